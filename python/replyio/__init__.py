@@ -1,0 +1,100 @@
+"""replyio: safe updates of Reply.io contact accounts.
+
+    >>> from replyio import ReplyClient
+    >>> client = ReplyClient()                               # key from REPLY_API_KEY  # doctest: +SKIP
+    >>> client.patch_contact_account(4711, city="Oslo")      # keeps what is not named  # doctest: +SKIP
+
+Names are imported when they are first used, so that `import replyio` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from replyio._replyio import __version__
+    from replyio.client import (
+        AsyncContactAccountIterator,
+        ContactAccountIterator,
+        Quota,
+        ReplyClient,
+    )
+    from replyio.errors import (
+        APIError,
+        AuthenticationError,
+        BadRequestError,
+        ConfigurationError,
+        ConflictError,
+        DeadlineExceededError,
+        FieldError,
+        InternalError,
+        NotFoundError,
+        PermissionDeniedError,
+        PlanError,
+        RateLimitError,
+        ReplyError,
+        ReplyWarning,
+        ServerError,
+        TLSError,
+        TransportError,
+        UnexpectedResponseError,
+        ValidationError,
+    )
+    from replyio.models import CompanySize, ContactAccount, ContactAccountFields, ContactAccountStage
+
+__all__ = [
+    "APIError",
+    "AsyncContactAccountIterator",
+    "AuthenticationError",
+    "BadRequestError",
+    "CompanySize",
+    "ConfigurationError",
+    "ConflictError",
+    "ContactAccount",
+    "ContactAccountFields",
+    "ContactAccountIterator",
+    "ContactAccountStage",
+    "DeadlineExceededError",
+    "FieldError",
+    "InternalError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "PlanError",
+    "Quota",
+    "RateLimitError",
+    "ReplyClient",
+    "ReplyError",
+    "ReplyWarning",
+    "ServerError",
+    "TLSError",
+    "TransportError",
+    "UnexpectedResponseError",
+    "ValidationError",
+    "__version__",
+]
+
+_IN_CLIENT = frozenset({"AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "ReplyClient"})
+_IN_MODELS = frozenset({"CompanySize", "ContactAccount", "ContactAccountFields", "ContactAccountStage"})
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first used (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module 'replyio' has no attribute {name!r}")
+    if name == "__version__":
+        from replyio import _replyio as module
+    elif name in _IN_CLIENT:
+        from replyio import client as module
+    elif name in _IN_MODELS:
+        from replyio import models as module
+    else:
+        from replyio import errors as module
+    value = getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, for completion."""
+    return [*__all__, "__doc__", "__file__", "__name__", "__path__"]

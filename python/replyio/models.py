@@ -1,0 +1,210 @@
+"""What is read and what is written, as Python types.
+
+The fields are those of the table in `src/account.rs`; a test holds them together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+import html
+from typing import Any, TypedDict
+
+__all__ = ["CompanySize", "ContactAccount", "ContactAccountFields", "ContactAccountStage"]
+
+
+class CompanySize(str, enum.Enum):
+    """Company size range. A plain string of the same text does as well, everywhere."""
+
+    EMPTY = "Empty"
+    SELF_EMPLOYED = "SelfEmployed"
+    FROM_2_TO_10 = "2-10"
+    FROM_11_TO_50 = "11-50"
+    FROM_51_TO_200 = "51-200"
+    FROM_201_TO_500 = "201-500"
+    FROM_501_TO_1000 = "501-1000"
+    FROM_1001_TO_5000 = "1001-5000"
+    FROM_5001_TO_10000 = "5001-10000"
+    FROM_10001 = "10001+"
+
+    def __str__(self) -> str:
+        """The text that is sent, such as `51-200`."""
+        return str.__str__(self)
+
+    def __format__(self, spec: str) -> str:
+        """The text that is sent, formatted as a string is."""
+        return str.__format__(self, spec)
+
+
+class ContactAccountFields(TypedDict, total=False):
+    """The fields that an update may carry.
+
+    Attributes:
+        name: Contact account name. Not blank.
+        description: Optional description.
+        domain_name: Primary domain name.
+        domain_secondary: Secondary domain name.
+        industry: Industry of the company.
+        company_size: Company size range, one of the ten of `CompanySize`.
+        country: Country of the company.
+        state: State or province.
+        city: City.
+        time_zone_id: Time zone identifier.
+        linked_in_url: LinkedIn profile URL.
+        phone: Phone number.
+        twitter_url: Twitter profile URL.
+        logo_url: Company logo URL.
+        email: Contact email address.
+        owner_user_id: ID of the user who owns this contact account. Positive; cannot be cleared.
+    """
+
+    name: str
+    description: str | None
+    domain_name: str | None
+    domain_secondary: str | None
+    industry: str | None
+    company_size: CompanySize | str | None
+    country: str | None
+    state: str | None
+    city: str | None
+    time_zone_id: str | None
+    linked_in_url: str | None
+    phone: str | None
+    twitter_url: str | None
+    logo_url: str | None
+    email: str | None
+    owner_user_id: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ContactAccountStage:
+    """The stage of a contact account. It is read, and cannot be sent.
+
+    Attributes:
+        id: Unique identifier of the stage.
+        name: Its name.
+        color_id: The number of its colour, or None.
+        extra: Members that the contract does not know, by their names on the wire.
+    """
+
+    id: int
+    name: str
+    color_id: int | None = None
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ContactAccount:
+    """A contact account: a company or organization, as the service answers it.
+
+    Immutable, compared and hashed by value. Dates are aware `datetime`s in UTC.
+
+    Attributes:
+        id: Unique identifier of the contact account.
+        owner_user_id: ID of the user who owns this contact account.
+        name: Contact account name.
+        linked_prospects_count: Number of contacts linked to this account.
+        created_date: Date when the account was created.
+        last_activity_date: Date of the last activity on this account.
+        description: Optional description.
+        domain_name: Primary domain name.
+        domain_secondary: Secondary domain name.
+        industry: Industry of the company.
+        company_size: Company size range; a plain `str` where the service answers one that `CompanySize` does not know.
+        country: Country of the company.
+        state: State or province.
+        city: City.
+        time_zone_id: Time zone identifier.
+        linked_in_url: LinkedIn profile URL.
+        phone: Phone number.
+        twitter_url: Twitter profile URL.
+        logo_url: Company logo URL.
+        email: Contact email address.
+        stage: Current stage of the contact account.
+        email_provider: E-mail provider of the account's domain. Not in every answer.
+        extra: Members that the contract does not know, by their names on the wire.
+    """
+
+    id: int
+    owner_user_id: int
+    name: str
+    linked_prospects_count: int
+    created_date: datetime.datetime
+    last_activity_date: datetime.datetime
+    description: str | None = None
+    domain_name: str | None = None
+    domain_secondary: str | None = None
+    industry: str | None = None
+    company_size: CompanySize | str | None = None
+    country: str | None = None
+    state: str | None = None
+    city: str | None = None
+    time_zone_id: str | None = None
+    linked_in_url: str | None = None
+    phone: str | None = None
+    twitter_url: str | None = None
+    logo_url: str | None = None
+    email: str | None = None
+    stage: ContactAccountStage | None = None
+    email_provider: str | None = None
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+
+    def to_dict(self, by_alias: bool = False) -> dict[str, Any]:
+        """Gives the account as a dictionary.
+
+        Args:
+            by_alias: With True the wire form: the contract page's names (`linkedInUrl`), values that JSON has, and
+                the members of `extra` among the others. With False (the default) Python names and Python values.
+
+        Returns:
+            A new dictionary with every member, those without a value as None.
+        """
+        if not by_alias:
+            return dataclasses.asdict(self)
+        wire = {_alias(name): _json_value(getattr(self, name)) for name in _MEMBER_NAMES}
+        return wire | self.extra
+
+    def update_fields(self) -> ContactAccountFields:
+        """Gives what an update that keeps everything has to carry.
+
+        Returns:
+            The writable fields that have a value, ready for `update_contact_account(account.id, **fields)`.
+        """
+        fields: Any = {name: getattr(self, name) for name in ContactAccountFields.__annotations__}
+        return {name: value for name, value in fields.items() if value is not None}  # type: ignore[return-value]
+
+    def _repr_html_(self) -> str:
+        """The account as a table, for a notebook. Members without a value are left out."""
+        rows = "".join(
+            f'<tr><th style="text-align:left">{html.escape(name)}</th>'
+            f'<td style="text-align:left">{html.escape(_shown(value))}</td></tr>'
+            for name, value in ((name, getattr(self, name)) for name in (*_MEMBER_NAMES, "extra"))
+            if value not in (None, {})
+        )
+        return f"<table><caption>ContactAccount</caption><tbody>{rows}</tbody></table>"
+
+
+_MEMBER_NAMES = tuple(field.name for field in dataclasses.fields(ContactAccount) if field.name != "extra")
+
+
+def _alias(name: str) -> str:
+    """The name on the wire."""
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
+def _json_value(value: Any) -> Any:
+    """The value as JSON has it."""
+    if isinstance(value, datetime.datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, ContactAccountStage):
+        return {"id": value.id, "name": value.name, "colorId": value.color_id} | value.extra
+    return str(value) if isinstance(value, CompanySize) else value
+
+
+def _shown(value: Any) -> str:
+    """The value as a person reads it."""
+    if isinstance(value, ContactAccountStage):
+        return f"{value.name} ({value.id})"
+    return value.strftime("%Y-%m-%d %H:%M:%S UTC") if isinstance(value, datetime.datetime) else str(value)

@@ -1,0 +1,67 @@
+//! Reads the date forms that the service is known to answer with.
+
+use jiff::Timestamp;
+use jiff::civil;
+use jiff::tz::Offset;
+
+/// Nanoseconds are as fine as a [`Timestamp`] goes; further digits are cut.
+const FRACTION_DIGITS: usize = 9;
+
+/// Reads an ISO 8601 date and time with any number of fraction digits, with `Z`, with a numeric offset or with none,
+/// which is UTC. `None` for anything else, and outside the years 1 to 9999 (the ones that Python knows).
+pub(crate) fn parse(text: &str) -> Option<Timestamp> {
+    let shortened;
+    let text = match long_fraction(text) {
+        Some((keep, resume)) => {
+            shortened = [text.get(..keep)?, text.get(resume..)?].concat();
+            shortened.as_str()
+        }
+        None => text,
+    };
+    if text.contains('[') || !text.contains(['T', 't', ' ']) {
+        return None;
+    }
+    let timestamp = match text.parse::<Timestamp>() {
+        Ok(timestamp) => timestamp,
+        Err(_) => Offset::UTC.to_timestamp(text.parse::<civil::DateTime>().ok()?).ok()?,
+    };
+    (1..=9999).contains(&Offset::UTC.to_datetime(timestamp).year()).then_some(timestamp)
+}
+
+/// Where the digits to cut begin and end, if there are too many.
+fn long_fraction(text: &str) -> Option<(usize, usize)> {
+    let start = text.find(['.', ','])? + 1;
+    let digits = text.get(start..)?.bytes().take_while(u8::is_ascii_digit).count();
+    (digits > FRACTION_DIGITS).then_some((start + FRACTION_DIGITS, start + digits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    fn shown(text: &str) -> Option<String> {
+        parse(text).map(|timestamp| timestamp.to_string())
+    }
+
+    #[test]
+    fn every_form_in_the_contract_is_read() {
+        for (text, expected) in [
+            ("2023-11-07T05:31:56Z", "2023-11-07T05:31:56Z"),
+            ("2026-09-08T12:08:22.58+00:00", "2026-09-08T12:08:22.58Z"),
+            ("2026-09-08T12:08:22.58", "2026-09-08T12:08:22.58Z"),
+            ("2026-09-08T14:08:22+02:00", "2026-09-08T12:08:22Z"),
+            ("2026-09-08T12:08:22.1234567Z", "2026-09-08T12:08:22.1234567Z"),
+            ("2026-09-08T12:08:22.123456789012345Z", "2026-09-08T12:08:22.123456789Z"),
+            ("0001-01-01T00:00:00", "0001-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(shown(text).as_deref(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_not_a_date() {
+        for text in ["", "yesterday", "2023-13-07T05:31:56Z", "2023-11-07", "1699335116", "0000-01-01T00:00:00Z"] {
+            assert_eq!(shown(text), None, "{text}");
+        }
+    }
+}
