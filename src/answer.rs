@@ -161,7 +161,7 @@ mod tests {
 
     fn refused(body: &str) -> String {
         match answer(200, body).account(7) {
-            Err(failure @ Failure::Unexpected(_)) => failure.to_string(),
+            Err(Failure::Unexpected(unexpected)) => unexpected.reason,
             other => panic!("{other:?}"),
         }
     }
@@ -220,7 +220,11 @@ mod tests {
 
     #[test]
     fn a_page_names_the_item_that_is_wrong() {
-        let page = |body: &str| answer(200, body).page().map_err(|failure| failure.to_string());
+        let page = |body: &str| match answer(200, body).page() {
+            Ok(page) => Ok(page),
+            Err(Failure::Unexpected(unexpected)) => Err(unexpected.reason),
+            Err(other) => panic!("{other:?}"),
+        };
         assert_eq!(page(&format!(r#"{{"items": [{GOOD}], "hasMore": true, "total": 1}}"#)).unwrap().items.len(), 1);
         assert!(
             page(&format!(r#"{{"items": [{GOOD}, 5], "hasMore": true}}"#)).unwrap_err().contains("/items/1 must be")

@@ -337,18 +337,30 @@ impl Unexpected {
     }
 }
 
+impl Failure {
+    /// What there is to say beyond the first words.
+    fn detail(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Deadline { last, .. } => last.as_deref().map(|last| format!("the attempt before: {last}").into()),
+            Self::Unexpected(unexpected) => Some(Cow::Borrowed(&unexpected.reason)),
+            Self::Api(answer) => answer.problem.summary().map(Cow::Owned),
+            Self::Transport(_) | Self::Quota { .. } | Self::Internal(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Failure {
+    /// The first words: what failed, without what the other side said about it.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Transport(fault) => formatter.write_str(&fault.detail),
-            Self::Deadline { limit, whole_call, last } => {
+            Self::Deadline { limit, whole_call, .. } => {
                 let what = if *whole_call { "the call" } else { "an attempt" };
-                write!(formatter, "{what} took longer than its {} s", limit.as_secs_f64())?;
-                last.as_ref().map_or(Ok(()), |last| write!(formatter, ", the attempt before: {last}"))
+                write!(formatter, "{what} took longer than its {} s", limit.as_secs_f64())
             }
             Self::Unexpected(unexpected) => match unexpected.status {
-                Some(status) => write!(formatter, "unexpected response, status {status}: {}", unexpected.reason),
-                None => write!(formatter, "unexpected response: {}", unexpected.reason),
+                Some(status) => write!(formatter, "unexpected response with status {status}"),
+                None => formatter.write_str("unexpected response"),
             },
             Self::Api(answer) => {
                 write!(formatter, "{}", answer.status)?;
@@ -356,17 +368,11 @@ impl fmt::Display for Failure {
                 if let Some(reason) = standard {
                     write!(formatter, " {reason}")?;
                 }
-                if let Some(code) = &answer.problem.code {
-                    write!(formatter, " ({code})")?;
-                }
-                answer.problem.summary().map_or(Ok(()), |summary| write!(formatter, ": {summary}"))
+                answer.problem.code.as_ref().map_or(Ok(()), |code| write!(formatter, " ({code})"))
             }
             Self::Quota { retry_after, reason } => {
-                write!(
-                    formatter,
-                    "not sent, {reason} opens in {:.0} s, after the deadline",
-                    retry_after.as_secs_f64().ceil()
-                )
+                let seconds = retry_after.as_secs_f64().ceil();
+                write!(formatter, "{reason} lets it out in {seconds} s only, after the deadline, so nothing was sent")
             }
             Self::Internal(what) => write!(formatter, "a fault of replyio itself ({what}); please report it"),
         }
@@ -412,6 +418,9 @@ impl fmt::Display for CallError {
             self.attempts,
             self.elapsed.as_secs_f64()
         )?;
+        if let Some(detail) = self.failure.detail() {
+            write!(formatter, ": {detail}")?;
+        }
         self.failure.hint(self.call).map_or(Ok(()), |hint| write!(formatter, "; hint: {hint}"))
     }
 }
