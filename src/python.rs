@@ -9,6 +9,7 @@ mod exit;
 mod lane;
 mod listing;
 mod runtime;
+mod sandbox;
 
 use pyo3::prelude::*;
 
@@ -23,6 +24,8 @@ mod _replyio {
     use super::listing::{ArrowStream, Listing, Page};
     #[pymodule_export]
     use super::runtime::Pending;
+    #[pymodule_export]
+    use super::sandbox::Sandbox;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
