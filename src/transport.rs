@@ -109,8 +109,6 @@ impl Transport {
 
     /// Sends a request once and reads the whole answer, whatever its status.
     pub(crate) async fn send(&self, request: &Request, headers: &HeaderMap) -> Result<Answer, Failure> {
-        // A connection that the server closed meanwhile looks alive until the runtime has looked at its socket.
-        tokio::task::yield_now().await;
         let mut outgoing = reqwest::Request::new(request.method.clone(), request.url.clone());
         *outgoing.headers_mut() = headers.clone();
         *outgoing.version_mut() = Version::HTTP_11;
@@ -130,7 +128,7 @@ impl Transport {
         if response.content_length().is_some_and(|length| length > request.longest_body as u64) {
             return Err(too_long());
         }
-        let headers = meaningful(response.headers());
+        let headers = if status == 200 { Headers::default() } else { meaningful(response.headers()) };
         let mut body = Vec::with_capacity(response.content_length().unwrap_or(0).try_into().unwrap_or(0));
         while let Some(chunk) = response.chunk().await.map_err(|error| self.classify(error))? {
             if body.len() + chunk.len() > request.longest_body {
