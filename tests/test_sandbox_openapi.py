@@ -51,7 +51,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 @schema.parametrize()
 @BOUNDED
-def test_every_operation_does_what_the_description_says(case: schemathesis.Case, sandbox: Sandbox) -> None:
+def test_every_operation_does_what_the_description_says(case: schemathesis.Case[Any], sandbox: Sandbox) -> None:
     case.call_and_validate(base_url=sandbox.url, headers={"X-API-Key": KEY})
 
 
@@ -59,7 +59,7 @@ def test_chains_of_operations_do_what_the_description_says(sandbox: Sandbox) -> 
     machine: Any = schema.as_state_machine()
 
     class Chain(machine):  # type: ignore[misc]
-        def get_call_kwargs(self, case: schemathesis.Case) -> dict[str, Any]:
+        def get_call_kwargs(self, case: schemathesis.Case[Any]) -> dict[str, Any]:
             return {"base_url": sandbox.url, "headers": {"X-API-Key": KEY}}
 
     sandbox.clear_requests()

@@ -127,8 +127,8 @@ impl Sandbox {
         self.here().map(core::Sandbox::clear_faults)
     }
 
-    fn close_connections(&self) -> PyResult<()> {
-        self.here().map(core::Sandbox::close_connections)
+    fn close_connections(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.here().map(core::Sandbox::close_connections))
     }
 }
 
