@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import replyio
 from replyio import CompanySize, ConfigurationError, ContactAccount
 from replyio.sandbox import Fault, Sandbox
 
@@ -309,6 +310,8 @@ def test_a_body_over_the_bound_is_too_large(start: Start) -> None:
     _, call = start(max_body=1000)
     problem(call.put(description="x" * 1000), 413)
     assert call.put(description="x" * 900).status == 200
+    _, call = start()
+    problem(call.put(description="x" * 5_000_000), 413)
 
 
 # 429
@@ -462,6 +465,10 @@ def test_accounts_can_be_given_in_any_form(start: Start) -> None:
     assert (sandbox.accounts[2].linked_in_url, sandbox.accounts[3].linked_in_url) == ("x", "x")
     assert (sandbox.accounts[2].owner_user_id, sandbox.accounts[2].linked_prospects_count) == (42, 0)
     assert set(ALWAYS) <= set(call.get(2).json)
+    copy, _ = start(sandbox.accounts)
+    assert copy.accounts == sandbox.accounts
+    with pytest.raises(TypeError, match="not int"):
+        Sandbox([1])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize(
@@ -550,6 +557,13 @@ def test_a_write_can_be_applied_although_the_answer_says_otherwise(start: Start)
     assert call.put(city="Tromsø").json["city"] == "Tromsø"
     assert sandbox.accounts[4711].city == "Bergen"
     assert [request.applied for request in sandbox.requests] == [True, False]
+
+
+def test_what_a_fault_keeps_from_the_service_costs_no_quota(start: Start) -> None:
+    sandbox, call = start(quota=(1, 1), faults=[Fault(status=503, times=3), Fault(request=4, reset=True)])
+    assert [call.put().status for _ in range(3)] == [503] * 3
+    assert raw(sandbox) == (b"", True)
+    assert [call.put().status, call.put().status] == [200, 429]
 
 
 def test_a_delay_holds_back_the_answer_alone(start: Start) -> None:
@@ -660,7 +674,7 @@ def test_faults_can_be_added_and_ended(start: Start) -> None:
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused(options: Any) -> None:
-    with pytest.raises(ValueError, match="nothing goes wrong|belong to an answer|without an answer"):
+    with pytest.raises(ValueError, match=r"nothing goes wrong|belong to an answer|without an answer"):
         Fault(**options)
 
 
@@ -904,6 +918,16 @@ def test_a_file_that_cannot_be_is_an_oserror(tmp_path: Path) -> None:
 def test_an_option_that_cannot_be_is_refused(options: Any) -> None:
     with pytest.raises(ValueError, match=f"^{next(iter(options))} "):
         Sandbox(**options)
+
+
+def test_its_client_knows_where_it_is_and_a_key(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(vars(replyio), "ReplyClient", lambda **options: options)
+    sandbox, _ = start()
+    client: Any = sandbox.client
+    assert client(timeout=1.0) == {"api_key": "sandbox", "base_url": sandbox.url, "timeout": 1.0}
+    assert client(api_key="x")["api_key"] == "x"
+    known: Any = start(api_keys={KEY})[0].client()
+    assert known["api_key"] == KEY
 
 
 # Its command

@@ -143,7 +143,7 @@ async fn exchange(
     };
     let too_long = call.body.is_none();
     let answer = suffer(&fault, call, &shared).await;
-    if fault.close || (fault.reset && fault.cut.is_none()) {
+    if fault.is_silent() {
         reset.store(fault.reset, Ordering::Relaxed);
         return Err(NoAnswer);
     }
@@ -173,8 +173,13 @@ async fn suffer(fault: &Fault, call: Call, shared: &Arc<Shared>) -> Answer {
             });
             late.await.unwrap_or_default()
         }
+        // It has not come as far as the service, whose quota it does not use up either.
+        Applied::Never if !fault.answers_truly() => {
+            delay.await;
+            Answer::default()
+        }
         applied => {
-            let answer = act(shared, &call, applied == Applied::Before);
+            let answer = act(shared, &call, applied != Applied::Never);
             delay.await;
             answer
         }
