@@ -1,10 +1,69 @@
-# Private: the packages' own modules say what these do.
+# Private: what the extension module gives the rest of the package.
 import os
+from asyncio import AbstractEventLoop, Future
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar, final, overload
+
+from typing_extensions import CapsuleType
+
+from replyio.models import ContactAccount
+
+T = TypeVar("T")
 
 __version__: str
+COMPANY_SIZES: list[str]
+ERROR_KINDS: list[str]
+MEMBERS: list[tuple[str, str, str, bool, bool, str]]
 
+@final
+class Pending(Generic[T]):
+    @property
+    def future(self) -> Future[T]: ...
+    def close(self) -> None: ...
+
+@final
+class Client:
+    def __new__(cls, settings: dict[str, Any]) -> Client: ...
+    @property
+    def base_url(self) -> str: ...
+    def with_options(self, settings: dict[str, Any]) -> Client: ...
+    @overload
+    def update(self, id: int, fields: Mapping[str, Any], event_loop: None = None) -> ContactAccount: ...
+    @overload
+    def update(self, id: int, fields: Mapping[str, Any], event_loop: AbstractEventLoop) -> Pending[ContactAccount]: ...
+    @overload
+    def patch(self, id: int, changes: Mapping[str, Any], event_loop: None = None) -> tuple[ContactAccount, str | None]: ...
+    @overload
+    def patch(
+        self, id: int, changes: Mapping[str, Any], event_loop: AbstractEventLoop
+    ) -> Pending[tuple[ContactAccount, str | None]]: ...
+    @overload
+    def get(self, id: int, event_loop: None = None) -> ContactAccount: ...
+    @overload
+    def get(self, id: int, event_loop: AbstractEventLoop) -> Pending[ContactAccount]: ...
+    def list(self, search: str | None, sort_by: str | None, descending: bool, page_size: int) -> Listing: ...
+    def close(self) -> None: ...
+
+@final
+class Listing:
+    @property
+    def finished(self) -> bool: ...
+    @overload
+    def next_page(self, event_loop: None = None) -> Page: ...
+    @overload
+    def next_page(self, event_loop: AbstractEventLoop) -> Pending[Page]: ...
+
+@final
+class Page:
+    def accounts(self) -> list[ContactAccount]: ...
+    def __len__(self) -> int: ...
+
+@final
+class ArrowStream:
+    def __new__(cls, pages: list[Page]) -> ArrowStream: ...
+    def __arrow_c_stream__(self, requested_schema: CapsuleType | None = None) -> CapsuleType: ...
+
+@final
 class Sandbox:
     def __new__(
         cls,
