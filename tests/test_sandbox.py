@@ -930,6 +930,15 @@ def test_its_client_knows_where_it_is_and_a_key(start: Start, monkeypatch: pytes
     assert known["api_key"] == KEY
 
 
+def test_its_client_reaches_it(start: Start) -> None:
+    sandbox, _ = start(api_keys=[KEY], faults=[Fault(status=503, times=1)])
+    with sandbox.client(timeout=10.0) as client:
+        account = client.update_contact_account(4711, name="Acme", city="Bergen")
+    assert account.city == "Bergen"
+    assert sandbox.accounts[4711].city == "Bergen"
+    assert [(request.method, request.status) for request in sandbox.requests] == [("PUT", 503), ("PUT", 200)]
+
+
 # Its command
 
 
