@@ -17,7 +17,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
-use crate::answer::{Answer, Headers};
+use crate::answer::{Answer, Body, Headers};
 use crate::config::Config;
 use crate::error::{Error, Failure, TransportFault, TransportKind, Unexpected, plain_line};
 use crate::retry;
@@ -129,12 +129,12 @@ impl Transport {
             return Err(too_long());
         }
         let headers = if status == 200 { Headers::default() } else { meaningful(response.headers()) };
-        let mut body = Vec::with_capacity(response.content_length().unwrap_or(0).try_into().unwrap_or(0));
+        let mut body = Body::Empty;
         while let Some(chunk) = response.chunk().await.map_err(|error| self.classify(error))? {
             if body.len() + chunk.len() > request.longest_body {
                 return Err(too_long());
             }
-            body.extend_from_slice(&chunk);
+            body.push(chunk);
         }
         Ok(Answer { status, headers, body })
     }

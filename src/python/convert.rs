@@ -125,23 +125,16 @@ struct Models {
     sizes: Vec<(&'static str, Py<PyAny>)>,
     datetime: Py<PyAny>,
     utc: Py<PyAny>,
-    names: Names,
+    slots: Vec<Py<PyString>>,
+    stage_slots: Vec<Py<PyString>>,
 }
 
-/// The names of the slots, as interned strings.
-struct Names(Vec<Py<PyString>>);
+/// The slots of the dataclass of the account that are not writable fields, after those.
+const OTHER_SLOTS: [&str; 7] =
+    ["id", "linked_prospects_count", "created_date", "last_activity_date", "stage", "email_provider", "extra"];
 
-/// The slots of the two dataclasses that are not writable fields, after them in [`Names`].
-const OTHER_SLOTS: [&str; 8] = [
-    "id",
-    "linked_prospects_count",
-    "created_date",
-    "last_activity_date",
-    "stage",
-    "email_provider",
-    "extra",
-    "color_id",
-];
+/// The slots of the stage.
+const STAGE_SLOTS: [&str; 4] = ["id", "name", "color_id", "extra"];
 
 static MODELS: PyOnceLock<Models> = PyOnceLock::new();
 
@@ -160,7 +153,8 @@ fn models(py: Python<'_>) -> PyResult<&Models> {
             sizes: sizes.collect::<PyResult<_>>()?,
             datetime: datetime.getattr("datetime")?.unbind(),
             utc: datetime.getattr("timezone")?.getattr("utc")?.unbind(),
-            names: Names(slots.map(|name| PyString::intern(py, name).unbind()).collect()),
+            slots: slots.map(|name| PyString::intern(py, name).unbind()).collect(),
+            stage_slots: STAGE_SLOTS.map(|name| PyString::intern(py, name).unbind()).into(),
         })
     })
 }
@@ -169,7 +163,7 @@ fn models(py: Python<'_>) -> PyResult<&Models> {
 pub(super) fn account_to_python<'py>(py: Python<'py>, account: &ContactAccount) -> PyResult<Bound<'py, PyAny>> {
     let models = models(py)?;
     let object = models.new.bind(py).call1((&models.account,))?;
-    let mut slots = Slots { object: &object, names: models.names.0.iter() };
+    let mut slots = Slots { object: &object, names: models.slots.iter() };
     slots.text(Some(&account.name))?;
     slots.text(account.description.as_ref())?;
     slots.text(account.domain_name.as_ref())?;
@@ -232,11 +226,20 @@ impl Models {
     }
 
     fn stage<'py>(&self, py: Python<'py>, stage: &ContactAccountStage) -> PyResult<Bound<'py, PyAny>> {
-        self.stage.bind(py).call1((stage.id, &stage.name, stage.color_id, open_members(py, &stage.extra)?))
+        let object = self.new.bind(py).call1((&self.stage,))?;
+        let mut slots = Slots { object: &object, names: self.stage_slots.iter() };
+        slots.fill(&PyInt::new(py, stage.id))?;
+        slots.text(Some(&stage.name))?;
+        match stage.color_id {
+            Some(color) => slots.fill(&PyInt::new(py, color))?,
+            None => slots.fill(&PyNone::get(py))?,
+        }
+        slots.fill(&open_members(py, &stage.extra)?)?;
+        Ok(object)
     }
 }
 
-/// Sets the slots of a frozen dataclass, one after the other, in the order of [`Names`].
+/// Sets the slots of a frozen dataclass, one after the other, in the order of its names.
 struct Slots<'a, 'py> {
     object: &'a Bound<'py, PyAny>,
     names: std::slice::Iter<'a, Py<PyString>>,
