@@ -252,7 +252,7 @@ impl Client {
         let fault = (!in_bounds).then(|| FieldError::new("page_size", "must be an integer from 1 to 1000"));
         refuse(call, fault.into_iter().collect())?;
         let mut running = self.begin(call);
-        let mut url = self.config.base_url.join("/contact-accounts");
+        let mut url = self.config.base_url.join(format_args!("/contact-accounts"));
         {
             let mut pairs = url.query_pairs_mut();
             pairs.append_pair("top", &top.to_string()).append_pair("skip", &skip.to_string());
@@ -283,7 +283,7 @@ impl Client {
     }
 
     fn account_request(&self, method: Method, id: i64, body: Option<Bytes>) -> Request {
-        let url = self.config.base_url.join(&format!("/contact-accounts/{id}"));
+        let url = self.config.base_url.join(format_args!("/contact-accounts/{id}"));
         Request { method, url, body, longest_body: MEBIBYTE }
     }
 
