@@ -1,12 +1,47 @@
 //! Safe updates of Reply.io contact accounts.
-pub mod account;
+//!
+//! `PUT /v3/contact-accounts/{id}` replaces an account in full: a field left out is wiped. [`Client::update`] sends just
+//! what it is given, [`Client::patch`] changes the fields it is given and keeps the rest.
+//!
+//! ```no_run
+//! use replyio::{AccountFields, Client, Config, Presence};
+//!
+//! # async fn example() -> Result<(), replyio::Error> {
+//! let client = Client::new(Config::new("my-key")?)?;
+//! let changes = AccountFields { city: Presence::Value("Oslo".into()), ..Default::default() };
+//! client.patch(4711, &changes).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod account;
+mod answer;
+mod client;
+mod config;
+mod error;
+mod merge;
+mod per_process;
+mod problem;
 #[cfg(feature = "python")]
 mod python;
+mod quota;
+mod retry;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 mod timestamp;
+mod transport;
 
 pub use account::{
     AccountFields, CompanySize, ContactAccount, ContactAccountStage, DateTime, Field, FieldError, FieldValue, Kind,
-    MEMBERS, Member, Presence,
+    MEMBERS, Member, Presence, nearest,
 };
+pub use answer::Page;
+pub use client::{Client, Event, ListQuery, Observer, Patched, check_patch, check_update};
+pub use config::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, LIVE_BASE_URL, ProxyUrl};
+pub use error::{
+    ApiFailure, Call, CallError, Error, ErrorKind, Failure, Operation, TransportFault, TransportKind, Unexpected,
+    WaitReason,
+};
+pub use per_process::PerProcess;
+pub use problem::Problem;
+pub use quota::Quota;

@@ -1,14 +1,50 @@
 //! The extension module `replyio._replyio`: a table of contents.
 
+mod bridge;
+mod client;
+mod convert;
+mod errors;
+mod events;
+mod exit;
+mod lane;
+mod listing;
+mod runtime;
+mod sandbox;
+
 use pyo3::prelude::*;
 
 /// The core of replyio, in Rust. Private: use the package `replyio`.
 #[pymodule]
 mod _replyio {
-    use super::*;
+    use super::{Bound, PyModule, PyModuleMethods, PyResult};
+
+    #[pymodule_export]
+    use super::client::Client;
+    #[pymodule_export]
+    use super::listing::{ArrowStream, Listing, Page};
+    #[pymodule_export]
+    use super::runtime::Pending;
+    #[pymodule_export]
+    use super::sandbox::Sandbox;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add("__version__", env!("CARGO_PKG_VERSION"))
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("COMPANY_SIZES", crate::CompanySize::DOCUMENTED.to_vec())?;
+        module.add(
+            "ERROR_KINDS",
+            crate::ErrorKind::ALL.iter().copied().map(super::errors::class_name).collect::<Vec<_>>(),
+        )?;
+        let row = |member: &crate::Member| {
+            (
+                member.name,
+                member.wire,
+                format!("{:?}", member.kind),
+                member.writable,
+                member.always_answered,
+                member.doc,
+            )
+        };
+        module.add("MEMBERS", crate::MEMBERS.iter().map(row).collect::<Vec<_>>())
     }
 }

@@ -43,13 +43,14 @@ if TYPE_CHECKING:
         UnexpectedResponseError,
         ValidationError,
     )
-    from replyio.models import CompanySize, ContactAccount, ContactAccountFields, ContactAccountStage
+    from replyio.models import ClientOptions, CompanySize, ContactAccount, ContactAccountFields, ContactAccountStage
 
 __all__ = [
     "APIError",
     "AsyncContactAccountIterator",
     "AuthenticationError",
     "BadRequestError",
+    "ClientOptions",
     "CompanySize",
     "ConfigurationError",
     "ConflictError",
@@ -77,7 +78,7 @@ __all__ = [
 ]
 
 _IN_CLIENT = frozenset({"AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "ReplyClient"})
-_IN_MODELS = frozenset({"CompanySize", "ContactAccount", "ContactAccountFields", "ContactAccountStage"})
+_IN_MODELS = frozenset({"ClientOptions", "CompanySize", "ContactAccount", "ContactAccountFields", "ContactAccountStage"})
 
 
 def __getattr__(name: str) -> Any:

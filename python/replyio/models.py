@@ -9,9 +9,12 @@ import dataclasses
 import datetime
 import enum
 import html
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-__all__ = ["CompanySize", "ContactAccount", "ContactAccountFields", "ContactAccountStage"]
+if TYPE_CHECKING:
+    from replyio.client import Quota
+
+__all__ = ["ClientOptions", "CompanySize", "ContactAccount", "ContactAccountFields", "ContactAccountStage"]
 
 
 class CompanySize(str, enum.Enum):
@@ -35,6 +38,28 @@ class CompanySize(str, enum.Enum):
     def __format__(self, spec: str) -> str:
         """The text that is sent, formatted as a string is."""
         return str.__format__(self, spec)
+
+
+class ClientOptions(TypedDict, total=False):
+    """The settings of a client that can differ over the same connections, as in `ReplyClient`.
+
+    Attributes:
+        timeout: Seconds that a whole call may take.
+        attempt_timeout: Seconds that one attempt may take.
+        max_attempts: How often a request is tried at most.
+        quota: How many requests are sent at most; None leaves that to the service's 429.
+        auth: How the key is sent.
+        act_as: The user, by id or e-mail address, that a master or organization key acts for.
+        team_id: The team that a master or organization key acts in.
+    """
+
+    timeout: float
+    attempt_timeout: float
+    max_attempts: int
+    quota: Quota | None
+    auth: Literal["auto", "x-api-key", "bearer"]
+    act_as: int | str | None
+    team_id: int | None
 
 
 class ContactAccountFields(TypedDict, total=False):
@@ -208,3 +233,25 @@ def _shown(value: Any) -> str:
     if isinstance(value, ContactAccountStage):
         return f"{value.name} ({value.id})"
     return value.strftime("%Y-%m-%d %H:%M:%S UTC") if isinstance(value, datetime.datetime) else str(value)
+
+
+def columns(accounts: list[ContactAccount]) -> dict[str, list[Any]]:
+    """Gives accounts as columns, the stage spread over three, in the order of the Arrow stream.
+
+    Args:
+        accounts: The accounts, a row each.
+
+    Returns:
+        The values of each column, by its name.
+    """
+    table: dict[str, list[Any]] = {}
+    for name in _MEMBER_NAMES:
+        values = [getattr(account, name) for account in accounts]
+        if name == "stage":
+            for part in ("id", "name", "color_id"):
+                table[f"stage_{part}"] = [stage and getattr(stage, part) for stage in values]
+        elif name == "company_size":
+            table[name] = [size if size is None else str(size) for size in values]
+        else:
+            table[name] = values
+    return table

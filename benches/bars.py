@@ -1,0 +1,168 @@
+"""The bars that the product is held to, and what a run says about each.
+
+A ratio is taken within each repetition, where both sides ran within seconds of each other, and then its median over
+the repetitions. A run that did not measure one of the sides leaves the bar open; a smoke run leaves all of them open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
+
+Results = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A median and what it lies between."""
+
+    middle: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        """Of the values of all repetitions."""
+        return cls(median(values), min(values), max(values))
+
+    def show(self, form: Callable[[float], str], unit: str = "") -> str:
+        """As a table shows it."""
+        middle, low, high = form(self.middle), form(self.low), form(self.high)
+        return f"{middle}{unit}" if low == high else f"{middle}{unit} ({low}–{high})"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar and what was measured."""
+
+    what: str
+    limit: str
+    measured: str
+    passed: bool | None
+    """None where it was not measured, or not enough."""
+
+    @property
+    def verdict(self) -> str:
+        """In a word."""
+        if self.passed is None:
+            return "open"
+        return "pass" if self.passed else "**fail**"
+
+
+def values(results: Results, mode: str, contender: str, key: str) -> list[float]:
+    """A figure of a contender, one for each repetition; empty where it was not measured."""
+    figures = results["rounds"].get(mode, {}).get(contender, [])
+    return [float(one[key]) for one in figures]
+
+
+def ratio(above: list[float], below: list[float]) -> Spread | None:
+    """The ratio of two figures, taken repetition by repetition."""
+    if not above or not below:
+        return None
+    return Spread.of([left / right for left, right in zip(above, below, strict=True)])
+
+
+def times(spread: Spread) -> str:
+    """A ratio as text."""
+    return spread.show(lambda value: f"{value:.2f}" if value < 10 else f"{value:.1f}", " ×")
+
+
+def _at_most(what: str, limit: float, measured: Spread | None) -> Bar:
+    if measured is None:
+        return Bar(what, f"at most {limit:g} ×", "", None)
+    return Bar(what, f"at most {limit:g} ×", times(measured), measured.middle <= limit)
+
+
+def _at_least(what: str, limit: float, measured: Spread | None) -> Bar:
+    if measured is None:
+        return Bar(what, f"at least {limit:g} ×", "", None)
+    return Bar(what, f"at least {limit:g} ×", times(measured), measured.middle >= limit)
+
+
+def judge(results: Results) -> list[Bar]:
+    """Every bar, in the order of the page."""
+
+    def p50(contender: str) -> list[float]:
+        return values(results, "sequential", contender, "p50_us")
+
+    def cpu(contender: str) -> list[float]:
+        return values(results, "sequential", contender, "cpu_us")
+
+    def rate(mode: str, contender: str) -> list[float]:
+        return values(results, mode, contender, "calls_per_s")
+
+    ours = rate("in-flight", "replyio-async")
+    candidates = [rate("threads", "requests"), rate("threads", "requests-shared")]
+    best_requests = max((one for one in candidates if one), key=median, default=[])
+    bars = [
+        _at_most("one call, p50, over native reqwest", 1.35, ratio(p50("replyio"), p50("native"))),
+        _at_least("one call, p50, faster than pyreqwest", 1.25, ratio(p50("pyreqwest"), p50("replyio"))),
+        _at_least("one call, p50, faster than requests", 18, ratio(p50("requests"), p50("replyio"))),
+        _at_most("processor time of 10,000 calls, over native reqwest", 1.5, ratio(cpu("replyio"), cpu("native"))),
+        _at_least("64 in flight, over aiohttp on uvloop", 3.5, ratio(ours, rate("in-flight", "aiohttp-uvloop"))),
+        _at_least(
+            "64 in flight, over pyreqwest (both on asyncio)",
+            3.5,
+            ratio(ours, rate("in-flight", "pyreqwest-async")),
+        ),
+        _at_least(
+            "16 threads on one client, over requests (the better of its two ways)",
+            12,
+            ratio(rate("threads", "replyio"), best_requests),
+        ),
+        *(_start(results, code) for code in ("import replyio", "from replyio import ReplyClient")),
+        _wheel(results),
+        *(_memory(results, name) for name in ("replyio", "replyio-async")),
+        _scripts(results),
+    ]
+    return [replace(bar, passed=None) for bar in bars] if results["quick"] else bars
+
+
+def over_bare(results: Results, code: str) -> Spread | None:
+    """Milliseconds that an import adds to a bare start, start by start."""
+    if not results["starts"]:
+        return None
+    pairs = zip(results["starts"][code], results["starts"]["bare"], strict=True)
+    return Spread.of([with_it - bare for with_it, bare in pairs])
+
+
+def _start(results: Results, code: str) -> Bar:
+    what, limit = f"`{code}` over bare Python", "at most 5 ms"
+    added = over_bare(results, code)
+    if added is None:
+        return Bar(what, limit, "", None)
+    return Bar(what, limit, added.show(lambda ms: f"{ms:.1f}", " ms"), added.middle <= 5)
+
+
+def _wheel(results: Results) -> Bar:
+    what, limit = "wheel", "at most 2.5 MB"
+    if not results["wheel"]:
+        return Bar(what, limit, "", None)
+    size = results["wheel"]["bytes"]
+    return Bar(what, limit, f"{size / 1e6:.2f} MB", size <= 2_500_000)
+
+
+def _memory(results: Results, contender: str) -> Bar:
+    how = "64 in flight" if contender.endswith("async") else "one after another"
+    figures = results["memory"].get(contender)
+    if not figures:
+        return Bar(f"memory after 100,000 calls, {how}", "at most 1 MiB more than after 10,000", "", None)
+    what = f"memory after {figures['calls']:,} calls, {how}"
+    limit = f"at most 1 MiB more than after {figures['warmup']:,}"
+    first, last = figures["rss"][0], figures["rss"][-1]
+    measured = f"{(last - first) / 2**20:+.2f} MiB, {last / 2**20:.1f} MiB in all"
+    return Bar(what, limit, measured, last - first <= 2**20)
+
+
+def _scripts(results: Results) -> Bar:
+    what, limit = "short `asyncio.run` scripts that end badly", "none of 1,000"
+    figures = results["scripts"]
+    if not figures:
+        return Bar(what, limit, "", None)
+    measured, failed = f"{figures['failed']} of {figures['runs']:,}", figures["failed"]
+    crashes = sum(n for name, n in results["exit_crashes"].items() if name.startswith("replyio"))
+    if crashes:
+        measured += f"; and {crashes} of the benchmark's own processes"
+    return Bar(what, limit, measured, failed + crashes == 0 if figures["runs"] >= 1_000 or failed + crashes else None)

@@ -1,0 +1,183 @@
+"""The page `docs/benchmarks.md`, written from the raw results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from statistics import median
+
+from bars import Bar, Results, Spread, ratio, times, values
+from contenders import CONCURRENCY, CONTENDERS, THREADS
+
+INTRODUCTION = f"""\
+<!-- Written by benches/compare.py: change that, not this page. -->
+# Benchmarks
+
+`make bench` measures replyio and the clients one would otherwise use, all in one run on one machine, and writes this
+page. Every call is one update of a contact account with all sixteen fields, `PUT /v3/contact-accounts/{{id}}`, against
+a server in Rust on 127.0.0.1 (`benches/server.rs`) that does next to nothing, so nearly all the time is the client's.
+Against the real service a call takes as long as the network and the service take, whatever the client; what is left
+of these figures there is the processor time, and how many calls one process can have in flight.
+
+**replyio does more in a call than what it is compared with.** It checks the fields, counts attempts and deadlines,
+checks the answer, and returns a typed dataclass with aware datetimes; only its quota is off. The others serialize with
+their own `json=`, raise for a bad status and return a plain dict. *native reqwest* is the limit: the same update in
+Rust alone, with the reqwest that replyio is built on, without retry, time limits, or Python. Every answer's id is
+checked.
+
+How: every figure is the median of the repetitions, with the lowest and the highest in brackets. Within a repetition
+the contenders run one after another, each in a fresh process, each time another one first; warm-up calls do not count.
+Ratios are taken within a repetition before their median is. *One call at a time* has client and server pinned to the
+same core, because on free cores it depends on the scheduler's mood; the time of the server is in it. Processor time is
+the client's alone. *In flight* ({CONCURRENCY} coroutines on one client) and *threads* ({THREADS} threads) run unpinned.
+"""
+
+THREADS_NOTE = (
+    "replyio, pyreqwest and httpx share one client over the threads; pycurl has a handle and requests a session for "
+    "each; *requests, one session* shares a session with a pool of sixteen connections."
+)
+
+
+def write(results: Results, bars: list[Bar], plot: str | None) -> str:
+    """The whole page."""
+    parts = [INTRODUCTION]
+    if results["quick"]:
+        parts.append("**A smoke run: too few calls for its figures to mean anything.**")
+    if plot:
+        parts.append(f"![One call, 64 in flight and 16 threads]({plot})")
+    parts += ["## The bars", _bars(bars)]
+    parts += ["## One call at a time", _sequential(results)]
+    parts += [f"## {CONCURRENCY} in flight", _rates(results, "in-flight")]
+    parts += [f"## {THREADS} threads", _rates(results, "threads"), THREADS_NOTE]
+    parts += ["## Start", _starts(results)] if results["starts"] else []
+    parts += ["## Remarks", _remarks(results)]
+    parts += ["## Where and with what", _where(results)]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    columns = list(head)
+    lines = ["| " + " | ".join(columns) + " |", "|---" + "|---:" * (len(columns) - 1) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def _bars(bars: list[Bar]) -> str:
+    rows = ((bar.what, bar.limit, bar.measured or "–", bar.verdict) for bar in bars)
+    return _table(("bar", "limit", "measured", "verdict"), rows)
+
+
+def _name(contender: str) -> str:
+    label = CONTENDERS[contender].label
+    return f"**{label}**" if contender.startswith("replyio") else label
+
+
+def _show(numbers: list[float], form: Callable[[float], str]) -> str:
+    return Spread.of(numbers).show(form)
+
+
+def _times(above: list[float], below: list[float]) -> str:
+    spread = ratio(above, below)
+    return "–" if spread is None else times(spread)
+
+
+def ordered(results: Results, mode: str, key: str, *, descending: bool = False) -> list[str]:
+    """The contenders of a mode, the best first."""
+    names = results["rounds"].get(mode, {})
+    return sorted(names, key=lambda name: median(values(results, mode, name, key)), reverse=descending)
+
+
+def _sequential(results: Results) -> str:
+    def of(name: str, key: str) -> list[float]:
+        return values(results, "sequential", name, key)
+
+    head = ("client", "p50, µs", "× native", "p99, µs", "processor time of 10,000 calls, s", "× native")
+    return _table(
+        head,
+        (
+            (
+                _name(name),
+                _show(of(name, "p50_us"), lambda us: f"{us:.1f}"),
+                _times(of(name, "p50_us"), of("native", "p50_us")),
+                _show(of(name, "p99_us"), lambda us: f"{us:.0f}"),
+                _show(of(name, "cpu_us"), lambda us: f"{us / 100:.2f}"),
+                _times(of(name, "cpu_us"), of("native", "cpu_us")),
+            )
+            for name in ordered(results, "sequential", "p50_us")
+        ),
+    )
+
+
+def _rates(results: Results, mode: str) -> str:
+    def of(name: str, key: str) -> list[float]:
+        return values(results, mode, name, key)
+
+    return _table(
+        ("client", "calls/s", "processor time of 10,000 calls, s"),
+        (
+            (
+                _name(name),
+                _show(of(name, "calls_per_s"), lambda rate: f"{rate:,.0f}"),
+                _show(of(name, "cpu_us"), lambda us: f"{us / 100:.2f}"),
+            )
+            for name in ordered(results, mode, "calls_per_s", descending=True)
+        ),
+    )
+
+
+def _starts(results: Results) -> str:
+    rows = (
+        (
+            "bare Python" if code == "bare" else f"`{code}`",
+            _show(numbers, lambda ms: f"{ms:.1f}"),
+        )
+        for code, numbers in results["starts"].items()
+    )
+    return _table(("`python -I -c …`", "start to end, ms"), rows)
+
+
+def _remarks(results: Results) -> str:
+    remarks = [_server_share(results)]
+    ours, theirs, limit = (
+        values(results, "in-flight", name, "calls_per_s")
+        for name in ("replyio-async-uvloop", "pyreqwest-async-uvloop", "native")
+    )
+    if theirs and limit:
+        remark = f"pyreqwest gains most from uvloop: {_times(theirs, limit)} the calls/s of native reqwest"
+        if ours:
+            remark += f"; replyio, on uvloop too, {_times(ours, theirs)} of pyreqwest's"
+        remarks.append(f"{remark}.")
+    for name, count in sorted(results["exit_crashes"].items()):
+        runs = sum(len(rounds.get(name, [])) for rounds in results["rounds"].values())
+        remarks.append(
+            f"{CONTENDERS[name].label} crashed while leaving, after its last answer, in {count} of {runs} processes."
+        )
+    if results["scripts"]:
+        remarks += [f"A short script ended with {text!r}." for text in results["scripts"]["failures"]]
+    return "\n".join(f"- {remark}" for remark in remarks)
+
+
+def _server_share(results: Results) -> str:
+    shares = {}
+    for mode in results["rounds"].keys() - {"sequential"}:
+        for name in results["rounds"][mode]:
+            cost, rate = (median(values(results, mode, name, key)) for key in ("server_us", "calls_per_s"))
+            shares[f"{CONTENDERS[name].label}, {mode}"] = cost * rate / 1e6
+    busiest = max(shares, key=lambda name: shares[name], default="nobody")
+    remark = f"The server was busiest with {busiest}: {shares.get(busiest, 0):.0%} of a core."
+    if one_call := values(results, "sequential", "native", "server_us"):
+        remark += f" It has {median(one_call):.1f} µs of native reqwest's one call."
+    return remark
+
+
+def _where(results: Results) -> str:
+    settings = results["settings"]
+    sizes = "; ".join(f"{mode}: {calls:,} calls after {warmup:,}" for mode, calls, warmup in settings["calls"])
+    rows = [
+        ("date", results["date"]),
+        *((what, str(value)) for what, value in results["machine"].items()),
+        ("versions", ", ".join(f"{name} {value}" for name, value in results["versions"].items())),
+        ("repetitions", str(settings["repetitions"])),
+        ("calls", f"{sizes}; a fifth or a twentieth for the slow"),
+    ]
+    if results["wheel"]:
+        rows.append(("wheel", results["wheel"]["file"]))
+    return "| | |\n|---|---|\n" + "\n".join(f"| {what} | {value} |" for what, value in rows)

@@ -1,0 +1,638 @@
+"""The client."""
+
+from __future__ import annotations
+
+from replyio import _replyio
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Awaitable, Callable, Iterator
+    from types import TracebackType
+    from typing import Any, Literal, ParamSpec
+
+    import pandas
+    import polars
+    from typing_extensions import CapsuleType, Self, Unpack
+
+    from replyio.models import ClientOptions, ContactAccount, ContactAccountFields
+
+    P = ParamSpec("P")
+
+__all__ = ["AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "ReplyClient"]
+
+
+class Quota:
+    """How many requests a client sends at most.
+
+    The service allows 100 requests a minute and 3,000 an hour for each user, shared by all programs of that user. The
+    default stays a little below.
+    """
+
+    __slots__ = ("per_hour", "per_minute")
+
+    per_minute: int
+    per_hour: int
+
+    def __init__(self, per_minute: int = 95, per_hour: int = 2900) -> None:
+        """Makes a quota.
+
+        Args:
+            per_minute: Requests in any sixty seconds. Default 95.
+            per_hour: Requests in any hour. Default 2,900.
+
+        Raises:
+            ConfigurationError: When one of them is not a positive integer.
+        """
+        for name, value in (("per_minute", per_minute), ("per_hour", per_hour)):
+            if type(value) is not int or value < 1:
+                from replyio.errors import ConfigurationError
+
+                raise ConfigurationError(f"{name} must be a positive integer")
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refused: a quota does not change."""
+        raise AttributeError(f"a Quota is immutable; make a new one to change {name}")
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both allow the same."""
+        if not isinstance(other, Quota):
+            return NotImplemented
+        return (self.per_minute, self.per_hour) == (other.per_minute, other.per_hour)
+
+    def __hash__(self) -> int:
+        """The hash of both numbers."""
+        return hash((self.per_minute, self.per_hour))
+
+    def __repr__(self) -> str:
+        """The call that makes it."""
+        return f"Quota(per_minute={self.per_minute}, per_hour={self.per_hour})"
+
+    def __reduce__(self) -> tuple[type[Quota], tuple[int, int]]:
+        """What `copy` and `pickle` make it from again."""
+        return Quota, (self.per_minute, self.per_hour)
+
+
+_DEFAULT_QUOTA = Quota()
+
+
+class ReplyClient:
+    """A client for the contact accounts of Reply.io.
+
+    One client serves any number of threads and event loops, and survives a fork: a child process has connections of its
+    own. It opens nothing until the first call. `close()`, `with` and `async with` give its connections and threads back;
+    leaving it to the garbage collector does too.
+
+    The quota is counted for each key, base URL and user acted for, over the whole process: several clients of one user
+    never send more than one would.
+
+    A pickled client has no key unless `pickle_api_key=True` was given; where it lands it reads `REPLY_API_KEY`.
+
+    Examples:
+        >>> import replyio
+        >>> with replyio.ReplyClient() as client:
+        ...     account = client.patch_contact_account(4711, city="Oslo")
+        >>> account.city
+        'Oslo'
+    """
+
+    __slots__ = ("__weakref__", "_core", "_pickled")
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        auth: Literal["auto", "x-api-key", "bearer"] = "auto",
+        act_as: int | str | None = None,
+        team_id: int | None = None,
+        timeout: float = 120.0,
+        attempt_timeout: float = 30.0,
+        connect_timeout: float = 5.0,
+        max_attempts: int = 4,
+        quota: Quota | None = _DEFAULT_QUOTA,
+        proxy: str | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
+        pickle_api_key: bool = False,
+    ) -> None:
+        """Checks all settings. No request is sent.
+
+        Args:
+            api_key: The key; None reads `REPLY_API_KEY`.
+            base_url: Where the service is; None reads `REPLY_BASE_URL`, and without it is `https://api.reply.io/v3`. It must
+                be https, except on this machine.
+            auth: How the key is sent. `"x-api-key"` and `"bearer"` choose a header. `"auto"` sends `X-API-Key`, and when a
+                401 asks for the bearer scheme tries that once and stays with what worked.
+            act_as: The user, by id or e-mail address, that a master or organization key acts for.
+            team_id: The team that a master or organization key acts in.
+            timeout: Seconds that a whole call may take: waits for the quota, attempts, pauses and all. Default 120.
+            attempt_timeout: Seconds that one attempt may take, from connecting to the last byte. Default 30.
+            connect_timeout: Seconds in which a connection must be made. Default 5.
+            max_attempts: How often a request is tried at most. Default 4. An update is idempotent, so it is repeated even
+                when it may have been applied.
+            quota: How many requests are sent at most. Default `Quota(per_minute=95, per_hour=2900)`; None leaves that to
+                the service's 429.
+            proxy: The address of a proxy for https, with user and password if need be; None reads `HTTPS_PROXY`,
+                `ALL_PROXY` and `NO_PROXY`. This machine is never reached through a proxy.
+            ca_file: A PEM file of certificate authorities to trust instead of the system's; None reads `SSL_CERT_FILE`.
+            pickle_api_key: Whether a pickle of this client holds its key. Default False.
+
+        Raises:
+            ConfigurationError: When there is no key, or a setting cannot be used.
+        """
+        settings: dict[str, Any] = {
+            "base_url": base_url,
+            "auth": auth,
+            "act_as": act_as,
+            "team_id": team_id,
+            "timeout": timeout,
+            "attempt_timeout": attempt_timeout,
+            "connect_timeout": connect_timeout,
+            "max_attempts": max_attempts,
+            "quota": quota,
+            "proxy": proxy,
+            "ca_file": ca_file,
+        }
+        try:
+            self._core = _replyio.Client({**settings, "api_key": api_key})
+            self._pickled = settings
+            if pickle_api_key:
+                self._pickled |= {"api_key": api_key, "pickle_api_key": True}
+        finally:
+            # A traceback that shows local variables must not show the key or a proxy's password.
+            del api_key, proxy, settings
+
+    def with_options(self, **options: Unpack[ClientOptions]) -> ReplyClient:
+        """Makes a client with other settings over the same connections.
+
+        Closing either closes the connections of both.
+
+        Args:
+            **options: `timeout`, `attempt_timeout`, `max_attempts`, `quota`, `auth`, `act_as` and `team_id`, as in
+                `ReplyClient`; those not given are kept. The other settings belong to the connections.
+
+        Returns:
+            The new client.
+
+        Raises:
+            ConfigurationError: When a setting cannot be used, or belongs to the connections.
+        """
+        derived = object.__new__(type(self))
+        derived._core = self._core.with_options({**options})
+        derived._pickled = {**self._pickled, **options}
+        return derived
+
+    def update_contact_account(self, id: int, **fields: Unpack[ContactAccountFields]) -> ContactAccount:
+        """Replaces a contact account: `PUT /v3/contact-accounts/{id}`, exactly as given.
+
+        The service replaces the account in full, so an optional field that is left out is cleared. To change single
+        fields, use `patch_contact_account`.
+
+        Args:
+            id: Contact account ID, positive.
+            **fields: The fields of the body; the names of the service's page (`linkedInUrl`) are taken too.
+                name (str, required): Contact account name, not blank.
+                description (str | None): Optional description.
+                domain_name (str | None): Primary domain name.
+                domain_secondary (str | None): Secondary domain name.
+                industry (str | None): Industry of the company.
+                company_size (CompanySize | str | None): Company size range: "Empty", "SelfEmployed", "2-10", "11-50",
+                    "51-200", "201-500", "501-1000", "1001-5000", "5001-10000" or "10001+".
+                country (str | None): Country of the company.
+                state (str | None): State or province.
+                city (str | None): City.
+                time_zone_id (str | None): Time zone identifier.
+                linked_in_url (str | None): LinkedIn profile URL.
+                phone (str | None): Phone number.
+                twitter_url (str | None): Twitter profile URL.
+                logo_url (str | None): Company logo URL.
+                email (str | None): Contact email address.
+                owner_user_id (int): ID of the user who owns this contact account. Send it whenever it is known.
+
+        Returns:
+            The account as the service answers it.
+
+        Raises:
+            ValidationError: Before any request, with every fault at once.
+            NotFoundError: There is no such account.
+            ReplyError: Any other failure, as the tree in `replyio.errors` says.
+
+        Examples:
+            >>> import replyio
+            >>> client = replyio.ReplyClient()
+            >>> account = client.update_contact_account(4711, name="Acme", company_size="51-200")
+            >>> account.company_size
+            <CompanySize.FROM_51_TO_200: '51-200'>
+        """
+        return self._core.update(id, fields)
+
+    async def update_contact_account_async(self, id: int, **fields: Unpack[ContactAccountFields]) -> ContactAccount:
+        """Replaces a contact account; see `update_contact_account`. Cancelling the task closes the request.
+
+        Args:
+            id: Contact account ID, positive.
+            **fields: The fields of the body, as in `update_contact_account`.
+
+        Returns:
+            The account as the service answers it.
+
+        Raises:
+            ValidationError: Before any request, with every fault at once.
+            ReplyError: Any other failure, as the tree in `replyio.errors` says.
+        """
+        pending = self._core.update(id, fields, _running_loop())
+        try:
+            return await pending.future
+        finally:
+            pending.close()
+
+    def patch_contact_account(self, id: int, **changes: Unpack[ContactAccountFields]) -> ContactAccount:
+        """Changes single fields of a contact account and keeps the others.
+
+        `GET /v3/contact-accounts/{id}`, merge, `PUT /v3/contact-accounts/{id}`. When the account is already as meant,
+        nothing is written. None and "" clear a field. The service has no lock, so a change that somebody else makes
+        between the two requests is lost.
+
+        Args:
+            id: Contact account ID, positive.
+            **changes: The fields to change, as in `update_contact_account`; none is required.
+
+        Returns:
+            The account as it is now.
+
+        Raises:
+            ValidationError: Before any request, with every fault at once.
+            NotFoundError: There is no such account.
+            ReplyError: Any other failure, as the tree in `replyio.errors` says.
+
+        Warns:
+            ReplyWarning: The account was written, and the answer is not what was sent; names the fields.
+
+        Examples:
+            >>> import replyio
+            >>> client = replyio.ReplyClient()
+            >>> before = client.get_contact_account(4711)
+            >>> after = client.patch_contact_account(4711, city="Oslo")
+            >>> (after.city, after.name == before.name)
+            ('Oslo', True)
+        """
+        account, warning = self._core.patch(id, changes)
+        if warning is not None:
+            _warn(warning)
+        return account
+
+    async def patch_contact_account_async(self, id: int, **changes: Unpack[ContactAccountFields]) -> ContactAccount:
+        """Changes single fields of a contact account; see `patch_contact_account`. Cancelling the task closes the request.
+
+        Args:
+            id: Contact account ID, positive.
+            **changes: The fields to change, as in `update_contact_account`; none is required.
+
+        Returns:
+            The account as it is now.
+
+        Raises:
+            ValidationError: Before any request, with every fault at once.
+            ReplyError: Any other failure, as the tree in `replyio.errors` says.
+
+        Warns:
+            ReplyWarning: The account was written, and the answer is not what was sent; names the fields.
+        """
+        pending = self._core.patch(id, changes, _running_loop())
+        try:
+            account, warning = await pending.future
+        finally:
+            pending.close()
+        if warning is not None:
+            _warn(warning)
+        return account
+
+    def get_contact_account(self, id: int) -> ContactAccount:
+        """Reads a contact account: `GET /v3/contact-accounts/{id}`.
+
+        Args:
+            id: Contact account ID, positive.
+
+        Returns:
+            The account.
+
+        Raises:
+            ValidationError: Before any request, when the id cannot be one.
+            NotFoundError: There is no such account.
+            ReplyError: Any other failure, as the tree in `replyio.errors` says.
+
+        Examples:
+            >>> import replyio
+            >>> replyio.ReplyClient().get_contact_account(4711).id
+            4711
+        """
+        return self._core.get(id)
+
+    async def get_contact_account_async(self, id: int) -> ContactAccount:
+        """Reads a contact account; see `get_contact_account`. Cancelling the task closes the request.
+
+        Args:
+            id: Contact account ID, positive.
+
+        Returns:
+            The account.
+
+        Raises:
+            ValidationError: Before any request, when the id cannot be one.
+            ReplyError: Any other failure, as the tree in `replyio.errors` says.
+        """
+        pending = self._core.get(id, _running_loop())
+        try:
+            return await pending.future
+        finally:
+            pending.close()
+
+    def list_contact_accounts(
+        self,
+        search: str | None = None,
+        sort_by: str | None = None,
+        descending: bool = False,
+        page_size: int = 1000,
+    ) -> ContactAccountIterator:
+        """Reads all contact accounts, page by page: `GET /v3/contact-accounts`.
+
+        Nothing is requested until the first account is asked for. The set may change while it is read: an account that
+        two pages have is given once, one that slips from a page not yet read to one already read is missed.
+
+        Args:
+            search: Only accounts that match this text; None for all.
+            sort_by: The field to sort by; None for the service's own order.
+            descending: Whether to sort from the last to the first. Default False.
+            page_size: Accounts for each request, 1 to 1,000. Default 1,000.
+
+        Returns:
+            An iterator over the accounts, which also gives them as a table.
+
+        Raises:
+            ValidationError: Before any request, when an argument cannot be used.
+
+        Examples:
+            >>> import replyio
+            >>> client = replyio.ReplyClient()
+            >>> 4711 in {account.id for account in client.list_contact_accounts()}
+            True
+        """
+        return ContactAccountIterator(self._core.list(search, sort_by, descending, page_size))
+
+    def list_contact_accounts_async(
+        self,
+        search: str | None = None,
+        sort_by: str | None = None,
+        descending: bool = False,
+        page_size: int = 1000,
+    ) -> AsyncContactAccountIterator:
+        """Reads all contact accounts, page by page, for `async for`; see `list_contact_accounts`.
+
+        Args:
+            search: Only accounts that match this text; None for all.
+            sort_by: The field to sort by; None for the service's own order.
+            descending: Whether to sort from the last to the first. Default False.
+            page_size: Accounts for each request, 1 to 1,000. Default 1,000.
+
+        Returns:
+            An asynchronous iterator over the accounts, which also gives them as a table.
+
+        Raises:
+            ValidationError: Before any request, when an argument cannot be used.
+        """
+        return AsyncContactAccountIterator(self._core.list(search, sort_by, descending, page_size))
+
+    def close(self) -> None:
+        """Gives connections and threads back. A later call opens new ones."""
+        self._core.close()
+
+    async def aclose(self) -> None:
+        """Gives connections and threads back, as `close` does; calls that other tasks wait for fail."""
+        self._core.close()
+
+    def __enter__(self) -> Self:
+        """The client itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Closes it."""
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        """The client itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Closes it."""
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        """The address, and never the key."""
+        return f"<ReplyClient for {self._core.base_url}>"
+
+    def __reduce__(self) -> tuple[Callable[..., ReplyClient], tuple[dict[str, Any]]]:
+        """The settings, without the key unless that was asked for."""
+        return _unpickle, (self._pickled,)
+
+
+def _unpickle(settings: dict[str, Any]) -> ReplyClient:
+    """Makes a client again from its pickle."""
+    return ReplyClient(**settings)
+
+
+def _warn(message: str) -> None:
+    """Warns whoever called the method that calls this."""
+    import warnings
+
+    from replyio.errors import ReplyWarning
+
+    warnings.warn(message, ReplyWarning, stacklevel=3)
+
+
+def _running_loop() -> Any:
+    """The running event loop. Replaced by asyncio's own function when it is first called."""
+    global _running_loop
+    from asyncio import get_running_loop
+
+    _running_loop = get_running_loop
+    return get_running_loop()
+
+
+class _Pages:
+    """What both iterators share: the pages, and what has been taken of them."""
+
+    __slots__ = ("_listing", "_ready")
+
+    def __init__(self, listing: _replyio.Listing) -> None:
+        self._listing = listing
+        self._ready: Iterator[ContactAccount] = iter(())
+
+
+class ContactAccountIterator(_Pages):
+    """An iterator over contact accounts that reads pages as they are needed.
+
+    As a table it gives the accounts of all pages not yet read; take it before iterating. `pandas`, `polars`, `pyarrow`
+    and DuckDB read it directly, through `__arrow_c_stream__`.
+    """
+
+    __slots__ = ()
+
+    def __iter__(self) -> Self:
+        """The iterator itself."""
+        return self
+
+    def __next__(self) -> ContactAccount:
+        """The next account; reads a page where none is at hand.
+
+        Returns:
+            The account.
+
+        Raises:
+            ReplyError: When the page cannot be read; the next call tries it again.
+        """
+        while True:
+            for account in self._ready:
+                return account
+            if self._listing.finished:
+                raise StopIteration
+            self._ready = iter(self._listing.next_page().accounts())
+
+    def _remaining_pages(self) -> list[_replyio.Page]:
+        """Reads all pages that are left."""
+        pages = []
+        while not self._listing.finished:
+            pages.append(self._listing.next_page())
+        return pages
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Reads the pages that are left into a pandas frame.
+
+        Returns:
+            A frame with a row for each account; the stage is spread over `stage_id`, `stage_name`, `stage_color_id`.
+
+        Raises:
+            ReplyError: When a page cannot be read.
+            ImportError: When pandas is not installed.
+        """
+        return _to_pandas(self._remaining_pages())
+
+    def to_polars(self) -> polars.DataFrame:
+        """Reads the pages that are left into a polars frame.
+
+        Returns:
+            A frame with a row for each account; the stage is spread over `stage_id`, `stage_name`, `stage_color_id`.
+
+        Raises:
+            ReplyError: When a page cannot be read.
+            ImportError: When polars is not installed.
+        """
+        return _to_polars(self._remaining_pages())
+
+    def __arrow_c_stream__(self, requested_schema: CapsuleType | None = None) -> CapsuleType:
+        """Reads the pages that are left into an Arrow stream, a record batch for each.
+
+        Args:
+            requested_schema: Ignored, as the interface allows.
+
+        Returns:
+            A capsule with the stream, by the Arrow PyCapsule interface.
+
+        Raises:
+            ReplyError: When a page cannot be read.
+        """
+        return _replyio.ArrowStream(self._remaining_pages()).__arrow_c_stream__(requested_schema)
+
+
+class AsyncContactAccountIterator(_Pages):
+    """An asynchronous iterator over contact accounts that reads pages as they are needed.
+
+    As a table it gives the accounts of all pages not yet read; take it before iterating.
+    """
+
+    __slots__ = ()
+
+    def __aiter__(self) -> Self:
+        """The iterator itself."""
+        return self
+
+    async def __anext__(self) -> ContactAccount:
+        """The next account; reads a page where none is at hand.
+
+        Returns:
+            The account.
+
+        Raises:
+            ReplyError: When the page cannot be read; the next call tries it again.
+        """
+        while True:
+            for account in self._ready:
+                return account
+            if self._listing.finished:
+                raise StopAsyncIteration
+            self._ready = iter((await self._next_page()).accounts())
+
+    async def _next_page(self) -> _replyio.Page:
+        """Reads the next page."""
+        pending = self._listing.next_page(_running_loop())
+        try:
+            return await pending.future
+        finally:
+            pending.close()
+
+    async def _remaining_pages(self) -> list[_replyio.Page]:
+        """Reads all pages that are left."""
+        pages = []
+        while not self._listing.finished:
+            pages.append(await self._next_page())
+        return pages
+
+    async def to_pandas(self) -> pandas.DataFrame:
+        """Reads the pages that are left into a pandas frame; see `ContactAccountIterator.to_pandas`.
+
+        Returns:
+            A frame with a row for each account.
+
+        Raises:
+            ReplyError: When a page cannot be read.
+            ImportError: When pandas is not installed.
+        """
+        return _to_pandas(await self._remaining_pages())
+
+    async def to_polars(self) -> polars.DataFrame:
+        """Reads the pages that are left into a polars frame; see `ContactAccountIterator.to_polars`.
+
+        Returns:
+            A frame with a row for each account.
+
+        Raises:
+            ReplyError: When a page cannot be read.
+            ImportError: When polars is not installed.
+        """
+        return _to_polars(await self._remaining_pages())
+
+
+def _to_pandas(pages: list[_replyio.Page]) -> pandas.DataFrame:
+    """A pandas frame of pages. Made from columns, because pandas may be there without pyarrow."""
+    import pandas
+
+    from replyio.models import columns
+
+    return pandas.DataFrame(columns([account for page in pages for account in page.accounts()]))
+
+
+def _to_polars(pages: list[_replyio.Page]) -> polars.DataFrame:
+    """A polars frame of pages."""
+    import polars
+
+    return polars.DataFrame(_replyio.ArrowStream(pages))

@@ -1,0 +1,35 @@
+"""The pytest plugin of replyio: the fixture `reply_sandbox`.
+
+It is loaded through the package's entry point. Nothing of replyio is imported before the fixture is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from replyio.sandbox import Sandbox
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Makes the marker known."""
+    config.addinivalue_line("markers", "reply_sandbox(**options): options of replyio.sandbox.Sandbox for this test.")
+
+
+@pytest.fixture
+def reply_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """A `replyio.sandbox.Sandbox` of this test's own, stopped behind it.
+
+    Its options come from the marker: `@pytest.mark.reply_sandbox(quota=(100, 3000))`. Several markers add up, the one
+    nearest to the test wins.
+    """
+    from replyio.sandbox import Sandbox
+
+    options: dict[str, object] = {}
+    for marker in request.node.iter_markers("reply_sandbox"):
+        options = marker.kwargs | options
+    with Sandbox(**options) as sandbox:  # type: ignore[arg-type]
+        yield sandbox

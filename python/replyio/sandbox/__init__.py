@@ -1,0 +1,371 @@
+"""A server on 127.0.0.1 that behaves as Reply.io does, to try and test without the service.
+
+    >>> from replyio.sandbox import Fault, Sandbox
+    >>> with Sandbox(accounts=[{"id": 1, "name": "Acme"}], faults=[Fault(request=2, status=503)]) as sandbox:
+    ...     sandbox.accounts[1].owner_user_id
+    42
+
+It answers the three operations on contact accounts as the contract has them: the update that replaces in full, problem
+details, the 401 without a body, pages, and the quota. `python -m replyio.sandbox` runs one for everything else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+import json
+import os
+import urllib.parse
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from replyio import _replyio
+from replyio.models import CompanySize, ContactAccount, ContactAccountStage
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from replyio.client import ReplyClient
+
+__all__ = ["Fault", "Sandbox", "SandboxRequest"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """Something that the sandbox does wrong on purpose.
+
+    The first fault in the list that fits a request hits it. Without `request`, `id` and `method` it fits every one.
+
+    Attributes:
+        request: Hits only the request of this number; the first one is 1. Default: any.
+        id: Hits only requests for this account. Default: any.
+        method: Hits only this method, such as "PUT". Default: any.
+        times: How many requests it hits. Default: all that fit.
+        delay: Seconds to wait before the answer, or before whatever else goes wrong. Default: 0.
+        status: Answers with this status, 200 to 999, in place of the true answer. Default: the true answer.
+        retry_after: The `Retry-After` of that answer: seconds, or a date as text. Default: none.
+        body: The body of that answer: text, bytes, or what JSON has. Default: the problem details that belong to the
+            status.
+        headers: More headers of that answer. `Content-Type` and `Retry-After` win over the ones from above.
+        reset: Resets the connection (TCP RST) before any byte of an answer, or after the `cut`.
+        close: Closes the connection (FIN) before any byte of an answer.
+        cut: Ends the connection after so many bytes of the body, although `Content-Length` promised more.
+        applied: Whether the update happens all the same: True (at once, before the delay), False, or "late" (after
+            the delay, even if the client has gone by then). Default: True where the true answer is sent, whole or cut,
+            False otherwise.
+    """
+
+    request: int | None = None
+    id: int | None = None
+    method: str | None = None
+    times: int | None = None
+    delay: float = 0.0
+    status: int | None = None
+    retry_after: int | str | None = None
+    body: Any = None
+    headers: Mapping[str, str] | None = None
+    reset: bool = False
+    close: bool = False
+    cut: int | None = None
+    applied: bool | Literal["late"] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what could not go wrong as it says."""
+        if self.status is None and (self.retry_after, self.body, self.headers) != (None, None, None):
+            raise ValueError("retry_after, body and headers belong to an answer: give its status too")
+        if self.close and (self.reset or self.cut is not None or self.status is not None):
+            raise ValueError("close ends the connection without an answer: it goes with neither reset, cut nor status")
+        if self.reset and self.status is not None and self.cut is None:
+            raise ValueError("reset ends the connection without an answer: with a status it needs a cut")
+        if not (self.delay or self.status or self.reset or self.close or self.cut is not None):
+            raise ValueError("nothing goes wrong: give delay, status, reset, close or cut")
+
+
+@dataclasses.dataclass(frozen=True)
+class SandboxRequest:
+    """A request as the sandbox received it. Keys are not kept: they read `[key]`.
+
+    Attributes:
+        number: Counted from 1, over all requests of the sandbox.
+        connection: The number of the connection that it came on, counted from 1.
+        time: When it had been read, in UTC.
+        method: The method, such as "PUT".
+        path: The path, such as "/v3/contact-accounts/4711".
+        query: The parameters behind the `?`; the last one of each name.
+        headers: The headers, names in lower case; several of one name joined by commas.
+        body: The body, read as JSON; None where there is none, or it is not JSON.
+        raw_body: The body as it came.
+        status: The status that was answered; None while it is not, and where a fault gave no answer.
+        applied: Whether it changed the account.
+    """
+
+    number: int
+    connection: int
+    time: datetime.datetime
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: Any
+    raw_body: bytes
+    status: int | None
+    applied: bool
+
+
+class Sandbox:
+    """A running server with contact accounts, on 127.0.0.1. Usable in `with`; stops at the latest when it is collected.
+
+    Everything about it can be asked for from any thread, after `stop` too, but only in the process that started it: a
+    forked child starts its own.
+    """
+
+    def __init__(
+        self,
+        accounts: Iterable[ContactAccount | Mapping[str, Any]] | None = None,
+        *,
+        port: int = 0,
+        quota: tuple[int, int] | None = None,
+        clock_scale: float = 1.0,
+        faults: Iterable[Fault] = (),
+        path: str | os.PathLike[str] | None = None,
+        api_keys: Iterable[str] | None = None,
+        scopes: Mapping[str, Iterable[str]] | None = None,
+        auth: Literal["both", "x-api-key", "bearer"] = "both",
+        owners: Iterable[int] | None = None,
+        forbidden: Iterable[int] = (),
+        max_body: int = 1 << 20,
+        keep_requests: int = 100_000,
+    ) -> None:
+        """Starts it. It answers as soon as this returns.
+
+        Args:
+            accounts: The accounts that are there, as `ContactAccount`s or as mappings of members in either spelling, of
+                which `id` and `name` are enough. Default: three with every field filled, 4711 to 4713.
+            port: The port on 127.0.0.1. Default: 0, a free one.
+            quota: Requests a minute and requests an hour of each user, such as (100, 3000). A user is a key together
+                with `X-User-Id`, `X-User-Email` and `X-Team-Id`. Default: None, no quota.
+            clock_scale: How much faster than real time the quota's clock goes. With 60 its hour passes in a minute;
+                `Retry-After` is divided by it and rounded up, so that waiting as long in real time is right.
+                Default: 1.
+            faults: What goes wrong on purpose. Default: nothing.
+            path: The file that keeps the accounts, also when the process is killed. If it has accounts already, they
+                are used in place of `accounts`. One sandbox at a time. Default: None, nothing is kept.
+            api_keys: The keys that are known. Default: any that is not empty.
+            scopes: Keys that may do less than everything, with their scopes out of "contacts:read" and
+                "contacts:write". They are known, whatever `api_keys` says.
+            auth: How a key may be sent: "x-api-key", "bearer", or "both", the default.
+            owners: The users in the team, who may own accounts. Default: any.
+            forbidden: Accounts that the caller has no right to.
+            max_body: The longest body in bytes; a longer one is a 413. Default: 1 MiB.
+            keep_requests: How many requests are remembered, the newest ones. Default: 100,000.
+
+        Raises:
+            replyio.ConfigurationError: An option or an account cannot be used, or the file is damaged.
+            OSError: The port is taken, or the file cannot be read or written.
+        """
+        keys = None if api_keys is None else list(api_keys)
+        self._key = keys[0] if keys else "sandbox"
+        self._sandbox = _replyio.Sandbox(
+            accounts=None if accounts is None else [_wire(account) for account in accounts],
+            port=port,
+            quota=quota,
+            clock_scale=clock_scale,
+            faults=list(faults),
+            path=path,
+            api_keys=keys,
+            scopes={key: _scopes(names) for key, names in (scopes or {}).items()},
+            auth=auth,
+            owners=None if owners is None else set(owners),
+            forbidden=set(forbidden),
+            max_body=max_body,
+            keep_requests=keep_requests,
+        )
+
+    def __enter__(self) -> Sandbox:
+        """The sandbox, which runs already."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stops it."""
+        self.stop()
+
+    def __repr__(self) -> str:
+        """Where it is."""
+        return f"<Sandbox {self.url}>"
+
+    @property
+    def url(self) -> str:
+        """The base URL for a client, such as `http://127.0.0.1:8080/v3`."""
+        return self._sandbox.url
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return self._sandbox.port
+
+    def client(self, **options: Any) -> ReplyClient:
+        """Makes a client of this sandbox.
+
+        Args:
+            **options: Options of `replyio.ReplyClient`. `base_url` is this sandbox, and `api_key`, unless given, a key
+                that it knows.
+
+        Returns:
+            The client.
+        """
+        import replyio
+
+        return replyio.ReplyClient(**{"api_key": self._key, "base_url": self.url} | options)
+
+    @property
+    def requests(self) -> list[SandboxRequest]:
+        """Every request that has arrived, in that order, as far as they are kept. A copy, made when it is asked for."""
+        return [_request(*row) for row in self._sandbox.requests()]
+
+    def clear_requests(self) -> None:
+        """Forgets the requests. Their numbers go on."""
+        self._sandbox.clear_requests()
+
+    @property
+    def accounts(self) -> dict[int, ContactAccount]:
+        """The accounts as they are stored, by id. A copy, made when it is asked for."""
+        return {members["id"]: _account(members) for members in self._sandbox.accounts()}
+
+    def set_account(self, account: ContactAccount | Mapping[str, Any]) -> None:
+        """Puts an account there as another program would: new, or in place of the whole one with its id.
+
+        Args:
+            account: The account, as in `accounts`.
+
+        Raises:
+            replyio.ConfigurationError: It cannot be used.
+            OSError: The file could not be written.
+        """
+        self._sandbox.set_account(_wire(account))
+
+    def remove_account(self, id: int) -> bool:
+        """Removes an account as another program would.
+
+        Args:
+            id: The account.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            OSError: The file could not be written.
+        """
+        return self._sandbox.remove_account(id)
+
+    def add_fault(self, fault: Fault) -> None:
+        """Adds a fault behind the others.
+
+        Args:
+            fault: The fault.
+        """
+        self._sandbox.add_fault(fault)
+
+    def clear_faults(self) -> None:
+        """Ends all faults."""
+        self._sandbox.clear_faults()
+
+    def close_connections(self) -> None:
+        """Closes every connection, as a server does with idle ones, and goes on with new ones."""
+        self._sandbox.close_connections()
+
+    def stop(self) -> None:
+        """Closes the socket and every connection. Once is enough, and more is no error."""
+        self._sandbox.stop()
+
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+_SCOPES = ("contacts:read", "contacts:write")
+
+
+def _scopes(names: Iterable[str]) -> tuple[bool, bool]:
+    """Whether a key may read, and whether it may write."""
+    granted = {names} if isinstance(names, str) else set(names)
+    if not granted <= set(_SCOPES):
+        raise ValueError(f"scopes are {' and '.join(_SCOPES)}, not {', '.join(sorted(granted - set(_SCOPES)))}")
+    return _SCOPES[0] in granted, _SCOPES[1] in granted
+
+
+def _wire(account: ContactAccount | Mapping[str, Any]) -> dict[str, Any]:
+    """The account in values that JSON has."""
+    members = account.to_dict() if isinstance(account, ContactAccount) else account
+    return {name: _json_value(value) for name, value in members.items()}
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, datetime.datetime):
+        return value.isoformat()
+    if isinstance(value, enum.Enum):
+        return value.value
+    return dataclasses.asdict(value) if isinstance(value, ContactAccountStage) else value
+
+
+def _request(
+    number: int,
+    connection: int,
+    microseconds: int,
+    method: str,
+    path: str,
+    query: str,
+    headers: list[tuple[str, str]],
+    body: bytes,
+    status: int | None,
+    applied: bool,
+) -> SandboxRequest:
+    joined: dict[str, str] = {}
+    for name, value in headers:
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+    try:
+        parsed = json.loads(body)
+    except ValueError:
+        parsed = None
+    return SandboxRequest(
+        number=number,
+        connection=connection,
+        time=_EPOCH + datetime.timedelta(microseconds=microseconds),
+        method=method,
+        path=path,
+        query=dict(urllib.parse.parse_qsl(query, keep_blank_values=True)),
+        headers=joined,
+        body=parsed,
+        raw_body=body,
+        status=status,
+        applied=applied,
+    )
+
+
+_WIRE_NAMES = {
+    alias: name
+    for name, alias in (
+        (field.name, field.name.split("_")[0] + "".join(word.capitalize() for word in field.name.split("_")[1:]))
+        for field in dataclasses.fields(ContactAccount)
+    )
+}
+
+
+def _account(members: dict[str, Any]) -> ContactAccount:
+    """An account from the wire's form of it."""
+    known = {_WIRE_NAMES[alias]: value for alias, value in members.items() if alias in _WIRE_NAMES}
+    known["extra"] = {alias: value for alias, value in members.items() if alias not in _WIRE_NAMES}
+    for name in ("created_date", "last_activity_date"):
+        known[name] = _date(known[name])
+    if known.get("company_size") in list(CompanySize):
+        known["company_size"] = CompanySize(known["company_size"])
+    if known.get("stage") is not None:
+        stage = dict(known["stage"])
+        known["stage"] = ContactAccountStage(stage.pop("id"), stage.pop("name"), stage.pop("colorId", None), stage)
+    return ContactAccount(**known)
+
+
+def _date(text: str) -> datetime.datetime:
+    """A date as the sandbox writes it: in UTC, with any number of digits of a second."""
+    seconds, _, fraction = text.rstrip("Z").partition(".")
+    whole = datetime.datetime.fromisoformat(seconds).replace(tzinfo=datetime.timezone.utc)
+    return whole.replace(microsecond=int(f"{fraction:0<6.6}"))

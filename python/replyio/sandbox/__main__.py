@@ -1,0 +1,91 @@
+"""`python -m replyio.sandbox`: a sandbox on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from typing import NoReturn
+
+from replyio.errors import ConfigurationError
+from replyio.sandbox import Sandbox
+
+__all__ = ["main"]
+
+_INTERRUPTED = 130
+_TERMINATED = 143
+
+
+def _quota(text: str) -> tuple[int, int]:
+    per_minute, per_hour = text.split(",")
+    return int(per_minute), int(per_hour)
+
+
+def _parser(program: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=program or "python -m replyio.sandbox",
+        description="A server on 127.0.0.1 that behaves as Reply.io does. Ctrl-C stops it.",
+    )
+    parser.add_argument("--port", type=int, default=0, help="the port on 127.0.0.1 (default: a free one)")
+    parser.add_argument(
+        "--quota",
+        type=_quota,
+        metavar="MINUTE,HOUR",
+        help="requests a minute and an hour of each user, such as 100,3000 (default: no quota)",
+    )
+    parser.add_argument(
+        "--clock-scale",
+        type=float,
+        default=1.0,
+        metavar="FACTOR",
+        help="how much faster than real time the quota's clock goes (default: 1)",
+    )
+    parser.add_argument("--path", metavar="FILE", help="the file that keeps the accounts (default: nothing is kept)")
+    parser.add_argument("--accounts", metavar="FILE.json", help="the accounts, a JSON list (default: three examples)")
+    return parser
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    raise SystemExit(_TERMINATED)
+
+
+def main(arguments: Sequence[str] | None = None, program: str | None = None) -> int:
+    """Runs a sandbox until Ctrl-C.
+
+    Args:
+        arguments: The arguments. Default: those of the process.
+        program: The name in the usage text. Default: `python -m replyio.sandbox`.
+
+    Returns:
+        The exit code: 130 after Ctrl-C, 1 where it cannot start.
+    """
+    options = _parser(program).parse_args(arguments)
+    # SIGTERM ends it as Ctrl-C does, with the file and the socket closed.
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        accounts = None
+        if options.accounts is not None:
+            with open(options.accounts, encoding="utf-8") as file:
+                accounts = json.load(file)
+            if not isinstance(accounts, list) or not all(isinstance(account, dict) for account in accounts):
+                raise ConfigurationError(f"{options.accounts} must hold a JSON list of objects")
+        sandbox = Sandbox(
+            accounts, port=options.port, quota=options.quota, clock_scale=options.clock_scale, path=options.path
+        )
+    except (OSError, OverflowError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    with sandbox:
+        try:
+            print(f"sandbox on {sandbox.url}  use: REPLY_BASE_URL={sandbox.url} REPLY_API_KEY=sandbox", flush=True)
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            return _INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,583 @@
+//! The client: each operation once, as validate → quota → transport → retry → read.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::{Method, StatusCode};
+use tokio::time::Instant;
+
+use crate::account::{AccountFields, ContactAccount, Field, FieldError, check_id};
+use crate::answer::{Answer, Page};
+use crate::config::{ActAs, ApiKey, AuthScheme, Config};
+use crate::error::{Call, CallError, Error, Failure, Operation, WaitReason};
+use crate::merge;
+use crate::per_process::PerProcess;
+use crate::quota::{Quota, Windows};
+use crate::retry::{self, Attempt, Budget, Decision};
+use crate::transport::{Request, Transport};
+
+const MEBIBYTE: usize = 1 << 20;
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
+const X_USER_EMAIL: HeaderName = HeaderName::from_static("x-user-email");
+const X_TEAM_ID: HeaderName = HeaderName::from_static("x-team-id");
+
+/// What happens during a call, for whoever wants to tell the user.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A request was answered, or failed.
+    Attempted {
+        /// The method.
+        method: &'a Method,
+        /// The path, without the host.
+        path: &'a str,
+        /// The status, or what failed.
+        outcome: Result<u16, &'a Failure>,
+        /// Which attempt of the request it was, from 1.
+        attempt: u32,
+        /// From sending to the last byte.
+        elapsed: Duration,
+    },
+    /// The call is about to wait.
+    Waiting {
+        /// How long.
+        wait: Duration,
+        /// What for.
+        reason: WaitReason,
+        /// What is waiting.
+        call: Call,
+    },
+}
+
+/// Is told what happens during calls. It must not block.
+pub trait Observer: Send + Sync {
+    /// Something happened.
+    fn observe(&self, event: Event<'_>);
+}
+
+/// The result of a partial update.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patched {
+    /// The account as it is now.
+    pub account: ContactAccount,
+    /// Whether anything was to change, so that a request was sent to change it.
+    pub written: bool,
+    /// The fields in which the service's answer is not what was sent.
+    pub deviations: Vec<Field>,
+}
+
+/// What a list shows, and in which order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ListQuery {
+    /// Accounts that match this text; `None` for all.
+    pub search: Option<String>,
+    /// The field to sort by, by its name on the wire; `None` for the service's own order.
+    pub sort_by: Option<String>,
+    /// Whether to sort from the last to the first.
+    pub descending: bool,
+}
+
+/// A client. Clones share everything, the connections included.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), replyio::Error> {
+/// use replyio::{AccountFields, Client, Config, Presence};
+///
+/// let client = Client::new(Config::new("my-key")?)?;
+/// let changes = AccountFields { city: Presence::Value("Oslo".into()), ..Default::default() };
+/// let patched = client.patch(4711, &changes).await?;
+/// assert_eq!(patched.account.city.as_deref(), Some("Oslo"));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    config: Arc<Config>,
+    identity: Arc<Identity>,
+    shared: Arc<Shared>,
+    transport: Transport,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+/// Who is calling: the headers that say so, and the quota of that user.
+struct Identity {
+    with_api_key: HeaderMap,
+    with_bearer: HeaderMap,
+    windows: Arc<Mutex<Windows>>,
+}
+
+/// What all clients with the same connections remember.
+struct Shared {
+    bearer_worked: AtomicBool,
+    budget: Mutex<Budget>,
+}
+
+impl Shared {
+    const fn new() -> Self {
+        Self { bearer_worked: AtomicBool::new(false), budget: Mutex::new(Budget::new()) }
+    }
+}
+
+/// One call from its beginning to its end, over all its requests.
+struct Running {
+    call: Call,
+    started: Instant,
+    deadline: Instant,
+    timeout: Duration,
+    attempts: u32,
+}
+
+impl Client {
+    /// Makes a client. No request is sent.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] when a setting cannot be used.
+    pub fn new(config: Config) -> Result<Self, Error> {
+        let transport = Transport::new(&config)?;
+        let shared = Arc::new(Shared::new());
+        let identity = Arc::new(Identity::new(&config)?);
+        Ok(Self { config: Arc::new(config), identity, shared, transport, observer: None })
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The same connections under other settings. The base URL, the key, the proxy, the certificates and the
+    /// time-out for connecting belong to the connections and stay.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] when a setting cannot be used.
+    pub fn with_config(&self, config: Config) -> Result<Self, Error> {
+        let identity = Arc::new(Identity::new(&config)?);
+        Ok(Self { config: Arc::new(config), identity, ..self.clone() })
+    }
+
+    /// The same client with connections of its own, for another runtime.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] when the system refuses to set them up.
+    pub fn with_own_connections(&self) -> Result<Self, Error> {
+        Ok(Self { transport: self.transport.sibling()?, ..self.clone() })
+    }
+
+    /// The same settings with nothing shared: for a forked child, in which a lock may have been copied as held.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] when the system refuses to set the connections up.
+    pub fn anew(&self) -> Result<Self, Error> {
+        Ok(Self {
+            config: Arc::clone(&self.config),
+            identity: Arc::new(Identity::new(&self.config)?),
+            shared: Arc::new(Shared::new()),
+            transport: self.transport.sibling()?,
+            observer: None,
+        })
+    }
+
+    /// The settings and the memory of this client over another one's connections, which must be made from the same base
+    /// URL, key, proxy and certificates.
+    #[must_use]
+    pub fn over_connections_of(&self, other: &Self) -> Self {
+        Self { transport: other.transport.clone(), ..self.clone() }
+    }
+
+    /// The same client, telling an observer what happens.
+    #[must_use]
+    pub fn observed(&self, observer: Arc<dyn Observer>) -> Self {
+        Self { observer: Some(observer), ..self.clone() }
+    }
+
+    /// Updates an account: `PUT /v3/contact-accounts/{id}`, exactly as given. It replaces the account in full: an
+    /// optional field that is absent is cleared.
+    ///
+    /// # Errors
+    /// [`Error::Validation`] before any request; [`Error::Call`] when the call fails.
+    pub async fn update(&self, id: i64, fields: &AccountFields) -> Result<ContactAccount, Error> {
+        check_update(id, fields, Vec::new())?;
+        let mut running = self.begin(Call { operation: Operation::Update, id: Some(id) });
+        self.put(&mut running, id, fields).await
+    }
+
+    /// Changes single fields of an account and keeps the others: `GET`, merge, `PUT /v3/contact-accounts/{id}`. When
+    /// nothing is to change, no `PUT` is sent.
+    ///
+    /// # Errors
+    /// [`Error::Validation`] before any request; [`Error::Call`] when a request fails.
+    pub async fn patch(&self, id: i64, changes: &AccountFields) -> Result<Patched, Error> {
+        check_patch(id, changes, Vec::new())?;
+        let mut running = self.begin(Call { operation: Operation::Patch, id: Some(id) });
+        let current = self.fetch(&mut running, id).await?;
+        let Some(merged) = merge::merge(&current, changes) else {
+            return Ok(Patched { account: current, written: false, deviations: Vec::new() });
+        };
+        let account = self.put(&mut running, id, &merged).await?;
+        let deviations = merge::deviations(&merged, &account);
+        Ok(Patched { account, written: true, deviations })
+    }
+
+    /// Reads an account: `GET /v3/contact-accounts/{id}`.
+    ///
+    /// # Errors
+    /// [`Error::Validation`] before any request; [`Error::Call`] when the call fails.
+    pub async fn get(&self, id: i64) -> Result<ContactAccount, Error> {
+        let call = Call { operation: Operation::Get, id: Some(id) };
+        refuse(call, check_id(id).err().into_iter().collect())?;
+        let mut running = self.begin(call);
+        self.fetch(&mut running, id).await
+    }
+
+    /// Reads one page of accounts: `GET /v3/contact-accounts`.
+    ///
+    /// # Errors
+    /// [`Error::Validation`] before any request, when `top` is not in 1 to 1,000; [`Error::Call`] when the call fails.
+    pub async fn list_page(&self, query: &ListQuery, top: u32, skip: u64) -> Result<Page, Error> {
+        let call = Call { operation: Operation::List, id: None };
+        let in_bounds = (1..=1000).contains(&top);
+        let fault = (!in_bounds).then(|| FieldError::new("page_size", "must be an integer from 1 to 1000"));
+        refuse(call, fault.into_iter().collect())?;
+        let mut running = self.begin(call);
+        let mut url = self.config.base_url.join("/contact-accounts");
+        {
+            let mut pairs = url.query_pairs_mut();
+            pairs.append_pair("top", &top.to_string()).append_pair("skip", &skip.to_string());
+            if let Some(search) = &query.search {
+                pairs.append_pair("search", search);
+            }
+            if let Some(sort_by) = &query.sort_by {
+                pairs.append_pair("sort_by", sort_by);
+            }
+            if query.sort_by.is_some() || query.descending {
+                pairs.append_pair("sort_direction", if query.descending { "desc" } else { "asc" });
+            }
+        }
+        let request = Request { method: Method::GET, url, body: None, longest_body: 64 * MEBIBYTE };
+        self.exchange(&mut running, &request, Answer::page).await
+    }
+
+    async fn fetch(&self, running: &mut Running, id: i64) -> Result<ContactAccount, Error> {
+        self.exchange(running, &self.account_request(Method::GET, id, None), |answer| answer.account(id)).await
+    }
+
+    async fn put(&self, running: &mut Running, id: i64, fields: &AccountFields) -> Result<ContactAccount, Error> {
+        let body = serde_json::to_vec(fields).map_err(|error| running.failed(Failure::Internal(error.to_string())))?;
+        let request = self.account_request(Method::PUT, id, Some(body.into()));
+        self.exchange(running, &request, |answer| answer.account(id)).await
+    }
+
+    fn account_request(&self, method: Method, id: i64, body: Option<Bytes>) -> Request {
+        let url = self.config.base_url.join(&format!("/contact-accounts/{id}"));
+        Request { method, url, body, longest_body: MEBIBYTE }
+    }
+
+    fn begin(&self, call: Call) -> Running {
+        let started = Instant::now();
+        let timeout = self.config.timeout;
+        Running { call, started, deadline: started + timeout, timeout, attempts: 0 }
+    }
+
+    /// Sends a request until it is answered well, cannot be, or may not be tried again.
+    async fn exchange<T>(
+        &self,
+        running: &mut Running,
+        request: &Request,
+        read: impl Fn(&Answer) -> Result<T, Failure>,
+    ) -> Result<T, Error> {
+        let mut number = 0;
+        let mut last = None;
+        let mut use_bearer = self.prefers_bearer();
+        loop {
+            self.wait_for_quota(running).await?;
+            number += 1;
+            running.attempts += 1;
+            let sent = Instant::now();
+            let answer = self.attempt(running, request, use_bearer, last.take()).await;
+            let status = answer.as_ref().ok().map(|answer| answer.status);
+            let outcome = answer.and_then(Answer::accepted).and_then(|answer| read(&answer));
+            let failure = match outcome {
+                Ok(value) => {
+                    self.report_attempt(request, Ok(StatusCode::OK.as_u16()), number, sent.elapsed());
+                    self.remember_scheme(use_bearer);
+                    return Ok(value);
+                }
+                Err(failure) => self.redacted(failure),
+            };
+            self.report_attempt(request, status.ok_or(&failure), number, sent.elapsed());
+            if self.should_try_bearer(&failure, use_bearer) {
+                use_bearer = true;
+                number -= 1;
+                continue;
+            }
+            let wait = match self.decide(running, number, &failure) {
+                Decision::Stop => return Err(running.failed(failure)),
+                Decision::Wait(wait) => wait,
+            };
+            let hinted = failure.retry_after().is_some_and(|hint| hint == wait);
+            let reason = if hinted { WaitReason::RetryAfter } else { WaitReason::BackOff };
+            last = Some(failure.to_string());
+            self.sleep_until(running, Instant::now() + wait, reason).await;
+        }
+    }
+
+    /// One attempt, within its own limit and the call's.
+    async fn attempt(
+        &self,
+        running: &Running,
+        request: &Request,
+        use_bearer: bool,
+        last: Option<String>,
+    ) -> Result<Answer, Failure> {
+        let headers = if use_bearer { &self.identity.with_bearer } else { &self.identity.with_api_key };
+        let limit = self.config.attempt_timeout;
+        let attempt_ends = Instant::now() + limit;
+        let sending = self.transport.send(request, headers);
+        match tokio::time::timeout_at(attempt_ends.min(running.deadline), sending).await {
+            Ok(answer) => answer,
+            Err(_) if running.deadline <= attempt_ends => {
+                Err(Failure::Deadline { limit: running.timeout, whole_call: true, last })
+            }
+            Err(_) => Err(Failure::Deadline { limit, whole_call: false, last }),
+        }
+    }
+
+    /// Waits until the quota lets a request out, or refuses at once when that is after the deadline.
+    async fn wait_for_quota(&self, running: &Running) -> Result<(), Error> {
+        let Some(quota) = self.config.quota else { return Ok(()) };
+        let place = Place::reserve(&self.identity.windows, quota, running.deadline);
+        match place {
+            Ok((place, reason)) => {
+                self.sleep_until(running, place.moment(), reason).await;
+                place.keep();
+                Ok(())
+            }
+            Err((retry_after, reason)) => Err(running.failed(Failure::Quota { retry_after, reason })),
+        }
+    }
+
+    async fn sleep_until(&self, running: &Running, moment: Instant, reason: WaitReason) {
+        let wait = moment.saturating_duration_since(Instant::now());
+        if wait.is_zero() {
+            return;
+        }
+        if let Some(observer) = &self.observer {
+            observer.observe(Event::Waiting { wait, reason, call: running.call });
+        }
+        tokio::time::sleep_until(moment).await;
+    }
+
+    fn decide(&self, running: &Running, number: u32, failure: &Failure) -> Decision {
+        let hint = failure.retry_after();
+        if let (Failure::Api(answer), Some(wait), Some(_)) = (failure, hint, self.config.quota)
+            && answer.status == StatusCode::TOO_MANY_REQUESTS.as_u16()
+        {
+            lock(&self.identity.windows).hold_until(since_epoch(Instant::now()) + wait);
+        }
+        let mut budget = lock(&self.shared.budget);
+        budget.refill(since_epoch(Instant::now()));
+        let attempt = Attempt {
+            number,
+            allowed: self.config.max_attempts,
+            retryable: failure.is_retryable(),
+            hint,
+            time_left: running.deadline.saturating_duration_since(Instant::now()),
+        };
+        retry::decide(attempt, &mut budget, fastrand::f64())
+    }
+
+    fn prefers_bearer(&self) -> bool {
+        match self.config.auth {
+            AuthScheme::Auto => self.shared.bearer_worked.load(Ordering::Relaxed),
+            AuthScheme::ApiKeyHeader => false,
+            AuthScheme::Bearer => true,
+        }
+    }
+
+    fn should_try_bearer(&self, failure: &Failure, used_bearer: bool) -> bool {
+        let challenged = matches!(failure, Failure::Api(answer) if answer.status == 401 && answer.bearer_challenge);
+        self.config.auth == AuthScheme::Auto && challenged && !used_bearer
+    }
+
+    fn remember_scheme(&self, used_bearer: bool) {
+        if used_bearer && !self.shared.bearer_worked.load(Ordering::Relaxed) {
+            self.shared.bearer_worked.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn report_attempt(&self, request: &Request, outcome: Result<u16, &Failure>, attempt: u32, elapsed: Duration) {
+        if let Some(observer) = &self.observer {
+            let (method, path) = (&request.method, request.url.path());
+            observer.observe(Event::Attempted { method, path, outcome, attempt, elapsed });
+        }
+    }
+
+    /// A failure without the key, should the other side have echoed it.
+    fn redacted(&self, failure: Failure) -> Failure {
+        let redact = |text: &str| self.config.api_key.redact(text);
+        match failure {
+            Failure::Api(mut answer) => {
+                answer.problem = answer.problem.map_texts(redact);
+                answer.request_id = answer.request_id.as_deref().map(redact);
+                Failure::Api(answer)
+            }
+            Failure::Unexpected(mut unexpected) => {
+                unexpected.excerpt = unexpected.excerpt.as_deref().map(redact);
+                Failure::Unexpected(unexpected)
+            }
+            other => other,
+        }
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Client").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Identity {
+    fn new(config: &Config) -> Result<Self, Error> {
+        let mut common = HeaderMap::new();
+        common.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        common.insert(USER_AGENT, HeaderValue::from_static(concat!("replyio/", env!("CARGO_PKG_VERSION"))));
+        match &config.act_as {
+            Some(ActAs::UserId(id)) => drop(common.insert(X_USER_ID, HeaderValue::from(*id))),
+            Some(ActAs::UserEmail(email)) => drop(common.insert(X_USER_EMAIL, header(email, "act_as")?)),
+            None => {}
+        }
+        if let Some(id) = config.team_id {
+            if id < 1 {
+                return Err(Error::Configuration("team_id must be a positive integer".to_owned()));
+            }
+            common.insert(X_TEAM_ID, HeaderValue::from(id));
+        }
+        let (mut with_api_key, mut with_bearer) = (common.clone(), common);
+        with_api_key.insert(X_API_KEY, secret_header(config.api_key.expose())?);
+        with_bearer.insert(AUTHORIZATION, secret_header(&format!("Bearer {}", config.api_key.expose()))?);
+        Ok(Self { with_api_key, with_bearer, windows: windows_of(config) })
+    }
+}
+
+fn header(text: &str, setting: &str) -> Result<HeaderValue, Error> {
+    HeaderValue::from_str(text).map_err(|_| Error::Configuration(format!("{setting} cannot be sent as a header")))
+}
+
+fn secret_header(text: &str) -> Result<HeaderValue, Error> {
+    let mut value = header(text, "api_key")?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+impl Running {
+    fn failed(&self, failure: Failure) -> Error {
+        let (call, attempts, elapsed) = (self.call, self.attempts, self.started.elapsed());
+        Error::Call(Box::new(CallError { call, attempts, elapsed, failure }))
+    }
+}
+
+/// Whether an update may be sent: everything that the contract rules out about it, all at once, together with faults that
+/// were found before. A field with a fault is not asked about again.
+///
+/// # Errors
+/// [`Error::Validation`] with every fault, in the order of the fields.
+pub fn check_update(id: i64, fields: &AccountFields, mut faults: Vec<FieldError>) -> Result<(), Error> {
+    if fields.name.is_absent() && faults.iter().all(|fault| fault.field != Field::Name.name()) {
+        faults.push(FieldError::new(
+            Field::Name.name(),
+            "is required, because the update replaces the account in full; patch_contact_account() changes single fields",
+        ));
+    }
+    check(Operation::Update, id, fields, faults)
+}
+
+/// Whether a partial update may be sent; see [`check_update`].
+///
+/// # Errors
+/// [`Error::Validation`] with every fault, in the order of the fields.
+pub fn check_patch(id: i64, changes: &AccountFields, faults: Vec<FieldError>) -> Result<(), Error> {
+    check(Operation::Patch, id, changes, faults)
+}
+
+fn check(operation: Operation, id: i64, fields: &AccountFields, mut faults: Vec<FieldError>) -> Result<(), Error> {
+    if faults.iter().all(|fault| fault.field != "id") {
+        faults.extend(check_id(id).err());
+    }
+    faults.extend(fields.faults());
+    faults.sort_by_key(|fault| match fault.field.as_str() {
+        "id" => (0, None),
+        name => Field::from_name(name).map_or((2, None), |field| (1, Some(field))),
+    });
+    refuse(Call { operation, id: (id > 0).then_some(id) }, faults)
+}
+
+fn refuse(call: Call, errors: Vec<FieldError>) -> Result<(), Error> {
+    if errors.is_empty() { Ok(()) } else { Err(Error::Validation { call, errors }) }
+}
+
+/// A place in the quota. Given back when it is dropped before its request went out.
+struct Place<'a> {
+    windows: &'a Mutex<Windows>,
+    booked: Option<Duration>,
+    moment: Instant,
+}
+
+impl<'a> Place<'a> {
+    fn reserve(
+        windows: &'a Mutex<Windows>,
+        quota: Quota,
+        deadline: Instant,
+    ) -> Result<(Self, WaitReason), (Duration, WaitReason)> {
+        let (now, latest) = (since_epoch(Instant::now()), since_epoch(deadline));
+        let booked = lock(windows).reserve(quota, now, latest);
+        match booked {
+            Ok((booked, reason)) => Ok((Self { windows, booked: Some(booked), moment: *EPOCH + booked }, reason)),
+            Err(late) => Err((late.opens_at.saturating_sub(now), late.reason)),
+        }
+    }
+
+    fn moment(&self) -> Instant {
+        self.moment
+    }
+
+    fn keep(mut self) {
+        self.booked = None;
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(booked) = self.booked {
+            lock(self.windows).release(booked);
+        }
+    }
+}
+
+/// The moment that the times of quota and budget are measured from.
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+fn since_epoch(moment: Instant) -> Duration {
+    moment.saturating_duration_since(*EPOCH)
+}
+
+/// A lock whose holder panicked still guards plain numbers.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whose quota it is: key and user, known by a hash only, at an address.
+type User = (u64, String, Option<ActAs>);
+
+/// The windows of each user in this process, so that several clients of one user count together.
+fn windows_of(config: &Config) -> Arc<Mutex<Windows>> {
+    static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    static USERS: PerProcess<Mutex<HashMap<User, Arc<Mutex<Windows>>>>> = PerProcess::new();
+    let key_hash = HASHER.hash_one(ApiKey::expose(&config.api_key));
+    let user = (key_hash, config.base_url.to_string(), config.act_as.clone());
+    Arc::clone(lock(USERS.get_or_init(Mutex::default)).entry(user).or_default())
+}

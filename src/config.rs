@@ -1,0 +1,378 @@
+//! The settings of a client, each checked when it is made.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use url::{Host, Url};
+
+use crate::error::Error;
+use crate::quota::Quota;
+
+/// Where the live service is.
+pub const LIVE_BASE_URL: &str = "https://api.reply.io/v3";
+
+const LONGEST_KEY: usize = 4096;
+
+/// Everything a client is made from.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The key.
+    pub api_key: ApiKey,
+    /// Where the service is.
+    pub base_url: BaseUrl,
+    /// How the key is sent.
+    pub auth: AuthScheme,
+    /// The user that a master or organization key acts for.
+    pub act_as: Option<ActAs>,
+    /// The team that a master or organization key acts in.
+    pub team_id: Option<i64>,
+    /// How long a whole call may take, waits included.
+    pub timeout: Duration,
+    /// How long one attempt may take, from connecting to the last byte of the body.
+    pub attempt_timeout: Duration,
+    /// How long one connection may take to be made.
+    pub connect_timeout: Duration,
+    /// How many attempts a request may have.
+    pub max_attempts: u32,
+    /// How many requests are sent at most; `None` leaves that to the service's 429.
+    pub quota: Option<Quota>,
+    /// The proxy for https; `None` takes it from the environment.
+    pub proxy: Option<ProxyUrl>,
+    /// Certificate authorities, as a PEM file, that replace the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Config {
+    /// The defaults, for the live service.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] when the key cannot be a key.
+    pub fn new(api_key: impl Into<String>) -> Result<Self, Error> {
+        Ok(Self {
+            api_key: ApiKey::new(api_key)?,
+            base_url: BaseUrl::new(LIVE_BASE_URL)?,
+            auth: AuthScheme::Auto,
+            act_as: None,
+            team_id: None,
+            timeout: Duration::from_secs(120),
+            attempt_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(5),
+            max_attempts: 4,
+            quota: Some(Quota::default()),
+            proxy: None,
+            ca_file: None,
+        })
+    }
+}
+
+fn refused<T>(message: impl Into<String>) -> Result<T, Error> {
+    Err(Error::Configuration(message.into()))
+}
+
+/// An API key. Nothing prints it.
+#[derive(Clone)]
+pub struct ApiKey(SecretString);
+
+impl ApiKey {
+    /// Checks that a text can be a key: visible ASCII, without spaces.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`], which does not echo the text.
+    pub fn new(key: impl Into<String>) -> Result<Self, Error> {
+        let key = SecretString::from(key.into());
+        let text = key.expose_secret();
+        if text.trim().is_empty() {
+            return refused("api_key is empty; give api_key= or set REPLY_API_KEY");
+        }
+        if text.len() > LONGEST_KEY {
+            return refused(format!("api_key is longer than {LONGEST_KEY} characters; is it a file's content?"));
+        }
+        if text.trim() != text {
+            return refused("api_key begins or ends with white space or a line end; strip() it");
+        }
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return refused(
+                "api_key has a character that no key has (a space, a control character or a non-ASCII one)",
+            );
+        }
+        Ok(Self(key))
+    }
+
+    /// The key itself, for the header.
+    pub(crate) fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// A text without the key, should the other side have echoed it: plain, percent-encoded or in base64.
+    pub(crate) fn redact(&self, text: &str) -> String {
+        let key = self.expose();
+        let percent: String = url::form_urlencoded::byte_serialize(key.as_bytes()).collect();
+        let mut redacted = text.replace(key, "[key]").replace(&percent, "[key]");
+        for core in base64_cores(key.as_bytes()) {
+            redacted = redacted.replace(&core, "[key]");
+        }
+        redacted
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("ApiKey(redacted)")
+    }
+}
+
+/// What the base64 of any text with these bytes in it contains, for each of the three ways they can be aligned.
+fn base64_cores(bytes: &[u8]) -> Vec<String> {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    (0..3_usize)
+        .filter_map(|skip| bytes.get(skip..))
+        .map(|aligned| {
+            aligned
+                .chunks_exact(3)
+                .flat_map(|chunk| {
+                    let group = chunk.iter().fold(0_u32, |group, byte| group << 8 | u32::from(*byte));
+                    [18, 12, 6, 0]
+                        .map(|shift| ALPHABET.get((group >> shift & 63) as usize).copied().unwrap_or_default())
+                })
+                .map(char::from)
+                .collect::<String>()
+        })
+        .filter(|core| core.len() >= 8)
+        .collect()
+}
+
+/// How the key is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum AuthScheme {
+    /// `X-API-Key`; when a 401 asks for the bearer scheme that is tried once, and what worked is kept.
+    #[default]
+    Auto,
+    /// `X-API-Key: <key>`.
+    ApiKeyHeader,
+    /// `Authorization: Bearer <key>`.
+    Bearer,
+}
+
+impl AuthScheme {
+    /// Reads `auto`, `x-api-key` or `bearer`.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] for anything else.
+    pub fn new(name: &str) -> Result<Self, Error> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            "x-api-key" => Ok(Self::ApiKeyHeader),
+            "bearer" => Ok(Self::Bearer),
+            _ => refused("auth must be 'auto', 'x-api-key' or 'bearer'"),
+        }
+    }
+}
+
+/// The user that a master or organization key acts for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ActAs {
+    /// `X-User-Id`
+    UserId(i64),
+    /// `X-User-Email`
+    UserEmail(String),
+}
+
+impl ActAs {
+    /// A user by number.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] when it is not positive.
+    pub fn user_id(id: i64) -> Result<Self, Error> {
+        if id > 0 { Ok(Self::UserId(id)) } else { refused("act_as must be a positive user id or an e-mail address") }
+    }
+
+    /// A user by e-mail address.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] when it cannot be sent as a header.
+    pub fn user_email(email: &str) -> Result<Self, Error> {
+        if email.contains('@') && email.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Self::UserEmail(email.to_owned()))
+        } else {
+            refused("act_as must be a positive user id or an e-mail address")
+        }
+    }
+}
+
+/// Where the service is: https, or http on this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct BaseUrl {
+    url: Url,
+    loopback: bool,
+}
+
+impl BaseUrl {
+    /// Checks an address such as `https://api.reply.io/v3`.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`]: not an address, not https although not on this machine, or with parts that it must not
+    /// have.
+    pub fn new(text: &str) -> Result<Self, Error> {
+        let Ok(mut url) = Url::parse(text.trim()) else {
+            return refused(format!("base_url is not an address; it is {LIVE_BASE_URL} for the live service"));
+        };
+        let loopback = match url.host() {
+            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => IpAddr::V6(address).to_canonical().is_loopback(),
+            None => return refused("base_url names no host"),
+        };
+        match url.scheme() {
+            "https" => {}
+            "http" if loopback => {}
+            "http" => {
+                return refused(
+                    "base_url must be https: http would send the key in the clear (allowed on 127.0.0.1 only)",
+                );
+            }
+            _ => return refused("base_url must be an https address"),
+        }
+        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+            return refused("base_url must have no user, password, query or fragment");
+        }
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
+        Ok(Self { url, loopback })
+    }
+
+    /// Whether it is on this machine.
+    pub const fn is_loopback(&self) -> bool {
+        self.loopback
+    }
+
+    /// Whether it is https.
+    pub fn is_https(&self) -> bool {
+        self.url.scheme() == "https"
+    }
+
+    /// The address of a resource below it.
+    pub(crate) fn join(&self, path: &str) -> Url {
+        let mut url = self.url.clone();
+        let base = url.path().trim_end_matches('/').len();
+        let mut whole = String::with_capacity(base + path.len());
+        whole.push_str(url.path().get(..base).unwrap_or_default());
+        whole.push_str(path);
+        url.set_path(&whole);
+        url
+    }
+}
+
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.url.as_str().trim_end_matches('/'))
+    }
+}
+
+/// The address of a proxy, which may hold a password. Nothing prints it.
+#[derive(Clone)]
+pub struct ProxyUrl(SecretString);
+
+impl ProxyUrl {
+    /// Checks an address such as `http://proxy.example:3128`.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`], which does not echo the address.
+    pub fn new(text: &str) -> Result<Self, Error> {
+        match Url::parse(text.trim()) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
+                Ok(Self(SecretString::from(text.trim().to_owned())))
+            }
+            _ => refused("proxy must be an address such as http://proxy.example:3128"),
+        }
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl fmt::Debug for ProxyUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("ProxyUrl(redacted)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, ProxyUrl};
+
+    #[test]
+    fn a_key_is_visible_ascii_and_its_refusal_does_not_echo_it() {
+        assert!(ApiKey::new("k-123_ABC.~").is_ok());
+        for bad in ["", "  ", "canary\n", " canary", "can\0ary", "canarÿ", "can ary", &"canary".repeat(1_000_000)] {
+            let message = ApiKey::new(bad).unwrap_err().to_string();
+            assert!(message.starts_with("api_key") && !message.contains("can"), "{message}");
+        }
+    }
+
+    #[test]
+    fn nothing_prints_a_secret() {
+        let mut config = Config::new("canary-key").unwrap();
+        config.proxy = Some(ProxyUrl::new("http://user:canary-password@proxy:3128").unwrap());
+        assert!(!format!("{config:?}").contains("canary"));
+    }
+
+    #[test]
+    fn an_echoed_key_is_redacted_in_every_form() {
+        let key = ApiKey::new("canary+key/12345").unwrap();
+        for echo in [
+            "canary+key/12345",
+            "x=canary%2Bkey%2F12345&y",
+            "Y2FuYXJ5K2tleS8xMjM0NQ==",
+            "QmVhcmVyIGNhbmFyeStrZXkvMTIzNDU=",
+            "eGNhbmFyeStrZXkvMTIzNDU=",
+        ] {
+            let redacted = key.redact(echo);
+            assert!(
+                redacted.contains("[key]") && !redacted.contains("hbmFye") && !redacted.contains("canary"),
+                "{redacted}"
+            );
+        }
+        assert_eq!(key.redact("nothing here"), "nothing here");
+    }
+
+    #[test]
+    fn plain_http_is_for_this_machine_only() {
+        for good in ["https://api.reply.io/v3", "http://127.0.0.1:8080/v3/", "http://localhost", "http://[::1]:1/v3"] {
+            assert!(BaseUrl::new(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "http://api.reply.io/v3",
+            "http://localhost.example.com",
+            "http://127.0.0.1.example.com",
+            "ftp://127.0.0.1",
+            "api.reply.io",
+            "https://user@api.reply.io",
+            "https://api.reply.io/v3?x=1",
+            "https://api.reply.io/v3#x",
+            "",
+        ] {
+            assert!(BaseUrl::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_resource_is_below_the_base() {
+        for base in ["https://api.reply.io/v3", "https://api.reply.io/v3/", "https://api.reply.io/v3//"] {
+            let base = BaseUrl::new(base).unwrap();
+            assert_eq!(base.join("/contact-accounts/7").as_str(), "https://api.reply.io/v3/contact-accounts/7");
+        }
+        assert_eq!(BaseUrl::new("http://localhost:1").unwrap().join("/x").as_str(), "http://localhost:1/x");
+    }
+
+    #[test]
+    fn the_other_settings_are_checked_too() {
+        assert!(AuthScheme::new("auto").is_ok() && AuthScheme::new("basic").is_err());
+        assert!(ActAs::user_id(1).is_ok() && ActAs::user_id(0).is_err());
+        assert!(ActAs::user_email("a@b.example").is_ok() && ActAs::user_email("a@b\r\nX: y").is_err());
+        assert!(ProxyUrl::new("http://proxy:3128").is_ok() && ProxyUrl::new("socks5://proxy").is_err());
+    }
+}

@@ -1,0 +1,461 @@
+//! What can go wrong, with everything a caller needs to act on it.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use crate::account::FieldError;
+use crate::problem::Problem;
+
+/// An operation of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// `PUT /v3/contact-accounts/{id}`
+    Update,
+    /// `GET`, then `PUT /v3/contact-accounts/{id}`
+    Patch,
+    /// `GET /v3/contact-accounts/{id}`
+    Get,
+    /// `GET /v3/contact-accounts`
+    List,
+}
+
+/// Which operation on which account: the subject of every message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Call {
+    /// The operation.
+    pub operation: Operation,
+    /// The account, where there is one.
+    pub id: Option<i64>,
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = match self.operation {
+            Operation::Update => "update",
+            Operation::Patch => "patch",
+            Operation::Get => "get",
+            Operation::List => return formatter.write_str("list of accounts"),
+        };
+        match self.id {
+            Some(id) => write!(formatter, "{verb} of account {id}"),
+            None => write!(formatter, "{verb} of an account"),
+        }
+    }
+}
+
+/// Every error of this crate.
+#[derive(Debug)]
+pub enum Error {
+    /// A setting cannot be used.
+    Configuration(String),
+    /// The id or the fields are not what the contract allows. Nothing was sent.
+    Validation {
+        /// What was asked for.
+        call: Call,
+        /// Every fault.
+        errors: Vec<FieldError>,
+    },
+    /// The call failed.
+    Call(Box<CallError>),
+}
+
+/// A call that failed.
+#[derive(Debug)]
+pub struct CallError {
+    /// What was asked for.
+    pub call: Call,
+    /// How many requests were sent, or tried to be.
+    pub attempts: u32,
+    /// From the call to the error.
+    pub elapsed: Duration,
+    /// What ended it.
+    pub failure: Failure,
+}
+
+/// What ends an attempt, or a call.
+#[derive(Debug)]
+pub enum Failure {
+    /// No answer came.
+    Transport(TransportFault),
+    /// The attempt or the whole call ran out of time.
+    Deadline {
+        /// The limit that was reached.
+        limit: Duration,
+        /// Whether it was the limit of the whole call.
+        whole_call: bool,
+        /// What ended the attempt before.
+        last: Option<String>,
+    },
+    /// An answer that the contract does not have.
+    Unexpected(Unexpected),
+    /// An error that the service answered.
+    Api(Box<ApiFailure>),
+    /// The quota opens too late for the deadline. Nothing was sent.
+    Quota {
+        /// Until it opens.
+        retry_after: Duration,
+        /// What holds it closed.
+        reason: WaitReason,
+    },
+    /// A fault of this crate.
+    Internal(String),
+}
+
+/// Where on the way to an answer the transport failed.
+#[derive(Debug)]
+pub struct TransportFault {
+    /// The step.
+    pub kind: TransportKind,
+    /// What happened, in words of ours.
+    pub detail: Cow<'static, str>,
+    /// The error below, for those who print sources.
+    pub source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// The steps at which a transport fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TransportKind {
+    /// The name did not resolve, or no connection could be made.
+    Connect,
+    /// The certificate or the handshake was refused.
+    Tls,
+    /// The proxy refused to pass the connection on.
+    Proxy,
+    /// The connection broke before the answer was complete.
+    Broken,
+}
+
+/// An answer that the contract does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unexpected {
+    /// The HTTP status, where there was one.
+    pub status: Option<u16>,
+    /// What is unexpected about it. Never a value.
+    pub reason: String,
+    /// The beginning of the body, escaped.
+    pub excerpt: Option<String>,
+}
+
+/// An error that the service answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiFailure {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, read as problem details.
+    pub problem: Problem,
+    /// The service's own name for the request.
+    pub request_id: Option<String>,
+    /// When the service asks to try again.
+    pub retry_after: Option<Duration>,
+    /// Whether a 401 asked for the bearer scheme.
+    pub bearer_challenge: bool,
+}
+
+/// Why a call waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WaitReason {
+    /// The window of a minute is full.
+    PerMinute(u32),
+    /// The window of an hour is full.
+    PerHour(u32),
+    /// The service asked for it with Retry-After.
+    RetryAfter,
+    /// The pause before the next attempt.
+    BackOff,
+}
+
+impl fmt::Display for WaitReason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PerMinute(limit) => write!(formatter, "the quota: {limit} requests a minute"),
+            Self::PerHour(limit) => write!(formatter, "the quota: {limit} requests an hour"),
+            Self::RetryAfter => formatter.write_str("the service's Retry-After"),
+            Self::BackOff => formatter.write_str("the next attempt"),
+        }
+    }
+}
+
+/// The kinds of error, one for each exception class of the Python package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// A setting cannot be used.
+    Configuration,
+    /// Refused before any request.
+    Validation,
+    /// No answer came.
+    Transport,
+    /// The certificate or the handshake was refused.
+    Tls,
+    /// Out of time.
+    DeadlineExceeded,
+    /// An answer that the contract does not have.
+    UnexpectedResponse,
+    /// Another 4xx that the service explains itself.
+    Api,
+    /// 400, 422
+    BadRequest,
+    /// 401
+    Authentication,
+    /// 403
+    PermissionDenied,
+    /// 404
+    NotFound,
+    /// 409, 412
+    Conflict,
+    /// 429
+    RateLimit,
+    /// 5xx
+    Server,
+    /// A fault of this crate.
+    Internal,
+}
+
+impl ErrorKind {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[
+        Self::Configuration,
+        Self::Validation,
+        Self::Transport,
+        Self::Tls,
+        Self::DeadlineExceeded,
+        Self::UnexpectedResponse,
+        Self::Api,
+        Self::BadRequest,
+        Self::Authentication,
+        Self::PermissionDenied,
+        Self::NotFound,
+        Self::Conflict,
+        Self::RateLimit,
+        Self::Server,
+        Self::Internal,
+    ];
+
+    /// The kind of a status that is not 200.
+    pub const fn of_status(status: u16) -> Self {
+        match status {
+            400 | 422 => Self::BadRequest,
+            401 => Self::Authentication,
+            403 => Self::PermissionDenied,
+            404 => Self::NotFound,
+            409 | 412 => Self::Conflict,
+            429 => Self::RateLimit,
+            500..=599 => Self::Server,
+            402..=499 => Self::Api,
+            _ => Self::UnexpectedResponse,
+        }
+    }
+}
+
+impl Failure {
+    /// Its kind.
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Transport(TransportFault { kind: TransportKind::Tls, .. }) => ErrorKind::Tls,
+            Self::Transport(_) => ErrorKind::Transport,
+            Self::Deadline { .. } => ErrorKind::DeadlineExceeded,
+            Self::Unexpected(_) => ErrorKind::UnexpectedResponse,
+            Self::Api(answer) => ErrorKind::of_status(answer.status),
+            Self::Quota { .. } => ErrorKind::RateLimit,
+            Self::Internal(_) => ErrorKind::Internal,
+        }
+    }
+
+    /// Whether another attempt may succeed. The update is idempotent, so one that may have been applied is repeated too.
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Transport(fault) => matches!(fault.kind, TransportKind::Connect | TransportKind::Broken),
+            Self::Deadline { whole_call, .. } => !*whole_call,
+            Self::Api(answer) => matches!(answer.status, 408 | 429 | 500 | 502 | 503 | 504 | 520..=599),
+            Self::Unexpected(_) | Self::Quota { .. } | Self::Internal(_) => false,
+        }
+    }
+
+    /// When the service asks to try again.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Api(answer) => answer.retry_after,
+            Self::Quota { retry_after, .. } => Some(*retry_after),
+            _ => None,
+        }
+    }
+
+    /// What the caller can do about it.
+    fn hint(&self, call: Call) -> Option<Cow<'static, str>> {
+        let hint = match self {
+            Self::Transport(fault) => match fault.kind {
+                TransportKind::Connect => "check the network, base_url and, behind a company proxy, HTTPS_PROXY",
+                TransportKind::Tls => {
+                    "check this machine's clock, and give a company's own certificate authority as ca_file or \
+                     SSL_CERT_FILE"
+                }
+                TransportKind::Proxy => "check proxy or HTTPS_PROXY, user and password included",
+                TransportKind::Broken if call.operation == Operation::Update => {
+                    "the update may have been applied; sending it again is safe"
+                }
+                TransportKind::Broken => return None,
+            },
+            Self::Deadline { whole_call: true, .. } => "give the call more time with timeout=",
+            Self::Deadline { .. } => "give each attempt more time with attempt_timeout=",
+            Self::Unexpected(Unexpected { status: Some(300..=399), .. }) => {
+                "redirects are never followed; give the final address as base_url"
+            }
+            Self::Unexpected(unexpected) if unexpected.is_html() => {
+                "this looks like a proxy's or a login page, not like Reply.io; check base_url and the network"
+            }
+            Self::Unexpected(_) | Self::Internal(_) => return None,
+            Self::Quota { .. } => {
+                return Some(Cow::Borrowed("call again then, or give the call more time with timeout="));
+            }
+            Self::Api(answer) => match ErrorKind::of_status(answer.status) {
+                ErrorKind::Authentication => "check the key (api_key= or REPLY_API_KEY): missing, wrong or revoked",
+                ErrorKind::PermissionDenied => {
+                    "the key needs the scope contacts:write (contacts:read to read) and a right to this account"
+                }
+                ErrorKind::NotFound if answer.problem.code.is_none() => {
+                    "the address may be wrong: check base_url, which ends in /v3"
+                }
+                ErrorKind::NotFound => "list_contact_accounts() shows the accounts of this key",
+                ErrorKind::RateLimit => match answer.retry_after {
+                    Some(wait) => {
+                        return Some(Cow::Owned(format!("the quota opens again in {} s", wait.as_secs_f64().ceil())));
+                    }
+                    None => "100 requests a minute and 3,000 an hour are allowed per user; try again later",
+                },
+                ErrorKind::Server => "the service is failing; try again later",
+                _ => return None,
+            },
+        };
+        Some(Cow::Borrowed(hint))
+    }
+}
+
+impl Unexpected {
+    fn is_html(&self) -> bool {
+        self.excerpt.as_deref().is_some_and(|excerpt| excerpt.trim_start().starts_with('<'))
+    }
+}
+
+impl Failure {
+    /// What there is to say beyond the first words.
+    fn detail(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Deadline { last, .. } => last.as_deref().map(|last| format!("the attempt before: {last}").into()),
+            Self::Unexpected(unexpected) => Some(Cow::Borrowed(&unexpected.reason)),
+            Self::Api(answer) => answer.problem.summary().map(Cow::Owned),
+            Self::Transport(_) | Self::Quota { .. } | Self::Internal(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    /// The first words: what failed, without what the other side said about it.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Transport(fault) => formatter.write_str(&fault.detail),
+            Self::Deadline { limit, whole_call, .. } => {
+                let what = if *whole_call { "the call" } else { "an attempt" };
+                write!(formatter, "{what} took longer than its {} s", limit.as_secs_f64())
+            }
+            Self::Unexpected(unexpected) => match unexpected.status {
+                Some(status) => write!(formatter, "unexpected response with status {status}"),
+                None => formatter.write_str("unexpected response"),
+            },
+            Self::Api(answer) => {
+                write!(formatter, "{}", answer.status)?;
+                let standard = http::StatusCode::from_u16(answer.status).ok().and_then(|code| code.canonical_reason());
+                if let Some(reason) = standard {
+                    write!(formatter, " {reason}")?;
+                }
+                answer.problem.code.as_ref().map_or(Ok(()), |code| write!(formatter, " ({code})"))
+            }
+            Self::Quota { retry_after, reason } => {
+                let seconds = retry_after.as_secs_f64().ceil();
+                write!(formatter, "{reason} lets it out in {seconds} s only, after the deadline, so nothing was sent")
+            }
+            Self::Internal(what) => write!(formatter, "a fault of replyio itself ({what}); please report it"),
+        }
+    }
+}
+
+impl Error {
+    /// Its kind.
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Configuration(_) => ErrorKind::Configuration,
+            Self::Validation { .. } => ErrorKind::Validation,
+            Self::Call(error) => error.failure.kind(),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Configuration(message) => formatter.write_str(message),
+            Self::Validation { call, errors } => {
+                write!(formatter, "{call} refused before any request: ")?;
+                for (index, error) in errors.iter().enumerate() {
+                    let separator = if index == 0 { "" } else { "; " };
+                    write!(formatter, "{separator}{} {}", error.field, error.message)?;
+                }
+                Ok(())
+            }
+            Self::Call(error) => error.fmt(formatter),
+        }
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.attempts == 1 { "" } else { "s" };
+        write!(
+            formatter,
+            "{} failed: {} after {} attempt{plural} in {:.1} s",
+            self.call,
+            self.failure,
+            self.attempts,
+            self.elapsed.as_secs_f64()
+        )?;
+        if let Some(detail) = self.failure.detail() {
+            write!(formatter, ": {detail}")?;
+        }
+        self.failure.hint(self.call).map_or(Ok(()), |hint| write!(formatter, "; hint: {hint}"))
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Call(error) => error.source(),
+            Self::Configuration(_) | Self::Validation { .. } => None,
+        }
+    }
+}
+
+impl StdError for CallError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.failure {
+            Failure::Transport(fault) => fault.source.as_ref().map(|source| &**source as &(dyn StdError + 'static)),
+            _ => None,
+        }
+    }
+}
+
+/// Foreign text for a message: one line, at most `limit` characters, what cannot be printed escaped.
+pub(crate) fn plain_line(text: &str, limit: usize) -> String {
+    let mut line = String::new();
+    for (count, character) in text.trim().chars().enumerate() {
+        if count == limit {
+            line.push('…');
+            break;
+        }
+        if character.is_control() || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}') {
+            let _ = write!(line, "{}", character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line
+}

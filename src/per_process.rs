@@ -1,0 +1,90 @@
+//! State that a forked child must not share with its parent.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::{mem, process};
+
+use once_cell::race::OnceBox;
+
+/// A value for each process id. A forked child finds its own, made anew; the parent's is left alone, with whatever locks
+/// were held at the moment of the fork, and is never dropped in the child. Looking it up takes no lock.
+#[derive(Debug)]
+pub struct PerProcess<T>(OnceBox<Node<T>>);
+
+#[derive(Debug)]
+struct Node<T> {
+    process: u32,
+    value: Arc<T>,
+    child: PerProcess<T>,
+}
+
+impl<T> PerProcess<T> {
+    /// Makes one without a value.
+    pub const fn new() -> Self {
+        Self(OnceBox::new())
+    }
+
+    /// The value of this process, made when it is first asked for. When two threads ask at once, one value is dropped.
+    ///
+    /// # Errors
+    /// Those of `make`; the next call tries again.
+    pub fn get_or_try_init<E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
+        let process = process::id();
+        let mut place = self;
+        loop {
+            match place.0.get() {
+                Some(node) if node.process == process => return Ok(&node.value),
+                Some(node) => place = &node.child,
+                None => break,
+            }
+        }
+        let value = Arc::new(make()?);
+        let node = place.0.get_or_init(|| Box::new(Node { process, value, child: Self::new() }));
+        Ok(&node.value)
+    }
+
+    /// The same for a value that is always to be had.
+    pub fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
+        let Ok(value) = self.get_or_try_init(|| Ok::<T, Infallible>(make()));
+        value
+    }
+
+    /// The value of this process, if it has been made.
+    pub fn get(&self) -> Option<&T> {
+        let process = process::id();
+        let mut place = self;
+        loop {
+            match place.0.get()? {
+                node if node.process == process => return Some(&node.value),
+                node => place = &node.child,
+            }
+        }
+    }
+}
+
+impl<T> Drop for Node<T> {
+    fn drop(&mut self) {
+        if self.process != process::id() {
+            mem::forget(Arc::clone(&self.value));
+        }
+    }
+}
+
+impl<T> Default for PerProcess<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PerProcess;
+
+    #[test]
+    fn a_value_is_made_once() {
+        let value = PerProcess::new();
+        assert_eq!(value.get(), None);
+        assert_eq!((value.get_or_init(|| 1), value.get_or_init(|| 2)), (&1, &1));
+        assert_eq!(value.get(), Some(&1));
+    }
+}

@@ -1,0 +1,222 @@
+//! asyncio: results of the I/O thread, resolved on the event loop's own thread.
+//!
+//! The I/O thread puts results into a queue and writes one byte to a socket that the loop watches. It never touches
+//! Python, so it cannot be caught in an interpreter that exits.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pyo3::exceptions::PyNotImplementedError;
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use super::errors;
+use super::events::Line;
+use super::runtime::{Outcome, ToPython};
+use crate::client::{Event, Observer};
+
+#[cfg(unix)]
+type Socket = std::os::unix::net::UnixStream;
+#[cfg(windows)]
+type Socket = std::net::TcpStream;
+
+/// What the I/O thread hands over.
+enum Message {
+    Result(u64, Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>),
+    Line(Line),
+}
+
+/// The queue from the I/O thread to one event loop.
+pub(super) struct Queue {
+    messages: Mutex<Vec<Message>>,
+    wake: Socket,
+}
+
+impl Queue {
+    fn push(&self, message: Message) {
+        let mut messages = lock(&self.messages);
+        let was_empty = messages.is_empty();
+        messages.push(message);
+        drop(messages);
+        if was_empty {
+            // A full socket means that the loop has been woken already.
+            let _ = (&self.wake).write(&[1]);
+        }
+    }
+
+    /// The promise to put a result into the queue.
+    pub(super) fn promise(self: &Arc<Self>, slot: u64) -> Promise {
+        Promise { queue: Arc::clone(self), slot, kept: false }
+    }
+}
+
+/// Puts a result into the queue, or the reason why there is none when it is dropped before.
+pub(super) struct Promise {
+    queue: Arc<Queue>,
+    slot: u64,
+    kept: bool,
+}
+
+impl Promise {
+    pub(super) fn keep<T: ToPython>(mut self, outcome: Outcome<T>) {
+        self.kept = true;
+        let convert = move |py: Python<'_>| match outcome {
+            Ok(value) => value.to_python(py).map(Bound::unbind),
+            Err(error) => Err(errors::to_python(py, &error)),
+        };
+        self.queue.push(Message::Result(self.slot, Box::new(convert)));
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        if !self.kept {
+            let panicked = std::thread::panicking();
+            let convert =
+                move |py: Python<'_>| Err(if panicked { errors::internal(py, "a panic") } else { errors::closed(py) });
+            self.queue.push(Message::Result(self.slot, Box::new(convert)));
+        }
+    }
+}
+
+/// The observer of a call that an event loop waits for.
+pub(super) struct QueueLines {
+    pub(super) queue: Arc<Queue>,
+    pub(super) verbose: bool,
+}
+
+impl Observer for QueueLines {
+    fn observe(&self, event: Event<'_>) {
+        if let Some(line) = Line::of(&event, self.verbose) {
+            self.queue.push(Message::Line(line));
+        }
+    }
+}
+
+/// The receiving end of a queue: the callable that the event loop calls when there is something in it.
+#[pyclass(frozen, module = "replyio._replyio")]
+pub(super) struct Bridge {
+    pub(super) queue: Arc<Queue>,
+    signal: Socket,
+    futures: Mutex<HashMap<u64, Py<PyAny>>>,
+    next_slot: AtomicU64,
+    pump: Mutex<Option<Py<PyAny>>>,
+}
+
+#[pymethods]
+impl Bridge {
+    /// Resolves the futures whose results have arrived.
+    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        let mut bytes = [0_u8; 256];
+        while matches!((&self.signal).read(&mut bytes), Ok(count) if count == bytes.len()) {}
+        let messages = std::mem::take(&mut *lock(&self.queue.messages));
+        for message in messages {
+            match message {
+                Message::Result(slot, convert) => {
+                    let Some(future) = lock(&self.futures).remove(&slot) else { continue };
+                    let future = future.bind(py);
+                    // A future that was cancelled a moment ago refuses; its task knows already.
+                    let _ = match convert(py) {
+                        Ok(value) => future.call_method1(intern!(py, "set_result"), (value,)),
+                        Err(error) => future.call_method1(intern!(py, "set_exception"), (error,)),
+                    };
+                }
+                Message::Line(line) => line.log(py)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Bridge {
+    pub(super) fn new() -> std::io::Result<Self> {
+        let (signal, wake) = socket_pair()?;
+        signal.set_nonblocking(true)?;
+        wake.set_nonblocking(true)?;
+        Ok(Self {
+            queue: Arc::new(Queue { messages: Mutex::default(), wake }),
+            signal,
+            futures: Mutex::default(),
+            next_slot: AtomicU64::new(0),
+            pump: Mutex::default(),
+        })
+    }
+
+    /// Has an event loop call this bridge whenever something arrives.
+    pub(super) fn attach(bridge: &Bound<'_, Self>, event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = bridge.py();
+        match event_loop.call_method1(intern!(py, "add_reader"), (bridge.get().descriptor(), bridge)) {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_instance_of::<PyNotImplementedError>(py) => {
+                let pump = py.import("replyio._pump")?.getattr("pump")?;
+                let socket = bridge.get().python_socket(py)?;
+                let task = event_loop.call_method1("create_task", (pump.call1((event_loop, socket, bridge))?,))?;
+                *lock(&bridge.get().pump) = Some(task.unbind());
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Undoes [`attach`](Self::attach). A loop that is closed has done so itself.
+    pub(super) fn detach(&self, event_loop: &Bound<'_, PyAny>) {
+        let py = event_loop.py();
+        let pump = lock(&self.pump).take();
+        let _ = match pump {
+            Some(task) => task.bind(py).call_method0(intern!(py, "cancel")),
+            None => event_loop.call_method1(intern!(py, "remove_reader"), (self.descriptor(),)),
+        };
+    }
+
+    /// Remembers a future under a number.
+    pub(super) fn expect(&self, future: Py<PyAny>) -> u64 {
+        let slot = self.next_slot.fetch_add(1, Ordering::Relaxed);
+        lock(&self.futures).insert(slot, future);
+        slot
+    }
+
+    /// Forgets a future. Whether it was still waited for.
+    pub(super) fn forget(&self, slot: u64) -> bool {
+        lock(&self.futures).remove(&slot).is_some()
+    }
+
+    #[cfg(unix)]
+    fn descriptor(&self) -> i32 {
+        std::os::fd::AsRawFd::as_raw_fd(&self.signal)
+    }
+
+    #[cfg(windows)]
+    fn descriptor(&self) -> u64 {
+        std::os::windows::io::AsRawSocket::as_raw_socket(&self.signal)
+    }
+
+    /// A socket object of Python's over the same socket, for loops that cannot watch a descriptor.
+    fn python_socket<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        #[cfg(unix)]
+        let descriptor = std::os::fd::IntoRawFd::into_raw_fd(self.signal.try_clone()?);
+        #[cfg(windows)]
+        let descriptor = std::os::windows::io::IntoRawSocket::into_raw_socket(self.signal.try_clone()?);
+        let socket = py.import("replyio._pump")?.getattr("adopt")?.call1((descriptor,))?;
+        Ok(socket)
+    }
+}
+
+#[cfg(unix)]
+fn socket_pair() -> std::io::Result<(Socket, Socket)> {
+    Socket::pair()
+}
+
+#[cfg(windows)]
+fn socket_pair() -> std::io::Result<(Socket, Socket)> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+    let wake = Socket::connect(listener.local_addr()?)?;
+    let (signal, from) = listener.accept()?;
+    wake.set_nodelay(true)?;
+    if from == wake.local_addr()? { Ok((signal, wake)) } else { Err(std::io::ErrorKind::ConnectionAborted.into()) }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,274 @@
+//! The client as Python's face uses it: settings in, operations out.
+
+use std::env;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
+
+use super::convert::{account_id, account_to_python, fields_from, integer, type_name};
+use super::errors;
+use super::listing::Listing;
+use super::runtime::{Engine, ToPython};
+use crate::account::{ContactAccount, Field, FieldError};
+use crate::client::{self, Patched, check_patch, check_update};
+use crate::config::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, ProxyUrl};
+use crate::error::{Call, Error, Operation};
+use crate::per_process::PerProcess;
+use crate::quota::Quota;
+
+/// No time-out needs to be longer; it keeps arithmetic on moments from overflowing.
+const LONGEST_TIMEOUT: f64 = 30.0 * 86_400.0;
+
+/// The core of a `ReplyClient`.
+#[pyclass(frozen, module = "replyio._replyio")]
+pub(super) struct Client {
+    engine: Arc<Engine>,
+    config: Config,
+    client: PerProcess<client::Client>,
+}
+
+#[pymethods]
+impl Client {
+    /// Checks the settings, as a dictionary by their names in `ReplyClient`. No request is sent.
+    #[new]
+    fn new(py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let config = config_from(settings).map_err(|error| errors::to_python(py, &error))?;
+        let template = client::Client::new(config.clone()).map_err(|error| errors::to_python(py, &error))?;
+        Ok(Self { engine: Engine::new(template), config, client: PerProcess::new() })
+    }
+
+    /// The same connections under other settings.
+    fn with_options(&self, py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let mut config = self.config.clone();
+        for (name, value) in settings.iter() {
+            let name: String = name.extract()?;
+            change(&mut config, &name, &value).map_err(|error| errors::to_python(py, &error))?;
+        }
+        let derived = Self { engine: Arc::clone(&self.engine), config, client: PerProcess::new() };
+        derived.client(py)?;
+        Ok(derived)
+    }
+
+    /// The address of the service.
+    #[getter]
+    fn base_url(&self) -> String {
+        self.config.base_url.to_string()
+    }
+
+    /// `PUT /v3/contact-accounts/{id}`
+    #[pyo3(signature = (id, fields, event_loop=None))]
+    fn update<'py>(
+        &self,
+        py: Python<'py>,
+        id: &Bound<'py, PyAny>,
+        fields: &Bound<'py, PyDict>,
+        event_loop: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (fields, mut faults) = fields_from(fields);
+        let id = known_id(id, &mut faults);
+        check_update(id, &fields, faults).map_err(|error| errors::to_python(py, &error))?;
+        let operation = move |client: client::Client| async move { client.update(id, &fields).await };
+        self.engine.run(py, self.client(py)?, event_loop, operation)
+    }
+
+    /// `GET`, merge, `PUT /v3/contact-accounts/{id}`. Gives the account and what there is to warn about.
+    #[pyo3(signature = (id, changes, event_loop=None))]
+    fn patch<'py>(
+        &self,
+        py: Python<'py>,
+        id: &Bound<'py, PyAny>,
+        changes: &Bound<'py, PyDict>,
+        event_loop: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (changes, mut faults) = fields_from(changes);
+        let id = known_id(id, &mut faults);
+        check_patch(id, &changes, faults).map_err(|error| errors::to_python(py, &error))?;
+        let operation = move |client: client::Client| async move { client.patch(id, &changes).await };
+        self.engine.run(py, self.client(py)?, event_loop, operation)
+    }
+
+    /// `GET /v3/contact-accounts/{id}`
+    #[pyo3(signature = (id, event_loop=None))]
+    fn get<'py>(
+        &self,
+        py: Python<'py>,
+        id: &Bound<'py, PyAny>,
+        event_loop: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let id = account_id(id).map_err(|fault| refusal(py, Operation::Get, fault))?;
+        let operation = move |client: client::Client| async move { client.get(id).await };
+        self.engine.run(py, self.client(py)?, event_loop, operation)
+    }
+
+    /// `GET /v3/contact-accounts`, page after page.
+    fn list(
+        &self,
+        py: Python<'_>,
+        search: Option<&Bound<'_, PyAny>>,
+        sort_by: Option<&Bound<'_, PyAny>>,
+        descending: bool,
+        page_size: &Bound<'_, PyAny>,
+    ) -> PyResult<Listing> {
+        let refuse = |field: &str, message: String| refusal(py, Operation::List, FieldError::new(field, message));
+        let client = self.client(py)?.clone();
+        let engine = Arc::clone(&self.engine);
+        Listing::new(engine, client, search, sort_by, descending, page_size)
+            .map_err(|(field, message)| refuse(field, message))
+    }
+
+    /// Gives back threads and connections.
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.engine.close());
+    }
+}
+
+impl Client {
+    fn client(&self, py: Python<'_>) -> PyResult<&client::Client> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let shared = self.engine.client(py)?;
+        self.client
+            .get_or_try_init(|| shared.with_config(self.config.clone()))
+            .map_err(|error| errors::to_python(py, &error))
+    }
+}
+
+impl ToPython for ContactAccount {
+    fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        account_to_python(py, &self)
+    }
+}
+
+impl ToPython for Patched {
+    fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        let names: Vec<&str> = self.deviations.iter().copied().map(Field::name).collect();
+        let warning = (!names.is_empty()).then(|| {
+            let (id, names) = (self.account.id, names.join(", "));
+            format!(
+                "patch of account {id} was written, but the service answered {names} differently from what was sent"
+            )
+        });
+        let account = account_to_python(py, &self.account)?;
+        Ok((account, warning).into_pyobject(py)?.into_any())
+    }
+}
+
+/// The id, or a stand-in together with its fault.
+fn known_id(id: &Bound<'_, PyAny>, faults: &mut Vec<FieldError>) -> i64 {
+    account_id(id).unwrap_or_else(|fault| {
+        faults.push(fault);
+        0
+    })
+}
+
+fn refusal(py: Python<'_>, operation: Operation, fault: FieldError) -> PyErr {
+    errors::to_python(py, &Error::Validation { call: Call { operation, id: None }, errors: vec![fault] })
+}
+
+fn config_from(settings: &Bound<'_, PyDict>) -> Result<Config, Error> {
+    let given = |name: &str| settings.get_item(name).ok().flatten().filter(|value| !value.is_none());
+    let api_key = match given("api_key") {
+        Some(key) => text("api_key", &key)?,
+        None => from_environment("REPLY_API_KEY").ok_or_else(|| {
+            refused("no API key: give api_key= or set REPLY_API_KEY; replyio.sandbox.Sandbox().client() needs none")
+        })?,
+    };
+    let mut config = Config::new("none")?;
+    config.api_key = ApiKey::new(api_key)?;
+    let base_url = match given("base_url") {
+        Some(url) => Some(text("base_url", &url)?),
+        None => from_environment("REPLY_BASE_URL"),
+    };
+    if let Some(url) = base_url {
+        config.base_url = BaseUrl::new(&url)?;
+    }
+    for (name, value) in settings.iter() {
+        let name = text("a setting's name", &name)?;
+        match name.as_str() {
+            "api_key" | "base_url" => {}
+            "connect_timeout" => config.connect_timeout = seconds("connect_timeout", &value)?,
+            "proxy" if value.is_none() => config.proxy = None,
+            "proxy" => config.proxy = Some(ProxyUrl::new(&text("proxy", &value)?)?),
+            "ca_file" if value.is_none() => config.ca_file = None,
+            "ca_file" => {
+                let path: Result<PathBuf, _> = value.extract();
+                config.ca_file = Some(path.map_err(|_| wrong_type("ca_file", "a path", &value))?);
+            }
+            name => change(&mut config, name, &value)?,
+        }
+    }
+    Ok(config)
+}
+
+/// Changes one of the settings that do not belong to the connections.
+fn change(config: &mut Config, name: &str, value: &Bound<'_, PyAny>) -> Result<(), Error> {
+    match name {
+        "auth" => config.auth = AuthScheme::new(&text("auth", value)?)?,
+        "act_as" => config.act_as = act_as(value)?,
+        "team_id" if value.is_none() => config.team_id = None,
+        "team_id" => config.team_id = Some(integer(value).map_err(|message| refused(format!("team_id {message}")))?),
+        "timeout" => config.timeout = seconds("timeout", value)?,
+        "attempt_timeout" => config.attempt_timeout = seconds("attempt_timeout", value)?,
+        "max_attempts" => config.max_attempts = count("max_attempts", value)?,
+        "quota" if value.is_none() => config.quota = None,
+        "quota" => {
+            let part = |name: &str| match value.getattr(name) {
+                Ok(number) => count(name, &number),
+                Err(_) => Err(wrong_type("quota", "a Quota or None", value)),
+            };
+            config.quota = Some(Quota { per_minute: part("per_minute")?, per_hour: part("per_hour")? });
+        }
+        _ => return Err(refused(format!("{name} is not a setting that can be changed here"))),
+    }
+    Ok(())
+}
+
+fn act_as(value: &Bound<'_, PyAny>) -> Result<Option<ActAs>, Error> {
+    if value.is_none() {
+        return Ok(None);
+    }
+    if value.is_instance_of::<PyString>() {
+        return ActAs::user_email(&text("act_as", value)?).map(Some);
+    }
+    let id = integer(value).map_err(|_| wrong_type("act_as", "a positive user id or an e-mail address", value))?;
+    ActAs::user_id(id).map(Some)
+}
+
+fn refused(message: impl Into<String>) -> Error {
+    Error::Configuration(message.into())
+}
+
+fn wrong_type(name: &str, expected: &str, value: &Bound<'_, PyAny>) -> Error {
+    refused(format!("{name} must be {expected}, not {}", type_name(value)))
+}
+
+fn text(name: &str, value: &Bound<'_, PyAny>) -> Result<String, Error> {
+    value.extract().map_err(|_| wrong_type(name, "real text", value))
+}
+
+fn count(name: &str, value: &Bound<'_, PyAny>) -> Result<u32, Error> {
+    match integer(value).ok().and_then(|number| u32::try_from(number).ok()) {
+        Some(number) if number > 0 => Ok(number),
+        _ => Err(refused(format!("{name} must be a positive integer"))),
+    }
+}
+
+fn seconds(name: &str, value: &Bound<'_, PyAny>) -> Result<Duration, Error> {
+    let is_number =
+        (value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyInt>()) && !value.is_instance_of::<PyBool>();
+    let number: f64 = if is_number { value.extract().unwrap_or(f64::NAN) } else { f64::NAN };
+    if number > 0.0 && number <= LONGEST_TIMEOUT {
+        Ok(Duration::from_secs_f64(number))
+    } else {
+        Err(refused(format!("{name} must be a number of seconds, more than 0 and at most {LONGEST_TIMEOUT}")))
+    }
+}
+
+/// A variable of the environment. An empty one counts as not set.
+fn from_environment(name: &str) -> Option<String> {
+    env::var_os(name).map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
+}

@@ -1,0 +1,107 @@
+//! Errors of the core to exceptions of the package.
+
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyList, PyModule};
+
+use crate::account::FieldError;
+use crate::error::{Error, ErrorKind, Failure};
+
+/// The exception class of a kind, in `replyio.errors`.
+pub(super) const fn class_name(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Configuration => "ConfigurationError",
+        ErrorKind::Validation => "ValidationError",
+        ErrorKind::Transport => "TransportError",
+        ErrorKind::Tls => "TLSError",
+        ErrorKind::DeadlineExceeded => "DeadlineExceededError",
+        ErrorKind::UnexpectedResponse => "UnexpectedResponseError",
+        ErrorKind::Api => "APIError",
+        ErrorKind::BadRequest => "BadRequestError",
+        ErrorKind::Authentication => "AuthenticationError",
+        ErrorKind::PermissionDenied => "PermissionDeniedError",
+        ErrorKind::NotFound => "NotFoundError",
+        ErrorKind::Conflict => "ConflictError",
+        ErrorKind::RateLimit => "RateLimitError",
+        ErrorKind::Server => "ServerError",
+        ErrorKind::Internal => "InternalError",
+    }
+}
+
+/// The module of the exceptions and of the warning.
+pub(super) fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    Ok(MODULE.get_or_try_init(py, || py.import("replyio.errors").map(Bound::unbind))?.bind(py))
+}
+
+/// The exception of an error. When even that cannot be made, the reason why.
+pub(super) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
+    raise(py, error).unwrap_or_else(|failed| failed)
+}
+
+/// The exception for a fault of this package.
+pub(super) fn internal(py: Python<'_>, what: &str) -> PyErr {
+    let message = format!("a fault of replyio itself ({what}); please report it");
+    instance(py, ErrorKind::Internal, &message, &PyDict::new(py)).unwrap_or_else(|failed| failed)
+}
+
+/// The exception for a call whose client was closed under it.
+pub(super) fn closed(py: Python<'_>) -> PyErr {
+    let message = "the client was closed during the call; an update may have been applied";
+    instance(py, ErrorKind::Transport, message, &PyDict::new(py)).unwrap_or_else(|failed| failed)
+}
+
+fn raise(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
+    let attributes = PyDict::new(py);
+    match error {
+        Error::Configuration(_) => {}
+        Error::Validation { errors, .. } => attributes.set_item("errors", field_errors(py, errors)?)?,
+        Error::Call(call) => {
+            attributes.set_item("attempts", call.attempts)?;
+            attributes.set_item("elapsed", call.elapsed.as_secs_f64())?;
+            failure_attributes(&attributes, &call.failure)?;
+        }
+    }
+    instance(py, error.kind(), &error.to_string(), &attributes)
+}
+
+fn failure_attributes(attributes: &Bound<'_, PyDict>, failure: &Failure) -> PyResult<()> {
+    let seconds = |duration: Option<Duration>| duration.map(|duration| duration.as_secs_f64());
+    match failure {
+        Failure::Deadline { last, .. } => attributes.set_item("last_error", last),
+        Failure::Unexpected(unexpected) => {
+            attributes.set_item("status", unexpected.status)?;
+            attributes.set_item("excerpt", &unexpected.excerpt)
+        }
+        Failure::Api(answer) => {
+            attributes.set_item("status", answer.status)?;
+            attributes.set_item("title", &answer.problem.title)?;
+            attributes.set_item("detail", &answer.problem.detail)?;
+            attributes.set_item("code", &answer.problem.code)?;
+            attributes.set_item("errors", field_errors(attributes.py(), &answer.problem.errors)?)?;
+            attributes.set_item("request_id", &answer.request_id)?;
+            attributes.set_item("retry_after", seconds(answer.retry_after))
+        }
+        Failure::Quota { retry_after, .. } => {
+            attributes.set_item("status", 429)?;
+            attributes.set_item("retry_after", seconds(Some(*retry_after)))
+        }
+        Failure::Transport(_) | Failure::Internal(_) => Ok(()),
+    }
+}
+
+fn field_errors<'py>(py: Python<'py>, errors: &[FieldError]) -> PyResult<Bound<'py, PyList>> {
+    let class = module(py)?.getattr("FieldError")?;
+    let list = PyList::empty(py);
+    for error in errors {
+        list.append(class.call1((&error.field, &error.message))?)?;
+    }
+    Ok(list)
+}
+
+fn instance(py: Python<'_>, kind: ErrorKind, message: &str, attributes: &Bound<'_, PyDict>) -> PyResult<PyErr> {
+    let class = module(py)?.getattr(class_name(kind))?;
+    Ok(PyErr::from_value(class.call((message,), Some(attributes))?))
+}

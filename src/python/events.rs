@@ -1,0 +1,106 @@
+//! What happens during a call, on its way to Python's logging.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
+use tokio::sync::Notify;
+
+use crate::client::{Event, Observer};
+
+const INFO: u8 = 20;
+const WARNING: u8 = 30;
+
+/// A wait longer than this is announced even when nobody turned logging on.
+const LONG_WAIT: Duration = Duration::from_secs(5);
+
+/// A line for the log.
+#[derive(Debug)]
+pub(super) struct Line {
+    level: u8,
+    text: String,
+}
+
+impl Line {
+    /// The line for an event, or `None` when nobody wants to read it.
+    pub(super) fn of(event: &Event<'_>, verbose: bool) -> Option<Self> {
+        match event {
+            Event::Waiting { wait, reason, call } => {
+                let level = if *wait > LONG_WAIT { WARNING } else { INFO };
+                let text = format!("{call}: waiting {:.0} s for {reason}", wait.as_secs_f64().ceil());
+                (verbose || level == WARNING).then_some(Self { level, text })
+            }
+            Event::Attempted { method, path, outcome, attempt, elapsed } if verbose => {
+                let seconds = elapsed.as_secs_f64();
+                let text = match outcome {
+                    Ok(status) => format!("{method} {path} {status} attempt {attempt} in {seconds:.3} s"),
+                    Err(failure) => format!("{method} {path} failed: {failure}, attempt {attempt} in {seconds:.3} s"),
+                };
+                Some(Self { level: INFO, text })
+            }
+            Event::Attempted { .. } => None,
+        }
+    }
+
+    /// Hands the line to `logging.getLogger("replyio")`.
+    pub(super) fn log(&self, py: Python<'_>) -> PyResult<()> {
+        let logger = py.import("logging")?.call_method1("getLogger", ("replyio",))?;
+        logger.call_method1("log", (self.level, "%s", &self.text))?;
+        Ok(())
+    }
+}
+
+/// Whether somebody listens to `replyio` at INFO. A program that has not imported logging does not, and `import logging`
+/// takes as long as a hundred calls.
+pub(super) fn is_verbose(py: Python<'_>) -> PyResult<bool> {
+    static LOGGER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let logger = match LOGGER.get(py) {
+        Some(logger) => logger,
+        None => {
+            let modules = py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?;
+            let Some(logging) = modules.get_item(intern!(py, "logging"))? else { return Ok(false) };
+            let Ok(get_logger) = logging.getattr("getLogger") else { return Ok(false) };
+            let logger = get_logger.call1(("replyio",))?.unbind();
+            LOGGER.get_or_init(py, || logger)
+        }
+    };
+    logger.bind(py).call_method1(intern!(py, "isEnabledFor"), (INFO,))?.is_truthy()
+}
+
+/// The lines of a call that a thread of its own waits for.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    verbose: AtomicBool,
+    waiting: Mutex<Vec<Line>>,
+    arrived: Notify,
+}
+
+impl Lines {
+    pub(super) fn set_verbose(&self, verbose: bool) {
+        self.verbose.store(verbose, Ordering::Relaxed);
+    }
+
+    /// Returns when a line has arrived that should not wait for the end of the call.
+    pub(super) async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+
+    pub(super) fn take(&self) -> Vec<Line> {
+        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Observer for Lines {
+    fn observe(&self, event: Event<'_>) {
+        if let Some(line) = Line::of(&event, self.verbose.load(Ordering::Relaxed)) {
+            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            if matches!(event, Event::Waiting { .. }) {
+                self.arrived.notify_one();
+            }
+        }
+    }
+}

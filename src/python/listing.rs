@@ -1,0 +1,206 @@
+//! Lists: page after page, each account once, as dataclasses or as an Arrow stream.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow_array::ffi_stream::FFI_ArrowArrayStream;
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, RecordBatchIterator, StringArray, TimestampMicrosecondArray};
+use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyCapsule, PyList};
+
+use super::convert::{account_to_python, integer};
+use super::runtime::{Engine, ToPython};
+use crate::account::{CompanySize, ContactAccount, DateTime};
+use crate::answer;
+use crate::client::{Client, ListQuery};
+
+/// A list of accounts that is being read.
+#[pyclass(frozen, module = "replyio._replyio")]
+pub(super) struct Listing {
+    engine: Arc<Engine>,
+    client: Client,
+    query: ListQuery,
+    page_size: u32,
+    position: Arc<Mutex<Position>>,
+}
+
+#[derive(Default)]
+struct Position {
+    skip: u64,
+    finished: bool,
+    seen: HashSet<i64>,
+}
+
+impl Listing {
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        client: Client,
+        search: Option<&Bound<'_, PyAny>>,
+        sort_by: Option<&Bound<'_, PyAny>>,
+        descending: bool,
+        page_size: &Bound<'_, PyAny>,
+    ) -> Result<Self, (&'static str, String)> {
+        let text = |name, value: Option<&Bound<'_, PyAny>>| {
+            value
+                .map(|value| value.extract::<String>().map_err(|_| (name, "must be real text or None".to_owned())))
+                .transpose()
+        };
+        let sort_by = text("sort_by", sort_by)?.map(|name| {
+            let member = crate::MEMBERS.iter().find(|member| member.name == name);
+            member.map_or(name, |member| member.wire.to_owned())
+        });
+        let query = ListQuery { search: text("search", search)?, sort_by, descending };
+        let page_size = integer(page_size).ok().and_then(|size| u32::try_from(size).ok());
+        match page_size {
+            Some(page_size @ 1..=1000) => Ok(Self { engine, client, query, page_size, position: Arc::default() }),
+            _ => Err(("page_size", "must be an integer from 1 to 1000".to_owned())),
+        }
+    }
+}
+
+#[pymethods]
+impl Listing {
+    /// Whether the last page has been read.
+    #[getter]
+    fn finished(&self) -> bool {
+        self.position.lock().unwrap_or_else(PoisonError::into_inner).finished
+    }
+
+    /// Reads the next page.
+    #[pyo3(signature = (event_loop=None))]
+    fn next_page<'py>(&self, py: Python<'py>, event_loop: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+        let (query, top, position) = (self.query.clone(), self.page_size, Arc::clone(&self.position));
+        let skip = position.lock().unwrap_or_else(PoisonError::into_inner).skip;
+        let operation = move |client: Client| async move {
+            let page = client.list_page(&query, top, skip).await?;
+            Ok(position.lock().unwrap_or_else(PoisonError::into_inner).advance(skip, page))
+        };
+        self.engine.run(py, &self.client, event_loop, operation)
+    }
+}
+
+impl Position {
+    /// Moves on over a page, and leaves out what an earlier page had: the set changes while it is read.
+    fn advance(&mut self, skip: u64, page: answer::Page) -> Accounts {
+        let count = page.items.len() as u64;
+        self.skip = skip + count;
+        self.finished = !page.has_more || count == 0;
+        Accounts(page.items.into_iter().filter(|account| self.seen.insert(account.id)).collect())
+    }
+}
+
+/// The accounts of a page.
+pub(super) struct Accounts(Vec<ContactAccount>);
+
+/// A page of accounts, each of which no earlier page had.
+#[pyclass(frozen, module = "replyio._replyio")]
+pub(super) struct Page(Vec<ContactAccount>);
+
+impl ToPython for Accounts {
+    fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        Ok(Bound::new(py, Page(self.0))?.into_any())
+    }
+}
+
+#[pymethods]
+impl Page {
+    /// The accounts as dataclasses.
+    fn accounts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let list = PyList::empty(py);
+        for account in &self.0 {
+            list.append(account_to_python(py, account)?)?;
+        }
+        Ok(list)
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Pages as one Arrow stream, a record batch each.
+#[pyclass(frozen, module = "replyio._replyio")]
+pub(super) struct ArrowStream(Vec<Py<Page>>);
+
+#[pymethods]
+impl ArrowStream {
+    #[new]
+    fn new(pages: Vec<Py<Page>>) -> Self {
+        Self(pages)
+    }
+
+    /// The stream, by the Arrow PyCapsule interface.
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        // The interface lets a producer ignore a requested schema.
+        let _ = requested_schema;
+        let schema = schema();
+        let batches: Result<Vec<_>, _> = self.0.iter().map(|page| batch(&schema, &page.get().0)).collect();
+        let batches = batches.map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let reader = RecordBatchIterator::new(batches.into_iter().map(Ok), schema);
+        PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(Box::new(reader)), c"arrow_array_stream")
+    }
+}
+
+fn batch(schema: &SchemaRef, accounts: &[ContactAccount]) -> Result<RecordBatch, ArrowError> {
+    let columns = COLUMNS.iter().map(|(_, column)| column(accounts)).collect();
+    RecordBatch::try_new(Arc::clone(schema), columns)
+}
+
+fn schema() -> SchemaRef {
+    let nobody: [ContactAccount; 0] = [];
+    let field = |(name, column): &(&str, Column)| Field::new(*name, column(&nobody).data_type().clone(), true);
+    Arc::new(Schema::new(COLUMNS.iter().map(field).collect::<Vec<_>>()))
+}
+
+/// Makes a column from the accounts.
+type Column = fn(&[ContactAccount]) -> ArrayRef;
+
+fn texts<'a>(accounts: &'a [ContactAccount], get: impl Fn(&'a ContactAccount) -> Option<&'a str>) -> ArrayRef {
+    Arc::new(accounts.iter().map(get).collect::<StringArray>())
+}
+
+fn integers(accounts: &[ContactAccount], get: impl Fn(&ContactAccount) -> Option<i64>) -> ArrayRef {
+    Arc::new(accounts.iter().map(get).collect::<Int64Array>())
+}
+
+fn dates(accounts: &[ContactAccount], get: impl Fn(&ContactAccount) -> DateTime) -> ArrayRef {
+    let moments = accounts.iter().map(|account| get(account).0.as_microsecond());
+    Arc::new(TimestampMicrosecondArray::from_iter_values(moments).with_timezone("UTC"))
+}
+
+/// The columns, in the order of the dataclass, the stage spread over three.
+const COLUMNS: &[(&str, Column)] = &[
+    ("id", |accounts| integers(accounts, |account| Some(account.id))),
+    ("owner_user_id", |accounts| integers(accounts, |account| Some(account.owner_user_id))),
+    ("name", |accounts| texts(accounts, |account| Some(&account.name))),
+    ("linked_prospects_count", |accounts| integers(accounts, |account| Some(account.linked_prospects_count))),
+    ("created_date", |accounts| dates(accounts, |account| account.created_date)),
+    ("last_activity_date", |accounts| dates(accounts, |account| account.last_activity_date)),
+    ("description", |accounts| texts(accounts, |account| account.description.as_deref())),
+    ("domain_name", |accounts| texts(accounts, |account| account.domain_name.as_deref())),
+    ("domain_secondary", |accounts| texts(accounts, |account| account.domain_secondary.as_deref())),
+    ("industry", |accounts| texts(accounts, |account| account.industry.as_deref())),
+    ("company_size", |accounts| texts(accounts, |account| account.company_size.as_ref().map(CompanySize::as_str))),
+    ("country", |accounts| texts(accounts, |account| account.country.as_deref())),
+    ("state", |accounts| texts(accounts, |account| account.state.as_deref())),
+    ("city", |accounts| texts(accounts, |account| account.city.as_deref())),
+    ("time_zone_id", |accounts| texts(accounts, |account| account.time_zone_id.as_deref())),
+    ("linked_in_url", |accounts| texts(accounts, |account| account.linked_in_url.as_deref())),
+    ("phone", |accounts| texts(accounts, |account| account.phone.as_deref())),
+    ("twitter_url", |accounts| texts(accounts, |account| account.twitter_url.as_deref())),
+    ("logo_url", |accounts| texts(accounts, |account| account.logo_url.as_deref())),
+    ("email", |accounts| texts(accounts, |account| account.email.as_deref())),
+    ("stage_id", |accounts| integers(accounts, |account| account.stage.as_ref().map(|stage| stage.id))),
+    ("stage_name", |accounts| texts(accounts, |account| account.stage.as_ref().map(|stage| stage.name.as_str()))),
+    ("stage_color_id", |accounts| {
+        integers(accounts, |account| account.stage.as_ref().and_then(|stage| stage.color_id))
+    }),
+    ("email_provider", |accounts| texts(accounts, |account| account.email_provider.as_deref())),
+];

@@ -1,0 +1,286 @@
+//! The one runtime: where a call waits, or becomes an awaitable. An operation is written once and knows neither.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+
+use super::bridge::{Bridge, QueueLines};
+use super::lane::Lane;
+use super::{errors, events, exit};
+use crate::client::Client;
+use crate::error::Error;
+use crate::per_process::PerProcess;
+
+/// A lane that nobody needed for this long is closed.
+const IDLE_LANE: Duration = Duration::from_secs(90);
+
+/// What an operation ends with.
+pub(super) type Outcome<T> = Result<T, Error>;
+
+/// A result that Python can have.
+pub(super) trait ToPython: Send + 'static {
+    fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>>;
+}
+
+/// The threads and connections of a client and of all that share them. It belongs to a process: a forked child gets its
+/// own, and leaves the parent's alone.
+pub(super) struct Engine {
+    template: Client,
+    state: PerProcess<State>,
+}
+
+struct State {
+    client: Client,
+    lanes: Mutex<Vec<Lane>>,
+    /// Counts how often it was closed, so that a lane that was in use meanwhile is not kept.
+    closings: AtomicU64,
+    io: Mutex<Option<IoThread>>,
+    attached: Mutex<Vec<Attached>>,
+    spare: Mutex<Vec<Py<Bridge>>>,
+}
+
+/// An event loop that waits for something.
+struct Attached {
+    event_loop: Py<PyAny>,
+    bridge: Py<Bridge>,
+    pending: usize,
+}
+
+impl Engine {
+    pub(super) fn new(template: Client) -> Arc<Self> {
+        Arc::new(Self { template, state: PerProcess::new() })
+    }
+
+    /// The client that shares its memory with all others of this engine and this process.
+    pub(super) fn client(self: &Arc<Self>, py: Python<'_>) -> PyResult<&Client> {
+        Ok(&self.state(py)?.client)
+    }
+
+    fn state(self: &Arc<Self>, py: Python<'_>) -> PyResult<&State> {
+        if let Some(state) = self.state.get() {
+            return Ok(state);
+        }
+        exit::stop_at_exit(py, self)?;
+        self.state.get_or_try_init(|| State::new(&self.template)).map_err(|error| errors::to_python(py, &error))
+    }
+
+    /// Runs an operation: waits for it, or, for an event loop, starts it and gives a [`Pending`].
+    pub(super) fn run<'py, T, F>(
+        self: &Arc<Self>,
+        py: Python<'py>,
+        client: &Client,
+        event_loop: Option<&Bound<'py, PyAny>>,
+        operation: impl FnOnce(Client) -> F,
+    ) -> PyResult<Bound<'py, PyAny>>
+    where
+        T: ToPython,
+        F: Future<Output = Outcome<T>> + Send + 'static,
+    {
+        match event_loop {
+            None => self.wait(py, client, operation)?.to_python(py),
+            Some(event_loop) => Ok(self.start(client, event_loop, operation)?.into_any()),
+        }
+    }
+
+    fn wait<T: ToPython, F: Future<Output = Outcome<T>> + Send>(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        client: &Client,
+        operation: impl FnOnce(Client) -> F,
+    ) -> PyResult<T> {
+        let state = self.state(py)?;
+        let closings = state.closings.load(Ordering::SeqCst);
+        let idle = lock(&state.lanes).pop();
+        let mut lane = match idle {
+            Some(lane) => lane,
+            None => Lane::new(&state.client).map_err(|error| errors::to_python(py, &error))?,
+        };
+        lane.lines.set_verbose(events::is_verbose(py)?);
+        let outcome = lane.drive(py, operation(lane.client(client)))?;
+        lane.last_used = Instant::now();
+        state.take_back(lane, closings);
+        outcome.map_err(|error| errors::to_python(py, &error))
+    }
+
+    fn start<'py, T: ToPython, F: Future<Output = Outcome<T>> + Send + 'static>(
+        self: &Arc<Self>,
+        client: &Client,
+        event_loop: &Bound<'py, PyAny>,
+        operation: impl FnOnce(Client) -> F,
+    ) -> PyResult<Bound<'py, Pending>> {
+        let py = event_loop.py();
+        let state = self.state(py)?;
+        let verbose = events::is_verbose(py)?;
+        let (io, connections) = state.io(py)?;
+        let future = event_loop.call_method0(intern!(py, "create_future"))?;
+        let bridge = state.attach(event_loop)?;
+        let queue = Arc::clone(&bridge.get().queue);
+        let observer = Arc::new(QueueLines { queue: Arc::clone(&queue), verbose });
+        let running = operation(client.over_connections_of(&connections).observed(observer));
+        let slot = bridge.get().expect(future.clone().unbind());
+        let promise = queue.promise(slot);
+        let task = io.spawn(async move { promise.keep(running.await) });
+        let pending = Pending {
+            future: future.unbind(),
+            engine: Arc::clone(self),
+            bridge: bridge.unbind(),
+            slot,
+            task: Mutex::new(Some(task.abort_handle())),
+        };
+        Bound::new(py, pending)
+    }
+
+    /// Gives back threads and connections. A later call makes new ones; a call that is running in another thread keeps
+    /// its own to its end.
+    pub(super) fn close(&self) {
+        let Some(state) = self.state.get() else { return };
+        state.closings.fetch_add(1, Ordering::SeqCst);
+        let lanes = std::mem::take(&mut *lock(&state.lanes));
+        let io = lock(&state.io).take();
+        drop((lanes, io));
+    }
+}
+
+impl State {
+    fn new(template: &Client) -> Result<Self, Error> {
+        Ok(Self {
+            client: template.anew()?,
+            lanes: Mutex::default(),
+            closings: AtomicU64::new(0),
+            io: Mutex::default(),
+            attached: Mutex::default(),
+            spare: Mutex::default(),
+        })
+    }
+
+    fn take_back(&self, lane: Lane, closings: u64) {
+        let mut lanes = lock(&self.lanes);
+        if self.closings.load(Ordering::SeqCst) != closings {
+            return;
+        }
+        let oldest_is_idle = lanes.first().is_some_and(|oldest| oldest.last_used.elapsed() > IDLE_LANE);
+        let oldest = oldest_is_idle.then(|| lanes.remove(0));
+        lanes.push(lane);
+        drop(lanes);
+        drop(oldest);
+    }
+
+    /// The I/O thread, started when it is first needed, and its connections.
+    fn io(&self, py: Python<'_>) -> PyResult<(Handle, Client)> {
+        let mut io = lock(&self.io);
+        if let Some(io) = &*io {
+            return Ok((io.handle.clone(), io.connections.clone()));
+        }
+        let started = IoThread::start(&self.client).map_err(|error| errors::to_python(py, &error))?;
+        let handles = (started.handle.clone(), started.connections.clone());
+        *io = Some(started);
+        Ok(handles)
+    }
+
+    /// The bridge of an event loop. A loop is only ever attached by its own thread, so nothing can come between.
+    fn attach<'py>(&self, event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Bridge>> {
+        let py = event_loop.py();
+        for attached in &mut *lock(&self.attached) {
+            if attached.event_loop.is(event_loop) {
+                attached.pending += 1;
+                return Ok(attached.bridge.bind(py).clone());
+            }
+        }
+        let spare = lock(&self.spare).pop();
+        let bridge = match spare {
+            Some(bridge) => bridge.into_bound(py),
+            None => Bound::new(py, Bridge::new()?)?,
+        };
+        Bridge::attach(&bridge, event_loop)?;
+        let event_loop = event_loop.clone().unbind();
+        lock(&self.attached).push(Attached { event_loop, bridge: bridge.clone().unbind(), pending: 1 });
+        Ok(bridge)
+    }
+
+    /// One call less waits at a bridge. A loop for which nothing is left to wait is left alone again.
+    fn release(&self, py: Python<'_>, bridge: &Py<Bridge>) {
+        let mut attached = lock(&self.attached);
+        let Some(index) = attached.iter().position(|attached| attached.bridge.is(bridge)) else { return };
+        let Some(entry) = attached.get_mut(index) else { return };
+        entry.pending -= 1;
+        if entry.pending > 0 {
+            return;
+        }
+        let Attached { event_loop, bridge, .. } = attached.swap_remove(index);
+        drop(attached);
+        bridge.get().detach(event_loop.bind(py));
+        lock(&self.spare).push(bridge);
+    }
+}
+
+/// The thread that carries the calls of all event loops.
+struct IoThread {
+    handle: Handle,
+    connections: Client,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl IoThread {
+    fn start(client: &Client) -> Result<Self, Error> {
+        let refused = |error: std::io::Error| Error::Configuration(format!("no I/O thread can be started: {error}"));
+        let connections = client.with_own_connections()?;
+        let runtime = Builder::new_current_thread().enable_io().enable_time().build().map_err(refused)?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel();
+        let run = move || {
+            let _ = runtime.block_on(stopped);
+            runtime.shutdown_background();
+        };
+        let thread = thread::Builder::new().name("replyio-io".to_owned()).spawn(run).map_err(refused)?;
+        Ok(Self { handle, connections, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for IoThread {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // It never waits for the interpreter, so this is over at once.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A call that an event loop waits for.
+#[pyclass(frozen, module = "replyio._replyio")]
+pub(super) struct Pending {
+    /// The future of the result.
+    #[pyo3(get)]
+    future: Py<PyAny>,
+    engine: Arc<Engine>,
+    bridge: Py<Bridge>,
+    slot: u64,
+    task: Mutex<Option<AbortHandle>>,
+}
+
+#[pymethods]
+impl Pending {
+    /// Ends it: a call that is still running is given up and its connection closed.
+    fn close(&self, py: Python<'_>) {
+        let Some(task) = lock(&self.task).take() else { return };
+        if self.bridge.get().forget(self.slot) {
+            task.abort();
+        }
+        if let Some(state) = self.engine.state.get() {
+            state.release(py, &self.bridge);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

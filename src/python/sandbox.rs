@@ -1,0 +1,254 @@
+//! The sandbox, for Python. `replyio.sandbox` is what people see.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{HeaderMap, Method};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use pythonize::{depythonize, pythonize};
+use serde_json::Value;
+
+use crate::sandbox::{self as core, Applied, Auth, Fault, SandboxError, SandboxOptions, SandboxQuota, Scopes};
+
+/// A running sandbox.
+#[pyclass(frozen, module = "replyio._replyio")]
+pub(super) struct Sandbox(core::Sandbox);
+
+/// Number, connection, microseconds since 1970, method, path, query, headers, body, status, applied.
+type RequestRow<'py> =
+    (u64, u64, i64, String, String, String, Vec<(String, String)>, Bound<'py, PyBytes>, Option<u16>, bool);
+
+#[pymethods]
+impl Sandbox {
+    #[new]
+    #[pyo3(signature = (*, accounts, port, quota, clock_scale, faults, path, api_keys, scopes, auth, owners, forbidden,
+                        max_body, keep_requests))]
+    #[expect(clippy::too_many_arguments, reason = "they are the keyword arguments of the Python class")]
+    fn start(
+        py: Python<'_>,
+        accounts: Option<Vec<Bound<'_, PyAny>>>,
+        port: u16,
+        quota: Option<(u32, u32)>,
+        clock_scale: f64,
+        faults: Vec<FaultArguments<'_>>,
+        path: Option<PathBuf>,
+        api_keys: Option<Vec<String>>,
+        scopes: BTreeMap<String, (bool, bool)>,
+        auth: &str,
+        owners: Option<BTreeSet<i64>>,
+        forbidden: BTreeSet<i64>,
+        max_body: usize,
+        keep_requests: usize,
+    ) -> PyResult<Self> {
+        let options = SandboxOptions {
+            accounts: accounts.map(|accounts| accounts.iter().map(account).collect()).transpose()?,
+            port,
+            quota: quota.map(|(per_minute, per_hour)| SandboxQuota { per_minute, per_hour }),
+            clock_scale,
+            faults: faults.into_iter().map(FaultArguments::read).collect::<PyResult<_>>()?,
+            path,
+            api_keys,
+            scopes: scopes.into_iter().map(|(key, (read, write))| (key, Scopes { read, write })).collect(),
+            auth: match auth {
+                "both" => Auth::Both,
+                "x-api-key" => Auth::ApiKey,
+                "bearer" => Auth::Bearer,
+                _ => return Err(refusal(py, "auth must be \"both\", \"x-api-key\" or \"bearer\"")),
+            },
+            owners,
+            forbidden,
+            max_body,
+            keep_requests,
+        };
+        py.detach(|| core::Sandbox::start(options)).map(Self).map_err(|error| raised(py, &error))
+    }
+
+    fn stop(&self, py: Python<'_>) {
+        py.detach(|| self.0.stop());
+    }
+
+    #[getter]
+    fn url(&self) -> String {
+        self.0.url()
+    }
+
+    #[getter]
+    fn port(&self) -> u16 {
+        self.0.port()
+    }
+
+    fn requests<'py>(&self, py: Python<'py>) -> PyResult<Vec<RequestRow<'py>>> {
+        let requests = py.detach(|| self.here().map(core::Sandbox::requests))?;
+        let rows = requests.into_iter().map(|request| {
+            (
+                request.number,
+                request.connection,
+                request.time.0.as_microsecond(),
+                request.method.to_string(),
+                request.path,
+                request.query,
+                request.headers,
+                PyBytes::new(py, &request.body),
+                request.status.map(|status| status.as_u16()),
+                request.applied,
+            )
+        });
+        Ok(rows.collect())
+    }
+
+    fn clear_requests(&self) -> PyResult<()> {
+        self.here().map(core::Sandbox::clear_requests)
+    }
+
+    fn accounts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let accounts = py.detach(|| self.here().map(core::Sandbox::accounts))?;
+        Ok(pythonize(py, &accounts)?)
+    }
+
+    fn set_account(&self, given: &Bound<'_, PyAny>) -> PyResult<()> {
+        let account = account(given)?;
+        self.here()?.set_account(&account).map_err(|error| raised(given.py(), &error))
+    }
+
+    fn remove_account(&self, py: Python<'_>, id: i64) -> PyResult<bool> {
+        self.here()?.remove_account(id).map_err(|error| raised(py, &error))
+    }
+
+    fn add_fault(&self, fault: FaultArguments<'_>) -> PyResult<()> {
+        self.here()?.add_fault(fault.read()?);
+        Ok(())
+    }
+
+    fn clear_faults(&self) -> PyResult<()> {
+        self.here().map(core::Sandbox::clear_faults)
+    }
+
+    fn close_connections(&self) -> PyResult<()> {
+        self.here().map(core::Sandbox::close_connections)
+    }
+}
+
+impl Sandbox {
+    /// The sandbox, unless this is a forked child's copy.
+    fn here(&self) -> PyResult<&core::Sandbox> {
+        if self.0.is_here() {
+            return Ok(&self.0);
+        }
+        Err(PyRuntimeError::new_err("this sandbox belongs to the process that started it; start another one here"))
+    }
+}
+
+/// A `replyio.sandbox.Fault`, attribute by attribute.
+#[derive(FromPyObject)]
+pub(super) struct FaultArguments<'py> {
+    request: Option<u64>,
+    id: Option<i64>,
+    method: Option<String>,
+    times: Option<u32>,
+    delay: f64,
+    status: Option<u16>,
+    retry_after: Option<Bound<'py, PyAny>>,
+    body: Option<BodyArgument<'py>>,
+    headers: Option<BTreeMap<String, String>>,
+    reset: bool,
+    close: bool,
+    cut: Option<usize>,
+    applied: Option<AppliedArgument>,
+}
+
+#[derive(FromPyObject)]
+enum BodyArgument<'py> {
+    Text(String),
+    Bytes(Vec<u8>),
+    Json(Bound<'py, PyAny>),
+}
+
+#[derive(FromPyObject)]
+enum AppliedArgument {
+    Whether(bool),
+    Word(String),
+}
+
+impl FaultArguments<'_> {
+    fn read(self) -> PyResult<Fault> {
+        let wrong = |what: &str| PyValueError::new_err(format!("a fault of the sandbox cannot be used: {what}"));
+        let applied = match &self.applied {
+            None => Applied::Auto,
+            Some(AppliedArgument::Whether(true)) => Applied::Before,
+            Some(AppliedArgument::Whether(false)) => Applied::Never,
+            Some(AppliedArgument::Word(word)) if word == "late" => Applied::Late,
+            Some(AppliedArgument::Word(_)) => return Err(wrong("applied must be True, False or \"late\"")),
+        };
+        let method = self.method.as_ref().map(|method| method.to_uppercase().parse::<Method>());
+        Ok(Fault {
+            request: self.request,
+            id: self.id,
+            method: method.transpose().map_err(|_| wrong("method is not one of HTTP"))?,
+            times: self.times,
+            delay: Duration::try_from_secs_f64(self.delay).map_err(|_| wrong("delay must be a number of seconds"))?,
+            response: self.response().map_err(|error| wrong(&error.to_string()))?,
+            reset: self.reset,
+            close: self.close,
+            cut: self.cut,
+            applied,
+        })
+    }
+
+    fn response(&self) -> Result<Option<core::Response>, Box<dyn std::error::Error>> {
+        let Some(status) = self.status else { return Ok(None) };
+        let mut response = core::Response::status(status)?;
+        let (body, content_type) = match &self.body {
+            None => (None, None),
+            Some(BodyArgument::Text(text)) => (Some(text.clone().into()), Some("text/plain; charset=utf-8")),
+            Some(BodyArgument::Bytes(bytes)) => (Some(bytes.clone().into()), Some("application/octet-stream")),
+            Some(BodyArgument::Json(value)) => {
+                let problem = response.status.is_client_error() || response.status.is_server_error();
+                let content_type = if problem { "application/problem+json" } else { "application/json" };
+                (Some(serde_json::to_vec(&depythonize::<Value>(value)?)?.into()), Some(content_type))
+            }
+        };
+        response.body = body;
+        let mut headers = HeaderMap::new();
+        if let Some(content_type) = content_type {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
+        if let Some(retry_after) = &self.retry_after {
+            headers.insert(RETRY_AFTER, retry_after.str()?.to_str()?.parse()?);
+        }
+        for (name, value) in self.headers.iter().flatten() {
+            headers.insert(name.parse::<HeaderName>()?, value.parse()?);
+        }
+        response.headers = headers;
+        Ok(Some(response))
+    }
+}
+
+fn account(given: &Bound<'_, PyAny>) -> PyResult<crate::ContactAccount> {
+    let value: Value = depythonize(given).map_err(|error| refusal(given.py(), &error.to_string()))?;
+    core::account_from_json(&value).map_err(|error| raised(given.py(), &error))
+}
+
+/// A `replyio.ConfigurationError`.
+fn refusal(py: Python<'_>, message: &str) -> PyErr {
+    let made = py.import("replyio.errors").and_then(|module| module.getattr("ConfigurationError")?.call1((message,)));
+    made.map_or_else(|error| error, PyErr::from_value)
+}
+
+fn raised(py: Python<'_>, error: &SandboxError) -> PyErr {
+    match error {
+        SandboxError::Bind { source, .. } | SandboxError::File { source, .. } | SandboxError::Thread(source) => {
+            match source.raw_os_error() {
+                // With the number Python makes the right subclass, such as `PermissionError`.
+                Some(number) => PyOSError::new_err((number, error.to_string())),
+                None => PyOSError::new_err(error.to_string()),
+            }
+        }
+        SandboxError::Option { .. } | SandboxError::Account { .. } | SandboxError::Damaged { .. } => {
+            refusal(py, &error.to_string())
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The service's quota as two sliding windows. Pure: it is told what time it is.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::error::WaitReason;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// How many requests are allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Quota {
+    /// In any sixty seconds.
+    pub per_minute: u32,
+    /// In any hour.
+    pub per_hour: u32,
+}
+
+impl Default for Quota {
+    /// A little under the service's 100 and 3,000, which all programs of a user share.
+    fn default() -> Self {
+        Self { per_minute: 95, per_hour: 2900 }
+    }
+}
+
+/// A place in the quota that was not had: when it would have been, and what is in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLate {
+    /// When the request could go out.
+    pub opens_at: Duration,
+    /// What holds it until then.
+    pub reason: WaitReason,
+}
+
+/// The requests of one user in the last hour. Times are measured from any fixed moment, on a clock that never goes back.
+#[derive(Debug, Default)]
+pub struct Windows {
+    booked: VecDeque<Duration>,
+    held_until: Duration,
+}
+
+impl Windows {
+    /// Books a place for the next request: the earliest moment that both windows allow.
+    ///
+    /// # Errors
+    /// [`TooLate`] when that moment is after `latest`; then nothing is booked.
+    pub fn reserve(
+        &mut self,
+        quota: Quota,
+        now: Duration,
+        latest: Duration,
+    ) -> Result<(Duration, WaitReason), TooLate> {
+        while self.booked.front().is_some_and(|sent| *sent + HOUR <= now) {
+            self.booked.pop_front();
+        }
+        let (opens_at, reason) = [
+            (self.held_until, WaitReason::RetryAfter),
+            (self.window_opens(quota.per_minute, MINUTE), WaitReason::PerMinute(quota.per_minute)),
+            (self.window_opens(quota.per_hour, HOUR), WaitReason::PerHour(quota.per_hour)),
+        ]
+        .into_iter()
+        .max_by_key(|(opens_at, _)| *opens_at)
+        .map_or((now, WaitReason::BackOff), |(opens_at, reason)| (opens_at.max(now), reason));
+        if opens_at > latest {
+            return Err(TooLate { opens_at, reason });
+        }
+        self.booked.push_back(opens_at);
+        Ok((opens_at, reason))
+    }
+
+    /// Gives a booked place back: its request was never sent.
+    pub fn release(&mut self, booked: Duration) {
+        if let Some(position) = self.booked.iter().rposition(|other| *other == booked) {
+            self.booked.remove(position);
+        }
+    }
+
+    /// Lets nothing out before a moment: the service said so.
+    pub fn hold_until(&mut self, moment: Duration) {
+        self.held_until = self.held_until.max(moment);
+    }
+
+    fn window_opens(&self, limit: u32, length: Duration) -> Duration {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX).max(1);
+        match self.booked.len().checked_sub(limit).and_then(|first| self.booked.get(first)) {
+            Some(first) => *first + length,
+            None => Duration::ZERO,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, Quota, TooLate, WaitReason, Windows};
+
+    const QUOTA: Quota = Quota { per_minute: 3, per_hour: 5 };
+    const NEVER: Duration = Duration::MAX;
+
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    fn moments(windows: &mut Windows, count: usize, now: Duration) -> Vec<u64> {
+        (0..count).map(|_| windows.reserve(QUOTA, now, NEVER).unwrap().0.as_secs()).collect()
+    }
+
+    #[test]
+    fn both_windows_hold_and_the_longer_wait_counts() {
+        assert_eq!(
+            moments(&mut Windows::default(), 12, seconds(10)),
+            [10, 10, 10, 70, 70, 3610, 3610, 3610, 3670, 3670, 7210, 7210]
+        );
+    }
+
+    #[test]
+    fn no_interval_ever_holds_more_than_allowed() {
+        let mut windows = Windows::default();
+        let mut sent = Vec::new();
+        let mut now = Duration::ZERO;
+        for step in 0..2_000_u64 {
+            now += Duration::from_millis(step * 37 % 1_500);
+            let (moment, _) = windows.reserve(QUOTA, now, NEVER).unwrap();
+            assert!(moment >= now);
+            sent.push(moment);
+        }
+        for (index, first) in sent.iter().enumerate() {
+            let within = |length: Duration| sent[index..].iter().take_while(|other| **other - *first < length).count();
+            assert!(within(seconds(60)) <= 3 && within(seconds(3600)) <= 5);
+        }
+    }
+
+    #[test]
+    fn a_place_that_comes_too_late_is_not_booked() {
+        let mut windows = Windows::default();
+        moments(&mut windows, 3, seconds(0));
+        let refused = windows.reserve(QUOTA, seconds(1), seconds(59));
+        assert_eq!(refused, Err(TooLate { opens_at: seconds(60), reason: WaitReason::PerMinute(3) }));
+        assert_eq!(windows.reserve(QUOTA, seconds(1), seconds(60)), Ok((seconds(60), WaitReason::PerMinute(3))));
+    }
+
+    #[test]
+    fn a_place_given_back_can_be_had_again() {
+        let mut windows = Windows::default();
+        moments(&mut windows, 3, seconds(0));
+        windows.release(seconds(0));
+        assert_eq!(moments(&mut windows, 2, seconds(1)), [1, 60]);
+    }
+
+    #[test]
+    fn a_hold_of_the_service_holds_back_everyone() {
+        let mut windows = Windows::default();
+        windows.hold_until(seconds(42));
+        windows.hold_until(seconds(7));
+        assert_eq!(windows.reserve(QUOTA, seconds(1), NEVER), Ok((seconds(42), WaitReason::RetryAfter)));
+    }
+
+    #[test]
+    fn a_quota_of_nothing_still_lets_one_through() {
+        let nothing = Quota { per_minute: 0, per_hour: 0 };
+        let mut windows = Windows::default();
+        assert_eq!(windows.reserve(nothing, seconds(0), NEVER).unwrap().0, seconds(0));
+        assert_eq!(windows.reserve(nothing, seconds(0), NEVER).unwrap().0, seconds(3600));
+    }
+}

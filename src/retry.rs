@@ -1,0 +1,188 @@
+//! Whether to try again, and when. Pure: it is told the time and the random number.
+
+use std::time::{Duration, SystemTime};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+
+/// What to do after a failed attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Report the failure.
+    Stop,
+    /// Try again after this long.
+    Wait(Duration),
+}
+
+/// What is known when an attempt has failed.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt {
+    /// Which attempt it was, from 1.
+    pub number: u32,
+    /// How many are allowed.
+    pub allowed: u32,
+    /// Whether the failure may pass.
+    pub retryable: bool,
+    /// When the service asked to try again.
+    pub hint: Option<Duration>,
+    /// How much of the call's time is left.
+    pub time_left: Duration,
+}
+
+/// Decides after a failed attempt: full jitter that doubles from half a second to twenty, or the service's hint where that
+/// is longer. A wait that does not fit the time left is not begun.
+///
+/// `random` is in `0.0..1.0`. What the service asks for with a hint costs nothing of the budget.
+pub fn decide(attempt: Attempt, budget: &mut Budget, random: f64) -> Decision {
+    if !attempt.retryable || attempt.number >= attempt.allowed {
+        return Decision::Stop;
+    }
+    let doublings = attempt.number.saturating_sub(1).min(16);
+    let jitter = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE).mul_f64(random.clamp(0.0, 1.0));
+    let wait = attempt.hint.map_or(jitter, |hint| hint.max(jitter));
+    if wait >= attempt.time_left || (attempt.hint.is_none() && !budget.spend()) {
+        return Decision::Stop;
+    }
+    Decision::Wait(wait)
+}
+
+/// Bounds the retries of one client over all its calls, so that a service that is down is not asked four times as often.
+#[derive(Debug)]
+pub struct Budget {
+    retries: f64,
+    filled_at: Duration,
+}
+
+impl Budget {
+    const CAPACITY: f64 = 100.0;
+    const PER_SECOND: f64 = 1.0;
+
+    /// A full budget: a hundred retries, of which one comes back every second.
+    pub const fn new() -> Self {
+        Self { retries: Self::CAPACITY, filled_at: Duration::ZERO }
+    }
+
+    /// Tells it the time, measured from any fixed moment.
+    pub fn refill(&mut self, now: Duration) {
+        let passed = now.saturating_sub(self.filled_at).as_secs_f64();
+        self.retries = passed.mul_add(Self::PER_SECOND, self.retries).min(Self::CAPACITY);
+        self.filled_at = self.filled_at.max(now);
+    }
+
+    fn spend(&mut self) -> bool {
+        let enough = self.retries >= 1.0;
+        if enough {
+            self.retries -= 1.0;
+        }
+        enough
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Reads a Retry-After: seconds, or a date in any of the three HTTP forms, measured against the answer's own `Date` where
+/// it has one, so that a wrong clock here does not matter. A date in the past is zero; what cannot be read is `None`.
+pub fn retry_after(value: &str, answer_date: Option<&str>, clock: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::from(u32::MAX)).min(u64::from(u32::MAX))));
+    }
+    let moment = httpdate::parse_http_date(value).ok()?;
+    let now = answer_date.and_then(|date| httpdate::parse_http_date(date.trim()).ok()).unwrap_or(clock);
+    Some(moment.duration_since(now).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Attempt, Budget, Decision, Duration, SystemTime, decide, retry_after};
+
+    const FAILED: Attempt =
+        Attempt { number: 1, allowed: 4, retryable: true, hint: None, time_left: Duration::from_secs(120) };
+
+    fn decided(attempt: Attempt, random: f64) -> Decision {
+        decide(attempt, &mut Budget::new(), random)
+    }
+
+    fn wait(seconds: f64) -> Decision {
+        Decision::Wait(Duration::from_secs_f64(seconds))
+    }
+
+    #[test]
+    fn the_pause_doubles_from_half_a_second_to_twenty() {
+        let longest = |number| decided(Attempt { number, allowed: 100, ..FAILED }, 1.0);
+        let expected = [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 20.0, 20.0];
+        assert_eq!((1..=8).map(longest).collect::<Vec<_>>(), expected.map(wait));
+        assert_eq!(longest(99), wait(20.0));
+    }
+
+    #[test]
+    fn the_jitter_is_full() {
+        assert_eq!(decided(FAILED, 0.0), wait(0.0));
+        assert_eq!(decided(FAILED, 0.5), wait(0.25));
+    }
+
+    #[test]
+    fn the_last_attempt_is_the_last() {
+        assert_eq!(decided(Attempt { number: 4, ..FAILED }, 0.5), Decision::Stop);
+        assert_eq!(decided(Attempt { allowed: 1, ..FAILED }, 0.5), Decision::Stop);
+    }
+
+    #[test]
+    fn what_cannot_pass_is_not_repeated() {
+        assert_eq!(decided(Attempt { retryable: false, ..FAILED }, 0.5), Decision::Stop);
+    }
+
+    #[test]
+    fn a_hint_is_honoured_in_full() {
+        let hint = Some(Duration::from_secs(59));
+        assert_eq!(decided(Attempt { hint, ..FAILED }, 0.5), wait(59.0));
+        assert_eq!(decided(Attempt { hint: Some(Duration::ZERO), ..FAILED }, 0.5), wait(0.25));
+    }
+
+    #[test]
+    fn a_wait_past_the_deadline_is_not_begun() {
+        let hint = Some(Duration::from_secs(3600));
+        assert_eq!(decided(Attempt { hint, ..FAILED }, 0.5), Decision::Stop);
+        assert_eq!(decided(Attempt { time_left: Duration::from_millis(100), ..FAILED }, 0.5), Decision::Stop);
+    }
+
+    #[test]
+    fn a_spent_budget_stops_retries_until_time_refills_it() {
+        let mut budget = Budget::new();
+        let waits = (0..150).filter(|_| decide(FAILED, &mut budget, 0.5) != Decision::Stop).count();
+        assert_eq!(waits, 100);
+        budget.refill(Duration::from_secs(10));
+        let waits = (0..150).filter(|_| decide(FAILED, &mut budget, 0.5) != Decision::Stop).count();
+        assert_eq!(waits, 10);
+    }
+
+    #[test]
+    fn a_hint_is_free() {
+        let mut budget = Budget::new();
+        let hinted = Attempt { hint: Some(Duration::from_secs(1)), ..FAILED };
+        assert!((0..1_000).all(|_| decide(hinted, &mut budget, 0.5) == wait(1.0)));
+    }
+
+    #[test]
+    fn retry_after_is_read_in_every_form() {
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        let clock = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let read = |value| retry_after(value, None, clock).map(|wait| wait.as_secs());
+        assert_eq!(read("0"), Some(0));
+        assert_eq!(read(" 3600 "), Some(3600));
+        assert_eq!(read("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));
+        assert_eq!(read("Sunday, 06-Nov-94 08:50:37 GMT"), Some(60));
+        assert_eq!(read("Sun Nov  6 08:50:37 1994"), Some(60));
+        assert_eq!(read("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
+        assert_eq!(read("99999999999999999999999"), Some(u64::from(u32::MAX)));
+        for unreadable in ["", "soon", "-5", "1.5", "0x10", "1 2"] {
+            assert_eq!(read(unreadable), None, "{unreadable}");
+        }
+        let elsewhere = clock + Duration::from_secs(86_400);
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:50:37 GMT", Some(date), elsewhere), Some(Duration::from_secs(60)));
+    }
+}

@@ -1,0 +1,171 @@
+//! Scripted faults: which request is hit, how often, and what happens to it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+
+/// A fault that the sandbox commits on purpose. The first one in the list that fits a request hits it.
+///
+/// ```
+/// use replyio::sandbox::{Applied, Fault, Response};
+///
+/// let lost_answer = Fault { id: Some(4711), times: Some(1), reset: true, applied: Applied::Before, ..Fault::default() };
+/// let overload = Fault { request: Some(3), response: Some(Response::status(503)?), ..Fault::default() };
+/// # Ok::<(), replyio::sandbox::SandboxError>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Fault {
+    /// Hits only the request of this number; the first one is 1. Default: any.
+    pub request: Option<u64>,
+    /// Hits only requests for this account. Default: any.
+    pub id: Option<i64>,
+    /// Hits only this method. Default: any.
+    pub method: Option<Method>,
+    /// How many requests it hits. Default: all that fit.
+    pub times: Option<u32>,
+    /// Waits this long before it goes on. Default: not at all.
+    pub delay: Duration,
+    /// Answers this in place of the true answer.
+    pub response: Option<Response>,
+    /// Resets the connection (TCP RST): without an answer, or after the `cut`.
+    pub reset: bool,
+    /// Closes the connection (FIN) without an answer.
+    pub close: bool,
+    /// Ends the connection after so many bytes of the body, although Content-Length promised all of them.
+    pub cut: Option<usize>,
+    /// Whether the request does what it asks for.
+    pub applied: Applied,
+}
+
+/// Whether a request that is hit by a fault does what it asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Applied {
+    /// Before the delay if the true answer is sent, whole or cut; not at all if there is another or none.
+    #[default]
+    Auto,
+    /// At once, before the delay.
+    Before,
+    /// After the delay, even if the client has gone by then.
+    Late,
+    /// Not at all.
+    Never,
+}
+
+/// An answer that a fault gives in place of the true one.
+#[derive(Debug, Clone, Default)]
+pub struct Response {
+    /// The status, 200 to 999.
+    pub status: StatusCode,
+    /// The headers, Content-Type among them.
+    pub headers: HeaderMap,
+    /// The body. Default: the problem details that belong to the status; none for 401.
+    pub body: Option<Bytes>,
+}
+
+impl Response {
+    /// The answer of a status, with the body that belongs to it.
+    ///
+    /// # Errors
+    /// Below 200 or above 999, which are no answers.
+    pub fn status(status: u16) -> Result<Self, super::SandboxError> {
+        match StatusCode::from_u16(status) {
+            Ok(status) if !status.is_informational() => Ok(Self { status, ..Self::default() }),
+            _ => Err(super::SandboxError::Option { name: "status", reason: "must be 200 to 999".to_owned() }),
+        }
+    }
+}
+
+impl Fault {
+    fn fits(&self, number: u64, method: &Method, id: Option<i64>) -> bool {
+        self.request.is_none_or(|request| request == number)
+            && self.method.as_ref().is_none_or(|wanted| wanted == method)
+            && self.id.is_none_or(|wanted| id == Some(wanted))
+    }
+
+    /// When the request does what it asks for, `Auto` resolved.
+    pub(super) fn applied(&self) -> Applied {
+        let truly_answered = self.response.is_none() && !self.close && !(self.reset && self.cut.is_none());
+        match self.applied {
+            Applied::Auto if truly_answered => Applied::Before,
+            Applied::Auto => Applied::Never,
+            chosen => chosen,
+        }
+    }
+}
+
+/// The faults that are still to come.
+#[derive(Debug, Default)]
+pub(super) struct Script(Vec<Fault>);
+
+impl Script {
+    pub(super) fn new(faults: Vec<Fault>) -> Self {
+        Self(faults)
+    }
+
+    pub(super) fn add(&mut self, fault: Fault) {
+        self.0.push(fault);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// The fault that hits a request, counted down.
+    pub(super) fn hit(&mut self, number: u64, method: &Method, id: Option<i64>) -> Option<Fault> {
+        let fault = self
+            .0
+            .iter_mut()
+            .find(|fault| fault.times.is_none_or(|times| times > 0) && fault.fits(number, method, id))?;
+        if let Some(times) = &mut fault.times {
+            *times -= 1;
+        }
+        Some(fault.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_hits_only_what_it_names_and_only_so_often() {
+        let fault = Fault { id: Some(1), method: Some(Method::PUT), times: Some(2), ..Fault::default() };
+        let mut script = Script::new(vec![fault]);
+        assert!(script.hit(1, &Method::GET, Some(1)).is_none());
+        assert!(script.hit(2, &Method::PUT, Some(2)).is_none());
+        assert!(script.hit(3, &Method::PUT, None).is_none());
+        assert!(script.hit(4, &Method::PUT, Some(1)).is_some());
+        assert!(script.hit(5, &Method::PUT, Some(1)).is_some());
+        assert!(script.hit(6, &Method::PUT, Some(1)).is_none());
+    }
+
+    #[test]
+    fn the_first_fault_that_fits_wins() {
+        let third = Fault { request: Some(3), close: true, ..Fault::default() };
+        let every = Fault { reset: true, ..Fault::default() };
+        let mut script = Script::new(vec![third, every]);
+        let hits: Vec<bool> =
+            (1..=4).filter_map(|number| script.hit(number, &Method::GET, None)).map(|fault| fault.close).collect();
+        assert_eq!(hits, [false, false, true, false]);
+    }
+
+    #[test]
+    fn a_write_is_applied_where_its_true_answer_is_sent() {
+        let applied = |fault: Fault| fault.applied();
+        assert_eq!(applied(Fault { delay: Duration::from_secs(1), ..Fault::default() }), Applied::Before);
+        assert_eq!(applied(Fault { cut: Some(3), ..Fault::default() }), Applied::Before);
+        assert_eq!(applied(Fault { cut: Some(3), reset: true, ..Fault::default() }), Applied::Before);
+        assert_eq!(applied(Fault { reset: true, ..Fault::default() }), Applied::Never);
+        assert_eq!(applied(Fault { close: true, ..Fault::default() }), Applied::Never);
+        assert_eq!(applied(Fault { response: Some(Response::default()), ..Fault::default() }), Applied::Never);
+        assert_eq!(applied(Fault { close: true, applied: Applied::Before, ..Fault::default() }), Applied::Before);
+    }
+
+    #[test]
+    fn a_status_below_200_is_no_answer() {
+        assert!(Response::status(199).is_err());
+        assert!(Response::status(1000).is_err());
+        assert!(Response::status(520).is_ok());
+    }
+}

@@ -1,0 +1,193 @@
+//! The file that keeps a sandbox's accounts: a journal of JSON lines that is only appended to.
+//!
+//! The first line says what the file is. Every other line is one account as it was stored, or one removed, with a sum
+//! over its text. What was answered survives `kill -9`: each line is handed to the system before the answer leaves. A
+//! power loss may take the newest lines: a test double does not wait for the disk.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::SandboxError;
+use crate::account::ContactAccount;
+
+const HEAD: &str = r#"{"replyio":"sandbox accounts","version":1}"#;
+const BEFORE_SUM: &str = r#"{"sum":""#;
+const AFTER_SUM: &str = r#"","entry":"#;
+const SUM_DIGITS: usize = 16;
+
+/// The accounts by id, each as it is on the wire.
+pub(super) type Accounts = BTreeMap<i64, Map<String, Value>>;
+
+/// An open journal.
+#[derive(Debug)]
+pub(super) struct Journal {
+    file: File,
+    length: u64,
+}
+
+impl Journal {
+    /// Opens the file, or makes it with the initial accounts. The journal is compacted: what is left is one line for
+    /// each account, put in place at once by a rename.
+    ///
+    /// # Errors
+    /// The file cannot be read or written, is another program's, or is damaged anywhere but in a torn last line.
+    pub(super) fn open(path: &Path, initial: Accounts) -> Result<(Self, Accounts), SandboxError> {
+        let failed = |source| SandboxError::File { path: path.to_owned(), source };
+        let accounts = match fs::read(path) {
+            Ok(bytes) if bytes.is_empty() => initial,
+            Ok(bytes) => {
+                read(&bytes).map_err(|(line, reason)| SandboxError::Damaged { path: path.to_owned(), line, reason })?
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => initial,
+            Err(error) => return Err(failed(error)),
+        };
+        let journal = Self::replace(path, &accounts).map_err(failed)?;
+        Ok((journal, accounts))
+    }
+
+    fn replace(path: &Path, accounts: &Accounts) -> io::Result<Self> {
+        let mut text = format!("{HEAD}\n");
+        for account in accounts.values() {
+            text.push_str(&line(&json!({"put": account})));
+        }
+        let beside = beside(path);
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&beside)?;
+        file.write_all(text.as_bytes())?;
+        // Without it the rename may reach the disk before the text does.
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        Ok(Self { file, length })
+    }
+
+    pub(super) fn put(&mut self, account: &Map<String, Value>) -> io::Result<()> {
+        self.append(&json!({"put": account}))
+    }
+
+    pub(super) fn remove(&mut self, id: i64) -> io::Result<()> {
+        self.append(&json!({"remove": id}))
+    }
+
+    fn append(&mut self, entry: &Value) -> io::Result<()> {
+        let line = line(entry);
+        if let Err(error) = self.file.write_all(line.as_bytes()) {
+            // Half a line in the middle of the file would be damage at the next start.
+            self.file.set_len(self.length)?;
+            io::Seek::seek(&mut self.file, io::SeekFrom::End(0))?;
+            return Err(error);
+        }
+        self.length += u64::try_from(line.len()).unwrap_or_default();
+        Ok(())
+    }
+}
+
+/// The file that is written before it takes the journal's place.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
+}
+
+fn line(entry: &Value) -> String {
+    let entry = entry.to_string();
+    format!("{BEFORE_SUM}{:016x}{AFTER_SUM}{entry}}}\n", sum(entry.as_bytes()))
+}
+
+/// FNV-1a: against damage, not against an adversary.
+fn sum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Reads a whole journal; the fault is told with the number of its line.
+fn read(bytes: &[u8]) -> Result<Accounts, (usize, &'static str)> {
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let text = bytes.get(..whole).unwrap_or_default();
+    let mut lines = text.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).enumerate();
+    if !matches!(lines.next(), Some((_, head)) if head == HEAD.as_bytes()) {
+        return Err((1, "this is not a file of sandbox accounts"));
+    }
+    let mut accounts = Accounts::new();
+    for (index, line) in lines {
+        read_line(line, &mut accounts).map_err(|reason| (index + 1, reason))?;
+    }
+    Ok(accounts)
+}
+
+fn read_line(line: &[u8], accounts: &mut Accounts) -> Result<(), &'static str> {
+    let line = str::from_utf8(line).map_err(|_| "not UTF-8")?;
+    let parts = line.strip_prefix(BEFORE_SUM).and_then(|rest| rest.strip_suffix('}'));
+    let parts = parts.and_then(|rest| rest.split_at_checked(SUM_DIGITS));
+    let (digits, rest) = parts.ok_or("not a line of this journal")?;
+    let entry = rest.strip_prefix(AFTER_SUM).ok_or("not a line of this journal")?;
+    if u64::from_str_radix(digits, 16) != Ok(sum(entry.as_bytes())) {
+        return Err("the text does not match its sum");
+    }
+    let mut entry: Value = serde_json::from_str(entry).map_err(|_| "not JSON")?;
+    if let Some(account) = entry.get_mut("put").map(Value::take) {
+        let id = ContactAccount::deserialize(&account).map_err(|_| "not an account")?.id;
+        accounts.extend(account.as_object().map(|members| (id, members.clone())));
+    } else if let Some(id) = entry.get("remove").and_then(Value::as_i64) {
+        accounts.remove(&id);
+    } else {
+        return Err("neither an account nor a removal");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::seed::account_from_json;
+
+    fn account(id: i64, name: &str) -> ContactAccount {
+        account_from_json(&json!({"id": id, "name": name})).unwrap()
+    }
+
+    fn journal() -> Vec<u8> {
+        let mut text = format!("{HEAD}\n");
+        for entry in [
+            json!({"put": account(1, "Acme")}),
+            json!({"put": account(2, "Globex")}),
+            json!({"put": account(1, "Acme again")}),
+            json!({"remove": 2}),
+        ] {
+            text.push_str(&line(&entry));
+        }
+        text.into_bytes()
+    }
+
+    #[test]
+    fn the_last_word_on_an_account_counts() {
+        let accounts = read(&journal()).unwrap();
+        assert_eq!(accounts.values().map(|account| &account["name"]).collect::<Vec<_>>(), ["Acme again"]);
+    }
+
+    #[test]
+    fn a_torn_last_line_is_dropped_wherever_it_tore() {
+        let whole = journal();
+        let last = whole[..whole.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+        for end in last..whole.len() {
+            assert_eq!(read(&whole[..end]).unwrap().len(), 2, "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_anywhere_else_is_refused() {
+        let whole = journal();
+        for index in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[index] ^= 1;
+            let torn = index == whole.len() - 1;
+            assert_eq!(read(&damaged).is_err(), !torn, "byte {index}");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What a sandbox remembers: its accounts, each user's quota, the faults to come and the requests that came.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, COOKIE, HeaderName, PROXY_AUTHORIZATION};
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode};
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::SandboxOptions;
+use super::faults::{Fault, Script};
+use super::journal::{Accounts, Journal};
+use super::windows::{Windows, retry_after};
+use crate::account::DateTime;
+
+/// The header of the key.
+pub(super) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// The headers by which a master key acts for a user.
+const ACT_AS: [HeaderName; 3] = [
+    HeaderName::from_static("x-user-id"),
+    HeaderName::from_static("x-user-email"),
+    HeaderName::from_static("x-team-id"),
+];
+
+/// A request as the sandbox received it. Keys are not kept: they read `[key]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxRequest {
+    /// Counted from 1, over all requests of this sandbox.
+    pub number: u64,
+    /// The number of the connection that it came on, counted from 1.
+    pub connection: u64,
+    /// When it had been read.
+    pub time: DateTime,
+    /// The method.
+    pub method: Method,
+    /// The path, as it was sent.
+    pub path: String,
+    /// What stands behind the `?`, as it was sent; empty without one.
+    pub query: String,
+    /// The headers in the order sent, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body as it was sent.
+    pub body: Bytes,
+    /// The status that was answered; `None` while it is not, and where a fault gave no answer.
+    pub status: Option<StatusCode>,
+    /// Whether it changed the account.
+    pub applied: bool,
+}
+
+/// A request as it is remembered: as small as it can be, since there can be a hundred thousand.
+#[derive(Debug)]
+struct Record {
+    connection: u64,
+    time: Timestamp,
+    method: Method,
+    target: Box<str>,
+    headers: Box<[(HeaderName, Box<str>)]>,
+    body: Box<[u8]>,
+    status: Option<StatusCode>,
+    applied: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) accounts: Accounts,
+    journal: Option<Journal>,
+    started: Instant,
+    users: HashMap<u64, Windows>,
+    hasher: RandomState,
+    pub(super) script: Script,
+    records: VecDeque<Record>,
+    arrived: u64,
+}
+
+impl State {
+    pub(super) fn new(accounts: Accounts, journal: Option<Journal>, faults: Vec<Fault>) -> Self {
+        Self {
+            accounts,
+            journal,
+            started: Instant::now(),
+            users: HashMap::new(),
+            hasher: RandomState::new(),
+            script: Script::new(faults),
+            records: VecDeque::new(),
+            arrived: 0,
+        }
+    }
+
+    /// Notes a request down and gives its number.
+    pub(super) fn arrive(&mut self, connection: u64, parts: &Parts, body: &[u8], keep: usize) -> u64 {
+        self.arrived += 1;
+        while self.records.len() >= keep.max(1) {
+            self.records.pop_front();
+        }
+        self.records.push_back(Record {
+            connection,
+            time: Timestamp::now(),
+            method: parts.method.clone(),
+            target: parts.uri.path_and_query().map_or_else(|| parts.uri.to_string(), ToString::to_string).into(),
+            headers: parts.headers.iter().map(|(name, value)| (name.clone(), shown(name, value.as_bytes()))).collect(),
+            body: body.into(),
+            status: None,
+            applied: false,
+        });
+        self.arrived
+    }
+
+    fn record(&mut self, number: u64) -> Option<&mut Record> {
+        let behind = usize::try_from(self.arrived.checked_sub(number)?).ok()?;
+        let index = self.records.len().checked_sub(behind + 1)?;
+        self.records.get_mut(index)
+    }
+
+    pub(super) fn answered(&mut self, number: u64, status: StatusCode) {
+        if let Some(record) = self.record(number) {
+            record.status = Some(status);
+        }
+    }
+
+    pub(super) fn forget_requests(&mut self) {
+        self.records.clear();
+    }
+
+    pub(super) fn requests(&self) -> Vec<SandboxRequest> {
+        let first = self.arrived + 1 - u64::try_from(self.records.len()).unwrap_or_default();
+        (first..).zip(&self.records).map(|(number, record)| record.public(number)).collect()
+    }
+
+    /// Counts a request against the quota of its user.
+    ///
+    /// # Errors
+    /// The seconds until there is room.
+    pub(super) fn take_quota(&mut self, options: &SandboxOptions, key: &str, headers: &HeaderMap) -> Result<(), u64> {
+        let Some(quota) = options.quota else { return Ok(()) };
+        let user = self.hasher.hash_one((key, ACT_AS.map(|name| headers.get(name))));
+        let now = self.started.elapsed().mul_f64(options.clock_scale);
+        let windows = self.users.entry(user).or_default();
+        windows.take(now, quota).map_err(|wait| retry_after(wait, options.clock_scale))
+    }
+
+    /// Stores an account, in the file first.
+    ///
+    /// # Errors
+    /// The file could not be written; then nothing has changed.
+    pub(super) fn put(&mut self, id: i64, account: Map<String, Value>, request: Option<u64>) -> io::Result<()> {
+        if let Some(journal) = &mut self.journal {
+            journal.put(&account)?;
+        }
+        self.accounts.insert(id, account);
+        if let Some(record) = request.and_then(|number| self.record(number)) {
+            record.applied = true;
+        }
+        Ok(())
+    }
+
+    /// Removes an account, in the file first, and says whether there was one.
+    ///
+    /// # Errors
+    /// The file could not be written; then nothing has changed.
+    pub(super) fn remove(&mut self, id: i64) -> io::Result<bool> {
+        if let Some(journal) = &mut self.journal {
+            journal.remove(id)?;
+        }
+        Ok(self.accounts.remove(&id).is_some())
+    }
+}
+
+impl Record {
+    fn public(&self, number: u64) -> SandboxRequest {
+        let (path, query) = self.target.split_once('?').unwrap_or((&self.target, ""));
+        SandboxRequest {
+            number,
+            connection: self.connection,
+            time: DateTime(self.time),
+            method: self.method.clone(),
+            path: path.to_owned(),
+            query: query.to_owned(),
+            headers: self.headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+            body: Bytes::copy_from_slice(&self.body),
+            status: self.status,
+            applied: self.applied,
+        }
+    }
+}
+
+/// A header's value as it may be kept.
+fn shown(name: &HeaderName, value: &[u8]) -> Box<str> {
+    let value = String::from_utf8_lossy(value);
+    if *name == AUTHORIZATION {
+        let scheme = value.split_once(' ').map_or("", |(scheme, _)| scheme);
+        return if scheme.eq_ignore_ascii_case("bearer") { format!("{scheme} [key]").into() } else { "[key]".into() };
+    }
+    if *name == API_KEY || *name == PROXY_AUTHORIZATION || *name == COOKIE { "[key]".into() } else { value.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(target: &str) -> Parts {
+        let request = http::Request::builder().uri(target).header("x-api-key", "secret");
+        request.header("authorization", "Bearer secret").header("x-user-id", "7").body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn keys_are_not_remembered() {
+        let mut state = State::new(Accounts::new(), None, Vec::new());
+        state.arrive(1, &parts("/v3/contact-accounts?top=1"), b"{}", 10);
+        let requests = state.requests();
+        assert!(!format!("{state:?}{requests:?}").contains("secret"));
+        let headers: Vec<&str> = requests[0].headers.iter().map(|(_, value)| value.as_str()).collect();
+        assert_eq!(headers, ["[key]", "Bearer [key]", "7"]);
+        assert_eq!((requests[0].path.as_str(), requests[0].query.as_str()), ("/v3/contact-accounts", "top=1"));
+    }
+
+    #[test]
+    fn only_the_newest_requests_are_kept_under_their_own_numbers() {
+        let mut state = State::new(Accounts::new(), None, Vec::new());
+        for _ in 0..5 {
+            state.arrive(1, &parts("/"), b"", 2);
+        }
+        state.answered(4, StatusCode::OK);
+        state.answered(1, StatusCode::IM_A_TEAPOT);
+        let kept: Vec<_> = state.requests().iter().map(|request| (request.number, request.status)).collect();
+        assert_eq!(kept, [(4, Some(StatusCode::OK)), (5, None)]);
+    }
+}

@@ -1,0 +1,104 @@
+//! The quota's two windows, pure: the time is handed in.
+
+use std::time::Duration;
+
+use super::SandboxQuota;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// One user's two windows. Each opens with the first request that falls into it and is closed as a whole.
+#[derive(Debug, Default)]
+pub(super) struct Windows {
+    minute: Window,
+    hour: Window,
+}
+
+#[derive(Debug, Default)]
+struct Window {
+    opened: Duration,
+    used: u32,
+}
+
+impl Window {
+    /// How long until there is room, counted from now; `None` when there is room now.
+    fn wait(&mut self, now: Duration, length: Duration, limit: u32) -> Option<Duration> {
+        let closes = self.opened + length;
+        if self.used == 0 || now >= closes {
+            *self = Self { opened: now, used: 0 };
+        }
+        (self.used >= limit).then(|| (self.opened + length).saturating_sub(now))
+    }
+}
+
+impl Windows {
+    /// Counts one request.
+    ///
+    /// # Errors
+    /// How long until the window resets, when one of the two is full. A refused request is not counted.
+    pub(super) fn take(&mut self, now: Duration, quota: SandboxQuota) -> Result<(), Duration> {
+        let minute = self.minute.wait(now, MINUTE, quota.per_minute);
+        let hour = self.hour.wait(now, HOUR, quota.per_hour);
+        if let Some(wait) = minute.max(hour) {
+            return Err(wait);
+        }
+        self.minute.used += 1;
+        self.hour.used += 1;
+        Ok(())
+    }
+}
+
+/// A wait on the quota's clock as whole seconds of real time, rounded up: whoever waits them finds the window reset.
+pub(super) fn retry_after(wait: Duration, clock_scale: f64) -> u64 {
+    let seconds = wait.div_f64(clock_scale).as_nanos().div_ceil(1_000_000_000);
+    u64::try_from(seconds).unwrap_or(u64::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUOTA: SandboxQuota = SandboxQuota { per_minute: 2, per_hour: 3 };
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_full_minute_is_refused_until_it_resets() {
+        let mut windows = Windows::default();
+        assert_eq!(windows.take(at(10), QUOTA), Ok(()));
+        assert_eq!(windows.take(at(20), QUOTA), Ok(()));
+        assert_eq!(windows.take(at(30), QUOTA), Err(at(40)));
+        assert_eq!(windows.take(at(70), QUOTA), Ok(()));
+    }
+
+    #[test]
+    fn a_full_hour_is_refused_for_most_of_an_hour() {
+        let mut windows = Windows::default();
+        for second in [0, 1, 60] {
+            assert_eq!(windows.take(at(second), QUOTA), Ok(()));
+        }
+        assert_eq!(windows.take(at(61), QUOTA), Err(at(3539)));
+        assert_eq!(windows.take(at(3600), QUOTA), Ok(()));
+    }
+
+    #[test]
+    fn refused_requests_do_not_count() {
+        let mut windows = Windows::default();
+        let quota = SandboxQuota { per_minute: 1, per_hour: 2 };
+        assert_eq!(windows.take(at(0), quota), Ok(()));
+        for second in 1..50 {
+            assert!(windows.take(at(second), quota).is_err());
+        }
+        assert_eq!(windows.take(at(60), quota), Ok(()));
+    }
+
+    #[test]
+    fn a_faster_clock_shortens_the_wait_and_rounds_it_up() {
+        assert_eq!(retry_after(at(59), 1.0), 59);
+        assert_eq!(retry_after(Duration::from_millis(58_001), 1.0), 59);
+        assert_eq!(retry_after(at(3541), 60.0), 60);
+        assert_eq!(retry_after(at(3), 60.0), 1);
+    }
+}

@@ -1,0 +1,260 @@
+//! Sockets: takes connections, reads requests, and commits the faults.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
+use http::request::Parts;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::Sleep;
+
+use super::SandboxOptions;
+use super::answer::Answer;
+use super::faults::{Applied, Fault};
+use super::routes::{self, Call, Resource};
+use super::state::State;
+
+/// How far a body is read beyond the bound, so that the client reads the 413 and not a broken pipe.
+const DISCARDED: usize = 8 << 20;
+/// How long the bytes before a cut have to leave.
+const FLUSH: Duration = Duration::from_millis(5);
+/// How long a stop waits for the connections to close.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// How long to wait after a connection could not be taken: the process has no file descriptor left.
+const BREATH: Duration = Duration::from_millis(10);
+
+/// What the sandbox's thread is told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// Go on.
+    #[default]
+    Run,
+    /// Close the connections, and go on.
+    Drop,
+    /// Close the connections and the socket, and end.
+    Stop,
+}
+
+/// What the sandbox's thread and its owner share.
+pub(super) struct Shared {
+    pub(super) options: SandboxOptions,
+    pub(super) state: Mutex<State>,
+    pub(super) signal: watch::Sender<Signal>,
+}
+
+impl Shared {
+    /// The state. A panic of another holder is no reason to stop: nothing is left half done in it.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes connections until it is told to stop.
+pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut signal = shared.signal.subscribe();
+    let mut connections = 0;
+    loop {
+        let accepted = tokio::select! {
+            _ = signal.wait_for(|signal| *signal == Signal::Stop) => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                connections += 1;
+                tokio::spawn(connection(stream, connections, Arc::clone(&shared)));
+            }
+            Err(_) => tokio::time::sleep(BREATH).await,
+        }
+    }
+    drop(signal);
+    unlisten(listener);
+    let _ = tokio::time::timeout(FAREWELL, shared.signal.closed()).await;
+}
+
+/// Closes the socket for everybody: a forked child's copy would keep the port open otherwise.
+fn unlisten(listener: TcpListener) {
+    let Ok(listener) = listener.into_std() else { return };
+    #[cfg(unix)]
+    let _ = std::net::TcpStream::from(std::os::fd::OwnedFd::from(listener)).shutdown(std::net::Shutdown::Both);
+    #[cfg(not(unix))]
+    drop(listener);
+}
+
+async fn connection(stream: TcpStream, number: u64, shared: Arc<Shared>) {
+    let mut signal = shared.signal.subscribe();
+    let reset = Arc::new(AtomicBool::new(false));
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(|request: http::Request<Incoming>| {
+        Box::pin(exchange(request, number, Arc::clone(&shared), Arc::clone(&reset)))
+    });
+    let mut served = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        _ = std::future::poll_fn(|context| served.poll_without_shutdown(context)) => {}
+        _ = signal.changed() => {}
+    }
+    let stream = served.into_parts().io.into_inner();
+    if reset.load(Ordering::Relaxed) {
+        let _ = stream.set_zero_linger();
+    } else if let Ok(stream) = stream.into_std() {
+        let _ = stream.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+/// Why a connection ends without an answer: a fault wants it, or the client has gone.
+#[derive(Debug)]
+struct NoAnswer;
+
+impl std::fmt::Display for NoAnswer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("no answer")
+    }
+}
+
+impl std::error::Error for NoAnswer {}
+
+async fn exchange(
+    request: http::Request<Incoming>,
+    connection: u64,
+    shared: Arc<Shared>,
+    reset: Arc<AtomicBool>,
+) -> Result<http::Response<Outgoing>, NoAnswer> {
+    let (parts, incoming) = request.into_parts();
+    let body = read(incoming, shared.options.max_body).await?;
+    let (call, fault) = arrive(&shared, connection, parts, body);
+    let number = call.number;
+    let Some(fault) = fault else {
+        let mut state = shared.state();
+        let answer = routes::answer(&mut state, &shared.options, &call, true);
+        state.answered(number, answer.status);
+        return Ok(response(answer, call.body.is_none(), None, &reset));
+    };
+    let too_long = call.body.is_none();
+    let answer = suffer(&fault, call, &shared).await;
+    if fault.close || (fault.reset && fault.cut.is_none()) {
+        reset.store(fault.reset, Ordering::Relaxed);
+        return Err(NoAnswer);
+    }
+    shared.state().answered(number, answer.status);
+    Ok(response(answer, too_long, Some(&fault), &reset))
+}
+
+fn arrive(shared: &Shared, connection: u64, parts: Parts, body: Option<Vec<u8>>) -> (Call, Option<Fault>) {
+    let mut state = shared.state();
+    let number = state.arrive(connection, &parts, body.as_deref().unwrap_or_default(), shared.options.keep_requests);
+    let id = Resource::of(parts.uri.path()).id();
+    let fault = state.script.hit(number, &parts.method, id);
+    (Call { number, parts, body }, fault)
+}
+
+/// Waits and applies as the fault says, and gives its answer or the true one.
+async fn suffer(fault: &Fault, call: Call, shared: &Arc<Shared>) -> Answer {
+    let act = |shared: &Shared, call: &Call, apply| routes::answer(&mut shared.state(), &shared.options, call, apply);
+    let delay = tokio::time::sleep(fault.delay);
+    let answer = match fault.applied() {
+        Applied::Late => {
+            let shared = Arc::clone(shared);
+            // In a task of its own: this one ends when the client goes away.
+            let late = tokio::spawn(async move {
+                delay.await;
+                act(&shared, &call, true)
+            });
+            late.await.unwrap_or_default()
+        }
+        applied => {
+            let answer = act(shared, &call, applied == Applied::Before);
+            delay.await;
+            answer
+        }
+    };
+    fault.response.as_ref().map_or(answer, Answer::scripted)
+}
+
+/// Reads a body: `None` where it is longer than the bound.
+async fn read(mut incoming: Incoming, bound: usize) -> Result<Option<Vec<u8>>, NoAnswer> {
+    let mut body = Vec::new();
+    let mut length = 0;
+    while let Some(frame) = incoming.frame().await {
+        let frame = frame.map_err(|_| NoAnswer)?;
+        let Some(data) = frame.data_ref() else { continue };
+        length += data.len();
+        if length <= bound {
+            body.extend_from_slice(data);
+        } else if length > bound + DISCARDED {
+            break;
+        }
+    }
+    Ok((length <= bound).then_some(body))
+}
+
+fn response(answer: Answer, close: bool, fault: Option<&Fault>, reset: &Arc<AtomicBool>) -> http::Response<Outgoing> {
+    let mut response = http::Response::new(Outgoing::Whole(Some(answer.body).filter(|body| !body.is_empty())));
+    *response.status_mut() = answer.status;
+    for (name, value) in answer.headers {
+        response.headers_mut().append(name, value);
+    }
+    if close {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let Some((fault, cut)) = fault.and_then(|fault| Some((fault, fault.cut?))) {
+        let Outgoing::Whole(body) = response.body_mut() else { return response };
+        let whole = body.take().unwrap_or_default();
+        let reset = fault.reset.then(|| Arc::clone(reset));
+        *response.body_mut() = Outgoing::Cut { begun: Some(whole.slice(..cut.min(whole.len()))), flush: None, reset };
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(whole.len().max(cut + 1)));
+    }
+    response
+}
+
+/// A body on its way out.
+enum Outgoing {
+    Whole(Option<Bytes>),
+    /// The beginning of a body, then the end of the connection.
+    Cut {
+        begun: Option<Bytes>,
+        flush: Option<Pin<Box<Sleep>>>,
+        reset: Option<Arc<AtomicBool>>,
+    },
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = NoAnswer;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, NoAnswer>>> {
+        match self.get_mut() {
+            Self::Whole(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+            Self::Cut { begun, flush, reset } => {
+                if let Some(begun) = begun.take().filter(|begun| !begun.is_empty()) {
+                    return Poll::Ready(Some(Ok(Frame::data(begun))));
+                }
+                let flush = flush.get_or_insert_with(|| Box::pin(tokio::time::sleep(FLUSH)));
+                std::task::ready!(flush.as_mut().poll(context));
+                if let Some(reset) = reset {
+                    reset.store(true, Ordering::Relaxed);
+                }
+                Poll::Ready(Some(Err(NoAnswer)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
+            Self::Cut { .. } => SizeHint::default(),
+        }
+    }
+}

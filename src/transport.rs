@@ -1,0 +1,315 @@
+//! One request, sent once. The only file that knows reqwest.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{Method, Version};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use url::Url;
+
+use crate::answer::{Answer, Headers};
+use crate::config::Config;
+use crate::error::{Error, Failure, TransportFault, TransportKind, Unexpected, plain_line};
+use crate::retry;
+
+const REQUEST_IDS: [HeaderName; 2] =
+    [HeaderName::from_static("x-request-id"), HeaderName::from_static("x-correlation-id")];
+const LONGEST_REQUEST_ID: usize = 200;
+
+/// A request, ready to be sent as often as need be.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) body: Option<Bytes>,
+    /// How many bytes the answer's body may have.
+    pub(crate) longest_body: usize,
+}
+
+/// A pool of connections. A clone shares the pool; a [`sibling`](Transport::sibling) has one of its own.
+#[derive(Debug, Clone)]
+pub(crate) struct Transport {
+    http: reqwest::Client,
+    setup: Arc<Setup>,
+}
+
+#[derive(Debug)]
+struct Setup {
+    tls: ClientConfig,
+    proxy: Proxy,
+    connect_timeout: Duration,
+}
+
+#[derive(Debug)]
+enum Proxy {
+    None,
+    FromEnvironment,
+    Given(reqwest::Proxy),
+}
+
+impl Transport {
+    /// Prepares connections as the settings say. Nothing is connected yet.
+    pub(crate) fn new(config: &Config) -> Result<Self, Error> {
+        let proxy = match &config.proxy {
+            _ if config.base_url.is_loopback() => Proxy::None,
+            None => Proxy::FromEnvironment,
+            Some(url) => match reqwest::Proxy::https(url.expose()) {
+                Ok(proxy) => Proxy::Given(proxy),
+                Err(_) => return Err(Error::Configuration("proxy cannot be used as an address".to_owned())),
+            },
+        };
+        let roots = if config.base_url.is_https() || config.ca_file.is_some() {
+            roots(config.ca_file.as_deref())?
+        } else {
+            RootCertStore::empty()
+        };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Error::Configuration(format!("TLS cannot be set up: {error}")))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self::build(Arc::new(Setup { tls, proxy, connect_timeout: config.connect_timeout }))
+    }
+
+    /// Another pool with the same settings.
+    pub(crate) fn sibling(&self) -> Result<Self, Error> {
+        Self::build(Arc::clone(&self.setup))
+    }
+
+    fn build(setup: Arc<Setup>) -> Result<Self, Error> {
+        let builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(setup.tls.clone())
+            .connect_timeout(setup.connect_timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .http1_only()
+            .dns_resolver(Arc::new(Resolver));
+        let builder = match &setup.proxy {
+            Proxy::None => builder.no_proxy(),
+            Proxy::FromEnvironment => builder,
+            Proxy::Given(proxy) => builder.no_proxy().proxy(proxy.clone()),
+        };
+        let http =
+            builder.build().map_err(|error| Error::Configuration(format!("the client cannot be set up: {error}")))?;
+        Ok(Self { http, setup })
+    }
+
+    /// Sends a request once and reads the whole answer, whatever its status.
+    pub(crate) async fn send(&self, request: &Request, headers: &HeaderMap) -> Result<Answer, Failure> {
+        // A connection that the server closed meanwhile looks alive until the runtime has looked at its socket.
+        tokio::task::yield_now().await;
+        let mut outgoing = reqwest::Request::new(request.method.clone(), request.url.clone());
+        *outgoing.headers_mut() = headers.clone();
+        *outgoing.version_mut() = Version::HTTP_11;
+        if let Some(body) = &request.body {
+            outgoing.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+            *outgoing.body_mut() = Some(body.clone().into());
+        }
+        let mut response = self.http.execute(outgoing).await.map_err(|error| self.classify(error))?;
+        let status = response.status().as_u16();
+        let too_long = || {
+            Failure::Unexpected(Unexpected {
+                status: Some(status),
+                reason: format!("the body is longer than {} MiB", request.longest_body >> 20),
+                excerpt: None,
+            })
+        };
+        if response.content_length().is_some_and(|length| length > request.longest_body as u64) {
+            return Err(too_long());
+        }
+        let headers = meaningful(response.headers());
+        let mut body = Vec::with_capacity(response.content_length().unwrap_or(0).try_into().unwrap_or(0));
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.classify(error))? {
+            if body.len() + chunk.len() > request.longest_body {
+                return Err(too_long());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer { status, headers, body })
+    }
+
+    fn classify(&self, error: reqwest::Error) -> Failure {
+        let error = error.without_url();
+        let fault = |kind, detail: Cow<'static, str>, error: reqwest::Error| {
+            Failure::Transport(TransportFault { kind, detail, source: Some(Box::new(error)) })
+        };
+        match Cause::of(&error) {
+            Cause::Tls(detail) => fault(TransportKind::Tls, detail.into(), error),
+            Cause::Resolve(host) => {
+                fault(TransportKind::Connect, format!("the name {host} does not resolve").into(), error)
+            }
+            Cause::BadHttp(detail) => Failure::Unexpected(Unexpected {
+                status: None,
+                reason: format!("not the HTTP that was expected ({detail})"),
+                excerpt: None,
+            }),
+            _ if error.is_connect() && error.is_timeout() => {
+                let limit = self.setup.connect_timeout.as_secs_f64();
+                fault(TransportKind::Connect, format!("no connection within {limit} s").into(), error)
+            }
+            Cause::Io(kind) if error.is_connect() => {
+                fault(TransportKind::Connect, format!("no connection could be made ({kind})").into(), error)
+            }
+            Cause::Io(kind) => fault(TransportKind::Broken, format!("the connection broke ({kind})").into(), error),
+            Cause::Other if error.is_connect() && !matches!(self.setup.proxy, Proxy::None) => {
+                fault(TransportKind::Proxy, "the proxy refused the connection".into(), error)
+            }
+            Cause::Other if error.is_connect() => {
+                fault(TransportKind::Connect, "no connection could be made".into(), error)
+            }
+            Cause::Closed | Cause::Other => {
+                fault(TransportKind::Broken, "the connection was closed before the answer was complete".into(), error)
+            }
+        }
+    }
+}
+
+/// What is at the bottom of an error.
+enum Cause {
+    Tls(String),
+    Resolve(String),
+    BadHttp(&'static str),
+    Closed,
+    Io(io::ErrorKind),
+    Other,
+}
+
+impl Cause {
+    /// Walks the chain of sources: what the error says of itself is not enough, an expired certificate calls itself a
+    /// failure to connect.
+    fn of(error: &(dyn StdError + 'static)) -> Self {
+        let mut found = Self::Other;
+        let mut next = Some(error);
+        while let Some(current) = next {
+            if let Some(error) = current.downcast_ref::<rustls::Error>() {
+                return Self::Tls(tls_detail(error));
+            }
+            if let Some(Unresolved(host)) = current.downcast_ref() {
+                return Self::Resolve(host.clone());
+            }
+            if let Some(error) = current.downcast_ref::<hyper::Error>() {
+                if error.is_parse() || error.is_parse_status() {
+                    return Self::BadHttp("the head cannot be read");
+                }
+                if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+                    found = Self::Closed;
+                }
+            }
+            if let Some(error) = current.downcast_ref::<io::Error>() {
+                // An io::Error that wraps another error leaves it out of the chain.
+                if let Some(inner) = error.get_ref() {
+                    match Self::of(inner) {
+                        Self::Other => {}
+                        cause => return cause,
+                    }
+                }
+                found = match error.kind() {
+                    io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+                        Self::BadHttp("the body cannot be read")
+                    }
+                    kind => Self::Io(kind),
+                };
+            }
+            next = current.source();
+        }
+        found
+    }
+}
+
+/// A TLS error in words, with what is known to help.
+fn tls_detail(error: &rustls::Error) -> String {
+    use rustls::CertificateError as Bad;
+    match error {
+        rustls::Error::InvalidCertificate(bad) => match bad {
+            Bad::Expired | Bad::ExpiredContext { .. } => "the server's certificate has expired".to_owned(),
+            Bad::NotValidYet | Bad::NotValidYetContext { .. } => "the server's certificate is not valid yet".to_owned(),
+            Bad::UnknownIssuer => "the server's certificate is from an unknown issuer".to_owned(),
+            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
+                "the server's certificate is for another host".to_owned()
+            }
+            other => format!("the server's certificate is refused ({})", plain_line(&format!("{other:?}"), 80)),
+        },
+        rustls::Error::InvalidMessage(_) => "the server does not speak TLS on this port".to_owned(),
+        other => format!("the TLS handshake failed ({})", plain_line(&other.to_string(), 80)),
+    }
+}
+
+fn meaningful(headers: &HeaderMap) -> Headers {
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let starts_with = |name: &HeaderName, prefix: &str| {
+        headers.get_all(name).iter().any(|value| {
+            let beginning = value.as_bytes().get(..prefix.len());
+            beginning.is_some_and(|beginning| beginning.eq_ignore_ascii_case(prefix.as_bytes()))
+        })
+    };
+    Headers {
+        retry_after: text(&RETRY_AFTER).and_then(|value| retry::retry_after(value, text(&DATE), SystemTime::now())),
+        request_id: REQUEST_IDS.iter().find_map(text).map(|id| plain_line(id, LONGEST_REQUEST_ID)),
+        bearer_challenge: starts_with(&WWW_AUTHENTICATE, "bearer"),
+        problem_details: starts_with(&CONTENT_TYPE, "application/problem+json"),
+        location: headers.contains_key(LOCATION),
+    }
+}
+
+/// The certificate authorities to trust: a file given, the one in the environment, the system's, or the bundled ones.
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Error> {
+    let mut store = RootCertStore::empty();
+    let environment = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty());
+    let given = ca_file
+        .map(|path| ("ca_file", path))
+        .or_else(|| environment.as_deref().map(|path| ("SSL_CERT_FILE", Path::new(path))));
+    if let Some((setting, path)) = given {
+        let refused = |why: &str| Error::Configuration(format!("{setting} {}: {why}", path.display()));
+        let certificates = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| refused(&format!("cannot be read as PEM ({error})")))?;
+        let (added, _) = store.add_parsable_certificates(certificates);
+        return if added == 0 { Err(refused("has no certificate in PEM form")) } else { Ok(store) };
+    }
+    let (added, _) = store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if added == 0 {
+        store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    Ok(store)
+}
+
+/// Resolves names as the system does, and says which one it was when that fails.
+struct Resolver;
+
+#[derive(Debug)]
+struct Unresolved(String);
+
+impl std::fmt::Display for Unresolved {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} does not resolve", self.0)
+    }
+}
+
+impl StdError for Unresolved {}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let host = name.as_str().to_owned();
+            let found = tokio::net::lookup_host((host.as_str(), 0)).await;
+            let addresses: Vec<SocketAddr> = found.map(Iterator::collect).unwrap_or_default();
+            if addresses.is_empty() {
+                return Err(Box::new(Unresolved(plain_line(&host, 100))) as Box<dyn StdError + Send + Sync>);
+            }
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
