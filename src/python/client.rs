@@ -27,7 +27,7 @@ const LONGEST_TIMEOUT: f64 = 30.0 * 86_400.0;
 pub(super) struct Client {
     engine: Arc<Engine>,
     config: Config,
-    client: PerProcess<client::Client>,
+    per_process: PerProcess<client::Client>,
 }
 
 #[pymethods]
@@ -37,7 +37,7 @@ impl Client {
     fn new(py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<Self> {
         let config = config_from(settings).map_err(|error| errors::to_python(py, &error))?;
         let template = client::Client::new(config.clone()).map_err(|error| errors::to_python(py, &error))?;
-        Ok(Self { engine: Engine::new(template), config, client: PerProcess::new() })
+        Ok(Self { engine: Engine::new(template), config, per_process: PerProcess::new() })
     }
 
     /// The same connections under other settings.
@@ -47,7 +47,7 @@ impl Client {
             let name: String = name.extract()?;
             change(&mut config, &name, &value).map_err(|error| errors::to_python(py, &error))?;
         }
-        let derived = Self { engine: Arc::clone(&self.engine), config, client: PerProcess::new() };
+        let derived = Self { engine: Arc::clone(&self.engine), config, per_process: PerProcess::new() };
         derived.client(py)?;
         Ok(derived)
     }
@@ -127,11 +127,11 @@ impl Client {
 
 impl Client {
     fn client(&self, py: Python<'_>) -> PyResult<&client::Client> {
-        if let Some(client) = self.client.get() {
+        if let Some(client) = self.per_process.get() {
             return Ok(client);
         }
         let shared = self.engine.client(py)?;
-        self.client
+        self.per_process
             .get_or_try_init(|| shared.with_config(self.config.clone()))
             .map_err(|error| errors::to_python(py, &error))
     }

@@ -58,15 +58,14 @@ impl Line {
 /// takes as long as a hundred calls.
 pub(super) fn is_verbose(py: Python<'_>) -> PyResult<bool> {
     static LOGGER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let logger = match LOGGER.get(py) {
-        Some(logger) => logger,
-        None => {
-            let modules = py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?;
-            let Some(logging) = modules.get_item(intern!(py, "logging"))? else { return Ok(false) };
-            let Ok(get_logger) = logging.getattr("getLogger") else { return Ok(false) };
-            let logger = get_logger.call1(("replyio",))?.unbind();
-            LOGGER.get_or_init(py, || logger)
-        }
+    let logger = if let Some(logger) = LOGGER.get(py) {
+        logger
+    } else {
+        let modules = py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?;
+        let Some(logging) = modules.get_item(intern!(py, "logging"))? else { return Ok(false) };
+        let Ok(get_logger) = logging.getattr("getLogger") else { return Ok(false) };
+        let logger = get_logger.call1(("replyio",))?.unbind();
+        LOGGER.get_or_init(py, || logger)
     };
     logger.bind(py).call_method1(intern!(py, "isEnabledFor"), (INFO,))?.is_truthy()
 }

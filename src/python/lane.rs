@@ -99,7 +99,7 @@ impl Lane {
                 }
                 Step::Tick => {
                     away.park_if_exiting();
-                    Python::attach(|py| py.check_signals())?;
+                    Python::attach(|py| -> PyResult<()> { py.check_signals() })?;
                 }
                 Step::Panicked => return Err(Python::attach(|py| errors::internal(py, "a panic"))),
             }
