@@ -78,7 +78,9 @@ __all__ = [
 ]
 
 _IN_CLIENT = frozenset({"AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "ReplyClient"})
-_IN_MODELS = frozenset({"ClientOptions", "CompanySize", "ContactAccount", "ContactAccountFields", "ContactAccountStage"})
+_IN_MODELS = frozenset(
+    {"ClientOptions", "CompanySize", "ContactAccount", "ContactAccountFields", "ContactAccountStage"}
+)
 
 
 def __getattr__(name: str) -> Any:
