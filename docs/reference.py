@@ -8,10 +8,11 @@ import replyio.errors
 from replyio import _replyio
 
 KINDS = {
-    "text": "string",
-    "company_size": "one of the company sizes",
-    "integer": "integer",
-    "date_time": "date and time",
+    "CompanySize": "one of the company sizes",
+    "DateTime": "date and time",
+    "Integer": "integer",
+    "Stage": "stage",
+    "Text": "string",
 }
 
 
@@ -22,7 +23,7 @@ def fields() -> list[str]:
         required = "required" if name == "name" else "optional"
         update = required + ("" if always_answered else ", may be null") if writable else "never"
         answer = "always" if always_answered else "may be null or missing"
-        lines.append(f"| `{name}` | `{wire}` | {KINDS.get(kind, kind)} | {update} | {answer} | {doc} |")
+        lines.append(f"| `{name}` | `{wire}` | {KINDS[kind]} | {update} | {answer} | {doc} |")
     return lines
 
 

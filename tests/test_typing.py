@@ -70,7 +70,8 @@ def expected(checker: str, path: Path) -> list[tuple[int, str]]:
 
 
 def test_the_package_and_the_right_examples_have_no_error(checker: tuple[str, list[Finding]]) -> None:
-    assert not [each for each in checker[1] if not Path(each.path).name.startswith("wrong_")]
+    found = [each for each in checker[1] if not Path(each.path).name.startswith("wrong_")]
+    assert not found, "\n".join(map(str, found))
 
 
 @pytest.mark.parametrize("path", WRONG, ids=lambda path: path.stem)
