@@ -37,7 +37,6 @@ check: $(VENV)/installed-check ## Checks format and lints, Rust and Python. The 
 	$(BIN)/ruff format --check
 
 bench: $(VENV)/installed-wheel $(VENV)/installed-bench ## Measures the package against other clients.
-	cargo bench --locked --features sandbox --no-run
 	$(BIN)/python benches/compare.py
 
 docs: $(VENV)/installed-wheel ## Writes docs/reference.md from the package, and the documentation of the crate.

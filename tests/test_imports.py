@@ -18,10 +18,11 @@ def run(code: str, *options: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_import_loads_nothing_costly() -> None:
+@pytest.mark.parametrize("statement", ["import replyio", "from replyio import ReplyClient, ReplyError"])
+def test_an_import_loads_nothing_costly(statement: str) -> None:
     # Without `site` nothing is loaded before; what it would load is not the package's doing.
     paths = [path for path in sys.path if path]
-    code = f"import sys; sys.path[:] = {paths!r}; import replyio; print(*sorted(set({COSTLY!r}) & set(sys.modules)))"
+    code = f"import sys; sys.path[:] = {paths!r}; {statement}; print(*sorted(set({COSTLY!r}) & set(sys.modules)))"
     assert run(code, "-I", "-S") == ""
 
 
