@@ -407,7 +407,7 @@ impl AccountFields {
 ///
 /// # Errors
 /// The fault, for an id that no account can have.
-pub fn check_id(id: i64) -> Result<i64, FieldError> {
+pub(crate) fn check_id(id: i64) -> Result<i64, FieldError> {
     if id > 0 { Ok(id) } else { Err(FieldError::new("id", "must be a positive integer")) }
 }
 

@@ -4,21 +4,21 @@ use crate::account::{AccountFields, ContactAccount, Field, FieldValue, Presence}
 
 /// The update that makes the changes and keeps every other field, or `None` when the account is already so. To the
 /// service `""`, `null` and nothing are the same emptiness, so they count as equal.
-pub fn merge(current: &ContactAccount, changes: &AccountFields) -> Option<AccountFields> {
+pub(crate) fn merge(current: &ContactAccount, changes: &AccountFields) -> Option<AccountFields> {
     let mut merged = current.fields();
-    let mut changed = false;
+    let mut differs = false;
     for &field in Field::ALL {
         let wanted = changes.get(field);
         if !wanted.is_absent() && filled(&wanted) != filled(&merged.get(field)) {
             merged.copy_from(changes, field);
-            changed = true;
+            differs = true;
         }
     }
-    changed.then_some(merged)
+    differs.then_some(merged)
 }
 
 /// The fields in which an account is not what an update sent. What was left out was meant to be empty.
-pub fn deviations(sent: &AccountFields, account: &ContactAccount) -> Vec<Field> {
+pub(crate) fn deviations(sent: &AccountFields, account: &ContactAccount) -> Vec<Field> {
     let answered = account.fields();
     let differs = |field: &Field| filled(&sent.get(*field)) != filled(&answered.get(*field));
     Field::ALL.iter().copied().filter(differs).collect()

@@ -26,7 +26,7 @@ impl Default for Quota {
 
 /// A place in the quota that was not had: when it would have been, and what is in the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooLate {
+pub(crate) struct TooLate {
     /// When the request could go out.
     pub opens_at: Duration,
     /// What holds it until then.
@@ -35,7 +35,7 @@ pub struct TooLate {
 
 /// The requests of one user in the last hour. Times are measured from any fixed moment, on a clock that never goes back.
 #[derive(Debug, Default)]
-pub struct Windows {
+pub(crate) struct Windows {
     booked: VecDeque<Duration>,
     held_until: Duration,
 }
@@ -45,7 +45,7 @@ impl Windows {
     ///
     /// # Errors
     /// [`TooLate`] when that moment is after `latest`; then nothing is booked.
-    pub fn reserve(
+    pub(crate) fn reserve(
         &mut self,
         quota: Quota,
         now: Duration,
@@ -70,14 +70,14 @@ impl Windows {
     }
 
     /// Gives a booked place back: its request was never sent.
-    pub fn release(&mut self, booked: Duration) {
+    pub(crate) fn release(&mut self, booked: Duration) {
         if let Some(position) = self.booked.iter().rposition(|other| *other == booked) {
             self.booked.remove(position);
         }
     }
 
     /// Lets nothing out before a moment: the service said so.
-    pub fn hold_until(&mut self, moment: Duration) {
+    pub(crate) fn hold_until(&mut self, moment: Duration) {
         self.held_until = self.held_until.max(moment);
     }
 
@@ -125,7 +125,7 @@ mod tests {
             sent.push(moment);
         }
         for (index, first) in sent.iter().enumerate() {
-            let within = |length: Duration| sent[index..].iter().take_while(|other| **other - *first < length).count();
+            let within = |length: Duration| sent[index..].iter().take_while(|other| **other < *first + length).count();
             assert!(within(seconds(60)) <= 3 && within(seconds(3600)) <= 5);
         }
     }

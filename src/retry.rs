@@ -7,7 +7,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 
 /// What to do after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// Report the failure.
     Stop,
     /// Try again after this long.
@@ -16,7 +16,7 @@ pub enum Decision {
 
 /// What is known when an attempt has failed.
 #[derive(Debug, Clone, Copy)]
-pub struct Attempt {
+pub(crate) struct Attempt {
     /// Which attempt it was, from 1.
     pub number: u32,
     /// How many are allowed.
@@ -33,7 +33,7 @@ pub struct Attempt {
 /// is longer. A wait that does not fit the time left is not begun.
 ///
 /// `random` is in `0.0..1.0`. What the service asks for with a hint costs nothing of the budget.
-pub fn decide(attempt: Attempt, budget: &mut Budget, random: f64) -> Decision {
+pub(crate) fn decide(attempt: Attempt, budget: &mut Budget, random: f64) -> Decision {
     if !attempt.retryable || attempt.number >= attempt.allowed {
         return Decision::Stop;
     }
@@ -48,7 +48,7 @@ pub fn decide(attempt: Attempt, budget: &mut Budget, random: f64) -> Decision {
 
 /// Bounds the retries of one client over all its calls, so that a service that is down is not asked four times as often.
 #[derive(Debug)]
-pub struct Budget {
+pub(crate) struct Budget {
     retries: f64,
     filled_at: Duration,
 }
@@ -58,12 +58,12 @@ impl Budget {
     const PER_SECOND: f64 = 1.0;
 
     /// A full budget: a hundred retries, of which one comes back every second.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { retries: Self::CAPACITY, filled_at: Duration::ZERO }
     }
 
     /// Tells it the time, measured from any fixed moment.
-    pub fn refill(&mut self, now: Duration) {
+    pub(crate) fn refill(&mut self, now: Duration) {
         let passed = now.saturating_sub(self.filled_at).as_secs_f64();
         self.retries = passed.mul_add(Self::PER_SECOND, self.retries).min(Self::CAPACITY);
         self.filled_at = self.filled_at.max(now);
@@ -86,7 +86,7 @@ impl Default for Budget {
 
 /// Reads a Retry-After: seconds, or a date in any of the three HTTP forms, measured against the answer's own `Date` where
 /// it has one, so that a wrong clock here does not matter. A date in the past is zero; what cannot be read is `None`.
-pub fn retry_after(value: &str, answer_date: Option<&str>, clock: SystemTime) -> Option<Duration> {
+pub(crate) fn retry_after(value: &str, answer_date: Option<&str>, clock: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::from(u32::MAX)).min(u64::from(u32::MAX))));

@@ -54,7 +54,7 @@ struct Setup {
 enum Proxy {
     None,
     FromEnvironment,
-    Given(reqwest::Proxy),
+    Given(Box<reqwest::Proxy>),
 }
 
 impl Transport {
@@ -64,7 +64,7 @@ impl Transport {
             _ if config.base_url.is_loopback() => Proxy::None,
             None => Proxy::FromEnvironment,
             Some(url) => match reqwest::Proxy::https(url.expose()) {
-                Ok(proxy) => Proxy::Given(proxy),
+                Ok(proxy) => Proxy::Given(Box::new(proxy)),
                 Err(_) => return Err(Error::Configuration("proxy cannot be used as an address".to_owned())),
             },
         };
@@ -100,7 +100,7 @@ impl Transport {
         let builder = match &setup.proxy {
             Proxy::None => builder.no_proxy(),
             Proxy::FromEnvironment => builder,
-            Proxy::Given(proxy) => builder.no_proxy().proxy(proxy.clone()),
+            Proxy::Given(proxy) => builder.no_proxy().proxy(proxy.as_ref().clone()),
         };
         let http =
             builder.build().map_err(|error| Error::Configuration(format!("the client cannot be set up: {error}")))?;

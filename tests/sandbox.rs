@@ -1,5 +1,6 @@
 //! The sandbox as a Rust test uses it: started, asked over a plain socket, looked into, stopped.
 #![cfg(feature = "sandbox")]
+#![expect(clippy::unwrap_used, reason = "a helper of tests may fail as a test may")]
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

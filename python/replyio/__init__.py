@@ -1,8 +1,10 @@
 """replyio: safe updates of Reply.io contact accounts.
 
     >>> from replyio import ReplyClient
-    >>> client = ReplyClient()                               # key from REPLY_API_KEY  # doctest: +SKIP
-    >>> client.patch_contact_account(4711, city="Oslo")      # keeps what is not named  # doctest: +SKIP
+    >>> client = ReplyClient()                                         # key from REPLY_API_KEY
+    >>> account = client.patch_contact_account(4711, city="Bergen")    # keeps what is not named
+    >>> account.name, account.city
+    ('Acme', 'Bergen')
 
 Names are imported when they are first used, so that `import replyio` costs next to nothing.
 """
@@ -76,22 +78,26 @@ __all__ = [
 ]
 
 _IN_CLIENT = frozenset({"AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "ReplyClient"})
-_IN_MODELS = frozenset({"ClientOptions", "CompanySize", "ContactAccount", "ContactAccountFields", "ContactAccountStage"})
+_IN_MODELS = frozenset(
+    {"ClientOptions", "CompanySize", "ContactAccount", "ContactAccountFields", "ContactAccountStage"}
+)
 
 
 def __getattr__(name: str) -> Any:
     """Imports a public name when it is first used (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module 'replyio' has no attribute {name!r}")
+    from importlib import import_module
+
     if name == "__version__":
-        from replyio import _replyio as module
+        home = "_replyio"
     elif name in _IN_CLIENT:
-        from replyio import client as module
+        home = "client"
     elif name in _IN_MODELS:
-        from replyio import models as module
+        home = "models"
     else:
-        from replyio import errors as module
-    value = getattr(module, name)
+        home = "errors"
+    value = getattr(import_module(f"replyio.{home}"), name)
     globals()[name] = value
     return value
 

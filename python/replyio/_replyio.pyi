@@ -8,7 +8,20 @@ from typing_extensions import CapsuleType
 
 from replyio.models import ContactAccount
 
-T = TypeVar("T")
+__all__ = [
+    "COMPANY_SIZES",
+    "ERROR_KINDS",
+    "MEMBERS",
+    "ArrowStream",
+    "Client",
+    "Listing",
+    "Page",
+    "Pending",
+    "Sandbox",
+    "__version__",
+]
+
+_T = TypeVar("_T")
 
 __version__: str
 COMPANY_SIZES: list[str]
@@ -16,9 +29,9 @@ ERROR_KINDS: list[str]
 MEMBERS: list[tuple[str, str, str, bool, bool, str]]
 
 @final
-class Pending(Generic[T]):
+class Pending(Generic[_T]):
     @property
-    def future(self) -> Future[T]: ...
+    def future(self) -> Future[_T]: ...
     def close(self) -> None: ...
 
 @final
@@ -32,7 +45,9 @@ class Client:
     @overload
     def update(self, id: int, fields: Mapping[str, Any], event_loop: AbstractEventLoop) -> Pending[ContactAccount]: ...
     @overload
-    def patch(self, id: int, changes: Mapping[str, Any], event_loop: None = None) -> tuple[ContactAccount, str | None]: ...
+    def patch(
+        self, id: int, changes: Mapping[str, Any], event_loop: None = None
+    ) -> tuple[ContactAccount, str | None]: ...
     @overload
     def patch(
         self, id: int, changes: Mapping[str, Any], event_loop: AbstractEventLoop
@@ -61,7 +76,7 @@ class Page:
 @final
 class ArrowStream:
     def __new__(cls, pages: list[Page]) -> ArrowStream: ...
-    def __arrow_c_stream__(self, requested_schema: CapsuleType | None = None) -> CapsuleType: ...
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> CapsuleType: ...
 
 @final
 class Sandbox:

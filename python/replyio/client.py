@@ -7,7 +7,8 @@ from replyio import _replyio
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Awaitable, Callable, Iterator
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import Any, Literal, ParamSpec
 
@@ -27,6 +28,10 @@ class Quota:
 
     The service allows 100 requests a minute and 3,000 an hour for each user, shared by all programs of that user. The
     default stays a little below.
+
+    Attributes:
+        per_minute: Requests in any sixty seconds.
+        per_hour: Requests in any hour.
     """
 
     __slots__ = ("per_hour", "per_minute")
@@ -81,8 +86,8 @@ class ReplyClient:
     """A client for the contact accounts of Reply.io.
 
     One client serves any number of threads and event loops, and survives a fork: a child process has connections of its
-    own. It opens nothing until the first call. `close()`, `with` and `async with` give its connections and threads back;
-    leaving it to the garbage collector does too.
+    own. It opens nothing until the first call. `close()`, `with` and `async with` give its connections and threads
+    back; leaving it to the garbage collector does too.
 
     The quota is counted for each key, base URL and user acted for, over the whole process: several clients of one user
     never send more than one would.
@@ -120,19 +125,19 @@ class ReplyClient:
 
         Args:
             api_key: The key; None reads `REPLY_API_KEY`.
-            base_url: Where the service is; None reads `REPLY_BASE_URL`, and without it is `https://api.reply.io/v3`. It must
-                be https, except on this machine.
-            auth: How the key is sent. `"x-api-key"` and `"bearer"` choose a header. `"auto"` sends `X-API-Key`, and when a
-                401 asks for the bearer scheme tries that once and stays with what worked.
+            base_url: Where the service is; None reads `REPLY_BASE_URL`, and without it is `https://api.reply.io/v3`. It
+                must be https, except on this machine.
+            auth: How the key is sent. `"x-api-key"` and `"bearer"` choose a header. `"auto"` sends `X-API-Key`, and
+                when a 401 asks for the bearer scheme tries that once and stays with what worked.
             act_as: The user, by id or e-mail address, that a master or organization key acts for.
             team_id: The team that a master or organization key acts in.
             timeout: Seconds that a whole call may take: waits for the quota, attempts, pauses and all. Default 120.
             attempt_timeout: Seconds that one attempt may take, from connecting to the last byte. Default 30.
             connect_timeout: Seconds in which a connection must be made. Default 5.
-            max_attempts: How often a request is tried at most. Default 4. An update is idempotent, so it is repeated even
-                when it may have been applied.
-            quota: How many requests are sent at most. Default `Quota(per_minute=95, per_hour=2900)`; None leaves that to
-                the service's 429.
+            max_attempts: How often a request is tried at most. Default 4. An update is idempotent, so it is repeated
+                even when it may have been applied.
+            quota: How many requests are sent at most. Default `Quota(per_minute=95, per_hour=2900)`; None leaves that
+                to the service's 429.
             proxy: The address of a proxy for https, with user and password if need be; None reads `HTTPS_PROXY`,
                 `ALL_PROXY` and `NO_PROXY`. This machine is never reached through a proxy.
             ca_file: A PEM file of certificate authorities to trust instead of the system's; None reads `SSL_CERT_FILE`.
@@ -283,7 +288,9 @@ class ReplyClient:
         return account
 
     async def patch_contact_account_async(self, id: int, **changes: Unpack[ContactAccountFields]) -> ContactAccount:
-        """Changes single fields of a contact account; see `patch_contact_account`. Cancelling the task closes the request.
+        """Changes single fields of a contact account; see `patch_contact_account`.
+
+        Cancelling the task closes the request.
 
         Args:
             id: Contact account ID, positive.
@@ -460,9 +467,9 @@ def _warn(message: str) -> None:
     warnings.warn(message, ReplyWarning, stacklevel=3)
 
 
-def _running_loop() -> Any:
+def _running_loop() -> AbstractEventLoop:
     """The running event loop. Replaced by asyncio's own function when it is first called."""
-    global _running_loop
+    global _running_loop  # noqa: PLW0603 - one look-up less in every call
     from asyncio import get_running_loop
 
     _running_loop = get_running_loop
@@ -510,7 +517,7 @@ class ContactAccountIterator(_Pages):
 
     def _remaining_pages(self) -> list[_replyio.Page]:
         """Reads all pages that are left."""
-        pages = []
+        pages: list[_replyio.Page] = []
         while not self._listing.finished:
             pages.append(self._listing.next_page())
         return pages
@@ -539,7 +546,7 @@ class ContactAccountIterator(_Pages):
         """
         return _to_polars(self._remaining_pages())
 
-    def __arrow_c_stream__(self, requested_schema: CapsuleType | None = None) -> CapsuleType:
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> CapsuleType:
         """Reads the pages that are left into an Arrow stream, a record batch for each.
 
         Args:
@@ -592,7 +599,7 @@ class AsyncContactAccountIterator(_Pages):
 
     async def _remaining_pages(self) -> list[_replyio.Page]:
         """Reads all pages that are left."""
-        pages = []
+        pages: list[_replyio.Page] = []
         while not self._listing.finished:
             pages.append(await self._next_page())
         return pages

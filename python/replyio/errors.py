@@ -20,8 +20,8 @@
     ├── PlanError
     └── InternalError
 
-Every message is one line: what failed, for which account, how often it was tried, what to do next. No message, attribute
-or pickle holds an API key. All of them can be pickled.
+Every message is one line: what failed, for which account, how often it was tried, what to do next. No message,
+attribute or pickle holds an API key. All of them can be pickled.
 """
 
 from __future__ import annotations
@@ -171,7 +171,9 @@ class DeadlineExceededError(ReplyError, TimeoutError):
 
 
 class UnexpectedResponseError(ReplyError):
-    """An answer that the contract does not have: bad HTTP, bad JSON, another account's id, a redirect, a foreign status.
+    """An answer that the contract does not have.
+
+    Bad HTTP, bad JSON, another account's id, a redirect, a foreign status.
 
     Attributes:
         status: The HTTP status, or None where there was none.

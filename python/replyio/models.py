@@ -116,7 +116,7 @@ class ContactAccountStage:
     id: int
     name: str
     color_id: int | None = None
-    extra: dict[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any], hash=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -173,9 +173,9 @@ class ContactAccount:
     email: str | None = None
     stage: ContactAccountStage | None = None
     email_provider: str | None = None
-    extra: dict[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any], hash=False)
 
-    def to_dict(self, by_alias: bool = False) -> dict[str, Any]:
+    def to_dict(self, *, by_alias: bool = False) -> dict[str, Any]:
         """Gives the account as a dictionary.
 
         Args:

@@ -22,9 +22,12 @@ type Socket = std::os::unix::net::UnixStream;
 #[cfg(windows)]
 type Socket = std::net::TcpStream;
 
+/// Makes a result of Python of what a call came to, on the loop's thread.
+type Completion = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
+
 /// What the I/O thread hands over.
 enum Message {
-    Result(u64, Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>),
+    Result(u64, Completion),
     Line(Line),
 }
 

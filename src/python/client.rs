@@ -27,7 +27,7 @@ const LONGEST_TIMEOUT: f64 = 30.0 * 86_400.0;
 pub(super) struct Client {
     engine: Arc<Engine>,
     config: Config,
-    client: PerProcess<client::Client>,
+    per_process: PerProcess<client::Client>,
 }
 
 #[pymethods]
@@ -37,7 +37,7 @@ impl Client {
     fn new(py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<Self> {
         let config = config_from(settings).map_err(|error| errors::to_python(py, &error))?;
         let template = client::Client::new(config.clone()).map_err(|error| errors::to_python(py, &error))?;
-        Ok(Self { engine: Engine::new(template), config, client: PerProcess::new() })
+        Ok(Self { engine: Engine::new(template), config, per_process: PerProcess::new() })
     }
 
     /// The same connections under other settings.
@@ -47,7 +47,7 @@ impl Client {
             let name: String = name.extract()?;
             change(&mut config, &name, &value).map_err(|error| errors::to_python(py, &error))?;
         }
-        let derived = Self { engine: Arc::clone(&self.engine), config, client: PerProcess::new() };
+        let derived = Self { engine: Arc::clone(&self.engine), config, per_process: PerProcess::new() };
         derived.client(py)?;
         Ok(derived)
     }
@@ -129,11 +129,11 @@ impl Client {
     /// The client of this process, and which process that is.
     fn client(&self, py: Python<'_>) -> PyResult<(&client::Client, Process)> {
         let process = Process::current();
-        if let Some(client) = self.client.get(process) {
+        if let Some(client) = self.per_process.get(process) {
             return Ok((client, process));
         }
         let shared = self.engine.client(py, process)?;
-        let made = self.client.get_or_try_init(process, || shared.with_config(self.config.clone()));
+        let made = self.per_process.get_or_try_init(process, || shared.with_config(self.config.clone()));
         made.map(|client| (client, process)).map_err(|error| errors::to_python(py, &error))
     }
 }

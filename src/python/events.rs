@@ -58,16 +58,15 @@ impl Line {
 pub(super) fn is_verbose(py: Python<'_>) -> PyResult<bool> {
     static LOGGER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
-    let logger = match LOGGER.get(py) {
-        Some(logger) => logger,
-        None => {
-            let find = || Ok::<_, PyErr>(py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?.unbind());
-            let modules = MODULES.get_or_try_init(py, find)?.bind(py);
-            let Some(logging) = modules.get_item(intern!(py, "logging"))? else { return Ok(false) };
-            let Ok(get_logger) = logging.getattr("getLogger") else { return Ok(false) };
-            let logger = get_logger.call1(("replyio",))?.unbind();
-            LOGGER.get_or_init(py, || logger)
-        }
+    let logger = if let Some(logger) = LOGGER.get(py) {
+        logger
+    } else {
+        let find = || Ok::<_, PyErr>(py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?.unbind());
+        let modules = MODULES.get_or_try_init(py, find)?.bind(py);
+        let Some(logging) = modules.get_item(intern!(py, "logging"))? else { return Ok(false) };
+        let Ok(get_logger) = logging.getattr("getLogger") else { return Ok(false) };
+        let logger = get_logger.call1(("replyio",))?.unbind();
+        LOGGER.get_or_init(py, || logger)
     };
     logger.bind(py).call_method1(intern!(py, "isEnabledFor"), (INFO,))?.is_truthy()
 }

@@ -36,6 +36,7 @@ impl Away {
     }
 
     /// Never returns when the interpreter is exiting on another thread. To be called detached, before coming back.
+    #[expect(clippy::unused_self, reason = "only a thread that is away, and so counted as busy, may park")]
     pub(super) fn park_if_exiting(&self) {
         if EXITING.load(Ordering::SeqCst) && !EXITS_HERE.get() {
             BUSY.fetch_sub(1, Ordering::SeqCst);

@@ -219,7 +219,8 @@ class Sandbox:
         """
         import replyio
 
-        return replyio.ReplyClient(**{"api_key": self._key, "base_url": self.url} | options)
+        settings: dict[str, Any] = {"api_key": self._key, "base_url": self.url}
+        return replyio.ReplyClient(**settings | options)
 
     @property
     def requests(self) -> list[SandboxRequest]:

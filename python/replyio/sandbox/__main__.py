@@ -8,7 +8,8 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn, cast
 
 from replyio.errors import ConfigurationError
 from replyio.sandbox import Sandbox
@@ -48,7 +49,15 @@ def _parser(program: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def _terminate(number: int, frame: object) -> NoReturn:
+def _accounts(path: str) -> list[dict[str, Any]]:
+    """The accounts of a file."""
+    given = json.loads(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(given, list) or not all(isinstance(each, dict) for each in cast("list[object]", given)):
+        raise ConfigurationError(f"{path} must hold a JSON list of objects")
+    return cast("list[dict[str, Any]]", given)
+
+
+def _terminate(_number: int, _frame: object) -> NoReturn:
     raise SystemExit(_TERMINATED)
 
 
@@ -66,12 +75,7 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
     # SIGTERM ends it as Ctrl-C does, with the file and the socket closed.
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        accounts = None
-        if options.accounts is not None:
-            with open(options.accounts, encoding="utf-8") as file:
-                accounts = json.load(file)
-            if not isinstance(accounts, list) or not all(isinstance(account, dict) for account in accounts):
-                raise ConfigurationError(f"{options.accounts} must hold a JSON list of objects")
+        accounts = None if options.accounts is None else _accounts(options.accounts)
         sandbox = Sandbox(
             accounts, port=options.port, quota=options.quota, clock_scale=options.clock_scale, path=options.path
         )

@@ -1,0 +1,69 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check bench docs wheel clean
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# An environment that happens to be active must decide neither what is built nor what is tested.
+unexport CONDA_PREFIX PYTHONHOME PYTHONPATH VIRTUAL_ENV
+export PYO3_PYTHON := $(abspath $(BIN))/python
+export RUSTDOCFLAGS := -D warnings
+
+# Directories too: their times tell that a file is gone.
+SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md $(wildcard LICENSE*) $(shell find src python -not -name '*.pyc')
+
+help: ## Lists what can be made.
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 8
+
+demo: $(VENV)/installed-wheel ## Builds the package and shows what it does, against its own sandbox.
+	$(BIN)/python examples/quickstart.py
+
+test: $(VENV)/installed-wheel $(VENV)/installed-test ## Tests the core without Python, the core with its sandbox, and the wheel as installed.
+	cargo test --locked
+	cargo test --locked --features sandbox
+	$(BIN)/pytest
+
+check: $(VENV)/installed-check ## Checks format and lints, Rust and Python. The types are checked by `make test`, on the wheel.
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --features python -- -D warnings
+	cargo doc --locked --no-deps --features sandbox
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+bench: $(VENV)/installed-wheel $(VENV)/installed-bench ## Measures the package against other clients.
+	$(BIN)/python benches/compare.py
+
+docs: $(VENV)/installed-wheel ## Writes docs/reference.md from the package, and the documentation of the crate.
+	$(BIN)/python docs/reference.py
+	cargo doc --locked --no-deps --features sandbox
+
+wheel: dist/.built ## Builds the wheel, into dist/.
+	@ls dist/*.whl
+
+clean: ## Removes everything that was made.
+	rm -rf $(VENV) dist target .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/pyvenv.cfg:
+	$(PYTHON) -c 'import sys; sys.exit("replyio needs Python 3.10 or newer" if sys.version_info < (3, 10) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+# What a file of requirements/ lists is installed once, and again when the file changes.
+$(VENV)/installed-%: requirements/%.txt | $(VENV)/pyvenv.cfg
+	$(PIP) --requirement $<
+	@touch $@
+
+# One wheel serves every Python, so that it does not depend on the environment it was built from.
+dist/.built: $(SOURCES) | $(VENV)/installed-build
+	rm -rf dist
+	$(BIN)/maturin build --release --locked --out dist --interpreter $(BIN)/python
+	@touch $@
+
+$(VENV)/installed-wheel: dist/.built
+	$(PIP) --force-reinstall --no-deps --no-index dist/*.whl
+	@touch $@

@@ -1,0 +1,145 @@
+"""What the documentation shows is run as it stands: the README, the pages, the docstrings, the examples."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import doctest
+import importlib
+import inspect
+import io
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import replyio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import CodeType
+ROOT = Path(__file__).parent.parent
+PAGES = [path for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]) if path.name != "CHANGELOG.md"]
+BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MODULES = ["replyio", *(f"replyio.{info.name}" for info in pkgutil.iter_modules(replyio.__path__))]
+COMPARE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+class Session:
+    """A notebook: names stay from one piece of code to the next, and `await` can be written anywhere."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, Any] = {"__name__": "__main__"}
+        self.loop = asyncio.new_event_loop()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.loop.close()
+
+    def evaluate(self, code: CodeType) -> None:
+        result = eval(code, self.names)  # noqa: S307
+        if inspect.iscoroutine(result):
+            self.loop.run_until_complete(result)
+
+    def run_block(self, source: str, name: str, line: int) -> None:
+        if ">>>" in source:
+            for example in doctest.DocTestParser().get_examples(source):
+                self.run_example(example, name, line)
+        else:
+            # The empty lines make a traceback point into the page.
+            self.evaluate(compile("\n" * line + source, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT))
+
+    def run_example(self, example: doctest.Example, name: str, line: int) -> None:
+        place = f"{name}:{line + example.lineno + 1}"
+        assert doctest.SKIP not in example.options, f"{place}: is not run"
+        code = compile("\n" * (line + example.lineno) + example.source, name, "single", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            if example.exc_msg is None:
+                self.evaluate(code)
+            else:
+                with pytest.raises(Exception) as caught:  # noqa: PT011
+                    self.evaluate(code)
+                print(traceback.format_exception_only(caught.value)[-1], end="")
+        wanted = example.want if example.exc_msg is None else example.exc_msg
+        assert doctest.OutputChecker().check_output(wanted, output.getvalue(), COMPARE), (
+            f"{place}: {example.source}gives:\n{output.getvalue()}instead of:\n{wanted}"
+        )
+
+
+def blocks(page: Path, *languages: str) -> Iterator[tuple[str, int]]:
+    text = page.read_text(encoding="utf-8")
+    for match in BLOCK.finditer(text):
+        if match[1] in languages:
+            yield match[2], text.count("\n", 0, match.start(2))
+
+
+@pytest.fixture
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("configured", "_in_a_folder_of_its_own")
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(blocks(page, "python", "pycon"))], ids=lambda page: page.name
+)
+def test_the_code_of_a_page_runs_from_top_to_bottom(page: Path) -> None:
+    with Session() as session:
+        for source, line in blocks(page, "python", "pycon"):
+            session.run_block(source, str(page), line)
+
+
+def test_the_readme_shows_python_code() -> None:
+    assert any(blocks(ROOT / "README.md", "python"))
+
+
+def docstrings() -> list[doctest.DocTest]:
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    found = [test for name in MODULES for test in finder.find(importlib.import_module(name), name)]
+    return [test for test in found if test.examples]
+
+
+@pytest.mark.usefixtures("configured", "_in_a_folder_of_its_own")
+@pytest.mark.parametrize("test", docstrings(), ids=lambda test: test.name)
+def test_the_examples_of_a_docstring_do_what_they_say(test: doctest.DocTest) -> None:
+    with Session() as session:
+        session.names |= {name: getattr(replyio, name) for name in replyio.__all__}
+        for example in test.examples:
+            session.run_example(example, test.filename or test.name, test.lineno or 0)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_what_is_called_an_example_can_be_run(name: str) -> None:
+    source = inspect.getsource(importlib.import_module(name)) if name != "replyio._replyio" else ""
+    for section in re.findall(r"^ *Examples?:\n(.*?)(?:\n\n|\"\"\")", source, re.MULTILINE | re.DOTALL):
+        assert ">>>" in section, f"{name}: {section}"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("examples/*.py")), ids=lambda path: path.name)
+@pytest.mark.usefixtures("configured")
+def test_the_examples_run(path: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", str(path)]
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False, timeout=100)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_name_only_what_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(re.findall(r"^make ([a-z]+)|`make ([a-z]+)", text, re.MULTILINE)) <= {
+        pair for target in targets for pair in ((target, ""), ("", target))
+    }
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (page.parent / link).exists(), f"{page.name} points to {link}"

@@ -1,0 +1,73 @@
+"""Calls as users write them. Both type checkers must find nothing wrong."""
+
+from __future__ import annotations
+
+import datetime
+
+from typing_extensions import assert_type
+
+from replyio import (
+    APIError,
+    CompanySize,
+    ContactAccount,
+    ContactAccountFields,
+    ContactAccountStage,
+    FieldError,
+    Quota,
+    RateLimitError,
+    ReplyClient,
+    ValidationError,
+)
+
+
+def clients() -> ReplyClient:
+    ReplyClient()
+    ReplyClient("key", base_url=None, auth="bearer", act_as="someone@acme.example", team_id=7, timeout=5)
+    ReplyClient(quota=None)
+    with ReplyClient(quota=Quota(per_minute=95, per_hour=2900)) as client:
+        return assert_type(client.with_options(timeout=5), ReplyClient)
+
+
+def updates(client: ReplyClient) -> None:
+    account = client.update_contact_account(4711, name="Acme", owner_user_id=42, company_size="51-200", city=None)
+    assert_type(account, ContactAccount)
+    client.update_contact_account(4711, name="Acme", company_size=CompanySize.FROM_51_TO_200)
+    client.patch_contact_account(4711, city="Oslo")
+    client.patch_contact_account(4711, linked_in_url=None)
+    fields: ContactAccountFields = {"name": "Acme", "city": None}
+    client.update_contact_account(4711, **fields)
+    client.update_contact_account(account.id, **account.update_fields())
+
+
+def answers(client: ReplyClient) -> None:
+    account = client.get_contact_account(4711)
+    assert_type(account.id, int)
+    assert_type(account.name, str)
+    assert_type(account.city, str | None)
+    assert_type(account.created_date, datetime.datetime)
+    assert_type(account.stage, ContactAccountStage | None)
+    if account.stage:
+        assert_type(account.stage.name, str)
+    for listed in client.list_contact_accounts(search="acme", page_size=100):
+        assert_type(listed, ContactAccount)
+
+
+async def awaited(client: ReplyClient) -> None:
+    async with client:
+        assert_type(await client.get_contact_account_async(4711), ContactAccount)
+        assert_type(await client.patch_contact_account_async(4711, city="Oslo"), ContactAccount)
+        assert_type(await client.update_contact_account_async(4711, name="Acme"), ContactAccount)
+        async for listed in client.list_contact_accounts_async():
+            assert_type(listed, ContactAccount)
+
+
+def errors(client: ReplyClient) -> None:
+    try:
+        client.get_contact_account(4711)
+    except ValidationError as error:
+        assert_type(error.errors, list[FieldError])
+    except RateLimitError as error:
+        assert_type(error.retry_after, float | None)
+    except APIError as error:
+        assert_type(error.status, int)
+        assert_type(error.code, str | None)
