@@ -3,6 +3,9 @@
 //! Good answers take the fast way through serde. One that serde refuses is read again as plain JSON, to say where it is
 //! wrong and what was expected there, because serde's own text repeats the value.
 
+use std::ops::Deref;
+
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -17,7 +20,37 @@ const LONGEST_EXCERPT: usize = 200;
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Headers,
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: Body,
+}
+
+/// The body of an answer. Most come in one piece, which is not copied.
+#[derive(Debug)]
+pub(crate) enum Body {
+    Empty,
+    Whole(Bytes),
+    Pieces(Vec<u8>),
+}
+
+impl Body {
+    pub(crate) fn push(&mut self, piece: Bytes) {
+        match self {
+            Self::Empty => *self = Self::Whole(piece),
+            Self::Whole(first) => *self = Self::Pieces([first.as_ref(), piece.as_ref()].concat()),
+            Self::Pieces(pieces) => pieces.extend_from_slice(&piece),
+        }
+    }
+}
+
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Empty => &[],
+            Self::Whole(piece) => piece,
+            Self::Pieces(pieces) => pieces,
+        }
+    }
 }
 
 /// The headers that mean something to us.
@@ -150,13 +183,13 @@ fn place(at: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, ErrorKind, Failure, Headers};
+    use super::{Answer, Body, ErrorKind, Failure, Headers};
 
     const GOOD: &str = r#"{"id": 7, "ownerUserId": 1, "name": "Acme", "linkedProspectsCount": 0,
         "createdDate": "2023-11-07T05:31:56Z", "lastActivityDate": "2026-09-08T12:08:22.58+00:00"}"#;
 
     fn answer(status: u16, body: &str) -> Answer {
-        Answer { status, headers: Headers::default(), body: body.as_bytes().to_vec() }
+        Answer { status, headers: Headers::default(), body: Body::Whole(body.to_owned().into()) }
     }
 
     fn refused(body: &str) -> String {
@@ -255,7 +288,7 @@ mod tests {
             assert_eq!(answer(status, "").accepted().unwrap_err().kind(), kind, "{status}");
         }
         let explained = Headers { problem_details: true, ..Headers::default() };
-        let answer = Answer { status: 413, headers: explained, body: Vec::new() };
+        let answer = Answer { status: 413, headers: explained, body: Body::Empty };
         assert_eq!(answer.accepted().unwrap_err().kind(), ErrorKind::Api);
     }
 }

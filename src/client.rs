@@ -23,6 +23,8 @@ use crate::retry::{self, Attempt, Budget, Decision};
 use crate::transport::{Request, Transport};
 
 const MEBIBYTE: usize = 1 << 20;
+/// Sixteen fields of a company fit, so that the buffer need not grow.
+const USUAL_BODY: usize = 1 << 10;
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 const X_USER_EMAIL: HeaderName = HeaderName::from_static("x-user-email");
@@ -41,8 +43,8 @@ pub enum Event<'a> {
         outcome: Result<u16, &'a Failure>,
         /// Which attempt of the request it was, from 1.
         attempt: u32,
-        /// From sending to the last byte.
-        elapsed: Duration,
+        /// When it was sent.
+        sent: Instant,
     },
     /// The call is about to wait.
     Waiting {
@@ -182,17 +184,23 @@ impl Client {
         })
     }
 
-    /// The settings and the memory of this client over another one's connections, which must be made from the same base
-    /// URL, key, proxy and certificates.
+    /// The settings and the memory of this client over another one's connections, telling an observer what happens. The
+    /// other one must be made from the same base URL, key, proxy and certificates.
     #[must_use]
-    pub fn over_connections_of(&self, other: &Self) -> Self {
-        Self { transport: other.transport.clone(), ..self.clone() }
+    pub fn over_connections_of(&self, other: &Self, observer: Arc<dyn Observer>) -> Self {
+        Self {
+            config: Arc::clone(&self.config),
+            identity: Arc::clone(&self.identity),
+            shared: Arc::clone(&self.shared),
+            transport: other.transport.clone(),
+            observer: Some(observer),
+        }
     }
 
     /// The same client, telling an observer what happens.
     #[must_use]
     pub fn observed(&self, observer: Arc<dyn Observer>) -> Self {
-        Self { observer: Some(observer), ..self.clone() }
+        self.over_connections_of(self, observer)
     }
 
     /// Updates an account: `PUT /v3/contact-accounts/{id}`, exactly as given. It replaces the account in full: an
@@ -244,7 +252,7 @@ impl Client {
         let fault = (!in_bounds).then(|| FieldError::new("page_size", "must be an integer from 1 to 1000"));
         refuse(call, fault.into_iter().collect())?;
         let mut running = self.begin(call);
-        let mut url = self.config.base_url.join("/contact-accounts");
+        let mut url = self.config.base_url.join(format_args!("/contact-accounts"));
         {
             let mut pairs = url.query_pairs_mut();
             pairs.append_pair("top", &top.to_string()).append_pair("skip", &skip.to_string());
@@ -267,13 +275,15 @@ impl Client {
     }
 
     async fn put(&self, running: &mut Running, id: i64, fields: &AccountFields) -> Result<ContactAccount, Error> {
-        let body = serde_json::to_vec(fields).map_err(|error| running.failed(Failure::Internal(error.to_string())))?;
+        let mut body = Vec::with_capacity(USUAL_BODY);
+        serde_json::to_writer(&mut body, fields)
+            .map_err(|error| running.failed(Failure::Internal(error.to_string())))?;
         let request = self.account_request(Method::PUT, id, Some(body.into()));
         self.exchange(running, &request, |answer| answer.account(id)).await
     }
 
     fn account_request(&self, method: Method, id: i64, body: Option<Bytes>) -> Request {
-        let url = self.config.base_url.join(&format!("/contact-accounts/{id}"));
+        let url = self.config.base_url.join(format_args!("/contact-accounts/{id}"));
         Request { method, url, body, longest_body: MEBIBYTE }
     }
 
@@ -303,13 +313,13 @@ impl Client {
             let outcome = answer.and_then(Answer::accepted).and_then(|answer| read(&answer));
             let failure = match outcome {
                 Ok(value) => {
-                    self.report_attempt(request, Ok(StatusCode::OK.as_u16()), number, sent.elapsed());
+                    self.report_attempt(request, Ok(StatusCode::OK.as_u16()), number, sent);
                     self.remember_scheme(use_bearer);
                     return Ok(value);
                 }
                 Err(failure) => self.redacted(failure),
             };
-            self.report_attempt(request, status.ok_or(&failure), number, sent.elapsed());
+            self.report_attempt(request, status.ok_or(&failure), number, sent);
             if self.should_try_bearer(&failure, use_bearer) {
                 use_bearer = true;
                 number -= 1;
@@ -410,10 +420,10 @@ impl Client {
         }
     }
 
-    fn report_attempt(&self, request: &Request, outcome: Result<u16, &Failure>, attempt: u32, elapsed: Duration) {
+    fn report_attempt(&self, request: &Request, outcome: Result<u16, &Failure>, attempt: u32, sent: Instant) {
         if let Some(observer) = &self.observer {
             let (method, path) = (&request.method, request.url.path());
-            observer.observe(Event::Attempted { method, path, outcome, attempt, elapsed });
+            observer.observe(Event::Attempted { method, path, outcome, attempt, sent });
         }
     }
 

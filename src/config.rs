@@ -254,12 +254,9 @@ impl BaseUrl {
     }
 
     /// The address of a resource below it.
-    pub(crate) fn join(&self, path: &str) -> Url {
+    pub(crate) fn join(&self, path: fmt::Arguments<'_>) -> Url {
         let mut url = self.url.clone();
-        let base = url.path().trim_end_matches('/').len();
-        let mut whole = String::with_capacity(base + path.len());
-        whole.push_str(url.path().get(..base).unwrap_or_default());
-        whole.push_str(path);
+        let whole = format!("{}{path}", url.path().trim_end_matches('/'));
         url.set_path(&whole);
         url
     }
@@ -363,9 +360,15 @@ mod tests {
     fn a_resource_is_below_the_base() {
         for base in ["https://api.reply.io/v3", "https://api.reply.io/v3/", "https://api.reply.io/v3//"] {
             let base = BaseUrl::new(base).unwrap();
-            assert_eq!(base.join("/contact-accounts/7").as_str(), "https://api.reply.io/v3/contact-accounts/7");
+            assert_eq!(
+                base.join(format_args!("/contact-accounts/{}", 7)).as_str(),
+                "https://api.reply.io/v3/contact-accounts/7"
+            );
         }
-        assert_eq!(BaseUrl::new("http://localhost:1").unwrap().join("/x").as_str(), "http://localhost:1/x");
+        assert_eq!(
+            BaseUrl::new("http://localhost:1").unwrap().join(format_args!("/x")).as_str(),
+            "http://localhost:1/x"
+        );
     }
 
     #[test]

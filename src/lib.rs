@@ -42,6 +42,6 @@ pub use error::{
     ApiFailure, Call, CallError, Error, ErrorKind, Failure, Operation, TransportFault, TransportKind, Unexpected,
     WaitReason,
 };
-pub use per_process::PerProcess;
+pub use per_process::{PerProcess, Process};
 pub use problem::Problem;
 pub use quota::Quota;

@@ -6,14 +6,25 @@ use std::{mem, process};
 
 use once_cell::race::OnceBox;
 
-/// A value for each process id. A forked child finds its own, made anew; the parent's is left alone, with whatever locks
+/// A process, known by its id. Asking is a system call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Process(u32);
+
+impl Process {
+    /// This process.
+    pub fn current() -> Self {
+        Self(process::id())
+    }
+}
+
+/// A value for each process. A forked child finds its own, made anew; the parent's is left alone, with whatever locks
 /// were held at the moment of the fork, and is never dropped in the child. Looking it up takes no lock.
 #[derive(Debug)]
 pub struct PerProcess<T>(OnceBox<Node<T>>);
 
 #[derive(Debug)]
 struct Node<T> {
-    process: u32,
+    process: Process,
     value: Arc<T>,
     child: PerProcess<T>,
 }
@@ -24,12 +35,11 @@ impl<T> PerProcess<T> {
         Self(OnceBox::new())
     }
 
-    /// The value of this process, made when it is first asked for. When two threads ask at once, one value is dropped.
+    /// The value of a process, which must be this one, made when it is first asked for. When two threads ask at once, one value is dropped.
     ///
     /// # Errors
     /// Those of `make`; the next call tries again.
-    pub fn get_or_try_init<E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
-        let process = process::id();
+    pub fn get_or_try_init<E>(&self, process: Process, make: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
         let mut place = self;
         loop {
             match place.0.get() {
@@ -45,13 +55,12 @@ impl<T> PerProcess<T> {
 
     /// The same for a value that is always to be had.
     pub fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
-        let Ok(value) = self.get_or_try_init(|| Ok::<T, Infallible>(make()));
+        let Ok(value) = self.get_or_try_init(Process::current(), || Ok::<T, Infallible>(make()));
         value
     }
 
-    /// The value of this process, if it has been made.
-    pub fn get(&self) -> Option<&T> {
-        let process = process::id();
+    /// The value of a process, which must be this one, if it has been made.
+    pub fn get(&self, process: Process) -> Option<&T> {
         let mut place = self;
         loop {
             match place.0.get()? {
@@ -64,7 +73,7 @@ impl<T> PerProcess<T> {
 
 impl<T> Drop for Node<T> {
     fn drop(&mut self) {
-        if self.process != process::id() {
+        if self.process != Process::current() {
             mem::forget(Arc::clone(&self.value));
         }
     }
@@ -78,13 +87,13 @@ impl<T> Default for PerProcess<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::PerProcess;
+    use super::{PerProcess, Process};
 
     #[test]
     fn a_value_is_made_once() {
         let value = PerProcess::new();
-        assert_eq!(value.get(), None);
+        assert_eq!(value.get(Process::current()), None);
         assert_eq!((value.get_or_init(|| 1), value.get_or_init(|| 2)), (&1, &1));
-        assert_eq!(value.get(), Some(&1));
+        assert_eq!(value.get(Process::current()), Some(&1));
     }
 }

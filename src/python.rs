@@ -13,6 +13,10 @@ mod sandbox;
 
 use pyo3::prelude::*;
 
+/// Half of what a call allocates is freed by another thread than the one that allocated it; see `docs/design/`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The core of replyio, in Rust. Private: use the package `replyio`.
 #[pymodule]
 mod _replyio {

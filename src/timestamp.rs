@@ -10,6 +10,12 @@ const FRACTION_DIGITS: usize = 9;
 /// Reads an ISO 8601 date and time with any number of fraction digits, with `Z`, with a numeric offset or with none,
 /// which is UTC. `None` for anything else, and outside the years 1 to 9999 (the ones that Python knows).
 pub(crate) fn parse(text: &str) -> Option<Timestamp> {
+    let timestamp = text.parse::<Timestamp>().ok().or_else(|| parse_other_forms(text))?;
+    (1..=9999).contains(&Offset::UTC.to_datetime(timestamp).year()).then_some(timestamp)
+}
+
+/// Reads what is not a timestamp by itself: too many digits, or no offset.
+fn parse_other_forms(text: &str) -> Option<Timestamp> {
     let shortened;
     let text = match long_fraction(text) {
         Some((keep, resume)) => {
@@ -18,14 +24,11 @@ pub(crate) fn parse(text: &str) -> Option<Timestamp> {
         }
         None => text,
     };
-    if text.contains('[') || !text.contains(['T', 't', ' ']) {
+    if !text.contains(['T', 't', ' ']) {
         return None;
     }
-    let timestamp = match text.parse::<Timestamp>() {
-        Ok(timestamp) => timestamp,
-        Err(_) => Offset::UTC.to_timestamp(text.parse::<civil::DateTime>().ok()?).ok()?,
-    };
-    (1..=9999).contains(&Offset::UTC.to_datetime(timestamp).year()).then_some(timestamp)
+    let without_offset = || Offset::UTC.to_timestamp(text.parse::<civil::DateTime>().ok()?).ok();
+    text.parse::<Timestamp>().ok().or_else(without_offset)
 }
 
 /// Where the digits to cut begin and end, if there are too many.

@@ -17,7 +17,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
-use crate::answer::{Answer, Headers};
+use crate::answer::{Answer, Body, Headers};
 use crate::config::Config;
 use crate::error::{Error, Failure, TransportFault, TransportKind, Unexpected, plain_line};
 use crate::retry;
@@ -109,8 +109,6 @@ impl Transport {
 
     /// Sends a request once and reads the whole answer, whatever its status.
     pub(crate) async fn send(&self, request: &Request, headers: &HeaderMap) -> Result<Answer, Failure> {
-        // A connection that the server closed meanwhile looks alive until the runtime has looked at its socket.
-        tokio::task::yield_now().await;
         let mut outgoing = reqwest::Request::new(request.method.clone(), request.url.clone());
         *outgoing.headers_mut() = headers.clone();
         *outgoing.version_mut() = Version::HTTP_11;
@@ -130,13 +128,13 @@ impl Transport {
         if response.content_length().is_some_and(|length| length > request.longest_body as u64) {
             return Err(too_long());
         }
-        let headers = meaningful(response.headers());
-        let mut body = Vec::with_capacity(response.content_length().unwrap_or(0).try_into().unwrap_or(0));
+        let headers = if status == 200 { Headers::default() } else { meaningful(response.headers()) };
+        let mut body = Body::Empty;
         while let Some(chunk) = response.chunk().await.map_err(|error| self.classify(error))? {
             if body.len() + chunk.len() > request.longest_body {
                 return Err(too_long());
             }
-            body.extend_from_slice(&chunk);
+            body.push(chunk);
         }
         Ok(Answer { status, headers, body })
     }

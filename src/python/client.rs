@@ -16,7 +16,7 @@ use crate::account::{ContactAccount, Field, FieldError};
 use crate::client::{self, Patched, check_patch, check_update};
 use crate::config::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, ProxyUrl};
 use crate::error::{Call, Error, Operation};
-use crate::per_process::PerProcess;
+use crate::per_process::{PerProcess, Process};
 use crate::quota::Quota;
 
 /// No time-out needs to be longer; it keeps arithmetic on moments from overflowing.
@@ -113,7 +113,7 @@ impl Client {
         page_size: &Bound<'_, PyAny>,
     ) -> PyResult<Listing> {
         let refuse = |field: &str, message: String| refusal(py, Operation::List, FieldError::new(field, message));
-        let client = self.client(py)?.clone();
+        let client = self.client(py)?.0.clone();
         let engine = Arc::clone(&self.engine);
         Listing::new(engine, client, search, sort_by, descending, page_size)
             .map_err(|(field, message)| refuse(field, message))
@@ -126,14 +126,15 @@ impl Client {
 }
 
 impl Client {
-    fn client(&self, py: Python<'_>) -> PyResult<&client::Client> {
-        if let Some(client) = self.per_process.get() {
-            return Ok(client);
+    /// The client of this process, and which process that is.
+    fn client(&self, py: Python<'_>) -> PyResult<(&client::Client, Process)> {
+        let process = Process::current();
+        if let Some(client) = self.per_process.get(process) {
+            return Ok((client, process));
         }
-        let shared = self.engine.client(py)?;
-        self.per_process
-            .get_or_try_init(|| shared.with_config(self.config.clone()))
-            .map_err(|error| errors::to_python(py, &error))
+        let shared = self.engine.client(py, process)?;
+        let made = self.per_process.get_or_try_init(process, || shared.with_config(self.config.clone()));
+        made.map(|client| (client, process)).map_err(|error| errors::to_python(py, &error))
     }
 }
 

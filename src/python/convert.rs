@@ -1,7 +1,7 @@
 //! Python values to fields, and accounts to dataclasses.
 
 use jiff::tz::Offset;
-use pyo3::exceptions::PyOverflowError;
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -125,42 +125,43 @@ struct Models {
     sizes: Vec<(&'static str, Py<PyAny>)>,
     datetime: Py<PyAny>,
     utc: Py<PyAny>,
-    names: Names,
+    slots: Vec<Slot>,
+    stage_slots: Vec<Slot>,
 }
 
-/// The names of the slots, as interned strings.
-struct Names(Vec<Py<PyString>>);
+/// One slot of a dataclass, by its descriptor.
+struct Slot {
+    descriptor: Py<PyAny>,
+    set: ffi::descrsetfunc,
+}
 
-/// The slots of the two dataclasses that are not writable fields, after them in [`Names`].
-const OTHER_SLOTS: [&str; 8] = [
-    "id",
-    "linked_prospects_count",
-    "created_date",
-    "last_activity_date",
-    "stage",
-    "email_provider",
-    "extra",
-    "color_id",
-];
+/// The slots of the dataclass of the account that are not writable fields, after those.
+const OTHER_SLOTS: [&str; 7] =
+    ["id", "linked_prospects_count", "created_date", "last_activity_date", "stage", "email_provider", "extra"];
+
+/// The slots of the stage.
+const STAGE_SLOTS: [&str; 4] = ["id", "name", "color_id", "extra"];
 
 static MODELS: PyOnceLock<Models> = PyOnceLock::new();
 
 fn models(py: Python<'_>) -> PyResult<&Models> {
     MODELS.get_or_try_init(py, || {
         let module = py.import("replyio.models")?;
-        let class = |name: &str| Ok::<_, PyErr>(module.getattr(name)?.cast_into::<PyType>()?.unbind());
+        let class = |name: &str| Ok::<_, PyErr>(module.getattr(name)?.cast_into::<PyType>()?);
+        let (account, stage) = (class("ContactAccount")?, class("ContactAccountStage")?);
         let size_class = module.getattr("CompanySize")?;
         let sizes = CompanySize::DOCUMENTED.iter().map(|text| Ok((*text, size_class.call1((*text,))?.unbind())));
         let datetime = py.import("datetime")?;
         let slots = Field::ALL.iter().map(|field| field.name()).chain(OTHER_SLOTS);
         Ok(Models {
             new: py.import("builtins")?.getattr("object")?.getattr("__new__")?.unbind(),
-            account: class("ContactAccount")?,
-            stage: class("ContactAccountStage")?,
+            slots: slots.map(|name| Slot::of(&account, name)).collect::<PyResult<_>>()?,
+            stage_slots: STAGE_SLOTS.iter().map(|name| Slot::of(&stage, name)).collect::<PyResult<_>>()?,
+            account: account.unbind(),
+            stage: stage.unbind(),
             sizes: sizes.collect::<PyResult<_>>()?,
             datetime: datetime.getattr("datetime")?.unbind(),
             utc: datetime.getattr("timezone")?.getattr("utc")?.unbind(),
-            names: Names(slots.map(|name| PyString::intern(py, name).unbind()).collect()),
         })
     })
 }
@@ -169,7 +170,7 @@ fn models(py: Python<'_>) -> PyResult<&Models> {
 pub(super) fn account_to_python<'py>(py: Python<'py>, account: &ContactAccount) -> PyResult<Bound<'py, PyAny>> {
     let models = models(py)?;
     let object = models.new.bind(py).call1((&models.account,))?;
-    let mut slots = Slots { object: &object, names: models.names.0.iter() };
+    let mut slots = Slots { object: &object, slots: models.slots.iter() };
     slots.text(Some(&account.name))?;
     slots.text(account.description.as_ref())?;
     slots.text(account.domain_name.as_ref())?;
@@ -232,14 +233,23 @@ impl Models {
     }
 
     fn stage<'py>(&self, py: Python<'py>, stage: &ContactAccountStage) -> PyResult<Bound<'py, PyAny>> {
-        self.stage.bind(py).call1((stage.id, &stage.name, stage.color_id, open_members(py, &stage.extra)?))
+        let object = self.new.bind(py).call1((&self.stage,))?;
+        let mut slots = Slots { object: &object, slots: self.stage_slots.iter() };
+        slots.fill(&PyInt::new(py, stage.id))?;
+        slots.text(Some(&stage.name))?;
+        match stage.color_id {
+            Some(color) => slots.fill(&PyInt::new(py, color))?,
+            None => slots.fill(&PyNone::get(py))?,
+        }
+        slots.fill(&open_members(py, &stage.extra)?)?;
+        Ok(object)
     }
 }
 
-/// Sets the slots of a frozen dataclass, one after the other, in the order of [`Names`].
+/// Sets the slots of a frozen dataclass, one after the other, in the order of their list.
 struct Slots<'a, 'py> {
     object: &'a Bound<'py, PyAny>,
-    names: std::slice::Iter<'a, Py<PyString>>,
+    slots: std::slice::Iter<'a, Slot>,
 }
 
 impl Slots<'_, '_> {
@@ -251,11 +261,33 @@ impl Slots<'_, '_> {
         }
     }
 
-    #[expect(unsafe_code, reason = "the one way past a frozen dataclass's __setattr__ that costs no call into Python")]
     fn fill(&mut self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let Some(name) = self.names.next() else { return Ok(()) };
-        // SAFETY: all three are live objects and the interpreter is attached, as the bound references prove.
-        let result = unsafe { ffi::PyObject_GenericSetAttr(self.object.as_ptr(), name.as_ptr(), value.as_ptr()) };
-        if result == 0 { Ok(()) } else { Err(PyErr::fetch(self.object.py())) }
+        let Some(slot) = self.slots.next() else { return Ok(()) };
+        slot.set(self.object, value)
+    }
+}
+
+/// A frozen dataclass refuses its own `__setattr__`, and `object.__setattr__` looks the slot up each time. This is what
+/// both come to in the end.
+#[expect(unsafe_code, reason = "a slot can be set without a look-up only through the type's own function")]
+impl Slot {
+    fn of(class: &Bound<'_, PyType>, name: &str) -> PyResult<Self> {
+        let descriptor = class.getattr(name)?;
+        let kind = descriptor.get_type();
+        // SAFETY: a live type object, and a slot number of the stable interface.
+        let set = unsafe { ffi::PyType_GetSlot(kind.as_type_ptr(), ffi::Py_tp_descr_set) };
+        if set.is_null() {
+            return Err(PyTypeError::new_err(format!("{name} is not a slot")));
+        }
+        // SAFETY: what that slot holds is a function of this type.
+        let set = unsafe { std::mem::transmute::<*mut std::ffi::c_void, ffi::descrsetfunc>(set) };
+        Ok(Self { descriptor: descriptor.unbind(), set })
+    }
+
+    fn set(&self, object: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        // SAFETY: all three are live objects and the interpreter is attached, as the bound references prove; the
+        // descriptor itself refuses an object of another class.
+        let result = unsafe { (self.set)(self.descriptor.as_ptr(), object.as_ptr(), value.as_ptr()) };
+        if result == 0 { Ok(()) } else { Err(PyErr::fetch(object.py())) }
     }
 }

@@ -8,7 +8,6 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
-use tokio::sync::Notify;
 
 use crate::client::{Event, Observer};
 
@@ -34,8 +33,8 @@ impl Line {
                 let text = format!("{call}: waiting {:.0} s for {reason}", wait.as_secs_f64().ceil());
                 (verbose || level == WARNING).then_some(Self { level, text })
             }
-            Event::Attempted { method, path, outcome, attempt, elapsed } if verbose => {
-                let seconds = elapsed.as_secs_f64();
+            Event::Attempted { method, path, outcome, attempt, sent } if verbose => {
+                let seconds = sent.elapsed().as_secs_f64();
                 let text = match outcome {
                     Ok(status) => format!("{method} {path} {status} attempt {attempt} in {seconds:.3} s"),
                     Err(failure) => format!("{method} {path} failed: {failure}, attempt {attempt} in {seconds:.3} s"),
@@ -58,10 +57,12 @@ impl Line {
 /// takes as long as a hundred calls.
 pub(super) fn is_verbose(py: Python<'_>) -> PyResult<bool> {
     static LOGGER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
     let logger = if let Some(logger) = LOGGER.get(py) {
         logger
     } else {
-        let modules = py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?;
+        let find = || Ok::<_, PyErr>(py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?.unbind());
+        let modules = MODULES.get_or_try_init(py, find)?.bind(py);
         let Some(logging) = modules.get_item(intern!(py, "logging"))? else { return Ok(false) };
         let Ok(get_logger) = logging.getattr("getLogger") else { return Ok(false) };
         let logger = get_logger.call1(("replyio",))?.unbind();
@@ -75,17 +76,11 @@ pub(super) fn is_verbose(py: Python<'_>) -> PyResult<bool> {
 pub(super) struct Lines {
     verbose: AtomicBool,
     waiting: Mutex<Vec<Line>>,
-    arrived: Notify,
 }
 
 impl Lines {
     pub(super) fn set_verbose(&self, verbose: bool) {
         self.verbose.store(verbose, Ordering::Relaxed);
-    }
-
-    /// Returns when a line has arrived that should not wait for the end of the call.
-    pub(super) async fn arrived(&self) {
-        self.arrived.notified().await;
     }
 
     pub(super) fn take(&self) -> Vec<Line> {
@@ -97,9 +92,6 @@ impl Observer for Lines {
     fn observe(&self, event: Event<'_>) {
         if let Some(line) = Line::of(&event, self.verbose.load(Ordering::Relaxed)) {
             self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-            if matches!(event, Event::Waiting { .. }) {
-                self.arrived.notify_one();
-            }
         }
     }
 }

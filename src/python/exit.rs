@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyCFunction;
 
 use super::runtime::Engine;
-use crate::per_process::PerProcess;
+use crate::per_process::{PerProcess, Process};
 
 /// How long the exit waits for calls in other threads to notice it. They look every 50 ms.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -70,7 +70,7 @@ pub(super) fn stop_at_exit(py: Python<'_>, engine: &Arc<Engine>) -> PyResult<()>
 fn stop(py: Python<'_>) {
     EXITING.store(true, Ordering::SeqCst);
     EXITS_HERE.set(true);
-    let engines = ENGINES.get().map(|engines| {
+    let engines = ENGINES.get(Process::current()).map(|engines| {
         let mut engines = engines.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *engines)
     });

@@ -3,17 +3,20 @@
 //! A lane is a current-thread runtime with connections of its own. A call borrows a lane for as long as it takes, so a
 //! call needs no other thread, and threads that call at once do not meet.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::task::Poll;
+use std::time::Duration;
 
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::yield_now;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::errors;
-use super::events::{Line, Lines};
+use super::events::{self, Line, Lines};
 use super::exit::Away;
 use crate::client::Client;
 use crate::error::Error;
@@ -21,18 +24,22 @@ use crate::error::Error;
 /// How often a waiting call looks for signals. Ctrl-C is to be noticed within 0.2 s.
 const SIGNAL_CHECK: Duration = Duration::from_millis(50);
 
+/// After a pause longer than this the server may have closed the connection meanwhile.
+const SHORT_PAUSE: Duration = Duration::from_millis(1);
+
 /// A runtime and its connections, for one call at a time.
 pub(super) struct Lane {
     runtime: Option<Runtime>,
     connections: Client,
-    pub(super) lines: Arc<Lines>,
-    pub(super) last_used: Instant,
+    lines: Arc<Lines>,
+    /// Goes off every so often. It outlives the calls, because to start a timer for each costs more than the look.
+    signal_check: Pin<Box<Sleep>>,
+    last_used: Instant,
 }
 
 enum Step<T> {
     Done(T),
-    Lines,
-    Tick,
+    SignalCheck,
     Panicked,
 }
 
@@ -44,67 +51,89 @@ impl Lane {
             .build()
             .map_err(|error| Error::Configuration(format!("no runtime can be started: {error}")))?;
         let connections = client.with_own_connections()?;
-        Ok(Self { runtime: Some(runtime), connections, lines: Arc::default(), last_used: Instant::now() })
+        let signal_check = {
+            let _context = runtime.enter();
+            Box::pin(sleep(SIGNAL_CHECK))
+        };
+        Ok(Self { runtime: Some(runtime), connections, lines: Arc::default(), signal_check, last_used: Instant::now() })
     }
 
-    /// A client over the connections of this lane.
-    pub(super) fn client(&self, client: &Client) -> Client {
-        client.over_connections_of(&self.connections).observed(Arc::clone(&self.lines) as _)
+    /// How long nobody has used it.
+    pub(super) fn idle(&self) -> Duration {
+        self.last_used.elapsed()
     }
 
-    /// Drives a future to its end with the interpreter released, looking for signals and handing on what is to be logged.
+    /// Drives an operation to its end with the interpreter released, looking for signals and handing on what is to be
+    /// logged.
     ///
     /// # Errors
     /// What a signal handler raised, `KeyboardInterrupt` above all; or `InternalError` for a panic. Then the lane is spoilt:
     /// its connection may be in the middle of an answer.
-    pub(super) fn drive<T: Send>(&self, py: Python<'_>, future: impl Future<Output = T> + Send) -> PyResult<T> {
-        let Some(runtime) = &self.runtime else { return Err(errors::internal(py, "a lane without a runtime")) };
+    pub(super) fn drive<T: Send, F: Future<Output = T> + Send>(
+        &mut self,
+        py: Python<'_>,
+        client: &Client,
+        operation: impl FnOnce(Client) -> F + Send,
+    ) -> PyResult<T> {
+        self.lines.set_verbose(events::is_verbose(py)?);
+        let lines = Arc::clone(&self.lines);
+        let client = client.over_connections_of(&self.connections, Arc::clone(&lines) as _);
         let away = Away::new();
         let outcome = py.detach(|| {
             away.park_if_exiting();
-            let outcome = self.drive_detached(runtime, future, &away);
+            let outcome = self.drive_detached(&away, || operation(client));
             away.park_if_exiting();
             outcome
         });
         drop(away);
-        for line in self.lines.take() {
-            line.log(py)?;
-        }
+        log(py, &lines)?;
         outcome
     }
 
-    fn drive_detached<T: Send>(
-        &self,
-        runtime: &Runtime,
-        future: impl Future<Output = T> + Send,
+    fn drive_detached<T: Send, F: Future<Output = T> + Send>(
+        &mut self,
         away: &Away,
+        start: impl FnOnce() -> F,
     ) -> PyResult<T> {
-        let mut future = pin!(future);
+        let Some(runtime) = &self.runtime else {
+            return Err(Python::attach(|py| errors::internal(py, "a lane without a runtime")));
+        };
+        if self.last_used.elapsed() > SHORT_PAUSE {
+            // A closed connection looks alive until the runtime has looked at its socket and its task has run.
+            runtime.block_on(async {
+                yield_now().await;
+                yield_now().await;
+            });
+        }
+        let mut future = pin!(start());
+        let signal_check = &mut self.signal_check;
         loop {
             let step = catch_unwind(AssertUnwindSafe(|| {
-                runtime.block_on(async {
-                    tokio::select! {
-                        biased;
-                        value = future.as_mut() => Step::Done(value),
-                        () = self.lines.arrived() => Step::Lines,
-                        () = tokio::time::sleep(SIGNAL_CHECK) => Step::Tick,
+                runtime.block_on(poll_fn(|context| {
+                    if let Poll::Ready(value) = future.as_mut().poll(context) {
+                        return Poll::Ready(Step::Done(value));
                     }
-                })
+                    signal_check.as_mut().poll(context).map(|()| Step::SignalCheck)
+                }))
             }));
             match step.unwrap_or(Step::Panicked) {
-                Step::Done(value) => return Ok(value),
-                Step::Lines => {
-                    away.park_if_exiting();
-                    Python::attach(|py| self.lines.take().iter().try_for_each(|line: &Line| line.log(py)))?;
+                Step::Done(value) => {
+                    self.last_used = Instant::now();
+                    return Ok(value);
                 }
-                Step::Tick => {
+                Step::SignalCheck => {
+                    signal_check.as_mut().reset(Instant::now() + SIGNAL_CHECK);
                     away.park_if_exiting();
-                    Python::attach(|py| -> PyResult<()> { py.check_signals() })?;
+                    Python::attach(|py| py.check_signals().and_then(|()| log(py, &self.lines)))?;
                 }
                 Step::Panicked => return Err(Python::attach(|py| errors::internal(py, "a panic"))),
             }
         }
     }
+}
+
+fn log(py: Python<'_>, lines: &Lines) -> PyResult<()> {
+    lines.take().iter().try_for_each(|line: &Line| line.log(py))
 }
 
 impl Drop for Lane {

@@ -15,6 +15,7 @@ use super::runtime::{Engine, ToPython};
 use crate::account::{CompanySize, ContactAccount, DateTime};
 use crate::answer;
 use crate::client::{Client, ListQuery};
+use crate::per_process::Process;
 
 /// A list of accounts that is being read.
 #[pyclass(frozen, module = "replyio._replyio")]
@@ -77,7 +78,7 @@ impl Listing {
             let page = client.list_page(&query, top, skip).await?;
             Ok(position.lock().unwrap_or_else(PoisonError::into_inner).advance(skip, page))
         };
-        self.engine.run(py, &self.client, event_loop, operation)
+        self.engine.run(py, (&self.client, Process::current()), event_loop, operation)
     }
 }
 

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -17,7 +17,7 @@ use super::lane::Lane;
 use super::{errors, events, exit};
 use crate::client::Client;
 use crate::error::Error;
-use crate::per_process::PerProcess;
+use crate::per_process::{PerProcess, Process};
 
 /// A lane that nobody needed for this long is closed.
 const IDLE_LANE: Duration = Duration::from_secs(90);
@@ -60,71 +60,52 @@ impl Engine {
     }
 
     /// The client that shares its memory with all others of this engine and this process.
-    pub(super) fn client(self: &Arc<Self>, py: Python<'_>) -> PyResult<&Client> {
-        Ok(&self.state(py)?.client)
+    pub(super) fn client(self: &Arc<Self>, py: Python<'_>, process: Process) -> PyResult<&Client> {
+        Ok(&self.state(py, process)?.client)
     }
 
-    fn state(self: &Arc<Self>, py: Python<'_>) -> PyResult<&State> {
-        if let Some(state) = self.state.get() {
+    fn state(self: &Arc<Self>, py: Python<'_>, process: Process) -> PyResult<&State> {
+        if let Some(state) = self.state.get(process) {
             return Ok(state);
         }
         exit::stop_at_exit(py, self)?;
-        self.state.get_or_try_init(|| State::new(&self.template)).map_err(|error| errors::to_python(py, &error))
+        let made = self.state.get_or_try_init(process, || State::new(&self.template));
+        made.map_err(|error| errors::to_python(py, &error))
     }
 
     /// Runs an operation: waits for it, or, for an event loop, starts it and gives a [`Pending`].
     pub(super) fn run<'py, T, F>(
         self: &Arc<Self>,
         py: Python<'py>,
-        client: &Client,
+        (client, process): (&Client, Process),
         event_loop: Option<&Bound<'py, PyAny>>,
-        operation: impl FnOnce(Client) -> F,
+        operation: impl FnOnce(Client) -> F + Send,
     ) -> PyResult<Bound<'py, PyAny>>
     where
         T: ToPython,
         F: Future<Output = Outcome<T>> + Send + 'static,
     {
         match event_loop {
-            None => self.wait(py, client, operation)?.to_python(py),
-            Some(event_loop) => Ok(self.start(client, event_loop, operation)?.into_any()),
+            None => wait(py, self.state(py, process)?, client, operation)?.to_python(py),
+            Some(event_loop) => Ok(self.start(self.state(py, process)?, client, event_loop, operation)?.into_any()),
         }
-    }
-
-    fn wait<T: ToPython, F: Future<Output = Outcome<T>> + Send>(
-        self: &Arc<Self>,
-        py: Python<'_>,
-        client: &Client,
-        operation: impl FnOnce(Client) -> F,
-    ) -> PyResult<T> {
-        let state = self.state(py)?;
-        let closings = state.closings.load(Ordering::SeqCst);
-        let idle = lock(&state.lanes).pop();
-        let mut lane = match idle {
-            Some(lane) => lane,
-            None => Lane::new(&state.client).map_err(|error| errors::to_python(py, &error))?,
-        };
-        lane.lines.set_verbose(events::is_verbose(py)?);
-        let outcome = lane.drive(py, operation(lane.client(client)))?;
-        lane.last_used = Instant::now();
-        state.take_back(lane, closings);
-        outcome.map_err(|error| errors::to_python(py, &error))
     }
 
     fn start<'py, T: ToPython, F: Future<Output = Outcome<T>> + Send + 'static>(
         self: &Arc<Self>,
+        state: &State,
         client: &Client,
         event_loop: &Bound<'py, PyAny>,
         operation: impl FnOnce(Client) -> F,
     ) -> PyResult<Bound<'py, Pending>> {
         let py = event_loop.py();
-        let state = self.state(py)?;
         let verbose = events::is_verbose(py)?;
         let (io, connections) = state.io(py)?;
         let future = event_loop.call_method0(intern!(py, "create_future"))?;
         let bridge = state.attach(event_loop)?;
         let queue = Arc::clone(&bridge.get().queue);
         let observer = Arc::new(QueueLines { queue: Arc::clone(&queue), verbose });
-        let running = operation(client.over_connections_of(&connections).observed(observer));
+        let running = operation(client.over_connections_of(&connections, observer));
         let slot = bridge.get().expect(future.clone().unbind());
         let promise = queue.promise(slot);
         let task = io.spawn(async move { promise.keep(running.await) });
@@ -141,12 +122,30 @@ impl Engine {
     /// Gives back threads and connections. A later call makes new ones; a call that is running in another thread keeps
     /// its own to its end.
     pub(super) fn close(&self) {
-        let Some(state) = self.state.get() else { return };
+        let Some(state) = self.state.get(Process::current()) else { return };
         state.closings.fetch_add(1, Ordering::SeqCst);
         let lanes = std::mem::take(&mut *lock(&state.lanes));
         let io = lock(&state.io).take();
         drop((lanes, io));
     }
+}
+
+/// Runs an operation on this thread, to its end.
+fn wait<T: ToPython, F: Future<Output = Outcome<T>> + Send>(
+    py: Python<'_>,
+    state: &State,
+    client: &Client,
+    operation: impl FnOnce(Client) -> F + Send,
+) -> PyResult<T> {
+    let closings = state.closings.load(Ordering::SeqCst);
+    let idle = lock(&state.lanes).pop();
+    let mut lane = match idle {
+        Some(lane) => lane,
+        None => Lane::new(&state.client).map_err(|error| errors::to_python(py, &error))?,
+    };
+    let outcome = lane.drive(py, client, operation)?;
+    state.take_back(lane, closings);
+    outcome.map_err(|error| errors::to_python(py, &error))
 }
 
 impl State {
@@ -166,7 +165,7 @@ impl State {
         if self.closings.load(Ordering::SeqCst) != closings {
             return;
         }
-        let oldest_is_idle = lanes.first().is_some_and(|oldest| oldest.last_used.elapsed() > IDLE_LANE);
+        let oldest_is_idle = lanes.first().is_some_and(|oldest| oldest.idle() > IDLE_LANE);
         let oldest = oldest_is_idle.then(|| lanes.remove(0));
         lanes.push(lane);
         drop(lanes);
@@ -275,7 +274,7 @@ impl Pending {
         if self.bridge.get().forget(self.slot) {
             task.abort();
         }
-        if let Some(state) = self.engine.state.get() {
+        if let Some(state) = self.engine.state.get(Process::current()) {
             state.release(py, &self.bridge);
         }
     }

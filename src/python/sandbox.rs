@@ -12,6 +12,7 @@ use pyo3::types::PyBytes;
 use pythonize::{depythonize, pythonize};
 use serde_json::Value;
 
+use super::errors;
 use crate::sandbox::{self as core, Applied, Auth, Fault, SandboxError, SandboxOptions, SandboxQuota, Scopes};
 
 /// A running sandbox.
@@ -127,8 +128,8 @@ impl Sandbox {
         self.here().map(core::Sandbox::clear_faults)
     }
 
-    fn close_connections(&self) -> PyResult<()> {
-        self.here().map(core::Sandbox::close_connections)
+    fn close_connections(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.here().map(core::Sandbox::close_connections))
     }
 }
 
@@ -234,7 +235,7 @@ fn account(given: &Bound<'_, PyAny>) -> PyResult<crate::ContactAccount> {
 
 /// A `replyio.ConfigurationError`.
 fn refusal(py: Python<'_>, message: &str) -> PyErr {
-    let made = py.import("replyio.errors").and_then(|module| module.getattr("ConfigurationError")?.call1((message,)));
+    let made = errors::module(py).and_then(|module| module.getattr("ConfigurationError")?.call1((message,)));
     made.map_or_else(|error| error, PyErr::from_value)
 }
 

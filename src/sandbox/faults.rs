@@ -83,11 +83,20 @@ impl Fault {
             && self.id.is_none_or(|wanted| id == Some(wanted))
     }
 
+    /// Whether not even a part of an answer is sent.
+    pub(super) fn is_silent(&self) -> bool {
+        self.close || (self.reset && self.cut.is_none())
+    }
+
+    /// Whether the true answer is sent, whole or cut.
+    pub(super) fn answers_truly(&self) -> bool {
+        self.response.is_none() && !self.is_silent()
+    }
+
     /// When the request does what it asks for, `Auto` resolved.
     pub(super) fn applied(&self) -> Applied {
-        let truly_answered = self.response.is_none() && !self.close && !(self.reset && self.cut.is_none());
         match self.applied {
-            Applied::Auto if truly_answered => Applied::Before,
+            Applied::Auto if self.answers_truly() => Applied::Before,
             Applied::Auto => Applied::Never,
             chosen => chosen,
         }

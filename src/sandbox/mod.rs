@@ -30,9 +30,9 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
-use tokio::sync::watch;
 
 pub use self::error::SandboxError;
 pub use self::faults::{Applied, Fault, Response};
@@ -40,7 +40,7 @@ use self::journal::{Accounts, Journal};
 pub use self::seed::account_from_json;
 pub use self::state::SandboxRequest;
 use self::state::State;
-use self::wire::{Shared, Signal};
+use self::wire::Shared;
 use crate::account::ContactAccount;
 
 /// The quota of each user.
@@ -173,7 +173,7 @@ impl Sandbox {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SandboxError::Thread)?;
         let state = State::new(accounts, journal, std::mem::take(&mut options.faults));
-        let shared = Arc::new(Shared { options, state: Mutex::new(state), signal: watch::Sender::default() });
+        let shared = Arc::new(Shared::new(options, state));
         let server = Arc::clone(&shared);
         let run = move || {
             runtime.block_on(async {
@@ -252,7 +252,11 @@ impl Sandbox {
 
     /// Closes every connection, as a server does with idle ones, and goes on with new ones.
     pub fn close_connections(&self) {
-        self.shared.signal.send_replace(Signal::Drop);
+        let ending = self.shared.end_connections();
+        let began = Instant::now();
+        while !ending.is_closed() && began.elapsed() < wire::FAREWELL {
+            thread::sleep(Duration::from_micros(200));
+        }
     }
 
     /// Closes the socket and every connection, and waits for the thread. Requests and accounts can still be asked for.
@@ -261,7 +265,7 @@ impl Sandbox {
             return;
         }
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.shared.signal.send_replace(Signal::Stop);
+        self.shared.stop.notify_one();
         if let Some(thread) = thread {
             // Its panic would have nothing to say that the requests do not show.
             let _ = thread.join();

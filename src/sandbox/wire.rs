@@ -15,7 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Sleep;
 
 use super::SandboxOptions;
@@ -28,57 +28,61 @@ use super::state::State;
 const DISCARDED: usize = 8 << 20;
 /// How long the bytes before a cut have to leave.
 const FLUSH: Duration = Duration::from_millis(5);
-/// How long a stop waits for the connections to close.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long to wait at most for the connections to close.
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 /// How long to wait after a connection could not be taken: the process has no file descriptor left.
 const BREATH: Duration = Duration::from_millis(10);
-
-/// What the sandbox's thread is told.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Signal {
-    /// Go on.
-    #[default]
-    Run,
-    /// Close the connections, and go on.
-    Drop,
-    /// Close the connections and the socket, and end.
-    Stop,
-}
 
 /// What the sandbox's thread and its owner share.
 pub(super) struct Shared {
     pub(super) options: SandboxOptions,
     pub(super) state: Mutex<State>,
-    pub(super) signal: watch::Sender<Signal>,
+    pub(super) stop: Notify,
+    /// Every connection holds a receiver, and ends at the first word.
+    connections: Mutex<watch::Sender<()>>,
 }
 
 impl Shared {
+    pub(super) fn new(options: SandboxOptions, state: State) -> Self {
+        Self { options, state: Mutex::new(state), stop: Notify::new(), connections: Mutex::default() }
+    }
+
     /// The state. A panic of another holder is no reason to stop: nothing is left half done in it.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells every connection to end. What comes back is closed as soon as they all have.
+    pub(super) fn end_connections(&self) -> watch::Sender<()> {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let ending = std::mem::take(&mut *connections);
+        ending.send_replace(());
+        ending
+    }
+
+    fn connection(&self) -> watch::Receiver<()> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner).subscribe()
     }
 }
 
 /// Takes connections until it is told to stop.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    let mut signal = shared.signal.subscribe();
     let mut connections = 0;
     loop {
         let accepted = tokio::select! {
-            _ = signal.wait_for(|signal| *signal == Signal::Stop) => break,
+            () = shared.stop.notified() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, _)) => {
                 connections += 1;
-                tokio::spawn(connection(stream, connections, Arc::clone(&shared)));
+                tokio::spawn(connection(stream, connections, Arc::clone(&shared), shared.connection()));
             }
             Err(_) => tokio::time::sleep(BREATH).await,
         }
     }
-    drop(signal);
     unlisten(listener);
-    let _ = tokio::time::timeout(FAREWELL, shared.signal.closed()).await;
+    let _ = tokio::time::timeout(FAREWELL, shared.end_connections().closed()).await;
 }
 
 /// Closes the socket for everybody: a forked child's copy would keep the port open otherwise.
@@ -90,8 +94,7 @@ fn unlisten(listener: TcpListener) {
     drop(listener);
 }
 
-async fn connection(stream: TcpStream, number: u64, shared: Arc<Shared>) {
-    let mut signal = shared.signal.subscribe();
+async fn connection(stream: TcpStream, number: u64, shared: Arc<Shared>, mut end: watch::Receiver<()>) {
     let reset = Arc::new(AtomicBool::new(false));
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request: http::Request<Incoming>| {
@@ -100,7 +103,7 @@ async fn connection(stream: TcpStream, number: u64, shared: Arc<Shared>) {
     let mut served = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         _ = std::future::poll_fn(|context| served.poll_without_shutdown(context)) => {}
-        _ = signal.changed() => {}
+        _ = end.changed() => {}
     }
     let stream = served.into_parts().io.into_inner();
     if reset.load(Ordering::Relaxed) {
@@ -140,7 +143,7 @@ async fn exchange(
     };
     let too_long = call.body.is_none();
     let answer = suffer(&fault, call, &shared).await;
-    if fault.close || (fault.reset && fault.cut.is_none()) {
+    if fault.is_silent() {
         reset.store(fault.reset, Ordering::Relaxed);
         return Err(NoAnswer);
     }
@@ -170,8 +173,13 @@ async fn suffer(fault: &Fault, call: Call, shared: &Arc<Shared>) -> Answer {
             });
             late.await.unwrap_or_default()
         }
+        // It has not come as far as the service, whose quota it does not use up either.
+        Applied::Never if !fault.answers_truly() => {
+            delay.await;
+            Answer::default()
+        }
         applied => {
-            let answer = act(shared, &call, applied == Applied::Before);
+            let answer = act(shared, &call, applied != Applied::Never);
             delay.await;
             answer
         }

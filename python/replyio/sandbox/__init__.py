@@ -13,17 +13,15 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import enum
-import json
 import os
-import urllib.parse
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from replyio import _replyio
-from replyio.models import CompanySize, ContactAccount, ContactAccountStage
+from replyio.sandbox._convert import read_scopes, request_members, to_account, to_wire
 
 if TYPE_CHECKING:
+    from replyio.models import ContactAccount
     from types import TracebackType
 
     from replyio.client import ReplyClient
@@ -122,7 +120,7 @@ class Sandbox:
 
     def __init__(
         self,
-        accounts: Iterable[ContactAccount | Mapping[str, Any]] | None = None,
+        accounts: Iterable[ContactAccount | Mapping[str, Any]] | Mapping[int, ContactAccount] | None = None,
         *,
         port: int = 0,
         quota: tuple[int, int] | None = None,
@@ -141,7 +139,8 @@ class Sandbox:
 
         Args:
             accounts: The accounts that are there, as `ContactAccount`s or as mappings of members in either spelling, of
-                which `id` and `name` are enough. Default: three with every field filled, 4711 to 4713.
+                which `id` and `name` are enough; or what `accounts` of another sandbox gives. Default: three with
+                every field filled, 4711 to 4713.
             port: The port on 127.0.0.1. Default: 0, a free one.
             quota: Requests a minute and requests an hour of each user, such as (100, 3000). A user is a key together
                 with `X-User-Id`, `X-User-Email` and `X-Team-Id`. Default: None, no quota.
@@ -164,17 +163,19 @@ class Sandbox:
             replyio.ConfigurationError: An option or an account cannot be used, or the file is damaged.
             OSError: The port is taken, or the file cannot be read or written.
         """
+        if isinstance(accounts, Mapping):
+            accounts = accounts.values()
         keys = None if api_keys is None else list(api_keys)
         self._key = keys[0] if keys else "sandbox"
         self._sandbox = _replyio.Sandbox(
-            accounts=None if accounts is None else [_wire(account) for account in accounts],
+            accounts=None if accounts is None else [to_wire(account) for account in accounts],
             port=port,
             quota=quota,
             clock_scale=clock_scale,
             faults=list(faults),
             path=path,
             api_keys=keys,
-            scopes={key: _scopes(names) for key, names in (scopes or {}).items()},
+            scopes={key: read_scopes(names) for key, names in (scopes or {}).items()},
             auth=auth,
             owners=None if owners is None else set(owners),
             forbidden=set(forbidden),
@@ -224,7 +225,7 @@ class Sandbox:
     @property
     def requests(self) -> list[SandboxRequest]:
         """Every request that has arrived, in that order, as far as they are kept. A copy, made when it is asked for."""
-        return [_request(*row) for row in self._sandbox.requests()]
+        return [SandboxRequest(**request_members(*row)) for row in self._sandbox.requests()]
 
     def clear_requests(self) -> None:
         """Forgets the requests. Their numbers go on."""
@@ -233,7 +234,7 @@ class Sandbox:
     @property
     def accounts(self) -> dict[int, ContactAccount]:
         """The accounts as they are stored, by id. A copy, made when it is asked for."""
-        return {members["id"]: _account(members) for members in self._sandbox.accounts()}
+        return {members["id"]: to_account(members) for members in self._sandbox.accounts()}
 
     def set_account(self, account: ContactAccount | Mapping[str, Any]) -> None:
         """Puts an account there as another program would: new, or in place of the whole one with its id.
@@ -245,7 +246,7 @@ class Sandbox:
             replyio.ConfigurationError: It cannot be used.
             OSError: The file could not be written.
         """
-        self._sandbox.set_account(_wire(account))
+        self._sandbox.set_account(to_wire(account))
 
     def remove_account(self, id: int) -> bool:
         """Removes an account as another program would.
@@ -280,93 +281,3 @@ class Sandbox:
     def stop(self) -> None:
         """Closes the socket and every connection. Once is enough, and more is no error."""
         self._sandbox.stop()
-
-
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-_SCOPES = ("contacts:read", "contacts:write")
-
-
-def _scopes(names: Iterable[str]) -> tuple[bool, bool]:
-    """Whether a key may read, and whether it may write."""
-    granted = {names} if isinstance(names, str) else set(names)
-    if not granted <= set(_SCOPES):
-        raise ValueError(f"scopes are {' and '.join(_SCOPES)}, not {', '.join(sorted(granted - set(_SCOPES)))}")
-    return _SCOPES[0] in granted, _SCOPES[1] in granted
-
-
-def _wire(account: ContactAccount | Mapping[str, Any]) -> dict[str, Any]:
-    """The account in values that JSON has."""
-    members = account.to_dict() if isinstance(account, ContactAccount) else account
-    return {name: _json_value(value) for name, value in members.items()}
-
-
-def _json_value(value: Any) -> Any:
-    if isinstance(value, datetime.datetime):
-        return value.isoformat()
-    if isinstance(value, enum.Enum):
-        return value.value
-    return dataclasses.asdict(value) if isinstance(value, ContactAccountStage) else value
-
-
-def _request(
-    number: int,
-    connection: int,
-    microseconds: int,
-    method: str,
-    path: str,
-    query: str,
-    headers: list[tuple[str, str]],
-    body: bytes,
-    status: int | None,
-    applied: bool,
-) -> SandboxRequest:
-    joined: dict[str, str] = {}
-    for name, value in headers:
-        joined[name] = f"{joined[name]}, {value}" if name in joined else value
-    try:
-        parsed = json.loads(body)
-    except ValueError:
-        parsed = None
-    return SandboxRequest(
-        number=number,
-        connection=connection,
-        time=_EPOCH + datetime.timedelta(microseconds=microseconds),
-        method=method,
-        path=path,
-        query=dict(urllib.parse.parse_qsl(query, keep_blank_values=True)),
-        headers=joined,
-        body=parsed,
-        raw_body=body,
-        status=status,
-        applied=applied,
-    )
-
-
-_WIRE_NAMES = {
-    alias: name
-    for name, alias in (
-        (field.name, field.name.split("_")[0] + "".join(word.capitalize() for word in field.name.split("_")[1:]))
-        for field in dataclasses.fields(ContactAccount)
-    )
-}
-
-
-def _account(members: dict[str, Any]) -> ContactAccount:
-    """An account from the wire's form of it."""
-    known = {_WIRE_NAMES[alias]: value for alias, value in members.items() if alias in _WIRE_NAMES}
-    known["extra"] = {alias: value for alias, value in members.items() if alias not in _WIRE_NAMES}
-    for name in ("created_date", "last_activity_date"):
-        known[name] = _date(known[name])
-    if known.get("company_size") in list(CompanySize):
-        known["company_size"] = CompanySize(known["company_size"])
-    if known.get("stage") is not None:
-        stage = dict(known["stage"])
-        known["stage"] = ContactAccountStage(stage.pop("id"), stage.pop("name"), stage.pop("colorId", None), stage)
-    return ContactAccount(**known)
-
-
-def _date(text: str) -> datetime.datetime:
-    """A date as the sandbox writes it: in UTC, with any number of digits of a second."""
-    seconds, _, fraction = text.rstrip("Z").partition(".")
-    whole = datetime.datetime.fromisoformat(seconds).replace(tzinfo=datetime.timezone.utc)
-    return whole.replace(microsecond=int(f"{fraction:0<6.6}"))

@@ -1,0 +1,105 @@
+"""The sandbox's values in Python's form and back. Private."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+import json
+import urllib.parse
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from replyio.models import CompanySize, ContactAccount, ContactAccountStage
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+_SCOPES = ("contacts:read", "contacts:write")
+
+
+def read_scopes(names: Iterable[str]) -> tuple[bool, bool]:
+    """Whether a key may read, and whether it may write."""
+    granted = {names} if isinstance(names, str) else set(names)
+    if not granted <= set(_SCOPES):
+        raise ValueError(f"scopes are {' and '.join(_SCOPES)}, not {', '.join(sorted(granted - set(_SCOPES)))}")
+    return _SCOPES[0] in granted, _SCOPES[1] in granted
+
+
+def to_wire(account: ContactAccount | Mapping[str, Any]) -> dict[str, Any]:
+    """The account in values that JSON has."""
+    members = account.to_dict() if isinstance(account, ContactAccount) else account
+    if not isinstance(members, Mapping):
+        raise TypeError(f"an account is a ContactAccount or a mapping, not {type(members).__name__}")
+    return {name: _json_value(value) for name, value in members.items()}
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, datetime.datetime):
+        return value.isoformat()
+    if isinstance(value, enum.Enum):
+        return value.value
+    return dataclasses.asdict(value) if isinstance(value, ContactAccountStage) else value
+
+
+def request_members(
+    number: int,
+    connection: int,
+    microseconds: int,
+    method: str,
+    path: str,
+    query: str,
+    headers: list[tuple[str, str]],
+    body: bytes,
+    status: int | None,
+    applied: bool,
+) -> dict[str, Any]:
+    """The members of a `SandboxRequest`."""
+    joined: dict[str, str] = {}
+    for name, value in headers:
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        parsed = None
+    return {
+        "number": number,
+        "connection": connection,
+        "time": _EPOCH + datetime.timedelta(microseconds=microseconds),
+        "method": method,
+        "path": path,
+        "query": dict(urllib.parse.parse_qsl(query, keep_blank_values=True)),
+        "headers": joined,
+        "body": parsed,
+        "raw_body": body,
+        "status": status,
+        "applied": applied,
+    }
+
+
+_WIRE_NAMES = {
+    alias: name
+    for name, alias in (
+        (field.name, field.name.split("_")[0] + "".join(word.capitalize() for word in field.name.split("_")[1:]))
+        for field in dataclasses.fields(ContactAccount)
+    )
+}
+
+
+def to_account(members: dict[str, Any]) -> ContactAccount:
+    """An account from the wire's form of it."""
+    known = {_WIRE_NAMES[alias]: value for alias, value in members.items() if alias in _WIRE_NAMES}
+    known["extra"] = {alias: value for alias, value in members.items() if alias not in _WIRE_NAMES}
+    for name in ("created_date", "last_activity_date"):
+        known[name] = _date(known[name])
+    if known.get("company_size") in list(CompanySize):
+        known["company_size"] = CompanySize(known["company_size"])
+    if known.get("stage") is not None:
+        stage = dict(known["stage"])
+        known["stage"] = ContactAccountStage(stage.pop("id"), stage.pop("name"), stage.pop("colorId", None), stage)
+    return ContactAccount(**known)
+
+
+def _date(text: str) -> datetime.datetime:
+    """A date as the sandbox writes it: in UTC, with any number of digits of a second."""
+    seconds, _, fraction = text.rstrip("Z").partition(".")
+    whole = datetime.datetime.fromisoformat(seconds).replace(tzinfo=datetime.timezone.utc)
+    return whole.replace(microsecond=int(f"{fraction:0<6.6}"))
