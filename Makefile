@@ -36,8 +36,8 @@ check: $(VENV)/installed-check ## Checks format and lints, Rust and Python. The 
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-bench: $(VENV)/installed-wheel $(VENV)/installed-bench ## Measures the package against other clients.
-	$(BIN)/python benches/compare.py
+bench: $(VENV)/installed-wheel $(VENV)/installed-bench ## Measures the package against other clients; ARGS=--quick only tries it.
+	$(BIN)/python benches/compare.py $(ARGS)
 
 docs: $(VENV)/installed-wheel ## Writes docs/reference.md from the package, and the documentation of the crate.
 	$(BIN)/python docs/reference.py
