@@ -395,6 +395,7 @@ impl Client {
             number,
             allowed: self.config.max_attempts,
             retryable: failure.is_retryable(),
+            dropped: failure.is_dropped_connection(),
             hint,
             time_left: running.deadline.saturating_duration_since(Instant::now()),
         };
