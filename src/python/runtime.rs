@@ -112,9 +112,8 @@ impl Engine {
         let pending = Pending {
             future: future.unbind(),
             engine: Arc::clone(self),
-            bridge: bridge.unbind(),
             slot,
-            task: Mutex::new(Some(task.abort_handle())),
+            running: Mutex::new(Some((task.abort_handle(), bridge.unbind()))),
         };
         Bound::new(py, pending)
     }
@@ -271,21 +270,21 @@ pub(super) struct Pending {
     #[pyo3(get)]
     future: Py<PyAny>,
     engine: Arc<Engine>,
-    bridge: Py<Bridge>,
     slot: u64,
-    task: Mutex<Option<AbortHandle>>,
+    /// Until it is ended. An exception keeps its frames, and they keep this; the sockets of a bridge must not be kept.
+    running: Mutex<Option<(AbortHandle, Py<Bridge>)>>,
 }
 
 #[pymethods]
 impl Pending {
     /// Ends it: a call that is still running is given up and its connection closed.
     fn close(&self, py: Python<'_>) {
-        let Some(task) = lock(&self.task).take() else { return };
-        if self.bridge.get().forget(self.slot) {
+        let Some((task, bridge)) = lock(&self.running).take() else { return };
+        if bridge.get().forget(self.slot) {
             task.abort();
         }
         if let Some(state) = self.engine.state.get(Process::current()) {
-            state.release(py, &self.bridge);
+            state.release(py, &bridge);
         }
     }
 }
