@@ -21,10 +21,10 @@ from replyio import _replyio
 from replyio.sandbox._convert import read_scopes, request_members, to_account, to_wire
 
 if TYPE_CHECKING:
-    from replyio.models import ContactAccount
     from types import TracebackType
 
     from replyio.client import ReplyClient
+    from replyio.models import ContactAccount
 
 __all__ = ["Fault", "Sandbox", "SandboxRequest"]
 
