@@ -412,14 +412,14 @@ impl fmt::Display for CallError {
         let plural = if self.attempts == 1 { "" } else { "s" };
         write!(
             formatter,
-            "{} failed: {} after {} attempt{plural} in {:.1} s",
+            "{} failed: {} after {} attempt{plural} in {}",
             self.call,
             self.failure,
             self.attempts,
-            self.elapsed.as_secs_f64()
+            in_words(self.elapsed)
         )?;
         if let Some(detail) = self.failure.detail() {
-            write!(formatter, ": {detail}")?;
+            write!(formatter, ": {}", detail.trim_end_matches('.'))?;
         }
         self.failure.hint(self.call).map_or(Ok(()), |hint| write!(formatter, "; hint: {hint}"))
     }
@@ -440,6 +440,15 @@ impl StdError for CallError {
             Failure::Transport(fault) => fault.source.as_ref().map(|source| &**source as &(dyn StdError + 'static)),
             _ => None,
         }
+    }
+}
+
+/// A time as people say it: whole milliseconds while it is short, then seconds.
+fn in_words(time: Duration) -> String {
+    if time < Duration::from_millis(100) {
+        format!("{} ms", time.as_millis())
+    } else {
+        format!("{:.1} s", time.as_secs_f64())
     }
 }
 

@@ -1,0 +1,93 @@
+"""The main job from end to end, on the sandbox that comes with the package: no account and no network needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import replyio
+from replyio.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from replyio import ContactAccount, ContactAccountFields
+
+# What somebody typed in years ago.
+STORED = {
+    "id": 4711,
+    "name": "Nordlys",
+    "city": "Bergen",
+    "phone": "+47 55 00 00 00",
+    "owner_user_id": 42,
+    "stage": {"id": 3, "name": "In conversation", "color_id": 7},
+}
+
+# The vendor's own example update, all sixteen fields of it, with the values that a company has.
+UPDATE: ContactAccountFields = {
+    "name": "Nordlys Energi AS",
+    "description": "Charging stations for ferries and ports",
+    "domain_name": "nordlys.example",
+    "domain_secondary": "nordlys-energi.example",
+    "industry": "Renewable energy",
+    "company_size": "51-200",
+    "country": "Norway",
+    "state": "Vestland",
+    "city": "Bergen",
+    "time_zone_id": "Europe/Oslo",
+    "linked_in_url": "https://www.linkedin.com/company/nordlys-example",
+    "phone": "+47 55 12 34 56",
+    "twitter_url": "https://x.com/nordlys_example",
+    "logo_url": "https://nordlys.example/logo.svg",
+    "email": "post@nordlys.example",
+    "owner_user_id": 42,
+}
+
+
+def show(title: str, before: ContactAccount, after: ContactAccount) -> None:
+    """Prints the fields that an update may carry, and marks what changed."""
+    old, new = before.update_fields(), after.update_fields()
+    print(f"\n{title}\n{'':2}{'field':18}{'before':26}after")
+    for field in UPDATE:
+        values = str(old.get(field, "–")), str(new.get(field, "–"))
+        print(f"{' ' if values[0] == values[1] else '*'} {field:18}{values[0][:24]:26}{values[1]}")
+
+
+def main() -> None:
+    """Updates an account, shows the trap and the way round it, and two errors."""
+    with Sandbox(accounts=[STORED]) as sandbox, sandbox.client() as client:
+        print(f"A sandbox of Reply.io runs at {sandbox.url}")
+
+        before = client.get_contact_account(4711)
+        complete = client.update_contact_account(4711, **UPDATE)
+        show("1. update_contact_account(4711, …) with all sixteen fields", before, complete)
+
+        wiped = client.update_contact_account(4711, name=complete.name, city="Oslo")
+        lost = complete.update_fields().keys() - wiped.update_fields().keys()
+        show("2. The trap: the same call with only name and city replaces the whole account", complete, wiped)
+        print(f"  {len(lost)} fields are gone.")
+
+        restored = client.update_contact_account(4711, **UPDATE)
+        sent = len(sandbox.requests)
+        patched = client.patch_contact_account(4711, city="Oslo")
+        show("3. patch_contact_account(4711, city='Oslo') reads, merges and writes", restored, patched)
+        steps = " and ".join(f"one {request.method}" for request in sandbox.requests[sent:])
+        print(f"  Everything else is kept, for {steps}.")
+
+        print("\n4. What cannot be right is refused before any request, all of it at once")
+        try:
+            client.update_contact_account(4711, name=" ", company_size="50-200", citty="Oslo")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+        except replyio.ValidationError as error:
+            for fault in error.errors:
+                print(f"  {fault}")
+
+        print("\n5. What the service refuses says what, which, how often and what next")
+        try:
+            client.get_contact_account(4712)
+        except replyio.NotFoundError as error:
+            print(f"  {error}")
+
+    print(
+        "\nTo do this with the live service: set REPLY_API_KEY and use replyio.ReplyClient() instead of sandbox.client()."
+    )
+
+
+if __name__ == "__main__":
+    main()
