@@ -85,7 +85,8 @@ def main() -> None:
             print(f"  {error}")
 
     print(
-        "\nTo do this with the live service: set REPLY_API_KEY and use replyio.ReplyClient() instead of sandbox.client()."
+        "\nTo do this with the live service, set REPLY_API_KEY and use replyio.ReplyClient() "
+        "instead of sandbox.client()."
     )
 
 
