@@ -116,6 +116,12 @@ impl Page {
         Ok(list)
     }
 
+    /// The end of this page, as a page.
+    fn last(&self, count: usize) -> Self {
+        let first = self.0.len().saturating_sub(count);
+        Self(self.0.get(first..).unwrap_or_default().to_vec())
+    }
+
     fn __len__(&self) -> usize {
         self.0.len()
     }
