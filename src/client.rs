@@ -15,16 +15,23 @@ use tokio::time::Instant;
 use crate::account::{AccountFields, ContactAccount, Field, FieldError, check_id};
 use crate::answer::{Answer, Page};
 use crate::config::{ActAs, ApiKey, AuthScheme, Config};
-use crate::error::{Call, CallError, Error, Failure, Operation, WaitReason};
+use crate::error::{Call, CallError, Error, Failure, Operation, WaitReason, plain_line};
 use crate::merge;
 use crate::per_process::PerProcess;
+use crate::problem;
 use crate::quota::{Quota, Windows};
 use crate::retry::{self, Attempt, Budget, Decision};
 use crate::transport::{Request, Transport};
 
 const MEBIBYTE: usize = 1 << 20;
+/// How much of a page one account may take up.
+const LONGEST_ITEM: usize = 64 << 10;
+/// Nothing in the contract holds longer than its window of an hour. An absurd Retry-After must not stop a process for good.
+const LONGEST_HOLD: Duration = Duration::from_secs(3600);
 /// Sixteen fields of a company fit, so that the buffer need not grow.
 const USUAL_BODY: usize = 1 << 10;
+const LONGEST_EXCERPT: usize = 200;
+const LONGEST_REQUEST_ID: usize = 200;
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 const X_USER_EMAIL: HeaderName = HeaderName::from_static("x-user-email");
@@ -266,7 +273,8 @@ impl Client {
                 pairs.append_pair("sort_direction", if query.descending { "desc" } else { "asc" });
             }
         }
-        let request = Request { method: Method::GET, url, body: None, longest_body: 64 * MEBIBYTE };
+        let longest_body = (top as usize * LONGEST_ITEM).next_multiple_of(MEBIBYTE);
+        let request = Request { method: Method::GET, url, body: None, longest_body };
         self.exchange(&mut running, &request, Answer::page).await
     }
 
@@ -317,7 +325,7 @@ impl Client {
                     self.remember_scheme(use_bearer);
                     return Ok(value);
                 }
-                Err(failure) => self.redacted(failure),
+                Err(failure) => self.presentable(failure),
             };
             self.report_attempt(request, status.ok_or(&failure), number, sent);
             if self.should_try_bearer(&failure, use_bearer) {
@@ -387,7 +395,7 @@ impl Client {
         if let (Failure::Api(answer), Some(wait), Some(_)) = (failure, hint, self.config.quota)
             && answer.status == StatusCode::TOO_MANY_REQUESTS.as_u16()
         {
-            lock(&self.identity.windows).hold_until(since_epoch(Instant::now()) + wait);
+            lock(&self.identity.windows).hold_until(since_epoch(Instant::now()) + wait.min(LONGEST_HOLD));
         }
         let mut budget = lock(&self.shared.budget);
         budget.refill(since_epoch(Instant::now()));
@@ -395,6 +403,7 @@ impl Client {
             number,
             allowed: self.config.max_attempts,
             retryable: failure.is_retryable(),
+            dropped: failure.is_dropped_connection(),
             hint,
             time_left: running.deadline.saturating_duration_since(Instant::now()),
         };
@@ -427,17 +436,19 @@ impl Client {
         }
     }
 
-    /// A failure without the key, should the other side have echoed it.
-    fn redacted(&self, failure: Failure) -> Failure {
-        let redact = |text: &str| self.config.api_key.redact(text);
+    /// A failure fit to be shown: foreign texts without the key, should the other side have echoed it, and then, so that no
+    /// half of a key is left, cut to one line.
+    fn presentable(&self, failure: Failure) -> Failure {
+        let shown = |text: &str, limit| plain_line(&self.config.api_key.redact(text), limit);
         match failure {
             Failure::Api(mut answer) => {
-                answer.problem = answer.problem.map_texts(redact);
-                answer.request_id = answer.request_id.as_deref().map(redact);
+                answer.problem = answer.problem.map_texts(|text| shown(text, problem::LONGEST_TEXT));
+                answer.request_id = answer.request_id.map(|id| shown(&id, LONGEST_REQUEST_ID));
                 Failure::Api(answer)
             }
             Failure::Unexpected(mut unexpected) => {
-                unexpected.excerpt = unexpected.excerpt.as_deref().map(redact);
+                let excerpt = unexpected.excerpt.map(|excerpt| shown(&excerpt, LONGEST_EXCERPT));
+                unexpected.excerpt = excerpt.filter(|excerpt| !excerpt.is_empty());
                 Failure::Unexpected(unexpected)
             }
             other => other,
