@@ -141,6 +141,7 @@ impl Client {
     /// # Errors
     /// [`Error::Configuration`] when a setting cannot be used.
     pub fn new(config: Config) -> Result<Self, Error> {
+        config.check()?;
         let transport = Transport::new(&config)?;
         let shared = Arc::new(Shared::new());
         let identity = Arc::new(Identity::new(&config)?);
@@ -158,6 +159,8 @@ impl Client {
     /// # Errors
     /// [`Error::Configuration`] when a setting cannot be used.
     pub fn with_config(&self, config: Config) -> Result<Self, Error> {
+        let config = config.over_connections_of(&self.config);
+        config.check()?;
         let identity = Arc::new(Identity::new(&config)?);
         Ok(Self { config: Arc::new(config), identity, ..self.clone() })
     }
@@ -301,14 +304,17 @@ impl Client {
         read: impl Fn(&Answer) -> Result<T, Failure>,
     ) -> Result<T, Error> {
         let mut number = 0;
-        let mut last = None;
+        let mut last: Option<Failure> = None;
         let mut use_bearer = self.prefers_bearer();
         loop {
-            self.wait_for_quota(running).await?;
+            let sent = match self.wait_for_quota(running).await {
+                Ok(sent) => sent,
+                // Like every wait before a next attempt that does not fit: what failed is told, not the wait.
+                Err(closed) => return Err(running.failed(last.unwrap_or(closed))),
+            };
             number += 1;
             running.attempts += 1;
-            let sent = Instant::now();
-            let answer = self.attempt(running, request, use_bearer, last.take()).await;
+            let answer = self.attempt(running, request, use_bearer, sent, last.as_ref()).await;
             let status = answer.as_ref().ok().map(|answer| answer.status);
             let outcome = answer.and_then(Answer::accepted).and_then(|answer| read(&answer));
             let failure = match outcome {
@@ -331,8 +337,8 @@ impl Client {
             };
             let hinted = failure.retry_after().is_some_and(|hint| hint == wait);
             let reason = if hinted { WaitReason::RetryAfter } else { WaitReason::BackOff };
-            last = Some(failure.to_string());
-            self.sleep_until(running, Instant::now() + wait, reason).await;
+            last = Some(failure);
+            self.sleep(running, wait, reason).await;
         }
     }
 
@@ -342,61 +348,57 @@ impl Client {
         running: &Running,
         request: &Request,
         use_bearer: bool,
-        last: Option<String>,
+        sent: Instant,
+        last: Option<&Failure>,
     ) -> Result<Answer, Failure> {
         let headers = if use_bearer { &self.identity.with_bearer } else { &self.identity.with_api_key };
-        let limit = self.config.attempt_timeout;
-        let attempt_ends = Instant::now() + limit;
+        let attempt_ends = sent + self.config.attempt_timeout;
+        let whole_call = running.deadline <= attempt_ends;
         let sending = self.transport.send(request, headers);
-        match tokio::time::timeout_at(attempt_ends.min(running.deadline), sending).await {
-            Ok(answer) => answer,
-            Err(_) if running.deadline <= attempt_ends => {
-                Err(Failure::Deadline { limit: running.timeout, whole_call: true, last })
-            }
-            Err(_) => Err(Failure::Deadline { limit, whole_call: false, last }),
-        }
+        tokio::time::timeout_at(attempt_ends.min(running.deadline), sending).await.unwrap_or_else(|_| {
+            let limit = if whole_call { running.timeout } else { self.config.attempt_timeout };
+            Err(Failure::Deadline { limit, whole_call, last: last.map(ToString::to_string) })
+        })
     }
 
-    /// Waits until the quota lets a request out, or refuses at once when that is after the deadline.
-    async fn wait_for_quota(&self, running: &Running) -> Result<(), Error> {
-        let Some(quota) = self.config.quota else { return Ok(()) };
-        let place = Place::reserve(&self.identity.windows, quota, running.deadline);
-        match place {
-            Ok((place, reason)) => {
-                self.sleep_until(running, place.moment(), reason).await;
-                place.keep();
-                Ok(())
-            }
-            Err((retry_after, reason)) => Err(running.failed(Failure::Quota { retry_after, reason })),
+    /// Waits until the quota lets a request out, or refuses at once when that is after the deadline. Gives the moment at
+    /// which it is out.
+    async fn wait_for_quota(&self, running: &Running) -> Result<Instant, Failure> {
+        let now = Instant::now();
+        let Some(quota) = self.config.quota else { return Ok(now) };
+        let place = Place::reserve(&self.identity.windows, quota, now, running.deadline)?;
+        if place.wait.is_zero() {
+            place.keep();
+            return Ok(now);
         }
+        self.sleep(running, place.wait, place.reason).await;
+        place.keep();
+        Ok(Instant::now())
     }
 
-    async fn sleep_until(&self, running: &Running, moment: Instant, reason: WaitReason) {
-        let wait = moment.saturating_duration_since(Instant::now());
-        if wait.is_zero() {
-            return;
-        }
-        if let Some(observer) = &self.observer {
+    async fn sleep(&self, running: &Running, wait: Duration, reason: WaitReason) {
+        if let Some(observer) = self.observer.as_ref().filter(|_| !wait.is_zero()) {
             observer.observe(Event::Waiting { wait, reason, call: running.call });
         }
-        tokio::time::sleep_until(moment).await;
+        tokio::time::sleep(wait).await;
     }
 
     fn decide(&self, running: &Running, number: u32, failure: &Failure) -> Decision {
+        let now = Instant::now();
         let hint = failure.retry_after();
         if let (Failure::Api(answer), Some(wait), Some(_)) = (failure, hint, self.config.quota)
             && answer.status == StatusCode::TOO_MANY_REQUESTS.as_u16()
         {
-            lock(&self.identity.windows).hold_until(since_epoch(Instant::now()) + wait);
+            lock(&self.identity.windows).hold(since_epoch(now), wait);
         }
         let mut budget = lock(&self.shared.budget);
-        budget.refill(since_epoch(Instant::now()));
+        budget.refill(since_epoch(now));
         let attempt = Attempt {
             number,
             allowed: self.config.max_attempts,
             retryable: failure.is_retryable(),
             hint,
-            time_left: running.deadline.saturating_duration_since(Instant::now()),
+            time_left: running.deadline.saturating_duration_since(now),
         };
         retry::decide(attempt, &mut budget, fastrand::f64())
     }
@@ -462,9 +464,6 @@ impl Identity {
             None => {}
         }
         if let Some(id) = config.team_id {
-            if id < 1 {
-                return Err(Error::Configuration("team_id must be a positive integer".to_owned()));
-            }
             common.insert(X_TEAM_ID, HeaderValue::from(id));
         }
         let (mut with_api_key, mut with_bearer) = (common.clone(), common);
@@ -534,25 +533,19 @@ fn refuse(call: Call, errors: Vec<FieldError>) -> Result<(), Error> {
 struct Place<'a> {
     windows: &'a Mutex<Windows>,
     booked: Option<Duration>,
-    moment: Instant,
+    wait: Duration,
+    reason: WaitReason,
 }
 
 impl<'a> Place<'a> {
-    fn reserve(
-        windows: &'a Mutex<Windows>,
-        quota: Quota,
-        deadline: Instant,
-    ) -> Result<(Self, WaitReason), (Duration, WaitReason)> {
-        let (now, latest) = (since_epoch(Instant::now()), since_epoch(deadline));
-        let booked = lock(windows).reserve(quota, now, latest);
-        match booked {
-            Ok((booked, reason)) => Ok((Self { windows, booked: Some(booked), moment: *EPOCH + booked }, reason)),
-            Err(late) => Err((late.opens_at.saturating_sub(now), late.reason)),
+    fn reserve(windows: &'a Mutex<Windows>, quota: Quota, now: Instant, deadline: Instant) -> Result<Self, Failure> {
+        let (now, latest) = (since_epoch(now), since_epoch(deadline));
+        match lock(windows).reserve(quota, now, latest) {
+            Ok((booked, reason)) => {
+                Ok(Self { windows, booked: Some(booked), wait: booked.saturating_sub(now), reason })
+            }
+            Err(late) => Err(Failure::Quota { retry_after: late.opens_at.saturating_sub(now), reason: late.reason }),
         }
-    }
-
-    fn moment(&self) -> Instant {
-        self.moment
     }
 
     fn keep(mut self) {

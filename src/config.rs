@@ -15,6 +15,10 @@ use crate::quota::Quota;
 pub const LIVE_BASE_URL: &str = "https://api.reply.io/v3";
 
 const LONGEST_KEY: usize = 4096;
+/// No time-out needs to be longer; it keeps arithmetic on moments from overflowing.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(30 * 86_400);
+/// Fewer characters of a key than this are no secret.
+const SHORTEST_SECRET: usize = 4;
 
 /// Everything a client is made from.
 #[derive(Debug, Clone)]
@@ -66,6 +70,39 @@ impl Config {
             ca_file: None,
         })
     }
+
+    /// Whether a client can be made from it: what the types of the single settings do not say.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        for (name, time) in [
+            ("timeout", self.timeout),
+            ("attempt_timeout", self.attempt_timeout),
+            ("connect_timeout", self.connect_timeout),
+        ] {
+            if time.is_zero() || time > LONGEST_TIMEOUT {
+                let longest = LONGEST_TIMEOUT.as_secs();
+                return refused(format!("{name} must be a number of seconds, more than 0 and at most {longest}"));
+            }
+        }
+        if self.max_attempts == 0 {
+            return refused("max_attempts must be a positive integer");
+        }
+        if self.team_id.is_some_and(|id| id < 1) {
+            return refused("team_id must be a positive integer");
+        }
+        Ok(())
+    }
+
+    /// These settings, but for those that belong to connections, which are another's.
+    pub(crate) fn over_connections_of(self, other: &Self) -> Self {
+        Self {
+            api_key: other.api_key.clone(),
+            base_url: other.base_url.clone(),
+            connect_timeout: other.connect_timeout,
+            proxy: other.proxy.clone(),
+            ca_file: other.ca_file.clone(),
+            ..self
+        }
+    }
 }
 
 fn refused<T>(message: impl Into<String>) -> Result<T, Error> {
@@ -110,11 +147,14 @@ impl ApiKey {
     pub(crate) fn redact(&self, text: &str) -> String {
         let key = self.expose();
         let percent: String = url::form_urlencoded::byte_serialize(key.as_bytes()).collect();
-        let mut redacted = text.replace(key, "[key]").replace(&percent, "[key]");
-        for core in base64_cores(key.as_bytes()) {
-            redacted = redacted.replace(&core, "[key]");
+        let forms: Vec<String> = [key.to_owned(), percent].into_iter().chain(base64_cores(key.as_bytes())).collect();
+        let redacted = forms.iter().fold(text.to_owned(), |text, form| text.replace(form, "[key]"));
+        // Long texts are cut, maybe in the middle of the key.
+        let end = redacted.strip_suffix('…').unwrap_or(&redacted);
+        match forms.iter().filter_map(|form| end.strip_suffix(begun(form, end)?)).min_by_key(|kept| kept.len()) {
+            Some(kept) => format!("{kept}[key]…"),
+            None => redacted,
         }
-        redacted
     }
 }
 
@@ -122,6 +162,11 @@ impl fmt::Debug for ApiKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("ApiKey(redacted)")
     }
+}
+
+/// The longest beginning of a form of the key that a text ends with, where it is long enough to tell something.
+fn begun<'a>(form: &'a str, text: &str) -> Option<&'a str> {
+    (SHORTEST_SECRET..form.len()).rev().filter_map(|length| form.get(..length)).find(|begun| text.ends_with(begun))
 }
 
 /// What the base64 of any text with these bytes in it contains, for each of the three ways they can be aligned.
@@ -220,7 +265,7 @@ impl BaseUrl {
             return refused(format!("base_url is not an address; it is {LIVE_BASE_URL} for the live service"));
         };
         let loopback = match url.host() {
-            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(Host::Domain(name)) => name == "localhost",
             Some(Host::Ipv4(address)) => address.is_loopback(),
             Some(Host::Ipv6(address)) => IpAddr::V6(address).to_canonical().is_loopback(),
             None => return refused("base_url names no host"),
@@ -299,7 +344,7 @@ impl fmt::Debug for ProxyUrl {
 
 #[cfg(test)]
 mod tests {
-    use super::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, ProxyUrl};
+    use super::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, Duration, ProxyUrl};
 
     #[test]
     fn a_key_is_visible_ascii_and_its_refusal_does_not_echo_it() {
@@ -337,6 +382,16 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_was_cut_with_its_text_is_redacted_too() {
+        let key = ApiKey::new("canary+key/12345").unwrap();
+        for echo in ["you sent canary+k…", "you sent canary%2Bke…", "you sent canary+key/1234", "you sent Y2FuYXJ5…"]
+        {
+            assert_eq!(key.redact(echo), "you sent [key]…", "{echo}");
+        }
+        assert_eq!(key.redact("you can…"), "you can…");
+    }
+
+    #[test]
     fn plain_http_is_for_this_machine_only() {
         for good in ["https://api.reply.io/v3", "http://127.0.0.1:8080/v3/", "http://localhost", "http://[::1]:1/v3"] {
             assert!(BaseUrl::new(good).is_ok(), "{good}");
@@ -344,6 +399,7 @@ mod tests {
         for bad in [
             "http://api.reply.io/v3",
             "http://localhost.example.com",
+            "http://name.localhost",
             "http://127.0.0.1.example.com",
             "ftp://127.0.0.1",
             "api.reply.io",
@@ -369,6 +425,21 @@ mod tests {
             BaseUrl::new("http://localhost:1").unwrap().join(format_args!("/x")).as_str(),
             "http://localhost:1/x"
         );
+    }
+
+    #[test]
+    fn a_config_that_no_client_can_be_made_from_is_refused() {
+        let refusal = |change: fn(&mut Config)| {
+            let mut config = Config::new("k").unwrap();
+            change(&mut config);
+            config.check().unwrap_err().to_string()
+        };
+        assert!(refusal(|config| config.timeout = Duration::MAX).starts_with("timeout must be"));
+        assert!(refusal(|config| config.attempt_timeout = Duration::ZERO).starts_with("attempt_timeout must be"));
+        assert!(refusal(|config| config.connect_timeout = Duration::ZERO).starts_with("connect_timeout must be"));
+        assert!(refusal(|config| config.max_attempts = 0).starts_with("max_attempts must be"));
+        assert!(refusal(|config| config.team_id = Some(0)).starts_with("team_id must be"));
+        assert!(Config::new("k").unwrap().check().is_ok());
     }
 
     #[test]

@@ -76,9 +76,10 @@ impl Windows {
         }
     }
 
-    /// Lets nothing out before a moment: the service said so.
-    pub(crate) fn hold_until(&mut self, moment: Duration) {
-        self.held_until = self.held_until.max(moment);
+    /// Lets nothing out for as long as the service says, but for an hour at most: by then every window has opened again,
+    /// and an absurd Retry-After must not close the process.
+    pub(crate) fn hold(&mut self, now: Duration, wait: Duration) {
+        self.held_until = self.held_until.max(now + wait.min(HOUR));
     }
 
     fn window_opens(&self, limit: u32, length: Duration) -> Duration {
@@ -150,9 +151,11 @@ mod tests {
     #[test]
     fn a_hold_of_the_service_holds_back_everyone() {
         let mut windows = Windows::default();
-        windows.hold_until(seconds(42));
-        windows.hold_until(seconds(7));
+        windows.hold(seconds(0), seconds(42));
+        windows.hold(seconds(0), seconds(7));
         assert_eq!(windows.reserve(QUOTA, seconds(1), NEVER), Ok((seconds(42), WaitReason::RetryAfter)));
+        windows.hold(seconds(100), Duration::from_secs(u64::from(u32::MAX)));
+        assert_eq!(windows.reserve(QUOTA, seconds(100), NEVER), Ok((seconds(3700), WaitReason::RetryAfter)));
     }
 
     #[test]
