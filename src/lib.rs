@@ -22,6 +22,8 @@ mod error;
 mod merge;
 mod per_process;
 mod problem;
+#[cfg(test)]
+mod properties;
 #[cfg(feature = "python")]
 mod python;
 mod quota;
