@@ -10,8 +10,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::account::{ContactAccount, Kind, MEMBERS};
-use crate::error::{ApiFailure, ErrorKind, Failure, Unexpected, plain_line};
+use crate::error::{ApiFailure, ErrorKind, Failure, Unexpected};
 use crate::problem::Problem;
+use crate::text::plain_line;
 
 const LONGEST_EXCERPT: usize = 200;
 

@@ -1,34 +1,26 @@
 //! The client: each operation once, as validate → quota → transport → retry → read.
 
-use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::account::{AccountFields, ContactAccount, Field, FieldError, check_id};
 use crate::answer::{Answer, Page};
-use crate::config::{ActAs, ApiKey, AuthScheme, Config};
+use crate::clock::since_epoch;
+use crate::config::{AuthScheme, Config};
 use crate::error::{Call, CallError, Error, Failure, Operation, WaitReason};
+use crate::identity::Identity;
 use crate::merge;
-use crate::per_process::PerProcess;
-use crate::quota::{Quota, Windows};
 use crate::retry::{self, Attempt, Budget, Decision};
 use crate::transport::{Request, Transport};
 
 const MEBIBYTE: usize = 1 << 20;
 /// Sixteen fields of a company fit, so that the buffer need not grow.
 const USUAL_BODY: usize = 1 << 10;
-const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
-const X_USER_EMAIL: HeaderName = HeaderName::from_static("x-user-email");
-const X_TEAM_ID: HeaderName = HeaderName::from_static("x-team-id");
 
 /// What happens during a call, for whoever wants to tell the user.
 #[derive(Debug)]
@@ -87,6 +79,7 @@ pub struct ListQuery {
 
 /// A client. Clones share everything, the connections included.
 ///
+/// # Examples
 /// ```no_run
 /// # async fn example() -> Result<(), replyio::Error> {
 /// use replyio::{AccountFields, Client, Config, Presence};
@@ -105,13 +98,6 @@ pub struct Client {
     shared: Arc<Shared>,
     transport: Transport,
     observer: Option<Arc<dyn Observer>>,
-}
-
-/// Who is calling: the headers that say so, and the quota of that user.
-struct Identity {
-    with_api_key: HeaderMap,
-    with_bearer: HeaderMap,
-    windows: Arc<Mutex<Windows>>,
 }
 
 /// What all clients with the same connections remember.
@@ -201,6 +187,27 @@ impl Client {
     }
 
     /// The same client, telling an observer what happens.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: replyio::Client) -> Result<(), replyio::Error> {
+    /// use std::sync::Arc;
+    /// use replyio::{Event, Observer};
+    ///
+    /// struct Attempts;
+    ///
+    /// impl Observer for Attempts {
+    ///     fn observe(&self, event: Event<'_>) {
+    ///         if let Event::Attempted { method, path, attempt, .. } = event {
+    ///             println!("{method} {path}, attempt {attempt}");
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// client.observed(Arc::new(Attempts)).get(4711).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn observed(&self, observer: Arc<dyn Observer>) -> Self {
         self.over_connections_of(self, observer)
@@ -211,6 +218,18 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Validation`] before any request; [`Error::Call`] when the call fails.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: replyio::Client) -> Result<(), replyio::Error> {
+    /// use replyio::{AccountFields, Presence};
+    ///
+    /// let fields = AccountFields { name: Presence::Value("Acme".into()), ..AccountFields::default() };
+    /// let account = client.update(4711, &fields).await?;
+    /// assert_eq!(account.city, None, "it was not named, and so it was cleared");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn update(&self, id: i64, fields: &AccountFields) -> Result<ContactAccount, Error> {
         check_update(id, fields, Vec::new())?;
         let mut running = self.begin(Call { operation: Operation::Update, id: Some(id) });
@@ -222,6 +241,20 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Validation`] before any request; [`Error::Call`] when a request fails.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: replyio::Client) -> Result<(), replyio::Error> {
+    /// use replyio::{AccountFields, Presence};
+    ///
+    /// let changes = AccountFields { city: Presence::Value("Oslo".into()), ..AccountFields::default() };
+    /// let patched = client.patch(4711, &changes).await?;
+    /// if !patched.deviations.is_empty() {
+    ///     eprintln!("written, but the service answered {:?} otherwise", patched.deviations);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn patch(&self, id: i64, changes: &AccountFields) -> Result<Patched, Error> {
         check_patch(id, changes, Vec::new())?;
         let mut running = self.begin(Call { operation: Operation::Patch, id: Some(id) });
@@ -238,6 +271,15 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Validation`] before any request; [`Error::Call`] when the call fails.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: replyio::Client) -> Result<(), replyio::Error> {
+    /// let account = client.get(4711).await?;
+    /// println!("{} in {}", account.name, account.city.as_deref().unwrap_or("no city"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn get(&self, id: i64) -> Result<ContactAccount, Error> {
         let call = Call { operation: Operation::Get, id: Some(id) };
         refuse(call, check_id(id).err().into_iter().collect())?;
@@ -249,6 +291,22 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Validation`] before any request, when `top` is not in 1 to 1,000; [`Error::Call`] when the call fails.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: replyio::Client) -> Result<(), replyio::Error> {
+    /// use replyio::ListQuery;
+    ///
+    /// let query = ListQuery { sort_by: Some("id".into()), ..ListQuery::default() };
+    /// let (mut accounts, mut more) = (Vec::new(), true);
+    /// while more {
+    ///     let page = client.list_page(&query, 1_000, accounts.len() as u64).await?;
+    ///     more = page.has_more && !page.items.is_empty();
+    ///     accounts.extend(page.items);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn list_page(&self, query: &ListQuery, top: u32, skip: u64) -> Result<Page, Error> {
         let call = Call { operation: Operation::List, id: None };
         let in_bounds = (1..=1000).contains(&top);
@@ -351,7 +409,7 @@ impl Client {
         sent: Instant,
         last: Option<&Failure>,
     ) -> Result<Answer, Failure> {
-        let headers = if use_bearer { &self.identity.with_bearer } else { &self.identity.with_api_key };
+        let headers = self.identity.headers(use_bearer);
         let attempt_ends = sent + self.config.attempt_timeout;
         let whole_call = running.deadline <= attempt_ends;
         let sending = self.transport.send(request, headers);
@@ -366,7 +424,7 @@ impl Client {
     async fn wait_for_quota(&self, running: &Running) -> Result<Instant, Failure> {
         let now = Instant::now();
         let Some(quota) = self.config.quota else { return Ok(now) };
-        let place = Place::reserve(&self.identity.windows, quota, now, running.deadline)?;
+        let place = self.identity.reserve(quota, now, running.deadline)?;
         if place.wait.is_zero() {
             place.keep();
             return Ok(now);
@@ -389,9 +447,9 @@ impl Client {
         if let (Failure::Api(answer), Some(wait), Some(_)) = (failure, hint, self.config.quota)
             && answer.status == StatusCode::TOO_MANY_REQUESTS.as_u16()
         {
-            lock(&self.identity.windows).hold(since_epoch(now), wait);
+            self.identity.hold(now, wait);
         }
-        let mut budget = lock(&self.shared.budget);
+        let mut budget = self.shared.budget.lock().unwrap_or_else(PoisonError::into_inner);
         budget.refill(since_epoch(now));
         let attempt = Attempt {
             number,
@@ -453,36 +511,6 @@ impl std::fmt::Debug for Client {
     }
 }
 
-impl Identity {
-    fn new(config: &Config) -> Result<Self, Error> {
-        let mut common = HeaderMap::new();
-        common.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        common.insert(USER_AGENT, HeaderValue::from_static(concat!("replyio/", env!("CARGO_PKG_VERSION"))));
-        match &config.act_as {
-            Some(ActAs::UserId(id)) => drop(common.insert(X_USER_ID, HeaderValue::from(*id))),
-            Some(ActAs::UserEmail(email)) => drop(common.insert(X_USER_EMAIL, header(email, "act_as")?)),
-            None => {}
-        }
-        if let Some(id) = config.team_id {
-            common.insert(X_TEAM_ID, HeaderValue::from(id));
-        }
-        let (mut with_api_key, mut with_bearer) = (common.clone(), common);
-        with_api_key.insert(X_API_KEY, secret_header(config.api_key.expose())?);
-        with_bearer.insert(AUTHORIZATION, secret_header(&format!("Bearer {}", config.api_key.expose()))?);
-        Ok(Self { with_api_key, with_bearer, windows: windows_of(config) })
-    }
-}
-
-fn header(text: &str, setting: &str) -> Result<HeaderValue, Error> {
-    HeaderValue::from_str(text).map_err(|_| Error::Configuration(format!("{setting} cannot be sent as a header")))
-}
-
-fn secret_header(text: &str) -> Result<HeaderValue, Error> {
-    let mut value = header(text, "api_key")?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
 impl Running {
     fn failed(&self, failure: Failure) -> Error {
         let (call, attempts, elapsed) = (self.call, self.attempts, self.started.elapsed());
@@ -527,60 +555,4 @@ fn check(operation: Operation, id: i64, fields: &AccountFields, mut faults: Vec<
 
 fn refuse(call: Call, errors: Vec<FieldError>) -> Result<(), Error> {
     if errors.is_empty() { Ok(()) } else { Err(Error::Validation { call, errors }) }
-}
-
-/// A place in the quota. Given back when it is dropped before its request went out.
-struct Place<'a> {
-    windows: &'a Mutex<Windows>,
-    booked: Option<Duration>,
-    wait: Duration,
-    reason: WaitReason,
-}
-
-impl<'a> Place<'a> {
-    fn reserve(windows: &'a Mutex<Windows>, quota: Quota, now: Instant, deadline: Instant) -> Result<Self, Failure> {
-        let (now, latest) = (since_epoch(now), since_epoch(deadline));
-        match lock(windows).reserve(quota, now, latest) {
-            Ok((booked, reason)) => {
-                Ok(Self { windows, booked: Some(booked), wait: booked.saturating_sub(now), reason })
-            }
-            Err(late) => Err(Failure::Quota { retry_after: late.opens_at.saturating_sub(now), reason: late.reason }),
-        }
-    }
-
-    fn keep(mut self) {
-        self.booked = None;
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        if let Some(booked) = self.booked {
-            lock(self.windows).release(booked);
-        }
-    }
-}
-
-/// The moment that the times of quota and budget are measured from.
-static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-fn since_epoch(moment: Instant) -> Duration {
-    moment.saturating_duration_since(*EPOCH)
-}
-
-/// A lock whose holder panicked still guards plain numbers.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whose quota it is: key and user, known by a hash only, at an address.
-type User = (u64, String, Option<ActAs>);
-
-/// The windows of each user in this process, so that several clients of one user count together.
-fn windows_of(config: &Config) -> Arc<Mutex<Windows>> {
-    static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    static USERS: PerProcess<Mutex<HashMap<User, Arc<Mutex<Windows>>>>> = PerProcess::new();
-    let key_hash = HASHER.hash_one(ApiKey::expose(&config.api_key));
-    let user = (key_hash, config.base_url.to_string(), config.act_as.clone());
-    Arc::clone(lock(USERS.get_or_init(Mutex::default)).entry(user).or_default())
 }

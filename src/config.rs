@@ -54,6 +54,20 @@ impl Config {
     ///
     /// # Errors
     /// [`Error::Configuration`] when the key cannot be a key.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use replyio::{BaseUrl, Config};
+    ///
+    /// let config = Config {
+    ///     base_url: BaseUrl::new("http://127.0.0.1:8080/v3")?,
+    ///     timeout: Duration::from_secs(10),
+    ///     quota: None,
+    ///     ..Config::new("my-key")?
+    /// };
+    /// # Ok::<(), replyio::Error>(())
+    /// ```
     pub fn new(api_key: impl Into<String>) -> Result<Self, Error> {
         Ok(Self {
             api_key: ApiKey::new(api_key)?,
@@ -260,6 +274,15 @@ impl BaseUrl {
     /// # Errors
     /// [`Error::Configuration`]: not an address, not https although not on this machine, or with parts that it must not
     /// have.
+    ///
+    /// # Examples
+    /// ```
+    /// use replyio::BaseUrl;
+    ///
+    /// assert!(BaseUrl::new("https://api.reply.io/v3").is_ok());
+    /// assert!(BaseUrl::new("http://127.0.0.1:8080/v3").is_ok());
+    /// assert!(BaseUrl::new("http://api.reply.io/v3").is_err());
+    /// ```
     pub fn new(text: &str) -> Result<Self, Error> {
         let Ok(mut url) = Url::parse(text.trim()) else {
             return refused(format!("base_url is not an address; it is {LIVE_BASE_URL} for the live service"));

@@ -17,8 +17,10 @@
 mod account;
 mod answer;
 mod client;
+mod clock;
 mod config;
 mod error;
+mod identity;
 mod merge;
 mod per_process;
 mod problem;
@@ -30,6 +32,7 @@ mod quota;
 mod retry;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+mod text;
 mod timestamp;
 mod transport;
 

@@ -10,11 +10,12 @@ use serde_json::{Map, Value, json};
 use crate::account::{AccountFields, CompanySize, ContactAccount, Field, FieldValue, MEMBERS, Presence};
 use crate::answer::{Answer, Body, Headers};
 use crate::config::{ActAs, ApiKey, AuthScheme, BaseUrl, ProxyUrl};
-use crate::error::{Failure, plain_line};
+use crate::error::Failure;
 use crate::merge::{deviations, merge};
 use crate::problem::Problem;
 use crate::quota::{Quota, Windows};
 use crate::retry::{self, Attempt, Budget, Decision};
+use crate::text::plain_line;
 use crate::timestamp;
 
 const ID: i64 = 7;

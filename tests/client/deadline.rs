@@ -97,13 +97,14 @@ async fn the_last_attempt_cut_by_its_own_limit_says_so() {
 
 #[tokio::test]
 async fn both_requests_of_a_patch_share_it() {
-    let read = Fault { delay: millis(400), ..only(Method::GET, Fault::default()) };
+    // So late that a deadline of its own for the second request would end after the grace.
+    let read = Fault { delay: millis(650), ..only(Method::GET, Fault::default()) };
     let sandbox = sandbox_with(|options| options.faults = vec![read, only(Method::PUT, stalled(10))]);
-    let client = client_with(&sandbox, |config| config.timeout = millis(700));
+    let client = client_with(&sandbox, |config| config.timeout = millis(800));
     let began = Instant::now();
     let changes = AccountFields { city: text("Bergen"), ..AccountFields::default() };
     let error = client.patch(ID, &changes).await.unwrap_err();
-    assert_within(began, millis(700));
+    assert_within(began, millis(800));
     assert_eq!(sandbox.requests().len(), 2);
     assert!(whole_call(error));
 }
