@@ -733,12 +733,12 @@ def test_it_starts_again_on_the_same_port(start: Start) -> None:
 
 
 def test_nothing_is_left_behind() -> None:
-    before = set(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+    before = set(Path("/proc/self/fd").iterdir()), len(list(Path("/proc/self/task").iterdir()))
     for _ in range(20):
         with Sandbox() as sandbox, Caller(sandbox) as call:
             assert call.get().status == 200
         del sandbox, call
-    assert (set(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))) == before
+    assert (set(Path("/proc/self/fd").iterdir()), len(list(Path("/proc/self/task").iterdir()))) == before
 
 
 def test_dropping_it_stops_it() -> None:
