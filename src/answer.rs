@@ -12,9 +12,9 @@ use serde_json::Value;
 use crate::account::{ContactAccount, Kind, MEMBERS};
 use crate::error::{ApiFailure, ErrorKind, Failure, Unexpected};
 use crate::problem::Problem;
-use crate::text::plain_line;
 
-const LONGEST_EXCERPT: usize = 200;
+/// How much of a body is kept to be shown. It is cut again, when what nobody may see has been taken out.
+const KEPT_OF_BODY: usize = 64 << 10;
 
 /// The whole of an answer.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl Answer {
             };
             return Err(self.unexpected(reason));
         }
-        let problem = Problem::read(&self.body);
+        let problem = Problem::whole(&self.body);
         Err(Failure::Api(Box::new(ApiFailure {
             status: self.status,
             problem,
@@ -133,13 +133,9 @@ impl Answer {
     }
 
     fn unexpected(&self, reason: impl Into<String>) -> Failure {
-        let beginning = self.body.get(..self.body.len().min(LONGEST_EXCERPT * 4)).unwrap_or_default();
-        let excerpt = plain_line(&String::from_utf8_lossy(beginning), LONGEST_EXCERPT);
-        Failure::Unexpected(Unexpected {
-            status: Some(self.status),
-            reason: reason.into(),
-            excerpt: (!excerpt.is_empty()).then_some(excerpt),
-        })
+        let beginning = self.body.get(..self.body.len().min(KEPT_OF_BODY)).unwrap_or_default();
+        let excerpt = Some(String::from_utf8_lossy(beginning).into_owned());
+        Failure::Unexpected(Unexpected { status: Some(self.status), reason: reason.into(), excerpt })
     }
 }
 

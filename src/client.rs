@@ -15,12 +15,18 @@ use crate::config::{AuthScheme, Config};
 use crate::error::{Call, CallError, Error, Failure, Operation, WaitReason};
 use crate::identity::Identity;
 use crate::merge;
+use crate::problem;
 use crate::retry::{self, Attempt, Budget, Decision};
+use crate::text::plain_line;
 use crate::transport::{Request, Transport};
 
 const MEBIBYTE: usize = 1 << 20;
+/// How much of a page one account may take up.
+const LONGEST_ITEM: usize = 64 << 10;
 /// Sixteen fields of a company fit, so that the buffer need not grow.
 const USUAL_BODY: usize = 1 << 10;
+const LONGEST_EXCERPT: usize = 200;
+const LONGEST_REQUEST_ID: usize = 200;
 
 /// What happens during a call, for whoever wants to tell the user.
 #[derive(Debug)]
@@ -327,7 +333,8 @@ impl Client {
                 pairs.append_pair("sort_direction", if query.descending { "desc" } else { "asc" });
             }
         }
-        let request = Request { method: Method::GET, url, body: None, longest_body: 64 * MEBIBYTE };
+        let longest_body = (top as usize * LONGEST_ITEM).next_multiple_of(MEBIBYTE);
+        let request = Request { method: Method::GET, url, body: None, longest_body };
         self.exchange(&mut running, &request, Answer::page).await
     }
 
@@ -381,7 +388,7 @@ impl Client {
                     self.remember_scheme(use_bearer);
                     return Ok(value);
                 }
-                Err(failure) => self.redacted(failure),
+                Err(failure) => self.presentable(failure),
             };
             self.report_attempt(request, status.ok_or(&failure), number, sent);
             if self.should_try_bearer(&failure, use_bearer) {
@@ -455,6 +462,7 @@ impl Client {
             number,
             allowed: self.config.max_attempts,
             retryable: failure.is_retryable(),
+            dropped: failure.is_dropped_connection(),
             hint,
             time_left: running.deadline.saturating_duration_since(now),
         };
@@ -487,17 +495,19 @@ impl Client {
         }
     }
 
-    /// A failure without the key, should the other side have echoed it.
-    fn redacted(&self, failure: Failure) -> Failure {
-        let redact = |text: &str| self.config.api_key.redact(text);
+    /// A failure fit to be shown: foreign texts without the key, should the other side have echoed it, and then, so that no
+    /// half of a key is left, cut to one line.
+    fn presentable(&self, failure: Failure) -> Failure {
+        let shown = |text: &str, limit| plain_line(&self.config.api_key.redact(text), limit);
         match failure {
             Failure::Api(mut answer) => {
-                answer.problem = answer.problem.map_texts(redact);
-                answer.request_id = answer.request_id.as_deref().map(redact);
+                answer.problem = answer.problem.map_texts(|text| shown(text, problem::LONGEST_TEXT));
+                answer.request_id = answer.request_id.map(|id| shown(&id, LONGEST_REQUEST_ID));
                 Failure::Api(answer)
             }
             Failure::Unexpected(mut unexpected) => {
-                unexpected.excerpt = unexpected.excerpt.as_deref().map(redact);
+                let excerpt = unexpected.excerpt.map(|excerpt| shown(&excerpt, LONGEST_EXCERPT));
+                unexpected.excerpt = excerpt.filter(|excerpt| !excerpt.is_empty());
                 Failure::Unexpected(unexpected)
             }
             other => other,

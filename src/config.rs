@@ -17,8 +17,6 @@ pub const LIVE_BASE_URL: &str = "https://api.reply.io/v3";
 const LONGEST_KEY: usize = 4096;
 /// No time-out needs to be longer; it keeps arithmetic on moments from overflowing.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(30 * 86_400);
-/// Fewer characters of a key than this are no secret.
-const SHORTEST_SECRET: usize = 4;
 
 /// Everything a client is made from.
 #[derive(Debug, Clone)]
@@ -157,18 +155,24 @@ impl ApiKey {
         self.0.expose_secret()
     }
 
-    /// A text without the key, should the other side have echoed it: plain, percent-encoded or in base64.
+    /// A text without the key, should the other side have echoed it: plain, in base64, and either with any of its
+    /// characters escaped as addresses or JSON have them.
     pub(crate) fn redact(&self, text: &str) -> String {
-        let key = self.expose();
-        let percent: String = url::form_urlencoded::byte_serialize(key.as_bytes()).collect();
-        let forms: Vec<String> = [key.to_owned(), percent].into_iter().chain(base64_cores(key.as_bytes())).collect();
-        let redacted = forms.iter().fold(text.to_owned(), |text, form| text.replace(form, "[key]"));
-        // Long texts are cut, maybe in the middle of the key.
-        let end = redacted.strip_suffix('…').unwrap_or(&redacted);
-        match forms.iter().filter_map(|form| end.strip_suffix(begun(form, end)?)).min_by_key(|kept| kept.len()) {
-            Some(kept) => format!("{kept}[key]…"),
-            None => redacted,
+        let key = self.expose().as_bytes();
+        let cores = base64_cores(key);
+        let mut redacted = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(first) = rest.chars().next() {
+            let bytes = rest.as_bytes();
+            let found = spelled(bytes, key).or_else(|| cores.iter().find_map(|core| spelled(bytes, core.as_bytes())));
+            if found.is_some() {
+                redacted.push_str("[key]");
+            } else {
+                redacted.push(first);
+            }
+            rest = rest.get(found.unwrap_or(first.len_utf8())..).unwrap_or_default();
         }
+        redacted
     }
 }
 
@@ -178,9 +182,30 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// The longest beginning of a form of the key that a text ends with, where it is long enough to tell something.
-fn begun<'a>(form: &'a str, text: &str) -> Option<&'a str> {
-    (SHORTEST_SECRET..form.len()).rev().filter_map(|length| form.get(..length)).find(|begun| text.ends_with(begun))
+/// How long the beginning of a text is that spells a secret, if it does.
+fn spelled(text: &[u8], secret: &[u8]) -> Option<usize> {
+    if text.starts_with(secret) {
+        return Some(secret.len());
+    }
+    let rest = secret.iter().try_fold(text, |rest, wanted| after(rest, *wanted))?;
+    Some(text.len() - rest.len())
+}
+
+/// What follows a character, where the text begins with it in any spelling.
+fn after(text: &[u8], wanted: u8) -> Option<&[u8]> {
+    let is = |found: u8| found == wanted || matches!((found, wanted), (b'-', b'+') | (b'_', b'/'));
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    let is_hex = |high: u8, low: u8| {
+        let code = digit(high).zip(digit(low)).and_then(|(high, low)| u8::try_from(high << 4 | low).ok());
+        code.is_some_and(is)
+    };
+    match text {
+        [b'%', high, low, rest @ ..] | [b'\\', b'u', b'0', b'0', high, low, rest @ ..] if is_hex(*high, *low) => {
+            Some(rest)
+        }
+        [b'\\', found, rest @ ..] | [found, rest @ ..] if is(*found) => Some(rest),
+        _ => None,
+    }
 }
 
 /// What the base64 of any text with these bytes in it contains, for each of the three ways they can be aligned.
@@ -394,6 +419,11 @@ mod tests {
             "Y2FuYXJ5K2tleS8xMjM0NQ==",
             "QmVhcmVyIGNhbmFyeStrZXkvMTIzNDU=",
             "eGNhbmFyeStrZXkvMTIzNDU=",
+            "x=canary%2bkey%2f12345&y",
+            "%63anary%2Bkey/12345",
+            r#"{"key": "canary+key\/12345"}"#,
+            r#"{"key": "canary\u002bkey\/12345"}"#,
+            "Y2FuYXJ5K2tleS8xMjM0NQ%3D%3D",
         ] {
             let redacted = key.redact(echo);
             assert!(
@@ -401,17 +431,13 @@ mod tests {
                 "{redacted}"
             );
         }
-        assert_eq!(key.redact("nothing here"), "nothing here");
-    }
-
-    #[test]
-    fn a_key_that_was_cut_with_its_text_is_redacted_too() {
-        let key = ApiKey::new("canary+key/12345").unwrap();
-        for echo in ["you sent canary+k…", "you sent canary%2Bke…", "you sent canary+key/1234", "you sent Y2FuYXJ5…"]
-        {
-            assert_eq!(key.redact(echo), "you sent [key]…", "{echo}");
+        for harmless in ["nothing here", "", "canary", "100 % of \\u00 ünïcode %2", "canary+key/1234"] {
+            assert_eq!(key.redact(harmless), harmless);
         }
-        assert_eq!(key.redact("you can…"), "you can…");
+        let odd = ApiKey::new("a%25\\b\\\\c-_d").unwrap();
+        assert_eq!(odd.redact("<a%25\\b\\\\c-_d>"), "<[key]>");
+        let url_safe = ApiKey::new("???>>>???>>>").unwrap();
+        assert_eq!(url_safe.redact("Pz8_Pj4-Pz8_Pj4-"), "[key]");
     }
 
     #[test]

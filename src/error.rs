@@ -139,9 +139,13 @@ pub enum TransportKind {
     Connect,
     /// The certificate or the handshake was refused.
     Tls,
-    /// The proxy refused to pass the connection on.
+    /// The proxy did not pass the connection on.
     Proxy,
-    /// The connection broke before the answer was complete.
+    /// The proxy asked for a user and a password.
+    ProxyPassword,
+    /// The connection broke before the answer began, as one does that was closed while it was idle.
+    Dropped,
+    /// The connection broke inside the answer.
     Broken,
 }
 
@@ -283,11 +287,16 @@ impl Failure {
     /// Whether another attempt may succeed. The update is idempotent, so one that may have been applied is repeated too.
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Transport(fault) => matches!(fault.kind, TransportKind::Connect | TransportKind::Broken),
+            Self::Transport(fault) => !matches!(fault.kind, TransportKind::Tls | TransportKind::ProxyPassword),
             Self::Deadline { whole_call, .. } => !*whole_call,
             Self::Api(answer) => matches!(answer.status, 408 | 429 | 500 | 502 | 503 | 504 | 520..=599),
             Self::Unexpected(_) | Self::Quota { .. } | Self::Internal(_) => false,
         }
+    }
+
+    /// Whether the connection broke before any answer. An idle one that the service has closed does, and a new one will not.
+    pub(crate) const fn is_dropped_connection(&self) -> bool {
+        matches!(self, Self::Transport(TransportFault { kind: TransportKind::Dropped, .. }))
     }
 
     /// When the service asks to try again.
@@ -308,11 +317,15 @@ impl Failure {
                     "check this machine's clock, and give a company's own certificate authority as ca_file or \
                      SSL_CERT_FILE"
                 }
-                TransportKind::Proxy => "check proxy or HTTPS_PROXY, user and password included",
-                TransportKind::Broken if call.operation == Operation::Update => {
+                TransportKind::Proxy | TransportKind::ProxyPassword => {
+                    "check proxy or HTTPS_PROXY, user and password included"
+                }
+                TransportKind::Dropped | TransportKind::Broken
+                    if matches!(call.operation, Operation::Update | Operation::Patch) =>
+                {
                     "the update may have been applied; sending it again is safe"
                 }
-                TransportKind::Broken => return None,
+                TransportKind::Dropped | TransportKind::Broken => return None,
             },
             Self::Deadline { whole_call: true, .. } => "give the call more time with timeout=",
             Self::Deadline { .. } => "give each attempt more time with attempt_timeout=",

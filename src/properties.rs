@@ -267,11 +267,11 @@ proptest! {
 
     #[test]
     fn a_wait_before_the_next_attempt_is_bounded(
-        number in 1_u32..1_000, allowed in 0_u32..1_000, retryable: bool, random in 0.0..1.0,
+        number in 1_u32..1_000, allowed in 0_u32..1_000, retryable: bool, dropped: bool, random in 0.0..1.0,
         hint in proptest::option::of(0_u64..100_000), time_left in 0_u64..200_000,
     ) {
         let (hint, time_left) = (hint.map(Duration::from_millis), Duration::from_millis(time_left));
-        let attempt = Attempt { number, allowed, retryable, hint, time_left };
+        let attempt = Attempt { number, allowed, retryable, dropped, hint, time_left };
         if let Decision::Wait(wait) = retry::decide(attempt, &mut Budget::new(), random) {
             prop_assert!(retryable && number < allowed && wait < time_left);
             prop_assert!(wait >= hint.unwrap_or_default());
@@ -281,7 +281,7 @@ proptest! {
 
     #[test]
     fn retries_never_outrun_the_budget(steps in vec(0_u64..3_000, 1..400)) {
-        let failed = Attempt { number: 1, allowed: 9, retryable: true, hint: None, time_left: Duration::MAX };
+        let failed = Attempt { number: 1, allowed: 9, retryable: true, dropped: false, hint: None, time_left: Duration::MAX };
         let mut budget = Budget::new();
         let (mut now, mut waits) = (Duration::ZERO, 0_u32);
         for millis in steps {

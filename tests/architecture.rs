@@ -58,7 +58,8 @@ fn imports(code: &str) -> BTreeSet<String> {
         let rest = code.get(start + "crate::".len()..).unwrap_or_default();
         match rest.strip_prefix('{') {
             Some(list) => {
-                found.extend(list.split(['}', ';']).next().unwrap_or_default().split(',').map(|part| word(part.trim())))
+                let list = list.split(['}', ';']).next().unwrap_or_default();
+                found.extend(list.split(',').map(|part| word(part.trim())));
             }
             None => drop(found.insert(word(rest))),
         }

@@ -230,7 +230,11 @@ class ReplyClient:
             >>> account.company_size
             <CompanySize.FROM_51_TO_200: '51-200'>
         """
-        return self._core.update(id, fields)
+        try:
+            return self._core.update(id, fields)
+        finally:
+            # A traceback that shows local variables must not show what a field was to be.
+            del fields
 
     async def update_contact_account_async(self, id: int, **fields: Unpack[ContactAccountFields]) -> ContactAccount:
         """Replaces a contact account; see `update_contact_account`. Cancelling the task closes the request.
@@ -246,7 +250,10 @@ class ReplyClient:
             ValidationError: Before any request, with every fault at once.
             ReplyError: Any other failure, as the tree in `replyio.errors` says.
         """
-        pending = self._core.update(id, fields, _running_loop())
+        try:
+            pending = self._core.update(id, fields, _running_loop())
+        finally:
+            del fields
         try:
             return await pending.future
         finally:
@@ -282,7 +289,10 @@ class ReplyClient:
             >>> (after.city, after.name == before.name)
             ('Oslo', True)
         """
-        account, warning = self._core.patch(id, changes)
+        try:
+            account, warning = self._core.patch(id, changes)
+        finally:
+            del changes
         if warning is not None:
             _warn(warning)
         return account
@@ -306,7 +316,10 @@ class ReplyClient:
         Warns:
             ReplyWarning: The account was written, and the answer is not what was sent; names the fields.
         """
-        pending = self._core.patch(id, changes, _running_loop())
+        try:
+            pending = self._core.patch(id, changes, _running_loop())
+        finally:
+            del changes
         try:
             account, warning = await pending.future
         finally:

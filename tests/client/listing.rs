@@ -102,9 +102,12 @@ async fn a_wrong_page_names_the_item_that_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_page_may_be_longer_than_an_account() {
+async fn a_page_may_be_as_long_as_its_accounts() {
     let mut body = json!({"items": [acme()], "hasMore": false}).to_string();
     body.push_str(&" ".repeat(2 << 20));
     let sandbox = sandbox_with(|options| options.faults.push(answering(200, &[], body)));
-    assert_eq!(client(&sandbox).list_page(&ListQuery::default(), 10, 0).await.unwrap().items.len(), 1);
+    let client = client(&sandbox);
+    assert_eq!(client.list_page(&ListQuery::default(), 1000, 0).await.unwrap().items.len(), 1);
+    let refused = client.list_page(&ListQuery::default(), 10, 0).await.unwrap_err();
+    assert_eq!(unexpected(refused), "the body is longer than 1 MiB");
 }
