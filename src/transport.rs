@@ -24,8 +24,9 @@ use url::Url;
 
 use crate::answer::{Answer, Body, Headers};
 use crate::config::{BaseUrl, Config};
-use crate::error::{Error, Failure, TransportFault, TransportKind, Unexpected, plain_line};
+use crate::error::{Error, Failure, TransportFault, TransportKind, Unexpected};
 use crate::retry;
+use crate::text::plain_line;
 
 const REQUEST_IDS: [HeaderName; 2] =
     [HeaderName::from_static("x-request-id"), HeaderName::from_static("x-correlation-id")];
