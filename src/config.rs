@@ -15,6 +15,8 @@ use crate::quota::Quota;
 pub const LIVE_BASE_URL: &str = "https://api.reply.io/v3";
 
 const LONGEST_KEY: usize = 4096;
+/// No time-out needs to be longer; it keeps arithmetic on moments from overflowing.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(30 * 86_400);
 
 /// Everything a client is made from.
 #[derive(Debug, Clone)]
@@ -50,6 +52,20 @@ impl Config {
     ///
     /// # Errors
     /// [`Error::Configuration`] when the key cannot be a key.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use replyio::{BaseUrl, Config};
+    ///
+    /// let config = Config {
+    ///     base_url: BaseUrl::new("http://127.0.0.1:8080/v3")?,
+    ///     timeout: Duration::from_secs(10),
+    ///     quota: None,
+    ///     ..Config::new("my-key")?
+    /// };
+    /// # Ok::<(), replyio::Error>(())
+    /// ```
     pub fn new(api_key: impl Into<String>) -> Result<Self, Error> {
         Ok(Self {
             api_key: ApiKey::new(api_key)?,
@@ -65,6 +81,39 @@ impl Config {
             proxy: None,
             ca_file: None,
         })
+    }
+
+    /// Whether a client can be made from it: what the types of the single settings do not say.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        for (name, time) in [
+            ("timeout", self.timeout),
+            ("attempt_timeout", self.attempt_timeout),
+            ("connect_timeout", self.connect_timeout),
+        ] {
+            if time.is_zero() || time > LONGEST_TIMEOUT {
+                let longest = LONGEST_TIMEOUT.as_secs();
+                return refused(format!("{name} must be a number of seconds, more than 0 and at most {longest}"));
+            }
+        }
+        if self.max_attempts == 0 {
+            return refused("max_attempts must be a positive integer");
+        }
+        if self.team_id.is_some_and(|id| id < 1) {
+            return refused("team_id must be a positive integer");
+        }
+        Ok(())
+    }
+
+    /// These settings, but for those that belong to connections, which are another's.
+    pub(crate) fn over_connections_of(self, other: &Self) -> Self {
+        Self {
+            api_key: other.api_key.clone(),
+            base_url: other.base_url.clone(),
+            connect_timeout: other.connect_timeout,
+            proxy: other.proxy.clone(),
+            ca_file: other.ca_file.clone(),
+            ..self
+        }
     }
 }
 
@@ -106,13 +155,22 @@ impl ApiKey {
         self.0.expose_secret()
     }
 
-    /// A text without the key, should the other side have echoed it: plain, percent-encoded or in base64.
+    /// A text without the key, should the other side have echoed it: plain, in base64, and either with any of its
+    /// characters escaped as addresses or JSON have them.
     pub(crate) fn redact(&self, text: &str) -> String {
-        let key = self.expose();
-        let percent: String = url::form_urlencoded::byte_serialize(key.as_bytes()).collect();
-        let mut redacted = text.replace(key, "[key]").replace(&percent, "[key]");
-        for core in base64_cores(key.as_bytes()) {
-            redacted = redacted.replace(&core, "[key]");
+        let key = self.expose().as_bytes();
+        let cores = base64_cores(key);
+        let mut redacted = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(first) = rest.chars().next() {
+            let bytes = rest.as_bytes();
+            let found = spelled(bytes, key).or_else(|| cores.iter().find_map(|core| spelled(bytes, core.as_bytes())));
+            if found.is_some() {
+                redacted.push_str("[key]");
+            } else {
+                redacted.push(first);
+            }
+            rest = rest.get(found.unwrap_or(first.len_utf8())..).unwrap_or_default();
         }
         redacted
     }
@@ -121,6 +179,32 @@ impl ApiKey {
 impl fmt::Debug for ApiKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("ApiKey(redacted)")
+    }
+}
+
+/// How long the beginning of a text is that spells a secret, if it does.
+fn spelled(text: &[u8], secret: &[u8]) -> Option<usize> {
+    if text.starts_with(secret) {
+        return Some(secret.len());
+    }
+    let rest = secret.iter().try_fold(text, |rest, wanted| after(rest, *wanted))?;
+    Some(text.len() - rest.len())
+}
+
+/// What follows a character, where the text begins with it in any spelling.
+fn after(text: &[u8], wanted: u8) -> Option<&[u8]> {
+    let is = |found: u8| found == wanted || matches!((found, wanted), (b'-', b'+') | (b'_', b'/'));
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    let is_hex = |high: u8, low: u8| {
+        let code = digit(high).zip(digit(low)).and_then(|(high, low)| u8::try_from(high << 4 | low).ok());
+        code.is_some_and(is)
+    };
+    match text {
+        [b'%', high, low, rest @ ..] | [b'\\', b'u', b'0', b'0', high, low, rest @ ..] if is_hex(*high, *low) => {
+            Some(rest)
+        }
+        [b'\\', found, rest @ ..] | [found, rest @ ..] if is(*found) => Some(rest),
+        _ => None,
     }
 }
 
@@ -215,12 +299,21 @@ impl BaseUrl {
     /// # Errors
     /// [`Error::Configuration`]: not an address, not https although not on this machine, or with parts that it must not
     /// have.
+    ///
+    /// # Examples
+    /// ```
+    /// use replyio::BaseUrl;
+    ///
+    /// assert!(BaseUrl::new("https://api.reply.io/v3").is_ok());
+    /// assert!(BaseUrl::new("http://127.0.0.1:8080/v3").is_ok());
+    /// assert!(BaseUrl::new("http://api.reply.io/v3").is_err());
+    /// ```
     pub fn new(text: &str) -> Result<Self, Error> {
         let Ok(mut url) = Url::parse(text.trim()) else {
             return refused(format!("base_url is not an address; it is {LIVE_BASE_URL} for the live service"));
         };
         let loopback = match url.host() {
-            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(Host::Domain(name)) => name == "localhost",
             Some(Host::Ipv4(address)) => address.is_loopback(),
             Some(Host::Ipv6(address)) => IpAddr::V6(address).to_canonical().is_loopback(),
             None => return refused("base_url names no host"),
@@ -299,7 +392,7 @@ impl fmt::Debug for ProxyUrl {
 
 #[cfg(test)]
 mod tests {
-    use super::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, ProxyUrl};
+    use super::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, Duration, ProxyUrl};
 
     #[test]
     fn a_key_is_visible_ascii_and_its_refusal_does_not_echo_it() {
@@ -326,6 +419,11 @@ mod tests {
             "Y2FuYXJ5K2tleS8xMjM0NQ==",
             "QmVhcmVyIGNhbmFyeStrZXkvMTIzNDU=",
             "eGNhbmFyeStrZXkvMTIzNDU=",
+            "x=canary%2bkey%2f12345&y",
+            "%63anary%2Bkey/12345",
+            r#"{"key": "canary+key\/12345"}"#,
+            r#"{"key": "canary\u002bkey\/12345"}"#,
+            "Y2FuYXJ5K2tleS8xMjM0NQ%3D%3D",
         ] {
             let redacted = key.redact(echo);
             assert!(
@@ -333,7 +431,13 @@ mod tests {
                 "{redacted}"
             );
         }
-        assert_eq!(key.redact("nothing here"), "nothing here");
+        for harmless in ["nothing here", "", "canary", "100 % of \\u00 ünïcode %2", "canary+key/1234"] {
+            assert_eq!(key.redact(harmless), harmless);
+        }
+        let odd = ApiKey::new("a%25\\b\\\\c-_d").unwrap();
+        assert_eq!(odd.redact("<a%25\\b\\\\c-_d>"), "<[key]>");
+        let url_safe = ApiKey::new("???>>>???>>>").unwrap();
+        assert_eq!(url_safe.redact("Pz8_Pj4-Pz8_Pj4-"), "[key]");
     }
 
     #[test]
@@ -344,6 +448,7 @@ mod tests {
         for bad in [
             "http://api.reply.io/v3",
             "http://localhost.example.com",
+            "http://name.localhost",
             "http://127.0.0.1.example.com",
             "ftp://127.0.0.1",
             "api.reply.io",
@@ -369,6 +474,21 @@ mod tests {
             BaseUrl::new("http://localhost:1").unwrap().join(format_args!("/x")).as_str(),
             "http://localhost:1/x"
         );
+    }
+
+    #[test]
+    fn a_config_that_no_client_can_be_made_from_is_refused() {
+        let refusal = |change: fn(&mut Config)| {
+            let mut config = Config::new("k").unwrap();
+            change(&mut config);
+            config.check().unwrap_err().to_string()
+        };
+        assert!(refusal(|config| config.timeout = Duration::MAX).starts_with("timeout must be"));
+        assert!(refusal(|config| config.attempt_timeout = Duration::ZERO).starts_with("attempt_timeout must be"));
+        assert!(refusal(|config| config.connect_timeout = Duration::ZERO).starts_with("connect_timeout must be"));
+        assert!(refusal(|config| config.max_attempts = 0).starts_with("max_attempts must be"));
+        assert!(refusal(|config| config.team_id = Some(0)).starts_with("team_id must be"));
+        assert!(Config::new("k").unwrap().check().is_ok());
     }
 
     #[test]

@@ -2,11 +2,14 @@
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::time::Duration;
 
 use crate::account::FieldError;
 use crate::problem::Problem;
+
+const NOT_THE_SERVICE: &str =
+    "this looks like a proxy's or a login page, not like Reply.io; check base_url and the network";
 
 /// An operation of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,6 +49,24 @@ impl fmt::Display for Call {
 }
 
 /// Every error of this crate.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(client: replyio::Client) -> Result<(), replyio::Error> {
+/// use replyio::{Error, ErrorKind, Failure};
+///
+/// match client.get(4711).await {
+///     Ok(account) => println!("{}", account.name),
+///     Err(error) if error.kind() == ErrorKind::NotFound => println!("there is no account 4711"),
+///     Err(Error::Call(error)) => match &error.failure {
+///         Failure::Api(answer) => println!("{} {:?}", answer.status, answer.problem.code),
+///         failure => println!("{failure} after {} attempts", error.attempts),
+///     },
+///     Err(error) => return Err(error),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub enum Error {
     /// A setting cannot be used.
@@ -119,11 +140,17 @@ pub struct TransportFault {
 pub enum TransportKind {
     /// The name did not resolve, or no connection could be made.
     Connect,
-    /// The certificate or the handshake was refused.
+    /// The certificate is out of date, or from somebody that nobody here trusts.
+    Certificate,
+    /// The handshake was refused, or the certificate is for another host.
     Tls,
-    /// The proxy refused to pass the connection on.
+    /// The proxy did not pass the connection on.
     Proxy,
-    /// The connection broke before the answer was complete.
+    /// The proxy asked for a user and a password.
+    ProxyPassword,
+    /// The connection broke before the answer began, as one does that was closed while it was idle.
+    Dropped,
+    /// The connection broke inside the answer.
     Broken,
 }
 
@@ -151,6 +178,8 @@ pub struct ApiFailure {
     pub retry_after: Option<Duration>,
     /// Whether a 401 asked for the bearer scheme.
     pub bearer_challenge: bool,
+    /// Whether the body is a page for people, as what stands between writes it and the service does not.
+    pub is_page: bool,
 }
 
 /// Why a call waits.
@@ -252,7 +281,9 @@ impl Failure {
     /// Its kind.
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::Transport(TransportFault { kind: TransportKind::Tls, .. }) => ErrorKind::Tls,
+            Self::Transport(TransportFault { kind: TransportKind::Certificate | TransportKind::Tls, .. }) => {
+                ErrorKind::Tls
+            }
             Self::Transport(_) => ErrorKind::Transport,
             Self::Deadline { .. } => ErrorKind::DeadlineExceeded,
             Self::Unexpected(_) => ErrorKind::UnexpectedResponse,
@@ -265,11 +296,18 @@ impl Failure {
     /// Whether another attempt may succeed. The update is idempotent, so one that may have been applied is repeated too.
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Transport(fault) => matches!(fault.kind, TransportKind::Connect | TransportKind::Broken),
+            Self::Transport(fault) => {
+                !matches!(fault.kind, TransportKind::Certificate | TransportKind::Tls | TransportKind::ProxyPassword)
+            }
             Self::Deadline { whole_call, .. } => !*whole_call,
             Self::Api(answer) => matches!(answer.status, 408 | 429 | 500 | 502 | 503 | 504 | 520..=599),
             Self::Unexpected(_) | Self::Quota { .. } | Self::Internal(_) => false,
         }
+    }
+
+    /// Whether the connection broke before any answer. An idle one that the service has closed does, and a new one will not.
+    pub(crate) const fn is_dropped_connection(&self) -> bool {
+        matches!(self, Self::Transport(TransportFault { kind: TransportKind::Dropped, .. }))
     }
 
     /// When the service asks to try again.
@@ -286,27 +324,36 @@ impl Failure {
         let hint = match self {
             Self::Transport(fault) => match fault.kind {
                 TransportKind::Connect => "check the network, base_url and, behind a company proxy, HTTPS_PROXY",
-                TransportKind::Tls => {
+                TransportKind::Certificate => {
                     "check this machine's clock, and give a company's own certificate authority as ca_file or \
                      SSL_CERT_FILE"
                 }
-                TransportKind::Proxy => "check proxy or HTTPS_PROXY, user and password included",
-                TransportKind::Broken if call.operation == Operation::Update => {
+                TransportKind::Tls => "check base_url, and whether something else answers in its place",
+                TransportKind::Proxy | TransportKind::ProxyPassword => {
+                    "check proxy or HTTPS_PROXY, user and password included"
+                }
+                TransportKind::Dropped | TransportKind::Broken
+                    if matches!(call.operation, Operation::Update | Operation::Patch) =>
+                {
                     "the update may have been applied; sending it again is safe"
                 }
-                TransportKind::Broken => return None,
+                TransportKind::Dropped | TransportKind::Broken => return None,
             },
             Self::Deadline { whole_call: true, .. } => "give the call more time with timeout=",
             Self::Deadline { .. } => "give each attempt more time with attempt_timeout=",
             Self::Unexpected(Unexpected { status: Some(300..=399), .. }) => {
                 "redirects are never followed; give the final address as base_url"
             }
-            Self::Unexpected(unexpected) if unexpected.is_html() => {
-                "this looks like a proxy's or a login page, not like Reply.io; check base_url and the network"
+            Self::Unexpected(Unexpected { status: Some(413), .. }) => {
+                "the fields are too long for the service or for what stands between"
             }
+            Self::Unexpected(unexpected) if unexpected.is_html() => NOT_THE_SERVICE,
             Self::Unexpected(_) | Self::Internal(_) => return None,
             Self::Quota { .. } => {
                 return Some(Cow::Borrowed("call again then, or give the call more time with timeout="));
+            }
+            Self::Api(answer) if answer.is_page && matches!(answer.status, 400 | 401 | 403 | 409 | 412 | 422) => {
+                NOT_THE_SERVICE
             }
             Self::Api(answer) => match ErrorKind::of_status(answer.status) {
                 ErrorKind::Authentication => "check the key (api_key= or REPLY_API_KEY): missing, wrong or revoked",
@@ -450,21 +497,4 @@ fn in_words(time: Duration) -> String {
     } else {
         format!("{:.1} s", time.as_secs_f64())
     }
-}
-
-/// Foreign text for a message: one line, at most `limit` characters, what cannot be printed escaped.
-pub(crate) fn plain_line(text: &str, limit: usize) -> String {
-    let mut line = String::new();
-    for (count, character) in text.trim().chars().enumerate() {
-        if count == limit {
-            line.push('…');
-            break;
-        }
-        if character.is_control() || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}') {
-            let _ = write!(line, "{}", character.escape_default());
-        } else {
-            line.push(character);
-        }
-    }
-    line
 }

@@ -3,12 +3,14 @@
 use serde_json::Value;
 
 use crate::account::{Field, FieldError};
-use crate::error::plain_line;
+use crate::text::plain_line;
 
 /// A text longer than this is cut; messages are for people.
-const LONGEST_TEXT: usize = 500;
+pub(crate) const LONGEST_TEXT: usize = 500;
 /// More faults than this are dropped.
 const MOST_ERRORS: usize = 100;
+/// A message names no more than these; the others are with the error.
+const MOST_IN_SUMMARY: usize = 5;
 
 /// What an error body says. Members that are missing or of another type are `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,8 +28,13 @@ pub struct Problem {
 impl Problem {
     /// Reads a body. Whatever it is, the result is as good as can be had, never an error.
     pub fn read(body: &[u8]) -> Self {
+        Self::whole(body).map_texts(|text| plain_line(text, LONGEST_TEXT))
+    }
+
+    /// Reads a body with every text as long as it came.
+    pub(crate) fn whole(body: &[u8]) -> Self {
         let Ok(Value::Object(members)) = serde_json::from_slice(body) else { return Self::default() };
-        let text = |name: &str| members.get(name).and_then(Value::as_str).map(|text| plain_line(text, LONGEST_TEXT));
+        let text = |name: &str| members.get(name).and_then(Value::as_str).map(str::to_owned);
         let errors = members.get("errors").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         Self {
             title: text("title"),
@@ -43,6 +50,7 @@ impl Problem {
             let faults: Vec<String> = self
                 .errors
                 .iter()
+                .take(MOST_IN_SUMMARY)
                 .map(|error| {
                     if error.field.is_empty() {
                         error.message.clone()
@@ -51,7 +59,9 @@ impl Problem {
                     }
                 })
                 .collect();
-            return Some(faults.join("; "));
+            let more = self.errors.len().saturating_sub(MOST_IN_SUMMARY);
+            let more = if more == 0 { String::new() } else { format!("; and {more} more") };
+            return Some(faults.join("; ") + &more);
         }
         self.detail.clone().or_else(|| self.title.clone()).filter(|text| !text.is_empty())
     }
@@ -72,7 +82,7 @@ impl Problem {
 fn field_error(value: &Value) -> Option<FieldError> {
     let detail = value.get("detail").and_then(Value::as_str)?;
     let pointer = value.get("pointer").and_then(Value::as_str).unwrap_or_default();
-    Some(FieldError::new(field_name(pointer), plain_line(detail, LONGEST_TEXT)))
+    Some(FieldError::new(field_name(pointer), detail))
 }
 
 /// The field that a JSON pointer, or a bare name, points at.
@@ -82,7 +92,7 @@ fn field_name(pointer: &str) -> String {
     let plain = bare.replace("~1", "/").replace("~0", "~");
     match Field::from_wire(&plain) {
         Some(field) => field.name().to_owned(),
-        None => plain_line(&plain, LONGEST_TEXT),
+        None => plain,
     }
 }
 

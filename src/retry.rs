@@ -23,6 +23,8 @@ pub(crate) struct Attempt {
     pub allowed: u32,
     /// Whether the failure may pass.
     pub retryable: bool,
+    /// Whether the connection broke before any answer, as one does that the service closed while it was idle.
+    pub dropped: bool,
     /// When the service asked to try again.
     pub hint: Option<Duration>,
     /// How much of the call's time is left.
@@ -30,7 +32,8 @@ pub(crate) struct Attempt {
 }
 
 /// Decides after a failed attempt: full jitter that doubles from half a second to twenty, or the service's hint where that
-/// is longer. A wait that does not fit the time left is not begun.
+/// is longer. A wait that does not fit the time left is not begun. A first attempt whose connection was dropped says
+/// nothing about the service, so the second one follows at once.
 ///
 /// `random` is in `0.0..1.0`. What the service asks for with a hint costs nothing of the budget.
 pub(crate) fn decide(attempt: Attempt, budget: &mut Budget, random: f64) -> Decision {
@@ -38,7 +41,11 @@ pub(crate) fn decide(attempt: Attempt, budget: &mut Budget, random: f64) -> Deci
         return Decision::Stop;
     }
     let doublings = attempt.number.saturating_sub(1).min(16);
-    let jitter = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE).mul_f64(random.clamp(0.0, 1.0));
+    let longest = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
+    let jitter = match attempt {
+        Attempt { dropped: true, number: 1, .. } => Duration::ZERO,
+        _ => longest.mul_f64(random.clamp(0.0, 1.0)),
+    };
     let wait = attempt.hint.map_or(jitter, |hint| hint.max(jitter));
     if wait >= attempt.time_left || (attempt.hint.is_none() && !budget.spend()) {
         return Decision::Stop;
@@ -100,8 +107,14 @@ pub(crate) fn retry_after(value: &str, answer_date: Option<&str>, clock: SystemT
 mod tests {
     use super::{Attempt, Budget, Decision, Duration, SystemTime, decide, retry_after};
 
-    const FAILED: Attempt =
-        Attempt { number: 1, allowed: 4, retryable: true, hint: None, time_left: Duration::from_secs(120) };
+    const FAILED: Attempt = Attempt {
+        number: 1,
+        allowed: 4,
+        retryable: true,
+        dropped: false,
+        hint: None,
+        time_left: Duration::from_secs(120),
+    };
 
     fn decided(attempt: Attempt, random: f64) -> Decision {
         decide(attempt, &mut Budget::new(), random)
@@ -123,6 +136,14 @@ mod tests {
     fn the_jitter_is_full() {
         assert_eq!(decided(FAILED, 0.0), wait(0.0));
         assert_eq!(decided(FAILED, 0.5), wait(0.25));
+    }
+
+    #[test]
+    fn a_dropped_connection_is_replaced_at_once_and_only_once() {
+        let dropped = Attempt { dropped: true, ..FAILED };
+        assert_eq!(decided(dropped, 1.0), wait(0.0));
+        assert_eq!(decided(Attempt { number: 2, ..dropped }, 1.0), wait(1.0));
+        assert_eq!(decided(Attempt { allowed: 1, ..dropped }, 1.0), Decision::Stop);
     }
 
     #[test]

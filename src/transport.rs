@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
-use std::io;
+use std::io::{self, ErrorKind};
+use std::iter;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,21 +11,28 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{Method, Version};
+use http::{Method, Uri, Version};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
+use tower_service::Service;
 use url::Url;
 
 use crate::answer::{Answer, Body, Headers};
-use crate::config::Config;
-use crate::error::{Error, Failure, TransportFault, TransportKind, Unexpected, plain_line};
+use crate::config::{BaseUrl, Config};
+use crate::error::{Error, Failure, TransportFault, TransportKind, Unexpected};
 use crate::retry;
+use crate::text::plain_line;
 
 const REQUEST_IDS: [HeaderName; 2] =
     [HeaderName::from_static("x-request-id"), HeaderName::from_static("x-correlation-id")];
-const LONGEST_REQUEST_ID: usize = 200;
+
+/// Why a proxy opened no tunnel. hyper-util does not name the type, but it is the error of a service that it names.
+type TunnelError = <Tunnel<HttpConnector> as Service<Uri>>::Error;
 
 /// A request, ready to be sent as often as need be.
 #[derive(Debug, Clone)]
@@ -46,25 +54,18 @@ pub(crate) struct Transport {
 #[derive(Debug)]
 struct Setup {
     tls: ClientConfig,
-    proxy: Proxy,
+    proxy: Option<reqwest::Proxy>,
     connect_timeout: Duration,
-}
-
-#[derive(Debug)]
-enum Proxy {
-    None,
-    FromEnvironment,
-    Given(Box<reqwest::Proxy>),
 }
 
 impl Transport {
     /// Prepares connections as the settings say. Nothing is connected yet.
     pub(crate) fn new(config: &Config) -> Result<Self, Error> {
         let proxy = match &config.proxy {
-            _ if config.base_url.is_loopback() => Proxy::None,
-            None => Proxy::FromEnvironment,
+            _ if config.base_url.is_loopback() => None,
+            None => system_proxy(&config.base_url)?,
             Some(url) => match reqwest::Proxy::https(url.expose()) {
-                Ok(proxy) => Proxy::Given(Box::new(proxy)),
+                Ok(proxy) => Some(proxy),
                 Err(_) => return Err(Error::Configuration("proxy cannot be used as an address".to_owned())),
             },
         };
@@ -96,11 +97,11 @@ impl Transport {
             .retry(reqwest::retry::never())
             .referer(false)
             .http1_only()
+            .no_proxy()
             .dns_resolver(Arc::new(Resolver));
         let builder = match &setup.proxy {
-            Proxy::None => builder.no_proxy(),
-            Proxy::FromEnvironment => builder,
-            Proxy::Given(proxy) => builder.no_proxy().proxy(proxy.as_ref().clone()),
+            Some(proxy) => builder.proxy(proxy.clone()),
+            None => builder,
         };
         let http =
             builder.build().map_err(|error| Error::Configuration(format!("the client cannot be set up: {error}")))?;
@@ -116,7 +117,7 @@ impl Transport {
             outgoing.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
             *outgoing.body_mut() = Some(body.clone().into());
         }
-        let mut response = self.http.execute(outgoing).await.map_err(|error| self.classify(error))?;
+        let mut response = self.http.execute(outgoing).await.map_err(|error| self.classify(error, Stage::Head))?;
         let status = response.status().as_u16();
         let too_long = || {
             Failure::Unexpected(Unexpected {
@@ -130,7 +131,7 @@ impl Transport {
         }
         let headers = if status == 200 { Headers::default() } else { meaningful(response.headers()) };
         let mut body = Body::Empty;
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.classify(error))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.classify(error, Stage::Body))? {
             if body.len() + chunk.len() > request.longest_body {
                 return Err(too_long());
             }
@@ -139,49 +140,79 @@ impl Transport {
         Ok(Answer { status, headers, body })
     }
 
-    fn classify(&self, error: reqwest::Error) -> Failure {
+    fn classify(&self, error: reqwest::Error, stage: Stage) -> Failure {
         let error = error.without_url();
-        let fault = |kind, detail: Cow<'static, str>, error: reqwest::Error| {
+        let cause = Cause::of(&error);
+        let connecting = error.is_connect();
+        let timed_out = error.is_timeout();
+        let whom = match &self.setup.proxy {
+            Some(_) if cause.at_proxy => " to the proxy",
+            Some(_) => " through the proxy",
+            None => "",
+        };
+        let fault = |kind, detail: Cow<'static, str>| {
             Failure::Transport(TransportFault { kind, detail, source: Some(Box::new(error)) })
         };
-        match Cause::of(&error) {
-            Cause::Tls(detail) => fault(TransportKind::Tls, detail.into(), error),
-            Cause::Resolve(host) => {
-                fault(TransportKind::Connect, format!("the name {host} does not resolve").into(), error)
+        match cause.kind {
+            CauseKind::Tls(kind, detail) => fault(kind, detail.into()),
+            CauseKind::Unresolved(host) => {
+                fault(TransportKind::Connect, format!("the name {host} does not resolve").into())
             }
-            Cause::BadHttp(detail) => Failure::Unexpected(Unexpected {
+            CauseKind::ProxyPassword => {
+                fault(TransportKind::ProxyPassword, "the proxy asks for a user and a password, or for others".into())
+            }
+            CauseKind::NoTunnel => fault(TransportKind::Proxy, "the proxy did not open the connection".into()),
+            CauseKind::Io(ErrorKind::TimedOut) | CauseKind::Other if connecting && timed_out => {
+                let limit = self.setup.connect_timeout.as_secs_f64();
+                fault(TransportKind::Connect, format!("no connection{whom} within {limit} s").into())
+            }
+            CauseKind::Io(kind) if connecting => {
+                fault(TransportKind::Connect, format!("no connection{whom} could be made ({kind})").into())
+            }
+            _ if connecting => fault(TransportKind::Connect, format!("no connection{whom} could be made").into()),
+            CauseKind::BadHttp(detail) => Failure::Unexpected(Unexpected {
                 status: None,
                 reason: format!("not the HTTP that was expected ({detail})"),
                 excerpt: None,
             }),
-            _ if error.is_connect() && error.is_timeout() => {
-                let limit = self.setup.connect_timeout.as_secs_f64();
-                fault(TransportKind::Connect, format!("no connection within {limit} s").into(), error)
-            }
-            Cause::Io(kind) if error.is_connect() => {
-                fault(TransportKind::Connect, format!("no connection could be made ({kind})").into(), error)
-            }
-            Cause::Io(kind) => fault(TransportKind::Broken, format!("the connection broke ({kind})").into(), error),
-            Cause::Other if error.is_connect() && !matches!(self.setup.proxy, Proxy::None) => {
-                fault(TransportKind::Proxy, "the proxy refused the connection".into(), error)
-            }
-            Cause::Other if error.is_connect() => {
-                fault(TransportKind::Connect, "no connection could be made".into(), error)
-            }
-            Cause::Closed | Cause::Other => {
-                fault(TransportKind::Broken, "the connection was closed before the answer was complete".into(), error)
+            CauseKind::Io(kind) => fault(stage.broken(), format!("the connection broke ({kind})").into()),
+            CauseKind::Other => {
+                fault(stage.broken(), "the connection was closed before the answer was complete".into())
             }
         }
     }
 }
 
+/// How much of an answer was there when something failed.
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    Head,
+    Body,
+}
+
+impl Stage {
+    const fn broken(self) -> TransportKind {
+        match self {
+            Self::Head => TransportKind::Dropped,
+            Self::Body => TransportKind::Broken,
+        }
+    }
+}
+
 /// What is at the bottom of an error.
-enum Cause {
-    Tls(String),
-    Resolve(String),
+struct Cause {
+    kind: CauseKind,
+    /// Whether it is about the connection to a proxy.
+    at_proxy: bool,
+}
+
+enum CauseKind {
+    Tls(TransportKind, String),
+    Unresolved(String),
+    ProxyPassword,
+    NoTunnel,
     BadHttp(&'static str),
-    Closed,
-    Io(io::ErrorKind),
+    Io(ErrorKind),
     Other,
 }
 
@@ -189,59 +220,76 @@ impl Cause {
     /// Walks the chain of sources: what the error says of itself is not enough, an expired certificate calls itself a
     /// failure to connect.
     fn of(error: &(dyn StdError + 'static)) -> Self {
-        let mut found = Self::Other;
-        let mut next = Some(error);
-        while let Some(current) = next {
-            if let Some(error) = current.downcast_ref::<rustls::Error>() {
-                return Self::Tls(tls_detail(error));
-            }
-            if let Some(Unresolved(host)) = current.downcast_ref() {
-                return Self::Resolve(host.clone());
-            }
-            if let Some(error) = current.downcast_ref::<hyper::Error>() {
-                if error.is_parse() || error.is_parse_status() {
-                    return Self::BadHttp("the head cannot be read");
-                }
-                if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
-                    found = Self::Closed;
+        let mut cause = Self { kind: CauseKind::Other, at_proxy: false };
+        for error in chain(error) {
+            if let Some(error) = error.downcast_ref::<TunnelError>() {
+                cause.at_proxy = true;
+                match error {
+                    TunnelError::ConnectFailed(_) => {}
+                    TunnelError::ProxyAuthRequired => return Self { kind: CauseKind::ProxyPassword, ..cause },
+                    _ => return Self { kind: CauseKind::NoTunnel, ..cause },
                 }
             }
-            if let Some(error) = current.downcast_ref::<io::Error>() {
-                // An io::Error that wraps another error leaves it out of the chain.
-                if let Some(inner) = error.get_ref() {
-                    match Self::of(inner) {
-                        Self::Other => {}
-                        cause => return cause,
-                    }
-                }
-                found = match error.kind() {
-                    io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
-                        Self::BadHttp("the body cannot be read")
-                    }
-                    kind => Self::Io(kind),
+            if let Some(error) = error.downcast_ref::<rustls::Error>() {
+                let (kind, detail) = tls_fault(error);
+                return Self { kind: CauseKind::Tls(kind, detail), ..cause };
+            }
+            if let Some(Unresolved(host)) = error.downcast_ref() {
+                return Self { kind: CauseKind::Unresolved(host.clone()), ..cause };
+            }
+            if let Some(error) = error.downcast_ref::<hyper::Error>()
+                && error.is_parse()
+            {
+                return Self { kind: CauseKind::BadHttp("the head cannot be read or is too long"), ..cause };
+            }
+            if let Some(error) = error.downcast_ref::<io::Error>() {
+                cause.kind = match error.kind() {
+                    ErrorKind::InvalidData | ErrorKind::InvalidInput => CauseKind::BadHttp("the body cannot be read"),
+                    kind => CauseKind::Io(kind),
                 };
             }
-            next = current.source();
         }
-        found
+        cause
     }
 }
 
-/// A TLS error in words, with what is known to help.
-fn tls_detail(error: &rustls::Error) -> String {
+/// An error and everything below it.
+fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
+        // What an io::Error wraps is not its source: the source is the source of that.
+        Some(error) => error.get_ref().map(|wrapped| wrapped as _),
+        None => error.source(),
+    })
+}
+
+/// A TLS error: its kind, and what it is in words.
+fn tls_fault(error: &rustls::Error) -> (TransportKind, String) {
     use rustls::CertificateError as Bad;
+    let said = |kind, words: &str| (kind, words.to_owned());
     match error {
         rustls::Error::InvalidCertificate(bad) => match bad {
-            Bad::Expired | Bad::ExpiredContext { .. } => "the server's certificate has expired".to_owned(),
-            Bad::NotValidYet | Bad::NotValidYetContext { .. } => "the server's certificate is not valid yet".to_owned(),
-            Bad::UnknownIssuer => "the server's certificate is from an unknown issuer".to_owned(),
-            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
-                "the server's certificate is for another host".to_owned()
+            Bad::Expired | Bad::ExpiredContext { .. } => {
+                said(TransportKind::Certificate, "the server's certificate has expired")
             }
-            other => format!("the server's certificate is refused ({})", plain_line(&format!("{other:?}"), 80)),
+            Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
+                said(TransportKind::Certificate, "the server's certificate is not valid yet")
+            }
+            Bad::UnknownIssuer => {
+                said(TransportKind::Certificate, "the server's certificate is from an unknown issuer")
+            }
+            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
+                said(TransportKind::Tls, "the server's certificate is for another host")
+            }
+            other => {
+                let detail = plain_line(&format!("{other:?}"), 80);
+                (TransportKind::Certificate, format!("the server's certificate is refused ({detail})"))
+            }
         },
-        rustls::Error::InvalidMessage(_) => "the server does not speak TLS on this port".to_owned(),
-        other => format!("the TLS handshake failed ({})", plain_line(&other.to_string(), 80)),
+        rustls::Error::InvalidMessage(_) => said(TransportKind::Tls, "the server does not speak TLS on this port"),
+        other => {
+            let detail = plain_line(&other.to_string(), 80);
+            (TransportKind::Tls, format!("the TLS handshake failed ({detail})"))
+        }
     }
 }
 
@@ -255,11 +303,29 @@ fn meaningful(headers: &HeaderMap) -> Headers {
     };
     Headers {
         retry_after: text(&RETRY_AFTER).and_then(|value| retry::retry_after(value, text(&DATE), SystemTime::now())),
-        request_id: REQUEST_IDS.iter().find_map(text).map(|id| plain_line(id, LONGEST_REQUEST_ID)),
+        request_id: REQUEST_IDS.iter().find_map(text).map(str::to_owned),
         bearer_challenge: starts_with(&WWW_AUTHENTICATE, "bearer"),
         problem_details: starts_with(&CONTENT_TYPE, "application/problem+json"),
         location: headers.contains_key(LOCATION),
     }
+}
+
+/// The proxy that the environment, or the system's settings, have for the service. It is looked for once, so that all
+/// connections of a client agree.
+fn system_proxy(base_url: &BaseUrl) -> Result<Option<reqwest::Proxy>, Error> {
+    let destination = base_url.to_string().parse().ok();
+    let Some(found) = destination.and_then(|uri: Uri| Matcher::from_system().intercept(&uri)) else { return Ok(None) };
+    let proxy = match found.uri().scheme_str() {
+        Some("http" | "https") => reqwest::Proxy::https(found.uri().to_string()).ok(),
+        _ => None,
+    };
+    let Some(proxy) = proxy else {
+        let message =
+            "HTTPS_PROXY or ALL_PROXY must be an address such as http://proxy.example:3128; SOCKS is not spoken";
+        return Err(Error::Configuration(message.to_owned()));
+    };
+    let credentials = found.basic_auth().cloned();
+    Ok(Some(credentials.into_iter().fold(proxy, reqwest::Proxy::custom_http_auth)))
 }
 
 /// The certificate authorities to trust: a file given, the one in the environment, the system's, or the bundled ones.
@@ -309,5 +375,50 @@ impl Resolve for Resolver {
             }
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cause, CauseKind, ErrorKind, StdError, TransportKind, TunnelError, Unresolved, chain, io};
+
+    fn wrapped(error: impl Into<Box<dyn StdError + Send + Sync>>) -> io::Error {
+        io::Error::new(ErrorKind::InvalidData, error)
+    }
+
+    #[test]
+    fn an_error_inside_an_io_error_is_found_however_deep() {
+        let expired = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
+        let error = wrapped(wrapped(wrapped(expired)));
+        assert_eq!(chain(&error).count(), 4);
+        assert!(
+            matches!(Cause::of(&error).kind, CauseKind::Tls(TransportKind::Certificate, detail) if detail.contains("expired"))
+        );
+        let error = wrapped(Unresolved("nowhere.invalid".to_owned()));
+        assert!(matches!(Cause::of(&error).kind, CauseKind::Unresolved(host) if host == "nowhere.invalid"));
+    }
+
+    #[test]
+    fn what_breaks_is_told_from_what_cannot_be_read() {
+        let reset = io::Error::from(ErrorKind::ConnectionReset);
+        assert!(matches!(Cause::of(&reset).kind, CauseKind::Io(ErrorKind::ConnectionReset)));
+        assert!(matches!(Cause::of(&wrapped("a chunk size that is no number")).kind, CauseKind::BadHttp(_)));
+        assert!(matches!(Cause::of(&std::fmt::Error).kind, CauseKind::Other));
+    }
+
+    #[test]
+    fn what_fails_at_a_proxy_is_told_from_what_fails_behind_it() {
+        let refused = TunnelError::ConnectFailed(Box::new(io::Error::from(ErrorKind::ConnectionRefused)));
+        let cause = Cause::of(&refused);
+        assert!(cause.at_proxy && matches!(cause.kind, CauseKind::Io(ErrorKind::ConnectionRefused)));
+        let password = wrapped(TunnelError::ProxyAuthRequired);
+        assert!(matches!(Cause::of(&password).kind, CauseKind::ProxyPassword));
+        for error in
+            [TunnelError::TunnelUnsuccessful, TunnelError::TunnelUnexpectedEof, TunnelError::ProxyHeadersTooLong]
+        {
+            assert!(matches!(Cause::of(&error).kind, CauseKind::NoTunnel));
+        }
+        let reset = TunnelError::Io(io::Error::from(ErrorKind::ConnectionReset));
+        assert!(matches!(Cause::of(&reset).kind, CauseKind::NoTunnel));
     }
 }

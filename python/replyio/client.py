@@ -248,7 +248,8 @@ class ReplyClient:
         try:
             return self._core.update(id, fields)
         finally:
-            del fields  # a traceback that shows local variables must not show values
+            # A traceback that shows local variables must not show what a field was to be.
+            del fields
 
     async def update_contact_account_async(self, id: int, **fields: Unpack[ContactAccountFields]) -> ContactAccount:
         """Replaces a contact account; see `update_contact_account`. Cancelling the task closes the request.

@@ -122,6 +122,7 @@ impl Client {
     /// Gives back threads and connections.
     fn close(&self, py: Python<'_>) {
         py.detach(|| self.engine.close());
+        self.engine.drop_spare_bridges(py);
     }
 }
 

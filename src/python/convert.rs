@@ -11,7 +11,7 @@ use crate::account::{
     AccountFields, CompanySize, ContactAccount, ContactAccountStage, DateTime, Field, FieldError, MEMBERS, Presence,
     nearest,
 };
-use crate::error::plain_line;
+use crate::text::plain_line;
 
 /// A name longer than this is cut.
 const LONGEST_NAME: usize = 100;

@@ -128,6 +128,13 @@ impl Engine {
         let io = lock(&state.io).take();
         drop((lanes, io));
     }
+
+    /// Gives back the sockets that are kept for the next event loop.
+    pub(super) fn drop_spare_bridges(&self, _attached: Python<'_>) {
+        let Some(state) = self.state.get(Process::current()) else { return };
+        let spare = std::mem::take(&mut *lock(&state.spare));
+        drop(spare);
+    }
 }
 
 /// Runs an operation on this thread, to its end.
@@ -216,7 +223,10 @@ impl State {
         let Attached { event_loop, bridge, .. } = attached.swap_remove(index);
         drop(attached);
         bridge.get().detach(event_loop.bind(py));
-        lock(&self.spare).push(bridge);
+        // After a close nothing is kept.
+        if lock(&self.io).is_some() {
+            lock(&self.spare).push(bridge);
+        }
     }
 }
 

@@ -1,0 +1,1 @@
+"""What the client survives on the wire: bytes, statuses, TLS and proxies, played by a hostile server."""

@@ -1,0 +1,300 @@
+"""The six checks after every fault, as `docs` has them: secret, time, count, leaks, pool.
+
+The sixth, rows, is for plans. A test gives a script and what is to come of it; `Survival.survives` does the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import enum
+import faulthandler
+import gc
+import logging
+import pickle
+import re
+import ssl
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import pytest
+
+import replyio
+from replyio import ContactAccount, ReplyError
+
+from .hostile import Hostile, Script, honest
+
+KEY = "Zq7+xW/3vB=9%tR~5mN_kP2"
+FIELD = "Ly4 &J8d=0 <nobody> may see this"
+PROXY_PASSWORD = "hG6rT1wQ8zX3"
+
+_WINDOW = 8
+
+
+class Face(enum.Enum):
+    """The ways in which the same thing can be asked for."""
+
+    SYNC = "sync"
+    ASYNC = "async"
+    LIST = "list"
+    LIST_ASYNC = "list-async"
+
+
+UPDATES = (Face.SYNC, Face.ASYNC)
+LISTS = (Face.LIST, Face.LIST_ASYNC)
+ALL = (*UPDATES, *LISTS)
+
+
+class Outcome(NamedTuple):
+    """What came of a call."""
+
+    accounts: list[ContactAccount]
+    error: ReplyError | None
+    elapsed: float
+
+
+def ask(face: Face, client: replyio.ReplyClient) -> list[ContactAccount]:
+    """Updates account 7, or lists all."""
+
+    async def update() -> list[ContactAccount]:
+        return [await client.update_contact_account_async(7, name=FIELD, city=FIELD)]
+
+    async def gather() -> list[ContactAccount]:
+        return [account async for account in client.list_contact_accounts_async(FIELD, page_size=10)]
+
+    if face is Face.SYNC:
+        return [client.update_contact_account(7, name=FIELD, city=FIELD)]
+    if face is Face.LIST:
+        return list(client.list_contact_accounts(FIELD, page_size=10))
+    return asyncio.run(update() if face is Face.ASYNC else gather())
+
+
+def call(face: Face, client: replyio.ReplyClient, method: str, *arguments: Any, **fields: Any) -> ContactAccount:
+    """Calls a method of the client, or its asynchronous twin."""
+
+    async def twin() -> ContactAccount:
+        account: ContactAccount = await getattr(client, f"{method}_async")(*arguments, **fields)
+        return account
+
+    if face in (Face.SYNC, Face.LIST):
+        account: ContactAccount = getattr(client, method)(*arguments, **fields)
+        return account
+    return asyncio.run(twin())
+
+
+def get(face: Face, client: replyio.ReplyClient, id: int) -> ContactAccount:
+    """Reads an account."""
+    return call(face, client, "get_contact_account", id)
+
+
+def attempt(face: Face, client: replyio.ReplyClient) -> Outcome:
+    """Asks, and takes the time."""
+    started = time.monotonic()
+    try:
+        accounts = ask(face, client)
+    except ReplyError as error:
+        return Outcome([], error, time.monotonic() - started)
+    return Outcome(accounts, None, time.monotonic() - started)
+
+
+def client_of(base_url: str, **options: Any) -> replyio.ReplyClient:
+    """A client with short limits and no quota."""
+    limits: dict[str, Any] = {"timeout": 3.0, "attempt_timeout": 1.5, "connect_timeout": 1.0, "max_attempts": 2}
+    return replyio.ReplyClient(KEY, base_url=base_url, **{**limits, "quota": None, **options})
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """Every form in which a secret could get out."""
+    yield secret
+    for safe in ("", "/", "+"):
+        yield quote(secret, safe)
+        yield quote(secret, safe).lower()
+    yield repr(secret)
+    for prefix in ("", "x", "xy", "Bearer ", "user:"):
+        encoded = base64.b64encode((prefix + secret).encode()).decode().rstrip("=")
+        # What stands at the edges is made of the neighbours too.
+        inner = encoded[-(-len(prefix) * 4 // 3) : len(encoded) - 1]
+        yield inner
+        yield inner.replace("+", "-").replace("/", "_")
+        yield quote(inner, "")
+
+
+def _windows(secret: str) -> set[str]:
+    """Pieces of a secret that are long enough to be told from chance."""
+    return {
+        spelling[start : start + _WINDOW]
+        for spelling in _spellings(secret)
+        for start in range(max(1, len(spelling) - _WINDOW + 1))
+    }
+
+
+_KEY_PIECES = _windows(KEY)
+_FIELD_PIECES = _windows(FIELD)
+_PASSWORD_PIECES = _windows(PROXY_PASSWORD)
+
+
+def assert_secret(text: str, where: str, *, said_by_server: bool = False) -> None:
+    """No key and no password are in a text, and no field value that the server itself did not say."""
+    pieces = _KEY_PIECES | _PASSWORD_PIECES | (set() if said_by_server else _FIELD_PIECES)
+    found = [piece for piece in pieces if piece in text]
+    assert not found, f"{where} shows {found}"
+
+
+def _shown(error: BaseException) -> Iterator[tuple[str, str]]:
+    """Every way in which an exception can be printed or kept."""
+    seen: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        current = waiting.pop()
+        if current is None or current in seen:
+            continue
+        seen.append(current)
+        waiting += [current.__cause__, current.__context__]
+        yield "str", str(current)
+        yield "repr", repr(current)
+        yield "args", repr(current.args)
+        yield "attributes", repr(vars(current))
+        yield "notes", repr(getattr(current, "__notes__", []))
+        yield "pickle", pickle.dumps(current).decode("latin-1")
+        told = traceback.TracebackException.from_exception(current, capture_locals=True)
+        yield "traceback", "".join(told.format())
+
+
+class _Kept(logging.Handler):
+    """Keeps every record."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.NOTSET)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(f"{record.getMessage()} {record.args!r} {vars(record)!r}")
+
+
+def _open() -> tuple[int, int]:
+    """How many threads and file descriptors this process has."""
+    return len(list(Path("/proc/self/task").iterdir())), len(list(Path("/proc/self/fd").iterdir())) - 1
+
+
+class Survival:
+    """Does the checks around a fault."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self.capture = capture
+        self.log = _Kept()
+
+    @contextlib.contextmanager
+    def watched(self, *servers: Hostile, said_by_server: bool = False) -> Iterator[None]:
+        """Watches what is printed and logged, and whether everything is given back; the clients are closed inside."""
+        gc.collect()
+        before = _open()
+        root = logging.getLogger()
+        level = root.level
+        root.addHandler(self.log)
+        root.setLevel(logging.DEBUG)
+        faulthandler.dump_traceback_later(60, exit=True)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            root.removeHandler(self.log)
+            root.setLevel(level)
+            for server in servers:
+                server.close()
+        given_up = time.monotonic() + 2
+        while (now := _open()) > before and time.monotonic() < given_up:
+            time.sleep(0.002)
+        assert now <= before, f"threads and descriptors were {before} and are {now}"
+        out, err = self.capture.readouterr()
+        assert (out, err) == ("", ""), "something was printed"
+        assert_secret("\n".join(self.log.lines), "the log", said_by_server=said_by_server)
+
+    def survives(
+        self,
+        face: Face,
+        *scripts: Script,
+        raises: type[ReplyError] | None = None,
+        says: str = "",
+        requests: int | None = 1,
+        connections: int | None = None,
+        attempts: int | None = None,
+        within: float | None = None,
+        said_by_server: bool = False,
+        server: Hostile | None = None,
+        base_url: str | None = None,
+        afterwards: Script = honest,
+        then_tls: ssl.SSLContext | None = None,
+        **options: Any,
+    ) -> Outcome:
+        """Asks a server that plays the scripts, and checks what must be so after every fault.
+
+        Args:
+            face: How to ask.
+            *scripts: What the connections play, one after the other.
+            raises: The exact class of the error; None for an answer.
+            says: What the message must hold, as a regular expression.
+            requests: How many requests the server must have seen; None where it cannot tell.
+            connections: How many connections it must have seen, where that is to be checked.
+            attempts: How often the error says that it was tried; the number of requests where not given.
+            within: Seconds that it may take; the deadline and half a second where not given.
+            said_by_server: Whether the server repeats the field value, which may then be seen.
+            server: The server, where it is not a new one for plain HTTP.
+            base_url: How the server is called, where not by its own address.
+            afterwards: What is played when the fault is over.
+            then_tls: How the server speaks TLS when the fault is over.
+            **options: Options of the client.
+        """
+        gc.collect()
+        server = server or Hostile()
+        server.play(*scripts)
+        # The server's own listener is there before and after; it is closed behind the check.
+        with server, self.watched(said_by_server=said_by_server):
+            client = client_of(base_url or server.base_url, **options)
+            outcome = attempt(face, client)
+            self.judge(outcome, raises, says, said_by_server=said_by_server)
+            limit = within if within is not None else float(options.get("timeout", 3.0)) + 0.5
+            assert outcome.elapsed < limit, f"took {outcome.elapsed:.2f} s of {limit} s"
+            if requests is not None:
+                assert len(server.requests) == requests, [request[:2] for request in server.requests]
+            if connections is not None:
+                assert len(server.peers) == connections
+            if isinstance(outcome.error, replyio.ReplyError):
+                tried = attempts if attempts is not None else requests
+                assert tried is None or getattr(outcome.error, "attempts", tried) == tried
+            server.tls = then_tls or server.tls
+            server.play(afterwards)
+            self.asks_again(face, client)
+            client.close()
+            assert server.wait_until_left(), "a connection is open after close()"
+        return outcome
+
+    @staticmethod
+    def judge(
+        outcome: Outcome, raises: type[ReplyError] | None, says: str = "", *, said_by_server: bool = False
+    ) -> None:
+        """What came of a call is what was to come of it, in one line, and shows no secret."""
+        if raises is None:
+            assert outcome.error is None, repr(outcome.error)
+            return
+        error = outcome.error
+        assert type(error) is raises, repr(error or outcome.accounts)
+        message = str(error)
+        assert re.search(says, message), message
+        assert "\n" not in message
+        assert len(message) < 3000
+        for where, text in _shown(error):
+            assert_secret(text, where, said_by_server=said_by_server)
+        copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - its own
+        assert (type(copy), str(copy), vars(copy)) == (type(error), message, vars(error))
+
+    @staticmethod
+    def asks_again(face: Face, client: replyio.ReplyClient) -> None:
+        """The next calls on the same client get their own answers, whatever the fault left in the pool."""
+        for id in (11, 12):
+            account = get(face, client, id)
+            assert (account.id, account.name) == (id, f"account {id}")
