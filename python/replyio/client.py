@@ -308,9 +308,12 @@ class ReplyClient:
             account, warning = self._core.patch(id, changes)
         finally:
             del changes
-        if warning is not None:
-            _warn(warning)
-        return account
+        try:
+            if warning is not None:
+                _warn(warning)
+            return account
+        finally:
+            del account  # the warning may be made an error, and its traceback shown
 
     async def patch_contact_account_async(self, id: int, **changes: Unpack[ContactAccountFields]) -> ContactAccount:
         """Changes single fields of a contact account; see `patch_contact_account`.
@@ -339,9 +342,12 @@ class ReplyClient:
             account, warning = await pending.future
         finally:
             pending.close()
-        if warning is not None:
-            _warn(warning)
-        return account
+        try:
+            if warning is not None:
+                _warn(warning)
+            return account
+        finally:
+            del account  # the warning may be made an error, and its traceback shown
 
     def get_contact_account(self, id: int) -> ContactAccount:
         """Reads a contact account: `GET /v3/contact-accounts/{id}`.

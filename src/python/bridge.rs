@@ -8,12 +8,13 @@ use std::io::{Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::PyNotImplementedError;
+use pyo3::exceptions::{PyException, PyNotImplementedError};
 use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::errors;
 use super::events::Line;
+use super::exit::Inside;
 use super::runtime::{Outcome, ToPython};
 use crate::client::{Event, Observer};
 
@@ -112,24 +113,32 @@ pub(super) struct Bridge {
 impl Bridge {
     /// Resolves the futures whose results have arrived.
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        let _inside = Inside::enter(py);
         let mut bytes = [0_u8; 256];
         while matches!((&self.signal).read(&mut bytes), Ok(count) if count == bytes.len()) {}
         let messages = std::mem::take(&mut *lock(&self.queue.messages));
+        // What one of them raises must not keep the others from those who wait for them.
+        let mut raised = Ok(());
         for message in messages {
             match message {
                 Message::Result(slot, convert) => {
                     let Some(future) = lock(&self.futures).remove(&slot) else { continue };
                     let future = future.bind(py);
-                    // A future that was cancelled a moment ago refuses; its task knows already.
-                    let _ = match convert(py) {
+                    let resolved = match convert(py) {
                         Ok(value) => future.call_method1(intern!(py, "set_result"), (value,)),
                         Err(error) => future.call_method1(intern!(py, "set_exception"), (error,)),
                     };
+                    // A future that was cancelled a moment ago refuses, and so does one of a loop that was closed; those
+                    // who waited know already. Ctrl-C is not to be lost.
+                    raised =
+                        raised.and(resolved.map(drop).or_else(|error| {
+                            if error.is_instance_of::<PyException>(py) { Ok(()) } else { Err(error) }
+                        }));
                 }
-                Message::Line(line) => line.log(py)?,
+                Message::Line(line) => raised = raised.and(line.log(py)),
             }
         }
-        Ok(())
+        raised
     }
 }
 

@@ -68,7 +68,7 @@ impl Engine {
         if let Some(state) = self.state.get(process) {
             return Ok(state);
         }
-        exit::stop_at_exit(py, self)?;
+        exit::stop_at_exit(self);
         let made = self.state.get_or_try_init(process, || State::new(&self.template));
         made.map_err(|error| errors::to_python(py, &error))
     }
@@ -280,6 +280,7 @@ pub(super) struct Pending {
 impl Pending {
     /// Ends it: a call that is still running is given up and its connection closed.
     fn close(&self, py: Python<'_>) {
+        let _inside = exit::Inside::enter(py);
         let Some(task) = lock(&self.task).take() else { return };
         if self.bridge.get().forget(self.slot) {
             task.abort();
