@@ -1,0 +1,27 @@
+"""For event loops that cannot watch a file descriptor (asyncio's default on Windows)."""
+
+from __future__ import annotations
+
+import socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+
+def adopt(descriptor: int) -> socket.socket:
+    """Makes a socket object of a descriptor, which it then owns."""
+    adopted = socket.socket(fileno=descriptor)
+    adopted.setblocking(False)
+    return adopted
+
+
+async def pump(event_loop: asyncio.AbstractEventLoop, signal: socket.socket, bridge: Callable[[], None]) -> None:
+    """Calls the bridge whenever its socket has received something, until cancelled."""
+    with signal:
+        while await event_loop.sock_recv(signal, 256):
+            try:
+                bridge()
+            except Exception as error:  # noqa: BLE001 - as of any callback, it is the loop's to tell
+                event_loop.call_exception_handler({"message": "Exception in callback of replyio", "exception": error})
