@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::time::Duration;
 
 use crate::account::FieldError;
@@ -49,6 +49,24 @@ impl fmt::Display for Call {
 }
 
 /// Every error of this crate.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(client: replyio::Client) -> Result<(), replyio::Error> {
+/// use replyio::{Error, ErrorKind, Failure};
+///
+/// match client.get(4711).await {
+///     Ok(account) => println!("{}", account.name),
+///     Err(error) if error.kind() == ErrorKind::NotFound => println!("there is no account 4711"),
+///     Err(Error::Call(error)) => match &error.failure {
+///         Failure::Api(answer) => println!("{} {:?}", answer.status, answer.problem.code),
+///         failure => println!("{failure} after {} attempts", error.attempts),
+///     },
+///     Err(error) => return Err(error),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub enum Error {
     /// A setting cannot be used.
@@ -479,21 +497,4 @@ fn in_words(time: Duration) -> String {
     } else {
         format!("{:.1} s", time.as_secs_f64())
     }
-}
-
-/// Foreign text for a message: one line, at most `limit` characters, what cannot be printed escaped.
-pub(crate) fn plain_line(text: &str, limit: usize) -> String {
-    let mut line = String::new();
-    for (count, character) in text.trim().chars().enumerate() {
-        if count == limit {
-            line.push('…');
-            break;
-        }
-        if character.is_control() || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}') {
-            let _ = write!(line, "{}", character.escape_default());
-        } else {
-            line.push(character);
-        }
-    }
-    line
 }

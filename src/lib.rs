@@ -17,17 +17,22 @@
 mod account;
 mod answer;
 mod client;
+mod clock;
 mod config;
 mod error;
+mod identity;
 mod merge;
 mod per_process;
 mod problem;
+#[cfg(test)]
+mod properties;
 #[cfg(feature = "python")]
 mod python;
 mod quota;
 mod retry;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+mod text;
 mod timestamp;
 mod transport;
 
