@@ -137,7 +137,9 @@ pub struct TransportFault {
 pub enum TransportKind {
     /// The name did not resolve, or no connection could be made.
     Connect,
-    /// The certificate or the handshake was refused.
+    /// The server's certificate was refused.
+    Certificate,
+    /// The handshake was refused, or there was none to be had.
     Tls,
     /// The proxy did not pass the connection on.
     Proxy,
@@ -274,7 +276,9 @@ impl Failure {
     /// Its kind.
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::Transport(TransportFault { kind: TransportKind::Tls, .. }) => ErrorKind::Tls,
+            Self::Transport(TransportFault { kind: TransportKind::Certificate | TransportKind::Tls, .. }) => {
+                ErrorKind::Tls
+            }
             Self::Transport(_) => ErrorKind::Transport,
             Self::Deadline { .. } => ErrorKind::DeadlineExceeded,
             Self::Unexpected(_) => ErrorKind::UnexpectedResponse,
@@ -287,7 +291,10 @@ impl Failure {
     /// Whether another attempt may succeed. The update is idempotent, so one that may have been applied is repeated too.
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Transport(fault) => !matches!(fault.kind, TransportKind::Tls | TransportKind::ProxyPassword),
+            Self::Transport(fault) => {
+                use TransportKind::{Certificate, ProxyPassword, Tls};
+                !matches!(fault.kind, Certificate | Tls | ProxyPassword)
+            }
             Self::Deadline { whole_call, .. } => !*whole_call,
             Self::Api(answer) => matches!(answer.status, 408 | 429 | 500 | 502 | 503 | 504 | 520..=599),
             Self::Unexpected(_) | Self::Quota { .. } | Self::Internal(_) => false,
@@ -313,7 +320,8 @@ impl Failure {
         let hint = match self {
             Self::Transport(fault) => match fault.kind {
                 TransportKind::Connect => "check the network, base_url and, behind a company proxy, HTTPS_PROXY",
-                TransportKind::Tls => {
+                TransportKind::Tls => "check base_url and its port; the server must speak TLS 1.2 or later",
+                TransportKind::Certificate => {
                     "check this machine's clock, and give a company's own certificate authority as ca_file or \
                      SSL_CERT_FILE"
                 }

@@ -14,6 +14,7 @@ use http::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, LOCATION, RETRY_AF
 use http::{Method, Uri, Version};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -22,7 +23,7 @@ use tower_service::Service;
 use url::Url;
 
 use crate::answer::{Answer, Body, Headers};
-use crate::config::Config;
+use crate::config::{BaseUrl, Config};
 use crate::error::{Error, Failure, TransportFault, TransportKind, Unexpected};
 use crate::retry;
 use crate::text::plain_line;
@@ -53,25 +54,18 @@ pub(crate) struct Transport {
 #[derive(Debug)]
 struct Setup {
     tls: ClientConfig,
-    proxy: Proxy,
+    proxy: Option<reqwest::Proxy>,
     connect_timeout: Duration,
-}
-
-#[derive(Debug)]
-enum Proxy {
-    None,
-    FromEnvironment,
-    Given(Box<reqwest::Proxy>),
 }
 
 impl Transport {
     /// Prepares connections as the settings say. Nothing is connected yet.
     pub(crate) fn new(config: &Config) -> Result<Self, Error> {
         let proxy = match &config.proxy {
-            _ if config.base_url.is_loopback() => Proxy::None,
-            None => Proxy::FromEnvironment,
+            _ if config.base_url.is_loopback() => None,
+            None => system_proxy(&config.base_url)?,
             Some(url) => match reqwest::Proxy::https(url.expose()) {
-                Ok(proxy) => Proxy::Given(Box::new(proxy)),
+                Ok(proxy) => Some(proxy),
                 Err(_) => return Err(Error::Configuration("proxy cannot be used as an address".to_owned())),
             },
         };
@@ -103,11 +97,11 @@ impl Transport {
             .retry(reqwest::retry::never())
             .referer(false)
             .http1_only()
+            .no_proxy()
             .dns_resolver(Arc::new(Resolver));
         let builder = match &setup.proxy {
-            Proxy::None => builder.no_proxy(),
-            Proxy::FromEnvironment => builder,
-            Proxy::Given(proxy) => builder.no_proxy().proxy(proxy.as_ref().clone()),
+            Some(proxy) => builder.proxy(proxy.clone()),
+            None => builder,
         };
         let http =
             builder.build().map_err(|error| Error::Configuration(format!("the client cannot be set up: {error}")))?;
@@ -150,11 +144,17 @@ impl Transport {
         let error = error.without_url();
         let cause = Cause::of(&error);
         let connecting = error.is_connect();
-        let (whom, timed_out) = (if cause.at_proxy { " to the proxy" } else { "" }, error.is_timeout());
+        let timed_out = error.is_timeout();
+        let whom = match &self.setup.proxy {
+            Some(_) if cause.at_proxy => " to the proxy",
+            Some(_) => " through the proxy",
+            None => "",
+        };
         let fault = |kind, detail: Cow<'static, str>| {
             Failure::Transport(TransportFault { kind, detail, source: Some(Box::new(error)) })
         };
         match cause.kind {
+            CauseKind::Certificate(detail) => fault(TransportKind::Certificate, detail.into()),
             CauseKind::Tls(detail) => fault(TransportKind::Tls, detail.into()),
             CauseKind::Unresolved(host) => {
                 fault(TransportKind::Connect, format!("the name {host} does not resolve").into())
@@ -208,6 +208,7 @@ struct Cause {
 }
 
 enum CauseKind {
+    Certificate(String),
     Tls(String),
     Unresolved(String),
     ProxyPassword,
@@ -232,7 +233,7 @@ impl Cause {
                 }
             }
             if let Some(error) = error.downcast_ref::<rustls::Error>() {
-                return Self { kind: CauseKind::Tls(tls_detail(error)), ..cause };
+                return Self { kind: CauseKind::of_tls(error), ..cause };
             }
             if let Some(Unresolved(host)) = error.downcast_ref() {
                 return Self { kind: CauseKind::Unresolved(host.clone()), ..cause };
@@ -262,11 +263,18 @@ fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (d
     })
 }
 
-/// A TLS error in words, with what is known to help.
-fn tls_detail(error: &rustls::Error) -> String {
-    use rustls::CertificateError as Bad;
-    match error {
-        rustls::Error::InvalidCertificate(bad) => match bad {
+impl CauseKind {
+    /// A TLS error in words.
+    fn of_tls(error: &rustls::Error) -> Self {
+        use rustls::CertificateError as Bad;
+        let bad = match error {
+            rustls::Error::InvalidCertificate(bad) => bad,
+            rustls::Error::InvalidMessage(_) => {
+                return Self::Tls("the server does not speak TLS on this port".to_owned());
+            }
+            other => return Self::Tls(format!("the TLS handshake failed ({})", plain_line(&other.to_string(), 80))),
+        };
+        Self::Certificate(match bad {
             Bad::Expired | Bad::ExpiredContext { .. } => "the server's certificate has expired".to_owned(),
             Bad::NotValidYet | Bad::NotValidYetContext { .. } => "the server's certificate is not valid yet".to_owned(),
             Bad::UnknownIssuer => "the server's certificate is from an unknown issuer".to_owned(),
@@ -274,9 +282,7 @@ fn tls_detail(error: &rustls::Error) -> String {
                 "the server's certificate is for another host".to_owned()
             }
             other => format!("the server's certificate is refused ({})", plain_line(&format!("{other:?}"), 80)),
-        },
-        rustls::Error::InvalidMessage(_) => "the server does not speak TLS on this port".to_owned(),
-        other => format!("the TLS handshake failed ({})", plain_line(&other.to_string(), 80)),
+        })
     }
 }
 
@@ -295,6 +301,24 @@ fn meaningful(headers: &HeaderMap) -> Headers {
         problem_details: starts_with(&CONTENT_TYPE, "application/problem+json"),
         location: headers.contains_key(LOCATION),
     }
+}
+
+/// The proxy that the environment, or the system's settings, have for the service. It is looked for once, so that all
+/// connections of a client agree.
+fn system_proxy(base_url: &BaseUrl) -> Result<Option<reqwest::Proxy>, Error> {
+    let destination = base_url.to_string().parse().ok();
+    let Some(found) = destination.and_then(|uri: Uri| Matcher::from_system().intercept(&uri)) else { return Ok(None) };
+    let proxy = match found.uri().scheme_str() {
+        Some("http" | "https") => reqwest::Proxy::https(found.uri().to_string()).ok(),
+        _ => None,
+    };
+    let Some(proxy) = proxy else {
+        let message =
+            "HTTPS_PROXY or ALL_PROXY must be an address such as http://proxy.example:3128; SOCKS is not spoken";
+        return Err(Error::Configuration(message.to_owned()));
+    };
+    let credentials = found.basic_auth().cloned();
+    Ok(Some(credentials.into_iter().fold(proxy, reqwest::Proxy::custom_http_auth)))
 }
 
 /// The certificate authorities to trust: a file given, the one in the environment, the system's, or the bundled ones.
@@ -360,7 +384,7 @@ mod tests {
         let expired = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
         let error = wrapped(wrapped(wrapped(expired)));
         assert_eq!(chain(&error).count(), 4);
-        assert!(matches!(Cause::of(&error).kind, CauseKind::Tls(detail) if detail.contains("expired")));
+        assert!(matches!(Cause::of(&error).kind, CauseKind::Certificate(detail) if detail.contains("expired")));
         let error = wrapped(Unresolved("nowhere.invalid".to_owned()));
         assert!(matches!(Cause::of(&error).kind, CauseKind::Unresolved(host) if host == "nowhere.invalid"));
     }
