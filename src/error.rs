@@ -8,6 +8,9 @@ use std::time::Duration;
 use crate::account::FieldError;
 use crate::problem::Problem;
 
+const NOT_THE_SERVICE: &str =
+    "this looks like a proxy's or a login page, not like Reply.io; check base_url and the network";
+
 /// An operation of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
@@ -137,9 +140,9 @@ pub struct TransportFault {
 pub enum TransportKind {
     /// The name did not resolve, or no connection could be made.
     Connect,
-    /// The server's certificate was refused.
+    /// The certificate is out of date, or from somebody that nobody here trusts.
     Certificate,
-    /// The handshake was refused, or there was none to be had.
+    /// The handshake was refused, or the certificate is for another host.
     Tls,
     /// The proxy did not pass the connection on.
     Proxy,
@@ -175,6 +178,8 @@ pub struct ApiFailure {
     pub retry_after: Option<Duration>,
     /// Whether a 401 asked for the bearer scheme.
     pub bearer_challenge: bool,
+    /// Whether the body is a page for people, as what stands between writes it and the service does not.
+    pub is_page: bool,
 }
 
 /// Why a call waits.
@@ -292,8 +297,7 @@ impl Failure {
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Transport(fault) => {
-                use TransportKind::{Certificate, ProxyPassword, Tls};
-                !matches!(fault.kind, Certificate | Tls | ProxyPassword)
+                !matches!(fault.kind, TransportKind::Certificate | TransportKind::Tls | TransportKind::ProxyPassword)
             }
             Self::Deadline { whole_call, .. } => !*whole_call,
             Self::Api(answer) => matches!(answer.status, 408 | 429 | 500 | 502 | 503 | 504 | 520..=599),
@@ -320,11 +324,11 @@ impl Failure {
         let hint = match self {
             Self::Transport(fault) => match fault.kind {
                 TransportKind::Connect => "check the network, base_url and, behind a company proxy, HTTPS_PROXY",
-                TransportKind::Tls => "check base_url and its port; the server must speak TLS 1.2 or later",
                 TransportKind::Certificate => {
                     "check this machine's clock, and give a company's own certificate authority as ca_file or \
                      SSL_CERT_FILE"
                 }
+                TransportKind::Tls => "check base_url, and whether something else answers in its place",
                 TransportKind::Proxy | TransportKind::ProxyPassword => {
                     "check proxy or HTTPS_PROXY, user and password included"
                 }
@@ -340,12 +344,16 @@ impl Failure {
             Self::Unexpected(Unexpected { status: Some(300..=399), .. }) => {
                 "redirects are never followed; give the final address as base_url"
             }
-            Self::Unexpected(unexpected) if unexpected.is_html() => {
-                "this looks like a proxy's or a login page, not like Reply.io; check base_url and the network"
+            Self::Unexpected(Unexpected { status: Some(413), .. }) => {
+                "the fields are too long for the service or for what stands between"
             }
+            Self::Unexpected(unexpected) if unexpected.is_html() => NOT_THE_SERVICE,
             Self::Unexpected(_) | Self::Internal(_) => return None,
             Self::Quota { .. } => {
                 return Some(Cow::Borrowed("call again then, or give the call more time with timeout="));
+            }
+            Self::Api(answer) if answer.is_page && matches!(answer.status, 400 | 401 | 403 | 409 | 412 | 422) => {
+                NOT_THE_SERVICE
             }
             Self::Api(answer) => match ErrorKind::of_status(answer.status) {
                 ErrorKind::Authentication => "check the key (api_key= or REPLY_API_KEY): missing, wrong or revoked",
