@@ -291,6 +291,9 @@ fn tls_fault(error: &rustls::Error) -> (TransportKind, String) {
             }
         },
         rustls::Error::InvalidMessage(_) => said(TransportKind::Tls, "the server does not speak TLS on this port"),
+        rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion) => {
+            said(TransportKind::Tls, "the TLS handshake failed (the server does not speak TLS 1.2 or later)")
+        }
         other => {
             let detail = plain_line(&other.to_string(), 80);
             (TransportKind::Tls, format!("the TLS handshake failed ({detail})"))
