@@ -33,6 +33,7 @@ mod _replyio {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::exit::watch(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("COMPANY_SIZES", crate::CompanySize::DOCUMENTED.to_vec())?;
         module.add(
