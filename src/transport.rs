@@ -31,6 +31,9 @@ use crate::text::plain_line;
 const REQUEST_IDS: [HeaderName; 2] =
     [HeaderName::from_static("x-request-id"), HeaderName::from_static("x-correlation-id")];
 
+/// Room for a body that does not say how long it is.
+const USUAL_LIMIT: usize = 1 << 20;
+
 /// Why a proxy opened no tunnel. hyper-util does not name the type, but it is the error of a service that it names.
 type TunnelError = <Tunnel<HttpConnector> as Service<Uri>>::Error;
 
@@ -126,16 +129,18 @@ impl Transport {
                 excerpt: None,
             })
         };
-        if response.content_length().is_some_and(|length| length > request.longest_body as u64) {
+        let announced = response.content_length().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+        if announced.is_some_and(|length| length > request.longest_body) {
             return Err(too_long());
         }
+        let expected = announced.unwrap_or(USUAL_LIMIT).min(request.longest_body);
         let headers = if status == 200 { Headers::default() } else { meaningful(response.headers()) };
         let mut body = Body::Empty;
         while let Some(chunk) = response.chunk().await.map_err(|error| self.classify(error, Stage::Body))? {
             if body.len() + chunk.len() > request.longest_body {
                 return Err(too_long());
             }
-            body.push(chunk);
+            body.push(chunk, expected);
         }
         Ok(Answer { status, headers, body })
     }
@@ -286,6 +291,9 @@ fn tls_fault(error: &rustls::Error) -> (TransportKind, String) {
             }
         },
         rustls::Error::InvalidMessage(_) => said(TransportKind::Tls, "the server does not speak TLS on this port"),
+        rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion) => {
+            said(TransportKind::Tls, "the TLS handshake failed (the server does not speak TLS 1.2 or later)")
+        }
         other => {
             let detail = plain_line(&other.to_string(), 80);
             (TransportKind::Tls, format!("the TLS handshake failed ({detail})"))

@@ -49,4 +49,4 @@ def show_fields(client: type[ReplyClient]) -> None:
         signature = written.replace(
             parameters=[this, id.replace(annotation=int), *shown, others], return_annotation=ContactAccount
         )
-        function.__signature__ = signature  # type: ignore[attr-defined]
+        vars(function)["__signature__"] = signature

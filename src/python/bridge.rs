@@ -150,6 +150,7 @@ impl Bridge {
     }
 
     /// A future knows its task, and that everything that it waits for: circles that end here.
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let Ok(waiting) = self.waiting.try_lock() else { return Ok(()) };
         waiting.values().try_for_each(|waiting| visit.call(&waiting.future))

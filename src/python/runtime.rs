@@ -308,6 +308,7 @@ impl Pending {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.future)?;
         visit.call(&self.bridge)
