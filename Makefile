@@ -14,6 +14,10 @@ unexport CONDA_PREFIX PYTHONHOME PYTHONPATH VIRTUAL_ENV
 export PYO3_PYTHON := $(abspath $(BIN))/python
 export RUSTDOCFLAGS := -D warnings
 
+# A program that tests run, never import. What it pins so narrowly would hold back what the tests do import: it has an
+# environment of its own, the same for every Python. On Windows those tests are left out.
+MITMPROXY := $(if $(filter Windows_NT,$(OS)),,.venv-mitmproxy/installed)
+
 # Directories too: their times tell that a file is gone.
 SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md $(wildcard LICENSE*) $(shell find src python -not -name '*.pyc')
 
@@ -23,7 +27,7 @@ help: ## Lists what can be made.
 demo: $(VENV)/installed-wheel ## Builds the package and shows what it does, against its own sandbox.
 	$(BIN)/python examples/quickstart.py
 
-test: $(VENV)/installed-wheel $(VENV)/installed-test ## Tests the core without Python, the core with its sandbox, and the wheel as installed.
+test: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) ## Tests the core without Python, the core with its sandbox, and the wheel as installed.
 	cargo test --locked
 	cargo test --locked --features sandbox
 	$(BIN)/pytest
@@ -47,7 +51,7 @@ wheel: dist/.built ## Builds the wheel, into dist/.
 	@ls dist/*.whl
 
 clean: ## Removes everything that was made.
-	rm -rf $(VENV) dist target .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-mitmproxy dist target .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -c 'import sys; sys.exit("replyio needs Python 3.10 or newer" if sys.version_info < (3, 10) else 0)'
@@ -56,6 +60,11 @@ $(VENV)/pyvenv.cfg:
 # What a file of requirements/ lists is installed once, and again when the file changes.
 $(VENV)/installed-%: requirements/%.txt | $(VENV)/pyvenv.cfg
 	$(PIP) --requirement $<
+	@touch $@
+
+.venv-mitmproxy/installed: requirements/mitmproxy.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
 # One wheel serves every Python, so that it does not depend on the environment it was built from.

@@ -90,12 +90,14 @@ impl Answer {
             return Err(self.unexpected(reason));
         }
         let problem = Problem::whole(&self.body);
+        let is_page = self.body.trim_ascii_start().starts_with(b"<");
         Err(Failure::Api(Box::new(ApiFailure {
             status: self.status,
             problem,
             request_id: self.headers.request_id,
             retry_after: self.headers.retry_after,
             bearer_challenge: self.headers.bearer_challenge,
+            is_page,
         })))
     }
 

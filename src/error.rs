@@ -8,6 +8,9 @@ use std::time::Duration;
 use crate::account::FieldError;
 use crate::problem::Problem;
 
+const NOT_THE_SERVICE: &str =
+    "this looks like a proxy's or a login page, not like Reply.io; check base_url and the network";
+
 /// An operation of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
@@ -137,7 +140,9 @@ pub struct TransportFault {
 pub enum TransportKind {
     /// The name did not resolve, or no connection could be made.
     Connect,
-    /// The certificate or the handshake was refused.
+    /// The certificate is out of date, or from somebody that nobody here trusts.
+    Certificate,
+    /// The handshake was refused, or the certificate is for another host.
     Tls,
     /// The proxy did not pass the connection on.
     Proxy,
@@ -173,6 +178,8 @@ pub struct ApiFailure {
     pub retry_after: Option<Duration>,
     /// Whether a 401 asked for the bearer scheme.
     pub bearer_challenge: bool,
+    /// Whether the body is a page for people, as what stands between writes it and the service does not.
+    pub is_page: bool,
 }
 
 /// Why a call waits.
@@ -274,7 +281,9 @@ impl Failure {
     /// Its kind.
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::Transport(TransportFault { kind: TransportKind::Tls, .. }) => ErrorKind::Tls,
+            Self::Transport(TransportFault { kind: TransportKind::Certificate | TransportKind::Tls, .. }) => {
+                ErrorKind::Tls
+            }
             Self::Transport(_) => ErrorKind::Transport,
             Self::Deadline { .. } => ErrorKind::DeadlineExceeded,
             Self::Unexpected(_) => ErrorKind::UnexpectedResponse,
@@ -287,7 +296,9 @@ impl Failure {
     /// Whether another attempt may succeed. The update is idempotent, so one that may have been applied is repeated too.
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Transport(fault) => !matches!(fault.kind, TransportKind::Tls | TransportKind::ProxyPassword),
+            Self::Transport(fault) => {
+                !matches!(fault.kind, TransportKind::Certificate | TransportKind::Tls | TransportKind::ProxyPassword)
+            }
             Self::Deadline { whole_call, .. } => !*whole_call,
             Self::Api(answer) => matches!(answer.status, 408 | 429 | 500 | 502 | 503 | 504 | 520..=599),
             Self::Unexpected(_) | Self::Quota { .. } | Self::Internal(_) => false,
@@ -313,10 +324,11 @@ impl Failure {
         let hint = match self {
             Self::Transport(fault) => match fault.kind {
                 TransportKind::Connect => "check the network, base_url and, behind a company proxy, HTTPS_PROXY",
-                TransportKind::Tls => {
+                TransportKind::Certificate => {
                     "check this machine's clock, and give a company's own certificate authority as ca_file or \
                      SSL_CERT_FILE"
                 }
+                TransportKind::Tls => "check base_url, and whether something else answers in its place",
                 TransportKind::Proxy | TransportKind::ProxyPassword => {
                     "check proxy or HTTPS_PROXY, user and password included"
                 }
@@ -332,12 +344,16 @@ impl Failure {
             Self::Unexpected(Unexpected { status: Some(300..=399), .. }) => {
                 "redirects are never followed; give the final address as base_url"
             }
-            Self::Unexpected(unexpected) if unexpected.is_html() => {
-                "this looks like a proxy's or a login page, not like Reply.io; check base_url and the network"
+            Self::Unexpected(Unexpected { status: Some(413), .. }) => {
+                "the fields are too long for the service or for what stands between"
             }
+            Self::Unexpected(unexpected) if unexpected.is_html() => NOT_THE_SERVICE,
             Self::Unexpected(_) | Self::Internal(_) => return None,
             Self::Quota { .. } => {
                 return Some(Cow::Borrowed("call again then, or give the call more time with timeout="));
+            }
+            Self::Api(answer) if answer.is_page && matches!(answer.status, 400 | 401 | 403 | 409 | 412 | 422) => {
+                NOT_THE_SERVICE
             }
             Self::Api(answer) => match ErrorKind::of_status(answer.status) {
                 ErrorKind::Authentication => "check the key (api_key= or REPLY_API_KEY): missing, wrong or revoked",

@@ -155,7 +155,7 @@ impl Transport {
             Failure::Transport(TransportFault { kind, detail, source: Some(Box::new(error)) })
         };
         match cause.kind {
-            CauseKind::Tls(detail) => fault(TransportKind::Tls, detail.into()),
+            CauseKind::Tls(kind, detail) => fault(kind, detail.into()),
             CauseKind::Unresolved(host) => {
                 fault(TransportKind::Connect, format!("the name {host} does not resolve").into())
             }
@@ -208,7 +208,7 @@ struct Cause {
 }
 
 enum CauseKind {
-    Tls(String),
+    Tls(TransportKind, String),
     Unresolved(String),
     ProxyPassword,
     NoTunnel,
@@ -232,7 +232,8 @@ impl Cause {
                 }
             }
             if let Some(error) = error.downcast_ref::<rustls::Error>() {
-                return Self { kind: CauseKind::Tls(tls_detail(error)), ..cause };
+                let (kind, detail) = tls_fault(error);
+                return Self { kind: CauseKind::Tls(kind, detail), ..cause };
             }
             if let Some(Unresolved(host)) = error.downcast_ref() {
                 return Self { kind: CauseKind::Unresolved(host.clone()), ..cause };
@@ -262,21 +263,34 @@ fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (d
     })
 }
 
-/// A TLS error in words, with what is known to help.
-fn tls_detail(error: &rustls::Error) -> String {
+/// A TLS error: its kind, and what it is in words.
+fn tls_fault(error: &rustls::Error) -> (TransportKind, String) {
     use rustls::CertificateError as Bad;
+    let said = |kind, words: &str| (kind, words.to_owned());
     match error {
         rustls::Error::InvalidCertificate(bad) => match bad {
-            Bad::Expired | Bad::ExpiredContext { .. } => "the server's certificate has expired".to_owned(),
-            Bad::NotValidYet | Bad::NotValidYetContext { .. } => "the server's certificate is not valid yet".to_owned(),
-            Bad::UnknownIssuer => "the server's certificate is from an unknown issuer".to_owned(),
-            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
-                "the server's certificate is for another host".to_owned()
+            Bad::Expired | Bad::ExpiredContext { .. } => {
+                said(TransportKind::Certificate, "the server's certificate has expired")
             }
-            other => format!("the server's certificate is refused ({})", plain_line(&format!("{other:?}"), 80)),
+            Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
+                said(TransportKind::Certificate, "the server's certificate is not valid yet")
+            }
+            Bad::UnknownIssuer => {
+                said(TransportKind::Certificate, "the server's certificate is from an unknown issuer")
+            }
+            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
+                said(TransportKind::Tls, "the server's certificate is for another host")
+            }
+            other => {
+                let detail = plain_line(&format!("{other:?}"), 80);
+                (TransportKind::Certificate, format!("the server's certificate is refused ({detail})"))
+            }
         },
-        rustls::Error::InvalidMessage(_) => "the server does not speak TLS on this port".to_owned(),
-        other => format!("the TLS handshake failed ({})", plain_line(&other.to_string(), 80)),
+        rustls::Error::InvalidMessage(_) => said(TransportKind::Tls, "the server does not speak TLS on this port"),
+        other => {
+            let detail = plain_line(&other.to_string(), 80);
+            (TransportKind::Tls, format!("the TLS handshake failed ({detail})"))
+        }
     }
 }
 
@@ -349,7 +363,7 @@ impl Resolve for Resolver {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cause, CauseKind, ErrorKind, StdError, TunnelError, Unresolved, chain, io};
+    use super::{Cause, CauseKind, ErrorKind, StdError, TransportKind, TunnelError, Unresolved, chain, io};
 
     fn wrapped(error: impl Into<Box<dyn StdError + Send + Sync>>) -> io::Error {
         io::Error::new(ErrorKind::InvalidData, error)
@@ -360,7 +374,9 @@ mod tests {
         let expired = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
         let error = wrapped(wrapped(wrapped(expired)));
         assert_eq!(chain(&error).count(), 4);
-        assert!(matches!(Cause::of(&error).kind, CauseKind::Tls(detail) if detail.contains("expired")));
+        assert!(
+            matches!(Cause::of(&error).kind, CauseKind::Tls(TransportKind::Certificate, detail) if detail.contains("expired"))
+        );
         let error = wrapped(Unresolved("nowhere.invalid".to_owned()));
         assert!(matches!(Cause::of(&error).kind, CauseKind::Unresolved(host) if host == "nowhere.invalid"));
     }

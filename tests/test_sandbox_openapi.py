@@ -59,7 +59,7 @@ def test_chains_of_operations_do_what_the_description_says(sandbox: Sandbox) -> 
     machine: Any = schema.as_state_machine()
 
     class Chain(machine):  # type: ignore[misc]
-        def get_call_kwargs(self, case: schemathesis.Case[Any]) -> dict[str, Any]:  # noqa: ARG002
+        def get_call_kwargs(self, case: schemathesis.Case[Any]) -> dict[str, Any]:
             return {"base_url": sandbox.url, "headers": {"X-API-Key": KEY}}
 
     sandbox.clear_requests()
