@@ -98,6 +98,7 @@ impl Answer {
             retry_after: self.headers.retry_after,
             bearer_challenge: self.headers.bearer_challenge,
             is_page,
+            refused_key: None,
         })))
     }
 

@@ -6,6 +6,7 @@ mod convert;
 mod errors;
 mod events;
 mod exit;
+mod guard;
 mod lane;
 mod listing;
 mod runtime;
@@ -33,6 +34,7 @@ mod _replyio {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::guard::keep_panics_quiet();
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("COMPANY_SIZES", crate::CompanySize::DOCUMENTED.to_vec())?;
         module.add(

@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 
 use super::errors;
 use super::events::Line;
+use super::guard::{guarded, last_panic};
 use super::runtime::{Outcome, ToPython};
 use crate::client::{Event, Observer};
 
@@ -76,9 +77,10 @@ impl Promise {
 impl Drop for Promise {
     fn drop(&mut self) {
         if !self.kept {
-            let panicked = std::thread::panicking();
-            let convert =
-                move |py: Python<'_>| Err(if panicked { errors::internal(py, "a panic") } else { errors::closed(py) });
+            let panic = std::thread::panicking().then(last_panic);
+            let convert = move |py: Python<'_>| {
+                Err(panic.map_or_else(|| errors::closed(py), |panic| errors::internal(py, &panic)))
+            };
             self.queue.push(Message::Result(self.slot, Box::new(convert)));
         }
     }
@@ -115,21 +117,23 @@ impl Bridge {
         let mut bytes = [0_u8; 256];
         while matches!((&self.signal).read(&mut bytes), Ok(count) if count == bytes.len()) {}
         let messages = std::mem::take(&mut *lock(&self.queue.messages));
+        let mut logged = Ok(());
         for message in messages {
             match message {
                 Message::Result(slot, convert) => {
                     let Some(future) = lock(&self.futures).remove(&slot) else { continue };
                     let future = future.bind(py);
                     // A future that was cancelled a moment ago refuses; its task knows already.
-                    let _ = match convert(py) {
+                    let _ = match guarded(py, "convert", || convert(py)) {
                         Ok(value) => future.call_method1(intern!(py, "set_result"), (value,)),
                         Err(error) => future.call_method1(intern!(py, "set_exception"), (error,)),
                     };
                 }
-                Message::Line(line) => line.log(py)?,
+                // A handler that raises must not cost the results behind it.
+                Message::Line(line) => logged = logged.and(line.log(py)),
             }
         }
-        Ok(())
+        logged
     }
 }
 

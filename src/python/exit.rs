@@ -14,6 +14,7 @@ use pyo3::types::PyCFunction;
 
 use super::runtime::Engine;
 use crate::per_process::{PerProcess, Process};
+use crate::sabotage::{self, Guard};
 
 /// How long the exit waits for calls in other threads to notice it. They look every 50 ms.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -60,7 +61,7 @@ pub(super) fn stop_at_exit(py: Python<'_>, engine: &Arc<Engine>) -> PyResult<()>
     engines.retain(|engine| engine.strong_count() > 0);
     engines.push(Arc::downgrade(engine));
     drop(engines);
-    if !REGISTERED.swap(true, Ordering::SeqCst) {
+    if !REGISTERED.swap(true, Ordering::SeqCst) && !sabotage::is_off(Guard::Exit) {
         let hook = PyCFunction::new_closure(py, Some(c"stop_replyio"), None, |arguments, _| stop(arguments.py()))?;
         py.import("atexit")?.call_method1("register", (hook,))?;
     }
