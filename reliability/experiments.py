@@ -120,10 +120,9 @@ def _exits(state: str, what: str, code: int = 5, *, without: bool = False, **mor
     return Experiment("exits", state, what, 1000, code=code, turn=50, control=control, control_count=100, **more)
 
 
-def _interrupts(state: str, what: str, **more: Any) -> Experiment:
-    return Experiment(
-        "interrupts", state, what, 200, turn=50, control={"REPLYIO_WITHOUT": "signals"}, control_count=3, **more
-    )
+def _interrupts(state: str, what: str, *, without: bool = True) -> Experiment:
+    control = {"REPLYIO_WITHOUT": "signals"} if without else None
+    return Experiment("interrupts", state, what, 200, turn=50, control=control, control_count=5)
 
 
 _FORK = {"REPLYIO_WITHOUT": "fork"}
@@ -146,10 +145,10 @@ EXPERIMENTS = [
     _exits("list_half_read", "a list is half read, and so is an async one"),
     _exits("sandbox_running", "a sandbox of the same process is never stopped"),
     _interrupts("call", "Ctrl-C in a call that is not answered"),
-    _interrupts("quota", "Ctrl-C in a wait for the quota"),
+    _interrupts("quota", "Ctrl-C in a wait for the quota", without=False),
     _interrupts("back_off", "Ctrl-C in a wait for Retry-After"),
     _interrupts("list", "Ctrl-C in a list, while a page does not come"),
-    Experiment("interrupts", "asyncio", "Ctrl-C in `asyncio.run`", 200, turn=50),
+    _interrupts("asyncio", "Ctrl-C in `asyncio.run`", without=False),
     Experiment(
         "loops", "cancel", "a task is cancelled", 10_000, 50, turn=2000, control=_CANCELLATION, control_count=300
     ),

@@ -13,7 +13,7 @@ PLAIN = 1
 SILENT = 2
 """Is answered after a minute."""
 BUSY = 3
-"""Is answered with 429 and a Retry-After of half a minute."""
+"""Is answered with 429 and a Retry-After of three seconds."""
 SLOW = 4
 """Is answered after 0.3 s."""
 

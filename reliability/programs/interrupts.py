@@ -57,14 +57,14 @@ def quota(count: int, report: Report) -> None:
 
 def back_off(count: int, report: Report) -> None:
     """The service asked for a pause."""
-    patient = client(timeout=120.0)
+    patient = client(max_attempts=2)
     interrupt(count, report, lambda: patient.get_contact_account(BUSY))
 
 
 def list(count: int, report: Report) -> None:  # noqa: A001 - the state's name
     """A page does not come."""
     with Sandbox(faults=[Fault(delay=60.0)]) as sandbox:
-        silent = sandbox.client()
+        silent = sandbox.client(timeout=3.0)
         interrupt(count, report, lambda: next(silent.list_contact_accounts()))
 
 
@@ -73,7 +73,7 @@ def asyncio_(count: int, report: Report) -> None:
     interrupt(count, report, lambda: asyncio.run(reply.get_contact_account_async(SILENT)))
 
 
-reply = client(timeout=10.0, max_attempts=1)
+reply = client(timeout=3.0, max_attempts=1)
 
 if __name__ == "__main__":
     main({**globals(), "asyncio": asyncio_})
