@@ -367,7 +367,7 @@ impl Failure {
                     "check this machine's clock, and give a company's own certificate authority as ca_file or \
                      SSL_CERT_FILE"
                 }
-                TransportKind::Tls => "check base_url, and whether something else answers in its place",
+                TransportKind::Tls => "check base_url and its port, and whether something else answers in its place",
                 TransportKind::Proxy | TransportKind::ProxyPassword => {
                     "check proxy or HTTPS_PROXY, user and password included"
                 }

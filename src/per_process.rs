@@ -40,7 +40,8 @@ impl<T> PerProcess<T> {
         Self(OnceBox::new())
     }
 
-    /// The value of a process, which must be this one, made when it is first asked for. When two threads ask at once, one value is dropped.
+    /// The value of a process, which must be this one, made when it is first asked for. When two threads ask at once,
+    /// one value is dropped.
     ///
     /// # Errors
     /// Those of `make`; the next call tries again.

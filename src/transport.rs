@@ -14,6 +14,7 @@ use http::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, LOCATION, RETRY_AF
 use http::{Method, Uri, Version};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -22,13 +23,16 @@ use tower_service::Service;
 use url::Url;
 
 use crate::answer::{Answer, Body, Headers};
-use crate::config::Config;
+use crate::config::{BaseUrl, Config};
 use crate::error::{Error, Failure, TransportFault, TransportKind, Unexpected};
 use crate::retry;
 use crate::text::plain_line;
 
 const REQUEST_IDS: [HeaderName; 2] =
     [HeaderName::from_static("x-request-id"), HeaderName::from_static("x-correlation-id")];
+
+/// Room for a body that does not say how long it is.
+const USUAL_LIMIT: usize = 1 << 20;
 
 /// Why a proxy opened no tunnel. hyper-util does not name the type, but it is the error of a service that it names.
 type TunnelError = <Tunnel<HttpConnector> as Service<Uri>>::Error;
@@ -53,25 +57,18 @@ pub(crate) struct Transport {
 #[derive(Debug)]
 struct Setup {
     tls: ClientConfig,
-    proxy: Proxy,
+    proxy: Option<reqwest::Proxy>,
     connect_timeout: Duration,
-}
-
-#[derive(Debug)]
-enum Proxy {
-    None,
-    FromEnvironment,
-    Given(Box<reqwest::Proxy>),
 }
 
 impl Transport {
     /// Prepares connections as the settings say. Nothing is connected yet.
     pub(crate) fn new(config: &Config) -> Result<Self, Error> {
         let proxy = match &config.proxy {
-            _ if config.base_url.is_loopback() => Proxy::None,
-            None => Proxy::FromEnvironment,
+            _ if config.base_url.is_loopback() => None,
+            None => system_proxy(&config.base_url)?,
             Some(url) => match reqwest::Proxy::https(url.expose()) {
-                Ok(proxy) => Proxy::Given(Box::new(proxy)),
+                Ok(proxy) => Some(proxy),
                 Err(_) => return Err(Error::Configuration("proxy cannot be used as an address".to_owned())),
             },
         };
@@ -103,11 +100,11 @@ impl Transport {
             .retry(reqwest::retry::never())
             .referer(false)
             .http1_only()
+            .no_proxy()
             .dns_resolver(Arc::new(Resolver));
         let builder = match &setup.proxy {
-            Proxy::None => builder.no_proxy(),
-            Proxy::FromEnvironment => builder,
-            Proxy::Given(proxy) => builder.no_proxy().proxy(proxy.as_ref().clone()),
+            Some(proxy) => builder.proxy(proxy.clone()),
+            None => builder,
         };
         let http =
             builder.build().map_err(|error| Error::Configuration(format!("the client cannot be set up: {error}")))?;
@@ -132,16 +129,18 @@ impl Transport {
                 excerpt: None,
             })
         };
-        if response.content_length().is_some_and(|length| length > request.longest_body as u64) {
+        let announced = response.content_length().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+        if announced.is_some_and(|length| length > request.longest_body) {
             return Err(too_long());
         }
+        let expected = announced.unwrap_or(USUAL_LIMIT).min(request.longest_body);
         let headers = if status == 200 { Headers::default() } else { meaningful(response.headers()) };
         let mut body = Body::Empty;
         while let Some(chunk) = response.chunk().await.map_err(|error| self.classify(error, Stage::Body))? {
             if body.len() + chunk.len() > request.longest_body {
                 return Err(too_long());
             }
-            body.push(chunk);
+            body.push(chunk, expected);
         }
         Ok(Answer { status, headers, body })
     }
@@ -150,7 +149,12 @@ impl Transport {
         let error = error.without_url();
         let cause = Cause::of(&error);
         let connecting = error.is_connect();
-        let (whom, timed_out) = (if cause.at_proxy { " to the proxy" } else { "" }, error.is_timeout());
+        let timed_out = error.is_timeout();
+        let whom = match &self.setup.proxy {
+            Some(_) if cause.at_proxy => " to the proxy",
+            Some(_) => " through the proxy",
+            None => "",
+        };
         let fault = |kind, detail: Cow<'static, str>| {
             Failure::Transport(TransportFault { kind, detail, source: Some(Box::new(error)) })
         };
@@ -287,6 +291,9 @@ fn tls_fault(error: &rustls::Error) -> (TransportKind, String) {
             }
         },
         rustls::Error::InvalidMessage(_) => said(TransportKind::Tls, "the server does not speak TLS on this port"),
+        rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion) => {
+            said(TransportKind::Tls, "the TLS handshake failed (the server does not speak TLS 1.2 or later)")
+        }
         other => {
             let detail = plain_line(&other.to_string(), 80);
             (TransportKind::Tls, format!("the TLS handshake failed ({detail})"))
@@ -309,6 +316,24 @@ fn meaningful(headers: &HeaderMap) -> Headers {
         problem_details: starts_with(&CONTENT_TYPE, "application/problem+json"),
         location: headers.contains_key(LOCATION),
     }
+}
+
+/// The proxy that the environment, or the system's settings, have for the service. It is looked for once, so that all
+/// connections of a client agree.
+fn system_proxy(base_url: &BaseUrl) -> Result<Option<reqwest::Proxy>, Error> {
+    let destination = base_url.to_string().parse().ok();
+    let Some(found) = destination.and_then(|uri: Uri| Matcher::from_system().intercept(&uri)) else { return Ok(None) };
+    let proxy = match found.uri().scheme_str() {
+        Some("http" | "https") => reqwest::Proxy::https(found.uri().to_string()).ok(),
+        _ => None,
+    };
+    let Some(proxy) = proxy else {
+        let message =
+            "HTTPS_PROXY or ALL_PROXY must be an address such as http://proxy.example:3128; SOCKS is not spoken";
+        return Err(Error::Configuration(message.to_owned()));
+    };
+    let credentials = found.basic_auth().cloned();
+    Ok(Some(credentials.into_iter().fold(proxy, reqwest::Proxy::custom_http_auth)))
 }
 
 /// The certificate authorities to trust: a file given, the one in the environment, the system's, or the bundled ones.

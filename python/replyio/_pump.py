@@ -21,4 +21,7 @@ async def pump(event_loop: asyncio.AbstractEventLoop, signal: socket.socket, bri
     """Calls the bridge whenever its socket has received something, until cancelled."""
     with signal:
         while await event_loop.sock_recv(signal, 256):
-            bridge()
+            try:
+                bridge()
+            except Exception as error:  # noqa: BLE001 - as of any callback, it is the loop's to tell
+                event_loop.call_exception_handler({"message": "Exception in callback of replyio", "exception": error})

@@ -10,9 +10,10 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
 
 use super::convert::{account_id, account_to_python, fields_from, integer, type_name};
 use super::errors;
+use super::exit;
 use super::guard::guarded;
 use super::listing::Listing;
-use super::runtime::{Engine, ToPython};
+use super::runtime::{Engine, Outcome, ToPython};
 use crate::account::{ContactAccount, Field, FieldError};
 use crate::client::{self, Patched, check_patch, check_update};
 use crate::config::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, ProxyUrl};
@@ -77,7 +78,7 @@ impl Client {
             let id = known_id(id, &mut faults);
             check_update(id, &fields, faults).map_err(|error| errors::to_python(py, &error))?;
             let operation = move |client: client::Client| async move { client.update(id, &fields).await };
-            self.engine.run(py, self.client(py)?, event_loop, operation)
+            self.run(py, event_loop, operation)
         })
     }
 
@@ -95,7 +96,7 @@ impl Client {
             let id = known_id(id, &mut faults);
             check_patch(id, &changes, faults).map_err(|error| errors::to_python(py, &error))?;
             let operation = move |client: client::Client| async move { client.patch(id, &changes).await };
-            self.engine.run(py, self.client(py)?, event_loop, operation)
+            self.run(py, event_loop, operation)
         })
     }
 
@@ -110,32 +111,29 @@ impl Client {
         guarded(py, "get", || {
             let id = account_id(id).map_err(|fault| refusal(py, Operation::Get, fault))?;
             let operation = move |client: client::Client| async move { client.get(id).await };
-            self.engine.run(py, self.client(py)?, event_loop, operation)
+            self.run(py, event_loop, operation)
         })
     }
 
     /// `GET /v3/contact-accounts`, page after page.
     fn list(
-        &self,
-        py: Python<'_>,
+        slf: &Bound<'_, Self>,
         search: Option<&Bound<'_, PyAny>>,
         sort_by: Option<&Bound<'_, PyAny>>,
         descending: bool,
         page_size: &Bound<'_, PyAny>,
     ) -> PyResult<Listing> {
-        guarded(py, "list", || {
-            let refuse = |field: &str, message: String| refusal(py, Operation::List, FieldError::new(field, message));
-            let client = self.client(py)?.0.clone();
-            let engine = Arc::clone(&self.engine);
-            Listing::new(engine, client, search, sort_by, descending, page_size)
-                .map_err(|(field, message)| refuse(field, message))
+        guarded(slf.py(), "list", || {
+            let refuse =
+                |(field, message): (&str, String)| refusal(slf.py(), Operation::List, FieldError::new(field, message));
+            Listing::new(slf.clone().unbind(), search, sort_by, descending, page_size).map_err(refuse)
         })
     }
 
     /// Gives back threads and connections.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         guarded(py, "close", || {
-            py.detach(|| self.engine.close());
+            exit::detached(py, || self.engine.close());
             self.engine.drop_spare_bridges(py);
             Ok(())
         })
@@ -143,6 +141,20 @@ impl Client {
 }
 
 impl Client {
+    /// Runs an operation; see [`Engine::run`].
+    pub(super) fn run<'py, T, F>(
+        &self,
+        py: Python<'py>,
+        event_loop: Option<&Bound<'py, PyAny>>,
+        operation: impl FnOnce(client::Client) -> F + Send,
+    ) -> PyResult<Bound<'py, PyAny>>
+    where
+        T: ToPython,
+        F: Future<Output = Outcome<T>> + Send + 'static,
+    {
+        self.engine.run(py, self.client(py)?, event_loop, operation)
+    }
+
     /// The client of this process, and which process that is.
     fn client(&self, py: Python<'_>) -> PyResult<(&client::Client, Process)> {
         let process = Process::current();

@@ -10,14 +10,17 @@ use std::path::Path;
 use pyo3::prelude::*;
 
 use super::errors;
+use super::exit::Inside;
 use crate::sabotage::{self, Guard};
 
 thread_local! {
     static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Runs what Python has called, under a name. A panic becomes an `InternalError`.
+/// Runs what Python has called, under a name. A panic becomes an `InternalError`, and an exit of the interpreter waits for
+/// it; see `exit.rs`.
 pub(super) fn guarded<T>(py: Python<'_>, name: &str, body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    let _inside = Inside::enter(py);
     let body = || {
         sabotage::place(name);
         body()

@@ -14,10 +14,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::errors;
 use super::events::{self, Line, Lines};
-use super::exit::Away;
 use super::guard::caught;
+use super::{errors, exit};
 use crate::client::Client;
 use crate::error::Error;
 use crate::sabotage::{self, Guard};
@@ -78,23 +77,12 @@ impl Lane {
         self.lines.set_verbose(events::is_verbose(py)?);
         let lines = Arc::clone(&self.lines);
         let client = client.over_connections_of(&self.connections, Arc::clone(&lines) as _);
-        let away = Away::new();
-        let outcome = py.detach(|| {
-            away.park_if_exiting();
-            let outcome = self.drive_detached(&away, || operation(client));
-            away.park_if_exiting();
-            outcome
-        });
-        drop(away);
+        let outcome = exit::detached(py, || self.drive_detached(|| operation(client)));
         log(py, &lines)?;
         outcome
     }
 
-    fn drive_detached<T: Send, F: Future<Output = T> + Send>(
-        &mut self,
-        away: &Away,
-        start: impl FnOnce() -> F,
-    ) -> PyResult<T> {
+    fn drive_detached<T: Send, F: Future<Output = T> + Send>(&mut self, start: impl FnOnce() -> F) -> PyResult<T> {
         let Some(runtime) = &self.runtime else {
             return Err(Python::attach(|py| errors::internal(py, "a lane without a runtime")));
         };
@@ -124,7 +112,7 @@ impl Lane {
                 }
                 Ok(Step::SignalCheck) => {
                     signal_check.as_mut().reset(Instant::now() + SIGNAL_CHECK);
-                    away.park_if_exiting();
+                    exit::park_if_exiting();
                     if !sabotage::is_off(Guard::Signals) {
                         Python::attach(|py| py.check_signals().and_then(|()| log(py, &self.lines)))?;
                     }

@@ -10,19 +10,18 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyList};
 
+use super::client::Client;
 use super::convert::{account_to_python, integer};
 use super::guard::guarded;
-use super::runtime::{Engine, ToPython};
+use super::runtime::ToPython;
 use crate::account::{CompanySize, ContactAccount, DateTime};
 use crate::answer;
-use crate::client::{Client, ListQuery};
-use crate::per_process::Process;
+use crate::client::{self, ListQuery};
 
 /// A list of accounts that is being read.
 #[pyclass(frozen, module = "replyio._replyio")]
 pub(super) struct Listing {
-    engine: Arc<Engine>,
-    client: Client,
+    client: Py<Client>,
     query: ListQuery,
     page_size: u32,
     position: Arc<Mutex<Position>>,
@@ -37,8 +36,7 @@ struct Position {
 
 impl Listing {
     pub(super) fn new(
-        engine: Arc<Engine>,
-        client: Client,
+        client: Py<Client>,
         search: Option<&Bound<'_, PyAny>>,
         sort_by: Option<&Bound<'_, PyAny>>,
         descending: bool,
@@ -56,7 +54,7 @@ impl Listing {
         let query = ListQuery { search: text("search", search)?, sort_by, descending };
         let page_size = integer(page_size).ok().and_then(|size| u32::try_from(size).ok());
         match page_size {
-            Some(page_size @ 1..=1000) => Ok(Self { engine, client, query, page_size, position: Arc::default() }),
+            Some(page_size @ 1..=1000) => Ok(Self { client, query, page_size, position: Arc::default() }),
             _ => Err(("page_size", "must be an integer from 1 to 1000".to_owned())),
         }
     }
@@ -76,11 +74,11 @@ impl Listing {
         guarded(py, "next_page", || {
             let (query, top, position) = (self.query.clone(), self.page_size, Arc::clone(&self.position));
             let skip = position.lock().unwrap_or_else(PoisonError::into_inner).skip;
-            let operation = move |client: Client| async move {
+            let operation = move |client: client::Client| async move {
                 let page = client.list_page(&query, top, skip).await?;
                 Ok(position.lock().unwrap_or_else(PoisonError::into_inner).advance(skip, page))
             };
-            self.engine.run(py, (&self.client, Process::current()), event_loop, operation)
+            self.client.get().run(py, event_loop, operation)
         })
     }
 }
@@ -119,6 +117,12 @@ impl Page {
             }
             Ok(list)
         })
+    }
+
+    /// The end of this page, as a page.
+    fn last(&self, count: usize) -> Self {
+        let first = self.0.len().saturating_sub(count);
+        Self(self.0.get(first..).unwrap_or_default().to_vec())
     }
 
     fn __len__(&self) -> usize {

@@ -1,19 +1,19 @@
 //! The one runtime: where a call waits, or becomes an awaitable. An operation is written once and knows neither.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::{PyTraverseError, PyVisit};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 
 use super::bridge::{Bridge, QueueLines};
 use super::lane::Lane;
+use super::once::name;
 use super::{errors, events, exit};
 use crate::client::Client;
 use crate::error::Error;
@@ -69,7 +69,7 @@ impl Engine {
         if let Some(state) = self.state.get(process) {
             return Ok(state);
         }
-        exit::stop_at_exit(py, self)?;
+        exit::stop_at_exit(self);
         let made = self.state.get_or_try_init(process, || State::new(&self.template));
         made.map_err(|error| errors::to_python(py, &error))
     }
@@ -102,20 +102,21 @@ impl Engine {
         let py = event_loop.py();
         let verbose = events::is_verbose(py)?;
         let (io, connections) = state.io(py)?;
-        let future = event_loop.call_method0(intern!(py, "create_future"))?;
+        let future = event_loop.call_method0(name!(py, "create_future"))?;
         let bridge = state.attach(event_loop)?;
         let queue = Arc::clone(&bridge.get().queue);
         let observer = Arc::new(QueueLines { queue: Arc::clone(&queue), verbose });
         let running = operation(client.over_connections_of(&connections, observer));
         let slot = bridge.get().expect(future.clone().unbind());
         let promise = queue.promise(slot);
-        let task = io.spawn(async move { promise.keep(running.await) });
+        let call = io.spawn(async move { promise.keep(running.await) });
+        bridge.get().started(slot, call.abort_handle());
         let pending = Pending {
             future: future.unbind(),
             engine: Arc::clone(self),
             bridge: bridge.unbind(),
             slot,
-            task: Mutex::new(Some(task.abort_handle())),
+            is_closed: AtomicBool::new(false),
         };
         Bound::new(py, pending)
     }
@@ -130,9 +131,10 @@ impl Engine {
         drop((lanes, io));
     }
 
-    /// Gives back the sockets that are kept for the next event loop.
-    pub(super) fn drop_spare_bridges(&self, _attached: Python<'_>) {
+    /// Gives back what is kept for the next event loop, and for those that were closed.
+    pub(super) fn drop_spare_bridges(&self, py: Python<'_>) {
         let Some(state) = self.state.get(Process::current()) else { return };
+        state.abandon_closed_loops(py);
         let spare = std::mem::take(&mut *lock(&state.spare));
         drop(spare);
     }
@@ -201,6 +203,7 @@ impl State {
                 return Ok(attached.bridge.bind(py).clone());
             }
         }
+        self.abandon_closed_loops(py);
         let spare = lock(&self.spare).pop();
         let bridge = match spare {
             Some(bridge) => bridge.into_bound(py),
@@ -210,6 +213,21 @@ impl State {
         let event_loop = event_loop.clone().unbind();
         lock(&self.attached).push(Attached { event_loop, bridge: bridge.clone().unbind(), pending: 1 });
         Ok(bridge)
+    }
+
+    /// Lets go of what waits on loops that were closed meanwhile: nobody will resolve it, and it holds connections.
+    fn abandon_closed_loops(&self, py: Python<'_>) {
+        let candidates: Vec<_> = lock(&self.attached)
+            .iter()
+            .map(|attached| (attached.event_loop.clone_ref(py), attached.bridge.clone_ref(py)))
+            .collect();
+        for (event_loop, bridge) in candidates {
+            let is_closed = event_loop.bind(py).call_method0(name!(py, "is_closed"));
+            if is_closed.and_then(|is_closed| is_closed.is_truthy()).unwrap_or_default() {
+                lock(&self.attached).retain(|attached| !attached.bridge.is(&bridge));
+                bridge.get().abandon();
+            }
+        }
     }
 
     /// One call less waits at a bridge. A loop for which nothing is left to wait is left alone again.
@@ -274,20 +292,27 @@ pub(super) struct Pending {
     engine: Arc<Engine>,
     bridge: Py<Bridge>,
     slot: u64,
-    task: Mutex<Option<AbortHandle>>,
+    is_closed: AtomicBool,
 }
 
 #[pymethods]
 impl Pending {
     /// Ends it: a call that is still running is given up and its connection closed.
     fn close(&self, py: Python<'_>) {
-        let Some(task) = lock(&self.task).take() else { return };
-        if self.bridge.get().forget(self.slot) && !sabotage::is_off(Guard::Cancellation) {
-            task.abort();
+        let _inside = exit::Inside::enter(py);
+        if sabotage::is_off(Guard::Cancellation) || self.is_closed.swap(true, Ordering::Relaxed) {
+            return;
         }
+        self.bridge.get().forget(self.slot);
         if let Some(state) = self.engine.state.get(Process::current()) {
             state.release(py, &self.bridge);
         }
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.future)?;
+        visit.call(&self.bridge)
     }
 }
 

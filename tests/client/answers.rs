@@ -1,10 +1,11 @@
 //! What is answered: the whole account, read tolerantly, and never half of it.
 
-use replyio::ErrorKind;
+use replyio::{Client, ErrorKind};
 use serde_json::{Value, json};
 
 use crate::support::{
-    ID, account, acme, acme_but, answering, asked, client, json_answer, sandbox, sandbox_with, unexpected,
+    ID, account, acme, acme_but, answering, asked, client, config_for, json_answer, sandbox, sandbox_with,
+    server_that_says, unexpected,
 };
 
 #[tokio::test]
@@ -129,4 +130,11 @@ async fn a_body_longer_than_a_mebibyte_is_refused() {
             assert_eq!(unexpected(read.unwrap_err()), "the body is longer than 1 MiB");
         }
     }
+}
+
+#[tokio::test]
+async fn a_body_without_a_length_is_bounded_too() {
+    let endless = [b"HTTP/1.1 200 OK\r\n\r\n", " ".repeat(2 << 20).as_bytes()].concat();
+    let client = Client::new(config_for(&server_that_says(&endless))).unwrap();
+    assert_eq!(unexpected(client.get(ID).await.unwrap_err()), "the body is longer than 1 MiB");
 }

@@ -197,14 +197,15 @@ pub(crate) fn unexpected(error: Error) -> String {
 }
 
 /// A server of one connection that says something, whatever it is asked, and then nothing more.
-pub(crate) fn server_that_says(what: &'static [u8]) -> String {
+pub(crate) fn server_that_says(what: &[u8]) -> String {
+    let what = what.to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/v3", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let mut request = [0; 1024];
         // Whether the client is still there does not matter.
-        let _ = stream.read(&mut request).and_then(|_| stream.write_all(what));
+        let _ = stream.read(&mut request).and_then(|_| stream.write_all(&what));
         std::thread::sleep(Duration::from_secs(20));
     });
     url

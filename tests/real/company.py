@@ -18,11 +18,19 @@ def _port() -> int:
     return int(_ROUTE.read_text())
 
 
+def _tell(**what: Any) -> None:
+    with _TOLD.open("a") as told:
+        told.write(json.dumps(what) + "\n")
+
+
+def client_connected(client: Any) -> None:
+    """A client is there, whatever it will ask for."""
+    _tell(connection=client.peername)
+
+
 def http_connect(flow: Any) -> None:
     """A client asks for a tunnel."""
-    asked = {"host": flow.request.host, "headers": dict(flow.request.headers.items())}
-    with _TOLD.open("a") as told:
-        told.write(json.dumps(asked) + "\n")
+    _tell(host=flow.request.host, headers=dict(flow.request.headers.items()))
 
 
 def server_connect(data: Any) -> None:

@@ -38,16 +38,18 @@ def _program(name: str) -> Path:
     return found
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Says in one line what was left out."""
-    if sys.platform == "win32":
-        terminalreporter.write_line("left out: tests/real/, whose programs are not for Windows", yellow=True)
-        return
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: Any) -> Iterator[None]:
+    """Says in one line, behind all others, what was left out."""
+    yield
     reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
-    missing = Counter(reason.split(NOT_HERE)[1].strip("')") for reason in reasons if NOT_HERE in reason)
-    if missing:
-        told = ", ".join(f"{count} tests that need {name}" for name, count in sorted(missing.items()))
-        terminalreporter.write_line(f"left out of tests/real/: {told}; CONTRIBUTING.md says how to get it", yellow=True)
+    missing = Counter(reason.split(NOT_HERE)[1].rstrip("')") for reason in reasons if NOT_HERE in reason)
+    told = [f"{count} that need {name}" for name, count in sorted(missing.items())]
+    if sys.platform == "win32":
+        told = ["all, whose programs are not for Windows"]
+    if told:
+        line = f"left out of tests/real/: {' and '.join(told)}; CONTRIBUTING.md says how to get what is missing"
+        terminalreporter.write_line(line, yellow=True)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -76,9 +76,12 @@ class Program:
     def _state(self) -> str:
         if self.process is None or self.process.poll() is not None:
             return "ended"
+        return "listens" if self._listens() else ""
+
+    def _listens(self) -> bool:
         with socket.socket() as probe:
             probe.settimeout(1)
-            return "" if probe.connect_ex(("127.0.0.1", self.port)) else "listens"
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def kill(self) -> None:
         """Ends it and all that it has started, without a chance to say good-bye."""
@@ -87,14 +90,8 @@ class Program:
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
-
-
-class Connection(NamedTuple):
-    """A connection that a client made to nginx, or tried to make."""
-
-    number: int
-    requests: int
-    failed: bool
+            # A worker may outlive the master for a moment, and still take connections.
+            assert eventually(lambda: not self._listens(), bool, PATIENCE), "it still listens"
 
 
 class Nginx(Program):
@@ -202,6 +199,12 @@ class Mitmdump(Program):
             COMPANY_TOLD=str(self._told),
         )
 
+    def start(self) -> None:
+        """Starts it, and waits until it has written down that somebody tried whether it listens."""
+        self._told.write_text("")
+        super().start()
+        eventually(lambda: self.connections, bool, PATIENCE)
+
     @property
     def address(self) -> str:
         """Its address, for those it asks for no password."""
@@ -212,7 +215,15 @@ class Mitmdump(Program):
         self._route.write_text(str(port))
         self._told.write_text("")
 
+    def _tells(self, what: str) -> list[Mapping[str, Any]]:
+        return [told for told in map(json.loads, self._told.read_text().splitlines()) if what in told]
+
+    @property
+    def connections(self) -> int:
+        """How many connections were made to it."""
+        return len(self._tells("connection"))
+
     @property
     def tunnels(self) -> list[Mapping[str, Any]]:
         """The CONNECT requests that it got, with host and headers."""
-        return [json.loads(line) for line in self._told.read_text().splitlines()]
+        return self._tells("host")

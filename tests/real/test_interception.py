@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from replyio import ContactAccount, ServerError, TLSError, TransportError
-from replyio.sandbox import Sandbox
 
 from .checks import Day
-from .conftest import Authority
+from .conftest import Authority, StartNginx
 from .programs import Mitmdump
 
 LIVE = "https://api.reply.test/v3"
@@ -37,7 +36,7 @@ def test_the_proxy_is_found_in_the_environment(
 ) -> None:
     monkeypatch.setenv(name, interception.address)
     day.succeeds(day.client(LIVE, ca_file=interception.authority))
-    assert len(interception.tunnels) == 1
+    assert (interception.connections, len(interception.tunnels)) == (1, 1)
 
 
 def test_without_the_authority_it_is_a_tls_error_with_a_hint(day: Day, interception: Mitmdump) -> None:
@@ -88,18 +87,28 @@ def test_a_host_in_no_proxy_is_not_asked_for_at_the_proxy(
     monkeypatch.setenv("NO_PROXY", ".reply.test")
     client = day.client(LIVE, ca_file=interception.authority)
     day.fails(client, TransportError, "the name api.reply.test does not resolve.*HTTPS_PROXY", attempts=2)
-    assert interception.tunnels == []
+    assert interception.connections == 0
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("given", ["argument", "environment"])
 def test_this_machine_is_never_reached_through_a_proxy(
-    day: Day, interception: Mitmdump, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox
+    day: Day,
+    interception: Mitmdump,
+    nginx: StartNginx,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+    given: str,
+    host: str,
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.setenv(name, interception.address)
-    for host in ("127.0.0.1", "localhost"):
-        day.succeeds(day.client(f"http://{host}:{sandbox.port}/v3"))
-        day.succeeds(day.client(f"http://{host}:{sandbox.port}/v3", proxy=interception.address))
-    assert interception.tunnels == []
+        if given == "environment":
+            monkeypatch.setenv(name, interception.address)
+    options = {"proxy": interception.address} if given == "argument" else {}
+    tls = nginx(certificate=authority.issue(host))
+    day.succeeds(day.client(f"http://{host}:{day.sandbox.port}/v3", **options))
+    day.succeeds(day.client(f"https://{host}:{tls.port}/v3", ca_file=authority.file, **options))
+    assert interception.connections == 0
 
 
 def test_the_authority_is_read_when_the_client_is_made(day: Day, interception: Mitmdump, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from .programs import Nginx
 DAY = datetime.timedelta(days=1)
 NOW = datetime.datetime.now(datetime.timezone.utc)
 TRUST = "hint: check this machine's clock, and give a company's own certificate authority as ca_file or SSL_CERT_FILE"
-ADDRESS = "hint: check base_url, and whether something else answers in its place"
+ADDRESS = "hint: check base_url and its port, and whether something else answers in its place"
 UNKNOWN_ISSUER = "the server's certificate is from an unknown issuer"
 PAGE = "hint: this looks like a proxy's or a login page"
 TLS_1_1 = "ssl_protocols TLSv1.1; ssl_ciphers ALL:@SECLEVEL=0;"

@@ -14,6 +14,7 @@ import gc
 import logging
 import pickle
 import re
+import ssl
 import time
 import traceback
 from collections.abc import Iterator
@@ -226,6 +227,8 @@ class Survival:
         said_by_server: bool = False,
         server: Hostile | None = None,
         base_url: str | None = None,
+        afterwards: Script = honest,
+        then_tls: ssl.SSLContext | None = None,
         **options: Any,
     ) -> Outcome:
         """Asks a server that plays the scripts, and checks what must be so after every fault.
@@ -242,13 +245,15 @@ class Survival:
             said_by_server: Whether the server repeats the field value, which may then be seen.
             server: The server, where it is not a new one for plain HTTP.
             base_url: How the server is called, where not by its own address.
+            afterwards: What is played when the fault is over.
+            then_tls: How the server speaks TLS when the fault is over.
             **options: Options of the client.
         """
         gc.collect()
         server = server or Hostile()
         server.play(*scripts)
         # The server's own listener is there before and after; it is closed behind the check.
-        with self.watched(said_by_server=said_by_server):
+        with server, self.watched(said_by_server=said_by_server):
             client = client_of(base_url or server.base_url, **options)
             outcome = attempt(face, client)
             self.judge(outcome, raises, says, said_by_server=said_by_server)
@@ -261,11 +266,11 @@ class Survival:
             if isinstance(outcome.error, replyio.ReplyError):
                 tried = attempts if attempts is not None else requests
                 assert tried is None or getattr(outcome.error, "attempts", tried) == tried
-            server.play(honest)
+            server.tls = then_tls or server.tls
+            server.play(afterwards)
             self.asks_again(face, client)
             client.close()
             assert server.wait_until_left(), "a connection is open after close()"
-        server.close()
         return outcome
 
     @staticmethod
@@ -284,7 +289,7 @@ class Survival:
         assert len(message) < 3000
         for where, text in _shown(error):
             assert_secret(text, where, said_by_server=said_by_server)
-        copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - its own
+        copy = pickle.loads(pickle.dumps(error))
         assert (type(copy), str(copy), vars(copy)) == (type(error), message, vars(error))
 
     @staticmethod

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
+from .certificates import Authority
 from .checks import Survival
-from .hostile import Hostile
 
 
 @pytest.fixture
@@ -16,8 +14,13 @@ def survival(capfd: pytest.CaptureFixture[str]) -> Survival:
     return Survival(capfd)
 
 
-@pytest.fixture
-def hostile() -> Iterator[Hostile]:
-    """A hostile server that is honest until it is told what to play."""
-    with Hostile() as server:
-        yield server
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The authority that the clients are told to trust."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """An authority that nobody trusts."""
+    return Authority(tmp_path_factory.mktemp("stranger"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 import ssl
 import struct
@@ -111,6 +112,12 @@ class Peer:
         self._received += received
         return bool(received)
 
+    def read(self) -> bytes:
+        """Whatever has arrived."""
+        self._receive()
+        read, self._received = self._received, b""
+        return read
+
     def write(self, data: bytes) -> None:
         self._socket.sendall(data)
 
@@ -146,20 +153,22 @@ class Peer:
         self._socket.close()
 
     def relay(self, port: int) -> None:
-        """Passes bytes on to another server and back, as a tunnel does."""
+        """Passes bytes on to another server and back, as a tunnel does, until one side leaves."""
         with socket.create_connection(("127.0.0.1", port), timeout=_LONGEST) as other:
-            back = threading.Thread(target=_copy, args=(other, self._socket), daemon=True)
-            back.start()
-            _copy(self._socket, other)
-            back.join(_LONGEST)
+            ways = {self._socket: other, other: self._socket}
+            other.sendall(self._received)
+            while True:
+                for source in _readable(list(ways)):
+                    data = source.recv(65536)
+                    if not data:
+                        return
+                    ways[source].sendall(data)
 
 
-def _copy(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-    with contextlib.suppress(OSError):
-        sink.shutdown(socket.SHUT_WR)
+def _readable(sockets: list[socket.socket]) -> list[socket.socket]:
+    # What TLS has taken off the wire already, no selector sees.
+    waiting = [each for each in sockets if isinstance(each, ssl.SSLSocket) and each.pending()]
+    return waiting or select.select(sockets, [], [], _LONGEST)[0]
 
 
 def answering(*replies: Reply) -> Script:
@@ -208,6 +217,7 @@ class Hostile:
         requests: What arrived.
         peers: Every connection that was made, the failed handshakes too.
         refusals: Why TLS handshakes failed.
+        tls: How TLS is spoken; None for plain HTTP. May be changed for connections to come.
     """
 
     def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
@@ -216,7 +226,7 @@ class Hostile:
         self.refusals: list[str] = []
         self.plays = 0
         self.closing = threading.Event()
-        self._tls = tls
+        self.tls = tls
         self._scripts: Iterable[Script] = scripts or (honest,)
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
@@ -227,13 +237,13 @@ class Hostile:
 
     @property
     def base_url(self) -> str:
-        if self._tls:
-            return f"https://localhost:{self.port}/v3"
+        if self.tls:
+            return f"https://127.0.0.1:{self.port}/v3"
         return f"http://127.0.0.1:{self.port}/v3"
 
     def play(self, *scripts: Script) -> None:
         """Plays these from now on: the first connection gets the first, later ones the last."""
-        self._scripts = scripts
+        self._scripts = scripts or (honest,)
         self.plays += 1
 
     def _accept(self) -> None:
@@ -258,8 +268,8 @@ class Hostile:
         peer = Peer(self, connection, len(self.peers))
         self.peers.append(peer)
         try:
-            if self._tls:
-                connection = self._tls.wrap_socket(connection, server_side=True)
+            if self.tls:
+                connection = self.tls.wrap_socket(connection, server_side=True)
                 self._sockets.append(connection)
                 peer._socket = connection
             script(peer)

@@ -26,8 +26,8 @@ def read_scopes(names: Iterable[str]) -> tuple[bool, bool]:
 
 def to_wire(account: object) -> dict[str, Any]:
     """The account in values that JSON has."""
-    members: Mapping[str, Any] = account.to_dict() if isinstance(account, ContactAccount) else account
-    if not hasattr(members, "items"):
+    members = account.to_dict() if isinstance(account, ContactAccount) else account
+    if not isinstance(members, Mapping):
         raise TypeError(f"an account is a ContactAccount or a mapping, not {type(members).__name__}")
     return {name: _json_value(value) for name, value in cast("Mapping[str, Any]", members).items()}
 

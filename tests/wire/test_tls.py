@@ -1,0 +1,246 @@
+"""TLS: what is refused once and for all, what is tried again, and whom to trust."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from replyio import ConfigurationError, TLSError, TransportError
+
+from .certificates import API, Authority
+from .checks import ALL, KEY, UPDATES, Face, Survival, client_of
+from .hostile import Hostile, Peer, Script, after_request, answering, head, honest, response
+
+faces = pytest.mark.parametrize("face", ALL, ids=[face.value for face in ALL])
+updates = pytest.mark.parametrize("face", UPDATES, ids=[face.value for face in UPDATES])
+
+NOW = datetime.now(timezone.utc)
+LONG = timedelta(days=1000)
+DAY = timedelta(days=1)
+
+REFUSED: dict[str, tuple[Callable[[Authority, Authority], ssl.SSLContext], str]] = {
+    "expired": (
+        lambda ours, _: ours.tls(not_before=NOW - LONG, not_after=NOW - DAY),
+        "has expired after 1 attempt.*clock",
+    ),
+    "not_yet_valid": (lambda ours, _: ours.tls(not_before=NOW + DAY, not_after=NOW + LONG), "is not valid yet.*clock"),
+    "wrong_host": (lambda ours, _: ours.tls("elsewhere.test"), "is for another host"),
+    "unknown_issuer": (lambda _, theirs: theirs.tls(), "is from an unknown issuer.*ca_file or SSL_CERT_FILE"),
+    "tls_1_1": (lambda ours, _: ours.outdated_tls(), "the TLS handshake failed .*TLS 1.2 or later"),
+}
+
+
+@faces
+@pytest.mark.parametrize(("tls", "says"), REFUSED.values(), ids=REFUSED)
+def test_a_server_that_cannot_be_trusted_is_refused_after_one_connection(
+    survival: Survival,
+    authority: Authority,
+    stranger: Authority,
+    face: Face,
+    tls: Callable[[Authority, Authority], ssl.SSLContext],
+    says: str,
+) -> None:
+    survival.survives(
+        face,
+        raises=TLSError,
+        says=says,
+        requests=0,
+        connections=1,
+        attempts=1,
+        within=1.0,
+        server=Hostile(tls=tls(authority, stranger)),
+        then_tls=authority.tls(),
+        ca_file=authority.ca_file,
+    )
+
+
+NOT_TLS: dict[str, Script] = {
+    "plain_http": lambda peer: greet(peer, response(b"<html>Use https</html>", status="400 Bad Request")),
+    "mail": lambda peer: greet(peer, b"220 mail.example ESMTP ready\r\n"),
+    "bytes": lambda peer: greet(peer, bytes(range(1, 200))),
+}
+
+
+def greet(peer: Peer, greeting: bytes) -> None:
+    peer.read()
+    peer.write(greeting)
+    peer.wait_closed()
+
+
+@faces
+@pytest.mark.parametrize("script", NOT_TLS.values(), ids=NOT_TLS)
+def test_what_is_not_tls_is_refused_after_one_connection(
+    survival: Survival, authority: Authority, face: Face, script: Script
+) -> None:
+    server = Hostile()
+    survival.survives(
+        face,
+        script,
+        raises=TLSError,
+        says="does not speak TLS on this port after 1 attempt.*check base_url and its port",
+        requests=0,
+        connections=1,
+        attempts=1,
+        within=1.0,
+        server=server,
+        base_url=f"https://127.0.0.1:{server.port}/v3",
+        then_tls=authority.tls(),
+        ca_file=authority.ca_file,
+    )
+
+
+def hello_then(then: Callable[[Peer], None]) -> Script:
+    """Lets the client begin the handshake."""
+
+    def script(peer: Peer) -> None:
+        peer.read()
+        then(peer)
+
+    return script
+
+
+BROKEN: dict[str, tuple[Script, str]] = {
+    "reset_before": (Peer.reset, "no connection could be made"),
+    "reset": (hello_then(Peer.reset), "no connection could be made"),
+    "closed": (hello_then(lambda _: None), "no connection could be made"),
+    "closed_inside_a_record": (hello_then(lambda peer: peer.write(b"\x16\x03\x03\x00\x7a\x02")), "no connection could"),
+    "silence": (hello_then(Peer.wait_closed), "no connection within 0.3 s"),
+}
+
+
+@faces
+@pytest.mark.parametrize(("script", "says"), BROKEN.values(), ids=BROKEN)
+def test_a_handshake_that_breaks_is_tried_again(
+    survival: Survival, authority: Authority, face: Face, script: Script, says: str
+) -> None:
+    server = Hostile()
+    survival.survives(
+        face,
+        script,
+        raises=TransportError,
+        says=f"{says}.* after 2 attempts",
+        requests=0,
+        connections=2,
+        attempts=2,
+        server=server,
+        base_url=f"https://127.0.0.1:{server.port}/v3",
+        then_tls=authority.tls(),
+        ca_file=authority.ca_file,
+        connect_timeout=0.3,
+    )
+
+
+@faces
+def test_a_connection_that_ends_without_the_end_of_tls_is_no_whole_answer(
+    survival: Survival, authority: Authority, face: Face
+) -> None:
+    # The body is whole, but anybody on the way could have cut it here.
+    def cut(peer: Peer) -> None:
+        if request := peer.request():
+            peer.write(head() + request.good)
+
+    survival.survives(
+        face,
+        cut,
+        raises=TransportError,
+        says="the connection broke.* after 2 attempts",
+        requests=2,
+        server=Hostile(tls=authority.tls()),
+        ca_file=authority.ca_file,
+    )
+
+
+@updates
+@pytest.mark.parametrize("close", [lambda _: None, Peer.reset], ids=["closed", "reset"])
+def test_a_tls_connection_cut_before_any_answer_is_tried_again(
+    survival: Survival, authority: Authority, face: Face, close: Callable[[Peer], None]
+) -> None:
+    survival.survives(
+        face,
+        after_request(close),
+        honest,
+        requests=2,
+        server=Hostile(tls=authority.tls()),
+        ca_file=authority.ca_file,
+        within=1.0,
+    )
+
+
+@faces
+@pytest.mark.parametrize("setting", ["ca_file", "SSL_CERT_FILE"])
+def test_an_interception_works_with_the_companys_own_authority(
+    survival: Survival, authority: Authority, monkeypatch: pytest.MonkeyPatch, face: Face, setting: str
+) -> None:
+    if setting == "SSL_CERT_FILE":
+        monkeypatch.setenv(setting, str(authority.ca_file))
+    options = {"ca_file": str(authority.ca_file)} if setting == "ca_file" else {}
+    outcome = survival.survives(face, server=Hostile(tls=authority.tls()), **options)
+    assert outcome.accounts[0].id == 7
+
+
+def test_the_authority_given_wins_over_the_environment(
+    survival: Survival, authority: Authority, stranger: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(stranger.ca_file))
+    survival.survives(Face.SYNC, server=Hostile(tls=authority.tls()), ca_file=authority.ca_file)
+
+
+@pytest.mark.parametrize("setting", ["ca_file", "SSL_CERT_FILE"])
+@pytest.mark.parametrize(
+    ("content", "says"), [(None, "cannot be read"), (b"", "no certificate"), (b"\xff\0", "no certificate")]
+)
+def test_authorities_that_cannot_be_read_are_named_at_construction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, content: bytes | None, says: str
+) -> None:
+    path = tmp_path / "mine.pem"
+    if content is not None:
+        path.write_bytes(content)
+    if setting == "SSL_CERT_FILE":
+        monkeypatch.setenv(setting, str(path))
+    options = {"ca_file": path} if setting == "ca_file" else {}
+    with pytest.raises(ConfigurationError, match=rf"^{setting} .*mine\.pem: .*{says}"):
+        client_of(API, **options)
+
+
+@pytest.mark.parametrize("url", ["http://api.reply.io/v3", "http://10.0.0.1/v3", "http://127.0.0.1.example.com/v3"])
+def test_plain_http_is_refused_but_on_this_machine(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="base_url must be https"):
+        client_of(url)
+
+
+WITHOUT_ROOTS = """
+import sys
+from replyio import ReplyClient, TLSError
+from replyio.sandbox import Sandbox
+
+with Sandbox() as sandbox:
+    assert len(list(sandbox.client().list_contact_accounts())) == 3
+try:
+    ReplyClient(sys.argv[2], base_url=sys.argv[1], quota=None).get_contact_account(7)
+except TLSError as error:
+    print(error)
+"""
+
+
+def test_a_machine_without_authorities_uses_the_bundled_ones_and_runs_the_sandbox(
+    authority: Authority, tmp_path: Path
+) -> None:
+    environment = {**os.environ, "SSL_CERT_DIR": str(tmp_path)}
+    with Hostile(answering(response(b"")), tls=authority.tls()) as server:
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT_ROOTS, server.base_url, KEY],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "unknown issuer" in done.stdout
