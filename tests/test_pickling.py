@@ -139,9 +139,10 @@ FAILURES: dict[str, tuple[Fault | None, Callable[[ReplyClient], Any], list[str]]
 def failure(name: str) -> ReplyError:
     """An error of a real call."""
     fault, act, _ = FAILURES[name]
-    with Sandbox(faults=[fault] if fault else []) as sandbox:
-        with sandbox.client(max_attempts=1, timeout=5, quota=None) as client, pytest.raises(ReplyError) as caught:
-            act(client)
+    sandbox = Sandbox(faults=[fault] if fault else [])
+    client = sandbox.client(max_attempts=1, timeout=5, quota=None)
+    with sandbox, client, pytest.raises(ReplyError) as caught:
+        act(client)
     assert type(caught.value).__name__ == name
     return caught.value
 

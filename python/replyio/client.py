@@ -177,7 +177,7 @@ class ReplyClient:
         finally:
             # A traceback that shows local variables must not show the key or a proxy's password.
             key = None
-            del api_key, proxy, settings, key
+            del api_key, base_url, proxy, settings, key
         _show_fields()
 
     def with_options(self, **options: Unpack[ClientOptions]) -> ReplyClient:
@@ -480,7 +480,8 @@ class ReplyClient:
 
     def __repr__(self) -> str:
         """The address, and never the key."""
-        return f"<ReplyClient for {self._core.base_url}>"
+        core = getattr(self, "_core", None)  # not there while its settings are being refused
+        return f"<ReplyClient for {core.base_url}>" if core else "<ReplyClient without settings>"
 
     def __reduce__(self) -> tuple[Callable[..., ReplyClient], tuple[dict[str, Any]]]:
         """The settings, without the key unless that was asked for."""
