@@ -34,7 +34,13 @@ demo: $(VENV)/installed-wheel ## Builds the package and shows what it does, agai
 test: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) ## Tests the core without Python, the core with its sandbox, and the wheel as installed.
 	cargo test --locked
 	cargo test --locked --features sandbox
-	$(BIN)/pytest
+	mkdir -p target/test-run
+	$(BIN)/pytest --basetemp=target/test-run/tmp --junitxml=target/test-run/results.xml | tee target/test-run/output.txt
+
+scan: $(VENV)/installed-wheel ## Looks for secrets in what `make test` has written, and in the wheel and the source distribution.
+	rm -rf target/sdist
+	$(BIN)/maturin sdist --quiet --out target/sdist
+	$(BIN)/python tests/canary_scan.py target/test-run target/sdist dist
 
 check: $(VENV)/installed-check ## Checks format and lints, Rust and Python. The types are checked by `make test`, on the wheel.
 	cargo fmt --check
@@ -50,8 +56,9 @@ bench: $(VENV)/installed-wheel $(VENV)/installed-bench ## Measures the package a
 reliability: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) target/wheels-sabotage/.built ## Runs the long runs on every Python in PYTHONS, and writes docs/reliability.md; ARGS=--quick only tries them.
 	$(BIN)/python -m reliability $(ARGS)
 
-docs: $(VENV)/installed-wheel ## Writes docs/reference.md from the package, and the documentation of the crate.
+docs: $(VENV)/installed-wheel $(VENV)/installed-test ## Writes docs/reference.md and docs/errors.md from the package, and the documentation of the crate.
 	$(BIN)/python docs/reference.py
+	$(BIN)/python docs/gallery.py
 	cargo doc --locked --no-deps --features sandbox
 
 wheel: dist/.built ## Builds the wheel, into dist/.

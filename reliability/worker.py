@@ -12,9 +12,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from replyio.sandbox import Fault, Sandbox
-
 from reliability.experiments import EXPERIMENTS, Experiment, Result
+from replyio.sandbox import Fault, Sandbox
 
 KEY = "canary-key-of-the-long-runs"
 
@@ -28,7 +27,11 @@ def service() -> Sandbox:
 
 def environment_of(sandbox: Sandbox, extra: dict[str, str]) -> dict[str, str]:
     """What a program finds: the service and the key, and nothing of this machine's settings."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("REPLY", "RELIABILITY", "PYTHON", "RUST"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("REPLY", "RELIABILITY", "PYTHON", "RUST"))
+    }
     return {**kept, "REPLY_BASE_URL": sandbox.url, "REPLY_API_KEY": KEY, **extra}
 
 
@@ -48,9 +51,12 @@ def run_all(
                 left[name] = (experiment, count - now)
             else:
                 del left[name]
-            note = f"  {result.notes[0]}" if result.notes else ""
-            print(f"{name}: {result.tried} tried, {result.short} short, {time.monotonic() - started:.1f} s{note}",
-                  file=sys.stderr, flush=True)
+            note = f"  {result.notes}" if result.notes else ""
+            print(
+                f"{name}: {result.tried} tried, {result.short} short, {time.monotonic() - started:.1f} s{note}",
+                file=sys.stderr,
+                flush=True,
+            )
     return results
 
 
@@ -78,15 +84,19 @@ def main() -> None:
     controls: dict[str, Result] = {}
     with service() as sandbox:
         wanted = chosen(options.only, sabotaged=options.sabotaged)
-        counts = [(one, one.quick if options.quick else max(one.quick, int(one.count * options.share))) for one in wanted]
+        counts = [
+            (one, one.quick if options.quick else max(one.quick, int(one.count * options.share))) for one in wanted
+        ]
         results = run_all(counts, {}, sandbox)
         if options.sabotaged:
             # One after the other: each has an environment of its own. A few runs would not show what grows slowly.
             for one in EXPERIMENTS:
                 if one.control and options.only in one.name and not options.quick:
                     controls |= run_all([(one, one.control_count)], one.control, sandbox)
-    told = {name: {key: dataclasses.asdict(value) for key, value in part.items()}
-            for name, part in (("results", results), ("controls", controls))}
+    told = {
+        name: {key: dataclasses.asdict(value) for key, value in part.items()}
+        for name, part in (("results", results), ("controls", controls))
+    }
     options.out.write_text(json.dumps(told), encoding="utf-8")
 
 

@@ -146,7 +146,9 @@ pub struct TransportFault {
 pub enum TransportKind {
     /// The name did not resolve, or no connection could be made.
     Connect,
-    /// The certificate is out of date, or from somebody that nobody here trusts.
+    /// The server's certificate is out of date, or this machine's clock is.
+    OutOfDate,
+    /// The server's certificate is from somebody that nobody here trusts.
     Certificate,
     /// The handshake was refused, or the certificate is for another host.
     Tls,
@@ -158,6 +160,12 @@ pub enum TransportKind {
     Dropped,
     /// The connection broke inside the answer.
     Broken,
+}
+
+impl TransportKind {
+    const fn is_tls(self) -> bool {
+        matches!(self, Self::OutOfDate | Self::Certificate | Self::Tls)
+    }
 }
 
 /// An answer that the contract does not have.
@@ -308,9 +316,7 @@ impl Failure {
     /// Its kind.
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::Transport(TransportFault { kind: TransportKind::Certificate | TransportKind::Tls, .. }) => {
-                ErrorKind::Tls
-            }
+            Self::Transport(TransportFault { kind, .. }) if kind.is_tls() => ErrorKind::Tls,
             Self::Transport(_) => ErrorKind::Transport,
             Self::Deadline { .. } => ErrorKind::DeadlineExceeded,
             Self::Unexpected(_) => ErrorKind::UnexpectedResponse,
@@ -323,9 +329,7 @@ impl Failure {
     /// Whether another attempt may succeed. The update is idempotent, so one that may have been applied is repeated too.
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Transport(fault) => {
-                !matches!(fault.kind, TransportKind::Certificate | TransportKind::Tls | TransportKind::ProxyPassword)
-            }
+            Self::Transport(fault) => !fault.kind.is_tls() && !matches!(fault.kind, TransportKind::ProxyPassword),
             Self::Deadline { whole_call, .. } => !*whole_call,
             Self::Api(answer) => matches!(answer.status, 408 | 429 | 500 | 502 | 503 | 504 | 520..=599),
             Self::Unexpected(_) | Self::Quota { .. } | Self::Internal(_) => false,
@@ -351,7 +355,9 @@ impl Failure {
         let ended = match self {
             Self::Transport(fault) => matches!(fault.kind, TransportKind::Dropped | TransportKind::Broken),
             Self::Deadline { .. } => true,
-            Self::Unexpected(unexpected) => unexpected.status.is_none_or(|status| status < 300),
+            Self::Unexpected(unexpected) => {
+                unexpected.status.is_none_or(|status| status < 300) && !unexpected.is_html()
+            }
             Self::Api(answer) => ErrorKind::of_status(answer.status) == ErrorKind::Server,
             Self::Quota { .. } | Self::Internal(_) => false,
         };
@@ -363,9 +369,9 @@ impl Failure {
         let hint = match self {
             Self::Transport(fault) => match fault.kind {
                 TransportKind::Connect => "check the network, base_url and, behind a company proxy, HTTPS_PROXY",
+                TransportKind::OutOfDate => "check this machine's clock; if it is right, the server's owner has to act",
                 TransportKind::Certificate => {
-                    "check this machine's clock, and give a company's own certificate authority as ca_file or \
-                     SSL_CERT_FILE"
+                    "a company's proxy may be in between; give its certificate authority as ca_file or SSL_CERT_FILE"
                 }
                 TransportKind::Tls => "check base_url and its port, and whether something else answers in its place",
                 TransportKind::Proxy | TransportKind::ProxyPassword => {
@@ -420,7 +426,7 @@ impl ApiFailure {
                     "100 requests a minute and 3,000 an hour are allowed for all programs of a user; try again later"
                 }
             },
-            ErrorKind::Server => "the service, or one in front of it, is failing; try again later",
+            ErrorKind::Server => "the service is failing, or one in front of it; try again later",
             _ => return None,
         };
         Some(Cow::Borrowed(hint))
@@ -441,7 +447,11 @@ impl Failure {
                 last.as_deref().map(|last| format!("the attempt before ended with {last}").into())
             }
             Self::Unexpected(unexpected) => Some(Cow::Borrowed(&unexpected.reason)),
-            Self::Api(answer) => answer.problem.summary().map(Cow::Owned),
+            Self::Api(answer) => {
+                let said = answer.problem.summary();
+                said.filter(|said| !said.eq_ignore_ascii_case(reason(answer.status).unwrap_or_default()))
+                    .map(Cow::Owned)
+            }
             Self::Transport(_) | Self::Quota { .. } | Self::Internal(_) => None,
         }
     }
@@ -462,8 +472,7 @@ impl fmt::Display for Failure {
             },
             Self::Api(answer) => {
                 write!(formatter, "{}", answer.status)?;
-                let standard = http::StatusCode::from_u16(answer.status).ok().and_then(|code| code.canonical_reason());
-                if let Some(reason) = standard {
+                if let Some(reason) = reason(answer.status) {
                     write!(formatter, " {reason}")?;
                 }
                 answer.problem.code.as_ref().map_or(Ok(()), |code| write!(formatter, " ({code})"))
@@ -517,7 +526,7 @@ impl fmt::Display for CallError {
             write!(formatter, ": {}", detail.trim_end_matches('.'))?;
         }
         if self.failure.may_have_been_applied(self.call) {
-            formatter.write_str("; it may have been applied all the same, and sending it again is safe")?;
+            formatter.write_str("; it may have been applied; sending it again is safe")?;
         }
         self.failure.hint(self.call).map_or(Ok(()), |hint| write!(formatter, "; hint: {hint}"))
     }
@@ -541,6 +550,11 @@ impl StdError for CallError {
     }
 }
 
+/// What a status is called.
+fn reason(status: u16) -> Option<&'static str> {
+    http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason())
+}
+
 /// A time that is to pass: whole seconds, or minutes where it is long, and never too short.
 fn rounded_up(time: Duration) -> String {
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
@@ -549,7 +563,9 @@ fn rounded_up(time: Duration) -> String {
 
 /// A time as people say it: whole milliseconds while it is short, then seconds.
 fn in_words(time: Duration) -> String {
-    if time < Duration::from_millis(100) {
+    if time < Duration::from_millis(1) {
+        "under 1 ms".to_owned()
+    } else if time < Duration::from_millis(100) {
         format!("{} ms", time.as_millis())
     } else {
         format!("{:.1} s", time.as_secs_f64())

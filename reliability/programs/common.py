@@ -32,7 +32,7 @@ class Report:
         self.notes: list[str] = []
         self.figures: dict[str, list[float]] = {}
 
-    def check(self, good: bool, note: object) -> None:  # noqa: FBT001 - the condition itself
+    def check(self, good: bool, note: object) -> None:
         """Counts one try."""
         self.tried += 1
         if not good:

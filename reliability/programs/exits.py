@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from common import BUSY, PLAIN, SILENT, SLOW, client, main
+
 from replyio import ReplyError
 
 reply = client(max_attempts=1)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from common import BUSY, PLAIN, SILENT, Report, client, main
+
 from replyio import Quota
 from replyio.sandbox import Fault, Sandbox
 
@@ -20,6 +21,8 @@ LONGEST = 0.2
 
 def interrupt(count: int, report: Report, wait: Callable[[], object]) -> None:
     """Interrupts a wait, time after time. The next call gets its answer."""
+    # A shell that starts something in the background has it ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     other = client()
     logging.getLogger("replyio").addHandler(logging.NullHandler())
     for _ in range(count):

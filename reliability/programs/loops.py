@@ -97,9 +97,7 @@ def threads(count: int, report: Report, run: Callable[[Coroutine[Any, Any, None]
 
     async def calls() -> None:
         ids = [1000 + number % 16 for number in range(32)]
-        for account, id in zip(
-            await asyncio.gather(*map(reply.get_contact_account_async, ids)), ids, strict=True
-        ):
+        for account, id in zip(await asyncio.gather(*map(reply.get_contact_account_async, ids)), ids, strict=True):
             with lock:
                 report.check(account.id == id, "another call's answer")
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import replyio
 from common import PLAIN, SILENT, Report, client, main
+
+import replyio
 
 MISSING = 999_999
 LIMIT = 4 << 20

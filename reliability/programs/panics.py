@@ -9,8 +9,9 @@ import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import replyio
 from common import BUSY, PLAIN, Report, client, main
+
+import replyio
 
 EVERYWHERE = ("begin", "quota", "answered")
 reply = client()

@@ -12,8 +12,9 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 
-import replyio
 from common import PLAIN, Report, client, main
+
+import replyio
 
 PATIENCE = 5.0
 

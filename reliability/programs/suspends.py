@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 
-import replyio
 from common import PLAIN, SILENT, SLOW, Report, client, main
+
+import replyio
 from replyio.sandbox import Fault, Sandbox
 
 AT_ONCE = 10
-LATE = 1.0
+LATE = 2.0
 
 
 def suspend(count: int, report: Report, victim: str, stopped_for: float) -> None:
@@ -55,7 +56,9 @@ def victim_call() -> None:
 
 def victim_wait() -> None:
     """A wait of a second that is over meanwhile; the request is then sent at once."""
-    with Sandbox(accounts=[{"id": PLAIN, "name": "Acme"}], faults=[Fault(status=503, retry_after=1, times=1)]) as sandbox:
+    with Sandbox(
+        accounts=[{"id": PLAIN, "name": "Acme"}], faults=[Fault(status=503, retry_after=1, times=1)]
+    ) as sandbox:
         print("ready", flush=True)
         account = sandbox.client().get_contact_account(PLAIN)
         good = account.id == PLAIN and len(sandbox.requests) == 2

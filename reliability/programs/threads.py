@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 
 from common import PLAIN, Report, client, main
+
 from replyio import TransportError
 
 reply = client()
@@ -64,7 +65,7 @@ class Caller(logging.Handler):
         self.answers = 0
         self.inside = threading.local()
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def emit(self, _: logging.LogRecord) -> None:
         """Calls."""
         if getattr(self.inside, "calls", False):
             return
@@ -97,12 +98,12 @@ def log_handler_async(count: int, report: Report) -> None:
 
 def log_handler_raises(count: int, report: Report) -> None:
     """What a filter raises is told to the event loop, and costs no answer."""
-    handler = _listen(logging.NullHandler())
+    _listen(logging.NullHandler())
 
-    def refuse(record: logging.LogRecord) -> bool:
+    def refuse(_: logging.LogRecord) -> bool:
         raise RuntimeError("a filter's fault")
 
-    handler.addFilter(refuse)
+    logging.getLogger("replyio").addFilter(refuse)
 
     async def run() -> None:
         told: list[object] = []
