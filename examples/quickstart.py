@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import replyio
 from replyio.sandbox import Sandbox
@@ -73,7 +73,8 @@ def main() -> None:
 
         print("\n4. What cannot be right is refused before any request, all of it at once")
         try:
-            client.update_contact_account(4711, name=" ", company_size="50-200", citty="Oslo")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+            wrong: dict[str, Any] = {"name": " ", "company_size": "50-200", "citty": "Oslo"}
+            client.update_contact_account(4711, **wrong)
         except replyio.ValidationError as error:
             for fault in error.errors:
                 print(f"  {fault}")
@@ -84,9 +85,7 @@ def main() -> None:
         except replyio.NotFoundError as error:
             print(f"  {error}")
 
-    print(
-        "\nTo do this with the live service: set REPLY_API_KEY and use replyio.ReplyClient() instead of sandbox.client()."
-    )
+    print("\nWith the live service: set REPLY_API_KEY, and use replyio.ReplyClient() instead of sandbox.client().")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,20 @@ use serde_json::{Map, Value};
 use crate::timestamp;
 
 /// What an update says about one field. The three are different things on the wire.
+///
+/// # Examples
+/// ```
+/// use replyio::{AccountFields, Presence};
+///
+/// let fields = AccountFields {
+///     name: Presence::Value("Acme".into()),
+///     phone: Presence::Null,
+///     city: Presence::Absent,
+///     ..AccountFields::default()
+/// };
+/// assert_eq!(serde_json::to_string(&fields)?, r#"{"name":"Acme","phone":null}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub enum Presence<T> {
     /// Not in the body. The update replaces the account in full, so the service clears an optional field left out.
@@ -162,6 +176,7 @@ macro_rules! contact_account {
 
         /// What one update says: the body of `PUT /v3/contact-accounts/{id}`, field by field.
         ///
+        /// # Examples
         /// ```
         /// use replyio::{AccountFields, Presence};
         ///
@@ -432,6 +447,14 @@ macro_rules! company_sizes {
             }
 
             /// Reads a size as the caller writes it: exactly one of the ten, or [`CompanySize::Unknown`].
+            ///
+            /// # Examples
+            /// ```
+            /// use replyio::CompanySize;
+            ///
+            /// assert_eq!(CompanySize::exactly("51-200"), CompanySize::From51To200);
+            /// assert_eq!(CompanySize::exactly("51-20"), CompanySize::Unknown("51-20".into()));
+            /// ```
             pub fn exactly(text: &str) -> Self {
                 match text { $( $text => Self::$variant, )+ _ => Self::Unknown(text.into()) }
             }
@@ -536,6 +559,14 @@ impl<'de> Deserialize<'de> for DateTime {
 }
 
 /// The candidate that a misspelt name was probably meant to be.
+///
+/// # Examples
+/// ```
+/// use replyio::{Field, nearest};
+///
+/// let names = Field::ALL.iter().map(|field| field.name());
+/// assert_eq!(nearest("linkdinUrl", names), Some("linked_in_url"));
+/// ```
 pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace(['_', '-', ' '], "");
     let wanted = plain(name);

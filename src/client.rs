@@ -1,41 +1,33 @@
 //! The client: each operation once, as validate → quota → transport → retry → read.
 
-use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::account::{AccountFields, ContactAccount, Field, FieldError, check_id};
 use crate::answer::{Answer, Page};
-use crate::config::{ActAs, ApiKey, AuthScheme, Config};
-use crate::error::{Call, CallError, Error, Failure, Operation, WaitReason, plain_line};
+use crate::clock::since_epoch;
+use crate::config::{AuthScheme, Config};
+use crate::error::{Call, CallError, Error, Failure, Operation, WaitReason};
+use crate::identity::Identity;
 use crate::merge;
-use crate::per_process::PerProcess;
 use crate::problem;
-use crate::quota::{Quota, Windows};
 use crate::retry::{self, Attempt, Budget, Decision};
+use crate::sabotage;
+use crate::text::plain_line;
 use crate::transport::{Request, Transport};
 
 const MEBIBYTE: usize = 1 << 20;
 /// How much of a page one account may take up.
 const LONGEST_ITEM: usize = 64 << 10;
-/// Nothing in the contract holds longer than its window of an hour. An absurd Retry-After must not stop a process for good.
-const LONGEST_HOLD: Duration = Duration::from_secs(3600);
 /// Sixteen fields of a company fit, so that the buffer need not grow.
 const USUAL_BODY: usize = 1 << 10;
 const LONGEST_EXCERPT: usize = 200;
 const LONGEST_REQUEST_ID: usize = 200;
-const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
-const X_USER_EMAIL: HeaderName = HeaderName::from_static("x-user-email");
-const X_TEAM_ID: HeaderName = HeaderName::from_static("x-team-id");
 
 /// What happens during a call, for whoever wants to tell the user.
 #[derive(Debug)]
@@ -94,6 +86,7 @@ pub struct ListQuery {
 
 /// A client. Clones share everything, the connections included.
 ///
+/// # Examples
 /// ```no_run
 /// # async fn example() -> Result<(), replyio::Error> {
 /// use replyio::{AccountFields, Client, Config, Presence};
@@ -112,13 +105,6 @@ pub struct Client {
     shared: Arc<Shared>,
     transport: Transport,
     observer: Option<Arc<dyn Observer>>,
-}
-
-/// Who is calling: the headers that say so, and the quota of that user.
-struct Identity {
-    with_api_key: HeaderMap,
-    with_bearer: HeaderMap,
-    windows: Arc<Mutex<Windows>>,
 }
 
 /// What all clients with the same connections remember.
@@ -148,6 +134,7 @@ impl Client {
     /// # Errors
     /// [`Error::Configuration`] when a setting cannot be used.
     pub fn new(config: Config) -> Result<Self, Error> {
+        config.check()?;
         let transport = Transport::new(&config)?;
         let shared = Arc::new(Shared::new());
         let identity = Arc::new(Identity::new(&config)?);
@@ -165,6 +152,8 @@ impl Client {
     /// # Errors
     /// [`Error::Configuration`] when a setting cannot be used.
     pub fn with_config(&self, config: Config) -> Result<Self, Error> {
+        let config = config.over_connections_of(&self.config);
+        config.check()?;
         let identity = Arc::new(Identity::new(&config)?);
         Ok(Self { config: Arc::new(config), identity, ..self.clone() })
     }
@@ -205,6 +194,27 @@ impl Client {
     }
 
     /// The same client, telling an observer what happens.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: replyio::Client) -> Result<(), replyio::Error> {
+    /// use std::sync::Arc;
+    /// use replyio::{Event, Observer};
+    ///
+    /// struct Attempts;
+    ///
+    /// impl Observer for Attempts {
+    ///     fn observe(&self, event: Event<'_>) {
+    ///         if let Event::Attempted { method, path, attempt, .. } = event {
+    ///             println!("{method} {path}, attempt {attempt}");
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// client.observed(Arc::new(Attempts)).get(4711).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn observed(&self, observer: Arc<dyn Observer>) -> Self {
         self.over_connections_of(self, observer)
@@ -215,6 +225,18 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Validation`] before any request; [`Error::Call`] when the call fails.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: replyio::Client) -> Result<(), replyio::Error> {
+    /// use replyio::{AccountFields, Presence};
+    ///
+    /// let fields = AccountFields { name: Presence::Value("Acme".into()), ..AccountFields::default() };
+    /// let account = client.update(4711, &fields).await?;
+    /// assert_eq!(account.city, None, "it was not named, and so it was cleared");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn update(&self, id: i64, fields: &AccountFields) -> Result<ContactAccount, Error> {
         check_update(id, fields, Vec::new())?;
         let mut running = self.begin(Call { operation: Operation::Update, id: Some(id) });
@@ -226,6 +248,20 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Validation`] before any request; [`Error::Call`] when a request fails.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: replyio::Client) -> Result<(), replyio::Error> {
+    /// use replyio::{AccountFields, Presence};
+    ///
+    /// let changes = AccountFields { city: Presence::Value("Oslo".into()), ..AccountFields::default() };
+    /// let patched = client.patch(4711, &changes).await?;
+    /// if !patched.deviations.is_empty() {
+    ///     eprintln!("written, but the service answered {:?} otherwise", patched.deviations);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn patch(&self, id: i64, changes: &AccountFields) -> Result<Patched, Error> {
         check_patch(id, changes, Vec::new())?;
         let mut running = self.begin(Call { operation: Operation::Patch, id: Some(id) });
@@ -242,6 +278,15 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Validation`] before any request; [`Error::Call`] when the call fails.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: replyio::Client) -> Result<(), replyio::Error> {
+    /// let account = client.get(4711).await?;
+    /// println!("{} in {}", account.name, account.city.as_deref().unwrap_or("no city"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn get(&self, id: i64) -> Result<ContactAccount, Error> {
         let call = Call { operation: Operation::Get, id: Some(id) };
         refuse(call, check_id(id).err().into_iter().collect())?;
@@ -253,6 +298,22 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Validation`] before any request, when `top` is not in 1 to 1,000; [`Error::Call`] when the call fails.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: replyio::Client) -> Result<(), replyio::Error> {
+    /// use replyio::ListQuery;
+    ///
+    /// let query = ListQuery { sort_by: Some("id".into()), ..ListQuery::default() };
+    /// let (mut accounts, mut more) = (Vec::new(), true);
+    /// while more {
+    ///     let page = client.list_page(&query, 1_000, accounts.len() as u64).await?;
+    ///     more = page.has_more && !page.items.is_empty();
+    ///     accounts.extend(page.items);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn list_page(&self, query: &ListQuery, top: u32, skip: u64) -> Result<Page, Error> {
         let call = Call { operation: Operation::List, id: None };
         let in_bounds = (1..=1000).contains(&top);
@@ -296,6 +357,7 @@ impl Client {
     }
 
     fn begin(&self, call: Call) -> Running {
+        sabotage::place("begin");
         let started = Instant::now();
         let timeout = self.config.timeout;
         Running { call, started, deadline: started + timeout, timeout, attempts: 0 }
@@ -309,14 +371,18 @@ impl Client {
         read: impl Fn(&Answer) -> Result<T, Failure>,
     ) -> Result<T, Error> {
         let mut number = 0;
-        let mut last = None;
+        let mut last: Option<Failure> = None;
         let mut use_bearer = self.prefers_bearer();
         loop {
-            self.wait_for_quota(running).await?;
+            let sent = match self.wait_for_quota(running).await {
+                Ok(sent) => sent,
+                // Like every wait before a next attempt that does not fit: what failed is told, not the wait.
+                Err(closed) => return Err(running.failed(last.unwrap_or(closed))),
+            };
             number += 1;
             running.attempts += 1;
-            let sent = Instant::now();
-            let answer = self.attempt(running, request, use_bearer, last.take()).await;
+            let answer = self.attempt(running, request, use_bearer, sent, last.as_ref()).await;
+            sabotage::place("answered");
             let status = answer.as_ref().ok().map(|answer| answer.status);
             let outcome = answer.and_then(Answer::accepted).and_then(|answer| read(&answer));
             let failure = match outcome {
@@ -339,8 +405,8 @@ impl Client {
             };
             let hinted = failure.retry_after().is_some_and(|hint| hint == wait);
             let reason = if hinted { WaitReason::RetryAfter } else { WaitReason::BackOff };
-            last = Some(failure.to_string());
-            self.sleep_until(running, Instant::now() + wait, reason).await;
+            last = Some(failure);
+            self.sleep(running, wait, reason).await;
         }
     }
 
@@ -350,62 +416,60 @@ impl Client {
         running: &Running,
         request: &Request,
         use_bearer: bool,
-        last: Option<String>,
+        sent: Instant,
+        last: Option<&Failure>,
     ) -> Result<Answer, Failure> {
-        let headers = if use_bearer { &self.identity.with_bearer } else { &self.identity.with_api_key };
-        let limit = self.config.attempt_timeout;
-        let attempt_ends = Instant::now() + limit;
+        let headers = self.identity.headers(use_bearer);
+        let attempt_ends = sent + self.config.attempt_timeout;
+        let whole_call = running.deadline <= attempt_ends;
         let sending = self.transport.send(request, headers);
-        match tokio::time::timeout_at(attempt_ends.min(running.deadline), sending).await {
-            Ok(answer) => answer,
-            Err(_) if running.deadline <= attempt_ends => {
-                Err(Failure::Deadline { limit: running.timeout, whole_call: true, last })
-            }
-            Err(_) => Err(Failure::Deadline { limit, whole_call: false, last }),
-        }
+        tokio::time::timeout_at(attempt_ends.min(running.deadline), sending).await.unwrap_or_else(|_| {
+            let limit = if whole_call { running.timeout } else { self.config.attempt_timeout };
+            Err(Failure::Deadline { limit, whole_call, last: last.map(ToString::to_string) })
+        })
     }
 
-    /// Waits until the quota lets a request out, or refuses at once when that is after the deadline.
-    async fn wait_for_quota(&self, running: &Running) -> Result<(), Error> {
-        let Some(quota) = self.config.quota else { return Ok(()) };
-        let place = Place::reserve(&self.identity.windows, quota, running.deadline);
-        match place {
-            Ok((place, reason)) => {
-                self.sleep_until(running, place.moment(), reason).await;
-                place.keep();
-                Ok(())
-            }
-            Err((retry_after, reason)) => Err(running.failed(Failure::Quota { retry_after, reason })),
+    /// Waits until the quota lets a request out, or refuses at once when that is after the deadline. Gives the moment at
+    /// which it is out.
+    async fn wait_for_quota(&self, running: &Running) -> Result<Instant, Failure> {
+        sabotage::place("quota");
+        let now = Instant::now();
+        let Some(quota) = self.config.quota else { return Ok(now) };
+        let place = self.identity.reserve(quota, now, running.deadline)?;
+        if place.wait.is_zero() {
+            place.keep();
+            return Ok(now);
         }
+        self.sleep(running, place.wait, place.reason).await;
+        place.keep();
+        Ok(Instant::now())
     }
 
-    async fn sleep_until(&self, running: &Running, moment: Instant, reason: WaitReason) {
-        let wait = moment.saturating_duration_since(Instant::now());
-        if wait.is_zero() {
-            return;
-        }
-        if let Some(observer) = &self.observer {
+    async fn sleep(&self, running: &Running, wait: Duration, reason: WaitReason) {
+        if let Some(observer) = self.observer.as_ref().filter(|_| !wait.is_zero()) {
             observer.observe(Event::Waiting { wait, reason, call: running.call });
         }
-        tokio::time::sleep_until(moment).await;
+        tokio::time::sleep(wait).await;
     }
 
     fn decide(&self, running: &Running, number: u32, failure: &Failure) -> Decision {
+        let now = Instant::now();
         let hint = failure.retry_after();
         if let (Failure::Api(answer), Some(wait), Some(_)) = (failure, hint, self.config.quota)
             && answer.status == StatusCode::TOO_MANY_REQUESTS.as_u16()
         {
-            lock(&self.identity.windows).hold_until(since_epoch(Instant::now()) + wait.min(LONGEST_HOLD));
+            self.identity.hold(now, wait);
         }
-        let mut budget = lock(&self.shared.budget);
-        budget.refill(since_epoch(Instant::now()));
+        let mut budget = self.shared.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        sabotage::place("budget");
+        budget.refill(since_epoch(now));
         let attempt = Attempt {
             number,
             allowed: self.config.max_attempts,
             retryable: failure.is_retryable(),
             dropped: failure.is_dropped_connection(),
             hint,
-            time_left: running.deadline.saturating_duration_since(Instant::now()),
+            time_left: running.deadline.saturating_duration_since(now),
         };
         retry::decide(attempt, &mut budget, fastrand::f64())
     }
@@ -436,7 +500,7 @@ impl Client {
         }
     }
 
-    /// A failure fit to be shown: foreign texts without the key, should the other side have echoed it, and then, so that no
+    /// A failure fit to be shown, and one of the key with where that came from: foreign texts without the key, should the other side have echoed it, and then, so that no
     /// half of a key is left, cut to one line.
     fn presentable(&self, failure: Failure) -> Failure {
         let shown = |text: &str, limit| plain_line(&self.config.api_key.redact(text), limit);
@@ -444,6 +508,9 @@ impl Client {
             Failure::Api(mut answer) => {
                 answer.problem = answer.problem.map_texts(|text| shown(text, problem::LONGEST_TEXT));
                 answer.request_id = answer.request_id.map(|id| shown(&id, LONGEST_REQUEST_ID));
+                if answer.status == StatusCode::UNAUTHORIZED.as_u16() {
+                    answer.refused_key = Some(self.config.api_key.origin());
+                }
                 Failure::Api(answer)
             }
             Failure::Unexpected(mut unexpected) => {
@@ -460,39 +527,6 @@ impl std::fmt::Debug for Client {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Client").field("config", &self.config).finish_non_exhaustive()
     }
-}
-
-impl Identity {
-    fn new(config: &Config) -> Result<Self, Error> {
-        let mut common = HeaderMap::new();
-        common.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        common.insert(USER_AGENT, HeaderValue::from_static(concat!("replyio/", env!("CARGO_PKG_VERSION"))));
-        match &config.act_as {
-            Some(ActAs::UserId(id)) => drop(common.insert(X_USER_ID, HeaderValue::from(*id))),
-            Some(ActAs::UserEmail(email)) => drop(common.insert(X_USER_EMAIL, header(email, "act_as")?)),
-            None => {}
-        }
-        if let Some(id) = config.team_id {
-            if id < 1 {
-                return Err(Error::Configuration("team_id must be a positive integer".to_owned()));
-            }
-            common.insert(X_TEAM_ID, HeaderValue::from(id));
-        }
-        let (mut with_api_key, mut with_bearer) = (common.clone(), common);
-        with_api_key.insert(X_API_KEY, secret_header(config.api_key.expose())?);
-        with_bearer.insert(AUTHORIZATION, secret_header(&format!("Bearer {}", config.api_key.expose()))?);
-        Ok(Self { with_api_key, with_bearer, windows: windows_of(config) })
-    }
-}
-
-fn header(text: &str, setting: &str) -> Result<HeaderValue, Error> {
-    HeaderValue::from_str(text).map_err(|_| Error::Configuration(format!("{setting} cannot be sent as a header")))
-}
-
-fn secret_header(text: &str) -> Result<HeaderValue, Error> {
-    let mut value = header(text, "api_key")?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 impl Running {
@@ -539,66 +573,4 @@ fn check(operation: Operation, id: i64, fields: &AccountFields, mut faults: Vec<
 
 fn refuse(call: Call, errors: Vec<FieldError>) -> Result<(), Error> {
     if errors.is_empty() { Ok(()) } else { Err(Error::Validation { call, errors }) }
-}
-
-/// A place in the quota. Given back when it is dropped before its request went out.
-struct Place<'a> {
-    windows: &'a Mutex<Windows>,
-    booked: Option<Duration>,
-    moment: Instant,
-}
-
-impl<'a> Place<'a> {
-    fn reserve(
-        windows: &'a Mutex<Windows>,
-        quota: Quota,
-        deadline: Instant,
-    ) -> Result<(Self, WaitReason), (Duration, WaitReason)> {
-        let (now, latest) = (since_epoch(Instant::now()), since_epoch(deadline));
-        let booked = lock(windows).reserve(quota, now, latest);
-        match booked {
-            Ok((booked, reason)) => Ok((Self { windows, booked: Some(booked), moment: *EPOCH + booked }, reason)),
-            Err(late) => Err((late.opens_at.saturating_sub(now), late.reason)),
-        }
-    }
-
-    fn moment(&self) -> Instant {
-        self.moment
-    }
-
-    fn keep(mut self) {
-        self.booked = None;
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        if let Some(booked) = self.booked {
-            lock(self.windows).release(booked);
-        }
-    }
-}
-
-/// The moment that the times of quota and budget are measured from.
-static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-fn since_epoch(moment: Instant) -> Duration {
-    moment.saturating_duration_since(*EPOCH)
-}
-
-/// A lock whose holder panicked still guards plain numbers.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whose quota it is: key and user, known by a hash only, at an address.
-type User = (u64, String, Option<ActAs>);
-
-/// The windows of each user in this process, so that several clients of one user count together.
-fn windows_of(config: &Config) -> Arc<Mutex<Windows>> {
-    static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    static USERS: PerProcess<Mutex<HashMap<User, Arc<Mutex<Windows>>>>> = PerProcess::new();
-    let key_hash = HASHER.hash_one(ApiKey::expose(&config.api_key));
-    let user = (key_hash, config.base_url.to_string(), config.act_as.clone());
-    Arc::clone(lock(USERS.get_or_init(Mutex::default)).entry(user).or_default())
 }

@@ -8,13 +8,15 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
-use crate::error::Error;
+use crate::error::{Error, KeyOrigin};
 use crate::quota::Quota;
 
 /// Where the live service is.
 pub const LIVE_BASE_URL: &str = "https://api.reply.io/v3";
 
 const LONGEST_KEY: usize = 4096;
+/// No time-out needs to be longer; it keeps arithmetic on moments from overflowing.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(30 * 86_400);
 
 /// Everything a client is made from.
 #[derive(Debug, Clone)]
@@ -50,6 +52,20 @@ impl Config {
     ///
     /// # Errors
     /// [`Error::Configuration`] when the key cannot be a key.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use replyio::{BaseUrl, Config};
+    ///
+    /// let config = Config {
+    ///     base_url: BaseUrl::new("http://127.0.0.1:8080/v3")?,
+    ///     timeout: Duration::from_secs(10),
+    ///     quota: None,
+    ///     ..Config::new("my-key")?
+    /// };
+    /// # Ok::<(), replyio::Error>(())
+    /// ```
     pub fn new(api_key: impl Into<String>) -> Result<Self, Error> {
         Ok(Self {
             api_key: ApiKey::new(api_key)?,
@@ -66,6 +82,39 @@ impl Config {
             ca_file: None,
         })
     }
+
+    /// Whether a client can be made from it: what the types of the single settings do not say.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        for (name, time) in [
+            ("timeout", self.timeout),
+            ("attempt_timeout", self.attempt_timeout),
+            ("connect_timeout", self.connect_timeout),
+        ] {
+            if time.is_zero() || time > LONGEST_TIMEOUT {
+                let longest = LONGEST_TIMEOUT.as_secs();
+                return refused(format!("{name} must be a number of seconds, more than 0 and at most {longest}"));
+            }
+        }
+        if self.max_attempts == 0 {
+            return refused("max_attempts must be a positive integer");
+        }
+        if self.team_id.is_some_and(|id| id < 1) {
+            return refused("team_id must be a positive integer");
+        }
+        Ok(())
+    }
+
+    /// These settings, but for those that belong to connections, which are another's.
+    pub(crate) fn over_connections_of(self, other: &Self) -> Self {
+        Self {
+            api_key: other.api_key.clone(),
+            base_url: other.base_url.clone(),
+            connect_timeout: other.connect_timeout,
+            proxy: other.proxy.clone(),
+            ca_file: other.ca_file.clone(),
+            ..self
+        }
+    }
 }
 
 fn refused<T>(message: impl Into<String>) -> Result<T, Error> {
@@ -74,7 +123,10 @@ fn refused<T>(message: impl Into<String>) -> Result<T, Error> {
 
 /// An API key. Nothing prints it.
 #[derive(Clone)]
-pub struct ApiKey(SecretString);
+pub struct ApiKey {
+    secret: SecretString,
+    origin: KeyOrigin,
+}
 
 impl ApiKey {
     /// Checks that a text can be a key: visible ASCII, without spaces.
@@ -82,28 +134,42 @@ impl ApiKey {
     /// # Errors
     /// [`Error::Configuration`], which does not echo the text.
     pub fn new(key: impl Into<String>) -> Result<Self, Error> {
-        let key = SecretString::from(key.into());
-        let text = key.expose_secret();
+        Self::with_origin(key, KeyOrigin::Argument)
+    }
+
+    /// The same, for a key that came from elsewhere. Errors say where it is to be put right.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`], which does not echo the text.
+    pub fn with_origin(key: impl Into<String>, origin: KeyOrigin) -> Result<Self, Error> {
+        let secret = SecretString::from(key.into());
+        let text = secret.expose_secret();
         if text.trim().is_empty() {
-            return refused("api_key is empty; give api_key= or set REPLY_API_KEY");
+            return refused(format!("{origin} is empty; give the key as api_key= or in REPLY_API_KEY"));
         }
         if text.len() > LONGEST_KEY {
-            return refused(format!("api_key is longer than {LONGEST_KEY} characters; is it a file's content?"));
+            return refused(format!("{origin} is longer than {LONGEST_KEY} characters; is it a whole file's content?"));
         }
         if text.trim() != text {
-            return refused("api_key begins or ends with white space or a line end; strip() it");
+            return refused(format!("{origin} begins or ends with white space or a line end; take that off (strip())"));
         }
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return refused(
-                "api_key has a character that no key has (a space, a control character or a non-ASCII one)",
-            );
+            return refused(format!(
+                "{origin} has a character that no key has: a space, a control character or one that is not ASCII; copy \
+                 the key again"
+            ));
         }
-        Ok(Self(key))
+        Ok(Self { secret, origin })
+    }
+
+    /// Where it came from.
+    pub const fn origin(&self) -> KeyOrigin {
+        self.origin
     }
 
     /// The key itself, for the header.
     pub(crate) fn expose(&self) -> &str {
-        self.0.expose_secret()
+        self.secret.expose_secret()
     }
 
     /// A text without the key, should the other side have echoed it: plain, in base64, and either with any of its
@@ -250,12 +316,21 @@ impl BaseUrl {
     /// # Errors
     /// [`Error::Configuration`]: not an address, not https although not on this machine, or with parts that it must not
     /// have.
+    ///
+    /// # Examples
+    /// ```
+    /// use replyio::BaseUrl;
+    ///
+    /// assert!(BaseUrl::new("https://api.reply.io/v3").is_ok());
+    /// assert!(BaseUrl::new("http://127.0.0.1:8080/v3").is_ok());
+    /// assert!(BaseUrl::new("http://api.reply.io/v3").is_err());
+    /// ```
     pub fn new(text: &str) -> Result<Self, Error> {
         let Ok(mut url) = Url::parse(text.trim()) else {
             return refused(format!("base_url is not an address; it is {LIVE_BASE_URL} for the live service"));
         };
         let loopback = match url.host() {
-            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(Host::Domain(name)) => name == "localhost",
             Some(Host::Ipv4(address)) => address.is_loopback(),
             Some(Host::Ipv6(address)) => IpAddr::V6(address).to_canonical().is_loopback(),
             None => return refused("base_url names no host"),
@@ -334,11 +409,13 @@ impl fmt::Debug for ProxyUrl {
 
 #[cfg(test)]
 mod tests {
-    use super::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, ProxyUrl};
+    use super::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, Duration, KeyOrigin, ProxyUrl};
 
     #[test]
     fn a_key_is_visible_ascii_and_its_refusal_does_not_echo_it() {
         assert!(ApiKey::new("k-123_ABC.~").is_ok());
+        let message = ApiKey::with_origin("canary\n", KeyOrigin::Environment).unwrap_err().to_string();
+        assert!(message.starts_with("REPLY_API_KEY begins") && !message.contains("canary"), "{message}");
         for bad in ["", "  ", "canary\n", " canary", "can\0ary", "canarÿ", "can ary", &"canary".repeat(1_000_000)] {
             let message = ApiKey::new(bad).unwrap_err().to_string();
             assert!(message.starts_with("api_key") && !message.contains("can"), "{message}");
@@ -390,6 +467,7 @@ mod tests {
         for bad in [
             "http://api.reply.io/v3",
             "http://localhost.example.com",
+            "http://name.localhost",
             "http://127.0.0.1.example.com",
             "ftp://127.0.0.1",
             "api.reply.io",
@@ -415,6 +493,21 @@ mod tests {
             BaseUrl::new("http://localhost:1").unwrap().join(format_args!("/x")).as_str(),
             "http://localhost:1/x"
         );
+    }
+
+    #[test]
+    fn a_config_that_no_client_can_be_made_from_is_refused() {
+        let refusal = |change: fn(&mut Config)| {
+            let mut config = Config::new("k").unwrap();
+            change(&mut config);
+            config.check().unwrap_err().to_string()
+        };
+        assert!(refusal(|config| config.timeout = Duration::MAX).starts_with("timeout must be"));
+        assert!(refusal(|config| config.attempt_timeout = Duration::ZERO).starts_with("attempt_timeout must be"));
+        assert!(refusal(|config| config.connect_timeout = Duration::ZERO).starts_with("connect_timeout must be"));
+        assert!(refusal(|config| config.max_attempts = 0).starts_with("max_attempts must be"));
+        assert!(refusal(|config| config.team_id = Some(0)).starts_with("team_id must be"));
+        assert!(Config::new("k").unwrap().check().is_ok());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::account::{Field, FieldError};
-use crate::error::plain_line;
+use crate::text::plain_line;
 
 /// A text longer than this is cut; messages are for people.
 pub(crate) const LONGEST_TEXT: usize = 500;
@@ -55,7 +55,7 @@ impl Problem {
                     if error.field.is_empty() {
                         error.message.clone()
                     } else {
-                        format!("{}: {}", error.field, error.message)
+                        format!("{}: {}", error.field, error.message.trim_end_matches('.'))
                     }
                 })
                 .collect();

@@ -1,6 +1,7 @@
 //! The service's quota as two sliding windows. Pure: it is told what time it is.
 
 use std::collections::VecDeque;
+use std::iter;
 use std::time::Duration;
 
 use crate::error::WaitReason;
@@ -36,7 +37,10 @@ pub(crate) struct TooLate {
 /// The requests of one user in the last hour. Times are measured from any fixed moment, on a clock that never goes back.
 #[derive(Debug, Default)]
 pub(crate) struct Windows {
+    /// In the order of time, those to come included.
     booked: VecDeque<Duration>,
+    /// Whether a place before the last one was given back, so that it is worth looking for.
+    has_gaps: bool,
     held_until: Duration,
 }
 
@@ -54,40 +58,77 @@ impl Windows {
         while self.booked.front().is_some_and(|sent| *sent + HOUR <= now) {
             self.booked.pop_front();
         }
-        let (opens_at, reason) = [
-            (self.held_until, WaitReason::RetryAfter),
-            (self.window_opens(quota.per_minute, MINUTE), WaitReason::PerMinute(quota.per_minute)),
-            (self.window_opens(quota.per_hour, HOUR), WaitReason::PerHour(quota.per_hour)),
-        ]
-        .into_iter()
-        .max_by_key(|(opens_at, _)| *opens_at)
-        .map_or((now, WaitReason::BackOff), |(opens_at, reason)| (opens_at.max(now), reason));
+        self.has_gaps &= self.booked.back().is_some_and(|last| *last > now);
+        let (opens_at, reason) = self.earliest(quota, now);
         if opens_at > latest {
             return Err(TooLate { opens_at, reason });
         }
-        self.booked.push_back(opens_at);
+        self.booked.insert(self.booked.partition_point(|other| *other <= opens_at), opens_at);
         Ok((opens_at, reason))
+    }
+
+    /// Behind all that are booked, or in a gap between them.
+    fn earliest(&self, quota: Quota, now: Duration) -> (Duration, WaitReason) {
+        let (per_minute, per_hour) = (WaitReason::PerMinute(quota.per_minute), WaitReason::PerHour(quota.per_hour));
+        let from = (self.held_until.max(now), WaitReason::RetryAfter);
+        let minute = (self.window_opens(quota.per_minute, MINUTE), per_minute);
+        let hour = (self.window_opens(quota.per_hour, HOUR), per_hour);
+        let behind_all =
+            [minute, hour].into_iter().fold(from, |latest, other| if other.0 > latest.0 { other } else { latest });
+        match self.booked.back() {
+            Some(last) if self.has_gaps || *last > behind_all.0 => {
+                let ends = self.booked.iter().flat_map(|sent| [(*sent + MINUTE, per_minute), (*sent + HOUR, per_hour)]);
+                let free =
+                    iter::once(from).chain(ends).filter(|place| place.0 >= from.0 && self.has_room(quota, place.0));
+                free.min_by_key(|place| place.0).unwrap_or((behind_all.0.max(*last), behind_all.1))
+            }
+            _ => behind_all,
+        }
+    }
+
+    /// Whether a request can go out at a moment, with what is booked before and after it.
+    fn has_room(&self, quota: Quota, moment: Duration) -> bool {
+        let place = self.booked.partition_point(|other| *other <= moment);
+        let with_it = |index: usize| match index.checked_sub(place) {
+            None => self.booked.get(index).copied(),
+            Some(0) => Some(moment),
+            Some(_) => self.booked.get(index - 1).copied(),
+        };
+        [(quota.per_minute, MINUTE), (quota.per_hour, HOUR)].into_iter().all(|(limit, length)| {
+            let limit = at_least_one(limit);
+            let fits = |first| match (with_it(first), with_it(first + limit)) {
+                (Some(sent), Some(next)) => next >= sent + length,
+                _ => true,
+            };
+            (place.saturating_sub(limit)..=place).all(fits)
+        })
     }
 
     /// Gives a booked place back: its request was never sent.
     pub(crate) fn release(&mut self, booked: Duration) {
         if let Some(position) = self.booked.iter().rposition(|other| *other == booked) {
+            self.has_gaps |= position + 1 < self.booked.len();
             self.booked.remove(position);
         }
     }
 
-    /// Lets nothing out before a moment: the service said so.
-    pub(crate) fn hold_until(&mut self, moment: Duration) {
-        self.held_until = self.held_until.max(moment);
+    /// Lets nothing out for as long as the service says, but for an hour at most: by then every window has opened again,
+    /// and an absurd Retry-After must not close the process.
+    pub(crate) fn hold(&mut self, now: Duration, wait: Duration) {
+        self.held_until = self.held_until.max(now + wait.min(HOUR));
     }
 
+    /// When a window lets another request out behind all that are booked.
     fn window_opens(&self, limit: u32, length: Duration) -> Duration {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX).max(1);
-        match self.booked.len().checked_sub(limit).and_then(|first| self.booked.get(first)) {
+        match self.booked.len().checked_sub(at_least_one(limit)).and_then(|first| self.booked.get(first)) {
             Some(first) => *first + length,
             None => Duration::ZERO,
         }
     }
+}
+
+fn at_least_one(limit: u32) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX).max(1)
 }
 
 #[cfg(test)]
@@ -148,11 +189,24 @@ mod tests {
     }
 
     #[test]
+    fn a_place_given_back_in_the_middle_is_had_before_those_behind_it() {
+        let mut windows = Windows::default();
+        assert_eq!(moments(&mut windows, 8, seconds(0)), [0, 0, 0, 60, 60, 3600, 3600, 3600]);
+        windows.release(seconds(60));
+        assert_eq!(moments(&mut windows, 2, seconds(1)), [60, 3660]);
+        windows.release(seconds(60));
+        windows.release(seconds(60));
+        assert_eq!(moments(&mut windows, 3, seconds(61)), [61, 3661, 7200]);
+    }
+
+    #[test]
     fn a_hold_of_the_service_holds_back_everyone() {
         let mut windows = Windows::default();
-        windows.hold_until(seconds(42));
-        windows.hold_until(seconds(7));
+        windows.hold(seconds(0), seconds(42));
+        windows.hold(seconds(0), seconds(7));
         assert_eq!(windows.reserve(QUOTA, seconds(1), NEVER), Ok((seconds(42), WaitReason::RetryAfter)));
+        windows.hold(seconds(100), Duration::from_secs(u64::from(u32::MAX)));
+        assert_eq!(windows.reserve(QUOTA, seconds(100), NEVER), Ok((seconds(3700), WaitReason::RetryAfter)));
     }
 
     #[test]

@@ -24,8 +24,9 @@ use url::Url;
 
 use crate::answer::{Answer, Body, Headers};
 use crate::config::{BaseUrl, Config};
-use crate::error::{Error, Failure, TransportFault, TransportKind, Unexpected, plain_line};
+use crate::error::{Error, Failure, TransportFault, TransportKind, Unexpected};
 use crate::retry;
+use crate::text::plain_line;
 
 const REQUEST_IDS: [HeaderName; 2] =
     [HeaderName::from_static("x-request-id"), HeaderName::from_static("x-correlation-id")];
@@ -158,14 +159,14 @@ impl Transport {
             Failure::Transport(TransportFault { kind, detail, source: Some(Box::new(error)) })
         };
         match cause.kind {
-            CauseKind::Certificate(detail) => fault(TransportKind::Certificate, detail.into()),
-            CauseKind::Tls(detail) => fault(TransportKind::Tls, detail.into()),
+            CauseKind::Tls(kind, detail) => fault(kind, detail.into()),
             CauseKind::Unresolved(host) => {
                 fault(TransportKind::Connect, format!("the name {host} does not resolve").into())
             }
-            CauseKind::ProxyPassword => {
-                fault(TransportKind::ProxyPassword, "the proxy asks for a user and a password, or for others".into())
-            }
+            CauseKind::ProxyPassword => fault(
+                TransportKind::ProxyPassword,
+                "the proxy asks for a user and a password, or for other ones,".into(),
+            ),
             CauseKind::NoTunnel => fault(TransportKind::Proxy, "the proxy did not open the connection".into()),
             CauseKind::Io(ErrorKind::TimedOut) | CauseKind::Other if connecting && timed_out => {
                 let limit = self.setup.connect_timeout.as_secs_f64();
@@ -212,8 +213,7 @@ struct Cause {
 }
 
 enum CauseKind {
-    Certificate(String),
-    Tls(String),
+    Tls(TransportKind, String),
     Unresolved(String),
     ProxyPassword,
     NoTunnel,
@@ -237,7 +237,8 @@ impl Cause {
                 }
             }
             if let Some(error) = error.downcast_ref::<rustls::Error>() {
-                return Self { kind: CauseKind::of_tls(error), ..cause };
+                let (kind, detail) = tls_fault(error);
+                return Self { kind: CauseKind::Tls(kind, detail), ..cause };
             }
             if let Some(Unresolved(host)) = error.downcast_ref() {
                 return Self { kind: CauseKind::Unresolved(host.clone()), ..cause };
@@ -267,26 +268,37 @@ fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (d
     })
 }
 
-impl CauseKind {
-    /// A TLS error in words.
-    fn of_tls(error: &rustls::Error) -> Self {
-        use rustls::CertificateError as Bad;
-        let bad = match error {
-            rustls::Error::InvalidCertificate(bad) => bad,
-            rustls::Error::InvalidMessage(_) => {
-                return Self::Tls("the server does not speak TLS on this port".to_owned());
+/// A TLS error: its kind, and what it is in words.
+fn tls_fault(error: &rustls::Error) -> (TransportKind, String) {
+    use rustls::CertificateError as Bad;
+    let said = |kind, words: &str| (kind, words.to_owned());
+    match error {
+        rustls::Error::InvalidCertificate(bad) => match bad {
+            Bad::Expired | Bad::ExpiredContext { .. } => {
+                said(TransportKind::OutOfDate, "the server's certificate has expired")
             }
-            other => return Self::Tls(format!("the TLS handshake failed ({})", plain_line(&other.to_string(), 80))),
-        };
-        Self::Certificate(match bad {
-            Bad::Expired | Bad::ExpiredContext { .. } => "the server's certificate has expired".to_owned(),
-            Bad::NotValidYet | Bad::NotValidYetContext { .. } => "the server's certificate is not valid yet".to_owned(),
-            Bad::UnknownIssuer => "the server's certificate is from an unknown issuer".to_owned(),
+            Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
+                said(TransportKind::OutOfDate, "the server's certificate is not valid yet")
+            }
+            Bad::UnknownIssuer => {
+                said(TransportKind::Certificate, "the server's certificate is from an unknown issuer")
+            }
             Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
-                "the server's certificate is for another host".to_owned()
+                said(TransportKind::Tls, "the server's certificate is for another host")
             }
-            other => format!("the server's certificate is refused ({})", plain_line(&format!("{other:?}"), 80)),
-        })
+            other => {
+                let detail = plain_line(&format!("{other:?}"), 80);
+                (TransportKind::Certificate, format!("the server's certificate is refused ({detail})"))
+            }
+        },
+        rustls::Error::InvalidMessage(_) => said(TransportKind::Tls, "the server does not speak TLS on this port"),
+        rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion) => {
+            said(TransportKind::Tls, "the TLS handshake failed (the server does not speak TLS 1.2 or later)")
+        }
+        other => {
+            let detail = plain_line(&other.to_string(), 80);
+            (TransportKind::Tls, format!("the TLS handshake failed ({detail})"))
+        }
     }
 }
 
@@ -377,7 +389,7 @@ impl Resolve for Resolver {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cause, CauseKind, ErrorKind, StdError, TunnelError, Unresolved, chain, io};
+    use super::{Cause, CauseKind, ErrorKind, StdError, TransportKind, TunnelError, Unresolved, chain, io};
 
     fn wrapped(error: impl Into<Box<dyn StdError + Send + Sync>>) -> io::Error {
         io::Error::new(ErrorKind::InvalidData, error)
@@ -388,7 +400,9 @@ mod tests {
         let expired = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
         let error = wrapped(wrapped(wrapped(expired)));
         assert_eq!(chain(&error).count(), 4);
-        assert!(matches!(Cause::of(&error).kind, CauseKind::Certificate(detail) if detail.contains("expired")));
+        assert!(
+            matches!(Cause::of(&error).kind, CauseKind::Tls(TransportKind::OutOfDate, detail) if detail.contains("expired"))
+        );
         let error = wrapped(Unresolved("nowhere.invalid".to_owned()));
         assert!(matches!(Cause::of(&error).kind, CauseKind::Unresolved(host) if host == "nowhere.invalid"));
     }

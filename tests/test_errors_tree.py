@@ -82,7 +82,7 @@ def test_attributes_have_defaults(cls: type[ReplyError]) -> None:
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_pickle_keeps_class_message_and_attributes(cls: type[ReplyError], protocol: int) -> None:
     error = example(cls)
-    back = pickle.loads(pickle.dumps(error, protocol))  # noqa: S301
+    back = pickle.loads(pickle.dumps(error, protocol))
     assert type(back) is cls
     assert (str(back), back.args, back.__dict__) == (str(error), error.args, error.__dict__)
 
@@ -109,6 +109,6 @@ def test_a_field_error_is_a_pair_that_reads_as_one_line() -> None:
     assert str(fault) == "company_size: must be one of the ten"
     assert eval(repr(fault), {"FieldError": FieldError}) == fault  # noqa: S307
     assert str(FieldError("", "must be an object")) == "must be an object"
-    for back in (pickle.loads(pickle.dumps(fault)), copy.deepcopy(fault)):  # noqa: S301
+    for back in (pickle.loads(pickle.dumps(fault)), copy.deepcopy(fault)):
         assert type(back) is FieldError
         assert back == fault

@@ -11,6 +11,7 @@ import inspect
 import pkgutil
 import re
 import textwrap
+import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,8 +74,11 @@ def summary(value: Any) -> str:
 
 
 def parameters(function: Any) -> list[str]:
+    """As the `def` has them, without the fields that a signature names for completion."""
     stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
-    found = inspect.signature(function).parameters.values()
+    found = inspect.signature(
+        types.FunctionType(function.__code__, {}, closure=function.__closure__)
+    ).parameters.values()
     return [stars.get(each.kind, "") + each.name for each in found if each.name not in {"self", "cls"}]
 
 

@@ -733,12 +733,12 @@ def test_it_starts_again_on_the_same_port(start: Start) -> None:
 
 
 def test_nothing_is_left_behind() -> None:
-    before = set(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+    before = set(Path("/proc/self/fd").iterdir()), len(list(Path("/proc/self/task").iterdir()))
     for _ in range(20):
         with Sandbox() as sandbox, Caller(sandbox) as call:
             assert call.get().status == 200
         del sandbox, call
-    assert (set(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))) == before
+    assert (set(Path("/proc/self/fd").iterdir()), len(list(Path("/proc/self/task").iterdir()))) == before
 
 
 def test_dropping_it_stops_it() -> None:
@@ -924,7 +924,7 @@ def test_its_client_knows_where_it_is_and_a_key(start: Start, monkeypatch: pytes
     monkeypatch.setitem(vars(replyio), "ReplyClient", lambda **options: options)
     sandbox, _ = start()
     client: Any = sandbox.client
-    assert client(timeout=1.0) == {"api_key": "sandbox", "base_url": sandbox.url, "timeout": 1.0}
+    assert client(timeout=1.0) == {"api_key": "key-of-the-sandbox", "base_url": sandbox.url, "timeout": 1.0}
     assert client(api_key="x")["api_key"] == "x"
     known: Any = start(api_keys={KEY})[0].client()
     assert known["api_key"] == KEY

@@ -21,4 +21,12 @@ async def pump(event_loop: asyncio.AbstractEventLoop, signal: socket.socket, bri
     """Calls the bridge whenever its socket has received something, until cancelled."""
     with signal:
         while await event_loop.sock_recv(signal, 256):
-            bridge()
+            _call(event_loop, bridge)
+
+
+def _call(event_loop: asyncio.AbstractEventLoop, bridge: Callable[[], None]) -> None:
+    """Calls the bridge as the loop would. A failing handler of the log must not end the pump."""
+    try:
+        bridge()
+    except Exception as error:  # noqa: BLE001 - it is the loop's to tell
+        event_loop.call_exception_handler({"message": "Exception in callback of replyio", "exception": error})

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
+from operator import length_hint
+from os import environ
+
 from replyio import _replyio
 
 TYPE_CHECKING = False
@@ -92,7 +97,8 @@ class ReplyClient:
     The quota is counted for each key, base URL and user acted for, over the whole process: several clients of one user
     never send more than one would.
 
-    A pickled client has no key unless `pickle_api_key=True` was given; where it lands it reads `REPLY_API_KEY`.
+    A pickled client has no key, and no proxy with a password, unless `pickle_api_key=True` was given; where it lands it
+    reads `REPLY_API_KEY` and `HTTPS_PROXY`.
 
     Examples:
         >>> import replyio
@@ -141,7 +147,7 @@ class ReplyClient:
             proxy: The address of a proxy for https, with user and password if need be; None reads `HTTPS_PROXY`,
                 `ALL_PROXY` and `NO_PROXY`. This machine is never reached through a proxy.
             ca_file: A PEM file of certificate authorities to trust instead of the system's; None reads `SSL_CERT_FILE`.
-            pickle_api_key: Whether a pickle of this client holds its key. Default False.
+            pickle_api_key: Whether a pickle of this client holds its key and a proxy's password. Default False.
 
         Raises:
             ConfigurationError: When there is no key, or a setting cannot be used.
@@ -161,12 +167,18 @@ class ReplyClient:
         }
         try:
             self._core = _replyio.Client({**settings, "api_key": api_key})
-            self._pickled = settings
+            # Where the pickle lands, the environment may name another service.
+            self._pickled = settings | {"base_url": self._core.base_url}
             if pickle_api_key:
-                self._pickled |= {"api_key": api_key, "pickle_api_key": True}
+                key = environ.get("REPLY_API_KEY") if api_key is None else api_key
+                self._pickled |= {"api_key": key, "pickle_api_key": True}
+            elif proxy is not None and "@" in proxy:
+                del self._pickled["proxy"]
         finally:
             # A traceback that shows local variables must not show the key or a proxy's password.
-            del api_key, proxy, settings
+            key = None
+            del api_key, base_url, proxy, settings, key
+        _show_fields()
 
     def with_options(self, **options: Unpack[ClientOptions]) -> ReplyClient:
         """Makes a client with other settings over the same connections.
@@ -184,8 +196,11 @@ class ReplyClient:
             ConfigurationError: When a setting cannot be used, or belongs to the connections.
         """
         derived = object.__new__(type(self))
-        derived._core = self._core.with_options({**options})
-        derived._pickled = {**self._pickled, **options}
+        try:
+            derived._core = self._core.with_options({**options})
+            derived._pickled = {**self._pickled, **options}
+        finally:
+            del options  # somebody may have given a key, which is refused
         return derived
 
     def update_contact_account(self, id: int, **fields: Unpack[ContactAccountFields]) -> ContactAccount:
@@ -293,9 +308,12 @@ class ReplyClient:
             account, warning = self._core.patch(id, changes)
         finally:
             del changes
-        if warning is not None:
-            _warn(warning)
-        return account
+        try:
+            if warning is not None:
+                _warn(warning)
+            return account
+        finally:
+            del account  # the warning may be made an error, and its traceback shown
 
     async def patch_contact_account_async(self, id: int, **changes: Unpack[ContactAccountFields]) -> ContactAccount:
         """Changes single fields of a contact account; see `patch_contact_account`.
@@ -324,9 +342,12 @@ class ReplyClient:
             account, warning = await pending.future
         finally:
             pending.close()
-        if warning is not None:
-            _warn(warning)
-        return account
+        try:
+            if warning is not None:
+                _warn(warning)
+            return account
+        finally:
+            del account  # the warning may be made an error, and its traceback shown
 
     def get_contact_account(self, id: int) -> ContactAccount:
         """Reads a contact account: `GET /v3/contact-accounts/{id}`.
@@ -459,16 +480,38 @@ class ReplyClient:
 
     def __repr__(self) -> str:
         """The address, and never the key."""
-        return f"<ReplyClient for {self._core.base_url}>"
+        core = getattr(self, "_core", None)  # not there while its settings are being refused
+        return f"<ReplyClient for {core.base_url}>" if core else "<ReplyClient without settings>"
 
     def __reduce__(self) -> tuple[Callable[..., ReplyClient], tuple[dict[str, Any]]]:
         """The settings, without the key unless that was asked for."""
         return _unpickle, (self._pickled,)
 
 
+_fields_are_shown = False
+
+
+def _show_fields() -> None:
+    """Has the calls name every field to whoever asks for their signature, as notebooks do."""
+    global _fields_are_shown  # noqa: PLW0603 - once for all clients
+    if not _fields_are_shown:
+        _fields_are_shown = True
+        from replyio._signatures import show_fields
+
+        show_fields(ReplyClient)
+
+
+# Without `inspect` nobody can ask, and to import it costs more than the rest of the package.
+if "inspect" in sys.modules:
+    _show_fields()
+
+
 def _unpickle(settings: dict[str, Any]) -> ReplyClient:
     """Makes a client again from its pickle."""
-    return ReplyClient(**settings)
+    try:
+        return ReplyClient(**settings)
+    finally:
+        del settings
 
 
 def _warn(message: str) -> None:
@@ -492,17 +535,33 @@ def _running_loop() -> AbstractEventLoop:
 class _Pages:
     """What both iterators share: the pages, and what has been taken of them."""
 
-    __slots__ = ("_listing", "_ready")
+    __slots__ = ("_listing", "_page", "_ready", "_waiting")
 
     def __init__(self, listing: _replyio.Listing) -> None:
         self._listing = listing
+        self._page: _replyio.Page | None = None
         self._ready: Iterator[ContactAccount] = iter(())
+        self._waiting: list[_replyio.Page] = []
+
+    def _begin(self, page: _replyio.Page) -> None:
+        """Goes on with a page."""
+        self._page = page
+        self._ready = iter(page.accounts())
+
+    def _take(self) -> list[_replyio.Page]:
+        """Takes what has been read and not yet been given."""
+        pages, self._waiting = self._waiting, []
+        left = length_hint(self._ready)
+        if self._page is not None and left:
+            pages.insert(0, self._page.last(left))
+            self._ready = iter(())
+        return pages
 
 
 class ContactAccountIterator(_Pages):
     """An iterator over contact accounts that reads pages as they are needed.
 
-    As a table it gives the accounts of all pages not yet read; take it before iterating. `pandas`, `polars`, `pyarrow`
+    As a table it gives the accounts that iterating has not given yet, and leaves none. `pandas`, `polars`, `pyarrow`
     and DuckDB read it directly, through `__arrow_c_stream__`.
     """
 
@@ -524,19 +583,21 @@ class ContactAccountIterator(_Pages):
         while True:
             for account in self._ready:
                 return account
-            if self._listing.finished:
+            if self._waiting:
+                self._begin(self._waiting.pop(0))
+            elif self._listing.finished:
                 raise StopIteration
-            self._ready = iter(self._listing.next_page().accounts())
+            else:
+                self._begin(self._listing.next_page())
 
     def _remaining_pages(self) -> list[_replyio.Page]:
-        """Reads all pages that are left."""
-        pages: list[_replyio.Page] = []
+        """Reads all pages that are left. Those read before one that fails wait for the next call."""
         while not self._listing.finished:
-            pages.append(self._listing.next_page())
-        return pages
+            self._waiting.append(self._listing.next_page())
+        return self._take()
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Reads the pages that are left into a pandas frame.
+        """Reads the accounts that are left into a pandas frame.
 
         Returns:
             A frame with a row for each account; the stage is spread over `stage_id`, `stage_name`, `stage_color_id`.
@@ -545,10 +606,11 @@ class ContactAccountIterator(_Pages):
             ReplyError: When a page cannot be read.
             ImportError: When pandas is not installed.
         """
+        import_module("pandas")  # before any request
         return _to_pandas(self._remaining_pages())
 
     def to_polars(self) -> polars.DataFrame:
-        """Reads the pages that are left into a polars frame.
+        """Reads the accounts that are left into a polars frame.
 
         Returns:
             A frame with a row for each account; the stage is spread over `stage_id`, `stage_name`, `stage_color_id`.
@@ -557,10 +619,11 @@ class ContactAccountIterator(_Pages):
             ReplyError: When a page cannot be read.
             ImportError: When polars is not installed.
         """
+        import_module("polars")  # before any request
         return _to_polars(self._remaining_pages())
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> CapsuleType:
-        """Reads the pages that are left into an Arrow stream, a record batch for each.
+        """Reads the accounts that are left into an Arrow stream, a record batch for each page.
 
         Args:
             requested_schema: Ignored, as the interface allows.
@@ -577,7 +640,7 @@ class ContactAccountIterator(_Pages):
 class AsyncContactAccountIterator(_Pages):
     """An asynchronous iterator over contact accounts that reads pages as they are needed.
 
-    As a table it gives the accounts of all pages not yet read; take it before iterating.
+    As a table it gives the accounts that iterating has not given yet, and leaves none.
     """
 
     __slots__ = ()
@@ -598,9 +661,12 @@ class AsyncContactAccountIterator(_Pages):
         while True:
             for account in self._ready:
                 return account
-            if self._listing.finished:
+            if self._waiting:
+                self._begin(self._waiting.pop(0))
+            elif self._listing.finished:
                 raise StopAsyncIteration
-            self._ready = iter((await self._next_page()).accounts())
+            else:
+                self._begin(await self._next_page())
 
     async def _next_page(self) -> _replyio.Page:
         """Reads the next page."""
@@ -611,14 +677,13 @@ class AsyncContactAccountIterator(_Pages):
             pending.close()
 
     async def _remaining_pages(self) -> list[_replyio.Page]:
-        """Reads all pages that are left."""
-        pages: list[_replyio.Page] = []
+        """Reads all pages that are left. Those read before one that fails wait for the next call."""
         while not self._listing.finished:
-            pages.append(await self._next_page())
-        return pages
+            self._waiting.append(await self._next_page())
+        return self._take()
 
     async def to_pandas(self) -> pandas.DataFrame:
-        """Reads the pages that are left into a pandas frame; see `ContactAccountIterator.to_pandas`.
+        """Reads the accounts that are left into a pandas frame; see `ContactAccountIterator.to_pandas`.
 
         Returns:
             A frame with a row for each account.
@@ -627,10 +692,11 @@ class AsyncContactAccountIterator(_Pages):
             ReplyError: When a page cannot be read.
             ImportError: When pandas is not installed.
         """
+        import_module("pandas")  # before any request
         return _to_pandas(await self._remaining_pages())
 
     async def to_polars(self) -> polars.DataFrame:
-        """Reads the pages that are left into a polars frame; see `ContactAccountIterator.to_polars`.
+        """Reads the accounts that are left into a polars frame; see `ContactAccountIterator.to_polars`.
 
         Returns:
             A frame with a row for each account.
@@ -639,6 +705,7 @@ class AsyncContactAccountIterator(_Pages):
             ReplyError: When a page cannot be read.
             ImportError: When polars is not installed.
         """
+        import_module("polars")  # before any request
         return _to_polars(await self._remaining_pages())
 
 
@@ -646,9 +713,11 @@ def _to_pandas(pages: list[_replyio.Page]) -> pandas.DataFrame:
     """A pandas frame of pages. Made from columns, because pandas may be there without pyarrow."""
     import pandas
 
-    from replyio.models import columns
+    from replyio.models import column_types, columns
 
-    return pandas.DataFrame(columns([account for page in pages for account in page.accounts()]))
+    table = columns([account for page in pages for account in page.accounts()])
+    types = column_types()
+    return pandas.DataFrame({name: pandas.Series(values, dtype=types.get(name)) for name, values in table.items()})
 
 
 def _to_polars(pages: list[_replyio.Page]) -> polars.DataFrame:

@@ -5,6 +5,7 @@ The fields are those of the table in `src/account.rs`; a test holds them togethe
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import datetime
 import enum
@@ -188,7 +189,7 @@ class ContactAccount:
         if not by_alias:
             return dataclasses.asdict(self)
         wire = {_alias(name): _json_value(getattr(self, name)) for name in _MEMBER_NAMES}
-        return wire | self.extra
+        return wire | copy.deepcopy(self.extra)
 
     def update_fields(self) -> ContactAccountFields:
         """Gives what an update that keeps everything has to carry.
@@ -224,7 +225,7 @@ def _json_value(value: Any) -> Any:
     if isinstance(value, datetime.datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, ContactAccountStage):
-        return {"id": value.id, "name": value.name, "colorId": value.color_id} | value.extra
+        return {"id": value.id, "name": value.name, "colorId": value.color_id} | copy.deepcopy(value.extra)
     return str(value) if isinstance(value, CompanySize) else value
 
 
@@ -255,3 +256,10 @@ def columns(accounts: list[ContactAccount]) -> dict[str, list[Any]]:
         else:
             table[name] = values
     return table
+
+
+def column_types() -> dict[str, str]:
+    """Gives the types that pandas would not find by itself: of a column that is empty, or an integer in places."""
+    types: dict[str, str] = dict.fromkeys(("id", "owner_user_id", "linked_prospects_count"), "int64")
+    types |= dict.fromkeys(("stage_id", "stage_color_id"), "Int64")
+    return types | dict.fromkeys(("created_date", "last_activity_date"), "datetime64[us, UTC]")

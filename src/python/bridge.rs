@@ -8,14 +8,18 @@ use std::io::{Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::PyNotImplementedError;
-use pyo3::intern;
+use pyo3::exceptions::{PyException, PyNotImplementedError};
 use pyo3::prelude::*;
+use pyo3::{PyTraverseError, PyVisit};
+use tokio::task::AbortHandle;
 
 use super::errors;
 use super::events::Line;
+use super::guard::{caught, guarded, last_panic};
+use super::once::name;
 use super::runtime::{Outcome, ToPython};
 use crate::client::{Event, Observer};
+use crate::sabotage;
 
 #[cfg(unix)]
 type Socket = std::os::unix::net::UnixStream;
@@ -76,9 +80,10 @@ impl Promise {
 impl Drop for Promise {
     fn drop(&mut self) {
         if !self.kept {
-            let panicked = std::thread::panicking();
-            let convert =
-                move |py: Python<'_>| Err(if panicked { errors::internal(py, "a panic") } else { errors::closed(py) });
+            let panic = std::thread::panicking().then(last_panic);
+            let convert = move |py: Python<'_>| {
+                Err(panic.map_or_else(|| errors::closed(py), |panic| errors::internal(py, &panic)))
+            };
             self.queue.push(Message::Result(self.slot, Box::new(convert)));
         }
     }
@@ -98,12 +103,18 @@ impl Observer for QueueLines {
     }
 }
 
+/// A future, and the call whose result it waits for.
+struct Waiting {
+    future: Py<PyAny>,
+    call: Option<AbortHandle>,
+}
+
 /// The receiving end of a queue: the callable that the event loop calls when there is something in it.
 #[pyclass(frozen, module = "replyio._replyio")]
 pub(super) struct Bridge {
     pub(super) queue: Arc<Queue>,
     signal: Socket,
-    futures: Mutex<HashMap<u64, Py<PyAny>>>,
+    waiting: Mutex<HashMap<u64, Waiting>>,
     next_slot: AtomicU64,
     pump: Mutex<Option<Py<PyAny>>>,
 }
@@ -112,28 +123,50 @@ pub(super) struct Bridge {
 impl Bridge {
     /// Resolves the futures whose results have arrived.
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
-        let mut bytes = [0_u8; 256];
-        while matches!((&self.signal).read(&mut bytes), Ok(count) if count == bytes.len()) {}
-        let messages = std::mem::take(&mut *lock(&self.queue.messages));
-        for message in messages {
-            match message {
-                Message::Result(slot, convert) => {
-                    let Some(future) = lock(&self.futures).remove(&slot) else { continue };
-                    let future = future.bind(py);
-                    // A future that was cancelled a moment ago refuses; its task knows already.
-                    let _ = match convert(py) {
-                        Ok(value) => future.call_method1(intern!(py, "set_result"), (value,)),
-                        Err(error) => future.call_method1(intern!(py, "set_exception"), (error,)),
-                    };
-                }
-                Message::Line(line) => line.log(py)?,
-            }
-        }
-        Ok(())
+        guarded(py, "bridge", || self.resolve(py))
+    }
+
+    /// A future knows its task, and that everything that it waits for: circles that end here.
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let Ok(waiting) = self.waiting.try_lock() else { return Ok(()) };
+        waiting.values().try_for_each(|waiting| visit.call(&waiting.future))
     }
 }
 
 impl Bridge {
+    fn resolve(&self, py: Python<'_>) -> PyResult<()> {
+        let mut bytes = [0_u8; 256];
+        while matches!((&self.signal).read(&mut bytes), Ok(count) if count == bytes.len()) {}
+        let messages = std::mem::take(&mut *lock(&self.queue.messages));
+        // What one of them raises must not keep the others from those who wait for them.
+        let mut raised = Ok(());
+        for message in messages {
+            match message {
+                Message::Result(slot, convert) => {
+                    let Some(Waiting { future, .. }) = lock(&self.waiting).remove(&slot) else { continue };
+                    let future = future.bind(py);
+                    let converted = caught(|| {
+                        sabotage::place("convert");
+                        convert(py)
+                    });
+                    let resolved = match converted.unwrap_or_else(|what| Err(errors::internal(py, &what))) {
+                        Ok(value) => future.call_method1(name!(py, "set_result"), (value,)),
+                        Err(error) => future.call_method1(name!(py, "set_exception"), (error,)),
+                    };
+                    // A future that was cancelled a moment ago refuses, and so does one of a loop that was closed; those
+                    // who waited know already. Ctrl-C is not to be lost.
+                    raised =
+                        raised.and(resolved.map(drop).or_else(|error| {
+                            if error.is_instance_of::<PyException>(py) { Ok(()) } else { Err(error) }
+                        }));
+                }
+                Message::Line(line) => raised = raised.and(line.log(py)),
+            }
+        }
+        raised
+    }
+
     pub(super) fn new() -> std::io::Result<Self> {
         let (signal, wake) = socket_pair()?;
         signal.set_nonblocking(true)?;
@@ -141,7 +174,7 @@ impl Bridge {
         Ok(Self {
             queue: Arc::new(Queue { messages: Mutex::default(), wake }),
             signal,
-            futures: Mutex::default(),
+            waiting: Mutex::default(),
             next_slot: AtomicU64::new(0),
             pump: Mutex::default(),
         })
@@ -150,7 +183,7 @@ impl Bridge {
     /// Has an event loop call this bridge whenever something arrives.
     pub(super) fn attach(bridge: &Bound<'_, Self>, event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = bridge.py();
-        match event_loop.call_method1(intern!(py, "add_reader"), (bridge.get().descriptor(), bridge)) {
+        match event_loop.call_method1(name!(py, "add_reader"), (bridge.get().descriptor(), bridge)) {
             Ok(_) => Ok(()),
             Err(error) if error.is_instance_of::<PyNotImplementedError>(py) => {
                 let pump = py.import("replyio._pump")?.getattr("pump")?;
@@ -168,21 +201,39 @@ impl Bridge {
         let py = event_loop.py();
         let pump = lock(&self.pump).take();
         let _ = match pump {
-            Some(task) => task.bind(py).call_method0(intern!(py, "cancel")),
-            None => event_loop.call_method1(intern!(py, "remove_reader"), (self.descriptor(),)),
+            Some(task) => task.bind(py).call_method0(name!(py, "cancel")),
+            None => event_loop.call_method1(name!(py, "remove_reader"), (self.descriptor(),)),
         };
     }
 
     /// Remembers a future under a number.
     pub(super) fn expect(&self, future: Py<PyAny>) -> u64 {
         let slot = self.next_slot.fetch_add(1, Ordering::Relaxed);
-        lock(&self.futures).insert(slot, future);
+        lock(&self.waiting).insert(slot, Waiting { future, call: None });
         slot
     }
 
-    /// Forgets a future. Whether it was still waited for.
-    pub(super) fn forget(&self, slot: u64) -> bool {
-        lock(&self.futures).remove(&slot).is_some()
+    /// Remembers the call that a future waits for. Results come on this thread only, so it is not over yet.
+    pub(super) fn started(&self, slot: u64, call: AbortHandle) {
+        if let Some(waiting) = lock(&self.waiting).get_mut(&slot) {
+            waiting.call = Some(call);
+        }
+    }
+
+    /// Forgets a future, and gives up its call if that is still running.
+    pub(super) fn forget(&self, slot: u64) {
+        let waiting = lock(&self.waiting).remove(&slot);
+        if let Some(call) = waiting.and_then(|waiting| waiting.call) {
+            call.abort();
+        }
+    }
+
+    /// Forgets all futures and gives up their calls. Their tasks may end with that, and come back here.
+    pub(super) fn abandon(&self) {
+        let all = std::mem::take(&mut *lock(&self.waiting));
+        for call in all.values().filter_map(|waiting| waiting.call.as_ref()) {
+            call.abort();
+        }
     }
 
     #[cfg(unix)]

@@ -7,10 +7,15 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyInt, PyNone, PyString, PyType};
 
+use super::once::once;
 use crate::account::{
     AccountFields, CompanySize, ContactAccount, ContactAccountStage, DateTime, Field, FieldError, MEMBERS, Presence,
     nearest,
 };
+use crate::text::plain_line;
+
+/// A name longer than this is cut.
+const LONGEST_NAME: usize = 100;
 
 /// What keyword arguments say, and every fault in how they say it.
 pub(super) fn fields_from(arguments: &Bound<'_, PyDict>) -> (AccountFields, Vec<FieldError>) {
@@ -22,7 +27,7 @@ pub(super) fn fields_from(arguments: &Bound<'_, PyDict>) -> (AccountFields, Vec<
             continue;
         };
         let Some(field) = Field::from_name(name) else {
-            faults.push(FieldError::new(name, unknown_name(name)));
+            faults.push(FieldError::new(shown_name(name), unknown_name(name)));
             continue;
         };
         if !fields.get(field).is_absent() || faults.iter().any(|fault| fault.field == field.name()) {
@@ -35,6 +40,11 @@ pub(super) fn fields_from(arguments: &Bound<'_, PyDict>) -> (AccountFields, Vec<
         }
     }
     (fields, faults)
+}
+
+/// A name that is none, for a message of one line.
+fn shown_name(name: &str) -> String {
+    if name.trim().is_empty() { format!("{name:?}") } else { plain_line(name, LONGEST_NAME) }
 }
 
 fn unknown_name(name: &str) -> String {
@@ -145,7 +155,7 @@ const STAGE_SLOTS: [&str; 4] = ["id", "name", "color_id", "extra"];
 static MODELS: PyOnceLock<Models> = PyOnceLock::new();
 
 fn models(py: Python<'_>) -> PyResult<&Models> {
-    MODELS.get_or_try_init(py, || {
+    once(py, &MODELS, || {
         let module = py.import("replyio.models")?;
         let class = |name: &str| Ok::<_, PyErr>(module.getattr(name)?.cast_into::<PyType>()?);
         let (account, stage) = (class("ContactAccount")?, class("ContactAccountStage")?);

@@ -4,7 +4,6 @@
 //! call needs no other thread, and threads that call at once do not meet.
 
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -15,11 +14,12 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::errors;
 use super::events::{self, Line, Lines};
-use super::exit::Away;
+use super::guard::caught;
+use super::{errors, exit};
 use crate::client::Client;
 use crate::error::Error;
+use crate::sabotage::{self, Guard};
 
 /// How often a waiting call looks for signals. Ctrl-C is to be noticed within 0.2 s.
 const SIGNAL_CHECK: Duration = Duration::from_millis(50);
@@ -40,7 +40,6 @@ pub(super) struct Lane {
 enum Step<T> {
     Done(T),
     SignalCheck,
-    Panicked,
 }
 
 impl Lane {
@@ -78,23 +77,12 @@ impl Lane {
         self.lines.set_verbose(events::is_verbose(py)?);
         let lines = Arc::clone(&self.lines);
         let client = client.over_connections_of(&self.connections, Arc::clone(&lines) as _);
-        let away = Away::new();
-        let outcome = py.detach(|| {
-            away.park_if_exiting();
-            let outcome = self.drive_detached(&away, || operation(client));
-            away.park_if_exiting();
-            outcome
-        });
-        drop(away);
+        let outcome = exit::detached(py, || self.drive_detached(|| operation(client)));
         log(py, &lines)?;
         outcome
     }
 
-    fn drive_detached<T: Send, F: Future<Output = T> + Send>(
-        &mut self,
-        away: &Away,
-        start: impl FnOnce() -> F,
-    ) -> PyResult<T> {
+    fn drive_detached<T: Send, F: Future<Output = T> + Send>(&mut self, start: impl FnOnce() -> F) -> PyResult<T> {
         let Some(runtime) = &self.runtime else {
             return Err(Python::attach(|py| errors::internal(py, "a lane without a runtime")));
         };
@@ -105,28 +93,31 @@ impl Lane {
                 yield_now().await;
             });
         }
-        let mut future = pin!(start());
+        let future = caught(start).map_err(|place| Python::attach(|py| errors::internal(py, &place)))?;
+        let mut future = pin!(future);
         let signal_check = &mut self.signal_check;
         loop {
-            let step = catch_unwind(AssertUnwindSafe(|| {
+            let step = caught(|| {
                 runtime.block_on(poll_fn(|context| {
                     if let Poll::Ready(value) = future.as_mut().poll(context) {
                         return Poll::Ready(Step::Done(value));
                     }
                     signal_check.as_mut().poll(context).map(|()| Step::SignalCheck)
                 }))
-            }));
-            match step.unwrap_or(Step::Panicked) {
-                Step::Done(value) => {
+            });
+            match step {
+                Ok(Step::Done(value)) => {
                     self.last_used = Instant::now();
                     return Ok(value);
                 }
-                Step::SignalCheck => {
+                Ok(Step::SignalCheck) => {
                     signal_check.as_mut().reset(Instant::now() + SIGNAL_CHECK);
-                    away.park_if_exiting();
-                    Python::attach(|py| py.check_signals().and_then(|()| log(py, &self.lines)))?;
+                    exit::park_if_exiting();
+                    if !sabotage::is_off(Guard::Signals) {
+                        Python::attach(|py| py.check_signals().and_then(|()| log(py, &self.lines)))?;
+                    }
                 }
-                Step::Panicked => return Err(Python::attach(|py| errors::internal(py, "a panic"))),
+                Err(place) => return Err(Python::attach(|py| errors::internal(py, &place))),
             }
         }
     }

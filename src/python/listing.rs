@@ -10,18 +10,18 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyList};
 
+use super::client::Client;
 use super::convert::{account_to_python, integer};
-use super::runtime::{Engine, ToPython};
+use super::guard::guarded;
+use super::runtime::ToPython;
 use crate::account::{CompanySize, ContactAccount, DateTime};
 use crate::answer;
-use crate::client::{Client, ListQuery};
-use crate::per_process::Process;
+use crate::client::{self, ListQuery};
 
 /// A list of accounts that is being read.
 #[pyclass(frozen, module = "replyio._replyio")]
 pub(super) struct Listing {
-    engine: Arc<Engine>,
-    client: Client,
+    client: Py<Client>,
     query: ListQuery,
     page_size: u32,
     position: Arc<Mutex<Position>>,
@@ -36,8 +36,7 @@ struct Position {
 
 impl Listing {
     pub(super) fn new(
-        engine: Arc<Engine>,
-        client: Client,
+        client: Py<Client>,
         search: Option<&Bound<'_, PyAny>>,
         sort_by: Option<&Bound<'_, PyAny>>,
         descending: bool,
@@ -55,7 +54,7 @@ impl Listing {
         let query = ListQuery { search: text("search", search)?, sort_by, descending };
         let page_size = integer(page_size).ok().and_then(|size| u32::try_from(size).ok());
         match page_size {
-            Some(page_size @ 1..=1000) => Ok(Self { engine, client, query, page_size, position: Arc::default() }),
+            Some(page_size @ 1..=1000) => Ok(Self { client, query, page_size, position: Arc::default() }),
             _ => Err(("page_size", "must be an integer from 1 to 1000".to_owned())),
         }
     }
@@ -72,13 +71,15 @@ impl Listing {
     /// Reads the next page.
     #[pyo3(signature = (event_loop=None))]
     fn next_page<'py>(&self, py: Python<'py>, event_loop: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
-        let (query, top, position) = (self.query.clone(), self.page_size, Arc::clone(&self.position));
-        let skip = position.lock().unwrap_or_else(PoisonError::into_inner).skip;
-        let operation = move |client: Client| async move {
-            let page = client.list_page(&query, top, skip).await?;
-            Ok(position.lock().unwrap_or_else(PoisonError::into_inner).advance(skip, page))
-        };
-        self.engine.run(py, (&self.client, Process::current()), event_loop, operation)
+        guarded(py, "next_page", || {
+            let (query, top, position) = (self.query.clone(), self.page_size, Arc::clone(&self.position));
+            let skip = position.lock().unwrap_or_else(PoisonError::into_inner).skip;
+            let operation = move |client: client::Client| async move {
+                let page = client.list_page(&query, top, skip).await?;
+                Ok(position.lock().unwrap_or_else(PoisonError::into_inner).advance(skip, page))
+            };
+            self.client.get().run(py, event_loop, operation)
+        })
     }
 }
 
@@ -109,11 +110,19 @@ impl ToPython for Accounts {
 impl Page {
     /// The accounts as dataclasses.
     fn accounts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let list = PyList::empty(py);
-        for account in &self.0 {
-            list.append(account_to_python(py, account)?)?;
-        }
-        Ok(list)
+        guarded(py, "accounts", || {
+            let list = PyList::empty(py);
+            for account in &self.0 {
+                list.append(account_to_python(py, account)?)?;
+            }
+            Ok(list)
+        })
+    }
+
+    /// The end of this page, as a page.
+    fn last(&self, count: usize) -> Self {
+        let first = self.0.len().saturating_sub(count);
+        Self(self.0.get(first..).unwrap_or_default().to_vec())
     }
 
     fn __len__(&self) -> usize {
@@ -139,13 +148,15 @@ impl ArrowStream {
         py: Python<'py>,
         requested_schema: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
-        // The interface lets a producer ignore a requested schema.
-        let _ = requested_schema;
-        let schema = schema();
-        let batches: Result<Vec<_>, _> = self.0.iter().map(|page| batch(&schema, &page.get().0)).collect();
-        let batches = batches.map_err(|error| PyValueError::new_err(error.to_string()))?;
-        let reader = RecordBatchIterator::new(batches.into_iter().map(Ok), schema);
-        PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(Box::new(reader)), c"arrow_array_stream")
+        guarded(py, "arrow", || {
+            // The interface lets a producer ignore a requested schema.
+            let _ = requested_schema;
+            let schema = schema();
+            let batches: Result<Vec<_>, _> = self.0.iter().map(|page| batch(&schema, &page.get().0)).collect();
+            let batches = batches.map_err(|error| PyValueError::new_err(error.to_string()))?;
+            let reader = RecordBatchIterator::new(batches.into_iter().map(Ok), schema);
+            PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(Box::new(reader)), c"arrow_array_stream")
+        })
     }
 }
 

@@ -6,18 +6,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::{PyTraverseError, PyVisit};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 
 use super::bridge::{Bridge, QueueLines};
 use super::lane::Lane;
+use super::once::name;
 use super::{errors, events, exit};
 use crate::client::Client;
 use crate::error::Error;
 use crate::per_process::{PerProcess, Process};
+use crate::sabotage::{self, Guard};
 
 /// A lane that nobody needed for this long is closed.
 const IDLE_LANE: Duration = Duration::from_secs(90);
@@ -68,7 +69,7 @@ impl Engine {
         if let Some(state) = self.state.get(process) {
             return Ok(state);
         }
-        exit::stop_at_exit(py, self)?;
+        exit::stop_at_exit(self);
         let made = self.state.get_or_try_init(process, || State::new(&self.template));
         made.map_err(|error| errors::to_python(py, &error))
     }
@@ -101,19 +102,20 @@ impl Engine {
         let py = event_loop.py();
         let verbose = events::is_verbose(py)?;
         let (io, connections) = state.io(py)?;
-        let future = event_loop.call_method0(intern!(py, "create_future"))?;
+        let future = event_loop.call_method0(name!(py, "create_future"))?;
         let bridge = state.attach(event_loop)?;
         let queue = Arc::clone(&bridge.get().queue);
         let observer = Arc::new(QueueLines { queue: Arc::clone(&queue), verbose });
         let running = operation(client.over_connections_of(&connections, observer));
         let slot = bridge.get().expect(future.clone().unbind());
         let promise = queue.promise(slot);
-        let task = io.spawn(async move { promise.keep(running.await) });
+        let call = io.spawn(async move { promise.keep(running.await) });
+        bridge.get().started(slot, call.abort_handle());
         let pending = Pending {
             future: future.unbind(),
             engine: Arc::clone(self),
+            bridge: Mutex::new(Some(bridge.unbind())),
             slot,
-            running: Mutex::new(Some((task.abort_handle(), bridge.unbind()))),
         };
         Bound::new(py, pending)
     }
@@ -128,9 +130,10 @@ impl Engine {
         drop((lanes, io));
     }
 
-    /// Gives back the sockets that are kept for the next event loop.
-    pub(super) fn drop_spare_bridges(&self, _attached: Python<'_>) {
+    /// Gives back what is kept for the next event loop, and for those that were closed.
+    pub(super) fn drop_spare_bridges(&self, py: Python<'_>) {
         let Some(state) = self.state.get(Process::current()) else { return };
+        state.abandon_closed_loops(py);
         let spare = std::mem::take(&mut *lock(&state.spare));
         drop(spare);
     }
@@ -199,6 +202,7 @@ impl State {
                 return Ok(attached.bridge.bind(py).clone());
             }
         }
+        self.abandon_closed_loops(py);
         let spare = lock(&self.spare).pop();
         let bridge = match spare {
             Some(bridge) => bridge.into_bound(py),
@@ -208,6 +212,21 @@ impl State {
         let event_loop = event_loop.clone().unbind();
         lock(&self.attached).push(Attached { event_loop, bridge: bridge.clone().unbind(), pending: 1 });
         Ok(bridge)
+    }
+
+    /// Lets go of what waits on loops that were closed meanwhile: nobody will resolve it, and it holds connections.
+    fn abandon_closed_loops(&self, py: Python<'_>) {
+        let candidates: Vec<_> = lock(&self.attached)
+            .iter()
+            .map(|attached| (attached.event_loop.clone_ref(py), attached.bridge.clone_ref(py)))
+            .collect();
+        for (event_loop, bridge) in candidates {
+            let is_closed = event_loop.bind(py).call_method0(name!(py, "is_closed"));
+            if is_closed.and_then(|is_closed| is_closed.is_truthy()).unwrap_or_default() {
+                lock(&self.attached).retain(|attached| !attached.bridge.is(&bridge));
+                bridge.get().abandon();
+            }
+        }
     }
 
     /// One call less waits at a bridge. A loop for which nothing is left to wait is left alone again.
@@ -270,22 +289,31 @@ pub(super) struct Pending {
     #[pyo3(get)]
     future: Py<PyAny>,
     engine: Arc<Engine>,
+    /// Until it is ended. An exception keeps its frames, and they keep this: the sockets of a bridge must not be kept.
+    bridge: Mutex<Option<Py<Bridge>>>,
     slot: u64,
-    /// Until it is ended. An exception keeps its frames, and they keep this; the sockets of a bridge must not be kept.
-    running: Mutex<Option<(AbortHandle, Py<Bridge>)>>,
 }
 
 #[pymethods]
 impl Pending {
     /// Ends it: a call that is still running is given up and its connection closed.
     fn close(&self, py: Python<'_>) {
-        let Some((task, bridge)) = lock(&self.running).take() else { return };
-        if bridge.get().forget(self.slot) {
-            task.abort();
+        let _inside = exit::Inside::enter(py);
+        if sabotage::is_off(Guard::Cancellation) {
+            return;
         }
+        let Some(bridge) = lock(&self.bridge).take() else { return };
+        bridge.get().forget(self.slot);
         if let Some(state) = self.engine.state.get(Process::current()) {
             state.release(py, &bridge);
         }
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.future)?;
+        // The collector must not wait; what is being taken at this moment is let go of anyway.
+        self.bridge.try_lock().map_or(Ok(()), |bridge| visit.call(&*bridge))
     }
 }
 

@@ -12,7 +12,7 @@ use pyo3::types::PyBytes;
 use pythonize::{depythonize, pythonize};
 use serde_json::Value;
 
-use super::errors;
+use super::{errors, exit};
 use crate::sandbox::{self as core, Applied, Auth, Fault, SandboxError, SandboxOptions, SandboxQuota, Scopes};
 
 /// A running sandbox.
@@ -65,11 +65,11 @@ impl Sandbox {
             max_body,
             keep_requests,
         };
-        py.detach(|| core::Sandbox::start(options)).map(Self).map_err(|error| raised(py, &error))
+        exit::detached(py, || core::Sandbox::start(options)).map(Self).map_err(|error| raised(py, &error))
     }
 
     fn stop(&self, py: Python<'_>) {
-        py.detach(|| self.0.stop());
+        exit::detached(py, || self.0.stop());
     }
 
     #[getter]
@@ -83,7 +83,7 @@ impl Sandbox {
     }
 
     fn requests<'py>(&self, py: Python<'py>) -> PyResult<Vec<RequestRow<'py>>> {
-        let requests = py.detach(|| self.here().map(core::Sandbox::requests))?;
+        let requests = exit::detached(py, || self.here().map(core::Sandbox::requests))?;
         let rows = requests.into_iter().map(|request| {
             (
                 request.number,
@@ -106,7 +106,7 @@ impl Sandbox {
     }
 
     fn accounts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let accounts = py.detach(|| self.here().map(core::Sandbox::accounts))?;
+        let accounts = exit::detached(py, || self.here().map(core::Sandbox::accounts))?;
         Ok(pythonize(py, &accounts)?)
     }
 
@@ -129,7 +129,7 @@ impl Sandbox {
     }
 
     fn close_connections(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.here().map(core::Sandbox::close_connections))
+        exit::detached(py, || self.here().map(core::Sandbox::close_connections))
     }
 }
 

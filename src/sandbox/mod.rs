@@ -143,6 +143,22 @@ impl Sandbox {
     ///
     /// # Errors
     /// An option cannot be used, the port is taken, or the file is not one of sandbox accounts.
+    ///
+    /// # Examples
+    /// ```
+    /// use replyio::sandbox::{Sandbox, SandboxOptions};
+    /// use replyio::{BaseUrl, Client, Config};
+    ///
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    /// # runtime.block_on(async {
+    /// let sandbox = Sandbox::start(SandboxOptions::default())?;
+    /// let config = Config { base_url: BaseUrl::new(&sandbox.url())?, ..Config::new("any-key")? };
+    /// let account = Client::new(config)?.get(4711).await?;
+    /// assert_eq!((account.name.as_str(), sandbox.requests().len()), ("Acme", 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn start(mut options: SandboxOptions) -> Result<Self, SandboxError> {
         if !(options.clock_scale.is_finite() && options.clock_scale > 0.0) {
             let reason = "must be a positive number".to_owned();

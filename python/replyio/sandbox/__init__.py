@@ -15,16 +15,16 @@ import dataclasses
 import datetime
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from replyio import _replyio
 from replyio.sandbox._convert import read_scopes, request_members, to_account, to_wire
 
 if TYPE_CHECKING:
-    from replyio.models import ContactAccount
     from types import TracebackType
 
     from replyio.client import ReplyClient
+    from replyio.models import ContactAccount
 
 __all__ = ["Fault", "Sandbox", "SandboxRequest"]
 
@@ -164,9 +164,9 @@ class Sandbox:
             OSError: The port is taken, or the file cannot be read or written.
         """
         if isinstance(accounts, Mapping):
-            accounts = accounts.values()
+            accounts = cast("Mapping[int, ContactAccount]", accounts).values()
         keys = None if api_keys is None else list(api_keys)
-        self._key = keys[0] if keys else "sandbox"
+        self._key = keys[0] if keys else "key-of-the-sandbox"
         self._sandbox = _replyio.Sandbox(
             accounts=None if accounts is None else [to_wire(account) for account in accounts],
             port=port,

@@ -8,7 +8,7 @@ import enum
 import json
 import urllib.parse
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from replyio.models import CompanySize, ContactAccount, ContactAccountStage
 
@@ -24,12 +24,12 @@ def read_scopes(names: Iterable[str]) -> tuple[bool, bool]:
     return _SCOPES[0] in granted, _SCOPES[1] in granted
 
 
-def to_wire(account: ContactAccount | Mapping[str, Any]) -> dict[str, Any]:
+def to_wire(account: object) -> dict[str, Any]:
     """The account in values that JSON has."""
     members = account.to_dict() if isinstance(account, ContactAccount) else account
     if not isinstance(members, Mapping):
         raise TypeError(f"an account is a ContactAccount or a mapping, not {type(members).__name__}")
-    return {name: _json_value(value) for name, value in members.items()}
+    return {name: _json_value(value) for name, value in cast("Mapping[str, Any]", members).items()}
 
 
 def _json_value(value: Any) -> Any:

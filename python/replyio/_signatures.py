@@ -1,0 +1,52 @@
+"""Signatures that name every field, for completion and `help`.
+
+`**fields: Unpack[ContactAccountFields]` tells a type checker all of it, but a notebook asks `inspect`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, get_type_hints
+
+from replyio.models import ContactAccount, ContactAccountFields
+
+if TYPE_CHECKING:
+    from replyio.client import ReplyClient
+
+
+class _LeftOut:
+    """The default of a field, which is not to be in the body at all."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+_LEFT_OUT = _LeftOut()
+
+
+def show_fields(client: type[ReplyClient]) -> None:
+    """Gives the calls that take fields signatures that name them.
+
+    Args:
+        client: The class of the client.
+    """
+    types = get_type_hints(ContactAccountFields)
+    fields = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=_LEFT_OUT)
+        for name, kind in types.items()
+    ]
+    required = [field.replace(default=inspect.Parameter.empty) if field.name == "name" else field for field in fields]
+    for function, shown in (
+        (client.update_contact_account, required),
+        (client.update_contact_account_async, required),
+        (client.patch_contact_account, fields),
+        (client.patch_contact_account_async, fields),
+    ):
+        written = inspect.signature(function)
+        this, id, others = written.parameters.values()
+        signature = written.replace(
+            parameters=[this, id.replace(annotation=int), *shown, others], return_annotation=ContactAccount
+        )
+        vars(function)["__signature__"] = signature

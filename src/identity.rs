@@ -1,0 +1,130 @@
+//! Who is calling: the headers that say so, and that user's quota in this process.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use once_cell::race::OnceBox;
+use tokio::time::Instant;
+
+use crate::clock::since_epoch;
+use crate::config::{ActAs, Config};
+use crate::error::{Error, Failure, WaitReason};
+use crate::per_process::PerProcess;
+use crate::quota::{Quota, Windows};
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
+const X_USER_EMAIL: HeaderName = HeaderName::from_static("x-user-email");
+const X_TEAM_ID: HeaderName = HeaderName::from_static("x-team-id");
+
+/// Who is calling: the headers that say so, and the quota of that user.
+pub(crate) struct Identity {
+    with_api_key: HeaderMap,
+    with_bearer: HeaderMap,
+    windows: Arc<Mutex<Windows>>,
+}
+
+impl Identity {
+    /// The user that settings name.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] when a setting cannot be sent as a header.
+    pub(crate) fn new(config: &Config) -> Result<Self, Error> {
+        let mut common = HeaderMap::new();
+        common.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        common.insert(USER_AGENT, HeaderValue::from_static(concat!("replyio/", env!("CARGO_PKG_VERSION"))));
+        match &config.act_as {
+            Some(ActAs::UserId(id)) => drop(common.insert(X_USER_ID, HeaderValue::from(*id))),
+            Some(ActAs::UserEmail(email)) => drop(common.insert(X_USER_EMAIL, header(email, "act_as")?)),
+            None => {}
+        }
+        if let Some(id) = config.team_id {
+            common.insert(X_TEAM_ID, HeaderValue::from(id));
+        }
+        let (mut with_api_key, mut with_bearer) = (common.clone(), common);
+        with_api_key.insert(X_API_KEY, secret_header(config.api_key.expose())?);
+        with_bearer.insert(AUTHORIZATION, secret_header(&format!("Bearer {}", config.api_key.expose()))?);
+        Ok(Self { with_api_key, with_bearer, windows: windows_of(config) })
+    }
+
+    /// The headers of every request, with the key in one of its two.
+    pub(crate) fn headers(&self, bearer: bool) -> &HeaderMap {
+        if bearer { &self.with_bearer } else { &self.with_api_key }
+    }
+
+    /// Books a place in the quota.
+    ///
+    /// # Errors
+    /// [`Failure::Quota`] when the earliest one is after the deadline.
+    pub(crate) fn reserve(&self, quota: Quota, now: Instant, deadline: Instant) -> Result<Place<'_>, Failure> {
+        let (now, latest) = (since_epoch(now), since_epoch(deadline));
+        match lock(&self.windows).reserve(quota, now, latest) {
+            Ok((booked, reason)) => {
+                let wait = booked.saturating_sub(now);
+                Ok(Place { windows: &self.windows, booked: Some(booked), wait, reason })
+            }
+            Err(late) => Err(Failure::Quota { retry_after: late.opens_at.saturating_sub(now), reason: late.reason }),
+        }
+    }
+
+    /// Holds every request of the user back for as long as the service asks.
+    pub(crate) fn hold(&self, now: Instant, wait: Duration) {
+        lock(&self.windows).hold(since_epoch(now), wait);
+    }
+}
+
+fn header(text: &str, setting: &str) -> Result<HeaderValue, Error> {
+    HeaderValue::from_str(text).map_err(|_| Error::Configuration(format!("{setting} cannot be sent as a header")))
+}
+
+fn secret_header(text: &str) -> Result<HeaderValue, Error> {
+    let mut value = header(text, "api_key")?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// A place in the quota. Given back when it is dropped before its request went out.
+pub(crate) struct Place<'a> {
+    windows: &'a Mutex<Windows>,
+    booked: Option<Duration>,
+    /// How long the request has to wait for it.
+    pub(crate) wait: Duration,
+    /// What for.
+    pub(crate) reason: WaitReason,
+}
+
+impl Place<'_> {
+    /// The request is out.
+    pub(crate) fn keep(mut self) {
+        self.booked = None;
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(booked) = self.booked {
+            lock(self.windows).release(booked);
+        }
+    }
+}
+
+/// Whose quota it is: key and user, known by a hash only, at an address.
+type User = (u64, String, Option<ActAs>);
+
+/// The windows of each user in this process, so that several clients of one user count together.
+fn windows_of(config: &Config) -> Arc<Mutex<Windows>> {
+    static HASHER: OnceBox<RandomState> = OnceBox::new();
+    static USERS: PerProcess<Mutex<HashMap<User, Arc<Mutex<Windows>>>>> = PerProcess::new();
+    let key_hash = HASHER.get_or_init(Box::default).hash_one(config.api_key.expose());
+    let user = (key_hash, config.base_url.to_string(), config.act_as.clone());
+    Arc::clone(lock(USERS.get_or_init(Mutex::default)).entry(user).or_default())
+}
+
+/// A lock whose holder panicked still guards plain numbers.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,418 @@
+"""Calls behave as asyncio's own do: cancelled at once, silent, and on every kind of loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import logging
+import random
+import socket
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvloop
+
+from replyio import NotFoundError, Quota, ReplyClient, TransportError, ValidationError
+from replyio.sandbox import Fault, Sandbox
+from support import run
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+
+
+class Blind(asyncio.SelectorEventLoop):
+    """A loop that cannot watch a file descriptor, as asyncio's default on Windows."""
+
+    def add_reader(self, *_arguments: Any) -> None:
+        raise NotImplementedError
+
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.SelectorEventLoop,
+    "uvloop": uvloop.new_event_loop,
+    "blind": Blind,
+}
+
+
+@pytest.fixture(params=LOOPS)
+def loop(request: pytest.FixtureRequest) -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop of each kind. Nothing may be told to its exception handler, and no task be left on it."""
+    loop = LOOPS[request.param]()
+    told: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    yield loop
+    if not loop.is_closed():
+        loop.run_until_complete(asyncio.sleep(0))
+        assert asyncio.all_tasks(loop) == set()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+    gc.collect()
+    assert told == []
+
+
+class Silent:
+    """A server that reads requests and never answers. It sees when its clients go."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/v3"
+        self.arrived = threading.Semaphore(0)
+        self.gone = threading.Semaphore(0)
+        self.thread = threading.Thread(target=self.accept)
+        self.thread.start()
+
+    def accept(self) -> None:
+        threads = []
+        while True:
+            connection, _ = self.listener.accept()
+            if not connection.recv(1, socket.MSG_PEEK):
+                connection.close()
+                break
+            threads.append(threading.Thread(target=self.serve, args=(connection,)))
+            threads[-1].start()
+        for thread in threads:
+            thread.join()
+
+    def serve(self, connection: socket.socket) -> None:
+        with connection:
+            connection.recv(65536)
+            self.arrived.release()
+            try:
+                while connection.recv(65536):
+                    pass
+            except ConnectionResetError:
+                pass
+            self.gone.release()
+
+    def stop(self) -> None:
+        socket.create_connection(self.listener.getsockname()).close()
+        self.thread.join(30)
+        self.listener.close()
+        assert not self.thread.is_alive(), "a connection was left open"
+
+
+@pytest.fixture
+def silent() -> Iterator[Silent]:
+    server = Silent()
+    yield server
+    server.stop()
+
+
+async def until(semaphore: threading.Semaphore, count: int = 1) -> None:
+    """Waits for something that another thread sees."""
+    for _ in range(count):
+        begin = time.monotonic()
+        while not semaphore.acquire(blocking=False):
+            assert time.monotonic() - begin < 10, "it did not come"
+            await asyncio.sleep(0.005)
+
+
+def test_many_calls_at_once_get_their_own_answers(loop: asyncio.AbstractEventLoop, reply_sandbox: Sandbox) -> None:
+    async def main() -> list[int]:
+        async with reply_sandbox.client(quota=None) as client:
+            accounts = await asyncio.gather(*(client.get_contact_account_async(id) for id in ids))
+        return [account.id for account in accounts]
+
+    ids = [4711, 4712, 4713] * 40
+    assert loop.run_until_complete(main()) == ids
+
+
+def test_errors_reach_their_own_callers(loop: asyncio.AbstractEventLoop, reply_sandbox: Sandbox) -> None:
+    async def main() -> list[Any]:
+        async with reply_sandbox.client() as client:
+            calls = (client.get_contact_account_async(id) for id in (1, 4711, 2))
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+    first, account, second = loop.run_until_complete(main())
+    assert account.id == 4711
+    for id, error in ((1, first), (2, second)):
+        assert isinstance(error, NotFoundError)
+        assert f"account {id} failed" in str(error)
+
+
+CALLS: dict[str, Callable[[ReplyClient], Coroutine[Any, Any, Any]]] = {
+    "get": lambda client: client.get_contact_account_async(4711),
+    "update": lambda client: client.update_contact_account_async(4711, name="Acme"),
+    "patch": lambda client: client.patch_contact_account_async(4711, city="Oslo"),
+    "list": lambda client: client.list_contact_accounts_async().to_polars(),
+}
+
+
+@pytest.mark.parametrize("operation", CALLS)
+def test_a_cancelled_call_closes_its_connection(
+    loop: asyncio.AbstractEventLoop, operation: str, silent: Silent
+) -> None:
+    async def main() -> None:
+        client = ReplyClient("key", base_url=silent.url)
+        task = asyncio.ensure_future(CALLS[operation](client))
+        await until(silent.arrived)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await until(silent.gone)
+        client.close()
+
+    loop.run_until_complete(main())
+
+
+def test_a_call_that_wait_for_ends_closes_its_connection(loop: asyncio.AbstractEventLoop, silent: Silent) -> None:
+    async def main() -> None:
+        client = ReplyClient("key", base_url=silent.url)
+        with pytest.raises((TimeoutError, asyncio.TimeoutError)):
+            await asyncio.wait_for(client.get_contact_account_async(4711), 0.1)
+        await until(silent.gone)
+        client.close()
+
+    loop.run_until_complete(main())
+
+
+def test_a_cancelled_gather_closes_all_its_connections(loop: asyncio.AbstractEventLoop, silent: Silent) -> None:
+    async def main() -> None:
+        client = ReplyClient("key", base_url=silent.url)
+        calls = asyncio.gather(*(client.get_contact_account_async(id) for id in range(1, 9)))
+        await until(silent.arrived, 8)
+        calls.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calls
+        await until(silent.gone, 8)
+        client.close()
+
+    loop.run_until_complete(main())
+
+
+if sys.version_info >= (3, 11):
+
+    def test_a_group_whose_member_fails_closes_the_connections_of_the_others(
+        loop: asyncio.AbstractEventLoop, silent: Silent
+    ) -> None:
+        async def calls_of(client: ReplyClient) -> None:
+            async with asyncio.TaskGroup() as group:
+                for id in (1, 2, 3):
+                    group.create_task(client.get_contact_account_async(id))
+                await until(silent.arrived, 3)
+                group.create_task(client.get_contact_account_async(0))
+
+        async def main() -> None:
+            client = ReplyClient("key", base_url=silent.url)
+            with pytest.RaisesGroup(ValidationError):
+                await calls_of(client)
+            await until(silent.gone, 3)
+            client.close()
+
+        loop.run_until_complete(main())
+
+    def test_a_timeout_of_asyncio_closes_the_connection(loop: asyncio.AbstractEventLoop, silent: Silent) -> None:
+        async def main() -> None:
+            client = ReplyClient("key", base_url=silent.url)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await client.get_contact_account_async(4711)
+            await until(silent.gone)
+            client.close()
+
+        loop.run_until_complete(main())
+
+
+def test_a_call_can_be_cancelled_while_it_waits(loop: asyncio.AbstractEventLoop, reply_sandbox: Sandbox) -> None:
+    async def cancelled(call: Awaitable[Any]) -> None:
+        begin = time.monotonic()
+        with pytest.raises((TimeoutError, asyncio.TimeoutError)):
+            await asyncio.wait_for(call, 0.1)
+        assert time.monotonic() - begin < 1
+
+    async def main() -> None:
+        async with reply_sandbox.client(api_key=f"key-{id(loop)}", quota=Quota(1, 100)) as client:
+            await client.get_contact_account_async(4711)
+            await cancelled(client.get_contact_account_async(4711))
+        reply_sandbox.add_fault(Fault(status=429, retry_after=60))
+        async with reply_sandbox.client(quota=None) as client:
+            await cancelled(client.get_contact_account_async(4711))
+
+    loop.run_until_complete(main())
+
+
+def test_cancelling_at_any_moment_is_silent_and_leaves_the_client_whole(
+    loop: asyncio.AbstractEventLoop, reply_sandbox: Sandbox
+) -> None:
+    async def main() -> None:
+        async with reply_sandbox.client(quota=None) as client:
+            for _ in range(30):
+                tasks = [asyncio.ensure_future(client.get_contact_account_async(id)) for id in [4711, 1] * 5]
+                await asyncio.sleep(chance.random() * 0.004)
+                for task in tasks:
+                    if chance.random() < 0.7:
+                        task.cancel()
+                for result in await asyncio.gather(*tasks, return_exceptions=True):
+                    if isinstance(result, BaseException):
+                        assert isinstance(result, (asyncio.CancelledError, NotFoundError))
+                    else:
+                        assert result.id == 4711
+                assert (await client.get_contact_account_async(4712)).id == 4712
+
+    chance = random.Random(7)  # noqa: S311
+    loop.run_until_complete(main())
+
+
+def test_a_call_keeps_its_context(loop: asyncio.AbstractEventLoop, reply_sandbox: Sandbox) -> None:
+    variable = contextvars.ContextVar("variable", default=0)
+
+    async def one(number: int) -> int:
+        variable.set(number)
+        await client.get_contact_account_async(4711)
+        return variable.get()
+
+    async def main() -> list[int]:
+        return list(await asyncio.gather(*(one(number) for number in range(8))))
+
+    with reply_sandbox.client() as client:
+        assert loop.run_until_complete(main()) == list(range(8))
+
+
+def test_a_handler_of_the_log_that_fails_takes_no_answer_away(
+    loop: asyncio.AbstractEventLoop, reply_sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(logging.Handler):
+        def handle(self, record: logging.LogRecord) -> bool:
+            raise RuntimeError(f"no {record.name}")
+
+    async def main() -> list[int]:
+        calls = (client.get_contact_account_async(id) for id in (4711, 4712, 4713))
+        return [account.id for account in await asyncio.wait_for(asyncio.gather(*calls), 10)]
+
+    told: list[str] = []
+    loop.set_exception_handler(lambda _, context: told.append(str(context["exception"])))
+    caplog.set_level(logging.INFO, "replyio")
+    handler = Broken()
+    logging.getLogger("replyio").addHandler(handler)
+    try:
+        with reply_sandbox.client() as client:
+            for _ in range(2):
+                assert loop.run_until_complete(main()) == [4711, 4712, 4713]
+    finally:
+        logging.getLogger("replyio").removeHandler(handler)
+    assert set(told) == {"no replyio"}
+
+
+def test_a_list_left_in_the_middle_leaves_nothing(loop: asyncio.AbstractEventLoop, reply_sandbox: Sandbox) -> None:
+    async def main() -> None:
+        async with reply_sandbox.client() as client:
+            async for account in client.list_contact_accounts_async(page_size=1):
+                assert account.id
+                break
+
+    loop.run_until_complete(main())
+    assert len(reply_sandbox.requests) == 1
+
+
+def test_a_blocking_call_works_on_a_running_loop(loop: asyncio.AbstractEventLoop, reply_sandbox: Sandbox) -> None:
+    async def main() -> tuple[int, int]:
+        pending = asyncio.ensure_future(client.get_contact_account_async(4712))
+        return client.get_contact_account(4711).id, (await pending).id
+
+    with reply_sandbox.client() as client:
+        assert loop.run_until_complete(main()) == (4711, 4712)
+
+
+def test_closing_the_client_fails_the_calls_of_other_tasks(loop: asyncio.AbstractEventLoop, silent: Silent) -> None:
+    async def main() -> None:
+        client = ReplyClient("key", base_url=silent.url)
+        task = asyncio.ensure_future(client.get_contact_account_async(4711))
+        await until(silent.arrived)
+        await client.aclose()
+        with pytest.raises(TransportError, match="closed during the call"):
+            await task
+        await until(silent.gone)
+
+    loop.run_until_complete(main())
+
+
+def test_one_client_serves_one_loop_after_the_other(reply_sandbox: Sandbox) -> None:
+    with reply_sandbox.client() as client:
+        for make in list(LOOPS.values()) * 3:
+            loop = make()
+            assert loop.run_until_complete(client.get_contact_account_async(4711)).id == 4711
+            loop.close()
+        for _ in range(3):
+            assert asyncio.run(client.get_contact_account_async(4711)).id == 4711
+    assert len({request.connection for request in reply_sandbox.requests}) == 1
+
+
+def test_loops_of_all_kinds_share_a_client_at_once(reply_sandbox: Sandbox) -> None:
+    async def main() -> None:
+        for _ in range(20):
+            accounts = await asyncio.gather(*(client.get_contact_account_async(id) for id in (4711, 4712)))
+            assert [account.id for account in accounts] == [4711, 4712]
+
+    def work(make: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        loop = make()
+        loop.run_until_complete(main())
+        loop.close()
+        done.append(make)
+
+    done: list[object] = []
+    with reply_sandbox.client(quota=None) as client:
+        threads = [threading.Thread(target=work, args=(make,)) for make in LOOPS.values()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert len(done) == len(LOOPS)
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_a_loop_closed_while_calls_are_pending_harms_nobody(kind: str, silent: Silent, reply_sandbox: Sandbox) -> None:
+    client = ReplyClient("key", base_url=silent.url)
+    for turn in range(3):
+        loop = LOOPS[kind]()
+        loop.set_exception_handler(lambda _loop, _context: None)  # asyncio's own: a task was destroyed
+        task = loop.create_task(client.get_contact_account_async(4711))
+        loop.run_until_complete(until(silent.arrived))
+        if turn:  # the call on the loop before
+            loop.run_until_complete(until(silent.gone))
+        loop.close()
+        del task
+    client.close()
+    asyncio.run(until(silent.gone))
+    with reply_sandbox.client() as other:
+        assert asyncio.run(other.get_contact_account_async(4711)).id == 4711
+
+
+@pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
+def test_the_debug_mode_has_nothing_to_say(kind: str, reply_sandbox: Sandbox) -> None:
+    code = f"""
+        import asyncio, gc, replyio, uvloop
+        client = replyio.ReplyClient(quota=None)
+
+        async def main():
+            calls = [client.get_contact_account_async(id) for id in (4711, 1, 0)]
+            await asyncio.gather(*calls, return_exceptions=True)
+            tasks = [asyncio.ensure_future(client.patch_contact_account_async(4711, city=str(n))) for n in range(9)]
+            await asyncio.sleep(0.001)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            async for account in client.list_contact_accounts_async(page_size=1):
+                break
+
+        for turn in range(3):
+            if {kind!r} == "uvloop":
+                uvloop.install() if not hasattr(uvloop, "run") else None
+                uvloop.run(main(), debug=True)
+            else:
+                asyncio.run(main(), debug=True)
+        gc.collect()
+        print("done")
+    """
+    done = run(code, reply_sandbox, variables={"PYTHONDEVMODE": "1", "PYTHONWARNINGS": "error"})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+def test_a_coroutine_that_is_not_awaited_sends_nothing(reply_sandbox: Sandbox) -> None:
+    with reply_sandbox.client() as client:
+        coroutine = client.get_contact_account_async(4711)
+        coroutine.close()
+    assert reply_sandbox.requests == []

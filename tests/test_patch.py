@@ -1,0 +1,171 @@
+"""`patch_contact_account` reads, merges and writes: what is not named is kept, and what went otherwise is said."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from replyio import NotFoundError, ReplyWarning, UnexpectedResponseError, ValidationError
+from replyio.sandbox import Fault
+from support import FIELDS, MODES, NAMES, TEXT_FIELDS, body, call, sent
+
+if TYPE_CHECKING:
+    from replyio.sandbox import Sandbox
+
+
+def wire_form(sandbox: Sandbox, id: int = 4711) -> dict[str, Any]:
+    return sandbox.accounts[id].to_dict(by_alias=True)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_patch_keeps_everything_that_is_not_named(mode: str, reply_sandbox: Sandbox) -> None:
+    before = reply_sandbox.accounts[4711]
+    with reply_sandbox.client() as client:
+        account = call(client, "patch_contact_account", mode, 4711, city="Bergen")
+    assert sent(reply_sandbox) == ["GET", "PUT"]
+    assert body(reply_sandbox) == {
+        wire: "Bergen" if name == "city" else getattr(before, name) for wire, name in NAMES.items()
+    }
+    assert {name: getattr(account, name) for name in FIELDS} == before.update_fields() | {"city": "Bergen"}
+    assert account.stage == before.stage
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "changes", [{}, {"city": "Oslo"}, {"linkedInUrl": "https://www.linkedin.com/company/acme", "owner_user_id": 42}]
+)
+def test_nothing_is_written_when_nothing_changes(mode: str, changes: dict[str, Any], reply_sandbox: Sandbox) -> None:
+    with reply_sandbox.client() as client:
+        account = call(client, "patch_contact_account", mode, 4711, **changes)
+    assert sent(reply_sandbox) == ["GET"]
+    assert (account.id, account.city) == (4711, "Oslo")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("stored", [None, ""])
+@pytest.mark.parametrize("given", [None, ""])
+def test_none_and_empty_text_are_the_same_emptiness(
+    mode: str, stored: str | None, given: str | None, reply_sandbox: Sandbox
+) -> None:
+    reply_sandbox.set_account({"id": 1, "name": "Acme", "city": stored})
+    with reply_sandbox.client() as client:
+        call(client, "patch_contact_account", mode, 1, city=given)
+    assert sent(reply_sandbox) == ["GET"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("field", TEXT_FIELDS)
+@pytest.mark.parametrize("empty", [None, ""])
+def test_a_field_is_cleared_by_none_and_by_empty_text(
+    mode: str, field: str, empty: str | None, reply_sandbox: Sandbox
+) -> None:
+    wire = next(wire for wire, name in NAMES.items() if name == field)
+    with reply_sandbox.client() as client:
+        account = call(client, "patch_contact_account", mode, 4711, **{field: empty})
+    assert body(reply_sandbox)[wire] == empty
+    assert not getattr(account, field)
+    assert len(body(reply_sandbox)) == 16
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_kept_value_that_the_contract_does_not_know_is_sent_back_as_it_was(mode: str, reply_sandbox: Sandbox) -> None:
+    answer = wire_form(reply_sandbox) | {"companySize": "enormous"}
+    reply_sandbox.add_fault(Fault(status=200, body=answer))
+    with reply_sandbox.client() as client, pytest.warns(ReplyWarning):
+        account = call(client, "patch_contact_account", mode, 4711, city="Bergen")
+    assert body(reply_sandbox)["companySize"] == "enormous"
+    assert account.company_size == "enormous"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_answer_that_deviates_is_a_warning_that_names_the_fields(mode: str, reply_sandbox: Sandbox) -> None:
+    answer = wire_form(reply_sandbox) | {"city": "Oslo", "industry": None}
+    reply_sandbox.add_fault(Fault(method="PUT", status=200, body=answer))
+    with reply_sandbox.client() as client, pytest.warns(ReplyWarning) as caught:
+        account = call(client, "patch_contact_account", mode, 4711, city="canary")
+    (warning,) = caught
+    assert str(warning.message).startswith("patch of account 4711 was written, but the service answered industry, city")
+    assert "canary" not in str(warning.message)
+    assert account.city == "Oslo"
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("empty", [None, ""])
+def test_a_service_that_stores_nothing_its_own_way_is_no_deviation(
+    mode: str, empty: str | None, reply_sandbox: Sandbox
+) -> None:
+    answer = wire_form(reply_sandbox) | {"city": "" if empty is None else None}
+    reply_sandbox.add_fault(Fault(method="PUT", status=200, body=answer))
+    with reply_sandbox.client() as client:
+        call(client, "patch_contact_account", mode, 4711, city=empty)
+    assert sent(reply_sandbox) == ["GET", "PUT"]
+
+
+def deviate(sandbox: Sandbox) -> None:
+    sandbox.add_fault(Fault(method="PUT", status=200, body=wire_form(sandbox)))
+
+
+def test_a_warning_points_at_the_line_of_the_caller(reply_sandbox: Sandbox) -> None:
+    deviate(reply_sandbox)
+    with reply_sandbox.client() as client, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        line = sys._getframe().f_lineno + 1
+        client.patch_contact_account(4711, city="Bergen")
+    assert [(warning.filename, warning.lineno) for warning in caught] == [(__file__, line)]
+
+
+def test_a_warning_points_at_the_line_that_awaits(reply_sandbox: Sandbox) -> None:
+    deviate(reply_sandbox)
+
+    async def inner() -> int:
+        line = sys._getframe().f_lineno + 1
+        await client.patch_contact_account_async(4711, city="Bergen")
+        return line
+
+    async def main() -> int:
+        await asyncio.sleep(0)
+        return await inner()
+
+    with reply_sandbox.client() as client, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        line = asyncio.run(main())
+    assert [(warning.filename, warning.lineno) for warning in caught] == [(__file__, line)]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_warning_made_an_error_is_raised_after_the_account_was_written(mode: str, reply_sandbox: Sandbox) -> None:
+    reply_sandbox.add_fault(Fault(method="PUT", status=200, applied=True, body=wire_form(reply_sandbox)))
+    with reply_sandbox.client() as client:
+        with pytest.raises(ReplyWarning):
+            call(client, "patch_contact_account", mode, 4711, city="Bergen")
+        assert reply_sandbox.accounts[4711].city == "Bergen"
+        assert call(client, "get_contact_account", mode, 4711).city == "Bergen"
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_an_answer_about_another_account_is_an_error(mode: str, method: str, reply_sandbox: Sandbox) -> None:
+    reply_sandbox.add_fault(Fault(method=method, status=200, body=wire_form(reply_sandbox, 4712)))
+    with reply_sandbox.client() as client, pytest.raises(UnexpectedResponseError, match="patch of account 4711"):
+        call(client, "patch_contact_account", mode, 4711, city="Bergen")
+    assert sent(reply_sandbox)[-1] == method
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_nothing_is_written_to_an_account_that_cannot_be_read(mode: str, reply_sandbox: Sandbox) -> None:
+    with reply_sandbox.client() as client, pytest.raises(NotFoundError, match="patch of account 1 failed"):
+        call(client, "patch_contact_account", mode, 1, city="Bergen")
+    assert sent(reply_sandbox) == ["GET"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("changes", [{"name": None}, {"name": " "}, {"owner_user_id": None}, {"owner_user_id": 0}])
+def test_what_cannot_be_cleared_is_refused(mode: str, changes: dict[str, Any], reply_sandbox: Sandbox) -> None:
+    with reply_sandbox.client() as client, pytest.raises(ValidationError) as caught:
+        call(client, "patch_contact_account", mode, 4711, **changes)
+    assert [error.field for error in caught.value.errors] == list(changes)
+    assert reply_sandbox.requests == []

@@ -1,0 +1,236 @@
+"""A key and a field's value are nowhere that a bad day would show them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import copy
+import logging
+import pickle
+import traceback
+import urllib.parse
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from replyio import ReplyClient, ReplyError, ReplyWarning
+from replyio.sandbox import Fault, Sandbox
+from support import MODES, PAGE_ANSWER, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# Module constants, so that no frame of a test has them among its local variables.
+KEY = "canary+key/with=signs-0123456789"
+VALUE = "canary value: Füße & 0123456789"
+PROXY = "http://user:canary-password@127.0.0.1:1"
+
+
+def forms(secret: str) -> set[str]:
+    """A secret as it is, escaped, percent-encoded, and inside any base64."""
+    raw = secret.encode()
+    found = {secret, ascii(secret)[1:-1], urllib.parse.quote(secret), urllib.parse.quote(secret, safe="")}
+    found |= {urllib.parse.quote_plus(secret), raw.hex(), repr(raw)[2:-1]}
+    for shift in range(3):
+        whole = base64.b64encode(b"\0" * shift + raw).decode().rstrip("=")
+        found.add(whole[4:-2] if shift else whole[:-2])
+    return found
+
+
+FORMS = forms(KEY) | forms(VALUE) | forms("canary-password")
+
+
+def leaks(text: str | bytes) -> list[str]:
+    """The secrets in a text."""
+    if isinstance(text, bytes):
+        return [form for form in FORMS if form.encode() in text]
+    return [form for form in FORMS if form in text]
+
+
+def test_the_search_finds_every_form() -> None:
+    for secret in (KEY, VALUE):
+        for text in (
+            f"x{secret}y",
+            ascii(secret),
+            urllib.parse.quote(f"x{secret}", safe=""),
+            base64.b64encode(f"Bearer {secret}!".encode()).decode(),
+            base64.b64encode(f"x{secret}".encode()).decode(),
+            pickle.dumps({"x": secret}),
+        ):
+            assert leaks(text), text
+    assert leaks("nothing") == []
+
+
+def everything_about(error: BaseException) -> Iterator[str | bytes]:
+    """All that a program could show of an error."""
+    yield from (str(error), repr(error), repr(error.args), repr(vars(error)), pickle.dumps(error))
+    yield repr(copy.copy(error))
+    yield "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    for other in (error.__cause__, error.__context__):
+        if other is not None:
+            yield from everything_about(other)
+
+
+def checked(error: BaseException) -> None:
+    found = [leak for text in everything_about(error) for leak in leaks(text)]
+    assert found == []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_in_logs_and_streams(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    caplog.set_level(logging.DEBUG)
+    yield
+    shown = capfd.readouterr()
+    for text in (shown.out, shown.err, caplog.text, *(repr(vars(record)) for record in caplog.records)):
+        assert leaks(text) == []
+
+
+def echo(status: int) -> Fault:
+    """An answer that says the key back, in every form that a service or a proxy might."""
+    text = f"{KEY} {urllib.parse.quote(KEY, safe='')} {base64.b64encode(f'Bearer {KEY}'.encode()).decode()}"
+    body = {"title": text, "detail": text, "code": KEY, "errors": [{"pointer": f"/{KEY}", "detail": text}]}
+    return Fault(status=status, body=body, headers={"X-Request-Id": KEY, "Location": f"https://elsewhere/{KEY}"})
+
+
+FAULTS: dict[str, Fault] = {
+    **{str(status): echo(status) for status in (202, 302, 400, 401, 403, 404, 409, 418, 429, 500, 503, 599)},
+    "wrong id": Fault(status=200, body=PAGE_ANSWER | {"id": 5, "name": KEY}),
+    "wrong type": Fault(status=200, body=PAGE_ANSWER | {"id": 4711, "createdDate": KEY}),
+    "a key in html": Fault(status=200, body=f"<html>{KEY} {urllib.parse.quote(KEY, safe='')}"),
+    "no json": Fault(status=200, body=f'{{"id": 4711, "name": "{KEY}'),
+    "reset": Fault(reset=True),
+    "close": Fault(close=True),
+    "cut": Fault(cut=20),
+    "late": Fault(delay=5),
+}
+
+
+CALLS: dict[str, Callable[[ReplyClient], Any]] = {
+    "update": lambda client: client.update_contact_account(4711, name=VALUE, city=VALUE),
+    "patch": lambda client: client.patch_contact_account(4711, name=VALUE, city=VALUE),
+    "update async": lambda client: asyncio.run(client.update_contact_account_async(4711, name=VALUE, city=VALUE)),
+    "patch async": lambda client: asyncio.run(client.patch_contact_account_async(4711, name=VALUE, city=VALUE)),
+    "list": lambda client: list(client.list_contact_accounts()),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_failed_call_shows_a_secret(call: str, fault: str) -> None:
+    with (
+        Sandbox(faults=[FAULTS[fault]]) as sandbox,
+        sandbox.client(api_key=KEY, timeout=0.5, max_attempts=2) as client,
+        pytest.raises(ReplyError) as caught,
+    ):
+        CALLS[call](client)
+    checked(caught.value)
+
+
+REFUSED: dict[str, Callable[[Any], Any]] = {
+    "update": lambda client: client.update_contact_account(-1, name=VALUE, city=VALUE, colour=VALUE),
+    "a wrong size": lambda client: client.update_contact_account(1, name=VALUE, company_size=VALUE),
+    "a surrogate": lambda client: client.update_contact_account(1, name=f"{VALUE}\ud800"),
+    "a wrong type": lambda client: client.patch_contact_account(1, city=[VALUE]),
+    "update async": lambda client: asyncio.run(client.update_contact_account_async(-1, name=VALUE)),
+    "patch async": lambda client: asyncio.run(client.patch_contact_account_async(-1, name=VALUE)),
+    "a key as an option": lambda client: client.with_options(api_key=KEY),
+    "a proxy as an option": lambda client: client.with_options(timeout=1, proxy=PROXY),
+}
+
+
+@pytest.mark.parametrize("call", REFUSED)
+def test_no_refused_call_shows_a_secret(call: str, reply_sandbox: Sandbox) -> None:
+    with reply_sandbox.client(api_key=KEY) as client, pytest.raises(ReplyError) as caught:
+        REFUSED[call](client)
+    checked(caught.value)
+
+
+ANY: Any = ReplyClient
+CONSTRUCTIONS: dict[str, Callable[[], Any]] = {
+    "a key with a line end": lambda: ANY(KEY + "\n"),
+    "a key in bytes": lambda: ANY(KEY.encode()),
+    "a wrong setting beside a key": lambda: ANY(KEY, timeout=-1),
+    "a wrong proxy": lambda: ANY(KEY, proxy=PROXY.replace("http", "socks5")),
+    "a proxy in the base_url's place": lambda: ANY(KEY, base_url=PROXY),
+    "a missing file": lambda: ANY(KEY, proxy=PROXY, ca_file="/no/such/file"),
+    "a quota that is none": lambda: ANY(KEY, proxy=PROXY, quota=5, pickle_api_key=True),
+}
+
+
+@pytest.mark.parametrize("construction", CONSTRUCTIONS)
+def test_no_refused_construction_shows_a_secret(construction: str) -> None:
+    with pytest.raises(ReplyError) as caught:
+        CONSTRUCTIONS[construction]()
+    checked(caught.value)
+
+
+def test_a_pickle_that_cannot_be_used_shows_no_secret(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_bytes(Path(__file__).with_name("test_configuration.py").read_bytes())  # has a certificate
+    pickled = tmp_path / "client"
+    pickled.write_bytes(pickle.dumps(ReplyClient(KEY, proxy=PROXY, ca_file=file, pickle_api_key=True)))
+    assert leaks(pickled.read_bytes())
+    file.unlink()
+    with pytest.raises(ReplyError) as caught:
+        pickle.loads(pickled.read_bytes())
+    checked(caught.value)
+
+
+def test_a_client_shows_no_secret(reply_sandbox: Sandbox) -> None:
+    with reply_sandbox.client(api_key=KEY, proxy=PROXY) as client:
+        client.get_contact_account(4711)
+        for each in (client, client.with_options(timeout=5)):
+            for text in (repr(each), str(each), f"{each}", pickle.dumps(each), repr(each._core)):
+                assert leaks(text) == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_warning_shows_no_secret_even_as_an_error(mode: str, reply_sandbox: Sandbox) -> None:
+    reply_sandbox.add_fault(Fault(method="PUT", status=200, body=PAGE_ANSWER | {"id": 4711, "city": VALUE}))
+    with reply_sandbox.client(api_key=KEY) as client, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ReplyWarning) as caught:
+            CALLS["patch" if mode == "sync" else "patch async"](client)
+    checked(caught.value)
+
+
+def test_a_cancelled_call_shows_no_secret(reply_sandbox: Sandbox) -> None:
+    reply_sandbox.add_fault(Fault(delay=5))
+
+    async def main() -> None:
+        await asyncio.wait_for(client.update_contact_account_async(4711, name=VALUE, city=VALUE), 0.1)
+
+    with reply_sandbox.client(api_key=KEY) as client, pytest.raises((TimeoutError, asyncio.TimeoutError)) as caught:
+        asyncio.run(main())
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert leaks("".join(shown.format())) == []
+
+
+def test_a_program_that_dies_of_an_error_shows_no_secret(reply_sandbox: Sandbox) -> None:
+    reply_sandbox.add_fault(echo(400))
+    code = f"""
+        import logging, os, sys, traceback
+        from replyio import ReplyClient
+        logging.basicConfig(level=logging.DEBUG)
+
+        def hook(kind, error, trace):
+            print("".join(traceback.TracebackException(kind, error, trace, capture_locals=True).format()))
+
+        sys.excepthook = hook
+        ReplyClient().update_contact_account(4711, name={VALUE!r})
+    """
+    done = run(code, reply_sandbox, variables={"REPLY_API_KEY": KEY, "RUST_BACKTRACE": "full", "RUST_LOG": "trace"})
+    assert done.returncode == 1
+    assert "BadRequestError" in done.stdout
+    assert "PUT /v3/contact-accounts/4711 400" in done.stderr
+    assert leaks(done.stdout + done.stderr) == []
+
+
+def test_the_sandbox_keeps_no_key(reply_sandbox: Sandbox) -> None:
+    for auth in ("x-api-key", "bearer"):
+        with reply_sandbox.client(api_key=KEY, auth=auth) as client:
+            client.get_contact_account(4711)
+    assert leaks(repr(reply_sandbox.requests)) == []
+    assert "[key]" in repr(reply_sandbox.requests)
