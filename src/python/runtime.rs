@@ -1,7 +1,7 @@
 //! The one runtime: where a call waits, or becomes an awaitable. An operation is written once and knows neither.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -114,9 +114,8 @@ impl Engine {
         let pending = Pending {
             future: future.unbind(),
             engine: Arc::clone(self),
-            bridge: bridge.unbind(),
+            bridge: Mutex::new(Some(bridge.unbind())),
             slot,
-            is_closed: AtomicBool::new(false),
         };
         Bound::new(py, pending)
     }
@@ -290,9 +289,9 @@ pub(super) struct Pending {
     #[pyo3(get)]
     future: Py<PyAny>,
     engine: Arc<Engine>,
-    bridge: Py<Bridge>,
+    /// Until it is ended. An exception keeps its frames, and they keep this: the sockets of a bridge must not be kept.
+    bridge: Mutex<Option<Py<Bridge>>>,
     slot: u64,
-    is_closed: AtomicBool,
 }
 
 #[pymethods]
@@ -300,19 +299,21 @@ impl Pending {
     /// Ends it: a call that is still running is given up and its connection closed.
     fn close(&self, py: Python<'_>) {
         let _inside = exit::Inside::enter(py);
-        if sabotage::is_off(Guard::Cancellation) || self.is_closed.swap(true, Ordering::Relaxed) {
+        if sabotage::is_off(Guard::Cancellation) {
             return;
         }
-        self.bridge.get().forget(self.slot);
+        let Some(bridge) = lock(&self.bridge).take() else { return };
+        bridge.get().forget(self.slot);
         if let Some(state) = self.engine.state.get(Process::current()) {
-            state.release(py, &self.bridge);
+            state.release(py, &bridge);
         }
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.future)?;
-        visit.call(&self.bridge)
+        // The collector must not wait; what is being taken at this moment is let go of anyway.
+        self.bridge.try_lock().map_or(Ok(()), |bridge| visit.call(&*bridge))
     }
 }
 

@@ -10,10 +10,11 @@ import pytest
 from replyio import ConfigurationError, ReplyError, TLSError, TransportError
 
 from .certificates import API, HOST, Authority
-from .checks import ALL, KEY, PROXY_PASSWORD, UPDATES, Face, Survival, attempt, client_of, get
+from .checks import ALL, KEY, PROXY_PASSWORD, UPDATES, USUAL, Face, Survival, attempt, client_of, get
 from .hostile import Hostile, Peer, Script, after_request, head, response, saying
 
 faces = pytest.mark.parametrize("face", ALL, ids=[face.value for face in ALL])
+usual = pytest.mark.parametrize("face", USUAL, ids=[face.value for face in USUAL])
 updates = pytest.mark.parametrize("face", UPDATES, ids=[face.value for face in UPDATES])
 
 VARIABLES = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
@@ -148,7 +149,7 @@ FAILURES: dict[str, tuple[Script, type[ReplyError], dict[str, Any]]] = {
 }
 
 
-@faces
+@usual
 @pytest.mark.parametrize(("script", "raises", "expected"), FAILURES.values(), ids=FAILURES)
 def test_a_proxy_that_fails_is_told_from_the_service(
     survival: Survival,

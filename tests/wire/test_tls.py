@@ -15,10 +15,11 @@ import pytest
 from replyio import ConfigurationError, TLSError, TransportError
 
 from .certificates import API, Authority
-from .checks import ALL, KEY, UPDATES, Face, Survival, client_of
+from .checks import ALL, KEY, UPDATES, USUAL, Face, Survival, client_of
 from .hostile import Hostile, Peer, Script, after_request, answering, head, honest, response
 
 faces = pytest.mark.parametrize("face", ALL, ids=[face.value for face in ALL])
+usual = pytest.mark.parametrize("face", USUAL, ids=[face.value for face in USUAL])
 updates = pytest.mark.parametrize("face", UPDATES, ids=[face.value for face in UPDATES])
 
 NOW = datetime.now(timezone.utc)
@@ -54,7 +55,6 @@ def test_a_server_that_cannot_be_trusted_is_refused_after_one_connection(
         requests=0,
         connections=1,
         attempts=1,
-        within=1.0,
         server=Hostile(tls=tls(authority, stranger)),
         then_tls=authority.tls(),
         ca_file=authority.ca_file,
@@ -88,7 +88,6 @@ def test_what_is_not_tls_is_refused_after_one_connection(
         requests=0,
         connections=1,
         attempts=1,
-        within=1.0,
         server=server,
         base_url=f"https://127.0.0.1:{server.port}/v3",
         then_tls=authority.tls(),
@@ -115,7 +114,7 @@ BROKEN: dict[str, tuple[Script, str]] = {
 }
 
 
-@faces
+@usual
 @pytest.mark.parametrize(("script", "says"), BROKEN.values(), ids=BROKEN)
 def test_a_handshake_that_breaks_is_tried_again(
     survival: Survival, authority: Authority, face: Face, script: Script, says: str
@@ -169,7 +168,6 @@ def test_a_tls_connection_cut_before_any_answer_is_tried_again(
         requests=2,
         server=Hostile(tls=authority.tls()),
         ca_file=authority.ca_file,
-        within=1.0,
     )
 
 
