@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench docs wheel clean
+.PHONY: help demo test check bench reliability docs wheel scan clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -18,6 +18,10 @@ export RUSTDOCFLAGS := -D warnings
 # environment of its own, the same for every Python. On Windows those tests are left out.
 MITMPROXY := $(if $(filter Windows_NT,$(OS)),,.venv-mitmproxy/installed)
 
+# The text of a panic has the path of its source. It is not to say where, and by whom, a wheel was built.
+REMAPPED = CARGO_ENCODED_RUSTFLAGS="$$(printf -- '--remap-path-prefix=%s=%s\037--remap-path-prefix=%s=%s' \
+  "$${CARGO_HOME:-$$HOME/.cargo}" /cargo "$$PWD" /replyio)"
+
 # Directories too: their times tell that a file is gone.
 SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md $(wildcard LICENSE*) $(shell find src python -not -name '*.pyc')
 
@@ -30,7 +34,13 @@ demo: $(VENV)/installed-wheel ## Builds the package and shows what it does, agai
 test: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) ## Tests the core without Python, the core with its sandbox, and the wheel as installed.
 	cargo test --locked
 	cargo test --locked --features sandbox
-	$(BIN)/pytest
+	mkdir -p target/test-run
+	$(BIN)/pytest --basetemp=target/test-run/tmp --junitxml=target/test-run/results.xml | tee target/test-run/output.txt
+
+scan: $(VENV)/installed-wheel ## Looks for secrets in what `make test` has written, and in the wheel and the source distribution.
+	rm -rf target/sdist
+	$(BIN)/maturin sdist --quiet --out target/sdist
+	$(BIN)/python tests/canary_scan.py target/test-run target/sdist dist
 
 check: $(VENV)/installed-check ## Checks format and lints, Rust and Python. The types are checked by `make test`, on the wheel.
 	cargo fmt --check
@@ -43,8 +53,12 @@ check: $(VENV)/installed-check ## Checks format and lints, Rust and Python. The 
 bench: $(VENV)/installed-wheel $(VENV)/installed-bench ## Measures the package against other clients; ARGS=--quick only tries it.
 	$(BIN)/python benches/compare.py $(ARGS)
 
-docs: $(VENV)/installed-wheel ## Writes docs/reference.md from the package, and the documentation of the crate.
+reliability: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) target/wheels-sabotage/.built ## Runs the long runs on every Python in PYTHONS, and writes docs/reliability.md; ARGS=--quick only tries them.
+	$(BIN)/python -m reliability $(ARGS)
+
+docs: $(VENV)/installed-wheel $(VENV)/installed-test ## Writes docs/reference.md and docs/errors.md from the package, and the documentation of the crate.
 	$(BIN)/python docs/reference.py
+	$(BIN)/python docs/gallery.py
 	cargo doc --locked --no-deps --features sandbox
 
 wheel: dist/.built ## Builds the wheel, into dist/.
@@ -70,7 +84,14 @@ $(VENV)/installed-%: requirements/%.txt | $(VENV)/pyvenv.cfg
 # One wheel serves every Python, so that it does not depend on the environment it was built from.
 dist/.built: $(SOURCES) | $(VENV)/installed-build
 	rm -rf dist
-	$(BIN)/maturin build --release --locked --out dist --interpreter $(BIN)/python
+	$(REMAPPED) $(BIN)/maturin build --release --locked --out dist --interpreter $(BIN)/python
+	@touch $@
+
+# The same with single guards that can be taken away, for `make reliability`. Never in dist/.
+target/wheels-sabotage/.built: $(SOURCES) | $(VENV)/installed-build
+	rm -rf $(@D)
+	$(REMAPPED) $(BIN)/maturin build --profile sabotage --features python,sabotage --locked --out $(@D) \
+	  --interpreter $(BIN)/python
 	@touch $@
 
 $(VENV)/installed-wheel: dist/.built

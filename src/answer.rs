@@ -91,7 +91,7 @@ impl Answer {
         if kind == ErrorKind::UnexpectedResponse || (kind == ErrorKind::Api && !is_explained) {
             let reason = match self.status {
                 300..=399 if self.headers.location => "a redirect, which would hand the key to another address",
-                201..=299 => "the contract answers 200",
+                201..=299 => "Reply.io answers 200 with the account",
                 _ => "a status that the contract does not have",
             };
             return Err(self.unexpected(reason));
@@ -105,6 +105,7 @@ impl Answer {
             retry_after: self.headers.retry_after,
             bearer_challenge: self.headers.bearer_challenge,
             is_page,
+            refused_key: None,
         })))
     }
 

@@ -17,6 +17,7 @@ use crate::identity::Identity;
 use crate::merge;
 use crate::problem;
 use crate::retry::{self, Attempt, Budget, Decision};
+use crate::sabotage;
 use crate::text::plain_line;
 use crate::transport::{Request, Transport};
 
@@ -356,6 +357,7 @@ impl Client {
     }
 
     fn begin(&self, call: Call) -> Running {
+        sabotage::place("begin");
         let started = Instant::now();
         let timeout = self.config.timeout;
         Running { call, started, deadline: started + timeout, timeout, attempts: 0 }
@@ -380,6 +382,7 @@ impl Client {
             number += 1;
             running.attempts += 1;
             let answer = self.attempt(running, request, use_bearer, sent, last.as_ref()).await;
+            sabotage::place("answered");
             let status = answer.as_ref().ok().map(|answer| answer.status);
             let outcome = answer.and_then(Answer::accepted).and_then(|answer| read(&answer));
             let failure = match outcome {
@@ -429,6 +432,7 @@ impl Client {
     /// Waits until the quota lets a request out, or refuses at once when that is after the deadline. Gives the moment at
     /// which it is out.
     async fn wait_for_quota(&self, running: &Running) -> Result<Instant, Failure> {
+        sabotage::place("quota");
         let now = Instant::now();
         let Some(quota) = self.config.quota else { return Ok(now) };
         let place = self.identity.reserve(quota, now, running.deadline)?;
@@ -457,6 +461,7 @@ impl Client {
             self.identity.hold(now, wait);
         }
         let mut budget = self.shared.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        sabotage::place("budget");
         budget.refill(since_epoch(now));
         let attempt = Attempt {
             number,
@@ -495,7 +500,7 @@ impl Client {
         }
     }
 
-    /// A failure fit to be shown: foreign texts without the key, should the other side have echoed it, and then, so that no
+    /// A failure fit to be shown, and one of the key with where that came from: foreign texts without the key, should the other side have echoed it, and then, so that no
     /// half of a key is left, cut to one line.
     fn presentable(&self, failure: Failure) -> Failure {
         let shown = |text: &str, limit| plain_line(&self.config.api_key.redact(text), limit);
@@ -503,6 +508,9 @@ impl Client {
             Failure::Api(mut answer) => {
                 answer.problem = answer.problem.map_texts(|text| shown(text, problem::LONGEST_TEXT));
                 answer.request_id = answer.request_id.map(|id| shown(&id, LONGEST_REQUEST_ID));
+                if answer.status == StatusCode::UNAUTHORIZED.as_u16() {
+                    answer.refused_key = Some(self.config.api_key.origin());
+                }
                 Failure::Api(answer)
             }
             Failure::Unexpected(mut unexpected) => {

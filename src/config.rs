@@ -8,7 +8,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
-use crate::error::Error;
+use crate::error::{Error, KeyOrigin};
 use crate::quota::Quota;
 
 /// Where the live service is.
@@ -123,7 +123,10 @@ fn refused<T>(message: impl Into<String>) -> Result<T, Error> {
 
 /// An API key. Nothing prints it.
 #[derive(Clone)]
-pub struct ApiKey(SecretString);
+pub struct ApiKey {
+    secret: SecretString,
+    origin: KeyOrigin,
+}
 
 impl ApiKey {
     /// Checks that a text can be a key: visible ASCII, without spaces.
@@ -131,28 +134,42 @@ impl ApiKey {
     /// # Errors
     /// [`Error::Configuration`], which does not echo the text.
     pub fn new(key: impl Into<String>) -> Result<Self, Error> {
-        let key = SecretString::from(key.into());
-        let text = key.expose_secret();
+        Self::with_origin(key, KeyOrigin::Argument)
+    }
+
+    /// The same, for a key that came from elsewhere. Errors say where it is to be put right.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`], which does not echo the text.
+    pub fn with_origin(key: impl Into<String>, origin: KeyOrigin) -> Result<Self, Error> {
+        let secret = SecretString::from(key.into());
+        let text = secret.expose_secret();
         if text.trim().is_empty() {
-            return refused("api_key is empty; give api_key= or set REPLY_API_KEY");
+            return refused(format!("{origin} is empty; give the key as api_key= or in REPLY_API_KEY"));
         }
         if text.len() > LONGEST_KEY {
-            return refused(format!("api_key is longer than {LONGEST_KEY} characters; is it a file's content?"));
+            return refused(format!("{origin} is longer than {LONGEST_KEY} characters; is it a whole file's content?"));
         }
         if text.trim() != text {
-            return refused("api_key begins or ends with white space or a line end; strip() it");
+            return refused(format!("{origin} begins or ends with white space or a line end; take that off (strip())"));
         }
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return refused(
-                "api_key has a character that no key has (a space, a control character or a non-ASCII one)",
-            );
+            return refused(format!(
+                "{origin} has a character that no key has: a space, a control character or one that is not ASCII; copy \
+                 the key again"
+            ));
         }
-        Ok(Self(key))
+        Ok(Self { secret, origin })
+    }
+
+    /// Where it came from.
+    pub const fn origin(&self) -> KeyOrigin {
+        self.origin
     }
 
     /// The key itself, for the header.
     pub(crate) fn expose(&self) -> &str {
-        self.0.expose_secret()
+        self.secret.expose_secret()
     }
 
     /// A text without the key, should the other side have echoed it: plain, in base64, and either with any of its
@@ -392,11 +409,13 @@ impl fmt::Debug for ProxyUrl {
 
 #[cfg(test)]
 mod tests {
-    use super::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, Duration, ProxyUrl};
+    use super::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, Duration, KeyOrigin, ProxyUrl};
 
     #[test]
     fn a_key_is_visible_ascii_and_its_refusal_does_not_echo_it() {
         assert!(ApiKey::new("k-123_ABC.~").is_ok());
+        let message = ApiKey::with_origin("canary\n", KeyOrigin::Environment).unwrap_err().to_string();
+        assert!(message.starts_with("REPLY_API_KEY begins") && !message.contains("canary"), "{message}");
         for bad in ["", "  ", "canary\n", " canary", "can\0ary", "canarÿ", "can ary", &"canary".repeat(1_000_000)] {
             let message = ApiKey::new(bad).unwrap_err().to_string();
             assert!(message.starts_with("api_key") && !message.contains("can"), "{message}");

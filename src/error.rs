@@ -24,6 +24,12 @@ pub enum Operation {
     List,
 }
 
+impl Operation {
+    const fn writes(self) -> bool {
+        matches!(self, Self::Update | Self::Patch)
+    }
+}
+
 /// Which operation on which account: the subject of every message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Call {
@@ -140,7 +146,9 @@ pub struct TransportFault {
 pub enum TransportKind {
     /// The name did not resolve, or no connection could be made.
     Connect,
-    /// The certificate is out of date, or from somebody that nobody here trusts.
+    /// The server's certificate is out of date, or this machine's clock is.
+    OutOfDate,
+    /// The server's certificate is from somebody that nobody here trusts.
     Certificate,
     /// The handshake was refused, or the certificate is for another host.
     Tls,
@@ -152,6 +160,12 @@ pub enum TransportKind {
     Dropped,
     /// The connection broke inside the answer.
     Broken,
+}
+
+impl TransportKind {
+    const fn is_tls(self) -> bool {
+        matches!(self, Self::OutOfDate | Self::Certificate | Self::Tls)
+    }
 }
 
 /// An answer that the contract does not have.
@@ -180,6 +194,27 @@ pub struct ApiFailure {
     pub bearer_challenge: bool,
     /// Whether the body is a page for people, as what stands between writes it and the service does not.
     pub is_page: bool,
+    /// Where the key came from that was refused.
+    pub refused_key: Option<KeyOrigin>,
+}
+
+/// Where an API key came from: what to look at when it is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum KeyOrigin {
+    /// It was given to the client.
+    #[default]
+    Argument,
+    /// It was read from the environment.
+    Environment,
+}
+
+impl fmt::Display for KeyOrigin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Argument => "api_key",
+            Self::Environment => "REPLY_API_KEY",
+        })
+    }
 }
 
 /// Why a call waits.
@@ -281,9 +316,7 @@ impl Failure {
     /// Its kind.
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::Transport(TransportFault { kind: TransportKind::Certificate | TransportKind::Tls, .. }) => {
-                ErrorKind::Tls
-            }
+            Self::Transport(TransportFault { kind, .. }) if kind.is_tls() => ErrorKind::Tls,
             Self::Transport(_) => ErrorKind::Transport,
             Self::Deadline { .. } => ErrorKind::DeadlineExceeded,
             Self::Unexpected(_) => ErrorKind::UnexpectedResponse,
@@ -296,9 +329,7 @@ impl Failure {
     /// Whether another attempt may succeed. The update is idempotent, so one that may have been applied is repeated too.
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Transport(fault) => {
-                !matches!(fault.kind, TransportKind::Certificate | TransportKind::Tls | TransportKind::ProxyPassword)
-            }
+            Self::Transport(fault) => !fault.kind.is_tls() && !matches!(fault.kind, TransportKind::ProxyPassword),
             Self::Deadline { whole_call, .. } => !*whole_call,
             Self::Api(answer) => matches!(answer.status, 408 | 429 | 500 | 502 | 503 | 504 | 520..=599),
             Self::Unexpected(_) | Self::Quota { .. } | Self::Internal(_) => false,
@@ -319,23 +350,32 @@ impl Failure {
         }
     }
 
+    /// Whether the service may have done what was asked, although it did not say so.
+    fn may_have_been_applied(&self, call: Call) -> bool {
+        let ended = match self {
+            Self::Transport(fault) => matches!(fault.kind, TransportKind::Dropped | TransportKind::Broken),
+            Self::Deadline { .. } => true,
+            Self::Unexpected(unexpected) => {
+                unexpected.status.is_none_or(|status| status < 300) && !unexpected.is_html()
+            }
+            Self::Api(answer) => ErrorKind::of_status(answer.status) == ErrorKind::Server,
+            Self::Quota { .. } | Self::Internal(_) => false,
+        };
+        call.operation.writes() && ended
+    }
+
     /// What the caller can do about it.
     fn hint(&self, call: Call) -> Option<Cow<'static, str>> {
         let hint = match self {
             Self::Transport(fault) => match fault.kind {
                 TransportKind::Connect => "check the network, base_url and, behind a company proxy, HTTPS_PROXY",
+                TransportKind::OutOfDate => "check this machine's clock; if it is right, the server's owner has to act",
                 TransportKind::Certificate => {
-                    "check this machine's clock, and give a company's own certificate authority as ca_file or \
-                     SSL_CERT_FILE"
+                    "a company's proxy may be in between; give its certificate authority as ca_file or SSL_CERT_FILE"
                 }
                 TransportKind::Tls => "check base_url and its port, and whether something else answers in its place",
                 TransportKind::Proxy | TransportKind::ProxyPassword => {
                     "check proxy or HTTPS_PROXY, user and password included"
-                }
-                TransportKind::Dropped | TransportKind::Broken
-                    if matches!(call.operation, Operation::Update | Operation::Patch) =>
-                {
-                    "the update may have been applied; sending it again is safe"
                 }
                 TransportKind::Dropped | TransportKind::Broken => return None,
             },
@@ -348,31 +388,46 @@ impl Failure {
                 "the fields are too long for the service or for what stands between"
             }
             Self::Unexpected(unexpected) if unexpected.is_html() => NOT_THE_SERVICE,
-            Self::Unexpected(_) | Self::Internal(_) => return None,
-            Self::Quota { .. } => {
-                return Some(Cow::Borrowed("call again then, or give the call more time with timeout="));
+            Self::Unexpected(_) => "check base_url; if it was Reply.io that answered, please report it",
+            Self::Internal(_) => return None,
+            Self::Quota { .. } => "call again then, or give the call more time with timeout=",
+            Self::Api(answer) => return answer.hint(call),
+        };
+        Some(Cow::Borrowed(hint))
+    }
+}
+
+impl ApiFailure {
+    fn hint(&self, call: Call) -> Option<Cow<'static, str>> {
+        if self.is_page && matches!(self.status, 400 | 401 | 403 | 409 | 412 | 422) {
+            return Some(Cow::Borrowed(NOT_THE_SERVICE));
+        }
+        let hint = match ErrorKind::of_status(self.status) {
+            ErrorKind::Authentication => {
+                let place = match self.refused_key.unwrap_or_default() {
+                    KeyOrigin::Argument => "given as api_key=",
+                    KeyOrigin::Environment => "in REPLY_API_KEY",
+                };
+                let others = if self.problem.summary().is_some() { ", and act_as= and team_id=" } else { "" };
+                return Some(Cow::Owned(format!("check the key {place}: wrong, cut short or revoked{others}")));
             }
-            Self::Api(answer) if answer.is_page && matches!(answer.status, 400 | 401 | 403 | 409 | 412 | 422) => {
-                NOT_THE_SERVICE
+            ErrorKind::PermissionDenied if call.operation.writes() => {
+                "the key needs the scope contacts:write, and a right to this account"
             }
-            Self::Api(answer) => match ErrorKind::of_status(answer.status) {
-                ErrorKind::Authentication => "check the key (api_key= or REPLY_API_KEY): missing, wrong or revoked",
-                ErrorKind::PermissionDenied => {
-                    "the key needs the scope contacts:write (contacts:read to read) and a right to this account"
+            ErrorKind::PermissionDenied => "the key needs the scope contacts:read, and a right to what is read",
+            ErrorKind::NotFound if self.problem.code.is_none() => {
+                "the address may be wrong: check base_url, which ends in /v3"
+            }
+            ErrorKind::NotFound => "list_contact_accounts() shows the accounts of this key",
+            ErrorKind::Conflict => "get_contact_account() shows what the account is now",
+            ErrorKind::RateLimit => match self.retry_after {
+                Some(wait) => return Some(Cow::Owned(format!("the quota opens again in {}", rounded_up(wait)))),
+                None => {
+                    "100 requests a minute and 3,000 an hour are allowed for all programs of a user; try again later"
                 }
-                ErrorKind::NotFound if answer.problem.code.is_none() => {
-                    "the address may be wrong: check base_url, which ends in /v3"
-                }
-                ErrorKind::NotFound => "list_contact_accounts() shows the accounts of this key",
-                ErrorKind::RateLimit => match answer.retry_after {
-                    Some(wait) => {
-                        return Some(Cow::Owned(format!("the quota opens again in {} s", wait.as_secs_f64().ceil())));
-                    }
-                    None => "100 requests a minute and 3,000 an hour are allowed per user; try again later",
-                },
-                ErrorKind::Server => "the service is failing; try again later",
-                _ => return None,
             },
+            ErrorKind::Server => "the service is failing, or one in front of it; try again later",
+            _ => return None,
         };
         Some(Cow::Borrowed(hint))
     }
@@ -388,9 +443,15 @@ impl Failure {
     /// What there is to say beyond the first words.
     fn detail(&self) -> Option<Cow<'_, str>> {
         match self {
-            Self::Deadline { last, .. } => last.as_deref().map(|last| format!("the attempt before: {last}").into()),
+            Self::Deadline { last, .. } => {
+                last.as_deref().map(|last| format!("the attempt before ended with {last}").into())
+            }
             Self::Unexpected(unexpected) => Some(Cow::Borrowed(&unexpected.reason)),
-            Self::Api(answer) => answer.problem.summary().map(Cow::Owned),
+            Self::Api(answer) => {
+                let said = answer.problem.summary();
+                said.filter(|said| !said.eq_ignore_ascii_case(reason(answer.status).unwrap_or_default()))
+                    .map(Cow::Owned)
+            }
             Self::Transport(_) | Self::Quota { .. } | Self::Internal(_) => None,
         }
     }
@@ -411,15 +472,13 @@ impl fmt::Display for Failure {
             },
             Self::Api(answer) => {
                 write!(formatter, "{}", answer.status)?;
-                let standard = http::StatusCode::from_u16(answer.status).ok().and_then(|code| code.canonical_reason());
-                if let Some(reason) = standard {
+                if let Some(reason) = reason(answer.status) {
                     write!(formatter, " {reason}")?;
                 }
                 answer.problem.code.as_ref().map_or(Ok(()), |code| write!(formatter, " ({code})"))
             }
             Self::Quota { retry_after, reason } => {
-                let seconds = retry_after.as_secs_f64().ceil();
-                write!(formatter, "{reason} lets it out in {seconds} s only, after the deadline, so nothing was sent")
+                write!(formatter, "it would wait {} for {reason}, past its time-out", rounded_up(*retry_after))
             }
             Self::Internal(what) => write!(formatter, "a fault of replyio itself ({what}); please report it"),
         }
@@ -457,16 +516,17 @@ impl fmt::Display for Error {
 impl fmt::Display for CallError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.attempts == 1 { "" } else { "s" };
-        write!(
-            formatter,
-            "{} failed: {} after {} attempt{plural} in {}",
-            self.call,
-            self.failure,
-            self.attempts,
-            in_words(self.elapsed)
-        )?;
+        write!(formatter, "{} failed: {}", self.call, self.failure)?;
+        if self.attempts == 0 {
+            formatter.write_str("; nothing was sent")?;
+        } else {
+            write!(formatter, " after {} attempt{plural} in {}", self.attempts, in_words(self.elapsed))?;
+        }
         if let Some(detail) = self.failure.detail() {
             write!(formatter, ": {}", detail.trim_end_matches('.'))?;
+        }
+        if self.failure.may_have_been_applied(self.call) {
+            formatter.write_str("; it may have been applied; sending it again is safe")?;
         }
         self.failure.hint(self.call).map_or(Ok(()), |hint| write!(formatter, "; hint: {hint}"))
     }
@@ -490,9 +550,22 @@ impl StdError for CallError {
     }
 }
 
+/// What a status is called.
+fn reason(status: u16) -> Option<&'static str> {
+    http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason())
+}
+
+/// A time that is to pass: whole seconds, or minutes where it is long, and never too short.
+fn rounded_up(time: Duration) -> String {
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    if seconds > 120 { format!("{} min", seconds.div_ceil(60)) } else { format!("{seconds} s") }
+}
+
 /// A time as people say it: whole milliseconds while it is short, then seconds.
 fn in_words(time: Duration) -> String {
-    if time < Duration::from_millis(100) {
+    if time < Duration::from_millis(1) {
+        "under 1 ms".to_owned()
+    } else if time < Duration::from_millis(100) {
         format!("{} ms", time.as_millis())
     } else {
         format!("{:.1} s", time.as_secs_f64())

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use once_cell::race::OnceBox;
 use tokio::time::Instant;
 
 use crate::clock::since_epoch;
@@ -116,9 +117,9 @@ type User = (u64, String, Option<ActAs>);
 
 /// The windows of each user in this process, so that several clients of one user count together.
 fn windows_of(config: &Config) -> Arc<Mutex<Windows>> {
-    static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    static HASHER: OnceBox<RandomState> = OnceBox::new();
     static USERS: PerProcess<Mutex<HashMap<User, Arc<Mutex<Windows>>>>> = PerProcess::new();
-    let key_hash = HASHER.hash_one(config.api_key.expose());
+    let key_hash = HASHER.get_or_init(Box::default).hash_one(config.api_key.expose());
     let user = (key_hash, config.base_url.to_string(), config.act_as.clone());
     Arc::clone(lock(USERS.get_or_init(Mutex::default)).entry(user).or_default())
 }

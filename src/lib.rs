@@ -30,6 +30,7 @@ mod properties;
 mod python;
 mod quota;
 mod retry;
+mod sabotage;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 mod text;
@@ -44,8 +45,8 @@ pub use answer::Page;
 pub use client::{Client, Event, ListQuery, Observer, Patched, check_patch, check_update};
 pub use config::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, LIVE_BASE_URL, ProxyUrl};
 pub use error::{
-    ApiFailure, Call, CallError, Error, ErrorKind, Failure, Operation, TransportFault, TransportKind, Unexpected,
-    WaitReason,
+    ApiFailure, Call, CallError, Error, ErrorKind, Failure, KeyOrigin, Operation, TransportFault, TransportKind,
+    Unexpected, WaitReason,
 };
 pub use per_process::{PerProcess, Process};
 pub use problem::Problem;

@@ -55,7 +55,7 @@ impl Problem {
                     if error.field.is_empty() {
                         error.message.clone()
                     } else {
-                        format!("{}: {}", error.field, error.message)
+                        format!("{}: {}", error.field, error.message.trim_end_matches('.'))
                     }
                 })
                 .collect();

@@ -6,8 +6,10 @@ mod convert;
 mod errors;
 mod events;
 mod exit;
+mod guard;
 mod lane;
 mod listing;
+mod once;
 mod runtime;
 mod sandbox;
 
@@ -33,6 +35,7 @@ mod _replyio {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::guard::keep_panics_quiet();
         super::exit::watch(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("COMPANY_SIZES", crate::CompanySize::DOCUMENTED.to_vec())?;

@@ -163,9 +163,10 @@ impl Transport {
             CauseKind::Unresolved(host) => {
                 fault(TransportKind::Connect, format!("the name {host} does not resolve").into())
             }
-            CauseKind::ProxyPassword => {
-                fault(TransportKind::ProxyPassword, "the proxy asks for a user and a password, or for others".into())
-            }
+            CauseKind::ProxyPassword => fault(
+                TransportKind::ProxyPassword,
+                "the proxy asks for a user and a password, or for other ones,".into(),
+            ),
             CauseKind::NoTunnel => fault(TransportKind::Proxy, "the proxy did not open the connection".into()),
             CauseKind::Io(ErrorKind::TimedOut) | CauseKind::Other if connecting && timed_out => {
                 let limit = self.setup.connect_timeout.as_secs_f64();
@@ -274,10 +275,10 @@ fn tls_fault(error: &rustls::Error) -> (TransportKind, String) {
     match error {
         rustls::Error::InvalidCertificate(bad) => match bad {
             Bad::Expired | Bad::ExpiredContext { .. } => {
-                said(TransportKind::Certificate, "the server's certificate has expired")
+                said(TransportKind::OutOfDate, "the server's certificate has expired")
             }
             Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
-                said(TransportKind::Certificate, "the server's certificate is not valid yet")
+                said(TransportKind::OutOfDate, "the server's certificate is not valid yet")
             }
             Bad::UnknownIssuer => {
                 said(TransportKind::Certificate, "the server's certificate is from an unknown issuer")
@@ -400,7 +401,7 @@ mod tests {
         let error = wrapped(wrapped(wrapped(expired)));
         assert_eq!(chain(&error).count(), 4);
         assert!(
-            matches!(Cause::of(&error).kind, CauseKind::Tls(TransportKind::Certificate, detail) if detail.contains("expired"))
+            matches!(Cause::of(&error).kind, CauseKind::Tls(TransportKind::OutOfDate, detail) if detail.contains("expired"))
         );
         let error = wrapped(Unresolved("nowhere.invalid".to_owned()));
         assert!(matches!(Cause::of(&error).kind, CauseKind::Unresolved(host) if host == "nowhere.invalid"));

@@ -924,7 +924,7 @@ def test_its_client_knows_where_it_is_and_a_key(start: Start, monkeypatch: pytes
     monkeypatch.setitem(vars(replyio), "ReplyClient", lambda **options: options)
     sandbox, _ = start()
     client: Any = sandbox.client
-    assert client(timeout=1.0) == {"api_key": "sandbox", "base_url": sandbox.url, "timeout": 1.0}
+    assert client(timeout=1.0) == {"api_key": "key-of-the-sandbox", "base_url": sandbox.url, "timeout": 1.0}
     assert client(api_key="x")["api_key"] == "x"
     known: Any = start(api_keys={KEY})[0].client()
     assert known["api_key"] == KEY

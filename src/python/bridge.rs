@@ -9,16 +9,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::{PyException, PyNotImplementedError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 use tokio::task::AbortHandle;
 
 use super::errors;
 use super::events::Line;
-use super::exit::Inside;
+use super::guard::{caught, guarded, last_panic};
+use super::once::name;
 use super::runtime::{Outcome, ToPython};
 use crate::client::{Event, Observer};
+use crate::sabotage;
 
 #[cfg(unix)]
 type Socket = std::os::unix::net::UnixStream;
@@ -79,9 +80,10 @@ impl Promise {
 impl Drop for Promise {
     fn drop(&mut self) {
         if !self.kept {
-            let panicked = std::thread::panicking();
-            let convert =
-                move |py: Python<'_>| Err(if panicked { errors::internal(py, "a panic") } else { errors::closed(py) });
+            let panic = std::thread::panicking().then(last_panic);
+            let convert = move |py: Python<'_>| {
+                Err(panic.map_or_else(|| errors::closed(py), |panic| errors::internal(py, &panic)))
+            };
             self.queue.push(Message::Result(self.slot, Box::new(convert)));
         }
     }
@@ -121,7 +123,19 @@ pub(super) struct Bridge {
 impl Bridge {
     /// Resolves the futures whose results have arrived.
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
-        let _inside = Inside::enter(py);
+        guarded(py, "bridge", || self.resolve(py))
+    }
+
+    /// A future knows its task, and that everything that it waits for: circles that end here.
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let Ok(waiting) = self.waiting.try_lock() else { return Ok(()) };
+        waiting.values().try_for_each(|waiting| visit.call(&waiting.future))
+    }
+}
+
+impl Bridge {
+    fn resolve(&self, py: Python<'_>) -> PyResult<()> {
         let mut bytes = [0_u8; 256];
         while matches!((&self.signal).read(&mut bytes), Ok(count) if count == bytes.len()) {}
         let messages = std::mem::take(&mut *lock(&self.queue.messages));
@@ -132,9 +146,13 @@ impl Bridge {
                 Message::Result(slot, convert) => {
                     let Some(Waiting { future, .. }) = lock(&self.waiting).remove(&slot) else { continue };
                     let future = future.bind(py);
-                    let resolved = match convert(py) {
-                        Ok(value) => future.call_method1(intern!(py, "set_result"), (value,)),
-                        Err(error) => future.call_method1(intern!(py, "set_exception"), (error,)),
+                    let converted = caught(|| {
+                        sabotage::place("convert");
+                        convert(py)
+                    });
+                    let resolved = match converted.unwrap_or_else(|what| Err(errors::internal(py, &what))) {
+                        Ok(value) => future.call_method1(name!(py, "set_result"), (value,)),
+                        Err(error) => future.call_method1(name!(py, "set_exception"), (error,)),
                     };
                     // A future that was cancelled a moment ago refuses, and so does one of a loop that was closed; those
                     // who waited know already. Ctrl-C is not to be lost.
@@ -149,15 +167,6 @@ impl Bridge {
         raised
     }
 
-    /// A future knows its task, and that everything that it waits for: circles that end here.
-    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let Ok(waiting) = self.waiting.try_lock() else { return Ok(()) };
-        waiting.values().try_for_each(|waiting| visit.call(&waiting.future))
-    }
-}
-
-impl Bridge {
     pub(super) fn new() -> std::io::Result<Self> {
         let (signal, wake) = socket_pair()?;
         signal.set_nonblocking(true)?;
@@ -174,7 +183,7 @@ impl Bridge {
     /// Has an event loop call this bridge whenever something arrives.
     pub(super) fn attach(bridge: &Bound<'_, Self>, event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = bridge.py();
-        match event_loop.call_method1(intern!(py, "add_reader"), (bridge.get().descriptor(), bridge)) {
+        match event_loop.call_method1(name!(py, "add_reader"), (bridge.get().descriptor(), bridge)) {
             Ok(_) => Ok(()),
             Err(error) if error.is_instance_of::<PyNotImplementedError>(py) => {
                 let pump = py.import("replyio._pump")?.getattr("pump")?;
@@ -192,8 +201,8 @@ impl Bridge {
         let py = event_loop.py();
         let pump = lock(&self.pump).take();
         let _ = match pump {
-            Some(task) => task.bind(py).call_method0(intern!(py, "cancel")),
-            None => event_loop.call_method1(intern!(py, "remove_reader"), (self.descriptor(),)),
+            Some(task) => task.bind(py).call_method0(name!(py, "cancel")),
+            None => event_loop.call_method1(name!(py, "remove_reader"), (self.descriptor(),)),
         };
     }
 

@@ -10,13 +10,14 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
 
 use super::convert::{account_id, account_to_python, fields_from, integer, type_name};
 use super::errors;
-use super::exit::{self, Inside};
+use super::exit;
+use super::guard::guarded;
 use super::listing::Listing;
 use super::runtime::{Engine, Outcome, ToPython};
 use crate::account::{ContactAccount, Field, FieldError};
 use crate::client::{self, Patched, check_patch, check_update};
 use crate::config::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, ProxyUrl};
-use crate::error::{Call, Error, Operation};
+use crate::error::{Call, Error, KeyOrigin, Operation};
 use crate::per_process::{PerProcess, Process};
 use crate::quota::Quota;
 
@@ -36,23 +37,25 @@ impl Client {
     /// Checks the settings, as a dictionary by their names in `ReplyClient`. No request is sent.
     #[new]
     fn new(py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let _inside = Inside::enter(py);
-        let config = config_from(settings).map_err(|error| errors::to_python(py, &error))?;
-        let template = client::Client::new(config.clone()).map_err(|error| errors::to_python(py, &error))?;
-        Ok(Self { engine: Engine::new(template), config, per_process: PerProcess::new() })
+        guarded(py, "new", || {
+            let config = config_from(settings).map_err(|error| errors::to_python(py, &error))?;
+            let template = client::Client::new(config.clone()).map_err(|error| errors::to_python(py, &error))?;
+            Ok(Self { engine: Engine::new(template), config, per_process: PerProcess::new() })
+        })
     }
 
     /// The same connections under other settings.
     fn with_options(&self, py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let _inside = Inside::enter(py);
-        let mut config = self.config.clone();
-        for (name, value) in settings.iter() {
-            let name: String = name.extract()?;
-            change(&mut config, &name, &value).map_err(|error| errors::to_python(py, &error))?;
-        }
-        let derived = Self { engine: Arc::clone(&self.engine), config, per_process: PerProcess::new() };
-        derived.client(py)?;
-        Ok(derived)
+        guarded(py, "with_options", || {
+            let mut config = self.config.clone();
+            for (name, value) in settings.iter() {
+                let name: String = name.extract()?;
+                change(&mut config, &name, &value).map_err(|error| errors::to_python(py, &error))?;
+            }
+            let derived = Self { engine: Arc::clone(&self.engine), config, per_process: PerProcess::new() };
+            derived.client(py)?;
+            Ok(derived)
+        })
     }
 
     /// The address of the service.
@@ -70,12 +73,13 @@ impl Client {
         fields: &Bound<'py, PyDict>,
         event_loop: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let _inside = Inside::enter(py);
-        let (fields, mut faults) = fields_from(fields);
-        let id = known_id(id, &mut faults);
-        check_update(id, &fields, faults).map_err(|error| errors::to_python(py, &error))?;
-        let operation = move |client: client::Client| async move { client.update(id, &fields).await };
-        self.run(py, event_loop, operation)
+        guarded(py, "update", || {
+            let (fields, mut faults) = fields_from(fields);
+            let id = known_id(id, &mut faults);
+            check_update(id, &fields, faults).map_err(|error| errors::to_python(py, &error))?;
+            let operation = move |client: client::Client| async move { client.update(id, &fields).await };
+            self.run(py, event_loop, operation)
+        })
     }
 
     /// `GET`, merge, `PUT /v3/contact-accounts/{id}`. Gives the account and what there is to warn about.
@@ -87,12 +91,13 @@ impl Client {
         changes: &Bound<'py, PyDict>,
         event_loop: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let _inside = Inside::enter(py);
-        let (changes, mut faults) = fields_from(changes);
-        let id = known_id(id, &mut faults);
-        check_patch(id, &changes, faults).map_err(|error| errors::to_python(py, &error))?;
-        let operation = move |client: client::Client| async move { client.patch(id, &changes).await };
-        self.run(py, event_loop, operation)
+        guarded(py, "patch", || {
+            let (changes, mut faults) = fields_from(changes);
+            let id = known_id(id, &mut faults);
+            check_patch(id, &changes, faults).map_err(|error| errors::to_python(py, &error))?;
+            let operation = move |client: client::Client| async move { client.patch(id, &changes).await };
+            self.run(py, event_loop, operation)
+        })
     }
 
     /// `GET /v3/contact-accounts/{id}`
@@ -103,10 +108,11 @@ impl Client {
         id: &Bound<'py, PyAny>,
         event_loop: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let _inside = Inside::enter(py);
-        let id = account_id(id).map_err(|fault| refusal(py, Operation::Get, fault))?;
-        let operation = move |client: client::Client| async move { client.get(id).await };
-        self.run(py, event_loop, operation)
+        guarded(py, "get", || {
+            let id = account_id(id).map_err(|fault| refusal(py, Operation::Get, fault))?;
+            let operation = move |client: client::Client| async move { client.get(id).await };
+            self.run(py, event_loop, operation)
+        })
     }
 
     /// `GET /v3/contact-accounts`, page after page.
@@ -117,15 +123,20 @@ impl Client {
         descending: bool,
         page_size: &Bound<'_, PyAny>,
     ) -> PyResult<Listing> {
-        let refuse =
-            |(field, message): (&str, String)| refusal(slf.py(), Operation::List, FieldError::new(field, message));
-        Listing::new(slf.clone().unbind(), search, sort_by, descending, page_size).map_err(refuse)
+        guarded(slf.py(), "list", || {
+            let refuse =
+                |(field, message): (&str, String)| refusal(slf.py(), Operation::List, FieldError::new(field, message));
+            Listing::new(slf.clone().unbind(), search, sort_by, descending, page_size).map_err(refuse)
+        })
     }
 
     /// Gives back threads and connections.
-    fn close(&self, py: Python<'_>) {
-        exit::detached(py, || self.engine.close());
-        self.engine.drop_spare_bridges(py);
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        guarded(py, "close", || {
+            exit::detached(py, || self.engine.close());
+            self.engine.drop_spare_bridges(py);
+            Ok(())
+        })
     }
 }
 
@@ -190,14 +201,19 @@ fn refusal(py: Python<'_>, operation: Operation, fault: FieldError) -> PyErr {
 
 fn config_from(settings: &Bound<'_, PyDict>) -> Result<Config, Error> {
     let given = |name: &str| settings.get_item(name).ok().flatten().filter(|value| !value.is_none());
-    let api_key = match given("api_key") {
-        Some(key) => text("api_key", &key)?,
-        None => from_environment("REPLY_API_KEY").ok_or_else(|| {
-            refused("no API key: give api_key= or set REPLY_API_KEY; replyio.sandbox.Sandbox().client() needs none")
-        })?,
+    let (api_key, origin) = match given("api_key") {
+        Some(key) => (text("api_key", &key)?, KeyOrigin::Argument),
+        None => match from_environment("REPLY_API_KEY") {
+            Some(key) => (key, KeyOrigin::Environment),
+            None => {
+                return Err(refused(
+                    "no API key: give api_key= or set REPLY_API_KEY; replyio.sandbox.Sandbox().client() needs none",
+                ));
+            }
+        },
     };
     let mut config = Config::new("none")?;
-    config.api_key = ApiKey::new(api_key)?;
+    config.api_key = ApiKey::with_origin(api_key, origin)?;
     let base_url = match given("base_url") {
         Some(url) => Some(text("base_url", &url)?),
         None => from_environment("REPLY_BASE_URL"),

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyInt, PyNone, PyString, PyType};
 
+use super::once::once;
 use crate::account::{
     AccountFields, CompanySize, ContactAccount, ContactAccountStage, DateTime, Field, FieldError, MEMBERS, Presence,
     nearest,
@@ -154,7 +155,7 @@ const STAGE_SLOTS: [&str; 4] = ["id", "name", "color_id", "extra"];
 static MODELS: PyOnceLock<Models> = PyOnceLock::new();
 
 fn models(py: Python<'_>) -> PyResult<&Models> {
-    MODELS.get_or_try_init(py, || {
+    once(py, &MODELS, || {
         let module = py.import("replyio.models")?;
         let class = |name: &str| Ok::<_, PyErr>(module.getattr(name)?.cast_into::<PyType>()?);
         let (account, stage) = (class("ContactAccount")?, class("ContactAccountStage")?);

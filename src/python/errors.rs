@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyModule};
 
+use super::once::once;
 use crate::account::FieldError;
 use crate::error::{Error, ErrorKind, Failure};
 
@@ -33,7 +34,7 @@ pub(super) const fn class_name(kind: ErrorKind) -> &'static str {
 /// The module of the exceptions and of the warning.
 pub(super) fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    Ok(MODULE.get_or_try_init(py, || py.import("replyio.errors").map(Bound::unbind))?.bind(py))
+    Ok(once(py, &MODULE, || py.import("replyio.errors").map(Bound::unbind))?.bind(py))
 }
 
 /// The exception of an error. When even that cannot be made, the reason why.

@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
+use super::once::{name, once};
 use crate::client::{Event, Observer};
 
 const INFO: u8 = 20;
@@ -62,13 +62,13 @@ pub(super) fn is_verbose(py: Python<'_>) -> PyResult<bool> {
         logger
     } else {
         let find = || Ok::<_, PyErr>(py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?.unbind());
-        let modules = MODULES.get_or_try_init(py, find)?.bind(py);
-        let Some(logging) = modules.get_item(intern!(py, "logging"))? else { return Ok(false) };
+        let modules = once(py, &MODULES, find)?.bind(py);
+        let Some(logging) = modules.get_item(name!(py, "logging"))? else { return Ok(false) };
         let Ok(get_logger) = logging.getattr("getLogger") else { return Ok(false) };
         let logger = get_logger.call1(("replyio",))?.unbind();
-        LOGGER.get_or_init(py, || logger)
+        once(py, &LOGGER, || Ok(logger))?
     };
-    logger.bind(py).call_method1(intern!(py, "isEnabledFor"), (INFO,))?.is_truthy()
+    logger.bind(py).call_method1(name!(py, "isEnabledFor"), (INFO,))?.is_truthy()
 }
 
 /// The lines of a call that a thread of its own waits for.

@@ -16,6 +16,7 @@ use pyo3::types::{PyCFunction, PyDict};
 
 use super::runtime::Engine;
 use crate::per_process::{PerProcess, Process};
+use crate::sabotage::{self, Guard};
 
 /// How long the exit waits for other threads to leave, or to notice it. They look every 50 ms.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -81,6 +82,9 @@ pub(super) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send)
 /// called when the module is loaded: what is registered first is called last, so that handlers which use a client find it
 /// as it always was.
 pub(super) fn watch(py: Python<'_>) -> PyResult<()> {
+    if sabotage::is_off(Guard::Exit) {
+        return Ok(());
+    }
     let hook = PyCFunction::new_closure(py, Some(c"stop_replyio"), None, |arguments, _| stop(arguments.py()))?;
     py.import("atexit")?.call_method1("register", (hook,))?;
     if cfg!(unix) {

@@ -4,7 +4,6 @@
 //! call needs no other thread, and threads that call at once do not meet.
 
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -16,9 +15,11 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::events::{self, Line, Lines};
+use super::guard::caught;
 use super::{errors, exit};
 use crate::client::Client;
 use crate::error::Error;
+use crate::sabotage::{self, Guard};
 
 /// How often a waiting call looks for signals. Ctrl-C is to be noticed within 0.2 s.
 const SIGNAL_CHECK: Duration = Duration::from_millis(50);
@@ -39,7 +40,6 @@ pub(super) struct Lane {
 enum Step<T> {
     Done(T),
     SignalCheck,
-    Panicked,
 }
 
 impl Lane {
@@ -93,28 +93,31 @@ impl Lane {
                 yield_now().await;
             });
         }
-        let mut future = pin!(start());
+        let future = caught(start).map_err(|place| Python::attach(|py| errors::internal(py, &place)))?;
+        let mut future = pin!(future);
         let signal_check = &mut self.signal_check;
         loop {
-            let step = catch_unwind(AssertUnwindSafe(|| {
+            let step = caught(|| {
                 runtime.block_on(poll_fn(|context| {
                     if let Poll::Ready(value) = future.as_mut().poll(context) {
                         return Poll::Ready(Step::Done(value));
                     }
                     signal_check.as_mut().poll(context).map(|()| Step::SignalCheck)
                 }))
-            }));
-            match step.unwrap_or(Step::Panicked) {
-                Step::Done(value) => {
+            });
+            match step {
+                Ok(Step::Done(value)) => {
                     self.last_used = Instant::now();
                     return Ok(value);
                 }
-                Step::SignalCheck => {
+                Ok(Step::SignalCheck) => {
                     signal_check.as_mut().reset(Instant::now() + SIGNAL_CHECK);
                     exit::park_if_exiting();
-                    Python::attach(|py| py.check_signals().and_then(|()| log(py, &self.lines)))?;
+                    if !sabotage::is_off(Guard::Signals) {
+                        Python::attach(|py| py.check_signals().and_then(|()| log(py, &self.lines)))?;
+                    }
                 }
-                Step::Panicked => return Err(Python::attach(|py| errors::internal(py, "a panic"))),
+                Err(place) => return Err(Python::attach(|py| errors::internal(py, &place))),
             }
         }
     }

@@ -12,7 +12,7 @@ use pyo3::types::{PyCapsule, PyList};
 
 use super::client::Client;
 use super::convert::{account_to_python, integer};
-use super::exit::Inside;
+use super::guard::guarded;
 use super::runtime::ToPython;
 use crate::account::{CompanySize, ContactAccount, DateTime};
 use crate::answer;
@@ -71,14 +71,15 @@ impl Listing {
     /// Reads the next page.
     #[pyo3(signature = (event_loop=None))]
     fn next_page<'py>(&self, py: Python<'py>, event_loop: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
-        let _inside = Inside::enter(py);
-        let (query, top, position) = (self.query.clone(), self.page_size, Arc::clone(&self.position));
-        let skip = position.lock().unwrap_or_else(PoisonError::into_inner).skip;
-        let operation = move |client: client::Client| async move {
-            let page = client.list_page(&query, top, skip).await?;
-            Ok(position.lock().unwrap_or_else(PoisonError::into_inner).advance(skip, page))
-        };
-        self.client.get().run(py, event_loop, operation)
+        guarded(py, "next_page", || {
+            let (query, top, position) = (self.query.clone(), self.page_size, Arc::clone(&self.position));
+            let skip = position.lock().unwrap_or_else(PoisonError::into_inner).skip;
+            let operation = move |client: client::Client| async move {
+                let page = client.list_page(&query, top, skip).await?;
+                Ok(position.lock().unwrap_or_else(PoisonError::into_inner).advance(skip, page))
+            };
+            self.client.get().run(py, event_loop, operation)
+        })
     }
 }
 
@@ -109,11 +110,13 @@ impl ToPython for Accounts {
 impl Page {
     /// The accounts as dataclasses.
     fn accounts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let list = PyList::empty(py);
-        for account in &self.0 {
-            list.append(account_to_python(py, account)?)?;
-        }
-        Ok(list)
+        guarded(py, "accounts", || {
+            let list = PyList::empty(py);
+            for account in &self.0 {
+                list.append(account_to_python(py, account)?)?;
+            }
+            Ok(list)
+        })
     }
 
     /// The end of this page, as a page.
@@ -145,13 +148,15 @@ impl ArrowStream {
         py: Python<'py>,
         requested_schema: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
-        // The interface lets a producer ignore a requested schema.
-        let _ = requested_schema;
-        let schema = schema();
-        let batches: Result<Vec<_>, _> = self.0.iter().map(|page| batch(&schema, &page.get().0)).collect();
-        let batches = batches.map_err(|error| PyValueError::new_err(error.to_string()))?;
-        let reader = RecordBatchIterator::new(batches.into_iter().map(Ok), schema);
-        PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(Box::new(reader)), c"arrow_array_stream")
+        guarded(py, "arrow", || {
+            // The interface lets a producer ignore a requested schema.
+            let _ = requested_schema;
+            let schema = schema();
+            let batches: Result<Vec<_>, _> = self.0.iter().map(|page| batch(&schema, &page.get().0)).collect();
+            let batches = batches.map_err(|error| PyValueError::new_err(error.to_string()))?;
+            let reader = RecordBatchIterator::new(batches.into_iter().map(Ok), schema);
+            PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(Box::new(reader)), c"arrow_array_stream")
+        })
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 use tokio::runtime::{Builder, Handle};
@@ -14,10 +13,12 @@ use tokio::sync::oneshot;
 
 use super::bridge::{Bridge, QueueLines};
 use super::lane::Lane;
+use super::once::name;
 use super::{errors, events, exit};
 use crate::client::Client;
 use crate::error::Error;
 use crate::per_process::{PerProcess, Process};
+use crate::sabotage::{self, Guard};
 
 /// A lane that nobody needed for this long is closed.
 const IDLE_LANE: Duration = Duration::from_secs(90);
@@ -101,7 +102,7 @@ impl Engine {
         let py = event_loop.py();
         let verbose = events::is_verbose(py)?;
         let (io, connections) = state.io(py)?;
-        let future = event_loop.call_method0(intern!(py, "create_future"))?;
+        let future = event_loop.call_method0(name!(py, "create_future"))?;
         let bridge = state.attach(event_loop)?;
         let queue = Arc::clone(&bridge.get().queue);
         let observer = Arc::new(QueueLines { queue: Arc::clone(&queue), verbose });
@@ -221,7 +222,7 @@ impl State {
             .map(|attached| (attached.event_loop.clone_ref(py), attached.bridge.clone_ref(py)))
             .collect();
         for (event_loop, bridge) in candidates {
-            let is_closed = event_loop.bind(py).call_method0(intern!(py, "is_closed"));
+            let is_closed = event_loop.bind(py).call_method0(name!(py, "is_closed"));
             if is_closed.and_then(|is_closed| is_closed.is_truthy()).unwrap_or_default() {
                 lock(&self.attached).retain(|attached| !attached.bridge.is(&bridge));
                 bridge.get().abandon();
@@ -299,7 +300,7 @@ impl Pending {
     /// Ends it: a call that is still running is given up and its connection closed.
     fn close(&self, py: Python<'_>) {
         let _inside = exit::Inside::enter(py);
-        if self.is_closed.swap(true, Ordering::Relaxed) {
+        if sabotage::is_off(Guard::Cancellation) || self.is_closed.swap(true, Ordering::Relaxed) {
             return;
         }
         self.bridge.get().forget(self.slot);

@@ -131,5 +131,5 @@ async fn a_refused_key_is_told_by_the_name_of_its_setting() {
     sandbox.add_fault(answering(401, &[], KEY));
     let text = told(config(&sandbox)).await;
     assert_clean(&text);
-    assert!(text.contains("api_key= or REPLY_API_KEY"), "{text}");
+    assert!(text.contains("check the key given as api_key="), "{text}");
 }

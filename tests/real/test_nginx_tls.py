@@ -19,7 +19,8 @@ from .programs import Nginx
 
 DAY = datetime.timedelta(days=1)
 NOW = datetime.datetime.now(datetime.timezone.utc)
-TRUST = "hint: check this machine's clock, and give a company's own certificate authority as ca_file or SSL_CERT_FILE"
+CLOCK = "hint: check this machine's clock"
+TRUST = "hint: a company's proxy may be in between; give its certificate authority as ca_file or SSL_CERT_FILE"
 ADDRESS = "hint: check base_url and its port, and whether something else answers in its place"
 UNKNOWN_ISSUER = "the server's certificate is from an unknown issuer"
 PAGE = "hint: this looks like a proxy's or a login page"
@@ -86,12 +87,12 @@ def refused(day: Day, front: Nginx, says: str, hint: str, **options: Any) -> Non
 
 def test_a_certificate_that_has_expired_is_refused(day: Day, nginx: StartNginx, authority: Authority) -> None:
     front = nginx(certificate=authority.issue("127.0.0.1", not_before=NOW - 9 * DAY, not_after=NOW - DAY))
-    refused(day, front, "the server's certificate has expired", TRUST, ca_file=authority.file)
+    refused(day, front, "the server's certificate has expired", CLOCK, ca_file=authority.file)
 
 
 def test_a_certificate_that_is_not_valid_yet_is_refused(day: Day, nginx: StartNginx, authority: Authority) -> None:
     front = nginx(certificate=authority.issue("127.0.0.1", not_before=NOW + DAY, not_after=NOW + 9 * DAY))
-    refused(day, front, "the server's certificate is not valid yet", TRUST, ca_file=authority.file)
+    refused(day, front, "the server's certificate is not valid yet", CLOCK, ca_file=authority.file)
 
 
 def test_a_certificate_for_another_host_is_refused(day: Day, nginx: StartNginx, authority: Authority) -> None:

@@ -166,7 +166,7 @@ class Sandbox:
         if isinstance(accounts, Mapping):
             accounts = cast("Mapping[int, ContactAccount]", accounts).values()
         keys = None if api_keys is None else list(api_keys)
-        self._key = keys[0] if keys else "sandbox"
+        self._key = keys[0] if keys else "key-of-the-sandbox"
         self._sandbox = _replyio.Sandbox(
             accounts=None if accounts is None else [to_wire(account) for account in accounts],
             port=port,

@@ -1,0 +1,381 @@
+"""Writes docs/errors.md: every error that a user can meet, made by running into it.
+
+python docs/gallery.py           # writes the page
+python docs/gallery.py --print   # prints it
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import os
+import re
+import socket
+import ssl
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import replyio
+from replyio import ReplyClient
+from replyio.sandbox import Fault, Sandbox
+
+PAGE = Path(__file__).with_name("errors.md")
+KEY = "gallery-key-that-no-message-shows"
+SHOWN = ("status", "code", "errors", "retry_after", "attempts", "last_error", "excerpt", "request_id")
+TIMES = re.compile(r"in (under )?\d+ ms|in \d+\.\d s")
+
+
+HEAD = """<!-- Written by `make docs`. Do not edit. -->
+
+# Errors
+
+Every error that this package raises, run into on purpose. A message is one line: what failed, for which account, why,
+after how many attempts and how long, what the service said, and what to do next. Below it are the attributes that are
+set. The tree of the classes is in [reference.md](reference.md)."""
+
+
+class Gallery:
+    """Collects what is raised, section by section."""
+
+    def __init__(self) -> None:
+        """Starts the page."""
+        self.parts: list[str] = []
+
+    def section(self, title: str, text: str) -> None:
+        """Begins a section."""
+        self.parts += [f"## {title}", text]
+
+    def show(self, cause: str, call: Callable[[], Any]) -> None:
+        """Runs into an error and keeps what it says."""
+        try:
+            answer = call()
+        except replyio.ReplyError as error:
+            if KEY in f"{error} {vars(error)}":
+                raise SystemExit(f"{cause}: shows the key") from None
+            told = [
+                f"`{name}={rounded(value)!r}`"
+                for name in SHOWN
+                if (value := getattr(error, name, None)) not in (None, [], 0)
+            ]
+            self._add(type(error).__name__, cause, str(error), told)
+        else:
+            raise SystemExit(f"{cause}: gives {answer!r} instead of an error")
+
+    def show_warning(self, cause: str, call: Callable[[], Any]) -> None:
+        """Runs into a warning and keeps what it says."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            call()
+        self._add("ReplyWarning", cause, str(caught[0].message), [])
+
+    def _add(self, name: str, cause: str, message: str, told: list[str]) -> None:
+        self.parts.append(f"**`{name}`** · {cause}\n\n> {escaped(message)}")
+        if told:
+            self.parts.append(" · ".join(told))
+
+
+def rounded(value: Any) -> Any:
+    """Seconds without their fraction, which is different every time."""
+    return round(value) if isinstance(value, float) else value
+
+
+def escaped(text: str) -> str:
+    """The text, as Markdown shows it."""
+    return re.sub(r"([*<\[\]])", r"\\\1", text)
+
+
+@contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Sets variables for a while."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def server(talk: Callable[[socket.socket], None], tls: ssl.SSLContext | None = None) -> Iterator[int]:
+    """A server of a few lines, which does to each connection what it is told."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            try:
+                with connection:
+                    talk(tls.wrap_socket(connection, server_side=True) if tls else connection)
+            except OSError:
+                pass
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.close()
+
+
+def answering(text: str) -> Callable[[socket.socket], None]:
+    """A server that reads a request and sends this."""
+
+    def talk(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(text.encode())
+
+    return talk
+
+
+def client(url: str, **options: Any) -> ReplyClient:
+    """A client that tries twice and waits for little."""
+    settings: dict[str, Any] = {"base_url": url, "quota": None, "max_attempts": 2, "timeout": 20.0}
+    return ReplyClient(KEY, **{**settings, **options})
+
+
+def update(reply: ReplyClient) -> Callable[[], Any]:
+    """An ordinary update, as a thing that can be called."""
+    return lambda: reply.update_contact_account(4711, name="Acme")
+
+
+def settings(gallery: Gallery) -> None:
+    """What is refused when the client is made."""
+    gallery.section(
+        "A setting cannot be used",
+        "Raised by `ReplyClient(…)`. No request is sent. No message repeats the key or a proxy's password.",
+    )
+    gallery.show("there is no key", ReplyClient)
+    with environment(REPLY_API_KEY=f"{KEY}\n"):
+        gallery.show("`REPLY_API_KEY` was read from a file, line end included", ReplyClient)
+    gallery.show("the key has a character that no key has", lambda: ReplyClient(f"“{KEY}”"))
+    gallery.show("a file's content was given as the key", lambda: ReplyClient(KEY * 200))
+    gallery.show("`base_url` is not https", lambda: ReplyClient(KEY, base_url="http://api.reply.io/v3"))
+    gallery.show("`base_url` is no address", lambda: ReplyClient(KEY, base_url="api.reply.io"))
+    gallery.show("`timeout` is not a time", lambda: ReplyClient(KEY, timeout=0))
+    gallery.show("`act_as` is neither", lambda: ReplyClient(KEY, act_as="me"))
+    gallery.show("`proxy` is no address", lambda: ReplyClient(KEY, proxy="proxy:3128"))
+    gallery.show("`ca_file` is not there", lambda: ReplyClient(KEY, ca_file="company.pem"))
+    gallery.show("`quota` is not possible", lambda: replyio.Quota(per_minute=0))
+
+
+def fields(gallery: Gallery, reply: ReplyClient) -> None:
+    """What is refused before any request."""
+    gallery.section(
+        "The fields or the id are not what the service allows",
+        "Raised before any request, with every fault at once. `errors` has them one by one.",
+    )
+    call: Any = reply.update_contact_account
+    gallery.show("several faults", lambda: call(4711, name=" ", company_size="50-200", citty="Oslo"))
+    gallery.show("an update without a name", lambda: call(4711, city="Oslo"))
+    gallery.show("an id that is none", lambda: reply.get_contact_account("4711"))  # type: ignore[arg-type]
+    gallery.show("a page that is too long", lambda: reply.list_contact_accounts(page_size=5000))
+
+
+def connections(gallery: Gallery) -> None:
+    """No answer."""
+    gallery.section(
+        "No answer came",
+        "`TransportError` is also a `ConnectionError`. Where another attempt could help, there were some before it is "
+        "raised.",
+    )
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    gallery.show("nothing listens at the address", update(client(url)))
+    gallery.show("the name does not resolve", update(client("https://reply.invalid/v3", max_attempts=1)))
+    with server(lambda connection: connection.recv(65536) and None) as port:
+        gallery.show("the connection is closed without an answer", update(client(f"http://127.0.0.1:{port}")))
+    cut = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
+    with server(answering(cut)) as port:
+        gallery.show("the answer is cut short", update(client(f"http://127.0.0.1:{port}")))
+    for status, what in (("403 Forbidden", "refuses"), ("407 Proxy Authentication Required", "asks for a password")):
+        with server(answering(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")) as port:
+            proxied = client("https://api.reply.io/v3", proxy=f"http://127.0.0.1:{port}", max_attempts=1)
+            gallery.show(f"the company's proxy {what}", update(proxied))
+    with Sandbox(faults=[Fault(delay=20)]) as sandbox:
+        reply = sandbox.client()
+
+        async def closed_under() -> None:
+            task = asyncio.ensure_future(reply.get_contact_account_async(4711))
+            await asyncio.sleep(0.05)
+            reply.close()
+            await task
+
+        gallery.show("the client is closed while a task waits", lambda: asyncio.run(closed_under()))
+
+
+def certificates(gallery: Gallery, folder: Path) -> None:
+    """TLS."""
+    import trustme
+
+    gallery.section(
+        "The certificate or the handshake is refused",
+        "`TLSError` is a `TransportError`, and is never tried again.",
+    )
+    ours, stranger = trustme.CA(), trustme.CA()
+    trusted = folder / "authority.pem"
+    ours.cert_pem.write_to_path(str(trusted))
+    past = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
+    for cause, certificate in (
+        ("the certificate has expired, or this machine's clock is wrong", ours.issue_cert("127.0.0.1", not_after=past)),
+        ("a company's proxy opens the connection, or somebody else does", stranger.issue_cert("127.0.0.1")),
+        ("the certificate is another host's", ours.issue_cert("mail.example.com")),
+    ):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate.configure_cert(context)
+        with server(answering(""), context) as port:
+            gallery.show(cause, update(client(f"https://127.0.0.1:{port}", ca_file=trusted)))
+    with server(answering("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")) as port:
+        gallery.show("plain HTTP is spoken there", update(client(f"https://127.0.0.1:{port}", ca_file=trusted)))
+
+
+def deadlines(gallery: Gallery) -> None:
+    """Out of time."""
+    gallery.section("The time is over", "`DeadlineExceededError` is also a `TimeoutError`.")
+    with Sandbox(faults=[Fault(status=503, times=1), Fault(delay=20)]) as sandbox:
+        gallery.show("an answer does not come", update(sandbox.client(timeout=1.5)))
+    with Sandbox(faults=[Fault(delay=20)]) as sandbox:
+        reply = sandbox.client(attempt_timeout=0.3, max_attempts=2)
+        gallery.show("an attempt has less time than the call", lambda: reply.get_contact_account(4711))
+
+
+def foreign(gallery: Gallery) -> None:
+    """Answers that the contract does not have."""
+    gallery.section(
+        "The answer is not Reply.io's",
+        "`excerpt` has the beginning of the answer. A message never repeats a value.",
+    )
+    with Sandbox() as sandbox:
+        account = sandbox.client().get_contact_account(4712).to_dict(by_alias=True)
+    for cause, fault in (
+        ("a login page, as hotels and company proxies have it", Fault(status=200, body="<html>Please log in</html>")),
+        ("JSON that ends too early", Fault(status=200, body='{"id": 4711, "name": "Ac')),
+        ("another account's answer", Fault(status=200, body=account)),
+        ("a redirect", Fault(status=301, headers={"Location": "https://www.reply.io/"})),
+        ("an answer without an account", Fault(status=204)),
+    ):
+        with Sandbox(faults=[fault]) as sandbox:
+            gallery.show(cause, update(sandbox.client()))
+    with server(answering("SSH-2.0-OpenSSH_9.6\r\n")) as port:
+        gallery.show("another kind of server", update(client(f"http://127.0.0.1:{port}")))
+
+
+def statuses(gallery: Gallery) -> None:
+    """Errors that the service answers."""
+    gallery.section(
+        "The service says no",
+        "Each is an `APIError` with what the service said in `title`, `detail`, `code` and `errors`.",
+    )
+    with Sandbox(api_keys=["the-right-key"]) as sandbox:
+        gallery.show("the key given as `api_key=` is wrong", update(client(sandbox.url)))
+        with environment(REPLY_API_KEY=KEY):
+            reply = ReplyClient(base_url=sandbox.url)
+        gallery.show("the key in `REPLY_API_KEY` is wrong", update(reply))
+    denied = {"title": "Unauthorized", "status": 401, "detail": "The user is not a member of the team."}
+    with Sandbox(faults=[Fault(status=401, body=denied)]) as sandbox:
+        gallery.show("the key is right, and the team is not", update(sandbox.client(team_id=7)))
+    with Sandbox(api_keys=["reads"], scopes={"reads": ["contacts:read"]}) as sandbox:
+        gallery.show("the key may read only", update(sandbox.client()))
+    with Sandbox() as sandbox:
+        gallery.show("there is no such account", lambda: sandbox.client().get_contact_account(999))
+    with Sandbox() as sandbox:
+        gallery.show("`base_url` lacks its end", update(client(sandbox.url.removesuffix("/v3"))))
+    faults = [{"pointer": "/name", "detail": "Name is too long."}, {"pointer": "/companySize", "detail": "Unknown."}]
+    for cause, fault in (
+        ("the service refuses fields", Fault(status=400, body={"title": "Validation", "errors": faults})),
+        ("a conflict", Fault(status=409, body={"title": "Conflict", "detail": "The account is being merged."})),
+        ("a status that the service has not yet", Fault(status=402, body={"title": "Payment Required"})),
+        ("the service fails", Fault(status=503)),
+        ("a gateway in front of it fails", Fault(status=502, body="<html>Bad Gateway</html>")),
+    ):
+        with Sandbox(faults=[fault]) as sandbox:
+            gallery.show(cause, update(sandbox.client(max_attempts=2)))
+
+
+def quotas(gallery: Gallery) -> None:
+    """The quota."""
+    gallery.section(
+        "The quota is used up",
+        "A wait that fits `timeout` is waited for, and announced when it is longer than 5 s. One that does not fit is "
+        "a `RateLimitError` at once; `retry_after` says how many seconds it would take.",
+    )
+    with Sandbox(faults=[Fault(status=429, retry_after=42)]) as sandbox:
+        gallery.show("the service's minute is full", update(sandbox.client(timeout=10.0, quota=None)))
+    with Sandbox(faults=[Fault(status=429, retry_after=3540)]) as sandbox:
+        gallery.show("the service's hour is full", update(sandbox.client(quota=None)))
+    with Sandbox() as sandbox:
+        reply = sandbox.client(
+            timeout=10.0, quota=replyio.Quota(per_minute=1, per_hour=2900), api_key="a-key-of-its-own"
+        )
+        reply.get_contact_account(4711)
+        gallery.show("this process has used its share", update(reply))
+
+
+def done_otherwise(gallery: Gallery) -> None:
+    """Warnings."""
+    gallery.section(
+        "It was done, and is not quite what was meant",
+        "A warning and no error, since the account has been written. "
+        "`warnings.simplefilter('error', replyio.ReplyWarning)` makes it one.",
+    )
+    with Sandbox() as sandbox:
+        reply = sandbox.client()
+        answer = reply.get_contact_account(4711).to_dict(by_alias=True)
+        sandbox.add_fault(Fault(method="PUT", status=200, body={**answer, "city": "BERGEN"}))
+        gallery.show_warning(
+            "the service changes what it is given", lambda: reply.patch_contact_account(4711, city="Bergen")
+        )
+
+
+def page() -> str:
+    """The whole page."""
+    gallery = Gallery()
+    for name in list(os.environ):
+        if name.upper().startswith(("REPLY", "SSL_CERT")) or name.upper().endswith("_PROXY"):
+            del os.environ[name]
+    with tempfile.TemporaryDirectory() as folder, Sandbox() as sandbox:
+        settings(gallery)
+        fields(gallery, sandbox.client())
+        connections(gallery)
+        certificates(gallery, Path(folder))
+        deadlines(gallery)
+        foreign(gallery)
+        statuses(gallery)
+        quotas(gallery)
+        done_otherwise(gallery)
+    gallery.section(
+        "A fault of this package",
+        "`InternalError` says where it happened, such as `a fault of replyio itself (a panic at src/client.rs:285); "
+        "please report it`. The client stays usable. It cannot be had on purpose; `make reliability` builds the "
+        "package so that it can, and shows it at every place.",
+    )
+    return "\n\n".join([HEAD, *gallery.parts]) + "\n"
+
+
+def normalized(text: str) -> str:
+    """The page without what is different every time."""
+    return TIMES.sub("in 1 ms", text)
+
+
+def main() -> None:
+    """Writes the page, unless only times would change."""
+    started = time.monotonic()
+    made = page()
+    if "--print" in sys.argv:
+        print(made)
+    elif not PAGE.exists() or normalized(PAGE.read_text(encoding="utf-8")) != normalized(made):
+        PAGE.write_text(made, encoding="utf-8", newline="\n")
+    print(f"ran into everything in {time.monotonic() - started:.1f} s", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Runs the experiments on every Python that is found, and writes docs/reliability.md and .json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from reliability import report, suites
+
+ROOT = Path(__file__).parent.parent
+ENVIRONMENTS = ROOT / ".venv-reliability"
+NAMES = [f"python3.{minor}{threads}" for minor in range(10, 16) for threads in ("", "t")]
+ASK = "import sys, sysconfig; print(sys.version.split()[0] + 't' * bool(sysconfig.get_config_var('Py_GIL_DISABLED')))"
+UVLOOP = "uvloop==0.23.0"
+
+
+def log(text: str) -> None:
+    """Says on stderr what is going on."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def pythons() -> Iterator[tuple[str, str]]:
+    """The interpreters to be tried, each version once, and their versions."""
+    wanted = os.environ.get("PYTHONS", "").split()
+    seen = set()
+    for name in wanted or [sys.executable, *NAMES]:
+        path = shutil.which(name)
+        done = subprocess.run([path, "-c", ASK], capture_output=True, text=True, check=False) if path else None
+        version = done.stdout.strip() if done and done.returncode == 0 else ""
+        if not version and wanted:
+            raise SystemExit(f"{name} is no Python")
+        if version and version not in seen:
+            seen.add(version)
+            yield name, version
+
+
+def prepare(python: str, name: str, wheel: Path) -> Path | None:
+    """An environment with the wheel in it, or None where that cannot be had."""
+    folder = ENVIRONMENTS / name
+    inside = folder / "bin" / "python"
+    pip = [str(inside), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if not inside.exists():
+        subprocess.run([python, "-m", "venv", str(folder)], check=True)
+        if subprocess.run([*pip, UVLOOP], check=False).returncode:
+            log(f"{name}: without uvloop")
+    done = subprocess.run([*pip, "--force-reinstall", "--no-deps", "--no-index", str(wheel)], check=False)
+    return inside if done.returncode == 0 else None
+
+
+def newest(folder: Path) -> Path | None:
+    """The wheel in a folder."""
+    return max(folder.glob("*.whl"), key=lambda path: path.stat().st_mtime, default=None)
+
+
+def work(python: Path, options: argparse.Namespace, *more: str) -> dict[str, Any]:
+    """Runs the worker of an environment."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "results.json"
+        command = [str(python), "-m", "reliability.worker", "--out", str(out), "--only", options.only, *more]
+        command += ["--quick"] if options.quick else ["--share", str(options.share)]
+        subprocess.run(command, cwd=ROOT, check=True)
+        told: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    for result in told["results"].values():
+        if seconds := result["figures"].get("seconds"):
+            result["figures"]["seconds"] = [max(seconds)]
+    for result in told["controls"].values():
+        result["figures"] = {}
+    return told
+
+
+def processor() -> str:
+    """What the machine is."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    model = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
+    cores = len(os.sched_getaffinity(0))
+    return f"{model}, {cores} cores, {platform.system()} {platform.release()}"
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m reliability", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few tries of each, writes nothing")
+    parser.add_argument("--share", type=float, default=1.0, help="how much of the full counts; default 1")
+    parser.add_argument("--only", default="", help="experiments whose name contains this")
+    parser.add_argument("--here", action="store_true", help="only the Python that runs this, as it is installed")
+    parser.add_argument("--no-suites", action="store_true", help="without the tests that are written elsewhere")
+    parser.add_argument("--render", action="store_true", help="the page again, from docs/reliability.json")
+    return parser.parse_args()
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Runs everything."""
+    left_out: list[str] = []
+    environments: dict[str, Path] = {}
+    controls: dict[str, Any] = {}
+    results: dict[str, Any] = {}
+    if options.here:
+        environments[platform.python_version()] = Path(sys.executable)
+    else:
+        wheel = newest(ROOT / "dist")
+        if wheel is None:
+            raise SystemExit("there is no wheel in dist/; `make reliability` builds it")
+        for python, version in pythons():
+            environment = prepare(python, version, wheel)
+            if environment is None:
+                left_out.append(version)
+            else:
+                environments[version] = environment
+    # Two at a time: more would measure each other.
+    with ThreadPoolExecutor(2) as executor:
+        jobs = {version: executor.submit(work, python, options) for version, python in environments.items()}
+        results = {version: job.result()["results"] for version, job in jobs.items()}
+    sabotaged = newest(ROOT / "target" / "wheels-sabotage")
+    if sabotaged and not options.here:
+        python = prepare(sys.executable, "sabotage", sabotaged)
+        if python:
+            told = work(python, options, "--sabotaged")
+            controls = told["controls"]
+            results.setdefault(platform.python_version(), {}).update(told["results"])
+    told_suites: list[dict[str, Any]] = []
+    if not (options.quick or options.no_suites or options.only):
+        for suite in suites.SUITES:
+            log(f"pytest {suite.path}")
+            result = suites.run(suite)
+            if result:
+                told_suites.append(
+                    {"path": suite.path, "tried": result.tried, "short": result.short, "notes": result.notes}
+                )
+    import replyio
+
+    note = (
+        "free-threaded builds cannot use an abi3 wheel"
+        if any(name.endswith("t") for name in left_out)
+        else ("no free-threaded build was at hand" if not options.here else "")
+    )
+    return {
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        "machine": processor(),
+        "version": replyio.__version__,
+        "pythons": results,
+        "controls": controls,
+        "suites": told_suites,
+        "note": note,
+    }
+
+
+def shortfalls(data: dict[str, Any]) -> list[str]:
+    """What fell short, and controls that did not."""
+    found = [
+        f"{name} on {version}: {told['short']} of {told['tried']} {told['notes']}"
+        for version, part in data["pythons"].items()
+        for name, told in part.items()
+        if told["short"]
+    ]
+    found += [
+        f"the control of {name} did not fall short" for name, told in data["controls"].items() if not told["short"]
+    ]
+    found += [
+        f"{suite['path']}: {suite['short']} failed {suite['notes']}" for suite in data["suites"] if suite["short"]
+    ]
+    return found
+
+
+def main() -> None:
+    """The command line."""
+    options = arguments()
+    raw = ROOT / "docs" / "reliability.json"
+    data = json.loads(raw.read_text(encoding="utf-8")) if options.render else measure(options)
+    if not (options.quick or options.only):
+        raw.write_text(json.dumps(data) + "\n", encoding="utf-8")
+        (ROOT / "docs" / "reliability.md").write_text(report.page(data), encoding="utf-8", newline="\n")
+    found = shortfalls(data)
+    for line in found:
+        log(line)
+    sys.exit(1 if found else 0)
+
+
+if __name__ == "__main__":
+    main()

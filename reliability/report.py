@@ -1,0 +1,105 @@
+"""Writes docs/reliability.md from what was measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reliability.experiments import EXPERIMENTS, SECTIONS, Experiment
+from reliability.suites import SUITES
+
+GUARDS = {
+    "exit": "no thread is parked at exit",
+    "signals": "a waiting call does not look for signals",
+    "fork": "a child uses its parent's connections",
+    "cancellation": "a cancelled call is not ended",
+    "panics": "a panic is left to pyo3",
+}
+
+
+def quantile(values: list[float], share: float) -> float:
+    """The value that this share of all does not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def figures(name: str, values: list[float]) -> str:
+    """What was measured, in words."""
+    if name == "latency":
+        half, most, longest = (quantile(values, share) * 1000 for share in (0.5, 0.99, 1.0))
+        return f"signal to exception: median {half:.0f} ms, 99 % {most:.0f} ms, longest {longest:.0f} ms"
+    if name == "growth":
+        return f"grown by {max(values) / 1e6:.1f} MB at most"
+    return f"longest program {max(values):.1f} s"
+
+
+def control(experiment: Experiment, controls: dict[str, Any]) -> str:
+    """What shows that the experiment can fail."""
+    if experiment.name not in controls or experiment.control is None:
+        return ""
+    told = controls[experiment.name]
+    (variable, value), *_ = experiment.control.items()
+    what = GUARDS[value] if variable == "REPLYIO_WITHOUT" else "every result is kept"
+    return f"{what}: {told['short']:,} of {told['tried']:,}"
+
+
+def row(experiment: Experiment, data: dict[str, Any]) -> str | None:
+    """An experiment over all Pythons."""
+    results = {version: part[experiment.name] for version, part in data["pythons"].items() if experiment.name in part}
+    if not results:
+        return None
+    tried = [result["tried"] for result in results.values()]
+    short = {version: result["short"] for version, result in results.items() if result["short"]}
+    told = [f"{count:,} on {version}" for version, count in short.items()]
+    merged: dict[str, list[float]] = {}
+    for result in results.values():
+        for name, values in result["figures"].items():
+            merged.setdefault(name, []).extend(values)
+    count = f"{min(tried):,}" if min(tried) == max(tried) else f"{min(tried):,} to {max(tried):,}"
+    notes = "; ".join(figures(name, values) for name, values in merged.items())
+    times = f"{len(results)} × {count}"
+    cells = [experiment.what, times, ", ".join(told) or "0", notes, control(experiment, data["controls"])]
+    return f"| {' | '.join(cells)} |"
+
+
+def page(data: dict[str, Any]) -> str:
+    """The whole page."""
+    where = [data["date"], data["machine"], f"replyio {data['version']}", f"Python {', '.join(data['pythons'])}"]
+    parts = [HEAD, " · ".join([*where, *filter(None, [data["note"]])])]
+    for program, title in SECTIONS.items():
+        rows = [line for one in EXPERIMENTS if one.program == program if (line := row(one, data))]
+        if rows:
+            head = ["| tried | how often | fell short | measured | control: fell short |", "|---|---|---|---|---|"]
+            parts += [f"## {title}", "\n".join([*head, *rows])]
+    told = {suite["path"]: suite for suite in data["suites"]}
+    lines = [
+        f"| {suite.section}: {suite.what} | {counts['tried']:,} | {counts['short']:,} | `{suite.path}` |"
+        for suite in SUITES
+        if (counts := told.get(suite.path))
+    ]
+    if lines:
+        head = ["| tests | how many | failed | |", "|---|---|---|---|"]
+        parts += ["## Tests that are run with every change", "\n".join([*head, *lines])]
+    parts += ["## How", HOW]
+    return "\n\n".join(parts) + "\n"
+
+
+HEAD = """<!-- Written by `make reliability`. Do not edit. -->
+
+# Reliability
+
+What was tried to make the package fail, how often, and how often it fell short of what it promises: the right exit
+code, the right answer, nothing on stderr, nothing left behind, in time. Counts are for each Python. A *control* runs
+the same with one guard taken away, in a build made for that, or breaks the rule itself; it has to fall short, or the
+row would prove nothing."""
+
+HOW = """- *Leaving the interpreter:* a program for each try. Right is its exit code, an empty stderr, less than 3 s.
+- *Ctrl-C:* SIGINT after 50 to 150 ms of waiting. The exception has to come within 0.2 s, and the next call has to get
+  its answer. In `asyncio.run` the loop itself wakes up.
+- *asyncio, threads, processes:* every answer has to be the caller's own; no socket of a call that is given up may stay.
+- *Suspend:* SIGSTOP, a pause, SIGCONT, ten programs at once. That is a stopped process. While a machine sleeps the
+  monotonic clock of Linux stands still as well, so time-outs go on where they were.
+- *Panics:* injected where operations begin, wait, decide and are translated; each has to be an `InternalError` with its
+  place, nothing on stderr, and the same client has to work afterwards.
+- *Memory:* after a warm-up of a fifth the process may grow by 4 MiB, and by no thread or file.
+
+Again: `make reliability`, or `make reliability ARGS=--quick` for a look. `PYTHONS="python3.10 python3.13"` chooses."""

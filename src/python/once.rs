@@ -1,0 +1,36 @@
+//! What is looked up once, in a way that a fork cannot get stuck in.
+//!
+//! A cell that is being filled while another thread forks stays half filled in the child, which would wait for it for ever.
+//! So the value is made first and then put in at once, with the interpreter held: nobody forks meanwhile.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+/// What is in a cell, made when it is empty. Two threads may make it at the same time; one is kept.
+///
+/// # Errors
+/// Those of `make`; the next call tries again.
+pub(super) fn once<'a, T>(
+    py: Python<'_>,
+    cell: &'a PyOnceLock<T>,
+    make: impl FnOnce() -> PyResult<T>,
+) -> PyResult<&'a T> {
+    if let Some(value) = cell.get(py) {
+        return Ok(value);
+    }
+    // It is refused when another thread was faster.
+    let mut spare = cell.set(py, make()?).err();
+    cell.get_or_try_init(py, || spare.take().ok_or_else(|| super::errors::internal(py, "a cell lost its value")))
+}
+
+/// A name of Python's, made once. Like `pyo3::intern!`.
+macro_rules! name {
+    ($py:expr, $text:expr) => {{
+        static NAME: pyo3::sync::PyOnceLock<pyo3::Py<pyo3::types::PyString>> = pyo3::sync::PyOnceLock::new();
+        if NAME.get($py).is_none() {
+            let _ = NAME.set($py, pyo3::types::PyString::intern($py, $text).unbind());
+        }
+        NAME.get_or_init($py, || pyo3::types::PyString::intern($py, $text).unbind()).bind($py)
+    }};
+}
+pub(super) use name;
