@@ -66,8 +66,8 @@ BAD_KEYS = ["", " ", "canary\n", "canary\r\n", " canary", "can\0ary", "canarÿ",
 BAD_KEYS += ["canary" * 200_000]
 
 
-def refuses_without_echo(*arguments: Any) -> None:
-    with pytest.raises(ConfigurationError, match="key") as caught:
+def refuses_without_echo(source: str, *arguments: Any) -> None:
+    with pytest.raises(ConfigurationError, match=source) as caught:
         ReplyClient(*arguments)
     for text in (str(caught.value), repr(caught.value)):
         assert "can" not in text.replace("cannot", "")
@@ -77,7 +77,7 @@ def refuses_without_echo(*arguments: Any) -> None:
 
 @pytest.mark.parametrize("key", [*BAD_KEYS, b"canary", 7001], ids=lambda key: repr(key)[:20])
 def test_a_key_that_cannot_be_one_is_refused_and_not_echoed(key: Any) -> None:
-    refuses_without_echo(key)
+    refuses_without_echo("api_key", key)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_key_that_cannot_be_one_is_refused_and_not_echoed(key: Any) -> None:
 )
 def test_a_key_in_the_environment_is_checked_as_well(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPLY_API_KEY", key)
-    refuses_without_echo()
+    refuses_without_echo("REPLY_API_KEY")
 
 
 # Where the service is
@@ -296,7 +296,7 @@ def test_a_bearer_challenge_is_not_followed_when_a_header_was_chosen(mode: str, 
 def test_a_wrong_key_is_tried_both_ways_and_no_more(mode: str, reply_sandbox: Sandbox) -> None:
     with reply_sandbox.client(api_key="wrong") as client:
         for _ in range(2):
-            with pytest.raises(AuthenticationError, match="REPLY_API_KEY") as caught:
+            with pytest.raises(AuthenticationError, match="check the key") as caught:
                 call(client, "get_contact_account", mode, 4711)
             assert caught.value.status == 401
     assert schemes(reply_sandbox) == ["x-api-key", "bearer"] * 2
