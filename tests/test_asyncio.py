@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Blind(asyncio.SelectorEventLoop):
     """A loop that cannot watch a file descriptor, as asyncio's default on Windows."""
 
-    def add_reader(self, *_arguments: Any) -> None:
+    def add_reader(self, *_arguments: Any) -> None:  # type: ignore[override]
         raise NotImplementedError
 
 

@@ -150,7 +150,7 @@ def failure(name: str) -> ReplyError:
 @pytest.mark.parametrize("name", FAILURES)
 def test_an_error_of_a_real_call_survives_a_pickle_with_its_attributes(name: str) -> None:
     error = failure(name)
-    error.__notes__ = ["a note"]  # type: ignore[attr-defined]
+    error.__notes__ = ["a note"]
     for back in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
         assert type(back) is type(error)
         assert (str(back), back.args, back.__notes__) == (str(error), error.args, ["a note"])
