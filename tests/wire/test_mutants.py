@@ -40,7 +40,7 @@ MOMENT = re.compile(
 
 def chunked(body: bytes, *lines: str, pieces: int = 3, status: str = "200 OK") -> bytes:
     """A whole response, in chunks."""
-    size = -(-len(body) // pieces)
+    size = -(-len(body) // pieces) or 1
     chunks = [body[start : start + size] for start in range(0, len(body), size)]
     framed = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in [*chunks, b""])
     return head(*lines, "Transfer-Encoding: chunked", status=status) + framed
