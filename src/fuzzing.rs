@@ -1,5 +1,11 @@
 //! What must hold for any bytes at all. Seen by `fuzz/` only.
-#![allow(clippy::panic, clippy::unwrap_used, missing_docs, reason = "a property that does not hold ends the run")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a property that does not hold ends the run"
+)]
 
 use std::time::{Duration, SystemTime};
 
@@ -21,18 +27,18 @@ fn two_texts(data: &[u8]) -> Option<(&str, &str)> {
 /// A Retry-After and a Date: a wait is bounded where it was given in seconds, and does not depend on our clock where the
 /// answer has one of its own.
 pub fn headers(data: &[u8]) {
-    let Some((value, date)) = two_texts(data) else { return };
+    let Some((value, answered_at)) = two_texts(data) else { return };
     let clock = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000);
-    let wait = retry::retry_after(value, Some(date), clock);
+    let wait = retry::retry_after(value, Some(answered_at), clock);
     if value.trim().bytes().all(|byte| byte.is_ascii_digit()) {
         assert_eq!(wait.is_some(), !value.trim().is_empty(), "seconds are always read");
         assert!(wait.unwrap_or_default() <= Duration::from_secs(u64::from(u32::MAX)), "a wait without bound");
     } else if let Some(wait) = wait {
         assert!(wait < Duration::from_secs(10_000 * 366 * 86_400), "a wait past the year 9999");
     }
-    if httpdate::parse_http_date(date.trim()).is_ok() {
+    if httpdate::parse_http_date(answered_at.trim()).is_ok() {
         let elsewhere = clock + Duration::from_secs(86_400);
-        assert_eq!(wait, retry::retry_after(value, Some(date), elsewhere), "our clock matters beside a Date");
+        assert_eq!(wait, retry::retry_after(value, Some(answered_at), elsewhere), "our clock matters beside a Date");
     }
 }
 
