@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench reliability docs wheel scan clean
+.PHONY: help demo test check bench fuzz reliability docs wheel scan clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -21,6 +21,9 @@ MITMPROXY := $(if $(filter Windows_NT,$(OS)),,.venv-mitmproxy/installed)
 # The text of a panic has the path of its source. It is not to say where, and by whom, a wheel was built.
 REMAPPED = CARGO_ENCODED_RUSTFLAGS="$$(printf -- '--remap-path-prefix=%s=%s\037--remap-path-prefix=%s=%s' \
   "$${CARGO_HOME:-$$HOME/.cargo}" /cargo "$$PWD" /replyio)"
+
+FUZZ_TARGETS := headers problem account configuration
+SECONDS_EACH ?= 600
 
 # Directories too: their times tell that a file is gone.
 SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md $(wildcard LICENSE*) $(shell find src python -not -name '*.pyc')
@@ -56,6 +59,15 @@ bench: $(VENV)/installed-wheel $(VENV)/installed-bench ## Measures the package a
 reliability: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) target/wheels-sabotage/.built ## Runs the long runs on every Python in PYTHONS, and writes docs/reliability.md; ARGS=--quick only tries them.
 	$(BIN)/python -m reliability $(ARGS)
 
+# Stable Rust is enough: libFuzzer needs its coverage only, and there is no unsafe code here for a sanitizer to watch.
+fuzz: ## Fuzzes what reads foreign bytes, with cargo-fuzz; SECONDS_EACH=10 only tries it.
+	command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
+	cd fuzz && for target in $(FUZZ_TARGETS); do \
+	  mkdir -p corpus/$$target; \
+	  RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target corpus/$$target seeds/$$target -- \
+	    -max_total_time=$(SECONDS_EACH) -max_len=4096 -print_final_stats=1; \
+	done
+
 docs: $(VENV)/installed-wheel $(VENV)/installed-test ## Writes docs/reference.md and docs/errors.md from the package, and the documentation of the crate.
 	$(BIN)/python docs/reference.py
 	$(BIN)/python docs/gallery.py
@@ -65,7 +77,7 @@ wheel: dist/.built ## Builds the wheel, into dist/.
 	@ls dist/*.whl
 
 clean: ## Removes everything that was made.
-	rm -rf $(VENV) .venv-mitmproxy dist target .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-mitmproxy dist target fuzz/target fuzz/corpus fuzz/artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -c 'import sys; sys.exit("replyio needs Python 3.10 or newer" if sys.version_info < (3, 10) else 0)'

@@ -20,6 +20,9 @@ mod client;
 mod clock;
 mod config;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod identity;
 mod merge;
 mod per_process;
