@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 from typing import TYPE_CHECKING
@@ -191,22 +190,6 @@ def broken(caplog: pytest.LogCaptureFixture) -> Broken:
     handler = Broken()
     logging.getLogger("replyio").addHandler(handler)
     return handler
-
-
-def test_a_handler_that_fails_takes_no_answer_from_a_task(reply_sandbox: Sandbox, broken: Broken) -> None:
-    told: list[object] = []
-
-    async def main() -> list[int]:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context.get("exception")))
-        tasks = [client.get_contact_account_async(id) for id in (4711, 4712, 4713)]
-        return [account.id for account in await asyncio.wait_for(asyncio.gather(*tasks), 10)]
-
-    try:
-        with reply_sandbox.client() as client:
-            assert asyncio.run(main()) == [4711, 4712, 4713]
-    finally:
-        logging.getLogger("replyio").removeHandler(broken)
-    assert {str(error) for error in told} == {"the handler failed"}
 
 
 def test_a_handler_that_fails_is_heard_by_the_caller(reply_sandbox: Sandbox, broken: Broken) -> None:

@@ -22,7 +22,7 @@ from support import environment, program, run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-EXITS = int(os.environ.get("REPLYIO_EXITS", "10"))
+EXITS = int(os.environ.get("REPLYIO_EXITS", "20"))
 # Longer than any test takes: an answer that never comes.
 NEVER = 300.0
 

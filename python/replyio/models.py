@@ -260,6 +260,6 @@ def columns(accounts: list[ContactAccount]) -> dict[str, list[Any]]:
 
 def column_types() -> dict[str, str]:
     """Gives the types that pandas would not find by itself: of a column that is empty, or an integer in places."""
-    types = dict.fromkeys(("id", "owner_user_id", "linked_prospects_count"), "int64")
+    types: dict[str, str] = dict.fromkeys(("id", "owner_user_id", "linked_prospects_count"), "int64")
     types |= dict.fromkeys(("stage_id", "stage_color_id"), "Int64")
     return types | dict.fromkeys(("created_date", "last_activity_date"), "datetime64[us, UTC]")

@@ -79,7 +79,7 @@ async fn a_401_has_no_body_and_names_the_key() {
     let sandbox = sandbox_with(|options| options.api_keys = Some(Vec::new()));
     let error = client(&sandbox).get(ID).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Authentication);
-    assert!(error.to_string().contains("REPLY_API_KEY"), "{error}");
+    assert!(error.to_string().contains("check the key given as api_key="), "{error}");
     assert_eq!(api_failure(error).problem, replyio::Problem::default());
 }
 
