@@ -104,6 +104,7 @@ def arguments() -> argparse.Namespace:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Runs everything."""
     left_out: list[str] = []
+    found: list[tuple[str, str]] = []
     environments: dict[str, Path] = {}
     controls: dict[str, Any] = {}
     results: dict[str, Any] = {}
@@ -113,7 +114,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         wheel = newest(ROOT / "dist")
         if wheel is None:
             raise SystemExit("there is no wheel in dist/; `make reliability` builds it")
-        for python, version in pythons():
+        found = list(pythons())
+        for python, version in found:
             environment = prepare(python, version, wheel)
             if environment is None:
                 left_out.append(version)
@@ -124,12 +126,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         jobs = {version: executor.submit(work, python, options) for version, python in environments.items()}
         results = {version: job.result()["results"] for version, job in jobs.items()}
     sabotaged = newest(ROOT / "target" / "wheels-sabotage")
-    if sabotaged and not options.here:
-        python = prepare(sys.executable, "sabotage", sabotaged)
-        if python:
-            told = work(python, options, "--sabotaged")
+    if sabotaged and found:
+        python, version = found[-1]
+        environment = prepare(python, f"sabotage-{version}", sabotaged)
+        if environment:
+            told = work(environment, options, "--sabotaged")
             controls = told["controls"]
-            results.setdefault(platform.python_version(), {}).update(told["results"])
+            results.setdefault(version, {}).update(told["results"])
     told_suites: list[dict[str, Any]] = []
     if not (options.quick or options.no_suites or options.only):
         for suite in suites.SUITES:
