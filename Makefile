@@ -40,10 +40,10 @@ test: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) ## Tests the c
 	mkdir -p target/test-run
 	$(BIN)/pytest --basetemp=target/test-run/tmp --junitxml=target/test-run/results.xml | tee target/test-run/output.txt
 
-scan: $(VENV)/installed-wheel ## Looks for secrets in what `make test` has printed, and in the wheel and the source distribution.
+scan: $(VENV)/installed-wheel ## Looks for secrets in what `make test` has written, and in the wheel and the source distribution.
 	rm -rf target/sdist
 	$(BIN)/maturin sdist --out target/sdist
-	$(BIN)/python tests/canary_scan.py target/test-run/output.txt target/sdist dist
+	$(BIN)/python tests/canary_scan.py target/test-run target/sdist dist
 
 check: $(VENV)/installed-check ## Checks format and lints, Rust and Python. The types are checked by `make test`, on the wheel.
 	cargo fmt --check

@@ -96,17 +96,20 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--share", type=float, default=1.0, help="how much of the full counts; default 1")
     parser.add_argument("--only", default="", help="experiments whose name contains this")
     parser.add_argument("--here", action="store_true", help="only the Python that runs this, as it is installed")
-    parser.add_argument("--no-suites", action="store_true", help="without the tests that are written elsewhere")
+    parser.add_argument(
+        "--part",
+        choices=["experiments", "controls", "suites"],
+        action="append",
+        help="only this; the others are kept as docs/reliability.json has them",
+    )
     parser.add_argument("--render", action="store_true", help="the page again, from docs/reliability.json")
     return parser.parse_args()
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Runs everything."""
+    """Runs every experiment, on the wheel that users get."""
     left_out: list[str] = []
     environments: dict[str, Path] = {}
-    controls: dict[str, Any] = {}
-    results: dict[str, Any] = {}
     if options.here:
         environments[platform.python_version()] = Path(sys.executable)
     else:
@@ -123,45 +126,47 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     with ThreadPoolExecutor(2) as executor:
         jobs = {version: executor.submit(work, python, options) for version, python in environments.items()}
         results = {version: job.result()["results"] for version, job in jobs.items()}
-    sabotaged = newest(ROOT / "target" / "wheels-sabotage")
-    if sabotaged and not options.here:
-        python = prepare(sys.executable, "sabotage", sabotaged)
-        if python:
-            told = work(python, options, "--sabotaged")
-            controls = told["controls"]
-            results.setdefault(platform.python_version(), {}).update(told["results"])
-    told_suites: list[dict[str, Any]] = []
-    if not (options.quick or options.no_suites or options.only):
-        for suite in suites.SUITES:
-            log(f"pytest {suite.path}")
-            result = suites.run(suite)
-            if result:
-                told_suites.append(
-                    {"path": suite.path, "tried": result.tried, "short": result.short, "notes": result.notes}
-                )
     import replyio
 
-    note = (
-        "free-threaded builds cannot use an abi3 wheel"
-        if any(name.endswith("t") for name in left_out)
-        else ("no free-threaded build was at hand" if not options.here else "")
-    )
+    threaded = [version for version in left_out if version.endswith("t")]
+    note = f"left out, since the wheel is none for it: {', '.join(left_out)}" if left_out else ""
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "machine": processor(),
         "version": replyio.__version__,
         "pythons": results,
-        "controls": controls,
-        "suites": told_suites,
-        "note": note,
+        "note": note if threaded else "; ".join(filter(None, [note, "no free-threaded build was at hand"])),
     }
+
+
+def break_it(options: argparse.Namespace) -> dict[str, Any]:
+    """Runs the controls and the panics, on the build for them."""
+    wheel = newest(ROOT / "target" / "wheels-sabotage")
+    # The oldest Python: newer ones are kinder to threads that are late at the exit.
+    python, version = next(pythons(), (None, ""))
+    environment = prepare(python, f"sabotage-{version}", wheel) if wheel and python else None
+    if environment is None:
+        raise SystemExit("there is no wheel in target/wheels-sabotage/; `make reliability` builds it")
+    told = work(environment, options, "--sabotaged")
+    return {"broken": {version: told["results"]}, "controls": told["controls"]}
+
+
+def run_suites() -> dict[str, Any]:
+    """Runs the tests that are written elsewhere."""
+    told: list[dict[str, Any]] = []
+    for suite in suites.SUITES:
+        log(f"running {suite.path}")
+        result = suites.run(suite)
+        if result:
+            told.append({"path": suite.path, "tried": result.tried, "short": result.short, "notes": result.notes})
+    return {"suites": told}
 
 
 def shortfalls(data: dict[str, Any]) -> list[str]:
     """What fell short, and controls that did not."""
     found = [
         f"{name} on {version}: {told['short']} of {told['tried']} {told['notes']}"
-        for version, part in data["pythons"].items()
+        for version, part in [*data.get("pythons", {}).items(), *data.get("broken", {}).items()]
         for name, told in part.items()
         if told["short"]
     ]
@@ -178,8 +183,16 @@ def main() -> None:
     """The command line."""
     options = arguments()
     raw = ROOT / "docs" / "reliability.json"
-    data = json.loads(raw.read_text(encoding="utf-8")) if options.render else measure(options)
-    if not (options.quick or options.only):
+    writes = not (options.quick or options.only or options.here)
+    data: dict[str, Any] = json.loads(raw.read_text(encoding="utf-8")) if raw.exists() and writes else {}
+    parts = [] if options.render else options.part or ["experiments", "controls", "suites"]
+    if "experiments" in parts:
+        data |= measure(options)
+    if "controls" in parts and not options.here:
+        data |= break_it(options)
+    if "suites" in parts and writes:
+        data |= run_suites()
+    if writes:
         raw.write_text(json.dumps(data) + "\n", encoding="utf-8")
         (ROOT / "docs" / "reliability.md").write_text(report.page(data), encoding="utf-8", newline="\n")
     found = shortfalls(data)

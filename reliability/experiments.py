@@ -117,7 +117,7 @@ class Experiment:
 
 def _exits(state: str, what: str, code: int = 5, *, without: bool = False, **more: Any) -> Experiment:
     control = {"REPLYIO_WITHOUT": "exit"} if without else None
-    return Experiment("exits", state, what, 1000, code=code, turn=50, control=control, control_count=100, **more)
+    return Experiment("exits", state, what, 1000, code=code, turn=50, control=control, control_count=200, **more)
 
 
 def _interrupts(state: str, what: str, *, without: bool = True) -> Experiment:
@@ -126,15 +126,16 @@ def _interrupts(state: str, what: str, *, without: bool = True) -> Experiment:
 
 
 _FORK = {"REPLYIO_WITHOUT": "fork"}
+_ONCE = {"REPLYIO_WITHOUT": "once"}
 _CANCELLATION = {"REPLYIO_WITHOUT": "cancellation"}
 _PANICS = {"REPLYIO_WITHOUT": "panics"}
 _KEEPS = {"RELIABILITY_KEEPS": "everything"}
 
 EXPERIMENTS = [
-    _exits("threads_waiting", "eight daemon threads wait for an answer that does not come", without=True),
-    _exits("threads_busy", "eight daemon threads call as fast as they can", without=True),
+    _exits("threads_waiting", "eight daemon threads wait for an answer that does not come"),
+    _exits("threads_busy", "eight daemon threads call as fast as they can"),
     _exits("tasks_pending", "sixteen asyncio tasks wait, and the main task calls `sys.exit`"),
-    _exits("loop_in_thread", "a daemon thread runs an event loop with calls in flight"),
+    _exits("loop_in_thread", "a daemon thread runs an event loop with calls in flight", without=True),
     _exits("threads_finish", "the main thread ends first; other threads finish their calls", 0),
     _exits("exit_in_thread", "a thread calls `sys.exit` during other threads' calls", 0),
     _exits("atexit_first", "an `atexit` handler calls, registered before the first call"),
@@ -163,7 +164,15 @@ EXPERIMENTS = [
     Experiment("loops", "uvloop", "the same on uvloop", 20_000, 256, turn=5000, needs="uvloop"),
     Experiment("processes", "before", "fork before the first call; child and grandchild call", 200, turn=50),
     Experiment("processes", "after", "fork after calls, sync and async", 200, turn=50, control=_FORK),
-    Experiment("processes", "during", "fork while eight threads call", 200, turn=50, control=_FORK),
+    Experiment(
+        "processes",
+        "during",
+        "fork while eight threads call for the first time",
+        200,
+        turn=20,
+        control=_ONCE,
+        control_count=200,
+    ),
     Experiment("processes", "spawn", "the client is sent to a process of `spawn`", 50, turn=25),
     Experiment("processes", "forkserver", "the client is sent to a process of `forkserver`", 50, turn=25),
     Experiment("processes", "pool", "`ProcessPoolExecutor`, jobs that get the client", 1000, 20, turn=500),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,9 +16,13 @@ from reliability.experiments import Result
 ROOT = Path(__file__).parent.parent
 
 
+FUZZ = "fuzz/"
+DONE = re.compile(r"^Done (\d+) runs in", re.MULTILINE)
+
+
 @dataclasses.dataclass(frozen=True)
 class Suite:
-    """Tests of pytest, in a folder or a file."""
+    """Tests of pytest, in a folder or a file; or what `make fuzz` runs."""
 
     section: str
     what: str
@@ -29,6 +35,9 @@ SUITES = [
     Suite("The wire", "TLS", "tests/wire/test_tls.py"),
     Suite("The wire", "proxies", "tests/wire/test_proxy.py"),
     Suite("Real programs", "nginx, its quota, pages and TLS; mitmproxy as a company's proxy", "tests/real"),
+    Suite("The wire", "good answers, damaged at random, read next to another client", "tests/wire/test_mutants.py"),
+    Suite("Generated", "whatever fields and answers can be", "tests/test_generated.py"),
+    Suite("Fuzzing", "what reads foreign bytes, led by coverage; inputs", FUZZ),
     Suite("Secrets", "what fails shows neither key nor values", "tests/test_secrets.py"),
     Suite("Processes", "forks, signals, exits, in short", "tests/test_process.py"),
 ]
@@ -38,6 +47,8 @@ def run(suite: Suite, python: Path | None = None) -> Result | None:
     """Runs a suite; None where it does not exist."""
     if not (ROOT / suite.path).exists():
         return None
+    if suite.path == FUZZ:
+        return fuzzed() if shutil.which("cargo-fuzz") else None
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "results.xml"
         command = [str(python or sys.executable), "-m", "pytest", "-q", f"--junitxml={report}", suite.path]
@@ -45,6 +56,14 @@ def run(suite: Suite, python: Path | None = None) -> Result | None:
         if not report.exists():
             return Result(0, 1, [done.stdout.strip().splitlines()[-1] if done.stdout.strip() else "pytest failed"])
         return counted(report)
+
+
+def fuzzed() -> Result:
+    """A minute of each fuzz target. What falls short is left in fuzz/artifacts/, and ends the run."""
+    command = ["make", "fuzz", "SECONDS_EACH=60"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    inputs = sum(map(int, DONE.findall(done.stdout)))
+    return Result(inputs, int(done.returncode != 0), done.stdout.strip().splitlines()[-1:] if done.returncode else [])
 
 
 def counted(report: Path) -> Result:

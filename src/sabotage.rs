@@ -12,6 +12,9 @@ pub(crate) enum Guard {
     Exit,
     /// A forked child has a runtime and connections of its own.
     Fork,
+    /// What is looked up once is made before its cell is touched.
+    #[cfg(feature = "python")]
+    Once,
     /// A panic becomes an `InternalError`.
     #[cfg(feature = "python")]
     Panics,

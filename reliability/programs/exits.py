@@ -194,7 +194,7 @@ def sandbox_running() -> None:
     from replyio.sandbox import Sandbox
 
     sandbox = Sandbox()
-    caller = sandbox.client()
+    caller = sandbox.client(quota=None)
     assert caller.get_contact_account(4711).id == 4711
     threading.Thread(target=lambda: [caller.get_contact_account(4711) for _ in range(10_000)], daemon=True).start()
     a_moment()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,10 @@ def opened() -> tuple[int, int]:
 def judge(count: int, report: Report, before: tuple[int, tuple[int, int]]) -> None:
     """Compares with what was before."""
     memory, (threads, files) = before
+    # What has just been given up is closed by another thread.
+    given_up = time.monotonic() + 1
+    while opened() > (threads, files) and time.monotonic() < given_up:
+        time.sleep(0.01)
     grown = resident() - memory
     more_threads, more_files = (now - then for now, then in zip(opened(), (threads, files), strict=True))
     report.tried += count
