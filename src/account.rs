@@ -206,6 +206,19 @@ macro_rules! contact_account {
                 match field { $( Field::$variant => self.$member = other.$member.clone(), )+ }
             }
 
+            /// Says a value of a field, or `null`.
+            ///
+            /// # Errors
+            /// A field of text takes no number, and the owner no text.
+            pub fn set(&mut self, field: Field, value: Option<FieldValue<'_>>) -> Result<(), WrongKind> {
+                match field {
+                    $( Field::$variant => {
+                        self.$member = value.map(FieldValue::try_into).transpose()?.into();
+                    } )+
+                }
+                Ok(())
+            }
+
             /// Leaves a field out.
             pub fn remove(&mut self, field: Field) {
                 match field { $( Field::$variant => self.$member = Presence::Absent, )+ }
@@ -237,6 +250,11 @@ macro_rules! contact_account {
             /// The update that would write this account as it is: every writable field that has a value.
             pub fn fields(&self) -> AccountFields {
                 AccountFields { $( $member: contact_account!(@present $answered self.$member), )+ }
+            }
+
+            /// The value of a writable field, where it has one.
+            pub fn value(&self, field: Field) -> Option<FieldValue<'_>> {
+                match field { $( Field::$variant => contact_account!(@value $answered self.$member), )+ }
             }
         }
 
@@ -312,6 +330,8 @@ macro_rules! contact_account {
     (@slot optional $type:ty) => { Option<$type> };
     (@take always $member:ident $wire:literal) => { $member.ok_or_else(|| de::Error::missing_field($wire))? };
     (@take optional $member:ident $wire:literal) => { $member };
+    (@value always $self:ident.$member:ident) => { Some(FieldValue::from(&$self.$member)) };
+    (@value optional $self:ident.$member:ident) => { $self.$member.as_ref().map(FieldValue::from) };
     (@present always $self:ident.$member:ident) => { Presence::Value($self.$member.clone()) };
     (@present optional $self:ident.$member:ident) => {
         $self.$member.clone().map_or(Presence::Absent, Presence::Value)
@@ -371,6 +391,31 @@ impl<'a> From<&'a CompanySize> for FieldValue<'a> {
 impl From<&i64> for FieldValue<'_> {
     fn from(value: &i64) -> Self {
         Self::Integer(*value)
+    }
+}
+
+/// A value is not of its field's kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WrongKind;
+
+impl TryFrom<FieldValue<'_>> for String {
+    type Error = WrongKind;
+    fn try_from(value: FieldValue<'_>) -> Result<Self, WrongKind> {
+        if let FieldValue::Text(text) = value { Ok(text.to_owned()) } else { Err(WrongKind) }
+    }
+}
+
+impl TryFrom<FieldValue<'_>> for CompanySize {
+    type Error = WrongKind;
+    fn try_from(value: FieldValue<'_>) -> Result<Self, WrongKind> {
+        if let FieldValue::Text(text) = value { Ok(Self::exactly(text)) } else { Err(WrongKind) }
+    }
+}
+
+impl TryFrom<FieldValue<'_>> for i64 {
+    type Error = WrongKind;
+    fn try_from(value: FieldValue<'_>) -> Result<Self, WrongKind> {
+        if let FieldValue::Integer(number) = value { Ok(number) } else { Err(WrongKind) }
     }
 }
 

@@ -26,6 +26,8 @@ pub mod fuzzing;
 mod identity;
 mod merge;
 mod per_process;
+#[cfg(feature = "plan")]
+pub mod plan;
 mod problem;
 #[cfg(test)]
 mod properties;
@@ -42,7 +44,7 @@ mod transport;
 
 pub use account::{
     AccountFields, CompanySize, ContactAccount, ContactAccountStage, DateTime, Field, FieldError, FieldValue, Kind,
-    MEMBERS, Member, Presence, nearest,
+    MEMBERS, Member, Presence, WrongKind, nearest,
 };
 pub use answer::Page;
 pub use client::{Client, Event, ListQuery, Observer, Patched, check_patch, check_update};

@@ -1,0 +1,1 @@
+//! Planning and applying: the requests, the pace, and what is kept when.

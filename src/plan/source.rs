@@ -1,0 +1,1 @@
+//! Tables: typed rows out of whatever a user has.
