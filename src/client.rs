@@ -14,6 +14,8 @@ use crate::clock::since_epoch;
 use crate::config::{AuthScheme, Config};
 use crate::error::{Call, CallError, Error, Failure, Operation, WaitReason};
 use crate::identity::Identity;
+#[cfg(feature = "plan")]
+use crate::identity::Place;
 use crate::merge;
 use crate::problem;
 use crate::retry::{self, Attempt, Budget, Decision};
@@ -26,6 +28,9 @@ const MEBIBYTE: usize = 1 << 20;
 const LONGEST_ITEM: usize = 64 << 10;
 /// Sixteen fields of a company fit, so that the buffer need not grow.
 const USUAL_BODY: usize = 1 << 10;
+/// Longer than any quota's wait.
+#[cfg(feature = "plan")]
+const LONGEST_WAIT: Duration = Duration::from_secs(30 * 86_400);
 const LONGEST_EXCERPT: usize = 200;
 const LONGEST_REQUEST_ID: usize = 200;
 
@@ -105,6 +110,7 @@ pub struct Client {
     shared: Arc<Shared>,
     transport: Transport,
     observer: Option<Arc<dyn Observer>>,
+    admitted: bool,
 }
 
 /// What all clients with the same connections remember.
@@ -126,6 +132,8 @@ struct Running {
     deadline: Instant,
     timeout: Duration,
     attempts: u32,
+    /// Whether its first request has its place in the quota already.
+    admitted: bool,
 }
 
 impl Client {
@@ -138,7 +146,7 @@ impl Client {
         let transport = Transport::new(&config)?;
         let shared = Arc::new(Shared::new());
         let identity = Arc::new(Identity::new(&config)?);
-        Ok(Self { config: Arc::new(config), identity, shared, transport, observer: None })
+        Ok(Self { config: Arc::new(config), identity, shared, transport, observer: None, admitted: false })
     }
 
     /// The settings.
@@ -177,6 +185,7 @@ impl Client {
             shared: Arc::new(Shared::new()),
             transport: self.transport.sibling()?,
             observer: None,
+            admitted: false,
         })
     }
 
@@ -190,6 +199,7 @@ impl Client {
             shared: Arc::clone(&self.shared),
             transport: other.transport.clone(),
             observer: Some(observer),
+            admitted: self.admitted,
         }
     }
 
@@ -339,6 +349,32 @@ impl Client {
         self.exchange(&mut running, &request, Answer::page).await
     }
 
+    /// The same client for calls whose first request was admitted beforehand, by [`Client::place`].
+    #[cfg(feature = "plan")]
+    pub(crate) fn admitted(&self) -> Self {
+        Self { admitted: true, ..self.clone() }
+    }
+
+    /// Books a place in the quota for one request, however long it has to wait for it; `None` without a quota.
+    #[cfg(feature = "plan")]
+    pub(crate) fn place(&self) -> Option<Place<'_>> {
+        let quota = self.config.quota?;
+        let now = Instant::now();
+        self.identity.reserve(quota, now, now + LONGEST_WAIT).ok()
+    }
+
+    /// How long it takes until so many more requests are out.
+    #[cfg(feature = "plan")]
+    pub(crate) fn forecast(&self, requests: u64) -> Option<Duration> {
+        self.config.quota.map(|quota| self.identity.forecast(quota, Instant::now(), requests))
+    }
+
+    /// Counts requests that another process of the same user sent, each by how long ago that was.
+    #[cfg(feature = "plan")]
+    pub(crate) fn count_earlier(&self, ages: impl Iterator<Item = Duration>) {
+        self.identity.count_earlier(Instant::now(), ages);
+    }
+
     async fn fetch(&self, running: &mut Running, id: i64) -> Result<ContactAccount, Error> {
         self.exchange(running, &self.account_request(Method::GET, id, None), |answer| answer.account(id)).await
     }
@@ -360,7 +396,7 @@ impl Client {
         sabotage::place("begin");
         let started = Instant::now();
         let timeout = self.config.timeout;
-        Running { call, started, deadline: started + timeout, timeout, attempts: 0 }
+        Running { call, started, deadline: started + timeout, timeout, attempts: 0, admitted: self.admitted }
     }
 
     /// Sends a request until it is answered well, cannot be, or may not be tried again.
@@ -431,9 +467,12 @@ impl Client {
 
     /// Waits until the quota lets a request out, or refuses at once when that is after the deadline. Gives the moment at
     /// which it is out.
-    async fn wait_for_quota(&self, running: &Running) -> Result<Instant, Failure> {
+    async fn wait_for_quota(&self, running: &mut Running) -> Result<Instant, Failure> {
         sabotage::place("quota");
         let now = Instant::now();
+        if std::mem::take(&mut running.admitted) {
+            return Ok(now);
+        }
         let Some(quota) = self.config.quota else { return Ok(now) };
         let place = self.identity.reserve(quota, now, running.deadline)?;
         if place.wait.is_zero() {
@@ -463,6 +502,10 @@ impl Client {
         let mut budget = self.shared.budget.lock().unwrap_or_else(PoisonError::into_inner);
         sabotage::place("budget");
         budget.refill(since_epoch(now));
+        if self.admitted && hint.is_some() {
+            // A run holds all its rows back, not just this one.
+            return Decision::Stop;
+        }
         let attempt = Attempt {
             number,
             allowed: self.config.max_attempts,

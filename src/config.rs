@@ -41,6 +41,8 @@ pub struct Config {
     pub max_attempts: u32,
     /// How many requests are sent at most; `None` leaves that to the service's 429.
     pub quota: Option<Quota>,
+    /// How much faster than real time the quota's clock goes: 1, except against a sandbox whose clock is as fast.
+    pub quota_clock_scale: f64,
     /// The proxy for https; `None` takes it from the environment.
     pub proxy: Option<ProxyUrl>,
     /// Certificate authorities, as a PEM file, that replace the system's.
@@ -78,6 +80,7 @@ impl Config {
             connect_timeout: Duration::from_secs(5),
             max_attempts: 4,
             quota: Some(Quota::default()),
+            quota_clock_scale: 1.0,
             proxy: None,
             ca_file: None,
         })
@@ -97,6 +100,9 @@ impl Config {
         }
         if self.max_attempts == 0 {
             return refused("max_attempts must be a positive integer");
+        }
+        if !(self.quota_clock_scale.is_finite() && self.quota_clock_scale > 0.0) {
+            return refused("quota_clock_scale must be a positive number");
         }
         if self.team_id.is_some_and(|id| id < 1) {
             return refused("team_id must be a positive integer");
@@ -279,6 +285,15 @@ pub enum ActAs {
     UserId(i64),
     /// `X-User-Email`
     UserEmail(String),
+}
+
+impl fmt::Display for ActAs {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UserId(id) => write!(formatter, "{id}"),
+            Self::UserEmail(email) => formatter.write_str(email),
+        }
+    }
 }
 
 impl ActAs {

@@ -513,6 +513,13 @@ impl fmt::Display for Error {
     }
 }
 
+impl CallError {
+    /// Whether an update was sent and no answer tells whether it was applied.
+    pub fn may_have_been_applied(&self) -> bool {
+        self.failure.may_have_been_applied(self.call)
+    }
+}
+
 impl fmt::Display for CallError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.attempts == 1 { "" } else { "s" };

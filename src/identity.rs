@@ -14,7 +14,7 @@ use crate::clock::since_epoch;
 use crate::config::{ActAs, Config};
 use crate::error::{Error, Failure, WaitReason};
 use crate::per_process::PerProcess;
-use crate::quota::{Quota, Windows};
+use crate::quota::{HOUR, Quota, Windows};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
@@ -26,6 +26,7 @@ pub(crate) struct Identity {
     with_api_key: HeaderMap,
     with_bearer: HeaderMap,
     windows: Arc<Mutex<Windows>>,
+    clock_scale: f64,
 }
 
 impl Identity {
@@ -48,7 +49,7 @@ impl Identity {
         let (mut with_api_key, mut with_bearer) = (common.clone(), common);
         with_api_key.insert(X_API_KEY, secret_header(config.api_key.expose())?);
         with_bearer.insert(AUTHORIZATION, secret_header(&format!("Bearer {}", config.api_key.expose()))?);
-        Ok(Self { with_api_key, with_bearer, windows: windows_of(config) })
+        Ok(Self { with_api_key, with_bearer, windows: windows_of(config), clock_scale: config.quota_clock_scale })
     }
 
     /// The headers of every request, with the key in one of its two.
@@ -61,19 +62,45 @@ impl Identity {
     /// # Errors
     /// [`Failure::Quota`] when the earliest one is after the deadline.
     pub(crate) fn reserve(&self, quota: Quota, now: Instant, deadline: Instant) -> Result<Place<'_>, Failure> {
-        let (now, latest) = (since_epoch(now), since_epoch(deadline));
+        let (now, latest) = (self.quota_time(now), self.quota_time(deadline));
         match lock(&self.windows).reserve(quota, now, latest) {
             Ok((booked, reason)) => {
-                let wait = booked.saturating_sub(now);
+                let wait = self.real(booked.saturating_sub(now));
                 Ok(Place { windows: &self.windows, booked: Some(booked), wait, reason })
             }
-            Err(late) => Err(Failure::Quota { retry_after: late.opens_at.saturating_sub(now), reason: late.reason }),
+            Err(late) => {
+                let retry_after = self.real(late.opens_at.saturating_sub(now));
+                Err(Failure::Quota { retry_after, reason: late.reason })
+            }
         }
+    }
+
+    /// How long it takes until so many more requests are out.
+    #[cfg(feature = "plan")]
+    pub(crate) fn forecast(&self, quota: Quota, now: Instant, requests: u64) -> Duration {
+        self.real(lock(&self.windows).forecast(quota, self.quota_time(now), requests))
+    }
+
+    /// Counts requests that another run of the same user sent, each by how long ago that was.
+    #[cfg(feature = "plan")]
+    pub(crate) fn count_earlier(&self, now: Instant, ages: impl Iterator<Item = Duration>) {
+        let now = self.quota_time(now);
+        let mut windows = lock(&self.windows);
+        ages.for_each(|age| windows.count_earlier(now, age.mul_f64(self.clock_scale)));
+    }
+
+    /// A moment on the quota's clock. It begins an hour late, so that requests of an earlier process have a time too.
+    fn quota_time(&self, moment: Instant) -> Duration {
+        HOUR + since_epoch(moment).mul_f64(self.clock_scale)
+    }
+
+    fn real(&self, wait: Duration) -> Duration {
+        wait.div_f64(self.clock_scale)
     }
 
     /// Holds every request of the user back for as long as the service asks.
     pub(crate) fn hold(&self, now: Instant, wait: Duration) {
-        lock(&self.windows).hold(since_epoch(now), wait);
+        lock(&self.windows).hold(self.quota_time(now), wait.mul_f64(self.clock_scale));
     }
 }
 
@@ -113,14 +140,14 @@ impl Drop for Place<'_> {
 }
 
 /// Whose quota it is: key and user, known by a hash only, at an address.
-type User = (u64, String, Option<ActAs>);
+type User = (u64, String, Option<ActAs>, u64);
 
 /// The windows of each user in this process, so that several clients of one user count together.
 fn windows_of(config: &Config) -> Arc<Mutex<Windows>> {
     static HASHER: OnceBox<RandomState> = OnceBox::new();
     static USERS: PerProcess<Mutex<HashMap<User, Arc<Mutex<Windows>>>>> = PerProcess::new();
     let key_hash = HASHER.get_or_init(Box::default).hash_one(config.api_key.expose());
-    let user = (key_hash, config.base_url.to_string(), config.act_as.clone());
+    let user = (key_hash, config.base_url.to_string(), config.act_as.clone(), config.quota_clock_scale.to_bits());
     Arc::clone(lock(USERS.get_or_init(Mutex::default)).entry(user).or_default())
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::error::WaitReason;
 
 const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
+/// The longer window.
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 /// How many requests are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,6 +66,28 @@ impl Windows {
         }
         self.booked.insert(self.booked.partition_point(|other| *other <= opens_at), opens_at);
         Ok((opens_at, reason))
+    }
+
+    /// Counts a request that was sent before, and not by this process.
+    #[cfg(feature = "plan")]
+    pub(crate) fn count_earlier(&mut self, now: Duration, age: Duration) {
+        if age < HOUR {
+            let sent = now.saturating_sub(age);
+            self.booked.insert(self.booked.partition_point(|other| *other <= sent), sent);
+        }
+    }
+
+    /// How long it takes until so many more requests are out.
+    #[cfg(feature = "plan")]
+    pub(crate) fn forecast(&self, quota: Quota, now: Duration, requests: u64) -> Duration {
+        /// Beyond these the windows are in step, and only the longer one counts.
+        const IN_DETAIL: u64 = 6_000;
+        let mut windows = Self { booked: self.booked.clone(), has_gaps: false, held_until: self.held_until };
+        let last = (0..requests.min(IN_DETAIL)).filter_map(|_| windows.reserve(quota, now, Duration::MAX).ok()).last();
+        let in_detail = last.map_or(Duration::ZERO, |(moment, _)| moment.saturating_sub(now));
+        let per_hour = quota.per_hour.min(quota.per_minute.saturating_mul(60)).max(1);
+        let rest = u32::try_from(requests.saturating_sub(IN_DETAIL)).unwrap_or(u32::MAX);
+        in_detail + HOUR.mul_f64(f64::from(rest) / f64::from(per_hour))
     }
 
     /// Behind all that are booked, or in a gap between them.
@@ -207,6 +230,30 @@ mod tests {
         assert_eq!(windows.reserve(QUOTA, seconds(1), NEVER), Ok((seconds(42), WaitReason::RetryAfter)));
         windows.hold(seconds(100), Duration::from_secs(u64::from(u32::MAX)));
         assert_eq!(windows.reserve(QUOTA, seconds(100), NEVER), Ok((seconds(3700), WaitReason::RetryAfter)));
+    }
+
+    #[cfg(feature = "plan")]
+    #[test]
+    fn a_forecast_is_when_the_last_of_them_goes_out() {
+        let mut windows = Windows::default();
+        moments(&mut windows, 2, seconds(10));
+        assert_eq!(windows.forecast(QUOTA, seconds(20), 0), seconds(0));
+        assert_eq!(windows.forecast(QUOTA, seconds(20), 4), seconds(3610 - 20));
+        let million = Quota::default();
+        let hours = windows.forecast(million, seconds(20), 29_000).as_secs_f64() / 3600.0;
+        assert!((9.9..10.1).contains(&hours), "{hours}");
+    }
+
+    #[cfg(feature = "plan")]
+    #[test]
+    fn requests_of_an_earlier_process_count() {
+        let mut windows = Windows::default();
+        let now = super::HOUR + seconds(5);
+        for age in [4000, 3000, 30, 20, 10] {
+            windows.count_earlier(now, seconds(age));
+        }
+        assert_eq!(windows.reserve(QUOTA, now, NEVER).unwrap().0, now + seconds(30));
+        assert_eq!(windows.reserve(QUOTA, now, NEVER).unwrap().0, now + seconds(600));
     }
 
     #[test]
