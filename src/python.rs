@@ -7,11 +7,14 @@ mod errors;
 mod events;
 mod exit;
 mod guard;
+mod job;
 mod lane;
 mod listing;
 mod once;
+mod plan;
 mod runtime;
 mod sandbox;
+mod table;
 
 use pyo3::prelude::*;
 
@@ -27,11 +30,17 @@ mod _replyio {
     #[pymodule_export]
     use super::client::Client;
     #[pymodule_export]
+    use super::job::Job;
+    #[pymodule_export]
     use super::listing::{ArrowStream, Listing, Page};
+    #[pymodule_export]
+    use super::plan::{PlanFile, Report};
     #[pymodule_export]
     use super::runtime::Pending;
     #[pymodule_export]
     use super::sandbox::Sandbox;
+    #[pymodule_export]
+    use super::table::Table;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -368,6 +368,21 @@ fn header(client: &Client, table: &Table, options: &Options) -> Header {
     }
 }
 
+/// Makes the plan that takes back what a plan has changed, in a file of its own.
+///
+/// # Errors
+/// [`FileError`] when one of the two files cannot be used.
+pub fn reverse(file: &PlanFile, path: &Path) -> Result<PlanFile, FileError> {
+    let header = Header { is_revert: true, created_at_ms: now_ms(), ..file.header().clone() };
+    let mut builder = Builder::create(path, &header)?;
+    let mut rows = 0;
+    file.revert_rows(|row| {
+        rows += 1;
+        builder.add(row)
+    })?;
+    builder.seal(rows)
+}
+
 /// How many requests it takes to apply what is left of a plan.
 pub fn requests_to_apply(client: &Client, rows: &[OpenRow]) -> u64 {
     rows.len() as u64 + looks(rows, rows_on_a_look(client))

@@ -155,6 +155,11 @@ impl Client {
         self.engine.run(py, self.client(py)?, event_loop, operation)
     }
 
+    /// The client of this process.
+    pub(super) fn here(&self, py: Python<'_>) -> PyResult<&client::Client> {
+        self.client(py).map(|(client, _)| client)
+    }
+
     /// The client of this process, and which process that is.
     fn client(&self, py: Python<'_>) -> PyResult<(&client::Client, Process)> {
         let process = Process::current();

@@ -48,6 +48,12 @@ pub(super) fn internal(py: Python<'_>, what: &str) -> PyErr {
     instance(py, ErrorKind::Internal, &message, &PyDict::new(py)).unwrap_or_else(|failed| failed)
 }
 
+/// The exception for a plan file that cannot be used as asked.
+pub(super) fn plan(py: Python<'_>, message: &str) -> PyErr {
+    let make = || PyResult::Ok(PyErr::from_value(module(py)?.getattr("PlanError")?.call1((message,))?));
+    make().unwrap_or_else(|failed| failed)
+}
+
 /// The exception for a call whose client was closed under it.
 pub(super) fn closed(py: Python<'_>) -> PyErr {
     let message = "the client was closed during the call; an update may have been applied";

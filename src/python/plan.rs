@@ -1,0 +1,320 @@
+//! Plans as Python's face uses them: a file, reports of its rows, and jobs over it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow_array::ffi_stream::FFI_ArrowArrayStream;
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, RecordBatchIterator, StringArray, UInt64Array};
+use arrow_schema::{Field as ArrowField, Schema};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyCapsule, PyDict};
+
+use super::client::Client;
+use super::errors;
+use super::exit;
+use super::guard::guarded;
+use super::job::{Job, counts_to_python};
+use super::table::Table;
+use crate::plan::file::{self, ChangeView, FileError, RowView};
+use crate::plan::run::{self, OnConflict};
+use crate::plan::{Status, Value};
+
+/// An open plan.
+#[pyclass(frozen, module = "replyio._replyio")]
+pub(super) struct PlanFile(Mutex<Option<file::PlanFile>>);
+
+impl PlanFile {
+    pub(super) fn new(file: file::PlanFile) -> Self {
+        Self(Mutex::new(Some(file)))
+    }
+
+    fn with<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&file::PlanFile) -> Result<T, FileError> + Send,
+    ) -> PyResult<T> {
+        let file = self.file(py)?;
+        exit::detached(py, || work(&file)).map_err(|error| refused(py, &error))
+    }
+
+    fn file(&self, py: Python<'_>) -> PyResult<file::PlanFile> {
+        let file = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        file.ok_or_else(|| errors::plan(py, "the plan was closed; open_plan() opens it again"))
+    }
+}
+
+#[pymethods]
+impl PlanFile {
+    /// Where it is.
+    #[getter]
+    fn path(&self, py: Python<'_>) -> PyResult<PathBuf> {
+        Ok(self.file(py)?.path().to_path_buf())
+    }
+
+    /// What it was made for.
+    fn header<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        guarded(py, "header", || {
+            let file = self.file(py)?;
+            let header = file.header();
+            let result = PyDict::new(py);
+            result.set_item("base_url", &header.base_url)?;
+            result.set_item("mode", header.mode.as_str())?;
+            result.set_item("nulls", header.nulls.as_str())?;
+            result.set_item("match_on", header.match_on.as_str())?;
+            result.set_item("created_at_ms", header.created_at_ms)?;
+            result.set_item("source", &header.source)?;
+            result.set_item("is_revert", header.is_revert)?;
+            Ok(result)
+        })
+    }
+
+    /// How many rows there are of each status.
+    fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        guarded(py, "counts", || {
+            let counts: BTreeMap<Status, u64> = self.with(py, file::PlanFile::counts)?.into_iter().collect();
+            counts_to_python(py, &counts)
+        })
+    }
+
+    /// Every row: its number, the account, the status, and what went wrong.
+    fn rows(&self, py: Python<'_>) -> PyResult<Report> {
+        guarded(py, "rows", || self.report_rows(py, |_| true))
+    }
+
+    /// The rows that are not as they were meant to be, and will not be without somebody's doing.
+    fn failures(&self, py: Python<'_>) -> PyResult<Report> {
+        let fell_short = |status| !matches!(status, Status::Unchanged | Status::Changed | Status::Pending);
+        guarded(py, "failures", || self.report_rows(py, fell_short))
+    }
+
+    /// Every field that changes or has changed, with the value before and after.
+    fn changes(&self, py: Python<'_>) -> PyResult<Report> {
+        guarded(py, "changes", || {
+            let mut columns = ChangeColumns::default();
+            self.with(py, |file| {
+                file.for_each_change(|change| columns.push(&change))?;
+                Ok(())
+            })?;
+            columns.into_report().map_err(|error| PyValueError::new_err(error.to_string()))
+        })
+    }
+
+    /// Makes failed, unknown and conflicting rows pending again. Gives how many.
+    fn retry_failed(&self, py: Python<'_>) -> PyResult<u64> {
+        guarded(py, "retry_failed", || self.with(py, file::PlanFile::retry_failed))
+    }
+
+    /// Makes the plan that takes the changes back, in a file of its own.
+    fn reversed(&self, py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        guarded(py, "reversed", || {
+            let reversed = self.with(py, |file| run::reverse(file, &path))?;
+            Ok(Self::new(reversed))
+        })
+    }
+
+    /// Lets go of the file.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        guarded(py, "close", || {
+            let file = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+            exit::detached(py, || file.map_or(Ok(()), |file| file.close())).map_err(|error| refused(py, &error))
+        })
+    }
+}
+
+impl PlanFile {
+    fn report_rows(&self, py: Python<'_>, wanted: impl Fn(Status) -> bool + Send) -> PyResult<Report> {
+        let mut columns = RowColumns::default();
+        self.with(py, |file| {
+            file.for_each_row(|row| {
+                if wanted(row.status) {
+                    columns.push(&row);
+                }
+            })?;
+            Ok(())
+        })?;
+        columns.into_report().map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+}
+
+#[pymethods]
+impl Client {
+    /// Starts to plan the updates of a table, into a new file.
+    fn plan(&self, py: Python<'_>, table: &Table, path: PathBuf) -> PyResult<Job> {
+        guarded(py, "plan", || {
+            let (table, options) = table.parts();
+            Job::start(py, self.here(py)?, move |client, control, lines| async move {
+                run::plan(&client, &table, &options, &path, &control, Some(lines)).await
+            })
+        })
+    }
+
+    /// Opens a plan, which must be for this client's address, user and team.
+    fn open_plan(&self, py: Python<'_>, path: PathBuf) -> PyResult<PlanFile> {
+        guarded(py, "open_plan", || {
+            let config = self.here(py)?.config();
+            let act_as = config.act_as.as_ref().map(ToString::to_string);
+            let opened = exit::detached(py, || {
+                let file = file::PlanFile::open(&path)?;
+                file.check_target(&config.base_url.to_string(), act_as.as_deref(), config.team_id)?;
+                Ok::<_, FileError>(file)
+            });
+            opened.map(PlanFile::new).map_err(|error| refused(py, &error))
+        })
+    }
+
+    /// Starts to apply what is left of a plan.
+    fn apply(&self, py: Python<'_>, file: &PlanFile, overwrite: bool, concurrency: usize) -> PyResult<Job> {
+        guarded(py, "apply", || {
+            let file = file.file(py)?;
+            let on_conflict = if overwrite { OnConflict::Overwrite } else { OnConflict::Skip };
+            Job::start(py, self.here(py)?, move |client, control, lines| async move {
+                run::apply(&client, &file, on_conflict, concurrency, &control, Some(lines)).await.map(|()| None)
+            })
+        })
+    }
+
+    /// How many requests it takes to apply what is left of a plan, and how many seconds.
+    fn estimate(&self, py: Python<'_>, file: &PlanFile) -> PyResult<(u64, Option<f64>)> {
+        guarded(py, "estimate", || {
+            let client = self.here(py)?;
+            let rows = file.with(py, file::PlanFile::open_rows)?;
+            let requests = run::requests_to_apply(client, &rows);
+            Ok((requests, client.forecast(requests).map(|wait| wait.as_secs_f64())))
+        })
+    }
+}
+
+fn refused(py: Python<'_>, error: &FileError) -> PyErr {
+    errors::plan(py, &error.to_string())
+}
+
+/// A table of a plan's rows or changes.
+#[pyclass(frozen, module = "replyio._replyio")]
+pub(super) struct Report(RecordBatch);
+
+#[pymethods]
+impl Report {
+    /// The table, by the Arrow PyCapsule interface.
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        guarded(py, "arrow", || {
+            // The interface lets a producer ignore a requested schema.
+            let _ = requested_schema;
+            let reader = RecordBatchIterator::new([Ok(self.0.clone())], self.0.schema());
+            PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(Box::new(reader)), c"arrow_array_stream")
+        })
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.num_rows()
+    }
+
+    /// The first rows as dictionaries.
+    #[pyo3(signature = (limit=None))]
+    fn records<'py>(&self, py: Python<'py>, limit: Option<usize>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        guarded(py, "records", || {
+            let count = limit.unwrap_or(usize::MAX).min(self.0.num_rows());
+            (0..count).map(|row| self.record(py, row)).collect()
+        })
+    }
+}
+
+impl Report {
+    fn record<'py>(&self, py: Python<'py>, row: usize) -> PyResult<Bound<'py, PyDict>> {
+        let record = PyDict::new(py);
+        for (field, column) in self.0.schema().fields().iter().zip(self.0.columns()) {
+            let column = column.as_any();
+            if self.0.column_by_name(field.name()).is_some_and(|column| column.is_null(row)) {
+                record.set_item(field.name(), py.None())?;
+            } else if let Some(texts) = column.downcast_ref::<StringArray>() {
+                record.set_item(field.name(), texts.value(row))?;
+            } else if let Some(numbers) = column.downcast_ref::<Int64Array>() {
+                record.set_item(field.name(), numbers.value(row))?;
+            } else if let Some(numbers) = column.downcast_ref::<UInt64Array>() {
+                record.set_item(field.name(), numbers.value(row))?;
+            }
+        }
+        Ok(record)
+    }
+
+    fn new(columns: Vec<(&str, ArrayRef)>) -> Result<Self, arrow_schema::ArrowError> {
+        let fields = columns.iter().map(|(name, column)| ArrowField::new(*name, column.data_type().clone(), true));
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        RecordBatch::try_new(schema, columns.into_iter().map(|(_, column)| column).collect()).map(Self)
+    }
+}
+
+#[derive(Default)]
+struct RowColumns {
+    rows: Vec<u64>,
+    ids: Vec<Option<i64>>,
+    keys: Vec<Option<String>>,
+    statuses: Vec<&'static str>,
+    errors: Vec<Option<String>>,
+}
+
+impl RowColumns {
+    fn push(&mut self, row: &RowView) {
+        self.rows.push(row.row);
+        self.ids.push(row.account_id);
+        self.keys.push(row.key.clone());
+        self.statuses.push(row.status.as_str());
+        self.errors.push(row.error.clone());
+    }
+
+    fn into_report(self) -> Result<Report, arrow_schema::ArrowError> {
+        Report::new(vec![
+            ("row", Arc::new(UInt64Array::from(self.rows))),
+            ("id", Arc::new(Int64Array::from(self.ids))),
+            ("key", Arc::new(StringArray::from(self.keys))),
+            ("status", Arc::new(StringArray::from(self.statuses))),
+            ("error", Arc::new(StringArray::from(self.errors))),
+        ])
+    }
+}
+
+#[derive(Default)]
+struct ChangeColumns {
+    rows: Vec<u64>,
+    ids: Vec<Option<i64>>,
+    statuses: Vec<&'static str>,
+    fields: Vec<&'static str>,
+    before: Vec<Option<String>>,
+    after: Vec<Option<String>>,
+}
+
+impl ChangeColumns {
+    fn push(&mut self, change: &ChangeView) {
+        self.rows.push(change.row);
+        self.ids.push(change.account_id);
+        self.statuses.push(change.status.as_str());
+        self.fields.push(change.field.name());
+        self.before.push(text(&change.before));
+        self.after.push(text(&change.after));
+    }
+
+    fn into_report(self) -> Result<Report, arrow_schema::ArrowError> {
+        Report::new(vec![
+            ("row", Arc::new(UInt64Array::from(self.rows))),
+            ("id", Arc::new(Int64Array::from(self.ids))),
+            ("field", Arc::new(StringArray::from(self.fields))),
+            ("before", Arc::new(StringArray::from(self.before))),
+            ("after", Arc::new(StringArray::from(self.after))),
+            ("status", Arc::new(StringArray::from(self.statuses))),
+        ])
+    }
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::Text(text) => Some(text.clone()),
+        Value::Integer(number) => Some(number.to_string()),
+    }
+}
