@@ -37,22 +37,27 @@ class Quota:
     Attributes:
         per_minute: Requests in any sixty seconds.
         per_hour: Requests in any hour.
+        clock_scale: How much faster than real time its clock goes.
     """
 
-    __slots__ = ("per_hour", "per_minute")
+    __slots__ = ("clock_scale", "per_hour", "per_minute")
 
     per_minute: int
     per_hour: int
+    clock_scale: float
 
-    def __init__(self, per_minute: int = 95, per_hour: int = 2900) -> None:
+    def __init__(self, per_minute: int = 95, per_hour: int = 2900, *, clock_scale: float = 1.0) -> None:
         """Makes a quota.
 
         Args:
             per_minute: Requests in any sixty seconds. Default 95.
             per_hour: Requests in any hour. Default 2,900.
+            clock_scale: How much faster than real time its clock goes. Default 1. With anything else the service would
+                answer 429: it is for a `replyio.sandbox.Sandbox` whose clock is as fast, to see in a minute how a job of
+                hours goes. `Sandbox.client()` sets it.
 
         Raises:
-            ConfigurationError: When one of them is not a positive integer.
+            ConfigurationError: When one of them is not a positive integer, or the scale not a positive number.
         """
         for name, value in (("per_minute", per_minute), ("per_hour", per_hour)):
             if type(value) is not int or value < 1:
@@ -60,6 +65,11 @@ class Quota:
 
                 raise ConfigurationError(f"{name} must be a positive integer")
             object.__setattr__(self, name, value)
+        if type(clock_scale) not in {int, float} or not 0 < clock_scale < float("inf"):
+            from replyio.errors import ConfigurationError
+
+            raise ConfigurationError("clock_scale must be a positive number")
+        object.__setattr__(self, "clock_scale", float(clock_scale))
 
     def __setattr__(self, name: str, value: object) -> None:
         """Refused: a quota does not change."""
@@ -69,19 +79,27 @@ class Quota:
         """Whether both allow the same."""
         if not isinstance(other, Quota):
             return NotImplemented
-        return (self.per_minute, self.per_hour) == (other.per_minute, other.per_hour)
+        return self._members() == other._members()
 
     def __hash__(self) -> int:
         """The hash of both numbers."""
-        return hash((self.per_minute, self.per_hour))
+        return hash(self._members())
 
     def __repr__(self) -> str:
         """The call that makes it."""
-        return f"Quota(per_minute={self.per_minute}, per_hour={self.per_hour})"
+        scale = "" if self.clock_scale == 1 else f", clock_scale={self.clock_scale}"
+        return f"Quota(per_minute={self.per_minute}, per_hour={self.per_hour}{scale})"
 
-    def __reduce__(self) -> tuple[type[Quota], tuple[int, int]]:
+    def __reduce__(self) -> tuple[Callable[[int, int, float], Quota], tuple[int, int, float]]:
         """What `copy` and `pickle` make it from again."""
-        return Quota, (self.per_minute, self.per_hour)
+        return _quota, self._members()
+
+    def _members(self) -> tuple[int, int, float]:
+        return self.per_minute, self.per_hour, self.clock_scale
+
+
+def _quota(per_minute: int, per_hour: int, clock_scale: float) -> Quota:
+    return Quota(per_minute, per_hour, clock_scale=clock_scale)
 
 
 _DEFAULT_QUOTA = Quota()

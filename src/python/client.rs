@@ -261,6 +261,8 @@ fn change(config: &mut Config, name: &str, value: &Bound<'_, PyAny>) -> Result<(
                 Err(_) => Err(wrong_type("quota", "a Quota or None", value)),
             };
             config.quota = Some(Quota { per_minute: part("per_minute")?, per_hour: part("per_hour")? });
+            let scale = value.getattr("clock_scale").and_then(|scale| scale.extract());
+            config.quota_clock_scale = scale.map_err(|_| wrong_type("quota", "a Quota or None", value))?;
         }
         _ => return Err(refused(format!("{name} is not a setting that can be changed here"))),
     }

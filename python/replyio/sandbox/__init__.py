@@ -167,6 +167,7 @@ class Sandbox:
             accounts = cast("Mapping[int, ContactAccount]", accounts).values()
         keys = None if api_keys is None else list(api_keys)
         self._key = keys[0] if keys else "key-of-the-sandbox"
+        self._clock_scale = clock_scale
         self._sandbox = _replyio.Sandbox(
             accounts=None if accounts is None else [to_wire(account) for account in accounts],
             port=port,
@@ -212,7 +213,7 @@ class Sandbox:
 
         Args:
             **options: Options of `replyio.ReplyClient`. `base_url` is this sandbox, and `api_key`, unless given, a key
-                that it knows.
+                that it knows. Unless a `quota` is given, its clock is as fast as this sandbox's.
 
         Returns:
             The client.
@@ -220,6 +221,8 @@ class Sandbox:
         import replyio
 
         settings: dict[str, Any] = {"api_key": self._key, "base_url": self.url}
+        if self._clock_scale != 1:
+            settings["quota"] = replyio.Quota(clock_scale=self._clock_scale)
         return replyio.ReplyClient(**settings | options)
 
     @property
