@@ -12,6 +12,10 @@ use crate::answer::{Answer, Body, Headers};
 use crate::config::{ActAs, ApiKey, AuthScheme, BaseUrl, ProxyUrl};
 use crate::error::Failure;
 use crate::merge::{deviations, merge};
+#[cfg(feature = "plan")]
+use crate::plan::diff::{self, Drift};
+#[cfg(feature = "plan")]
+use crate::plan::{Cell, Change, Mode, Nulls};
 use crate::problem::Problem;
 use crate::quota::{Quota, Windows};
 use crate::retry::{self, Attempt, Budget, Decision};
@@ -160,6 +164,94 @@ fn nothing() -> AccountFields {
         logo_url: Presence::Null,
         email: Presence::Null,
         owner_user_id: Presence::Absent,
+    }
+}
+
+/// What a table's row says: the changes as cells, `null` as an empty one.
+#[cfg(feature = "plan")]
+fn cells(changes: &AccountFields) -> Vec<(Field, Cell<'_>)> {
+    let cell = |field: &Field| match changes.get(*field) {
+        Presence::Absent => None,
+        Presence::Null => Some((*field, Cell::Empty)),
+        Presence::Value(FieldValue::Text(text)) => Some((*field, Cell::Text(text))),
+        Presence::Value(FieldValue::Integer(number)) => Some((*field, Cell::Integer(number))),
+    };
+    Field::ALL.iter().filter_map(cell).collect()
+}
+
+#[cfg(feature = "plan")]
+proptest! {
+    #[test]
+    fn a_planned_update_changes_just_the_fields_meant_and_keeps_every_other(
+        account in any_account(), row in any_changes(),
+        mode in proptest::sample::select(Mode::ALL), nulls in proptest::sample::select(Nulls::ALL),
+    ) {
+        let changes = diff::changes(&account, cells(&row), mode, nulls);
+        let sent = diff::update(&account, &changes).unwrap();
+        let (before, after, meant) = (values(&account.fields()), values(&sent), values(&row));
+        for field in Field::ALL {
+            let (was, is) = (before.get(field), after.get(field));
+            let given = row.get(*field);
+            let change = changes.iter().find(|change| change.field == *field);
+            let has_value = given.value().is_some();
+            let may_change = match mode {
+                Mode::Patch => has_value || (given == Presence::Null && nulls == Nulls::Clear),
+                Mode::Fill => was.is_none() && has_value,
+                Mode::Replace => has_value || given.is_absent() || nulls == Nulls::Clear,
+            };
+            prop_assert!(may_change || change.is_none(), "{field:?}");
+            if change.is_none() {
+                prop_assert_eq!(was, is, "kept: {:?}", field);
+            }
+            if may_change && has_value {
+                prop_assert_eq!(is, meant.get(field), "as meant: {:?}", field);
+            }
+            if mode == Mode::Replace && given.is_absent() && field.nullable() {
+                prop_assert_eq!(is, None, "cleared: {:?}", field);
+            }
+        }
+        for name in body(&sent).keys() {
+            let member = MEMBERS.iter().find(|member| member.wire == name).unwrap();
+            prop_assert!(member.writable, "{name} cannot be sent");
+        }
+    }
+
+    #[test]
+    fn a_plan_applied_leaves_nothing_to_change_and_reverted_gives_back_the_account(
+        account in any_account(), row in any_changes(),
+        mode in proptest::sample::select(Mode::ALL), nulls in proptest::sample::select(Nulls::ALL),
+    ) {
+        let changes = diff::changes(&account, cells(&row), mode, nulls);
+        let applied = after(&account, &diff::update(&account, &changes).unwrap());
+        prop_assert_eq!(diff::changes(&applied, cells(&row), mode, nulls), []);
+        prop_assert_eq!(diff::drift(&applied, &changes), Drift::Done);
+        if !changes.is_empty() {
+            prop_assert_eq!(diff::drift(&account, &changes), Drift::None);
+        }
+        let back: Vec<_> = changes.into_iter().map(Change::reversed).collect();
+        let reverted = after(&applied, &diff::update(&applied, &back).unwrap());
+        prop_assert_eq!(values(&reverted.fields()), values(&account.fields()));
+    }
+
+    #[test]
+    fn a_field_that_somebody_else_changed_is_a_conflict_and_no_other(
+        account in any_account(), row in any_changes(), foreign in any_changes(),
+    ) {
+        let changes = diff::changes(&account, cells(&row), Mode::Patch, Nulls::Clear);
+        let drifted = diff::changes(&account, cells(&foreign), Mode::Patch, Nulls::Clear);
+        let now = after(&account, &diff::update(&account, &drifted).unwrap());
+        let is_foreign = |change: &&Change| drifted.iter().any(|other| other.field == change.field
+            && other.after.as_field_value().filter(|value| *value != FieldValue::Text(""))
+                != change.after.as_field_value().filter(|value| *value != FieldValue::Text("")));
+        let expected: Vec<Field> = changes.iter().filter(is_foreign).map(|change| change.field).collect();
+        match diff::drift(&now, &changes) {
+            Drift::Conflict(fields) => prop_assert_eq!(fields, expected),
+            Drift::None | Drift::Done => prop_assert_eq!(expected, []),
+        }
+        let (written, newest) = (diff::update(&now, &changes).unwrap(), now.fields());
+        for field in Field::ALL.iter().filter(|field| changes.iter().all(|change| change.field != **field)) {
+            prop_assert_eq!(written.get(*field), newest.get(*field), "the newest value is kept: {:?}", field);
+        }
     }
 }
 

@@ -1,0 +1,189 @@
+//! A plan file while it is made.
+//!
+//! Until it is sealed it is written without a journal and without waiting for the disk, because a half-written plan is of
+//! no use to anybody and refuses to be opened. Sealing waits twice: for the rows, and then for the mark that they are there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use rusqlite::{Connection, params};
+
+use super::error::{FileError, FileErrorKind};
+use super::lock::{self, Lock};
+use super::schema::{self, StoredRow};
+use super::{Header, PlanFile, PlannedRow, create_private, remove};
+
+/// Rows are handed to the writing thread in batches of this many.
+const BATCH: usize = 1_024;
+/// So many batches may wait there.
+const BATCHES: usize = 4;
+
+/// A plan file that is being made. Dropped before it is sealed, it takes its file with it.
+pub struct Builder {
+    path: PathBuf,
+    batch: Vec<PlannedRow>,
+    rows: u64,
+    sender: Option<SyncSender<Vec<PlannedRow>>>,
+    writer: Option<JoinHandle<Result<(Connection, u64), FileError>>>,
+    lock: Option<Lock>,
+}
+
+impl Builder {
+    /// Makes a new file.
+    ///
+    /// # Errors
+    /// [`FileError`] when there is one already, or none can be made.
+    pub fn create(path: &Path, header: &Header) -> Result<Self, FileError> {
+        let io = |error: std::io::Error| FileError::new(path, FileErrorKind::Io(error.to_string()));
+        if path.exists() {
+            return Err(FileError::new(path, FileErrorKind::Exists));
+        }
+        let lock = Lock::take(path)?;
+        if !create_private(path).map_err(io)? {
+            return Err(FileError::new(path, FileErrorKind::Exists));
+        }
+        let started = start(path, header);
+        let connection = started.map_err(|error| {
+            remove(path);
+            FileError::of_sqlite(path, &error)
+        })?;
+        let (sender, receiver) = sync_channel(BATCHES);
+        let owned = path.to_owned();
+        let work = move || write(&owned, connection, &receiver);
+        let writer = thread::Builder::new().name("replyio-plan-file".to_owned()).spawn(work).map_err(io)?;
+        let path = path.to_owned();
+        Ok(Self { path, batch: Vec::with_capacity(BATCH), rows: 0, sender: Some(sender), writer: Some(writer), lock: Some(lock) })
+    }
+
+    /// Adds a row. The same number twice is refused when the file is sealed.
+    ///
+    /// # Errors
+    /// [`FileError`] when the rows cannot be written.
+    pub fn add(&mut self, row: PlannedRow) -> Result<(), FileError> {
+        self.rows += 1;
+        self.batch.push(row);
+        if self.batch.len() >= BATCH { self.hand_over() } else { Ok(()) }
+    }
+
+    /// Closes the plan: every row is on the disk when this returns.
+    ///
+    /// # Errors
+    /// [`FileError`] when the rows cannot be written, or are not as many as there must be.
+    pub fn seal(mut self, rows: u64) -> Result<PlanFile, FileError> {
+        self.hand_over()?;
+        let (connection, edits) = self.end_writer()?;
+        if rows != self.rows {
+            return Err(FileError::internal("a plan without some of its rows"));
+        }
+        let sealed = seal(&connection, rows, edits);
+        sealed.map_err(|error| FileError::of_sqlite(&self.path, &error))?;
+        drop(connection);
+        let lock = self.lock.take().ok_or_else(|| FileError::internal("a plan without a lock"))?;
+        PlanFile::start(&self.path, lock)
+    }
+
+    fn hand_over(&mut self) -> Result<(), FileError> {
+        let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
+        match self.sender.as_ref().map(|sender| sender.send(batch)) {
+            Some(Ok(())) => Ok(()),
+            _ => self.end_writer().and(Err(FileError::internal("the writing thread has ended"))),
+        }
+    }
+
+    fn end_writer(&mut self) -> Result<(Connection, u64), FileError> {
+        drop(self.sender.take());
+        let ended = self.writer.take().map(JoinHandle::join);
+        ended.and_then(Result::ok).unwrap_or_else(|| Err(FileError::internal("the writing thread has ended")))
+    }
+}
+
+impl Drop for Builder {
+    fn drop(&mut self) {
+        if self.lock.is_some() {
+            let _ = self.end_writer();
+            remove(&self.path);
+            self.lock = None;
+            let _ = fs::remove_file(lock::path_of(&self.path));
+        }
+    }
+}
+
+fn start(path: &Path, header: &Header) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.execute_batch("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-16000")?;
+    connection.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
+    connection.pragma_update(None, "user_version", schema::FORMAT)?;
+    connection.execute_batch(&schema::SCHEMA.join(";"))?;
+    for (key, value) in header.members() {
+        connection.execute("INSERT INTO plan VALUES (?1, ?2)", params![key, value])?;
+    }
+    connection.execute_batch("BEGIN")?;
+    Ok(connection)
+}
+
+fn write(
+    path: &Path,
+    connection: Connection,
+    receiver: &Receiver<Vec<PlannedRow>>,
+) -> Result<(Connection, u64), FileError> {
+    let written = write_all(&connection, receiver).map_err(|error| FileError::of_sqlite(path, &error));
+    written.map(|edits| (connection, edits))
+}
+
+fn write_all(connection: &Connection, receiver: &Receiver<Vec<PlannedRow>>) -> rusqlite::Result<u64> {
+    let mut edits = 0;
+    {
+        let mut insert_row = connection.prepare(schema::INSERT_ROW)?;
+        let mut insert_edit = connection.prepare(schema::INSERT_EDIT)?;
+        while let Ok(batch) = receiver.recv() {
+            for planned in batch {
+                let row = stored(&planned);
+                insert_row.execute(params![
+                    row.row,
+                    row.account_id,
+                    row.matched_by,
+                    row.status,
+                    row.error,
+                    row.position,
+                    row.repeated,
+                    row.checksum()
+                ])?;
+                for change in &planned.changes {
+                    let (before, after) = (schema::to_sql(&change.before), schema::to_sql(&change.after));
+                    let checksum = schema::edit_checksum(row.row, change);
+                    insert_edit.execute(params![row.row, change.field.name(), before, after, checksum])?;
+                    edits += 1;
+                }
+            }
+        }
+    }
+    connection.execute_batch("COMMIT")?;
+    Ok(edits)
+}
+
+fn stored(planned: &PlannedRow) -> StoredRow {
+    StoredRow {
+        row: i64::try_from(planned.row).unwrap_or(i64::MAX),
+        account_id: planned.account_id,
+        matched_by: planned.key.clone(),
+        status: planned.status.as_str().to_owned(),
+        error: planned.error.clone(),
+        position: planned.position.and_then(|place| i64::try_from(place).ok()),
+        repeated: 0,
+    }
+}
+
+fn seal(connection: &Connection, rows: u64, edits: u64) -> rusqlite::Result<()> {
+    connection.execute_batch("PRAGMA synchronous=FULL; PRAGMA journal_mode=DELETE")?;
+    let insert = "INSERT INTO plan VALUES (?1, ?2)";
+    let transaction = connection.unchecked_transaction()?;
+    transaction.execute(insert, params!["rows", i64::try_from(rows).unwrap_or(i64::MAX)])?;
+    transaction.execute(insert, params!["edits", i64::try_from(edits).unwrap_or(i64::MAX)])?;
+    // What it waits for is the whole file.
+    transaction.commit()?;
+    let checksum = super::header_checksum(connection)?;
+    connection.execute(insert, params!["sealed", checksum])?;
+    connection.execute_batch("PRAGMA journal_mode=WAL")
+}

@@ -1,0 +1,114 @@
+//! Why a plan file cannot be used, in one line that says what to do.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+
+/// A plan file cannot be used as asked. Nothing is lost that the file had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileError {
+    path: PathBuf,
+    kind: FileErrorKind,
+}
+
+/// What is wrong with a plan file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileErrorKind {
+    /// There is no such file.
+    Missing,
+    /// There is one already.
+    Exists,
+    /// It is something else.
+    NotAPlan,
+    /// It was made by a newer version.
+    Newer,
+    /// Planning was interrupted.
+    HalfWritten,
+    /// It is not as it was written.
+    Damaged(String),
+    /// Another one has it open.
+    Locked(String),
+    /// It was made for another address, user or team.
+    Foreign(String),
+    /// The disk is full.
+    Full,
+    /// The disk, or the folder, refuses.
+    Io(String),
+    /// It was opened by the process that this one was forked from.
+    Forked,
+    /// It was closed.
+    Closed,
+    /// A fault of this crate.
+    Internal(String),
+}
+
+impl FileError {
+    pub(super) fn new(path: &Path, kind: FileErrorKind) -> Self {
+        Self { path: path.to_owned(), kind }
+    }
+
+    /// A fault of this crate.
+    pub(crate) fn internal(what: &str) -> Self {
+        Self { path: PathBuf::new(), kind: FileErrorKind::Internal(what.to_owned()) }
+    }
+
+    /// What is wrong.
+    pub fn kind(&self) -> &FileErrorKind {
+        &self.kind
+    }
+
+    /// What SQLite refused.
+    pub(super) fn of_sqlite(path: &Path, error: &rusqlite::Error) -> Self {
+        let kind = match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => FileErrorKind::Full,
+            Some(ErrorCode::NotADatabase) => FileErrorKind::NotAPlan,
+            Some(ErrorCode::DatabaseCorrupt) => FileErrorKind::Damaged("SQLite cannot read it".to_owned()),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                FileErrorKind::Locked("another program".to_owned())
+            }
+            Some(_) => FileErrorKind::Io(error.to_string()),
+            // A value is not of the type that was written.
+            None => FileErrorKind::Damaged("a value is not what was written".to_owned()),
+        };
+        Self::new(path, kind)
+    }
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let FileErrorKind::Internal(what) = &self.kind {
+            return write!(formatter, "a fault of replyio itself ({what}); please report it");
+        }
+        write!(formatter, "plan file {}: ", self.path.display())?;
+        match &self.kind {
+            FileErrorKind::Missing => formatter.write_str("there is no such file"),
+            FileErrorKind::Exists => {
+                formatter.write_str("exists already; open_plan() goes on with it, another save_as= makes a new one")
+            }
+            FileErrorKind::NotAPlan => formatter.write_str("is not a plan file"),
+            FileErrorKind::Newer => formatter.write_str("was made by a newer replyio; update the package"),
+            FileErrorKind::HalfWritten => {
+                formatter.write_str("planning was interrupted, so rows are missing; remove it and plan again")
+            }
+            FileErrorKind::Damaged(what) => {
+                write!(formatter, "is damaged ({what}); take a copy from before, or plan again")
+            }
+            FileErrorKind::Locked(owner) => write!(formatter, "is in use by {owner}; wait for it, or end it"),
+            FileErrorKind::Foreign(what) => write!(formatter, "{what}"),
+            FileErrorKind::Full => formatter.write_str(
+                "the disk is full; nothing was sent that is not written down; make room, then apply() goes on",
+            ),
+            FileErrorKind::Io(what) => write!(
+                formatter,
+                "cannot be written or read ({what}); nothing was sent that is not written down; apply() goes on later"
+            ),
+            FileErrorKind::Forked => formatter
+                .write_str("was opened by the process that this one was forked from; open it where it is applied"),
+            FileErrorKind::Closed => formatter.write_str("was closed; open_plan() opens it again"),
+            FileErrorKind::Internal(_) => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for FileError {}
