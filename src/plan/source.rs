@@ -1,1 +1,0 @@
-//! Tables: typed rows out of whatever a user has.
