@@ -1,6 +1,7 @@
 //! The extension module `replyio._replyio`: a table of contents.
 
 mod bridge;
+mod cells;
 mod client;
 mod convert;
 mod errors;
@@ -12,6 +13,7 @@ mod listing;
 mod once;
 mod runtime;
 mod sandbox;
+mod table;
 
 use pyo3::prelude::*;
 
@@ -32,6 +34,8 @@ mod _replyio {
     use super::runtime::Pending;
     #[pymodule_export]
     use super::sandbox::Sandbox;
+    #[pymodule_export]
+    use super::table::Table;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
