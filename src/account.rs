@@ -531,7 +531,8 @@ company_sizes! {
 }
 
 impl CompanySize {
-    fn refusal(text: &str) -> String {
+    /// What is wrong with a size that is none of the ten.
+    pub(crate) fn refusal(text: &str) -> String {
         let options = Self::DOCUMENTED.join(", ");
         match nearest(text, Self::DOCUMENTED.iter().copied()) {
             Some(right) => format!("must be one of {options}; did you mean {right}?"),

@@ -1,6 +1,7 @@
 //! The extension module `replyio._replyio`: a table of contents.
 
 mod bridge;
+mod cells;
 mod client;
 mod convert;
 mod errors;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyModule};
@@ -9,6 +10,7 @@ use pyo3::types::{PyDict, PyList, PyModule};
 use super::once::once;
 use crate::account::FieldError;
 use crate::error::{Error, ErrorKind, Failure};
+use crate::plan::source::TableError;
 
 /// The exception class of a kind, in `replyio.errors`.
 pub(super) const fn class_name(kind: ErrorKind) -> &'static str {
@@ -58,6 +60,40 @@ pub(super) fn plan(py: Python<'_>, message: &str) -> PyErr {
 pub(super) fn closed(py: Python<'_>) -> PyErr {
     let message = "the client was closed during the call; an update may have been applied";
     instance(py, ErrorKind::Transport, message, &PyDict::new(py)).unwrap_or_else(|failed| failed)
+}
+
+/// The exception for what was refused before any request, with every fault.
+pub(super) fn refused(py: Python<'_>, what: &str, faults: &[FieldError]) -> PyErr {
+    let listed: Vec<_> = faults.iter().map(|fault| format!("{} {}", fault.field, fault.message)).collect();
+    let message = format!("{what} refused before any request: {}", listed.join("; "));
+    validation(py, &message, faults).unwrap_or_else(|failed| failed)
+}
+
+/// The exception of a table that is none.
+pub(super) fn of_table(py: Python<'_>, error: &TableError) -> PyErr {
+    let raised = match error {
+        TableError::Faults { faults, .. } => validation(py, &error.to_string(), faults),
+        TableError::Read { line, reason, .. } => {
+            let reason = line.map_or_else(|| reason.clone(), |line| format!("line {line} {reason}"));
+            validation(py, &error.to_string(), &[FieldError::new("", reason)])
+        }
+        TableError::Io { path, error } => match error.raw_os_error() {
+            // With number and name, Python finds the class, such as FileNotFoundError.
+            Some(number) => {
+                let reason = error.to_string();
+                let reason = reason.split(" (os error").next().unwrap_or_default().to_owned();
+                Ok(PyOSError::new_err((number, reason, path.clone())))
+            }
+            None => Ok(PyOSError::new_err(error.to_string())),
+        },
+    };
+    raised.unwrap_or_else(|failed| failed)
+}
+
+fn validation(py: Python<'_>, message: &str, faults: &[FieldError]) -> PyResult<PyErr> {
+    let attributes = PyDict::new(py);
+    attributes.set_item("errors", field_errors(py, faults)?)?;
+    instance(py, ErrorKind::Validation, message, &attributes)
 }
 
 fn raise(py: Python<'_>, error: &Error) -> PyResult<PyErr> {

@@ -1,0 +1,48 @@
+"""Parquet files, read by whichever library is installed."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+__all__: list[str] = []
+
+
+def read(path: str | os.PathLike[str]) -> Any:
+    """Reads a Parquet file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        A table with `__arrow_c_stream__`.
+
+    Raises:
+        ImportError: When none of the libraries that can read it is installed.
+    """
+    for reader in (_with_pyarrow, _with_polars, _with_duckdb):
+        try:
+            return reader(os.fspath(path))
+        except ImportError:
+            continue
+    raise ImportError("to read a .parquet file, install pyarrow, polars or duckdb")
+
+
+def _with_pyarrow(path: str) -> Any:
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(path) as file:
+        return file.read()
+
+
+def _with_polars(path: str) -> Any:
+    import polars
+
+    # A name with brackets is a name, and `year=2026` in it is no column.
+    return polars.read_parquet(path, glob=False, hive_partitioning=False)
+
+
+def _with_duckdb(path: str) -> Any:
+    import duckdb
+
+    return duckdb.connect().read_parquet(path, hive_partitioning=False)

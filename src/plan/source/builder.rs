@@ -1,0 +1,258 @@
+//! Tables from single cells, in rows or in columns, whoever has them.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use arrow_array::builder::{Int64Builder, LargeStringBuilder};
+use arrow_buffer::BooleanBufferBuilder;
+
+use super::column::{Chunk, Column, NOT_WHOLE, POSITIVE, TOO_LARGE, digits, wrong_type};
+use super::names::{Names, Role};
+use super::{Options, Table, TableError};
+use crate::account::{FieldError, Kind};
+
+/// What a cell was given as.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Given<'a> {
+    /// Nothing.
+    Empty,
+    /// Text.
+    Text(&'a str),
+    /// Text that is none: it has half of a surrogate pair.
+    HalfText,
+    /// A number, and what its type is called.
+    Number(Number, &'a str),
+    /// Something that no field can be, and what its type is called.
+    Other(&'a str),
+}
+
+/// A number that a cell was given as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Number {
+    /// An integer, or what means one, such as `42.0`.
+    Integer(i64),
+    /// One beyond 64 bits.
+    TooLarge,
+    /// One with a fraction, or infinite.
+    NotWhole,
+}
+
+impl From<f64> for Given<'_> {
+    fn from(number: f64) -> Self {
+        match super::column::of_float(number) {
+            Ok(Some(number)) => Self::Number(Number::Integer(number), "float"),
+            Ok(None) => Self::Empty,
+            Err(TOO_LARGE) => Self::Number(Number::TooLarge, "float"),
+            Err(_) => Self::Number(Number::NotWhole, "float"),
+        }
+    }
+}
+
+/// Puts a table together. Columns may come one by one, or cells row by row, any of them left out.
+///
+/// # Examples
+/// ```
+/// use replyio::plan::source::{Builder, Given, Number, Options};
+///
+/// let mut builder = Builder::new(&Options::default());
+/// let (id, city) = (builder.column("id"), builder.column("city"));
+/// builder.push(id, Given::Number(Number::Integer(4711), "int"));
+/// builder.push(city, Given::Text("Oslo"));
+/// builder.end_row();
+/// assert_eq!(builder.finish(None)?.len(), 1);
+/// # Ok::<(), replyio::plan::source::TableError>(())
+/// ```
+#[derive(Debug)]
+pub struct Builder {
+    options: Options,
+    columns: Vec<Building>,
+    places: HashMap<String, usize>,
+    rows: usize,
+}
+
+#[derive(Debug)]
+struct Building {
+    name: String,
+    kind: Kind,
+    wanted: bool,
+    texts: LargeStringBuilder,
+    integers: Int64Builder,
+    /// Made when the first row leaves the column out.
+    absent: Option<BooleanBufferBuilder>,
+    length: usize,
+    filled: usize,
+    wrong: Vec<(usize, String)>,
+    faults: Vec<(usize, String)>,
+}
+
+impl Builder {
+    /// An empty table.
+    pub fn new(options: &Options) -> Self {
+        Self { options: options.clone(), columns: Vec::new(), places: HashMap::new(), rows: 0 }
+    }
+
+    /// The place of a column, which is added when there is none of that name.
+    pub fn column(&mut self, name: &str) -> usize {
+        match self.places.get(name) {
+            Some(place) => *place,
+            None => self.add_column(name),
+        }
+    }
+
+    /// Adds a column, although there may be one of that name; that is for [`Builder::finish`] to refuse.
+    pub fn add_column(&mut self, name: &str) -> usize {
+        let place = self.columns.len();
+        let role = Names::of(&[name], &self.options).roles.pop().map_or(Role::Ignored, |(_, role)| role);
+        self.columns.push(Building::new(name, role, &self.options));
+        self.places.insert(name.to_owned(), place);
+        place
+    }
+
+    /// Whether what is pushed to a column is looked at.
+    pub fn is_wanted(&self, column: usize) -> bool {
+        self.columns.get(column).is_some_and(|column| column.wanted)
+    }
+
+    /// Whether a column has this name.
+    pub fn is_named(&self, column: usize, name: &str) -> bool {
+        self.columns.get(column).is_some_and(|column| column.name == name)
+    }
+
+    /// Adds a cell below those that the column has. In a table that comes row by row, it belongs to the current row.
+    pub fn push(&mut self, column: usize, cell: Given<'_>) {
+        let rows = self.rows;
+        if let Some(column) = self.columns.get_mut(column).filter(|column| column.wanted) {
+            column.pad(rows);
+            column.push(cell);
+        }
+    }
+
+    /// Whether the current row has a cell in this column.
+    pub fn has_cell(&self, column: usize) -> bool {
+        self.columns.get(column).is_some_and(|column| column.length > self.rows)
+    }
+
+    /// Ends a row. Columns without a cell in it say nothing about it.
+    pub fn end_row(&mut self) {
+        self.rows += 1;
+    }
+
+    /// The number of rows that were ended.
+    pub fn rows(&self) -> u64 {
+        self.rows as u64
+    }
+
+    /// The table; `file` is where it came from, if from one.
+    ///
+    /// # Errors
+    /// [`TableError::Faults`] with all faults of all columns.
+    pub fn finish(self, file: Option<&Path>) -> Result<Table, TableError> {
+        let Self { options, columns, rows, .. } = self;
+        let rows = columns.iter().map(|column| column.length).max().unwrap_or_default().max(rows);
+        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        let mut names = Names::of(&names, &options);
+        let mut finished = Vec::new();
+        for (mut column, (name, role)) in columns.into_iter().zip(&names.roles) {
+            if *role == Role::Ignored {
+                continue;
+            }
+            column.pad(rows);
+            match column.finish(name) {
+                Ok(column) => finished.push((*role, column)),
+                Err(fault) => names.faults.push(fault),
+            }
+        }
+        let table = Table::in_words(file, rows, names.count());
+        Table::assemble(table, vec![0], rows, finished, names.faults, &options)
+    }
+}
+
+impl Building {
+    fn new(name: &str, role: Role, options: &Options) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: role.kind(options.match_on),
+            wanted: role != Role::Ignored,
+            texts: LargeStringBuilder::new(),
+            integers: Int64Builder::new(),
+            absent: None,
+            length: 0,
+            filled: 0,
+            wrong: Vec::new(),
+            faults: Vec::new(),
+        }
+    }
+
+    /// Leaves the rows out that are before this one.
+    fn pad(&mut self, rows: usize) {
+        let missing = rows.saturating_sub(self.length);
+        if missing == 0 {
+            return;
+        }
+        let length = self.length;
+        let absent = self.absent.get_or_insert_with(|| BooleanBufferBuilder::new(rows));
+        absent.append_n(length - absent.len(), false);
+        absent.append_n(missing, true);
+        for _ in 0..missing {
+            self.append(None, None);
+        }
+    }
+
+    fn append(&mut self, text: Option<&str>, integer: Option<i64>) {
+        if self.kind == Kind::Integer {
+            self.integers.append_option(integer);
+        } else {
+            self.texts.append_option(text);
+        }
+        self.length += 1;
+    }
+
+    fn push(&mut self, cell: Given<'_>) {
+        self.filled += usize::from(cell != Given::Empty);
+        let row = self.length;
+        let is_integer = self.kind == Kind::Integer;
+        let (text, integer) = match cell {
+            Given::Empty => (None, None),
+            Given::HalfText => {
+                self.faults.push((row, "must be real Unicode text: it has a lone surrogate".to_owned()));
+                (None, None)
+            }
+            Given::Text(text) if !is_integer => (Some(text), None),
+            Given::Text(text) => (None, self.kept(digits(text))),
+            Given::Number(Number::Integer(number), _) if is_integer => (None, Some(number)),
+            Given::Number(Number::TooLarge, _) if is_integer => (None, self.kept(Err(TOO_LARGE))),
+            Given::Number(Number::NotWhole, _) if is_integer => (None, self.kept(Err(NOT_WHOLE))),
+            Given::Number(_, found) | Given::Other(found) => {
+                self.wrong.push((row, found.to_owned()));
+                (None, None)
+            }
+        };
+        self.append(text, integer);
+    }
+
+    fn kept(&mut self, number: Result<i64, &str>) -> Option<i64> {
+        number.map_err(|message| self.faults.push((self.length, message.to_owned()))).ok()
+    }
+
+    /// The column. Where no cell is of a type that the field can have, that is a fault of the whole column.
+    fn finish(mut self, name: &str) -> Result<Column, FieldError> {
+        if let Some((row, found)) = self.wrong.first()
+            && self.wrong.len() == self.filled
+        {
+            return Err(FieldError::new(name, wrong_type(self.kind, found, *row)));
+        }
+        let expected = if self.kind == Kind::Integer { POSITIVE } else { "must be text" };
+        self.faults.extend(self.wrong.into_iter().map(|(row, found)| (row, format!("{expected}, not {found}"))));
+        self.faults.sort_by_key(|(row, _)| *row);
+        let chunk = match self.kind {
+            Kind::Integer => Chunk::Integer(self.integers.finish()),
+            _ => Chunk::LargeText(self.texts.finish()),
+        };
+        let length = self.length;
+        let absent = self.absent.map(|mut absent| {
+            absent.append_n(length - absent.len(), false);
+            absent.finish()
+        });
+        Ok(Column { name: name.to_owned(), chunks: vec![chunk], absent, faults: self.faults })
+    }
+}

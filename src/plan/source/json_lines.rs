@@ -1,0 +1,159 @@
+//! Files with one JSON object a line.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::builder::{Builder, Given, Number};
+use super::csv::NOT_UTF8;
+use super::names::shown;
+use super::{Options, Table, TableError};
+
+pub(super) fn read(path: &Path, options: &Options) -> Result<Table, TableError> {
+    let io = |error| TableError::Io { path: path.to_owned(), error };
+    let mut reader = BufReader::new(File::open(path).map_err(io)?);
+    let mut builder = Builder::new(options);
+    let mut bytes = Vec::new();
+    let mut line = 0;
+    loop {
+        bytes.clear();
+        if reader.read_until(b'\n', &mut bytes).map_err(io)? == 0 {
+            break;
+        }
+        line += 1;
+        let wrong = |reason: String| TableError::Read { path: path.to_owned(), line: Some(line), reason };
+        let text = std::str::from_utf8(&bytes).map_err(|_| wrong(NOT_UTF8.to_owned()))?;
+        let text = if line == 1 { text.strip_prefix('\u{feff}').unwrap_or(text) } else { text };
+        if !text.trim().is_empty() {
+            add(&mut builder, text).map_err(wrong)?;
+        }
+    }
+    builder.finish(Some(path))
+}
+
+fn add(builder: &mut Builder, text: &str) -> Result<(), String> {
+    let object: Object<'_> = serde_json::from_str(text).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => "is no JSON object".to_owned(),
+        _ => format!("is not JSON, at column {}", error.column()),
+    })?;
+    for (place, (name, value)) in object.0.iter().enumerate() {
+        // Most objects name their members in the same order.
+        let column = if builder.is_named(place, name) { place } else { builder.column(name) };
+        let given = match value {
+            Member::Null => Given::Empty,
+            Member::Text(text) => Given::Text(text),
+            Member::Number(number) => Given::Number(*number, "number"),
+            Member::Boolean => Given::Other("boolean"),
+            Member::Array => Given::Other("array"),
+            Member::Object => Given::Other("object"),
+        };
+        if object.0.iter().take(place).any(|(other, _)| other == name) {
+            return Err(format!("names {} twice", shown(name)));
+        }
+        builder.push(column, given);
+    }
+    builder.end_row();
+    Ok(())
+}
+
+struct Object<'a>(Vec<(Cow<'a, str>, Member<'a>)>);
+
+enum Member<'a> {
+    Null,
+    Text(Cow<'a, str>),
+    Number(Number),
+    Boolean,
+    Array,
+    Object,
+}
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor;
+        impl<'de> Visitor<'de> for ObjectVisitor {
+            type Value = Object<'de>;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(Text(name)) = map.next_key()? {
+                    members.push((name, map.next_value()?));
+                }
+                Ok(Object(members))
+            }
+        }
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
+
+/// Text that is borrowed where nothing in it is escaped.
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("text")
+            }
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Member<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MemberVisitor;
+        impl<'de> Visitor<'de> for MemberVisitor {
+            type Value = Member<'de>;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a value")
+            }
+            fn visit_unit<E: Error>(self) -> Result<Member<'de>, E> {
+                Ok(Member::Null)
+            }
+            fn visit_bool<E: Error>(self, _: bool) -> Result<Member<'de>, E> {
+                Ok(Member::Boolean)
+            }
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Member<'de>, E> {
+                Ok(Member::Number(Number::Integer(number)))
+            }
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Member<'de>, E> {
+                Ok(Member::Number(i64::try_from(number).map_or(Number::TooLarge, Number::Integer)))
+            }
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Member<'de>, E> {
+                Ok(match Given::from(number) {
+                    Given::Number(number, _) => Member::Number(number),
+                    _ => Member::Null,
+                })
+            }
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Member<'de>, E> {
+                Ok(Member::Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Member<'de>, E> {
+                Ok(Member::Text(Cow::Owned(text.to_owned())))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Member<'de>, A::Error> {
+                while values.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Member::Array)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Member<'de>, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Member::Object)
+            }
+        }
+        deserializer.deserialize_any(MemberVisitor)
+    }
+}
