@@ -44,9 +44,11 @@ if TYPE_CHECKING:
         ValidationError,
     )
     from replyio.models import ClientOptions, CompanySize, ContactAccount, ContactAccountFields, ContactAccountStage
+    from replyio.plans import ApplyResult, Plan, PlanTable
 
 __all__ = [
     "APIError",
+    "ApplyResult",
     "AsyncContactAccountIterator",
     "AuthenticationError",
     "BadRequestError",
@@ -63,7 +65,9 @@ __all__ = [
     "InternalError",
     "NotFoundError",
     "PermissionDeniedError",
+    "Plan",
     "PlanError",
+    "PlanTable",
     "Quota",
     "RateLimitError",
     "ReplyClient",
@@ -81,6 +85,7 @@ _IN_CLIENT = frozenset({"AsyncContactAccountIterator", "ContactAccountIterator",
 _IN_MODELS = frozenset(
     {"ClientOptions", "CompanySize", "ContactAccount", "ContactAccountFields", "ContactAccountStage"}
 )
+_IN_PLANS = frozenset({"ApplyResult", "Plan", "PlanTable"})
 
 
 def __getattr__(name: str) -> Any:
@@ -95,6 +100,8 @@ def __getattr__(name: str) -> Any:
         home = "client"
     elif name in _IN_MODELS:
         home = "models"
+    elif name in _IN_PLANS:
+        home = "plans"
     else:
         home = "errors"
     value = getattr(import_module(f"replyio.{home}"), name)

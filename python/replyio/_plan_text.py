@@ -1,0 +1,283 @@
+"""How plans and their results read: in a line of text, in a table, in a notebook. Pure functions of plain values."""
+
+from __future__ import annotations
+
+import html
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# Every status that a row can have, in the order in which they are told, with its words for one row and for several.
+WORDS: dict[str, tuple[str, str]] = {
+    "pending": ("to change", "to change"),
+    "changed": ("changed", "changed"),
+    "unchanged": ("already right", "already right"),
+    "failed": ("failed", "failed"),
+    "conflict": ("conflict", "conflicts"),
+    "unknown": ("outcome unknown", "outcomes unknown"),
+    "invalid": ("invalid", "invalid"),
+    "ambiguous": ("ambiguous", "ambiguous"),
+    "not_found": ("not found", "not found"),
+}
+DONE = frozenset({"changed", "unchanged"})
+SHOWN_ROWS = 10
+SHOWN_CHARACTERS = 60
+
+_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+
+# Of no theme: a tint over whatever is behind it, and the text in the page's own colour.
+_BLUE, _GREEN, _GREY, _RED, _AMBER = "56,132,244", "34,160,90", "128,128,128", "222,60,70", "222,146,20"
+_TINTS = {
+    "pending": _BLUE,
+    "changed": _GREEN,
+    "unchanged": _GREY,
+    "failed": _RED,
+    "conflict": _AMBER,
+    "unknown": _AMBER,
+    "invalid": _RED,
+    "ambiguous": _AMBER,
+    "not_found": _AMBER,
+}
+_CELL = "text-align:left;padding:2px 14px 2px 0;border:0;background:none;vertical-align:top"
+_MONO = "font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace;font-size:.92em"
+_QUIET = "opacity:.62"
+
+
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """A number with its noun: `1 row`, `9,140 rows`."""
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """A duration as a person says it: `42 s`, `17 min`, `6 h 20 min`, `13 d 21 h`."""
+    if seconds < 1:
+        return "less than a second"
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    minutes = round(seconds / _MINUTE)
+    if minutes < _MINUTE:
+        return f"{minutes} min"
+    if minutes * _MINUTE < _DAY:
+        return _two(minutes, 60, "h", "min")
+    return _two(round(seconds / _HOUR), 24, "d", "h")
+
+
+def _two(number: int, base: int, large: str, small: str) -> str:
+    """A duration in two units, the smaller one only where it is not zero."""
+    whole, rest = divmod(number, base)
+    return f"{whole:,} {large} {rest} {small}" if rest else f"{whole:,} {large}"
+
+
+def estimate(seconds: float) -> str:
+    """A duration that is not known exactly: `about 17 min`."""
+    return duration(seconds) if seconds < 1 else f"about {duration(seconds)}"
+
+
+def known_counts(counts: Mapping[str, int]) -> list[tuple[str, int, str]]:
+    """Status, number and words of each status that has rows, in their order; one that is new keeps its own name."""
+    ordered = [*WORDS, *(status for status in counts if status not in WORDS)]
+    found: list[tuple[str, int, str]] = []
+    for status in ordered:
+        number = counts.get(status, 0)
+        if number:
+            one, several = WORDS.get(status, (cell(status.replace("_", " ")),) * 2)
+            found.append((status, number, one if number == 1 else several))
+    return found
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """The counts in a line: `812 to change, 9,140 already right, 3 invalid`."""
+    return ", ".join(f"{number:,} {words}" for _, number, words in known_counts(counts)) or "no rows"
+
+
+def not_done(counts: Mapping[str, int]) -> int:
+    """How many rows are neither changed nor right already."""
+    return sum(number for status, number in counts.items() if status not in DONE)
+
+
+def cost_text(requests: int | None, seconds: float | None) -> str:
+    """What is still to be spent: `817 requests, about 17 min`. Empty where nothing is, or it is not known."""
+    parts = [counted(requests, "request")] if requests else []
+    if requests and seconds is not None:
+        parts.append(estimate(seconds))
+    return ", ".join(parts)
+
+
+def spent_text(requests: int, seconds: float) -> str:
+    """What was spent: `817 requests in 17 min`."""
+    return f"{counted(requests, 'request')} in {duration(seconds)}"
+
+
+def line(kind: str, name: str, counts: Mapping[str, int], cost: str) -> str:
+    """What `repr` says."""
+    return f"<{kind} {cell(name)}: {counts_text(counts)}{f' · {cost}' if cost else ''}>"
+
+
+def progress_text(state: Mapping[str, Any]) -> str:
+    """The part of a progress that no bar can show: requests, the time left, and why it waits."""
+    parts = [counted(state.get("requests", 0), "request")]
+    left = state.get("seconds_left")
+    if left is not None:
+        parts.append(f"{estimate(left)} left")
+    waiting = state.get("waiting")
+    if waiting:
+        wait = state.get("waiting_until")
+        parts.append(f"waiting: {waiting}" if wait is None else f"waiting {duration(wait)}: {waiting}")
+    return " · ".join(parts)
+
+
+def progress_line(state: Mapping[str, Any]) -> str:
+    """A progress in a line: `writing: 412 of 812 rows · 430 requests · about 9 min left`."""
+    phase = state.get("phase") or "working"
+    return f"{phase}: {state.get('done', 0):,} of {counted(state.get('rows', 0), 'row')} · {progress_text(state)}"
+
+
+def how_to_go_on(action: str, path: str | None, state: Mapping[str, Any]) -> str:
+    """The line after a job that was stopped: what is done, and how to go on, in Python and on the command line."""
+    if action == "plan":
+        return "replyio: stopped while planning; no account was changed. Plan again when you are ready."
+    done = f"replyio: stopped with {state.get('done', 0):,} of {counted(state.get('rows', 0), 'row')} done; "
+    call = "retry_failed()" if action == "retry_failed" else f"{action}()"
+    if path is None:
+        return f"{done}go on with plan.{call}"
+    command = "apply --retry-failed" if action == "retry_failed" else action
+    return f"{done}go on with client.open_plan({path!r}).{call}, or: replyio {command} {shlex.quote(path)}"
+
+
+def cell(value: object) -> str:
+    """A value in a line of a table, cut where it is long. None is nothing."""
+    if value is None:
+        return ""
+    text = str(value).replace("\r\n", "\n")
+    shown = "".join(_visible(character) for character in text[: SHOWN_CHARACTERS + 1])
+    return shown if len(shown) <= SHOWN_CHARACTERS else f"{shown[: SHOWN_CHARACTERS - 1]}…"
+
+
+def _visible(character: str) -> str:
+    """A character that neither breaks a line nor moves the ones around it."""
+    if character == "\n":
+        return "⏎"
+    if character.isprintable() or character in "\u200c\u200d":  # the joiners of scripts and emoji
+        return character
+    return " " if character.isspace() else "�"
+
+
+# HTML
+
+
+def _tinted(text: str, tint: str, strength: float, more: str = "") -> str:
+    """Text on a tint."""
+    style = f"background:rgba({tint},{strength});border-radius:4px;padding:0 5px;box-decoration-break:clone;{more}"
+    return f'<span style="{style}">{text}</span>'
+
+
+def _value_html(value: object, tint: str, more: str = "") -> str:
+    """A value before or after. `bdi` keeps text that runs from right to left from moving its neighbours."""
+    if value is None or value == "":
+        return f'<span style="{_QUIET};font-style:italic">empty</span>'
+    return _tinted(f"<bdi>{html.escape(cell(value))}</bdi>", tint, 0.16, more)
+
+
+def counts_html(counts: Mapping[str, int]) -> str:
+    """The counts, each on its colour."""
+    chips: list[str] = []
+    for status, number, words in known_counts(counts):
+        tint = _TINTS.get(status, _GREY)
+        style = (
+            f"display:inline-block;background:rgba({tint},.17);box-shadow:inset 3px 0 0 rgb({tint});"
+            "border-radius:4px;padding:1px 9px 1px 11px;margin:0 6px 4px 0;white-space:nowrap"
+        )
+        chips.append(f'<span style="{style}"><b>{number:,}</b> {html.escape(words)}</span>')
+    return "".join(chips) or f'<span style="{_QUIET}">no rows</span>'
+
+
+def changes_html(changes: Sequence[Mapping[str, Any]], total: int) -> str:
+    """The first changes, before and after. An account that has several is named once."""
+    if not changes:
+        return ""
+    rows: list[str] = []
+    last: object = None
+    for change in changes:
+        same, last = change.get("row") == last, change.get("row")
+        account = "" if same else f"{html.escape(cell(change.get('id')))}"
+        before = _value_html(change.get("before"), _RED, f"text-decoration:line-through 1px rgba({_RED},.8)")
+        after = _value_html(change.get("after"), _GREEN)
+        cells = (
+            (f"{_CELL};{_MONO};{_QUIET}", account),
+            (f"{_CELL};{_MONO}", html.escape(cell(change.get("field")))),
+            (_CELL, f'{before} <span style="{_QUIET}">→</span> {after}'),
+        )
+        rows.append(_row(cells, "none" if same or not rows else "1px solid rgba(128,128,128,.25)"))
+    return _table(rows) + _more(total - len(changes), "change")
+
+
+def table_html(records: Sequence[Mapping[str, Any]], columns: Sequence[str], total: int) -> str:
+    """The first rows of a table."""
+    head = "".join(f'<th style="{_CELL};{_QUIET};font-weight:600">{html.escape(name)}</th>' for name in columns)
+    rows = [f'<tr style="background:none">{head}</tr>']
+    for record in records:
+        values = [(_CELL, f"<bdi>{html.escape(cell(record.get(name)))}</bdi>") for name in columns]
+        rows.append(_row(values, "1px solid rgba(128,128,128,.25)"))
+    return f"<div>{_table(rows)}{_more(total - len(records), 'row')}</div>"
+
+
+def _row(cells: Sequence[tuple[str, str]], border: str) -> str:
+    """A row of cells, each with its style; the notebook's own stripes are taken away."""
+    inner = "".join(f'<td style="{style};border-top:{border}">{text}</td>' for style, text in cells)
+    return f'<tr style="background:none">{inner}</tr>'
+
+
+def _table(rows: Sequence[str]) -> str:
+    style = "border-collapse:collapse;margin:4px 0;border:0;font-size:inherit;color:inherit"
+    return f'<table style="{style}"><tbody>{"".join(rows)}</tbody></table>'
+
+
+def _more(number: int, noun: str) -> str:
+    """How many are not shown."""
+    return f'<div style="{_QUIET};margin:2px 0">… and {counted(number, f"more {noun}")}</div>' if number > 0 else ""
+
+
+def box_html(name: str, cost: str, counts: Mapping[str, int], inner: str, hints: Sequence[tuple[str, str]]) -> str:
+    """A plan or a result in a notebook: name and cost, counts, changes, what to do next."""
+    said = f'<span style="{_QUIET}"> · {html.escape(cost)}</span>' if cost else ""
+    head = f'<div style="margin-bottom:5px"><b><bdi>{html.escape(cell(name))}</bdi></b>{said}</div>'
+    next_steps = "".join(
+        '<span style="display:inline-block;margin:0 18px 2px 0">'
+        f'<code style="{_MONO};background:rgba(128,128,128,.16);color:inherit;border-radius:4px;padding:1px 5px">'
+        f"{html.escape(code)}</code> {html.escape(text)}</span>"
+        for code, text in hints
+    )
+    foot = f'<div style="margin-top:6px">{next_steps}</div>' if hints else ""
+    style = "border-left:3px solid rgba(128,128,128,.35);padding:4px 0 4px 12px;line-height:1.55;color:inherit"
+    return f'<div style="{style}">{head}<div>{counts_html(counts)}</div>{inner}{foot}</div>'
+
+
+def plan_hints(counts: Mapping[str, int]) -> list[tuple[str, str]]:
+    """What can be done with a plan next: code, and what it does."""
+    pending, changed = counts.get("pending", 0), counts.get("changed", 0)
+    hints: list[tuple[str, str]] = []
+    if pending:
+        hints.append(("plan.changes.to_pandas()", "shows every change"))
+        hints.append(("plan.apply()", "goes on" if changed else "writes them"))
+    refused = not_done(counts) - pending
+    if refused:
+        hints.append(("plan.failures.to_pandas()", f"says why {counted(refused, 'row is', 'rows are')} left out"))
+    if changed:
+        hints.append(("plan.revert()", "puts the values from before back"))
+    return hints
+
+
+def result_hints(counts: Mapping[str, int], path: str | None) -> list[tuple[str, str]]:
+    """What can be done after a plan was applied: code, and what it does."""
+    missing = not_done(counts)
+    hints: list[tuple[str, str]] = []
+    if missing:
+        verb = counted(missing, "row was", "rows were")
+        hints.append(("result.failures.to_pandas()", f"says why {verb} not done"))
+    plan = "plan" if path is None else f"client.open_plan({path!r})"
+    if counts.get("failed", 0):
+        hints.append((f"{plan}.retry_failed()", "tries those that failed again"))
+    if counts.get("changed", 0):
+        hints.append((f"{plan}.revert()", "puts the values from before back"))
+    return hints

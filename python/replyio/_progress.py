@@ -1,0 +1,266 @@
+"""How a job is watched: its progress is shown, and Ctrl-C stops it in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+import warnings
+from importlib import import_module
+from typing import Any, Protocol
+
+from replyio._plan_text import how_to_go_on, progress_line, progress_text
+
+# Seconds. A job looks after itself; this is how often somebody looks at it.
+_POLL = 0.1
+_LINE_EVERY = 2.0
+_LOG_EVERY = 30.0
+# How long a stopped job may take to finish what is in flight, and how long an abandoned one to let go.
+_GRACE = 5.0
+_LET_GO = 1.0
+
+_logger = logging.getLogger("replyio")
+
+
+class Job(Protocol):
+    """A job that runs in the core, as the extension module gives it."""
+
+    def progress(self) -> dict[str, Any]: ...
+    def stop(self) -> None: ...
+    def abandon(self) -> None: ...
+    def wait(self, seconds: float) -> bool: ...
+    def result(self) -> object: ...
+
+
+class Show:
+    """Shows a progress. This one shows nothing."""
+
+    def update(self, state: dict[str, Any]) -> None:
+        """Shows a state of the job."""
+
+    def close(self, state: dict[str, Any]) -> None:
+        """Shows the last state, and leaves the terminal tidy."""
+
+
+class Line(Show):
+    """A line on a terminal that is written over every few seconds."""
+
+    def __init__(self) -> None:
+        self._due = 0.0
+        self._width = 0
+
+    def update(self, state: dict[str, Any]) -> None:
+        """Writes the line when it is time."""
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + _LINE_EVERY
+            self._write(progress_line(state), "")
+
+    def close(self, state: dict[str, Any]) -> None:
+        """Writes it once more, and ends it."""
+        self._write(progress_line(state), "\n")
+
+    def _write(self, text: str, end: str) -> None:
+        blanks = " " * (self._width - len(text))
+        self._width = len(text)
+        tell(f"\r{text}{blanks}{end}", end="")
+
+
+class Log(Show):
+    """A line in the log now and then, and one whenever a wait begins: for everything that is no terminal."""
+
+    def __init__(self) -> None:
+        self._due = time.monotonic() + _LOG_EVERY
+        self._waiting: object = None
+
+    def update(self, state: dict[str, Any]) -> None:
+        """Logs when it is time, or a wait begins."""
+        begins = state.get("waiting") and not self._waiting
+        self._waiting = state.get("waiting")
+        if begins or time.monotonic() >= self._due:
+            self._due = time.monotonic() + _LOG_EVERY
+            _logger.info("%s", progress_line(state))
+
+    def close(self, state: dict[str, Any]) -> None:
+        """Logs the last state."""
+        _logger.info("%s", progress_line(state))
+
+
+class Bar(Show):
+    """tqdm's bar, on a terminal or in a notebook. The time left is the quota's, which tqdm cannot know."""
+
+    def __init__(self, tqdm: Any) -> None:
+        bar_format = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} rows · {elapsed}{postfix}"
+        self._bar = tqdm(total=0, bar_format=bar_format, dynamic_ncols=True, mininterval=0)
+
+    def update(self, state: dict[str, Any]) -> None:
+        """Draws the bar."""
+        bar = self._bar
+        if bar.total != state.get("rows", 0):
+            bar.reset(total=state.get("rows", 0))
+        bar.n = state.get("done", 0)
+        bar.set_description_str(str(state.get("phase") or "working"), refresh=False)
+        bar.set_postfix_str(progress_text(state), refresh=False)
+        bar.refresh()
+
+    def close(self, state: dict[str, Any]) -> None:
+        """Draws it once more, and leaves it there."""
+        self.update(state)
+        self._bar.close()
+
+
+def show_for(progress: bool) -> Show:
+    """What shows a progress here: tqdm where it is installed, a line on a terminal, else the log.
+
+    Args:
+        progress: False for nothing.
+
+    Returns:
+        What shows it.
+    """
+    if not progress:
+        return Show()
+    if "ipykernel" not in sys.modules and not _is_terminal():
+        return Log()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a notebook without ipywidgets gets tqdm's text, and needs no advice
+            return Bar(import_module("tqdm.auto").tqdm)
+    except ImportError:
+        return Line()
+
+
+def _is_terminal() -> bool:
+    """Whether somebody can see a line that is written over. There may be no stderr, or a closed one."""
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):
+        return False
+
+
+def tell(text: str, end: str = "\n") -> None:
+    """Writes to stderr. That nobody can read it must not end a job of hours."""
+    try:
+        encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+        sys.stderr.write(text.encode(encoding, "replace").decode(encoding) + end)
+        sys.stderr.flush()
+    except (AttributeError, OSError, ValueError):
+        pass
+
+
+class _Watch:
+    """Calls a show, which may fail without failing the job."""
+
+    def __init__(self, job: Job, show: Show) -> None:
+        self._job = job
+        self._show: Show | None = show
+
+    def update(self) -> None:
+        self._call("update")
+
+    def close(self) -> None:
+        self._call("close")
+        self._show = None
+
+    def _call(self, name: str) -> None:
+        if self._show is None:
+            return
+        try:
+            getattr(self._show, name)(self._job.progress())
+        except Exception as error:  # noqa: BLE001 - of whatever shows it; the job goes on unseen
+            self._show = None
+            _logger.warning("the progress is not shown any more: %s", type(error).__name__)
+
+
+def drive(job: Job, show: Show, action: str, path: str | None) -> object:
+    """Waits for a job. Ctrl-C stops it, a second one abandons what is in flight.
+
+    Args:
+        job: The job, which runs.
+        show: What shows its progress.
+        action: What it does: "plan", "apply", "retry_failed" or "revert".
+        path: The plan's file, or None.
+
+    Returns:
+        The job's result.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C, when the job has ended. A line on stderr says how to go on.
+    """
+    watch = _Watch(job, show)
+    try:
+        while not job.wait(_POLL):
+            watch.update()
+    except BaseException:
+        _stop(job)
+        watch.close()
+        tell(how_to_go_on(action, path, job.progress()))
+        raise
+    watch.close()
+    return job.result()
+
+
+def _stop(job: Job) -> None:
+    """Stops a job within the time of grace. Whoever asks again does not want to wait."""
+    try:
+        job.stop()
+        if job.wait(_GRACE):
+            return
+    except KeyboardInterrupt:
+        pass
+    job.abandon()
+    job.wait(_LET_GO)
+
+
+async def drive_async(job: Job, show: Show, action: str, path: str | None) -> object:
+    """Waits for a job without holding the event loop up. Cancelling the task stops it, a second time abandons.
+
+    Args:
+        job: The job, which runs.
+        show: What shows its progress.
+        action: What it does: "plan", "apply", "retry_failed" or "revert".
+        path: The plan's file, or None.
+
+    Returns:
+        The job's result.
+
+    Raises:
+        CancelledError: When the task was cancelled, after the job has ended. A line on stderr says how to go on.
+    """
+    watch = _Watch(job, show)
+    try:
+        while not job.wait(0):
+            watch.update()
+            await asyncio.sleep(_POLL)
+    except GeneratorExit:  # the loop is gone, nothing can be awaited any more
+        job.abandon()
+        raise
+    except BaseException:
+        await _stop_async(job)
+        watch.close()
+        tell(how_to_go_on(action, path, job.progress()))
+        raise
+    watch.close()
+    return job.result()
+
+
+async def _stop_async(job: Job) -> None:
+    """Stops a job within the time of grace; a second cancellation ends that time."""
+    try:
+        job.stop()
+        if await _ended_within(job, _GRACE):
+            return
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        pass
+    job.abandon()
+    await _ended_within(job, _LET_GO)
+
+
+async def _ended_within(job: Job, seconds: float) -> bool:
+    """Whether a job ends in time."""
+    end = time.monotonic() + seconds
+    while not job.wait(0):
+        if time.monotonic() >= end:
+            return False
+        await asyncio.sleep(_POLL / 2)
+    return True

@@ -1,0 +1,479 @@
+"""Plans of many updates, and what became of them.
+
+`ReplyClient.plan_contact_account_updates` makes a plan, `ReplyClient.open_plan` opens one that was saved.
+"""
+
+from __future__ import annotations
+
+import time
+from importlib import import_module
+from itertools import islice
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from replyio import _plan_text as text
+from replyio._progress import Job, drive, drive_async, show_for
+from replyio.errors import ReplyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+    import pandas
+    import polars
+    from typing_extensions import CapsuleType, Self
+
+__all__ = ["ApplyResult", "Plan", "PlanTable"]
+
+_UNSAVED = "(not saved)"
+# The columns that are there even when no row is, and the types that pandas would not find by itself.
+_COLUMNS = {
+    "rows": ("row", "id", "status", "error"),
+    "changes": ("row", "id", "field", "before", "after"),
+    "failures": ("row", "id", "status", "error"),
+}
+_TYPES = {"row": "int64", "id": "Int64"}
+
+
+class _Table(Protocol):
+    """A table in a plan's file, as the extension module gives it."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> CapsuleType: ...
+    def records(self) -> list[dict[str, Any]]: ...
+
+
+class _File(Protocol):
+    """A plan's file, as the extension module gives it."""
+
+    def header(self) -> dict[str, Any]: ...
+    def counts(self) -> dict[str, int]: ...
+    def rows(self) -> _Table: ...
+    def changes(self) -> _Table: ...
+    def failures(self) -> _Table: ...
+    def close(self) -> None: ...
+
+
+class PlanTable:
+    """A table of a plan: its rows, its changes, or those rows that were not done.
+
+    It is read when it is first used, and stays as it was then.
+    """
+
+    __slots__ = ("_name", "_read", "_source")
+
+    def __init__(self, name: str, source: _Table) -> None:
+        """Makes a table of what a plan's file gives.
+
+        Args:
+            name: "rows", "changes" or "failures".
+            source: The table in the file.
+        """
+        self._name = name
+        self._source = source
+        self._read: list[dict[str, Any]] | None = None
+
+    @property
+    def _records(self) -> list[dict[str, Any]]:
+        """The rows, read once."""
+        if self._read is None:
+            self._read = self._source.records()
+        return self._read
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return list(dict.fromkeys((*_COLUMNS.get(self._name, ()), *(key for row in self._records[:1] for key in row))))
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """The rows, each as a dictionary of its own."""
+        return map(dict, self._records)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Gives the table as a pandas frame.
+
+        Returns:
+            A frame with a row for each row.
+
+        Raises:
+            PlanError: When the plan's file cannot be read.
+            ImportError: When pandas is not installed.
+        """
+        module = import_module("pandas")
+        values = {name: [row.get(name) for row in self._records] for name in self.columns}
+        # What is there before and after is text or a number, and stays what it is.
+        types = {name: _TYPES.get(name, "object") for name in values}
+        frame: pandas.DataFrame = module.DataFrame(
+            {name: module.Series(column, dtype=types[name]) for name, column in values.items()}
+        )
+        return frame
+
+    def to_polars(self) -> polars.DataFrame:
+        """Gives the table as a polars frame.
+
+        Returns:
+            A frame with a row for each row.
+
+        Raises:
+            PlanError: When the plan's file cannot be read.
+            ImportError: When polars is not installed.
+        """
+        frame: polars.DataFrame = import_module("polars").DataFrame(self._source)
+        return frame
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> CapsuleType:
+        """Gives the table as an Arrow stream, by the Arrow PyCapsule interface.
+
+        Args:
+            requested_schema: Ignored, as the interface allows.
+
+        Returns:
+            A capsule with the stream.
+
+        Raises:
+            PlanError: When the plan's file cannot be read.
+        """
+        return self._source.__arrow_c_stream__(requested_schema)
+
+    def __repr__(self) -> str:
+        """What it is, and how long."""
+        return f"<PlanTable {self._name}: {text.counted(len(self), 'row')}>"
+
+    def _repr_html_(self) -> str:
+        """The first rows, for a notebook."""
+        return text.table_html(self._records[: text.SHOWN_ROWS], self.columns, len(self))
+
+
+class _Report:
+    """What a plan and its result have in common: a file, and what it says."""
+
+    __slots__ = ("_file", "_path")
+
+    def __init__(self, file: _File, path: str | None) -> None:
+        self._file = file
+        self._path = path
+
+    @property
+    def path(self) -> str | None:
+        """The plan's file; None where it was not saved."""
+        return self._path
+
+    @property
+    def rows(self) -> PlanTable:
+        """Every row of the input: row number, id, status, error."""
+        return PlanTable("rows", self._file.rows())
+
+    @property
+    def changes(self) -> PlanTable:
+        """Every field that is to change, or has changed: row number, id, field, before, after."""
+        return PlanTable("changes", self._file.changes())
+
+    @property
+    def failures(self) -> PlanTable:
+        """The rows that cannot be, or were not done, with the reason."""
+        return PlanTable("failures", self._file.failures())
+
+    def _name(self) -> str:
+        """The file's name, without its folder."""
+        return _UNSAVED if self._path is None else PurePath(self._path).name
+
+    def _changes_html(self) -> str:
+        """The first changes."""
+        changes = self.changes
+        return text.changes_html(list(islice(changes, text.SHOWN_ROWS)), len(changes))
+
+
+class Plan(_Report):
+    """Updates of many accounts, which were compared with the accounts and not yet written.
+
+    What it says is read from its file whenever it is asked for, so it is always of now. Usable in `with`; stays usable
+    after `apply`, to look, to go on or to revert.
+    """
+
+    __slots__ = ("_start",)
+
+    def __init__(self, file: _File, path: str | None, start: Callable[[str, str], Job]) -> None:
+        """Makes a plan of its file. Made by `ReplyClient.plan_contact_account_updates` and `ReplyClient.open_plan`.
+
+        Args:
+            file: The open file.
+            path: Where it is, as it was given; None where it was not saved.
+            start: Starts a job: "apply", "retry_failed" or "revert", and what happens to a conflict.
+        """
+        super().__init__(file, path)
+        self._start = start
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many rows have which status. They add up to the input."""
+        return self._file.counts()
+
+    @property
+    def requests(self) -> int | None:
+        """How many requests are still to be sent, as estimated; None where that is not known."""
+        return self._file.header().get("requests_left")
+
+    @property
+    def seconds(self) -> float | None:
+        """How many seconds that takes within the quota, as estimated; None where that is not known."""
+        return self._file.header().get("seconds_left")
+
+    def apply(self, on_conflict: Literal["skip", "overwrite"] = "skip", progress: bool = True) -> ApplyResult:
+        """Writes what is still to be written, within the quota. Goes on where it was stopped, after a crash too.
+
+        Accounts are looked at again before they are written. Ctrl-C finishes what is in flight, for five seconds at
+        most; a second one does not wait. What was not written stays to be written.
+
+        Args:
+            on_conflict: What happens when somebody has changed a field of the plan meanwhile: "skip" (the default)
+                leaves the account alone and makes the row a conflict, "overwrite" writes it all the same.
+            progress: Whether to show rows, requests and the time left. Default True.
+
+        Returns:
+            What became of the rows. Rows that failed raise nothing; see `ApplyResult.raise_for_failures`.
+
+        Raises:
+            PlanError: When the file cannot be used, or there is no room for it.
+            AuthenticationError: When the key is refused; every row stays to be done.
+            ReplyError: Any other failure that stops the job.
+        """
+        return self._run("apply", on_conflict, progress)
+
+    async def apply_async(
+        self, on_conflict: Literal["skip", "overwrite"] = "skip", progress: bool = True
+    ) -> ApplyResult:
+        """Writes what is still to be written; see `apply`. Cancelling the task stops it as Ctrl-C does.
+
+        Args:
+            on_conflict: "skip" (the default) or "overwrite", as in `apply`.
+            progress: Whether to show rows, requests and the time left. Default True.
+
+        Returns:
+            What became of the rows.
+
+        Raises:
+            PlanError: When the file cannot be used, or there is no room for it.
+            ReplyError: Any other failure that stops the job.
+        """
+        return await self._run_async("apply", on_conflict, progress)
+
+    def retry_failed(self, on_conflict: Literal["skip", "overwrite"] = "skip", progress: bool = True) -> ApplyResult:
+        """Tries the rows that failed again, and everything that is still to be written.
+
+        Args:
+            on_conflict: "skip" (the default) or "overwrite", as in `apply`.
+            progress: Whether to show rows, requests and the time left. Default True.
+
+        Returns:
+            What became of the rows.
+
+        Raises:
+            PlanError: When the file cannot be used, or there is no room for it.
+            ReplyError: Any other failure that stops the job.
+        """
+        return self._run("retry_failed", on_conflict, progress)
+
+    async def retry_failed_async(
+        self, on_conflict: Literal["skip", "overwrite"] = "skip", progress: bool = True
+    ) -> ApplyResult:
+        """Tries the rows that failed again; see `retry_failed`. Cancelling the task stops it as Ctrl-C does.
+
+        Args:
+            on_conflict: "skip" (the default) or "overwrite", as in `apply`.
+            progress: Whether to show rows, requests and the time left. Default True.
+
+        Returns:
+            What became of the rows.
+
+        Raises:
+            PlanError: When the file cannot be used, or there is no room for it.
+            ReplyError: Any other failure that stops the job.
+        """
+        return await self._run_async("retry_failed", on_conflict, progress)
+
+    def revert(self, on_conflict: Literal["skip", "overwrite"] = "skip", progress: bool = True) -> ApplyResult:
+        """Puts the values from before back, in the accounts that this plan has changed.
+
+        Args:
+            on_conflict: What happens when somebody has changed a field since: "skip" (the default) leaves the account
+                alone, "overwrite" puts the value from before back all the same.
+            progress: Whether to show rows, requests and the time left. Default True.
+
+        Returns:
+            What became of the rows.
+
+        Raises:
+            PlanError: When the file cannot be used, or there is no room for it.
+            ReplyError: Any other failure that stops the job.
+        """
+        return self._run("revert", on_conflict, progress)
+
+    async def revert_async(
+        self, on_conflict: Literal["skip", "overwrite"] = "skip", progress: bool = True
+    ) -> ApplyResult:
+        """Puts the values from before back; see `revert`. Cancelling the task stops it as Ctrl-C does.
+
+        Args:
+            on_conflict: "skip" (the default) or "overwrite", as in `revert`.
+            progress: Whether to show rows, requests and the time left. Default True.
+
+        Returns:
+            What became of the rows.
+
+        Raises:
+            PlanError: When the file cannot be used, or there is no room for it.
+            ReplyError: Any other failure that stops the job.
+        """
+        return await self._run_async("revert", on_conflict, progress)
+
+    def _run(self, action: str, on_conflict: str, progress: bool) -> ApplyResult:
+        began = time.monotonic()
+        job = self._start(action, on_conflict)
+        drive(job, show_for(progress), action, self._path)
+        return self._result(job, began)
+
+    async def _run_async(self, action: str, on_conflict: str, progress: bool) -> ApplyResult:
+        began = time.monotonic()
+        job = self._start(action, on_conflict)
+        await drive_async(job, show_for(progress), action, self._path)
+        return self._result(job, began)
+
+    def _result(self, job: Job, began: float) -> ApplyResult:
+        requests: int = job.progress().get("requests", 0)
+        return ApplyResult(self._file, self._path, requests, time.monotonic() - began)
+
+    def close(self) -> None:
+        """Closes the file, so that another process can use it."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        """The plan itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Closes it."""
+        self.close()
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> CapsuleType:
+        """Gives the rows as an Arrow stream; see `rows`.
+
+        Args:
+            requested_schema: Ignored, as the interface allows.
+
+        Returns:
+            A capsule with the stream.
+
+        Raises:
+            PlanError: When the file cannot be read.
+        """
+        return self.rows.__arrow_c_stream__(requested_schema)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Gives the rows as a pandas frame; see `rows`.
+
+        Returns:
+            A frame with a row for each row of the input.
+
+        Raises:
+            PlanError: When the file cannot be read.
+            ImportError: When pandas is not installed.
+        """
+        return self.rows.to_pandas()
+
+    def to_polars(self) -> polars.DataFrame:
+        """Gives the rows as a polars frame; see `rows`.
+
+        Returns:
+            A frame with a row for each row of the input.
+
+        Raises:
+            PlanError: When the file cannot be read.
+            ImportError: When polars is not installed.
+        """
+        return self.rows.to_polars()
+
+    def _cost(self) -> str:
+        header = self._file.header()
+        return text.cost_text(header.get("requests_left"), header.get("seconds_left"))
+
+    def __repr__(self) -> str:
+        """What it would do, and what that costs."""
+        try:
+            return text.line("Plan", self._name(), self.counts, self._cost())
+        except ReplyError as error:  # a closed file; whoever looks at a variable must not get an exception
+            return f"<Plan {self._name()}: {error}>"
+
+    def _repr_html_(self) -> str:
+        """What it would do, with the first changes, for a notebook."""
+        counts = self.counts
+        title = f"Plan {self._name()}"
+        return text.box_html(title, self._cost(), counts, self._changes_html(), text.plan_hints(counts))
+
+
+class ApplyResult(_Report):
+    """What became of the rows of a plan.
+
+    The tables are read from the plan's file when they are asked for.
+    """
+
+    __slots__ = ("_counts", "_requests", "_seconds")
+
+    def __init__(self, file: _File, path: str | None, requests: int, seconds: float) -> None:
+        """Makes the result of a job that has ended. Made by `Plan.apply` and its like.
+
+        Args:
+            file: The plan's file.
+            path: Where it is; None where it was not saved.
+            requests: How many requests were sent.
+            seconds: How long it took.
+        """
+        super().__init__(file, path)
+        self._counts = file.counts()
+        self._requests = requests
+        self._seconds = seconds
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many rows had which status when the job ended. They add up to the input."""
+        return dict(self._counts)
+
+    @property
+    def requests(self) -> int:
+        """How many requests were sent."""
+        return self._requests
+
+    @property
+    def seconds(self) -> float:
+        """How many seconds it took."""
+        return self._seconds
+
+    def raise_for_failures(self) -> None:
+        """Raises when a row is neither changed nor right already.
+
+        Raises:
+            ReplyError: With the counts and the first of those rows.
+        """
+        missing = text.not_done(self._counts)
+        if not missing:
+            return
+        rows = text.counted(sum(self._counts.values()), "row")
+        message = f"{missing:,} of {rows} not done: {text.counts_text(self._counts)}"
+        for first in islice(self.failures, 1):
+            message += f"; the first is row {first.get('row')}: {first.get('error') or first.get('status')}"
+        raise ReplyError(f"{message}; hint: .failures has them all")
+
+    def __repr__(self) -> str:
+        """What was done, and what it took."""
+        spent = text.spent_text(self._requests, self._seconds)
+        return text.line("ApplyResult", self._name(), self._counts, spent)
+
+    def _repr_html_(self) -> str:
+        """What was done, with the first changes, for a notebook."""
+        spent = text.spent_text(self._requests, self._seconds)
+        hints = text.result_hints(self._counts, self._path)
+        return text.box_html(f"Result of {self._name()}", spent, self._counts, self._changes_html(), hints)

@@ -1,0 +1,538 @@
+"""A plan reads well: in a line, in a notebook, on a terminal; and whoever waits for a job can stop it.
+
+What stands in for the extension module here has its two classes' methods, and nothing behind them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html.parser
+import io
+import logging
+import re
+import signal
+import sys
+import threading
+import time
+import types
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from replyio import ApplyResult, Plan, PlanError, PlanTable, ReplyError, _plan_text, _progress
+
+COUNTS = {"pending": 812, "unchanged": 9140, "invalid": 3, "not_found": 45}
+HEADER = {"requests_left": 817, "seconds_left": 1030.0}
+CHANGES: list[dict[str, Any]] = [
+    {"row": 0, "id": 4711, "field": "city", "before": "Oslo", "after": "Bergen"},
+    {"row": 0, "id": 4711, "field": "company_size", "before": None, "after": "51-200"},
+    {"row": 1, "id": 4712, "field": "owner_user_id", "before": 42, "after": 43},
+]
+HOSTILE = "<script>alert('x')</script>&\" onload=y\u202e\n\x1b[31m"
+
+
+class Table:
+    def __init__(self, records: list[dict[str, Any]]) -> None:
+        self._records = records
+
+    def records(self) -> list[dict[str, Any]]:
+        return self._records
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> Any:
+        columns = {name: [str(row[name]) for row in self._records] for name in self._records[0]}
+        return pa.table(columns).__arrow_c_stream__(requested_schema)
+
+
+class File:
+    def __init__(self, counts: dict[str, int], changes: list[dict[str, Any]] = CHANGES) -> None:
+        self._counts = counts
+        self._changes = changes
+        self.error: ReplyError | None = None
+
+    def header(self) -> dict[str, Any]:
+        return HEADER
+
+    def counts(self) -> dict[str, int]:
+        if self.error:
+            raise self.error
+        return self._counts
+
+    def rows(self) -> Table:
+        return Table([{"row": 0, "id": 4711, "status": "pending", "error": None}])
+
+    def changes(self) -> Table:
+        return Table(self._changes)
+
+    def failures(self) -> Table:
+        return Table([{"row": 7, "id": None, "status": "not_found", "error": "no account has the domain nowhere.test"}])
+
+    def close(self) -> None:
+        self.error = PlanError("the plan is closed")
+
+
+class Job:
+    """A job that ends after so many looks, or when it is told to."""
+
+    def __init__(self, looks: int = 3, *, stops: bool = True, interrupts: int = 0) -> None:
+        self.looks = looks
+        self.stops = stops
+        self.interrupts = interrupts
+        self.calls: list[str] = []
+
+    def progress(self) -> dict[str, Any]:
+        return {"rows": 812, "done": 412, "requests": 430, "counts": {}, "phase": "writing", "seconds_left": 540.0}
+
+    def stop(self) -> None:
+        self.calls.append("stop")
+        if self.stops:
+            self.looks = 0
+
+    def abandon(self) -> None:
+        self.calls.append("abandon")
+        self.looks = 0
+
+    def wait(self, seconds: float) -> bool:
+        self.calls.append(f"wait {seconds:g}")
+        if self.interrupts:
+            self.interrupts -= 1
+            raise KeyboardInterrupt
+        self.looks -= 1
+        return self.looks < 0
+
+    def result(self) -> object:
+        return "result"
+
+
+@pytest.fixture
+def plan() -> Plan:
+    return Plan(File(COUNTS), "folder/acme.replyplan", lambda *_: Job())
+
+
+# Text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "less than a second"),
+        (0.99, "less than a second"),
+        (1, "1 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min"),
+        (1030, "17 min"),
+        (3599, "1 h"),
+        (3600, "1 h"),
+        (22_800, "6 h 20 min"),
+        (86_399, "1 d"),
+        (1_200_000, "13 d 21 h"),
+    ],
+)
+def test_a_duration_reads_as_a_person_says_it(seconds: float, text: str) -> None:
+    assert _plan_text.duration(seconds) == text
+
+
+def test_numbers_have_their_thousands_and_their_nouns() -> None:
+    assert [_plan_text.counted(number, "row") for number in (0, 1, 2, 9140)] == [
+        "0 rows",
+        "1 row",
+        "2 rows",
+        "9,140 rows",
+    ]
+    assert _plan_text.counts_text({"conflict": 1, "unknown": 1}) == "1 conflict, 1 outcome unknown"
+    assert _plan_text.counts_text({"conflict": 2, "unknown": 2}) == "2 conflicts, 2 outcomes unknown"
+
+
+def test_counts_have_one_order_leave_out_what_is_not_there_and_lose_nothing() -> None:
+    assert _plan_text.counts_text({"not_found": 45, "pending": 812, "failed": 0}) == "812 to change, 45 not found"
+    assert _plan_text.counts_text({"new_status": 3, "changed": 1}) == "1 changed, 3 new status"
+    assert _plan_text.counts_text({}) == "no rows"
+
+
+def test_a_plan_says_what_it_would_do_and_what_that_costs(plan: Plan) -> None:
+    assert repr(plan) == (
+        "<Plan acme.replyplan: 812 to change, 9,140 already right, 3 invalid, 45 not found"
+        " · 817 requests, about 17 min>"
+    )
+    assert (plan.counts, plan.requests, plan.seconds) == (COUNTS, 817, 1030.0)
+
+
+def test_a_cost_that_is_not_known_or_nothing_is_left_out() -> None:
+    assert _plan_text.cost_text(None, None) == _plan_text.cost_text(0, 0.0) == ""
+    assert _plan_text.cost_text(1, None) == "1 request"
+    assert _plan_text.cost_text(2, 0.5) == "2 requests, less than a second"
+
+
+def test_a_plan_that_was_closed_can_still_be_looked_at(plan: Plan) -> None:
+    with plan:
+        pass
+    assert repr(plan) == "<Plan acme.replyplan: the plan is closed>"
+
+
+def test_a_result_says_what_was_done_and_what_it_took() -> None:
+    result = ApplyResult(File({"changed": 1, "failed": 2}), None, 3, 61.0)
+    assert repr(result) == "<ApplyResult (not saved): 1 changed, 2 failed · 3 requests in 1 min>"
+
+
+def test_failures_are_raised_with_the_first_reason_in_one_line() -> None:
+    ApplyResult(File({"changed": 1, "unchanged": 2}), None, 3, 61.0).raise_for_failures()
+    with pytest.raises(ReplyError) as caught:
+        ApplyResult(File({"changed": 1, "not_found": 2}), None, 3, 61.0).raise_for_failures()
+    assert str(caught.value) == (
+        "2 of 3 rows not done: 1 changed, 2 not found; the first is row 7: no account has the domain nowhere.test;"
+        " hint: .failures has them all"
+    )
+
+
+def test_a_progress_is_a_line_with_the_time_left_and_the_reason_to_wait() -> None:
+    state = {"rows": 812, "done": 412, "requests": 430, "phase": "writing", "seconds_left": 540.0}
+    assert _plan_text.progress_line(state) == "writing: 412 of 812 rows · 430 requests · about 9 min left"
+    state |= {"waiting": "the quota of 95 requests a minute", "waiting_until": 42.0}
+    assert _plan_text.progress_line(state).endswith("· waiting 42 s: the quota of 95 requests a minute")
+    assert _plan_text.progress_line({}) == "working: 0 of 0 rows · 0 requests"
+
+
+def test_a_stopped_job_says_how_to_go_on_in_python_and_on_the_command_line() -> None:
+    state = {"rows": 812, "done": 412}
+    assert _plan_text.how_to_go_on("apply", "a b.replyplan", state) == (
+        "replyio: stopped with 412 of 812 rows done; go on with client.open_plan('a b.replyplan').apply(),"
+        " or: replyio apply 'a b.replyplan'"
+    )
+    assert _plan_text.how_to_go_on("retry_failed", "p", state).endswith("replyio apply --retry-failed p")
+    assert _plan_text.how_to_go_on("revert", None, state).endswith("go on with plan.revert()")
+    assert "no account was changed" in _plan_text.how_to_go_on("plan", "p", state)
+
+
+# Tables
+
+
+def test_a_table_is_rows_a_frame_and_a_stream(plan: Plan) -> None:
+    changes = plan.changes
+    assert list(changes) == CHANGES
+    assert (len(changes), repr(changes)) == (3, "<PlanTable changes: 3 rows>")
+    frame = changes.to_pandas()
+    assert list(frame.columns) == ["row", "id", "field", "before", "after"]
+    assert (str(frame["row"].dtype), str(frame["id"].dtype)) == ("int64", "Int64")
+    assert frame["before"].tolist() == ["Oslo", None, 42]
+    assert changes.to_polars()["field"].to_list() == ["city", "company_size", "owner_user_id"]
+    assert pa.table(changes).num_rows == pl.DataFrame(changes).height == 3
+    assert plan.to_pandas()["status"].tolist() == plan.to_polars()["status"].to_list() == ["pending"]
+
+
+def test_a_row_that_is_changed_by_its_reader_is_not_the_tables(plan: Plan) -> None:
+    changes = plan.changes
+    next(iter(changes))["field"] = "x"
+    assert list(changes) == CHANGES
+
+
+def test_a_table_without_rows_keeps_its_columns_and_types() -> None:
+    frame = PlanTable("failures", Table([])).to_pandas()
+    assert list(frame.columns) == ["row", "id", "status", "error"]
+    assert str(frame["id"].dtype) == "Int64"
+    assert pd.isna(Plan(File(COUNTS), None, lambda *_: Job()).failures.to_pandas()["id"]).all()
+
+
+# Notebooks
+
+
+class Page(html.parser.HTMLParser):
+    """Sees that every tag is closed, and which there are."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.open.append(tag)
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def page(shown: Any) -> Page:
+    found = Page(shown._repr_html_())
+    assert found.open == []
+    assert found.tags <= {"div", "span", "b", "bdi", "code", "table", "tbody", "tr", "th", "td"}
+    assert found.attributes <= {"style"}
+    return found
+
+
+def test_a_notebook_shows_counts_the_first_changes_and_what_to_do_next(plan: Plan) -> None:
+    text = page(plan).text
+    for shown in (
+        "Plan acme.replyplan", "817 requests, about 17 min", "812 to change", "Oslo → Bergen", "empty → 51-200",
+        "plan.apply() writes them", "says why 48 rows are left out",
+    ):  # fmt: skip
+        assert shown in text
+    assert text.count("4711") == 1  # an account that has several changes is named once
+
+
+def test_a_notebook_shows_ten_changes_of_many() -> None:
+    many = [{"row": row, "id": row, "field": "city", "before": "a", "after": "b"} for row in range(1500)]
+    text = page(Plan(File(COUNTS, many), None, lambda *_: Job())).text
+    assert text.count("→") == 10
+    assert "… and 1,490 more changes" in text
+    assert "… and 1,490 more rows" in page(PlanTable("changes", Table(many))).text
+
+
+def test_a_hostile_value_and_file_name_are_only_text() -> None:
+    changes = [{"row": 0, "id": HOSTILE, "field": HOSTILE, "before": HOSTILE, "after": HOSTILE}]
+    file = File({HOSTILE: 1, "changed": 1, "failed": 1}, changes)
+    for shown in (
+        Plan(file, HOSTILE, lambda *_: Job()),
+        ApplyResult(file, HOSTILE, 1, 1.0),
+        PlanTable("x", Table(changes)),
+    ):
+        page(shown)
+        markup = shown._repr_html_()
+        assert "<script" not in markup
+        assert "\x1b" not in markup
+        assert "\u202e" not in re.sub(r"<code.*?</code>", "", markup)
+
+
+def test_a_value_stays_on_its_line_and_is_cut_where_it_is_long() -> None:
+    assert _plan_text.cell("a\r\nb\tc\x00") == "a⏎b c�"
+    assert _plan_text.cell("x" * 61) == "x" * 59 + "…"
+    assert _plan_text.cell("x" * 60) == "x" * 60
+    assert _plan_text.cell("👩‍🔬 Füße") == "👩‍🔬 Füße"
+
+
+def test_a_result_offers_what_makes_sense_next() -> None:
+    def hints(counts: dict[str, int]) -> list[str]:
+        return [code for code, _ in _plan_text.result_hints(counts, "p")]
+
+    assert hints({"unchanged": 3}) == []
+    assert hints({"changed": 3}) == ["client.open_plan('p').revert()"]
+    assert hints({"failed": 3}) == ["result.failures.to_pandas()", "client.open_plan('p').retry_failed()"]
+
+
+# Progress
+
+
+class Terminal(io.StringIO):
+    encoding = "ascii"  # type: ignore[assignment]
+
+    def isatty(self) -> bool:
+        return True
+
+
+def terminal_without_tqdm(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A terminal for stderr, and no tqdm. Not a fixture: pytest gives each phase of a test a stderr of its own."""
+    found = Terminal()
+    monkeypatch.setattr(sys, "stderr", found)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    return found
+
+
+STATE = Job().progress()
+
+
+def test_a_terminal_without_tqdm_gets_a_line_that_is_written_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = terminal_without_tqdm(monkeypatch)
+    show = _progress.show_for(progress=True)
+    show.update(STATE | {"waiting": "a long reason"})
+    show.update(STATE)  # too soon
+    show.close(STATE)
+    first, last = terminal.getvalue().lstrip("\r").rstrip("\n").split("\r")
+    assert "a long reason" in first
+    assert (len(last), last.rstrip()) == (len(first), "writing: 412 of 812 rows ? 430 requests ? about 9 min left")
+
+
+def test_without_a_terminal_the_log_tells_and_a_wait_at_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "replyio")
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    show = _progress.show_for(progress=True)
+    for waiting in (None, "the quota", "the quota", None):
+        show.update(STATE | {"waiting": waiting})
+    assert [record.getMessage().rpartition(" · ")[2] for record in caplog.records] == ["waiting: the quota"]
+    assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]
+
+
+def test_tqdm_shows_the_rows_and_the_quotas_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    terminal.encoding = "utf-8"
+    monkeypatch.setattr(sys, "stderr", terminal)
+    pytest.importorskip("tqdm")
+    show = _progress.show_for(progress=True)
+    assert isinstance(show, _progress.Bar)
+    show.update(STATE)
+    show.close(STATE | {"done": 812, "seconds_left": None})
+    frames = terminal.getvalue().split("\r")
+    assert any("writing  51%" in frame and "412/812 rows" in frame and "about 9 min left" in frame for frame in frames)
+    assert "100%" in frames[-1]
+    assert frames[-1].endswith("\n")
+
+
+def test_no_progress_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = terminal_without_tqdm(monkeypatch)
+    assert _progress.drive(Job(), _progress.show_for(progress=False), "apply", None) == "result"
+    assert terminal.getvalue() == ""
+
+
+@pytest.mark.parametrize("stderr", [None, types.SimpleNamespace(isatty=lambda: True)])
+def test_a_stderr_that_cannot_be_written_does_not_end_the_job(stderr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    assert _progress.drive(Job(), _progress.show_for(progress=True), "apply", None) == "result"
+
+
+def test_a_bar_that_fails_does_not_end_the_job(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(_progress.Show):
+        def update(self, state: dict[str, Any]) -> None:
+            raise ZeroDivisionError
+
+    assert _progress.drive(Job(), Failing(), "apply", None) == "result"
+    assert [record.getMessage() for record in caplog.records] == [
+        "the progress is not shown any more: ZeroDivisionError"
+    ]
+
+
+# Stopping
+
+
+def drive(job: Job) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        _progress.drive(job, _progress.Show(), "apply", "p")
+
+
+def test_ctrl_c_stops_the_job_and_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    job = Job(interrupts=1)
+    drive(job)
+    assert job.calls == ["wait 0.1", "stop", "wait 5"]
+    assert capsys.readouterr() == ("", _plan_text.how_to_go_on("apply", "p", STATE) + "\n")
+
+
+def test_a_second_ctrl_c_abandons_it(capsys: pytest.CaptureFixture[str]) -> None:
+    job = Job(interrupts=2, stops=False)
+    drive(job)
+    assert job.calls == ["wait 0.1", "stop", "wait 5", "abandon", "wait 1"]
+    assert "go on with" in capsys.readouterr().err
+
+
+def test_a_job_that_does_not_stop_in_time_is_abandoned() -> None:
+    job = Job(looks=100, interrupts=1, stops=False)
+    drive(job)
+    assert job.calls[-2:] == ["abandon", "wait 1"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of Windows interrupt no sleep")
+def test_a_real_signal_stops_a_job() -> None:
+    class Real(Job):
+        def wait(self, seconds: float) -> bool:
+            time.sleep(0 if self.calls else min(seconds, 0.1))
+            return bool(self.calls)
+
+    job = Real()
+    threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+    began = time.monotonic()
+    drive(job)
+    assert job.calls == ["stop"]
+    assert time.monotonic() - began < 2
+
+
+def test_the_exception_of_a_handler_stops_it_too() -> None:
+    class Terminated(Job):
+        def wait(self, seconds: float) -> bool:
+            if not self.calls:
+                raise SystemExit(143)
+            return True
+
+    job = Terminated()
+    with pytest.raises(SystemExit):
+        _progress.drive(job, _progress.Show(), "apply", None)
+    assert job.calls == ["stop"]
+
+
+async def test_an_async_job_ends_without_holding_the_loop_up() -> None:
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0.01)
+
+    ticking = asyncio.create_task(tick())
+    result = await _progress.drive_async(Job(), _progress.Show(), "apply", None)
+    ticking.cancel()
+    assert result == "result"
+    assert ticks > 5
+
+
+async def cancelled(job: Job, *, twice: bool = False) -> float:
+    task = asyncio.create_task(_progress.drive_async(job, _progress.Show(), "apply", "p"))
+    await asyncio.sleep(0.05)
+    began = time.monotonic()
+    task.cancel()
+    if twice:
+        await asyncio.sleep(0.05)
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    return time.monotonic() - began
+
+
+async def test_a_cancelled_task_stops_its_job(capsys: pytest.CaptureFixture[str]) -> None:
+    job = Job(looks=1000)
+    await cancelled(job)
+    assert [call for call in job.calls if "wait" not in call] == ["stop"]
+    assert "go on with" in capsys.readouterr().err
+
+
+async def test_a_task_that_is_cancelled_twice_abandons_its_job() -> None:
+    job = Job(looks=1000, stops=False)
+    assert await cancelled(job, twice=True) < 1
+    assert [call for call in job.calls if "wait" not in call] == ["stop", "abandon"]
+
+
+async def test_a_cancelled_job_that_does_not_stop_is_abandoned_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_progress, "_GRACE", 0.2)
+    job = Job(looks=1000, stops=False)
+    assert await cancelled(job) < 1
+    assert [call for call in job.calls if "wait" not in call] == ["stop", "abandon"]
+
+
+def test_a_job_whose_loop_is_gone_is_abandoned() -> None:
+    job = Job(looks=1000)
+    coroutine = _progress.drive_async(job, _progress.Show(), "apply", None)
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(coroutine)
+    loop.run_until_complete(asyncio.sleep(0))
+    coroutine.close()
+    assert job.calls == ["wait 0", "abandon"]
+    task.cancel()
+    with pytest.raises((asyncio.CancelledError, RuntimeError)):
+        loop.run_until_complete(task)
+    loop.close()
+
+
+@pytest.mark.parametrize("action", ["apply", "retry_failed", "revert"])
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_each_call_starts_its_job_and_gives_its_result(action: str, mode: str) -> None:
+    started: list[tuple[str, str]] = []
+
+    def start(*how: str) -> Job:
+        started.append(how)  # type: ignore[arg-type]
+        return Job()
+
+    plan = Plan(File({"changed": 3}), "p", start)
+    if mode == "sync":
+        result = getattr(plan, action)(on_conflict="overwrite", progress=False)
+    else:
+        result = asyncio.run(getattr(plan, f"{action}_async")(on_conflict="overwrite", progress=False))
+    assert started == [(action, "overwrite")]
+    assert (result.counts, result.requests, result.path) == ({"changed": 3}, 430, "p")
