@@ -52,6 +52,18 @@ fn any_member() -> impl Strategy<Value = String> {
     proptest::sample::select(names)
 }
 
+/// Seconds, dates of the years 1970 to 9999, and anything else.
+fn any_hint() -> impl Strategy<Value = String> {
+    let date = (0_u64..253_000_000_000)
+        .prop_map(|seconds| httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)));
+    prop_oneof![
+        any::<String>(),
+        "[0-9]{1,40}",
+        date,
+        "(Sun|Mon), [0-9]{2} (Jan|Feb) [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT",
+    ]
+}
+
 /// An account as the service may answer it: optional members with a value, empty, `null` or missing.
 fn any_account() -> impl Strategy<Value = ContactAccount> {
     let texts =
@@ -439,12 +451,12 @@ proptest! {
     }
 
     #[test]
-    fn whatever_retry_after_says_it_is_bounded(text in prop_oneof![
-        any::<String>(), "[0-9]{1,40}", "(Sun|Mon), [0-9]{2} (Jan|Feb) [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT",
-    ]) {
-        let read = retry::retry_after(&text, Some(&text), SystemTime::UNIX_EPOCH);
-        prop_assert!(read.is_none_or(|wait| wait <= Duration::from_secs(u64::from(u32::MAX))));
-        let _ = retry::retry_after(&text, None, SystemTime::now());
+    fn whatever_retry_after_says_it_is_bounded(text in any_hint(), date in any_hint(), seconds in 0_u64..253_000_000_000) {
+        let clock = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        for date in [None, Some(&*text), Some(&*date)] {
+            let read = retry::retry_after(&text, date, clock);
+            prop_assert!(read.is_none_or(|wait| wait <= retry::LONGEST_HINT), "{:?}", read);
+        }
     }
 
     #[test]

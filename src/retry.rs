@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+/// What any Retry-After is read as at most: 136 years, so that arithmetic on moments cannot overflow.
+pub(crate) const LONGEST_HINT: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// What to do after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,20 +94,21 @@ impl Default for Budget {
 }
 
 /// Reads a Retry-After: seconds, or a date in any of the three HTTP forms, measured against the answer's own `Date` where
-/// it has one, so that a wrong clock here does not matter. A date in the past is zero; what cannot be read is `None`.
+/// it has one, so that a wrong clock here does not matter. A date in the past is zero, and either form is [`LONGEST_HINT`] at
+/// most; what cannot be read is `None`.
 pub(crate) fn retry_after(value: &str, answer_date: Option<&str>, clock: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Some(Duration::from_secs(value.parse().unwrap_or(u64::from(u32::MAX)).min(u64::from(u32::MAX))));
+        return Some(value.parse().map_or(LONGEST_HINT, Duration::from_secs).min(LONGEST_HINT));
     }
     let moment = httpdate::parse_http_date(value).ok()?;
     let now = answer_date.and_then(|date| httpdate::parse_http_date(date.trim()).ok()).unwrap_or(clock);
-    Some(moment.duration_since(now).unwrap_or_default())
+    Some(moment.duration_since(now).unwrap_or_default().min(LONGEST_HINT))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Attempt, Budget, Decision, Duration, SystemTime, decide, retry_after};
+    use super::{Attempt, Budget, Decision, Duration, LONGEST_HINT, SystemTime, decide, retry_after};
 
     const FAILED: Attempt = Attempt {
         number: 1,
@@ -199,11 +202,22 @@ mod tests {
         assert_eq!(read("Sunday, 06-Nov-94 08:50:37 GMT"), Some(60));
         assert_eq!(read("Sun Nov  6 08:50:37 1994"), Some(60));
         assert_eq!(read("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
-        assert_eq!(read("99999999999999999999999"), Some(u64::from(u32::MAX)));
         for unreadable in ["", "soon", "-5", "1.5", "0x10", "1 2"] {
             assert_eq!(read(unreadable), None, "{unreadable}");
         }
         let elsewhere = clock + Duration::from_secs(86_400);
         assert_eq!(retry_after("Sun, 06 Nov 1994 08:50:37 GMT", Some(date), elsewhere), Some(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn an_absurd_retry_after_is_cut_alike_in_every_form() {
+        let clock = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        for absurd in
+            ["4294967296", "99999999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT", "Fri Dec 31 23:59:59 9999"]
+        {
+            assert_eq!(retry_after(absurd, None, clock), Some(LONGEST_HINT), "{absurd}");
+            let date = "Thu, 01 Jan 1970 00:00:00 GMT";
+            assert_eq!(retry_after(absurd, Some(date), clock), Some(LONGEST_HINT), "{absurd}");
+        }
     }
 }

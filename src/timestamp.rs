@@ -1,17 +1,33 @@
 //! Reads the date forms that the service is known to answer with.
 
-use jiff::Timestamp;
 use jiff::civil;
 use jiff::tz::Offset;
+use jiff::{SignedDuration, Timestamp};
 
 /// Nanoseconds are as fine as a [`Timestamp`] goes; further digits are cut.
 const FRACTION_DIGITS: usize = 9;
 
 /// Reads an ISO 8601 date and time with any number of fraction digits, with `Z`, with a numeric offset or with none,
 /// which is UTC. `None` for anything else, and outside the years 1 to 9999 (the ones that Python knows).
+///
+/// .NET says "never" with the last moment of the year 9999, but a [`Timestamp`] ends a day before it, so that no offset can
+/// carry it beyond. What is later is read as [`Timestamp::MAX`], `9999-12-30T22:00:00.999999999Z`.
 pub(crate) fn parse(text: &str) -> Option<Timestamp> {
-    let timestamp = text.parse::<Timestamp>().ok().or_else(|| parse_other_forms(text))?;
+    let exact = |text: &str| text.parse::<Timestamp>().ok().or_else(|| parse_other_forms(text));
+    let timestamp = exact(text).or_else(|| {
+        let earlier = earlier(text)?;
+        exact(&earlier)?.saturating_add(EARLIER).ok()
+    })?;
     (1..=9999).contains(&Offset::UTC.to_datetime(timestamp).year()).then_some(timestamp)
+}
+
+/// How much earlier than its own the date is that [`earlier`] gives.
+const EARLIER: SignedDuration = SignedDuration::from_hours(10 * 24);
+
+/// The same text ten days before, where it is of the last two days that there are.
+fn earlier(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("9999-12-3")?;
+    rest.starts_with(['0', '1']).then(|| format!("9999-12-2{rest}"))
 }
 
 /// Reads what is not a timestamp by itself: too many digits, or no offset.
@@ -40,7 +56,7 @@ fn long_fraction(text: &str) -> Option<(usize, usize)> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{Timestamp, parse};
 
     fn shown(text: &str) -> Option<String> {
         parse(text).map(|timestamp| timestamp.to_string())
@@ -62,8 +78,30 @@ mod tests {
     }
 
     #[test]
+    fn the_last_moment_of_dotnet_is_the_last_there_is() {
+        for text in [
+            "9999-12-31T23:59:59.9999999",
+            "9999-12-31T23:59:59.9999999Z",
+            "9999-12-31T23:59:59.9999999+00:00",
+            "9999-12-31T23:59:59.9999999999999-14:00",
+            "9999-12-31t00:00:00z",
+            "9999-12-30T22:00:01Z",
+        ] {
+            assert_eq!(parse(text), Some(Timestamp::MAX), "{text}");
+        }
+        for text in ["9999-12-30T22:00:00Z", "9999-12-30T21:00:00Z", "9999-12-29T23:59:59Z"] {
+            assert_eq!(shown(text).as_deref(), Some(text));
+        }
+        assert_eq!(shown("9999-12-31T10:00:00+14:00").as_deref(), Some("9999-12-30T20:00:00Z"));
+        assert_eq!(parse(&Timestamp::MAX.to_string()), Some(Timestamp::MAX));
+    }
+
+    #[test]
     fn anything_else_is_not_a_date() {
         for text in ["", "yesterday", "2023-13-07T05:31:56Z", "2023-11-07", "1699335116", "0000-01-01T00:00:00Z"] {
+            assert_eq!(shown(text), None, "{text}");
+        }
+        for text in ["9999-12-32T00:00:00Z", "9999-12-3", "9999-12-31", "9999-12-31Tx", "10000-01-01T00:00:00Z"] {
             assert_eq!(shown(text), None, "{text}");
         }
     }

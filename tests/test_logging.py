@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,7 @@ from replyio.sandbox import Fault, Sandbox
 from support import MODES, call, listed, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 TIME = r"(?:\d+\.\d{3} s|\d+ ms)"
 
@@ -185,18 +186,68 @@ class Broken(logging.Handler):
 
 
 @pytest.fixture
-def broken(caplog: pytest.LogCaptureFixture) -> Broken:
+def broken(caplog: pytest.LogCaptureFixture) -> Iterator[Broken]:
     caplog.set_level(logging.INFO, "replyio")
     handler = Broken()
     logging.getLogger("replyio").addHandler(handler)
-    return handler
+    yield handler
+    logging.getLogger("replyio").removeHandler(handler)
 
 
-def test_a_handler_that_fails_is_heard_by_the_caller(reply_sandbox: Sandbox, broken: Broken) -> None:
+@pytest.fixture
+def unraisable(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What `sys.unraisablehook` is told."""
+    told: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda hooked: told.append(repr(hooked.exc_value)))
+    return told
+
+
+def test_a_handler_that_fails_takes_no_answer_away(
+    reply_sandbox: Sandbox, broken: Broken, unraisable: list[str]
+) -> None:
+    """An update that has happened must not look like one that failed. Broken by `log(py, &lines)?` in lane.rs."""
     with reply_sandbox.client() as client:
-        try:
-            with pytest.raises(RuntimeError, match="the handler failed"):
-                client.get_contact_account(4711)
-        finally:
-            logging.getLogger("replyio").removeHandler(broken)
+        account = client.update_contact_account(4711, name="Acme", city="Bergen", owner_user_id=42)
+        assert (account.id, account.city, reply_sandbox.accounts[4711].city) == (4711, "Bergen", "Bergen")
+        assert client.patch_contact_account(4711, city="Oslo").city == "Oslo"
+        assert [account.id for account in client.list_contact_accounts()] == sorted(reply_sandbox.accounts)
+        assert len(reply_sandbox.requests) == 4
+        with pytest.raises(NotFoundError):
+            client.get_contact_account(1)
+        assert unraisable == ["RuntimeError('the handler failed')"] * 5
+        logging.getLogger("replyio").removeHandler(broken)
+        assert client.get_contact_account(4711).city == "Oslo"
+
+
+def test_a_handler_that_fails_during_a_wait_does_not_end_the_call(
+    reply_sandbox: Sandbox, broken: Broken, unraisable: list[str]
+) -> None:
+    reply_sandbox.add_fault(Fault(request=1, status=503, retry_after=1))
+    with reply_sandbox.client() as client:
         assert client.get_contact_account(4711).id == 4711
+    assert unraisable == ["RuntimeError('the handler failed')"] * 3
+    assert len(reply_sandbox.requests) == 2
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("waits", [False, True], ids=["at the end", "during a wait"])
+def test_an_interrupt_inside_a_handler_goes_on(
+    raised: type[BaseException],
+    waits: bool,
+    reply_sandbox: Sandbox,
+    broken: Broken,
+    unraisable: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def handle(_: logging.LogRecord) -> bool:
+        raise raised
+
+    monkeypatch.setattr(broken, "handle", handle)
+    if waits:
+        reply_sandbox.add_fault(Fault(request=1, status=503, retry_after=60))
+    with reply_sandbox.client() as client:
+        with pytest.raises(raised):
+            client.get_contact_account(4711)
+        logging.getLogger("replyio").removeHandler(broken)
+        assert client.get_contact_account(4712).id == 4712
+    assert unraisable == []

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
@@ -66,8 +67,8 @@ impl Lane {
     /// logged.
     ///
     /// # Errors
-    /// What a signal handler raised, `KeyboardInterrupt` above all; or `InternalError` for a panic. Then the lane is spoilt:
-    /// its connection may be in the middle of an answer.
+    /// What a signal handler raised, `KeyboardInterrupt` above all, also while a line was logged; or `InternalError` for a
+    /// panic. Then the lane is spoilt: its connection may be in the middle of an answer.
     pub(super) fn drive<T: Send, F: Future<Output = T> + Send>(
         &mut self,
         py: Python<'_>,
@@ -123,8 +124,17 @@ impl Lane {
     }
 }
 
+/// Hands on what is to be logged. A handler that fails must not take the answer away, least of all that of an update which
+/// has happened: it is told to `sys.unraisablehook`, as an event loop tells it to its own handler. `KeyboardInterrupt` and
+/// `SystemExit` are no faults of a handler, and go on.
 fn log(py: Python<'_>, lines: &Lines) -> PyResult<()> {
-    lines.take().iter().try_for_each(|line: &Line| line.log(py))
+    lines.take().iter().try_for_each(|line: &Line| match line.log(py) {
+        Err(error) if error.is_instance_of::<PyException>(py) => {
+            error.write_unraisable(py, None);
+            Ok(())
+        }
+        other => other,
+    })
 }
 
 impl Drop for Lane {

@@ -23,7 +23,7 @@ from replyio import CompanySize, ContactAccount, InternalError, ReplyClient, Rep
 from .checks import client_of
 from .hostile import Hostile, Peer, account, head, response
 
-TRIED = int(os.environ.get("REPLYIO_MUTANTS", "500"))
+TRIED = int(os.environ.get("REPLYIO_MUTANTS", "1000"))
 SEED = 20_261_124
 ATTEMPT = 0.3
 SLACK = 0.5
@@ -36,6 +36,8 @@ MOMENT = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?"
     r"(?:[Zz]|([+-])([0-9]{2})(?::?([0-9]{2}))?)?"
 )
+# The last moment that every time zone can show, and so the last that the core has.
+LAST = datetime.datetime(9999, 12, 30, 22, 0, 0, 999_999, tzinfo=datetime.timezone.utc)
 
 
 def chunked(body: bytes, *lines: str, pieces: int = 3, status: str = "200 OK") -> bytes:
@@ -147,8 +149,11 @@ def moment(text: str) -> datetime.datetime | None:
     try:
         # A leap second is the second before it.
         local = datetime.datetime(year, month, day, hour, minute, min(second, 59), micros, tzinfo=datetime.timezone.utc)
-        return local - offset
-    except (ValueError, OverflowError):
+        return min(local - offset, LAST)
+    except OverflowError:
+        # Later than the last one; what is too early is refused.
+        return LAST if year == 9999 else None
+    except ValueError:
         return None
 
 
