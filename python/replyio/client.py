@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from asyncio import AbstractEventLoop
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
     from typing import Any, Literal, ParamSpec
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import CapsuleType, Self, Unpack
 
     from replyio.models import ClientOptions, ContactAccount, ContactAccountFields
+    from replyio.plans import ApplyResult, Plan
 
     P = ParamSpec("P")
 
@@ -461,6 +462,199 @@ class ReplyClient:
             ValidationError: Before any request, when an argument cannot be used.
         """
         return AsyncContactAccountIterator(self._core.list(search, sort_by, descending, page_size))
+
+    def plan_contact_account_updates(
+        self,
+        data: object,
+        *,
+        save_as: str | os.PathLike[str] | None = None,
+        mode: Literal["patch", "fill", "replace"] = "patch",
+        nulls: Literal["keep", "clear"] = "keep",
+        match_on: Literal["id", "domain_name", "name"] = "id",
+        ignore: Iterable[str] = (),
+        progress: bool = True,
+    ) -> Plan:
+        """Plans the updates of many accounts from a table. Nothing is written to the service.
+
+        `GET /v3/contact-accounts`, or `GET /v3/contact-accounts/{id}` for each row, whichever takes fewer requests.
+
+        Args:
+            data: The rows: anything with `__arrow_c_stream__` (pandas, polars, pyarrow, DuckDB), an iterable of mappings
+                or dataclasses, or the path of a CSV, JSON Lines or Parquet file. Its columns are fields.
+            save_as: The file of the plan, such as "acme.replyplan", which must not be there yet. None keeps it for as
+                long as the plan is used; save a plan that takes long.
+            mode: "patch" (the default) changes the columns given, "fill" only fields that are empty, "replace" makes the
+                account what the row says, so that a field without a column is cleared.
+            nulls: What an empty cell means: "keep" (the default) leaves the field alone, "clear" empties it.
+            match_on: How a row finds its account: "id" (the default), "domain_name" or "name". Two candidates are never
+                guessed between.
+            ignore: Columns that are not fields.
+            progress: Whether to show how far it is. Default True.
+
+        Returns:
+            The plan: what would change, and how many requests and how long it takes.
+
+        Raises:
+            ValidationError: The table has a column that cannot be used; all such faults at once, before any request. A
+                cell that cannot be used makes its row invalid, and stops no other.
+            PlanError: The file is there already or cannot be written.
+            AuthenticationError: The key is refused.
+            ReplyError: Any other failure, as the tree in `replyio.errors` says.
+
+        Examples:
+            >>> import replyio
+            >>> client = replyio.ReplyClient()
+            >>> plan = client.plan_contact_account_updates([{"id": 4711, "city": "Oslo"}], progress=False)
+            >>> sum(plan.counts.values())
+            1
+            >>> result = plan.apply(progress=False)
+            >>> client.get_contact_account(4711).city
+            'Oslo'
+        """
+        from replyio import _bulk
+
+        return _bulk.make(_bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore), progress)
+
+    async def plan_contact_account_updates_async(
+        self,
+        data: object,
+        *,
+        save_as: str | os.PathLike[str] | None = None,
+        mode: Literal["patch", "fill", "replace"] = "patch",
+        nulls: Literal["keep", "clear"] = "keep",
+        match_on: Literal["id", "domain_name", "name"] = "id",
+        ignore: Iterable[str] = (),
+        progress: bool = True,
+    ) -> Plan:
+        """Plans the updates of many accounts; see `plan_contact_account_updates`. Cancelling the task stops it.
+
+        Args:
+            data: The rows, as in `plan_contact_account_updates`.
+            save_as: The file of the plan.
+            mode: "patch", "fill" or "replace".
+            nulls: "keep" or "clear".
+            match_on: "id", "domain_name" or "name".
+            ignore: Columns that are not fields.
+            progress: Whether to show how far it is. Default True.
+
+        Returns:
+            The plan.
+
+        Raises:
+            ValidationError: The table has a column that cannot be used.
+            ReplyError: Any other failure, as the tree in `replyio.errors` says.
+        """
+        from replyio import _bulk
+
+        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore)
+        return await _bulk.make_async(planning, progress)
+
+    def open_plan(self, path: str | os.PathLike[str]) -> Plan:
+        """Opens a plan that was saved: to look at it, to go on, or to revert it.
+
+        A row that was in flight when its job ended is reported as unknown, and sent again by `Plan.apply`.
+
+        Args:
+            path: The plan's file.
+
+        Returns:
+            The plan.
+
+        Raises:
+            PlanError: The file is missing, in use, half written, damaged, or for another address, user or team.
+        """
+        from os import fspath
+
+        from replyio import _bulk
+
+        return _bulk.plan_of(self._core, self._core.open_plan(path), fspath(path))
+
+    def update_contact_accounts(
+        self,
+        data: object,
+        *,
+        save_as: str | os.PathLike[str] | None = None,
+        mode: Literal["patch", "fill", "replace"] = "patch",
+        nulls: Literal["keep", "clear"] = "keep",
+        match_on: Literal["id", "domain_name", "name"] = "id",
+        ignore: Iterable[str] = (),
+        on_conflict: Literal["skip", "overwrite"] = "skip",
+        progress: bool = True,
+    ) -> ApplyResult:
+        """Plans the updates of many accounts and applies them, when no review is wanted.
+
+        `GET /v3/contact-accounts` or `GET /v3/contact-accounts/{id}`, then `PUT /v3/contact-accounts/{id}` for each row
+        that changes something.
+
+        Args:
+            data: The rows, as in `plan_contact_account_updates`.
+            save_as: The file of the plan. None takes a temporary one, which stays only while rows are left to be done.
+            mode: "patch" (the default), "fill" or "replace".
+            nulls: "keep" (the default) or "clear".
+            match_on: "id" (the default), "domain_name" or "name".
+            ignore: Columns that are not fields.
+            on_conflict: What happens when somebody changes a field between plan and apply: "skip" (the default) or
+                "overwrite".
+            progress: Whether to show how far it is. Default True.
+
+        Returns:
+            What became of the rows. Rows that failed raise nothing; see `ApplyResult.raise_for_failures`.
+
+        Raises:
+            ValidationError: The table has a column that cannot be used.
+            PlanError: The file is there already or cannot be written.
+            AuthenticationError: The key is refused; every row stays to be done.
+            ReplyError: Any other failure that stops the job.
+
+        Examples:
+            >>> import replyio
+            >>> client = replyio.ReplyClient()
+            >>> result = client.update_contact_accounts([{"id": 4711, "city": "Bergen"}], progress=False)
+            >>> result.counts
+            {'changed': 1}
+        """
+        from replyio import _bulk
+
+        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore)
+        return _bulk.update(planning, on_conflict, progress)
+
+    async def update_contact_accounts_async(
+        self,
+        data: object,
+        *,
+        save_as: str | os.PathLike[str] | None = None,
+        mode: Literal["patch", "fill", "replace"] = "patch",
+        nulls: Literal["keep", "clear"] = "keep",
+        match_on: Literal["id", "domain_name", "name"] = "id",
+        ignore: Iterable[str] = (),
+        on_conflict: Literal["skip", "overwrite"] = "skip",
+        progress: bool = True,
+    ) -> ApplyResult:
+        """Plans and applies the updates of many accounts; see `update_contact_accounts`.
+
+        Cancelling the task finishes what is in flight, for five seconds at most.
+
+        Args:
+            data: The rows, as in `plan_contact_account_updates`.
+            save_as: The file of the plan.
+            mode: "patch", "fill" or "replace".
+            nulls: "keep" or "clear".
+            match_on: "id", "domain_name" or "name".
+            ignore: Columns that are not fields.
+            on_conflict: "skip" or "overwrite".
+            progress: Whether to show how far it is. Default True.
+
+        Returns:
+            What became of the rows.
+
+        Raises:
+            ValidationError: The table has a column that cannot be used.
+            ReplyError: Any other failure that stops the job.
+        """
+        from replyio import _bulk
+
+        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore)
+        return await _bulk.update_async(planning, on_conflict, progress)
 
     def close(self) -> None:
         """Gives connections and threads back. A later call opens new ones."""

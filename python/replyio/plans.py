@@ -150,11 +150,12 @@ class PlanTable:
 class _Report:
     """What a plan and its result have in common: a file, and what it says."""
 
-    __slots__ = ("_file", "_path")
+    __slots__ = ("_file", "_path", "_tables")
 
     def __init__(self, file: _File, path: str | None) -> None:
         self._file = file
         self._path = path
+        self._tables: dict[str, PlanTable] = {}
 
     @property
     def path(self) -> str | None:
@@ -164,17 +165,17 @@ class _Report:
     @property
     def rows(self) -> PlanTable:
         """Every row of the input: row number, id, status, error."""
-        return PlanTable("rows", self._file.rows())
+        return self._tables.get("rows") or PlanTable("rows", self._file.rows())
 
     @property
     def changes(self) -> PlanTable:
         """Every field that is to change, or has changed: row number, id, field, before, after."""
-        return PlanTable("changes", self._file.changes())
+        return self._tables.get("changes") or PlanTable("changes", self._file.changes())
 
     @property
     def failures(self) -> PlanTable:
         """The rows that cannot be, or were not done, with the reason."""
-        return PlanTable("failures", self._file.failures())
+        return self._tables.get("failures") or PlanTable("failures", self._file.failures())
 
     def _name(self) -> str:
         """The file's name, without its folder."""
@@ -193,18 +194,37 @@ class Plan(_Report):
     after `apply`, to look, to go on or to revert.
     """
 
-    __slots__ = ("_start",)
+    __slots__ = ("_reverse", "_start")
 
-    def __init__(self, file: _File, path: str | None, start: Callable[[str, str], Job]) -> None:
+    def __init__(
+        self,
+        file: _File,
+        path: str | None,
+        start: Callable[[str, str], Job],
+        reverse: Callable[[], Plan] | None = None,
+    ) -> None:
         """Makes a plan of its file. Made by `ReplyClient.plan_contact_account_updates` and `ReplyClient.open_plan`.
 
         Args:
             file: The open file.
             path: Where it is, as it was given; None where it was not saved.
-            start: Starts a job: "apply", "retry_failed" or "revert", and what happens to a conflict.
+            start: Starts a job, "apply", "retry_failed" or "revert", with what happens to a conflict.
+            reverse: Makes the plan that takes this one back.
         """
         super().__init__(file, path)
         self._start = start
+        self._reverse = reverse
+
+    def at(self, path: str) -> Plan:
+        """Gives the same plan, known by another path.
+
+        Args:
+            path: Where the file really is.
+
+        Returns:
+            The plan.
+        """
+        return Plan(self._file, path, self._start, self._reverse)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -297,6 +317,9 @@ class Plan(_Report):
     def revert(self, on_conflict: Literal["skip", "overwrite"] = "skip", progress: bool = True) -> ApplyResult:
         """Puts the values from before back, in the accounts that this plan has changed.
 
+        That is a plan too, in a file of its own beside this one (`acme.revert.replyplan`): it can be stopped and gone on
+        with, and reverted.
+
         Args:
             on_conflict: What happens when somebody has changed a field since: "skip" (the default) leaves the account
                 alone, "overwrite" puts the value from before back all the same.
@@ -309,7 +332,7 @@ class Plan(_Report):
             PlanError: When the file cannot be used, or there is no room for it.
             ReplyError: Any other failure that stops the job.
         """
-        return self._run("revert", on_conflict, progress)
+        return self._reversed()._run("revert", on_conflict, progress)
 
     async def revert_async(
         self, on_conflict: Literal["skip", "overwrite"] = "skip", progress: bool = True
@@ -327,7 +350,10 @@ class Plan(_Report):
             PlanError: When the file cannot be used, or there is no room for it.
             ReplyError: Any other failure that stops the job.
         """
-        return await self._run_async("revert", on_conflict, progress)
+        return await self._reversed()._run_async("revert", on_conflict, progress)
+
+    def _reversed(self) -> Plan:
+        return self if self._reverse is None else self._reverse()
 
     def _run(self, action: str, on_conflict: str, progress: bool) -> ApplyResult:
         began = time.monotonic()
@@ -451,6 +477,10 @@ class ApplyResult(_Report):
     def seconds(self) -> float:
         """How many seconds it took."""
         return self._seconds
+
+    def read_all(self) -> None:
+        """Reads the tables, so that they are there without the file."""
+        self._tables = {name: getattr(self, name) for name in ("rows", "changes", "failures")}
 
     def raise_for_failures(self) -> None:
         """Raises when a row is neither changed nor right already.

@@ -12,13 +12,17 @@ use super::convert::{account_id, account_to_python, fields_from, integer, type_n
 use super::errors;
 use super::exit;
 use super::guard::guarded;
+use super::job::Job;
 use super::listing::Listing;
+use super::plan::{self, PlanFile};
 use super::runtime::{Engine, Outcome, ToPython};
+use super::table::{Table, options_from};
 use crate::account::{ContactAccount, Field, FieldError};
 use crate::client::{self, Patched, check_patch, check_update};
 use crate::config::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, ProxyUrl};
 use crate::error::{Call, Error, KeyOrigin, Operation};
 use crate::per_process::{PerProcess, Process};
+use crate::plan::run::OnConflict;
 use crate::quota::Quota;
 
 /// No time-out needs to be longer; it keeps arithmetic on moments from overflowing.
@@ -128,6 +132,28 @@ impl Client {
                 |(field, message): (&str, String)| refusal(slf.py(), Operation::List, FieldError::new(field, message));
             Listing::new(slf.clone().unbind(), search, sort_by, descending, page_size).map_err(refuse)
         })
+    }
+
+    /// Starts to plan the updates of a table, into a new file.
+    fn plan(&self, py: Python<'_>, table: &Table, options: &Bound<'_, PyDict>, path: PathBuf) -> PyResult<Job> {
+        guarded(py, "plan", || plan::start(self, table, options_from(options)?, path, py))
+    }
+
+    /// Opens a plan, which must be for this client's address, user and team.
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    fn open_plan(&self, py: Python<'_>, path: PathBuf) -> PyResult<PlanFile> {
+        guarded(py, "open_plan", || plan::open(self, &path, py))
+    }
+
+    /// Starts to apply what is left of a plan.
+    fn apply(&self, py: Python<'_>, file: &PlanFile, overwrite: bool, concurrency: usize) -> PyResult<Job> {
+        let on_conflict = if overwrite { OnConflict::Overwrite } else { OnConflict::Skip };
+        guarded(py, "apply", || plan::apply(self, file, on_conflict, concurrency, py))
+    }
+
+    /// How many requests it takes to apply what is left of a plan, and how many seconds.
+    fn estimate(&self, py: Python<'_>, file: &PlanFile) -> PyResult<(u64, Option<f64>)> {
+        guarded(py, "estimate", || plan::estimate(self, file, py))
     }
 
     /// Gives back threads and connections.

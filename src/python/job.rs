@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::events::{self, Lines};
 use super::guard::{caught, guarded};
-use super::{errors, exit, plan};
+use super::{errors, exit, lane, plan};
 use crate::client::Client;
 use crate::error::WaitReason;
 use crate::per_process::Process;
@@ -116,7 +116,7 @@ impl Job {
             result.set_item("phase", phase)?;
             result.set_item("waiting", progress.waiting.map(|(reason, _)| waits_for(reason)))?;
             let left = |until: Instant| until.saturating_duration_since(now).as_secs_f64();
-            result.set_item("waiting_seconds", progress.waiting.map(|(_, until)| left(until)))?;
+            result.set_item("waiting_until", progress.waiting.map(|(_, until)| left(until)))?;
             let forecast = self.client.forecast(progress.requests_left).map(|wait| wait.as_secs_f64());
             result.set_item("seconds_left", forecast)?;
             result.set_item("seconds", self.started.elapsed().as_secs_f64())?;
@@ -150,7 +150,7 @@ impl Job {
                     .unwrap_or_else(PoisonError::into_inner);
                 outcome.is_some()
             });
-            events::log_all(py, &self.lines)?;
+            lane::log(py, &self.lines)?;
             Ok(has_ended)
         })
     }

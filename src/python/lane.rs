@@ -127,7 +127,7 @@ impl Lane {
 /// Hands on what is to be logged. A handler that fails must not take the answer away, least of all that of an update which
 /// has happened: it is told to `sys.unraisablehook`, as an event loop tells it to its own handler. `KeyboardInterrupt` and
 /// `SystemExit` are no faults of a handler, and go on.
-fn log(py: Python<'_>, lines: &Lines) -> PyResult<()> {
+pub(super) fn log(py: Python<'_>, lines: &Lines) -> PyResult<()> {
     lines.take().iter().try_for_each(|line: &Line| match line.log(py) {
         Err(error) if error.is_instance_of::<PyException>(py) => {
             error.write_unraisable(py, None);

@@ -1,7 +1,7 @@
 //! Plans as Python's face uses them: a file, reports of its rows, and jobs over it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
@@ -19,6 +19,7 @@ use super::job::{Job, counts_to_python};
 use super::table::Table;
 use crate::plan::file::{self, ChangeView, FileError, RowView};
 use crate::plan::run::{self, OnConflict};
+use crate::plan::source::Options;
 use crate::plan::{Status, Value};
 
 /// An open plan.
@@ -124,7 +125,7 @@ impl PlanFile {
 }
 
 impl PlanFile {
-    fn report_rows(&self, py: Python<'_>, wanted: impl Fn(Status) -> bool + Send) -> PyResult<Report> {
+    fn report_rows(&self, py: Python<'_>, wanted: impl Fn(Status) -> bool + Send + Sync) -> PyResult<Report> {
         let mut columns = RowColumns::default();
         self.with(py, |file| {
             file.for_each_row(|row| {
@@ -138,52 +139,46 @@ impl PlanFile {
     }
 }
 
-#[pymethods]
-impl Client {
-    /// Starts to plan the updates of a table, into a new file.
-    fn plan(&self, py: Python<'_>, table: &Table, path: PathBuf) -> PyResult<Job> {
-        guarded(py, "plan", || {
-            let (table, options) = table.parts();
-            Job::start(py, self.here(py)?, move |client, control, lines| async move {
-                run::plan(&client, &table, &options, &path, &control, Some(lines)).await
-            })
-        })
-    }
+/// Starts to plan the updates of a table, into a new file.
+pub(super) fn start(client: &Client, table: &Table, options: Options, path: PathBuf, py: Python<'_>) -> PyResult<Job> {
+    let table = table.inner();
+    Job::start(py, client.here(py)?, move |client, control, lines| async move {
+        run::plan(&client, &table, &options, &path, &control, Some(lines)).await
+    })
+}
 
-    /// Opens a plan, which must be for this client's address, user and team.
-    fn open_plan(&self, py: Python<'_>, path: PathBuf) -> PyResult<PlanFile> {
-        guarded(py, "open_plan", || {
-            let config = self.here(py)?.config();
-            let act_as = config.act_as.as_ref().map(ToString::to_string);
-            let opened = exit::detached(py, || {
-                let file = file::PlanFile::open(&path)?;
-                file.check_target(&config.base_url.to_string(), act_as.as_deref(), config.team_id)?;
-                Ok::<_, FileError>(file)
-            });
-            opened.map(PlanFile::new).map_err(|error| refused(py, &error))
-        })
-    }
+/// Opens a plan, which must be for this client's address, user and team.
+pub(super) fn open(client: &Client, path: &Path, py: Python<'_>) -> PyResult<PlanFile> {
+    let config = client.here(py)?.config();
+    let act_as = config.act_as.as_ref().map(ToString::to_string);
+    let opened = exit::detached(py, || {
+        let file = file::PlanFile::open(path)?;
+        file.check_target(&config.base_url.to_string(), act_as.as_deref(), config.team_id)?;
+        Ok::<_, FileError>(file)
+    });
+    opened.map(PlanFile::new).map_err(|error| refused(py, &error))
+}
 
-    /// Starts to apply what is left of a plan.
-    fn apply(&self, py: Python<'_>, file: &PlanFile, overwrite: bool, concurrency: usize) -> PyResult<Job> {
-        guarded(py, "apply", || {
-            let file = file.file(py)?;
-            let on_conflict = if overwrite { OnConflict::Overwrite } else { OnConflict::Skip };
-            Job::start(py, self.here(py)?, move |client, control, lines| async move {
-                run::apply(&client, &file, on_conflict, concurrency, &control, Some(lines)).await.map(|()| None)
-            })
-        })
-    }
+/// Starts to apply what is left of a plan.
+pub(super) fn apply(
+    client: &Client,
+    file: &PlanFile,
+    on_conflict: OnConflict,
+    concurrency: usize,
+    py: Python<'_>,
+) -> PyResult<Job> {
+    let file = file.file(py)?;
+    Job::start(py, client.here(py)?, move |client, control, lines| async move {
+        run::apply(&client, &file, on_conflict, concurrency, &control, Some(lines)).await.map(|()| None)
+    })
+}
 
-    /// How many requests it takes to apply what is left of a plan, and how many seconds.
-    fn estimate(&self, py: Python<'_>, file: &PlanFile) -> PyResult<(u64, Option<f64>)> {
-        guarded(py, "estimate", || {
-            let client = self.here(py)?;
-            let rows = file.with(py, file::PlanFile::open_rows)?;
-            let requests = run::requests_to_apply(client, &rows);
-            Ok((requests, client.forecast(requests).map(|wait| wait.as_secs_f64())))
-        })
-    }
+/// How many requests it takes to apply what is left of a plan, and how many seconds.
+pub(super) fn estimate(client: &Client, file: &PlanFile, py: Python<'_>) -> PyResult<(u64, Option<f64>)> {
+    let client = client.here(py)?;
+    let rows = file.with(py, file::PlanFile::open_rows)?;
+    let requests = run::requests_to_apply(client, &rows);
+    Ok((requests, client.forecast(requests).map(|wait| wait.as_secs_f64())))
 }
 
 fn refused(py: Python<'_>, error: &FileError) -> PyErr {

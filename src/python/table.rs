@@ -27,6 +27,13 @@ const ROWS_BETWEEN_SIGNALS: u64 = 4096;
 #[pyclass(frozen, module = "replyio._replyio")]
 pub(super) struct Table(Arc<source::Table>);
 
+impl Table {
+    /// The table itself.
+    pub(super) fn inner(&self) -> Arc<source::Table> {
+        Arc::clone(&self.0)
+    }
+}
+
 #[pymethods]
 impl Table {
     #[new]

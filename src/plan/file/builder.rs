@@ -54,7 +54,14 @@ impl Builder {
         let work = move || write(&owned, connection, &receiver);
         let writer = thread::Builder::new().name("replyio-plan-file".to_owned()).spawn(work).map_err(io)?;
         let path = path.to_owned();
-        Ok(Self { path, batch: Vec::with_capacity(BATCH), rows: 0, sender: Some(sender), writer: Some(writer), lock: Some(lock) })
+        Ok(Self {
+            path,
+            batch: Vec::with_capacity(BATCH),
+            rows: 0,
+            sender: Some(sender),
+            writer: Some(writer),
+            lock: Some(lock),
+        })
     }
 
     /// Adds a row. The same number twice is refused when the file is sealed.

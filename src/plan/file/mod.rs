@@ -422,10 +422,7 @@ impl PlanFile {
     ///
     /// # Errors
     /// Those of `take`, and [`FileError`] when the file cannot be read.
-    pub fn revert_rows(
-        &self,
-        mut take: impl FnMut(PlannedRow) -> Result<(), FileError>,
-    ) -> Result<(), FileError> {
+    pub fn revert_rows(&self, mut take: impl FnMut(PlannedRow) -> Result<(), FileError>) -> Result<(), FileError> {
         let mut changed = Vec::new();
         self.for_each_row(|row| {
             if row.status == Status::Changed {
@@ -509,7 +506,8 @@ impl PlanFile {
 
     fn view(&self, row: StoredRow) -> Result<RowView, FileError> {
         let in_flight = row.status == SENDING;
-        let error = if in_flight { Some("was in flight when the job ended; it is sent again".to_owned()) } else { row.error };
+        let error =
+            if in_flight { Some("was in flight when the job ended; it is sent again".to_owned()) } else { row.error };
         Ok(RowView {
             row: row.row.unsigned_abs(),
             account_id: row.account_id,
@@ -581,9 +579,8 @@ fn check(connection: &Connection) -> rusqlite::Result<Result<Header, FileErrorKi
         }
         edits += 1;
     }
-    let count = |key: &str| {
-        connection.query_row("SELECT value FROM plan WHERE key = ?1", [key], |row| row.get::<_, i64>(0))
-    };
+    let count =
+        |key: &str| connection.query_row("SELECT value FROM plan WHERE key = ?1", [key], |row| row.get::<_, i64>(0));
     if (count("rows")?, count("edits")?) != (rows, edits) {
         return damaged("rows are missing");
     }
