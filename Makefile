@@ -33,6 +33,7 @@ help: ## Lists what can be made.
 
 demo: $(VENV)/installed-wheel ## Builds the package and shows what it does, against its own sandbox.
 	$(BIN)/python examples/quickstart.py
+	$(BIN)/python examples/fifty_accounts.py
 
 test: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) ## Tests the core without Python, the core with its sandbox, and the wheel as installed.
 	cargo test --locked

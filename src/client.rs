@@ -28,9 +28,6 @@ const MEBIBYTE: usize = 1 << 20;
 const LONGEST_ITEM: usize = 64 << 10;
 /// Sixteen fields of a company fit, so that the buffer need not grow.
 const USUAL_BODY: usize = 1 << 10;
-/// Longer than any quota's wait.
-#[cfg(feature = "plan")]
-const LONGEST_WAIT: Duration = Duration::from_secs(30 * 86_400);
 const LONGEST_EXCERPT: usize = 200;
 const LONGEST_REQUEST_ID: usize = 200;
 
@@ -359,8 +356,7 @@ impl Client {
     #[cfg(feature = "plan")]
     pub(crate) fn place(&self) -> Option<Place<'_>> {
         let quota = self.config.quota?;
-        let now = Instant::now();
-        self.identity.reserve(quota, now, now + LONGEST_WAIT).ok()
+        self.identity.reserve_among_many(quota, Instant::now())
     }
 
     /// How long it takes until so many more requests are out.

@@ -14,7 +14,7 @@ use crate::clock::since_epoch;
 use crate::config::{ActAs, Config};
 use crate::error::{Error, Failure, WaitReason};
 use crate::per_process::PerProcess;
-use crate::quota::{HOUR, Quota, Windows};
+use crate::quota::{HOUR, Quota, TooLate, Windows};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
@@ -63,7 +63,20 @@ impl Identity {
     /// [`Failure::Quota`] when the earliest one is after the deadline.
     pub(crate) fn reserve(&self, quota: Quota, now: Instant, deadline: Instant) -> Result<Place<'_>, Failure> {
         let (now, latest) = (self.quota_time(now), self.quota_time(deadline));
-        match lock(&self.windows).reserve(quota, now, latest) {
+        let booked = lock(&self.windows).reserve(quota, now, latest);
+        self.place(now, booked)
+    }
+
+    /// Books a place for one of many requests, however long it has to wait.
+    #[cfg(feature = "plan")]
+    pub(crate) fn reserve_among_many(&self, quota: Quota, now: Instant) -> Option<Place<'_>> {
+        let now = self.quota_time(now);
+        let booked = lock(&self.windows).reserve_among_many(quota, now, Duration::MAX);
+        self.place(now, booked).ok()
+    }
+
+    fn place(&self, now: Duration, booked: Result<(Duration, WaitReason), TooLate>) -> Result<Place<'_>, Failure> {
+        match booked {
             Ok((booked, reason)) => {
                 let wait = self.real(booked.saturating_sub(now));
                 Ok(Place { windows: &self.windows, booked: Some(booked), wait, reason })

@@ -7,6 +7,8 @@ use std::time::Duration;
 use crate::error::WaitReason;
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// By how much the way to the service may vary.
+const SLACK: Duration = Duration::from_secs(1);
 /// The longer window.
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
@@ -43,6 +45,8 @@ pub(crate) struct Windows {
     /// Whether a place before the last one was given back, so that it is worth looking for.
     has_gaps: bool,
     held_until: Duration,
+    /// How much longer than the service's the windows are.
+    slack: Duration,
 }
 
 impl Windows {
@@ -56,7 +60,28 @@ impl Windows {
         now: Duration,
         latest: Duration,
     ) -> Result<(Duration, WaitReason), TooLate> {
-        while self.booked.front().is_some_and(|sent| *sent + HOUR <= now) {
+        self.slack = Duration::ZERO;
+        self.book(quota, now, latest)
+    }
+
+    /// The same for one of many requests, which go out as soon as a window opens. Each arrives later than it was sent, and
+    /// not all by as much, so the windows are taken for a second longer than the service's.
+    ///
+    /// # Errors
+    /// Those of [`Windows::reserve`].
+    #[cfg(feature = "plan")]
+    pub(crate) fn reserve_among_many(
+        &mut self,
+        quota: Quota,
+        now: Duration,
+        latest: Duration,
+    ) -> Result<(Duration, WaitReason), TooLate> {
+        self.slack = SLACK;
+        self.book(quota, now, latest)
+    }
+
+    fn book(&mut self, quota: Quota, now: Duration, latest: Duration) -> Result<(Duration, WaitReason), TooLate> {
+        while self.booked.front().is_some_and(|sent| *sent + HOUR + SLACK <= now) {
             self.booked.pop_front();
         }
         self.has_gaps &= self.booked.back().is_some_and(|last| *last > now);
@@ -71,7 +96,7 @@ impl Windows {
     /// Counts a request that was sent before, and not by this process.
     #[cfg(feature = "plan")]
     pub(crate) fn count_earlier(&mut self, now: Duration, age: Duration) {
-        if age < HOUR {
+        if age < HOUR + SLACK {
             let sent = now.saturating_sub(age);
             self.booked.insert(self.booked.partition_point(|other| *other <= sent), sent);
         }
@@ -82,8 +107,11 @@ impl Windows {
     pub(crate) fn forecast(&self, quota: Quota, now: Duration, requests: u64) -> Duration {
         /// Beyond these the windows are in step, and only the longer one counts.
         const IN_DETAIL: u64 = 6_000;
-        let mut windows = Self { booked: self.booked.clone(), has_gaps: false, held_until: self.held_until };
-        let last = (0..requests.min(IN_DETAIL)).filter_map(|_| windows.reserve(quota, now, Duration::MAX).ok()).last();
+        let mut windows = Self { booked: self.booked.clone(), has_gaps: false, ..Self::default() };
+        windows.held_until = self.held_until;
+        let last = (0..requests.min(IN_DETAIL))
+            .filter_map(|_| windows.reserve_among_many(quota, now, Duration::MAX).ok())
+            .last();
         let in_detail = last.map_or(Duration::ZERO, |(moment, _)| moment.saturating_sub(now));
         let per_hour = quota.per_hour.min(quota.per_minute.saturating_mul(60)).max(1);
         let rest = u32::try_from(requests.saturating_sub(IN_DETAIL)).unwrap_or(u32::MAX);
@@ -94,13 +122,15 @@ impl Windows {
     fn earliest(&self, quota: Quota, now: Duration) -> (Duration, WaitReason) {
         let (per_minute, per_hour) = (WaitReason::PerMinute(quota.per_minute), WaitReason::PerHour(quota.per_hour));
         let from = (self.held_until.max(now), WaitReason::RetryAfter);
-        let minute = (self.window_opens(quota.per_minute, MINUTE), per_minute);
-        let hour = (self.window_opens(quota.per_hour, HOUR), per_hour);
+        let (a_minute, an_hour) = (MINUTE + self.slack, HOUR + self.slack);
+        let minute = (self.window_opens(quota.per_minute, a_minute), per_minute);
+        let hour = (self.window_opens(quota.per_hour, an_hour), per_hour);
         let behind_all =
             [minute, hour].into_iter().fold(from, |latest, other| if other.0 > latest.0 { other } else { latest });
         match self.booked.back() {
             Some(last) if self.has_gaps || *last > behind_all.0 => {
-                let ends = self.booked.iter().flat_map(|sent| [(*sent + MINUTE, per_minute), (*sent + HOUR, per_hour)]);
+                let ends =
+                    self.booked.iter().flat_map(|sent| [(*sent + a_minute, per_minute), (*sent + an_hour, per_hour)]);
                 let free =
                     iter::once(from).chain(ends).filter(|place| place.0 >= from.0 && self.has_room(quota, place.0));
                 free.min_by_key(|place| place.0).unwrap_or((behind_all.0.max(*last), behind_all.1))
@@ -117,14 +147,16 @@ impl Windows {
             Some(0) => Some(moment),
             Some(_) => self.booked.get(index - 1).copied(),
         };
-        [(quota.per_minute, MINUTE), (quota.per_hour, HOUR)].into_iter().all(|(limit, length)| {
-            let limit = at_least_one(limit);
-            let fits = |first| match (with_it(first), with_it(first + limit)) {
-                (Some(sent), Some(next)) => next >= sent + length,
-                _ => true,
-            };
-            (place.saturating_sub(limit)..=place).all(fits)
-        })
+        [(quota.per_minute, MINUTE + self.slack), (quota.per_hour, HOUR + self.slack)].into_iter().all(
+            |(limit, length)| {
+                let limit = at_least_one(limit);
+                let fits = |first| match (with_it(first), with_it(first + limit)) {
+                    (Some(sent), Some(next)) => next >= sent + length,
+                    _ => true,
+                };
+                (place.saturating_sub(limit)..=place).all(fits)
+            },
+        )
     }
 
     /// Gives a booked place back: its request was never sent.
@@ -238,7 +270,7 @@ mod tests {
         let mut windows = Windows::default();
         moments(&mut windows, 2, seconds(10));
         assert_eq!(windows.forecast(QUOTA, seconds(20), 0), seconds(0));
-        assert_eq!(windows.forecast(QUOTA, seconds(20), 4), seconds(3610 - 20));
+        assert_eq!(windows.forecast(QUOTA, seconds(20), 4), seconds(3611 - 20));
         let million = Quota::default();
         let hours = windows.forecast(million, seconds(20), 29_000).as_secs_f64() / 3600.0;
         assert!((9.9..10.1).contains(&hours), "{hours}");

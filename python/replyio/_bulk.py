@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from replyio import _replyio
@@ -71,12 +72,10 @@ class PlanFile:
 
     def reverse(self) -> Plan:
         """The plan that takes this one back, in a file beside it; gone on with when it is there already."""
-        path = os.fspath(self._file.path)
-        root, extension = os.path.splitext(path)
-        path = f"{root}.revert{extension}"
-        if os.path.exists(path):
-            return plan_of(self._core, self._core.open_plan(path), path)
-        return plan_of(self._core, self._file.reversed(path), path)
+        path = Path(self._file.path)
+        path = path.with_name(f"{path.stem}.revert{path.suffix}")
+        file = self._core.open_plan(path) if path.exists() else self._file.reversed(path)
+        return plan_of(self._core, file, str(path))
 
 
 class Directory:
@@ -104,7 +103,9 @@ def _remove(path: str, process: int) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def plan_of(core: _replyio.Client, file: _replyio.PlanFile, path: str | None, directory: Directory | None = None) -> Plan:
+def plan_of(
+    core: _replyio.Client, file: _replyio.PlanFile, path: str | None, directory: Directory | None = None
+) -> Plan:
     """Makes the plan of an open file."""
     wrapped = PlanFile(core, file, directory)
     return Plan(wrapped, path, wrapped.start, wrapped.reverse)
@@ -129,7 +130,7 @@ class Planning:
         self._core = core
         self._directory = Directory() if save_as is None else None
         self.path = None if save_as is None else os.fspath(save_as)
-        self._place = self.path or os.path.join(getattr(self._directory, "path", ""), "plan.replyplan")
+        self._place = self.path or str(Path(getattr(self._directory, "path", ""), "plan.replyplan"))
         self.job = core.plan(table, options, self._place)
 
     def plan(self, result: Any) -> Plan:
@@ -166,9 +167,7 @@ def update(planning: Planning, on_conflict: Literal["skip", "overwrite"], progre
     return planning.finish(plan.apply(on_conflict, progress))
 
 
-async def update_async(
-    planning: Planning, on_conflict: Literal["skip", "overwrite"], progress: bool
-) -> ApplyResult:
+async def update_async(planning: Planning, on_conflict: Literal["skip", "overwrite"], progress: bool) -> ApplyResult:
     """Plans and applies without holding the event loop up."""
     plan = planning.kept(await make_async(planning, progress))
     return planning.finish(await plan.apply_async(on_conflict, progress))

@@ -24,7 +24,7 @@ def read(path: str | os.PathLike[str]) -> Any:
     for reader in (_with_pyarrow, _with_polars, _with_duckdb):
         try:
             return reader(os.fspath(path))
-        except ImportError:
+        except ImportError:  # noqa: PERF203 - three times at most
             continue
     raise ImportError("to read a .parquet file, install pyarrow, polars or duckdb")
 

@@ -54,8 +54,8 @@ class Quota:
             per_minute: Requests in any sixty seconds. Default 95.
             per_hour: Requests in any hour. Default 2,900.
             clock_scale: How much faster than real time its clock goes. Default 1. With anything else the service would
-                answer 429: it is for a `replyio.sandbox.Sandbox` whose clock is as fast, to see in a minute how a job of
-                hours goes. `Sandbox.client()` sets it.
+                answer 429: it is for a `replyio.sandbox.Sandbox` whose clock is as fast, to see in a minute how a job
+                of hours goes. `Sandbox.client()` sets it.
 
         Raises:
             ConfigurationError: When one of them is not a positive integer, or the scale not a positive number.
@@ -479,12 +479,12 @@ class ReplyClient:
         `GET /v3/contact-accounts`, or `GET /v3/contact-accounts/{id}` for each row, whichever takes fewer requests.
 
         Args:
-            data: The rows: anything with `__arrow_c_stream__` (pandas, polars, pyarrow, DuckDB), an iterable of mappings
-                or dataclasses, or the path of a CSV, JSON Lines or Parquet file. Its columns are fields.
+            data: The rows: anything with `__arrow_c_stream__` (pandas, polars, pyarrow, DuckDB), an iterable of
+                mappings or dataclasses, or the path of a CSV, JSON Lines or Parquet file. Its columns are fields.
             save_as: The file of the plan, such as "acme.replyplan", which must not be there yet. None keeps it for as
                 long as the plan is used; save a plan that takes long.
-            mode: "patch" (the default) changes the columns given, "fill" only fields that are empty, "replace" makes the
-                account what the row says, so that a field without a column is cleared.
+            mode: "patch" (the default) changes the columns given, "fill" only fields that are empty, "replace" makes
+                the account what the row says, so that a field without a column is cleared.
             nulls: What an empty cell means: "keep" (the default) leaves the field alone, "clear" empties it.
             match_on: How a row finds its account: "id" (the default), "domain_name" or "name". Two candidates are never
                 guessed between.

@@ -317,8 +317,8 @@ class Plan(_Report):
     def revert(self, on_conflict: Literal["skip", "overwrite"] = "skip", progress: bool = True) -> ApplyResult:
         """Puts the values from before back, in the accounts that this plan has changed.
 
-        That is a plan too, in a file of its own beside this one (`acme.revert.replyplan`): it can be stopped and gone on
-        with, and reverted.
+        That is a plan too, in a file of its own beside this one (`acme.revert.replyplan`): it can be stopped and gone
+        on with, and reverted.
 
         Args:
             on_conflict: What happens when somebody has changed a field since: "skip" (the default) leaves the account
@@ -332,7 +332,7 @@ class Plan(_Report):
             PlanError: When the file cannot be used, or there is no room for it.
             ReplyError: Any other failure that stops the job.
         """
-        return self._reversed()._run("revert", on_conflict, progress)
+        return self._reversed()._run("revert", on_conflict, progress)  # noqa: SLF001 - a plan too
 
     async def revert_async(
         self, on_conflict: Literal["skip", "overwrite"] = "skip", progress: bool = True
@@ -350,7 +350,7 @@ class Plan(_Report):
             PlanError: When the file cannot be used, or there is no room for it.
             ReplyError: Any other failure that stops the job.
         """
-        return await self._reversed()._run_async("revert", on_conflict, progress)
+        return await self._reversed()._run_async("revert", on_conflict, progress)  # noqa: SLF001 - a plan too
 
     def _reversed(self) -> Plan:
         return self if self._reverse is None else self._reverse()

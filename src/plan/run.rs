@@ -3,7 +3,7 @@
 //! A run is one future on one thread. It books every request in the quota before it is sent, so that nothing is marked as
 //! being sent while it waits; `sending` is committed before the first byte leaves, and the outcome before it is counted.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +21,7 @@ use super::{Change, Status};
 use crate::account::ContactAccount;
 use crate::client::{Client, Event, ListQuery, Observer};
 use crate::error::{Error, ErrorKind, Failure, WaitReason};
+use crate::per_process::PerProcess;
 
 /// How many rows are in flight at once, unless it is said otherwise.
 pub const CONCURRENCY: usize = 8;
@@ -153,7 +154,7 @@ impl Observer for Counter {
         if let Event::Attempted { attempt, .. } = event {
             self.control.state().requests += 1;
             if attempt > 1 {
-                self.repeated.lock().unwrap_or_else(PoisonError::into_inner).push(now_ms());
+                self.repeated.lock().unwrap_or_else(PoisonError::into_inner).push(sent_now());
             }
         }
         if let Some(next) = &self.next {
@@ -307,19 +308,19 @@ pub async fn plan(
     let mut planner = Planner::new(table, options, &mut give)?;
     let mut sent = Vec::new();
     loop {
-        let step = planner.next();
+        let step = planner.next_step();
         if step == Step::Done {
             break;
         }
         if !pace.admit().await {
             return Ok(None);
         }
-        sent.push(now_ms());
+        sent.push(sent_now());
         let client = pace.client.admitted();
         let failed = match step {
             Step::Page { top, skip } => match client.list_page(&ListQuery::default(), top, skip).await {
-                Ok(page) => {
-                    planner.page(skip, &page.items, page.has_more, &mut give)?;
+                Ok(answered) => {
+                    planner.page(skip, &answered.items, answered.has_more, &mut give)?;
                     None
                 }
                 Err(error) => Some(error),
@@ -421,8 +422,8 @@ pub async fn apply(
     observer: Option<Arc<dyn Observer>>,
 ) -> Result<(), RunError> {
     let now = now_ms();
-    let ages = file.recent_requests(now)?;
-    client.count_earlier(ages.into_iter().map(|sent| Duration::from_millis(u64::try_from(now - sent).unwrap_or(0))));
+    let foreign = sent_elsewhere(file.recent_requests(now)?);
+    client.count_earlier(foreign.into_iter().map(|sent| Duration::from_millis(u64::try_from(now - sent).unwrap_or(0))));
     let rows = file.open_rows()?;
     {
         let mut progress = control.state();
@@ -443,7 +444,7 @@ pub async fn apply(
         in_flight: JoinSet::new(),
         looking: false,
     };
-    run.to_its_end().await
+    run.finish_all().await
 }
 
 struct Apply {
@@ -463,7 +464,7 @@ struct Apply {
 }
 
 impl Apply {
-    async fn to_its_end(mut self) -> Result<(), RunError> {
+    async fn finish_all(mut self) -> Result<(), RunError> {
         let mut fatal = None;
         loop {
             let go_on = fatal.is_none() && !self.pace.control.is_stopping();
@@ -536,7 +537,7 @@ impl Apply {
             Some(row) => vec![row],
             None => self.todo.drain(..look.end()).collect(),
         };
-        self.file.note_requests(vec![now_ms()]).await?;
+        self.file.note_requests(vec![sent_now()]).await?;
         self.looking = true;
         let client = self.pace.client.admitted();
         self.in_flight.spawn(async move {
@@ -562,7 +563,7 @@ impl Apply {
             let Ok(fields) = diff::update(&account, &changes) else {
                 return Back::Broken(FileError::internal("a change of the plan is not of its field's kind"));
             };
-            if let Err(error) = file.sending(row.row, now_ms()).await {
+            if let Err(error) = file.sending(row.row, sent_now()).await {
                 return Back::Broken(error);
             }
             match client.update(account.id, &fields).await {
@@ -742,6 +743,27 @@ fn deviating(sent: &crate::account::AccountFields, answered: &ContactAccount) ->
     let names: Vec<&str> = fields.iter().map(|field| field.name()).collect();
     (!names.is_empty())
         .then(|| format!("written, but the service answered {} differently from what was sent", names.join(", ")))
+}
+
+/// When this process sent the requests that plan files have: its own windows count them already.
+static SENT_HERE: PerProcess<Mutex<BTreeSet<i64>>> = PerProcess::new();
+
+/// Now, for a request that is written down.
+fn sent_now() -> i64 {
+    const HOUR_MS: i64 = 3_600_000;
+    let now = now_ms();
+    let mut sent = SENT_HERE.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    while sent.first().is_some_and(|first| *first < now - HOUR_MS) {
+        sent.pop_first();
+    }
+    sent.insert(now);
+    now
+}
+
+fn sent_elsewhere(mut moments: Vec<i64>) -> Vec<i64> {
+    let sent = SENT_HERE.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    moments.retain(|moment| !sent.contains(moment));
+    moments
 }
 
 fn now_ms() -> i64 {
