@@ -11,6 +11,7 @@ mod guard;
 mod lane;
 mod listing;
 mod once;
+mod rows;
 mod runtime;
 mod sandbox;
 mod table;
