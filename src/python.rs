@@ -1,5 +1,6 @@
 //! The extension module `replyio._replyio`: a table of contents.
 
+mod arrow;
 mod bridge;
 mod cells;
 mod client;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -21,10 +22,8 @@ def read(path: str | os.PathLike[str]) -> Any:
         ImportError: When none of the libraries that can read it is installed.
     """
     for reader in (_with_pyarrow, _with_polars, _with_duckdb):
-        try:
+        with contextlib.suppress(ImportError):
             return reader(os.fspath(path))
-        except ImportError:
-            continue
     raise ImportError("to read a .parquet file, install pyarrow, polars or duckdb")
 
 

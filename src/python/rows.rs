@@ -80,6 +80,8 @@ impl<'py> RowReader<'py> {
 
     fn add(&mut self, row: &Bound<'py, PyAny>) -> PyResult<()> {
         if self.builder.rows().is_multiple_of(ROWS_BETWEEN_SIGNALS) {
+            // Others who wait for the interpreter get their turn.
+            row.py().detach(|| ());
             row.py().check_signals()?;
         }
         if let Ok(cells) = row.cast_exact::<PyDict>() {

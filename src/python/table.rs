@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyException, PyIndexError};
 use pyo3::prelude::*;
-use pyo3::types::{PyCapsule, PyDict, PyString};
-use pyo3_arrow::{PyRecordBatch, PyRecordBatchReader};
+use pyo3::types::{PyDict, PyString};
 
+use super::arrow::{exportable, frame_of, from_array, from_stream, stream, with_named_index};
 use super::convert::type_name;
 use super::errors;
 use super::guard::guarded;
@@ -118,84 +118,24 @@ pub(super) fn table_from(data: &Bound<'_, PyAny>, options: &Options) -> PyResult
     if data.is_instance_of::<PyString>() || data.hasattr("__fspath__")? {
         return from_path(py, &data.extract::<PathBuf>()?, options);
     }
-    let frame = data_frame(data)?;
-    let data = &if frame { with_named_index(data)? } else { data.clone() };
+    let frame = frame_of(data, "pandas")?.is_some();
+    let data = &match frame_of(data, "polars")? {
+        Some(polars) => exportable(data, &polars, options)?,
+        None if frame => with_named_index(data)?,
+        None => data.clone(),
+    };
     if data.hasattr("__arrow_c_stream__")? {
         return match stream(data) {
             Ok(stream) => from_stream(py, None, stream, options),
             // pyarrow is missing, or a column cannot be Arrow's: cell by cell it can be told which cell is at fault.
-            Err(error) if frame && error.is_instance_of::<pyo3::exceptions::PyException>(py) => {
-                from_frame(data, options)
-            }
+            Err(error) if frame && error.is_instance_of::<PyException>(py) => from_frame(data, options),
             Err(error) => Err(error),
         };
     }
     if data.hasattr("__arrow_c_array__")? {
-        let batch = data.extract::<PyRecordBatch>().map_err(|error| no_table(&error, data))?.into_inner();
-        let schema = batch.schema();
-        return source::Table::from_batches(&schema, vec![batch], options)
-            .map_err(|error| errors::of_table(py, &error));
+        return from_array(data, options);
     }
     if frame { from_frame(data, options) } else { from_rows(data, options) }
-}
-
-/// Whether it is a `DataFrame` of pandas, which is not imported to find out.
-fn data_frame(data: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let modules = data.py().import("sys")?.getattr("modules")?.cast_into::<PyDict>()?;
-    match modules.get_item("pandas")?.and_then(|pandas| pandas.getattr("DataFrame").ok()) {
-        Some(class) => data.is_instance(&class),
-        None => Ok(false),
-    }
-}
-
-/// A frame whose index is among its columns where it has a name. pyarrow would see to that, but not for an index that it
-/// takes for a range: whether ids arrive must not depend on whether they follow each other.
-fn with_named_index<'py>(frame: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let columns = frame.getattr("columns")?;
-    let mut levels = Vec::new();
-    for (level, name) in frame.getattr("index")?.getattr("names")?.try_iter()?.enumerate() {
-        let name = name?;
-        if !name.is_none() && !columns.contains(&name)? {
-            levels.push(level);
-        }
-    }
-    if levels.is_empty() {
-        return Ok(frame.clone());
-    }
-    let arguments = PyDict::new(frame.py());
-    arguments.set_item("level", levels)?;
-    frame.call_method("reset_index", (), Some(&arguments))
-}
-
-fn no_table(error: &PyErr, data: &Bound<'_, PyAny>) -> PyErr {
-    let py = data.py();
-    if error.is_instance_of::<PyValueError>(py) {
-        let problem = PyTypeError::new_err(format!("a table must be {TAKEN}; this {} is none", type_name(data)));
-        problem.set_cause(py, Some(error.clone_ref(py)));
-        return problem;
-    }
-    error.clone_ref(py)
-}
-
-type Stream = Box<dyn arrow_array::RecordBatchReader + Send>;
-
-fn stream(data: &Bound<'_, PyAny>) -> PyResult<Stream> {
-    let capsule = data.call_method0("__arrow_c_stream__")?.cast_into::<PyCapsule>()?;
-    PyRecordBatchReader::from_arrow_pycapsule(&capsule)
-        .and_then(PyRecordBatchReader::into_reader)
-        .map_err(|error| no_table(&error, data))
-}
-
-/// Reads a stream to its end. Who fills it may need the interpreter in another thread.
-fn from_stream(py: Python<'_>, file: Option<&Path>, stream: Stream, options: &Options) -> PyResult<source::Table> {
-    py.detach(move || {
-        let schema = stream.schema();
-        let batches = stream.collect::<Result<Vec<_>, _>>().map_err(|error| {
-            PyValueError::new_err(format!("the rows could not be read from where they come from: {error}"))
-        })?;
-        source::Table::from_named_batches(file, &schema, batches, options)
-            .map_err(|error| Python::attach(|py| errors::of_table(py, &error)))
-    })
 }
 
 fn from_path(py: Python<'_>, path: &Path, options: &Options) -> PyResult<source::Table> {

@@ -152,6 +152,7 @@ impl Builder {
         let rows = columns.iter().map(|column| column.length).max().unwrap_or_default().max(rows);
         let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
         let mut names = Names::of(&names, &options);
+        names.require(rows, &options);
         let mut finished = Vec::new();
         for (mut column, (name, role)) in columns.into_iter().zip(&names.roles) {
             if *role == Role::Ignored {

@@ -222,7 +222,7 @@ fn type_in_words(kind: &DataType) -> String {
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => "bytes",
         kind if kind.is_numeric() => "numbers",
         DataType::Dictionary(_, values) => return format!("categories of {}", type_in_words(values)),
-        _ => "this",
+        _ => "another type",
     };
     let name = kind.to_string();
     let name = name.split(['(', ' ']).next().unwrap_or_default();

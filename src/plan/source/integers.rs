@@ -2,10 +2,11 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Decimal128Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
-    UInt16Type, UInt32Type, UInt64Type,
+    Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Float16Type, Float32Type, Float64Type, Int8Type,
+    Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, ArrowPrimitiveType};
+use arrow_buffer::i256;
 use arrow_schema::DataType;
 
 use super::column::{Keys, Refusal, is_text, texts};
@@ -31,6 +32,17 @@ pub(super) fn reader(array: &dyn Array) -> Result<Reader<'_>, Refusal> {
         let numbers = array.as_primitive_opt::<T>().ok_or(Refusal::Type)?;
         Ok(Box::new(move |row| of_float(widen(numbers.value(row)))))
     }
+    fn decimal<T: ArrowPrimitiveType>(
+        array: &dyn Array,
+        scale: i8,
+        widen: fn(T::Native) -> Option<i128>,
+    ) -> Result<Reader<'_>, Refusal> {
+        let numbers = array.as_primitive_opt::<T>().ok_or(Refusal::Type)?;
+        Ok(Box::new(move |row| {
+            let number = widen(numbers.value(row)).ok_or(TOO_LARGE)?;
+            of_decimal(number, scale.into()).map(Some)
+        }))
+    }
     match array.data_type() {
         DataType::Int8 => small::<Int8Type>(array),
         DataType::Int16 => small::<Int16Type>(array),
@@ -43,11 +55,10 @@ pub(super) fn reader(array: &dyn Array) -> Result<Reader<'_>, Refusal> {
         DataType::Float16 => float::<Float16Type>(array, <Float16Type as ArrowPrimitiveType>::Native::to_f64),
         DataType::Float32 => float::<Float32Type>(array, f64::from),
         DataType::Float64 => float::<Float64Type>(array, |number| number),
-        DataType::Decimal128(_, scale) => {
-            let numbers = array.as_primitive_opt::<Decimal128Type>().ok_or(Refusal::Type)?;
-            let scale = i32::from(*scale);
-            Ok(Box::new(move |row| of_decimal(numbers.value(row), scale).map(Some)))
-        }
+        DataType::Decimal32(_, scale) => decimal::<Decimal32Type>(array, *scale, |number| Some(number.into())),
+        DataType::Decimal64(_, scale) => decimal::<Decimal64Type>(array, *scale, |number| Some(number.into())),
+        DataType::Decimal128(_, scale) => decimal::<Decimal128Type>(array, *scale, Some),
+        DataType::Decimal256(_, scale) => decimal::<Decimal256Type>(array, *scale, i256::to_i128),
         DataType::Dictionary(_, values) if !is_text(values) => {
             let (keys, values) = Keys::of(array).ok_or(Refusal::Type)?;
             let (read, nulls, count) = (reader(values)?, values.logical_nulls(), values.len());

@@ -110,6 +110,7 @@ impl Table {
             starts.push(rows);
             rows += batch.num_rows();
         }
+        names.require(rows, options);
         let mut columns = Vec::new();
         for (index, (name, role)) in names.roles.iter().enumerate() {
             if *role != Role::Ignored {
