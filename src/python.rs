@@ -1,5 +1,6 @@
 //! The extension module `replyio._replyio`: a table of contents.
 
+mod arrow;
 mod bridge;
 mod cells;
 mod client;
@@ -13,6 +14,7 @@ mod lane;
 mod listing;
 mod once;
 mod plan;
+mod rows;
 mod runtime;
 mod sandbox;
 mod table;

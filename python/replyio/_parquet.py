@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from importlib import import_module
 from typing import Any
@@ -22,10 +23,8 @@ def read(path: str | os.PathLike[str]) -> Any:
         ImportError: When none of the libraries that can read it is installed.
     """
     for reader in (_with_pyarrow, _with_polars, _with_duckdb):
-        try:
+        with contextlib.suppress(ImportError):
             return reader(os.fspath(path))
-        except ImportError:  # noqa: PERF203 - three times at most
-            continue
     raise ImportError("to read a .parquet file, install pyarrow, polars or duckdb")
 
 

@@ -82,7 +82,7 @@ pub(super) fn of_table(py: Python<'_>, error: &TableError) -> PyErr {
             Some(number) => {
                 let reason = error.to_string();
                 let reason = reason.split(" (os error").next().unwrap_or_default().to_owned();
-                Ok(PyOSError::new_err((number, reason, path.clone())))
+                Ok(PyOSError::new_err((number, reason, path.as_os_str().to_owned())))
             }
             None => Ok(PyOSError::new_err(error.to_string())),
         },

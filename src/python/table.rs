@@ -3,25 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyException, PyIndexError};
 use pyo3::prelude::*;
-use pyo3::types::{PyCapsule, PyDict, PyMapping, PyString, PyType};
-use pyo3_arrow::{PyRecordBatch, PyRecordBatchReader};
+use pyo3::types::{PyDict, PyString};
 
-use super::cells::push;
+use super::arrow::{exportable, frame_of, from_array, from_stream, stream, with_named_index};
 use super::convert::type_name;
 use super::errors;
 use super::guard::guarded;
-use crate::account::{Field, FieldError, nearest};
-use crate::plan::source::{self, Builder, Key, Options, TableError};
+use super::rows::{from_frame, from_rows};
+use crate::account::{FieldError, nearest};
+use crate::plan::source::{self, Key, Options, TableError};
 use crate::plan::{Cell, MatchOn, Mode, Nulls};
 
 /// What a table can be made from.
-const TAKEN: &str = "a DataFrame or another Arrow table, an iterable of mappings or dataclass instances, or the path of \
+pub(super) const TAKEN: &str = "a DataFrame or another Arrow table, an iterable of mappings or dataclass instances, or the path of \
     a .csv, .tsv, .jsonl, .ndjson or .parquet file";
-
-/// After how many rows from Python it is asked whether Ctrl-C was pressed.
-const ROWS_BETWEEN_SIGNALS: u64 = 4096;
 
 /// Rows that are to be applied to accounts, with the faults that were found in them.
 #[pyclass(frozen, module = "replyio._replyio")]
@@ -128,64 +125,24 @@ pub(super) fn table_from(data: &Bound<'_, PyAny>, options: &Options) -> PyResult
     if data.is_instance_of::<PyString>() || data.hasattr("__fspath__")? {
         return from_path(py, &data.extract::<PathBuf>()?, options);
     }
-    let frame = data_frame(data)?;
+    let frame = frame_of(data, "pandas")?.is_some();
+    let data = &match frame_of(data, "polars")? {
+        Some(polars) => exportable(data, &polars, options)?,
+        None if frame => with_named_index(data)?,
+        None => data.clone(),
+    };
     if data.hasattr("__arrow_c_stream__")? {
         return match stream(data) {
             Ok(stream) => from_stream(py, None, stream, options),
             // pyarrow is missing, or a column cannot be Arrow's: cell by cell it can be told which cell is at fault.
-            Err(error) if frame && error.is_instance_of::<pyo3::exceptions::PyException>(py) => {
-                from_frame(data, options)
-            }
+            Err(error) if frame && error.is_instance_of::<PyException>(py) => from_frame(data, options),
             Err(error) => Err(error),
         };
     }
     if data.hasattr("__arrow_c_array__")? {
-        let batch = data.extract::<PyRecordBatch>().map_err(|error| no_table(&error, data))?.into_inner();
-        let schema = batch.schema();
-        return source::Table::from_batches(&schema, vec![batch], options)
-            .map_err(|error| errors::of_table(py, &error));
+        return from_array(data, options);
     }
     if frame { from_frame(data, options) } else { from_rows(data, options) }
-}
-
-/// Whether it is a `DataFrame` of pandas, which is not imported to find out.
-fn data_frame(data: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let modules = data.py().import("sys")?.getattr("modules")?.cast_into::<PyDict>()?;
-    match modules.get_item("pandas")?.and_then(|pandas| pandas.getattr("DataFrame").ok()) {
-        Some(class) => data.is_instance(&class),
-        None => Ok(false),
-    }
-}
-
-fn no_table(error: &PyErr, data: &Bound<'_, PyAny>) -> PyErr {
-    let py = data.py();
-    if error.is_instance_of::<PyValueError>(py) {
-        let problem = PyTypeError::new_err(format!("a table must be {TAKEN}; this {} is none", type_name(data)));
-        problem.set_cause(py, Some(error.clone_ref(py)));
-        return problem;
-    }
-    error.clone_ref(py)
-}
-
-type Stream = Box<dyn arrow_array::RecordBatchReader + Send>;
-
-fn stream(data: &Bound<'_, PyAny>) -> PyResult<Stream> {
-    let capsule = data.call_method0("__arrow_c_stream__")?.cast_into::<PyCapsule>()?;
-    PyRecordBatchReader::from_arrow_pycapsule(&capsule)
-        .and_then(PyRecordBatchReader::into_reader)
-        .map_err(|error| no_table(&error, data))
-}
-
-/// Reads a stream to its end. Who fills it may need the interpreter in another thread.
-fn from_stream(py: Python<'_>, file: Option<&Path>, stream: Stream, options: &Options) -> PyResult<source::Table> {
-    py.detach(move || {
-        let schema = stream.schema();
-        let batches = stream.collect::<Result<Vec<_>, _>>().map_err(|error| {
-            PyValueError::new_err(format!("the rows could not be read from where they come from: {error}"))
-        })?;
-        source::Table::from_named_batches(file, &schema, batches, options)
-            .map_err(|error| Python::attach(|py| errors::of_table(py, &error)))
-    })
 }
 
 fn from_path(py: Python<'_>, path: &Path, options: &Options) -> PyResult<source::Table> {
@@ -212,137 +169,4 @@ fn from_parquet(py: Python<'_>, path: &Path, options: &Options) -> PyResult<sour
     found.map_err(|error| errors::of_table(py, &error))?;
     let reader = py.import("replyio._parquet")?.getattr("read")?;
     from_stream(py, Some(path), stream(&reader.call1((path,))?)?, options)
-}
-
-/// Reads a frame of pandas by its columns, for want of Arrow.
-fn from_frame(frame: &Bound<'_, PyAny>, options: &Options) -> PyResult<source::Table> {
-    let py = frame.py();
-    let mut builder = Builder::new(options);
-    let mut add = |name: &Bound<'_, PyAny>, values: &Bound<'_, PyAny>| {
-        let column = builder.add_column(&name.str()?.to_string_lossy());
-        if builder.is_wanted(column) {
-            for value in values.try_iter()? {
-                push(&mut builder, column, &value?)?;
-            }
-        }
-        py.check_signals()
-    };
-    let names: Vec<Bound<'_, PyAny>> = frame.getattr("columns")?.try_iter()?.collect::<PyResult<_>>()?;
-    let cells = frame.getattr("iloc")?;
-    for (place, name) in names.iter().enumerate() {
-        add(name, &cells.get_item((py.Ellipsis(), place))?)?;
-    }
-    // An index with a name is a column to Arrow; one that only counts is not.
-    let index = frame.getattr("index")?;
-    if index.get_type().name()? != "RangeIndex" {
-        for (level, name) in index.getattr("names")?.try_iter()?.enumerate() {
-            let name = name?;
-            let is_taken = names.iter().map(|other| other.eq(&name)).collect::<PyResult<Vec<_>>>()?.contains(&true);
-            if !name.is_none() && !is_taken {
-                add(&name, &index.call_method1("get_level_values", (level,))?)?;
-            }
-        }
-    }
-    builder.finish(None).map_err(|error| errors::of_table(py, &error))
-}
-
-/// Reads rows one by one. What the iterable raises is passed on.
-fn from_rows(data: &Bound<'_, PyAny>, options: &Options) -> PyResult<source::Table> {
-    let py = data.py();
-    let refusal = |hint: &str| PyTypeError::new_err(format!("a table must be {TAKEN}, not {}{hint}", type_name(data)));
-    if data.cast::<PyMapping>().is_ok() {
-        return Err(refusal("; give the columns of a dict to pandas.DataFrame() or polars.DataFrame()"));
-    }
-    let rows = data.try_iter().map_err(|error| {
-        if data.hasattr("collect").unwrap_or(false) {
-            refusal("; call its collect() first")
-        } else if error.is_instance_of::<PyTypeError>(py) {
-            refusal("")
-        } else {
-            error
-        }
-    })?;
-    let mut reader = RowReader::new(py, options)?;
-    for row in rows {
-        reader.add(&row?)?;
-    }
-    reader.builder.finish(None).map_err(|error| errors::of_table(py, &error))
-}
-
-struct RowReader<'py> {
-    builder: Builder,
-    account: Bound<'py, PyAny>,
-    account_names: Vec<Bound<'py, PyString>>,
-    /// The dataclass of the row before, and the names of its fields.
-    class: Option<(Bound<'py, PyType>, Vec<Bound<'py, PyString>>)>,
-}
-
-impl<'py> RowReader<'py> {
-    fn new(py: Python<'py>, options: &Options) -> PyResult<Self> {
-        let id = (options.match_on == MatchOn::Id).then_some("id");
-        let names = id.into_iter().chain(Field::ALL.iter().map(|field| field.name()));
-        Ok(Self {
-            builder: Builder::new(options),
-            account: py.import("replyio.models")?.getattr("ContactAccount")?,
-            account_names: names.map(|name| PyString::new(py, name)).collect(),
-            class: None,
-        })
-    }
-
-    fn add(&mut self, row: &Bound<'py, PyAny>) -> PyResult<()> {
-        if self.builder.rows().is_multiple_of(ROWS_BETWEEN_SIGNALS) {
-            row.py().check_signals()?;
-        }
-        if let Ok(cells) = row.cast_exact::<PyDict>() {
-            for (place, (name, value)) in cells.iter().enumerate() {
-                self.cell(place, &name, &value)?;
-            }
-        } else if let Ok(cells) = row.cast::<PyMapping>() {
-            for (place, item) in cells.items()?.iter().enumerate() {
-                let (name, value) = item.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
-                self.cell(place, &name, &value)?;
-            }
-        } else {
-            for (place, name) in self.names(row)?.into_iter().enumerate() {
-                self.cell(place, name.as_any(), &row.getattr(&name)?)?;
-            }
-        }
-        self.builder.end_row();
-        Ok(())
-    }
-
-    fn cell(&mut self, place: usize, name: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyResult<()> {
-        let Ok(name) = name.cast::<PyString>() else {
-            let (row, found) = (self.builder.rows(), type_name(name));
-            return Err(PyTypeError::new_err(format!("row {row} has a column that is named by {found}, not by text")));
-        };
-        let name = name.to_string_lossy();
-        // Most rows name their columns in the same order.
-        let column = if self.builder.is_named(place, &name) { place } else { self.builder.column(&name) };
-        if self.builder.is_wanted(column) { push(&mut self.builder, column, value) } else { Ok(()) }
-    }
-
-    /// The names of the fields of a dataclass instance: of an account those that can be sent.
-    fn names(&mut self, row: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyString>>> {
-        let class = row.get_type();
-        match &self.class {
-            Some((known, names)) if known.is(&class) => return Ok(names.clone()),
-            _ => {}
-        }
-        let names = if row.is_instance(&self.account)? {
-            self.account_names.clone()
-        } else if class.hasattr("__dataclass_fields__")? {
-            let fields = row.py().import("dataclasses")?.call_method1("fields", (&class,))?;
-            fields
-                .try_iter()?
-                .map(|field| Ok(field?.getattr("name")?.cast_into::<PyString>()?))
-                .collect::<PyResult<Vec<_>>>()?
-        } else {
-            let (number, found) = (self.builder.rows(), type_name(row));
-            let message = format!("row {number} must be a mapping or a dataclass instance, not {found}");
-            return Err(PyTypeError::new_err(message));
-        };
-        self.class = Some((class, names.clone()));
-        Ok(names)
-    }
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use arrow_array::builder::{Int64Builder, LargeStringBuilder};
 use arrow_buffer::BooleanBufferBuilder;
 
-use super::column::{Chunk, Column, NOT_WHOLE, POSITIVE, TOO_LARGE, digits, wrong_type};
+use super::column::{Chunk, Column, wrong_type};
+use super::integers::{NOT_WHOLE, POSITIVE, TOO_LARGE, digits, of_float};
 use super::names::{Names, Role};
 use super::{Options, Table, TableError};
 use crate::account::{FieldError, Kind};
@@ -39,7 +40,7 @@ pub enum Number {
 
 impl From<f64> for Given<'_> {
     fn from(number: f64) -> Self {
-        match super::column::of_float(number) {
+        match of_float(number) {
             Ok(Some(number)) => Self::Number(Number::Integer(number), "float"),
             Ok(None) => Self::Empty,
             Err(TOO_LARGE) => Self::Number(Number::TooLarge, "float"),
@@ -151,6 +152,7 @@ impl Builder {
         let rows = columns.iter().map(|column| column.length).max().unwrap_or_default().max(rows);
         let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
         let mut names = Names::of(&names, &options);
+        names.require(rows, &options);
         let mut finished = Vec::new();
         for (mut column, (name, role)) in columns.into_iter().zip(&names.roles) {
             if *role == Role::Ignored {

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::column::{Column, POSITIVE};
+use super::column::Column;
+use super::integers::POSITIVE;
 use super::names::Role;
 use super::{Options, Place, RowFault};
 use crate::account::{CompanySize, Field};

@@ -7,14 +7,15 @@ mod builder;
 mod check;
 mod column;
 mod csv;
+mod error;
+mod integers;
 mod json_lines;
 mod names;
 #[cfg(test)]
 mod tests;
+mod utf8;
 
-use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::Schema;
@@ -26,6 +27,7 @@ use crate::account::{Field, FieldError};
 use crate::text::plain_line;
 
 pub use self::builder::{Builder, Given, Number};
+pub use self::error::TableError;
 
 /// A name longer than this is cut in a message.
 const LONGEST_NAME: usize = 100;
@@ -63,34 +65,6 @@ pub struct RowFault {
     pub column: String,
     /// What is wrong and what is expected, with row and column. Never the value.
     pub message: String,
-}
-
-/// Why there is no table.
-#[derive(Debug)]
-pub enum TableError {
-    /// Columns are not what they must be. Nothing was sent.
-    Faults {
-        /// The table in words, or the name of its file.
-        table: String,
-        /// Every fault of every column.
-        faults: Vec<FieldError>,
-    },
-    /// What is in a file is not what its ending says.
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1, where one can be named.
-        line: Option<u64>,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A file cannot be opened or read.
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        error: io::Error,
-    },
 }
 
 /// Rows to be applied to accounts, each with the faults that were found in it.
@@ -136,6 +110,7 @@ impl Table {
             starts.push(rows);
             rows += batch.num_rows();
         }
+        names.require(rows, options);
         let mut columns = Vec::new();
         for (index, (name, role)) in names.roles.iter().enumerate() {
             if *role != Role::Ignored {
@@ -270,40 +245,6 @@ struct Place {
     row: usize,
     chunk: usize,
     offset: usize,
-}
-
-impl fmt::Display for TableError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Faults { table, faults } => {
-                write!(formatter, "{} refused before any request: ", table.strip_prefix("a ").unwrap_or(table))?;
-                for (index, fault) in faults.iter().enumerate() {
-                    let separator = if index == 0 { "" } else { "; " };
-                    write!(formatter, "{separator}column {} {}", fault.field, fault.message)?;
-                }
-                Ok(())
-            }
-            Self::Read { path, line, reason } => {
-                let name = Table::in_words(Some(path), 0, 0);
-                match line {
-                    Some(line) => write!(formatter, "{name} refused before any request: line {line} {reason}"),
-                    None => write!(formatter, "{name} refused before any request: {reason}"),
-                }
-            }
-            Self::Io { path, error } => {
-                write!(formatter, "{} cannot be read: {error}", Table::in_words(Some(path), 0, 0))
-            }
-        }
-    }
-}
-
-impl std::error::Error for TableError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io { error, .. } => Some(error),
-            Self::Faults { .. } | Self::Read { .. } => None,
-        }
-    }
 }
 
 /// A number as people read it: `10,000`.

@@ -27,30 +27,30 @@ impl Role {
     }
 }
 
-/// The columns, those of an index left out, and what is wrong with their names.
+/// The columns, and what is wrong with their names.
 #[derive(Debug)]
 pub(super) struct Names {
     pub(super) roles: Vec<(String, Role)>,
     pub(super) faults: Vec<FieldError>,
+    ignored: usize,
 }
 
 impl Names {
-    /// The number of columns that somebody has named.
+    /// The number of columns that are not ignored.
     pub(super) fn count(&self) -> usize {
-        self.roles.iter().filter(|(name, _)| !is_index(name)).count()
+        self.roles.len() - self.ignored
     }
 
     pub(super) fn of(names: &[&str], options: &Options) -> Self {
-        let mut found = Self { roles: Vec::with_capacity(names.len()), faults: Vec::new() };
+        let mut found = Self { roles: Vec::with_capacity(names.len()), faults: Vec::new(), ignored: 0 };
         for name in names {
-            let role = found.role(name, options).unwrap_or_else(|message| {
+            let role = found.role(name, options);
+            found.ignored += usize::from(role == Ok(Role::Ignored));
+            let role = role.unwrap_or_else(|message| {
                 found.faults.push(FieldError::new(shown(name), message));
                 Role::Ignored
             });
             found.roles.push((shown(name), role));
-        }
-        if !names.is_empty() {
-            found.require(options);
         }
         found
     }
@@ -73,8 +73,11 @@ impl Names {
         }
     }
 
-    /// What must be there. A table without any column has no rows, so it lacks nothing.
-    fn require(&mut self, options: &Options) {
+    /// Adds what is not there and must be. A table of nothing at all lacks nothing.
+    pub(super) fn require(&mut self, rows: usize, options: &Options) {
+        if rows == 0 && self.roles.is_empty() {
+            return;
+        }
         let key = options.match_on.as_str();
         let has = |wanted: Role| self.roles.iter().any(|(_, role)| *role == wanted);
         let mut missing = Vec::new();

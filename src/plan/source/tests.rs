@@ -1,6 +1,14 @@
+use std::fs;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow_array::types::{Decimal128Type, Float16Type, Int8Type, UInt32Type};
+use arrow_array::{
+    ArrayRef, ArrowPrimitiveType, BooleanArray, Decimal128Array, DictionaryArray, Float16Array, Float32Array,
+    Float64Array, Int8Array, Int64Array, LargeStringArray, NullArray, PrimitiveArray, RecordBatch, StringArray,
+    StringViewArray, UInt8Array, UInt64Array,
+};
+
+use std::path::PathBuf;
 
 use super::*;
 
@@ -13,13 +21,446 @@ fn table(columns: Vec<(&str, ArrayRef)>, options: &Options) -> Result<Table, Tab
     Table::from_batches(&batch.schema(), vec![batch], options)
 }
 
+fn ids(count: i64) -> (&'static str, ArrayRef) {
+    ("id", Arc::new((1..=count).collect::<Int64Array>()))
+}
+
+fn texts(name: &str, texts: Vec<Option<&str>>) -> (String, ArrayRef) {
+    (name.to_owned(), Arc::new(StringArray::from(texts)))
+}
+
+fn with_ids(column: &(String, ArrayRef), options: &Options) -> Result<Table, TableError> {
+    let count = i64::try_from(column.1.len()).unwrap();
+    table(vec![ids(count), (column.0.as_str(), Arc::clone(&column.1))], options)
+}
+
+/// What is in a column, row by row.
+fn cells(array: ArrayRef, name: &str) -> Vec<Option<String>> {
+    let table = with_ids(&(name.to_owned(), array), &Options::default()).unwrap();
+    assert_eq!(table.faults(), []);
+    (0..table.len()).map(|row| shown(table.row(row).next().unwrap().1)).collect()
+}
+
+fn shown(cell: Cell<'_>) -> Option<String> {
+    match cell {
+        Cell::Empty => None,
+        Cell::Text(text) => Some(text.to_owned()),
+        Cell::Integer(number) => Some(number.to_string()),
+    }
+}
+
+fn messages(table: &Table) -> Vec<&str> {
+    table.faults().iter().map(|fault| fault.message.as_str()).collect()
+}
+
+fn refusals(result: Result<Table, TableError>) -> Vec<String> {
+    match result {
+        Err(TableError::Faults { faults, .. }) => {
+            faults.iter().map(|fault| format!("{} {}", fault.field, fault.message)).collect()
+        }
+        other => panic!("not refused for its columns: {other:?}"),
+    }
+}
+
+fn file(name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("replyio-tables-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(name);
+    fs::write(&path, content).unwrap();
+    path
+}
+
 #[test]
 fn a_row_is_put_together_from_its_columns() {
-    let ids: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
     let cities: ArrayRef = Arc::new(StringArray::from(vec![Some("Oslo"), None]));
-    let table = table(vec![("id", ids), ("city", cities)], &Options::default()).unwrap();
+    let table = table(vec![ids(2), ("city", cities)], &Options::default()).unwrap();
     assert_eq!((table.len(), table.fields(), table.key(1)), (2, &[Field::City][..], Key::Id(2)));
     assert_eq!(table.row(0).collect::<Vec<_>>(), [(Field::City, Cell::Text("Oslo"))]);
     assert_eq!(table.row(1).collect::<Vec<_>>(), [(Field::City, Cell::Empty)]);
+    assert_eq!((table.key(2), table.row(2).count()), (Key::Missing, 0));
     assert_eq!(table.description(), "a table of 2 rows and 2 columns");
+}
+
+#[test]
+fn every_kind_of_text_is_read_as_it_is() {
+    let long = "a text too long to be kept inline, with æ and 🙂";
+    let all = vec![Some("a"), None, Some(""), Some("e\u{301}\0\u{202e}ש"), Some(long), Some("nan")];
+    let expected: Vec<_> = all.iter().map(|text| text.map(ToOwned::to_owned)).collect();
+    let arrays: [ArrayRef; 5] = [
+        Arc::new(StringArray::from(all.clone())),
+        Arc::new(LargeStringArray::from(all.clone())),
+        Arc::new(StringViewArray::from(all.clone())),
+        Arc::new(all.iter().copied().collect::<DictionaryArray<Int8Type>>()),
+        Arc::new(all.iter().copied().collect::<DictionaryArray<UInt32Type>>()),
+    ];
+    for array in arrays {
+        assert_eq!(cells(Arc::clone(&array), "city"), expected, "{:?}", array.data_type());
+        assert_eq!(cells(array.slice(1, 4), "city"), expected.get(1..5).unwrap(), "{:?}", array.data_type());
+    }
+    assert_eq!(cells(Arc::new(NullArray::new(2)), "city"), [None, None]);
+}
+
+#[test]
+fn every_kind_of_integer_is_read_as_one() {
+    let all = [Some(42_u8), None, Some(1)];
+    let expected = [Some("42".to_owned()), None, Some("1".to_owned())];
+    let decimal = |scale, factor: i128| {
+        let numbers = [Some(42 * factor), None, Some(factor)];
+        let numbers: PrimitiveArray<Decimal128Type> = numbers.into_iter().collect();
+        Arc::new(numbers.with_precision_and_scale(38, scale).unwrap())
+    };
+    let keys = Int8Array::from(vec![Some(1), None, Some(0)]);
+    let arrays: [ArrayRef; 11] = [
+        Arc::new(all.iter().map(|number| number.map(i64::from)).collect::<Int64Array>()),
+        Arc::new(all.iter().copied().collect::<UInt8Array>()),
+        Arc::new(all.iter().map(|number| number.map(u64::from)).collect::<UInt64Array>()),
+        Arc::new(Float64Array::from(vec![42.0, f64::NAN, 1.0])),
+        Arc::new(all.iter().map(|number| number.map(f32::from)).collect::<Float32Array>()),
+        Arc::new(all.iter().map(|number| number.map(half_float)).collect::<Float16Array>()),
+        decimal(0, 1),
+        decimal(2, 100),
+        Arc::new(StringArray::from(vec![Some("42"), None, Some("0001")])),
+        Arc::new(DictionaryArray::new(keys, Arc::new(Int64Array::from(vec![1, 42])))),
+        Arc::new(vec![Some("42"), None, Some("1")].into_iter().collect::<DictionaryArray<Int8Type>>()),
+    ];
+    for array in arrays {
+        assert_eq!(cells(Arc::clone(&array), "owner_user_id"), expected, "{:?}", array.data_type());
+    }
+    let tens: Decimal128Array = Decimal128Array::from(vec![4]).with_precision_and_scale(5, -1).unwrap();
+    assert_eq!(cells(Arc::new(tens), "owner_user_id"), [Some("40".to_owned())]);
+}
+
+fn half_float(number: u8) -> <Float16Type as ArrowPrimitiveType>::Native {
+    <Float16Type as ArrowPrimitiveType>::Native::from_f64(number.into())
+}
+
+#[test]
+fn what_is_no_integer_makes_its_row_invalid() {
+    let wrong = |array: ArrayRef| {
+        let table = with_ids(&("owner_user_id".to_owned(), array), &Options::default()).unwrap();
+        let found = messages(&table);
+        found
+            .into_iter()
+            .map(|message| message.trim_start_matches("owner_user_id in row ").to_owned())
+            .collect::<Vec<_>>()
+    };
+    let floats = Float64Array::from(vec![1.5, f64::INFINITY, 1e19, -1.0, 9_223_372_036_854_775_808.0, 5.0]);
+    let (whole, below) = ("must be a whole number", "must be a positive integer below 2**63");
+    assert_eq!(
+        wrong(Arc::new(floats)),
+        [
+            format!("0 {whole}"),
+            format!("1 {whole}"),
+            format!("2 {below}"),
+            "3 must be a positive integer".to_owned(),
+            format!("4 {below}")
+        ]
+    );
+    assert_eq!(wrong(Arc::new(UInt64Array::from(vec![1, u64::MAX, 0]))).len(), 2);
+    let texts = StringArray::from(vec!["", " 1", "+1", "-1", "1.0", "٣", "9223372036854775808", "7"]);
+    assert_eq!(wrong(Arc::new(texts)).len(), 7);
+    let decimals = Decimal128Array::from(vec![150, 100]).with_precision_and_scale(5, 2).unwrap();
+    assert_eq!(wrong(Arc::new(decimals)), [format!("0 {whole}")]);
+}
+
+#[test]
+fn chunks_are_one_column() {
+    let batch = |from: i64, cities: Vec<&str>| {
+        let ids: Int64Array = (from..from + i64::try_from(cities.len()).unwrap()).collect();
+        batch(vec![("id", Arc::new(ids)), ("city", Arc::new(StringArray::from(cities)))])
+    };
+    let batches = vec![batch(1, vec!["a"]), batch(2, vec![]), batch(2, vec!["b", "c"]), batch(4, vec![])];
+    let schema = batches.first().unwrap().schema();
+    let table = Table::from_batches(&schema, batches, &Options::default()).unwrap();
+    let rows: Vec<_> = (0..table.len()).map(|row| (table.key(row), shown(table.row(row).next().unwrap().1))).collect();
+    let row = |id, city: &str| (Key::Id(id), Some(city.to_owned()));
+    assert_eq!(rows, [row(1, "a"), row(2, "b"), row(3, "c")]);
+}
+
+#[test]
+fn all_faults_of_columns_are_told_at_once() {
+    let numbers: ArrayRef = Arc::new(Float64Array::from(vec![f64::NAN, 5.0]));
+    let flags: ArrayRef = Arc::new(BooleanArray::from(vec![true, false]));
+    let text = || -> ArrayRef { Arc::new(StringArray::from(vec!["a", "b"])) };
+    let found = refusals(table(
+        vec![
+            ("citty", text()),
+            ("created_date", text()),
+            ("stage_name", text()),
+            ("phone", numbers),
+            ("owner_user_id", flags),
+            ("linkedInUrl", text()),
+            ("linked_in_url", text()),
+            ("notes", text()),
+            ("Whatever", text()),
+            ("__index_level_0__", text()),
+        ],
+        &Options { ignore: vec!["notes".to_owned()], ..Options::default() },
+    ));
+    assert_eq!(
+        found,
+        [
+            "citty is not a field of a contact account; did you mean city? Else name it in ignore=",
+            "created_date cannot be updated: the service sets it; name it in ignore=",
+            "stage_name cannot be updated: the service sets it; name it in ignore=",
+            "linked_in_url is given twice, as linkedInUrl and as linked_in_url",
+            "Whatever is not a field of a contact account; if it is to be left out, name it in ignore=",
+            "id is missing: rows find their accounts by it (match_on=\"id\")",
+            "phone must be text, not numbers (Float64), first in row 1",
+            "owner_user_id must be integers, not booleans (Boolean), first in row 0",
+        ]
+    );
+}
+
+#[test]
+fn a_column_of_a_wrong_type_with_nothing_in_it_is_empty() {
+    let nothing: [ArrayRef; 3] = [
+        Arc::new(Float64Array::from(vec![Some(f64::NAN), None])),
+        Arc::new(BooleanArray::from(vec![None, None])),
+        Arc::new(DictionaryArray::new(Int8Array::from(vec![None, None]), Arc::new(Int64Array::from(vec![1])))),
+    ];
+    for array in nothing {
+        assert_eq!(cells(array, "phone"), [None, None]);
+    }
+}
+
+#[test]
+fn ignoring_takes_either_spelling() {
+    let options = Options { ignore: vec!["linked_in_url".to_owned(), "createdDate".to_owned()], ..Options::default() };
+    let text = || -> ArrayRef { Arc::new(StringArray::from(vec!["a"])) };
+    let table = table(vec![ids(1), ("linkedInUrl", text()), ("created_date", text())], &options).unwrap();
+    assert_eq!(table.fields(), []);
+}
+
+#[test]
+fn the_key_is_what_is_matched_on() {
+    let by_domain = Options { match_on: MatchOn::DomainName, ..Options::default() };
+    let domains = || texts("domainName", vec![Some("acme.com"), Some(" "), None]);
+    let found = with_ids(&domains(), &by_domain);
+    assert_eq!(refusals(found), ["id is not used with match_on=\"domain_name\"; if that is meant, name it in ignore="]);
+    let options = Options { ignore: vec!["id".to_owned()], ..by_domain.clone() };
+    let table = with_ids(&domains(), &options).unwrap();
+    assert_eq!((table.key(0), table.key(1), table.key(2)), (Key::Text("acme.com"), Key::Missing, Key::Missing));
+    assert_eq!(table.fields(), []);
+    assert_eq!(
+        messages(&table),
+        [
+            "domainName in row 1 must not be blank: the account is found by it",
+            "domainName in row 2 is missing: the account is found by it"
+        ]
+    );
+}
+
+#[test]
+fn an_id_must_be_one_that_an_account_can_have() {
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![Some(0), Some(-1), None, Some(i64::MAX)]));
+    let table = table(vec![("id", numbers)], &Options::default()).unwrap();
+    assert_eq!(
+        messages(&table),
+        [
+            "id in row 0 must be a positive integer",
+            "id in row 1 must be a positive integer",
+            "id in row 2 is missing: it must be a positive integer"
+        ]
+    );
+    assert_eq!((table.key(0), table.key(3)), (Key::Missing, Key::Id(i64::MAX)));
+}
+
+#[test]
+fn names_sizes_and_owners_are_checked() {
+    let names = texts("name", vec![Some("a"), Some(" \t"), None, Some("")]);
+    let clear = Options { nulls: Nulls::Clear, ..Options::default() };
+    let found = |options: &Options| messages(&with_ids(&names, options).unwrap()).len();
+    assert_eq!(found(&Options::default()), 2);
+    assert_eq!(found(&clear), 3);
+    assert_eq!(found(&Options { mode: Mode::Fill, ..clear.clone() }), 2);
+    assert_eq!(found(&Options { mode: Mode::Replace, ..Options::default() }), 3);
+    let owners = ("ownerUserId".to_owned(), Arc::new(Int64Array::from(vec![None, Some(0), Some(7)])) as ArrayRef);
+    assert_eq!(messages(&with_ids(&owners, &Options::default()).unwrap()).len(), 1);
+    assert_eq!(
+        messages(&with_ids(&owners, &clear).unwrap()),
+        [
+            "ownerUserId in row 0 cannot be cleared: every account has an owner",
+            "ownerUserId in row 1 must be a positive integer"
+        ]
+    );
+    let sizes = texts("company_size", vec![Some("2-10"), Some("2-1O"), None, Some("")]);
+    let table = with_ids(&sizes, &clear).unwrap();
+    assert_eq!(table.faults().iter().map(|fault| fault.row).collect::<Vec<_>>(), [1, 3]);
+    assert!(messages(&table).first().unwrap().ends_with("10001+; did you mean 2-10?"));
+}
+
+#[test]
+fn many_unknown_sizes_are_all_told() {
+    let wrong: Vec<String> = (0..SIZES + 5).map(|number| format!("size {number}")).collect();
+    let table =
+        with_ids(&texts("company_size", wrong.iter().map(|text| Some(text.as_str())).collect()), &Options::default());
+    assert_eq!(table.unwrap().faults().len(), SIZES + 5);
+}
+
+/// As many sizes as are remembered.
+const SIZES: usize = 1000;
+
+#[test]
+fn replacing_needs_a_name_and_takes_the_domain_matched_on() {
+    let replace = Options { mode: Mode::Replace, match_on: MatchOn::DomainName, ..Options::default() };
+    let domains = || -> (&str, ArrayRef) { ("domain_name", Arc::new(StringArray::from(vec!["a.com"]))) };
+    let refused = refusals(table(vec![domains()], &replace));
+    assert_eq!(refused, ["name is missing: mode \"replace\" sends accounts in full, name included"]);
+    let names: ArrayRef = Arc::new(StringArray::from(vec!["a"]));
+    let by_domain = table(vec![domains(), ("name", Arc::clone(&names))], &replace).unwrap();
+    assert_eq!(by_domain.fields(), [Field::DomainName, Field::Name]);
+    let by_name = table(vec![("name", names)], &Options { match_on: MatchOn::Name, ..replace }).unwrap();
+    assert_eq!(by_name.fields(), []);
+}
+
+#[test]
+fn faults_come_in_the_order_of_the_rows() {
+    let columns = vec![
+        ("id", Arc::new(Int64Array::from(vec![1, 0, 3])) as ArrayRef),
+        ("name", Arc::new(StringArray::from(vec!["", "b", ""]))),
+    ];
+    let table = table(columns, &Options::default()).unwrap();
+    assert_eq!(table.faults().iter().map(|fault| fault.row).collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+#[test]
+fn a_row_may_leave_a_column_out() {
+    let mut builder = Builder::new(&Options { nulls: Nulls::Clear, ..Options::default() });
+    for (id, city) in [(1, Some(Given::Text("a"))), (2, None), (3, Some(Given::Empty)), (4, None)] {
+        let column = builder.column("id");
+        builder.push(column, Given::Number(Number::Integer(id), "int"));
+        if let Some(city) = city {
+            let column = builder.column("city");
+            builder.push(column, city);
+        }
+        builder.end_row();
+    }
+    let table = builder.finish(None).unwrap();
+    let cities: Vec<_> = (0..4).map(|row| table.row(row).next().map(|(_, cell)| cell)).collect();
+    assert_eq!(cities, [Some(Cell::Text("a")), None, Some(Cell::Empty), None]);
+}
+
+#[test]
+fn a_cell_of_a_wrong_type_is_a_fault_of_its_row_unless_all_are() {
+    let built = |cells: &[Given<'_>]| {
+        let mut builder = Builder::new(&Options::default());
+        let (id, phone) = (builder.column("id"), builder.column("phone"));
+        for (number, cell) in (1..).zip(cells) {
+            builder.push(id, Given::Number(Number::Integer(number), "int"));
+            builder.push(phone, *cell);
+            builder.end_row();
+        }
+        builder.finish(None)
+    };
+    let number = Given::Number(Number::Integer(5), "int");
+    let mixed = built(&[Given::Text("0123"), number, Given::HalfText, Given::Other("bool")]).unwrap();
+    assert_eq!(
+        messages(&mixed),
+        [
+            "phone in row 1 must be text, not int",
+            "phone in row 2 must be real Unicode text: it has a lone surrogate",
+            "phone in row 3 must be text, not bool"
+        ]
+    );
+    assert_eq!(refusals(built(&[Given::Empty, number])), ["phone must be text, not int, first in row 1"]);
+}
+
+#[test]
+fn a_table_without_columns_is_empty() {
+    let table = Builder::new(&Options { mode: Mode::Replace, ..Options::default() }).finish(None).unwrap();
+    assert_eq!((table.len(), table.is_empty(), table.key(0)), (0, true, Key::Missing));
+}
+
+#[test]
+fn a_csv_file_is_a_table() {
+    let path = file("good.csv", "\u{feff}\"id\",city,notes\r\n1,\"a \"\"b\"\"\nc\",x\r\n\r\n2,,y\r\n3,nan,z");
+    let options = Options { ignore: vec!["notes".to_owned()], ..Options::default() };
+    let table = Table::from_csv(&path, &options).unwrap();
+    let rows: Vec<_> = (0..table.len()).map(|row| (table.key(row), shown(table.row(row).next().unwrap().1))).collect();
+    let row = |id, city: Option<&str>| (Key::Id(id), city.map(ToOwned::to_owned));
+    assert_eq!(rows, [row(1, Some("a \"b\"\nc")), row(2, None), row(3, Some("nan"))]);
+    assert_eq!(table.description(), "good.csv");
+    let tabs = Table::from_csv(&file("good.TSV", "id\tcity\n1\ta,b\n"), &Options::default()).unwrap();
+    assert_eq!(tabs.row(0).next().unwrap().1, Cell::Text("a,b"));
+}
+
+#[test]
+fn what_is_wrong_in_a_csv_file_is_told_with_its_line() {
+    let wrong = |name: &str, content: &[u8]| {
+        Table::from_csv(&file(name, content), &Options::default()).unwrap_err().to_string()
+    };
+    let start = |name| format!("{name} refused before any request: ");
+    assert_eq!(
+        wrong("ragged.csv", b"id,city\n1,\"a\nb\"\n2,a,b\n"),
+        start("ragged.csv") + "line 4 has 3 fields, not 2 as the first line"
+    );
+    assert_eq!(
+        wrong("open.csv", b"id,city\n1,a\n2,\"b\n3,c\n"),
+        start("open.csv") + "line 3 opens a quote that is never closed"
+    );
+    assert_eq!(
+        wrong("latin.csv", b"id,city\n1,a\n2,\xe6\n"),
+        start("latin.csv") + "line 3 is not UTF-8; save the file as UTF-8"
+    );
+    assert_eq!(wrong("empty.csv", b""), start("empty.csv") + "the file is empty; its first line must name the columns");
+    assert_eq!(
+        wrong("columns.csv", b"id,citty\n"),
+        start("columns.csv")
+            + "column citty is not a field of a contact account; did you mean city? Else name it in ignore="
+    );
+    let missing = Table::from_csv(Path::new("missing.csv"), &Options::default()).unwrap_err();
+    assert!(
+        matches!(&missing, TableError::Io { error, .. } if error.kind() == std::io::ErrorKind::NotFound),
+        "{missing}"
+    );
+}
+
+#[test]
+fn a_file_of_json_lines_is_a_table() {
+    let content = "\u{feff}{\"id\":1,\"city\":\"\\u00e6\"}\n\n{\"city\":null,\"id\":2.0}\r\n{\"id\":\"3\"}\n{\"id\":4,\"city\":\"nan\",\"notes\":[1,{}]}";
+    let options = Options { ignore: vec!["notes".to_owned()], ..Options::default() };
+    let table = Table::from_json_lines(&file("good.jsonl", content), &options).unwrap();
+    let rows: Vec<_> =
+        (0..table.len()).map(|row| (table.key(row), table.row(row).next().map(|(_, cell)| cell))).collect();
+    let row = |id, cell| (Key::Id(id), cell);
+    let (text, nan) = (Some(Cell::Text("æ")), Some(Cell::Text("nan")));
+    assert_eq!(rows, [row(1, text), row(2, Some(Cell::Empty)), row(3, None), row(4, nan)]);
+}
+
+#[test]
+fn what_is_wrong_in_json_lines_is_told_with_its_line() {
+    let wrong = |line: &[u8]| {
+        let content = [b"{\"id\":1}\n", line].concat();
+        let error = Table::from_json_lines(&file("wrong.jsonl", content), &Options::default()).unwrap_err().to_string();
+        error.trim_start_matches("wrong.jsonl refused before any request: line 2 ").to_owned()
+    };
+    assert_eq!(wrong(b"{\"id\":1,\"id\":2}"), "names id twice");
+    assert_eq!(wrong(b"[1]"), "is no JSON object");
+    assert_eq!(wrong(b"{\"id\":1"), "is not JSON, at column 7");
+    assert_eq!(wrong(b"{\"id\":1} {}"), "is not JSON, at column 10");
+    assert_eq!(wrong(b"{\"id\":NaN}"), "is not JSON, at column 7");
+    assert_eq!(wrong(b"{\"id\":\"\xff\"}"), "is not UTF-8; save the file as UTF-8");
+}
+
+#[test]
+fn numbers_of_json_are_integers_where_they_mean_one() {
+    let content =
+        "{\"id\":18446744073709551615}\n{\"id\":1e30}\n{\"id\":1.5}\n{\"id\":true}\n{\"id\":-3}\n{\"id\":5}\n";
+    let table = Table::from_json_lines(&file("numbers.jsonl", content), &Options::default()).unwrap();
+    assert_eq!(
+        messages(&table),
+        [
+            "id in row 0 must be a positive integer below 2**63",
+            "id in row 1 must be a positive integer below 2**63",
+            "id in row 2 must be a whole number",
+            "id in row 3 must be a positive integer, not boolean",
+            "id in row 4 must be a positive integer"
+        ]
+    );
+}
+
+#[test]
+fn large_numbers_are_written_with_separators() {
+    assert_eq!([0, 999, 1000, 10_000, 1_234_567].map(with_separators), ["0", "999", "1,000", "10,000", "1,234,567"]);
 }

@@ -1,0 +1,70 @@
+//! Why there is no table.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use super::Table;
+use crate::account::FieldError;
+
+/// Why there is no table.
+#[derive(Debug)]
+pub enum TableError {
+    /// Columns are not what they must be. Nothing was sent.
+    Faults {
+        /// The table in words, or the name of its file.
+        table: String,
+        /// Every fault of every column.
+        faults: Vec<FieldError>,
+    },
+    /// What is in a file is not what its ending says.
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1, where one can be named.
+        line: Option<u64>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file cannot be opened or read.
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for TableError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Faults { table, faults } => {
+                write!(formatter, "{} refused before any request: ", table.strip_prefix("a ").unwrap_or(table))?;
+                for (index, fault) in faults.iter().enumerate() {
+                    let separator = if index == 0 { "" } else { "; " };
+                    write!(formatter, "{separator}column {} {}", fault.field, fault.message)?;
+                }
+                Ok(())
+            }
+            Self::Read { path, line, reason } => {
+                let name = Table::in_words(Some(path), 0, 0);
+                match line {
+                    Some(line) => write!(formatter, "{name} refused before any request: line {line} {reason}"),
+                    None => write!(formatter, "{name} refused before any request: {reason}"),
+                }
+            }
+            Self::Io { path, error } => {
+                write!(formatter, "{} cannot be read: {error}", Table::in_words(Some(path), 0, 0))
+            }
+        }
+    }
+}
+
+impl std::error::Error for TableError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { error, .. } => Some(error),
+            Self::Faults { .. } | Self::Read { .. } => None,
+        }
+    }
+}

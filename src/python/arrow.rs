@@ -1,0 +1,123 @@
+//! Tables that others hand over through Arrow's interface for C.
+
+use std::path::Path;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow_schema::{ArrowError, DataType, FieldRef, Schema};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyCapsule, PyDict};
+use pyo3_arrow::ffi::ArrayReader;
+use pyo3_arrow::{PyArray, PyArrayReader};
+
+use super::convert::type_name;
+use super::errors;
+use super::table::TAKEN;
+use crate::plan::source::{Options, Table};
+
+/// The library, if the data is a `DataFrame` of it. A library is not imported to find out.
+pub(super) fn frame_of<'py>(data: &Bound<'py, PyAny>, library: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let modules = data.py().import("sys")?.getattr("modules")?.cast_into::<PyDict>()?;
+    let Some(library) = modules.get_item(library)? else { return Ok(None) };
+    match library.getattr("DataFrame") {
+        Ok(class) if data.is_instance(&class)? => Ok(Some(library)),
+        _ => Ok(None),
+    }
+}
+
+/// A frame that can be handed over, whatever columns are ignored. For a column of polars' type of nothing it hands over a
+/// buffer too many, which is refused (polars issue 22934).
+pub(super) fn exportable<'py>(
+    frame: &Bound<'py, PyAny>,
+    polars: &Bound<'py, PyAny>,
+    options: &Options,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = frame.py();
+    let (nothing, types, lenient) = (polars.getattr("Null")?, PyDict::new(py), PyDict::new(py));
+    lenient.set_item("strict", false)?;
+    let rest = frame.call_method("drop", (options.ignore.clone(),), Some(&lenient))?;
+    // Without any column there would be no rows either.
+    let frame = if rest.getattr("width")?.eq(0)? { frame.clone() } else { rest };
+    for kind in frame.getattr("dtypes")?.try_iter()? {
+        if kind?.eq(&nothing)? {
+            types.set_item(&nothing, polars.getattr("String")?)?;
+        }
+    }
+    if types.is_empty() { Ok(frame) } else { frame.call_method1("cast", (types,)) }
+}
+
+/// A frame whose index is among its columns where it has a name. pyarrow would see to that, but not for an index that it
+/// takes for a range: whether ids arrive must not depend on whether they follow each other.
+pub(super) fn with_named_index<'py>(frame: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let columns = frame.getattr("columns")?;
+    let mut levels = Vec::new();
+    for (level, name) in frame.getattr("index")?.getattr("names")?.try_iter()?.enumerate() {
+        let name = name?;
+        if !name.is_none() && !columns.contains(&name)? {
+            levels.push(level);
+        }
+    }
+    if levels.is_empty() {
+        return Ok(frame.clone());
+    }
+    let arguments = PyDict::new(frame.py());
+    arguments.set_item("level", levels)?;
+    frame.call_method("reset_index", (), Some(&arguments))
+}
+
+/// A stream of arrays of structs, each a batch of rows.
+pub(super) struct Stream {
+    arrays: Box<dyn ArrayReader + Send>,
+    schema: Schema,
+}
+
+/// The stream of something that has one.
+pub(super) fn stream(data: &Bound<'_, PyAny>) -> PyResult<Stream> {
+    let capsule = data.call_method0("__arrow_c_stream__")?.cast_into::<PyCapsule>()?;
+    let arrays = PyArrayReader::from_arrow_pycapsule(&capsule).and_then(PyArrayReader::into_reader);
+    let arrays = arrays.map_err(|error| no_table(data, &error.value(data.py()).to_string()))?;
+    let schema = schema(&arrays.field()).ok_or_else(|| no_table(data, "it is a single column"))?;
+    Ok(Stream { arrays, schema })
+}
+
+/// Reads a stream to its end. Who fills it may need the interpreter in another thread.
+pub(super) fn from_stream(py: Python<'_>, file: Option<&Path>, stream: Stream, options: &Options) -> PyResult<Table> {
+    py.detach(move || {
+        let Stream { arrays, schema } = stream;
+        let batches = arrays.map(|array| batch(&schema, &array?)).collect::<Result<Vec<_>, _>>();
+        let batches = batches.map_err(|error| {
+            PyValueError::new_err(format!("the rows could not be read from where they come from: {error}"))
+        })?;
+        Table::from_named_batches(file, &schema, batches, options)
+            .map_err(|error| Python::attach(|py| errors::of_table(py, &error)))
+    })
+}
+
+/// Reads a single array of structs.
+pub(super) fn from_array(data: &Bound<'_, PyAny>, options: &Options) -> PyResult<Table> {
+    let py = data.py();
+    let (array, field) = data.extract::<PyArray>()?.into_inner();
+    let schema = schema(&field).ok_or_else(|| no_table(data, "it is a single column"))?;
+    let batch = batch(&schema, &array).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    Table::from_batches(&schema, vec![batch], options).map_err(|error| errors::of_table(py, &error))
+}
+
+fn no_table(data: &Bound<'_, PyAny>, why: &str) -> PyErr {
+    PyTypeError::new_err(format!("a table must be {TAKEN}; this {} is none: {why}", type_name(data)))
+}
+
+fn schema(field: &FieldRef) -> Option<Schema> {
+    match field.data_type() {
+        DataType::Struct(fields) => Some(Schema::new(fields.clone())),
+        _ => None,
+    }
+}
+
+fn batch(schema: &Schema, array: &ArrayRef) -> Result<RecordBatch, ArrowError> {
+    let rows = array.as_struct_opt().filter(|rows| rows.null_count() == 0);
+    // What the columns have where the row is null may be anything.
+    let rows = rows.ok_or_else(|| ArrowError::InvalidArgumentError("a row is null as a whole".to_owned()))?;
+    let size = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+    RecordBatch::try_new_with_options(schema.clone().into(), rows.columns().to_vec(), &size)
+}
