@@ -540,6 +540,17 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.parametrize(("account", "code"), [("4711", 0), ("99", 1)])
+def test_a_reader_that_never_was_changes_no_exit_code(account: str, code: int, service: Sandbox) -> None:
+    here, there = os.pipe()
+    os.close(here)
+    try:
+        found, _, err = replyio_(service, "get", account, stdout=there)
+    finally:
+        os.close(there)
+    assert (found, err.count("\n")) == (code, code)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a closed descriptor is not inherited")
 def test_a_closed_stdout_is_told_before_anything_is_done(service: Sandbox) -> None:
     done = subprocess.run(
