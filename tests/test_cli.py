@@ -41,7 +41,8 @@ def service() -> Iterator[Sandbox]:
 
 
 def start(service: Sandbox | None, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-    variables = {"REPLY_API_KEY": KEY} | options.pop("variables", {})
+    # Buffered, as output is for whoever has not asked for anything else.
+    variables = {"REPLY_API_KEY": KEY, "PYTHONUNBUFFERED": ""} | options.pop("variables", {})
     settings: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     settings |= {"env": environment(service, **variables)}
     return subprocess.Popen([COMMAND, *arguments], **settings | options)
