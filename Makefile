@@ -69,8 +69,9 @@ fuzz: ## Fuzzes what reads foreign bytes, with cargo-fuzz; SECONDS_EACH=10 only 
 	    -max_total_time=$(SECONDS_EACH) -max_len=4096 -print_final_stats=1; \
 	done
 
-docs: $(VENV)/installed-wheel $(VENV)/installed-test ## Writes docs/reference.md and docs/errors.md from the package, and the documentation of the crate.
+docs: $(VENV)/installed-wheel $(VENV)/installed-test ## Writes the pages that say what the package says, and the documentation of the crate.
 	$(BIN)/python docs/reference.py
+	$(BIN)/python docs/command_line.py
 	$(BIN)/python docs/gallery.py
 	cargo doc --locked --no-deps --features sandbox
 

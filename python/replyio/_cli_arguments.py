@@ -1,0 +1,182 @@
+"""The commands of the command line and their arguments."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, NoReturn
+
+from replyio._cli_overview import COMMANDS, EPILOG, UsageError
+
+# The fields of an update and what they are. A test holds them to those of the package, which are costly to import.
+FIELDS = {
+    "name": "Contact account name",
+    "description": "Optional description",
+    "domain_name": "Primary domain name",
+    "domain_secondary": "Secondary domain name",
+    "industry": "Industry of the company",
+    "company_size": "Company size range",
+    "country": "Country of the company",
+    "state": "State or province",
+    "city": "City",
+    "time_zone_id": "Time zone identifier",
+    "linked_in_url": "LinkedIn profile URL",
+    "phone": "Phone number",
+    "twitter_url": "Twitter profile URL",
+    "logo_url": "Company logo URL",
+    "email": "Contact email address",
+    "owner_user_id": "ID of the user who owns this contact account",
+}
+FORMATS = ("table", "json", "jsonl", "csv")
+VIEWS = ("counts", "rows", "changes", "failures")
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, and are raised."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises the error."""
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def option(field: str) -> str:
+    """The option of a field: `--linked-in-url`."""
+    return "--" + field.replace("_", "-")
+
+
+def parser(command: str) -> argparse.ArgumentParser:
+    """The parser of one command."""
+    made = _Parser(
+        prog=f"replyio {command}",
+        description=f"{COMMANDS[command][0].upper()}{COMMANDS[command][1:]}.",
+        epilog=EPILOG,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    _ADD[command](made)
+    made.add_argument(
+        "--format", choices=FORMATS, help="form of the data (default: table on a terminal, json elsewhere)"
+    )
+    made.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="time for one call (default: 120)")
+    made.add_argument("--key-file", metavar="FILE", help="the file that holds the key (default: REPLY_API_KEY)")
+    made.add_argument("--act-as", metavar="USER", help="the user, by id or e-mail address, that a master key acts for")
+    made.add_argument("--team-id", type=_number, metavar="ID", help="the team that a master key acts in")
+    made.add_argument("-v", "--verbose", action="store_true", help="a line for each request, on stderr")
+    return made
+
+
+def parse(command: str, arguments: list[str]) -> dict[str, Any]:
+    """Reads the arguments of a command. Those that were not given are not there.
+
+    Raises:
+        UsageError: When they cannot be used.
+    """
+    made = parser(command)
+    found, left = made.parse_known_args(arguments)
+    if left:
+        made.error(_unknown(made, left))
+    return vars(found)
+
+
+def _unknown(made: argparse.ArgumentParser, left: list[str]) -> str:
+    """What is wrong with arguments that nobody knows, without what might be a value."""
+    names = [argument.partition("=")[0] for argument in left if argument.startswith("-")]
+    if not names:
+        return f"{len(left)} more argument{'s' if len(left) > 1 else ''} than expected"
+    import difflib
+
+    known = [text for action in made._actions for text in action.option_strings]  # noqa: SLF001 - its only list
+    near = difflib.get_close_matches(names[0], known, 1)
+    return f"unknown option {names[0][:40]!a}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _number(text: str) -> int:
+    """A positive number. How large it may be is the package's to say."""
+    if text.isascii() and text.isdigit() and len(text) < 64:  # noqa: PLR2004 - longer than any number, shorter than a text
+        return int(text)
+    raise argparse.ArgumentTypeError("must be a positive number")
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be a number of seconds") from None
+
+
+def _add_get(made: argparse.ArgumentParser) -> None:
+    made.add_argument("id", type=_number, metavar="ID", help="the account")
+    made.add_argument("--writable", action="store_true", help="only the fields that an update may carry, for --json")
+
+
+def _add_fields(made: argparse.ArgumentParser) -> None:
+    made.add_argument("id", type=_number, metavar="ID", help="the account")
+    fields = made.add_argument_group("fields", "A field that is not named is not sent. '' and --null clear it.")
+    for field, text in FIELDS.items():
+        if field == "owner_user_id":
+            fields.add_argument(option(field), type=_number, metavar="ID", help=text)
+        else:
+            fields.add_argument(option(field), metavar="SIZE" if field == "company_size" else "TEXT", help=text)
+    fields.add_argument("--null", action="append", metavar="FIELD", help="send null for this field (repeatable)")
+    fields.add_argument("--json", metavar="FILE", help="the fields as a JSON object, in place of options; - is stdin")
+
+
+def _add_list(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--search", metavar="TEXT", help="only accounts that match this text")
+    made.add_argument("--sort-by", metavar="FIELD", help="the field to sort by (default: the service's own order)")
+    made.add_argument("--descending", action="store_true", help="from the last to the first")
+    made.add_argument("--limit", type=_number, metavar="N", help="at most so many accounts (default: all)")
+
+
+def _add_plan(made: argparse.ArgumentParser) -> None:
+    made.add_argument("file", metavar="FILE", help="the table: CSV, JSON Lines or Parquet; its columns are field names")
+    made.add_argument("--save-as", metavar="PLAN", help="the file that keeps the plan, to apply it (default: none)")
+    made.add_argument("--mode", choices=("patch", "fill", "replace"), help="patch (default): the columns given change; "
+                      "fill: only empty fields are filled; replace: what has no column is cleared")  # fmt: skip
+    made.add_argument("--nulls", choices=("keep", "clear"), help="what an empty cell does to its field (default: keep)")
+    made.add_argument("--match-on", choices=("id", "domain_name", "name"), help="how rows find accounts (default: id)")
+    made.add_argument("--ignore", action="append", metavar="COLUMN", help="a column that is no field (repeatable)")
+    made.add_argument("--exit-code", action="store_true", help="exit with 4 when there is something to change")
+    _add_view(made)
+
+
+def _add_apply(made: argparse.ArgumentParser) -> None:
+    _add_plan_file(made)
+    _add_on_conflict(made)
+    made.add_argument("--retry-failed", action="store_true", help="try the rows that failed again")
+    _add_view(made)
+
+
+def _add_status(made: argparse.ArgumentParser) -> None:
+    _add_plan_file(made)
+    _add_view(made)
+
+
+def _add_revert(made: argparse.ArgumentParser) -> None:
+    _add_plan_file(made)
+    _add_on_conflict(made)
+    _add_view(made)
+
+
+def _add_plan_file(made: argparse.ArgumentParser) -> None:
+    made.add_argument("plan", metavar="PLAN", help="the file that `replyio plan --save-as` has made")
+
+
+def _add_on_conflict(made: argparse.ArgumentParser) -> None:
+    text = "what to do with a field that somebody else has changed meanwhile (default: skip)"
+    made.add_argument("--on-conflict", choices=("skip", "overwrite"), help=text)
+
+
+def _add_view(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--show", choices=VIEWS, help="what to give as data (default: counts)")
+
+
+_ADD = {
+    "get": _add_get,
+    "update": _add_fields,
+    "patch": _add_fields,
+    "list": _add_list,
+    "plan": _add_plan,
+    "apply": _add_apply,
+    "status": _add_status,
+    "revert": _add_revert,
+}

@@ -1,0 +1,66 @@
+"""What the command line is: its commands, its exit codes, and what is wrong with arguments. Costs nothing to import."""
+
+from __future__ import annotations
+
+# What people try to give a key by. An argument is in the list of processes and in the shell's history.
+_KEYS = frozenset({"--api-key", "--api_key", "--apikey", "--key", "--reply-api-key", "--token"})
+
+COMMANDS = {
+    "get": "read an account",
+    "update": "replace an account in full: what is not given is cleared",
+    "patch": "change single fields of an account and keep the others",
+    "list": "read all accounts, or those that match a text",
+    "plan": "compare a table with the accounts and say what would change; writes nothing",
+    "apply": "write what a plan says; goes on where it was stopped",
+    "status": "say how far a plan is",
+    "revert": "put the values from before a plan back",
+    "sandbox": "run a server on 127.0.0.1 that behaves as Reply.io does, to try all this without a key",
+}
+EXIT_CODES = {
+    0: "done",
+    1: "something failed",
+    2: "usage: the arguments, the key or the input cannot be used; nothing was sent",
+    3: "the outcome is unknown: an update was sent, and no answer tells whether it was applied",
+    4: "the plan has changes (only `plan --exit-code`)",
+    130: "interrupted by Ctrl-C",
+}
+EPILOG = "The key comes from REPLY_API_KEY or --key-file, the address from REPLY_BASE_URL."
+
+
+class UsageError(Exception):
+    """The arguments cannot be used. The message never repeats one that might be a key."""
+
+
+def refuse_keys(arguments: list[str]) -> None:
+    """Refuses a key among the arguments, without repeating it.
+
+    Raises:
+        UsageError: When there is an option that looks like one for a key.
+    """
+    for argument in arguments:
+        if argument == "--":
+            return
+        if argument.partition("=")[0].lower() in _KEYS:
+            raise UsageError(
+                "a key is never an argument, where every user of this machine can see it: set REPLY_API_KEY or give "
+                "--key-file FILE. If the key was typed just now, it is in the shell's history too"
+            )
+
+
+def unknown_command(name: str) -> str:
+    """What is wrong with the first argument, which is no command."""
+    import difflib
+
+    if name.startswith("-"):
+        return f"the command comes first: replyio {'|'.join(COMMANDS)}; see replyio --help"
+    near = difflib.get_close_matches(name, COMMANDS, 1)
+    return f"no such command; {f'did you mean {near[0]}?' if near else 'see replyio --help'}"
+
+
+def overview() -> str:
+    """The help of the command as a whole."""
+    lines = ["usage: replyio COMMAND [OPTIONS]", "", "Safe updates of Reply.io contact accounts.", "", "commands:"]
+    lines += [f"  {name:<9}{text}" for name, text in COMMANDS.items()]
+    lines += ["", "exit codes:", *(f"  {code:<5}{text}" for code, text in EXIT_CODES.items())]
+    lines += ["", f"{EPILOG} Data goes to stdout, everything else to stderr.", "replyio COMMAND --help says more."]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,471 @@
+"""The command `replyio`.
+
+Data goes to stdout, everything else to stderr. What went wrong is one line there, and the exit code tells what kind it
+was. A key comes from the environment or a file, never from an argument.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, NoReturn, Protocol
+
+    from replyio import ContactAccount, ReplyClient, ReplyError
+    from replyio.plans import ApplyResult, Plan
+
+    class _Planner(Protocol):
+        """What the commands of plans use of a client."""
+
+        def plan_contact_account_updates(self, source: str, **options: Any) -> Plan: ...
+        def open_plan(self, path: str) -> Plan: ...
+
+
+__all__ = ["main"]
+
+_DONE, _FAILED, _USAGE, _UNKNOWN, _CHANGES, _INTERRUPTED, _TERMINATED = 0, 1, 2, 3, 4, 130, 143
+_LONGEST_KEY_FILE = 65_536
+# What the core says, and nobody but the core knows.
+_MAYBE_APPLIED = "may have been applied"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        arguments: The arguments. Default: those of the process.
+
+    Returns:
+        The exit code: 0 done, 1 something failed, 2 usage, 3 outcome unknown, 4 the plan has changes, 130 Ctrl-C.
+    """
+    from replyio._cli_overview import UsageError
+
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _dispatch(words)
+    except UsageError as error:
+        code = _tell(str(error), _USAGE)
+    except KeyboardInterrupt:
+        if words[:1] in (["update"], ["patch"]):
+            _tell("interrupted; if the update was under way, it may have been applied")
+        code = _INTERRUPTED
+    except SystemExit as ended:  # after --help, and on SIGTERM
+        code = ended.code if isinstance(ended.code, int) else _DONE
+    except Exception as error:  # noqa: BLE001 - the last place where it can be told in a line
+        code = _told(error)
+    return _flushed(code)
+
+
+def _flushed(code: int) -> int:
+    """Writes out what is left. Whoever has read enough does not want to hear of it."""
+    try:
+        if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_stdout()
+    except (OSError, ValueError) as error:
+        return _told(error)
+    return code
+
+
+def _told(error: Exception) -> int:
+    """Tells what went wrong, and gives the exit code."""
+    from replyio.errors import ReplyError  # many of them are an OSError too
+
+    if isinstance(error, ReplyError):
+        return _tell(_message(error), _exit_code(error))
+    if isinstance(error, OSError):
+        _forget_stdout()
+        return _tell(f"{error.filename or 'the output'}: {error.strerror or error}")
+    return _tell(_fault(error))
+
+
+def _dispatch(words: list[str]) -> int:
+    """Finds the command and runs it."""
+    from replyio._cli_overview import COMMANDS, UsageError, overview, refuse_keys, unknown_command
+
+    refuse_keys(words)
+    first = words[0] if words else ""
+    if first in {"--version", "-V"}:
+        from replyio import __version__
+
+        return _say(f"replyio {__version__}\n")
+    if first in {"--help", "-h", "help"}:
+        return _say(overview())
+    if not first:
+        raise UsageError("which command? see replyio --help")
+    if first not in COMMANDS:
+        raise UsageError(unknown_command(first))
+    if first == "sandbox":
+        from replyio.sandbox.__main__ import main as sandbox
+
+        return sandbox(words[1:], "replyio sandbox")
+    from replyio import _cli_output
+    from replyio._cli_arguments import parse
+
+    options = parse(first, words[1:])
+    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]
+        raise UsageError("stdout is closed; nothing was done")
+    _cli_output.prepare(sys.stdout)
+    return _watched(_COMMANDS[first], options)
+
+
+def _say(text: str) -> int:
+    sys.stdout.write(text)
+    return _DONE
+
+
+def _tell(message: str, code: int = _FAILED) -> int:
+    """Writes a line to stderr. That nobody reads it changes nothing."""
+    try:
+        sys.stderr.write(f"replyio: {' '.join(message.split())}\n")
+        sys.stderr.flush()
+    except (AttributeError, OSError, ValueError):
+        return code
+    return code
+
+
+def _forget_stdout() -> None:
+    """Has nobody try to write what is left, and complain, when the process ends."""
+    from contextlib import suppress
+
+    with suppress(AttributeError, OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _while_somebody_reads:  # noqa: N801 - reads as what it is
+    """Ends the writing, and not the command, when the reader has gone: what was done and what it means stays so."""
+
+    def __enter__(self) -> None:
+        """Nothing."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> bool:
+        """Ends it."""
+        if isinstance(error, BrokenPipeError):
+            _forget_stdout()
+            return True
+        return False
+
+
+# What messages call by its name in Python, and what it is called here.
+_CALLED_HERE = (
+    ("list_contact_accounts()", "`replyio list`"),
+    ("get_contact_account()", "`replyio get`"),
+    ("api_key=", "--key-file"),
+    (" with attempt_timeout=", ""),
+    ("timeout=", "--timeout"),
+    ("base_url", "REPLY_BASE_URL"),
+    ("ca_file or ", ""),
+    ("proxy or HTTPS_PROXY", "HTTPS_PROXY"),
+)
+
+
+def _message(error: ReplyError) -> str:
+    """The message. Its hint, or all of it where it is about a setting, is in the words of the command."""
+    from replyio.errors import ConfigurationError
+
+    said, separator, hint = error.message.rpartition("; hint: ")
+    if separator or isinstance(error, ConfigurationError):
+        for name, here in _CALLED_HERE:
+            hint = hint.replace(name, here)
+    return said + separator + hint
+
+
+def _exit_code(error: ReplyError) -> int:
+    """The kind of an error, as a number."""
+    from replyio import ConfigurationError, ValidationError
+
+    if isinstance(error, (ConfigurationError, ValidationError)):
+        return _USAGE
+    return _UNKNOWN if _MAYBE_APPLIED in error.message else _FAILED
+
+
+def _fault(error: Exception) -> str:
+    """What to report of an error that nobody expected. Its text might hold anything."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f", line {trace.tb_lineno} of {trace.tb_frame.f_globals.get('__name__')}" if trace else ""
+    return f"a fault of replyio itself ({type(error).__name__}{place}); please report it"
+
+
+def _watched(command: Callable[[dict[str, Any]], int], options: dict[str, Any]) -> int:
+    """Runs a command. Its log goes to stderr, a line each, and SIGTERM ends it in good order."""
+    import logging
+    import signal
+    import threading
+    import warnings
+
+    class ToStderr(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            _tell(record.getMessage())
+
+    def terminate(_number: int, _frame: object) -> NoReturn:
+        raise SystemExit(_TERMINATED)
+
+    handler, logger = ToStderr(), logging.getLogger("replyio")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO if options.pop("verbose", False) else logging.WARNING)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminate)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return command(options)
+    finally:
+        logger.removeHandler(handler)
+
+
+def _client(options: dict[str, Any]) -> ReplyClient:
+    """The client that the options ask for. They are taken out."""
+    from replyio import ConfigurationError, ReplyClient
+
+    settings: dict[str, Any] = {name: options.pop(name) for name in ("timeout", "team_id") if name in options}
+    act_as: str | None = options.pop("act_as", None)
+    if act_as is not None:
+        settings["act_as"] = int(act_as) if act_as.isascii() and act_as.isdigit() else act_as
+    file: str | None = options.pop("key_file", None)
+    if file is None and not os.environ.get("REPLY_API_KEY"):
+        raise ConfigurationError("no API key: set REPLY_API_KEY or give --key-file FILE; `replyio sandbox` needs none")
+    try:
+        return ReplyClient(None if file is None else _key_of(file), **settings)
+    except ConfigurationError as error:
+        if file is None or not error.message.startswith("api_key "):
+            raise
+        raise ConfigurationError(f"{file}: the key {error.message.removeprefix('api_key ')}") from None
+
+
+def _key_of(file: str) -> str:
+    """The key that a file holds, without the line end behind it."""
+    from pathlib import Path
+
+    from replyio._cli_overview import UsageError
+
+    try:
+        with Path(file).open("rb") as opened:
+            content = opened.read(_LONGEST_KEY_FILE)
+    except OSError as error:
+        raise UsageError(f"--key-file {file}: {error.strerror}") from None
+    key = content.decode("utf-8-sig", "replace").strip()
+    if not key:
+        raise UsageError(f"--key-file {file}: there is no key in it")
+    return key
+
+
+def _fields(options: dict[str, Any], command: str) -> dict[str, Any]:
+    """The fields that the options give: not named is not there, --null is None, and everything else is its value."""
+    from replyio._cli_arguments import FIELDS, option
+    from replyio._cli_overview import UsageError
+
+    given = {field: options[field] for field in FIELDS if field in options}
+    nulls = [name.replace("-", "_") for name in options.get("null", ())]
+    both = [name for name in nulls if name in given]
+    if both:
+        raise UsageError(f"{option(both[0])} and --null {both[0]} contradict each other")
+    fields = given | dict.fromkeys(nulls)
+    if "json" in options:
+        if fields:
+            raise UsageError("--json takes the place of the other fields; put them into it")
+        fields = _json_object(options["json"])
+    if command == "update" and "name" not in fields:
+        raise UsageError(
+            "update needs --name, because it replaces the account in full; `replyio patch` changes single fields"
+        )
+    if not fields:
+        raise UsageError("patch needs a field to change; see replyio patch --help")
+    return fields
+
+
+def _json_object(file: str) -> dict[str, Any]:
+    """The object in a JSON file, in which nothing is said twice."""
+    import json
+    from pathlib import Path
+
+    from replyio._cli_overview import UsageError
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise UsageError(f"--json {file}: a member is there twice")
+        return found
+
+    def no_number(_text: str) -> NoReturn:
+        raise UsageError(f"--json {file}: NaN and Infinity are no JSON")
+
+    try:
+        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        found: object = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=once, parse_constant=no_number)
+    except OSError as error:
+        raise UsageError(f"--json {file}: {error.strerror}") from None
+    except json.JSONDecodeError as error:
+        raise UsageError(f"--json {file}: no JSON at line {error.lineno}, column {error.colno}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--json {file}: not UTF-8 at byte {error.start}") from None
+    except RecursionError:
+        raise UsageError(f"--json {file}: nested too deep") from None
+    except AttributeError:
+        raise UsageError("--json -: stdin is closed") from None
+    if not isinstance(found, dict):
+        raise UsageError(f'--json {file}: must be one object, such as {{"city": "Oslo"}}')
+    return found  # pyright: ignore[reportUnknownVariableType]
+
+
+# Single accounts
+
+
+def _get(options: dict[str, Any]) -> int:
+    with _client(options) as client:
+        account = client.get_contact_account(options["id"])
+    _give(account.update_fields() if options.get("writable") else account.to_dict(), options)
+    return _DONE
+
+
+def _update(options: dict[str, Any]) -> int:
+    fields = _fields(options, "update")
+    return _written(options, lambda client: client.update_contact_account(options["id"], **fields))
+
+
+def _patch(options: dict[str, Any]) -> int:
+    fields = _fields(options, "patch")
+    return _written(options, lambda client: client.patch_contact_account(options["id"], **fields))
+
+
+def _written(options: dict[str, Any], write: Callable[[ReplyClient], ContactAccount]) -> int:
+    """Writes, gives the account, and tells what is not as it was meant: then something has failed."""
+    import warnings
+
+    from replyio import ReplyWarning
+
+    with _client(options) as client, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", ReplyWarning)
+        account = write(client)
+    for warning in caught:
+        _tell(str(warning.message))
+    _give(account.to_dict(), options)
+    return _FAILED if caught else _DONE
+
+
+def _give(members: Mapping[str, Any], options: dict[str, Any]) -> None:
+    """Writes one thing in the form that was asked for."""
+    from replyio._cli_output import chosen, write_one
+
+    with _while_somebody_reads():
+        write_one(members, chosen(options.get("format")))
+
+
+def _list(options: dict[str, Any]) -> int:
+    from itertools import islice
+
+    from replyio import ContactAccount
+    from replyio._cli_output import ACCOUNT_COLUMNS, account_columns, chosen, write_many
+    from replyio._cli_overview import UsageError
+
+    limit: int | None = options.get("limit")
+    if limit == 0:
+        raise UsageError("--limit must be at least 1")
+    wanted = {name: options[name] for name in ("search", "sort_by", "descending") if name in options}
+    with _client(options) as client:
+        accounts = client.list_contact_accounts(**wanted, page_size=min(limit or 1000, 1000))
+        rows = (account.to_dict() for account in islice(accounts, limit))
+        columns = account_columns(ContactAccount.__dataclass_fields__)
+        with _while_somebody_reads():
+            write_many(rows, chosen(options.get("format")), columns, ACCOUNT_COLUMNS)
+    return _DONE
+
+
+# Many accounts
+
+
+def _planner(client: ReplyClient) -> _Planner:
+    return client  # type: ignore[return-value]
+
+
+def _plan(options: dict[str, Any]) -> int:
+    names = ("save_as", "mode", "nulls", "match_on", "ignore")
+    wanted = {name: options[name] for name in names if name in options}
+    with _client(options) as client:
+        plan = _planner(client).plan_contact_account_updates(options["file"], **wanted)
+        with plan:
+            _show(plan, options)
+            counts = plan.counts
+    file: str | None = options.get("save_as")
+    if counts.get("pending"):
+        _tell(_next_step(file))
+    if options.get("exit_code"):
+        return _CHANGES if counts.get("pending") else _code_of(counts)
+    return _DONE
+
+
+def _next_step(file: str | None) -> str:
+    """What to do with a plan."""
+    import shlex
+
+    if file is None:
+        return "nothing was written; give --save-as PLAN to keep the plan and apply it"
+    plan = shlex.quote(file)
+    return f"nothing was written; review with `replyio status {plan} --show changes`, write with `replyio apply {plan}`"
+
+
+def _status(options: dict[str, Any]) -> int:
+    with _client(options) as client, _planner(client).open_plan(options["plan"]) as plan:
+        _show(plan, options)
+        return _code_of(plan.counts)
+
+
+def _apply(options: dict[str, Any]) -> int:
+    name = "retry_failed" if options.pop("retry_failed", False) else "apply"
+    return _run(options, name)
+
+
+def _revert(options: dict[str, Any]) -> int:
+    return _run(options, "revert")
+
+
+def _run(options: dict[str, Any], name: str) -> int:
+    """Does something with a plan, and gives what became of it."""
+    wanted = {"on_conflict": options["on_conflict"]} if "on_conflict" in options else {}
+    with _client(options) as client, _planner(client).open_plan(options["plan"]) as plan:
+        result: ApplyResult = getattr(plan, name)(**wanted)
+        _show(result, options)
+        return _code_of(result.counts)
+
+
+def _show(report: Plan | ApplyResult, options: dict[str, Any]) -> None:
+    """Writes the counts, or one of the tables."""
+    from replyio._cli_output import chosen, write_many
+
+    form, view = chosen(options.get("format")), options.get("show", "counts")
+    if view != "counts":
+        table = getattr(report, view)
+        with _while_somebody_reads():
+            write_many(table, form, table.columns)
+    elif form == "json":
+        _give({"counts": report.counts, "requests": report.requests, "seconds": report.seconds}, options)
+    else:
+        rows = [{"status": status, "rows": number} for status, number in report.counts.items()]
+        with _while_somebody_reads():
+            write_many(rows, form, ("status", "rows"))
+
+
+def _code_of(counts: Mapping[str, int]) -> int:
+    """What the counts of a plan mean. Rows that are still to be done are no failure."""
+    if counts.get("unknown"):
+        return _UNKNOWN
+    good = ("changed", "unchanged", "pending")
+    return _FAILED if any(number for status, number in counts.items() if status not in good) else _DONE
+
+
+_COMMANDS: dict[str, Callable[[dict[str, Any]], int]] = {
+    "get": _get,
+    "update": _update,
+    "patch": _patch,
+    "list": _list,
+    "plan": _plan,
+    "apply": _apply,
+    "status": _status,
+    "revert": _revert,
+}
