@@ -12,7 +12,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any, NoReturn, Protocol
+    from typing import Any, NoReturn, Protocol, TextIO
 
     from replyio import ContactAccount, ReplyClient, ReplyError
     from replyio.plans import ApplyResult, Plan
@@ -65,7 +65,7 @@ def _flushed(code: int) -> int:
         if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
             sys.stdout.flush()
     except BrokenPipeError:
-        _forget_stdout()
+        _forget(sys.stdout)
     except (OSError, ValueError) as error:
         return _told(error)
     return code
@@ -78,7 +78,7 @@ def _told(error: Exception) -> int:
     if isinstance(error, ReplyError):
         return _tell(_message(error), _exit_code(error))
     if isinstance(error, OSError):
-        _forget_stdout()
+        _forget(sys.stdout)
         return _tell(f"{error.filename or 'the output'}: {error.strerror or error}")
     return _tell(_fault(error))
 
@@ -124,28 +124,26 @@ def _tell(message: str, code: int = _FAILED) -> int:
         sys.stderr.write(f"replyio: {' '.join(message.split())}\n")
         sys.stderr.flush()
     except (AttributeError, OSError, ValueError):
-        return code
+        _forget(sys.stderr)
     return code
 
 
-def _forget_stdout() -> None:
+def _forget(stream: TextIO | None) -> None:
     """Has nobody try to write what is left, and complain, when the process ends."""
     from contextlib import suppress
 
-    with suppress(AttributeError, OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(OSError, ValueError):
+        if stream is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-class _while_somebody_reads:  # noqa: N801 - reads as what it is
-    """Ends the writing, and not the command, when the reader has gone: what was done and what it means stays so."""
-
-    def __enter__(self) -> None:
+def __enter__(self) -> None:
         """Nothing."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> bool:
         """Ends it."""
         if isinstance(error, BrokenPipeError):
-            _forget_stdout()
+            _forget(sys.stdout)
             return True
         return False
 
