@@ -137,7 +137,10 @@ def _forget(stream: TextIO | None) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def __enter__(self) -> None:
+class _while_somebody_reads:  # noqa: N801 - reads as what it is
+    """Ends the writing, and not the command, when the reader has gone: what was done and what it means stays so."""
+
+    def __enter__(self) -> None:
         """Nothing."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> bool:
