@@ -128,12 +128,13 @@ def _tell(message: str, code: int = _FAILED) -> int:
     return code
 
 
-def _forget(stream: TextIO) -> None:
+def _forget(stream: TextIO | None) -> None:
     """Has nobody try to write what is left, and complain, when the process ends."""
     from contextlib import suppress
 
-    with suppress(AttributeError, OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    with suppress(OSError, ValueError):
+        if stream is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class _while_somebody_reads:  # noqa: N801 - reads as what it is
