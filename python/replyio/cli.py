@@ -12,16 +12,10 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any, NoReturn, Protocol, TextIO
+    from typing import Any, NoReturn, TextIO
 
     from replyio import ContactAccount, ReplyClient, ReplyError
     from replyio.plans import ApplyResult, Plan
-
-    class _Planner(Protocol):
-        """What the commands of plans use of a client."""
-
-        def plan_contact_account_updates(self, source: str, **options: Any) -> Plan: ...
-        def open_plan(self, path: str) -> Plan: ...
 
 
 __all__ = ["main"]
@@ -381,15 +375,11 @@ def _list(options: dict[str, Any]) -> int:
 # Many accounts
 
 
-def _planner(client: ReplyClient) -> _Planner:
-    return client  # type: ignore[return-value]
-
-
 def _plan(options: dict[str, Any]) -> int:
     names = ("save_as", "mode", "nulls", "match_on", "ignore")
     wanted = {name: options[name] for name in names if name in options}
     with _client(options) as client:
-        plan = _planner(client).plan_contact_account_updates(options["file"], **wanted)
+        plan = client.plan_contact_account_updates(options["file"], **wanted)
         with plan:
             _show(plan, options)
             counts = plan.counts
@@ -412,7 +402,7 @@ def _next_step(file: str | None) -> str:
 
 
 def _status(options: dict[str, Any]) -> int:
-    with _client(options) as client, _planner(client).open_plan(options["plan"]) as plan:
+    with _client(options) as client, client.open_plan(options["plan"]) as plan:
         _show(plan, options)
         return _code_of(plan.counts)
 
@@ -429,7 +419,7 @@ def _revert(options: dict[str, Any]) -> int:
 def _run(options: dict[str, Any], name: str) -> int:
     """Does something with a plan, and gives what became of it."""
     wanted = {"on_conflict": options["on_conflict"]} if "on_conflict" in options else {}
-    with _client(options) as client, _planner(client).open_plan(options["plan"]) as plan:
+    with _client(options) as client, client.open_plan(options["plan"]) as plan:
         result: ApplyResult = getattr(plan, name)(**wanted)
         _show(result, options)
         return _code_of(result.counts)

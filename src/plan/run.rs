@@ -679,8 +679,10 @@ impl Apply {
             }
             Err(error) => error,
         };
-        let may_have_been_applied =
-            matches!(&error, Error::Call(call) if call.attempts > 1 || call.may_have_been_applied());
+        // A refused key was refused before, too: the attempt before it only asked in which header the key goes.
+        let refused_key = error.kind() == ErrorKind::Authentication;
+        let may_have_been_applied = matches!(&error, Error::Call(call)
+            if call.may_have_been_applied() || (call.attempts > 1 && !refused_key));
         match self.pace.failed(&error) {
             Verdict::Own => {
                 self.pace.succeeded();
