@@ -555,6 +555,19 @@ def test_bytes_that_are_not_utf_8_are_refused(kind: pa.DataType) -> None:
         assert tuple(fault) == ("city", "has bytes that are not UTF-8, first in row 3")
 
 
+def test_text_that_is_cut_inside_a_character_is_refused() -> None:
+    offsets = pa.array([0, 1, 3], pa.int32()).buffers()[1]
+    texts = pa.Array.from_buffers(pa.string(), 2, [None, offsets, pa.py_buffer("éa".encode())])
+    assert refusal(pa.table({"id": [1, 2], "city": texts})).errors[0].message.endswith("first in row 0")
+
+
+def test_what_is_behind_an_empty_cell_is_not_looked_at() -> None:
+    bits = pa.array([True, False, True]).buffers()[1]
+    offsets = pa.array([0, 2, 3, 5], pa.int32()).buffers()[1]
+    texts = pa.Array.from_buffers(pa.string(), 3, [bits, offsets, pa.py_buffer("é".encode() + b"\xff" + "ø".encode())])
+    assert [row["city"] for row in read(pa.table({"id": [1, 2, 3], "city": texts}))] == ["é", None, "ø"]
+
+
 def test_polars_may_have_columns_of_nothing() -> None:
     frame = pl.DataFrame({"id": [1, 2], "city": [None, None], "owner_user_id": [None, None]})
     assert frame.schema["city"] == pl.Null

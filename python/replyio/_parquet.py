@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from importlib import import_module
 from typing import Any
 
 __all__: list[str] = []
@@ -28,20 +29,14 @@ def read(path: str | os.PathLike[str]) -> Any:
 
 
 def _with_pyarrow(path: str) -> Any:
-    from pyarrow.parquet import ParquetFile
-
-    with ParquetFile(path) as file:
+    with import_module("pyarrow.parquet").ParquetFile(path) as file:
         return file.read()
 
 
 def _with_polars(path: str) -> Any:
-    import polars
-
     # A name with brackets is a name, and `year=2026` in it is no column.
-    return polars.read_parquet(path, glob=False, hive_partitioning=False)
+    return import_module("polars").read_parquet(path, glob=False, hive_partitioning=False)
 
 
 def _with_duckdb(path: str) -> Any:
-    import duckdb
-
-    return duckdb.connect().read_parquet(path, hive_partitioning=False)
+    return import_module("duckdb").connect().read_parquet(path, hive_partitioning=False)
