@@ -425,7 +425,7 @@ CELLS: dict[str, tuple[list[Any], Any, Any]] = {
     '`Decimal("42.00")`': ([Decimal("42.00"), Decimal(42)], FAULT, 42),
     "`42.5`, infinity": ([42.5, float("inf"), np.float32(0.5), Decimal("42.5"), Decimal("-Infinity")], FAULT, FAULT),
     "`0`, `-1`": ([0, -1, -1.0, np.int64(0), Decimal(-1)], FAULT, FAULT),
-    "`2**63` and more": ([2**63, 2**200, 1e19, np.uint64(2**63), Decimal(2**63), Decimal("1e999999")], FAULT, FAULT),
+    "`2**63` and more": ([2**63, 2**200, 1e19, np.uint64(2**63), Decimal(2**63), Decimal("1e999999999")], FAULT, FAULT),
     "`True`, `False`": ([True, False, np.bool_(True)], FAULT, FAULT),
     "a date, a time, bytes, a list, a dict": (
         [datetime.date(2026, 1, 1), datetime.time(1), b"a", [1], {"a": 1}, pd.Timestamp(0), np.datetime64(0, "s")],
@@ -553,6 +553,24 @@ def test_bytes_that_are_not_utf_8_are_refused(kind: pa.DataType) -> None:
             texts = pa.Array.from_buffers(kind, 4, texts.buffers())
         fault = refusal(pa.table({"id": range(1, 5), "city": texts})).errors[0]
         assert tuple(fault) == ("city", "has bytes that are not UTF-8, first in row 3")
+
+
+def test_text_that_is_cut_inside_a_character_is_refused() -> None:
+    offsets = pa.array([0, 1, 3], pa.int32()).buffers()[1]
+    texts = pa.Array.from_buffers(pa.string(), 2, [None, offsets, pa.py_buffer("éa".encode())])
+    assert refusal(pa.table({"id": [1, 2], "city": texts})).errors[0].message.endswith("first in row 0")
+
+
+def test_a_category_that_is_not_there_is_refused() -> None:
+    texts = pa.DictionaryArray.from_arrays(pa.array([0, None, 5], pa.int8()), pa.array(["a"]), safe=False)
+    assert refusal(pa.table({"id": [1, 2, 3], "city": texts})).errors[0].message.endswith("first in row 2")
+
+
+def test_what_is_behind_an_empty_cell_is_not_looked_at() -> None:
+    bits = pa.array([True, False, True]).buffers()[1]
+    offsets = pa.array([0, 2, 3, 5], pa.int32()).buffers()[1]
+    texts = pa.Array.from_buffers(pa.string(), 3, [bits, offsets, pa.py_buffer("é".encode() + b"\xff" + "ø".encode())])
+    assert [row["city"] for row in read(pa.table({"id": [1, 2, 3], "city": texts}))] == ["é", None, "ø"]
 
 
 def test_polars_may_have_columns_of_nothing() -> None:

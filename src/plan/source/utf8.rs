@@ -7,9 +7,14 @@ pub(super) fn first_broken<O: OffsetSizeTrait>(texts: &GenericStringArray<O>) ->
     let offsets = texts.offsets();
     let range = |start: O, end: O| texts.values().as_slice().get(start.as_usize()..end.as_usize());
     let all = offsets.first().zip(offsets.last()).and_then(|(first, last)| range(*first, *last));
-    // ASCII may be cut anywhere.
     let mut pairs = offsets.iter().zip(offsets.iter().skip(1));
-    if all.is_some_and(<[u8]>::is_ascii) && pairs.clone().all(|(start, end)| start <= end) {
+    // Text as a whole that is cut between characters is text. Where a cell is null there may be other bytes, though.
+    let first = offsets.first().map_or(0, |first| first.as_usize());
+    let is_whole = |text: &str| {
+        let is_cut = |offset: &O| text.is_char_boundary(offset.as_usize().wrapping_sub(first));
+        pairs.clone().all(|(start, end)| start <= end) && (text.is_ascii() || offsets.iter().all(is_cut))
+    };
+    if all.and_then(|bytes| std::str::from_utf8(bytes).ok()).is_some_and(is_whole) {
         return None;
     }
     let is_text = |(start, end): (&O, &O)| {
