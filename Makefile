@@ -35,9 +35,9 @@ demo: $(VENV)/installed-wheel ## Builds the package and shows what it does, agai
 	$(BIN)/python examples/quickstart.py
 	$(BIN)/python examples/fifty_accounts.py
 
-test: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) ## Tests the core without Python, the core with its sandbox, and the wheel as installed.
+test: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) ## Tests the core alone, the core with its sandbox and plans, and the wheel as installed.
 	cargo test --locked
-	cargo test --locked --features sandbox
+	cargo test --locked --features sandbox,plan
 	mkdir -p target/test-run
 	$(BIN)/pytest --basetemp=target/test-run/tmp --junitxml=target/test-run/results.xml | tee target/test-run/output.txt
 
@@ -50,7 +50,7 @@ check: $(VENV)/installed-check ## Checks format and lints, Rust and Python. The 
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --features python -- -D warnings
-	cargo doc --locked --no-deps --features sandbox
+	cargo doc --locked --no-deps --features sandbox,plan
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
@@ -73,7 +73,7 @@ docs: $(VENV)/installed-wheel $(VENV)/installed-test ## Writes the pages that sa
 	$(BIN)/python docs/reference.py
 	$(BIN)/python docs/command_line.py
 	$(BIN)/python docs/gallery.py
-	cargo doc --locked --no-deps --features sandbox
+	cargo doc --locked --no-deps --features sandbox,plan
 
 wheel: dist/.built ## Builds the wheel, into dist/.
 	@ls dist/*.whl

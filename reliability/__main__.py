@@ -98,7 +98,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--here", action="store_true", help="only the Python that runs this, as it is installed")
     parser.add_argument(
         "--part",
-        choices=["experiments", "controls", "suites"],
+        choices=["experiments", "controls", "plans", "suites"],
         action="append",
         help="only this; the others are kept as docs/reliability.json has them",
     )
@@ -170,6 +170,10 @@ def shortfalls(data: dict[str, Any]) -> list[str]:
         for name, told in part.items()
         if told["short"]
     ]
+    for trial in suites.TRIALS:
+        told = data.get("plans", {}).get(trial.name)
+        if told and told["short"]:
+            found.append(f"{trial.name}: {told['short']} of {told['tried']}")
     found += [
         f"the control of {name} did not fall short" for name, told in data["controls"].items() if not told["short"]
     ]
@@ -185,11 +189,14 @@ def main() -> None:
     raw = ROOT / "docs" / "reliability.json"
     writes = not (options.quick or options.only or options.here)
     data: dict[str, Any] = json.loads(raw.read_text(encoding="utf-8")) if raw.exists() and writes else {}
-    parts = [] if options.render else options.part or ["experiments", "controls", "suites"]
+    parts = [] if options.render else options.part or ["experiments", "controls", "plans", "suites"]
     if "experiments" in parts:
         data |= measure(options)
     if "controls" in parts and not options.here:
         data |= break_it(options)
+    if "plans" in parts and writes:
+        log("running the plan file's trials")
+        data["plans"] = suites.try_plans()
     if "suites" in parts and writes:
         data |= run_suites()
     if writes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from reliability.experiments import EXPERIMENTS, SECTIONS, Experiment
-from reliability.suites import SUITES
+from reliability.suites import SUITES, TRIALS, Trial
 
 GUARDS = {
     "exit": "no thread is parked at exit",
@@ -66,6 +66,13 @@ def row(experiment: Experiment, data: dict[str, Any]) -> str | None:
     return f"| {' | '.join(cells)} |"
 
 
+def trial_row(trial: Trial, plans: dict[str, Any]) -> str:
+    """A trial of the plan file, with its control."""
+    told, control = plans[trial.name], plans.get(trial.control or "")
+    fails = f"{trial.control}: {control['short']} of {control['tried']}" if control else ""
+    return f"| {trial.what} | {told['tried']:,} | {told['short']:,} | {told['more']} | {fails} |"
+
+
 def page(data: dict[str, Any]) -> str:
     """The whole page."""
     where = [data["date"], data["machine"], f"replyio {data['version']}", f"Python {', '.join(data['pythons'])}"]
@@ -75,6 +82,11 @@ def page(data: dict[str, Any]) -> str:
         if rows:
             head = ["| tried | how often | fell short | measured | control: fell short |", "|---|---|---|---|---|"]
             parts += [f"## {title}", "\n".join([*head, *rows])]
+    plans = data.get("plans", {})
+    lines = [trial_row(trial, plans) for trial in TRIALS if trial.name in plans]
+    if lines:
+        head = ["| tried | how often | fell short | more | control: fell short |", "|---|---|---|---|---|"]
+        parts += ["## The plan file", "\n".join([*head, *lines])]
     told = {suite["path"]: suite for suite in data.get("suites", [])}
     lines = [
         f"| {suite.section}: {suite.what} | {counts['tried']:,} | {counts['short']:,} | `{suite.path}` |"
@@ -107,6 +119,9 @@ HOW = """- *Leaving the interpreter:* a program for each try. Right is its exit 
   monotonic clock of Linux stands still as well, so time-outs go on where they were.
 - *Panics:* injected where operations begin, wait, decide and are translated; each has to be an `InternalError` with its
   place, nothing on stderr, and the same client has to work afterwards.
+- *The plan file:* the oracle of the kills is the log of the server, in another process: every row was written as meant,
+  and at most eight rows were written twice for each kill. What survives a loss of power is modelled below SQLite; a cut
+  or flipped file has to be refused, or to say exactly what it said before.
 - *Memory:* after a warm-up of a fifth the process may grow by 4 MiB, and by no thread or file.
 
 Again: `make reliability`, or `make reliability ARGS=--quick` for a look. `PYTHONS="python3.10 python3.13"` chooses."""

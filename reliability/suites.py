@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import shutil
 import subprocess
@@ -41,6 +42,65 @@ SUITES = [
     Suite("Secrets", "what fails shows neither key nor values", "tests/test_secrets.py"),
     Suite("Processes", "forks, signals, exits, in short", "tests/test_process.py"),
 ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A test that says how often it tried something, in a line `reliability: NAME tried N short M`."""
+
+    what: str
+    name: str
+    command: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...] = ()
+    control: str | None = None
+
+
+_FILE = ("cargo", "test", "--locked", "--features", "plan", "--test", "plan_file", "--", "--nocapture")
+_POWER = ("cargo", "test", "--locked", "--features", "plan", "--test", "power_loss", "--", "--nocapture")
+_KILLS = (
+    sys.executable,
+    "-m",
+    "pytest",
+    "-q",
+    "-rP",
+    "-o",
+    "timeout=3600",
+    "tests/plan/test_faults.py",
+    "-k",
+    "killed",
+)
+TRIALS = [
+    Trial("the file is cut, at every 512 bytes", "plan file cut", _FILE, (("REPLYIO_FLIPS", "20000"),)),
+    Trial("a bit is flipped", "plan file bit flips", _FILE, (("REPLYIO_FLIPS", "20000"),)),
+    Trial(
+        "the power goes, at a random write or sync; of what was not synced any sectors stay",
+        "power loss",
+        _POWER,
+        (("REPLYIO_SEEDS", "1000"),),
+        "power loss without any sync",
+    ),
+    Trial("kill -9 while a plan is applied", "kill -9", _KILLS, (("REPLYIO_KILLS", "1000"),)),
+]
+TOLD = re.compile(r"^reliability: (.+) tried (\d+) short (\d+)(.*)$", re.MULTILINE)
+
+
+def try_plans() -> dict[str, dict[str, int | str]]:
+    """Runs the trials, each command once. What each line says, by its name."""
+    told: dict[str, dict[str, int | str]] = {}
+    for command, environment in dict.fromkeys((trial.command, trial.environment) for trial in TRIALS):
+        done = subprocess.run(
+            command, cwd=ROOT, env=os.environ | dict(environment), capture_output=True, text=True, check=False
+        )
+        told |= read_told(done.stdout)
+    return told
+
+
+def read_told(text: str) -> dict[str, dict[str, int | str]]:
+    """The lines that tell how often something was tried."""
+    return {
+        name: {"tried": int(tried), "short": int(short), "more": more.strip()}
+        for name, tried, short, more in TOLD.findall(text)
+    }
 
 
 def run(suite: Suite, python: Path | None = None) -> Result | None:

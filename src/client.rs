@@ -359,9 +359,9 @@ impl Client {
         self.identity.reserve_among_many(quota, Instant::now())
     }
 
-    /// How long it takes until so many more requests are out.
+    /// How long it takes until so many more requests are out; `None` without a quota.
     #[cfg(feature = "plan")]
-    pub(crate) fn forecast(&self, requests: u64) -> Option<Duration> {
+    pub fn forecast(&self, requests: u64) -> Option<Duration> {
         self.config.quota.map(|quota| self.identity.forecast(quota, Instant::now(), requests))
     }
 

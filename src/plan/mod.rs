@@ -1,7 +1,7 @@
 //! Bulk updates: a table is planned with few requests, kept in a file, and applied, stopped, resumed and reverted.
 //!
 //! What is meant is separate from what is done: [`diff`] and [`source`] know neither network nor file, [`planner`] says
-//! which request to send next and never sends one, [`file`] keeps, and [`run`] brings them together.
+//! which request to send next and never sends one, [`mod@file`] keeps, and [`run`] brings them together.
 
 pub mod diff;
 pub mod file;

@@ -108,6 +108,7 @@ impl PlanFile {
     }
 
     /// Makes the plan that takes the changes back, in a file of its own.
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
     fn reversed(&self, py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         guarded(py, "reversed", || {
             let reversed = self.with(py, |file| run::reverse(file, &path))?;

@@ -102,7 +102,7 @@ def test_what_stops_the_job_leaves_every_row_as_it_was(fault: Fault, error: type
         with pytest.raises(error):
             plan.apply(progress=False)
         assert plan.counts == {"pending": 40}
-        assert sum(writes(sandbox).values()) <= IN_FLIGHT
+        assert sum(writes(sandbox).values()) <= 2 * IN_FLIGHT  # a refused key is tried in both headers
         sandbox.clear_faults()
         assert plan.apply(progress=False).counts == {"changed": 40}
         plan.close()

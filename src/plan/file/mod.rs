@@ -423,10 +423,10 @@ impl PlanFile {
     /// # Errors
     /// Those of `take`, and [`FileError`] when the file cannot be read.
     pub fn revert_rows(&self, mut take: impl FnMut(PlannedRow) -> Result<(), FileError>) -> Result<(), FileError> {
-        let mut changed = Vec::new();
+        let mut done = Vec::new();
         self.for_each_row(|row| {
             if row.status == Status::Changed {
-                changed.push(row);
+                done.push(row);
             }
         })?;
         let mut positions: HashMap<u64, Option<u64>> = self
@@ -437,7 +437,7 @@ impl PlanFile {
             })?
             .into_iter()
             .collect();
-        for rows in changed.chunks(usize::try_from(STEP).unwrap_or(1)) {
+        for rows in done.chunks(usize::try_from(STEP).unwrap_or(1)) {
             let numbers: Vec<u64> = rows.iter().map(|row| row.row).collect();
             let mut changes = self.changes_of(&numbers)?;
             for row in rows {
