@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import weakref
+from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
 from replyio import _replyio
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 
 # Rows in flight at once. Within the quota two would do; without one the service's answer time counts.
 _CONCURRENCY = 8
+
+
+def _check(on_conflict: str) -> None:
+    if on_conflict not in {"skip", "overwrite"}:
+        from replyio.errors import ConfigurationError
+
+        raise ConfigurationError('on_conflict must be "skip" or "overwrite"')
 
 
 class PlanFile:
@@ -61,22 +69,28 @@ class PlanFile:
 
     def start(self, action: str, on_conflict: str) -> Job:
         """Starts a job over it."""
-        if on_conflict not in {"skip", "overwrite"}:
-            from replyio.errors import ConfigurationError
-
-            raise ConfigurationError('on_conflict must be "skip" or "overwrite"')
+        _check(on_conflict)
         if action == "retry_failed":
             self._file.retry_failed()
         return self._core.apply(self._file, on_conflict == "overwrite", _CONCURRENCY)
 
     def reverse(self) -> Plan:
-        """The plan that takes this one back, in a file beside it; gone on with when it is there already."""
-        path = os.fspath(self._file.path)
-        root, extension = os.path.splitext(path)
-        path = f"{root}.revert{extension}"
-        if os.path.exists(path):
-            return plan_of(self._core, self._core.open_plan(path), path)
-        return plan_of(self._core, self._file.reversed(path), path)
+        """The plan that takes this one back, in a file beside it; gone on with when it is there already.
+
+        One that was made before more of this plan was applied, and is done, knows nothing of that: there is another.
+        """
+        changed = self._file.counts().get("changed", 0)
+        root, extension = os.path.splitext(os.fspath(self._file.path))
+        for number in count(1):
+            path = f"{root}.revert{number if number > 1 else ''}{extension}"
+            if not os.path.exists(path):
+                return plan_of(self._core, self._file.reversed(path), path)
+            file = self._core.open_plan(path)
+            counts = file.counts()
+            if counts.keys() & {"pending", "unknown"} or sum(counts.values()) == changed:
+                return plan_of(self._core, file, path)
+            file.close()
+        raise AssertionError("there is always another number")
 
 
 class Directory:
@@ -104,7 +118,9 @@ def _remove(path: str, process: int) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def plan_of(core: _replyio.Client, file: _replyio.PlanFile, path: str | None, directory: Directory | None = None) -> Plan:
+def plan_of(
+    core: _replyio.Client, file: _replyio.PlanFile, path: str | None, directory: Directory | None = None
+) -> Plan:
     """Makes the plan of an open file."""
     wrapped = PlanFile(core, file, directory)
     return Plan(wrapped, path, wrapped.start, wrapped.reverse)
@@ -122,8 +138,10 @@ class Planning:
         nulls: Literal["keep", "clear"],
         match_on: Literal["id", "domain_name", "name"],
         ignore: Iterable[str],
+        on_conflict: str = "skip",
     ) -> None:
         """Reads the table and starts. The data and the options are checked before any request."""
+        _check(on_conflict)
         options = {"mode": mode, "nulls": nulls, "match_on": match_on, "ignore": ignore}
         table = _replyio.Table(data, options)
         self._core = core
@@ -166,9 +184,7 @@ def update(planning: Planning, on_conflict: Literal["skip", "overwrite"], progre
     return planning.finish(plan.apply(on_conflict, progress))
 
 
-async def update_async(
-    planning: Planning, on_conflict: Literal["skip", "overwrite"], progress: bool
-) -> ApplyResult:
+async def update_async(planning: Planning, on_conflict: Literal["skip", "overwrite"], progress: bool) -> ApplyResult:
     """Plans and applies without holding the event loop up."""
     plan = planning.kept(await make_async(planning, progress))
     return planning.finish(await plan.apply_async(on_conflict, progress))
