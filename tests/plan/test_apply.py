@@ -285,7 +285,7 @@ def test_planning_and_applying_in_one_refuses_an_unknown_way_with_conflicts_befo
 def test_a_file_that_is_there_is_not_written_over(mode: str, service: Sandbox, tmp_path: Path) -> None:
     path = tmp_path / "there.replyplan"
     path.write_text("something else", encoding="utf-8")
-    with service.client(quota=None) as client, pytest.raises(PlanError, match="already|exists"):
+    with service.client(quota=None) as client, pytest.raises(PlanError, match=r"already|exists"):
         plan(client, mode, moves([1]), save_as=path)
     assert path.read_text(encoding="utf-8") == "something else"
     assert service.requests == []
