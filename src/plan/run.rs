@@ -547,8 +547,10 @@ pub async fn apply(
         rounds: HashMap::new(),
         in_flight: JoinSet::new(),
         looking: 0,
+        writing: 0,
+        is_proven: false,
     };
-    run.to_its_end().await
+    run.go().await
 }
 
 struct Apply {
@@ -566,10 +568,14 @@ struct Apply {
     in_flight: JoinSet<Back>,
     /// How many looks are in flight.
     looking: u32,
+    /// How many updates are.
+    writing: u32,
+    /// Whether the service takes updates from this key, so that more than one may be in flight.
+    is_proven: bool,
 }
 
 impl Apply {
-    async fn to_its_end(mut self) -> Result<(), RunError> {
+    async fn go(mut self) -> Result<(), RunError> {
         enum Next {
             Back(Result<Back, JoinError>),
             Admitted(bool),
@@ -614,7 +620,8 @@ impl Apply {
 
     /// Whether there is a request to start now.
     fn has_more(&self) -> bool {
-        self.wants_look() || !self.ready.is_empty()
+        let may_write = self.writing == 0 || (self.is_proven && !self.pace.is_out());
+        self.wants_look() || (may_write && !self.ready.is_empty())
     }
 
     /// Starts the next request, which is admitted.
@@ -676,6 +683,7 @@ impl Apply {
 
     /// Starts a write whose request is admitted.
     fn start_write(&mut self, ready: Ready) {
+        self.writing += 1;
         let (client, file) = (self.pace.client.admitted(), self.file.clone());
         let (gate, control) = (Arc::clone(&self.pace.gate), Arc::clone(&self.pace.control));
         self.in_flight.spawn(async move {
@@ -705,6 +713,9 @@ impl Apply {
     }
 
     async fn take(&mut self, back: Back) -> Result<(), RunError> {
+        if !matches!(back, Back::Looked { .. } | Back::Stopped) {
+            self.writing = self.writing.saturating_sub(1);
+        }
         match back {
             Back::Broken(error) => Err(error.into()),
             Back::Looked { look, result } => {
@@ -831,6 +842,7 @@ impl Apply {
         let error = match result {
             Ok(()) => {
                 self.pace.succeeded();
+                self.is_proven = true;
                 return Ok(());
             }
             Err(error) => error,
@@ -840,6 +852,7 @@ impl Apply {
         match self.pace.failed(&error) {
             Verdict::Own => {
                 self.pace.succeeded();
+                self.is_proven = true;
                 let status = if error.kind() == ErrorKind::NotFound { Status::NotFound } else { fell_short };
                 self.finish(&row, status, Some(error.to_string())).await
             }

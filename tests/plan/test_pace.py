@@ -1,4 +1,4 @@
-"""A plan is as fast as the quota allows and never faster, waits as long as it is told to, and says what it waits for."""
+"""A plan is as fast as the quota allows and never faster, waits as long as it is told to, and says for what."""
 
 from __future__ import annotations
 
