@@ -140,7 +140,7 @@ impl<'a> Planner<'a> {
     }
 
     /// What to ask next.
-    pub fn next(&mut self) -> Step {
+    pub fn next_step(&mut self) -> Step {
         if let Some(singly) = &self.singly {
             return match singly.last() {
                 Some(&(id, row)) => Step::Account { row: u64::from(row), id },
@@ -165,7 +165,7 @@ impl<'a> Planner<'a> {
         // The order of the table, so that two runs of the same plan read the same way.
         singly.sort_unstable_by_key(|(_, row)| std::cmp::Reverse(*row));
         self.singly = Some(singly);
-        self.next()
+        self.next_step()
     }
 
     /// How many requests are left to be asked for, as far as that is known.
@@ -309,7 +309,7 @@ impl<'a> Planner<'a> {
         let changes = diff::changes(account, self.table.row(row), self.mode, self.nulls);
         let status = if changes.is_empty() { Status::Unchanged } else { Status::Pending };
         let position = if status == Status::Pending { place } else { None };
-        PlannedRow { changes, position, ..self.planned(row, Some(account.id), status, None) }
+        PlannedRow { position, changes, ..self.planned(row, Some(account.id), status, None) }
     }
 
     fn not_found(&self, row: u64, id: Option<i64>) -> PlannedRow {

@@ -385,7 +385,7 @@ pub async fn plan(
     let mut sent = Vec::new();
     let mut rounds: HashMap<u64, u32> = HashMap::new();
     loop {
-        let step = planner.next();
+        let step = planner.next_step();
         if step == Step::Done {
             break;
         }
