@@ -74,7 +74,7 @@ def test_a_plan_takes_all_of_the_minutes_and_no_429() -> None:
 
 def test_a_plan_takes_all_of_the_hours_and_no_429() -> None:
     # A small hour: what is allowed in it is used up within its first minutes.
-    scale, hourly, rows = 1_200.0, 190, 560
+    scale, hourly, rows = 2_000.0, 190, 560
     with Sandbox(accounts=companies(rows), quota=(100, 200), clock_scale=scale) as sandbox:
         quota = Quota(PER_MINUTE, hourly, clock_scale=scale)
         with (
@@ -172,7 +172,7 @@ GO_ON = """
 
 
 def test_another_process_counts_what_the_file_says_was_sent(tmp_path: Path) -> None:
-    scale, path, key = 10.0, str(tmp_path / "on.replyplan"), fresh()
+    scale, path, key = 20.0, str(tmp_path / "on.replyplan"), fresh()
     with Sandbox(accounts=companies(150), quota=(100, 3_000), clock_scale=scale) as sandbox:
         before = sandbox.accounts
         with sandbox.client(api_key=key) as client:
