@@ -351,7 +351,7 @@ impl Failure {
     }
 
     /// Whether the service may have done what was asked, although it did not say so.
-    fn may_have_been_applied(&self, call: Call) -> bool {
+    pub(crate) fn may_have_been_applied(&self, call: Call) -> bool {
         let ended = match self {
             Self::Transport(fault) => matches!(fault.kind, TransportKind::Dropped | TransportKind::Broken),
             Self::Deadline { .. } => true,

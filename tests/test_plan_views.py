@@ -412,14 +412,14 @@ def drive(job: Job) -> None:
 def test_ctrl_c_stops_the_job_and_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
     job = Job(interrupts=1)
     drive(job)
-    assert job.calls == ["wait 0.1", "stop", "wait 5"]
+    assert job.calls == ["wait 0.1", "stop", "wait 4.5"]
     assert capsys.readouterr() == ("", _plan_text.how_to_go_on("apply", "p", STATE) + "\n")
 
 
 def test_a_second_ctrl_c_abandons_it(capsys: pytest.CaptureFixture[str]) -> None:
     job = Job(interrupts=2, stops=False)
     drive(job)
-    assert job.calls == ["wait 0.1", "stop", "wait 5", "abandon", "wait 1"]
+    assert job.calls == ["wait 0.1", "stop", "wait 4.5", "abandon", "wait 1"]
     assert "go on with" in capsys.readouterr().err
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import weakref
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 
 # Rows in flight at once. Within the quota two would do; without one the service's answer time counts.
 _CONCURRENCY = 8
+
+
+def _check(on_conflict: str) -> None:
+    if on_conflict not in {"skip", "overwrite"}:
+        from replyio.errors import ConfigurationError
+
+        raise ConfigurationError('on_conflict must be "skip" or "overwrite"')
 
 
 class PlanFile:
@@ -62,20 +70,28 @@ class PlanFile:
 
     def start(self, action: str, on_conflict: str) -> Job:
         """Starts a job over it."""
-        if on_conflict not in {"skip", "overwrite"}:
-            from replyio.errors import ConfigurationError
-
-            raise ConfigurationError('on_conflict must be "skip" or "overwrite"')
+        _check(on_conflict)
         if action == "retry_failed":
             self._file.retry_failed()
         return self._core.apply(self._file, on_conflict == "overwrite", _CONCURRENCY)
 
     def reverse(self) -> Plan:
-        """The plan that takes this one back, in a file beside it; gone on with when it is there already."""
-        path = Path(self._file.path)
-        path = path.with_name(f"{path.stem}.revert{path.suffix}")
-        file = self._core.open_plan(path) if path.exists() else self._file.reversed(path)
-        return plan_of(self._core, file, str(path))
+        """The plan that takes this one back, in a file beside it; gone on with when it is there already.
+
+        One that was made before more of this plan was applied, and is done, knows nothing of that: there is another.
+        """
+        changed = self._file.counts().get("changed", 0)
+        plan = Path(self._file.path)
+        for number in count(1):
+            path = plan.with_name(f"{plan.stem}.revert{number if number > 1 else ''}{plan.suffix}")
+            if not path.exists():
+                break
+            file = self._core.open_plan(path)
+            counts = file.counts()
+            if counts.keys() & {"pending", "unknown"} or sum(counts.values()) == changed:
+                return plan_of(self._core, file, str(path))
+            file.close()
+        return plan_of(self._core, self._file.reversed(path), str(path))
 
 
 class Directory:
@@ -123,8 +139,10 @@ class Planning:
         nulls: Literal["keep", "clear"],
         match_on: Literal["id", "domain_name", "name"],
         ignore: Iterable[str],
+        on_conflict: str = "skip",
     ) -> None:
         """Reads the table and starts. The data and the options are checked before any request."""
+        _check(on_conflict)
         options = {"mode": mode, "nulls": nulls, "match_on": match_on, "ignore": ignore}
         table = _replyio.Table(data, options)
         self._core = core

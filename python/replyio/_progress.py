@@ -17,7 +17,7 @@ _POLL = 0.1
 _LINE_EVERY = 2.0
 _LOG_EVERY = 30.0
 # How long a stopped job may take to finish what is in flight, and how long an abandoned one to let go.
-_GRACE = 5.0
+_GRACE = 4.5
 _LET_GO = 1.0
 
 _logger = logging.getLogger("replyio")

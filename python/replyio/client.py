@@ -615,7 +615,7 @@ class ReplyClient:
         """
         from replyio import _bulk
 
-        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore)
+        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict)
         return _bulk.update(planning, on_conflict, progress)
 
     async def update_contact_accounts_async(
@@ -653,7 +653,7 @@ class ReplyClient:
         """
         from replyio import _bulk
 
-        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore)
+        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict)
         return await _bulk.update_async(planning, on_conflict, progress)
 
     def close(self) -> None:

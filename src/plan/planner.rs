@@ -224,6 +224,26 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Leaves the account of [`Step::Account`] for later: it could not be read now.
+    pub fn later(&mut self) {
+        if let Some(singly) = &mut self.singly
+            && let Some(last) = singly.pop()
+        {
+            singly.insert(0, last);
+        }
+    }
+
+    /// Gives up the account of [`Step::Account`]: it cannot be read.
+    ///
+    /// # Errors
+    /// Those of `give`.
+    pub fn unreadable<E>(&mut self, error: &str, mut give: impl FnMut(PlannedRow) -> Result<(), E>) -> Result<(), E> {
+        let Some((id, row)) = self.singly.as_mut().and_then(Vec::pop) else { return Ok(()) };
+        self.ids.remove(&id);
+        let error = format!("row {row}: {error}");
+        give(self.planned(u64::from(row), Some(id), Status::Failed, Some(error)))
+    }
+
     /// Gives the rows that could not be judged before the end.
     ///
     /// # Errors
@@ -356,9 +376,10 @@ pub fn next_look(rows: &[OpenRow], start: usize, most: usize) -> Option<Look> {
     let Some(first_place) = first.position else { return Some(Look::Single(start)) };
     let skip = first_place.saturating_sub(SLACK);
     let behind = skip + u64::from(LONGEST_PAGE) - SLACK;
-    let on_page = |row: &&OpenRow| row.position.is_some_and(|place| place < behind);
-    let count = rows.iter().skip(start).take(most.max(1)).take_while(on_page).count();
-    let last_place = rows.get(start + count.saturating_sub(1)).and_then(|row| row.position).unwrap_or(first_place);
+    let on_page = |row: &&OpenRow| row.position.is_some_and(|place| (skip..behind).contains(&place));
+    let on_page = || rows.iter().skip(start).take(most.max(1)).take_while(on_page);
+    let count = on_page().count();
+    let last_place = on_page().filter_map(|row| row.position).max().unwrap_or(first_place);
     if count < 2 {
         return Some(Look::Single(start));
     }

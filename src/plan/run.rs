@@ -3,14 +3,14 @@
 //! A run is one future on one thread. It books every request in the quota before it is sent, so that nothing is marked as
 //! being sent while it waits; `sending` is committed before the first byte leaves, and the outcome before it is counted.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use super::diff::{self, Drift};
@@ -20,7 +20,7 @@ use super::source::{Options, Table};
 use super::{Change, Status};
 use crate::account::ContactAccount;
 use crate::client::{Client, Event, ListQuery, Observer};
-use crate::error::{Error, ErrorKind, Failure, WaitReason};
+use crate::error::{Call, Error, ErrorKind, Failure, Operation, WaitReason};
 use crate::per_process::PerProcess;
 
 /// How many rows are in flight at once, unless it is said otherwise.
@@ -127,18 +127,65 @@ impl Control {
         *progress.counts.entry(status).or_default() += 1;
     }
 
+    /// Is ready when it is to stop.
+    async fn stopped(&self) {
+        let stopped = self.stopped.notified();
+        if !self.is_stopping() {
+            stopped.await;
+        }
+    }
+
     /// Waits until a moment, or until it is to stop.
     async fn wait(&self, until: Instant, reason: WaitReason) {
-        let stopped = self.stopped.notified();
         if self.is_stopping() || until <= Instant::now() {
             return;
         }
         self.state().waiting = Some((reason, until));
+        let _shown = Shown(self);
         tokio::select! {
             () = sleep_until(until) => {}
-            () = stopped => {}
+            () = self.stopped() => {}
         }
-        self.state().waiting = None;
+    }
+}
+
+/// A wait that is shown until it ends, or is dropped because something came back.
+struct Shown<'a>(&'a Control);
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        self.0.state().waiting = None;
+    }
+}
+
+/// Until when the service, or an outage, holds every request back. What is about to be sent looks at it too.
+#[derive(Default)]
+struct Gate(Mutex<Option<(Instant, WaitReason)>>);
+
+impl Gate {
+    /// Until when, and why; `None` when it is open.
+    fn held(&self) -> Option<(Instant, WaitReason)> {
+        self.state().filter(|(until, _)| *until > Instant::now())
+    }
+
+    fn hold(&self, until: Instant, reason: WaitReason) {
+        let mut state = self.state();
+        if state.is_none_or(|(other, _)| other < until) {
+            *state = Some((until, reason));
+        }
+    }
+
+    /// Holds everything back when that is what the service asked for, and not for too long.
+    fn heed<T>(&self, result: &Result<T, Error>) {
+        if let Err(Error::Call(call)) = result
+            && let Some(wait) = asked_to_wait(&call.failure).filter(|wait| *wait <= PATIENCE)
+        {
+            self.hold(Instant::now() + wait, WaitReason::RetryAfter);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, Option<(Instant, WaitReason)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -146,15 +193,25 @@ impl Control {
 struct Counter {
     control: Arc<Control>,
     repeated: Mutex<Vec<i64>>,
+    /// The paths of updates of which an attempt may have been applied although no answer says so.
+    uncertain: Mutex<HashSet<String>>,
     next: Option<Arc<dyn Observer>>,
 }
 
 impl Observer for Counter {
     fn observe(&self, event: Event<'_>) {
-        if let Event::Attempted { attempt, .. } = event {
+        if let Event::Attempted { method, path, outcome, attempt, .. } = &event {
             self.control.state().requests += 1;
-            if attempt > 1 {
+            if *attempt > 1 {
                 self.repeated.lock().unwrap_or_else(PoisonError::into_inner).push(sent_now());
+            }
+            let update = Call { operation: Operation::Update, id: None };
+            let is_uncertain = match outcome {
+                Ok(status) => ErrorKind::of_status(*status) == ErrorKind::Server,
+                Err(failure) => failure.may_have_been_applied(update),
+            };
+            if *method == http::Method::PUT && is_uncertain {
+                self.uncertain.lock().unwrap_or_else(PoisonError::into_inner).insert((*path).to_owned());
             }
         }
         if let Some(next) = &self.next {
@@ -168,8 +225,7 @@ struct Pace {
     client: Client,
     control: Arc<Control>,
     counter: Arc<Counter>,
-    /// Until when the service, or an outage, holds every request back.
-    held: Option<(Instant, WaitReason)>,
+    gate: Arc<Gate>,
     failures: u32,
     pauses: u32,
     failing_since: Option<Instant>,
@@ -187,24 +243,28 @@ enum Verdict {
 
 impl Pace {
     fn new(client: &Client, control: &Arc<Control>, observer: Option<Arc<dyn Observer>>) -> Self {
-        let counter = Arc::new(Counter { control: Arc::clone(control), repeated: Mutex::default(), next: observer });
+        let counter = Counter {
+            control: Arc::clone(control),
+            repeated: Mutex::default(),
+            uncertain: Mutex::default(),
+            next: observer,
+        };
+        let counter = Arc::new(counter);
         let client = client.observed(Arc::clone(&counter) as _);
         let control = Arc::clone(control);
-        Self { client, control, counter, held: None, failures: 0, pauses: 0, failing_since: None }
+        Self { client, control, counter, gate: Arc::default(), failures: 0, pauses: 0, failing_since: None }
     }
 
-    /// Waits until a request may go out. `false` when the run is to stop.
-    async fn admit(&mut self) -> bool {
+    /// Waits until a request may go out. `false` when the run is to stop. Dropped while it waits, it has taken nothing.
+    async fn admit(&self) -> bool {
         loop {
             if self.control.is_stopping() {
                 return false;
             }
-            if let Some((until, reason)) = self.held.take_if(|(until, _)| *until > Instant::now()) {
-                self.held = Some((until, reason));
+            if let Some((until, reason)) = self.gate.held() {
                 self.control.wait(until, reason).await;
                 continue;
             }
-            self.held = None;
             if let Some(place) = self.client.place() {
                 if !place.wait.is_zero() {
                     self.control.wait(Instant::now() + place.wait, place.reason).await;
@@ -220,23 +280,32 @@ impl Pace {
         }
     }
 
+    /// An update succeeded.
     fn succeeded(&mut self) {
+        self.answered();
+        self.failing_since = None;
+    }
+
+    /// The service is there, whatever becomes of updates.
+    const fn answered(&mut self) {
         self.failures = 0;
         self.pauses = 0;
-        self.failing_since = None;
+    }
+
+    /// Whether so much failed with nothing between that it is the service's fault, and not the rows'.
+    const fn is_out(&self) -> bool {
+        self.failures >= OUTAGE
     }
 
     fn failed(&mut self, error: &Error) -> Verdict {
         let Error::Call(call) = error else { return Verdict::Own };
         let now = Instant::now();
-        if let Some(wait) = call.failure.retry_after().filter(|_| is_held(&call.failure)) {
+        if let Some(wait) = asked_to_wait(&call.failure) {
             if wait > PATIENCE {
                 return Verdict::Fatal;
             }
-            let until = now + wait;
-            if self.held.is_none_or(|(other, _)| other < until) {
-                self.held = Some((until, WaitReason::RetryAfter));
-            }
+            // Whoever got the answer holds the others back at once.
+            self.failures += u32::from(call.failure.kind() != ErrorKind::RateLimit);
             return self.patient(now);
         }
         match call.failure.kind() {
@@ -250,10 +319,11 @@ impl Pace {
             | ErrorKind::RateLimit
             | ErrorKind::UnexpectedResponse => {
                 self.failures += 1;
-                if self.failures >= OUTAGE {
+                // Those that were in flight when it began are no reason for a longer pause.
+                if self.is_out() && self.gate.held().is_none() {
                     let pause = FIRST_PAUSE.saturating_mul(1 << self.pauses.min(6)).min(LONGEST_PAUSE);
                     self.pauses += 1;
-                    self.held = Some((now + pause, WaitReason::BackOff));
+                    self.gate.hold(now + pause, WaitReason::BackOff);
                 }
                 self.patient(now)
             }
@@ -270,11 +340,17 @@ impl Pace {
     fn take_repeated(&self) -> Vec<i64> {
         std::mem::take(&mut *self.counter.repeated.lock().unwrap_or_else(PoisonError::into_inner))
     }
+
+    /// Whether an attempt to update an account may have been applied. Forgets it.
+    fn take_uncertain(&self, id: i64) -> bool {
+        let path = self.client.config().base_url.join(format_args!("/contact-accounts/{id}"));
+        self.counter.uncertain.lock().unwrap_or_else(PoisonError::into_inner).remove(path.path())
+    }
 }
 
-/// Whether the service asked to wait.
-fn is_held(failure: &Failure) -> bool {
-    matches!(failure, Failure::Api(answer) if matches!(answer.status, 429 | 503))
+/// How long the service asked to wait, if it did.
+fn asked_to_wait(failure: &Failure) -> Option<Duration> {
+    failure.retry_after().filter(|_| matches!(failure, Failure::Api(answer) if matches!(answer.status, 429 | 503)))
 }
 
 /// Whether a 403 is about this account, and not about the key.
@@ -307,6 +383,7 @@ pub async fn plan(
     };
     let mut planner = Planner::new(table, options, &mut give)?;
     let mut sent = Vec::new();
+    let mut rounds: HashMap<u64, u32> = HashMap::new();
     loop {
         let step = planner.next_step();
         if step == Step::Done {
@@ -317,33 +394,48 @@ pub async fn plan(
         }
         sent.push(sent_now());
         let client = pace.client.admitted();
-        let failed = match step {
-            Step::Page { top, skip } => match client.list_page(&ListQuery::default(), top, skip).await {
-                Ok(answered) => {
-                    planner.page(skip, &answered.items, answered.has_more, &mut give)?;
-                    None
+        let asked = async {
+            match step {
+                Step::Page { top, skip } => {
+                    client.list_page(&ListQuery::default(), top, skip).await.map(|page| (page.items, page.has_more))
                 }
-                Err(error) => Some(error),
-            },
-            Step::Account { id, .. } => match client.get(id).await {
-                Ok(account) => {
-                    planner.single(Some(&account), &mut give)?;
-                    None
-                }
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    planner.single(None, &mut give)?;
-                    None
-                }
-                Err(error) => Some(error),
-            },
-            Step::Done => None,
+                Step::Account { id, .. } => client.get(id).await.map(|account| (vec![account], false)),
+                Step::Done => Ok((Vec::new(), false)),
+            }
         };
-        match failed {
-            None => pace.succeeded(),
-            Some(error) => match pace.failed(&error) {
-                Verdict::Again => {}
-                Verdict::Fatal | Verdict::Own => return Err(RunError::Call(error)),
-            },
+        // Nothing is lost with a read.
+        let result = tokio::select! {
+            result = asked => result,
+            () = control.stopped() => return Ok(None),
+        };
+        pace.gate.heed(&result);
+        match (step, result) {
+            (Step::Page { skip, .. }, Ok((accounts, has_more))) => {
+                planner.page(skip, &accounts, has_more, &mut give)?;
+                pace.succeeded();
+            }
+            (_, Ok((accounts, _))) => {
+                planner.single(accounts.first(), &mut give)?;
+                pace.succeeded();
+            }
+            (Step::Account { .. }, Err(error)) if error.kind() == ErrorKind::NotFound => {
+                planner.single(None, &mut give)?;
+                pace.succeeded();
+            }
+            (step, Err(error)) => {
+                let verdict = pace.failed(&error);
+                let Step::Account { row, .. } = step else {
+                    let Verdict::Again = verdict else { return Err(RunError::Call(error)) };
+                    continue;
+                };
+                let tried = rounds.entry(row).or_default();
+                *tried += u32::from(error.kind() != ErrorKind::RateLimit);
+                match verdict {
+                    Verdict::Fatal => return Err(RunError::Call(error)),
+                    Verdict::Again if *tried < ROUNDS => planner.later(),
+                    Verdict::Again | Verdict::Own => planner.unreadable(&error.to_string(), &mut give)?,
+                }
+            }
         }
         control.state().requests_left = planner.requests_left().unwrap_or(1);
     }
@@ -404,8 +496,20 @@ struct Ready {
 
 /// What came back.
 enum Back {
-    Looked { look: Vec<OpenRow>, result: Result<Vec<ContactAccount>, Error> },
-    Wrote { row: OpenRow, result: Result<(), Error> },
+    Looked {
+        look: Vec<OpenRow>,
+        result: Result<Vec<ContactAccount>, Error>,
+    },
+    Wrote {
+        row: OpenRow,
+        result: Result<(), Error>,
+    },
+    /// It was not sent, since everything was to be held back by then.
+    Held {
+        row: OpenRow,
+    },
+    /// It was given up, since the run is to stop.
+    Stopped,
     Broken(FileError),
 }
 
@@ -422,7 +526,7 @@ pub async fn apply(
     observer: Option<Arc<dyn Observer>>,
 ) -> Result<(), RunError> {
     let now = now_ms();
-    let foreign = sent_elsewhere(file.recent_requests(now)?);
+    let foreign = unknown_yet(file.recent_requests(now)?);
     client.count_earlier(foreign.into_iter().map(|sent| Duration::from_millis(u64::try_from(now - sent).unwrap_or(0))));
     let rows = file.open_rows()?;
     {
@@ -442,9 +546,11 @@ pub async fn apply(
         ready: VecDeque::new(),
         rounds: HashMap::new(),
         in_flight: JoinSet::new(),
-        looking: false,
+        looking: 0,
+        writing: 0,
+        is_proven: false,
     };
-    run.finish_all().await
+    run.run_to_end().await
 }
 
 struct Apply {
@@ -460,33 +566,46 @@ struct Apply {
     ready: VecDeque<Ready>,
     rounds: HashMap<u64, u32>,
     in_flight: JoinSet<Back>,
-    looking: bool,
+    /// How many looks are in flight.
+    looking: u32,
+    /// How many updates are.
+    writing: u32,
+    /// Whether the service takes updates from this key, so that more than one may be in flight.
+    is_proven: bool,
 }
 
 impl Apply {
-    async fn finish_all(mut self) -> Result<(), RunError> {
+    async fn run_to_end(mut self) -> Result<(), RunError> {
+        enum Next {
+            Back(Result<Back, JoinError>),
+            Admitted(bool),
+        }
         let mut fatal = None;
         loop {
-            let go_on = fatal.is_none() && !self.pace.control.is_stopping();
-            if go_on && self.in_flight.len() < self.concurrency && self.start().await? {
-                continue;
-            }
-            let Some(back) = self.in_flight.join_next().await else {
-                let left = !(self.todo.is_empty() && self.singly.is_empty() && self.ready.is_empty());
-                if go_on && left && !self.pace.control.is_stopping() {
-                    continue;
+            let goes_on = fatal.is_none() && !self.pace.control.is_stopping();
+            let wants_more = goes_on && self.in_flight.len() < self.concurrency && self.has_more();
+            // What comes back counts before anything new goes out: it may say to wait, and to stop.
+            let next = if wants_more {
+                tokio::select! {
+                    biased;
+                    Some(back) = self.in_flight.join_next() => Next::Back(back),
+                    admitted = self.pace.admit() => Next::Admitted(admitted),
                 }
-                break;
+            } else {
+                match self.in_flight.join_next().await {
+                    Some(back) => Next::Back(back),
+                    None => break,
+                }
             };
-            let outcome = match back {
-                Ok(back) => self.take(back).await,
-                Err(_) => Err(RunError::File(FileError::internal("a row's task ended without a result"))),
+            let outcome = match next {
+                Next::Admitted(false) => Ok(()),
+                Next::Admitted(true) => self.start().await,
+                Next::Back(Ok(back)) => self.take(back).await,
+                Next::Back(Err(_)) => Err(RunError::File(FileError::internal("a row's task ended without a result"))),
             };
             let repeated = self.pace.take_repeated();
-            if !repeated.is_empty() {
-                self.file.note_requests(repeated).await?;
-            }
-            if let Err(error) = outcome {
+            let noted = if repeated.is_empty() { Ok(()) } else { self.file.note_requests(repeated).await };
+            if let Err(error) = outcome.and(noted.map_err(RunError::from)) {
                 // What is in flight still comes to its end, so that the file says what became of it.
                 fatal.get_or_insert(error);
             }
@@ -494,34 +613,33 @@ impl Apply {
         fatal.map_or(Ok(()), Err)
     }
 
-    /// Starts the next request. `false` when there is none to start now.
-    async fn start(&mut self) -> Result<bool, RunError> {
-        let wants_look = !self.looking && self.ready.len() < self.concurrency;
-        if wants_look && !(self.todo.is_empty() && self.singly.is_empty()) {
-            if self.pace.admit().await {
-                self.start_look().await?;
-            }
-            return Ok(true);
-        }
-        if self.ready.is_empty() {
-            return Ok(false);
-        }
-        if !self.pace.admit().await {
-            return Ok(true);
-        }
+    fn wants_look(&self) -> bool {
+        let has_rows = !(self.todo.is_empty() && self.singly.is_empty());
+        has_rows && self.looking == 0 && self.ready.len() < self.concurrency
+    }
+
+    /// Whether there is a request to start now.
+    fn has_more(&self) -> bool {
+        let may_write = self.writing == 0 || (self.is_proven && !self.pace.is_out());
+        self.wants_look() || (may_write && !self.ready.is_empty())
+    }
+
+    /// Starts the next request, which is admitted.
+    async fn start(&mut self) -> Result<(), RunError> {
         // The wait may have been long.
         let stale = |ready: &Ready| ready.looked_at.elapsed() > FRESH;
-        if self.ready.front().is_some_and(stale) && !self.looking {
-            for ready in std::mem::take(&mut self.ready).into_iter().rev() {
-                self.todo.push_front(ready.row);
-            }
-            self.start_look().await?;
-            return Ok(true);
+        if self.ready.front().is_some_and(stale) {
+            let rows = std::mem::take(&mut self.ready).into_iter().map(|ready| ready.row).collect();
+            self.put_back(rows);
+            return self.start_look().await;
+        }
+        if self.wants_look() {
+            return self.start_look().await;
         }
         if let Some(ready) = self.ready.pop_front() {
             self.start_write(ready);
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Starts a look whose request is admitted.
@@ -538,18 +656,26 @@ impl Apply {
             None => self.todo.drain(..look.end()).collect(),
         };
         self.file.note_requests(vec![sent_now()]).await?;
-        self.looking = true;
+        self.looking += 1;
         let client = self.pace.client.admitted();
+        let (gate, control) = (Arc::clone(&self.pace.gate), Arc::clone(&self.pace.control));
         self.in_flight.spawn(async move {
-            let result = match (&look, rows.first()) {
-                (Look::Page { top, skip, .. }, _) => {
-                    client.list_page(&ListQuery::default(), *top, *skip).await.map(|page| page.items)
+            let asked = async {
+                match (&look, rows.first()) {
+                    (Look::Page { top, skip, .. }, _) => {
+                        client.list_page(&ListQuery::default(), *top, *skip).await.map(|page| page.items)
+                    }
+                    (Look::Single(_), Some(OpenRow { account_id: Some(id), .. })) => {
+                        client.get(*id).await.map(|account| vec![account])
+                    }
+                    (Look::Single(_), _) => Ok(Vec::new()),
                 }
-                (Look::Single(_), Some(OpenRow { account_id: Some(id), .. })) => {
-                    client.get(*id).await.map(|account| vec![account])
-                }
-                (Look::Single(_), _) => Ok(Vec::new()),
             };
+            let result = tokio::select! {
+                result = asked => result,
+                () = control.stopped() => return Back::Stopped,
+            };
+            gate.heed(&result);
             Back::Looked { look: rows, result }
         });
         Ok(())
@@ -557,7 +683,9 @@ impl Apply {
 
     /// Starts a write whose request is admitted.
     fn start_write(&mut self, ready: Ready) {
-        let (client, file, control) = (self.pace.client.admitted(), self.file.clone(), Arc::clone(&self.pace.control));
+        self.writing += 1;
+        let (client, file) = (self.pace.client.admitted(), self.file.clone());
+        let (gate, control) = (Arc::clone(&self.pace.gate), Arc::clone(&self.pace.control));
         self.in_flight.spawn(async move {
             let Ready { row, changes, account, .. } = ready;
             let Ok(fields) = diff::update(&account, &changes) else {
@@ -566,7 +694,12 @@ impl Apply {
             if let Err(error) = file.sending(row.row, sent_now()).await {
                 return Back::Broken(error);
             }
-            match client.update(account.id, &fields).await {
+            if gate.held().is_some() {
+                return Back::Held { row };
+            }
+            let result = client.update(account.id, &fields).await;
+            gate.heed(&result);
+            match result {
                 // Here and not where it comes back: that may be in the middle of a long wait.
                 Ok(answered) => {
                     match finish(&file, &control, &row, Status::Changed, deviating(&fields, &answered)).await {
@@ -580,13 +713,22 @@ impl Apply {
     }
 
     async fn take(&mut self, back: Back) -> Result<(), RunError> {
+        if !matches!(back, Back::Looked { .. } | Back::Stopped) {
+            self.writing = self.writing.saturating_sub(1);
+        }
         match back {
             Back::Broken(error) => Err(error.into()),
             Back::Looked { look, result } => {
-                self.looking = false;
+                self.looking = self.looking.saturating_sub(1);
                 self.took_look(look, result).await
             }
             Back::Wrote { row, result } => self.took_write(row, result).await,
+            Back::Held { row } => {
+                self.unmark(&row).await?;
+                self.put_back(vec![row]);
+                Ok(())
+            }
+            Back::Stopped => Ok(()),
         }
     }
 
@@ -598,7 +740,7 @@ impl Apply {
         let alone = rows.len() == 1;
         let accounts = match result {
             Ok(accounts) => {
-                self.pace.succeeded();
+                self.pace.answered();
                 accounts
             }
             Err(error) => {
@@ -610,14 +752,20 @@ impl Apply {
                         self.finish(row, status, Some(error.to_string())).await?;
                         return Ok(());
                     }
-                    (Verdict::Again, _) => {}
-                    _ => {
-                        self.put_back(rows);
-                        return Err(RunError::Call(error));
+                    (Verdict::Again, Some(row)) if alone => {
+                        if error.kind() != ErrorKind::RateLimit && self.is_given_up(row) {
+                            let status = if row.was_sending { Status::Unknown } else { Status::Failed };
+                            return self.finish(row, status, Some(error.to_string())).await;
+                        }
+                        self.singly.push_back(*row);
+                        return Ok(());
                     }
+                    (Verdict::Again, _) => {
+                        self.put_back(rows);
+                        return Ok(());
+                    }
+                    _ => return Err(RunError::Call(error)),
                 }
-                self.put_back(rows);
-                return Ok(());
             }
         };
         let mut found: HashMap<i64, ContactAccount> =
@@ -642,10 +790,25 @@ impl Apply {
         Ok(())
     }
 
+    /// Rows that are to be looked at again, in the order of their place.
     fn put_back(&mut self, rows: Vec<OpenRow>) {
-        for row in rows.into_iter().rev() {
-            self.todo.push_front(row);
+        for row in rows {
+            let place = (row.position, row.row);
+            let index = self.todo.partition_point(|other| (other.position, other.row) < place);
+            self.todo.insert(index, row);
         }
+    }
+
+    /// Takes the mark of a row back that was not sent, or refused. One that was sent before keeps it.
+    async fn unmark(&self, row: &OpenRow) -> Result<(), FileError> {
+        if row.was_sending { Ok(()) } else { self.file.requeue(row.row).await }
+    }
+
+    /// Counts a failure of a row, unless the service fails for all. Whether it was the last one.
+    fn is_given_up(&mut self, row: &OpenRow) -> bool {
+        let rounds = self.rounds.entry(row.row).or_default();
+        *rounds += u32::from(!self.pace.is_out());
+        *rounds >= ROUNDS
     }
 
     async fn looked_at(
@@ -655,10 +818,13 @@ impl Apply {
         account: ContactAccount,
         looked_at: Instant,
     ) -> Result<(), RunError> {
+        if changes.is_empty() {
+            let error = "its account could not be read when the plan was made; plan this row again".to_owned();
+            return self.finish(&row, Status::Failed, Some(error)).await;
+        }
         // A row that was in flight is sent again even when it looks done: only an answer of ours tells that it is.
-        let was_sent = row.was_sending || self.rounds.contains_key(&row.row);
         match diff::drift(&account, &changes) {
-            Drift::Done if !was_sent => self.finish(&row, Status::Unchanged, None).await?,
+            Drift::Done if !row.was_sending => self.finish(&row, Status::Unchanged, None).await?,
             Drift::Conflict(fields) if self.on_conflict == OnConflict::Skip => {
                 let names: Vec<&str> = fields.iter().map(|field| field.name()).collect();
                 let error = format!("{} changed since the plan was made", names.join(", "));
@@ -671,51 +837,41 @@ impl Apply {
         Ok(())
     }
 
-    async fn took_write(&mut self, row: OpenRow, result: Result<(), Error>) -> Result<(), RunError> {
+    async fn took_write(&mut self, mut row: OpenRow, result: Result<(), Error>) -> Result<(), RunError> {
+        let was_uncertain = row.account_id.is_some_and(|id| self.pace.take_uncertain(id));
         let error = match result {
             Ok(()) => {
                 self.pace.succeeded();
+                self.is_proven = true;
                 return Ok(());
             }
             Err(error) => error,
         };
-        // A refused key was refused before, too: the attempt before it only asked in which header the key goes.
-        let refused_key = error.kind() == ErrorKind::Authentication;
-        let may_have_been_applied = matches!(&error, Error::Call(call)
-            if call.may_have_been_applied() || (call.attempts > 1 && !refused_key));
+        row.was_sending |= was_uncertain || matches!(&error, Error::Call(call) if call.may_have_been_applied());
+        let fell_short = if row.was_sending { Status::Unknown } else { Status::Failed };
         match self.pace.failed(&error) {
             Verdict::Own => {
                 self.pace.succeeded();
-                let status = match error.kind() {
-                    ErrorKind::NotFound => Status::NotFound,
-                    _ if may_have_been_applied => Status::Unknown,
-                    _ => Status::Failed,
-                };
+                self.is_proven = true;
+                let status = if error.kind() == ErrorKind::NotFound { Status::NotFound } else { fell_short };
                 self.finish(&row, status, Some(error.to_string())).await
             }
             Verdict::Again => {
                 if error.kind() == ErrorKind::RateLimit {
-                    self.file.requeue(row.row).await?;
-                    self.todo.push_front(row);
+                    self.unmark(&row).await?;
+                    self.put_back(vec![row]);
                     return Ok(());
                 }
-                let rounds = self.rounds.entry(row.row).or_default();
-                *rounds += 1;
-                if *rounds >= ROUNDS {
-                    let status = if may_have_been_applied { Status::Unknown } else { Status::Failed };
-                    return self.finish(&row, status, Some(error.to_string())).await;
+                if self.is_given_up(&row) {
+                    return self.finish(&row, fell_short, Some(error.to_string())).await;
                 }
-                if !may_have_been_applied {
-                    self.file.requeue(row.row).await?;
-                }
+                self.unmark(&row).await?;
                 self.pace.control.state().requests_left += 2;
                 self.singly.push_back(row);
                 Ok(())
             }
             Verdict::Fatal => {
-                if !may_have_been_applied {
-                    self.file.requeue(row.row).await?;
-                }
+                self.unmark(&row).await?;
                 Err(RunError::Call(error))
             }
         }
@@ -747,25 +903,33 @@ fn deviating(sent: &crate::account::AccountFields, answered: &ContactAccount) ->
         .then(|| format!("written, but the service answered {} differently from what was sent", names.join(", ")))
 }
 
-/// When this process sent the requests that plan files have: its own windows count them already.
-static SENT_HERE: PerProcess<Mutex<BTreeSet<i64>>> = PerProcess::new();
+/// When this process sent requests, and when others did as far as it has counted them, in milliseconds since 1970, of the
+/// last hour.
+static KNOWN: PerProcess<Mutex<BTreeSet<i64>>> = PerProcess::new();
 
-/// Now, for a request that is written down.
+/// Now, as the moment at which this process sends a request.
 fn sent_now() -> i64 {
-    const HOUR_MS: i64 = 3_600_000;
     let now = now_ms();
-    let mut sent = SENT_HERE.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    while sent.first().is_some_and(|first| *first < now - HOUR_MS) {
-        sent.pop_first();
-    }
-    sent.insert(now);
+    known(now).insert(now);
     now
 }
 
-fn sent_elsewhere(mut moments: Vec<i64>) -> Vec<i64> {
-    let sent = SENT_HERE.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    moments.retain(|moment| !sent.contains(moment));
-    moments
+/// Those moments out of a plan's file that are in no quota of this process yet.
+fn unknown_yet(moments: Vec<i64>) -> Vec<i64> {
+    let mut known = known(now_ms());
+    // Several may have gone out in one millisecond.
+    let unknown: Vec<i64> = moments.into_iter().filter(|moment| !known.contains(moment)).collect();
+    known.extend(&unknown);
+    unknown
+}
+
+fn known(now: i64) -> MutexGuard<'static, BTreeSet<i64>> {
+    const HOUR_MS: i64 = 3_600_000;
+    let mut known = KNOWN.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    while known.first().is_some_and(|first| *first < now - HOUR_MS) {
+        known.pop_first();
+    }
+    known
 }
 
 fn now_ms() -> i64 {

@@ -1,249 +1,291 @@
-"""Plans: what they say, what they write, what they leave alone, and how they are taken back."""
+"""A plan does what its table says and nothing else. The judge is the sandbox's own log."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import sqlite3
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import replyio
+from replyio import ConfigurationError, PlanError, ReplyError
 from replyio.sandbox import Fault, Sandbox
+from support import MODES, sent
 
-CITIES = ["Oslo", "Bergen", "Turku", "Aarhus", "Tallinn"]
-
-
-def accounts(count: int) -> list[dict[str, Any]]:
-    return [
-        {"id": 100 + number, "name": f"Company {number}", "city": CITIES[number % 5], "phone": f"+{number}"}
-        for number in range(count)
-    ]
-
-
-def puts(sandbox: Sandbox) -> Counter[int]:
-    found = [int(request.path.rsplit("/", 1)[1]) for request in sandbox.requests if request.method == "PUT"]
-    return Counter(found)
-
-
-def check_rows(sandbox: Sandbox, report: Any, total: int) -> None:
-    """Every row has one status, and `changed` means that the server's own log has a success for that account."""
-    rows = list(report.rows)
-    assert [row["row"] for row in rows] == list(range(total))
-    assert sum(report.counts.values()) == total
-    assert Counter(row["status"] for row in rows) == report.counts
-    succeeded = {
-        int(request.path.rsplit("/", 1)[1])
-        for request in sandbox.requests
-        if request.method == "PUT" and request.status == 200
-    }
-    assert {row["id"] for row in rows if row["status"] == "changed"} <= succeeded
-
-
-def test_a_plan_reads_only_and_says_what_would_change(tmp_path: Path) -> None:
-    with Sandbox(accounts=accounts(50)) as sandbox, sandbox.client() as client:
-        rows = [{"id": 100 + number, "city": "Oslo"} for number in range(50)]
-        plan = client.plan_contact_account_updates(rows, save_as=tmp_path / "a.replyplan", progress=False)
-        assert plan.counts == {"unchanged": 10, "pending": 40}
-        assert {request.method for request in sandbox.requests} == {"GET"}
-        assert len(sandbox.requests) == 1
-        first = next(iter(plan.changes))
-        assert first == {"row": 1, "id": 101, "field": "city", "before": "Bergen", "after": "Oslo", "status": "pending"}
-        check_rows(sandbox, plan, 50)
-        plan.close()
-
-
-def test_apply_changes_just_what_is_meant_and_revert_gives_it_back(tmp_path: Path) -> None:
-    with Sandbox(accounts=accounts(50)) as sandbox, sandbox.client() as client:
-        before = sandbox.accounts
-        rows = [{"id": 100 + number, "city": "Oslo", "country": "Norway"} for number in range(40)]
-        plan = client.plan_contact_account_updates(rows, save_as=tmp_path / "a.replyplan", progress=False)
-        result = plan.apply(progress=False)
-        assert result.counts == {"changed": 40}
-        check_rows(sandbox, result, 40)
-        assert set(puts(sandbox).values()) == {1}
-        for id, account in sandbox.accounts.items():
-            meant = {"city": "Oslo", "country": "Norway"} if id < 140 else {}
-            kept = {"last_activity_date": account.last_activity_date}
-            assert account == dataclasses.replace(before[id], **meant, **kept)
-        sent = len(sandbox.requests)
-        assert plan.apply(progress=False).counts == {"changed": 40}
-        assert len(sandbox.requests) == sent, "what is done is done"
-        assert plan.revert(progress=False).counts == {"changed": 40}
-        assert {id: account.update_fields() for id, account in sandbox.accounts.items()} == {
-            id: account.update_fields() for id, account in before.items()
-        }
-        plan.close()
-
-
-@pytest.mark.parametrize(
-    ("options", "row", "after"),
-    [
-        ({}, {"city": "Bergen", "phone": None}, {"city": "Bergen", "phone": "+1"}),
-        ({"nulls": "clear"}, {"city": "Bergen", "phone": None}, {"city": "Bergen", "phone": None}),
-        ({}, {"phone": ""}, {"city": "Oslo", "phone": None}),
-        ({"mode": "fill"}, {"city": "Bergen", "country": "Norway"}, {"city": "Oslo", "country": "Norway"}),
-        ({"mode": "replace"}, {"name": "B", "city": "Bergen"}, {"name": "B", "city": "Bergen", "phone": None}),
-    ],
+from .jobs import (
+    assert_complete,
+    assert_written,
+    by_status,
+    companies,
+    do,
+    moves,
+    plan,
+    puts,
+    statuses,
+    succeeded,
 )
-def test_mode_and_nulls_decide_what_a_cell_does(
-    options: dict[str, Any], row: dict[str, Any], after: dict[str, Any]
-) -> None:
-    stored = {"id": 7, "name": "A", "city": "Oslo", "phone": "+1", "owner_user_id": 3}
-    with Sandbox(accounts=[stored]) as sandbox, sandbox.client() as client:
-        result = client.update_contact_accounts([{"id": 7, **row}], progress=False, **options)
-        assert result.counts == {"changed": 1}
-        account = sandbox.accounts[7]
-        assert {name: getattr(account, name) or None for name in after} == after
-        assert account.owner_user_id == 3
 
 
-def test_rows_that_cannot_be_sent_stop_no_other() -> None:
-    with Sandbox(accounts=[*accounts(5), {"id": 200, "name": "Company 1"}]) as sandbox, sandbox.client() as client:
-        rows: list[dict[str, Any]] = [
-            {"id": 100, "city": "Aarhus"},
-            {"id": -1, "city": "Aarhus"},
-            {"id": 999, "city": "Aarhus"},
-            {"id": 101, "city": "Turku"},
-            {"id": 101, "city": "Aarhus"},
-        ]
-        result = client.update_contact_accounts(rows, progress=False)
-        assert result.counts == {"changed": 1, "invalid": 1, "not_found": 1, "ambiguous": 2}
-        check_rows(sandbox, result, 5)
-        errors = {row["row"]: row["error"] for row in result.failures}
-        assert "id in row 1 must be a positive integer" in errors[1]
-        assert "999" in errors[2]
-        assert "rows 3, 4" in errors[3]
-        with pytest.raises(replyio.ReplyError, match="4 of 5 rows not done"):
-            result.raise_for_failures()
+@pytest.fixture
+def service() -> Any:
+    with Sandbox(accounts=companies(40)) as sandbox:
+        yield sandbox
 
 
-def test_a_column_that_cannot_be_used_is_refused_before_any_request() -> None:
-    with Sandbox() as sandbox, sandbox.client() as client:
-        with pytest.raises(replyio.ValidationError, match="did you mean city"):
-            client.plan_contact_account_updates([{"id": 4711, "citty": "Oslo"}], progress=False)
-        assert sandbox.requests == []
+@pytest.mark.parametrize("mode", MODES)
+def test_every_changed_row_is_one_update_with_the_whole_account(mode: str, service: Sandbox, tmp_path: Path) -> None:
+    before = service.accounts
+    rows = [*moves(range(1, 31)), {"id": 40, "city": "Oslo"}, {"id": 999, "city": "Nowhere"}]
+    with service.client(quota=None) as client, plan(client, mode, rows, save_as=tmp_path / "a.replyplan") as made:
+        assert_complete(made, 32)
+        assert made.counts == {"pending": 30, "unchanged": 1, "not_found": 1}
+        assert puts(service) == []
+        result = do(made, "apply", mode)
+        assert_complete(result, 32)
+        assert result.counts == {"changed": 30, "unchanged": 1, "not_found": 1}
+    assert_written(service, before, {id: {"city": f"Bergen {id}"} for id in range(1, 31)})
+    assert result.requests <= len(service.requests)
 
 
-def test_rows_find_their_account_by_domain_or_name_and_never_guess() -> None:
-    stored = [
-        {"id": 1, "name": "A", "domain_name": "a.example"},
-        {"id": 2, "name": "B", "domain_name": "B.example"},
-        {"id": 3, "name": "A"},
+def test_a_patch_keeps_what_it_does_not_name(service: Sandbox) -> None:
+    service.set_account(
+        {"id": 7, "name": "Full", "description": "d", "phone": "+47", "email": "a@b.example", "city": ""}
+    )
+    before = service.accounts
+    with service.client(quota=None) as client:
+        client.update_contact_accounts([{"id": 7, "industry": "Fish"}], progress=False)
+    assert_written(service, before, {7: {"industry": "Fish"}})
+
+
+def test_fill_touches_only_what_is_empty(service: Sandbox) -> None:
+    before = service.accounts
+    rows = [{"id": 1, "city": "Bergen", "phone": "+47 1"}, {"id": 2, "city": "Bergen", "phone": None}]
+    with service.client(quota=None) as client:
+        result = client.update_contact_accounts(rows, mode="fill", progress=False)
+    assert statuses(result.rows) == ["changed", "unchanged"]
+    assert_written(service, before, {1: {"phone": "+47 1"}})
+
+
+def test_replace_clears_what_has_no_column_and_keeps_the_owner(service: Sandbox) -> None:
+    before = service.accounts
+    with service.client(quota=None) as client:
+        client.update_contact_accounts([{"id": 1, "name": "New", "city": "Bergen"}], mode="replace", progress=False)
+    cleared = {"domain_name": None, "industry": None, "company_size": None}
+    assert_written(service, before, {1: {"name": "New", "city": "Bergen", **cleared}})
+
+
+def test_an_empty_cell_keeps_or_clears_as_it_is_asked_for(service: Sandbox) -> None:
+    before = service.accounts
+    rows = [{"id": 1, "city": None, "industry": "Fish"}]
+    with service.client(quota=None) as client:
+        client.update_contact_accounts(rows, progress=False)
+        assert_written(service, before, {1: {"industry": "Fish"}})
+        before = service.accounts
+        service.clear_requests()
+        client.update_contact_accounts(rows, nulls="clear", progress=False)
+        assert_written(service, before, {1: {"city": None}})
+
+
+def test_rows_that_are_right_already_send_no_update(service: Sandbox) -> None:
+    with service.client(quota=None) as client:
+        result = client.update_contact_accounts([{"id": id, "city": "Oslo"} for id in range(1, 41)], progress=False)
+    assert result.counts == {"unchanged": 40}
+    assert sent(service) == ["GET"]
+
+
+def test_rows_that_cannot_be_sent_stop_no_other(service: Sandbox) -> None:
+    before = service.accounts
+    rows: list[dict[str, Any]] = [
+        {"id": 1, "city": "Bergen", "owner_user_id": 7},
+        {"id": 2, "city": "Bergen", "owner_user_id": -1},
+        {"id": 0, "city": "Bergen", "owner_user_id": 7},
+        {"id": None, "city": "Bergen", "owner_user_id": 7},
+        {"id": 3, "city": "Bergen", "owner_user_id": 7},
+        {"id": 3, "city": "Trondheim", "owner_user_id": 7},
+        {"id": 4, "city": "\ud800", "owner_user_id": 7},
+        {"id": 77, "city": "Bergen", "owner_user_id": 7},
     ]
-    with Sandbox(accounts=stored) as sandbox, sandbox.client() as client:
-        by_domain = [{"domain_name": domain, "city": "Oslo"} for domain in ("A.EXAMPLE", "b.example", "c.example")]
-        result = client.update_contact_accounts(by_domain, match_on="domain_name", progress=False)
-        assert result.counts == {"changed": 2, "not_found": 1}
-        by_name = [{"name": name, "city": "Turku"} for name in ("A", "B", "b")]
-        result = client.update_contact_accounts(by_name, match_on="name", progress=False)
-        assert result.counts == {"changed": 1, "ambiguous": 1, "not_found": 1}
-        assert [sandbox.accounts[id].city for id in (1, 2, 3)] == ["Oslo", "Turku", None]
+    with service.client(quota=None) as client:
+        result = client.update_contact_accounts(rows, progress=False)
+        assert_complete(result, 8)
+        expected = ["changed", "invalid", "invalid", "invalid", "ambiguous", "ambiguous", "invalid", "not_found"]
+        assert statuses(result.rows) == expected
+        failures = {row["row"]: row["error"] for row in result.failures}
+        assert set(failures) == {1, 2, 3, 4, 5, 6, 7}
+        assert all(f"row {row}" in error or "rows 4, 5" in error for row, error in failures.items()), failures
+        with pytest.raises(ReplyError, match="7 of 8 rows not done"):
+            result.raise_for_failures()
+    assert_written(service, before, {1: {"city": "Bergen", "owner_user_id": 7}})
 
 
-def test_what_somebody_else_changed_meanwhile_is_a_conflict_or_kept(tmp_path: Path) -> None:
-    with Sandbox(accounts=accounts(3)) as sandbox, sandbox.client() as client:
-        rows = [{"id": 100 + number, "city": "Paris"} for number in range(3)]
-        plan = client.plan_contact_account_updates(rows, save_as=tmp_path / "a.replyplan", progress=False)
-        client.patch_contact_account(100, city="Rome")
-        client.patch_contact_account(101, phone="+99")
-        client.patch_contact_account(102, city="Paris")
-        result = plan.apply(progress=False)
-        assert result.counts == {"conflict": 1, "changed": 1, "unchanged": 1}
-        assert next(iter(result.failures))["error"] == "row 0: city changed since the plan was made"
-        assert (sandbox.accounts[100].city, sandbox.accounts[101].phone) == ("Rome", "+99")
-        assert sandbox.accounts[101].city == "Paris"
-        again = plan.retry_failed(on_conflict="overwrite", progress=False)
-        assert again.counts == {"changed": 2, "unchanged": 1}
-        assert sandbox.accounts[100].city == "Paris"
-        with pytest.raises(replyio.ConfigurationError, match="on_conflict"):
-            plan.apply(on_conflict="ask", progress=False)  # type: ignore[arg-type]
-        plan.close()
+@pytest.mark.parametrize("by", ["domain_name", "name"])
+def test_rows_find_their_account_by_another_field(by: str, service: Sandbox) -> None:
+    service.set_account({"id": 50, "name": "Twin", "domainName": "twin.example", "city": "Oslo"})
+    service.set_account({"id": 51, "name": "Twin", "domainName": "Twin.example", "city": "Oslo"})
+    before = service.accounts
+    names = {"domain_name": ["COMPANY3.example", "twin.EXAMPLE", "none.example"], "name": ["Company 3", "Twin", "None"]}
+    rows = [{by: name, "city": "Bergen"} for name in names[by]]
+    with service.client(quota=None) as client:
+        result = client.update_contact_accounts(rows, match_on=by, progress=False)  # type: ignore[arg-type]
+        assert_complete(result, 3)
+        assert statuses(result.rows) == ["changed", "ambiguous", "not_found"]
+        assert [row["id"] for row in result.rows] == [3, None, None]
+        assert "50" in list(result.rows)[1]["error"]
+    assert_written(service, before, {3: {"city": "Bergen"}})
 
 
-async def test_the_async_twins_do_the_same(tmp_path: Path) -> None:
-    with Sandbox(accounts=accounts(30)) as sandbox, sandbox.client() as client:
-        rows = [{"id": 100 + number, "city": "Paris"} for number in range(30)]
-        plan = await client.plan_contact_account_updates_async(rows, save_as=tmp_path / "a.replyplan", progress=False)
-        applying = asyncio.create_task(plan.apply_async(progress=False))
-        ticks = 0
-        while not applying.done():
-            ticks += 1
-            await asyncio.sleep(0.005)
-        assert ticks > 1, "the loop was not held up"
-        assert (await applying).counts == {"changed": 30}
-        assert (await plan.revert_async(progress=False)).counts == {"changed": 30}
-        result = await client.update_contact_accounts_async(rows, progress=False)
-        assert result.counts == {"changed": 30}
-        check_rows(sandbox, result, 30)
-        plan.close()
+def test_two_rows_that_meet_at_one_account_are_both_ambiguous(service: Sandbox) -> None:
+    rows = [{"domain_name": "company3.example", "city": "A"}, {"domain_name": "Company3.Example", "city": "B"}]
+    with service.client(quota=None) as client:
+        result = client.update_contact_accounts(rows, match_on="domain_name", progress=False)
+    assert statuses(result.rows) == ["ambiguous", "ambiguous"]
+    assert puts(service) == []
 
 
-def test_a_plan_is_never_silently_made_anew(tmp_path: Path) -> None:
-    with Sandbox(accounts=accounts(3)) as sandbox, sandbox.client() as client:
-        path = tmp_path / "a.replyplan"
-        rows = [{"id": 100, "city": "Paris"}]
-        client.plan_contact_account_updates(rows, save_as=path, progress=False).close()
-        kept = path.read_bytes()
-        with pytest.raises(replyio.PlanError, match="exists already"):
-            client.plan_contact_account_updates(rows, save_as=path, progress=False)
-        assert path.read_bytes() == kept
-        with pytest.raises(replyio.PlanError, match="no such file"):
-            client.open_plan(tmp_path / "b.replyplan")
-        with Sandbox() as other, other.client() as foreign, pytest.raises(replyio.PlanError, match="was made for"):
-            foreign.open_plan(path)
-        with pytest.raises(replyio.PlanError, match="another user or team"):
-            sandbox.client(act_as=5).open_plan(path)
+@pytest.mark.parametrize("mode", MODES)
+def test_what_was_applied_is_not_applied_again(mode: str, service: Sandbox, tmp_path: Path) -> None:
+    before = service.accounts
+    path = tmp_path / "again.replyplan"
+    with service.client(quota=None) as client:
+        with plan(client, mode, moves(range(1, 11)), save_as=path) as made:
+            do(made, "apply", mode)
+            seen = len(service.requests)
+            assert do(made, "apply", mode).counts == {"changed": 10}
+        with client.open_plan(path) as opened:
+            assert do(opened, "apply", mode).counts == {"changed": 10}
+        assert len(service.requests) == seen
+        assert client.update_contact_accounts(moves(range(1, 11)), progress=False).counts == {"unchanged": 10}
+    assert_written(service, before, {id: {"city": f"Bergen {id}"} for id in range(1, 11)})
 
 
-def test_the_file_reads_well_and_is_its_owners_only(tmp_path: Path) -> None:
-    with Sandbox(accounts=accounts(3), api_keys=["canary-key"]) as sandbox, sandbox.client() as client:
-        path = tmp_path / "a.replyplan"
-        rows = [{"id": 100 + number, "city": "Paris"} for number in range(3)]
-        plan = client.plan_contact_account_updates(rows, save_as=path, progress=False)
-        plan.apply(progress=False)
-        for file in tmp_path.iterdir():
-            assert file.stat().st_mode & 0o777 == 0o600, file.name
-            assert b"canary-key" not in file.read_bytes()
-        plan.close()
-        with sqlite3.connect(path) as browser:
-            assert browser.execute("SELECT * FROM progress").fetchall() == [("changed", 3)]
-            changes = browser.execute("SELECT id, field, before, after FROM changes").fetchall()
-            assert changes[0] == (100, "city", "Oslo", "Paris")
-        browser.close()
+@pytest.mark.parametrize("mode", MODES)
+def test_a_revert_restores_what_was(mode: str, service: Sandbox, tmp_path: Path) -> None:
+    before = {id: account.to_dict() | {"last_activity_date": None} for id, account in service.accounts.items()}
+    rows = [{"id": id, "city": f"Bergen {id}", "phone": "+47", "industry": None} for id in range(1, 21)]
+    with service.client(quota=None) as client:
+        made = plan(client, mode, rows, save_as=tmp_path / "back.replyplan", nulls="clear")
+        assert do(made, "apply", mode).counts == {"changed": 20}
+        result = do(made, "revert", mode)
+        assert_complete(result, 20)
+        assert result.counts == {"changed": 20}
+        made.close()
+    after = {id: account.to_dict() | {"last_activity_date": None} for id, account in service.accounts.items()}
+    assert after == before
+    assert set(succeeded(service).values()) == {2}
 
 
-def test_a_plan_that_is_not_saved_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
-    with Sandbox(accounts=accounts(3)) as sandbox, sandbox.client() as client:
-        result = client.update_contact_accounts([{"id": 100, "city": "Paris"}], progress=False)
-        assert list(tmp_path.iterdir()) == []
-        assert [row["status"] for row in result.rows] == ["changed"]
-        plan = client.plan_contact_account_updates([{"id": 100, "city": "Rome"}], progress=False)
-        assert list(tmp_path.iterdir()) != []
-        plan.close()
-        assert list(tmp_path.iterdir()) == []
+def test_a_revert_leaves_alone_what_somebody_changed_since(service: Sandbox, tmp_path: Path) -> None:
+    with service.client(quota=None) as client:
+        made = plan(client, "sync", moves([1, 2]), save_as=tmp_path / "back.replyplan")
+        do(made, "apply")
+        client.patch_contact_account(1, city="Tromsø")
+        assert statuses(do(made, "revert").rows) == ["conflict", "changed"]
+        made.close()
+    assert (service.accounts[1].city, service.accounts[2].city) == ("Tromsø", "Oslo")
 
 
-def test_no_rows_are_a_plan_of_nothing() -> None:
-    with Sandbox() as sandbox, sandbox.client() as client:
-        assert client.update_contact_accounts([], progress=False).counts == {}
-        assert sandbox.requests == []
+def test_a_second_revert_takes_back_what_was_applied_after_the_first(service: Sandbox, tmp_path: Path) -> None:
+    before = {id: account.city for id, account in service.accounts.items()}
+    service.add_fault(Fault(id=2, method="PUT", status=400, times=1))
+    with service.client(quota=None) as client:
+        made = plan(client, "sync", moves([1, 2]), save_as=tmp_path / "back.replyplan")
+        assert statuses(do(made, "apply").rows) == ["changed", "failed"]
+        assert do(made, "revert").counts == {"changed": 1}
+        assert do(made, "retry_failed").counts == {"changed": 2}
+        assert sorted(statuses(do(made, "revert").rows)) == ["changed", "unchanged"]
+        made.close()
+    assert {id: account.city for id, account in service.accounts.items()} == before
 
 
-def test_a_lost_answer_is_found_out(tmp_path: Path) -> None:
-    with Sandbox(accounts=accounts(5)) as sandbox, sandbox.client(max_attempts=1) as client:
-        rows = [{"id": 100 + number, "city": "Paris"} for number in range(5)]
-        plan = client.plan_contact_account_updates(rows, save_as=tmp_path / "a.replyplan", progress=False)
-        sandbox.add_fault(Fault(method="PUT", id=102, reset=True, applied=True, times=1))
-        result = plan.apply(progress=False)
-        assert result.counts == {"changed": 5}
-        assert puts(sandbox)[102] == 2
-        bodies = {str(request.body) for request in sandbox.requests if request.path.endswith("/102") and request.body}
-        assert len(bodies) == 1
-        check_rows(sandbox, result, 5)
-        plan.close()
+@pytest.mark.parametrize("mode", MODES)
+def test_rows_that_failed_are_tried_again_when_asked(mode: str, service: Sandbox) -> None:
+    before = service.accounts
+    service.add_fault(Fault(id=3, method="PUT", status=400, body={"title": "No", "status": 400}, times=1))
+    with service.client(quota=None) as client, plan(client, mode, moves(range(1, 6))) as made:
+        assert do(made, "apply", mode).counts == {"changed": 4, "failed": 1}
+        assert do(made, "apply", mode).counts == {"changed": 4, "failed": 1}
+        assert len(puts(service)) == 5
+        assert do(made, "retry_failed", mode).counts == {"changed": 5}
+    assert_written(service, before, {id: {"city": f"Bergen {id}"} for id in range(1, 6)})
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("on_conflict", ["skip", "overwrite"])
+def test_a_field_that_somebody_changed_meanwhile_is_a_conflict(on_conflict: str, mode: str, service: Sandbox) -> None:
+    with service.client(quota=None) as client, plan(client, mode, moves([1, 2, 3])) as made:
+        client.patch_contact_account(2, city="Tromsø", phone="+47 2")
+        before = service.accounts
+        service.clear_requests()
+        result = do(made, "apply", mode, on_conflict=on_conflict)
+        skips = on_conflict == "skip"
+        assert statuses(result.rows) == ["changed", "conflict" if skips else "changed", "changed"]
+        if skips:
+            assert "city" in next(iter(result.failures))["error"]
+    written_ids = [1, 3] if skips else [1, 2, 3]
+    assert_written(service, before, {id: {"city": f"Bergen {id}"} for id in written_ids})
+    assert service.accounts[2].phone == "+47 2"
+
+
+def test_fields_outside_the_plan_keep_their_newest_value(service: Sandbox) -> None:
+    with service.client(quota=None) as client, plan(client, "sync", moves(range(1, 21))) as made:
+        for id in range(1, 21, 3):
+            client.patch_contact_account(id, phone=f"+47 {id}", industry=None)
+        before = service.accounts
+        service.clear_requests()
+        assert do(made, "apply").counts == {"changed": 20}
+    assert_written(service, before, {id: {"city": f"Bergen {id}"} for id in range(1, 21)})
+
+
+def test_an_account_that_is_already_as_meant_or_gone_is_not_written(service: Sandbox) -> None:
+    with service.client(quota=None) as client, plan(client, "sync", moves([1, 2, 3])) as made:
+        client.patch_contact_account(1, city="Bergen 1")
+        service.remove_account(2)
+        before = service.accounts
+        service.clear_requests()
+        assert statuses(do(made, "apply").rows) == ["unchanged", "not_found", "changed"]
+    assert_written(service, before, {3: {"city": "Bergen 3"}})
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_planning_and_applying_in_one_leaves_nothing_behind(
+    mode: str, service: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with service.client(quota=None) as client:
+        if mode == "sync":
+            result = client.update_contact_accounts(moves([1, 2]), progress=False)
+        else:
+            result = asyncio.run(client.update_contact_accounts_async(moves([1, 2]), progress=False))
+    assert result.counts == by_status(result) == {"changed": 2}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("action", ["apply", "revert", "retry_failed"])
+def test_an_unknown_way_with_conflicts_is_refused(action: str, service: Sandbox) -> None:
+    with service.client(quota=None) as client, plan(client, "sync", moves([1])) as made:
+        with pytest.raises(ConfigurationError, match='"skip" or "overwrite"'):
+            do(made, action, on_conflict="merge")
+        if action != "revert":
+            assert do(made, "apply").counts == {"changed": 1}
+
+
+def test_planning_and_applying_in_one_refuses_an_unknown_way_with_conflicts_before_any_request(
+    service: Sandbox, tmp_path: Path
+) -> None:
+    path = tmp_path / "never.replyplan"
+    with service.client(quota=None) as client, pytest.raises(ConfigurationError, match='"skip" or "overwrite"'):
+        client.update_contact_accounts(moves([1]), save_as=path, on_conflict="merge", progress=False)  # type: ignore[arg-type]
+    assert service.requests == []
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_file_that_is_there_is_not_written_over(mode: str, service: Sandbox, tmp_path: Path) -> None:
+    path = tmp_path / "there.replyplan"
+    path.write_text("something else", encoding="utf-8")
+    with service.client(quota=None) as client, pytest.raises(PlanError, match=r"already|exists"):
+        plan(client, mode, moves([1]), save_as=path)
+    assert path.read_text(encoding="utf-8") == "something else"
+    assert service.requests == []

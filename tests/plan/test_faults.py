@@ -1,309 +1,316 @@
-"""Plans on a bad day: the quota, refused keys, outages, Ctrl-C, other processes, kill -9."""
+"""What goes wrong for one row stays with it, what goes wrong for all loses none, and no key gets out."""
 
 from __future__ import annotations
 
-import os
-import random
-import signal
-import subprocess
-import sys
-import textwrap
+import base64
+import datetime
+import logging
+import pickle
+import socket
+import threading
 import time
-from collections import Counter
+import traceback
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 import replyio
+from replyio import ApplyResult, AuthenticationError, PermissionDeniedError, ReplyError, ServerError
 from replyio.sandbox import Fault, Sandbox
 
-KILLS = int(os.environ.get("REPLYIO_KILLS", "20"))
-IN_FLIGHT = 8
-
-
-def accounts(count: int) -> list[dict[str, Any]]:
-    return [{"id": 1 + number, "name": f"Company {number}", "city": "Oslo"} for number in range(count)]
-
-
-def rows(count: int) -> list[dict[str, Any]]:
-    return [{"id": 1 + number, "city": "Bergen"} for number in range(count)]
-
-
-def writes(sandbox: Sandbox) -> Counter[int]:
-    return Counter(int(each.path.rsplit("/", 1)[1]) for each in sandbox.requests if each.method == "PUT")
-
-
-def program(sandbox: Sandbox, source: str, **options: Any) -> subprocess.Popen[bytes]:
-    """A program in a process of its own, with `client`."""
-    head = f"""
-        import os, sys, threading, time, signal, replyio
-        from replyio import Quota
-        client = replyio.ReplyClient("key-of-the-sandbox", base_url={sandbox.url!r}, quota=None)
-    """
-    text = textwrap.dedent(head) + textwrap.dedent(source)
-    return subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
-
-
-def test_ten_thousand_rows_take_few_requests_all_of_the_quota_and_no_429() -> None:
-    scale = 40.0
-    with Sandbox(accounts=accounts(10_000), quota=(100, 3000), clock_scale=scale) as sandbox:
-        client = sandbox.client()
-        table = [{"id": 1 + number, "city": "Bergen" if number % 20 == 0 else "Oslo"} for number in range(10_000)]
-        result = client.update_contact_accounts(table, progress=False)
-        assert result.counts == {"changed": 500, "unchanged": 9_500}
-        requests = sandbox.requests
-    assert {request.status for request in requests} == {200}
-    assert len(requests) <= 540
-    minutes = (requests[-1].time - requests[0].time).total_seconds() * scale / 60
-    full_windows = (len(requests) - 1) // 95
-    # 97 % of the rate, and half a second of this machine for each window.
-    assert minutes <= full_windows / 0.97 + full_windows * 0.5 * scale / 60
-
-
-def test_few_rows_of_many_accounts_are_read_one_by_one() -> None:
-    with Sandbox(accounts=accounts(5_000)) as sandbox, sandbox.client(quota=None) as client:
-        for wanted in (1, 2, 3, 10):
-            sandbox.clear_requests()
-            picked = [{"id": 5_000 - number * 7, "city": "Oslo"} for number in range(wanted)]
-            with client.plan_contact_account_updates(picked, progress=False) as plan:
-                assert plan.counts == {"unchanged": wanted}
-            assert len(sandbox.requests) <= 2 * min(wanted, 5)
-
-
-def test_retry_after_holds_every_row_back_even_without_a_quota(tmp_path: Path) -> None:
-    with Sandbox(accounts=accounts(60)) as sandbox, sandbox.client(quota=None) as client:
-        path = tmp_path / "a.replyplan"
-        plan = client.plan_contact_account_updates(rows(60), save_as=path, progress=False)
-        sandbox.add_fault(Fault(method="PUT", id=20, status=429, retry_after=2, times=1))
-        result = plan.apply(progress=False)
-        assert result.counts == {"changed": 60}
-        refused = next(request for request in sandbox.requests if request.status == 429)
-        later = [(each.time - refused.time).total_seconds() for each in sandbox.requests if each.time > refused.time]
-        # What was in flight with it may still arrive.
-        assert not [seconds for seconds in later if 0.5 < seconds < 1.9]
-        assert max(later) > 1.9
-        plan.close()
-
-
-@pytest.mark.parametrize(
-    ("fault", "error"),
-    [
-        (Fault(method="PUT", status=401), replyio.AuthenticationError),
-        (Fault(method="PUT", status=403, body={"title": "Forbidden", "status": 403}), replyio.PermissionDeniedError),
-        (Fault(method="PUT", status=429, retry_after=10_000), replyio.RateLimitError),
-    ],
+from .jobs import (
+    KEY,
+    assert_complete,
+    assert_written,
+    by_status,
+    companies,
+    do,
+    id_of,
+    moves,
+    plan,
+    puts,
+    statuses,
+    succeeded,
 )
-def test_what_stops_the_job_leaves_every_row_as_it_was(fault: Fault, error: type[Exception], tmp_path: Path) -> None:
-    with Sandbox(accounts=accounts(40)) as sandbox, sandbox.client(quota=None) as client:
-        path = tmp_path / "a.replyplan"
-        plan = client.plan_contact_account_updates(rows(40), save_as=path, progress=False)
-        sandbox.add_fault(fault)
-        with pytest.raises(error):
-            plan.apply(progress=False)
-        assert plan.counts == {"pending": 40}
-        assert sum(writes(sandbox).values()) <= 2 * IN_FLIGHT  # a refused key is tried in both headers
-        sandbox.clear_faults()
-        assert plan.apply(progress=False).counts == {"changed": 40}
-        plan.close()
+
+ROWS = 30
+IDS = range(1, ROWS + 1)
+MEANT = {id: {"city": f"Bergen {id}"} for id in IDS}
+OTHERS = {id: change for id, change in MEANT.items() if id != 7}
+
+
+@pytest.fixture
+def service() -> Iterator[Sandbox]:
+    with Sandbox(accounts=companies(ROWS), api_keys=[KEY]) as sandbox:
+        yield sandbox
+
+
+@pytest.mark.parametrize("auth", ["auto", "x-api-key"])
+def test_a_refused_key_stops_the_job_after_one_update_with_every_row_intact(auth: Any, service: Sandbox) -> None:
+    before = service.accounts
+    with service.client(quota=None, auth=auth) as client, plan(client, "sync", moves(IDS)) as made:
+        service.add_fault(Fault(method="PUT", status=401, headers={"WWW-Authenticate": "Bearer"}))
+        service.clear_requests()
+        with pytest.raises(AuthenticationError):
+            do(made, "apply")
+        # The bearer challenge is followed once.
+        assert [id_of(request) for request in puts(service)] == [1] * (2 if auth == "auto" else 1)
+        assert made.counts == {"pending": ROWS}
+        assert_complete(made, ROWS)
+        service.clear_faults()
+        service.clear_requests()
+        assert do(made, "apply").counts == {"changed": ROWS}
+    assert_written(service, before, MEANT)
+
+
+def test_a_refused_key_stops_planning_and_leaves_no_file(service: Sandbox, tmp_path: Path) -> None:
+    path = tmp_path / "never.replyplan"
+    with service.client(quota=None, api_key="wrong") as client, pytest.raises(AuthenticationError):
+        plan(client, "sync", moves(IDS), save_as=path)
+    assert list(tmp_path.iterdir()) == []
+    assert len(service.requests) <= 2
+
+
+def test_a_key_that_may_only_read_plans_and_stops_with_every_row_intact() -> None:
+    with Sandbox(accounts=companies(ROWS), scopes={KEY: ["contacts:read"]}) as sandbox:
+        with sandbox.client(quota=None, api_key=KEY) as client, plan(client, "sync", moves(IDS)) as made:
+            with pytest.raises(PermissionDeniedError):
+                do(made, "apply")
+            assert made.counts == {"pending": ROWS}
+        assert not succeeded(sandbox)
+        assert len(puts(sandbox)) == 1
+
+
+FORBIDDEN = {"title": "Forbidden", "status": 403, "code": "contactAccount.forbidden", "detail": "Not yours."}
 
 
 @pytest.mark.parametrize(
     ("fault", "status"),
     [
-        (Fault(method="PUT", id=7, status=400), "failed"),
-        (Fault(method="PUT", id=7, status=404), "not_found"),
-        (
-            Fault(
-                method="PUT",
-                id=7,
-                status=403,
-                body={"title": "Forbidden", "status": 403, "code": "contactAccount.forbidden"},
-            ),
-            "failed",
-        ),
-        (Fault(method="PUT", id=7, status=500), "unknown"),
-        (Fault(method="PUT", id=7, reset=True), "unknown"),
+        (Fault(id=7, method="PUT", status=403, body=FORBIDDEN), "failed"),
+        (Fault(id=7, method="PUT", status=400), "failed"),
+        (Fault(id=7, method="PUT", status=409), "failed"),
+        (Fault(id=7, method="PUT", status=404), "not_found"),
+        (Fault(id=7, method="PUT", status=500), "unknown"),
+        (Fault(id=7, method="PUT", status=503, retry_after=0), "unknown"),
+        (Fault(id=7, method="PUT", status=302, headers={"Location": "http://127.0.0.1:9/"}), "failed"),
+        (Fault(id=7, method="PUT", reset=True), "unknown"),
+        (Fault(id=7, method="PUT", status=200, body="{"), "unknown"),
+        # A page of something in between, and no answer of the service.
+        (Fault(id=7, method="PUT", status=200, body="<html>"), "failed"),
     ],
+    ids=["403", "400", "409", "404", "500", "503", "302", "reset", "cut", "html"],
 )
-def test_a_row_that_fails_stops_no_other(fault: Fault, status: str) -> None:
-    with Sandbox(accounts=accounts(40)) as sandbox, sandbox.client(quota=None, max_attempts=1) as client:
-        sandbox.add_fault(fault)
-        result = client.update_contact_accounts(rows(40), progress=False)
-        assert result.counts == {"changed": 39, status: 1}
-        (failure,) = result.failures
-        assert (failure["row"], failure["id"]) == (6, 7)
-        assert failure["error"].startswith("row 6: ")
+def test_what_is_wrong_with_one_account_stays_with_its_row(fault: Fault, status: str, service: Sandbox) -> None:
+    before = service.accounts
+    with service.client(quota=None, max_attempts=2) as client, plan(client, "sync", moves(IDS)) as made:
+        service.add_fault(fault)
+        result = do(made, "apply")
+        assert_complete(result, ROWS)
+        assert statuses(result.rows)[6] == status
+        assert result.counts.get("changed") == ROWS - 1
+        assert "row 6" in next(iter(result.failures))["error"]
+        tried = sum(id_of(request) == 7 for request in puts(service))
+        assert tried <= 6
+        service.clear_faults()
+        if status != "not_found":
+            assert do(made, "retry_failed").counts == {"changed": ROWS}
+    if status != "not_found":
+        service_log = succeeded(service)
+        assert service_log[7] >= 1
+        assert all(good == 1 for id, good in service_log.items() if id != 7)
+        assert {id: account.city for id, account in service.accounts.items()} == {id: f"Bergen {id}" for id in before}
 
 
-def test_an_outage_is_waited_for(tmp_path: Path) -> None:
-    with Sandbox(accounts=accounts(60)) as sandbox, sandbox.client(quota=None, max_attempts=1) as client:
-        path = tmp_path / "a.replyplan"
-        plan = client.plan_contact_account_updates(rows(60), save_as=path, progress=False)
-        sandbox.add_fault(Fault(status=503, times=4))
-        result = plan.apply(progress=False)
-        assert result.counts == {"changed": 60}
-        plan.close()
+@pytest.mark.parametrize("status", [500, 403])
+def test_an_account_that_cannot_be_read_fails_its_row_and_no_plan(status: int, service: Sandbox) -> None:
+    body = FORBIDDEN if status == 403 else None
+    with service.client(quota=None, max_attempts=2) as client:
+        # Enough accounts that single reads are cheaper than the list.
+        for account in companies(1_000, first=1_000):
+            service.set_account(account)
+        service.add_fault(Fault(id=7, method="GET", status=status, body=body))
+        service.add_fault(Fault(id=999_999, status=404))
+        rows = moves([1_998, 1_999, 999_999, 7])
+        for id in range(1, ROWS + 1):
+            service.remove_account(id) if id != 7 else None
+        with plan(client, "sync", [*rows[:2], rows[2]]) as made:
+            assert made.counts == {"pending": 2, "not_found": 1}
+        with plan(client, "sync", rows[3:]) as made:  # a single row is read singly
+            assert made.counts == {"failed": 1}
+            assert "row 0" in next(iter(made.failures))["error"]
+            service.clear_faults()
+            # What is not known cannot be tried again, and must not look as if it were right.
+            assert do(made, "retry_failed").counts == {"failed": 1}
+            assert "plan this row again" in next(iter(made.failures))["error"]
 
 
-def test_no_account_is_in_flight_twice(tmp_path: Path) -> None:
-    with Sandbox(accounts=accounts(80)) as sandbox, sandbox.client(quota=None, attempt_timeout=0.3) as client:
-        sandbox.add_fault(Fault(method="PUT", delay=0.5, applied="late", times=10))
-        path = tmp_path / "a.replyplan"
-        plan = client.plan_contact_account_updates(rows(80), save_as=path, progress=False)
-        result = plan.apply(progress=False)
-        assert result.counts == {"changed": 80}
-        for id in range(1, 81):
-            bodies = {request.raw_body for request in sandbox.requests if request.path.endswith(f"/{id}")} - {b""}
-            assert len(bodies) == 1
-        plan.close()
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(method="PUT", reset=True, applied=True, times=2),
+        Fault(method="PUT", close=True, applied=True, times=2),
+        Fault(method="PUT", cut=20, applied=True, times=2),
+        Fault(method="PUT", status=502, applied=True, times=2),
+        Fault(method="PUT", delay=1.0, applied="late", reset=True, times=2),
+    ],
+    ids=["reset", "close", "cut", "502", "late"],
+)
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_an_answer_lost_after_it_was_applied_ends_right(fault: Fault, attempts: int, service: Sandbox) -> None:
+    before = service.accounts
+    options = {"max_attempts": attempts, "attempt_timeout": 0.5, "timeout": 20}
+    with service.client(quota=None, **options) as client, plan(client, "sync", moves(IDS)) as made:
+        service.add_fault(fault)
+        result = do(made, "apply")
+        assert_complete(result, ROWS)
+        assert result.counts == {"changed": ROWS}
+    if fault.applied == "late":
+        time.sleep(0.7)
+    assert_written(service, before, MEANT, once=False)
+    bodies: dict[int | None, list[Any]] = {}
+    for request in puts(service):
+        bodies.setdefault(id_of(request), []).append(request.body)
+    assert all(body == sent[0] for sent in bodies.values() for body in sent)
 
 
-@pytest.mark.parametrize("moment", ["writing", "waiting"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_in_good_order_and_another_process_goes_on(
-    moment: str, number: signal.Signals, tmp_path: Path
+def test_no_account_is_twice_in_flight() -> None:
+    delay = 0.04
+    with Sandbox(accounts=companies(ROWS)) as sandbox:
+        with sandbox.client(quota=None) as client, plan(client, "sync", moves(IDS)) as made:
+            # Every fifth is refused before the answer, after the same time.
+            for id in range(1, ROWS, 5):
+                sandbox.add_fault(Fault(id=id, method="PUT", delay=delay, status=503, times=2))
+            sandbox.add_fault(Fault(method="PUT", delay=delay))
+            assert do(made, "apply").counts == {"changed": ROWS}
+        by_id: dict[int | None, list[datetime.datetime]] = {}
+        for request in puts(sandbox):
+            by_id.setdefault(id_of(request), []).append(request.time)
+        assert max(map(len, by_id.values())) > 1
+        for moments in by_id.values():
+            gaps = [(after - then).total_seconds() for then, after in pairwise(moments)]
+            assert all(gap >= delay for gap in gaps), gaps
+        times = sorted(request.time for request in puts(sandbox))
+        ends = datetime.timedelta(seconds=delay)
+        busiest = max(sum(then <= moment < then + ends for then in times) for moment in times)
+        assert 1 < busiest <= 8
+
+
+def test_an_outage_is_waited_out(tmp_path: Path) -> None:
+    kept = tmp_path / "accounts.db"
+    with Sandbox(accounts=companies(120), path=kept, faults=[Fault(method="PUT", delay=0.02)]) as sandbox:
+        before = sandbox.accounts
+        port = sandbox.port
+        client = sandbox.client(quota=None, max_attempts=1)
+        made = plan(client, "sync", moves(range(1, 121)))
+        results: list[ApplyResult | BaseException] = []
+
+        def work() -> None:
+            try:
+                results.append(do(made, "apply"))
+            except BaseException as error:  # noqa: BLE001 - for the assertion
+                results.append(error)
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        until = time.monotonic() + 10
+        while len(puts(sandbox)) < 20 and time.monotonic() < until:
+            time.sleep(0.005)
+        sandbox.stop()
+    first = succeeded(sandbox)
+    assert 0 < len(first) < 120
+    with_reuse(port)
+    time.sleep(1)
+    assert not results, "gone wrong, and not waited"
+    with Sandbox(path=kept, port=port) as again:
+        worker.join(30)
+        result = results[0]
+        assert isinstance(result, ApplyResult), result
+        assert result.counts == by_status(result) == {"changed": 120}
+        # At most what was in flight when it went away was sent again.
+        assert sum((first + succeeded(again)).values()) <= 120 + 8
+        assert {id: account.city for id, account in again.accounts.items()} == {id: f"Bergen {id}" for id in before}
+        # The first pause is five seconds, and not more because several were in flight.
+        assert result.seconds < 12
+    made.close()
+    client.close()
+
+
+def with_reuse(port: int) -> None:
+    """Nobody else has the port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+
+
+def spellings(secret: str) -> set[bytes]:
+    """Every form in which the key could get out."""
+    found = {secret, quote(secret, ""), quote(secret), repr(secret)[1:-1]}
+    for prefix in ("", "x", "xy", "Bearer "):
+        encoded = base64.b64encode((prefix + secret).encode()).decode().rstrip("=")
+        found.add(encoded[-(-len(prefix) * 4 // 3) : -1])
+    return {text.encode() for text in found}
+
+
+def test_the_key_is_nowhere(
+    service: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with Sandbox(accounts=accounts(150)) as sandbox:
-        path = tmp_path / "a.replyplan"
-        quota = "None" if moment == "writing" else "Quota(per_minute=20)"
-        sandbox.add_fault(Fault(method="PUT", delay=0.05))
-        source = f"""
-            def stop(*_):
-                raise SystemExit(143)
-            signal.signal(signal.SIGTERM, stop)
-            client = client.with_options(quota={quota})
-            rows = [{{"id": 1 + number, "city": "Bergen"}} for number in range(150)]
-            plan = client.plan_contact_account_updates(rows, save_as={str(path)!r}, progress=False)
-            print("planned", flush=True)
-            plan.apply(progress=False)
-        """
-        process = program(sandbox, source)
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"planned\n"
-        time.sleep(0.4)
-        process.send_signal(number)
-        sent = time.monotonic()
-        _, stderr = process.communicate(timeout=20)
-        assert time.monotonic() - sent < 6
-        assert process.returncode == (-signal.SIGINT if number == signal.SIGINT else 143)
-        assert b"replyio: stopped with" in stderr
-        assert b"go on with client.open_plan(" in stderr
-        with sandbox.client(quota=None) as client, client.open_plan(path) as plan:
-            assert 0 < plan.counts["changed"] < 150
-            assert set(plan.counts) == {"changed", "pending"}
-            sandbox.clear_faults()
-            assert plan.apply(progress=False).counts == {"changed": 150}
-        assert set(writes(sandbox).values()) == {1}
+    seen: list[bytes] = []
+    path = tmp_path / "secret.replyplan"
+    echo = {"title": "No", "status": 400, "detail": f"the key {KEY} is known", "code": KEY}
+
+    def look() -> None:
+        found = sorted(tmp_path.iterdir())
+        seen.extend(file.read_bytes() for file in found)
+        names.update(file.name for file in found)
+
+    names: set[str] = set()
+    caplog.set_level(logging.DEBUG)
+    with service.client(quota=None, max_attempts=1) as client:
+        made = client.plan_contact_account_updates(moves(IDS), save_as=path)
+        look()
+        service.add_fault(Fault(id=3, method="PUT", status=400, body=echo))
+        service.add_fault(Fault(id=9, method="PUT", status=500, body=KEY, times=3))
+        service.add_fault(Fault(id=11, method="PUT", status=401, body=KEY, times=1))
+        errors: list[ReplyError] = []
+        for action in ("apply", "apply", "retry_failed"):
+            try:
+                result = do(made, action, progress=True)
+                seen.append(repr((result, list(result.rows), list(result.changes), result._repr_html_())).encode())
+                result.raise_for_failures()
+            except ReplyError as error:
+                errors.append(error)
+            look()
+        with pytest.raises(replyio.PlanError) as caught:
+            client.open_plan(path)
+        errors.append(caught.value)
+        seen.append(repr((made, list(made.rows), made._repr_html_())).encode())
+        made.close()
+        look()
+    assert {type(error) for error in errors} >= {AuthenticationError, ReplyError, replyio.PlanError}
+    for error in errors:
+        told = traceback.TracebackException.from_exception(error, capture_locals=False)
+        seen += [repr(error).encode(), str(error).encode(), pickle.dumps(error), "".join(told.format()).encode()]
+    out = capfd.readouterr()
+    seen += [out.out.encode(), out.err.encode(), caplog.text.encode(), repr([vars(r) for r in caplog.records]).encode()]
+    assert {f"secret.replyplan{suffix}" for suffix in ("", "-wal", "-shm")} <= names, names
+    for text in seen:
+        assert not [form for form in spellings(KEY) if form in text]
 
 
-def test_a_second_process_and_a_forked_child_are_told(tmp_path: Path) -> None:
-    with Sandbox(accounts=accounts(3)) as sandbox, sandbox.client() as client:
-        path = tmp_path / "a.replyplan"
-        plan = client.plan_contact_account_updates(rows(3), save_as=path, progress=False)
-        began = time.monotonic()
-        process = program(sandbox, f"client.open_plan({str(path)!r})")
-        _, stderr = process.communicate(timeout=20)
-        assert time.monotonic() - began < 3
-        assert f"is in use by process {os.getpid()}".encode() in stderr
-        source = f"""
-            plan = client.plan_contact_account_updates([{{"id": 1, "city": "Rome"}}], save_as={str(path)!r} + "2",
-                                                       progress=False)
-            child = os.fork()
-            if child == 0:
-                try:
-                    plan.counts
-                except replyio.PlanError as error:
-                    print(error, flush=True)
-                os._exit(0)
-            os.waitpid(child, 0)
-            print(plan.apply(progress=False).counts)
-        """
-        stdout, stderr = program(sandbox, source).communicate(timeout=20)
-        assert b"forked" in stdout
-        assert stdout.endswith(b"{'changed': 1}\n"), stderr
-        plan.close()
-
-
-def test_exit_with_a_plan_running_in_a_daemon_thread(tmp_path: Path) -> None:
-    with Sandbox(accounts=accounts(100)) as sandbox:
-        sandbox.add_fault(Fault(method="PUT", delay=0.2))
-        for run in range(10):
-            source = f"""
-                rows = [{{"id": 1 + number, "city": "Rome {run}"}} for number in range(100)]
-                plan = client.plan_contact_account_updates(rows, save_as={str(tmp_path / str(run))!r}, progress=False)
-                threading.Thread(target=plan.apply, kwargs=dict(progress=False), daemon=True).start()
-                time.sleep(0.1)
-                sys.exit(7)
-            """
-            process = program(sandbox, source)
-            began = time.monotonic()
-            _, stderr = process.communicate(timeout=20)
-            assert (process.returncode, stderr) == (7, b"")
-            assert time.monotonic() - began < 3
-
-
-def test_killed_at_random_points_nothing_is_lost_and_little_is_repeated(tmp_path: Path) -> None:
-    """The oracle is the server's own log, which the killed process cannot touch."""
-    count = 120
-    chance = random.Random(4711)  # noqa: S311 - the same points in every run
-    short: list[str] = []
-    repeats = 0
-    kills = 0
-    while kills < KILLS:
-        with Sandbox(accounts=accounts(count)) as sandbox:
-            path = tmp_path / f"{kills}.replyplan"
-            with sandbox.client(quota=None) as client:
-                client.plan_contact_account_updates(rows(count), save_as=path, progress=False).close()
-            sandbox.add_fault(Fault(method="PUT", delay=0.005))
-            killed = 0
-            while True:
-                sandbox_before = sum(writes(sandbox).values())
-                source = f"print(client.open_plan({str(path)!r}).apply(progress=False).counts, flush=True)"
-                process = program(sandbox, source)
-                goal = sandbox_before + chance.randrange(1, 60)
-                while process.poll() is None and sum(writes(sandbox).values()) < goal:
-                    time.sleep(0.001)
-                if process.poll() is None and kills < KILLS:
-                    process.send_signal(signal.SIGKILL)
-                    process.communicate(timeout=20)
-                    kills += 1
-                    killed += 1
-                    continue
-                stdout, stderr = process.communicate(timeout=60)
-                break
-            if stdout != b"{'changed': %d}\n" % count:
-                short.append(f"{stdout!r} {stderr!r}")
-            done = writes(sandbox)
-            again = sum(done.values()) - count
-            repeats += again
-            if set(done) != set(range(1, count + 1)) or again > IN_FLIGHT * killed:
-                short.append(f"{again} repeats after {killed} kills")
-            if {account.city for account in sandbox.accounts.values()} != {"Bergen"}:
-                short.append("an account is not as it was meant")
-    print(f"reliability: kill -9 tried {kills} short {len(short)} repeats {repeats}")
-    assert short == []
-
-
-def test_the_command_plans_applies_and_reverts(tmp_path: Path) -> None:
-    with Sandbox(accounts=accounts(5)) as sandbox:
-        table = tmp_path / "companies.csv"
-        table.write_text("id,city\n1,Bergen\n2,Oslo\n77,Rome\n", encoding="utf-8")
-        environment = os.environ | {"REPLY_API_KEY": "key-of-the-sandbox", "REPLY_BASE_URL": sandbox.url}
-
-        def replyio_(*arguments: str) -> tuple[int, str]:
-            command = [sys.executable, "-m", "replyio", *arguments]
-            done = subprocess.run(
-                command, cwd=tmp_path, env=environment, capture_output=True, check=False, timeout=30, text=True
-            )
-            return done.returncode, done.stdout + done.stderr
-
-        code, output = replyio_("plan", "companies.csv", "--save-as", "a.replyplan", "--exit-code")
-        assert code == 4, output
-        assert replyio_("status", "a.replyplan")[0] in {0, 1}
-        code, output = replyio_("apply", "a.replyplan")
-        assert code == 1, output  # one row is for nobody
-        assert sandbox.accounts[1].city == "Bergen"
-        code, output = replyio_("revert", "a.replyplan")
-        assert code == 0, output
-        assert sandbox.accounts[1].city == "Oslo"
+def test_a_service_that_fails_for_everybody_is_waited_for_and_stops_no_row(service: Sandbox) -> None:
+    # Reading works, writing does not: rows are tried in turn, and what was not done can be gone on with.
+    before = service.accounts
+    with service.client(quota=None, max_attempts=1) as client, plan(client, "sync", moves([1, 2])) as made:
+        service.add_fault(Fault(method="PUT", status=500))
+        result = do(made, "apply")
+        assert set(statuses(result.rows)) <= {"failed", "unknown"}
+        service.clear_faults()
+        service.clear_requests()
+        assert do(made, "retry_failed").counts == {"changed": 2}
+    assert_written(service, before, {id: MEANT[id] for id in (1, 2)})
+    assert ServerError.__name__ not in repr(result)
