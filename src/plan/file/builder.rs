@@ -11,9 +11,10 @@ use std::thread::{self, JoinHandle};
 use rusqlite::{Connection, params};
 
 use super::error::{FileError, FileErrorKind};
+use super::header::{Header, header_checksum};
 use super::lock::{self, Lock};
 use super::schema::{self, StoredRow};
-use super::{Header, PlanFile, PlannedRow, create_private, remove};
+use super::{PlanFile, PlannedRow, create_private, remove};
 
 /// Rows are handed to the writing thread in batches of this many.
 const BATCH: usize = 1_024;
@@ -182,15 +183,16 @@ fn stored(planned: &PlannedRow) -> StoredRow {
     }
 }
 
+/// `EXTRA`, since a journal whose removal is lost with the power would take the mark back.
 fn seal(connection: &Connection, rows: u64, edits: u64) -> rusqlite::Result<()> {
-    connection.execute_batch("PRAGMA synchronous=FULL; PRAGMA journal_mode=DELETE")?;
+    connection.execute_batch("PRAGMA synchronous=EXTRA; PRAGMA journal_mode=DELETE")?;
     let insert = "INSERT INTO plan VALUES (?1, ?2)";
     let transaction = connection.unchecked_transaction()?;
     transaction.execute(insert, params!["rows", i64::try_from(rows).unwrap_or(i64::MAX)])?;
     transaction.execute(insert, params!["edits", i64::try_from(edits).unwrap_or(i64::MAX)])?;
     // What it waits for is the whole file.
     transaction.commit()?;
-    let checksum = super::header_checksum(connection)?;
+    let checksum = header_checksum(connection)?;
     connection.execute(insert, params!["sealed", checksum])?;
     connection.execute_batch("PRAGMA journal_mode=WAL")
 }
