@@ -121,6 +121,10 @@ impl Disk {
         locked(&self.state).changes
     }
 
+    pub(crate) fn is_without_power(&self) -> bool {
+        locked(&self.state).image.is_some()
+    }
+
     pub(crate) fn image(&self) -> Option<Image> {
         locked(&self.state).image.clone()
     }

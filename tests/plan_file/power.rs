@@ -73,7 +73,7 @@ impl Job {
                 tasks.spawn(async move {
                     let mut result = Ok(());
                     for row in rows {
-                        if disk.image().is_some() {
+                        if disk.is_without_power() {
                             break;
                         }
                         result = send_one(&file, &known, row).await.and(result);
@@ -192,12 +192,9 @@ fn fail(failing: Failing) -> (Option<String>, bool) {
     let was_reached = job.disk.operations() >= failing.first;
     job.disk.fail(None);
     if let Err(error) = &result {
-        let expected = matches!(
-            error.kind(),
-            FileErrorKind::Io(_) | FileErrorKind::Full | FileErrorKind::Damaged(_) | FileErrorKind::Locked(_)
-        );
+        let expected = matches!(error.kind(), FileErrorKind::Io(_) | FileErrorKind::Full);
         if !expected {
-            return (Some(format!("{:?}", error.kind())), was_reached);
+            return (Some(format!("{error}")), was_reached);
         }
     }
     let known = job.known.lock().unwrap().clone();

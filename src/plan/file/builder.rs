@@ -183,7 +183,7 @@ fn stored(planned: &PlannedRow) -> StoredRow {
     }
 }
 
-/// `EXTRA`, since a journal whose removal is lost with the power would take the mark back.
+/// `EXTRA` waits for the removal of the journal too: one that comes back after a loss of power takes the mark back.
 fn seal(connection: &Connection, rows: u64, edits: u64) -> rusqlite::Result<()> {
     connection.execute_batch("PRAGMA synchronous=EXTRA; PRAGMA journal_mode=DELETE")?;
     let insert = "INSERT INTO plan VALUES (?1, ?2)";

@@ -45,7 +45,9 @@ pub(super) fn check(connection: &Connection) -> rusqlite::Result<Result<Header, 
     }
     let sound: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if sound != "ok" {
-        return damaged("SQLite finds it unsound");
+        // A disk that cannot be read now is no reason to give the plan up.
+        let could_not_read = error_code(&sound).is_some_and(|code| code & 0xFF != rusqlite::ffi::SQLITE_CORRUPT);
+        return if could_not_read { Ok(Err(FileErrorKind::Io(sound))) } else { damaged("SQLite finds it unsound") };
     }
     let (mut rows, mut edits) = (0_i64, 0_i64);
     let mut select = connection.prepare(schema::SELECT_ROWS)?;
@@ -71,4 +73,11 @@ pub(super) fn check(connection: &Connection) -> rusqlite::Result<Result<Header, 
     let Some(header) = Header::read(connection)? else { return damaged("its head is not what was written") };
     connection.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")?;
     Ok(Ok(header))
+}
+
+/// With what a page could not be read, as `quick_check` says it.
+fn error_code(report: &str) -> Option<i32> {
+    let (_, rest) = report.split_once("error code")?;
+    let digits = rest.trim_start_matches(['=', ' ']);
+    digits.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
 }
