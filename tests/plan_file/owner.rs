@@ -87,3 +87,35 @@ fn of_four_processes_one_gets_the_plan() {
     contend();
     (0..8).for_each(race);
 }
+
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "the standard library does not fork")]
+#[test]
+fn a_forked_child_is_refused_and_leaves_the_lock_alone() {
+    unsafe extern "C" {
+        fn fork() -> i32;
+        fn waitpid(process: i32, status: *mut i32, options: i32) -> i32;
+        fn _exit(code: i32) -> !;
+    }
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    let mut status = -1;
+    // SAFETY: the child only makes the calls that are to be refused, and ends without unwinding.
+    unsafe {
+        let process = fork();
+        if process == 0 {
+            let is_forked = |error: replyio::plan::file::FileError| error.kind() == &FileErrorKind::Forked;
+            let refused = [
+                file.counts().err().is_some_and(is_forked),
+                file.retry_failed().err().is_some_and(is_forked),
+                file.close().err().is_some_and(is_forked),
+            ];
+            drop(file);
+            _exit(i32::from(refused != [true; 3]));
+        }
+        assert_eq!(waitpid(process, &raw mut status, 0), process);
+    }
+    assert_eq!(status, 0);
+    assert!(matches!(refusal(&folder.plan()), FileErrorKind::Locked(_)));
+    block_on(file.finish(0, Status::Changed, None, None)).unwrap();
+}
