@@ -1,20 +1,19 @@
-//! A disk that can lose its power and fail: SQLite's own layer over the system's files, which writes down what was not
-//! yet synced. It is the default layer of this test's process, and changes nothing outside of the folders it watches.
-#![allow(unsafe_code, reason = "SQLite takes a layer over files as C functions only")]
+//! A disk that can lose its power and fail: it writes down what was not yet synced.
 
 use std::collections::BTreeMap;
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::c_int;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::{fs, mem, ptr, slice};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::{fs, mem, ptr};
 
 use rusqlite::ffi;
 
+use super::layer;
 use super::power::Known;
 
 /// What the disk does when asked. Anything else goes to the system's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Operation {
+pub(crate) enum Operation {
     Read,
     Write,
     Sync,
@@ -23,7 +22,7 @@ enum Operation {
 }
 
 #[derive(Debug, Clone)]
-enum Change {
+pub(crate) enum Change {
     Write(usize, Vec<u8>),
     Truncate(usize),
 }
@@ -87,11 +86,16 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Disk {
     /// Watches a folder from now on.
     pub(crate) fn watch(folder: &Path, known: &Arc<Mutex<Known>>) -> Arc<Self> {
-        layer();
+        layer::install();
         let disk = Self { folder: folder.to_owned(), known: Arc::clone(known), state: Mutex::default() };
         let disk = Arc::new(disk);
         locked(&WATCHED).push(Arc::clone(&disk));
         disk
+    }
+
+    /// The disk of a folder that is watched.
+    pub(crate) fn of(folder: &Path) -> Option<Arc<Self>> {
+        locked(&WATCHED).iter().find(|disk| disk.folder == folder).cloned()
     }
 
     /// Stops to watch.
@@ -130,7 +134,7 @@ impl Disk {
     }
 
     /// Counts an operation, and says with what it fails.
-    fn enter(&self, operation: Operation) -> Result<(), c_int> {
+    pub(crate) fn enter(&self, operation: Operation) -> Result<(), c_int> {
         let mut state = locked(&self.state);
         state.operations += 1;
         if operation != Operation::Read {
@@ -153,7 +157,7 @@ impl Disk {
         })
     }
 
-    fn open(&self, name: &str, syncs_folder: bool) {
+    pub(crate) fn open(&self, name: &str, syncs_folder: bool) {
         let mut state = locked(&self.state);
         if !state.files.contains_key(name) {
             let synced = fs::read(self.folder.join(name)).unwrap_or_default();
@@ -165,13 +169,13 @@ impl Disk {
         }
     }
 
-    fn change(&self, name: &str, change: Change) {
+    pub(crate) fn change(&self, name: &str, change: Change) {
         if let Some(content) = locked(&self.state).files.get_mut(name) {
             content.unsynced.push(change);
         }
     }
 
-    fn sync(&self, name: &str) {
+    pub(crate) fn sync(&self, name: &str) {
         let mut state = locked(&self.state);
         if state.is_deaf {
             return;
@@ -185,7 +189,7 @@ impl Disk {
         }
     }
 
-    fn delete(&self, name: &str, syncs_folder: bool) {
+    pub(crate) fn delete(&self, name: &str, syncs_folder: bool) {
         let mut state = locked(&self.state);
         if let Some(content) = state.files.remove(name) {
             state.ghosts.insert(name.to_owned(), content);
@@ -253,168 +257,5 @@ impl Content {
             }
         }
         bytes
-    }
-}
-
-/// What is kept behind the system's own record of an open file.
-struct Tracked {
-    disk: Arc<Disk>,
-    name: String,
-    /// What the system does with the file; logs and journals have another table than what is locked.
-    under: ffi::sqlite3_io_methods,
-    over: ffi::sqlite3_io_methods,
-}
-
-struct Layer {
-    under: *mut ffi::sqlite3_vfs,
-    /// Where in a file's record the pointer to its [`Tracked`] is.
-    place: usize,
-}
-
-// SAFETY: the system's layer is made for any thread, and is never changed.
-unsafe impl Send for Layer {}
-// SAFETY: as above.
-unsafe impl Sync for Layer {}
-
-static LAYER: OnceLock<Layer> = OnceLock::new();
-
-/// Puts the layer over the system's, once.
-fn layer() -> &'static Layer {
-    LAYER.get_or_init(|| {
-        // SAFETY: the default layer lives as long as the process, and so does its leaked copy.
-        unsafe {
-            ffi::sqlite3_initialize();
-            let under = ffi::sqlite3_vfs_find(ptr::null());
-            let mut over = *under;
-            let place = usize::try_from(over.szOsFile).unwrap().next_multiple_of(align_of::<*mut Tracked>());
-            over.szOsFile = c_int::try_from(place + size_of::<*mut Tracked>()).unwrap();
-            over.zName = CString::new("replyio-test").unwrap().into_raw();
-            over.pNext = ptr::null_mut();
-            over.xOpen = Some(open);
-            over.xDelete = Some(delete);
-            assert_eq!(ffi::sqlite3_vfs_register(Box::leak(Box::new(over)), 1), ffi::SQLITE_OK);
-            Layer { under, place }
-        }
-    })
-}
-
-fn find(path: *const c_char) -> Option<(Arc<Disk>, String)> {
-    if path.is_null() {
-        return None;
-    }
-    // SAFETY: SQLite gives a path that ends.
-    let path = Path::new(unsafe { CStr::from_ptr(path) }.to_str().ok()?);
-    let disk = locked(&WATCHED).iter().find(|disk| path.parent() == Some(&disk.folder)).cloned()?;
-    Some((disk, path.file_name()?.to_str()?.to_owned()))
-}
-
-/// The place behind a file's record.
-unsafe fn place(file: *mut ffi::sqlite3_file) -> *mut *mut Tracked {
-    // SAFETY: `szOsFile` was enlarged by a pointer, at an aligned place.
-    unsafe { file.cast::<u8>().add(LAYER.get().map_or(0, |layer| layer.place)).cast() }
-}
-
-unsafe fn tracked<'a>(file: *mut ffi::sqlite3_file) -> &'a Tracked {
-    // SAFETY: only files with a `Tracked` have the methods that come here, until they are closed.
-    unsafe { &**place(file) }
-}
-
-unsafe extern "C" fn open(
-    _: *mut ffi::sqlite3_vfs,
-    path: ffi::sqlite3_filename,
-    file: *mut ffi::sqlite3_file,
-    flags: c_int,
-    out: *mut c_int,
-) -> c_int {
-    // SAFETY: everything is as SQLite gave it; the layer below sees its own record at the start of ours.
-    unsafe {
-        let under = LAYER.get().unwrap().under;
-        let code = (*under).xOpen.unwrap()(under, path, file, flags, out);
-        let Some((disk, name)) = find(path).filter(|_| code == ffi::SQLITE_OK) else { return code };
-        disk.open(&name, flags & (ffi::SQLITE_OPEN_MAIN_JOURNAL | ffi::SQLITE_OPEN_WAL) != 0);
-        let under = *(*file).pMethods;
-        let over = ffi::sqlite3_io_methods {
-            xClose: Some(close),
-            xRead: Some(read),
-            xWrite: Some(write),
-            xTruncate: Some(truncate),
-            xSync: Some(sync),
-            ..under
-        };
-        let tracked = Box::into_raw(Box::new(Tracked { disk, name, under, over }));
-        *place(file) = tracked;
-        (*file).pMethods = &raw const (*tracked).over;
-        code
-    }
-}
-
-unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
-    // SAFETY: a file is closed once.
-    unsafe {
-        let tracked = Box::from_raw(*place(file));
-        tracked.under.xClose.unwrap()(file)
-    }
-}
-
-unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, into: *mut c_void, length: c_int, offset: i64) -> c_int {
-    // SAFETY: passed on as it came.
-    unsafe {
-        let tracked = tracked(file);
-        match tracked.disk.enter(Operation::Read) {
-            Ok(()) => tracked.under.xRead.unwrap()(file, into, length, offset),
-            Err(code) => code,
-        }
-    }
-}
-
-unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, from: *const c_void, length: c_int, offset: i64) -> c_int {
-    // SAFETY: SQLite gives as many bytes as it says.
-    unsafe {
-        let tracked = tracked(file);
-        if let Err(code) = tracked.disk.enter(Operation::Write) {
-            return code;
-        }
-        let data = slice::from_raw_parts(from.cast::<u8>(), usize::try_from(length).unwrap()).to_vec();
-        tracked.disk.change(&tracked.name, Change::Write(usize::try_from(offset).unwrap(), data));
-        tracked.under.xWrite.unwrap()(file, from, length, offset)
-    }
-}
-
-unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, length: i64) -> c_int {
-    // SAFETY: passed on as it came.
-    unsafe {
-        let tracked = tracked(file);
-        if let Err(code) = tracked.disk.enter(Operation::Truncate) {
-            return code;
-        }
-        tracked.disk.change(&tracked.name, Change::Truncate(usize::try_from(length).unwrap()));
-        tracked.under.xTruncate.unwrap()(file, length)
-    }
-}
-
-/// The true disk is not waited for: the power that goes here is not the machine's.
-unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, _: c_int) -> c_int {
-    // SAFETY: the file is open.
-    let tracked = unsafe { tracked(file) };
-    match tracked.disk.enter(Operation::Sync) {
-        Ok(()) => {
-            tracked.disk.sync(&tracked.name);
-            ffi::SQLITE_OK
-        }
-        Err(code) => code,
-    }
-}
-
-unsafe extern "C" fn delete(_: *mut ffi::sqlite3_vfs, path: *const c_char, syncs_folder: c_int) -> c_int {
-    // SAFETY: passed on as it came.
-    unsafe {
-        let under = LAYER.get().unwrap().under;
-        if let Some((disk, name)) = find(path) {
-            if let Err(code) = disk.enter(Operation::Delete) {
-                return code;
-            }
-            disk.delete(&name, syncs_folder != 0);
-        }
-        (*under).xDelete.unwrap()(under, path, syncs_folder)
     }
 }

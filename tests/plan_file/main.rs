@@ -11,6 +11,7 @@
 mod damage;
 mod disk;
 mod full;
+mod layer;
 mod owner;
 mod power;
 mod refusals;

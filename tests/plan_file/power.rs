@@ -32,7 +32,7 @@ struct Job {
 }
 
 fn outcome(row: u64) -> (Status, Option<String>) {
-    if row % 7 == 0 { (Status::Failed, Some("refused ".repeat(40))) } else { (Status::Changed, None) }
+    if row.is_multiple_of(7) { (Status::Failed, Some("refused ".repeat(40))) } else { (Status::Changed, None) }
 }
 
 impl Job {

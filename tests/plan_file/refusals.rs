@@ -104,6 +104,8 @@ fn an_existing_file_is_not_planned_over() {
     assert_eq!(fs::read_to_string(folder.plan()).unwrap(), "mine");
 }
 
+type Expected<'a> = &'a dyn Fn(&FileErrorKind) -> bool;
+
 fn edit(path: &Path, sql: &str) {
     Connection::open(path).unwrap().execute_batch(sql).unwrap();
 }
@@ -114,7 +116,7 @@ fn a_newer_or_an_edited_plan_is_refused() {
     let newer = |kind: &FileErrorKind| kind == &FileErrorKind::Newer;
     let foreign = |kind: &FileErrorKind| kind == &FileErrorKind::NotAPlan;
     let half = |kind: &FileErrorKind| kind == &FileErrorKind::HalfWritten;
-    let cases: [(&str, &dyn Fn(&FileErrorKind) -> bool); 12] = [
+    let cases: [(&str, Expected<'_>); 12] = [
         ("PRAGMA user_version = 2", &newer),
         ("PRAGMA user_version = 0", &foreign),
         ("PRAGMA application_id = 1", &foreign),

@@ -14,7 +14,7 @@ const CONCURRENCY: u64 = 32;
 /// One row of twenty changes.
 fn sparse(row: u64) -> PlannedRow {
     let mut planned = planned(row);
-    if row % 20 != 0 {
+    if !row.is_multiple_of(20) {
         planned.changes.clear();
         planned.status = Status::Unchanged;
     }

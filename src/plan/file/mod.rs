@@ -9,6 +9,7 @@ mod error;
 mod header;
 mod lock;
 mod report;
+mod rows;
 mod schema;
 mod writer;
 
@@ -24,78 +25,12 @@ pub use self::builder::Builder;
 pub use self::error::{FileError, FileErrorKind};
 pub use self::header::Header;
 use self::lock::Lock;
+pub use self::rows::{ChangeView, OpenRow, PlannedRow, RowView};
 use self::writer::{Write, Writer};
-use super::{Change, Status, Value};
-use crate::account::Field;
+use super::Status;
 use crate::per_process::Process;
 
 const HOUR_MS: i64 = 3_600_000;
-
-/// A row as it is planned.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlannedRow {
-    /// Its number in the table, from 0.
-    pub row: u64,
-    /// The account that it is for, where that is known.
-    pub account_id: Option<i64>,
-    /// The domain or name that it was matched by.
-    pub key: Option<String>,
-    /// What became of it in planning.
-    pub status: Status,
-    /// What is wrong with it.
-    pub error: Option<String>,
-    /// The place of its account in the list.
-    pub position: Option<u64>,
-    /// What it changes.
-    pub changes: Vec<Change>,
-}
-
-/// A row that is still to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OpenRow {
-    /// Its number in the table.
-    pub row: u64,
-    /// The account that it is for.
-    pub account_id: Option<i64>,
-    /// The place of its account in the list, when it was planned.
-    pub position: Option<u64>,
-    /// Whether it was in flight when the file was last used.
-    pub was_sending: bool,
-}
-
-/// A row in a report.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RowView {
-    /// Its number in the table.
-    pub row: u64,
-    /// The account that it is for.
-    pub account_id: Option<i64>,
-    /// The domain or name that it was matched by.
-    pub key: Option<String>,
-    /// What became of it; [`Status::Unknown`] while it is in flight.
-    pub status: Status,
-    /// What is wrong with it.
-    pub error: Option<String>,
-    /// How often it was sent again after a crash.
-    pub repeated: u64,
-}
-
-/// A change in a report.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChangeView {
-    /// The row's number in the table.
-    pub row: u64,
-    /// The account.
-    pub account_id: Option<i64>,
-    /// What became of the row.
-    pub status: Status,
-    /// The field.
-    pub field: Field,
-    /// What it was when the plan was made.
-    pub before: Value,
-    /// What it is to be.
-    pub after: Value,
-}
 
 /// An open plan file. Clones are handles on the same one; it is closed with [`PlanFile::close`] or with the last of them.
 #[derive(Clone)]
