@@ -17,6 +17,9 @@ use super::error::{FileError, FileErrorKind};
 const A_MOMENT: Duration = Duration::from_millis(200);
 
 pub(super) struct Lock {
+    path: PathBuf,
+    /// Whether there was no file of it before.
+    is_new: bool,
     /// Held, and never used: closing it frees the lock.
     _held: Connection,
 }
@@ -26,22 +29,30 @@ impl Lock {
     pub(super) fn take(plan: &Path) -> Result<Self, FileError> {
         let path = path_of(plan);
         let io = |error: std::io::Error| FileError::new(plan, FileErrorKind::Io(error.to_string()));
+        let mut is_new = false;
         loop {
-            create_private(&path).map_err(io)?;
+            is_new |= create_private(&path).map_err(io)?;
             let before = identity(&path);
             let held = Connection::open(&path).map_err(|error| FileError::of_sqlite(plan, &error))?;
             if let Some(owner) = hold(&held).map_err(|error| FileError::of_sqlite(plan, &error))? {
                 return Err(FileError::new(plan, FileErrorKind::Locked(owner)));
             }
-            // An abandoned plan takes its lock's file with it; a lock on a file that is gone keeps nobody out.
+            // An abandoned lock takes its file with it; a lock on a file that is gone keeps nobody out.
             if before.is_some() && before == identity(&path) {
-                return Ok(Self { _held: held });
+                return Ok(Self { path, is_new, _held: held });
             }
+        }
+    }
+
+    /// Frees the lock of what is no plan, or none any more. Its file goes while it is held: after that it may be another's.
+    pub(super) fn abandon(self) {
+        if self.is_new {
+            let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-pub(super) fn path_of(plan: &Path) -> PathBuf {
+fn path_of(plan: &Path) -> PathBuf {
     let mut path = plan.as_os_str().to_owned();
     path.push(".lock");
     path.into()

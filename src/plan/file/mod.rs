@@ -67,12 +67,17 @@ impl PlanFile {
     }
 
     fn start(path: &Path, lock: Lock) -> Result<Self, FileError> {
-        let connection = check::connect(path).map_err(|error| FileError::of_sqlite(path, &error))?;
-        let header = match check::check(&connection) {
-            Ok(Ok(header)) => header,
-            Ok(Err(kind)) => return Err(FileError::new(path, kind)),
-            Err(error) => return Err(FileError::of_sqlite(path, &error)),
+        let opened = check::connect(path).and_then(|connection| Ok((check::check(&connection)?, connection)));
+        let refused = match opened {
+            Ok((Ok(header), connection)) => return Self::with(path, header, connection, lock),
+            Ok((Err(kind), _)) => FileError::new(path, kind),
+            Err(error) => FileError::of_sqlite(path, &error),
         };
+        lock.abandon();
+        Err(refused)
+    }
+
+    fn with(path: &Path, header: Header, connection: Connection, lock: Lock) -> Result<Self, FileError> {
         let writer = Mutex::new(Some(Writer::start(path, connection, lock)?));
         Ok(Self(Arc::new(Inner { path: path.to_owned(), header, process: Process::current(), writer })))
     }
