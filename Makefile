@@ -36,7 +36,7 @@ demo: $(VENV)/installed-wheel ## Builds the package and shows what it does, agai
 
 test: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) ## Tests the core without Python, the core with its sandbox, and the wheel as installed.
 	cargo test --locked
-	cargo test --locked --features sandbox
+	cargo test --locked --features plan,sandbox
 	mkdir -p target/test-run
 	$(BIN)/pytest --basetemp=target/test-run/tmp --junitxml=target/test-run/results.xml | tee target/test-run/output.txt
 

@@ -139,7 +139,7 @@ fn seeds() -> u64 {
 /// Runs a job, takes the power away at a random moment, and looks at several disks that this may have left.
 fn lose_power(seed: u64, is_deaf: bool) -> (u64, Vec<String>) {
     let mut random = fastrand::Rng::with_seed(seed);
-    let (rows, concurrency) = (random.u64(40..400), [1, 4, 16][random.usize(..3)]);
+    let (rows, concurrency) = (random.u64(40..500), [1, 4, 16][random.usize(..3)]);
     let changes = {
         let job = Job::new(rows, concurrency);
         job.run().unwrap();
