@@ -56,7 +56,7 @@ class Trial:
 
 
 _FILE = ("cargo", "test", "--locked", "--features", "plan", "--test", "plan_file", "--", "--nocapture")
-_POWER = ("cargo", "test", "--locked", "--features", "plan", "--test", "power_loss", "--", "--nocapture")
+_POWER = ("cargo", "test", "--locked", "--features", "plan", "--test", "plan_file", "power", "--", "--nocapture")
 _KILLS = (
     sys.executable,
     "-m",
@@ -79,6 +79,7 @@ TRIALS = [
         (("REPLYIO_SEEDS", "1000"),),
         "power loss without any sync",
     ),
+    Trial("a read, write, sync, truncation or removal fails", "failing I/O", _POWER, (("REPLYIO_SEEDS", "1000"),)),
     Trial("kill -9 while a plan is applied", "kill -9", _KILLS, (("REPLYIO_KILLS", "1000"),)),
 ]
 TOLD = re.compile(r"^reliability: (.+) tried (\d+) short (\d+)(.*)$", re.MULTILINE)

@@ -116,6 +116,7 @@ fn reqwest_is_known_in_one_room_and_python_in_another() {
             ("pyo3::", &["python"]),
             ("pythonize::", &["python"]),
             ("arrow_", &["plan", "python"]),
+            ("rusqlite::", &["plan"]),
         ] {
             assert!(homes.contains(&room.as_str()) || !code.contains(library), "{} names {library}", path.display());
         }

@@ -3,7 +3,6 @@
 //! Until it is sealed it is written without a journal and without waiting for the disk, because a half-written plan is of
 //! no use to anybody and refuses to be opened. Sealing waits twice: for the rows, and then for the mark that they are there.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -11,9 +10,10 @@ use std::thread::{self, JoinHandle};
 use rusqlite::{Connection, params};
 
 use super::error::{FileError, FileErrorKind};
-use super::lock::{self, Lock};
+use super::header::{Header, header_checksum};
+use super::lock::Lock;
 use super::schema::{self, StoredRow};
-use super::{Header, PlanFile, PlannedRow, create_private, remove};
+use super::{PlanFile, PlannedRow, create_private, remove};
 
 /// Rows are handed to the writing thread in batches of this many.
 const BATCH: usize = 1_024;
@@ -44,15 +44,21 @@ impl Builder {
         if !create_private(path).map_err(io)? {
             return Err(FileError::new(path, FileErrorKind::Exists));
         }
-        let started = start(path, header);
-        let connection = started.map_err(|error| {
-            remove(path);
-            FileError::of_sqlite(path, &error)
-        })?;
+        let connection = match start(path, header) {
+            Ok(connection) => connection,
+            Err(error) => {
+                remove(path);
+                lock.abandon();
+                return Err(FileError::of_sqlite(path, &error));
+            }
+        };
         let (sender, receiver) = sync_channel(BATCHES);
         let owned = path.to_owned();
         let work = move || write(&owned, connection, &receiver);
-        let writer = thread::Builder::new().name("replyio-plan-file".to_owned()).spawn(work).map_err(io)?;
+        let writer = thread::Builder::new().name("replyio-plan-file".to_owned()).spawn(work).map_err(|error| {
+            remove(path);
+            io(error)
+        })?;
         let path = path.to_owned();
         Ok(Self {
             path,
@@ -108,11 +114,10 @@ impl Builder {
 
 impl Drop for Builder {
     fn drop(&mut self) {
-        if self.lock.is_some() {
+        if let Some(lock) = self.lock.take() {
             let _ = self.end_writer();
             remove(&self.path);
-            self.lock = None;
-            let _ = fs::remove_file(lock::path_of(&self.path));
+            lock.abandon();
         }
     }
 }
@@ -182,15 +187,16 @@ fn stored(planned: &PlannedRow) -> StoredRow {
     }
 }
 
+/// `EXTRA` waits for the removal of the journal too: one that comes back after a loss of power takes the mark back.
 fn seal(connection: &Connection, rows: u64, edits: u64) -> rusqlite::Result<()> {
-    connection.execute_batch("PRAGMA synchronous=FULL; PRAGMA journal_mode=DELETE")?;
+    connection.execute_batch("PRAGMA synchronous=EXTRA; PRAGMA journal_mode=DELETE")?;
     let insert = "INSERT INTO plan VALUES (?1, ?2)";
     let transaction = connection.unchecked_transaction()?;
     transaction.execute(insert, params!["rows", i64::try_from(rows).unwrap_or(i64::MAX)])?;
     transaction.execute(insert, params!["edits", i64::try_from(edits).unwrap_or(i64::MAX)])?;
     // What it waits for is the whole file.
     transaction.commit()?;
-    let checksum = super::header_checksum(connection)?;
+    let checksum = header_checksum(connection)?;
     connection.execute(insert, params!["sealed", checksum])?;
     connection.execute_batch("PRAGMA journal_mode=WAL")
 }

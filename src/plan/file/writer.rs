@@ -172,9 +172,7 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<u64> {
                 row.error.clone_from(error);
             })
         }
-        Write::Requeue { row } => change(connection, *row, |row| {
-            Status::Pending.as_str().clone_into(&mut row.status);
-        }),
+        Write::Requeue { row } => change(connection, *row, |row| Status::Pending.as_str().clone_into(&mut row.status)),
         Write::Requests(moments) => {
             moments.iter().try_for_each(|at| request(connection, *at))?;
             Ok(0)

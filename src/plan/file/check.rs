@@ -1,0 +1,83 @@
+//! What is looked at before a plan file is used.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::types::Value as SqlValue;
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+
+use super::error::FileErrorKind;
+use super::header::{Header, header_checksum};
+use super::schema::{self, SENDING, StoredRow};
+use crate::plan::Status;
+
+pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.execute_batch("PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON")?;
+    Ok(connection)
+}
+
+/// Looks whether a file is a plan, whole and as it was written; then it is made ready to run.
+pub(super) fn check(connection: &Connection) -> rusqlite::Result<Result<Header, FileErrorKind>> {
+    let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    if number("application_id")? != schema::APPLICATION_ID {
+        return Ok(Err(FileErrorKind::NotAPlan));
+    }
+    match number("user_version")? {
+        schema::FORMAT => {}
+        version if version > schema::FORMAT => return Ok(Err(FileErrorKind::Newer)),
+        _ => return Ok(Err(FileErrorKind::NotAPlan)),
+    }
+    let damaged = |what: &str| Ok(Err(FileErrorKind::Damaged(what.to_owned())));
+    let sealed = connection
+        .query_row("SELECT value FROM plan WHERE key = 'sealed'", [], |row| row.get::<_, SqlValue>(0))
+        .optional()?;
+    let Some(sealed) = sealed else { return Ok(Err(FileErrorKind::HalfWritten)) };
+    if sealed != SqlValue::Integer(i64::from(header_checksum(connection)?)) {
+        return damaged("its head is not what was written");
+    }
+    let mut select = connection.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid")?;
+    let found = select.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    if found != schema::SCHEMA {
+        return damaged("its tables are not a plan's");
+    }
+    let sound: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if sound != "ok" {
+        // A disk that cannot be read now is no reason to give the plan up.
+        let could_not_read = error_code(&sound).is_some_and(|code| code & 0xFF != rusqlite::ffi::SQLITE_CORRUPT);
+        return if could_not_read { Ok(Err(FileErrorKind::Io(sound))) } else { damaged("SQLite finds it unsound") };
+    }
+    let (mut rows, mut edits) = (0_i64, 0_i64);
+    let mut select = connection.prepare(schema::SELECT_ROWS)?;
+    for row in select.query_map([-1, i64::MAX], StoredRow::read)? {
+        let Some(row) = row? else { return damaged("a row is not what was written") };
+        if row.status != SENDING && Status::from_name(&row.status).is_none() {
+            return damaged("a row has a status that is none");
+        }
+        rows += 1;
+    }
+    let mut select = connection.prepare(schema::SELECT_EDITS_BETWEEN)?;
+    for edit in select.query_map([i64::MIN, i64::MAX], schema::read_edit)? {
+        if edit?.is_none() {
+            return damaged("a change is not what was written");
+        }
+        edits += 1;
+    }
+    let count =
+        |key: &str| connection.query_row("SELECT value FROM plan WHERE key = ?1", [key], |row| row.get::<_, i64>(0));
+    if (count("rows")?, count("edits")?) != (rows, edits) {
+        return damaged("rows are missing");
+    }
+    let Some(header) = Header::read(connection)? else { return damaged("its head is not what was written") };
+    connection.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")?;
+    Ok(Ok(header))
+}
+
+/// With what a page could not be read, as `quick_check` says it.
+fn error_code(report: &str) -> Option<i32> {
+    let (_, rest) = report.split_once("error code")?;
+    let digits = rest.trim_start_matches(['=', ' ']);
+    digits.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
+}

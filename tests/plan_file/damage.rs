@@ -1,0 +1,115 @@
+//! A plan that was cut or flipped is refused, or what it tells is what it told before.
+
+use std::fs;
+use std::path::Path;
+
+use replyio::plan::Status;
+use replyio::plan::file::PlanFile;
+
+use super::{Folder, beside, block_on, build, export};
+
+/// Whether what is at a path is refused; if not, it tells what it is to tell.
+fn is_refused(path: &Path, expected: &str, what: &str) -> bool {
+    let told = PlanFile::open(path).and_then(|file| export(&file));
+    if let Ok(told) = &told {
+        assert_eq!(told, expected, "{what}");
+    }
+    for suffix in ["-wal", "-shm", "-journal"] {
+        let _ = fs::remove_file(beside(path, suffix));
+    }
+    told.is_err()
+}
+
+/// A closed plan with rows of every kind: its bytes, and what it tells.
+fn plan(folder: &Folder) -> (Vec<u8>, String) {
+    let file = build(&folder.plan(), 300).unwrap();
+    block_on(async {
+        for row in (0..100).filter(|row| row % 5 != 4) {
+            file.sending(row, 1_764_000_000_000).await.unwrap();
+            let error = (row % 3 == 0).then(|| format!("row {row}: refused"));
+            let status = if error.is_some() { Status::Failed } else { Status::Changed };
+            file.finish(row, status, error, None).await.unwrap();
+        }
+        file.sending(101, 1_764_000_000_000).await.unwrap();
+    });
+    let told = export(&file).unwrap();
+    file.close().unwrap();
+    (fs::read(folder.plan()).unwrap(), told)
+}
+
+#[test]
+fn a_cut_plan_is_refused() {
+    let folder = Folder::new();
+    let (bytes, told) = plan(&folder);
+    let lengths = (0..bytes.len()).step_by(512);
+    for length in lengths.clone() {
+        fs::write(folder.plan(), &bytes[..length]).unwrap();
+        assert!(is_refused(&folder.plan(), &told, "cut"), "{length} of {} bytes were taken", bytes.len());
+    }
+    println!("reliability: plan file cut tried {} short 0", lengths.len());
+}
+
+#[test]
+fn a_flipped_bit_is_refused_or_changes_nothing() {
+    let folder = Folder::new();
+    let (bytes, told) = plan(&folder);
+    let flips: u64 = std::env::var("REPLYIO_FLIPS").ok().and_then(|flips| flips.parse().ok()).unwrap_or(400);
+    let mut random = fastrand::Rng::with_seed(4_711);
+    // Every bit of the file's head, and then anywhere.
+    let places = (0..800).chain((0..flips).map(|_| random.usize(..bytes.len() * 8)));
+    let (mut refused, mut same) = (0, 0);
+    for place in places {
+        let mut flipped = bytes.clone();
+        flipped[place / 8] ^= 1 << (place % 8);
+        fs::write(folder.plan(), flipped).unwrap();
+        let counter = if is_refused(&folder.plan(), &told, &format!("bit {place}")) { &mut refused } else { &mut same };
+        *counter += 1;
+    }
+    println!("reliability: plan file bit flips tried {} short 0 refused {refused}", refused + same);
+    assert!(refused > 100);
+}
+
+/// A log of changes that was cut or flipped ends before the damage: an outcome may be gone, none is invented.
+#[test]
+fn a_damaged_log_takes_outcomes_back_and_makes_none_up() {
+    let folder = Folder::new();
+    let (path, copy) = (folder.plan(), folder.0.join("copy.replyio"));
+    let file = build(&path, 50).unwrap();
+    let rows: Vec<u64> = (0..40).filter(|row| row % 5 != 4).collect();
+    block_on(async {
+        for row in &rows {
+            file.sending(*row, 1).await.unwrap();
+            file.finish(*row, Status::Changed, None, None).await.unwrap();
+        }
+    });
+    let (bytes, log) = (fs::read(&path).unwrap(), fs::read(beside(&path, "-wal")).unwrap());
+    let mut random = fastrand::Rng::with_seed(4_711);
+    let mut lengths = Vec::new();
+    for attempt in 0..120 {
+        let mut damaged = log.clone();
+        let place = random.usize(..log.len());
+        if attempt % 2 == 0 {
+            damaged.truncate(place);
+        } else {
+            damaged[place] ^= 1 << random.u32(..8);
+        }
+        fs::write(&copy, &bytes).unwrap();
+        fs::write(beside(&copy, "-wal"), damaged).unwrap();
+        let opened = PlanFile::open(&copy).unwrap();
+        let mut statuses = Vec::new();
+        opened.for_each_row(|row| statuses.push((row.row, row.status))).unwrap();
+        // What is left is what was true at one moment.
+        let done = rows.iter().take_while(|row| statuses[usize::try_from(**row).unwrap()].1 == Status::Changed).count();
+        for (row, status) in statuses {
+            let place = rows.iter().position(|known| *known == row);
+            match place {
+                Some(place) if place < done => assert_eq!(status, Status::Changed),
+                Some(place) if place == done => assert!(matches!(status, Status::Unknown | Status::Pending)),
+                Some(_) => assert_eq!(status, Status::Pending),
+                None => assert!(matches!(status, Status::Pending | Status::Unchanged)),
+            }
+        }
+        lengths.push(done);
+    }
+    assert!(lengths.iter().min() < lengths.iter().max());
+}

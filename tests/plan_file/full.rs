@@ -1,0 +1,119 @@
+//! A disk without room stops the job before the next update, marks nothing, and loses nothing; with room the same
+//! handle goes on.
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use replyio::plan::Status;
+use replyio::plan::file::{Builder, FileErrorKind, PlanFile};
+
+use super::{CHILD, Folder, block_on, build, child_path, header, planned};
+
+const ROWS: u64 = 400;
+
+/// Sends and finishes rows until there is no room, looks that nothing but that is lost, makes room, and goes on.
+fn fill_and_go_on(path: &Path, make_room: impl FnOnce()) {
+    let file = PlanFile::open(path).unwrap();
+    let rows: Vec<u64> = (0..ROWS).filter(|row| row % 5 != 4).collect();
+    let long = "x".repeat(2_000);
+    let mut done = Vec::new();
+    let mut refused = None;
+    for row in &rows {
+        if let Err(error) = block_on(file.sending(*row, 1)) {
+            refused = Some((*row, error, Status::Pending));
+            break;
+        }
+        if let Err(error) = block_on(file.finish(*row, Status::Failed, Some(long.clone()), None)) {
+            refused = Some((*row, error, Status::Unknown));
+            break;
+        }
+        done.push(*row);
+    }
+    let (at, error, expected) = refused.unwrap();
+    assert!(matches!(error.kind(), FileErrorKind::Full | FileErrorKind::Io(_)), "{error}");
+    assert!(!done.is_empty());
+    let look = |done: &[u64]| {
+        let mut statuses = Vec::new();
+        file.for_each_row(|row| statuses.push(row.status)).unwrap();
+        assert!(done.iter().all(|row| statuses[usize::try_from(*row).unwrap()] == Status::Failed));
+        statuses[usize::try_from(at).unwrap()]
+    };
+    assert_eq!(look(&done), expected);
+    assert!(block_on(file.finish(at, Status::Failed, Some(long.repeat(9)), None)).is_err());
+    assert_eq!(look(&done), expected);
+    make_room();
+    for row in &rows[done.len()..] {
+        block_on(file.sending(*row, 1)).unwrap();
+        block_on(file.finish(*row, Status::Failed, Some(long.clone()), None)).unwrap();
+    }
+    look(&rows);
+    file.close().unwrap();
+    let counts = PlanFile::open(path).unwrap().counts().unwrap();
+    assert_eq!(counts[&Status::Failed], rows.len() as u64);
+}
+
+#[test]
+fn a_file_that_may_not_grow_stops_and_goes_on() {
+    if let Some(path) = child_path() {
+        // The limit is a soft one, and is lifted in the running process as an administrator would.
+        let id = std::process::id().to_string();
+        let lift = || {
+            let lifted = Command::new("prlimit").args(["--pid", &id, "--fsize=unlimited:"]).status();
+            assert!(lifted.unwrap().success());
+        };
+        fill_and_go_on(&path, lift);
+        println!("went on");
+        return;
+    }
+    if Command::new("prlimit").arg("--version").stdout(Stdio::null()).status().is_err() {
+        return println!("skipped: no prlimit");
+    }
+    let folder = Folder::new();
+    drop(build(&folder.plan(), ROWS).unwrap());
+    // In units of 512 bytes; a larger file than the limit cannot be written even where it already is.
+    let limit = fs::metadata(folder.plan()).unwrap().len() / 512 + 400;
+    let script = format!("trap '' XFSZ; ulimit -S -f {limit}; exec \"$0\" \"$@\"");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]).arg(std::env::current_exe().unwrap());
+    command.args(["--exact", "full::a_file_that_may_not_grow_stops_and_goes_on", "--nocapture"]);
+    let output = command.env(CHILD, folder.plan()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("went on"), "{text}");
+}
+
+#[test]
+fn a_full_disk_stops_and_goes_on() {
+    let folder = Folder::new();
+    let mount = |action: &[&str]| {
+        let done = Command::new(action[0]).args(&action[1..]).arg(&folder.0).stderr(Stdio::null()).status();
+        done.is_ok_and(|status| status.success())
+    };
+    if !mount(&["mount", "-t", "tmpfs", "-o", "size=640k", "tmpfs"]) {
+        return println!("skipped: no right to mount");
+    }
+    let done = std::panic::catch_unwind(|| {
+        drop(build(&folder.plan(), ROWS).unwrap());
+        let ballast = folder.0.join("ballast");
+        let used = fs::metadata(folder.plan()).unwrap().len();
+        fs::write(&ballast, vec![0; usize::try_from(640 * 1_024 - used).unwrap() / 2]).unwrap();
+        fill_and_go_on(&folder.plan(), || {
+            fs::remove_file(&ballast).unwrap();
+            assert!(mount(&["mount", "-o", "remount,size=64m"]));
+        });
+        // Planning without room fails too, and leaves nothing behind.
+        assert!(mount(&["mount", "-o", "remount,size=2m"]));
+        let path = folder.0.join("large.replyio");
+        let made = Builder::create(&path, &header()).and_then(|mut builder| {
+            (0..50_000).try_for_each(|row| builder.add(planned(row)))?;
+            builder.seal(50_000)
+        });
+        assert_eq!(made.err().unwrap().kind(), &FileErrorKind::Full);
+        assert!(!path.exists());
+    });
+    assert!(mount(&["umount"]));
+    if let Err(cause) = done {
+        std::panic::resume_unwind(cause);
+    }
+}

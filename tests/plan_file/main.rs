@@ -1,0 +1,131 @@
+//! The promises of a plan file: what it refuses, who owns it, and what damage, a full disk, failing I/O and the loss of
+//! power leave of it.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a helper of tests may fail as a test may, and says what was tried"
+)]
+
+mod damage;
+mod disk;
+mod full;
+mod layer;
+mod outcomes;
+mod owner;
+mod power;
+mod refusals;
+mod timing;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use replyio::Field;
+use replyio::plan::file::{Builder, FileError, FileErrorKind, Header, PlanFile, PlannedRow};
+use replyio::plan::{Change, MatchOn, Mode, Nulls, Status, Value};
+
+/// Tells a test that it is the child process of itself, and on which file it is to work.
+const CHILD: &str = "REPLYIO_PLAN_FILE_CHILD";
+
+/// A folder that goes with its test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("replyio-plan-file-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path.canonicalize().unwrap())
+    }
+
+    fn plan(&self) -> PathBuf {
+        self.0.join("plan.replyio")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What SQLite, or the lock, puts beside a plan.
+fn beside(plan: &Path, suffix: &str) -> PathBuf {
+    let mut path = plan.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
+fn header() -> Header {
+    Header {
+        base_url: "https://api.reply.io/v3".to_owned(),
+        act_as: Some("colleague@example.com".to_owned()),
+        team_id: Some(7),
+        mode: Mode::Patch,
+        nulls: Nulls::Keep,
+        match_on: MatchOn::DomainName,
+        created_at_ms: 1_764_000_000_000,
+        source: "a CSV file of 300 rows".to_owned(),
+        is_revert: false,
+    }
+}
+
+/// A pending row of two changes; every fifth is unchanged.
+fn planned(row: u64) -> PlannedRow {
+    let text = |what: &str| Value::Text(format!("{what} {row} äöü"));
+    let changes = if row % 5 == 4 {
+        Vec::new()
+    } else {
+        let owner = Change { field: Field::OwnerUserId, before: Value::Null, after: Value::Integer(row.cast_signed()) };
+        vec![Change { field: Field::City, before: text("Oslo"), after: text("Bergen") }, owner]
+    };
+    PlannedRow {
+        row,
+        account_id: Some(4_711 + row.cast_signed()),
+        key: Some(format!("customer-{row}.example")),
+        status: if changes.is_empty() { Status::Unchanged } else { Status::Pending },
+        error: None,
+        position: Some(row * 3),
+        changes,
+    }
+}
+
+fn build(path: &Path, rows: u64) -> Result<PlanFile, FileError> {
+    let mut builder = Builder::create(path, &header())?;
+    (0..rows).try_for_each(|row| builder.add(planned(row)))?;
+    builder.seal(rows)
+}
+
+/// Everything that a plan tells.
+fn export(file: &PlanFile) -> Result<String, FileError> {
+    use std::fmt::Write as _;
+    let mut text = format!("{:?}\n", file.header());
+    file.for_each_row(|row| writeln!(text, "{row:?}").unwrap())?;
+    file.for_each_change(|change| writeln!(text, "{change:?}").unwrap())?;
+    Ok(text)
+}
+
+fn refusal(path: &Path) -> FileErrorKind {
+    let kind = PlanFile::open(path).err().map(|error| error.kind().clone());
+    kind.unwrap_or_else(|| panic!("{} was opened", path.display()))
+}
+
+/// The work of a child process, where this is one.
+fn child_path() -> Option<PathBuf> {
+    std::env::var_os(CHILD).map(PathBuf::from)
+}
+
+/// Runs one test of this binary in a process of its own, where it finds its file with [`child_path`].
+fn child(test: &str, plan: &Path) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).env(CHILD, plan);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}

@@ -1,0 +1,72 @@
+//! What is told of a row is in the file by then, and what a file says of a row can be taken up again.
+
+use std::fs;
+
+use replyio::plan::Status;
+use replyio::plan::file::{PlanFile, RowView};
+use tokio::task::JoinSet;
+
+use super::{Folder, beside, block_on, build, export};
+
+fn rows(file: &PlanFile) -> Vec<RowView> {
+    let mut rows = Vec::new();
+    file.for_each_row(|row| rows.push(row)).unwrap();
+    rows
+}
+
+#[test]
+fn an_outcome_is_there_as_soon_as_it_was_reported() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 300).unwrap();
+    let open: Vec<u64> = file.open_rows().unwrap().iter().map(|row| row.row).collect();
+    let (done, left) = open.split_at(open.len() / 2);
+    block_on(async {
+        let mut tasks = JoinSet::new();
+        for &row in &open {
+            let (file, is_done) = (file.clone(), done.contains(&row));
+            tasks.spawn(async move {
+                file.sending(row, 1_764_000_000_000).await.unwrap();
+                if is_done {
+                    file.finish(row, Status::Changed, None, None).await.unwrap();
+                }
+            });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            ended.unwrap();
+        }
+    });
+    // As a killed process leaves it: another one finds the files as they are now.
+    let other = Folder::new();
+    for suffix in ["", "-wal"] {
+        fs::copy(beside(&folder.plan(), suffix), beside(&other.plan(), suffix)).unwrap();
+    }
+    let copied = PlanFile::open(&other.plan()).unwrap();
+    assert_eq!(export(&copied).unwrap(), export(&file).unwrap());
+    let in_flight: Vec<u64> =
+        copied.open_rows().unwrap().iter().filter(|row| row.was_sending).map(|row| row.row).collect();
+    assert_eq!(in_flight.len(), left.len());
+    assert!(in_flight.iter().all(|row| left.contains(row)));
+    assert_eq!(copied.counts().unwrap()[&Status::Unknown], left.len() as u64);
+}
+
+#[test]
+fn a_row_in_flight_can_be_sent_again_taken_back_or_given_up() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 300).unwrap();
+    let open: Vec<u64> = file.open_rows().unwrap().iter().take(3).map(|row| row.row).collect();
+    let [again, back, lost] = open[..] else { panic!("{open:?}") };
+    block_on(async {
+        for row in [again, back, lost, again] {
+            file.sending(row, 1_764_000_000_000).await.unwrap();
+        }
+        file.finish(again, Status::Changed, None, None).await.unwrap();
+        file.requeue(back).await.unwrap();
+        file.finish(lost, Status::Unknown, Some("no answer".to_owned()), None).await.unwrap();
+    });
+    let found = |row: u64| rows(&file).into_iter().find(|found| found.row == row).unwrap();
+    assert_eq!((found(again).status, found(again).repeated), (Status::Changed, 1));
+    assert_eq!((found(back).status, found(back).repeated), (Status::Pending, 0));
+    assert_eq!(found(lost).error.as_deref(), Some("no answer"));
+    assert_eq!(file.retry_failed().unwrap(), 1);
+    assert_eq!(found(lost).status, Status::Pending);
+}

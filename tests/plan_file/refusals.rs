@@ -1,0 +1,177 @@
+//! What is no whole plan of this client is refused, each for its reason, and left as it is.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::time::Duration;
+use std::{fs, thread};
+
+use replyio::plan::file::{Builder, FileErrorKind, PlanFile};
+use rusqlite::Connection;
+
+use super::{Folder, beside, block_on, build, child, child_path, export, header, planned, refusal};
+
+#[test]
+fn a_whole_plan_opens_as_it_was_sealed() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 300).unwrap();
+    let sealed = export(&file).unwrap();
+    drop(file);
+    let file = PlanFile::open(&folder.plan()).unwrap();
+    assert_eq!(export(&file).unwrap(), sealed);
+    assert_eq!(sealed.lines().count(), 1 + 300 + 480);
+}
+
+#[test]
+fn a_half_written_plan_refuses() {
+    let folder = Folder::new();
+    let (path, copy) = (folder.plan(), folder.0.join("copy.replyio"));
+    let mut builder = Builder::create(&path, &header()).unwrap();
+    for row in 0..50_000 {
+        builder.add(planned(row)).unwrap();
+    }
+    fs::copy(&path, &copy).unwrap();
+    assert_eq!(refusal(&copy), FileErrorKind::HalfWritten);
+    drop(builder);
+    assert_eq!(refusal(&path), FileErrorKind::Missing);
+    assert!(cfg!(windows) || !beside(&path, ".lock").exists());
+}
+
+#[test]
+fn a_plan_with_rows_too_few_is_not_sealed() {
+    let folder = Folder::new();
+    let mut builder = Builder::create(&folder.plan(), &header()).unwrap();
+    builder.add(planned(0)).unwrap();
+    assert!(builder.seal(2).is_err());
+    assert!(!folder.plan().exists());
+}
+
+#[test]
+fn a_row_twice_is_not_sealed() {
+    let folder = Folder::new();
+    let mut builder = Builder::create(&folder.plan(), &header()).unwrap();
+    builder.add(planned(0)).unwrap();
+    builder.add(planned(0)).unwrap();
+    assert!(builder.seal(2).is_err());
+    assert!(!folder.plan().exists());
+}
+
+#[test]
+fn planning_that_was_killed_refuses() {
+    if let Some(path) = child_path() {
+        let mut builder = Builder::create(&path, &header()).unwrap();
+        for row in 0_u64.. {
+            builder.add(planned(row)).unwrap();
+            if row == 20_000 {
+                println!("started");
+            }
+        }
+    }
+    for pause in [0, 5, 30, 100] {
+        let folder = Folder::new();
+        let mut child = child("refusals::planning_that_was_killed_refuses", &folder.plan());
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("started")));
+        thread::sleep(Duration::from_millis(pause));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(refusal(&folder.plan()), FileErrorKind::HalfWritten);
+    }
+}
+
+#[test]
+fn what_is_no_plan_is_refused_and_left_alone() {
+    let folder = Folder::new();
+    let path = folder.plan();
+    assert_eq!(refusal(&path), FileErrorKind::Missing);
+    for content in ["", "id,city\n1,Oslo\n", &"text and more text ".repeat(1_000)] {
+        fs::write(&path, content).unwrap();
+        assert_eq!(refusal(&path), FileErrorKind::NotAPlan);
+        assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        assert!(cfg!(windows) || !beside(&path, ".lock").exists());
+    }
+    fs::remove_file(&path).unwrap();
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE rows (row)").unwrap();
+    let before = fs::read(&path).unwrap();
+    assert_eq!(refusal(&path), FileErrorKind::NotAPlan);
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn an_existing_file_is_not_planned_over() {
+    let folder = Folder::new();
+    fs::write(folder.plan(), "mine").unwrap();
+    let error = Builder::create(&folder.plan(), &header()).err().unwrap();
+    assert_eq!(error.kind(), &FileErrorKind::Exists);
+    assert_eq!(fs::read_to_string(folder.plan()).unwrap(), "mine");
+}
+
+type Expected<'a> = &'a dyn Fn(&FileErrorKind) -> bool;
+
+fn edit(path: &Path, sql: &str) {
+    Connection::open(path).unwrap().execute_batch(sql).unwrap();
+}
+
+#[test]
+fn a_newer_or_an_edited_plan_is_refused() {
+    let damaged = |kind: &FileErrorKind| matches!(kind, FileErrorKind::Damaged(_));
+    let newer = |kind: &FileErrorKind| kind == &FileErrorKind::Newer;
+    let foreign = |kind: &FileErrorKind| kind == &FileErrorKind::NotAPlan;
+    let half = |kind: &FileErrorKind| kind == &FileErrorKind::HalfWritten;
+    let cases: [(&str, Expected<'_>); 12] = [
+        ("PRAGMA user_version = 2", &newer),
+        ("PRAGMA user_version = 0", &foreign),
+        ("PRAGMA application_id = 1", &foreign),
+        ("DELETE FROM plan WHERE key = 'sealed'", &half),
+        ("UPDATE plan SET value = 'https://example.com' WHERE key = 'base_url'", &damaged),
+        ("UPDATE plan SET value = NULL WHERE key = 'act_as'", &damaged),
+        ("UPDATE rows SET status = 'changed' WHERE row = 3", &damaged),
+        ("UPDATE rows SET account_id = 1 WHERE row = 3", &damaged),
+        ("UPDATE edits SET after = 'x' WHERE row = 3", &damaged),
+        ("DELETE FROM rows WHERE row = 3", &damaged),
+        ("DELETE FROM edits WHERE row = 3", &damaged),
+        ("CREATE TRIGGER mine AFTER UPDATE ON rows BEGIN DELETE FROM edits; END", &damaged),
+    ];
+    for (sql, expected) in cases {
+        let folder = Folder::new();
+        drop(build(&folder.plan(), 20).unwrap());
+        edit(&folder.plan(), sql);
+        let kind = refusal(&folder.plan());
+        assert!(expected(&kind), "{sql}: {kind:?}");
+    }
+}
+
+#[test]
+fn a_plan_for_something_else_refuses_its_client() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 1).unwrap();
+    let (base, user) = ("https://api.reply.io/v3", Some("colleague@example.com"));
+    file.check_target(base, user, Some(7)).unwrap();
+    for (base, user, team) in [
+        ("https://api.reply.io/v4", user, Some(7)),
+        (base, None, Some(7)),
+        (base, Some("other@example.com"), Some(7)),
+        (base, user, None),
+        (base, user, Some(8)),
+    ] {
+        let error = file.check_target(base, user, team).unwrap_err();
+        assert!(matches!(error.kind(), FileErrorKind::Foreign(_)), "{error}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn only_its_owner_may_read_it_and_what_is_beside_it() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    block_on(file.sending(0, 1)).unwrap();
+    for suffix in ["", ".lock", "-wal", "-shm"] {
+        let mode = fs::metadata(beside(&folder.plan(), suffix)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{suffix}");
+    }
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 4);
+    file.close().unwrap();
+    assert!(!beside(&folder.plan(), "-wal").exists());
+    assert_eq!(block_on(file.sending(1, 1)).unwrap_err().kind(), &FileErrorKind::Closed);
+}
