@@ -219,8 +219,9 @@ def test_a_handler_that_fails_takes_no_answer_away(
         assert client.get_contact_account(4711).city == "Oslo"
 
 
+@pytest.mark.usefixtures("broken")
 def test_a_handler_that_fails_during_a_wait_does_not_end_the_call(
-    reply_sandbox: Sandbox, broken: Broken, unraisable: list[str]
+    reply_sandbox: Sandbox, unraisable: list[str]
 ) -> None:
     reply_sandbox.add_fault(Fault(request=1, status=503, retry_after=1))
     with reply_sandbox.client() as client:
