@@ -167,16 +167,16 @@ def run_suites() -> dict[str, Any]:
     return {"suites": told}
 
 
-def merge(data: dict[str, Any], told: dict[str, Any]) -> None:
-    """Takes results in. Experiments that were not run again are kept, on each Python that was tried again."""
+def merge(data: dict[str, Any], told: dict[str, Any], *, whole: bool) -> None:
+    """Takes results in. Where only some experiments were run, the others are kept, and the other Pythons."""
     for name, value in told.items():
         before = data.get(name, {})
-        if name == "controls":
-            data[name] = before | value
-        elif isinstance(value, dict):
-            data[name] = {version: before.get(version, {}) | part for version, part in value.items()}
-        else:
+        if whole or not isinstance(value, dict):
             data[name] = value
+        elif name == "controls":
+            data[name] = before | value
+        else:
+            data[name] = before | {version: before.get(version, {}) | part for version, part in value.items()}
 
 
 def shortfalls(data: dict[str, Any]) -> list[str]:
@@ -204,9 +204,9 @@ def main() -> None:
     data: dict[str, Any] = json.loads(raw.read_text(encoding="utf-8")) if raw.exists() and writes else {}
     parts = [] if options.render else options.part or ["experiments", "controls", "suites"]
     if "experiments" in parts:
-        merge(data, measure(options))
+        merge(data, measure(options), whole=not options.only)
     if "controls" in parts and not options.here:
-        merge(data, break_it(options))
+        merge(data, break_it(options), whole=not options.only)
     if "suites" in parts and writes and not options.only:
         data |= run_suites()
     if writes:
