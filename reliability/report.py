@@ -104,8 +104,8 @@ HEAD = """<!-- Written by `make reliability`. Do not edit. -->
 
 What was tried to make the package fail, how often, and how often it fell short of what it promises: the right exit
 code, the right answer, nothing on stderr, nothing left behind, in time. `4 × 250` is 250 on each of four Pythons, 1,000
-in all. A *control* runs the same with one guard taken away, in a build made for that, or breaks the rule itself; it has
-to fall short, or the row would prove nothing."""
+in all. A *control* runs the same with one guard taken away, in a build made for that and on the oldest Python, or
+breaks the rule itself; it has to fall short, or the row would prove nothing."""
 
 HOW = """- *Leaving the interpreter:* a program for each try, 1,000 of each state over all Pythons. Right is its exit
   code, an empty stderr, less than 3 s. Without the guard only the event loop in a thread ends a process (Python 3.10).
