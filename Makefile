@@ -46,11 +46,12 @@ scan: $(VENV)/installed-wheel ## Looks for secrets in what `make test` has writt
 	$(BIN)/maturin sdist --out target/sdist
 	$(BIN)/python tests/canary_scan.py target/test-run target/sdist dist
 
-check: $(VENV)/installed-check ## Checks format and lints, Rust and Python. The types are checked by `make test`, on the wheel.
+check: $(VENV)/installed-check ## Checks format and lints, Rust and Python, and fuzzes shortly. The types are checked by `make test`, on the wheel.
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --features python -- -D warnings
 	cargo doc --locked --no-deps --features sandbox,plan
+	REPLYIO_FUZZ_MUTANTS=50000 cargo test --locked --quiet --lib fuzzing
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
@@ -60,6 +61,7 @@ bench: $(VENV)/installed-wheel $(VENV)/installed-bench ## Measures the package a
 reliability: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) target/wheels-sabotage/.built ## Runs the long runs on every Python in PYTHONS, and writes docs/reliability.md; ARGS=--quick only tries them.
 	$(BIN)/python -m reliability $(ARGS)
 
+# The long run: it needs minutes to build, a C++ compiler and Linux or macOS, so that `make check` does without it.
 # Stable Rust is enough: libFuzzer needs its coverage only, and there is no unsafe code here for a sanitizer to watch.
 fuzz: ## Fuzzes what reads foreign bytes, with cargo-fuzz; SECONDS_EACH=10 only tries it.
 	command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from reliability import report, suites
+from reliability import report, suites, trials
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENTS = ROOT / ".venv-reliability"
@@ -94,7 +95,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m reliability", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few tries of each, writes nothing")
     parser.add_argument("--share", type=float, default=1.0, help="how much of the full counts; default 1")
-    parser.add_argument("--only", default="", help="experiments whose name contains this")
+    parser.add_argument("--only", default="", help="experiments whose name contains this; the others are kept")
     parser.add_argument("--here", action="store_true", help="only the Python that runs this, as it is installed")
     parser.add_argument(
         "--part",
@@ -143,7 +144,7 @@ def break_it(options: argparse.Namespace) -> dict[str, Any]:
     """Runs the controls and the panics, on the build for them."""
     wheel = newest(ROOT / "target" / "wheels-sabotage")
     # The oldest Python: newer ones are kinder to threads that are late at the exit.
-    python, version = next(pythons(), (None, ""))
+    python, version = min(pythons(), key=lambda found: [int(part) for part in re.findall(r"\d+", found[1])])
     environment = prepare(python, f"sabotage-{version}", wheel) if wheel and python else None
     if environment is None:
         raise SystemExit("there is no wheel in target/wheels-sabotage/; `make reliability` builds it")
@@ -154,12 +155,28 @@ def break_it(options: argparse.Namespace) -> dict[str, Any]:
 def run_suites() -> dict[str, Any]:
     """Runs the tests that are written elsewhere."""
     told: list[dict[str, Any]] = []
-    for suite in suites.SUITES:
+    # The search comes last: it is for what the others write.
+    for suite in [*suites.SUITES, *suites.COUNTED]:
         log(f"running {suite.path}")
-        result = suites.run(suite)
-        if result:
-            told.append({"path": suite.path, "tried": result.tried, "short": result.short, "notes": result.notes})
+        done = suites.run(suite)
+        if done:
+            result, said = done
+            told.append(
+                {"path": suite.path, "said": said, "tried": result.tried, "short": result.short, "notes": result.notes}
+            )
     return {"suites": told}
+
+
+def merge(data: dict[str, Any], told: dict[str, Any], *, whole: bool) -> None:
+    """Takes results in. Where only some experiments were run, the others are kept, and the other Pythons."""
+    for name, value in told.items():
+        before = data.get(name, {})
+        if whole or not isinstance(value, dict):
+            data[name] = value
+        elif name == "controls":
+            data[name] = before | value
+        else:
+            data[name] = before | {version: before.get(version, {}) | part for version, part in value.items()}
 
 
 def shortfalls(data: dict[str, Any]) -> list[str]:
@@ -170,10 +187,7 @@ def shortfalls(data: dict[str, Any]) -> list[str]:
         for name, told in part.items()
         if told["short"]
     ]
-    for trial in suites.TRIALS:
-        told = data.get("plans", {}).get(trial.name)
-        if told and told["short"]:
-            found.append(f"{trial.name}: {told['short']} of {told['tried']}")
+    found += trials.shortfalls(data.get("plans", {}))
     found += [
         f"the control of {name} did not fall short" for name, told in data["controls"].items() if not told["short"]
     ]
@@ -187,17 +201,17 @@ def main() -> None:
     """The command line."""
     options = arguments()
     raw = ROOT / "docs" / "reliability.json"
-    writes = not (options.quick or options.only or options.here)
+    writes = not (options.quick or options.here)
     data: dict[str, Any] = json.loads(raw.read_text(encoding="utf-8")) if raw.exists() and writes else {}
     parts = [] if options.render else options.part or ["experiments", "controls", "plans", "suites"]
     if "experiments" in parts:
-        data |= measure(options)
+        merge(data, measure(options), whole=not options.only)
     if "controls" in parts and not options.here:
-        data |= break_it(options)
-    if "plans" in parts and writes:
-        log("running the plan file's trials")
-        data["plans"] = suites.try_plans()
-    if "suites" in parts and writes:
+        merge(data, break_it(options), whole=not options.only)
+    if "plans" in parts and writes and not options.only:
+        log("running the trials of plans")
+        data["plans"] = trials.try_plans()
+    if "suites" in parts and writes and not options.only:
         data |= run_suites()
     if writes:
         raw.write_text(json.dumps(data) + "\n", encoding="utf-8")

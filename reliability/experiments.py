@@ -129,9 +129,20 @@ _FORK = {"REPLYIO_WITHOUT": "fork"}
 _ONCE = {"REPLYIO_WITHOUT": "once"}
 _CANCELLATION = {"REPLYIO_WITHOUT": "cancellation"}
 _PANICS = {"REPLYIO_WITHOUT": "panics"}
+
+
+def _wire(state: str, what: str, count: int, control_count: int = 20) -> Experiment:
+    control = {"REPLYIO_WITHOUT": state}
+    return Experiment("wire", state, what, count, 5, turn=100, control=control, control_count=control_count)
+
+
 _KEEPS = {"RELIABILITY_KEEPS": "everything"}
 
 EXPERIMENTS = [
+    _wire("redirects", "a redirect of each kind to another address, in an update", 1000),
+    _wire("bound", "an answer of 67 MB, in pieces", 200, 5),
+    _wire("redaction", "the key repeated in each text of an answer, in seven spellings", 1000, 50),
+    _wire("reuse", "the server closes a connection that lies idle, and the client may try once", 1000),
     _exits("threads_waiting", "eight daemon threads wait for an answer that does not come"),
     _exits("threads_busy", "eight daemon threads call as fast as they can"),
     _exits("tasks_pending", "sixteen asyncio tasks wait, and the main task calls `sys.exit`"),
@@ -169,9 +180,9 @@ EXPERIMENTS = [
         "during",
         "fork while eight threads call for the first time",
         200,
-        turn=20,
+        turn=50,
         control=_ONCE,
-        control_count=200,
+        control_count=20,
     ),
     Experiment("processes", "spawn", "the client is sent to a process of `spawn`", 50, turn=25),
     Experiment("processes", "forkserver", "the client is sent to a process of `forkserver`", 50, turn=25),
@@ -249,6 +260,7 @@ EXPERIMENTS = [
 ]
 
 SECTIONS = {
+    "wire": "The wire",
     "exits": "Leaving the interpreter",
     "interrupts": "Ctrl-C",
     "loops": "asyncio",

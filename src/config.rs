@@ -10,6 +10,7 @@ use url::{Host, Url};
 
 use crate::error::{Error, KeyOrigin};
 use crate::quota::Quota;
+use crate::sabotage::{self, Guard};
 
 /// Where the live service is.
 pub const LIVE_BASE_URL: &str = "https://api.reply.io/v3";
@@ -181,6 +182,9 @@ impl ApiKey {
     /// A text without the key, should the other side have echoed it: plain, in base64, and either with any of its
     /// characters escaped as addresses or JSON have them.
     pub(crate) fn redact(&self, text: &str) -> String {
+        if sabotage::is_off(Guard::Redaction) {
+            return text.to_owned();
+        }
         let key = self.expose().as_bytes();
         let cores = base64_cores(key);
         let mut redacted = String::with_capacity(text.len());

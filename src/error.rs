@@ -1,15 +1,13 @@
-//! What can go wrong, with everything a caller needs to act on it.
+//! What can go wrong, with everything a caller needs to act on it. The words for it are in `messages`.
+
+mod messages;
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
-use std::fmt;
 use std::time::Duration;
 
 use crate::account::FieldError;
 use crate::problem::Problem;
-
-const NOT_THE_SERVICE: &str =
-    "this looks like a proxy's or a login page, not like Reply.io; check base_url and the network";
 
 /// An operation of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,21 +35,6 @@ pub struct Call {
     pub operation: Operation,
     /// The account, where there is one.
     pub id: Option<i64>,
-}
-
-impl fmt::Display for Call {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verb = match self.operation {
-            Operation::Update => "update",
-            Operation::Patch => "patch",
-            Operation::Get => "get",
-            Operation::List => return formatter.write_str("list of accounts"),
-        };
-        match self.id {
-            Some(id) => write!(formatter, "{verb} of account {id}"),
-            None => write!(formatter, "{verb} of an account"),
-        }
-    }
 }
 
 /// Every error of this crate.
@@ -208,15 +191,6 @@ pub enum KeyOrigin {
     Environment,
 }
 
-impl fmt::Display for KeyOrigin {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Argument => "api_key",
-            Self::Environment => "REPLY_API_KEY",
-        })
-    }
-}
-
 /// Why a call waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WaitReason {
@@ -228,17 +202,6 @@ pub enum WaitReason {
     RetryAfter,
     /// The pause before the next attempt.
     BackOff,
-}
-
-impl fmt::Display for WaitReason {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::PerMinute(limit) => write!(formatter, "the quota: {limit} requests a minute"),
-            Self::PerHour(limit) => write!(formatter, "the quota: {limit} requests an hour"),
-            Self::RetryAfter => formatter.write_str("the service's Retry-After"),
-            Self::BackOff => formatter.write_str("the next attempt"),
-        }
-    }
 }
 
 /// The kinds of error, one for each exception class of the Python package.
@@ -363,125 +326,11 @@ impl Failure {
         };
         call.operation.writes() && ended
     }
-
-    /// What the caller can do about it.
-    fn hint(&self, call: Call) -> Option<Cow<'static, str>> {
-        let hint = match self {
-            Self::Transport(fault) => match fault.kind {
-                TransportKind::Connect => "check the network, base_url and, behind a company proxy, HTTPS_PROXY",
-                TransportKind::OutOfDate => "check this machine's clock; if it is right, the server's owner has to act",
-                TransportKind::Certificate => {
-                    "a company's proxy may be in between; give its certificate authority as ca_file or SSL_CERT_FILE"
-                }
-                TransportKind::Tls => "check base_url and its port, and whether something else answers in its place",
-                TransportKind::Proxy | TransportKind::ProxyPassword => {
-                    "check proxy or HTTPS_PROXY, user and password included"
-                }
-                TransportKind::Dropped | TransportKind::Broken => return None,
-            },
-            Self::Deadline { whole_call: true, .. } => "give the call more time with timeout=",
-            Self::Deadline { .. } => "give each attempt more time with attempt_timeout=",
-            Self::Unexpected(Unexpected { status: Some(300..=399), .. }) => {
-                "redirects are never followed; give the final address as base_url"
-            }
-            Self::Unexpected(Unexpected { status: Some(413), .. }) => {
-                "the fields are too long for the service or for what stands between"
-            }
-            Self::Unexpected(unexpected) if unexpected.is_html() => NOT_THE_SERVICE,
-            Self::Unexpected(_) => "check base_url; if it was Reply.io that answered, please report it",
-            Self::Internal(_) => return None,
-            Self::Quota { .. } => "call again then, or give the call more time with timeout=",
-            Self::Api(answer) => return answer.hint(call),
-        };
-        Some(Cow::Borrowed(hint))
-    }
-}
-
-impl ApiFailure {
-    fn hint(&self, call: Call) -> Option<Cow<'static, str>> {
-        if self.is_page && matches!(self.status, 400 | 401 | 403 | 409 | 412 | 422) {
-            return Some(Cow::Borrowed(NOT_THE_SERVICE));
-        }
-        let hint = match ErrorKind::of_status(self.status) {
-            ErrorKind::Authentication => {
-                let place = match self.refused_key.unwrap_or_default() {
-                    KeyOrigin::Argument => "given as api_key=",
-                    KeyOrigin::Environment => "in REPLY_API_KEY",
-                };
-                let others = if self.problem.summary().is_some() { ", and act_as= and team_id=" } else { "" };
-                return Some(Cow::Owned(format!("check the key {place}: wrong, cut short or revoked{others}")));
-            }
-            ErrorKind::PermissionDenied if call.operation.writes() => {
-                "the key needs the scope contacts:write, and a right to this account"
-            }
-            ErrorKind::PermissionDenied => "the key needs the scope contacts:read, and a right to what is read",
-            ErrorKind::NotFound if self.problem.code.is_none() => {
-                "the address may be wrong: check base_url, which ends in /v3"
-            }
-            ErrorKind::NotFound => "list_contact_accounts() shows the accounts of this key",
-            ErrorKind::Conflict => "get_contact_account() shows what the account is now",
-            ErrorKind::RateLimit => match self.retry_after {
-                Some(wait) => return Some(Cow::Owned(format!("the quota opens again in {}", rounded_up(wait)))),
-                None => {
-                    "100 requests a minute and 3,000 an hour are allowed for all programs of a user; try again later"
-                }
-            },
-            ErrorKind::Server => "the service is failing, or one in front of it; try again later",
-            _ => return None,
-        };
-        Some(Cow::Borrowed(hint))
-    }
 }
 
 impl Unexpected {
     fn is_html(&self) -> bool {
         self.excerpt.as_deref().is_some_and(|excerpt| excerpt.trim_start().starts_with('<'))
-    }
-}
-
-impl Failure {
-    /// What there is to say beyond the first words.
-    fn detail(&self) -> Option<Cow<'_, str>> {
-        match self {
-            Self::Deadline { last, .. } => {
-                last.as_deref().map(|last| format!("the attempt before ended with {last}").into())
-            }
-            Self::Unexpected(unexpected) => Some(Cow::Borrowed(&unexpected.reason)),
-            Self::Api(answer) => {
-                let said = answer.problem.summary();
-                said.filter(|said| !said.eq_ignore_ascii_case(reason(answer.status).unwrap_or_default()))
-                    .map(Cow::Owned)
-            }
-            Self::Transport(_) | Self::Quota { .. } | Self::Internal(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    /// The first words: what failed, without what the other side said about it.
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Transport(fault) => formatter.write_str(&fault.detail),
-            Self::Deadline { limit, whole_call, .. } => {
-                let what = if *whole_call { "the call" } else { "an attempt" };
-                write!(formatter, "{what} took longer than its {} s", limit.as_secs_f64())
-            }
-            Self::Unexpected(unexpected) => match unexpected.status {
-                Some(status) => write!(formatter, "unexpected response with status {status}"),
-                None => formatter.write_str("unexpected response"),
-            },
-            Self::Api(answer) => {
-                write!(formatter, "{}", answer.status)?;
-                if let Some(reason) = reason(answer.status) {
-                    write!(formatter, " {reason}")?;
-                }
-                answer.problem.code.as_ref().map_or(Ok(()), |code| write!(formatter, " ({code})"))
-            }
-            Self::Quota { retry_after, reason } => {
-                write!(formatter, "it would wait {} for {reason}, past its time-out", rounded_up(*retry_after))
-            }
-            Self::Internal(what) => write!(formatter, "a fault of replyio itself ({what}); please report it"),
-        }
     }
 }
 
@@ -496,46 +345,10 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Configuration(message) => formatter.write_str(message),
-            Self::Validation { call, errors } => {
-                write!(formatter, "{call} refused before any request: ")?;
-                for (index, error) in errors.iter().enumerate() {
-                    let separator = if index == 0 { "" } else { "; " };
-                    write!(formatter, "{separator}{} {}", error.field, error.message)?;
-                }
-                Ok(())
-            }
-            Self::Call(error) => error.fmt(formatter),
-        }
-    }
-}
-
 impl CallError {
     /// Whether an update was sent and no answer tells whether it was applied.
     pub fn may_have_been_applied(&self) -> bool {
         self.failure.may_have_been_applied(self.call)
-    }
-}
-
-impl fmt::Display for CallError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = if self.attempts == 1 { "" } else { "s" };
-        write!(formatter, "{} failed: {}", self.call, self.failure)?;
-        if self.attempts == 0 {
-            formatter.write_str("; nothing was sent")?;
-        } else {
-            write!(formatter, " after {} attempt{plural} in {}", self.attempts, in_words(self.elapsed))?;
-        }
-        if let Some(detail) = self.failure.detail() {
-            write!(formatter, ": {}", detail.trim_end_matches('.'))?;
-        }
-        if self.failure.may_have_been_applied(self.call) {
-            formatter.write_str("; it may have been applied; sending it again is safe")?;
-        }
-        self.failure.hint(self.call).map_or(Ok(()), |hint| write!(formatter, "; hint: {hint}"))
     }
 }
 
@@ -554,27 +367,5 @@ impl StdError for CallError {
             Failure::Transport(fault) => fault.source.as_ref().map(|source| &**source as &(dyn StdError + 'static)),
             _ => None,
         }
-    }
-}
-
-/// What a status is called.
-fn reason(status: u16) -> Option<&'static str> {
-    http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason())
-}
-
-/// A time that is to pass: whole seconds, or minutes where it is long, and never too short.
-fn rounded_up(time: Duration) -> String {
-    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
-    if seconds > 120 { format!("{} min", seconds.div_ceil(60)) } else { format!("{seconds} s") }
-}
-
-/// A time as people say it: whole milliseconds while it is short, then seconds.
-fn in_words(time: Duration) -> String {
-    if time < Duration::from_millis(1) {
-        "under 1 ms".to_owned()
-    } else if time < Duration::from_millis(100) {
-        format!("{} ms", time.as_millis())
-    } else {
-        format!("{:.1} s", time.as_secs_f64())
     }
 }

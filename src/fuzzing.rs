@@ -1,4 +1,5 @@
-//! What must hold for any bytes at all. Seen by `fuzz/` only.
+//! What must hold for any bytes at all. `fuzz/` looks for bytes for which it does not, led by coverage; the tests here try
+//! its seeds and what accidents make of them, with the ordinary compiler.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -10,12 +11,15 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
 
 use crate::answer::{Answer, Body, Headers};
 use crate::config::{ActAs, ApiKey, BaseUrl, ProxyUrl};
-use crate::error::{Error, Failure};
+use crate::error::{Call, CallError, Error, Failure, Operation};
 use crate::problem::{LONGEST_TEXT, Problem};
 use crate::retry;
+use crate::transport::meaningful;
 use crate::{ContactAccount, Page};
 
 /// Two texts, parted by the first NUL.
@@ -24,22 +28,44 @@ fn two_texts(data: &[u8]) -> Option<(&str, &str)> {
     Some(text.split_once('\0').unwrap_or((text, "")))
 }
 
-/// A Retry-After and a Date: a wait is bounded where it was given in seconds, and does not depend on our clock where the
-/// answer has one of its own.
+/// A head, a line for each header; or a Retry-After and a Date, parted by NUL. A wait is bounded, and does not depend on
+/// our clock where the answer has one of its own; what is kept of a head is what it says.
 pub fn headers(data: &[u8]) {
+    head(data);
     let Some((value, answered_at)) = two_texts(data) else { return };
     let clock = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000);
     let wait = retry::retry_after(value, Some(answered_at), clock);
+    assert!(wait.unwrap_or_default() <= retry::LONGEST_HINT, "a wait without bound");
     if value.trim().bytes().all(|byte| byte.is_ascii_digit()) {
         assert_eq!(wait.is_some(), !value.trim().is_empty(), "seconds are always read");
-        assert!(wait.unwrap_or_default() <= Duration::from_secs(u64::from(u32::MAX)), "a wait without bound");
-    } else if let Some(wait) = wait {
-        assert!(wait < Duration::from_secs(10_000 * 366 * 86_400), "a wait past the year 9999");
     }
     if httpdate::parse_http_date(answered_at.trim()).is_ok() {
         let elsewhere = clock + Duration::from_secs(86_400);
         assert_eq!(wait, retry::retry_after(value, Some(answered_at), elsewhere), "our clock matters beside a Date");
     }
+}
+
+/// The headers that mean something, read from as many lines as there are: `name: value`.
+fn head(data: &[u8]) {
+    let mut headers = HeaderMap::new();
+    for line in data.split(|byte| *byte == b'\n').take(100) {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii());
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(&line[..colon]), value) {
+            headers.append(name, value);
+        }
+    }
+    let read = meaningful(&headers);
+    let first = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    assert!(read.retry_after.unwrap_or_default() <= retry::LONGEST_HINT, "a wait without bound");
+    assert!(read.retry_after.is_none() || first("retry-after").is_some(), "a wait that nobody asked for");
+    // A name of the request goes into messages and attributes: nothing in it may end a line.
+    let stated = first("x-request-id").or_else(|| first("x-correlation-id"));
+    assert_eq!(read.request_id.as_deref(), stated, "another request's name");
+    assert!(!stated.unwrap_or_default().contains(['\r', '\n', '\0', '\u{1b}']), "not one line");
+    let asks = |value: &HeaderValue| value.as_bytes().to_ascii_lowercase().starts_with(b"bearer");
+    assert_eq!(read.bearer_challenge, headers.get_all("www-authenticate").iter().any(asks), "another challenge");
+    assert_eq!(read.location, headers.contains_key("location"), "another address");
 }
 
 /// A problem body: every text is one short line, and its essence too.
@@ -55,11 +81,66 @@ pub fn problem(data: &[u8]) {
     assert!(!problem.summary().unwrap_or_default().chars().any(char::is_control), "not one line");
 }
 
+/// A value that the account target puts into bodies. No refusal may echo it, whatever is wrong around it.
+const CANARY: &str = "canary-4d1f";
+
 /// An account and a page: what is accepted is the account asked for and survives being written and read again; a refusal
 /// never has a text of the body in it that is not a member's name.
 pub fn account(data: &[u8]) {
-    let answer = Answer { status: 200, headers: Headers::default(), body: Body::Whole(Bytes::copy_from_slice(data)) };
-    let stated = serde_json::from_slice::<serde_json::Value>(data).ok();
+    read(data);
+    for body in planted(data) {
+        let answer = answered(&body);
+        for failure in [answer.account(7).err(), answer.page().err()].into_iter().flatten() {
+            discreet(&failure);
+            let call = Call { operation: Operation::Update, id: Some(7) };
+            let error = CallError { call, attempts: 1, elapsed: Duration::ZERO, failure };
+            assert!(!error.to_string().contains(CANARY), "{error}");
+        }
+    }
+}
+
+fn answered(body: &[u8]) -> Answer {
+    Answer { status: 200, headers: Headers::default(), body: Body::Whole(Bytes::copy_from_slice(body)) }
+}
+
+/// A body with the canary in the place of a value, of a member's name, and anywhere.
+fn planted(data: &[u8]) -> Vec<Vec<u8>> {
+    let chosen = usize::from(data.first().copied().unwrap_or_default()) + data.len();
+    let at = chosen % (data.len() + 1);
+    let mut bodies = vec![[&data[..at], format!("\"{CANARY}\"").as_bytes(), &data[at..]].concat()];
+    if let Ok(mut value) = serde_json::from_slice::<Value>(data) {
+        // JSON that has been read is at most 128 deep.
+        let mut never = usize::MAX;
+        let leaves = plant(&mut value, &mut never);
+        let mut left = chosen % leaves;
+        plant(&mut value, &mut left);
+        bodies.push(serde_json::to_vec(&value).unwrap());
+        if let Value::Object(members) = &mut value {
+            members.insert(CANARY.to_owned(), CANARY.into());
+            bodies.push(serde_json::to_vec(&members).unwrap());
+        }
+    }
+    bodies
+}
+
+/// Puts the canary in the place of the leaf with this number; gives how many there are.
+fn plant(value: &mut Value, left: &mut usize) -> usize {
+    match value {
+        Value::Array(items) if !items.is_empty() => items.iter_mut().map(|item| plant(item, left)).sum(),
+        Value::Object(members) if !members.is_empty() => members.values_mut().map(|member| plant(member, left)).sum(),
+        leaf => {
+            if *left == 0 {
+                *leaf = CANARY.into();
+            }
+            *left = left.wrapping_sub(1);
+            1
+        }
+    }
+}
+
+fn read(data: &[u8]) {
+    let answer = answered(data);
+    let stated = serde_json::from_slice::<Value>(data).ok();
     match answer.account(7) {
         Ok(account) => {
             let stated = stated.clone().unwrap();
@@ -98,13 +179,20 @@ pub fn configuration(data: &[u8]) {
     let Some((text, around)) = two_texts(data) else { return };
     match ApiKey::new(text) {
         Ok(key) => {
-            assert!(http::HeaderValue::from_str(key.expose()).is_ok(), "no header");
+            assert!(HeaderValue::from_str(key.expose()).is_ok(), "no header");
             assert!(!format!("{key:?}").contains(text) || "ApiKey(redacted)".contains(text), "printed");
             let redacted = key.redact(&format!("{around}{text}{around}"));
             // What stands beside a `[key]` may end as a short key does that has a bracket in it.
             assert!(redacted.split("[key]").all(|between| !between.contains(text)), "echoed");
         }
         Err(error) => secret(&error, text),
+    }
+    for scheme in ["https", "http", text] {
+        let error = BaseUrl::new(&format!("{scheme}://{CANARY}:{CANARY}@{text}"));
+        // Behind another address it is a part of that one's path.
+        assert!(error.is_err() || scheme == text, "a user and a password");
+        let message = error.map_or_else(|error| error.to_string(), |_| String::new());
+        assert!(!message.contains(CANARY), "{message}");
     }
     if let Ok(base) = BaseUrl::new(text) {
         assert!(base.is_https() || base.is_loopback(), "the key in the clear");
@@ -118,7 +206,7 @@ pub fn configuration(data: &[u8]) {
         Err(error) => secret(&error, text),
     }
     if let Ok(ActAs::UserEmail(email)) = ActAs::user_email(text) {
-        assert!(http::HeaderValue::from_str(&email).is_ok() && email == text, "no header");
+        assert!(HeaderValue::from_str(&email).is_ok() && email == text, "no header");
     }
 }
 
@@ -126,4 +214,97 @@ pub fn configuration(data: &[u8]) {
 fn secret(error: &Error, text: &str) {
     let message = error.to_string();
     assert!(text.len() < 12 || !message.contains(text) || message.starts_with("proxy must be"), "{message}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::{Duration, Instant};
+    use std::{env, fs};
+
+    use fastrand::Rng;
+
+    /// How many mutants of its seeds each target is given, unless `REPLYIO_FUZZ_MUTANTS` says so.
+    const MUTANTS: usize = 2_000;
+    /// However many there are, a target is done after this long.
+    const LONGEST: Duration = Duration::from_secs(20);
+    const PIECES: [&[u8]; 22] = [
+        b"\0",
+        b"\n",
+        b":",
+        b"\"",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b"null",
+        b"1e400",
+        b"-0",
+        b"\\u00",
+        b"\xff",
+        b"9999",
+        b"://",
+        b"@",
+        b"%2f",
+        b"retry-after: ",
+        b"x-request-id: ",
+        b"www-authenticate: bearer\n",
+        b"GMT",
+    ];
+
+    fn mutant(chance: &mut Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
+        let mut mutant = chance.choice(seeds).unwrap().clone();
+        for _ in 0..chance.usize(1..4) {
+            let at = chance.usize(..=mutant.len());
+            let end = mutant.len().min(at + [1, 1, 2, 8, 64][chance.usize(..5)]);
+            match chance.u8(..6) {
+                0 => mutant.truncate(at),
+                1 => drop(mutant.drain(at..end)),
+                2 => mutant.extend_from_within(at..end),
+                3 => drop(mutant.splice(at..at, chance.choice(PIECES).unwrap().iter().copied())),
+                4 => drop(mutant.splice(at..end, chance.choice(seeds).unwrap().iter().copied())),
+                _ if at < end => mutant[at] = chance.u8(..),
+                _ => {}
+            }
+        }
+        mutant
+    }
+
+    fn tried(target: &str, property: impl Fn(&[u8])) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+        // The crate as it is published has no seeds.
+        let Ok(files) = fs::read_dir(folder) else { return };
+        let mut seeds: Vec<_> = files.map(|file| fs::read(file.unwrap().path()).unwrap()).collect();
+        seeds.sort();
+        for seed in &seeds {
+            property(seed);
+        }
+        let mut chance = Rng::with_seed(20_261_124);
+        let mutants = env::var("REPLYIO_FUZZ_MUTANTS").map_or(MUTANTS, |count| count.parse().unwrap());
+        let started = Instant::now();
+        for _ in (0..mutants).take_while(|_| started.elapsed() < LONGEST) {
+            property(&mutant(&mut chance, &seeds));
+        }
+    }
+
+    #[test]
+    fn headers_hold_for_seeds_and_mutants() {
+        tried("headers", super::headers);
+    }
+
+    #[test]
+    fn problems_hold_for_seeds_and_mutants() {
+        tried("problem", super::problem);
+    }
+
+    #[test]
+    fn accounts_hold_for_seeds_and_mutants() {
+        tried("account", super::account);
+    }
+
+    #[test]
+    fn configurations_hold_for_seeds_and_mutants() {
+        tried("configuration", super::configuration);
+    }
 }

@@ -20,7 +20,7 @@ mod client;
 mod clock;
 mod config;
 mod error;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod identity;

@@ -478,6 +478,8 @@ proptest! {
             }
             Err(error) => prop_assert!(!echoed(error)),
         }
+        let with_user = BaseUrl::new(&format!("https://canary:canary-word@{text}"));
+        prop_assert!(with_user.is_err_and(|error| !error.to_string().contains("canary")));
         if ActAs::user_email(&text).is_ok() {
             prop_assert!(http::HeaderValue::from_str(&text).is_ok());
         }

@@ -4,6 +4,8 @@
 /// A guard that can be taken away, to see the test that watches it fail.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Guard {
+    /// No more of a body is read than an answer may have.
+    Bound,
     /// A cancelled call closes its request.
     #[cfg(feature = "python")]
     Cancellation,
@@ -18,6 +20,13 @@ pub(crate) enum Guard {
     /// A panic becomes an `InternalError`.
     #[cfg(feature = "python")]
     Panics,
+    /// A redirect is not followed.
+    Redirects,
+    /// A key that the other side repeats is taken out of what is shown.
+    Redaction,
+    /// A connection that lay idle is looked at before it is used again.
+    #[cfg(feature = "python")]
+    Reuse,
     /// A waiting call looks for signals.
     #[cfg(feature = "python")]
     Signals,

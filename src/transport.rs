@@ -16,6 +16,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect::Policy;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -26,6 +27,7 @@ use crate::answer::{Answer, Body, Headers};
 use crate::config::{BaseUrl, Config};
 use crate::error::{Error, Failure, TransportFault, TransportKind, Unexpected};
 use crate::retry;
+use crate::sabotage::{self, Guard};
 use crate::text::plain_line;
 
 const REQUEST_IDS: [HeaderName; 2] =
@@ -96,7 +98,7 @@ impl Transport {
         let builder = reqwest::Client::builder()
             .tls_backend_preconfigured(setup.tls.clone())
             .connect_timeout(setup.connect_timeout)
-            .redirect(reqwest::redirect::Policy::none())
+            .redirect(if sabotage::is_off(Guard::Redirects) { Policy::default() } else { Policy::none() })
             .retry(reqwest::retry::never())
             .referer(false)
             .http1_only()
@@ -130,14 +132,15 @@ impl Transport {
             })
         };
         let announced = response.content_length().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
-        if announced.is_some_and(|length| length > request.longest_body) {
+        let is_bounded = !sabotage::is_off(Guard::Bound);
+        if is_bounded && announced.is_some_and(|length| length > request.longest_body) {
             return Err(too_long());
         }
         let expected = announced.unwrap_or(USUAL_LIMIT).min(request.longest_body);
         let headers = if status == 200 { Headers::default() } else { meaningful(response.headers()) };
         let mut body = Body::Empty;
         while let Some(chunk) = response.chunk().await.map_err(|error| self.classify(error, Stage::Body))? {
-            if body.len() + chunk.len() > request.longest_body {
+            if is_bounded && body.len() + chunk.len() > request.longest_body {
                 return Err(too_long());
             }
             body.push(chunk, expected);
@@ -302,7 +305,8 @@ fn tls_fault(error: &rustls::Error) -> (TransportKind, String) {
     }
 }
 
-fn meaningful(headers: &HeaderMap) -> Headers {
+/// What the headers of an answer mean, all others left out.
+pub(crate) fn meaningful(headers: &HeaderMap) -> Headers {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let starts_with = |name: &HeaderName, prefix: &str| {
         headers.get_all(name).iter().any(|value| {

@@ -91,8 +91,9 @@ def main() -> None:
         raise SystemExit(f"nothing to search: {', '.join(missing) or 'no path given'}")
     secrets = canaries()
     found = sorted(set(findings(paths, secrets)))
-    count = sum(1 for path in paths for _ in pieces(path))
-    print("\n".join([*found, f"{count:,} files, {len(secrets)} canaries, {len(found)} findings"]))
+    sizes = [len(content) for path in paths for _, content, _ in pieces(path)]
+    what = f"{len(sizes):,} files, {sum(sizes):,} bytes, {len(secrets)} canaries, {len(found)} findings"
+    print("\n".join([*found, what]))
     sys.exit(1 if found else 0)
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from replyio.sandbox import Sandbox
 
+_TOLD = pytest.StashKey[list[str]]()
 _FOREIGN = re.compile(r"REPLY_\w+|\w+_PROXY|SSL_CERT_(FILE|DIR)", re.IGNORECASE)
 
 
@@ -22,6 +23,26 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if _FOREIGN.fullmatch(name):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def reliability(
+    pytestconfig: pytest.Config, record_testsuite_property: Callable[[str, object], None]
+) -> Callable[..., None]:
+    """Says how often something was tried, in the last lines of the run and in its report."""
+    lines = pytestconfig.stash.setdefault(_TOLD, [])
+
+    def tell(what: str, **counts: int) -> None:
+        lines.append(f"{what}: {' '.join(f'{name}={count}' for name, count in counts.items())}")
+        record_testsuite_property("reliability", lines[-1])
+
+    return tell
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Writes the lines of `reliability`."""
+    for line in config.stash.get(_TOLD, []):
+        terminalreporter.write_line(f"reliability: {line}")
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def test_a_key_is_found_in_every_form_and_never_shown(text: str, tmp_path: Path)
 
 def test_nothing_is_found_where_nothing_is(tmp_path: Path) -> None:
     (tmp_path / "server.log").write_text("GET /v3/contact-accounts/4711 200", encoding="utf-8")
-    assert run(tmp_path) == (0, f"1 files, {len(scan.canaries())} canaries, 0 findings\n")
+    assert run(tmp_path) == (0, f"1 files, 33 bytes, {len(scan.canaries())} canaries, 0 findings\n")
 
 
 def test_a_folder_that_is_not_there_is_no_success(tmp_path: Path) -> None:

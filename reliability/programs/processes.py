@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import random
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -26,7 +28,7 @@ def works(reply: replyio.ReplyClient) -> bool:
     return asyncio.run(reply.get_contact_account_async(PLAIN)).id == PLAIN
 
 
-def in_fork(check: Callable[[], bool]) -> bool:
+def in_fork(check: Callable[[], bool], patience: float = PATIENCE) -> bool:
     """Whether something is so in a forked child, in time."""
     child = os.fork()
     if child == 0:
@@ -35,7 +37,7 @@ def in_fork(check: Callable[[], bool]) -> bool:
             code = 0 if check() else 1
         finally:
             os._exit(code)
-    given_up = time.monotonic() + PATIENCE
+    given_up = time.monotonic() + patience
     while time.monotonic() < given_up:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
@@ -64,24 +66,31 @@ def after(count: int, report: Report) -> None:
 
 
 def during(count: int, report: Report) -> None:
-    """Other threads are calling."""
+    """Other threads call for the first time: this process never does, so that it is the first time in each child."""
     warnings.simplefilter("ignore", DeprecationWarning)
-    reply = client()
-    stop = threading.Event()
+    # The threads take turns as often as they can, so that the fork finds them anywhere.
+    sys.setswitchinterval(1e-6)
 
-    def call() -> None:
-        while not stop.is_set():
-            reply.get_contact_account(PLAIN)
+    def forks_among_callers() -> bool:
+        reply = client()
+        stop = threading.Event()
 
-    threads = [threading.Thread(target=call) for _ in range(8)]
-    for thread in threads:
-        thread.start()
+        def call() -> None:
+            while not stop.is_set():
+                reply.get_contact_account(PLAIN)
+
+        threads = [threading.Thread(target=call) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        time.sleep(random.random() * 0.004)
+        child_works = in_fork(lambda: works(reply))
+        stop.set()
+        for thread in threads:
+            thread.join()
+        return child_works and works(reply)
+
     for _ in range(count):
-        report.check(in_fork(lambda: works(reply)), "the child failed")
-    stop.set()
-    for thread in threads:
-        thread.join()
-    report.check(works(reply), "the parent failed after")
+        report.check(in_fork(forks_among_callers, PATIENCE + 5), "the child failed")
 
 
 def job(reply: replyio.ReplyClient) -> int:

@@ -87,7 +87,7 @@ impl Lane {
         let Some(runtime) = &self.runtime else {
             return Err(Python::attach(|py| errors::internal(py, "a lane without a runtime")));
         };
-        if self.last_used.elapsed() > SHORT_PAUSE {
+        if self.last_used.elapsed() > SHORT_PAUSE && !sabotage::is_off(Guard::Reuse) {
             // A closed connection looks alive until the runtime has looked at its socket and its task has run.
             runtime.block_on(async {
                 yield_now().await;

@@ -21,7 +21,11 @@ pub(super) fn once<'a, T>(
         return Ok(value);
     }
     if sabotage::is_off(Guard::Once) {
-        return cell.get_or_try_init(py, make);
+        // What `make` imports for the first time gives the interpreter away meanwhile, for a moment that a fork seldom hits.
+        return cell.get_or_try_init(py, || {
+            py.detach(|| std::thread::sleep(std::time::Duration::from_millis(2)));
+            make()
+        });
     }
     // It is refused when another thread was faster.
     let mut spare = cell.set(py, make()?).err();

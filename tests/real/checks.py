@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import gc
 import logging
-import pickle
 import re
 import time
-import traceback
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import pytest
 
 import replyio
 from replyio import ContactAccount, ReplyError
 from replyio.sandbox import Sandbox
+from seen import assert_hidden, opened, pieces, shown
 
 E = TypeVar("E", bound=ReplyError)
 
@@ -37,50 +32,12 @@ _LIMITS: dict[str, Any] = {
 }
 
 
-def _forms(secret: str) -> Iterator[str]:
-    """Every form in which a secret could get out."""
-    yield secret
-    yield quote(secret, "")
-    yield quote(secret)
-    for before in ("", "x", "xy", "Bearer ", f"{USER}:"):
-        encoded = base64.b64encode((before + secret).encode()).decode().rstrip("=")
-        # What stands at the edges is made of the neighbours too.
-        yield encoded[-(-len(before) * 4 // 3) : -1]
-
-
-SECRETS = {form for secret in (KEY, FIELD, PASSWORD) for form in _forms(secret)}
+_HIDDEN = pieces(KEY, FIELD, PASSWORD)
 
 
 def assert_no_secret(text: str, where: str) -> None:
     """No key, no password and no field's value is in a text."""
-    found = [secret for secret in SECRETS if secret in text]
-    assert not found, f"{where} shows {found}"
-
-
-def _shown(error: BaseException) -> Iterator[tuple[str, str]]:
-    """Every way in which an exception is printed or kept, and those that it comes from."""
-    waiting: list[BaseException | None] = [error]
-    seen: list[BaseException] = []
-    while waiting:
-        current = waiting.pop()
-        if current is None or current in seen:
-            continue
-        seen.append(current)
-        waiting += [current.__cause__, current.__context__]
-        yield "str", str(current)
-        yield "repr", repr(current)
-        yield "args", repr(current.args)
-        yield "attributes", repr(vars(current))
-        yield "pickle", pickle.dumps(current, protocol=0).decode("latin-1")
-        told = traceback.TracebackException.from_exception(current, capture_locals=True)
-        yield "traceback", "".join(told.format())
-
-
-def _open() -> tuple[int, int]:
-    """How many threads and file descriptors this process has, where the system tells."""
-    if not Path("/proc/self/fd").exists():
-        return 0, 0
-    return len(list(Path("/proc/self/task").iterdir())), len(list(Path("/proc/self/fd").iterdir())) - 1
+    assert_hidden(text, where, _HIDDEN)
 
 
 class Day:
@@ -91,7 +48,7 @@ class Day:
         self._log = log
         self._clients: list[replyio.ReplyClient] = []
         gc.collect()
-        self._before = _open()
+        self._before = opened()
 
     def client(self, base_url: str, **options: Any) -> replyio.ReplyClient:
         """A client with short limits and no quota."""
@@ -119,7 +76,7 @@ class Day:
         message = str(error)
         assert re.search(says, message), message
         assert "\n" not in message
-        for where, text in _shown(error):
+        for where, text in shown(error):
             assert_no_secret(text, where)
         assert getattr(error, "attempts", attempts) == attempts, message
         assert elapsed < within, f"took {elapsed:.2f} s of {within} s"
@@ -133,8 +90,8 @@ class Day:
         # What nginx keeps open to the service is in this process too.
         self.sandbox.close_connections()
         given_up = time.monotonic() + 2
-        while any(now > before for now, before in zip(_open(), self._before, strict=True)):
-            assert time.monotonic() < given_up, f"threads and descriptors were {self._before} and are {_open()}"
+        while any(now > before for now, before in zip(opened(), self._before, strict=True)):
+            assert time.monotonic() < given_up, f"threads and descriptors were {self._before} and are {opened()}"
             time.sleep(0.005)
         assert (out, err) == ("", ""), "something was printed"
         for record in self._log.get_records("call"):

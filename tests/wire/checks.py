@@ -6,7 +6,6 @@ The sixth, rows, is for plans. A test gives a script and what is to come of it; 
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import enum
 import faulthandler
@@ -16,24 +15,20 @@ import pickle
 import re
 import ssl
 import time
-import traceback
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 import pytest
 
 import replyio
 from replyio import ContactAccount, ReplyError
+from seen import assert_hidden, opened, pieces, shown
 
 from .hostile import Hostile, Script, honest
 
 KEY = "Zq7+xW/3vB=9%tR~5mN_kP2"
 FIELD = "Ly4 &J8d=0 <nobody> may see this"
 PROXY_PASSWORD = "hG6rT1wQ8zX3"
-
-_WINDOW = 8
 
 
 class Face(enum.Enum):
@@ -109,61 +104,13 @@ def client_of(base_url: str, **options: Any) -> replyio.ReplyClient:
     return replyio.ReplyClient(KEY, base_url=base_url, **{**limits, "quota": None, **options})
 
 
-def _spellings(secret: str) -> Iterator[str]:
-    """Every form in which a secret could get out."""
-    yield secret
-    for safe in ("", "/", "+"):
-        yield quote(secret, safe)
-        yield quote(secret, safe).lower()
-    yield repr(secret)
-    for prefix in ("", "x", "xy", "Bearer ", "user:"):
-        encoded = base64.b64encode((prefix + secret).encode()).decode().rstrip("=")
-        # What stands at the edges is made of the neighbours too.
-        inner = encoded[-(-len(prefix) * 4 // 3) : len(encoded) - 1]
-        yield inner
-        yield inner.replace("+", "-").replace("/", "_")
-        yield quote(inner, "")
-
-
-def _windows(secret: str) -> set[str]:
-    """Pieces of a secret that are long enough to be told from chance."""
-    return {
-        spelling[start : start + _WINDOW]
-        for spelling in _spellings(secret)
-        for start in range(max(1, len(spelling) - _WINDOW + 1))
-    }
-
-
-_KEY_PIECES = _windows(KEY)
-_FIELD_PIECES = _windows(FIELD)
-_PASSWORD_PIECES = _windows(PROXY_PASSWORD)
+_KEY_PIECES = pieces(KEY, PROXY_PASSWORD)
+_FIELD_PIECES = pieces(FIELD)
 
 
 def assert_secret(text: str, where: str, *, said_by_server: bool = False) -> None:
     """No key and no password are in a text, and no field value that the server itself did not say."""
-    pieces = _KEY_PIECES | _PASSWORD_PIECES | (set() if said_by_server else _FIELD_PIECES)
-    found = [piece for piece in pieces if piece in text]
-    assert not found, f"{where} shows {found}"
-
-
-def _shown(error: BaseException) -> Iterator[tuple[str, str]]:
-    """Every way in which an exception can be printed or kept."""
-    seen: list[BaseException] = []
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        current = waiting.pop()
-        if current is None or current in seen:
-            continue
-        seen.append(current)
-        waiting += [current.__cause__, current.__context__]
-        yield "str", str(current)
-        yield "repr", repr(current)
-        yield "args", repr(current.args)
-        yield "attributes", repr(vars(current))
-        yield "notes", repr(getattr(current, "__notes__", []))
-        yield "pickle", pickle.dumps(current).decode("latin-1")
-        told = traceback.TracebackException.from_exception(current, capture_locals=True)
-        yield "traceback", "".join(told.format())
+    assert_hidden(text, where, _KEY_PIECES | (set() if said_by_server else _FIELD_PIECES))
 
 
 class _Kept(logging.Handler):
@@ -175,11 +122,6 @@ class _Kept(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(f"{record.getMessage()} {record.args!r} {vars(record)!r}")
-
-
-def _open() -> tuple[int, int]:
-    """How many threads and file descriptors this process has."""
-    return len(list(Path("/proc/self/task").iterdir())), len(list(Path("/proc/self/fd").iterdir())) - 1
 
 
 def _soon(happened: Callable[[], bool], seconds: float = 2.0) -> bool:
@@ -203,7 +145,7 @@ class Survival:
         """Watches what is printed and logged, and whether everything is given back; the clients are closed inside."""
         gc.collect()
         faulthandler.dump_traceback_later(60, exit=True)  # a thread itself, so it is there before and after
-        before = _open()
+        before = opened()
         root = logging.getLogger()
         level = root.level
         root.addHandler(self.log)
@@ -215,8 +157,8 @@ class Survival:
             root.setLevel(level)
         try:
             # One by one: a thread of another test that is still leaving must not hide a descriptor.
-            given_back = _soon(lambda: all(now <= then for now, then in zip(_open(), before, strict=True)))
-            assert given_back, f"threads and descriptors were {before} and are {_open()}"
+            given_back = _soon(lambda: all(now <= then for now, then in zip(opened(), before, strict=True)))
+            assert given_back, f"threads and descriptors were {before} and are {opened()}"
         finally:
             faulthandler.cancel_dump_traceback_later()
         out, err = self.capture.readouterr()
@@ -296,7 +238,7 @@ class Survival:
         assert re.search(says, message), message
         assert "\n" not in message
         assert len(message) < 3000
-        for where, text in _shown(error):
+        for where, text in shown(error):
             assert_secret(text, where, said_by_server=said_by_server)
         copy = pickle.loads(pickle.dumps(error))
         assert (type(copy), str(copy), vars(copy)) == (type(error), message, vars(error))

@@ -13,6 +13,7 @@ import os
 import random
 import re
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
@@ -221,7 +222,7 @@ def ask(client: ReplyClient, asked: str) -> tuple[list[ContactAccount], ReplyErr
 
 
 @pytest.mark.timeout(60 + TRIED // 10)
-def test_a_damaged_answer_is_read_right_or_refused() -> None:
+def test_a_damaged_answer_is_read_right_or_refused(reliability: Callable[..., None]) -> None:
     chance = random.Random(SEED)  # noqa: S311
     waiting: list[tuple[bytes, bool]] = []
 
@@ -235,7 +236,8 @@ def test_a_damaged_answer_is_read_right_or_refused() -> None:
             if ends:
                 peer.half_close()
 
-    accepted = refused = 0
+    accepted = 0
+    refusals: Counter[str] = Counter()
     short: list[str] = []
     with Hostile(script) as server, client_of(server.base_url, attempt_timeout=ATTEMPT, max_attempts=1) as client:
         patient = client.with_options(max_attempts=3, attempt_timeout=2.0)  # over the same connections
@@ -252,15 +254,16 @@ def test_a_damaged_answer_is_read_right_or_refused() -> None:
             assert elapsed < ATTEMPT + SLACK, f"{elapsed:.2f} s for {what}"
             if error:
                 assert type(error) not in {ReplyError, InternalError}, f"{error!r} for {what}"
-                refused += 1
+                refusals[type(error).__name__] += 1
             else:
                 accepted += 1
                 if not same([shown(each) for each in accounts], expected(asked, read.value)):
                     short.append(f"{what} became {accounts!r}")
             waiting.clear()
             assert patient.get_contact_account(8).name == "account 8", f"after {what}"
-    print(f"mutants: tried={TRIED} accepted={accepted} refused={refused} short={len(short)}")
+    reliability("mutants", tried=TRIED, accepted=accepted, **dict(refusals.most_common()), short=len(short))
     assert not short, "\n".join(short[:5])
-    # Both happen, or it would say nothing.
+    # Each happens, or it would say nothing.
     assert accepted > TRIED // 20
-    assert refused > TRIED // 4
+    assert refusals.total() > TRIED // 4
+    assert {"UnexpectedResponseError", "TransportError", "BadRequestError", "RateLimitError"} <= refusals.keys()
