@@ -16,6 +16,10 @@ use replyio::plan::planner::{LONGEST_PAGE, Planner, Step};
 use replyio::plan::source::{Options, Table};
 use replyio::{BaseUrl, ContactAccount, Field};
 
+/// As in the wheel.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// Where the plan says that it is for; `bulk.py` opens it with the same.
@@ -86,7 +90,8 @@ fn batches(template: &ContactAccount, rows: u64, shuffled: bool) -> Outcome<(Arc
     while first < rows {
         let ids: Vec<u64> = (first..rows.min(first + BATCH)).map(|row| id_of(row, rows, shuffled)).collect();
         first += BATCH;
-        let mut arrays: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter_values(ids.iter().map(|id| id.cast_signed())))];
+        let mut arrays: Vec<ArrayRef> =
+            vec![Arc::new(Int64Array::from_iter_values(ids.iter().map(|id| id.cast_signed())))];
         for field in Field::ALL {
             let cell = |id: &u64| match field {
                 Field::City if id % CHANGES_ONE_IN == 0 => "Oslo".to_owned(),
@@ -143,14 +148,37 @@ fn memory(name: &str) -> Outcome<u64> {
     Ok(line.trim_matches([':', ' ', '\t', 'k', 'B']).parse::<u64>()? * 1024)
 }
 
-/// The processor time of this process, in seconds.
-fn cpu_time() -> Outcome<f64> {
-    let mut nanoseconds = 0;
-    for task in std::fs::read_dir("/proc/self/task")? {
-        let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
-        nanoseconds += text.split_whitespace().next().ok_or("an empty schedstat")?.parse::<u64>()?;
+/// Time that has passed, and processor time of all threads, while it runs.
+#[derive(Default)]
+struct Watch {
+    wall: Duration,
+    cpu: f64,
+    since: Option<(Instant, f64)>,
+}
+
+impl Watch {
+    fn start(&mut self) -> Outcome<()> {
+        self.since = Some((Instant::now(), cpu_time()?));
+        Ok(())
     }
-    Ok(Duration::from_nanos(nanoseconds).as_secs_f64())
+
+    fn stop(&mut self) -> Outcome<()> {
+        if let Some((wall, cpu)) = self.since.take() {
+            self.wall += wall.elapsed();
+            self.cpu += cpu_time()? - cpu;
+        }
+        Ok(())
+    }
+}
+
+/// The processor time of this process so far, threads that have ended included, in seconds.
+fn cpu_time() -> Outcome<f64> {
+    /// The kernel's `USER_HZ`, the same on every Linux.
+    const TICKS: f64 = 100.0;
+    let text = std::fs::read_to_string("/proc/self/stat")?;
+    let (_, fields) = text.rsplit_once(')').ok_or("no name in /proc/self/stat")?;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u32>);
+    Ok(f64::from(ticks.sum::<Result<u32, _>>()?) / TICKS)
 }
 
 fn measure(rows: u64, shuffled: bool, path: &Path) -> Outcome<String> {
@@ -160,13 +188,50 @@ fn measure(rows: u64, shuffled: bool, path: &Path) -> Outcome<String> {
     // From here on the peak is counted anew.
     std::fs::write("/proc/self/clear_refs", "5")?;
     let before = memory("VmRSS")?;
+    let (mut reading, mut planning, mut sealing) = (Watch::default(), Watch::default(), Watch::default());
 
+    reading.start()?;
     let options = Options::default();
-    let begin = Instant::now();
     let table = Table::from_batches(&schema, batches, &options)?;
-    let table_time = begin.elapsed();
+    reading.stop()?;
 
-    let header = Header {
+    planning.start()?;
+    let mut builder = Builder::create(path, &header(&table, &options)?)?;
+    let mut give = |row: PlannedRow| -> Result<(), FileError> { builder.add(row) };
+    let mut planner = Planner::new(&table, &options, &mut give)?;
+    while let Step::Page { skip, .. } = planner.next_step() {
+        if !pages.has(skip) {
+            planning.stop()?;
+            pages.fill(skip);
+            planning.start()?;
+        }
+        let page = pages.page(skip);
+        planner.page(skip, page, skip + (page.len() as u64) < rows, &mut give)?;
+    }
+    planner.finish(&mut give)?;
+    planning.stop()?;
+
+    sealing.start()?;
+    let file = builder.seal(rows)?;
+    sealing.stop()?;
+
+    let peak = memory("VmHWM")?;
+    let pending = file.open_rows()?.len();
+    file.close()?;
+    let (table_s, plan_s, seal_s) =
+        (reading.wall.as_secs_f64(), planning.wall.as_secs_f64(), sealing.wall.as_secs_f64());
+    Ok(format!(
+        "{{\"rows\":{rows},\"pending\":{pending},\"seconds\":{:.4},\"table_s\":{table_s:.4},\"plan_s\":{plan_s:.4},\
+         \"seal_s\":{seal_s:.4},\"cpu_s\":{:.2},\"over_table_bytes\":{},\"file_bytes\":{}}}",
+        table_s + plan_s + seal_s,
+        reading.cpu + planning.cpu + sealing.cpu,
+        peak.saturating_sub(before),
+        std::fs::metadata(path)?.len(),
+    ))
+}
+
+fn header(table: &Table, options: &Options) -> Outcome<Header> {
+    Ok(Header {
         base_url: BaseUrl::new(BASE_URL)?.to_string(),
         act_as: None,
         team_id: None,
@@ -176,50 +241,14 @@ fn measure(rows: u64, shuffled: bool, path: &Path) -> Outcome<String> {
         created_at_ms: 0,
         source: table.description().to_owned(),
         is_revert: false,
-    };
-    let mut clock = Instant::now();
-    let mut plan_time = Duration::ZERO;
-    let mut builder = Builder::create(path, &header)?;
-    let mut give = |row: PlannedRow| -> Result<(), FileError> { builder.add(row) };
-    let mut planner = Planner::new(&table, &options, &mut give)?;
-    while let Step::Page { skip, .. } = planner.next_step() {
-        if !pages.has(skip) {
-            plan_time += clock.elapsed();
-            pages.fill(skip);
-            clock = Instant::now();
-        }
-        let page = pages.page(skip);
-        planner.page(skip, page, skip + (page.len() as u64) < rows, &mut give)?;
-    }
-    planner.finish(&mut give)?;
-    plan_time += clock.elapsed();
-    let begin = Instant::now();
-    let file = builder.seal(rows)?;
-    let seal_time = begin.elapsed();
-    let peak = memory("VmHWM")?;
-
-    let pending = file.open_rows()?.len();
-    file.close()?;
-    let seconds = (table_time + plan_time + seal_time).as_secs_f64();
-    Ok(format!(
-        "{{\"rows\":{rows},\"pending\":{pending},\"seconds\":{seconds:.4},\"table_s\":{:.4},\"plan_s\":{:.4},\
-         \"seal_s\":{:.4},\"cpu_s\":{:.4},\"over_table_bytes\":{},\"file_bytes\":{}}}",
-        table_time.as_secs_f64(),
-        plan_time.as_secs_f64(),
-        seal_time.as_secs_f64(),
-        cpu_time()?,
-        peak.saturating_sub(before),
-        std::fs::metadata(path)?.len(),
-    ))
+    })
 }
 
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let line = match *arguments.as_slice() {
-        [rows, order @ ("ordered" | "shuffled"), path] => {
-            measure(rows.parse()?, order == "shuffled", Path::new(path))?
-        }
+        [rows, order @ ("ordered" | "shuffled"), path] => measure(rows.parse()?, order == "shuffled", Path::new(path))?,
         _ => "a part of benches/compare.py, not a benchmark by itself: run `make bench`".to_owned(),
     };
     writeln!(io::stdout(), "{line}")?;
