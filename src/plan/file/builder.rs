@@ -13,7 +13,7 @@ use rusqlite::{Connection, params};
 use super::error::{FileError, FileErrorKind};
 use super::lock::{self, Lock};
 use super::schema::{self, StoredRow};
-use super::{Header, PlanFile, PlannedRow, create_private, remove};
+use super::{Header, PlanFile, PlannedRow, Trust, create_private, remove};
 
 /// Rows are handed to the writing thread in batches of this many.
 const BATCH: usize = 1_024;
@@ -88,7 +88,7 @@ impl Builder {
         sealed.map_err(|error| FileError::of_sqlite(&self.path, &error))?;
         drop(connection);
         let lock = self.lock.take().ok_or_else(|| FileError::internal("a plan without a lock"))?;
-        PlanFile::start(&self.path, lock)
+        PlanFile::start(&self.path, lock, Trust::Rows)
     }
 
     fn hand_over(&mut self) -> Result<(), FileError> {

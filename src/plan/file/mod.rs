@@ -191,12 +191,12 @@ impl PlanFile {
             return Err(FileError::new(path, FileErrorKind::Missing));
         }
         let lock = Lock::take(path)?;
-        Self::start(path, lock)
+        Self::start(path, lock, Trust::Nothing)
     }
 
-    fn start(path: &Path, lock: Lock) -> Result<Self, FileError> {
+    fn start(path: &Path, lock: Lock, trust: Trust) -> Result<Self, FileError> {
         let connection = connect(path).map_err(|error| FileError::of_sqlite(path, &error))?;
-        let header = match check(&connection) {
+        let header = match check(&connection, trust) {
             Ok(Ok(header)) => header,
             Ok(Err(kind)) => return Err(FileError::new(path, kind)),
             Err(error) => return Err(FileError::of_sqlite(path, &error)),
@@ -535,8 +535,17 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// What need not be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// The file may have been anywhere.
+    Nothing,
+    /// This process has just written the rows, and has had the lock ever since.
+    Rows,
+}
+
 /// Looks whether a file is a plan, whole and as it was written; then it is made ready to run.
-fn check(connection: &Connection) -> rusqlite::Result<Result<Header, FileErrorKind>> {
+fn check(connection: &Connection, trust: Trust) -> rusqlite::Result<Result<Header, FileErrorKind>> {
     let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     if number("application_id")? != schema::APPLICATION_ID {
         return Ok(Err(FileErrorKind::NotAPlan));
@@ -559,35 +568,43 @@ fn check(connection: &Connection) -> rusqlite::Result<Result<Header, FileErrorKi
     if found != schema::SCHEMA {
         return damaged("its tables are not a plan's");
     }
+    if trust == Trust::Nothing
+        && let Some(damage) = check_rows(connection)?
+    {
+        return damaged(damage);
+    }
+    let Some(header) = Header::read(connection)? else { return damaged("its head is not what was written") };
+    connection.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")?;
+    connection.execute("INSERT OR REPLACE INTO plan VALUES ('owner', ?1)", [lock::this_owner()])?;
+    Ok(Ok(header))
+}
+
+/// What is wrong with the rows and the changes.
+fn check_rows(connection: &Connection) -> rusqlite::Result<Option<&'static str>> {
     let sound: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if sound != "ok" {
-        return damaged("SQLite finds it unsound");
+        return Ok(Some("SQLite finds it unsound"));
     }
     let (mut rows, mut edits) = (0_i64, 0_i64);
     let mut select = connection.prepare(schema::SELECT_ROWS)?;
     for row in select.query_map([-1, i64::MAX], StoredRow::read)? {
-        let Some(row) = row? else { return damaged("a row is not what was written") };
+        let Some(row) = row? else { return Ok(Some("a row is not what was written")) };
         if row.status != SENDING && Status::from_name(&row.status).is_none() {
-            return damaged("a row has a status that is none");
+            return Ok(Some("a row has a status that is none"));
         }
         rows += 1;
     }
     let mut select = connection.prepare(schema::SELECT_EDITS_BETWEEN)?;
     for edit in select.query_map([i64::MIN, i64::MAX], schema::read_edit)? {
         if edit?.is_none() {
-            return damaged("a change is not what was written");
+            return Ok(Some("a change is not what was written"));
         }
         edits += 1;
     }
     let count =
         |key: &str| connection.query_row("SELECT value FROM plan WHERE key = ?1", [key], |row| row.get::<_, i64>(0));
-    if (count("rows")?, count("edits")?) != (rows, edits) {
-        return damaged("rows are missing");
-    }
-    let Some(header) = Header::read(connection)? else { return damaged("its head is not what was written") };
-    connection.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")?;
-    connection.execute("INSERT OR REPLACE INTO plan VALUES ('owner', ?1)", [lock::this_owner()])?;
-    Ok(Ok(header))
+    let is_whole = (count("rows")?, count("edits")?) == (rows, edits);
+    Ok((!is_whole).then_some("rows are missing"))
 }
 
 /// What the head is checked by: everything about the plan but who has it open.
