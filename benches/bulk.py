@@ -29,7 +29,7 @@ class BulkSizes:
     applied_rows: int = 20_000
 
 
-QUICK = BulkSizes(repetitions=1, quota_rows=1_000, clock_scale=60.0, planned_rows=10_000, applied_rows=500)
+QUICK = BulkSizes(repetitions=1, quota_rows=4_000, clock_scale=60.0, planned_rows=10_000, applied_rows=500)
 ORDERS = ("ordered", "shuffled")
 """How the rows lie to the accounts: in the same order, or in none."""
 
