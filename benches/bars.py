@@ -181,21 +181,26 @@ def _seconds(figures: list[Results]) -> list[float]:
 
 def _bulk(results: Results) -> list[Bar]:
     bulk = results.get("bulk")
+    few, many = "10,000 rows of which 500 change", "1,000,000 rows"
+    if bulk:
+        few = f"{bulk['quota'][0]['rows']:,} rows of which {bulk['quota'][0]['changed']:,} change"
+        many = f"{bulk['pydantic'][0]['rows']:,} rows"
     whats = (
-        "10,000 rows of which 500 change: requests",
-        "10,000 rows of which 500 change: refused by the quota",
-        "10,000 rows of which 500 change: time, over the quota's own bound",
-        "1,000,000 rows planned, faster than pydantic validates them",
-        "1,000,000 rows planned: memory over the table",
+        f"{few}: requests in all",
+        f"{few}: refused by the quota",
+        f"{few}: time, over the quota's own bound",
+        f"{many} planned, faster than pydantic validates them",
+        f"{many} planned: memory over the table",
         "rows applied in a second, without a quota",
-        "a plan of 1,000,000 rows opened again",
+        f"a plan of {many} opened again",
     )
     limits = ("at most 540", "none", "at most 1.03 ×", "at least 5 ×", "at most 400 MB", "at least 3,000", "under 3 s")
     if not bulk:
         return [Bar(what, limit, "", None) for what, limit in zip(whats, limits, strict=True)]
     quota = bulk["quota"][0]
     planned = [one for figures in bulk["planned"].values() for one in figures]
-    over_bound = quota["seconds"] / quota["bound_s"]
+    # So few that they fit into one minute have no bound.
+    over_bound = quota["seconds"] / (quota["bound_s"] or 1)
     faster = over_pydantic(results, "ordered")
     memory = max(one["over_table_bytes"] for one in planned)
     applied = Spread.of([one["rows"] / one["seconds"] for one in bulk["applied"]])

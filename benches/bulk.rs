@@ -16,7 +16,8 @@ use replyio::plan::planner::{LONGEST_PAGE, Planner, Step};
 use replyio::plan::source::{Options, Table};
 use replyio::{BaseUrl, ContactAccount, Field};
 
-/// As in the wheel.
+/// As in the wheel, whose code has it already.
+#[cfg(not(feature = "python"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -24,7 +25,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// Where the plan says that it is for; `bulk.py` opens it with the same.
 const BASE_URL: &str = "http://127.0.0.1:9/v3";
-/// The rows of one batch, as polars and DuckDB hand them over.
+/// The rows of one batch, as polars and `DuckDB` hand them over.
 const BATCH: u64 = 100_000;
 /// So many pages are made while the clock stands still. The thread that writes the file goes on meanwhile, with what is
 /// queued for it: a few thousand rows, so it must not happen too often.
@@ -94,7 +95,7 @@ fn batches(template: &ContactAccount, rows: u64, shuffled: bool) -> Outcome<(Arc
             vec![Arc::new(Int64Array::from_iter_values(ids.iter().map(|id| id.cast_signed())))];
         for field in Field::ALL {
             let cell = |id: &u64| match field {
-                Field::City if id % CHANGES_ONE_IN == 0 => "Oslo".to_owned(),
+                Field::City if id.is_multiple_of(CHANGES_ONE_IN) => "Oslo".to_owned(),
                 _ => text(template, *field, *id),
             };
             arrays.push(if *field == Field::OwnerUserId {
