@@ -16,7 +16,8 @@ INTRODUCTION = f"""\
 page. Every call is one update of a contact account with all sixteen fields, `PUT /v3/contact-accounts/{{id}}`, against
 a server in Rust on 127.0.0.1 (`benches/server.rs`) that does next to nothing, so nearly all the time is the client's.
 Against the real service a call takes as long as the network and the service take, whatever the client; what is left
-of these figures there is the processor time, and how many calls one process can have in flight.
+of these figures there is the processor time, and how many calls one process can have in flight. What a table of
+thousands of accounts costs is in a section of its own, [*Many accounts*](#many-accounts).
 
 **replyio does more in a call than what it is compared with.** It checks the fields, counts attempts and deadlines,
 checks the answer, and returns a typed dataclass with aware datetimes; only its quota is off. The others serialize with
@@ -181,10 +182,9 @@ def _planned(results: Results) -> str:
         f"{rows:,} rows with an id and all sixteen fields, from Arrow in batches of 100,000 to a plan file that is on "
         f"the disk, against {rows:,} accounts; one row in twenty changes something. The network, and to decode what "
         "came over it, is not in it. pydantic, with its core in Rust, validates the same rows, as one list of "
-        "dictionaries, into a model of the same fields; it neither compares nor keeps anything, and a good part of its "
-        "time goes to the collection of garbage. *table*: columns and cells are checked; "
-        "*plan*: every row finds its account, is compared, and is handed to the thread that writes the file; *file*: "
-        "what is still to be written then, and the disk."
+        "dictionaries, into a model of the same fields, and neither compares nor keeps anything. *table*: columns and "
+        "cells are checked; *plan*: every row finds its account, is compared, and is handed to the thread that writes "
+        "the file; *file*: what is still to be written then, and the disk."
     )
     return f"{text}\n\n{_table(head, [*lines, line('pydantic', pydantic, '1')])}"
 
