@@ -116,6 +116,7 @@ def judge(results: Results) -> list[Bar]:
         _wheel(results),
         *(_memory(results, name) for name in ("replyio", "replyio-async")),
         _scripts(results),
+        *_bulk(results),
     ]
     return [replace(bar, passed=None) for bar in bars] if results["quick"] else bars
 
@@ -137,11 +138,11 @@ def _start(results: Results, code: str) -> Bar:
 
 
 def _wheel(results: Results) -> Bar:
-    what, limit = "wheel", "at most 2.5 MB"
+    what, limit = "wheel", "at most 4 MB"
     if not results["wheel"]:
         return Bar(what, limit, "", None)
     size = results["wheel"]["bytes"]
-    return Bar(what, limit, f"{size / 1e6:.2f} MB", size <= 2_500_000)
+    return Bar(what, limit, f"{size / 1e6:.2f} MB", size <= 4_000_000)
 
 
 def _memory(results: Results, contender: str) -> Bar:
@@ -166,3 +167,51 @@ def _scripts(results: Results) -> Bar:
     if crashes:
         measured += f"; and {crashes} of the benchmark's own processes"
     return Bar(what, limit, measured, failed + crashes == 0 if figures["runs"] >= 1_000 or failed + crashes else None)
+
+
+def over_pydantic(results: Results, order: str) -> Spread | None:
+    """How much longer pydantic takes to validate the rows than to plan them takes."""
+    bulk = results["bulk"]
+    return ratio(_seconds(bulk["pydantic"]), _seconds(bulk["planned"][order]))
+
+
+def _seconds(figures: list[Results]) -> list[float]:
+    return [float(one["seconds"]) for one in figures]
+
+
+def _bulk(results: Results) -> list[Bar]:
+    bulk = results.get("bulk")
+    few, many = "10,000 rows of which 500 change", "1,000,000 rows"
+    if bulk:
+        few = f"{bulk['quota'][0]['rows']:,} rows of which {bulk['quota'][0]['changed']:,} change"
+        many = f"{bulk['pydantic'][0]['rows']:,} rows"
+    whats = (
+        f"{few}: requests in all",
+        f"{few}: refused by the quota",
+        f"{few}: time, over the quota's own bound",
+        f"{many} planned, faster than pydantic validates them",
+        f"{many} planned: memory over the table",
+        "rows applied in a second, without a quota",
+        f"a plan of {many} opened again",
+    )
+    limits = ("at most 540", "none", "at most 1.03 ×", "at least 5 ×", "at most 400 MB", "at least 3,000", "under 3 s")
+    if not bulk:
+        return [Bar(what, limit, "", None) for what, limit in zip(whats, limits, strict=True)]
+    quota = bulk["quota"][0]
+    planned = [one for figures in bulk["planned"].values() for one in figures]
+    # So few that they fit into one minute have no bound.
+    over_bound = quota["seconds"] / (quota["bound_s"] or 1)
+    faster = over_pydantic(results, "ordered")
+    memory = max(one["over_table_bytes"] for one in planned)
+    applied = Spread.of([one["rows"] / one["seconds"] for one in bulk["applied"]])
+    resumed = Spread.of(_seconds(bulk["resumed"]))
+    measured = (
+        (f"{quota['requests']:,}", quota["requests"] <= 540),
+        (f"{quota['refused']:,}", quota["refused"] == 0),
+        (f"{over_bound:.3f} ×", over_bound <= 1.03),
+        (times(faster) if faster else "", faster.middle >= 5 if faster else None),
+        (f"{memory / 1e6:.0f} MB", memory <= 400_000_000),
+        (applied.show(lambda rate: f"{rate:,.0f}"), applied.middle >= 3_000),
+        (resumed.show(lambda seconds: f"{seconds:.2f}", " s"), resumed.middle < 3),
+    )
+    return [Bar(what, limit, *one) for what, limit, one in zip(whats, limits, measured, strict=True)]

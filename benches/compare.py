@@ -1,6 +1,6 @@
 """Compares replyio with the clients one would otherwise use, and holds it to its bars.
 
-    python benches/compare.py                       # all of it, about ten minutes; writes docs/benchmarks.*
+    python benches/compare.py                       # all of it, about a quarter of an hour; writes docs/benchmarks.*
     python benches/compare.py --quick               # a smoke run that writes nothing
     python benches/compare.py --only native,replyio,pyreqwest
     python benches/compare.py --render              # the page and the plot again, from docs/benchmarks.json
@@ -17,6 +17,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import bulk
 import machine
 import measure
 import report
@@ -86,6 +87,7 @@ def take(options: argparse.Namespace) -> Results:
     results["starts"] = measure.starts(sizes.starts) if ours else {}
     results["wheel"] = measure.wheel(options.wheel) if ours else None
     results["scripts"] = measure.scripts(binaries, sizes.scripts, log) if ours else None
+    results["bulk"] = bulk.take(binaries, bulk.QUICK if options.quick else bulk.BulkSizes(), log) if ours else None
     return results
 
 

@@ -29,9 +29,10 @@ def describe(contenders: list[Contender]) -> dict[str, Any]:
         },
         "versions": {
             "python": platform.python_version(),
-            **{name: _version(name) for name in names},
+            **{name: _version(name) for name in [*names, "pydantic"]},
             "rustc": _rustc(),
             "reqwest (crate)": _locked("reqwest"),
+            "rusqlite (crate)": _locked("rusqlite"),
         },
     }
 

@@ -53,15 +53,17 @@ QUICK = Sizes(
 
 @dataclass(frozen=True)
 class Binaries:
-    """The two programs in Rust."""
+    """The programs in Rust."""
 
     server: Path
     native: Path
+    bulk: Path
 
 
 def build() -> Binaries:
-    """Builds the server and the native limit the way the crate is released."""
-    command = ["cargo", "bench", "--no-run", "--bench", "server", "--bench", "native"]
+    """Builds the server, the native limit and the bulk job the way the crate is released."""
+    command = ["cargo", "bench", "--no-run", "--features", "plan"]
+    command += ["--bench", "server", "--bench", "native", "--bench", "bulk"]
     command += ["--message-format", "json-render-diagnostics"]
     try:
         built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
@@ -74,7 +76,7 @@ def build() -> Binaries:
         message = json.loads(line)
         if message.get("reason") == "compiler-artifact" and message.get("executable"):
             paths[message["target"]["name"]] = Path(message["executable"])
-    return Binaries(server=paths["server"], native=paths["native"])
+    return Binaries(server=paths["server"], native=paths["native"], bulk=paths["bulk"])
 
 
 def environment() -> dict[str, str]:

@@ -5,6 +5,7 @@
 
 pub mod diff;
 pub mod file;
+mod ids;
 pub mod planner;
 pub mod run;
 pub mod source;

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::diff;
 use super::file::{OpenRow, PlannedRow};
+use super::ids::Ids;
 use super::source::{Key, Options, Table};
 use super::{MatchOn, Mode, Nulls, Status};
 use crate::account::ContactAccount;
@@ -48,7 +49,7 @@ pub struct Planner<'a> {
     nulls: Nulls,
     match_on: MatchOn,
     /// The rows that are not found yet, by what they are matched on.
-    ids: HashMap<i64, u32>,
+    ids: Ids,
     names: HashMap<Cow<'a, str>, u32>,
     /// Ids that are not found in pages, read one by one from the last to the first.
     singly: Option<Vec<(i64, u32)>>,
@@ -76,7 +77,7 @@ impl<'a> Planner<'a> {
             mode: options.mode,
             nulls: options.nulls,
             match_on: options.match_on,
-            ids: HashMap::new(),
+            ids: Ids::default(),
             names: HashMap::new(),
             singly: None,
             held: HashMap::new(),
@@ -86,6 +87,10 @@ impl<'a> Planner<'a> {
             steps_back: 0,
             listed: false,
         };
+        let mut ids = Vec::new();
+        if options.match_on == MatchOn::Id {
+            ids.reserve_exact(usize::try_from(table.len()).unwrap_or_default());
+        }
         let mut repeated: HashMap<u32, Vec<u32>> = HashMap::new();
         let mut faults = table.faults().iter().peekable();
         for row in 0..table.len() {
@@ -100,42 +105,33 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let number = u32::try_from(row).unwrap_or(u32::MAX);
-            let first = match key {
-                Key::Id(id) => *planner.ids.entry(id).or_insert(number),
-                Key::Text(text) => *planner.names.entry(planner.match_on.comparable(text)).or_insert(number),
+            match key {
+                Key::Id(id) => ids.push((id, number)),
+                Key::Text(text) => {
+                    let first = *planner.names.entry(planner.match_on.comparable(text)).or_insert(number);
+                    if first != number {
+                        repeated.entry(first).or_insert_with(|| vec![first]).push(number);
+                    }
+                }
                 Key::Missing => {
                     let error = format!("row {row} names no account");
                     give(planner.planned(row, id, Status::Invalid, Some(error)))?;
-                    continue;
                 }
-            };
-            if first != number {
-                repeated.entry(first).or_insert_with(|| vec![first]).push(number);
             }
         }
-        for rows in repeated.into_values() {
+        let (ids, same_id) = Ids::new(ids);
+        planner.ids = ids;
+        let same_name = repeated.into_values().map(|rows| (None, rows));
+        for (id, rows) in same_id.into_iter().map(|(id, rows)| (Some(id), rows)).chain(same_name) {
             let error = several_rows(&rows);
-            for &row in &rows {
-                let id = planner.forget(u64::from(row));
+            for row in rows {
+                if let Key::Text(text) = table.key(u64::from(row)) {
+                    planner.names.remove(&planner.match_on.comparable(text));
+                }
                 give(planner.planned(u64::from(row), id, Status::Ambiguous, Some(error.clone())))?;
             }
         }
         Ok(planner)
-    }
-
-    /// Takes a row out of those that are not found yet.
-    fn forget(&mut self, row: u64) -> Option<i64> {
-        match self.table.key(row) {
-            Key::Id(id) => {
-                self.ids.remove(&id);
-                Some(id)
-            }
-            Key::Text(text) => {
-                self.names.remove(&self.match_on.comparable(text));
-                None
-            }
-            Key::Missing => None,
-        }
     }
 
     /// What to ask next.
@@ -160,7 +156,7 @@ impl<'a> Planner<'a> {
     }
 
     fn read_singly(&mut self) -> Step {
-        let mut singly: Vec<(i64, u32)> = self.ids.iter().map(|(id, row)| (*id, *row)).collect();
+        let mut singly: Vec<(i64, u32)> = self.ids.iter().collect();
         // The order of the table, so that two runs of the same plan read the same way.
         singly.sort_unstable_by_key(|(_, row)| std::cmp::Reverse(*row));
         self.singly = Some(singly);
@@ -217,7 +213,7 @@ impl<'a> Planner<'a> {
         mut give: impl FnMut(PlannedRow) -> Result<(), E>,
     ) -> Result<(), E> {
         let Some((id, row)) = self.singly.as_mut().and_then(Vec::pop) else { return Ok(()) };
-        self.ids.remove(&id);
+        self.ids.take(id);
         match account {
             Some(account) => give(self.compared(row, account, None)),
             None => give(self.not_found(u64::from(row), Some(id))),
@@ -239,7 +235,7 @@ impl<'a> Planner<'a> {
     /// Those of `give`.
     pub fn unreadable<E>(&mut self, error: &str, mut give: impl FnMut(PlannedRow) -> Result<(), E>) -> Result<(), E> {
         let Some((id, row)) = self.singly.as_mut().and_then(Vec::pop) else { return Ok(()) };
-        self.ids.remove(&id);
+        self.ids.take(id);
         let error = format!("row {row}: {error}");
         give(self.planned(u64::from(row), Some(id), Status::Failed, Some(error)))
     }
@@ -258,8 +254,10 @@ impl<'a> Planner<'a> {
             }
         }
         let held = std::mem::take(&mut self.held);
-        let left: Vec<u32> =
-            self.ids.values().chain(self.names.values()).copied().filter(|row| !held.contains_key(row)).collect();
+        let left: Vec<u32> = (self.ids.iter().map(|(_, row)| row))
+            .chain(self.names.values().copied())
+            .filter(|row| !held.contains_key(row))
+            .collect();
         for mut row in held.into_values() {
             if let Some(rows) = row.account_id.and_then(|id| by_account.get(&id)).filter(|rows| rows.len() > 1) {
                 row = self.planned(row.row, row.account_id, Status::Ambiguous, Some(several_rows(rows)));
@@ -277,7 +275,7 @@ impl<'a> Planner<'a> {
     ) -> Result<(), E> {
         let name = match self.match_on {
             MatchOn::Id => {
-                return match self.ids.remove(&account.id) {
+                return match self.ids.take(account.id) {
                     Some(row) => give(self.compared(row, account, Some(place))),
                     None => Ok(()),
                 };

@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 
 use rusqlite::{Connection, params};
 
+use super::check::Trust;
 use super::error::{FileError, FileErrorKind};
 use super::header::{Header, header_checksum};
 use super::lock::Lock;
@@ -94,7 +95,7 @@ impl Builder {
         sealed.map_err(|error| FileError::of_sqlite(&self.path, &error))?;
         drop(connection);
         let lock = self.lock.take().ok_or_else(|| FileError::internal("a plan without a lock"))?;
-        PlanFile::start(&self.path, lock)
+        PlanFile::start(&self.path, lock, Trust::Rows)
     }
 
     fn hand_over(&mut self) -> Result<(), FileError> {

@@ -22,6 +22,7 @@ use std::time::Duration;
 use rusqlite::{Connection, params};
 
 pub use self::builder::Builder;
+use self::check::Trust;
 pub use self::error::{FileError, FileErrorKind};
 pub use self::header::Header;
 use self::lock::Lock;
@@ -63,11 +64,11 @@ impl PlanFile {
             return Err(FileError::new(path, FileErrorKind::Missing));
         }
         let lock = Lock::take(path)?;
-        Self::start(path, lock)
+        Self::start(path, lock, Trust::Nothing)
     }
 
-    fn start(path: &Path, lock: Lock) -> Result<Self, FileError> {
-        let opened = check::connect(path).and_then(|connection| Ok((check::check(&connection)?, connection)));
+    fn start(path: &Path, lock: Lock, trust: Trust) -> Result<Self, FileError> {
+        let opened = check::connect(path).and_then(|connection| Ok((check::check(&connection, trust)?, connection)));
         let refused = match opened {
             Ok((Ok(header), connection)) => return Self::with(path, header, connection, lock),
             Ok((Err(kind), _)) => FileError::new(path, kind),
