@@ -131,6 +131,7 @@ struct Running {
     attempts: u32,
     /// Whether its first request has its place in the quota already.
     admitted: bool,
+    updating: bool,
 }
 
 impl Client {
@@ -380,6 +381,7 @@ impl Client {
         serde_json::to_writer(&mut body, fields)
             .map_err(|error| running.failed(Failure::Internal(error.to_string())))?;
         let request = self.account_request(Method::PUT, id, Some(body.into()));
+        running.updating = true;
         self.exchange(running, &request, |answer| answer.account(id)).await
     }
 
@@ -392,7 +394,15 @@ impl Client {
         sabotage::place("begin");
         let started = Instant::now();
         let timeout = self.config.timeout;
-        Running { call, started, deadline: started + timeout, timeout, attempts: 0, admitted: self.admitted }
+        Running {
+            call,
+            started,
+            deadline: started + timeout,
+            timeout,
+            attempts: 0,
+            admitted: self.admitted,
+            updating: false,
+        }
     }
 
     /// Sends a request until it is answered well, cannot be, or may not be tried again.
@@ -571,7 +581,8 @@ impl std::fmt::Debug for Client {
 impl Running {
     fn failed(&self, failure: Failure) -> Error {
         let (call, attempts, elapsed) = (self.call, self.attempts, self.started.elapsed());
-        Error::Call(Box::new(CallError { call, attempts, elapsed, failure }))
+        let updating = self.updating;
+        Error::Call(Box::new(CallError { call, attempts, elapsed, updating, failure }))
     }
 }
 

@@ -80,6 +80,8 @@ pub struct CallError {
     pub attempts: u32,
     /// From the call to the error.
     pub elapsed: Duration,
+    /// Whether what failed was the update, and not a look before it.
+    pub updating: bool,
     /// What ended it.
     pub failure: Failure,
 }
@@ -314,8 +316,8 @@ impl Failure {
     }
 
     /// Whether the service may have done what was asked, although it did not say so.
-    pub(crate) fn may_have_been_applied(&self, call: Call) -> bool {
-        let ended = match self {
+    pub(crate) fn may_have_been_applied(&self) -> bool {
+        match self {
             Self::Transport(fault) => matches!(fault.kind, TransportKind::Dropped | TransportKind::Broken),
             Self::Deadline { .. } => true,
             Self::Unexpected(unexpected) => {
@@ -323,8 +325,7 @@ impl Failure {
             }
             Self::Api(answer) => ErrorKind::of_status(answer.status) == ErrorKind::Server,
             Self::Quota { .. } | Self::Internal(_) => false,
-        };
-        call.operation.writes() && ended
+        }
     }
 }
 
@@ -348,7 +349,7 @@ impl Error {
 impl CallError {
     /// Whether an update was sent and no answer tells whether it was applied.
     pub fn may_have_been_applied(&self) -> bool {
-        self.failure.may_have_been_applied(self.call)
+        self.updating && self.failure.may_have_been_applied()
     }
 }
 

@@ -191,7 +191,7 @@ impl fmt::Display for CallError {
         if let Some(detail) = self.failure.detail() {
             write!(formatter, ": {}", detail.trim_end_matches('.'))?;
         }
-        if self.failure.may_have_been_applied(self.call) {
+        if self.may_have_been_applied() {
             formatter.write_str("; it may have been applied; sending it again is safe")?;
         }
         self.failure.hint(self.call).map_or(Ok(()), |hint| write!(formatter, "; hint: {hint}"))

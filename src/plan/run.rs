@@ -20,7 +20,7 @@ use super::source::{Options, Table};
 use super::{Change, Status};
 use crate::account::ContactAccount;
 use crate::client::{Client, Event, ListQuery, Observer};
-use crate::error::{Call, Error, ErrorKind, Failure, Operation, WaitReason};
+use crate::error::{Error, ErrorKind, Failure, WaitReason};
 use crate::per_process::PerProcess;
 
 /// How many rows are in flight at once, unless it is said otherwise.
@@ -205,10 +205,9 @@ impl Observer for Counter {
             if *attempt > 1 {
                 self.repeated.lock().unwrap_or_else(PoisonError::into_inner).push(sent_now());
             }
-            let update = Call { operation: Operation::Update, id: None };
             let is_uncertain = match outcome {
                 Ok(status) => ErrorKind::of_status(*status) == ErrorKind::Server,
-                Err(failure) => failure.may_have_been_applied(update),
+                Err(failure) => failure.may_have_been_applied(),
             };
             if *method == http::Method::PUT && is_uncertain {
                 self.uncertain.lock().unwrap_or_else(PoisonError::into_inner).insert((*path).to_owned());

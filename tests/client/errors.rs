@@ -206,3 +206,15 @@ async fn a_broken_update_says_that_it_may_have_been_applied() {
     let error = client.get(ID).await.unwrap_err();
     assert!(!error.to_string().contains("applied"), "{error}");
 }
+
+#[tokio::test]
+async fn a_patch_that_broke_before_its_update_says_nothing_of_being_applied() {
+    let sandbox =
+        sandbox_with(|options| options.faults = vec![Fault { reset: true, times: Some(1), ..Fault::default() }]);
+    let client = client_without_retries(&sandbox);
+    let error = client.patch(ID, &named("Acme Ltd")).await.unwrap_err();
+    assert!(!error.to_string().contains("applied"), "{error}");
+    sandbox.add_fault(Fault { reset: true, method: Some(http::Method::PUT), ..Fault::default() });
+    let error = client.patch(ID, &named("Acme Ltd")).await.unwrap_err();
+    assert!(error.to_string().contains("may have been applied"), "{error}");
+}
