@@ -35,7 +35,7 @@ pub enum FileErrorKind {
     Full,
     /// The disk, or the folder, refuses.
     Io(String),
-    /// It was opened by the process that this one was forked from.
+    /// This process was forked while a plan was open.
     Forked,
     /// It was closed.
     Closed,
@@ -104,7 +104,7 @@ impl fmt::Display for FileError {
                 "cannot be written or read ({what}); nothing was sent that is not written down; apply() goes on later"
             ),
             FileErrorKind::Forked => formatter
-                .write_str("was opened by the process that this one was forked from; open it where it is applied"),
+                .write_str("cannot be used in a process that was forked while a plan was open; use the one it was opened in, or start a process with spawn"),
             FileErrorKind::Closed => formatter.write_str("was closed; open_plan() opens it again"),
             FileErrorKind::Internal(_) => Ok(()),
         }

@@ -12,6 +12,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
 use super::create_private;
 use super::error::{FileError, FileErrorKind};
+use super::presence::Presence;
 
 /// How long the owner may take to write down its name, and a reader to read it.
 const A_MOMENT: Duration = Duration::from_millis(200);
@@ -22,11 +23,14 @@ pub(super) struct Lock {
     is_new: bool,
     /// Held, and never used: closing it frees the lock.
     _held: Connection,
+    /// Goes last, when SQLite is not used any more.
+    _presence: Presence,
 }
 
 impl Lock {
     /// Takes the lock of a plan.
     pub(super) fn take(plan: &Path) -> Result<Self, FileError> {
+        let presence = Presence::enter().ok_or_else(|| FileError::new(plan, FileErrorKind::Forked))?;
         let path = path_of(plan);
         let io = |error: std::io::Error| FileError::new(plan, FileErrorKind::Io(error.to_string()));
         let mut is_new = false;
@@ -39,7 +43,7 @@ impl Lock {
             }
             // An abandoned lock takes its file with it; a lock on a file that is gone keeps nobody out.
             if before.is_some() && before == identity(&path) {
-                return Ok(Self { path, is_new, _held: held });
+                return Ok(Self { path, is_new, _held: held, _presence: presence });
             }
         }
     }

@@ -8,6 +8,7 @@ mod check;
 mod error;
 mod header;
 mod lock;
+mod presence;
 mod report;
 mod rows;
 mod schema;
