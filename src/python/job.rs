@@ -91,7 +91,10 @@ impl Job {
         if Process::current() == self.process {
             return Ok(());
         }
-        Err(errors::plan(py, "this job runs in the process that this one was forked from; a plan is applied where it was opened"))
+        Err(errors::plan(
+            py,
+            "this job runs in the process that this one was forked from; a plan is applied where it was opened",
+        ))
     }
 }
 
