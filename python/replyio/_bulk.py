@@ -6,7 +6,6 @@ import os
 import shutil
 import tempfile
 import weakref
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -83,16 +82,17 @@ class PlanFile:
         """
         changed = self._file.counts().get("changed", 0)
         plan = Path(self._file.path)
-        for number in count(1):
+        number = 1
+        while True:
             path = plan.with_name(f"{plan.stem}.revert{number if number > 1 else ''}{plan.suffix}")
             if not path.exists():
-                break
+                return plan_of(self._core, self._file.reversed(path), str(path))
             file = self._core.open_plan(path)
             counts = file.counts()
             if counts.keys() & {"pending", "unknown"} or sum(counts.values()) == changed:
                 return plan_of(self._core, file, str(path))
             file.close()
-        return plan_of(self._core, self._file.reversed(path), str(path))
+            number += 1
 
 
 class Directory:

@@ -103,6 +103,8 @@ def test_what_the_service_asks_for_holds_back_every_worker_in_full(
     with service.client(quota=None) as client, plan(client, "sync", moves(range(1, 61))) as made:
         # An update in the middle is refused, with all workers busy.
         service.add_fault(Fault(id=30, method="PUT", status=status, retry_after=2, times=1))
+        # While its answer is on the way, no other worker comes round a second time.
+        service.add_fault(Fault(method="PUT", delay=0.05))
         watch = Watch(made, monkeypatch)
         result = do(made, "apply")
         assert_complete(result, 60)
