@@ -16,15 +16,18 @@ use super::lock::Lock;
 use super::schema::{self, StoredRow};
 use super::{PlanFile, PlannedRow, create_private, remove};
 
-/// Rows are handed to the writing thread in batches of this many.
-const BATCH: usize = 1_024;
+/// Rows and changes are handed to the writing thread in batches of this many, each in the order of the rows: where rows
+/// come in no order, as those of a table that is not sorted by account do, neighbours are written together.
+const BATCH: usize = 65_536;
 /// So many batches may wait there.
-const BATCHES: usize = 4;
+const BATCHES: usize = 1;
 
 /// A plan file that is being made. Dropped before it is sealed, it takes its file with it.
 pub struct Builder {
     path: PathBuf,
     batch: Vec<PlannedRow>,
+    /// Rows and changes in the batch.
+    size: usize,
     rows: u64,
     sender: Option<SyncSender<Vec<PlannedRow>>>,
     writer: Option<JoinHandle<Result<(Connection, u64), FileError>>>,
@@ -63,7 +66,8 @@ impl Builder {
         let path = path.to_owned();
         Ok(Self {
             path,
-            batch: Vec::with_capacity(BATCH),
+            batch: Vec::new(),
+            size: 0,
             rows: 0,
             sender: Some(sender),
             writer: Some(writer),
@@ -77,8 +81,9 @@ impl Builder {
     /// [`FileError`] when the rows cannot be written.
     pub fn add(&mut self, row: PlannedRow) -> Result<(), FileError> {
         self.rows += 1;
+        self.size += 1 + row.changes.len();
         self.batch.push(row);
-        if self.batch.len() >= BATCH { self.hand_over() } else { Ok(()) }
+        if self.size >= BATCH { self.hand_over() } else { Ok(()) }
     }
 
     /// Closes the plan: every row is on the disk when this returns.
@@ -99,7 +104,9 @@ impl Builder {
     }
 
     fn hand_over(&mut self) -> Result<(), FileError> {
-        let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
+        self.size = 0;
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.sort_unstable_by_key(|row| row.row);
         match self.sender.as_ref().map(|sender| sender.send(batch)) {
             Some(Ok(())) => Ok(()),
             _ => self.end_writer().and(Err(FileError::internal("the writing thread has ended"))),
@@ -125,7 +132,7 @@ impl Drop for Builder {
 
 fn start(path: &Path, header: &Header) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
-    connection.execute_batch("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-16000")?;
+    connection.execute_batch("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-64000")?;
     connection.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
     connection.pragma_update(None, "user_version", schema::FORMAT)?;
     connection.execute_batch(&schema::SCHEMA.join(";"))?;
