@@ -28,7 +28,17 @@ from replyio.sandbox import Fault, Sandbox
 
 PAGE = Path(__file__).with_name("errors.md")
 KEY = "gallery-key-that-no-message-shows"
-SHOWN = ("status", "code", "errors", "retry_after", "attempts", "last_error", "excerpt", "request_id")
+SHOWN = (
+    "status",
+    "code",
+    "errors",
+    "retry_after",
+    "attempts",
+    "last_error",
+    "may_have_been_applied",
+    "excerpt",
+    "request_id",
+)
 TIMES = re.compile(r"in (under )?\d+ ms|in \d+\.\d s")
 
 

@@ -131,7 +131,9 @@ struct Running {
     attempts: u32,
     /// Whether its first request has its place in the quota already.
     admitted: bool,
+    /// Whether what is sent is the update, and not a look before it.
     updating: bool,
+    may_have_been_applied: bool,
 }
 
 impl Client {
@@ -402,6 +404,7 @@ impl Client {
             attempts: 0,
             admitted: self.admitted,
             updating: false,
+            may_have_been_applied: false,
         }
     }
 
@@ -435,6 +438,7 @@ impl Client {
                 }
                 Err(failure) => self.presentable(failure),
             };
+            running.may_have_been_applied |= running.updating && failure.may_have_been_applied();
             self.report_attempt(request, status.ok_or(&failure), number, sent);
             if self.should_try_bearer(&failure, use_bearer) {
                 use_bearer = true;
@@ -581,8 +585,8 @@ impl std::fmt::Debug for Client {
 impl Running {
     fn failed(&self, failure: Failure) -> Error {
         let (call, attempts, elapsed) = (self.call, self.attempts, self.started.elapsed());
-        let updating = self.updating;
-        Error::Call(Box::new(CallError { call, attempts, elapsed, updating, failure }))
+        let may_have_been_applied = self.may_have_been_applied;
+        Error::Call(Box::new(CallError { call, attempts, elapsed, may_have_been_applied, failure }))
     }
 }
 

@@ -80,8 +80,8 @@ pub struct CallError {
     pub attempts: u32,
     /// From the call to the error.
     pub elapsed: Duration,
-    /// Whether what failed was the update, and not a look before it.
-    pub updating: bool,
+    /// Whether an update was sent, in any attempt, and no answer tells whether it was applied.
+    pub may_have_been_applied: bool,
     /// What ended it.
     pub failure: Failure,
 }
@@ -343,13 +343,6 @@ impl Error {
             Self::Validation { .. } => ErrorKind::Validation,
             Self::Call(error) => error.failure.kind(),
         }
-    }
-}
-
-impl CallError {
-    /// Whether an update was sent and no answer tells whether it was applied.
-    pub fn may_have_been_applied(&self) -> bool {
-        self.updating && self.failure.may_have_been_applied()
     }
 }
 

@@ -93,7 +93,7 @@ pub fn account(data: &[u8]) {
         for failure in [answer.account(7).err(), answer.page().err()].into_iter().flatten() {
             discreet(&failure);
             let call = Call { operation: Operation::Update, id: Some(7) };
-            let error = CallError { call, attempts: 1, elapsed: Duration::ZERO, updating: true, failure };
+            let error = CallError { call, attempts: 1, elapsed: Duration::ZERO, may_have_been_applied: true, failure };
             assert!(!error.to_string().contains(CANARY), "{error}");
         }
     }

@@ -30,6 +30,7 @@ VALUES: dict[str, Any] = {
     "errors": [FieldError("name", "is required"), FieldError("", "is not an object")],
     "excerpt": "<html>",
     "last_error": "connection refused",
+    "may_have_been_applied": True,
     "request_id": "4bf92f",
     "retry_after": 42.0,
     "status": 404,

@@ -22,8 +22,6 @@ __all__ = ["main"]
 
 _DONE, _FAILED, _USAGE, _UNKNOWN, _CHANGES, _INTERRUPTED, _TERMINATED = 0, 1, 2, 3, 4, 130, 143
 _LONGEST_KEY_FILE = 65_536
-# What the core says, and nobody but the core knows.
-_MAYBE_APPLIED = "may have been applied"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -175,7 +173,7 @@ def _exit_code(error: ReplyError) -> int:
 
     if isinstance(error, (ConfigurationError, ValidationError)):
         return _USAGE
-    return _UNKNOWN if _MAYBE_APPLIED in error.message else _FAILED
+    return _UNKNOWN if error.may_have_been_applied else _FAILED
 
 
 def _fault(error: Exception) -> str:

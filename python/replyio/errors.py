@@ -108,7 +108,12 @@ class ReplyError(Exception):
 
     Attributes:
         message: The message, one line.
+        may_have_been_applied: Whether an update was sent, in any attempt, and no answer tells whether it was applied.
+            To send the same update again is safe then. Never True of a call that only reads; not known of an
+            `InternalError`, nor of a call whose client was closed under it.
     """
+
+    may_have_been_applied: bool = False
 
     def __init__(self, message: str = "", **attributes: Any) -> None:
         """Makes the error.

@@ -191,8 +191,10 @@ impl fmt::Display for CallError {
         if let Some(detail) = self.failure.detail() {
             write!(formatter, ": {}", detail.trim_end_matches('.'))?;
         }
-        if self.may_have_been_applied() {
-            formatter.write_str("; it may have been applied; sending it again is safe")?;
+        if self.may_have_been_applied {
+            let all = "; it may have been applied; sending it again is safe";
+            let earlier = "; an earlier attempt may have been applied";
+            formatter.write_str(if self.failure.may_have_been_applied() { all } else { earlier })?;
         }
         self.failure.hint(self.call).map_or(Ok(()), |hint| write!(formatter, "; hint: {hint}"))
     }

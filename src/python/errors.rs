@@ -104,6 +104,9 @@ fn raise(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
         Error::Call(call) => {
             attributes.set_item("attempts", call.attempts)?;
             attributes.set_item("elapsed", call.elapsed.as_secs_f64())?;
+            if call.may_have_been_applied {
+                attributes.set_item("may_have_been_applied", true)?;
+            }
             failure_attributes(&attributes, &call.failure)?;
         }
     }

@@ -218,3 +218,17 @@ async fn a_patch_that_broke_before_its_update_says_nothing_of_being_applied() {
     let error = client.patch(ID, &named("Acme Ltd")).await.unwrap_err();
     assert!(error.to_string().contains("may have been applied"), "{error}");
 }
+
+#[tokio::test]
+async fn what_an_earlier_attempt_may_have_done_is_told_although_the_last_one_was_answered() {
+    let sandbox = sandbox_with(|options| {
+        options.faults = vec![Fault { reset: true, times: Some(1), ..Fault::default() }, once(404)];
+    });
+    let error = client(&sandbox).update(ID, &named("Acme")).await.unwrap_err();
+    assert!(error.to_string().contains("an earlier attempt may have been applied"), "{error}");
+    assert!(call_error(error).may_have_been_applied);
+    sandbox.add_fault(once(404));
+    let error = client(&sandbox).update(ID, &named("Acme")).await.unwrap_err();
+    assert!(!error.to_string().contains("applied"), "{error}");
+    assert!(!call_error(error).may_have_been_applied);
+}

@@ -398,7 +398,6 @@ impl Apply {
     }
 
     async fn took_write(&mut self, mut row: OpenRow, result: Result<(), Error>) -> Result<(), RunError> {
-        let was_uncertain = row.account_id.is_some_and(|id| self.pace.take_uncertain(id));
         let error = match result {
             Ok(()) => {
                 self.pace.succeeded();
@@ -407,7 +406,7 @@ impl Apply {
             }
             Err(error) => error,
         };
-        row.was_sending |= was_uncertain || matches!(&error, Error::Call(call) if call.may_have_been_applied());
+        row.was_sending |= matches!(&error, Error::Call(call) if call.may_have_been_applied);
         let fell_short = if row.was_sending { Status::Unknown } else { Status::Failed };
         match self.pace.failed(&error) {
             Verdict::Own => {

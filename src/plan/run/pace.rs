@@ -1,6 +1,5 @@
 //! What holds requests back: the quota, what the service asks for, and an outage.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -53,24 +52,15 @@ impl Gate {
 struct Counter {
     control: Arc<Control>,
     repeated: Mutex<Vec<i64>>,
-    /// The paths of updates of which an attempt may have been applied although no answer says so.
-    uncertain: Mutex<HashSet<String>>,
     next: Option<Arc<dyn Observer>>,
 }
 
 impl Observer for Counter {
     fn observe(&self, event: Event<'_>) {
-        if let Event::Attempted { method, path, outcome, attempt, .. } = &event {
+        if let Event::Attempted { attempt, .. } = &event {
             self.control.state().requests += 1;
             if *attempt > 1 {
                 self.repeated.lock().unwrap_or_else(PoisonError::into_inner).push(sent_now());
-            }
-            let is_uncertain = match outcome {
-                Ok(status) => ErrorKind::of_status(*status) == ErrorKind::Server,
-                Err(failure) => failure.may_have_been_applied(),
-            };
-            if *method == http::Method::PUT && is_uncertain {
-                self.uncertain.lock().unwrap_or_else(PoisonError::into_inner).insert((*path).to_owned());
             }
         }
         if let Some(next) = &self.next {
@@ -102,12 +92,7 @@ pub(super) enum Verdict {
 
 impl Pace {
     pub(super) fn new(client: &Client, control: &Arc<Control>, observer: Option<Arc<dyn Observer>>) -> Self {
-        let counter = Counter {
-            control: Arc::clone(control),
-            repeated: Mutex::default(),
-            uncertain: Mutex::default(),
-            next: observer,
-        };
+        let counter = Counter { control: Arc::clone(control), repeated: Mutex::default(), next: observer };
         let counter = Arc::new(counter);
         let client = client.observed(Arc::clone(&counter) as _);
         let control = Arc::clone(control);
@@ -198,12 +183,6 @@ impl Pace {
 
     pub(super) fn take_repeated(&self) -> Vec<i64> {
         std::mem::take(&mut *self.counter.repeated.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Whether an attempt to update an account may have been applied. Forgets it.
-    pub(super) fn take_uncertain(&self, id: i64) -> bool {
-        let path = self.client.config().base_url.join(format_args!("/contact-accounts/{id}"));
-        self.counter.uncertain.lock().unwrap_or_else(PoisonError::into_inner).remove(path.path())
     }
 }
 
