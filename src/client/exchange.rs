@@ -1,0 +1,229 @@
+//! One request until it is answered well, cannot be, or may not be tried again.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+use super::{Client, Event};
+use crate::answer::Answer;
+use crate::clock::since_epoch;
+use crate::config::AuthScheme;
+use crate::error::{Call, CallError, Error, Failure, WaitReason};
+use crate::problem;
+use crate::retry::{self, Attempt, Decision};
+use crate::sabotage;
+use crate::text::plain_line;
+use crate::transport::Request;
+
+const LONGEST_EXCERPT: usize = 200;
+const LONGEST_REQUEST_ID: usize = 200;
+
+/// One call from its beginning to its end, over all its requests.
+pub(super) struct Running {
+    call: Call,
+    started: Instant,
+    deadline: Instant,
+    timeout: Duration,
+    attempts: u32,
+    /// Whether its first request has its place in the quota already.
+    admitted: bool,
+    /// Whether what is sent is the update, and not a look before it.
+    pub(super) updating: bool,
+    may_have_been_applied: bool,
+}
+
+impl Client {
+    pub(super) fn begin(&self, call: Call) -> Running {
+        sabotage::place("begin");
+        let started = Instant::now();
+        let timeout = self.config.timeout;
+        Running {
+            call,
+            started,
+            deadline: started + timeout,
+            timeout,
+            attempts: 0,
+            admitted: self.admitted,
+            updating: false,
+            may_have_been_applied: false,
+        }
+    }
+
+    /// Sends a request until it is answered well, cannot be, or may not be tried again.
+    pub(super) async fn exchange<T>(
+        &self,
+        running: &mut Running,
+        request: &Request,
+        read: impl Fn(&Answer) -> Result<T, Failure>,
+    ) -> Result<T, Error> {
+        let mut number = 0;
+        let mut last: Option<Failure> = None;
+        let mut use_bearer = self.prefers_bearer();
+        loop {
+            let sent = match self.wait_for_quota(running).await {
+                Ok(sent) => sent,
+                // Like every wait before a next attempt that does not fit: what failed is told, not the wait.
+                Err(closed) => return Err(running.failed(last.unwrap_or(closed))),
+            };
+            number += 1;
+            running.attempts += 1;
+            let answer = self.attempt(running, request, use_bearer, sent, last.as_ref()).await;
+            sabotage::place("answered");
+            let status = answer.as_ref().ok().map(|answer| answer.status);
+            let outcome = answer.and_then(Answer::accepted).and_then(|answer| read(&answer));
+            let failure = match outcome {
+                Ok(value) => {
+                    self.report_attempt(request, Ok(StatusCode::OK.as_u16()), number, sent);
+                    self.remember_scheme(use_bearer);
+                    return Ok(value);
+                }
+                Err(failure) => self.presentable(failure),
+            };
+            running.may_have_been_applied |= running.updating && failure.may_have_been_applied();
+            self.report_attempt(request, status.ok_or(&failure), number, sent);
+            if self.should_try_bearer(&failure, use_bearer) {
+                use_bearer = true;
+                number -= 1;
+                continue;
+            }
+            let wait = match self.decide(running, number, &failure) {
+                Decision::Stop => return Err(running.failed(failure)),
+                Decision::Wait(wait) => wait,
+            };
+            let hinted = failure.retry_after().is_some_and(|hint| hint == wait);
+            let reason = if hinted { WaitReason::RetryAfter } else { WaitReason::BackOff };
+            last = Some(failure);
+            self.sleep(running, wait, reason).await;
+        }
+    }
+
+    /// One attempt, within its own limit and the call's.
+    async fn attempt(
+        &self,
+        running: &Running,
+        request: &Request,
+        use_bearer: bool,
+        sent: Instant,
+        last: Option<&Failure>,
+    ) -> Result<Answer, Failure> {
+        let headers = self.identity.headers(use_bearer);
+        let attempt_ends = sent + self.config.attempt_timeout;
+        let whole_call = running.deadline <= attempt_ends;
+        let sending = self.transport.send(request, headers);
+        tokio::time::timeout_at(attempt_ends.min(running.deadline), sending).await.unwrap_or_else(|_| {
+            let limit = if whole_call { running.timeout } else { self.config.attempt_timeout };
+            Err(Failure::Deadline { limit, whole_call, last: last.map(ToString::to_string) })
+        })
+    }
+
+    /// Waits until the quota lets a request out, or refuses at once when that is after the deadline. Gives the moment at
+    /// which it is out.
+    async fn wait_for_quota(&self, running: &mut Running) -> Result<Instant, Failure> {
+        sabotage::place("quota");
+        let now = Instant::now();
+        if std::mem::take(&mut running.admitted) {
+            return Ok(now);
+        }
+        let Some(quota) = self.config.quota else { return Ok(now) };
+        let place = self.identity.reserve(quota, now, running.deadline)?;
+        if place.wait.is_zero() {
+            place.keep();
+            return Ok(now);
+        }
+        self.sleep(running, place.wait, place.reason).await;
+        place.keep();
+        Ok(Instant::now())
+    }
+
+    async fn sleep(&self, running: &Running, wait: Duration, reason: WaitReason) {
+        if let Some(observer) = self.observer.as_ref().filter(|_| !wait.is_zero()) {
+            observer.observe(Event::Waiting { wait, reason, call: running.call });
+        }
+        tokio::time::sleep(wait).await;
+    }
+
+    fn decide(&self, running: &Running, number: u32, failure: &Failure) -> Decision {
+        let now = Instant::now();
+        let hint = failure.retry_after();
+        if let (Failure::Api(answer), Some(wait), Some(_)) = (failure, hint, self.config.quota)
+            && answer.status == StatusCode::TOO_MANY_REQUESTS.as_u16()
+        {
+            self.identity.hold(now, wait);
+        }
+        let mut budget = self.shared.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        sabotage::place("budget");
+        budget.refill(since_epoch(now));
+        if self.admitted && hint.is_some() {
+            // A run holds all its rows back, not just this one.
+            return Decision::Stop;
+        }
+        let attempt = Attempt {
+            number,
+            allowed: self.config.max_attempts,
+            retryable: failure.is_retryable(),
+            dropped: failure.is_dropped_connection(),
+            hint,
+            time_left: running.deadline.saturating_duration_since(now),
+        };
+        retry::decide(attempt, &mut budget, fastrand::f64())
+    }
+
+    fn prefers_bearer(&self) -> bool {
+        match self.config.auth {
+            AuthScheme::Auto => self.shared.bearer_worked.load(Ordering::Relaxed),
+            AuthScheme::ApiKeyHeader => false,
+            AuthScheme::Bearer => true,
+        }
+    }
+
+    fn should_try_bearer(&self, failure: &Failure, used_bearer: bool) -> bool {
+        let challenged = matches!(failure, Failure::Api(answer) if answer.status == 401 && answer.bearer_challenge);
+        self.config.auth == AuthScheme::Auto && challenged && !used_bearer
+    }
+
+    fn remember_scheme(&self, used_bearer: bool) {
+        if used_bearer && !self.shared.bearer_worked.load(Ordering::Relaxed) {
+            self.shared.bearer_worked.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn report_attempt(&self, request: &Request, outcome: Result<u16, &Failure>, attempt: u32, sent: Instant) {
+        if let Some(observer) = &self.observer {
+            let (method, path) = (&request.method, request.url.path());
+            observer.observe(Event::Attempted { method, path, outcome, attempt, sent });
+        }
+    }
+
+    /// A failure fit to be shown, and one of the key with where that came from: foreign texts without the key, should the other side have echoed it, and then, so that no
+    /// half of a key is left, cut to one line.
+    fn presentable(&self, failure: Failure) -> Failure {
+        let shown = |text: &str, limit| plain_line(&self.config.api_key.redact(text), limit);
+        match failure {
+            Failure::Api(mut answer) => {
+                answer.problem = answer.problem.map_texts(|text| shown(text, problem::LONGEST_TEXT));
+                answer.request_id = answer.request_id.map(|id| shown(&id, LONGEST_REQUEST_ID));
+                if answer.status == StatusCode::UNAUTHORIZED.as_u16() {
+                    answer.refused_key = Some(self.config.api_key.origin());
+                }
+                Failure::Api(answer)
+            }
+            Failure::Unexpected(mut unexpected) => {
+                let excerpt = unexpected.excerpt.map(|excerpt| shown(&excerpt, LONGEST_EXCERPT));
+                unexpected.excerpt = excerpt.filter(|excerpt| !excerpt.is_empty());
+                Failure::Unexpected(unexpected)
+            }
+            other => other,
+        }
+    }
+}
+
+impl Running {
+    pub(super) fn failed(&self, failure: Failure) -> Error {
+        let (call, attempts, elapsed) = (self.call, self.attempts, self.started.elapsed());
+        let may_have_been_applied = self.may_have_been_applied;
+        Error::Call(Box::new(CallError { call, attempts, elapsed, may_have_been_applied, failure }))
+    }
+}
