@@ -118,7 +118,7 @@ def progress_text(state: Mapping[str, Any]) -> str:
     """The part of a progress that no bar can show: requests, the time left, and why it waits."""
     parts = [counted(state.get("requests", 0), "request")]
     left = state.get("seconds_left")
-    if left is not None:
+    if left is not None and not 0 < state.get("rows", 0) <= state.get("done", 0):
         parts.append(f"{estimate(left)} left")
     waiting = state.get("waiting")
     if waiting:
