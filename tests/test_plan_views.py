@@ -194,6 +194,11 @@ def test_a_progress_is_a_line_with_the_time_left_and_the_reason_to_wait() -> Non
     assert _plan_text.progress_line({}) == "working: 0 of 0 rows · 0 requests"
 
 
+def test_nothing_is_left_of_a_job_whose_rows_are_done() -> None:
+    state = {"rows": 812, "done": 812, "requests": 817, "phase": "writing", "seconds_left": 0.0}
+    assert _plan_text.progress_line(state) == "writing: 812 of 812 rows · 817 requests"
+
+
 def test_a_stopped_job_says_how_to_go_on_in_python_and_on_the_command_line() -> None:
     state = {"rows": 812, "done": 412}
     assert _plan_text.how_to_go_on("apply", "a b.replyplan", state) == (

@@ -40,7 +40,11 @@ _TINTS = {
 }
 _CELL = "text-align:left;padding:2px 14px 2px 0;border:0;background:none;vertical-align:top"
 _MONO = "font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace;font-size:.92em"
-_QUIET = "opacity:.62"
+# Quiet, and still read with ease where the text around it is no black, as in Visual Studio Code.
+_QUIET = "opacity:.72"
+# What is long may break anywhere, so that it does not widen the cell; what is short stays in one piece.
+_BREAKS = "overflow-wrap:anywhere"
+_SHORT = 20
 
 
 def counted(number: int, one: str, several: str | None = None) -> str:
@@ -118,7 +122,7 @@ def progress_text(state: Mapping[str, Any]) -> str:
     """The part of a progress that no bar can show: requests, the time left, and why it waits."""
     parts = [counted(state.get("requests", 0), "request")]
     left = state.get("seconds_left")
-    if left is not None:
+    if left is not None and not 0 < state.get("rows", 0) <= state.get("done", 0):
         parts.append(f"{estimate(left)} left")
     waiting = state.get("waiting")
     if waiting:
@@ -173,10 +177,15 @@ def _tinted(text: str, tint: str, strength: float, more: str = "") -> str:
 
 
 def _value_html(value: object, tint: str, more: str = "") -> str:
-    """A value before or after. `bdi` keeps text that runs from right to left from moving its neighbours."""
+    """A value before or after."""
     if value is None or value == "":
         return f'<span style="{_QUIET};font-style:italic">empty</span>'
-    return _tinted(f"<bdi>{html.escape(cell(value))}</bdi>", tint, 0.16, more)
+    return _tinted(_isolated(cell(value)), tint, 0.16, more)
+
+
+def _isolated(text: str) -> str:
+    """Text from elsewhere. `bdi` keeps what runs from right to left from moving its neighbours."""
+    return f"<bdi>{html.escape(text)}</bdi>"
 
 
 def counts_html(counts: Mapping[str, int]) -> str:
@@ -206,7 +215,7 @@ def changes_html(changes: Sequence[Mapping[str, Any]], total: int) -> str:
         cells = (
             (f"{_CELL};{_MONO};{_QUIET}", account),
             (f"{_CELL};{_MONO}", html.escape(cell(change.get("field")))),
-            (_CELL, f'{before} <span style="{_QUIET}">→</span> {after}'),
+            (f"{_CELL};{_BREAKS}", f'{before} <span style="{_QUIET}">→</span> {after}'),
         )
         rows.append(_row(cells, "none" if same or not rows else "1px solid rgba(128,128,128,.25)"))
     return _table(rows) + _more(total - len(changes), "change")
@@ -217,7 +226,8 @@ def table_html(records: Sequence[Mapping[str, Any]], columns: Sequence[str], tot
     head = "".join(f'<th style="{_CELL};{_QUIET};font-weight:600">{html.escape(name)}</th>' for name in columns)
     rows = [f'<tr style="background:none">{head}</tr>']
     for record in records:
-        values = [(_CELL, f"<bdi>{html.escape(cell(record.get(name)))}</bdi>") for name in columns]
+        texts = [cell(record.get(name)) for name in columns]
+        values = [(_CELL if len(text) <= _SHORT else f"{_CELL};{_BREAKS}", _isolated(text)) for text in texts]
         rows.append(_row(values, "1px solid rgba(128,128,128,.25)"))
     return f"<div>{_table(rows)}{_more(total - len(records), 'row')}</div>"
 
@@ -241,14 +251,14 @@ def _more(number: int, noun: str) -> str:
 def box_html(name: str, cost: str, counts: Mapping[str, int], inner: str, hints: Sequence[tuple[str, str]]) -> str:
     """A plan or a result in a notebook: name and cost, counts, changes, what to do next."""
     said = f'<span style="{_QUIET}"> · {html.escape(cost)}</span>' if cost else ""
-    head = f'<div style="margin-bottom:5px"><b><bdi>{html.escape(cell(name))}</bdi></b>{said}</div>'
+    head = f'<div style="margin-bottom:5px;{_BREAKS}"><b>{_isolated(cell(name))}</b>{said}</div>'
     next_steps = "".join(
         '<span style="display:inline-block;margin:0 18px 2px 0">'
         f'<code style="{_MONO};background:rgba(128,128,128,.16);color:inherit;border-radius:4px;padding:1px 5px">'
         f"{html.escape(code)}</code> {html.escape(text)}</span>"
         for code, text in hints
     )
-    foot = f'<div style="margin-top:6px">{next_steps}</div>' if hints else ""
+    foot = f'<div style="margin-top:6px;{_BREAKS}">{next_steps}</div>' if hints else ""
     style = "border-left:3px solid rgba(128,128,128,.35);padding:4px 0 4px 12px;line-height:1.55;color:inherit"
     return f'<div style="{style}">{head}<div>{counts_html(counts)}</div>{inner}{foot}</div>'
 

@@ -204,7 +204,7 @@ class ContactAccount:
         """The account as a table, for a notebook. Members without a value are left out."""
         rows = "".join(
             f'<tr><th style="text-align:left">{html.escape(name)}</th>'
-            f'<td style="text-align:left">{html.escape(_shown(value))}</td></tr>'
+            f'<td style="text-align:left;overflow-wrap:anywhere">{html.escape(_shown(value))}</td></tr>'
             for name, value in ((name, getattr(self, name)) for name in (*_MEMBER_NAMES, "extra"))
             if value not in (None, {})
         )

@@ -1,4 +1,4 @@
-"""Real programs around a sandbox: nginx in front of it, and mitmproxy as the proxy of a company.
+"""Real programs around a sandbox: nginx in front of it, mitmproxy as the proxy of a company, Chromium as a reader.
 
 A program that is not here leaves its tests out, and the last lines of the run say so in one. In CI it fails them.
 """
@@ -18,7 +18,7 @@ import trustme
 from replyio.sandbox import Sandbox
 
 from .checks import PASSWORD, USER, Day
-from .programs import Mitmdump, Nginx, find
+from .programs import Chromium, Mitmdump, Nginx, find
 
 NOT_HERE = "a program is not installed: "
 
@@ -28,8 +28,8 @@ StartNginx = Callable[..., Nginx]
 collect_ignore_glob = ["test_*.py"] if sys.platform == "win32" else []
 
 
-def _program(name: str) -> Path:
-    found = find(name)
+def _program(name: str, *other_names: str) -> Path:
+    found = next(filter(None, map(find, (name, *other_names))), None)
     if found is None:
         # GitHub sets CI on macOS too, where nobody promised nginx.
         if os.environ.get("CI", "").lower() in {"1", "true"} and sys.platform == "linux":
@@ -78,6 +78,12 @@ def nginx(sandbox: Sandbox, tmp_path: Path) -> Iterator[StartNginx]:
     yield start
     for nginx in running:
         nginx.kill()
+
+
+@pytest.fixture
+def chromium(tmp_path: Path) -> Chromium:
+    """A browser without a window."""
+    return Chromium(_program("chromium", "chromium-browser", "google-chrome"), tmp_path)
 
 
 class Authority:

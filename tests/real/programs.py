@@ -227,3 +227,49 @@ class Mitmdump(Program):
     def tunnels(self) -> list[Mapping[str, Any]]:
         """The CONNECT requests that it got, with host and headers."""
         return self._tells("host")
+
+
+class Chromium:
+    """A Chromium without a window, which reads pages from files.
+
+    Args:
+        program: Where it is.
+        folder: Where its files go.
+    """
+
+    # The pages are the tests' own, and root gets no sandbox. No name is looked up: it calls nobody.
+    OPTIONS = (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--no-first-run",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+    )
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        self._program = program
+        self._folder = folder
+
+    def read(self, page: str) -> str:
+        """Gives a page as it is after its scripts have run."""
+        file = self._folder / "page.html"
+        file.write_text(page, encoding="utf-8")
+        command = [str(self._program), *self.OPTIONS, f"--user-data-dir={self._folder / 'profile'}", "--dump-dom"]
+        with subprocess.Popen(
+            [*command, file.as_uri()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            env={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self._folder), "LC_ALL": "C.UTF-8"},
+            start_new_session=True,
+        ) as process:
+            try:
+                read, told = process.communicate(timeout=3 * PATIENCE)
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+        assert process.returncode == 0, told[-2000:]
+        return read
