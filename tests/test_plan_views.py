@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import html.parser
+import importlib
 import io
 import logging
 import re
@@ -360,6 +361,7 @@ def test_without_a_terminal_the_log_tells_and_a_wait_at_once(
 ) -> None:
     caplog.set_level(logging.INFO, "replyio")
     monkeypatch.setattr(sys, "stderr", io.StringIO())
+    importlib.import_module("ipykernel.kernelapp")  # a program that starts kernels is no notebook
     show = _progress.show_for(progress=True)
     for waiting in (None, "the quota", "the quota", None):
         show.update(STATE | {"waiting": waiting})

@@ -120,7 +120,7 @@ def show_for(progress: bool) -> Show:
     """
     if not progress:
         return Show()
-    if "ipykernel" not in sys.modules and not _is_terminal():
+    if not _is_notebook() and not _is_terminal():
         return Log()
     try:
         with warnings.catch_warnings():
@@ -128,6 +128,12 @@ def show_for(progress: bool) -> Show:
             return Bar(import_module("tqdm.auto").tqdm)
     except ImportError:
         return Line()
+
+
+def _is_notebook() -> bool:
+    """Whether this is a notebook's kernel. A program that starts kernels has the modules of one, and is none."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
 
 
 def _is_terminal() -> bool:

@@ -177,6 +177,7 @@ def test_a_plan_goes_on_in_the_kernel_after_the_one_that_was(
 
     service.clear_faults()
     shown = kernel.run(GO_ON)
+    assert f"{ROWS}/{ROWS} rows" in shown.stderr, "the bar is that of the whole plan"
     assert (shown.error, shown.value) == (None, f"{{'changed': {ROWS}}}"), shown
     # Only who is killed leaves a row behind that may have been written.
     assert_written(service, before, MEANT, once=ends is not killed)

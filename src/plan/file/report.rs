@@ -50,6 +50,19 @@ impl PlanFile {
         })
     }
 
+    /// How many of the rows that were to change something have been dealt with.
+    ///
+    /// # Errors
+    /// [`FileError`] when the file cannot be read.
+    pub fn rows_done(&self) -> Result<u64, FileError> {
+        self.ask(|connection| {
+            let mut select = connection.prepare(
+                "SELECT count(*) FROM rows WHERE row IN (SELECT row FROM edits) AND status NOT IN ('pending', 'sending')",
+            )?;
+            select.query_row([], |row| row.get(0))
+        })
+    }
+
     /// What rows change.
     ///
     /// # Errors

@@ -89,10 +89,13 @@ pub async fn apply(
     let foreign = unknown_yet(file.recent_requests(now)?);
     client.count_earlier(foreign.into_iter().map(|sent| Duration::from_millis(u64::try_from(now - sent).unwrap_or(0))));
     let rows = file.open_rows()?;
+    let done = file.rows_done()?;
     {
         let mut progress = control.state();
         progress.phase = Phase::Writing;
-        progress.rows = rows.len() as u64;
+        // Who goes on wants to see how far the plan is, not how far this run of it.
+        progress.rows = done + rows.len() as u64;
+        progress.done = done;
         progress.requests_left = requests_to_apply(client, &rows);
     }
     let run = Apply {

@@ -13,7 +13,7 @@ use crate::plan::Status;
 /// How far a run is.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Progress {
-    /// How many rows there are to do.
+    /// How many rows there are to do, with those that an earlier run has done.
     pub rows: u64,
     /// How many are done.
     pub done: u64,
@@ -21,7 +21,7 @@ pub struct Progress {
     pub requests: u64,
     /// How many are left, as far as that is known.
     pub requests_left: u64,
-    /// The rows that are done, by what became of them.
+    /// The rows that this run has done, by what became of them.
     pub counts: BTreeMap<Status, u64>,
     /// What it does now.
     pub phase: Phase,
