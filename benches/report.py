@@ -184,9 +184,9 @@ def _planned(results: Results) -> str:
         "came over it, is not in it. pydantic, with its core in Rust, validates the same rows, as one list of "
         "dictionaries, into a model of the same fields, and neither compares nor keeps anything. *table*: columns and "
         "cells are checked; *plan*: every row finds its account, is compared, and is handed to the thread that writes "
-        "the file; *file*: what is still to be written then, and the disk. Rows in no order wait for the memory, at every "
-        "cell; a table of the same size that is read from sorted copies would need twice the memory to save what two "
-        "seconds are in a job of a thousand pages, which take ten minutes to read."
+        "the file; *file*: what is still to be written then, and the disk. Rows in no order wait for the memory, at "
+        "every cell; a table of the same size that is read from sorted copies would need twice the memory to save two "
+        "seconds in a job of a thousand pages, which take ten minutes to read."
     )
     return f"{text}\n\n{_table(head, [*lines, line('pydantic', pydantic, '1')])}"
 

@@ -364,8 +364,9 @@ def page() -> str:
         done_otherwise(gallery)
     gallery.section(
         "A fault of this package",
-        "`InternalError` says where it happened, such as `a fault of replyio itself (a panic at src/client/exchange.rs:104); "
-        "please report it`. The client stays usable. It cannot be had on purpose; `make reliability` builds the "
+        "`InternalError` says where it happened, such as `a fault of replyio itself (a panic at "
+        "src/client/exchange.rs:104); please report it`. The client stays usable. It cannot be had "
+        "on purpose; `make reliability` builds the "
         "package so that it can, and shows it at every place.",
     )
     return "\n\n".join([HEAD, *gallery.parts]) + "\n"
