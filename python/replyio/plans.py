@@ -28,11 +28,11 @@ __all__ = ["ApplyResult", "Plan", "PlanTable"]
 _UNSAVED = "(not saved)"
 # The columns that are there even when no row is, and the types that pandas would not find by itself.
 _COLUMNS = {
-    "rows": ("row", "id", "status", "error"),
-    "changes": ("row", "id", "field", "before", "after"),
-    "failures": ("row", "id", "status", "error"),
+    "rows": ("row", "id", "key", "status", "error", "repeated"),
+    "changes": ("row", "id", "field", "before", "after", "status"),
+    "failures": ("row", "id", "key", "status", "error", "repeated"),
 }
-_TYPES = {"row": "int64", "id": "Int64"}
+_TYPES = {"row": "int64", "id": "Int64", "repeated": "int64"}
 
 
 class _Table(Protocol):
@@ -164,17 +164,21 @@ class _Report:
 
     @property
     def rows(self) -> PlanTable:
-        """Every row of the input: row number, id, status, error."""
+        """Every row of the input: row number, id, the domain or name that found it, status, error, `repeated`.
+
+        `repeated` is how often the row was sent again while nobody knew what had become of the time before: after a
+        crash, or when an answer was lost. Normally 0.
+        """
         return self._tables.get("rows") or PlanTable("rows", self._file.rows())
 
     @property
     def changes(self) -> PlanTable:
-        """Every field that is to change, or has changed: row number, id, field, before, after."""
+        """Every field that is to change, or has changed: row number, id, field, before, after, status of the row."""
         return self._tables.get("changes") or PlanTable("changes", self._file.changes())
 
     @property
     def failures(self) -> PlanTable:
-        """The rows that cannot be, or were not done, with the reason."""
+        """The rows that cannot be, or were not done, with the reason; the columns are those of `rows`."""
         return self._tables.get("failures") or PlanTable("failures", self._file.failures())
 
     def _name(self) -> str:

@@ -79,7 +79,7 @@ impl PlanFile {
         })
     }
 
-    /// Every row: its number, the account, the status, and what went wrong.
+    /// Every row: its number, the account, the status, what went wrong, and how often it was sent again.
     fn rows(&self, py: Python<'_>) -> PyResult<Report> {
         guarded(py, "rows", || self.report_rows(py, |_| true))
     }
@@ -253,6 +253,7 @@ struct RowColumns {
     keys: Vec<Option<String>>,
     statuses: Vec<&'static str>,
     errors: Vec<Option<String>>,
+    repeated: Vec<u64>,
 }
 
 impl RowColumns {
@@ -262,6 +263,7 @@ impl RowColumns {
         self.keys.push(row.key.clone());
         self.statuses.push(row.status.as_str());
         self.errors.push(row.error.clone());
+        self.repeated.push(row.repeated);
     }
 
     fn into_report(self) -> Result<Report, arrow_schema::ArrowError> {
@@ -271,6 +273,7 @@ impl RowColumns {
             ("key", Arc::new(StringArray::from(self.keys))),
             ("status", Arc::new(StringArray::from(self.statuses))),
             ("error", Arc::new(StringArray::from(self.errors))),
+            ("repeated", Arc::new(UInt64Array::from(self.repeated))),
         ])
     }
 }

@@ -21,7 +21,7 @@ pub(super) const SCHEMA: &[&str] = &[
     "CREATE VIEW changes AS SELECT edits.row, rows.account_id AS id, field, before, after, rows.status \
      FROM edits JOIN rows ON rows.row = edits.row ORDER BY edits.row",
     "CREATE VIEW progress AS SELECT status, count(*) AS rows FROM rows GROUP BY status",
-    "CREATE VIEW failures AS SELECT row, account_id AS id, matched_by, status, error FROM rows \
+    "CREATE VIEW failures AS SELECT row, account_id AS id, matched_by, status, error, repeated FROM rows \
      WHERE status NOT IN ('unchanged', 'changed', 'pending', 'sending')",
 ];
 
