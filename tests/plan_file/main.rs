@@ -8,12 +8,14 @@
     reason = "a helper of tests may fail as a test may, and says what was tried"
 )]
 
+mod connections;
 mod damage;
 mod disk;
 mod full;
 mod layer;
 mod outcomes;
 mod owner;
+mod pages;
 mod power;
 mod refusals;
 mod timing;
