@@ -11,6 +11,7 @@
 mod connections;
 mod damage;
 mod disk;
+mod failpoints;
 mod full;
 mod layer;
 mod outcomes;
