@@ -38,8 +38,11 @@ class Table:
     def __init__(self, records: list[dict[str, Any]]) -> None:
         self._records = records
 
-    def records(self) -> list[dict[str, Any]]:
-        return self._records
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def records(self, limit: int | None = None, first: int = 0) -> list[dict[str, Any]]:
+        return self._records[first : None if limit is None else first + limit]
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> Any:
         columns = {name: [str(row[name]) for row in self._records] for name in self._records[0]}

@@ -211,12 +211,12 @@ impl Report {
         self.0.num_rows()
     }
 
-    /// The first rows as dictionaries.
-    #[pyo3(signature = (limit=None))]
-    fn records<'py>(&self, py: Python<'py>, limit: Option<usize>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    /// Rows as dictionaries: so many of them, from one of them on.
+    #[pyo3(signature = (limit=None, first=0))]
+    fn records<'py>(&self, py: Python<'py>, limit: Option<usize>, first: usize) -> PyResult<Vec<Bound<'py, PyDict>>> {
         guarded(py, "records", || {
-            let count = limit.unwrap_or(usize::MAX).min(self.0.num_rows());
-            (0..count).map(|row| self.record(py, row)).collect()
+            let end = first.saturating_add(limit.unwrap_or(usize::MAX)).min(self.0.num_rows());
+            (first..end).map(|row| self.record(py, row)).collect()
         })
     }
 }
