@@ -135,7 +135,8 @@ HOW = """- *Leaving the interpreter:* a program for each try, 1,000 of each stat
   place, nothing on stderr, and the same client has to work afterwards.
 - *The plan file:* the oracle of the kills is the log of the server, in another process: every row was written as meant,
   and at most eight rows were written twice for each kill. What survives a loss of power is modelled below SQLite; a cut
-  or flipped file has to be refused, or to say exactly what it said before.
+  or flipped file has to be refused, or to say exactly what it said before. The process that dies at every place writes
+  down before and after each call what it asks for and what was answered; the control takes SQLite's log away.
 - *Mutants:* raw answers that were good, cut, flipped, repeated and added to at random; what is accepted has to be what
   Python's own HTTP client and JSON parser read. *Generated tests:* each names in its docstring the fault by which it
   was seen to fail. *Fuzzing:* `make fuzz`, led by coverage, a minute for each of the four parsers.

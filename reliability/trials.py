@@ -37,6 +37,14 @@ TRIALS = [
         _LONG,
         "power loss without any sync",
     ),
+    Trial(
+        "the process dies while it plans, applies, tries again and reverts: after each statement of SQLite's, and "
+        "before each write, sync, truncation and removal",
+        "dying at a place",
+        _CARGO,
+        _LONG,
+        "dying at a place, and what was committed lost",
+    ),
     Trial("a read, write, sync, truncation or removal fails", "failing I/O", _CARGO, _LONG),
     Trial(
         "kill -9 while a plan is applied",

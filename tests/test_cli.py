@@ -127,11 +127,14 @@ def test_an_account_is_json_unless_a_person_looks(form: str | None, service: San
 
 
 def test_an_account_is_a_row_of_csv(service: Sandbox) -> None:
-    service.set_account(service.accounts[4712].to_dict() | {"city": 'a "b",\nc', "phone": "", "email": None})
+    service.set_account(
+        service.accounts[4712].to_dict() | {"city": 'a "b",\nc', "state": "d\re", "phone": "", "email": None}
+    )
     _, out, _ = replyio_(service, "get", "4712", "--format", "csv")
-    [row] = csv.DictReader(io.StringIO(out))
+    [row] = csv.DictReader(io.StringIO(out, newline=""))
     assert list(row) == list(service.client().list_contact_accounts().to_pandas().columns)
-    assert (row["id"], row["city"], row["phone"], row["email"]) == ("4712", 'a "b",\nc', "", "")
+    assert (row["id"], row["city"], row["state"]) == ("4712", 'a "b",\nc', "d\re")
+    assert (row["phone"], row["email"]) == ("", "")
     assert (row["stage_name"], row["created_date"]) == ("Opportunity", "2024-02-19T14:02:11.400000Z")
 
 

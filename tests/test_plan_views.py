@@ -28,9 +28,9 @@ from replyio import ApplyResult, Plan, PlanError, PlanTable, ReplyError, _plan_t
 COUNTS = {"pending": 812, "unchanged": 9140, "invalid": 3, "not_found": 45}
 HEADER = {"requests_left": 817, "seconds_left": 1030.0}
 CHANGES: list[dict[str, Any]] = [
-    {"row": 0, "id": 4711, "field": "city", "before": "Oslo", "after": "Bergen"},
-    {"row": 0, "id": 4711, "field": "company_size", "before": None, "after": "51-200"},
-    {"row": 1, "id": 4712, "field": "owner_user_id", "before": 42, "after": 43},
+    {"row": 0, "id": 4711, "field": "city", "before": "Oslo", "after": "Bergen", "status": "pending"},
+    {"row": 0, "id": 4711, "field": "company_size", "before": None, "after": "51-200", "status": "pending"},
+    {"row": 1, "id": 4712, "field": "owner_user_id", "before": 42, "after": 43, "status": "pending"},
 ]
 HOSTILE = "<script>alert('x')</script>&\" onload=y\u202e\n\x1b[31m"
 
@@ -39,8 +39,11 @@ class Table:
     def __init__(self, records: list[dict[str, Any]]) -> None:
         self._records = records
 
-    def records(self) -> list[dict[str, Any]]:
-        return self._records
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def records(self, limit: int | None = None, first: int = 0) -> list[dict[str, Any]]:
+        return self._records[first : None if limit is None else first + limit]
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> Any:
         columns = {name: [str(row[name]) for row in self._records] for name in self._records[0]}
@@ -62,13 +65,14 @@ class File:
         return self._counts
 
     def rows(self) -> Table:
-        return Table([{"row": 0, "id": 4711, "status": "pending", "error": None}])
+        return Table([{"row": 0, "id": 4711, "key": None, "status": "pending", "error": None, "repeated": 0}])
 
     def changes(self) -> Table:
         return Table(self._changes)
 
     def failures(self) -> Table:
-        return Table([{"row": 7, "id": None, "status": "not_found", "error": "no account has the domain nowhere.test"}])
+        error = "no account has the domain nowhere.test"
+        return Table([{"row": 7, "id": None, "key": None, "status": "not_found", "error": error, "repeated": 0}])
 
     def close(self) -> None:
         self.error = PlanError("the plan is closed")
@@ -219,7 +223,7 @@ def test_a_table_is_rows_a_frame_and_a_stream(plan: Plan) -> None:
     assert list(changes) == CHANGES
     assert (len(changes), repr(changes)) == (3, "<PlanTable changes: 3 rows>")
     frame = changes.to_pandas()
-    assert list(frame.columns) == ["row", "id", "field", "before", "after"]
+    assert list(frame.columns) == ["row", "id", "field", "before", "after", "status"]
     assert (str(frame["row"].dtype), str(frame["id"].dtype)) == ("int64", "Int64")
     assert frame["before"].tolist() == ["Oslo", None, 42]
     assert changes.to_polars()["field"].to_list() == ["city", "company_size", "owner_user_id"]
@@ -235,8 +239,8 @@ def test_a_row_that_is_changed_by_its_reader_is_not_the_tables(plan: Plan) -> No
 
 def test_a_table_without_rows_keeps_its_columns_and_types() -> None:
     frame = PlanTable("failures", Table([])).to_pandas()
-    assert list(frame.columns) == ["row", "id", "status", "error"]
-    assert str(frame["id"].dtype) == "Int64"
+    assert list(frame.columns) == ["row", "id", "key", "status", "error", "repeated"]
+    assert (str(frame["id"].dtype), str(frame["repeated"].dtype)) == ("Int64", "int64")
     assert pd.isna(Plan(File(COUNTS), None, lambda *_: Job()).failures.to_pandas()["id"]).all()
 
 

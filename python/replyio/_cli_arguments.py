@@ -149,6 +149,11 @@ def _add_apply(made: argparse.ArgumentParser) -> None:
 def _add_status(made: argparse.ArgumentParser) -> None:
     _add_plan_file(made)
     _add_view(made)
+    made.add_argument("--export", metavar="FILE", help="write the table that --show names (default: rows) into a file, "
+                      "in place of giving it as data: .csv, .tsv, .jsonl, .ndjson or .parquet")  # fmt: skip
+    made.add_argument("--overwrite", action="store_true", help="with --export, replace a file that is there")
+    text = "with --export, mark a .csv as UTF-8 and keep it from running formulas"
+    made.add_argument("--for-spreadsheet", action="store_true", help=text)
 
 
 def _add_revert(made: argparse.ArgumentParser) -> None:

@@ -6,7 +6,6 @@ program reads it.
 
 from __future__ import annotations
 
-import csv
 import datetime
 import json
 import sys
@@ -109,12 +108,14 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _write_csv(rows: Iterator[dict[str, Any]], columns: tuple[str, ...]) -> None:
     """A CSV file with a header. None and "" are both an empty cell."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(columns)
+    from replyio._export import Line
+
+    line = Line()
+    _write(line.of(columns))
     shown: Callable[[Any], str] = harmless if sys.stdout.isatty() else _plain
     for row in rows:
         values = [row.get(name) for name in columns]
-        writer.writerow([value if value is None or isinstance(value, int) else shown(value) for value in values])
+        _write(line.of(value if isinstance(value, int) or not value else shown(value) or None for value in values))
 
 
 def _write_rows(rows: Iterator[dict[str, Any]], columns: tuple[str, ...]) -> None:

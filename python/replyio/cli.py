@@ -400,9 +400,32 @@ def _next_step(file: str | None) -> str:
 
 
 def _status(options: dict[str, Any]) -> int:
+    from replyio._cli_overview import UsageError
+
+    alone = [name for name in ("overwrite", "for_spreadsheet") if name in options and "export" not in options]
+    if alone:
+        raise UsageError(f"--{alone[0].replace('_', '-')} needs --export FILE")
     with _client(options) as client, client.open_plan(options["plan"]) as plan:
-        _show(plan, options)
+        if "export" in options:
+            _export(plan, options)
+        else:
+            _show(plan, options)
         return _code_of(plan.counts)
+
+
+def _export(plan: Plan, options: dict[str, Any]) -> None:
+    """Writes one of the tables into a file."""
+    from replyio._cli_overview import UsageError
+
+    file, table = options["export"], options.get("show", "counts")
+    settings = {name: options[name] for name in ("overwrite", "for_spreadsheet") if name in options}
+    try:
+        rows = plan.export(file, "rows" if table == "counts" else table, **settings)
+    except FileExistsError:
+        raise UsageError(f"--export {file}: exists already; --overwrite replaces it") from None
+    except ImportError as error:
+        raise UsageError(f"--export {file}: {error}") from None
+    _tell(f"{rows:,} row{'' if rows == 1 else 's'} written to {file}")
 
 
 def _apply(options: dict[str, Any]) -> int:

@@ -12,10 +12,12 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from replyio import _plan_text as text
+from replyio._export import Table, refused, write
 from replyio._progress import Job, drive, drive_async, show_for
 from replyio.errors import ReplyError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
@@ -28,18 +30,11 @@ __all__ = ["ApplyResult", "Plan", "PlanTable"]
 _UNSAVED = "(not saved)"
 # The columns that are there even when no row is, and the types that pandas would not find by itself.
 _COLUMNS = {
-    "rows": ("row", "id", "status", "error"),
-    "changes": ("row", "id", "field", "before", "after"),
-    "failures": ("row", "id", "status", "error"),
+    "rows": ("row", "id", "key", "status", "error", "repeated"),
+    "changes": ("row", "id", "field", "before", "after", "status"),
+    "failures": ("row", "id", "key", "status", "error", "repeated"),
 }
-_TYPES = {"row": "int64", "id": "Int64"}
-
-
-class _Table(Protocol):
-    """A table in a plan's file, as the extension module gives it."""
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> CapsuleType: ...
-    def records(self) -> list[dict[str, Any]]: ...
+_TYPES = {"row": "int64", "id": "Int64", "repeated": "int64"}
 
 
 class _File(Protocol):
@@ -47,9 +42,9 @@ class _File(Protocol):
 
     def header(self) -> dict[str, Any]: ...
     def counts(self) -> dict[str, int]: ...
-    def rows(self) -> _Table: ...
-    def changes(self) -> _Table: ...
-    def failures(self) -> _Table: ...
+    def rows(self) -> Table: ...
+    def changes(self) -> Table: ...
+    def failures(self) -> Table: ...
     def close(self) -> None: ...
 
 
@@ -61,7 +56,7 @@ class PlanTable:
 
     __slots__ = ("_name", "_read", "_source")
 
-    def __init__(self, name: str, source: _Table) -> None:
+    def __init__(self, name: str, source: Table) -> None:
         """Makes a table of what a plan's file gives.
 
         Args:
@@ -71,6 +66,11 @@ class PlanTable:
         self._name = name
         self._source = source
         self._read: list[dict[str, Any]] | None = None
+
+    def _export(self, path: str | os.PathLike[str], *, overwrite: bool, for_spreadsheet: bool, plan: str | None) -> int:
+        """Writes it into a file; see `Plan.export`."""
+        columns = _COLUMNS[self._name]
+        return write(self._source, columns, path, overwrite=overwrite, for_spreadsheet=for_spreadsheet, plan=plan)
 
     @property
     def _records(self) -> list[dict[str, Any]]:
@@ -164,18 +164,63 @@ class _Report:
 
     @property
     def rows(self) -> PlanTable:
-        """Every row of the input: row number, id, status, error."""
+        """Every row of the input: row number, id, the domain or name that found it, status, error, `repeated`.
+
+        `repeated` is how often the row was sent again while nobody knew what had become of the time before: after a
+        crash, or when an answer was lost. Normally 0.
+        """
         return self._tables.get("rows") or PlanTable("rows", self._file.rows())
 
     @property
     def changes(self) -> PlanTable:
-        """Every field that is to change, or has changed: row number, id, field, before, after."""
+        """Every field that is to change, or has changed: row number, id, field, before, after, status of the row."""
         return self._tables.get("changes") or PlanTable("changes", self._file.changes())
 
     @property
     def failures(self) -> PlanTable:
-        """The rows that cannot be, or were not done, with the reason."""
+        """The rows that cannot be, or were not done, with the reason; the columns are those of `rows`."""
         return self._tables.get("failures") or PlanTable("failures", self._file.failures())
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        table: Literal["rows", "changes", "failures"] = "rows",
+        *,
+        overwrite: bool = False,
+        for_spreadsheet: bool = False,
+    ) -> int:
+        """Writes one of the tables into a file: CSV, JSON Lines or Parquet, by the suffix of its name.
+
+        The columns are those of the table. The file appears when all of it is there, and never in part; only its owner
+        can read it. In CSV None is nothing between two commas and the empty text is `""`, which most readers take for
+        the same; JSON Lines and Parquet always keep them apart.
+
+        Args:
+            path: The file. `.csv` (with commas), `.tsv` (with tabs), `.jsonl` or `.ndjson` (an object on each line),
+                `.parquet` (needs pyarrow or polars). All of it is UTF-8.
+            table: "rows" (the default), "changes" or "failures".
+            overwrite: Whether a file that is there is replaced. Default False.
+            for_spreadsheet: Whether a CSV file is for people who open it in a spreadsheet. A text that the spreadsheet
+                would run as a formula, since it begins with `=`, `+`, `-`, `@`, a tab or a line end, gets a `'` in
+                front, and the file a mark by which Excel knows UTF-8. Default False: every value is what it is, since
+                telephone numbers begin with `+`, and what a program reads back must be what was written.
+
+        Returns:
+            How many rows were written.
+
+        Raises:
+            ValidationError: When the suffix or the table is none of these, or `for_spreadsheet` is for no CSV file.
+            FileExistsError: When there is such a file and `overwrite` is false.
+            PlanError: When the plan's file cannot be read, or would be overwritten.
+            ImportError: When the suffix is `.parquet`, and neither pyarrow nor polars is installed.
+            OSError: When the file cannot be written, for want of room or otherwise.
+        """
+        if table not in _COLUMNS:
+            raise refused("table", f"must be one of {', '.join(_COLUMNS)}")
+        found: PlanTable = getattr(self, table)
+        return found._export(  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - a table of its own
+            path, overwrite=overwrite, for_spreadsheet=for_spreadsheet, plan=self._path
+        )
 
     def _name(self) -> str:
         """The file's name, without its folder."""

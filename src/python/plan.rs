@@ -79,7 +79,7 @@ impl PlanFile {
         })
     }
 
-    /// Every row: its number, the account, the status, and what went wrong.
+    /// Every row: its number, the account, the status, what went wrong, and how often it was sent again.
     fn rows(&self, py: Python<'_>) -> PyResult<Report> {
         guarded(py, "rows", || self.report_rows(py, |_| true))
     }
@@ -211,12 +211,12 @@ impl Report {
         self.0.num_rows()
     }
 
-    /// The first rows as dictionaries.
-    #[pyo3(signature = (limit=None))]
-    fn records<'py>(&self, py: Python<'py>, limit: Option<usize>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    /// Rows as dictionaries: so many of them, from one of them on.
+    #[pyo3(signature = (limit=None, first=0))]
+    fn records<'py>(&self, py: Python<'py>, limit: Option<usize>, first: usize) -> PyResult<Vec<Bound<'py, PyDict>>> {
         guarded(py, "records", || {
-            let count = limit.unwrap_or(usize::MAX).min(self.0.num_rows());
-            (0..count).map(|row| self.record(py, row)).collect()
+            let end = first.saturating_add(limit.unwrap_or(usize::MAX)).min(self.0.num_rows());
+            (first..end).map(|row| self.record(py, row)).collect()
         })
     }
 }
@@ -253,6 +253,7 @@ struct RowColumns {
     keys: Vec<Option<String>>,
     statuses: Vec<&'static str>,
     errors: Vec<Option<String>>,
+    repeated: Vec<u64>,
 }
 
 impl RowColumns {
@@ -262,6 +263,7 @@ impl RowColumns {
         self.keys.push(row.key.clone());
         self.statuses.push(row.status.as_str());
         self.errors.push(row.error.clone());
+        self.repeated.push(row.repeated);
     }
 
     fn into_report(self) -> Result<Report, arrow_schema::ArrowError> {
@@ -271,6 +273,7 @@ impl RowColumns {
             ("key", Arc::new(StringArray::from(self.keys))),
             ("status", Arc::new(StringArray::from(self.statuses))),
             ("error", Arc::new(StringArray::from(self.errors))),
+            ("repeated", Arc::new(UInt64Array::from(self.repeated))),
         ])
     }
 }

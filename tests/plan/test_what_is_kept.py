@@ -7,13 +7,17 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import replyio
-from replyio.sandbox import Sandbox
+from replyio.sandbox import Fault, Sandbox
+from support import environment, program
+
+from .jobs import KEY, puts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,7 +115,46 @@ def test_the_file_reads_well_and_is_its_owners_only(tmp_path: Path) -> None:
             assert browser.execute("SELECT * FROM progress").fetchall() == [("changed", 3)]
             changes = browser.execute("SELECT id, field, before, after FROM changes").fetchall()
             assert changes[0] == (100, "city", "Oslo", "Paris")
+            assert browser.execute("SELECT * FROM failures").fetchall() == []
+            columns = [name for _, name, *_ in browser.execute("PRAGMA table_info(failures)")]
+            assert columns == ["row", "id", "matched_by", "status", "error", "repeated"]
         browser.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9")
+def test_a_row_that_was_sent_again_after_a_crash_says_so(tmp_path: Path) -> None:
+    with Sandbox(accounts=accounts(40)) as sandbox, sandbox.client(quota=None, api_key=KEY) as client:
+        path = tmp_path / "a.replyplan"
+        rows = [{"id": 100 + number, "city": "Paris"} for number in range(40)]
+        client.plan_contact_account_updates(rows, save_as=path, progress=False).close()
+        sandbox.add_fault(Fault(method="PUT", delay=0.1, applied=True))
+        child = subprocess.Popen(
+            program(f"""
+                import replyio
+                with replyio.ReplyClient(quota=None) as client, client.open_plan({str(path)!r}) as plan:
+                    plan.apply(progress=False)
+            """),
+            env=environment(sandbox, REPLY_API_KEY=KEY),
+        )
+        until = time.monotonic() + 20
+        while len(puts(sandbox)) < 12 and time.monotonic() < until:
+            time.sleep(0.005)
+        child.kill()
+        child.wait(10)
+        with client.open_plan(path) as plan:
+            in_flight = {row["row"] for row in plan.rows if row["status"] == "unknown"}
+            assert 0 < len(in_flight) <= 8
+            assert {row["row"] for row in plan.failures} == in_flight
+            assert {row["repeated"] for row in plan.rows} == {0}
+            result = plan.apply(progress=False)
+            assert result.counts == {"changed": 40}
+            assert {row["row"]: row["repeated"] for row in result.rows} == {
+                row: int(row in in_flight) for row in range(40)
+            }
+            frame = result.rows.to_pandas()
+            assert list(frame.columns) == result.rows.columns == result.rows.to_polars().columns
+            assert frame["repeated"].tolist() == result.rows.to_polars()["repeated"].to_list()
+            assert frame["repeated"].sum() == len(in_flight)
 
 
 def test_a_plan_that_is_not_saved_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

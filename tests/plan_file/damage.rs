@@ -1,12 +1,13 @@
 //! A plan that was cut or flipped is refused, or what it tells is what it told before.
 
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use replyio::plan::Status;
 use replyio::plan::file::PlanFile;
 
-use super::{Folder, beside, block_on, build, export};
+use super::{Folder, NOW, beside, block_on, build, export};
 
 /// Whether what is at a path is refused; if not, it tells what it is to tell.
 fn is_refused(path: &Path, expected: &str, what: &str) -> bool {
@@ -25,16 +26,28 @@ fn plan(folder: &Folder) -> (Vec<u8>, String) {
     let file = build(&folder.plan(), 300).unwrap();
     block_on(async {
         for row in (0..100).filter(|row| row % 5 != 4) {
-            file.sending(row, 1_764_000_000_000).await.unwrap();
+            file.sending(row, NOW + row.cast_signed()).await.unwrap();
             let error = (row % 3 == 0).then(|| format!("row {row}: refused"));
             let status = if error.is_some() { Status::Failed } else { Status::Changed };
             file.finish(row, status, error, None).await.unwrap();
         }
-        file.sending(101, 1_764_000_000_000).await.unwrap();
+        file.sending(101, NOW + 101).await.unwrap();
     });
     let told = export(&file).unwrap();
     file.close().unwrap();
     (fs::read(folder.plan()).unwrap(), told)
+}
+
+/// Where the moments of requests are: between the first and the last of them, as SQLite keeps a number.
+fn requests(bytes: &[u8]) -> Range<usize> {
+    let place = |moment: i64| {
+        let kept = &moment.to_be_bytes()[2..];
+        bytes.windows(kept.len()).position(|found| found == kept).unwrap()
+    };
+    let (first, last) = (place(NOW + 1), place(NOW + 101));
+    let found = first.min(last)..first.max(last);
+    assert!(found.len() < 4_096);
+    found
 }
 
 #[test]
@@ -55,8 +68,11 @@ fn a_flipped_bit_is_refused_or_changes_nothing() {
     let (bytes, told) = plan(&folder);
     let flips: u64 = std::env::var("REPLYIO_FLIPS").ok().and_then(|flips| flips.parse().ok()).unwrap_or(400);
     let mut random = fastrand::Rng::with_seed(4_711);
-    // Every bit of the file's head, and then anywhere.
-    let places = (0..800).chain((0..flips).map(|_| random.usize(..bytes.len() * 8)));
+    // Every bit of the file's head, and then anywhere; and as often where the moments of requests are.
+    let requests = requests(&bytes);
+    let anywhere: Vec<usize> = (0..flips).map(|_| random.usize(..bytes.len() * 8)).collect();
+    let moments = (0..flips).map(|_| random.usize(requests.start * 8..requests.end * 8));
+    let places = (0..800).chain(anywhere).chain(moments.collect::<Vec<_>>());
     let (mut refused, mut same) = (0, 0);
     for place in places {
         let mut flipped = bytes.clone();

@@ -8,8 +8,8 @@ use std::{fs, mem, ptr};
 
 use rusqlite::ffi;
 
-use super::layer;
 use super::power::Known;
+use super::{failpoints, layer};
 
 /// What the disk does when asked. Anything else goes to the system's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +135,9 @@ impl Disk {
 
     /// Counts an operation, and says with what it fails.
     pub(crate) fn enter(&self, operation: Operation) -> Result<(), c_int> {
+        if operation != Operation::Read {
+            failpoints::pass();
+        }
         let mut state = locked(&self.state);
         state.operations += 1;
         if operation != Operation::Read {

@@ -3,56 +3,12 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
-use replyio::plan::Status;
-use replyio::plan::file::{Builder, FileErrorKind, PlanFile};
+use replyio::plan::file::{Builder, FileErrorKind};
 
-use super::{CHILD, Folder, block_on, build, child_path, header, planned};
-
-const ROWS: u64 = 400;
-
-/// Sends and finishes rows until there is no room, looks that nothing but that is lost, makes room, and goes on.
-fn fill_and_go_on(path: &Path, make_room: impl FnOnce()) {
-    let file = PlanFile::open(path).unwrap();
-    let rows: Vec<u64> = (0..ROWS).filter(|row| row % 5 != 4).collect();
-    let long = "x".repeat(2_000);
-    let mut done = Vec::new();
-    let mut refused = None;
-    for row in &rows {
-        if let Err(error) = block_on(file.sending(*row, 1)) {
-            refused = Some((*row, error, Status::Pending));
-            break;
-        }
-        if let Err(error) = block_on(file.finish(*row, Status::Failed, Some(long.clone()), None)) {
-            refused = Some((*row, error, Status::Unknown));
-            break;
-        }
-        done.push(*row);
-    }
-    let (at, error, expected) = refused.unwrap();
-    assert!(matches!(error.kind(), FileErrorKind::Full | FileErrorKind::Io(_)), "{error}");
-    assert!(!done.is_empty());
-    let look = |done: &[u64]| {
-        let mut statuses = Vec::new();
-        file.for_each_row(|row| statuses.push(row.status)).unwrap();
-        assert!(done.iter().all(|row| statuses[usize::try_from(*row).unwrap()] == Status::Failed));
-        statuses[usize::try_from(at).unwrap()]
-    };
-    assert_eq!(look(&done), expected);
-    assert!(block_on(file.finish(at, Status::Failed, Some(long.repeat(9)), None)).is_err());
-    assert_eq!(look(&done), expected);
-    make_room();
-    for row in &rows[done.len()..] {
-        block_on(file.sending(*row, 1)).unwrap();
-        block_on(file.finish(*row, Status::Failed, Some(long.clone()), None)).unwrap();
-    }
-    look(&rows);
-    file.close().unwrap();
-    let counts = PlanFile::open(path).unwrap().counts().unwrap();
-    assert_eq!(counts[&Status::Failed], rows.len() as u64);
-}
+use super::pages::{ROWS, fill_and_go_on};
+use super::{CHILD, Folder, build, child_path, header, planned};
 
 #[test]
 fn a_file_that_may_not_grow_stops_and_goes_on() {

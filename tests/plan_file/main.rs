@@ -8,12 +8,15 @@
     reason = "a helper of tests may fail as a test may, and says what was tried"
 )]
 
+mod connections;
 mod damage;
 mod disk;
+mod failpoints;
 mod full;
 mod layer;
 mod outcomes;
 mod owner;
+mod pages;
 mod power;
 mod refusals;
 mod timing;
@@ -26,6 +29,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use replyio::Field;
 use replyio::plan::file::{Builder, FileError, FileErrorKind, Header, PlanFile, PlannedRow};
 use replyio::plan::{Change, MatchOn, Mode, Nulls, Status, Value};
+
+/// When the requests of these tests begin to be sent, in milliseconds since 1970.
+const NOW: i64 = 1_764_000_000_000;
 
 /// Tells a test that it is the child process of itself, and on which file it is to work.
 const CHILD: &str = "REPLYIO_PLAN_FILE_CHILD";
@@ -106,6 +112,7 @@ fn export(file: &PlanFile) -> Result<String, FileError> {
     let mut text = format!("{:?}\n", file.header());
     file.for_each_row(|row| writeln!(text, "{row:?}").unwrap())?;
     file.for_each_change(|change| writeln!(text, "{change:?}").unwrap())?;
+    writeln!(text, "{:?}", file.recent_requests(NOW + 1_000)?).unwrap();
     Ok(text)
 }
 

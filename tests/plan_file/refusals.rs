@@ -8,7 +8,7 @@ use std::{fs, thread};
 use replyio::plan::file::{Builder, FileErrorKind, PlanFile};
 use rusqlite::Connection;
 
-use super::{Folder, beside, block_on, build, child, child_path, export, header, planned, refusal};
+use super::{Folder, NOW, beside, block_on, build, child, child_path, export, header, planned, refusal};
 
 #[test]
 fn a_whole_plan_opens_as_it_was_sealed() {
@@ -18,7 +18,7 @@ fn a_whole_plan_opens_as_it_was_sealed() {
     drop(file);
     let file = PlanFile::open(&folder.plan()).unwrap();
     assert_eq!(export(&file).unwrap(), sealed);
-    assert_eq!(sealed.lines().count(), 1 + 300 + 480);
+    assert_eq!(sealed.lines().count(), 1 + 300 + 480 + 1);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_newer_or_an_edited_plan_is_refused() {
     let newer = |kind: &FileErrorKind| kind == &FileErrorKind::Newer;
     let foreign = |kind: &FileErrorKind| kind == &FileErrorKind::NotAPlan;
     let half = |kind: &FileErrorKind| kind == &FileErrorKind::HalfWritten;
-    let cases: [(&str, Expected<'_>); 12] = [
+    let cases: [(&str, Expected<'_>); 16] = [
         ("PRAGMA user_version = 2", &newer),
         ("PRAGMA user_version = 0", &foreign),
         ("PRAGMA application_id = 1", &foreign),
@@ -129,15 +129,55 @@ fn a_newer_or_an_edited_plan_is_refused() {
         ("UPDATE edits SET after = 'x' WHERE row = 3", &damaged),
         ("DELETE FROM rows WHERE row = 3", &damaged),
         ("DELETE FROM edits WHERE row = 3", &damaged),
+        ("UPDATE requests SET sent_at = sent_at - 3600000 WHERE number = 3", &damaged),
+        ("UPDATE requests SET number = 30 WHERE number = 9", &damaged),
+        ("DELETE FROM requests WHERE number = 3", &damaged),
+        ("INSERT INTO requests SELECT 10, sent_at, checksum FROM requests WHERE number = 9", &damaged),
         ("CREATE TRIGGER mine AFTER UPDATE ON rows BEGIN DELETE FROM edits; END", &damaged),
     ];
     for (sql, expected) in cases {
         let folder = Folder::new();
-        drop(build(&folder.plan(), 20).unwrap());
+        let file = build(&folder.plan(), 20).unwrap();
+        block_on(file.note_requests((NOW..NOW + 9).collect())).unwrap();
+        drop(file);
         edit(&folder.plan(), sql);
         let kind = refusal(&folder.plan());
         assert!(expected(&kind), "{sql}: {kind:?}");
     }
+}
+
+/// A log of requests that lost its beginning or its end is what an hour, or a loss of power, leaves too.
+#[test]
+fn requests_that_are_gone_are_noticed_between_others_only() {
+    for (sql, left) in [("number < 4", 3..9), ("number > 4", 0..4), ("true", 0..0)] {
+        let folder = Folder::new();
+        let file = build(&folder.plan(), 20).unwrap();
+        block_on(file.note_requests((NOW..NOW + 9).collect())).unwrap();
+        drop(file);
+        edit(&folder.plan(), &format!("DELETE FROM requests WHERE {sql}"));
+        let file = PlanFile::open(&folder.plan()).unwrap();
+        assert_eq!(file.recent_requests(NOW + 9).unwrap(), left.map(|moment| NOW + moment).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn requests_of_an_hour_ago_are_forgotten_and_the_others_still_whole() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 20).unwrap();
+    let hour = 3_600_000;
+    // The third comes from a clock that was set back, the last two from one that is ahead.
+    let moments = vec![NOW, NOW + 20, NOW - 5, NOW + 30, NOW + hour + 15, NOW + 3 * hour];
+    block_on(file.note_requests(moments)).unwrap();
+    let now = NOW + hour + 10;
+    assert_eq!(file.recent_requests(now).unwrap(), [NOW + 20, NOW + 30, now]);
+    block_on(file.note_requests(vec![now])).unwrap();
+    file.close().unwrap();
+    let file = PlanFile::open(&folder.plan()).unwrap();
+    assert_eq!(file.recent_requests(now).unwrap(), [NOW + 20, NOW + 30, now, now]);
+    assert!(file.recent_requests(now + 9 * hour).unwrap().is_empty());
+    block_on(file.note_requests(vec![now + 9 * hour])).unwrap();
+    file.close().unwrap();
+    assert_eq!(PlanFile::open(&folder.plan()).unwrap().recent_requests(now + 9 * hour).unwrap(), [now + 9 * hour]);
 }
 
 #[test]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 
 from typing_extensions import assert_type
 
 from replyio import (
     APIError,
+    ApplyResult,
     CompanySize,
     ContactAccount,
     ContactAccountFields,
@@ -50,6 +52,14 @@ def answers(client: ReplyClient) -> None:
         assert_type(account.stage.name, str)
     for listed in client.list_contact_accounts(search="acme", page_size=100):
         assert_type(listed, ContactAccount)
+
+
+def bulk(client: ReplyClient) -> None:
+    with client.open_plan("acme.replyplan") as plan:
+        assert_type(plan.export("changes.csv", "changes", for_spreadsheet=True), int)
+        result = plan.apply()
+        assert_type(result, ApplyResult)
+        assert_type(result.export(Path("rows.parquet"), overwrite=True), int)
 
 
 async def awaited(client: ReplyClient) -> None:

@@ -20,6 +20,12 @@ def mistyped(client: ReplyClient) -> None:
     ReplyClient(timeout="5 s")  # wrong: mypy[arg-type] pyright[reportArgumentType]
 
 
+def exported(client: ReplyClient) -> None:
+    with client.open_plan("acme.replyplan") as plan:
+        plan.export("rows.csv", "counts")  # wrong: mypy[arg-type] pyright[reportArgumentType]
+        plan.export("rows.csv", "rows", True)  # wrong: mypy[call-arg] pyright[reportCallIssue]
+
+
 def read_only(client: ReplyClient) -> None:
     account = client.get_contact_account(4711)
     account.city = "Oslo"  # wrong: mypy[misc] pyright[reportAttributeAccessIssue]

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::error::FileErrorKind;
 use super::header::{Header, header_checksum};
-use super::schema::{self, SENDING, StoredRow};
+use super::schema::{self, SENDING, StoredRequest, StoredRow};
 use crate::plan::Status;
 
 pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
@@ -28,6 +28,9 @@ pub(super) enum Trust {
     /// remembers, not what the disk has; each is still compared with its checksum when it is used.
     Rows,
 }
+
+/// What is wrong with a moment that nobody wrote down so.
+pub(super) const REQUESTS: &str = "the moment of a request is not what was written";
 
 type Found<T> = rusqlite::Result<Result<T, FileErrorKind>>;
 
@@ -100,6 +103,9 @@ fn check_rows(connection: &Connection) -> Found<()> {
             return Ok(Err(damage("a change is not what was written")));
         }
         edits += 1;
+    }
+    if StoredRequest::read_all(connection)?.is_none() {
+        return Ok(Err(damage(REQUESTS)));
     }
     let count =
         |key: &str| connection.query_row("SELECT value FROM plan WHERE key = ?1", [key], |row| row.get::<_, i64>(0));

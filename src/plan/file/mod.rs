@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
 pub use self::builder::Builder;
 use self::check::Trust;
@@ -28,6 +28,7 @@ pub use self::error::{FileError, FileErrorKind};
 pub use self::header::Header;
 use self::lock::Lock;
 pub use self::rows::{ChangeView, OpenRow, PlannedRow, RowView};
+use self::schema::StoredRequest;
 use self::writer::{Write, Writer};
 use super::Status;
 use crate::per_process::Process;
@@ -115,16 +116,20 @@ impl PlanFile {
     /// # Errors
     /// [`FileError`] when the file cannot be read or written.
     pub fn recent_requests(&self, now_ms: i64) -> Result<Vec<i64>, FileError> {
-        self.ask(move |connection| {
-            // A clock that was set back must not hold the job up for longer than an hour.
-            connection.execute(
-                "DELETE FROM requests WHERE sent_at <= ?1 OR sent_at > ?2",
-                params![now_ms - HOUR_MS, now_ms + HOUR_MS],
-            )?;
-            let mut select = connection.prepare("SELECT min(sent_at, ?1) FROM requests ORDER BY 1")?;
-            let moments = select.query_map([now_ms], |row| row.get(0))?;
-            moments.collect()
-        })
+        // A clock that was set back must not hold the job up for longer than an hour.
+        let counts =
+            move |request: &&StoredRequest| (now_ms - HOUR_MS + 1..=now_ms + HOUR_MS).contains(&request.sent_at);
+        let found = self.ask(move |connection| {
+            let Some(requests) = StoredRequest::read_all(connection)? else { return Ok(None) };
+            let first = requests.iter().find(counts).map_or(i64::MAX, |request| request.number);
+            // Only from the beginning, so that the numbers of the others still follow each other.
+            connection.execute("DELETE FROM requests WHERE number < ?1", [first])?;
+            let mut moments: Vec<i64> =
+                requests.iter().filter(counts).map(|request| request.sent_at.min(now_ms)).collect();
+            moments.sort_unstable();
+            Ok(Some(moments))
+        })?;
+        found.ok_or_else(|| FileError::new(self.path(), FileErrorKind::Damaged(check::REQUESTS.to_owned())))
     }
 
     /// Marks a row as being sent. On the disk when this is ready.

@@ -48,7 +48,7 @@ pub struct RowView {
     pub status: Status,
     /// What is wrong with it.
     pub error: Option<String>,
-    /// How often it was sent again after a crash.
+    /// How often it was sent again while nobody knew what had become of the time before: after a crash, or a lost answer.
     pub repeated: u64,
 }
 

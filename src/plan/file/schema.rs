@@ -1,8 +1,8 @@
 //! The tables of a plan file, made to be read in any SQLite browser, and what each row is checked by.
 
 use crc32fast::Hasher;
-use rusqlite::Row;
 use rusqlite::types::{Value as SqlValue, ValueRef};
+use rusqlite::{Connection, Row};
 
 use super::super::{Change, Value};
 use crate::account::Field;
@@ -17,17 +17,19 @@ pub(super) const SCHEMA: &[&str] = &[
      position INTEGER, repeated INTEGER NOT NULL, checksum INTEGER NOT NULL)",
     "CREATE TABLE edits (row INTEGER NOT NULL, field TEXT NOT NULL, before, after, checksum INTEGER NOT NULL, \
      PRIMARY KEY (row, field)) WITHOUT ROWID",
-    "CREATE TABLE requests (sent_at INTEGER NOT NULL)",
+    "CREATE TABLE requests (number INTEGER PRIMARY KEY, sent_at INTEGER NOT NULL, checksum INTEGER NOT NULL)",
     "CREATE VIEW changes AS SELECT edits.row, rows.account_id AS id, field, before, after, rows.status \
      FROM edits JOIN rows ON rows.row = edits.row ORDER BY edits.row",
     "CREATE VIEW progress AS SELECT status, count(*) AS rows FROM rows GROUP BY status",
-    "CREATE VIEW failures AS SELECT row, account_id AS id, matched_by, status, error FROM rows \
+    "CREATE VIEW failures AS SELECT row, account_id AS id, matched_by, status, error, repeated FROM rows \
      WHERE status NOT IN ('unchanged', 'changed', 'pending', 'sending')",
 ];
 
 pub(super) const INSERT_ROW: &str = "INSERT INTO rows VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 pub(super) const INSERT_EDIT: &str = "INSERT INTO edits VALUES (?1, ?2, ?3, ?4, ?5)";
-pub(super) const INSERT_REQUEST: &str = "INSERT INTO requests VALUES (?1)";
+pub(super) const INSERT_REQUEST: &str = "INSERT INTO requests VALUES (?1, ?2, ?3)";
+pub(super) const LAST_REQUEST: &str = "SELECT coalesce(max(number), 0) FROM requests";
+pub(super) const SELECT_REQUESTS: &str = "SELECT number, sent_at, checksum FROM requests ORDER BY number";
 pub(super) const SELECT_ROW: &str =
     "SELECT row, account_id, matched_by, status, error, position, repeated, checksum FROM rows WHERE row = ?1";
 pub(super) const SELECT_ROWS: &str = "SELECT row, account_id, matched_by, status, error, position, repeated, checksum \
@@ -93,6 +95,37 @@ pub(super) fn edit_checksum(row: i64, change: &Change) -> u32 {
     let mut sum = Sum::default();
     sum.integer(Some(row)).text(Some(change.field.name())).value(&change.before).value(&change.after);
     sum.0.finalize()
+}
+
+/// A moment at which a request was sent, of those in the file the n-th.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct StoredRequest {
+    pub(super) number: i64,
+    pub(super) sent_at: i64,
+}
+
+impl StoredRequest {
+    /// Reads all of them; `None` when one is not as it was written, or is missing between two others.
+    pub(super) fn read_all(connection: &Connection) -> rusqlite::Result<Option<Vec<Self>>> {
+        let mut select = connection.prepare_cached(SELECT_REQUESTS)?;
+        let mut rows = select.query([])?;
+        let mut found: Vec<Self> = Vec::new();
+        while let Some(row) = rows.next()? {
+            let request = Self { number: row.get(0)?, sent_at: row.get(1)? };
+            let follows = found.last().is_none_or(|last| last.number.checked_add(1) == Some(request.number));
+            if !follows || request.checksum() != row.get::<_, u32>(2)? {
+                return Ok(None);
+            }
+            found.push(request);
+        }
+        Ok(Some(found))
+    }
+
+    pub(super) fn checksum(&self) -> u32 {
+        let mut sum = Sum::default();
+        sum.integer(Some(self.number)).integer(Some(self.sent_at));
+        sum.0.finalize()
+    }
 }
 
 fn value(value: ValueRef<'_>) -> Option<Value> {

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::error::{FileError, FileErrorKind};
 use super::lock::Lock;
-use super::schema::{self, SENDING, StoredRow};
+use super::schema::{self, SENDING, StoredRequest, StoredRow};
 use crate::plan::Status;
 
 /// At most so many are committed together.
@@ -182,7 +182,10 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<u64> {
 }
 
 fn request(connection: &Connection, at: i64) -> rusqlite::Result<()> {
-    connection.prepare_cached(schema::INSERT_REQUEST)?.execute([at]).map(drop)
+    let last: i64 = connection.prepare_cached(schema::LAST_REQUEST)?.query_row([], |row| row.get(0))?;
+    let request = StoredRequest { number: last.saturating_add(1), sent_at: at };
+    let mut insert = connection.prepare_cached(schema::INSERT_REQUEST)?;
+    insert.execute(params![request.number, request.sent_at, request.checksum()]).map(drop)
 }
 
 fn change(connection: &Connection, row: u64, change: impl FnOnce(&mut StoredRow)) -> rusqlite::Result<u64> {

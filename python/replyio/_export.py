@@ -1,0 +1,193 @@
+"""The tables of a plan as files: CSV, JSON Lines and Parquet."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+from replyio.errors import FieldError, PlanError, ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from typing_extensions import CapsuleType
+
+__all__: list[str] = []
+
+# Rows are taken from a table in steps of this many.
+_STEP = 10_000
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_SUFFIXES = (*_DELIMITERS, ".jsonl", ".ndjson", ".parquet")
+# What a spreadsheet takes for the beginning of a formula, in the forms of full width too.
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+
+
+class Table(Protocol):
+    """A table in a plan's file, as the extension module gives it."""
+
+    def __len__(self) -> int: ...
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> CapsuleType: ...
+    def records(self, limit: int | None = None, first: int = 0) -> list[dict[str, Any]]: ...
+
+
+def write(
+    table: Table,
+    columns: Sequence[str],
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool,
+    for_spreadsheet: bool,
+    plan: str | None,
+) -> int:
+    """Writes a table into a file, whole or not at all.
+
+    Args:
+        table: The table.
+        columns: The names of its columns.
+        path: The file; its suffix says what it becomes.
+        overwrite: Whether a file that is there is replaced.
+        for_spreadsheet: Whether a CSV file is made for a spreadsheet.
+        plan: The plan's own file, which is never replaced.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        ValidationError: When the suffix is none of those known.
+        PlanError: When the file is the plan itself.
+        FileExistsError: When there is a file and `overwrite` is false.
+        ImportError: When nothing that is installed writes Parquet.
+        OSError: When the file cannot be written.
+    """
+    target = Path(path)
+    suffix = target.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise refused("path", f"must end in {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}, not in {suffix!r}")
+    if for_spreadsheet and suffix not in _DELIMITERS:
+        raise refused("for_spreadsheet", f"is for .csv and .tsv, not for {suffix}")
+    if plan is not None and _is_same(target, plan):
+        raise PlanError(f"{target} is the plan itself; export to another file")
+    if not overwrite and os.path.lexists(target):
+        raise _exists(target)
+    temporary: str | None = None
+    try:
+        # Beside the target, so that it can take its name at once; readable by its owner only.
+        descriptor, temporary = tempfile.mkstemp(".part", f".{target.name[:40]}.", target.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            if suffix in _DELIMITERS:
+                _write_separated(file, table, columns, _DELIMITERS[suffix], for_spreadsheet)
+            elif suffix == ".parquet":
+                _write_parquet(file, table)
+            else:
+                _write_json_lines(file, table)
+            file.flush()
+            os.fsync(file.fileno())
+        _publish(temporary, target, overwrite)
+    except FileExistsError:
+        raise _exists(target) from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(error.errno or errno.EIO, f"{reason}; no part of the export was kept", str(target)) from None
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)  # noqa: PTH108 - what it is made of is a text
+    return len(table)
+
+
+def refused(name: str, message: str) -> ValidationError:
+    """The error for an argument that cannot be used."""
+    return ValidationError(f"export refused: {name} {message}", errors=[FieldError(name, message)])
+
+
+def _exists(target: Path) -> FileExistsError:
+    return FileExistsError(errno.EEXIST, "exists already; overwrite=True replaces it", str(target))
+
+
+def _is_same(target: Path, plan: str) -> bool:
+    with contextlib.suppress(OSError):
+        return target.samefile(plan)
+    return False
+
+
+def _publish(temporary: str, target: Path, overwrite: bool) -> None:
+    """Gives a file its name. Without `overwrite` nothing that is there by now is lost."""
+    if overwrite:
+        Path(temporary).replace(target)
+        return
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without second names
+        if os.path.lexists(target):
+            raise _exists(target) from None
+        Path(temporary).rename(target)
+
+
+def _rows(table: Table) -> Iterator[dict[str, Any]]:
+    for first in range(0, len(table), _STEP):
+        yield from table.records(_STEP, first)
+
+
+def _write_separated(
+    file: BinaryIO, table: Table, columns: Sequence[str], delimiter: str, for_spreadsheet: bool
+) -> None:
+    line = Line(delimiter, guards=for_spreadsheet)
+    file.write(("\ufeff" if for_spreadsheet else "").encode())
+    file.write(line.of(columns).encode())
+    file.writelines(line.of([row[name] for name in columns]).encode() for row in _rows(table))
+
+
+class Line:
+    """How a line of separated values is written. None is nothing, and the empty text is two quotes."""
+
+    __slots__ = ("_delimiter", "_guards", "_quoted")
+
+    def __init__(self, delimiter: str = ",", *, guards: bool = False) -> None:
+        """Takes what stands between the values, and whether a formula is guarded against."""
+        self._delimiter = delimiter
+        self._guards = guards
+        # A reader may take a carriage return for the end of a line, wherever the line ends here.
+        self._quoted = re.compile(f'["\r\n{delimiter}]').search
+
+    def of(self, values: Iterable[object]) -> str:
+        """A line."""
+        return self._delimiter.join(map(self._cell, values)) + "\n"
+
+    def _cell(self, value: object) -> str:
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            return str(value)
+        if self._guards and value.startswith(_FORMULA):
+            value = f"'{value}"
+        return '"' + value.replace('"', '""') + '"' if not value or self._quoted(value) else value
+
+
+def _write_json_lines(file: BinaryIO, table: Table) -> None:
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    file.writelines(f"{encode(row)}\n".encode() for row in _rows(table))
+
+
+def _write_parquet(file: BinaryIO, table: Table) -> None:
+    for writer in (_with_pyarrow, _with_polars):
+        with contextlib.suppress(ImportError):
+            return writer(file, table)
+    raise ImportError("to write a .parquet file, install pyarrow or polars")
+
+
+def _with_pyarrow(file: BinaryIO, table: Table) -> None:
+    parquet, arrow = import_module("pyarrow.parquet"), import_module("pyarrow")
+    parquet.write_table(arrow.table(table), file)
+
+
+def _with_polars(file: BinaryIO, table: Table) -> None:
+    import_module("polars").DataFrame(table).write_parquet(file)
