@@ -15,7 +15,7 @@ from .checks import Survival
 def _frozen() -> Iterator[None]:
     """Spares the collections of each test what was there before the first of them.
 
-    Two in every test go through all that is alive: modules, and thousands of other tests. That took longer than the tests.
+    Two in every test go through all that is alive: modules, and thousands of tests. That took longer than the tests.
     """
     gc.collect()
     gc.freeze()
