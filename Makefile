@@ -22,6 +22,11 @@ MITMPROXY := $(if $(filter Windows_NT,$(OS)),,.venv-mitmproxy/installed)
 REMAPPED = CARGO_ENCODED_RUSTFLAGS="$$(printf -- '--remap-path-prefix=%s=%s\037--remap-path-prefix=%s=%s' \
   "$${CARGO_HOME:-$$HOME/.cargo}" /cargo "$$PWD" /replyio)"
 
+# What measures memory, an exit, how soon Ctrl-C is heard or the pace of a plan would measure its neighbours too. The other tests
+# wait more than they compute, so that four processes are of use on two cores.
+ALONE := tests/test_memory.py tests/test_process.py tests/test_reliability.py \
+  tests/plan/test_interrupt.py tests/plan/test_pace.py tests/wire/test_memory.py
+
 FUZZ_TARGETS := headers problem account configuration
 SECONDS_EACH ?= 600
 
@@ -38,8 +43,12 @@ demo: $(VENV)/installed-wheel ## Builds the package and shows what it does, agai
 test: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) ## Tests the core alone, the core with its sandbox and plans, and the wheel as installed.
 	cargo test --locked
 	cargo test --locked --features sandbox,plan
+	rm -rf target/test-run
 	mkdir -p target/test-run
-	$(BIN)/pytest --basetemp=target/test-run/tmp --junitxml=target/test-run/results.xml | tee target/test-run/output.txt
+	$(BIN)/pytest --numprocesses=4 --dist=worksteal $(ALONE:%=--ignore=%) \
+	  --basetemp=target/test-run/tmp --junitxml=target/test-run/results.xml | tee target/test-run/output.txt
+	$(BIN)/pytest $(ALONE) \
+	  --basetemp=target/test-run/tmp-alone --junitxml=target/test-run/results-alone.xml | tee target/test-run/output-alone.txt
 
 scan: $(VENV)/installed-wheel ## Looks for secrets in what `make test` has written, and in the wheel and the source distribution.
 	rm -rf target/sdist

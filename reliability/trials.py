@@ -10,12 +10,15 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-TOLD = re.compile(r"^reliability: (.+) tried (\d+) short (\d+)(.*)$", re.MULTILINE)
+TOLD = re.compile(r"^reliability: (.+?):? tried[ =](\d+) short[ =](\d+)(.*)$", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """Something that is tried, and the line `reliability: NAME tried N short M` by which its test tells how often."""
+    """Something that is tried, and the line `reliability: NAME tried N short M` by which its test tells how often.
+
+    Those of pytest, from the fixture `reliability`, have a colon and `=` in it.
+    """
 
     what: str
     name: str
@@ -65,7 +68,7 @@ def try_plans() -> dict[str, dict[str, int | str]]:
             command, cwd=ROOT, env=os.environ | dict(environment), capture_output=True, text=True, check=False
         )
         told |= {
-            name: {"tried": int(tried), "short": int(short), "more": more.strip()}
+            name: {"tried": int(tried), "short": int(short), "more": more.strip().replace("=", " ")}
             for name, tried, short, more in TOLD.findall(done.stdout)
         }
     return told

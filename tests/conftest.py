@@ -31,12 +31,21 @@ def reliability(
 ) -> Callable[..., None]:
     """Says how often something was tried, in the last lines of the run and in its report."""
     lines = pytestconfig.stash.setdefault(_TOLD, [])
+    # Of several processes the one that reports runs no test: the others hand it their lines at their end.
+    getattr(pytestconfig, "workeroutput", {})["told"] = lines
 
     def tell(what: str, **counts: int) -> None:
         lines.append(f"{what}: {' '.join(f'{name}={count}' for name, count in counts.items())}")
         record_testsuite_property("reliability", lines[-1])
 
     return tell
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Takes the lines of `reliability` from a process that has run tests."""
+    told = getattr(node, "workeroutput", {}).get("told", [])
+    node.config.stash.setdefault(_TOLD, []).extend(told)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
