@@ -104,10 +104,9 @@ def _restore(cls: type[ReplyError], message: str, state: dict[str, Any]) -> Repl
 
 
 class ReplyError(Exception):
-    """The base of every error that this package raises.
+    """The base of every error that this package raises. `message` is its message, one line.
 
     Attributes:
-        message: The message, one line.
         may_have_been_applied: Whether an update was sent, in any attempt, and no answer tells whether it was applied.
             To send the same update again is safe then. Never True of a call that only reads; not known of an
             `InternalError`, nor of a call whose client was closed under it.
