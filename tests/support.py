@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -124,3 +127,16 @@ def run(
         check=False,
         env=environment(sandbox, **(variables or {})),
     )
+
+
+@contextmanager
+def refusing_port(port: int = 0) -> Iterator[int]:
+    """A port of 127.0.0.1 that refuses connections, and that the system gives to nobody else meanwhile.
+
+    Tests run side by side: a port that was free a moment ago is another test's server now. Who asks for this one by
+    its number may listen on it.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", port))
+        yield holder.getsockname()[1]

@@ -22,7 +22,7 @@ import pytest
 import replyio
 from replyio import _cli_arguments, _cli_output, _cli_overview, _replyio, cli
 from replyio.sandbox import Fault, Sandbox
-from support import FIELDS, PAGE_ANSWER, body, environment, program, sent
+from support import FIELDS, PAGE_ANSWER, body, environment, program, refusing_port, sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -429,9 +429,9 @@ def test_a_failure_is_1_with_the_message_of_the_package(service: Sandbox) -> Non
 
 
 def test_an_update_that_could_not_be_sent_is_1() -> None:
-    with Sandbox() as gone:
-        variables = {"REPLY_BASE_URL": gone.url, "REPLY_API_KEY": KEY}
-    line = refused(1, None, "update", "4711", "--name", "x", "--timeout", "2", variables=variables)
+    with refusing_port() as port:
+        variables = {"REPLY_BASE_URL": f"http://127.0.0.1:{port}/v3", "REPLY_API_KEY": KEY}
+        line = refused(1, None, "update", "4711", "--name", "x", "--timeout", "2", variables=variables)
     assert "no connection could be made" in line
     assert "REPLY_BASE_URL" in line
 

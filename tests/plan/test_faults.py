@@ -6,7 +6,6 @@ import base64
 import datetime
 import logging
 import pickle
-import socket
 import threading
 import time
 import traceback
@@ -21,6 +20,7 @@ import pytest
 import replyio
 from replyio import ApplyResult, AuthenticationError, PermissionDeniedError, ReplyError, ServerError
 from replyio.sandbox import Fault, Sandbox
+from support import refusing_port
 
 from .jobs import (
     KEY,
@@ -223,8 +223,8 @@ def test_an_outage_is_waited_out(tmp_path: Path) -> None:
         sandbox.stop()
     first = succeeded(sandbox)
     assert 0 < len(first) < 120
-    with_reuse(port)
-    time.sleep(1)
+    with refusing_port(port):
+        time.sleep(1)
     assert not results, "gone wrong, and not waited"
     with Sandbox(path=kept, port=port) as again:
         worker.join(30)
@@ -238,13 +238,6 @@ def test_an_outage_is_waited_out(tmp_path: Path) -> None:
         assert result.seconds < 12
     made.close()
     client.close()
-
-
-def with_reuse(port: int) -> None:
-    """Nobody else has the port."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", port))
 
 
 def spellings(secret: str) -> set[bytes]:

@@ -77,7 +77,7 @@ def nginx(sandbox: Sandbox, tmp_path: Path) -> Iterator[StartNginx]:
 
     yield start
     for nginx in running:
-        nginx.kill()
+        nginx.end()
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def _inspecting_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mitm
     proxy = Mitmdump(_program("mitmdump"), tmp_path_factory.mktemp("interception"), *options)
     proxy.start()
     yield proxy
-    proxy.kill()
+    proxy.end()
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def _asking_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mitmdump
     proxy = Mitmdump(_program("mitmdump"), tmp_path_factory.mktemp("proxy"), *options)
     proxy.start()
     yield proxy
-    proxy.kill()
+    proxy.end()
 
 
 @pytest.fixture

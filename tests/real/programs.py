@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 import pytest
 
+from support import refusing_port
+
 T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,14 +32,6 @@ def find(name: str) -> Path | None:
     return Path(found) if found else None
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def eventually(look: Callable[[], T], enough: Callable[[T], bool], within: float = 3.0) -> T:
     """What there is to see once it is enough, or when the time is up: a log is written after the answer."""
     given_up = time.monotonic() + within
@@ -47,11 +41,17 @@ def eventually(look: Callable[[], T], enough: Callable[[T], bool], within: float
 
 
 class Program:
-    """A program that listens on a port, with its own process group."""
+    """A program that listens on a port, with its own process group.
 
-    def __init__(self, command: Sequence[str | Path], port: int, log: Path, **environment: str) -> None:
+    The port is its own from before it starts until `end`, also while it is killed.
+    """
+
+    def __init__(
+        self, command: Sequence[str | Path], held: contextlib.ExitStack, port: int, log: Path, **environment: str
+    ) -> None:
         self.command = [str(word) for word in command]
         self.port = port
+        self._held = held
         self.log = log
         self.environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", **environment}
         self.process: subprocess.Popen[bytes] | None = None
@@ -93,6 +93,11 @@ class Program:
             # A worker may outlive the master for a moment, and still take connections.
             assert eventually(lambda: not self._listens(), bool, PATIENCE), "it still listens"
 
+    def end(self) -> None:
+        """Ends it for good."""
+        self.kill()
+        self._held.close()
+
 
 class Nginx(Program):
     """An nginx in front of a service on this machine.
@@ -120,7 +125,8 @@ class Nginx(Program):
     ) -> None:
         self.folder = folder
         self.tls = certificate is not None
-        port = free_port()
+        held = contextlib.ExitStack()
+        port = held.enter_context(refusing_port())
         tls = f"ssl_certificate {certificate}; ssl_certificate_key {certificate};" if self.tls else ""
         temporary = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi"))
         temporary += "".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("uwsgi", "scgi"))
@@ -145,7 +151,9 @@ class Nginx(Program):
                 }}
             }}
         """)
-        super().__init__([program, "-e", "stderr", "-p", folder, "-c", configuration], port, folder / "output.log")
+        super().__init__(
+            [program, "-e", "stderr", "-p", folder, "-c", configuration], held, port, folder / "output.log"
+        )
 
     @property
     def url(self) -> str:
@@ -188,11 +196,13 @@ class Mitmdump(Program):
         self.authority = folder / "mitmproxy-ca-cert.pem"
         self._route = folder / "route"
         self._told = folder / "told"
-        port = free_port()
+        held = contextlib.ExitStack()
+        port = held.enter_context(refusing_port())
         fixed = ["--quiet", "--listen-host", "127.0.0.1", "--listen-port", str(port), "--set", f"confdir={folder}"]
         addon = ["--scripts", str(Path(__file__).with_name("company.py"))]
         super().__init__(
             [program, *fixed, *addon, *options],
+            held,
             port,
             folder / "output.log",
             COMPANY_ROUTE=str(self._route),

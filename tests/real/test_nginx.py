@@ -20,6 +20,7 @@ from replyio import (
     UnexpectedResponseError,
 )
 from replyio.sandbox import Fault, Sandbox
+from support import refusing_port
 
 from .checks import Day
 from .conftest import StartNginx
@@ -168,7 +169,10 @@ def test_a_502_page_of_nginx_is_a_server_error_with_a_hint(day: Day, nginx: Star
     front = nginx()
     client = day.client(front.url)
     day.sandbox.stop()
-    error = day.fails(client, ServerError, "502 Bad Gateway after 2 attempts.*hint: the service is failing", attempts=2)
+    with refusing_port(day.sandbox.port):
+        error = day.fails(
+            client, ServerError, "502 Bad Gateway after 2 attempts.*hint: the service is failing", attempts=2
+        )
     assert (error.status, error.title, error.code) == (502, None, None)
     assert front.statuses(2) == [502, 502]
 
@@ -183,7 +187,7 @@ def test_the_service_that_comes_back_behind_nginx_is_found_again(day: Day, nginx
         front.statuses(1)
         back.append(Sandbox(port=day.sandbox.port))
 
-    with ThreadPoolExecutor(1) as later:
+    with refusing_port(day.sandbox.port), ThreadPoolExecutor(1) as later:
         later.submit(return_later)
         # nginx leaves a service alone for ten seconds that has failed, unless it is the only one.
         account = client.update_contact_account(4711, name="back")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from replyio import ConfigurationError, ReplyError, TLSError, TransportError
+from support import refusing_port
 
 from .certificates import API, HOST, Authority
 from .checks import ALL, KEY, PROXY_PASSWORD, UPDATES, USUAL, Face, Survival, attempt, client_of, get
@@ -211,9 +212,7 @@ def test_an_interception_by_a_proxy_is_refused_unless_its_authority_is_given(
 def test_a_proxy_that_is_not_there_is_tried_again_and_named(
     survival: Survival, authority: Authority, face: Face, address: str, says: str
 ) -> None:
-    with Hostile() as gone:
-        port = gone.port
-    with survival.watched():
+    with refusing_port() as port, survival.watched():
         proxy = address.format(port=port, password=PROXY_PASSWORD)
         client = client_of(
             API, proxy=proxy, ca_file=authority.ca_file, timeout=20, attempt_timeout=9, connect_timeout=9

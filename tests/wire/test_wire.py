@@ -14,6 +14,7 @@ import pytest
 
 import replyio
 from replyio import DeadlineExceededError, TransportError, UnexpectedResponseError
+from support import refusing_port
 
 from .checks import ALL, LISTS, UPDATES, USUAL, Face, Survival, attempt, call, client_of, get
 from .hostile import (
@@ -140,9 +141,7 @@ def answer_and_leave(peer: Peer, reply: Callable[[Request], bytes]) -> None:
 
 @faces
 def test_a_closed_port_is_tried_again_and_says_so(survival: Survival, face: Face) -> None:
-    with Hostile() as gone:
-        port = gone.port
-    with survival.watched():
+    with refusing_port() as port, survival.watched():
         client = client_of(f"http://127.0.0.1:{port}/v3")
         outcome = attempt(face, client)
         survival.judge(outcome, TransportError, "no connection could be made .*refused.* after 2 attempts")
