@@ -22,8 +22,8 @@ MITMPROXY := $(if $(filter Windows_NT,$(OS)),,.venv-mitmproxy/installed)
 REMAPPED = CARGO_ENCODED_RUSTFLAGS="$$(printf -- '--remap-path-prefix=%s=%s\037--remap-path-prefix=%s=%s' \
   "$${CARGO_HOME:-$$HOME/.cargo}" /cargo "$$PWD" /replyio)"
 
-# What measures memory, an exit, how soon Ctrl-C is heard or the pace of a plan would measure its neighbours too. The other tests
-# wait more than they compute, so that four processes are of use on two cores.
+# What measures memory, an exit, how soon Ctrl-C is heard or the pace of a plan would measure its neighbours too. The
+# other tests wait more than they compute, so that four processes are of use on two cores.
 ALONE := tests/test_memory.py tests/test_process.py tests/test_reliability.py \
   tests/plan/test_interrupt.py tests/plan/test_pace.py tests/wire/test_memory.py
 

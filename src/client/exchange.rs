@@ -197,8 +197,8 @@ impl Client {
         }
     }
 
-    /// A failure fit to be shown, and one of the key with where that came from: foreign texts without the key, should the other side have echoed it, and then, so that no
-    /// half of a key is left, cut to one line.
+    /// A failure fit to be shown: foreign texts are cut to one line, after the key was taken out of them should the other
+    /// side have echoed it, so that no half of it is left. One of the key says where that came from.
     fn presentable(&self, failure: Failure) -> Failure {
         let shown = |text: &str, limit| plain_line(&self.config.api_key.redact(text), limit);
         match failure {
