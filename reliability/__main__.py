@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from reliability import report, suites, trials
+from reliability.experiments import SECTIONS
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENTS = ROOT / ".venv-reliability"
@@ -64,11 +65,11 @@ def newest(folder: Path) -> Path | None:
     return max(folder.glob("*.whl"), key=lambda path: path.stat().st_mtime, default=None)
 
 
-def work(python: Path, options: argparse.Namespace, *more: str) -> dict[str, Any]:
-    """Runs the worker of an environment."""
+def work(python: Path, options: argparse.Namespace, only: str, *more: str) -> dict[str, Any]:
+    """Runs the worker of an environment, on the experiments whose names contain a text."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "results.json"
-        command = [str(python), "-m", "reliability.worker", "--out", str(out), "--only", options.only, *more]
+        command = [str(python), "-m", "reliability.worker", "--out", str(out), "--only", only, *more]
         command += ["--quick"] if options.quick else ["--share", str(options.share)]
         subprocess.run(command, cwd=ROOT, check=True)
         told: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
@@ -107,8 +108,8 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Runs every experiment, on the wheel that users get."""
+def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Runs every experiment, on the wheel that users get. Gives what each section told, as soon as it is done."""
     left_out: list[str] = []
     environments: dict[str, Path] = {}
     if options.here:
@@ -123,21 +124,21 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 left_out.append(version)
             else:
                 environments[version] = environment
-    # Two at a time: more would measure each other.
-    with ThreadPoolExecutor(2) as executor:
-        jobs = {version: executor.submit(work, python, options) for version, python in environments.items()}
-        results = {version: job.result()["results"] for version, job in jobs.items()}
     import replyio
 
     threaded = [version for version in left_out if version.endswith("t")]
     note = f"left out, since the wheel is none for it: {', '.join(left_out)}" if left_out else ""
-    return {
+    about = {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "machine": processor(),
         "version": replyio.__version__,
-        "pythons": results,
         "note": note if threaded else "; ".join(filter(None, [note, "no free-threaded build was at hand"])),
     }
+    for only in [options.only] if options.only else [f"{section}-" for section in SECTIONS]:
+        # Two at a time: more would measure each other.
+        with ThreadPoolExecutor(2) as executor:
+            jobs = {version: executor.submit(work, python, options, only) for version, python in environments.items()}
+            yield about | {"pythons": {version: job.result()["results"] for version, job in jobs.items()}}
 
 
 def break_it(options: argparse.Namespace) -> dict[str, Any]:
@@ -148,7 +149,7 @@ def break_it(options: argparse.Namespace) -> dict[str, Any]:
     environment = prepare(python, f"sabotage-{version}", wheel) if wheel and python else None
     if environment is None:
         raise SystemExit("there is no wheel in target/wheels-sabotage/; `make reliability` builds it")
-    told = work(environment, options, "--sabotaged")
+    told = work(environment, options, options.only, "--sabotaged")
     return {"broken": {version: told["results"]}, "controls": told["controls"]}
 
 
@@ -189,10 +190,14 @@ def shortfalls(data: dict[str, Any]) -> list[str]:
     ]
     found += trials.shortfalls(data.get("plans", {}))
     found += [
-        f"the control of {name} did not fall short" for name, told in data["controls"].items() if not told["short"]
+        f"the control of {name} did not fall short"
+        for name, told in data.get("controls", {}).items()
+        if not told["short"]
     ]
     found += [
-        f"{suite['path']}: {suite['short']} failed {suite['notes']}" for suite in data["suites"] if suite["short"]
+        f"{suite['path']}: {suite['short']} failed {suite['notes']}"
+        for suite in data.get("suites", [])
+        if suite["short"]
     ]
     return found
 
@@ -204,8 +209,19 @@ def main() -> None:
     writes = not (options.quick or options.here)
     data: dict[str, Any] = json.loads(raw.read_text(encoding="utf-8")) if raw.exists() and writes else {}
     parts = [] if options.render else options.part or ["experiments", "controls", "plans", "suites"]
+
+    def write() -> None:
+        if writes:
+            raw.write_text(json.dumps(data) + "\n", encoding="utf-8")
+            (ROOT / "docs" / "reliability.md").write_text(report.page(data), encoding="utf-8", newline="\n")
+
     if "experiments" in parts:
-        merge(data, measure(options), whole=not options.only)
+        if not options.only:
+            data["pythons"] = {}
+        # A long run that is cut off keeps what it has, and nothing of another build.
+        for told in measure(options):
+            merge(data, told, whole=False)
+            write()
     if "controls" in parts and not options.here:
         merge(data, break_it(options), whole=not options.only)
     if "plans" in parts and writes and not options.only:
@@ -213,9 +229,7 @@ def main() -> None:
         data["plans"] = trials.try_plans()
     if "suites" in parts and writes and not options.only:
         data |= run_suites()
-    if writes:
-        raw.write_text(json.dumps(data) + "\n", encoding="utf-8")
-        (ROOT / "docs" / "reliability.md").write_text(report.page(data), encoding="utf-8", newline="\n")
+    write()
     found = shortfalls(data)
     for line in found:
         log(line)

@@ -344,9 +344,9 @@ impl Client {
 
     /// Books a place in the quota for one request, however long it has to wait for it; `None` without a quota.
     #[cfg(feature = "plan")]
-    pub(crate) fn place(&self) -> Option<Place<'_>> {
+    pub(crate) fn place(&self) -> Option<Place> {
         let quota = self.config.quota?;
-        self.identity.reserve_among_many(quota, Instant::now())
+        self.identity.reserve_patiently(quota, Instant::now())
     }
 
     /// How long it takes until so many more requests are out; `None` without a quota.

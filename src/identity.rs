@@ -14,7 +14,7 @@ use crate::clock::since_epoch;
 use crate::config::{ActAs, Config};
 use crate::error::{Error, Failure, WaitReason};
 use crate::per_process::PerProcess;
-use crate::quota::{HOUR, Quota, TooLate, Windows};
+use crate::quota::{HOUR, Quota, Ticket, TooLate, Windows};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
@@ -61,25 +61,29 @@ impl Identity {
     ///
     /// # Errors
     /// [`Failure::Quota`] when the earliest one is after the deadline.
-    pub(crate) fn reserve(&self, quota: Quota, now: Instant, deadline: Instant) -> Result<Place<'_>, Failure> {
-        let (now, latest) = (self.quota_time(now), self.quota_time(deadline));
-        let booked = lock(&self.windows).reserve(quota, now, latest);
+    pub(crate) fn reserve(self: &Arc<Self>, quota: Quota, now: Instant, deadline: Instant) -> Result<Place, Failure> {
+        let now = self.quota_time(now);
+        let booked = lock(&self.windows).reserve(quota, now, self.quota_time(deadline));
         self.place(now, booked)
     }
 
-    /// Books a place for one of many requests, however long it has to wait.
+    /// Books a place for a request that waits for it as long as it takes.
     #[cfg(feature = "plan")]
-    pub(crate) fn reserve_among_many(&self, quota: Quota, now: Instant) -> Option<Place<'_>> {
+    pub(crate) fn reserve_patiently(self: &Arc<Self>, quota: Quota, now: Instant) -> Option<Place> {
         let now = self.quota_time(now);
-        let booked = lock(&self.windows).reserve_among_many(quota, now, Duration::MAX);
+        let booked = lock(&self.windows).reserve(quota, now, Duration::MAX);
         self.place(now, booked).ok()
     }
 
-    fn place(&self, now: Duration, booked: Result<(Duration, WaitReason), TooLate>) -> Result<Place<'_>, Failure> {
+    fn place(
+        self: &Arc<Self>,
+        now: Duration,
+        booked: Result<(Duration, WaitReason), TooLate>,
+    ) -> Result<Place, Failure> {
         match booked {
             Ok((booked, reason)) => {
                 let wait = self.real(booked.saturating_sub(now));
-                Ok(Place { windows: &self.windows, booked: Some(booked), wait, reason })
+                Ok(Place { identity: Arc::clone(self), state: State::Booked(booked), wait, reason })
             }
             Err(late) => {
                 let retry_after = self.real(late.opens_at.saturating_sub(now));
@@ -127,27 +131,38 @@ fn secret_header(text: &str) -> Result<HeaderValue, Error> {
     Ok(value)
 }
 
-/// A place in the quota. Given back when it is dropped before its request went out.
-pub(crate) struct Place<'a> {
-    windows: &'a Mutex<Windows>,
-    booked: Option<Duration>,
+/// A place in the quota. Dropped before its request goes out, it is given back; after that, its request is answered or
+/// given up, and counts from then on.
+pub(crate) struct Place {
+    identity: Arc<Identity>,
+    state: State,
     /// How long the request has to wait for it.
     pub(crate) wait: Duration,
     /// What for.
     pub(crate) reason: WaitReason,
 }
 
-impl Place<'_> {
-    /// The request is out.
-    pub(crate) fn keep(mut self) {
-        self.booked = None;
+enum State {
+    Booked(Duration),
+    Sent(Ticket),
+}
+
+impl Place {
+    /// The request goes out. The place is to be kept until it is answered.
+    pub(crate) fn send(&mut self) {
+        if let State::Booked(booked) = self.state {
+            self.state = State::Sent(lock(&self.identity.windows).send(booked));
+        }
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(booked) = self.booked {
-            lock(self.windows).release(booked);
+        let now = self.identity.quota_time(Instant::now());
+        let mut windows = lock(&self.identity.windows);
+        match self.state {
+            State::Booked(booked) => windows.release(booked),
+            State::Sent(ticket) => windows.settle(ticket, now),
         }
     }
 }

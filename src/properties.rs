@@ -370,6 +370,42 @@ proptest! {
     }
 
     #[test]
+    fn no_interval_of_the_services_holds_more_requests_than_the_quota_however_long_their_way(
+        per_minute in 1_u32..5,
+        per_hour in 1_u32..9,
+        steps in vec((0_u64..40_000, 0_u8..3, any::<proptest::sample::Index>(), 0.0..=1.0), 1..200),
+    ) {
+        let quota = Quota { per_minute, per_hour };
+        let mut windows = Windows::default();
+        let (mut now, mut in_flight, mut arrived) = (Duration::ZERO, Vec::new(), Vec::new());
+        let on_the_way = |sent: Duration, now: Duration, part: f64| sent + now.abs_diff(sent).mul_f64(part);
+        for (millis, action, which, part) in steps {
+            now += Duration::from_millis(millis);
+            if action == 0 && !in_flight.is_empty() {
+                let (ticket, sent) = in_flight.swap_remove(which.index(in_flight.len()));
+                windows.settle(ticket, now);
+                arrived.push(on_the_way(sent, now, part));
+            } else {
+                // Who has to wait waits, and asks again.
+                if let Err(late) = windows.reserve(quota, now, now) {
+                    now = late.opens_at;
+                }
+                if let Ok((place, _)) = windows.reserve(quota, now, now) {
+                    in_flight.push((windows.send(place), now));
+                }
+            }
+        }
+        arrived.extend(in_flight.iter().map(|(_, sent)| on_the_way(*sent, now, 0.5)));
+        arrived.sort_unstable();
+        for (limit, length) in [(per_minute, 60), (per_hour, 3600)] {
+            let limit = usize::try_from(limit).unwrap();
+            for (first, beyond) in arrived.iter().zip(arrived.iter().skip(limit)) {
+                prop_assert!(*beyond >= *first + Duration::from_secs(length), "{:?}", arrived);
+            }
+        }
+    }
+
+    #[test]
     fn a_wait_before_the_next_attempt_is_bounded(
         number in 1_u32..1_000, allowed in 0_u32..1_000, retryable: bool, dropped: bool, random in 0.0..1.0,
         hint in proptest::option::of(0_u64..100_000), time_left in 0_u64..200_000,

@@ -1,14 +1,14 @@
 //! The service's quota as two sliding windows. Pure: it is told what time it is.
 
 use std::collections::VecDeque;
-use std::iter;
 use std::time::Duration;
 
 use crate::error::WaitReason;
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// By how much the way to the service may vary.
-const SLACK: Duration = Duration::from_secs(1);
+/// How much later than it was sent a request of another process is taken to have arrived.
+#[cfg(feature = "plan")]
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
 /// The longer window.
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
@@ -37,16 +37,24 @@ pub(crate) struct TooLate {
     pub reason: WaitReason,
 }
 
+/// A request that is out and not yet answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ticket(u64);
+
 /// The requests of one user in the last hour. Times are measured from any fixed moment, on a clock that never goes back.
+///
+/// The service counts a request when it arrives, which is some time after it was sent, and before it is answered. So it
+/// counts here from its answer: however long its way is, the service's windows have opened when these have.
 #[derive(Debug, Default)]
 pub(crate) struct Windows {
     /// In the order of time, those to come included.
     booked: VecDeque<Duration>,
+    /// Those that are out, and from when they count until they are answered.
+    in_flight: Vec<(Ticket, Duration)>,
+    tickets: u64,
     /// Whether a place before the last one was given back, so that it is worth looking for.
     has_gaps: bool,
     held_until: Duration,
-    /// How much longer than the service's the windows are.
-    slack: Duration,
 }
 
 impl Windows {
@@ -60,28 +68,8 @@ impl Windows {
         now: Duration,
         latest: Duration,
     ) -> Result<(Duration, WaitReason), TooLate> {
-        self.slack = Duration::ZERO;
-        self.book(quota, now, latest)
-    }
-
-    /// The same for one of many requests, which go out as soon as a window opens. Each arrives later than it was sent, and
-    /// not all by as much, so the windows are taken for a second longer than the service's.
-    ///
-    /// # Errors
-    /// Those of [`Windows::reserve`].
-    #[cfg(feature = "plan")]
-    pub(crate) fn reserve_among_many(
-        &mut self,
-        quota: Quota,
-        now: Duration,
-        latest: Duration,
-    ) -> Result<(Duration, WaitReason), TooLate> {
-        self.slack = SLACK;
-        self.book(quota, now, latest)
-    }
-
-    fn book(&mut self, quota: Quota, now: Duration, latest: Duration) -> Result<(Duration, WaitReason), TooLate> {
-        while self.booked.front().is_some_and(|sent| *sent + HOUR + SLACK <= now) {
+        self.keep_in_flight(now);
+        while self.booked.front().is_some_and(|counted| *counted + HOUR <= now) {
             self.booked.pop_front();
         }
         self.has_gaps &= self.booked.back().is_some_and(|last| *last > now);
@@ -89,16 +77,60 @@ impl Windows {
         if opens_at > latest {
             return Err(TooLate { opens_at, reason });
         }
-        self.booked.insert(self.booked.partition_point(|other| *other <= opens_at), opens_at);
+        self.insert(opens_at);
         Ok((opens_at, reason))
+    }
+
+    fn insert(&mut self, moment: Duration) {
+        self.booked.insert(self.booked.partition_point(|other| *other <= moment), moment);
+    }
+
+    fn remove(&mut self, moment: Duration) -> Option<usize> {
+        let position = self.booked.partition_point(|other| *other < moment);
+        (self.booked.get(position) == Some(&moment)).then(|| {
+            self.booked.remove(position);
+            position
+        })
+    }
+
+    /// The request of a place goes out. It is to be settled, whatever becomes of it.
+    pub(crate) fn send(&mut self, booked: Duration) -> Ticket {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.in_flight.push((ticket, booked));
+        ticket
+    }
+
+    /// A request was answered, or given up: it has arrived by now, if it has at all.
+    pub(crate) fn settle(&mut self, ticket: Ticket, now: Duration) {
+        if let Some(index) = self.in_flight.iter().position(|(other, _)| *other == ticket) {
+            let (_, counted) = self.in_flight.swap_remove(index);
+            self.count_from(counted, now);
+        }
+    }
+
+    /// A request that has been out for longer than a window may still arrive: it counts from now.
+    fn keep_in_flight(&mut self, now: Duration) {
+        let mut in_flight = std::mem::take(&mut self.in_flight);
+        for (_, counted) in in_flight.iter_mut().filter(|(_, counted)| *counted + MINUTE <= now) {
+            self.count_from(*counted, now);
+            *counted = now;
+        }
+        self.in_flight = in_flight;
+    }
+
+    fn count_from(&mut self, counted: Duration, now: Duration) {
+        if counted < now && self.remove(counted).is_some() {
+            self.insert(now);
+        }
     }
 
     /// Counts a request that was sent before, and not by this process.
     #[cfg(feature = "plan")]
     pub(crate) fn count_earlier(&mut self, now: Duration, age: Duration) {
-        if age < HOUR + SLACK {
-            let sent = now.saturating_sub(age);
-            self.booked.insert(self.booked.partition_point(|other| *other <= sent), sent);
+        let age = age.saturating_sub(ON_ITS_WAY);
+        if age < HOUR {
+            self.insert(now.saturating_sub(age));
         }
     }
 
@@ -109,9 +141,7 @@ impl Windows {
         const IN_DETAIL: u64 = 6_000;
         let mut windows = Self { booked: self.booked.clone(), has_gaps: false, ..Self::default() };
         windows.held_until = self.held_until;
-        let last = (0..requests.min(IN_DETAIL))
-            .filter_map(|_| windows.reserve_among_many(quota, now, Duration::MAX).ok())
-            .last();
+        let last = (0..requests.min(IN_DETAIL)).filter_map(|_| windows.reserve(quota, now, Duration::MAX).ok()).last();
         let in_detail = last.map_or(Duration::ZERO, |(moment, _)| moment.saturating_sub(now));
         let per_hour = quota.per_hour.min(quota.per_minute.saturating_mul(60)).max(1);
         let rest = u32::try_from(requests.saturating_sub(IN_DETAIL)).unwrap_or(u32::MAX);
@@ -122,17 +152,17 @@ impl Windows {
     fn earliest(&self, quota: Quota, now: Duration) -> (Duration, WaitReason) {
         let (per_minute, per_hour) = (WaitReason::PerMinute(quota.per_minute), WaitReason::PerHour(quota.per_hour));
         let from = (self.held_until.max(now), WaitReason::RetryAfter);
-        let (a_minute, an_hour) = (MINUTE + self.slack, HOUR + self.slack);
-        let minute = (self.window_opens(quota.per_minute, a_minute), per_minute);
-        let hour = (self.window_opens(quota.per_hour, an_hour), per_hour);
+        let minute = (self.window_opens(quota.per_minute, MINUTE), per_minute);
+        let hour = (self.window_opens(quota.per_hour, HOUR), per_hour);
         let behind_all =
             [minute, hour].into_iter().fold(from, |latest, other| if other.0 > latest.0 { other } else { latest });
         match self.booked.back() {
             Some(last) if self.has_gaps || *last > behind_all.0 => {
-                let ends =
-                    self.booked.iter().flat_map(|sent| [(*sent + a_minute, per_minute), (*sent + an_hour, per_hour)]);
-                let free =
-                    iter::once(from).chain(ends).filter(|place| place.0 >= from.0 && self.has_room(quota, place.0));
+                if self.has_room(quota, from.0) {
+                    return from;
+                }
+                let ends = self.booked.iter().flat_map(|sent| [(*sent + MINUTE, per_minute), (*sent + HOUR, per_hour)]);
+                let free = ends.filter(|place| place.0 >= from.0 && self.has_room(quota, place.0));
                 free.min_by_key(|place| place.0).unwrap_or((behind_all.0.max(*last), behind_all.1))
             }
             _ => behind_all,
@@ -147,23 +177,20 @@ impl Windows {
             Some(0) => Some(moment),
             Some(_) => self.booked.get(index - 1).copied(),
         };
-        [(quota.per_minute, MINUTE + self.slack), (quota.per_hour, HOUR + self.slack)].into_iter().all(
-            |(limit, length)| {
-                let limit = at_least_one(limit);
-                let fits = |first| match (with_it(first), with_it(first + limit)) {
-                    (Some(sent), Some(next)) => next >= sent + length,
-                    _ => true,
-                };
-                (place.saturating_sub(limit)..=place).all(fits)
-            },
-        )
+        [(quota.per_minute, MINUTE), (quota.per_hour, HOUR)].into_iter().all(|(limit, length)| {
+            let limit = at_least_one(limit);
+            let fits = |first| match (with_it(first), with_it(first + limit)) {
+                (Some(sent), Some(next)) => next >= sent + length,
+                _ => true,
+            };
+            (place.saturating_sub(limit)..=place).all(fits)
+        })
     }
 
     /// Gives a booked place back: its request was never sent.
     pub(crate) fn release(&mut self, booked: Duration) {
-        if let Some(position) = self.booked.iter().rposition(|other| *other == booked) {
-            self.has_gaps |= position + 1 < self.booked.len();
-            self.booked.remove(position);
+        if let Some(position) = self.remove(booked) {
+            self.has_gaps |= position < self.booked.len();
         }
     }
 
@@ -188,7 +215,7 @@ fn at_least_one(limit: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Duration, Quota, TooLate, WaitReason, Windows};
+    use super::{Duration, Quota, Ticket, TooLate, WaitReason, Windows};
 
     const QUOTA: Quota = Quota { per_minute: 3, per_hour: 5 };
     const NEVER: Duration = Duration::MAX;
@@ -264,13 +291,38 @@ mod tests {
         assert_eq!(windows.reserve(QUOTA, seconds(100), NEVER), Ok((seconds(3700), WaitReason::RetryAfter)));
     }
 
+    #[test]
+    fn a_request_counts_from_its_answer() {
+        let mut windows = Windows::default();
+        let places: Vec<Duration> = (0..3).map(|_| windows.reserve(QUOTA, seconds(10), NEVER).unwrap().0).collect();
+        let tickets: Vec<Ticket> = places.iter().map(|place| windows.send(*place)).collect();
+        windows.settle(tickets[1], seconds(12));
+        windows.settle(tickets[0], seconds(17));
+        // The third one is not answered: it may arrive at any time, and counts as sent now.
+        assert_eq!(moments(&mut windows, 1, seconds(70)), [72]);
+        windows.settle(tickets[2], seconds(71));
+        assert_eq!(moments(&mut windows, 1, seconds(71)), [77]);
+    }
+
+    #[test]
+    fn a_request_that_is_never_answered_counts_until_it_is_given_up() {
+        let mut windows = Windows::default();
+        let one = Quota { per_minute: 1, per_hour: 5 };
+        let (place, _) = windows.reserve(one, seconds(10), NEVER).unwrap();
+        let ticket = windows.send(place);
+        let late = Err(TooLate { opens_at: seconds(9_060), reason: WaitReason::PerMinute(1) });
+        assert_eq!(windows.reserve(one, seconds(9_000), seconds(9_000)), late);
+        windows.settle(ticket, seconds(9_030));
+        assert_eq!(windows.reserve(one, seconds(9_030), NEVER).unwrap().0, seconds(9_090));
+    }
+
     #[cfg(feature = "plan")]
     #[test]
     fn a_forecast_is_when_the_last_of_them_goes_out() {
         let mut windows = Windows::default();
         moments(&mut windows, 2, seconds(10));
         assert_eq!(windows.forecast(QUOTA, seconds(20), 0), seconds(0));
-        assert_eq!(windows.forecast(QUOTA, seconds(20), 4), seconds(3611 - 20));
+        assert_eq!(windows.forecast(QUOTA, seconds(20), 4), seconds(3610 - 20));
         let million = Quota::default();
         let hours = windows.forecast(million, seconds(20), 29_000).as_secs_f64() / 3600.0;
         assert!((9.9..10.1).contains(&hours), "{hours}");
@@ -284,8 +336,8 @@ mod tests {
         for age in [4000, 3000, 30, 20, 10] {
             windows.count_earlier(now, seconds(age));
         }
-        assert_eq!(windows.reserve(QUOTA, now, NEVER).unwrap().0, now + seconds(30));
-        assert_eq!(windows.reserve(QUOTA, now, NEVER).unwrap().0, now + seconds(600));
+        assert_eq!(windows.reserve(QUOTA, now, NEVER).unwrap().0, now + seconds(31));
+        assert_eq!(windows.reserve(QUOTA, now, NEVER).unwrap().0, now + seconds(601));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::answer::Answer;
 use crate::clock::since_epoch;
 use crate::config::AuthScheme;
 use crate::error::{Call, CallError, Error, Failure, WaitReason};
+use crate::identity::Place;
 use crate::problem;
 use crate::retry::{self, Attempt, Decision};
 use crate::sabotage;
@@ -63,14 +64,16 @@ impl Client {
         let mut last: Option<Failure> = None;
         let mut use_bearer = self.prefers_bearer();
         loop {
-            let sent = match self.wait_for_quota(running).await {
-                Ok(sent) => sent,
+            let place = match self.wait_for_quota(running).await {
+                Ok(place) => place,
                 // Like every wait before a next attempt that does not fit: what failed is told, not the wait.
                 Err(closed) => return Err(running.failed(last.unwrap_or(closed))),
             };
             number += 1;
             running.attempts += 1;
+            let sent = Instant::now();
             let answer = self.attempt(running, request, use_bearer, sent, last.as_ref()).await;
+            drop(place);
             sabotage::place("answered");
             let status = answer.as_ref().ok().map(|answer| answer.status);
             let outcome = answer.and_then(Answer::accepted).and_then(|answer| read(&answer));
@@ -119,23 +122,20 @@ impl Client {
         })
     }
 
-    /// Waits until the quota lets a request out, or refuses at once when that is after the deadline. Gives the moment at
-    /// which it is out.
-    async fn wait_for_quota(&self, running: &mut Running) -> Result<Instant, Failure> {
+    /// Waits until the quota lets a request out, or refuses at once when that is after the deadline. Gives its place in
+    /// the quota, which is to be kept until it is answered; `None` when it needs none.
+    async fn wait_for_quota(&self, running: &mut Running) -> Result<Option<Place>, Failure> {
         sabotage::place("quota");
-        let now = Instant::now();
         if std::mem::take(&mut running.admitted) {
-            return Ok(now);
+            return Ok(None);
         }
-        let Some(quota) = self.config.quota else { return Ok(now) };
-        let place = self.identity.reserve(quota, now, running.deadline)?;
-        if place.wait.is_zero() {
-            place.keep();
-            return Ok(now);
+        let Some(quota) = self.config.quota else { return Ok(None) };
+        let mut place = self.identity.reserve(quota, Instant::now(), running.deadline)?;
+        if !place.wait.is_zero() {
+            self.sleep(running, place.wait, place.reason).await;
         }
-        self.sleep(running, place.wait, place.reason).await;
-        place.keep();
-        Ok(Instant::now())
+        place.send();
+        Ok(Some(place))
     }
 
     async fn sleep(&self, running: &Running, wait: Duration, reason: WaitReason) {

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import datetime
+import itertools
 import json
 import threading
 import time
+import urllib.parse
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +92,55 @@ def test_a_plan_takes_all_of_the_hours_and_no_429() -> None:
         hours = (len(moments) - 1) // hourly
         assert hours >= 2
         assert moments[hours * hourly] <= hours * 3_600 / ENOUGH, moments[hours * hourly]
+
+
+@contextlib.contextmanager
+def a_way_to(sandbox: Sandbox, delays: Iterator[float]) -> Iterator[str]:
+    """Another address of a sandbox, on the way to which each request takes as long as it is told to."""
+    target = urllib.parse.urlsplit(sandbox.url)
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delays: Iterator[float]) -> None:
+        while data := await reader.read(1 << 16):
+            await asyncio.sleep(next(delays))
+            writer.write(data)
+        writer.close()
+
+    async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(target.hostname, target.port)
+        await asyncio.gather(carry(reader, back, delays), carry(there, writer, itertools.repeat(0.0)))
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        async with await asyncio.start_server(accepted, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            serving.set_result((port, asyncio.get_running_loop(), stop))
+            await stop.wait()
+
+    serving: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    port, loop, stop = serving.result(5)
+    try:
+        yield f"http://127.0.0.1:{port}{target.path}"
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+
+
+def test_no_429_however_long_a_request_is_on_its_way() -> None:
+    # Those of the first minute take long, the others arrive at once, and the service allows as many as are sent.
+    scale, rows = 100.0, 280
+    delays = itertools.chain(itertools.repeat(0.045, PER_MINUTE), itertools.repeat(0.0))
+    with (
+        Sandbox(accounts=companies(rows), quota=(PER_MINUTE, 3_000), clock_scale=scale) as sandbox,
+        a_way_to(sandbox, delays) as base_url,
+        sandbox.client(api_key=fresh(), base_url=base_url) as client,
+    ):
+        with plan(client, "sync", moves(range(1, rows + 1))) as made:
+            assert do(made, "apply").counts == {"changed": rows}
+        assert limited(sandbox) == 0
+        moments = seconds(sandbox, scale)
+        assert moments[PER_MINUTE * 2] >= 120
 
 
 @pytest.fixture

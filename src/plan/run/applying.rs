@@ -8,7 +8,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::control::{Control, Phase};
-use super::pace::{Pace, Verdict};
+use super::pace::{Admission, Pace, Verdict};
 use super::sent::{now_ms, sent_now, unknown_yet};
 use super::{ROUNDS, RunError};
 use crate::account::{AccountFields, ContactAccount};
@@ -141,7 +141,7 @@ impl Apply {
     async fn run_to_end(mut self) -> Result<(), RunError> {
         enum Next {
             Back(Result<Back, JoinError>),
-            Admitted(bool),
+            Admitted(Option<Admission>),
         }
         let mut fatal = None;
         loop {
@@ -161,8 +161,8 @@ impl Apply {
                 }
             };
             let outcome = match next {
-                Next::Admitted(false) => Ok(()),
-                Next::Admitted(true) => self.start().await,
+                Next::Admitted(None) => Ok(()),
+                Next::Admitted(Some(admission)) => self.start(admission).await,
                 Next::Back(Ok(back)) => self.take(back).await,
                 Next::Back(Err(_)) => Err(RunError::File(FileError::internal("a row's task ended without a result"))),
             };
@@ -188,25 +188,25 @@ impl Apply {
     }
 
     /// Starts the next request, which is admitted.
-    async fn start(&mut self) -> Result<(), RunError> {
+    async fn start(&mut self, admission: Admission) -> Result<(), RunError> {
         // The wait may have been long.
         let stale = |ready: &Ready| ready.looked_at.elapsed() > FRESH;
         if self.ready.front().is_some_and(stale) {
             let rows = std::mem::take(&mut self.ready).into_iter().map(|ready| ready.row).collect();
             self.put_back(rows);
-            return self.start_look().await;
+            return self.start_look(admission).await;
         }
         if self.wants_look() {
-            return self.start_look().await;
+            return self.start_look(admission).await;
         }
         if let Some(ready) = self.ready.pop_front() {
-            self.start_write(ready);
+            self.start_write(ready, admission);
         }
         Ok(())
     }
 
     /// Starts a look whose request is admitted.
-    async fn start_look(&mut self) -> Result<(), RunError> {
+    async fn start_look(&mut self, admission: Admission) -> Result<(), RunError> {
         let look = match self.singly.front() {
             Some(_) => Look::Single(0),
             None => match next_look(self.todo.make_contiguous(), 0, self.most_on_a_look) {
@@ -238,6 +238,7 @@ impl Apply {
                 result = asked => result,
                 () = control.stopped() => return Back::Stopped,
             };
+            drop(admission);
             gate.heed(&result);
             Back::Looked { look: rows, result }
         });
@@ -245,7 +246,7 @@ impl Apply {
     }
 
     /// Starts a write whose request is admitted.
-    fn start_write(&mut self, ready: Ready) {
+    fn start_write(&mut self, ready: Ready, admission: Admission) {
         self.writing += 1;
         let (client, file) = (self.pace.client.admitted(), self.file.clone());
         let (gate, control) = (Arc::clone(&self.pace.gate), Arc::clone(&self.pace.control));
@@ -261,6 +262,7 @@ impl Apply {
                 return Back::Held { row };
             }
             let result = client.update(account.id, &fields).await;
+            drop(admission);
             gate.heed(&result);
             match result {
                 // Here and not where it comes back: that may be in the middle of a long wait.

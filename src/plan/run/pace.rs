@@ -9,6 +9,7 @@ use super::control::Control;
 use super::sent::sent_now;
 use crate::client::{Client, Event, Observer};
 use crate::error::{Error, ErrorKind, Failure, WaitReason};
+use crate::identity::Place;
 
 /// How long the service may be out of reach, or ask to wait, before a run stops with every row as it is.
 const PATIENCE: Duration = Duration::from_secs(2 * 3600);
@@ -69,6 +70,11 @@ impl Observer for Counter {
     }
 }
 
+/// Leave to send one request, to be kept until that is answered: from then on it counts for the quota.
+pub(super) struct Admission {
+    _place: Option<Place>,
+}
+
 /// The client of a run, and what holds it back.
 pub(super) struct Pace {
     pub(super) client: Client,
@@ -99,28 +105,28 @@ impl Pace {
         Self { client, control, counter, gate: Arc::default(), failures: 0, pauses: 0, failing_since: None }
     }
 
-    /// Waits until a request may go out. `false` when the run is to stop. Dropped while it waits, it has taken nothing.
-    pub(super) async fn admit(&self) -> bool {
+    /// Waits until a request may go out. `None` when the run is to stop. Dropped while it waits, it has taken nothing.
+    pub(super) async fn admit(&self) -> Option<Admission> {
         loop {
             if self.control.is_stopping() {
-                return false;
+                return None;
             }
             if let Some((until, reason)) = self.gate.held() {
                 self.control.wait(until, reason).await;
                 continue;
             }
-            if let Some(place) = self.client.place() {
+            let mut place = self.client.place();
+            if let Some(place) = &mut place {
                 if !place.wait.is_zero() {
+                    // What was in flight when the place was booked counts from its answer: there may be longer to wait.
                     self.control.wait(Instant::now() + place.wait, place.reason).await;
-                    if self.control.is_stopping() {
-                        return false;
-                    }
+                    continue;
                 }
-                place.keep();
+                place.send();
             }
             let mut progress = self.control.state();
             progress.requests_left = progress.requests_left.saturating_sub(1);
-            return true;
+            return Some(Admission { _place: place });
         }
     }
 

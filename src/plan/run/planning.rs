@@ -44,9 +44,7 @@ pub async fn plan(
         if step == Step::Done {
             break;
         }
-        if !pace.admit().await {
-            return Ok(None);
-        }
+        let Some(admission) = pace.admit().await else { return Ok(None) };
         sent.push(sent_now());
         let client = pace.client.admitted();
         let asked = async {
@@ -63,6 +61,7 @@ pub async fn plan(
             result = asked => result,
             () = control.stopped() => return Ok(None),
         };
+        drop(admission);
         pace.gate.heed(&result);
         match (step, result) {
             (Step::Page { skip, .. }, Ok((accounts, has_more))) => {
