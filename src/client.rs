@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::error::{Call, Error, Failure, Operation, WaitReason};
 use crate::identity::Identity;
 #[cfg(feature = "plan")]
-use crate::identity::Place;
+pub(crate) use crate::identity::Place;
 use crate::merge;
 use crate::retry::Budget;
 use crate::transport::{Request, Transport};

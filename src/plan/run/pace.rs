@@ -7,9 +7,8 @@ use tokio::time::Instant;
 
 use super::control::Control;
 use super::sent::sent_now;
-use crate::client::{Client, Event, Observer};
+use crate::client::{Client, Event, Observer, Place};
 use crate::error::{Error, ErrorKind, Failure, WaitReason};
-use crate::identity::Place;
 
 /// How long the service may be out of reach, or ask to wait, before a run stops with every row as it is.
 const PATIENCE: Duration = Duration::from_secs(2 * 3600);
