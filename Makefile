@@ -60,7 +60,7 @@ check: $(VENV)/installed-check ## Checks format and lints, Rust and Python, and 
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --features python -- -D warnings
 	cargo doc --locked --no-deps --features sandbox,plan
-	REPLYIO_FUZZ_MUTANTS=50000 cargo test --locked --quiet --lib fuzzing
+	REPLYIO_FUZZ_MUTANTS=50000 cargo test --locked --quiet --lib fuzzing -- --nocapture
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 

@@ -83,7 +83,10 @@ fn what_is_no_plan_is_refused_and_left_alone() {
     let folder = Folder::new();
     let path = folder.plan();
     assert_eq!(refusal(&path), FileErrorKind::Missing);
-    for content in ["", "id,city\n1,Oslo\n", &"text and more text ".repeat(1_000)] {
+    fs::write(&path, "").unwrap();
+    assert_eq!(refusal(&path), FileErrorKind::HalfWritten, "a process died before the first of it was kept");
+    assert_eq!(fs::read(&path).unwrap(), b"");
+    for content in ["id,city\n1,Oslo\n", &"text and more text ".repeat(1_000)] {
         fs::write(&path, content).unwrap();
         assert_eq!(refusal(&path), FileErrorKind::NotAPlan);
         assert_eq!(fs::read_to_string(&path).unwrap(), content);

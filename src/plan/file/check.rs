@@ -55,6 +55,10 @@ fn damage(what: &str) -> FileErrorKind {
 
 fn check_head(connection: &Connection) -> Found<Header> {
     let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    // What a process leaves that dies before the first of it is kept.
+    if number("page_count")? == 0 {
+        return Ok(Err(FileErrorKind::HalfWritten));
+    }
     if number("application_id")? != schema::APPLICATION_ID {
         return Ok(Err(FileErrorKind::NotAPlan));
     }
