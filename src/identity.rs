@@ -62,31 +62,31 @@ impl Identity {
     /// # Errors
     /// [`Failure::Quota`] when the earliest one is after the deadline.
     pub(crate) fn reserve(self: &Arc<Self>, quota: Quota, now: Instant, deadline: Instant) -> Result<Place, Failure> {
-        let now = self.quota_time(now);
-        let booked = lock(&self.windows).reserve(quota, now, self.quota_time(deadline));
-        self.place(now, booked)
+        let (moment, latest) = (self.quota_time(now), self.quota_time(deadline));
+        let booked = lock(&self.windows).reserve(quota, moment, latest);
+        self.place(quota, now, booked)
     }
 
     /// Books a place for a request that waits for it as long as it takes.
     #[cfg(feature = "plan")]
     pub(crate) fn reserve_patiently(self: &Arc<Self>, quota: Quota, now: Instant) -> Option<Place> {
-        let now = self.quota_time(now);
-        let booked = lock(&self.windows).reserve(quota, now, Duration::MAX);
-        self.place(now, booked).ok()
+        let booked = lock(&self.windows).reserve(quota, self.quota_time(now), Duration::MAX);
+        self.place(quota, now, booked).ok()
     }
 
     fn place(
         self: &Arc<Self>,
-        now: Duration,
+        quota: Quota,
+        now: Instant,
         booked: Result<(Duration, WaitReason), TooLate>,
     ) -> Result<Place, Failure> {
         match booked {
             Ok((booked, reason)) => {
-                let wait = self.real(booked.saturating_sub(now));
-                Ok(Place { identity: Arc::clone(self), state: State::Booked(booked), wait, reason })
+                let opens_at = now + self.real(booked.saturating_sub(self.quota_time(now)));
+                Ok(Place { identity: Arc::clone(self), quota, state: State::Booked(booked), opens_at, reason })
             }
             Err(late) => {
-                let retry_after = self.real(late.opens_at.saturating_sub(now));
+                let retry_after = self.real(late.opens_at.saturating_sub(self.quota_time(now)));
                 Err(Failure::Quota { retry_after, reason: late.reason })
             }
         }
@@ -135,10 +135,11 @@ fn secret_header(text: &str) -> Result<HeaderValue, Error> {
 /// given up, and counts from then on.
 pub(crate) struct Place {
     identity: Arc<Identity>,
+    quota: Quota,
     state: State,
-    /// How long the request has to wait for it.
-    pub(crate) wait: Duration,
-    /// What for.
+    /// When the request may go out.
+    pub(crate) opens_at: Instant,
+    /// What it waits for until then.
     pub(crate) reason: WaitReason,
 }
 
@@ -148,11 +149,24 @@ enum State {
 }
 
 impl Place {
-    /// The request goes out. The place is to be kept until it is answered.
-    pub(crate) fn send(&mut self) {
-        if let State::Booked(booked) = self.state {
-            self.state = State::Sent(lock(&self.identity.windows).send(booked));
+    /// The request goes out, and the place is to be kept until it is answered. `false` when it has to wait. That may be
+    /// for longer than it was said: what was in flight counts from its answer, and the service may have asked for it.
+    pub(crate) fn send(&mut self) -> bool {
+        let (now, State::Booked(booked)) = (Instant::now(), &self.state) else { return true };
+        if self.opens_at > now {
+            return false;
         }
+        let moment = self.identity.quota_time(now);
+        let sent = lock(&self.identity.windows).send(self.quota, *booked, moment);
+        match sent {
+            Ok(ticket) => self.state = State::Sent(ticket),
+            Err((later, reason)) => {
+                self.state = State::Booked(later);
+                self.opens_at = now + self.identity.real(later.saturating_sub(moment));
+                self.reason = reason;
+            }
+        }
+        sent.is_ok()
     }
 }
 

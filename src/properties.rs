@@ -377,7 +377,8 @@ proptest! {
     ) {
         let quota = Quota { per_minute, per_hour };
         let mut windows = Windows::default();
-        let (mut now, mut in_flight, mut arrived) = (Duration::ZERO, Vec::new(), Vec::new());
+        let (mut now, mut booked) = (Duration::ZERO, Vec::new());
+        let (mut in_flight, mut arrived) = (Vec::new(), Vec::new());
         let on_the_way = |sent: Duration, now: Duration, part: f64| sent + now.abs_diff(sent).mul_f64(part);
         for (millis, action, which, part) in steps {
             now += Duration::from_millis(millis);
@@ -385,14 +386,23 @@ proptest! {
                 let (ticket, sent) = in_flight.swap_remove(which.index(in_flight.len()));
                 windows.settle(ticket, now);
                 arrived.push(on_the_way(sent, now, part));
-            } else {
-                // Who has to wait waits, and asks again.
-                if let Err(late) = windows.reserve(quota, now, now) {
-                    now = late.opens_at;
+            } else if action == 1 && !booked.is_empty() {
+                let place = booked.swap_remove(which.index(booked.len()));
+                // Who wakes late, and who is dropped.
+                now = now.max(place);
+                if millis % 7 == 0 {
+                    windows.release(place);
+                    continue;
                 }
-                if let Ok((place, _)) = windows.reserve(quota, now, now) {
-                    in_flight.push((windows.send(place), now));
+                match windows.send(quota, place, now) {
+                    Ok(ticket) => in_flight.push((ticket, now)),
+                    Err((later, _)) => {
+                        prop_assert!(later > now);
+                        booked.push(later);
+                    }
                 }
+            } else if let Ok((place, _)) = windows.reserve(quota, now, Duration::MAX) {
+                booked.push(place);
             }
         }
         arrived.extend(in_flight.iter().map(|(_, sent)| on_the_way(*sent, now, 0.5)));

@@ -93,12 +93,27 @@ impl Windows {
         })
     }
 
-    /// The request of a place goes out. It is to be settled, whatever becomes of it.
-    pub(crate) fn send(&mut self, booked: Duration) -> Ticket {
+    /// The request of a place goes out, and is to be settled, whatever becomes of it.
+    ///
+    /// # Errors
+    /// What has happened since the place was booked holds it back: it was booked again, for then.
+    pub(crate) fn send(
+        &mut self,
+        quota: Quota,
+        booked: Duration,
+        now: Duration,
+    ) -> Result<Ticket, (Duration, WaitReason)> {
+        self.keep_in_flight(now);
+        self.remove(booked);
+        let (moment, reason) = self.earliest_after(quota, now);
+        self.insert(moment);
+        if moment > now {
+            return Err((moment, reason));
+        }
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
-        self.in_flight.push((ticket, booked));
-        ticket
+        self.in_flight.push((ticket, moment));
+        Ok(ticket)
     }
 
     /// A request was answered, or given up: it has arrived by now, if it has at all.
@@ -146,6 +161,24 @@ impl Windows {
         let per_hour = quota.per_hour.min(quota.per_minute.saturating_mul(60)).max(1);
         let rest = u32::try_from(requests.saturating_sub(IN_DETAIL)).unwrap_or(u32::MAX);
         in_detail + HOUR.mul_f64(f64::from(rest) / f64::from(per_hour))
+    }
+
+    /// Behind all that are booked before it. Those behind it look for themselves when their time has come.
+    fn earliest_after(&self, quota: Quota, now: Duration) -> (Duration, WaitReason) {
+        let mut earliest = (self.held_until.max(now), WaitReason::RetryAfter);
+        loop {
+            let before = self.booked.partition_point(|other| *other <= earliest.0);
+            let minute = (quota.per_minute, MINUTE, WaitReason::PerMinute(quota.per_minute));
+            let hour = (quota.per_hour, HOUR, WaitReason::PerHour(quota.per_hour));
+            let opens = [minute, hour].into_iter().filter_map(|(limit, length, reason)| {
+                let first = self.booked.get(before.checked_sub(at_least_one(limit))?)?;
+                Some((*first + length, reason))
+            });
+            match opens.filter(|opens| opens.0 > earliest.0).max_by_key(|opens| opens.0) {
+                Some(later) => earliest = later,
+                None => return earliest,
+            }
+        }
     }
 
     /// Behind all that are booked, or in a gap between them.
@@ -295,7 +328,7 @@ mod tests {
     fn a_request_counts_from_its_answer() {
         let mut windows = Windows::default();
         let places: Vec<Duration> = (0..3).map(|_| windows.reserve(QUOTA, seconds(10), NEVER).unwrap().0).collect();
-        let tickets: Vec<Ticket> = places.iter().map(|place| windows.send(*place)).collect();
+        let tickets: Vec<Ticket> = places.iter().map(|place| windows.send(QUOTA, *place, *place).unwrap()).collect();
         windows.settle(tickets[1], seconds(12));
         windows.settle(tickets[0], seconds(17));
         // The third one is not answered: it may arrive at any time, and counts as sent now.
@@ -305,11 +338,30 @@ mod tests {
     }
 
     #[test]
+    fn who_waited_looks_again_before_the_request_goes_out() {
+        let mut windows = Windows::default();
+        let one = Quota { per_minute: 1, per_hour: 5 };
+        let places: Vec<Duration> = (0..3).map(|_| windows.reserve(one, seconds(10), NEVER).unwrap().0).collect();
+        assert_eq!(places, [seconds(10), seconds(70), seconds(130)]);
+        let first = windows.send(one, places[0], seconds(10)).unwrap();
+        windows.settle(first, seconds(15));
+        // Its place was booked when the first one was still in flight.
+        let later = (seconds(75), WaitReason::PerMinute(1));
+        assert_eq!(windows.send(one, places[1], seconds(70)), Err(later));
+        let second = windows.send(one, later.0, seconds(75)).unwrap();
+        windows.settle(second, seconds(76));
+        windows.hold(seconds(76), seconds(84));
+        let held = (seconds(160), WaitReason::RetryAfter);
+        assert_eq!(windows.send(one, places[2], seconds(130)), Err(held));
+        assert!(windows.send(one, held.0, seconds(160)).is_ok());
+    }
+
+    #[test]
     fn a_request_that_is_never_answered_counts_until_it_is_given_up() {
         let mut windows = Windows::default();
         let one = Quota { per_minute: 1, per_hour: 5 };
         let (place, _) = windows.reserve(one, seconds(10), NEVER).unwrap();
-        let ticket = windows.send(place);
+        let ticket = windows.send(one, place, place).unwrap();
         let late = Err(TooLate { opens_at: seconds(9_060), reason: WaitReason::PerMinute(1) });
         assert_eq!(windows.reserve(one, seconds(9_000), seconds(9_000)), late);
         windows.settle(ticket, seconds(9_030));

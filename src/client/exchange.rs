@@ -131,10 +131,13 @@ impl Client {
         }
         let Some(quota) = self.config.quota else { return Ok(None) };
         let mut place = self.identity.reserve(quota, Instant::now(), running.deadline)?;
-        if !place.wait.is_zero() {
-            self.sleep(running, place.wait, place.reason).await;
+        while !place.send() {
+            let wait = place.opens_at.saturating_duration_since(Instant::now());
+            if place.opens_at > running.deadline {
+                return Err(Failure::Quota { retry_after: wait, reason: place.reason });
+            }
+            self.sleep(running, wait, place.reason).await;
         }
-        place.send();
         Ok(Some(place))
     }
 

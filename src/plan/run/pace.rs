@@ -106,6 +106,7 @@ impl Pace {
 
     /// Waits until a request may go out. `None` when the run is to stop. Dropped while it waits, it has taken nothing.
     pub(super) async fn admit(&self) -> Option<Admission> {
+        let mut place = self.client.place();
         loop {
             if self.control.is_stopping() {
                 return None;
@@ -114,14 +115,11 @@ impl Pace {
                 self.control.wait(until, reason).await;
                 continue;
             }
-            let mut place = self.client.place();
-            if let Some(place) = &mut place {
-                if !place.wait.is_zero() {
-                    // What was in flight when the place was booked counts from its answer: there may be longer to wait.
-                    self.control.wait(Instant::now() + place.wait, place.reason).await;
-                    continue;
-                }
-                place.send();
+            if let Some(place) = place.as_mut()
+                && !place.send()
+            {
+                self.control.wait(place.opens_at, place.reason).await;
+                continue;
             }
             let mut progress = self.control.state();
             progress.requests_left = progress.requests_left.saturating_sub(1);
