@@ -98,16 +98,19 @@ def test_a_plan_takes_all_of_the_hours_and_no_429() -> None:
 def a_way_to(sandbox: Sandbox, delays: Iterator[float]) -> Iterator[str]:
     """Another address of a sandbox, on the way to which each request takes as long as it is told to."""
     target = urllib.parse.urlsplit(sandbox.url)
+    connections: list[asyncio.Task[None] | None] = []
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delays: Iterator[float]) -> None:
         while data := await reader.read(1 << 16):
             await asyncio.sleep(next(delays))
             writer.write(data)
         writer.close()
+        await writer.wait_closed()
 
     async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(asyncio.current_task())
         there, back = await asyncio.open_connection(target.hostname, target.port)
-        with contextlib.suppress(asyncio.CancelledError):
+        with contextlib.suppress(ConnectionError):
             await asyncio.gather(carry(reader, back, delays), carry(there, writer, itertools.repeat(0.0)))
 
     async def serve() -> None:
@@ -116,6 +119,8 @@ def a_way_to(sandbox: Sandbox, delays: Iterator[float]) -> Iterator[str]:
             port = server.sockets[0].getsockname()[1]
             serving.set_result((port, asyncio.get_running_loop(), stop))
             await stop.wait()
+        # The client has closed its own by now.
+        await asyncio.wait_for(asyncio.gather(*filter(None, connections)), 5)
 
     serving: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
