@@ -412,7 +412,7 @@ CELLS: dict[str, tuple[list[Any], Any, Any]] = {
     "`None`, null": ([None], None, None),
     "NaN, of Python or numpy": ([float("nan"), np.float64("nan"), np.float32("nan"), np.float16("nan")], None, None),
     "`pandas.NA`": ([pd.NA], None, None),
-    "`NaT`": ([pd.NaT, np.datetime64("NaT")], None, None),
+    "`NaT`": ([pd.NaT, np.datetime64("NaT", "ns")], None, None),
     '`Decimal("NaN")`': ([Decimal("NaN"), Decimal("sNaN")], None, None),
     '`""` in any other source': ([""], "", FAULT),
     'any Unicode text, byte for byte, `"nan"` and NUL included': ([text for text in TEXTS if text], str, FAULT),
