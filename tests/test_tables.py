@@ -677,17 +677,14 @@ WAYS: dict[str, Callable[[list[dict[str, Any]]], object]] = {
 @example(texts=["\x1e end of the file \x1e", "nan", "\ufeff", '"', "\r", "\n"], column="city")
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_survives_in_any_column(way: str, texts: list[str], column: str, tmp_path: Path) -> None:
-    import csv
-
     data: list[dict[str, Any]] = [{"id": number, column: text} for number, text in enumerate(texts, 1)]
     expected = [{"id": row["id"], column: row[column]} for row in data]
     if way == "json lines":
         source: object = from_file(tmp_path, "a.jsonl", "\n".join(json.dumps(row) for row in data))
     elif way == "csv":
-        source = tmp_path / "a.csv"
-        with (tmp_path / "a.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, quoting=csv.QUOTE_ALL)
-            writer.writerows([["id", column], *([row["id"], row[column]] for row in data)])
+        # By hand, since the writer of Python 3.10 takes no NUL.
+        quoted = [(row["id"], row[column].replace('"', '""')) for row in data]
+        source = from_file(tmp_path, "a.csv", f"id,{column}\n" + "".join(f'{id},"{text}"\n' for id, text in quoted))
         expected = [row | {column: row[column] or None} for row in expected]
     else:
         source = WAYS[way](data)
