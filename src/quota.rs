@@ -168,33 +168,26 @@ impl Windows {
         let mut earliest = (self.held_until.max(now), WaitReason::RetryAfter);
         loop {
             let before = self.booked.partition_point(|other| *other <= earliest.0);
-            let minute = (quota.per_minute, MINUTE, WaitReason::PerMinute(quota.per_minute));
-            let hour = (quota.per_hour, HOUR, WaitReason::PerHour(quota.per_hour));
-            let opens = [minute, hour].into_iter().filter_map(|(limit, length, reason)| {
-                let first = self.booked.get(before.checked_sub(at_least_one(limit))?)?;
-                Some((*first + length, reason))
-            });
-            match opens.filter(|opens| opens.0 > earliest.0).max_by_key(|opens| opens.0) {
-                Some(later) => earliest = later,
-                None => return earliest,
+            let later = self.behind(quota, before, earliest);
+            if later.0 == earliest.0 {
+                return earliest;
             }
+            earliest = later;
         }
     }
 
     /// Behind all that are booked, or in a gap between them.
     fn earliest(&self, quota: Quota, now: Duration) -> (Duration, WaitReason) {
-        let (per_minute, per_hour) = (WaitReason::PerMinute(quota.per_minute), WaitReason::PerHour(quota.per_hour));
         let from = (self.held_until.max(now), WaitReason::RetryAfter);
-        let minute = (self.window_opens(quota.per_minute, MINUTE), per_minute);
-        let hour = (self.window_opens(quota.per_hour, HOUR), per_hour);
-        let behind_all =
-            [minute, hour].into_iter().fold(from, |latest, other| if other.0 > latest.0 { other } else { latest });
+        let behind_all = self.behind(quota, self.booked.len(), from);
         match self.booked.back() {
             Some(last) if self.has_gaps || *last > behind_all.0 => {
                 if self.has_room(quota, from.0) {
                     return from;
                 }
-                let ends = self.booked.iter().flat_map(|sent| [(*sent + MINUTE, per_minute), (*sent + HOUR, per_hour)]);
+                let windows = both_windows(quota);
+                let ends =
+                    self.booked.iter().flat_map(|sent| windows.map(|(_, length, reason)| (*sent + length, reason)));
                 let free = ends.filter(|place| place.0 >= from.0 && self.has_room(quota, place.0));
                 free.min_by_key(|place| place.0).unwrap_or((behind_all.0.max(*last), behind_all.1))
             }
@@ -210,8 +203,7 @@ impl Windows {
             Some(0) => Some(moment),
             Some(_) => self.booked.get(index - 1).copied(),
         };
-        [(quota.per_minute, MINUTE), (quota.per_hour, HOUR)].into_iter().all(|(limit, length)| {
-            let limit = at_least_one(limit);
+        both_windows(quota).into_iter().all(|(limit, length, _)| {
             let fits = |first| match (with_it(first), with_it(first + limit)) {
                 (Some(sent), Some(next)) => next >= sent + length,
                 _ => true,
@@ -233,17 +225,23 @@ impl Windows {
         self.held_until = self.held_until.max(now + wait.min(HOUR));
     }
 
-    /// When a window lets another request out behind all that are booked.
-    fn window_opens(&self, limit: u32, length: Duration) -> Duration {
-        match self.booked.len().checked_sub(at_least_one(limit)).and_then(|first| self.booked.get(first)) {
-            Some(first) => *first + length,
-            None => Duration::ZERO,
-        }
+    /// When the windows let another request out behind so many of those that are booked, and not before a moment.
+    fn behind(&self, quota: Quota, count: usize, from: (Duration, WaitReason)) -> (Duration, WaitReason) {
+        let opens = both_windows(quota).into_iter().filter_map(|(limit, length, reason)| {
+            let first = self.booked.get(count.checked_sub(limit)?)?;
+            Some((*first + length, reason))
+        });
+        opens.fold(from, |latest, other| if other.0 > latest.0 { other } else { latest })
     }
 }
 
-fn at_least_one(limit: u32) -> usize {
-    usize::try_from(limit).unwrap_or(usize::MAX).max(1)
+/// How many requests fit into each window, how long it is, and what a wait for it is called. One always fits.
+fn both_windows(quota: Quota) -> [(usize, Duration, WaitReason); 2] {
+    let limit = |count: u32| usize::try_from(count).unwrap_or(usize::MAX).max(1);
+    [
+        (limit(quota.per_minute), MINUTE, WaitReason::PerMinute(quota.per_minute)),
+        (limit(quota.per_hour), HOUR, WaitReason::PerHour(quota.per_hour)),
+    ]
 }
 
 #[cfg(test)]

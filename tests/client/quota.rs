@@ -197,6 +197,28 @@ async fn a_place_that_was_used_is_not_given_back() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_pushed_back_behind_its_deadline_is_refused_and_not_sent() {
+    let sandbox = sandbox_with(|options| {
+        let delay = Duration::from_millis(600);
+        options.faults.push(replyio::sandbox::Fault { delay, times: Some(1), ..Default::default() });
+    });
+    let config = Config { quota_clock_scale: 60.0, ..with_quota(&sandbox, ONE_A_MINUTE) };
+    let client = Client::new(config.clone()).unwrap();
+    let hasty = Client::new(Config { timeout: Duration::from_millis(1_300), ..config }).unwrap();
+    let slow = tokio::spawn(async move { client.get(ID).await.map(drop) });
+    while sandbox.requests().is_empty() {
+        yield_now().await;
+    }
+    // Its place is a second away, until the slow one is answered and counts from then.
+    let error = hasty.get(ID).await.unwrap_err();
+    slow.await.unwrap().unwrap();
+    assert!(error.to_string().contains("nothing was sent"), "{error}");
+    let (wait, reason) = refusal(error);
+    assert!(wait > Duration::from_millis(300) && wait < Duration::from_secs(1), "{wait:?}");
+    assert_eq!((reason, sandbox.requests().len()), (WaitReason::PerMinute(1), 1));
+}
+
+#[tokio::test]
 async fn a_call_goes_out_when_the_window_opens_and_not_before() {
     let sandbox = sandbox();
     let config = Config { timeout: Duration::from_secs(200), ..with_quota(&sandbox, ONE_A_MINUTE) };
