@@ -16,6 +16,7 @@
 
 mod account;
 mod answer;
+mod change;
 mod client;
 mod clock;
 mod config;
@@ -24,7 +25,6 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod identity;
-mod merge;
 mod per_process;
 #[cfg(feature = "plan")]
 pub mod plan;
