@@ -41,6 +41,7 @@ pub mod sandbox;
 mod text;
 mod timestamp;
 mod transport;
+mod turns;
 
 pub use account::{
     AccountFields, CompanySize, ContactAccount, ContactAccountStage, DateTime, Field, FieldError, FieldValue, Kind,

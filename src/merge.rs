@@ -1,6 +1,8 @@
 //! The safe partial update. Pure: from an account and the changes meant to the body that makes just those.
 
-use crate::account::{AccountFields, ContactAccount, Field, FieldValue, Presence};
+use serde_json::Value;
+
+use crate::account::{AccountFields, ContactAccount, Field, FieldValue, MEMBERS, Presence};
 
 /// The update that makes the changes and keeps every other field, or `None` when the account is already so. To the
 /// service `""`, `null` and nothing are the same emptiness, so they count as equal.
@@ -24,6 +26,29 @@ pub(crate) fn deviations(sent: &AccountFields, account: &ContactAccount) -> Vec<
     Field::ALL.iter().copied().filter(differs).collect()
 }
 
+/// The members that this version does not know and that an update wiped: they had a value before it, and have none in its
+/// answer. The update could not carry them, so the service took them for cleared.
+pub(crate) fn lost_members(before: &ContactAccount, after: &ContactAccount) -> Vec<String> {
+    let had_value = |name: &String, value: &Value| {
+        let is_known = MEMBERS.iter().any(|member| member.wire == name);
+        !is_known && !is_nothing(value)
+    };
+    let is_lost = |name: &String| after.extra.get(name).is_none_or(is_nothing);
+    let lost = before.extra.iter().filter(|(name, value)| had_value(name, value) && is_lost(name));
+    lost.map(|(name, _)| name.clone()).collect()
+}
+
+/// Whether a value is one of the forms that "nothing" is answered in.
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 /// The value, unless it is one of the empty ones.
 fn filled<'a>(presence: &'a Presence<FieldValue<'_>>) -> Option<&'a FieldValue<'a>> {
     presence.value().filter(|value| **value != FieldValue::Text(""))
@@ -31,7 +56,7 @@ fn filled<'a>(presence: &'a Presence<FieldValue<'_>>) -> Option<&'a FieldValue<'
 
 #[cfg(test)]
 mod tests {
-    use super::{AccountFields, ContactAccount, Field, Presence, deviations, merge};
+    use super::{AccountFields, ContactAccount, Field, Presence, deviations, lost_members, merge};
     use crate::account::CompanySize;
 
     fn account() -> ContactAccount {
@@ -88,5 +113,22 @@ mod tests {
         let sent = AccountFields { country: text("Norway"), ..account().fields() };
         let answered = ContactAccount { city: None, phone: None, ..account() };
         assert_eq!(deviations(&sent, &answered), [Field::Country, Field::City]);
+    }
+
+    #[test]
+    fn a_member_that_is_unknown_here_and_gone_after_an_update_is_lost() {
+        let with = |extra: serde_json::Value| {
+            let serde_json::Value::Object(extra) = extra else { panic!("not an object") };
+            ContactAccount { extra, ..account() }
+        };
+        let before = with(serde_json::json!({
+            "kept": 1, "changed": "a", "gone": "x", "null": "x", "text": "x", "list": ["x"], "object": {"a": 1},
+            "flag": true, "wasNull": null, "wasEmpty": "", "createdDate": "unreadable",
+        }));
+        let after = with(serde_json::json!({
+            "kept": 1, "changed": "b", "null": null, "text": "", "list": [], "object": {}, "flag": false, "new": 1,
+        }));
+        assert_eq!(lost_members(&before, &after), ["gone", "list", "null", "object", "text"]);
+        assert_eq!(lost_members(&before, &before), [""; 0]);
     }
 }

@@ -78,6 +78,28 @@ async fn an_answer_that_is_not_what_was_sent_is_reported_field_by_field() {
 }
 
 #[tokio::test]
+async fn a_member_that_is_unknown_here_and_gone_after_the_update_is_reported() {
+    let before = acme_but(&json!({"annualRevenue": "12 million", "linkedinUrl": "https://x.example", "score": 1}));
+    let after = acme_but(&json!({"city": "Bergen", "linkedinUrl": null, "score": 2}));
+    let sandbox = sandbox_with(|options| {
+        options.faults = vec![only(Method::GET, json_answer(&before)), only(Method::PUT, json_answer(&after))];
+    });
+    let patched = client(&sandbox).patch(ID, &to_bergen()).await.unwrap();
+    assert_eq!(patched.lost, ["annualRevenue", "linkedinUrl"]);
+    assert!(client(&sandbox).patch(ID, &AccountFields::default()).await.unwrap().lost.is_empty());
+}
+
+#[tokio::test]
+async fn the_accounts_own_values_are_sent_back_although_a_caller_may_not_give_them() {
+    let odd = acme_but(&json!({"name": " ", "ownerUserId": 0, "companySize": "20001+"}));
+    let sandbox = sandbox_with(|options| options.faults.push(only(Method::GET, json_answer(&odd))));
+    // The sandbox refuses them, as the service may; that they are sent is what counts.
+    client(&sandbox).patch(ID, &to_bergen()).await.unwrap_err();
+    let body = last_body(&sandbox);
+    assert_eq!((&body["name"], &body["ownerUserId"], &body["companySize"]), (&json!(" "), &json!(0), &json!("20001+")));
+}
+
+#[tokio::test]
 async fn another_accounts_answer_is_an_error() {
     for method in [Method::GET, Method::PUT] {
         let sandbox = sandbox_with(|options| {

@@ -8,11 +8,11 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::control::{Control, Phase};
-use super::pace::{Admission, Pace, Verdict};
+use super::pace::{Pace, Verdict};
 use super::sent::{now_ms, sent_now, unknown_yet};
 use super::{ROUNDS, RunError};
 use crate::account::{AccountFields, ContactAccount};
-use crate::client::{Client, ListQuery, Observer};
+use crate::client::{Client, ListQuery, Observer, Slot};
 use crate::error::{Error, ErrorKind};
 use crate::plan::diff::{self, Drift};
 use crate::plan::file::{FileError, OpenRow, PlanFile};
@@ -141,7 +141,7 @@ impl Apply {
     async fn run_to_end(mut self) -> Result<(), RunError> {
         enum Next {
             Back(Result<Back, JoinError>),
-            Admitted(Option<Admission>),
+            Admitted(Option<Slot>),
         }
         let mut fatal = None;
         loop {
@@ -162,7 +162,7 @@ impl Apply {
             };
             let outcome = match next {
                 Next::Admitted(None) => Ok(()),
-                Next::Admitted(Some(admission)) => self.start(admission).await,
+                Next::Admitted(Some(slot)) => self.start(slot).await,
                 Next::Back(Ok(back)) => self.take(back).await,
                 Next::Back(Err(_)) => Err(RunError::File(FileError::internal("a row's task ended without a result"))),
             };
@@ -188,25 +188,25 @@ impl Apply {
     }
 
     /// Starts the next request, which is admitted.
-    async fn start(&mut self, admission: Admission) -> Result<(), RunError> {
+    async fn start(&mut self, slot: Slot) -> Result<(), RunError> {
         // The wait may have been long.
         let stale = |ready: &Ready| ready.looked_at.elapsed() > FRESH;
         if self.ready.front().is_some_and(stale) {
             let rows = std::mem::take(&mut self.ready).into_iter().map(|ready| ready.row).collect();
             self.put_back(rows);
-            return self.start_look(admission).await;
+            return self.start_look(slot).await;
         }
         if self.wants_look() {
-            return self.start_look(admission).await;
+            return self.start_look(slot).await;
         }
         if let Some(ready) = self.ready.pop_front() {
-            self.start_write(ready, admission);
+            self.start_write(ready, slot);
         }
         Ok(())
     }
 
     /// Starts a look whose request is admitted.
-    async fn start_look(&mut self, admission: Admission) -> Result<(), RunError> {
+    async fn start_look(&mut self, slot: Slot) -> Result<(), RunError> {
         let look = match self.singly.front() {
             Some(_) => Look::Single(0),
             None => match next_look(self.todo.make_contiguous(), 0, self.most_on_a_look) {
@@ -220,16 +220,16 @@ impl Apply {
         };
         self.file.note_requests(vec![sent_now()]).await?;
         self.looking += 1;
-        let client = self.pace.client.admitted();
+        let client = self.pace.client.clone();
         let (gate, control) = (Arc::clone(&self.pace.gate), Arc::clone(&self.pace.control));
         self.in_flight.spawn(async move {
             let asked = async {
                 match (&look, rows.first()) {
                     (Look::Page { top, skip, .. }, _) => {
-                        client.list_page(&ListQuery::default(), *top, *skip).await.map(|page| page.items)
+                        client.list_page_once(slot, &ListQuery::default(), *top, *skip).await.map(|page| page.items)
                     }
                     (Look::Single(_), Some(OpenRow { account_id: Some(id), .. })) => {
-                        client.get(*id).await.map(|account| vec![account])
+                        client.get_once(slot, *id).await.map(|account| vec![account])
                     }
                     (Look::Single(_), _) => Ok(Vec::new()),
                 }
@@ -238,7 +238,6 @@ impl Apply {
                 result = asked => result,
                 () = control.stopped() => return Back::Stopped,
             };
-            drop(admission);
             gate.heed(&result);
             Back::Looked { look: rows, result }
         });
@@ -246,9 +245,9 @@ impl Apply {
     }
 
     /// Starts a write whose request is admitted.
-    fn start_write(&mut self, ready: Ready, admission: Admission) {
+    fn start_write(&mut self, ready: Ready, slot: Slot) {
         self.writing += 1;
-        let (client, file) = (self.pace.client.admitted(), self.file.clone());
+        let (client, file) = (self.pace.client.clone(), self.file.clone());
         let (gate, control) = (Arc::clone(&self.pace.gate), Arc::clone(&self.pace.control));
         self.in_flight.spawn(async move {
             let Ready { row, changes, account, .. } = ready;
@@ -258,11 +257,12 @@ impl Apply {
             if let Err(error) = file.sending(row.row, sent_now()).await {
                 return Back::Broken(error);
             }
-            if gate.held().is_some() {
+            if gate.held().or_else(|| client.held()).is_some() {
                 return Back::Held { row };
             }
-            let result = client.update(account.id, &fields).await;
-            drop(admission);
+            let turn = client.account(account.id).take().await;
+            let result = client.put_once(slot, &turn, &fields).await;
+            drop(turn);
             gate.heed(&result);
             match result {
                 // Here and not where it comes back: that may be in the middle of a long wait.

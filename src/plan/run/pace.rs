@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::control::Control;
 use super::sent::sent_now;
-use crate::client::{Client, Event, Observer, Place};
+use crate::client::{Client, Event, Observer, Slot};
 use crate::error::{Error, ErrorKind, Failure, WaitReason};
 
 /// How long the service may be out of reach, or ask to wait, before a run stops with every row as it is.
@@ -69,11 +69,6 @@ impl Observer for Counter {
     }
 }
 
-/// Leave to send one request, to be kept until that is answered: from then on it counts for the quota.
-pub(super) struct Admission {
-    _place: Option<Place>,
-}
-
 /// The client of a run, and what holds it back.
 pub(super) struct Pace {
     pub(super) client: Client,
@@ -105,8 +100,8 @@ impl Pace {
     }
 
     /// Waits until a request may go out. `None` when the run is to stop. Dropped while it waits, it has taken nothing.
-    pub(super) async fn admit(&self) -> Option<Admission> {
-        let mut place = self.client.place();
+    pub(super) async fn admit(&self) -> Option<Slot> {
+        let mut slot = self.client.book();
         loop {
             if self.control.is_stopping() {
                 return None;
@@ -115,15 +110,13 @@ impl Pace {
                 self.control.wait(until, reason).await;
                 continue;
             }
-            if let Some(place) = place.as_mut()
-                && !place.send()
-            {
-                self.control.wait(place.opens_at, place.reason).await;
+            if !slot.send() {
+                self.control.wait(slot.opens_at, slot.reason).await;
                 continue;
             }
             let mut progress = self.control.state();
             progress.requests_left = progress.requests_left.saturating_sub(1);
-            return Some(Admission { _place: place });
+            return Some(slot);
         }
     }
 

@@ -44,15 +44,16 @@ pub async fn plan(
         if step == Step::Done {
             break;
         }
-        let Some(admission) = pace.admit().await else { return Ok(None) };
+        let Some(slot) = pace.admit().await else { return Ok(None) };
         sent.push(sent_now());
-        let client = pace.client.admitted();
+        let client = &pace.client;
         let asked = async {
             match step {
                 Step::Page { top, skip } => {
-                    client.list_page(&ListQuery::default(), top, skip).await.map(|page| (page.items, page.has_more))
+                    let answer = client.list_page_once(slot, &ListQuery::default(), top, skip).await;
+                    answer.map(|page| (page.items, page.has_more))
                 }
-                Step::Account { id, .. } => client.get(id).await.map(|account| (vec![account], false)),
+                Step::Account { id, .. } => client.get_once(slot, id).await.map(|account| (vec![account], false)),
                 Step::Done => Ok((Vec::new(), false)),
             }
         };
@@ -61,7 +62,6 @@ pub async fn plan(
             result = asked => result,
             () = control.stopped() => return Ok(None),
         };
-        drop(admission);
         pace.gate.heed(&result);
         match (step, result) {
             (Step::Page { skip, .. }, Ok((accounts, has_more))) => {
