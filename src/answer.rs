@@ -104,6 +104,7 @@ impl Answer {
             request_id: self.headers.request_id,
             retry_after: self.headers.retry_after,
             bearer_challenge: self.headers.bearer_challenge,
+            is_problem: self.headers.problem_details,
             is_page,
             refused_key: None,
         })))

@@ -41,12 +41,14 @@ pub mod sandbox;
 mod text;
 mod timestamp;
 mod transport;
+mod turns;
 
 pub use account::{
     AccountFields, CompanySize, ContactAccount, ContactAccountStage, DateTime, Field, FieldError, FieldValue, Kind,
     MEMBERS, Member, Presence, WrongKind, nearest,
 };
 pub use answer::Page;
+pub use change::Deviations;
 pub use client::{Client, Event, ListQuery, Observer, Patched, check_patch, check_update};
 pub use config::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, LIVE_BASE_URL, ProxyUrl};
 pub use error::{

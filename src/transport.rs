@@ -159,10 +159,11 @@ impl Transport {
             None => "",
         };
         let fault = |kind, detail: Cow<'static, str>| {
-            Failure::Transport(TransportFault { kind, detail, source: Some(Box::new(error)) })
+            Failure::Transport(TransportFault { kind, sent: !connecting, detail, source: Some(Box::new(error)) })
         };
         match cause.kind {
-            CauseKind::Tls(kind, detail) => fault(kind, detail.into()),
+            CauseKind::Tls(kind, detail) if connecting => fault(kind, detail.into()),
+            CauseKind::Tls(_, detail) => fault(stage.broken(), format!("the TLS connection broke: {detail}").into()),
             CauseKind::Unresolved(host) => {
                 fault(TransportKind::Connect, format!("the name {host} does not resolve").into())
             }

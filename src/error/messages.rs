@@ -8,6 +8,8 @@ use super::{
     ApiFailure, Call, CallError, Error, ErrorKind, Failure, KeyOrigin, Operation, TransportKind, Unexpected, WaitReason,
 };
 
+const NOT_ABOUT_THE_ACCOUNT: &str = "this does not look like Reply.io's own answer about an account: check base_url, \
+    which ends in /v3, and the network";
 const NOT_THE_SERVICE: &str =
     "this looks like a proxy's or a login page, not like Reply.io; check base_url and the network";
 
@@ -62,7 +64,7 @@ impl Failure {
                 }
                 TransportKind::Dropped | TransportKind::Broken => return None,
             },
-            Self::Deadline { whole_call: true, .. } => "give the call more time with timeout=",
+            Self::Deadline { whole_call: true, .. } | Self::Turn { .. } => "give the call more time with timeout=",
             Self::Deadline { .. } => "give each attempt more time with attempt_timeout=",
             Self::Unexpected(Unexpected { status: Some(300..=399), .. }) => {
                 "redirects are never followed; give the final address as base_url"
@@ -98,8 +100,11 @@ impl ApiFailure {
                 "the key needs the scope contacts:write, and a right to this account"
             }
             ErrorKind::PermissionDenied => "the key needs the scope contacts:read, and a right to what is read",
-            ErrorKind::NotFound if self.problem.code.is_none() => {
+            ErrorKind::NotFound if self.problem.code.is_none() && self.is_problem => {
                 "the address may be wrong: check base_url, which ends in /v3"
+            }
+            ErrorKind::NotFound if self.problem.code.as_deref() != Some("contactAccount.notFound") => {
+                NOT_ABOUT_THE_ACCOUNT
             }
             ErrorKind::NotFound => "list_contact_accounts() shows the accounts of this key",
             ErrorKind::Conflict => "get_contact_account() shows what the account is now",
@@ -129,6 +134,9 @@ impl Failure {
                 said.filter(|said| !said.eq_ignore_ascii_case(reason(answer.status).unwrap_or_default()))
                     .map(Cow::Owned)
             }
+            Self::Turn { .. } => {
+                Some(Cow::Borrowed("it waited for another change of this account by this process to end"))
+            }
             Self::Transport(_) | Self::Quota { .. } | Self::Internal(_) => None,
         }
     }
@@ -143,6 +151,7 @@ impl fmt::Display for Failure {
                 let what = if *whole_call { "the call" } else { "an attempt" };
                 write!(formatter, "{what} took longer than its {} s", limit.as_secs_f64())
             }
+            Self::Turn { limit } => write!(formatter, "the call took longer than its {} s", limit.as_secs_f64()),
             Self::Unexpected(unexpected) => match unexpected.status {
                 Some(status) => write!(formatter, "unexpected response with status {status}"),
                 None => formatter.write_str("unexpected response"),

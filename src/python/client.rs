@@ -24,9 +24,12 @@ use crate::error::{Call, Error, KeyOrigin, Operation};
 use crate::per_process::{PerProcess, Process};
 use crate::plan::run::OnConflict;
 use crate::quota::Quota;
+use crate::text::plain_line;
 
 /// No time-out needs to be longer; it keeps arithmetic on moments from overflowing.
 const LONGEST_TIMEOUT: f64 = 30.0 * 86_400.0;
+/// A member's name longer than this is cut in a warning.
+const LONGEST_NAME: usize = 100;
 
 /// The core of a `ReplyClient`.
 #[pyclass(frozen, module = "replyio._replyio")]
@@ -206,13 +209,24 @@ impl ToPython for ContactAccount {
 
 impl ToPython for Patched {
     fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-        let names: Vec<&str> = self.deviations.iter().copied().map(Field::name).collect();
-        let warning = (!names.is_empty()).then(|| {
-            let (id, names) = (self.account.id, names.join(", "));
-            format!(
+        let id = self.account.id;
+        let mut warnings = Vec::new();
+        if !self.deviations.fields.is_empty() {
+            let names: Vec<&str> = self.deviations.fields.iter().copied().map(Field::name).collect();
+            let names = names.join(", ");
+            warnings.push(format!(
                 "patch of account {id} was written, but the service answered {names} differently from what was sent"
-            )
-        });
+            ));
+        }
+        if !self.deviations.lost.is_empty() {
+            let names: Vec<String> = self.deviations.lost.iter().map(|name| plain_line(name, LONGEST_NAME)).collect();
+            let names = names.join(", ");
+            warnings.push(format!(
+                "patch of account {id} cleared {names}: this version of replyio does not know these members, so its \
+                 update could not keep them; replyio is older than the service, upgrade it before the next patch"
+            ));
+        }
+        let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
         let account = account_to_python(py, &self.account)?;
         Ok((account, warning).into_pyobject(py)?.into_any())
     }
