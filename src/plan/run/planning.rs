@@ -8,6 +8,7 @@ use super::control::Control;
 use super::pace::{Pace, Verdict};
 use super::sent::{now_ms, sent_now};
 use super::{ROUNDS, RunError};
+use crate::answer::Item;
 use crate::client::{Client, ListQuery, Observer};
 use crate::error::ErrorKind;
 use crate::plan::file::{Builder, FileError, Header, PlanFile, PlannedRow};
@@ -52,7 +53,7 @@ pub async fn plan(
                 Step::Page { top, skip } => {
                     client.list_page(&ListQuery::default(), top, skip).await.map(|page| (page.items, page.has_more))
                 }
-                Step::Account { id, .. } => client.get(id).await.map(|account| (vec![account], false)),
+                Step::Account { id, .. } => client.get(id).await.map(|account| (vec![Item::Account(account)], false)),
                 Step::Done => Ok((Vec::new(), false)),
             }
         };
@@ -69,7 +70,7 @@ pub async fn plan(
                 pace.succeeded();
             }
             (_, Ok((accounts, _))) => {
-                planner.single(accounts.first(), &mut give)?;
+                planner.single(accounts.into_iter().next().and_then(Item::into_account).as_ref(), &mut give)?;
                 pace.succeeded();
             }
             (Step::Account { .. }, Err(error)) if error.kind() == ErrorKind::NotFound => {
