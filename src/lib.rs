@@ -25,6 +25,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod identity;
+mod paging;
 mod per_process;
 #[cfg(feature = "plan")]
 pub mod plan;
@@ -44,10 +45,10 @@ mod transport;
 mod turns;
 
 pub use account::{
-    AccountFields, CompanySize, ContactAccount, ContactAccountStage, DateTime, Field, FieldError, FieldValue, Kind,
-    MEMBERS, Member, Presence, WrongKind, nearest,
+    AccountFields, CompanySize, ContactAccount, ContactAccountStage, DateTime, Field, FieldError, FieldSet, FieldValue,
+    Kind, MEMBERS, Member, Presence, WrongKind, nearest,
 };
-pub use answer::Page;
+pub use answer::{Item, Page};
 pub use change::Deviations;
 pub use client::{Client, Event, ListQuery, Observer, Patched, check_patch, check_update};
 pub use config::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, LIVE_BASE_URL, ProxyUrl};
@@ -55,6 +56,7 @@ pub use error::{
     ApiFailure, Call, CallError, Error, ErrorKind, Failure, KeyOrigin, Operation, TransportFault, TransportKind,
     Unexpected, WaitReason,
 };
+pub use paging::{Incomplete, LONGEST_PAGE, Paging};
 pub use per_process::{PerProcess, Process};
 pub use problem::Problem;
 pub use quota::Quota;

@@ -10,6 +10,7 @@ use super::ids::Ids;
 use super::source::{Key, Options, Table};
 use super::{MatchOn, Mode, Nulls, Status};
 use crate::account::ContactAccount;
+use crate::answer::Item;
 
 /// The most accounts that a page can have.
 pub const LONGEST_PAGE: u32 = 1_000;
@@ -180,26 +181,28 @@ impl<'a> Planner<'a> {
     pub fn page<E>(
         &mut self,
         skip: u64,
-        accounts: &[ContactAccount],
+        items: &[Item],
         has_more: bool,
         mut give: impl FnMut(PlannedRow) -> Result<(), E>,
     ) -> Result<(), E> {
         self.pages += 1;
-        for (place, account) in (skip..).zip(accounts) {
-            self.account(account, place, &mut give)?;
+        for (place, item) in (skip..).zip(items) {
+            if let Item::Account(account) = item {
+                self.account(account, place, &mut give)?;
+            }
         }
-        let moved = skip < self.skip && accounts.iter().all(|account| Some(account.id) != self.last_id);
-        if moved && self.steps_back < MOST_STEPS_BACK && !accounts.is_empty() {
+        let moved = skip < self.skip && items.iter().all(|item| item.id() != self.last_id);
+        if moved && self.steps_back < MOST_STEPS_BACK && !items.is_empty() {
             self.steps_back += 1;
             self.skip = skip.saturating_sub(u64::from(LONGEST_PAGE) / 2);
             self.last_id = None;
             return Ok(());
         }
         self.steps_back = 0;
-        let end = skip + accounts.len() as u64;
+        let end = skip + items.len() as u64;
         self.listed = !has_more || end <= self.skip;
         self.skip = end.max(self.skip);
-        self.last_id = accounts.last().map(|account| account.id);
+        self.last_id = items.last().and_then(Item::id);
         Ok(())
     }
 
