@@ -326,7 +326,7 @@ proptest! {
         for field in &lost {
             kept.remove(*field);
         }
-        prop_assert_eq!(deviations(&sent, &after(&account, &kept)), lost);
+        prop_assert_eq!(Deviations::of(&account, &sent, &after(&account, &kept)).fields, lost);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::policy::{Direction, Kind, Policy, Refusal, Verdict};
 use super::{OnConflict, OnUnknownMember};
-use crate::account::{AccountFields, ContactAccount, Field};
+use crate::account::{AccountFields, ContactAccount, Field, FieldValue};
 use crate::answer::Item;
 use crate::change::{self, Change, Deviations, Drift, Value};
 use crate::error::{Error, WaitReason};
@@ -300,15 +300,15 @@ impl Machine {
             Item::Unreadable { .. } => None,
         });
         let mut accounts: HashMap<i64, _> = accounts.collect();
-        let mut heaviest: Option<(u64, u64)> = None;
+        let mut heaviest: Option<(usize, u64)> = None;
         for row in rows {
             let account = row.account_id.and_then(|id| accounts.remove(&id));
             let changes = planned.remove(&row.row).unwrap_or_default();
             match account {
-                Some(account) if Field::ALL.iter().all(|field| account.has(*field)) => {
+                Some(account) if account.is_complete() => {
                     let before = self.ready.len();
                     let number = row.row;
-                    let weight = account.weight();
+                    let weight = weight(&account);
                     records.extend(self.take_account(row, changes, account, true, now));
                     let is_heavier = heaviest.is_none_or(|(longest, _)| longest < weight);
                     if self.ready.len() > before && is_heavier {
@@ -555,6 +555,15 @@ pub(super) fn requests_to_apply(rows: &[OpenRow], items: Option<Items>, most_on_
     };
     let has_proof = items.is_none() && rows.iter().filter(|row| row.position.is_some()).count() > 1;
     rows_and_looks + u64::from(has_proof)
+}
+
+/// How much text an account has in the fields that an update carries.
+fn weight(account: &ContactAccount) -> usize {
+    let length = |field: &Field| match account.value(*field) {
+        Some(FieldValue::Text(text)) => text.len(),
+        Some(FieldValue::Integer(_)) | None => 0,
+    };
+    Field::ALL.iter().map(length).sum()
 }
 
 /// Whether an item of the list shows all that `GET` shows, in every field that an update carries.
