@@ -15,7 +15,7 @@ use crate::account::{AccountFields, ContactAccount};
 use crate::client::{Client, ListQuery, Observer};
 use crate::error::{Error, ErrorKind};
 use crate::plan::diff::{self, Drift};
-use crate::plan::file::{FileError, OpenRow, PlanFile};
+use crate::plan::file::{FileError, Finished, OpenRow, PlanFile, Run};
 use crate::plan::planner::{Look, looks, next_look};
 use crate::plan::{Change, Status};
 
@@ -85,10 +85,11 @@ pub async fn apply(
     control: &Arc<Control>,
     observer: Option<Arc<dyn Observer>>,
 ) -> Result<(), RunError> {
+    let run = file.start_run()?;
     let now = now_ms();
-    let foreign = unknown_yet(file.recent_requests(now)?);
+    let foreign = unknown_yet(run.recent_requests(now)?);
     client.count_earlier(foreign.into_iter().map(|sent| Duration::from_millis(u64::try_from(now - sent).unwrap_or(0))));
-    let rows = file.open_rows()?;
+    let rows = file.open_rows(false)?;
     let done = file.rows_done()?;
     {
         let mut progress = control.state();
@@ -98,9 +99,9 @@ pub async fn apply(
         progress.done = done;
         progress.requests_left = requests_to_apply(client, &rows);
     }
-    let run = Apply {
+    let apply = Apply {
         pace: Pace::new(client, control, observer),
-        file: file.clone(),
+        file: run,
         on_conflict,
         concurrency: concurrency.max(1),
         most_on_a_look: rows_on_a_look(client),
@@ -113,12 +114,12 @@ pub async fn apply(
         writing: 0,
         is_proven: false,
     };
-    run.run_to_end().await
+    apply.run_to_end().await
 }
 
 struct Apply {
     pace: Pace,
-    file: PlanFile,
+    file: Run,
     on_conflict: OnConflict,
     concurrency: usize,
     most_on_a_look: usize,
@@ -255,7 +256,7 @@ impl Apply {
             let Ok(fields) = diff::update(&account, &changes) else {
                 return Back::Broken(FileError::internal("a change of the plan is not of its field's kind"));
             };
-            if let Err(error) = file.sending(row.row, sent_now()).await {
+            if let Err(error) = file.sending(row.row, Vec::new(), sent_now()).await {
                 return Back::Broken(error);
             }
             if gate.held().is_some() {
@@ -319,7 +320,7 @@ impl Apply {
                     }
                     (Verdict::Again, Some(row)) if alone => {
                         if error.kind() != ErrorKind::RateLimit && self.is_given_up(row) {
-                            let status = if row.was_sending { Status::Unknown } else { Status::Failed };
+                            let status = if row.was_sent { Status::Unknown } else { Status::Failed };
                             return self.finish(row, status, Some(error.to_string())).await;
                         }
                         self.singly.push_back(*row);
@@ -336,7 +337,7 @@ impl Apply {
         let mut found: HashMap<i64, ContactAccount> =
             accounts.into_iter().map(|account| (account.id, account)).collect();
         let numbers: Vec<u64> = rows.iter().map(|row| row.row).collect();
-        let mut planned = self.file.changes_of(&numbers)?;
+        let mut planned = self.file.file().changes_of(&numbers)?;
         let looked_at = Instant::now();
         for row in rows {
             let account = row.account_id.and_then(|id| found.remove(&id));
@@ -366,7 +367,7 @@ impl Apply {
 
     /// Takes the mark of a row back that was not sent, or refused. One that was sent before keeps it.
     async fn unmark(&self, row: &OpenRow) -> Result<(), FileError> {
-        if row.was_sending { Ok(()) } else { self.file.requeue(row.row).await }
+        if row.was_sent { Ok(()) } else { self.file.not_sent(row.row).await }
     }
 
     /// Counts a failure of a row, unless the service fails for all. Whether it was the last one.
@@ -389,7 +390,7 @@ impl Apply {
         }
         // A row that was in flight is sent again even when it looks done: only an answer of ours tells that it is.
         match diff::drift(&account, &changes) {
-            Drift::Done if !row.was_sending => self.finish(&row, Status::Unchanged, None).await?,
+            Drift::Done if !row.was_sent => self.finish(&row, Status::Unchanged, None).await?,
             Drift::Conflict(fields) if self.on_conflict == OnConflict::Skip => {
                 let names: Vec<&str> = fields.iter().map(|field| field.name()).collect();
                 let error = format!("{} changed since the plan was made", names.join(", "));
@@ -411,8 +412,8 @@ impl Apply {
             }
             Err(error) => error,
         };
-        row.was_sending |= matches!(&error, Error::Call(call) if call.may_have_been_applied);
-        let fell_short = if row.was_sending { Status::Unknown } else { Status::Failed };
+        row.was_sent |= matches!(&error, Error::Call(call) if call.may_have_been_applied);
+        let fell_short = if row.was_sent { Status::Unknown } else { Status::Failed };
         match self.pace.failed(&error) {
             Verdict::Own => {
                 self.pace.succeeded();
@@ -448,13 +449,16 @@ impl Apply {
 
 /// Keeps what became of a row, then counts it.
 async fn finish(
-    file: &PlanFile,
+    file: &Run,
     control: &Control,
     row: &OpenRow,
     status: Status,
     error: Option<String>,
 ) -> Result<(), FileError> {
-    file.finish(row.row, status, error.map(|error| format!("row {}: {error}", row.row)), None).await?;
+    let stored_otherwise = status == Status::Changed && error.is_some();
+    let error = error.map(|error| format!("row {}: {error}", row.row));
+    let finished = Finished { error, stored_otherwise, ..Finished::new(status, now_ms()) };
+    file.finish(row.row, finished).await?;
     control.count(status);
     Ok(())
 }

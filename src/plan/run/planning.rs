@@ -10,7 +10,7 @@ use super::sent::{now_ms, sent_now};
 use super::{ROUNDS, RunError};
 use crate::client::{Client, ListQuery, Observer};
 use crate::error::ErrorKind;
-use crate::plan::file::{Builder, FileError, Header, PlanFile, PlannedRow};
+use crate::plan::file::{Builder, FileError, Header, KeyMark, PlanFile, PlannedRow};
 use crate::plan::planner::{Planner, Step};
 use crate::plan::source::{Options, Table};
 
@@ -28,7 +28,7 @@ pub async fn plan(
     observer: Option<Arc<dyn Observer>>,
 ) -> Result<Option<PlanFile>, RunError> {
     let mut pace = Pace::new(client, control, observer);
-    let mut builder = Builder::create(path, &header(client, table, options))?;
+    let mut builder = Builder::create(path, &header(client, table, options)?)?;
     control.state().rows = table.len();
     let mut give = |row: PlannedRow| {
         let status = row.status;
@@ -94,15 +94,18 @@ pub async fn plan(
         control.state().requests_left = planner.requests_left().unwrap_or(1);
     }
     planner.finish(&mut give)?;
-    let file = builder.seal(table.len())?;
     sent.extend(pace.take_repeated());
-    file.note_requests(sent).await?;
-    Ok(Some(file))
+    builder.note_requests(sent);
+    Ok(Some(builder.seal(table.len())?))
 }
 
-fn header(client: &Client, table: &Table, options: &Options) -> Header {
+fn header(client: &Client, table: &Table, options: &Options) -> Result<Header, FileError> {
     let config = client.config();
-    Header {
+    Ok(Header {
+        identity: Header::new_identity()?,
+        parent: None,
+        parent_writes: 0,
+        key: KeyMark::of(&config.api_key)?,
         base_url: config.base_url.to_string(),
         act_as: config.act_as.as_ref().map(ToString::to_string),
         team_id: config.team_id,
@@ -112,7 +115,7 @@ fn header(client: &Client, table: &Table, options: &Options) -> Header {
         created_at_ms: now_ms(),
         source: table.description().to_owned(),
         is_revert: false,
-    }
+    })
 }
 
 /// Makes the plan that takes back what a plan has changed, in a file of its own.
@@ -120,7 +123,14 @@ fn header(client: &Client, table: &Table, options: &Options) -> Header {
 /// # Errors
 /// [`FileError`] when one of the two files cannot be used.
 pub fn reverse(file: &PlanFile, path: &Path) -> Result<PlanFile, FileError> {
-    let header = Header { is_revert: true, created_at_ms: now_ms(), ..file.header().clone() };
+    let header = Header {
+        identity: Header::new_identity()?,
+        parent: Some(file.header().identity.clone()),
+        parent_writes: file.rows_written()?,
+        is_revert: true,
+        created_at_ms: now_ms(),
+        ..file.header().clone()
+    };
     let mut builder = Builder::create(path, &header)?;
     let mut rows = 0;
     file.revert_rows(|row| {
