@@ -26,9 +26,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use replyio::{ApiKey, Field};
 use replyio::plan::file::{Builder, FileError, FileErrorKind, Finished, Header, KeyMark, PlanFile, PlannedRow};
 use replyio::plan::{Change, MatchOn, Mode, Nulls, Status, Value};
+use replyio::{ApiKey, Field};
 
 /// When the requests of these tests begin to be sent, in milliseconds since 1970.
 const NOW: i64 = 1_764_000_000_000;

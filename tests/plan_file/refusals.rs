@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 use std::{fs, thread};
 
-use replyio::plan::file::{Builder, FileErrorKind, PlanFile};
 use replyio::ApiKey;
+use replyio::plan::file::{Builder, FileErrorKind, PlanFile};
 use rusqlite::Connection;
 
 use super::{Folder, NOW, beside, block_on, build, child, child_path, export, header, key, planned, refusal};
@@ -174,7 +174,10 @@ fn requests_of_an_hour_ago_are_forgotten_and_the_others_still_whole() {
     assert!(run.recent_requests(now + 9 * hour).unwrap().is_empty());
     block_on(run.note_requests(vec![now + 9 * hour])).unwrap();
     drop(run);
-    assert_eq!(PlanFile::open(&folder.plan()).unwrap().start_run().unwrap().recent_requests(now + 9 * hour).unwrap(), [now + 9 * hour]);
+    assert_eq!(
+        PlanFile::open(&folder.plan()).unwrap().start_run().unwrap().recent_requests(now + 9 * hour).unwrap(),
+        [now + 9 * hour]
+    );
 }
 
 #[test]

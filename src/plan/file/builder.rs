@@ -4,10 +4,10 @@
 //! refuses to be opened. There is a journal all the same, so that it can be told from a damaged one: it costs next to nothing,
 //! since pages that are new are not in it. Sealing waits twice: for the rows, and then for the mark that they are there.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
+use std::{fs, io};
 
 use rusqlite::{Connection, params};
 
@@ -15,7 +15,7 @@ use super::error::{FileError, FileErrorKind};
 use super::header::{Header, header_checksum};
 use super::lock::Lock;
 use super::presence::Presence;
-use super::private::{create_private, remove};
+use super::private::{create_beside, create_private, remove};
 use super::schema::{self, StoredRequest, StoredRow};
 use super::state::{self, Activity, Owner};
 use super::{PlanFile, PlannedRow, connect, session};
@@ -61,8 +61,7 @@ impl Builder {
         if create_private(&path).map_err(io)?.is_none() {
             return Err(FileError::new(name, FileErrorKind::Exists));
         }
-        let started = Owner::here(Activity::Planned)
-            .and_then(|owner| start(&path, header, &owner).map_err(|error| FileError::of_sqlite(name, &error)));
+        let started = Owner::here(Activity::Planned).and_then(|owner| start(name, &path, header, &owner));
         let connection = match started {
             Ok(connection) => connection,
             Err(error) => {
@@ -161,9 +160,28 @@ fn place_of(name: &Path) -> io::Result<PathBuf> {
     Ok(folder.canonicalize()?.join(file))
 }
 
-fn start(path: &Path, header: &Header, owner: &Owner) -> rusqlite::Result<Connection> {
+/// Puts a file in place whose head is whole, so that a plan whose planning was killed is always told from something else.
+fn start(name: &Path, path: &Path, header: &Header, owner: &Owner) -> Result<Connection, FileError> {
+    let io = |error: io::Error| FileError::new(name, FileErrorKind::Io(error.to_string()));
+    let beside = create_beside(path).map_err(io)?;
+    let of_sqlite = |error: rusqlite::Error| FileError::of_sqlite(name, &error);
+    let started = write_head(&beside, header, owner).map_err(of_sqlite);
+    if let Err(error) = started.and_then(|()| fs::rename(&beside, path).map_err(io)) {
+        remove(&beside);
+        return Err(error);
+    }
+    let begin = || {
+        let connection = connect::for_writing(path)?;
+        connection
+            .execute_batch("PRAGMA journal_mode=DELETE; PRAGMA synchronous=OFF; PRAGMA cache_size=-64000; BEGIN")?;
+        Ok(connection)
+    };
+    begin().map_err(of_sqlite)
+}
+
+fn write_head(path: &Path, header: &Header, owner: &Owner) -> rusqlite::Result<()> {
     let connection = connect::for_writing(path)?;
-    connection.execute_batch("PRAGMA journal_mode=DELETE; PRAGMA synchronous=OFF; PRAGMA cache_size=-64000; BEGIN")?;
+    connection.execute_batch("PRAGMA journal_mode=DELETE; PRAGMA synchronous=OFF; BEGIN")?;
     connection.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
     connection.pragma_update(None, "user_version", schema::FORMAT)?;
     connection.execute_batch(&schema::SCHEMA.join(";"))?;
@@ -172,8 +190,7 @@ fn start(path: &Path, header: &Header, owner: &Owner) -> rusqlite::Result<Connec
     }
     state::create(&connection)?;
     state::set_owner(&connection, Some(owner))?;
-    connection.execute_batch("COMMIT; BEGIN")?;
-    Ok(connection)
+    connection.execute_batch("COMMIT")
 }
 
 fn write(

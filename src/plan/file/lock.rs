@@ -82,6 +82,14 @@ impl Lock {
     }
 }
 
+impl Drop for Lock {
+    /// A process that is just being started has a copy of the handle until it runs its program, and would hold the lock so
+    /// long.
+    fn drop(&mut self) {
+        let _ = self.held.unlock();
+    }
+}
+
 /// Whether a file that is open is the one at a path.
 fn is_at(file: &File, path: &Path) -> bool {
     let held = file.metadata().ok().map(|found| FileId::of(&found));

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Creates an empty file that only its owner can read, without following a link. Gives nothing where one exists already;
 /// that one is not touched.
@@ -15,6 +15,19 @@ pub(super) fn create_private(path: &Path) -> io::Result<Option<File>> {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Creates an empty file of a random name, that only its owner can read, in the folder of another one; it is to be renamed
+/// to that one.
+pub(super) fn create_beside(path: &Path) -> io::Result<PathBuf> {
+    loop {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{:016x}.new", fastrand::u64(..)));
+        let beside = path.with_file_name(name);
+        if create_private(&beside)?.is_some() {
+            return Ok(beside);
+        }
     }
 }
 

@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::PlanFile;
 use super::error::{FileError, FileErrorKind};
 use super::rows::Finished;
 use super::session::Session;
 use super::state::ItemsProof;
 use super::writer::{Write, Writer, Written};
-use super::PlanFile;
 use crate::account::Field;
 use crate::per_process::Process;
 use crate::plan::Value;

@@ -40,10 +40,16 @@ pub(super) struct Session {
 
 /// Takes the lock of a plan, whose path has no links.
 pub(super) fn lock(path: &Path) -> Result<Lock, FileError> {
-    Lock::take(path).map_err(|refusal| match refusal {
-        Refusal::Held => owner::refusal(path),
-        Refusal::Io(error) => FileError::new(path, FileErrorKind::Io(error.to_string())),
-    })
+    let until = Instant::now() + CLAIM / 4;
+    loop {
+        match Lock::take(path) {
+            Ok(lock) => return Ok(lock),
+            Err(Refusal::Io(error)) => return Err(FileError::new(path, FileErrorKind::Io(error.to_string()))),
+            // It may be somebody who only looks whether there is a run, or a run that has not said yet who it is.
+            Err(Refusal::Held) if Instant::now() < until => thread::sleep(Duration::from_millis(20)),
+            Err(Refusal::Held) => return Err(owner::refusal(path)),
+        }
+    }
 }
 
 impl Session {

@@ -60,7 +60,8 @@ pub(super) enum Log {
 }
 
 /// Every key of the table, so that one that was deleted is noticed.
-const KEYS: [&str; 9] = ["host", "items", "log", "process", "requests_first", "requests_last", "run", "since_ms", "what"];
+const KEYS: [&str; 9] =
+    ["host", "items", "log", "process", "requests_first", "requests_last", "run", "since_ms", "what"];
 
 fn checksum(key: &str, value: &SqlValue) -> u32 {
     let mut sum = Sum::default();

@@ -93,7 +93,9 @@ fn work(path: &Path, mut session: Session, orders: &Receiver<(Write, Reply)>) {
             Ok(written) => replies.into_iter().zip(written).for_each(|(reply, written)| drop(reply.send(Ok(written)))),
             Err(kind) => {
                 let error = FileError::new(path, kind);
-                replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
+                for reply in replies {
+                    drop(reply.send(Err(error.clone())));
+                }
             }
         }
     }
