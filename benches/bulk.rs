@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field as Column, Schema};
-use replyio::plan::file::{Builder, FileError, Header, PlannedRow};
+use replyio::plan::file::{Builder, FileError, Header, KeyMark, PlannedRow};
 use replyio::plan::planner::{LONGEST_PAGE, Planner, Step};
 use replyio::plan::source::{Options, Table};
-use replyio::{BaseUrl, ContactAccount, Field, Item};
+use replyio::{ApiKey, BaseUrl, ContactAccount, Field, Item};
 
 /// As in the wheel, whose code has it already.
 #[cfg(not(feature = "python"))]
@@ -25,6 +25,8 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// Where the plan says that it is for; `bulk.py` opens it with the same.
 const BASE_URL: &str = "http://127.0.0.1:9/v3";
+/// The key of that client.
+const KEY: &str = "k";
 /// The rows of one batch, as polars and `DuckDB` hand them over.
 const BATCH: u64 = 100_000;
 /// So many pages are made while the clock stands still. The thread that writes the file goes on meanwhile, with what is
@@ -217,8 +219,7 @@ fn measure(rows: u64, shuffled: bool, path: &Path) -> Outcome<String> {
     sealing.stop()?;
 
     let peak = memory("VmHWM")?;
-    let pending = file.open_rows()?.len();
-    file.close()?;
+    let pending = file.open_rows(false)?.len();
     let (table_s, plan_s, seal_s) =
         (reading.wall.as_secs_f64(), planning.wall.as_secs_f64(), sealing.wall.as_secs_f64());
     Ok(format!(
@@ -233,6 +234,10 @@ fn measure(rows: u64, shuffled: bool, path: &Path) -> Outcome<String> {
 
 fn header(table: &Table, options: &Options) -> Outcome<Header> {
     Ok(Header {
+        identity: Header::new_identity()?,
+        parent: None,
+        parent_writes: 0,
+        key: KeyMark::of(&ApiKey::new(KEY)?)?,
         base_url: BaseUrl::new(BASE_URL)?.to_string(),
         act_as: None,
         team_id: None,

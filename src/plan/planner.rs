@@ -9,7 +9,7 @@ use super::file::{OpenRow, PlannedRow};
 use super::ids::Ids;
 use super::source::{Key, Options, Table};
 use super::{MatchOn, Mode, Nulls, Status};
-use crate::account::ContactAccount;
+use crate::account::{ContactAccount, Field, FieldValue};
 use crate::answer::Item;
 
 /// The most accounts that a page can have.
@@ -309,7 +309,8 @@ impl<'a> Planner<'a> {
         let changes = diff::changes(account, self.table.row(row), self.mode, self.nulls);
         let status = if changes.is_empty() { Status::Unchanged } else { Status::Pending };
         let position = if status == Status::Pending { place } else { None };
-        PlannedRow { position, changes, ..self.planned(row, Some(account.id), status, None) }
+        let weight = if status == Status::Pending { weight(account) } else { 0 };
+        PlannedRow { position, weight, changes, ..self.planned(row, Some(account.id), status, None) }
     }
 
     fn not_found(&self, row: u64, id: Option<i64>) -> PlannedRow {
@@ -326,8 +327,17 @@ impl<'a> Planner<'a> {
             Key::Text(text) => Some(text.to_owned()),
             Key::Id(_) | Key::Missing => None,
         };
-        PlannedRow { row, account_id, key, status, error, position: None, changes: Vec::new() }
+        PlannedRow { row, account_id, key, status, error, position: None, weight: 0, changes: Vec::new() }
     }
+}
+
+/// How many bytes of text an account's writable fields have.
+fn weight(account: &ContactAccount) -> u64 {
+    let text = |field: &Field| match account.value(*field) {
+        Some(FieldValue::Text(text)) => text.len() as u64,
+        Some(FieldValue::Integer(_)) | None => 0,
+    };
+    Field::ALL.iter().map(text).sum()
 }
 
 impl MatchOn {

@@ -104,7 +104,7 @@ impl PlanFile {
 
     /// Makes failed, unknown and conflicting rows pending again. Gives how many.
     fn retry_failed(&self, py: Python<'_>) -> PyResult<u64> {
-        guarded(py, "retry_failed", || self.with(py, file::PlanFile::retry_failed))
+        guarded(py, "retry_failed", || self.with(py, |file| file.start_run()?.retry_failed()))
     }
 
     /// Makes the plan that takes the changes back, in a file of its own.
@@ -119,8 +119,8 @@ impl PlanFile {
     /// Lets go of the file.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         guarded(py, "close", || {
-            let file = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-            exit::detached(py, || file.map_or(Ok(()), |file| file.close())).map_err(|error| refused(py, &error))
+            drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+            Ok(())
         })
     }
 }
@@ -154,7 +154,7 @@ pub(super) fn open(client: &Client, path: &Path, py: Python<'_>) -> PyResult<Pla
     let act_as = config.act_as.as_ref().map(ToString::to_string);
     let opened = exit::detached(py, || {
         let file = file::PlanFile::open(path)?;
-        file.check_target(&config.base_url.to_string(), act_as.as_deref(), config.team_id)?;
+        file.check_target(&config.base_url.to_string(), act_as.as_deref(), config.team_id, &config.api_key, false)?;
         Ok::<_, FileError>(file)
     });
     opened.map(PlanFile::new).map_err(|error| refused(py, &error))
@@ -177,7 +177,7 @@ pub(super) fn apply(
 /// How many requests it takes to apply what is left of a plan, and how many seconds.
 pub(super) fn estimate(client: &Client, file: &PlanFile, py: Python<'_>) -> PyResult<(u64, Option<f64>)> {
     let client = client.here(py)?;
-    let rows = file.with(py, file::PlanFile::open_rows)?;
+    let rows = file.with(py, |file| file.open_rows(false))?;
     let requests = run::requests_to_apply(client, &rows);
     Ok((requests, client.forecast(requests).map(|wait| wait.as_secs_f64())))
 }

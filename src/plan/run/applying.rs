@@ -11,13 +11,14 @@ use super::control::{Control, Phase};
 use super::machine::{Machine, Next, Record, Request, Settings, Stop, Update, requests_to_apply as requests};
 use super::policy::Refusal;
 use super::request::{Counter, admit};
-use super::{ApplyOptions, RunError, now_ms};
+use super::sent::{now_ms, sent_now, unknown_yet};
+use super::{ApplyOptions, RunError};
 use crate::account::ContactAccount;
 use crate::answer::Item;
 use crate::client::{AccountTurns, Client, ListQuery, Observer, Slot};
 use crate::error::Error;
 use crate::plan::Status;
-use crate::plan::file::{FileError, OpenRow, PlanFile, Run};
+use crate::plan::file::{FileError, Finished, ItemsProof, OpenRow, PlanFile, Run};
 
 /// Rows behind one look when no quota says how many go out in a minute.
 const MOST_ON_A_LOOK: usize = 1_000;
@@ -51,6 +52,9 @@ pub async fn apply(
                        write it before the reading is out of date";
         return Err(RunError::Call(Error::Configuration(message.to_owned())));
     }
+    let now = now_ms();
+    let foreign = unknown_yet(run.recent_requests(now)?);
+    client.count_earlier(foreign.into_iter().map(|sent| Duration::from_millis(u64::try_from(now - sent).unwrap_or(0))));
     let rows = run.file().open_rows(options.on_conflict.overwrites())?;
     let done = run.file().rows_done()?;
     let settings = Settings {
@@ -193,7 +197,15 @@ impl Driver {
         }
     }
 
+    /// Has it written down when a look was sent, which belongs to no row.
+    fn note_look(&mut self) {
+        let run = self.run.clone();
+        let sent = sent_now();
+        self.tasks.spawn(async move { Back::Recorded { result: run.note_requests(vec![sent]).await, status: None } });
+    }
+
     fn look_at_page(&mut self, slot: Slot, rows: Vec<OpenRow>, top: u32, skip: u64) {
+        self.note_look();
         rows.iter().for_each(|row| self.watch(row));
         let (client, control) = (self.client.clone(), Arc::clone(&self.control));
         self.tasks.spawn(async move {
@@ -208,6 +220,7 @@ impl Driver {
     }
 
     fn look_at_account(&mut self, slot: Slot, row: OpenRow) {
+        self.note_look();
         self.watch(&row);
         let (client, control) = (self.client.clone(), Arc::clone(&self.control));
         self.tasks.spawn(async move {
@@ -290,12 +303,14 @@ impl Driver {
             } else {
                 None
             };
-            if record == Record::Items(crate::plan::file::Items::Incomplete) {
+            if record == Record::Items(ItemsProof::Incomplete) {
                 self.control.state().items_are_incomplete = true;
             }
             self.tasks.spawn(async move {
                 let result = match record {
-                    Record::Finish { row, finished } => run.finish(row, finished, now_ms()).await,
+                    Record::Finish { row, finished } => {
+                        run.finish(row, Finished { at_ms: Some(now_ms()), ..finished }).await
+                    }
                     Record::NotSent { row } => run.not_sent(row).await,
                     Record::Items(items) => run.set_items(items).await,
                 };
@@ -307,17 +322,16 @@ impl Driver {
 
 /// Sends an update: in its turn, after it was marked in the file, unless something holds it back.
 async fn send(client: &Client, run: &Run, slot: Slot, update: &Update, seen: Option<Seen>) -> Outcome {
-    let id = update.account.id;
-    let (turns, writes) = seen.unwrap_or_else(|| (client.account(id), u64::MAX));
+    let (turns, writes) = seen.unwrap_or_else(|| (client.account(update.account.id), u64::MAX));
     let turn = turns.take().await;
     if turns.writes() != writes {
         return Outcome::Overtaken;
     }
-    if let Err(error) = run.sending(update.row.row, update.overwritten.clone(), now_ms()).await {
+    if let Err(error) = run.sending(update.row.row, update.overwritten.clone(), sent_now()).await {
         return Outcome::NotMarked(error);
     }
     if client.held().is_some() {
         return Outcome::HeldBack;
     }
-    Outcome::Answered(client.put_once(slot, &turn, id, &update.fields).await)
+    Outcome::Answered(client.put_once(slot, &turn, &update.fields).await)
 }

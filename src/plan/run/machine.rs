@@ -13,7 +13,7 @@ use crate::answer::Item;
 use crate::change::{self, Change, Deviations, Drift, Value};
 use crate::error::{Error, WaitReason};
 use crate::plan::Status;
-use crate::plan::file::{Finished, Items, OpenRow};
+use crate::plan::file::{Finished, ItemsProof, OpenRow};
 use crate::plan::planner::{Look, looks, next_look};
 
 /// An account that was looked at longer ago is looked at again before it is written.
@@ -67,7 +67,7 @@ pub(super) enum Record {
     /// An update that was marked as sent is known not to have been applied.
     NotSent { row: u64 },
     /// Whether the items of the list are complete.
-    Items(Items),
+    Items(ItemsProof),
 }
 
 /// What to do next.
@@ -100,7 +100,7 @@ pub(super) struct Machine {
     settings: Settings,
     policy: Policy,
     /// What is known of the list's items; `None` until one was compared with its account.
-    items: Option<Items>,
+    items: Option<ItemsProof>,
     /// To be looked at by pages, in the order of their position in the list.
     todo: VecDeque<OpenRow>,
     /// To be looked at one by one, now.
@@ -124,7 +124,7 @@ pub(super) struct Machine {
 
 impl Machine {
     /// Takes the rows that are left, in the order of their position in the list.
-    pub(super) fn new(rows: Vec<OpenRow>, items: Option<Items>, settings: Settings) -> Self {
+    pub(super) fn new(rows: Vec<OpenRow>, items: Option<ItemsProof>, settings: Settings) -> Self {
         let requests_left = requests_to_apply(&rows, items, settings.most_on_a_look);
         let mut machine = Self {
             settings,
@@ -144,7 +144,7 @@ impl Machine {
             stop: None,
             is_stopping: false,
         };
-        if items == Some(Items::Incomplete) {
+        if items == Some(ItemsProof::Incomplete) {
             machine.singly = std::mem::take(&mut machine.todo);
         }
         machine
@@ -260,7 +260,7 @@ impl Machine {
     /// A row is to be looked at again: in the order of its position, or by itself when pages are of no use.
     fn look_again(&mut self, row: OpenRow) {
         self.requests_left += 1;
-        if self.items == Some(Items::Incomplete) || row.position.is_none() {
+        if self.items == Some(ItemsProof::Incomplete) || row.position.is_none() {
             self.singly.push_back(row);
             return;
         }
@@ -316,7 +316,7 @@ impl Machine {
                     }
                 }
                 Some(_) => {
-                    if self.items != Some(Items::Incomplete) {
+                    if self.items != Some(ItemsProof::Incomplete) {
                         records.push(self.pages_are_of_no_use());
                     }
                     self.singly.push_back(row);
@@ -333,7 +333,7 @@ impl Machine {
         {
             self.proof = Some(number);
             self.singly.push_front(update.row);
-        } else if self.items == Some(Items::Incomplete) {
+        } else if self.items == Some(ItemsProof::Incomplete) {
             self.drop_what_pages_showed();
         }
         records
@@ -341,11 +341,11 @@ impl Machine {
 
     /// From now on every account is read by itself.
     fn pages_are_of_no_use(&mut self) -> Record {
-        self.items = Some(Items::Incomplete);
+        self.items = Some(ItemsProof::Incomplete);
         self.singly.append(&mut self.todo);
         let rows = self.singly.len() + self.later.len() + self.set_aside.len() + self.ready.len();
         self.requests_left = 2 * rows as u64;
-        Record::Items(Items::Incomplete)
+        Record::Items(ItemsProof::Incomplete)
     }
 
     /// Has every account read by itself that is about to be written as a page showed it.
@@ -387,8 +387,8 @@ impl Machine {
             let shown = position.and_then(|position| self.ready.remove(position));
             let is_complete = shown.is_some_and(|shown| is_complete(&shown.account, &account));
             if is_complete {
-                self.items = Some(Items::Complete);
-                records.push(Record::Items(Items::Complete));
+                self.items = Some(ItemsProof::Complete);
+                records.push(Record::Items(ItemsProof::Complete));
             } else {
                 records.push(self.pages_are_of_no_use());
                 self.drop_what_pages_showed();
@@ -446,7 +446,7 @@ impl Machine {
 
     /// Whether the plan saw only the beginning of a text, because the list cuts it.
     fn is_cut(&self, change: &Change, account: &ContactAccount) -> bool {
-        let (Some(Items::Incomplete), Value::Text(before)) = (self.items, &change.before) else { return false };
+        let (Some(ItemsProof::Incomplete), Value::Text(before)) = (self.items, &change.before) else { return false };
         let Value::Text(now) = Value::from(account.value(change.field)) else { return false };
         !before.is_empty() && now.starts_with(before.as_str())
     }
@@ -477,6 +477,7 @@ impl Machine {
             error: said_of(&differing, &lost).map(|text| in_row(row, &text)),
             stored_otherwise: !(differing.is_empty() && lost.is_empty()),
             answered: stored.map(|change| (change.field, answered.value(change.field).into())).collect(),
+            at_ms: None,
         };
         records.push(Record::Finish { row: row.row, finished });
         if !lost.is_empty() && self.settings.on_unknown_member == OnUnknownMember::Stop {
@@ -548,9 +549,9 @@ impl Machine {
 }
 
 /// How many requests it takes to apply rows.
-pub(super) fn requests_to_apply(rows: &[OpenRow], items: Option<Items>, most_on_a_look: usize) -> u64 {
+pub(super) fn requests_to_apply(rows: &[OpenRow], items: Option<ItemsProof>, most_on_a_look: usize) -> u64 {
     let rows_and_looks = match items {
-        Some(Items::Incomplete) => 2 * rows.len() as u64,
+        Some(ItemsProof::Incomplete) => 2 * rows.len() as u64,
         _ => rows.len() as u64 + looks(rows, most_on_a_look),
     };
     let has_proof = items.is_none() && rows.iter().filter(|row| row.position.is_some()).count() > 1;
@@ -573,7 +574,7 @@ fn is_complete(item: &ContactAccount, account: &ContactAccount) -> bool {
 
 fn finish(row: OpenRow, status: Status, error: Option<String>) -> Record {
     let error = error.map(|error| in_row(row, &error));
-    Record::Finish { row: row.row, finished: Finished { status, error, stored_otherwise: false, answered: Vec::new() } }
+    Record::Finish { row: row.row, finished: Finished { status, error, stored_otherwise: false, answered: Vec::new(), at_ms: None } }
 }
 
 /// What became of a row whose request failed for good.

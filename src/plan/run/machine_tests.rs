@@ -11,7 +11,7 @@ use crate::answer::Item;
 use crate::change::{Change, Value};
 use crate::error::{ApiFailure, Call, CallError, Error, Failure, Operation, TransportFault, TransportKind, Unexpected};
 use crate::plan::Status;
-use crate::plan::file::{Finished, Items, OpenRow};
+use crate::plan::file::{Finished, ItemsProof, OpenRow};
 use crate::problem::Problem;
 
 const SETTINGS: Settings = Settings {
@@ -88,6 +88,7 @@ fn status(status: u16, code: Option<&str>, retry_after: Option<Duration>) -> Ref
         request_id: None,
         retry_after,
         bearer_challenge: false,
+        is_problem: code.is_some(),
         is_page: false,
         refused_key: None,
     };
@@ -95,7 +96,7 @@ fn status(status: u16, code: Option<&str>, retry_after: Option<Duration>) -> Ref
 }
 
 fn lost_answer() -> Refusal {
-    let fault = TransportFault { kind: TransportKind::Broken, detail: "the connection broke".into(), source: None };
+    let fault = TransportFault { kind: TransportKind::Broken, sent: true, detail: "the connection broke".into(), source: None };
     call_failed(Failure::Transport(fault), true)
 }
 
@@ -147,7 +148,7 @@ fn look_at_account(machine: &mut Machine, account: impl Fn(i64) -> ContactAccoun
 
 /// A run that reads accounts one by one, and has read the first.
 fn looked(count: u64, settings: Settings) -> Machine {
-    let mut machine = Machine::new(rows(count), Some(Items::Incomplete), settings);
+    let mut machine = Machine::new(rows(count), Some(ItemsProof::Incomplete), settings);
     assert_eq!(look_at_account(&mut machine, account, at(0)), []);
     machine
 }
@@ -157,7 +158,7 @@ fn answered(id: i64) -> ContactAccount {
 }
 
 fn changed(row: u64) -> Record {
-    let finished = Finished { status: Status::Changed, error: None, stored_otherwise: false, answered: Vec::new() };
+    let finished = Finished { status: Status::Changed, error: None, stored_otherwise: false, answered: Vec::new(), at_ms: None };
     Record::Finish { row, finished }
 }
 
@@ -187,7 +188,7 @@ fn the_account_with_the_longest_texts_is_read_again_before_the_first_write_from_
     assert_eq!(proof.account_id, Some(2));
     assert_eq!(machine.next(at(0)), Next::Idle, "nothing is written before the items are proved");
     let records = machine.looked_at_account(proof, bergen(), Ok(heavy(2)), at(0));
-    assert_eq!(records, [Record::Items(Items::Complete)]);
+    assert_eq!(records, [Record::Items(ItemsProof::Complete)]);
     for _ in 0..3 {
         let update = next_update(&mut machine, at(0));
         let row = update.row.row;
@@ -201,7 +202,7 @@ fn a_page_that_cuts_a_text_is_not_written_from_and_every_account_is_read_by_itse
     let mut machine = Machine::new(rows(3), None, SETTINGS);
     let whole = |id| with(id, "description", &"x".repeat(400));
     look_at_page(&mut machine, |id| with(id, "description", &"x".repeat(255)));
-    assert_eq!(look_at_account(&mut machine, whole, at(0)), [Record::Items(Items::Incomplete)]);
+    assert_eq!(look_at_account(&mut machine, whole, at(0)), [Record::Items(ItemsProof::Incomplete)]);
     let mut written = Vec::new();
     while machine.next(at(0)) != Next::Done {
         match next_request(&mut machine, at(0)) {
@@ -223,16 +224,16 @@ fn a_page_that_cuts_a_text_is_not_written_from_and_every_account_is_read_by_itse
 #[test]
 fn an_item_without_a_member_is_never_written_from() {
     for missing in Field::ALL.iter().filter(|field| field.nullable()) {
-        let mut machine = Machine::new(rows(2), Some(Items::Complete), SETTINGS);
+        let mut machine = Machine::new(rows(2), Some(ItemsProof::Complete), SETTINGS);
         let records = look_at_page(&mut machine, |id| without(id, missing.wire()));
-        assert_eq!(records, [Record::Items(Items::Incomplete)]);
+        assert_eq!(records, [Record::Items(ItemsProof::Incomplete)]);
         assert_eq!(next_account(&mut machine, at(0)).position, Some(0), "{missing:?}");
     }
 }
 
 #[test]
 fn an_account_that_a_page_no_longer_shows_or_cannot_show_is_read_by_itself() {
-    let mut machine = Machine::new(rows(3), Some(Items::Complete), SETTINGS);
+    let mut machine = Machine::new(rows(3), Some(ItemsProof::Complete), SETTINGS);
     let rows = next_page(&mut machine, at(0));
     let shown = vec![
         Item::Account(account(1)),
@@ -307,7 +308,7 @@ fn the_pauses_of_a_row_grow_and_it_stays_unknown_when_an_answer_was_lost() {
 #[test]
 fn an_outage_holds_everything_back_and_costs_no_row_an_attempt() {
     let settings = Settings { attempts: 2, ..SETTINGS };
-    let mut machine = Machine::new(rows(8), Some(Items::Incomplete), settings);
+    let mut machine = Machine::new(rows(8), Some(ItemsProof::Incomplete), settings);
     let (mut now, mut sent) = (at(0), 0);
     while now < at(3600) {
         match machine.next(now) {
@@ -333,7 +334,7 @@ fn an_outage_holds_everything_back_and_costs_no_row_an_attempt() {
 
 #[test]
 fn a_service_that_is_out_of_reach_for_two_hours_ends_the_run_with_every_row_as_it_was() {
-    let mut machine = Machine::new(rows(8), Some(Items::Complete), SETTINGS);
+    let mut machine = Machine::new(rows(8), Some(ItemsProof::Complete), SETTINGS);
     let mut now = at(0);
     loop {
         match machine.next(now) {
@@ -397,7 +398,7 @@ fn a_403_without_a_code_is_the_rows_own_once_the_key_is_known_to_work() {
 
 #[test]
 fn an_answer_that_the_contract_does_not_have_ends_the_run_when_several_rows_get_it() {
-    let mut machine = Machine::new(rows(5), Some(Items::Incomplete), SETTINGS);
+    let mut machine = Machine::new(rows(5), Some(ItemsProof::Incomplete), SETTINGS);
     for _ in 0..3 {
         let row = next_account(&mut machine, at(0));
         assert_eq!(machine.looked_at_account(row, bergen(), Err(login_page()), at(0)), []);
@@ -417,7 +418,7 @@ fn a_page_that_the_contract_does_not_have_ends_the_run_at_once() {
 #[test]
 fn only_the_services_own_404_ends_a_row() {
     for (code, expected) in [(Some("contactAccount.notFound"), vec![(0, Status::NotFound)]), (None, vec![])] {
-        let mut machine = Machine::new(rows(2), Some(Items::Incomplete), SETTINGS);
+        let mut machine = Machine::new(rows(2), Some(ItemsProof::Incomplete), SETTINGS);
         let row = next_account(&mut machine, at(0));
         let records = machine.looked_at_account(row, bergen(), Err(status(404, code, None)), at(0));
         assert_eq!(statuses(&records), expected);
@@ -428,7 +429,7 @@ fn only_the_services_own_404_ends_a_row() {
 fn a_row_that_may_have_been_sent_is_sent_again_even_when_it_looks_done() {
     let mut rows = rows(1);
     rows[0].was_sent = true;
-    let mut machine = Machine::new(rows, Some(Items::Incomplete), SETTINGS);
+    let mut machine = Machine::new(rows, Some(ItemsProof::Incomplete), SETTINGS);
     assert_eq!(look_at_account(&mut machine, answered, at(0)), []);
     let update = next_update(&mut machine, at(0));
     assert_eq!(update.overwritten, [], "what we wrote ourselves is not what revert restores");
@@ -440,13 +441,13 @@ fn a_row_that_may_have_been_sent_stays_unknown_until_an_answer_tells() {
     let refused = |code| status(code, Some("contactAccount.invalidInput"), None);
     let mut rows = rows(1);
     rows[0].was_sent = true;
-    let mut machine = Machine::new(rows.clone(), Some(Items::Incomplete), SETTINGS);
+    let mut machine = Machine::new(rows.clone(), Some(ItemsProof::Incomplete), SETTINGS);
     look_at_account(&mut machine, account, at(0));
     let update = next_update(&mut machine, at(0));
     let records = machine.wrote(update, Err(refused(400)), at(0));
     assert_eq!(statuses(&records), [(0, Status::Unknown)]);
 
-    let mut machine = Machine::new(rows, Some(Items::Incomplete), SETTINGS);
+    let mut machine = Machine::new(rows, Some(ItemsProof::Incomplete), SETTINGS);
     let records = look_at_account(&mut machine, |id| with(id, "city", "BERGEN"), at(0));
     assert_eq!(statuses(&records), [(0, Status::Unknown)]);
     assert!(error_of(&records).contains("city is neither"), "{}", error_of(&records));
@@ -455,12 +456,12 @@ fn a_row_that_may_have_been_sent_stays_unknown_until_an_answer_tells() {
 #[test]
 fn what_a_colleague_wrote_is_a_conflict_and_overwriting_it_keeps_it_for_revert() {
     let colleague = |id| with(id, "city", "Stavanger");
-    let mut machine = Machine::new(rows(1), Some(Items::Incomplete), SETTINGS);
+    let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), SETTINGS);
     let records = look_at_account(&mut machine, colleague, at(0));
     assert_eq!(statuses(&records), [(0, Status::Conflict)]);
 
     let settings = Settings { on_conflict: OnConflict::Overwrite, ..SETTINGS };
-    let mut machine = Machine::new(rows(1), Some(Items::Incomplete), settings);
+    let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), settings);
     assert_eq!(look_at_account(&mut machine, colleague, at(0)), []);
     let update = next_update(&mut machine, at(0));
     assert_eq!(update.overwritten, [(Field::City, Value::Text("Stavanger".into()))]);
@@ -468,7 +469,7 @@ fn what_a_colleague_wrote_is_a_conflict_and_overwriting_it_keeps_it_for_revert()
 
 #[test]
 fn a_field_that_is_not_named_keeps_its_newest_value() {
-    let mut machine = Machine::new(rows(1), Some(Items::Incomplete), SETTINGS);
+    let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), SETTINGS);
     look_at_account(&mut machine, |id| with(id, "phone", "+47 22 33"), at(0));
     let update = next_update(&mut machine, at(0));
     assert_eq!(update.fields.phone.value().map(String::as_str), Some("+47 22 33"));
@@ -490,7 +491,7 @@ fn what_the_service_stored_otherwise_is_kept_and_said() {
 fn a_member_that_the_update_cleared_stops_the_run_unless_it_may() {
     for (on_unknown_member, goes_on) in [(OnUnknownMember::Stop, false), (OnUnknownMember::Clear, true)] {
         let settings = Settings { on_unknown_member, ..SETTINGS };
-        let mut machine = Machine::new(rows(2), Some(Items::Incomplete), settings);
+        let mut machine = Machine::new(rows(2), Some(ItemsProof::Incomplete), settings);
         look_at_account(&mut machine, |id| with(id, "annualRevenue", "12 million"), at(0));
         let update = next_update_among_looks(&mut machine);
         let records = machine.wrote(update, Ok(answered(1)), at(0));
@@ -521,7 +522,7 @@ fn an_account_that_this_process_changed_since_the_look_is_looked_at_again() {
 #[test]
 fn an_account_whose_own_values_the_contract_does_not_have_is_written_all_the_same() {
     for (member, value) in [("companySize", "20000+"), ("name", " ")] {
-        let mut machine = Machine::new(rows(1), Some(Items::Incomplete), SETTINGS);
+        let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), SETTINGS);
         look_at_account(&mut machine, |id| with(id, member, value), at(0));
         let update = next_update(&mut machine, at(0));
         let body = serde_json::to_value(&update.fields).unwrap();

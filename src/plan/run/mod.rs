@@ -12,8 +12,7 @@ mod machine_tests;
 mod planning;
 mod policy;
 mod request;
-
-use std::time::{SystemTime, UNIX_EPOCH};
+mod sent;
 
 use super::file::FileError;
 use crate::error::Error;
@@ -47,6 +46,13 @@ pub enum OnConflict {
     Skip,
     /// The plan's value is written. Rows that are conflicts already are written too.
     Overwrite,
+}
+
+impl OnConflict {
+    /// Whether the plan's value is written over what somebody else wrote.
+    pub const fn overwrites(self) -> bool {
+        matches!(self, Self::Overwrite)
+    }
 }
 
 /// What to do when an update has cleared a member of the account that this version does not know and so cannot send.
@@ -100,9 +106,3 @@ impl std::fmt::Display for RunError {
 }
 
 impl std::error::Error for RunError {}
-
-/// The time of day, in milliseconds since 1970.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}

@@ -10,11 +10,12 @@ use tokio::time::Instant;
 use super::control::Control;
 use super::policy::{Direction, Kind, Policy, Refusal, Verdict};
 use super::request::{Counter, admit};
-use super::{RunError, now_ms};
+use super::RunError;
+use super::sent::{now_ms, sent_now};
 use crate::answer::Page;
 use crate::client::{Client, ListQuery, Observer};
 use crate::error::{Error, WaitReason};
-use crate::plan::file::{Builder, FileError, Header, PlanFile, PlannedRow};
+use crate::plan::file::{Builder, FileError, Header, KeyMark, PlanFile, PlannedRow};
 use crate::plan::planner::{Planner, Step};
 use crate::plan::source::{Options, Table};
 
@@ -32,7 +33,7 @@ pub async fn plan(
     observer: Option<Arc<dyn Observer>>,
 ) -> Result<Option<PlanFile>, RunError> {
     let client = client.observed(Arc::new(Counter::new(control, observer)));
-    let mut builder = Builder::create(path, &header(&client, table, options))?;
+    let mut builder = Builder::create(path, &header(&client, table, options)?)?;
     control.state().rows = table.len();
     let mut give = |row: PlannedRow| {
         let status = row.status;
@@ -60,6 +61,7 @@ pub async fn plan(
         control.state().requests_left = planner.requests_left().unwrap_or(1);
     }
     planner.finish(&mut give)?;
+    builder.note_requests(waits.sent);
     Ok(Some(builder.seal(table.len())?))
 }
 
@@ -82,6 +84,8 @@ struct Waits {
     started: Instant,
     attempts: HashMap<u64, u32>,
     not_before: HashMap<u64, Duration>,
+    /// When requests were sent, in milliseconds since 1970.
+    sent: Vec<i64>,
 }
 
 impl Waits {
@@ -91,6 +95,7 @@ impl Waits {
             started: Instant::now(),
             attempts: HashMap::new(),
             not_before: HashMap::new(),
+            sent: Vec::new(),
         }
     }
 
@@ -105,6 +110,7 @@ impl Waits {
         };
         control.wait(self.started + of_row.max(self.policy.paused_until()), WaitReason::BackOff).await;
         let slot = admit(client, control).await?;
+        self.sent.push(sent_now());
         let asked = async {
             match step {
                 Step::Page { top, skip } => {
@@ -145,9 +151,13 @@ impl Waits {
     }
 }
 
-fn header(client: &Client, table: &Table, options: &Options) -> Header {
+fn header(client: &Client, table: &Table, options: &Options) -> Result<Header, FileError> {
     let config = client.config();
-    Header {
+    Ok(Header {
+        identity: Header::new_identity()?,
+        parent: None,
+        parent_writes: 0,
+        key: KeyMark::of(&config.api_key)?,
         base_url: config.base_url.to_string(),
         act_as: config.act_as.as_ref().map(ToString::to_string),
         team_id: config.team_id,
@@ -157,5 +167,27 @@ fn header(client: &Client, table: &Table, options: &Options) -> Header {
         created_at_ms: now_ms(),
         source: table.description().to_owned(),
         is_revert: false,
-    }
+    })
+}
+
+/// Makes the plan that takes back what a plan has changed, in a file of its own.
+///
+/// # Errors
+/// [`FileError`] when one of the two files cannot be used.
+pub fn reverse(file: &PlanFile, path: &Path) -> Result<PlanFile, FileError> {
+    let header = Header {
+        identity: Header::new_identity()?,
+        parent: Some(file.header().identity.clone()),
+        parent_writes: file.rows_written()?,
+        is_revert: true,
+        created_at_ms: now_ms(),
+        ..file.header().clone()
+    };
+    let mut builder = Builder::create(path, &header)?;
+    let mut rows = 0;
+    file.revert_rows(|row| {
+        rows += 1;
+        builder.add(row)
+    })?;
+    builder.seal(rows)
 }
