@@ -123,11 +123,11 @@ pub struct Deviations {
 impl Deviations {
     /// Compares the account before an update, what was sent, and the answer. A field that was left out was meant to be empty.
     pub(crate) fn of(before: &ContactAccount, sent: &AccountFields, answer: &ContactAccount) -> Self {
-        let sent_value = |field: Field| match sent.get(field) {
-            Presence::Value(value) => filled(Some(value)).is_some_and(|value| Some(value) == answer.value(field)),
-            Presence::Absent | Presence::Null => filled(answer.value(field)).is_none(),
+        let is_as_sent = |field: Field| {
+            let sent = sent.get(field);
+            filled(sent.value().copied()) == filled(answer.value(field))
         };
-        let fields = Field::ALL.iter().copied().filter(|field| !sent_value(*field)).collect();
+        let fields = Field::ALL.iter().copied().filter(|field| !is_as_sent(*field)).collect();
         // A known member is in `extra` when its value could not be read.
         let is_known = |name: &str| MEMBERS.iter().any(|member| member.wire == name);
         let lost = before.extra.iter().filter(|(name, value)| {

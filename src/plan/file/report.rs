@@ -87,6 +87,16 @@ impl PlanFile {
         })
     }
 
+    /// How many rows were changed to something else than was sent.
+    ///
+    /// # Errors
+    /// [`FileError`] when the file cannot be read.
+    pub fn stored_otherwise(&self) -> Result<u64, FileError> {
+        self.ask(|connection| {
+            connection.query_row("SELECT count(*) FROM rows WHERE stored_otherwise", [], |row| row.get(0))
+        })
+    }
+
     /// What rows change.
     ///
     /// # Errors

@@ -19,6 +19,9 @@ use crate::plan::planner::{Look, looks, next_look};
 /// An account that was looked at longer ago is looked at again before it is written.
 const FRESH: Duration = Duration::from_secs(120);
 
+/// How far before the account with the longest texts a page may begin that shows it.
+const PAGE_BEFORE: u64 = 900;
+
 /// How a plan is to be applied.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Settings {
@@ -240,11 +243,10 @@ impl Machine {
             self.looking += 1;
             return Some(Request::Account { row });
         }
+        let most = self.settings.most_on_a_look;
         let rows = self.todo.make_contiguous();
-        // The account with the longest texts is the one that shows whether items are cut.
-        let heaviest = || (0..rows.len()).max_by_key(|index| rows.get(*index).map(|row| row.weight)).unwrap_or_default();
-        let from = if self.items.is_none() { heaviest() } else { 0 };
-        match next_look(rows, from, self.settings.most_on_a_look)? {
+        let from = if self.items.is_none() { start_of_proof(rows, most) } else { 0 };
+        match next_look(rows, from, most)? {
             Look::Single(index) => {
                 let row = self.todo.remove(index)?;
                 self.looking += 1;
@@ -556,6 +558,15 @@ pub(super) fn requests_to_apply(rows: &[OpenRow], items: Option<ItemsProof>, mos
     };
     let has_proof = items.is_none() && rows.iter().filter(|row| row.position.is_some()).count() > 1;
     rows_and_looks + u64::from(has_proof)
+}
+
+/// Where a look begins that has the account with the longest texts behind it: that account shows whether items are cut.
+fn start_of_proof(rows: &[OpenRow], most: usize) -> usize {
+    let on_pages = rows.iter().enumerate().filter_map(|(index, row)| row.position.map(|position| (index, position, row)));
+    let heaviest = on_pages.clone().max_by_key(|(_, _, row)| row.weight);
+    let Some((heaviest, position, _)) = heaviest else { return 0 };
+    let is_before = |index: usize, other: u64| index + most > heaviest && position - other.min(position) < PAGE_BEFORE;
+    on_pages.take(heaviest + 1).find(|(index, other, _)| is_before(*index, *other)).map_or(heaviest, |(index, ..)| index)
 }
 
 /// How much text an account has in the fields that an update carries.
