@@ -170,17 +170,17 @@ class _Report:
         `repeated` is how often the row was sent again while nobody knew what had become of the time before: after a
         crash, or when an answer was lost. Normally 0.
         """
-        return self._tables.get("rows") or PlanTable("rows", self._file.rows())
+        return self._table("rows", self._file.rows)
 
     @property
     def changes(self) -> PlanTable:
         """Every field that is to change, or has changed: row number, id, field, before, after, status of the row."""
-        return self._tables.get("changes") or PlanTable("changes", self._file.changes())
+        return self._table("changes", self._file.changes)
 
     @property
     def failures(self) -> PlanTable:
         """The rows that cannot be, or were not done, with the reason; the columns are those of `rows`."""
-        return self._tables.get("failures") or PlanTable("failures", self._file.failures())
+        return self._table("failures", self._file.failures)
 
     def export(
         self,
@@ -222,6 +222,11 @@ class _Report:
         return found._export(  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - a table of its own
             path, overwrite=overwrite, for_spreadsheet=for_spreadsheet, plan=self._path
         )
+
+    def _table(self, name: str, read: Callable[[], Table]) -> PlanTable:
+        """A table that was read before, or one of the file."""
+        table = self._tables.get(name)
+        return PlanTable(name, read()) if table is None else table
 
     def _name(self) -> str:
         """The file's name, without its folder."""
