@@ -14,13 +14,10 @@ use crate::change::{self, Change, Deviations, Drift, Value};
 use crate::error::{Error, WaitReason};
 use crate::plan::Status;
 use crate::plan::file::{Finished, ItemsProof, OpenRow};
-use crate::plan::planner::{Look, looks, next_look};
+use crate::plan::planner::{Look, next_look};
 
 /// An account that was looked at longer ago is looked at again before it is written.
 const FRESH: Duration = Duration::from_secs(120);
-
-/// How far before the account with the longest texts a page may begin that shows it.
-const PAGE_BEFORE: u64 = 900;
 
 /// How a plan is to be applied.
 #[derive(Debug, Clone, Copy)]
@@ -110,7 +107,7 @@ pub(super) struct Machine {
     singly: VecDeque<OpenRow>,
     /// To be looked at one by one, from then on.
     later: BTreeMap<(Duration, u64), OpenRow>,
-    /// Whose failure may be about the key, with what failed.
+    /// Whose failure may be about the key or the service, with what failed.
     set_aside: Vec<(OpenRow, Direction, Refusal)>,
     ready: VecDeque<Update>,
     /// The row whose account is read again to compare it with its item of the list.
@@ -511,7 +508,7 @@ impl Machine {
 
     fn succeeded(&mut self, direction: Direction) -> Vec<Record> {
         self.policy.succeeded(direction);
-        // The key works, so that what was set aside is the fault of its rows.
+        // Key and service work, so that what was set aside is the fault of its rows.
         let judged = std::mem::take(&mut self.set_aside).into_iter().partition(|(_, of, _)| *of == direction);
         let (judged, others): (Vec<_>, _) = judged;
         self.set_aside = others;
@@ -528,8 +525,10 @@ impl Machine {
         let attempts = self.attempts.entry(row.row).or_default();
         match self.policy.failed(direction, Some(row.row), attempts, &refusal, now) {
             Verdict::Retry(from) => {
-                self.requests_left += 1 + u64::from(direction == Direction::Write);
-                self.later.insert((from, row.row), row);
+                self.retry(row, direction, from);
+                if self.policy.is_outage() {
+                    self.retry_what_was_set_aside(from);
+                }
             }
             Verdict::SetAside => self.set_aside.push((row, direction, refusal)),
             Verdict::GiveUp => records.push(given_up(row, &refusal)),
@@ -539,6 +538,23 @@ impl Machine {
             }
         }
         records
+    }
+
+    fn retry(&mut self, row: OpenRow, direction: Direction, from: Duration) {
+        self.requests_left += 1 + u64::from(direction == Direction::Write);
+        self.later.insert((from, row.row), row);
+    }
+
+    /// The service is out of order, so that no row is at fault for what failed meanwhile.
+    fn retry_what_was_set_aside(&mut self, from: Duration) {
+        for (row, direction, refusal) in std::mem::take(&mut self.set_aside) {
+            if refusal.kind == Kind::Passing {
+                self.attempts.remove(&row.row);
+                self.retry(row, direction, from);
+            } else {
+                self.set_aside.push((row, direction, refusal));
+            }
+        }
     }
 
     /// What is left to record when nothing is left to send.
@@ -552,21 +568,32 @@ impl Machine {
 
 /// How many requests it takes to apply rows.
 pub(super) fn requests_to_apply(rows: &[OpenRow], items: Option<ItemsProof>, most_on_a_look: usize) -> u64 {
-    let rows_and_looks = match items {
-        Some(ItemsProof::Incomplete) => 2 * rows.len() as u64,
-        _ => rows.len() as u64 + looks(rows, most_on_a_look),
-    };
-    let has_proof = items.is_none() && rows.iter().filter(|row| row.position.is_some()).count() > 1;
-    rows_and_looks + u64::from(has_proof)
+    if items == Some(ItemsProof::Incomplete) {
+        return 2 * rows.len() as u64;
+    }
+    let (mut requests, mut has_page) = (rows.len() as u64, false);
+    for (_, look) in looks(rows, most_on_a_look) {
+        requests += 1;
+        has_page |= matches!(look, Look::Page { .. });
+    }
+    requests + u64::from(has_page && items.is_none())
 }
 
-/// Where a look begins that has the account with the longest texts behind it: that account shows whether items are cut.
+/// The looks at rows, one after the other.
+fn looks(rows: &[OpenRow], most: usize) -> impl Iterator<Item = (usize, Look)> {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let look = next_look(rows, start, most)?;
+        let from = std::mem::replace(&mut start, look.end());
+        Some((from, look))
+    })
+}
+
+/// Where the look begins that shows the account with the longest texts: that account tells whether items are cut.
 fn start_of_proof(rows: &[OpenRow], most: usize) -> usize {
-    let on_pages = rows.iter().enumerate().filter_map(|(index, row)| row.position.map(|position| (index, position, row)));
-    let heaviest = on_pages.clone().max_by_key(|(_, _, row)| row.weight);
-    let Some((heaviest, position, _)) = heaviest else { return 0 };
-    let is_before = |index: usize, other: u64| index + most > heaviest && position - other.min(position) < PAGE_BEFORE;
-    on_pages.take(heaviest + 1).find(|(index, other, _)| is_before(*index, *other)).map_or(heaviest, |(index, ..)| index)
+    let on_pages = rows.iter().enumerate().filter(|(_, row)| row.position.is_some());
+    let Some((heaviest, _)) = on_pages.max_by_key(|(_, row)| row.weight) else { return 0 };
+    looks(rows, most).find(|(_, look)| look.end() > heaviest).map_or(0, |(from, _)| from)
 }
 
 /// How much text an account has in the fields that an update carries.

@@ -52,9 +52,9 @@ pub async fn plan(
             Asked::Account(account) => planner.single(Some(&account), &mut give)?,
             Asked::Refused(refusal) => match waits.failed(step, &refusal) {
                 _ if refusal.kind == Kind::NotFound && is_account(step) => planner.single(None, &mut give)?,
-                Verdict::Retry(_) | Verdict::SetAside if is_account(step) => planner.later(),
+                Verdict::Retry(_) if is_account(step) => planner.later(),
                 Verdict::Retry(_) => {}
-                Verdict::GiveUp if is_account(step) => planner.unreadable(&refusal.error.to_string(), &mut give)?,
+                Verdict::GiveUp | Verdict::SetAside if is_account(step) => planner.unreadable(&refusal.error.to_string(), &mut give)?,
                 _ => return Err(RunError::Call(refusal.error)),
             },
         }

@@ -6,7 +6,9 @@ use crate::error::{Error, ErrorKind, Failure};
 
 /// How long the service may be out of reach, or ask to wait, before a run stops with every row as it is.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2 * 3600);
-/// The pause before the second attempt. Each later one is four times as long.
+/// A row has as many attempts in a run, or as many as the client's calls where those have more: a run has the time.
+const FEWEST_ATTEMPTS: u32 = 3;
+/// The pause before the second attempt. Each later one is three times as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Failures of as many different rows, with no success between them, are the service's and not the rows'.
@@ -86,7 +88,7 @@ fn kind_of(failure: &Failure) -> Kind {
 pub(super) enum Verdict {
     /// Try the row again, from then on.
     Retry(Duration),
-    /// Set the row aside: another answer will tell whether it is the row or the key.
+    /// Set the row aside: what becomes of other rows will tell whether it is the row, or the key or the service.
     SetAside,
     /// It is the row's own fault.
     GiveUp,
@@ -178,23 +180,22 @@ impl Policy {
                 streak.doubtful.push(row);
             }
             *attempts += 1;
-            return match *attempts {
-                _ if row.is_none() || streak.doubtful.len() >= SEVERAL => Verdict::Stop,
-                1 => Verdict::SetAside,
-                _ => Verdict::GiveUp,
-            };
+            let is_the_key = row.is_none() || streak.doubtful.len() >= SEVERAL;
+            return if is_the_key { Verdict::Stop } else { Verdict::SetAside };
         }
         if now.saturating_sub(since) > PATIENCE || refusal.retry_after.is_some_and(|wait| wait > PATIENCE) {
             return Verdict::Stop;
         }
-        if refusal.is_rate_limit {
+        // Who asked for a wait is heeded by the client, which holds every request back.
+        let asks_to_wait = refusal.retry_after.is_some_and(|wait| wait >= FIRST_PAUSE);
+        if refusal.is_rate_limit && asks_to_wait {
             return Verdict::Retry(now);
         }
-        if !streak.rows.contains(&row) && !streak.is_outage() {
+        if !refusal.is_rate_limit && !streak.rows.contains(&row) && !streak.is_outage() {
             streak.rows.push(row);
         }
-        // A page is for many rows, so its failure counts against none of them.
-        if streak.is_outage() || row.is_none() {
+        // A page is for many rows, and a rate limit for all, so that neither counts against a row.
+        if streak.is_outage() || row.is_none() || refusal.is_rate_limit {
             // Requests that were in flight when the pause began are no reason for a longer one.
             if now >= self.paused_until {
                 self.paused_until = now + pause_after(streak.pauses, refusal);
@@ -203,8 +204,8 @@ impl Policy {
             return Verdict::Retry(self.paused_until);
         }
         *attempts += 1;
-        if *attempts >= self.allowed {
-            return Verdict::GiveUp;
+        if *attempts >= self.allowed.max(FEWEST_ATTEMPTS) {
+            return Verdict::SetAside;
         }
         Verdict::Retry(now + pause_after(*attempts - 1, refusal))
     }
@@ -215,5 +216,5 @@ fn pause_after(failures: u32, refusal: &Refusal) -> Duration {
     if refusal.is_dropped && failures == 0 {
         return Duration::ZERO;
     }
-    FIRST_PAUSE.saturating_mul(4_u32.saturating_pow(failures)).min(LONGEST_PAUSE)
+    FIRST_PAUSE.saturating_mul(3_u32.saturating_pow(failures)).min(LONGEST_PAUSE)
 }
