@@ -114,6 +114,10 @@ impl Paging {
     /// # Errors
     /// [`Incomplete`] when the pages bring nothing new, or accounts are missing between two of them.
     pub fn page(&mut self, skip: u64, items: &[Item], has_more: bool) -> Result<Vec<bool>, Incomplete> {
+        if self.next().is_none_or(|(_, next)| next != skip) {
+            // Another reader of the same set was answered first.
+            return Ok(vec![false; items.len()]);
+        }
         let is_seen = |item: &Item| item.id().is_some_and(|id| self.seen.contains(id));
         let is_connected = self.is_whole && items.iter().any(is_seen);
         let may_have_gap = self.is_whole && skip > 0 && !(items.is_empty() && has_more);

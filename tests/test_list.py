@@ -102,7 +102,12 @@ def test_an_account_that_two_pages_have_is_given_once(mode: str, seven: Sandbox)
     scripted(seven, [[1, 2, 3], [3, 4, 5], [4, 5], [5, 6, 7]])
     with seven.client() as client:
         assert ids(listed(client, mode, page_size=3)) == [1, 2, 3, 4, 5, 6, 7]
-    assert [(query["top"], query["skip"]) for query in queries(seven)] == [("3", "0"), ("4", "2"), ("4", "4"), ("4", "5")]
+    assert [(query["top"], query["skip"]) for query in queries(seven)] == [
+        ("3", "0"),
+        ("4", "2"),
+        ("4", "4"),
+        ("4", "5"),
+    ]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -124,6 +129,23 @@ def test_a_list_that_cannot_be_read_whole_is_an_error_and_no_short_list(mode: st
         assert [query["skip"] for query in queries(many)] == ["0", "2", "5", "8", "11", "8", "5", "2"]
 
 
+def read_whole(client: ReplyClient, read: str, mode: str) -> None:
+    """Reads a list to its end, in one of the ways that there are."""
+
+    async def frame() -> object:
+        accounts = client.list_contact_accounts_async()
+        return await (accounts.to_pandas() if read == "to_pandas" else accounts.to_polars())
+
+    if read == "iterate":
+        listed(client, mode)
+    elif read == "arrow":
+        client.list_contact_accounts().__arrow_c_stream__()
+    elif mode == "sync":
+        getattr(client.list_contact_accounts(), read)()
+    else:
+        asyncio.run(frame())
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("items", [[], [1, 2, 3]])
 @pytest.mark.parametrize("read", ["iterate", "to_pandas", "to_polars", "arrow"])
@@ -133,19 +155,8 @@ def test_a_page_that_comes_again_and_again_is_an_error_after_a_few(
     page = {"items": [seven.accounts[id].to_dict(by_alias=True) for id in items], "hasMore": True}
     seven.add_fault(Fault(status=200, body=page))
 
-    async def frame(client: ReplyClient) -> object:
-        accounts = client.list_contact_accounts_async()
-        return await (accounts.to_pandas() if read == "to_pandas" else accounts.to_polars())
-
     with seven.client() as client, pytest.raises(UnexpectedResponseError, match="the list does not end") as caught:
-        if read == "iterate":
-            listed(client, mode)
-        elif read == "arrow":
-            client.list_contact_accounts().__arrow_c_stream__()
-        elif mode == "sync":
-            getattr(client.list_contact_accounts(), read)()
-        else:
-            asyncio.run(frame(client))
+        read_whole(client, read, mode)
     assert caught.value.status == 200
     assert len(seven.requests) <= 4
 

@@ -161,6 +161,17 @@ fn after_an_error_the_same_page_is_asked_for() {
 }
 
 #[test]
+fn a_page_that_two_readers_asked_for_counts_once() {
+    let mut paging = Paging::whole_set(2);
+    assert_eq!(paging.page(0, &items([1, 2]), true), Ok(vec![true, true]));
+    for _ in 0..5 {
+        assert_eq!(paging.page(0, &items([1, 2]), true), Ok(vec![false, false]));
+    }
+    assert_eq!(paging.page(1, &items([2, 3]), false), Ok(vec![false, true]));
+    assert_eq!(paging.page(1, &items([2, 3]), false), Ok(vec![false, false]));
+}
+
+#[test]
 fn items_without_an_id_are_new_and_no_progress() {
     let nameless = || vec![Item::Unreadable { id: None, reason: String::new() }];
     let mut paging = Paging::without_overlap(1);
