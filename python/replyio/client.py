@@ -418,8 +418,8 @@ class ReplyClient:
         """Reads all contact accounts, page by page: `GET /v3/contact-accounts`.
 
         Nothing is requested until the first account is asked for. The set may change while it is read: an account that
-        two pages have is given once, and where accounts slip between two pages, the client goes back. A list that cannot
-        be read completely raises `UnexpectedResponseError` while it is read.
+        two pages have is given once, and where accounts slip between two pages, the client goes back. A list that
+        cannot be read completely raises `UnexpectedResponseError` while it is read.
 
         Args:
             search: Only accounts that match this text; None for all.
