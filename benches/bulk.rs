@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field as Column, Schema};
 use replyio::plan::file::{Builder, FileError, Header, KeyMark, PlannedRow};
-use replyio::plan::planner::{LONGEST_PAGE, Planner, Step};
+use replyio::plan::planner::{Planner, Step};
 use replyio::plan::source::{Options, Table};
-use replyio::{ApiKey, BaseUrl, ContactAccount, Field, Item};
+use replyio::{ApiKey, BaseUrl, ContactAccount, Field, Item, LONGEST_PAGE};
 
 /// As in the wheel, whose code has it already.
 #[cfg(not(feature = "python"))]

@@ -130,11 +130,6 @@ impl FieldSet {
         self.0 & (1 << field as u32) != 0
     }
 
-    /// Whether every field of another set is in this one.
-    pub const fn contains_all(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
     /// Adds a field, and tells whether it is new.
     pub const fn insert(&mut self, field: Field) -> bool {
         let is_new = !self.contains(field);

@@ -124,7 +124,7 @@ impl Item {
                 id: serde_json::from_str::<Identified>(raw.get()).ok().map(|item| item.id),
                 reason: match serde_json::from_str(raw.get()) {
                     Ok(value) => account_mismatch(&value, "the item").unwrap_or_else(|| REPEATED.to_owned()),
-                    Err(_) => "a number in it is too large".to_owned(),
+                    Err(_) => "it is not JSON that can be read: a number is too large".to_owned(),
                 },
             },
         }
@@ -389,7 +389,11 @@ mod tests {
             (wrong("\"id\": 7", "\"id\": \"canary\""), None, "/id must be an integer"),
             (wrong("\"id\": 7", "\"id\": 8, \"id\": 7"), None, "a member is there twice"),
             (wrong("\"Acme\"", "\"A\", \"phone\": \"1\", \"phone\": \"2\""), Some(7), "a member is there twice"),
-            (wrong("\"Acme\"", "\"Acme\", \"score\": 1e400"), Some(7), "a number in it is too large"),
+            (
+                wrong("\"Acme\"", "\"Acme\", \"score\": 1e400"),
+                Some(7),
+                "it is not JSON that can be read: a number is too large",
+            ),
             ("null".to_owned(), None, "the item must be an account object"),
             ("[]".to_owned(), None, "the item must be an account object"),
         ] {

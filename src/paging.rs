@@ -114,12 +114,19 @@ impl Paging {
     /// # Errors
     /// [`Incomplete`] when the pages bring nothing new, or accounts are missing between two of them.
     pub fn page(&mut self, skip: u64, items: &[Item], has_more: bool) -> Result<Vec<bool>, Incomplete> {
+        if self.next().is_none_or(|(_, next)| next != skip) {
+            // Another reader of the same set was answered first.
+            return Ok(vec![false; items.len()]);
+        }
         let is_seen = |item: &Item| item.id().is_some_and(|id| self.seen.contains(id));
-        let is_gap = self.is_whole && skip > 0 && !(items.is_empty() && has_more) && !items.iter().any(is_seen);
-        if is_gap {
+        let is_connected = self.is_whole && items.iter().any(is_seen);
+        let may_have_gap = self.is_whole && skip > 0 && !(items.is_empty() && has_more);
+        if may_have_gap && !is_connected {
             return self.step_back(skip).map(|()| vec![false; items.len()]);
         }
-        self.steps_back = 0;
+        if is_connected {
+            self.steps_back = 0;
+        }
         let mut has_progress = false;
         let mut is_new = |item: &Item| {
             let Some(id) = item.id() else { return true };
@@ -187,3 +194,6 @@ impl Seen {
         is_new
     }
 }
+
+#[cfg(test)]
+mod tests;

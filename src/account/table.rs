@@ -160,7 +160,7 @@ macro_rules! contact_account {
 
             /// Whether the value of every field is known.
             pub fn is_complete(&self) -> bool {
-                Field::ALL.iter().all(|field| self.has(*field))
+                self.answered == FieldSet::ALL || Field::ALL.iter().all(|field| self.has(*field))
             }
 
             /// How many bytes the texts in the writable fields have.

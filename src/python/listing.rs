@@ -85,8 +85,10 @@ impl Listing {
 fn new_accounts(paging: &mut Paging, skip: u64, page: answer::Page) -> Result<Accounts, Incomplete> {
     for (index, item) in page.items.iter().enumerate() {
         if let Item::Unreadable { id, reason } = item {
-            let id = id.map_or_else(String::new, |id| format!(", account {id},"));
-            return Err(Incomplete { reason: format!("/items/{index}{id} cannot be read: {reason} (skip={skip})") });
+            // A reason that is a pointer into the item is completed to one into the page.
+            let colon = if reason.starts_with('/') { "" } else { ": " };
+            let id = id.map_or_else(String::new, |id| format!("account {id}, "));
+            return Err(Incomplete { reason: format!("/items/{index}{colon}{reason} ({id}skip={skip})") });
         }
     }
     let is_new = paging.page(skip, &page.items, page.has_more)?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::policy::{Direction, Kind, Policy, Refusal, Verdict};
 use super::{OnConflict, OnUnknownMember};
-use crate::account::{AccountFields, ContactAccount, Field, FieldValue};
+use crate::account::{AccountFields, ContactAccount, Field};
 use crate::answer::Item;
 use crate::change::{self, Change, Deviations, Drift, Value};
 use crate::error::{Error, WaitReason};
@@ -307,7 +307,7 @@ impl Machine {
                 Some(account) if account.is_complete() => {
                     let before = self.ready.len();
                     let number = row.row;
-                    let weight = weight(&account);
+                    let weight = account.text_bytes();
                     records.extend(self.take_account(row, changes, account, true, now));
                     let is_heavier = heaviest.is_none_or(|(longest, _)| longest < weight);
                     if self.ready.len() > before && is_heavier {
@@ -594,15 +594,6 @@ fn start_of_proof(rows: &[OpenRow], most: usize) -> usize {
     let on_pages = rows.iter().enumerate().filter(|(_, row)| row.position.is_some());
     let Some((heaviest, _)) = on_pages.max_by_key(|(_, row)| row.weight) else { return 0 };
     looks(rows, most).find(|(_, look)| look.end() > heaviest).map_or(0, |(from, _)| from)
-}
-
-/// How much text an account has in the fields that an update carries.
-fn weight(account: &ContactAccount) -> usize {
-    let length = |field: &Field| match account.value(*field) {
-        Some(FieldValue::Text(text)) => text.len(),
-        Some(FieldValue::Integer(_)) | None => 0,
-    };
-    Field::ALL.iter().map(length).sum()
 }
 
 /// Whether an item of the list shows all that `GET` shows, in every field that an update carries.

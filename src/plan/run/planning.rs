@@ -45,16 +45,18 @@ pub async fn plan(
     let mut waits = Waits::new(client.config().max_attempts);
     loop {
         let step = planner.next_step();
-        let Some(answer) = waits.ask(&client, control, step).await else { return Ok(None) };
+        let is_account = matches!(step, Step::Account { .. });
+        let Some(answer) = waits.ask(&client, control, &step).await else { return Ok(None) };
         match answer {
             Asked::Nothing => break,
+            Asked::Incomplete(error) => return Err(RunError::Call(error)),
             Asked::Page { skip, page } => planner.page(skip, &page.items, page.has_more, &mut give)?,
             Asked::Account(account) => planner.single(Some(&account), &mut give)?,
-            Asked::Refused(refusal) => match waits.failed(step, &refusal) {
-                _ if refusal.kind == Kind::NotFound && is_account(step) => planner.single(None, &mut give)?,
-                Verdict::Retry(_) if is_account(step) => planner.later(),
+            Asked::Refused(refusal) => match waits.failed(&step, &refusal) {
+                _ if refusal.kind == Kind::NotFound && is_account => planner.single(None, &mut give)?,
+                Verdict::Retry(_) if is_account => planner.later(),
                 Verdict::Retry(_) => {}
-                Verdict::GiveUp | Verdict::SetAside if is_account(step) => planner.unreadable(&refusal.error.to_string(), &mut give)?,
+                Verdict::GiveUp | Verdict::SetAside if is_account => planner.unreadable(&refusal.error.to_string(), &mut give)?,
                 _ => return Err(RunError::Call(refusal.error)),
             },
         }
@@ -65,14 +67,12 @@ pub async fn plan(
     Ok(Some(builder.seal(table.len())?))
 }
 
-const fn is_account(step: Step) -> bool {
-    matches!(step, Step::Account { .. })
-}
-
 /// What came of a step.
 enum Asked {
     /// Every row is known.
     Nothing,
+    /// The list cannot be read completely.
+    Incomplete(Error),
     Page { skip: u64, page: Page },
     Account(Box<crate::account::ContactAccount>),
     Refused(Refusal),
@@ -100,13 +100,14 @@ impl Waits {
     }
 
     /// Sends the request of a step when its time has come. `None` when the run is to stop.
-    async fn ask(&mut self, client: &Client, control: &Control, step: Step) -> Option<Asked> {
-        if step == Step::Done {
-            return Some(Asked::Nothing);
-        }
+    async fn ask(&mut self, client: &Client, control: &Control, step: &Step) -> Option<Asked> {
         let of_row = match step {
-            Step::Account { row, .. } => self.not_before.get(&row).copied().unwrap_or_default(),
-            _ => Duration::ZERO,
+            Step::Done => return Some(Asked::Nothing),
+            Step::Refused(incomplete) => {
+                return Some(Asked::Incomplete(incomplete.clone().into_error(self.started.elapsed())));
+            }
+            Step::Account { row, .. } => self.not_before.get(row).copied().unwrap_or_default(),
+            Step::Page { .. } => Duration::ZERO,
         };
         control.wait(self.started + of_row.max(self.policy.paused_until()), WaitReason::BackOff).await;
         let slot = admit(client, control).await?;
@@ -114,13 +115,13 @@ impl Waits {
         let asked = async {
             match step {
                 Step::Page { top, skip } => {
-                    let page = client.list_page_once(slot, &ListQuery::default(), top, skip).await;
-                    page.map(|page| Asked::Page { skip, page })
+                    let page = client.list_page_once(slot, &ListQuery::default(), *top, *skip).await;
+                    page.map(|page| Asked::Page { skip: *skip, page })
                 }
                 Step::Account { id, .. } => {
-                    client.get_once(slot, id).await.map(|account| Asked::Account(Box::new(account)))
+                    client.get_once(slot, *id).await.map(|account| Asked::Account(Box::new(account)))
                 }
-                Step::Done => Ok(Asked::Nothing),
+                Step::Refused(_) | Step::Done => Ok(Asked::Nothing),
             }
         };
         // Nothing is lost with a read.
@@ -138,9 +139,9 @@ impl Waits {
         })
     }
 
-    fn failed(&mut self, step: Step, refusal: &Refusal) -> Verdict {
+    fn failed(&mut self, step: &Step, refusal: &Refusal) -> Verdict {
         let now = self.started.elapsed();
-        let Step::Account { row, .. } = step else {
+        let &Step::Account { row, .. } = step else {
             return self.policy.failed(Direction::Read, None, &mut 0, refusal, now);
         };
         let verdict = self.policy.failed(Direction::Read, Some(row), self.attempts.entry(row).or_default(), refusal, now);
