@@ -3,6 +3,9 @@
 //!
 //! Times are measured from the start of the run.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 

@@ -7,8 +7,6 @@
 mod applying;
 mod control;
 mod machine;
-#[cfg(test)]
-mod machine_tests;
 mod planning;
 mod policy;
 mod request;

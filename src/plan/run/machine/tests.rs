@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::machine::{Machine, Next, Record, Request, Settings, Stop, Update};
-use super::policy::Refusal;
-use super::{OnConflict, OnUnknownMember};
+use super::{Machine, Next, Record, Request, Settings, Stop, Update};
+use crate::plan::run::policy::Refusal;
+use crate::plan::run::{OnConflict, OnUnknownMember};
 use crate::account::{ContactAccount, Field};
 use crate::answer::Item;
 use crate::change::{Change, Value};
