@@ -6,7 +6,8 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::tz::Offset;
+use jiff::{Timestamp, civil};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
@@ -252,6 +253,14 @@ macro_rules! contact_account {
                 AccountFields { $( $member: contact_account!(@present $answered self.$member), )+ }
             }
 
+            /// The values of all members, in the order of [`MEMBERS`].
+            pub fn members(&self) -> [MemberValue<'_>; MEMBERS.len()] {
+                [
+                    $( contact_account!(@member $answered self.$member), )+
+                    $( contact_account!(@member $ro_answered self.$ro_member), )+
+                ]
+            }
+
             /// The value of a writable field, where it has one.
             pub fn value(&self, field: Field) -> Option<FieldValue<'_>> {
                 match field { $( Field::$variant => contact_account!(@value $answered self.$member), )+ }
@@ -332,6 +341,10 @@ macro_rules! contact_account {
     (@take optional $member:ident $wire:literal) => { $member };
     (@value always $self:ident.$member:ident) => { Some(FieldValue::from(&$self.$member)) };
     (@value optional $self:ident.$member:ident) => { $self.$member.as_ref().map(FieldValue::from) };
+    (@member always $self:ident.$member:ident) => { MemberValue::from(&$self.$member) };
+    (@member optional $self:ident.$member:ident) => {
+        $self.$member.as_ref().map_or(MemberValue::Nothing, MemberValue::from)
+    };
     (@present always $self:ident.$member:ident) => { Presence::Value($self.$member.clone()) };
     (@present optional $self:ident.$member:ident) => {
         $self.$member.clone().map_or(Presence::Absent, Presence::Value)
@@ -392,6 +405,44 @@ impl From<&i64> for FieldValue<'_> {
     fn from(value: &i64) -> Self {
         Self::Integer(*value)
     }
+}
+
+/// The value of a member of an account, whatever its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberValue<'a> {
+    /// The member is null, or the answer did not have it.
+    Nothing,
+    /// Text.
+    Text(&'a str),
+    /// A company size.
+    CompanySize(&'a CompanySize),
+    /// A number.
+    Integer(i64),
+    /// A date and time.
+    DateTime(DateTime),
+    /// The stage.
+    Stage(&'a ContactAccountStage),
+}
+
+/// Makes a member's value from a reference to what holds it.
+macro_rules! member_values {
+    ($( $type:ty, $value:ident => $made:expr; )+) => {
+        $(
+            impl<'a> From<&'a $type> for MemberValue<'a> {
+                fn from($value: &'a $type) -> Self {
+                    $made
+                }
+            }
+        )+
+    };
+}
+
+member_values! {
+    String, value => Self::Text(value);
+    CompanySize, value => Self::CompanySize(value);
+    i64, value => Self::Integer(*value);
+    DateTime, value => Self::DateTime(*value);
+    ContactAccountStage, value => Self::Stage(value);
 }
 
 /// A value is not of its field's kind.
@@ -578,13 +629,36 @@ pub struct ContactAccountStage {
     pub extra: Map<String, Value>,
 }
 
-/// A point in time from an answer. Read from every form in the contract; an answer without an offset is UTC.
+/// A point in time from an answer, in UTC. Read from every form in the contract; an answer without an offset is UTC.
+///
+/// It is no [`Timestamp`], which ends a day before the last date that an answer can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DateTime(pub Timestamp);
+pub struct DateTime(pub civil::DateTime);
+
+impl DateTime {
+    /// Microseconds since 1970. Finer parts are cut.
+    pub fn as_microsecond(self) -> i64 {
+        let since = self.0.duration_since(civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0));
+        // The years that jiff knows fit by far.
+        i64::try_from(since.as_nanos().div_euclid(1000)).unwrap_or(i64::MAX)
+    }
+}
+
+impl From<Timestamp> for DateTime {
+    fn from(timestamp: Timestamp) -> Self {
+        Self(Offset::UTC.to_datetime(timestamp))
+    }
+}
+
+impl fmt::Display for DateTime {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}Z", self.0)
+    }
+}
 
 impl Serialize for DateTime {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
+        serializer.collect_str(self)
     }
 }
 

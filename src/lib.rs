@@ -44,7 +44,7 @@ mod transport;
 
 pub use account::{
     AccountFields, CompanySize, ContactAccount, ContactAccountStage, DateTime, Field, FieldError, FieldValue, Kind,
-    MEMBERS, Member, Presence, WrongKind, nearest,
+    MEMBERS, Member, MemberValue, Presence, WrongKind, nearest,
 };
 pub use answer::Page;
 pub use client::{Client, Event, ListQuery, Observer, Patched, check_patch, check_update};

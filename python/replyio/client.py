@@ -438,7 +438,7 @@ class ReplyClient:
             >>> 4711 in {account.id for account in client.list_contact_accounts()}
             True
         """
-        return ContactAccountIterator(self._core.list(search, sort_by, descending, page_size))
+        return ContactAccountIterator(_replyio.Listing(self._core, search, sort_by, descending, page_size))
 
     def list_contact_accounts_async(
         self,
@@ -461,7 +461,7 @@ class ReplyClient:
         Raises:
             ValidationError: Before any request, when an argument cannot be used.
         """
-        return AsyncContactAccountIterator(self._core.list(search, sort_by, descending, page_size))
+        return AsyncContactAccountIterator(_replyio.Listing(self._core, search, sort_by, descending, page_size))
 
     def plan_contact_account_updates(
         self,
@@ -567,7 +567,7 @@ class ReplyClient:
 
         from replyio import _bulk
 
-        return _bulk.plan_of(self._core, self._core.open_plan(path), fspath(path))
+        return _bulk.plan_of(self._core, _replyio.PlanFile.open(self._core, path), fspath(path))
 
     def update_contact_accounts(
         self,

@@ -10,13 +10,13 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyList};
 
-use super::client::Client;
-use super::convert::{account_to_python, integer};
+use super::client::{Client, refusal};
+use super::convert::{ToPython, account_to_python, integer};
 use super::guard::guarded;
-use super::runtime::ToPython;
-use crate::account::{CompanySize, ContactAccount, DateTime};
+use crate::account::{CompanySize, ContactAccount, DateTime, FieldError};
 use crate::answer;
 use crate::client::{self, ListQuery};
+use crate::error::Operation;
 
 /// A list of accounts that is being read.
 #[pyclass(frozen, module = "replyio._replyio")]
@@ -35,7 +35,7 @@ struct Position {
 }
 
 impl Listing {
-    pub(super) fn new(
+    fn of(
         client: Py<Client>,
         search: Option<&Bound<'_, PyAny>>,
         sort_by: Option<&Bound<'_, PyAny>>,
@@ -62,10 +62,26 @@ impl Listing {
 
 #[pymethods]
 impl Listing {
+    /// Checks the arguments. Nothing is requested.
+    #[new]
+    fn new(
+        client: &Bound<'_, Client>,
+        search: Option<&Bound<'_, PyAny>>,
+        sort_by: Option<&Bound<'_, PyAny>>,
+        descending: bool,
+        page_size: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        let py = client.py();
+        guarded(py, "list", || {
+            let made = Self::of(client.clone().unbind(), search, sort_by, descending, page_size);
+            made.map_err(|(field, message)| refusal(py, Operation::List, FieldError::new(field, message)))
+        })
+    }
+
     /// Whether the last page has been read.
     #[getter]
-    fn finished(&self) -> bool {
-        self.position.lock().unwrap_or_else(PoisonError::into_inner).finished
+    fn finished(&self, py: Python<'_>) -> PyResult<bool> {
+        guarded(py, "finished", || Ok(self.position.lock().unwrap_or_else(PoisonError::into_inner).finished))
     }
 
     /// Reads the next page.
@@ -76,7 +92,7 @@ impl Listing {
             let skip = position.lock().unwrap_or_else(PoisonError::into_inner).skip;
             let operation = move |client: client::Client| async move {
                 let page = client.list_page(&query, top, skip).await?;
-                Ok(position.lock().unwrap_or_else(PoisonError::into_inner).advance(skip, page))
+                Ok(Arrived { position, skip, page })
             };
             self.client.get().run(py, event_loop, operation)
         })
@@ -85,24 +101,31 @@ impl Listing {
 
 impl Position {
     /// Moves on over a page, and leaves out what an earlier page had: the set changes while it is read.
-    fn advance(&mut self, skip: u64, page: answer::Page) -> Accounts {
+    fn advance(&mut self, skip: u64, page: answer::Page) -> Vec<ContactAccount> {
         let count = page.items.len() as u64;
         self.skip = skip + count;
         self.finished = !page.has_more || count == 0;
-        Accounts(page.items.into_iter().filter(|account| self.seen.insert(account.id)).collect())
+        page.items.into_iter().filter(|account| self.seen.insert(account.id)).collect()
     }
 }
 
-/// The accounts of a page.
-pub(super) struct Accounts(Vec<ContactAccount>);
+/// A page that has arrived. It is counted with the interpreter held, so that no fork can copy a lock that is taken.
+struct Arrived {
+    position: Arc<Mutex<Position>>,
+    skip: u64,
+    page: answer::Page,
+}
 
 /// A page of accounts, each of which no earlier page had.
 #[pyclass(frozen, module = "replyio._replyio")]
 pub(super) struct Page(Vec<ContactAccount>);
 
-impl ToPython for Accounts {
+impl ToPython for Arrived {
     fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-        Ok(Bound::new(py, Page(self.0))?.into_any())
+        let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        let accounts = position.advance(self.skip, self.page);
+        drop(position);
+        Ok(Bound::new(py, Page(accounts))?.into_any())
     }
 }
 
@@ -120,13 +143,15 @@ impl Page {
     }
 
     /// The end of this page, as a page.
-    fn last(&self, count: usize) -> Self {
-        let first = self.0.len().saturating_sub(count);
-        Self(self.0.get(first..).unwrap_or_default().to_vec())
+    fn last(&self, py: Python<'_>, count: usize) -> PyResult<Self> {
+        guarded(py, "last", || {
+            let first = self.0.len().saturating_sub(count);
+            Ok(Self(self.0.get(first..).unwrap_or_default().to_vec()))
+        })
     }
 
-    fn __len__(&self) -> usize {
-        self.0.len()
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        guarded(py, "len", || Ok(self.0.len()))
     }
 }
 
@@ -137,8 +162,8 @@ pub(super) struct ArrowStream(Vec<Py<Page>>);
 #[pymethods]
 impl ArrowStream {
     #[new]
-    fn new(pages: Vec<Py<Page>>) -> Self {
-        Self(pages)
+    fn new(py: Python<'_>, pages: Vec<Py<Page>>) -> PyResult<Self> {
+        guarded(py, "stream", || Ok(Self(pages)))
     }
 
     /// The stream, by the Arrow PyCapsule interface.
@@ -183,7 +208,7 @@ fn integers(accounts: &[ContactAccount], get: impl Fn(&ContactAccount) -> Option
 }
 
 fn dates(accounts: &[ContactAccount], get: impl Fn(&ContactAccount) -> DateTime) -> ArrayRef {
-    let moments = accounts.iter().map(|account| get(account).0.as_microsecond());
+    let moments = accounts.iter().map(|account| get(account).as_microsecond());
     Arc::new(TimestampMicrosecondArray::from_iter_values(moments).with_timezone("UTC"))
 }
 
