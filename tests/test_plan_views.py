@@ -192,8 +192,7 @@ def test_counts_have_one_order_leave_out_what_is_not_there_and_lose_nothing() ->
 
 def test_a_plan_says_what_it_would_do_and_what_that_costs(plan: Plan) -> None:
     assert repr(plan) == (
-        "<Plan acme.replyplan: 812 to change, 9,140 already right, 3 invalid, 45 not found"
-        " · 817 requests, about 17 min>"
+        "<Plan acme.replyplan: 812 to change, 9,140 already right, 3 invalid, 45 not found; 817 requests, about 17 min>"
     )
     assert (plan.counts, plan.requests, plan.seconds) == (COUNTS, 817, 1030.0)
 
@@ -212,7 +211,7 @@ def test_a_plan_that_was_closed_can_still_be_looked_at(plan: Plan) -> None:
 
 def test_a_result_says_what_was_done_and_what_it_took() -> None:
     result = ApplyResult(File({"changed": 1, "failed": 2}), None, 3, 61.0)
-    assert repr(result) == "<ApplyResult (not saved): 1 changed, 2 failed · 3 requests in 1 min>"
+    assert repr(result) == "<ApplyResult (not saved): 1 changed, 2 failed; 3 requests in 1 min>"
 
 
 def test_failures_are_raised_with_the_first_reason_in_one_line() -> None:
@@ -227,15 +226,15 @@ def test_failures_are_raised_with_the_first_reason_in_one_line() -> None:
 
 def test_a_progress_is_a_line_with_the_time_left_and_the_reason_to_wait() -> None:
     state = {"rows": 812, "done": 412, "requests": 430, "phase": "writing", "seconds_left": 540.0}
-    assert _plan_text.progress_line(state) == "writing: 412 of 812 rows · 430 requests · about 9 min left"
+    assert _plan_text.progress_line(state) == "writing: 412 of 812 rows, 430 requests, about 9 min left"
     state |= {"waiting": "the quota of 95 requests a minute", "waiting_until": 42.0}
-    assert _plan_text.progress_line(state).endswith("· waiting 42 s: the quota of 95 requests a minute")
-    assert _plan_text.progress_line({}) == "working: 0 of 0 rows · 0 requests"
+    assert _plan_text.progress_line(state).endswith(", waiting 42 s: the quota of 95 requests a minute")
+    assert _plan_text.progress_line({}) == "working: 0 of 0 rows, 0 requests"
 
 
 def test_nothing_is_left_of_a_job_whose_rows_are_done() -> None:
     state = {"rows": 812, "done": 812, "requests": 817, "phase": "writing", "seconds_left": 0.0}
-    assert _plan_text.progress_line(state) == "writing: 812 of 812 rows · 817 requests"
+    assert _plan_text.progress_line(state) == "writing: 812 of 812 rows, 817 requests"
 
 
 def test_a_stopped_job_says_how_to_go_on_in_python_and_on_the_command_line() -> None:
@@ -391,7 +390,7 @@ def test_a_terminal_without_tqdm_gets_a_line_that_is_written_over(monkeypatch: p
     show.close(STATE)
     first, last = terminal.getvalue().lstrip("\r").rstrip("\n").split("\r")
     assert "a long reason" in first
-    assert (len(last), last.rstrip()) == (len(first), "writing: 412 of 812 rows ? 430 requests ? about 9 min left")
+    assert (len(last), last.rstrip()) == (len(first), "writing: 412 of 812 rows, 430 requests, about 9 min left")
 
 
 def test_without_a_terminal_the_log_tells_and_a_wait_at_once(
@@ -403,7 +402,7 @@ def test_without_a_terminal_the_log_tells_and_a_wait_at_once(
     show = _progress.show_for(progress=True)
     for waiting in (None, "the quota", "the quota", None):
         show.update(STATE | {"waiting": waiting, "seconds": 1.0})
-    assert [record.getMessage().rpartition(" · ")[2] for record in caplog.records] == ["waiting: the quota"]
+    assert [record.getMessage().rpartition(", ")[2] for record in caplog.records] == ["waiting: the quota"]
     assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]
 
 

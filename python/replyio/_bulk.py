@@ -101,8 +101,18 @@ class Directory:
     __slots__ = ("__weakref__", "_finalizer", "path")
 
     def __init__(self) -> None:
-        """Makes it."""
-        self.path = tempfile.mkdtemp(prefix="replyio-")
+        """Makes it.
+
+        Raises:
+            PlanError: When it cannot be made.
+        """
+        try:
+            self.path = tempfile.mkdtemp(prefix="replyio-")
+        except OSError as error:
+            from replyio.errors import PlanError
+
+            message = f"no temporary folder for the plan can be made: {error.strerror}"
+            raise PlanError(f"{message}; hint: give save_as= a file, and see that there is room") from None
         self._finalizer = weakref.finalize(self, _remove, self.path, os.getpid())
 
     def remove(self) -> None:

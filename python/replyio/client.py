@@ -511,6 +511,7 @@ class ReplyClient:
             >>> client.get_contact_account(4711).city
             'Oslo'
         """
+        _load_bulk()
         from replyio import _bulk
 
         return _bulk.make(_bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore), progress)
@@ -544,6 +545,7 @@ class ReplyClient:
             ValidationError: The table has a column that cannot be used.
             ReplyError: Any other failure, as the tree in `replyio.errors` says.
         """
+        _load_bulk()
         from replyio import _bulk
 
         planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore)
@@ -563,6 +565,7 @@ class ReplyClient:
         Raises:
             PlanError: The file is missing, in use, half written, damaged, or for another address, user or team.
         """
+        _load_bulk()
         from os import fspath
 
         from replyio import _bulk
@@ -613,6 +616,7 @@ class ReplyClient:
             >>> result.counts
             {'changed': 1}
         """
+        _load_bulk()
         from replyio import _bulk
 
         planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict)
@@ -651,6 +655,7 @@ class ReplyClient:
             ValidationError: The table has a column that cannot be used.
             ReplyError: Any other failure that stops the job.
         """
+        _load_bulk()
         from replyio import _bulk
 
         planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict)
@@ -724,6 +729,22 @@ def _unpickle(settings: dict[str, Any]) -> ReplyClient:
         return ReplyClient(**settings)
     finally:
         del settings
+
+
+def _load_bulk() -> None:
+    """Imports what bulk calls need. It costs more than all the rest, so that it is imported when it is first used.
+
+    Raises:
+        TransportError: When a module's file cannot be read, as when no file descriptor is left.
+    """
+    try:
+        import_module("replyio._bulk")
+    except OSError as error:
+        from replyio.errors import TransportError
+
+        message = f"no request was sent: a part of this package cannot be read: {error.strerror}"
+        hint = "close files and connections, or raise the limit of this process (ulimit -n)"
+        raise TransportError(f"{message}; hint: {hint}") from None
 
 
 def _warn(message: str) -> None:
