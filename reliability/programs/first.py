@@ -21,9 +21,9 @@ THREADS_AFTER = 12
 
 def extension_module() -> object:
     """Loads the extension module."""
-    import replyio._replyio
+    from replyio import _replyio
 
-    return replyio._replyio
+    return _replyio
 
 
 def call() -> object:
