@@ -26,6 +26,12 @@ pub(super) trait ToPython: Send + 'static {
     fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>>;
 }
 
+impl ToPython for () {
+    fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        Ok(PyNone::get(py).to_owned().into_any())
+    }
+}
+
 impl ToPython for bool {
     fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         Ok(PyBool::new(py, self).to_owned().into_any())

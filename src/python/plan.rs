@@ -81,7 +81,7 @@ impl PlanFile {
             let file = self.file(client.py())?;
             let on_conflict = if overwrite { OnConflict::Overwrite } else { OnConflict::Skip };
             Job::start(client, move |client, control, lines| async move {
-                run::apply(&client, &file, on_conflict, concurrency, &control, Some(lines)).await.map(|()| None)
+                run::apply(&client, &file, on_conflict, concurrency, &control, Some(lines)).await
             })
         })
     }
