@@ -102,7 +102,12 @@ def test_an_account_that_two_pages_have_is_given_once(mode: str, seven: Sandbox)
     scripted(seven, [[1, 2, 3], [3, 4, 5], [4, 5], [5, 6, 7]])
     with seven.client() as client:
         assert ids(listed(client, mode, page_size=3)) == [1, 2, 3, 4, 5, 6, 7]
-    assert [(query["top"], query["skip"]) for query in queries(seven)] == [("3", "0"), ("4", "2"), ("4", "4"), ("4", "5")]
+    assert [(query["top"], query["skip"]) for query in queries(seven)] == [
+        ("3", "0"),
+        ("4", "2"),
+        ("4", "4"),
+        ("4", "5"),
+    ]
 
 
 @pytest.mark.parametrize("mode", MODES)

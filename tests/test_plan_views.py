@@ -12,11 +12,13 @@ import io
 import logging
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
 import types
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import polars as pl
@@ -24,6 +26,10 @@ import pyarrow as pa
 import pytest
 
 from replyio import ApplyResult, Plan, PlanError, PlanTable, ReplyError, _plan_text, _progress
+from support import environment, program
+
+if TYPE_CHECKING:
+    from replyio.sandbox import Sandbox
 
 COUNTS = {"pending": 812, "unchanged": 9140, "invalid": 3, "not_found": 45}
 HEADER = {"requests_left": 817, "seconds_left": 1030.0}
@@ -235,6 +241,33 @@ def test_a_progress_is_a_line_with_the_time_left_and_the_reason_to_wait() -> Non
 def test_nothing_is_left_of_a_job_whose_rows_are_done() -> None:
     state = {"rows": 812, "done": 812, "requests": 817, "phase": "writing", "seconds_left": 0.0}
     assert _plan_text.progress_line(state) == "writing: 812 of 812 rows, 817 requests"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp932", "cp1251", "ascii"])
+def test_plans_and_their_results_can_be_printed_in_every_encoding(
+    encoding: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    code = """
+        import sys
+        from replyio import ReplyClient
+        client = ReplyClient(quota=None)
+        plan = client.plan_contact_account_updates([{"id": 4711, "city": "Bergen"}], save_as=sys.argv[1], progress=False)
+        print(plan, repr(plan), plan.changes, plan.rows, plan.failures, client)
+        print(plan.apply(progress=True))
+        plan.close()
+        print(plan)
+    """
+    path = tmp_path / ("x" * 70 + " \u9867\u5ba2 \u00e9\u0436.replyplan")
+    done = subprocess.run(
+        [*program(code), str(path)],
+        env=environment(sandbox, PYTHONIOENCODING=encoding),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stderr, done.returncode) == (b"", 0)
+    assert b"<ApplyResult " in done.stdout
+    assert b"1 changed; " in done.stdout
 
 
 def test_a_stopped_job_says_how_to_go_on_in_python_and_on_the_command_line() -> None:

@@ -117,8 +117,12 @@ def spent_text(requests: int, seconds: float) -> str:
 
 
 def line(kind: str, name: str, counts: Mapping[str, int], cost: str) -> str:
-    """What `repr` says. `print` can write it wherever stdout leads: not every encoding has what a file's name has."""
-    text = f"<{kind} {cell(name)}: {counts_text(counts)}{f'; {cost}' if cost else ''}>"
+    """What `repr` says."""
+    return printable(f"<{kind} {cell(name)}: {counts_text(counts)}{f'; {cost}' if cost else ''}>")
+
+
+def printable(text: str) -> str:
+    """The same text, with escapes for what stdout cannot write: not every encoding has what a file's name has."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 

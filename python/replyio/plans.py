@@ -474,7 +474,7 @@ class Plan(_Report):
         try:
             return text.line("Plan", self._name(), self.counts, self._cost())
         except ReplyError as error:  # a closed file; whoever looks at a variable must not get an exception
-            return f"<Plan {self._name()}: {error}>"
+            return text.printable(f"<Plan {text.cell(self._name())}: {error}>")
 
     def _repr_html_(self) -> str:
         """What it would do, with the first changes, for a notebook."""
