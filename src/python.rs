@@ -39,7 +39,7 @@ mod _replyio {
     #[pymodule_export]
     use super::job::Job;
     #[pymodule_export]
-    use super::listing::{ArrowStream, Listing, Page};
+    use super::listing::{ArrowStream, Batch, Listing};
     #[pymodule_export]
     use super::plan::{PlanFile, Report};
     #[pymodule_export]

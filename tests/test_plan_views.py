@@ -251,7 +251,8 @@ def test_plans_and_their_results_can_be_printed_in_every_encoding(
         import sys
         from replyio import ReplyClient
         client = ReplyClient(quota=None)
-        plan = client.plan_contact_account_updates([{"id": 4711, "city": "Bergen"}], save_as=sys.argv[1], progress=False)
+        rows = [{"id": 4711, "city": "Bergen"}]
+        plan = client.plan_contact_account_updates(rows, save_as=sys.argv[1], progress=False)
         print(plan, repr(plan), plan.changes, plan.rows, plan.failures, client)
         print(plan.apply(progress=True))
         plan.close()

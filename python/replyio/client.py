@@ -773,16 +773,16 @@ class _Pages:
 
     def __init__(self, listing: _replyio.Listing) -> None:
         self._listing = listing
-        self._page: _replyio.Page | None = None
+        self._page: _replyio.Batch | None = None
         self._ready: Iterator[ContactAccount] = iter(())
-        self._waiting: list[_replyio.Page] = []
+        self._waiting: list[_replyio.Batch] = []
 
-    def _begin(self, page: _replyio.Page) -> None:
+    def _begin(self, page: _replyio.Batch) -> None:
         """Goes on with a page."""
         self._page = page
         self._ready = iter(page.accounts())
 
-    def _take(self) -> list[_replyio.Page]:
+    def _take(self) -> list[_replyio.Batch]:
         """Takes what has been read and not yet been given."""
         pages, self._waiting = self._waiting, []
         left = length_hint(self._ready)
@@ -824,7 +824,7 @@ class ContactAccountIterator(_Pages):
             else:
                 self._begin(self._listing.next_page())
 
-    def _remaining_pages(self) -> list[_replyio.Page]:
+    def _remaining_pages(self) -> list[_replyio.Batch]:
         """Reads all pages that are left. Those read before one that fails wait for the next call."""
         while not self._listing.finished:
             self._waiting.append(self._listing.next_page())
@@ -902,7 +902,7 @@ class AsyncContactAccountIterator(_Pages):
             else:
                 self._begin(await self._next_page())
 
-    async def _next_page(self) -> _replyio.Page:
+    async def _next_page(self) -> _replyio.Batch:
         """Reads the next page."""
         pending = self._listing.next_page(_running_loop())
         try:
@@ -910,7 +910,7 @@ class AsyncContactAccountIterator(_Pages):
         finally:
             pending.close()
 
-    async def _remaining_pages(self) -> list[_replyio.Page]:
+    async def _remaining_pages(self) -> list[_replyio.Batch]:
         """Reads all pages that are left. Those read before one that fails wait for the next call."""
         while not self._listing.finished:
             self._waiting.append(await self._next_page())
@@ -943,7 +943,7 @@ class AsyncContactAccountIterator(_Pages):
         return _to_polars(await self._remaining_pages())
 
 
-def _to_pandas(pages: list[_replyio.Page]) -> pandas.DataFrame:
+def _to_pandas(pages: list[_replyio.Batch]) -> pandas.DataFrame:
     """A pandas frame of pages. Made from columns, because pandas may be there without pyarrow."""
     import pandas
 
@@ -956,7 +956,7 @@ def _to_pandas(pages: list[_replyio.Page]) -> pandas.DataFrame:
     return pandas.DataFrame({name: pandas.Series(values, dtype=types.get(name)) for name, values in table.items()})
 
 
-def _to_polars(pages: list[_replyio.Page]) -> polars.DataFrame:
+def _to_polars(pages: list[_replyio.Batch]) -> polars.DataFrame:
     """A polars frame of pages."""
     import polars
 

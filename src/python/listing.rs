@@ -120,23 +120,23 @@ struct Arrived {
 
 /// A page of accounts, each of which no earlier page had.
 #[pyclass(frozen, module = "replyio._replyio")]
-pub(super) struct Page(Vec<ContactAccount>);
+pub(super) struct Batch(Vec<ContactAccount>);
 
 impl ToPython for Option<Arrived> {
     fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         let Some(Arrived { paging, skip, page, elapsed }) = self else {
-            return Ok(Bound::new(py, Page(Vec::new()))?.into_any());
+            return Ok(Bound::new(py, Batch(Vec::new()))?.into_any());
         };
         let mut paging = paging.lock().unwrap_or_else(PoisonError::into_inner);
         let accounts = new_accounts(&mut paging, skip, page);
         drop(paging);
         let accounts = accounts.map_err(|error| errors::to_python(py, &error.into_error(elapsed)))?;
-        Ok(Bound::new(py, Page(accounts))?.into_any())
+        Ok(Bound::new(py, Batch(accounts))?.into_any())
     }
 }
 
 #[pymethods]
-impl Page {
+impl Batch {
     /// The accounts as dataclasses.
     fn accounts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         guarded(py, "accounts", || {
@@ -163,12 +163,12 @@ impl Page {
 
 /// Pages as one Arrow stream, a record batch each.
 #[pyclass(frozen, module = "replyio._replyio")]
-pub(super) struct ArrowStream(Vec<Py<Page>>);
+pub(super) struct ArrowStream(Vec<Py<Batch>>);
 
 #[pymethods]
 impl ArrowStream {
     #[new]
-    fn new(py: Python<'_>, pages: Vec<Py<Page>>) -> PyResult<Self> {
+    fn new(py: Python<'_>, pages: Vec<Py<Batch>>) -> PyResult<Self> {
         guarded(py, "stream", || Ok(Self(pages)))
     }
 
