@@ -77,6 +77,9 @@ pub(super) fn of_table(py: Python<'_>, error: &TableError) -> PyErr {
             let reason = line.map_or_else(|| reason.clone(), |line| format!("line {line} {reason}"));
             validation(py, &error.to_string(), &[FieldError::new("", reason)])
         }
+        TableError::Row { row, reason } => {
+            validation(py, &error.to_string(), &[FieldError::new("", format!("row {row} {reason}"))])
+        }
         TableError::Io { path, error } => match error.raw_os_error() {
             // With number and name, Python finds the class, such as FileNotFoundError.
             Some(number) => {
@@ -88,6 +91,11 @@ pub(super) fn of_table(py: Python<'_>, error: &TableError) -> PyErr {
         },
     };
     raised.unwrap_or_else(|failed| failed)
+}
+
+/// The exception for a row that cannot be one.
+pub(super) fn of_row(py: Python<'_>, row: u64, reason: &impl ToString) -> PyErr {
+    of_table(py, &TableError::Row { row, reason: reason.to_string() })
 }
 
 fn validation(py: Python<'_>, message: &str, faults: &[FieldError]) -> PyResult<PyErr> {

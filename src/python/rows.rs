@@ -4,36 +4,54 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyMapping, PyString, PyType};
 
-use super::cells::push;
+use super::cells::{float_of, push, refused};
 use super::convert::type_name;
 use super::errors;
 use super::table::TAKEN;
 use crate::account::Field;
 use crate::plan::MatchOn;
-use crate::plan::source::{Builder, Options, Table};
+use crate::plan::source::{Builder, Float, Options, Table};
 
 /// After how many rows from Python it is asked whether Ctrl-C was pressed.
 const ROWS_BETWEEN_SIGNALS: u64 = 4096;
 
-/// Reads a frame of pandas by its columns, for want of Arrow.
+/// Reads a frame of pandas cell by cell: for want of Arrow, or where Arrow would make one type of several.
 pub(super) fn from_frame(frame: &Bound<'_, PyAny>, options: &Options) -> PyResult<Table> {
     let py = frame.py();
     let mut builder = Builder::new(options);
-    let mut add = |name: &Bound<'_, PyAny>, values: &Bound<'_, PyAny>| {
-        let column = builder.add_column(&name.str()?.to_string_lossy());
-        if builder.is_wanted(column) {
-            for value in values.try_iter()? {
-                push(&mut builder, column, &value?)?;
-            }
-        }
-        py.check_signals()
-    };
-    let names: Vec<Bound<'_, PyAny>> = frame.getattr("columns")?.try_iter()?.collect::<PyResult<_>>()?;
+    let mut columns = Vec::new();
     let cells = frame.getattr("iloc")?;
-    for (place, name) in names.iter().enumerate() {
-        add(name, &cells.get_item((py.Ellipsis(), place))?)?;
+    for (place, name) in frame.getattr("columns")?.try_iter()?.enumerate() {
+        let name = name?.str()?;
+        let column = builder.add_column(&name.to_string_lossy()).map_err(|error| refused(py, &builder, &error))?;
+        if builder.is_wanted(column) {
+            let values = cells.get_item((py.Ellipsis(), place))?;
+            // Pandas makes a float of Python of every float.
+            let dtype = values.getattr("dtype")?;
+            let dtype = dtype.getattr("categories").and_then(|values| values.getattr("dtype")).unwrap_or(dtype);
+            let is_float = dtype.getattr("kind").is_ok_and(|kind| kind.eq("f").unwrap_or(false));
+            let float = if is_float { float_of(&dtype)? } else { Float::Double };
+            columns.push((column, float, values.try_iter()?));
+        }
+    }
+    for _ in 0..frame.len()? {
+        check_signals(py, &builder)?;
+        for (column, float, values) in &mut columns {
+            let value = values.next().ok_or_else(|| errors::internal(py, "a column of pandas is too short"))??;
+            push(&mut builder, *column, &value, *float)?;
+        }
+        builder.end_row();
     }
     builder.finish(None).map_err(|error| errors::of_table(py, &error))
+}
+
+fn check_signals(py: Python<'_>, builder: &Builder) -> PyResult<()> {
+    if builder.rows().is_multiple_of(ROWS_BETWEEN_SIGNALS) {
+        // Others who wait for the interpreter get their turn.
+        py.detach(|| ());
+        py.check_signals()?;
+    }
+    Ok(())
 }
 
 /// Reads rows one by one. What the iterable raises is passed on.
@@ -79,11 +97,7 @@ impl<'py> RowReader<'py> {
     }
 
     fn add(&mut self, row: &Bound<'py, PyAny>) -> PyResult<()> {
-        if self.builder.rows().is_multiple_of(ROWS_BETWEEN_SIGNALS) {
-            // Others who wait for the interpreter get their turn.
-            row.py().detach(|| ());
-            row.py().check_signals()?;
-        }
+        check_signals(row.py(), &self.builder)?;
         if let Ok(cells) = row.cast_exact::<PyDict>() {
             for (place, (name, value)) in cells.iter().enumerate() {
                 self.cell(place, &name, &value)?;
@@ -109,8 +123,9 @@ impl<'py> RowReader<'py> {
         };
         let name = name.to_string_lossy();
         // Most rows name their columns in the same order.
-        let column = if self.builder.is_named(place, &name) { place } else { self.builder.column(&name) };
-        if self.builder.is_wanted(column) { push(&mut self.builder, column, value) } else { Ok(()) }
+        let column = if self.builder.is_named(place, &name) { Ok(place) } else { self.builder.column(&name) };
+        let column = column.map_err(|error| refused(value.py(), &self.builder, &error))?;
+        if self.builder.is_wanted(column) { push(&mut self.builder, column, value, Float::Double) } else { Ok(()) }
     }
 
     /// The names of the fields of a dataclass instance: of an account those that can be sent.
