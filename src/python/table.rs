@@ -54,6 +54,12 @@ impl Table {
         self.0.faults().iter().map(|fault| (fault.row, fault.column.as_str(), fault.message.as_str())).collect()
     }
 
+    /// The columns with texts that often mean nothing: column, number of such cells, first row.
+    #[getter]
+    fn suspicions(&self) -> Vec<(&str, u64, u64)> {
+        self.0.suspicions().iter().map(|found| (found.column.as_str(), found.cells, found.row)).collect()
+    }
+
     /// The cells of a row by their fields, and what it is matched on.
     fn row<'py>(&self, py: Python<'py>, row: u64) -> PyResult<Bound<'py, PyDict>> {
         if row >= self.0.len() {
