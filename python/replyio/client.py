@@ -471,7 +471,11 @@ class ReplyClient:
         mode: Literal["patch", "fill", "replace"] = "patch",
         nulls: Literal["keep", "clear"] = "keep",
         match_on: Literal["id", "domain_name", "name"] = "id",
-        ignore: Iterable[str] = (),
+        ignore: Iterable[str] | Literal["unknown"] = (),
+        columns: dict[str, str] | None = None,
+        null_values: Iterable[str] = (),
+        delimiter: str | None = None,
+        encoding: str | None = None,
         progress: bool = True,
     ) -> Plan:
         """Plans the updates of many accounts from a table. Nothing is written to the service.
@@ -488,7 +492,13 @@ class ReplyClient:
             nulls: What an empty cell means: "keep" (the default) leaves the field alone, "clear" empties it.
             match_on: How a row finds its account: "id" (the default), "domain_name" or "name". Two candidates are never
                 guessed between.
-            ignore: Columns that are not fields.
+            ignore: Columns that are not fields; `"unknown"` for all that are none.
+            columns: Which column is which field, such as `{"Website": "domain_name"}`. Names need not be given that
+                differ from a field's in case, spaces and punctuation alone.
+            null_values: Texts that are empty cells, besides `""` and white space.
+            delimiter: What separates the fields of a CSV file. By default, its first line tells.
+            encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
+                order mark names.
             progress: Whether to show how far it is. Default True.
 
         Returns:
@@ -513,7 +523,10 @@ class ReplyClient:
         """
         from replyio import _bulk
 
-        return _bulk.make(_bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore), progress)
+        reading = {"columns": columns, "null_values": null_values, "delimiter": delimiter, "encoding": encoding}
+        return _bulk.make(
+            _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, reading=reading), progress
+        )
 
     async def plan_contact_account_updates_async(
         self,
@@ -523,7 +536,11 @@ class ReplyClient:
         mode: Literal["patch", "fill", "replace"] = "patch",
         nulls: Literal["keep", "clear"] = "keep",
         match_on: Literal["id", "domain_name", "name"] = "id",
-        ignore: Iterable[str] = (),
+        ignore: Iterable[str] | Literal["unknown"] = (),
+        columns: dict[str, str] | None = None,
+        null_values: Iterable[str] = (),
+        delimiter: str | None = None,
+        encoding: str | None = None,
         progress: bool = True,
     ) -> Plan:
         """Plans the updates of many accounts; see `plan_contact_account_updates`. Cancelling the task stops it.
@@ -534,7 +551,13 @@ class ReplyClient:
             mode: "patch", "fill" or "replace".
             nulls: "keep" or "clear".
             match_on: "id", "domain_name" or "name".
-            ignore: Columns that are not fields.
+            ignore: Columns that are not fields; `"unknown"` for all that are none.
+            columns: Which column is which field, such as `{"Website": "domain_name"}`. Names need not be given that
+                differ from a field's in case, spaces and punctuation alone.
+            null_values: Texts that are empty cells, besides `""` and white space.
+            delimiter: What separates the fields of a CSV file. By default, its first line tells.
+            encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
+                order mark names.
             progress: Whether to show how far it is. Default True.
 
         Returns:
@@ -546,7 +569,8 @@ class ReplyClient:
         """
         from replyio import _bulk
 
-        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore)
+        reading = {"columns": columns, "null_values": null_values, "delimiter": delimiter, "encoding": encoding}
+        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, reading=reading)
         return await _bulk.make_async(planning, progress)
 
     def open_plan(self, path: str | os.PathLike[str]) -> Plan:
@@ -577,7 +601,11 @@ class ReplyClient:
         mode: Literal["patch", "fill", "replace"] = "patch",
         nulls: Literal["keep", "clear"] = "keep",
         match_on: Literal["id", "domain_name", "name"] = "id",
-        ignore: Iterable[str] = (),
+        ignore: Iterable[str] | Literal["unknown"] = (),
+        columns: dict[str, str] | None = None,
+        null_values: Iterable[str] = (),
+        delimiter: str | None = None,
+        encoding: str | None = None,
         on_conflict: Literal["skip", "overwrite"] = "skip",
         progress: bool = True,
     ) -> ApplyResult:
@@ -592,7 +620,13 @@ class ReplyClient:
             mode: "patch" (the default), "fill" or "replace".
             nulls: "keep" (the default) or "clear".
             match_on: "id" (the default), "domain_name" or "name".
-            ignore: Columns that are not fields.
+            ignore: Columns that are not fields; `"unknown"` for all that are none.
+            columns: Which column is which field, such as `{"Website": "domain_name"}`. Names need not be given that
+                differ from a field's in case, spaces and punctuation alone.
+            null_values: Texts that are empty cells, besides `""` and white space.
+            delimiter: What separates the fields of a CSV file. By default, its first line tells.
+            encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
+                order mark names.
             on_conflict: What happens when somebody changes a field between plan and apply: "skip" (the default) or
                 "overwrite".
             progress: Whether to show how far it is. Default True.
@@ -615,7 +649,8 @@ class ReplyClient:
         """
         from replyio import _bulk
 
-        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict)
+        reading = {"columns": columns, "null_values": null_values, "delimiter": delimiter, "encoding": encoding}
+        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict, reading)
         return _bulk.update(planning, on_conflict, progress)
 
     async def update_contact_accounts_async(
@@ -626,7 +661,11 @@ class ReplyClient:
         mode: Literal["patch", "fill", "replace"] = "patch",
         nulls: Literal["keep", "clear"] = "keep",
         match_on: Literal["id", "domain_name", "name"] = "id",
-        ignore: Iterable[str] = (),
+        ignore: Iterable[str] | Literal["unknown"] = (),
+        columns: dict[str, str] | None = None,
+        null_values: Iterable[str] = (),
+        delimiter: str | None = None,
+        encoding: str | None = None,
         on_conflict: Literal["skip", "overwrite"] = "skip",
         progress: bool = True,
     ) -> ApplyResult:
@@ -640,7 +679,13 @@ class ReplyClient:
             mode: "patch", "fill" or "replace".
             nulls: "keep" or "clear".
             match_on: "id", "domain_name" or "name".
-            ignore: Columns that are not fields.
+            ignore: Columns that are not fields; `"unknown"` for all that are none.
+            columns: Which column is which field, such as `{"Website": "domain_name"}`. Names need not be given that
+                differ from a field's in case, spaces and punctuation alone.
+            null_values: Texts that are empty cells, besides `""` and white space.
+            delimiter: What separates the fields of a CSV file. By default, its first line tells.
+            encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
+                order mark names.
             on_conflict: "skip" or "overwrite".
             progress: Whether to show how far it is. Default True.
 
@@ -653,7 +698,8 @@ class ReplyClient:
         """
         from replyio import _bulk
 
-        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict)
+        reading = {"columns": columns, "null_values": null_values, "delimiter": delimiter, "encoding": encoding}
+        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict, reading)
         return await _bulk.update_async(planning, on_conflict, progress)
 
     def close(self) -> None:

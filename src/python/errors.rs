@@ -11,6 +11,7 @@ use super::once::once;
 use crate::account::FieldError;
 use crate::error::{Error, ErrorKind, Failure};
 use crate::plan::source::TableError;
+use crate::text::listed;
 
 /// The exception class of a kind, in `replyio.errors`.
 pub(super) const fn class_name(kind: ErrorKind) -> &'static str {
@@ -64,8 +65,8 @@ pub(super) fn closed(py: Python<'_>) -> PyErr {
 
 /// The exception for what was refused before any request, with every fault.
 pub(super) fn refused(py: Python<'_>, what: &str, faults: &[FieldError]) -> PyErr {
-    let listed: Vec<_> = faults.iter().map(|fault| format!("{} {}", fault.field, fault.message)).collect();
-    let message = format!("{what} refused before any request: {}", listed.join("; "));
+    let listed = listed(faults, |fault| format!("{} {}", fault.field, fault.message));
+    let message = format!("{what} refused before any request: {listed}");
     validation(py, &message, faults).unwrap_or_else(|failed| failed)
 }
 

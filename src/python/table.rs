@@ -17,8 +17,8 @@ use crate::plan::source::{self, Key, Options, TableError};
 use crate::plan::{Cell, MatchOn, Mode, Nulls};
 
 /// What a table can be made from.
-pub(super) const TAKEN: &str = "a DataFrame or another Arrow table, an iterable of mappings or dataclass instances, or the path of \
-    a .csv, .tsv, .jsonl, .ndjson or .parquet file";
+pub(super) const TAKEN: &str = "a DataFrame or another Arrow table, an iterable of mappings, named tuples or dataclass instances, or \
+    the path of a .csv, .tsv, .jsonl, .ndjson or .parquet file";
 
 /// Rows that are to be applied to accounts, with the faults that were found in them.
 #[pyclass(frozen, module = "replyio._replyio")]
@@ -102,7 +102,7 @@ pub(super) fn options_from(options: &Bound<'_, PyDict>) -> PyResult<Options> {
         }
     }
     if let Some(columns) = given("columns")? {
-        let pairs = columns.cast::<PyDict>().ok().map(|columns| columns.iter());
+        let pairs = columns.cast::<PyDict>().ok().map(PyDictMethods::iter);
         match pairs.and_then(|mut pairs| pairs.try_fold(Vec::new(), renamed)) {
             Some(columns) => found.columns = columns,
             None => faults.push(FieldError::new("columns", "must be a dict from names of columns to names of fields")),
@@ -115,7 +115,12 @@ pub(super) fn options_from(options: &Bound<'_, PyDict>) -> PyResult<Options> {
         }
     }
     if let Some(delimiter) = given("delimiter")? {
-        match delimiter.extract::<char>().ok().and_then(|delimiter| u8::try_from(delimiter).ok()).filter(is_delimiter) {
+        match delimiter
+            .extract::<char>()
+            .ok()
+            .and_then(|delimiter| u8::try_from(delimiter).ok())
+            .filter(|byte| is_delimiter(*byte))
+        {
             Some(delimiter) => found.delimiter = Some(delimiter),
             None => faults.push(FieldError::new("delimiter", "must be one ASCII character, and no quote or line end")),
         }
@@ -130,7 +135,7 @@ pub(super) fn options_from(options: &Bound<'_, PyDict>) -> PyResult<Options> {
     if faults.is_empty() { Ok(found) } else { Err(errors::refused(options.py(), "table", &faults)) }
 }
 
-fn is_delimiter(byte: &u8) -> bool {
+fn is_delimiter(byte: u8) -> bool {
     byte.is_ascii() && !matches!(byte, b'"' | b'\r' | b'\n' | 0)
 }
 

@@ -12,7 +12,7 @@ use crate::plan::{Cell, MatchOn, Mode, Nulls};
 /// How many refused company sizes are remembered: to find what was probably meant takes long.
 const SIZES_REMEMBERED: usize = 1000;
 
-/// What Excel, Google Sheets and LibreOffice show in place of a value.
+/// What Excel, Google Sheets and `LibreOffice` show in place of a value.
 const SPREADSHEET_ERRORS: [&str; 18] = [
     "#N/A",
     "#REF!",
@@ -151,11 +151,10 @@ fn required(field: Field, cell: Option<Cell<'_>>, options: &Options) -> Option<&
     let clears = options.nulls == Nulls::Clear && options.mode != Mode::Fill;
     let replaces_name = options.mode == Mode::Replace && field == Field::Name;
     match cell {
-        Some(Cell::Text(_)) => None,
         Some(Cell::Integer(id)) => (id < 1).then_some(POSITIVE),
         Some(Cell::Empty) | None if replaces_name => Some("is missing: mode \"replace\" sends accounts in full"),
         Some(Cell::Empty) if clears && field == Field::Name => Some("cannot be cleared: every account has a name"),
         Some(Cell::Empty) if clears => Some("cannot be cleared: every account has an owner"),
-        Some(Cell::Empty) | None => None,
+        Some(Cell::Text(_) | Cell::Empty) | None => None,
     }
 }

@@ -52,7 +52,7 @@ fn table<R: BufRead>(mut records: Records<R>, path: &Path, options: &Options) ->
         if records.fields().all(|field| field.trim_ascii().is_empty()) {
             continue;
         }
-        let line = records.line();
+        let line = records.record_line();
         if columns.is_empty() {
             width = records.len();
             // And empty columns.

@@ -4,11 +4,9 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use super::{Table, with_separators};
+use super::Table;
 use crate::account::FieldError;
-
-/// So many faults are in a message; how many more there are follows.
-const FAULTS_SHOWN: usize = 10;
+use crate::text::listed;
 
 /// Why there is no table.
 #[derive(Debug)]
@@ -50,14 +48,8 @@ impl fmt::Display for TableError {
         match self {
             Self::Faults { table, faults } => {
                 write!(formatter, "{} refused before any request: ", table.strip_prefix("a ").unwrap_or(table))?;
-                for (index, fault) in faults.iter().take(FAULTS_SHOWN).enumerate() {
-                    let separator = if index == 0 { "" } else { "; " };
-                    write!(formatter, "{separator}column {} {}", fault.field, fault.message)?;
-                }
-                match faults.len().saturating_sub(FAULTS_SHOWN) {
-                    0 => Ok(()),
-                    more => write!(formatter, "; and {} more", with_separators(more)),
-                }
+                let column = |fault: &FieldError| format!("column {} {}", fault.field, fault.message);
+                formatter.write_str(&listed(faults, column))
             }
             Self::Row { row, reason } => write!(formatter, "table refused before any request: row {row} {reason}"),
             Self::Read { path, line, reason } => {

@@ -9,6 +9,7 @@ mod check;
 mod column;
 mod csv;
 mod dialect;
+mod domain;
 mod error;
 mod integers;
 mod json_lines;
@@ -28,11 +29,12 @@ use self::column::Column;
 use self::names::{Names, Role};
 use super::{Cell, MatchOn, Mode, Nulls};
 use crate::account::{Field, FieldError};
-use crate::text::plain_line;
+use crate::text::{plain_line, with_separators};
 
 pub use self::builder::{Builder, CellError, Given, Number};
 pub use self::check::Suspicion;
 pub use self::dialect::encoding_named;
+pub use self::domain::comparable_domain;
 pub use self::error::TableError;
 pub use self::integers::Float;
 
@@ -283,17 +285,4 @@ struct Place {
     row: usize,
     chunk: usize,
     offset: usize,
-}
-
-/// A number as people read it: `10,000`.
-fn with_separators(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

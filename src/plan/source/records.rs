@@ -38,7 +38,7 @@ pub(super) struct Records<R> {
     /// The line of the next byte, from 1.
     line: u64,
     /// The line in which the record begins.
-    first_line: u64,
+    record_line: u64,
     after_carriage_return: bool,
     bytes: Vec<u8>,
     ends: Vec<usize>,
@@ -48,12 +48,12 @@ impl<R: BufRead> Records<R> {
     /// Reads from a source whose first byte is in `line`.
     pub(super) fn new(source: R, delimiter: u8, line: u64) -> Self {
         let (bytes, ends) = (Vec::new(), Vec::new());
-        Self { source, delimiter, line, first_line: line, after_carriage_return: false, bytes, ends }
+        Self { source, delimiter, line, record_line: line, after_carriage_return: false, bytes, ends }
     }
 
     /// The line in which the record begins, from 1.
-    pub(super) fn line(&self) -> u64 {
-        self.first_line
+    pub(super) fn record_line(&self) -> u64 {
+        self.record_line
     }
 
     /// The number of fields of the record.
@@ -98,7 +98,7 @@ impl<R: BufRead> Records<R> {
             }
             if !begun {
                 begun = true;
-                self.first_line = self.line;
+                self.record_line = self.line;
             }
             let delimiter = self.delimiter;
             let plain = match state {
@@ -141,7 +141,10 @@ impl<R: BufRead> Records<R> {
                 _ if byte == delimiter => {
                     self.ends.push(self.bytes.len());
                     if self.ends.len() >= MOST_COLUMNS {
-                        return Err(RecordError::Line(self.first_line, format!("has more than {MOST_COLUMNS} fields")));
+                        return Err(RecordError::Line(
+                            self.record_line,
+                            format!("has more than {MOST_COLUMNS} fields"),
+                        ));
                     }
                     State::Start
                 }
@@ -161,7 +164,7 @@ impl<R: BufRead> Records<R> {
             State::Quoted(line) => {
                 RecordError::Line(line, format!("opens a quote that is not closed within {most} MiB"))
             }
-            _ => RecordError::Line(self.first_line, format!("is longer than {most} MiB")),
+            _ => RecordError::Line(self.record_line, format!("is longer than {most} MiB")),
         })
     }
 
@@ -187,15 +190,18 @@ mod tests {
 
     use super::*;
 
+    type Record = (u64, Vec<String>);
+    type Refusal = (u64, String);
+
     /// The records with the lines in which they begin, read in chunks of this size.
-    fn read(text: &str, delimiter: u8, chunk: usize) -> Result<Vec<(u64, Vec<String>)>, (u64, String)> {
+    fn read(text: &str, delimiter: u8, chunk: usize) -> Result<Vec<Record>, Refusal> {
         let mut records = Records::new(BufReader::with_capacity(chunk, text.as_bytes()), delimiter, 1);
-        let mut found: Vec<(u64, Vec<String>)> = Vec::new();
+        let mut found: Vec<Record> = Vec::new();
         loop {
             match records.advance() {
                 Ok(true) => {
                     let fields = records.fields().map(|field| String::from_utf8_lossy(field).into_owned());
-                    found.push((records.line(), fields.collect()));
+                    found.push((records.record_line(), fields.collect()));
                     assert_eq!(found.last().unwrap().1.len(), records.len());
                 }
                 Ok(false) => return Ok(found),
@@ -205,7 +211,7 @@ mod tests {
         }
     }
 
-    fn all(text: &str) -> Result<Vec<(u64, Vec<String>)>, (u64, String)> {
+    fn all(text: &str) -> Result<Vec<Record>, Refusal> {
         let whole = read(text, b',', 8192);
         for chunk in 1..4 {
             assert_eq!(read(text, b',', chunk), whole, "in chunks of {chunk}");
@@ -213,7 +219,7 @@ mod tests {
         whole
     }
 
-    fn record(line: u64, fields: &[&str]) -> (u64, Vec<String>) {
+    fn record(line: u64, fields: &[&str]) -> Record {
         (line, fields.iter().map(|field| (*field).to_owned()).collect())
     }
 

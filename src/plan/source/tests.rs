@@ -577,8 +577,3 @@ fn numbers_of_json_are_integers_where_they_mean_one() {
         ]
     );
 }
-
-#[test]
-fn large_numbers_are_written_with_separators() {
-    assert_eq!([0, 999, 1000, 10_000, 1_234_567].map(with_separators), ["0", "999", "1,000", "10,000", "1,234,567"]);
-}
