@@ -14,7 +14,7 @@ from replyio._progress import drive, drive_async, show_for
 from replyio.plans import ApplyResult, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from replyio._progress import Job
 
@@ -151,11 +151,12 @@ class Planning:
         match_on: Literal["id", "domain_name", "name"],
         ignore: Iterable[str],
         on_conflict: str = "skip",
+        reading: Mapping[str, object] | None = None,
     ) -> None:
         """Reads the table and starts. The data and the options are checked before any request."""
         _check(on_conflict)
         options = {"mode": mode, "nulls": nulls, "match_on": match_on, "ignore": ignore}
-        table = _replyio.Table(data, options)
+        table = _replyio.Table(data, {**options, **(reading or {})})
         self._core = core
         self._directory = Directory() if save_as is None else None
         self.path = None if save_as is None else os.fspath(save_as)

@@ -472,7 +472,11 @@ class ReplyClient:
         mode: Literal["patch", "fill", "replace"] = "patch",
         nulls: Literal["keep", "clear"] = "keep",
         match_on: Literal["id", "domain_name", "name"] = "id",
-        ignore: Iterable[str] = (),
+        ignore: Iterable[str] | Literal["unknown"] = (),
+        columns: dict[str, str] | None = None,
+        null_values: Iterable[str] = (),
+        delimiter: str | None = None,
+        encoding: str | None = None,
         progress: bool = True,
     ) -> Plan:
         """Plans the updates of many accounts from a table. Nothing is written to the service.
@@ -489,7 +493,13 @@ class ReplyClient:
             nulls: What an empty cell means: "keep" (the default) leaves the field alone, "clear" empties it.
             match_on: How a row finds its account: "id" (the default), "domain_name" or "name". Two candidates are never
                 guessed between.
-            ignore: Columns that are not fields.
+            ignore: Columns that are not fields; `"unknown"` for all that are none.
+            columns: Which column is which field, such as `{"Website": "domain_name"}`. Names need not be given that
+                differ from a field's in case, spaces and punctuation alone.
+            null_values: Texts that are empty cells, besides `""` and white space.
+            delimiter: What separates the fields of a CSV file. By default, its first line tells.
+            encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
+                order mark names.
             progress: Whether to show how far it is. Default True.
 
         Returns:
@@ -515,7 +525,10 @@ class ReplyClient:
         _load_bulk()
         from replyio import _bulk
 
-        return _bulk.make(_bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore), progress)
+        reading = {"columns": columns, "null_values": null_values, "delimiter": delimiter, "encoding": encoding}
+        return _bulk.make(
+            _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, reading=reading), progress
+        )
 
     async def plan_contact_account_updates_async(
         self,
@@ -525,7 +538,11 @@ class ReplyClient:
         mode: Literal["patch", "fill", "replace"] = "patch",
         nulls: Literal["keep", "clear"] = "keep",
         match_on: Literal["id", "domain_name", "name"] = "id",
-        ignore: Iterable[str] = (),
+        ignore: Iterable[str] | Literal["unknown"] = (),
+        columns: dict[str, str] | None = None,
+        null_values: Iterable[str] = (),
+        delimiter: str | None = None,
+        encoding: str | None = None,
         progress: bool = True,
     ) -> Plan:
         """Plans the updates of many accounts; see `plan_contact_account_updates`. Cancelling the task stops it.
@@ -536,7 +553,13 @@ class ReplyClient:
             mode: "patch", "fill" or "replace".
             nulls: "keep" or "clear".
             match_on: "id", "domain_name" or "name".
-            ignore: Columns that are not fields.
+            ignore: Columns that are not fields; `"unknown"` for all that are none.
+            columns: Which column is which field, such as `{"Website": "domain_name"}`. Names need not be given that
+                differ from a field's in case, spaces and punctuation alone.
+            null_values: Texts that are empty cells, besides `""` and white space.
+            delimiter: What separates the fields of a CSV file. By default, its first line tells.
+            encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
+                order mark names.
             progress: Whether to show how far it is. Default True.
 
         Returns:
@@ -549,7 +572,8 @@ class ReplyClient:
         _load_bulk()
         from replyio import _bulk
 
-        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore)
+        reading = {"columns": columns, "null_values": null_values, "delimiter": delimiter, "encoding": encoding}
+        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, reading=reading)
         return await _bulk.make_async(planning, progress)
 
     def open_plan(self, path: str | os.PathLike[str]) -> Plan:
@@ -581,7 +605,11 @@ class ReplyClient:
         mode: Literal["patch", "fill", "replace"] = "patch",
         nulls: Literal["keep", "clear"] = "keep",
         match_on: Literal["id", "domain_name", "name"] = "id",
-        ignore: Iterable[str] = (),
+        ignore: Iterable[str] | Literal["unknown"] = (),
+        columns: dict[str, str] | None = None,
+        null_values: Iterable[str] = (),
+        delimiter: str | None = None,
+        encoding: str | None = None,
         on_conflict: Literal["skip", "overwrite"] = "skip",
         progress: bool = True,
     ) -> ApplyResult:
@@ -596,7 +624,13 @@ class ReplyClient:
             mode: "patch" (the default), "fill" or "replace".
             nulls: "keep" (the default) or "clear".
             match_on: "id" (the default), "domain_name" or "name".
-            ignore: Columns that are not fields.
+            ignore: Columns that are not fields; `"unknown"` for all that are none.
+            columns: Which column is which field, such as `{"Website": "domain_name"}`. Names need not be given that
+                differ from a field's in case, spaces and punctuation alone.
+            null_values: Texts that are empty cells, besides `""` and white space.
+            delimiter: What separates the fields of a CSV file. By default, its first line tells.
+            encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
+                order mark names.
             on_conflict: What happens when somebody changes a field between plan and apply: "skip" (the default) or
                 "overwrite".
             progress: Whether to show how far it is. Default True.
@@ -620,7 +654,8 @@ class ReplyClient:
         _load_bulk()
         from replyio import _bulk
 
-        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict)
+        reading = {"columns": columns, "null_values": null_values, "delimiter": delimiter, "encoding": encoding}
+        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict, reading)
         return _bulk.update(planning, on_conflict, progress)
 
     async def update_contact_accounts_async(
@@ -631,7 +666,11 @@ class ReplyClient:
         mode: Literal["patch", "fill", "replace"] = "patch",
         nulls: Literal["keep", "clear"] = "keep",
         match_on: Literal["id", "domain_name", "name"] = "id",
-        ignore: Iterable[str] = (),
+        ignore: Iterable[str] | Literal["unknown"] = (),
+        columns: dict[str, str] | None = None,
+        null_values: Iterable[str] = (),
+        delimiter: str | None = None,
+        encoding: str | None = None,
         on_conflict: Literal["skip", "overwrite"] = "skip",
         progress: bool = True,
     ) -> ApplyResult:
@@ -645,7 +684,13 @@ class ReplyClient:
             mode: "patch", "fill" or "replace".
             nulls: "keep" or "clear".
             match_on: "id", "domain_name" or "name".
-            ignore: Columns that are not fields.
+            ignore: Columns that are not fields; `"unknown"` for all that are none.
+            columns: Which column is which field, such as `{"Website": "domain_name"}`. Names need not be given that
+                differ from a field's in case, spaces and punctuation alone.
+            null_values: Texts that are empty cells, besides `""` and white space.
+            delimiter: What separates the fields of a CSV file. By default, its first line tells.
+            encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
+                order mark names.
             on_conflict: "skip" or "overwrite".
             progress: Whether to show how far it is. Default True.
 
@@ -659,7 +704,8 @@ class ReplyClient:
         _load_bulk()
         from replyio import _bulk
 
-        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict)
+        reading = {"columns": columns, "null_values": null_values, "delimiter": delimiter, "encoding": encoding}
+        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict, reading)
         return await _bulk.update_async(planning, on_conflict, progress)
 
     def close(self) -> None:

@@ -15,8 +15,8 @@ use crate::client::Patched;
 use crate::text::plain_line;
 
 /// What can be a table, for the messages about what is none.
-pub(super) const TAKEN: &str = "a DataFrame or another Arrow table, an iterable of mappings or dataclass instances, or the path of \
-    a .csv, .tsv, .jsonl, .ndjson or .parquet file";
+pub(super) const TAKEN: &str = "a DataFrame or another Arrow table, an iterable of mappings, named tuples or dataclass instances, or \
+    the path of a .csv, .tsv, .jsonl, .ndjson or .parquet file";
 
 /// A name longer than this is cut.
 const LONGEST_NAME: usize = 100;
