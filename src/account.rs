@@ -175,6 +175,44 @@ impl From<&i64> for FieldValue<'_> {
     }
 }
 
+/// The value of a member of an account, whatever its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberValue<'a> {
+    /// The member has no readable value, or the answer did not have it.
+    Nothing,
+    /// Text.
+    Text(&'a str),
+    /// A company size.
+    CompanySize(&'a CompanySize),
+    /// A number.
+    Integer(i64),
+    /// A date and time.
+    DateTime(DateTime),
+    /// The stage.
+    Stage(&'a ContactAccountStage),
+}
+
+/// Makes a member's value from a reference to what holds it.
+macro_rules! member_values {
+    ($( $type:ty, $value:ident => $made:expr; )+) => {
+        $(
+            impl<'a> From<&'a $type> for MemberValue<'a> {
+                fn from($value: &'a $type) -> Self {
+                    $made
+                }
+            }
+        )+
+    };
+}
+
+member_values! {
+    String, value => Self::Text(value);
+    CompanySize, value => Self::CompanySize(value);
+    i64, value => Self::Integer(*value);
+    DateTime, value => Self::DateTime(*value);
+    ContactAccountStage, value => Self::Stage(value);
+}
+
 /// A value is not of its field's kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WrongKind;

@@ -46,7 +46,7 @@ mod turns;
 
 pub use account::{
     AccountFields, CompanySize, ContactAccount, ContactAccountStage, DateTime, Field, FieldError, FieldSet, FieldValue,
-    Kind, MEMBERS, Member, Presence, WrongKind, nearest,
+    Kind, MEMBERS, Member, MemberValue, Presence, WrongKind, nearest,
 };
 pub use answer::{Item, Page};
 pub use change::Deviations;

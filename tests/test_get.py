@@ -63,7 +63,8 @@ def test_the_largest_id_can_be_asked_for(mode: str, reply_sandbox: Sandbox) -> N
         ("2026-09-08T12:08:22", datetime.datetime(2026, 9, 8, 12, 8, 22, tzinfo=UTC)),
         ("2026-09-08T12:08:22.1234567890123Z", datetime.datetime(2026, 9, 8, 12, 8, 22, 123_456, tzinfo=UTC)),
         ("0001-01-01T00:00:00", datetime.datetime(1, 1, 1, tzinfo=UTC)),
-        ("9999-12-31T23:59:59.9999999", datetime.datetime(9999, 12, 30, 22, 0, 0, 999_999, tzinfo=UTC)),
+        ("9999-12-31T23:59:59.9999999", datetime.datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)),
+        ("9999-12-31T00:00:00Z", datetime.datetime(9999, 12, 31, tzinfo=UTC)),
         ("9999-12-30T22:00:00.9999999Z", datetime.datetime(9999, 12, 30, 22, 0, 0, 999_999, tzinfo=UTC)),
     ],
 )

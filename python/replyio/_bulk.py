@@ -14,7 +14,7 @@ from replyio._progress import drive, drive_async, show_for
 from replyio.plans import ApplyResult, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from replyio._progress import Job
 
@@ -45,7 +45,7 @@ class PlanFile:
 
     def header(self) -> dict[str, Any]:
         """What the plan was made for, and what is left to do."""
-        requests, seconds = self._core.estimate(self._file)
+        requests, seconds = self._file.estimate(self._core)
         return {**self._file.header(), "requests_left": requests, "seconds_left": seconds}
 
     def counts(self) -> dict[str, int]:
@@ -65,8 +65,7 @@ class PlanFile:
         return self._file.failures()
 
     def close(self) -> None:
-        """Lets go of the file."""
-        self._file.close()
+        """Removes the file, where nobody asked to keep it."""
         if self._directory is not None:
             self._directory.remove()
 
@@ -77,8 +76,8 @@ class PlanFile:
     def start(self, action: str, on_conflict: str, on_unknown_member: str) -> Job:
         """Starts a job over it."""
         _check(on_conflict, on_unknown_member)
-        return self._core.apply(
-            self._file,
+        return self._file.apply(
+            self._core,
             overwrite=on_conflict == "overwrite",
             clear_unknown_members=on_unknown_member == "clear",
             retry_failed=action == "retry_failed",
@@ -97,11 +96,10 @@ class PlanFile:
             path = plan.with_name(f"{plan.stem}.revert{number if number > 1 else ''}{plan.suffix}")
             if not path.exists():
                 return plan_of(self._core, self._file.reversed(path), str(path))
-            file = self._core.open_plan(path)
+            file = _replyio.PlanFile.open(self._core, path)
             counts = file.counts()
             if counts.keys() & {"pending", "unknown"} or sum(counts.values()) == changed:
                 return plan_of(self._core, file, str(path))
-            file.close()
             number += 1
 
 
@@ -111,8 +109,18 @@ class Directory:
     __slots__ = ("__weakref__", "_finalizer", "path")
 
     def __init__(self) -> None:
-        """Makes it."""
-        self.path = tempfile.mkdtemp(prefix="replyio-")
+        """Makes it.
+
+        Raises:
+            PlanError: When it cannot be made.
+        """
+        try:
+            self.path = tempfile.mkdtemp(prefix="replyio-")
+        except OSError as error:
+            from replyio.errors import PlanError
+
+            message = f"no temporary folder for the plan can be made: {error.strerror}"
+            raise PlanError(f"{message}; hint: give save_as= a file, and see that there is room") from None
         self._finalizer = weakref.finalize(self, _remove, self.path, os.getpid())
 
     def remove(self) -> None:
@@ -152,16 +160,17 @@ class Planning:
         ignore: Iterable[str],
         on_conflict: str = "skip",
         on_unknown_member: str = "stop",
+        reading: Mapping[str, object] | None = None,
     ) -> None:
         """Reads the table and starts. The data and the options are checked before any request."""
         _check(on_conflict, on_unknown_member)
         options = {"mode": mode, "nulls": nulls, "match_on": match_on, "ignore": ignore}
-        table = _replyio.Table(data, options)
+        table = _replyio.Table(data, {**options, **(reading or {})})
         self._core = core
         self._directory = Directory() if save_as is None else None
         self.path = None if save_as is None else os.fspath(save_as)
-        self._place = self.path or str(Path(getattr(self._directory, "path", ""), "plan.replyplan"))
-        self.job = core.plan(table, options, self._place)
+        self._file_path = self.path or str(Path(getattr(self._directory, "path", ""), "plan.replyplan"))
+        self.job = _replyio.PlanFile.plan(core, table, options, self._file_path)
 
     def plan(self, result: Any) -> Plan:
         """The plan that was made."""
@@ -171,7 +180,7 @@ class Planning:
         """The same plan under its real path, and not removed with the object: whoever is interrupted needs it."""
         if self._directory is not None:
             self._directory.keep()
-        return plan.at(self._place)
+        return plan.at(self._file_path)
 
     def finish(self, result: ApplyResult) -> ApplyResult:
         """Leaves nothing behind that nobody asked for, once every row is done."""

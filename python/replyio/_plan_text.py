@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import html
+import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -120,7 +123,13 @@ def stored_otherwise_text(rows: int) -> str:
 
 def line(kind: str, name: str, counts: Mapping[str, int], cost: str) -> str:
     """What `repr` says."""
-    return f"<{kind} {cell(name)}: {counts_text(counts)}{f' · {cost}' if cost else ''}>"
+    return printable(f"<{kind} {cell(name)}: {counts_text(counts)}{f'; {cost}' if cost else ''}>")
+
+
+def printable(text: str) -> str:
+    """The same text, with escapes for what stdout cannot write: not every encoding has what a file's name has."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def progress_text(state: Mapping[str, Any]) -> str:
@@ -133,13 +142,13 @@ def progress_text(state: Mapping[str, Any]) -> str:
     if waiting:
         wait = state.get("waiting_until")
         parts.append(f"waiting: {waiting}" if wait is None else f"waiting {duration(wait)}: {waiting}")
-    return " · ".join(parts)
+    return ", ".join(parts)
 
 
 def progress_line(state: Mapping[str, Any]) -> str:
-    """A progress in a line: `writing: 412 of 812 rows · 430 requests · about 9 min left`."""
+    """A progress in a line: `writing: 412 of 812 rows, 430 requests, about 9 min left`."""
     phase = state.get("phase") or "working"
-    return f"{phase}: {state.get('done', 0):,} of {counted(state.get('rows', 0), 'row')} · {progress_text(state)}"
+    return f"{phase}: {state.get('done', 0):,} of {counted(state.get('rows', 0), 'row')}, {progress_text(state)}"
 
 
 def how_to_go_on(action: str, path: str | None, state: Mapping[str, Any]) -> str:
@@ -151,7 +160,13 @@ def how_to_go_on(action: str, path: str | None, state: Mapping[str, Any]) -> str
     if path is None:
         return f"{done}go on with plan.{call}"
     command = "apply --retry-failed" if action == "retry_failed" else action
-    return f"{done}go on with client.open_plan({path!r}).{call}, or: replyio {command} {shlex.quote(path)}"
+    return f"{done}go on with client.open_plan({path!r}).{call}, or: replyio {command} {argument(path)}"
+
+
+def argument(path: str) -> str:
+    """A file's name as an argument of a command that can be copied: quoted where need be, and never an option."""
+    path = os.path.join(".", path) if path.startswith("-") else path  # noqa: PTH118 - Path drops the "."
+    return subprocess.list2cmdline([path]) if os.name == "nt" else shlex.quote(path)
 
 
 def cell(value: object) -> str:

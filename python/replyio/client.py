@@ -439,7 +439,7 @@ class ReplyClient:
             >>> 4711 in {account.id for account in client.list_contact_accounts()}
             True
         """
-        return ContactAccountIterator(self._core.list(search, sort_by, descending, page_size))
+        return ContactAccountIterator(_replyio.Listing(self._core, search, sort_by, descending, page_size))
 
     def list_contact_accounts_async(
         self,
@@ -462,7 +462,7 @@ class ReplyClient:
         Raises:
             ValidationError: Before any request, when an argument cannot be used.
         """
-        return AsyncContactAccountIterator(self._core.list(search, sort_by, descending, page_size))
+        return AsyncContactAccountIterator(_replyio.Listing(self._core, search, sort_by, descending, page_size))
 
     def plan_contact_account_updates(
         self,
@@ -472,7 +472,11 @@ class ReplyClient:
         mode: Literal["patch", "fill", "replace"] = "patch",
         nulls: Literal["keep", "clear"] = "keep",
         match_on: Literal["id", "domain_name", "name"] = "id",
-        ignore: Iterable[str] = (),
+        ignore: Iterable[str] | Literal["unknown"] = (),
+        columns: dict[str, str] | None = None,
+        null_values: Iterable[str] = (),
+        delimiter: str | None = None,
+        encoding: str | None = None,
         progress: bool = True,
     ) -> Plan:
         """Plans the updates of many accounts from a table. Nothing is written to the service.
@@ -489,7 +493,13 @@ class ReplyClient:
             nulls: What an empty cell means: "keep" (the default) leaves the field alone, "clear" empties it.
             match_on: How a row finds its account: "id" (the default), "domain_name" or "name". Two candidates are never
                 guessed between.
-            ignore: Columns that are not fields.
+            ignore: Columns that are not fields; `"unknown"` for all that are none.
+            columns: Which column is which field, such as `{"Website": "domain_name"}`. Names need not be given that
+                differ from a field's in case, spaces and punctuation alone.
+            null_values: Texts that are empty cells, besides `""` and white space.
+            delimiter: What separates the fields of a CSV file. By default, its first line tells.
+            encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
+                order mark names.
             progress: Whether to show how far it is. Default True.
 
         Returns:
@@ -512,9 +522,13 @@ class ReplyClient:
             >>> client.get_contact_account(4711).city
             'Oslo'
         """
+        _load_bulk()
         from replyio import _bulk
 
-        return _bulk.make(_bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore), progress)
+        reading = {"columns": columns, "null_values": null_values, "delimiter": delimiter, "encoding": encoding}
+        return _bulk.make(
+            _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, reading=reading), progress
+        )
 
     async def plan_contact_account_updates_async(
         self,
@@ -524,7 +538,11 @@ class ReplyClient:
         mode: Literal["patch", "fill", "replace"] = "patch",
         nulls: Literal["keep", "clear"] = "keep",
         match_on: Literal["id", "domain_name", "name"] = "id",
-        ignore: Iterable[str] = (),
+        ignore: Iterable[str] | Literal["unknown"] = (),
+        columns: dict[str, str] | None = None,
+        null_values: Iterable[str] = (),
+        delimiter: str | None = None,
+        encoding: str | None = None,
         progress: bool = True,
     ) -> Plan:
         """Plans the updates of many accounts; see `plan_contact_account_updates`. Cancelling the task stops it.
@@ -535,7 +553,13 @@ class ReplyClient:
             mode: "patch", "fill" or "replace".
             nulls: "keep" or "clear".
             match_on: "id", "domain_name" or "name".
-            ignore: Columns that are not fields.
+            ignore: Columns that are not fields; `"unknown"` for all that are none.
+            columns: Which column is which field, such as `{"Website": "domain_name"}`. Names need not be given that
+                differ from a field's in case, spaces and punctuation alone.
+            null_values: Texts that are empty cells, besides `""` and white space.
+            delimiter: What separates the fields of a CSV file. By default, its first line tells.
+            encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
+                order mark names.
             progress: Whether to show how far it is. Default True.
 
         Returns:
@@ -545,9 +569,11 @@ class ReplyClient:
             ValidationError: The table has a column that cannot be used.
             ReplyError: Any other failure, as the tree in `replyio.errors` says.
         """
+        _load_bulk()
         from replyio import _bulk
 
-        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore)
+        reading = {"columns": columns, "null_values": null_values, "delimiter": delimiter, "encoding": encoding}
+        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, reading=reading)
         return await _bulk.make_async(planning, progress)
 
     def open_plan(self, path: str | os.PathLike[str]) -> Plan:
@@ -564,11 +590,12 @@ class ReplyClient:
         Raises:
             PlanError: The file is missing, in use, half written, damaged, or for another address, user or team.
         """
+        _load_bulk()
         from os import fspath
 
         from replyio import _bulk
 
-        return _bulk.plan_of(self._core, self._core.open_plan(path), fspath(path))
+        return _bulk.plan_of(self._core, _replyio.PlanFile.open(self._core, path), fspath(path))
 
     def update_contact_accounts(
         self,
@@ -578,7 +605,11 @@ class ReplyClient:
         mode: Literal["patch", "fill", "replace"] = "patch",
         nulls: Literal["keep", "clear"] = "keep",
         match_on: Literal["id", "domain_name", "name"] = "id",
-        ignore: Iterable[str] = (),
+        ignore: Iterable[str] | Literal["unknown"] = (),
+        columns: dict[str, str] | None = None,
+        null_values: Iterable[str] = (),
+        delimiter: str | None = None,
+        encoding: str | None = None,
         on_conflict: Literal["skip", "overwrite"] = "skip",
         progress: bool = True,
     ) -> ApplyResult:
@@ -593,7 +624,13 @@ class ReplyClient:
             mode: "patch" (the default), "fill" or "replace".
             nulls: "keep" (the default) or "clear".
             match_on: "id" (the default), "domain_name" or "name".
-            ignore: Columns that are not fields.
+            ignore: Columns that are not fields; `"unknown"` for all that are none.
+            columns: Which column is which field, such as `{"Website": "domain_name"}`. Names need not be given that
+                differ from a field's in case, spaces and punctuation alone.
+            null_values: Texts that are empty cells, besides `""` and white space.
+            delimiter: What separates the fields of a CSV file. By default, its first line tells.
+            encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
+                order mark names.
             on_conflict: What happens when somebody changes a field between plan and apply: "skip" (the default) or
                 "overwrite".
             progress: Whether to show how far it is. Default True.
@@ -614,9 +651,11 @@ class ReplyClient:
             >>> result.counts
             {'changed': 1}
         """
+        _load_bulk()
         from replyio import _bulk
 
-        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict)
+        reading = {"columns": columns, "null_values": null_values, "delimiter": delimiter, "encoding": encoding}
+        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict, reading)
         return _bulk.update(planning, on_conflict, progress)
 
     async def update_contact_accounts_async(
@@ -627,7 +666,11 @@ class ReplyClient:
         mode: Literal["patch", "fill", "replace"] = "patch",
         nulls: Literal["keep", "clear"] = "keep",
         match_on: Literal["id", "domain_name", "name"] = "id",
-        ignore: Iterable[str] = (),
+        ignore: Iterable[str] | Literal["unknown"] = (),
+        columns: dict[str, str] | None = None,
+        null_values: Iterable[str] = (),
+        delimiter: str | None = None,
+        encoding: str | None = None,
         on_conflict: Literal["skip", "overwrite"] = "skip",
         progress: bool = True,
     ) -> ApplyResult:
@@ -641,7 +684,13 @@ class ReplyClient:
             mode: "patch", "fill" or "replace".
             nulls: "keep" or "clear".
             match_on: "id", "domain_name" or "name".
-            ignore: Columns that are not fields.
+            ignore: Columns that are not fields; `"unknown"` for all that are none.
+            columns: Which column is which field, such as `{"Website": "domain_name"}`. Names need not be given that
+                differ from a field's in case, spaces and punctuation alone.
+            null_values: Texts that are empty cells, besides `""` and white space.
+            delimiter: What separates the fields of a CSV file. By default, its first line tells.
+            encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
+                order mark names.
             on_conflict: "skip" or "overwrite".
             progress: Whether to show how far it is. Default True.
 
@@ -652,9 +701,11 @@ class ReplyClient:
             ValidationError: The table has a column that cannot be used.
             ReplyError: Any other failure that stops the job.
         """
+        _load_bulk()
         from replyio import _bulk
 
-        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict)
+        reading = {"columns": columns, "null_values": null_values, "delimiter": delimiter, "encoding": encoding}
+        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict, reading)
         return await _bulk.update_async(planning, on_conflict, progress)
 
     def close(self) -> None:
@@ -727,6 +778,22 @@ def _unpickle(settings: dict[str, Any]) -> ReplyClient:
         del settings
 
 
+def _load_bulk() -> None:
+    """Imports what bulk calls need. It costs more than all the rest, so that it is imported when it is first used.
+
+    Raises:
+        TransportError: When a module's file cannot be read, as when no file descriptor is left.
+    """
+    try:
+        import_module("replyio._bulk")
+    except OSError as error:
+        from replyio.errors import TransportError
+
+        message = f"no request was sent: a part of this package cannot be read: {error.strerror}"
+        hint = "close files and connections, or raise the limit of this process (ulimit -n)"
+        raise TransportError(f"{message}; hint: {hint}") from None
+
+
 def _warn(message: str) -> None:
     """Warns whoever called the method that calls this."""
     import warnings
@@ -752,16 +819,16 @@ class _Pages:
 
     def __init__(self, listing: _replyio.Listing) -> None:
         self._listing = listing
-        self._page: _replyio.Page | None = None
+        self._page: _replyio.Batch | None = None
         self._ready: Iterator[ContactAccount] = iter(())
-        self._waiting: list[_replyio.Page] = []
+        self._waiting: list[_replyio.Batch] = []
 
-    def _begin(self, page: _replyio.Page) -> None:
+    def _begin(self, page: _replyio.Batch) -> None:
         """Goes on with a page."""
         self._page = page
         self._ready = iter(page.accounts())
 
-    def _take(self) -> list[_replyio.Page]:
+    def _take(self) -> list[_replyio.Batch]:
         """Takes what has been read and not yet been given."""
         pages, self._waiting = self._waiting, []
         left = length_hint(self._ready)
@@ -803,7 +870,7 @@ class ContactAccountIterator(_Pages):
             else:
                 self._begin(self._listing.next_page())
 
-    def _remaining_pages(self) -> list[_replyio.Page]:
+    def _remaining_pages(self) -> list[_replyio.Batch]:
         """Reads all pages that are left. Those read before one that fails wait for the next call."""
         while not self._listing.finished:
             self._waiting.append(self._listing.next_page())
@@ -881,7 +948,7 @@ class AsyncContactAccountIterator(_Pages):
             else:
                 self._begin(await self._next_page())
 
-    async def _next_page(self) -> _replyio.Page:
+    async def _next_page(self) -> _replyio.Batch:
         """Reads the next page."""
         pending = self._listing.next_page(_running_loop())
         try:
@@ -889,7 +956,7 @@ class AsyncContactAccountIterator(_Pages):
         finally:
             pending.close()
 
-    async def _remaining_pages(self) -> list[_replyio.Page]:
+    async def _remaining_pages(self) -> list[_replyio.Batch]:
         """Reads all pages that are left. Those read before one that fails wait for the next call."""
         while not self._listing.finished:
             self._waiting.append(await self._next_page())
@@ -922,7 +989,7 @@ class AsyncContactAccountIterator(_Pages):
         return _to_polars(await self._remaining_pages())
 
 
-def _to_pandas(pages: list[_replyio.Page]) -> pandas.DataFrame:
+def _to_pandas(pages: list[_replyio.Batch]) -> pandas.DataFrame:
     """A pandas frame of pages. Made from columns, because pandas may be there without pyarrow."""
     import pandas
 
@@ -935,7 +1002,7 @@ def _to_pandas(pages: list[_replyio.Page]) -> pandas.DataFrame:
     return pandas.DataFrame({name: pandas.Series(values, dtype=types.get(name)) for name, values in table.items()})
 
 
-def _to_polars(pages: list[_replyio.Page]) -> polars.DataFrame:
+def _to_polars(pages: list[_replyio.Batch]) -> polars.DataFrame:
     """A polars frame of pages."""
     import polars
 

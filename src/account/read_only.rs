@@ -1,6 +1,9 @@
 //! Members that the service sets: read tolerantly, and never sent.
 
-use jiff::Timestamp;
+use std::fmt;
+
+use jiff::tz::Offset;
+use jiff::{Timestamp, civil};
 use serde::de::{DeserializeOwned, Error, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -22,13 +25,36 @@ pub struct ContactAccountStage {
     pub extra: Map<String, Value>,
 }
 
-/// A point in time from an answer. Read from every form in the contract; an answer without an offset is UTC.
+/// A point in time from an answer, in UTC. Read from every form in the contract; an answer without an offset is UTC.
+///
+/// It is no [`Timestamp`], which ends a day before the last date that an answer can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DateTime(pub Timestamp);
+pub struct DateTime(pub civil::DateTime);
+
+impl DateTime {
+    /// Microseconds since 1970. Finer parts are cut.
+    pub fn as_microsecond(self) -> i64 {
+        let since = self.0.duration_since(civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0));
+        // The years that jiff knows fit by far.
+        i64::try_from(since.as_nanos().div_euclid(1000)).unwrap_or(i64::MAX)
+    }
+}
+
+impl From<Timestamp> for DateTime {
+    fn from(timestamp: Timestamp) -> Self {
+        Self(Offset::UTC.to_datetime(timestamp))
+    }
+}
+
+impl fmt::Display for DateTime {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}Z", self.0)
+    }
+}
 
 impl Serialize for DateTime {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
+        serializer.collect_str(self)
     }
 }
 

@@ -7,7 +7,9 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
 use super::read_only::tolerantly;
-use super::{CompanySize, ContactAccountStage, DateTime, FieldSet, FieldValue, Kind, Member, Presence, WrongKind};
+use super::{
+    CompanySize, ContactAccountStage, DateTime, FieldSet, FieldValue, Kind, Member, MemberValue, Presence, WrongKind,
+};
 
 /// Makes everything that must agree about the fields from one table.
 macro_rules! contact_account {
@@ -172,6 +174,14 @@ macro_rules! contact_account {
                 Field::ALL.iter().map(bytes).sum()
             }
 
+            /// The values of all members, in the order of [`MEMBERS`].
+            pub fn members(&self) -> [MemberValue<'_>; MEMBERS.len()] {
+                [
+                    $( contact_account!(@member $answered self.$member), )+
+                    $( contact_account!(@member $ro_answered self.$ro_member), )+
+                ]
+            }
+
             /// The value of a writable field, where it has one.
             pub fn value(&self, field: Field) -> Option<FieldValue<'_>> {
                 match field { $( Field::$variant => contact_account!(@value $answered self.$member), )+ }
@@ -277,6 +287,11 @@ macro_rules! contact_account {
     };
     (@value always $self:ident.$member:ident) => { Some(FieldValue::from(&$self.$member)) };
     (@value optional $self:ident.$member:ident) => { $self.$member.as_ref().map(FieldValue::from) };
+    (@member always $self:ident.$member:ident) => { MemberValue::from(&$self.$member) };
+    (@member id $self:ident.$member:ident) => { MemberValue::from(&$self.$member) };
+    (@member $answered:ident $self:ident.$member:ident) => {
+        $self.$member.as_ref().map_or(MemberValue::Nothing, MemberValue::from)
+    };
     (@present always $self:ident.$member:ident) => { Presence::Value($self.$member.clone()) };
     (@present optional $self:ident.$member:ident) => {
         $self.$member.clone().map_or(Presence::Absent, Presence::Value)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{
     ApiFailure, Call, CallError, Error, ErrorKind, Failure, KeyOrigin, Operation, TransportKind, Unexpected, WaitReason,
 };
+use crate::text::listed;
 
 const NOT_ABOUT_THE_ACCOUNT: &str = "this does not look like Reply.io's own answer about an account: check base_url, \
     which ends in /v3, and the network";
@@ -177,11 +178,7 @@ impl fmt::Display for Error {
             Self::Configuration(message) => formatter.write_str(message),
             Self::Validation { call, errors } => {
                 write!(formatter, "{call} refused before any request: ")?;
-                for (index, error) in errors.iter().enumerate() {
-                    let separator = if index == 0 { "" } else { "; " };
-                    write!(formatter, "{separator}{} {}", error.field, error.message)?;
-                }
-                Ok(())
+                formatter.write_str(&listed(errors, |error| format!("{} {}", error.field, error.message)))
             }
             Self::Call(error) => error.fmt(formatter),
         }

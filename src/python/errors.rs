@@ -11,6 +11,7 @@ use super::once::once;
 use crate::account::FieldError;
 use crate::error::{Error, ErrorKind, Failure};
 use crate::plan::source::TableError;
+use crate::text::listed;
 
 /// The exception class of a kind, in `replyio.errors`.
 pub(super) const fn class_name(kind: ErrorKind) -> &'static str {
@@ -62,10 +63,19 @@ pub(super) fn closed(py: Python<'_>) -> PyErr {
     instance(py, ErrorKind::Transport, message, &PyDict::new(py)).unwrap_or_else(|failed| failed)
 }
 
+/// The exception for a call for which the operating system has no thread, file descriptor or memory left. Nothing was sent.
+pub(super) fn exhausted(py: Python<'_>, error: &std::io::Error) -> PyErr {
+    let message = format!(
+        "no request was sent: the operating system refused what a call needs: {error}; hint: close files and connections, \
+        or raise the limits of this process (ulimit -n, ulimit -u)"
+    );
+    instance(py, ErrorKind::Transport, &message, &PyDict::new(py)).unwrap_or_else(|failed| failed)
+}
+
 /// The exception for what was refused before any request, with every fault.
 pub(super) fn refused(py: Python<'_>, what: &str, faults: &[FieldError]) -> PyErr {
-    let listed: Vec<_> = faults.iter().map(|fault| format!("{} {}", fault.field, fault.message)).collect();
-    let message = format!("{what} refused before any request: {}", listed.join("; "));
+    let listed = listed(faults, |fault| format!("{} {}", fault.field, fault.message));
+    let message = format!("{what} refused before any request: {listed}");
     validation(py, &message, faults).unwrap_or_else(|failed| failed)
 }
 
@@ -76,6 +86,9 @@ pub(super) fn of_table(py: Python<'_>, error: &TableError) -> PyErr {
         TableError::Read { line, reason, .. } => {
             let reason = line.map_or_else(|| reason.clone(), |line| format!("line {line} {reason}"));
             validation(py, &error.to_string(), &[FieldError::new("", reason)])
+        }
+        TableError::Row { row, reason } => {
+            validation(py, &error.to_string(), &[FieldError::new("", format!("row {row} {reason}"))])
         }
         TableError::Io { path, error } => match error.raw_os_error() {
             // With number and name, Python finds the class, such as FileNotFoundError.
@@ -88,6 +101,11 @@ pub(super) fn of_table(py: Python<'_>, error: &TableError) -> PyErr {
         },
     };
     raised.unwrap_or_else(|failed| failed)
+}
+
+/// The exception for a row that cannot be one.
+pub(super) fn of_row(py: Python<'_>, row: u64, reason: &impl ToString) -> PyErr {
+    of_table(py, &TableError::Row { row, reason: reason.to_string() })
 }
 
 fn validation(py: Python<'_>, message: &str, faults: &[FieldError]) -> PyResult<PyErr> {

@@ -1,8 +1,8 @@
 //! Plans as Python's face uses them: a file, reports of its rows, and jobs over it.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
 use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchIterator, StringArray, UInt64Array};
@@ -12,53 +12,111 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};
 
 use super::client::Client;
+use super::convert::ToPython;
 use super::errors;
 use super::exit;
 use super::guard::guarded;
 use super::job::{Job, counts_to_python};
-use super::table::Table;
+use super::table::{Table, options_from};
 use crate::plan::file::{self, ChangeView, FileError, RowView};
-use crate::plan::run::{self, ApplyOptions};
-use crate::plan::source::Options;
+use crate::plan::run::{self, ApplyOptions, OnConflict, OnUnknownMember};
 use crate::plan::{Status, Value};
 
-/// An open plan.
+/// A plan: a view of its file.
 #[pyclass(frozen, module = "replyio._replyio")]
-pub(super) struct PlanFile(Mutex<Option<file::PlanFile>>);
+pub(super) struct PlanFile(file::PlanFile);
 
 impl PlanFile {
-    pub(super) fn new(file: file::PlanFile) -> Self {
-        Self(Mutex::new(Some(file)))
-    }
-
     fn with<T: Send>(
         &self,
         py: Python<'_>,
         work: impl FnOnce(&file::PlanFile) -> Result<T, FileError> + Send,
     ) -> PyResult<T> {
-        let file = self.file(py)?;
-        exit::detached(py, || work(&file)).map_err(|error| refused(py, &error))
-    }
-
-    fn file(&self, py: Python<'_>) -> PyResult<file::PlanFile> {
-        let file = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        file.ok_or_else(|| errors::plan(py, "the plan was closed; open_plan() opens it again"))
+        exit::detached(py, || work(&self.0)).map_err(|error| refused(py, &error))
     }
 }
 
 #[pymethods]
 impl PlanFile {
+    /// Starts to plan the updates of a table, into a new file.
+    #[staticmethod]
+    fn plan(client: &Bound<'_, Client>, table: &Table, options: &Bound<'_, PyDict>, path: PathBuf) -> PyResult<Job> {
+        guarded(client.py(), "plan", || {
+            let (table, options) = (table.inner(), options_from(options)?);
+            Job::start(client, move |client, control, lines| async move {
+                run::plan(&client, &table, &options, &path, &control, Some(lines)).await
+            })
+        })
+    }
+
+    /// Opens a plan, which must be for this client's address, user and team. `recover` opens one whose log is missing,
+    /// `new_key` one that was made with another API key of the same user.
+    #[staticmethod]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    #[pyo3(signature = (client, path, *, recover=false, new_key=false))]
+    fn open(py: Python<'_>, client: &Client, path: PathBuf, recover: bool, new_key: bool) -> PyResult<Self> {
+        guarded(py, "open_plan", || {
+            let config = client.here(py)?.config();
+            let act_as = config.act_as.as_ref().map(ToString::to_string);
+            let (base_url, act_as) = (config.base_url.to_string(), act_as.as_deref());
+            let opened = exit::detached(py, || {
+                let file = if recover { file::PlanFile::recover(&path)? } else { file::PlanFile::open(&path)? };
+                file.check_target(&base_url, act_as, config.team_id, &config.api_key, new_key)?;
+                Ok::<_, FileError>(file)
+            });
+            opened.map(Self).map_err(|error| refused(py, &error))
+        })
+    }
+
+    /// Starts to apply what is left of it, failed rows included where `retry_failed` says so. Raises at once when another run
+    /// has the plan.
+    #[pyo3(signature = (client, *, overwrite, clear_unknown_members, retry_failed, concurrency))]
+    fn apply(
+        &self,
+        client: &Bound<'_, Client>,
+        overwrite: bool,
+        clear_unknown_members: bool,
+        retry_failed: bool,
+        concurrency: usize,
+    ) -> PyResult<Job> {
+        let options = ApplyOptions {
+            on_conflict: if overwrite { OnConflict::Overwrite } else { OnConflict::Skip },
+            on_unknown_member: if clear_unknown_members { OnUnknownMember::Clear } else { OnUnknownMember::Stop },
+            concurrency,
+        };
+        guarded(client.py(), "apply", || {
+            let run = self.with(client.py(), |file| {
+                let run = file.start_run()?;
+                if retry_failed {
+                    run.retry_failed()?;
+                }
+                Ok(run)
+            })?;
+            Job::start(client, move |client, control, lines| async move {
+                run::apply(&client, run, options, &control, Some(lines)).await
+            })
+        })
+    }
+
+    /// How many requests it takes to apply what is left of it, and how many seconds.
+    fn estimate(&self, py: Python<'_>, client: &Client) -> PyResult<(u64, Option<f64>)> {
+        guarded(py, "estimate", || {
+            let client = client.here(py)?;
+            let requests = self.with(py, |file| run::requests_to_apply(client, file))?;
+            Ok((requests, client.forecast(requests).map(|wait| wait.as_secs_f64())))
+        })
+    }
+
     /// Where it is.
     #[getter]
     fn path(&self, py: Python<'_>) -> PyResult<PathBuf> {
-        Ok(self.file(py)?.path().to_path_buf())
+        guarded(py, "path", || Ok(self.0.path().to_path_buf()))
     }
 
     /// What it was made for.
     fn header<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         guarded(py, "header", || {
-            let file = self.file(py)?;
-            let header = file.header();
+            let header = self.0.header();
             let result = PyDict::new(py);
             result.set_item("base_url", &header.base_url)?;
             result.set_item("mode", header.mode.as_str())?;
@@ -114,15 +172,7 @@ impl PlanFile {
     fn reversed(&self, py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         guarded(py, "reversed", || {
             let reversed = self.with(py, |file| run::reverse(file, &path))?;
-            Ok(Self::new(reversed))
-        })
-    }
-
-    /// Lets go of the file.
-    fn close(&self, py: Python<'_>) -> PyResult<()> {
-        guarded(py, "close", || {
-            drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
-            Ok(())
+            Ok(Self(reversed))
         })
     }
 }
@@ -142,51 +192,10 @@ impl PlanFile {
     }
 }
 
-/// Starts to plan the updates of a table, into a new file.
-pub(super) fn start(client: &Client, table: &Table, options: Options, path: PathBuf, py: Python<'_>) -> PyResult<Job> {
-    let table = table.inner();
-    Job::start(py, client.here(py)?, move |client, control, lines| async move {
-        run::plan(&client, &table, &options, &path, &control, Some(lines)).await
-    })
-}
-
-/// Opens a plan, which must be for this client's address, user and team.
-pub(super) fn open(client: &Client, path: &Path, recover: bool, new_key: bool, py: Python<'_>) -> PyResult<PlanFile> {
-    let config = client.here(py)?.config();
-    let act_as = config.act_as.as_ref().map(ToString::to_string);
-    let opened = exit::detached(py, || {
-        let file = if recover { file::PlanFile::recover(path)? } else { file::PlanFile::open(path)? };
-        file.check_target(&config.base_url.to_string(), act_as.as_deref(), config.team_id, &config.api_key, new_key)?;
-        Ok::<_, FileError>(file)
-    });
-    opened.map(PlanFile::new).map_err(|error| refused(py, &error))
-}
-
-/// Starts to apply what is left of a plan. Whether another run has the plan is known when this returns.
-pub(super) fn apply(
-    client: &Client,
-    file: &PlanFile,
-    options: ApplyOptions,
-    retry_failed: bool,
-    py: Python<'_>,
-) -> PyResult<Job> {
-    let run = file.with(py, |file| {
-        let run = file.start_run()?;
-        if retry_failed {
-            run.retry_failed()?;
-        }
-        Ok(run)
-    })?;
-    Job::start(py, client.here(py)?, move |client, control, lines| async move {
-        run::apply(&client, run, options, &control, Some(lines)).await.map(|()| None)
-    })
-}
-
-/// How many requests it takes to apply what is left of a plan, and how many seconds.
-pub(super) fn estimate(client: &Client, file: &PlanFile, py: Python<'_>) -> PyResult<(u64, Option<f64>)> {
-    let client = client.here(py)?;
-    let requests = file.with(py, |file| run::requests_to_apply(client, file))?;
-    Ok((requests, client.forecast(requests).map(|wait| wait.as_secs_f64())))
+impl ToPython for Option<file::PlanFile> {
+    fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        Ok(self.map(PlanFile).into_pyobject(py)?.into_any())
+    }
 }
 
 fn refused(py: Python<'_>, error: &FileError) -> PyErr {
@@ -214,8 +223,8 @@ impl Report {
         })
     }
 
-    fn __len__(&self) -> usize {
-        self.0.num_rows()
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        guarded(py, "len", || Ok(self.0.num_rows()))
     }
 
     /// Rows as dictionaries: so many of them, from one of them on.

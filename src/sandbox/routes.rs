@@ -121,7 +121,7 @@ fn authorized(state: &mut State, options: &SandboxOptions, call: &Call, apply: b
 /// Now, to the millisecond: the service answers with few digits.
 fn now() -> DateTime {
     let now = Timestamp::now();
-    DateTime(Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now))
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now).into()
 }
 
 fn read_update(headers: &HeaderMap, body: &[u8]) -> Result<Update, Answer> {
