@@ -200,13 +200,23 @@ async def make_async(planning: Planning, progress: bool) -> Plan:
     return planning.plan(await drive_async(planning.job, show_for(progress), "plan", planning.path))
 
 
-def update(planning: Planning, on_conflict: Literal["skip", "overwrite"], progress: bool) -> ApplyResult:
+def update(
+    planning: Planning,
+    on_conflict: Literal["skip", "overwrite"],
+    progress: bool,
+    on_unknown_member: Literal["stop", "clear"],
+) -> ApplyResult:
     """Plans and applies."""
     plan = planning.kept(make(planning, progress))
-    return planning.finish(plan.apply(on_conflict, progress))
+    return planning.finish(plan.apply(on_conflict, progress, on_unknown_member))
 
 
-async def update_async(planning: Planning, on_conflict: Literal["skip", "overwrite"], progress: bool) -> ApplyResult:
-    """Plans and applies without holding the event loop up."""
+async def update_async(
+    planning: Planning,
+    on_conflict: Literal["skip", "overwrite"],
+    progress: bool,
+    on_unknown_member: Literal["stop", "clear"],
+) -> ApplyResult:
+    """Plans and applies without blocking the event loop."""
     plan = planning.kept(await make_async(planning, progress))
-    return planning.finish(await plan.apply_async(on_conflict, progress))
+    return planning.finish(await plan.apply_async(on_conflict, progress, on_unknown_member))

@@ -177,11 +177,16 @@ def _add_revert(made: argparse.ArgumentParser) -> None:
 
 def _add_plan_file(made: argparse.ArgumentParser) -> None:
     made.add_argument("plan", metavar="PLAN", help="the file that `replyio plan --save-as` has made")
+    made.add_argument("--recover", action="store_true", help="open a plan whose log (-wal) is missing after a crash: "
+                      "every row that may have been written becomes unknown")  # fmt: skip
+    made.add_argument("--new-key", action="store_true", help="the plan was made with another API key of the same user")
 
 
 def _add_on_conflict(made: argparse.ArgumentParser) -> None:
     text = "what to do with a field that somebody else has changed meanwhile (default: skip)"
     made.add_argument("--on-conflict", choices=("skip", "overwrite"), help=text)
+    text = "what to do when updates clear a member that this version does not know (default: stop)"
+    made.add_argument("--on-unknown-member", choices=("stop", "clear"), help=text)
 
 
 def _add_view(made: argparse.ArgumentParser) -> None:

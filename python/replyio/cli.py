@@ -410,7 +410,7 @@ def _status(options: dict[str, Any]) -> int:
     alone = [name for name in ("overwrite", "for_spreadsheet") if name in options and "export" not in options]
     if alone:
         raise UsageError(f"--{alone[0].replace('_', '-')} needs --export FILE")
-    with _client(options) as client, client.open_plan(options["plan"]) as plan:
+    with _client(options) as client, _open(client, options) as plan:
         if "export" in options:
             _export(plan, options)
         else:
@@ -444,11 +444,23 @@ def _revert(options: dict[str, Any]) -> int:
 
 def _run(options: dict[str, Any], name: str) -> int:
     """Does something with a plan, and gives what became of it."""
-    wanted = {"on_conflict": options["on_conflict"]} if "on_conflict" in options else {}
-    with _client(options) as client, client.open_plan(options["plan"]) as plan:
+    wanted = {name: options[name] for name in ("on_conflict", "on_unknown_member") if name in options}
+    with _client(options) as client, _open(client, options) as plan:
         result: ApplyResult = getattr(plan, name)(**wanted)
         _show(result, options)
-        return _code_of(result.counts)
+        code = _code_of(result.counts)
+        if not result.stored_otherwise:
+            return code
+        from replyio._plan_text import stored_otherwise_text
+
+        return _tell(f"{stored_otherwise_text(result.stored_otherwise)}; --show failures has them", max(code, _FAILED))
+
+
+def _open(client: ReplyClient, options: dict[str, Any]) -> Plan:
+    """Opens the plan that the options name."""
+    return client.open_plan(
+        options["plan"], recover=options.get("recover", False), new_key=options.get("new_key", False)
+    )
 
 
 def _show(report: Plan | ApplyResult, options: dict[str, Any]) -> None:

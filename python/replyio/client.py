@@ -576,26 +576,33 @@ class ReplyClient:
         planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, reading=reading)
         return await _bulk.make_async(planning, progress)
 
-    def open_plan(self, path: str | os.PathLike[str]) -> Plan:
-        """Opens a plan that was saved: to look at it, to go on, or to revert it.
+    def open_plan(self, path: str | os.PathLike[str], *, recover: bool = False, new_key: bool = False) -> Plan:
+        """Opens a plan that was saved: to look at it, to resume it, or to revert it.
 
-        A row that was in flight when its job ended is reported as unknown, and sent again by `Plan.apply`.
+        Opening never locks the file: a plan can be opened while a run writes it. A row that was in flight when its run ended
+        is `unknown`, and the next `Plan.apply` sends it again.
 
         Args:
             path: The plan's file.
+            recover: Whether to open a plan whose log (`-wal`) is missing, because the file was copied or moved alone after
+                a crash. Every row that may have been written becomes `unknown`. Default False: such a file is refused.
+            new_key: Whether this client's API key is another key of the user who made the plan. Default False: a plan that
+                was made with another key is refused.
 
         Returns:
             The plan.
 
         Raises:
-            PlanError: The file is missing, in use, half written, damaged, or for another address, user or team.
+            PlanError: The file is missing, half written or damaged, lacks its log, or was made for another address, user,
+                team or API key.
         """
         _load_bulk()
         from os import fspath
 
         from replyio import _bulk
 
-        return _bulk.plan_of(self._core, _replyio.PlanFile.open(self._core, path), fspath(path))
+        file = _replyio.PlanFile.open(self._core, path, recover=recover, new_key=new_key)
+        return _bulk.plan_of(self._core, file, fspath(path))
 
     def update_contact_accounts(
         self,
@@ -611,6 +618,7 @@ class ReplyClient:
         delimiter: str | None = None,
         encoding: str | None = None,
         on_conflict: Literal["skip", "overwrite"] = "skip",
+        on_unknown_member: Literal["stop", "clear"] = "stop",
         progress: bool = True,
     ) -> ApplyResult:
         """Plans the updates of many accounts and applies them, when no review is wanted.
@@ -633,6 +641,8 @@ class ReplyClient:
                 order mark names.
             on_conflict: What happens when somebody changes a field between plan and apply: "skip" (the default) or
                 "overwrite".
+            on_unknown_member: What happens when an update clears a member that this version does not know: "stop" (the
+                default) or "clear"; see `Plan.apply`.
             progress: Whether to show how far it is. Default True.
 
         Returns:
@@ -655,8 +665,10 @@ class ReplyClient:
         from replyio import _bulk
 
         reading = {"columns": columns, "null_values": null_values, "delimiter": delimiter, "encoding": encoding}
-        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict, reading)
-        return _bulk.update(planning, on_conflict, progress)
+        planning = _bulk.Planning(
+            self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict, on_unknown_member, reading
+        )
+        return _bulk.update(planning, on_conflict, progress, on_unknown_member)
 
     async def update_contact_accounts_async(
         self,
@@ -672,6 +684,7 @@ class ReplyClient:
         delimiter: str | None = None,
         encoding: str | None = None,
         on_conflict: Literal["skip", "overwrite"] = "skip",
+        on_unknown_member: Literal["stop", "clear"] = "stop",
         progress: bool = True,
     ) -> ApplyResult:
         """Plans and applies the updates of many accounts; see `update_contact_accounts`.
@@ -692,6 +705,7 @@ class ReplyClient:
             encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
                 order mark names.
             on_conflict: "skip" or "overwrite".
+            on_unknown_member: "stop" or "clear".
             progress: Whether to show how far it is. Default True.
 
         Returns:
@@ -705,8 +719,10 @@ class ReplyClient:
         from replyio import _bulk
 
         reading = {"columns": columns, "null_values": null_values, "delimiter": delimiter, "encoding": encoding}
-        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict, reading)
-        return await _bulk.update_async(planning, on_conflict, progress)
+        planning = _bulk.Planning(
+            self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict, on_unknown_member, reading
+        )
+        return await _bulk.update_async(planning, on_conflict, progress, on_unknown_member)
 
     def close(self) -> None:
         """Gives connections and threads back. A later call opens new ones."""

@@ -279,7 +279,9 @@ def test_the_key_is_nowhere(
         service.add_fault(Fault(method="PUT", delay=0.01))
         for action in ("apply", "apply", "retry_failed"):
             ended = threading.Event()
-            watcher = threading.Thread(target=lambda ended=ended: [look() for _ in iter(lambda: ended.wait(0.02), True)])
+            watcher = threading.Thread(
+                target=lambda ended=ended: [look() for _ in iter(lambda: ended.wait(0.02), True)]
+            )
             watcher.start()
             try:
                 result = do(made, action, progress=True)
