@@ -117,13 +117,19 @@ def spent_text(requests: int, seconds: float) -> str:
 
 
 def stored_otherwise_text(rows: int) -> str:
-    """What a result says of rows that the service stored differently: `3 rows stored differently from what was sent`."""
+    """What a result says of rows that the service stored differently; empty where there are none."""
     return f"{counted(rows, 'row')} stored differently from what was sent" if rows else ""
 
 
-def line(kind: str, name: str, counts: Mapping[str, int], cost: str) -> str:
-    """What `repr` says."""
-    return printable(f"<{kind} {cell(name)}: {counts_text(counts)}{f'; {cost}' if cost else ''}>")
+def emptied_text(fields: int, *, done: bool) -> str:
+    """What a plan says of fields that it empties: `3 fields would be emptied`; empty where there are none."""
+    return f"{counted(fields, 'field')} {'emptied' if done else 'would be emptied'}" if fields else ""
+
+
+def line(kind: str, name: str, counts: Mapping[str, int], cost: str, notes: Sequence[str] = ()) -> str:
+    """What `repr` says: first the notes, which people must know before anything else."""
+    told = "; ".join(part for part in (*notes, counts_text(counts), cost) if part)
+    return printable(f"<{kind} {cell(name)}: {told}>")
 
 
 def printable(text: str) -> str:
@@ -208,17 +214,20 @@ def _isolated(text: str) -> str:
     return f"<bdi>{html.escape(text)}</bdi>"
 
 
-def counts_html(counts: Mapping[str, int]) -> str:
-    """The counts, each on its colour."""
-    chips: list[str] = []
+def counts_html(counts: Mapping[str, int], notes: Sequence[str] = ()) -> str:
+    """The notes in amber, then the counts, each on its colour."""
+    chips = [_chip(_AMBER, f"<b>{html.escape(note)}</b>") for note in notes if note]
     for status, number, words in known_counts(counts):
-        tint = _TINTS.get(status, _GREY)
-        style = (
-            f"display:inline-block;background:rgba({tint},.17);box-shadow:inset 3px 0 0 rgb({tint});"
-            "border-radius:4px;padding:1px 9px 1px 11px;margin:0 6px 4px 0;white-space:nowrap"
-        )
-        chips.append(f'<span style="{style}"><b>{number:,}</b> {html.escape(words)}</span>')
+        chips.append(_chip(_TINTS.get(status, _GREY), f"<b>{number:,}</b> {html.escape(words)}"))
     return "".join(chips) or f'<span style="{_QUIET}">no rows</span>'
+
+
+def _chip(tint: str, inner: str) -> str:
+    style = (
+        f"display:inline-block;background:rgba({tint},.17);box-shadow:inset 3px 0 0 rgb({tint});"
+        "border-radius:4px;padding:1px 9px 1px 11px;margin:0 6px 4px 0;white-space:nowrap"
+    )
+    return f'<span style="{style}">{inner}</span>'
 
 
 def changes_html(changes: Sequence[Mapping[str, Any]], total: int) -> str:
@@ -268,8 +277,15 @@ def _more(number: int, noun: str) -> str:
     return f'<div style="{_QUIET};margin:2px 0">… and {counted(number, f"more {noun}")}</div>' if number > 0 else ""
 
 
-def box_html(name: str, cost: str, counts: Mapping[str, int], inner: str, hints: Sequence[tuple[str, str]]) -> str:
-    """A plan or a result in a notebook: name and cost, counts, changes, what to do next."""
+def box_html(
+    name: str,
+    cost: str,
+    counts: Mapping[str, int],
+    inner: str,
+    hints: Sequence[tuple[str, str]],
+    notes: Sequence[str] = (),
+) -> str:
+    """A plan or a result in a notebook: name and cost, notes and counts, changes, what to do next."""
     said = f'<span style="{_QUIET}"> · {html.escape(cost)}</span>' if cost else ""
     head = f'<div style="margin-bottom:5px;{_BREAKS}"><b>{_isolated(cell(name))}</b>{said}</div>'
     next_steps = "".join(
@@ -280,7 +296,7 @@ def box_html(name: str, cost: str, counts: Mapping[str, int], inner: str, hints:
     )
     foot = f'<div style="margin-top:6px;{_BREAKS}">{next_steps}</div>' if hints else ""
     style = "border-left:3px solid rgba(128,128,128,.35);padding:4px 0 4px 12px;line-height:1.55;color:inherit"
-    return f'<div style="{style}">{head}<div>{counts_html(counts)}</div>{inner}{foot}</div>'
+    return f'<div style="{style}">{head}<div>{counts_html(counts, notes)}</div>{inner}{foot}</div>'
 
 
 def plan_hints(counts: Mapping[str, int]) -> list[tuple[str, str]]:

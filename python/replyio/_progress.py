@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
-from replyio._plan_text import how_to_go_on, progress_line, progress_text
+from replyio._plan_text import counted, how_to_go_on, progress_line, progress_text
 
 if TYPE_CHECKING:
     from replyio._replyio import Pending
@@ -166,6 +166,7 @@ class _Watch:
     def __init__(self, job: Job, show: Show) -> None:
         self._job = job
         self._show: Show | None = show
+        self._has_told = False
 
     def update(self) -> None:
         self._call("update")
@@ -175,10 +176,15 @@ class _Watch:
         self._show = None
 
     def _call(self, name: str) -> None:
+        state = self._job.progress()
+        if state.get("items_are_incomplete") and not self._has_told:
+            self._has_told = True
+            left = counted(state.get("requests_left", 0), "request")
+            _logger.warning("list items lack or cut fields: the run reads each account by GET; about %s left", left)
         if self._show is None:
             return
         try:
-            getattr(self._show, name)(self._job.progress())
+            getattr(self._show, name)(state)
         except Exception as error:  # noqa: BLE001 - of whatever shows it; the job goes on unseen
             self._show = None
             _logger.warning("the progress is not shown any more: %s", type(error).__name__)

@@ -579,21 +579,25 @@ class ReplyClient:
     def open_plan(self, path: str | os.PathLike[str], *, recover: bool = False, new_key: bool = False) -> Plan:
         """Opens a plan that was saved: to look at it, to resume it, or to revert it.
 
-        Opening never locks the file: a plan can be opened while a run writes it. A row that was in flight when its run ended
+        Opening never locks the file: a plan can be opened while a run writes it. A row that was in flight when its run
+        ended
         is `unknown`, and the next `Plan.apply` sends it again.
 
         Args:
             path: The plan's file.
-            recover: Whether to open a plan whose log (`-wal`) is missing, because the file was copied or moved alone after
+            recover: Whether to open a plan whose log (`-wal`) is missing, because the file was copied or moved alone
+                after
                 a crash. Every row that may have been written becomes `unknown`. Default False: such a file is refused.
-            new_key: Whether this client's API key is another key of the user who made the plan. Default False: a plan that
+            new_key: Whether this client's API key is another key of the user who made the plan. Default False: a plan
+                that
                 was made with another key is refused.
 
         Returns:
             The plan.
 
         Raises:
-            PlanError: The file is missing, half written or damaged, lacks its log, or was made for another address, user,
+            PlanError: The file is missing, half written or damaged, lacks its log, or was made for another address,
+                user,
                 team or API key.
         """
         _load_bulk()

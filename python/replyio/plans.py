@@ -299,12 +299,15 @@ class Plan(_Report):
     ) -> ApplyResult:
         """Writes the rows that are pending or unknown, within the quota.
 
-        The run resumes where an earlier one stopped, also after a crash. It reads every account again before it writes it,
-        and keeps the newest value of each field that the plan does not name. Ctrl-C lets the updates in flight finish, for
+        The run resumes where an earlier one stopped, also after a crash. It reads every account again before it writes
+        it,
+        and keeps the newest value of each field that the plan does not name. Ctrl-C lets the updates in flight finish,
+        for
         five seconds at most; a second Ctrl-C ends the run at once. Rows that were not written stay pending.
 
         Args:
-            on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the default)
+            on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
+                default)
                 leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
             progress: Whether to show rows, requests and the time left. Default True.
             on_unknown_member: What happens when an update cleared a member of the account that this version of replyio
@@ -328,7 +331,9 @@ class Plan(_Report):
         progress: bool = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
-        """Writes the rows that are pending or unknown, within the quota. See `apply`. Cancelling the task stops the run as Ctrl-C does.
+        """Writes the rows that are pending or unknown, within the quota.
+
+        See `apply`. Cancelling the task stops the run as Ctrl-C does.
 
         Args:
             on_conflict: "skip" (the default) or "overwrite"; see `apply`.
@@ -357,7 +362,8 @@ class Plan(_Report):
         Rows that are unknown need no retry: every `apply` takes them up.
 
         Args:
-            on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the default)
+            on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
+                default)
                 leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
             progress: Whether to show rows, requests and the time left. Default True.
             on_unknown_member: What happens when an update cleared a member of the account that this version of replyio
@@ -381,7 +387,9 @@ class Plan(_Report):
         progress: bool = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
-        """Makes failed rows and conflicts pending again, then applies the plan. See `retry_failed`. Cancelling the task stops the run as Ctrl-C does.
+        """Makes failed rows and conflicts pending again, then applies the plan.
+
+        See `retry_failed`. Cancelling the task stops the run as Ctrl-C does.
 
         Args:
             on_conflict: "skip" (the default) or "overwrite"; see `retry_failed`.
@@ -407,12 +415,15 @@ class Plan(_Report):
     ) -> ApplyResult:
         """Restores the previous values in the accounts that this plan has changed.
 
-        The revert covers every row that was written or may have been written. It is a plan too, in a file of its own beside
-        this one (`acme.revert.replyplan`), which can be stopped, resumed and reverted. A field that somebody else changed
+        The revert covers every row that was written or may have been written. It is a plan too, in a file of its own
+        beside
+        this one (`acme.revert.replyplan`), which can be stopped, resumed and reverted. A field that somebody else
+        changed
         since is a conflict.
 
         Args:
-            on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the default)
+            on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
+                default)
                 leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
             progress: Whether to show rows, requests and the time left. Default True.
             on_unknown_member: What happens when an update cleared a member of the account that this version of replyio
@@ -436,7 +447,9 @@ class Plan(_Report):
         progress: bool = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
-        """Restores the previous values in the accounts that this plan has changed. See `revert`. Cancelling the task stops the run as Ctrl-C does.
+        """Restores the previous values in the accounts that this plan has changed.
+
+        See `revert`. Cancelling the task stops the run as Ctrl-C does.
 
         Args:
             on_conflict: "skip" (the default) or "overwrite"; see `revert`.
@@ -523,6 +536,15 @@ class Plan(_Report):
         """
         return self.rows.to_polars()
 
+    @property
+    def emptied(self) -> int:
+        """How many fields the plan empties that have a value now."""
+        return self._file.header().get("emptied", 0)
+
+    def _notes(self) -> list[str]:
+        """What people must know before they apply the plan."""
+        return [text.emptied_text(self.emptied, done=not self.counts.get("pending", 0))]
+
     def _cost(self) -> str:
         header = self._file.header()
         return text.cost_text(header.get("requests_left"), header.get("seconds_left"))
@@ -530,7 +552,7 @@ class Plan(_Report):
     def __repr__(self) -> str:
         """What it would do, and what that costs."""
         try:
-            return text.line("Plan", self._name(), self.counts, self._cost())
+            return text.line("Plan", self._name(), self.counts, self._cost(), self._notes())
         except ReplyError as error:  # a closed file; whoever looks at a variable must not get an exception
             return text.printable(f"<Plan {text.cell(self._name())}: {error}>")
 
@@ -538,7 +560,8 @@ class Plan(_Report):
         """What it would do, with the first changes, for a notebook."""
         counts = self.counts
         title = f"Plan {self._name()}"
-        return text.box_html(title, self._cost(), counts, self._changes_html(), text.plan_hints(counts))
+        hints = text.plan_hints(counts)
+        return text.box_html(title, self._cost(), counts, self._changes_html(), hints, self._notes())
 
 
 class ApplyResult(_Report):
@@ -609,15 +632,17 @@ class ApplyResult(_Report):
 
     def __repr__(self) -> str:
         """What was done, and what it took."""
-        return text.line("ApplyResult", self._name(), self._counts, self._spent())
+        return text.line("ApplyResult", self._name(), self._counts, self._spent(), self._notes())
 
     def _repr_html_(self) -> str:
         """What was done, with the first changes, for a notebook."""
         hints = text.result_hints(self._counts, self._path, self._stored_otherwise)
-        return text.box_html(f"Result of {self._name()}", self._spent(), self._counts, self._changes_html(), hints)
+        title = f"Result of {self._name()}"
+        return text.box_html(title, self._spent(), self._counts, self._changes_html(), hints, self._notes())
+
+    def _notes(self) -> list[str]:
+        """What people must know first."""
+        return [text.stored_otherwise_text(self._stored_otherwise)]
 
     def _spent(self) -> str:
-        """What was spent, behind what people must know first."""
-        spent = text.spent_text(self._requests, self._seconds)
-        differing = text.stored_otherwise_text(self._stored_otherwise)
-        return f"{differing}, {spent}" if differing else spent
+        return text.spent_text(self._requests, self._seconds)
