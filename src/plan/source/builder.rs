@@ -73,6 +73,8 @@ impl fmt::Display for CellError {
     }
 }
 
+impl std::error::Error for CellError {}
+
 /// Puts a table together row by row. A row may leave columns out, and cannot have two cells in one: so all columns have
 /// the same length.
 ///

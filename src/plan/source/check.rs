@@ -125,15 +125,17 @@ fn damaged(text: &str) -> Option<&'static str> {
 }
 
 /// Whether a text often means nothing, or is one that only a program makes: a large number that was shortened, a formula.
+/// Nearly every text is told by its first byte.
 fn is_suspicious(text: &str) -> bool {
     const LONGEST_WORD: usize = 9;
-    if text.starts_with("=\"") {
-        return true;
+    match text.as_bytes().first() {
+        Some(b'=') => text.starts_with("=\""),
+        Some(b'0'..=b'9') => text.bytes().any(|byte| matches!(byte, b'E' | b'e')) && is_scientific(text.trim()),
+        Some(b'n' | b'N' | b'<' | b'\\' | b'-' | b'?' | b'u' | b'U' | b' ') if text.len() <= LONGEST_WORD => {
+            NOTHING.iter().any(|word| word.eq_ignore_ascii_case(text.trim()))
+        }
+        _ => false,
     }
-    if text.starts_with(|first: char| first.is_ascii_digit()) {
-        return text.contains(['E', 'e']) && is_scientific(text.trim());
-    }
-    text.len() <= LONGEST_WORD && NOTHING.iter().any(|word| word.eq_ignore_ascii_case(text.trim()))
 }
 
 fn key(cell: Option<Cell<'_>>, match_on: MatchOn) -> Option<&'static str> {

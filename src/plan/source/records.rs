@@ -287,4 +287,29 @@ mod tests {
         assert_eq!(read(&wide, b',', 8192), Err((1, "has more than 16384 fields".to_owned())));
         assert_eq!(read(&wide[1..], b',', 8192).unwrap()[0].1.len(), MOST_COLUMNS);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_fields_come_back_as_they_were_quoted(
+            rows in proptest::collection::vec(proptest::collection::vec("[a\",;\r\n é]{0,5}", 2..4), 1..5),
+            end in proptest::sample::select(vec!["\n", "\r\n", "\r"]),
+            chunk in 1_usize..9,
+        ) {
+            let quoted = |field: &String| format!("\"{}\"", field.replace('"', "\"\""));
+            let lines = rows.iter().map(|row| row.iter().map(quoted).collect::<Vec<_>>().join(","));
+            let text = lines.map(|line| line + end).collect::<String>();
+            let found = read(&text, b',', chunk).unwrap();
+            assert_eq!(found.into_iter().map(|(_, fields)| fields).collect::<Vec<_>>(), rows);
+        }
+
+        #[test]
+        fn any_text_is_read_the_same_in_chunks_of_any_size(text in "[a\",\r\n]{0,40}", chunk in 1_usize..9) {
+            assert_eq!(read(&text, b',', chunk), read(&text, b',', 8192));
+            let lines = text.replace("\r\n", "\n").replace('\r', "\n").matches('\n').count() as u64 + 1;
+            match read(&text, b',', 8192) {
+                Ok(found) => assert!(found.iter().all(|(line, _)| (1..=lines).contains(line))),
+                Err((line, _)) => assert!((1..=lines).contains(&line)),
+            }
+        }
+    }
 }

@@ -577,3 +577,22 @@ fn numbers_of_json_are_integers_where_they_mean_one() {
         ]
     );
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_bytes_are_a_table_or_an_error(content in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..60)) {
+        for start in [&b""[..], b"id,city\n", b"\xff\xfe", b"sep=;\n", b"{\"id\":1}\n"] {
+            let content = [start, &content].concat();
+            let (csv, jsonl) = (file("any.csv", &content), file("any.jsonl", &content));
+            for table in [Table::from_csv(&csv, &Options::default()), Table::from_json_lines(&jsonl, &Options::default())]
+                .into_iter()
+                .flatten()
+            {
+                for row in 0..table.len() {
+                    table.row(row).for_each(drop);
+                    assert!(table.key(row) != Key::Missing || table.faults().iter().any(|fault| fault.row == row));
+                }
+            }
+        }
+    }
+}
