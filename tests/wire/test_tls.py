@@ -150,7 +150,8 @@ def test_a_tls_error_after_the_update_was_sent_says_that_it_may_have_been_applie
         then_tls=authority.tls(),
         ca_file=authority.ca_file,
     )
-    assert outcome.error is not None and outcome.error.may_have_been_applied
+    assert isinstance(outcome.error, TransportError)
+    assert outcome.error.may_have_been_applied
 
 
 @faces
