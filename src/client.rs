@@ -13,14 +13,14 @@ use bytes::Bytes;
 use http::Method;
 use tokio::time::Instant;
 
-use crate::account::{AccountFields, ContactAccount, Field, FieldError, check_id};
+use crate::account::{AccountFields, ContactAccount, FieldError, WrongKind, check_id};
 use crate::answer::{Answer, Page};
+use crate::change::{self, Deviations};
 use crate::config::Config;
 use crate::error::{Call, Error, Failure, Operation, WaitReason};
 use crate::identity::Identity;
 #[cfg(feature = "plan")]
 pub(crate) use crate::identity::Slot;
-use crate::merge;
 use crate::retry::Budget;
 use crate::transport::{Request, Transport};
 #[cfg(feature = "plan")]
@@ -78,10 +78,8 @@ pub struct Patched {
     pub account: ContactAccount,
     /// Whether anything was to change, so that a request was sent to change it.
     pub written: bool,
-    /// The fields in which the service's answer is not what was sent.
-    pub deviations: Vec<Field>,
-    /// The members that this version does not know and that the update wiped, by their names on the wire.
-    pub lost: Vec<String>,
+    /// In what the service's answer is not what was meant.
+    pub deviations: Deviations,
 }
 
 /// What a list shows, and in which order.
@@ -264,7 +262,7 @@ impl Client {
     /// let changes = AccountFields { city: Presence::Value("Oslo".into()), ..AccountFields::default() };
     /// let patched = client.patch(4711, &changes).await?;
     /// if !patched.deviations.is_empty() {
-    ///     eprintln!("written, but the service answered {:?} otherwise", patched.deviations);
+    ///     eprintln!("written, but the service answered otherwise: {:?}", patched.deviations);
     /// }
     /// # Ok(())
     /// # }
@@ -274,13 +272,15 @@ impl Client {
         let mut running = self.begin(Call { operation: Operation::Patch, id: Some(id) });
         let turn = self.take_turn(&running, id).await?;
         let current = self.fetch(&mut running, id).await?;
-        let Some(merged) = merge::merge(&current, changes) else {
-            return Ok(Patched { account: current, written: false, deviations: Vec::new(), lost: Vec::new() });
-        };
+        let changes = change::changes(&current, changes);
+        if changes.is_empty() {
+            return Ok(Patched { account: current, written: false, deviations: Deviations::default() });
+        }
+        let merged = change::merged(&current, &changes);
+        let merged = merged.map_err(|WrongKind| running.failed(Failure::Internal("a field of a wrong kind".into())))?;
         let account = self.put(&mut running, &turn, &merged).await?;
-        let deviations = merge::deviations(&merged, &account);
-        let lost = merge::lost_members(&current, &account);
-        Ok(Patched { account, written: true, deviations, lost })
+        let deviations = Deviations::of(&current, &merged, &account);
+        Ok(Patched { account, written: true, deviations })
     }
 
     /// Reads an account: `GET /v3/contact-accounts/{id}`.
@@ -303,7 +303,7 @@ impl Client {
         self.fetch(&mut running, id).await
     }
 
-    /// Reads one page of accounts: `GET /v3/contact-accounts`.
+    /// Reads one page of accounts: `GET /v3/contact-accounts`. [`Paging`](crate::Paging) reads all pages of a set.
     ///
     /// # Errors
     /// [`Error::Validation`] before any request, when `top` is not in 1 to 1,000; [`Error::Call`] when the call fails.
@@ -311,14 +311,14 @@ impl Client {
     /// # Examples
     /// ```no_run
     /// # async fn example(client: replyio::Client) -> Result<(), replyio::Error> {
-    /// use replyio::ListQuery;
+    /// use replyio::{Item, ListQuery};
     ///
-    /// let query = ListQuery { sort_by: Some("id".into()), ..ListQuery::default() };
-    /// let (mut accounts, mut more) = (Vec::new(), true);
-    /// while more {
-    ///     let page = client.list_page(&query, 1_000, accounts.len() as u64).await?;
-    ///     more = page.has_more && !page.items.is_empty();
-    ///     accounts.extend(page.items);
+    /// let page = client.list_page(&ListQuery::default(), 25, 0).await?;
+    /// for item in &page.items {
+    ///     match item {
+    ///         Item::Account(account) => println!("{}", account.name),
+    ///         Item::Unreadable { id, reason } => eprintln!("account {id:?} cannot be read: {reason}"),
+    ///     }
     /// }
     /// # Ok(())
     /// # }

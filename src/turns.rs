@@ -5,7 +5,7 @@
 //! the user: two keys may reach the same account.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Semaphore;
@@ -64,10 +64,9 @@ impl Turns {
 pub(crate) struct AccountTurns(Arc<Entry>);
 
 impl AccountTurns {
-    /// How many updates of the account this process has begun while the entry lived. Whoever keeps a handle since it read
-    /// the account sees here whether somebody has written since.
+    /// How many turns in which this process sent an update have ended while the entry lived. Whoever has kept a handle since
+    /// before it read the account, and has the turn now, sees here whether the account was written since.
     #[cfg(any(feature = "plan", test))]
-    #[allow(dead_code, reason = "the bulk run that looks at it is being written")]
     pub(crate) fn writes(&self) -> u64 {
         self.0.writes.load(Ordering::Acquire)
     }
@@ -77,36 +76,46 @@ impl AccountTurns {
         if let Ok(permit) = self.0.turn.acquire().await {
             permit.forget();
         }
-        Turn(self.clone())
+        Turn::of(self)
     }
 
     /// Takes the turn if nobody has it.
     pub(crate) fn try_take(&self) -> Option<Turn> {
         let permit = self.0.turn.try_acquire().ok()?;
         permit.forget();
-        Some(Turn(self.clone()))
+        Some(Turn::of(self))
     }
 }
 
 /// The turn of an account: nobody else in this process changes it until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn(AccountTurns);
+pub(crate) struct Turn {
+    account: AccountTurns,
+    has_written: AtomicBool,
+}
 
 impl Turn {
-    /// The account.
-    pub(crate) fn id(&self) -> i64 {
-        self.0.0.id
+    fn of(account: &AccountTurns) -> Self {
+        Self { account: account.clone(), has_written: AtomicBool::new(false) }
     }
 
-    /// Counts an update, before its request leaves.
+    /// The account.
+    pub(crate) fn id(&self) -> i64 {
+        self.account.0.id
+    }
+
+    /// An update is about to be sent. It counts when the turn ends: whoever reads the account before that may read what it
+    /// was before the update.
     pub(crate) fn count_write(&self) {
-        self.0.0.writes.fetch_add(1, Ordering::AcqRel);
+        self.has_written.store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.0.0.turn.add_permits(1);
+        let entry = &self.account.0;
+        entry.writes.fetch_add(u64::from(*self.has_written.get_mut()), Ordering::AcqRel);
+        entry.turn.add_permits(1);
     }
 }
 
@@ -200,6 +209,17 @@ mod tests {
         assert!(lock(&turns.0).accounts.len() <= FEWEST_BEFORE_SWEEP);
         used[3].take().await.count_write();
         assert_eq!(turns.account(3).writes(), 1, "an entry in use is kept");
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_comes_during_an_update_sees_it_counted_afterwards() {
+        let account = Turns::default().account(1);
+        let update = account.take().await;
+        update.count_write();
+        let seen = account.writes();
+        drop(update);
+        let _turn = account.take().await;
+        assert_ne!(account.writes(), seen);
     }
 
     #[test]

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 _CONCURRENCY = 8
 
 
-def _check(on_conflict: str) -> None:
-    if on_conflict not in {"skip", "overwrite"}:
-        from replyio.errors import ConfigurationError
+def _check(on_conflict: str, on_unknown_member: str) -> None:
+    from replyio.errors import ConfigurationError
 
+    if on_conflict not in {"skip", "overwrite"}:
         raise ConfigurationError('on_conflict must be "skip" or "overwrite"')
+    if on_unknown_member not in {"stop", "clear"}:
+        raise ConfigurationError('on_unknown_member must be "stop" or "clear"')
 
 
 class PlanFile:
@@ -68,12 +70,20 @@ class PlanFile:
         if self._directory is not None:
             self._directory.remove()
 
-    def start(self, action: str, on_conflict: str) -> Job:
+    def stored_otherwise(self) -> int:
+        """How many rows the service stored differently from what was sent."""
+        return self._file.stored_otherwise()
+
+    def start(self, action: str, on_conflict: str, on_unknown_member: str) -> Job:
         """Starts a job over it."""
-        _check(on_conflict)
-        if action == "retry_failed":
-            self._file.retry_failed()
-        return self._core.apply(self._file, on_conflict == "overwrite", _CONCURRENCY)
+        _check(on_conflict, on_unknown_member)
+        return self._core.apply(
+            self._file,
+            overwrite=on_conflict == "overwrite",
+            clear_unknown_members=on_unknown_member == "clear",
+            retry_failed=action == "retry_failed",
+            concurrency=_CONCURRENCY,
+        )
 
     def reverse(self) -> Plan:
         """The plan that takes this one back, in a file beside it; gone on with when it is there already.
@@ -141,9 +151,10 @@ class Planning:
         match_on: Literal["id", "domain_name", "name"],
         ignore: Iterable[str],
         on_conflict: str = "skip",
+        on_unknown_member: str = "stop",
     ) -> None:
         """Reads the table and starts. The data and the options are checked before any request."""
-        _check(on_conflict)
+        _check(on_conflict, on_unknown_member)
         options = {"mode": mode, "nulls": nulls, "match_on": match_on, "ignore": ignore}
         table = _replyio.Table(data, options)
         self._core = core

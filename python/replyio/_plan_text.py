@@ -113,6 +113,11 @@ def spent_text(requests: int, seconds: float) -> str:
     return f"{counted(requests, 'request')} in {duration(seconds)}"
 
 
+def stored_otherwise_text(rows: int) -> str:
+    """What a result says of rows that the service stored differently: `3 rows stored differently from what was sent`."""
+    return f"{counted(rows, 'row')} stored differently from what was sent" if rows else ""
+
+
 def line(kind: str, name: str, counts: Mapping[str, int], cost: str) -> str:
     """What `repr` says."""
     return f"<{kind} {cell(name)}: {counts_text(counts)}{f' · {cost}' if cost else ''}>"
@@ -274,20 +279,20 @@ def plan_hints(counts: Mapping[str, int]) -> list[tuple[str, str]]:
     if refused:
         hints.append(("plan.failures.to_pandas()", f"says why {counted(refused, 'row is', 'rows are')} left out"))
     if changed:
-        hints.append(("plan.revert()", "puts the values from before back"))
+        hints.append(("plan.revert()", "restores the previous values"))
     return hints
 
 
-def result_hints(counts: Mapping[str, int], path: str | None) -> list[tuple[str, str]]:
+def result_hints(counts: Mapping[str, int], path: str | None, stored_otherwise: int = 0) -> list[tuple[str, str]]:
     """What can be done after a plan was applied: code, and what it does."""
     missing = not_done(counts)
     hints: list[tuple[str, str]] = []
-    if missing:
-        verb = counted(missing, "row was", "rows were")
-        hints.append(("result.failures.to_pandas()", f"says why {verb} not done"))
+    if missing or stored_otherwise:
+        reason = f"{counted(missing, 'row was', 'rows were')} not done" if missing else "rows are stored differently"
+        hints.append(("result.failures.to_pandas()", f"says why {reason}"))
     plan = "plan" if path is None else f"client.open_plan({path!r})"
     if counts.get("failed", 0):
         hints.append((f"{plan}.retry_failed()", "tries those that failed again"))
     if counts.get("changed", 0):
-        hints.append((f"{plan}.revert()", "puts the values from before back"))
+        hints.append((f"{plan}.revert()", "restores the previous values"))
     return hints

@@ -418,7 +418,8 @@ class ReplyClient:
         """Reads all contact accounts, page by page: `GET /v3/contact-accounts`.
 
         Nothing is requested until the first account is asked for. The set may change while it is read: an account that
-        two pages have is given once, one that slips from a page not yet read to one already read is missed.
+        two pages have is given once, and where accounts slip between two pages, the client goes back. A list that
+        cannot be read completely raises `UnexpectedResponseError` while it is read.
 
         Args:
             search: Only accounts that match this text; None for all.
@@ -929,6 +930,8 @@ def _to_pandas(pages: list[_replyio.Page]) -> pandas.DataFrame:
 
     table = columns([account for page in pages for account in page.accounts()])
     types = column_types()
+    if None in table["linked_prospects_count"]:
+        types["linked_prospects_count"] = "Int64"
     return pandas.DataFrame({name: pandas.Series(values, dtype=types.get(name)) for name, values in table.items()})
 
 

@@ -22,7 +22,7 @@ use crate::client::{self, Patched, check_patch, check_update};
 use crate::config::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, ProxyUrl};
 use crate::error::{Call, Error, KeyOrigin, Operation};
 use crate::per_process::{PerProcess, Process};
-use crate::plan::run::OnConflict;
+use crate::plan::run::{ApplyOptions, OnConflict, OnUnknownMember};
 use crate::quota::Quota;
 use crate::text::plain_line;
 
@@ -142,16 +142,31 @@ impl Client {
         guarded(py, "plan", || plan::start(self, table, options_from(options)?, path, py))
     }
 
-    /// Opens a plan, which must be for this client's address, user and team.
+    /// Opens a plan, which must be for this client's address, user and team. `recover` opens one whose log is missing,
+    /// `new_key` one that was made with another API key of the same user.
     #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
-    fn open_plan(&self, py: Python<'_>, path: PathBuf) -> PyResult<PlanFile> {
-        guarded(py, "open_plan", || plan::open(self, &path, py))
+    #[pyo3(signature = (path, recover=false, new_key=false))]
+    fn open_plan(&self, py: Python<'_>, path: PathBuf, recover: bool, new_key: bool) -> PyResult<PlanFile> {
+        guarded(py, "open_plan", || plan::open(self, &path, recover, new_key, py))
     }
 
-    /// Starts to apply what is left of a plan.
-    fn apply(&self, py: Python<'_>, file: &PlanFile, overwrite: bool, concurrency: usize) -> PyResult<Job> {
-        let on_conflict = if overwrite { OnConflict::Overwrite } else { OnConflict::Skip };
-        guarded(py, "apply", || plan::apply(self, file, on_conflict, concurrency, py))
+    /// Starts to apply what is left of a plan, failed rows included where `retry_failed` says so.
+    #[pyo3(signature = (file, *, overwrite, clear_unknown_members, retry_failed, concurrency))]
+    fn apply(
+        &self,
+        py: Python<'_>,
+        file: &PlanFile,
+        overwrite: bool,
+        clear_unknown_members: bool,
+        retry_failed: bool,
+        concurrency: usize,
+    ) -> PyResult<Job> {
+        let options = ApplyOptions {
+            on_conflict: if overwrite { OnConflict::Overwrite } else { OnConflict::Skip },
+            on_unknown_member: if clear_unknown_members { OnUnknownMember::Clear } else { OnUnknownMember::Stop },
+            concurrency,
+        };
+        guarded(py, "apply", || plan::apply(self, file, options, retry_failed, py))
     }
 
     /// How many requests it takes to apply what is left of a plan, and how many seconds.
@@ -211,15 +226,15 @@ impl ToPython for Patched {
     fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         let id = self.account.id;
         let mut warnings = Vec::new();
-        if !self.deviations.is_empty() {
-            let names: Vec<&str> = self.deviations.iter().copied().map(Field::name).collect();
+        if !self.deviations.fields.is_empty() {
+            let names: Vec<&str> = self.deviations.fields.iter().copied().map(Field::name).collect();
             let names = names.join(", ");
             warnings.push(format!(
                 "patch of account {id} was written, but the service answered {names} differently from what was sent"
             ));
         }
-        if !self.lost.is_empty() {
-            let names: Vec<String> = self.lost.iter().map(|name| plain_line(name, LONGEST_NAME)).collect();
+        if !self.deviations.lost.is_empty() {
+            let names: Vec<String> = self.deviations.lost.iter().map(|name| plain_line(name, LONGEST_NAME)).collect();
             let names = names.join(", ");
             warnings.push(format!(
                 "patch of account {id} cleared {names}: this version of replyio does not know these members, so its \

@@ -198,9 +198,16 @@ pub(super) fn account_to_python<'py>(py: Python<'py>, account: &ContactAccount) 
     slots.text(account.email.as_ref())?;
     slots.fill(&PyInt::new(py, account.owner_user_id))?;
     slots.fill(&PyInt::new(py, account.id))?;
-    slots.fill(&PyInt::new(py, account.linked_prospects_count))?;
-    slots.fill(&models.datetime(py, account.created_date)?)?;
-    slots.fill(&models.datetime(py, account.last_activity_date)?)?;
+    match account.linked_prospects_count {
+        Some(count) => slots.fill(&PyInt::new(py, count))?,
+        None => slots.fill(&PyNone::get(py))?,
+    }
+    for date in [account.created_date, account.last_activity_date] {
+        match date {
+            Some(date) => slots.fill(&models.datetime(py, date)?)?,
+            None => slots.fill(&PyNone::get(py))?,
+        }
+    }
     match &account.stage {
         Some(stage) => slots.fill(&models.stage(py, stage)?)?,
         None => slots.fill(&PyNone::get(py))?,

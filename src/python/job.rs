@@ -117,6 +117,7 @@ impl Job {
                 (None, Phase::Writing) => "writing",
             };
             result.set_item("phase", phase)?;
+            result.set_item("items_are_incomplete", progress.items_are_incomplete)?;
             result.set_item("waiting", progress.waiting.map(|(reason, _)| waits_for(reason)))?;
             let left = |until: Instant| until.saturating_duration_since(now).as_secs_f64();
             result.set_item("waiting_until", progress.waiting.map(|(_, until)| left(until)))?;
@@ -167,7 +168,7 @@ impl Job {
                 None => Err(errors::internal(py, "a job has no result yet, or gave it already")),
                 Some(Err(place)) => Err(errors::internal(py, &place)),
                 Some(Ok(Err(RunError::Call(error)))) => Err(errors::to_python(py, &error)),
-                Some(Ok(Err(RunError::File(error)))) => Err(errors::plan(py, &error.to_string())),
+                Some(Ok(Err(error))) => Err(errors::plan(py, &error.to_string())),
                 Some(Ok(Ok(file))) => Ok(file.map(plan::PlanFile::new)),
             }
         })

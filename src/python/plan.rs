@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, RecordBatchIterator, StringArray, UInt64Array};
+use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchIterator, StringArray, UInt64Array};
 use arrow_schema::{Field as ArrowField, Schema};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -18,7 +18,7 @@ use super::guard::guarded;
 use super::job::{Job, counts_to_python};
 use super::table::Table;
 use crate::plan::file::{self, ChangeView, FileError, RowView};
-use crate::plan::run::{self, OnConflict};
+use crate::plan::run::{self, ApplyOptions};
 use crate::plan::source::Options;
 use crate::plan::{Status, Value};
 
@@ -79,6 +79,11 @@ impl PlanFile {
         })
     }
 
+    /// How many rows were changed to something else than was sent.
+    fn stored_otherwise(&self, py: Python<'_>) -> PyResult<u64> {
+        guarded(py, "stored_otherwise", || self.with(py, file::PlanFile::stored_otherwise))
+    }
+
     /// Every row: its number, the account, the status, what went wrong, and how often it was sent again.
     fn rows(&self, py: Python<'_>) -> PyResult<Report> {
         guarded(py, "rows", || self.report_rows(py, |_| true))
@@ -86,7 +91,9 @@ impl PlanFile {
 
     /// The rows that are not as they were meant to be, and will not be without somebody's doing.
     fn failures(&self, py: Python<'_>) -> PyResult<Report> {
-        let fell_short = |status| !matches!(status, Status::Unchanged | Status::Changed | Status::Pending);
+        let fell_short = |row: &RowView| {
+            row.stored_otherwise || !matches!(row.status, Status::Unchanged | Status::Changed | Status::Pending)
+        };
         guarded(py, "failures", || self.report_rows(py, fell_short))
     }
 
@@ -102,11 +109,6 @@ impl PlanFile {
         })
     }
 
-    /// Makes failed, unknown and conflicting rows pending again. Gives how many.
-    fn retry_failed(&self, py: Python<'_>) -> PyResult<u64> {
-        guarded(py, "retry_failed", || self.with(py, file::PlanFile::retry_failed))
-    }
-
     /// Makes the plan that takes the changes back, in a file of its own.
     #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
     fn reversed(&self, py: Python<'_>, path: PathBuf) -> PyResult<Self> {
@@ -119,18 +121,18 @@ impl PlanFile {
     /// Lets go of the file.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         guarded(py, "close", || {
-            let file = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-            exit::detached(py, || file.map_or(Ok(()), |file| file.close())).map_err(|error| refused(py, &error))
+            drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+            Ok(())
         })
     }
 }
 
 impl PlanFile {
-    fn report_rows(&self, py: Python<'_>, wanted: impl Fn(Status) -> bool + Send + Sync) -> PyResult<Report> {
+    fn report_rows(&self, py: Python<'_>, wanted: impl Fn(&RowView) -> bool + Send + Sync) -> PyResult<Report> {
         let mut columns = RowColumns::default();
         self.with(py, |file| {
             file.for_each_row(|row| {
-                if wanted(row.status) {
+                if wanted(&row) {
                     columns.push(&row);
                 }
             })?;
@@ -149,36 +151,41 @@ pub(super) fn start(client: &Client, table: &Table, options: Options, path: Path
 }
 
 /// Opens a plan, which must be for this client's address, user and team.
-pub(super) fn open(client: &Client, path: &Path, py: Python<'_>) -> PyResult<PlanFile> {
+pub(super) fn open(client: &Client, path: &Path, recover: bool, new_key: bool, py: Python<'_>) -> PyResult<PlanFile> {
     let config = client.here(py)?.config();
     let act_as = config.act_as.as_ref().map(ToString::to_string);
     let opened = exit::detached(py, || {
-        let file = file::PlanFile::open(path)?;
-        file.check_target(&config.base_url.to_string(), act_as.as_deref(), config.team_id)?;
+        let file = if recover { file::PlanFile::recover(path)? } else { file::PlanFile::open(path)? };
+        file.check_target(&config.base_url.to_string(), act_as.as_deref(), config.team_id, &config.api_key, new_key)?;
         Ok::<_, FileError>(file)
     });
     opened.map(PlanFile::new).map_err(|error| refused(py, &error))
 }
 
-/// Starts to apply what is left of a plan.
+/// Starts to apply what is left of a plan. Whether another run has the plan is known when this returns.
 pub(super) fn apply(
     client: &Client,
     file: &PlanFile,
-    on_conflict: OnConflict,
-    concurrency: usize,
+    options: ApplyOptions,
+    retry_failed: bool,
     py: Python<'_>,
 ) -> PyResult<Job> {
-    let file = file.file(py)?;
+    let run = file.with(py, |file| {
+        let run = file.start_run()?;
+        if retry_failed {
+            run.retry_failed()?;
+        }
+        Ok(run)
+    })?;
     Job::start(py, client.here(py)?, move |client, control, lines| async move {
-        run::apply(&client, &file, on_conflict, concurrency, &control, Some(lines)).await.map(|()| None)
+        run::apply(&client, run, options, &control, Some(lines)).await.map(|()| None)
     })
 }
 
 /// How many requests it takes to apply what is left of a plan, and how many seconds.
 pub(super) fn estimate(client: &Client, file: &PlanFile, py: Python<'_>) -> PyResult<(u64, Option<f64>)> {
     let client = client.here(py)?;
-    let rows = file.with(py, file::PlanFile::open_rows)?;
-    let requests = run::requests_to_apply(client, &rows);
+    let requests = file.with(py, |file| run::requests_to_apply(client, file))?;
     Ok((requests, client.forecast(requests).map(|wait| wait.as_secs_f64())))
 }
 
@@ -234,6 +241,8 @@ impl Report {
                 record.set_item(field.name(), numbers.value(row))?;
             } else if let Some(numbers) = column.downcast_ref::<UInt64Array>() {
                 record.set_item(field.name(), numbers.value(row))?;
+            } else if let Some(flags) = column.downcast_ref::<BooleanArray>() {
+                record.set_item(field.name(), flags.value(row))?;
             }
         }
         Ok(record)
@@ -254,6 +263,7 @@ struct RowColumns {
     statuses: Vec<&'static str>,
     errors: Vec<Option<String>>,
     repeated: Vec<u64>,
+    stored_otherwise: Vec<bool>,
 }
 
 impl RowColumns {
@@ -264,6 +274,7 @@ impl RowColumns {
         self.statuses.push(row.status.as_str());
         self.errors.push(row.error.clone());
         self.repeated.push(row.repeated);
+        self.stored_otherwise.push(row.stored_otherwise);
     }
 
     fn into_report(self) -> Result<Report, arrow_schema::ArrowError> {
@@ -274,6 +285,7 @@ impl RowColumns {
             ("status", Arc::new(StringArray::from(self.statuses))),
             ("error", Arc::new(StringArray::from(self.errors))),
             ("repeated", Arc::new(UInt64Array::from(self.repeated))),
+            ("stored_otherwise", Arc::new(BooleanArray::from(self.stored_otherwise))),
         ])
     }
 }

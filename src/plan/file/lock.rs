@@ -1,59 +1,99 @@
-//! One owner for each plan file.
+//! One run for each plan file.
 //!
-//! The lock is a tiny database beside the plan: SQLite's locks are freed when their process dies, are not inherited by a
-//! fork, and work the same everywhere. A lock on the plan itself would shut out whoever looks at it. What is held is the
-//! right to write, so that others can still read there who holds it.
+//! The lock is the operating system's, on a file beside the plan: it is freed when its process dies, and no SQLite is
+//! involved, so a foreign file at that path is neither read nor written. A lock on the plan itself would shut out readers,
+//! and closing a plain handle on the plan would drop the locks that SQLite has on it in this process.
 
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-use std::{fs, thread};
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension};
+use super::private::create_private;
 
-use super::create_private;
-use super::error::{FileError, FileErrorKind};
-use super::presence::Presence;
-
-/// How long the owner may take to write down its name, and a reader to read it.
-const A_MOMENT: Duration = Duration::from_millis(200);
-
+/// The lock of a plan, held until this is dropped.
 pub(super) struct Lock {
     path: PathBuf,
-    /// Whether there was no file of it before.
+    /// Whether there was no lock file before.
     is_new: bool,
-    /// Held, and never used: closing it frees the lock.
-    _held: Connection,
-    /// Goes last, when SQLite is not used any more.
-    _presence: Presence,
+    held: File,
+}
+
+/// Why a lock was not taken.
+pub(super) enum Refusal {
+    /// Another run holds it.
+    Held,
+    Io(io::Error),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 impl Lock {
-    /// Takes the lock of a plan.
-    pub(super) fn take(plan: &Path) -> Result<Self, FileError> {
-        let presence = Presence::enter().ok_or_else(|| FileError::new(plan, FileErrorKind::Forked))?;
+    /// Takes the lock of a plan whose path has no symbolic link in it.
+    pub(super) fn take(plan: &Path) -> Result<Self, Refusal> {
         let path = path_of(plan);
-        let io = |error: std::io::Error| FileError::new(plan, FileErrorKind::Io(error.to_string()));
         let mut is_new = false;
         loop {
-            is_new |= create_private(&path).map_err(io)?;
-            let before = identity(&path);
-            let held = Connection::open(&path).map_err(|error| FileError::of_sqlite(plan, &error))?;
-            if let Some(owner) = hold(&held).map_err(|error| FileError::of_sqlite(plan, &error))? {
-                return Err(FileError::new(plan, FileErrorKind::Locked(owner)));
+            is_new |= create_private(&path)?.is_some();
+            let found = match fs::symlink_metadata(&path) {
+                Ok(found) => found,
+                // An abandoned lock took its file with it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if !found.is_file() {
+                let what = format!("{} is not an ordinary file; remove it", path.display());
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, what).into());
             }
-            // An abandoned lock takes its file with it; a lock on a file that is gone keeps nobody out.
-            if before.is_some() && before == identity(&path) {
-                return Ok(Self { path, is_new, _held: held, _presence: presence });
+            let held = OpenOptions::new().read(true).open(&path)?;
+            match held.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(Refusal::Held),
+                Err(TryLockError::Error(error)) => return Err(error.into()),
+            }
+            // A lock on a file that is gone, or was reached through a link, keeps nobody out.
+            if is_at(&held, &path) {
+                return Ok(Self { path, is_new, held });
             }
         }
     }
 
-    /// Frees the lock of what is no plan, or none any more. Its file goes while it is held: after that it may be another's.
+    /// Whether the file at the lock's path is the one that is locked.
+    pub(super) fn is_in_place(&self) -> bool {
+        is_at(&self.held, &self.path)
+    }
+
+    /// Whether somebody holds the lock of a plan just now. Creates nothing.
+    pub(super) fn is_held(plan: &Path) -> bool {
+        let path = path_of(plan);
+        let is_file = fs::symlink_metadata(&path).is_ok_and(|found| found.is_file());
+        is_file && File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
+    /// Frees the lock of a file that is not a plan, or not any more. The lock file is removed while it is held: after that
+    /// it may be another run's.
     pub(super) fn abandon(self) {
         if self.is_new {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+impl Drop for Lock {
+    /// A process that is just being started has a copy of the handle until it runs its program, and would hold the lock so
+    /// long.
+    fn drop(&mut self) {
+        let _ = self.held.unlock();
+    }
+}
+
+/// Whether a file that is open is the one at a path.
+fn is_at(file: &File, path: &Path) -> bool {
+    let held = file.metadata().ok().map(|found| FileId::of(&found));
+    held.is_some() && held == fs::symlink_metadata(path).ok().map(|found| FileId::of(&found))
 }
 
 fn path_of(plan: &Path) -> PathBuf {
@@ -62,63 +102,20 @@ fn path_of(plan: &Path) -> PathBuf {
     path.into()
 }
 
-/// Which file is at a path, without opening it.
-#[cfg(unix)]
-fn identity(path: &Path) -> Option<u64> {
-    fs::metadata(path).ok().map(|found| std::os::unix::fs::MetadataExt::ino(&found))
-}
+/// Which file it is, whatever it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileId(u64, u64);
 
-/// A file that is open cannot be removed.
-#[cfg(not(unix))]
-fn identity(path: &Path) -> Option<u64> {
-    fs::metadata(path).ok().map(|_| 0)
-}
-
-/// Begins to hold the lock, or gives who does.
-fn hold(connection: &Connection) -> rusqlite::Result<Option<String>> {
-    let mut tried_before = false;
-    loop {
-        connection.busy_timeout(Duration::ZERO)?;
-        match connection.execute_batch("BEGIN IMMEDIATE") {
-            Ok(()) => {}
-            Err(error) if is_busy(&error) && tried_before => return read_owner(connection).map(Some),
-            Err(error) if is_busy(&error) => {
-                // The new owner may not have written down its name yet.
-                tried_before = true;
-                thread::sleep(A_MOMENT);
-                continue;
-            }
-            Err(error) => return Err(error),
-        }
-        let owner = this_owner();
-        connection.execute_batch("CREATE TABLE IF NOT EXISTS owner (name TEXT NOT NULL)")?;
-        let named = connection.query_row("SELECT name FROM owner", [], |row| row.get::<_, String>(0)).optional()?;
-        if named.as_ref() == Some(&owner) {
-            return Ok(None);
-        }
-        connection.execute("DELETE FROM owner", [])?;
-        connection.execute("INSERT INTO owner VALUES (?1)", [owner])?;
-        // Others read only what is committed. Whoever comes in between writes down another name, and this one sees it.
-        connection.busy_timeout(A_MOMENT)?;
-        connection.execute_batch("COMMIT")?;
+impl FileId {
+    #[cfg(unix)]
+    pub(super) fn of(found: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self(found.dev(), found.ino())
     }
-}
 
-fn read_owner(connection: &Connection) -> rusqlite::Result<String> {
-    connection.busy_timeout(A_MOMENT)?;
-    let named = connection.query_row("SELECT name FROM owner", [], |row| row.get(0));
-    match named {
-        Err(error) if is_busy(&error) => Ok("another program".to_owned()),
-        named => named,
+    /// A file that is open cannot be removed or replaced.
+    #[cfg(not(unix))]
+    pub(super) fn of(_: &Metadata) -> Self {
+        Self(0, 0)
     }
-}
-
-fn is_busy(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
-}
-
-/// What is written down about this process.
-fn this_owner() -> String {
-    let (process, host) = (std::process::id(), std::env::var("HOSTNAME").unwrap_or_default());
-    if host.is_empty() { format!("process {process}") } else { format!("process {process} on {host}") }
 }
