@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::error::{Call, Error, Failure, Operation, WaitReason};
 use crate::identity::Identity;
 #[cfg(feature = "plan")]
-pub(crate) use crate::identity::Slot;
+pub(crate) use crate::identity::{LONGEST_HOLD, Slot};
 use crate::retry::Budget;
 use crate::transport::{Request, Transport};
 #[cfg(feature = "plan")]

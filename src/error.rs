@@ -4,6 +4,7 @@ mod messages;
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
+use std::io;
 use std::time::Duration;
 
 use crate::account::FieldError;
@@ -67,6 +68,8 @@ pub enum Error {
         /// Every fault.
         errors: Vec<FieldError>,
     },
+    /// The operating system has no thread, file descriptor or memory for what a call needs. Nothing was sent.
+    Exhausted(io::Error),
     /// The call failed.
     Call(Box<CallError>),
 }
@@ -162,6 +165,8 @@ pub struct TransportFault {
 pub enum TransportKind {
     /// The name did not resolve, or no connection could be made.
     Connect,
+    /// No connection could be made, because this process has no file descriptor left.
+    Exhausted,
     /// The server's certificate is out of date, or this machine's clock is.
     OutOfDate,
     /// The server's certificate is from somebody that nobody here trusts.
@@ -204,7 +209,7 @@ pub struct ApiFailure {
     pub problem: Problem,
     /// The service's own name for the request.
     pub request_id: Option<String>,
-    /// When the service asks to try again.
+    /// How long the service asks to wait before the next attempt: at most thirty days, which stands for anything longer.
     pub retry_after: Option<Duration>,
     /// Whether a 401 asked for the bearer scheme.
     pub bearer_challenge: bool,
@@ -352,7 +357,8 @@ impl Failure {
         matches!(self, Self::Transport(TransportFault { kind: TransportKind::Dropped, .. }))
     }
 
-    /// When the service asks to try again.
+    /// How long to wait before the next attempt, as the service or the quota has it: at most thirty days, which stands for
+    /// anything longer.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Api(answer) => answer.retry_after,
@@ -397,6 +403,7 @@ impl Error {
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::Configuration(_) => ErrorKind::Configuration,
+            Self::Exhausted(_) => ErrorKind::Transport,
             Self::Validation { .. } => ErrorKind::Validation,
             Self::Call(error) => error.failure.kind(),
         }
@@ -407,6 +414,7 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::Call(error) => error.source(),
+            Self::Exhausted(error) => Some(error),
             Self::Configuration(_) | Self::Validation { .. } => None,
         }
     }

@@ -21,6 +21,10 @@ const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 const X_USER_EMAIL: HeaderName = HeaderName::from_static("x-user-email");
 const X_TEAM_ID: HeaderName = HeaderName::from_static("x-team-id");
 
+/// The longest Retry-After that holds back other calls. Every window of the service has opened twice by then, so that a
+/// longer one is about something else, or a mistake.
+pub(crate) const LONGEST_HOLD: Duration = Duration::from_secs(2 * 3_600);
+
 /// Who is calling: the headers that say so, and the quota of that user.
 pub(crate) struct Identity {
     with_api_key: HeaderMap,
@@ -124,8 +128,12 @@ impl Identity {
         Some(now + self.real(until.saturating_sub(moment)))
     }
 
-    /// Holds every request of the user back for as long as the service asks, with or without a quota.
+    /// Holds every request of the user back for as long as the service asks, with or without a quota. A wait of more than
+    /// [`LONGEST_HOLD`] holds nobody: only the call that it answered ends with it, and the next call asks again.
     pub(crate) fn hold(&self, now: Instant, wait: Duration) {
+        if wait > LONGEST_HOLD {
+            return;
+        }
         lock(&self.windows).hold(self.quota_time(now), wait.mul_f64(self.clock_scale));
     }
 }

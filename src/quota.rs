@@ -219,10 +219,9 @@ impl Windows {
         }
     }
 
-    /// Lets nothing out for as long as the service says, at most an hour: by then every window has opened again, and an
-    /// absurd Retry-After must not stop the process.
+    /// Lets nothing out for as long as the service says.
     pub(crate) fn hold(&mut self, now: Duration, wait: Duration) {
-        self.held_until = self.held_until.max(now + wait.min(HOUR));
+        self.held_until = self.held_until.max(now + wait);
     }
 
     /// Until when the service asked to wait, if that moment has not come.
@@ -323,8 +322,8 @@ mod tests {
         windows.hold(seconds(0), seconds(42));
         windows.hold(seconds(0), seconds(7));
         assert_eq!(windows.reserve(QUOTA, seconds(1), NEVER), Ok((seconds(42), WaitReason::RetryAfter)));
-        windows.hold(seconds(100), Duration::from_secs(u64::from(u32::MAX)));
-        assert_eq!(windows.reserve(QUOTA, seconds(100), NEVER), Ok((seconds(3700), WaitReason::RetryAfter)));
+        windows.hold(seconds(100), seconds(7_200));
+        assert_eq!(windows.reserve(QUOTA, seconds(100), NEVER), Ok((seconds(7_300), WaitReason::RetryAfter)));
     }
 
     #[test]

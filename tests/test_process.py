@@ -241,7 +241,7 @@ try:
     {call}
 except KeyboardInterrupt:
     print(time.monotonic() - sent < 0.2)
-client = client.with_options(quota=None)
+client = client.with_options(quota=None, act_as=1)  # another user, who is not held back
 print(client.get_contact_account(4711).id, asyncio.run(client.get_contact_account_async(4712)).id)
 """
 INTERRUPTED = {

@@ -267,12 +267,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_absurd_hold_ends_after_an_hour() {
-        let sandbox = sandbox(vec![answering(503, Some("99999999999999999999"))]);
-        let client = client(&sandbox);
-        attempts(client.get_once(client.book(), 1).await);
-        let (until, _) = client.held().unwrap();
-        assert!(until - super::Instant::now() <= Duration::from_secs(3600));
+    async fn a_wait_that_is_no_window_of_the_quota_holds_nobody_and_one_of_two_hours_is_held_in_full() {
+        for (asked, scale) in [("7201", 1.0), ("99999999999999999999", 1.0), ("7200", 1.0), ("7200", 1_000.0)] {
+            let sandbox = sandbox(vec![Fault { times: Some(1), ..answering(503, Some(asked)) }]);
+            let client = client_with(&sandbox, |config| config.quota_clock_scale = scale);
+            attempts(client.get_once(client.book(), 1).await);
+            let held = client.held().map(|(until, _)| (until - super::Instant::now()).as_secs_f64().round());
+            assert_eq!(held, (asked == "7200").then_some(7_200.0), "{asked}");
+            if held.is_none() {
+                assert_eq!(client.get_once(client.book(), 1).await.unwrap().id, 1, "the next call asks again");
+            }
+        }
     }
 
     #[tokio::test]

@@ -11,6 +11,8 @@ use crate::text::listed;
 
 const NOT_ABOUT_THE_ACCOUNT: &str = "this does not look like Reply.io's own answer about an account: check base_url, \
     which ends in /v3, and the network";
+const FREE_DESCRIPTORS: &str =
+    "close files and connections, or raise the limits of this process (ulimit -n, ulimit -u)";
 const NOT_THE_SERVICE: &str =
     "this looks like a proxy's or a login page, not like Reply.io; check base_url and the network";
 
@@ -55,6 +57,7 @@ impl Failure {
         let hint = match self {
             Self::Transport(fault) => match fault.kind {
                 TransportKind::Connect => "check the network, base_url and, behind a company proxy, HTTPS_PROXY",
+                TransportKind::Exhausted => FREE_DESCRIPTORS,
                 TransportKind::OutOfDate => "check this machine's clock; if it is right, the server's owner has to act",
                 TransportKind::Certificate => {
                     "a company's proxy may be in between; give its certificate authority as ca_file or SSL_CERT_FILE"
@@ -180,6 +183,10 @@ impl fmt::Display for Error {
                 write!(formatter, "{call} refused before any request: ")?;
                 formatter.write_str(&listed(errors, |error| format!("{} {}", error.field, error.message)))
             }
+            Self::Exhausted(error) => write!(
+                formatter,
+                "no request was sent: the operating system refused what a call needs ({error}); hint: {FREE_DESCRIPTORS}"
+            ),
             Self::Call(error) => error.fmt(formatter),
         }
     }
@@ -211,10 +218,16 @@ fn reason(status: u16) -> Option<&'static str> {
     http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason())
 }
 
-/// A time that is to pass: whole seconds, or minutes where it is long, and never too short.
+/// A time that is to pass: whole seconds, or minutes, hours or days where it is long, and never too short.
 fn rounded_up(time: Duration) -> String {
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
-    if seconds > 120 { format!("{} min", seconds.div_ceil(60)) } else { format!("{seconds} s") }
+    match seconds {
+        0..=120 => format!("{seconds} s"),
+        121..=7_200 => format!("{} min", seconds.div_ceil(60)),
+        7_201..=172_800 => format!("{} h", seconds.div_ceil(3_600)),
+        172_801..=2_591_999 => format!("{} days", seconds.div_ceil(86_400)),
+        _ => "30 days or more".to_owned(),
+    }
 }
 
 /// A time as people say it: whole milliseconds while it is short, then seconds.

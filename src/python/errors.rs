@@ -117,7 +117,7 @@ fn validation(py: Python<'_>, message: &str, faults: &[FieldError]) -> PyResult<
 fn raise(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     let attributes = PyDict::new(py);
     match error {
-        Error::Configuration(_) => {}
+        Error::Configuration(_) | Error::Exhausted(_) => {}
         Error::Validation { errors, .. } => attributes.set_item("errors", field_errors(py, errors)?)?,
         Error::Call(call) => {
             attributes.set_item("attempts", call.attempts)?;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use crate::client::LONGEST_HOLD;
 use crate::error::{Error, ErrorKind, Failure};
 
 /// How long the service may be out of reach, or ask to wait, before a run stops with every row as it is.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2 * 3600);
+pub(super) const PATIENCE: Duration = LONGEST_HOLD;
 /// A row has as many attempts in a run, or as many as the client's calls where those have more: a run has the time.
 const FEWEST_ATTEMPTS: u32 = 3;
 /// The pause before the second attempt. Each later one is three times as long.
