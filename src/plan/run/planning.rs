@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::RunError;
 use super::control::Control;
 use super::policy::{Direction, Kind, Policy, Refusal, Verdict};
 use super::request::{Counter, admit};
-use super::RunError;
 use super::sent::{now_ms, sent_now};
 use crate::answer::Page;
 use crate::client::{Client, ListQuery, Observer};
@@ -73,7 +73,10 @@ const fn is_account(step: Step) -> bool {
 enum Asked {
     /// Every row is known.
     Nothing,
-    Page { skip: u64, page: Page },
+    Page {
+        skip: u64,
+        page: Page,
+    },
     Account(Box<crate::account::ContactAccount>),
     Refused(Refusal),
 }
@@ -143,7 +146,8 @@ impl Waits {
         let Step::Account { row, .. } = step else {
             return self.policy.failed(Direction::Read, None, &mut 0, refusal, now);
         };
-        let verdict = self.policy.failed(Direction::Read, Some(row), self.attempts.entry(row).or_default(), refusal, now);
+        let verdict =
+            self.policy.failed(Direction::Read, Some(row), self.attempts.entry(row).or_default(), refusal, now);
         if let Verdict::Retry(from) = verdict {
             self.not_before.insert(row, from);
         }
@@ -175,19 +179,5 @@ fn header(client: &Client, table: &Table, options: &Options) -> Result<Header, F
 /// # Errors
 /// [`FileError`] when one of the two files cannot be used.
 pub fn reverse(file: &PlanFile, path: &Path) -> Result<PlanFile, FileError> {
-    let header = Header {
-        identity: Header::new_identity()?,
-        parent: Some(file.header().identity.clone()),
-        parent_writes: file.rows_written()?,
-        is_revert: true,
-        created_at_ms: now_ms(),
-        ..file.header().clone()
-    };
-    let mut builder = Builder::create(path, &header)?;
-    let mut rows = 0;
-    file.revert_rows(|row| {
-        rows += 1;
-        builder.add(row)
-    })?;
-    builder.seal(rows)
+    file.revert_as(path)
 }
