@@ -34,7 +34,7 @@ fn a_half_written_plan_refuses() {
     assert_eq!(refusal(&copy), FileErrorKind::HalfWritten);
     drop(builder);
     assert_eq!(refusal(&path), FileErrorKind::Missing);
-    assert!(cfg!(windows) || !beside(&path, ".lock").exists());
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn what_is_no_plan_is_refused_and_left_alone() {
         fs::write(&path, content).unwrap();
         assert_eq!(refusal(&path), FileErrorKind::NotAPlan);
         assert_eq!(fs::read_to_string(&path).unwrap(), content);
-        assert!(cfg!(windows) || !beside(&path, ".lock").exists());
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
     }
     fs::remove_file(&path).unwrap();
     Connection::open(&path).unwrap().execute_batch("CREATE TABLE rows (row)").unwrap();
@@ -122,7 +122,7 @@ fn a_newer_or_an_edited_plan_is_refused() {
     let older = |kind: &FileErrorKind| kind == &FileErrorKind::Older;
     let foreign = |kind: &FileErrorKind| kind == &FileErrorKind::NotAPlan;
     let half = |kind: &FileErrorKind| kind == &FileErrorKind::HalfWritten;
-    let cases: [(&str, Expected<'_>); 22] = [
+    let cases: [(&str, Expected<'_>); 26] = [
         ("PRAGMA user_version = 3", &newer),
         ("PRAGMA user_version = 1", &older),
         ("PRAGMA user_version = 0", &foreign),
@@ -143,6 +143,10 @@ fn a_newer_or_an_edited_plan_is_refused() {
         ("DELETE FROM requests WHERE number > 4", &damaged),
         ("DELETE FROM requests", &damaged),
         ("DELETE FROM state WHERE key = 'items'", &damaged),
+        ("UPDATE state SET value = value + 1 WHERE key = 'sent'", &damaged),
+        ("UPDATE log SET present = present + 1", &damaged),
+        ("DELETE FROM log", &damaged),
+        ("UPDATE plan SET value = 3 WHERE key = 'cleared'", &damaged),
         ("UPDATE state SET value = 'complete' WHERE key = 'items'", &damaged),
         ("CREATE TRIGGER mine AFTER UPDATE ON rows BEGIN DELETE FROM edits; END", &damaged),
     ];
@@ -210,12 +214,12 @@ fn only_its_owner_may_read_it_and_what_is_beside_it() {
     let folder = Folder::new();
     let run = build(&folder.plan(), 10).unwrap().start_run().unwrap();
     block_on(run.sending(0, Vec::new(), 1)).unwrap();
-    for suffix in ["", ".lock", "-wal", "-shm"] {
+    for suffix in ["", "-wal", "-shm"] {
         let mode = fs::metadata(beside(&folder.plan(), suffix)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{suffix}");
     }
-    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 4);
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 3);
     drop(run);
-    // The plan and its lock: the file alone is complete.
-    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 2);
+    // The file alone is complete.
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
 }

@@ -1,6 +1,6 @@
 //! What is looked at before a plan file is used.
 
-use rusqlite::types::Value as SqlValue;
+use rusqlite::types::{FromSql, Value as SqlValue};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::FileErrorKind;
@@ -22,12 +22,16 @@ fn damage(what: &str) -> FileErrorKind {
 pub(super) struct Head {
     pub(super) header: Header,
     pub(super) log: Log,
+    /// The file name that it was made under.
+    pub(super) name: String,
+    /// How many changes empty a field.
+    pub(super) cleared: u64,
 }
 
 impl Head {
     /// Refuses a file whose log is missing.
     pub(super) fn with_log(self) -> Result<Self, FileErrorKind> {
-        if self.log == Log::Expected { Err(FileErrorKind::NeedsLog) } else { Ok(self) }
+        if self.log == Log::Missing { Err(FileErrorKind::NeedsLog) } else { Ok(self) }
     }
 }
 
@@ -64,7 +68,12 @@ pub(super) fn check_head(connection: &Connection) -> Found<Head> {
     let Some((_, log)) = state::read(connection)? else {
         return Ok(Err(damage("the state of its job is not what was written")));
     };
-    Ok(Ok(Head { header, log }))
+    let (name, cleared) = (value_of(connection, "name")?, value_of(connection, "cleared")?);
+    Ok(Ok(Head { header, log, name, cleared }))
+}
+
+fn value_of<T: FromSql>(connection: &Connection, key: &str) -> rusqlite::Result<T> {
+    connection.query_row("SELECT value FROM plan WHERE key = ?1", [key], |row| row.get(0))
 }
 
 /// Looks at every row, every change and every request.
@@ -75,7 +84,7 @@ pub(super) fn check_rows(connection: &Connection) -> Found<()> {
         let could_not_read = error_code(&sound).is_some_and(|code| code & 0xFF != rusqlite::ffi::SQLITE_CORRUPT);
         return Ok(Err(if could_not_read { FileErrorKind::Io(sound) } else { damage("SQLite finds it unsound") }));
     }
-    let (mut rows, mut edits) = (0_i64, 0_i64);
+    let (mut rows, mut edits, mut cleared) = (0_u64, 0_u64, 0_u64);
     let mut select = connection.prepare(schema::SELECT_ROWS)?;
     for row in select.query_map([-1, i64::MAX], StoredRow::read)? {
         let Some(row) = row? else { return Ok(Err(damage("a row is not what was written"))) };
@@ -86,17 +95,15 @@ pub(super) fn check_rows(connection: &Connection) -> Found<()> {
     }
     let mut select = connection.prepare(schema::SELECT_EDITS_BETWEEN)?;
     for edit in select.query_map([i64::MIN, i64::MAX], schema::StoredEdit::read)? {
-        if edit?.is_none() {
-            return Ok(Err(damage("a change is not what was written")));
-        }
+        let Some(edit) = edit? else { return Ok(Err(damage("a change is not what was written"))) };
         edits += 1;
+        cleared += u64::from(edit.change.after.is_empty());
     }
     if StoredRequest::read_all(connection)?.is_none() {
         return Ok(Err(damage(REQUESTS)));
     }
-    let count =
-        |key: &str| connection.query_row("SELECT value FROM plan WHERE key = ?1", [key], |row| row.get::<_, i64>(0));
-    let is_whole = (count("rows")?, count("edits")?) == (rows, edits);
+    let count = |key| value_of::<u64>(connection, key);
+    let is_whole = (count("rows")?, count("edits")?, count("cleared")?) == (rows, edits, cleared);
     Ok(if is_whole { Ok(()) } else { Err(damage("rows are missing")) })
 }
 

@@ -10,15 +10,16 @@ use rusqlite::{Connection, OpenFlags, ffi};
 
 use super::error::{FileError, FileErrorKind};
 use super::schema;
+use super::session::is_busy;
 
 /// How long a statement waits for another connection.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// No row of a plan is longer, in bytes.
 const LONGEST_ROW: i32 = 64 * 1_024 * 1_024;
 /// No statement of a plan's schema is longer, in bytes.
 const LONGEST_STATEMENT: i32 = 10_000;
 
-/// The path of a plan with its links resolved, so that every name of it leads to one lock.
+/// The path of a plan with its symbolic links resolved, so that every name of it leads to one log.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf, FileError> {
     fs::canonicalize(path).map_err(|error| {
         let missing = error.kind() == std::io::ErrorKind::NotFound;
@@ -27,9 +28,23 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, FileError> {
     })
 }
 
+/// How long is waited for others. In a simulation there is nobody else who could make progress meanwhile.
+pub(super) fn patience(patience: Duration) -> Duration {
+    #[cfg(feature = "simulation")]
+    if super::simulation::is_on() {
+        return Duration::ZERO;
+    }
+    patience
+}
+
 /// Reads from a plan.
 pub(super) fn for_reading(path: &Path) -> rusqlite::Result<Connection> {
+    for_reading_within(path, PATIENCE)
+}
+
+pub(super) fn for_reading_within(path: &Path, wait: Duration) -> rusqlite::Result<Connection> {
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.busy_timeout(patience(wait))?;
     let touched = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
     match touched {
         // A process died in the middle of a transaction, which only a writer can roll back.
@@ -38,6 +53,7 @@ pub(super) fn for_reading(path: &Path) -> rusqlite::Result<Connection> {
             connection.pragma_update(None, "query_only", true)?;
             Ok(connection)
         }
+        Err(error) if is_busy(&error) => Err(error),
         _ => Ok(connection),
     }
 }
@@ -56,7 +72,7 @@ fn open(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
 }
 
 fn secure(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(PATIENCE)?;
+    connection.busy_timeout(patience(PATIENCE))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     for config in [
         DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA,

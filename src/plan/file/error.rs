@@ -35,10 +35,17 @@ pub enum FileErrorKind {
     NeedsLog,
     /// It was moved, removed, replaced or taken over by another run while a run had it.
     Lost(String),
-    /// It has more than one name, so nothing keeps two runs apart.
-    Linked(u64),
-    /// It was made for another address, user or team.
+    /// It has more than one name (hard links), and this is not the one that it was made under.
+    Linked {
+        /// How many names.
+        links: u64,
+        /// The one that it was made under, without its folder.
+        name: String,
+    },
+    /// It was made for another address, user or team, or is not the revert that it was taken for.
     Foreign(String),
+    /// Whoever waited wants to stop.
+    Interrupted,
     /// The disk is full.
     Full,
     /// The disk, or the folder, refuses.
@@ -75,6 +82,7 @@ impl FileError {
             Some(ErrorCode::DiskFull) => FileErrorKind::Full,
             Some(ErrorCode::NotADatabase) => FileErrorKind::NotAPlan,
             Some(ErrorCode::DatabaseCorrupt) => FileErrorKind::Damaged("SQLite cannot read it".to_owned()),
+            Some(ErrorCode::OperationInterrupted) => FileErrorKind::Interrupted,
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 FileErrorKind::Locked("is in use by another program; wait until that program lets go of it".to_owned())
             }
@@ -120,11 +128,12 @@ impl fmt::Display for FileError {
                      unknown"
                 )
             }
-            FileErrorKind::Linked(links) => write!(
+            FileErrorKind::Linked { links, name } => write!(
                 formatter,
-                "has {links} names (hard links), so two runs could apply it at the same time; copy the file, and apply \
-                 the copy"
+                "has {links} names (hard links), and only the one that it was made under, {name}, may be applied; \
+                 open that one, or remove the other names, or copy the file and apply the copy"
             ),
+            FileErrorKind::Interrupted => formatter.write_str("reading it was interrupted; nothing was changed"),
             FileErrorKind::Full => formatter.write_str(
                 "the disk is full; nothing was sent that is not written down; make room, then apply() goes on",
             ),

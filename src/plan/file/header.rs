@@ -16,7 +16,7 @@ pub struct Header {
     pub identity: String,
     /// The identity of the plan that this one reverts.
     pub parent: Option<String>,
-    /// How many rows of that plan had been written, or may have been, when this one was made.
+    /// How many updates of that plan had been sent when this one was made.
     pub parent_writes: u64,
     /// Tells whether an API key is the one that the plan was made with.
     pub key: KeyMark,
@@ -124,9 +124,13 @@ impl KeyMark {
     }
 }
 
-/// 128 random bits.
+/// 128 random bits: every identity, salt, run id and temporary name comes from here.
 pub(super) fn random() -> Result<[u8; 16], FileError> {
     let mut bytes = [0; 16];
+    #[cfg(feature = "simulation")]
+    if super::simulation::fill(&mut bytes) {
+        return Ok(bytes);
+    }
     let filled = SystemRandom::new().fill(&mut bytes);
     filled.map(|()| bytes).map_err(|_| FileError::internal("the system gives no random numbers"))
 }

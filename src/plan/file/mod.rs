@@ -8,22 +8,23 @@ mod check;
 mod connect;
 mod error;
 mod header;
-mod lock;
 mod owner;
 mod presence;
 mod private;
 mod report;
+mod revert;
 mod rows;
 mod run;
 mod schema;
 mod session;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod state;
 mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -31,7 +32,6 @@ pub use self::builder::Builder;
 use self::check::Head;
 pub use self::error::{FileError, FileErrorKind};
 pub use self::header::{Header, KeyMark};
-use self::lock::Lock;
 use self::presence::Presence;
 pub use self::rows::{ChangeView, Finished, OpenRow, PlannedRow, RowView};
 pub use self::run::Run;
@@ -40,8 +40,15 @@ pub use self::state::{Activity, ItemsProof, Owner, State};
 use crate::config::ApiKey;
 use crate::plan::Status;
 
-/// How long an opening waits for a run that is just moving its log into the file.
-const LOG_COMES: Duration = Duration::from_secs(2);
+/// How long an opening waits for a plan that is being made.
+const PLANNED: Duration = Duration::from_millis(200);
+/// How long a recovery waits for others.
+const RECOVERY: Duration = Duration::from_millis(700);
+/// How many instructions of SQLite's lie between two questions whether to stop; a few milliseconds.
+const INSTRUCTIONS: i32 = 20_000;
+
+/// Asked now and then while a plan is read, from the thread that reads: whether to stop.
+pub type Interrupt = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// A view of a plan. It reads only and never locks; any number of them, in any process, also while a run writes. Clones are
 /// handles on the same view.
@@ -53,6 +60,8 @@ struct Inner {
     /// The same without symbolic links.
     real: PathBuf,
     header: Header,
+    cleared: u64,
+    interrupt: Option<Interrupt>,
 }
 
 /// A connection for one question or a few.
@@ -68,39 +77,38 @@ impl PlanFile {
     /// # Errors
     /// [`FileError`] when it is missing, half written, damaged, newer or no plan, or lacks its log.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        let real = connect::resolve(path)?;
-        let until = Instant::now() + LOG_COMES;
-        loop {
-            match Self::check(path, &real) {
-                // A run that lives moves its log into the file now and then.
-                Err(error)
-                    if error.kind() == &FileErrorKind::NeedsLog && Lock::is_held(&real) && Instant::now() < until =>
-                {
-                    thread::sleep(Duration::from_millis(20));
-                }
-                checked => return checked,
-            }
-        }
+        Self::check(path, None)
     }
 
-    fn check(path: &Path, real: &Path) -> Result<Self, FileError> {
+    /// Opens a plan. This, and whatever is read from it later, ends when `interrupt` says so.
+    ///
+    /// # Errors
+    /// Those of [`PlanFile::open`], and [`FileErrorKind::Interrupted`].
+    pub fn open_with(path: &Path, interrupt: Interrupt) -> Result<Self, FileError> {
+        Self::check(path, Some(interrupt))
+    }
+
+    fn check(path: &Path, interrupt: Option<Interrupt>) -> Result<Self, FileError> {
+        let real = connect::resolve(path)?;
         let of = |error: FileError| error.at(path);
-        connect::recognize(real).map_err(of)?;
-        let reader = Reader::open(real).map_err(of)?;
-        let checked = check::check_head(&reader.connection).and_then(|head| match head.and_then(Head::with_log) {
-            Ok(head) => Ok(check::check_rows(&reader.connection)?.map(|()| head)),
-            Err(kind) => Ok(Err(kind)),
+        connect::recognize(&real).map_err(of)?;
+        let wait = if owner::is_planned(&real) { PLANNED } else { connect::PATIENCE };
+        let checked = Reader::open(&real, interrupt.as_ref(), wait).map_err(of)?.and_then(|reader| {
+            match check::check_head(&reader.connection)?.and_then(Head::with_log) {
+                Ok(head) => Ok(check::check_rows(&reader.connection)?.map(|()| head)),
+                Err(kind) => Ok(Err(kind)),
+            }
         });
         match checked {
-            Ok(Ok(head)) => Ok(Self::of(path, real, head.header)),
+            Ok(Ok(head)) => Ok(Self::of(path, &real, head.header, head.cleared, interrupt)),
             Ok(Err(kind)) => Err(FileError::new(path, kind)),
-            Err(error) if session::is_busy(&error) => Err(owner::refusal(real).at(path)),
+            Err(error) if session::is_busy(&error) => Err(owner::refusal(&real).at(path)),
             Err(error) => Err(FileError::of_sqlite(path, &error)),
         }
     }
 
-    fn of(path: &Path, real: &Path, header: Header) -> Self {
-        Self(Arc::new(Inner { path: path.to_owned(), real: real.to_owned(), header }))
+    fn of(path: &Path, real: &Path, header: Header, cleared: u64, interrupt: Option<Interrupt>) -> Self {
+        Self(Arc::new(Inner { path: path.to_owned(), real: real.to_owned(), header, cleared, interrupt }))
     }
 
     /// Opens a plan. Where its log is missing, every row that may have been sent becomes unknown, and the plan is whole again.
@@ -108,18 +116,24 @@ impl PlanFile {
     /// # Errors
     /// Those of [`PlanFile::open`], and [`FileErrorKind::Locked`] when a run has it.
     pub fn recover(path: &Path) -> Result<Self, FileError> {
-        match Self::open(path) {
+        Self::recover_with(path, None)
+    }
+
+    /// The same, with something that may interrupt it, as for [`PlanFile::open_with`].
+    ///
+    /// # Errors
+    /// Those of [`PlanFile::recover`], and [`FileErrorKind::Interrupted`].
+    pub fn recover_with(path: &Path, interrupt: Option<Interrupt>) -> Result<Self, FileError> {
+        match Self::check(path, interrupt.clone()) {
             Err(error) if error.kind() == &FileErrorKind::NeedsLog => {}
             opened => return opened,
         }
         let real = connect::resolve(path)?;
         let _presence = Presence::enter().ok_or_else(|| FileError::new(path, FileErrorKind::Forked))?;
-        let lock = session::lock(&real)?;
-        let recovered = recover(&real);
-        drop(lock);
-        match recovered {
-            Ok(Ok(())) => Self::open(path),
+        match recover(&real) {
+            Ok(Ok(())) => Self::check(path, interrupt),
             Ok(Err(kind)) => Err(FileError::new(path, kind)),
+            Err(error) if session::is_busy(&error) => Err(owner::refusal(&real).at(path)),
             Err(error) => Err(FileError::of_sqlite(path, &error)),
         }
     }
@@ -135,6 +149,11 @@ impl PlanFile {
     /// What it was made for.
     pub fn header(&self) -> &Header {
         &self.0.header
+    }
+
+    /// How many of its changes empty a field.
+    pub fn cleared(&self) -> u64 {
+        self.0.cleared
     }
 
     /// Where it is.
@@ -175,7 +194,9 @@ impl PlanFile {
     }
 
     fn reader(&self) -> Result<Reader, FileError> {
-        let reader = Reader::open(&self.0.real).map_err(|error| error.at(self.path()))?;
+        let reader = Reader::open(&self.0.real, self.0.interrupt.as_ref(), connect::PATIENCE);
+        let reader = reader.map_err(|error| error.at(self.path()))?;
+        let reader = reader.map_err(|error| FileError::of_sqlite(self.path(), &error))?;
         match check::check_head(&reader.connection) {
             Ok(Ok(head)) if head.header.identity == self.header().identity => Ok(reader),
             Ok(Ok(_)) => {
@@ -194,20 +215,27 @@ impl PlanFile {
 }
 
 impl Reader {
-    fn open(path: &Path) -> Result<Self, FileError> {
+    fn open(path: &Path, interrupt: Option<&Interrupt>, wait: Duration) -> Result<rusqlite::Result<Self>, FileError> {
         let presence = Presence::enter().ok_or_else(|| FileError::new(path, FileErrorKind::Forked))?;
-        let connection = connect::for_reading(path).map_err(|error| FileError::of_sqlite(path, &error))?;
-        Ok(Self { connection, _presence: presence })
+        let open = || {
+            let mut connection = connect::for_reading_within(path, wait)?;
+            if let Some(interrupt) = interrupt.cloned() {
+                connection.progress_handler(INSTRUCTIONS, Some(move || interrupt()))?;
+            }
+            Ok(Self { connection, _presence: presence })
+        };
+        Ok(open())
     }
 }
 
 /// Makes a plan whole whose log is missing.
 fn recover(path: &Path) -> check::Found<()> {
     let mut connection = connect::for_writing(path)?;
-    session::leave_log(&connection, Instant::now() + LOG_COMES)?;
+    connection.busy_timeout(connect::patience(RECOVERY))?;
+    session::leave_log(&connection, RECOVERY)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
     match check::check_head(&transaction)? {
-        Ok(Head { log: Log::Expected, .. }) => {}
+        Ok(Head { log: Log::Missing, .. }) => {}
         Ok(_) => return Ok(Ok(())),
         Err(kind) => return Ok(Err(kind)),
     }
@@ -217,6 +245,6 @@ fn recover(path: &Path) -> check::Found<()> {
         row.error = Some(format!("row {}: {what}", row.row));
     })?;
     state::set_owner(&transaction, None)?;
-    state::set_log(&transaction, Log::Merged)?;
+    state::have_log(&transaction)?;
     transaction.commit().map(Ok)
 }

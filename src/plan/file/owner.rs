@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
+use rusqlite::Connection;
 
 use super::error::{FileError, FileErrorKind};
 use super::header::{hex, random};
@@ -56,30 +57,33 @@ fn since(at_ms: i64) -> String {
     if is_recent { format!("{time} UTC") } else { format!("{day} {time} UTC") }
 }
 
-/// The refusal of a plan that another run has, which says whose it is where the plan tells.
+/// The refusal of a plan that somebody else has, which says whose it is where the plan tells.
 pub(super) fn refusal(path: &Path) -> FileError {
-    let owner = read(path).map_or_else(
-        || "is in use by another run, which has not said yet which process it is in".to_owned(),
+    let owner = of(path).map_or_else(
+        || "is in use by another program; wait until that program lets go of it".to_owned(),
         |owner| owner.refusal(),
     );
     FileError::new(path, FileErrorKind::Locked(owner))
 }
 
 /// Who is written down as the owner. A plan that is being made is locked for SQLite, and is read as it is.
-fn read(path: &Path) -> Option<Owner> {
-    let path = connect::resolve(path).ok()?;
-    connect::recognize(&path).ok()?;
-    let running = || {
-        let connection = connect::for_reading(&path).ok()?;
-        connection.busy_timeout(Duration::from_millis(200)).ok()?;
+pub(super) fn of(path: &Path) -> Option<Owner> {
+    connect::recognize(path).ok()?;
+    let state = |connection: Connection| {
+        connection.busy_timeout(connect::patience(Duration::from_millis(200))).ok()?;
         check::check_schema(&connection).ok()?.ok()?;
-        state::read(&connection).ok()?
+        state::read(&connection).ok()?.map(|(state, _)| state)
     };
-    let planned = || {
-        let connection = connect::immutable(&path).ok()?;
+    let running = || connect::for_reading_within(path, Duration::from_millis(200)).ok().and_then(state);
+    running().or_else(|| connect::immutable(path).ok().and_then(state))?.owner
+}
+
+/// Whether a plan is being made, or its making was cut off: then nobody waits for whoever has it.
+pub(super) fn is_planned(path: &Path) -> bool {
+    let read = || {
+        let connection = connect::immutable(path).ok()?;
         check::check_schema(&connection).ok()?.ok()?;
-        state::read(&connection).ok()?
+        state::read(&connection).ok()??.0.owner
     };
-    let (state, _) = running().or_else(planned)?;
-    state.owner
+    read().is_some_and(|owner| owner.activity == Activity::Planned)
 }

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use super::error::{FileError, FileErrorKind};
 use super::schema::{self, StoredEdit, StoredRow};
 use super::state::{self, State};
-use super::{ChangeView, OpenRow, PlanFile, PlannedRow, RowView};
+use super::{ChangeView, OpenRow, PlanFile, PlannedRow, Reader, RowView};
 use crate::plan::{Change, Status};
 
-/// Rows are read in steps of this many, so that a report of a million takes little memory.
-const STEP: i64 = 10_000;
+/// Rows are read in steps of this many, or of this many bytes, so that a report of a million takes little memory and holds no
+/// run back.
+const STEP: usize = 10_000;
+const STEP_BYTES: usize = 4 * 1_024 * 1_024;
 
 impl PlanFile {
     /// How many rows there are of each status.
@@ -76,17 +78,6 @@ impl PlanFile {
         })
     }
 
-    /// How many rows were written, or may have been.
-    ///
-    /// # Errors
-    /// [`FileError`] when the file cannot be read.
-    pub fn rows_written(&self) -> Result<u64, FileError> {
-        self.ask(|connection| {
-            let mut select = connection.prepare("SELECT count(*) FROM rows WHERE status IN ('changed', 'unknown')")?;
-            select.query_row([], |row| row.get(0))
-        })
-    }
-
     /// How many rows were changed to something else than was sent.
     ///
     /// # Errors
@@ -107,23 +98,23 @@ impl PlanFile {
     }
 
     fn edits_of(&self, rows: &[u64]) -> Result<HashMap<u64, Vec<StoredEdit>>, FileError> {
-        let found = self.ask(|connection| {
-            let mut select = connection.prepare_cached(schema::SELECT_EDITS)?;
-            let mut found = Vec::new();
-            for row in rows.iter().filter_map(|row| i64::try_from(*row).ok()) {
-                let edits = select.query_map([row], StoredEdit::read)?;
-                found.extend(edits.collect::<rusqlite::Result<Vec<_>>>()?);
-            }
-            Ok(found)
-        })?;
-        let mut edits: HashMap<u64, Vec<StoredEdit>> = HashMap::new();
-        for edit in found {
-            let edit = edit.ok_or_else(|| self.damaged("a change is not what was written"))?;
-            edits.entry(edit.row.unsigned_abs()).or_default().push(edit);
+        let reader = self.reader()?;
+        let mut edits = HashMap::new();
+        for row in rows {
+            edits.insert(*row, self.edits_of_row(&reader, *row)?);
         }
-        for edits in edits.values_mut() {
-            edits.sort_unstable_by_key(|edit| edit.change.field);
-        }
+        Ok(edits)
+    }
+
+    fn edits_of_row(&self, reader: &Reader, row: u64) -> Result<Vec<StoredEdit>, FileError> {
+        let read = || {
+            let mut select = reader.connection.prepare_cached(schema::SELECT_EDITS)?;
+            let edits = select.query_map([i64::try_from(row).unwrap_or(i64::MAX)], StoredEdit::read)?;
+            edits.collect::<rusqlite::Result<Option<Vec<_>>>>()
+        };
+        let edits = read().map_err(|error| FileError::of_sqlite(self.path(), &error))?;
+        let mut edits = edits.ok_or_else(|| self.damaged(CHANGE))?;
+        edits.sort_unstable_by_key(|edit| edit.change.field);
         Ok(edits)
     }
 
@@ -142,21 +133,30 @@ impl PlanFile {
         let reader = self.reader()?;
         let mut last = -1;
         loop {
-            let step = |last: i64| {
-                let mut select = reader.connection.prepare_cached(schema::SELECT_ROWS)?;
-                let rows = select.query_map([last, STEP], StoredRow::read)?;
-                rows.collect::<rusqlite::Result<Vec<_>>>()
-            };
-            let rows = step(last).map_err(|error| FileError::of_sqlite(self.path(), &error))?;
-            if rows.is_empty() {
-                return Ok(());
-            }
-            for row in rows {
-                let row = row.ok_or_else(|| self.damaged("a row is not what was written"))?;
-                last = row.row;
-                take(row)?;
-            }
+            let rows = self.step(&reader, last)?;
+            let Some(end) = rows.last() else { return Ok(()) };
+            last = end.row;
+            rows.into_iter().try_for_each(&mut take)?;
         }
+    }
+
+    /// The rows that follow one.
+    fn step(&self, reader: &Reader, last: i64) -> Result<Vec<StoredRow>, FileError> {
+        let read = || {
+            let mut select = reader.connection.prepare_cached(schema::SELECT_ROWS)?;
+            let (mut found, mut bytes) = (Vec::new(), 0);
+            for row in select.query_map([last, i64::MAX], StoredRow::read)? {
+                let Some(row) = row? else { return Ok(None) };
+                bytes += row.bytes();
+                found.push(row);
+                if found.len() >= STEP || bytes >= STEP_BYTES {
+                    break;
+                }
+            }
+            Ok(Some(found))
+        };
+        let rows = read().map_err(|error| FileError::of_sqlite(self.path(), &error))?;
+        rows.ok_or_else(|| self.damaged("a row is not what was written"))
     }
 
     /// Every change, in the order of the rows.
@@ -164,60 +164,67 @@ impl PlanFile {
     /// # Errors
     /// [`FileError`] when the file cannot be read.
     pub fn for_each_change(&self, mut take: impl FnMut(ChangeView)) -> Result<(), FileError> {
-        let mut rows = Vec::new();
-        self.for_each_row(|row| rows.push((row.row, row.account_id, row.status)))?;
-        for step in rows.chunks(usize::try_from(STEP).unwrap_or(1)) {
-            let (Some(first), Some(last)) = (step.first(), step.last()) else { continue };
-            let (first, last) = (first.0.cast_signed(), last.0.cast_signed());
-            let edits = self.ask(|connection| {
-                let mut select = connection.prepare_cached(schema::SELECT_EDITS_BETWEEN)?;
-                let edits = select.query_map([first, last], StoredEdit::read)?;
-                edits.collect::<rusqlite::Result<Vec<_>>>()
-            })?;
-            let mut step = step.iter().peekable();
-            for edit in edits {
-                let edit = edit.ok_or_else(|| self.damaged("a change is not what was written"))?;
-                while step.next_if(|(number, ..)| number.cast_signed() < edit.row).is_some() {}
-                let Some(&&(number, account_id, status)) = step.peek() else { break };
-                let StoredEdit { change: Change { field, before, after }, answered, .. } = edit;
-                take(ChangeView { row: number, account_id, status, field, before, after, answered });
-            }
+        let reader = self.reader()?;
+        let mut last = -1;
+        loop {
+            let rows = self.step(&reader, last)?;
+            let (Some(first), Some(end)) = (rows.first(), rows.last()) else { return Ok(()) };
+            last = end.row;
+            self.changes_between(&reader, first.row, last, &rows, &mut take)?;
+        }
+    }
+
+    fn changes_between(
+        &self,
+        reader: &Reader,
+        first: i64,
+        last: i64,
+        rows: &[StoredRow],
+        take: &mut impl FnMut(ChangeView),
+    ) -> Result<(), FileError> {
+        let of_sqlite = |error: rusqlite::Error| FileError::of_sqlite(self.path(), &error);
+        let mut select = reader.connection.prepare_cached(schema::SELECT_EDITS_BETWEEN).map_err(of_sqlite)?;
+        let mut rows = rows.iter().peekable();
+        for edit in select.query_map([first, last], StoredEdit::read).map_err(of_sqlite)? {
+            let edit = edit.map_err(of_sqlite)?.ok_or_else(|| self.damaged(CHANGE))?;
+            while rows.next_if(|row| row.row < edit.row).is_some() {}
+            let Some(row) = rows.peek() else { break };
+            let StoredEdit { change: Change { field, before, after }, answered, .. } = edit;
+            let (number, status) = (row.row.unsigned_abs(), self.status(&row.status)?);
+            take(ChangeView { row: number, account_id: row.account_id, status, field, before, after, answered });
         }
         Ok(())
     }
 
     /// The rows that revert what this plan has changed, or may have changed. What they expect to find is what the service
-    /// answered, where it did.
+    /// answered, where it did. What is as it was before is left out.
     ///
     /// # Errors
     /// Those of `take`, and [`FileError`] when the file cannot be read.
     pub fn revert_rows(&self, mut take: impl FnMut(PlannedRow) -> Result<(), FileError>) -> Result<(), FileError> {
-        let mut written = Vec::new();
+        let reader = self.reader()?;
         self.for_each_stored(|row| {
-            if [Status::Changed, Status::Unknown].contains(&self.status(&row.status)?) {
-                written.push(row);
+            if ![Status::Changed, Status::Unknown].contains(&self.status(&row.status)?) {
+                return Ok(());
             }
-            Ok(())
-        })?;
-        for rows in written.chunks(usize::try_from(STEP).unwrap_or(1)) {
-            let numbers: Vec<u64> = rows.iter().map(|row| row.row.unsigned_abs()).collect();
-            let mut edits = self.edits_of(&numbers)?;
-            for row in rows {
-                let number = row.row.unsigned_abs();
-                let edits = edits.remove(&number).unwrap_or_default().into_iter();
-                take(PlannedRow {
-                    row: number,
-                    account_id: row.account_id,
-                    key: row.matched_by.clone(),
-                    status: Status::Pending,
-                    error: None,
-                    position: row.position.and_then(|position| u64::try_from(position).ok()),
-                    weight: row.weight.unsigned_abs(),
-                    changes: edits.map(StoredEdit::reversed).collect(),
-                })?;
+            let number = row.row.unsigned_abs();
+            let changes = self.edits_of_row(&reader, number)?.into_iter().map(StoredEdit::reversed);
+            let changes: Vec<Change> =
+                changes.filter(|change| !change.before.is(change.after.as_field_value())).collect();
+            if changes.is_empty() {
+                return Ok(());
             }
-        }
-        Ok(())
+            take(PlannedRow {
+                row: number,
+                account_id: row.account_id,
+                key: row.matched_by,
+                status: Status::Pending,
+                error: None,
+                position: row.position.and_then(|position| u64::try_from(position).ok()),
+                weight: row.weight.unsigned_abs(),
+                changes,
+            })
+        })
     }
 
     fn damaged(&self, what: &str) -> FileError {
@@ -244,6 +251,8 @@ impl PlanFile {
         })
     }
 }
+
+const CHANGE: &str = "a change is not what was written";
 
 /// What is said of a row that was sent, and of which nothing else is known.
 const UNTOLD: &str = "it was sent, and no answer tells whether it was applied; apply() looks and sends it again";

@@ -15,6 +15,8 @@ pub(super) const FORMAT: i64 = 2;
 pub(super) const SCHEMA: &[&str] = &[
     "CREATE TABLE plan (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
     "CREATE TABLE state (key TEXT PRIMARY KEY, value, checksum INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE log (number INTEGER PRIMARY KEY, present INTEGER NOT NULL, written INTEGER NOT NULL, \
+     checksum INTEGER NOT NULL)",
     "CREATE TABLE rows (row INTEGER PRIMARY KEY, account_id INTEGER, matched_by TEXT, status TEXT NOT NULL, error TEXT, \
      position INTEGER, weight INTEGER NOT NULL, repeated INTEGER NOT NULL, stored_otherwise INTEGER NOT NULL, \
      finished_at_ms INTEGER, checksum INTEGER NOT NULL)",
@@ -80,6 +82,12 @@ impl StoredRow {
         };
         let checksum: u32 = row.get(10)?;
         Ok((stored.checksum() == checksum).then_some(stored))
+    }
+
+    /// How much memory it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + [&self.matched_by, &self.error].map(|text| text.as_ref().map_or(0, String::len)).iter().sum::<usize>()
     }
 
     pub(super) fn checksum(&self) -> u32 {

@@ -1,83 +1,78 @@
 //! The right to write a plan's file, from its claim to its end.
 //!
 //! Between runs the file is complete in itself, in SQLite's rollback mode, so that it can be read, copied and moved alone.
-//! A run writes to a log beside it (`-wal`). Before its first row, the file itself gets a mark that says so, and the log
-//! begins with a frame that takes the mark back: whoever reads the mark lacks the log.
+//! A run writes to a log beside it (`-wal`). Before its first row the file gets to need that log, which two numbers on two
+//! pages say: they are equal in the log, and different in the file alone. There is no moment at which the file needs a log
+//! that does not have its half yet: the log has both numbers before the first of them is moved into the file.
+//!
+//! Two things keep two runs apart. SQLite's own lock on the file (device and inode, freed by the system when its process
+//! dies) lets nobody claim the plan while a run has it open. And each write looks whether the plan still has the claim of
+//! its run, for a process loses SQLite's locks when it opens and closes the file by other means.
 
-use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use super::check::{self, Head};
 use super::error::{FileError, FileErrorKind};
-use super::lock::{FileId, Lock, Refusal};
 use super::presence::Presence;
+use super::private::{FileId, links, with_suffix};
 use super::state::{self, Activity, Log, Owner};
 use super::{connect, owner};
 
-/// How long a claim waits for readers; whoever is second is told so within a second.
+/// How long a claim waits; whoever is second is told so within a second.
 const CLAIM: Duration = Duration::from_millis(700);
+/// How long a run waits for those who read.
+const READERS: Duration = Duration::from_secs(5);
 /// The log is moved into the file after so many commits.
 const COMMITS_IN_LOG: u32 = 4_096;
 
 /// One run's right to write.
 pub(super) struct Session {
+    /// Without symbolic links.
     path: PathBuf,
+    /// The name that the plan was made under.
+    name: String,
     run: String,
     connection: Connection,
-    file: FileId,
+    file: Option<FileId>,
+    log: Option<FileId>,
     commits: u32,
-    /// Whether the log says that it is there.
-    log_is_marked: bool,
-    /// Freed when the connection is closed.
-    lock: Lock,
+    /// Whether the file alone says that it needs the log.
+    is_armed: bool,
     /// Goes last, when SQLite is not used any more.
     _presence: Presence,
 }
 
-/// Takes the lock of a plan, whose path has no links.
-pub(super) fn lock(path: &Path) -> Result<Lock, FileError> {
-    let until = Instant::now() + CLAIM / 4;
-    loop {
-        match Lock::take(path) {
-            Ok(lock) => return Ok(lock),
-            Err(Refusal::Io(error)) => return Err(FileError::new(path, FileErrorKind::Io(error.to_string()))),
-            // It may be somebody who only looks whether there is a run, or a run that has not said yet who it is.
-            Err(Refusal::Held) if Instant::now() < until => thread::sleep(Duration::from_millis(20)),
-            Err(Refusal::Held) => return Err(owner::refusal(path)),
-        }
-    }
-}
-
 impl Session {
-    /// Claims a plan: its lock, and the claim in the file itself.
+    /// Claims a plan.
     pub(super) fn claim(path: &Path, identity: &str) -> Result<Self, FileError> {
         let refuse = |kind| FileError::new(path, kind);
         let presence = Presence::enter().ok_or_else(|| refuse(FileErrorKind::Forked))?;
-        let metadata = || fs::metadata(path).map_err(|error| refuse(FileErrorKind::Io(error.to_string())));
-        let lock = lock(path)?;
-        let found = metadata()?;
-        if links(&found) > 1 {
-            return Err(refuse(FileErrorKind::Linked(links(&found))));
-        }
         connect::recognize(path)?;
+        #[cfg(feature = "simulation")]
+        super::simulation::before_commit().map_err(refuse)?;
         let owner = Owner::here(Activity::Applied)?;
-        let connection = connect::for_writing(path).map_err(|error| FileError::of_sqlite(path, &error))?;
         let mut session = Self {
             path: path.to_owned(),
+            name: String::new(),
             run: owner.run.clone(),
-            connection,
-            file: FileId::of(&found),
+            connection: connect::for_writing(path).map_err(|error| FileError::of_sqlite(path, &error))?,
+            file: FileId::at(path),
+            log: None,
             commits: 0,
-            log_is_marked: false,
-            lock,
+            is_armed: false,
             _presence: presence,
         };
         match session.claim_file(&owner, identity) {
-            Ok(Ok(())) => Ok(session),
+            Ok(Ok(())) => {
+                #[cfg(feature = "simulation")]
+                super::simulation::after_commit().map_err(refuse)?;
+                Ok(session)
+            }
             Ok(Err(kind)) => Err(refuse(kind)),
             Err(error) if is_busy(&error) => Err(owner::refusal(path)),
             Err(error) => Err(FileError::of_sqlite(path, &error)),
@@ -85,30 +80,38 @@ impl Session {
     }
 
     fn claim_file(&mut self, owner: &Owner, identity: &str) -> check::Found<()> {
-        self.connection.busy_timeout(CLAIM)?;
+        self.connection.busy_timeout(connect::patience(CLAIM))?;
+        // Only `end` moves a log into the file: a run that has lost its claim must not.
+        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         // What an interrupted run left in its log goes into the file. This needs the file for this connection alone, by
         // whatever name others have opened it.
-        leave_log(&self.connection, Instant::now() + CLAIM)?;
+        if let Err(error) = leave_log(&self.connection, CLAIM) {
+            if !is_busy(&error) || owner::of(&self.path).is_some() {
+                return Err(error);
+            }
+            leave_log(&self.connection, READERS)?;
+        }
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
         if journal_mode(&transaction)? != "delete" {
-            return Ok(Err(FileErrorKind::Lost("another run has just taken it".to_owned())));
+            drop(transaction);
+            return Ok(Err(owner::refusal(&self.path).kind().clone()));
         }
         match check::check_head(&transaction)?.and_then(Head::with_log) {
-            Ok(head) if head.header.identity == identity => {}
+            Ok(head) if head.header.identity == identity => self.name = head.name,
             Ok(_) => return Ok(Err(FileErrorKind::Lost(REPLACED.to_owned()))),
             Err(kind) => return Ok(Err(kind)),
+        }
+        if let Err(kind) = check_links(&self.path, &self.name) {
+            return Ok(Err(kind));
         }
         state::set_owner(&transaction, Some(owner))?;
         transaction.commit()?;
         self.connection.execute_batch("PRAGMA synchronous=FULL")?;
-        enter_log(&self.connection, Instant::now() + CLAIM)?;
+        switch(&self.connection, "WAL", CLAIM)?;
         self.connection.execute_batch("PRAGMA wal_autocheckpoint=0")?;
-        self.connection.busy_timeout(Duration::from_secs(5))?;
-        if !self.merge_log()? {
-            let what = "is being read by another program, which does not let go of it; end its transaction";
-            return Ok(Err(FileErrorKind::Locked(what.to_owned())));
-        }
-        self.write(|_| Ok(()))
+        self.connection.busy_timeout(connect::patience(READERS))?;
+        self.log = FileId::at(&with_suffix(&self.path, "-wal"));
+        self.arm()
     }
 
     /// Writes in one transaction, on the disk when this comes back; nothing of it when it fails.
@@ -116,92 +119,143 @@ impl Session {
         &mut self,
         write: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, FileErrorKind> {
-        let kind_of = |path: &Path, error: &rusqlite::Error| FileError::of_sqlite(path, error).kind().clone();
+        #[cfg(feature = "simulation")]
+        super::simulation::before_commit()?;
+        let written = self.commit_armed(write);
+        let written = written.map_err(|error| FileError::of_sqlite(&self.path, &error).kind().clone()).flatten();
+        #[cfg(feature = "simulation")]
+        super::simulation::after_commit()?;
+        written
+    }
+
+    fn commit_armed<T>(&mut self, write: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> check::Found<T> {
         if self.commits >= COMMITS_IN_LOG {
             // Where this fails the log grows on, and it is tried again later.
             let _ = self.merge_log();
         }
+        if !self.is_armed
+            && let Err(kind) = self.arm()?
+        {
+            return Ok(Err(kind));
+        }
         self.commits += 1;
-        let path = self.path.clone();
-        self.write(write).map_err(|error| kind_of(&path, &error)).and_then(|written| written)
+        self.write(write)
     }
 
+    /// Writes in one transaction that is this run's own.
     fn write<T>(&mut self, write: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> check::Found<T> {
-        if let Err(kind) = self.is_ours() {
+        if let Err(kind) = self.is_in_place() {
             return Ok(Err(kind));
         }
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        if state::run(&transaction)?.as_ref() != Some(&self.run) {
-            return Ok(Err(FileErrorKind::Lost("another run has taken it over; this one has stopped".to_owned())));
-        }
-        if !self.log_is_marked {
-            state::set_log(&transaction, Log::Present)?;
+        if !is_ours(&transaction, &self.run)? {
+            drop(transaction);
+            return Ok(Err(FileErrorKind::Lost(TAKEN.to_owned())));
         }
         let written = write(&transaction)?;
         transaction.commit()?;
-        self.log_is_marked = true;
-        Ok(Ok(written))
+        // What was committed to a log that is not in place any more is not kept.
+        Ok(self.is_in_place().map(|()| written))
     }
 
-    /// Whether the plan and its lock are still the files that this run has.
-    fn is_ours(&self) -> Result<(), FileErrorKind> {
-        let found = fs::symlink_metadata(&self.path).ok();
-        let is_in_place = found.is_some_and(|found| FileId::of(&found) == self.file && links(&found) <= 1);
-        if is_in_place && self.lock.is_in_place() {
-            return Ok(());
+    /// Whether the plan and its log are still the files that this run has.
+    fn is_in_place(&self) -> Result<(), FileErrorKind> {
+        if FileId::at(&self.path) != self.file {
+            return Err(FileErrorKind::Lost(REPLACED.to_owned()));
         }
-        Err(FileErrorKind::Lost(if is_in_place { UNLOCKED } else { REPLACED }.to_owned()))
+        if self.log.is_some() && FileId::at(&with_suffix(&self.path, "-wal")) != self.log {
+            return Err(FileErrorKind::Lost(TAKEN.to_owned()));
+        }
+        check_links(&self.path, &self.name)
     }
 
-    /// Moves the log into the file, which then says that a log follows. Gives whether it could be done.
-    fn merge_log(&mut self) -> rusqlite::Result<bool> {
-        self.log_is_marked = false;
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        if state::run(&transaction)?.as_ref() != Some(&self.run) {
-            return Ok(false);
+    /// Makes the file alone say that it needs its log, which has said so before.
+    fn arm(&mut self) -> check::Found<()> {
+        let begun = self.write(|connection| {
+            state::need_log(connection)?;
+            state::have_log(connection)
+        })?;
+        if let Err(kind) = begun {
+            return Ok(Err(kind));
         }
-        state::set_log(&transaction, Log::Expected)?;
-        transaction.commit()?;
-        let is_busy: bool = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-        if !is_busy {
-            self.commits = 0;
+        // Holds back what is committed after this.
+        let pin = connect::for_reading(&self.path)?;
+        pin.execute_batch("BEGIN; SELECT count(*) FROM log")?;
+        if let Err(kind) = self.write(state::have_log)? {
+            return Ok(Err(kind));
         }
-        Ok(!is_busy)
+        let until = Instant::now() + connect::patience(READERS);
+        loop {
+            self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+            self.is_armed = self.file_needs_log();
+            if self.is_armed {
+                return Ok(Ok(()));
+            }
+            // Somebody reads what was there before.
+            if Instant::now() >= until {
+                let what = "is being read by another program, which does not let go of it; end its transaction";
+                return Ok(Err(FileErrorKind::Locked(what.to_owned())));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Whether the file would be refused without its log.
+    fn file_needs_log(&self) -> bool {
+        let read = || state::read(&connect::immutable(&self.path)?);
+        read().is_ok_and(|found| found.is_some_and(|(_, log)| log == Log::Missing))
+    }
+
+    /// Moves the log into the file. While others read older pages they stay, and the file still needs the log.
+    fn merge_log(&mut self) -> check::Found<()> {
+        self.commits = 0;
+        self.is_armed = false;
+        let written = self.write(|connection| {
+            // Neither page is moved alone.
+            state::need_log(connection)?;
+            state::have_log(connection)
+        })?;
+        if written.is_ok() {
+            self.connection.busy_timeout(Duration::ZERO)?;
+            let merged = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            self.connection.busy_timeout(connect::patience(READERS))?;
+            merged?;
+            self.is_armed = self.file_needs_log();
+        }
+        Ok(written)
     }
 
     /// Ends the run: everything goes into the one file. Where that fails it stays in the log, and the file says so.
     pub(super) fn end(mut self) {
-        let ended = self.is_ours().is_ok() && self.release().is_ok();
-        if ended {
-            let _ = leave_log(&self.connection, Instant::now() + CLAIM);
+        #[cfg(feature = "simulation")]
+        if super::simulation::is_dead() {
+            return;
         }
-        drop(self.connection);
-        drop(self.lock);
-    }
-
-    fn release(&mut self) -> rusqlite::Result<()> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        if state::run(&transaction)?.as_ref() == Some(&self.run) {
-            state::set_owner(&transaction, None)?;
-            state::set_log(&transaction, Log::Merged)?;
-            transaction.commit()?;
-            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        let released = self.write(|connection| {
+            state::set_owner(connection, None)?;
+            state::need_log(connection)?;
+            state::have_log(connection)
+        });
+        if matches!(released, Ok(Ok(()))) {
+            let _ = leave_log(&self.connection, CLAIM);
         }
-        Ok(())
     }
 }
 
-const REPLACED: &str = "was moved, removed, linked or replaced by another file; open it again";
-const UNLOCKED: &str = "its lock file was removed or replaced while a run had it; start the run again";
+const REPLACED: &str = "was moved, removed or replaced by another file; open it again";
+const TAKEN: &str = "was taken over by another run; this one has stopped, and nothing more is sent";
 
-#[cfg(unix)]
-fn links(found: &Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::nlink(found)
+fn is_ours(transaction: &Transaction<'_>, run: &str) -> rusqlite::Result<bool> {
+    Ok(state::run(transaction)?.as_deref() == Some(run))
 }
 
-#[cfg(not(unix))]
-fn links(_: &Metadata) -> u64 {
-    1
+/// Refuses a file of several names under any but the one that it was made under: each name has a log of its own.
+fn check_links(path: &Path, name: &str) -> Result<(), FileErrorKind> {
+    let links = links(path);
+    if links <= 1 || path.file_name().is_some_and(|found| found.to_string_lossy() == name) {
+        return Ok(());
+    }
+    Err(FileErrorKind::Linked { links, name: name.to_owned() })
 }
 
 fn journal_mode(connection: &Connection) -> rusqlite::Result<String> {
@@ -209,16 +263,13 @@ fn journal_mode(connection: &Connection) -> rusqlite::Result<String> {
 }
 
 /// Moves what is in the log into the file, and removes the log.
-pub(super) fn leave_log(connection: &Connection, until: Instant) -> rusqlite::Result<()> {
-    switch(connection, "DELETE", until)
-}
-
-fn enter_log(connection: &Connection, until: Instant) -> rusqlite::Result<()> {
-    switch(connection, "WAL", until)
+pub(super) fn leave_log(connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
+    switch(connection, "DELETE", patience)
 }
 
 /// SQLite does not wait for readers by itself when it switches.
-fn switch(connection: &Connection, mode: &str, until: Instant) -> rusqlite::Result<()> {
+fn switch(connection: &Connection, mode: &str, patience: Duration) -> rusqlite::Result<()> {
+    let until = Instant::now() + connect::patience(patience);
     loop {
         let switched = connection.pragma_update_and_check(None, "journal_mode", mode, |row| row.get::<_, String>(0));
         match switched {

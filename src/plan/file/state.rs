@@ -46,22 +46,22 @@ pub struct State {
     pub items: Option<ItemsProof>,
     /// Who runs it, or ran it when it was killed.
     pub owner: Option<Owner>,
+    /// How many updates were sent, those that were sent again included.
+    pub sent: u64,
 }
 
-/// Where the progress of a run is.
+/// Whether a file has everything that was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Log {
-    /// In the file.
-    Merged,
-    /// In a log that follows. A file that says this and has no log lacks what was done.
-    Expected,
-    /// In the log, which is here: this was read from it.
-    Present,
+    /// It has, in itself or in the log beside it.
+    Whole,
+    /// The rest is in a log that is not here.
+    Missing,
 }
 
 /// Every key of the table, so that one that was deleted is noticed.
-const KEYS: [&str; 9] =
-    ["host", "items", "log", "process", "requests_first", "requests_last", "run", "since_ms", "what"];
+const KEYS: [&str; 10] =
+    ["host", "items", "log", "process", "requests_first", "requests_last", "run", "sent", "since_ms", "what"];
 
 fn checksum(key: &str, value: &SqlValue) -> u32 {
     let mut sum = Sum::default();
@@ -72,11 +72,12 @@ fn checksum(key: &str, value: &SqlValue) -> u32 {
 /// Writes all facts of a new plan.
 pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
     for key in KEYS {
-        let value = if key == "log" { SqlValue::Integer(0) } else { SqlValue::Null };
+        let value = if ["log", "sent"].contains(&key) { SqlValue::Integer(0) } else { SqlValue::Null };
         let mut insert = connection.prepare_cached("INSERT INTO state VALUES (?1, ?2, ?3)")?;
         insert.execute(params![key, value, checksum(key, &value)])?;
     }
-    Ok(())
+    let zero = SqlValue::Integer(0);
+    connection.execute("INSERT INTO log VALUES (1, ?1, 0, ?2)", params![zero, checksum(LOG, &zero)]).map(drop)
 }
 
 fn set(connection: &Connection, key: &str, value: &SqlValue) -> rusqlite::Result<()> {
@@ -97,8 +98,34 @@ fn text(text: &str) -> SqlValue {
     SqlValue::Text(text.to_owned())
 }
 
-pub(super) fn set_log(connection: &Connection, log: Log) -> rusqlite::Result<()> {
-    set(connection, "log", &SqlValue::Integer(log as i64))
+/// What the number in the table `log` is checked under.
+const LOG: &str = "log present";
+
+/// The number of the log that the file needs, and of the one that is there. The two are on pages of their own, so that
+/// the file can have the one while only the log has the other.
+fn logs(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
+    let Some(SqlValue::Integer(needed)) = get(connection, "log")? else { return Ok(None) };
+    let mut select = connection.prepare_cached("SELECT present, checksum FROM log")?;
+    let mut rows = select.query([])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let (present, sum) = (row.get::<_, SqlValue>(0)?, row.get::<_, u32>(1)?);
+    let is_whole = checksum(LOG, &present) == sum && rows.next()?.is_none();
+    Ok(if let SqlValue::Integer(present) = present { is_whole.then_some((needed, present)) } else { None })
+}
+
+/// Writes the page that says which log the file needs: the next one.
+pub(super) fn need_log(connection: &Connection) -> rusqlite::Result<()> {
+    let (needed, _) = logs(connection)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    set(connection, "log", &SqlValue::Integer(needed.wrapping_add(1)))
+}
+
+/// Writes the page that says that this log is there. SQLite would not write a page that stays the same, so a count changes.
+pub(super) fn have_log(connection: &Connection) -> rusqlite::Result<()> {
+    let (needed, _) = logs(connection)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    let needed = SqlValue::Integer(needed);
+    let mut update =
+        connection.prepare_cached("UPDATE log SET present = ?1, written = (written + 1) % 1000000, checksum = ?2")?;
+    update.execute(params![needed, checksum(LOG, &needed)]).map(drop)
 }
 
 pub(super) fn set_items(connection: &Connection, items: ItemsProof) -> rusqlite::Result<()> {
@@ -127,6 +154,14 @@ pub(super) fn run(connection: &Connection) -> rusqlite::Result<Option<String>> {
     Ok(get(connection, "run")?.and_then(|value| if let SqlValue::Text(run) = value { Some(run) } else { None }))
 }
 
+/// Counts an update that is sent.
+pub(super) fn count_sent(connection: &Connection) -> rusqlite::Result<()> {
+    let Some(SqlValue::Integer(sent)) = get(connection, "sent")? else {
+        return Err(rusqlite::Error::QueryReturnedNoRows);
+    };
+    set(connection, "sent", &SqlValue::Integer(sent.saturating_add(1)))
+}
+
 /// The first and the last number in the table of requests.
 pub(super) fn requests(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
     match (get(connection, "requests_first")?, get(connection, "requests_last")?) {
@@ -148,22 +183,19 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<(State, L
         let Some(value) = get(connection, key)? else { return Ok(None) };
         found.push(value);
     }
-    let Ok([host, items, log, process, _, _, run, since, what]) = <[SqlValue; 9]>::try_from(found) else {
+    let Ok([host, items, _, process, _, _, run, sent, since, what]) = <[SqlValue; 10]>::try_from(found) else {
         return Ok(None);
     };
     let count: i64 = connection.query_row("SELECT count(*) FROM state", [], |row| row.get(0))?;
-    let log = match log {
-        SqlValue::Integer(0) => Log::Merged,
-        SqlValue::Integer(1) => Log::Expected,
-        SqlValue::Integer(2) => Log::Present,
-        _ => return Ok(None),
-    };
+    let Some((needed, present)) = logs(connection)? else { return Ok(None) };
+    let log = if needed == present { Log::Whole } else { Log::Missing };
     let items = match items {
         SqlValue::Null => None,
         SqlValue::Text(items) if items == "complete" => Some(ItemsProof::Complete),
         SqlValue::Text(items) if items == "incomplete" => Some(ItemsProof::Incomplete),
         _ => return Ok(None),
     };
+    let SqlValue::Integer(sent) = sent else { return Ok(None) };
     let host = if let SqlValue::Text(host) = host { Some(host) } else { None };
     let owner = match (run, process, since, what) {
         (SqlValue::Null, ..) => None,
@@ -175,5 +207,5 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<(State, L
         _ => return Ok(None),
     };
     let is_whole = usize::try_from(count) == Ok(KEYS.len());
-    Ok(is_whole.then_some((State { items, owner }, log)))
+    Ok(is_whole.then_some((State { items, owner, sent: sent.unsigned_abs() }, log)))
 }

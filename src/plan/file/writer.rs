@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
+#[cfg(feature = "simulation")]
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use rusqlite::{Connection, OptionalExtension};
@@ -42,29 +44,51 @@ pub(super) struct Writer {
     path: PathBuf,
     orders: Option<Sender<(Write, Reply)>>,
     thread: Option<JoinHandle<()>>,
+    /// In a simulation there is no thread.
+    #[cfg(feature = "simulation")]
+    here: Mutex<Option<Session>>,
 }
 
 impl Writer {
     pub(super) fn start(path: &Path, session: Session) -> Result<Self, FileError> {
+        #[cfg(feature = "simulation")]
+        if super::simulation::is_on() {
+            return Ok(Self { path: path.to_owned(), orders: None, thread: None, here: Mutex::new(Some(session)) });
+        }
         let (orders, receiver) = channel();
         let owned = path.to_owned();
         let work = move || work(&owned, session, &receiver);
         let thread = thread::Builder::new().name("replyio-plan-file".to_owned()).spawn(work);
         let thread = thread.map_err(|error| FileError::new(path, FileErrorKind::Io(error.to_string())))?;
-        Ok(Self { path: path.to_owned(), orders: Some(orders), thread: Some(thread) })
+        Ok(Self {
+            path: path.to_owned(),
+            orders: Some(orders),
+            thread: Some(thread),
+            #[cfg(feature = "simulation")]
+            here: Mutex::default(),
+        })
     }
 
     /// Has something written. It is on the disk when this is ready.
     pub(super) fn write(&self, write: Write) -> impl Future<Output = Result<Written, FileError>> + use<> {
         let (reply, answer) = oneshot::channel();
-        let sent = self.orders.as_ref().is_some_and(|orders| orders.send((write, reply)).is_ok());
+        let is_taken = self.hand_over(write, reply);
         let ended = FileError::new(&self.path, FileErrorKind::Lost("its run has ended".to_owned()));
         async move {
-            if !sent {
+            if !is_taken {
                 return Err(ended);
             }
             answer.await.unwrap_or(Err(ended))
         }
+    }
+
+    fn hand_over(&self, write: Write, reply: Reply) -> bool {
+        #[cfg(feature = "simulation")]
+        if let Some(session) = self.here.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            commit(&self.path, session, vec![(write, reply)]);
+            return true;
+        }
+        self.orders.as_ref().is_some_and(|orders| orders.send((write, reply)).is_ok())
     }
 
     /// In a forked child there is no thread to wait for, and the connection is the parent's.
@@ -79,33 +103,43 @@ impl Drop for Writer {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+        #[cfg(feature = "simulation")]
+        if let Some(session) = self.here.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            session.end();
+        }
     }
 }
 
 fn work(path: &Path, mut session: Session, orders: &Receiver<(Write, Reply)>) {
     while let Ok(first) = orders.recv() {
         let together = std::iter::once(first).chain(orders.try_iter().take(MOST_TOGETHER - 1));
-        let (writes, replies): (Vec<Write>, Vec<Reply>) = together.unzip();
-        let committed = session.commit(|connection| {
-            writes.iter().map(|write| apply(connection, write)).collect::<rusqlite::Result<Vec<Written>>>()
-        });
-        match committed {
-            Ok(written) => replies.into_iter().zip(written).for_each(|(reply, written)| drop(reply.send(Ok(written)))),
-            Err(kind) => {
-                let error = FileError::new(path, kind);
-                for reply in replies {
-                    drop(reply.send(Err(error.clone())));
-                }
+        commit(path, &mut session, together.collect());
+    }
+    session.end();
+}
+
+/// Makes one commit of several writes, and answers each.
+fn commit(path: &Path, session: &mut Session, together: Vec<(Write, Reply)>) {
+    let (writes, replies): (Vec<Write>, Vec<Reply>) = together.into_iter().unzip();
+    let committed = session.commit(|connection| {
+        writes.iter().map(|write| apply(connection, write)).collect::<rusqlite::Result<Vec<Written>>>()
+    });
+    match committed {
+        Ok(written) => replies.into_iter().zip(written).for_each(|(reply, written)| drop(reply.send(Ok(written)))),
+        Err(kind) => {
+            let error = FileError::new(path, kind);
+            for reply in replies {
+                drop(reply.send(Err(error.clone())));
             }
         }
     }
-    session.end();
 }
 
 fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<Written> {
     match write {
         Write::Sending { row, overwritten, at } => {
             StoredRequest::add(connection, *at)?;
+            state::count_sent(connection)?;
             if !overwritten.is_empty() {
                 change_edits(connection, *row, |edit| {
                     if let Some((_, value)) = overwritten.iter().find(|(field, _)| *field == edit.change.field) {

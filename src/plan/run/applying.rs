@@ -88,12 +88,24 @@ pub async fn apply(
 
 /// What comes back.
 enum Back {
-    Page { rows: Vec<OpenRow>, answer: Result<Vec<Item>, Error> },
-    Account { row: OpenRow, answer: Result<ContactAccount, Error> },
+    Page {
+        rows: Vec<OpenRow>,
+        answer: Result<Vec<Item>, Error>,
+    },
+    Account {
+        row: OpenRow,
+        answer: Result<ContactAccount, Error>,
+    },
     /// A look was given up, since the run is to stop.
     Stopped,
-    Update { update: Box<Update>, outcome: Outcome },
-    Recorded { result: Result<(), FileError>, status: Option<Status> },
+    Update {
+        update: Box<Update>,
+        outcome: Outcome,
+    },
+    Recorded {
+        result: Result<(), FileError>,
+        status: Option<Status>,
+    },
 }
 
 /// What became of an update that was to be sent.

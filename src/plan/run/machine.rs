@@ -223,7 +223,8 @@ impl Machine {
 
     fn choose(&mut self, now: Duration) -> Option<Request> {
         // The wait for the slot may have been long.
-        if self.proof.is_none() && self.ready.front().is_some_and(|update| now.saturating_sub(update.looked_at) > FRESH) {
+        if self.proof.is_none() && self.ready.front().is_some_and(|update| now.saturating_sub(update.looked_at) > FRESH)
+        {
             for update in std::mem::take(&mut self.ready) {
                 self.look_again(update.row);
             }
@@ -418,7 +419,9 @@ impl Machine {
             // A row that may have been sent is sent again even when it looks done: only an answer of ours tells that it is.
             Drift::None | Drift::Done => Vec::new(),
             Drift::Conflict(fields) => {
-                let is_cut = |field: &Field| changes.iter().any(|change| change.field == *field && self.is_cut(change, &account));
+                let is_cut = |field: &Field| {
+                    changes.iter().any(|change| change.field == *field && self.is_cut(change, &account))
+                };
                 fields.iter().filter(|field| !is_cut(field)).map(|field| field.name()).collect()
             }
         };
@@ -454,7 +457,12 @@ impl Machine {
     }
 
     /// The answer to [`Request::Update`].
-    pub(super) fn wrote(&mut self, update: Update, answer: Result<ContactAccount, Refusal>, now: Duration) -> Vec<Record> {
+    pub(super) fn wrote(
+        &mut self,
+        update: Update,
+        answer: Result<ContactAccount, Refusal>,
+        now: Duration,
+    ) -> Vec<Record> {
         self.writing = self.writing.saturating_sub(1);
         let Update { mut row, fields, account, changes, .. } = update;
         let answered = match answer {
@@ -606,7 +614,10 @@ fn is_complete(item: &ContactAccount, account: &ContactAccount) -> bool {
 
 fn finish(row: OpenRow, status: Status, error: Option<String>) -> Record {
     let error = error.map(|error| in_row(row, &error));
-    Record::Finish { row: row.row, finished: Finished { status, error, stored_otherwise: false, answered: Vec::new(), at_ms: None } }
+    Record::Finish {
+        row: row.row,
+        finished: Finished { status, error, stored_otherwise: false, answered: Vec::new(), at_ms: None },
+    }
 }
 
 /// What became of a row whose request failed for good.

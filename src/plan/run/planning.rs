@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::RunError;
 use super::control::Control;
 use super::policy::{Direction, Kind, Policy, Refusal, Verdict};
 use super::request::{Counter, admit};
-use super::RunError;
 use super::sent::{now_ms, sent_now};
 use crate::answer::Page;
 use crate::client::{Client, ListQuery, Observer};
@@ -56,7 +56,9 @@ pub async fn plan(
                 _ if refusal.kind == Kind::NotFound && is_account => planner.single(None, &mut give)?,
                 Verdict::Retry(_) if is_account => planner.later(),
                 Verdict::Retry(_) => {}
-                Verdict::GiveUp | Verdict::SetAside if is_account => planner.unreadable(&refusal.error.to_string(), &mut give)?,
+                Verdict::GiveUp | Verdict::SetAside if is_account => {
+                    planner.unreadable(&refusal.error.to_string(), &mut give)?
+                }
                 _ => return Err(RunError::Call(refusal.error)),
             },
         }
@@ -73,7 +75,10 @@ enum Asked {
     Nothing,
     /// The list cannot be read completely.
     Incomplete(Error),
-    Page { skip: u64, page: Page },
+    Page {
+        skip: u64,
+        page: Page,
+    },
     Account(Box<crate::account::ContactAccount>),
     Refused(Refusal),
 }
@@ -144,7 +149,8 @@ impl Waits {
         let &Step::Account { row, .. } = step else {
             return self.policy.failed(Direction::Read, None, &mut 0, refusal, now);
         };
-        let verdict = self.policy.failed(Direction::Read, Some(row), self.attempts.entry(row).or_default(), refusal, now);
+        let verdict =
+            self.policy.failed(Direction::Read, Some(row), self.attempts.entry(row).or_default(), refusal, now);
         if let Verdict::Retry(from) = verdict {
             self.not_before.insert(row, from);
         }
@@ -176,19 +182,5 @@ fn header(client: &Client, table: &Table, options: &Options) -> Result<Header, F
 /// # Errors
 /// [`FileError`] when one of the two files cannot be used.
 pub fn reverse(file: &PlanFile, path: &Path) -> Result<PlanFile, FileError> {
-    let header = Header {
-        identity: Header::new_identity()?,
-        parent: Some(file.header().identity.clone()),
-        parent_writes: file.rows_written()?,
-        is_revert: true,
-        created_at_ms: now_ms(),
-        ..file.header().clone()
-    };
-    let mut builder = Builder::create(path, &header)?;
-    let mut rows = 0;
-    file.revert_rows(|row| {
-        rows += 1;
-        builder.add(row)
-    })?;
-    builder.seal(rows)
+    file.revert_as(path)
 }

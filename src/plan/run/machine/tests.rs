@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::{Machine, Next, Record, Request, Settings, Stop, Update};
-use crate::plan::run::policy::Refusal;
-use crate::plan::run::{OnConflict, OnUnknownMember};
 use crate::account::{ContactAccount, Field};
 use crate::answer::Item;
 use crate::change::{Change, Value};
 use crate::error::{ApiFailure, Call, CallError, Error, Failure, Operation, TransportFault, TransportKind, Unexpected};
 use crate::plan::Status;
 use crate::plan::file::{Finished, ItemsProof, OpenRow};
+use crate::plan::run::policy::Refusal;
+use crate::plan::run::{OnConflict, OnUnknownMember};
 use crate::problem::Problem;
 
 const SETTINGS: Settings = Settings {
@@ -96,7 +96,8 @@ fn status(status: u16, code: Option<&str>, retry_after: Option<Duration>) -> Ref
 }
 
 fn lost_answer() -> Refusal {
-    let fault = TransportFault { kind: TransportKind::Broken, sent: true, detail: "the connection broke".into(), source: None };
+    let fault =
+        TransportFault { kind: TransportKind::Broken, sent: true, detail: "the connection broke".into(), source: None };
     call_failed(Failure::Transport(fault), true)
 }
 
@@ -158,7 +159,8 @@ fn answered(id: i64) -> ContactAccount {
 }
 
 fn changed(row: u64) -> Record {
-    let finished = Finished { status: Status::Changed, error: None, stored_otherwise: false, answered: Vec::new(), at_ms: None };
+    let finished =
+        Finished { status: Status::Changed, error: None, stored_otherwise: false, answered: Vec::new(), at_ms: None };
     Record::Finish { row, finished }
 }
 
@@ -244,7 +246,12 @@ fn an_account_that_a_page_no_longer_shows_or_cannot_show_is_read_by_itself() {
     let read: Vec<u64> = (0..2)
         .map(|_| match next_request(&mut machine, at(0)) {
             Request::Account { row } => {
-                machine.looked_at_account(row, bergen(), Err(status(404, Some("contactAccount.notFound"), None)), at(0));
+                machine.looked_at_account(
+                    row,
+                    bergen(),
+                    Err(status(404, Some("contactAccount.notFound"), None)),
+                    at(0),
+                );
                 row.row
             }
             other => panic!("{other:?}"),
