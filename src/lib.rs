@@ -28,6 +28,8 @@ mod merge;
 mod per_process;
 #[cfg(feature = "plan")]
 pub mod plan;
+#[cfg(any(feature = "sandbox", feature = "plan"))]
+mod private_file;
 mod problem;
 #[cfg(test)]
 mod properties;

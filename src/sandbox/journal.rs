@@ -5,15 +5,16 @@
 //! power loss may take the newest lines: a test double does not wait for the disk.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::SandboxError;
 use crate::account::ContactAccount;
+use crate::private_file;
 
 const HEAD: &str = r#"{"replyio":"sandbox accounts","version":1}"#;
 const BEFORE_SUM: &str = r#"{"sum":""#;
@@ -38,7 +39,7 @@ impl Journal {
     /// The file cannot be read or written, is another program's, or is damaged anywhere but in a torn last line.
     pub(super) fn open(path: &Path, initial: Accounts) -> Result<(Self, Accounts), SandboxError> {
         let failed = |source| SandboxError::File { path: path.to_owned(), source };
-        let accounts = match fs::read(path) {
+        let accounts = match read_file(path) {
             Ok(bytes) if bytes.is_empty() => initial,
             Ok(bytes) => {
                 read(&bytes).map_err(|(line, reason)| SandboxError::Damaged { path: path.to_owned(), line, reason })?
@@ -55,16 +56,7 @@ impl Journal {
         for account in accounts.values() {
             text.push_str(&line(&json!({"put": account})));
         }
-        let beside = beside(path);
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&beside)?;
-        file.write_all(text.as_bytes())?;
-        // Without it the rename may reach the disk before the text does.
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
+        let file = private_file::replace(path, |file| file.write_all(text.as_bytes()))?;
         let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
         Ok(Self { file, length })
     }
@@ -90,11 +82,10 @@ impl Journal {
     }
 }
 
-/// The file that is written before it takes the journal's place.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    name.into()
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    private_file::open(path, false)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn line(entry: &Value) -> String {
