@@ -18,6 +18,7 @@ mod rows;
 mod runtime;
 mod sandbox;
 mod table;
+mod text;
 
 use pyo3::prelude::*;
 
@@ -44,6 +45,8 @@ mod _replyio {
     use super::sandbox::Sandbox;
     #[pymodule_export]
     use super::table::Table;
+    #[pymodule_export]
+    use super::text::safe_text;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
