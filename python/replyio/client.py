@@ -732,7 +732,7 @@ def _warn(message: str) -> None:
 
     from replyio.errors import ReplyWarning
 
-    warnings.warn(message, ReplyWarning, stacklevel=3)
+    warnings.warn(_replyio.safe_text(message), ReplyWarning, stacklevel=3)
 
 
 def _running_loop() -> AbstractEventLoop:
