@@ -99,7 +99,8 @@ fn sync_folder(path: &Path) {
 #[cfg(not(unix))]
 fn sync_folder(_path: &Path) {}
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use std::io::Write;
     use std::os::unix::fs::{PermissionsExt, symlink};

@@ -15,6 +15,7 @@
 mod answer;
 mod error;
 mod faults;
+mod guard;
 mod journal;
 mod openapi;
 mod page;
@@ -103,8 +104,11 @@ pub struct SandboxOptions {
     pub forbidden: BTreeSet<i64>,
     /// The longest body in bytes; a longer one is a 413. Default: 1 MiB.
     pub max_body: usize,
-    /// How many requests are remembered, the newest ones. At least 1. Default: 100,000.
+    /// How many requests are remembered, the newest ones, and at most 256 MiB of them. At least 1. Default: 100,000.
     pub keep_requests: usize,
+    /// How long a connection may take to send a request, and how long it may be silent between two. Then it is closed.
+    /// Default: 20 seconds.
+    pub idle_timeout: Duration,
 }
 
 impl Default for SandboxOptions {
@@ -123,6 +127,7 @@ impl Default for SandboxOptions {
             forbidden: BTreeSet::new(),
             max_body: 1 << 20,
             keep_requests: 100_000,
+            idle_timeout: Duration::from_secs(20),
         }
     }
 }

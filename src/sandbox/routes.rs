@@ -52,6 +52,10 @@ impl<'a> Resource<'a> {
             Self::Accounts | Self::Description | Self::Nothing => "GET",
         }
     }
+
+    fn allows(self, method: &Method) -> bool {
+        self.methods().split(", ").any(|allowed| method == allowed)
+    }
 }
 
 /// A request that has arrived in full.
@@ -61,6 +65,14 @@ pub(super) struct Call {
     pub(super) parts: Parts,
     /// `None` where it was longer than the bound.
     pub(super) body: Option<Vec<u8>>,
+}
+
+/// Whether a request gets as far as its body: it names a resource and has a key. The body of any other is not kept.
+pub(super) fn may_have_a_body(options: &SandboxOptions, parts: &Parts) -> bool {
+    let resource = Resource::of(parts.uri.path());
+    matches!(resource, Resource::Account(_) | Resource::Accounts)
+        && resource.allows(&parts.method)
+        && key(&parts.headers, options).is_some()
 }
 
 /// Does what a request asks for, and gives the answer. With `apply` false the answer is the same but nothing is stored.
@@ -76,14 +88,17 @@ fn authorized(state: &mut State, options: &SandboxOptions, call: &Call, apply: b
         return Err(Answer::problem(StatusCode::NOT_FOUND, "There is no such route.", None));
     }
     let method = &call.parts.method;
-    if !resource.methods().split(", ").any(|allowed| method == allowed) {
+    if !resource.allows(method) {
         return Err(Answer::method_not_allowed(resource.methods()));
     }
-    if resource == Resource::Description {
-        return Ok(Answer::json(&openapi::description(options, state.accounts.values().next())));
-    }
     let headers = &call.parts.headers;
-    let key = key(headers, options).ok_or_else(Answer::unauthorized)?;
+    let key = key(headers, options);
+    if resource == Resource::Description {
+        // Anybody may know how the accounts are read, but not what is in one.
+        let example = state.accounts.values().next().filter(|_| key.is_some());
+        return Ok(Answer::json(&openapi::description(options, example)));
+    }
+    let key = key.ok_or_else(Answer::unauthorized)?;
     state.take_quota(options, key, headers).map_err(Answer::too_many_requests)?;
     check_scope(options, key, method)?;
     let Some(body) = &call.body else {

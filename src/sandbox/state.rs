@@ -27,6 +27,9 @@ const ACT_AS: [HeaderName; 3] = [
     HeaderName::from_static("x-team-id"),
 ];
 
+/// How many bytes of requests are remembered at most. A request with a long body can be sent by the thousand.
+const KEPT_BYTES: usize = 256 << 20;
+
 /// A request as the sandbox received it. Keys are not kept: they read `[key]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxRequest {
@@ -74,6 +77,7 @@ pub(super) struct State {
     hasher: RandomState,
     pub(super) script: Script,
     records: VecDeque<Record>,
+    recorded_bytes: usize,
     arrived: u64,
 }
 
@@ -87,6 +91,7 @@ impl State {
             hasher: RandomState::new(),
             script: Script::new(faults),
             records: VecDeque::new(),
+            recorded_bytes: 0,
             arrived: 0,
         }
     }
@@ -94,10 +99,7 @@ impl State {
     /// Notes a request down and gives its number.
     pub(super) fn arrive(&mut self, connection: u64, parts: &Parts, body: &[u8], keep: usize) -> u64 {
         self.arrived += 1;
-        while self.records.len() >= keep.max(1) {
-            self.records.pop_front();
-        }
-        self.records.push_back(Record {
+        let record = Record {
             connection,
             time: Timestamp::now(),
             method: parts.method.clone(),
@@ -106,7 +108,13 @@ impl State {
             body: body.into(),
             status: None,
             applied: false,
-        });
+        };
+        self.recorded_bytes += record.bytes();
+        self.records.push_back(record);
+        while self.records.len() > keep.max(1) || (self.recorded_bytes > KEPT_BYTES && self.records.len() > 1) {
+            let oldest = self.records.pop_front();
+            self.recorded_bytes -= oldest.as_ref().map_or(0, Record::bytes);
+        }
         self.arrived
     }
 
@@ -124,6 +132,7 @@ impl State {
 
     pub(super) fn forget_requests(&mut self) {
         self.records.clear();
+        self.recorded_bytes = 0;
     }
 
     pub(super) fn requests(&self) -> Vec<SandboxRequest> {
@@ -171,6 +180,11 @@ impl State {
 }
 
 impl Record {
+    fn bytes(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| size_of_val(name) + value.len()).sum();
+        size_of::<Self>() + self.target.len() + headers + self.body.len()
+    }
+
     fn public(&self, number: u64) -> SandboxRequest {
         let (path, query) = self.target.split_once('?').unwrap_or((&self.target, ""));
         SandboxRequest {
@@ -216,6 +230,20 @@ mod tests {
         let headers: Vec<&str> = requests[0].headers.iter().map(|(_, value)| value.as_str()).collect();
         assert_eq!(headers, ["[key]", "Bearer [key]", "7"]);
         assert_eq!((requests[0].path.as_str(), requests[0].query.as_str()), ("/v3/contact-accounts", "top=1"));
+    }
+
+    #[test]
+    fn long_bodies_are_kept_up_to_a_bound_in_bytes() {
+        let mut state = State::new(Accounts::new(), None, Vec::new());
+        let body = vec![0; 1 << 20];
+        for _ in 0..300 {
+            state.arrive(1, &parts("/"), &body, 100_000);
+        }
+        let kept = state.records.len();
+        assert!((200..256).contains(&kept), "{kept}");
+        assert_eq!(state.records.iter().map(Record::bytes).sum::<usize>(), state.recorded_bytes);
+        state.arrive(1, &parts("/"), &vec![0; KEPT_BYTES + 1], 100_000);
+        assert_eq!(state.records.len(), 1);
     }
 
     #[test]
