@@ -5,6 +5,7 @@ mod bridge;
 mod cells;
 mod client;
 mod convert;
+mod deviations;
 mod errors;
 mod events;
 mod exit;

@@ -135,6 +135,8 @@ class Sandbox:
         forbidden: set[int],
         max_body: int,
         keep_requests: int,
+        idle_timeout: float,
+        deviations: Any,
     ) -> Sandbox: ...
     @property
     def url(self) -> str: ...

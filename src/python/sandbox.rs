@@ -12,8 +12,11 @@ use pyo3::types::PyBytes;
 use pythonize::{depythonize, pythonize};
 use serde_json::Value;
 
+use super::deviations::DeviationArguments;
 use super::{errors, exit};
-use crate::sandbox::{self as core, Applied, Auth, Fault, SandboxError, SandboxOptions, SandboxQuota, Scopes};
+use crate::sandbox::{
+    self as core, Applied, Auth, Deviations, Fault, SandboxError, SandboxOptions, SandboxQuota, Scopes,
+};
 
 /// A running sandbox.
 #[pyclass(frozen, module = "replyio._replyio")]
@@ -27,7 +30,7 @@ type RequestRow<'py> =
 impl Sandbox {
     #[new]
     #[pyo3(signature = (*, accounts, port, quota, clock_scale, faults, path, api_keys, scopes, auth, owners, forbidden,
-                        max_body, keep_requests))]
+                        max_body, keep_requests, idle_timeout, deviations))]
     #[expect(clippy::too_many_arguments, reason = "they are the keyword arguments of the Python class")]
     fn start(
         py: Python<'_>,
@@ -44,6 +47,8 @@ impl Sandbox {
         forbidden: BTreeSet<i64>,
         max_body: usize,
         keep_requests: usize,
+        idle_timeout: f64,
+        deviations: Option<DeviationArguments<'_>>,
     ) -> PyResult<Self> {
         let options = SandboxOptions {
             accounts: accounts.map(|accounts| accounts.iter().map(account).collect()).transpose()?,
@@ -64,6 +69,11 @@ impl Sandbox {
             forbidden,
             max_body,
             keep_requests,
+            idle_timeout: seconds(idle_timeout)
+                .ok_or_else(|| refusal(py, "idle_timeout must be a positive number of seconds"))?,
+            deviations: deviations
+                .map_or_else(|| Ok(Deviations::default()), DeviationArguments::read)
+                .map_err(|reason| refusal(py, &format!("deviations {reason}")))?,
         };
         exit::detached(py, || core::Sandbox::start(options)).map(Self).map_err(|error| raised(py, &error))
     }
@@ -226,6 +236,10 @@ impl FaultArguments<'_> {
         response.headers = headers;
         Ok(Some(response))
     }
+}
+
+fn seconds(number: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(number).ok().filter(|duration| !duration.is_zero())
 }
 
 fn account(given: &Bound<'_, PyAny>) -> PyResult<crate::ContactAccount> {

@@ -10,13 +10,13 @@ use http::header::{AUTHORIZATION, COOKIE, HeaderName, PROXY_AUTHORIZATION};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
-use serde_json::{Map, Value};
 
 use super::SandboxOptions;
+use super::accounts::Accounts;
 use super::faults::{Fault, Script};
-use super::journal::{Accounts, Journal};
-use super::windows::{Windows, retry_after};
-use crate::account::DateTime;
+use super::journal::Journal;
+use super::windows::{Left, Windows, retry_after};
+use crate::account::{ContactAccount, DateTime};
 
 /// The header of the key.
 pub(super) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -140,27 +140,31 @@ impl State {
         (first..).zip(&self.records).map(|(number, record)| record.public(number)).collect()
     }
 
-    /// Counts a request against the quota of its user.
-    ///
-    /// # Errors
-    /// The seconds until there is room.
-    pub(super) fn take_quota(&mut self, options: &SandboxOptions, key: &str, headers: &HeaderMap) -> Result<(), u64> {
-        let Some(quota) = options.quota else { return Ok(()) };
+    /// Counts a request against the quota of its user. Gives the seconds until there is room where there is none, and
+    /// what is left.
+    pub(super) fn take_quota(
+        &mut self,
+        options: &SandboxOptions,
+        key: &str,
+        headers: &HeaderMap,
+    ) -> (Option<u64>, Vec<Left>) {
+        let Some(quota) = options.quota else { return (None, Vec::new()) };
         let user = self.hasher.hash_one((key, ACT_AS.map(|name| headers.get(name))));
         let now = self.started.elapsed().mul_f64(options.clock_scale);
         let windows = self.users.entry(user).or_default();
-        windows.take(now, quota).map_err(|wait| retry_after(wait, options.clock_scale))
+        let wait = windows.take(now, quota).err().map(|wait| retry_after(wait, options.clock_scale));
+        (wait, windows.left(now, quota, options.clock_scale))
     }
 
     /// Stores an account, in the file first.
     ///
     /// # Errors
     /// The file could not be written; then nothing has changed.
-    pub(super) fn put(&mut self, id: i64, account: Map<String, Value>, request: Option<u64>) -> io::Result<()> {
+    pub(super) fn put(&mut self, account: ContactAccount, request: Option<u64>) -> io::Result<()> {
         if let Some(journal) = &mut self.journal {
             journal.put(&account)?;
         }
-        self.accounts.insert(id, account);
+        self.accounts.insert(account);
         if let Some(record) = request.and_then(|number| self.record(number)) {
             record.applied = true;
         }
@@ -175,7 +179,7 @@ impl State {
         if let Some(journal) = &mut self.journal {
             journal.remove(id)?;
         }
-        Ok(self.accounts.remove(&id).is_some())
+        Ok(self.accounts.remove(id))
     }
 }
 
@@ -223,7 +227,7 @@ mod tests {
 
     #[test]
     fn keys_are_not_remembered() {
-        let mut state = State::new(Accounts::new(), None, Vec::new());
+        let mut state = State::new(Accounts::default(), None, Vec::new());
         state.arrive(1, &parts("/v3/contact-accounts?top=1"), b"{}", 10);
         let requests = state.requests();
         assert!(!format!("{state:?}{requests:?}").contains("secret"));
@@ -234,7 +238,7 @@ mod tests {
 
     #[test]
     fn long_bodies_are_kept_up_to_a_bound_in_bytes() {
-        let mut state = State::new(Accounts::new(), None, Vec::new());
+        let mut state = State::new(Accounts::default(), None, Vec::new());
         let body = vec![0; 1 << 20];
         for _ in 0..300 {
             state.arrive(1, &parts("/"), &body, 100_000);
@@ -248,7 +252,7 @@ mod tests {
 
     #[test]
     fn only_the_newest_requests_are_kept_under_their_own_numbers() {
-        let mut state = State::new(Accounts::new(), None, Vec::new());
+        let mut state = State::new(Accounts::default(), None, Vec::new());
         for _ in 0..5 {
             state.arrive(1, &parts("/"), b"", 2);
         }
