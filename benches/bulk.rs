@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field as Column, Schema};
 use replyio::plan::file::{Builder, FileError, Header, PlannedRow};
-use replyio::plan::planner::{LONGEST_PAGE, Planner, Step};
+use replyio::plan::planner::{Planner, Step};
 use replyio::plan::source::{Options, Table};
-use replyio::{BaseUrl, ContactAccount, Field};
+use replyio::{BaseUrl, ContactAccount, Field, Item, LONGEST_PAGE};
 
 /// As in the wheel, whose code has it already.
 #[cfg(not(feature = "python"))]
@@ -113,32 +113,32 @@ fn batches(template: &ContactAccount, rows: u64, shuffled: bool) -> Outcome<(Arc
 struct Pages {
     template: ContactAccount,
     rows: u64,
-    accounts: Vec<ContactAccount>,
+    items: Vec<Item>,
     first: u64,
 }
 
 impl Pages {
     fn new(template: ContactAccount, rows: u64) -> Self {
-        let mut pages = Self { template, rows, accounts: Vec::new(), first: 0 };
+        let mut pages = Self { template, rows, items: Vec::new(), first: 0 };
         pages.fill(0);
         pages
     }
 
     fn has(&self, skip: u64) -> bool {
-        (self.first..self.first + self.accounts.len() as u64).contains(&skip)
+        (self.first..self.first + self.items.len() as u64).contains(&skip)
     }
 
     fn fill(&mut self, skip: u64) {
         self.first = skip;
         let last = self.rows.min(skip + PAGES_AT_ONCE * u64::from(LONGEST_PAGE));
-        self.accounts.clear();
-        self.accounts.extend((skip..last).map(|place| account(&self.template, place + 1)));
+        self.items.clear();
+        self.items.extend((skip..last).map(|place| Item::Account(account(&self.template, place + 1))));
     }
 
-    fn page(&self, skip: u64) -> &[ContactAccount] {
+    fn page(&self, skip: u64) -> &[Item] {
         let start = usize::try_from(skip - self.first).unwrap_or(usize::MAX);
-        let end = self.accounts.len().min(start.saturating_add(LONGEST_PAGE as usize));
-        self.accounts.get(start..end).unwrap_or_default()
+        let end = self.items.len().min(start.saturating_add(LONGEST_PAGE as usize));
+        self.items.get(start..end).unwrap_or_default()
     }
 }
 

@@ -291,7 +291,7 @@ impl Client {
         self.fetch(&mut running, id).await
     }
 
-    /// Reads one page of accounts: `GET /v3/contact-accounts`.
+    /// Reads one page of accounts: `GET /v3/contact-accounts`. [`Paging`](crate::Paging) reads all pages of a set.
     ///
     /// # Errors
     /// [`Error::Validation`] before any request, when `top` is not in 1 to 1,000; [`Error::Call`] when the call fails.
@@ -299,14 +299,14 @@ impl Client {
     /// # Examples
     /// ```no_run
     /// # async fn example(client: replyio::Client) -> Result<(), replyio::Error> {
-    /// use replyio::ListQuery;
+    /// use replyio::{Item, ListQuery};
     ///
-    /// let query = ListQuery { sort_by: Some("id".into()), ..ListQuery::default() };
-    /// let (mut accounts, mut more) = (Vec::new(), true);
-    /// while more {
-    ///     let page = client.list_page(&query, 1_000, accounts.len() as u64).await?;
-    ///     more = page.has_more && !page.items.is_empty();
-    ///     accounts.extend(page.items);
+    /// let page = client.list_page(&ListQuery::default(), 25, 0).await?;
+    /// for item in &page.items {
+    ///     match item {
+    ///         Item::Account(account) => println!("{}", account.name),
+    ///         Item::Unreadable { id, reason } => eprintln!("account {id:?} cannot be read: {reason}"),
+    ///     }
     /// }
     /// # Ok(())
     /// # }

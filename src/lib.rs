@@ -25,6 +25,7 @@ mod error;
 pub mod fuzzing;
 mod identity;
 mod merge;
+mod paging;
 mod per_process;
 #[cfg(feature = "plan")]
 pub mod plan;
@@ -45,16 +46,17 @@ mod timestamp;
 mod transport;
 
 pub use account::{
-    AccountFields, CompanySize, ContactAccount, ContactAccountStage, DateTime, Field, FieldError, FieldValue, Kind,
-    MEMBERS, Member, Presence, WrongKind, nearest,
+    AccountFields, CompanySize, ContactAccount, ContactAccountStage, DateTime, Field, FieldError, FieldSet, FieldValue,
+    Kind, MEMBERS, Member, MemberValue, Presence, WrongKind, nearest,
 };
-pub use answer::Page;
+pub use answer::{Item, Page};
 pub use client::{Client, Event, ListQuery, Observer, Patched, check_patch, check_update};
 pub use config::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, LIVE_BASE_URL, ProxyUrl};
 pub use error::{
     ApiFailure, Call, CallError, Error, ErrorKind, Failure, KeyOrigin, Operation, TransportFault, TransportKind,
     Unexpected, WaitReason,
 };
+pub use paging::{Incomplete, LONGEST_PAGE, Paging};
 pub use per_process::{PerProcess, Process};
 pub use problem::Problem;
 pub use quota::Quota;

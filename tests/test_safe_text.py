@@ -254,7 +254,7 @@ def test_a_command_that_is_suggested_names_the_file_and_is_safe(folder: Path, se
         name = text.replace("\0", "").replace("/", "")
         here = folder / f"cwd{number}"
         here.mkdir()
-        word = _shell.quoted(name)
+        word = _shell.argument(name)
         assert_safe(word)
         created = subprocess.run(["/bin/bash", "-c", f"touch {word}"], cwd=here, check=False)
         assert created.returncode == 0

@@ -43,7 +43,7 @@ class PlanFile:
 
     def header(self) -> dict[str, Any]:
         """What the plan was made for, and what is left to do."""
-        requests, seconds = self._core.estimate(self._file)
+        requests, seconds = self._file.estimate(self._core)
         return {**self._file.header(), "requests_left": requests, "seconds_left": seconds}
 
     def counts(self) -> dict[str, int]:
@@ -73,7 +73,7 @@ class PlanFile:
         _check(on_conflict)
         if action == "retry_failed":
             self._file.retry_failed()
-        return self._core.apply(self._file, on_conflict == "overwrite", _CONCURRENCY)
+        return self._file.apply(self._core, on_conflict == "overwrite", _CONCURRENCY)
 
     def reverse(self) -> Plan:
         """The plan that takes this one back, in a file beside it; gone on with when it is there already.
@@ -87,7 +87,7 @@ class PlanFile:
             path = plan.with_name(f"{plan.stem}.revert{number if number > 1 else ''}{plan.suffix}")
             if not path.exists():
                 return plan_of(self._core, self._file.reversed(path), str(path))
-            file = self._core.open_plan(path)
+            file = _replyio.PlanFile.open(self._core, path)
             counts = file.counts()
             if counts.keys() & {"pending", "unknown"} or sum(counts.values()) == changed:
                 return plan_of(self._core, file, str(path))
@@ -101,8 +101,18 @@ class Directory:
     __slots__ = ("__weakref__", "_finalizer", "path")
 
     def __init__(self) -> None:
-        """Makes it."""
-        self.path = tempfile.mkdtemp(prefix="replyio-")
+        """Makes it.
+
+        Raises:
+            PlanError: When it cannot be made.
+        """
+        try:
+            self.path = tempfile.mkdtemp(prefix="replyio-")
+        except OSError as error:
+            from replyio.errors import PlanError
+
+            message = f"no temporary folder for the plan can be made: {error.strerror}"
+            raise PlanError(f"{message}; hint: give save_as= a file, and see that there is room") from None
         self._finalizer = weakref.finalize(self, _remove, self.path, os.getpid())
 
     def remove(self) -> None:
@@ -149,8 +159,8 @@ class Planning:
         self._core = core
         self._directory = Directory() if save_as is None else None
         self.path = None if save_as is None else os.fspath(save_as)
-        self._place = self.path or str(Path(getattr(self._directory, "path", ""), "plan.replyplan"))
-        self.job = core.plan(table, options, self._place)
+        self._file_path = self.path or str(Path(getattr(self._directory, "path", ""), "plan.replyplan"))
+        self.job = _replyio.PlanFile.plan(core, table, options, self._file_path)
 
     def plan(self, result: Any) -> Plan:
         """The plan that was made."""
@@ -160,7 +170,7 @@ class Planning:
         """The same plan under its real path, and not removed with the object: whoever is interrupted needs it."""
         if self._directory is not None:
             self._directory.keep()
-        return plan.at(self._place)
+        return plan.at(self._file_path)
 
     def finish(self, result: ApplyResult) -> ApplyResult:
         """Leaves nothing behind that nobody asked for, once every row is done."""

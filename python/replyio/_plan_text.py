@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import html
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from replyio._replyio import safe_text
-from replyio._shell import quoted
+from replyio._shell import argument
 
 # Every status that a row can have, in the order in which they are told, with its words for one row and for several.
 WORDS: dict[str, tuple[str, str]] = {
@@ -116,8 +117,10 @@ def spent_text(requests: int, seconds: float) -> str:
 
 
 def line(kind: str, name: str, counts: Mapping[str, int], cost: str) -> str:
-    """What `repr` says."""
-    return f"<{kind} {cell(name)}: {counts_text(counts)}{f' · {cost}' if cost else ''}>"
+    """What `repr` says. `print` can write it wherever stdout leads: not every encoding has what a file's name has."""
+    text = f"<{kind} {cell(name)}: {counts_text(counts)}{f'; {cost}' if cost else ''}>"
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def progress_text(state: Mapping[str, Any]) -> str:
@@ -130,13 +133,13 @@ def progress_text(state: Mapping[str, Any]) -> str:
     if waiting:
         wait = state.get("waiting_until")
         parts.append(f"waiting: {waiting}" if wait is None else f"waiting {duration(wait)}: {waiting}")
-    return " · ".join(parts)
+    return ", ".join(parts)
 
 
 def progress_line(state: Mapping[str, Any]) -> str:
-    """A progress in a line: `writing: 412 of 812 rows · 430 requests · about 9 min left`."""
+    """A progress in a line: `writing: 412 of 812 rows, 430 requests, about 9 min left`."""
     phase = state.get("phase") or "working"
-    return f"{phase}: {state.get('done', 0):,} of {counted(state.get('rows', 0), 'row')} · {progress_text(state)}"
+    return f"{phase}: {state.get('done', 0):,} of {counted(state.get('rows', 0), 'row')}, {progress_text(state)}"
 
 
 def how_to_go_on(action: str, path: str | None, state: Mapping[str, Any]) -> str:
@@ -148,7 +151,7 @@ def how_to_go_on(action: str, path: str | None, state: Mapping[str, Any]) -> str
     if path is None:
         return f"{done}go on with plan.{call}"
     command = "apply --retry-failed" if action == "retry_failed" else action
-    return f"{done}go on with client.open_plan({safe_text(repr(path))}).{call}, or: replyio {command} {quoted(path)}"
+    return f"{done}go on with client.open_plan({safe_text(repr(path))}).{call}, or: replyio {command} {argument(path)}"
 
 
 def cell(value: object) -> str:

@@ -231,23 +231,28 @@ def _client(options: dict[str, Any]) -> ReplyClient:
     except ConfigurationError as error:
         if file is None or not error.message.startswith("api_key "):
             raise
-        raise ConfigurationError(f"{file}: the key {error.message.removeprefix('api_key ')}") from None
+        raise ConfigurationError(f"--key-file: the key {error.message.removeprefix('api_key ')}") from None
 
 
 def _key_of(file: str) -> str:
-    """The key that a file holds, without the line end behind it."""
+    """The key that a file holds, without the line end behind it. The name is never repeated: it might be the key."""
+    import stat
     from pathlib import Path
 
     from replyio._cli_overview import UsageError
 
     try:
         with Path(file).open("rb") as opened:
+            status = os.fstat(opened.fileno())
             content = opened.read(_LONGEST_KEY_FILE)
-    except OSError as error:
-        raise UsageError(f"--key-file {file}: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or "no file has such a name"
+        raise UsageError(f"--key-file: the file cannot be read: {reason}") from None
     key = content.decode("utf-8-sig", "replace").strip()
     if not key:
-        raise UsageError(f"--key-file {file}: there is no key in it")
+        raise UsageError("--key-file: there is no key in the file")
+    if os.name == "posix" and stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+        _tell("--key-file: other users of this machine can read the key; `chmod 600` on the file keeps them from it")
     return key
 
 
@@ -397,11 +402,11 @@ def _plan(options: dict[str, Any]) -> int:
 
 def _next_step(file: str | None) -> str:
     """What to do with a plan."""
-    from replyio._shell import quoted
+    from replyio._shell import argument
 
     if file is None:
         return "nothing was written; give --save-as PLAN to keep the plan and apply it"
-    plan = quoted(file)
+    plan = argument(file)
     return f"nothing was written; review with `replyio status {plan} --show changes`, write with `replyio apply {plan}`"
 
 

@@ -421,7 +421,8 @@ class ReplyClient:
         """Reads all contact accounts, page by page: `GET /v3/contact-accounts`.
 
         Nothing is requested until the first account is asked for. The set may change while it is read: an account that
-        two pages have is given once, one that slips from a page not yet read to one already read is missed.
+        two pages have is given once, and a page that shows that accounts slipped between two pages is read again. A list
+        that cannot be read completely is an `UnexpectedResponseError` while iterating.
 
         Args:
             search: Only accounts that match this text; None for all.
@@ -441,7 +442,7 @@ class ReplyClient:
             >>> 4711 in {account.id for account in client.list_contact_accounts()}
             True
         """
-        return ContactAccountIterator(self._core.list(search, sort_by, descending, page_size))
+        return ContactAccountIterator(_replyio.Listing(self._core, search, sort_by, descending, page_size))
 
     def list_contact_accounts_async(
         self,
@@ -464,7 +465,7 @@ class ReplyClient:
         Raises:
             ValidationError: Before any request, when an argument cannot be used.
         """
-        return AsyncContactAccountIterator(self._core.list(search, sort_by, descending, page_size))
+        return AsyncContactAccountIterator(_replyio.Listing(self._core, search, sort_by, descending, page_size))
 
     def plan_contact_account_updates(
         self,
@@ -514,6 +515,7 @@ class ReplyClient:
             >>> client.get_contact_account(4711).city
             'Oslo'
         """
+        _load_bulk()
         from replyio import _bulk
 
         return _bulk.make(_bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore), progress)
@@ -547,6 +549,7 @@ class ReplyClient:
             ValidationError: The table has a column that cannot be used.
             ReplyError: Any other failure, as the tree in `replyio.errors` says.
         """
+        _load_bulk()
         from replyio import _bulk
 
         planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore)
@@ -566,11 +569,12 @@ class ReplyClient:
         Raises:
             PlanError: The file is missing, in use, half written, damaged, or for another address, user or team.
         """
+        _load_bulk()
         from os import fspath
 
         from replyio import _bulk
 
-        return _bulk.plan_of(self._core, self._core.open_plan(path), fspath(path))
+        return _bulk.plan_of(self._core, _replyio.PlanFile.open(self._core, path), fspath(path))
 
     def update_contact_accounts(
         self,
@@ -616,6 +620,7 @@ class ReplyClient:
             >>> result.counts
             {'changed': 1}
         """
+        _load_bulk()
         from replyio import _bulk
 
         planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict)
@@ -654,6 +659,7 @@ class ReplyClient:
             ValidationError: The table has a column that cannot be used.
             ReplyError: Any other failure that stops the job.
         """
+        _load_bulk()
         from replyio import _bulk
 
         planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict)
@@ -727,6 +733,22 @@ def _unpickle(settings: dict[str, Any]) -> ReplyClient:
         return ReplyClient(**settings)
     finally:
         del settings
+
+
+def _load_bulk() -> None:
+    """Imports what bulk calls need. It costs more than all the rest, so that it is imported when it is first used.
+
+    Raises:
+        TransportError: When a module's file cannot be read, as when no file descriptor is left.
+    """
+    try:
+        import_module("replyio._bulk")
+    except OSError as error:
+        from replyio.errors import TransportError
+
+        message = f"no request was sent: a part of this package cannot be read: {error.strerror}"
+        hint = "close files and connections, or raise the limit of this process (ulimit -n)"
+        raise TransportError(f"{message}; hint: {hint}") from None
 
 
 def _warn(message: str) -> None:
@@ -932,6 +954,8 @@ def _to_pandas(pages: list[_replyio.Page]) -> pandas.DataFrame:
 
     table = columns([account for page in pages for account in page.accounts()])
     types = column_types()
+    if None in table["linked_prospects_count"]:
+        types["linked_prospects_count"] = "Int64"
     return pandas.DataFrame({name: pandas.Series(values, dtype=types.get(name)) for name, values in table.items()})
 
 

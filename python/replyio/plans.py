@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from importlib import import_module
 from itertools import islice
 from pathlib import PurePath
@@ -403,20 +402,18 @@ class Plan(_Report):
         return self if self._reverse is None else self._reverse()
 
     def _run(self, action: str, on_conflict: str, progress: bool) -> ApplyResult:
-        began = time.monotonic()
         job = self._start(action, on_conflict)
         drive(job, show_for(progress), action, self._path)
-        return self._result(job, began)
+        return self._result(job)
 
     async def _run_async(self, action: str, on_conflict: str, progress: bool) -> ApplyResult:
-        began = time.monotonic()
         job = self._start(action, on_conflict)
         await drive_async(job, show_for(progress), action, self._path)
-        return self._result(job, began)
+        return self._result(job)
 
-    def _result(self, job: Job, began: float) -> ApplyResult:
-        requests: int = job.progress().get("requests", 0)
-        return ApplyResult(self._file, self._path, requests, time.monotonic() - began)
+    def _result(self, job: Job) -> ApplyResult:
+        state = job.progress()
+        return ApplyResult(self._file, self._path, state["requests"], state["seconds"])
 
     def close(self) -> None:
         """Closes the file, so that another process can use it."""

@@ -11,9 +11,8 @@ use pyo3::types::{PyCapsule, PyDict};
 use pyo3_arrow::ffi::ArrayReader;
 use pyo3_arrow::{PyArray, PyArrayReader};
 
-use super::convert::type_name;
-use super::errors;
-use super::table::TAKEN;
+use super::convert::{TAKEN, type_name};
+use super::{errors, exit};
 use crate::plan::source::{Options, Table};
 
 /// The library, if the data is a `DataFrame` of it. A library is not imported to find out.
@@ -83,15 +82,15 @@ pub(super) fn stream(data: &Bound<'_, PyAny>) -> PyResult<Stream> {
 
 /// Reads a stream to its end. Who fills it may need the interpreter in another thread.
 pub(super) fn from_stream(py: Python<'_>, file: Option<&Path>, stream: Stream, options: &Options) -> PyResult<Table> {
-    py.detach(move || {
+    let read = exit::detached(py, move || {
         let Stream { arrays, schema } = stream;
-        let batches = arrays.map(|array| batch(&schema, &array?)).collect::<Result<Vec<_>, _>>();
-        let batches = batches.map_err(|error| {
-            PyValueError::new_err(format!("the rows could not be read from where they come from: {error}"))
-        })?;
-        Table::from_named_batches(file, &schema, batches, options)
-            .map_err(|error| Python::attach(|py| errors::of_table(py, &error)))
-    })
+        let batches = arrays.map(|array| batch(&schema, &array?)).collect::<Result<Vec<_>, _>>()?;
+        Ok::<_, ArrowError>(Table::from_named_batches(file, &schema, batches, options))
+    });
+    let table = read.map_err(|error| {
+        PyValueError::new_err(format!("the rows could not be read from where they come from: {error}"))
+    })?;
+    table.map_err(|error| errors::of_table(py, &error))
 }
 
 /// Reads a single array of structs.

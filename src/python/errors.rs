@@ -64,6 +64,15 @@ pub(super) fn closed(py: Python<'_>) -> PyErr {
     instance(py, ErrorKind::Transport, message, &PyDict::new(py)).unwrap_or_else(|failed| failed)
 }
 
+/// The exception for a call for which the operating system has no thread, file descriptor or memory left. Nothing was sent.
+pub(super) fn exhausted(py: Python<'_>, error: &std::io::Error) -> PyErr {
+    let message = format!(
+        "no request was sent: the operating system refused what a call needs: {error}; hint: close files and connections, \
+        or raise the limits of this process (ulimit -n, ulimit -u)"
+    );
+    instance(py, ErrorKind::Transport, &message, &PyDict::new(py)).unwrap_or_else(|failed| failed)
+}
+
 /// The exception for what was refused before any request, with every fault.
 pub(super) fn refused(py: Python<'_>, what: &str, faults: &[FieldError]) -> PyErr {
     let listed: Vec<_> = faults.iter().map(|fault| format!("{} {}", fault.field, fault.message)).collect();

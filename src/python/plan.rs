@@ -1,7 +1,7 @@
 //! Plans as Python's face uses them: a file, reports of its rows, and jobs over it.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
@@ -12,14 +12,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};
 
 use super::client::Client;
+use super::convert::ToPython;
 use super::errors;
 use super::exit;
 use super::guard::guarded;
 use super::job::{Job, counts_to_python};
-use super::table::Table;
+use super::table::{Table, options_from};
 use crate::plan::file::{self, ChangeView, FileError, RowView};
 use crate::plan::run::{self, OnConflict};
-use crate::plan::source::Options;
 use crate::plan::{Status, Value};
 
 /// An open plan.
@@ -27,7 +27,7 @@ use crate::plan::{Status, Value};
 pub(super) struct PlanFile(Mutex<Option<file::PlanFile>>);
 
 impl PlanFile {
-    pub(super) fn new(file: file::PlanFile) -> Self {
+    fn new(file: file::PlanFile) -> Self {
         Self(Mutex::new(Some(file)))
     }
 
@@ -48,10 +48,58 @@ impl PlanFile {
 
 #[pymethods]
 impl PlanFile {
+    /// Starts to plan the updates of a table, into a new file.
+    #[staticmethod]
+    fn plan(client: &Bound<'_, Client>, table: &Table, options: &Bound<'_, PyDict>, path: PathBuf) -> PyResult<Job> {
+        guarded(client.py(), "plan", || {
+            let (table, options) = (table.inner(), options_from(options)?);
+            Job::start(client, move |client, control, lines| async move {
+                run::plan(&client, &table, &options, &path, &control, Some(lines)).await
+            })
+        })
+    }
+
+    /// Opens a plan, which must be for this client's address, user and team.
+    #[staticmethod]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    fn open(py: Python<'_>, client: &Client, path: PathBuf) -> PyResult<Self> {
+        guarded(py, "open_plan", || {
+            let config = client.here(py)?.config();
+            let act_as = config.act_as.as_ref().map(ToString::to_string);
+            let opened = exit::detached(py, || {
+                let file = file::PlanFile::open(&path)?;
+                file.check_target(&config.base_url.to_string(), act_as.as_deref(), config.team_id)?;
+                Ok::<_, FileError>(file)
+            });
+            opened.map(Self::new).map_err(|error| refused(py, &error))
+        })
+    }
+
+    /// Starts to apply what is left of it.
+    fn apply(&self, client: &Bound<'_, Client>, overwrite: bool, concurrency: usize) -> PyResult<Job> {
+        guarded(client.py(), "apply", || {
+            let file = self.file(client.py())?;
+            let on_conflict = if overwrite { OnConflict::Overwrite } else { OnConflict::Skip };
+            Job::start(client, move |client, control, lines| async move {
+                run::apply(&client, &file, on_conflict, concurrency, &control, Some(lines)).await
+            })
+        })
+    }
+
+    /// How many requests it takes to apply what is left of it, and how many seconds.
+    fn estimate(&self, py: Python<'_>, client: &Client) -> PyResult<(u64, Option<f64>)> {
+        guarded(py, "estimate", || {
+            let client = client.here(py)?;
+            let rows = self.with(py, file::PlanFile::open_rows)?;
+            let requests = run::requests_to_apply(client, &rows);
+            Ok((requests, client.forecast(requests).map(|wait| wait.as_secs_f64())))
+        })
+    }
+
     /// Where it is.
     #[getter]
     fn path(&self, py: Python<'_>) -> PyResult<PathBuf> {
-        Ok(self.file(py)?.path().to_path_buf())
+        guarded(py, "path", || Ok(self.file(py)?.path().to_path_buf()))
     }
 
     /// What it was made for.
@@ -140,46 +188,10 @@ impl PlanFile {
     }
 }
 
-/// Starts to plan the updates of a table, into a new file.
-pub(super) fn start(client: &Client, table: &Table, options: Options, path: PathBuf, py: Python<'_>) -> PyResult<Job> {
-    let table = table.inner();
-    Job::start(py, client.here(py)?, move |client, control, lines| async move {
-        run::plan(&client, &table, &options, &path, &control, Some(lines)).await
-    })
-}
-
-/// Opens a plan, which must be for this client's address, user and team.
-pub(super) fn open(client: &Client, path: &Path, py: Python<'_>) -> PyResult<PlanFile> {
-    let config = client.here(py)?.config();
-    let act_as = config.act_as.as_ref().map(ToString::to_string);
-    let opened = exit::detached(py, || {
-        let file = file::PlanFile::open(path)?;
-        file.check_target(&config.base_url.to_string(), act_as.as_deref(), config.team_id)?;
-        Ok::<_, FileError>(file)
-    });
-    opened.map(PlanFile::new).map_err(|error| refused(py, &error))
-}
-
-/// Starts to apply what is left of a plan.
-pub(super) fn apply(
-    client: &Client,
-    file: &PlanFile,
-    on_conflict: OnConflict,
-    concurrency: usize,
-    py: Python<'_>,
-) -> PyResult<Job> {
-    let file = file.file(py)?;
-    Job::start(py, client.here(py)?, move |client, control, lines| async move {
-        run::apply(&client, &file, on_conflict, concurrency, &control, Some(lines)).await.map(|()| None)
-    })
-}
-
-/// How many requests it takes to apply what is left of a plan, and how many seconds.
-pub(super) fn estimate(client: &Client, file: &PlanFile, py: Python<'_>) -> PyResult<(u64, Option<f64>)> {
-    let client = client.here(py)?;
-    let rows = file.with(py, file::PlanFile::open_rows)?;
-    let requests = run::requests_to_apply(client, &rows);
-    Ok((requests, client.forecast(requests).map(|wait| wait.as_secs_f64())))
+impl ToPython for Option<file::PlanFile> {
+    fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        Ok(self.map(PlanFile::new).into_pyobject(py)?.into_any())
+    }
 }
 
 fn refused(py: Python<'_>, error: &FileError) -> PyErr {
@@ -207,8 +219,8 @@ impl Report {
         })
     }
 
-    fn __len__(&self) -> usize {
-        self.0.num_rows()
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        guarded(py, "len", || Ok(self.0.num_rows()))
     }
 
     /// Rows as dictionaries: so many of them, from one of them on.

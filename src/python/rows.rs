@@ -5,9 +5,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyMapping, PyString, PyType};
 
 use super::cells::push;
-use super::convert::type_name;
-use super::errors;
-use super::table::TAKEN;
+use super::convert::{TAKEN, type_name};
+use super::{errors, exit};
 use crate::account::Field;
 use crate::plan::MatchOn;
 use crate::plan::source::{Builder, Options, Table};
@@ -81,7 +80,7 @@ impl<'py> RowReader<'py> {
     fn add(&mut self, row: &Bound<'py, PyAny>) -> PyResult<()> {
         if self.builder.rows().is_multiple_of(ROWS_BETWEEN_SIGNALS) {
             // Others who wait for the interpreter get their turn.
-            row.py().detach(|| ());
+            exit::detached(row.py(), || ());
             row.py().check_signals()?;
         }
         if let Ok(cells) = row.cast_exact::<PyDict>() {

@@ -13,6 +13,7 @@ use pythonize::{depythonize, pythonize};
 use serde_json::Value;
 
 use super::deviations::DeviationArguments;
+use super::guard::guarded;
 use super::{errors, exit};
 use crate::sandbox::{
     self as core, Applied, Auth, Deviations, Fault, SandboxError, SandboxOptions, SandboxQuota, Scopes,
@@ -50,96 +51,116 @@ impl Sandbox {
         idle_timeout: f64,
         deviations: Option<DeviationArguments<'_>>,
     ) -> PyResult<Self> {
-        let options = SandboxOptions {
-            accounts: accounts.map(|accounts| accounts.iter().map(account).collect()).transpose()?,
-            port,
-            quota: quota.map(|(per_minute, per_hour)| SandboxQuota { per_minute, per_hour }),
-            clock_scale,
-            faults: faults.into_iter().map(FaultArguments::read).collect::<PyResult<_>>()?,
-            path,
-            api_keys,
-            scopes: scopes.into_iter().map(|(key, (read, write))| (key, Scopes { read, write })).collect(),
-            auth: match auth {
-                "both" => Auth::Both,
-                "x-api-key" => Auth::ApiKey,
-                "bearer" => Auth::Bearer,
-                _ => return Err(refusal(py, "auth must be \"both\", \"x-api-key\" or \"bearer\"")),
-            },
-            owners,
-            forbidden,
-            max_body,
-            keep_requests,
-            idle_timeout: seconds(idle_timeout)
-                .ok_or_else(|| refusal(py, "idle_timeout must be a positive number of seconds"))?,
-            deviations: deviations
-                .map_or_else(|| Ok(Deviations::default()), DeviationArguments::read)
-                .map_err(|reason| refusal(py, &format!("deviations {reason}")))?,
-        };
-        exit::detached(py, || core::Sandbox::start(options)).map(Self).map_err(|error| raised(py, &error))
+        guarded(py, "sandbox", || {
+            let options = SandboxOptions {
+                accounts: accounts.map(|accounts| accounts.iter().map(account).collect()).transpose()?,
+                port,
+                quota: quota.map(|(per_minute, per_hour)| SandboxQuota { per_minute, per_hour }),
+                clock_scale,
+                faults: faults.into_iter().map(FaultArguments::read).collect::<PyResult<_>>()?,
+                path,
+                api_keys,
+                scopes: scopes.into_iter().map(|(key, (read, write))| (key, Scopes { read, write })).collect(),
+                auth: match auth {
+                    "both" => Auth::Both,
+                    "x-api-key" => Auth::ApiKey,
+                    "bearer" => Auth::Bearer,
+                    _ => return Err(refusal(py, "auth must be \"both\", \"x-api-key\" or \"bearer\"")),
+                },
+                owners,
+                forbidden,
+                max_body,
+                keep_requests,
+                idle_timeout: seconds(idle_timeout)
+                    .ok_or_else(|| refusal(py, "idle_timeout must be a positive number of seconds"))?,
+                deviations: deviations
+                    .map_or_else(|| Ok(Deviations::default()), DeviationArguments::read)
+                    .map_err(|reason| refusal(py, &format!("deviations {reason}")))?,
+            };
+            exit::detached(py, || core::Sandbox::start(options)).map(Self).map_err(|error| raised(py, &error))
+        })
     }
 
-    fn stop(&self, py: Python<'_>) {
-        exit::detached(py, || self.0.stop());
+    fn stop(&self, py: Python<'_>) -> PyResult<()> {
+        guarded(py, "sandbox_stop", || {
+            exit::detached(py, || self.0.stop());
+            Ok(())
+        })
     }
 
     #[getter]
-    fn url(&self) -> String {
-        self.0.url()
+    fn url(&self, py: Python<'_>) -> PyResult<String> {
+        guarded(py, "sandbox_url", || Ok(self.0.url()))
     }
 
     #[getter]
-    fn port(&self) -> u16 {
-        self.0.port()
+    fn port(&self, py: Python<'_>) -> PyResult<u16> {
+        guarded(py, "sandbox_port", || Ok(self.0.port()))
     }
 
     fn requests<'py>(&self, py: Python<'py>) -> PyResult<Vec<RequestRow<'py>>> {
-        let requests = exit::detached(py, || self.here().map(core::Sandbox::requests))?;
-        let rows = requests.into_iter().map(|request| {
-            (
-                request.number,
-                request.connection,
-                request.time.0.as_microsecond(),
-                request.method.to_string(),
-                request.path,
-                request.query,
-                request.headers,
-                PyBytes::new(py, &request.body),
-                request.status.map(|status| status.as_u16()),
-                request.applied,
-            )
-        });
-        Ok(rows.collect())
+        guarded(py, "sandbox_requests", || {
+            let requests = exit::detached(py, || self.here().map(core::Sandbox::requests))?;
+            let rows = requests.into_iter().map(|request| {
+                (
+                    request.number,
+                    request.connection,
+                    request.time.as_microsecond(),
+                    request.method.to_string(),
+                    request.path,
+                    request.query,
+                    request.headers,
+                    PyBytes::new(py, &request.body),
+                    request.status.map(|status| status.as_u16()),
+                    request.applied,
+                )
+            });
+            Ok(rows.collect())
+        })
     }
 
-    fn clear_requests(&self) -> PyResult<()> {
-        self.here().map(core::Sandbox::clear_requests)
+    fn clear_requests(&self, py: Python<'_>) -> PyResult<()> {
+        guarded(py, "sandbox_clear_requests", || exit::detached(py, || self.here().map(core::Sandbox::clear_requests)))
     }
 
     fn accounts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let accounts = exit::detached(py, || self.here().map(core::Sandbox::accounts))?;
-        Ok(pythonize(py, &accounts)?)
+        guarded(py, "sandbox_accounts", || {
+            let accounts = exit::detached(py, || self.here().map(core::Sandbox::accounts))?;
+            Ok(pythonize(py, &accounts)?)
+        })
     }
 
     fn set_account(&self, given: &Bound<'_, PyAny>) -> PyResult<()> {
-        let account = account(given)?;
-        self.here()?.set_account(&account).map_err(|error| raised(given.py(), &error))
+        let py = given.py();
+        guarded(py, "sandbox_set_account", || {
+            let account = account(given)?;
+            let set = exit::detached(py, || self.here().map(|sandbox| sandbox.set_account(&account)))?;
+            set.map_err(|error| raised(py, &error))
+        })
     }
 
     fn remove_account(&self, py: Python<'_>, id: i64) -> PyResult<bool> {
-        self.here()?.remove_account(id).map_err(|error| raised(py, &error))
+        guarded(py, "sandbox_remove_account", || {
+            let removed = exit::detached(py, || self.here().map(|sandbox| sandbox.remove_account(id)))?;
+            removed.map_err(|error| raised(py, &error))
+        })
     }
 
-    fn add_fault(&self, fault: FaultArguments<'_>) -> PyResult<()> {
-        self.here()?.add_fault(fault.read()?);
-        Ok(())
+    fn add_fault(&self, py: Python<'_>, fault: FaultArguments<'_>) -> PyResult<()> {
+        guarded(py, "sandbox_add_fault", || {
+            let fault = fault.read()?;
+            exit::detached(py, || self.here().map(|sandbox| sandbox.add_fault(fault)))
+        })
     }
 
-    fn clear_faults(&self) -> PyResult<()> {
-        self.here().map(core::Sandbox::clear_faults)
+    fn clear_faults(&self, py: Python<'_>) -> PyResult<()> {
+        guarded(py, "sandbox_clear_faults", || exit::detached(py, || self.here().map(core::Sandbox::clear_faults)))
     }
 
     fn close_connections(&self, py: Python<'_>) -> PyResult<()> {
-        exit::detached(py, || self.here().map(core::Sandbox::close_connections))
+        guarded(py, "sandbox_close_connections", || {
+            exit::detached(py, || self.here().map(core::Sandbox::close_connections))
+        })
     }
 }
 

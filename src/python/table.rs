@@ -9,16 +9,12 @@ use pyo3::types::{PyDict, PyString};
 
 use super::arrow::{exportable, frame_of, from_array, from_stream, stream, with_named_index};
 use super::convert::type_name;
-use super::errors;
 use super::guard::guarded;
 use super::rows::{from_frame, from_rows};
+use super::{errors, exit};
 use crate::account::{FieldError, nearest};
 use crate::plan::source::{self, Key, Options, TableError};
 use crate::plan::{Cell, MatchOn, Mode, Nulls};
-
-/// What a table can be made from.
-pub(super) const TAKEN: &str = "a DataFrame or another Arrow table, an iterable of mappings or dataclass instances, or the path of \
-    a .csv, .tsv, .jsonl, .ndjson or .parquet file";
 
 /// Rows that are to be applied to accounts, with the faults that were found in them.
 #[pyclass(frozen, module = "replyio._replyio")]
@@ -38,42 +34,47 @@ impl Table {
         guarded(py, "table", || Ok(Self(Arc::new(table_from(data, &options_from(options)?)?))))
     }
 
-    fn __len__(&self) -> usize {
-        usize::try_from(self.0.len()).unwrap_or(usize::MAX)
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        guarded(py, "len", || Ok(usize::try_from(self.0.len()).unwrap_or(usize::MAX)))
     }
 
     /// The name of the file, or the size in words.
     #[getter]
-    fn description(&self) -> &str {
-        self.0.description()
+    fn description(&self, py: Python<'_>) -> PyResult<&str> {
+        guarded(py, "description", || Ok(self.0.description()))
     }
 
     /// The faults of cells: row, column and message.
     #[getter]
-    fn faults(&self) -> Vec<(u64, &str, &str)> {
-        self.0.faults().iter().map(|fault| (fault.row, fault.column.as_str(), fault.message.as_str())).collect()
+    fn faults(&self, py: Python<'_>) -> PyResult<Vec<(u64, &str, &str)>> {
+        guarded(py, "faults", || {
+            let faults = self.0.faults().iter();
+            Ok(faults.map(|fault| (fault.row, fault.column.as_str(), fault.message.as_str())).collect())
+        })
     }
 
     /// The cells of a row by their fields, and what it is matched on.
     fn row<'py>(&self, py: Python<'py>, row: u64) -> PyResult<Bound<'py, PyDict>> {
-        if row >= self.0.len() {
-            return Err(PyIndexError::new_err("there is no such row"));
-        }
-        let cells = PyDict::new(py);
-        let key = self.0.match_on().as_str();
-        match self.0.key(row) {
-            Key::Id(id) => cells.set_item(key, id)?,
-            Key::Text(text) => cells.set_item(key, text)?,
-            Key::Missing => cells.set_item(key, py.None())?,
-        }
-        for (field, cell) in self.0.row(row) {
-            match cell {
-                Cell::Empty => cells.set_item(field.name(), py.None())?,
-                Cell::Text(text) => cells.set_item(field.name(), text)?,
-                Cell::Integer(number) => cells.set_item(field.name(), number)?,
+        guarded(py, "row", || {
+            if row >= self.0.len() {
+                return Err(PyIndexError::new_err("there is no such row"));
             }
-        }
-        Ok(cells)
+            let cells = PyDict::new(py);
+            let key = self.0.match_on().as_str();
+            match self.0.key(row) {
+                Key::Id(id) => cells.set_item(key, id)?,
+                Key::Text(text) => cells.set_item(key, text)?,
+                Key::Missing => cells.set_item(key, py.None())?,
+            }
+            for (field, cell) in self.0.row(row) {
+                match cell {
+                    Cell::Empty => cells.set_item(field.name(), py.None())?,
+                    Cell::Text(text) => cells.set_item(field.name(), text)?,
+                    Cell::Integer(number) => cells.set_item(field.name(), number)?,
+                }
+            }
+            Ok(cells)
+        })
     }
 }
 
@@ -148,8 +149,8 @@ pub(super) fn table_from(data: &Bound<'_, PyAny>, options: &Options) -> PyResult
 fn from_path(py: Python<'_>, path: &Path, options: &Options) -> PyResult<source::Table> {
     let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let table = match ending.as_str() {
-        "csv" | "tsv" => py.detach(|| source::Table::from_csv(path, options)),
-        "jsonl" | "ndjson" => py.detach(|| source::Table::from_json_lines(path, options)),
+        "csv" | "tsv" => exit::detached(py, || source::Table::from_csv(path, options)),
+        "jsonl" | "ndjson" => exit::detached(py, || source::Table::from_json_lines(path, options)),
         "parquet" => return from_parquet(py, path, options),
         _ => Err(TableError::Read {
             path: path.to_owned(),

@@ -196,7 +196,7 @@ fn answered<'a>(options: &SandboxOptions, account: Shown<'a>, is_item: bool) -> 
 /// Now, to the millisecond: the service answers with few digits.
 fn now() -> DateTime {
     let now = Timestamp::now();
-    DateTime(Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now))
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now).into()
 }
 
 fn read_update(options: &SandboxOptions, headers: &HeaderMap, body: &[u8]) -> Result<Update, Answer> {

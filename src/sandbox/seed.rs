@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::SandboxError;
-use crate::account::{ContactAccount, MEMBERS, check_id, nearest};
+use crate::account::{ContactAccount, FieldSet, MEMBERS, check_id, nearest};
 
 /// What an account has that was given without it.
 const BEFORE: &str = "2025-01-15T09:30:00Z";
@@ -46,8 +46,13 @@ pub fn account_from_json(given: &Value) -> Result<ContactAccount, SandboxError> 
     if let Some(Value::Object(extra)) = given.get("extra") {
         members.extend(extra.clone());
     }
-    let account: ContactAccount =
+    let mut account: ContactAccount =
         serde_json::from_value(Value::Object(members)).map_err(|error| refusal(error.to_string()))?;
+    account.answered = FieldSet::ALL;
+    // The client keeps a wrong value under the member's own name; here it is a mistake.
+    if let Some(member) = MEMBERS.iter().find(|member| account.extra.contains_key(member.wire)) {
+        return Err(refusal(format!("{} must be {}", member.name, member.kind.expected())));
+    }
     check_id(account.id).map_err(|fault| refusal(format!("{} {}", fault.field, fault.message)))?;
     if account.name.trim().is_empty() {
         return Err(refusal("name must not be blank".to_owned()));
@@ -115,7 +120,7 @@ mod tests {
     #[test]
     fn an_id_and_a_name_are_enough() {
         let account = account_from_json(&json!({"id": 1, "name": "Acme"})).unwrap();
-        assert_eq!((account.owner_user_id, account.linked_prospects_count), (42, 0));
+        assert_eq!((account.owner_user_id, account.linked_prospects_count), (42, Some(0)));
         assert_eq!((account.city, account.stage), (None, None));
     }
 

@@ -194,7 +194,7 @@ impl Record {
         SandboxRequest {
             number,
             connection: self.connection,
-            time: DateTime(self.time),
+            time: DateTime::from(self.time),
             method: self.method.clone(),
             path: path.to_owned(),
             query: query.to_owned(),

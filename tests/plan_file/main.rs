@@ -96,6 +96,7 @@ fn planned(row: u64) -> PlannedRow {
         status: if changes.is_empty() { Status::Unchanged } else { Status::Pending },
         error: None,
         position: Some(row * 3),
+        weight: row,
         changes,
     }
 }

@@ -170,6 +170,7 @@ impl PlanFile {
                     status: Status::Pending,
                     error: None,
                     position: positions.remove(&row.row).flatten(),
+                    weight: 0,
                     changes: changes.into_iter().map(Change::reversed).collect(),
                 })?;
             }

@@ -18,6 +18,8 @@ pub struct PlannedRow {
     pub error: Option<String>,
     /// The place of its account in the list.
     pub position: Option<u64>,
+    /// How many bytes the texts in the account's writable fields have.
+    pub weight: u64,
     /// What it changes.
     pub changes: Vec<Change>,
 }

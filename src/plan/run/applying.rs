@@ -12,6 +12,7 @@ use super::pace::{Admission, Pace, Verdict};
 use super::sent::{now_ms, sent_now, unknown_yet};
 use super::{ROUNDS, RunError};
 use crate::account::{AccountFields, ContactAccount};
+use crate::answer::Item;
 use crate::client::{Client, ListQuery, Observer};
 use crate::error::{Error, ErrorKind};
 use crate::plan::diff::{self, Drift};
@@ -226,7 +227,10 @@ impl Apply {
             let asked = async {
                 match (&look, rows.first()) {
                     (Look::Page { top, skip, .. }, _) => {
-                        client.list_page(&ListQuery::default(), *top, *skip).await.map(|page| page.items)
+                        let page = client.list_page(&ListQuery::default(), *top, *skip).await?;
+                        // An account that is not wholly on the page is read by itself.
+                        let accounts = page.items.into_iter().filter_map(Item::into_account);
+                        Ok(accounts.filter(ContactAccount::is_complete).collect())
                     }
                     (Look::Single(_), Some(OpenRow { account_id: Some(id), .. })) => {
                         client.get(*id).await.map(|account| vec![account])

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::control::Control;
 use super::pace::{Pace, Verdict};
 use super::sent::{now_ms, sent_now};
 use super::{ROUNDS, RunError};
+use crate::answer::Item;
 use crate::client::{Client, ListQuery, Observer};
 use crate::error::ErrorKind;
 use crate::plan::file::{Builder, FileError, Header, PlanFile, PlannedRow};
@@ -38,9 +40,13 @@ pub async fn plan(
     };
     let mut planner = Planner::new(table, options, &mut give)?;
     let mut sent = Vec::new();
+    let started = Instant::now();
     let mut rounds: HashMap<u64, u32> = HashMap::new();
     loop {
         let step = planner.next_step();
+        if let Step::Refused(incomplete) = step {
+            return Err(RunError::Call(incomplete.into_error(started.elapsed())));
+        }
         if step == Step::Done {
             break;
         }
@@ -48,12 +54,12 @@ pub async fn plan(
         sent.push(sent_now());
         let client = pace.client.admitted();
         let asked = async {
-            match step {
+            match &step {
                 Step::Page { top, skip } => {
-                    client.list_page(&ListQuery::default(), top, skip).await.map(|page| (page.items, page.has_more))
+                    client.list_page(&ListQuery::default(), *top, *skip).await.map(|page| (page.items, page.has_more))
                 }
-                Step::Account { id, .. } => client.get(id).await.map(|account| (vec![account], false)),
-                Step::Done => Ok((Vec::new(), false)),
+                Step::Account { id, .. } => client.get(*id).await.map(|account| (vec![Item::Account(account)], false)),
+                Step::Refused(_) | Step::Done => Ok((Vec::new(), false)),
             }
         };
         // Nothing is lost with a read.
@@ -69,12 +75,18 @@ pub async fn plan(
                 pace.succeeded();
             }
             (_, Ok((accounts, _))) => {
-                planner.single(accounts.first(), &mut give)?;
+                planner.single(accounts.into_iter().next().and_then(Item::into_account).as_ref(), &mut give)?;
                 pace.succeeded();
             }
             (Step::Account { .. }, Err(error)) if error.kind() == ErrorKind::NotFound => {
                 planner.single(None, &mut give)?;
                 pace.succeeded();
+            }
+            (Step::Page { .. }, Err(error)) if error.kind() == ErrorKind::UnexpectedResponse => {
+                return Err(RunError::Call(error));
+            }
+            (Step::Account { .. }, Err(error)) if error.kind() == ErrorKind::UnexpectedResponse => {
+                planner.unreadable(&error.to_string(), &mut give)?;
             }
             (step, Err(error)) => {
                 let verdict = pace.failed(&error);
