@@ -46,7 +46,12 @@ pub(crate) fn open(path: &Path, write: bool) -> io::Result<File> {
         }
         Err(error) => return Err(error),
     };
-    if file.metadata()?.is_file() { Ok(file) } else { Err(not_regular()) }
+    match file.metadata()?.file_type() {
+        found if found.is_file() => Ok(file),
+        #[cfg(unix)]
+        found if found.is_dir() => Err(io::Error::from_raw_os_error(libc::EISDIR)),
+        _ => Err(not_regular()),
+    }
 }
 
 fn not_regular() -> io::Error {

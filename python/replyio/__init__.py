@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from replyio import sandbox as sandbox
+    from replyio import sandbox as sandbox  # a redundant alias makes it public for type checkers
     from replyio._replyio import __version__
     from replyio.client import (
         AsyncContactAccountIterator,

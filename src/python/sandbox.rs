@@ -8,7 +8,8 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Method};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::pybacked::PyBackedStr;
+use pyo3::types::{PyBytes, PyDict, PyString};
 use pythonize::{depythonize, pythonize};
 use serde_json::Value;
 
@@ -264,8 +265,25 @@ fn seconds(number: f64) -> Option<Duration> {
 }
 
 fn account(given: &Bound<'_, PyAny>) -> PyResult<crate::ContactAccount> {
-    let value: Value = depythonize(given).map_err(|error| refusal(given.py(), &error.to_string()))?;
-    core::account_from_json(&value).map_err(|error| raised(given.py(), &error))
+    let unusable = |error: PyErr| refusal(given.py(), &error.to_string());
+    let mut members = members(given).map_err(unusable)?;
+    let members = members.iter_mut().map(|(name, value)| (&**name, std::mem::take(value)));
+    core::account_from_members(members).map_err(|error| raised(given.py(), &error))
+}
+
+fn members(given: &Bound<'_, PyAny>) -> PyResult<Vec<(PyBackedStr, Value)>> {
+    given.cast::<PyDict>()?.iter().map(|(name, value)| Ok((name.extract()?, json(&value)?))).collect()
+}
+
+/// A value as JSON has it. Texts and numbers, which most are, take the short way.
+fn json(value: &Bound<'_, PyAny>) -> PyResult<Value> {
+    if value.is_none() {
+        return Ok(Value::Null);
+    }
+    match value.cast_exact::<PyString>() {
+        Ok(text) => Ok(text.to_cow()?.into_owned().into()),
+        Err(_) => Ok(depythonize(value)?),
+    }
 }
 
 /// A `replyio.ConfigurationError`.

@@ -41,6 +41,8 @@ pub use self::error::SandboxError;
 pub use self::faults::{Applied, Fault, Response};
 use self::journal::Journal;
 pub use self::seed::account_from_json;
+#[cfg(feature = "python")]
+pub(crate) use self::seed::account_from_members;
 pub use self::state::SandboxRequest;
 use self::state::State;
 use self::wire::Shared;

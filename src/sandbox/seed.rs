@@ -1,5 +1,7 @@
 //! The accounts that a sandbox starts with.
 
+use serde::Deserialize;
+use serde::de::value::MapDeserializer;
 use serde_json::{Map, Value, json};
 
 use super::SandboxError;
@@ -15,11 +17,26 @@ const BEFORE: &str = "2025-01-15T09:30:00Z";
 /// # Errors
 /// A member is misspelt, missing, given twice, or has the wrong type.
 pub fn account_from_json(given: &Value) -> Result<ContactAccount, SandboxError> {
-    let refusal = |reason: String| SandboxError::Account { reason };
     let given = given.as_object().ok_or_else(|| refusal("an account must be an object".to_owned()))?;
-    let mut members = Map::new();
+    account_from_members(given.iter().map(|(name, value)| (name.as_str(), value.clone())))
+}
+
+fn refusal(reason: String) -> SandboxError {
+    SandboxError::Account { reason }
+}
+
+/// Makes an account from its members; see [`account_from_json`]. Many are made at the start of a sandbox.
+///
+/// # Errors
+/// A member is misspelt, missing, given twice, or has the wrong type.
+pub(crate) fn account_from_members<'a>(
+    given: impl Iterator<Item = (&'a str, Value)>,
+) -> Result<ContactAccount, SandboxError> {
+    let mut members: Vec<(&str, Value)> = Vec::with_capacity(MEMBERS.len());
+    let mut extra = None;
     for (name, value) in given {
         if name == "extra" {
+            extra = Some(value);
             continue;
         }
         let Some(member) = MEMBERS.iter().find(|member| member.name == name || member.wire == name) else {
@@ -27,27 +44,28 @@ pub fn account_from_json(given: &Value) -> Result<ContactAccount, SandboxError> 
             let hint = hint.map(|right| format!("; did you mean {right}?")).unwrap_or_default();
             return Err(refusal(format!("there is no member {name:?}{hint}")));
         };
-        let value = if member.wire == "stage" { wire_stage(value) } else { value.clone() };
-        if members.insert(member.wire.to_owned(), value).is_some() {
+        if members.iter().any(|(wire, _)| *wire == member.wire) {
             return Err(refusal(format!("{} is given twice, in both spellings", member.name)));
         }
+        members.push((member.wire, if member.wire == "stage" { wire_stage(&value) } else { value }));
     }
-    for (wire, value) in [
-        ("ownerUserId", json!(42)),
-        ("linkedProspectsCount", json!(0)),
-        ("createdDate", json!(BEFORE)),
-        ("lastActivityDate", json!(BEFORE)),
-    ] {
-        let member = members.entry(wire).or_insert(Value::Null);
-        if member.is_null() {
-            *member = value;
+    for (wire, default) in [("ownerUserId", 42.into()), ("linkedProspectsCount", 0.into())]
+        .into_iter()
+        .chain(["createdDate", "lastActivityDate"].map(|wire| (wire, Value::from(BEFORE))))
+    {
+        match members.iter_mut().find(|(name, _)| *name == wire) {
+            Some((_, value)) if value.is_null() => *value = default,
+            Some(_) => {}
+            None => members.push((wire, default)),
         }
     }
-    if let Some(Value::Object(extra)) = given.get("extra") {
-        members.extend(extra.clone());
-    }
-    let mut account: ContactAccount =
-        serde_json::from_value(Value::Object(members)).map_err(|error| refusal(error.to_string()))?;
+    let extra = match extra {
+        Some(Value::Object(extra)) => extra,
+        _ => Map::new(),
+    };
+    let all = members.into_iter().chain(extra.iter().map(|(name, value)| (name.as_str(), value.clone())));
+    let mut account = ContactAccount::deserialize(MapDeserializer::<_, serde_json::Error>::new(all))
+        .map_err(|error| refusal(error.to_string()))?;
     account.answered = FieldSet::ALL;
     // The client keeps a wrong value under the member's own name; here it is a mistake.
     if let Some(member) = MEMBERS.iter().find(|member| account.extra.contains_key(member.wire)) {
