@@ -9,7 +9,7 @@ use http::{HeaderMap, Method};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
-use pyo3::types::{PyBytes, PyDict, PyString};
+use pyo3::types::{PyBytes, PyDict, PyInt, PyString};
 use pythonize::{depythonize, pythonize};
 use serde_json::Value;
 
@@ -54,7 +54,7 @@ impl Sandbox {
     ) -> PyResult<Self> {
         guarded(py, "sandbox", || {
             let options = SandboxOptions {
-                accounts: accounts.map(|accounts| accounts.iter().map(account).collect()).transpose()?,
+                accounts: accounts.map(|given| all_accounts(&given)).transpose()?,
                 port,
                 quota: quota.map(|(per_minute, per_hour)| SandboxQuota { per_minute, per_hour }),
                 clock_scale,
@@ -264,6 +264,15 @@ fn seconds(number: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(number).ok().filter(|duration| !duration.is_zero())
 }
 
+fn all_accounts(given: &[Bound<'_, PyAny>]) -> PyResult<Vec<crate::ContactAccount>> {
+    // There may be a million, and a vector that grows would copy them again and again.
+    let mut accounts = Vec::with_capacity(given.len());
+    for given in given {
+        accounts.push(account(given)?);
+    }
+    Ok(accounts)
+}
+
 fn account(given: &Bound<'_, PyAny>) -> PyResult<crate::ContactAccount> {
     let unusable = |error: PyErr| refusal(given.py(), &error.to_string());
     let mut members = members(given).map_err(unusable)?;
@@ -280,9 +289,12 @@ fn json(value: &Bound<'_, PyAny>) -> PyResult<Value> {
     if value.is_none() {
         return Ok(Value::Null);
     }
-    match value.cast_exact::<PyString>() {
-        Ok(text) => Ok(text.to_cow()?.into_owned().into()),
-        Err(_) => Ok(depythonize(value)?),
+    if let Ok(text) = value.cast_exact::<PyString>() {
+        return Ok(text.to_cow()?.into_owned().into());
+    }
+    match value.cast_exact::<PyInt>().map(|number| number.extract::<i64>()) {
+        Ok(Ok(number)) => Ok(number.into()),
+        _ => Ok(depythonize(value)?),
     }
 }
 

@@ -56,7 +56,9 @@ impl Accounts {
     pub(super) fn page(&mut self, query: &PageQuery, forbidden: &BTreeSet<i64>) -> (Vec<&ContactAccount>, bool) {
         let visible = || self.by_id.values().filter(|account| !forbidden.contains(&account.id));
         let ids = if query.is_plain() {
-            self.listed.get_or_insert_with(|| visible().map(|account| account.id).collect())
+            // The keys alone: to visit a million accounts would take a tenth of a second.
+            let visible_ids = self.by_id.keys().filter(|id| !forbidden.contains(id)).copied();
+            self.listed.get_or_insert_with(|| visible_ids.collect())
         } else {
             let whole = query.whole_list();
             if self.ordered.as_ref().is_none_or(|(ordered, _)| *ordered != whole) {

@@ -1,5 +1,6 @@
 //! The accounts that a sandbox starts with.
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::value::MapDeserializer;
 use serde_json::{Map, Value, json};
@@ -7,8 +8,10 @@ use serde_json::{Map, Value, json};
 use super::SandboxError;
 use crate::account::{ContactAccount, FieldSet, MEMBERS, check_id, nearest};
 
-/// What an account has that was given without it.
-const BEFORE: &str = "2025-01-15T09:30:00Z";
+/// The owner of an account that was given without one.
+const OWNER: i64 = 42;
+/// The dates of an account that was given without them: 2025-01-15T09:30:00Z.
+const BEFORE: Timestamp = Timestamp::constant(1_736_933_400, 0);
 
 /// Makes an account from as little as its id and name. Names are taken in both spellings, `owner_user_id` and
 /// `ownerUserId`; what is left out is the default (owner 42, no prospects, fixed dates, everything else `null`). Members
@@ -49,15 +52,10 @@ pub(crate) fn account_from_members<'a>(
         }
         members.push((member.wire, if member.wire == "stage" { wire_stage(&value) } else { value }));
     }
-    for (wire, default) in [("ownerUserId", 42.into()), ("linkedProspectsCount", 0.into())]
-        .into_iter()
-        .chain(["createdDate", "lastActivityDate"].map(|wire| (wire, Value::from(BEFORE))))
-    {
-        match members.iter_mut().find(|(name, _)| *name == wire) {
-            Some((_, value)) if value.is_null() => *value = default,
-            Some(_) => {}
-            None => members.push((wire, default)),
-        }
+    match members.iter_mut().find(|(wire, _)| *wire == "ownerUserId") {
+        Some((_, value)) if value.is_null() => *value = OWNER.into(),
+        Some(_) => {}
+        None => members.push(("ownerUserId", OWNER.into())),
     }
     let extra = match extra {
         Some(Value::Object(extra)) => extra,
@@ -71,6 +69,9 @@ pub(crate) fn account_from_members<'a>(
     if let Some(member) = MEMBERS.iter().find(|member| account.extra.contains_key(member.wire)) {
         return Err(refusal(format!("{} must be {}", member.name, member.kind.expected())));
     }
+    account.linked_prospects_count.get_or_insert(0);
+    account.created_date.get_or_insert_with(|| BEFORE.into());
+    account.last_activity_date.get_or_insert_with(|| BEFORE.into());
     check_id(account.id).map_err(|fault| refusal(format!("{} {}", fault.field, fault.message)))?;
     if account.name.trim().is_empty() {
         return Err(refusal("name must not be blank".to_owned()));
@@ -140,6 +141,7 @@ mod tests {
         let account = account_from_json(&json!({"id": 1, "name": "Acme"})).unwrap();
         assert_eq!((account.owner_user_id, account.linked_prospects_count), (42, Some(0)));
         assert_eq!((account.city, account.stage), (None, None));
+        assert_eq!(serde_json::to_value(account.created_date).unwrap(), "2025-01-15T09:30:00Z");
     }
 
     #[test]
