@@ -29,6 +29,8 @@ mod paging;
 mod per_process;
 #[cfg(feature = "plan")]
 pub mod plan;
+#[cfg(any(feature = "sandbox", feature = "plan"))]
+mod private_file;
 mod problem;
 #[cfg(test)]
 mod properties;

@@ -556,7 +556,7 @@ proptest! {
     fn foreign_text_becomes_one_short_line(text in any::<String>(), limit in 0_usize..40) {
         let line = plain_line(&text, limit);
         prop_assert!(!line.chars().any(char::is_control));
-        let longest_escape = "\\u{202e}".len();
+        let longest_escape = "\\U000e0041".len();
         prop_assert!(line.chars().count() <= limit * longest_escape + 1);
     }
 }

@@ -5,6 +5,7 @@ mod bridge;
 mod cells;
 mod client;
 mod convert;
+mod deviations;
 mod engine;
 mod errors;
 mod events;
@@ -20,6 +21,7 @@ mod rows;
 mod sandbox;
 mod settings;
 mod table;
+mod text;
 
 use pyo3::prelude::*;
 
@@ -46,6 +48,8 @@ mod _replyio {
     use super::sandbox::Sandbox;
     #[pymodule_export]
     use super::table::Table;
+    #[pymodule_export]
+    use super::text::safe_text;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -39,7 +39,7 @@ fn files(folder: &Path, room: Option<&str>) -> Vec<(String, PathBuf)> {
         let room = room.unwrap_or(&name);
         if path.is_dir() {
             found.extend(files(&path, Some(room)));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs") && name != "tests" {
             found.push((room.to_owned(), path.clone()));
         }
     }

@@ -138,6 +138,8 @@ def _add_list(made: argparse.ArgumentParser) -> None:
     made.add_argument("--sort-by", metavar="FIELD", help="the field to sort by (default: the service's own order)")
     made.add_argument("--descending", action="store_true", help="from the last to the first")
     made.add_argument("--limit", type=_number, metavar="N", help="at most so many accounts (default: all)")
+    text = "with --format csv, mark the data as UTF-8 and keep a spreadsheet from running formulas"
+    made.add_argument("--for-spreadsheet", action="store_true", help=text)
 
 
 def _add_plan(made: argparse.ArgumentParser) -> None:

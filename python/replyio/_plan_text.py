@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-import os
-import shlex
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from replyio._replyio import safe_text
+from replyio._shell import argument
 
 # Every status that a row can have, in the order in which they are told, with its words for one row and for several.
 WORDS: dict[str, tuple[str, str]] = {
@@ -121,7 +121,7 @@ def stored_otherwise_text(rows: int) -> str:
     return f"{counted(rows, 'row')} stored differently from what was sent" if rows else ""
 
 
-def emptied_text(fields: int, *, done: bool) -> str:
+def cleared_text(fields: int, *, done: bool) -> str:
     """What a plan says of fields that it empties: `3 fields would be emptied`; empty where there are none."""
     return f"{counted(fields, 'field')} {'emptied' if done else 'would be emptied'}" if fields else ""
 
@@ -166,31 +166,15 @@ def how_to_go_on(action: str, path: str | None, state: Mapping[str, Any]) -> str
     if path is None:
         return f"{done}go on with plan.{call}"
     command = "apply --retry-failed" if action == "retry_failed" else action
-    return f"{done}go on with client.open_plan({path!r}).{call}, or: replyio {command} {argument(path)}"
-
-
-def argument(path: str) -> str:
-    """A file's name as an argument of a command that can be copied: quoted where need be, and never an option."""
-    path = os.path.join(".", path) if path.startswith("-") else path  # noqa: PTH118 - Path drops the "."
-    return subprocess.list2cmdline([path]) if os.name == "nt" else shlex.quote(path)
+    return f"{done}go on with client.open_plan({safe_text(repr(path))}).{call}, or: replyio {command} {argument(path)}"
 
 
 def cell(value: object) -> str:
-    """A value in a line of a table, cut where it is long. None is nothing."""
+    """Makes a value fit for a line of a table: cut where it is long, escaped where it does not print."""
     if value is None:
         return ""
-    text = str(value).replace("\r\n", "\n")
-    shown = "".join(_visible(character) for character in text[: SHOWN_CHARACTERS + 1])
-    return shown if len(shown) <= SHOWN_CHARACTERS else f"{shown[: SHOWN_CHARACTERS - 1]}…"
-
-
-def _visible(character: str) -> str:
-    """A character that neither breaks a line nor moves the ones around it."""
-    if character == "\n":
-        return "⏎"
-    if character.isprintable() or character in "\u200c\u200d":  # the joiners of scripts and emoji
-        return character
-    return " " if character.isspace() else "�"
+    text = str(value)
+    return safe_text(text, SHOWN_CHARACTERS if len(text) <= SHOWN_CHARACTERS else SHOWN_CHARACTERS - 1)
 
 
 # HTML
@@ -252,7 +236,7 @@ def changes_html(changes: Sequence[Mapping[str, Any]], total: int) -> str:
 
 def table_html(records: Sequence[Mapping[str, Any]], columns: Sequence[str], total: int) -> str:
     """The first rows of a table."""
-    head = "".join(f'<th style="{_CELL};{_QUIET};font-weight:600">{html.escape(name)}</th>' for name in columns)
+    head = "".join(f'<th style="{_CELL};{_QUIET};font-weight:600">{html.escape(cell(name))}</th>' for name in columns)
     rows = [f'<tr style="background:none">{head}</tr>']
     for record in records:
         texts = [cell(record.get(name)) for name in columns]
@@ -291,7 +275,7 @@ def box_html(
     next_steps = "".join(
         '<span style="display:inline-block;margin:0 18px 2px 0">'
         f'<code style="{_MONO};background:rgba(128,128,128,.16);color:inherit;border-radius:4px;padding:1px 5px">'
-        f"{html.escape(code)}</code> {html.escape(text)}</span>"
+        f"{html.escape(safe_text(code))}</code> {html.escape(text)}</span>"
         for code, text in hints
     )
     foot = f'<div style="margin-top:6px;{_BREAKS}">{next_steps}</div>' if hints else ""

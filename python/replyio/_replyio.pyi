@@ -23,6 +23,7 @@ __all__ = [
     "Sandbox",
     "Table",
     "__version__",
+    "safe_text",
 ]
 
 _T = TypeVar("_T")
@@ -31,6 +32,8 @@ __version__: str
 COMPANY_SIZES: list[str]
 ERROR_KINDS: list[str]
 MEMBERS: list[tuple[str, str, str, bool, bool, str]]
+
+def safe_text(text: str, limit: int | None = None) -> str: ...
 
 @final
 class Pending(Generic[_T]):
@@ -148,6 +151,8 @@ class Sandbox:
         forbidden: set[int],
         max_body: int,
         keep_requests: int,
+        idle_timeout: float,
+        deviations: Any,
     ) -> Sandbox: ...
     @property
     def url(self) -> str: ...

@@ -111,9 +111,12 @@ def _say(text: str) -> int:
 
 
 def _tell(message: str, code: int = _FAILED) -> int:
-    """Writes a line to stderr. That nobody reads it changes nothing."""
+    """Writes a message to stderr, with nothing in it that a terminal obeys. That nobody reads it changes nothing."""
+    from replyio._replyio import safe_text
+
+    lines = "\n  ".join(map(safe_text, message.strip().split("\n")))
     try:
-        sys.stderr.write(f"replyio: {' '.join(message.split())}\n")
+        sys.stderr.write(f"replyio: {lines}\n")
         sys.stderr.flush()
     except (AttributeError, OSError, ValueError):
         _forget(sys.stderr)
@@ -365,13 +368,16 @@ def _list(options: dict[str, Any]) -> int:
     limit: int | None = options.get("limit")
     if limit == 0:
         raise UsageError("--limit must be at least 1")
+    form, for_spreadsheet = chosen(options.get("format")), bool(options.get("for_spreadsheet"))
+    if for_spreadsheet and form != "csv":
+        raise UsageError("--for-spreadsheet needs --format csv")
     wanted = {name: options[name] for name in ("search", "sort_by", "descending") if name in options}
     with _client(options) as client:
         accounts = client.list_contact_accounts(**wanted, page_size=min(limit or 1000, 1000))
         rows = (account.to_dict() for account in islice(accounts, limit))
         columns = account_columns(ContactAccount.__dataclass_fields__)
         with _while_somebody_reads():
-            write_many(rows, chosen(options.get("format")), columns, ACCOUNT_COLUMNS)
+            write_many(rows, form, columns, ACCOUNT_COLUMNS, for_spreadsheet=for_spreadsheet)
     return _DONE
 
 
@@ -396,7 +402,7 @@ def _plan(options: dict[str, Any]) -> int:
 
 def _next_step(file: str | None) -> str:
     """What to do with a plan."""
-    from replyio._plan_text import argument
+    from replyio._shell import argument
 
     if file is None:
         return "nothing was written; give --save-as PLAN to keep the plan and apply it"

@@ -127,7 +127,8 @@ class ReplyClient:
         'Oslo'
     """
 
-    __slots__ = ("__weakref__", "_core", "_pickled")
+    # `_keeps` is what must live as long as the client: its sandbox.
+    __slots__ = ("__weakref__", "_core", "_keeps", "_pickled")
 
     def __init__(
         self,
@@ -171,6 +172,7 @@ class ReplyClient:
         Raises:
             ConfigurationError: When there is no key, or a setting cannot be used.
         """
+        self._keeps: object = None
         settings: dict[str, Any] = {
             "base_url": base_url,
             "auth": auth,
@@ -216,6 +218,7 @@ class ReplyClient:
         """
         derived = object.__new__(type(self))
         try:
+            derived._keeps = self._keeps
             derived._core = self._core.with_options({**options})
             derived._pickled = {**self._pickled, **options}
         finally:
@@ -820,7 +823,7 @@ def _warn(message: str) -> None:
 
     from replyio.errors import ReplyWarning
 
-    warnings.warn(message, ReplyWarning, stacklevel=3)
+    warnings.warn(_replyio.safe_text(message), ReplyWarning, stacklevel=3)
 
 
 def _running_loop() -> AbstractEventLoop:

@@ -203,9 +203,12 @@ class ContactAccount:
 
     def _repr_html_(self) -> str:
         """The account as a table, for a notebook. Members without a value are left out."""
+        from replyio._replyio import safe_text
+
+        style = "text-align:left;overflow-wrap:anywhere"
         rows = "".join(
             f'<tr><th style="text-align:left">{html.escape(name)}</th>'
-            f'<td style="text-align:left;overflow-wrap:anywhere">{html.escape(_shown(value))}</td></tr>'
+            f'<td style="{style}"><bdi>{html.escape(safe_text(_shown(value)))}</bdi></td></tr>'
             for name, value in ((name, getattr(self, name)) for name in (*_MEMBER_NAMES, "extra"))
             if value not in (None, {})
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from replyio import _plan_text as text
 from replyio._export import Table, refused, write
 from replyio._progress import Job, drive, drive_async, show_for
+from replyio._replyio import safe_text
 from replyio.errors import ReplyError
 
 if TYPE_CHECKING:
@@ -200,10 +201,11 @@ class _Report:
                 `.parquet` (needs pyarrow or polars). All of it is UTF-8.
             table: "rows" (the default), "changes" or "failures".
             overwrite: Whether a file that is there is replaced. Default False.
-            for_spreadsheet: Whether a CSV file is for people who open it in a spreadsheet. A text that the spreadsheet
-                would run as a formula, since it begins with `=`, `+`, `-`, `@`, a tab or a line end, gets a `'` in
-                front, and the file a mark by which Excel knows UTF-8. Default False: every value is what it is, since
-                telephone numbers begin with `+`, and what a program reads back must be what was written.
+            for_spreadsheet: Whether a CSV file is for people who open it in a spreadsheet. Whatever the spreadsheet
+                would run as a formula, since `=`, `+`, `-` or `@` stands at the beginning of a text or behind a
+                separator, a tab or a line end in it, gets a `'` in front, and the file a mark by which Excel knows
+                UTF-8. Default False: every value is what it is, since telephone numbers begin with `+`, and what a
+                program reads back must be what was written.
 
         Returns:
             How many rows were written.
@@ -537,13 +539,13 @@ class Plan(_Report):
         return self.rows.to_polars()
 
     @property
-    def emptied(self) -> int:
-        """How many fields the plan empties that have a value now."""
-        return self._file.header().get("emptied", 0)
+    def cleared(self) -> int:
+        """How many fields the plan empties that had a value when it was made."""
+        return self._file.header().get("cleared", 0)
 
     def _notes(self) -> list[str]:
         """What people must know before they apply the plan."""
-        return [text.emptied_text(self.emptied, done=not self.counts.get("pending", 0))]
+        return [text.cleared_text(self.cleared, done=not self.counts.get("pending", 0))]
 
     def _cost(self) -> str:
         header = self._file.header()
@@ -627,7 +629,8 @@ class ApplyResult(_Report):
             return
         message = "; ".join(problems)
         for first in islice(self.failures, 1):
-            message += f"; the first is row {first.get('row')}: {first.get('error') or first.get('status')}"
+            reason = safe_text(str(first.get("error") or first.get("status")))
+            message += f"; the first is row {first.get('row')}: {reason}"
         raise ReplyError(f"{message}; hint: .failures has them all")
 
     def __repr__(self) -> str:

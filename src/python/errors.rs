@@ -11,7 +11,7 @@ use super::once::once;
 use crate::account::FieldError;
 use crate::error::{Error, ErrorKind, Failure};
 use crate::plan::source::TableError;
-use crate::text::listed;
+use crate::text::{listed, safe_text};
 
 /// The exception class of a kind, in `replyio.errors`.
 pub(super) const fn class_name(kind: ErrorKind) -> &'static str {
@@ -53,7 +53,8 @@ pub(super) fn internal(py: Python<'_>, what: &str) -> PyErr {
 
 /// The exception for a plan file that cannot be used as asked.
 pub(super) fn plan(py: Python<'_>, message: &str) -> PyErr {
-    let make = || PyResult::Ok(PyErr::from_value(module(py)?.getattr("PlanError")?.call1((message,))?));
+    let message = safe_text(message, usize::MAX);
+    let make = || PyResult::Ok(PyErr::from_value(module(py)?.getattr("PlanError")?.call1((&*message,))?));
     make().unwrap_or_else(|failed| failed)
 }
 

@@ -125,6 +125,7 @@ impl PlanFile {
             result.set_item("created_at_ms", header.created_at_ms)?;
             result.set_item("source", &header.source)?;
             result.set_item("is_revert", header.is_revert)?;
+            result.set_item("cleared", self.0.cleared())?;
             Ok(result)
         })
     }

@@ -8,13 +8,17 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Method};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::pybacked::PyBackedStr;
+use pyo3::types::{PyBytes, PyDict, PyInt, PyString};
 use pythonize::{depythonize, pythonize};
 use serde_json::Value;
 
+use super::deviations::DeviationArguments;
 use super::guard::guarded;
 use super::{errors, exit};
-use crate::sandbox::{self as core, Applied, Auth, Fault, SandboxError, SandboxOptions, SandboxQuota, Scopes};
+use crate::sandbox::{
+    self as core, Applied, Auth, Deviations, Fault, SandboxError, SandboxOptions, SandboxQuota, Scopes,
+};
 
 /// A running sandbox.
 #[pyclass(frozen, module = "replyio._replyio")]
@@ -28,7 +32,7 @@ type RequestRow<'py> =
 impl Sandbox {
     #[new]
     #[pyo3(signature = (*, accounts, port, quota, clock_scale, faults, path, api_keys, scopes, auth, owners, forbidden,
-                        max_body, keep_requests))]
+                        max_body, keep_requests, idle_timeout, deviations))]
     #[expect(clippy::too_many_arguments, reason = "they are the keyword arguments of the Python class")]
     fn start(
         py: Python<'_>,
@@ -45,10 +49,12 @@ impl Sandbox {
         forbidden: BTreeSet<i64>,
         max_body: usize,
         keep_requests: usize,
+        idle_timeout: f64,
+        deviations: Option<DeviationArguments<'_>>,
     ) -> PyResult<Self> {
         guarded(py, "sandbox", || {
             let options = SandboxOptions {
-                accounts: accounts.map(|accounts| accounts.iter().map(account).collect()).transpose()?,
+                accounts: accounts.map(|given| all_accounts(&given)).transpose()?,
                 port,
                 quota: quota.map(|(per_minute, per_hour)| SandboxQuota { per_minute, per_hour }),
                 clock_scale,
@@ -66,6 +72,11 @@ impl Sandbox {
                 forbidden,
                 max_body,
                 keep_requests,
+                idle_timeout: seconds(idle_timeout)
+                    .ok_or_else(|| refusal(py, "idle_timeout must be a positive number of seconds"))?,
+                deviations: deviations
+                    .map_or_else(|| Ok(Deviations::default()), DeviationArguments::read)
+                    .map_err(|reason| refusal(py, &format!("deviations {reason}")))?,
             };
             exit::detached(py, || core::Sandbox::start(options)).map(Self).map_err(|error| raised(py, &error))
         })
@@ -249,9 +260,42 @@ impl FaultArguments<'_> {
     }
 }
 
+fn seconds(number: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(number).ok().filter(|duration| !duration.is_zero())
+}
+
+fn all_accounts(given: &[Bound<'_, PyAny>]) -> PyResult<Vec<crate::ContactAccount>> {
+    // There may be a million, and a vector that grows would copy them again and again.
+    let mut accounts = Vec::with_capacity(given.len());
+    for given in given {
+        accounts.push(account(given)?);
+    }
+    Ok(accounts)
+}
+
 fn account(given: &Bound<'_, PyAny>) -> PyResult<crate::ContactAccount> {
-    let value: Value = depythonize(given).map_err(|error| refusal(given.py(), &error.to_string()))?;
-    core::account_from_json(&value).map_err(|error| raised(given.py(), &error))
+    let unusable = |error: PyErr| refusal(given.py(), &error.to_string());
+    let mut members = members(given).map_err(unusable)?;
+    let members = members.iter_mut().map(|(name, value)| (&**name, std::mem::take(value)));
+    core::account_from_members(members).map_err(|error| raised(given.py(), &error))
+}
+
+fn members(given: &Bound<'_, PyAny>) -> PyResult<Vec<(PyBackedStr, Value)>> {
+    given.cast::<PyDict>()?.iter().map(|(name, value)| Ok((name.extract()?, json(&value)?))).collect()
+}
+
+/// A value as JSON has it. Texts and numbers, which most are, take the short way.
+fn json(value: &Bound<'_, PyAny>) -> PyResult<Value> {
+    if value.is_none() {
+        return Ok(Value::Null);
+    }
+    if let Ok(text) = value.cast_exact::<PyString>() {
+        return Ok(text.to_cow()?.into_owned().into());
+    }
+    match value.cast_exact::<PyInt>().map(|number| number.extract::<i64>()) {
+        Ok(Ok(number)) => Ok(number.into()),
+        _ => Ok(depythonize(value)?),
+    }
 }
 
 /// A `replyio.ConfigurationError`.
