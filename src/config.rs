@@ -609,7 +609,9 @@ mod tests {
         assert!(ActAs::user_id(1).is_ok() && ActAs::user_id(0).is_err());
         assert!(ActAs::user_email("a@b.example").is_ok() && ActAs::user_email("a@b\r\nX: y").is_err());
         assert!(ProxyUrl::new("http://proxy:3128").is_ok() && ProxyUrl::new("https://[2001:db8::1]:3128/").is_ok());
-        for bad in ["socks5://proxy", "proxy:3128", "http://proxy/path", "http://u:p/w@proxy", "http://a b", "\"http://a\""] {
+        for bad in
+            ["socks5://proxy", "proxy:3128", "http://proxy/path", "http://u:p/w@proxy", "http://a b", "\"http://a\""]
+        {
             assert!(ProxyUrl::new(bad).unwrap_err().to_string().starts_with("proxy must be an address"), "{bad}");
         }
         let longer_than_the_connector_reads = format!("http://user:{}@proxy:3128", "p".repeat(70_000));

@@ -212,9 +212,13 @@ mod tests {
     #[test]
     fn an_absurd_retry_after_is_cut_alike_in_every_form() {
         let clock = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        for absurd in
-            ["2592001", "4294967296", "99999999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT", "Fri Dec 31 23:59:59 9999"]
-        {
+        for absurd in [
+            "2592001",
+            "4294967296",
+            "99999999999999999999999",
+            "Fri, 31 Dec 9999 23:59:59 GMT",
+            "Fri Dec 31 23:59:59 9999",
+        ] {
             assert_eq!(retry_after(absurd, None, clock), Some(LONGEST_HINT), "{absurd}");
             let date = "Thu, 01 Jan 1970 00:00:00 GMT";
             assert_eq!(retry_after(absurd, Some(date), clock), Some(LONGEST_HINT), "{absurd}");

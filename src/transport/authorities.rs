@@ -87,7 +87,11 @@ fn store_of(subject: &str, certificates: Vec<CertificateDer<'static>>) -> Result
 
 fn certificates_of(subject: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let bytes = content(path).map_err(|error| {
-        if is_exhaustion(&error) { Error::Exhausted(error) } else { refused(subject, &format!("cannot be read ({error})")) }
+        if is_exhaustion(&error) {
+            Error::Exhausted(error)
+        } else {
+            refused(subject, &format!("cannot be read ({error})"))
+        }
     })?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match certificates {
