@@ -48,7 +48,9 @@ def test_a_connection_without_a_descriptor_says_so_and_nothing_was_sent(call: st
         said, works = done.stdout.splitlines()
         assert said.startswith("TransportError ")
         assert "no connection could be made: this process has no file descriptor left after 2 attempts" in said
-        assert said.endswith("hint: close files and connections, or raise the limits of this process (ulimit -n, ulimit -u)")
+        assert said.endswith(
+            "hint: close files and connections, or raise the limits of this process (ulimit -n, ulimit -u)"
+        )
         assert "may have been applied" not in said
         assert works == "4711"
         assert len(sandbox.requests) == 3

@@ -333,5 +333,5 @@ def test_a_proxy_that_cannot_be_read_is_refused_by_its_name_and_not_shown(
 def test_an_entry_of_no_proxy_that_cannot_be_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", 'localhost,"test.invalid"')
-    with pytest.raises(ConfigurationError, match="^NO_PROXY: entry 2 cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"^NO_PROXY: entry 2 cannot be read"):
         client_of(API)

@@ -15,8 +15,8 @@ from replyio import ConfigurationError, TLSError, TransportError
 from replyio.sandbox import Sandbox
 
 from .certificates import API, Authority
-from .checks import ALL, KEY, UPDATES, USUAL, Face, Survival, client_of
-from .hostile import Hostile, Peer, Script, after_request, answering, head, honest, response
+from .checks import ALL, UPDATES, USUAL, Face, Survival, client_of
+from .hostile import Hostile, Peer, Script, after_request, head, honest, response
 
 faces = pytest.mark.parametrize("face", ALL, ids=[face.value for face in ALL])
 usual = pytest.mark.parametrize("face", USUAL, ids=[face.value for face in USUAL])
