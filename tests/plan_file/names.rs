@@ -71,6 +71,23 @@ fn of_several_hard_links_only_the_name_that_the_plan_was_made_under_may_run() {
     assert!(matches!(kind(change(&run, 2)), FileErrorKind::Linked { .. }));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_log_that_is_replaced_or_removed_stops_its_run() {
+    for is_replaced in [true, false] {
+        let folder = Folder::new();
+        let log = beside(&folder.plan(), "-wal");
+        let run = build(&folder.plan(), 10).unwrap().start_run().unwrap();
+        change(&run, 0).unwrap();
+        let bytes = fs::read(&log).unwrap();
+        fs::rename(&log, folder.0.join("moved")).unwrap();
+        if is_replaced {
+            fs::write(&log, bytes).unwrap();
+        }
+        assert!(matches!(kind(change(&run, 1)), FileErrorKind::Lost(_)));
+    }
+}
+
 #[test]
 fn a_plan_that_is_replaced_or_removed_stops_its_run() {
     for is_replaced in [true, false] {

@@ -110,7 +110,12 @@ impl Session {
         switch(&self.connection, "WAL", CLAIM)?;
         self.connection.execute_batch("PRAGMA wal_autocheckpoint=0")?;
         self.connection.busy_timeout(connect::patience(READERS))?;
+        // The log is made by whoever reads first.
+        state::run(&self.connection)?;
         self.log = FileId::at(&with_suffix(&self.path, "-wal"));
+        if self.log.is_none() {
+            failure(ffi::SQLITE_IOERR)?;
+        }
         self.arm()
     }
 
