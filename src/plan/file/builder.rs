@@ -240,7 +240,10 @@ fn start(name: &Path, path: &Path, header: &Header, owner: &Owner) -> Result<Row
         )?;
         Ok(Rows { connection, edits: 0, cleared: 0 })
     };
-    begin().map_err(of_sqlite)
+    let rows = begin().map_err(of_sqlite)?;
+    #[cfg(feature = "simulation")]
+    super::simulation::after_commit().map_err(|kind| FileError::new(name, kind))?;
+    Ok(rows)
 }
 
 fn write_head(path: &Path, header: &Header, made_as: &str, owner: &Owner) -> rusqlite::Result<()> {
