@@ -29,9 +29,11 @@ _PLAIN = frozenset({type(None), bool, int, str})
 
 def to_wire(account: object) -> dict[str, Any]:
     """The account in values that JSON has."""
-    if type(account) is dict and _PLAIN.issuperset(map(type, account.values())):  # as most are, of a million
-        return cast("dict[str, Any]", account)
-    members = account.to_dict() if isinstance(account, ContactAccount) else account
+    if type(account) is dict:
+        given = cast("dict[str, Any]", account)
+        if _PLAIN.issuperset(map(type, given.values())):  # as most are, of a million
+            return given
+    members = account.to_dict() if isinstance(account, ContactAccount) else cast("object", account)
     if not isinstance(members, Mapping):
         raise TypeError(f"an account is a ContactAccount or a mapping, not {type(members).__name__}")
     return {name: _json_value(value) for name, value in cast("Mapping[str, Any]", members).items()}
