@@ -27,13 +27,16 @@ def read_scopes(names: Iterable[str]) -> tuple[bool, bool]:
 _PLAIN = frozenset({type(None), bool, int, str})
 
 
+def _is_plain(account: object) -> bool:
+    """Whether an account is a dictionary of values that JSON has, as most are, of a million."""
+    return type(account) is dict and _PLAIN.issuperset(map(type, cast("dict[str, Any]", account).values()))
+
+
 def to_wire(account: object) -> dict[str, Any]:
     """The account in values that JSON has."""
-    if type(account) is dict:
-        given = cast("dict[str, Any]", account)
-        if _PLAIN.issuperset(map(type, given.values())):  # as most are, of a million
-            return given
-    members = account.to_dict() if isinstance(account, ContactAccount) else cast("object", account)
+    if _is_plain(account):
+        return cast("dict[str, Any]", account)
+    members = account.to_dict() if isinstance(account, ContactAccount) else account
     if not isinstance(members, Mapping):
         raise TypeError(f"an account is a ContactAccount or a mapping, not {type(members).__name__}")
     return {name: _json_value(value) for name, value in cast("Mapping[str, Any]", members).items()}
