@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench fuzz reliability docs notices wheel sdist release-check scan clean
+.PHONY: help demo test check format bench fuzz reliability docs coverage notices wheel sdist release-check scan clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -107,6 +107,21 @@ wheel: dist/.built ## Builds the wheel, into dist/.
 sdist: $(VENV)/installed-build ## Builds the source distribution, into target/sdist/.
 	rm -rf target/sdist
 	$(BIN)/maturin sdist --out target/sdist
+
+# It needs LLVM's tools: those of `rustup component add llvm-tools`, or of the same LLVM, named by LLVM_COV and
+# LLVM_PROFDATA. The instrumented wheel takes the place of the other one until the next `make test`.
+coverage: $(VENV)/installed-build $(VENV)/installed-test $(VENV)/installed-coverage $(MITMPROXY) ## Says which lines of Rust and Python no test ran, in one figure.
+	rm -rf target/coverage $(VENV)/installed-wheel
+	source <($(BIN)/cargo-llvm-cov llvm-cov show-env --sh) && \
+	  export CARGO_TARGET_DIR="$(CURDIR)/target/coverage" LLVM_PROFILE_FILE="$(CURDIR)/target/coverage/%p-%8m.profraw" && \
+	  export CARGO_LLVM_COV_TARGET_DIR="$$CARGO_TARGET_DIR" && \
+	  cargo test --locked --features sandbox,plan && \
+	  $(BIN)/maturin build --locked --out target/coverage/wheels --interpreter $(BIN)/python && \
+	  $(PIP) --force-reinstall --no-deps --no-index target/coverage/wheels/*.whl && \
+	  $(BIN)/python -m coverage run --data-file=target/coverage/python --source-pkgs=replyio -m pytest $(ARGS) && \
+	  $(BIN)/cargo-llvm-cov llvm-cov report --lcov --output-path target/coverage/rust.lcov
+	$(BIN)/python -m coverage lcov --data-file=target/coverage/python -o target/coverage/python.lcov
+	$(BIN)/python packaging/coverage.py target/coverage/rust.lcov target/coverage/python.lcov
 
 notices: target/tools/bin/cargo-about ## Writes THIRD-PARTY-LICENSES again, after the dependencies have changed.
 	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(PYTHON) packaging/inventory.py notices
