@@ -2,6 +2,7 @@
 
 mod arrow;
 mod bridge;
+mod capsule;
 mod cells;
 mod client;
 mod convert;

@@ -4,13 +4,12 @@ use std::path::Path;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow_schema::{ArrowError, DataType, FieldRef, Schema};
+use arrow_schema::{ArrowError, DataType, Schema};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};
-use pyo3_arrow::ffi::ArrayReader;
-use pyo3_arrow::{PyArray, PyArrayReader};
 
+use super::capsule::{self, Arrays};
 use super::convert::type_name;
 use super::errors;
 use super::table::TAKEN;
@@ -68,16 +67,15 @@ pub(super) fn with_named_index<'py>(frame: &Bound<'py, PyAny>) -> PyResult<Bound
 
 /// A stream of arrays of structs, each a batch of rows.
 pub(super) struct Stream {
-    arrays: Box<dyn ArrayReader + Send>,
+    arrays: Arrays,
     schema: Schema,
 }
 
 /// The stream of something that has one.
 pub(super) fn stream(data: &Bound<'_, PyAny>) -> PyResult<Stream> {
     let capsule = data.call_method0("__arrow_c_stream__")?.cast_into::<PyCapsule>()?;
-    let arrays = PyArrayReader::from_arrow_pycapsule(&capsule).and_then(PyArrayReader::into_reader);
-    let arrays = arrays.map_err(|error| no_table(data, &error.value(data.py()).to_string()))?;
-    let schema = schema(&arrays.field()).ok_or_else(|| no_table(data, "it is a single column"))?;
+    let arrays = capsule::stream(&capsule).map_err(|error| no_table(data, &error.value(data.py()).to_string()))?;
+    let schema = schema(arrays.kind()).ok_or_else(|| no_table(data, "it is a single column"))?;
     Ok(Stream { arrays, schema })
 }
 
@@ -97,8 +95,8 @@ pub(super) fn from_stream(py: Python<'_>, file: Option<&Path>, stream: Stream, o
 /// Reads a single array of structs.
 pub(super) fn from_array(data: &Bound<'_, PyAny>, options: &Options) -> PyResult<Table> {
     let py = data.py();
-    let (array, field) = data.extract::<PyArray>()?.into_inner();
-    let schema = schema(&field).ok_or_else(|| no_table(data, "it is a single column"))?;
+    let array = capsule::array(&data.call_method0("__arrow_c_array__")?)?;
+    let schema = schema(array.data_type()).ok_or_else(|| no_table(data, "it is a single column"))?;
     let batch = batch(&schema, &array).map_err(|error| PyValueError::new_err(error.to_string()))?;
     Table::from_batches(&schema, vec![batch], options).map_err(|error| errors::of_table(py, &error))
 }
@@ -107,8 +105,8 @@ fn no_table(data: &Bound<'_, PyAny>, why: &str) -> PyErr {
     PyTypeError::new_err(format!("a table must be {TAKEN}; this {} is none: {why}", type_name(data)))
 }
 
-fn schema(field: &FieldRef) -> Option<Schema> {
-    match field.data_type() {
+fn schema(kind: &DataType) -> Option<Schema> {
+    match kind {
         DataType::Struct(fields) => Some(Schema::new(fields.clone())),
         _ => None,
     }
