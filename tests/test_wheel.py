@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import re
+import subprocess
 import sys
 from importlib.metadata import distribution
 from pathlib import Path
@@ -103,3 +104,14 @@ def test_the_module_needs_no_newer_glibc_than_2_17() -> None:
 
 def test_the_module_weighs_no_more_than_was_decided() -> None:
     assert module().stat().st_size < 9_600_000
+
+
+def test_a_type_checker_knows_the_type_of_every_public_name() -> None:
+    options = ["--pythonpath", sys.executable, "--ignoreexternal", "--verifytypes", "replyio", "--outputjson"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pyright", *options], capture_output=True, text=True, check=False, timeout=110
+    )
+    report = json.loads(done.stdout)["typeCompleteness"]
+    unknown = [symbol["name"] for symbol in report["symbols"] if symbol["isExported"] and not symbol["isTypeKnown"]]
+    assert (unknown, report["completenessScore"]) == ([], 1)
+    assert report["exportedSymbolCounts"]["withKnownType"] > 300
