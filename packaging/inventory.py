@@ -197,10 +197,21 @@ def sbom(target: str) -> dict[str, Any]:
             "purl": standard,
         }
     )
+    if "linux" in target:
+        components.append(
+            {
+                "type": "library",
+                "bom-ref": "pkg:generic/llvm-libunwind",
+                "name": "llvm-libunwind",
+                "licenses": [{"expression": "Apache-2.0 WITH LLVM-exception"}],
+                "purl": "pkg:generic/llvm-libunwind",
+                "description": "The version is that of the zig that linked the module.",
+            }
+        )
     needs = {reference(identity): sorted(map(reference, inventory.edges[identity])) for identity in inventory.packages}
     for part in foreign:
         needs[reference(by_name[part.crate])].append(f"{part.purl}@{part.version}")
-    needs[reference(inventory.root)].append(standard)
+    needs[reference(inventory.root)] += [part["bom-ref"] for part in components if part["bom-ref"] not in needs]
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",
@@ -281,9 +292,10 @@ def plain(text: str) -> str:
 HEAD = f"""\
 Third-party software in replyio
 
-The compiled module of a replyio wheel contains the crates in the list below, the C code of SQLite and mimalloc, and
-the standard library of Rust (MIT OR Apache-2.0, copyright The Rust Project contributors). Brackets name the targets
-that link a crate, where not all of them do. The licence texts follow. Where a crate offers a choice, this file has the
+The compiled module of a replyio wheel contains the crates in the list below, the C code of SQLite and mimalloc, the
+standard library of Rust (MIT OR Apache-2.0, copyright The Rust Project contributors) and, on Linux, the libunwind of
+LLVM, which zig links (Apache-2.0 WITH LLVM-exception). Brackets name the targets that link a crate, where not all of
+them do. The licence texts follow. Where a crate offers a choice, this file has the
 text of one of the licences.
 
 `make notices` writes this file with cargo-about {ABOUT}. `make check` compares the list with Cargo.lock.
