@@ -122,7 +122,7 @@ def test_a_member_that_an_update_cleared_since_this_version_does_not_know_it_is_
     said = str(warning.message)
     assert said.startswith("patch of account 4711 cleared ")
     assert sorted(said.removeprefix("patch of account 4711 cleared ").partition(":")[0].split(", ")) == [
-        "esc\\u{1b}[31m",
+        "esc\\x1b[31m",
         "parentId",
     ]
     assert said.endswith("replyio is older than the service, upgrade it before the next patch")

@@ -58,7 +58,11 @@ class Table:
 
 class File:
     def __init__(
-        self, counts: dict[str, int], changes: list[dict[str, Any]] = CHANGES, stored_otherwise: int = 0, cleared: int = 0
+        self,
+        counts: dict[str, int],
+        changes: list[dict[str, Any]] = CHANGES,
+        stored_otherwise: int = 0,
+        cleared: int = 0,
     ) -> None:
         self._counts = counts
         self._changes = changes

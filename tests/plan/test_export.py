@@ -150,7 +150,8 @@ def test_the_file_is_text_that_a_person_can_read(tmp_path: Path) -> None:
         "0,1,industry,Ships,,changed\n"
         '1,2,city,Oslo,"a ""b""",changed\n'
     )
-    first = '{"row": 0, "id": 1, "key": null, "status": "changed", "error": null, "repeated": 0, "stored_otherwise": false}\n'
+    first = '{"row": 0, "id": 1, "key": null, "status": "changed", "error": null, "repeated": 0, '
+    first += '"stored_otherwise": false}\n'
     assert outcome.read_bytes().decode() == first + first.replace('"row": 0, "id": 1', '"row": 1, "id": 2')
 
 
@@ -277,7 +278,12 @@ def test_a_file_that_finds_no_room_leaves_nothing_under_its_name(suffix: str, tm
         for path, overwrite in ((new, False), (there, True)):
             code = FULL.format(plan=str(saved), path=str(path), overwrite=overwrite)
             done = subprocess.run(
-                program(code), env=environment(sandbox, REPLY_API_KEY=KEY), capture_output=True, text=True, timeout=60, check=False
+                program(code),
+                env=environment(sandbox, REPLY_API_KEY=KEY),
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
             )
             assert done.returncode == 0, done.stderr
             said = f"[Errno {errno.EFBIG}] File too large; no part of the export was kept: {str(path)!r}"

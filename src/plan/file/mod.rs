@@ -216,6 +216,9 @@ impl PlanFile {
 
 impl Reader {
     fn open(path: &Path, interrupt: Option<&Interrupt>, wait: Duration) -> Result<rusqlite::Result<Self>, FileError> {
+        if !path.exists() {
+            return Err(FileError::new(path, FileErrorKind::Missing));
+        }
         let presence = Presence::enter().ok_or_else(|| FileError::new(path, FileErrorKind::Forked))?;
         let open = || {
             let mut connection = connect::for_reading_within(path, wait)?;
