@@ -128,12 +128,8 @@ impl Deviations {
             filled(sent.value().copied()) == filled(answer.value(field))
         };
         let fields = Field::ALL.iter().copied().filter(|field| !is_as_sent(*field)).collect();
-        // A known member is in `extra` when its value could not be read.
-        let is_known = |name: &str| MEMBERS.iter().any(|member| member.wire == name);
-        let lost = before.extra.iter().filter(|(name, value)| {
-            !is_known(name) && !is_nothing(value) && answer.extra.get(*name).is_none_or(is_nothing)
-        });
-        Self { fields, lost: lost.map(|(name, _)| name.clone()).collect() }
+        let lost = unknown_members(before).filter(|name| answer.extra.get(*name).is_none_or(is_nothing));
+        Self { fields, lost: lost.map(ToOwned::to_owned).collect() }
     }
 
     /// Whether the answer is what was meant.
@@ -142,14 +138,23 @@ impl Deviations {
     }
 }
 
-/// Whether a value is one of the forms in which an answer says "nothing".
+/// The members of an account that this version does not know and that have a value.
+pub(crate) fn unknown_members(account: &ContactAccount) -> impl Iterator<Item = &str> {
+    // A known member is in `extra` when its value could not be read.
+    let is_known = |name: &str| MEMBERS.iter().any(|member| member.wire == name);
+    let has_value = move |(name, value): &(&String, &serde_json::Value)| !is_known(name) && !is_nothing(value);
+    account.extra.iter().filter(has_value).map(|(name, _)| name.as_str())
+}
+
+/// Whether a value is one of the forms in which an answer says "nothing". `0` and `false` are what a member is reset to.
 fn is_nothing(value: &serde_json::Value) -> bool {
     match value {
-        serde_json::Value::Null => true,
+        serde_json::Value::Null | serde_json::Value::Bool(false) => true,
+        serde_json::Value::Bool(true) => false,
+        serde_json::Value::Number(number) => number.as_f64() == Some(0.0),
         serde_json::Value::String(text) => text.is_empty(),
-        serde_json::Value::Array(items) => items.is_empty(),
-        serde_json::Value::Object(members) => members.is_empty(),
-        serde_json::Value::Bool(_) | serde_json::Value::Number(_) => false,
+        serde_json::Value::Array(items) => items.iter().all(is_nothing),
+        serde_json::Value::Object(members) => members.values().all(is_nothing),
     }
 }
 
@@ -228,13 +233,15 @@ mod tests {
         };
         let before = with(serde_json::json!({
             "kept": 1, "changed": "a", "gone": "x", "null": "x", "text": "x", "list": ["x"], "object": {"a": 1},
-            "flag": true, "wasNull": null, "wasEmpty": "", "createdDate": "unreadable",
+            "flag": true, "count": 5, "nested": {"a": "x"}, "wasNull": null, "wasEmpty": "", "wasZero": 0,
+            "createdDate": "unreadable",
         }));
         let after = with(serde_json::json!({
-            "kept": 1, "changed": "b", "null": null, "text": "", "list": [], "object": {}, "flag": false, "new": 1,
+            "kept": 1, "changed": "b", "null": null, "text": "", "list": [null], "object": {}, "flag": false, "count": 0,
+            "nested": {"a": null}, "new": 1,
         }));
         let lost = |answer| Deviations::of(&before, &account().fields(), answer).lost;
-        assert_eq!(lost(&after), ["gone", "list", "null", "object", "text"]);
+        assert_eq!(lost(&after), ["count", "flag", "gone", "list", "nested", "null", "object", "text"]);
         assert_eq!(lost(&before), [""; 0]);
     }
 }

@@ -8,8 +8,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::control::{Control, Phase};
-use super::machine::{Machine, Next, Record, Request, Settings, Stop, Update, requests_to_apply as requests};
+use super::looks::requests_to_apply as requests;
+use super::machine::{Machine, Next, Request, Settings, Stop, Update};
 use super::policy::Refusal;
+use super::record::Record;
 use super::request::{Counter, admit};
 use super::sent::{now_ms, sent_now, unknown_yet};
 use super::{ApplyOptions, RunError};
@@ -182,6 +184,7 @@ impl Driver {
             None => Ok(()),
             Some(Stop::Refused(error)) => Err(RunError::Call(error)),
             Some(Stop::UnknownMembers { row, id, members }) => Err(RunError::UnknownMembers { row, id, members }),
+            Some(Stop::Contradiction { row, id, fields }) => Err(RunError::Contradiction { row, id, fields }),
             Some(Stop::Broken(what)) => Err(FileError::internal(what).into()),
         }
     }
@@ -288,7 +291,7 @@ impl Driver {
                 }
                 Outcome::HeldBack => self.machine.held_back(update.row),
                 Outcome::Overtaken => {
-                    self.machine.overtaken(update.row);
+                    self.machine.overtaken(update.row, now);
                     Vec::new()
                 }
                 Outcome::NotMarked(error) => {

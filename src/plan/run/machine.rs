@@ -6,10 +6,13 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
+use super::looks::{requests_to_apply, start_of_proof};
 use super::policy::{Direction, Kind, Policy, Refusal, Verdict};
+use super::proof::{Compared, Proofs};
+use super::record::{Record, finish, given_up, in_row, said_of};
 use super::{OnConflict, OnUnknownMember};
 use crate::account::{AccountFields, ContactAccount, Field};
 use crate::answer::Item;
@@ -62,17 +65,6 @@ pub(super) struct Update {
     is_from_page: bool,
 }
 
-/// Something to write to the plan file.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Record {
-    /// What became of a row.
-    Finish { row: u64, finished: Finished },
-    /// An update that was marked as sent is known not to have been applied.
-    NotSent { row: u64 },
-    /// Whether the items of the list are complete.
-    Items(ItemsProof),
-}
-
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
@@ -93,6 +85,8 @@ pub(super) enum Stop {
     Refused(Error),
     /// The service has a member that this version does not know, and updates clear it.
     UnknownMembers { row: u64, id: i64, members: Vec<String> },
+    /// The list shows fields of an account that `GET` does not, so that an update built on either may clear them.
+    Contradiction { row: u64, id: i64, fields: Vec<&'static str> },
     /// A plan that cannot be applied.
     Broken(&'static str),
 }
@@ -113,8 +107,13 @@ pub(super) struct Machine {
     /// Whose failure may be about the key or the service, with what failed.
     set_aside: Vec<(OpenRow, Direction, Refusal)>,
     ready: VecDeque<Update>,
-    /// The row whose account is read again to compare it with its item of the list.
-    proof: Option<u64>,
+    proofs: Proofs,
+    /// The rows whose accounts are read again to compare them with their items of the list.
+    to_prove: HashSet<u64>,
+    /// Members unknown to this version that an update of this run was seen to keep.
+    kept_members: HashSet<String>,
+    /// Whether an update is in flight that may clear such a member.
+    is_trying: bool,
     attempts: HashMap<u64, u32>,
     looking: usize,
     writing: usize,
@@ -138,7 +137,10 @@ impl Machine {
             later: BTreeMap::new(),
             set_aside: Vec::new(),
             ready: VecDeque::new(),
-            proof: None,
+            proofs: Proofs::default(),
+            to_prove: HashSet::new(),
+            kept_members: HashSet::new(),
+            is_trying: false,
             attempts: HashMap::new(),
             looking: 0,
             writing: 0,
@@ -206,12 +208,22 @@ impl Machine {
     }
 
     fn wants_look(&self) -> bool {
-        self.looking == 0 && self.has_look() && (self.proof.is_some() || self.ready.len() < self.settings.concurrency)
+        let wants_more = !self.to_prove.is_empty() || self.ready.len() < self.settings.concurrency;
+        self.looking == 0 && self.has_look() && wants_more
     }
 
     fn may_write(&self) -> bool {
-        let is_first = self.writing == 0 || (self.is_proven && !self.policy.is_outage());
-        is_first && self.proof.is_none() && self.writing < self.settings.concurrency && !self.ready.is_empty()
+        let Some(next) = self.ready.front() else { return false };
+        // Until it is known what the service does with such an update, one is in flight.
+        let is_trial = !self.is_proven || self.policy.is_outage() || self.is_trying || self.may_clear_a_member(next);
+        let most = if is_trial { 1 } else { self.settings.concurrency };
+        self.to_prove.is_empty() && self.writing < most
+    }
+
+    /// Whether an account has a member that this version does not know and that no update was seen to keep.
+    fn may_clear_a_member(&self, update: &Update) -> bool {
+        self.settings.on_unknown_member == OnUnknownMember::Stop
+            && change::unknown_members(&update.account).any(|name| !self.kept_members.contains(name))
     }
 
     /// The next request; `None` when there is none to send now. A slot of the quota must be at hand.
@@ -223,8 +235,8 @@ impl Machine {
 
     fn choose(&mut self, now: Duration) -> Option<Request> {
         // The wait for the slot may have been long.
-        if self.proof.is_none() && self.ready.front().is_some_and(|update| now.saturating_sub(update.looked_at) > FRESH)
-        {
+        let is_stale = |update: &Update| now.saturating_sub(update.looked_at) > FRESH;
+        if self.to_prove.is_empty() && self.ready.front().is_some_and(is_stale) {
             for update in std::mem::take(&mut self.ready) {
                 self.look_again(update.row);
             }
@@ -235,8 +247,10 @@ impl Machine {
         if !self.may_write() {
             return None;
         }
+        let update = self.ready.pop_front()?;
+        self.is_trying = self.may_clear_a_member(&update);
         self.writing += 1;
-        self.ready.pop_front().map(|update| Request::Update(Box::new(update)))
+        Some(Request::Update(Box::new(update)))
     }
 
     fn start_look(&mut self) -> Option<Request> {
@@ -303,20 +317,13 @@ impl Machine {
             Item::Unreadable { .. } => None,
         });
         let mut accounts: HashMap<i64, _> = accounts.collect();
-        let mut heaviest: Option<(usize, u64)> = None;
+        let ready_before = self.ready.len();
         for row in rows {
             let account = row.account_id.and_then(|id| accounts.remove(&id));
             let changes = planned.remove(&row.row).unwrap_or_default();
             match account {
                 Some(account) if account.is_complete() => {
-                    let before = self.ready.len();
-                    let number = row.row;
-                    let weight = account.text_bytes();
                     records.extend(self.take_account(row, changes, account, true, now));
-                    let is_heavier = heaviest.is_none_or(|(longest, _)| longest < weight);
-                    if self.ready.len() > before && is_heavier {
-                        heaviest = Some((weight, number));
-                    }
                 }
                 Some(_) => {
                     if self.items != Some(ItemsProof::Incomplete) {
@@ -330,16 +337,30 @@ impl Machine {
                 }
             }
         }
-        if self.items.is_none()
-            && let Some((_, number)) = heaviest
-            && let Some(update) = self.ready.iter().find(|update| update.row.row == number)
-        {
-            self.proof = Some(number);
-            self.singly.push_front(update.row);
-        } else if self.items == Some(ItemsProof::Incomplete) {
+        if self.items == Some(ItemsProof::Incomplete) {
             self.drop_what_pages_showed();
+        } else {
+            self.demand_proofs(ready_before);
         }
         records
+    }
+
+    /// Has accounts of the page read by `GET` before any of them is written.
+    fn demand_proofs(&mut self, ready_before: usize) {
+        let on_page: Vec<&Update> = self.ready.iter().skip(ready_before).collect();
+        let mut places = self.proofs.demanded(on_page.iter().map(|update| &update.account));
+        if places.is_empty() && self.items.is_none() {
+            let heaviest =
+                (0..on_page.len()).max_by_key(|place| on_page.get(*place).map(|one| one.account.text_bytes()));
+            places.extend(heaviest);
+        }
+        let rows: Vec<OpenRow> = places.iter().filter_map(|place| on_page.get(*place)).map(|one| one.row).collect();
+        // One is in the estimate.
+        self.requests_left += rows.len().saturating_sub(usize::from(self.items.is_none())) as u64;
+        for row in rows {
+            self.to_prove.insert(row.row);
+            self.singly.push_front(row);
+        }
     }
 
     /// From now on every account is read by itself.
@@ -356,7 +377,10 @@ impl Machine {
         let (from_pages, others) = std::mem::take(&mut self.ready).into_iter().partition(|update| update.is_from_page);
         self.ready = others;
         let from_pages: VecDeque<Update> = from_pages;
-        self.singly.extend(from_pages.into_iter().map(|update| update.row));
+        // Those that were to be proved are to be read already.
+        let looked_at_soon = std::mem::take(&mut self.to_prove);
+        let rows = from_pages.into_iter().map(|update| update.row);
+        self.singly.extend(rows.filter(|row| !looked_at_soon.contains(&row.row)));
     }
 
     /// The answer to [`Request::Account`].
@@ -368,33 +392,43 @@ impl Machine {
         now: Duration,
     ) -> Vec<Record> {
         self.looking = self.looking.saturating_sub(1);
-        let is_proof = self.proof == Some(row.row);
+        let is_proof = self.to_prove.remove(&row.row);
+        let shown = is_proof.then(|| self.ready.iter().position(|update| update.row.row == row.row)).flatten();
+        let shown = shown.and_then(|place| self.ready.remove(place));
         let account = match answer {
             Ok(account) => account,
             Err(refusal) => {
                 if is_proof {
-                    // Another account serves as well.
-                    self.proof = None;
-                    self.ready.retain(|update| update.row.row != row.row);
+                    // Without this proof nothing that a page showed may be written. Another account serves as well.
+                    let looked_at_soon = std::mem::take(&mut self.to_prove);
                     for update in std::mem::take(&mut self.ready) {
-                        self.look_again(update.row);
+                        if !looked_at_soon.contains(&update.row.row) {
+                            self.look_again(update.row);
+                        }
                     }
                 }
                 return self.row_failed(row, Direction::Read, refusal, now);
             }
         };
         let mut records = self.succeeded(Direction::Read);
-        if is_proof {
-            self.proof = None;
-            let position = self.ready.iter().position(|update| update.row.row == row.row);
-            let shown = position.and_then(|position| self.ready.remove(position));
-            let is_complete = shown.is_some_and(|shown| is_complete(&shown.account, &account));
-            if is_complete {
-                self.items = Some(ItemsProof::Complete);
-                records.push(Record::Items(ItemsProof::Complete));
-            } else {
-                records.push(self.pages_are_of_no_use());
-                self.drop_what_pages_showed();
+        if let Some(shown) = shown {
+            match self.proofs.compare(&shown.account, &account) {
+                Compared::Whole if self.to_prove.is_empty() && self.items.is_none() => {
+                    self.items = Some(ItemsProof::Complete);
+                    records.push(Record::Items(ItemsProof::Complete));
+                }
+                Compared::Whole => {}
+                Compared::Lacking => {
+                    if self.items != Some(ItemsProof::Incomplete) {
+                        records.push(self.pages_are_of_no_use());
+                    }
+                    self.drop_what_pages_showed();
+                }
+                Compared::Contradicting(fields) => {
+                    let fields = fields.iter().map(|field| field.name()).collect();
+                    self.fail(Stop::Contradiction { row: row.row, id: account.id, fields });
+                    return records;
+                }
             }
         }
         records.extend(self.take_account(row, changes, account, false, now));
@@ -420,7 +454,7 @@ impl Machine {
             Drift::None | Drift::Done => Vec::new(),
             Drift::Conflict(fields) => {
                 let is_cut = |field: &Field| {
-                    changes.iter().any(|change| change.field == *field && self.is_cut(change, &account))
+                    changes.iter().any(|change| change.field == *field && self.proofs.is_cut(change, &account))
                 };
                 fields.iter().filter(|field| !is_cut(field)).map(|field| field.name()).collect()
             }
@@ -449,13 +483,6 @@ impl Machine {
         None
     }
 
-    /// Whether the plan saw only the beginning of a text, because the list cuts it.
-    fn is_cut(&self, change: &Change, account: &ContactAccount) -> bool {
-        let (Some(ItemsProof::Incomplete), Value::Text(before)) = (self.items, &change.before) else { return false };
-        let Value::Text(now) = Value::from(account.value(change.field)) else { return false };
-        !before.is_empty() && now.starts_with(before.as_str())
-    }
-
     /// The answer to [`Request::Update`].
     pub(super) fn wrote(
         &mut self,
@@ -464,6 +491,7 @@ impl Machine {
         now: Duration,
     ) -> Vec<Record> {
         self.writing = self.writing.saturating_sub(1);
+        self.is_trying = false;
         let Update { mut row, fields, account, changes, .. } = update;
         let answered = match answer {
             Ok(answered) => answered,
@@ -481,6 +509,8 @@ impl Machine {
         self.is_proven = true;
         let mut records = self.succeeded(Direction::Write);
         let Deviations { fields: differing, lost } = Deviations::of(&account, &fields, &answered);
+        let kept = change::unknown_members(&account).filter(|name| !lost.iter().any(|other| other == name));
+        self.kept_members.extend(kept.map(ToOwned::to_owned));
         let stored = changes.iter().filter(|change| !change.after.is(answered.value(change.field)));
         let finished = Finished {
             status: Status::Changed,
@@ -498,16 +528,21 @@ impl Machine {
 
     /// An update was not sent, because everything was to be held back by then. Its row is marked as sent already.
     pub(super) fn held_back(&mut self, row: OpenRow) -> Vec<Record> {
+        self.is_trying = false;
         self.writing = self.writing.saturating_sub(1);
         self.look_again(row);
         if row.was_sent { Vec::new() } else { vec![Record::NotSent { row: row.row }] }
     }
 
-    /// An update was not sent, because this process has changed its account since the look.
-    pub(super) fn overtaken(&mut self, row: OpenRow) {
+    /// An update was not sent, because this process has changed its account since the look. A row to which that happens
+    /// again and again is looked at after pauses, so that it does not use up the quota.
+    pub(super) fn overtaken(&mut self, row: OpenRow, now: Duration) {
+        self.is_trying = false;
         self.writing = self.writing.saturating_sub(1);
         self.requests_left += 2;
-        self.singly.push_front(row);
+        let attempts = self.attempts.entry(row.row).or_default();
+        *attempts += 1;
+        self.later.insert((now + pause_of(*attempts), row.row), row);
     }
 
     /// An update was not sent, because the plan file could not be written.
@@ -576,72 +611,7 @@ impl Machine {
     }
 }
 
-/// How many requests it takes to apply rows.
-pub(super) fn requests_to_apply(rows: &[OpenRow], items: Option<ItemsProof>, most_on_a_look: usize) -> u64 {
-    if items == Some(ItemsProof::Incomplete) {
-        return 2 * rows.len() as u64;
-    }
-    let (mut requests, mut has_page) = (rows.len() as u64, false);
-    for (_, look) in looks(rows, most_on_a_look) {
-        requests += 1;
-        has_page |= matches!(look, Look::Page { .. });
-    }
-    requests + u64::from(has_page && items.is_none())
-}
-
-/// The looks at rows, one after the other.
-fn looks(rows: &[OpenRow], most: usize) -> impl Iterator<Item = (usize, Look)> {
-    let mut start = 0;
-    std::iter::from_fn(move || {
-        let look = next_look(rows, start, most)?;
-        let from = std::mem::replace(&mut start, look.end());
-        Some((from, look))
-    })
-}
-
-/// Where the look begins that shows the account with the longest texts: that account tells whether items are cut.
-fn start_of_proof(rows: &[OpenRow], most: usize) -> usize {
-    let on_pages = rows.iter().enumerate().filter(|(_, row)| row.position.is_some());
-    let Some((heaviest, _)) = on_pages.max_by_key(|(_, row)| row.weight) else { return 0 };
-    looks(rows, most).find(|(_, look)| look.end() > heaviest).map_or(0, |(from, _)| from)
-}
-
-/// Whether an item of the list shows all that `GET` shows, in every field that an update carries.
-fn is_complete(item: &ContactAccount, account: &ContactAccount) -> bool {
-    Field::ALL.iter().all(|field| item.has(*field) && Value::from(item.value(*field)).is(account.value(*field)))
-}
-
-fn finish(row: OpenRow, status: Status, error: Option<String>) -> Record {
-    let error = error.map(|error| in_row(row, &error));
-    Record::Finish {
-        row: row.row,
-        finished: Finished { status, error, stored_otherwise: false, answered: Vec::new(), at_ms: None },
-    }
-}
-
-/// What became of a row whose request failed for good.
-fn given_up(row: OpenRow, refusal: &Refusal) -> Record {
-    let status = match refusal.kind {
-        Kind::NotFound => Status::NotFound,
-        _ if row.was_sent => Status::Unknown,
-        _ => Status::Failed,
-    };
-    finish(row, status, Some(refusal.error.to_string()))
-}
-
-fn in_row(row: OpenRow, text: &str) -> String {
-    format!("row {}: {text}", row.row)
-}
-
-/// What a row says when the service's answer is not what was sent.
-fn said_of(differing: &[Field], lost: &[String]) -> Option<String> {
-    let mut parts = Vec::new();
-    if !differing.is_empty() {
-        let names: Vec<&str> = differing.iter().map(|field| field.name()).collect();
-        parts.push(format!("the service answered {} differently from what was sent", names.join(", ")));
-    }
-    if !lost.is_empty() {
-        parts.push(format!("the update cleared {}, which this version of replyio does not know", lost.join(", ")));
-    }
-    (!parts.is_empty()).then(|| format!("written, but {}", parts.join("; ")))
+/// How long a row rests that this process has overtaken so often. The first time it is looked at again at once.
+fn pause_of(overtaken: u32) -> Duration {
+    Duration::from_secs(u64::from(overtaken.saturating_sub(1)).pow(2).min(60))
 }

@@ -6,9 +6,12 @@
 
 mod applying;
 mod control;
+mod looks;
 mod machine;
 mod planning;
 mod policy;
+mod proof;
+mod record;
 mod request;
 mod sent;
 
@@ -79,6 +82,16 @@ pub enum RunError {
         /// The members, by their names on the wire.
         members: Vec<String>,
     },
+    /// The list shows fields of an account that `GET` does not, so that an update built on either may clear them. Every row
+    /// stays as it is.
+    Contradiction {
+        /// The row's number in the table.
+        row: u64,
+        /// The account.
+        id: i64,
+        /// The fields.
+        fields: Vec<&'static str>,
+    },
 }
 
 impl From<FileError> for RunError {
@@ -98,6 +111,12 @@ impl std::fmt::Display for RunError {
                  and cannot send it. The run has stopped, and the other rows are as they were. Update the package, or \
                  let apply(on_unknown_member=\"clear\") clear it in every account that the plan writes",
                 members.join(", ")
+            ),
+            Self::Contradiction { row, id, fields } => write!(
+                formatter,
+                "the list shows {} of account {id} (row {row}), and GET of the account does not: an update built on either \
+                 answer may clear a value, so nothing was written. If somebody has just cleared it, apply() again",
+                fields.join(", ")
             ),
         }
     }

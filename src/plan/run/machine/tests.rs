@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{Machine, Next, Record, Request, Settings, Stop, Update};
+use super::{Machine, Next, Request, Settings, Stop, Update};
 use crate::account::{ContactAccount, Field};
 use crate::answer::Item;
 use crate::change::{Change, Value};
@@ -11,6 +11,7 @@ use crate::error::{ApiFailure, Call, CallError, Error, Failure, Operation, Trans
 use crate::plan::Status;
 use crate::plan::file::{Finished, ItemsProof, OpenRow};
 use crate::plan::run::policy::Refusal;
+use crate::plan::run::record::Record;
 use crate::plan::run::{OnConflict, OnUnknownMember};
 use crate::problem::Problem;
 
@@ -221,6 +222,135 @@ fn a_page_that_cuts_a_text_is_not_written_from_and_every_account_is_read_by_itse
     }
     written.sort_unstable();
     assert_eq!(written, [0, 1, 2]);
+}
+
+/// Runs a machine to its end over accounts that `GET` shows whole. Gives how often each row was written, and the looks.
+fn run_to_end(
+    machine: &mut Machine,
+    page: impl Fn(i64) -> ContactAccount,
+    whole: impl Fn(i64) -> ContactAccount,
+) -> (Vec<u64>, u64) {
+    let (mut written, mut gets) = (Vec::new(), 0);
+    while machine.next(at(0)) == Next::Request {
+        match machine.start(at(0)).unwrap() {
+            Request::Page { rows, .. } => {
+                let (planned, items) = (planned(&rows), items(&rows, &page));
+                machine.looked_at_page(rows, planned, Ok(items), at(0));
+            }
+            Request::Account { row } => {
+                gets += 1;
+                machine.looked_at_account(row, bergen(), Ok(whole(row.account_id.unwrap())), at(0));
+            }
+            Request::Update(update) => {
+                let (row, id) = (update.row.row, update.account.id);
+                assert_eq!(update.fields.description, whole(id).fields().description, "row {row}");
+                written.push(row);
+                machine.wrote(*update, Ok(with(id, "city", "Bergen")), at(0));
+            }
+        }
+    }
+    written.sort_unstable();
+    (written, gets)
+}
+
+#[test]
+fn a_cut_of_one_field_is_found_beside_an_account_with_more_text_in_others() {
+    let whole = |id: i64| match id {
+        1 => with(1, "logoUrl", &"y".repeat(200)),
+        id => with(id, "description", &"x".repeat(100 * usize::try_from(id).unwrap())),
+    };
+    let cut = |id: i64| if id == 1 { whole(1) } else { with(id, "description", &"x".repeat(150)) };
+    let mut machine = Machine::new(rows(6), None, SETTINGS);
+    let (written, gets) = run_to_end(&mut machine, cut, whole);
+    assert_eq!(written, [0, 1, 2, 3, 4, 5]);
+    assert!(gets >= 6, "{gets} accounts were read by themselves");
+}
+
+#[test]
+fn a_longer_text_on_a_later_page_is_proved_before_it_is_written() {
+    // Pages of two rows each: only the last has texts that the list cuts.
+    let settings = Settings { most_on_a_look: 2, ..SETTINGS };
+    let whole = |id: i64| with(id, "description", &"x".repeat(if id > 4 { 400 } else { 60 }));
+    let cut = |id: i64| with(id, "description", &"x".repeat(if id > 4 { 255 } else { 60 }));
+    let lightest_last = |row: OpenRow| OpenRow { weight: 10 - row.row, ..row };
+    let mut machine = Machine::new(rows(6).into_iter().map(lightest_last).collect(), None, settings);
+    let (written, _) = run_to_end(&mut machine, cut, whole);
+    assert_eq!(written, [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_proof_that_fails_looks_at_every_row_again_and_at_none_twice() {
+    let whole = |id: i64| match id {
+        1 => with(1, "logoUrl", &"y".repeat(200)),
+        id => with(id, "description", &"x".repeat(40 + usize::try_from(id).unwrap())),
+    };
+    let mut machine = Machine::new(rows(6), None, SETTINGS);
+    look_at_page(&mut machine, whole);
+    let proof = next_account(&mut machine, at(0));
+    machine.looked_at_account(proof, bergen(), Err(status(404, Some("contactAccount.notFound"), None)), at(0));
+    let (written, _) = run_to_end(&mut machine, whole, whole);
+    let expected: Vec<u64> = (0..6).filter(|row| *row != proof.row).collect();
+    assert_eq!(written, expected);
+}
+
+#[test]
+fn a_value_that_only_the_list_shows_ends_the_run_before_anything_is_written() {
+    let mut machine = Machine::new(rows(3), None, SETTINGS);
+    look_at_page(&mut machine, |id| with(id, "description", &"x".repeat(60)));
+    assert_eq!(look_at_account(&mut machine, account, at(0)), []);
+    assert_eq!(machine.next(at(0)), Next::Done);
+    match machine.into_stop() {
+        Some(Stop::Contradiction { fields, .. }) => assert_eq!(fields, ["description"]),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn one_update_is_in_flight_while_it_may_clear_a_member() {
+    // The first account has another member than the others.
+    let unknown = |id: i64| with(id, if id == 1 { "region" } else { "annualRevenue" }, "x");
+    let mut machine = Machine::new(rows(4), Some(ItemsProof::Incomplete), SETTINGS);
+    let mut updates = Vec::new();
+    while updates.len() < 2 {
+        match next_request(&mut machine, at(0)) {
+            Request::Account { row } => {
+                machine.looked_at_account(row, bergen(), Ok(unknown(row.account_id.unwrap())), at(0));
+            }
+            Request::Update(update) => {
+                let mut kept = unknown(update.account.id);
+                kept.city = Some("Bergen".into());
+                updates.push(update.account.id);
+                if updates.len() == 1 {
+                    machine.wrote(*update, Ok(kept), at(0));
+                } else {
+                    while let Next::Request = machine.next(at(0)) {
+                        let row = next_account(&mut machine, at(0));
+                        machine.looked_at_account(row, bergen(), Ok(unknown(row.account_id.unwrap())), at(0));
+                    }
+                    assert_eq!(machine.next(at(0)), Next::Idle, "the others wait until the service has answered");
+                    machine.wrote(*update, Ok(kept), at(0));
+                }
+            }
+            Request::Page { .. } => panic!("pages were shown to be incomplete"),
+        }
+    }
+    next_update(&mut machine, at(0));
+    next_update(&mut machine, at(0));
+}
+
+#[test]
+fn a_row_that_is_overtaken_again_and_again_rests_longer_each_time() {
+    let (mut machine, mut now, mut pauses) = (looked(1, SETTINGS), at(0), Vec::new());
+    for _ in 0..4 {
+        let update = next_update(&mut machine, now);
+        machine.overtaken(update.row, now);
+        let next = machine.next(now);
+        let until = if let Next::Wait(until, _) = next { until } else { now };
+        pauses.push(until.saturating_sub(now).as_secs());
+        now = until;
+        look_at_account(&mut machine, account, now);
+    }
+    assert_eq!(pauses, [0, 1, 4, 9]);
 }
 
 #[test]
@@ -530,7 +660,7 @@ fn a_look_that_is_two_minutes_old_is_repeated() {
 fn an_account_that_this_process_changed_since_the_look_is_looked_at_again() {
     let mut machine = looked(1, SETTINGS);
     let update = next_update(&mut machine, at(0));
-    machine.overtaken(update.row);
+    machine.overtaken(update.row, at(0));
     assert_eq!(look_at_account(&mut machine, |id| with(id, "phone", "2"), at(0)), []);
     assert_eq!(next_update(&mut machine, at(0)).fields.phone.value().map(String::as_str), Some("2"));
 }

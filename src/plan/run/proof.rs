@@ -1,0 +1,165 @@
+//! Whether the items of the list show accounts as `GET` does. Pure.
+//!
+//! A list may leave members out, or cut long texts at some length. An item is safe to build an update on when, for each
+//! field, an item with a text of the same length or a longer one was compared with its account and was whole.
+
+use std::collections::HashMap;
+
+use crate::account::{ContactAccount, Field, FieldValue};
+use crate::change::{Change, Value, filled};
+
+/// No list cuts texts that are shorter than this.
+const SHORT: usize = 32;
+
+/// What comparing an item with its account shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Compared {
+    /// The item shows all that the account has.
+    Whole,
+    /// It lacks something of the account, or has something else.
+    Lacking,
+    /// It shows values where the account has none. One of the two answers is wrong, and an update may clear these fields.
+    Contradicting(Vec<Field>),
+}
+
+/// What is known of the list's items in this run.
+#[derive(Debug, Default)]
+pub(super) struct Proofs {
+    /// The longest text of each field, in characters, that an item was seen to show whole.
+    whole: HashMap<Field, usize>,
+    /// The length at which the list cuts a field.
+    cut: HashMap<Field, usize>,
+}
+
+impl Proofs {
+    /// Which of the accounts on a page are to be compared before any of them is written: for each field the one with the
+    /// longest text, where no text of that length was seen to be whole. Gives their places.
+    pub(super) fn demanded<'a>(&self, accounts: impl Iterator<Item = &'a ContactAccount>) -> Vec<usize> {
+        let mut longest: HashMap<Field, (usize, usize)> = HashMap::new();
+        for (place, account) in accounts.enumerate() {
+            for &field in Field::ALL {
+                let length = length(account, field);
+                let known = self.whole.get(&field).copied().unwrap_or_default().max(SHORT);
+                if length > known && longest.get(&field).is_none_or(|(other, _)| *other < length) {
+                    longest.insert(field, (length, place));
+                }
+            }
+        }
+        let mut places: Vec<usize> = longest.into_values().map(|(_, place)| place).collect();
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+
+    /// Compares an item with its account in every field that an update carries.
+    pub(super) fn compare(&mut self, item: &ContactAccount, account: &ContactAccount) -> Compared {
+        let mut lacking = false;
+        let mut contradicting = Vec::new();
+        for &field in Field::ALL {
+            let (shown, real) = (filled(item.value(field)), filled(account.value(field)));
+            if item.has(field) && shown == real {
+                let whole = self.whole.entry(field).or_default();
+                *whole = (*whole).max(length(item, field));
+                continue;
+            }
+            lacking = true;
+            match (shown, real) {
+                (Some(FieldValue::Text(shown)), Some(FieldValue::Text(real))) if real.starts_with(shown) => {
+                    self.cut.insert(field, shown.chars().count());
+                }
+                (Some(_), None) => contradicting.push(field),
+                _ => {}
+            }
+        }
+        match (contradicting.is_empty(), lacking) {
+            (false, _) => Compared::Contradicting(contradicting),
+            (true, true) => Compared::Lacking,
+            (true, false) => Compared::Whole,
+        }
+    }
+
+    /// Whether a plan saw only the beginning of the text that an account has, because the list cuts the field there.
+    pub(super) fn is_cut(&self, change: &Change, account: &ContactAccount) -> bool {
+        let (Value::Text(before), Some(FieldValue::Text(now))) = (&change.before, account.value(change.field)) else {
+            return false;
+        };
+        self.cut.get(&change.field) == Some(&before.chars().count()) && now.starts_with(before.as_str())
+    }
+}
+
+fn length(account: &ContactAccount, field: Field) -> usize {
+    match account.value(field) {
+        Some(FieldValue::Text(text)) => text.chars().count(),
+        Some(FieldValue::Integer(_)) | None => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Compared, Proofs};
+    use crate::account::{ContactAccount, Field};
+    use crate::change::{Change, Value};
+
+    fn account(members: serde_json::Value) -> ContactAccount {
+        let mut all = serde_json::Map::new();
+        for field in Field::ALL {
+            all.insert(field.wire().to_owned(), serde_json::Value::Null);
+        }
+        for (name, value) in [("id", 7.into()), ("name", "Acme".into()), ("ownerUserId", 1.into())] {
+            all.insert(name.to_owned(), value);
+        }
+        let serde_json::Value::Object(members) = members else { panic!("members are an object") };
+        all.extend(members);
+        serde_json::from_value(all.into()).unwrap()
+    }
+
+    fn described(length: usize) -> ContactAccount {
+        account(serde_json::json!({"description": "x".repeat(length)}))
+    }
+
+    #[test]
+    fn each_field_is_compared_where_its_text_is_longest() {
+        let accounts = [
+            account(serde_json::json!({"description": "x".repeat(255), "phone": "1"})),
+            account(serde_json::json!({"description": "x".repeat(100), "logoUrl": "y".repeat(400)})),
+            account(serde_json::json!({"city": "z".repeat(33)})),
+            account(serde_json::json!({"city": "z".repeat(20)})),
+        ];
+        assert_eq!(Proofs::default().demanded(accounts.iter()), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_text_no_longer_than_one_that_was_whole_needs_no_proof() {
+        let mut proofs = Proofs::default();
+        assert_eq!(proofs.compare(&described(300), &described(300)), Compared::Whole);
+        assert!(proofs.demanded([described(300), described(40)].iter()).is_empty());
+        assert_eq!(proofs.demanded([described(300), described(301)].iter()), [1]);
+    }
+
+    #[test]
+    fn a_cut_or_missing_text_is_lacking() {
+        let mut proofs = Proofs::default();
+        assert_eq!(proofs.compare(&described(255), &described(3000)), Compared::Lacking);
+        let mut item = serde_json::to_value(described(3)).unwrap();
+        item.as_object_mut().unwrap().remove("phone");
+        let item: ContactAccount = serde_json::from_value(item).unwrap();
+        assert_eq!(proofs.compare(&item, &described(3)), Compared::Lacking);
+    }
+
+    #[test]
+    fn a_text_that_the_account_does_not_have_is_a_contradiction() {
+        let compared = Proofs::default().compare(&described(60), &account(serde_json::json!({})));
+        assert_eq!(compared, Compared::Contradicting(vec![Field::Description]));
+    }
+
+    #[test]
+    fn only_a_text_of_the_length_at_which_the_list_cuts_counts_as_cut() {
+        let mut proofs = Proofs::default();
+        proofs.compare(&described(255), &described(3000));
+        let change = |field, before: String| Change { field, before: Value::Text(before), after: Value::Null };
+        assert!(proofs.is_cut(&change(Field::Description, "x".repeat(255)), &described(900)));
+        assert!(!proofs.is_cut(&change(Field::Description, "x".repeat(254)), &described(900)));
+        let colleague = account(serde_json::json!({"city": "Oslo, Norway"}));
+        assert!(!proofs.is_cut(&change(Field::City, "Oslo".to_owned()), &colleague));
+    }
+}
