@@ -46,7 +46,7 @@ def answers(client: ReplyClient) -> None:
     assert_type(account.id, int)
     assert_type(account.name, str)
     assert_type(account.city, str | None)
-    assert_type(account.created_date, datetime.datetime)
+    assert_type(account.created_date, datetime.datetime | None)
     assert_type(account.stage, ContactAccountStage | None)
     if account.stage:
         assert_type(account.stage.name, str)
