@@ -1,11 +1,12 @@
 //! How the rows of a plan are looked at: which page shows which rows, and what that costs. Pure.
 
+use super::proof::FEWEST;
 use crate::plan::file::{ItemsProof, OpenRow};
 use crate::plan::planner::{Look, next_look};
 
 /// How many requests it takes to apply rows.
 pub(super) fn requests_to_apply(rows: &[OpenRow], items: Option<ItemsProof>, most_on_a_look: usize) -> u64 {
-    if items == Some(ItemsProof::Incomplete) {
+    if reads_singly(rows.len(), items) {
         return 2 * rows.len() as u64;
     }
     let (mut requests, mut has_page) = (rows.len() as u64, false);
@@ -13,7 +14,12 @@ pub(super) fn requests_to_apply(rows: &[OpenRow], items: Option<ItemsProof>, mos
         requests += 1;
         has_page |= matches!(look, Look::Page { .. });
     }
-    requests + u64::from(has_page && items.is_none())
+    requests + if has_page && items.is_none() { FEWEST as u64 } else { 0 }
+}
+
+/// Whether every account is read by itself: pages are of no use, or to prove them takes as many requests.
+pub(super) fn reads_singly(rows: usize, items: Option<ItemsProof>) -> bool {
+    items == Some(ItemsProof::Incomplete) || (items.is_none() && rows <= FEWEST)
 }
 
 /// The looks at rows, one after the other.

@@ -9,9 +9,9 @@ mod tests;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use super::looks::{requests_to_apply, start_of_proof};
+use super::looks::{reads_singly, requests_to_apply, start_of_proof};
 use super::policy::{Direction, Kind, Policy, Refusal, Verdict};
-use super::proof::{Compared, Proofs};
+use super::proof::{self, Compared, FEWEST, Proofs};
 use super::record::{Record, finish, given_up, in_row, said_of};
 use super::{OnConflict, OnUnknownMember};
 use crate::account::{AccountFields, ContactAccount, Field};
@@ -149,7 +149,7 @@ impl Machine {
             stop: None,
             is_stopping: false,
         };
-        if items == Some(ItemsProof::Incomplete) {
+        if reads_singly(machine.todo.len(), items) {
             machine.singly = std::mem::take(&mut machine.todo);
         }
         machine
@@ -348,15 +348,15 @@ impl Machine {
     /// Has accounts of the page read by `GET` before any of them is written.
     fn demand_proofs(&mut self, ready_before: usize) {
         let on_page: Vec<&Update> = self.ready.iter().skip(ready_before).collect();
-        let mut places = self.proofs.demanded(on_page.iter().map(|update| &update.account));
-        if places.is_empty() && self.items.is_none() {
-            let heaviest =
-                (0..on_page.len()).max_by_key(|place| on_page.get(*place).map(|one| one.account.text_bytes()));
-            places.extend(heaviest);
+        let accounts: Vec<&ContactAccount> = on_page.iter().map(|update| &update.account).collect();
+        let mut places = self.proofs.demanded(accounts.iter().copied());
+        let mut in_estimate = 0;
+        if self.items.is_none() {
+            proof::sample(&accounts, &mut places);
+            in_estimate = FEWEST;
         }
         let rows: Vec<OpenRow> = places.iter().filter_map(|place| on_page.get(*place)).map(|one| one.row).collect();
-        // One is in the estimate.
-        self.requests_left += rows.len().saturating_sub(usize::from(self.items.is_none())) as u64;
+        self.requests_left += rows.len().saturating_sub(in_estimate) as u64;
         for row in rows {
             self.to_prove.insert(row.row);
             self.singly.push_front(row);

@@ -10,6 +10,9 @@ use crate::change::{Change, Value, filled};
 
 /// No list cuts texts that are shorter than this.
 const SHORT: usize = 32;
+/// At least so many accounts are compared before the first write: a field that the list always leaves empty is found by
+/// an account that has a value in it.
+pub(super) const FEWEST: usize = 4;
 
 /// What comparing an item with its account shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +23,18 @@ pub(super) enum Compared {
     Lacking,
     /// It shows values where the account has none. One of the two answers is wrong, and an update may clear these fields.
     Contradicting(Vec<Field>),
+}
+
+/// The places of accounts to compare besides those that are demanded: the one with the most text, and others spread over
+/// the page, until there are [`FEWEST`].
+pub(super) fn sample(accounts: &[&ContactAccount], demanded: &mut Vec<usize>) {
+    let heaviest = (0..accounts.len()).max_by_key(|place| accounts.get(*place).map(|account| account.text_bytes()));
+    let spread = (0..FEWEST).map(|part| part * accounts.len().saturating_sub(1) / (FEWEST - 1));
+    for place in heaviest.into_iter().chain(spread).chain(0..accounts.len()) {
+        if place < accounts.len() && demanded.len() < FEWEST && !demanded.contains(&place) {
+            demanded.push(place);
+        }
+    }
 }
 
 /// What is known of the list's items in this run.
@@ -96,7 +111,7 @@ fn length(account: &ContactAccount, field: Field) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Compared, Proofs};
+    use super::{Compared, FEWEST, Proofs, sample};
     use crate::account::{ContactAccount, Field};
     use crate::change::{Change, Value};
 
@@ -126,6 +141,21 @@ mod tests {
             account(serde_json::json!({"city": "z".repeat(20)})),
         ];
         assert_eq!(Proofs::default().demanded(accounts.iter()), [0, 1, 2]);
+    }
+
+    #[test]
+    fn four_accounts_are_compared_where_there_are_as_many() {
+        for count in 0..20 {
+            let accounts: Vec<ContactAccount> = (0..count).map(described).collect();
+            let accounts: Vec<&ContactAccount> = accounts.iter().collect();
+            let mut places = Vec::new();
+            sample(&accounts, &mut places);
+            assert_eq!(places.len(), count.min(FEWEST));
+            assert!(count == 0 || places.contains(&(count - 1)), "the one with the most text is among them");
+            places.sort_unstable();
+            places.dedup();
+            assert_eq!(places.len(), count.min(FEWEST), "none twice");
+        }
     }
 
     #[test]
