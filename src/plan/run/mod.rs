@@ -10,6 +10,7 @@ mod machine;
 mod planning;
 mod policy;
 mod request;
+mod selection;
 mod sent;
 
 use super::file::FileError;
@@ -17,7 +18,8 @@ use crate::error::Error;
 
 pub use self::applying::{apply, requests_to_apply};
 pub use self::control::{Control, Phase, Progress};
-pub use self::planning::{plan, reverse};
+pub use self::planning::plan;
+pub use self::selection::Selection;
 
 /// How a plan is to be applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,6 +81,20 @@ pub enum RunError {
         /// The members, by their names on the wire.
         members: Vec<String>,
     },
+    /// The run would change more accounts than it may. Nothing was sent.
+    TooManyChanges {
+        /// How many it would change.
+        changes: u64,
+        /// How many it may change.
+        most: u64,
+    },
+    /// The run would empty more fields than it may. Nothing was sent.
+    TooManyCleared {
+        /// How many it would empty.
+        cleared: u64,
+        /// How many it may empty.
+        most: u64,
+    },
 }
 
 impl From<FileError> for RunError {
@@ -98,6 +114,18 @@ impl std::fmt::Display for RunError {
                  and cannot send it. The run has stopped, and the other rows are as they were. Update the package, or \
                  let apply(on_unknown_member=\"clear\") clear it in every account that the plan writes",
                 members.join(", ")
+            ),
+            Self::TooManyChanges { changes, most } => write!(
+                formatter,
+                "nothing was sent: this run would change {changes} account{}, and max_changes={most} allows {most}; review \
+                 the plan, then apply it with a higher max_changes=, or apply a part of it with rows= or limit=",
+                if *changes == 1 { "" } else { "s" }
+            ),
+            Self::TooManyCleared { cleared, most } => write!(
+                formatter,
+                "nothing was sent: this run would empty {cleared} field{}, and max_cleared={most} allows {most}; review \
+                 the plan, then apply it with a higher max_cleared=, or apply a part of it with rows=",
+                if *cleared == 1 { "" } else { "s" }
             ),
         }
     }

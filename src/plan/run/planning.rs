@@ -173,14 +173,7 @@ fn header(client: &Client, table: &Table, options: &Options) -> Result<Header, F
         match_on: options.match_on,
         created_at_ms: now_ms(),
         source: table.description().to_owned(),
+        source_digest: table.digest(options),
         is_revert: false,
     })
-}
-
-/// Makes the plan that takes back what a plan has changed, in a file of its own.
-///
-/// # Errors
-/// [`FileError`] when one of the two files cannot be used.
-pub fn reverse(file: &PlanFile, path: &Path) -> Result<PlanFile, FileError> {
-    file.revert_as(path)
 }
