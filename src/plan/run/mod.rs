@@ -118,13 +118,13 @@ impl std::fmt::Display for RunError {
             Self::TooManyChanges { changes, most } => write!(
                 formatter,
                 "nothing was sent: this run would change {changes} account{}, and max_changes={most} allows {most}; review \
-                 the plan, then apply it with a higher max_changes=, or apply a part of it with rows= or limit=",
+                 the plan, then apply it with a higher number, or apply a part of it with rows= or limit=",
                 if *changes == 1 { "" } else { "s" }
             ),
             Self::TooManyCleared { cleared, most } => write!(
                 formatter,
                 "nothing was sent: this run would empty {cleared} field{}, and max_cleared={most} allows {most}; review \
-                 the plan, then apply it with a higher max_cleared=, or apply a part of it with rows=",
+                 the plan, then apply it with a higher number, or apply a part of it with rows=",
                 if *cleared == 1 { "" } else { "s" }
             ),
         }
