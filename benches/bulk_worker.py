@@ -69,7 +69,7 @@ def quota(rows: int, clock_scale: float) -> Figures:
         allowed = replyio.Quota(clock_scale=clock_scale)
         client = sandbox.client(quota=allowed)
         begin = time.perf_counter()
-        result = client.update_contact_accounts(table, progress=False)
+        result = client.patch_contact_accounts(table, progress=False)
         seconds = time.perf_counter() - begin
         statuses = [request.status for request in sandbox.requests]
     changed = rows // CHANGES_ONE_IN

@@ -403,7 +403,7 @@ WITHOUT_DESCRIPTORS = {
     ),
     "list": ("attempt(lambda: next(client.list_contact_accounts()))", "TransportError True"),
     "bulk": (
-        "attempt(lambda: client.update_contact_accounts([{'id': 4711, 'city': 'x'}], progress=False))",
+        "attempt(lambda: client.patch_contact_accounts([{'id': 4711, 'city': 'x'}], progress=False))",
         "TransportError True",
     ),
     "open a plan": ("attempt(lambda: client.open_plan('no.replyplan'))", "TransportError True"),

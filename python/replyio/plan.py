@@ -829,8 +829,9 @@ class ApplyResult(_Report):
             return
         message = "; ".join(problems)
         for first in islice(self.failures, 1):
+            row = f"row {first.get('row')}: "
             reason = safe_text(str(first.get("error") or first.get("status")))
-            message += f"; the first is row {first.get('row')}: {reason}"
+            message += f"; the first is {row}{reason.removeprefix(row)}"
         raise ReplyError(f"{message}; hint: .failures has them all")
 
     def __repr__(self) -> str:
