@@ -183,7 +183,9 @@ def run_file(code: str, sandbox: Sandbox) -> subprocess.CompletedProcess[str]:
 
 
 JOB_BEFORE_THE_FORK = """
-job = client.plan_contact_account_updates([{"id": 4713, "city": "Oslo"}], progress=False)._start("apply", "skip")
+from replyio import plan
+plan_of_one = client.plan_contact_account_updates([{"id": 4713, "city": "Oslo"}], progress=False)
+job = plan_of_one._start("apply", plan._options("skip", "stop"))
 def watch():
     while True:
         job.progress()

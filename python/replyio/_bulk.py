@@ -14,7 +14,7 @@ from replyio.errors import ConfigurationError, FieldError, PlanError, ReplyError
 from replyio.plan import ApplyResult, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Mapping
 
     from replyio._progress import Job
     from replyio.plan import Options
@@ -190,7 +190,7 @@ class Planning:
         return plan_of(self._core, file, temporary=self._temporary)
 
     @contextmanager
-    def _or_back(self) -> Iterator[None]:
+    def _or_back(self) -> Generator[None]:
         """Puts the plan back that was to be replaced, when none is made."""
         try:
             yield
@@ -217,7 +217,7 @@ class Planning:
 
 
 @contextmanager
-def _telling_where(plan: Plan) -> Iterator[None]:
+def _telling_where(plan: Plan) -> Generator[None]:
     """Has an error that stops a one-shot call say where its plan is."""
     try:
         yield

@@ -91,7 +91,7 @@ def _lines(rows: object) -> Iterator[tuple[int, Mapping[str, Any]]]:
         if names is not None and hasattr(rows, "__getitem__") and not isinstance(rows, Mapping):
             found = _frame(rows, [str(name) for name in names])
         elif isinstance(rows, Iterable) and not isinstance(rows, (bytes, Mapping)):
-            found = rows
+            found = cast("Iterable[Any]", rows)  # type: ignore[redundant-cast] # pyright knows less of it
         else:
             _refuse(f"must be row numbers or a table with a column `row`, not {type(rows).__name__}")
     for each in found:

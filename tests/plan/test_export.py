@@ -149,7 +149,8 @@ def test_the_file_is_text_that_a_person_can_read(tmp_path: Path) -> None:
         "0,1,industry,Ships,,changed\n"
         '1,2,city,Oslo,"a ""b""",changed\n'
     )
-    first = '{"row": 0, "id": 1, "key": null, "status": "changed", "error": null, "repeated": 0, "stored_otherwise": false}\n'
+    first = '{"row": 0, "id": 1, "key": null, "status": "changed", "error": null, "repeated": 0, '
+    first += '"stored_otherwise": false}\n'
     assert outcome.read_bytes().decode() == first + first.replace('"row": 0, "id": 1', '"row": 1, "id": 2')
 
 

@@ -10,11 +10,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from replyio import PlanError
 from replyio.sandbox import Fault, Sandbox
 from support import environment, program, run
 

@@ -179,9 +179,7 @@ def test_a_number_that_is_none_is_refused(name: str, value: Any, made: Plan) -> 
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_overwriting_takes_up_rows_that_already_are_conflicts(
-    mode: str, client: ReplyClient, service: Sandbox
-) -> None:
+def test_overwriting_takes_up_rows_that_already_are_conflicts(mode: str, client: ReplyClient, service: Sandbox) -> None:
     made = plan(client, mode, moves([1, 2]))
     client.patch_contact_account(1, city="Molde")
     assert do(made, "apply", mode).counts == {"conflict": 1, "changed": 1}

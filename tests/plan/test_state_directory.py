@@ -53,9 +53,7 @@ def one_shot(client: replyio.ReplyClient, mode: str, data: object, **options: An
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
-def test_a_one_shot_call_keeps_its_plan_and_can_be_reverted_later(
-    mode: str, service: Sandbox, temporary: Path
-) -> None:
+def test_a_one_shot_call_keeps_its_plan_and_can_be_reverted_later(mode: str, service: Sandbox, temporary: Path) -> None:
     with service.client(quota=None) as client:
         result = one_shot(client, mode, moves([1, 2]))
         assert [Path(result.path)] == kept_files()
@@ -156,8 +154,9 @@ def test_where_nothing_can_be_written_plans_are_temporary_and_one_notice_says_so
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.usefixtures("temporary")
 def test_a_temporary_plan_whose_name_was_told_stays(
-    service: Sandbox, temporary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    service: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("REPLYIO_STATE_DIR", str(tmp_path / "file"))
