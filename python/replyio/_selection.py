@@ -93,10 +93,12 @@ def _lines(rows: object) -> Iterator[tuple[int, Mapping[str, Any]]]:
         elif isinstance(rows, Iterable) and not isinstance(rows, (bytes, Mapping)):
             found = cast("Iterable[Any]", rows)  # type: ignore[redundant-cast] # pyright knows less of it
         else:
-            _refuse(f"must be row numbers or a table with a column `row`, not {type(rows).__name__}")
+            kind: str = type(cast("object", rows)).__name__  # type: ignore[redundant-cast] # pyright knows less of it
+            _refuse(f"must be row numbers or a table with a column `row`, not {kind}")
     for each in found:
         if isinstance(each, Mapping):
-            line = {name: each[name] for name in _COLUMNS if name in each}
+            whole = cast("Mapping[str, Any]", each)
+            line = {name: whole[name] for name in _COLUMNS if name in whole}
             if "row" not in line:
                 _refuse("the table has no column `row`")
             yield _number(line["row"]), line

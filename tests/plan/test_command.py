@@ -147,7 +147,7 @@ def test_every_hint_in_a_notebook_runs(service: Sandbox) -> None:
 
         def follow(shown: Any, **names: Any) -> None:
             for hint in hints_of(shown):
-                seen.add(hint.partition("(")[0].rpartition(".")[2])
+                seen.add(hint.rpartition("(")[0].rpartition(".")[2])
                 call = hint.replace("()", "(progress=False)") if re.search(r"(apply|failed|revert)\(\)", hint) else hint
                 eval(call, {"client": client, **names})  # noqa: S307 - our own hints
                 assert eval(hint.rpartition("(")[0] or hint, {"client": client, **names})  # noqa: S307

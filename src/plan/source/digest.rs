@@ -75,3 +75,53 @@ impl Sum {
         bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Int64Array, LargeStringArray, RecordBatch, StringArray};
+
+    use super::{Options, Table};
+    use crate::plan::{Mode, Nulls};
+
+    fn table(ids: &[i64], cities: ArrayRef, column: &str, cut: usize) -> Table {
+        let ids: ArrayRef = Arc::new(Int64Array::from(ids.to_vec()));
+        let batch = RecordBatch::try_from_iter_with_nullable([("id", ids, true), (column, cities, true)]).unwrap();
+        let batches = vec![batch.slice(0, cut), batch.slice(cut, batch.num_rows() - cut)];
+        Table::from_batches(&batch.schema(), batches, &Options::default()).unwrap()
+    }
+
+    fn texts(texts: [Option<&str>; 2]) -> ArrayRef {
+        Arc::new(StringArray::from(texts.to_vec()))
+    }
+
+    #[test]
+    fn the_form_of_a_table_does_not_count() {
+        let options = Options::default();
+        let one = table(&[1, 2], texts([Some("Oslo"), None]), "city", 0).digest(&options);
+        let large: ArrayRef = Arc::new(LargeStringArray::from(vec![Some("Oslo"), Some(" ")]));
+        assert_eq!(table(&[1, 2], large, "City", 1).digest(&options), one);
+    }
+
+    #[test]
+    fn every_cell_the_rows_their_order_and_the_options_count() {
+        let options = Options::default();
+        let digest = |ids: &[i64], cities, column| table(ids, cities, column, 0).digest(&options);
+        let mut seen = vec![
+            digest(&[1, 2], texts([Some("Oslo"), None]), "city"),
+            digest(&[2, 1], texts([Some("Oslo"), None]), "city"),
+            digest(&[1, 2], texts([None, Some("Oslo")]), "city"),
+            digest(&[1, 2], texts([Some("Oslo"), None]), "state"),
+            digest(&[1, 2], texts([Some("Osl"), Some("o")]), "city"),
+            digest(&[1, -2], texts([Some("Oslo"), None]), "city"),
+        ];
+        let of = |options: &Options| table(&[1, 2], texts([Some("Oslo"), None]), "city", 0).digest(options);
+        seen.push(of(&Options { mode: Mode::Fill, ..Options::default() }));
+        seen.push(of(&Options { nulls: Nulls::Clear, ..Options::default() }));
+        let count = seen.len();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), count);
+    }
+}
