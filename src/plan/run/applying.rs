@@ -101,7 +101,7 @@ enum Back {
     },
     Account {
         row: OpenRow,
-        answer: Result<ContactAccount, Error>,
+        answer: Box<Result<ContactAccount, Error>>,
     },
     /// A look was given up, since the run is to stop.
     Stopped,
@@ -117,7 +117,7 @@ enum Back {
 
 /// What became of an update that was to be sent.
 enum Outcome {
-    Answered(Result<ContactAccount, Error>),
+    Answered(Box<Result<ContactAccount, Error>>),
     /// Everything was to be held back by then.
     HeldBack,
     /// This process has changed the account since the look.
@@ -225,7 +225,9 @@ impl Driver {
 
     fn look_at_page(&mut self, slot: Slot, rows: Vec<OpenRow>, top: u32, skip: u64) {
         self.note_look();
-        rows.iter().for_each(|row| self.watch(row));
+        for row in &rows {
+            self.watch(row);
+        }
         let (client, control) = (self.client.clone(), Arc::clone(&self.control));
         self.tasks.spawn(async move {
             let query = ListQuery::default();
@@ -246,7 +248,7 @@ impl Driver {
             // A row without an account has no changes, which the machine says.
             let asked = client.get_once(slot, row.account_id.unwrap_or_default());
             tokio::select! {
-                answer = asked => Back::Account { row, answer },
+                answer = asked => Back::Account { row, answer: Box::new(answer) },
                 () = control.stopped() => Back::Stopped,
             }
         });
@@ -274,7 +276,7 @@ impl Driver {
             Back::Account { row, answer } => match self.run.file().changes_of(&[row.row]) {
                 Ok(mut planned) => {
                     let changes = planned.remove(&row.row).unwrap_or_default();
-                    self.machine.looked_at_account(row, changes, answer.map_err(Refusal::from), now)
+                    self.machine.looked_at_account(row, changes, (*answer).map_err(Refusal::from), now)
                 }
                 Err(error) => return self.look_failed(error),
             },
@@ -283,10 +285,10 @@ impl Driver {
                 Vec::new()
             }
             Back::Update { update, outcome } => match outcome {
-                Outcome::Answered(answer) => self.machine.wrote(*update, answer.map_err(Refusal::from), now),
-                Outcome::HeldBack => self.machine.held_back(*update),
+                Outcome::Answered(answer) => self.machine.wrote(*update, (*answer).map_err(Refusal::from), now),
+                Outcome::HeldBack => self.machine.held_back(&update),
                 Outcome::Overtaken => {
-                    self.machine.overtaken(*update);
+                    self.machine.overtaken(&update);
                     Vec::new()
                 }
                 Outcome::NotMarked(error) => {
@@ -352,5 +354,5 @@ async fn send(client: &Client, run: &Run, slot: Slot, update: &Update, seen: Opt
     if client.held().is_some() {
         return Outcome::HeldBack;
     }
-    Outcome::Answered(client.put_once(slot, &turn, &update.fields).await)
+    Outcome::Answered(Box::new(client.put_once(slot, &turn, &update.fields).await))
 }

@@ -497,7 +497,7 @@ impl Machine {
     }
 
     /// An update was not sent, because everything was to be held back by then. Its row is marked as sent already.
-    pub(super) fn held_back(&mut self, update: Update) -> Vec<Record> {
+    pub(super) fn held_back(&mut self, update: &Update) -> Vec<Record> {
         self.writing = self.writing.saturating_sub(1);
         let row = update.row;
         self.look_again(row);
@@ -505,7 +505,7 @@ impl Machine {
     }
 
     /// An update was not sent, because this process has changed its account since the look.
-    pub(super) fn overtaken(&mut self, update: Update) {
+    pub(super) fn overtaken(&mut self, update: &Update) {
         self.writing = self.writing.saturating_sub(1);
         self.requests_left += 2;
         self.singly.push_front(update.row);

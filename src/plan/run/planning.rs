@@ -57,7 +57,7 @@ pub async fn plan(
                 Verdict::Retry(_) if is_account => planner.later(),
                 Verdict::Retry(_) => {}
                 Verdict::GiveUp | Verdict::SetAside if is_account => {
-                    planner.unreadable(&refusal.error.to_string(), &mut give)?
+                    planner.unreadable(&refusal.error.to_string(), &mut give)?;
                 }
                 _ => return Err(RunError::Call(refusal.error)),
             },
