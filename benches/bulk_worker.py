@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -65,11 +66,12 @@ def quota(rows: int, clock_scale: float) -> Figures:
     from replyio.sandbox import Sandbox
 
     accounts, table = [account(id) for id in range(1, rows + 1)], [row(id) for id in range(1, rows + 1)]
-    with Sandbox(accounts, quota=SERVICE_QUOTA, clock_scale=clock_scale) as sandbox:
+    sandboxed = Sandbox(accounts, quota=SERVICE_QUOTA, clock_scale=clock_scale)
+    with tempfile.TemporaryDirectory() as folder, sandboxed as sandbox:
         allowed = replyio.Quota(clock_scale=clock_scale)
         client = sandbox.client(quota=allowed)
         begin = time.perf_counter()
-        result = client.update_contact_accounts(table, progress=False)
+        result = client.patch_contact_accounts(table, save_as=f"{folder}/a.replyplan", progress=False)
         seconds = time.perf_counter() - begin
         statuses = [request.status for request in sandbox.requests]
     changed = rows // CHANGES_ONE_IN

@@ -18,11 +18,12 @@ _FOREIGN = re.compile(r"REPLY_\w+|\w+_PROXY|SSL_CERT_(FILE|DIR)", re.IGNORECASE)
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keeps the settings of the machine away from the tests."""
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keeps the settings of the machine away from the tests, and their plans away from its user's."""
     for name in list(os.environ):
         if _FOREIGN.fullmatch(name):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("REPLYIO_STATE_DIR", str(tmp_path_factory.mktemp("state")))
 
 
 @pytest.fixture(scope="session")

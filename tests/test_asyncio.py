@@ -541,9 +541,9 @@ def test_bulk_calls_end_while_the_clock_of_python_stands_still(mode: str) -> Non
         rows = [{{"id": 4711, "city": "Bergen"}}]
         with freeze_time("2026-01-01"):
             if {mode == "sync"}:
-                result = client.update_contact_accounts(rows)
+                result = client.patch_contact_accounts(rows)
             else:
-                result = asyncio.run(client.update_contact_accounts_async(rows))
+                result = asyncio.run(client.patch_contact_accounts_async(rows))
         print(result.counts, 0 < result.seconds < 10)
     """
     with Sandbox() as sandbox:

@@ -175,8 +175,8 @@ def test_the_client_takes_every_option_of_a_table(configured: Sandbox, tmp_path:
         assert [(change["field"], change["after"]) for change in plan.changes] == [("city", "Tromsø")]
         plans = [asyncio.run(client.plan_contact_account_updates_async(path, progress=False, **options))]
         assert plans[0].counts == {"pending": 1}
-        assert client.update_contact_accounts(path, progress=False, **options).counts == {"changed": 1}
-        result = asyncio.run(client.update_contact_accounts_async(path, progress=False, **options))
+        assert client.patch_contact_accounts(path, progress=False, **options).counts == {"changed": 1}
+        result = asyncio.run(client.patch_contact_accounts_async(path, progress=False, **options))
         assert result.counts == {"unchanged": 1}
     assert configured.accounts[4711].city == "Tromsø"
 

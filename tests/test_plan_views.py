@@ -69,6 +69,7 @@ class File:
         self._stored_otherwise = stored_otherwise
         self._cleared = cleared
         self.error: ReplyError | None = None
+        self.is_kept = False
 
     def header(self) -> dict[str, Any]:
         return HEADER | {"cleared": self._cleared}
@@ -91,8 +92,8 @@ class File:
     def stored_otherwise(self) -> int:
         return self._stored_otherwise
 
-    def close(self) -> None:
-        """Nothing has to be closed."""
+    def keep(self) -> None:
+        self.is_kept = True
 
 
 class Job:
@@ -220,17 +221,18 @@ def test_a_cost_that_is_not_known_or_nothing_is_left_out() -> None:
     assert _plan_text.cost_text(2, 0.5) == "2 requests, less than a second"
 
 
-def test_a_plan_that_was_closed_can_still_be_looked_at(plan: Plan) -> None:
-    before = repr(plan)
-    with plan:
-        pass
-    assert repr(plan) == before
+def result_of(file: File, path: str = "acme.replyplan", requests: int = 3, seconds: float = 61.0) -> ApplyResult:
+    return ApplyResult(Plan(file, path, lambda *_: Job()), file, requests, seconds)
 
 
-def test_a_plan_whose_file_cannot_be_read_says_so_in_its_repr() -> None:
-    file = File(COUNTS)
-    file.error = PlanError("the file is gone")
-    assert repr(Plan(file, "acme.replyplan", lambda *_: Job())) == "<Plan acme.replyplan: the file is gone>"
+def test_a_plan_whose_file_is_gone_can_still_be_looked_at() -> None:
+    file = File({"changed": 3})
+    plan, result = Plan(file, "acme.replyplan", lambda *_: Job()), result_of(file)
+    file.error = PlanError("plan file acme.replyplan: there is no such file")
+    assert repr(plan) == "<Plan acme.replyplan: plan file acme.replyplan: there is no such file>"
+    assert "there is no such file" in page(plan).text
+    assert result.counts == {"changed": 3}
+    assert "3 changed" in page(result).text
 
 
 def test_a_plan_says_first_which_fields_it_empties() -> None:
@@ -244,9 +246,9 @@ def test_a_plan_says_first_which_fields_it_empties() -> None:
 
 
 def test_a_result_says_first_what_the_service_stored_differently_and_raises_for_it() -> None:
-    result = ApplyResult(File({"changed": 3}, stored_otherwise=2), None, 3, 61.0)
+    result = result_of(File({"changed": 3}, stored_otherwise=2))
     told = "2 rows stored differently from what was sent"
-    assert repr(result) == f"<ApplyResult (not saved): {told}; 3 changed; 3 requests in 1 min>"
+    assert repr(result) == f"<ApplyResult acme.replyplan: {told}; 3 changed; 3 requests in 1 min>"
     text = page(result).text
     assert text.index(told) < text.index("3 changed")
     with pytest.raises(ReplyError, match=f"^{told}; the first is row 7: "):
@@ -254,14 +256,14 @@ def test_a_result_says_first_what_the_service_stored_differently_and_raises_for_
 
 
 def test_a_result_says_what_was_done_and_what_it_took() -> None:
-    result = ApplyResult(File({"changed": 1, "failed": 2}), None, 3, 61.0)
-    assert repr(result) == "<ApplyResult (not saved): 1 changed, 2 failed; 3 requests in 1 min>"
+    result = result_of(File({"changed": 1, "failed": 2}))
+    assert repr(result) == "<ApplyResult acme.replyplan: 1 changed, 2 failed; 3 requests in 1 min>"
 
 
 def test_failures_are_raised_with_the_first_reason_in_one_line() -> None:
-    ApplyResult(File({"changed": 1, "unchanged": 2}), None, 3, 61.0).raise_for_failures()
+    result_of(File({"changed": 1, "unchanged": 2})).raise_for_failures()
     with pytest.raises(ReplyError) as caught:
-        ApplyResult(File({"changed": 1, "not_found": 2}), None, 3, 61.0).raise_for_failures()
+        result_of(File({"changed": 1, "not_found": 2})).raise_for_failures()
     assert str(caught.value) == (
         "2 of 3 rows not done: 1 changed, 2 not found; the first is row 7: no account has the domain nowhere.test;"
         " hint: .failures has them all"
@@ -312,11 +314,11 @@ def test_plans_and_their_results_can_be_printed_in_every_encoding(
 def test_a_stopped_job_says_how_to_go_on_in_python_and_on_the_command_line() -> None:
     state = {"rows": 812, "done": 412}
     assert _plan_text.how_to_go_on("apply", "a b.replyplan", state) == (
-        "replyio: stopped with 412 of 812 rows done; go on with client.open_plan('a b.replyplan').apply(),"
-        " or: replyio apply 'a b.replyplan'"
+        "replyio: stopped with 412 of 812 rows done; resume with client.open_plan('a b.replyplan').apply(),"
+        " or on the command line: replyio apply 'a b.replyplan'"
     )
-    assert _plan_text.how_to_go_on("retry_failed", "p", state).endswith("replyio apply --retry-failed p")
-    assert _plan_text.how_to_go_on("revert", None, state).endswith("go on with plan.revert()")
+    # The rows to retry are pending by then.
+    assert _plan_text.how_to_go_on("retry_failed", "p", state).endswith("replyio apply p")
     assert "no account was changed" in _plan_text.how_to_go_on("plan", "p", state)
 
 
@@ -346,7 +348,7 @@ def test_a_table_without_rows_keeps_its_columns_and_types() -> None:
     frame = PlanTable("failures", Table([])).to_pandas()
     assert list(frame.columns) == ["row", "id", "key", "status", "error", "repeated", "stored_otherwise"]
     assert (str(frame["id"].dtype), str(frame["repeated"].dtype)) == ("Int64", "int64")
-    assert pd.isna(Plan(File(COUNTS), None, lambda *_: Job()).failures.to_pandas()["id"]).all()
+    assert pd.isna(Plan(File(COUNTS), "p", lambda *_: Job()).failures.to_pandas()["id"]).all()
 
 
 # Notebooks
@@ -388,7 +390,7 @@ def test_a_notebook_shows_counts_the_first_changes_and_what_to_do_next(plan: Pla
     text = page(plan).text
     for shown in (
         "Plan acme.replyplan", "817 requests, about 17 min", "812 to change", "Oslo → Bergen", "empty → 51-200",
-        "plan.apply() writes them", "says why 48 rows are left out",
+        "plan.apply() writes the changes", "says why 48 rows are not done",
     ):  # fmt: skip
         assert shown in text
     assert text.count("4711") == 1  # an account that has several changes is named once
@@ -396,7 +398,7 @@ def test_a_notebook_shows_counts_the_first_changes_and_what_to_do_next(plan: Pla
 
 def test_a_notebook_shows_ten_changes_of_many() -> None:
     many = [{"row": row, "id": row, "field": "city", "before": "a", "after": "b"} for row in range(1500)]
-    text = page(Plan(File(COUNTS, many), None, lambda *_: Job())).text
+    text = page(Plan(File(COUNTS, many), "p", lambda *_: Job())).text
     assert text.count("→") == 10
     assert "… and 1,490 more changes" in text
     assert "… and 1,490 more rows" in page(PlanTable("changes", Table(many))).text
@@ -407,7 +409,7 @@ def test_a_hostile_value_and_file_name_are_only_text() -> None:
     file = File({HOSTILE: 1, "changed": 1, "failed": 1}, changes)
     for shown in (
         Plan(file, HOSTILE, lambda *_: Job()),
-        ApplyResult(file, HOSTILE, 1, 1.0),
+        result_of(file, HOSTILE),
         PlanTable("x", Table(changes)),
     ):
         page(shown)
@@ -426,11 +428,13 @@ def test_a_value_stays_on_its_line_and_is_cut_where_it_is_long() -> None:
 
 def test_a_result_offers_what_makes_sense_next() -> None:
     def hints(counts: dict[str, int]) -> list[str]:
-        return [code for code, _ in _plan_text.result_hints(counts, "p")]
+        return [code for code, _ in _plan_text.result_hints(counts)]
 
     assert hints({"unchanged": 3}) == []
-    assert hints({"changed": 3}) == ["client.open_plan('p').revert()"]
-    assert hints({"failed": 3}) == ["result.failures.to_pandas()", "client.open_plan('p').retry_failed()"]
+    assert hints({"changed": 3}) == ["result.revert()"]
+    assert hints({"failed": 3}) == ["result.failures", "result.retry_failed()"]
+    assert hints({"pending": 3}) == ["result.plan.apply()"]
+    assert hints({"unknown": 3}) == ["result.failures", "result.plan.apply()", "result.revert()"]
 
 
 # Progress
@@ -495,7 +499,7 @@ def test_tqdm_shows_the_rows_and_the_quotas_time(monkeypatch: pytest.MonkeyPatch
 
 def test_no_progress_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = terminal_without_tqdm(monkeypatch)
-    assert _progress.drive(Job(), _progress.show_for(progress=False), "apply", None) == "result"
+    assert _progress.drive(Job(), _progress.show_for(progress=False), "apply", "p") == "result"
     assert terminal.getvalue() == ""
 
 
@@ -503,7 +507,7 @@ def test_no_progress_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_stderr_that_cannot_be_written_does_not_end_the_job(stderr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     monkeypatch.setattr(sys, "stderr", stderr)
-    assert _progress.drive(Job(), _progress.show_for(progress=True), "apply", None) == "result"
+    assert _progress.drive(Job(), _progress.show_for(progress=True), "apply", "p") == "result"
 
 
 def test_a_bar_that_fails_does_not_end_the_job(caplog: pytest.LogCaptureFixture) -> None:
@@ -511,7 +515,7 @@ def test_a_bar_that_fails_does_not_end_the_job(caplog: pytest.LogCaptureFixture)
         def update(self, state: dict[str, Any]) -> None:
             raise ZeroDivisionError
 
-    assert _progress.drive(Job(), Failing(), "apply", None) == "result"
+    assert _progress.drive(Job(), Failing(), "apply", "p") == "result"
     assert [record.getMessage() for record in caplog.records] == [
         "the progress is not shown any more: ZeroDivisionError"
     ]
@@ -536,7 +540,7 @@ def test_a_second_ctrl_c_abandons_it(capsys: pytest.CaptureFixture[str]) -> None
     job = Job(interrupts=2, stops=False)
     drive(job)
     assert job.calls == ["wait 0.1", "stop", "wait 5", "abandon", "wait 1"]
-    assert "go on with" in capsys.readouterr().err
+    assert "resume with" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of Windows interrupt no sleep")
@@ -563,7 +567,7 @@ def test_the_exception_of_a_handler_stops_it_too() -> None:
 
     job = Terminated()
     with pytest.raises(SystemExit):
-        _progress.drive(job, _progress.Show(), "apply", None)
+        _progress.drive(job, _progress.Show(), "apply", "p")
     assert job.calls == ["stop"]
 
 
@@ -577,7 +581,7 @@ async def test_an_async_job_ends_without_holding_the_loop_up() -> None:
             await asyncio.sleep(0.01)
 
     ticking = asyncio.create_task(tick())
-    result = await _progress.drive_async(Job(looks=20), _progress.Show(), "apply", None)
+    result = await _progress.drive_async(Job(looks=20), _progress.Show(), "apply", "p")
     ticking.cancel()
     assert result == "result"
     assert ticks > 5
@@ -600,7 +604,7 @@ async def test_a_cancelled_task_stops_its_job(capsys: pytest.CaptureFixture[str]
     job = Job(looks=1000)
     await cancelled(job)
     assert [call for call in job.calls if "wait" not in call] == ["stop"]
-    assert "go on with" in capsys.readouterr().err
+    assert "resume with" in capsys.readouterr().err
 
 
 async def test_a_task_that_is_cancelled_twice_abandons_its_job() -> None:
@@ -611,7 +615,7 @@ async def test_a_task_that_is_cancelled_twice_abandons_its_job() -> None:
 
 def test_a_job_whose_coroutine_is_closed_is_stopped_and_ends_by_itself() -> None:
     job = Job(looks=1000)
-    coroutine = _progress.drive_async(job, _progress.Show(), "apply", None)
+    coroutine = _progress.drive_async(job, _progress.Show(), "apply", "p")
     loop = asyncio.new_event_loop()
     task = loop.create_task(coroutine)
     loop.run_until_complete(asyncio.sleep(0))
@@ -623,19 +627,25 @@ def test_a_job_whose_coroutine_is_closed_is_stopped_and_ends_by_itself() -> None
     loop.close()
 
 
-@pytest.mark.parametrize("action", ["apply", "retry_failed", "revert"])
+@pytest.mark.parametrize(
+    ("of_result", "action"),
+    [(False, "apply"), (False, "retry_failed"), (False, "revert"), (True, "retry_failed"), (True, "revert")],
+)
 @pytest.mark.parametrize("mode", ["sync", "async"])
-def test_each_call_starts_its_job_and_gives_its_result(action: str, mode: str) -> None:
-    started: list[tuple[str, ...]] = []
+def test_each_call_starts_its_job_and_gives_its_result(action: str, mode: str, of_result: bool) -> None:
+    started: list[tuple[str, str]] = []
 
-    def start(*how: str) -> Job:
-        started.append(how)
+    def start(action: str, options: Any) -> Job:
+        started.append((action, options["on_conflict"]))
         return Job()
 
-    plan = Plan(File({"changed": 3}), "p", start)
+    file = File({"changed": 3})
+    plan = Plan(file, "p", start)
+    target = ApplyResult(plan, file, 1, 1.0) if of_result else plan
     if mode == "sync":
-        result = getattr(plan, action)(on_conflict="overwrite", progress=False)
+        result = getattr(target, action)(on_conflict="overwrite", progress=False)
     else:
-        result = asyncio.run(getattr(plan, f"{action}_async")(on_conflict="overwrite", progress=False))
-    assert started == [(action, "overwrite", "stop")]
+        result = asyncio.run(getattr(target, f"{action}_async")(on_conflict="overwrite", progress=False))
+    # A revert is a plan of its own, which is applied.
+    assert started == [("apply" if action == "revert" else action, "overwrite")]
     assert (result.counts, result.requests, result.path) == ({"changed": 3}, 430, "p")

@@ -183,8 +183,9 @@ def run_file(code: str, sandbox: Sandbox) -> subprocess.CompletedProcess[str]:
 
 
 JOB_BEFORE_THE_FORK = """
-plan = client.plan_contact_account_updates([{"id": 4713, "city": "Oslo"}], progress=False)
-job = plan._start("apply", "skip", "stop")
+from replyio import plan
+plan_of_one = client.plan_contact_account_updates([{"id": 4713, "city": "Oslo"}], progress=False)
+job = plan_of_one._start("apply", plan._options("skip", "stop"))
 def watch():
     while True:
         job.progress()
@@ -404,7 +405,7 @@ WITHOUT_DESCRIPTORS = {
     ),
     "list": ("attempt(lambda: next(client.list_contact_accounts()))", "TransportError True"),
     "bulk": (
-        "attempt(lambda: client.update_contact_accounts([{'id': 4711, 'city': 'x'}], progress=False))",
+        "attempt(lambda: client.patch_contact_accounts([{'id': 4711, 'city': 'x'}], progress=False))",
         "TransportError True",
     ),
     "open a plan": ("attempt(lambda: client.open_plan('no.replyplan'))", "TransportError True"),

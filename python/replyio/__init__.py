@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from replyio import sandbox as sandbox  # a redundant alias makes it public for type checkers
     from replyio._replyio import __version__
+    from replyio._state import KeptPlan, plans
     from replyio.client import (
         AsyncContactAccountIterator,
         ContactAccountIterator,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
         ValidationError,
     )
     from replyio.models import ClientOptions, CompanySize, ContactAccount, ContactAccountFields, ContactAccountStage
-    from replyio.plans import ApplyResult, Plan, PlanTable
+    from replyio.plan import ApplyResult, Plan, PlanTable, read_plan
 
 __all__ = [
     "APIError",
@@ -64,6 +65,7 @@ __all__ = [
     "DeadlineExceededError",
     "FieldError",
     "InternalError",
+    "KeptPlan",
     "NotFoundError",
     "PermissionDeniedError",
     "Plan",
@@ -80,13 +82,16 @@ __all__ = [
     "UnexpectedResponseError",
     "ValidationError",
     "__version__",
+    "plans",
+    "read_plan",
 ]
 
 _IN_CLIENT = frozenset({"AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "ReplyClient"})
 _IN_MODELS = frozenset(
     {"ClientOptions", "CompanySize", "ContactAccount", "ContactAccountFields", "ContactAccountStage"}
 )
-_IN_PLANS = frozenset({"ApplyResult", "Plan", "PlanTable"})
+_IN_PLAN = frozenset({"ApplyResult", "Plan", "PlanTable", "read_plan"})
+_IN_STATE = frozenset({"KeptPlan", "plans"})
 
 
 def __getattr__(name: str) -> Any:
@@ -105,8 +110,10 @@ def __getattr__(name: str) -> Any:
         home = "client"
     elif name in _IN_MODELS:
         home = "models"
-    elif name in _IN_PLANS:
-        home = "plans"
+    elif name in _IN_PLAN:
+        home = "plan"
+    elif name in _IN_STATE:
+        home = "_state"
     else:
         home = "errors"
     value = getattr(import_module(f"replyio.{home}"), name)

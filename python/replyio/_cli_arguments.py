@@ -30,6 +30,8 @@ FIELDS = {
     "owner_user_id": "ID of the user who owns this contact account",
 }
 FORMATS = ("table", "json", "jsonl", "csv")
+# Commands that send no request.
+_WITHOUT_KEY = frozenset({"status", "plans"})
 VIEWS = ("counts", "rows", "changes", "failures")
 
 
@@ -57,7 +59,7 @@ def parser(command: str) -> _Parser:
     made = _Parser(
         prog=f"replyio {command}",
         description=f"{COMMANDS[command][0].upper()}{COMMANDS[command][1:]}.",
-        epilog=EPILOG,
+        epilog=None if command in _WITHOUT_KEY else EPILOG,
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
@@ -65,6 +67,8 @@ def parser(command: str) -> _Parser:
     made.add_argument(
         "--format", choices=FORMATS, help="form of the data (default: table on a terminal, json elsewhere)"
     )
+    if command in _WITHOUT_KEY:
+        return made
     made.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="time for one call (default: 120)")
     made.add_argument("--key-file", metavar="FILE", help="the file that holds the key (default: REPLY_API_KEY)")
     made.add_argument("--act-as", metavar="USER", help="the user, by id or e-mail address, that a master key acts for")
@@ -144,7 +148,12 @@ def _add_list(made: argparse.ArgumentParser) -> None:
 
 def _add_plan(made: argparse.ArgumentParser) -> None:
     made.add_argument("file", metavar="FILE", help="the table: CSV, JSON Lines or Parquet; its columns are field names")
-    made.add_argument("--save-as", metavar="PLAN", help="the file that keeps the plan, to apply it (default: none)")
+    made.add_argument("--save-as", metavar="PLAN", help="the file of the plan (default: one in the state directory, "
+                      "kept for 30 days; see `replyio plans`)")  # fmt: skip
+    exists = made.add_mutually_exclusive_group()
+    exists.add_argument("--resume", action="store_true", help="when PLAN is there, resume it if it was made from the "
+                        "same rows and options")  # fmt: skip
+    exists.add_argument("--replace", action="store_true", help="when PLAN is there, plan anew in its place")
     made.add_argument("--mode", choices=("patch", "fill", "replace"), help="patch (default): the columns given change; "
                       "fill: only empty fields are filled; replace: what has no column is cleared")  # fmt: skip
     made.add_argument("--nulls", choices=("keep", "clear"), help="what an empty cell does to its field (default: keep)")
@@ -157,12 +166,19 @@ def _add_plan(made: argparse.ArgumentParser) -> None:
 def _add_apply(made: argparse.ArgumentParser) -> None:
     _add_plan_file(made)
     _add_on_conflict(made)
-    made.add_argument("--retry-failed", action="store_true", help="try the rows that failed again")
+    made.add_argument("--retry-failed", action="store_true", help="try failed rows and conflicts again")
+    made.add_argument("--rows", metavar="ROWS", help="only these rows: numbers such as 0,3,7-9, or a file with a "
+                      "column row, such as exported changes from which lines were removed")  # fmt: skip
+    made.add_argument("--limit", type=_number, metavar="N", help="at most so many rows (default: all)")
+    text = "write nothing when the run would change more accounts than that (default: no limit)"
+    made.add_argument("--max-changes", type=_number, metavar="N", help=text)
+    text = "write nothing when the run would empty more fields than that (default: no limit)"
+    made.add_argument("--max-cleared", type=_number, metavar="N", help=text)
     _add_view(made)
 
 
 def _add_status(made: argparse.ArgumentParser) -> None:
-    _add_plan_file(made)
+    _add_plan_file(made, is_opened=False)
     _add_view(made)
     made.add_argument("--export", metavar="FILE", help="write the table that --show names (default: rows) into a file, "
                       "in place of giving it as data: .csv, .tsv, .jsonl, .ndjson or .parquet")  # fmt: skip
@@ -177,11 +193,19 @@ def _add_revert(made: argparse.ArgumentParser) -> None:
     _add_view(made)
 
 
-def _add_plan_file(made: argparse.ArgumentParser) -> None:
-    made.add_argument("plan", metavar="PLAN", help="the file that `replyio plan --save-as` has made")
+def _add_plans(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--prune", action="store_true", help="remove them; those that a run has, that cannot be read, or "
+                      "with rows whose outcome is unknown stay for their 30 days")  # fmt: skip
+
+
+def _add_plan_file(made: argparse.ArgumentParser, *, is_opened: bool = True) -> None:
+    made.add_argument("plan", metavar="PLAN", help="the file that `replyio plan` has made")
     made.add_argument("--recover", action="store_true", help="open a plan whose log (-wal) is missing after a crash: "
                       "every row that may have been written becomes unknown")  # fmt: skip
-    made.add_argument("--new-key", action="store_true", help="the plan was made with another API key of the same user")
+    if is_opened:
+        made.add_argument(
+            "--new-key", action="store_true", help="the plan was made with another API key of the same user"
+        )
 
 
 def _add_on_conflict(made: argparse.ArgumentParser) -> None:
@@ -204,4 +228,5 @@ _ADD = {
     "apply": _add_apply,
     "status": _add_status,
     "revert": _add_revert,
+    "plans": _add_plans,
 }

@@ -11,9 +11,10 @@ COMMANDS = {
     "patch": "change single fields of an account and keep the others",
     "list": "read all accounts, or those that match a text",
     "plan": "compare a table with the accounts and say what would change; writes nothing",
-    "apply": "write what a plan says; goes on where it was stopped",
-    "status": "say how far a plan is",
-    "revert": "put the values from before a plan back",
+    "apply": "write what a plan says, or a part of it; resumes where an earlier run stopped",
+    "status": "show what a plan has done and what is left; needs no key",
+    "revert": "restore the values from before a plan",
+    "plans": "list the plans that were made without --save-as; needs no key",
     "sandbox": "run a server on 127.0.0.1 that behaves as Reply.io does, to try all this without a key",
 }
 EXIT_CODES = {

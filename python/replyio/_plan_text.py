@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from replyio._replyio import safe_text
@@ -157,16 +158,18 @@ def progress_line(state: Mapping[str, Any]) -> str:
     return f"{phase}: {state.get('done', 0):,} of {counted(state.get('rows', 0), 'row')}, {progress_text(state)}"
 
 
-def how_to_go_on(action: str, path: str | None, state: Mapping[str, Any]) -> str:
-    """The line after a job that was stopped: what is done, and how to go on, in Python and on the command line."""
+def opened(path: str) -> str:
+    """The call that opens a plan: `client.open_plan('acme.replyplan')`."""
+    return f"client.open_plan({safe_text(repr(path))})"
+
+
+def how_to_go_on(action: str, path: str, state: Mapping[str, Any]) -> str:
+    """The line after a job that was stopped: what is done, and how to resume it, in Python and on the command line."""
     if action == "plan":
-        return "replyio: stopped while planning; no account was changed. Plan again when you are ready."
-    done = f"replyio: stopped with {state.get('done', 0):,} of {counted(state.get('rows', 0), 'row')} done; "
-    call = "retry_failed()" if action == "retry_failed" else f"{action}()"
-    if path is None:
-        return f"{done}go on with plan.{call}"
-    command = "apply --retry-failed" if action == "retry_failed" else action
-    return f"{done}go on with client.open_plan({safe_text(repr(path))}).{call}, or: replyio {command} {argument(path)}"
+        return "replyio: planning was stopped, and no account was changed; plan again to start over"
+    # Rows that are to be retried are pending by now, so that an ordinary run takes them up.
+    done = f"replyio: stopped with {state.get('done', 0):,} of {counted(state.get('rows', 0), 'row')} done"
+    return f"{done}; resume with {opened(path)}.apply(), or on the command line: replyio apply {argument(path)}"
 
 
 def cell(value: object) -> str:
@@ -283,31 +286,57 @@ def box_html(
     return f'<div style="{style}">{head}<div>{counts_html(counts, notes)}</div>{inner}{foot}</div>'
 
 
-def plan_hints(counts: Mapping[str, int]) -> list[tuple[str, str]]:
-    """What can be done with a plan next: code, and what it does."""
-    pending, changed = counts.get("pending", 0), counts.get("changed", 0)
+def as_frame() -> str:
+    """What makes a frame of a table with the library that is installed; empty where there is none."""
+    for library in ("pandas", "polars"):
+        if find_spec(library) is not None:
+            return f".to_{library}()"
+    return ""
+
+
+def plan_hints(counts: Mapping[str, int], read_only: str | None = None, frame: str = "") -> list[tuple[str, str]]:
+    """What can be done with a plan next: code, and what it does.
+
+    Args:
+        counts: The rows by status.
+        read_only: The file of a plan that was opened to be read; None for one that can be applied.
+        frame: What makes a frame of a table.
+    """
+    open_rows, changed = counts.get("pending", 0) + counts.get("unknown", 0), counts.get("changed", 0)
+    plan = "plan" if read_only is None else opened(read_only)
     hints: list[tuple[str, str]] = []
-    if pending:
-        hints.append(("plan.changes.to_pandas()", "shows every change"))
-        hints.append(("plan.apply()", "goes on" if changed else "writes them"))
-    refused = not_done(counts) - pending
+    if open_rows:
+        hints.append((f"plan.changes{frame}", "shows every change"))
+        hints.append((f"{plan}.apply()", "resumes it" if changed else "writes the changes"))
+    failed = counts.get("failed", 0) + counts.get("conflict", 0)
+    refused = not_done(counts) - counts.get("pending", 0)
     if refused:
-        hints.append(("plan.failures.to_pandas()", f"says why {counted(refused, 'row is', 'rows are')} left out"))
+        hints.append((f"plan.failures{frame}", f"says why {counted(refused, 'row is', 'rows are')} not done"))
+    if failed:
+        hints.append((f"{plan}.retry_failed()", "tries failed rows and conflicts again"))
     if changed:
-        hints.append(("plan.revert()", "restores the previous values"))
+        hints.append((f"{plan}.revert()", "restores the previous values"))
     return hints
 
 
-def result_hints(counts: Mapping[str, int], path: str | None, stored_otherwise: int = 0) -> list[tuple[str, str]]:
-    """What can be done after a plan was applied: code, and what it does."""
-    missing = not_done(counts)
+def result_hints(counts: Mapping[str, int], stored_otherwise: int = 0, frame: str = "") -> list[tuple[str, str]]:
+    """What can be done after a plan was applied: code, and what it does.
+
+    Args:
+        counts: The rows by status.
+        stored_otherwise: How many rows the service stored differently from what was sent.
+        frame: What makes a frame of a table.
+    """
+    open_rows = counts.get("pending", 0) + counts.get("unknown", 0)
+    missing = not_done(counts) - counts.get("pending", 0)
     hints: list[tuple[str, str]] = []
     if missing or stored_otherwise:
         reason = f"{counted(missing, 'row was', 'rows were')} not done" if missing else "rows are stored differently"
-        hints.append(("result.failures.to_pandas()", f"says why {reason}"))
-    plan = "plan" if path is None else f"client.open_plan({path!r})"
-    if counts.get("failed", 0):
-        hints.append((f"{plan}.retry_failed()", "tries those that failed again"))
-    if counts.get("changed", 0):
-        hints.append((f"{plan}.revert()", "restores the previous values"))
+        hints.append((f"result.failures{frame}", f"says why {reason}"))
+    if open_rows:
+        hints.append(("result.plan.apply()", f"resumes it: {counted(open_rows, 'row is', 'rows are')} left"))
+    if counts.get("failed", 0) or counts.get("conflict", 0):
+        hints.append(("result.retry_failed()", "tries failed rows and conflicts again"))
+    if counts.get("changed", 0) or counts.get("unknown", 0):
+        hints.append(("result.revert()", "restores the previous values"))
     return hints

@@ -190,20 +190,20 @@ class _Watch:
             _logger.warning("the progress is not shown any more: %s", type(error).__name__)
 
 
-def drive(job: Job, show: Show, action: str, path: str | None) -> object:
+def drive(job: Job, show: Show, action: str, path: str) -> object:
     """Waits for a job. Ctrl-C stops it, a second one abandons what is in flight at once.
 
     Args:
         job: The job, which runs.
         show: What shows its progress.
-        action: What it does: "plan", "apply", "retry_failed" or "revert".
-        path: The plan's file, or None.
+        action: What it does: "plan", "apply" or "retry_failed".
+        path: The plan's file.
 
     Returns:
         The job's result.
 
     Raises:
-        KeyboardInterrupt: After Ctrl-C, when the job has ended. A line on stderr says how to go on.
+        KeyboardInterrupt: After Ctrl-C, when the job has ended. A line on stderr says how to resume.
     """
     watch = _Watch(job, show)
     try:
@@ -228,7 +228,7 @@ def _stop(job: Job) -> None:
         job.wait(_LET_GO)
 
 
-async def drive_async(job: Job, show: Show, action: str, path: str | None) -> object:
+async def drive_async(job: Job, show: Show, action: str, path: str) -> object:
     """Waits for a job without holding the event loop up. Cancelling the task stops it, a second time abandons.
 
     A coroutine that is closed cannot wait. Its job ends by itself, within the same five seconds.
@@ -236,14 +236,14 @@ async def drive_async(job: Job, show: Show, action: str, path: str | None) -> ob
     Args:
         job: The job, which runs.
         show: What shows its progress.
-        action: What it does: "plan", "apply", "retry_failed" or "revert".
-        path: The plan's file, or None.
+        action: What it does: "plan", "apply" or "retry_failed".
+        path: The plan's file.
 
     Returns:
         The job's result.
 
     Raises:
-        CancelledError: When the task was cancelled, after the job has ended. A line on stderr says how to go on.
+        CancelledError: When the task was cancelled, after the job has ended. A line on stderr says how to resume.
     """
     watch = _Watch(job, show)
     try:

@@ -81,8 +81,14 @@ class PlanFile:
     @staticmethod
     def plan(client: Client, table: Table, options: dict[str, Any], path: str | os.PathLike[str]) -> Job: ...
     @staticmethod
+    def resume(
+        client: Client, table: Table, options: dict[str, Any], path: str | os.PathLike[str]
+    ) -> PlanFile | None: ...
+    @staticmethod
+    def is_replaceable(path: str | os.PathLike[str]) -> bool: ...
+    @staticmethod
     def open(
-        client: Client, path: str | os.PathLike[str], *, recover: bool = False, new_key: bool = False
+        client: Client | None, path: str | os.PathLike[str], *, recover: bool = False, new_key: bool = False
     ) -> PlanFile: ...
     def apply(
         self,
@@ -92,6 +98,10 @@ class PlanFile:
         clear_unknown_members: bool,
         retry_failed: bool,
         concurrency: int,
+        rows: set[int] | None,
+        limit: int | None,
+        max_changes: int | None,
+        max_cleared: int | None,
     ) -> Job: ...
     def estimate(self, client: Client) -> tuple[int, float | None]: ...
     @property

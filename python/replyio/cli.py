@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, TextIO
 
     from replyio import ContactAccount, ReplyClient, ReplyError
-    from replyio.plans import ApplyResult, Plan
+    from replyio.plan import ApplyResult, Plan
 
 
 __all__ = ["main"]
@@ -155,16 +155,29 @@ _CALLED_HERE = (
     ("timeout=", "--timeout"),
     ("base_url", "REPLY_BASE_URL"),
     ("ca_file or ", ""),
+    ("open_plan() or ", "`replyio apply` or "),
+    ("open_plan()", "`replyio apply`"),
+    ('if_exists="resume"', "--resume"),
+    ('if_exists="replace"', "--replace"),
+    ("save_as=", "--save-as"),
+    ("recover=True", "--recover"),
+    ("new_key=True", "--new-key"),
+    ('apply(on_unknown_member="clear")', "--on-unknown-member clear"),
+    ("max_changes=", "--max-changes="),
+    ("max_cleared=", "--max-cleared="),
+    ("rows= or limit=", "--rows or --limit"),
+    ("rows=", "--rows"),
+    ("rows refused:", "--rows:"),
     ("proxy or HTTPS_PROXY", "HTTPS_PROXY"),
 )
 
 
 def _message(error: ReplyError) -> str:
-    """The message. Its hint, or all of it where it is about a setting, is in the words of the command."""
-    from replyio.errors import ConfigurationError
+    """The message. Its hint, or all of it where it is about a setting or a plan, is in the words of the command."""
+    from replyio.errors import ConfigurationError, PlanError, ValidationError
 
     said, separator, hint = error.message.rpartition("; hint: ")
-    if separator or isinstance(error, ConfigurationError):
+    if separator or isinstance(error, (ConfigurationError, PlanError, ValidationError)):
         for name, here in _CALLED_HERE:
             hint = hint.replace(name, here)
     return said + separator + hint
@@ -385,29 +398,37 @@ def _list(options: dict[str, Any]) -> int:
 
 
 def _plan(options: dict[str, Any]) -> int:
+    from replyio._cli_overview import UsageError
+
     names = ("save_as", "mode", "nulls", "match_on", "ignore")
     wanted = {name: options[name] for name in names if name in options}
+    for choice in ("resume", "replace"):
+        if options.get(choice):
+            wanted["if_exists"] = choice
+    if "if_exists" in wanted and "save_as" not in wanted:
+        raise UsageError(f"--{wanted['if_exists']} needs --save-as PLAN")
     with _client(options) as client:
         plan = client.plan_contact_account_updates(options["file"], **wanted)
-        with plan:
-            _show(plan, options)
-            counts = plan.counts
-    file: str | None = options.get("save_as")
-    if counts.get("pending"):
-        _tell(_next_step(file))
+        _show(plan, options)
+        counts = plan.counts
+    if counts.get("pending") or counts.get("unknown"):
+        _tell(_next_step(plan.path, counts, is_saved="save_as" in wanted))
     if options.get("exit_code"):
         return _CHANGES if counts.get("pending") else _code_of(counts)
     return _DONE
 
 
-def _next_step(file: str | None) -> str:
+def _next_step(file: str, counts: Mapping[str, int], *, is_saved: bool) -> str:
     """What to do with a plan."""
     from replyio._shell import argument
+    from replyio._state import KEPT, is_kept
 
-    if file is None:
+    if not is_saved and not is_kept(file):
         return "nothing was written; give --save-as PLAN to keep the plan and apply it"
     plan = argument(file)
-    return f"nothing was written; review with `replyio status {plan} --show changes`, write with `replyio apply {plan}`"
+    begun = "the plan was begun earlier" if counts.get("changed") or counts.get("unknown") else "nothing was written"
+    for_days = "" if is_saved else f" (the plan is kept for {KEPT} days)"
+    return f"{begun}; review with `replyio status {plan} --show changes`, write with `replyio apply {plan}`{for_days}"
 
 
 def _status(options: dict[str, Any]) -> int:
@@ -416,12 +437,50 @@ def _status(options: dict[str, Any]) -> int:
     alone = [name for name in ("overwrite", "for_spreadsheet") if name in options and "export" not in options]
     if alone:
         raise UsageError(f"--{alone[0].replace('_', '-')} needs --export FILE")
-    with _client(options) as client, _open(client, options) as plan:
-        if "export" in options:
-            _export(plan, options)
-        else:
-            _show(plan, options)
-        return _code_of(plan.counts)
+    from replyio.plan import read_plan
+
+    plan = read_plan(options["plan"], recover=options.get("recover", False))
+    if "export" in options:
+        _export(plan, options)
+    else:
+        _show(plan, options)
+    return _code_of(plan.counts)
+
+
+def _plans(options: dict[str, Any]) -> int:
+    from replyio import _state
+    from replyio._cli_output import chosen, write_many
+
+    if options.get("prune"):
+        removed, stay = _state.prune()
+        why = "; those with unknown rows, in use or unreadable stay" if stay else ""
+        _tell(f"{removed:,} plan{'' if removed == 1 else 's'} removed{why}")
+    found = [
+        {
+            "age": _age(kept.age.total_seconds()),
+            "created_at": kept.created_at.isoformat(timespec="seconds"),
+            "source": kept.source,
+            "rows": kept.error or _counts_text(kept.counts),
+            "path": kept.path,
+        }
+        for kept in _state.plans()
+    ]
+    form = chosen(options.get("format"))
+    with _while_somebody_reads():
+        write_many(found, form, ("age", "created_at", "source", "rows", "path"), ("age", "source", "rows", "path"))
+    return _DONE
+
+
+def _age(seconds: float) -> str:
+    from replyio._plan_text import duration
+
+    return duration(seconds)
+
+
+def _counts_text(counts: Mapping[str, int]) -> str:
+    from replyio._plan_text import counts_text
+
+    return counts_text(counts)
 
 
 def _export(plan: Plan, options: dict[str, Any]) -> None:
@@ -440,8 +499,14 @@ def _export(plan: Plan, options: dict[str, Any]) -> None:
 
 
 def _apply(options: dict[str, Any]) -> int:
-    name = "retry_failed" if options.pop("retry_failed", False) else "apply"
-    return _run(options, name)
+    from replyio._cli_overview import UsageError
+
+    parts = [name for name in _PARTS if name in options]
+    if not options.pop("retry_failed", False):
+        return _run(options, "apply")
+    if parts:
+        raise UsageError(f"--retry-failed and --{parts[0].replace('_', '-')} contradict each other")
+    return _run(options, "retry_failed")
 
 
 def _revert(options: dict[str, Any]) -> int:
@@ -450,16 +515,52 @@ def _revert(options: dict[str, Any]) -> int:
 
 def _run(options: dict[str, Any], name: str) -> int:
     """Does something with a plan, and gives what became of it."""
-    wanted = {name: options[name] for name in ("on_conflict", "on_unknown_member") if name in options}
-    with _client(options) as client, _open(client, options) as plan:
-        result: ApplyResult = getattr(plan, name)(**wanted)
+    wanted = {name: options[name] for name in ("on_conflict", "on_unknown_member", *_PARTS) if name in options}
+    if "rows" in wanted:
+        wanted["rows"] = _rows(wanted["rows"])
+    with _client(options) as client:
+        result: ApplyResult = getattr(_open(client, options), name)(**wanted)
         _show(result, options)
-        code = _code_of(result.counts)
-        if not result.stored_otherwise:
-            return code
-        from replyio._plan_text import stored_otherwise_text
+    for line in _left(result):
+        _tell(line)
+    code = _code_of(result.counts)
+    return max(code, _FAILED) if result.stored_otherwise else code
 
-        return _tell(f"{stored_otherwise_text(result.stored_otherwise)}; --show failures has them", max(code, _FAILED))
+
+_PARTS = ("rows", "limit", "max_changes", "max_cleared")
+
+
+def _rows(text: str) -> object:
+    """Row numbers such as `0,3,7-9`; anything else is the name of a file."""
+    import re
+
+    if not re.fullmatch(r"\s*\d{1,9}(-\d{1,9})?(\s*,\s*\d{1,9}(-\d{1,9})?)*\s*", text, re.ASCII):
+        return text
+    numbers: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        numbers.update(range(int(first), int(last or first) + 1))
+    return sorted(numbers)
+
+
+def _left(result: ApplyResult) -> list[str]:
+    """What to do about the rows that are not done, a line each."""
+    from replyio._plan_text import counted, stored_otherwise_text
+    from replyio._shell import argument
+
+    plan, counts = argument(result.path), result.counts
+    left = counts.get("pending", 0) + counts.get("unknown", 0)
+    failed = counts.get("failed", 0) + counts.get("conflict", 0)
+    show = f"`replyio status {plan} --show failures`"
+    lines: list[str] = []
+    if result.stored_otherwise:
+        lines.append(f"{stored_otherwise_text(result.stored_otherwise)}; {show} shows them")
+    if failed:
+        retry = f"`replyio apply {plan} --retry-failed` tries them again"
+        lines.append(f"{counted(failed, 'row')} failed or in conflict; {show} says why, {retry}")
+    if left:
+        lines.append(f"{counted(left, 'row')} left; `replyio apply {plan}` resumes")
+    return lines
 
 
 def _open(client: ReplyClient, options: dict[str, Any]) -> Plan:
@@ -503,4 +604,5 @@ _COMMANDS: dict[str, Callable[[dict[str, Any]], int]] = {
     "apply": _apply,
     "status": _status,
     "revert": _revert,
+    "plans": _plans,
 }

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import CapsuleType, Self, Unpack
 
     from replyio.models import ClientOptions, ContactAccount, ContactAccountFields
-    from replyio.plans import ApplyResult, Plan
+    from replyio.plan import ApplyResult, Plan
 
     P = ParamSpec("P")
 
@@ -472,6 +472,7 @@ class ReplyClient:
         data: object,
         *,
         save_as: str | os.PathLike[str] | None = None,
+        if_exists: Literal["error", "resume", "replace"] = "error",
         mode: Literal["patch", "fill", "replace"] = "patch",
         nulls: Literal["keep", "clear"] = "keep",
         match_on: Literal["id", "domain_name", "name"] = "id",
@@ -489,8 +490,11 @@ class ReplyClient:
         Args:
             data: The rows: anything with `__arrow_c_stream__` (pandas, polars, pyarrow, DuckDB), an iterable of
                 mappings or dataclasses, or the path of a CSV, JSON Lines or Parquet file. Its columns are fields.
-            save_as: The file of the plan, such as "acme.replyplan", which must not be there yet. None keeps it for as
-                long as the plan is used; save a plan that takes long.
+            save_as: The file of the plan, such as "acme.replyplan". None (the default) keeps the plan in the user's
+                state directory for 30 days; see `replyio.plans`.
+            if_exists: What to do when `save_as` is there already: "error" (the default) refuses, "resume" opens the
+                plan when it was made from the same rows and options, and refuses otherwise, "replace" plans anew and
+                removes the old plan, its previous values included.
             mode: "patch" (the default) changes the columns given, "fill" only fields that are empty, "replace" makes
                 the account what the row says, so that a field without a column is cleared.
             nulls: What an empty cell means: "keep" (the default) leaves the field alone, "clear" empties it.
@@ -511,7 +515,7 @@ class ReplyClient:
         Raises:
             ValidationError: The table has a column that cannot be used; all such faults at once, before any request. A
                 cell that cannot be used makes its row invalid, and stops no other.
-            PlanError: The file is there already or cannot be written.
+            PlanError: The file is there already, was made from other rows or options, or cannot be written.
             AuthenticationError: The key is refused.
             ReplyError: Any other failure, as the tree in `replyio.errors` says.
 
@@ -528,16 +532,24 @@ class ReplyClient:
         _load_bulk()
         from replyio import _bulk
 
-        reading = {"columns": columns, "null_values": null_values, "delimiter": delimiter, "encoding": encoding}
-        return _bulk.make(
-            _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, reading=reading), progress
-        )
+        table = {
+            "mode": mode,
+            "nulls": nulls,
+            "match_on": match_on,
+            "ignore": ignore,
+            "columns": columns,
+            "null_values": null_values,
+            "delimiter": delimiter,
+            "encoding": encoding,
+        }
+        return _bulk.Planning(self._core, data, save_as, if_exists, table).wait(progress)
 
     async def plan_contact_account_updates_async(
         self,
         data: object,
         *,
         save_as: str | os.PathLike[str] | None = None,
+        if_exists: Literal["error", "resume", "replace"] = "error",
         mode: Literal["patch", "fill", "replace"] = "patch",
         nulls: Literal["keep", "clear"] = "keep",
         match_on: Literal["id", "domain_name", "name"] = "id",
@@ -552,7 +564,8 @@ class ReplyClient:
 
         Args:
             data: The rows, as in `plan_contact_account_updates`.
-            save_as: The file of the plan.
+            save_as: The file of the plan; None keeps it in the user's state directory.
+            if_exists: "error", "resume" or "replace".
             mode: "patch", "fill" or "replace".
             nulls: "keep" or "clear".
             match_on: "id", "domain_name" or "name".
@@ -575,48 +588,51 @@ class ReplyClient:
         _load_bulk()
         from replyio import _bulk
 
-        reading = {"columns": columns, "null_values": null_values, "delimiter": delimiter, "encoding": encoding}
-        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, reading=reading)
-        return await _bulk.make_async(planning, progress)
+        table = {
+            "mode": mode,
+            "nulls": nulls,
+            "match_on": match_on,
+            "ignore": ignore,
+            "columns": columns,
+            "null_values": null_values,
+            "delimiter": delimiter,
+            "encoding": encoding,
+        }
+        return await _bulk.Planning(self._core, data, save_as, if_exists, table).wait_async(progress)
 
     def open_plan(self, path: str | os.PathLike[str], *, recover: bool = False, new_key: bool = False) -> Plan:
-        """Opens a plan that was saved: to look at it, to resume it, or to revert it.
+        """Opens a plan: to resume it, to revert it, or to look at it.
 
         Opening never locks the file: a plan can be opened while a run writes it. A row that was in flight when its run
-        ended
-        is `unknown`, and the next `Plan.apply` sends it again.
+        ended is `unknown`, and the next `Plan.apply` sends it again. `replyio.read_plan` opens a plan without a client.
 
         Args:
             path: The plan's file.
             recover: Whether to open a plan whose log (`-wal`) is missing, because the file was copied or moved alone
-                after
-                a crash. Every row that may have been written becomes `unknown`. Default False: such a file is refused.
+                after a crash. Every row that may have been written becomes `unknown`. Default False: such a file is
+                refused.
             new_key: Whether this client's API key is another key of the user who made the plan. Default False: a plan
-                that
-                was made with another key is refused.
+                that was made with another key is refused.
 
         Returns:
             The plan.
 
         Raises:
             PlanError: The file is missing, half written or damaged, lacks its log, or was made for another address,
-                user,
-                team or API key.
+                user, team or API key.
         """
         _load_bulk()
-        from os import fspath
-
         from replyio import _bulk
 
-        file = _replyio.PlanFile.open(self._core, path, recover=recover, new_key=new_key)
-        return _bulk.plan_of(self._core, file, fspath(path))
+        return _bulk.plan_of(self._core, _replyio.PlanFile.open(self._core, path, recover=recover, new_key=new_key))
 
-    def update_contact_accounts(
+    def patch_contact_accounts(
         self,
         data: object,
         *,
         save_as: str | os.PathLike[str] | None = None,
-        mode: Literal["patch", "fill", "replace"] = "patch",
+        if_exists: Literal["error", "resume", "replace"] = "error",
+        mode: Literal["patch", "fill"] = "patch",
         nulls: Literal["keep", "clear"] = "keep",
         match_on: Literal["id", "domain_name", "name"] = "id",
         ignore: Iterable[str] | Literal["unknown"] = (),
@@ -626,17 +642,27 @@ class ReplyClient:
         encoding: str | None = None,
         on_conflict: Literal["skip", "overwrite"] = "skip",
         on_unknown_member: Literal["stop", "clear"] = "stop",
+        max_changes: int | None = None,
+        max_cleared: int | None = None,
         progress: bool = True,
     ) -> ApplyResult:
-        """Plans the updates of many accounts and applies them, when no review is wanted.
+        """Changes single fields of many accounts: plans and applies at once, when no review is wanted.
+
+        Fields that a row does not name keep their values. The plan is kept, so that it can be resumed or reverted:
+        `result.plan`, `result.revert()`. An error that stops the call says where its plan is.
 
         `GET /v3/contact-accounts` or `GET /v3/contact-accounts/{id}`, then `PUT /v3/contact-accounts/{id}` for each row
         that changes something.
 
         Args:
             data: The rows, as in `plan_contact_account_updates`.
-            save_as: The file of the plan. None takes a temporary one, which stays only while rows are left to be done.
-            mode: "patch" (the default), "fill" or "replace".
+            save_as: The file of the plan. None (the default) keeps the plan in the user's state directory for 30 days;
+                see `replyio.plans`.
+            if_exists: What to do when `save_as` is there already: "error" (the default) refuses, "resume" opens the
+                plan when it was made from the same rows and options, and refuses otherwise, "replace" plans anew and
+                removes the old plan, its previous values included.
+            mode: "patch" (the default) changes the columns given, "fill" only fields that are empty. To replace
+                accounts, review a plan: `plan_contact_account_updates` has the mode "replace".
             nulls: "keep" (the default) or "clear".
             match_on: "id" (the default), "domain_name" or "name".
             ignore: Columns that are not fields; `"unknown"` for all that are none.
@@ -650,6 +676,8 @@ class ReplyClient:
                 "overwrite".
             on_unknown_member: What happens when an update clears a member that this version does not know: "stop" (the
                 default) or "clear"; see `Plan.apply`.
+            max_changes: Nothing is written when the plan would change more accounts than that. Default None: no limit.
+            max_cleared: Nothing is written when the plan would empty more fields than that. Default None: no limit.
             progress: Whether to show how far it is. Default True.
 
         Returns:
@@ -657,32 +685,48 @@ class ReplyClient:
 
         Raises:
             ValidationError: The table has a column that cannot be used.
-            PlanError: The file is there already or cannot be written.
+            PlanError: The file is there already or cannot be written, or the plan would do more than `max_changes` or
+                `max_cleared`.
             AuthenticationError: The key is refused; every row stays to be done.
             ReplyError: Any other failure that stops the job.
 
         Examples:
             >>> import replyio
             >>> client = replyio.ReplyClient()
-            >>> result = client.update_contact_accounts([{"id": 4711, "city": "Bergen"}], progress=False)
+            >>> result = client.patch_contact_accounts([{"id": 4711, "city": "Bergen"}], progress=False)
             >>> result.counts
             {'changed': 1}
         """
         _load_bulk()
         from replyio import _bulk
 
-        reading = {"columns": columns, "null_values": null_values, "delimiter": delimiter, "encoding": encoding}
-        planning = _bulk.Planning(
-            self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict, on_unknown_member, reading
-        )
-        return _bulk.update(planning, on_conflict, progress, on_unknown_member)
+        table = {
+            "mode": mode,
+            "nulls": nulls,
+            "match_on": match_on,
+            "ignore": ignore,
+            "columns": columns,
+            "null_values": null_values,
+            "delimiter": delimiter,
+            "encoding": encoding,
+        }
+        run = {
+            "on_conflict": on_conflict,
+            "on_unknown_member": on_unknown_member,
+            "max_changes": max_changes,
+            "max_cleared": max_cleared,
+        }
+        _bulk.check_patch(mode, run)
+        planning = _bulk.Planning(self._core, data, save_as, if_exists, table)
+        return _bulk.patch(planning, progress, run)
 
-    async def update_contact_accounts_async(
+    async def patch_contact_accounts_async(
         self,
         data: object,
         *,
         save_as: str | os.PathLike[str] | None = None,
-        mode: Literal["patch", "fill", "replace"] = "patch",
+        if_exists: Literal["error", "resume", "replace"] = "error",
+        mode: Literal["patch", "fill"] = "patch",
         nulls: Literal["keep", "clear"] = "keep",
         match_on: Literal["id", "domain_name", "name"] = "id",
         ignore: Iterable[str] | Literal["unknown"] = (),
@@ -692,16 +736,19 @@ class ReplyClient:
         encoding: str | None = None,
         on_conflict: Literal["skip", "overwrite"] = "skip",
         on_unknown_member: Literal["stop", "clear"] = "stop",
+        max_changes: int | None = None,
+        max_cleared: int | None = None,
         progress: bool = True,
     ) -> ApplyResult:
-        """Plans and applies the updates of many accounts; see `update_contact_accounts`.
+        """Changes single fields of many accounts; see `patch_contact_accounts`.
 
         Cancelling the task finishes what is in flight, for five seconds at most.
 
         Args:
             data: The rows, as in `plan_contact_account_updates`.
-            save_as: The file of the plan.
-            mode: "patch", "fill" or "replace".
+            save_as: The file of the plan; None keeps it in the user's state directory.
+            if_exists: "error", "resume" or "replace".
+            mode: "patch" or "fill".
             nulls: "keep" or "clear".
             match_on: "id", "domain_name" or "name".
             ignore: Columns that are not fields; `"unknown"` for all that are none.
@@ -713,6 +760,8 @@ class ReplyClient:
                 order mark names.
             on_conflict: "skip" or "overwrite".
             on_unknown_member: "stop" or "clear".
+            max_changes: The most accounts that may be changed; None for any number.
+            max_cleared: The most fields that may be emptied; None for any number.
             progress: Whether to show how far it is. Default True.
 
         Returns:
@@ -725,11 +774,25 @@ class ReplyClient:
         _load_bulk()
         from replyio import _bulk
 
-        reading = {"columns": columns, "null_values": null_values, "delimiter": delimiter, "encoding": encoding}
-        planning = _bulk.Planning(
-            self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict, on_unknown_member, reading
-        )
-        return await _bulk.update_async(planning, on_conflict, progress, on_unknown_member)
+        table = {
+            "mode": mode,
+            "nulls": nulls,
+            "match_on": match_on,
+            "ignore": ignore,
+            "columns": columns,
+            "null_values": null_values,
+            "delimiter": delimiter,
+            "encoding": encoding,
+        }
+        run = {
+            "on_conflict": on_conflict,
+            "on_unknown_member": on_unknown_member,
+            "max_changes": max_changes,
+            "max_cleared": max_cleared,
+        }
+        _bulk.check_patch(mode, run)
+        planning = _bulk.Planning(self._core, data, save_as, if_exists, table)
+        return await _bulk.patch_async(planning, progress, run)
 
     def close(self) -> None:
         """Gives connections and threads back. A later call opens new ones."""

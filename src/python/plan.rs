@@ -1,6 +1,6 @@
 //! Plans as Python's face uses them: a file, reports of its rows, and jobs over it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,8 +18,10 @@ use super::exit;
 use super::guard::guarded;
 use super::job::{Job, counts_to_python};
 use super::table::{Table, options_from};
+use crate::client;
+use crate::config::Config;
 use crate::plan::file::{self, ChangeView, FileError, RowView};
-use crate::plan::run::{self, ApplyOptions, OnConflict, OnUnknownMember};
+use crate::plan::run::{self, ApplyOptions, OnConflict, OnUnknownMember, Selection};
 use crate::plan::{Status, Value};
 
 /// A plan: a view of its file.
@@ -49,20 +51,48 @@ impl PlanFile {
         })
     }
 
-    /// Opens a plan, which must be for this client's address, user and team. `recover` opens one whose log is missing,
-    /// `new_key` one that was made with another API key of the same user.
+    /// Opens the plan that planning this table would make again. Gives `None` where there is none, or only a part of one.
+    #[staticmethod]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    fn resume(
+        py: Python<'_>,
+        client: &Client,
+        table: &Table,
+        options: &Bound<'_, PyDict>,
+        path: PathBuf,
+    ) -> PyResult<Option<Self>> {
+        guarded(py, "resume_plan", || {
+            let (table, options) = (table.inner(), options_from(options)?);
+            let target = Target::of(client.here(py)?.config(), false);
+            let opened = exit::detached(py, || {
+                let file = file::PlanFile::resume(&path, table.digest(&options))?;
+                file.as_ref().map_or(Ok(()), |file| target.check(file)).map(|()| file)
+            });
+            opened.map(|file| file.map(Self)).map_err(|error| refused(py, &error))
+        })
+    }
+
+    /// Whether a plan is there that may be replaced. Raises when something else is there, or when a run has the plan.
+    #[staticmethod]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    fn is_replaceable(py: Python<'_>, path: PathBuf) -> PyResult<bool> {
+        guarded(py, "replace_plan", || {
+            exit::detached(py, || file::PlanFile::is_replaceable(&path)).map_err(|error| refused(py, &error))
+        })
+    }
+
+    /// Opens a plan. With a client it must be for its address, user and team, and can be applied; without one it can be read.
+    /// `recover` opens one whose log is missing, `new_key` one that was made with another API key of the same user.
     #[staticmethod]
     #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
     #[pyo3(signature = (client, path, *, recover=false, new_key=false))]
-    fn open(py: Python<'_>, client: &Client, path: PathBuf, recover: bool, new_key: bool) -> PyResult<Self> {
+    fn open(py: Python<'_>, client: Option<&Client>, path: PathBuf, recover: bool, new_key: bool) -> PyResult<Self> {
         guarded(py, "open_plan", || {
-            let config = client.here(py)?.config();
-            let act_as = config.act_as.as_ref().map(ToString::to_string);
-            let (base_url, act_as) = (config.base_url.to_string(), act_as.as_deref());
+            let config = client.map(|client| client.here(py)).transpose()?.map(client::Client::config);
+            let target = config.map(|config| Target::of(config, new_key));
             let opened = exit::detached(py, || {
                 let file = if recover { file::PlanFile::recover(&path)? } else { file::PlanFile::open(&path)? };
-                file.check_target(&base_url, act_as, config.team_id, &config.api_key, new_key)?;
-                Ok::<_, FileError>(file)
+                target.map_or(Ok(()), |target| target.check(&file)).map(|()| file)
             });
             opened.map(Self).map_err(|error| refused(py, &error))
         })
@@ -70,7 +100,10 @@ impl PlanFile {
 
     /// Starts to apply what is left of it, failed rows included where `retry_failed` says so. Raises at once when another run
     /// has the plan.
-    #[pyo3(signature = (client, *, overwrite, clear_unknown_members, retry_failed, concurrency))]
+    #[expect(clippy::too_many_arguments, reason = "each is an option of one call")]
+    #[pyo3(signature = (
+        client, *, overwrite, clear_unknown_members, retry_failed, concurrency, rows, limit, max_changes, max_cleared
+    ))]
     fn apply(
         &self,
         client: &Bound<'_, Client>,
@@ -78,7 +111,12 @@ impl PlanFile {
         clear_unknown_members: bool,
         retry_failed: bool,
         concurrency: usize,
+        rows: Option<BTreeSet<u64>>,
+        limit: Option<u64>,
+        max_changes: Option<u64>,
+        max_cleared: Option<u64>,
     ) -> PyResult<Job> {
+        let selection = Selection { rows, limit, max_changes, max_cleared };
         let options = ApplyOptions {
             on_conflict: if overwrite { OnConflict::Overwrite } else { OnConflict::Skip },
             on_unknown_member: if clear_unknown_members { OnUnknownMember::Clear } else { OnUnknownMember::Stop },
@@ -93,7 +131,7 @@ impl PlanFile {
                 Ok(run)
             })?;
             Job::start(client, move |client, control, lines| async move {
-                run::apply(&client, run, options, &control, Some(lines)).await
+                run::apply(&client, run, options, &selection, &control, Some(lines)).await
             })
         })
     }
@@ -125,6 +163,8 @@ impl PlanFile {
             result.set_item("created_at_ms", header.created_at_ms)?;
             result.set_item("source", &header.source)?;
             result.set_item("is_revert", header.is_revert)?;
+            result.set_item("act_as", header.act_as.as_deref())?;
+            result.set_item("team_id", header.team_id)?;
             result.set_item("cleared", self.0.cleared())?;
             Ok(result)
         })
@@ -171,6 +211,26 @@ impl PlanFile {
     /// The plan that reverts this one, in a file beside it: made now, or opened where it is there and still right.
     fn revert_file(&self, py: Python<'_>) -> PyResult<Self> {
         guarded(py, "revert_file", || self.with(py, file::PlanFile::revert_file).map(Self))
+    }
+}
+
+/// What a plan must have been made for.
+struct Target<'a> {
+    base_url: String,
+    act_as: Option<String>,
+    config: &'a Config,
+    new_key: bool,
+}
+
+impl<'a> Target<'a> {
+    fn of(config: &'a Config, new_key: bool) -> Self {
+        let act_as = config.act_as.as_ref().map(ToString::to_string);
+        Self { base_url: config.base_url.to_string(), act_as, config, new_key }
+    }
+
+    fn check(&self, file: &file::PlanFile) -> Result<(), FileError> {
+        let (act_as, team, key) = (self.act_as.as_deref(), self.config.team_id, &self.config.api_key);
+        file.check_target(&self.base_url, act_as, team, key, self.new_key)
     }
 }
 

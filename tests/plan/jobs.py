@@ -126,7 +126,7 @@ def assert_complete(report: Plan | ApplyResult, rows: int) -> None:
     assert sum(report.counts.values()) == rows
 
 
-def plan(client: ReplyClient, mode: str, data: object, **options: Any) -> Plan:
+def plan(client: ReplyClient, mode: str, data: object, /, **options: Any) -> Plan:
     """Plans, in either mode of calling."""
     options.setdefault("progress", False)
     if mode == "sync":

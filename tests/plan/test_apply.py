@@ -53,7 +53,7 @@ def test_a_patch_keeps_what_it_does_not_name(service: Sandbox) -> None:
     )
     before = service.accounts
     with service.client(quota=None) as client:
-        client.update_contact_accounts([{"id": 7, "industry": "Fish"}], progress=False)
+        client.patch_contact_accounts([{"id": 7, "industry": "Fish"}], progress=False)
     assert_written(service, before, {7: {"industry": "Fish"}})
 
 
@@ -61,7 +61,7 @@ def test_fill_touches_only_what_is_empty(service: Sandbox) -> None:
     before = service.accounts
     rows = [{"id": 1, "city": "Bergen", "phone": "+47 1"}, {"id": 2, "city": "Bergen", "phone": None}]
     with service.client(quota=None) as client:
-        result = client.update_contact_accounts(rows, mode="fill", progress=False)
+        result = client.patch_contact_accounts(rows, mode="fill", progress=False)
     assert statuses(result.rows) == ["changed", "unchanged"]
     assert_written(service, before, {1: {"phone": "+47 1"}})
 
@@ -69,7 +69,7 @@ def test_fill_touches_only_what_is_empty(service: Sandbox) -> None:
 def test_replace_clears_what_has_no_column_and_keeps_the_owner(service: Sandbox) -> None:
     before = service.accounts
     with service.client(quota=None) as client:
-        client.update_contact_accounts([{"id": 1, "name": "New", "city": "Bergen"}], mode="replace", progress=False)
+        do(plan(client, "sync", [{"id": 1, "name": "New", "city": "Bergen"}], mode="replace"), "apply")
     cleared = {"domain_name": None, "industry": None, "company_size": None}
     assert_written(service, before, {1: {"name": "New", "city": "Bergen", **cleared}})
 
@@ -78,17 +78,17 @@ def test_an_empty_cell_keeps_or_clears_as_it_is_asked_for(service: Sandbox) -> N
     before = service.accounts
     rows = [{"id": 1, "city": None, "industry": "Fish"}]
     with service.client(quota=None) as client:
-        client.update_contact_accounts(rows, progress=False)
+        client.patch_contact_accounts(rows, progress=False)
         assert_written(service, before, {1: {"industry": "Fish"}})
         before = service.accounts
         service.clear_requests()
-        client.update_contact_accounts(rows, nulls="clear", progress=False)
+        client.patch_contact_accounts(rows, nulls="clear", progress=False)
         assert_written(service, before, {1: {"city": None}})
 
 
 def test_rows_that_are_right_already_send_no_update(service: Sandbox) -> None:
     with service.client(quota=None) as client:
-        result = client.update_contact_accounts([{"id": id, "city": "Oslo"} for id in range(1, 41)], progress=False)
+        result = client.patch_contact_accounts([{"id": id, "city": "Oslo"} for id in range(1, 41)], progress=False)
     assert result.counts == {"unchanged": 40}
     assert sent(service) == ["GET"]
 
@@ -106,7 +106,7 @@ def test_rows_that_cannot_be_sent_stop_no_other(service: Sandbox) -> None:
         {"id": 77, "city": "Bergen", "owner_user_id": 7},
     ]
     with service.client(quota=None) as client:
-        result = client.update_contact_accounts(rows, progress=False)
+        result = client.patch_contact_accounts(rows, progress=False)
         assert_complete(result, 8)
         expected = ["changed", "invalid", "invalid", "invalid", "ambiguous", "ambiguous", "invalid", "not_found"]
         assert statuses(result.rows) == expected
@@ -126,7 +126,7 @@ def test_rows_find_their_account_by_another_field(by: str, service: Sandbox) -> 
     names = {"domain_name": ["COMPANY3.example", "twin.EXAMPLE", "none.example"], "name": ["Company 3", "Twin", "None"]}
     rows = [{by: name, "city": "Bergen"} for name in names[by]]
     with service.client(quota=None) as client:
-        result = client.update_contact_accounts(rows, match_on=by, progress=False)  # type: ignore[arg-type]
+        result = client.patch_contact_accounts(rows, match_on=by, progress=False)  # type: ignore[arg-type]
         assert_complete(result, 3)
         assert statuses(result.rows) == ["changed", "ambiguous", "not_found"]
         assert [row["id"] for row in result.rows] == [3, None, None]
@@ -137,7 +137,7 @@ def test_rows_find_their_account_by_another_field(by: str, service: Sandbox) -> 
 def test_two_rows_that_meet_at_one_account_are_both_ambiguous(service: Sandbox) -> None:
     rows = [{"domain_name": "company3.example", "city": "A"}, {"domain_name": "Company3.Example", "city": "B"}]
     with service.client(quota=None) as client:
-        result = client.update_contact_accounts(rows, match_on="domain_name", progress=False)
+        result = client.patch_contact_accounts(rows, match_on="domain_name", progress=False)
     assert statuses(result.rows) == ["ambiguous", "ambiguous"]
     assert puts(service) == []
 
@@ -154,7 +154,7 @@ def test_what_was_applied_is_not_applied_again(mode: str, service: Sandbox, tmp_
         with client.open_plan(path) as opened:
             assert do(opened, "apply", mode).counts == {"changed": 10}
         assert len(service.requests) == seen
-        assert client.update_contact_accounts(moves(range(1, 11)), progress=False).counts == {"unchanged": 10}
+        assert client.patch_contact_accounts(moves(range(1, 11)), progress=False).counts == {"unchanged": 10}
     assert_written(service, before, {id: {"city": f"Bergen {id}"} for id in range(1, 11)})
 
 
@@ -247,7 +247,7 @@ def test_an_account_that_is_already_as_meant_or_gone_is_not_written(service: San
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_planning_and_applying_in_one_leaves_nothing_behind(
+def test_planning_and_applying_in_one_leaves_nothing_in_the_temporary_directory(
     mode: str, service: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import tempfile
@@ -255,9 +255,9 @@ def test_planning_and_applying_in_one_leaves_nothing_behind(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with service.client(quota=None) as client:
         if mode == "sync":
-            result = client.update_contact_accounts(moves([1, 2]), progress=False)
+            result = client.patch_contact_accounts(moves([1, 2]), progress=False)
         else:
-            result = asyncio.run(client.update_contact_accounts_async(moves([1, 2]), progress=False))
+            result = asyncio.run(client.patch_contact_accounts_async(moves([1, 2]), progress=False))
     assert result.counts == by_status(result) == {"changed": 2}
     assert list(tmp_path.iterdir()) == []
 
@@ -276,7 +276,7 @@ def test_planning_and_applying_in_one_refuses_an_unknown_way_with_conflicts_befo
 ) -> None:
     path = tmp_path / "never.replyplan"
     with service.client(quota=None) as client, pytest.raises(ConfigurationError, match='"skip" or "overwrite"'):
-        client.update_contact_accounts(moves([1]), save_as=path, on_conflict="merge", progress=False)  # type: ignore[arg-type]
+        client.patch_contact_accounts(moves([1]), save_as=path, on_conflict="merge", progress=False)  # type: ignore[arg-type]
     assert service.requests == []
     assert not path.exists()
 

@@ -149,7 +149,7 @@ def stopped(kernel: Kernel, cell: str) -> None:
     assert shown.error == "KeyboardInterrupt"
     told = [line for line in shown.stderr.splitlines() if line.startswith("replyio:")]
     assert len(told) == 1, shown.stderr
-    assert f"of {ROWS} rows done; go on with client.open_plan('{PATH}').apply()" in told[0]
+    assert f"of {ROWS} rows done; resume with client.open_plan('{PATH}').apply()" in told[0]
     kernel.restart()
 
 

@@ -49,7 +49,7 @@ class Watch:
             def update(show, state: dict[str, Any]) -> None:  # noqa: N805
                 self.states.append(state)
 
-        monkeypatch.setattr("replyio.plans.show_for", lambda _: Show())
+        monkeypatch.setattr("replyio.plan.show_for", lambda _: Show())
 
     @property
     def waits(self) -> list[dict[str, Any]]:

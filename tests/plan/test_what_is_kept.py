@@ -78,7 +78,7 @@ async def test_the_async_twins_do_the_same(tmp_path: Path) -> None:
         assert ticks > 1, "the loop was not held up"
         assert (await applying).counts == {"changed": 30}
         assert (await plan.revert_async(progress=False)).counts == {"changed": 30}
-        result = await client.update_contact_accounts_async(rows, progress=False)
+        result = await client.patch_contact_accounts_async(rows, progress=False)
         assert result.counts == {"changed": 30}
         check_rows(sandbox, result, 30)
         plan.close()
@@ -157,22 +157,9 @@ def test_a_row_that_was_sent_again_after_a_crash_says_so(tmp_path: Path) -> None
             assert frame["repeated"].sum() == len(in_flight)
 
 
-def test_a_plan_that_is_not_saved_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
-    with Sandbox(accounts=accounts(3)) as sandbox, sandbox.client() as client:
-        result = client.update_contact_accounts([{"id": 100, "city": "Paris"}], progress=False)
-        assert list(tmp_path.iterdir()) == []
-        assert [row["status"] for row in result.rows] == ["changed"]
-        plan = client.plan_contact_account_updates([{"id": 100, "city": "Rome"}], progress=False)
-        assert list(tmp_path.iterdir()) != []
-        plan.close()
-        assert list(tmp_path.iterdir()) == []
-
-
 def test_no_rows_are_a_plan_of_nothing() -> None:
     with Sandbox() as sandbox, sandbox.client() as client:
-        assert client.update_contact_accounts([], progress=False).counts == {}
+        assert client.patch_contact_accounts([], progress=False).counts == {}
         assert sandbox.requests == []
 
 

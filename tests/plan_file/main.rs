@@ -95,6 +95,7 @@ fn header() -> Header {
         match_on: MatchOn::DomainName,
         created_at_ms: 1_764_000_000_000,
         source: "a CSV file of 300 rows".to_owned(),
+        source_digest: [7; 32],
         is_revert: false,
     }
 }

@@ -108,7 +108,9 @@ impl fmt::Display for FileError {
         match &self.kind {
             FileErrorKind::Missing => formatter.write_str("there is no such file"),
             FileErrorKind::Exists => {
-                formatter.write_str("exists already; open_plan() goes on with it, another save_as= makes a new one")
+                formatter.write_str(
+                "exists already; resume it with open_plan() or if_exists=\"resume\", or give save_as= another name",
+            )
             }
             FileErrorKind::NotAPlan => formatter.write_str("is not a plan file"),
             FileErrorKind::Newer => formatter.write_str("was made by a newer replyio; update the package"),

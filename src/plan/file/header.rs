@@ -36,6 +36,9 @@ pub struct Header {
     pub created_at_ms: i64,
     /// What the table was, in words.
     pub source: String,
+    /// A digest of the rows and of what the columns do: [`Table::digest`](crate::plan::source::Table::digest). A revert has the
+    /// digest of the plan that it reverts.
+    pub source_digest: [u8; 32],
     /// Whether it reverts another plan.
     pub is_revert: bool,
 }
@@ -49,7 +52,7 @@ impl Header {
         random().map(|bytes| hex(&bytes))
     }
 
-    pub(super) fn members(&self) -> [(&'static str, SqlValue); 14] {
+    pub(super) fn members(&self) -> [(&'static str, SqlValue); 15] {
         let text = |text: &str| SqlValue::Text(text.to_owned());
         [
             ("identity", text(&self.identity)),
@@ -65,6 +68,7 @@ impl Header {
             ("match_on", text(self.match_on.as_str())),
             ("created_at_ms", SqlValue::Integer(self.created_at_ms)),
             ("source", text(&self.source)),
+            ("source_digest", text(&hex(&self.source_digest))),
             ("is_revert", SqlValue::Integer(i64::from(self.is_revert))),
         ]
     }
@@ -81,6 +85,7 @@ impl Header {
         let (Some(salt), Some(hash)) = (from_hex(&text("key_salt")?), from_hex(&text("key_hash")?)) else {
             return Ok(None);
         };
+        let Some(source_digest) = from_hex(&text("source_digest")?) else { return Ok(None) };
         Ok(Some(Self {
             identity: text("identity")?,
             parent: get(connection, "parent")?,
@@ -94,6 +99,7 @@ impl Header {
             match_on,
             created_at_ms: get(connection, "created_at_ms")?,
             source: text("source")?,
+            source_digest,
             is_revert: get(connection, "is_revert")?,
         }))
     }

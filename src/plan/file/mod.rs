@@ -138,6 +138,46 @@ impl PlanFile {
         }
     }
 
+    /// Opens the plan that a planning of the same table would make again. Gives nothing where there is no file, or where
+    /// planning was interrupted: then the file is removed, because nothing was sent for it.
+    ///
+    /// # Errors
+    /// Those of [`PlanFile::open`], and [`FileErrorKind::Foreign`] when the plan was made from other rows or options.
+    pub fn resume(path: &Path, source_digest: [u8; 32]) -> Result<Option<Self>, FileError> {
+        match Self::check(path, None) {
+            Ok(file) if file.header().source_digest == source_digest && !file.header().is_revert => Ok(Some(file)),
+            Ok(_) => {
+                let what = "was made from other rows or options, so it cannot be resumed with these; give save_as= another \
+                            name, open this plan with open_plan(), or plan anew with if_exists=\"replace\"";
+                Err(FileError::new(path, FileErrorKind::Foreign(what.to_owned())))
+            }
+            Err(error) => Self::nothing_there(path, error).map(|()| None),
+        }
+    }
+
+    /// Whether there is a plan that may be replaced: one that no run has. A file whose planning was interrupted is removed.
+    ///
+    /// # Errors
+    /// [`FileErrorKind::NotAPlan`], [`FileErrorKind::Locked`], and others when it cannot be told.
+    pub fn is_replaceable(path: &Path) -> Result<bool, FileError> {
+        match Self::check(path, None) {
+            Ok(file) => file.start_run().map(|_| true),
+            Err(error) if error.kind() == &FileErrorKind::Older => Ok(true),
+            Err(error) => Self::nothing_there(path, error).map(|()| false),
+        }
+    }
+
+    fn nothing_there(path: &Path, error: FileError) -> Result<(), FileError> {
+        match error.kind() {
+            FileErrorKind::Missing => Ok(()),
+            FileErrorKind::HalfWritten => {
+                private::remove(path);
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+
     /// Takes the right to write, at once.
     ///
     /// # Errors

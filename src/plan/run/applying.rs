@@ -13,6 +13,7 @@ use super::machine::{Machine, Next, Request, Settings, Stop, Update};
 use super::policy::Refusal;
 use super::record::Record;
 use super::request::{Counter, admit};
+use super::selection::Selection;
 use super::sent::{now_ms, sent_now, unknown_yet};
 use super::{ApplyOptions, RunError};
 use crate::account::ContactAccount;
@@ -38,7 +39,8 @@ fn rows_on_a_look(client: &Client) -> usize {
     per_minute.saturating_sub(1).clamp(1, MOST_ON_A_LOOK)
 }
 
-/// Applies what is left of a plan. Returns when nothing is left, or when it is to stop and nothing is in flight.
+/// Applies what is left of a plan, or the part of it that is selected. Returns when nothing of that is left, or when it is
+/// to stop and nothing is in flight.
 ///
 /// # Errors
 /// [`RunError`]; every row is then as it was, or as the file says.
@@ -46,6 +48,7 @@ pub async fn apply(
     client: &Client,
     run: Run,
     options: ApplyOptions,
+    selection: &Selection,
     control: &Arc<Control>,
     observer: Option<Arc<dyn Observer>>,
 ) -> Result<(), RunError> {
@@ -57,8 +60,12 @@ pub async fn apply(
     let now = now_ms();
     let foreign = unknown_yet(run.recent_requests(now)?);
     client.count_earlier(foreign.into_iter().map(|sent| Duration::from_millis(u64::try_from(now - sent).unwrap_or(0))));
-    let rows = run.file().open_rows(options.on_conflict.overwrites())?;
-    let done = run.file().rows_done()?;
+    let overwrites = options.on_conflict.overwrites();
+    let rows = selection.of(run.file(), run.file().open_rows(overwrites)?)?;
+    let conflicts =
+        if overwrites { run.file().counts()?.get(&Status::Conflict).copied().unwrap_or_default() } else { 0 };
+    // Conflicts are open rows where the run overwrites them.
+    let done = run.file().rows_done()?.saturating_sub(conflicts);
     let settings = Settings {
         on_conflict: options.on_conflict,
         on_unknown_member: options.on_unknown_member,

@@ -13,6 +13,7 @@ mod policy;
 mod proof;
 mod record;
 mod request;
+mod selection;
 mod sent;
 
 use super::file::FileError;
@@ -21,6 +22,7 @@ use crate::error::Error;
 pub use self::applying::{apply, requests_to_apply};
 pub use self::control::{Control, Phase, Progress};
 pub use self::planning::plan;
+pub use self::selection::Selection;
 
 /// How a plan is to be applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -92,6 +94,20 @@ pub enum RunError {
         /// The fields.
         fields: Vec<&'static str>,
     },
+    /// The run would change more accounts than it may. Nothing was sent.
+    TooManyChanges {
+        /// How many it would change.
+        changes: u64,
+        /// How many it may change.
+        most: u64,
+    },
+    /// The run would empty more fields than it may. Nothing was sent.
+    TooManyCleared {
+        /// How many it would empty.
+        cleared: u64,
+        /// How many it may empty.
+        most: u64,
+    },
 }
 
 impl From<FileError> for RunError {
@@ -117,6 +133,18 @@ impl std::fmt::Display for RunError {
                 "the list shows {} of account {id} (row {row}), and GET of the account does not: an update built on either \
                  answer may clear a value, so nothing was written. If somebody has just cleared it, apply() again",
                 fields.join(", ")
+            ),
+            Self::TooManyChanges { changes, most } => write!(
+                formatter,
+                "nothing was sent: this run would change {changes} account{}, and max_changes={most} allows {most}; review \
+                 the plan, then apply it with a higher number, or apply a part of it with rows= or limit=",
+                if *changes == 1 { "" } else { "s" }
+            ),
+            Self::TooManyCleared { cleared, most } => write!(
+                formatter,
+                "nothing was sent: this run would empty {cleared} field{}, and max_cleared={most} allows {most}; review \
+                 the plan, then apply it with a higher number, or apply a part of it with rows=",
+                if *cleared == 1 { "" } else { "s" }
             ),
         }
     }

@@ -9,6 +9,7 @@ mod check;
 mod column;
 mod csv;
 mod dialect;
+mod digest;
 mod domain;
 mod error;
 mod integers;

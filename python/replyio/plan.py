@@ -1,6 +1,7 @@
 """Plans of many updates, and what became of them.
 
-`ReplyClient.plan_contact_account_updates` makes a plan, `ReplyClient.open_plan` opens one that was saved.
+`ReplyClient.plan_contact_account_updates` makes a plan, `ReplyClient.open_plan` opens one, and `replyio.read_plan`
+opens one to look at it.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from itertools import islice
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
 from replyio import _plan_text as text
 from replyio._export import Table, refused, write
@@ -25,9 +26,8 @@ if TYPE_CHECKING:
     import polars
     from typing_extensions import CapsuleType, Self
 
-__all__ = ["ApplyResult", "Plan", "PlanTable"]
+__all__ = ["ApplyResult", "Plan", "PlanTable", "read_plan"]
 
-_UNSAVED = "(not saved)"
 # The columns that are there even when no row is, and the types that pandas would not find by itself.
 _COLUMNS = {
     "rows": ("row", "id", "key", "status", "error", "repeated", "stored_otherwise"),
@@ -46,7 +46,64 @@ class _File(Protocol):
     def changes(self) -> Table: ...
     def failures(self) -> Table: ...
     def stored_otherwise(self) -> int: ...
-    def close(self) -> None: ...
+    def keep(self) -> None: ...
+
+
+class Options(TypedDict):
+    """How a plan is applied."""
+
+    on_conflict: str
+    on_unknown_member: str
+    rows: list[int] | None
+    limit: int | None
+    max_changes: int | None
+    max_cleared: int | None
+
+
+def _options(
+    on_conflict: str,
+    on_unknown_member: str,
+    limit: int | None = None,
+    max_changes: int | None = None,
+    max_cleared: int | None = None,
+) -> Options:
+    return {
+        "on_conflict": on_conflict,
+        "on_unknown_member": on_unknown_member,
+        "rows": None,
+        "limit": limit,
+        "max_changes": max_changes,
+        "max_cleared": max_cleared,
+    }
+
+
+def read_plan(path: str | os.PathLike[str], *, recover: bool = False) -> Plan:
+    """Opens a plan to look at it. No API key is needed, and no request is sent.
+
+    Counts, rows, changes, failures and exports work, also while a run writes the plan. To apply or revert it, open it
+    with `ReplyClient.open_plan`.
+
+    Args:
+        path: The plan's file.
+        recover: Whether to open a plan whose log (`-wal`) is missing, because the file was copied or moved alone after
+            a crash. Every row that may have been written becomes `unknown`. Default False: such a file is refused.
+
+    Returns:
+        The plan.
+
+    Raises:
+        PlanError: The file is missing, half written or damaged, or lacks its log.
+
+    Examples:
+        >>> import replyio
+        >>> client = replyio.ReplyClient()
+        >>> plan = client.plan_contact_account_updates([{"id": 4711, "city": "Oslo"}], progress=False)
+        >>> replyio.read_plan(plan.path).counts == plan.counts
+        True
+    """
+    from replyio import _bulk, _replyio
+
+    return _bulk.plan_of(None, _replyio.PlanFile.open(None, path, recover=recover))
 
 
 class PlanTable:
@@ -151,16 +208,15 @@ class PlanTable:
 class _Report:
     """What a plan and its result have in common: a file, and what it says."""
 
-    __slots__ = ("_file", "_path", "_tables")
+    __slots__ = ("_file", "_path")
 
-    def __init__(self, file: _File, path: str | None) -> None:
+    def __init__(self, file: _File, path: str) -> None:
         self._file = file
         self._path = path
-        self._tables: dict[str, PlanTable] = {}
 
     @property
-    def path(self) -> str | None:
-        """The plan's file; None where it was not saved."""
+    def path(self) -> str:
+        """The plan's file."""
         return self._path
 
     @property
@@ -170,17 +226,17 @@ class _Report:
         `repeated` is how often the row was sent again while nobody knew what had become of the time before: after a
         crash, or when an answer was lost. Normally 0.
         """
-        return self._table("rows", self._file.rows)
+        return PlanTable("rows", self._file.rows())
 
     @property
     def changes(self) -> PlanTable:
         """Every field that is to change, or has changed: row number, id, field, before, after, status of the row."""
-        return self._table("changes", self._file.changes)
+        return PlanTable("changes", self._file.changes())
 
     @property
     def failures(self) -> PlanTable:
         """The rows that cannot be, or were not done, with the reason; the columns are those of `rows`."""
-        return self._table("failures", self._file.failures)
+        return PlanTable("failures", self._file.failures())
 
     def export(
         self,
@@ -224,14 +280,9 @@ class _Report:
             path, overwrite=overwrite, for_spreadsheet=for_spreadsheet, plan=self._path
         )
 
-    def _table(self, name: str, read: Callable[[], Table]) -> PlanTable:
-        """A table that was read before, or one of the file."""
-        table = self._tables.get(name)
-        return PlanTable(name, read()) if table is None else table
-
     def _name(self) -> str:
         """The file's name, without its folder."""
-        return _UNSAVED if self._path is None else PurePath(self._path).name
+        return PurePath(self._path).name
 
     def _changes_html(self) -> str:
         """The first changes."""
@@ -242,8 +293,8 @@ class _Report:
 class Plan(_Report):
     """Updates of many accounts, which were compared with the accounts and not yet written.
 
-    What it says is read from its file whenever it is asked for, so it is always of now. Usable in `with`; stays usable
-    after `apply`, to look, to go on or to revert.
+    A plan is a view of its file: whatever it says is read from there when it is asked for. Any number of views may be
+    open, in any process, also while a run writes. There is nothing to close.
     """
 
     __slots__ = ("_reverse", "_start")
@@ -251,32 +302,23 @@ class Plan(_Report):
     def __init__(
         self,
         file: _File,
-        path: str | None,
-        start: Callable[[str, str, str], Job],
+        path: str,
+        start: Callable[[str, Options], Job],
         reverse: Callable[[], Plan] | None = None,
     ) -> None:
-        """Makes a plan of its file. Made by `ReplyClient.plan_contact_account_updates` and `ReplyClient.open_plan`.
+        """Makes a plan of its file.
+
+        `ReplyClient.plan_contact_account_updates`, `ReplyClient.open_plan` and `replyio.read_plan` make plans.
 
         Args:
             file: The open file.
-            path: Where it is, as it was given; None where it was not saved.
-            start: Starts a job ("apply", "retry_failed" or "revert") with `on_conflict` and `on_unknown_member`.
-            reverse: Makes the plan that takes this one back.
+            path: Where it is, as it was given.
+            start: Starts a job ("apply" or "retry_failed") with the options of the run.
+            reverse: Makes the plan that reverts this one.
         """
         super().__init__(file, path)
         self._start = start
         self._reverse = reverse
-
-    def at(self, path: str) -> Plan:
-        """Gives the same plan, known by another path.
-
-        Args:
-            path: Where the file really is.
-
-        Returns:
-            The plan.
-        """
-        return Plan(self._file, path, self._start, self._reverse)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -298,40 +340,57 @@ class Plan(_Report):
         on_conflict: Literal["skip", "overwrite"] = "skip",
         progress: bool = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
+        *,
+        rows: object = None,
+        limit: int | None = None,
+        max_changes: int | None = None,
+        max_cleared: int | None = None,
     ) -> ApplyResult:
         """Writes the rows that are pending or unknown, within the quota.
 
         The run resumes where an earlier one stopped, also after a crash. It reads every account again before it writes
-        it,
-        and keeps the newest value of each field that the plan does not name. Ctrl-C lets the updates in flight finish,
-        for
-        five seconds at most; a second Ctrl-C ends the run at once. Rows that were not written stay pending.
+        it, and keeps the newest value of each field that the plan does not name. Ctrl-C lets the updates in flight
+        finish, for five seconds at most; a second Ctrl-C ends the run at once. Rows that were not written stay pending.
 
         Args:
             on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
-                default)
-                leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
+                default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
             progress: Whether to show rows, requests and the time left. Default True.
             on_unknown_member: What happens when an update cleared a member of the account that this version of replyio
                 does not know and so cannot send: "stop" (the default) ends the run at the first such row, "clear"
                 continues and clears it in every account that the plan writes.
+            rows: Which rows to write: row numbers, or a table with a column `row`, such as an export of the changes
+                from which lines were removed: a frame, a list of mappings, or the path of a CSV, JSON Lines or Parquet
+                file. All lines of a row stay, or none. Default None: every row.
+            limit: The most rows to write, in the order of their numbers. Default None: all of them.
+            max_changes: The run is refused, with nothing sent, when it would change more accounts than that. Default
+                None: no limit.
+            max_cleared: The run is refused, with nothing sent, when it would empty more fields than that. Default None:
+                no limit.
 
         Returns:
             What became of the rows. Failed rows raise nothing; see `ApplyResult.raise_for_failures`.
 
         Raises:
+            ValidationError: When `rows` cannot be read, or does not agree with the plan.
             PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
-                that this version does not know.
+                that this version does not know; or when the run would do more than `max_changes` or `max_cleared`.
             AuthenticationError: When the service refuses the key. Every row stays as it is.
             ReplyError: Any other failure that ends the run. Every row stays as it is.
         """
-        return self._run("apply", on_conflict, on_unknown_member, progress)
+        options = _options(on_conflict, on_unknown_member, limit, max_changes, max_cleared)
+        return self._run("apply", self._of_rows(options, rows), progress)
 
     async def apply_async(
         self,
         on_conflict: Literal["skip", "overwrite"] = "skip",
         progress: bool = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
+        *,
+        rows: object = None,
+        limit: int | None = None,
+        max_changes: int | None = None,
+        max_cleared: int | None = None,
     ) -> ApplyResult:
         """Writes the rows that are pending or unknown, within the quota.
 
@@ -341,17 +400,23 @@ class Plan(_Report):
             on_conflict: "skip" (the default) or "overwrite"; see `apply`.
             progress: Whether to show rows, requests and the time left. Default True.
             on_unknown_member: "stop" (the default) or "clear"; see `apply`.
+            rows: Row numbers, or a table with a column `row`; None for every row.
+            limit: The most rows to write; None for all.
+            max_changes: The most accounts that the run may change; None for any number.
+            max_cleared: The most fields that the run may empty; None for any number.
 
         Returns:
             What became of the rows. Failed rows raise nothing; see `ApplyResult.raise_for_failures`.
 
         Raises:
+            ValidationError: When `rows` cannot be read, or does not agree with the plan.
             PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
-                that this version does not know.
+                that this version does not know; or when the run would do more than `max_changes` or `max_cleared`.
             AuthenticationError: When the service refuses the key. Every row stays as it is.
             ReplyError: Any other failure that ends the run. Every row stays as it is.
         """
-        return await self._run_async("apply", on_conflict, on_unknown_member, progress)
+        options = _options(on_conflict, on_unknown_member, limit, max_changes, max_cleared)
+        return await self._run_async("apply", self._of_rows(options, rows), progress)
 
     def retry_failed(
         self,
@@ -365,8 +430,7 @@ class Plan(_Report):
 
         Args:
             on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
-                default)
-                leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
+                default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
             progress: Whether to show rows, requests and the time left. Default True.
             on_unknown_member: What happens when an update cleared a member of the account that this version of replyio
                 does not know and so cannot send: "stop" (the default) ends the run at the first such row, "clear"
@@ -381,7 +445,8 @@ class Plan(_Report):
             AuthenticationError: When the service refuses the key. Every row stays as it is.
             ReplyError: Any other failure that ends the run. Every row stays as it is.
         """
-        return self._run("retry_failed", on_conflict, on_unknown_member, progress)
+        options = _options(on_conflict, on_unknown_member)
+        return self._run("retry_failed", options, progress)
 
     async def retry_failed_async(
         self,
@@ -407,7 +472,8 @@ class Plan(_Report):
             AuthenticationError: When the service refuses the key. Every row stays as it is.
             ReplyError: Any other failure that ends the run. Every row stays as it is.
         """
-        return await self._run_async("retry_failed", on_conflict, on_unknown_member, progress)
+        options = _options(on_conflict, on_unknown_member)
+        return await self._run_async("retry_failed", options, progress)
 
     def revert(
         self,
@@ -417,16 +483,13 @@ class Plan(_Report):
     ) -> ApplyResult:
         """Restores the previous values in the accounts that this plan has changed.
 
-        The revert covers every row that was written or may have been written. It is a plan too, in a file of its own
-        beside
-        this one (`acme.revert.replyplan`), which can be stopped, resumed and reverted. A field that somebody else
-        changed
-        since is a conflict.
+        The revert covers every row that was written or may have been written. It is a plan too, in a file beside this
+        one (`acme.revert.replyplan`), which can be stopped, resumed and reverted: `result.plan`. A field that somebody
+        else changed since is a conflict.
 
         Args:
             on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
-                default)
-                leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
+                default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
             progress: Whether to show rows, requests and the time left. Default True.
             on_unknown_member: What happens when an update cleared a member of the account that this version of replyio
                 does not know and so cannot send: "stop" (the default) ends the run at the first such row, "clear"
@@ -441,7 +504,9 @@ class Plan(_Report):
             AuthenticationError: When the service refuses the key. Every row stays as it is.
             ReplyError: Any other failure that ends the run. Every row stays as it is.
         """
-        return self._reversed()._run("revert", on_conflict, on_unknown_member, progress)  # noqa: SLF001 - a plan too
+        options = _options(on_conflict, on_unknown_member)
+        plan = self._reversed()
+        return plan._run("apply", options, progress)  # noqa: SLF001 - a plan too
 
     async def revert_async(
         self,
@@ -467,28 +532,45 @@ class Plan(_Report):
             AuthenticationError: When the service refuses the key. Every row stays as it is.
             ReplyError: Any other failure that ends the run. Every row stays as it is.
         """
-        return await self._reversed()._run_async("revert", on_conflict, on_unknown_member, progress)  # noqa: SLF001 - a plan too
+        options = _options(on_conflict, on_unknown_member)
+        plan = self._reversed()
+        return await plan._run_async("apply", options, progress)  # noqa: SLF001 - a plan too
 
     def _reversed(self) -> Plan:
         return self if self._reverse is None else self._reverse()
 
-    def _run(self, action: str, on_conflict: str, on_unknown_member: str, progress: bool) -> ApplyResult:
-        job = self._start(action, on_conflict, on_unknown_member)
-        drive(job, show_for(progress), action, self._path)
+    def _of_rows(self, options: Options, rows: object) -> Options:
+        """The options of a run over the rows that were asked for."""
+        if rows is None:
+            return options
+        from replyio._selection import selected
+
+        return {**options, "rows": selected(rows, self._file.rows(), self._file.changes())}
+
+    def _run(self, action: str, options: Options, progress: bool) -> ApplyResult:
+        job = self._start(action, options)
+        try:
+            drive(job, show_for(progress), action, self._path)
+        except BaseException:  # whatever it is, its reader is told the name of the file
+            self._file.keep()
+            raise
         return self._result(job)
 
-    async def _run_async(self, action: str, on_conflict: str, on_unknown_member: str, progress: bool) -> ApplyResult:
-        job = self._start(action, on_conflict, on_unknown_member)
-        await drive_async(job, show_for(progress), action, self._path)
+    async def _run_async(self, action: str, options: Options, progress: bool) -> ApplyResult:
+        job = self._start(action, options)
+        try:
+            await drive_async(job, show_for(progress), action, self._path)
+        except BaseException:  # whatever it is, its reader is told the name of the file
+            self._file.keep()
+            raise
         return self._result(job)
 
     def _result(self, job: Job) -> ApplyResult:
         state = job.progress()
-        return ApplyResult(self._file, self._path, state["requests"], state["seconds"])
+        return ApplyResult(self, self._file, state["requests"], state["seconds"])
 
     def close(self) -> None:
-        """Closes the file, so that another process can use it."""
-        self._file.close()
+        """Does nothing: a plan is a view of its file, and stays usable. It is there for `with`."""
 
     def __enter__(self) -> Self:
         """The plan itself."""
@@ -497,8 +579,7 @@ class Plan(_Report):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Closes it."""
-        self.close()
+        """Does nothing; see `close`."""
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> CapsuleType:
         """Gives the rows as an Arrow stream; see `rows`.
@@ -541,7 +622,8 @@ class Plan(_Report):
     @property
     def cleared(self) -> int:
         """How many fields the plan empties that had a value when it was made."""
-        return self._file.header().get("cleared", 0)
+        cleared: int = self._file.header().get("cleared", 0)
+        return cleared
 
     def _notes(self) -> list[str]:
         """What people must know before they apply the plan."""
@@ -555,37 +637,42 @@ class Plan(_Report):
         """What it would do, and what that costs."""
         try:
             return text.line("Plan", self._name(), self.counts, self._cost(), self._notes())
-        except ReplyError as error:  # a closed file; whoever looks at a variable must not get an exception
+        except ReplyError as error:  # a file that is gone; whoever looks at a variable must not get an exception
             return text.printable(f"<Plan {text.cell(self._name())}: {error}>")
 
     def _repr_html_(self) -> str:
         """What it would do, with the first changes, for a notebook."""
-        counts = self.counts
         title = f"Plan {self._name()}"
-        hints = text.plan_hints(counts)
-        return text.box_html(title, self._cost(), counts, self._changes_html(), hints, self._notes())
+        try:
+            counts = self.counts
+            hints = text.plan_hints(counts, None if self.requests is not None else self._path, text.as_frame())
+            return text.box_html(title, self._cost(), counts, self._changes_html(), hints, self._notes())
+        except ReplyError as error:
+            return text.box_html(title, "", {}, "", [], [str(error)])
 
 
 class ApplyResult(_Report):
     """What became of the rows of a plan.
 
-    The tables are read from the plan's file when they are asked for.
+    It outlives its plan: the counts are those of the moment when the run ended, the tables are read from the plan's
+    file when they are asked for.
     """
 
-    __slots__ = ("_counts", "_requests", "_seconds", "_stored_otherwise")
+    __slots__ = ("_counts", "_plan", "_requests", "_seconds", "_stored_otherwise")
 
-    def __init__(self, file: _File, path: str | None, requests: int, seconds: float) -> None:
+    def __init__(self, plan: Plan, file: _File, requests: int, seconds: float) -> None:
         """Makes the result of a job that has ended. Made by `Plan.apply` and its like.
 
         Args:
+            plan: The plan.
             file: The plan's file.
-            path: Where it is; None where it was not saved.
             requests: How many requests were sent.
             seconds: How long it took.
         """
-        super().__init__(file, path)
-        self._counts = file.counts()
-        self._stored_otherwise = file.stored_otherwise()
+        super().__init__(file, plan.path)
+        self._plan = plan
+        self._counts = self._file.counts()
+        self._stored_otherwise = self._file.stored_otherwise()
         self._requests = requests
         self._seconds = seconds
 
@@ -609,9 +696,122 @@ class ApplyResult(_Report):
         """How many seconds it took."""
         return self._seconds
 
-    def read_all(self) -> None:
-        """Reads the tables, so that they are there without the file."""
-        self._tables = {name: getattr(self, name) for name in ("rows", "changes", "failures")}
+    @property
+    def plan(self) -> Plan:
+        """The plan that was applied: to resume it, to look at its rows, or to revert it."""
+        return self._plan
+
+    def retry_failed(
+        self,
+        on_conflict: Literal["skip", "overwrite"] = "skip",
+        progress: bool = True,
+        on_unknown_member: Literal["stop", "clear"] = "stop",
+    ) -> ApplyResult:
+        """Makes failed rows and conflicts pending again, then applies the plan.
+
+        Rows that are unknown need no retry: every `apply` takes them up.
+
+        Args:
+            on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
+                default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
+            progress: Whether to show rows, requests and the time left. Default True.
+            on_unknown_member: What happens when an update cleared a member of the account that this version of replyio
+                does not know and so cannot send: "stop" (the default) ends the run at the first such row, "clear"
+                continues and clears it in every account that the plan writes.
+
+        Returns:
+            What became of the rows.
+
+        Raises:
+            PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
+                that this version does not know.
+            AuthenticationError: When the service refuses the key. Every row stays as it is.
+            ReplyError: Any other failure that ends the run. Every row stays as it is.
+        """
+        return self._plan.retry_failed(on_conflict, progress, on_unknown_member)
+
+    async def retry_failed_async(
+        self,
+        on_conflict: Literal["skip", "overwrite"] = "skip",
+        progress: bool = True,
+        on_unknown_member: Literal["stop", "clear"] = "stop",
+    ) -> ApplyResult:
+        """Makes failed rows and conflicts pending again, then applies the plan.
+
+        See `retry_failed`. Cancelling the task stops the run as Ctrl-C does.
+
+        Args:
+            on_conflict: "skip" (the default) or "overwrite"; see `retry_failed`.
+            progress: Whether to show rows, requests and the time left. Default True.
+            on_unknown_member: "stop" (the default) or "clear"; see `retry_failed`.
+
+        Returns:
+            What became of the rows.
+
+        Raises:
+            PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
+                that this version does not know.
+            AuthenticationError: When the service refuses the key. Every row stays as it is.
+            ReplyError: Any other failure that ends the run. Every row stays as it is.
+        """
+        return await self._plan.retry_failed_async(on_conflict, progress, on_unknown_member)
+
+    def revert(
+        self,
+        on_conflict: Literal["skip", "overwrite"] = "skip",
+        progress: bool = True,
+        on_unknown_member: Literal["stop", "clear"] = "stop",
+    ) -> ApplyResult:
+        """Restores the previous values in the accounts that this plan has changed.
+
+        The revert covers every row that was written or may have been written. It is a plan too, in a file beside this
+        one (`acme.revert.replyplan`), which can be stopped, resumed and reverted: `result.plan`. A field that somebody
+        else changed since is a conflict.
+
+        Args:
+            on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
+                default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
+            progress: Whether to show rows, requests and the time left. Default True.
+            on_unknown_member: What happens when an update cleared a member of the account that this version of replyio
+                does not know and so cannot send: "stop" (the default) ends the run at the first such row, "clear"
+                continues and clears it in every account that the plan writes.
+
+        Returns:
+            What became of the rows.
+
+        Raises:
+            PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
+                that this version does not know.
+            AuthenticationError: When the service refuses the key. Every row stays as it is.
+            ReplyError: Any other failure that ends the run. Every row stays as it is.
+        """
+        return self._plan.revert(on_conflict, progress, on_unknown_member)
+
+    async def revert_async(
+        self,
+        on_conflict: Literal["skip", "overwrite"] = "skip",
+        progress: bool = True,
+        on_unknown_member: Literal["stop", "clear"] = "stop",
+    ) -> ApplyResult:
+        """Restores the previous values in the accounts that this plan has changed.
+
+        See `revert`. Cancelling the task stops the run as Ctrl-C does.
+
+        Args:
+            on_conflict: "skip" (the default) or "overwrite"; see `revert`.
+            progress: Whether to show rows, requests and the time left. Default True.
+            on_unknown_member: "stop" (the default) or "clear"; see `revert`.
+
+        Returns:
+            What became of the rows.
+
+        Raises:
+            PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
+                that this version does not know.
+            AuthenticationError: When the service refuses the key. Every row stays as it is.
+            ReplyError: Any other failure that ends the run. Every row stays as it is.
+        """
+        return await self._plan.revert_async(on_conflict, progress, on_unknown_member)
 
     def raise_for_failures(self) -> None:
         """Raises if a row was not done, or if the service stored something else than was sent.
@@ -629,8 +829,9 @@ class ApplyResult(_Report):
             return
         message = "; ".join(problems)
         for first in islice(self.failures, 1):
+            row = f"row {first.get('row')}: "
             reason = safe_text(str(first.get("error") or first.get("status")))
-            message += f"; the first is row {first.get('row')}: {reason}"
+            message += f"; the first is {row}{reason.removeprefix(row)}"
         raise ReplyError(f"{message}; hint: .failures has them all")
 
     def __repr__(self) -> str:
@@ -639,9 +840,12 @@ class ApplyResult(_Report):
 
     def _repr_html_(self) -> str:
         """What was done, with the first changes, for a notebook."""
-        hints = text.result_hints(self._counts, self._path, self._stored_otherwise)
         title = f"Result of {self._name()}"
-        return text.box_html(title, self._spent(), self._counts, self._changes_html(), hints, self._notes())
+        try:
+            hints = text.result_hints(self._counts, self._stored_otherwise, text.as_frame())
+            return text.box_html(title, self._spent(), self._counts, self._changes_html(), hints, self._notes())
+        except ReplyError as error:  # the counts are here, and the file is gone
+            return text.box_html(title, self._spent(), self._counts, "", [], [*self._notes(), str(error)])
 
     def _notes(self) -> list[str]:
         """What people must know first."""

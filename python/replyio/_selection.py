@@ -1,0 +1,195 @@
+"""Which rows of a plan a run takes up: row numbers, or a table with a column `row`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import operator
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from replyio.errors import FieldError, ValidationError
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from replyio._export import Table
+
+__all__: list[str] = []
+
+_STEP = 10_000
+# The columns of a table that say something about the plan. Others are not looked at.
+_COLUMNS = ("row", "id", "field", "after")
+
+
+def selected(rows: object, table: Table, changes: Table) -> list[int]:
+    """Reads which rows are meant, and holds them against the plan.
+
+    A table with the ids, fields or values of an export must agree with the plan: it may be of another plan, or somebody
+    may have edited it, and the plan writes its own values.
+
+    Args:
+        rows: Row numbers, or a table with a column `row`.
+        table: The rows of the plan.
+        changes: The changes of the plan.
+
+    Returns:
+        The row numbers, each once.
+
+    Raises:
+        ValidationError: When they cannot be read, are not in the plan, or do not agree with it.
+    """
+    lines = list(_lines(rows))
+    numbers = sorted({number for number, _ in lines})
+    wanted = set(numbers)
+    ids = {row["row"]: row["id"] for row in _records(table) if row["row"] in wanted}
+    missing = next((number for number in numbers if number not in ids), None)
+    if missing is not None:
+        _refuse(f"row {missing} is not in the plan")
+    for number, line in lines:
+        if "id" in line and not _is_same(line["id"], ids[number]):
+            _refuse(f"row {number} of the plan is for another id than in this table; is it an export of this plan?")
+    if any("field" in line for _, line in lines):
+        _check_changes(lines, wanted, changes)
+    return numbers
+
+
+def _check_changes(lines: list[tuple[int, Mapping[str, Any]]], wanted: set[int], changes: Table) -> None:
+    """A row is applied as a whole, and with the values of the plan."""
+    planned: dict[int, dict[str, Any]] = {}
+    for change in _records(changes):
+        if change["row"] in wanted:
+            planned.setdefault(change["row"], {})[change["field"]] = change["after"]
+    found: dict[int, set[str]] = {}
+    for number, line in lines:
+        field, fields = str(line.get("field")).strip(), planned.get(number, {})
+        if field not in fields:
+            _refuse(f"row {number} of the plan does not change the field {field!r} of this table")
+        if "after" in line and not _is_same(line["after"], fields[field]):
+            _refuse(
+                f"row {number}, {field}: the value `after` is not the one of the plan, which writes its own values; "
+                "plan again from the edited values, or remove the column `after` if only its form has changed"
+            )
+        found.setdefault(number, set()).add(field)
+    for number, named in found.items():
+        left = sorted(planned[number].keys() - named)
+        if left:
+            _refuse(f"row {number} also changes {', '.join(left)}: remove all lines of a row, or none; {_WHOLE}")
+
+
+_WHOLE = "to leave single fields out, plan again without their cells"
+
+
+def _lines(rows: object) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Row numbers, each with what its line says besides."""
+    if isinstance(rows, (str, os.PathLike)):
+        found: Iterable[Any] = _file(Path(cast("str", rows)))
+    else:
+        names: Any = getattr(rows, "column_names", None) or getattr(rows, "columns", None)
+        if names is not None and hasattr(rows, "__getitem__") and not isinstance(rows, Mapping):
+            found = _frame(rows, [str(name) for name in names])
+        elif isinstance(rows, Iterable) and not isinstance(rows, (bytes, Mapping)):
+            found = cast("Iterable[Any]", rows)  # type: ignore[redundant-cast] # pyright knows less of it
+        else:
+            kind: str = type(cast("object", rows)).__name__  # type: ignore[redundant-cast] # pyright knows less of it
+            _refuse(f"must be row numbers or a table with a column `row`, not {kind}")
+    for each in found:
+        if isinstance(each, Mapping):
+            whole = cast("Mapping[str, Any]", each)
+            line = {name: whole[name] for name in _COLUMNS if name in whole}
+            if "row" not in line:
+                _refuse("the table has no column `row`")
+            yield _number(line["row"]), line
+        else:
+            yield _number(each), {}
+
+
+def _number(value: object) -> int:
+    """A row number. A spreadsheet or a frame may have made a text or a float of it."""
+    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
+        return int(value)
+    if isinstance(value, float) and value.is_integer() and value >= 0:
+        return int(value)
+    if not isinstance(value, bool):
+        try:
+            number = operator.index(cast("Any", value))
+        except TypeError:
+            pass
+        else:
+            if number >= 0:
+                return number
+    return _refuse("a row number must be a whole number, 0 or greater")
+
+
+def _frame(frame: Any, names: list[str]) -> Iterator[dict[str, Any]]:
+    """The lines of a frame of pandas or polars, or of a table of pyarrow."""
+    known = [name for name in _COLUMNS if name in names]
+    if "row" not in known:
+        _refuse("the table has no column `row`")
+    columns: list[list[Any]] = []
+    for name in known:
+        column = frame[name]
+        give = next(
+            (getattr(column, name) for name in ("to_pylist", "to_list", "tolist") if hasattr(column, name)), None
+        )
+        columns.append(list(column) if give is None else give())
+    for values in zip(*columns, strict=True):
+        yield dict(zip(known, values, strict=True))
+
+
+def _file(path: Path) -> Iterable[Mapping[str, Any]]:
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".parquet":
+            from replyio._parquet import read
+
+            return list(_read_parquet(read(path)))
+        if suffix not in {".csv", ".tsv", ".jsonl", ".ndjson"}:
+            _refuse("the name of the file must end in .csv, .tsv, .jsonl, .ndjson or .parquet")
+        raw = path.read_bytes()
+    except OSError as error:
+        _refuse(f"the file cannot be read: {error.strerror}")
+    try:
+        content = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        content = raw.decode("cp1252", "replace")  # what a spreadsheet may save; numbers and names are the same in it
+    if suffix in {".csv", ".tsv"}:
+        head = content.partition("\n")[0]
+        delimiter = max("\t;,|", key=head.count)
+        return list(csv.DictReader(content.splitlines(keepends=True), delimiter=delimiter))
+    try:
+        lines: list[Any] = [json.loads(line) for line in content.splitlines() if line.strip()]
+    except ValueError:
+        _refuse("the file is not JSON Lines")
+    return lines
+
+
+def _read_parquet(table: Any) -> Iterator[dict[str, Any]]:
+    names: Any = getattr(table, "column_names", None) or table.columns
+    return _frame(table, [str(name) for name in names])
+
+
+def _is_same(found: object, planned: object) -> bool:
+    """Whether a cell is the plan's value, as a file or a frame gives it back."""
+    return _plain(found) == _plain(planned)
+
+
+def _plain(value: object) -> str:
+    if value is None or value != value:  # noqa: PLR0124 - NaN  # pyright: ignore[reportUnnecessaryComparison]
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    text = str(value).strip()
+    # An export for spreadsheets puts a quote in front of what they would run.
+    return "" if text in {"<NA>", "NaT"} else text.removeprefix("'")
+
+
+def _records(table: Table) -> Iterator[dict[str, Any]]:
+    for first in range(0, len(table), _STEP):
+        yield from table.records(_STEP, first)
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ValidationError(f"rows refused: {message}", errors=[FieldError("rows", message)])

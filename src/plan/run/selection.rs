@@ -1,0 +1,60 @@
+//! Which of the open rows a run takes up, and how much it may do.
+
+use std::collections::BTreeSet;
+
+use super::RunError;
+use crate::plan::file::{FileError, OpenRow, PlanFile};
+
+/// Which of the open rows a run takes up. The other rows stay as they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// The numbers of the rows; `None` for every open row.
+    pub rows: Option<BTreeSet<u64>>,
+    /// Of those, at most so many, in the order of their numbers.
+    pub limit: Option<u64>,
+    /// The run is refused when it would take up more rows than that.
+    pub max_changes: Option<u64>,
+    /// The run is refused when its rows would empty more fields than that.
+    pub max_cleared: Option<u64>,
+}
+
+impl Selection {
+    /// Keeps those of the open rows that the run takes up, in the order in which they were.
+    ///
+    /// # Errors
+    /// [`RunError::TooManyChanges`] and [`RunError::TooManyCleared`] when the run would do more than it may, and [`RunError::File`].
+    pub(super) fn of(&self, file: &PlanFile, mut open: Vec<OpenRow>) -> Result<Vec<OpenRow>, RunError> {
+        if let Some(rows) = &self.rows {
+            open.retain(|row| rows.contains(&row.row));
+        }
+        if let Some(limit) =
+            self.limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit < open.len())
+        {
+            let mut numbers: Vec<u64> = open.iter().map(|row| row.row).collect();
+            numbers.sort_unstable();
+            match numbers.get(limit) {
+                Some(first_left) => open.retain(|row| row.row < *first_left),
+                None => open.clear(),
+            }
+        }
+        let changes = open.len() as u64;
+        if let Some(most) = self.max_changes.filter(|most| changes > *most) {
+            return Err(RunError::TooManyChanges { changes, most });
+        }
+        if let Some(most) = self.max_cleared {
+            let cleared = cleared(file, &open)?;
+            if cleared > most {
+                return Err(RunError::TooManyCleared { cleared, most });
+            }
+        }
+        Ok(open)
+    }
+}
+
+/// How many fields the rows empty.
+fn cleared(file: &PlanFile, rows: &[OpenRow]) -> Result<u64, FileError> {
+    let rows: BTreeSet<u64> = rows.iter().map(|row| row.row).collect();
+    let mut cleared = 0;
+    file.for_each_change(|change| cleared += u64::from(change.after.is_empty() && rows.contains(&change.row)))?;
+    Ok(cleared)
+}

@@ -1,0 +1,202 @@
+"""Plans on the command line, and every hint about plans, which runs when it is followed."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import replyio
+from replyio import _plan_text
+from replyio.sandbox import Fault, Sandbox
+from support import environment
+
+from .jobs import companies, do, moves, plan, puts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="the line is for a shell of POSIX")
+
+
+@pytest.fixture
+def service() -> Iterator[Sandbox]:
+    with Sandbox(accounts=companies(10)) as sandbox:
+        yield sandbox
+
+
+class Command:
+    """The command, in a folder with a table of four rows."""
+
+    def __init__(self, service: Sandbox, folder: Path) -> None:
+        self.service = service
+        self.folder = folder
+        table = "id,city,industry\n1,Bergen,\n2,Bergen,\n3,Bergen,\n4,Bergen,\n"
+        (folder / "rows.csv").write_text(table, encoding="utf-8")
+
+    def __call__(self, *words: str, **variables: str) -> tuple[int, Any, str]:
+        """Exit code, data, and what was told."""
+        done = subprocess.run(
+            [sys.executable, "-m", "replyio", *words],
+            env=environment(self.service, **variables), cwd=self.folder, capture_output=True, text=True, timeout=60,
+            check=False,
+        )  # fmt: skip
+        return done.returncode, json.loads(done.stdout or "null"), done.stderr
+
+    def counts(self, *words: str) -> dict[str, int]:
+        """The counts that a command gives, which it ends well with."""
+        code, rows, told = self(*words)
+        assert code == 0, told
+        counts: dict[str, int] = rows["counts"]
+        return counts
+
+
+@pytest.fixture
+def command(service: Sandbox, tmp_path: Path) -> Command:
+    return Command(service, tmp_path)
+
+
+def test_a_nightly_job_runs_again_with_resume(command: Command) -> None:
+    again = ("plan", "rows.csv", "--save-as", "n.replyplan", "--resume")
+    for _ in range(2):
+        command.counts(*again)
+        assert command.counts("apply", "n.replyplan") == {"changed": 4}
+    assert len(puts(command.service)) == 4
+    code, _, told = command("plan", "rows.csv", "--save-as", "n.replyplan", "--resume", "--mode", "fill")
+    assert code == 1
+    assert "made from other rows or options" in told
+    assert "--replace" in told
+    assert "if_exists" not in told
+    assert command.counts("plan", "rows.csv", "--save-as", "n.replyplan", "--replace") == {"unchanged": 4}
+    assert command("plan", "rows.csv", "--resume")[0] == 2
+
+
+def test_a_part_of_a_plan_is_applied(command: Command) -> None:
+    command.counts("plan", "rows.csv", "--save-as", "n.replyplan", "--nulls", "clear")
+    code, _, told = command("apply", "n.replyplan", "--max-changes", "3")
+    assert (code, "--max-changes=3 allows 3" in told) == (1, True), told
+    code, _, told = command("apply", "n.replyplan", "--max-cleared", "3")
+    assert (code, "would empty 4 fields" in told) == (1, True), told
+    assert puts(command.service) == []
+    assert command.counts("apply", "n.replyplan", "--limit", "1") == {"pending": 3, "changed": 1}
+    assert command.counts("apply", "n.replyplan", "--rows", "2-3") == {"pending": 1, "changed": 3}
+    changes = "row,id,field,before,after,status\n1,2,city,Oslo,Bergen,pending\n1,2,industry,Ships,,pending\n"
+    (command.folder / "some.csv").write_text(changes, encoding="utf-8")
+    assert command.counts("apply", "n.replyplan", "--rows", "some.csv", "--max-changes", "1") == {"changed": 4}
+    code, _, told = command("apply", "n.replyplan", "--rows", "77")
+    assert (code, told) == (2, "replyio: --rows: row 77 is not in the plan\n")
+    code, _, told = command("apply", "n.replyplan", "--retry-failed", "--limit", "1")
+    assert (code, told) == (2, "replyio: --retry-failed and --limit contradict each other\n")
+
+
+def test_status_and_plans_need_no_key(command: Command) -> None:
+    assert command.counts("plan", "rows.csv") == {"pending": 4}
+    [kept] = replyio.plans()
+    code, listed, told = command("plans", REPLY_API_KEY="", REPLY_BASE_URL="")
+    assert (code, told) == (0, "")
+    assert [(each["path"], each["rows"], each["source"]) for each in listed] == [(kept.path, "4 to change", "rows.csv")]
+    code, shown, told = command("status", kept.path, REPLY_API_KEY="", REPLY_BASE_URL="")
+    assert (code, shown["counts"], told) == (0, {"pending": 4}, "")
+    assert command("plans", "--prune", REPLY_API_KEY="")[2] == "replyio: 1 plan removed\n"
+    assert replyio.plans() == []
+
+
+@posix
+@pytest.mark.parametrize("saved", [(), ("--save-as", "my plan.replyplan")])
+def test_each_command_that_is_suggested_runs(saved: tuple[str, ...], command: Command) -> None:
+    def followed(told: str) -> list[tuple[str, int]]:
+        found = re.findall(r"`replyio ([^`]*)`", told)
+        return [(words, command(*shlex.split(words))[0]) for words in found]
+
+    code, _, told = command("plan", "rows.csv", *saved)
+    assert code == 0
+    assert [code for _, code in followed(told)] == [0, 0], told
+    assert command.service.accounts[4].city == "Bergen"
+    command.service.add_fault(Fault(method="PUT", status=400, id=1, times=1))
+    (command.folder / "rows.csv").write_text("id,city\n1,Molde\n2,Molde\n", encoding="utf-8")
+    command("plan", "rows.csv", "--save-as", "b.replyplan")
+    code, _, told = command("apply", "b.replyplan")
+    assert code == 1
+    hints = followed(told)
+    assert [words.split()[0] for words, _ in hints] == ["status", "apply"], told
+    assert hints[-1][1] == 0
+    assert command("apply", "b.replyplan")[::2] == (0, "")
+    told = command("apply", "b.replyplan", "--limit", "0")[2]
+    assert told == ""
+
+
+def hints_of(shown: Any) -> list[str]:
+    found = re.findall(r"<code[^>]*>(.*?)</code>", shown._repr_html_())
+    return [html.unescape(code) for code in found]
+
+
+def test_every_hint_in_a_notebook_runs(service: Sandbox) -> None:
+    with service.client(quota=None, max_attempts=1) as client:
+        made = plan(client, "sync", [*moves([1, 2, 3, 4, 5]), {"id": 99, "city": "x"}])
+        client.patch_contact_account(2, city="Molde")
+        service.add_fault(Fault(method="PUT", status=400, id=1, times=1))
+        service.add_fault(Fault(method="PUT", close=True, applied=True, id=3))
+        seen: set[str] = set()
+
+        def follow(shown: Any, **names: Any) -> None:
+            for hint in hints_of(shown):
+                seen.add(hint.rpartition("(")[0].rpartition(".")[2])
+                call = hint.replace("()", "(progress=False)") if re.search(r"(apply|failed|revert)\(\)", hint) else hint
+                eval(call, {"client": client, **names})  # noqa: S307 - our own hints
+                assert eval(hint.rpartition("(")[0] or hint, {"client": client, **names})  # noqa: S307
+
+        first = do(made, "apply", limit=4)
+        assert first.counts == {"failed": 1, "conflict": 1, "unknown": 1, "changed": 1, "pending": 1, "not_found": 1}
+        assert hints_of(first) == [
+            "result.failures.to_pandas()", "result.plan.apply()", "result.retry_failed()", "result.revert()",
+        ]  # fmt: skip
+        service.clear_faults()
+        follow(first, result=first)
+        another = plan(client, "sync", moves([6, 7, 8]))
+        follow(another, plan=another)
+        read = replyio.read_plan(another.path)
+        follow(read, plan=read)
+        partly = plan(client, "sync", moves([6, 7, 8], "Molde"))
+        do(partly, "apply", limit=1)
+        follow(partly, plan=partly)
+    assert seen == {"to_pandas", "apply", "retry_failed", "revert"}
+
+
+def test_a_run_that_was_stopped_says_what_resumes_it(service: Sandbox) -> None:
+    with service.client(quota=None) as client:
+        made = plan(client, "sync", moves([1, 2]))
+        told = _plan_text.how_to_go_on("apply", made.path, {"done": 0, "rows": 2})
+        call = re.search(r"client\.open_plan\(.*?\)\.apply\(\)", told)
+        assert call
+        assert eval(call[0].replace("apply()", "apply(progress=False)"), {"client": client}).counts == {"changed": 2}  # noqa: S307
+        words = shlex.split(told.rpartition("on the command line: replyio ")[2])
+        variables = environment(service, REPLY_API_KEY="a-key-for-the-sandbox")
+        done = subprocess.run([sys.executable, "-m", "replyio", "status", *words[1:]], env=variables, check=False)
+        assert (words[0], done.returncode) == ("apply", 0)
+
+
+def test_a_stopped_revert_is_resumed_and_not_reverted(service: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """The hint names the revert's own file: to revert that one would write the plan's values again."""
+    with service.client(quota=None) as client:
+        result = do(plan(client, "sync", moves(range(1, 9))), "apply")
+
+        def stop(*_: Any) -> None:
+            raise SystemExit
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("replyio._progress._Watch.update", stop)
+            service.add_fault(Fault(method="GET", delay=1, times=1))
+            with pytest.raises(SystemExit):
+                result.revert(progress=False)
+        service.clear_faults()
+        call = re.search(r"client\.open_plan\('.*\.revert\.replyplan'\)\.apply\(\)", capsys.readouterr().err)
+        assert call
+        eval(call[0].replace("apply()", "apply(progress=False)"), {"client": client})  # noqa: S307
+    assert {account.city for account in service.accounts.values()} == {"Oslo"}

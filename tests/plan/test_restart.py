@@ -1,0 +1,174 @@
+"""Planning again resumes or replaces the plan that is there, and never mistakes one for another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import polars as pl
+import pytest
+
+from replyio import AuthenticationError, ConfigurationError, PlanError, ValidationError
+from replyio.sandbox import Fault, Sandbox
+
+from .jobs import companies, do, fresh, moves, plan, puts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MODES = ["sync", "async"]
+
+
+@pytest.fixture
+def service() -> Iterator[Sandbox]:
+    with Sandbox(accounts=companies(10)) as sandbox:
+        yield sandbox
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_same_job_twice_is_done_once(mode: str, service: Sandbox, tmp_path: Path) -> None:
+    path = tmp_path / "nightly.replyplan"
+    with service.client(quota=None) as client:
+        for _ in range(2):
+            made = plan(client, mode, moves([1, 2, 3]), save_as=path, if_exists="resume")
+            assert do(made, "apply", mode).counts == {"changed": 3}
+    assert len(puts(service)) == 3
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_run_that_was_stopped_resumes_where_it_stopped(mode: str, service: Sandbox, tmp_path: Path) -> None:
+    path = tmp_path / "nightly.replyplan"
+    with service.client(quota=None) as client:
+        made = plan(client, mode, moves(range(1, 7)), save_as=path, if_exists="resume")
+        assert do(made, "apply", mode, limit=4).counts == {"changed": 4, "pending": 2}
+        service.clear_requests()
+        again = plan(client, mode, moves(range(1, 7)), save_as=path, if_exists="resume")
+        assert service.requests == []
+        assert do(again, "apply", mode).counts == {"changed": 6}
+    assert len(puts(service)) == 2
+
+
+ROWS = [{"id": 1, "city": "Bergen"}, {"id": 2, "city": None}]
+
+
+@pytest.mark.parametrize("same", [pd.DataFrame, pl.DataFrame, "csv"])
+def test_the_same_rows_are_the_same_however_they_come(same: Any, service: Sandbox, tmp_path: Path) -> None:
+    table = tmp_path / "rows.csv"
+    table.write_text("id,city\n1,Bergen\n2,\n", encoding="utf-8")
+    with service.client(quota=None) as client:
+        path = tmp_path / "a.replyplan"
+        plan(client, "sync", ROWS, save_as=path)
+        data = table if same == "csv" else same(ROWS)
+        assert plan(client, "sync", data, save_as=path, if_exists="resume").counts == {"pending": 1, "unchanged": 1}
+
+
+@pytest.mark.parametrize(
+    ("rows", "options"),
+    [
+        ([{"id": 1, "city": "Oslo"}, ROWS[1]], {}),
+        ([ROWS[1], ROWS[0]], {}),
+        ([*ROWS, {"id": 3, "city": None}], {}),
+        (ROWS[:1], {}),
+        ([{"id": 1, "country": "Bergen"}, {"id": 2, "country": None}], {}),
+        ([{"id": 1, "city": "Bergen"}, {"id": 2, "city": "None"}], {}),
+        (ROWS, {"nulls": "clear"}),
+        (ROWS, {"mode": "fill"}),
+        (ROWS, {"null_values": ["Bergen"]}),
+        ([{"id": -1, "city": "Bergen"}, ROWS[1]], {}),
+    ],
+)
+def test_a_plan_of_other_rows_or_options_is_not_resumed(
+    rows: Any, options: dict[str, Any], service: Sandbox, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.replyplan"
+    with service.client(quota=None) as client:
+        plan(client, "sync", ROWS, save_as=path)
+        service.clear_requests()
+        with pytest.raises(PlanError, match="made from other rows or options"):
+            plan(client, "sync", rows, save_as=path, if_exists="resume", **options)
+        assert service.requests == []
+        assert client.open_plan(path).counts == {"pending": 1, "unchanged": 1}
+
+
+def test_a_revert_is_not_resumed_as_the_plan_that_it_reverts(service: Sandbox, tmp_path: Path) -> None:
+    with service.client(quota=None) as client:
+        path = tmp_path / "a.replyplan"
+        do(plan(client, "sync", moves([1]), save_as=path), "apply")
+        reverted = do(client.open_plan(path), "revert")
+        with pytest.raises(PlanError, match="made from other rows or options"):
+            plan(client, "sync", moves([1]), save_as=reverted.path, if_exists="resume")
+
+
+def test_another_service_or_key_does_not_resume(service: Sandbox, tmp_path: Path) -> None:
+    path = tmp_path / "a.replyplan"
+    with service.client(quota=None, api_key=fresh()) as client:
+        plan(client, "sync", moves([1]), save_as=path)
+    with service.client(quota=None, api_key=fresh()) as other, pytest.raises(PlanError, match="another API key"):
+        plan(other, "sync", moves([1]), save_as=path, if_exists="resume")
+    with Sandbox() as elsewhere, elsewhere.client() as foreign, pytest.raises(PlanError, match="was made for"):
+        plan(foreign, "sync", moves([1]), save_as=path, if_exists="resume")
+
+
+@pytest.mark.parametrize("if_exists", ["resume", "replace"])
+def test_what_is_no_plan_is_never_replaced(if_exists: str, service: Sandbox, tmp_path: Path) -> None:
+    path = tmp_path / "thesis.txt"
+    path.write_text("something else", encoding="utf-8")
+    with service.client(quota=None) as client, pytest.raises(PlanError, match="is not a plan file"):
+        plan(client, "sync", moves([1]), save_as=path, if_exists=if_exists)
+    assert path.read_text(encoding="utf-8") == "something else"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_replacing_plans_anew(mode: str, service: Sandbox, tmp_path: Path) -> None:
+    path = tmp_path / "a.replyplan"
+    with service.client(quota=None) as client:
+        do(plan(client, mode, moves([1, 2]), save_as=path, if_exists="replace"), "apply")
+        made = plan(client, mode, moves([2, 3]), save_as=path, if_exists="replace")
+        assert made.counts == {"unchanged": 1, "pending": 1}
+        assert [each.name for each in tmp_path.iterdir()] == ["a.replyplan"]
+        assert do(made, "apply", mode).counts == {"unchanged": 1, "changed": 1}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_plan_that_could_not_be_replaced_is_still_there(mode: str, service: Sandbox, tmp_path: Path) -> None:
+    path = tmp_path / "a.replyplan"
+    with service.client(quota=None) as client:
+        do(plan(client, mode, moves([1]), save_as=path), "apply")
+        service.add_fault(Fault(method="GET", status=401))
+        with pytest.raises(AuthenticationError):
+            plan(client, mode, moves([2]), save_as=path, if_exists="replace")
+        service.clear_faults()
+        assert [each.name for each in tmp_path.iterdir()] == ["a.replyplan"]
+        assert do(client.open_plan(path), "revert").counts == {"changed": 1}
+
+
+@pytest.mark.parametrize("if_exists", ["resume", "replace"])
+def test_a_plan_whose_planning_was_killed_is_planned_anew(if_exists: str, service: Sandbox, tmp_path: Path) -> None:
+    import sqlite3
+
+    path = tmp_path / "a.replyplan"
+    with service.client(quota=None) as client:
+        plan(client, "sync", moves([1]), save_as=path)
+        with sqlite3.connect(path) as connection:
+            connection.execute("DELETE FROM plan WHERE key = 'sealed'")
+        connection.close()
+        with pytest.raises(PlanError, match="planning was interrupted"):
+            client.open_plan(path)
+        assert plan(client, "sync", moves([1]), save_as=path, if_exists=if_exists).counts == {"pending": 1}
+
+
+def test_a_choice_without_a_file_or_a_word_that_is_none_is_refused(service: Sandbox, tmp_path: Path) -> None:
+    with service.client(quota=None) as client:
+        with pytest.raises(ConfigurationError, match=r'if_exists="resume" needs save_as='):
+            plan(client, "sync", moves([1]), if_exists="resume")
+        with pytest.raises(ConfigurationError, match='if_exists must be "error", "resume" or "replace"'):
+            plan(client, "sync", moves([1]), save_as=tmp_path / "a", if_exists="append")
+
+
+def test_accounts_are_replaced_only_through_a_plan(service: Sandbox) -> None:
+    with service.client(quota=None) as client:
+        with pytest.raises(ValidationError, match=r'plan_contact_account_updates\(\.\.\., mode="replace"\)'):
+            client.patch_contact_accounts(moves([1]), mode="replace", progress=False)  # type: ignore[arg-type]
+        assert service.requests == []
+        assert not hasattr(client, "update_contact_accounts")

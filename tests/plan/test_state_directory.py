@@ -1,0 +1,229 @@
+"""A plan that was given no name is kept in the state directory, so that it can be resumed and reverted."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import replyio
+from replyio import PlanError, _state
+from replyio.sandbox import Fault, Sandbox
+
+from .jobs import companies, do, moves, plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DAY = 86_400
+posix = pytest.mark.skipif(os.name != "posix", reason="files have no such modes there")
+
+
+@pytest.fixture
+def service() -> Iterator[Sandbox]:
+    with Sandbox(accounts=companies(10)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def kept_files() -> list[Path]:
+    return sorted(_state.folder().iterdir())
+
+
+def one_shot(client: replyio.ReplyClient, mode: str, data: object, **options: Any) -> replyio.ApplyResult:
+    if mode == "sync":
+        return client.patch_contact_accounts(data, progress=False, **options)
+    return asyncio.run(client.patch_contact_accounts_async(data, progress=False, **options))
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_one_shot_call_keeps_its_plan_and_can_be_reverted_later(mode: str, service: Sandbox, temporary: Path) -> None:
+    with service.client(quota=None) as client:
+        result = one_shot(client, mode, moves([1, 2]))
+        assert [Path(result.path)] == kept_files()
+        assert list(temporary.iterdir()) == []
+        assert do(client.open_plan(result.path), "revert").counts == {"changed": 2}
+    assert service.accounts[1].city == "Oslo"
+
+
+def test_a_result_is_all_there_after_its_plan_and_its_client_are_gone(service: Sandbox) -> None:
+    with service.client(quota=None) as client:
+        with plan(client, "sync", [*moves([1]), {"id": 99, "city": "x"}]) as made:
+            result = do(made, "apply")
+        made.close()
+        del made
+    assert result.counts == {"changed": 1, "not_found": 1}
+    assert [row["status"] for row in result.rows] == ["changed", "not_found"]
+    assert [row["row"] for row in result.failures] == [1]
+    assert [change["after"] for change in result.changes] == ["Bergen 1"]
+    assert "Bergen 1" in result._repr_html_()
+    with pytest.raises(replyio.ReplyError, match="1 of 2 rows not done"):
+        result.raise_for_failures()
+    assert result.plan.counts == result.counts
+    reverted = result.revert(progress=False)
+    assert reverted.counts == {"changed": 1}
+    assert reverted.plan.path == result.path.replace(".replyplan", ".revert.replyplan")
+    assert service.accounts[1].city == "Oslo"
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_an_error_that_stops_a_one_shot_call_says_where_its_plan_is_and_what_it_says_runs(
+    mode: str, service: Sandbox
+) -> None:
+    service.add_fault(Fault(method="PUT", status=401))
+    with service.client(quota=None) as client:
+        with pytest.raises(replyio.AuthenticationError) as caught:
+            one_shot(client, mode, moves([1, 2]))
+        assert str(caught.value) == caught.value.message
+        assert "\n" not in caught.value.message
+        call = re.search(r"resume it with (client\.open_plan\(.*\)\.apply\(\))$", caught.value.message)
+        assert call, caught.value.message
+        service.clear_faults()
+        result = eval(call[1].replace("apply()", "apply(progress=False)"), {"client": client})  # noqa: S307 - our own hint
+        assert result.counts == {"changed": 2}
+
+
+@posix
+def test_the_state_directory_is_its_owners_only(service: Sandbox) -> None:
+    folder = _state.folder()
+    folder.mkdir(parents=True, mode=0o755)
+    folder.chmod(0o755)
+    with service.client(quota=None) as client:
+        path = Path(plan(client, "sync", moves([1])).path)
+    assert (path.parent, path.parent.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (folder, 0o700, 0o600)
+
+
+@pytest.mark.parametrize(
+    ("variables", "platform", "expected"),
+    [
+        ({"REPLYIO_STATE_DIR": "/elsewhere"}, "linux", "/elsewhere/plans"),
+        ({}, "linux", "/home/ada/.local/state/replyio/plans"),
+        ({"XDG_STATE_HOME": "/state"}, "linux", "/state/replyio/plans"),
+        ({"XDG_STATE_HOME": "relative"}, "linux", "/home/ada/.local/state/replyio/plans"),
+        ({}, "darwin", "/home/ada/Library/Application Support/replyio/plans"),
+        ({"LOCALAPPDATA": "/local"}, "win32", "/local/replyio/plans"),
+    ],
+)
+@posix
+def test_the_state_directory_is_where_the_platform_has_it(
+    variables: dict[str, str], platform: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("REPLYIO_STATE_DIR", "XDG_STATE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/home/ada")
+    monkeypatch.setattr(sys, "platform", platform)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert str(_state.folder()) == expected
+
+
+def test_where_nothing_can_be_written_plans_are_temporary_and_one_notice_says_so(
+    service: Sandbox, temporary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("", encoding="utf-8")
+    monkeypatch.setenv("REPLYIO_STATE_DIR", str(blocked))
+    monkeypatch.setattr(_state, "_has_told", False)
+    with caplog.at_level(logging.WARNING, "replyio"), service.client(quota=None) as client:
+        result = client.patch_contact_accounts(moves([1, 2]), progress=False)
+        made = plan(client, "sync", moves([3]))
+        assert [Path(each.path).is_file() for each in (result, made)] == [True, True]
+        assert Path(made.path).is_relative_to(temporary)
+        assert result.revert(progress=False).counts == {"changed": 2}
+        assert len(caplog.messages) == 1
+        assert "cannot be written" in caplog.messages[0]
+        assert "REPLYIO_STATE_DIR" in caplog.messages[0]
+        assert replyio.plans() == []
+        del result, made
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.usefixtures("temporary")
+def test_a_temporary_plan_whose_name_was_told_stays(
+    service: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    monkeypatch.setenv("REPLYIO_STATE_DIR", str(tmp_path / "file"))
+    monkeypatch.setattr(_state, "_has_told", True)
+    with service.client(quota=None) as client:
+        with pytest.raises(PlanError, match=r"max_changes=1 .*resume it with client\.open_plan") as caught:
+            client.patch_contact_accounts(moves([1, 2]), max_changes=1, progress=False)
+        path = re.search(r"open_plan\('(.*?)'\)", str(caught.value))
+        del caught
+        assert path
+        assert client.open_plan(path[1]).counts == {"pending": 2}
+
+
+def test_the_plans_are_listed_with_counts_and_age_the_newest_first(service: Sandbox, tmp_path: Path) -> None:
+    assert replyio.plans() == []
+    with service.client(quota=None) as client:
+        first = plan(client, "sync", moves([1]))
+        result = client.patch_contact_accounts(moves([2, 3]), progress=False)
+        result.revert(progress=False)
+        plan(client, "sync", moves([4]), save_as=tmp_path / "named.replyplan")
+    found = replyio.plans()
+    assert [(kept.counts, kept.is_revert) for kept in found] == [
+        ({"changed": 2}, True), ({"changed": 2}, False), ({"pending": 1}, False),
+    ]  # fmt: skip
+    assert found[-1].path == first.path
+    assert found[-1].source == "a table of 1 row and 2 columns"
+    assert all(datetime.timedelta(0) <= kept.age < datetime.timedelta(minutes=5) for kept in found)
+    (_state.folder() / "other.replyplan").write_text("no plan", encoding="utf-8")
+    assert [kept.error for kept in replyio.plans() if kept.error] == [
+        f"plan file {_state.folder() / 'other.replyplan'}: is not a plan file"
+    ]
+
+
+def test_a_plan_goes_thirty_days_after_its_last_use(service: Sandbox) -> None:
+    with service.client(quota=None) as client:
+        old, young = (Path(plan(client, "sync", moves([id])).path) for id in (1, 2))
+        for path, days in ((old, 31), (young, 29)):
+            moment = path.stat().st_mtime - days * DAY
+            os.utime(path, (moment, moment))
+        new = Path(plan(client, "sync", moves([3])).path)
+    assert kept_files() == sorted([young, new])
+
+
+def test_pruning_removes_plans_but_not_those_whose_rows_may_have_been_written(service: Sandbox) -> None:
+    with service.client(quota=None, max_attempts=1, attempt_timeout=0.3) as client:
+        plan(client, "sync", moves([1]))
+        client.patch_contact_accounts(moves([2]), progress=False)
+        service.add_fault(Fault(method="PUT", close=True, applied=True))
+        unknown = client.patch_contact_accounts(moves([3]), progress=False)
+    assert unknown.counts == {"unknown": 1}
+    removed, stay = _state.prune()
+    assert (removed, [kept.path for kept in stay]) == (2, [unknown.path])
+    assert kept_files() == [Path(unknown.path)]
+
+
+def test_a_plan_can_be_read_without_a_key_and_says_how_to_apply_it(
+    service: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REPLY_API_KEY", raising=False)
+    with service.client(quota=None) as client:
+        path = plan(client, "sync", moves([1, 2])).path
+        seen = replyio.read_plan(path)
+        assert (seen.counts, seen.requests, len(seen.changes)) == ({"pending": 2}, None, 2)
+        for action in ("apply", "revert", "retry_failed"):
+            with pytest.raises(PlanError, match=r"read_plan\(\) only reads") as caught:
+                do(seen, action)
+        call = re.search(r"client\.open_plan\(.*?\)", str(caught.value))
+        assert call
+        assert do(eval(call[0], {"client": client}), "apply").counts == {"changed": 2}  # noqa: S307 - our own hint
+        assert seen.counts == {"changed": 2}
