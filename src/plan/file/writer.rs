@@ -54,7 +54,39 @@ impl Writer {
         Ok(Self { path: path.to_owned(), orders: Some(orders), thread: Some(thread) })
     }
 
+    /// The same at once, since time stands still in the simulation while anything works.
+    #[cfg(feature = "simulation")]
+    pub(super) fn write(&self, write: Write) -> impl Future<Output = Result<u64, FileError>> + use<> {
+        use crate::simulation::{Disk, after_write, before_write};
+        let closed = || FileError::new(&self.path, FileErrorKind::Closed);
+        let mut written = match before_write(&self.path) {
+            Disk::Works => {
+                let (reply, mut answer) = oneshot::channel();
+                let sent = self.orders.as_ref().is_some_and(|orders| orders.send(Order::Write(write, reply)).is_ok());
+                loop {
+                    match answer.try_recv() {
+                        Ok(written) => break Some(written),
+                        Err(oneshot::error::TryRecvError::Empty) if sent => thread::yield_now(),
+                        Err(_) => break Some(Err(closed())),
+                    }
+                }
+            }
+            Disk::Fails => Some(Err(FileError::new(&self.path, FileErrorKind::Io("the disk has failed".to_owned())))),
+            Disk::Dead => None,
+        };
+        if after_write(&self.path) == Disk::Dead {
+            written = None;
+        }
+        async move {
+            match written {
+                Some(written) => written,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     /// Has something written. It is on the disk when this is ready.
+    #[cfg(not(feature = "simulation"))]
     pub(super) fn write(&self, write: Write) -> impl Future<Output = Result<u64, FileError>> + use<> {
         let (reply, answer) = oneshot::channel();
         let sent = self.orders.as_ref().is_some_and(|orders| orders.send(Order::Write(write, reply)).is_ok());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+#[cfg(not(feature = "simulation"))]
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::per_process::PerProcess;
@@ -35,6 +36,12 @@ fn known(now: i64) -> MutexGuard<'static, BTreeSet<i64>> {
     known
 }
 
+#[cfg(feature = "simulation")]
+pub(super) fn now_ms() -> i64 {
+    crate::simulation::now_ms()
+}
+
+#[cfg(not(feature = "simulation"))]
 pub(super) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)

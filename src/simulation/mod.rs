@@ -1,0 +1,31 @@
+//! A simulation of whole jobs against a model of the service, on virtual time, driven by one seed. In no release.
+//!
+//! The client, the quota, the retries, the planner, the run and the plan file are the real ones. Three things are not:
+//! `transport` asks [`service`], the model, instead of the network; time is tokio's paused clock; and a plan file is written
+//! at once instead of by a thread. [`oracle`] judges what happens by what only the model knows.
+
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "in no release: a fault of the simulation itself must end it, and numbers are small"
+)]
+
+mod dice;
+mod event;
+mod job;
+mod oracle;
+mod play;
+mod runner;
+mod service;
+mod stage;
+mod story;
+mod wire;
+mod world;
+
+pub use self::runner::main;
+pub(crate) use self::wire::{Disk, after_write, before_write, exchange, is_running, line, now_ms};
+use crate::plan::planner::LONGEST_PAGE;
