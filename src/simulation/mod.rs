@@ -21,6 +21,7 @@ mod oracle;
 mod play;
 mod runner;
 mod service;
+mod shrink;
 mod stage;
 mod story;
 mod wire;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::job::Report;
 use super::service::{Account, Author, Effect, Values, is_empty};
 use super::stage::{Put, Stage};
-use super::story::{Key, Sheet, Step};
+use super::story::{How, Key, Sheet, Step};
 use super::world::{Fault, Trait};
 use crate::account::Field;
 use crate::plan::{Change, MatchOn, Mode, Status, Value};
@@ -32,24 +32,24 @@ pub(super) struct Job {
     pub(super) statuses: Vec<Status>,
     /// Whether the disk has failed under it, or its process has died.
     pub(super) is_shaken: bool,
-    pub(super) revert: Option<Report>,
 }
 
 impl Job {
     pub(super) fn new(sheet: &Sheet, planned: (Duration, Duration), report: &Report) -> Self {
         let accounts = report.rows.iter().filter_map(|row| Some((row.account_id?, row.row as usize)));
-        let accounts = accounts.filter(|(_, row)| report.rows[*row].status != Status::Ambiguous).collect();
+        let is_decided = |status| matches!(status, Status::Ambiguous | Status::Invalid);
+        let accounts = accounts.filter(|(_, row)| !is_decided(report.rows[*row].status)).collect();
         let mut changes: BTreeMap<usize, Vec<Change>> = BTreeMap::new();
         for change in &report.changes {
             let (field, before, after) = (change.field, change.before.clone(), change.after.clone());
             changes.entry(change.row as usize).or_default().push(Change { field, before, after });
         }
         let statuses = report.rows.iter().map(|row| row.status).collect();
-        Self { sheet: sheet.clone(), planned, accounts, changes, statuses, is_shaken: false, revert: None }
+        Self { sheet: sheet.clone(), planned, accounts, changes, statuses, is_shaken: false }
     }
 }
 
-fn same(one: &Value, other: &Value) -> bool {
+pub(super) fn same(one: &Value, other: &Value) -> bool {
     one == other || (is_empty(one) && is_empty(other))
 }
 
@@ -77,7 +77,7 @@ pub(super) fn sent(stage: &mut Stage, put: &Put) {
         }
         Some((_, Step::Update(..))) => {}
         Some((lane, Step::Apply(job, how))) => match stage.jobs.get(&(lane, *job)) {
-            Some(job) => of_apply(stage, put, job, how.overwrite, &shown, &mut broken),
+            Some(job) => of_apply(stage, put, job, *how, &shown, &mut broken),
             None => broken.push((2, "an update for a job that has no plan".to_owned())),
         },
         Some((lane, Step::Revert(job, _))) => {
@@ -101,13 +101,17 @@ fn not_shown(put: &Put, field: Field) -> String {
     format!("the update of account {} says {name} = {value:?}, which it did not have lately, and which nobody asked for", put.id)
 }
 
-fn of_apply(stage: &Stage, put: &Put, job: &Job, overwrite: bool, shown: &impl Fn(Field) -> bool, broken: &mut Vec<(u8, String)>) {
+fn of_apply(stage: &Stage, put: &Put, job: &Job, how: How, shown: &impl Fn(Field) -> bool, broken: &mut Vec<(u8, String)>) {
     let Some(&row) = job.accounts.get(&put.id) else {
         broken.push((1, format!("an update of account {}, which no row means", put.id)));
         return;
     };
     let changes = job.changes.get(&row).map(Vec::as_slice).unwrap_or_default();
     let earlier: Vec<&Put> = puts_of(stage, put.operation, put.id).collect();
+    let is_unwanted = |other: &Put| other.operation == put.operation && other.is_answered_well() && other.has_lost;
+    if !how.clear_unknown && stage.puts.iter().any(|(_, other)| is_unwanted(other)) {
+        broken.push((1, format!("row {row} is written although an update has cleared a member that nobody here knows")));
+    }
     if job.statuses.get(row) == Some(&Status::Changed) || earlier.iter().any(|other| other.operation == put.operation && other.is_answered_well()) {
         broken.push((4, format!("row {row} was written and answered, and is sent again")));
     }
@@ -121,7 +125,7 @@ fn of_apply(stage: &Stage, put: &Put, job: &Job, overwrite: bool, shown: &impl F
             let is_due = |now: &Value| same(now, &change.before) || same(now, &change.after);
             let was_due = stage.service.accounts.get(&put.id).is_some_and(|it| had(it, *field, from, put.sent, is_due));
             let is_cut = stage.world.is(Trait::ItemsCut);
-            if !was_due && !overwrite && !is_cut && earlier.is_empty() {
+            if !was_due && !how.overwrite && !is_cut && earlier.is_empty() {
                 broken.push((1, format!("row {row} overwrites what others wrote into {} of account {}", field.name(), put.id)));
             }
         } else if change.is_some() || !shown(*field) {
@@ -207,7 +211,9 @@ fn judge(stage: &Stage, lane: usize, number: usize, job: &Job, row: usize, id: O
         let operation = stage.operations.get(put.operation);
         operation.is_some_and(|it| it.lane == lane && matches!(it.step, Step::Apply(job, _) if job == number)) && Some(put.id) == id
     };
-    let puts: Vec<&Put> = stage.puts.iter().map(|(_, put)| put).filter(is_of_job).collect();
+    let is_its_account = id.is_some_and(|id| job.accounts.get(&id) == Some(&row));
+    let puts = stage.puts.iter().map(|(_, put)| put).filter(|put| is_its_account && is_of_job(put));
+    let puts: Vec<&Put> = puts.collect();
     let is_written = puts.iter().any(|put| put.effect == Effect::Written);
     let is_answered = puts.iter().any(|put| put.is_answered_well());
     let account = id.and_then(|id| stage.service.accounts.get(&id));

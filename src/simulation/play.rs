@@ -171,7 +171,7 @@ impl Actor {
 
     /// Does one thing. Tells whether it came to its own end.
     async fn operate(&mut self, lane: &Lane, step: &Step) -> bool {
-        let number = stage(|stage| stage.start_operation(self.lane, self.process, step));
+        let number = stage(|stage| stage.start_operation(self.lane, step));
         let control = Arc::new(Control::default());
         let end = match step {
             Step::Plan(_, end) => *end,
@@ -188,7 +188,7 @@ impl Actor {
         if let Some(ending) = ending {
             ending.abort();
         }
-        stage(|stage| stage.fail_disk_after(self.process, None));
+        stage(|stage| stage.spare(self.process));
         let result = match &done {
             None => "its process was killed".to_owned(),
             Some(Ok(())) => "done".to_owned(),
@@ -225,7 +225,7 @@ impl Actor {
                 None
             }
             End::DiskFails(writes) => {
-                stage(|stage| stage.fail_disk_after(process, Some(writes)));
+                stage(|stage| stage.fail_disk_after(process, writes));
                 None
             }
         }
@@ -288,6 +288,8 @@ impl Actor {
 
 fn tell_report(lane: usize, report: &job::Report) {
     stage(|stage| {
+        // A row is told again only when it has changed.
+        let mut told = std::mem::take(&mut stage.told);
         for row in &report.rows {
             let changes = report.changes.iter().filter(|change| change.row == row.row);
             let changes: Vec<String> =
@@ -295,8 +297,11 @@ fn tell_report(lane: usize, report: &job::Report) {
             let id = row.account_id.map_or_else(String::new, |id| format!(" (account {id})"));
             let error = row.error.as_deref().map_or_else(String::new, |error| format!(": {error}"));
             let text = format!("row {}{id} {}{error} {}", row.row, row.status.as_str(), changes.join(", "));
-            stage.tell(Event::Row { lane, text });
+            if told.insert((lane, row.row, text.clone())) {
+                stage.tell(Event::Row { lane, text });
+            }
         }
+        stage.told = told;
     });
 }
 

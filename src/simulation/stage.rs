@@ -4,7 +4,7 @@
 //! life, so they must not keep any of it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,7 +70,6 @@ pub(super) struct Line {
 pub(super) struct Operation {
     pub(super) lane: usize,
     pub(super) step: Step,
-    pub(super) process: usize,
     pub(super) started: Duration,
     pub(super) ended: Option<Duration>,
     /// How many requests it has sent.
@@ -87,7 +86,11 @@ pub(super) struct Put {
     pub(super) id: i64,
     /// What it says of each field; nothing where it leaves the field out.
     pub(super) body: Vec<Option<Value>>,
-    pub(super) has_unknown_member: bool,
+    has_unknown_member: bool,
+    /// Whether it has cleared a member that the client does not know.
+    pub(super) has_lost: bool,
+    /// Whether its answer shows something else than it says.
+    pub(super) differs: bool,
     pub(super) sent: Duration,
     pub(super) arrived: Option<Duration>,
     pub(super) effect: Effect,
@@ -142,6 +145,8 @@ pub(super) struct Stage {
     pub(super) violations: Vec<Violation>,
     /// The jobs of all lanes, by lane and number.
     pub(super) jobs: BTreeMap<(usize, usize), Job>,
+    /// What was told of rows.
+    pub(super) told: BTreeSet<(usize, u64, String)>,
     requests: usize,
     pub(super) most_requests: usize,
 }
@@ -161,6 +166,7 @@ impl Stage {
             puts: Vec::new(),
             violations: Vec::new(),
             jobs: BTreeMap::new(),
+            told: BTreeSet::new(),
             requests: 0,
             most_requests: 20_000,
         }
@@ -199,11 +205,10 @@ impl Stage {
         self.lines.len() - 1
     }
 
-    pub(super) fn start_operation(&mut self, lane: usize, process: usize, step: &Step) -> usize {
+    pub(super) fn start_operation(&mut self, lane: usize, step: &Step) -> usize {
         let operation = Operation {
             lane,
             step: step.clone(),
-            process,
             started: self.now(),
             ended: None,
             requests: 0,
@@ -229,10 +234,16 @@ impl Stage {
         process.dies_at = Some(process.steps + steps);
     }
 
-    /// Lets the disk of a process fail from that write on, until it is mended.
-    pub(super) fn fail_disk_after(&mut self, process: usize, writes: Option<u64>) {
+    /// Lets the disk of a process fail from that write on, until the operation ends.
+    pub(super) fn fail_disk_after(&mut self, process: usize, writes: u64) {
         let process = &mut self.processes[process];
-        process.disk_fails_at = writes.map(|writes| process.writes + writes);
+        process.disk_fails_at = Some(process.writes + writes);
+    }
+
+    /// What was to happen to a process in an operation that has ended does not happen any more.
+    pub(super) fn spare(&mut self, process: usize) {
+        let process = &mut self.processes[process];
+        (process.dies_at, process.disk_fails_at) = (None, None);
     }
 
     /// A process is killed: what is on its disk at this moment is all that is left of it.
@@ -320,6 +331,8 @@ impl Stage {
                 process,
                 id: *id,
                 body: read_body(body),
+                has_lost: false,
+                differs: false,
                 has_unknown_member: body.contains_key(super::service::UNKNOWN_MEMBER),
                 sent: self.now(),
                 arrived: None,
@@ -359,6 +372,7 @@ impl Stage {
     /// A request has arrived at the service.
     pub(super) fn arrive(&mut self, number: usize, line: usize, asked: &Asked, headers: &HeaderMap, fate: Fate) -> Reply {
         let (now, Line { process, lane }) = (self.now(), self.lines[line]);
+        let had_member = matches!(asked, Asked::Put(id, _) if self.service.accounts.get(id).is_some_and(|account| account.now().unknown_member.is_some()));
         let (reply, effect) = self.service.handle(now, number, process, asked, headers, fate.fault);
         self.tell(Event::Arrived { number, status: reply.status, effect });
         if reply.status == 429 && fate.fault != Some(Fault::Throttled) {
@@ -372,9 +386,13 @@ impl Stage {
         let is_unreadable = matches!(asked, Asked::Put(4, _)) && self.world.is(Trait::AccountUnreadable);
         let spoils = [Fault::AnswerTruncated, Fault::LoginPage, Fault::OtherAccount].map(Some).contains(&fate.fault);
         let is_good = reply.status == 200 && !spoils && !is_unreadable;
+        let shown = if let Asked::Put(id, _) = asked { self.values(*id).cloned() } else { None };
         if let Some(put) = self.put(number) {
             put.arrived = Some(now);
             put.effect = effect;
+            put.has_lost = effect == Effect::Written && had_member && !put.has_unknown_member;
+            let differs = |field: &&Field| shown.as_ref().is_some_and(|shown| !super::oracle::same(&put.value(**field), shown.get(**field)));
+            put.differs = put.has_lost || Field::ALL.iter().any(|field| differs(&field));
             put.answer = Some((reply.status, is_good));
         }
         self.step(process);
@@ -409,7 +427,7 @@ impl Stage {
     }
 
     /// What an account is now.
-    pub(super) fn values(&self, id: i64) -> Option<&Values> {
+    fn values(&self, id: i64) -> Option<&Values> {
         self.service.accounts.get(&id).and_then(|account| account.now().values.as_deref())
     }
 }

@@ -209,3 +209,15 @@ fn distinct<T: Clone + Ord>(dice: &mut Dice, all: &[T], most: u64) -> Vec<T> {
     found.dedup();
     found
 }
+
+impl std::fmt::Display for World {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (per_minute, per_hour) = self.limits;
+        writeln!(formatter, "{} accounts, in the order of {:?}; {:?}", self.accounts, self.order, self.traits)?;
+        let quota = self.quota.map(|quota| (quota.per_minute, quota.per_hour));
+        writeln!(formatter, "{per_minute} requests a minute, {per_hour} an hour; the client knows {quota:?}")?;
+        writeln!(formatter, "latency {:?} ms; faults in a thousand requests: {:?}", self.latency_ms, self.faults)?;
+        let (colleague, program) = (self.colleague_s, self.other_program_s);
+        writeln!(formatter, "a colleague every {colleague:?} s, another program every {program:?} s")
+    }
+}
