@@ -27,6 +27,6 @@ mod story;
 mod wire;
 mod world;
 
-pub use self::runner::main;
+pub use self::runner::{main, run_seed};
 pub(crate) use self::wire::{Disk, after_write, before_write, exchange, is_running, line, now_ms};
 use crate::plan::planner::LONGEST_PAGE;

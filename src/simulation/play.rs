@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Builder;
 use tokio::time::{Duration, sleep, timeout};
@@ -35,6 +35,9 @@ pub(super) struct Played {
 
 /// Plays a story in a world. `folder` is for the plan files, and is removed.
 pub(super) fn play(seed: u64, world: &World, story: &Story, folder: &Path) -> Played {
+    // The core keeps some things once for each process.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     fastrand::seed(seed);
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
     runtime.block_on(async {
@@ -127,12 +130,13 @@ struct Actor {
 }
 
 impl Actor {
-    fn plan_path(&self, job: usize) -> PathBuf {
-        self.folder.join(format!("{job}.replyplan"))
+    fn plan_path(&self, lane: &Lane, job: usize) -> PathBuf {
+        let name = if lane.has_one_name { 0 } else { job };
+        self.folder.join(format!("{name}.replyplan"))
     }
 
-    fn revert_path(&self, job: usize) -> PathBuf {
-        self.folder.join(format!("{job}.revert.replyplan"))
+    fn revert_path(&self, lane: &Lane, job: usize) -> PathBuf {
+        self.plan_path(lane, job).with_extension("revert.replyplan")
     }
 
     async fn act(&mut self, lane: &Lane) {
@@ -158,7 +162,7 @@ impl Actor {
             if dice.chance(600) {
                 let started = stage(|stage| stage.now());
                 let is_reverted = self.operate(lane, &Step::Revert(job, how)).await;
-                match job::report(&self.revert_path(job)) {
+                match job::report(&self.revert_path(lane, job)) {
                     Ok(report) if is_reverted => {
                         tell_report(self.lane, &report);
                         stage(|stage| oracle::reverted(stage, self.lane, job, &report, started));
@@ -192,7 +196,8 @@ impl Actor {
         let result = match &done {
             None => "its process was killed".to_owned(),
             Some(Ok(())) => "done".to_owned(),
-            Some(Err(refused)) => refused.to_string(),
+            // The folder has another name in each run.
+            Some(Err(refused)) => refused.to_string().replace(&*self.folder.to_string_lossy(), ""),
         };
         stage(|stage| stage.end_operation(number, result));
         if done.is_none() {
@@ -234,12 +239,26 @@ impl Actor {
     async fn work(&self, lane: &Lane, step: &Step, control: &Arc<Control>) -> Result<(), Refused> {
         let client = &self.client;
         match step {
-            Step::Plan(job, _) => job::plan(client, &lane.sheets[*job], &self.plan_path(*job), control).await,
-            Step::Apply(job, how) => job::apply(client, &self.plan_path(*job), *how, control).await,
-            Step::RetryFailed(job) => job::retry_failed(&self.plan_path(*job)),
+            Step::Plan(job, _) => {
+                let path = self.plan_path(lane, *job);
+                if lane.has_one_name && *job > 0 && path.exists() {
+                    fs::remove_file(&path).map_err(|error| Refused::Other(error.to_string()))?;
+                    stage(|stage| stage.jobs.remove(&(self.lane, *job - 1)));
+                }
+                job::plan(client, &lane.sheets[*job], &path, control).await
+            }
+            Step::Apply(job, how) if how.is_twice => {
+                let path = self.plan_path(lane, *job);
+                let runs = (job::apply(client, &path, *how, control), job::apply(client, &path, *how, control));
+                let (one, other) = tokio::join!(runs.0, runs.1);
+                // One of the two is refused, so the other counts.
+                one.or(other)
+            }
+            Step::Apply(job, how) => job::apply(client, &self.plan_path(lane, *job), *how, control).await,
+            Step::RetryFailed(job) => job::retry_failed(&self.plan_path(lane, *job)),
             Step::Revert(job, how) => {
-                job::reverse(&self.plan_path(*job), &self.revert_path(*job))?;
-                job::apply(client, &self.revert_path(*job), *how, control).await
+                job::reverse(&self.plan_path(lane, *job), &self.revert_path(lane, *job))?;
+                job::apply(client, &self.revert_path(lane, *job), *how, control).await
             }
             Step::Patch(id, given) => {
                 client.patch(*id, &fields(given)).await.map(drop).map_err(|error| Refused::Other(error.to_string()))
@@ -258,7 +277,7 @@ impl Actor {
             Step::Apply(job, _) | Step::RetryFailed(job) | Step::Revert(job, _) => (*job, false),
             _ => return,
         };
-        let report = match job::report(&self.plan_path(job)) {
+        let report = match job::report(&self.plan_path(lane, job)) {
             Ok(report) => report,
             Err(refused) => {
                 let is_planned = stage(|stage| stage.jobs.contains_key(&(self.lane, job)));

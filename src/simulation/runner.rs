@@ -42,6 +42,13 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
     }
 }
 
+/// What a seed comes to: the promises that it breaks, and a number that stands for everything that happens in it.
+pub fn run_seed(seed: u64) -> (Vec<String>, u64) {
+    let played = play_seed(seed);
+    let violations = played.violations.iter().map(|violation| format!("promise {}: {}", violation.promise, violation.text));
+    (violations.collect(), played.record.hash())
+}
+
 /// Shares seeds among as many processes as there are processors: the core keeps some things once for each process.
 fn share(from: u64, seeds: u64) -> ExitCode {
     let began = Instant::now();

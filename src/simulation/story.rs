@@ -64,10 +64,12 @@ pub(super) struct How {
     pub(super) clear_unknown: bool,
     pub(super) concurrency: usize,
     pub(super) end: End,
+    /// Whether it is applied twice at the same time.
+    pub(super) is_twice: bool,
 }
 
 impl How {
-    pub(super) const CALM: Self = Self { overwrite: false, clear_unknown: false, concurrency: 4, end: End::ItsOwn };
+    pub(super) const CALM: Self = Self { overwrite: false, clear_unknown: false, concurrency: 4, end: End::ItsOwn, is_twice: false };
 }
 
 /// One thing that a lane does. Jobs are numbered within the lane.
@@ -87,6 +89,8 @@ pub(super) enum Step {
 pub(super) struct Lane {
     pub(super) sheets: Vec<Sheet>,
     pub(super) steps: Vec<Step>,
+    /// Whether every job takes the file name of the one before, whose plan is removed. What was beside it stays.
+    pub(super) has_one_name: bool,
 }
 
 /// Everything that is done. Lanes go on side by side.
@@ -119,7 +123,8 @@ impl Story {
 
 impl Lane {
     fn job(dice: &mut Dice, world: &World) -> Self {
-        let mut lane = Self { sheets: vec![Sheet::draw(dice, world)], steps: Vec::new() };
+        let sheets = vec![Sheet::draw(dice, world)];
+        let mut lane = Self { sheets, steps: Vec::new(), has_one_name: dice.chance(400) };
         if dice.chance(300) {
             lane.steps.push(Step::Pause(dice.between(0, 200)));
         }
@@ -194,6 +199,7 @@ impl How {
             clear_unknown: dice.chance(300),
             concurrency: dice.between(1, 6) as usize,
             end: End::draw(dice, world),
+            is_twice: dice.chance(30),
         }
     }
 }
@@ -344,7 +350,8 @@ impl fmt::Display for How {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let conflict = if self.overwrite { ", overwriting" } else { "" };
         let unknown = if self.clear_unknown { ", clearing unknown members" } else { "" };
-        write!(formatter, ", {} at once{conflict}{unknown}{}", self.concurrency, self.end)
+        let twice = if self.is_twice { ", by two runs at the same time" } else { "" };
+        write!(formatter, ", {} at once{conflict}{unknown}{twice}{}", self.concurrency, self.end)
     }
 }
 
