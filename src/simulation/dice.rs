@@ -8,9 +8,9 @@ impl Dice {
     /// The numbers of a seed for a purpose, such as the fate of the ninth request.
     pub(super) fn new(seed: u64, purpose: &str, number: u64) -> Self {
         // FNV-1a over the purpose, then the finalizer of SplitMix64: neighbouring seeds must have nothing in common.
-        let mut hash = purpose.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let mut hash = purpose
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
         for part in [seed, number] {
             hash = hash.wrapping_add(part).wrapping_add(0x9e37_79b9_7f4a_7c15);
             hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -44,8 +44,12 @@ impl fmt::Display for Event {
                     effect => write!(formatter, " ({effect:?})"),
                 }
             }
-            Self::Delivered { number, is_answer: true } => write!(formatter, "        request {number}: the client gets the answer"),
-            Self::Delivered { number, is_answer: false } => write!(formatter, "        request {number}: the client gets no answer"),
+            Self::Delivered { number, is_answer: true } => {
+                write!(formatter, "        request {number}: the client gets the answer")
+            }
+            Self::Delivered { number, is_answer: false } => {
+                write!(formatter, "        request {number}: the client gets no answer")
+            }
             Self::Died { process } => write!(formatter, "process {process} is killed"),
             Self::DiskFailed { process } => write!(formatter, "process {process}: the disk fails"),
             Self::Row { lane, text } => write!(formatter, "lane {lane}:   {text}"),

@@ -7,10 +7,13 @@
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
     clippy::cast_sign_loss,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::result_large_err,
+    clippy::struct_excessive_bools,
     reason = "in no release: a fault of the simulation itself must end it, and numbers are small"
 )]
 

@@ -66,7 +66,8 @@ pub(super) fn sent(stage: &mut Stage, put: &Put) {
     let operation = stage.operations.get(put.operation);
     let from = put.sent.saturating_sub(WINDOW);
     let account = stage.service.accounts.get(&put.id);
-    let shown = |field: Field| account.is_some_and(|it| had(it, field, from, put.sent, |value| same(value, &put.value(field))));
+    let shown =
+        |field: Field| account.is_some_and(|it| had(it, field, from, put.sent, |value| same(value, &put.value(field))));
     match operation.map(|operation| (operation.lane, &operation.step)) {
         Some((_, Step::Patch(_, given))) => {
             for field in Field::ALL.iter().filter(|field| !given.iter().any(|(other, _)| other == *field)) {
@@ -85,7 +86,9 @@ pub(super) fn sent(stage: &mut Stage, put: &Put) {
             let changes = job.and_then(|job| job.changes.get(job.accounts.get(&put.id)?));
             for field in Field::ALL.iter().filter(|field| !shown(**field)) {
                 let is_named = changes.is_some_and(|changes| changes.iter().any(|change| change.field == *field));
-                let was = account.is_some_and(|it| had(it, *field, Duration::ZERO, put.sent, |value| same(value, &put.value(*field))));
+                let was = account.is_some_and(|it| {
+                    had(it, *field, Duration::ZERO, put.sent, |value| same(value, &put.value(*field)))
+                });
                 if !is_named || !was {
                     broken.push((1, not_shown(put, *field)));
                 }
@@ -93,15 +96,25 @@ pub(super) fn sent(stage: &mut Stage, put: &Put) {
         }
         _ => broken.push((1, format!("an update of account {} that nobody asked for", put.id))),
     }
-    broken.into_iter().for_each(|(promise, text)| stage.violated(promise, text));
+    stage.all_violated(broken);
 }
 
 fn not_shown(put: &Put, field: Field) -> String {
     let (name, value) = (field.name(), put.value(field));
-    format!("the update of account {} says {name} = {value:?}, which it did not have lately, and which nobody asked for", put.id)
+    format!(
+        "the update of account {} says {name} = {value:?}, which it did not have lately, and which nobody asked for",
+        put.id
+    )
 }
 
-fn of_apply(stage: &Stage, put: &Put, job: &Job, how: How, shown: &impl Fn(Field) -> bool, broken: &mut Vec<(u8, String)>) {
+fn of_apply(
+    stage: &Stage,
+    put: &Put,
+    job: &Job,
+    how: How,
+    shown: &impl Fn(Field) -> bool,
+    broken: &mut Vec<(u8, String)>,
+) {
     let Some(&row) = job.accounts.get(&put.id) else {
         broken.push((1, format!("an update of account {}, which no row means", put.id)));
         return;
@@ -110,9 +123,12 @@ fn of_apply(stage: &Stage, put: &Put, job: &Job, how: How, shown: &impl Fn(Field
     let earlier: Vec<&Put> = puts_of(stage, put.operation, put.id).collect();
     let is_unwanted = |other: &Put| other.operation == put.operation && other.is_answered_well() && other.has_lost;
     if !how.clear_unknown && stage.puts.iter().any(|(_, other)| is_unwanted(other)) {
-        broken.push((1, format!("row {row} is written although an update has cleared a member that nobody here knows")));
+        broken
+            .push((1, format!("row {row} is written although an update has cleared a member that nobody here knows")));
     }
-    if job.statuses.get(row) == Some(&Status::Changed) || earlier.iter().any(|other| other.operation == put.operation && other.is_answered_well()) {
+    if job.statuses.get(row) == Some(&Status::Changed)
+        || earlier.iter().any(|other| other.operation == put.operation && other.is_answered_well())
+    {
         broken.push((4, format!("row {row} was written and answered, and is sent again")));
     }
     let from = put.sent.saturating_sub(WINDOW);
@@ -126,7 +142,10 @@ fn of_apply(stage: &Stage, put: &Put, job: &Job, how: How, shown: &impl Fn(Field
             let was_due = stage.service.accounts.get(&put.id).is_some_and(|it| had(it, *field, from, put.sent, is_due));
             let is_cut = stage.world.is(Trait::ItemsCut);
             if !was_due && !how.overwrite && !is_cut && earlier.is_empty() {
-                broken.push((1, format!("row {row} overwrites what others wrote into {} of account {}", field.name(), put.id)));
+                broken.push((
+                    1,
+                    format!("row {row} overwrites what others wrote into {} of account {}", field.name(), put.id),
+                ));
             }
         } else if change.is_some() || !shown(*field) {
             broken.push((1, not_shown(put, *field)));
@@ -144,7 +163,11 @@ fn puts_of(stage: &Stage, operation: usize, id: i64) -> impl Iterator<Item = &Pu
         }
     };
     let wanted = key(operation);
-    stage.puts.iter().map(|(_, put)| put).filter(move |put| put.id == id && wanted.is_some() && key(put.operation) == wanted)
+    stage
+        .puts
+        .iter()
+        .map(|(_, put)| put)
+        .filter(move |put| put.id == id && wanted.is_some() && key(put.operation) == wanted)
 }
 
 /// The service has refused a request because of the quota.
@@ -156,7 +179,8 @@ pub(super) fn refused_by_quota(stage: &mut Stage, process: usize) {
     }
     let now = stage.now();
     let from = stage.service.window(now, Duration::from_secs(3_600));
-    let is_ours = stage.service.hits.iter().rev().take_while(|hit| hit.at >= from).all(|hit| hit.process == Some(process));
+    let is_ours =
+        stage.service.hits.iter().rev().take_while(|hit| hit.at >= from).all(|hit| hit.process == Some(process));
     if is_ours {
         stage.violated(5, "the service refuses a request for the quota, and this process alone has used it".to_owned());
     }
@@ -171,16 +195,24 @@ pub(super) fn planned(stage: &mut Stage, lane: usize, number: usize, report: &Re
             let meant = job.sheet.meant(*row, change.field);
             if !meant.is_some_and(|meant| same(&meant, &change.after)) {
                 let name = change.field.name();
-                broken.push((2, format!("row {row} is planned to make {name} {:?}, which it does not say", change.after)));
+                broken.push((
+                    2,
+                    format!("row {row} is planned to make {name} {:?}, which it does not say", change.after),
+                ));
             }
             let account = report.rows[*row].account_id.and_then(|id| stage.service.accounts.get(&id));
-            let was = account.is_some_and(|it| had(it, change.field, job.planned.0, job.planned.1, |value| same(value, &change.before)));
+            let was = account.is_some_and(|it| {
+                had(it, change.field, job.planned.0, job.planned.1, |value| same(value, &change.before))
+            });
             if !was && !stage.world.is(Trait::ItemsCut) {
-                broken.push((2, format!("row {row} says that {} was {:?}, which it was not", change.field.name(), change.before)));
+                broken.push((
+                    2,
+                    format!("row {row} says that {} was {:?}, which it was not", change.field.name(), change.before),
+                ));
             }
         }
     }
-    broken.into_iter().for_each(|(promise, text)| stage.violated(promise, text));
+    stage.all_violated(broken);
 }
 
 /// The file of a plan was read after an operation. `is_done` when the operation came to its own end.
@@ -192,10 +224,13 @@ pub(super) fn reported(stage: &mut Stage, lane: usize, number: usize, report: &R
     }
     for (row, view) in report.rows.iter().enumerate() {
         if let Some(text) = judge(stage, lane, number, job, row, view.account_id, view.status, is_done) {
-            broken.push((2, format!("row {row} is {} although {text} (it says: {:?})", view.status.as_str(), view.error)));
+            broken.push((
+                2,
+                format!("row {row} is {} although {text} (it says: {:?})", view.status.as_str(), view.error),
+            ));
         }
     }
-    broken.into_iter().for_each(|(promise, text)| stage.violated(promise, text));
+    stage.all_violated(broken);
     let statuses = report.rows.iter().map(|row| row.status).collect();
     if let Some(job) = stage.jobs.get_mut(&(lane, number)) {
         job.statuses = statuses;
@@ -204,12 +239,22 @@ pub(super) fn reported(stage: &mut Stage, lane: usize, number: usize, report: &R
 
 /// What is wrong with the status of a row.
 #[expect(clippy::too_many_arguments, reason = "a row is judged by everything that is known about it")]
-fn judge(stage: &Stage, lane: usize, number: usize, job: &Job, row: usize, id: Option<i64>, status: Status, is_done: bool) -> Option<String> {
+fn judge(
+    stage: &Stage,
+    lane: usize,
+    number: usize,
+    job: &Job,
+    row: usize,
+    id: Option<i64>,
+    status: Status,
+    is_done: bool,
+) -> Option<String> {
     let sheet = &job.sheet;
     let (from, to) = (job.planned.0, stage.now());
     let is_of_job = |put: &&Put| {
         let operation = stage.operations.get(put.operation);
-        operation.is_some_and(|it| it.lane == lane && matches!(it.step, Step::Apply(job, _) if job == number)) && Some(put.id) == id
+        operation.is_some_and(|it| it.lane == lane && matches!(it.step, Step::Apply(job, _) if job == number))
+            && Some(put.id) == id
     };
     let is_its_account = id.is_some_and(|id| job.accounts.get(&id) == Some(&row));
     let puts = stage.puts.iter().map(|(_, put)| put).filter(|put| is_its_account && is_of_job(put));
@@ -219,7 +264,9 @@ fn judge(stage: &Stage, lane: usize, number: usize, job: &Job, row: usize, id: O
     let account = id.and_then(|id| stage.service.accounts.get(&id));
     let changes = job.changes.get(&row).map(Vec::as_slice).unwrap_or_default();
     if sheet.is_invalid(row) != (status == Status::Invalid) {
-        return Some(if status == Status::Invalid { "nothing is wrong with it" } else { "it cannot be sent" }.to_owned());
+        return Some(
+            if status == Status::Invalid { "nothing is wrong with it" } else { "it cannot be sent" }.to_owned(),
+        );
     }
     if let (Key::Id(key), Some(id)) = (&sheet.rows[row].key, id)
         && *key != id
@@ -227,19 +274,18 @@ fn judge(stage: &Stage, lane: usize, number: usize, job: &Job, row: usize, id: O
         return Some(format!("it is for account {key}, and the file says {id}"));
     }
     let wrong = match status {
-        Status::Invalid => None,
+        Status::Failed | Status::Pending | Status::Conflict | Status::Unchanged if is_written => {
+            Some("an update of it was written")
+        }
+        Status::Invalid | Status::Failed => None,
         Status::Changed => (!is_answered).then_some("no update of it was answered"),
-        Status::Unchanged if is_written => Some("an update of it was written"),
         Status::Unchanged => {
-            let is_so = |values: &Values| Field::ALL.iter().all(|field| is_as_meant(sheet, row, *field, values, changes));
+            let is_so =
+                |values: &Values| Field::ALL.iter().all(|field| is_as_meant(sheet, row, *field, values, changes));
             let versions = account.into_iter().flat_map(|it| it.during(from, to));
             let was = versions.filter_map(|version| version.values.as_ref()).any(|values| is_so(values));
             (!was).then_some("the account never was as it says")
         }
-        Status::Failed | Status::Pending | Status::NotFound | Status::Conflict if is_written && status != Status::NotFound => {
-            Some("an update of it was written")
-        }
-        Status::Failed => None,
         Status::Pending => (is_done && !changes.is_empty()).then_some("the run came to its end"),
         Status::NotFound => match (&sheet.rows[row].key, id) {
             (Key::Text(key), None) => {
@@ -254,19 +300,31 @@ fn judge(stage: &Stage, lane: usize, number: usize, job: &Job, row: usize, id: O
             }
         },
         Status::Ambiguous => {
-            let several = |key: &str| stage.service.accounts.values().filter(|it| matched(it, sheet.match_on, key, from, to)).count() > 1;
+            let several = |key: &str| {
+                stage.service.accounts.values().filter(|it| matched(it, sheet.match_on, key, from, to)).count() > 1
+            };
             let is_so = match &sheet.rows[row].key {
                 key if is_repeated(sheet, row) => *key != Key::Empty,
-                Key::Text(key) => several(key) || sheet.rows.iter().enumerate().any(|(other, it)| other != row && shares(stage, sheet, key, &it.key, from, to)),
+                Key::Text(key) => {
+                    several(key)
+                        || sheet
+                            .rows
+                            .iter()
+                            .enumerate()
+                            .any(|(other, it)| other != row && shares(stage, sheet, key, &it.key, from, to))
+                }
                 Key::Id(_) | Key::Empty => false,
             };
             (!is_so).then_some("nothing about it is ambiguous")
         }
         Status::Conflict => {
             let foreign = |change: &Change| {
-                account.is_some_and(|it| had(it, change.field, from, to, |now| !same(now, &change.before) && !same(now, &change.after)))
+                account.is_some_and(|it| {
+                    had(it, change.field, from, to, |now| !same(now, &change.before) && !same(now, &change.after))
+                })
             };
-            (!stage.world.is(Trait::ItemsCut) && !changes.iter().any(foreign)).then_some("nobody else has changed its fields")
+            (!stage.world.is(Trait::ItemsCut) && !changes.iter().any(foreign))
+                .then_some("nobody else has changed its fields")
         }
         Status::Unknown => (puts.is_empty() && !job.is_shaken).then_some("no update of it was ever sent"),
     };
@@ -285,7 +343,8 @@ fn is_as_meant(sheet: &Sheet, row: usize, field: Field, values: &Values, changes
         return changes.iter().all(|change| change.field != field || same(&change.after, values.get(field)));
     }
     let now = values.get(field);
-    let is_filled = !is_empty(now) && !(field == Field::CompanySize && *now == Value::Text("Empty".to_owned()));
+    let is_placeholder = field == Field::CompanySize && *now == Value::Text("Empty".to_owned());
+    let is_filled = !is_empty(now) && !is_placeholder;
     sheet.meant(row, field).is_none_or(|meant| same(&meant, now) || (sheet.mode == Mode::Fill && is_filled))
 }
 
@@ -312,13 +371,19 @@ fn matched(account: &Account, match_on: MatchOn, key: &str, from: Duration, to: 
 
 fn matched_throughout(account: &Account, match_on: MatchOn, key: &str, during: (Duration, Duration)) -> bool {
     !account.was_missing(during.0, during.1)
-        && account.during(during.0, during.1).all(|version| version.values.as_ref().is_some_and(|it| has_key(it, match_on, key)))
+        && account
+            .during(during.0, during.1)
+            .all(|version| version.values.as_ref().is_some_and(|it| has_key(it, match_on, key)))
 }
 
 /// Whether an account had the key of this row and that of another at different moments.
 fn shares(stage: &Stage, sheet: &Sheet, key: &str, other: &Key, from: Duration, to: Duration) -> bool {
     let Key::Text(other) = other else { return false };
-    stage.service.accounts.values().any(|it| matched(it, sheet.match_on, key, from, to) && matched(it, sheet.match_on, other, from, to))
+    stage
+        .service
+        .accounts
+        .values()
+        .any(|it| matched(it, sheet.match_on, key, from, to) && matched(it, sheet.match_on, other, from, to))
 }
 
 /// A revert came to its end when nothing failed any more.
@@ -330,32 +395,52 @@ pub(super) fn reverted(stage: &mut Stage, lane: usize, number: usize, report: &R
         let Some(values) = account.now().values.as_ref() else { continue };
         let is_ours = |put: &Put| {
             let operation = stage.operations.get(put.operation);
-            operation.is_some_and(|it| it.lane == lane && matches!(it.step, Step::Apply(job, _) | Step::Revert(job, _) if job == number))
+            operation.is_some_and(|it| {
+                it.lane == lane && matches!(it.step, Step::Apply(job, _) | Step::Revert(job, _) if job == number)
+            })
         };
         let ours = stage.puts.iter().filter(|(_, put)| put.id == *id && is_ours(put) && put.effect == Effect::Written);
-        let ours: Vec<(usize, Duration)> = ours.map(|(number, put)| (*number, put.arrived.unwrap_or_default())).collect();
+        let ours: Vec<(usize, Duration)> =
+            ours.map(|(number, put)| (*number, put.arrived.unwrap_or_default())).collect();
         let Some((_, first)) = ours.first() else { continue };
         // An update that arrived when the revert had begun is nobody's fault.
         let is_late = stage.puts.iter().any(|(_, put)| {
             put.id == *id && is_ours(put) && put.arrived.is_some_and(|at| at >= started) && put.sent < started
         });
-        let by_others = |at: Duration, by: Author| at > *first && !matches!(by, Author::Put(put) if ours.iter().any(|(other, _)| *other == put));
-        if is_late || account.versions.iter().any(|version| by_others(version.at, version.by)) || is_hindered(stage, *id) {
+        let by_others = |at: Duration, by: Author| {
+            at > *first && !matches!(by, Author::Put(put) if ours.iter().any(|(other, _)| *other == put))
+        };
+        if is_late
+            || account.versions.iter().any(|version| by_others(version.at, version.by))
+            || is_hindered(stage, *id)
+        {
             continue;
         }
         let view = report.rows.iter().find(|view| view.account_id == Some(*id));
         let is_unsure = view.is_some_and(|view| view.status == Status::Unknown) && stores_otherwise(stage);
-        let before = account.versions.iter().take_while(|version| version.at < *first).filter_map(|version| version.values.as_ref()).last();
+        let before = account
+            .versions
+            .iter()
+            .take_while(|version| version.at < *first)
+            .filter_map(|version| version.values.as_ref())
+            .last();
         for change in changes {
             let expected = before.map(|before| stage.service.stored_value(change.field, before.get(change.field)));
-            if !is_unsure && expected.is_some_and(|expected| !same(&expected, &stage.service.stored_value(change.field, values.get(change.field)))) {
+            if !is_unsure
+                && expected.is_some_and(|expected| {
+                    !same(&expected, &stage.service.stored_value(change.field, values.get(change.field)))
+                })
+            {
                 let (name, now) = (change.field.name(), values.get(change.field));
                 let said = view.map(|view| (view.status.as_str(), view.error.clone()));
-                broken.push((3, format!("account {id} (row {row}) has {name} = {now:?} after the revert, which says {said:?}")));
+                broken.push((
+                    3,
+                    format!("account {id} (row {row}) has {name} = {now:?} after the revert, which says {said:?}"),
+                ));
             }
         }
     }
-    broken.into_iter().for_each(|(promise, text)| stage.violated(promise, text));
+    stage.all_violated(broken);
 }
 
 /// Whether the service lets nobody read or write an account.

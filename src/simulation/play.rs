@@ -42,7 +42,7 @@ pub(super) fn play(seed: u64, world: &World, story: &Story, folder: &Path) -> Pl
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
     runtime.block_on(async {
         set_stage(Some(Stage::new(seed, world, story.lanes.len())));
-        if timeout(LONGEST, whole(seed, story, folder)).await.is_err() {
+        if timeout(LONGEST, Box::pin(whole(seed, story, folder))).await.is_err() {
             stage(|stage| stage.violated(6, "it never ends".to_owned()));
         }
     });
@@ -63,7 +63,9 @@ async fn whole(seed: u64, story: &Story, folder: &Path) {
     }));
     tokio::spawn(others(seed, "program", programs, |stage, _| stage.service.other_program(stage.now())));
     let folders: Vec<PathBuf> = (0..story.lanes.len()).map(|lane| folder.join(lane.to_string())).collect();
-    folders.iter().for_each(|folder| fs::create_dir_all(folder).expect("a folder for plans"));
+    for folder in &folders {
+        fs::create_dir_all(folder).expect("a folder for plans");
+    }
     let mut tasks = Vec::new();
     let mut shared = None;
     for (number, (lane, folder)) in story.lanes.iter().zip(&folders).enumerate() {
@@ -114,8 +116,10 @@ fn start_process(folder: &Path) -> usize {
 }
 
 fn client(process: usize, lane: usize) -> Client {
-    let (line, quota, seed) = stage(|stage| (stage.add_line(process, lane), stage.world.quota, stage.seed));
-    set_line(line);
+    let (quota, seed) = stage(|stage| {
+        set_line(stage.add_line(process, lane));
+        (stage.world.quota, stage.seed)
+    });
     let base_url = BaseUrl::new("http://127.0.0.1:1/v3").expect("an address");
     let config = Config { base_url, quota, ..Config::new(format!("key-{seed}")).expect("a key") };
     Client::new(config).expect("a client")
@@ -167,7 +171,10 @@ impl Actor {
                         tell_report(self.lane, &report);
                         stage(|stage| oracle::reverted(stage, self.lane, job, &report, started));
                     }
-                    _ => stage(|stage| stage.violated(3, format!("job {job} cannot be reverted although everything works"))),
+                    _ => {
+                        let text = format!("job {job} cannot be reverted although everything works");
+                        stage(|stage| stage.violated(3, text));
+                    }
                 }
             }
         }
@@ -311,8 +318,9 @@ fn tell_report(lane: usize, report: &job::Report) {
         let mut told = std::mem::take(&mut stage.told);
         for row in &report.rows {
             let changes = report.changes.iter().filter(|change| change.row == row.row);
-            let changes: Vec<String> =
-                changes.map(|change| format!("{} {:?} -> {:?}", change.field.name(), change.before, change.after)).collect();
+            let changes: Vec<String> = changes
+                .map(|change| format!("{} {:?} -> {:?}", change.field.name(), change.before, change.after))
+                .collect();
             let id = row.account_id.map_or_else(String::new, |id| format!(" (account {id})"));
             let error = row.error.as_deref().map_or_else(String::new, |error| format!(": {error}"));
             let text = format!("row {}{id} {}{error} {}", row.row, row.status.as_str(), changes.join(", "));

@@ -1,6 +1,7 @@
 //! The command line: seeds in, a verdict out.
 
-use std::io::{BufRead, BufReader};
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
@@ -45,7 +46,8 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
 /// What a seed comes to: the promises that it breaks, and a number that stands for everything that happens in it.
 pub fn run_seed(seed: u64) -> (Vec<String>, u64) {
     let played = play_seed(seed);
-    let violations = played.violations.iter().map(|violation| format!("promise {}: {}", violation.promise, violation.text));
+    let violations =
+        played.violations.iter().map(|violation| format!("promise {}: {}", violation.promise, violation.text));
     (violations.collect(), played.record.hash())
 }
 
@@ -68,11 +70,17 @@ fn share(from: u64, seeds: u64) -> ExitCode {
             let lines = BufReader::new(process.stdout.take().expect("its output is read")).lines();
             scope.spawn(move || {
                 let lines = lines.map_while(Result::ok);
-                lines.filter_map(|line| line.split_once(' ').and_then(|(seed, text)| Some((seed.parse().ok()?, text.to_owned())))).collect()
+                lines
+                    .filter_map(|line| {
+                        line.split_once(' ').and_then(|(seed, text)| Some((seed.parse().ok()?, text.to_owned())))
+                    })
+                    .collect()
             })
         });
         let readers: Vec<thread::ScopedJoinHandle<'_, Vec<(u64, String)>>> = readers.collect();
-        readers.into_iter().for_each(|reader| failed.extend(reader.join().expect("a reader")));
+        for reader in readers {
+            failed.extend(reader.join().expect("a reader"));
+        }
     });
     for process in &mut processes {
         is_well &= process.wait().is_ok_and(|status| status.success());
@@ -154,11 +162,11 @@ fn replay(seed: u64, is_shortened: bool) -> ExitCode {
     let mut text = format!("seed {seed}, hash {hash:016x}\n{world}");
     for (number, lane) in story.lanes.iter().enumerate() {
         for (job, sheet) in lane.sheets.iter().enumerate() {
-            text += &format!("lane {number}, job {job}: {sheet}");
+            let _ = write!(text, "lane {number}, job {job}: {sheet}");
         }
     }
     text += &played.record.to_string();
     // Whoever closes the pipe has seen enough.
-    let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
+    let _ = std::io::stdout().write_all(text.as_bytes());
     if played.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -73,7 +73,9 @@ impl Account {
     pub(super) fn during(&self, from: Duration, to: Duration) -> impl Iterator<Item = &Version> {
         let next = self.versions.iter().skip(1).map(|next| Some(next.at)).chain([None]);
         let periods = self.versions.iter().zip(next);
-        periods.filter(move |(version, next)| version.at <= to && next.is_none_or(|next| next >= from)).map(|(it, _)| it)
+        periods
+            .filter(move |(version, next)| version.at <= to && next.is_none_or(|next| next >= from))
+            .map(|(it, _)| it)
     }
 
     /// Whether it did not exist at some moment of a period.
@@ -183,9 +185,17 @@ impl Service {
                 let before = account.now().clone();
                 let mut values = Values::clone(before.values.as_ref()?);
                 let field = dice.pick(Field::ALL);
-                values.set(field, if field.nullable() && dice.chance(150) { Value::Null } else { own_value(dice, field, id) });
+                values.set(
+                    field,
+                    if field.nullable() && dice.chance(150) { Value::Null } else { own_value(dice, field, id) },
+                );
                 let text = format!("a colleague writes {field:?} = {:?} into account {id}", values.get(field));
-                account.versions.push(Version { at: now, by: Author::Colleague, values: Some(Arc::new(values)), ..before });
+                account.versions.push(Version {
+                    at: now,
+                    by: Author::Colleague,
+                    values: Some(Arc::new(values)),
+                    ..before
+                });
                 Some(text)
             }
             (None, _) => None,
@@ -276,15 +286,16 @@ impl Service {
 
     fn get(&self, id: i64, fault: Option<Fault>) -> Reply {
         match self.answers(id) {
-            Ok(account) => json_reply(&self.other_if(fault, account).map_or(Json::Null, |account| self.shown(account, true))),
+            Ok(account) => json_reply(&self.shown(self.shown_for(fault, account), true)),
             Err(reply) => reply,
         }
     }
 
-    fn other_if<'a>(&'a self, fault: Option<Fault>, account: &'a Account) -> Option<&'a Account> {
+    /// The account, or another one when the answer is about another one.
+    fn shown_for<'a>(&'a self, fault: Option<Fault>, account: &'a Account) -> &'a Account {
         let exists = |other: &&Account| other.id != account.id && other.now().values.is_some();
         let other = self.accounts.values().find(exists).filter(|_| fault == Some(Fault::OtherAccount));
-        Some(other.unwrap_or(account))
+        other.unwrap_or(account)
     }
 
     fn list(&mut self, top: u64, skip: u64, fault: Option<Fault>) -> Reply {
@@ -296,7 +307,9 @@ impl Service {
         let mut listed: Vec<&Account> = existing.collect();
         match self.world.order {
             Order::Id => {}
-            Order::Name => listed.sort_by_key(|account| format!("{:?}", account.now().values.as_ref().map(|it| it.get(Field::Name).clone()))),
+            Order::Name => listed.sort_by_key(|account| {
+                format!("{:?}", account.now().values.as_ref().map(|it| it.get(Field::Name).clone()))
+            }),
             Order::LastWritten => listed.sort_by_key(|account| std::cmp::Reverse((account.now().at, account.id))),
             Order::None if self.is_calm => {}
             Order::None => {
@@ -328,7 +341,10 @@ impl Service {
         }
         if self.world.is(Trait::ItemsCut) {
             for field in Field::ALL.iter().filter(|field| field.kind() == Kind::Text) {
-                let cut = members.get(field.wire()).and_then(Json::as_str).map(|text| text.chars().take(CUT_AT).collect::<String>());
+                let cut = members
+                    .get(field.wire())
+                    .and_then(Json::as_str)
+                    .map(|text| text.chars().take(CUT_AT).collect::<String>());
                 if let Some(cut) = cut {
                     members.insert(field.wire().to_owned(), cut.into());
                 }
@@ -380,7 +396,14 @@ impl Service {
         }
     }
 
-    fn put(&mut self, now: Duration, number: usize, id: i64, body: &Map<String, Json>, fault: Option<Fault>) -> (Reply, Effect) {
+    fn put(
+        &mut self,
+        now: Duration,
+        number: usize,
+        id: i64,
+        body: &Map<String, Json>,
+        fault: Option<Fault>,
+    ) -> (Reply, Effect) {
         let before = match self.answers(id) {
             Ok(account) => account.now().clone(),
             Err(reply) => return (reply, Effect::None),
@@ -407,7 +430,8 @@ impl Service {
     /// What a body makes of an account: a field that is left out is cleared, but for the owner.
     fn read(&self, body: &Map<String, Json>, old: &Values) -> Result<Values, Reply> {
         let invalid = |pointer: &str| {
-            let errors = json!({"title": "Validation", "status": 400, "errors": [{"pointer": pointer, "detail": "Invalid."}]});
+            let errors =
+                json!({"title": "Validation", "status": 400, "errors": [{"pointer": pointer, "detail": "Invalid."}]});
             problem_reply(400, &errors)
         };
         if let Some(name) = body.keys().find(|name| Field::from_wire(name).is_none() && *name != UNKNOWN_MEMBER) {
@@ -482,7 +506,16 @@ pub(super) fn text_value(dice: &mut Dice, field: Field) -> String {
     if field == Field::Phone {
         return dice.pick(&["+47 22 33 44", "22-33-44", "+4722334455", "0800 1234"]).to_owned();
     }
-    let texts = ["red", "green", "blue", " blue", "a & b", "Ærø", "a text that is long enough to be cut by a list", "a text that is long"];
+    let texts = [
+        "red",
+        "green",
+        "blue",
+        " blue",
+        "a & b",
+        "Ærø",
+        "a text that is long enough to be cut by a list",
+        "a text that is long",
+    ];
     dice.pick(&texts).to_owned()
 }
 

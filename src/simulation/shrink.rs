@@ -61,7 +61,9 @@ fn shorter(world: &World, story: &Story, index: usize) -> Option<(World, Story)>
         }
         for step in 0..it.steps.len() {
             of_story(&|story| match &mut story.lanes[lane].steps[step] {
-                Step::Plan(_, end) | Step::Apply(_, How { end, .. }) | Step::Revert(_, How { end, .. }) => *end = End::ItsOwn,
+                Step::Plan(_, end) | Step::Apply(_, How { end, .. }) | Step::Revert(_, How { end, .. }) => {
+                    *end = End::ItsOwn;
+                }
                 Step::Patch(_, given) | Step::Update(_, given) if given.len() > 1 => drop(given.remove(0)),
                 Step::Pause(seconds) => *seconds /= 2,
                 _ => {}

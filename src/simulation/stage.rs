@@ -186,6 +186,12 @@ impl Stage {
         self.violations.push(Violation { promise, text });
     }
 
+    pub(super) fn all_violated(&mut self, broken: Vec<(u8, String)>) {
+        for (promise, text) in broken {
+            self.violated(promise, text);
+        }
+    }
+
     pub(super) fn start_process(&mut self, folder: &Path) -> usize {
         self.processes.push(Process {
             folder: folder.to_owned(),
@@ -370,7 +376,14 @@ impl Stage {
     }
 
     /// A request has arrived at the service.
-    pub(super) fn arrive(&mut self, number: usize, line: usize, asked: &Asked, headers: &HeaderMap, fate: Fate) -> Reply {
+    pub(super) fn arrive(
+        &mut self,
+        number: usize,
+        line: usize,
+        asked: &Asked,
+        headers: &HeaderMap,
+        fate: Fate,
+    ) -> Reply {
         let (now, Line { process, lane }) = (self.now(), self.lines[line]);
         let had_member = matches!(asked, Asked::Put(id, _) if self.service.accounts.get(id).is_some_and(|account| account.now().unknown_member.is_some()));
         let (reply, effect) = self.service.handle(now, number, process, asked, headers, fate.fault);
@@ -391,7 +404,9 @@ impl Stage {
             put.arrived = Some(now);
             put.effect = effect;
             put.has_lost = effect == Effect::Written && had_member && !put.has_unknown_member;
-            let differs = |field: &&Field| shown.as_ref().is_some_and(|shown| !super::oracle::same(&put.value(**field), shown.get(**field)));
+            let differs = |field: &&Field| {
+                shown.as_ref().is_some_and(|shown| !super::oracle::same(&put.value(**field), shown.get(**field)))
+            };
             put.differs = put.has_lost || Field::ALL.iter().any(|field| differs(&field));
             put.answer = Some((reply.status, is_good));
         }

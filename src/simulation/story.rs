@@ -69,7 +69,8 @@ pub(super) struct How {
 }
 
 impl How {
-    pub(super) const CALM: Self = Self { overwrite: false, clear_unknown: false, concurrency: 4, end: End::ItsOwn, is_twice: false };
+    pub(super) const CALM: Self =
+        Self { overwrite: false, clear_unknown: false, concurrency: 4, end: End::ItsOwn, is_twice: false };
 }
 
 /// One thing that a lane does. Jobs are numbered within the lane.
@@ -157,7 +158,8 @@ impl Lane {
         let mut lane = Self::default();
         for _ in 0..dice.between(1, 6) {
             let id = dice.between(1, world.accounts.max(1) + 1) as i64;
-            let fields = (0..dice.between(1, 3)).map(|_| dice.pick(Field::ALL)).collect::<std::collections::BTreeSet<_>>();
+            let fields =
+                (0..dice.between(1, 3)).map(|_| dice.pick(Field::ALL)).collect::<std::collections::BTreeSet<_>>();
             let value = |field, dice: &mut Dice| match own_value(dice, field, id) {
                 _ if field.nullable() && dice.chance(200) => Value::Null,
                 Value::Text(text) if text == super::service::NEW_SIZE => Value::Text("2-10".to_owned()),
@@ -283,10 +285,13 @@ impl Sheet {
                 Key::Id(_) | Key::Empty => None,
             };
         }
-        let cell = self.fields.iter().position(|other| *other == field).map_or(&Cell::Absent, |index| &row.cells[index]);
+        let cell =
+            self.fields.iter().position(|other| *other == field).map_or(&Cell::Absent, |index| &row.cells[index]);
         match cell {
             Cell::Value(value) => Some(value.clone()),
-            Cell::Empty => (self.nulls == Nulls::Clear && self.mode != Mode::Fill && field.nullable()).then_some(Value::Null),
+            Cell::Empty => {
+                (self.nulls == Nulls::Clear && self.mode != Mode::Fill && field.nullable()).then_some(Value::Null)
+            }
             Cell::Absent => (self.mode == Mode::Replace && field.nullable()).then_some(Value::Null),
         }
     }

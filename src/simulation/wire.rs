@@ -72,8 +72,12 @@ async fn carry(
 ) {
     sleep(fate.there).await;
     match fate.fault {
-        Some(Fault::NoConnection) => return drop(answer.send(Err(failure(TransportKind::Connect, "no connection could be made")))),
-        Some(Fault::RequestLost) => return drop(answer.send(Err(failure(TransportKind::Dropped, "the connection broke")))),
+        Some(Fault::NoConnection) => {
+            return drop(answer.send(Err(failure(TransportKind::Connect, "no connection could be made"))));
+        }
+        Some(Fault::RequestLost) => {
+            return drop(answer.send(Err(failure(TransportKind::Dropped, "the connection broke"))));
+        }
         Some(Fault::Silence) => return sleep(Duration::from_secs(86_400)).await,
         _ if fate.is_withdrawn && answer.is_closed() => return,
         _ => {}
@@ -98,7 +102,7 @@ fn failure(kind: TransportKind, detail: &'static str) -> Failure {
 
 fn read(request: &Request) -> Asked {
     let body = request.body.as_ref().and_then(|body| serde_json::from_slice::<Map<String, Json>>(body).ok());
-    let id = request.url.path_segments().and_then(|segments| segments.last()).and_then(|last| last.parse().ok());
+    let id = request.url.path().rsplit('/').next().and_then(|last| last.parse().ok());
     match (&request.method, id, body) {
         (&Method::GET, Some(id), None) => Asked::Get(id),
         (&Method::PUT, Some(id), Some(body)) => Asked::Put(id, body),
