@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field as Column, Schema};
-use replyio::plan::file::{Builder, FileError, Header, PlannedRow};
-use replyio::plan::planner::{LONGEST_PAGE, Planner, Step};
+use replyio::plan::file::{Builder, FileError, Header, KeyMark, PlannedRow};
+use replyio::plan::planner::{Planner, Step};
 use replyio::plan::source::{Options, Table};
-use replyio::{BaseUrl, ContactAccount, Field};
+use replyio::{ApiKey, BaseUrl, ContactAccount, Field, Item, LONGEST_PAGE};
 
 /// As in the wheel, whose code has it already.
 #[cfg(not(feature = "python"))]
@@ -25,6 +25,8 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// Where the plan says that it is for; `bulk.py` opens it with the same.
 const BASE_URL: &str = "http://127.0.0.1:9/v3";
+/// The key of that client.
+const KEY: &str = "k";
 /// The rows of one batch, as polars and `DuckDB` hand them over.
 const BATCH: u64 = 100_000;
 /// So many pages are made while the clock stands still. The thread that writes the file goes on meanwhile, with what is
@@ -113,32 +115,32 @@ fn batches(template: &ContactAccount, rows: u64, shuffled: bool) -> Outcome<(Arc
 struct Pages {
     template: ContactAccount,
     rows: u64,
-    accounts: Vec<ContactAccount>,
+    items: Vec<Item>,
     first: u64,
 }
 
 impl Pages {
     fn new(template: ContactAccount, rows: u64) -> Self {
-        let mut pages = Self { template, rows, accounts: Vec::new(), first: 0 };
+        let mut pages = Self { template, rows, items: Vec::new(), first: 0 };
         pages.fill(0);
         pages
     }
 
     fn has(&self, skip: u64) -> bool {
-        (self.first..self.first + self.accounts.len() as u64).contains(&skip)
+        (self.first..self.first + self.items.len() as u64).contains(&skip)
     }
 
     fn fill(&mut self, skip: u64) {
         self.first = skip;
         let last = self.rows.min(skip + PAGES_AT_ONCE * u64::from(LONGEST_PAGE));
-        self.accounts.clear();
-        self.accounts.extend((skip..last).map(|place| account(&self.template, place + 1)));
+        self.items.clear();
+        self.items.extend((skip..last).map(|place| Item::Account(account(&self.template, place + 1))));
     }
 
-    fn page(&self, skip: u64) -> &[ContactAccount] {
+    fn page(&self, skip: u64) -> &[Item] {
         let start = usize::try_from(skip - self.first).unwrap_or(usize::MAX);
-        let end = self.accounts.len().min(start.saturating_add(LONGEST_PAGE as usize));
-        self.accounts.get(start..end).unwrap_or_default()
+        let end = self.items.len().min(start.saturating_add(LONGEST_PAGE as usize));
+        self.items.get(start..end).unwrap_or_default()
     }
 }
 
@@ -217,8 +219,7 @@ fn measure(rows: u64, shuffled: bool, path: &Path) -> Outcome<String> {
     sealing.stop()?;
 
     let peak = memory("VmHWM")?;
-    let pending = file.open_rows()?.len();
-    file.close()?;
+    let pending = file.open_rows(false)?.len();
     let (table_s, plan_s, seal_s) =
         (reading.wall.as_secs_f64(), planning.wall.as_secs_f64(), sealing.wall.as_secs_f64());
     Ok(format!(
@@ -233,6 +234,10 @@ fn measure(rows: u64, shuffled: bool, path: &Path) -> Outcome<String> {
 
 fn header(table: &Table, options: &Options) -> Outcome<Header> {
     Ok(Header {
+        identity: Header::new_identity()?,
+        parent: None,
+        parent_writes: 0,
+        key: KeyMark::of(&ApiKey::new(KEY)?)?,
         base_url: BaseUrl::new(BASE_URL)?.to_string(),
         act_as: None,
         team_id: None,

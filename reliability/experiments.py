@@ -136,6 +136,10 @@ def _wire(state: str, what: str, count: int, control_count: int = 20) -> Experim
     return Experiment("wire", state, what, count, 5, turn=100, control=control, control_count=control_count)
 
 
+def _first(state: str, what: str) -> Experiment:
+    return Experiment("first", state, f"{what} for the first time in a thread that ends", 1000, 5, turn=250)
+
+
 _KEEPS = {"RELIABILITY_KEEPS": "everything"}
 
 EXPERIMENTS = [
@@ -194,6 +198,10 @@ EXPERIMENTS = [
     Experiment("threads", "log_handler", "a log handler calls the client", 1000, 10, turn=500),
     Experiment("threads", "log_handler_async", "a log handler calls the client, on the event loop", 1000, 10, turn=500),
     Experiment("threads", "log_handler_raises", "a log filter raises while 16 tasks wait", 1000, 10, turn=500),
+    _first("import", "the extension module is loaded"),
+    _first("call", "a client is made and called"),
+    _first("sandbox", "a sandbox is started and called"),
+    _first("plan", "a plan is made"),
     Experiment("suspends", "call", "SIGSTOP and SIGCONT during a call", 100, 2, turn=50),
     Experiment("suspends", "wait", "SIGSTOP and SIGCONT during a wait for Retry-After", 100, 2, turn=50),
     Experiment("suspends", "deadline", "SIGSTOP until the call's time is over", 100, 2, turn=50),
@@ -266,6 +274,7 @@ SECTIONS = {
     "loops": "asyncio",
     "processes": "Processes",
     "threads": "Threads",
+    "first": "The first use",
     "suspends": "Suspend and resume",
     "panics": "A panic in the core",
     "memory": "Memory",

@@ -4,14 +4,13 @@
 //! is read are generated from the same rows; the Python names, the sandbox and the documentation are held to it by
 //! tests.
 
-use std::fmt;
+mod read_only;
+mod size;
+mod table;
 
-use jiff::Timestamp;
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
-use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::{Map, Value};
-
-use crate::timestamp;
+pub use self::read_only::{ContactAccountStage, DateTime};
+pub use self::size::CompanySize;
+pub use self::table::{AccountFields, ContactAccount, Field, MEMBERS};
 
 /// What an update says about one field. The three are different things on the wire.
 ///
@@ -99,7 +98,7 @@ pub struct Member {
     pub kind: Kind,
     /// Whether an update may carry it.
     pub writable: bool,
-    /// Whether every answer has it, with a value. Other members may be `null` or missing.
+    /// Whether the contract promises that every answer has it, with a value. Other members may be `null` or missing.
     pub always_answered: bool,
     /// What the contract's page says of it.
     pub doc: &'static str,
@@ -110,260 +109,42 @@ impl Member {
     pub const fn nullable(&self) -> bool {
         self.writable && !self.always_answered
     }
-}
 
-/// Makes everything that must agree about the fields from one table.
-macro_rules! contact_account {
-    (
-        writable {
-            $( $(#[$mark:ident])? $variant:ident $member:ident $wire:literal $kind:ident($type:ty) $answered:ident $doc:literal; )+
-        }
-        read_only {
-            $( $ro_member:ident $ro_wire:literal $ro_kind:ident($ro_type:ty) $ro_answered:ident $ro_doc:literal; )+
-        }
-    ) => {
-        /// Every member of a contact account that the contract knows, the writable ones first, in the page's order.
-        pub const MEMBERS: &[Member] = &[
-            $( Member { name: stringify!($member), wire: $wire, kind: Kind::$kind, writable: true,
-                        always_answered: contact_account!(@is_always $answered), doc: $doc }, )+
-            $( Member { name: stringify!($ro_member), wire: $ro_wire, kind: Kind::$ro_kind, writable: false,
-                        always_answered: contact_account!(@is_always $ro_answered), doc: $ro_doc }, )+
-        ];
-
-        /// A field that an update may carry.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Field {
-            $( #[doc = $doc] $variant, )+
-        }
-
-        impl Field {
-            /// All of them, in the page's order.
-            pub const ALL: &'static [Self] = &[ $( Self::$variant, )+ ];
-
-            /// The name in Rust and Python, such as `linked_in_url`.
-            pub const fn name(self) -> &'static str {
-                match self { $( Self::$variant => stringify!($member), )+ }
-            }
-
-            /// The name on the wire, such as `linkedInUrl`.
-            pub const fn wire(self) -> &'static str {
-                match self { $( Self::$variant => $wire, )+ }
-            }
-
-            /// Its type.
-            pub const fn kind(self) -> Kind {
-                match self { $( Self::$variant => Kind::$kind, )+ }
-            }
-
-            /// Whether `null` may be sent for it.
-            pub const fn nullable(self) -> bool {
-                match self { $( Self::$variant => !contact_account!(@is_always $answered), )+ }
-            }
-
-            /// The field of a name, in either spelling.
-            pub fn from_name(name: &str) -> Option<Self> {
-                match name {
-                    $( stringify!($member) => Some(Self::$variant), )+
-                    _ => Self::from_wire(name),
-                }
-            }
-
-            /// The field of a name on the wire.
-            pub fn from_wire(name: &str) -> Option<Self> {
-                match name { $( $wire => Some(Self::$variant), )+ _ => None }
-            }
-        }
-
-        /// What one update says: the body of `PUT /v3/contact-accounts/{id}`, field by field.
-        ///
-        /// # Examples
-        /// ```
-        /// use replyio::{AccountFields, Presence};
-        ///
-        /// let fields = AccountFields { name: Presence::Value("Acme".into()), city: Presence::Null, ..Default::default() };
-        /// assert_eq!(serde_json::to_string(&fields)?, r#"{"name":"Acme","city":null}"#);
-        /// # Ok::<(), serde_json::Error>(())
-        /// ```
-        #[derive(Debug, Clone, Default, PartialEq, Eq)]
-        pub struct AccountFields {
-            $( #[doc = $doc] pub $member: Presence<$type>, )+
-        }
-
-        impl AccountFields {
-            /// What is said about a field, its value as text or number.
-            pub fn get(&self, field: Field) -> Presence<FieldValue<'_>> {
-                match field {
-                    $( Field::$variant => match &self.$member {
-                        Presence::Absent => Presence::Absent,
-                        Presence::Null => Presence::Null,
-                        Presence::Value(value) => Presence::Value(FieldValue::from(value)),
-                    }, )+
-                }
-            }
-
-            /// Takes over what another update says about a field.
-            pub fn copy_from(&mut self, other: &Self, field: Field) {
-                match field { $( Field::$variant => self.$member = other.$member.clone(), )+ }
-            }
-
-            /// Says a value of a field, or `null`.
-            ///
-            /// # Errors
-            /// A field of text takes no number, and the owner no text.
-            pub fn set(&mut self, field: Field, value: Option<FieldValue<'_>>) -> Result<(), WrongKind> {
-                match field {
-                    $( Field::$variant => {
-                        self.$member = value.map(FieldValue::try_into).transpose()?.into();
-                    } )+
-                }
-                Ok(())
-            }
-
-            /// Leaves a field out.
-            pub fn remove(&mut self, field: Field) {
-                match field { $( Field::$variant => self.$member = Presence::Absent, )+ }
-            }
-        }
-
-        impl Serialize for AccountFields {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let mut map = serializer.serialize_map(None)?;
-                $( match &self.$member {
-                    Presence::Absent => {}
-                    Presence::Null => map.serialize_entry($wire, &())?,
-                    Presence::Value(value) => map.serialize_entry($wire, value)?,
-                } )+
-                map.end()
-            }
-        }
-
-        /// A contact account as the service answers it: a company or organization.
-        #[derive(Debug, Clone, PartialEq, Eq)]
-        pub struct ContactAccount {
-            $( #[doc = $doc] pub $member: contact_account!(@slot $answered $type), )+
-            $( #[doc = $ro_doc] pub $ro_member: contact_account!(@slot $ro_answered $ro_type), )+
-            /// Members that the contract does not know, as they came.
-            pub extra: Map<String, Value>,
-        }
-
-        impl ContactAccount {
-            /// The update that would write this account as it is: every writable field that has a value.
-            pub fn fields(&self) -> AccountFields {
-                AccountFields { $( $member: contact_account!(@present $answered self.$member), )+ }
-            }
-
-            /// The value of a writable field, where it has one.
-            pub fn value(&self, field: Field) -> Option<FieldValue<'_>> {
-                match field { $( Field::$variant => contact_account!(@value $answered self.$member), )+ }
-            }
-        }
-
-        impl Serialize for ContactAccount {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let mut map = serializer.serialize_map(None)?;
-                $( map.serialize_entry($wire, &self.$member)?; )+
-                $( map.serialize_entry($ro_wire, &self.$ro_member)?; )+
-                for (name, value) in &self.extra {
-                    map.serialize_entry(name, value)?;
-                }
-                map.end()
-            }
-        }
-
-        #[allow(non_camel_case_types, reason = "the variants are the members' own names")]
-        enum Key { $( $member, )+ $( $ro_member, )+ Unknown(String) }
-
-        impl<'de> Deserialize<'de> for Key {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                struct KeyVisitor;
-                impl Visitor<'_> for KeyVisitor {
-                    type Value = Key;
-                    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                        formatter.write_str("a member's name")
-                    }
-                    fn visit_str<E: de::Error>(self, name: &str) -> Result<Key, E> {
-                        Ok(match name {
-                            $( $wire => Key::$member, )+
-                            $( $ro_wire => Key::$ro_member, )+
-                            _ => Key::Unknown(name.to_owned()),
-                        })
-                    }
-                }
-                deserializer.deserialize_str(KeyVisitor)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for ContactAccount {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                struct AccountVisitor;
-                impl<'de> Visitor<'de> for AccountVisitor {
-                    type Value = ContactAccount;
-                    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                        formatter.write_str("a contact account")
-                    }
-                    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ContactAccount, A::Error> {
-                        $( let mut $member: Option<$type> = None; )+
-                        $( let mut $ro_member: Option<$ro_type> = None; )+
-                        let mut extra = Map::new();
-                        while let Some(key) = map.next_key()? {
-                            match key {
-                                $( Key::$member => $member = map.next_value()?, )+
-                                $( Key::$ro_member => $ro_member = map.next_value()?, )+
-                                Key::Unknown(name) => { extra.insert(name, map.next_value()?); }
-                            }
-                        }
-                        Ok(ContactAccount {
-                            $( $member: contact_account!(@take $answered $member $wire), )+
-                            $( $ro_member: contact_account!(@take $ro_answered $ro_member $ro_wire), )+
-                            extra,
-                        })
-                    }
-                }
-                deserializer.deserialize_map(AccountVisitor)
-            }
-        }
-    };
-
-    (@is_always always) => { true };
-    (@is_always optional) => { false };
-    (@slot always $type:ty) => { $type };
-    (@slot optional $type:ty) => { Option<$type> };
-    (@take always $member:ident $wire:literal) => { $member.ok_or_else(|| de::Error::missing_field($wire))? };
-    (@take optional $member:ident $wire:literal) => { $member };
-    (@value always $self:ident.$member:ident) => { Some(FieldValue::from(&$self.$member)) };
-    (@value optional $self:ident.$member:ident) => { $self.$member.as_ref().map(FieldValue::from) };
-    (@present always $self:ident.$member:ident) => { Presence::Value($self.$member.clone()) };
-    (@present optional $self:ident.$member:ident) => {
-        $self.$member.clone().map_or(Presence::Absent, Presence::Value)
-    };
-}
-
-contact_account! {
-    writable {
-        Name name "name" Text(String) always "Contact account name";
-        Description description "description" Text(String) optional "Optional description";
-        DomainName domain_name "domainName" Text(String) optional "Primary domain name";
-        DomainSecondary domain_secondary "domainSecondary" Text(String) optional "Secondary domain name";
-        Industry industry "industry" Text(String) optional "Industry of the company";
-        CompanySize company_size "companySize" CompanySize(CompanySize) optional "Company size range";
-        Country country "country" Text(String) optional "Country of the company";
-        State state "state" Text(String) optional "State or province";
-        City city "city" Text(String) optional "City";
-        TimeZoneId time_zone_id "timeZoneId" Text(String) optional "Time zone identifier";
-        LinkedInUrl linked_in_url "linkedInUrl" Text(String) optional "LinkedIn profile URL";
-        Phone phone "phone" Text(String) optional "Phone number";
-        TwitterUrl twitter_url "twitterUrl" Text(String) optional "Twitter profile URL";
-        LogoUrl logo_url "logoUrl" Text(String) optional "Company logo URL";
-        Email email "email" Text(String) optional "Contact email address";
-        OwnerUserId owner_user_id "ownerUserId" Integer(i64) always "ID of the user who owns this contact account";
+    /// Whether an account that has a wrong value of it cannot be read. An update carries the writable members, and the
+    /// id says whose they are; a wrong value of any other member is kept in [`ContactAccount::extra`].
+    pub fn is_needed(&self) -> bool {
+        self.writable || self.wire == "id"
     }
-    read_only {
-        id "id" Integer(i64) always "Unique identifier of the contact account";
-        linked_prospects_count "linkedProspectsCount" Integer(i64) always "Number of contacts linked to this account";
-        created_date "createdDate" DateTime(DateTime) always "Date when the account was created";
-        last_activity_date "lastActivityDate" DateTime(DateTime) always "Date of the last activity on this account";
-        stage "stage" Stage(ContactAccountStage) optional "Current stage of the contact account";
-        email_provider "emailProvider" Text(String) optional "E-mail provider of the account's domain";
+}
+
+/// A set of fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FieldSet(u32);
+
+impl FieldSet {
+    /// All fields.
+    pub const ALL: Self = Self((1 << Field::ALL.len()) - 1);
+
+    /// Whether a field is in the set.
+    pub const fn contains(self, field: Field) -> bool {
+        self.0 & (1 << field as u32) != 0
+    }
+
+    /// Adds a field, and tells whether it is new.
+    pub const fn insert(&mut self, field: Field) -> bool {
+        let is_new = !self.contains(field);
+        self.0 |= 1 << field as u32;
+        is_new
+    }
+}
+
+impl FromIterator<Field> for FieldSet {
+    fn from_iter<I: IntoIterator<Item = Field>>(fields: I) -> Self {
+        let mut set = Self::default();
+        for field in fields {
+            set.insert(field);
+        }
+        set
     }
 }
 
@@ -392,6 +173,44 @@ impl From<&i64> for FieldValue<'_> {
     fn from(value: &i64) -> Self {
         Self::Integer(*value)
     }
+}
+
+/// The value of a member of an account, whatever its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberValue<'a> {
+    /// The member has no readable value, or the answer did not have it.
+    Nothing,
+    /// Text.
+    Text(&'a str),
+    /// A company size.
+    CompanySize(&'a CompanySize),
+    /// A number.
+    Integer(i64),
+    /// A date and time.
+    DateTime(DateTime),
+    /// The stage.
+    Stage(&'a ContactAccountStage),
+}
+
+/// Makes a member's value from a reference to what holds it.
+macro_rules! member_values {
+    ($( $type:ty, $value:ident => $made:expr; )+) => {
+        $(
+            impl<'a> From<&'a $type> for MemberValue<'a> {
+                fn from($value: &'a $type) -> Self {
+                    $made
+                }
+            }
+        )+
+    };
+}
+
+member_values! {
+    String, value => Self::Text(value);
+    CompanySize, value => Self::CompanySize(value);
+    i64, value => Self::Integer(*value);
+    DateTime, value => Self::DateTime(*value);
+    ContactAccountStage, value => Self::Stage(value);
 }
 
 /// A value is not of its field's kind.
@@ -469,139 +288,6 @@ impl AccountFields {
 /// The fault, for an id that no account can have.
 pub(crate) fn check_id(id: i64) -> Result<i64, FieldError> {
     if id > 0 { Ok(id) } else { Err(FieldError::new("id", "must be a positive integer")) }
-}
-
-/// Makes the enum of company sizes and its two spellings from one list.
-macro_rules! company_sizes {
-    ($( $variant:ident $text:literal; )+) => {
-        /// Company size range.
-        #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-        pub enum CompanySize {
-            $( #[doc = concat!("`", $text, "`")] $variant, )+
-            /// A value that the contract does not know, as the service answered it.
-            Unknown(Box<str>),
-        }
-
-        impl CompanySize {
-            /// The ten that the contract's page lists, in its order, as they are sent.
-            pub const DOCUMENTED: &'static [&'static str] = &[ $( $text, )+ ];
-
-            /// The form that is sent.
-            pub fn as_str(&self) -> &str {
-                match self { $( Self::$variant => $text, )+ Self::Unknown(text) => text }
-            }
-
-            /// Reads a size as the caller writes it: exactly one of the ten, or [`CompanySize::Unknown`].
-            ///
-            /// # Examples
-            /// ```
-            /// use replyio::CompanySize;
-            ///
-            /// assert_eq!(CompanySize::exactly("51-200"), CompanySize::From51To200);
-            /// assert_eq!(CompanySize::exactly("51-20"), CompanySize::Unknown("51-20".into()));
-            /// ```
-            pub fn exactly(text: &str) -> Self {
-                match text { $( $text => Self::$variant, )+ _ => Self::Unknown(text.into()) }
-            }
-
-            /// Reads a size as the service answers it, in any casing.
-            pub fn tolerantly(text: &str) -> Self {
-                match Self::exactly(text) {
-                    Self::Unknown(_) => {}
-                    known => return known,
-                }
-                $( if text.eq_ignore_ascii_case($text) { return Self::$variant; } )+
-                Self::Unknown(text.into())
-            }
-        }
-    };
-}
-
-company_sizes! {
-    Empty "Empty";
-    SelfEmployed "SelfEmployed";
-    From2To10 "2-10";
-    From11To50 "11-50";
-    From51To200 "51-200";
-    From201To500 "201-500";
-    From501To1000 "501-1000";
-    From1001To5000 "1001-5000";
-    From5001To10000 "5001-10000";
-    From10001 "10001+";
-}
-
-impl CompanySize {
-    /// What is wrong with a size that is none of the ten.
-    pub(crate) fn refusal(text: &str) -> String {
-        let options = Self::DOCUMENTED.join(", ");
-        match nearest(text, Self::DOCUMENTED.iter().copied()) {
-            Some(right) => format!("must be one of {options}; did you mean {right}?"),
-            None => format!("must be one of {options}"),
-        }
-    }
-}
-
-impl Serialize for CompanySize {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for CompanySize {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct SizeVisitor;
-        impl Visitor<'_> for SizeVisitor {
-            type Value = CompanySize;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a company size")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<CompanySize, E> {
-                Ok(CompanySize::tolerantly(text))
-            }
-        }
-        deserializer.deserialize_str(SizeVisitor)
-    }
-}
-
-/// The stage of an account. It cannot be sent.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ContactAccountStage {
-    /// Unique identifier of the stage.
-    pub id: i64,
-    /// Its name.
-    pub name: String,
-    /// The number of its colour.
-    pub color_id: Option<i64>,
-    /// Members that the contract does not know, as they came.
-    #[serde(flatten)]
-    pub extra: Map<String, Value>,
-}
-
-/// A point in time from an answer. Read from every form in the contract; an answer without an offset is UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DateTime(pub Timestamp);
-
-impl Serialize for DateTime {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for DateTime {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct DateTimeVisitor;
-        impl Visitor<'_> for DateTimeVisitor {
-            type Value = DateTime;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a date and time")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<DateTime, E> {
-                timestamp::parse(text).map(DateTime).ok_or_else(|| E::custom("not a date and time"))
-            }
-        }
-        deserializer.deserialize_str(DateTimeVisitor)
-    }
 }
 
 /// The candidate that a misspelt name was probably meant to be.

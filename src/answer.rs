@@ -1,6 +1,6 @@
 //! From the bytes of an answer to what they say. Pure.
 //!
-//! Good answers take the fast way through serde. One that serde refuses is read again as plain JSON, to say where it is
+//! serde reads a good answer in one pass. An answer that serde refuses is read again as plain JSON, to say where it is
 //! wrong and what was expected there, because serde's own text repeats the value.
 
 use std::ops::Deref;
@@ -8,8 +8,9 @@ use std::ops::Deref;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use crate::account::{ContactAccount, Kind, MEMBERS};
+use crate::account::{ContactAccount, FieldSet, Kind, MEMBERS};
 use crate::error::{ApiFailure, ErrorKind, Failure, Unexpected};
 use crate::problem::Problem;
 
@@ -74,11 +75,64 @@ pub(crate) struct Headers {
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// The accounts on it.
-    pub items: Vec<ContactAccount>,
+    /// What is on it.
+    pub items: Vec<Item>,
     /// Whether there are more after it.
     pub has_more: bool,
 }
+
+/// An item of a page.
+#[expect(clippy::large_enum_variant, reason = "nearly every item is an account, and a page has a thousand of them")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// An account. It may lack members that a `GET` of the account has; see [`ContactAccount::has`].
+    Account(ContactAccount),
+    /// An item that is not what the contract says.
+    Unreadable {
+        /// Its id, where that can be read.
+        id: Option<i64>,
+        /// What is wrong with it: a JSON pointer and the type expected there. Never a value.
+        reason: String,
+    },
+}
+
+impl Item {
+    /// The id, where it can be read.
+    pub const fn id(&self) -> Option<i64> {
+        match self {
+            Self::Account(account) => Some(account.id),
+            Self::Unreadable { id, .. } => *id,
+        }
+    }
+
+    /// The account, where it can be read.
+    pub fn into_account(self) -> Option<ContactAccount> {
+        match self {
+            Self::Account(account) => Some(account),
+            Self::Unreadable { .. } => None,
+        }
+    }
+
+    fn read(raw: &RawValue) -> Self {
+        #[derive(Deserialize)]
+        struct Identified {
+            id: i64,
+        }
+        match serde_json::from_str(raw.get()) {
+            Ok(account) => Self::Account(account),
+            Err(_) => Self::Unreadable {
+                id: serde_json::from_str::<Identified>(raw.get()).ok().map(|item| item.id),
+                reason: match serde_json::from_str(raw.get()) {
+                    Ok(value) => account_mismatch(&value, "the item").unwrap_or_else(|| REPEATED.to_owned()),
+                    Err(_) => "it is not JSON that can be read: a number is too large".to_owned(),
+                },
+            },
+        }
+    }
+}
+
+/// What is wrong with an answer whose members all have the right types.
+const REPEATED: &str = "a member is there twice";
 
 impl Answer {
     /// Lets a 200 through; everything else is a failure.
@@ -104,16 +158,17 @@ impl Answer {
             request_id: self.headers.request_id,
             retry_after: self.headers.retry_after,
             bearer_challenge: self.headers.bearer_challenge,
+            is_problem: self.headers.problem_details,
             is_page,
             refused_key: None,
         })))
     }
 
-    /// Reads an account, which must be the one asked for.
+    /// Reads an account, which must be the one asked for. It is the whole account: a member that is missing is `null`.
     pub(crate) fn account(&self, id: i64) -> Result<ContactAccount, Failure> {
-        let account: ContactAccount = self.read(|value| account_mismatch(value, ""))?;
+        let account: ContactAccount = self.read(|value| account_mismatch(value, "the body"))?;
         if account.id == id {
-            Ok(account)
+            Ok(ContactAccount { answered: FieldSet::ALL, ..account })
         } else {
             Err(self.unexpected("it is about another account: /id is not the one asked for"))
         }
@@ -123,23 +178,31 @@ impl Answer {
     pub(crate) fn page(&self) -> Result<Page, Failure> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
-        struct WirePage {
-            items: Vec<ContactAccount>,
+        struct WirePage<T> {
+            items: Vec<T>,
             has_more: bool,
         }
-        let WirePage { items, has_more } = self.read(page_mismatch)?;
-        Ok(Page { items, has_more })
+        if let Some(WirePage { items, has_more }) = self.read_at_once() {
+            return Ok(Page { items: items.into_iter().map(Item::Account).collect(), has_more });
+        }
+        // One item that is wrong must not hide the others.
+        let WirePage::<&RawValue> { items, has_more } = self.read(page_mismatch)?;
+        Ok(Page { items: items.into_iter().map(Item::read).collect(), has_more })
+    }
+
+    fn read_at_once<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
+        // Checking the whole text once is a third of the cost of checking every string in it.
+        let text = std::str::from_utf8(&self.body).ok()?;
+        serde_json::from_str(text).ok()
     }
 
     fn read<'a, T: Deserialize<'a>>(&'a self, mismatch: impl Fn(&Value) -> Option<String>) -> Result<T, Failure> {
-        // Checking the whole text once is a third of the cost of checking every string in it.
-        let read = std::str::from_utf8(&self.body).map(serde_json::from_str::<T>);
-        if let Ok(Ok(value)) = read {
+        if let Some(value) = self.read_at_once() {
             return Ok(value);
         }
         let reason = match serde_json::from_slice::<Value>(&self.body) {
             _ if self.body.is_empty() => "the body is empty".to_owned(),
-            Ok(value) => mismatch(&value).unwrap_or_else(|| "the body is not what the contract says".to_owned()),
+            Ok(value) => mismatch(&value).unwrap_or_else(|| REPEATED.to_owned()),
             Err(error) => format!("the body is not JSON (line {}, column {})", error.line(), error.column()),
         };
         Err(self.unexpected(reason))
@@ -152,48 +215,41 @@ impl Answer {
     }
 }
 
-/// Where an account is not what the contract says: its JSON pointer, and the type expected there.
-fn account_mismatch(value: &Value, at: &str) -> Option<String> {
+/// Where an account is not what the contract says: its JSON pointer, and the type expected there. `whole` names the text
+/// that should be an account.
+fn account_mismatch(value: &Value, whole: &str) -> Option<String> {
     let Value::Object(members) = value else {
-        return Some(format!("{} must be an account object", place(at)));
+        return Some(format!("{whole} must be an account object"));
     };
-    MEMBERS.iter().find_map(|member| {
+    MEMBERS.iter().filter(|member| member.is_needed()).find_map(|member| {
         let fits = match members.get(member.wire) {
             None | Some(Value::Null) => !member.always_answered,
-            Some(value) => match member.kind {
-                Kind::Text | Kind::CompanySize => value.is_string(),
-                Kind::Integer => value.is_i64(),
-                Kind::DateTime => crate::account::DateTime::deserialize(value).is_ok(),
-                Kind::Stage => crate::account::ContactAccountStage::deserialize(value).is_ok(),
-            },
+            Some(value) if member.kind == Kind::Integer => value.is_i64(),
+            Some(value) => value.is_string(),
         };
         (!fits).then(|| {
             let or_null = if member.always_answered { "" } else { " or null" };
-            format!("{at}/{} must be {}{or_null}", member.wire, member.kind.expected())
+            format!("/{} must be {}{or_null}", member.wire, member.kind.expected())
         })
     })
 }
 
 fn page_mismatch(value: &Value) -> Option<String> {
     let Value::Object(members) = value else {
-        return Some(format!("{} must be a page object", place("")));
+        return Some("the body must be a page object".to_owned());
     };
-    let Some(Value::Array(items)) = members.get("items") else {
+    if !matches!(members.get("items"), Some(Value::Array(_))) {
         return Some("/items must be a list".to_owned());
-    };
-    if !matches!(members.get("hasMore"), Some(Value::Bool(_))) {
-        return Some("/hasMore must be true or false".to_owned());
     }
-    items.iter().enumerate().find_map(|(index, item)| account_mismatch(item, &format!("/items/{index}")))
-}
-
-fn place(at: &str) -> &str {
-    if at.is_empty() { "the body" } else { at }
+    (!matches!(members.get("hasMore"), Some(Value::Bool(_)))).then(|| "/hasMore must be true or false".to_owned())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, Body, ErrorKind, Failure, Headers};
+    use serde_json::{Value, json};
+
+    use super::{Answer, Body, ContactAccount, ErrorKind, Failure, Headers, Item, Page};
+    use crate::account::Field;
 
     const GOOD: &str = r#"{"id": 7, "ownerUserId": 1, "name": "Acme", "linkedProspectsCount": 0,
         "createdDate": "2023-11-07T05:31:56Z", "lastActivityDate": "2026-09-08T12:08:22.58+00:00"}"#;
@@ -251,9 +307,9 @@ mod tests {
             ("\"id\": 7", "\"id\": 123456789012345678901234567890", "/id must be an integer"),
             ("\"id\": 7", "\"id\": 7.0", "/id must be an integer"),
             ("\"id\": 7", "\"id\": 8", "another account"),
-            ("\"2023-11-07T05:31:56Z\"", "\"canary\"", "/createdDate must be a date and time"),
             ("\"Acme\"", "\"Acme\", \"city\": 5", "/city must be a string or null"),
-            ("\"Acme\"", "\"Acme\", \"stage\": {\"id\": \"canary\"}", "/stage must be a stage object"),
+            ("\"Acme\"", "\"Acme\", \"phone\": \"canary\", \"phone\": null", "a member is there twice"),
+            ("\"id\": 7", "\"id\": 8, \"id\": 7", "a member is there twice"),
             ("\"id\": 7", "\"id\": 1e400", "not JSON (line 1, column"),
         ] {
             let message = refused(&GOOD.replace(from, to));
@@ -271,18 +327,95 @@ mod tests {
     }
 
     #[test]
-    fn a_page_names_the_item_that_is_wrong() {
-        let page = |body: &str| match answer(200, body).page() {
+    fn a_wrong_value_of_a_member_that_the_service_sets_is_kept_as_it_came() {
+        for (member, value) in [
+            ("createdDate", json!("2024-01-02")),
+            ("createdDate", json!(1_704_153_600)),
+            ("lastActivityDate", json!({"canary": [1, null]})),
+            ("linkedProspectsCount", json!("12")),
+            ("linkedProspectsCount", json!(1.5)),
+            ("stage", json!("Lead")),
+            ("stage", json!({"id": "3", "name": "Lead"})),
+            ("emailProvider", json!(5)),
+        ] {
+            let mut body: Value = serde_json::from_str(GOOD).unwrap();
+            body[member] = value.clone();
+            let account = answer(200, &body.to_string()).account(7).unwrap();
+            assert_eq!(account.extra.get(member), Some(&value));
+            let written = serde_json::to_value(&account).unwrap();
+            assert_eq!((&written[member], &written["name"]), (&value, &json!("Acme")), "{member}");
+        }
+    }
+
+    #[test]
+    fn a_member_that_the_service_sets_may_be_null_or_missing() {
+        let bare = answer(200, r#"{"id": 7, "ownerUserId": 1, "name": "Acme"}"#).account(7).unwrap();
+        let null = json!({"id": 7, "ownerUserId": 1, "name": "Acme", "linkedProspectsCount": null, "createdDate": null,
+            "lastActivityDate": null, "stage": null, "emailProvider": null});
+        assert_eq!(answer(200, &null.to_string()).account(7).unwrap(), bare);
+        assert_eq!((bare.created_date, bare.last_activity_date, bare.linked_prospects_count), (None, None, None));
+        assert!(bare.extra.is_empty());
+    }
+
+    fn page(body: &str) -> Result<Page, String> {
+        match answer(200, body).page() {
             Ok(page) => Ok(page),
             Err(Failure::Unexpected(unexpected)) => Err(unexpected.reason),
             Err(other) => panic!("{other:?}"),
-        };
+        }
+    }
+
+    #[test]
+    fn what_is_no_page_is_refused() {
         assert_eq!(page(&format!(r#"{{"items": [{GOOD}], "hasMore": true, "total": 1}}"#)).unwrap().items.len(), 1);
-        assert!(
-            page(&format!(r#"{{"items": [{GOOD}, 5], "hasMore": true}}"#)).unwrap_err().contains("/items/1 must be")
-        );
-        assert!(page(r#"{"items": {}}"#).unwrap_err().contains("/items must be a list"));
-        assert!(page(r#"{"items": []}"#).unwrap_err().contains("/hasMore must be"));
+        for (body, expected) in [
+            (r#"{"items": {}}"#, "/items must be a list"),
+            (r#"{"items": null, "hasMore": true}"#, "/items must be a list"),
+            (r#"{"items": []}"#, "/hasMore must be true or false"),
+            (r#"{"items": [], "hasMore": true, "hasMore": false}"#, "a member is there twice"),
+            ("<html>Sign in</html>", "the body is not JSON (line 1, column 1)"),
+        ] {
+            assert_eq!(page(body).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn an_item_that_cannot_be_read_leaves_the_others_readable() {
+        let wrong = |from: &str, to: &str| GOOD.replace(from, to);
+        for (item, id, reason) in [
+            (wrong("\"ownerUserId\": 1", "\"ownerUserId\": null"), Some(7), "/ownerUserId must be an integer"),
+            (wrong("\"Acme\"", "5"), Some(7), "/name must be a string"),
+            (wrong("\"Acme\"", "\"Acme\", \"city\": [\"canary\"]"), Some(7), "/city must be a string or null"),
+            (wrong("\"id\": 7", "\"id\": \"canary\""), None, "/id must be an integer"),
+            (wrong("\"id\": 7", "\"id\": 8, \"id\": 7"), None, "a member is there twice"),
+            (wrong("\"Acme\"", "\"A\", \"phone\": \"1\", \"phone\": \"2\""), Some(7), "a member is there twice"),
+            (
+                wrong("\"Acme\"", "\"Acme\", \"score\": 1e400"),
+                Some(7),
+                "it is not JSON that can be read: a number is too large",
+            ),
+            ("null".to_owned(), None, "the item must be an account object"),
+            ("[]".to_owned(), None, "the item must be an account object"),
+        ] {
+            let page = page(&format!(r#"{{"items": [{GOOD}, {item}, {GOOD}], "hasMore": false}}"#)).unwrap();
+            assert_eq!(page.items[1], Item::Unreadable { id, reason: reason.to_owned() });
+            for readable in [0, 2] {
+                assert!(matches!(&page.items[readable], Item::Account(account) if account.id == 7), "{reason}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_item_has_the_members_that_are_there_and_an_account_asked_for_has_them_all() {
+        let body = GOOD.replace("\"Acme\"", "\"Acme\", \"phone\": null, \"city\": \"\"");
+        let page = page(&format!(r#"{{"items": [{body}], "hasMore": false}}"#)).unwrap();
+        let item = page.items[0].clone().into_account().unwrap();
+        let has: Vec<Field> = Field::ALL.iter().copied().filter(|field| item.has(*field)).collect();
+        assert_eq!(has, [Field::Name, Field::City, Field::Phone, Field::OwnerUserId]);
+        assert!(!item.is_complete());
+        let account = answer(200, &body).account(7).unwrap();
+        assert!(account.is_complete());
+        assert_eq!(serde_json::from_value::<ContactAccount>(serde_json::to_value(&item).unwrap()).unwrap(), item);
     }
 
     #[test]

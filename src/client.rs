@@ -2,6 +2,8 @@
 
 mod check;
 mod exchange;
+#[cfg(feature = "plan")]
+mod once;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -11,16 +13,19 @@ use bytes::Bytes;
 use http::Method;
 use tokio::time::Instant;
 
-use crate::account::{AccountFields, ContactAccount, Field, FieldError, check_id};
+use crate::account::{AccountFields, ContactAccount, FieldError, WrongKind, check_id};
 use crate::answer::{Answer, Page};
+use crate::change::{self, Deviations};
 use crate::config::Config;
 use crate::error::{Call, Error, Failure, Operation, WaitReason};
 use crate::identity::Identity;
 #[cfg(feature = "plan")]
-pub(crate) use crate::identity::Place;
-use crate::merge;
+pub(crate) use crate::identity::{LONGEST_HOLD, Slot};
 use crate::retry::Budget;
 use crate::transport::{Request, Transport};
+#[cfg(feature = "plan")]
+pub(crate) use crate::turns::AccountTurns;
+use crate::turns::{Turn, Turns};
 
 use self::check::refuse;
 pub use self::check::{check_patch, check_update};
@@ -31,6 +36,7 @@ const MEBIBYTE: usize = 1 << 20;
 const LONGEST_ITEM: usize = 64 << 10;
 /// Sixteen fields of a company fit, so that the buffer need not grow.
 const USUAL_BODY: usize = 1 << 10;
+const LIST: Call = Call { operation: Operation::List, id: None };
 
 /// What happens during a call, for whoever wants to tell the user.
 #[derive(Debug)]
@@ -72,8 +78,8 @@ pub struct Patched {
     pub account: ContactAccount,
     /// Whether anything was to change, so that a request was sent to change it.
     pub written: bool,
-    /// The fields in which the service's answer is not what was sent.
-    pub deviations: Vec<Field>,
+    /// In what the service's answer is not what was meant.
+    pub deviations: Deviations,
 }
 
 /// What a list shows, and in which order.
@@ -107,8 +113,8 @@ pub struct Client {
     identity: Arc<Identity>,
     shared: Arc<Shared>,
     transport: Transport,
+    turns: Turns,
     observer: Option<Arc<dyn Observer>>,
-    admitted: bool,
 }
 
 /// What all clients with the same connections remember.
@@ -133,7 +139,8 @@ impl Client {
         let transport = Transport::new(&config)?;
         let shared = Arc::new(Shared::new());
         let identity = Arc::new(Identity::new(&config)?);
-        Ok(Self { config: Arc::new(config), identity, shared, transport, observer: None, admitted: false })
+        let turns = Turns::of(&config.base_url.to_string());
+        Ok(Self { config: Arc::new(config), identity, shared, transport, turns, observer: None })
     }
 
     /// The settings.
@@ -171,8 +178,8 @@ impl Client {
             identity: Arc::new(Identity::new(&self.config)?),
             shared: Arc::new(Shared::new()),
             transport: self.transport.sibling()?,
+            turns: Turns::of(&self.config.base_url.to_string()),
             observer: None,
-            admitted: false,
         })
     }
 
@@ -185,8 +192,8 @@ impl Client {
             identity: Arc::clone(&self.identity),
             shared: Arc::clone(&self.shared),
             transport: other.transport.clone(),
+            turns: self.turns.clone(),
             observer: Some(observer),
-            admitted: self.admitted,
         }
     }
 
@@ -237,7 +244,8 @@ impl Client {
     pub async fn update(&self, id: i64, fields: &AccountFields) -> Result<ContactAccount, Error> {
         check_update(id, fields, Vec::new())?;
         let mut running = self.begin(Call { operation: Operation::Update, id: Some(id) });
-        self.put(&mut running, id, fields).await
+        let turn = self.take_turn(&running, id).await?;
+        self.put(&mut running, &turn, fields).await
     }
 
     /// Changes single fields of an account and keeps the others: `GET`, merge, `PUT /v3/contact-accounts/{id}`. When
@@ -254,7 +262,7 @@ impl Client {
     /// let changes = AccountFields { city: Presence::Value("Oslo".into()), ..AccountFields::default() };
     /// let patched = client.patch(4711, &changes).await?;
     /// if !patched.deviations.is_empty() {
-    ///     eprintln!("written, but the service answered {:?} otherwise", patched.deviations);
+    ///     eprintln!("written, but the service answered otherwise: {:?}", patched.deviations);
     /// }
     /// # Ok(())
     /// # }
@@ -262,12 +270,16 @@ impl Client {
     pub async fn patch(&self, id: i64, changes: &AccountFields) -> Result<Patched, Error> {
         check_patch(id, changes, Vec::new())?;
         let mut running = self.begin(Call { operation: Operation::Patch, id: Some(id) });
+        let turn = self.take_turn(&running, id).await?;
         let current = self.fetch(&mut running, id).await?;
-        let Some(merged) = merge::merge(&current, changes) else {
-            return Ok(Patched { account: current, written: false, deviations: Vec::new() });
-        };
-        let account = self.put(&mut running, id, &merged).await?;
-        let deviations = merge::deviations(&merged, &account);
+        let changes = change::changes(&current, changes);
+        if changes.is_empty() {
+            return Ok(Patched { account: current, written: false, deviations: Deviations::default() });
+        }
+        let merged = change::merged(&current, &changes);
+        let merged = merged.map_err(|WrongKind| running.failed(Failure::Internal("a field of a wrong kind".into())))?;
+        let account = self.put(&mut running, &turn, &merged).await?;
+        let deviations = Deviations::of(&current, &merged, &account);
         Ok(Patched { account, written: true, deviations })
     }
 
@@ -291,7 +303,7 @@ impl Client {
         self.fetch(&mut running, id).await
     }
 
-    /// Reads one page of accounts: `GET /v3/contact-accounts`.
+    /// Reads one page of accounts: `GET /v3/contact-accounts`. [`Paging`](crate::Paging) reads all pages of a set.
     ///
     /// # Errors
     /// [`Error::Validation`] before any request, when `top` is not in 1 to 1,000; [`Error::Call`] when the call fails.
@@ -299,54 +311,22 @@ impl Client {
     /// # Examples
     /// ```no_run
     /// # async fn example(client: replyio::Client) -> Result<(), replyio::Error> {
-    /// use replyio::ListQuery;
+    /// use replyio::{Item, ListQuery};
     ///
-    /// let query = ListQuery { sort_by: Some("id".into()), ..ListQuery::default() };
-    /// let (mut accounts, mut more) = (Vec::new(), true);
-    /// while more {
-    ///     let page = client.list_page(&query, 1_000, accounts.len() as u64).await?;
-    ///     more = page.has_more && !page.items.is_empty();
-    ///     accounts.extend(page.items);
+    /// let page = client.list_page(&ListQuery::default(), 25, 0).await?;
+    /// for item in &page.items {
+    ///     match item {
+    ///         Item::Account(account) => println!("{}", account.name),
+    ///         Item::Unreadable { id, reason } => eprintln!("account {id:?} cannot be read: {reason}"),
+    ///     }
     /// }
     /// # Ok(())
     /// # }
     /// ```
     pub async fn list_page(&self, query: &ListQuery, top: u32, skip: u64) -> Result<Page, Error> {
-        let call = Call { operation: Operation::List, id: None };
-        let in_bounds = (1..=1000).contains(&top);
-        let fault = (!in_bounds).then(|| FieldError::new("page_size", "must be an integer from 1 to 1000"));
-        refuse(call, fault.into_iter().collect())?;
-        let mut running = self.begin(call);
-        let mut url = self.config.base_url.join(format_args!("/contact-accounts"));
-        {
-            let mut pairs = url.query_pairs_mut();
-            pairs.append_pair("top", &top.to_string()).append_pair("skip", &skip.to_string());
-            if let Some(search) = &query.search {
-                pairs.append_pair("search", search);
-            }
-            if let Some(sort_by) = &query.sort_by {
-                pairs.append_pair("sort_by", sort_by);
-            }
-            if query.sort_by.is_some() || query.descending {
-                pairs.append_pair("sort_direction", if query.descending { "desc" } else { "asc" });
-            }
-        }
-        let longest_body = (top as usize * LONGEST_ITEM).next_multiple_of(MEBIBYTE);
-        let request = Request { method: Method::GET, url, body: None, longest_body };
+        let request = self.list_request(query, top, skip)?;
+        let mut running = self.begin(LIST);
         self.exchange(&mut running, &request, Answer::page).await
-    }
-
-    /// The same client for calls whose first request was admitted beforehand, by [`Client::place`].
-    #[cfg(feature = "plan")]
-    pub(crate) fn admitted(&self) -> Self {
-        Self { admitted: true, ..self.clone() }
-    }
-
-    /// Books a place in the quota for one request, however long it has to wait for it; `None` without a quota.
-    #[cfg(feature = "plan")]
-    pub(crate) fn place(&self) -> Option<Place> {
-        let quota = self.config.quota?;
-        self.identity.reserve_patiently(quota, Instant::now())
     }
 
     /// How long it takes until so many more requests are out; `None` without a quota.
@@ -365,13 +345,41 @@ impl Client {
         self.exchange(running, &self.account_request(Method::GET, id, None), |answer| answer.account(id)).await
     }
 
-    async fn put(&self, running: &mut Running, id: i64, fields: &AccountFields) -> Result<ContactAccount, Error> {
-        let mut body = Vec::with_capacity(USUAL_BODY);
-        serde_json::to_writer(&mut body, fields)
-            .map_err(|error| running.failed(Failure::Internal(error.to_string())))?;
-        let request = self.account_request(Method::PUT, id, Some(body.into()));
+    async fn put(&self, running: &mut Running, turn: &Turn, fields: &AccountFields) -> Result<ContactAccount, Error> {
+        let request = self.update_request(turn, fields).map_err(|failure| running.failed(failure))?;
         running.updating = true;
+        let id = turn.id();
         self.exchange(running, &request, |answer| answer.account(id)).await
+    }
+
+    /// The request of an update, which counts as begun: nobody else has the turn until it is answered.
+    fn update_request(&self, turn: &Turn, fields: &AccountFields) -> Result<Request, Failure> {
+        let mut body = Vec::with_capacity(USUAL_BODY);
+        serde_json::to_writer(&mut body, fields).map_err(|error| Failure::Internal(error.to_string()))?;
+        turn.count_write();
+        Ok(self.account_request(Method::PUT, turn.id(), Some(body.into())))
+    }
+
+    fn list_request(&self, query: &ListQuery, top: u32, skip: u64) -> Result<Request, Error> {
+        let in_bounds = (1..=1000).contains(&top);
+        let fault = (!in_bounds).then(|| FieldError::new("page_size", "must be an integer from 1 to 1000"));
+        refuse(LIST, fault.into_iter().collect())?;
+        let mut url = self.config.base_url.join(format_args!("/contact-accounts"));
+        {
+            let mut pairs = url.query_pairs_mut();
+            pairs.append_pair("top", &top.to_string()).append_pair("skip", &skip.to_string());
+            if let Some(search) = &query.search {
+                pairs.append_pair("search", search);
+            }
+            if let Some(sort_by) = &query.sort_by {
+                pairs.append_pair("sort_by", sort_by);
+            }
+            if query.sort_by.is_some() || query.descending {
+                pairs.append_pair("sort_direction", if query.descending { "desc" } else { "asc" });
+            }
+        }
+        let longest_body = (top as usize * LONGEST_ITEM).next_multiple_of(MEBIBYTE);
+        Ok(Request { method: Method::GET, url, body: None, longest_body })
     }
 
     fn account_request(&self, method: Method, id: i64, body: Option<Bytes>) -> Request {

@@ -18,6 +18,8 @@ pub const LIVE_BASE_URL: &str = "https://api.reply.io/v3";
 const LONGEST_KEY: usize = 4096;
 /// No time-out needs to be longer; it keeps arithmetic on moments from overflowing.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(30 * 86_400);
+/// Beyond these the quota's moments could not be told on the system's clock.
+const CLOCK_SCALES: (f64, f64) = (0.001, 1_000_000.0);
 
 /// Everything a client is made from.
 #[derive(Debug, Clone)]
@@ -42,7 +44,8 @@ pub struct Config {
     pub max_attempts: u32,
     /// How many requests are sent at most; `None` leaves that to the service's 429.
     pub quota: Option<Quota>,
-    /// How much faster than real time the quota's clock goes: 1, except against a sandbox whose clock is as fast.
+    /// How much faster than real time the quota's clock goes: 1, except against a sandbox whose clock is as fast. From 0.001
+    /// to 1,000,000.
     pub quota_clock_scale: f64,
     /// The proxy for https; `None` takes it from the environment.
     pub proxy: Option<ProxyUrl>,
@@ -102,8 +105,9 @@ impl Config {
         if self.max_attempts == 0 {
             return refused("max_attempts must be a positive integer");
         }
-        if !(self.quota_clock_scale.is_finite() && self.quota_clock_scale > 0.0) {
-            return refused("quota_clock_scale must be a positive number");
+        let (slowest, fastest) = CLOCK_SCALES;
+        if !(slowest..=fastest).contains(&self.quota_clock_scale) {
+            return refused(format!("quota_clock_scale must be a number from {slowest} to {fastest}"));
         }
         if self.team_id.is_some_and(|id| id < 1) {
             return refused("team_id must be a positive integer");
@@ -177,6 +181,15 @@ impl ApiKey {
     /// The key itself, for the header.
     pub(crate) fn expose(&self) -> &str {
         self.secret.expose_secret()
+    }
+
+    /// A keyed hash of the key: tells whether two keys are the same, and gives neither back.
+    pub fn keyed_hash(&self, salt: &[u8]) -> [u8; 32] {
+        let signing = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, salt);
+        let tag = ring::hmac::sign(&signing, self.expose().as_bytes());
+        let mut hash = [0; 32];
+        hash.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
+        hash
     }
 
     /// A text without the key, should the other side have echoed it: plain, in base64, and either with any of its
@@ -345,10 +358,18 @@ impl BaseUrl {
     /// assert!(BaseUrl::new("http://api.reply.io/v3").is_err());
     /// ```
     pub fn new(text: &str) -> Result<Self, Error> {
-        let Ok(mut url) = Url::parse(text.trim()) else {
+        let text = text.trim();
+        // An address is read without some of these characters, and is another one then.
+        if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
+            return refused(
+                "base_url has a character that no address has: a space, a control character, a \\ or one that is not ASCII",
+            );
+        }
+        let Ok(mut url) = Url::parse(text) else {
             return refused(format!("base_url is not an address; it is {LIVE_BASE_URL} for the live service"));
         };
         let loopback = match url.host() {
+            Some(Host::Domain(name)) if !is_plain_name(name) => return refused("base_url has a host that is no name"),
             Some(Host::Domain(name)) => name == "localhost",
             Some(Host::Ipv4(address)) => address.is_loopback(),
             Some(Host::Ipv6(address)) => IpAddr::V6(address).to_canonical().is_loopback(),
@@ -377,6 +398,11 @@ impl BaseUrl {
         self.loopback
     }
 
+    /// The host and the port, that of https where none is named.
+    pub(crate) fn host_and_port(&self) -> (Host<&str>, Option<u16>) {
+        (self.url.host().unwrap_or(Host::Domain("")), self.url.port_or_known_default())
+    }
+
     /// Whether it is https.
     pub fn is_https(&self) -> bool {
         self.url.scheme() == "https"
@@ -397,21 +423,55 @@ impl fmt::Display for BaseUrl {
     }
 }
 
+/// Whether a host is a name as the network has them.
+pub(crate) fn is_plain_name(host: &str) -> bool {
+    !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+}
+
 /// The address of a proxy, which may hold a password. Nothing prints it.
 #[derive(Clone)]
 pub struct ProxyUrl(SecretString);
 
 impl ProxyUrl {
-    /// Checks an address such as `http://proxy.example:3128`.
+    /// Checks an address such as `http://proxy.example:3128`. In a user or a password, what has a meaning in addresses is
+    /// percent-encoded, such as `%2F` for `/`.
     ///
     /// # Errors
     /// [`Error::Configuration`], which does not echo the address.
     pub fn new(text: &str) -> Result<Self, Error> {
-        match Url::parse(text.trim()) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
-                Ok(Self(SecretString::from(text.trim().to_owned())))
-            }
-            _ => refused("proxy must be an address such as http://proxy.example:3128"),
+        Self::read("proxy", text)
+    }
+
+    /// Checks the value of a variable, where `http://` may be left out.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`], which names the variable and does not echo its value.
+    pub(crate) fn of_variable(name: &str, text: &str) -> Result<Self, Error> {
+        let text = text.trim();
+        if text.contains("://") { Self::read(name, text) } else { Self::read(name, &format!("http://{text}")) }
+    }
+
+    fn read(setting: &str, text: &str) -> Result<Self, Error> {
+        let text = text.trim();
+        let has_spaces = text.contains(|character: char| character.is_control() || character.is_whitespace());
+        let url = Url::parse(text).ok().filter(|url| {
+            let is_host = match url.host() {
+                Some(Host::Domain(name)) => is_plain_name(name),
+                Some(Host::Ipv4(_) | Host::Ipv6(_)) => true,
+                None => false,
+            };
+            // What follows the host is the rest of a password with a / or a # in it.
+            let ends = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+            // The connector reads it as that, and would go past a proxy that it cannot read.
+            let is_readable = url.as_str().parse::<http::Uri>().is_ok();
+            matches!(url.scheme(), "http" | "https") && is_host && ends && is_readable && !has_spaces
+        });
+        match url {
+            Some(url) => Ok(Self(SecretString::from(String::from(url)))),
+            None => refused(format!(
+                "{setting} must be an address such as http://proxy.example:3128, without quotes, spaces and a path; \
+                 percent-encode / \\ ? # and @ in a password, as %2F %5C %3F %23 and %40; SOCKS is not spoken"
+            )),
         }
     }
 

@@ -4,6 +4,7 @@ mod messages;
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
+use std::io;
 use std::time::Duration;
 
 use crate::account::FieldError;
@@ -67,6 +68,8 @@ pub enum Error {
         /// Every fault.
         errors: Vec<FieldError>,
     },
+    /// The operating system has no thread, file descriptor or memory for what a call needs. Nothing was sent.
+    Exhausted(io::Error),
     /// The call failed.
     Call(Box<CallError>),
 }
@@ -111,8 +114,37 @@ pub enum Failure {
         /// What holds it closed.
         reason: WaitReason,
     },
+    /// Another change of the same account by this process lasted until the deadline. Nothing was sent since.
+    Turn {
+        /// How long the whole call may take.
+        limit: Duration,
+    },
     /// A fault of this crate.
     Internal(String),
+}
+
+/// What a failed attempt says about the update that it carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// It was not sent.
+    NotSent,
+    /// An answer says that it was not applied.
+    Refused,
+    /// It was sent, and no answer tells whether it was applied.
+    Unknown,
+}
+
+impl Delivery {
+    /// What a status other than the expected answer says.
+    const fn of_status(status: u16) -> Self {
+        match status {
+            // A gateway sends these when it stops waiting.
+            408 | 499 => Self::Unknown,
+            // These redirects ask for the same request at another address.
+            301 | 302 | 307 | 308 | 400..=498 => Self::Refused,
+            _ => Self::Unknown,
+        }
+    }
 }
 
 /// Where on the way to an answer the transport failed.
@@ -120,6 +152,8 @@ pub enum Failure {
 pub struct TransportFault {
     /// The step.
     pub kind: TransportKind,
+    /// Whether a connection was made, so that the request may have arrived.
+    pub sent: bool,
     /// What happened, in words of ours.
     pub detail: Cow<'static, str>,
     /// The error below, for those who print sources.
@@ -131,11 +165,13 @@ pub struct TransportFault {
 pub enum TransportKind {
     /// The name did not resolve, or no connection could be made.
     Connect,
+    /// No connection could be made, because this process has no file descriptor left.
+    Exhausted,
     /// The server's certificate is out of date, or this machine's clock is.
     OutOfDate,
     /// The server's certificate is from somebody that nobody here trusts.
     Certificate,
-    /// The handshake was refused, or the certificate is for another host.
+    /// The handshake was refused, or the certificate is for another host, or the server refused the connection later.
     Tls,
     /// The proxy did not pass the connection on.
     Proxy,
@@ -173,10 +209,12 @@ pub struct ApiFailure {
     pub problem: Problem,
     /// The service's own name for the request.
     pub request_id: Option<String>,
-    /// When the service asks to try again.
+    /// How long the service asks to wait before the next attempt: at most thirty days, which stands for anything longer.
     pub retry_after: Option<Duration>,
     /// Whether a 401 asked for the bearer scheme.
     pub bearer_challenge: bool,
+    /// Whether the body is problem details by its type, as the service's own errors are.
+    pub is_problem: bool,
     /// Whether the body is a page for people, as what stands between writes it and the service does not.
     pub is_page: bool,
     /// Where the key came from that was refused.
@@ -283,7 +321,7 @@ impl Failure {
         match self {
             Self::Transport(TransportFault { kind, .. }) if kind.is_tls() => ErrorKind::Tls,
             Self::Transport(_) => ErrorKind::Transport,
-            Self::Deadline { .. } => ErrorKind::DeadlineExceeded,
+            Self::Deadline { .. } | Self::Turn { .. } => ErrorKind::DeadlineExceeded,
             Self::Unexpected(_) => ErrorKind::UnexpectedResponse,
             Self::Api(answer) => ErrorKind::of_status(answer.status),
             Self::Quota { .. } => ErrorKind::RateLimit,
@@ -297,7 +335,20 @@ impl Failure {
             Self::Transport(fault) => !fault.kind.is_tls() && !matches!(fault.kind, TransportKind::ProxyPassword),
             Self::Deadline { whole_call, .. } => !*whole_call,
             Self::Api(answer) => matches!(answer.status, 408 | 429 | 500 | 502 | 503 | 504 | 520..=599),
-            Self::Unexpected(_) | Self::Quota { .. } | Self::Internal(_) => false,
+            Self::Unexpected(_) | Self::Quota { .. } | Self::Turn { .. } | Self::Internal(_) => false,
+        }
+    }
+
+    /// Whether this is the service's own statement about the account, and not the answer of something in front of it, nor
+    /// one about the key or the route. Only such an answer settles what becomes of an account.
+    pub fn is_about_the_account(&self) -> bool {
+        let Self::Api(answer) = self else { return false };
+        let code = answer.problem.code.as_deref().unwrap_or_default();
+        match answer.status {
+            404 => code == "contactAccount.notFound",
+            403 => code.starts_with("contactAccount."),
+            400 | 409 | 412 | 413 | 422 => answer.is_problem || code.starts_with("contactAccount."),
+            _ => false,
         }
     }
 
@@ -306,7 +357,8 @@ impl Failure {
         matches!(self, Self::Transport(TransportFault { kind: TransportKind::Dropped, .. }))
     }
 
-    /// When the service asks to try again.
+    /// How long to wait before the next attempt, as the service or the quota has it: at most thirty days, which stands for
+    /// anything longer.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Api(answer) => answer.retry_after,
@@ -315,17 +367,28 @@ impl Failure {
         }
     }
 
+    /// How long the service asks everybody to wait. It may come with any answer that another attempt may better.
+    pub(crate) fn asked_to_wait(&self) -> Option<Duration> {
+        match self {
+            Self::Api(answer) if self.is_retryable() => answer.retry_after,
+            _ => None,
+        }
+    }
+
+    /// What this says about the update that the attempt carried. What is not known for certain is [`Delivery::Unknown`].
+    pub(crate) fn delivery(&self) -> Delivery {
+        match self {
+            Self::Quota { .. } | Self::Turn { .. } | Self::Internal(_) => Delivery::NotSent,
+            Self::Transport(fault) if !fault.sent => Delivery::NotSent,
+            Self::Transport(_) | Self::Deadline { .. } => Delivery::Unknown,
+            Self::Api(answer) => Delivery::of_status(answer.status),
+            Self::Unexpected(unexpected) => unexpected.status.map_or(Delivery::Unknown, Delivery::of_status),
+        }
+    }
+
     /// Whether the service may have done what was asked, although it did not say so.
     pub(crate) fn may_have_been_applied(&self) -> bool {
-        match self {
-            Self::Transport(fault) => matches!(fault.kind, TransportKind::Dropped | TransportKind::Broken),
-            Self::Deadline { .. } => true,
-            Self::Unexpected(unexpected) => {
-                unexpected.status.is_none_or(|status| status < 300) && !unexpected.is_html()
-            }
-            Self::Api(answer) => ErrorKind::of_status(answer.status) == ErrorKind::Server,
-            Self::Quota { .. } | Self::Internal(_) => false,
-        }
+        self.delivery() == Delivery::Unknown
     }
 }
 
@@ -340,6 +403,7 @@ impl Error {
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::Configuration(_) => ErrorKind::Configuration,
+            Self::Exhausted(_) => ErrorKind::Transport,
             Self::Validation { .. } => ErrorKind::Validation,
             Self::Call(error) => error.failure.kind(),
         }
@@ -350,6 +414,7 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::Call(error) => error.source(),
+            Self::Exhausted(error) => Some(error),
             Self::Configuration(_) | Self::Validation { .. } => None,
         }
     }

@@ -20,7 +20,7 @@ use crate::error::{Call, CallError, Error, Failure, Operation};
 use crate::problem::{LONGEST_TEXT, Problem};
 use crate::retry;
 use crate::transport::meaningful;
-use crate::{ContactAccount, Page};
+use crate::{ContactAccount, Item, Page};
 
 /// Two texts, parted by the first NUL.
 fn two_texts(data: &[u8]) -> Option<(&str, &str)> {
@@ -155,7 +155,15 @@ fn read(data: &[u8]) {
             let stated = stated.unwrap();
             assert_eq!(stated["hasMore"].as_bool(), Some(has_more), "another end");
             assert_eq!(stated["items"].as_array().map(Vec::len), Some(items.len()), "half a page");
-            items.iter().for_each(same_again);
+            for (item, stated) in items.iter().zip(stated["items"].as_array().unwrap()) {
+                match item {
+                    Item::Account(account) => same_again(account),
+                    Item::Unreadable { id, reason } => {
+                        assert!(id.is_none() || *id == stated["id"].as_i64(), "another account");
+                        plain(reason);
+                    }
+                }
+            }
         }
         Err(failure) => discreet(&failure),
     }
@@ -168,7 +176,10 @@ fn same_again(account: &ContactAccount) {
 
 fn discreet(failure: &Failure) {
     let Failure::Unexpected(unexpected) = failure else { panic!("{failure:?}") };
-    let reason = unexpected.reason.as_str();
+    plain(&unexpected.reason);
+}
+
+fn plain(reason: &str) {
     let is_plain = |character: char| character.is_ascii_graphic() || character == ' ';
     assert!(!reason.is_empty() && reason.len() < 120 && reason.chars().all(is_plain), "{reason}");
 }

@@ -21,6 +21,10 @@ const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 const X_USER_EMAIL: HeaderName = HeaderName::from_static("x-user-email");
 const X_TEAM_ID: HeaderName = HeaderName::from_static("x-team-id");
 
+/// The longest Retry-After that holds back other calls. Every window of the service has opened twice by then, so that a
+/// longer one is about something else, or a mistake.
+pub(crate) const LONGEST_HOLD: Duration = Duration::from_secs(2 * 3_600);
+
 /// Who is calling: the headers that say so, and the quota of that user.
 pub(crate) struct Identity {
     with_api_key: HeaderMap,
@@ -57,39 +61,41 @@ impl Identity {
         if bearer { &self.with_bearer } else { &self.with_api_key }
     }
 
-    /// Books a place in the quota.
+    /// Books a slot for one request.
     ///
     /// # Errors
-    /// [`Failure::Quota`] when the earliest one is after the deadline.
-    pub(crate) fn reserve(self: &Arc<Self>, quota: Quota, now: Instant, deadline: Instant) -> Result<Place, Failure> {
-        let (moment, latest) = (self.quota_time(now), self.quota_time(deadline));
-        let booked = lock(&self.windows).reserve(quota, moment, latest);
-        self.place(quota, now, booked)
-    }
-
-    /// Books a place for a request that waits for it as long as it takes.
-    #[cfg(feature = "plan")]
-    pub(crate) fn reserve_patiently(self: &Arc<Self>, quota: Quota, now: Instant) -> Option<Place> {
-        let booked = lock(&self.windows).reserve(quota, self.quota_time(now), Duration::MAX);
-        self.place(quota, now, booked).ok()
-    }
-
-    fn place(
+    /// [`Failure::Quota`] when the earliest slot opens after the deadline. Then nothing is booked.
+    pub(crate) fn book(
         self: &Arc<Self>,
-        quota: Quota,
+        quota: Option<Quota>,
         now: Instant,
-        booked: Result<(Duration, WaitReason), TooLate>,
-    ) -> Result<Place, Failure> {
-        match booked {
-            Ok((booked, reason)) => {
-                let opens_at = now + self.real(booked.saturating_sub(self.quota_time(now)));
-                Ok(Place { identity: Arc::clone(self), quota, state: State::Booked(booked), opens_at, reason })
-            }
-            Err(late) => {
-                let retry_after = self.real(late.opens_at.saturating_sub(self.quota_time(now)));
-                Err(Failure::Quota { retry_after, reason: late.reason })
-            }
-        }
+        deadline: Instant,
+    ) -> Result<Slot, Failure> {
+        let moment = self.quota_time(now);
+        self.book_until(quota, now, self.quota_time(deadline)).map_err(|late| {
+            let retry_after = self.real(late.opens_at.saturating_sub(moment));
+            Failure::Quota { retry_after, reason: late.reason }
+        })
+    }
+
+    /// Books a slot for one request that waits for it as long as it takes.
+    #[cfg(feature = "plan")]
+    pub(crate) fn book_patiently(self: &Arc<Self>, quota: Option<Quota>, now: Instant) -> Slot {
+        // No moment is later than the last one.
+        let booked = self.book_until(quota, now, Duration::MAX);
+        booked.unwrap_or_else(|_| self.slot(State::Unlimited, now, WaitReason::RetryAfter))
+    }
+
+    fn book_until(self: &Arc<Self>, quota: Option<Quota>, now: Instant, latest: Duration) -> Result<Slot, TooLate> {
+        let Some(quota) = quota else { return Ok(self.slot(State::Unlimited, now, WaitReason::RetryAfter)) };
+        let moment = self.quota_time(now);
+        let (booked, reason) = lock(&self.windows).reserve(quota, moment, latest)?;
+        let opens_at = now + self.real(booked.saturating_sub(moment));
+        Ok(self.slot(State::Booked(quota, booked), opens_at, reason))
+    }
+
+    fn slot(self: &Arc<Self>, state: State, opens_at: Instant, reason: WaitReason) -> Slot {
+        Slot { identity: Arc::clone(self), state, opens_at, reason }
     }
 
     /// How long it takes until so many more requests are out.
@@ -115,8 +121,19 @@ impl Identity {
         wait.div_f64(self.clock_scale)
     }
 
-    /// Holds every request of the user back for as long as the service asks.
+    /// Until when the service asked this user to wait, if it did and that moment has not come.
+    pub(crate) fn held(&self, now: Instant) -> Option<Instant> {
+        let moment = self.quota_time(now);
+        let until = lock(&self.windows).held(moment)?;
+        Some(now + self.real(until.saturating_sub(moment)))
+    }
+
+    /// Holds every request of the user back for as long as the service asks, with or without a quota. A wait of more than
+    /// [`LONGEST_HOLD`] holds nobody: only the call that it answered ends with it, and the next call asks again.
     pub(crate) fn hold(&self, now: Instant, wait: Duration) {
+        if wait > LONGEST_HOLD {
+            return;
+        }
         lock(&self.windows).hold(self.quota_time(now), wait.mul_f64(self.clock_scale));
     }
 }
@@ -131,11 +148,10 @@ fn secret_header(text: &str) -> Result<HeaderValue, Error> {
     Ok(value)
 }
 
-/// A place in the quota. Dropped before its request goes out, it is given back; after that, its request is answered or
-/// given up, and counts from then on.
-pub(crate) struct Place {
+/// A slot of the quota: leave to send one request. Dropped before its request goes out, it is given back. After that its
+/// request is answered or given up, and counts from then on. Without a quota only a hold of the service closes it.
+pub(crate) struct Slot {
     identity: Arc<Identity>,
-    quota: Quota,
     state: State,
     /// When the request may go out.
     pub(crate) opens_at: Instant,
@@ -144,39 +160,56 @@ pub(crate) struct Place {
 }
 
 enum State {
-    Booked(Duration),
-    Sent(Ticket),
+    Unlimited,
+    Booked(Quota, Duration),
+    Sent(Option<Ticket>),
 }
 
-impl Place {
-    /// The request goes out, and the place is to be kept until it is answered. `false` when it has to wait. That may be
-    /// for longer than it was said: what was in flight counts from its answer, and the service may have asked for it.
+impl Slot {
+    /// Takes the slot for the request that goes out now. `false` when it has to wait until `opens_at`. That may be later
+    /// than it was before: what was in flight counts from its answer, and the service may have asked to wait.
     pub(crate) fn send(&mut self) -> bool {
-        let (now, State::Booked(booked)) = (Instant::now(), &self.state) else { return true };
-        if self.opens_at > now {
-            return false;
-        }
-        let moment = self.identity.quota_time(now);
-        let sent = lock(&self.identity.windows).send(self.quota, *booked, moment);
-        match sent {
-            Ok(ticket) => self.state = State::Sent(ticket),
-            Err((later, reason)) => {
-                self.state = State::Booked(later);
-                self.opens_at = now + self.identity.real(later.saturating_sub(moment));
-                self.reason = reason;
+        let now = Instant::now();
+        match self.state {
+            State::Sent(_) => true,
+            State::Unlimited => match self.identity.held(now) {
+                None => {
+                    self.state = State::Sent(None);
+                    true
+                }
+                Some(until) => {
+                    self.opens_at = until;
+                    self.reason = WaitReason::RetryAfter;
+                    false
+                }
+            },
+            State::Booked(..) if self.opens_at > now => false,
+            State::Booked(quota, booked) => {
+                let moment = self.identity.quota_time(now);
+                let sent = lock(&self.identity.windows).send(quota, booked, moment);
+                match sent {
+                    Ok(ticket) => self.state = State::Sent(Some(ticket)),
+                    Err((later, reason)) => {
+                        self.state = State::Booked(quota, later);
+                        self.opens_at = now + self.identity.real(later.saturating_sub(moment));
+                        self.reason = reason;
+                    }
+                }
+                sent.is_ok()
             }
         }
-        sent.is_ok()
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
-        let now = self.identity.quota_time(Instant::now());
-        let mut windows = lock(&self.identity.windows);
         match self.state {
-            State::Booked(booked) => windows.release(booked),
-            State::Sent(ticket) => windows.settle(ticket, now),
+            State::Unlimited | State::Sent(None) => {}
+            State::Booked(_, booked) => lock(&self.identity.windows).release(booked),
+            State::Sent(Some(ticket)) => {
+                let now = self.identity.quota_time(Instant::now());
+                lock(&self.identity.windows).settle(ticket, now);
+            }
         }
     }
 }

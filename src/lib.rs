@@ -16,6 +16,7 @@
 
 mod account;
 mod answer;
+mod change;
 mod client;
 mod clock;
 mod config;
@@ -24,10 +25,12 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod identity;
-mod merge;
+mod paging;
 mod per_process;
 #[cfg(feature = "plan")]
 pub mod plan;
+#[cfg(any(feature = "sandbox", feature = "plan"))]
+mod private_file;
 mod problem;
 #[cfg(test)]
 mod properties;
@@ -44,18 +47,21 @@ pub mod simulation;
 mod text;
 mod timestamp;
 mod transport;
+mod turns;
 
 pub use account::{
-    AccountFields, CompanySize, ContactAccount, ContactAccountStage, DateTime, Field, FieldError, FieldValue, Kind,
-    MEMBERS, Member, Presence, WrongKind, nearest,
+    AccountFields, CompanySize, ContactAccount, ContactAccountStage, DateTime, Field, FieldError, FieldSet, FieldValue,
+    Kind, MEMBERS, Member, MemberValue, Presence, WrongKind, nearest,
 };
-pub use answer::Page;
+pub use answer::{Item, Page};
+pub use change::Deviations;
 pub use client::{Client, Event, ListQuery, Observer, Patched, check_patch, check_update};
 pub use config::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, LIVE_BASE_URL, ProxyUrl};
 pub use error::{
     ApiFailure, Call, CallError, Error, ErrorKind, Failure, KeyOrigin, Operation, TransportFault, TransportKind,
     Unexpected, WaitReason,
 };
+pub use paging::{Incomplete, LONGEST_PAGE, Paging};
 pub use per_process::{PerProcess, Process};
 pub use problem::Problem;
 pub use quota::Quota;

@@ -5,19 +5,23 @@ mod bridge;
 mod cells;
 mod client;
 mod convert;
+mod deviations;
+mod engine;
 mod errors;
 mod events;
 mod exit;
 mod guard;
+mod hooks;
 mod job;
 mod lane;
 mod listing;
 mod once;
 mod plan;
 mod rows;
-mod runtime;
 mod sandbox;
+mod settings;
 mod table;
+mod text;
 
 use pyo3::prelude::*;
 
@@ -33,22 +37,26 @@ mod _replyio {
     #[pymodule_export]
     use super::client::Client;
     #[pymodule_export]
+    use super::engine::Pending;
+    #[pymodule_export]
     use super::job::Job;
     #[pymodule_export]
-    use super::listing::{ArrowStream, Listing, Page};
+    use super::listing::{ArrowStream, Batch, Listing};
     #[pymodule_export]
     use super::plan::{PlanFile, Report};
-    #[pymodule_export]
-    use super::runtime::Pending;
     #[pymodule_export]
     use super::sandbox::Sandbox;
     #[pymodule_export]
     use super::table::Table;
+    #[pymodule_export]
+    use super::text::safe_text;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::guard::keep_panics_quiet();
-        super::exit::watch(module.py())?;
+        super::hooks::register(module.py())?;
+        // To look for it only when something fails would need a file descriptor, and there may be none left then.
+        super::errors::module(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("COMPANY_SIZES", crate::CompanySize::DOCUMENTED.to_vec())?;
         module.add(

@@ -28,7 +28,7 @@ impl Default for Quota {
     }
 }
 
-/// A place in the quota that was not had: when it would have been, and what is in the way.
+/// The earliest slot comes after the latest moment allowed: when it opens, and what closes it until then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooLate {
     /// When the request could go out.
@@ -52,13 +52,13 @@ pub(crate) struct Windows {
     /// Those that are out, and from when they count until they are answered.
     in_flight: Vec<(Ticket, Duration)>,
     tickets: u64,
-    /// Whether a place before the last one was given back, so that it is worth looking for.
+    /// Whether a slot before the last one was given back, so that it is worth looking for.
     has_gaps: bool,
     held_until: Duration,
 }
 
 impl Windows {
-    /// Books a place for the next request: the earliest moment that both windows allow.
+    /// Books a slot for the next request: the earliest moment that both windows allow.
     ///
     /// # Errors
     /// [`TooLate`] when that moment is after `latest`; then nothing is booked.
@@ -93,10 +93,10 @@ impl Windows {
         })
     }
 
-    /// The request of a place goes out, and is to be settled, whatever becomes of it.
+    /// The request of a slot goes out, and is to be settled, whatever becomes of it.
     ///
     /// # Errors
-    /// What has happened since the place was booked holds it back: it was booked again, for then.
+    /// What has happened since the slot was booked holds it back. It is booked again, for the moment in the error.
     pub(crate) fn send(
         &mut self,
         quota: Quota,
@@ -188,8 +188,8 @@ impl Windows {
                 let windows = both_windows(quota);
                 let ends =
                     self.booked.iter().flat_map(|sent| windows.map(|(_, length, reason)| (*sent + length, reason)));
-                let free = ends.filter(|place| place.0 >= from.0 && self.has_room(quota, place.0));
-                free.min_by_key(|place| place.0).unwrap_or((behind_all.0.max(*last), behind_all.1))
+                let free = ends.filter(|slot| slot.0 >= from.0 && self.has_room(quota, slot.0));
+                free.min_by_key(|slot| slot.0).unwrap_or((behind_all.0.max(*last), behind_all.1))
             }
             _ => behind_all,
         }
@@ -212,17 +212,21 @@ impl Windows {
         })
     }
 
-    /// Gives a booked place back: its request was never sent.
+    /// Gives a booked slot back: its request was never sent.
     pub(crate) fn release(&mut self, booked: Duration) {
         if let Some(position) = self.remove(booked) {
             self.has_gaps |= position < self.booked.len();
         }
     }
 
-    /// Lets nothing out for as long as the service says, but for an hour at most: by then every window has opened again,
-    /// and an absurd Retry-After must not close the process.
+    /// Lets nothing out for as long as the service says.
     pub(crate) fn hold(&mut self, now: Duration, wait: Duration) {
-        self.held_until = self.held_until.max(now + wait.min(HOUR));
+        self.held_until = self.held_until.max(now + wait);
+    }
+
+    /// Until when the service asked to wait, if that moment has not come.
+    pub(crate) fn held(&self, now: Duration) -> Option<Duration> {
+        (self.held_until > now).then_some(self.held_until)
     }
 
     /// When the windows let another request out behind so many of those that are booked, and not before a moment.
@@ -285,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_comes_too_late_is_not_booked() {
+    fn a_slot_that_comes_too_late_is_not_booked() {
         let mut windows = Windows::default();
         moments(&mut windows, 3, seconds(0));
         let refused = windows.reserve(QUOTA, seconds(1), seconds(59));
@@ -294,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_given_back_can_be_had_again() {
+    fn a_slot_given_back_can_be_booked_again() {
         let mut windows = Windows::default();
         moments(&mut windows, 3, seconds(0));
         windows.release(seconds(0));
@@ -302,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_given_back_in_the_middle_is_had_before_those_behind_it() {
+    fn a_slot_given_back_in_the_middle_is_booked_before_those_behind_it() {
         let mut windows = Windows::default();
         assert_eq!(moments(&mut windows, 8, seconds(0)), [0, 0, 0, 60, 60, 3600, 3600, 3600]);
         windows.release(seconds(60));
@@ -318,15 +322,15 @@ mod tests {
         windows.hold(seconds(0), seconds(42));
         windows.hold(seconds(0), seconds(7));
         assert_eq!(windows.reserve(QUOTA, seconds(1), NEVER), Ok((seconds(42), WaitReason::RetryAfter)));
-        windows.hold(seconds(100), Duration::from_secs(u64::from(u32::MAX)));
-        assert_eq!(windows.reserve(QUOTA, seconds(100), NEVER), Ok((seconds(3700), WaitReason::RetryAfter)));
+        windows.hold(seconds(100), seconds(7_200));
+        assert_eq!(windows.reserve(QUOTA, seconds(100), NEVER), Ok((seconds(7_300), WaitReason::RetryAfter)));
     }
 
     #[test]
     fn a_request_counts_from_its_answer() {
         let mut windows = Windows::default();
-        let places: Vec<Duration> = (0..3).map(|_| windows.reserve(QUOTA, seconds(10), NEVER).unwrap().0).collect();
-        let tickets: Vec<Ticket> = places.iter().map(|place| windows.send(QUOTA, *place, *place).unwrap()).collect();
+        let slots: Vec<Duration> = (0..3).map(|_| windows.reserve(QUOTA, seconds(10), NEVER).unwrap().0).collect();
+        let tickets: Vec<Ticket> = slots.iter().map(|slot| windows.send(QUOTA, *slot, *slot).unwrap()).collect();
         windows.settle(tickets[1], seconds(12));
         windows.settle(tickets[0], seconds(17));
         // The third one is not answered: it may arrive at any time, and counts as sent now.
@@ -339,18 +343,18 @@ mod tests {
     fn who_waited_looks_again_before_the_request_goes_out() {
         let mut windows = Windows::default();
         let one = Quota { per_minute: 1, per_hour: 5 };
-        let places: Vec<Duration> = (0..3).map(|_| windows.reserve(one, seconds(10), NEVER).unwrap().0).collect();
-        assert_eq!(places, [seconds(10), seconds(70), seconds(130)]);
-        let first = windows.send(one, places[0], seconds(10)).unwrap();
+        let slots: Vec<Duration> = (0..3).map(|_| windows.reserve(one, seconds(10), NEVER).unwrap().0).collect();
+        assert_eq!(slots, [seconds(10), seconds(70), seconds(130)]);
+        let first = windows.send(one, slots[0], seconds(10)).unwrap();
         windows.settle(first, seconds(15));
-        // Its place was booked when the first one was still in flight.
+        // Its slot was booked when the first one was still in flight.
         let later = (seconds(75), WaitReason::PerMinute(1));
-        assert_eq!(windows.send(one, places[1], seconds(70)), Err(later));
+        assert_eq!(windows.send(one, slots[1], seconds(70)), Err(later));
         let second = windows.send(one, later.0, seconds(75)).unwrap();
         windows.settle(second, seconds(76));
         windows.hold(seconds(76), seconds(84));
         let held = (seconds(160), WaitReason::RetryAfter);
-        assert_eq!(windows.send(one, places[2], seconds(130)), Err(held));
+        assert_eq!(windows.send(one, slots[2], seconds(130)), Err(held));
         assert!(windows.send(one, held.0, seconds(160)).is_ok());
     }
 
@@ -358,8 +362,8 @@ mod tests {
     fn a_request_that_is_never_answered_counts_until_it_is_given_up() {
         let mut windows = Windows::default();
         let one = Quota { per_minute: 1, per_hour: 5 };
-        let (place, _) = windows.reserve(one, seconds(10), NEVER).unwrap();
-        let ticket = windows.send(one, place, place).unwrap();
+        let (slot, _) = windows.reserve(one, seconds(10), NEVER).unwrap();
+        let ticket = windows.send(one, slot, slot).unwrap();
         let late = Err(TooLate { opens_at: seconds(9_060), reason: WaitReason::PerMinute(1) });
         assert_eq!(windows.reserve(one, seconds(9_000), seconds(9_000)), late);
         windows.settle(ticket, seconds(9_030));

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
-/// What any Retry-After is read as at most: 136 years, so that arithmetic on moments cannot overflow.
-pub(crate) const LONGEST_HINT: Duration = Duration::from_secs(u32::MAX as u64);
+/// What any Retry-After is read as at most. No call lasts longer, and a caller who waits for it can count on the number.
+pub(crate) const LONGEST_HINT: Duration = Duration::from_secs(30 * 86_400);
 
 /// What to do after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,9 +212,13 @@ mod tests {
     #[test]
     fn an_absurd_retry_after_is_cut_alike_in_every_form() {
         let clock = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        for absurd in
-            ["4294967296", "99999999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT", "Fri Dec 31 23:59:59 9999"]
-        {
+        for absurd in [
+            "2592001",
+            "4294967296",
+            "99999999999999999999999",
+            "Fri, 31 Dec 9999 23:59:59 GMT",
+            "Fri Dec 31 23:59:59 9999",
+        ] {
             assert_eq!(retry_after(absurd, None, clock), Some(LONGEST_HINT), "{absurd}");
             let date = "Thu, 01 Jan 1970 00:00:00 GMT";
             assert_eq!(retry_after(absurd, Some(date), clock), Some(LONGEST_HINT), "{absurd}");

@@ -1,22 +1,224 @@
-//! Foreign text, made fit for a message.
+//! Foreign text on its way to a person.
+//!
+//! What the service, a table, a plan file, a file's name or the environment says is text of somebody else. Shown as it is,
+//! it could command a terminal (ESC, and U+009B that means the same), turn the order of what stands beside it
+//! (bidirectional overrides) or hide in what looks empty (zero-width characters, tags). Every text of that kind goes
+//! through [`safe_text`] before a person sees it, in Rust and in Python. Data for programs does not: it stays exact.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Foreign text for a message: one line, at most `limit` characters, what cannot be printed escaped.
-pub(crate) fn plain_line(text: &str, limit: usize) -> String {
-    let mut line = String::new();
-    for (count, character) in text.trim().chars().enumerate() {
-        if count == limit {
-            line.push('…');
-            break;
-        }
-        if character.is_control()
-            || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        {
-            let _ = write!(line, "{}", character.escape_default());
-        } else {
+/// Joins letters of some scripts, and emoji.
+const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
+/// Chooses between the forms of an emoji.
+const EMOJI_FORMS: [char; 2] = ['\u{fe0e}', '\u{fe0f}'];
+
+/// Foreign text for a person: one line, at most `limit` characters of it (then `…`), and what neither prints nor is plain
+/// white space as Python writes it in a literal: `\n`, `\x1b`, `\u202e`, `\U000e0041`. Every kind of space is a space.
+///
+/// What is safe already comes back as it is, so that to call it twice changes nothing.
+pub(crate) fn safe_text(text: &str, limit: usize) -> Cow<'_, str> {
+    let shown = match text.char_indices().nth(limit) {
+        Some((end, _)) => text.get(..end).unwrap_or_default(),
+        None => text,
+    };
+    let whole = shown.len() == text.len();
+    if whole && shown.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Cow::Borrowed(text);
+    }
+    let mut line = String::with_capacity(shown.len() + 8);
+    let mut before = None;
+    let mut characters = shown.chars().peekable();
+    while let Some(character) = characters.next() {
+        if is_visible(character) || joins(before, character, characters.peek().copied()) {
             line.push(character);
+        } else if is_space(character) {
+            line.push(' ');
+        } else {
+            escape(&mut line, character);
+        }
+        before = Some(character);
+    }
+    if !whole {
+        line.push('…');
+    }
+    Cow::Owned(line)
+}
+
+/// [`safe_text`] without the white space around it.
+pub(crate) fn plain_line(text: &str, limit: usize) -> String {
+    safe_text(text.trim(), limit).into_owned()
+}
+
+/// Whether a character can be seen, or changes only the look of the one before it.
+fn is_visible(character: char) -> bool {
+    match character {
+        ' '..='~' => true,
+        _ => !is_ignorable(character) && is_printable(character),
+    }
+}
+
+/// Whether the standard library prints it, behind a letter, as it is: no control, no format character, no separator,
+/// nothing private or unassigned.
+fn is_printable(character: char) -> bool {
+    let mut bytes = [0; 5];
+    bytes[0] = b'a';
+    let length = 1 + character.encode_utf8(bytes.split_at_mut(1).1).len();
+    let text = bytes.get(..length).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default();
+    text.escape_debug().nth(1) == Some(character)
+}
+
+/// What Unicode calls default ignorable: fonts show nothing of it (DerivedCoreProperties.txt).
+fn is_ignorable(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
+/// The spaces of Unicode that keep the line: category Zs.
+fn is_space(character: char) -> bool {
+    matches!(character, '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}')
+}
+
+/// Whether a joiner or an emoji's form is where scripts and emoji need it: between two characters beyond ASCII, or behind
+/// one. Between Latin letters it could only hide.
+fn joins(before: Option<char>, character: char, after: Option<char>) -> bool {
+    let beyond = |other: Option<char>| other.is_some_and(|other| !other.is_ascii() && is_visible(other));
+    // A joiner may stand behind an emoji's form, as in the flag of many colours.
+    let before_joiner = beyond(before) || before.is_some_and(|other| EMOJI_FORMS.contains(&other));
+    (JOINERS.contains(&character) && before_joiner && beyond(after))
+        || (EMOJI_FORMS.contains(&character) && (beyond(before) || is_keycap(before, after)))
+}
+
+/// Whether an emoji's form stands between a digit and the key around it.
+fn is_keycap(before: Option<char>, after: Option<char>) -> bool {
+    matches!(before, Some('0'..='9' | '#' | '*')) && after == Some('\u{20e3}')
+}
+
+fn escape(line: &mut String, character: char) {
+    let _ = match (character, u32::from(character)) {
+        ('\n', _) => line.write_str("\\n"),
+        ('\r', _) => line.write_str("\\r"),
+        ('\t', _) => line.write_str("\\t"),
+        (_, code @ ..=0xff) => write!(line, "\\x{code:02x}"),
+        (_, code @ ..=0xffff) => write!(line, "\\u{code:04x}"),
+        (_, code) => write!(line, "\\U{code:08x}"),
+    };
+}
+
+/// So many faults are in a message; how many more there are follows.
+const FAULTS_SHOWN: usize = 10;
+
+/// Several faults in one line.
+pub(crate) fn listed<T>(faults: &[T], shown: impl Fn(&T) -> String) -> String {
+    let first: Vec<String> = faults.iter().take(FAULTS_SHOWN).map(shown).collect();
+    let mut line = first.join("; ");
+    match faults.len().saturating_sub(FAULTS_SHOWN) {
+        0 => {}
+        more => {
+            let _ = write!(line, "; and {} more", with_separators(more));
         }
     }
     line
+}
+
+/// A number as people read it: `10,000`.
+pub(crate) fn with_separators(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn safe(text: &str) -> String {
+        safe_text(text, 1000).into_owned()
+    }
+
+    #[test]
+    fn what_commands_a_terminal_is_escaped() {
+        assert_eq!(safe("\u{1b}]0;owned\u{7}\u{1b}[2J"), "\\x1b]0;owned\\x07\\x1b[2J");
+        assert_eq!(safe("\u{9b}31m\u{9d}0;\u{9c}\u{7f}\r\n\t\u{8}"), "\\x9b31m\\x9d0;\\x9c\\x7f\\r\\n\\t\\x08");
+    }
+
+    #[test]
+    fn what_turns_or_hides_is_escaped() {
+        for (text, expected) in [
+            ("a\u{202e}gnp.exe", "a\\u202egnp.exe"),
+            ("\u{2066}\u{2069}\u{200e}\u{61c}", "\\u2066\\u2069\\u200e\\u061c"),
+            ("pay\u{200b}pal\u{200d}x\u{feff}", "pay\\u200bpal\\u200dx\\ufeff"),
+            ("a\u{e0041}\u{e007f}", "a\\U000e0041\\U000e007f"),
+            ("\u{2028}\u{2029}\u{ad}\u{e000}", "\\u2028\\u2029\\xad\\ue000"),
+            ("\u{115f}\u{3164}\u{ffa0}\u{34f}", "\\u115f\\u3164\\uffa0\\u034f"),
+            ("a\u{fe0f}b\u{e0100}\u{fe00}", "a\\ufe0fb\\U000e0100\\ufe00"),
+            ("é\u{200d}\u{200d}é", "é\\u200d\\u200dé"),
+            ("\u{200c}é\u{200c}", "\\u200cé\\u200c"),
+        ] {
+            assert_eq!(safe(text), expected);
+        }
+    }
+
+    #[test]
+    fn names_of_every_script_stay_as_they_are() {
+        for text in [
+            "Acme & Søn",
+            "株式会社日立",
+            "می\u{200c}خواهم",
+            "क्\u{200d}ष",
+            "👩\u{200d}💻 🏳\u{fe0f}\u{200d}🌈 ❤\u{fe0f} 1\u{fe0f}\u{20e3}",
+            "e\u{301}",
+            "שלום",
+            "C:\\new\\table",
+        ] {
+            assert_eq!(safe(text), text);
+        }
+        assert_eq!(safe("日立\u{3000}製作所\u{a0}!"), "日立 製作所 !");
+    }
+
+    #[test]
+    fn long_text_is_cut_before_anything_else() {
+        assert_eq!(safe_text("abcdef", 6), "abcdef");
+        assert_eq!(safe_text("abcdefg", 6), "abcdef…");
+        assert_eq!(safe_text("éé\u{1b}é", 3), "éé\\x1b…");
+        assert_eq!(plain_line("  a\n b ", 9), "a\\n b");
+    }
+
+    #[test]
+    fn of_all_characters_none_is_left_that_does_not_print_and_twice_is_once() {
+        let all: String = ('\0'..=char::MAX).collect();
+        let once = safe_text(&all, usize::MAX);
+        assert_eq!(safe_text(&once, usize::MAX), once);
+        assert!(once.chars().all(is_visible));
+        for character in '\0'..=char::MAX {
+            let shown = safe(&character.to_string());
+            assert!(shown == character.to_string() || shown == " " || shown.starts_with('\\'), "{character:?}");
+        }
+    }
+
+    #[test]
+    fn large_numbers_are_written_with_separators() {
+        assert_eq!(
+            [0, 999, 1000, 10_000, 1_234_567].map(with_separators),
+            ["0", "999", "1,000", "10,000", "1,234,567"]
+        );
+    }
+
+    #[test]
+    fn a_message_has_a_handful_of_faults_and_the_number_of_the_rest() {
+        let faults: Vec<usize> = (0..1_012).collect();
+        assert_eq!(listed(&faults[..2], ToString::to_string), "0; 1");
+        assert_eq!(listed(&faults, ToString::to_string), "0; 1; 2; 3; 4; 5; 6; 7; 8; 9; and 1,002 more");
+    }
 }

@@ -1,11 +1,13 @@
 //! One request, sent once. The only file that knows reqwest.
 
+mod authorities;
+mod proxy;
+
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::io::{self, ErrorKind};
 use std::iter;
-use std::net::SocketAddr;
-use std::path::Path;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,17 +16,14 @@ use http::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, LOCATION, RETRY_AF
 use http::{Method, Uri, Version};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
-use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tower_service::Service;
 use url::Url;
 
 use crate::answer::{Answer, Body, Headers};
-use crate::config::{BaseUrl, Config};
+use crate::config::{Config, ProxyUrl};
 use crate::error::{Error, Failure, TransportFault, TransportKind, Unexpected};
 use crate::retry;
 use crate::sabotage::{self, Guard};
@@ -70,14 +69,17 @@ impl Transport {
     pub(crate) fn new(config: &Config) -> Result<Self, Error> {
         let proxy = match &config.proxy {
             _ if config.base_url.is_loopback() => None,
-            None => system_proxy(&config.base_url)?,
-            Some(url) => match reqwest::Proxy::https(url.expose()) {
-                Ok(proxy) => Some(proxy),
-                Err(_) => return Err(Error::Configuration("proxy cannot be used as an address".to_owned())),
+            Some(url) => Some(through(url)?),
+            None => match proxy::found(&config.base_url)? {
+                Some(found) => {
+                    let proxy = through(&found.url)?;
+                    Some(found.credentials.into_iter().fold(proxy, reqwest::Proxy::custom_http_auth))
+                }
+                None => None,
             },
         };
         let roots = if config.base_url.is_https() || config.ca_file.is_some() {
-            roots(config.ca_file.as_deref())?
+            authorities::trusted(config.ca_file.as_deref())?
         } else {
             RootCertStore::empty()
         };
@@ -178,10 +180,11 @@ impl Transport {
             None => "",
         };
         let fault = |kind, detail: Cow<'static, str>| {
-            Failure::Transport(TransportFault { kind, detail, source: Some(Box::new(error)) })
+            Failure::Transport(TransportFault { kind, sent: !connecting, detail, source: Some(Box::new(error)) })
         };
         match cause.kind {
-            CauseKind::Tls(kind, detail) => fault(kind, detail.into()),
+            CauseKind::Tls(kind, detail) if connecting => fault(kind, detail.into()),
+            CauseKind::Tls(_, detail) => fault(stage.broken(), format!("the TLS connection broke: {detail}").into()),
             CauseKind::Unresolved(host) => {
                 fault(TransportKind::Connect, format!("the name {host} does not resolve").into())
             }
@@ -190,6 +193,10 @@ impl Transport {
                 "the proxy asks for a user and a password, or for other ones,".into(),
             ),
             CauseKind::NoTunnel => fault(TransportKind::Proxy, "the proxy did not open the connection".into()),
+            CauseKind::Exhausted if connecting => fault(
+                TransportKind::Exhausted,
+                "no connection could be made: this process has no file descriptor left".into(),
+            ),
             CauseKind::Io(ErrorKind::TimedOut) | CauseKind::Other if connecting && timed_out => {
                 let limit = self.setup.connect_timeout.as_secs_f64();
                 fault(TransportKind::Connect, format!("no connection{whom} within {limit} s").into())
@@ -204,7 +211,7 @@ impl Transport {
                 excerpt: None,
             }),
             CauseKind::Io(kind) => fault(stage.broken(), format!("the connection broke ({kind})").into()),
-            CauseKind::Other => {
+            CauseKind::Exhausted | CauseKind::Other => {
                 fault(stage.broken(), "the connection was closed before the answer was complete".into())
             }
         }
@@ -240,6 +247,8 @@ enum CauseKind {
     ProxyPassword,
     NoTunnel,
     BadHttp(&'static str),
+    /// The system has no file descriptor for it.
+    Exhausted,
     Io(ErrorKind),
     Other,
 }
@@ -272,6 +281,7 @@ impl Cause {
             }
             if let Some(error) = error.downcast_ref::<io::Error>() {
                 cause.kind = match error.kind() {
+                    _ if is_exhaustion(error) => CauseKind::Exhausted,
                     ErrorKind::InvalidData | ErrorKind::InvalidInput => CauseKind::BadHttp("the body cannot be read"),
                     kind => CauseKind::Io(kind),
                 };
@@ -279,6 +289,14 @@ impl Cause {
         }
         cause
     }
+}
+
+/// What the system says when the process, or the machine, has no file descriptor left.
+const EXHAUSTED: [i32; 2] = if cfg!(windows) { [4, 10_024] } else { [23, 24] };
+
+/// Whether an error says that no file descriptor is left.
+fn is_exhaustion(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(|number| EXHAUSTED.contains(&number))
 }
 
 /// An error and everything below it.
@@ -342,44 +360,9 @@ pub(crate) fn meaningful(headers: &HeaderMap) -> Headers {
     }
 }
 
-/// The proxy that the environment, or the system's settings, have for the service. It is looked for once, so that all
-/// connections of a client agree.
-fn system_proxy(base_url: &BaseUrl) -> Result<Option<reqwest::Proxy>, Error> {
-    let destination = base_url.to_string().parse().ok();
-    let Some(found) = destination.and_then(|uri: Uri| Matcher::from_system().intercept(&uri)) else { return Ok(None) };
-    let proxy = match found.uri().scheme_str() {
-        Some("http" | "https") => reqwest::Proxy::https(found.uri().to_string()).ok(),
-        _ => None,
-    };
-    let Some(proxy) = proxy else {
-        let message =
-            "HTTPS_PROXY or ALL_PROXY must be an address such as http://proxy.example:3128; SOCKS is not spoken";
-        return Err(Error::Configuration(message.to_owned()));
-    };
-    let credentials = found.basic_auth().cloned();
-    Ok(Some(credentials.into_iter().fold(proxy, reqwest::Proxy::custom_http_auth)))
-}
-
-/// The certificate authorities to trust: a file given, the one in the environment, the system's, or the bundled ones.
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Error> {
-    let mut store = RootCertStore::empty();
-    let environment = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty());
-    let given = ca_file
-        .map(|path| ("ca_file", path))
-        .or_else(|| environment.as_deref().map(|path| ("SSL_CERT_FILE", Path::new(path))));
-    if let Some((setting, path)) = given {
-        let refused = |why: &str| Error::Configuration(format!("{setting} {}: {why}", path.display()));
-        let certificates = CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| refused(&format!("cannot be read as PEM ({error})")))?;
-        let (added, _) = store.add_parsable_certificates(certificates);
-        return if added == 0 { Err(refused("has no certificate in PEM form")) } else { Ok(store) };
-    }
-    let (added, _) = store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if added == 0 {
-        store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    Ok(store)
+fn through(url: &ProxyUrl) -> Result<reqwest::Proxy, Error> {
+    let refused = |_| Error::Configuration("proxy cannot be used as an address".to_owned());
+    reqwest::Proxy::https(url.expose()).map_err(refused)
 }
 
 /// Resolves names as the system does, and says which one it was when that fails.
@@ -403,6 +386,10 @@ impl Resolve for Resolver {
             let found = tokio::net::lookup_host((host.as_str(), 0)).await;
             let addresses: Vec<SocketAddr> = found.map(Iterator::collect).unwrap_or_default();
             if addresses.is_empty() {
+                // Without a file descriptor no name resolves, but the resolver seldom says that this is why.
+                if let Some(error) = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).err().filter(is_exhaustion) {
+                    return Err(error.into());
+                }
                 return Err(Box::new(Unresolved(plain_line(&host, 100))) as Box<dyn StdError + Send + Sync>);
             }
             Ok(Box::new(addresses.into_iter()) as Addrs)
@@ -412,7 +399,7 @@ impl Resolve for Resolver {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cause, CauseKind, ErrorKind, StdError, TransportKind, TunnelError, Unresolved, chain, io};
+    use super::{Cause, CauseKind, EXHAUSTED, ErrorKind, StdError, TransportKind, TunnelError, Unresolved, chain, io};
 
     fn wrapped(error: impl Into<Box<dyn StdError + Send + Sync>>) -> io::Error {
         io::Error::new(ErrorKind::InvalidData, error)
@@ -428,6 +415,14 @@ mod tests {
         );
         let error = wrapped(Unresolved("nowhere.invalid".to_owned()));
         assert!(matches!(Cause::of(&error).kind, CauseKind::Unresolved(host) if host == "nowhere.invalid"));
+    }
+
+    #[test]
+    fn a_missing_file_descriptor_is_told_from_a_broken_network() {
+        for number in EXHAUSTED {
+            let error = wrapped(io::Error::from_raw_os_error(number));
+            assert!(matches!(Cause::of(&error).kind, CauseKind::Exhausted));
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Who may import whom: the arrows of `docs/design/2026-11-24-the-house.md`, held to the source.
+//! Who may import whom: the arrows of `docs/design/2026-11-24-the-house.md`, held to the source. And what every entry point
+//! of the binding must do.
 #![expect(clippy::unwrap_used, reason = "a helper of tests may fail as a test may")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 type Arrows = BTreeMap<String, BTreeSet<String>>;
 
-/// Not held to arrows: the list of the rooms, what only tests, fuzzing and the simulation see, and the binding, which may
-/// import any. The core calls the simulation behind its feature alone, which no release has.
+/// Not held to the core's arrows: the list of the rooms, what only tests, fuzzing and the simulation see, and the binding,
+/// which may import any. Its own rooms have arrows too. The core names the simulation behind its feature alone.
 const FREE: [&str; 5] = ["fuzzing", "lib", "properties", "python", "simulation"];
 
 fn root() -> &'static Path {
@@ -19,12 +20,14 @@ fn note() -> String {
     fs::read_to_string(root().join("docs/design/2026-11-24-the-house.md")).unwrap()
 }
 
-fn allowed(note: &str) -> Arrows {
+/// The arrows of one block of the note: the first is the core's, the second the binding's.
+fn allowed(note: &str, block: usize) -> Arrows {
     let arrow = |line: &str| {
         let (room, imports) = line.split_once('→')?;
         Some((room.trim().to_owned(), imports.split_whitespace().map(ToOwned::to_owned).collect()))
     };
-    note.lines().skip_while(|line| *line != "```").skip(1).take_while(|line| *line != "```").filter_map(arrow).collect()
+    let blocks = note.split("```").skip(1).step_by(2);
+    blocks.skip(block).take(1).flat_map(str::lines).filter_map(arrow).collect()
 }
 
 /// Every Rust file below a folder, with the room that it belongs to.
@@ -36,7 +39,7 @@ fn files(folder: &Path, room: Option<&str>) -> Vec<(String, PathBuf)> {
         let room = room.unwrap_or(&name);
         if path.is_dir() {
             found.extend(files(&path, Some(room)));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs") && name != "tests" {
             found.push((room.to_owned(), path.clone()));
         }
     }
@@ -49,14 +52,14 @@ fn code(text: &str) -> String {
     lines.map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 
-/// The rooms that code names behind `crate::`, in a list with braces too.
-fn imports(code: &str) -> BTreeSet<String> {
+/// The rooms that code names behind `crate::` or `super::`, in a list with braces too.
+fn imports(code: &str, behind: &str) -> BTreeSet<String> {
     let word = |text: &str| {
         text.chars().take_while(|character| character.is_ascii_alphanumeric() || *character == '_').collect::<String>()
     };
     let mut found = BTreeSet::new();
-    for (start, _) in code.match_indices("crate::") {
-        let rest = code.get(start + "crate::".len()..).unwrap_or_default();
+    for (start, _) in code.match_indices(behind) {
+        let rest = code.get(start + behind.len()..).unwrap_or_default();
         match rest.strip_prefix('{') {
             Some(list) => {
                 let list = list.split(['}', ';']).next().unwrap_or_default();
@@ -69,46 +72,107 @@ fn imports(code: &str) -> BTreeSet<String> {
     found
 }
 
-fn actual() -> Arrows {
+fn arrows_of(files: Vec<(String, PathBuf)>, behind: &str) -> Arrows {
     let mut arrows = Arrows::new();
-    for (room, path) in files(&root().join("src"), None) {
-        if FREE.contains(&room.as_str()) {
-            continue;
-        }
-        let named = imports(&code(&fs::read_to_string(path).unwrap()));
-        arrows
-            .entry(room.clone())
-            .or_default()
-            .extend(named.into_iter().filter(|other| *other != room && other != "simulation"));
+    for (room, path) in files {
+        let named = imports(&code(&fs::read_to_string(path).unwrap()), behind);
+        arrows.entry(room.clone()).or_default().extend(named.into_iter().filter(|other| *other != room && other != "simulation"));
     }
     arrows
 }
 
+/// The arrows that the source has, of the core and of the binding.
+fn actual() -> [Arrows; 2] {
+    let core = files(&root().join("src"), None).into_iter().filter(|(room, _)| !FREE.contains(&room.as_str()));
+    [arrows_of(core.collect(), "crate::"), arrows_of(files(&root().join("src/python"), None), "super::")]
+}
+
 #[test]
 fn every_room_imports_just_what_the_note_says() {
-    let (allowed, actual) = (allowed(&note()), actual());
-    assert!(actual.len() > 10, "the rooms were not found: {actual:?}");
-    for (room, imports) in &actual {
-        let named = allowed.get(room).cloned().unwrap_or_default();
-        let (new, gone) = (imports - &named, &named - imports);
-        assert!(new.is_empty(), "{room} must not import {new:?}; if it should, say why in the note");
-        assert!(gone.is_empty(), "{room} no longer imports {gone:?}; the note still says so");
+    for (block, actual) in actual().into_iter().enumerate() {
+        let allowed = allowed(&note(), block);
+        assert!(actual.len() > 10, "the rooms were not found: {actual:?}");
+        for (room, imports) in &actual {
+            let named = allowed.get(room).cloned().unwrap_or_default();
+            let (new, gone) = (imports - &named, &named - imports);
+            assert!(new.is_empty(), "{room} must not import {new:?}; if it should, say why in the note");
+            assert!(gone.is_empty(), "{room} no longer imports {gone:?}; the note still says so");
+        }
+        assert_eq!(allowed.keys().collect::<Vec<_>>(), actual.keys().collect::<Vec<_>>());
     }
-    assert_eq!(allowed.keys().collect::<Vec<_>>(), actual.keys().collect::<Vec<_>>());
 }
 
 #[test]
 fn the_arrows_make_no_circle() {
-    let mut left = allowed(&note());
-    while !left.is_empty() {
-        let leaves: Vec<String> =
-            left.iter().filter(|(_, imports)| imports.is_empty()).map(|(room, _)| room.clone()).collect();
-        assert!(!leaves.is_empty(), "a circle in {left:?}");
-        left.retain(|room, _| !leaves.contains(room));
-        for imports in left.values_mut() {
-            imports.retain(|import| !leaves.contains(import));
+    for block in 0..2 {
+        let mut left = allowed(&note(), block);
+        while !left.is_empty() {
+            let leaves: Vec<String> =
+                left.iter().filter(|(_, imports)| imports.is_empty()).map(|(room, _)| room.clone()).collect();
+            assert!(!leaves.is_empty(), "a circle in {left:?}");
+            left.retain(|room, _| !leaves.contains(room));
+            for imports in left.values_mut() {
+                imports.retain(|import| !leaves.contains(import));
+            }
         }
     }
+}
+
+/// The functions of a file that Python can call, each with its body.
+fn entry_points(code: &str) -> Vec<(String, String)> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    for block in code.split("#[pymethods]").skip(1) {
+        let block = block.split("\n}").next().unwrap_or_default();
+        for line in block.lines() {
+            let name = line.strip_prefix("    fn ").or_else(|| line.strip_prefix("    pub(super) fn "));
+            match (name, found.last_mut()) {
+                (Some(name), _) => {
+                    let name = name.split(['(', '<']).next().unwrap_or_default();
+                    found.push((name.to_owned(), line.to_owned()));
+                }
+                (None, Some((_, body))) => *body = format!("{body}\n{line}"),
+                (None, None) => {}
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_function_that_python_can_call_is_guarded() {
+    let mut seen = 0;
+    for (_, path) in files(&root().join("src/python"), None) {
+        for (name, body) in entry_points(&code(&fs::read_to_string(&path).unwrap())) {
+            seen += 1;
+            // The collector of garbage calls it, and it must call nothing of Python's.
+            let exempt = name == "__traverse__";
+            assert!(exempt || body.contains("guarded("), "{} of {} is not guarded", name, path.display());
+        }
+    }
+    assert!(seen > 30, "only {seen} functions were found");
+}
+
+#[test]
+fn the_interpreter_is_released_and_taken_in_one_place_each() {
+    for (room, path) in files(&root().join("src/python"), None) {
+        let code = code(&fs::read_to_string(&path).unwrap());
+        for (call, home, instead) in [
+            (".detach(", "exit", "exit::detached, which counts the thread and parks it when the interpreter exits"),
+            ("Python::attach(", "lane", "a result that is converted by whoever holds the interpreter"),
+            ("new_closure(", "hooks", "a method of a class, which is seen to be guarded"),
+        ] {
+            assert!(room == home || !code.contains(call), "{} calls {call}..): use {instead}", path.display());
+        }
+    }
+}
+
+#[test]
+fn an_entry_point_is_found_however_it_is_declared() {
+    let text = "#[pymethods]\nimpl A {\n    #[new]\n    fn new(py: Python<'_>) -> Self {\n        guarded(py)\n    }\n\n    \
+        fn get<'py>(\n        &self,\n    ) {\n        naked()\n    }\n}\nfn other() {}\n";
+    let found = entry_points(text);
+    let names: Vec<_> = found.iter().map(|(name, body)| (name.as_str(), body.contains("guarded("))).collect();
+    assert_eq!(names, [("new", true), ("get", false)]);
 }
 
 #[test]
@@ -132,5 +196,5 @@ fn an_import_is_seen_however_it_is_written() {
     let text = "use crate::account::{A, B};\nuse crate::{error, quota::Quota};\n// crate::commented\nfn f() { crate::merge::f() }\n\
         #[cfg(test)]\nmod tests { use crate::tested; }\n";
     let expected = ["account", "error", "merge", "quota"].map(ToOwned::to_owned);
-    assert_eq!(imports(&code(text)), BTreeSet::from(expected));
+    assert_eq!(imports(&code(text), "crate::"), BTreeSet::from(expected));
 }

@@ -13,6 +13,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 import uvloop
 
@@ -416,3 +417,166 @@ def test_a_coroutine_that_is_not_awaited_sends_nothing(reply_sandbox: Sandbox) -
         coroutine = client.get_contact_account_async(4711)
         coroutine.close()
     assert reply_sandbox.requests == []
+
+
+# Jobs
+
+
+class Slow:
+    """A plan of many rows, each of which is answered after a while."""
+
+    ROWS = 30
+
+    def __init__(self, delay: float) -> None:
+        accounts = [{"id": id, "name": f"account {id}"} for id in range(1, self.ROWS + 1)]
+        self.sandbox = Sandbox(accounts, faults=[Fault(method="PUT", delay=delay)])
+        self.client = self.sandbox.client(quota=None)
+        rows = [{"id": id, "city": "Oslo"} for id in range(1, self.ROWS + 1)]
+        self.plan = self.client.plan_contact_account_updates(rows, progress=False)
+
+    def written(self) -> int:
+        return sum(account.city == "Oslo" for account in self.sandbox.accounts.values())
+
+    def close(self) -> None:
+        self.plan.close()
+        self.client.close()
+        self.sandbox.stop()
+
+
+@pytest.fixture
+def slow() -> Iterator[Slow]:
+    slow = Slow(delay=1.0)
+    yield slow
+    slow.close()
+
+
+async def by_a_cancel(slow: Slow) -> None:
+    task = asyncio.ensure_future(slow.plan.apply_async(progress=False))
+    await asyncio.sleep(0.3)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def by_wait_for(slow: Slow) -> None:
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(slow.plan.apply_async(progress=False), 0.3)
+
+
+async def by_a_scope_of_anyio(slow: Slow) -> None:
+    with anyio.move_on_after(0.3) as scope:
+        await slow.plan.apply_async(progress=False)
+    assert scope.cancelled_caught
+
+
+async def by_a_task_group_of_anyio(slow: Slow) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(slow.plan.apply_async, "skip", False)
+        await anyio.sleep(0.3)
+        group.cancel_scope.cancel()
+
+
+async def by_a_future_of_another_thread(slow: Slow) -> None:
+    loop = asyncio.get_running_loop()
+    future = asyncio.run_coroutine_threadsafe(slow.plan.apply_async(progress=False), loop)
+    await asyncio.sleep(0.3)
+    future.cancel()
+    await asyncio.sleep(0.1)
+    await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
+
+
+async def by_closing_the_coroutine(slow: Slow) -> None:
+    coroutine = slow.plan.apply_async(progress=False)
+    waited_for = coroutine.send(None)
+    await asyncio.sleep(0.3)
+    coroutine.close()
+    assert waited_for is not None
+    # Nobody waits for it: it ends by itself.
+    await asyncio.sleep(1.2)
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [
+        by_a_cancel,
+        by_wait_for,
+        by_a_scope_of_anyio,
+        by_a_task_group_of_anyio,
+        by_a_future_of_another_thread,
+        by_closing_the_coroutine,
+    ],
+)
+def test_a_job_that_is_stopped_finishes_what_is_in_flight(stop: Callable[[Slow], Any], slow: Slow) -> None:
+    began = time.monotonic()
+    asyncio.run(stop(slow))
+    assert time.monotonic() - began < 3
+    counts = slow.plan.counts
+    assert counts["changed"] >= 1
+    assert counts["changed"] + counts["pending"] == slow.ROWS
+    assert slow.written() == counts["changed"]
+
+
+def test_a_job_whose_task_is_cancelled_twice_ends_at_once(slow: Slow) -> None:
+    async def main() -> float:
+        task = asyncio.ensure_future(slow.plan.apply_async(progress=False))
+        await asyncio.sleep(0.3)
+        task.cancel()
+        await asyncio.sleep(0.05)
+        began = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return time.monotonic() - began
+
+    assert asyncio.run(main()) < 0.3
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_bulk_calls_end_while_the_clock_of_python_stands_still(mode: str) -> None:
+    code = f"""
+        import asyncio
+        from freezegun import freeze_time
+        from replyio import ReplyClient
+        client = ReplyClient(quota=None)
+        rows = [{{"id": 4711, "city": "Bergen"}}]
+        with freeze_time("2026-01-01"):
+            if {mode == "sync"}:
+                result = client.update_contact_accounts(rows)
+            else:
+                result = asyncio.run(client.update_contact_accounts_async(rows))
+        print(result.counts, 0 < result.seconds < 10)
+    """
+    with Sandbox() as sandbox:
+        done = run(code, sandbox, timeout=20)
+    assert (done.stdout, done.stderr, done.returncode) == ("{'changed': 1} True\n", "", 0)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_job_is_stopped_while_the_clock_of_python_stands_still(again: bool) -> None:
+    code = f"""
+        import asyncio
+        from freezegun import freeze_time
+        from replyio import ReplyClient
+        client = ReplyClient(quota=None)
+        plan = client.plan_contact_account_updates([{{"id": 4713, "city": "Bergen"}}], progress=False)
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            task = asyncio.ensure_future(plan.apply_async(progress=False))
+            await asyncio.to_thread(sleep, 0.3)
+            task.cancel()
+            if {again}:
+                await asyncio.to_thread(sleep, 0.1)
+                task.cancel()
+            try:
+                await task
+            except asyncio.CancelledError:
+                print("cancelled")
+
+        from time import sleep
+        with freeze_time("2026-01-01"):
+            asyncio.run(main())
+    """
+    with Sandbox(faults=[Fault(method="PUT", delay=0.8 if not again else 60)]) as sandbox:
+        done = run(code, sandbox, timeout=20)
+    assert (done.stdout, done.returncode) == ("cancelled\n", 0), done.stderr

@@ -334,8 +334,11 @@ USAGE = {
     "required: ID": ["get"],
     "argument ID: must be a positive number": ["get", "x"],
     "1 more argument than expected": ["get", "1", "canary-value"],
-    "unknown option '--citty'; did you mean --city?": ["patch", "1", "--citty=canary-value"],
-    "unknown option '--forma'": ["get", "1", "--forma", "json"],
+    "argument 3 is an unknown option; did you mean --city?": ["patch", "1", "--citty=canary-value"],
+    "argument 3 is an unknown option; did you mean --format?": ["get", "1", "--forma", "json"],
+    "argument 3 is an unknown option; see": ["get", "1", "--canary-value"],
+    "argument --format: invalid choice: this value": ["get", "1", "--format", "canary-value"],
+    "argument -v/--verbose: ignored explicit argument this value": ["get", "1", "--verbose=canary-value"],
     "patch needs a field to change": ["patch", "1"],
     "update needs --name": ["update", "1", "--city", "canary-value"],
     "--city and --null city contradict each other": ["patch", "1", "--city", "canary-value", "--null", "city"],
@@ -363,7 +366,18 @@ def test_what_cannot_be_meant_is_a_line_of_usage_and_no_request(message: str, se
 # The key
 
 
-@pytest.mark.parametrize("words", [["--api-key", KEY], [f"--api-key={KEY}"], [f"--API_KEY={KEY}"], ["--token", KEY]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--api-key", KEY],
+        [f"--api-key={KEY}"],
+        [f"--API_KEY={KEY}"],
+        ["--token", KEY],
+        ["--x-api-key", KEY],
+        [f"--secret={KEY}"],
+        ["--authorization", f"Bearer {KEY}"],
+    ],
+)
 @pytest.mark.parametrize("place", [0, 2])
 def test_a_key_as_an_argument_is_refused_and_not_repeated(words: list[str], place: int, service: Sandbox) -> None:
     arguments = ["get", "4711"]
@@ -387,22 +401,65 @@ def test_a_key_comes_from_a_file_before_the_environment(service: Sandbox, tmp_pa
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "there is no key in it"),
-        (" \n", "there is no key in it"),
+        ("", "there is no key in the file"),
+        (" \n", "there is no key in the file"),
         ("canary key", "the key has a character that no key has"),
         ("canary" * 1000, "the key is longer than 4096 characters"),
         (None, "No such file or directory"),
     ],
 )
-def test_a_key_file_without_a_key_is_told_by_its_name(
+def test_a_key_file_without_a_key_is_told_without_its_name(
     content: str | None, message: str, service: Sandbox, tmp_path: Path
 ) -> None:
     file = tmp_path / "key"
     if content is not None:
         file.write_text(content, encoding="utf-8")
+        file.chmod(0o600)
     line = refused(2, service, "get", "4711", "--key-file", str(file))
-    assert f"{file}: {message}" in line
-    assert "canary" not in line.replace(str(file), "")
+    assert line.startswith("--key-file: the ") or message.startswith("there")
+    assert message in line
+    assert str(file) not in line
+    assert "canary" not in line
+
+
+@pytest.mark.parametrize("words", [["--key-file", KEY], [f"--key-file={KEY}"], ["--key-file", f"{KEY}/x"]])
+def test_a_key_in_the_place_of_its_file_is_not_repeated(words: list[str], service: Sandbox) -> None:
+    line = refused(2, service, "get", "4711", *words)
+    assert line.startswith("--key-file: the file cannot be read: ")
+    assert KEY not in line
+    assert service.requests == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no such modes there")
+@pytest.mark.parametrize(("mode", "warns"), [(0o600, False), (0o400, False), (0o644, True), (0o640, True)])
+def test_a_key_file_that_others_can_read_gives_a_warning(
+    mode: int, warns: bool, service: Sandbox, tmp_path: Path
+) -> None:
+    file = tmp_path / "key"
+    file.write_text(KEY, encoding="utf-8")
+    file.chmod(mode)
+    code, _, err = replyio_(service, "get", "4711", "--key-file", str(file), variables={"REPLY_API_KEY": ""})
+    file.unlink()
+    assert code == 0
+    assert ("other users of this machine can read the key" in err) == warns
+    assert KEY not in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the line is for a shell of POSIX")
+@pytest.mark.parametrize("name", ["my plan.replyplan", "-sync.replyplan", "it's.replyplan", "--format.replyplan"])
+def test_the_commands_that_are_suggested_can_be_run(name: str, service: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("id,city\n4711,Bergen\n", encoding="utf-8")
+
+    def command(*words: str) -> str:
+        code, _, err = replyio_(service, *words, cwd=tmp_path)
+        assert code == 0, err
+        return err
+
+    suggested = re.findall(r"`replyio ([^`]*)`", command("plan", "rows.csv", f"--save-as={name}"))
+    assert len(suggested) == 2
+    for words in suggested:
+        command(*shlex.split(words))
+    assert service.accounts[4711].city == "Bergen"
 
 
 def test_no_key_is_told_in_the_words_of_the_command(service: Sandbox) -> None:

@@ -39,3 +39,23 @@ def test_a_star_import_brings_every_public_name() -> None:
 
 def test_the_wheel_is_tested_and_not_the_tree() -> None:
     assert "site-packages" in run("import replyio._replyio; print(replyio._replyio.__file__)")
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_second_interpreter_ends_as_it_should(ended: bool) -> None:
+    # Newer Pythons refuse the import there, with an ImportError.
+    code = f"""
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+number = interpreters.create()
+try:
+    interpreters.run_string(number, "import replyio; replyio.ReplyClient('key').close()")
+except Exception as error:
+    assert "ImportError" in repr(error), error
+if {ended}:
+    interpreters.destroy(number)
+print("ended")
+"""
+    assert run(code, "-W", "ignore") == "ended"

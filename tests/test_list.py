@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from replyio import ServerError, ValidationError
+from replyio import ServerError, UnexpectedResponseError, ValidationError
 from replyio.sandbox import Fault, Sandbox
 from support import MODES, call, listed, sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from replyio import ContactAccount
+    from replyio import ContactAccount, ReplyClient
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def queries(sandbox: Sandbox) -> list[dict[str, str]]:
 def test_all_pages_are_read(mode: str, seven: Sandbox) -> None:
     with seven.client() as client:
         assert sorted(ids(listed(client, mode, page_size=3))) == [1, 2, 3, 4, 5, 6, 7]
-    assert [(query["top"], query["skip"]) for query in queries(seven)] == [("3", "0"), ("3", "3"), ("3", "6")]
+    assert [(query["top"], query["skip"]) for query in queries(seven)] == [("3", "0"), ("4", "2"), ("4", "5")]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -88,28 +89,149 @@ def test_a_search_arrives_as_it_is(mode: str, search: str, reply_sandbox: Sandbo
     assert queries(reply_sandbox)[0]["search"] == search
 
 
+def scripted(sandbox: Sandbox, pages: list[list[int]], *, has_more: list[bool] | None = None) -> None:
+    """Has the first requests answered with these accounts, all but the last with more behind them."""
+    more = has_more or [True] * (len(pages) - 1) + [False]
+    for number, ids in enumerate(pages, 1):
+        items = [sandbox.accounts[id].to_dict(by_alias=True) for id in ids]
+        sandbox.add_fault(Fault(request=number, status=200, body={"items": items, "hasMore": more[number - 1]}))
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_an_account_that_two_pages_have_is_given_once(mode: str, seven: Sandbox) -> None:
-    wire = [seven.accounts[number].to_dict(by_alias=True) for number in range(1, 8)]
-    pages: list[dict[str, Any]] = [
-        {"items": wire[:3], "hasMore": True},
-        {"items": wire[2:5], "hasMore": True},
-        {"items": wire[3:5], "hasMore": True},
-        {"items": wire[6:], "hasMore": False},
-    ]
-    for number, page in enumerate(pages, 1):
-        seven.add_fault(Fault(request=number, status=200, body=page))
+    scripted(seven, [[1, 2, 3], [3, 4, 5], [4, 5], [5, 6, 7]])
     with seven.client() as client:
-        assert ids(listed(client, mode, page_size=3)) == [1, 2, 3, 4, 5, 7]
-    assert [query["skip"] for query in queries(seven)] == ["0", "3", "6", "8"]
+        assert ids(listed(client, mode, page_size=3)) == [1, 2, 3, 4, 5, 6, 7]
+    assert [(query["top"], query["skip"]) for query in queries(seven)] == [
+        ("3", "0"),
+        ("4", "2"),
+        ("4", "4"),
+        ("4", "5"),
+    ]
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_an_empty_page_ends_the_list_whatever_it_says(mode: str, seven: Sandbox) -> None:
+def test_an_account_that_slips_between_two_pages_is_not_left_out(mode: str, seven: Sandbox) -> None:
+    # Account 4 is before the second page, since others were removed from the first one meanwhile.
+    scripted(seven, [[1, 2, 3], [5, 6, 7], [3, 4, 5, 6], [6, 7]])
+    with seven.client() as client:
+        assert ids(listed(client, mode, page_size=3)) == [1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_list_that_cannot_be_read_whole_is_an_error_and_no_short_list(mode: str) -> None:
+    with Sandbox([{"id": number, "name": f"account {number}"} for number in range(1, 31)]) as many:
+        read = [[1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9], [9, 10, 11, 12]]
+        scripted(many, [*read, [20], [21], [22], [23]], has_more=[True] * 8)
+        message = "accounts are missing before the page at skip=2"
+        with many.client() as client, pytest.raises(UnexpectedResponseError, match=message):
+            listed(client, mode, page_size=3)
+        assert [query["skip"] for query in queries(many)] == ["0", "2", "5", "8", "11", "8", "5", "2"]
+
+
+def read_whole(client: ReplyClient, read: str, mode: str) -> None:
+    """Reads a list to its end, in one of the ways that there are."""
+
+    async def frame() -> object:
+        accounts = client.list_contact_accounts_async()
+        return await (accounts.to_pandas() if read == "to_pandas" else accounts.to_polars())
+
+    if read == "iterate":
+        listed(client, mode)
+    elif read == "arrow":
+        client.list_contact_accounts().__arrow_c_stream__()
+    elif mode == "sync":
+        getattr(client.list_contact_accounts(), read)()
+    else:
+        asyncio.run(frame())
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("items", [[], [1, 2, 3]])
+@pytest.mark.parametrize("read", ["iterate", "to_pandas", "to_polars", "arrow"])
+def test_a_page_that_comes_again_and_again_is_an_error_after_a_few(
+    read: str, items: list[int], mode: str, seven: Sandbox
+) -> None:
+    page = {"items": [seven.accounts[id].to_dict(by_alias=True) for id in items], "hasMore": True}
+    seven.add_fault(Fault(status=200, body=page))
+
+    with seven.client() as client, pytest.raises(UnexpectedResponseError, match="the list does not end") as caught:
+        read_whole(client, read, mode)
+    assert caught.value.status == 200
+    assert len(seven.requests) <= 4
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_empty_page_that_has_more_is_read_again(mode: str, seven: Sandbox) -> None:
     seven.add_fault(Fault(request=1, status=200, body={"items": [], "hasMore": True}))
     with seven.client() as client:
-        assert listed(client, mode) == []
-    assert sent(seven) == ["GET"]
+        assert len(listed(client, mode)) == 7
+    assert sent(seven) == ["GET", "GET"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"ownerUserId": None}, r"/items/2/ownerUserId must be an integer \(account 3, skip=0\)"),
+        ({"city": ["canary"]}, r"/items/2/city must be a string or null \(account 3, "),
+        ({"id": "canary"}, r"/items/2/id must be an integer \(skip=0\)"),
+    ],
+)
+def test_an_account_that_cannot_be_read_is_an_error_that_names_it(
+    mode: str, members: dict[str, Any], message: str, seven: Sandbox
+) -> None:
+    items = [account.to_dict(by_alias=True) for account in seven.accounts.values()]
+    items[2] |= members
+    seven.add_fault(Fault(request=1, status=200, body={"items": items, "hasMore": False}))
+    with seven.client() as client, pytest.raises(UnexpectedResponseError, match=message) as caught:
+        listed(client, mode)
+    assert "canary" not in str(caught.value)
+
+
+def test_after_an_account_that_cannot_be_read_the_same_page_is_asked_for(seven: Sandbox) -> None:
+    items = [account.to_dict(by_alias=True) | {"name": 5} for account in seven.accounts.values()]
+    seven.add_fault(Fault(request=1, status=200, body={"items": items, "hasMore": False}))
+    with seven.client() as client:
+        accounts = client.list_contact_accounts()
+        with pytest.raises(UnexpectedResponseError):
+            next(accounts)
+        assert len(list(accounts)) == 7
+
+
+ODD: dict[str, Any] = {
+    "createdDate": "2024-01-02",
+    "lastActivityDate": None,
+    "linkedProspectsCount": "12",
+    "stage": "Lead",
+    "emailProvider": 5,
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_no_update_needs_fails_no_list_and_is_kept_as_it_came(mode: str, seven: Sandbox) -> None:
+    items = [account.to_dict(by_alias=True) for account in seven.accounts.values()]
+    items[2] |= ODD
+    seven.add_fault(Fault(status=200, body={"items": items, "hasMore": False}))
+    with seven.client() as client:
+        odd = listed(client, mode)[2]
+        assert (odd.created_date, odd.last_activity_date, odd.linked_prospects_count) == (None, None, None)
+        assert (odd.stage, odd.email_provider) == (None, None)
+        assert odd.extra == {name: value for name, value in ODD.items() if value is not None}
+        assert {name: odd.to_dict(by_alias=True)[name] for name in ODD} == ODD
+        assert pickle.loads(pickle.dumps(odd)) == odd
+
+
+def test_a_table_has_nothing_where_a_value_cannot_be_read(seven: Sandbox) -> None:
+    items = [account.to_dict(by_alias=True) for account in seven.accounts.values()]
+    items[2] |= ODD
+    seven.add_fault(Fault(status=200, body={"items": items, "hasMore": False}))
+    names = ["created_date", "last_activity_date", "linked_prospects_count", "stage_name", "email_provider"]
+    with seven.client() as client:
+        frame = client.list_contact_accounts().to_pandas()
+        assert frame.loc[2, names].isna().all()
+        assert frame.loc[[0, 1], ["created_date", "linked_prospects_count"]].notna().all(axis=None)
+        assert client.list_contact_accounts().to_polars().select(names).row(2) == (None,) * 5
 
 
 def test_a_list_that_is_exhausted_stays_so(seven: Sandbox) -> None:

@@ -182,6 +182,45 @@ def run_file(code: str, sandbox: Sandbox) -> subprocess.CompletedProcess[str]:
         )
 
 
+JOB_BEFORE_THE_FORK = """
+job = client.plan_contact_account_updates([{"id": 4713, "city": "Oslo"}], progress=False)._start("apply", "skip")
+def watch():
+    while True:
+        job.progress()
+threading.Thread(target=watch, daemon=True).start()
+pending = None
+accounts = client.list_contact_accounts_async(page_size=1)
+async def begin():
+    global pending
+    pending = client._core.get(4713, asyncio.get_running_loop())
+    await asyncio.sleep(0.05)
+asyncio.run(begin())
+children = []
+for _ in range(30):
+    if not (pid := os.fork()):
+        for call in (job.progress, job.stop, job.abandon, job.result, lambda: job.wait(0.0)):
+            try:
+                call()
+            except replyio.PlanError as error:
+                assert "forked" in str(error)
+            else:
+                os._exit(8)
+        pending.close()
+        del job
+        os._exit(7)
+    children.append(pid)
+print({os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children})
+os._exit(0)
+"""
+
+
+def test_what_runs_in_the_parent_is_refused_or_left_alone_in_a_forked_child(service: Sandbox) -> None:
+    service.clear_faults()
+    service.add_fault(Fault(id=4713, method="PUT", delay=NEVER))
+    done = run(FORK + JOB_BEFORE_THE_FORK, service, timeout=30)
+    assert (done.stdout, done.stderr, done.returncode) == ("{7}\n", "", 0)
+
+
 # Signals
 
 INTERRUPT = """
@@ -202,7 +241,7 @@ try:
     {call}
 except KeyboardInterrupt:
     print(time.monotonic() - sent < 0.2)
-client = client.with_options(quota=None)
+client = client.with_options(quota=None, act_as=1)  # another user, who is not held back
 print(client.get_contact_account(4711).id, asyncio.run(client.get_contact_account_async(4712)).id)
 """
 INTERRUPTED = {
@@ -239,6 +278,38 @@ def test_ctrl_c_ends_a_pause_between_attempts(call: str) -> None:
         done = run(INTERRUPT.format(quota=None, before="", call=INTERRUPTED[call]), sandbox)
     assert (done.stdout, done.returncode) == ("True\n4711 4712\n", 0)
     assert done.stderr == "get of account 4713: waiting 60 s for the service's Retry-After\n"
+
+
+@pytest.mark.parametrize("second", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_second_signal_ends_a_job_at_once(mode: str, second: str) -> None:
+    code = f"""
+        import asyncio, os, signal, sys, threading, time
+        from replyio import ReplyClient
+        client = ReplyClient(quota=None)
+        plan = client.plan_contact_account_updates([{{"id": 4713, "city": "Oslo"}}], progress=False)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+
+        def interrupt():
+            global sent
+            time.sleep(0.5)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.3)
+            sent = time.monotonic()
+            os.kill(os.getpid(), signal.{second})
+
+        async def main():
+            await plan.apply_async(progress=False)
+
+        threading.Thread(target=interrupt).start()
+        try:
+            plan.apply(progress=False) if {mode == "sync"} else asyncio.run(main())
+        except (KeyboardInterrupt, SystemExit):
+            print(time.monotonic() - sent < 0.3, plan.counts.keys() <= {{"unknown", "pending"}})
+    """
+    with Sandbox(faults=[Fault(method="PUT", delay=NEVER)]) as sandbox:
+        done = run(code, sandbox)
+    assert (done.stdout, done.returncode) == ("True True\n", 0), done.stderr
 
 
 def test_a_signal_whose_handler_returns_does_not_disturb_a_call(service: Sandbox) -> None:
@@ -291,6 +362,63 @@ def test_sigterm_ends_a_program_in_a_call(call: str, handler: str, code: int, se
         _, stderr = process.communicate(timeout=30)
         assert time.monotonic() - begin < 3
     assert (process.returncode, stderr) == (code, "")
+
+
+# Nothing left
+
+EXHAUSTED = """
+import asyncio, os, resource, sys
+import replyio
+from replyio import ReplyClient
+{before}
+client = ReplyClient(quota=None)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+async def main(call):
+    return await call()
+def attempt(call):
+    held = []
+    try:
+        while True:
+            held.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError:
+        pass
+    try:
+        call()
+        outcome = "no error"
+    except Exception as error:
+        outcome = error
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+    print(type(outcome).__name__, "hint" in str(outcome))
+loop = asyncio.new_event_loop()
+{call}
+print(client.get_contact_account(4711).id)
+"""
+WITHOUT_DESCRIPTORS = {
+    "get": ("attempt(lambda: client.get_contact_account(4711))", "TransportError True"),
+    "get in a loop": (
+        "attempt(lambda: loop.run_until_complete(main(lambda: client.get_contact_account_async(4711))))",
+        "TransportError True",
+    ),
+    "list": ("attempt(lambda: next(client.list_contact_accounts()))", "TransportError True"),
+    "bulk": (
+        "attempt(lambda: client.update_contact_accounts([{'id': 4711, 'city': 'x'}], progress=False))",
+        "TransportError True",
+    ),
+    "open a plan": ("attempt(lambda: client.open_plan('no.replyplan'))", "TransportError True"),
+    "refused fields": ("attempt(lambda: client.update_contact_account(0))", "ValidationError False"),
+}
+
+
+@pytest.mark.parametrize("call", WITHOUT_DESCRIPTORS)
+@pytest.mark.parametrize("before", ["", "from replyio import ReplyError, plans, _bulk"], ids=["first", "later"])
+def test_without_file_descriptors_a_declared_error_is_raised(before: str, call: str, service: Sandbox) -> None:
+    code, expected = WITHOUT_DESCRIPTORS[call]
+    if before and call in {"bulk", "open a plan"}:
+        expected = f"PlanError {call == 'bulk'}"
+    done = run(EXHAUSTED.format(before=before, call=code), service)
+    assert (done.stdout, done.stderr, done.returncode) == (f"{expected}\n4711\n", "", 0)
 
 
 # The end
@@ -402,6 +530,13 @@ ENDS = {
             async for account in client.list_contact_accounts_async(page_size=1):
                 break
         asyncio.run(main())
+        """,
+        0,
+    ),
+    "with a job in a thread": (
+        """
+        plan = client.plan_contact_account_updates([{"id": 4711, "city": "Oslo"}], progress=False)
+        daemons(lambda: plan.apply(progress=False), 1)
         """,
         0,
     ),

@@ -96,7 +96,8 @@ def test_names_imported_lazily_are_those_that_type_checkers_see() -> None:
     seen = {
         alias.asname or alias.name: node.module for node in imports if node.module != "typing" for alias in node.names
     }
-    assert sorted(seen) == replyio.__all__
+    # The module is found too, but `from replyio import *` does not load it.
+    assert sorted(set(seen) - {"sandbox"}) == replyio.__all__
     for name, module in seen.items():
         assert getattr(importlib.import_module(str(module)), name) is getattr(replyio, name)
 

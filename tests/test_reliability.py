@@ -18,7 +18,7 @@ DOCS = ROOT / "docs"
 
 @pytest.mark.skipif(sys.platform != "linux", reason="they look into /proc")
 @pytest.mark.parametrize(
-    "part", ["wire-", "exits", "interrupts", "loops", "processes", "threads", "suspends", "memory"]
+    "part", ["wire-", "exits", "interrupts", "loops", "processes", "threads", "first", "suspends", "memory"]
 )
 def test_the_long_runs_can_be_run_and_nothing_falls_short(part: str, tmp_path: Path) -> None:
     out = tmp_path / "results.json"

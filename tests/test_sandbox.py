@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import json
 import os
@@ -605,7 +606,7 @@ def raw(sandbox: Sandbox, method: str = "GET") -> tuple[bytes, bool]:
     body = b'{"name":"Raw"}' if method == "PUT" else b""
     received = b""
     with socket.create_connection(("127.0.0.1", sandbox.port), timeout=10) as connection:
-        head = f"{method} /v3/contact-accounts/4711 HTTP/1.1\r\nHost: x\r\nX-API-Key: k\r\n"
+        head = f"{method} /v3/contact-accounts/4711 HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: k\r\n"
         head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall(head.encode() + body)
         try:
@@ -909,6 +910,47 @@ def test_a_file_that_cannot_be_is_an_oserror(tmp_path: Path) -> None:
         Sandbox(path=tmp_path)
 
 
+def test_its_file_is_private_and_nothing_is_written_or_read_through_a_link(tmp_path: Path) -> None:
+    path, precious = tmp_path / "accounts.db", tmp_path / "precious"
+    precious.write_text("keep me", encoding="utf-8")
+    for name in ("accounts.db.new", "accounts.db.tmp"):
+        (tmp_path / name).symlink_to(precious)
+    before = os.umask(0)
+    try:
+        with Sandbox(path=path), Sandbox(path=tmp_path / "other.db"):
+            assert (path.stat().st_mode & 0o777, (tmp_path / "other.db").stat().st_mode & 0o777) == (0o600, 0o600)
+    finally:
+        os.umask(before)
+    assert precious.read_text(encoding="utf-8") == "keep me"
+    assert not path.is_symlink()
+    (tmp_path / "link.db").symlink_to(path)
+    (tmp_path / "dangling.db").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "fifo.db")
+    for name in ("link.db", "dangling.db", "fifo.db"):
+        with pytest.raises(OSError, match=r"symbolic link|not a regular file"):
+            Sandbox(path=tmp_path / name)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_million_accounts_need_no_time_for_a_page() -> None:
+    few, many = ([{"id": id, "name": f"Company {id}"} for id in range(1, count + 1)] for count in (2_000, 200_000))
+
+    def best(accounts: list[dict[str, Any]], query: str) -> float:
+        with Sandbox(accounts) as sandbox, Caller(sandbox) as call:
+            times: list[float] = []
+            for _ in range(15):
+                began = time.perf_counter()
+                assert (
+                    len(call("GET", f"/contact-accounts?top=1000&skip={len(accounts) - 1000}{query}").json["items"])
+                    == 1000
+                )
+                times.append(time.perf_counter() - began)
+        return min(times)
+
+    for query in ("", "&sort_by=name", "&search=company"):
+        assert best(many, query) < 4 * best(few, query) + 0.005
+
+
 # Its options
 
 
@@ -920,14 +962,59 @@ def test_an_option_that_cannot_be_is_refused(options: Any) -> None:
         Sandbox(**options)
 
 
-def test_its_client_knows_where_it_is_and_a_key(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(vars(replyio), "ReplyClient", lambda **options: options)
-    sandbox, _ = start()
-    client: Any = sandbox.client
-    assert client(timeout=1.0) == {"api_key": "key-of-the-sandbox", "base_url": sandbox.url, "timeout": 1.0}
-    assert client(api_key="x")["api_key"] == "x"
-    known: Any = start(api_keys={KEY})[0].client()
-    assert known["api_key"] == KEY
+def test_its_client_knows_where_it_is_and_a_key(start: Start) -> None:
+    for options in ({}, {"api_keys": {KEY}}):
+        sandbox, _ = start(**options)
+        assert sandbox.client(timeout=5.0).get_contact_account(4711).name == "Acme"
+        with pytest.raises(replyio.ConfigurationError):
+            sandbox.client(api_key="")
+    with pytest.raises(replyio.AuthenticationError):
+        sandbox.client(api_key="another").get_contact_account(4711)
+
+
+def test_its_client_has_a_quota_where_it_has_one(start: Start) -> None:
+    unlimited, _ = start()
+    client = unlimited.client(timeout=10.0)
+    for _ in range(120):  # more than the client's own quota lets through in a minute
+        client.get_contact_account(4711)
+    limited, _ = start(quota=(100, 3000))
+    client = limited.client(timeout=1.0)
+    for _ in range(95):  # as many as its own quota lets through
+        client.get_contact_account(4711)
+    with pytest.raises(replyio.RateLimitError):
+        client.get_contact_account(4711)
+    assert {request.status for request in limited.requests} == {200}
+
+
+def test_its_client_keeps_it_running() -> None:
+    client = Sandbox().client()
+    derived = client.with_options(timeout=5.0)
+    gc.collect()
+    assert client.get_contact_account(4711).name == "Acme"
+    del client
+    gc.collect()
+    assert derived.get_contact_account(4711).name == "Acme"
+    port = int(derived._core.base_url.rsplit(":", 1)[1].split("/")[0])
+    del derived
+    gc.collect()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+
+
+def test_code_that_makes_its_own_client_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPLY_API_KEY", "of before")
+    monkeypatch.delenv("REPLY_BASE_URL", raising=False)
+    with Sandbox(api_keys=[KEY]) as sandbox, sandbox.environment() as same:
+        assert same is sandbox
+        assert replyio.ReplyClient().get_contact_account(4711).name == "Acme"
+    assert os.environ["REPLY_API_KEY"] == "of before"
+    assert "REPLY_BASE_URL" not in os.environ
+
+
+def test_the_module_is_found_after_the_package_was_imported() -> None:
+    code = "import replyio, sys; assert 'replyio.sandbox' not in sys.modules; replyio.sandbox.Sandbox().stop()"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert "sandbox" in dir(replyio)
 
 
 def test_its_client_reaches_it(start: Start) -> None:
@@ -991,6 +1078,11 @@ def test_the_command_says_in_one_line_why_it_cannot_start(start: Start) -> None:
 def test_the_fixture_is_a_running_sandbox(reply_sandbox: Sandbox) -> None:
     with Caller(reply_sandbox) as call:
         assert call.get().status == 200
+
+
+def test_a_fixture_sets_the_environment(reply_sandbox_environment: Sandbox) -> None:
+    assert replyio.ReplyClient().get_contact_account(4711).name == "Acme"
+    assert len(reply_sandbox_environment.requests) == 1
 
 
 @pytest.mark.reply_sandbox(accounts=[{"id": 1, "name": "Marked"}])

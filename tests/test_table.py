@@ -82,7 +82,7 @@ def test_every_form_has_the_same_columns_and_values(form: str, client: ReplyClie
     rows = FORMS[form](client)
     assert [list(row) for row in rows] == [COLUMNS] * 5
     assert sorted(rows, key=lambda row: row["id"]) == sorted(expected(service), key=lambda row: row["id"])
-    assert [request.query["skip"] for request in service.requests] == ["0", "2", "4"]
+    assert [request.query["skip"] for request in service.requests] == ["0", "1", "3"]
 
 
 def test_columns_have_their_types(client: ReplyClient) -> None:

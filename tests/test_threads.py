@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from replyio.sandbox import Sandbox
+from support import environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,6 +22,7 @@ if TYPE_CHECKING:
 
 THREADS = 64
 ROUNDS = 15
+FIRST = Path(__file__).parent.parent / "reliability" / "programs" / "first.py"
 
 
 @pytest.fixture
@@ -51,6 +57,19 @@ def at_once(count: int, work: Callable[[int], None]) -> None:
     assert not [thread for thread in threads if thread.is_alive()], "a deadlock"
     if raised:
         raise raised[0]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="each try is a fork")
+@pytest.mark.parametrize("first", ["import", "call", "sandbox", "plan"])
+def test_the_first_use_may_be_in_a_thread_that_ends(first: str) -> None:
+    with Sandbox([{"id": 1, "name": "Acme"}]) as sandbox:
+        command = [sys.executable, str(FIRST), first, "50"]
+        done = subprocess.run(
+            command, env=environment(sandbox), capture_output=True, text=True, timeout=110, check=False
+        )
+    assert (done.stderr, done.returncode) == ("", 0)
+    told = json.loads(done.stdout)
+    assert (told["tried"], told["short"], told["notes"]) == (50, 0, [])
 
 
 def test_sixty_four_threads_get_their_own_answers(client: ReplyClient, service: Sandbox) -> None:

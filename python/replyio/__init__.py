@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from replyio import sandbox as sandbox  # a redundant alias makes it public for type checkers
     from replyio._replyio import __version__
     from replyio.client import (
         AsyncContactAccountIterator,
@@ -89,7 +90,11 @@ _IN_PLANS = frozenset({"ApplyResult", "Plan", "PlanTable"})
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name when it is first used (PEP 562)."""
+    """Imports a public name, or the module `sandbox`, when it is first used (PEP 562)."""
+    if name == "sandbox":
+        from importlib import import_module
+
+        return import_module("replyio.sandbox")
     if name not in __all__:
         raise AttributeError(f"module 'replyio' has no attribute {name!r}")
     from importlib import import_module
@@ -111,4 +116,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """The public names, for completion."""
-    return [*__all__, "__doc__", "__file__", "__name__", "__path__"]
+    return [*__all__, "__doc__", "__file__", "__name__", "__path__", "sandbox"]

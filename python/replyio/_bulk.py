@@ -14,7 +14,7 @@ from replyio._progress import drive, drive_async, show_for
 from replyio.plans import ApplyResult, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from replyio._progress import Job
 
@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 _CONCURRENCY = 8
 
 
-def _check(on_conflict: str) -> None:
-    if on_conflict not in {"skip", "overwrite"}:
-        from replyio.errors import ConfigurationError
+def _check(on_conflict: str, on_unknown_member: str) -> None:
+    from replyio.errors import ConfigurationError
 
+    if on_conflict not in {"skip", "overwrite"}:
         raise ConfigurationError('on_conflict must be "skip" or "overwrite"')
+    if on_unknown_member not in {"stop", "clear"}:
+        raise ConfigurationError('on_unknown_member must be "stop" or "clear"')
 
 
 class PlanFile:
@@ -43,7 +45,7 @@ class PlanFile:
 
     def header(self) -> dict[str, Any]:
         """What the plan was made for, and what is left to do."""
-        requests, seconds = self._core.estimate(self._file)
+        requests, seconds = self._file.estimate(self._core)
         return {**self._file.header(), "requests_left": requests, "seconds_left": seconds}
 
     def counts(self) -> dict[str, int]:
@@ -63,17 +65,24 @@ class PlanFile:
         return self._file.failures()
 
     def close(self) -> None:
-        """Lets go of the file."""
-        self._file.close()
+        """Removes the file, where nobody asked to keep it."""
         if self._directory is not None:
             self._directory.remove()
 
-    def start(self, action: str, on_conflict: str) -> Job:
+    def stored_otherwise(self) -> int:
+        """How many rows the service stored differently from what was sent."""
+        return self._file.stored_otherwise()
+
+    def start(self, action: str, on_conflict: str, on_unknown_member: str) -> Job:
         """Starts a job over it."""
-        _check(on_conflict)
-        if action == "retry_failed":
-            self._file.retry_failed()
-        return self._core.apply(self._file, on_conflict == "overwrite", _CONCURRENCY)
+        _check(on_conflict, on_unknown_member)
+        return self._file.apply(
+            self._core,
+            overwrite=on_conflict == "overwrite",
+            clear_unknown_members=on_unknown_member == "clear",
+            retry_failed=action == "retry_failed",
+            concurrency=_CONCURRENCY,
+        )
 
     def reverse(self) -> Plan:
         """The plan that takes this one back, in a file beside it; gone on with when it is there already.
@@ -87,11 +96,10 @@ class PlanFile:
             path = plan.with_name(f"{plan.stem}.revert{number if number > 1 else ''}{plan.suffix}")
             if not path.exists():
                 return plan_of(self._core, self._file.reversed(path), str(path))
-            file = self._core.open_plan(path)
+            file = _replyio.PlanFile.open(self._core, path)
             counts = file.counts()
             if counts.keys() & {"pending", "unknown"} or sum(counts.values()) == changed:
                 return plan_of(self._core, file, str(path))
-            file.close()
             number += 1
 
 
@@ -101,8 +109,18 @@ class Directory:
     __slots__ = ("__weakref__", "_finalizer", "path")
 
     def __init__(self) -> None:
-        """Makes it."""
-        self.path = tempfile.mkdtemp(prefix="replyio-")
+        """Makes it.
+
+        Raises:
+            PlanError: When it cannot be made.
+        """
+        try:
+            self.path = tempfile.mkdtemp(prefix="replyio-")
+        except OSError as error:
+            from replyio.errors import PlanError
+
+            message = f"no temporary folder for the plan can be made: {error.strerror}"
+            raise PlanError(f"{message}; hint: give save_as= a file, and see that there is room") from None
         self._finalizer = weakref.finalize(self, _remove, self.path, os.getpid())
 
     def remove(self) -> None:
@@ -141,16 +159,18 @@ class Planning:
         match_on: Literal["id", "domain_name", "name"],
         ignore: Iterable[str],
         on_conflict: str = "skip",
+        on_unknown_member: str = "stop",
+        reading: Mapping[str, object] | None = None,
     ) -> None:
         """Reads the table and starts. The data and the options are checked before any request."""
-        _check(on_conflict)
+        _check(on_conflict, on_unknown_member)
         options = {"mode": mode, "nulls": nulls, "match_on": match_on, "ignore": ignore}
-        table = _replyio.Table(data, options)
+        table = _replyio.Table(data, {**options, **(reading or {})})
         self._core = core
         self._directory = Directory() if save_as is None else None
         self.path = None if save_as is None else os.fspath(save_as)
-        self._place = self.path or str(Path(getattr(self._directory, "path", ""), "plan.replyplan"))
-        self.job = core.plan(table, options, self._place)
+        self._file_path = self.path or str(Path(getattr(self._directory, "path", ""), "plan.replyplan"))
+        self.job = _replyio.PlanFile.plan(core, table, options, self._file_path)
 
     def plan(self, result: Any) -> Plan:
         """The plan that was made."""
@@ -160,7 +180,7 @@ class Planning:
         """The same plan under its real path, and not removed with the object: whoever is interrupted needs it."""
         if self._directory is not None:
             self._directory.keep()
-        return plan.at(self._place)
+        return plan.at(self._file_path)
 
     def finish(self, result: ApplyResult) -> ApplyResult:
         """Leaves nothing behind that nobody asked for, once every row is done."""
@@ -180,13 +200,23 @@ async def make_async(planning: Planning, progress: bool) -> Plan:
     return planning.plan(await drive_async(planning.job, show_for(progress), "plan", planning.path))
 
 
-def update(planning: Planning, on_conflict: Literal["skip", "overwrite"], progress: bool) -> ApplyResult:
+def update(
+    planning: Planning,
+    on_conflict: Literal["skip", "overwrite"],
+    progress: bool,
+    on_unknown_member: Literal["stop", "clear"],
+) -> ApplyResult:
     """Plans and applies."""
     plan = planning.kept(make(planning, progress))
-    return planning.finish(plan.apply(on_conflict, progress))
+    return planning.finish(plan.apply(on_conflict, progress, on_unknown_member))
 
 
-async def update_async(planning: Planning, on_conflict: Literal["skip", "overwrite"], progress: bool) -> ApplyResult:
-    """Plans and applies without holding the event loop up."""
+async def update_async(
+    planning: Planning,
+    on_conflict: Literal["skip", "overwrite"],
+    progress: bool,
+    on_unknown_member: Literal["stop", "clear"],
+) -> ApplyResult:
+    """Plans and applies without blocking the event loop."""
     plan = planning.kept(await make_async(planning, progress))
-    return planning.finish(await plan.apply_async(on_conflict, progress))
+    return planning.finish(await plan.apply_async(on_conflict, progress, on_unknown_member))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from replyio._cli_overview import COMMANDS, EPILOG, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # The fields of an update and what they are. A test holds them to those of the package, which are costly to import.
 FIELDS = {
@@ -31,10 +34,16 @@ VIEWS = ("counts", "rows", "changes", "failures")
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, and are raised."""
+    """A parser whose errors are one line, and are raised. They never repeat an argument: it might be a key."""
+
+    given: Sequence[str] = ()
 
     def error(self, message: str) -> NoReturn:
         """Raises the error."""
+        # argparse quotes what was given, whole or what is behind the "=".
+        for argument in self.given:
+            for text in (argument, argument.partition("=")[2]):
+                message = message.replace(repr(text), "this value") if text else message
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
@@ -43,7 +52,7 @@ def option(field: str) -> str:
     return "--" + field.replace("_", "-")
 
 
-def parser(command: str) -> argparse.ArgumentParser:
+def parser(command: str) -> _Parser:
     """The parser of one command."""
     made = _Parser(
         prog=f"replyio {command}",
@@ -71,22 +80,26 @@ def parse(command: str, arguments: list[str]) -> dict[str, Any]:
         UsageError: When they cannot be used.
     """
     made = parser(command)
+    made.given = arguments
     found, left = made.parse_known_args(arguments)
     if left:
-        made.error(_unknown(made, left))
+        made.error(_unknown(made, left, arguments))
     return vars(found)
 
 
-def _unknown(made: argparse.ArgumentParser, left: list[str]) -> str:
-    """What is wrong with arguments that nobody knows, without what might be a value."""
-    names = [argument.partition("=")[0] for argument in left if argument.startswith("-")]
-    if not names:
+def _unknown(made: argparse.ArgumentParser, left: list[str], arguments: list[str]) -> str:
+    """What is wrong with arguments that nobody knows. They are not repeated: what looks like an option may be a key."""
+    unknown = next((argument for argument in left if argument.startswith("-")), None)
+    if unknown is None:
         return f"{len(left)} more argument{'s' if len(left) > 1 else ''} than expected"
     import difflib
 
     known = [text for action in made._actions for text in action.option_strings]  # noqa: SLF001 - its only list
-    near = difflib.get_close_matches(names[0], known, 1)
-    return f"unknown option {names[0][:40]!a}" + (f"; did you mean {near[0]}?" if near else "")
+    near = difflib.get_close_matches(unknown.partition("=")[0], known, 1)
+    where = (
+        f"argument {arguments.index(unknown) + 2} is an unknown option" if unknown in arguments else "unknown option"
+    )
+    return where + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _number(text: str) -> int:
@@ -125,6 +138,8 @@ def _add_list(made: argparse.ArgumentParser) -> None:
     made.add_argument("--sort-by", metavar="FIELD", help="the field to sort by (default: the service's own order)")
     made.add_argument("--descending", action="store_true", help="from the last to the first")
     made.add_argument("--limit", type=_number, metavar="N", help="at most so many accounts (default: all)")
+    text = "with --format csv, mark the data as UTF-8 and keep a spreadsheet from running formulas"
+    made.add_argument("--for-spreadsheet", action="store_true", help=text)
 
 
 def _add_plan(made: argparse.ArgumentParser) -> None:
@@ -164,11 +179,16 @@ def _add_revert(made: argparse.ArgumentParser) -> None:
 
 def _add_plan_file(made: argparse.ArgumentParser) -> None:
     made.add_argument("plan", metavar="PLAN", help="the file that `replyio plan --save-as` has made")
+    made.add_argument("--recover", action="store_true", help="open a plan whose log (-wal) is missing after a crash: "
+                      "every row that may have been written becomes unknown")  # fmt: skip
+    made.add_argument("--new-key", action="store_true", help="the plan was made with another API key of the same user")
 
 
 def _add_on_conflict(made: argparse.ArgumentParser) -> None:
     text = "what to do with a field that somebody else has changed meanwhile (default: skip)"
     made.add_argument("--on-conflict", choices=("skip", "overwrite"), help=text)
+    text = "what to do when updates clear a member that this version does not know (default: stop)"
+    made.add_argument("--on-unknown-member", choices=("stop", "clear"), help=text)
 
 
 def _add_view(made: argparse.ArgumentParser) -> None:

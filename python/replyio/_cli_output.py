@@ -1,6 +1,6 @@
 """The forms in which the command line gives its data.
 
-On a terminal text is made harmless for it. Elsewhere nothing is changed, and it is UTF-8 whatever the locale says: a
+On a terminal, text is made safe for a person. Elsewhere nothing is changed, and it is UTF-8 whatever the locale says: a
 program reads it.
 """
 
@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any, TextIO
+
+from replyio._replyio import safe_text
 
 # Rows whose widths decide those of the columns, and the widest that a column gets.
 _MEASURED = 1000
@@ -54,7 +57,12 @@ def write_one(members: Mapping[str, Any], form: str) -> None:
 
 
 def write_many(
-    rows: Iterable[Mapping[str, Any]], form: str, columns: Iterable[str], shown: Iterable[str] | None = None
+    rows: Iterable[Mapping[str, Any]],
+    form: str,
+    columns: Iterable[str],
+    shown: Iterable[str] | None = None,
+    *,
+    for_spreadsheet: bool = False,
 ) -> None:
     """Writes rows, each as soon as it is there.
 
@@ -63,11 +71,12 @@ def write_many(
         form: "table", "json", "jsonl" or "csv".
         columns: The columns of a CSV file.
         shown: Those of a table, where they are fewer.
+        for_spreadsheet: Whether a CSV file is for a spreadsheet; see `Plan.export`.
     """
     if form == "table":
         _write_rows(map(_flat, rows), tuple(shown or columns))
     elif form == "csv":
-        _write_csv(map(_flat, rows), tuple(columns))
+        _write_csv(map(_flat, rows), tuple(columns), for_spreadsheet)
     elif form == "jsonl":
         for row in rows:
             _write(json_text(row) + "\n")
@@ -80,8 +89,18 @@ def write_many(
 
 
 def json_text(value: object, indent: int | None = None) -> str:
-    """A value as JSON, dates as the service writes them."""
-    return json.dumps(value, ensure_ascii=False, indent=indent, default=_plain)
+    """A value as JSON, dates as the service writes them. On a terminal it is the same JSON, with more escapes."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent, default=_plain)
+    return _UNSURE.sub(_escaped, text) if sys.stdout.isatty() else text
+
+
+# What is not surely safe on a terminal. A line end can only be between the members.
+_UNSURE = re.compile(r"[^\n -~]")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    character = found[0]
+    return character if safe_text(character) == character else json.dumps(character)[1:-1]
 
 
 def _plain(value: object) -> str:
@@ -106,13 +125,14 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _write_csv(rows: Iterator[dict[str, Any]], columns: tuple[str, ...]) -> None:
+def _write_csv(rows: Iterator[dict[str, Any]], columns: tuple[str, ...], for_spreadsheet: bool = False) -> None:
     """A CSV file with a header. None and "" are both an empty cell."""
-    from replyio._export import Line
+    from replyio._export import BOM, Line
 
-    line = Line()
-    _write(line.of(columns))
-    shown: Callable[[Any], str] = harmless if sys.stdout.isatty() else _plain
+    line = Line(guards=for_spreadsheet)
+    is_seen = sys.stdout.isatty()
+    _write((BOM if for_spreadsheet and not is_seen else "") + line.of(columns))
+    shown: Callable[[Any], str] = safe_value if is_seen else _plain
     for row in rows:
         values = [row.get(name) for name in columns]
         _write(line.of(value if isinstance(value, int) or not value else shown(value) or None for value in values))
@@ -120,13 +140,22 @@ def _write_csv(rows: Iterator[dict[str, Any]], columns: tuple[str, ...]) -> None
 
 def _write_rows(rows: Iterator[dict[str, Any]], columns: tuple[str, ...]) -> None:
     """A table with aligned columns. The first rows decide how wide they are."""
-    lines = ([harmless(row.get(name)) for name in columns] for row in rows)
+    # A pair of name and value has room for all of the value.
+    is_pair = len(columns) == 2  # noqa: PLR2004 - name, value
+    cut = len(columns) - is_pair
+
+    def cells(row: Mapping[str, Any]) -> list[str]:
+        return [
+            _cut(row.get(name)) if number < cut else safe_value(row.get(name)) for number, name in enumerate(columns)
+        ]
+
+    lines = map(cells, rows)
     first = list(islice(lines, _MEASURED))
-    widths = [min(max(map(width, column)), _WIDEST) for column in zip(columns, *first, strict=True)]
+    # The last column needs no blanks behind it.
+    widths = [max(map(width, column)) for column in [*zip(columns, *first, strict=True)][:-1]]
     for line in chain([list(columns)], first, lines):
-        *cells, last = (_cut(text, _WIDEST) for text in line)
-        padded = (text + " " * (wide - width(text)) for text, wide in zip(cells, widths, strict=False))
-        _write("  ".join([*padded, line[-1] if len(columns) == 2 else last]).rstrip() + "\n")  # noqa: PLR2004 - name, value
+        padded = (text + " " * (wide - width(text)) for text, wide in zip(line, widths, strict=False))
+        _write("  ".join([*padded, line[-1]]).rstrip() + "\n")
 
 
 def width(text: str) -> int:
@@ -141,22 +170,17 @@ def width(text: str) -> int:
     )
 
 
-def _cut(text: str, most: int) -> str:
-    """A text that is not wider."""
-    if width(text) <= most:
-        return text
-    while width(text) >= most:
-        text = text[:-1]
-    return text + "…"
+def _cut(value: object) -> str:
+    """A value that is not wider than a column. It is cut before it is measured: it may be a megabyte long."""
+    text = safe_value(value, _WIDEST)
+    used = 0
+    for position, each in enumerate(text):
+        used += width(each)
+        if used > _WIDEST or (used == _WIDEST and position + 1 < len(text)):
+            return text[:position] + "…"
+    return text
 
 
-def harmless(value: object) -> str:
-    """A value on one line, with nothing that a terminal would obey."""
-    if value is None:
-        return ""
-    text = _plain(value)
-    if text.isprintable():
-        return text
-    return "".join(
-        each if each.isprintable() or each in "\u200c\u200d" else " " if each.isspace() else "�" for each in text
-    )
+def safe_value(value: object, limit: int | None = None) -> str:
+    """A value on one line, with nothing in it that a terminal obeys."""
+    return "" if value is None else safe_text(_plain(value), limit)

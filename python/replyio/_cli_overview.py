@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# What people try to give a key by. An argument is in the list of processes and in the shell's history.
-_KEYS = frozenset({"--api-key", "--api_key", "--apikey", "--key", "--reply-api-key", "--token"})
+# Words by which people try to give a key. An argument is in the list of processes and in the shell's history.
+_KEYS = ("key", "token", "secret", "password", "bearer", "auth", "credential")
 
 COMMANDS = {
     "get": "read an account",
@@ -40,7 +40,8 @@ def refuse_keys(arguments: list[str]) -> None:
     for argument in arguments:
         if argument == "--":
             return
-        if argument.partition("=")[0].lower() in _KEYS:
+        name = argument.partition("=")[0].lower()
+        if name.startswith("-") and name != "--key-file" and any(word in name for word in _KEYS):
             raise UsageError(
                 "a key is never an argument, where every user of this machine can see it: set REPLY_API_KEY or give "
                 "--key-file FILE. If the key was typed just now, it is in the shell's history too"

@@ -25,8 +25,14 @@ __all__: list[str] = []
 _STEP = 10_000
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _SUFFIXES = (*_DELIMITERS, ".jsonl", ".ndjson", ".parquet")
-# What a spreadsheet takes for the beginning of a formula, in the forms of full width too.
-_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+# By this mark a spreadsheet knows UTF-8.
+BOM = "\ufeff"
+# What begins a formula in a spreadsheet, in the forms of full width too.
+_FORMULA = "=+\\-@\uff1d\uff0b\uff0d\uff20"
+# A spreadsheet may split at any of these, whatever stands between the values of the file: the user's country decides.
+_SPLITS = "\t\r\n\x0b\x0c\x85\u2028\u2029;|,"
+# What a spreadsheet drops in front of a formula: blanks, what is invisible, quotation marks.
+_DROPPED = '[^\\S\t\r\n\x0b\x0c\x85\u2028\u2029]|[\\x00-\\x08\\x0e-\\x1b\xad\u200b-\u200f\u2060-\u2064\ufeff"]'
 
 
 class Table(Protocol):
@@ -141,7 +147,7 @@ def _write_separated(
     file: BinaryIO, table: Table, columns: Sequence[str], delimiter: str, for_spreadsheet: bool
 ) -> None:
     line = Line(delimiter, guards=for_spreadsheet)
-    file.write(("\ufeff" if for_spreadsheet else "").encode())
+    file.write((BOM if for_spreadsheet else "").encode())
     file.write(line.of(columns).encode())
     file.writelines(line.of([row[name] for name in columns]).encode() for row in _rows(table))
 
@@ -149,12 +155,21 @@ def _write_separated(
 class Line:
     """How a line of separated values is written. None is nothing, and the empty text is two quotes."""
 
-    __slots__ = ("_delimiter", "_guards", "_quoted")
+    __slots__ = ("_delimiter", "_guarded", "_quoted")
 
     def __init__(self, delimiter: str = ",", *, guards: bool = False) -> None:
-        """Takes what stands between the values, and whether a formula is guarded against."""
+        """Makes the form.
+
+        Args:
+            delimiter: What stands between the values.
+            guards: Whether a `'` goes in front of whatever a spreadsheet would run as a formula: at the beginning of a
+                text, and behind whatever may begin a cell in the middle of it.
+        """
         self._delimiter = delimiter
-        self._guards = guards
+        # Between quotation marks the delimiter itself begins no cell.
+        splits = _SPLITS.replace(delimiter, "") if delimiter == "," else _SPLITS
+        beginning = f"(?:\\A(?=[\t\r\n])|(?:\\A|[{splits}])(?=(?:{_DROPPED})*[{_FORMULA}]))"
+        self._guarded = re.compile(beginning).sub if guards else None
         # A reader may take a carriage return for the end of a line, wherever the line ends here.
         self._quoted = re.compile(f'["\r\n{delimiter}]').search
 
@@ -167,8 +182,8 @@ class Line:
             return ""
         if not isinstance(value, str):
             return str(value)
-        if self._guards and value.startswith(_FORMULA):
-            value = f"'{value}"
+        if self._guarded:
+            value = self._guarded(r"\g<0>'", value)
         return '"' + value.replace('"', '""') + '"' if not value or self._quoted(value) else value
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import html
-import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from replyio._replyio import safe_text
+from replyio._shell import argument
 
 # Every status that a row can have, in the order in which they are told, with its words for one row and for several.
 WORDS: dict[str, tuple[str, str]] = {
@@ -113,9 +116,26 @@ def spent_text(requests: int, seconds: float) -> str:
     return f"{counted(requests, 'request')} in {duration(seconds)}"
 
 
-def line(kind: str, name: str, counts: Mapping[str, int], cost: str) -> str:
-    """What `repr` says."""
-    return f"<{kind} {cell(name)}: {counts_text(counts)}{f' · {cost}' if cost else ''}>"
+def stored_otherwise_text(rows: int) -> str:
+    """What a result says of rows that the service stored differently; empty where there are none."""
+    return f"{counted(rows, 'row')} stored differently from what was sent" if rows else ""
+
+
+def cleared_text(fields: int, *, done: bool) -> str:
+    """What a plan says of fields that it empties: `3 fields would be emptied`; empty where there are none."""
+    return f"{counted(fields, 'field')} {'emptied' if done else 'would be emptied'}" if fields else ""
+
+
+def line(kind: str, name: str, counts: Mapping[str, int], cost: str, notes: Sequence[str] = ()) -> str:
+    """What `repr` says: first the notes, which people must know before anything else."""
+    told = "; ".join(part for part in (*notes, counts_text(counts), cost) if part)
+    return printable(f"<{kind} {cell(name)}: {told}>")
+
+
+def printable(text: str) -> str:
+    """The same text, with escapes for what stdout cannot write: not every encoding has what a file's name has."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def progress_text(state: Mapping[str, Any]) -> str:
@@ -128,13 +148,13 @@ def progress_text(state: Mapping[str, Any]) -> str:
     if waiting:
         wait = state.get("waiting_until")
         parts.append(f"waiting: {waiting}" if wait is None else f"waiting {duration(wait)}: {waiting}")
-    return " · ".join(parts)
+    return ", ".join(parts)
 
 
 def progress_line(state: Mapping[str, Any]) -> str:
-    """A progress in a line: `writing: 412 of 812 rows · 430 requests · about 9 min left`."""
+    """A progress in a line: `writing: 412 of 812 rows, 430 requests, about 9 min left`."""
     phase = state.get("phase") or "working"
-    return f"{phase}: {state.get('done', 0):,} of {counted(state.get('rows', 0), 'row')} · {progress_text(state)}"
+    return f"{phase}: {state.get('done', 0):,} of {counted(state.get('rows', 0), 'row')}, {progress_text(state)}"
 
 
 def how_to_go_on(action: str, path: str | None, state: Mapping[str, Any]) -> str:
@@ -146,25 +166,15 @@ def how_to_go_on(action: str, path: str | None, state: Mapping[str, Any]) -> str
     if path is None:
         return f"{done}go on with plan.{call}"
     command = "apply --retry-failed" if action == "retry_failed" else action
-    return f"{done}go on with client.open_plan({path!r}).{call}, or: replyio {command} {shlex.quote(path)}"
+    return f"{done}go on with client.open_plan({safe_text(repr(path))}).{call}, or: replyio {command} {argument(path)}"
 
 
 def cell(value: object) -> str:
-    """A value in a line of a table, cut where it is long. None is nothing."""
+    """Makes a value fit for a line of a table: cut where it is long, escaped where it does not print."""
     if value is None:
         return ""
-    text = str(value).replace("\r\n", "\n")
-    shown = "".join(_visible(character) for character in text[: SHOWN_CHARACTERS + 1])
-    return shown if len(shown) <= SHOWN_CHARACTERS else f"{shown[: SHOWN_CHARACTERS - 1]}…"
-
-
-def _visible(character: str) -> str:
-    """A character that neither breaks a line nor moves the ones around it."""
-    if character == "\n":
-        return "⏎"
-    if character.isprintable() or character in "\u200c\u200d":  # the joiners of scripts and emoji
-        return character
-    return " " if character.isspace() else "�"
+    text = str(value)
+    return safe_text(text, SHOWN_CHARACTERS if len(text) <= SHOWN_CHARACTERS else SHOWN_CHARACTERS - 1)
 
 
 # HTML
@@ -188,17 +198,20 @@ def _isolated(text: str) -> str:
     return f"<bdi>{html.escape(text)}</bdi>"
 
 
-def counts_html(counts: Mapping[str, int]) -> str:
-    """The counts, each on its colour."""
-    chips: list[str] = []
+def counts_html(counts: Mapping[str, int], notes: Sequence[str] = ()) -> str:
+    """The notes in amber, then the counts, each on its colour."""
+    chips = [_chip(_AMBER, f"<b>{html.escape(note)}</b>") for note in notes if note]
     for status, number, words in known_counts(counts):
-        tint = _TINTS.get(status, _GREY)
-        style = (
-            f"display:inline-block;background:rgba({tint},.17);box-shadow:inset 3px 0 0 rgb({tint});"
-            "border-radius:4px;padding:1px 9px 1px 11px;margin:0 6px 4px 0;white-space:nowrap"
-        )
-        chips.append(f'<span style="{style}"><b>{number:,}</b> {html.escape(words)}</span>')
+        chips.append(_chip(_TINTS.get(status, _GREY), f"<b>{number:,}</b> {html.escape(words)}"))
     return "".join(chips) or f'<span style="{_QUIET}">no rows</span>'
+
+
+def _chip(tint: str, inner: str) -> str:
+    style = (
+        f"display:inline-block;background:rgba({tint},.17);box-shadow:inset 3px 0 0 rgb({tint});"
+        "border-radius:4px;padding:1px 9px 1px 11px;margin:0 6px 4px 0;white-space:nowrap"
+    )
+    return f'<span style="{style}">{inner}</span>'
 
 
 def changes_html(changes: Sequence[Mapping[str, Any]], total: int) -> str:
@@ -223,7 +236,7 @@ def changes_html(changes: Sequence[Mapping[str, Any]], total: int) -> str:
 
 def table_html(records: Sequence[Mapping[str, Any]], columns: Sequence[str], total: int) -> str:
     """The first rows of a table."""
-    head = "".join(f'<th style="{_CELL};{_QUIET};font-weight:600">{html.escape(name)}</th>' for name in columns)
+    head = "".join(f'<th style="{_CELL};{_QUIET};font-weight:600">{html.escape(cell(name))}</th>' for name in columns)
     rows = [f'<tr style="background:none">{head}</tr>']
     for record in records:
         texts = [cell(record.get(name)) for name in columns]
@@ -248,19 +261,26 @@ def _more(number: int, noun: str) -> str:
     return f'<div style="{_QUIET};margin:2px 0">… and {counted(number, f"more {noun}")}</div>' if number > 0 else ""
 
 
-def box_html(name: str, cost: str, counts: Mapping[str, int], inner: str, hints: Sequence[tuple[str, str]]) -> str:
-    """A plan or a result in a notebook: name and cost, counts, changes, what to do next."""
+def box_html(
+    name: str,
+    cost: str,
+    counts: Mapping[str, int],
+    inner: str,
+    hints: Sequence[tuple[str, str]],
+    notes: Sequence[str] = (),
+) -> str:
+    """A plan or a result in a notebook: name and cost, notes and counts, changes, what to do next."""
     said = f'<span style="{_QUIET}"> · {html.escape(cost)}</span>' if cost else ""
     head = f'<div style="margin-bottom:5px;{_BREAKS}"><b>{_isolated(cell(name))}</b>{said}</div>'
     next_steps = "".join(
         '<span style="display:inline-block;margin:0 18px 2px 0">'
         f'<code style="{_MONO};background:rgba(128,128,128,.16);color:inherit;border-radius:4px;padding:1px 5px">'
-        f"{html.escape(code)}</code> {html.escape(text)}</span>"
+        f"{html.escape(safe_text(code))}</code> {html.escape(text)}</span>"
         for code, text in hints
     )
     foot = f'<div style="margin-top:6px;{_BREAKS}">{next_steps}</div>' if hints else ""
     style = "border-left:3px solid rgba(128,128,128,.35);padding:4px 0 4px 12px;line-height:1.55;color:inherit"
-    return f'<div style="{style}">{head}<div>{counts_html(counts)}</div>{inner}{foot}</div>'
+    return f'<div style="{style}">{head}<div>{counts_html(counts, notes)}</div>{inner}{foot}</div>'
 
 
 def plan_hints(counts: Mapping[str, int]) -> list[tuple[str, str]]:
@@ -274,20 +294,20 @@ def plan_hints(counts: Mapping[str, int]) -> list[tuple[str, str]]:
     if refused:
         hints.append(("plan.failures.to_pandas()", f"says why {counted(refused, 'row is', 'rows are')} left out"))
     if changed:
-        hints.append(("plan.revert()", "puts the values from before back"))
+        hints.append(("plan.revert()", "restores the previous values"))
     return hints
 
 
-def result_hints(counts: Mapping[str, int], path: str | None) -> list[tuple[str, str]]:
+def result_hints(counts: Mapping[str, int], path: str | None, stored_otherwise: int = 0) -> list[tuple[str, str]]:
     """What can be done after a plan was applied: code, and what it does."""
     missing = not_done(counts)
     hints: list[tuple[str, str]] = []
-    if missing:
-        verb = counted(missing, "row was", "rows were")
-        hints.append(("result.failures.to_pandas()", f"says why {verb} not done"))
+    if missing or stored_otherwise:
+        reason = f"{counted(missing, 'row was', 'rows were')} not done" if missing else "rows are stored differently"
+        hints.append(("result.failures.to_pandas()", f"says why {reason}"))
     plan = "plan" if path is None else f"client.open_plan({path!r})"
     if counts.get("failed", 0):
         hints.append((f"{plan}.retry_failed()", "tries those that failed again"))
     if counts.get("changed", 0):
-        hints.append((f"{plan}.revert()", "puts the values from before back"))
+        hints.append((f"{plan}.revert()", "restores the previous values"))
     return hints

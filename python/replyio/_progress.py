@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-import time
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
-from replyio._plan_text import how_to_go_on, progress_line, progress_text
+from replyio._plan_text import counted, how_to_go_on, progress_line, progress_text
+
+if TYPE_CHECKING:
+    from replyio._replyio import Pending
 
 # Seconds. A job looks after itself; this is how often somebody looks at it.
 _POLL = 0.1
 _LINE_EVERY = 2.0
 _LOG_EVERY = 30.0
-# How long a stopped job may take to finish what is in flight, and how long an abandoned one to let go.
-_GRACE = 4.5
+# How long to wait for a job that was stopped, which ends by itself after 4.5 s, and for one that was abandoned.
+_GRACE = 5.0
 _LET_GO = 1.0
 
 _logger = logging.getLogger("replyio")
@@ -29,7 +32,10 @@ class Job(Protocol):
     def progress(self) -> dict[str, Any]: ...
     def stop(self) -> None: ...
     def abandon(self) -> None: ...
-    def wait(self, seconds: float) -> bool: ...
+    @overload
+    def wait(self, seconds: float, event_loop: None = None) -> bool: ...
+    @overload
+    def wait(self, seconds: float, event_loop: asyncio.AbstractEventLoop) -> Pending[bool]: ...
     def result(self) -> object: ...
 
 
@@ -52,8 +58,8 @@ class Line(Show):
 
     def update(self, state: dict[str, Any]) -> None:
         """Writes the line when it is time."""
-        if time.monotonic() >= self._due:
-            self._due = time.monotonic() + _LINE_EVERY
+        if state["seconds"] >= self._due:
+            self._due = state["seconds"] + _LINE_EVERY
             self._write(progress_line(state), "")
 
     def close(self, state: dict[str, Any]) -> None:
@@ -70,15 +76,15 @@ class Log(Show):
     """A line in the log now and then, and one whenever a wait begins: for everything that is no terminal."""
 
     def __init__(self) -> None:
-        self._due = time.monotonic() + _LOG_EVERY
+        self._due = _LOG_EVERY
         self._waiting: object = None
 
     def update(self, state: dict[str, Any]) -> None:
         """Logs when it is time, or a wait begins."""
         begins = state.get("waiting") and not self._waiting
         self._waiting = state.get("waiting")
-        if begins or time.monotonic() >= self._due:
-            self._due = time.monotonic() + _LOG_EVERY
+        if begins or state["seconds"] >= self._due:
+            self._due = state["seconds"] + _LOG_EVERY
             _logger.info("%s", progress_line(state))
 
     def close(self, state: dict[str, Any]) -> None:
@@ -90,7 +96,7 @@ class Bar(Show):
     """tqdm's bar, on a terminal or in a notebook. The time left is the quota's, which tqdm cannot know."""
 
     def __init__(self, tqdm: Any) -> None:
-        bar_format = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} rows · {elapsed}{postfix}"
+        bar_format = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} rows, {elapsed}{postfix}"
         self._bar = tqdm(total=0, bar_format=bar_format, dynamic_ncols=True, mininterval=0)
 
     def update(self, state: dict[str, Any]) -> None:
@@ -160,6 +166,7 @@ class _Watch:
     def __init__(self, job: Job, show: Show) -> None:
         self._job = job
         self._show: Show | None = show
+        self._has_told = False
 
     def update(self) -> None:
         self._call("update")
@@ -169,17 +176,22 @@ class _Watch:
         self._show = None
 
     def _call(self, name: str) -> None:
+        state = self._job.progress()
+        if state.get("items_are_incomplete") and not self._has_told:
+            self._has_told = True
+            left = counted(state.get("requests_left", 0), "request")
+            _logger.warning("list items lack or cut fields: the run reads each account by GET; about %s left", left)
         if self._show is None:
             return
         try:
-            getattr(self._show, name)(self._job.progress())
+            getattr(self._show, name)(state)
         except Exception as error:  # noqa: BLE001 - of whatever shows it; the job goes on unseen
             self._show = None
             _logger.warning("the progress is not shown any more: %s", type(error).__name__)
 
 
 def drive(job: Job, show: Show, action: str, path: str | None) -> object:
-    """Waits for a job. Ctrl-C stops it, a second one abandons what is in flight.
+    """Waits for a job. Ctrl-C stops it, a second one abandons what is in flight at once.
 
     Args:
         job: The job, which runs.
@@ -207,19 +219,19 @@ def drive(job: Job, show: Show, action: str, path: str | None) -> object:
 
 
 def _stop(job: Job) -> None:
-    """Stops a job within the time of grace. Whoever asks again does not want to wait."""
+    """Stops a job, and waits while it ends by itself. Whoever asks again does not want to wait."""
+    job.stop()
     try:
-        job.stop()
-        if job.wait(_GRACE):
-            return
-    except KeyboardInterrupt:
-        pass
-    job.abandon()
-    job.wait(_LET_GO)
+        job.wait(_GRACE)
+    except BaseException:  # noqa: BLE001 - whatever it is, the first one is raised
+        job.abandon()
+        job.wait(_LET_GO)
 
 
 async def drive_async(job: Job, show: Show, action: str, path: str | None) -> object:
     """Waits for a job without holding the event loop up. Cancelling the task stops it, a second time abandons.
+
+    A coroutine that is closed cannot wait. Its job ends by itself, within the same five seconds.
 
     Args:
         job: The job, which runs.
@@ -235,11 +247,10 @@ async def drive_async(job: Job, show: Show, action: str, path: str | None) -> ob
     """
     watch = _Watch(job, show)
     try:
-        while not job.wait(0):
+        while not await _ended_within(job, _POLL):
             watch.update()
-            await asyncio.sleep(_POLL)
-    except GeneratorExit:  # the loop is gone, nothing can be awaited any more
-        job.abandon()
+    except GeneratorExit:
+        job.stop()
         raise
     except BaseException:
         await _stop_async(job)
@@ -251,22 +262,31 @@ async def drive_async(job: Job, show: Show, action: str, path: str | None) -> ob
 
 
 async def _stop_async(job: Job) -> None:
-    """Stops a job within the time of grace; a second cancellation ends that time."""
-    try:
-        job.stop()
-        if await _ended_within(job, _GRACE):
-            return
-    except (asyncio.CancelledError, KeyboardInterrupt):
-        pass
-    job.abandon()
-    await _ended_within(job, _LET_GO)
+    """Stops a job, and waits while it ends by itself; a second cancellation ends that time."""
+    job.stop()
+    with _shielded():
+        try:
+            await _ended_within(job, _GRACE)
+        except GeneratorExit:
+            raise
+        except BaseException:  # noqa: BLE001 - whatever it is, the first one is raised
+            job.abandon()
+            await _ended_within(job, _LET_GO)
+
+
+def _shielded() -> AbstractContextManager[object]:
+    """Keeps a scope of anyio, which cancels what is in it again and again, from cancelling this once more.
+
+    A program that uses such a scope has imported anyio.
+    """
+    scope = getattr(sys.modules.get("anyio"), "CancelScope", None)
+    return nullcontext() if scope is None else scope(shield=True)
 
 
 async def _ended_within(job: Job, seconds: float) -> bool:
-    """Whether a job ends in time."""
-    end = time.monotonic() + seconds
-    while not job.wait(0):
-        if time.monotonic() >= end:
-            return False
-        await asyncio.sleep(_POLL / 2)
-    return True
+    """Whether a job ends in time. The clock is the job's own: the event loop's may have been stopped, as tests do."""
+    pending = job.wait(seconds, asyncio.get_running_loop())
+    try:
+        return await pending.future
+    finally:
+        pending.close()

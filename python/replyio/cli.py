@@ -111,9 +111,12 @@ def _say(text: str) -> int:
 
 
 def _tell(message: str, code: int = _FAILED) -> int:
-    """Writes a line to stderr. That nobody reads it changes nothing."""
+    """Writes a message to stderr, with nothing in it that a terminal obeys. That nobody reads it changes nothing."""
+    from replyio._replyio import safe_text
+
+    lines = "\n  ".join(map(safe_text, message.strip().split("\n")))
     try:
-        sys.stderr.write(f"replyio: {' '.join(message.split())}\n")
+        sys.stderr.write(f"replyio: {lines}\n")
         sys.stderr.flush()
     except (AttributeError, OSError, ValueError):
         _forget(sys.stderr)
@@ -228,23 +231,28 @@ def _client(options: dict[str, Any]) -> ReplyClient:
     except ConfigurationError as error:
         if file is None or not error.message.startswith("api_key "):
             raise
-        raise ConfigurationError(f"{file}: the key {error.message.removeprefix('api_key ')}") from None
+        raise ConfigurationError(f"--key-file: the key {error.message.removeprefix('api_key ')}") from None
 
 
 def _key_of(file: str) -> str:
-    """The key that a file holds, without the line end behind it."""
+    """The key that a file holds, without the line end behind it. The name is never repeated: it might be the key."""
+    import stat
     from pathlib import Path
 
     from replyio._cli_overview import UsageError
 
     try:
         with Path(file).open("rb") as opened:
+            status = os.fstat(opened.fileno())
             content = opened.read(_LONGEST_KEY_FILE)
-    except OSError as error:
-        raise UsageError(f"--key-file {file}: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or "no file has such a name"
+        raise UsageError(f"--key-file: the file cannot be read: {reason}") from None
     key = content.decode("utf-8-sig", "replace").strip()
     if not key:
-        raise UsageError(f"--key-file {file}: there is no key in it")
+        raise UsageError("--key-file: there is no key in the file")
+    if os.name == "posix" and stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+        _tell("--key-file: other users of this machine can read the key; `chmod 600` on the file keeps them from it")
     return key
 
 
@@ -360,13 +368,16 @@ def _list(options: dict[str, Any]) -> int:
     limit: int | None = options.get("limit")
     if limit == 0:
         raise UsageError("--limit must be at least 1")
+    form, for_spreadsheet = chosen(options.get("format")), bool(options.get("for_spreadsheet"))
+    if for_spreadsheet and form != "csv":
+        raise UsageError("--for-spreadsheet needs --format csv")
     wanted = {name: options[name] for name in ("search", "sort_by", "descending") if name in options}
     with _client(options) as client:
         accounts = client.list_contact_accounts(**wanted, page_size=min(limit or 1000, 1000))
         rows = (account.to_dict() for account in islice(accounts, limit))
         columns = account_columns(ContactAccount.__dataclass_fields__)
         with _while_somebody_reads():
-            write_many(rows, chosen(options.get("format")), columns, ACCOUNT_COLUMNS)
+            write_many(rows, form, columns, ACCOUNT_COLUMNS, for_spreadsheet=for_spreadsheet)
     return _DONE
 
 
@@ -391,11 +402,11 @@ def _plan(options: dict[str, Any]) -> int:
 
 def _next_step(file: str | None) -> str:
     """What to do with a plan."""
-    import shlex
+    from replyio._shell import argument
 
     if file is None:
         return "nothing was written; give --save-as PLAN to keep the plan and apply it"
-    plan = shlex.quote(file)
+    plan = argument(file)
     return f"nothing was written; review with `replyio status {plan} --show changes`, write with `replyio apply {plan}`"
 
 
@@ -405,7 +416,7 @@ def _status(options: dict[str, Any]) -> int:
     alone = [name for name in ("overwrite", "for_spreadsheet") if name in options and "export" not in options]
     if alone:
         raise UsageError(f"--{alone[0].replace('_', '-')} needs --export FILE")
-    with _client(options) as client, client.open_plan(options["plan"]) as plan:
+    with _client(options) as client, _open(client, options) as plan:
         if "export" in options:
             _export(plan, options)
         else:
@@ -439,11 +450,23 @@ def _revert(options: dict[str, Any]) -> int:
 
 def _run(options: dict[str, Any], name: str) -> int:
     """Does something with a plan, and gives what became of it."""
-    wanted = {"on_conflict": options["on_conflict"]} if "on_conflict" in options else {}
-    with _client(options) as client, client.open_plan(options["plan"]) as plan:
+    wanted = {name: options[name] for name in ("on_conflict", "on_unknown_member") if name in options}
+    with _client(options) as client, _open(client, options) as plan:
         result: ApplyResult = getattr(plan, name)(**wanted)
         _show(result, options)
-        return _code_of(result.counts)
+        code = _code_of(result.counts)
+        if not result.stored_otherwise:
+            return code
+        from replyio._plan_text import stored_otherwise_text
+
+        return _tell(f"{stored_otherwise_text(result.stored_otherwise)}; --show failures has them", max(code, _FAILED))
+
+
+def _open(client: ReplyClient, options: dict[str, Any]) -> Plan:
+    """Opens the plan that the options name."""
+    return client.open_plan(
+        options["plan"], recover=options.get("recover", False), new_key=options.get("new_key", False)
+    )
 
 
 def _show(report: Plan | ApplyResult, options: dict[str, Any]) -> None:

@@ -127,7 +127,8 @@ class ReplyClient:
         'Oslo'
     """
 
-    __slots__ = ("__weakref__", "_core", "_pickled")
+    # `_keeps` is what must live as long as the client: its sandbox.
+    __slots__ = ("__weakref__", "_core", "_keeps", "_pickled")
 
     def __init__(
         self,
@@ -171,6 +172,7 @@ class ReplyClient:
         Raises:
             ConfigurationError: When there is no key, or a setting cannot be used.
         """
+        self._keeps: object = None
         settings: dict[str, Any] = {
             "base_url": base_url,
             "auth": auth,
@@ -216,6 +218,7 @@ class ReplyClient:
         """
         derived = object.__new__(type(self))
         try:
+            derived._keeps = self._keeps
             derived._core = self._core.with_options({**options})
             derived._pickled = {**self._pickled, **options}
         finally:
@@ -418,7 +421,8 @@ class ReplyClient:
         """Reads all contact accounts, page by page: `GET /v3/contact-accounts`.
 
         Nothing is requested until the first account is asked for. The set may change while it is read: an account that
-        two pages have is given once, one that slips from a page not yet read to one already read is missed.
+        two pages have is given once, and where accounts slip between two pages, the client goes back. A list that
+        cannot be read completely raises `UnexpectedResponseError` while it is read.
 
         Args:
             search: Only accounts that match this text; None for all.
@@ -438,7 +442,7 @@ class ReplyClient:
             >>> 4711 in {account.id for account in client.list_contact_accounts()}
             True
         """
-        return ContactAccountIterator(self._core.list(search, sort_by, descending, page_size))
+        return ContactAccountIterator(_replyio.Listing(self._core, search, sort_by, descending, page_size))
 
     def list_contact_accounts_async(
         self,
@@ -461,7 +465,7 @@ class ReplyClient:
         Raises:
             ValidationError: Before any request, when an argument cannot be used.
         """
-        return AsyncContactAccountIterator(self._core.list(search, sort_by, descending, page_size))
+        return AsyncContactAccountIterator(_replyio.Listing(self._core, search, sort_by, descending, page_size))
 
     def plan_contact_account_updates(
         self,
@@ -471,7 +475,11 @@ class ReplyClient:
         mode: Literal["patch", "fill", "replace"] = "patch",
         nulls: Literal["keep", "clear"] = "keep",
         match_on: Literal["id", "domain_name", "name"] = "id",
-        ignore: Iterable[str] = (),
+        ignore: Iterable[str] | Literal["unknown"] = (),
+        columns: dict[str, str] | None = None,
+        null_values: Iterable[str] = (),
+        delimiter: str | None = None,
+        encoding: str | None = None,
         progress: bool = True,
     ) -> Plan:
         """Plans the updates of many accounts from a table. Nothing is written to the service.
@@ -488,7 +496,13 @@ class ReplyClient:
             nulls: What an empty cell means: "keep" (the default) leaves the field alone, "clear" empties it.
             match_on: How a row finds its account: "id" (the default), "domain_name" or "name". Two candidates are never
                 guessed between.
-            ignore: Columns that are not fields.
+            ignore: Columns that are not fields; `"unknown"` for all that are none.
+            columns: Which column is which field, such as `{"Website": "domain_name"}`. Names need not be given that
+                differ from a field's in case, spaces and punctuation alone.
+            null_values: Texts that are empty cells, besides `""` and white space.
+            delimiter: What separates the fields of a CSV file. By default, its first line tells.
+            encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
+                order mark names.
             progress: Whether to show how far it is. Default True.
 
         Returns:
@@ -511,9 +525,13 @@ class ReplyClient:
             >>> client.get_contact_account(4711).city
             'Oslo'
         """
+        _load_bulk()
         from replyio import _bulk
 
-        return _bulk.make(_bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore), progress)
+        reading = {"columns": columns, "null_values": null_values, "delimiter": delimiter, "encoding": encoding}
+        return _bulk.make(
+            _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, reading=reading), progress
+        )
 
     async def plan_contact_account_updates_async(
         self,
@@ -523,7 +541,11 @@ class ReplyClient:
         mode: Literal["patch", "fill", "replace"] = "patch",
         nulls: Literal["keep", "clear"] = "keep",
         match_on: Literal["id", "domain_name", "name"] = "id",
-        ignore: Iterable[str] = (),
+        ignore: Iterable[str] | Literal["unknown"] = (),
+        columns: dict[str, str] | None = None,
+        null_values: Iterable[str] = (),
+        delimiter: str | None = None,
+        encoding: str | None = None,
         progress: bool = True,
     ) -> Plan:
         """Plans the updates of many accounts; see `plan_contact_account_updates`. Cancelling the task stops it.
@@ -534,7 +556,13 @@ class ReplyClient:
             mode: "patch", "fill" or "replace".
             nulls: "keep" or "clear".
             match_on: "id", "domain_name" or "name".
-            ignore: Columns that are not fields.
+            ignore: Columns that are not fields; `"unknown"` for all that are none.
+            columns: Which column is which field, such as `{"Website": "domain_name"}`. Names need not be given that
+                differ from a field's in case, spaces and punctuation alone.
+            null_values: Texts that are empty cells, besides `""` and white space.
+            delimiter: What separates the fields of a CSV file. By default, its first line tells.
+            encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
+                order mark names.
             progress: Whether to show how far it is. Default True.
 
         Returns:
@@ -544,30 +572,44 @@ class ReplyClient:
             ValidationError: The table has a column that cannot be used.
             ReplyError: Any other failure, as the tree in `replyio.errors` says.
         """
+        _load_bulk()
         from replyio import _bulk
 
-        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore)
+        reading = {"columns": columns, "null_values": null_values, "delimiter": delimiter, "encoding": encoding}
+        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, reading=reading)
         return await _bulk.make_async(planning, progress)
 
-    def open_plan(self, path: str | os.PathLike[str]) -> Plan:
-        """Opens a plan that was saved: to look at it, to go on, or to revert it.
+    def open_plan(self, path: str | os.PathLike[str], *, recover: bool = False, new_key: bool = False) -> Plan:
+        """Opens a plan that was saved: to look at it, to resume it, or to revert it.
 
-        A row that was in flight when its job ended is reported as unknown, and sent again by `Plan.apply`.
+        Opening never locks the file: a plan can be opened while a run writes it. A row that was in flight when its run
+        ended
+        is `unknown`, and the next `Plan.apply` sends it again.
 
         Args:
             path: The plan's file.
+            recover: Whether to open a plan whose log (`-wal`) is missing, because the file was copied or moved alone
+                after
+                a crash. Every row that may have been written becomes `unknown`. Default False: such a file is refused.
+            new_key: Whether this client's API key is another key of the user who made the plan. Default False: a plan
+                that
+                was made with another key is refused.
 
         Returns:
             The plan.
 
         Raises:
-            PlanError: The file is missing, in use, half written, damaged, or for another address, user or team.
+            PlanError: The file is missing, half written or damaged, lacks its log, or was made for another address,
+                user,
+                team or API key.
         """
+        _load_bulk()
         from os import fspath
 
         from replyio import _bulk
 
-        return _bulk.plan_of(self._core, self._core.open_plan(path), fspath(path))
+        file = _replyio.PlanFile.open(self._core, path, recover=recover, new_key=new_key)
+        return _bulk.plan_of(self._core, file, fspath(path))
 
     def update_contact_accounts(
         self,
@@ -577,8 +619,13 @@ class ReplyClient:
         mode: Literal["patch", "fill", "replace"] = "patch",
         nulls: Literal["keep", "clear"] = "keep",
         match_on: Literal["id", "domain_name", "name"] = "id",
-        ignore: Iterable[str] = (),
+        ignore: Iterable[str] | Literal["unknown"] = (),
+        columns: dict[str, str] | None = None,
+        null_values: Iterable[str] = (),
+        delimiter: str | None = None,
+        encoding: str | None = None,
         on_conflict: Literal["skip", "overwrite"] = "skip",
+        on_unknown_member: Literal["stop", "clear"] = "stop",
         progress: bool = True,
     ) -> ApplyResult:
         """Plans the updates of many accounts and applies them, when no review is wanted.
@@ -592,9 +639,17 @@ class ReplyClient:
             mode: "patch" (the default), "fill" or "replace".
             nulls: "keep" (the default) or "clear".
             match_on: "id" (the default), "domain_name" or "name".
-            ignore: Columns that are not fields.
+            ignore: Columns that are not fields; `"unknown"` for all that are none.
+            columns: Which column is which field, such as `{"Website": "domain_name"}`. Names need not be given that
+                differ from a field's in case, spaces and punctuation alone.
+            null_values: Texts that are empty cells, besides `""` and white space.
+            delimiter: What separates the fields of a CSV file. By default, its first line tells.
+            encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
+                order mark names.
             on_conflict: What happens when somebody changes a field between plan and apply: "skip" (the default) or
                 "overwrite".
+            on_unknown_member: What happens when an update clears a member that this version does not know: "stop" (the
+                default) or "clear"; see `Plan.apply`.
             progress: Whether to show how far it is. Default True.
 
         Returns:
@@ -613,10 +668,14 @@ class ReplyClient:
             >>> result.counts
             {'changed': 1}
         """
+        _load_bulk()
         from replyio import _bulk
 
-        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict)
-        return _bulk.update(planning, on_conflict, progress)
+        reading = {"columns": columns, "null_values": null_values, "delimiter": delimiter, "encoding": encoding}
+        planning = _bulk.Planning(
+            self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict, on_unknown_member, reading
+        )
+        return _bulk.update(planning, on_conflict, progress, on_unknown_member)
 
     async def update_contact_accounts_async(
         self,
@@ -626,8 +685,13 @@ class ReplyClient:
         mode: Literal["patch", "fill", "replace"] = "patch",
         nulls: Literal["keep", "clear"] = "keep",
         match_on: Literal["id", "domain_name", "name"] = "id",
-        ignore: Iterable[str] = (),
+        ignore: Iterable[str] | Literal["unknown"] = (),
+        columns: dict[str, str] | None = None,
+        null_values: Iterable[str] = (),
+        delimiter: str | None = None,
+        encoding: str | None = None,
         on_conflict: Literal["skip", "overwrite"] = "skip",
+        on_unknown_member: Literal["stop", "clear"] = "stop",
         progress: bool = True,
     ) -> ApplyResult:
         """Plans and applies the updates of many accounts; see `update_contact_accounts`.
@@ -640,8 +704,15 @@ class ReplyClient:
             mode: "patch", "fill" or "replace".
             nulls: "keep" or "clear".
             match_on: "id", "domain_name" or "name".
-            ignore: Columns that are not fields.
+            ignore: Columns that are not fields; `"unknown"` for all that are none.
+            columns: Which column is which field, such as `{"Website": "domain_name"}`. Names need not be given that
+                differ from a field's in case, spaces and punctuation alone.
+            null_values: Texts that are empty cells, besides `""` and white space.
+            delimiter: What separates the fields of a CSV file. By default, its first line tells.
+            encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
+                order mark names.
             on_conflict: "skip" or "overwrite".
+            on_unknown_member: "stop" or "clear".
             progress: Whether to show how far it is. Default True.
 
         Returns:
@@ -651,10 +722,14 @@ class ReplyClient:
             ValidationError: The table has a column that cannot be used.
             ReplyError: Any other failure that stops the job.
         """
+        _load_bulk()
         from replyio import _bulk
 
-        planning = _bulk.Planning(self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict)
-        return await _bulk.update_async(planning, on_conflict, progress)
+        reading = {"columns": columns, "null_values": null_values, "delimiter": delimiter, "encoding": encoding}
+        planning = _bulk.Planning(
+            self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict, on_unknown_member, reading
+        )
+        return await _bulk.update_async(planning, on_conflict, progress, on_unknown_member)
 
     def close(self) -> None:
         """Gives connections and threads back. A later call opens new ones."""
@@ -726,13 +801,29 @@ def _unpickle(settings: dict[str, Any]) -> ReplyClient:
         del settings
 
 
+def _load_bulk() -> None:
+    """Imports what bulk calls need. It costs more than all the rest, so that it is imported when it is first used.
+
+    Raises:
+        TransportError: When a module's file cannot be read, as when no file descriptor is left.
+    """
+    try:
+        import_module("replyio._bulk")
+    except OSError as error:
+        from replyio.errors import TransportError
+
+        message = f"no request was sent: a part of this package cannot be read: {error.strerror}"
+        hint = "close files and connections, or raise the limit of this process (ulimit -n)"
+        raise TransportError(f"{message}; hint: {hint}") from None
+
+
 def _warn(message: str) -> None:
     """Warns whoever called the method that calls this."""
     import warnings
 
     from replyio.errors import ReplyWarning
 
-    warnings.warn(message, ReplyWarning, stacklevel=3)
+    warnings.warn(_replyio.safe_text(message), ReplyWarning, stacklevel=3)
 
 
 def _running_loop() -> AbstractEventLoop:
@@ -751,16 +842,16 @@ class _Pages:
 
     def __init__(self, listing: _replyio.Listing) -> None:
         self._listing = listing
-        self._page: _replyio.Page | None = None
+        self._page: _replyio.Batch | None = None
         self._ready: Iterator[ContactAccount] = iter(())
-        self._waiting: list[_replyio.Page] = []
+        self._waiting: list[_replyio.Batch] = []
 
-    def _begin(self, page: _replyio.Page) -> None:
+    def _begin(self, page: _replyio.Batch) -> None:
         """Goes on with a page."""
         self._page = page
         self._ready = iter(page.accounts())
 
-    def _take(self) -> list[_replyio.Page]:
+    def _take(self) -> list[_replyio.Batch]:
         """Takes what has been read and not yet been given."""
         pages, self._waiting = self._waiting, []
         left = length_hint(self._ready)
@@ -802,7 +893,7 @@ class ContactAccountIterator(_Pages):
             else:
                 self._begin(self._listing.next_page())
 
-    def _remaining_pages(self) -> list[_replyio.Page]:
+    def _remaining_pages(self) -> list[_replyio.Batch]:
         """Reads all pages that are left. Those read before one that fails wait for the next call."""
         while not self._listing.finished:
             self._waiting.append(self._listing.next_page())
@@ -880,7 +971,7 @@ class AsyncContactAccountIterator(_Pages):
             else:
                 self._begin(await self._next_page())
 
-    async def _next_page(self) -> _replyio.Page:
+    async def _next_page(self) -> _replyio.Batch:
         """Reads the next page."""
         pending = self._listing.next_page(_running_loop())
         try:
@@ -888,7 +979,7 @@ class AsyncContactAccountIterator(_Pages):
         finally:
             pending.close()
 
-    async def _remaining_pages(self) -> list[_replyio.Page]:
+    async def _remaining_pages(self) -> list[_replyio.Batch]:
         """Reads all pages that are left. Those read before one that fails wait for the next call."""
         while not self._listing.finished:
             self._waiting.append(await self._next_page())
@@ -921,7 +1012,7 @@ class AsyncContactAccountIterator(_Pages):
         return _to_polars(await self._remaining_pages())
 
 
-def _to_pandas(pages: list[_replyio.Page]) -> pandas.DataFrame:
+def _to_pandas(pages: list[_replyio.Batch]) -> pandas.DataFrame:
     """A pandas frame of pages. Made from columns, because pandas may be there without pyarrow."""
     import pandas
 
@@ -929,10 +1020,12 @@ def _to_pandas(pages: list[_replyio.Page]) -> pandas.DataFrame:
 
     table = columns([account for page in pages for account in page.accounts()])
     types = column_types()
+    if None in table["linked_prospects_count"]:
+        types["linked_prospects_count"] = "Int64"
     return pandas.DataFrame({name: pandas.Series(values, dtype=types.get(name)) for name, values in table.items()})
 
 
-def _to_polars(pages: list[_replyio.Page]) -> polars.DataFrame:
+def _to_polars(pages: list[_replyio.Batch]) -> polars.DataFrame:
     """A polars frame of pages."""
     import polars
 

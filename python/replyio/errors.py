@@ -96,6 +96,15 @@ class FieldError(tuple[str, str]):
         return f"{self[0]}: {self[1]}" if self[0] else self[1]
 
 
+def _safe(message: str) -> str:
+    """The message, with nothing in it that a terminal obeys. Lines stay lines."""
+    if message.isascii() and message.isprintable():
+        return message
+    from replyio._replyio import safe_text
+
+    return "\n".join(map(safe_text, message.split("\n")))
+
+
 def _restore(cls: type[ReplyError], message: str, state: dict[str, Any]) -> ReplyError:
     """Makes an exception again from its pickle, attributes and notes included."""
     error = cls(message)
@@ -121,6 +130,8 @@ class ReplyError(Exception):
             message: One line: what, which, how often, what next.
             **attributes: The attributes of the class, by name; those not given have their default.
         """
+        # A message quotes file names, plan files and answers, and a traceback shows it on a terminal.
+        message = _safe(message)
         super().__init__(message)
         self.message = message
         self.__dict__.update(attributes)

@@ -124,15 +124,16 @@ class ContactAccountStage:
 class ContactAccount:
     """A contact account: a company or organization, as the service answers it.
 
-    Immutable, compared and hashed by value. Dates are aware `datetime`s in UTC.
+    Immutable, compared and hashed by value. Dates are aware `datetime`s in UTC. A value that the service sets and that
+    cannot be read, such as a date without a time, is None here and stays in `extra` as it came.
 
     Attributes:
         id: Unique identifier of the contact account.
         owner_user_id: ID of the user who owns this contact account.
         name: Contact account name.
-        linked_prospects_count: Number of contacts linked to this account.
-        created_date: Date when the account was created.
-        last_activity_date: Date of the last activity on this account.
+        linked_prospects_count: Number of contacts linked to this account; None where the answer has no readable one.
+        created_date: Date when the account was created; None where the answer has no readable one.
+        last_activity_date: Date of the last activity on this account; None where the answer has no readable one.
         description: Optional description.
         domain_name: Primary domain name.
         domain_secondary: Secondary domain name.
@@ -149,15 +150,15 @@ class ContactAccount:
         email: Contact email address.
         stage: Current stage of the contact account.
         email_provider: E-mail provider of the account's domain. Not in every answer.
-        extra: Members that the contract does not know, by their names on the wire.
+        extra: Members that the contract does not know and values that cannot be read, by their names on the wire.
     """
 
     id: int
     owner_user_id: int
     name: str
-    linked_prospects_count: int
-    created_date: datetime.datetime
-    last_activity_date: datetime.datetime
+    linked_prospects_count: int | None
+    created_date: datetime.datetime | None
+    last_activity_date: datetime.datetime | None
     description: str | None = None
     domain_name: str | None = None
     domain_secondary: str | None = None
@@ -202,9 +203,12 @@ class ContactAccount:
 
     def _repr_html_(self) -> str:
         """The account as a table, for a notebook. Members without a value are left out."""
+        from replyio._replyio import safe_text
+
+        style = "text-align:left;overflow-wrap:anywhere"
         rows = "".join(
             f'<tr><th style="text-align:left">{html.escape(name)}</th>'
-            f'<td style="text-align:left;overflow-wrap:anywhere">{html.escape(_shown(value))}</td></tr>'
+            f'<td style="{style}"><bdi>{html.escape(safe_text(_shown(value)))}</bdi></td></tr>'
             for name, value in ((name, getattr(self, name)) for name in (*_MEMBER_NAMES, "extra"))
             if value not in (None, {})
         )

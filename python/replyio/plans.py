@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from importlib import import_module
 from itertools import islice
 from pathlib import PurePath
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from replyio import _plan_text as text
 from replyio._export import Table, refused, write
 from replyio._progress import Job, drive, drive_async, show_for
+from replyio._replyio import safe_text
 from replyio.errors import ReplyError
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ __all__ = ["ApplyResult", "Plan", "PlanTable"]
 _UNSAVED = "(not saved)"
 # The columns that are there even when no row is, and the types that pandas would not find by itself.
 _COLUMNS = {
-    "rows": ("row", "id", "key", "status", "error", "repeated"),
+    "rows": ("row", "id", "key", "status", "error", "repeated", "stored_otherwise"),
     "changes": ("row", "id", "field", "before", "after", "status"),
-    "failures": ("row", "id", "key", "status", "error", "repeated"),
+    "failures": ("row", "id", "key", "status", "error", "repeated", "stored_otherwise"),
 }
-_TYPES = {"row": "int64", "id": "Int64", "repeated": "int64"}
+_TYPES = {"row": "int64", "id": "Int64", "repeated": "int64", "stored_otherwise": "bool"}
 
 
 class _File(Protocol):
@@ -45,6 +45,7 @@ class _File(Protocol):
     def rows(self) -> Table: ...
     def changes(self) -> Table: ...
     def failures(self) -> Table: ...
+    def stored_otherwise(self) -> int: ...
     def close(self) -> None: ...
 
 
@@ -169,17 +170,17 @@ class _Report:
         `repeated` is how often the row was sent again while nobody knew what had become of the time before: after a
         crash, or when an answer was lost. Normally 0.
         """
-        return self._tables.get("rows") or PlanTable("rows", self._file.rows())
+        return self._table("rows", self._file.rows)
 
     @property
     def changes(self) -> PlanTable:
         """Every field that is to change, or has changed: row number, id, field, before, after, status of the row."""
-        return self._tables.get("changes") or PlanTable("changes", self._file.changes())
+        return self._table("changes", self._file.changes)
 
     @property
     def failures(self) -> PlanTable:
         """The rows that cannot be, or were not done, with the reason; the columns are those of `rows`."""
-        return self._tables.get("failures") or PlanTable("failures", self._file.failures())
+        return self._table("failures", self._file.failures)
 
     def export(
         self,
@@ -200,10 +201,11 @@ class _Report:
                 `.parquet` (needs pyarrow or polars). All of it is UTF-8.
             table: "rows" (the default), "changes" or "failures".
             overwrite: Whether a file that is there is replaced. Default False.
-            for_spreadsheet: Whether a CSV file is for people who open it in a spreadsheet. A text that the spreadsheet
-                would run as a formula, since it begins with `=`, `+`, `-`, `@`, a tab or a line end, gets a `'` in
-                front, and the file a mark by which Excel knows UTF-8. Default False: every value is what it is, since
-                telephone numbers begin with `+`, and what a program reads back must be what was written.
+            for_spreadsheet: Whether a CSV file is for people who open it in a spreadsheet. Whatever the spreadsheet
+                would run as a formula, since `=`, `+`, `-` or `@` stands at the beginning of a text or behind a
+                separator, a tab or a line end in it, gets a `'` in front, and the file a mark by which Excel knows
+                UTF-8. Default False: every value is what it is, since telephone numbers begin with `+`, and what a
+                program reads back must be what was written.
 
         Returns:
             How many rows were written.
@@ -221,6 +223,11 @@ class _Report:
         return found._export(  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - a table of its own
             path, overwrite=overwrite, for_spreadsheet=for_spreadsheet, plan=self._path
         )
+
+    def _table(self, name: str, read: Callable[[], Table]) -> PlanTable:
+        """A table that was read before, or one of the file."""
+        table = self._tables.get(name)
+        return PlanTable(name, read()) if table is None else table
 
     def _name(self) -> str:
         """The file's name, without its folder."""
@@ -245,7 +252,7 @@ class Plan(_Report):
         self,
         file: _File,
         path: str | None,
-        start: Callable[[str, str], Job],
+        start: Callable[[str, str, str], Job],
         reverse: Callable[[], Plan] | None = None,
     ) -> None:
         """Makes a plan of its file. Made by `ReplyClient.plan_contact_account_updates` and `ReplyClient.open_plan`.
@@ -253,7 +260,7 @@ class Plan(_Report):
         Args:
             file: The open file.
             path: Where it is, as it was given; None where it was not saved.
-            start: Starts a job, "apply", "retry_failed" or "revert", with what happens to a conflict.
+            start: Starts a job ("apply", "retry_failed" or "revert") with `on_conflict` and `on_unknown_member`.
             reverse: Makes the plan that takes this one back.
         """
         super().__init__(file, path)
@@ -286,135 +293,198 @@ class Plan(_Report):
         """How many seconds that takes within the quota, as estimated; None where that is not known."""
         return self._file.header().get("seconds_left")
 
-    def apply(self, on_conflict: Literal["skip", "overwrite"] = "skip", progress: bool = True) -> ApplyResult:
-        """Writes what is still to be written, within the quota. Goes on where it was stopped, after a crash too.
+    def apply(
+        self,
+        on_conflict: Literal["skip", "overwrite"] = "skip",
+        progress: bool = True,
+        on_unknown_member: Literal["stop", "clear"] = "stop",
+    ) -> ApplyResult:
+        """Writes the rows that are pending or unknown, within the quota.
 
-        Accounts are looked at again before they are written. Ctrl-C finishes what is in flight, for five seconds at
-        most; a second one does not wait. What was not written stays to be written.
+        The run resumes where an earlier one stopped, also after a crash. It reads every account again before it writes
+        it,
+        and keeps the newest value of each field that the plan does not name. Ctrl-C lets the updates in flight finish,
+        for
+        five seconds at most; a second Ctrl-C ends the run at once. Rows that were not written stay pending.
 
         Args:
-            on_conflict: What happens when somebody has changed a field of the plan meanwhile: "skip" (the default)
-                leaves the account alone and makes the row a conflict, "overwrite" writes it all the same.
+            on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
+                default)
+                leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
             progress: Whether to show rows, requests and the time left. Default True.
+            on_unknown_member: What happens when an update cleared a member of the account that this version of replyio
+                does not know and so cannot send: "stop" (the default) ends the run at the first such row, "clear"
+                continues and clears it in every account that the plan writes.
 
         Returns:
-            What became of the rows. Rows that failed raise nothing; see `ApplyResult.raise_for_failures`.
+            What became of the rows. Failed rows raise nothing; see `ApplyResult.raise_for_failures`.
 
         Raises:
-            PlanError: When the file cannot be used, or there is no room for it.
-            AuthenticationError: When the key is refused; every row stays to be done.
-            ReplyError: Any other failure that stops the job.
+            PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
+                that this version does not know.
+            AuthenticationError: When the service refuses the key. Every row stays as it is.
+            ReplyError: Any other failure that ends the run. Every row stays as it is.
         """
-        return self._run("apply", on_conflict, progress)
+        return self._run("apply", on_conflict, on_unknown_member, progress)
 
     async def apply_async(
-        self, on_conflict: Literal["skip", "overwrite"] = "skip", progress: bool = True
+        self,
+        on_conflict: Literal["skip", "overwrite"] = "skip",
+        progress: bool = True,
+        on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
-        """Writes what is still to be written; see `apply`. Cancelling the task stops it as Ctrl-C does.
+        """Writes the rows that are pending or unknown, within the quota.
+
+        See `apply`. Cancelling the task stops the run as Ctrl-C does.
 
         Args:
-            on_conflict: "skip" (the default) or "overwrite", as in `apply`.
+            on_conflict: "skip" (the default) or "overwrite"; see `apply`.
             progress: Whether to show rows, requests and the time left. Default True.
+            on_unknown_member: "stop" (the default) or "clear"; see `apply`.
+
+        Returns:
+            What became of the rows. Failed rows raise nothing; see `ApplyResult.raise_for_failures`.
+
+        Raises:
+            PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
+                that this version does not know.
+            AuthenticationError: When the service refuses the key. Every row stays as it is.
+            ReplyError: Any other failure that ends the run. Every row stays as it is.
+        """
+        return await self._run_async("apply", on_conflict, on_unknown_member, progress)
+
+    def retry_failed(
+        self,
+        on_conflict: Literal["skip", "overwrite"] = "skip",
+        progress: bool = True,
+        on_unknown_member: Literal["stop", "clear"] = "stop",
+    ) -> ApplyResult:
+        """Makes failed rows and conflicts pending again, then applies the plan.
+
+        Rows that are unknown need no retry: every `apply` takes them up.
+
+        Args:
+            on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
+                default)
+                leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
+            progress: Whether to show rows, requests and the time left. Default True.
+            on_unknown_member: What happens when an update cleared a member of the account that this version of replyio
+                does not know and so cannot send: "stop" (the default) ends the run at the first such row, "clear"
+                continues and clears it in every account that the plan writes.
 
         Returns:
             What became of the rows.
 
         Raises:
-            PlanError: When the file cannot be used, or there is no room for it.
-            ReplyError: Any other failure that stops the job.
+            PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
+                that this version does not know.
+            AuthenticationError: When the service refuses the key. Every row stays as it is.
+            ReplyError: Any other failure that ends the run. Every row stays as it is.
         """
-        return await self._run_async("apply", on_conflict, progress)
-
-    def retry_failed(self, on_conflict: Literal["skip", "overwrite"] = "skip", progress: bool = True) -> ApplyResult:
-        """Tries the rows that failed again, and everything that is still to be written.
-
-        Args:
-            on_conflict: "skip" (the default) or "overwrite", as in `apply`.
-            progress: Whether to show rows, requests and the time left. Default True.
-
-        Returns:
-            What became of the rows.
-
-        Raises:
-            PlanError: When the file cannot be used, or there is no room for it.
-            ReplyError: Any other failure that stops the job.
-        """
-        return self._run("retry_failed", on_conflict, progress)
+        return self._run("retry_failed", on_conflict, on_unknown_member, progress)
 
     async def retry_failed_async(
-        self, on_conflict: Literal["skip", "overwrite"] = "skip", progress: bool = True
+        self,
+        on_conflict: Literal["skip", "overwrite"] = "skip",
+        progress: bool = True,
+        on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
-        """Tries the rows that failed again; see `retry_failed`. Cancelling the task stops it as Ctrl-C does.
+        """Makes failed rows and conflicts pending again, then applies the plan.
+
+        See `retry_failed`. Cancelling the task stops the run as Ctrl-C does.
 
         Args:
-            on_conflict: "skip" (the default) or "overwrite", as in `apply`.
+            on_conflict: "skip" (the default) or "overwrite"; see `retry_failed`.
             progress: Whether to show rows, requests and the time left. Default True.
+            on_unknown_member: "stop" (the default) or "clear"; see `retry_failed`.
 
         Returns:
             What became of the rows.
 
         Raises:
-            PlanError: When the file cannot be used, or there is no room for it.
-            ReplyError: Any other failure that stops the job.
+            PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
+                that this version does not know.
+            AuthenticationError: When the service refuses the key. Every row stays as it is.
+            ReplyError: Any other failure that ends the run. Every row stays as it is.
         """
-        return await self._run_async("retry_failed", on_conflict, progress)
+        return await self._run_async("retry_failed", on_conflict, on_unknown_member, progress)
 
-    def revert(self, on_conflict: Literal["skip", "overwrite"] = "skip", progress: bool = True) -> ApplyResult:
-        """Puts the values from before back, in the accounts that this plan has changed.
+    def revert(
+        self,
+        on_conflict: Literal["skip", "overwrite"] = "skip",
+        progress: bool = True,
+        on_unknown_member: Literal["stop", "clear"] = "stop",
+    ) -> ApplyResult:
+        """Restores the previous values in the accounts that this plan has changed.
 
-        That is a plan too, in a file of its own beside this one (`acme.revert.replyplan`): it can be stopped and gone
-        on with, and reverted.
+        The revert covers every row that was written or may have been written. It is a plan too, in a file of its own
+        beside
+        this one (`acme.revert.replyplan`), which can be stopped, resumed and reverted. A field that somebody else
+        changed
+        since is a conflict.
 
         Args:
-            on_conflict: What happens when somebody has changed a field since: "skip" (the default) leaves the account
-                alone, "overwrite" puts the value from before back all the same.
+            on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
+                default)
+                leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
             progress: Whether to show rows, requests and the time left. Default True.
+            on_unknown_member: What happens when an update cleared a member of the account that this version of replyio
+                does not know and so cannot send: "stop" (the default) ends the run at the first such row, "clear"
+                continues and clears it in every account that the plan writes.
 
         Returns:
             What became of the rows.
 
         Raises:
-            PlanError: When the file cannot be used, or there is no room for it.
-            ReplyError: Any other failure that stops the job.
+            PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
+                that this version does not know.
+            AuthenticationError: When the service refuses the key. Every row stays as it is.
+            ReplyError: Any other failure that ends the run. Every row stays as it is.
         """
-        return self._reversed()._run("revert", on_conflict, progress)  # noqa: SLF001 - a plan too
+        return self._reversed()._run("revert", on_conflict, on_unknown_member, progress)  # noqa: SLF001 - a plan too
 
     async def revert_async(
-        self, on_conflict: Literal["skip", "overwrite"] = "skip", progress: bool = True
+        self,
+        on_conflict: Literal["skip", "overwrite"] = "skip",
+        progress: bool = True,
+        on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
-        """Puts the values from before back; see `revert`. Cancelling the task stops it as Ctrl-C does.
+        """Restores the previous values in the accounts that this plan has changed.
+
+        See `revert`. Cancelling the task stops the run as Ctrl-C does.
 
         Args:
-            on_conflict: "skip" (the default) or "overwrite", as in `revert`.
+            on_conflict: "skip" (the default) or "overwrite"; see `revert`.
             progress: Whether to show rows, requests and the time left. Default True.
+            on_unknown_member: "stop" (the default) or "clear"; see `revert`.
 
         Returns:
             What became of the rows.
 
         Raises:
-            PlanError: When the file cannot be used, or there is no room for it.
-            ReplyError: Any other failure that stops the job.
+            PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
+                that this version does not know.
+            AuthenticationError: When the service refuses the key. Every row stays as it is.
+            ReplyError: Any other failure that ends the run. Every row stays as it is.
         """
-        return await self._reversed()._run_async("revert", on_conflict, progress)  # noqa: SLF001 - a plan too
+        return await self._reversed()._run_async("revert", on_conflict, on_unknown_member, progress)  # noqa: SLF001 - a plan too
 
     def _reversed(self) -> Plan:
         return self if self._reverse is None else self._reverse()
 
-    def _run(self, action: str, on_conflict: str, progress: bool) -> ApplyResult:
-        began = time.monotonic()
-        job = self._start(action, on_conflict)
+    def _run(self, action: str, on_conflict: str, on_unknown_member: str, progress: bool) -> ApplyResult:
+        job = self._start(action, on_conflict, on_unknown_member)
         drive(job, show_for(progress), action, self._path)
-        return self._result(job, began)
+        return self._result(job)
 
-    async def _run_async(self, action: str, on_conflict: str, progress: bool) -> ApplyResult:
-        began = time.monotonic()
-        job = self._start(action, on_conflict)
+    async def _run_async(self, action: str, on_conflict: str, on_unknown_member: str, progress: bool) -> ApplyResult:
+        job = self._start(action, on_conflict, on_unknown_member)
         await drive_async(job, show_for(progress), action, self._path)
-        return self._result(job, began)
+        return self._result(job)
 
-    def _result(self, job: Job, began: float) -> ApplyResult:
-        requests: int = job.progress().get("requests", 0)
-        return ApplyResult(self._file, self._path, requests, time.monotonic() - began)
+    def _result(self, job: Job) -> ApplyResult:
+        state = job.progress()
+        return ApplyResult(self._file, self._path, state["requests"], state["seconds"])
 
     def close(self) -> None:
         """Closes the file, so that another process can use it."""
@@ -468,6 +538,15 @@ class Plan(_Report):
         """
         return self.rows.to_polars()
 
+    @property
+    def cleared(self) -> int:
+        """How many fields the plan empties that had a value when it was made."""
+        return self._file.header().get("cleared", 0)
+
+    def _notes(self) -> list[str]:
+        """What people must know before they apply the plan."""
+        return [text.cleared_text(self.cleared, done=not self.counts.get("pending", 0))]
+
     def _cost(self) -> str:
         header = self._file.header()
         return text.cost_text(header.get("requests_left"), header.get("seconds_left"))
@@ -475,15 +554,16 @@ class Plan(_Report):
     def __repr__(self) -> str:
         """What it would do, and what that costs."""
         try:
-            return text.line("Plan", self._name(), self.counts, self._cost())
+            return text.line("Plan", self._name(), self.counts, self._cost(), self._notes())
         except ReplyError as error:  # a closed file; whoever looks at a variable must not get an exception
-            return f"<Plan {self._name()}: {error}>"
+            return text.printable(f"<Plan {text.cell(self._name())}: {error}>")
 
     def _repr_html_(self) -> str:
         """What it would do, with the first changes, for a notebook."""
         counts = self.counts
         title = f"Plan {self._name()}"
-        return text.box_html(title, self._cost(), counts, self._changes_html(), text.plan_hints(counts))
+        hints = text.plan_hints(counts)
+        return text.box_html(title, self._cost(), counts, self._changes_html(), hints, self._notes())
 
 
 class ApplyResult(_Report):
@@ -492,7 +572,7 @@ class ApplyResult(_Report):
     The tables are read from the plan's file when they are asked for.
     """
 
-    __slots__ = ("_counts", "_requests", "_seconds")
+    __slots__ = ("_counts", "_requests", "_seconds", "_stored_otherwise")
 
     def __init__(self, file: _File, path: str | None, requests: int, seconds: float) -> None:
         """Makes the result of a job that has ended. Made by `Plan.apply` and its like.
@@ -505,6 +585,7 @@ class ApplyResult(_Report):
         """
         super().__init__(file, path)
         self._counts = file.counts()
+        self._stored_otherwise = file.stored_otherwise()
         self._requests = requests
         self._seconds = seconds
 
@@ -512,6 +593,11 @@ class ApplyResult(_Report):
     def counts(self) -> dict[str, int]:
         """How many rows had which status when the job ended. They add up to the input."""
         return dict(self._counts)
+
+    @property
+    def stored_otherwise(self) -> int:
+        """How many of the changed rows the service stored differently from what was sent."""
+        return self._stored_otherwise
 
     @property
     def requests(self) -> int:
@@ -528,27 +614,38 @@ class ApplyResult(_Report):
         self._tables = {name: getattr(self, name) for name in ("rows", "changes", "failures")}
 
     def raise_for_failures(self) -> None:
-        """Raises when a row is neither changed nor right already.
+        """Raises if a row was not done, or if the service stored something else than was sent.
 
         Raises:
             ReplyError: With the counts and the first of those rows.
         """
-        missing = text.not_done(self._counts)
-        if not missing:
+        missing, total = text.not_done(self._counts), sum(self._counts.values())
+        problems: list[str] = []
+        if missing:
+            problems.append(f"{missing:,} of {text.counted(total, 'row')} not done: {text.counts_text(self._counts)}")
+        if self._stored_otherwise:
+            problems.append(f"{text.counted(self._stored_otherwise, 'row')} stored differently from what was sent")
+        if not problems:
             return
-        rows = text.counted(sum(self._counts.values()), "row")
-        message = f"{missing:,} of {rows} not done: {text.counts_text(self._counts)}"
+        message = "; ".join(problems)
         for first in islice(self.failures, 1):
-            message += f"; the first is row {first.get('row')}: {first.get('error') or first.get('status')}"
+            reason = safe_text(str(first.get("error") or first.get("status")))
+            message += f"; the first is row {first.get('row')}: {reason}"
         raise ReplyError(f"{message}; hint: .failures has them all")
 
     def __repr__(self) -> str:
         """What was done, and what it took."""
-        spent = text.spent_text(self._requests, self._seconds)
-        return text.line("ApplyResult", self._name(), self._counts, spent)
+        return text.line("ApplyResult", self._name(), self._counts, self._spent(), self._notes())
 
     def _repr_html_(self) -> str:
         """What was done, with the first changes, for a notebook."""
-        spent = text.spent_text(self._requests, self._seconds)
-        hints = text.result_hints(self._counts, self._path)
-        return text.box_html(f"Result of {self._name()}", spent, self._counts, self._changes_html(), hints)
+        hints = text.result_hints(self._counts, self._path, self._stored_otherwise)
+        title = f"Result of {self._name()}"
+        return text.box_html(title, self._spent(), self._counts, self._changes_html(), hints, self._notes())
+
+    def _notes(self) -> list[str]:
+        """What people must know first."""
+        return [text.stored_otherwise_text(self._stored_otherwise)]
+
+    def _spent(self) -> str:
+        return text.spent_text(self._requests, self._seconds)

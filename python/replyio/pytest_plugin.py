@@ -1,4 +1,4 @@
-"""The pytest plugin of replyio: the fixture `reply_sandbox`.
+"""The pytest plugin of replyio: the fixtures `reply_sandbox` and `reply_sandbox_environment`.
 
 It is loaded through the package's entry point. Nothing of replyio is imported before the fixture is used.
 """
@@ -33,3 +33,13 @@ def reply_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
         options = marker.kwargs | options
     with Sandbox(**options) as sandbox:  # type: ignore[arg-type]
         yield sandbox
+
+
+@pytest.fixture
+def reply_sandbox_environment(reply_sandbox: Sandbox) -> Iterator[Sandbox]:
+    """The sandbox of `reply_sandbox`, with `REPLY_BASE_URL` and `REPLY_API_KEY` set for the time of the test.
+
+    Code under test that calls `replyio.ReplyClient()` finds it.
+    """
+    with reply_sandbox.environment():
+        yield reply_sandbox

@@ -12,12 +12,13 @@ use crate::answer::Answer;
 use crate::clock::since_epoch;
 use crate::config::AuthScheme;
 use crate::error::{Call, CallError, Error, Failure, WaitReason};
-use crate::identity::Place;
+use crate::identity::Slot;
 use crate::problem;
 use crate::retry::{self, Attempt, Decision};
 use crate::sabotage;
 use crate::text::plain_line;
 use crate::transport::Request;
+use crate::turns::Turn;
 
 const LONGEST_EXCERPT: usize = 200;
 const LONGEST_REQUEST_ID: usize = 200;
@@ -28,12 +29,21 @@ pub(super) struct Running {
     started: Instant,
     deadline: Instant,
     timeout: Duration,
-    attempts: u32,
-    /// Whether its first request has its place in the quota already.
-    admitted: bool,
+    pub(super) attempts: u32,
     /// Whether what is sent is the update, and not a look before it.
     pub(super) updating: bool,
     may_have_been_applied: bool,
+}
+
+/// What one attempt sends.
+#[derive(Clone, Copy)]
+pub(super) struct Sending<'a> {
+    pub(super) request: &'a Request,
+    /// Which attempt of the request it is, from 1.
+    pub(super) number: u32,
+    pub(super) use_bearer: bool,
+    /// What ended the attempt before.
+    pub(super) last: Option<&'a Failure>,
 }
 
 impl Client {
@@ -47,10 +57,19 @@ impl Client {
             deadline: started + timeout,
             timeout,
             attempts: 0,
-            admitted: self.admitted,
             updating: false,
             may_have_been_applied: false,
         }
+    }
+
+    /// Waits for the turn to change an account, at most until the call's deadline.
+    pub(super) async fn take_turn(&self, running: &Running, id: i64) -> Result<Turn, Error> {
+        let account = self.turns.account(id);
+        if let Some(turn) = account.try_take() {
+            return Ok(turn);
+        }
+        let taken = tokio::time::timeout_at(running.deadline, account.take()).await;
+        taken.map_err(|_| running.failed(Failure::Turn { limit: running.timeout }))
     }
 
     /// Sends a request until it is answered well, cannot be, or may not be tried again.
@@ -60,36 +79,22 @@ impl Client {
         request: &Request,
         read: impl Fn(&Answer) -> Result<T, Failure>,
     ) -> Result<T, Error> {
-        let mut number = 0;
+        let mut number = 1;
         let mut last: Option<Failure> = None;
         let mut use_bearer = self.prefers_bearer();
         loop {
-            let place = match self.wait_for_quota(running).await {
-                Ok(place) => place,
+            let slot = match self.wait_for_slot(running).await {
+                Ok(slot) => slot,
                 // Like every wait before a next attempt that does not fit: what failed is told, not the wait.
                 Err(closed) => return Err(running.failed(last.unwrap_or(closed))),
             };
-            number += 1;
-            running.attempts += 1;
-            let sent = Instant::now();
-            let answer = self.attempt(running, request, use_bearer, sent, last.as_ref()).await;
-            drop(place);
-            sabotage::place("answered");
-            let status = answer.as_ref().ok().map(|answer| answer.status);
-            let outcome = answer.and_then(Answer::accepted).and_then(|answer| read(&answer));
-            let failure = match outcome {
-                Ok(value) => {
-                    self.report_attempt(request, Ok(StatusCode::OK.as_u16()), number, sent);
-                    self.remember_scheme(use_bearer);
-                    return Ok(value);
-                }
-                Err(failure) => self.presentable(failure),
+            let sending = Sending { request, number, use_bearer, last: last.as_ref() };
+            let failure = match self.attempt(running, slot, sending, &read).await {
+                Ok(value) => return Ok(value),
+                Err(failure) => failure,
             };
-            running.may_have_been_applied |= running.updating && failure.may_have_been_applied();
-            self.report_attempt(request, status.ok_or(&failure), number, sent);
             if self.should_try_bearer(&failure, use_bearer) {
                 use_bearer = true;
-                number -= 1;
                 continue;
             }
             let wait = match self.decide(running, number, &failure) {
@@ -99,46 +104,66 @@ impl Client {
             let hinted = failure.retry_after().is_some_and(|hint| hint == wait);
             let reason = if hinted { WaitReason::RetryAfter } else { WaitReason::BackOff };
             last = Some(failure);
+            number += 1;
             self.sleep(running, wait, reason).await;
         }
     }
 
-    /// One attempt, within its own limit and the call's.
-    async fn attempt(
+    /// One attempt, in a slot that is open, from the request to what its answer says.
+    pub(super) async fn attempt<T>(
         &self,
-        running: &Running,
-        request: &Request,
-        use_bearer: bool,
-        sent: Instant,
-        last: Option<&Failure>,
-    ) -> Result<Answer, Failure> {
-        let headers = self.identity.headers(use_bearer);
+        running: &mut Running,
+        slot: Slot,
+        sending: Sending<'_>,
+        read: &impl Fn(&Answer) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let Sending { request, number, use_bearer, .. } = sending;
+        running.attempts += 1;
+        let sent = Instant::now();
+        let answer = self.send(running, sending, sent).await;
+        drop(slot);
+        sabotage::place("answered");
+        let status = answer.as_ref().ok().map(|answer| answer.status);
+        let failure = match answer.and_then(Answer::accepted).and_then(|answer| read(&answer)) {
+            Ok(value) => {
+                self.report_attempt(request, Ok(StatusCode::OK.as_u16()), number, sent);
+                self.remember_scheme(use_bearer);
+                return Ok(value);
+            }
+            Err(failure) => self.presentable(failure),
+        };
+        running.may_have_been_applied |= running.updating && failure.may_have_been_applied();
+        if let Some(wait) = failure.asked_to_wait() {
+            self.identity.hold(Instant::now(), wait);
+        }
+        self.report_attempt(request, status.ok_or(&failure), number, sent);
+        Err(failure)
+    }
+
+    /// Sends a request, within the attempt's own limit and the call's.
+    async fn send(&self, running: &Running, sending: Sending<'_>, sent: Instant) -> Result<Answer, Failure> {
+        let headers = self.identity.headers(sending.use_bearer);
         let attempt_ends = sent + self.config.attempt_timeout;
         let whole_call = running.deadline <= attempt_ends;
-        let sending = self.transport.send(request, headers);
-        tokio::time::timeout_at(attempt_ends.min(running.deadline), sending).await.unwrap_or_else(|_| {
+        let answered = self.transport.send(sending.request, headers);
+        tokio::time::timeout_at(attempt_ends.min(running.deadline), answered).await.unwrap_or_else(|_| {
             let limit = if whole_call { running.timeout } else { self.config.attempt_timeout };
-            Err(Failure::Deadline { limit, whole_call, last: last.map(ToString::to_string) })
+            Err(Failure::Deadline { limit, whole_call, last: sending.last.map(ToString::to_string) })
         })
     }
 
-    /// Waits until the quota lets a request out, or refuses at once when that is after the deadline. Gives its place in
-    /// the quota, which is to be kept until it is answered; `None` when it needs none.
-    async fn wait_for_quota(&self, running: &mut Running) -> Result<Option<Place>, Failure> {
+    /// Waits until a slot of the quota opens, or refuses at once when that is after the deadline.
+    async fn wait_for_slot(&self, running: &Running) -> Result<Slot, Failure> {
         sabotage::place("quota");
-        if std::mem::take(&mut running.admitted) {
-            return Ok(None);
-        }
-        let Some(quota) = self.config.quota else { return Ok(None) };
-        let mut place = self.identity.reserve(quota, Instant::now(), running.deadline)?;
-        while !place.send() {
-            let wait = place.opens_at.saturating_duration_since(Instant::now());
-            if place.opens_at > running.deadline {
-                return Err(Failure::Quota { retry_after: wait, reason: place.reason });
+        let mut slot = self.identity.book(self.config.quota, Instant::now(), running.deadline)?;
+        while !slot.send() {
+            let wait = slot.opens_at.saturating_duration_since(Instant::now());
+            if slot.opens_at > running.deadline {
+                return Err(Failure::Quota { retry_after: wait, reason: slot.reason });
             }
-            self.sleep(running, wait, place.reason).await;
+            self.sleep(running, wait, slot.reason).await;
         }
-        Ok(Some(place))
+        Ok(slot)
     }
 
     async fn sleep(&self, running: &Running, wait: Duration, reason: WaitReason) {
@@ -150,31 +175,21 @@ impl Client {
 
     fn decide(&self, running: &Running, number: u32, failure: &Failure) -> Decision {
         let now = Instant::now();
-        let hint = failure.retry_after();
-        if let (Failure::Api(answer), Some(wait), Some(_)) = (failure, hint, self.config.quota)
-            && answer.status == StatusCode::TOO_MANY_REQUESTS.as_u16()
-        {
-            self.identity.hold(now, wait);
-        }
         let mut budget = self.shared.budget.lock().unwrap_or_else(PoisonError::into_inner);
         sabotage::place("budget");
         budget.refill(since_epoch(now));
-        if self.admitted && hint.is_some() {
-            // A run holds all its rows back, not just this one.
-            return Decision::Stop;
-        }
         let attempt = Attempt {
             number,
             allowed: self.config.max_attempts,
             retryable: failure.is_retryable(),
             dropped: failure.is_dropped_connection(),
-            hint,
+            hint: failure.retry_after(),
             time_left: running.deadline.saturating_duration_since(now),
         };
         retry::decide(attempt, &mut budget, fastrand::f64())
     }
 
-    fn prefers_bearer(&self) -> bool {
+    pub(super) fn prefers_bearer(&self) -> bool {
         match self.config.auth {
             AuthScheme::Auto => self.shared.bearer_worked.load(Ordering::Relaxed),
             AuthScheme::ApiKeyHeader => false,
@@ -182,7 +197,7 @@ impl Client {
         }
     }
 
-    fn should_try_bearer(&self, failure: &Failure, used_bearer: bool) -> bool {
+    pub(super) fn should_try_bearer(&self, failure: &Failure, used_bearer: bool) -> bool {
         let challenged = matches!(failure, Failure::Api(answer) if answer.status == 401 && answer.bearer_challenge);
         self.config.auth == AuthScheme::Auto && challenged && !used_bearer
     }

@@ -7,7 +7,12 @@ use std::time::Duration;
 use super::{
     ApiFailure, Call, CallError, Error, ErrorKind, Failure, KeyOrigin, Operation, TransportKind, Unexpected, WaitReason,
 };
+use crate::text::listed;
 
+const NOT_ABOUT_THE_ACCOUNT: &str = "this does not look like Reply.io's own answer about an account: check base_url, \
+    which ends in /v3, and the network";
+const FREE_DESCRIPTORS: &str =
+    "close files and connections, or raise the limits of this process (ulimit -n, ulimit -u)";
 const NOT_THE_SERVICE: &str =
     "this looks like a proxy's or a login page, not like Reply.io; check base_url and the network";
 
@@ -52,6 +57,7 @@ impl Failure {
         let hint = match self {
             Self::Transport(fault) => match fault.kind {
                 TransportKind::Connect => "check the network, base_url and, behind a company proxy, HTTPS_PROXY",
+                TransportKind::Exhausted => FREE_DESCRIPTORS,
                 TransportKind::OutOfDate => "check this machine's clock; if it is right, the server's owner has to act",
                 TransportKind::Certificate => {
                     "a company's proxy may be in between; give its certificate authority as ca_file or SSL_CERT_FILE"
@@ -62,7 +68,7 @@ impl Failure {
                 }
                 TransportKind::Dropped | TransportKind::Broken => return None,
             },
-            Self::Deadline { whole_call: true, .. } => "give the call more time with timeout=",
+            Self::Deadline { whole_call: true, .. } | Self::Turn { .. } => "give the call more time with timeout=",
             Self::Deadline { .. } => "give each attempt more time with attempt_timeout=",
             Self::Unexpected(Unexpected { status: Some(300..=399), .. }) => {
                 "redirects are never followed; give the final address as base_url"
@@ -98,8 +104,11 @@ impl ApiFailure {
                 "the key needs the scope contacts:write, and a right to this account"
             }
             ErrorKind::PermissionDenied => "the key needs the scope contacts:read, and a right to what is read",
-            ErrorKind::NotFound if self.problem.code.is_none() => {
+            ErrorKind::NotFound if self.problem.code.is_none() && self.is_problem => {
                 "the address may be wrong: check base_url, which ends in /v3"
+            }
+            ErrorKind::NotFound if self.problem.code.as_deref() != Some("contactAccount.notFound") => {
+                NOT_ABOUT_THE_ACCOUNT
             }
             ErrorKind::NotFound => "list_contact_accounts() shows the accounts of this key",
             ErrorKind::Conflict => "get_contact_account() shows what the account is now",
@@ -129,6 +138,9 @@ impl Failure {
                 said.filter(|said| !said.eq_ignore_ascii_case(reason(answer.status).unwrap_or_default()))
                     .map(Cow::Owned)
             }
+            Self::Turn { .. } => {
+                Some(Cow::Borrowed("it waited for another change of this account by this process to end"))
+            }
             Self::Transport(_) | Self::Quota { .. } | Self::Internal(_) => None,
         }
     }
@@ -143,6 +155,7 @@ impl fmt::Display for Failure {
                 let what = if *whole_call { "the call" } else { "an attempt" };
                 write!(formatter, "{what} took longer than its {} s", limit.as_secs_f64())
             }
+            Self::Turn { limit } => write!(formatter, "the call took longer than its {} s", limit.as_secs_f64()),
             Self::Unexpected(unexpected) => match unexpected.status {
                 Some(status) => write!(formatter, "unexpected response with status {status}"),
                 None => formatter.write_str("unexpected response"),
@@ -168,12 +181,12 @@ impl fmt::Display for Error {
             Self::Configuration(message) => formatter.write_str(message),
             Self::Validation { call, errors } => {
                 write!(formatter, "{call} refused before any request: ")?;
-                for (index, error) in errors.iter().enumerate() {
-                    let separator = if index == 0 { "" } else { "; " };
-                    write!(formatter, "{separator}{} {}", error.field, error.message)?;
-                }
-                Ok(())
+                formatter.write_str(&listed(errors, |error| format!("{} {}", error.field, error.message)))
             }
+            Self::Exhausted(error) => write!(
+                formatter,
+                "no request was sent: the operating system refused what a call needs ({error}); hint: {FREE_DESCRIPTORS}"
+            ),
             Self::Call(error) => error.fmt(formatter),
         }
     }
@@ -205,10 +218,16 @@ fn reason(status: u16) -> Option<&'static str> {
     http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason())
 }
 
-/// A time that is to pass: whole seconds, or minutes where it is long, and never too short.
+/// A time that is to pass: whole seconds, or minutes, hours or days where it is long, and never too short.
 fn rounded_up(time: Duration) -> String {
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
-    if seconds > 120 { format!("{} min", seconds.div_ceil(60)) } else { format!("{seconds} s") }
+    match seconds {
+        0..=120 => format!("{seconds} s"),
+        121..=7_200 => format!("{} min", seconds.div_ceil(60)),
+        7_201..=172_800 => format!("{} h", seconds.div_ceil(3_600)),
+        172_801..=2_591_999 => format!("{} days", seconds.div_ceil(86_400)),
+        _ => "30 days or more".to_owned(),
+    }
 }
 
 /// A time as people say it: whole milliseconds while it is short, then seconds.

@@ -10,7 +10,8 @@ pub mod planner;
 pub mod run;
 pub mod source;
 
-use crate::account::{Field, FieldValue};
+use crate::account::FieldValue;
+pub use crate::change::{Change, Value};
 
 /// What a table's columns do to an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -96,56 +97,6 @@ named! {
     Status {
         Unchanged "unchanged" Changed "changed" Failed "failed" Invalid "invalid" NotFound "not_found"
         Ambiguous "ambiguous" Conflict "conflict" Pending "pending" Unknown "unknown"
-    }
-}
-
-/// A field's value as a plan keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Value {
-    /// Nothing: `null`.
-    Null,
-    /// Text, or a company size in the form that is sent. `""` stays `""`.
-    Text(String),
-    /// The id of a user.
-    Integer(i64),
-}
-
-impl Value {
-    /// The value as a field has it; `None` is nothing.
-    pub fn as_field_value(&self) -> Option<FieldValue<'_>> {
-        match self {
-            Self::Null => None,
-            Self::Text(text) => Some(FieldValue::Text(text)),
-            Self::Integer(number) => Some(FieldValue::Integer(*number)),
-        }
-    }
-}
-
-impl From<FieldValue<'_>> for Value {
-    fn from(value: FieldValue<'_>) -> Self {
-        match value {
-            FieldValue::Text(text) => Self::Text(text.to_owned()),
-            FieldValue::Integer(number) => Self::Integer(number),
-        }
-    }
-}
-
-/// One field of one account that is to change, or has changed.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Change {
-    /// The field.
-    pub field: Field,
-    /// What it was when the plan was made.
-    pub before: Value,
-    /// What it is to be.
-    pub after: Value,
-}
-
-impl Change {
-    /// The change that takes this one back.
-    #[must_use]
-    pub fn reversed(self) -> Self {
-        Self { field: self.field, before: self.after, after: self.before }
     }
 }
 

@@ -9,17 +9,15 @@ use super::file::{OpenRow, PlannedRow};
 use super::ids::Ids;
 use super::source::{Key, Options, Table};
 use super::{MatchOn, Mode, Nulls, Status};
-use crate::account::ContactAccount;
+use crate::account::{ContactAccount, Field, FieldSet};
+use crate::answer::Item;
+use crate::paging::{Incomplete, LONGEST_PAGE, Paging};
 
-/// The most accounts that a page can have.
-pub const LONGEST_PAGE: u32 = if cfg!(feature = "simulation") { 8 } else { 1_000 };
 /// How many accounts may have moved between plan and apply without being missed on their page.
 const SLACK: u64 = if cfg!(feature = "simulation") { 1 } else { 5 };
-/// How often a page is read again because the set has moved under it.
-const MOST_STEPS_BACK: u32 = 3;
 
 /// What to ask the service next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// A page of the list.
     Page {
@@ -35,31 +33,43 @@ pub enum Step {
         /// Its id.
         id: i64,
     },
+    /// Nothing: the rows cannot be matched, because an account may be hidden.
+    Refused(Incomplete),
     /// Nothing: every row is known.
     Done,
 }
 
-/// Finds the account of every row with the fewest requests, and what the row changes about it.
+/// Finds the account of every row with few requests, and what the row changes about it.
 ///
-/// Pages are read while fewer were read than rows are left, then the rest is read one by one: never more than twice the
-/// better of the two. A row that is matched by name needs all pages, for only then there is no second candidate.
+/// By id, it reads pages while it has read fewer pages than rows are left, then it reads the accounts of the rest one by
+/// one. An id that no page has is read too: pages can miss an account, and only the service's own 404 says that there is
+/// none. So a plan takes at most twice the fewest requests that find every account or get its 404.
+///
+/// By name or domain name it reads all pages, because only then there is no second candidate. An item that may be a
+/// candidate and cannot be read refuses the plan.
+///
+/// The planner never compares a row with a member that an item lacks. It reads such an account by itself.
 pub struct Planner<'a> {
     table: &'a Table,
     mode: Mode,
     nulls: Nulls,
     match_on: MatchOn,
+    /// The fields that a row is compared in.
+    compared: FieldSet,
     /// The rows that are not found yet, by what they are matched on.
     ids: Ids,
     names: HashMap<Cow<'a, str>, u32>,
-    /// Ids that are not found in pages, read one by one from the last to the first.
+    /// Rows whose item cannot be read, or lacks a member that they are compared in, with the account's id.
+    unclear: Vec<(i64, u32)>,
+    /// Accounts to read one by one, from the last to the first.
     singly: Option<Vec<(i64, u32)>>,
     /// Rows found by something else than the id, which a second candidate can still take back.
     held: HashMap<u32, PlannedRow>,
     pages: u64,
-    skip: u64,
-    last_id: Option<i64>,
-    steps_back: u32,
+    paging: Paging,
+    /// Whether the pages have told all that they can.
     listed: bool,
+    refused: Option<Incomplete>,
 }
 
 impl<'a> Planner<'a> {
@@ -77,15 +87,20 @@ impl<'a> Planner<'a> {
             mode: options.mode,
             nulls: options.nulls,
             match_on: options.match_on,
+            compared: compared(table, options.mode),
             ids: Ids::default(),
             names: HashMap::new(),
+            unclear: Vec::new(),
             singly: None,
             held: HashMap::new(),
             pages: 0,
-            skip: 0,
-            last_id: None,
-            steps_back: 0,
+            paging: if options.match_on == MatchOn::Id {
+                Paging::without_overlap(LONGEST_PAGE)
+            } else {
+                Paging::whole_set(LONGEST_PAGE)
+            },
             listed: false,
+            refused: None,
         };
         let mut ids = Vec::new();
         if options.match_on == MatchOn::Id {
@@ -136,27 +151,30 @@ impl<'a> Planner<'a> {
 
     /// What to ask next.
     pub fn next_step(&mut self) -> Step {
+        if let Some(refused) = &self.refused {
+            return Step::Refused(refused.clone());
+        }
         if let Some(singly) = &self.singly {
             return match singly.last() {
                 Some(&(id, row)) => Step::Account { row: u64::from(row), id },
                 None => Step::Done,
             };
         }
-        let left = self.rows_left();
         let by_id = self.match_on == MatchOn::Id;
-        if left == 0 && (by_id || self.pages == 0) {
-            return Step::Done;
+        let open = self.ids.len() as u64;
+        let singly_is_cheaper = by_id && (open <= 1 || self.pages >= open);
+        let nothing_to_match = !by_id && self.names.is_empty();
+        match self.paging.next() {
+            Some((top, skip)) if !(self.listed || singly_is_cheaper || nothing_to_match) => Step::Page { top, skip },
+            _ => self.read_singly(),
         }
-        let singly_is_cheaper = left <= 1 || self.pages >= left;
-        if self.listed || (by_id && singly_is_cheaper) {
-            return self.read_singly();
-        }
-        let overlap = u64::from(!by_id && self.last_id.is_some());
-        Step::Page { top: LONGEST_PAGE, skip: self.skip.saturating_sub(overlap) }
     }
 
     fn read_singly(&mut self) -> Step {
-        let mut singly: Vec<(i64, u32)> = self.ids.iter().collect();
+        let is_decided = |row: &u32| self.held.get(row).is_some_and(|held| held.status == Status::Ambiguous);
+        let mut singly = std::mem::take(&mut self.unclear);
+        singly.retain(|(_, row)| !is_decided(row));
+        singly.extend(self.ids.iter());
         // The order of the table, so that two runs of the same plan read the same way.
         singly.sort_unstable_by_key(|(_, row)| std::cmp::Reverse(*row));
         self.singly = Some(singly);
@@ -168,11 +186,6 @@ impl<'a> Planner<'a> {
         self.singly.as_ref().map(|singly| singly.len() as u64)
     }
 
-    /// How many rows are still without an answer.
-    pub fn rows_left(&self) -> u64 {
-        (self.ids.len() + self.names.len()) as u64
-    }
-
     /// Takes the answer to [`Step::Page`].
     ///
     /// # Errors
@@ -180,27 +193,45 @@ impl<'a> Planner<'a> {
     pub fn page<E>(
         &mut self,
         skip: u64,
-        accounts: &[ContactAccount],
+        items: &[Item],
         has_more: bool,
         mut give: impl FnMut(PlannedRow) -> Result<(), E>,
     ) -> Result<(), E> {
         self.pages += 1;
-        for (place, account) in (skip..).zip(accounts) {
-            self.account(account, place, &mut give)?;
+        let is_new = match self.paging.page(skip, items, has_more) {
+            Ok(is_new) => is_new,
+            Err(incomplete) => {
+                // By id nothing is lost: the accounts that no page had are read one by one.
+                self.listed = true;
+                self.refused = (self.match_on != MatchOn::Id).then_some(incomplete);
+                return Ok(());
+            }
+        };
+        for (place, (item, is_new)) in (skip..).zip(items.iter().zip(is_new)) {
+            match item {
+                _ if !is_new => {}
+                Item::Account(account) => self.account(account, place, &mut give)?,
+                Item::Unreadable { id, reason } => self.hidden(*id, reason, place),
+            }
         }
-        let moved = skip < self.skip && accounts.iter().all(|account| Some(account.id) != self.last_id);
-        if moved && self.steps_back < MOST_STEPS_BACK && !accounts.is_empty() {
-            self.steps_back += 1;
-            self.skip = skip.saturating_sub(u64::from(LONGEST_PAGE) / 2);
-            self.last_id = None;
-            return Ok(());
-        }
-        self.steps_back = 0;
-        let end = skip + accounts.len() as u64;
-        self.listed = !has_more || end <= self.skip;
-        self.skip = end.max(self.skip);
-        self.last_id = accounts.last().map(|account| account.id);
         Ok(())
+    }
+
+    /// Takes an item that may be the account of a row, and does not say so.
+    fn hidden(&mut self, id: Option<i64>, reason: &str, place: u64) {
+        if self.match_on == MatchOn::Id {
+            if let Some((id, row)) = id.and_then(|id| Some((id, self.ids.take(id)?))) {
+                self.unclear.push((id, row));
+            }
+            return;
+        }
+        let id = id.map_or_else(String::new, |id| format!(" (account {id})"));
+        let by = self.match_on.as_str();
+        self.refused.get_or_insert_with(|| Incomplete {
+            reason: format!(
+                "item {place} of the list{id} cannot be read: {reason}; a row may be for it, so match on id instead of {by}"
+            ),
+        });
     }
 
     /// Takes the answer to [`Step::Account`]; `None` when there is no such account.
@@ -213,10 +244,19 @@ impl<'a> Planner<'a> {
         mut give: impl FnMut(PlannedRow) -> Result<(), E>,
     ) -> Result<(), E> {
         let Some((id, row)) = self.singly.as_mut().and_then(Vec::pop) else { return Ok(()) };
-        self.ids.take(id);
-        match account {
-            Some(account) => give(self.compared(row, account, None)),
-            None => give(self.not_found(u64::from(row), Some(id))),
+        let planned = match account {
+            Some(account) if self.still_matches(row, account) => self.compared(row, account, None),
+            Some(_) => self.not_found(u64::from(row), None),
+            None => self.not_found(u64::from(row), Some(id)),
+        };
+        self.settle(id, row, planned, &mut give)
+    }
+
+    /// Whether an account that was read by itself still is the one that its item on a page was for.
+    fn still_matches(&self, row: u32, account: &ContactAccount) -> bool {
+        match self.table.key(u64::from(row)) {
+            Key::Text(text) => self.name_of(account) == Some(self.match_on.comparable(text)),
+            Key::Id(_) | Key::Missing => true,
         }
     }
 
@@ -235,9 +275,25 @@ impl<'a> Planner<'a> {
     /// Those of `give`.
     pub fn unreadable<E>(&mut self, error: &str, mut give: impl FnMut(PlannedRow) -> Result<(), E>) -> Result<(), E> {
         let Some((id, row)) = self.singly.as_mut().and_then(Vec::pop) else { return Ok(()) };
-        self.ids.take(id);
         let error = format!("row {row}: {error}");
-        give(self.planned(u64::from(row), Some(id), Status::Failed, Some(error)))
+        let planned = self.planned(u64::from(row), Some(id), Status::Failed, Some(error));
+        self.settle(id, row, planned, &mut give)
+    }
+
+    /// Keeps what a row's account, read by itself, says.
+    fn settle<E>(
+        &mut self,
+        id: i64,
+        row: u32,
+        planned: PlannedRow,
+        give: &mut impl FnMut(PlannedRow) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.ids.take(id);
+        if self.match_on == MatchOn::Id {
+            return give(planned);
+        }
+        self.held.insert(row, planned);
+        Ok(())
     }
 
     /// Gives the rows that could not be judged before the end.
@@ -273,27 +329,35 @@ impl<'a> Planner<'a> {
         place: u64,
         give: &mut impl FnMut(PlannedRow) -> Result<(), E>,
     ) -> Result<(), E> {
-        let name = match self.match_on {
-            MatchOn::Id => {
-                return match self.ids.take(account.id) {
-                    Some(row) => give(self.compared(row, account, Some(place))),
-                    None => Ok(()),
-                };
+        let is_clear = account.is_complete() || self.has_compared(account);
+        if self.match_on == MatchOn::Id {
+            let Some(row) = self.ids.take(account.id) else { return Ok(()) };
+            if is_clear {
+                return give(self.compared(row, account, Some(place)));
             }
-            MatchOn::Name => Some(account.name.as_str()),
-            MatchOn::DomainName => account.domain_name.as_deref(),
+            self.unclear.push((account.id, row));
+            return Ok(());
+        }
+        if self.match_on == MatchOn::DomainName && !account.has(Field::DomainName) {
+            self.hidden(Some(account.id), "/domainName is missing", place);
+            return Ok(());
+        }
+        let Some(row) = self.name_of(account).and_then(|name| self.names.get(name.as_ref()).copied()) else {
+            return Ok(());
         };
-        let Some(name) = name.map(|name| self.match_on.comparable(name)) else { return Ok(()) };
-        let Some(&row) = self.names.get(name.as_ref()) else { return Ok(()) };
         match self.held.get(&row).map(|held| held.account_id) {
-            None => {
+            None if is_clear => {
                 let planned = self.compared(row, account, Some(place));
+                self.held.insert(row, planned);
+            }
+            None => {
+                self.unclear.push((account.id, row));
+                let planned = self.planned(u64::from(row), Some(account.id), Status::Pending, None);
                 self.held.insert(row, planned);
             }
             Some(Some(id)) if id != account.id => {
                 let error = format!("row {row} matches accounts {id} and {}; match on id instead", account.id);
-                let mut planned = self.planned(u64::from(row), None, Status::Ambiguous, Some(error));
-                planned.account_id = None;
+                let planned = self.planned(u64::from(row), None, Status::Ambiguous, Some(error));
                 self.held.insert(row, planned);
             }
             Some(_) => {}
@@ -301,12 +365,33 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
+    fn has_compared(&self, account: &ContactAccount) -> bool {
+        Field::ALL.iter().all(|field| account.has(*field) || !self.compared.contains(*field))
+    }
+
+    /// What an account is matched by, as it is compared.
+    fn name_of<'b>(&self, account: &'b ContactAccount) -> Option<Cow<'b, str>> {
+        let name = match self.match_on {
+            MatchOn::Id => None,
+            MatchOn::Name => Some(account.name.as_str()),
+            MatchOn::DomainName => account.domain_name.as_deref(),
+        };
+        name.map(|name| self.match_on.comparable(name))
+    }
+
     fn compared(&self, row: u32, account: &ContactAccount, place: Option<u64>) -> PlannedRow {
         let row = u64::from(row);
         let changes = diff::changes(account, self.table.row(row), self.mode, self.nulls);
-        let status = if changes.is_empty() { Status::Unchanged } else { Status::Pending };
-        let position = if status == Status::Pending { place } else { None };
-        PlannedRow { position, changes, ..self.planned(row, Some(account.id), status, None) }
+        if changes.is_empty() {
+            return self.planned(row, Some(account.id), Status::Unchanged, None);
+        }
+        PlannedRow {
+            // An update is built on the whole account, so that a page that lacks some of it is of no use.
+            position: place.filter(|_| account.is_complete()),
+            weight: account.text_bytes() as u64,
+            changes,
+            ..self.planned(row, Some(account.id), Status::Pending, None)
+        }
     }
 
     fn not_found(&self, row: u64, id: Option<i64>) -> PlannedRow {
@@ -323,8 +408,14 @@ impl<'a> Planner<'a> {
             Key::Text(text) => Some(text.to_owned()),
             Key::Id(_) | Key::Missing => None,
         };
-        PlannedRow { row, account_id, key, status, error, position: None, changes: Vec::new() }
+        PlannedRow { row, account_id, key, status, error, position: None, weight: 0, changes: Vec::new() }
     }
+}
+
+/// The fields in which a row is compared with its account.
+fn compared(table: &Table, mode: Mode) -> FieldSet {
+    let left_out = |field: &Field| mode == Mode::Replace && field.nullable();
+    table.fields().iter().copied().chain(Field::ALL.iter().copied().filter(left_out)).collect()
 }
 
 impl MatchOn {
@@ -395,3 +486,6 @@ pub fn looks(rows: &[OpenRow], most: usize) -> u64 {
     }
     looks
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,9 +11,9 @@ use pyo3::types::{PyCapsule, PyDict};
 use pyo3_arrow::ffi::ArrayReader;
 use pyo3_arrow::{PyArray, PyArrayReader};
 
-use super::convert::type_name;
-use super::errors;
-use super::table::TAKEN;
+use super::convert::{TAKEN, type_name};
+use super::{errors, exit};
+use crate::account::FieldError;
 use crate::plan::source::{Options, Table};
 
 /// The library, if the data is a `DataFrame` of it. A library is not imported to find out.
@@ -49,21 +49,63 @@ pub(super) fn exportable<'py>(
 
 /// A frame whose index is among its columns where it has a name. pyarrow would see to that, but not for an index that it
 /// takes for a range: whether ids arrive must not depend on whether they follow each other.
-pub(super) fn with_named_index<'py>(frame: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn with_named_index<'py>(frame: &Bound<'py, PyAny>, options: &Options) -> PyResult<Bound<'py, PyAny>> {
+    let py = frame.py();
     let columns = frame.getattr("columns")?;
-    let mut levels = Vec::new();
+    let (mut levels, mut names, mut faults) = (Vec::new(), Vec::<Bound<'py, PyAny>>::new(), Vec::new());
     for (level, name) in frame.getattr("index")?.getattr("names")?.try_iter()?.enumerate() {
         let name = name?;
-        if !name.is_none() && !columns.contains(&name)? {
-            levels.push(level);
+        let text = name.str()?.to_string_lossy().into_owned();
+        if name.is_none() || !options.wants(&text) {
+            continue;
         }
+        let is_repeated = names.iter().any(|other| other.eq(&name).unwrap_or(false));
+        if is_repeated || columns.contains(&name)? {
+            let other = if is_repeated { "another level of the index" } else { "a column" };
+            let message =
+                format!("is a level of the index and {other}; drop one with reset_index(level={level}, drop=True)");
+            faults.push(FieldError::new(text, message));
+        }
+        levels.push(level);
+        names.push(name);
+    }
+    if !faults.is_empty() {
+        return Err(errors::refused(py, "table", &faults));
     }
     if levels.is_empty() {
         return Ok(frame.clone());
     }
-    let arguments = PyDict::new(frame.py());
+    let arguments = PyDict::new(py);
     arguments.set_item("level", levels)?;
     frame.call_method("reset_index", (), Some(&arguments))
+}
+
+/// Whether every column of a frame has values of one type. Arrow makes one of what is in a column of objects: `True`
+/// becomes the integer 1 beside other integers.
+pub(super) fn is_uniform(frame: &Bound<'_, PyAny>, pandas: &Bound<'_, PyAny>, options: &Options) -> PyResult<bool> {
+    let infer = pandas.getattr("api")?.getattr("types")?.getattr("infer_dtype")?;
+    let cells = frame.getattr("iloc")?;
+    for (place, name) in frame.getattr("columns")?.try_iter()?.enumerate() {
+        if !options.wants(&name?.str()?.to_string_lossy()) {
+            continue;
+        }
+        let values = cells.get_item((frame.py().Ellipsis(), place))?;
+        let dtype = values.getattr("dtype")?;
+        let (values, dtype) = match dtype.getattr("categories") {
+            Ok(categories) => (categories.clone(), categories.getattr("dtype")?),
+            Err(_) => (values, dtype),
+        };
+        if dtype.str()?.to_string_lossy().starts_with("Sparse") {
+            return Ok(false);
+        }
+        if dtype.eq("object")? {
+            let kind = infer.call1((values,))?.extract::<String>()?;
+            if !matches!(kind.as_str(), "string" | "integer" | "empty") {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// A stream of arrays of structs, each a batch of rows.
@@ -77,28 +119,30 @@ pub(super) fn stream(data: &Bound<'_, PyAny>) -> PyResult<Stream> {
     let capsule = data.call_method0("__arrow_c_stream__")?.cast_into::<PyCapsule>()?;
     let arrays = PyArrayReader::from_arrow_pycapsule(&capsule).and_then(PyArrayReader::into_reader);
     let arrays = arrays.map_err(|error| no_table(data, &error.value(data.py()).to_string()))?;
-    let schema = schema(&arrays.field()).ok_or_else(|| no_table(data, "it is a single column"))?;
+    let schema = schema(&arrays.field())
+        .ok_or_else(|| no_table(data, "it is a single column; put it into a DataFrame with the others"))?;
     Ok(Stream { arrays, schema })
 }
 
 /// Reads a stream to its end. Who fills it may need the interpreter in another thread.
 pub(super) fn from_stream(py: Python<'_>, file: Option<&Path>, stream: Stream, options: &Options) -> PyResult<Table> {
-    py.detach(move || {
+    let read = exit::detached(py, move || {
         let Stream { arrays, schema } = stream;
-        let batches = arrays.map(|array| batch(&schema, &array?)).collect::<Result<Vec<_>, _>>();
-        let batches = batches.map_err(|error| {
-            PyValueError::new_err(format!("the rows could not be read from where they come from: {error}"))
-        })?;
-        Table::from_named_batches(file, &schema, batches, options)
-            .map_err(|error| Python::attach(|py| errors::of_table(py, &error)))
-    })
+        let batches = arrays.map(|array| batch(&schema, &array?)).collect::<Result<Vec<_>, _>>()?;
+        Ok::<_, ArrowError>(Table::from_named_batches(file, &schema, batches, options))
+    });
+    let table = read.map_err(|error| {
+        PyValueError::new_err(format!("the rows could not be read from where they come from: {error}"))
+    })?;
+    table.map_err(|error| errors::of_table(py, &error))
 }
 
 /// Reads a single array of structs.
 pub(super) fn from_array(data: &Bound<'_, PyAny>, options: &Options) -> PyResult<Table> {
     let py = data.py();
     let (array, field) = data.extract::<PyArray>()?.into_inner();
-    let schema = schema(&field).ok_or_else(|| no_table(data, "it is a single column"))?;
+    let schema = schema(&field)
+        .ok_or_else(|| no_table(data, "it is a single column; put it into a DataFrame with the others"))?;
     let batch = batch(&schema, &array).map_err(|error| PyValueError::new_err(error.to_string()))?;
     Table::from_batches(&schema, vec![batch], options).map_err(|error| errors::of_table(py, &error))
 }

@@ -13,12 +13,13 @@ use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 use tokio::task::AbortHandle;
 
+use super::convert::ToPython;
 use super::errors;
 use super::events::Line;
 use super::guard::{caught, guarded, last_panic};
 use super::once::name;
-use super::runtime::{Outcome, ToPython};
 use crate::client::{Event, Observer};
+use crate::error::Error;
 use crate::sabotage;
 
 #[cfg(unix)]
@@ -54,26 +55,26 @@ impl Queue {
     }
 
     /// The promise to put a result into the queue.
-    pub(super) fn promise(self: &Arc<Self>, slot: u64) -> Promise {
-        Promise { queue: Arc::clone(self), slot, kept: false }
+    pub(super) fn promise(self: &Arc<Self>, number: u64) -> Promise {
+        Promise { queue: Arc::clone(self), number, kept: false }
     }
 }
 
 /// Puts a result into the queue, or the reason why there is none when it is dropped before.
 pub(super) struct Promise {
     queue: Arc<Queue>,
-    slot: u64,
+    number: u64,
     kept: bool,
 }
 
 impl Promise {
-    pub(super) fn keep<T: ToPython>(mut self, outcome: Outcome<T>) {
+    pub(super) fn keep<T: ToPython>(mut self, outcome: Result<T, Error>) {
         self.kept = true;
         let convert = move |py: Python<'_>| match outcome {
             Ok(value) => value.to_python(py).map(Bound::unbind),
             Err(error) => Err(errors::to_python(py, &error)),
         };
-        self.queue.push(Message::Result(self.slot, Box::new(convert)));
+        self.queue.push(Message::Result(self.number, Box::new(convert)));
     }
 }
 
@@ -84,7 +85,7 @@ impl Drop for Promise {
             let convert = move |py: Python<'_>| {
                 Err(panic.map_or_else(|| errors::closed(py), |panic| errors::internal(py, &panic)))
             };
-            self.queue.push(Message::Result(self.slot, Box::new(convert)));
+            self.queue.push(Message::Result(self.number, Box::new(convert)));
         }
     }
 }
@@ -115,7 +116,7 @@ pub(super) struct Bridge {
     pub(super) queue: Arc<Queue>,
     signal: Socket,
     waiting: Mutex<HashMap<u64, Waiting>>,
-    next_slot: AtomicU64,
+    next_number: AtomicU64,
     pump: Mutex<Option<Py<PyAny>>>,
 }
 
@@ -143,8 +144,8 @@ impl Bridge {
         let mut raised = Ok(());
         for message in messages {
             match message {
-                Message::Result(slot, convert) => {
-                    let Some(Waiting { future, .. }) = lock(&self.waiting).remove(&slot) else { continue };
+                Message::Result(number, convert) => {
+                    let Some(Waiting { future, .. }) = lock(&self.waiting).remove(&number) else { continue };
                     let future = future.bind(py);
                     let converted = caught(|| {
                         sabotage::place("convert");
@@ -167,15 +168,13 @@ impl Bridge {
         raised
     }
 
-    pub(super) fn new() -> std::io::Result<Self> {
-        let (signal, wake) = socket_pair()?;
-        signal.set_nonblocking(true)?;
-        wake.set_nonblocking(true)?;
+    pub(super) fn new(py: Python<'_>) -> PyResult<Self> {
+        let (signal, wake) = socket_pair().map_err(|error| errors::exhausted(py, &error))?;
         Ok(Self {
             queue: Arc::new(Queue { messages: Mutex::default(), wake }),
             signal,
             waiting: Mutex::default(),
-            next_slot: AtomicU64::new(0),
+            next_number: AtomicU64::new(0),
             pump: Mutex::default(),
         })
     }
@@ -197,7 +196,7 @@ impl Bridge {
     }
 
     /// Undoes [`attach`](Self::attach). A loop that is closed has done so itself.
-    pub(super) fn detach(&self, event_loop: &Bound<'_, PyAny>) {
+    pub(super) fn leave(&self, event_loop: &Bound<'_, PyAny>) {
         let py = event_loop.py();
         let pump = lock(&self.pump).take();
         let _ = match pump {
@@ -208,21 +207,21 @@ impl Bridge {
 
     /// Remembers a future under a number.
     pub(super) fn expect(&self, future: Py<PyAny>) -> u64 {
-        let slot = self.next_slot.fetch_add(1, Ordering::Relaxed);
-        lock(&self.waiting).insert(slot, Waiting { future, call: None });
-        slot
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        lock(&self.waiting).insert(number, Waiting { future, call: None });
+        number
     }
 
     /// Remembers the call that a future waits for. Results come on this thread only, so it is not over yet.
-    pub(super) fn started(&self, slot: u64, call: AbortHandle) {
-        if let Some(waiting) = lock(&self.waiting).get_mut(&slot) {
+    pub(super) fn started(&self, number: u64, call: AbortHandle) {
+        if let Some(waiting) = lock(&self.waiting).get_mut(&number) {
             waiting.call = Some(call);
         }
     }
 
     /// Forgets a future, and gives up its call if that is still running.
-    pub(super) fn forget(&self, slot: u64) {
-        let waiting = lock(&self.waiting).remove(&slot);
+    pub(super) fn forget(&self, number: u64) {
+        let waiting = lock(&self.waiting).remove(&number);
         if let Some(call) = waiting.and_then(|waiting| waiting.call) {
             call.abort();
         }
@@ -248,22 +247,31 @@ impl Bridge {
 
     /// A socket object of Python's over the same socket, for loops that cannot watch a descriptor.
     fn python_socket<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let signal = self.signal.try_clone().map_err(|error| errors::exhausted(py, &error))?;
         #[cfg(unix)]
-        let descriptor = std::os::fd::IntoRawFd::into_raw_fd(self.signal.try_clone()?);
+        let descriptor = std::os::fd::IntoRawFd::into_raw_fd(signal);
         #[cfg(windows)]
-        let descriptor = std::os::windows::io::IntoRawSocket::into_raw_socket(self.signal.try_clone()?);
+        let descriptor = std::os::windows::io::IntoRawSocket::into_raw_socket(signal);
         let socket = py.import("replyio._pump")?.getattr("adopt")?.call1((descriptor,))?;
         Ok(socket)
     }
 }
 
-#[cfg(unix)]
+/// Two ends, neither of which blocks.
 fn socket_pair() -> std::io::Result<(Socket, Socket)> {
+    let (signal, wake) = connected_pair()?;
+    signal.set_nonblocking(true)?;
+    wake.set_nonblocking(true)?;
+    Ok((signal, wake))
+}
+
+#[cfg(unix)]
+fn connected_pair() -> std::io::Result<(Socket, Socket)> {
     Socket::pair()
 }
 
 #[cfg(windows)]
-fn socket_pair() -> std::io::Result<(Socket, Socket)> {
+fn connected_pair() -> std::io::Result<(Socket, Socket)> {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
     let wake = Socket::connect(listener.local_addr()?)?;
     let (signal, from) = listener.accept()?;

@@ -1,4 +1,6 @@
 //! Single values of Python as cells of a table.
+//!
+//! What a value may be is a list, not a guess by what it can do: the truth of a tensor can be an index too.
 
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
@@ -6,54 +8,87 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyString, PyType};
 
 use super::convert::type_name;
+use super::errors;
 use super::once::once;
-use crate::plan::source::{Builder, Given, Number};
+use crate::plan::source::{Builder, CellError, Float, Given, Number};
 
 /// A decimal with more digits than this before the point is no 64-bit integer.
 const MOST_DIGITS: i64 = 20;
 
-/// Adds a value to a column.
-pub(super) fn push(builder: &mut Builder, column: usize, value: &Bound<'_, PyAny>) -> PyResult<()> {
-    if value.is_none() {
-        builder.push(column, Given::Empty);
+/// Adds a value to a column. `float` is what a float of Python was before a library made it one.
+pub(super) fn push(builder: &mut Builder, column: usize, value: &Bound<'_, PyAny>, float: Float) -> PyResult<()> {
+    let name;
+    let cell = if value.is_none() {
+        Given::Empty
     } else if let Ok(text) = value.cast::<PyString>() {
-        builder.push(column, text.to_str().map_or(Given::HalfText, Given::Text));
+        text.to_str().map_or(Given::HalfText, Given::Text)
     } else if value.is_instance_of::<PyBool>() {
-        builder.push(column, Given::Other("bool"));
+        Given::Other("bool")
     } else if value.is_exact_instance_of::<PyInt>() {
-        builder.push(column, Given::Number(integer(value)?, "int"));
+        Given::Number(integer(value)?, "int")
     } else if let Ok(number) = value.cast::<PyFloat>() {
-        builder.push(column, Given::from(number.value()));
+        Given::float(number.value(), float, "float")
     } else {
-        let name = type_name(value);
-        builder.push(column, unusual(value, &name)?);
-    }
-    Ok(())
+        name = type_name(value);
+        unusual(value, &name)?
+    };
+    builder.push(column, cell).map_err(|error| refused(value.py(), builder, &error))
+}
+
+/// The exception for a row that cannot be one.
+pub(super) fn refused(py: Python<'_>, builder: &Builder, error: &CellError) -> PyErr {
+    errors::of_row(py, builder.rows(), error)
 }
 
 fn unusual<'a>(value: &Bound<'_, PyAny>, name: &'a str) -> PyResult<Given<'a>> {
     let py = value.py();
-    if value.is_instance(decimal(py)?)? {
+    if value.is_instance(abstract_class(py, &DECIMAL, "decimal", "Decimal")?)? {
         return Ok(of_decimal(value)?.map_or(Given::Empty, |number| Given::Number(number, name)));
     }
     let module = value.get_type().module().map(|module| module.to_string_lossy().into_owned()).unwrap_or_default();
-    let kind =
-        if module == "numpy" { value.getattr("dtype")?.getattr("kind")?.extract::<String>()? } else { String::new() };
-    if kind == "f" {
-        return Ok(match Given::from(value.extract::<f64>()?) {
-            Given::Number(number, _) => Given::Number(number, name),
-            given => given,
-        });
+    if module == "numpy" {
+        return of_numpy(value, name);
     }
-    // What has no value says so by its name (pandas.NA), or, as NaN does, by not being equal to itself.
-    let is_nothing = name == "NAType" || value.ne(value).unwrap_or(false);
-    if is_nothing {
-        Ok(Given::Empty)
-    } else if kind != "b" && value.hasattr("__index__")? {
-        Ok(Given::Number(integer(value)?, name))
-    } else {
-        Ok(Given::Other(name))
+    if module.starts_with("pandas.") && matches!(name, "NAType" | "NaTType") {
+        return Ok(Given::Empty);
     }
+    if value.is_instance(abstract_class(py, &INTEGRAL, "numbers", "Integral")?)? {
+        return Ok(Given::Number(integer(value)?, name));
+    }
+    Ok(Given::Other(name))
+}
+
+/// A scalar of numpy. An array, of whatever shape, is no value.
+fn of_numpy<'a>(value: &Bound<'_, PyAny>, name: &'a str) -> PyResult<Given<'a>> {
+    let scalar = value.py().import("numpy")?.getattr("generic")?;
+    if !value.is_instance(&scalar)? {
+        return Ok(Given::Other(name));
+    }
+    let kind = value.getattr("dtype")?.getattr("kind")?.extract::<char>()?;
+    Ok(match kind {
+        'f' => of_numpy_float(value, name)?,
+        'i' | 'u' => Given::Number(integer(value)?, name),
+        'm' | 'M' if value.ne(value)? => Given::Empty,
+        _ => Given::Other(name),
+    })
+}
+
+fn of_numpy_float<'a>(value: &Bound<'_, PyAny>, name: &'a str) -> PyResult<Given<'a>> {
+    let number = value.extract::<f64>()?;
+    // Longer floats are none of Python's: what is lost on the way is seen here.
+    if !number.is_nan() && value.ne(number)? {
+        return Ok(Given::Number(Number::NotWhole, name));
+    }
+    Ok(Given::float(number, float_of(&value.getattr("dtype")?)?, name))
+}
+
+/// What the floats of a type of numpy, or of one that pandas made like it, can hold.
+pub(super) fn float_of(dtype: &Bound<'_, PyAny>) -> PyResult<Float> {
+    Ok(match dtype.getattr("itemsize")?.extract::<usize>()? {
+        2 => Float::Half,
+        4 => Float::Single,
+        _ => Float::Double,
+    })
 }
 
 fn integer(value: &Bound<'_, PyAny>) -> PyResult<Number> {
@@ -64,10 +99,17 @@ fn integer(value: &Bound<'_, PyAny>) -> PyResult<Number> {
     }
 }
 
-fn decimal(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
-    static DECIMAL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let class = || Ok(py.import("decimal")?.getattr("Decimal")?.cast_into::<PyType>()?.unbind());
-    Ok(once(py, &DECIMAL, class)?.bind(py))
+static DECIMAL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static INTEGRAL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+
+fn abstract_class<'py>(
+    py: Python<'py>,
+    cell: &'static PyOnceLock<Py<PyType>>,
+    module: &str,
+    name: &str,
+) -> PyResult<&'py Bound<'py, PyType>> {
+    let class = || Ok(py.import(module)?.getattr(name)?.cast_into::<PyType>()?.unbind());
+    Ok(once(py, cell, class)?.bind(py))
 }
 
 fn of_decimal(value: &Bound<'_, PyAny>) -> PyResult<Option<Number>> {
@@ -78,8 +120,14 @@ fn of_decimal(value: &Bound<'_, PyAny>) -> PyResult<Option<Number>> {
     if is("is_infinite")? {
         return Ok(Some(Number::NotWhole));
     }
-    if value.call_method0("adjusted")?.extract::<i64>()? > MOST_DIGITS {
-        return Ok(Some(Number::TooLarge));
+    if is("is_zero")? {
+        return Ok(Some(Number::Integer(0)));
+    }
+    // Its ratio may have as many digits as its exponent says.
+    match value.call_method0("adjusted")?.extract::<i64>()? {
+        ..0 => return Ok(Some(Number::NotWhole)),
+        MOST_DIGITS.. => return Ok(Some(Number::TooLarge)),
+        _ => {}
     }
     let (whole, parts) = value.call_method0("as_integer_ratio")?.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
     Ok(Some(if parts.eq(1)? { integer(&whole)? } else { Number::NotWhole }))

@@ -1,32 +1,21 @@
 //! The client as Python's face uses it: settings in, operations out.
 
-use std::env;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
+use pyo3::types::PyDict;
 
-use super::convert::{account_id, account_to_python, fields_from, integer, type_name};
+use super::convert::{ToPython, account_id, fields_from};
+use super::engine::Engine;
 use super::errors;
 use super::exit;
 use super::guard::guarded;
-use super::job::Job;
-use super::listing::Listing;
-use super::plan::{self, PlanFile};
-use super::runtime::{Engine, Outcome, ToPython};
-use super::table::{Table, options_from};
-use crate::account::{ContactAccount, Field, FieldError};
-use crate::client::{self, Patched, check_patch, check_update};
-use crate::config::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, ProxyUrl};
-use crate::error::{Call, Error, KeyOrigin, Operation};
+use super::settings::{change, config_from};
+use crate::account::FieldError;
+use crate::client::{self, check_patch, check_update};
+use crate::config::Config;
+use crate::error::{Call, Error, Operation};
 use crate::per_process::{PerProcess, Process};
-use crate::plan::run::OnConflict;
-use crate::quota::Quota;
-
-/// No time-out needs to be longer; it keeps arithmetic on moments from overflowing.
-const LONGEST_TIMEOUT: f64 = 30.0 * 86_400.0;
 
 /// The core of a `ReplyClient`.
 #[pyclass(frozen, module = "replyio._replyio")]
@@ -64,8 +53,8 @@ impl Client {
 
     /// The address of the service.
     #[getter]
-    fn base_url(&self) -> String {
-        self.config.base_url.to_string()
+    fn base_url(&self, py: Python<'_>) -> PyResult<String> {
+        guarded(py, "base_url", || Ok(self.config.base_url.to_string()))
     }
 
     /// `PUT /v3/contact-accounts/{id}`
@@ -119,43 +108,6 @@ impl Client {
         })
     }
 
-    /// `GET /v3/contact-accounts`, page after page.
-    fn list(
-        slf: &Bound<'_, Self>,
-        search: Option<&Bound<'_, PyAny>>,
-        sort_by: Option<&Bound<'_, PyAny>>,
-        descending: bool,
-        page_size: &Bound<'_, PyAny>,
-    ) -> PyResult<Listing> {
-        guarded(slf.py(), "list", || {
-            let refuse =
-                |(field, message): (&str, String)| refusal(slf.py(), Operation::List, FieldError::new(field, message));
-            Listing::new(slf.clone().unbind(), search, sort_by, descending, page_size).map_err(refuse)
-        })
-    }
-
-    /// Starts to plan the updates of a table, into a new file.
-    fn plan(&self, py: Python<'_>, table: &Table, options: &Bound<'_, PyDict>, path: PathBuf) -> PyResult<Job> {
-        guarded(py, "plan", || plan::start(self, table, options_from(options)?, path, py))
-    }
-
-    /// Opens a plan, which must be for this client's address, user and team.
-    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
-    fn open_plan(&self, py: Python<'_>, path: PathBuf) -> PyResult<PlanFile> {
-        guarded(py, "open_plan", || plan::open(self, &path, py))
-    }
-
-    /// Starts to apply what is left of a plan.
-    fn apply(&self, py: Python<'_>, file: &PlanFile, overwrite: bool, concurrency: usize) -> PyResult<Job> {
-        let on_conflict = if overwrite { OnConflict::Overwrite } else { OnConflict::Skip };
-        guarded(py, "apply", || plan::apply(self, file, on_conflict, concurrency, py))
-    }
-
-    /// How many requests it takes to apply what is left of a plan, and how many seconds.
-    fn estimate(&self, py: Python<'_>, file: &PlanFile) -> PyResult<(u64, Option<f64>)> {
-        guarded(py, "estimate", || plan::estimate(self, file, py))
-    }
-
     /// Gives back threads and connections.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         guarded(py, "close", || {
@@ -176,7 +128,7 @@ impl Client {
     ) -> PyResult<Bound<'py, PyAny>>
     where
         T: ToPython,
-        F: Future<Output = Outcome<T>> + Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
     {
         self.engine.run(py, self.client(py)?, event_loop, operation)
     }
@@ -198,26 +150,6 @@ impl Client {
     }
 }
 
-impl ToPython for ContactAccount {
-    fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-        account_to_python(py, &self)
-    }
-}
-
-impl ToPython for Patched {
-    fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-        let names: Vec<&str> = self.deviations.iter().copied().map(Field::name).collect();
-        let warning = (!names.is_empty()).then(|| {
-            let (id, names) = (self.account.id, names.join(", "));
-            format!(
-                "patch of account {id} was written, but the service answered {names} differently from what was sent"
-            )
-        });
-        let account = account_to_python(py, &self.account)?;
-        Ok((account, warning).into_pyobject(py)?.into_any())
-    }
-}
-
 /// The id, or a stand-in together with its fault.
 fn known_id(id: &Bound<'_, PyAny>, faults: &mut Vec<FieldError>) -> i64 {
     account_id(id).unwrap_or_else(|fault| {
@@ -226,117 +158,7 @@ fn known_id(id: &Bound<'_, PyAny>, faults: &mut Vec<FieldError>) -> i64 {
     })
 }
 
-fn refusal(py: Python<'_>, operation: Operation, fault: FieldError) -> PyErr {
+/// The exception of one fault of an argument.
+pub(super) fn refusal(py: Python<'_>, operation: Operation, fault: FieldError) -> PyErr {
     errors::to_python(py, &Error::Validation { call: Call { operation, id: None }, errors: vec![fault] })
-}
-
-fn config_from(settings: &Bound<'_, PyDict>) -> Result<Config, Error> {
-    let given = |name: &str| settings.get_item(name).ok().flatten().filter(|value| !value.is_none());
-    let (api_key, origin) = match given("api_key") {
-        Some(key) => (text("api_key", &key)?, KeyOrigin::Argument),
-        None => match from_environment("REPLY_API_KEY") {
-            Some(key) => (key, KeyOrigin::Environment),
-            None => {
-                return Err(refused(
-                    "no API key: give api_key= or set REPLY_API_KEY; replyio.sandbox.Sandbox().client() needs none",
-                ));
-            }
-        },
-    };
-    let mut config = Config::new("none")?;
-    config.api_key = ApiKey::with_origin(api_key, origin)?;
-    let base_url = match given("base_url") {
-        Some(url) => Some(text("base_url", &url)?),
-        None => from_environment("REPLY_BASE_URL"),
-    };
-    if let Some(url) = base_url {
-        config.base_url = BaseUrl::new(&url)?;
-    }
-    for (name, value) in settings.iter() {
-        let name = text("a setting's name", &name)?;
-        match name.as_str() {
-            "api_key" | "base_url" => {}
-            "connect_timeout" => config.connect_timeout = seconds("connect_timeout", &value)?,
-            "proxy" if value.is_none() => config.proxy = None,
-            "proxy" => config.proxy = Some(ProxyUrl::new(&text("proxy", &value)?)?),
-            "ca_file" if value.is_none() => config.ca_file = None,
-            "ca_file" => {
-                let path: Result<PathBuf, _> = value.extract();
-                config.ca_file = Some(path.map_err(|_| wrong_type("ca_file", "a path", &value))?);
-            }
-            name => change(&mut config, name, &value)?,
-        }
-    }
-    Ok(config)
-}
-
-/// Changes one of the settings that do not belong to the connections.
-fn change(config: &mut Config, name: &str, value: &Bound<'_, PyAny>) -> Result<(), Error> {
-    match name {
-        "auth" => config.auth = AuthScheme::new(&text("auth", value)?)?,
-        "act_as" => config.act_as = act_as(value)?,
-        "team_id" if value.is_none() => config.team_id = None,
-        "team_id" => config.team_id = Some(integer(value).map_err(|message| refused(format!("team_id {message}")))?),
-        "timeout" => config.timeout = seconds("timeout", value)?,
-        "attempt_timeout" => config.attempt_timeout = seconds("attempt_timeout", value)?,
-        "max_attempts" => config.max_attempts = count("max_attempts", value)?,
-        "quota" if value.is_none() => config.quota = None,
-        "quota" => {
-            let part = |name: &str| match value.getattr(name) {
-                Ok(number) => count(name, &number),
-                Err(_) => Err(wrong_type("quota", "a Quota or None", value)),
-            };
-            config.quota = Some(Quota { per_minute: part("per_minute")?, per_hour: part("per_hour")? });
-            let scale = value.getattr("clock_scale").and_then(|scale| scale.extract());
-            config.quota_clock_scale = scale.map_err(|_| wrong_type("quota", "a Quota or None", value))?;
-        }
-        _ => return Err(refused(format!("{name} is not a setting that can be changed here"))),
-    }
-    Ok(())
-}
-
-fn act_as(value: &Bound<'_, PyAny>) -> Result<Option<ActAs>, Error> {
-    if value.is_none() {
-        return Ok(None);
-    }
-    if value.is_instance_of::<PyString>() {
-        return ActAs::user_email(&text("act_as", value)?).map(Some);
-    }
-    let id = integer(value).map_err(|_| wrong_type("act_as", "a positive user id or an e-mail address", value))?;
-    ActAs::user_id(id).map(Some)
-}
-
-fn refused(message: impl Into<String>) -> Error {
-    Error::Configuration(message.into())
-}
-
-fn wrong_type(name: &str, expected: &str, value: &Bound<'_, PyAny>) -> Error {
-    refused(format!("{name} must be {expected}, not {}", type_name(value)))
-}
-
-fn text(name: &str, value: &Bound<'_, PyAny>) -> Result<String, Error> {
-    value.extract().map_err(|_| wrong_type(name, "real text", value))
-}
-
-fn count(name: &str, value: &Bound<'_, PyAny>) -> Result<u32, Error> {
-    match integer(value).ok().and_then(|number| u32::try_from(number).ok()) {
-        Some(number) if number > 0 => Ok(number),
-        _ => Err(refused(format!("{name} must be a positive integer"))),
-    }
-}
-
-fn seconds(name: &str, value: &Bound<'_, PyAny>) -> Result<Duration, Error> {
-    let is_number =
-        (value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyInt>()) && !value.is_instance_of::<PyBool>();
-    let number: f64 = if is_number { value.extract().unwrap_or(f64::NAN) } else { f64::NAN };
-    if number > 0.0 && number <= LONGEST_TIMEOUT {
-        Ok(Duration::from_secs_f64(number))
-    } else {
-        Err(refused(format!("{name} must be a number of seconds, more than 0 and at most {LONGEST_TIMEOUT}")))
-    }
-}
-
-/// A variable of the environment. An empty one counts as not set.
-fn from_environment(name: &str) -> Option<String> {
-    env::var_os(name).map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
 }

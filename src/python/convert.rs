@@ -1,6 +1,5 @@
-//! Python values to fields, and accounts to dataclasses.
+//! Python values to fields, and accounts to dataclasses: member by member, as the table of fields has them.
 
-use jiff::tz::Offset;
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -9,13 +8,67 @@ use pyo3::types::{PyBool, PyDict, PyInt, PyNone, PyString, PyType};
 
 use super::once::once;
 use crate::account::{
-    AccountFields, CompanySize, ContactAccount, ContactAccountStage, DateTime, Field, FieldError, MEMBERS, Presence,
-    nearest,
+    AccountFields, CompanySize, ContactAccount, ContactAccountStage, DateTime, Field, FieldError, FieldValue, Kind,
+    MEMBERS, MemberValue, nearest,
 };
+use crate::client::Patched;
 use crate::text::plain_line;
+
+/// What can be a table, for the messages about what is none.
+pub(super) const TAKEN: &str = "a DataFrame or another Arrow table, an iterable of mappings, named tuples or dataclass instances, or \
+    the path of a .csv, .tsv, .jsonl, .ndjson or .parquet file";
 
 /// A name longer than this is cut.
 const LONGEST_NAME: usize = 100;
+
+/// A result that Python can have.
+pub(super) trait ToPython: Send + 'static {
+    fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>>;
+}
+
+impl ToPython for () {
+    fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        Ok(PyNone::get(py).to_owned().into_any())
+    }
+}
+
+impl ToPython for bool {
+    fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        Ok(PyBool::new(py, self).to_owned().into_any())
+    }
+}
+
+impl ToPython for ContactAccount {
+    fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        account_to_python(py, &self)
+    }
+}
+
+impl ToPython for Patched {
+    /// The account and what there is to warn about.
+    fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        let id = self.account.id;
+        let mut warnings = Vec::new();
+        if !self.deviations.fields.is_empty() {
+            let names: Vec<&str> = self.deviations.fields.iter().copied().map(Field::name).collect();
+            let names = names.join(", ");
+            warnings.push(format!(
+                "patch of account {id} was written, but the service answered {names} differently from what was sent"
+            ));
+        }
+        if !self.deviations.lost.is_empty() {
+            let names: Vec<String> = self.deviations.lost.iter().map(|name| plain_line(name, LONGEST_NAME)).collect();
+            let names = names.join(", ");
+            warnings.push(format!(
+                "patch of account {id} cleared {names}: this version of replyio does not know these members, so its \
+                 update could not keep them; replyio is older than the service, upgrade it before the next patch"
+            ));
+        }
+        let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
+        let account = account_to_python(py, &self.account)?;
+        Ok((account, warning).into_pyobject(py)?.into_any())
+    }
+}
 
 /// What keyword arguments say, and every fault in how they say it.
 pub(super) fn fields_from(arguments: &Bound<'_, PyDict>) -> (AccountFields, Vec<FieldError>) {
@@ -58,49 +111,19 @@ fn unknown_name(name: &str) -> String {
 }
 
 fn set(fields: &mut AccountFields, field: Field, value: &Bound<'_, PyAny>) -> Result<(), String> {
-    let place = match field {
-        Field::OwnerUserId => {
-            fields.owner_user_id = presence(value, integer)?;
-            return Ok(());
-        }
-        Field::CompanySize => {
-            fields.company_size = presence(value, |value| text(value).map(|text| CompanySize::exactly(&text)))?;
-            return Ok(());
-        }
-        Field::Name => &mut fields.name,
-        Field::Description => &mut fields.description,
-        Field::DomainName => &mut fields.domain_name,
-        Field::DomainSecondary => &mut fields.domain_secondary,
-        Field::Industry => &mut fields.industry,
-        Field::Country => &mut fields.country,
-        Field::State => &mut fields.state,
-        Field::City => &mut fields.city,
-        Field::TimeZoneId => &mut fields.time_zone_id,
-        Field::LinkedInUrl => &mut fields.linked_in_url,
-        Field::Phone => &mut fields.phone,
-        Field::TwitterUrl => &mut fields.twitter_url,
-        Field::LogoUrl => &mut fields.logo_url,
-        Field::Email => &mut fields.email,
+    let value = match field.kind() {
+        _ if value.is_none() => None,
+        Kind::Integer => Some(FieldValue::Integer(integer(value)?)),
+        Kind::Text | Kind::CompanySize | Kind::DateTime | Kind::Stage => Some(FieldValue::Text(text(value)?)),
     };
-    *place = presence(value, text)?;
-    Ok(())
+    fields.set(field, value).map_err(|_| format!("must be {}", field.kind().expected()))
 }
 
-fn presence<T>(
-    value: &Bound<'_, PyAny>,
-    read: impl Fn(&Bound<'_, PyAny>) -> Result<T, String>,
-) -> Result<Presence<T>, String> {
-    if value.is_none() { Ok(Presence::Null) } else { read(value).map(Presence::Value) }
-}
-
-fn text(value: &Bound<'_, PyAny>) -> Result<String, String> {
+fn text<'a>(value: &'a Bound<'_, PyAny>) -> Result<&'a str, String> {
     let Ok(text) = value.cast::<PyString>() else {
         return Err(format!("must be a string or None, not {}", type_name(value)));
     };
-    match text.to_str() {
-        Ok(text) => Ok(text.to_owned()),
-        Err(_) => Err("must be real Unicode text: it has a lone surrogate".to_owned()),
-    }
+    text.to_str().map_err(|_| "must be real Unicode text: it has a lone surrogate".to_owned())
 }
 
 /// Reads an integer. `bool` is none, although Python thinks so; the integers of numpy are.
@@ -130,45 +153,44 @@ pub(super) fn type_name(value: &Bound<'_, PyAny>) -> String {
 /// The Python side of the models, looked up once.
 struct Models {
     new: Py<PyAny>,
-    account: Py<PyType>,
-    stage: Py<PyType>,
+    account: Dataclass,
+    stage: Dataclass,
     sizes: Vec<(&'static str, Py<PyAny>)>,
     datetime: Py<PyAny>,
     utc: Py<PyAny>,
-    slots: Vec<Slot>,
-    stage_slots: Vec<Slot>,
 }
 
-/// One slot of a dataclass, by its descriptor.
-struct Slot {
+/// A dataclass with slots, and what sets each of them.
+struct Dataclass {
+    class: Py<PyType>,
+    setters: Vec<Setter>,
+}
+
+/// What sets one slot of a dataclass.
+struct Setter {
     descriptor: Py<PyAny>,
     set: ffi::descrsetfunc,
 }
 
-/// The slots of the dataclass of the account that are not writable fields, after those.
-const OTHER_SLOTS: [&str; 7] =
-    ["id", "linked_prospects_count", "created_date", "last_activity_date", "stage", "email_provider", "extra"];
-
 /// The slots of the stage.
 const STAGE_SLOTS: [&str; 4] = ["id", "name", "color_id", "extra"];
+
+/// The slot for the members that the contract does not know.
+const EXTRA: &str = "extra";
 
 static MODELS: PyOnceLock<Models> = PyOnceLock::new();
 
 fn models(py: Python<'_>) -> PyResult<&Models> {
     once(py, &MODELS, || {
         let module = py.import("replyio.models")?;
-        let class = |name: &str| Ok::<_, PyErr>(module.getattr(name)?.cast_into::<PyType>()?);
-        let (account, stage) = (class("ContactAccount")?, class("ContactAccountStage")?);
         let size_class = module.getattr("CompanySize")?;
         let sizes = CompanySize::DOCUMENTED.iter().map(|text| Ok((*text, size_class.call1((*text,))?.unbind())));
         let datetime = py.import("datetime")?;
-        let slots = Field::ALL.iter().map(|field| field.name()).chain(OTHER_SLOTS);
+        let members = MEMBERS.iter().map(|member| member.name).chain([EXTRA]);
         Ok(Models {
             new: py.import("builtins")?.getattr("object")?.getattr("__new__")?.unbind(),
-            slots: slots.map(|name| Slot::of(&account, name)).collect::<PyResult<_>>()?,
-            stage_slots: STAGE_SLOTS.iter().map(|name| Slot::of(&stage, name)).collect::<PyResult<_>>()?,
-            account: account.unbind(),
-            stage: stage.unbind(),
+            account: Dataclass::of(&module, "ContactAccount", members)?,
+            stage: Dataclass::of(&module, "ContactAccountStage", STAGE_SLOTS.into_iter())?,
             sizes: sizes.collect::<PyResult<_>>()?,
             datetime: datetime.getattr("datetime")?.unbind(),
             utc: datetime.getattr("timezone")?.getattr("utc")?.unbind(),
@@ -179,35 +201,8 @@ fn models(py: Python<'_>) -> PyResult<&Models> {
 /// Makes the dataclass of an account. The slots are set directly: its `__init__` would take twice as long.
 pub(super) fn account_to_python<'py>(py: Python<'py>, account: &ContactAccount) -> PyResult<Bound<'py, PyAny>> {
     let models = models(py)?;
-    let object = models.new.bind(py).call1((&models.account,))?;
-    let mut slots = Slots { object: &object, slots: models.slots.iter() };
-    slots.text(Some(&account.name))?;
-    slots.text(account.description.as_ref())?;
-    slots.text(account.domain_name.as_ref())?;
-    slots.text(account.domain_secondary.as_ref())?;
-    slots.text(account.industry.as_ref())?;
-    slots.fill(&models.size(py, account.company_size.as_ref()))?;
-    slots.text(account.country.as_ref())?;
-    slots.text(account.state.as_ref())?;
-    slots.text(account.city.as_ref())?;
-    slots.text(account.time_zone_id.as_ref())?;
-    slots.text(account.linked_in_url.as_ref())?;
-    slots.text(account.phone.as_ref())?;
-    slots.text(account.twitter_url.as_ref())?;
-    slots.text(account.logo_url.as_ref())?;
-    slots.text(account.email.as_ref())?;
-    slots.fill(&PyInt::new(py, account.owner_user_id))?;
-    slots.fill(&PyInt::new(py, account.id))?;
-    slots.fill(&PyInt::new(py, account.linked_prospects_count))?;
-    slots.fill(&models.datetime(py, account.created_date)?)?;
-    slots.fill(&models.datetime(py, account.last_activity_date)?)?;
-    match &account.stage {
-        Some(stage) => slots.fill(&models.stage(py, stage)?)?,
-        None => slots.fill(&PyNone::get(py))?,
-    }
-    slots.text(account.email_provider.as_ref())?;
-    slots.fill(&open_members(py, &account.extra)?)?;
-    Ok(object)
+    let members = account.members().into_iter().map(|value| models.value(py, value));
+    models.make(py, &models.account, members.chain([open_members(py, &account.extra)]))
 }
 
 /// Members that the contract does not know, as a dictionary.
@@ -219,8 +214,32 @@ fn open_members<'py>(
 }
 
 impl Models {
-    fn size<'py>(&self, py: Python<'py>, size: Option<&CompanySize>) -> Bound<'py, PyAny> {
-        let Some(size) = size else { return PyNone::get(py).to_owned().into_any() };
+    /// Makes an instance of a dataclass of the values of its slots, in the order of its setters.
+    fn make<'py>(
+        &self,
+        py: Python<'py>,
+        dataclass: &Dataclass,
+        values: impl Iterator<Item = PyResult<Bound<'py, PyAny>>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let object = self.new.bind(py).call1((&dataclass.class,))?;
+        for (setter, value) in dataclass.setters.iter().zip(values) {
+            setter.set(&object, &value?)?;
+        }
+        Ok(object)
+    }
+
+    fn value<'py>(&self, py: Python<'py>, value: MemberValue<'_>) -> PyResult<Bound<'py, PyAny>> {
+        Ok(match value {
+            MemberValue::Nothing => PyNone::get(py).to_owned().into_any(),
+            MemberValue::Text(text) => PyString::new(py, text).into_any(),
+            MemberValue::Integer(number) => PyInt::new(py, number).into_any(),
+            MemberValue::CompanySize(size) => self.size(py, size),
+            MemberValue::DateTime(moment) => return self.datetime(py, moment),
+            MemberValue::Stage(stage) => return self.stage(py, stage),
+        })
+    }
+
+    fn size<'py>(&self, py: Python<'py>, size: &CompanySize) -> Bound<'py, PyAny> {
         let text = size.as_str();
         match self.sizes.iter().find(|(documented, _)| *documented == text) {
             Some((_, member)) => member.bind(py).clone(),
@@ -228,8 +247,7 @@ impl Models {
         }
     }
 
-    fn datetime<'py>(&self, py: Python<'py>, DateTime(timestamp): DateTime) -> PyResult<Bound<'py, PyAny>> {
-        let moment = Offset::UTC.to_datetime(timestamp);
+    fn datetime<'py>(&self, py: Python<'py>, DateTime(moment): DateTime) -> PyResult<Bound<'py, PyAny>> {
         self.datetime.bind(py).call1((
             moment.year(),
             moment.month(),
@@ -243,44 +261,25 @@ impl Models {
     }
 
     fn stage<'py>(&self, py: Python<'py>, stage: &ContactAccountStage) -> PyResult<Bound<'py, PyAny>> {
-        let object = self.new.bind(py).call1((&self.stage,))?;
-        let mut slots = Slots { object: &object, slots: self.stage_slots.iter() };
-        slots.fill(&PyInt::new(py, stage.id))?;
-        slots.text(Some(&stage.name))?;
-        match stage.color_id {
-            Some(color) => slots.fill(&PyInt::new(py, color))?,
-            None => slots.fill(&PyNone::get(py))?,
-        }
-        slots.fill(&open_members(py, &stage.extra)?)?;
-        Ok(object)
+        let color = stage.color_id.map_or(MemberValue::Nothing, MemberValue::Integer);
+        let members = [MemberValue::Integer(stage.id), MemberValue::Text(&stage.name), color];
+        let members = members.into_iter().map(|value| self.value(py, value));
+        self.make(py, &self.stage, members.chain([open_members(py, &stage.extra)]))
     }
 }
 
-/// Sets the slots of a frozen dataclass, one after the other, in the order of their list.
-struct Slots<'a, 'py> {
-    object: &'a Bound<'py, PyAny>,
-    slots: std::slice::Iter<'a, Slot>,
-}
-
-impl Slots<'_, '_> {
-    fn text(&mut self, text: Option<&String>) -> PyResult<()> {
-        let py = self.object.py();
-        match text {
-            Some(text) => self.fill(&PyString::new(py, text)),
-            None => self.fill(&PyNone::get(py)),
-        }
-    }
-
-    fn fill(&mut self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let Some(slot) = self.slots.next() else { return Ok(()) };
-        slot.set(self.object, value)
+impl Dataclass {
+    fn of<'a>(module: &Bound<'_, PyModule>, class: &str, slots: impl Iterator<Item = &'a str>) -> PyResult<Self> {
+        let class = module.getattr(class)?.cast_into::<PyType>()?;
+        let setters = slots.map(|name| Setter::of(&class, name)).collect::<PyResult<_>>()?;
+        Ok(Self { class: class.unbind(), setters })
     }
 }
 
 /// A frozen dataclass refuses its own `__setattr__`, and `object.__setattr__` looks the slot up each time. This is what
 /// both come to in the end.
 #[expect(unsafe_code, reason = "a slot can be set without a look-up only through the type's own function")]
-impl Slot {
+impl Setter {
     fn of(class: &Bound<'_, PyType>, name: &str) -> PyResult<Self> {
         let descriptor = class.getattr(name)?;
         let kind = descriptor.get_type();

@@ -11,6 +11,7 @@ use super::once::once;
 use crate::account::FieldError;
 use crate::error::{Error, ErrorKind, Failure};
 use crate::plan::source::TableError;
+use crate::text::{listed, safe_text};
 
 /// The exception class of a kind, in `replyio.errors`.
 pub(super) const fn class_name(kind: ErrorKind) -> &'static str {
@@ -52,7 +53,8 @@ pub(super) fn internal(py: Python<'_>, what: &str) -> PyErr {
 
 /// The exception for a plan file that cannot be used as asked.
 pub(super) fn plan(py: Python<'_>, message: &str) -> PyErr {
-    let make = || PyResult::Ok(PyErr::from_value(module(py)?.getattr("PlanError")?.call1((message,))?));
+    let message = safe_text(message, usize::MAX);
+    let make = || PyResult::Ok(PyErr::from_value(module(py)?.getattr("PlanError")?.call1((&*message,))?));
     make().unwrap_or_else(|failed| failed)
 }
 
@@ -62,10 +64,19 @@ pub(super) fn closed(py: Python<'_>) -> PyErr {
     instance(py, ErrorKind::Transport, message, &PyDict::new(py)).unwrap_or_else(|failed| failed)
 }
 
+/// The exception for a call for which the operating system has no thread, file descriptor or memory left. Nothing was sent.
+pub(super) fn exhausted(py: Python<'_>, error: &std::io::Error) -> PyErr {
+    let message = format!(
+        "no request was sent: the operating system refused what a call needs: {error}; hint: close files and connections, \
+        or raise the limits of this process (ulimit -n, ulimit -u)"
+    );
+    instance(py, ErrorKind::Transport, &message, &PyDict::new(py)).unwrap_or_else(|failed| failed)
+}
+
 /// The exception for what was refused before any request, with every fault.
 pub(super) fn refused(py: Python<'_>, what: &str, faults: &[FieldError]) -> PyErr {
-    let listed: Vec<_> = faults.iter().map(|fault| format!("{} {}", fault.field, fault.message)).collect();
-    let message = format!("{what} refused before any request: {}", listed.join("; "));
+    let listed = listed(faults, |fault| format!("{} {}", fault.field, fault.message));
+    let message = format!("{what} refused before any request: {listed}");
     validation(py, &message, faults).unwrap_or_else(|failed| failed)
 }
 
@@ -76,6 +87,9 @@ pub(super) fn of_table(py: Python<'_>, error: &TableError) -> PyErr {
         TableError::Read { line, reason, .. } => {
             let reason = line.map_or_else(|| reason.clone(), |line| format!("line {line} {reason}"));
             validation(py, &error.to_string(), &[FieldError::new("", reason)])
+        }
+        TableError::Row { row, reason } => {
+            validation(py, &error.to_string(), &[FieldError::new("", format!("row {row} {reason}"))])
         }
         TableError::Io { path, error } => match error.raw_os_error() {
             // With number and name, Python finds the class, such as FileNotFoundError.
@@ -90,6 +104,11 @@ pub(super) fn of_table(py: Python<'_>, error: &TableError) -> PyErr {
     raised.unwrap_or_else(|failed| failed)
 }
 
+/// The exception for a row that cannot be one.
+pub(super) fn of_row(py: Python<'_>, row: u64, reason: &impl ToString) -> PyErr {
+    of_table(py, &TableError::Row { row, reason: reason.to_string() })
+}
+
 fn validation(py: Python<'_>, message: &str, faults: &[FieldError]) -> PyResult<PyErr> {
     let attributes = PyDict::new(py);
     attributes.set_item("errors", field_errors(py, faults)?)?;
@@ -99,7 +118,7 @@ fn validation(py: Python<'_>, message: &str, faults: &[FieldError]) -> PyResult<
 fn raise(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     let attributes = PyDict::new(py);
     match error {
-        Error::Configuration(_) => {}
+        Error::Configuration(_) | Error::Exhausted(_) => {}
         Error::Validation { errors, .. } => attributes.set_item("errors", field_errors(py, errors)?)?,
         Error::Call(call) => {
             attributes.set_item("attempts", call.attempts)?;
@@ -134,7 +153,7 @@ fn failure_attributes(attributes: &Bound<'_, PyDict>, failure: &Failure) -> PyRe
             attributes.set_item("status", 429)?;
             attributes.set_item("retry_after", seconds(Some(*retry_after)))
         }
-        Failure::Transport(_) | Failure::Internal(_) => Ok(()),
+        Failure::Transport(_) | Failure::Turn { .. } | Failure::Internal(_) => Ok(()),
     }
 }
 

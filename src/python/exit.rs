@@ -1,37 +1,48 @@
 //! Leaving the interpreter while calls are running.
 //!
-//! A thread that asks a finalizing interpreter for its lock is ended on the spot, through frames that must not be unwound.
-//! Whatever of this module a thread is in may ask for it: to come back from a wait, and in any line of Python below, such
-//! as a handler of the log. So every thread in here is counted, the exit waits until there is none, and a daemon thread
-//! that comes, or comes back, after that is parked.
+//! Python ends a thread on the spot that asks a finalizing interpreter for its lock, through frames that must not be
+//! unwound. A thread that is anywhere in the binding may ask for the lock: to come back from a wait, and in any line of
+//! Python below, such as a handler of the log. So every thread in here is counted, the exit waits until there is none, and
+//! a daemon thread that comes, or comes back, after that is parked.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyCFunction, PyDict};
 
-use super::runtime::Engine;
 use crate::per_process::{PerProcess, Process};
-use crate::sabotage::{self, Guard};
 
 /// How long the exit waits for other threads to leave, or to notice it. They look every 50 ms.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long the exit waits for the jobs that it stops to bring to an end what they have in flight.
+const GRACE: Duration = Duration::from_millis(1500);
+
 static EXITING: AtomicBool = AtomicBool::new(false);
 /// How many times threads have entered and not left.
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
-static ENGINES: PerProcess<Mutex<Vec<Weak<Engine>>>> = PerProcess::new();
+static RUNNING: PerProcess<Mutex<Vec<Weak<dyn StopsAtExit>>>> = PerProcess::new();
 
 thread_local! {
     static EXITS_HERE: Cell<bool> = const { Cell::new(false) };
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// A thread is in this module until this is dropped.
+/// What runs in the background, and must not when the interpreter is gone.
+pub(super) trait StopsAtExit: Send + Sync {
+    /// Ends it, or has it end. Does not wait, and never asks for the interpreter.
+    fn stop(&self);
+
+    /// Whether it has ended.
+    fn has_ended(&self) -> bool {
+        true
+    }
+}
+
+/// A thread is in the binding until this is dropped.
 pub(super) struct Inside(());
 
 impl Inside {
@@ -68,7 +79,7 @@ pub(super) fn park_if_exiting() {
     }
 }
 
-/// Does something with the interpreter released.
+/// Does something with the interpreter released. The only way to release it.
 pub(super) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
     let _inside = Inside::enter(py);
     py.detach(|| {
@@ -78,47 +89,42 @@ pub(super) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send)
     })
 }
 
-/// Has [`stop`] called when the interpreter exits, and the count begin anew in a forked child, which has one thread. To be
-/// called when the module is loaded: what is registered first is called last, so that handlers which use a client find it
-/// as it always was.
-pub(super) fn watch(py: Python<'_>) -> PyResult<()> {
-    if sabotage::is_off(Guard::Exit) {
-        return Ok(());
-    }
-    let hook = PyCFunction::new_closure(py, Some(c"stop_replyio"), None, |arguments, _| stop(arguments.py()))?;
-    py.import("atexit")?.call_method1("register", (hook,))?;
-    if cfg!(unix) {
-        let hook = PyCFunction::new_closure(py, Some(c"forked_replyio"), None, |_, _| {
-            INSIDE.store(DEPTH.get(), Ordering::SeqCst);
-        })?;
-        let keywords = PyDict::new(py);
-        keywords.set_item("after_in_child", hook)?;
-        py.import("posix")?.call_method("register_at_fork", (), Some(&keywords))?;
-    }
-    Ok(())
+/// Has something stopped when the interpreter exits.
+pub(super) fn stop_at_exit(what: Weak<dyn StopsAtExit>) {
+    let mut running = RUNNING.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    running.retain(|known| known.strong_count() > 0);
+    running.push(what);
 }
 
-/// Has an engine stopped when the interpreter exits.
-pub(super) fn stop_at_exit(engine: &Arc<Engine>) {
-    let mut engines = ENGINES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    engines.retain(|engine| engine.strong_count() > 0);
-    engines.push(Arc::downgrade(engine));
-}
-
-fn stop(py: Python<'_>) {
+/// Stops everything, and waits until it has ended and no other thread is inside. The interpreter exits.
+pub(super) fn stop(py: Python<'_>) {
     EXITING.store(true, Ordering::SeqCst);
     EXITS_HERE.set(true);
-    let engines = ENGINES.get(Process::current()).map(|engines| {
-        let mut engines = engines.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *engines)
+    let running = RUNNING.get(Process::current()).map(|running| {
+        let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *running)
     });
-    py.detach(|| {
-        for engine in engines.into_iter().flatten().filter_map(|engine| engine.upgrade()) {
-            engine.close();
-        }
-        let given_up = Instant::now() + PATIENCE;
-        while INSIDE.load(Ordering::SeqCst) > DEPTH.get() && Instant::now() < given_up {
-            thread::sleep(Duration::from_millis(1));
-        }
-    });
+    let running: Vec<_> = running.into_iter().flatten().filter_map(|known| known.upgrade()).collect();
+    for each in &running {
+        each.stop();
+    }
+    let begun = Instant::now();
+    let waits = || {
+        (INSIDE.load(Ordering::SeqCst) > DEPTH.get() && begun.elapsed() < PATIENCE)
+            || (running.iter().any(|each| !each.has_ended()) && begun.elapsed() < GRACE)
+    };
+    // A second interpreter on Python 3.11 or older is finalized by a thread that is not its own: it must not let go of the
+    // lock without need, since it never gets it back.
+    if waits() {
+        py.detach(|| {
+            while waits() {
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+    }
+}
+
+/// Has the count begin anew in a forked child, which has one thread.
+pub(super) fn forked() {
+    INSIDE.store(DEPTH.get(), Ordering::SeqCst);
 }

@@ -18,7 +18,7 @@ thread_local! {
 }
 
 /// Runs what Python has called, under a name. A panic becomes an `InternalError`, and an exit of the interpreter waits for
-/// it; see `exit.rs`.
+/// it; see `exit.rs`. Every function that Python can call begins with it; `tests/architecture.rs` holds them to that.
 pub(super) fn guarded<T>(py: Python<'_>, name: &str, body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
     let _inside = Inside::enter(py);
     let body = || {
@@ -28,7 +28,7 @@ pub(super) fn guarded<T>(py: Python<'_>, name: &str, body: impl FnOnce() -> PyRe
     caught(body).unwrap_or_else(|what| Err(errors::internal(py, &what)))
 }
 
-/// Runs something; where it panics, gives the place.
+/// Runs something; where it panics, says where.
 pub(super) fn caught<T>(body: impl FnOnce() -> T) -> Result<T, String> {
     if sabotage::is_off(Guard::Panics) {
         return Ok(body());
@@ -38,8 +38,8 @@ pub(super) fn caught<T>(body: impl FnOnce() -> T) -> Result<T, String> {
 
 /// Where this thread panicked last.
 pub(super) fn last_panic() -> String {
-    let place = LAST.with_borrow_mut(Option::take);
-    place.map_or_else(|| "a panic".to_owned(), |place| format!("a panic at {place}"))
+    let location = LAST.with_borrow_mut(Option::take);
+    location.map_or_else(|| "a panic".to_owned(), |location| format!("a panic at {location}"))
 }
 
 /// Keeps what panics print to themselves: stderr is the user's, and a panic's own text may hold a field. The exception says

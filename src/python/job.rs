@@ -1,94 +1,147 @@
-//! A run over a plan, in a thread of its own that never touches Python. Who started it asks how far it is.
+//! A job: a run over a plan, in a thread of its own that never touches Python. Who started it asks how far it is.
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tokio::runtime::Builder;
-use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 
+use super::client::Client;
+use super::convert::ToPython;
 use super::events::{self, Lines};
+use super::exit::{self, StopsAtExit};
 use super::guard::{caught, guarded};
-use super::{errors, exit, lane, plan};
-use crate::client::Client;
+use super::{errors, lane};
+use crate::client;
 use crate::error::WaitReason;
 use crate::per_process::Process;
 use crate::plan::Status;
-use crate::plan::file::PlanFile;
 use crate::plan::run::{Control, Phase, RunError};
 
-/// What a run gives in the end: the file that it made, where it makes one.
-type Outcome = Result<Option<PlanFile>, RunError>;
+/// How long a job that was stopped may take to finish what is in flight, however it was stopped.
+const GRACE: Duration = Duration::from_millis(4_500);
+
+/// What a job has come to, still to be made Python's.
+type Completion = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
+
+/// What a job has been told to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Run,
+    Stop,
+    Abandon,
+}
 
 /// What the thread and its starter share.
-#[derive(Default)]
-struct Meeting {
-    outcome: Mutex<Option<Result<Outcome, String>>>,
-    ended: Condvar,
+struct Shared {
+    control: Arc<Control>,
+    order: watch::Sender<Order>,
+    ended: watch::Sender<bool>,
+    completion: Mutex<Option<Completion>>,
+}
+
+impl Shared {
+    /// Is ready when the job must end although its run has not.
+    async fn abandoned(&self) {
+        let mut order = self.order.subscribe();
+        // The sender is of this struct, so that it is not gone.
+        let _ = order.wait_for(|order| *order != Order::Run).await;
+        let _ = timeout(GRACE, order.wait_for(|order| *order == Order::Abandon)).await;
+    }
+
+    fn give(&self, order: Order) {
+        self.control.stop();
+        self.order.send_if_modified(|known| {
+            let changes = *known != Order::Abandon && *known != order;
+            if changes {
+                *known = order;
+            }
+            changes
+        });
+    }
+}
+
+impl StopsAtExit for Shared {
+    fn stop(&self) {
+        self.give(Order::Stop);
+    }
+
+    fn has_ended(&self) -> bool {
+        *self.ended.borrow()
+    }
 }
 
 /// A running job.
 #[pyclass(frozen, module = "replyio._replyio")]
 pub(super) struct Job {
-    control: Arc<Control>,
-    client: Client,
+    client: Py<Client>,
+    connections: client::Client,
     lines: Arc<Lines>,
-    meeting: Arc<Meeting>,
-    abandoned: Mutex<Option<oneshot::Sender<()>>>,
+    shared: Arc<Shared>,
     process: Process,
     started: Instant,
 }
 
 impl Job {
     /// Starts a run over connections of its own.
-    pub(super) fn start<F: Future<Output = Outcome>>(
-        py: Python<'_>,
-        client: &Client,
-        run: impl FnOnce(Client, Arc<Control>, Arc<Lines>) -> F + Send + 'static,
+    pub(super) fn start<T: ToPython, F: Future<Output = Result<T, RunError>>>(
+        client: &Bound<'_, Client>,
+        run: impl FnOnce(client::Client, Arc<Control>, Arc<Lines>) -> F + Send + 'static,
     ) -> PyResult<Self> {
-        let refuse = |error: std::io::Error| {
-            let message = format!("no thread can be started for the plan: {error}");
-            errors::to_python(py, &crate::Error::Configuration(message))
-        };
+        let py = client.py();
+        let refused = |error: std::io::Error| errors::exhausted(py, &error);
         let lines = Arc::new(Lines::default());
         lines.set_verbose(events::is_verbose(py)?);
-        let client = client.with_own_connections().map_err(|error| errors::to_python(py, &error))?;
-        let (abandon, abandoned) = oneshot::channel();
-        let job = Self {
+        let connections = client.get().here(py)?.with_own_connections();
+        let connections = connections.map_err(|error| errors::to_python(py, &error))?;
+        let shared = Arc::new(Shared {
             control: Arc::default(),
-            client: client.clone(),
+            order: watch::Sender::new(Order::Run),
+            ended: watch::Sender::new(false),
+            completion: Mutex::default(),
+        });
+        let job = Self {
+            client: client.clone().unbind(),
+            connections: connections.clone(),
             lines: Arc::clone(&lines),
-            meeting: Arc::default(),
-            abandoned: Mutex::new(Some(abandon)),
+            shared: Arc::clone(&shared),
             process: Process::current(),
             started: Instant::now(),
         };
-        let (control, meeting) = (Arc::clone(&job.control), Arc::clone(&job.meeting));
-        let runtime = Builder::new_current_thread().enable_io().enable_time().build().map_err(refuse)?;
+        let runtime = Builder::new_current_thread().enable_io().enable_time().build().map_err(refused)?;
+        let stopped_at_exit: Weak<Shared> = Arc::downgrade(&shared);
+        exit::stop_at_exit(stopped_at_exit);
         let work = move || {
-            let ended = caught(|| {
+            let outcome = caught(|| {
                 runtime.block_on(async {
                     tokio::select! {
-                        outcome = run(client, control, lines) => outcome,
-                        _ = abandoned => Ok(None),
+                        biased;
+                        outcome = run(connections, Arc::clone(&shared.control), lines) => Some(outcome),
+                        () = shared.abandoned() => None,
                     }
                 })
             });
             runtime.shutdown_background();
-            *lock(&meeting.outcome) = Some(ended);
-            meeting.ended.notify_all();
+            *lock(&shared.completion) = Some(completion(outcome));
+            shared.ended.send_replace(true);
         };
-        thread::Builder::new().name("replyio-plan".to_owned()).spawn(work).map_err(refuse)?;
+        thread::Builder::new().name("replyio-plan".to_owned()).spawn(work).map_err(refused)?;
         Ok(job)
     }
 
+    /// A forked child has a copy of this, whose locks may be held for ever, and not the thread.
+    fn is_here(&self) -> bool {
+        Process::current() == self.process
+    }
+
     fn check_process(&self, py: Python<'_>) -> PyResult<()> {
-        if Process::current() == self.process {
+        if self.is_here() {
             return Ok(());
         }
         Err(errors::plan(
@@ -98,12 +151,24 @@ impl Job {
     }
 }
 
+/// What a run gave, or nothing when it was abandoned, or where it panicked.
+fn completion<T: ToPython>(outcome: Result<Option<Result<T, RunError>>, String>) -> Completion {
+    Box::new(move |py| match outcome {
+        Ok(Some(Ok(value))) => value.to_python(py).map(Bound::unbind),
+        Ok(Some(Err(RunError::Call(error)))) => Err(errors::to_python(py, &error)),
+        Ok(Some(Err(error))) => Err(errors::plan(py, &error.to_string())),
+        Ok(None) => Ok(py.None()),
+        Err(location) => Err(errors::internal(py, &location)),
+    })
+}
+
 #[pymethods]
 impl Job {
     /// How far it is.
     fn progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         guarded(py, "progress", || {
-            let progress = self.control.progress();
+            self.check_process(py)?;
+            let progress = self.shared.control.progress();
             let now = Instant::now();
             let result = PyDict::new(py);
             result.set_item("rows", progress.rows)?;
@@ -117,58 +182,67 @@ impl Job {
                 (None, Phase::Writing) => "writing",
             };
             result.set_item("phase", phase)?;
+            result.set_item("items_are_incomplete", progress.items_are_incomplete)?;
             result.set_item("waiting", progress.waiting.map(|(reason, _)| waits_for(reason)))?;
             let left = |until: Instant| until.saturating_duration_since(now).as_secs_f64();
             result.set_item("waiting_until", progress.waiting.map(|(_, until)| left(until)))?;
-            let forecast = self.client.forecast(progress.requests_left).map(|wait| wait.as_secs_f64());
+            let forecast = self.connections.forecast(progress.requests_left).map(|wait| wait.as_secs_f64());
             result.set_item("seconds_left", forecast)?;
             result.set_item("seconds", self.started.elapsed().as_secs_f64())?;
             Ok(result)
         })
     }
 
-    /// Starts nothing new; what is in flight comes to its end.
-    fn stop(&self) {
-        self.control.stop();
+    /// Starts nothing new. What is in flight comes to its end, within five seconds.
+    fn stop(&self, py: Python<'_>) -> PyResult<()> {
+        guarded(py, "stop", || {
+            self.check_process(py)?;
+            self.shared.give(Order::Stop);
+            Ok(())
+        })
     }
 
     /// Ends it at once, whatever is in flight.
-    fn abandon(&self) {
-        self.control.stop();
-        drop(lock(&self.abandoned).take());
+    fn abandon(&self, py: Python<'_>) -> PyResult<()> {
+        guarded(py, "abandon", || {
+            self.check_process(py)?;
+            self.shared.give(Order::Abandon);
+            Ok(())
+        })
     }
 
-    /// Waits for its end, and hands on what is to be logged. Gives whether it has ended.
-    fn wait(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
+    /// Waits for its end, so many seconds at most, as a call waits: signals are heard, and an event loop is not held up.
+    /// Gives whether it has ended. What is to be logged is handed on before.
+    #[pyo3(signature = (seconds, event_loop=None))]
+    fn wait<'py>(
+        &self,
+        py: Python<'py>,
+        seconds: f64,
+        event_loop: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         guarded(py, "wait", || {
             self.check_process(py)?;
-            let patience = Duration::try_from_secs_f64(seconds.clamp(0.0, 60.0)).unwrap_or_default();
-            let has_ended = exit::detached(py, || {
-                let outcome = lock(&self.meeting.outcome);
-                let waits = |outcome: &mut Option<_>| outcome.is_none();
-                let (outcome, _) = self
-                    .meeting
-                    .ended
-                    .wait_timeout_while(outcome, patience, waits)
-                    .unwrap_or_else(PoisonError::into_inner);
-                outcome.is_some()
-            });
             lane::log(py, &self.lines)?;
-            Ok(has_ended)
+            let patience = Duration::try_from_secs_f64(seconds.clamp(0.0, 60.0)).unwrap_or_default();
+            let mut ended = self.shared.ended.subscribe();
+            let operation = move |_| async move {
+                let _ = timeout(patience, ended.wait_for(|ended| *ended)).await;
+                let has_ended = *ended.borrow();
+                Ok(has_ended)
+            };
+            self.client.get().run(py, event_loop, operation)
         })
     }
 
     /// What it gave: a plan file, or `None`.
-    fn result(&self, py: Python<'_>) -> PyResult<Option<plan::PlanFile>> {
+    fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         guarded(py, "result", || {
             self.check_process(py)?;
-            let outcome = lock(&self.meeting.outcome).take();
-            match outcome {
+            lane::log(py, &self.lines)?;
+            let completion = lock(&self.shared.completion).take();
+            match completion {
                 None => Err(errors::internal(py, "a job has no result yet, or gave it already")),
-                Some(Err(place)) => Err(errors::internal(py, &place)),
-                Some(Ok(Err(RunError::Call(error)))) => Err(errors::to_python(py, &error)),
-                Some(Ok(Err(RunError::File(error)))) => Err(errors::plan(py, &error.to_string())),
-                Some(Ok(Ok(file))) => Ok(file.map(plan::PlanFile::new)),
+                Some(completion) => completion(py),
             }
         })
     }
@@ -176,7 +250,9 @@ impl Job {
 
 impl Drop for Job {
     fn drop(&mut self) {
-        self.control.stop();
+        if self.is_here() {
+            self.shared.give(Order::Stop);
+        }
     }
 }
 

@@ -19,7 +19,6 @@ use super::events::{self, Line, Lines};
 use super::guard::caught;
 use super::{errors, exit};
 use crate::client::Client;
-use crate::error::Error;
 use crate::sabotage::{self, Guard};
 
 /// How often a waiting call looks for signals. Ctrl-C is to be noticed within 0.2 s.
@@ -43,14 +42,19 @@ enum Step<T> {
     SignalCheck,
 }
 
+/// Why there is no result.
+enum Stopped {
+    /// A signal handler raised, or one of the log.
+    Raised(PyErr),
+    /// A fault of this package.
+    Fault(String),
+}
+
 impl Lane {
-    pub(super) fn new(client: &Client) -> Result<Self, Error> {
-        let runtime = Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()
-            .map_err(|error| Error::Configuration(format!("no runtime can be started: {error}")))?;
-        let connections = client.with_own_connections()?;
+    pub(super) fn new(py: Python<'_>, client: &Client) -> PyResult<Self> {
+        let runtime = Builder::new_current_thread().enable_io().enable_time().build();
+        let runtime = runtime.map_err(|error| errors::exhausted(py, &error))?;
+        let connections = client.with_own_connections().map_err(|error| errors::to_python(py, &error))?;
         let signal_check = {
             let _context = runtime.enter();
             Box::pin(sleep(SIGNAL_CHECK))
@@ -80,12 +84,18 @@ impl Lane {
         let client = client.over_connections_of(&self.connections, Arc::clone(&lines) as _);
         let outcome = exit::detached(py, || self.drive_detached(|| operation(client)));
         log(py, &lines)?;
-        outcome
+        outcome.map_err(|stopped| match stopped {
+            Stopped::Raised(error) => error,
+            Stopped::Fault(what) => errors::internal(py, &what),
+        })
     }
 
-    fn drive_detached<T: Send, F: Future<Output = T> + Send>(&mut self, start: impl FnOnce() -> F) -> PyResult<T> {
+    fn drive_detached<T: Send, F: Future<Output = T> + Send>(
+        &mut self,
+        start: impl FnOnce() -> F,
+    ) -> Result<T, Stopped> {
         let Some(runtime) = &self.runtime else {
-            return Err(Python::attach(|py| errors::internal(py, "a lane without a runtime")));
+            return Err(Stopped::Fault("a lane without a runtime".to_owned()));
         };
         if self.last_used.elapsed() > SHORT_PAUSE && !sabotage::is_off(Guard::Reuse) {
             // A closed connection looks alive until the runtime has looked at its socket and its task has run.
@@ -94,7 +104,7 @@ impl Lane {
                 yield_now().await;
             });
         }
-        let future = caught(start).map_err(|place| Python::attach(|py| errors::internal(py, &place)))?;
+        let future = caught(start).map_err(Stopped::Fault)?;
         let mut future = pin!(future);
         let signal_check = &mut self.signal_check;
         loop {
@@ -106,19 +116,19 @@ impl Lane {
                     signal_check.as_mut().poll(context).map(|()| Step::SignalCheck)
                 }))
             });
-            match step {
-                Ok(Step::Done(value)) => {
+            match step.map_err(Stopped::Fault)? {
+                Step::Done(value) => {
                     self.last_used = Instant::now();
                     return Ok(value);
                 }
-                Ok(Step::SignalCheck) => {
+                Step::SignalCheck => {
                     signal_check.as_mut().reset(Instant::now() + SIGNAL_CHECK);
                     exit::park_if_exiting();
                     if !sabotage::is_off(Guard::Signals) {
-                        Python::attach(|py| py.check_signals().and_then(|()| log(py, &self.lines)))?;
+                        let checked = Python::attach(|py| py.check_signals().and_then(|()| log(py, &self.lines)));
+                        checked.map_err(Stopped::Raised)?;
                     }
                 }
-                Err(place) => return Err(Python::attach(|py| errors::internal(py, &place))),
             }
         }
     }

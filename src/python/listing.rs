@@ -1,7 +1,7 @@
 //! Lists: page after page, each account once, as dataclasses or as an Arrow stream.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, RecordBatchIterator, StringArray, TimestampMicrosecondArray};
@@ -10,32 +10,26 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyList};
 
-use super::client::Client;
-use super::convert::{account_to_python, integer};
+use super::client::{Client, refusal};
+use super::convert::{ToPython, account_to_python, integer};
+use super::errors;
 use super::guard::guarded;
-use super::runtime::ToPython;
-use crate::account::{CompanySize, ContactAccount, DateTime};
-use crate::answer;
+use crate::account::{CompanySize, ContactAccount, DateTime, FieldError};
+use crate::answer::{self, Item};
 use crate::client::{self, ListQuery};
+use crate::error::Operation;
+use crate::paging::{Incomplete, LONGEST_PAGE, Paging};
 
 /// A list of accounts that is being read.
 #[pyclass(frozen, module = "replyio._replyio")]
 pub(super) struct Listing {
     client: Py<Client>,
     query: ListQuery,
-    page_size: u32,
-    position: Arc<Mutex<Position>>,
-}
-
-#[derive(Default)]
-struct Position {
-    skip: u64,
-    finished: bool,
-    seen: HashSet<i64>,
+    paging: Arc<Mutex<Paging>>,
 }
 
 impl Listing {
-    pub(super) fn new(
+    fn of(
         client: Py<Client>,
         search: Option<&Bound<'_, PyAny>>,
         sort_by: Option<&Bound<'_, PyAny>>,
@@ -54,7 +48,9 @@ impl Listing {
         let query = ListQuery { search: text("search", search)?, sort_by, descending };
         let page_size = integer(page_size).ok().and_then(|size| u32::try_from(size).ok());
         match page_size {
-            Some(page_size @ 1..=1000) => Ok(Self { client, query, page_size, position: Arc::default() }),
+            Some(page_size @ 1..=LONGEST_PAGE) => {
+                Ok(Self { client, query, paging: Arc::new(Mutex::new(Paging::whole_set(page_size))) })
+            }
             _ => Err(("page_size", "must be an integer from 1 to 1000".to_owned())),
         }
     }
@@ -62,52 +58,87 @@ impl Listing {
 
 #[pymethods]
 impl Listing {
+    /// Checks the arguments. Nothing is requested.
+    #[new]
+    fn new(
+        client: &Bound<'_, Client>,
+        search: Option<&Bound<'_, PyAny>>,
+        sort_by: Option<&Bound<'_, PyAny>>,
+        descending: bool,
+        page_size: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        let py = client.py();
+        guarded(py, "list", || {
+            let made = Self::of(client.clone().unbind(), search, sort_by, descending, page_size);
+            made.map_err(|(field, message)| refusal(py, Operation::List, FieldError::new(field, message)))
+        })
+    }
+
     /// Whether the last page has been read.
     #[getter]
-    fn finished(&self) -> bool {
-        self.position.lock().unwrap_or_else(PoisonError::into_inner).finished
+    fn finished(&self, py: Python<'_>) -> PyResult<bool> {
+        guarded(py, "finished", || Ok(self.paging.lock().unwrap_or_else(PoisonError::into_inner).is_finished()))
     }
 
     /// Reads the next page.
     #[pyo3(signature = (event_loop=None))]
     fn next_page<'py>(&self, py: Python<'py>, event_loop: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
         guarded(py, "next_page", || {
-            let (query, top, position) = (self.query.clone(), self.page_size, Arc::clone(&self.position));
-            let skip = position.lock().unwrap_or_else(PoisonError::into_inner).skip;
+            let (query, paging) = (self.query.clone(), Arc::clone(&self.paging));
+            let next = paging.lock().unwrap_or_else(PoisonError::into_inner).next();
             let operation = move |client: client::Client| async move {
+                let Some((top, skip)) = next else { return Ok(None) };
+                let started = Instant::now();
                 let page = client.list_page(&query, top, skip).await?;
-                Ok(position.lock().unwrap_or_else(PoisonError::into_inner).advance(skip, page))
+                Ok(Some(Arrived { paging, skip, page, elapsed: started.elapsed() }))
             };
             self.client.get().run(py, event_loop, operation)
         })
     }
 }
 
-impl Position {
-    /// Moves on over a page, and leaves out what an earlier page had: the set changes while it is read.
-    fn advance(&mut self, skip: u64, page: answer::Page) -> Accounts {
-        let count = page.items.len() as u64;
-        self.skip = skip + count;
-        self.finished = !page.has_more || count == 0;
-        Accounts(page.items.into_iter().filter(|account| self.seen.insert(account.id)).collect())
+/// The accounts of a page that no earlier page had.
+fn new_accounts(paging: &mut Paging, skip: u64, page: answer::Page) -> Result<Vec<ContactAccount>, Incomplete> {
+    for (index, item) in page.items.iter().enumerate() {
+        if let Item::Unreadable { id, reason } = item {
+            // A reason that is a pointer into the item is completed to one into the page.
+            let colon = if reason.starts_with('/') { "" } else { ": " };
+            let id = id.map_or_else(String::new, |id| format!("account {id}, "));
+            return Err(Incomplete { reason: format!("/items/{index}{colon}{reason} ({id}skip={skip})") });
+        }
     }
+    let is_new = paging.page(skip, &page.items, page.has_more)?;
+    let new = page.items.into_iter().zip(is_new).filter(|(_, is_new)| *is_new);
+    Ok(new.filter_map(|(item, _)| item.into_account()).collect())
 }
 
-/// The accounts of a page.
-pub(super) struct Accounts(Vec<ContactAccount>);
+/// A page that has arrived. It is counted with the interpreter held, so that no fork can copy a lock that is taken.
+struct Arrived {
+    paging: Arc<Mutex<Paging>>,
+    skip: u64,
+    page: answer::Page,
+    elapsed: Duration,
+}
 
 /// A page of accounts, each of which no earlier page had.
 #[pyclass(frozen, module = "replyio._replyio")]
-pub(super) struct Page(Vec<ContactAccount>);
+pub(super) struct Batch(Vec<ContactAccount>);
 
-impl ToPython for Accounts {
+impl ToPython for Option<Arrived> {
     fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-        Ok(Bound::new(py, Page(self.0))?.into_any())
+        let Some(Arrived { paging, skip, page, elapsed }) = self else {
+            return Ok(Bound::new(py, Batch(Vec::new()))?.into_any());
+        };
+        let mut paging = paging.lock().unwrap_or_else(PoisonError::into_inner);
+        let accounts = new_accounts(&mut paging, skip, page);
+        drop(paging);
+        let accounts = accounts.map_err(|error| errors::to_python(py, &error.into_error(elapsed)))?;
+        Ok(Bound::new(py, Batch(accounts))?.into_any())
     }
 }
 
 #[pymethods]
-impl Page {
+impl Batch {
     /// The accounts as dataclasses.
     fn accounts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         guarded(py, "accounts", || {
@@ -120,25 +151,27 @@ impl Page {
     }
 
     /// The end of this page, as a page.
-    fn last(&self, count: usize) -> Self {
-        let first = self.0.len().saturating_sub(count);
-        Self(self.0.get(first..).unwrap_or_default().to_vec())
+    fn last(&self, py: Python<'_>, count: usize) -> PyResult<Self> {
+        guarded(py, "last", || {
+            let first = self.0.len().saturating_sub(count);
+            Ok(Self(self.0.get(first..).unwrap_or_default().to_vec()))
+        })
     }
 
-    fn __len__(&self) -> usize {
-        self.0.len()
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        guarded(py, "len", || Ok(self.0.len()))
     }
 }
 
 /// Pages as one Arrow stream, a record batch each.
 #[pyclass(frozen, module = "replyio._replyio")]
-pub(super) struct ArrowStream(Vec<Py<Page>>);
+pub(super) struct ArrowStream(Vec<Py<Batch>>);
 
 #[pymethods]
 impl ArrowStream {
     #[new]
-    fn new(pages: Vec<Py<Page>>) -> Self {
-        Self(pages)
+    fn new(py: Python<'_>, pages: Vec<Py<Batch>>) -> PyResult<Self> {
+        guarded(py, "stream", || Ok(Self(pages)))
     }
 
     /// The stream, by the Arrow PyCapsule interface.
@@ -182,9 +215,9 @@ fn integers(accounts: &[ContactAccount], get: impl Fn(&ContactAccount) -> Option
     Arc::new(accounts.iter().map(get).collect::<Int64Array>())
 }
 
-fn dates(accounts: &[ContactAccount], get: impl Fn(&ContactAccount) -> DateTime) -> ArrayRef {
-    let moments = accounts.iter().map(|account| get(account).0.as_microsecond());
-    Arc::new(TimestampMicrosecondArray::from_iter_values(moments).with_timezone("UTC"))
+fn dates(accounts: &[ContactAccount], get: impl Fn(&ContactAccount) -> Option<DateTime>) -> ArrayRef {
+    let moments = accounts.iter().map(|account| get(account).map(DateTime::as_microsecond));
+    Arc::new(moments.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
 }
 
 /// The columns, in the order of the dataclass, the stage spread over three.
@@ -192,7 +225,7 @@ const COLUMNS: &[(&str, Column)] = &[
     ("id", |accounts| integers(accounts, |account| Some(account.id))),
     ("owner_user_id", |accounts| integers(accounts, |account| Some(account.owner_user_id))),
     ("name", |accounts| texts(accounts, |account| Some(&account.name))),
-    ("linked_prospects_count", |accounts| integers(accounts, |account| Some(account.linked_prospects_count))),
+    ("linked_prospects_count", |accounts| integers(accounts, |account| account.linked_prospects_count)),
     ("created_date", |accounts| dates(accounts, |account| account.created_date)),
     ("last_activity_date", |accounts| dates(accounts, |account| account.last_activity_date)),
     ("description", |accounts| texts(accounts, |account| account.description.as_deref())),

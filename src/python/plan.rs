@@ -1,64 +1,122 @@
 //! Plans as Python's face uses them: a file, reports of its rows, and jobs over it.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, RecordBatchIterator, StringArray, UInt64Array};
+use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchIterator, StringArray, UInt64Array};
 use arrow_schema::{Field as ArrowField, Schema};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};
 
 use super::client::Client;
+use super::convert::ToPython;
 use super::errors;
 use super::exit;
 use super::guard::guarded;
 use super::job::{Job, counts_to_python};
-use super::table::Table;
+use super::table::{Table, options_from};
 use crate::plan::file::{self, ChangeView, FileError, RowView};
-use crate::plan::run::{self, OnConflict};
-use crate::plan::source::Options;
+use crate::plan::run::{self, ApplyOptions, OnConflict, OnUnknownMember};
 use crate::plan::{Status, Value};
 
-/// An open plan.
+/// A plan: a view of its file.
 #[pyclass(frozen, module = "replyio._replyio")]
-pub(super) struct PlanFile(Mutex<Option<file::PlanFile>>);
+pub(super) struct PlanFile(file::PlanFile);
 
 impl PlanFile {
-    pub(super) fn new(file: file::PlanFile) -> Self {
-        Self(Mutex::new(Some(file)))
-    }
-
     fn with<T: Send>(
         &self,
         py: Python<'_>,
         work: impl FnOnce(&file::PlanFile) -> Result<T, FileError> + Send,
     ) -> PyResult<T> {
-        let file = self.file(py)?;
-        exit::detached(py, || work(&file)).map_err(|error| refused(py, &error))
-    }
-
-    fn file(&self, py: Python<'_>) -> PyResult<file::PlanFile> {
-        let file = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        file.ok_or_else(|| errors::plan(py, "the plan was closed; open_plan() opens it again"))
+        exit::detached(py, || work(&self.0)).map_err(|error| refused(py, &error))
     }
 }
 
 #[pymethods]
 impl PlanFile {
+    /// Starts to plan the updates of a table, into a new file.
+    #[staticmethod]
+    fn plan(client: &Bound<'_, Client>, table: &Table, options: &Bound<'_, PyDict>, path: PathBuf) -> PyResult<Job> {
+        guarded(client.py(), "plan", || {
+            let (table, options) = (table.inner(), options_from(options)?);
+            Job::start(client, move |client, control, lines| async move {
+                run::plan(&client, &table, &options, &path, &control, Some(lines)).await
+            })
+        })
+    }
+
+    /// Opens a plan, which must be for this client's address, user and team. `recover` opens one whose log is missing,
+    /// `new_key` one that was made with another API key of the same user.
+    #[staticmethod]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    #[pyo3(signature = (client, path, *, recover=false, new_key=false))]
+    fn open(py: Python<'_>, client: &Client, path: PathBuf, recover: bool, new_key: bool) -> PyResult<Self> {
+        guarded(py, "open_plan", || {
+            let config = client.here(py)?.config();
+            let act_as = config.act_as.as_ref().map(ToString::to_string);
+            let (base_url, act_as) = (config.base_url.to_string(), act_as.as_deref());
+            let opened = exit::detached(py, || {
+                let file = if recover { file::PlanFile::recover(&path)? } else { file::PlanFile::open(&path)? };
+                file.check_target(&base_url, act_as, config.team_id, &config.api_key, new_key)?;
+                Ok::<_, FileError>(file)
+            });
+            opened.map(Self).map_err(|error| refused(py, &error))
+        })
+    }
+
+    /// Starts to apply what is left of it, failed rows included where `retry_failed` says so. Raises at once when another run
+    /// has the plan.
+    #[pyo3(signature = (client, *, overwrite, clear_unknown_members, retry_failed, concurrency))]
+    fn apply(
+        &self,
+        client: &Bound<'_, Client>,
+        overwrite: bool,
+        clear_unknown_members: bool,
+        retry_failed: bool,
+        concurrency: usize,
+    ) -> PyResult<Job> {
+        let options = ApplyOptions {
+            on_conflict: if overwrite { OnConflict::Overwrite } else { OnConflict::Skip },
+            on_unknown_member: if clear_unknown_members { OnUnknownMember::Clear } else { OnUnknownMember::Stop },
+            concurrency,
+        };
+        guarded(client.py(), "apply", || {
+            let run = self.with(client.py(), |file| {
+                let run = file.start_run()?;
+                if retry_failed {
+                    run.retry_failed()?;
+                }
+                Ok(run)
+            })?;
+            Job::start(client, move |client, control, lines| async move {
+                run::apply(&client, run, options, &control, Some(lines)).await
+            })
+        })
+    }
+
+    /// How many requests it takes to apply what is left of it, and how many seconds.
+    fn estimate(&self, py: Python<'_>, client: &Client) -> PyResult<(u64, Option<f64>)> {
+        guarded(py, "estimate", || {
+            let client = client.here(py)?;
+            let requests = self.with(py, |file| run::requests_to_apply(client, file))?;
+            Ok((requests, client.forecast(requests).map(|wait| wait.as_secs_f64())))
+        })
+    }
+
     /// Where it is.
     #[getter]
     fn path(&self, py: Python<'_>) -> PyResult<PathBuf> {
-        Ok(self.file(py)?.path().to_path_buf())
+        guarded(py, "path", || Ok(self.0.path().to_path_buf()))
     }
 
     /// What it was made for.
     fn header<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         guarded(py, "header", || {
-            let file = self.file(py)?;
-            let header = file.header();
+            let header = self.0.header();
             let result = PyDict::new(py);
             result.set_item("base_url", &header.base_url)?;
             result.set_item("mode", header.mode.as_str())?;
@@ -67,6 +125,7 @@ impl PlanFile {
             result.set_item("created_at_ms", header.created_at_ms)?;
             result.set_item("source", &header.source)?;
             result.set_item("is_revert", header.is_revert)?;
+            result.set_item("cleared", self.0.cleared())?;
             Ok(result)
         })
     }
@@ -79,6 +138,11 @@ impl PlanFile {
         })
     }
 
+    /// How many rows were changed to something else than was sent.
+    fn stored_otherwise(&self, py: Python<'_>) -> PyResult<u64> {
+        guarded(py, "stored_otherwise", || self.with(py, file::PlanFile::stored_otherwise))
+    }
+
     /// Every row: its number, the account, the status, what went wrong, and how often it was sent again.
     fn rows(&self, py: Python<'_>) -> PyResult<Report> {
         guarded(py, "rows", || self.report_rows(py, |_| true))
@@ -86,7 +150,9 @@ impl PlanFile {
 
     /// The rows that are not as they were meant to be, and will not be without somebody's doing.
     fn failures(&self, py: Python<'_>) -> PyResult<Report> {
-        let fell_short = |status| !matches!(status, Status::Unchanged | Status::Changed | Status::Pending);
+        let fell_short = |row: &RowView| {
+            row.stored_otherwise || !matches!(row.status, Status::Unchanged | Status::Changed | Status::Pending)
+        };
         guarded(py, "failures", || self.report_rows(py, fell_short))
     }
 
@@ -102,35 +168,22 @@ impl PlanFile {
         })
     }
 
-    /// Makes failed, unknown and conflicting rows pending again. Gives how many.
-    fn retry_failed(&self, py: Python<'_>) -> PyResult<u64> {
-        guarded(py, "retry_failed", || self.with(py, file::PlanFile::retry_failed))
-    }
-
     /// Makes the plan that takes the changes back, in a file of its own.
     #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
     fn reversed(&self, py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         guarded(py, "reversed", || {
             let reversed = self.with(py, |file| run::reverse(file, &path))?;
-            Ok(Self::new(reversed))
-        })
-    }
-
-    /// Lets go of the file.
-    fn close(&self, py: Python<'_>) -> PyResult<()> {
-        guarded(py, "close", || {
-            let file = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-            exit::detached(py, || file.map_or(Ok(()), |file| file.close())).map_err(|error| refused(py, &error))
+            Ok(Self(reversed))
         })
     }
 }
 
 impl PlanFile {
-    fn report_rows(&self, py: Python<'_>, wanted: impl Fn(Status) -> bool + Send + Sync) -> PyResult<Report> {
+    fn report_rows(&self, py: Python<'_>, wanted: impl Fn(&RowView) -> bool + Send + Sync) -> PyResult<Report> {
         let mut columns = RowColumns::default();
         self.with(py, |file| {
             file.for_each_row(|row| {
-                if wanted(row.status) {
+                if wanted(&row) {
                     columns.push(&row);
                 }
             })?;
@@ -140,46 +193,10 @@ impl PlanFile {
     }
 }
 
-/// Starts to plan the updates of a table, into a new file.
-pub(super) fn start(client: &Client, table: &Table, options: Options, path: PathBuf, py: Python<'_>) -> PyResult<Job> {
-    let table = table.inner();
-    Job::start(py, client.here(py)?, move |client, control, lines| async move {
-        run::plan(&client, &table, &options, &path, &control, Some(lines)).await
-    })
-}
-
-/// Opens a plan, which must be for this client's address, user and team.
-pub(super) fn open(client: &Client, path: &Path, py: Python<'_>) -> PyResult<PlanFile> {
-    let config = client.here(py)?.config();
-    let act_as = config.act_as.as_ref().map(ToString::to_string);
-    let opened = exit::detached(py, || {
-        let file = file::PlanFile::open(path)?;
-        file.check_target(&config.base_url.to_string(), act_as.as_deref(), config.team_id)?;
-        Ok::<_, FileError>(file)
-    });
-    opened.map(PlanFile::new).map_err(|error| refused(py, &error))
-}
-
-/// Starts to apply what is left of a plan.
-pub(super) fn apply(
-    client: &Client,
-    file: &PlanFile,
-    on_conflict: OnConflict,
-    concurrency: usize,
-    py: Python<'_>,
-) -> PyResult<Job> {
-    let file = file.file(py)?;
-    Job::start(py, client.here(py)?, move |client, control, lines| async move {
-        run::apply(&client, &file, on_conflict, concurrency, &control, Some(lines)).await.map(|()| None)
-    })
-}
-
-/// How many requests it takes to apply what is left of a plan, and how many seconds.
-pub(super) fn estimate(client: &Client, file: &PlanFile, py: Python<'_>) -> PyResult<(u64, Option<f64>)> {
-    let client = client.here(py)?;
-    let rows = file.with(py, file::PlanFile::open_rows)?;
-    let requests = run::requests_to_apply(client, &rows);
-    Ok((requests, client.forecast(requests).map(|wait| wait.as_secs_f64())))
+impl ToPython for Option<file::PlanFile> {
+    fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        Ok(self.map(PlanFile).into_pyobject(py)?.into_any())
+    }
 }
 
 fn refused(py: Python<'_>, error: &FileError) -> PyErr {
@@ -207,8 +224,8 @@ impl Report {
         })
     }
 
-    fn __len__(&self) -> usize {
-        self.0.num_rows()
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        guarded(py, "len", || Ok(self.0.num_rows()))
     }
 
     /// Rows as dictionaries: so many of them, from one of them on.
@@ -234,6 +251,8 @@ impl Report {
                 record.set_item(field.name(), numbers.value(row))?;
             } else if let Some(numbers) = column.downcast_ref::<UInt64Array>() {
                 record.set_item(field.name(), numbers.value(row))?;
+            } else if let Some(flags) = column.downcast_ref::<BooleanArray>() {
+                record.set_item(field.name(), flags.value(row))?;
             }
         }
         Ok(record)
@@ -254,6 +273,7 @@ struct RowColumns {
     statuses: Vec<&'static str>,
     errors: Vec<Option<String>>,
     repeated: Vec<u64>,
+    stored_otherwise: Vec<bool>,
 }
 
 impl RowColumns {
@@ -264,6 +284,7 @@ impl RowColumns {
         self.statuses.push(row.status.as_str());
         self.errors.push(row.error.clone());
         self.repeated.push(row.repeated);
+        self.stored_otherwise.push(row.stored_otherwise);
     }
 
     fn into_report(self) -> Result<Report, arrow_schema::ArrowError> {
@@ -274,6 +295,7 @@ impl RowColumns {
             ("status", Arc::new(StringArray::from(self.statuses))),
             ("error", Arc::new(StringArray::from(self.errors))),
             ("repeated", Arc::new(UInt64Array::from(self.repeated))),
+            ("stored_otherwise", Arc::new(BooleanArray::from(self.stored_otherwise))),
         ])
     }
 }

@@ -1,39 +1,79 @@
 //! Rows and columns of Python objects, as a table of the core.
 
+use std::rc::Rc;
+
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyMapping, PyString, PyType};
 
-use super::cells::push;
-use super::convert::type_name;
-use super::errors;
-use super::table::TAKEN;
+use super::cells::{float_of, push, refused};
+use super::convert::{TAKEN, type_name};
+use super::{errors, exit};
 use crate::account::Field;
 use crate::plan::MatchOn;
-use crate::plan::source::{Builder, Options, Table};
+use crate::plan::source::{Builder, Float, Options, Table};
 
 /// After how many rows from Python it is asked whether Ctrl-C was pressed.
 const ROWS_BETWEEN_SIGNALS: u64 = 4096;
 
-/// Reads a frame of pandas by its columns, for want of Arrow.
+/// Reads a frame of pandas cell by cell: for want of Arrow, or where Arrow would make one type of several.
 pub(super) fn from_frame(frame: &Bound<'_, PyAny>, options: &Options) -> PyResult<Table> {
     let py = frame.py();
     let mut builder = Builder::new(options);
-    let mut add = |name: &Bound<'_, PyAny>, values: &Bound<'_, PyAny>| {
-        let column = builder.add_column(&name.str()?.to_string_lossy());
-        if builder.is_wanted(column) {
-            for value in values.try_iter()? {
-                push(&mut builder, column, &value?)?;
-            }
-        }
-        py.check_signals()
-    };
-    let names: Vec<Bound<'_, PyAny>> = frame.getattr("columns")?.try_iter()?.collect::<PyResult<_>>()?;
+    let mut columns = Vec::new();
     let cells = frame.getattr("iloc")?;
-    for (place, name) in names.iter().enumerate() {
-        add(name, &cells.get_item((py.Ellipsis(), place))?)?;
+    for (place, name) in frame.getattr("columns")?.try_iter()?.enumerate() {
+        let name = name?.str()?;
+        let column = builder.add_column(&name.to_string_lossy()).map_err(|error| refused(py, &builder, &error))?;
+        if builder.is_wanted(column) {
+            let values = cells.get_item((py.Ellipsis(), place))?;
+            // Pandas makes a float of Python of every float.
+            let dtype = values.getattr("dtype")?;
+            let dtype = dtype.getattr("categories").and_then(|values| values.getattr("dtype")).unwrap_or(dtype);
+            let is_float = dtype.getattr("kind").is_ok_and(|kind| kind.eq("f").unwrap_or(false));
+            let float = if is_float { float_of(&dtype)? } else { Float::Double };
+            columns.push((column, float, values.try_iter()?));
+        }
+    }
+    for _ in 0..frame.len()? {
+        check_signals(py, &builder)?;
+        for (column, float, values) in &mut columns {
+            let value = values.next().ok_or_else(|| errors::internal(py, "a column of pandas is too short"))??;
+            push(&mut builder, *column, &value, *float)?;
+        }
+        builder.end_row();
     }
     builder.finish(None).map_err(|error| errors::of_table(py, &error))
+}
+
+/// What to call to get a table from something that is none, but has one.
+fn hint(data: &Bound<'_, PyAny>) -> PyResult<Option<&'static str>> {
+    let class = data.get_type();
+    let module = class.module()?.to_string_lossy().into_owned();
+    let library = module.split('.').next().unwrap_or_default();
+    Ok(match (library, &*class.name()?.to_string_lossy()) {
+        ("dask" | "dask_expr", _) => Some("; call its compute() first"),
+        ("ray", _) => Some("; call its to_pandas() first"),
+        ("pandas", "Series") => {
+            Some("; a Series is one column, or one row: give a DataFrame, or series.to_dict() in a list")
+        }
+        ("numpy", "ndarray") => Some("; give an array with the names of its columns to pandas.DataFrame()"),
+        ("pandas" | "polars", "DataFrame") | ("pyarrow", "Table" | "RecordBatch") => {
+            Some("; this version of the library has no __arrow_c_stream__: install a newer one")
+        }
+        _ if data.hasattr("collect")? => Some("; call its collect() first"),
+        _ if data.is_instance_of::<PyBytes>() => Some("; give a path as text"),
+        _ => None,
+    })
+}
+
+fn check_signals(py: Python<'_>, builder: &Builder) -> PyResult<()> {
+    if builder.rows().is_multiple_of(ROWS_BETWEEN_SIGNALS) {
+        // Others who wait for the interpreter get their turn.
+        exit::detached(py, || ());
+        py.check_signals()?;
+    }
+    Ok(())
 }
 
 /// Reads rows one by one. What the iterable raises is passed on.
@@ -43,11 +83,8 @@ pub(super) fn from_rows(data: &Bound<'_, PyAny>, options: &Options) -> PyResult<
     if data.cast::<PyMapping>().is_ok() {
         return Err(refusal("; give the columns of a dict to pandas.DataFrame() or polars.DataFrame()"));
     }
-    if data.hasattr("collect")? {
-        return Err(refusal("; call its collect() first"));
-    }
-    if data.is_instance_of::<PyBytes>() {
-        return Err(refusal("; give a path as text"));
+    if let Some(hint) = hint(data)? {
+        return Err(refusal(hint));
     }
     let rows =
         data.try_iter().map_err(|error| if error.is_instance_of::<PyTypeError>(py) { refusal("") } else { error })?;
@@ -58,12 +95,37 @@ pub(super) fn from_rows(data: &Bound<'_, PyAny>, options: &Options) -> PyResult<
     reader.builder.finish(None).map_err(|error| errors::of_table(py, &error))
 }
 
+/// What a row can be.
+const ROW: &str = "a mapping, a named tuple, or an instance of a dataclass, an attrs class or a pydantic model";
+
+/// How rows of a class are read.
+#[derive(Clone)]
+enum Shape<'py> {
+    /// By the place of its values: a named tuple, or a row of `SQLAlchemy`. Two columns of a query may have one name.
+    Values,
+    /// The same of a row of sqlite3, which has its names elsewhere.
+    Sqlite,
+    /// By these attributes.
+    Fields(Rc<[Bound<'py, PyString>]>),
+    /// By these attributes of a model of pydantic, and by what else it was made with.
+    Model(Rc<[Bound<'py, PyString>]>),
+}
+
+/// The names of fields that are objects.
+fn names_of<'py>(fields: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyString>>> {
+    fields.try_iter()?.map(|field| Ok(field?.getattr("name")?.cast_into::<PyString>()?)).collect()
+}
+
+fn texts<'py>(names: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyString>>> {
+    names.try_iter()?.map(|name| Ok(name?.cast_into::<PyString>()?)).collect()
+}
+
 struct RowReader<'py> {
     builder: Builder,
     account: Bound<'py, PyAny>,
-    account_names: Vec<Bound<'py, PyString>>,
-    /// The dataclass of the row before, and the names of its fields.
-    class: Option<(Bound<'py, PyType>, Vec<Bound<'py, PyString>>)>,
+    account_names: Rc<[Bound<'py, PyString>]>,
+    /// The class of the row before.
+    class: Option<(Bound<'py, PyType>, Shape<'py>)>,
 }
 
 impl<'py> RowReader<'py> {
@@ -79,11 +141,7 @@ impl<'py> RowReader<'py> {
     }
 
     fn add(&mut self, row: &Bound<'py, PyAny>) -> PyResult<()> {
-        if self.builder.rows().is_multiple_of(ROWS_BETWEEN_SIGNALS) {
-            // Others who wait for the interpreter get their turn.
-            row.py().detach(|| ());
-            row.py().check_signals()?;
-        }
+        check_signals(row.py(), &self.builder)?;
         if let Ok(cells) = row.cast_exact::<PyDict>() {
             for (place, (name, value)) in cells.iter().enumerate() {
                 self.cell(place, &name, &value)?;
@@ -94,11 +152,48 @@ impl<'py> RowReader<'py> {
                 self.cell(place, &name, &value)?;
             }
         } else {
-            for (place, name) in self.names(row)?.into_iter().enumerate() {
-                self.cell(place, name.as_any(), &row.getattr(&name)?)?;
-            }
+            self.object(row)?;
         }
         self.builder.end_row();
+        Ok(())
+    }
+
+    fn object(&mut self, row: &Bound<'py, PyAny>) -> PyResult<()> {
+        match self.shape(row)? {
+            Shape::Values => self.values(row, &row.getattr("_fields")?),
+            Shape::Sqlite => self.values(row, &row.call_method0("keys")?),
+            Shape::Fields(names) => {
+                for (place, name) in names.iter().enumerate() {
+                    self.cell(place, name.as_any(), &row.getattr(name)?)?;
+                }
+                Ok(())
+            }
+            Shape::Model(names) => {
+                let set = row.getattr("model_fields_set")?;
+                for (place, name) in names.iter().enumerate() {
+                    let value = row.getattr(name)?;
+                    // A model that was made without a field says nothing about it, unless the field has a default.
+                    if !value.is_none() || set.contains(name)? {
+                        self.cell(place, name.as_any(), &value)?;
+                    }
+                }
+                if let Ok(extra) = row.getattr("model_extra")?.cast::<PyDict>() {
+                    for (place, (name, value)) in extra.iter().enumerate() {
+                        self.cell(names.len() + place, &name, &value)?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn values(&mut self, row: &Bound<'py, PyAny>, names: &Bound<'py, PyAny>) -> PyResult<()> {
+        if names.len()? != row.len()? {
+            return Err(PyTypeError::new_err(format!("row {} has more values than names", self.builder.rows())));
+        }
+        for (place, (name, value)) in names.try_iter()?.zip(row.try_iter()?).enumerate() {
+            self.cell(place, &name?, &value?)?;
+        }
         Ok(())
     }
 
@@ -109,31 +204,37 @@ impl<'py> RowReader<'py> {
         };
         let name = name.to_string_lossy();
         // Most rows name their columns in the same order.
-        let column = if self.builder.is_named(place, &name) { place } else { self.builder.column(&name) };
-        if self.builder.is_wanted(column) { push(&mut self.builder, column, value) } else { Ok(()) }
+        let column = if self.builder.is_named(place, &name) { Ok(place) } else { self.builder.column(&name) };
+        let column = column.map_err(|error| refused(value.py(), &self.builder, &error))?;
+        if self.builder.is_wanted(column) { push(&mut self.builder, column, value, Float::Double) } else { Ok(()) }
     }
 
-    /// The names of the fields of a dataclass instance: of an account those that can be sent.
-    fn names(&mut self, row: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyString>>> {
+    /// How a row is read: of an account the fields that can be sent.
+    fn shape(&mut self, row: &Bound<'py, PyAny>) -> PyResult<Shape<'py>> {
         let class = row.get_type();
         match &self.class {
-            Some((known, names)) if known.is(&class) => return Ok(names.clone()),
+            Some((known, shape)) if known.is(&class) => return Ok(shape.clone()),
             _ => {}
         }
-        let names = if row.is_instance(&self.account)? {
-            self.account_names.clone()
+        let shape = if row.is_instance(&self.account)? {
+            Shape::Fields(Rc::clone(&self.account_names))
         } else if class.hasattr("__dataclass_fields__")? {
             let fields = row.py().import("dataclasses")?.call_method1("fields", (&class,))?;
-            fields
-                .try_iter()?
-                .map(|field| Ok(field?.getattr("name")?.cast_into::<PyString>()?))
-                .collect::<PyResult<Vec<_>>>()?
+            Shape::Fields(names_of(&fields)?.into())
+        } else if class.hasattr("__attrs_attrs__")? {
+            Shape::Fields(names_of(&class.getattr("__attrs_attrs__")?)?.into())
+        } else if class.hasattr("model_fields")? && row.hasattr("model_fields_set")? {
+            Shape::Model(texts(&class.getattr("model_fields")?)?.into())
+        } else if class.hasattr("_fields")? && row.hasattr("_asdict")? {
+            Shape::Values
+        } else if class.name()? == "Row" && class.module()? == "sqlite3" {
+            Shape::Sqlite
         } else {
             let (number, found) = (self.builder.rows(), type_name(row));
-            let message = format!("row {number} must be a mapping or a dataclass instance, not {found}");
+            let message = format!("row {number} must be {ROW}, not {found}");
             return Err(PyTypeError::new_err(message));
         };
-        self.class = Some((class, names.clone()));
-        Ok(names)
+        self.class = Some((class, shape.clone()));
+        Ok(shape)
     }
 }

@@ -8,12 +8,17 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Method};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::pybacked::PyBackedStr;
+use pyo3::types::{PyBytes, PyDict, PyInt, PyString};
 use pythonize::{depythonize, pythonize};
 use serde_json::Value;
 
+use super::deviations::DeviationArguments;
+use super::guard::guarded;
 use super::{errors, exit};
-use crate::sandbox::{self as core, Applied, Auth, Fault, SandboxError, SandboxOptions, SandboxQuota, Scopes};
+use crate::sandbox::{
+    self as core, Applied, Auth, Deviations, Fault, SandboxError, SandboxOptions, SandboxQuota, Scopes,
+};
 
 /// A running sandbox.
 #[pyclass(frozen, module = "replyio._replyio")]
@@ -27,7 +32,7 @@ type RequestRow<'py> =
 impl Sandbox {
     #[new]
     #[pyo3(signature = (*, accounts, port, quota, clock_scale, faults, path, api_keys, scopes, auth, owners, forbidden,
-                        max_body, keep_requests))]
+                        max_body, keep_requests, idle_timeout, deviations))]
     #[expect(clippy::too_many_arguments, reason = "they are the keyword arguments of the Python class")]
     fn start(
         py: Python<'_>,
@@ -44,92 +49,119 @@ impl Sandbox {
         forbidden: BTreeSet<i64>,
         max_body: usize,
         keep_requests: usize,
+        idle_timeout: f64,
+        deviations: Option<DeviationArguments<'_>>,
     ) -> PyResult<Self> {
-        let options = SandboxOptions {
-            accounts: accounts.map(|accounts| accounts.iter().map(account).collect()).transpose()?,
-            port,
-            quota: quota.map(|(per_minute, per_hour)| SandboxQuota { per_minute, per_hour }),
-            clock_scale,
-            faults: faults.into_iter().map(FaultArguments::read).collect::<PyResult<_>>()?,
-            path,
-            api_keys,
-            scopes: scopes.into_iter().map(|(key, (read, write))| (key, Scopes { read, write })).collect(),
-            auth: match auth {
-                "both" => Auth::Both,
-                "x-api-key" => Auth::ApiKey,
-                "bearer" => Auth::Bearer,
-                _ => return Err(refusal(py, "auth must be \"both\", \"x-api-key\" or \"bearer\"")),
-            },
-            owners,
-            forbidden,
-            max_body,
-            keep_requests,
-        };
-        exit::detached(py, || core::Sandbox::start(options)).map(Self).map_err(|error| raised(py, &error))
+        guarded(py, "sandbox", || {
+            let options = SandboxOptions {
+                accounts: accounts.map(|given| all_accounts(&given)).transpose()?,
+                port,
+                quota: quota.map(|(per_minute, per_hour)| SandboxQuota { per_minute, per_hour }),
+                clock_scale,
+                faults: faults.into_iter().map(FaultArguments::read).collect::<PyResult<_>>()?,
+                path,
+                api_keys,
+                scopes: scopes.into_iter().map(|(key, (read, write))| (key, Scopes { read, write })).collect(),
+                auth: match auth {
+                    "both" => Auth::Both,
+                    "x-api-key" => Auth::ApiKey,
+                    "bearer" => Auth::Bearer,
+                    _ => return Err(refusal(py, "auth must be \"both\", \"x-api-key\" or \"bearer\"")),
+                },
+                owners,
+                forbidden,
+                max_body,
+                keep_requests,
+                idle_timeout: seconds(idle_timeout)
+                    .ok_or_else(|| refusal(py, "idle_timeout must be a positive number of seconds"))?,
+                deviations: deviations
+                    .map_or_else(|| Ok(Deviations::default()), DeviationArguments::read)
+                    .map_err(|reason| refusal(py, &format!("deviations {reason}")))?,
+            };
+            exit::detached(py, || core::Sandbox::start(options)).map(Self).map_err(|error| raised(py, &error))
+        })
     }
 
-    fn stop(&self, py: Python<'_>) {
-        exit::detached(py, || self.0.stop());
+    fn stop(&self, py: Python<'_>) -> PyResult<()> {
+        guarded(py, "sandbox_stop", || {
+            exit::detached(py, || self.0.stop());
+            Ok(())
+        })
     }
 
     #[getter]
-    fn url(&self) -> String {
-        self.0.url()
+    fn url(&self, py: Python<'_>) -> PyResult<String> {
+        guarded(py, "sandbox_url", || Ok(self.0.url()))
     }
 
     #[getter]
-    fn port(&self) -> u16 {
-        self.0.port()
+    fn port(&self, py: Python<'_>) -> PyResult<u16> {
+        guarded(py, "sandbox_port", || Ok(self.0.port()))
     }
 
     fn requests<'py>(&self, py: Python<'py>) -> PyResult<Vec<RequestRow<'py>>> {
-        let requests = exit::detached(py, || self.here().map(core::Sandbox::requests))?;
-        let rows = requests.into_iter().map(|request| {
-            (
-                request.number,
-                request.connection,
-                request.time.0.as_microsecond(),
-                request.method.to_string(),
-                request.path,
-                request.query,
-                request.headers,
-                PyBytes::new(py, &request.body),
-                request.status.map(|status| status.as_u16()),
-                request.applied,
-            )
-        });
-        Ok(rows.collect())
+        guarded(py, "sandbox_requests", || {
+            let requests = exit::detached(py, || self.here().map(core::Sandbox::requests))?;
+            let rows = requests.into_iter().map(|request| {
+                (
+                    request.number,
+                    request.connection,
+                    request.time.as_microsecond(),
+                    request.method.to_string(),
+                    request.path,
+                    request.query,
+                    request.headers,
+                    PyBytes::new(py, &request.body),
+                    request.status.map(|status| status.as_u16()),
+                    request.applied,
+                )
+            });
+            Ok(rows.collect())
+        })
     }
 
-    fn clear_requests(&self) -> PyResult<()> {
-        self.here().map(core::Sandbox::clear_requests)
+    fn clear_requests(&self, py: Python<'_>) -> PyResult<()> {
+        guarded(py, "sandbox_clear_requests", || exit::detached(py, || self.here().map(core::Sandbox::clear_requests)))
     }
 
     fn accounts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let accounts = exit::detached(py, || self.here().map(core::Sandbox::accounts))?;
-        Ok(pythonize(py, &accounts)?)
+        guarded(py, "sandbox_accounts", || {
+            let accounts = exit::detached(py, || self.here().map(core::Sandbox::accounts))?;
+            Ok(pythonize(py, &accounts)?)
+        })
     }
 
     fn set_account(&self, given: &Bound<'_, PyAny>) -> PyResult<()> {
-        let account = account(given)?;
-        self.here()?.set_account(&account).map_err(|error| raised(given.py(), &error))
+        let py = given.py();
+        guarded(py, "sandbox_set_account", || {
+            let account = account(given)?;
+            let set = exit::detached(py, || self.here().map(|sandbox| sandbox.set_account(&account)))?;
+            set.map_err(|error| raised(py, &error))
+        })
     }
 
     fn remove_account(&self, py: Python<'_>, id: i64) -> PyResult<bool> {
-        self.here()?.remove_account(id).map_err(|error| raised(py, &error))
+        guarded(py, "sandbox_remove_account", || {
+            let removed = exit::detached(py, || self.here().map(|sandbox| sandbox.remove_account(id)))?;
+            removed.map_err(|error| raised(py, &error))
+        })
     }
 
-    fn add_fault(&self, fault: FaultArguments<'_>) -> PyResult<()> {
-        self.here()?.add_fault(fault.read()?);
-        Ok(())
+    fn add_fault(&self, py: Python<'_>, fault: FaultArguments<'_>) -> PyResult<()> {
+        guarded(py, "sandbox_add_fault", || {
+            let fault = fault.read()?;
+            exit::detached(py, || self.here().map(|sandbox| sandbox.add_fault(fault)))
+        })
     }
 
-    fn clear_faults(&self) -> PyResult<()> {
-        self.here().map(core::Sandbox::clear_faults)
+    fn clear_faults(&self, py: Python<'_>) -> PyResult<()> {
+        guarded(py, "sandbox_clear_faults", || exit::detached(py, || self.here().map(core::Sandbox::clear_faults)))
     }
 
     fn close_connections(&self, py: Python<'_>) -> PyResult<()> {
-        exit::detached(py, || self.here().map(core::Sandbox::close_connections))
+        guarded(py, "sandbox_close_connections", || {
+            exit::detached(py, || self.here().map(core::Sandbox::close_connections))
+        })
     }
 }
 
@@ -228,9 +260,42 @@ impl FaultArguments<'_> {
     }
 }
 
+fn seconds(number: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(number).ok().filter(|duration| !duration.is_zero())
+}
+
+fn all_accounts(given: &[Bound<'_, PyAny>]) -> PyResult<Vec<crate::ContactAccount>> {
+    // There may be a million, and a vector that grows would copy them again and again.
+    let mut accounts = Vec::with_capacity(given.len());
+    for given in given {
+        accounts.push(account(given)?);
+    }
+    Ok(accounts)
+}
+
 fn account(given: &Bound<'_, PyAny>) -> PyResult<crate::ContactAccount> {
-    let value: Value = depythonize(given).map_err(|error| refusal(given.py(), &error.to_string()))?;
-    core::account_from_json(&value).map_err(|error| raised(given.py(), &error))
+    let unusable = |error: PyErr| refusal(given.py(), &error.to_string());
+    let mut members = members(given).map_err(unusable)?;
+    let members = members.iter_mut().map(|(name, value)| (&**name, std::mem::take(value)));
+    core::account_from_members(members).map_err(|error| raised(given.py(), &error))
+}
+
+fn members(given: &Bound<'_, PyAny>) -> PyResult<Vec<(PyBackedStr, Value)>> {
+    given.cast::<PyDict>()?.iter().map(|(name, value)| Ok((name.extract()?, json(&value)?))).collect()
+}
+
+/// A value as JSON has it. Texts and numbers, which most are, take the short way.
+fn json(value: &Bound<'_, PyAny>) -> PyResult<Value> {
+    if value.is_none() {
+        return Ok(Value::Null);
+    }
+    if let Ok(text) = value.cast_exact::<PyString>() {
+        return Ok(text.to_cow()?.into_owned().into());
+    }
+    match value.cast_exact::<PyInt>().map(|number| number.extract::<i64>()) {
+        Ok(Ok(number)) => Ok(number.into()),
+        _ => Ok(depythonize(value)?),
+    }
 }
 
 /// A `replyio.ConfigurationError`.

@@ -7,18 +7,14 @@ use pyo3::exceptions::{PyException, PyIndexError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use super::arrow::{exportable, frame_of, from_array, from_stream, stream, with_named_index};
+use super::arrow::{exportable, frame_of, from_array, from_stream, is_uniform, stream, with_named_index};
 use super::convert::type_name;
-use super::errors;
 use super::guard::guarded;
 use super::rows::{from_frame, from_rows};
+use super::{errors, exit};
 use crate::account::{FieldError, nearest};
 use crate::plan::source::{self, Key, Options, TableError};
 use crate::plan::{Cell, MatchOn, Mode, Nulls};
-
-/// What a table can be made from.
-pub(super) const TAKEN: &str = "a DataFrame or another Arrow table, an iterable of mappings or dataclass instances, or the path of \
-    a .csv, .tsv, .jsonl, .ndjson or .parquet file";
 
 /// Rows that are to be applied to accounts, with the faults that were found in them.
 #[pyclass(frozen, module = "replyio._replyio")]
@@ -38,42 +34,55 @@ impl Table {
         guarded(py, "table", || Ok(Self(Arc::new(table_from(data, &options_from(options)?)?))))
     }
 
-    fn __len__(&self) -> usize {
-        usize::try_from(self.0.len()).unwrap_or(usize::MAX)
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        guarded(py, "len", || Ok(usize::try_from(self.0.len()).unwrap_or(usize::MAX)))
     }
 
     /// The name of the file, or the size in words.
     #[getter]
-    fn description(&self) -> &str {
-        self.0.description()
+    fn description(&self, py: Python<'_>) -> PyResult<&str> {
+        guarded(py, "description", || Ok(self.0.description()))
     }
 
     /// The faults of cells: row, column and message.
     #[getter]
-    fn faults(&self) -> Vec<(u64, &str, &str)> {
-        self.0.faults().iter().map(|fault| (fault.row, fault.column.as_str(), fault.message.as_str())).collect()
+    fn faults(&self, py: Python<'_>) -> PyResult<Vec<(u64, &str, &str)>> {
+        guarded(py, "faults", || {
+            let faults = self.0.faults().iter();
+            Ok(faults.map(|fault| (fault.row, fault.column.as_str(), fault.message.as_str())).collect())
+        })
+    }
+
+    /// The columns with texts that often mean nothing: column, number of such cells, first row.
+    #[getter]
+    fn suspicions(&self, py: Python<'_>) -> PyResult<Vec<(&str, u64, u64)>> {
+        guarded(py, "suspicions", || {
+            Ok(self.0.suspicions().iter().map(|found| (found.column.as_str(), found.cells, found.row)).collect())
+        })
     }
 
     /// The cells of a row by their fields, and what it is matched on.
     fn row<'py>(&self, py: Python<'py>, row: u64) -> PyResult<Bound<'py, PyDict>> {
-        if row >= self.0.len() {
-            return Err(PyIndexError::new_err("there is no such row"));
-        }
-        let cells = PyDict::new(py);
-        let key = self.0.match_on().as_str();
-        match self.0.key(row) {
-            Key::Id(id) => cells.set_item(key, id)?,
-            Key::Text(text) => cells.set_item(key, text)?,
-            Key::Missing => cells.set_item(key, py.None())?,
-        }
-        for (field, cell) in self.0.row(row) {
-            match cell {
-                Cell::Empty => cells.set_item(field.name(), py.None())?,
-                Cell::Text(text) => cells.set_item(field.name(), text)?,
-                Cell::Integer(number) => cells.set_item(field.name(), number)?,
+        guarded(py, "row", || {
+            if row >= self.0.len() {
+                return Err(PyIndexError::new_err("there is no such row"));
             }
-        }
-        Ok(cells)
+            let cells = PyDict::new(py);
+            let key = self.0.match_on().as_str();
+            match self.0.key(row) {
+                Key::Id(id) => cells.set_item(key, id)?,
+                Key::Text(text) => cells.set_item(key, text)?,
+                Key::Missing => cells.set_item(key, py.None())?,
+            }
+            for (field, cell) in self.0.row(row) {
+                match cell {
+                    Cell::Empty => cells.set_item(field.name(), py.None())?,
+                    Cell::Text(text) => cells.set_item(field.name(), text)?,
+                    Cell::Integer(number) => cells.set_item(field.name(), number)?,
+                }
+            }
+            Ok(cells)
+        })
     }
 }
 
@@ -84,17 +93,69 @@ pub(super) fn options_from(options: &Bound<'_, PyDict>) -> PyResult<Options> {
     let mode = word("mode", given("mode")?, Mode::ALL, Mode::as_str, &mut faults);
     let nulls = word("nulls", given("nulls")?, Nulls::ALL, Nulls::as_str, &mut faults);
     let match_on = word("match_on", given("match_on")?, MatchOn::ALL, MatchOn::as_str, &mut faults);
-    let ignore = given("ignore")?.map_or(Ok(Vec::new()), |names| {
-        // A text is an iterable of its letters, which nobody means.
-        let names = if names.is_instance_of::<PyString>() { None } else { names.try_iter().ok() };
-        let names = names.map(|names| names.map(|name| name?.extract::<String>()).collect::<PyResult<Vec<_>>>());
-        names.and_then(Result::ok).ok_or_else(|| FieldError::new("ignore", "must be a list of the names of columns"))
-    });
-    match ignore {
-        Ok(ignore) if faults.is_empty() => return Ok(Options { mode, nulls, match_on, ignore }),
-        ignore => faults.extend(ignore.err()),
+    let mut found = Options { mode, nulls, match_on, ..Options::default() };
+    if let Some(ignore) = given("ignore")? {
+        match texts(&ignore) {
+            Some(names) => found.ignore = names,
+            None if ignore.eq("unknown")? => found.ignore_unknown = true,
+            None => faults.push(FieldError::new(
+                "ignore",
+                "must be a list of the names of columns, or \"unknown\" for all others",
+            )),
+        }
     }
-    Err(errors::refused(options.py(), "table", &faults))
+    if let Some(columns) = given("columns")? {
+        let pairs = columns.cast::<PyDict>().ok().map(PyDictMethods::iter);
+        match pairs.and_then(|mut pairs| pairs.try_fold(Vec::new(), renamed)) {
+            Some(columns) => found.columns = columns,
+            None => faults.push(FieldError::new("columns", "must be a dict from names of columns to names of fields")),
+        }
+    }
+    if let Some(words) = given("null_values")? {
+        match texts(&words) {
+            Some(words) => found.null_values = words,
+            None => faults.push(FieldError::new("null_values", "must be a list of texts")),
+        }
+    }
+    if let Some(delimiter) = given("delimiter")? {
+        match delimiter
+            .extract::<char>()
+            .ok()
+            .and_then(|delimiter| u8::try_from(delimiter).ok())
+            .filter(|byte| is_delimiter(*byte))
+        {
+            Some(delimiter) => found.delimiter = Some(delimiter),
+            None => faults.push(FieldError::new("delimiter", "must be one ASCII character, and no quote or line end")),
+        }
+    }
+    if let Some(encoding) = given("encoding")? {
+        let name = encoding.extract::<String>().map_err(|_| "must be the name of an encoding".to_owned());
+        match name.and_then(|name| source::encoding_named(&name)) {
+            Ok(name) => found.encoding = Some(name),
+            Err(message) => faults.push(FieldError::new("encoding", message)),
+        }
+    }
+    if faults.is_empty() { Ok(found) } else { Err(errors::refused(options.py(), "table", &faults)) }
+}
+
+fn is_delimiter(byte: u8) -> bool {
+    byte.is_ascii() && !matches!(byte, b'"' | b'\r' | b'\n' | 0)
+}
+
+fn renamed(
+    mut columns: Vec<(String, String)>,
+    (from, to): (Bound<'_, PyAny>, Bound<'_, PyAny>),
+) -> Option<Vec<(String, String)>> {
+    columns.push((from.extract().ok()?, to.extract().ok()?));
+    Some(columns)
+}
+
+/// Texts that an iterable has. A text is an iterable of its letters, which nobody means.
+fn texts(values: &Bound<'_, PyAny>) -> Option<Vec<String>> {
+    if values.is_instance_of::<PyString>() {
+        return None;
+    }
+    values.try_iter().ok()?.map(|value| value?.extract::<String>()).collect::<PyResult<Vec<_>>>().ok()
 }
 
 /// The one of several words that was given, or the default.
@@ -125,31 +186,40 @@ pub(super) fn table_from(data: &Bound<'_, PyAny>, options: &Options) -> PyResult
     if data.is_instance_of::<PyString>() || data.hasattr("__fspath__")? {
         return from_path(py, &data.extract::<PathBuf>()?, options);
     }
-    let frame = frame_of(data, "pandas")?.is_some();
+    if let Some(pandas) = frame_of(data, "pandas")? {
+        return from_pandas(&with_named_index(data, options)?, &pandas, options);
+    }
     let data = &match frame_of(data, "polars")? {
         Some(polars) => exportable(data, &polars, options)?,
-        None if frame => with_named_index(data)?,
         None => data.clone(),
     };
     if data.hasattr("__arrow_c_stream__")? {
-        return match stream(data) {
-            Ok(stream) => from_stream(py, None, stream, options),
-            // pyarrow is missing, or a column cannot be Arrow's: cell by cell it can be told which cell is at fault.
-            Err(error) if frame && error.is_instance_of::<PyException>(py) => from_frame(data, options),
-            Err(error) => Err(error),
-        };
+        return from_stream(py, None, stream(data)?, options);
     }
     if data.hasattr("__arrow_c_array__")? {
         return from_array(data, options);
     }
-    if frame { from_frame(data, options) } else { from_rows(data, options) }
+    from_rows(data, options)
+}
+
+fn from_pandas(frame: &Bound<'_, PyAny>, pandas: &Bound<'_, PyAny>, options: &Options) -> PyResult<source::Table> {
+    let py = frame.py();
+    if !frame.hasattr("__arrow_c_stream__")? || !is_uniform(frame, pandas, options)? {
+        return from_frame(frame, options);
+    }
+    match stream(frame) {
+        Ok(stream) => from_stream(py, None, stream, options),
+        // pyarrow is missing, or a column cannot be Arrow's: cell by cell it can be told which cell is at fault.
+        Err(error) if error.is_instance_of::<PyException>(py) => from_frame(frame, options),
+        Err(error) => Err(error),
+    }
 }
 
 fn from_path(py: Python<'_>, path: &Path, options: &Options) -> PyResult<source::Table> {
     let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let table = match ending.as_str() {
-        "csv" | "tsv" => py.detach(|| source::Table::from_csv(path, options)),
-        "jsonl" | "ndjson" => py.detach(|| source::Table::from_json_lines(path, options)),
+        "csv" | "tsv" => exit::detached(py, || source::Table::from_csv(path, options)),
+        "jsonl" | "ndjson" => exit::detached(py, || source::Table::from_json_lines(path, options)),
         "parquet" => return from_parquet(py, path, options),
         _ => Err(TableError::Read {
             path: path.to_owned(),

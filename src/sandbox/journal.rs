@@ -4,24 +4,21 @@
 //! over its text. What was answered survives `kill -9`: each line is handed to the system before the answer leaves. A
 //! power loss may take the newest lines: a test double does not wait for the disk.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
 
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::SandboxError;
+use super::accounts::{Accounts, Shown};
 use crate::account::ContactAccount;
+use crate::private_file;
 
 const HEAD: &str = r#"{"replyio":"sandbox accounts","version":1}"#;
 const BEFORE_SUM: &str = r#"{"sum":""#;
 const AFTER_SUM: &str = r#"","entry":"#;
 const SUM_DIGITS: usize = 16;
-
-/// The accounts by id, each as it is on the wire.
-pub(super) type Accounts = BTreeMap<i64, Map<String, Value>>;
 
 /// An open journal.
 #[derive(Debug)]
@@ -38,7 +35,7 @@ impl Journal {
     /// The file cannot be read or written, is another program's, or is damaged anywhere but in a torn last line.
     pub(super) fn open(path: &Path, initial: Accounts) -> Result<(Self, Accounts), SandboxError> {
         let failed = |source| SandboxError::File { path: path.to_owned(), source };
-        let accounts = match fs::read(path) {
+        let accounts = match read_file(path) {
             Ok(bytes) if bytes.is_empty() => initial,
             Ok(bytes) => {
                 read(&bytes).map_err(|(line, reason)| SandboxError::Damaged { path: path.to_owned(), line, reason })?
@@ -52,25 +49,16 @@ impl Journal {
 
     fn replace(path: &Path, accounts: &Accounts) -> io::Result<Self> {
         let mut text = format!("{HEAD}\n");
-        for account in accounts.values() {
-            text.push_str(&line(&json!({"put": account})));
+        for account in accounts.iter() {
+            text.push_str(&line(&put(account)));
         }
-        let beside = beside(path);
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&beside)?;
-        file.write_all(text.as_bytes())?;
-        // Without it the rename may reach the disk before the text does.
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
+        let file = private_file::replace(path, |file| file.write_all(text.as_bytes()))?;
         let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
         Ok(Self { file, length })
     }
 
-    pub(super) fn put(&mut self, account: &Map<String, Value>) -> io::Result<()> {
-        self.append(&json!({"put": account}))
+    pub(super) fn put(&mut self, account: &ContactAccount) -> io::Result<()> {
+        self.append(&put(account))
     }
 
     pub(super) fn remove(&mut self, id: i64) -> io::Result<()> {
@@ -90,11 +78,14 @@ impl Journal {
     }
 }
 
-/// The file that is written before it takes the journal's place.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    name.into()
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    private_file::open(path, false)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn put(account: &ContactAccount) -> Value {
+    json!({"put": Shown::detailed(account)})
 }
 
 fn line(entry: &Value) -> String {
@@ -115,7 +106,7 @@ fn read(bytes: &[u8]) -> Result<Accounts, (usize, &'static str)> {
     if !matches!(lines.next(), Some((_, head)) if head == HEAD.as_bytes()) {
         return Err((1, "this is not a file of sandbox accounts"));
     }
-    let mut accounts = Accounts::new();
+    let mut accounts = Accounts::default();
     for (index, line) in lines {
         read_line(line, &mut accounts).map_err(|reason| (index + 1, reason))?;
     }
@@ -133,10 +124,9 @@ fn read_line(line: &[u8], accounts: &mut Accounts) -> Result<(), &'static str> {
     }
     let mut entry: Value = serde_json::from_str(entry).map_err(|_| "not JSON")?;
     if let Some(account) = entry.get_mut("put").map(Value::take) {
-        let id = ContactAccount::deserialize(&account).map_err(|_| "not an account")?.id;
-        accounts.extend(account.as_object().map(|members| (id, members.clone())));
+        accounts.insert(serde_json::from_value(account).map_err(|_| "not an account")?);
     } else if let Some(id) = entry.get("remove").and_then(Value::as_i64) {
-        accounts.remove(&id);
+        accounts.remove(id);
     } else {
         return Err("neither an account nor a removal");
     }
@@ -168,7 +158,7 @@ mod tests {
     #[test]
     fn the_last_word_on_an_account_counts() {
         let accounts = read(&journal()).unwrap();
-        assert_eq!(accounts.values().map(|account| &account["name"]).collect::<Vec<_>>(), ["Acme again"]);
+        assert_eq!(accounts.iter().map(|account| account.name.as_str()).collect::<Vec<_>>(), ["Acme again"]);
     }
 
     #[test]
@@ -176,7 +166,7 @@ mod tests {
         let whole = journal();
         let last = whole[..whole.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
         for end in last..whole.len() {
-            assert_eq!(read(&whole[..end]).unwrap().len(), 2, "cut at {end}");
+            assert_eq!(read(&whole[..end]).unwrap().iter().count(), 2, "cut at {end}");
         }
     }
 

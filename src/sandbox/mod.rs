@@ -12,9 +12,12 @@
 //! # Ok::<(), replyio::sandbox::SandboxError>(())
 //! ```
 
+mod accounts;
 mod answer;
+mod deviations;
 mod error;
 mod faults;
+mod guard;
 mod journal;
 mod openapi;
 mod page;
@@ -32,12 +35,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value};
-
+use self::accounts::Accounts;
+pub use self::deviations::{Dates, Deviations, Empty, RateLimitHeaders, Stored};
 pub use self::error::SandboxError;
 pub use self::faults::{Applied, Fault, Response};
-use self::journal::{Accounts, Journal};
+use self::journal::Journal;
 pub use self::seed::account_from_json;
+#[cfg(feature = "python")]
+pub(crate) use self::seed::account_from_members;
 pub use self::state::SandboxRequest;
 use self::state::State;
 use self::wire::Shared;
@@ -103,8 +108,13 @@ pub struct SandboxOptions {
     pub forbidden: BTreeSet<i64>,
     /// The longest body in bytes; a longer one is a 413. Default: 1 MiB.
     pub max_body: usize,
-    /// How many requests are remembered, the newest ones. At least 1. Default: 100,000.
+    /// How many requests are remembered, the newest ones, and at most 256 MiB of them. At least 1. Default: 100,000.
     pub keep_requests: usize,
+    /// How long a connection may take to send a request, and how long it may be silent between two. Then it is closed.
+    /// Default: 20 seconds.
+    pub idle_timeout: Duration,
+    /// How it differs from what the contract's page says. Default: not at all.
+    pub deviations: Deviations,
 }
 
 impl Default for SandboxOptions {
@@ -123,6 +133,8 @@ impl Default for SandboxOptions {
             forbidden: BTreeSet::new(),
             max_body: 1 << 20,
             keep_requests: 100_000,
+            idle_timeout: Duration::from_secs(20),
+            deviations: Deviations::default(),
         }
     }
 }
@@ -164,14 +176,17 @@ impl Sandbox {
             let reason = "must be a positive number".to_owned();
             return Err(SandboxError::Option { name: "clock_scale", reason });
         }
+        options.deviations.check(options.quota.is_some())?;
         let given = match options.accounts.take() {
             Some(accounts) => accounts,
             None => seed::default_accounts()?,
         };
-        let mut accounts = Accounts::new();
-        for account in &given {
-            if accounts.insert(account.id, wire_form(account)?).is_some() {
-                return Err(SandboxError::Account { reason: format!("account {} is given twice", account.id) });
+        let mut accounts = Accounts::default();
+        for mut account in given {
+            let id = account.id;
+            options.deviations.complete(&mut account.extra);
+            if !accounts.insert(account) {
+                return Err(SandboxError::Account { reason: format!("account {id} is given twice") });
             }
         }
         let bind = |source| SandboxError::Bind { port: options.port, source };
@@ -230,8 +245,7 @@ impl Sandbox {
 
     /// The accounts as they are stored, by id.
     pub fn accounts(&self) -> Vec<ContactAccount> {
-        let accounts = self.shared.state().accounts.clone();
-        accounts.into_values().filter_map(|account| serde_json::from_value(Value::Object(account)).ok()).collect()
+        self.shared.state().accounts.iter().cloned().collect()
     }
 
     /// Puts an account there, as another program would: new, or in place of the one with its id.
@@ -239,7 +253,9 @@ impl Sandbox {
     /// # Errors
     /// The file could not be written.
     pub fn set_account(&self, account: &ContactAccount) -> Result<(), SandboxError> {
-        let stored = self.shared.state().put(account.id, wire_form(account)?, None);
+        let mut account = account.clone();
+        self.shared.options.deviations.complete(&mut account.extra);
+        let stored = self.shared.state().put(account, None);
         stored.map_err(|source| self.file_error(source))
     }
 
@@ -297,12 +313,5 @@ impl Drop for Sandbox {
         // The thread is the parent's: neither it nor a lock that it may have held when it was copied is touched here.
         std::mem::forget(self.thread.get_mut().map(Option::take));
         std::mem::forget(Arc::clone(&self.shared));
-    }
-}
-
-fn wire_form(account: &ContactAccount) -> Result<Map<String, Value>, SandboxError> {
-    match serde_json::to_value(account) {
-        Ok(Value::Object(members)) => Ok(members),
-        _ => Err(SandboxError::Account { reason: format!("account {} has no form in JSON", account.id) }),
     }
 }

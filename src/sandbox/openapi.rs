@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::page::{DEFAULT_TOP, DIRECTIONS, MAXIMUM_TOP, sortable};
+use super::accounts::sortable;
+use super::page::{DEFAULT_TOP, DIRECTIONS, MAXIMUM_TOP};
 use super::{Auth, SandboxOptions, answer};
 use crate::account::{CompanySize, Kind, MEMBERS, Member};
 

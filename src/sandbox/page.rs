@@ -1,12 +1,10 @@
-//! Pages of accounts: reads what is asked for, and cuts the page.
-
-use std::cmp::Ordering;
+//! Pages of accounts: reads what is asked for, orders the accounts, and cuts the page.
 
 use http::StatusCode;
-use serde_json::{Map, Value};
 
+use super::accounts::{SortKey, sortable};
 use super::answer::{Answer, INVALID_PAGINATION, Pointed};
-use crate::account::{Kind, MEMBERS, Member};
+use crate::account::{ContactAccount, Field, FieldValue};
 
 /// How many accounts a page holds that does not say it.
 pub(super) const DEFAULT_TOP: usize = 25;
@@ -15,11 +13,9 @@ pub(super) const MAXIMUM_TOP: usize = 1000;
 /// The orders, the default first.
 pub(super) const DIRECTIONS: [&str; 2] = ["asc", "desc"];
 
-type Account = Map<String, Value>;
-
 /// What was asked for.
-#[derive(Debug, PartialEq)]
-pub(super) struct Page {
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct PageQuery {
     top: usize,
     skip: usize,
     search: Option<String>,
@@ -27,12 +23,7 @@ pub(super) struct Page {
     descending: bool,
 }
 
-/// The members that accounts can be sorted by: those with one value, but for the one that lists leave out.
-pub(super) fn sortable() -> impl Iterator<Item = &'static Member> {
-    MEMBERS.iter().filter(|member| member.kind != Kind::Stage && member.wire != "emailProvider")
-}
-
-impl Page {
+impl PageQuery {
     /// Reads a query.
     ///
     /// # Errors
@@ -71,41 +62,37 @@ impl Page {
         }
     }
 
-    /// The accounts of the page, out of all of them in the order of their ids, and whether there are more behind it.
-    pub(super) fn cut<'a>(&self, accounts: impl Iterator<Item = &'a Account>) -> (Vec<&'a Account>, bool) {
+    /// Whether it asks for the accounts as they are, by id.
+    pub(super) fn is_plain(&self) -> bool {
+        self.search.is_none() && self.sort_by.is_none()
+    }
+
+    /// The list that the page is a part of.
+    pub(super) fn whole_list(&self) -> Self {
+        Self { top: 0, skip: 0, ..self.clone() }
+    }
+
+    /// The ids of the whole list in its order, out of all accounts by id.
+    pub(super) fn order<'a>(&self, accounts: impl Iterator<Item = &'a ContactAccount>) -> Vec<i64> {
         let found = accounts.filter(|account| self.finds(account));
-        let Some(sort_by) = &self.sort_by else { return self.cut_sorted(found) };
-        let mut sorted: Vec<&Account> = found.collect();
-        sorted.sort_by(|left, right| {
-            let order = compare(left.get(sort_by), right.get(sort_by));
-            if self.descending { order.reverse() } else { order }
-        });
-        self.cut_sorted(sorted.into_iter())
+        let Some(sort_by) = &self.sort_by else { return found.map(|account| account.id).collect() };
+        let mut keyed: Vec<(SortKey, i64)> = found.map(|account| (SortKey::of(account, sort_by), account.id)).collect();
+        keyed.sort_by(|(left, _), (right, _)| if self.descending { right.cmp(left) } else { left.cmp(right) });
+        keyed.into_iter().map(|(_, id)| id).collect()
     }
 
-    fn cut_sorted<'a>(&self, accounts: impl Iterator<Item = &'a Account>) -> (Vec<&'a Account>, bool) {
-        let mut rest = accounts.skip(self.skip);
-        let items: Vec<&Account> = rest.by_ref().take(self.top).collect();
-        (items, rest.next().is_some())
+    /// The page's part of a list, and whether there are more behind it.
+    pub(super) fn cut<'a>(&self, ids: &'a [i64]) -> (&'a [i64], bool) {
+        let rest = ids.get(self.skip..).unwrap_or_default();
+        (rest.get(..self.top).unwrap_or(rest), rest.len() > self.top)
     }
 
-    fn finds(&self, account: &Account) -> bool {
+    fn finds(&self, account: &ContactAccount) -> bool {
         let Some(search) = &self.search else { return true };
-        ["name", "domainName", "domainSecondary"]
-            .iter()
-            .filter_map(|name| account.get(*name)?.as_str())
-            .any(|text| text.to_lowercase().contains(search))
-    }
-}
-
-/// Accounts without a value come first; text is compared without regard to case.
-fn compare(left: Option<&Value>, right: Option<&Value>) -> Ordering {
-    match (left, right) {
-        (Some(Value::Number(left)), Some(Value::Number(right))) => left.as_i64().cmp(&right.as_i64()),
-        (left, right) => {
-            let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_lowercase);
-            text(left).cmp(&text(right))
-        }
+        [Field::Name, Field::DomainName, Field::DomainSecondary].iter().any(|field| match account.value(*field) {
+            Some(FieldValue::Text(text)) => text.to_lowercase().contains(search),
+            _ => false,
+        })
     }
 }
 
@@ -143,44 +130,11 @@ fn hexadecimal(digit: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    fn ids(query: &str) -> (Vec<i64>, bool) {
-        let accounts: Vec<Account> = [(1, "b", Some("x")), (2, "C", None), (3, "a", Some("Y")), (4, "b", None)]
-            .iter()
-            .map(|(id, name, city)| json!({"id": id, "name": name, "city": city}).as_object().unwrap().clone())
-            .collect();
-        let (items, more) = Page::read(query).unwrap().cut(accounts.iter());
-        (items.iter().map(|account| account["id"].as_i64().unwrap()).collect(), more)
-    }
-
-    #[test]
-    fn a_page_is_cut_by_top_and_skip() {
-        assert_eq!(ids(""), (vec![1, 2, 3, 4], false));
-        assert_eq!(ids("top=2"), (vec![1, 2], true));
-        assert_eq!(ids("top=2&skip=2"), (vec![3, 4], false));
-        assert_eq!(ids("skip=99999999999999999999"), (vec![], false));
-    }
-
-    #[test]
-    fn sorting_is_stable_and_ignores_case() {
-        assert_eq!(ids("sort_by=name").0, [3, 1, 4, 2]);
-        assert_eq!(ids("sort_by=name&sort_direction=desc").0, [2, 1, 4, 3]);
-        assert_eq!(ids("sort_by=city").0, [2, 4, 1, 3]);
-        assert_eq!(ids("sort_by=id&sort_direction=desc").0, [4, 3, 2, 1]);
-    }
-
-    #[test]
-    fn search_finds_a_part_of_the_name() {
-        assert_eq!(ids("search=B").0, [1, 4]);
-        assert_eq!(ids("search=").0, [1, 2, 3, 4]);
-    }
 
     #[test]
     fn a_page_that_cannot_be_asked_for_is_refused() {
-        let refused = |query| String::from_utf8(Page::read(query).unwrap_err().body.to_vec()).unwrap();
+        let refused = |query| String::from_utf8(PageQuery::read(query).unwrap_err().body.to_vec()).unwrap();
         for query in ["top=1001", "top=0", "top=-1", "skip=-1", "top=99999999999999999999"] {
             assert!(refused(query).contains(INVALID_PAGINATION), "{query}");
         }

@@ -4,15 +4,16 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::accounts::Shown;
 use super::answer::{Answer, FORBIDDEN, INVALID_INPUT, Pointed};
-use super::page::Page;
+use super::page::PageQuery;
 use super::state::{API_KEY, State};
 use super::update::Update;
 use super::{Auth, SandboxOptions, openapi};
-use crate::account::DateTime;
+use crate::account::{ContactAccount, DateTime};
 
 const ACCOUNTS: &str = "/v3/contact-accounts";
 
@@ -52,6 +53,10 @@ impl<'a> Resource<'a> {
             Self::Accounts | Self::Description | Self::Nothing => "GET",
         }
     }
+
+    fn allows(self, method: &Method) -> bool {
+        self.methods().split(", ").any(|allowed| method == allowed)
+    }
 }
 
 /// A request that has arrived in full.
@@ -63,28 +68,66 @@ pub(super) struct Call {
     pub(super) body: Option<Vec<u8>>,
 }
 
-/// Does what a request asks for, and gives the answer. With `apply` false the answer is the same but nothing is stored.
-pub(super) fn answer(state: &mut State, options: &SandboxOptions, call: &Call, apply: bool) -> Answer {
-    match authorized(state, options, call, apply) {
-        Ok(answer) | Err(answer) => answer,
-    }
+/// Whether a request gets as far as its body: it names a resource and has a key. The body of any other is not kept.
+pub(super) fn may_have_a_body(options: &SandboxOptions, parts: &Parts) -> bool {
+    let resource = Resource::of(parts.uri.path());
+    matches!(resource, Resource::Account(_) | Resource::Accounts)
+        && resource.allows(&parts.method)
+        && key(&parts.headers, options).is_some()
 }
 
-fn authorized(state: &mut State, options: &SandboxOptions, call: &Call, apply: bool) -> Result<Answer, Answer> {
+/// Does what a request asks for, and gives the answer. With `apply` false the answer is the same but nothing is stored.
+pub(super) fn answer(state: &mut State, options: &SandboxOptions, call: &Call, apply: bool) -> Answer {
     let resource = Resource::of(call.parts.uri.path());
+    let key = match admitted(state, options, resource, call) {
+        Ok(key) => key,
+        Err(answer) => return answer,
+    };
+    let (wait, left) = state.take_quota(options, key, &call.parts.headers);
+    let answered = match wait {
+        Some(seconds) => Err(Answer::too_many_requests(seconds)),
+        None => authorized(state, options, key, resource, call, apply),
+    };
+    let mut answer = answered.unwrap_or_else(|refused| refused);
+    answer.headers.extend(options.deviations.headers(&left));
+    answer
+}
+
+/// The key of a request that is one for the service.
+///
+/// # Errors
+/// What is answered without a look at the quota.
+fn admitted<'a>(
+    state: &State,
+    options: &SandboxOptions,
+    resource: Resource<'_>,
+    call: &'a Call,
+) -> Result<&'a str, Answer> {
     if resource == Resource::Nothing {
         return Err(Answer::problem(StatusCode::NOT_FOUND, "There is no such route.", None));
     }
-    let method = &call.parts.method;
-    if !resource.methods().split(", ").any(|allowed| method == allowed) {
+    if !resource.allows(&call.parts.method) {
         return Err(Answer::method_not_allowed(resource.methods()));
     }
+    let key = key(&call.parts.headers, options);
     if resource == Resource::Description {
-        return Ok(Answer::json(&openapi::description(options, state.accounts.values().next())));
+        // Anybody may know how the accounts are read, but not what is in one.
+        let example = state.accounts.iter().next().filter(|_| key.is_some());
+        let example = example.map(|account| Shown::detailed(account).members());
+        return Err(Answer::json(&openapi::description(options, example.as_ref())));
     }
-    let headers = &call.parts.headers;
-    let key = key(headers, options).ok_or_else(Answer::unauthorized)?;
-    state.take_quota(options, key, headers).map_err(Answer::too_many_requests)?;
+    key.ok_or_else(Answer::unauthorized)
+}
+
+fn authorized(
+    state: &mut State,
+    options: &SandboxOptions,
+    key: &str,
+    resource: Resource<'_>,
+    call: &Call,
+    apply: bool,
+) -> Result<Answer, Answer> {
+    let (method, headers) = (&call.parts.method, &call.parts.headers);
     check_scope(options, key, method)?;
     let Some(body) = &call.body else {
         return Err(Answer::problem(StatusCode::PAYLOAD_TOO_LARGE, "The body is too long.", None));
@@ -96,65 +139,86 @@ fn authorized(state: &mut State, options: &SandboxOptions, call: &Call, apply: b
         let detail = format!("The value '{}' is not an account's ID.", text.escape_debug());
         Answer::invalid(&[Pointed::new("id", detail)])
     })?;
-    let update = if method == Method::PUT { Some(read_update(headers, body)?) } else { None };
+    let update = if method == Method::PUT { Some(read_update(options, headers, body)?) } else { None };
     if options.forbidden.contains(&id) {
         let detail = format!("You have no right to contact account {id}.");
         return Err(Answer::problem(StatusCode::FORBIDDEN, &detail, Some(FORBIDDEN)));
     }
-    let account = state.accounts.get(&id).ok_or_else(|| Answer::not_found(id))?;
-    let Some(update) = update else { return Ok(Answer::json(account)) };
+    let account = state.accounts.get(id).ok_or_else(|| Answer::not_found(id))?;
+    let Some(update) = update else { return Ok(Answer::json(&answered(options, Shown::detailed(account), false))) };
     if let Some(detail) = update.refusal(options.owners.as_ref()) {
         return Err(Answer::problem(StatusCode::BAD_REQUEST, &detail, Some(INVALID_INPUT)));
     }
-    let mut updated = update.apply(account);
-    updated.insert("lastActivityDate".to_owned(), json!(now()));
-    let answer = Answer::json(&Brief(&updated));
+    if options.deviations.ignores_everything() {
+        return Ok(Answer::json(&answered(options, Shown::brief(account), false)));
+    }
+    let updated = updated(options, account, update).map_err(|error| not_stored(&error))?;
+    let answer = Answer::json(&answered(options, Shown::brief(&updated), false));
     if apply {
-        state.put(id, updated, Some(call.number)).map_err(|error| {
-            let detail = format!("The account could not be stored: {error}.");
-            Answer::problem(StatusCode::INTERNAL_SERVER_ERROR, &detail, None)
-        })?;
+        state.put(updated, Some(call.number)).map_err(|error| not_stored(&error))?;
     }
     Ok(answer)
+}
+
+fn not_stored(error: &dyn std::error::Error) -> Answer {
+    Answer::problem(StatusCode::INTERNAL_SERVER_ERROR, &format!("The account could not be stored: {error}."), None)
+}
+
+/// The account as it is after an update.
+fn updated(
+    options: &SandboxOptions,
+    account: &ContactAccount,
+    update: Update,
+) -> Result<ContactAccount, serde_json::Error> {
+    let before = Shown::detailed(account).members();
+    let mut updated = update.apply(&before, options.deviations.unknown_members.keys());
+    options.deviations.store(&mut updated, &before);
+    updated.insert("lastActivityDate".to_owned(), json!(now()));
+    serde_json::from_value(Value::Object(updated))
+}
+
+/// An account as it is answered.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Answered<'a> {
+    AsStored(Shown<'a>),
+    Otherwise(Map<String, Value>),
+}
+
+fn answered<'a>(options: &SandboxOptions, account: Shown<'a>, is_item: bool) -> Answered<'a> {
+    let deviations = &options.deviations;
+    if deviations.shows_as_stored(is_item) {
+        return Answered::AsStored(account);
+    }
+    Answered::Otherwise(deviations.show(account.members(), is_item))
 }
 
 /// Now, to the millisecond: the service answers with few digits.
 fn now() -> DateTime {
     let now = Timestamp::now();
-    DateTime(Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now))
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now).into()
 }
 
-fn read_update(headers: &HeaderMap, body: &[u8]) -> Result<Update, Answer> {
+fn read_update(options: &SandboxOptions, headers: &HeaderMap, body: &[u8]) -> Result<Update, Answer> {
     let media_type = headers.get(CONTENT_TYPE).map_or(&b""[..], http::HeaderValue::as_bytes);
     let media_type = media_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     if !media_type.eq_ignore_ascii_case(b"application/json") {
         return Err(Answer::invalid(&[Pointed::new("", "The Content-Type must be application/json.")]));
     }
-    Update::read(body).map_err(|faults| Answer::invalid(&faults))
+    Update::read(body, |name| options.deviations.has_member(name)).map_err(|faults| Answer::invalid(&faults))
 }
 
-fn list(state: &State, options: &SandboxOptions, query: &str) -> Result<Answer, Answer> {
-    let page = Page::read(query)?;
-    let visible = state.accounts.iter().filter(|(id, _)| !options.forbidden.contains(id)).map(|(_, account)| account);
-    let (items, has_more) = page.cut(visible);
-    let items: Vec<Brief<'_>> = items.into_iter().map(Brief).collect();
+fn list(state: &mut State, options: &SandboxOptions, query: &str) -> Result<Answer, Answer> {
+    let (accounts, has_more) = state.accounts.page(&PageQuery::read(query)?, &options.forbidden);
+    let items = accounts.into_iter().map(|account| answered(options, Shown::brief(account), true)).collect();
     Ok(Answer::json(&AccountPage { items, has_more }))
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct AccountPage<'a> {
-    items: Vec<Brief<'a>>,
+    items: Vec<Answered<'a>>,
     has_more: bool,
-}
-
-/// An account as updates and lists answer it: without the one member that only a read adds.
-struct Brief<'a>(&'a Map<String, Value>);
-
-impl Serialize for Brief<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().filter(|(name, _)| *name != "emailProvider"))
-    }
 }
 
 /// The key of a request, if it is one that this sandbox knows, sent as it may be.

@@ -1,12 +1,17 @@
 //! The accounts that a sandbox starts with.
 
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::value::MapDeserializer;
 use serde_json::{Map, Value, json};
 
 use super::SandboxError;
-use crate::account::{ContactAccount, MEMBERS, check_id, nearest};
+use crate::account::{ContactAccount, FieldSet, MEMBERS, check_id, nearest};
 
-/// What an account has that was given without it.
-const BEFORE: &str = "2025-01-15T09:30:00Z";
+/// The owner of an account that was given without one.
+const OWNER: i64 = 42;
+/// The dates of an account that was given without them: 2025-01-15T09:30:00Z.
+const BEFORE: Timestamp = Timestamp::constant(1_736_933_400, 0);
 
 /// Makes an account from as little as its id and name. Names are taken in both spellings, `owner_user_id` and
 /// `ownerUserId`; what is left out is the default (owner 42, no prospects, fixed dates, everything else `null`). Members
@@ -15,11 +20,26 @@ const BEFORE: &str = "2025-01-15T09:30:00Z";
 /// # Errors
 /// A member is misspelt, missing, given twice, or has the wrong type.
 pub fn account_from_json(given: &Value) -> Result<ContactAccount, SandboxError> {
-    let refusal = |reason: String| SandboxError::Account { reason };
     let given = given.as_object().ok_or_else(|| refusal("an account must be an object".to_owned()))?;
-    let mut members = Map::new();
+    account_from_members(given.iter().map(|(name, value)| (name.as_str(), value.clone())))
+}
+
+fn refusal(reason: String) -> SandboxError {
+    SandboxError::Account { reason }
+}
+
+/// Makes an account from its members; see [`account_from_json`]. Many are made at the start of a sandbox.
+///
+/// # Errors
+/// A member is misspelt, missing, given twice, or has the wrong type.
+pub(crate) fn account_from_members<'a>(
+    given: impl Iterator<Item = (&'a str, Value)>,
+) -> Result<ContactAccount, SandboxError> {
+    let mut members: Vec<(&str, Value)> = Vec::with_capacity(MEMBERS.len());
+    let mut extra = None;
     for (name, value) in given {
         if name == "extra" {
+            extra = Some(value);
             continue;
         }
         let Some(member) = MEMBERS.iter().find(|member| member.name == name || member.wire == name) else {
@@ -27,27 +47,31 @@ pub fn account_from_json(given: &Value) -> Result<ContactAccount, SandboxError> 
             let hint = hint.map(|right| format!("; did you mean {right}?")).unwrap_or_default();
             return Err(refusal(format!("there is no member {name:?}{hint}")));
         };
-        let value = if member.wire == "stage" { wire_stage(value) } else { value.clone() };
-        if members.insert(member.wire.to_owned(), value).is_some() {
+        if members.iter().any(|(wire, _)| *wire == member.wire) {
             return Err(refusal(format!("{} is given twice, in both spellings", member.name)));
         }
+        members.push((member.wire, if member.wire == "stage" { wire_stage(&value) } else { value }));
     }
-    for (wire, value) in [
-        ("ownerUserId", json!(42)),
-        ("linkedProspectsCount", json!(0)),
-        ("createdDate", json!(BEFORE)),
-        ("lastActivityDate", json!(BEFORE)),
-    ] {
-        let member = members.entry(wire).or_insert(Value::Null);
-        if member.is_null() {
-            *member = value;
-        }
+    match members.iter_mut().find(|(wire, _)| *wire == "ownerUserId") {
+        Some((_, value)) if value.is_null() => *value = OWNER.into(),
+        Some(_) => {}
+        None => members.push(("ownerUserId", OWNER.into())),
     }
-    if let Some(Value::Object(extra)) = given.get("extra") {
-        members.extend(extra.clone());
+    let extra = match extra {
+        Some(Value::Object(extra)) => extra,
+        _ => Map::new(),
+    };
+    let all = members.into_iter().chain(extra.iter().map(|(name, value)| (name.as_str(), value.clone())));
+    let mut account = ContactAccount::deserialize(MapDeserializer::<_, serde_json::Error>::new(all))
+        .map_err(|error| refusal(error.to_string()))?;
+    account.answered = FieldSet::ALL;
+    // The client keeps a wrong value under the member's own name; here it is a mistake.
+    if let Some(member) = MEMBERS.iter().find(|member| account.extra.contains_key(member.wire)) {
+        return Err(refusal(format!("{} must be {}", member.name, member.kind.expected())));
     }
-    let account: ContactAccount =
-        serde_json::from_value(Value::Object(members)).map_err(|error| refusal(error.to_string()))?;
+    account.linked_prospects_count.get_or_insert(0);
+    account.created_date.get_or_insert_with(|| BEFORE.into());
+    account.last_activity_date.get_or_insert_with(|| BEFORE.into());
     check_id(account.id).map_err(|fault| refusal(format!("{} {}", fault.field, fault.message)))?;
     if account.name.trim().is_empty() {
         return Err(refusal("name must not be blank".to_owned()));
@@ -115,8 +139,9 @@ mod tests {
     #[test]
     fn an_id_and_a_name_are_enough() {
         let account = account_from_json(&json!({"id": 1, "name": "Acme"})).unwrap();
-        assert_eq!((account.owner_user_id, account.linked_prospects_count), (42, 0));
+        assert_eq!((account.owner_user_id, account.linked_prospects_count), (42, Some(0)));
         assert_eq!((account.city, account.stage), (None, None));
+        assert_eq!(serde_json::to_value(account.created_date).unwrap(), "2025-01-15T09:30:00Z");
     }
 
     #[test]

@@ -10,13 +10,13 @@ use http::header::{AUTHORIZATION, COOKIE, HeaderName, PROXY_AUTHORIZATION};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
-use serde_json::{Map, Value};
 
 use super::SandboxOptions;
+use super::accounts::Accounts;
 use super::faults::{Fault, Script};
-use super::journal::{Accounts, Journal};
-use super::windows::{Windows, retry_after};
-use crate::account::DateTime;
+use super::journal::Journal;
+use super::windows::{Left, Windows, retry_after};
+use crate::account::{ContactAccount, DateTime};
 
 /// The header of the key.
 pub(super) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -26,6 +26,9 @@ const ACT_AS: [HeaderName; 3] = [
     HeaderName::from_static("x-user-email"),
     HeaderName::from_static("x-team-id"),
 ];
+
+/// How many bytes of requests are remembered at most. A request with a long body can be sent by the thousand.
+const KEPT_BYTES: usize = 256 << 20;
 
 /// A request as the sandbox received it. Keys are not kept: they read `[key]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +77,7 @@ pub(super) struct State {
     hasher: RandomState,
     pub(super) script: Script,
     records: VecDeque<Record>,
+    recorded_bytes: usize,
     arrived: u64,
 }
 
@@ -87,6 +91,7 @@ impl State {
             hasher: RandomState::new(),
             script: Script::new(faults),
             records: VecDeque::new(),
+            recorded_bytes: 0,
             arrived: 0,
         }
     }
@@ -94,10 +99,7 @@ impl State {
     /// Notes a request down and gives its number.
     pub(super) fn arrive(&mut self, connection: u64, parts: &Parts, body: &[u8], keep: usize) -> u64 {
         self.arrived += 1;
-        while self.records.len() >= keep.max(1) {
-            self.records.pop_front();
-        }
-        self.records.push_back(Record {
+        let record = Record {
             connection,
             time: Timestamp::now(),
             method: parts.method.clone(),
@@ -106,7 +108,13 @@ impl State {
             body: body.into(),
             status: None,
             applied: false,
-        });
+        };
+        self.recorded_bytes += record.bytes();
+        self.records.push_back(record);
+        while self.records.len() > keep.max(1) || (self.recorded_bytes > KEPT_BYTES && self.records.len() > 1) {
+            let oldest = self.records.pop_front();
+            self.recorded_bytes -= oldest.as_ref().map_or(0, Record::bytes);
+        }
         self.arrived
     }
 
@@ -124,6 +132,7 @@ impl State {
 
     pub(super) fn forget_requests(&mut self) {
         self.records.clear();
+        self.recorded_bytes = 0;
     }
 
     pub(super) fn requests(&self) -> Vec<SandboxRequest> {
@@ -131,27 +140,31 @@ impl State {
         (first..).zip(&self.records).map(|(number, record)| record.public(number)).collect()
     }
 
-    /// Counts a request against the quota of its user.
-    ///
-    /// # Errors
-    /// The seconds until there is room.
-    pub(super) fn take_quota(&mut self, options: &SandboxOptions, key: &str, headers: &HeaderMap) -> Result<(), u64> {
-        let Some(quota) = options.quota else { return Ok(()) };
+    /// Counts a request against the quota of its user. Gives the seconds until there is room where there is none, and
+    /// what is left.
+    pub(super) fn take_quota(
+        &mut self,
+        options: &SandboxOptions,
+        key: &str,
+        headers: &HeaderMap,
+    ) -> (Option<u64>, Vec<Left>) {
+        let Some(quota) = options.quota else { return (None, Vec::new()) };
         let user = self.hasher.hash_one((key, ACT_AS.map(|name| headers.get(name))));
         let now = self.started.elapsed().mul_f64(options.clock_scale);
         let windows = self.users.entry(user).or_default();
-        windows.take(now, quota).map_err(|wait| retry_after(wait, options.clock_scale))
+        let wait = windows.take(now, quota).err().map(|wait| retry_after(wait, options.clock_scale));
+        (wait, windows.left(now, quota, options.clock_scale))
     }
 
     /// Stores an account, in the file first.
     ///
     /// # Errors
     /// The file could not be written; then nothing has changed.
-    pub(super) fn put(&mut self, id: i64, account: Map<String, Value>, request: Option<u64>) -> io::Result<()> {
+    pub(super) fn put(&mut self, account: ContactAccount, request: Option<u64>) -> io::Result<()> {
         if let Some(journal) = &mut self.journal {
             journal.put(&account)?;
         }
-        self.accounts.insert(id, account);
+        self.accounts.insert(account);
         if let Some(record) = request.and_then(|number| self.record(number)) {
             record.applied = true;
         }
@@ -166,17 +179,22 @@ impl State {
         if let Some(journal) = &mut self.journal {
             journal.remove(id)?;
         }
-        Ok(self.accounts.remove(&id).is_some())
+        Ok(self.accounts.remove(id))
     }
 }
 
 impl Record {
+    fn bytes(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| size_of_val(name) + value.len()).sum();
+        size_of::<Self>() + self.target.len() + headers + self.body.len()
+    }
+
     fn public(&self, number: u64) -> SandboxRequest {
         let (path, query) = self.target.split_once('?').unwrap_or((&self.target, ""));
         SandboxRequest {
             number,
             connection: self.connection,
-            time: DateTime(self.time),
+            time: DateTime::from(self.time),
             method: self.method.clone(),
             path: path.to_owned(),
             query: query.to_owned(),
@@ -209,7 +227,7 @@ mod tests {
 
     #[test]
     fn keys_are_not_remembered() {
-        let mut state = State::new(Accounts::new(), None, Vec::new());
+        let mut state = State::new(Accounts::default(), None, Vec::new());
         state.arrive(1, &parts("/v3/contact-accounts?top=1"), b"{}", 10);
         let requests = state.requests();
         assert!(!format!("{state:?}{requests:?}").contains("secret"));
@@ -219,8 +237,22 @@ mod tests {
     }
 
     #[test]
+    fn long_bodies_are_kept_up_to_a_bound_in_bytes() {
+        let mut state = State::new(Accounts::default(), None, Vec::new());
+        let body = vec![0; 1 << 20];
+        for _ in 0..300 {
+            state.arrive(1, &parts("/"), &body, 100_000);
+        }
+        let kept = state.records.len();
+        assert!((200..256).contains(&kept), "{kept}");
+        assert_eq!(state.records.iter().map(Record::bytes).sum::<usize>(), state.recorded_bytes);
+        state.arrive(1, &parts("/"), &vec![0; KEPT_BYTES + 1], 100_000);
+        assert_eq!(state.records.len(), 1);
+    }
+
+    #[test]
     fn only_the_newest_requests_are_kept_under_their_own_numbers() {
-        let mut state = State::new(Accounts::new(), None, Vec::new());
+        let mut state = State::new(Accounts::default(), None, Vec::new());
         for _ in 0..5 {
             state.arrive(1, &parts("/"), b"", 2);
         }

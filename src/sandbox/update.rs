@@ -12,11 +12,11 @@ use crate::account::{CompanySize, Field, Kind};
 pub(super) struct Update(Map<String, Value>);
 
 impl Update {
-    /// Reads a body.
+    /// Reads a body. `is_allowed` says which members it may have that the contract does not know.
     ///
     /// # Errors
     /// Every fault of it, those of the known members first.
-    pub(super) fn read(body: &[u8]) -> Result<Self, Vec<Pointed>> {
+    pub(super) fn read(body: &[u8], is_allowed: impl Fn(&str) -> bool) -> Result<Self, Vec<Pointed>> {
         let members = match serde_json::from_slice(body) {
             Ok(Value::Object(members)) => members,
             Ok(_) => return Err(vec![Pointed::new("", "The body must be a JSON object.")]),
@@ -28,7 +28,7 @@ impl Update {
                 faults.push(Pointed::new(format!("/{}", field.wire()), detail));
             }
         }
-        for name in members.keys().filter(|name| Field::from_wire(name).is_none()) {
+        for name in members.keys().filter(|name| Field::from_wire(name).is_none() && !is_allowed(name)) {
             let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
             faults.push(Pointed::new(pointer, "The member is not allowed."));
         }
@@ -47,7 +47,11 @@ impl Update {
     }
 
     /// The account as it is after the update: what is not named is cleared, what cannot be sent is kept.
-    pub(super) fn apply(mut self, account: &Map<String, Value>) -> Map<String, Value> {
+    pub(super) fn apply<'a>(
+        mut self,
+        account: &Map<String, Value>,
+        allowed: impl Iterator<Item = &'a String>,
+    ) -> Map<String, Value> {
         let mut updated = account.clone();
         for &field in Field::ALL {
             match self.0.remove(field.wire()) {
@@ -55,6 +59,9 @@ impl Update {
                 None if field.nullable() => updated.insert(field.wire().to_owned(), Value::Null),
                 None => continue,
             };
+        }
+        for name in allowed {
+            updated.insert(name.clone(), self.0.remove(name).unwrap_or_default());
         }
         updated
     }
@@ -87,7 +94,7 @@ mod tests {
     use super::*;
 
     fn pointers(body: &Value) -> Vec<String> {
-        let faults = Update::read(body.to_string().as_bytes()).err().unwrap_or_default();
+        let faults = Update::read(body.to_string().as_bytes(), |_| false).err().unwrap_or_default();
         faults.into_iter().map(|fault| fault.pointer).collect()
     }
 
@@ -100,9 +107,9 @@ mod tests {
     #[test]
     fn what_is_not_an_update_is_refused() {
         for body in ["", "{", "[]", "1", "null", "\"name\"", "{\"name\": \"\u{fffd}"] {
-            assert_eq!(Update::read(body.as_bytes()).map_err(|faults| faults.len()), Err(1), "{body}");
+            assert_eq!(Update::read(body.as_bytes(), |_| false).map_err(|faults| faults.len()), Err(1), "{body}");
         }
-        assert!(Update::read(b"{\"name\": \"\xff\"}").is_err());
+        assert!(Update::read(b"{\"name\": \"\xff\"}", |_| false).is_err());
     }
 
     #[test]
@@ -129,8 +136,8 @@ mod tests {
             "id": 1, "name": "Acme", "ownerUserId": 42, "city": "Oslo", "country": "Norway", "phone": "1",
             "stage": {"id": 3}, "createdDate": "2025-01-15T09:30:00Z", "score": 9,
         });
-        let update = Update::read(br#"{"name": "New", "city": "", "phone": null}"#).unwrap();
-        let updated = Value::Object(update.apply(account.as_object().unwrap()));
+        let update = Update::read(br#"{"name": "New", "city": "", "phone": null}"#, |_| false).unwrap();
+        let updated = Value::Object(update.apply(account.as_object().unwrap(), std::iter::empty()));
         assert_eq!(updated["name"], "New");
         assert_eq!(updated["city"], "");
         assert_eq!((&updated["country"], &updated["phone"]), (&Value::Null, &Value::Null));
@@ -141,7 +148,7 @@ mod tests {
 
     #[test]
     fn an_owner_outside_the_team_is_a_business_rule() {
-        let update = |body: &str| Update::read(body.as_bytes()).unwrap();
+        let update = |body: &str| Update::read(body.as_bytes(), |_| false).unwrap();
         let team = BTreeSet::from([42]);
         assert!(update(r#"{"name": "A", "ownerUserId": 43}"#).refusal(Some(&team)).is_some());
         assert!(update(r#"{"name": "A", "ownerUserId": 42}"#).refusal(Some(&team)).is_none());

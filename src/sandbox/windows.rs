@@ -31,7 +31,33 @@ impl Window {
     }
 }
 
+/// What is left of a window.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Left {
+    /// Its name.
+    pub(super) window: &'static str,
+    /// Its length in seconds.
+    pub(super) length: u64,
+    pub(super) limit: u32,
+    pub(super) remaining: u32,
+    /// Seconds of real time until it resets.
+    pub(super) reset: u64,
+}
+
 impl Windows {
+    /// What is left of both windows.
+    pub(super) fn left(&self, now: Duration, quota: SandboxQuota, clock_scale: f64) -> Vec<Left> {
+        let windows = [("minute", &self.minute, MINUTE, quota.per_minute), ("hour", &self.hour, HOUR, quota.per_hour)];
+        let left = windows.into_iter().map(|(name, window, length, limit)| Left {
+            window: name,
+            length: length.as_secs(),
+            limit,
+            remaining: limit.saturating_sub(window.used),
+            reset: retry_after((window.opened + length).saturating_sub(now), clock_scale),
+        });
+        left.collect()
+    }
+
     /// Counts one request.
     ///
     /// # Errors
@@ -92,6 +118,16 @@ mod tests {
             assert!(windows.take(at(second), quota).is_err());
         }
         assert_eq!(windows.take(at(60), quota), Ok(()));
+    }
+
+    #[test]
+    fn what_is_left_is_told_for_both_windows() {
+        let mut windows = Windows::default();
+        assert_eq!(windows.take(at(10), QUOTA), Ok(()));
+        assert_eq!(windows.take(at(20), QUOTA), Ok(()));
+        let left: Vec<_> =
+            windows.left(at(30), QUOTA, 2.0).iter().map(|left| (left.limit, left.remaining, left.reset)).collect();
+        assert_eq!(left, [(2, 0, 20), (3, 1, 1790)]);
     }
 
     #[test]

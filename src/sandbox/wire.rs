@@ -13,14 +13,15 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Sleep;
 
 use super::SandboxOptions;
 use super::answer::Answer;
 use super::faults::{Applied, Fault};
+use super::guard;
 use super::routes::{self, Call, Resource};
 use super::state::State;
 
@@ -32,6 +33,8 @@ const FLUSH: Duration = Duration::from_millis(5);
 pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 /// How long to wait after a connection could not be taken: the process has no file descriptor left.
 const BREATH: Duration = Duration::from_millis(10);
+/// How many connections are open at once. Others wait until one of them ends.
+const CONNECTIONS: usize = 2_048;
 
 /// What the sandbox's thread and its owner share.
 pub(super) struct Shared {
@@ -68,21 +71,33 @@ impl Shared {
 /// Takes connections until it is told to stop.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = 0;
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let accepted = tokio::select! {
             () = shared.stop.notified() => break,
-            accepted = listener.accept() => accepted,
+            accepted = accept(&listener, &places) => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, place)) => {
                 connections += 1;
-                tokio::spawn(connection(stream, connections, Arc::clone(&shared), shared.connection()));
+                let served = connection(stream, connections, Arc::clone(&shared), shared.connection());
+                tokio::spawn(async move {
+                    served.await;
+                    drop(place);
+                });
             }
             Err(_) => tokio::time::sleep(BREATH).await,
         }
     }
     unlisten(listener);
     let _ = tokio::time::timeout(FAREWELL, shared.end_connections().closed()).await;
+}
+
+/// Takes a connection when there is room for one more.
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
 }
 
 /// Closes the socket for everybody: a forked child's copy would keep the port open otherwise.
@@ -100,7 +115,10 @@ async fn connection(stream: TcpStream, number: u64, shared: Arc<Shared>, mut end
     let service = service_fn(|request: http::Request<Incoming>| {
         Box::pin(exchange(request, number, Arc::clone(&shared), Arc::clone(&reset)))
     });
-    let mut served = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let mut served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(shared.options.idle_timeout)
+        .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         _ = std::future::poll_fn(|context| served.poll_without_shutdown(context)) => {}
         _ = end.changed() => {}
@@ -132,7 +150,15 @@ async fn exchange(
     reset: Arc<AtomicBool>,
 ) -> Result<http::Response<Outgoing>, NoAnswer> {
     let (parts, incoming) = request.into_parts();
-    let body = read(incoming, shared.options.max_body).await?;
+    if let Some(refusal) = guard::refusal(&parts) {
+        let mut state = shared.state();
+        let number = state.arrive(connection, &parts, &[], shared.options.keep_requests);
+        state.answered(number, refusal.status);
+        return Ok(response(refusal, true, None, &reset));
+    }
+    let is_kept = routes::may_have_a_body(&shared.options, &parts);
+    let reading = read(incoming, shared.options.max_body, is_kept);
+    let body = tokio::time::timeout(shared.options.idle_timeout, reading).await.map_err(|_| NoAnswer)??;
     let (call, fault) = arrive(&shared, connection, parts, body);
     let number = call.number;
     let Some(fault) = fault else {
@@ -187,15 +213,15 @@ async fn suffer(fault: &Fault, call: Call, shared: &Arc<Shared>) -> Answer {
     fault.response.as_ref().map_or(answer, Answer::scripted)
 }
 
-/// Reads a body: `None` where it is longer than the bound.
-async fn read(mut incoming: Incoming, bound: usize) -> Result<Option<Vec<u8>>, NoAnswer> {
+/// Reads a body: `None` where it is longer than the bound. One that is not kept is empty.
+async fn read(mut incoming: Incoming, bound: usize, is_kept: bool) -> Result<Option<Vec<u8>>, NoAnswer> {
     let mut body = Vec::new();
     let mut length = 0;
     while let Some(frame) = incoming.frame().await {
         let frame = frame.map_err(|_| NoAnswer)?;
         let Some(data) = frame.data_ref() else { continue };
         length += data.len();
-        if length <= bound {
+        if length <= bound && is_kept {
             body.extend_from_slice(data);
         } else if length > bound + DISCARDED {
             break;

@@ -97,6 +97,86 @@ async fn a_wrong_route_is_a_404_without_a_code_that_points_at_the_address() {
 }
 
 #[tokio::test]
+async fn a_404_of_something_in_front_of_the_service_says_that_it_is_not_the_services_own() {
+    let html = "<html><h1>404 Not Found</h1><hr>nginx</html>";
+    for (kind, body) in
+        [("text/html", html), ("application/json", r#"{"message": "no Route matched with those values"}"#), ("", "")]
+    {
+        let sandbox = sandbox_with(|options| options.faults.push(answering(404, &[("content-type", kind)], body)));
+        let error = client(&sandbox).get(ID).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(error.to_string().contains("this does not look like Reply.io's own answer"), "{error}");
+        assert!(!call_error(error).failure.is_about_the_account());
+    }
+}
+
+#[tokio::test]
+async fn only_the_services_own_statement_is_about_the_account() {
+    let sandbox = sandbox_with(|options| options.forbidden = [9].into());
+    let client = client(&sandbox);
+    for id in [8, 9] {
+        assert!(call_error(client.get(id).await.unwrap_err()).failure.is_about_the_account(), "{id}");
+    }
+    let validation = json!({"title": "Validation", "status": 400, "errors": [{"pointer": "/name", "detail": "Bad."}]});
+    let invalid = json!({"title": "Bad", "code": "contactAccount.invalidInput"});
+    let plain = json!({"title": "Forbidden"});
+    let team = json!({"title": "Forbidden", "code": "TEAM_ACCESS_DENIED"});
+    for (fault, expected) in [
+        (problem(400, &validation), true),
+        (problem(422, &validation), true),
+        (answering(400, &[], invalid.to_string()), true),
+        (answering(400, &[], "<html>"), false),
+        (answering(400, &[("content-type", "application/json")], r#"{"error": "bad request"}"#), false),
+        (problem(404, &plain), false),
+        (problem(403, &plain), false),
+        (problem(403, &team), false),
+        (problem(401, &invalid), false),
+        (problem(429, &invalid), false),
+        (problem(500, &invalid), false),
+        (once(503), false),
+    ] {
+        let shown = format!("{fault:?}");
+        let sandbox = sandbox_with(|options| options.faults.push(fault));
+        let error = client_without_retries(&sandbox).get(ID).await.unwrap_err();
+        assert_eq!(call_error(error).failure.is_about_the_account(), expected, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn an_update_may_have_been_applied_unless_an_answer_or_a_missing_connection_tells_otherwise() {
+    let page = || answering(200, &[("content-type", "text/html")], "<html>login</html>");
+    for (fault, expected) in [
+        (always(500), true),
+        (always(408), true),
+        (always(202), true),
+        (always(303), true),
+        (always(600), true),
+        (page(), true),
+        (Fault { close: true, ..Fault::default() }, true),
+        (Fault { cut: Some(20), ..Fault::default() }, true),
+        (always(302), false),
+        (always(400), false),
+        (always(403), false),
+        (always(404), false),
+        (always(413), false),
+        (always(418), false),
+        (always(429), false),
+    ] {
+        let shown = format!("{fault:?}");
+        let sandbox = sandbox_with(|options| options.faults.push(fault));
+        let error = client_without_retries(&sandbox).update(ID, &named("Acme")).await.unwrap_err();
+        assert_eq!(call_error(error).may_have_been_applied, expected, "{shown}");
+    }
+    let refused = {
+        let sandbox = sandbox();
+        config_for(&sandbox.url())
+    };
+    let client = replyio::Client::new(replyio::Config { max_attempts: 1, ..refused }).unwrap();
+    let error = call_error(client.update(ID, &named("Acme")).await.unwrap_err());
+    assert!(!error.may_have_been_applied && matches!(error.failure, Failure::Transport(fault) if !fault.sent));
+}
+
+#[tokio::test]
 async fn every_other_status_has_its_kind() {
     for (status, kind) in [
         (409, ErrorKind::Conflict),

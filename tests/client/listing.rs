@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use replyio::sandbox::Sandbox;
-use replyio::{ErrorKind, ListQuery, Page};
+use replyio::{ErrorKind, Item, ListQuery, Page};
 use serde_json::json;
 
 use crate::support::{acme, answering, asked, client, json_answer, sandbox, sandbox_of, sandbox_with, unexpected};
@@ -19,7 +19,7 @@ fn parameters(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 fn ids(page: &Page) -> Vec<i64> {
-    page.items.iter().map(|account| account.id).collect()
+    page.items.iter().filter_map(Item::id).collect()
 }
 
 #[tokio::test]
@@ -40,7 +40,8 @@ async fn pages_are_cut_by_top_and_skip_and_tell_whether_there_are_more() {
 async fn the_items_have_every_writable_field_and_no_email_provider() {
     let sandbox = sandbox();
     let page = client(&sandbox).list_page(&ListQuery::default(), 1000, 0).await.unwrap();
-    let account = page.items[0].clone();
+    let account = page.items[0].clone().into_account().unwrap();
+    assert!(account.is_complete());
     assert_eq!(account.fields(), crate::support::account(&acme()).fields());
     assert_eq!(account.email_provider, None);
 }
@@ -86,19 +87,32 @@ async fn a_page_that_the_service_would_refuse_is_not_asked_for() {
 }
 
 #[tokio::test]
-async fn a_wrong_page_names_the_item_that_is_wrong() {
-    let mut wrong = acme();
-    wrong["name"] = json!(5);
+async fn what_is_no_page_is_an_error_that_names_the_member() {
     for (body, reason) in [
         (json!([]), "the body must be a page object"),
         (json!({"hasMore": false}), "/items must be a list"),
         (json!({"items": []}), "/hasMore must be true or false"),
-        (json!({"items": [acme(), wrong], "hasMore": false}), "/items/1/name must be a string"),
+        (json!({"items": null, "hasMore": false}), "/items must be a list"),
     ] {
         let sandbox = sandbox_with(|options| options.faults.push(json_answer(&body)));
         let error = client(&sandbox).list_page(&ListQuery::default(), 10, 0).await.unwrap_err();
         assert_eq!(unexpected(error), reason);
     }
+}
+
+#[tokio::test]
+async fn an_account_that_cannot_be_read_does_not_hide_the_others() {
+    let (mut wrong, mut odd) = (acme(), acme());
+    wrong["ownerUserId"] = json!(null);
+    odd["lastActivityDate"] = json!("2024-01-02");
+    let body = json!({"items": [acme(), wrong, odd], "hasMore": false});
+    let sandbox = sandbox_with(|options| options.faults.push(json_answer(&body)));
+    let page = client(&sandbox).list_page(&ListQuery::default(), 10, 0).await.unwrap();
+    assert_eq!(page.items[0].clone().into_account().unwrap().name, "Acme");
+    let reason = "/ownerUserId must be an integer".to_owned();
+    assert_eq!(page.items[1], Item::Unreadable { id: Some(7), reason });
+    let odd = page.items[2].clone().into_account().unwrap();
+    assert_eq!((odd.last_activity_date, &odd.extra["lastActivityDate"]), (None, &json!("2024-01-02")));
 }
 
 #[tokio::test]

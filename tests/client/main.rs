@@ -13,4 +13,5 @@ mod quota;
 mod retries;
 mod secrets;
 mod support;
+mod turns;
 mod updates;

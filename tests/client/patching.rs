@@ -23,7 +23,7 @@ async fn a_patch_reads_the_account_and_puts_all_of_it_with_the_change() {
         expected.as_object_mut().unwrap().remove(read_only);
     }
     assert_eq!(last_body(&sandbox), expected);
-    assert_eq!((patched.written, patched.deviations.len()), (true, 0));
+    assert_eq!((patched.written, patched.deviations.fields.len()), (true, 0));
     assert_eq!(patched.account.city.as_deref(), Some("Bergen"));
     let stored = sandbox.accounts().remove(0);
     assert_eq!(stored.fields(), AccountFields { city: text("Bergen"), ..account(&acme()).fields() });
@@ -36,7 +36,7 @@ async fn without_a_change_there_is_no_put() {
     let same = AccountFields { city: text("Oslo"), owner_user_id: Presence::Value(42), ..AccountFields::default() };
     for changes in [AccountFields::default(), same, account(&acme()).fields()] {
         let patched = client.patch(ID, &changes).await.unwrap();
-        assert_eq!((patched.written, patched.deviations.len()), (false, 0));
+        assert_eq!((patched.written, patched.deviations.fields.len()), (false, 0));
         assert_eq!(patched.account, account(&acme()));
     }
     assert_eq!(asked(&sandbox), ["GET /v3/contact-accounts/7"; 3]);
@@ -73,8 +73,30 @@ async fn an_answer_that_is_not_what_was_sent_is_reported_field_by_field() {
         acme_but(&json!({"city": "Oslo", "phone": null, "companySize": "11-50", "ownerUserId": 1, "score": 1}));
     let sandbox = sandbox_with(|options| options.faults.push(only(Method::PUT, json_answer(&answer))));
     let patched = client(&sandbox).patch(ID, &to_bergen()).await.unwrap();
-    assert_eq!(patched.deviations, [Field::CompanySize, Field::City, Field::Phone, Field::OwnerUserId]);
+    assert_eq!(patched.deviations.fields, [Field::CompanySize, Field::City, Field::Phone, Field::OwnerUserId]);
     assert_eq!((patched.written, patched.account), (true, account(&answer)));
+}
+
+#[tokio::test]
+async fn a_member_that_is_unknown_here_and_gone_after_the_update_is_reported() {
+    let before = acme_but(&json!({"annualRevenue": "12 million", "linkedinUrl": "https://x.example", "score": 1}));
+    let after = acme_but(&json!({"city": "Bergen", "linkedinUrl": null, "score": 2}));
+    let sandbox = sandbox_with(|options| {
+        options.faults = vec![only(Method::GET, json_answer(&before)), only(Method::PUT, json_answer(&after))];
+    });
+    let patched = client(&sandbox).patch(ID, &to_bergen()).await.unwrap();
+    assert_eq!(patched.deviations.lost, ["annualRevenue", "linkedinUrl"]);
+    assert!(client(&sandbox).patch(ID, &AccountFields::default()).await.unwrap().deviations.lost.is_empty());
+}
+
+#[tokio::test]
+async fn the_accounts_own_values_are_sent_back_although_a_caller_may_not_give_them() {
+    let odd = acme_but(&json!({"name": " ", "ownerUserId": 0, "companySize": "20001+"}));
+    let sandbox = sandbox_with(|options| options.faults.push(only(Method::GET, json_answer(&odd))));
+    // The sandbox refuses them, as the service may; that they are sent is what counts.
+    client(&sandbox).patch(ID, &to_bergen()).await.unwrap_err();
+    let body = last_body(&sandbox);
+    assert_eq!((&body["name"], &body["ownerUserId"], &body["companySize"]), (&json!(" "), &json!(0), &json!("20001+")));
 }
 
 #[tokio::test]

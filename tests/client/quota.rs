@@ -257,6 +257,48 @@ async fn a_retry_after_holds_back_every_call_of_the_user_and_nobody_else() {
 }
 
 #[tokio::test]
+async fn every_retryable_answer_with_retry_after_holds_back_the_user_with_and_without_a_quota() {
+    for quota in [None, Some(Quota::default())] {
+        for status in [408, 429, 500, 502, 503, 504, 520] {
+            let sandbox = sandbox_with(|options| options.faults.push(answering(status, &[("retry-after", "600")], "")));
+            let config = Config { quota, ..config(&sandbox) };
+            let (client, same_user) = (Client::new(config.clone()).unwrap(), Client::new(config).unwrap());
+            client.get(ID).await.unwrap_err();
+            let (wait, reason) = refusal(same_user.get(ID).await.unwrap_err());
+            assert!(about(wait, 600) && reason == WaitReason::RetryAfter, "{status} {wait:?} {reason}");
+            assert_eq!(sandbox.requests().len(), 1, "{status}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hold_that_fits_the_deadline_is_waited_for_by_every_call() {
+    let sandbox = sandbox_with(|options| {
+        options.faults.push(replyio::sandbox::Fault { times: Some(1), ..answering(502, &[("retry-after", "1")], "") });
+    });
+    let client = client_without_retries(&sandbox);
+    client.get(ID).await.unwrap_err();
+    let log = Arc::new(Log::default());
+    let began = Instant::now();
+    client.observed(Arc::clone(&log) as _).get(ID).await.unwrap();
+    assert!(began.elapsed() > Duration::from_millis(900), "{:?}", began.elapsed());
+    assert_eq!(log.lines()[0], "get of account 7 waits for the service's Retry-After");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_tried_again_holds_nobody_back() {
+    for status in [400, 403, 404, 501] {
+        let sandbox = sandbox_with(|options| {
+            let fault = answering(status, &[("retry-after", "600")], "");
+            options.faults.push(replyio::sandbox::Fault { times: Some(1), ..fault });
+        });
+        let client = client(&sandbox);
+        client.get(ID).await.unwrap_err();
+        client.get(ID).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn an_absurd_retry_after_closes_nothing_for_longer_than_the_longest_window() {
     let sandbox = sandbox_with(|options| options.faults.push(answering(429, &[("retry-after", "4000000000")], "")));
     let client = Client::new(with_quota(&sandbox, Quota::default())).unwrap();

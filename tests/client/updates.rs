@@ -20,7 +20,7 @@ async fn an_update_is_one_put_with_a_json_body_and_answers_the_whole_account() {
     assert_eq!((requests[0].status, requests[0].applied), (Some(StatusCode::OK), true));
     assert_eq!(last_body(&sandbox), json!({"name": "Acme Ltd"}));
     assert_eq!(updated, sandbox_account_without_provider(&sandbox.accounts()[0]));
-    assert_eq!((updated.id, updated.name.as_str(), updated.linked_prospects_count), (ID, "Acme Ltd", 12));
+    assert_eq!((updated.id, updated.name.as_str(), updated.linked_prospects_count), (ID, "Acme Ltd", Some(12)));
 }
 
 fn sandbox_account_without_provider(account: &replyio::ContactAccount) -> replyio::ContactAccount {

@@ -48,9 +48,9 @@ HOSTILE = [
 # Python's own reader of CSV takes it from 3.11 on.
 NUL = "a\x00b"
 COLUMNS = {
-    "rows": ["row", "id", "key", "status", "error", "repeated"],
+    "rows": ["row", "id", "key", "status", "error", "repeated", "stored_otherwise"],
     "changes": ["row", "id", "field", "before", "after", "status"],
-    "failures": ["row", "id", "key", "status", "error", "repeated"],
+    "failures": ["row", "id", "key", "status", "error", "repeated", "stored_otherwise"],
 }
 
 
@@ -150,14 +150,14 @@ def test_the_file_is_text_that_a_person_can_read(tmp_path: Path) -> None:
         '0,1,industry,Ships,"",changed\n'
         '1,2,city,Oslo,"a ""b""",changed\n'
     )
-    first = '{"row": 0, "id": 1, "key": null, "status": "changed", "error": null, "repeated": 0}\n'
+    first = '{"row": 0, "id": 1, "key": null, "status": "changed", "error": null, "repeated": 0, "stored_otherwise": false}\n'
     assert outcome.read_bytes().decode() == first + first.replace('"row": 0, "id": 1', '"row": 1, "id": 2')
 
 
 def test_a_table_without_rows_is_its_header(tmp_path: Path) -> None:
     with Sandbox() as sandbox, sandbox.client() as client:
         result = client.update_contact_accounts([], progress=False)
-    for suffix, content in (("csv", "row,id,key,status,error,repeated\n"), ("jsonl", "")):
+    for suffix, content in (("csv", "row,id,key,status,error,repeated,stored_otherwise\n"), ("jsonl", "")):
         path = tmp_path / f"rows.{suffix}"
         assert result.export(path) == 0
         assert path.read_text() == content

@@ -117,7 +117,7 @@ def test_the_file_reads_well_and_is_its_owners_only(tmp_path: Path) -> None:
             assert changes[0] == (100, "city", "Oslo", "Paris")
             assert browser.execute("SELECT * FROM failures").fetchall() == []
             columns = [name for _, name, *_ in browser.execute("PRAGMA table_info(failures)")]
-            assert columns == ["row", "id", "matched_by", "status", "error", "repeated"]
+            assert columns == ["row", "id", "matched_by", "status", "error", "repeated", "stored_otherwise"]
         browser.close()
 
 

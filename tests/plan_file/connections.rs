@@ -40,6 +40,10 @@ unsafe extern "C" fn opened(
 
 fn limit(connection: Connection) -> rusqlite::Result<()> {
     let Some(path) = connection.path().map(PathBuf::from) else { return Ok(()) };
+    // Views come and go, and take up no room.
+    if connection.is_readonly("main")? {
+        return Ok(());
+    }
     if let Some((pages, open)) = limited().get_mut(&path) {
         connection.pragma_update(None, "max_page_count", *pages)?;
         *open = Some(connection);

@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::path::Path;
 
 use replyio::plan::Status;
-use replyio::plan::file::PlanFile;
+use replyio::plan::file::{FileErrorKind, PlanFile};
 
-use super::{Folder, NOW, beside, block_on, build, export};
+use super::{Folder, NOW, beside, block_on, build, export, finished};
 
 /// Whether what is at a path is refused; if not, it tells what it is to tell.
 fn is_refused(path: &Path, expected: &str, what: &str) -> bool {
@@ -24,17 +24,18 @@ fn is_refused(path: &Path, expected: &str, what: &str) -> bool {
 /// A closed plan with rows of every kind: its bytes, and what it tells.
 fn plan(folder: &Folder) -> (Vec<u8>, String) {
     let file = build(&folder.plan(), 300).unwrap();
+    let run = file.start_run().unwrap();
     block_on(async {
         for row in (0..100).filter(|row| row % 5 != 4) {
-            file.sending(row, NOW + row.cast_signed()).await.unwrap();
+            run.sending(row, Vec::new(), NOW + row.cast_signed()).await.unwrap();
             let error = (row % 3 == 0).then(|| format!("row {row}: refused"));
             let status = if error.is_some() { Status::Failed } else { Status::Changed };
-            file.finish(row, status, error, None).await.unwrap();
+            run.finish(row, finished(status, error)).await.unwrap();
         }
-        file.sending(101, NOW + 101).await.unwrap();
+        run.sending(101, Vec::new(), NOW + 101).await.unwrap();
     });
+    drop(run);
     let told = export(&file).unwrap();
-    file.close().unwrap();
     (fs::read(folder.plan()).unwrap(), told)
 }
 
@@ -90,17 +91,17 @@ fn a_flipped_bit_is_refused_or_changes_nothing() {
 fn a_damaged_log_takes_outcomes_back_and_makes_none_up() {
     let folder = Folder::new();
     let (path, copy) = (folder.plan(), folder.0.join("copy.replyio"));
-    let file = build(&path, 50).unwrap();
+    let run = build(&path, 50).unwrap().start_run().unwrap();
     let rows: Vec<u64> = (0..40).filter(|row| row % 5 != 4).collect();
     block_on(async {
         for row in &rows {
-            file.sending(*row, 1).await.unwrap();
-            file.finish(*row, Status::Changed, None, None).await.unwrap();
+            run.sending(*row, Vec::new(), 1).await.unwrap();
+            run.finish(*row, finished(Status::Changed, None)).await.unwrap();
         }
     });
     let (bytes, log) = (fs::read(&path).unwrap(), fs::read(beside(&path, "-wal")).unwrap());
     let mut random = fastrand::Rng::with_seed(4_711);
-    let mut lengths = Vec::new();
+    let (mut lengths, mut without) = (Vec::new(), 0);
     for attempt in 0..120 {
         let mut damaged = log.clone();
         let place = random.usize(..log.len());
@@ -111,7 +112,15 @@ fn a_damaged_log_takes_outcomes_back_and_makes_none_up() {
         }
         fs::write(&copy, &bytes).unwrap();
         fs::write(beside(&copy, "-wal"), damaged).unwrap();
-        let opened = PlanFile::open(&copy).unwrap();
+        let opened = match PlanFile::open(&copy) {
+            Ok(opened) => opened,
+            // Not even its first frame is left, and the file says that there is one.
+            Err(error) => {
+                assert_eq!(error.kind(), &FileErrorKind::NeedsLog);
+                without += 1;
+                continue;
+            }
+        };
         let mut statuses = Vec::new();
         opened.for_each_row(|row| statuses.push((row.row, row.status))).unwrap();
         // What is left is what was true at one moment.
@@ -127,5 +136,5 @@ fn a_damaged_log_takes_outcomes_back_and_makes_none_up() {
         }
         lengths.push(done);
     }
-    assert!(lengths.iter().min() < lengths.iter().max());
+    assert!(lengths.iter().min() < lengths.iter().max() && without < 20, "{without}");
 }

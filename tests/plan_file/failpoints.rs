@@ -14,13 +14,13 @@ use std::sync::{Arc, Mutex};
 use std::{ptr, thread};
 
 use replyio::plan::Status;
-use replyio::plan::file::{FileError, FileErrorKind, PlanFile};
+use replyio::plan::file::{FileError, FileErrorKind, PlanFile, Run};
 use replyio::plan::run;
 use rusqlite::auto_extension::register_auto_extension;
 use rusqlite::ffi;
 
 use super::disk::Disk;
-use super::{CHILD, Folder, NOW, beside, block_on, build, child_path, planned};
+use super::{CHILD, Folder, NOW, beside, block_on, build, child_path, finished, planned};
 
 /// At which place the child dies.
 const PLACE: &str = "REPLYIO_PLAN_FILE_DIES_AT";
@@ -92,45 +92,39 @@ fn job(folder: &Path, log: &Arc<Log>) -> Result<(), FileError> {
     let (plan, reverse) = (folder.join("plan.replyio"), folder.join("reverse.replyio"));
     let file = build(&plan, ROWS)?;
     log.note("plan sealed");
-    send(&file, "plan", log, |row| match row % 7 {
+    send(&file.start_run()?, "plan", log, |row| match row % 7 {
         _ if row > ROWS / 2 => None,
         0 => Some(End::Finished(Status::Failed)),
         1 => Some(End::TakenBack),
         2 => Some(End::Left),
         _ => Some(End::Finished(Status::Changed)),
     })?;
-    file.close()?;
     let file = PlanFile::open(&plan)?;
-    file.recent_requests(NOW + 1_000)?;
-    send(&file, "plan", log, |row| Some(End::Finished(if row == 11 { Status::Conflict } else { Status::Changed })))?;
+    let run = file.start_run()?;
+    run.recent_requests(NOW + 1_000)?;
+    send(&run, "plan", log, |row| Some(End::Finished(if row == 11 { Status::Conflict } else { Status::Changed })))?;
     log.note("plan retry");
-    file.retry_failed()?;
+    run.retry_failed()?;
     log.note("plan retried");
-    send(&file, "plan", log, |_| Some(End::Finished(Status::Changed)))?;
+    send(&run, "plan", log, |_| Some(End::Finished(Status::Changed)))?;
     let reversed = run::reverse(&file, &reverse)?;
     log.note("reverse sealed");
-    file.close()?;
-    send(&reversed, "reverse", log, |_| Some(End::Finished(Status::Changed)))?;
-    reversed.close()
+    drop(run);
+    send(&reversed.start_run()?, "reverse", log, |_| Some(End::Finished(Status::Changed)))
 }
 
 /// Sends the rows that are open, several at once.
-fn send(
-    file: &PlanFile,
-    name: &'static str,
-    log: &Arc<Log>,
-    end: impl Fn(u64) -> Option<End>,
-) -> Result<(), FileError> {
-    let open = file.open_rows()?;
+fn send(run: &Run, name: &'static str, log: &Arc<Log>, end: impl Fn(u64) -> Option<End>) -> Result<(), FileError> {
+    let open = run.file().open_rows(false)?;
     let wanted: Vec<(u64, End)> = open.iter().filter_map(|row| Some((row.row, end(row.row)?))).collect();
     block_on(async {
         let mut tasks = tokio::task::JoinSet::new();
         for lane in 0..LANES {
-            let (file, log) = (file.clone(), Arc::clone(log));
+            let (run, log) = (run.clone(), Arc::clone(log));
             let mine: Vec<(u64, End)> = wanted.iter().copied().skip(lane).step_by(LANES).collect();
             tasks.spawn(async move {
                 for (row, end) in mine {
-                    send_one(&file, name, &log, row, end).await?;
+                    send_one(&run, name, &log, row, end).await?;
                 }
                 Ok(())
             });
@@ -139,19 +133,19 @@ fn send(
     })
 }
 
-async fn send_one(file: &PlanFile, name: &str, log: &Log, row: u64, end: End) -> Result<(), FileError> {
+async fn send_one(run: &Run, name: &str, log: &Log, row: u64, end: End) -> Result<(), FileError> {
     log.note(&format!("{name} mark {row}"));
-    file.sending(row, NOW + row.cast_signed()).await?;
+    run.sending(row, Vec::new(), NOW + row.cast_signed()).await?;
     log.note(&format!("{name} done {row}"));
     match end {
         End::Finished(status) => {
             log.note(&format!("{name} {} {row}", status.as_str()));
             let error = (status != Status::Changed).then(|| "refused ".repeat(40));
-            file.finish(row, status, error, None).await?;
+            run.finish(row, finished(status, error)).await?;
         }
         End::TakenBack => {
             log.note(&format!("{name} pending {row}"));
-            file.requeue(row).await?;
+            run.not_sent(row).await?;
         }
         End::Left => return Ok(()),
     }
@@ -206,7 +200,6 @@ impl Allowed {
                 self.marked += u64::from(self.marking.remove(&row));
             }
             "retry" => {
-                // A row in flight is `sending` in the file, and is no failure.
                 let failed = |status| matches!(status, Status::Failed | Status::Conflict);
                 for row in self.rows.keys().copied().collect::<Vec<_>>() {
                     self.ask(row, |(status, repeated)| {
@@ -233,8 +226,14 @@ impl Allowed {
 /// What of the promises is not there, of a file that nobody has open; then goes on with it to its end. `None` for a file that
 /// was never promised, and is not there as a plan.
 fn look(path: &Path, allowed: &Allowed) -> Result<Option<PlanFile>, String> {
+    let mut is_recovered = false;
     let file = match PlanFile::open(path) {
         Ok(file) => file,
+        // It died between the mark in the file and the first frame of its log: what the message says is done.
+        Err(error) if error.kind() == &FileErrorKind::NeedsLog => {
+            is_recovered = true;
+            PlanFile::recover(path).map_err(|error| format!("it is not recovered: {error}"))?
+        }
         Err(error) if allowed.is_sealed => return Err(format!("a sealed plan was refused: {error}")),
         Err(error) => {
             let kind = error.kind();
@@ -251,22 +250,27 @@ fn look(path: &Path, allowed: &Allowed) -> Result<Option<PlanFile>, String> {
     }
     for row in &rows {
         let state = (row.status, row.repeated);
+        let was_open = |states: &BTreeSet<State>| states.iter().any(|(status, _)| *status == Status::Pending);
+        if is_recovered && row.status == Status::Unknown && allowed.rows.get(&row.row).is_some_and(was_open) {
+            continue;
+        }
         if !allowed.rows.get(&row.row).is_some_and(|states| states.contains(&state)) {
             return Err(format!("row {} is {state:?}, not {:?}", row.row, allowed.rows.get(&row.row)));
         }
     }
-    let requests = file.recent_requests(NOW + 1_000).map_err(|error| error.to_string())?.len() as u64;
+    let run = file.start_run().map_err(|error| error.to_string())?;
+    let requests = run.recent_requests(NOW + 1_000).map_err(|error| error.to_string())?.len() as u64;
     if !(allowed.marked..=allowed.asked).contains(&requests) {
         return Err(format!("{requests} requests, of {} to {}", allowed.marked, allowed.asked));
     }
-    let open = file.open_rows().map_err(|error| error.to_string())?;
-    let in_flight: Vec<u64> = open.iter().filter(|row| row.was_sending).map(|row| row.row).collect();
-    if in_flight.len() > LANES + LEFT {
+    let open = file.open_rows(false).map_err(|error| error.to_string())?;
+    let in_flight: Vec<u64> = open.iter().filter(|row| row.was_sent).map(|row| row.row).collect();
+    if in_flight.len() > LANES + LEFT && !is_recovered {
         return Err(format!("{} rows are in flight", in_flight.len()));
     }
     let nowhere =
         Arc::new(Log(OpenOptions::new().append(true).create(true).open(path.with_extension("rest")).unwrap()));
-    send(&file, "rest", &nowhere, |_| Some(End::Finished(Status::Changed))).map_err(|error| error.to_string())?;
+    send(&run, "rest", &nowhere, |_| Some(End::Finished(Status::Changed))).map_err(|error| error.to_string())?;
     let mut after = Vec::new();
     file.for_each_row(|row| after.push(row)).map_err(|error| error.to_string())?;
     for (before, after) in rows.iter().zip(&after) {

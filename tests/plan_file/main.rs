@@ -26,9 +26,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use replyio::Field;
-use replyio::plan::file::{Builder, FileError, FileErrorKind, Header, PlanFile, PlannedRow};
+use replyio::plan::file::{Builder, FileError, FileErrorKind, Finished, Header, KeyMark, PlanFile, PlannedRow};
 use replyio::plan::{Change, MatchOn, Mode, Nulls, Status, Value};
+use replyio::{ApiKey, Field};
 
 /// When the requests of these tests begin to be sent, in milliseconds since 1970.
 const NOW: i64 = 1_764_000_000_000;
@@ -66,8 +66,22 @@ fn beside(plan: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
+/// The key that the plans of these tests are made with.
+fn key() -> ApiKey {
+    ApiKey::new("key-of-the-test").unwrap()
+}
+
+/// A row that was done when it is written down, with an error or without.
+fn finished(status: Status, error: Option<String>) -> Finished {
+    Finished { error, ..Finished::new(status, NOW) }
+}
+
 fn header() -> Header {
     Header {
+        identity: Header::new_identity().unwrap(),
+        parent: None,
+        parent_writes: 0,
+        key: KeyMark::of(&key()).unwrap(),
         base_url: "https://api.reply.io/v3".to_owned(),
         act_as: Some("colleague@example.com".to_owned()),
         team_id: Some(7),
@@ -96,6 +110,7 @@ fn planned(row: u64) -> PlannedRow {
         status: if changes.is_empty() { Status::Unchanged } else { Status::Pending },
         error: None,
         position: Some(row * 3),
+        weight: 40 + row,
         changes,
     }
 }
@@ -112,7 +127,6 @@ fn export(file: &PlanFile) -> Result<String, FileError> {
     let mut text = format!("{:?}\n", file.header());
     file.for_each_row(|row| writeln!(text, "{row:?}").unwrap())?;
     file.for_each_change(|change| writeln!(text, "{change:?}").unwrap())?;
-    writeln!(text, "{:?}", file.recent_requests(NOW + 1_000)?).unwrap();
     Ok(text)
 }
 

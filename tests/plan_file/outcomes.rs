@@ -6,7 +6,7 @@ use replyio::plan::Status;
 use replyio::plan::file::{PlanFile, RowView};
 use tokio::task::JoinSet;
 
-use super::{Folder, beside, block_on, build, export};
+use super::{Folder, NOW, beside, block_on, build, export, finished};
 
 fn rows(file: &PlanFile) -> Vec<RowView> {
     let mut rows = Vec::new();
@@ -18,16 +18,17 @@ fn rows(file: &PlanFile) -> Vec<RowView> {
 fn an_outcome_is_there_as_soon_as_it_was_reported() {
     let folder = Folder::new();
     let file = build(&folder.plan(), 300).unwrap();
-    let open: Vec<u64> = file.open_rows().unwrap().iter().map(|row| row.row).collect();
+    let run = file.start_run().unwrap();
+    let open: Vec<u64> = file.open_rows(false).unwrap().iter().map(|row| row.row).collect();
     let (done, left) = open.split_at(open.len() / 2);
     block_on(async {
         let mut tasks = JoinSet::new();
         for &row in &open {
-            let (file, is_done) = (file.clone(), done.contains(&row));
+            let (run, is_done) = (run.clone(), done.contains(&row));
             tasks.spawn(async move {
-                file.sending(row, 1_764_000_000_000).await.unwrap();
+                run.sending(row, Vec::new(), NOW).await.unwrap();
                 if is_done {
-                    file.finish(row, Status::Changed, None, None).await.unwrap();
+                    run.finish(row, finished(Status::Changed, None)).await.unwrap();
                 }
             });
         }
@@ -45,7 +46,7 @@ fn an_outcome_is_there_as_soon_as_it_was_reported() {
     // Rows that never were to change anything are nobody's progress.
     assert_eq!((file.rows_done().unwrap(), copied.rows_done().unwrap()), (done.len() as u64, done.len() as u64));
     let in_flight: Vec<u64> =
-        copied.open_rows().unwrap().iter().filter(|row| row.was_sending).map(|row| row.row).collect();
+        copied.open_rows(false).unwrap().iter().filter(|row| row.was_sent).map(|row| row.row).collect();
     assert_eq!(in_flight.len(), left.len());
     assert!(in_flight.iter().all(|row| left.contains(row)));
     assert_eq!(copied.counts().unwrap()[&Status::Unknown], left.len() as u64);
@@ -55,20 +56,23 @@ fn an_outcome_is_there_as_soon_as_it_was_reported() {
 fn a_row_in_flight_can_be_sent_again_taken_back_or_given_up() {
     let folder = Folder::new();
     let file = build(&folder.plan(), 300).unwrap();
-    let open: Vec<u64> = file.open_rows().unwrap().iter().take(3).map(|row| row.row).collect();
+    let run = file.start_run().unwrap();
+    let open: Vec<u64> = file.open_rows(false).unwrap().iter().take(3).map(|row| row.row).collect();
     let [again, back, lost] = open[..] else { panic!("{open:?}") };
     block_on(async {
         for row in [again, back, lost, again] {
-            file.sending(row, 1_764_000_000_000).await.unwrap();
+            run.sending(row, Vec::new(), NOW).await.unwrap();
         }
-        file.finish(again, Status::Changed, None, None).await.unwrap();
-        file.requeue(back).await.unwrap();
-        file.finish(lost, Status::Unknown, Some("no answer".to_owned()), None).await.unwrap();
+        run.finish(again, finished(Status::Changed, None)).await.unwrap();
+        run.not_sent(back).await.unwrap();
+        run.finish(lost, finished(Status::Unknown, Some("no answer".to_owned()))).await.unwrap();
     });
     let found = |row: u64| rows(&file).into_iter().find(|found| found.row == row).unwrap();
     assert_eq!((found(again).status, found(again).repeated), (Status::Changed, 1));
     assert_eq!((found(back).status, found(back).repeated), (Status::Pending, 0));
     assert_eq!(found(lost).error.as_deref(), Some("no answer"));
-    assert_eq!(file.retry_failed().unwrap(), 1);
-    assert_eq!(found(lost).status, Status::Pending);
+    assert_eq!(run.retry_failed().unwrap(), 0);
+    // Nobody knows what became of it, so it stays open as what it is.
+    assert_eq!(found(lost).status, Status::Unknown);
+    assert!(file.open_rows(false).unwrap().iter().any(|row| row.row == lost && row.was_sent));
 }

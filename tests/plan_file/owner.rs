@@ -7,23 +7,30 @@ use std::time::{Duration, Instant};
 use replyio::plan::Status;
 use replyio::plan::file::{FileErrorKind, PlanFile};
 
-use super::{Folder, block_on, build, child, child_path, refusal};
+use super::{Folder, block_on, build, child, child_path, finished};
 
 #[test]
-fn a_second_opening_in_one_process_is_refused() {
+fn a_second_run_in_one_process_is_refused_and_viewing_never_is() {
     let folder = Folder::new();
     let file = build(&folder.plan(), 10).unwrap();
-    for _ in 0..2 {
-        let FileErrorKind::Locked(owner) = refusal(&folder.plan()) else { panic!("not locked") };
-        assert!(owner.starts_with(&format!("process {}", std::process::id())), "{owner}");
+    let run = file.start_run().unwrap();
+    for view in [file.clone(), PlanFile::open(&folder.plan()).unwrap()] {
+        let FileErrorKind::Locked(owner) = refused_run(&view) else { panic!("not locked") };
+        let expected = format!("is being applied by this process ({}) since ", std::process::id());
+        assert!(owner.starts_with(&expected), "{owner}");
+        assert_eq!(view.counts().unwrap()[&Status::Pending], 8);
     }
     // The refusals have not freed it.
-    block_on(file.finish(0, Status::Changed, None, None)).unwrap();
-    let same = file.clone();
-    drop(file);
-    assert!(matches!(refusal(&folder.plan()), FileErrorKind::Locked(_)));
+    block_on(run.finish(0, finished(Status::Changed, None))).unwrap();
+    let same = run.clone();
+    drop(run);
+    assert!(matches!(refused_run(&file), FileErrorKind::Locked(_)));
     drop(same);
-    PlanFile::open(&folder.plan()).unwrap();
+    drop(file.start_run().unwrap());
+}
+
+fn refused_run(file: &PlanFile) -> FileErrorKind {
+    file.start_run().err().unwrap().kind().clone()
 }
 
 /// Says what became of opening the plan, and holds it until it is told to end.
@@ -32,7 +39,7 @@ fn contend() {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
     let started = Instant::now();
-    let opened = PlanFile::open(&path);
+    let opened = PlanFile::open(&path).and_then(|file| file.start_run());
     let took = started.elapsed().as_millis();
     match &opened {
         Ok(_) => println!("result\town\t{took}\t"),
@@ -64,16 +71,17 @@ fn race(round: u32) {
     let owners: Vec<usize> = (0..4).filter(|index| results[*index].0).collect();
     assert_eq!(owners.len(), 1, "round {round}: {results:?}");
     let owner = owners[0];
-    let expected = format!("is in use by process {}", children[owner].id());
+    let expected = format!("is being applied by process {} since ", children[owner].id());
     for (owns, took, told) in &results {
         assert!(*owns || (told.contains(&expected) && *took < 1_000), "round {round}: {expected}, {took} ms: {told}");
     }
-    assert!(matches!(refusal(&folder.plan()), FileErrorKind::Locked(_)));
+    let file = PlanFile::open(&folder.plan()).unwrap();
+    assert!(matches!(refused_run(&file), FileErrorKind::Locked(_)));
     // `kill` is SIGKILL.
     children[owner].kill().unwrap();
     children[owner].wait().unwrap();
     let started = Instant::now();
-    PlanFile::open(&folder.plan()).unwrap();
+    drop(file.start_run().unwrap());
     assert!(started.elapsed() < Duration::from_secs(1));
     for mut child in children {
         drop(child.stdin.take());
@@ -99,6 +107,7 @@ fn a_forked_child_is_refused_and_leaves_the_lock_alone() {
     }
     let folder = Folder::new();
     let file = build(&folder.plan(), 10).unwrap();
+    let run = file.start_run().unwrap();
     let mut status = -1;
     // SAFETY: the child only makes the calls that are to be refused, and ends without unwinding.
     unsafe {
@@ -107,15 +116,15 @@ fn a_forked_child_is_refused_and_leaves_the_lock_alone() {
             let is_forked = |error: replyio::plan::file::FileError| error.kind() == &FileErrorKind::Forked;
             let refused = [
                 file.counts().err().is_some_and(is_forked),
-                file.retry_failed().err().is_some_and(is_forked),
-                file.close().err().is_some_and(is_forked),
+                run.retry_failed().err().is_some_and(is_forked),
+                file.start_run().err().is_some_and(is_forked),
             ];
-            drop(file);
+            drop(run);
             _exit(i32::from(refused != [true; 3]));
         }
         assert_eq!(waitpid(process, &raw mut status, 0), process);
     }
     assert_eq!(status, 0);
-    assert!(matches!(refusal(&folder.plan()), FileErrorKind::Locked(_)));
-    block_on(file.finish(0, Status::Changed, None, None)).unwrap();
+    assert!(matches!(refused_run(&file), FileErrorKind::Locked(_)));
+    block_on(run.finish(0, finished(Status::Changed, None))).unwrap();
 }

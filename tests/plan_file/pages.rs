@@ -8,7 +8,7 @@ use replyio::plan::Status;
 use replyio::plan::file::{Builder, FileError, FileErrorKind, PlanFile};
 
 use super::connections::limit_pages;
-use super::{Folder, NOW, block_on, build, header, planned};
+use super::{Folder, NOW, block_on, build, finished, header, planned};
 
 pub(crate) const ROWS: u64 = 400;
 const MANY: u32 = 1_000_000;
@@ -18,16 +18,17 @@ const NOTED: usize = 200;
 /// it stopped.
 pub(crate) fn fill_and_go_on(path: &Path, make_room: impl FnOnce()) -> FileError {
     let file = PlanFile::open(path).unwrap();
+    let run = file.start_run().unwrap();
     let rows: Vec<u64> = (0..ROWS).filter(|row| row % 5 != 4).collect();
     let long = "x".repeat(2_000);
     let mut done = Vec::new();
     let mut refused = None;
     for row in &rows {
-        if let Err(error) = block_on(file.sending(*row, 1)) {
+        if let Err(error) = block_on(run.sending(*row, Vec::new(), 1)) {
             refused = Some((*row, error, Status::Pending));
             break;
         }
-        if let Err(error) = block_on(file.finish(*row, Status::Failed, Some(long.clone()), None)) {
+        if let Err(error) = block_on(run.finish(*row, finished(Status::Failed, Some(long.clone())))) {
             refused = Some((*row, error, Status::Unknown));
             break;
         }
@@ -42,15 +43,15 @@ pub(crate) fn fill_and_go_on(path: &Path, make_room: impl FnOnce()) -> FileError
         statuses[usize::try_from(at).unwrap()]
     };
     assert_eq!(look(&done), expected);
-    assert!(block_on(file.finish(at, Status::Failed, Some(long.repeat(9)), None)).is_err());
+    assert!(block_on(run.finish(at, finished(Status::Failed, Some(long.repeat(9))))).is_err());
     assert_eq!(look(&done), expected);
     make_room();
     for row in &rows[done.len()..] {
-        block_on(file.sending(*row, 1)).unwrap();
-        block_on(file.finish(*row, Status::Failed, Some(long.clone()), None)).unwrap();
+        block_on(run.sending(*row, Vec::new(), 1)).unwrap();
+        block_on(run.finish(*row, finished(Status::Failed, Some(long.clone())))).unwrap();
     }
     look(&rows);
-    file.close().unwrap();
+    drop(run);
     let counts = PlanFile::open(path).unwrap().counts().unwrap();
     assert_eq!(counts[&Status::Failed], rows.len() as u64);
     error
@@ -89,12 +90,13 @@ fn a_plan_without_pages_for_marks_sends_nothing_more_and_goes_on() {
     drop(build(&path, ROWS).unwrap());
     limit_pages(&path, pages(&path));
     let file = PlanFile::open(&path).unwrap();
+    let run = file.start_run().unwrap();
     // Most of the page for the moments of requests is taken.
-    block_on(file.note_requests(vec![NOW; NOTED])).unwrap();
+    block_on(run.note_requests(vec![NOW; NOTED])).unwrap();
     let mut sent = Vec::new();
     let mut refused = None;
     for row in (0..ROWS).filter(|row| row % 5 != 4) {
-        match block_on(file.sending(row, NOW)) {
+        match block_on(run.sending(row, Vec::new(), NOW)) {
             Ok(()) => sent.push(row),
             Err(error) => {
                 refused = Some((row, error));
@@ -106,21 +108,21 @@ fn a_plan_without_pages_for_marks_sends_nothing_more_and_goes_on() {
     assert_full(&error, &path);
     let look = || {
         let in_flight: Vec<u64> =
-            file.open_rows().unwrap().iter().filter(|row| row.was_sending).map(|row| row.row).collect();
+            file.open_rows(false).unwrap().iter().filter(|row| row.was_sent).map(|row| row.row).collect();
         assert_eq!(in_flight, sent);
         assert_eq!(statuses(&file)[usize::try_from(at).unwrap()], Status::Pending);
-        assert_eq!(file.recent_requests(NOW).unwrap().len(), NOTED + sent.len());
     };
     look();
     // It stays so however often it is tried.
-    assert_full(&block_on(file.sending(at, NOW)).unwrap_err(), &path);
+    assert_full(&block_on(run.sending(at, Vec::new(), NOW)).unwrap_err(), &path);
     look();
     // The outcome of what is in flight still has room.
-    block_on(file.finish(sent[0], Status::Changed, None, None)).unwrap();
+    block_on(run.finish(sent[0], finished(Status::Changed, None))).unwrap();
     limit_pages(&path, MANY);
-    block_on(file.sending(at, NOW)).unwrap();
-    block_on(file.finish(at, Status::Changed, None, None)).unwrap();
-    file.close().unwrap();
+    block_on(run.sending(at, Vec::new(), NOW)).unwrap();
+    block_on(run.finish(at, finished(Status::Changed, None))).unwrap();
+    assert_eq!(run.recent_requests(NOW).unwrap().len(), NOTED + sent.len() + 1);
+    drop(run);
     let statuses = statuses(&PlanFile::open(&path).unwrap());
     assert_eq!(statuses[usize::try_from(at).unwrap()], Status::Changed);
 }

@@ -7,10 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use replyio::plan::Status;
-use replyio::plan::file::{Builder, FileError, FileErrorKind, PlanFile};
+use replyio::plan::file::{Builder, FileError, FileErrorKind, PlanFile, Run};
 
 use super::disk::{Disk, Failing};
-use super::{Folder, block_on, header, planned};
+use super::{Folder, block_on, finished, header, planned};
 
 /// What has been promised, and what has been asked for.
 #[derive(Debug, Clone, Default)]
@@ -52,31 +52,30 @@ impl Job {
         let file = builder.seal(self.rows)?;
         self.note(|known| known.is_sealed = true);
         let half = self.rows / 2;
-        let first = self.send(&file, 0..half);
-        file.close()?;
+        let first = file.start_run().and_then(|run| self.send(&run, 0..half));
         drop(file);
-        let file = PlanFile::open(&self.folder.plan())?;
-        file.recent_requests(1_764_000_000_000)?;
-        let second = self.send(&file, half..self.rows);
-        file.close()?;
+        let run = PlanFile::open(&self.folder.plan())?.start_run()?;
+        run.recent_requests(1_764_000_000_000)?;
+        let second = self.send(&run, half..self.rows);
+        drop(run);
         first.and(second)
     }
 
     /// Sends and finishes rows, several at once; a row that cannot be marked is not sent.
-    fn send(&self, file: &PlanFile, rows: std::ops::Range<u64>) -> Result<(), FileError> {
+    fn send(&self, run: &Run, rows: std::ops::Range<u64>) -> Result<(), FileError> {
         block_on(async {
             let mut tasks = tokio::task::JoinSet::new();
             for lane in 0..self.concurrency {
                 let rows = rows.clone().filter(move |row| row % self.concurrency == lane && row % 5 != 4);
                 let rows: Vec<u64> = rows.collect();
-                let (file, known, disk) = (file.clone(), Arc::clone(&self.known), Arc::clone(&self.disk));
+                let (run, known, disk) = (run.clone(), Arc::clone(&self.known), Arc::clone(&self.disk));
                 tasks.spawn(async move {
                     let mut result = Ok(());
                     for row in rows {
                         if disk.is_without_power() {
                             break;
                         }
-                        result = send_one(&file, &known, row).await.and(result);
+                        result = send_one(&run, &known, row).await.and(result);
                     }
                     result
                 });
@@ -92,13 +91,13 @@ impl Drop for Job {
     }
 }
 
-async fn send_one(file: &PlanFile, known: &Mutex<Known>, row: u64) -> Result<(), FileError> {
+async fn send_one(run: &Run, known: &Mutex<Known>, row: u64) -> Result<(), FileError> {
     known.lock().unwrap().asked_to_send.insert(row);
-    file.sending(row, 1_764_000_000_000).await?;
+    run.sending(row, Vec::new(), 1_764_000_000_000).await?;
     known.lock().unwrap().sending.insert(row);
     known.lock().unwrap().asked_to_finish.insert(row);
     let (status, error) = outcome(row);
-    file.finish(row, status, error, None).await?;
+    run.finish(row, finished(status, error)).await?;
     known.lock().unwrap().finished.insert(row, status);
     Ok(())
 }
@@ -106,7 +105,11 @@ async fn send_one(file: &PlanFile, known: &Mutex<Known>, row: u64) -> Result<(),
 /// What of the promises is not there; nothing when all is well.
 fn shortfall(path: &Path, rows: u64, known: &Known) -> Option<String> {
     let mut found = Vec::new();
-    let read = PlanFile::open(path).and_then(|file| {
+    let opened = PlanFile::open(path);
+    // A run that lost its power between the mark in the file and the first frame of its log.
+    let is_recovered = opened.as_ref().is_err_and(|error| error.kind() == &FileErrorKind::NeedsLog);
+    let opened = if is_recovered { PlanFile::recover(path) } else { opened };
+    let read = opened.and_then(|file| {
         file.for_each_row(|row| found.push(row))?;
         file.for_each_change(drop)
     });
@@ -128,6 +131,7 @@ fn shortfall(path: &Path, rows: u64, known: &Known) -> Option<String> {
             None if known.asked_to_send.contains(&number) => [Status::Unknown, Status::Pending].contains(&status),
             None => status == planned(number).status,
         };
+        let is_kept = is_kept || (is_recovered && status == Status::Unknown && !known.finished.contains_key(&number));
         (!is_kept).then(|| format!("row {number} is {status:?}"))
     })
 }

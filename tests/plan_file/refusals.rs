@@ -5,10 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 use std::{fs, thread};
 
+use replyio::ApiKey;
 use replyio::plan::file::{Builder, FileErrorKind, PlanFile};
 use rusqlite::Connection;
 
-use super::{Folder, NOW, beside, block_on, build, child, child_path, export, header, planned, refusal};
+use super::{Folder, NOW, beside, block_on, build, child, child_path, export, header, key, planned, refusal};
 
 #[test]
 fn a_whole_plan_opens_as_it_was_sealed() {
@@ -18,7 +19,7 @@ fn a_whole_plan_opens_as_it_was_sealed() {
     drop(file);
     let file = PlanFile::open(&folder.plan()).unwrap();
     assert_eq!(export(&file).unwrap(), sealed);
-    assert_eq!(sealed.lines().count(), 1 + 300 + 480 + 1);
+    assert_eq!(sealed.lines().count(), 1 + 300 + 480);
 }
 
 #[test]
@@ -33,7 +34,7 @@ fn a_half_written_plan_refuses() {
     assert_eq!(refusal(&copy), FileErrorKind::HalfWritten);
     drop(builder);
     assert_eq!(refusal(&path), FileErrorKind::Missing);
-    assert!(cfg!(windows) || !beside(&path, ".lock").exists());
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
 }
 
 #[test]
@@ -90,7 +91,7 @@ fn what_is_no_plan_is_refused_and_left_alone() {
         fs::write(&path, content).unwrap();
         assert_eq!(refusal(&path), FileErrorKind::NotAPlan);
         assert_eq!(fs::read_to_string(&path).unwrap(), content);
-        assert!(cfg!(windows) || !beside(&path, ".lock").exists());
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
     }
     fs::remove_file(&path).unwrap();
     Connection::open(&path).unwrap().execute_batch("CREATE TABLE rows (row)").unwrap();
@@ -118,10 +119,12 @@ fn edit(path: &Path, sql: &str) {
 fn a_newer_or_an_edited_plan_is_refused() {
     let damaged = |kind: &FileErrorKind| matches!(kind, FileErrorKind::Damaged(_));
     let newer = |kind: &FileErrorKind| kind == &FileErrorKind::Newer;
+    let older = |kind: &FileErrorKind| kind == &FileErrorKind::Older;
     let foreign = |kind: &FileErrorKind| kind == &FileErrorKind::NotAPlan;
     let half = |kind: &FileErrorKind| kind == &FileErrorKind::HalfWritten;
-    let cases: [(&str, Expected<'_>); 16] = [
-        ("PRAGMA user_version = 2", &newer),
+    let cases: [(&str, Expected<'_>); 26] = [
+        ("PRAGMA user_version = 3", &newer),
+        ("PRAGMA user_version = 1", &older),
         ("PRAGMA user_version = 0", &foreign),
         ("PRAGMA application_id = 1", &foreign),
         ("DELETE FROM plan WHERE key = 'sealed'", &half),
@@ -136,51 +139,49 @@ fn a_newer_or_an_edited_plan_is_refused() {
         ("UPDATE requests SET number = 30 WHERE number = 9", &damaged),
         ("DELETE FROM requests WHERE number = 3", &damaged),
         ("INSERT INTO requests SELECT 10, sent_at, checksum FROM requests WHERE number = 9", &damaged),
+        ("DELETE FROM requests WHERE number < 4", &damaged),
+        ("DELETE FROM requests WHERE number > 4", &damaged),
+        ("DELETE FROM requests", &damaged),
+        ("DELETE FROM state WHERE key = 'items'", &damaged),
+        ("UPDATE state SET value = value + 1 WHERE key = 'sent'", &damaged),
+        ("UPDATE log SET present = present + 1", &damaged),
+        ("DELETE FROM log", &damaged),
+        ("UPDATE plan SET value = 3 WHERE key = 'cleared'", &damaged),
+        ("UPDATE state SET value = 'complete' WHERE key = 'items'", &damaged),
         ("CREATE TRIGGER mine AFTER UPDATE ON rows BEGIN DELETE FROM edits; END", &damaged),
     ];
     for (sql, expected) in cases {
         let folder = Folder::new();
-        let file = build(&folder.plan(), 20).unwrap();
-        block_on(file.note_requests((NOW..NOW + 9).collect())).unwrap();
-        drop(file);
+        let run = build(&folder.plan(), 20).unwrap().start_run().unwrap();
+        block_on(run.note_requests((NOW..NOW + 9).collect())).unwrap();
+        drop(run);
         edit(&folder.plan(), sql);
         let kind = refusal(&folder.plan());
         assert!(expected(&kind), "{sql}: {kind:?}");
     }
 }
 
-/// A log of requests that lost its beginning or its end is what an hour, or a loss of power, leaves too.
-#[test]
-fn requests_that_are_gone_are_noticed_between_others_only() {
-    for (sql, left) in [("number < 4", 3..9), ("number > 4", 0..4), ("true", 0..0)] {
-        let folder = Folder::new();
-        let file = build(&folder.plan(), 20).unwrap();
-        block_on(file.note_requests((NOW..NOW + 9).collect())).unwrap();
-        drop(file);
-        edit(&folder.plan(), &format!("DELETE FROM requests WHERE {sql}"));
-        let file = PlanFile::open(&folder.plan()).unwrap();
-        assert_eq!(file.recent_requests(NOW + 9).unwrap(), left.map(|moment| NOW + moment).collect::<Vec<_>>());
-    }
-}
-
 #[test]
 fn requests_of_an_hour_ago_are_forgotten_and_the_others_still_whole() {
     let folder = Folder::new();
-    let file = build(&folder.plan(), 20).unwrap();
+    let run = build(&folder.plan(), 20).unwrap().start_run().unwrap();
     let hour = 3_600_000;
     // The third comes from a clock that was set back, the last two from one that is ahead.
     let moments = vec![NOW, NOW + 20, NOW - 5, NOW + 30, NOW + hour + 15, NOW + 3 * hour];
-    block_on(file.note_requests(moments)).unwrap();
+    block_on(run.note_requests(moments)).unwrap();
     let now = NOW + hour + 10;
-    assert_eq!(file.recent_requests(now).unwrap(), [NOW + 20, NOW + 30, now]);
-    block_on(file.note_requests(vec![now])).unwrap();
-    file.close().unwrap();
-    let file = PlanFile::open(&folder.plan()).unwrap();
-    assert_eq!(file.recent_requests(now).unwrap(), [NOW + 20, NOW + 30, now, now]);
-    assert!(file.recent_requests(now + 9 * hour).unwrap().is_empty());
-    block_on(file.note_requests(vec![now + 9 * hour])).unwrap();
-    file.close().unwrap();
-    assert_eq!(PlanFile::open(&folder.plan()).unwrap().recent_requests(now + 9 * hour).unwrap(), [now + 9 * hour]);
+    assert_eq!(run.recent_requests(now).unwrap(), [NOW + 20, NOW + 30, now]);
+    block_on(run.note_requests(vec![now])).unwrap();
+    drop(run);
+    let run = PlanFile::open(&folder.plan()).unwrap().start_run().unwrap();
+    assert_eq!(run.recent_requests(now).unwrap(), [NOW + 20, NOW + 30, now, now]);
+    assert!(run.recent_requests(now + 9 * hour).unwrap().is_empty());
+    block_on(run.note_requests(vec![now + 9 * hour])).unwrap();
+    drop(run);
+    assert_eq!(
+        PlanFile::open(&folder.plan()).unwrap().start_run().unwrap().recent_requests(now + 9 * hour).unwrap(),
+        [now + 9 * hour]
+    );
 }
 
 #[test]
@@ -188,7 +189,7 @@ fn a_plan_for_something_else_refuses_its_client() {
     let folder = Folder::new();
     let file = build(&folder.plan(), 1).unwrap();
     let (base, user) = ("https://api.reply.io/v3", Some("colleague@example.com"));
-    file.check_target(base, user, Some(7)).unwrap();
+    file.check_target(base, user, Some(7), &key(), false).unwrap();
     for (base, user, team) in [
         ("https://api.reply.io/v4", user, Some(7)),
         (base, None, Some(7)),
@@ -196,9 +197,13 @@ fn a_plan_for_something_else_refuses_its_client() {
         (base, user, None),
         (base, user, Some(8)),
     ] {
-        let error = file.check_target(base, user, team).unwrap_err();
+        let error = file.check_target(base, user, team, &key(), true).unwrap_err();
         assert!(matches!(error.kind(), FileErrorKind::Foreign(_)), "{error}");
     }
+    let other = ApiKey::new("key-of-another-user").unwrap();
+    let error = file.check_target(base, user, Some(7), &other, false).unwrap_err();
+    assert!(matches!(error.kind(), FileErrorKind::Foreign(_)) && error.to_string().contains("new_key=True"), "{error}");
+    file.check_target(base, user, Some(7), &other, true).unwrap();
 }
 
 #[cfg(unix)]
@@ -207,14 +212,14 @@ fn only_its_owner_may_read_it_and_what_is_beside_it() {
     use std::os::unix::fs::PermissionsExt;
 
     let folder = Folder::new();
-    let file = build(&folder.plan(), 10).unwrap();
-    block_on(file.sending(0, 1)).unwrap();
-    for suffix in ["", ".lock", "-wal", "-shm"] {
+    let run = build(&folder.plan(), 10).unwrap().start_run().unwrap();
+    block_on(run.sending(0, Vec::new(), 1)).unwrap();
+    for suffix in ["", "-wal", "-shm"] {
         let mode = fs::metadata(beside(&folder.plan(), suffix)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{suffix}");
     }
-    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 4);
-    file.close().unwrap();
-    assert!(!beside(&folder.plan(), "-wal").exists());
-    assert_eq!(block_on(file.sending(1, 1)).unwrap_err().kind(), &FileErrorKind::Closed);
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 3);
+    drop(run);
+    // The file alone is complete.
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use replyio::plan::Status;
 use replyio::plan::file::{Builder, PlanFile, PlannedRow};
 
-use super::{Folder, block_on, header, planned};
+use super::{Folder, NOW, block_on, finished, header, planned};
 
 const ROWS: u64 = 1_000_000;
 const CONCURRENCY: u64 = 32;
@@ -29,28 +29,28 @@ fn a_million_rows() {
     let mut builder = Builder::create(&folder.plan(), &header()).unwrap();
     (0..ROWS).for_each(|row| builder.add(sparse(row)).unwrap());
     let added = started.elapsed();
-    let file = builder.seal(ROWS).unwrap();
+    drop(builder.seal(ROWS).unwrap());
     let megabytes = fs::metadata(folder.plan()).unwrap().len() / 1_000_000;
     println!("timing: build {ROWS} rows {added:.2?}, sealed after {:.2?}, {megabytes} MB", started.elapsed());
-    file.close().unwrap();
 
     let started = Instant::now();
     let file = PlanFile::open(&folder.plan()).unwrap();
     let opened = started.elapsed();
-    let open = file.open_rows().unwrap();
+    let open = file.open_rows(false).unwrap();
     println!("timing: open {opened:.2?}, with {} open rows {:.2?}", open.len(), started.elapsed());
 
+    let run = file.start_run().unwrap();
     let started = Instant::now();
     let rows: Vec<u64> = open.iter().map(|row| row.row).take(20_000).collect();
     block_on(async {
         let mut tasks = tokio::task::JoinSet::new();
         for lane in 0..CONCURRENCY {
             let rows = rows.iter().copied().filter(move |row| row / 20 % CONCURRENCY == lane).collect::<Vec<_>>();
-            let file = file.clone();
+            let run = run.clone();
             tasks.spawn(async move {
                 for row in rows {
-                    file.sending(row, 1_764_000_000_000).await.unwrap();
-                    file.finish(row, Status::Changed, None, None).await.unwrap();
+                    run.sending(row, Vec::new(), NOW).await.unwrap();
+                    run.finish(row, finished(Status::Changed, None)).await.unwrap();
                 }
             });
         }
@@ -65,8 +65,9 @@ fn a_million_rows() {
     file.for_each_row(|_| count += 1).unwrap();
     file.for_each_change(|_| count += 1).unwrap();
     println!("timing: report of {count} rows and changes {:.2?}", started.elapsed());
-    file.close().unwrap();
-    drop(file);
+    let started = Instant::now();
+    drop(run);
+    println!("timing: end of the run {:.2?}", started.elapsed());
     let started = Instant::now();
     let file = PlanFile::open(&folder.plan()).unwrap();
     println!("timing: resume {:.2?}", started.elapsed());

@@ -219,7 +219,9 @@ class Survival:
                 assert tried is None or getattr(outcome.error, "attempts", tried) == tried
             server.tls = then_tls or server.tls
             server.play(afterwards)
-            self.asks_again(face, client)
+            # A Retry-After holds back the user: another one asks over the same connections.
+            is_held = bool(getattr(outcome.error, "retry_after", None))
+            self.asks_again(face, client.with_options(act_as=1) if is_held else client)
             client.close()
             assert server.wait_until_left(), "a connection is open after close()"
         return outcome

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import select
 import socket
 import ssl
@@ -120,6 +121,10 @@ class Peer:
 
     def write(self, data: bytes) -> None:
         self._socket.sendall(data)
+
+    def write_below_tls(self, data: bytes) -> None:
+        """Writes bytes that are no TLS record into a TLS connection."""
+        os.write(self._socket.fileno(), data)
 
     def drip(self, data: bytes, every: float) -> None:
         """Writes a byte at a time."""

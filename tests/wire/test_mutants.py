@@ -174,26 +174,37 @@ def wanted(value: Any) -> Any:
     if not isinstance(value, dict):
         return None
     members: dict[str, Any] = dict.fromkeys(WIRES) | plain(value)
-    for _, wire, kind, _, always, _ in WIRES.values():
+    for _, wire, kind, writable, always, _ in WIRES.values():
+        # What no update needs may be anything.
+        if not (writable or wire == "id"):
+            continue
         found = members[wire]
         if found is None:
             if always:
                 return None
         elif kind == "Integer" and type(found) is not int:
             return None
-    members["createdDate"] = moment(str(members["createdDate"]))
-    members["lastActivityDate"] = moment(str(members["lastActivityDate"]))
+    for wire in ("createdDate", "lastActivityDate"):
+        members[wire] = moment(str(members[wire])) or members[wire]
     size = members["companySize"]
     members["companySize"] = SIZES.get(size.lower(), size) if isinstance(size, str) else size
-    if isinstance(members["stage"], dict):
+    if is_stage(members["stage"]):
         members["stage"] = {"colorId": None} | members["stage"]
     return members
+
+
+def is_stage(value: Any) -> bool:
+    """Whether a value is a stage as the contract has it."""
+    if not isinstance(value, dict):
+        return False
+    color = value.get("colorId")
+    return type(value.get("id")) is int and isinstance(value.get("name"), str) and (color is None or type(color) is int)
 
 
 def shown(given: ContactAccount) -> Any:
     """An account with the names of the wire."""
     moments = {"createdDate": given.created_date, "lastActivityDate": given.last_activity_date}
-    return given.to_dict(by_alias=True) | moments
+    return given.to_dict(by_alias=True) | {wire: date for wire, date in moments.items() if date is not None}
 
 
 def expected(asked: str, value: Any) -> list[Any]:

@@ -136,6 +136,24 @@ def test_a_handshake_that_breaks_is_tried_again(
     )
 
 
+@updates
+def test_a_tls_error_after_the_update_was_sent_says_that_it_may_have_been_applied(
+    survival: Survival, authority: Authority, face: Face
+) -> None:
+    outcome = survival.survives(
+        face,
+        after_request(lambda peer: peer.write_below_tls(bytes(range(1, 200)))),
+        raises=TransportError,
+        says="the TLS connection broke: .* after 2 attempts .*it may have been applied",
+        requests=2,
+        server=Hostile(tls=authority.tls()),
+        then_tls=authority.tls(),
+        ca_file=authority.ca_file,
+    )
+    assert isinstance(outcome.error, TransportError)
+    assert outcome.error.may_have_been_applied
+
+
 @faces
 def test_a_connection_that_ends_without_the_end_of_tls_is_no_whole_answer(
     survival: Survival, authority: Authority, face: Face

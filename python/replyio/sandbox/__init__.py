@@ -11,10 +11,11 @@ details, the 401 without a body, pages, and the quota. `python -m replyio.sandbo
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from replyio import _replyio
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from replyio.client import ReplyClient
     from replyio.models import ContactAccount
 
-__all__ = ["Fault", "Sandbox", "SandboxRequest"]
+__all__ = ["Deviations", "Fault", "Sandbox", "SandboxRequest"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +79,47 @@ class Fault:
             raise ValueError("reset ends the connection without an answer: with a status it needs a cut")
         if not (self.delay or self.status or self.reset or self.close or self.cut is not None):
             raise ValueError("nothing goes wrong: give delay, status, reset, close or cut")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Deviations:
+    """Ways in which the live service may differ from what its page says. The default is not at all.
+
+    Whether a key is accepted in one header only is the option `auth` of `Sandbox`.
+
+    Attributes:
+        list_lacks: Members that the items of a list lack, in either spelling; any but `id`. Default: none.
+        list_cut: The items of a list hold only so many characters of each text. Default: all.
+        dates: The form of the dates in answers: "utc" (`2023-11-07T05:31:56Z`, the default), "offset" (`+00:00` in
+            place of `Z`), "local" (without an offset), "date_only" (`2023-11-07`) or "null".
+        empty: What answers hold for a text that is empty: "as_sent" (the default), always "null", or always "text",
+            which is `""`.
+        unknown_members: Members that this package does not know and an update may carry, by their names on the wire,
+            with what each account has at first. An update that leaves one out clears it. Default: none.
+        stored: What is stored of a text that an update carries: it "as_sent" (the default), "trimmed" of white space
+            around it, "reformatted" (no separators in telephone numbers, domains and e-mail addresses in lower case,
+            single spaces), or "escaped" as HTML.
+        ignored_fields: Fields that an update does not change although it is answered with 200, in either spelling, or
+            "all". Default: none.
+        rate_limit_headers: Which headers say what is left of the quota: "x-rate-limit" (`X-Rate-Limit-Remaining` and
+            so on), "ratelimit" (`RateLimit-Remaining` and so on), "structured" (`RateLimit` and `RateLimit-Policy`), or
+            None, the default. They need a `quota`.
+    """
+
+    list_lacks: Iterable[str] = ()
+    list_cut: int | None = None
+    dates: Literal["utc", "offset", "local", "date_only", "null"] = "utc"
+    empty: Literal["as_sent", "null", "text"] = "as_sent"
+    unknown_members: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
+    stored: Literal["as_sent", "trimmed", "reformatted", "escaped"] = "as_sent"
+    ignored_fields: Iterable[str] | Literal["all"] = ()
+    rate_limit_headers: Literal["x-rate-limit", "ratelimit", "structured"] | None = None
+
+    def __post_init__(self) -> None:
+        """Keeps names as tuples. A text that is given in their place is one name."""
+        for name in ("list_lacks", "ignored_fields"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +176,8 @@ class Sandbox:
         forbidden: Iterable[int] = (),
         max_body: int = 1 << 20,
         keep_requests: int = 100_000,
+        idle_timeout: float = 20.0,
+        deviations: Deviations | None = None,
     ) -> None:
         """Starts it. It answers as soon as this returns.
 
@@ -157,7 +201,11 @@ class Sandbox:
             owners: The users in the team, who may own accounts. Default: any.
             forbidden: Accounts that the caller has no right to.
             max_body: The longest body in bytes; a longer one is a 413. Default: 1 MiB.
-            keep_requests: How many requests are remembered, the newest ones. Default: 100,000.
+            keep_requests: How many requests are remembered, the newest ones, and at most 256 MiB of them.
+                Default: 100,000.
+            idle_timeout: Seconds that a connection may take to send a request, and may be silent between two; then it
+                is closed. Default: 20.
+            deviations: How it differs from what the contract's page says. Default: not at all.
 
         Raises:
             replyio.ConfigurationError: An option or an account cannot be used, or the file is damaged.
@@ -168,6 +216,7 @@ class Sandbox:
         keys = None if api_keys is None else list(api_keys)
         self._key = keys[0] if keys else "key-of-the-sandbox"
         self._clock_scale = clock_scale
+        self._has_quota = quota is not None
         self._sandbox = _replyio.Sandbox(
             accounts=None if accounts is None else [to_wire(account) for account in accounts],
             port=port,
@@ -182,6 +231,8 @@ class Sandbox:
             forbidden=set(forbidden),
             max_body=max_body,
             keep_requests=keep_requests,
+            idle_timeout=idle_timeout,
+            deviations=deviations,
         )
 
     def __enter__(self) -> Sandbox:
@@ -209,21 +260,51 @@ class Sandbox:
         return self._sandbox.port
 
     def client(self, **options: Any) -> ReplyClient:
-        """Makes a client of this sandbox.
+        """Makes a client of this sandbox, which runs at least as long as the client is in use.
 
         Args:
             **options: Options of `replyio.ReplyClient`. `base_url` is this sandbox, and `api_key`, unless given, a key
-                that it knows. Unless a `quota` is given, its clock is as fast as this sandbox's.
+                that it knows. Unless a `quota` is given, the client has none where this sandbox has none, and else one
+                whose clock is as fast as this sandbox's.
 
         Returns:
             The client.
         """
         import replyio
 
-        settings: dict[str, Any] = {"api_key": self._key, "base_url": self.url}
-        if self._clock_scale != 1:
-            settings["quota"] = replyio.Quota(clock_scale=self._clock_scale)
-        return replyio.ReplyClient(**settings | options)
+        quota = replyio.Quota(clock_scale=self._clock_scale) if self._has_quota else None
+        settings: dict[str, Any] = {"api_key": self._key, "base_url": self.url, "quota": quota}
+        client = replyio.ReplyClient(**settings | options)
+        client._keeps = self  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - so that it is not collected before
+        return client
+
+    @contextlib.contextmanager
+    def environment(self) -> Iterator[Sandbox]:
+        """Sets `REPLY_BASE_URL` and `REPLY_API_KEY`, so that code which calls `ReplyClient()` finds this sandbox.
+
+        The variables are those of the whole process; what they were before comes back at the end.
+
+        Yields:
+            This sandbox.
+
+        Examples:
+            >>> import replyio
+            >>> from replyio.sandbox import Sandbox
+            >>> with Sandbox() as sandbox, sandbox.environment():
+            ...     replyio.ReplyClient().get_contact_account(4711).name
+            'Acme'
+        """
+        settings = {"REPLY_BASE_URL": self.url, "REPLY_API_KEY": self._key}
+        before = {name: os.environ.get(name) for name in settings}
+        os.environ.update(settings)
+        try:
+            yield self
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
     @property
     def requests(self) -> list[SandboxRequest]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
+from replyio._replyio import safe_text
 from replyio.errors import ConfigurationError
 from replyio.sandbox import Sandbox
 
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
             accounts, port=options.port, quota=options.quota, clock_scale=options.clock_scale, path=options.path
         )
     except (OSError, OverflowError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {safe_text(str(error))}", file=sys.stderr)
         return 1
     with sandbox:
         try:

@@ -24,8 +24,13 @@ def read_scopes(names: Iterable[str]) -> tuple[bool, bool]:
     return _SCOPES[0] in granted, _SCOPES[1] in granted
 
 
+_PLAIN = frozenset({type(None), bool, int, str})
+
+
 def to_wire(account: object) -> dict[str, Any]:
     """The account in values that JSON has."""
+    if type(account) is dict and _PLAIN.issuperset(map(type, account.values())):  # as most are, of a million
+        return cast("dict[str, Any]", account)
     members = account.to_dict() if isinstance(account, ContactAccount) else account
     if not isinstance(members, Mapping):
         raise TypeError(f"an account is a ContactAccount or a mapping, not {type(members).__name__}")
@@ -89,7 +94,8 @@ def to_account(members: dict[str, Any]) -> ContactAccount:
     known = {_WIRE_NAMES[alias]: value for alias, value in members.items() if alias in _WIRE_NAMES}
     known["extra"] = {alias: value for alias, value in members.items() if alias not in _WIRE_NAMES}
     for name in ("created_date", "last_activity_date"):
-        known[name] = _date(known[name])
+        if known[name] is not None:
+            known[name] = _date(known[name])
     if known.get("company_size") in list(CompanySize):
         known["company_size"] = CompanySize(known["company_size"])
     if known.get("stage") is not None:

@@ -7,15 +7,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
+use std::{fs, io};
 
 use rusqlite::{Connection, params};
 
-use super::check::Trust;
 use super::error::{FileError, FileErrorKind};
 use super::header::{Header, header_checksum};
-use super::lock::Lock;
-use super::schema::{self, StoredRow};
-use super::{PlanFile, PlannedRow, create_private, remove};
+use super::presence::Presence;
+use super::private::{FileId, create_beside, create_private, remove};
+use super::schema::{self, StoredRequest, StoredRow};
+use super::state::{self, Activity, Owner};
+use super::{PlanFile, PlannedRow, connect};
 
 /// Rows and changes are handed to the writing thread in batches of this many, each in the order of the rows: where rows
 /// come in no order, as those of a table that is not sorted by account do, neighbours are written together.
@@ -25,14 +27,34 @@ const BATCHES: usize = 1;
 
 /// A plan file that is being made. Dropped before it is sealed, it takes its file with it.
 pub struct Builder {
+    /// As it was given.
+    name: PathBuf,
     path: PathBuf,
+    header: Header,
     batch: Vec<PlannedRow>,
     /// Rows and changes in the batch.
     size: usize,
     rows: u64,
-    sender: Option<SyncSender<Vec<PlannedRow>>>,
-    writer: Option<JoinHandle<Result<(Connection, u64), FileError>>>,
-    lock: Option<Lock>,
+    requests: Vec<i64>,
+    writing: Option<Writing>,
+    file: Option<FileId>,
+    /// Goes last, when SQLite is not used any more.
+    _presence: Presence,
+}
+
+/// Where rows are written.
+enum Writing {
+    Thread(SyncSender<Vec<PlannedRow>>, JoinHandle<rusqlite::Result<Rows>>),
+    /// In a simulation there is no thread.
+    #[cfg(feature = "simulation")]
+    Here(Rows),
+}
+
+/// The rows that are written, in one transaction.
+struct Rows {
+    connection: Connection,
+    edits: u64,
+    cleared: u64,
 }
 
 impl Builder {
@@ -40,40 +62,37 @@ impl Builder {
     ///
     /// # Errors
     /// [`FileError`] when there is one already, or none can be made.
-    pub fn create(path: &Path, header: &Header) -> Result<Self, FileError> {
-        let io = |error: std::io::Error| FileError::new(path, FileErrorKind::Io(error.to_string()));
-        if path.exists() {
-            return Err(FileError::new(path, FileErrorKind::Exists));
+    pub fn create(name: &Path, header: &Header) -> Result<Self, FileError> {
+        let io = |error: io::Error| FileError::new(name, FileErrorKind::Io(error.to_string()));
+        let presence = Presence::enter().ok_or_else(|| FileError::new(name, FileErrorKind::Forked))?;
+        // A link that leads nowhere is something, too.
+        if name.symlink_metadata().is_ok() {
+            return Err(FileError::new(name, FileErrorKind::Exists));
         }
-        let lock = Lock::take(path)?;
-        if !create_private(path).map_err(io)? {
-            return Err(FileError::new(path, FileErrorKind::Exists));
+        let path = place_of(name).map_err(io)?;
+        if create_private(&path).map_err(io)?.is_none() {
+            return Err(FileError::new(name, FileErrorKind::Exists));
         }
-        let connection = match start(path, header) {
-            Ok(connection) => connection,
-            Err(error) => {
-                remove(path);
-                lock.abandon();
-                return Err(FileError::of_sqlite(path, &error));
-            }
-        };
-        let (sender, receiver) = sync_channel(BATCHES);
-        let owned = path.to_owned();
-        let work = move || write(&owned, connection, &receiver);
-        let writer = thread::Builder::new().name("replyio-plan-file".to_owned()).spawn(work).map_err(|error| {
-            remove(path);
-            io(error)
-        })?;
-        let path = path.to_owned();
+        let started = Owner::here(Activity::Planned).and_then(|owner| start(name, &path, header, &owner));
+        let writing = started.and_then(|rows| Writing::start(rows).map_err(io));
+        let writing = writing.inspect_err(|_| remove(&path))?;
         Ok(Self {
+            name: name.to_owned(),
+            file: FileId::at(&path),
             path,
+            header: header.clone(),
             batch: Vec::new(),
             size: 0,
             rows: 0,
-            sender: Some(sender),
-            writer: Some(writer),
-            lock: Some(lock),
+            requests: Vec::new(),
+            writing: Some(writing),
+            _presence: presence,
         })
+    }
+
+    /// Adds when requests were sent, in milliseconds since 1970. They are written down when the plan is sealed.
+    pub fn note_requests(&mut self, sent_at_ms: impl IntoIterator<Item = i64>) {
+        self.requests.extend(sent_at_ms);
     }
 
     /// Adds a row. The same number twice is refused when the file is sealed.
@@ -93,95 +112,150 @@ impl Builder {
     /// [`FileError`] when the rows cannot be written, or are not as many as there must be.
     pub fn seal(mut self, rows: u64) -> Result<PlanFile, FileError> {
         self.hand_over()?;
-        let (connection, edits) = self.end_writer()?;
+        let written = self.end_writing()?;
         if rows != self.rows {
             return Err(FileError::internal("a plan without some of its rows"));
         }
-        let sealed = seal(&connection, rows, edits);
-        sealed.map_err(|error| FileError::of_sqlite(&self.path, &error))?;
-        drop(connection);
-        let lock = self.lock.take().ok_or_else(|| FileError::internal("a plan without a lock"))?;
-        PlanFile::start(&self.path, lock, Trust::Rows)
+        #[cfg(feature = "simulation")]
+        super::simulation::before_commit().map_err(|kind| FileError::new(&self.name, kind))?;
+        let sealed = seal(&written, rows, &self.requests);
+        sealed.map_err(|error| FileError::of_sqlite(&self.name, &error))?;
+        self.file = None;
+        #[cfg(feature = "simulation")]
+        super::simulation::after_commit().map_err(|kind| FileError::new(&self.name, kind))?;
+        // What was just written is not read back: that would show what the system remembers, not what the disk has.
+        Ok(PlanFile::of(&self.name, &self.path, self.header.clone(), written.cleared, None))
     }
 
     fn hand_over(&mut self) -> Result<(), FileError> {
         self.size = 0;
         let mut batch = std::mem::take(&mut self.batch);
         batch.sort_unstable_by_key(|row| row.row);
-        match self.sender.as_ref().map(|sender| sender.send(batch)) {
-            Some(Ok(())) => Ok(()),
-            _ => self.end_writer().and(Err(FileError::internal("the writing thread has ended"))),
-        }
+        let is_taken = match &mut self.writing {
+            Some(Writing::Thread(sender, _)) => sender.send(batch).is_ok(),
+            #[cfg(feature = "simulation")]
+            Some(Writing::Here(rows)) => {
+                super::simulation::before_commit().map_err(|kind| FileError::new(&self.name, kind))?;
+                rows.write(batch).map_err(|error| FileError::of_sqlite(&self.name, &error))?;
+                return super::simulation::after_commit().map_err(|kind| FileError::new(&self.name, kind));
+            }
+            None => false,
+        };
+        if is_taken { Ok(()) } else { self.end_writing().and(Err(FileError::internal(ENDED))) }
     }
 
-    fn end_writer(&mut self) -> Result<(Connection, u64), FileError> {
-        drop(self.sender.take());
-        let ended = self.writer.take().map(JoinHandle::join);
-        ended.and_then(Result::ok).unwrap_or_else(|| Err(FileError::internal("the writing thread has ended")))
+    fn end_writing(&mut self) -> Result<Rows, FileError> {
+        let ended = match self.writing.take() {
+            Some(Writing::Thread(sender, thread)) => {
+                drop(sender);
+                thread.join().map_err(|_| FileError::internal(ENDED))?
+            }
+            #[cfg(feature = "simulation")]
+            Some(Writing::Here(rows)) if super::simulation::is_dead() => Ok(rows),
+            #[cfg(feature = "simulation")]
+            Some(Writing::Here(rows)) => rows.connection.execute_batch("COMMIT").map(|()| rows),
+            None => return Err(FileError::internal(ENDED)),
+        };
+        ended.map_err(|error| FileError::of_sqlite(&self.name, &error))
     }
 }
+
+const ENDED: &str = "the writing thread has ended";
 
 impl Drop for Builder {
     fn drop(&mut self) {
-        if let Some(lock) = self.lock.take() {
-            let _ = self.end_writer();
+        drop(self.end_writing());
+        // Under its name may be another one meanwhile.
+        if self.file.is_some() && FileId::at(&self.path) == self.file {
             remove(&self.path);
-            lock.abandon();
         }
     }
 }
 
-fn start(path: &Path, header: &Header) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
-    connection.execute_batch("PRAGMA journal_mode=DELETE; PRAGMA synchronous=OFF; PRAGMA cache_size=-64000; BEGIN")?;
+impl Writing {
+    fn start(rows: Rows) -> io::Result<Self> {
+        #[cfg(feature = "simulation")]
+        if super::simulation::is_on() {
+            return Ok(Self::Here(rows));
+        }
+        let (sender, receiver) = sync_channel(BATCHES);
+        let work = move || rows.write_all(&receiver);
+        let thread = thread::Builder::new().name("replyio-plan-file".to_owned()).spawn(work)?;
+        Ok(Self::Thread(sender, thread))
+    }
+}
+
+impl Rows {
+    fn write_all(mut self, receiver: &Receiver<Vec<PlannedRow>>) -> rusqlite::Result<Self> {
+        while let Ok(batch) = receiver.recv() {
+            self.write(batch)?;
+        }
+        self.connection.execute_batch("COMMIT")?;
+        Ok(self)
+    }
+
+    fn write(&mut self, batch: Vec<PlannedRow>) -> rusqlite::Result<()> {
+        let mut insert_row = self.connection.prepare_cached(schema::INSERT_ROW)?;
+        let mut insert_edit = self.connection.prepare_cached(schema::INSERT_EDIT)?;
+        for planned in batch {
+            let row = stored(&planned);
+            row.insert(&mut insert_row)?;
+            for change in &planned.changes {
+                let (before, after) = (schema::to_sql(&change.before), schema::to_sql(&change.after));
+                let checksum = schema::edit_checksum(row.row, change, None);
+                insert_edit.execute(params![row.row, change.field.name(), before, after, checksum])?;
+                self.edits += 1;
+                self.cleared += u64::from(change.after.is_empty());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a new file is to be, without symbolic links.
+fn place_of(name: &Path) -> io::Result<PathBuf> {
+    let file = name.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
+    let folder = name.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(folder.canonicalize()?.join(file))
+}
+
+/// Puts a file in place whose head is whole, so that a plan whose planning was killed is always told from something else.
+fn start(name: &Path, path: &Path, header: &Header, owner: &Owner) -> Result<Rows, FileError> {
+    let io = |error: io::Error| FileError::new(name, FileErrorKind::Io(error.to_string()));
+    #[cfg(feature = "simulation")]
+    super::simulation::before_commit().map_err(|kind| FileError::new(name, kind))?;
+    let beside = create_beside(path).map_err(io)?;
+    let of_sqlite = |error: rusqlite::Error| FileError::of_sqlite(name, &error);
+    let made_as = path.file_name().unwrap_or_default().to_string_lossy();
+    let started = write_head(&beside, header, &made_as, owner).map_err(of_sqlite);
+    if let Err(error) = started.and_then(|()| fs::rename(&beside, path).map_err(io)) {
+        remove(&beside);
+        return Err(error);
+    }
+    let begin = || {
+        let connection = connect::for_writing(path)?;
+        // Whoever opens it meanwhile is told that it is being made.
+        connection.execute_batch(
+            "PRAGMA journal_mode=DELETE; PRAGMA synchronous=OFF; PRAGMA cache_size=-64000; BEGIN EXCLUSIVE",
+        )?;
+        Ok(Rows { connection, edits: 0, cleared: 0 })
+    };
+    begin().map_err(of_sqlite)
+}
+
+fn write_head(path: &Path, header: &Header, made_as: &str, owner: &Owner) -> rusqlite::Result<()> {
+    let connection = connect::for_writing(path)?;
+    connection.execute_batch("PRAGMA journal_mode=DELETE; PRAGMA synchronous=OFF; BEGIN")?;
     connection.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
     connection.pragma_update(None, "user_version", schema::FORMAT)?;
     connection.execute_batch(&schema::SCHEMA.join(";"))?;
     for (key, value) in header.members() {
         connection.execute("INSERT INTO plan VALUES (?1, ?2)", params![key, value])?;
     }
-    connection.execute_batch("COMMIT; BEGIN")?;
-    Ok(connection)
-}
-
-fn write(
-    path: &Path,
-    connection: Connection,
-    receiver: &Receiver<Vec<PlannedRow>>,
-) -> Result<(Connection, u64), FileError> {
-    let written = write_all(&connection, receiver).map_err(|error| FileError::of_sqlite(path, &error));
-    written.map(|edits| (connection, edits))
-}
-
-fn write_all(connection: &Connection, receiver: &Receiver<Vec<PlannedRow>>) -> rusqlite::Result<u64> {
-    let mut edits = 0;
-    {
-        let mut insert_row = connection.prepare(schema::INSERT_ROW)?;
-        let mut insert_edit = connection.prepare(schema::INSERT_EDIT)?;
-        while let Ok(batch) = receiver.recv() {
-            for planned in batch {
-                let row = stored(&planned);
-                insert_row.execute(params![
-                    row.row,
-                    row.account_id,
-                    row.matched_by,
-                    row.status,
-                    row.error,
-                    row.position,
-                    row.repeated,
-                    row.checksum()
-                ])?;
-                for change in &planned.changes {
-                    let (before, after) = (schema::to_sql(&change.before), schema::to_sql(&change.after));
-                    let checksum = schema::edit_checksum(row.row, change);
-                    insert_edit.execute(params![row.row, change.field.name(), before, after, checksum])?;
-                    edits += 1;
-                }
-            }
-        }
-    }
-    connection.execute_batch("COMMIT")?;
-    Ok(edits)
+    connection.execute("INSERT INTO plan VALUES ('name', ?1)", params![made_as])?;
+    state::create(&connection)?;
+    state::set_owner(&connection, Some(owner))?;
+    connection.execute_batch("COMMIT")
 }
 
 fn stored(planned: &PlannedRow) -> StoredRow {
@@ -192,20 +266,26 @@ fn stored(planned: &PlannedRow) -> StoredRow {
         status: planned.status.as_str().to_owned(),
         error: planned.error.clone(),
         position: planned.position.and_then(|place| i64::try_from(place).ok()),
+        weight: i64::try_from(planned.weight).unwrap_or(i64::MAX),
         repeated: 0,
+        stored_otherwise: false,
+        finished_at_ms: None,
     }
 }
 
 /// `EXTRA` waits for the removal of the journal too: one that comes back after a loss of power takes the mark back.
-fn seal(connection: &Connection, rows: u64, edits: u64) -> rusqlite::Result<()> {
+fn seal(written: &Rows, rows: u64, requests: &[i64]) -> rusqlite::Result<()> {
+    let connection = &written.connection;
     connection.execute_batch("PRAGMA synchronous=EXTRA")?;
     let insert = "INSERT INTO plan VALUES (?1, ?2)";
     let transaction = connection.unchecked_transaction()?;
-    transaction.execute(insert, params!["rows", i64::try_from(rows).unwrap_or(i64::MAX)])?;
-    transaction.execute(insert, params!["edits", i64::try_from(edits).unwrap_or(i64::MAX)])?;
+    for (key, number) in [("rows", rows), ("edits", written.edits), ("cleared", written.cleared)] {
+        transaction.execute(insert, params![key, i64::try_from(number).unwrap_or(i64::MAX)])?;
+    }
+    requests.iter().try_for_each(|at| StoredRequest::add(&transaction, *at))?;
+    state::set_owner(&transaction, None)?;
     // What it waits for is the whole file.
     transaction.commit()?;
     let checksum = header_checksum(connection)?;
-    connection.execute(insert, params!["sealed", checksum])?;
-    connection.execute_batch("PRAGMA journal_mode=WAL")
+    connection.execute(insert, params!["sealed", checksum]).map(drop)
 }

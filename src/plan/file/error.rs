@@ -27,18 +27,31 @@ pub enum FileErrorKind {
     HalfWritten,
     /// It is not as it was written.
     Damaged(String),
-    /// Another one has it open.
+    /// Another run has it; says which, in a phrase that follows "the plan".
     Locked(String),
-    /// It was made for another address, user or team.
+    /// It was made by an older version, whose format is not read any more.
+    Older,
+    /// What was done is in a log that is not beside it.
+    NeedsLog,
+    /// It was moved, removed, replaced or taken over by another run while a run had it.
+    Lost(String),
+    /// It has more than one name (hard links), and this is not the one that it was made under.
+    Linked {
+        /// How many names.
+        links: u64,
+        /// The one that it was made under, without its folder.
+        name: String,
+    },
+    /// It was made for another address, user or team, or is not the revert that it was taken for.
     Foreign(String),
+    /// Whoever waited wants to stop.
+    Interrupted,
     /// The disk is full.
     Full,
     /// The disk, or the folder, refuses.
     Io(String),
     /// This process was forked while a plan was open.
     Forked,
-    /// It was closed.
-    Closed,
     /// A fault of this crate.
     Internal(String),
 }
@@ -46,6 +59,11 @@ pub enum FileErrorKind {
 impl FileError {
     pub(super) fn new(path: &Path, kind: FileErrorKind) -> Self {
         Self { path: path.to_owned(), kind }
+    }
+
+    /// The same, under the name that the user knows.
+    pub(super) fn at(self, path: &Path) -> Self {
+        Self::new(path, self.kind)
     }
 
     /// A fault of this crate.
@@ -64,8 +82,9 @@ impl FileError {
             Some(ErrorCode::DiskFull) => FileErrorKind::Full,
             Some(ErrorCode::NotADatabase) => FileErrorKind::NotAPlan,
             Some(ErrorCode::DatabaseCorrupt) => FileErrorKind::Damaged("SQLite cannot read it".to_owned()),
+            Some(ErrorCode::OperationInterrupted) => FileErrorKind::Interrupted,
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                FileErrorKind::Locked("another program".to_owned())
+                FileErrorKind::Locked("is in use by another program; wait until that program lets go of it".to_owned())
             }
             Some(_) => FileErrorKind::Io(error.to_string()),
             // A value is not of the type that was written.
@@ -94,8 +113,27 @@ impl fmt::Display for FileError {
             FileErrorKind::Damaged(what) => {
                 write!(formatter, "is damaged ({what}); take a copy from before, or plan again")
             }
-            FileErrorKind::Locked(owner) => write!(formatter, "is in use by {owner}; wait for it, or end it"),
-            FileErrorKind::Foreign(what) => write!(formatter, "{what}"),
+            FileErrorKind::Locked(what) | FileErrorKind::Foreign(what) | FileErrorKind::Lost(what) => {
+                formatter.write_str(what)
+            }
+            FileErrorKind::Older => {
+                formatter.write_str("was made by an older replyio, whose plans this version cannot read; plan again")
+            }
+            FileErrorKind::NeedsLog => {
+                let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+                write!(
+                    formatter,
+                    "a run was interrupted, and its progress is in {name}-wal, which is not here or not readable; copy \
+                     both files here, or open it with recover=True, which treats every row that may have been sent as \
+                     unknown"
+                )
+            }
+            FileErrorKind::Linked { links, name } => write!(
+                formatter,
+                "has {links} names (hard links), and only the one that it was made under, {name}, may be applied; \
+                 open that one, or remove the other names, or copy the file and apply the copy"
+            ),
+            FileErrorKind::Interrupted => formatter.write_str("reading it was interrupted; nothing was changed"),
             FileErrorKind::Full => formatter.write_str(
                 "the disk is full; nothing was sent that is not written down; make room, then apply() goes on",
             ),
@@ -105,7 +143,6 @@ impl fmt::Display for FileError {
             ),
             FileErrorKind::Forked => formatter
                 .write_str("cannot be used in a process that was forked while a plan was open; use the one it was opened in, or start a process with spawn"),
-            FileErrorKind::Closed => formatter.write_str("was closed; open_plan() opens it again"),
             FileErrorKind::Internal(_) => Ok(()),
         }
     }

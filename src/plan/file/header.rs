@@ -1,14 +1,25 @@
 //! What a plan was made for, as the file keeps it.
 
+use ring::rand::{SecureRandom, SystemRandom};
 use rusqlite::Connection;
 use rusqlite::types::{FromSql, Value as SqlValue};
 
+use super::error::FileError;
 use super::schema::Sum;
+use crate::config::ApiKey;
 use crate::plan::{MatchOn, Mode, Nulls};
 
-/// What a plan was made for, and how.
+/// What a plan was made for, and how. It never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
+    /// A random number that no other plan has, as 32 hexadecimal digits.
+    pub identity: String,
+    /// The identity of the plan that this one reverts.
+    pub parent: Option<String>,
+    /// How many updates of that plan had been sent when this one was made.
+    pub parent_writes: u64,
+    /// Tells whether an API key is the one that the plan was made with.
+    pub key: KeyMark,
     /// The address of the service.
     pub base_url: String,
     /// The user that it acts for.
@@ -25,14 +36,27 @@ pub struct Header {
     pub created_at_ms: i64,
     /// What the table was, in words.
     pub source: String,
-    /// Whether it takes another plan back.
+    /// Whether it reverts another plan.
     pub is_revert: bool,
 }
 
 impl Header {
-    pub(super) fn members(&self) -> [(&'static str, SqlValue); 9] {
+    /// Makes an identity for a new plan.
+    ///
+    /// # Errors
+    /// [`FileError`] when the system gives no random numbers.
+    pub fn new_identity() -> Result<String, FileError> {
+        random().map(|bytes| hex(&bytes))
+    }
+
+    pub(super) fn members(&self) -> [(&'static str, SqlValue); 14] {
         let text = |text: &str| SqlValue::Text(text.to_owned());
         [
+            ("identity", text(&self.identity)),
+            ("parent", self.parent.as_deref().map_or(SqlValue::Null, text)),
+            ("parent_writes", SqlValue::Integer(i64::try_from(self.parent_writes).unwrap_or(i64::MAX))),
+            ("key_salt", text(&hex(&self.key.salt))),
+            ("key_hash", text(&hex(&self.key.hash))),
             ("base_url", text(&self.base_url)),
             ("act_as", self.act_as.as_deref().map_or(SqlValue::Null, text)),
             ("team_id", self.team_id.map_or(SqlValue::Null, SqlValue::Integer)),
@@ -54,7 +78,14 @@ impl Header {
         let (Some(mode), Some(nulls), Some(match_on)) = (mode, nulls, MatchOn::from_name(&text("match_on")?)) else {
             return Ok(None);
         };
+        let (Some(salt), Some(hash)) = (from_hex(&text("key_salt")?), from_hex(&text("key_hash")?)) else {
+            return Ok(None);
+        };
         Ok(Some(Self {
+            identity: text("identity")?,
+            parent: get(connection, "parent")?,
+            parent_writes: get(connection, "parent_writes")?,
+            key: KeyMark { salt, hash },
             base_url: text("base_url")?,
             act_as: get(connection, "act_as")?,
             team_id: get(connection, "team_id")?,
@@ -68,6 +99,61 @@ impl Header {
     }
 }
 
+/// A keyed hash of an API key, with its salt. It tells whether a key is the same, and does not give it away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyMark {
+    /// The salt, random for each plan.
+    pub salt: [u8; 16],
+    /// The hash.
+    pub hash: [u8; 32],
+}
+
+impl KeyMark {
+    /// The mark of a key, with a salt of its own.
+    ///
+    /// # Errors
+    /// [`FileError`] when the system gives no random numbers.
+    pub fn of(key: &ApiKey) -> Result<Self, FileError> {
+        let salt = random()?;
+        Ok(Self { salt, hash: key.keyed_hash(&salt) })
+    }
+
+    /// Whether it is the mark of this key.
+    pub fn is_of(&self, key: &ApiKey) -> bool {
+        self.hash == key.keyed_hash(&self.salt)
+    }
+}
+
+/// 128 random bits: every identity, salt, run id and temporary name comes from here.
+pub(super) fn random() -> Result<[u8; 16], FileError> {
+    let mut bytes = [0; 16];
+    #[cfg(feature = "simulation")]
+    if super::simulation::fill(&mut bytes) {
+        return Ok(bytes);
+    }
+    let filled = SystemRandom::new().fill(&mut bytes);
+    filled.map(|()| bytes).map_err(|_| FileError::internal("the system gives no random numbers"))
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    if text.len() != 2 * N || !text.is_ascii() {
+        return None;
+    }
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
 /// What the head is checked by.
 pub(super) fn header_checksum(connection: &Connection) -> rusqlite::Result<u32> {
     let mut select = connection.prepare("SELECT key, value FROM plan WHERE key <> 'sealed' ORDER BY key")?;
@@ -75,12 +161,7 @@ pub(super) fn header_checksum(connection: &Connection) -> rusqlite::Result<u32> 
     let mut sum = Sum::default();
     for pair in pairs {
         let (key, value) = pair?;
-        sum.text(Some(&key));
-        match value {
-            SqlValue::Integer(number) => sum.integer(Some(number)),
-            SqlValue::Text(text) => sum.text(Some(&text)),
-            SqlValue::Null | SqlValue::Real(_) | SqlValue::Blob(_) => sum.integer(None),
-        };
+        sum.text(Some(&key)).sql(&value);
     }
     Ok(sum.0.finalize())
 }

@@ -1,88 +1,149 @@
 //! The plan file: one SQLite file with every row, what it changes, and what became of it. No key is ever in it.
 //!
-//! `sending` is committed before the first byte of an update leaves, its outcome before it is reported, both on the disk.
-//! After a crash only rows in flight are `sending`, and only those are sent again.
+//! A [`PlanFile`] is a view: it reads, takes no lock, and keeps nothing open. A [`Run`] is the one writer. A row is `unknown`,
+//! on the disk, before the first byte of its update leaves, and its outcome is there before it is reported.
 
 mod builder;
 mod check;
+mod connect;
 mod error;
 mod header;
-mod lock;
+mod owner;
 mod presence;
+mod private;
 mod report;
+mod revert;
 mod rows;
+mod run;
 mod schema;
+mod session;
+#[cfg(feature = "simulation")]
+pub mod simulation;
+mod state;
 mod writer;
 
-use std::fs::{self, OpenOptions};
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, TransactionBehavior};
 
 pub use self::builder::Builder;
-use self::check::Trust;
+use self::check::Head;
 pub use self::error::{FileError, FileErrorKind};
-pub use self::header::Header;
-use self::lock::Lock;
-pub use self::rows::{ChangeView, OpenRow, PlannedRow, RowView};
-use self::schema::StoredRequest;
-use self::writer::{Write, Writer};
-use super::Status;
-use crate::per_process::Process;
+pub use self::header::{Header, KeyMark};
+use self::presence::Presence;
+pub use self::rows::{ChangeView, Finished, OpenRow, PlannedRow, RowView};
+pub use self::run::Run;
+use self::state::Log;
+pub use self::state::{Activity, ItemsProof, Owner, State};
+use crate::config::ApiKey;
+use crate::plan::Status;
 
-const HOUR_MS: i64 = 3_600_000;
+/// How long an opening waits for a plan that is being made.
+const PLANNED: Duration = Duration::from_millis(200);
+/// How long a recovery waits for others.
+const RECOVERY: Duration = Duration::from_millis(700);
+/// How many instructions of SQLite's lie between two questions whether to stop; a few milliseconds.
+const INSTRUCTIONS: i32 = 20_000;
 
-/// An open plan file. Clones are handles on the same one; it is closed with [`PlanFile::close`] or with the last of them.
+/// Asked now and then while a plan is read, from the thread that reads: whether to stop.
+pub type Interrupt = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// A view of a plan. It reads only and never locks; any number of them, in any process, also while a run writes. Clones are
+/// handles on the same view.
 #[derive(Clone)]
 pub struct PlanFile(Arc<Inner>);
 
 struct Inner {
     path: PathBuf,
+    /// The same without symbolic links.
+    real: PathBuf,
     header: Header,
-    process: Process,
-    writer: Mutex<Option<Writer>>,
+    cleared: u64,
+    interrupt: Option<Interrupt>,
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        if Process::current() != self.process
-            && let Some(writer) = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner)
-        {
-            writer.forget();
-        }
-    }
+/// A connection for one question or a few.
+struct Reader {
+    connection: Connection,
+    /// Goes last, when SQLite is not used any more.
+    _presence: Presence,
 }
 
 impl PlanFile {
     /// Opens a plan and looks whether all of it is as it was written.
     ///
     /// # Errors
-    /// [`FileError`] when it is missing, in use, half written, damaged, newer or no plan.
+    /// [`FileError`] when it is missing, half written, damaged, newer or no plan, or lacks its log.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        if !path.exists() {
-            return Err(FileError::new(path, FileErrorKind::Missing));
+        Self::check(path, None)
+    }
+
+    /// Opens a plan. This, and whatever is read from it later, ends when `interrupt` says so.
+    ///
+    /// # Errors
+    /// Those of [`PlanFile::open`], and [`FileErrorKind::Interrupted`].
+    pub fn open_with(path: &Path, interrupt: Interrupt) -> Result<Self, FileError> {
+        Self::check(path, Some(interrupt))
+    }
+
+    fn check(path: &Path, interrupt: Option<Interrupt>) -> Result<Self, FileError> {
+        let real = connect::resolve(path)?;
+        let of = |error: FileError| error.at(path);
+        connect::recognize(&real).map_err(of)?;
+        let wait = if owner::is_planned(&real) { PLANNED } else { connect::PATIENCE };
+        let checked = Reader::open(&real, interrupt.as_ref(), wait).map_err(of)?.and_then(|reader| {
+            match check::check_head(&reader.connection)?.and_then(Head::with_log) {
+                Ok(head) => Ok(check::check_rows(&reader.connection)?.map(|()| head)),
+                Err(kind) => Ok(Err(kind)),
+            }
+        });
+        match checked {
+            Ok(Ok(head)) => Ok(Self::of(path, &real, head.header, head.cleared, interrupt)),
+            Ok(Err(kind)) => Err(FileError::new(path, kind)),
+            Err(error) if session::is_busy(&error) => Err(owner::refusal(&real).at(path)),
+            Err(error) => Err(FileError::of_sqlite(path, &error)),
         }
-        let lock = Lock::take(path)?;
-        Self::start(path, lock, Trust::Nothing)
     }
 
-    fn start(path: &Path, lock: Lock, trust: Trust) -> Result<Self, FileError> {
-        let opened = check::connect(path).and_then(|connection| Ok((check::check(&connection, trust)?, connection)));
-        let refused = match opened {
-            Ok((Ok(header), connection)) => return Self::with(path, header, connection, lock),
-            Ok((Err(kind), _)) => FileError::new(path, kind),
-            Err(error) => FileError::of_sqlite(path, &error),
-        };
-        lock.abandon();
-        Err(refused)
+    fn of(path: &Path, real: &Path, header: Header, cleared: u64, interrupt: Option<Interrupt>) -> Self {
+        Self(Arc::new(Inner { path: path.to_owned(), real: real.to_owned(), header, cleared, interrupt }))
     }
 
-    fn with(path: &Path, header: Header, connection: Connection, lock: Lock) -> Result<Self, FileError> {
-        let writer = Mutex::new(Some(Writer::start(path, connection, lock)?));
-        Ok(Self(Arc::new(Inner { path: path.to_owned(), header, process: Process::current(), writer })))
+    /// Opens a plan. Where its log is missing, every row that may have been sent becomes unknown, and the plan is whole again.
+    ///
+    /// # Errors
+    /// Those of [`PlanFile::open`], and [`FileErrorKind::Locked`] when a run has it.
+    pub fn recover(path: &Path) -> Result<Self, FileError> {
+        Self::recover_with(path, None)
+    }
+
+    /// The same, with something that may interrupt it, as for [`PlanFile::open_with`].
+    ///
+    /// # Errors
+    /// Those of [`PlanFile::recover`], and [`FileErrorKind::Interrupted`].
+    pub fn recover_with(path: &Path, interrupt: Option<Interrupt>) -> Result<Self, FileError> {
+        match Self::check(path, interrupt.clone()) {
+            Err(error) if error.kind() == &FileErrorKind::NeedsLog => {}
+            opened => return opened,
+        }
+        let real = connect::resolve(path)?;
+        let _presence = Presence::enter().ok_or_else(|| FileError::new(path, FileErrorKind::Forked))?;
+        match recover(&real) {
+            Ok(Ok(())) => Self::check(path, interrupt),
+            Ok(Err(kind)) => Err(FileError::new(path, kind)),
+            Err(error) if session::is_busy(&error) => Err(owner::refusal(&real).at(path)),
+            Err(error) => Err(FileError::of_sqlite(path, &error)),
+        }
+    }
+
+    /// Takes the right to write, at once.
+    ///
+    /// # Errors
+    /// [`FileErrorKind::Locked`] when another run has it, and others when the file is not what was opened.
+    pub fn start_run(&self) -> Result<Run, FileError> {
+        Run::start(self).map_err(|error| error.at(self.path()))
     }
 
     /// What it was made for.
@@ -90,16 +151,32 @@ impl PlanFile {
         &self.0.header
     }
 
+    /// How many of its changes empty a field.
+    pub fn cleared(&self) -> u64 {
+        self.0.cleared
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.0.path
     }
 
-    /// Refuses a plan that was made for something else.
+    fn real_path(&self) -> &Path {
+        &self.0.real
+    }
+
+    /// Refuses a plan that was made for something else. `new_key` takes another API key, which must be the same user's.
     ///
     /// # Errors
     /// [`FileErrorKind::Foreign`].
-    pub fn check_target(&self, base_url: &str, act_as: Option<&str>, team_id: Option<i64>) -> Result<(), FileError> {
+    pub fn check_target(
+        &self,
+        base_url: &str,
+        act_as: Option<&str>,
+        team_id: Option<i64>,
+        key: &ApiKey,
+        new_key: bool,
+    ) -> Result<(), FileError> {
         let header = self.header();
         let refuse = |what: String| Err(FileError::new(self.path(), FileErrorKind::Foreign(what)));
         if header.base_url != base_url {
@@ -108,150 +185,66 @@ impl PlanFile {
         if header.act_as.as_deref() != act_as || header.team_id != team_id {
             return refuse("was made for another user or team; open it with the same act_as and team_id".to_owned());
         }
+        if !new_key && !header.key.is_of(key) {
+            let what = "was made with another API key; open it with that one, or with new_key=True if this is another \
+                        key of the same user";
+            return refuse(what.to_owned());
+        }
         Ok(())
     }
 
-    /// When requests were sent in the last hour, in milliseconds since 1970.
-    ///
-    /// # Errors
-    /// [`FileError`] when the file cannot be read or written.
-    pub fn recent_requests(&self, now_ms: i64) -> Result<Vec<i64>, FileError> {
-        // A clock that was set back must not hold the job up for longer than an hour.
-        let counts =
-            move |request: &&StoredRequest| (now_ms - HOUR_MS + 1..=now_ms + HOUR_MS).contains(&request.sent_at);
-        let found = self.ask(move |connection| {
-            let Some(requests) = StoredRequest::read_all(connection)? else { return Ok(None) };
-            let first = requests.iter().find(counts).map_or(i64::MAX, |request| request.number);
-            // Only from the beginning, so that the numbers of the others still follow each other.
-            connection.execute("DELETE FROM requests WHERE number < ?1", [first])?;
-            let mut moments: Vec<i64> =
-                requests.iter().filter(counts).map(|request| request.sent_at.min(now_ms)).collect();
-            moments.sort_unstable();
-            Ok(Some(moments))
-        })?;
-        found.ok_or_else(|| FileError::new(self.path(), FileErrorKind::Damaged(check::REQUESTS.to_owned())))
-    }
-
-    /// Marks a row as being sent. On the disk when this is ready.
-    ///
-    /// # Errors
-    /// [`FileError`]; then nothing is marked, and nothing may be sent.
-    pub async fn sending(&self, row: u64, request_at_ms: i64) -> Result<(), FileError> {
-        self.write(Write::Sending { row, at: request_at_ms }).await.map(drop)
-    }
-
-    /// Writes down what became of a row. On the disk when this is ready.
-    ///
-    /// # Errors
-    /// [`FileError`]; then the row stays as it was.
-    pub async fn finish(
-        &self,
-        row: u64,
-        status: Status,
-        error: Option<String>,
-        request_at_ms: Option<i64>,
-    ) -> Result<(), FileError> {
-        self.write(Write::Finish { row, status, error, at: request_at_ms }).await.map(drop)
-    }
-
-    /// Takes the mark of a row back that is known not to have been applied.
-    ///
-    /// # Errors
-    /// [`FileError`]; then the row stays as it was.
-    pub async fn requeue(&self, row: u64) -> Result<(), FileError> {
-        self.write(Write::Requeue { row }).await.map(drop)
-    }
-
-    /// Writes down when requests were sent that belong to no row.
-    ///
-    /// # Errors
-    /// [`FileError`] when the file cannot be written.
-    pub async fn note_requests(&self, sent_at_ms: Vec<i64>) -> Result<(), FileError> {
-        self.write(Write::Requests(sent_at_ms)).await.map(drop)
-    }
-
-    /// Makes failed, unknown and conflicting rows pending again. Gives how many.
-    ///
-    /// # Errors
-    /// [`FileError`] when the file cannot be written.
-    pub fn retry_failed(&self) -> Result<u64, FileError> {
-        // The writing thread answers whether or not a runtime is there.
-        let mut writing = Box::pin(self.write(Write::RetryFailed));
-        let waker = std::task::Waker::from(Arc::new(Unpark(std::thread::current())));
-        let mut context = std::task::Context::from_waker(&waker);
-        loop {
-            if let std::task::Poll::Ready(count) = writing.as_mut().poll(&mut context) {
-                return count;
+    fn reader(&self) -> Result<Reader, FileError> {
+        let reader = Reader::open(&self.0.real, self.0.interrupt.as_ref(), connect::PATIENCE);
+        let reader = reader.map_err(|error| error.at(self.path()))?;
+        let reader = reader.map_err(|error| FileError::of_sqlite(self.path(), &error))?;
+        match check::check_head(&reader.connection) {
+            Ok(Ok(head)) if head.header.identity == self.header().identity => Ok(reader),
+            Ok(Ok(_)) => {
+                let what = "was replaced by another plan since it was opened; open it again";
+                Err(FileError::new(self.path(), FileErrorKind::Lost(what.to_owned())))
             }
-            std::thread::park_timeout(Duration::from_millis(50));
+            Ok(Err(kind)) => Err(FileError::new(self.path(), kind)),
+            Err(error) => Err(FileError::of_sqlite(self.path(), &error)),
         }
     }
 
-    /// Closes the file: everything is in it, and others may open it.
-    ///
-    /// # Errors
-    /// [`FileErrorKind::Forked`] in another process than the one that opened it.
-    pub fn close(&self) -> Result<(), FileError> {
-        self.check_process()?;
-        drop(self.0.writer.lock().unwrap_or_else(PoisonError::into_inner).take());
-        Ok(())
-    }
-
-    fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, FileError> {
-        self.check_process()?;
-        let writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let writer = writer.as_ref().ok_or_else(|| FileError::new(self.path(), FileErrorKind::Closed))?;
-        writer.ask(question)?.map_err(|error| FileError::of_sqlite(self.path(), &error))
-    }
-
-    fn write(&self, write: Write) -> impl Future<Output = Result<u64, FileError>> + use<> {
-        let started = self.check_process().and_then(|()| {
-            let writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner);
-            let writer = writer.as_ref().ok_or_else(|| FileError::new(self.path(), FileErrorKind::Closed))?;
-            Ok(writer.write(write))
-        });
-        async move { started?.await }
-    }
-
-    fn check_process(&self) -> Result<(), FileError> {
-        if Process::current() == self.0.process {
-            Ok(())
-        } else {
-            Err(FileError::new(self.path(), FileErrorKind::Forked))
-        }
+    fn ask<T>(&self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, FileError> {
+        let reader = self.reader()?;
+        question(&reader.connection).map_err(|error| FileError::of_sqlite(self.path(), &error))
     }
 }
 
-struct Unpark(std::thread::Thread);
-
-impl std::task::Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
+impl Reader {
+    fn open(path: &Path, interrupt: Option<&Interrupt>, wait: Duration) -> Result<rusqlite::Result<Self>, FileError> {
+        let presence = Presence::enter().ok_or_else(|| FileError::new(path, FileErrorKind::Forked))?;
+        let open = || {
+            let mut connection = connect::for_reading_within(path, wait)?;
+            if let Some(interrupt) = interrupt.cloned() {
+                connection.progress_handler(INSTRUCTIONS, Some(move || interrupt()))?;
+            }
+            Ok(Self { connection, _presence: presence })
+        };
+        Ok(open())
     }
 }
 
-/// Makes an empty file that only its owner can read. Gives whether it was not there before; an existing file is not
-/// touched, since to open and close it would drop the locks that this process has on it.
-fn create_private(path: &Path) -> io::Result<bool> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(error),
+/// Makes a plan whole whose log is missing.
+fn recover(path: &Path) -> check::Found<()> {
+    let mut connection = connect::for_writing(path)?;
+    connection.busy_timeout(connect::patience(RECOVERY))?;
+    session::leave_log(&connection, RECOVERY)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
+    match check::check_head(&transaction)? {
+        Ok(Head { log: Log::Missing, .. }) => {}
+        Ok(_) => return Ok(Ok(())),
+        Err(kind) => return Ok(Err(kind)),
     }
-}
-
-/// Removes a file that was never finished, and what SQLite may have put beside it.
-fn remove(path: &Path) {
-    for suffix in ["", "-journal", "-wal", "-shm"] {
-        let mut path = path.as_os_str().to_owned();
-        path.push(suffix);
-        let _ = fs::remove_file(path);
-    }
+    writer::each_of(&transaction, [Status::Pending, Status::Unknown], |row| {
+        Status::Unknown.as_str().clone_into(&mut row.status);
+        let what = "it may have been written: the log of the run was missing when the plan was recovered";
+        row.error = Some(format!("row {}: {what}", row.row));
+    })?;
+    state::set_owner(&transaction, None)?;
+    state::have_log(&transaction)?;
+    transaction.commit().map(Ok)
 }

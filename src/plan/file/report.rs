@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::error::{FileError, FileErrorKind};
-use super::schema::{self, SENDING, StoredRow};
-use super::{ChangeView, OpenRow, PlanFile, PlannedRow, RowView};
+use super::schema::{self, StoredEdit, StoredRow};
+use super::state::{self, State};
+use super::{ChangeView, OpenRow, PlanFile, PlannedRow, Reader, RowView};
 use crate::plan::{Change, Status};
 
-/// Rows are read in steps of this many, so that a report of a million takes little memory.
-const STEP: i64 = 10_000;
+/// Rows are read in steps of this many, or of this many bytes, so that a report of a million takes little memory and holds no
+/// run back.
+const STEP: usize = 10_000;
+const STEP_BYTES: usize = 4 * 1_024 * 1_024;
 
 impl PlanFile {
     /// How many rows there are of each status.
@@ -28,22 +31,34 @@ impl PlanFile {
         Ok(counts)
     }
 
-    /// The rows that are still to be done, those in flight at a crash included, in the order of their place in the list.
+    /// What is known about the job as a whole.
     ///
     /// # Errors
     /// [`FileError`] when the file cannot be read.
-    pub fn open_rows(&self) -> Result<Vec<OpenRow>, FileError> {
+    pub fn state(&self) -> Result<State, FileError> {
+        let found = self.ask(state::read)?;
+        found.map(|(state, _)| state).ok_or_else(|| self.damaged("the state of its job is not what was written"))
+    }
+
+    /// The rows that are still to be done, in the order of their place in the list: those that are pending or unknown, and
+    /// conflicts where they are wanted.
+    ///
+    /// # Errors
+    /// [`FileError`] when the file cannot be read.
+    pub fn open_rows(&self, include_conflicts: bool) -> Result<Vec<OpenRow>, FileError> {
+        let third = if include_conflicts { Status::Conflict } else { Status::Pending };
         self.ask(|connection| {
             let mut select = connection.prepare(
-                "SELECT row, account_id, position, status FROM rows WHERE status IN ('pending', 'sending') \
+                "SELECT row, account_id, position, weight, status FROM rows WHERE status IN ('pending', 'unknown', ?1) \
                  ORDER BY position, row",
             )?;
-            let rows = select.query_map([], |row| {
+            let rows = select.query_map([third.as_str()], |row| {
                 Ok(OpenRow {
                     row: row.get(0)?,
                     account_id: row.get(1)?,
                     position: row.get(2)?,
-                    was_sending: row.get::<_, String>(3)? == SENDING,
+                    weight: row.get(3)?,
+                    was_sent: row.get_ref(4)?.as_str()? == Status::Unknown.as_str(),
                 })
             })?;
             rows.collect()
@@ -57,9 +72,19 @@ impl PlanFile {
     pub fn rows_done(&self) -> Result<u64, FileError> {
         self.ask(|connection| {
             let mut select = connection.prepare(
-                "SELECT count(*) FROM rows WHERE row IN (SELECT row FROM edits) AND status NOT IN ('pending', 'sending')",
+                "SELECT count(*) FROM rows WHERE row IN (SELECT row FROM edits) AND status NOT IN ('pending', 'unknown')",
             )?;
             select.query_row([], |row| row.get(0))
+        })
+    }
+
+    /// How many rows were changed to something else than was sent.
+    ///
+    /// # Errors
+    /// [`FileError`] when the file cannot be read.
+    pub fn stored_otherwise(&self) -> Result<u64, FileError> {
+        self.ask(|connection| {
+            connection.query_row("SELECT count(*) FROM rows WHERE stored_otherwise", [], |row| row.get(0))
         })
     }
 
@@ -68,25 +93,29 @@ impl PlanFile {
     /// # Errors
     /// [`FileError`] when the file cannot be read.
     pub fn changes_of(&self, rows: &[u64]) -> Result<HashMap<u64, Vec<Change>>, FileError> {
-        let rows: Vec<i64> = rows.iter().filter_map(|row| i64::try_from(*row).ok()).collect();
-        let found = self.ask(move |connection| {
-            let mut select = connection.prepare_cached(schema::SELECT_EDITS)?;
-            let mut found = Vec::new();
-            for row in rows {
-                let edits = select.query_map([row], schema::read_edit)?;
-                found.extend(edits.collect::<rusqlite::Result<Vec<_>>>()?);
-            }
-            Ok(found)
-        })?;
-        let mut changes: HashMap<u64, Vec<Change>> = HashMap::new();
-        for edit in found {
-            let (row, change) = edit.ok_or_else(|| self.damaged("a change is not what was written"))?;
-            changes.entry(row.unsigned_abs()).or_default().push(change);
+        let edits = self.edits_of(rows)?.into_iter();
+        Ok(edits.map(|(row, edits)| (row, edits.into_iter().map(|edit| edit.change).collect())).collect())
+    }
+
+    fn edits_of(&self, rows: &[u64]) -> Result<HashMap<u64, Vec<StoredEdit>>, FileError> {
+        let reader = self.reader()?;
+        let mut edits = HashMap::new();
+        for row in rows {
+            edits.insert(*row, self.edits_of_row(&reader, *row)?);
         }
-        for changes in changes.values_mut() {
-            changes.sort_unstable_by_key(|change| change.field);
-        }
-        Ok(changes)
+        Ok(edits)
+    }
+
+    fn edits_of_row(&self, reader: &Reader, row: u64) -> Result<Vec<StoredEdit>, FileError> {
+        let read = || {
+            let mut select = reader.connection.prepare_cached(schema::SELECT_EDITS)?;
+            let edits = select.query_map([i64::try_from(row).unwrap_or(i64::MAX)], StoredEdit::read)?;
+            edits.collect::<rusqlite::Result<Option<Vec<_>>>>()
+        };
+        let edits = read().map_err(|error| FileError::of_sqlite(self.path(), &error))?;
+        let mut edits = edits.ok_or_else(|| self.damaged(CHANGE))?;
+        edits.sort_unstable_by_key(|edit| edit.change.field);
+        Ok(edits)
     }
 
     /// Every row, in order.
@@ -94,22 +123,40 @@ impl PlanFile {
     /// # Errors
     /// [`FileError`] when the file cannot be read.
     pub fn for_each_row(&self, mut take: impl FnMut(RowView)) -> Result<(), FileError> {
+        self.for_each_stored(|row| {
+            take(self.view(row)?);
+            Ok(())
+        })
+    }
+
+    fn for_each_stored(&self, mut take: impl FnMut(StoredRow) -> Result<(), FileError>) -> Result<(), FileError> {
+        let reader = self.reader()?;
         let mut last = -1;
         loop {
-            let rows = self.ask(move |connection| {
-                let mut select = connection.prepare_cached(schema::SELECT_ROWS)?;
-                let rows = select.query_map([last, STEP], StoredRow::read)?;
-                rows.collect::<rusqlite::Result<Vec<_>>>()
-            })?;
-            if rows.is_empty() {
-                return Ok(());
-            }
-            for row in rows {
-                let row = row.ok_or_else(|| self.damaged("a row is not what was written"))?;
-                last = row.row;
-                take(self.view(row)?);
-            }
+            let rows = self.step(&reader, last)?;
+            let Some(end) = rows.last() else { return Ok(()) };
+            last = end.row;
+            rows.into_iter().try_for_each(&mut take)?;
         }
+    }
+
+    /// The rows that follow one.
+    fn step(&self, reader: &Reader, last: i64) -> Result<Vec<StoredRow>, FileError> {
+        let read = || {
+            let mut select = reader.connection.prepare_cached(schema::SELECT_ROWS)?;
+            let (mut found, mut bytes) = (Vec::new(), 0);
+            for row in select.query_map([last, i64::MAX], StoredRow::read)? {
+                let Some(row) = row? else { return Ok(None) };
+                bytes += row.bytes();
+                found.push(row);
+                if found.len() >= STEP || bytes >= STEP_BYTES {
+                    break;
+                }
+            }
+            Ok(Some(found))
+        };
+        let rows = read().map_err(|error| FileError::of_sqlite(self.path(), &error))?;
+        rows.ok_or_else(|| self.damaged("a row is not what was written"))
     }
 
     /// Every change, in the order of the rows.
@@ -117,64 +164,67 @@ impl PlanFile {
     /// # Errors
     /// [`FileError`] when the file cannot be read.
     pub fn for_each_change(&self, mut take: impl FnMut(ChangeView)) -> Result<(), FileError> {
-        let mut rows = Vec::new();
-        self.for_each_row(|row| rows.push((row.row, row.account_id, row.status)))?;
-        for step in rows.chunks(usize::try_from(STEP).unwrap_or(1)) {
-            let (Some(first), Some(last)) = (step.first(), step.last()) else { continue };
-            let (first, last) = (first.0.cast_signed(), last.0.cast_signed());
-            let edits = self.ask(move |connection| {
-                let mut select = connection.prepare_cached(schema::SELECT_EDITS_BETWEEN)?;
-                let edits = select.query_map([first, last], schema::read_edit)?;
-                edits.collect::<rusqlite::Result<Vec<_>>>()
-            })?;
-            let mut step = step.iter().peekable();
-            for edit in edits {
-                let (row, change) = edit.ok_or_else(|| self.damaged("a change is not what was written"))?;
-                while step.next_if(|(number, ..)| number.cast_signed() < row).is_some() {}
-                let Some(&&(number, account_id, status)) = step.peek() else { break };
-                let Change { field, before, after } = change;
-                take(ChangeView { row: number, account_id, status, field, before, after });
-            }
+        let reader = self.reader()?;
+        let mut last = -1;
+        loop {
+            let rows = self.step(&reader, last)?;
+            let (Some(first), Some(end)) = (rows.first(), rows.last()) else { return Ok(()) };
+            last = end.row;
+            self.changes_between(&reader, first.row, last, &rows, &mut take)?;
+        }
+    }
+
+    fn changes_between(
+        &self,
+        reader: &Reader,
+        first: i64,
+        last: i64,
+        rows: &[StoredRow],
+        take: &mut impl FnMut(ChangeView),
+    ) -> Result<(), FileError> {
+        let of_sqlite = |error: rusqlite::Error| FileError::of_sqlite(self.path(), &error);
+        let mut select = reader.connection.prepare_cached(schema::SELECT_EDITS_BETWEEN).map_err(of_sqlite)?;
+        let mut rows = rows.iter().peekable();
+        for edit in select.query_map([first, last], StoredEdit::read).map_err(of_sqlite)? {
+            let edit = edit.map_err(of_sqlite)?.ok_or_else(|| self.damaged(CHANGE))?;
+            while rows.next_if(|row| row.row < edit.row).is_some() {}
+            let Some(row) = rows.peek() else { break };
+            let StoredEdit { change: Change { field, before, after }, answered, .. } = edit;
+            let (number, status) = (row.row.unsigned_abs(), self.status(&row.status)?);
+            take(ChangeView { row: number, account_id: row.account_id, status, field, before, after, answered });
         }
         Ok(())
     }
 
-    /// The rows that take back what this plan has changed.
+    /// The rows that revert what this plan has changed, or may have changed. What they expect to find is what the service
+    /// answered, where it did. What is as it was before is left out.
     ///
     /// # Errors
     /// Those of `take`, and [`FileError`] when the file cannot be read.
     pub fn revert_rows(&self, mut take: impl FnMut(PlannedRow) -> Result<(), FileError>) -> Result<(), FileError> {
-        let mut done = Vec::new();
-        self.for_each_row(|row| {
-            if row.status == Status::Changed {
-                done.push(row);
+        let reader = self.reader()?;
+        self.for_each_stored(|row| {
+            if ![Status::Changed, Status::Unknown].contains(&self.status(&row.status)?) {
+                return Ok(());
             }
-        })?;
-        let mut positions: HashMap<u64, Option<u64>> = self
-            .ask(|connection| {
-                let mut select = connection.prepare("SELECT row, position FROM rows WHERE status = 'changed'")?;
-                let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                rows.collect::<rusqlite::Result<Vec<_>>>()
-            })?
-            .into_iter()
-            .collect();
-        for rows in done.chunks(usize::try_from(STEP).unwrap_or(1)) {
-            let numbers: Vec<u64> = rows.iter().map(|row| row.row).collect();
-            let mut changes = self.changes_of(&numbers)?;
-            for row in rows {
-                let changes = changes.remove(&row.row).unwrap_or_default();
-                take(PlannedRow {
-                    row: row.row,
-                    account_id: row.account_id,
-                    key: row.key.clone(),
-                    status: Status::Pending,
-                    error: None,
-                    position: positions.remove(&row.row).flatten(),
-                    changes: changes.into_iter().map(Change::reversed).collect(),
-                })?;
+            let number = row.row.unsigned_abs();
+            let changes = self.edits_of_row(&reader, number)?.into_iter().map(StoredEdit::reversed);
+            let changes: Vec<Change> =
+                changes.filter(|change| !change.before.is(change.after.as_field_value())).collect();
+            if changes.is_empty() {
+                return Ok(());
             }
-        }
-        Ok(())
+            take(PlannedRow {
+                row: number,
+                account_id: row.account_id,
+                key: row.matched_by,
+                status: Status::Pending,
+                error: None,
+                position: row.position.and_then(|position| u64::try_from(position).ok()),
+                weight: row.weight.unsigned_abs(),
+                changes,
+            })
+        })
     }
 
     fn damaged(&self, what: &str) -> FileError {
@@ -182,23 +232,27 @@ impl PlanFile {
     }
 
     fn status(&self, name: &str) -> Result<Status, FileError> {
-        if name == SENDING {
-            return Ok(Status::Unknown);
-        }
-        Status::from_name(name).ok_or_else(|| self.damaged("a row has a status that is none"))
+        Status::from_name(name).ok_or_else(|| self.damaged("a row has an unknown status"))
     }
 
     fn view(&self, row: StoredRow) -> Result<RowView, FileError> {
-        let in_flight = row.status == SENDING;
-        let error =
-            if in_flight { Some("was in flight when the job ended; it is sent again".to_owned()) } else { row.error };
+        let status = self.status(&row.status)?;
+        let untold = row.error.is_none() && status == Status::Unknown;
+        let error = if untold { Some(UNTOLD.to_owned()) } else { row.error };
         Ok(RowView {
             row: row.row.unsigned_abs(),
             account_id: row.account_id,
             key: row.matched_by,
-            status: self.status(&row.status)?,
+            status,
             error,
             repeated: row.repeated.unsigned_abs(),
+            stored_otherwise: row.stored_otherwise,
+            finished_at_ms: row.finished_at_ms,
         })
     }
 }
+
+const CHANGE: &str = "a change is not what was written";
+
+/// What is said of a row that was sent, and of which nothing else is known.
+const UNTOLD: &str = "it was sent, and no answer tells whether it was applied; apply() looks and sends it again";

@@ -2,47 +2,53 @@
 
 use crc32fast::Hasher;
 use rusqlite::types::{Value as SqlValue, ValueRef};
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Row, Statement, params};
 
 use super::super::{Change, Value};
+use super::state;
 use crate::account::Field;
 
 /// "RPLY".
 pub(super) const APPLICATION_ID: i64 = 0x5250_4C59;
-pub(super) const FORMAT: i64 = 1;
+pub(super) const FORMAT: i64 = 2;
 
 pub(super) const SCHEMA: &[&str] = &[
     "CREATE TABLE plan (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
+    "CREATE TABLE state (key TEXT PRIMARY KEY, value, checksum INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE log (number INTEGER PRIMARY KEY, present INTEGER NOT NULL, written INTEGER NOT NULL, \
+     checksum INTEGER NOT NULL)",
     "CREATE TABLE rows (row INTEGER PRIMARY KEY, account_id INTEGER, matched_by TEXT, status TEXT NOT NULL, error TEXT, \
-     position INTEGER, repeated INTEGER NOT NULL, checksum INTEGER NOT NULL)",
-    "CREATE TABLE edits (row INTEGER NOT NULL, field TEXT NOT NULL, before, after, checksum INTEGER NOT NULL, \
+     position INTEGER, weight INTEGER NOT NULL, repeated INTEGER NOT NULL, stored_otherwise INTEGER NOT NULL, \
+     finished_at_ms INTEGER, checksum INTEGER NOT NULL)",
+    "CREATE TABLE edits (row INTEGER NOT NULL, field TEXT NOT NULL, before, after, answered, checksum INTEGER NOT NULL, \
      PRIMARY KEY (row, field)) WITHOUT ROWID",
     "CREATE TABLE requests (number INTEGER PRIMARY KEY, sent_at INTEGER NOT NULL, checksum INTEGER NOT NULL)",
-    "CREATE VIEW changes AS SELECT edits.row, rows.account_id AS id, field, before, after, rows.status \
+    "CREATE VIEW changes AS SELECT edits.row, rows.account_id AS id, field, before, after, answered, rows.status \
      FROM edits JOIN rows ON rows.row = edits.row ORDER BY edits.row",
     "CREATE VIEW progress AS SELECT status, count(*) AS rows FROM rows GROUP BY status",
-    "CREATE VIEW failures AS SELECT row, account_id AS id, matched_by, status, error, repeated FROM rows \
-     WHERE status NOT IN ('unchanged', 'changed', 'pending', 'sending')",
+    "CREATE VIEW failures AS SELECT row, account_id AS id, matched_by, status, error, repeated, stored_otherwise FROM rows \
+     WHERE status NOT IN ('unchanged', 'changed', 'pending')",
 ];
 
-pub(super) const INSERT_ROW: &str = "INSERT INTO rows VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-pub(super) const INSERT_EDIT: &str = "INSERT INTO edits VALUES (?1, ?2, ?3, ?4, ?5)";
+pub(super) const INSERT_ROW: &str = "INSERT INTO rows VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+pub(super) const INSERT_EDIT: &str = "INSERT INTO edits VALUES (?1, ?2, ?3, ?4, NULL, ?5)";
 pub(super) const INSERT_REQUEST: &str = "INSERT INTO requests VALUES (?1, ?2, ?3)";
-pub(super) const LAST_REQUEST: &str = "SELECT coalesce(max(number), 0) FROM requests";
 pub(super) const SELECT_REQUESTS: &str = "SELECT number, sent_at, checksum FROM requests ORDER BY number";
-pub(super) const SELECT_ROW: &str =
-    "SELECT row, account_id, matched_by, status, error, position, repeated, checksum FROM rows WHERE row = ?1";
-pub(super) const SELECT_ROWS: &str = "SELECT row, account_id, matched_by, status, error, position, repeated, checksum \
-     FROM rows WHERE row > ?1 ORDER BY row LIMIT ?2";
+pub(super) const SELECT_ROW: &str = "SELECT row, account_id, matched_by, status, error, position, weight, repeated, \
+     stored_otherwise, finished_at_ms, checksum FROM rows WHERE row = ?1";
+pub(super) const SELECT_ROWS: &str = "SELECT row, account_id, matched_by, status, error, position, weight, repeated, \
+     stored_otherwise, finished_at_ms, checksum FROM rows WHERE row > ?1 ORDER BY row LIMIT ?2";
+/// Rows of two statuses.
+pub(super) const SELECT_ROWS_OF: &str = "SELECT row, account_id, matched_by, status, error, position, weight, repeated, \
+     stored_otherwise, finished_at_ms, checksum FROM rows WHERE status IN (?1, ?2) AND row > ?3 ORDER BY row LIMIT ?4";
 pub(super) const SELECT_EDITS: &str =
-    "SELECT row, field, before, after, checksum FROM edits WHERE row = ?1 ORDER BY field";
+    "SELECT row, field, before, after, answered, checksum FROM edits WHERE row = ?1 ORDER BY field";
 pub(super) const SELECT_EDITS_BETWEEN: &str =
-    "SELECT row, field, before, after, checksum FROM edits WHERE row BETWEEN ?1 AND ?2 ORDER BY row, field";
-pub(super) const UPDATE_ROW: &str =
-    "UPDATE rows SET status = ?2, error = ?3, repeated = ?4, checksum = ?5 WHERE row = ?1";
-
-/// The state of a row that is in flight. It is none of the statuses: whoever reads it after a crash sees `unknown`.
-pub(super) const SENDING: &str = "sending";
+    "SELECT row, field, before, after, answered, checksum FROM edits WHERE row BETWEEN ?1 AND ?2 ORDER BY row, field";
+pub(super) const UPDATE_ROW: &str = "UPDATE rows SET status = ?2, error = ?3, repeated = ?4, stored_otherwise = ?5, \
+     finished_at_ms = ?6, checksum = ?7 WHERE row = ?1";
+pub(super) const UPDATE_EDIT: &str =
+    "UPDATE edits SET before = ?3, answered = ?4, checksum = ?5 WHERE row = ?1 AND field = ?2";
 
 /// A row as the file has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +59,10 @@ pub(super) struct StoredRow {
     pub(super) status: String,
     pub(super) error: Option<String>,
     pub(super) position: Option<i64>,
+    pub(super) weight: i64,
     pub(super) repeated: i64,
+    pub(super) stored_otherwise: bool,
+    pub(super) finished_at_ms: Option<i64>,
 }
 
 impl StoredRow {
@@ -66,34 +75,124 @@ impl StoredRow {
             status: row.get(3)?,
             error: row.get(4)?,
             position: row.get(5)?,
-            repeated: row.get(6)?,
+            weight: row.get(6)?,
+            repeated: row.get(7)?,
+            stored_otherwise: row.get(8)?,
+            finished_at_ms: row.get(9)?,
         };
-        let checksum: u32 = row.get(7)?;
+        let checksum: u32 = row.get(10)?;
         Ok((stored.checksum() == checksum).then_some(stored))
+    }
+
+    /// How much memory it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + [&self.matched_by, &self.error].map(|text| text.as_ref().map_or(0, String::len)).iter().sum::<usize>()
     }
 
     pub(super) fn checksum(&self) -> u32 {
         let mut sum = Sum::default();
         sum.integer(Some(self.row)).integer(self.account_id).text(self.matched_by.as_deref());
-        sum.text(Some(&self.status)).text(self.error.as_deref()).integer(self.position).integer(Some(self.repeated));
+        sum.text(Some(&self.status)).text(self.error.as_deref()).integer(self.position).integer(Some(self.weight));
+        sum.integer(Some(self.repeated)).integer(Some(i64::from(self.stored_otherwise))).integer(self.finished_at_ms);
         sum.0.finalize()
+    }
+
+    /// Inserts it with a statement prepared from [`INSERT_ROW`].
+    pub(super) fn insert(&self, insert: &mut Statement<'_>) -> rusqlite::Result<()> {
+        let row = params![
+            self.row,
+            self.account_id,
+            self.matched_by,
+            self.status,
+            self.error,
+            self.position,
+            self.weight,
+            self.repeated,
+            self.stored_otherwise,
+            self.finished_at_ms,
+            self.checksum()
+        ];
+        insert.execute(row).map(drop)
+    }
+
+    /// Writes what can change of it.
+    pub(super) fn update(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut update = connection.prepare_cached(UPDATE_ROW)?;
+        let row = params![
+            self.row,
+            self.status,
+            self.error,
+            self.repeated,
+            self.stored_otherwise,
+            self.finished_at_ms,
+            self.checksum()
+        ];
+        update.execute(row).map(drop)
     }
 }
 
-/// Reads a change; `None` when it is not as it was written.
-pub(super) fn read_edit(row: &Row<'_>) -> rusqlite::Result<Option<(i64, Change)>> {
-    let number: i64 = row.get(0)?;
-    let name: String = row.get(1)?;
-    let (before, after) = (value(row.get_ref(2)?), value(row.get_ref(3)?));
-    let checksum: u32 = row.get(4)?;
-    let (Some(field), Some(before), Some(after)) = (Field::from_name(&name), before, after) else { return Ok(None) };
-    let change = Change { field, before, after };
-    Ok((edit_checksum(number, &change) == checksum && name == field.name()).then_some((number, change)))
+/// A change as the file has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StoredEdit {
+    pub(super) row: i64,
+    pub(super) change: Change,
+    /// What the service answered, where that is not what was sent.
+    pub(super) answered: Option<Value>,
 }
 
-pub(super) fn edit_checksum(row: i64, change: &Change) -> u32 {
+impl StoredEdit {
+    /// Reads a change; `None` when it is not as it was written.
+    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Option<Self>> {
+        let number: i64 = row.get(0)?;
+        let name: String = row.get(1)?;
+        let (before, after) = (value(row.get_ref(2)?), value(row.get_ref(3)?));
+        let answered = match row.get_ref(4)? {
+            ValueRef::Null => Some(None),
+            // Nothing was stored, which is not the same as nothing to say.
+            ValueRef::Blob([]) => Some(Some(Value::Null)),
+            answered => value(answered).map(Some),
+        };
+        let checksum: u32 = row.get(5)?;
+        let (Some(field), Some(before), Some(after), Some(answered)) =
+            (Field::from_name(&name), before, after, answered)
+        else {
+            return Ok(None);
+        };
+        let edit = Self { row: number, change: Change { field, before, after }, answered };
+        Ok((edit.checksum() == checksum && name == field.name()).then_some(edit))
+    }
+
+    /// The change that reverts this one, from what was really stored.
+    pub(super) fn reversed(self) -> Change {
+        let Change { field, before, after } = self.change;
+        Change { field, before: self.answered.unwrap_or(after), after: before }
+    }
+
+    fn checksum(&self) -> u32 {
+        edit_checksum(self.row, &self.change, self.answered.as_ref())
+    }
+
+    /// Writes what can change of it.
+    pub(super) fn update(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let answered = match &self.answered {
+            None => SqlValue::Null,
+            Some(Value::Null) => SqlValue::Blob(Vec::new()),
+            Some(answered) => to_sql(answered),
+        };
+        let mut update = connection.prepare_cached(UPDATE_EDIT)?;
+        let before = to_sql(&self.change.before);
+        update.execute(params![self.row, self.change.field.name(), before, answered, self.checksum()]).map(drop)
+    }
+}
+
+pub(super) fn edit_checksum(row: i64, change: &Change, answered: Option<&Value>) -> u32 {
     let mut sum = Sum::default();
     sum.integer(Some(row)).text(Some(change.field.name())).value(&change.before).value(&change.after);
+    match answered {
+        Some(answered) => sum.text(Some("answered")).value(answered),
+        None => sum.integer(None),
+    };
     sum.0.finalize()
 }
 
@@ -105,7 +204,7 @@ pub(super) struct StoredRequest {
 }
 
 impl StoredRequest {
-    /// Reads all of them; `None` when one is not as it was written, or is missing between two others.
+    /// Reads all of them; `None` when one is missing or not as it was written.
     pub(super) fn read_all(connection: &Connection) -> rusqlite::Result<Option<Vec<Self>>> {
         let mut select = connection.prepare_cached(SELECT_REQUESTS)?;
         let mut rows = select.query([])?;
@@ -118,7 +217,17 @@ impl StoredRequest {
             }
             found.push(request);
         }
-        Ok(Some(found))
+        let numbers = found.first().zip(found.last()).map(|(first, last)| (first.number, last.number));
+        Ok((numbers == state::requests(connection)?).then_some(found))
+    }
+
+    /// Adds one at the end.
+    pub(super) fn add(connection: &Connection, sent_at: i64) -> rusqlite::Result<()> {
+        let numbers = state::requests(connection)?;
+        let request = Self { number: numbers.map_or(1, |(_, last)| last.saturating_add(1)), sent_at };
+        let mut insert = connection.prepare_cached(INSERT_REQUEST)?;
+        insert.execute(params![request.number, request.sent_at, request.checksum()])?;
+        state::set_requests(connection, Some((numbers.map_or(1, |(first, _)| first), request.number)))
     }
 
     pub(super) fn checksum(&self) -> u32 {
@@ -171,6 +280,17 @@ impl Sum {
             None => self.0.update(b"n"),
         }
         self
+    }
+
+    /// A value as SQLite has it.
+    pub(super) fn sql(&mut self, value: &SqlValue) -> &mut Self {
+        match value {
+            SqlValue::Integer(number) => self.integer(Some(*number)),
+            SqlValue::Text(text) => self.text(Some(text)),
+            SqlValue::Null => self.integer(None),
+            // Never written there.
+            SqlValue::Real(_) | SqlValue::Blob(_) => self.text(Some("neither integer nor text")),
+        }
     }
 
     fn value(&mut self, value: &Value) -> &mut Self {

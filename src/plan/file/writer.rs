@@ -1,114 +1,94 @@
-//! The one thread that has the file: it groups what the rows in flight want written into one commit.
+//! The one thread that writes a plan's file: it groups what the rows in flight want written into one commit.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
+#[cfg(feature = "simulation")]
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::oneshot;
 
 use super::error::{FileError, FileErrorKind};
-use super::lock::Lock;
-use super::schema::{self, SENDING, StoredRequest, StoredRow};
-use crate::plan::Status;
+use super::rows::Finished;
+use super::schema::{self, StoredEdit, StoredRequest, StoredRow};
+use super::session::Session;
+use super::state::{self, ItemsProof};
+use crate::account::Field;
+use crate::plan::{Status, Value};
 
-/// At most so many are committed together.
+/// At most so many writes are committed together.
 const MOST_TOGETHER: usize = 1_024;
-
-/// A question that the thread answers.
-type Question = Box<dyn FnOnce(&Connection) + Send>;
 
 /// What is to be written.
 pub(super) enum Write {
-    Sending { row: u64, at: i64 },
-    Finish { row: u64, status: Status, error: Option<String>, at: Option<i64> },
-    Requeue { row: u64 },
+    Sending { row: u64, overwritten: Vec<(Field, Value)>, at: i64 },
+    Finish { row: u64, finished: Finished },
+    NotSent { row: u64 },
     Requests(Vec<i64>),
+    Items(ItemsProof),
     RetryFailed,
+    RecentRequests { now: i64 },
 }
 
-enum Order {
-    Write(Write, oneshot::Sender<Result<u64, FileError>>),
-    Ask(Question),
+/// What a write gives.
+pub(super) enum Written {
+    Count(u64),
+    Moments(Vec<i64>),
 }
 
-/// The handle on the thread. Dropping it ends the thread.
+type Reply = oneshot::Sender<Result<Written, FileError>>;
+
+/// The handle on the thread. Dropping it ends the thread, and with it the run.
 pub(super) struct Writer {
     path: PathBuf,
-    orders: Option<Sender<Order>>,
+    orders: Option<Sender<(Write, Reply)>>,
     thread: Option<JoinHandle<()>>,
+    /// In a simulation there is no thread.
+    #[cfg(feature = "simulation")]
+    here: Mutex<Option<Session>>,
 }
 
 impl Writer {
-    pub(super) fn start(path: &Path, connection: Connection, lock: Lock) -> Result<Self, FileError> {
+    pub(super) fn start(path: &Path, session: Session) -> Result<Self, FileError> {
+        #[cfg(feature = "simulation")]
+        if super::simulation::is_on() {
+            return Ok(Self { path: path.to_owned(), orders: None, thread: None, here: Mutex::new(Some(session)) });
+        }
         let (orders, receiver) = channel();
         let owned = path.to_owned();
-        let work = move || {
-            work(&owned, &connection, &receiver);
-            // The last connection moves everything into the one file, and only then is the lock free.
-            drop(connection);
-            drop(lock);
-        };
+        let work = move || work(&owned, session, &receiver);
         let thread = thread::Builder::new().name("replyio-plan-file".to_owned()).spawn(work);
         let thread = thread.map_err(|error| FileError::new(path, FileErrorKind::Io(error.to_string())))?;
-        Ok(Self { path: path.to_owned(), orders: Some(orders), thread: Some(thread) })
-    }
-
-    /// The same at once, since time stands still in the simulation while anything works.
-    #[cfg(feature = "simulation")]
-    pub(super) fn write(&self, write: Write) -> impl Future<Output = Result<u64, FileError>> + use<> {
-        use crate::simulation::{Disk, after_write, before_write};
-        let closed = || FileError::new(&self.path, FileErrorKind::Closed);
-        let mut written = match before_write(&self.path) {
-            Disk::Works => {
-                let (reply, mut answer) = oneshot::channel();
-                let sent = self.orders.as_ref().is_some_and(|orders| orders.send(Order::Write(write, reply)).is_ok());
-                loop {
-                    match answer.try_recv() {
-                        Ok(written) => break Some(written),
-                        Err(oneshot::error::TryRecvError::Empty) if sent => thread::yield_now(),
-                        Err(_) => break Some(Err(closed())),
-                    }
-                }
-            }
-            Disk::Fails => Some(Err(FileError::new(&self.path, FileErrorKind::Io("the disk has failed".to_owned())))),
-            Disk::Dead => None,
-        };
-        if after_write(&self.path) == Disk::Dead {
-            written = None;
-        }
-        async move {
-            match written {
-                Some(written) => written,
-                None => std::future::pending().await,
-            }
-        }
+        Ok(Self {
+            path: path.to_owned(),
+            orders: Some(orders),
+            thread: Some(thread),
+            #[cfg(feature = "simulation")]
+            here: Mutex::default(),
+        })
     }
 
     /// Has something written. It is on the disk when this is ready.
-    #[cfg(not(feature = "simulation"))]
-    pub(super) fn write(&self, write: Write) -> impl Future<Output = Result<u64, FileError>> + use<> {
+    pub(super) fn write(&self, write: Write) -> impl Future<Output = Result<Written, FileError>> + use<> {
         let (reply, answer) = oneshot::channel();
-        let sent = self.orders.as_ref().is_some_and(|orders| orders.send(Order::Write(write, reply)).is_ok());
-        let closed = FileError::new(&self.path, FileErrorKind::Closed);
+        let is_taken = self.hand_over(write, reply);
+        let ended = FileError::new(&self.path, FileErrorKind::Lost("its run has ended".to_owned()));
         async move {
-            if !sent {
-                return Err(closed);
+            if !is_taken {
+                return Err(ended);
             }
-            answer.await.unwrap_or(Err(closed))
+            answer.await.unwrap_or(Err(ended))
         }
     }
 
-    /// Asks something and waits for the answer.
-    pub(super) fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&Connection) -> T + Send + 'static,
-    ) -> Result<T, FileError> {
-        let (reply, answer) = std::sync::mpsc::sync_channel(1);
-        let ask = Order::Ask(Box::new(move |connection| drop(reply.send(question(connection)))));
-        let sent = self.orders.as_ref().is_some_and(|orders| orders.send(ask).is_ok());
-        let closed = || FileError::new(&self.path, FileErrorKind::Closed);
-        if sent { answer.recv().map_err(|_| closed()) } else { Err(closed()) }
+    fn hand_over(&self, write: Write, reply: Reply) -> bool {
+        #[cfg(feature = "simulation")]
+        if let Some(session) = self.here.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            commit(&self.path, session, vec![(write, reply)]);
+            return true;
+        }
+        self.orders.as_ref().is_some_and(|orders| orders.send((write, reply)).is_ok())
     }
 
     /// In a forked child there is no thread to wait for, and the connection is the parent's.
@@ -123,131 +103,156 @@ impl Drop for Writer {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-    }
-}
-
-fn work(path: &Path, connection: &Connection, orders: &Receiver<Order>) {
-    let mut question = None;
-    loop {
-        if let Some(question) = question.take() {
-            let question: Question = question;
-            question(connection);
-        }
-        let mut writes = Vec::new();
-        let mut replies = Vec::new();
-        let Ok(mut order) = orders.recv() else { return };
-        loop {
-            match order {
-                Order::Write(write, reply) => {
-                    writes.push(write);
-                    replies.push(reply);
-                }
-                Order::Ask(ask) => {
-                    question = Some(ask);
-                    break;
-                }
-            }
-            match orders.try_recv() {
-                Ok(next) if writes.len() < MOST_TOGETHER => order = next,
-                Ok(Order::Ask(ask)) => {
-                    question = Some(ask);
-                    break;
-                }
-                Ok(Order::Write(write, reply)) => {
-                    writes.push(write);
-                    replies.push(reply);
-                    break;
-                }
-                Err(_) => break,
-            }
-        }
-        if writes.is_empty() {
-            continue;
-        }
-        let committed = commit(connection, &writes).map_err(|error| {
-            // SQLite may have rolled back by itself.
-            let _ = connection.execute_batch("ROLLBACK");
-            FileError::of_sqlite(path, &error)
-        });
-        for (index, reply) in replies.into_iter().enumerate() {
-            let counted = committed.as_ref().map(|counts| counts.get(index).copied().unwrap_or_default());
-            let _ = reply.send(counted.map_err(Clone::clone));
+        #[cfg(feature = "simulation")]
+        if let Some(session) = self.here.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            session.end();
         }
     }
 }
 
-fn commit(connection: &Connection, writes: &[Write]) -> rusqlite::Result<Vec<u64>> {
-    connection.execute_batch("BEGIN IMMEDIATE")?;
-    let counts = writes.iter().map(|write| apply(connection, write)).collect::<rusqlite::Result<_>>()?;
-    connection.execute_batch("COMMIT")?;
-    Ok(counts)
+fn work(path: &Path, mut session: Session, orders: &Receiver<(Write, Reply)>) {
+    while let Ok(first) = orders.recv() {
+        let together = std::iter::once(first).chain(orders.try_iter().take(MOST_TOGETHER - 1));
+        commit(path, &mut session, together.collect());
+    }
+    session.end();
 }
 
-fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<u64> {
+/// Makes one commit of several writes, and answers each.
+fn commit(path: &Path, session: &mut Session, together: Vec<(Write, Reply)>) {
+    let (writes, replies): (Vec<Write>, Vec<Reply>) = together.into_iter().unzip();
+    let committed = session.commit(|connection| {
+        writes.iter().map(|write| apply(connection, write)).collect::<rusqlite::Result<Vec<Written>>>()
+    });
+    match committed {
+        Ok(written) => replies.into_iter().zip(written).for_each(|(reply, written)| drop(reply.send(Ok(written)))),
+        Err(kind) => {
+            let error = FileError::new(path, kind);
+            for reply in replies {
+                drop(reply.send(Err(error.clone())));
+            }
+        }
+    }
+}
+
+fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<Written> {
     match write {
-        Write::Sending { row, at } => {
-            request(connection, *at)?;
+        Write::Sending { row, overwritten, at } => {
+            StoredRequest::add(connection, *at)?;
+            state::count_sent(connection)?;
+            if !overwritten.is_empty() {
+                change_edits(connection, *row, |edit| {
+                    if let Some((_, value)) = overwritten.iter().find(|(field, _)| *field == edit.change.field) {
+                        edit.change.before.clone_from(value);
+                    }
+                })?;
+            }
             change(connection, *row, |row| {
-                if row.status == SENDING {
+                if row.status == Status::Unknown.as_str() {
                     row.repeated += 1;
                 }
-                SENDING.clone_into(&mut row.status);
+                Status::Unknown.as_str().clone_into(&mut row.status);
                 row.error = None;
-            })
+            })?;
         }
-        Write::Finish { row, status, error, at } => {
-            if let Some(at) = at {
-                request(connection, *at)?;
-            }
+        Write::Finish { row, finished } => {
+            let Finished { status, error, stored_otherwise, answered, at_ms } = finished;
+            let mut had_answers = false;
             change(connection, *row, |row| {
+                had_answers = row.stored_otherwise;
                 status.as_str().clone_into(&mut row.status);
                 row.error.clone_from(error);
-            })
+                row.stored_otherwise = *stored_otherwise || !answered.is_empty();
+                row.finished_at_ms = *at_ms;
+            })?;
+            if had_answers || !answered.is_empty() {
+                change_edits(connection, *row, |edit| {
+                    let found = answered.iter().find(|(field, _)| *field == edit.change.field);
+                    edit.answered = found.map(|(_, value)| value.clone());
+                })?;
+            }
         }
-        Write::Requeue { row } => change(connection, *row, |row| Status::Pending.as_str().clone_into(&mut row.status)),
-        Write::Requests(moments) => {
-            moments.iter().try_for_each(|at| request(connection, *at))?;
-            Ok(0)
+        Write::NotSent { row } => change(connection, *row, reopen)?,
+        Write::Requests(moments) => moments.iter().try_for_each(|at| StoredRequest::add(connection, *at))?,
+        Write::Items(items) => state::set_items(connection, *items)?,
+        Write::RetryFailed => {
+            return each_of(connection, [Status::Failed, Status::Conflict], reopen).map(Written::Count);
         }
-        Write::RetryFailed => retry_failed(connection),
+        Write::RecentRequests { now } => return recent_requests(connection, *now).map(Written::Moments),
     }
+    Ok(Written::Count(1))
 }
 
-fn request(connection: &Connection, at: i64) -> rusqlite::Result<()> {
-    let last: i64 = connection.prepare_cached(schema::LAST_REQUEST)?.query_row([], |row| row.get(0))?;
-    let request = StoredRequest { number: last.saturating_add(1), sent_at: at };
-    let mut insert = connection.prepare_cached(schema::INSERT_REQUEST)?;
-    insert.execute(params![request.number, request.sent_at, request.checksum()]).map(drop)
+fn reopen(row: &mut StoredRow) {
+    Status::Pending.as_str().clone_into(&mut row.status);
+    row.error = None;
+    row.finished_at_ms = None;
 }
 
-fn change(connection: &Connection, row: u64, change: impl FnOnce(&mut StoredRow)) -> rusqlite::Result<u64> {
+fn change(connection: &Connection, row: u64, change: impl FnOnce(&mut StoredRow)) -> rusqlite::Result<()> {
     let number = i64::try_from(row).unwrap_or(i64::MAX);
     let mut select = connection.prepare_cached(schema::SELECT_ROW)?;
     // A row that is damaged is no row: better an error than a mark on something else.
     let stored = select.query_row([number], StoredRow::read).optional()?.flatten();
     let mut stored = stored.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     change(&mut stored);
-    write_row(connection, &stored)?;
-    Ok(1)
+    stored.update(connection)
 }
 
-fn write_row(connection: &Connection, row: &StoredRow) -> rusqlite::Result<()> {
-    let mut update = connection.prepare_cached(schema::UPDATE_ROW)?;
-    update.execute(params![row.row, row.status, row.error, row.repeated, row.checksum()]).map(drop)
-}
-
-fn retry_failed(connection: &Connection) -> rusqlite::Result<u64> {
-    let mut select = connection.prepare(
-        "SELECT row, account_id, matched_by, status, error, position, repeated, checksum FROM rows \
-         WHERE status IN ('failed', 'unknown', 'conflict')",
-    )?;
-    let rows = select.query_map([], StoredRow::read)?.collect::<rusqlite::Result<Vec<_>>>()?;
-    let mut count = 0;
-    for mut row in rows.into_iter().flatten() {
-        Status::Pending.as_str().clone_into(&mut row.status);
-        row.error = None;
-        write_row(connection, &row)?;
-        count += 1;
+/// Changes what the file says about each field of a row.
+fn change_edits(connection: &Connection, row: u64, mut change: impl FnMut(&mut StoredEdit)) -> rusqlite::Result<()> {
+    let number = i64::try_from(row).unwrap_or(i64::MAX);
+    let mut select = connection.prepare_cached(schema::SELECT_EDITS)?;
+    let edits = select.query_map([number], StoredEdit::read)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    for edit in edits {
+        let mut edit = edit.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        let before = edit.clone();
+        change(&mut edit);
+        if edit != before {
+            edit.update(connection)?;
+        }
     }
-    Ok(count)
+    Ok(())
+}
+
+/// Changes every row of two statuses, and gives how many there were.
+pub(super) fn each_of(
+    connection: &Connection,
+    statuses: [Status; 2],
+    change: impl Fn(&mut StoredRow),
+) -> rusqlite::Result<u64> {
+    const STEP: i64 = 10_000;
+    let [one, other] = statuses.map(Status::as_str);
+    let mut select = connection.prepare_cached(schema::SELECT_ROWS_OF)?;
+    let (mut count, mut last) = (0, -1);
+    loop {
+        let rows = select.query_map(rusqlite::params![one, other, last, STEP], StoredRow::read)?;
+        let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+        if rows.is_empty() {
+            return Ok(count);
+        }
+        for row in rows {
+            let mut row = row.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+            last = row.row;
+            change(&mut row);
+            row.update(connection)?;
+            count += 1;
+        }
+    }
+}
+
+/// Forgets requests that are older than an hour, and gives when the others were sent.
+fn recent_requests(connection: &Connection, now: i64) -> rusqlite::Result<Vec<i64>> {
+    const HOUR_MS: i64 = 3_600_000;
+    // A clock that was set back must not hold the job up for longer than an hour.
+    let counts = |request: &&StoredRequest| (now - HOUR_MS + 1..=now + HOUR_MS).contains(&request.sent_at);
+    let requests = StoredRequest::read_all(connection)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    // Only from the beginning, so that the numbers of the others still follow each other.
+    let first = requests.iter().find(counts).map(|request| request.number);
+    connection.execute("DELETE FROM requests WHERE number < ?1", [first.unwrap_or(i64::MAX)])?;
+    let last = requests.last().map(|request| request.number);
+    state::set_requests(connection, first.zip(last))?;
+    let mut moments: Vec<i64> = requests.iter().filter(counts).map(|request| request.sent_at.min(now)).collect();
+    moments.sort_unstable();
+    Ok(moments)
 }

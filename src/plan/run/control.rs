@@ -25,6 +25,8 @@ pub struct Progress {
     pub counts: BTreeMap<Status, u64>,
     /// What it does now.
     pub phase: Phase,
+    /// Whether the list does not show accounts as `GET` does, so that each account is read by itself.
+    pub items_are_incomplete: bool,
     /// What it waits for, and until when.
     pub waiting: Option<(WaitReason, Instant)>,
 }

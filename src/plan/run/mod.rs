@@ -1,31 +1,84 @@
 //! Planning and applying: the requests, the pace, and what is kept when.
 //!
-//! A run is one future on one thread. It books every request in the quota before it is sent, so that nothing is marked as
-//! being sent while it waits; `sending` is committed before the first byte leaves, and the outcome before it is counted.
+//! [`machine`] and [`policy`] decide and are pure. The drivers, [`planning`] and [`applying`], send the requests, keep the
+//! records and wait. A run gets a slot of the quota before it marks a row as sent, so that nothing is marked while it waits.
+//! The mark is committed before the first byte leaves, and the outcome before it is counted.
 
 mod applying;
 mod control;
-mod pace;
+mod machine;
 mod planning;
+mod policy;
+mod request;
 mod sent;
 
 use super::file::FileError;
 use crate::error::Error;
 
-pub use self::applying::{CONCURRENCY, OnConflict, apply, requests_to_apply};
+pub use self::applying::{apply, requests_to_apply};
 pub use self::control::{Control, Phase, Progress};
 pub use self::planning::{plan, reverse};
 
-/// How often a row is tried, each time with all attempts of a call, while others succeed.
-const ROUNDS: u32 = 3;
+/// How a plan is to be applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ApplyOptions {
+    /// What to do with a field that somebody else changed between plan and apply.
+    pub on_conflict: OnConflict,
+    /// What to do when updates clear members that this version does not know.
+    pub on_unknown_member: OnUnknownMember,
+    /// How many updates are in flight at once.
+    pub concurrency: usize,
+}
+
+impl Default for ApplyOptions {
+    fn default() -> Self {
+        Self { on_conflict: OnConflict::default(), on_unknown_member: OnUnknownMember::default(), concurrency: 8 }
+    }
+}
+
+/// What to do with a field that somebody else changed between plan and apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnConflict {
+    /// The row stays as it is, as a conflict.
+    #[default]
+    Skip,
+    /// The plan's value is written. Rows that are conflicts already are written too.
+    Overwrite,
+}
+
+impl OnConflict {
+    /// Whether the plan's value is written over what somebody else wrote.
+    pub const fn overwrites(self) -> bool {
+        matches!(self, Self::Overwrite)
+    }
+}
+
+/// What to do when an update has cleared a member of the account that this version does not know and so cannot send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnUnknownMember {
+    /// The run stops at the first such row.
+    #[default]
+    Stop,
+    /// The run continues, and says in each such row which members were cleared.
+    Clear,
+}
 
 /// Why a run ended before its end.
 #[derive(Debug)]
 pub enum RunError {
     /// The service refused the key, or was out of reach too long. No row was lost.
     Call(Error),
-    /// The plan file cannot go on.
+    /// The plan file cannot be used.
     File(FileError),
+    /// An update has cleared members of an account that this version does not know. The other rows stay as they are.
+    UnknownMembers {
+        /// The row's number in the table.
+        row: u64,
+        /// The account.
+        id: i64,
+        /// The members, by their names on the wire.
+        members: Vec<String>,
+    },
 }
 
 impl From<FileError> for RunError {
@@ -33,3 +86,21 @@ impl From<FileError> for RunError {
         Self::File(error)
     }
 }
+
+impl std::fmt::Display for RunError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Call(error) => error.fmt(formatter),
+            Self::File(error) => error.fmt(formatter),
+            Self::UnknownMembers { row, id, members } => write!(
+                formatter,
+                "the update of account {id} (row {row}) cleared {}: this version of replyio does not know that member \
+                 and cannot send it. The run has stopped, and the other rows are as they were. Update the package, or \
+                 let apply(on_unknown_member=\"clear\") clear it in every account that the plan writes",
+                members.join(", ")
+            ),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}

@@ -1,20 +1,25 @@
-//! Reading the accounts with the fewest requests, into a plan's file.
+//! Planning a table: sends what the [`Planner`] asks for, and keeps every row in the plan's file.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::RunError;
 use super::control::Control;
-use super::pace::{Pace, Verdict};
+use super::policy::{Direction, Kind, Policy, Refusal, Verdict};
+use super::request::{Counter, admit};
 use super::sent::{now_ms, sent_now};
-use super::{ROUNDS, RunError};
+use crate::answer::Page;
 use crate::client::{Client, ListQuery, Observer};
-use crate::error::ErrorKind;
-use crate::plan::file::{Builder, FileError, Header, PlanFile, PlannedRow};
+use crate::error::{Error, WaitReason};
+use crate::plan::file::{Builder, FileError, Header, KeyMark, PlanFile, PlannedRow};
 use crate::plan::planner::{Planner, Step};
 use crate::plan::source::{Options, Table};
 
-/// Plans a table: reads the accounts with the fewest requests and keeps what every row changes. Gives the file, or
+/// Plans a table: reads the accounts with the fewest requests and keeps what every row changes. Returns the file, or
 /// `None` when it was stopped; then there is no file.
 ///
 /// # Errors
@@ -27,8 +32,8 @@ pub async fn plan(
     control: &Arc<Control>,
     observer: Option<Arc<dyn Observer>>,
 ) -> Result<Option<PlanFile>, RunError> {
-    let mut pace = Pace::new(client, control, observer);
-    let mut builder = Builder::create(path, &header(client, table, options))?;
+    let client = client.observed(Arc::new(Counter::new(control, observer)));
+    let mut builder = Builder::create(path, &header(&client, table, options)?)?;
     control.state().rows = table.len();
     let mut give = |row: PlannedRow| {
         let status = row.status;
@@ -37,72 +42,129 @@ pub async fn plan(
         Ok::<(), FileError>(())
     };
     let mut planner = Planner::new(table, options, &mut give)?;
-    let mut sent = Vec::new();
-    let mut rounds: HashMap<u64, u32> = HashMap::new();
+    let mut waits = Waits::new(client.config().max_attempts);
     loop {
         let step = planner.next_step();
-        if step == Step::Done {
-            break;
-        }
-        let Some(admission) = pace.admit().await else { return Ok(None) };
-        sent.push(sent_now());
-        let client = pace.client.admitted();
-        let asked = async {
-            match step {
-                Step::Page { top, skip } => {
-                    client.list_page(&ListQuery::default(), top, skip).await.map(|page| (page.items, page.has_more))
+        let is_account = matches!(step, Step::Account { .. });
+        let Some(answer) = waits.ask(&client, control, &step).await else { return Ok(None) };
+        match answer {
+            Asked::Nothing => break,
+            Asked::Incomplete(error) => return Err(RunError::Call(error)),
+            Asked::Page { skip, page } => planner.page(skip, &page.items, page.has_more, &mut give)?,
+            Asked::Account(account) => planner.single(Some(&account), &mut give)?,
+            Asked::Refused(refusal) => match waits.failed(&step, &refusal) {
+                _ if refusal.kind == Kind::NotFound && is_account => planner.single(None, &mut give)?,
+                Verdict::Retry(_) if is_account => planner.later(),
+                Verdict::Retry(_) => {}
+                Verdict::GiveUp | Verdict::SetAside if is_account => {
+                    planner.unreadable(&refusal.error.to_string(), &mut give)?
                 }
-                Step::Account { id, .. } => client.get(id).await.map(|account| (vec![account], false)),
-                Step::Done => Ok((Vec::new(), false)),
-            }
-        };
-        // Nothing is lost with a read.
-        let result = tokio::select! {
-            result = asked => result,
-            () = control.stopped() => return Ok(None),
-        };
-        drop(admission);
-        pace.gate.heed(&result);
-        match (step, result) {
-            (Step::Page { skip, .. }, Ok((accounts, has_more))) => {
-                planner.page(skip, &accounts, has_more, &mut give)?;
-                pace.succeeded();
-            }
-            (_, Ok((accounts, _))) => {
-                planner.single(accounts.first(), &mut give)?;
-                pace.succeeded();
-            }
-            (Step::Account { .. }, Err(error)) if error.kind() == ErrorKind::NotFound => {
-                planner.single(None, &mut give)?;
-                pace.succeeded();
-            }
-            (step, Err(error)) => {
-                let verdict = pace.failed(&error);
-                let Step::Account { row, .. } = step else {
-                    let Verdict::Again = verdict else { return Err(RunError::Call(error)) };
-                    continue;
-                };
-                let tried = rounds.entry(row).or_default();
-                *tried += u32::from(error.kind() != ErrorKind::RateLimit);
-                match verdict {
-                    Verdict::Fatal => return Err(RunError::Call(error)),
-                    Verdict::Again if *tried < ROUNDS => planner.later(),
-                    Verdict::Again | Verdict::Own => planner.unreadable(&error.to_string(), &mut give)?,
-                }
-            }
+                _ => return Err(RunError::Call(refusal.error)),
+            },
         }
         control.state().requests_left = planner.requests_left().unwrap_or(1);
     }
     planner.finish(&mut give)?;
-    let file = builder.seal(table.len())?;
-    sent.extend(pace.take_repeated());
-    file.note_requests(sent).await?;
-    Ok(Some(file))
+    builder.note_requests(waits.sent);
+    Ok(Some(builder.seal(table.len())?))
 }
 
-fn header(client: &Client, table: &Table, options: &Options) -> Header {
+/// What came of a step.
+enum Asked {
+    /// Every row is known.
+    Nothing,
+    /// The list cannot be read completely.
+    Incomplete(Error),
+    Page {
+        skip: u64,
+        page: Page,
+    },
+    Account(Box<crate::account::ContactAccount>),
+    Refused(Refusal),
+}
+
+/// What failed so far, and when it may be tried again.
+struct Waits {
+    policy: Policy,
+    started: Instant,
+    attempts: HashMap<u64, u32>,
+    not_before: HashMap<u64, Duration>,
+    /// When requests were sent, in milliseconds since 1970.
+    sent: Vec<i64>,
+}
+
+impl Waits {
+    fn new(allowed: u32) -> Self {
+        Self {
+            policy: Policy::new(allowed),
+            started: Instant::now(),
+            attempts: HashMap::new(),
+            not_before: HashMap::new(),
+            sent: Vec::new(),
+        }
+    }
+
+    /// Sends the request of a step when its time has come. `None` when the run is to stop.
+    async fn ask(&mut self, client: &Client, control: &Control, step: &Step) -> Option<Asked> {
+        let of_row = match step {
+            Step::Done => return Some(Asked::Nothing),
+            Step::Refused(incomplete) => {
+                return Some(Asked::Incomplete(incomplete.clone().into_error(self.started.elapsed())));
+            }
+            Step::Account { row, .. } => self.not_before.get(row).copied().unwrap_or_default(),
+            Step::Page { .. } => Duration::ZERO,
+        };
+        control.wait(self.started + of_row.max(self.policy.paused_until()), WaitReason::BackOff).await;
+        let slot = admit(client, control).await?;
+        self.sent.push(sent_now());
+        let asked = async {
+            match step {
+                Step::Page { top, skip } => {
+                    let page = client.list_page_once(slot, &ListQuery::default(), *top, *skip).await;
+                    page.map(|page| Asked::Page { skip: *skip, page })
+                }
+                Step::Account { id, .. } => {
+                    client.get_once(slot, *id).await.map(|account| Asked::Account(Box::new(account)))
+                }
+                Step::Refused(_) | Step::Done => Ok(Asked::Nothing),
+            }
+        };
+        // Nothing is lost with a read.
+        let answer: Result<Asked, Error> = tokio::select! {
+            biased;
+            answer = asked => answer,
+            () = control.stopped() => return None,
+        };
+        Some(match answer {
+            Ok(asked) => {
+                self.policy.succeeded(Direction::Read);
+                asked
+            }
+            Err(error) => Asked::Refused(error.into()),
+        })
+    }
+
+    fn failed(&mut self, step: &Step, refusal: &Refusal) -> Verdict {
+        let now = self.started.elapsed();
+        let &Step::Account { row, .. } = step else {
+            return self.policy.failed(Direction::Read, None, &mut 0, refusal, now);
+        };
+        let verdict =
+            self.policy.failed(Direction::Read, Some(row), self.attempts.entry(row).or_default(), refusal, now);
+        if let Verdict::Retry(from) = verdict {
+            self.not_before.insert(row, from);
+        }
+        verdict
+    }
+}
+
+fn header(client: &Client, table: &Table, options: &Options) -> Result<Header, FileError> {
     let config = client.config();
-    Header {
+    Ok(Header {
+        identity: Header::new_identity()?,
+        parent: None,
+        parent_writes: 0,
+        key: KeyMark::of(&config.api_key)?,
         base_url: config.base_url.to_string(),
         act_as: config.act_as.as_ref().map(ToString::to_string),
         team_id: config.team_id,
@@ -112,7 +174,7 @@ fn header(client: &Client, table: &Table, options: &Options) -> Header {
         created_at_ms: now_ms(),
         source: table.description().to_owned(),
         is_revert: false,
-    }
+    })
 }
 
 /// Makes the plan that takes back what a plan has changed, in a file of its own.
@@ -120,12 +182,5 @@ fn header(client: &Client, table: &Table, options: &Options) -> Header {
 /// # Errors
 /// [`FileError`] when one of the two files cannot be used.
 pub fn reverse(file: &PlanFile, path: &Path) -> Result<PlanFile, FileError> {
-    let header = Header { is_revert: true, created_at_ms: now_ms(), ..file.header().clone() };
-    let mut builder = Builder::create(path, &header)?;
-    let mut rows = 0;
-    file.revert_rows(|row| {
-        rows += 1;
-        builder.add(row)
-    })?;
-    builder.seal(rows)
+    file.revert_as(path)
 }

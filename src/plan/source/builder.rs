@@ -1,15 +1,17 @@
 //! Tables from single cells, in rows or in columns, whoever has them.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::Path;
 
 use arrow_array::builder::{Int64Builder, LargeStringBuilder};
 use arrow_buffer::BooleanBufferBuilder;
 
+use super::blanks::Blanks;
 use super::column::{Chunk, Column, wrong_type};
-use super::integers::{NOT_WHOLE, POSITIVE, TOO_LARGE, digits, of_float};
-use super::names::{Names, Role};
-use super::{Options, Table, TableError};
+use super::integers::{Float, INEXACT, NOT_WHOLE, POSITIVE, TOO_LARGE, of_float, of_text};
+use super::names::{Names, Role, role_of, shown};
+use super::{MOST_COLUMNS, Options, Table, TableError};
 use crate::account::{FieldError, Kind};
 
 /// What a cell was given as.
@@ -36,36 +38,62 @@ pub enum Number {
     TooLarge,
     /// One with a fraction, or infinite.
     NotWhole,
+    /// A float so large that it may stand for more than one integer.
+    Inexact,
 }
 
-impl From<f64> for Given<'_> {
-    fn from(number: f64) -> Self {
-        match of_float(number) {
-            Ok(Some(number)) => Self::Number(Number::Integer(number), "float"),
+impl<'a> Given<'a> {
+    /// What a float means, and what its type is called.
+    pub fn float(number: f64, float: Float, name: &'a str) -> Self {
+        match of_float(number, float) {
+            Ok(Some(number)) => Self::Number(Number::Integer(number), name),
             Ok(None) => Self::Empty,
-            Err(TOO_LARGE) => Self::Number(Number::TooLarge, "float"),
-            Err(_) => Self::Number(Number::NotWhole, "float"),
+            Err(TOO_LARGE) => Self::Number(Number::TooLarge, name),
+            Err(INEXACT) => Self::Number(Number::Inexact, name),
+            Err(_) => Self::Number(Number::NotWhole, name),
         }
     }
 }
 
-/// Puts a table together. Columns may come one by one, or cells row by row, any of them left out.
+/// Why a cell has no place in a table. The text follows the name of the row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CellError {
+    /// The row has a cell in this column already, and nobody can say which one is meant.
+    Repeated(String),
+    /// There are too many columns.
+    TooManyColumns,
+}
+
+impl fmt::Display for CellError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Repeated(name) => write!(formatter, "names {name} twice"),
+            Self::TooManyColumns => write!(formatter, "is the first with more than {MOST_COLUMNS} columns"),
+        }
+    }
+}
+
+impl std::error::Error for CellError {}
+
+/// Puts a table together row by row. A row may leave columns out, and cannot have two cells in one: so all columns have
+/// the same length.
 ///
 /// # Examples
 /// ```
 /// use replyio::plan::source::{Builder, Given, Number, Options};
 ///
 /// let mut builder = Builder::new(&Options::default());
-/// let (id, city) = (builder.column("id"), builder.column("city"));
-/// builder.push(id, Given::Number(Number::Integer(4711), "int"));
-/// builder.push(city, Given::Text("Oslo"));
+/// let (id, city) = (builder.column("id")?, builder.column("city")?);
+/// builder.push(id, Given::Number(Number::Integer(4711), "int"))?;
+/// builder.push(city, Given::Text("Oslo"))?;
 /// builder.end_row();
 /// assert_eq!(builder.finish(None)?.len(), 1);
-/// # Ok::<(), replyio::plan::source::TableError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct Builder {
     options: Options,
+    blanks: Blanks,
     columns: Vec<Building>,
     places: HashMap<String, usize>,
     rows: usize,
@@ -75,7 +103,7 @@ pub struct Builder {
 struct Building {
     name: String,
     kind: Kind,
-    wanted: bool,
+    role: Role,
     texts: LargeStringBuilder,
     integers: Int64Builder,
     /// Made when the first row leaves the column out.
@@ -89,29 +117,40 @@ struct Building {
 impl Builder {
     /// An empty table.
     pub fn new(options: &Options) -> Self {
-        Self { options: options.clone(), columns: Vec::new(), places: HashMap::new(), rows: 0 }
+        let (options, blanks) = (options.clone(), Blanks::new(&options.null_values));
+        Self { options, blanks, columns: Vec::new(), places: HashMap::new(), rows: 0 }
     }
 
     /// The place of a column, which is added when there is none of that name.
-    pub fn column(&mut self, name: &str) -> usize {
+    ///
+    /// # Errors
+    /// [`CellError::TooManyColumns`]
+    pub fn column(&mut self, name: &str) -> Result<usize, CellError> {
         match self.places.get(name) {
-            Some(place) => *place,
+            Some(place) => Ok(*place),
             None => self.add_column(name),
         }
     }
 
     /// Adds a column, although there may be one of that name; that is for [`Builder::finish`] to refuse.
-    pub fn add_column(&mut self, name: &str) -> usize {
+    ///
+    /// # Errors
+    /// [`CellError::TooManyColumns`]
+    pub fn add_column(&mut self, name: &str) -> Result<usize, CellError> {
         let place = self.columns.len();
-        let role = Names::of(&[name], &self.options).roles.pop().map_or(Role::Ignored, |(_, role)| role);
-        self.columns.push(Building::new(name, role, &self.options));
+        if place == MOST_COLUMNS {
+            return Err(CellError::TooManyColumns);
+        }
+        // What has no role, or one that is taken, is refused in the end: nothing of it is kept.
+        let role = role_of(name, &self.options).ok().filter(|role| self.columns.iter().all(|c| c.role != *role));
+        self.columns.push(Building::new(name, role.unwrap_or(Role::Ignored), &self.options));
         self.places.insert(name.to_owned(), place);
-        place
+        Ok(place)
     }
 
     /// Whether what is pushed to a column is looked at.
     pub fn is_wanted(&self, column: usize) -> bool {
-        self.columns.get(column).is_some_and(|column| column.wanted)
+        self.columns.get(column).is_some_and(|column| column.role != Role::Ignored)
     }
 
     /// Whether a column has this name.
@@ -119,18 +158,24 @@ impl Builder {
         self.columns.get(column).is_some_and(|column| column.name == name)
     }
 
-    /// Adds a cell below those that the column has. In a table that comes row by row, it belongs to the current row.
-    pub fn push(&mut self, column: usize, cell: Given<'_>) {
+    /// Adds a cell to the current row.
+    ///
+    /// # Errors
+    /// [`CellError::Repeated`] when the row has one in this column.
+    pub fn push(&mut self, column: usize, cell: Given<'_>) -> Result<(), CellError> {
         let rows = self.rows;
-        if let Some(column) = self.columns.get_mut(column).filter(|column| column.wanted) {
-            column.pad(rows);
-            column.push(cell);
+        let Some(column) = self.columns.get_mut(column).filter(|column| column.role != Role::Ignored) else {
+            return Ok(());
+        };
+        column.pad(rows);
+        if column.length > rows {
+            return Err(CellError::Repeated(shown(&column.name)));
         }
-    }
-
-    /// Whether the current row has a cell in this column.
-    pub fn has_cell(&self, column: usize) -> bool {
-        self.columns.get(column).is_some_and(|column| column.length > self.rows)
+        column.push(match cell {
+            Given::Text(text) if self.blanks.has(text) => Given::Empty,
+            cell => cell,
+        });
+        Ok(())
     }
 
     /// Ends a row. Columns without a cell in it say nothing about it.
@@ -143,12 +188,12 @@ impl Builder {
         self.rows as u64
     }
 
-    /// The table; `file` is where it came from, if from one.
+    /// The table; `file` is where it came from, if from one. A row that was begun is ended.
     ///
     /// # Errors
     /// [`TableError::Faults`] with all faults of all columns.
     pub fn finish(self, file: Option<&Path>) -> Result<Table, TableError> {
-        let Self { options, columns, rows, .. } = self;
+        let Self { options, blanks, columns, rows, .. } = self;
         let rows = columns.iter().map(|column| column.length).max().unwrap_or_default().max(rows);
         let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
         let mut names = Names::of(&names, &options);
@@ -159,7 +204,7 @@ impl Builder {
                 continue;
             }
             column.pad(rows);
-            match column.finish(name) {
+            match column.finish(name, &blanks) {
                 Ok(column) => finished.push((*role, column)),
                 Err(fault) => names.faults.push(fault),
             }
@@ -174,7 +219,7 @@ impl Building {
         Self {
             name: name.to_owned(),
             kind: role.kind(options.match_on),
-            wanted: role != Role::Ignored,
+            role,
             texts: LargeStringBuilder::new(),
             integers: Int64Builder::new(),
             absent: None,
@@ -220,10 +265,11 @@ impl Building {
                 (None, None)
             }
             Given::Text(text) if !is_integer => (Some(text), None),
-            Given::Text(text) => (None, self.kept(digits(text))),
+            Given::Text(text) => (None, self.kept(of_text(text))),
             Given::Number(Number::Integer(number), _) if is_integer => (None, Some(number)),
             Given::Number(Number::TooLarge, _) if is_integer => (None, self.kept(Err(TOO_LARGE))),
             Given::Number(Number::NotWhole, _) if is_integer => (None, self.kept(Err(NOT_WHOLE))),
+            Given::Number(Number::Inexact, _) if is_integer => (None, self.kept(Err(INEXACT))),
             Given::Number(_, found) | Given::Other(found) => {
                 self.wrong.push((row, found.to_owned()));
                 (None, None)
@@ -237,7 +283,7 @@ impl Building {
     }
 
     /// The column. Where no cell is of a type that the field can have, that is a fault of the whole column.
-    fn finish(mut self, name: &str) -> Result<Column, FieldError> {
+    fn finish(mut self, name: &str, blanks: &Blanks) -> Result<Column, FieldError> {
         if let Some((row, found)) = self.wrong.first()
             && self.wrong.len() == self.filled
         {
@@ -255,6 +301,7 @@ impl Building {
             absent.append_n(length - absent.len(), false);
             absent.finish()
         });
-        Ok(Column { name: name.to_owned(), chunks: vec![chunk], absent, faults: self.faults })
+        let (name, blanks) = (name.to_owned(), blanks.clone());
+        Ok(Column { name, chunks: vec![chunk], blanks, absent, faults: self.faults })
     }
 }

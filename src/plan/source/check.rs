@@ -3,16 +3,53 @@
 use std::collections::HashMap;
 
 use super::column::Column;
-use super::integers::POSITIVE;
+use super::integers::{POSITIVE, is_scientific};
 use super::names::Role;
-use super::{Options, Place, RowFault};
+use super::{LONGEST_CELL, Options, Place, RowFault};
 use crate::account::{CompanySize, Field};
 use crate::plan::{Cell, MatchOn, Mode, Nulls};
 
 /// How many refused company sizes are remembered: to find what was probably meant takes long.
 const SIZES_REMEMBERED: usize = 1000;
 
-/// Adds the faults of a column's cells.
+/// What Excel, Google Sheets and `LibreOffice` show in place of a value.
+const SPREADSHEET_ERRORS: [&str; 18] = [
+    "#N/A",
+    "#REF!",
+    "#VALUE!",
+    "#DIV/0!",
+    "#NAME?",
+    "#NULL!",
+    "#NUM!",
+    "#SPILL!",
+    "#CALC!",
+    "#FIELD!",
+    "#BLOCKED!",
+    "#CONNECT!",
+    "#UNKNOWN!",
+    "#BUSY!",
+    "#GETTING_DATA",
+    "#ERROR!",
+    "#PYTHON!",
+    "Err:502",
+];
+
+/// Words that often mean nothing.
+const NOTHING: [&str; 13] =
+    ["null", "none", "nan", "nat", "na", "n/a", "nil", "<na>", "\\n", "-", "--", "?", "undefined"];
+
+/// A column with texts that often mean nothing, or that only a program makes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Suspicion {
+    /// The column, as the table names it.
+    pub column: String,
+    /// How many of its cells have such a text.
+    pub cells: u64,
+    /// The first row with one, from 0.
+    pub row: u64,
+}
+
+/// Adds the faults of a column's cells, and counts those that look as if nobody had meant them.
 pub(super) fn cells(
     column: &Column,
     role: Role,
@@ -20,29 +57,35 @@ pub(super) fn cells(
     starts: &[usize],
     rows: usize,
     faults: &mut Vec<RowFault>,
-) {
+) -> Option<Suspicion> {
     let mut add = |row: usize, message: &str| {
         let message = format!("{} in row {row} {message}", column.name);
         faults.push(RowFault { row: row as u64, column: column.name.clone(), message });
     };
     let mut known = column.faults.iter().peekable();
     let mut sizes = HashMap::new();
-    let checked = matches!(role, Role::Key | Role::Field(Field::Name | Field::CompanySize | Field::OwnerUserId));
-    if !checked {
-        column.faults.iter().for_each(|(row, message)| add(*row, message));
-        return;
-    }
+    let mut suspicious: Option<(u64, usize)> = None;
     for (chunk, start) in starts.iter().enumerate() {
         let end = starts.get(chunk + 1).copied().unwrap_or(rows);
         for row in *start..end {
-            if let Some((_, message)) = known.next_if(|(known, _)| *known == row) {
+            let mut is_known = false;
+            while let Some((_, message)) = known.next_if(|(known, _)| *known == row) {
                 add(row, message);
-                while let Some((_, message)) = known.next_if(|(known, _)| *known == row) {
-                    add(row, message);
-                }
+                is_known = true;
+            }
+            if is_known {
                 continue;
             }
             let cell = column.cell(Place { row, chunk, offset: row - start });
+            if let Some(Cell::Text(text)) = cell {
+                if let Some(message) = damaged(text) {
+                    add(row, message);
+                    continue;
+                }
+                if is_suspicious(text) {
+                    suspicious.get_or_insert((0, row)).0 += 1;
+                }
+            }
             match role {
                 Role::Key => {
                     if let Some(message) = key(cell, options.match_on) {
@@ -60,22 +103,45 @@ pub(super) fn cells(
                         }
                     }
                 }
-                Role::Field(field) => {
+                Role::Field(field @ (Field::Name | Field::OwnerUserId)) => {
                     if let Some(message) = required(field, cell, options) {
                         add(row, message);
                     }
                 }
-                Role::Ignored => {}
+                Role::Field(_) | Role::Ignored => {}
             }
         }
+    }
+    suspicious.map(|(cells, row)| Suspicion { column: column.name.clone(), cells, row: row as u64 })
+}
+
+/// What is wrong with a text in any column.
+fn damaged(text: &str) -> Option<&'static str> {
+    if text.len() > LONGEST_CELL {
+        return Some("is longer than 512 KiB, more than could be read back");
+    }
+    let is_error = text.starts_with(['#', 'E', ' ']) && SPREADSHEET_ERRORS.contains(&text.trim());
+    is_error.then_some("is the error of a spreadsheet, not a value")
+}
+
+/// Whether a text often means nothing, or is one that only a program makes: a large number that was shortened, a formula.
+/// Nearly every text is told by its first byte.
+fn is_suspicious(text: &str) -> bool {
+    const LONGEST_WORD: usize = 9;
+    match text.as_bytes().first() {
+        Some(b'=') => text.starts_with("=\""),
+        Some(b'0'..=b'9') => text.bytes().any(|byte| matches!(byte, b'E' | b'e')) && is_scientific(text.trim()),
+        Some(b'n' | b'N' | b'<' | b'\\' | b'-' | b'?' | b'u' | b'U' | b' ') if text.len() <= LONGEST_WORD => {
+            NOTHING.iter().any(|word| word.eq_ignore_ascii_case(text.trim()))
+        }
+        _ => false,
     }
 }
 
 fn key(cell: Option<Cell<'_>>, match_on: MatchOn) -> Option<&'static str> {
     match cell {
         Some(Cell::Integer(id)) => (id < 1).then_some(POSITIVE),
-        Some(Cell::Text(text)) if !text.trim().is_empty() => None,
-        Some(Cell::Text(_)) => Some("must not be blank: the account is found by it"),
+        Some(Cell::Text(_)) => None,
         Some(Cell::Empty) | None if match_on == MatchOn::Id => Some("is missing: it must be a positive integer"),
         Some(Cell::Empty) | None => Some("is missing: the account is found by it"),
     }
@@ -87,11 +153,10 @@ fn required(field: Field, cell: Option<Cell<'_>>, options: &Options) -> Option<&
     let clears = options.nulls == Nulls::Clear && options.mode != Mode::Fill;
     let replaces_name = options.mode == Mode::Replace && field == Field::Name;
     match cell {
-        Some(Cell::Text(text)) => text.trim().is_empty().then_some("must not be blank"),
         Some(Cell::Integer(id)) => (id < 1).then_some(POSITIVE),
         Some(Cell::Empty) | None if replaces_name => Some("is missing: mode \"replace\" sends accounts in full"),
         Some(Cell::Empty) if clears && field == Field::Name => Some("cannot be cleared: every account has a name"),
         Some(Cell::Empty) if clears => Some("cannot be cleared: every account has an owner"),
-        Some(Cell::Empty) | None => None,
+        Some(Cell::Text(_) | Cell::Empty) | None => None,
     }
 }

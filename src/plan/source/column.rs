@@ -7,6 +7,7 @@ use arrow_buffer::BooleanBuffer;
 use arrow_schema::DataType;
 
 use super::Place;
+use super::blanks::Blanks;
 use super::integers::reader;
 use super::utf8::{first_broken, first_broken_view};
 use crate::account::{FieldError, Kind};
@@ -17,6 +18,8 @@ use crate::plan::Cell;
 pub(super) struct Column {
     pub(super) name: String,
     pub(super) chunks: Vec<Chunk>,
+    /// The texts that are empty cells.
+    pub(super) blanks: Blanks,
     /// The rows that do not have the column, where it came row by row.
     pub(super) absent: Option<BooleanBuffer>,
     /// The rows whose cell could not be read, in their order, with what is wrong. Their cells are empty.
@@ -92,8 +95,14 @@ pub(super) enum Refusal {
 
 impl Column {
     /// The column of arrays, one after the other.
-    pub(super) fn of_arrays(name: &str, kind: Kind, arrays: &[&dyn Array]) -> Result<Self, FieldError> {
-        let mut column = Self { name: name.to_owned(), chunks: Vec::new(), absent: None, faults: Vec::new() };
+    pub(super) fn of_arrays(
+        name: &str,
+        kind: Kind,
+        arrays: &[&dyn Array],
+        blanks: &Blanks,
+    ) -> Result<Self, FieldError> {
+        let (name, blanks) = (name.to_owned(), blanks.clone());
+        let mut column = Self { name, chunks: Vec::new(), blanks, absent: None, faults: Vec::new() };
         let mut start = 0;
         for array in arrays {
             let chunk = match kind {
@@ -102,10 +111,10 @@ impl Column {
             };
             match chunk {
                 Ok(chunk) => column.chunks.push(chunk),
-                Err(Refusal::Type) => match first_filled(*array) {
+                Err(Refusal::Type) => match first_filled(*array, &column.blanks) {
                     Some(row) => {
                         return Err(FieldError::new(
-                            name,
+                            column.name,
                             wrong_type(kind, &type_in_words(array.data_type()), start + row),
                         ));
                     }
@@ -113,7 +122,7 @@ impl Column {
                 },
                 Err(Refusal::Broken(row)) => {
                     let message = format!("has bytes that are not UTF-8, first in row {}", start + row);
-                    return Err(FieldError::new(name, message));
+                    return Err(FieldError::new(column.name, message));
                 }
             }
             start += array.len();
@@ -126,7 +135,10 @@ impl Column {
         if self.absent.as_ref().is_some_and(|absent| place.row < absent.len() && absent.value(place.row)) {
             return None;
         }
-        Some(self.chunks.get(place.chunk).map_or(Cell::Empty, |chunk| chunk.cell(place.offset)))
+        match self.chunks.get(place.chunk).map_or(Cell::Empty, |chunk| chunk.cell(place.offset)) {
+            Cell::Text(text) if self.blanks.has(text) => Some(Cell::Empty),
+            cell => Some(cell),
+        }
     }
 
     /// Integers are kept; what means integers is made into them, eight bytes a row.
@@ -137,7 +149,7 @@ impl Column {
         if *array.data_type() == DataType::Null {
             return Ok(Chunk::Empty);
         }
-        let read = reader(array)?;
+        let read = reader(array, &self.blanks)?;
         let nulls = array.logical_nulls();
         let numbers = (0..array.len()).map(|row| {
             if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
@@ -191,8 +203,8 @@ fn whole(broken: Option<usize>) -> Result<(), Refusal> {
 }
 
 /// The first row that is not empty, whatever the type.
-fn first_filled(array: &dyn Array) -> Option<usize> {
-    let (nulls, read) = (array.logical_nulls(), reader(array).ok());
+fn first_filled(array: &dyn Array, blanks: &Blanks) -> Option<usize> {
+    let (nulls, read) = (array.logical_nulls(), reader(array, blanks).ok());
     (0..array.len()).find(|row| {
         nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*row))
             && read.as_ref().is_none_or(|read| read(*row) != Ok(None))

@@ -1,65 +1,107 @@
-//! Files of comma- or tab-separated values.
+//! Files of separated values.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
-use csv::{ByteRecord, ErrorKind, ReaderBuilder};
-
 use super::builder::{Builder, Given};
+use super::dialect::{self, Head};
+use super::names::shown;
+use super::records::{RecordError, Records};
 use super::{Options, Table, TableError};
 
-/// A line put below the file. When it is not found again, a quote was opened and not closed, and what follows it, the rest
-/// of the file perhaps, is all one cell.
-const END: &[u8] = b"\n\x1e end of the file \x1e\n";
+/// How much of a file is looked at to find out how its fields are separated.
+const HEAD: u64 = 1024 * 1024;
 
 pub(super) fn read(path: &Path, options: &Options) -> Result<Table, TableError> {
     let io = |error| TableError::Io { path: path.to_owned(), error };
     let wrong = |line: Option<u64>, reason: String| TableError::Read { path: path.to_owned(), line, reason };
-    let file = File::open(path).map_err(io)?;
     let is_tsv = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("tsv"));
-    let mut reader = ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .delimiter(if is_tsv { b'\t' } else { b',' })
-        .from_reader(file.chain(END));
+    let mut source = dialect::decoded(File::open(path).map_err(io)?, options).map_err(|error| match error {
+        RecordError::Io(error) => io(error),
+        RecordError::Line(_, reason) => wrong(None, reason),
+    })?;
+    let mut head = Vec::new();
+    source.by_ref().take(HEAD).read_to_end(&mut head).map_err(io)?;
+    let Head { delimiter, skipped } =
+        dialect::of_head(&head, is_tsv, options).map_err(|reason| wrong(Some(1), reason))?;
+    let first_line = if skipped > 0 { 2 } else { 1 };
+    let rest = head.get(skipped..).unwrap_or_default().to_owned();
+    let source = BufReader::new(Cursor::new(rest).chain(source));
+    table(Records::new(source, delimiter, first_line), path, options).map_err(|error| match error {
+        Failed::Record(RecordError::Io(error)) => io(error),
+        Failed::Record(RecordError::Line(line, reason)) => wrong(Some(line), reason),
+        Failed::Empty => wrong(None, "the file is empty; its first line must name the columns".to_owned()),
+        Failed::Table(error) => error,
+    })
+}
+
+enum Failed {
+    Record(RecordError),
+    Empty,
+    Table(TableError),
+}
+
+fn table<R: BufRead>(mut records: Records<R>, path: &Path, options: &Options) -> Result<Table, Failed> {
+    let at = |line: u64, reason: String| Failed::Record(RecordError::Line(line, reason));
     let mut builder = Builder::new(options);
     let mut columns: Vec<usize> = Vec::new();
-    let mut record = ByteRecord::new();
-    let mut line = 1;
-    loop {
-        let found = reader.read_byte_record(&mut record).map_err(|error| match error.into_kind() {
-            ErrorKind::Io(error) => io(error),
-            _ => wrong(None, "is no table of separated values".to_owned()),
-        })?;
-        if !found {
-            return Err(wrong(Some(line), "opens a quote that is never closed".to_owned()));
+    let mut width = 0;
+    while records.advance().map_err(Failed::Record)? {
+        // Spreadsheets leave empty rows behind.
+        if records.fields().all(|field| field.trim_ascii().is_empty()) {
+            continue;
         }
-        if record.len() == 1 && record.get(0) == Some(END.trim_ascii()) {
-            break;
-        }
-        line = record.position().map_or(line, csv::Position::line);
+        let line = records.record_line();
         if columns.is_empty() {
-            for name in &record {
-                let name = std::str::from_utf8(name).map_err(|_| wrong(Some(line), NOT_UTF8.to_owned()))?;
-                columns.push(builder.add_column(name));
+            width = records.len();
+            // And empty columns.
+            let blank = records.fields().map(|name| name.trim_ascii().is_empty()).collect::<Vec<_>>();
+            let named = blank.iter().rposition(|blank| !blank).map_or(0, |last| last + 1);
+            for name in records.fields().take(named) {
+                let name = text(name).map_err(|reason| at(line, reason))?;
+                columns.push(builder.add_column(name).map_err(|error| at(line, error.to_string()))?);
             }
             continue;
         }
-        if record.len() != columns.len() {
-            let reason = format!("has {} fields, not {} as the first line", record.len(), columns.len());
-            return Err(wrong(Some(line), reason));
+        if records.len() != width {
+            return Err(at(line, format!("has {} fields, not {width} as the first line", records.len())));
         }
-        for (column, field) in columns.iter().zip(&record) {
-            let text = std::str::from_utf8(field).map_err(|_| wrong(Some(line), NOT_UTF8.to_owned()))?;
-            builder.push(*column, if text.is_empty() { Given::Empty } else { Given::Text(text) });
+        for (place, field) in records.fields().enumerate() {
+            let text = text(field).map_err(|reason| at(line, reason))?;
+            match columns.get(place) {
+                Some(column) => {
+                    builder.push(*column, Given::Text(text)).map_err(|error| at(line, error.to_string()))?;
+                }
+                None if text.trim().is_empty() => {}
+                None => {
+                    let place = place + 1;
+                    return Err(at(
+                        line,
+                        format!("has a value in column {place}, which has no name in the first line"),
+                    ));
+                }
+            }
         }
         builder.end_row();
     }
     if columns.is_empty() {
-        return Err(wrong(None, "the file is empty; its first line must name the columns".to_owned()));
+        return Err(Failed::Empty);
     }
-    builder.finish(Some(path))
+    builder.finish(Some(path)).map_err(Failed::Table)
 }
 
-pub(super) const NOT_UTF8: &str = "is not UTF-8; save the file as UTF-8";
+fn text(field: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(field).map_err(|_| dialect::not_utf8(field))
+}
+
+/// How a delimiter is called.
+pub(super) fn delimiter_in_words(delimiter: u8) -> String {
+    match delimiter {
+        b'\t' => "tab".to_owned(),
+        b',' => "comma".to_owned(),
+        b';' => "semicolon".to_owned(),
+        b'|' => "bar".to_owned(),
+        other => shown(&char::from(other).to_string()),
+    }
+}

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::Table;
 use crate::account::FieldError;
+use crate::text::listed;
 
 /// Why there is no table.
 #[derive(Debug)]
@@ -26,6 +27,13 @@ pub enum TableError {
         /// What is wrong.
         reason: String,
     },
+    /// A row is not what a row must be.
+    Row {
+        /// Its number, from 0.
+        row: u64,
+        /// What is wrong.
+        reason: String,
+    },
     /// A file cannot be opened or read.
     Io {
         /// The file.
@@ -40,12 +48,10 @@ impl fmt::Display for TableError {
         match self {
             Self::Faults { table, faults } => {
                 write!(formatter, "{} refused before any request: ", table.strip_prefix("a ").unwrap_or(table))?;
-                for (index, fault) in faults.iter().enumerate() {
-                    let separator = if index == 0 { "" } else { "; " };
-                    write!(formatter, "{separator}column {} {}", fault.field, fault.message)?;
-                }
-                Ok(())
+                let column = |fault: &FieldError| format!("column {} {}", fault.field, fault.message);
+                formatter.write_str(&listed(faults, column))
             }
+            Self::Row { row, reason } => write!(formatter, "table refused before any request: row {row} {reason}"),
             Self::Read { path, line, reason } => {
                 let name = Table::in_words(Some(path), 0, 0);
                 match line {
@@ -64,7 +70,7 @@ impl std::error::Error for TableError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io { error, .. } => Some(error),
-            Self::Faults { .. } | Self::Read { .. } => None,
+            Self::Faults { .. } | Self::Row { .. } | Self::Read { .. } => None,
         }
     }
 }

@@ -9,18 +9,42 @@ use arrow_array::{Array, ArrowPrimitiveType};
 use arrow_buffer::i256;
 use arrow_schema::DataType;
 
+use super::blanks::Blanks;
 use super::column::{Keys, Refusal, is_text, texts};
 use crate::plan::Cell;
 
 pub(super) const POSITIVE: &str = "must be a positive integer";
 pub(super) const TOO_LARGE: &str = "must be a positive integer below 2**63";
 pub(super) const NOT_WHOLE: &str = "must be a whole number";
-pub(super) const NOT_DIGITS: &str = "must be a positive integer, not other text";
+pub(super) const INEXACT: &str =
+    "must be exact: a float of this size cannot tell this integer from the next one; give integers or text";
+
+/// A type of floats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Float {
+    /// 16 bits.
+    Half,
+    /// 32 bits.
+    Single,
+    /// 64 bits.
+    Double,
+}
+
+impl Float {
+    /// From here on, two integers are the same float.
+    const fn first_inexact(self) -> f64 {
+        match self {
+            Self::Half => 2_048.0,
+            Self::Single => 16_777_216.0,
+            Self::Double => 9_007_199_254_740_992.0,
+        }
+    }
+}
 
 pub(super) type Reader<'a> = Box<dyn Fn(usize) -> Result<Option<i64>, &'static str> + 'a>;
 
 /// How a row of an array is read as an integer; `None` where it is empty.
-pub(super) fn reader(array: &dyn Array) -> Result<Reader<'_>, Refusal> {
+pub(super) fn reader<'a>(array: &'a dyn Array, blanks: &'a Blanks) -> Result<Reader<'a>, Refusal> {
     fn small<T: ArrowPrimitiveType>(array: &dyn Array) -> Result<Reader<'_>, Refusal>
     where
         i64: TryFrom<T::Native>,
@@ -28,9 +52,13 @@ pub(super) fn reader(array: &dyn Array) -> Result<Reader<'_>, Refusal> {
         let numbers = array.as_primitive_opt::<T>().ok_or(Refusal::Type)?;
         Ok(Box::new(|row| i64::try_from(numbers.value(row)).map(Some).map_err(|_| TOO_LARGE)))
     }
-    fn float<T: ArrowPrimitiveType>(array: &dyn Array, widen: fn(T::Native) -> f64) -> Result<Reader<'_>, Refusal> {
+    fn float<T: ArrowPrimitiveType>(
+        array: &dyn Array,
+        float: Float,
+        widen: fn(T::Native) -> f64,
+    ) -> Result<Reader<'_>, Refusal> {
         let numbers = array.as_primitive_opt::<T>().ok_or(Refusal::Type)?;
-        Ok(Box::new(move |row| of_float(widen(numbers.value(row)))))
+        Ok(Box::new(move |row| of_float(widen(numbers.value(row)), float)))
     }
     fn decimal<T: ArrowPrimitiveType>(
         array: &dyn Array,
@@ -52,16 +80,18 @@ pub(super) fn reader(array: &dyn Array) -> Result<Reader<'_>, Refusal> {
         DataType::UInt32 => small::<UInt32Type>(array),
         DataType::UInt64 => small::<UInt64Type>(array),
         DataType::Int64 => small::<Int64Type>(array),
-        DataType::Float16 => float::<Float16Type>(array, <Float16Type as ArrowPrimitiveType>::Native::to_f64),
-        DataType::Float32 => float::<Float32Type>(array, f64::from),
-        DataType::Float64 => float::<Float64Type>(array, |number| number),
+        DataType::Float16 => {
+            float::<Float16Type>(array, Float::Half, <Float16Type as ArrowPrimitiveType>::Native::to_f64)
+        }
+        DataType::Float32 => float::<Float32Type>(array, Float::Single, f64::from),
+        DataType::Float64 => float::<Float64Type>(array, Float::Double, |number| number),
         DataType::Decimal32(_, scale) => decimal::<Decimal32Type>(array, *scale, |number| Some(number.into())),
         DataType::Decimal64(_, scale) => decimal::<Decimal64Type>(array, *scale, |number| Some(number.into())),
         DataType::Decimal128(_, scale) => decimal::<Decimal128Type>(array, *scale, Some),
         DataType::Decimal256(_, scale) => decimal::<Decimal256Type>(array, *scale, i256::to_i128),
         DataType::Dictionary(_, values) if !is_text(values) => {
             let (keys, values) = Keys::of(array).ok_or(Refusal::Type)?;
-            let (read, nulls, count) = (reader(values)?, values.logical_nulls(), values.len());
+            let (read, nulls, count) = (reader(values, blanks)?, values.logical_nulls(), values.len());
             Ok(Box::new(move |row| match keys.get(row).filter(|key| *key < count) {
                 Some(key) if nulls.as_ref().is_none_or(|nulls| nulls.is_valid(key)) => read(key),
                 _ => Ok(None),
@@ -70,15 +100,15 @@ pub(super) fn reader(array: &dyn Array) -> Result<Reader<'_>, Refusal> {
         _ => {
             let texts = texts(array)?;
             Ok(Box::new(move |row| match texts.cell(row) {
-                Cell::Text(text) => digits(text).map(Some),
+                Cell::Text(text) if !blanks.has(text) => of_text(text).map(Some),
                 _ => Ok(None),
             }))
         }
     }
 }
 
-/// A float that means an integer; NaN is nothing.
-pub(super) fn of_float(number: f64) -> Result<Option<i64>, &'static str> {
+/// A float that means one integer; NaN is nothing.
+pub(super) fn of_float(number: f64, float: Float) -> Result<Option<i64>, &'static str> {
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
     if number.is_nan() {
         return Ok(None);
@@ -88,6 +118,9 @@ pub(super) fn of_float(number: f64) -> Result<Option<i64>, &'static str> {
     }
     if !(-LIMIT..LIMIT).contains(&number) {
         return Err(TOO_LARGE);
+    }
+    if number.abs() >= float.first_inexact() {
+        return Err(INEXACT);
     }
     #[expect(clippy::cast_possible_truncation, reason = "whole and within the limits")]
     Ok(Some(number as i64))
@@ -105,10 +138,113 @@ fn of_decimal(number: i128, scale: i32) -> Result<i64, &'static str> {
     i64::try_from(whole).map_err(|_| TOO_LARGE)
 }
 
-/// Text that is nothing but digits.
-pub(super) fn digits(text: &str) -> Result<i64, &'static str> {
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(NOT_DIGITS);
+/// Text that is an integer: digits, with white space around them, and with `.0` behind them where the text was a float.
+pub(super) fn of_text(text: &str) -> Result<i64, &'static str> {
+    let text = text.trim();
+    let (digits, zeros) = text.split_once('.').map_or((text, None), |(digits, zeros)| (digits, Some(zeros)));
+    let has_zeros = zeros.is_none_or(|zeros| !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0'));
+    if !is_digits(digits) || !has_zeros || (zeros.is_some_and(|zeros| zeros.len() > 2) && has_separators(text)) {
+        return Err(odd(text));
     }
-    text.parse().map_err(|_| TOO_LARGE)
+    let number: i64 = digits.parse().map_err(|_| TOO_LARGE)?;
+    let may_be_rounded = zeros.is_some() && number >= 1 << f64::MANTISSA_DIGITS;
+    if may_be_rounded { Err(INEXACT) } else { Ok(number) }
+}
+
+/// What keeps a text from being an integer, with what is expected.
+fn odd(text: &str) -> &'static str {
+    let unsigned = text.strip_prefix(['-', '+', '\u{2212}']).unwrap_or(text);
+    let decimal = || unsigned.split_once(['.', ',']).is_some_and(|(whole, rest)| is_digits(whole) && is_digits(rest));
+    if matches!(text.to_ascii_lowercase().as_str(), "true" | "false") {
+        "must be a positive integer, not a boolean"
+    } else if unsigned != text && is_digits(unsigned) {
+        "must be a positive integer without a sign"
+    } else if has_separators(unsigned) {
+        "must be a positive integer; it has a thousands separator"
+    } else if is_scientific(unsigned) {
+        "must be a positive integer; it is in scientific notation, which may have lost digits"
+    } else if decimal() {
+        "must be a positive integer; it has a decimal fraction"
+    } else if text.chars().any(is_invisible) {
+        "must be a positive integer; it has an invisible character"
+    } else if text.chars().all(char::is_numeric) {
+        "must be a positive integer in the digits 0 to 9"
+    } else {
+        "must be a positive integer, not other text"
+    }
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether digits are in groups of three: `4,711`.
+fn has_separators(text: &str) -> bool {
+    let is_separator = |character: char| matches!(character, ',' | '.' | '\'' | '’' | '_') || character.is_whitespace();
+    let mut groups = text.split(is_separator);
+    let starts = groups.next().is_some_and(|first| is_digits(first) && first.len() <= 3);
+    let mut count = 0;
+    starts
+        && groups.all(|group| {
+            count += 1;
+            group.len() == 3 && is_digits(group)
+        })
+        && count > 0
+}
+
+/// Whether a number is written as spreadsheets write large ones: `4.7E+11`.
+pub(super) fn is_scientific(text: &str) -> bool {
+    text.split_once(['e', 'E']).is_some_and(|(number, exponent)| {
+        let (whole, fraction) = number.split_once(['.', ',']).unwrap_or((number, "0"));
+        is_digits(whole) && is_digits(fraction) && is_digits(exponent.trim_start_matches(['+', '-']))
+    })
+}
+
+/// Whether a character takes no room: what nobody sees may have been copied along.
+pub(super) fn is_invisible(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_an_integer_when_it_means_one_only() {
+        for (text, expected) in
+            [("42", 42), (" 42\u{a0}", 42), ("0042", 42), ("4711.0", 4711), ("4711.000", 4711), ("4.0", 4)]
+        {
+            assert_eq!(of_text(text), Ok(expected), "{text}");
+        }
+        assert_eq!(of_text("9223372036854775807"), Ok(i64::MAX));
+        assert_eq!(of_text("9007199254740991.0"), Ok(9_007_199_254_740_991));
+        for (text, says) in [
+            ("9007199254740993.0", "must be exact"),
+            ("9223372036854775808", "below 2**63"),
+            ("4,711", "thousands separator"),
+            ("4 711", "thousands separator"),
+            ("4.711", "thousands separator"),
+            ("4.000", "thousands separator"),
+            ("1.000.000", "thousands separator"),
+            ("1'000", "thousands separator"),
+            ("4711,0", "decimal fraction"),
+            ("4711.5", "decimal fraction"),
+            ("4711.", "not other text"),
+            ("1e20", "scientific notation"),
+            ("4.7E+03", "scientific notation"),
+            ("+42", "without a sign"),
+            ("-1", "without a sign"),
+            ("True", "not a boolean"),
+            ("false", "not a boolean"),
+            ("٤٢", "digits 0 to 9"),
+            ("42\u{200b}", "invisible character"),
+            ("#42", "not other text"),
+            ("0x2a", "not other text"),
+            ("1_0", "not other text"),
+        ] {
+            let found = of_text(text).unwrap_err();
+            assert!(found.contains(says), "{text}: {found}");
+        }
+    }
 }

@@ -3,15 +3,14 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::builder::{Builder, Given, Number};
-use super::csv::NOT_UTF8;
-use super::names::shown;
-use super::{Options, Table, TableError};
+use super::integers::Float;
+use super::{LONGEST_RECORD, MOST_COLUMNS, Options, Table, TableError};
 
 pub(super) fn read(path: &Path, options: &Options) -> Result<Table, TableError> {
     let io = |error| TableError::Io { path: path.to_owned(), error };
@@ -21,12 +20,15 @@ pub(super) fn read(path: &Path, options: &Options) -> Result<Table, TableError> 
     let mut line = 0;
     loop {
         bytes.clear();
-        if reader.read_until(b'\n', &mut bytes).map_err(io)? == 0 {
+        if reader.by_ref().take(LONGEST_RECORD as u64 + 1).read_until(b'\n', &mut bytes).map_err(io)? == 0 {
             break;
         }
         line += 1;
         let wrong = |reason: String| TableError::Read { path: path.to_owned(), line: Some(line), reason };
-        let text = std::str::from_utf8(&bytes).map_err(|_| wrong(NOT_UTF8.to_owned()))?;
+        if bytes.len() > LONGEST_RECORD {
+            return Err(wrong(format!("is longer than {} MiB", LONGEST_RECORD / 1024 / 1024)));
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|_| wrong("is not UTF-8; save the file as UTF-8".to_owned()))?;
         let text = if line == 1 { text.strip_prefix('\u{feff}').unwrap_or(text) } else { text };
         if !text.trim().is_empty() {
             add(&mut builder, text).map_err(wrong)?;
@@ -40,9 +42,13 @@ fn add(builder: &mut Builder, text: &str) -> Result<(), String> {
         serde_json::error::Category::Data => "is no JSON object".to_owned(),
         _ => format!("is not JSON, at column {}", error.column()),
     })?;
+    if object.0.len() > MOST_COLUMNS {
+        return Err(format!("has more than {MOST_COLUMNS} members"));
+    }
     for (place, (name, value)) in object.0.iter().enumerate() {
         // Most objects name their members in the same order.
-        let column = if builder.is_named(place, name) { place } else { builder.column(name) };
+        let column = if builder.is_named(place, name) { Ok(place) } else { builder.column(name) };
+        let column = column.map_err(|error| error.to_string())?;
         let given = match value {
             Member::Null => Given::Empty,
             Member::Text(text) => Given::Text(text),
@@ -51,10 +57,7 @@ fn add(builder: &mut Builder, text: &str) -> Result<(), String> {
             Member::Array => Given::Other("array"),
             Member::Object => Given::Other("object"),
         };
-        if object.0.iter().take(place).any(|(other, _)| other == name) {
-            return Err(format!("names {} twice", shown(name)));
-        }
-        builder.push(column, given);
+        builder.push(column, given).map_err(|error| error.to_string())?;
     }
     builder.end_row();
     Ok(())
@@ -134,7 +137,7 @@ impl<'de> Deserialize<'de> for Member<'de> {
                 Ok(Member::Number(i64::try_from(number).map_or(Number::TooLarge, Number::Integer)))
             }
             fn visit_f64<E: Error>(self, number: f64) -> Result<Member<'de>, E> {
-                Ok(match Given::from(number) {
+                Ok(match Given::float(number, Float::Double, "number") {
                     Given::Number(number, _) => Member::Number(number),
                     _ => Member::Null,
                 })

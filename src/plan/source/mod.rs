@@ -3,14 +3,18 @@
 //! A table is read once and looked at often, so it stays in columns: what comes from Arrow is kept as it is, and a row
 //! is put together when it is asked for.
 
+mod blanks;
 mod builder;
 mod check;
 mod column;
 mod csv;
+mod dialect;
+mod domain;
 mod error;
 mod integers;
 mod json_lines;
 mod names;
+mod records;
 #[cfg(test)]
 mod tests;
 mod utf8;
@@ -20,17 +24,29 @@ use std::path::Path;
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::Schema;
 
+use self::blanks::Blanks;
 use self::column::Column;
 use self::names::{Names, Role};
 use super::{Cell, MatchOn, Mode, Nulls};
 use crate::account::{Field, FieldError};
-use crate::text::plain_line;
+use crate::text::{plain_line, with_separators};
 
-pub use self::builder::{Builder, Given, Number};
+pub use self::builder::{Builder, CellError, Given, Number};
+pub use self::check::Suspicion;
+pub use self::dialect::encoding_named;
+pub use self::domain::comparable_domain;
 pub use self::error::TableError;
+pub use self::integers::Float;
 
 /// A name longer than this is cut in a message.
 const LONGEST_NAME: usize = 100;
+/// As many columns as a sheet of Excel can have.
+const MOST_COLUMNS: usize = 16_384;
+/// The most bytes of one line of JSON, or of one record of separated values: a quote that is never closed makes one of the
+/// rest of its file.
+const LONGEST_RECORD: usize = 16 * 1024 * 1024;
+/// The most bytes of one cell. An answer that has more is refused, so nobody could tell whether it was stored.
+const LONGEST_CELL: usize = 512 * 1024;
 
 /// How a table is meant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,6 +59,23 @@ pub struct Options {
     pub match_on: MatchOn,
     /// Columns that are not meant for the account.
     pub ignore: Vec<String>,
+    /// Whether every column that no field is named like is ignored too.
+    pub ignore_unknown: bool,
+    /// Which column is which field: its name in the table, and the field's.
+    pub columns: Vec<(String, String)>,
+    /// Texts that are empty cells, besides `""` and white space.
+    pub null_values: Vec<String>,
+    /// What separates the fields of a CSV file; recognized when it is not given.
+    pub delimiter: Option<u8>,
+    /// The encoding of a CSV file that is not UTF-8 and has no byte order mark.
+    pub encoding: Option<String>,
+}
+
+impl Options {
+    /// Whether a column of this name is looked at: as a field, as what the rows are matched on, or as a fault.
+    pub fn wants(&self, name: &str) -> bool {
+        !matches!(names::role_of(name, self), Ok(Role::Ignored))
+    }
 }
 
 /// By what one row finds its account.
@@ -80,6 +113,7 @@ pub struct Table {
     columns: Vec<(Field, Column)>,
     fields: Vec<Field>,
     faults: Vec<RowFault>,
+    suspicions: Vec<Suspicion>,
 }
 
 impl Table {
@@ -111,11 +145,12 @@ impl Table {
             rows += batch.num_rows();
         }
         names.require(rows, options);
+        let blanks = Blanks::new(&options.null_values);
         let mut columns = Vec::new();
         for (index, (name, role)) in names.roles.iter().enumerate() {
             if *role != Role::Ignored {
                 let arrays: Vec<&dyn Array> = batches.iter().map(|batch| &**batch.column(index)).collect();
-                match Column::of_arrays(name, role.kind(options.match_on), &arrays) {
+                match Column::of_arrays(name, role.kind(options.match_on), &arrays, &blanks) {
                     Ok(column) => columns.push((*role, column)),
                     Err(fault) => names.faults.push(fault),
                 }
@@ -125,8 +160,8 @@ impl Table {
         Self::assemble(table, starts, rows, columns, names.faults, options)
     }
 
-    /// A table in a file of comma-separated values, or of tab-separated ones where the name ends in `.tsv`. UTF-8, the
-    /// first line names the columns.
+    /// A table in a file of separated values, whose first line names the columns. Read strictly: a quote where RFC 4180
+    /// allows none is an error, for it can make two rows of four.
     ///
     /// # Errors
     /// [`TableError`], whatever is wrong with the file or its columns.
@@ -154,10 +189,10 @@ impl Table {
         if !faults.is_empty() {
             return Err(TableError::Faults { table, faults });
         }
-        let mut found = Vec::new();
+        let (mut found, mut suspicions) = (Vec::new(), Vec::new());
         let (mut key, mut others) = (None, Vec::new());
         for (role, column) in columns {
-            check::cells(&column, role, options, &starts, rows, &mut found);
+            suspicions.extend(check::cells(&column, role, options, &starts, rows, &mut found));
             match role {
                 Role::Key => {
                     // The account becomes what the row says, and its domain name is part of that.
@@ -173,7 +208,7 @@ impl Table {
         found.sort_by_key(|fault| fault.row);
         let fields = others.iter().map(|(field, _)| *field).collect();
         let match_on = options.match_on;
-        Ok(Self { description: table, match_on, rows, starts, key, columns: others, fields, faults: found })
+        Ok(Self { description: table, match_on, rows, starts, key, columns: others, fields, faults: found, suspicions })
     }
 
     /// What a table is called: its file's name, or how large it is.
@@ -211,7 +246,7 @@ impl Table {
         let cell = self.place(row).zip(self.key.as_ref()).and_then(|(place, column)| column.cell(place));
         match cell {
             Some(Cell::Integer(id)) if id > 0 => Key::Id(id),
-            Some(Cell::Text(text)) if !text.trim().is_empty() => Key::Text(text),
+            Some(Cell::Text(text)) => Key::Text(text),
             _ => Key::Missing,
         }
     }
@@ -225,6 +260,11 @@ impl Table {
     /// Every fault of every cell, in the order of the rows. A row may have several.
     pub fn faults(&self) -> &[RowFault] {
         &self.faults
+    }
+
+    /// The columns with texts that often mean nothing, or that only a program makes. They are sent as they are.
+    pub fn suspicions(&self) -> &[Suspicion] {
+        &self.suspicions
     }
 
     /// The table in a few words: the name of its file, or its size.
@@ -245,17 +285,4 @@ struct Place {
     row: usize,
     chunk: usize,
     offset: usize,
-}
-
-/// A number as people read it: `10,000`.
-fn with_separators(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

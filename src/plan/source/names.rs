@@ -1,9 +1,45 @@
 //! What the columns of a table are, by their names, with every fault at once.
 
+use super::integers::is_invisible;
 use super::{LONGEST_NAME, Options};
 use crate::account::{Field, FieldError, Kind, MEMBERS, nearest};
 use crate::plan::{MatchOn, Mode};
 use crate::text::plain_line;
+
+/// The columns of a listing that an update cannot carry. Where a table has all of them, it is a listing of ours.
+const READ_ONLY: [&str; 7] = [
+    "linked_prospects_count",
+    "created_date",
+    "last_activity_date",
+    "stage_id",
+    "stage_name",
+    "stage_color_id",
+    "email_provider",
+];
+
+/// What other programs call a field, in letters and digits alone.
+const HINTS: [(Field, &[&str]); 10] = [
+    (Field::Name, &["company", "companyname", "account", "accountname", "organization", "organizationname"]),
+    (
+        Field::DomainName,
+        &["website", "websiteurl", "companywebsite", "companydomain", "companydomainname", "domain", "url", "webpage"],
+    ),
+    (
+        Field::CompanySize,
+        &["employees", "employeecount", "numberofemployees", "noofemployees", "companyheadcount", "headcount", "size"],
+    ),
+    (Field::LinkedInUrl, &["linkedin", "companylinkedinurl", "linkedincompanypage", "linkedincompanyprofile"]),
+    (Field::TwitterUrl, &["twitter", "twitterhandle", "companytwitterurl"]),
+    (Field::Phone, &["phonenumber", "companyphone", "companyphonenumber", "telephone"]),
+    (Field::City, &["billingcity", "companycity", "town"]),
+    (Field::State, &["billingstate", "billingstateprovince", "companystate", "stateregion", "region", "province"]),
+    (Field::Country, &["billingcountry", "companycountry", "countryregion"]),
+    (Field::OwnerUserId, &["owner", "ownerid", "accountowner", "companyowner"]),
+];
+
+const UNKNOWN: &str = "is not a field of a contact account; if it is to be left out, name it in ignore=";
+/// For so many columns it is looked up which field may be meant.
+const MOST_HINTS: usize = 100;
 
 /// What a column is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +63,16 @@ impl Role {
     }
 }
 
+/// Why a column has no role.
+pub(super) enum Unfit {
+    /// The service sets it.
+    ReadOnly,
+    /// It is the id, which is not what the rows are matched on.
+    Id,
+    /// No field is named like it, or like what it is to be.
+    Unknown,
+}
+
 /// The columns, and what is wrong with their names.
 #[derive(Debug)]
 pub(super) struct Names {
@@ -43,8 +89,29 @@ impl Names {
 
     pub(super) fn of(names: &[&str], options: &Options) -> Self {
         let mut found = Self { roles: Vec::with_capacity(names.len()), faults: Vec::new(), ignored: 0 };
+        let is_listing = READ_ONLY.iter().all(|column| names.iter().any(|name| name == column));
+        let mut taken: Vec<(Role, &str)> = Vec::new();
         for name in names {
-            let role = found.role(name, options);
+            let role = match role_of(name, options) {
+                Ok(Role::Ignored) => Ok(Role::Ignored),
+                Ok(role) => match taken.iter().find(|(other, _)| *other == role) {
+                    Some((_, other)) if other == name => Err("is given twice".to_owned()),
+                    Some((_, other)) => Err(format!("is given twice, as {} and as {}", shown(other), shown(name))),
+                    None => {
+                        taken.push((role, name));
+                        Ok(role)
+                    }
+                },
+                Err(Unfit::ReadOnly) if is_listing => Ok(Role::Ignored),
+                Err(Unfit::ReadOnly) => Err("cannot be updated: the service sets it; name it in ignore=".to_owned()),
+                Err(Unfit::Id) => {
+                    let key = options.match_on.as_str();
+                    Err(format!("is not used with match_on={key:?}; if that is meant, name it in ignore="))
+                }
+                // To find what was meant takes long, and nobody reads so many messages.
+                Err(Unfit::Unknown) if found.faults.len() >= MOST_HINTS => Err(UNKNOWN.to_owned()),
+                Err(Unfit::Unknown) => Err(unknown(name, renamed(name, options))),
+            };
             found.ignored += usize::from(role == Ok(Role::Ignored));
             let role = role.unwrap_or_else(|message| {
                 found.faults.push(FieldError::new(shown(name), message));
@@ -52,24 +119,19 @@ impl Names {
             });
             found.roles.push((shown(name), role));
         }
+        found.check_renamed(names, options);
         found
     }
 
-    fn role(&self, name: &str, options: &Options) -> Result<Role, String> {
-        if is_index(name) || options.ignore.iter().any(|ignored| same(ignored, name)) {
-            return Ok(Role::Ignored);
-        }
-        let key = options.match_on.as_str();
-        let role = match Field::from_name(name) {
-            Some(field) if field.name() == key => Role::Key,
-            Some(field) => Role::Field(field),
-            None if name == "id" && key == "id" => Role::Key,
-            None => return Err(unknown(name, key)),
-        };
-        match self.roles.iter().find(|(_, other)| *other == role) {
-            Some((other, _)) if other == name => Err("is given twice".to_owned()),
-            Some((other, _)) => Err(format!("is given twice, as {other} and as {name}")),
-            None => Ok(role),
+    /// A name that is to be read as another must be there: it may be misspelled, and its values would be left out.
+    fn check_renamed(&mut self, names: &[&str], options: &Options) {
+        for (from, _) in &options.columns {
+            if !names.is_empty() && !names.iter().any(|name| same(from, name)) {
+                self.faults.push(FieldError::new(shown(from), "is named in columns=, but the table does not have it"));
+            }
+            if options.ignore.iter().any(|ignored| same(ignored, from)) {
+                self.faults.push(FieldError::new(shown(from), "is named in columns= and in ignore="));
+            }
         }
     }
 
@@ -92,37 +154,188 @@ impl Names {
     }
 }
 
+/// What a column is for, by its name alone.
+pub(super) fn role_of(name: &str, options: &Options) -> Result<Role, Unfit> {
+    let renamed = renamed(name, options);
+    if renamed.is_none() && (is_index(name) || options.ignore.iter().any(|ignored| same(ignored, name))) {
+        return Ok(Role::Ignored);
+    }
+    let key = options.match_on.as_str();
+    let is_id = plain(renamed.unwrap_or(name)) == "id";
+    match field(renamed.unwrap_or(name)) {
+        Some(field) if field.name() == key => Ok(Role::Key),
+        Some(field) => Ok(Role::Field(field)),
+        None if is_id && key == "id" => Ok(Role::Key),
+        None if is_read_only(name) => Err(Unfit::ReadOnly),
+        None if options.ignore_unknown && renamed.is_none() => Ok(Role::Ignored),
+        None if is_id => Err(Unfit::Id),
+        None => Err(Unfit::Unknown),
+    }
+}
+
+/// As what the caller wants a column to be read.
+fn renamed<'a>(name: &str, options: &'a Options) -> Option<&'a str> {
+    options.columns.iter().find(|(from, _)| same(from, name)).map(|(_, to)| to.as_str())
+}
+
+/// The field that a name means.
+fn field(name: &str) -> Option<Field> {
+    Field::from_name(name).or_else(|| {
+        let name = plain(name);
+        Field::ALL.iter().find(|field| plain(field.name()) == name).copied()
+    })
+}
+
+/// The letters and digits of a name: by these, names are compared. One that is too long for a field has none.
+fn plain(name: &str) -> String {
+    if name.len() > LONGEST_NAME {
+        return String::new();
+    }
+    name.chars().filter(|character| character.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+/// Whether two names mean the same column.
+fn same(left: &str, right: &str) -> bool {
+    left == right || {
+        let left = plain(left);
+        !left.is_empty() && left == plain(right)
+    }
+}
+
 /// What pandas and pyarrow call an index that has no name.
 fn is_index(name: &str) -> bool {
     let level = name.strip_prefix("__index_level_").and_then(|rest| rest.strip_suffix("__"));
     level.is_some_and(|level| !level.is_empty() && level.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Whether two names mean the same column.
-fn same(left: &str, right: &str) -> bool {
-    left == right || member(left).is_some_and(|name| Some(name) == member(right))
+fn is_read_only(name: &str) -> bool {
+    let name = plain(name);
+    let members = MEMBERS.iter().filter(|member| !member.writable && member.name != "id").map(|member| member.name);
+    members.chain(READ_ONLY).any(|member| plain(member) == name)
 }
 
-fn member(name: &str) -> Option<&'static str> {
-    MEMBERS.iter().find(|member| member.name == name || member.wire == name).map(|member| member.name)
-}
-
-fn unknown(name: &str, key: &str) -> String {
-    if name == "id" {
-        return format!("is not used with match_on={key:?}; if that is meant, name it in ignore=");
+fn unknown(name: &str, renamed: Option<&str>) -> String {
+    if let Some(to) = renamed {
+        return format!("is to be {}, which is not a field of a contact account", shown(to));
     }
-    // The list of accounts as a table has the stage in three columns.
-    if member(name).is_some() || matches!(name, "stage_id" | "stage_name" | "stage_color_id") {
-        return "cannot be updated: the service sets it; name it in ignore=".to_owned();
+    if name.trim().is_empty() {
+        return "has no name; if it is to be left out, name it in ignore=".to_owned();
+    }
+    let wanted = plain(name);
+    if let Some((field, _)) = HINTS.iter().find(|(_, words)| words.contains(&wanted.as_str())) {
+        let (field, name) = (field.name(), shown(name).replace('"', "\\\""));
+        return format!(
+            "is not a field of a contact account; if it is the {field}, give columns={{\"{name}\": \"{field}\"}}; else \
+            name it in ignore="
+        );
     }
     let names = Field::ALL.iter().map(|field| field.name()).chain(["id"]);
-    match nearest(name, names) {
+    match nearest(&wanted, names).filter(|_| !wanted.is_empty()) {
         Some(right) => format!("is not a field of a contact account; did you mean {right}? Else name it in ignore="),
-        None => "is not a field of a contact account; if it is to be left out, name it in ignore=".to_owned(),
+        None => UNKNOWN.to_owned(),
     }
 }
 
-/// A name for a message of one line.
+/// A name for a message of one line; in quotes, with what is invisible escaped, where it has such characters.
 pub(super) fn shown(name: &str) -> String {
-    if name.trim().is_empty() { format!("{name:?}") } else { plain_line(name, LONGEST_NAME) }
+    if name.trim() != name || name.is_empty() || name.chars().take(LONGEST_NAME).any(is_invisible) {
+        let cut: String = name.chars().take(LONGEST_NAME).collect();
+        return format!("{cut:?}");
+    }
+    plain_line(name, LONGEST_NAME)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roles(names: &[&str], options: &Options) -> Vec<Role> {
+        let found = Names::of(names, options);
+        assert_eq!(found.faults, []);
+        found.roles.into_iter().map(|(_, role)| role).collect()
+    }
+
+    fn fault(name: &str, options: &Options) -> String {
+        let found = Names::of(&[name], options).faults;
+        assert_eq!(found.len(), 1, "{name}: {found:?}");
+        format!("{} {}", found[0].field, found[0].message)
+    }
+
+    fn renaming(from: &str, to: &str) -> Options {
+        Options { columns: vec![(from.to_owned(), to.to_owned())], ..Options::default() }
+    }
+
+    #[test]
+    fn names_are_compared_by_letters_and_digits() {
+        for name in ["linked_in_url", "linkedInUrl", "LinkedIn URL", "LINKED_IN_URL", " linkedin url ", "Linked-In Url"]
+        {
+            assert_eq!(roles(&[name], &Options::default()), [Role::Field(Field::LinkedInUrl)], "{name}");
+        }
+        for name in ["id", "ID", "Id", " id "] {
+            assert_eq!(roles(&[name], &Options::default()), [Role::Key], "{name}");
+        }
+        let ignore = Options { ignore: vec!["Some Notes".to_owned()], ..Options::default() };
+        assert_eq!(roles(&["some_notes"], &ignore), [Role::Ignored]);
+    }
+
+    #[test]
+    fn two_columns_for_one_field_are_an_error() {
+        let found = Names::of(&["City", "city ", "CITY"], &Options::default()).faults;
+        let messages: Vec<_> = found.iter().map(|fault| fault.message.as_str()).collect();
+        assert_eq!(messages, ["is given twice, as City and as \"city \"", "is given twice, as City and as CITY"]);
+        let both = Options { columns: vec![("Website".to_owned(), "domain_name".to_owned())], ..Options::default() };
+        assert_eq!(Names::of(&["Website", "Domain Name"], &both).faults.len(), 1);
+    }
+
+    #[test]
+    fn a_column_is_read_as_the_field_that_the_caller_names() {
+        assert_eq!(roles(&["Website"], &renaming("Website", "domain_name")), [Role::Field(Field::DomainName)]);
+        assert_eq!(roles(&["Account ID"], &renaming("account id", "id")), [Role::Key]);
+        // What the caller says goes before what the name says.
+        assert_eq!(roles(&["city"], &renaming("city", "state")), [Role::Field(Field::State)]);
+        assert_eq!(
+            fault("Website", &renaming("Website", "domain")),
+            "Website is to be domain, which is not a field of a contact account"
+        );
+        let missing = Names::of(&["id"], &renaming("Web site", "domain_name")).faults;
+        assert_eq!(missing[0].message, "is named in columns=, but the table does not have it");
+        let both = Options { ignore: vec!["website".to_owned()], ..renaming("Website", "domain_name") };
+        assert_eq!(Names::of(&["Website"], &both).faults[0].message, "is named in columns= and in ignore=");
+    }
+
+    #[test]
+    fn ignoring_what_is_unknown_keeps_the_fields() {
+        let options = Options { ignore_unknown: true, ..Options::default() };
+        assert_eq!(
+            roles(&["id", "City", "Record ID", "notes", "", "Created By"], &options),
+            [Role::Key, Role::Field(Field::City), Role::Ignored, Role::Ignored, Role::Ignored, Role::Ignored]
+        );
+    }
+
+    #[test]
+    fn hints_know_the_words_of_other_programs() {
+        for (name, field) in [
+            ("Company Name", "name"),
+            ("Company", "name"),
+            ("Website", "domain_name"),
+            ("# Employees", "company_size"),
+            ("Number of Employees", "company_size"),
+            ("Company Linkedin Url", "linked_in_url"),
+            ("Phone Number", "phone"),
+            ("Billing State/Province", "state"),
+        ] {
+            let found = fault(name, &Options::default());
+            assert!(found.contains(&format!("give columns={{\"{name}\": \"{field}\"}}")), "{found}");
+            assert_eq!(Names::of(&[name], &renaming(name, field)).faults, [], "the hint works");
+        }
+    }
+
+    #[test]
+    fn what_is_invisible_in_a_name_is_shown() {
+        let found = fault("notes\u{200b}", &Options::default());
+        assert!(found.starts_with("\"notes\\u{200b}\" is not a field"), "{found}");
+        assert!(fault("", &Options::default()).starts_with("\"\" has no name"));
+        let long = "linked_in_url".repeat(1_000_000);
+        assert!(fault(&long, &Options::default()).len() < 300);
+    }
 }

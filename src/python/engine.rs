@@ -1,8 +1,8 @@
-//! The one runtime: where a call waits, or becomes an awaitable. An operation is written once and knows neither.
+//! The engine of a client: here a call waits, or becomes an awaitable. An operation is written once and knows neither.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -12,6 +12,9 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use super::bridge::{Bridge, QueueLines};
+use super::convert::ToPython;
+use super::exit::StopsAtExit;
+use super::guard::guarded;
 use super::lane::Lane;
 use super::once::name;
 use super::{errors, events, exit};
@@ -22,14 +25,6 @@ use crate::sabotage::{self, Guard};
 
 /// A lane that nobody needed for this long is closed.
 const IDLE_LANE: Duration = Duration::from_secs(90);
-
-/// What an operation ends with.
-pub(super) type Outcome<T> = Result<T, Error>;
-
-/// A result that Python can have.
-pub(super) trait ToPython: Send + 'static {
-    fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>>;
-}
 
 /// The threads and connections of a client and of all that share them. It belongs to a process: a forked child gets its
 /// own, and leaves the parent's alone.
@@ -69,7 +64,8 @@ impl Engine {
         if let Some(state) = self.state.get(process) {
             return Ok(state);
         }
-        exit::stop_at_exit(self);
+        let engine: Weak<Self> = Arc::downgrade(self);
+        exit::stop_at_exit(engine);
         let made = self.state.get_or_try_init(process, || State::new(&self.template));
         made.map_err(|error| errors::to_python(py, &error))
     }
@@ -84,7 +80,7 @@ impl Engine {
     ) -> PyResult<Bound<'py, PyAny>>
     where
         T: ToPython,
-        F: Future<Output = Outcome<T>> + Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
     {
         match event_loop {
             None => wait(py, self.state(py, process)?, client, operation)?.to_python(py),
@@ -92,7 +88,7 @@ impl Engine {
         }
     }
 
-    fn start<'py, T: ToPython, F: Future<Output = Outcome<T>> + Send + 'static>(
+    fn start<'py, T: ToPython, F: Future<Output = Result<T, Error>> + Send + 'static>(
         self: &Arc<Self>,
         state: &State,
         client: &Client,
@@ -107,15 +103,16 @@ impl Engine {
         let queue = Arc::clone(&bridge.get().queue);
         let observer = Arc::new(QueueLines { queue: Arc::clone(&queue), verbose });
         let running = operation(client.over_connections_of(&connections, observer));
-        let slot = bridge.get().expect(future.clone().unbind());
-        let promise = queue.promise(slot);
+        let number = bridge.get().expect(future.clone().unbind());
+        let promise = queue.promise(number);
         let call = io.spawn(async move { promise.keep(running.await) });
-        bridge.get().started(slot, call.abort_handle());
+        bridge.get().started(number, call.abort_handle());
         let pending = Pending {
             future: future.unbind(),
             engine: Arc::clone(self),
             bridge: Mutex::new(Some(bridge.unbind())),
-            slot,
+            number,
+            process: Process::current(),
         };
         Bound::new(py, pending)
     }
@@ -139,8 +136,14 @@ impl Engine {
     }
 }
 
+impl StopsAtExit for Engine {
+    fn stop(&self) {
+        self.close();
+    }
+}
+
 /// Runs an operation on this thread, to its end.
-fn wait<T: ToPython, F: Future<Output = Outcome<T>> + Send>(
+fn wait<T: ToPython, F: Future<Output = Result<T, Error>> + Send>(
     py: Python<'_>,
     state: &State,
     client: &Client,
@@ -150,7 +153,7 @@ fn wait<T: ToPython, F: Future<Output = Outcome<T>> + Send>(
     let idle = lock(&state.lanes).pop();
     let mut lane = match idle {
         Some(lane) => lane,
-        None => Lane::new(&state.client).map_err(|error| errors::to_python(py, &error))?,
+        None => Lane::new(py, &state.client)?,
     };
     let outcome = lane.drive(py, client, operation)?;
     state.take_back(lane, closings);
@@ -187,7 +190,7 @@ impl State {
         if let Some(io) = &*io {
             return Ok((io.handle.clone(), io.connections.clone()));
         }
-        let started = IoThread::start(&self.client).map_err(|error| errors::to_python(py, &error))?;
+        let started = IoThread::start(py, &self.client)?;
         let handles = (started.handle.clone(), started.connections.clone());
         *io = Some(started);
         Ok(handles)
@@ -206,7 +209,7 @@ impl State {
         let spare = lock(&self.spare).pop();
         let bridge = match spare {
             Some(bridge) => bridge.into_bound(py),
-            None => Bound::new(py, Bridge::new()?)?,
+            None => Bound::new(py, Bridge::new(py)?)?,
         };
         Bridge::attach(&bridge, event_loop)?;
         let event_loop = event_loop.clone().unbind();
@@ -240,7 +243,7 @@ impl State {
         }
         let Attached { event_loop, bridge, .. } = attached.swap_remove(index);
         drop(attached);
-        bridge.get().detach(event_loop.bind(py));
+        bridge.get().leave(event_loop.bind(py));
         // After a close nothing is kept.
         if lock(&self.io).is_some() {
             lock(&self.spare).push(bridge);
@@ -257,9 +260,9 @@ struct IoThread {
 }
 
 impl IoThread {
-    fn start(client: &Client) -> Result<Self, Error> {
-        let refused = |error: std::io::Error| Error::Configuration(format!("no I/O thread can be started: {error}"));
-        let connections = client.with_own_connections()?;
+    fn start(py: Python<'_>, client: &Client) -> PyResult<Self> {
+        let refused = |error: std::io::Error| errors::exhausted(py, &error);
+        let connections = client.with_own_connections().map_err(|error| errors::to_python(py, &error))?;
         let runtime = Builder::new_current_thread().enable_io().enable_time().build().map_err(refused)?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
@@ -291,22 +294,27 @@ pub(super) struct Pending {
     engine: Arc<Engine>,
     /// Until it is ended. An exception keeps its frames, and they keep this: the sockets of a bridge must not be kept.
     bridge: Mutex<Option<Py<Bridge>>>,
-    slot: u64,
+    number: u64,
+    process: Process,
 }
 
 #[pymethods]
 impl Pending {
     /// Ends it: a call that is still running is given up and its connection closed.
-    fn close(&self, py: Python<'_>) {
-        let _inside = exit::Inside::enter(py);
-        if sabotage::is_off(Guard::Cancellation) {
-            return;
-        }
-        let Some(bridge) = lock(&self.bridge).take() else { return };
-        bridge.get().forget(self.slot);
-        if let Some(state) = self.engine.state.get(Process::current()) {
-            state.release(py, &bridge);
-        }
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        guarded(py, "close_pending", || {
+            // The call of a parent, whose locks may be held for ever, is none of a forked child.
+            let process = Process::current();
+            if process != self.process || sabotage::is_off(Guard::Cancellation) {
+                return Ok(());
+            }
+            let Some(bridge) = lock(&self.bridge).take() else { return Ok(()) };
+            bridge.get().forget(self.number);
+            if let Some(state) = self.engine.state.get(process) {
+                state.release(py, &bridge);
+            }
+            Ok(())
+        })
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]

@@ -1,0 +1,38 @@
+"""File names in commands that a person copies into a shell."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+
+__all__: list[str] = []
+
+
+def argument(path: str) -> str:
+    """Quotes a file's name for a command line.
+
+    A name that begins with a dash would be read as an option, so it gets its folder in front. A name that a terminal
+    might obey is written with escapes, in the form that bash, zsh and ksh read.
+
+    Args:
+        path: The name.
+
+    Returns:
+        One word of a command line, safe to print.
+    """
+    from replyio._replyio import safe_text
+
+    path = os.path.join(".", path) if path.startswith("-") else path  # noqa: PTH118 - Path drops the "."
+    if os.name == "nt":
+        return safe_text(subprocess.list2cmdline([path]))
+    if safe_text(path) == path:
+        return shlex.quote(path)
+    return "$'" + "".join(map(_escaped, os.fsencode(path))) + "'"
+
+
+def _escaped(byte: int) -> str:
+    character = chr(byte)
+    if character in "\\'":
+        return f"\\{character}"
+    return character if " " <= character <= "~" else f"\\x{byte:02x}"

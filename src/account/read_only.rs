@@ -1,0 +1,82 @@
+//! Members that the service sets: read tolerantly, and never sent.
+
+use std::fmt;
+
+use jiff::tz::Offset;
+use jiff::{Timestamp, civil};
+use serde::de::{DeserializeOwned, Error, Unexpected};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use crate::timestamp;
+
+/// The stage of an account. It cannot be sent.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContactAccountStage {
+    /// Unique identifier of the stage.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
+    /// The number of its colour.
+    pub color_id: Option<i64>,
+    /// Members that the contract does not know, as they came.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// A point in time from an answer, in UTC. Read from every form in the contract; an answer without an offset is UTC.
+///
+/// It is no [`Timestamp`], which ends a day before the last date that an answer can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DateTime(pub civil::DateTime);
+
+impl DateTime {
+    /// Microseconds since 1970. Finer parts are cut.
+    pub fn as_microsecond(self) -> i64 {
+        let since = self.0.duration_since(civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0));
+        // The years that jiff knows fit by far.
+        i64::try_from(since.as_nanos().div_euclid(1000)).unwrap_or(i64::MAX)
+    }
+}
+
+impl From<Timestamp> for DateTime {
+    fn from(timestamp: Timestamp) -> Self {
+        Self(Offset::UTC.to_datetime(timestamp))
+    }
+}
+
+impl fmt::Display for DateTime {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}Z", self.0)
+    }
+}
+
+impl Serialize for DateTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for DateTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let unreadable = || D::Error::invalid_value(Unexpected::Other("text"), &"a date and time");
+        timestamp::parse(&text).map(Self).ok_or_else(unreadable)
+    }
+}
+
+/// Reads a member that no update needs. A value that is not of its type goes to `extra`, under the name on the wire: it
+/// must not make the whole account unreadable.
+pub(super) fn tolerantly<T: DeserializeOwned>(
+    value: Option<Value>,
+    wire: &str,
+    extra: &mut Map<String, Value>,
+) -> Option<T> {
+    let value = value.filter(|value| !value.is_null())?;
+    let read = T::deserialize(&value).ok();
+    if read.is_none() {
+        extra.insert(wire.to_owned(), value);
+    }
+    read
+}

@@ -1,0 +1,330 @@
+//! The table of members, and what is made from it.
+
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::{Map, Value};
+
+use super::read_only::tolerantly;
+use super::{
+    CompanySize, ContactAccountStage, DateTime, FieldSet, FieldValue, Kind, Member, MemberValue, Presence, WrongKind,
+};
+
+/// Makes everything that must agree about the fields from one table.
+macro_rules! contact_account {
+    (
+        writable {
+            $( $(#[$mark:ident])? $variant:ident $member:ident $wire:literal $kind:ident($type:ty) $answered:ident $doc:literal; )+
+        }
+        read_only {
+            $( $ro_member:ident $ro_wire:literal $ro_kind:ident($ro_type:ty) $ro_answered:ident $ro_doc:literal; )+
+        }
+    ) => {
+        /// Every member of a contact account that the contract knows, the writable ones first, in the page's order.
+        pub const MEMBERS: &[Member] = &[
+            $( Member { name: stringify!($member), wire: $wire, kind: Kind::$kind, writable: true,
+                        always_answered: contact_account!(@is_always $answered), doc: $doc }, )+
+            $( Member { name: stringify!($ro_member), wire: $ro_wire, kind: Kind::$ro_kind, writable: false,
+                        always_answered: contact_account!(@is_always $ro_answered), doc: $ro_doc }, )+
+        ];
+
+        /// A field that an update may carry.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Field {
+            $( #[doc = $doc] $variant, )+
+        }
+
+        impl Field {
+            /// All of them, in the page's order.
+            pub const ALL: &'static [Self] = &[ $( Self::$variant, )+ ];
+
+            /// The name in Rust and Python, such as `linked_in_url`.
+            pub const fn name(self) -> &'static str {
+                match self { $( Self::$variant => stringify!($member), )+ }
+            }
+
+            /// The name on the wire, such as `linkedInUrl`.
+            pub const fn wire(self) -> &'static str {
+                match self { $( Self::$variant => $wire, )+ }
+            }
+
+            /// Its type.
+            pub const fn kind(self) -> Kind {
+                match self { $( Self::$variant => Kind::$kind, )+ }
+            }
+
+            /// Whether `null` may be sent for it.
+            pub const fn nullable(self) -> bool {
+                match self { $( Self::$variant => !contact_account!(@is_always $answered), )+ }
+            }
+
+            /// The field of a name, in either spelling.
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name {
+                    $( stringify!($member) => Some(Self::$variant), )+
+                    _ => Self::from_wire(name),
+                }
+            }
+
+            /// The field of a name on the wire.
+            pub fn from_wire(name: &str) -> Option<Self> {
+                match name { $( $wire => Some(Self::$variant), )+ _ => None }
+            }
+        }
+
+        /// What one update says: the body of `PUT /v3/contact-accounts/{id}`, field by field.
+        ///
+        /// # Examples
+        /// ```
+        /// use replyio::{AccountFields, Presence};
+        ///
+        /// let fields = AccountFields { name: Presence::Value("Acme".into()), city: Presence::Null, ..Default::default() };
+        /// assert_eq!(serde_json::to_string(&fields)?, r#"{"name":"Acme","city":null}"#);
+        /// # Ok::<(), serde_json::Error>(())
+        /// ```
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        pub struct AccountFields {
+            $( #[doc = $doc] pub $member: Presence<$type>, )+
+        }
+
+        impl AccountFields {
+            /// What is said about a field, its value as text or number.
+            pub fn get(&self, field: Field) -> Presence<FieldValue<'_>> {
+                match field {
+                    $( Field::$variant => match &self.$member {
+                        Presence::Absent => Presence::Absent,
+                        Presence::Null => Presence::Null,
+                        Presence::Value(value) => Presence::Value(FieldValue::from(value)),
+                    }, )+
+                }
+            }
+
+            /// Takes over what another update says about a field.
+            pub fn copy_from(&mut self, other: &Self, field: Field) {
+                match field { $( Field::$variant => self.$member = other.$member.clone(), )+ }
+            }
+
+            /// Says a value of a field, or `null`.
+            ///
+            /// # Errors
+            /// A field of text takes no number, and the owner no text.
+            pub fn set(&mut self, field: Field, value: Option<FieldValue<'_>>) -> Result<(), WrongKind> {
+                match field {
+                    $( Field::$variant => {
+                        self.$member = value.map(FieldValue::try_into).transpose()?.into();
+                    } )+
+                }
+                Ok(())
+            }
+
+            /// Leaves a field out.
+            pub fn remove(&mut self, field: Field) {
+                match field { $( Field::$variant => self.$member = Presence::Absent, )+ }
+            }
+        }
+
+        impl Serialize for AccountFields {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut map = serializer.serialize_map(None)?;
+                $( match &self.$member {
+                    Presence::Absent => {}
+                    Presence::Null => map.serialize_entry($wire, &())?,
+                    Presence::Value(value) => map.serialize_entry($wire, value)?,
+                } )+
+                map.end()
+            }
+        }
+
+        /// A contact account as the service answers it: a company or organization.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct ContactAccount {
+            $( #[doc = $doc] pub $member: contact_account!(@slot $answered $type), )+
+            $( #[doc = $ro_doc] pub $ro_member: contact_account!(@slot $ro_answered $ro_type), )+
+            /// Members that the contract does not know, as they came. Also a value of a member that the service sets
+            /// and that is not of the member's type, under the member's name on the wire; the member is then `None`.
+            pub extra: Map<String, Value>,
+            /// The writable members that the answer had, `null` or not; see [`ContactAccount::has`].
+            pub answered: FieldSet,
+        }
+
+        impl ContactAccount {
+            /// The update that would write this account as it is: every writable field that has a value.
+            pub fn fields(&self) -> AccountFields {
+                AccountFields { $( $member: contact_account!(@present $answered self.$member), )+ }
+            }
+
+            /// Whether the value of a field is known. A list item may lack a member that the account has: absent is not
+            /// `null`, and no update may be built on it.
+            pub fn has(&self, field: Field) -> bool {
+                self.answered.contains(field) || self.value(field).is_some()
+            }
+
+            /// Whether the value of every field is known.
+            pub fn is_complete(&self) -> bool {
+                self.answered == FieldSet::ALL || Field::ALL.iter().all(|field| self.has(*field))
+            }
+
+            /// How many bytes the texts in the writable fields have.
+            pub fn text_bytes(&self) -> usize {
+                let bytes = |field: &Field| match self.value(*field) {
+                    Some(FieldValue::Text(text)) => text.len(),
+                    Some(FieldValue::Integer(_)) | None => 0,
+                };
+                Field::ALL.iter().map(bytes).sum()
+            }
+
+            /// The values of all members, in the order of [`MEMBERS`].
+            pub fn members(&self) -> [MemberValue<'_>; MEMBERS.len()] {
+                [
+                    $( contact_account!(@member $answered self.$member), )+
+                    $( contact_account!(@member $ro_answered self.$ro_member), )+
+                ]
+            }
+
+            /// The value of a writable field, where it has one.
+            pub fn value(&self, field: Field) -> Option<FieldValue<'_>> {
+                match field { $( Field::$variant => contact_account!(@value $answered self.$member), )+ }
+            }
+        }
+
+        /// Writes what the answer had.
+        impl Serialize for ContactAccount {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut map = serializer.serialize_map(None)?;
+                $( if self.has(Field::$variant) { map.serialize_entry($wire, &self.$member)?; } )+
+                $( if !self.extra.contains_key($ro_wire) { map.serialize_entry($ro_wire, &self.$ro_member)?; } )+
+                for (name, value) in &self.extra {
+                    map.serialize_entry(name, value)?;
+                }
+                map.end()
+            }
+        }
+
+        #[allow(non_camel_case_types, reason = "the variants are the members' own names")]
+        enum Key { $( $member, )+ $( $ro_member, )+ Unknown(String) }
+
+        impl<'de> Deserialize<'de> for Key {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct KeyVisitor;
+                impl Visitor<'_> for KeyVisitor {
+                    type Value = Key;
+                    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        formatter.write_str("a member's name")
+                    }
+                    fn visit_str<E: de::Error>(self, name: &str) -> Result<Key, E> {
+                        Ok(match name {
+                            $( $wire => Key::$member, )+
+                            $( $ro_wire => Key::$ro_member, )+
+                            _ => Key::Unknown(name.to_owned()),
+                        })
+                    }
+                }
+                deserializer.deserialize_str(KeyVisitor)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for ContactAccount {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct AccountVisitor;
+                impl<'de> Visitor<'de> for AccountVisitor {
+                    type Value = ContactAccount;
+                    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        formatter.write_str("a contact account")
+                    }
+                    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ContactAccount, A::Error> {
+                        $( let mut $member: Option<$type> = None; )+
+                        $( let mut $ro_member: contact_account!(@read $ro_answered $ro_type) = None; )+
+                        let mut extra = Map::new();
+                        let mut answered = FieldSet::default();
+                        while let Some(key) = map.next_key()? {
+                            match key {
+                                $( Key::$member => {
+                                    // The two values may differ, and nothing tells which one an update must keep.
+                                    if !answered.insert(Field::$variant) {
+                                        return Err(de::Error::duplicate_field($wire));
+                                    }
+                                    $member = map.next_value()?;
+                                } )+
+                                $( Key::$ro_member => {
+                                    if contact_account!(@is_id $ro_answered) && $ro_member.is_some() {
+                                        return Err(de::Error::duplicate_field($ro_wire));
+                                    }
+                                    $ro_member = map.next_value()?;
+                                } )+
+                                Key::Unknown(name) => { extra.insert(name, map.next_value()?); }
+                            }
+                        }
+                        Ok(ContactAccount {
+                            $( $member: contact_account!(@take $answered $member $wire), )+
+                            $( $ro_member: contact_account!(@take_read_only $ro_answered $ro_member $ro_wire extra), )+
+                            extra,
+                            answered,
+                        })
+                    }
+                }
+                deserializer.deserialize_map(AccountVisitor)
+            }
+        }
+    };
+
+    (@is_always optional) => { false };
+    (@is_always $answered:ident) => { true };
+    (@is_id id) => { true };
+    (@is_id $answered:ident) => { false };
+    (@slot always $type:ty) => { $type };
+    (@slot id $type:ty) => { $type };
+    (@slot $answered:ident $type:ty) => { Option<$type> };
+    (@read id $type:ty) => { Option<$type> };
+    (@read $answered:ident $type:ty) => { Option<Value> };
+    (@take always $member:ident $wire:literal) => { $member.ok_or_else(|| de::Error::missing_field($wire))? };
+    (@take optional $member:ident $wire:literal) => { $member };
+    (@take_read_only id $member:ident $wire:literal $extra:ident) => {
+        $member.ok_or_else(|| de::Error::missing_field($wire))?
+    };
+    (@take_read_only $answered:ident $member:ident $wire:literal $extra:ident) => {
+        tolerantly($member, $wire, &mut $extra)
+    };
+    (@value always $self:ident.$member:ident) => { Some(FieldValue::from(&$self.$member)) };
+    (@value optional $self:ident.$member:ident) => { $self.$member.as_ref().map(FieldValue::from) };
+    (@member always $self:ident.$member:ident) => { MemberValue::from(&$self.$member) };
+    (@member id $self:ident.$member:ident) => { MemberValue::from(&$self.$member) };
+    (@member $answered:ident $self:ident.$member:ident) => {
+        $self.$member.as_ref().map_or(MemberValue::Nothing, MemberValue::from)
+    };
+    (@present always $self:ident.$member:ident) => { Presence::Value($self.$member.clone()) };
+    (@present optional $self:ident.$member:ident) => {
+        $self.$member.clone().map_or(Presence::Absent, Presence::Value)
+    };
+}
+
+// `always`: an account without it cannot be read. `promised`: the contract says that it is always there, and nothing here
+// depends on it.
+contact_account! {
+    writable {
+        Name name "name" Text(String) always "Contact account name";
+        Description description "description" Text(String) optional "Optional description";
+        DomainName domain_name "domainName" Text(String) optional "Primary domain name";
+        DomainSecondary domain_secondary "domainSecondary" Text(String) optional "Secondary domain name";
+        Industry industry "industry" Text(String) optional "Industry of the company";
+        CompanySize company_size "companySize" CompanySize(CompanySize) optional "Company size range";
+        Country country "country" Text(String) optional "Country of the company";
+        State state "state" Text(String) optional "State or province";
+        City city "city" Text(String) optional "City";
+        TimeZoneId time_zone_id "timeZoneId" Text(String) optional "Time zone identifier";
+        LinkedInUrl linked_in_url "linkedInUrl" Text(String) optional "LinkedIn profile URL";
+        Phone phone "phone" Text(String) optional "Phone number";
+        TwitterUrl twitter_url "twitterUrl" Text(String) optional "Twitter profile URL";
+        LogoUrl logo_url "logoUrl" Text(String) optional "Company logo URL";
+        Email email "email" Text(String) optional "Contact email address";
+        OwnerUserId owner_user_id "ownerUserId" Integer(i64) always "ID of the user who owns this contact account";
+    }
+    read_only {
+        id "id" Integer(i64) id "Unique identifier of the contact account";
+        linked_prospects_count "linkedProspectsCount" Integer(i64) promised "Number of contacts linked to this account";
+        created_date "createdDate" DateTime(DateTime) promised "Date when the account was created";
+        last_activity_date "lastActivityDate" DateTime(DateTime) promised "Date of the last activity on this account";
+        stage "stage" Stage(ContactAccountStage) optional "Current stage of the contact account";
+        email_provider "emailProvider" Text(String) optional "E-mail provider of the account's domain";
+    }
+}

@@ -1,0 +1,240 @@
+//! What a change of an account is, what applying it gives, and what an answer shows of it. Pure.
+//!
+//! The service stores `""`, `null` and nothing as the same emptiness, so they are equal wherever a comparison asks whether
+//! something changed.
+
+use crate::account::{AccountFields, ContactAccount, Field, FieldValue, MEMBERS, Presence, WrongKind};
+
+/// A field's value that can be kept.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Value {
+    /// Nothing: `null`.
+    Null,
+    /// Text, or a company size in the form that is sent. `""` stays `""`.
+    Text(String),
+    /// The id of a user.
+    Integer(i64),
+}
+
+impl Value {
+    /// The value as a field has it; `None` is nothing.
+    pub fn as_field_value(&self) -> Option<FieldValue<'_>> {
+        match self {
+            Self::Null => None,
+            Self::Text(text) => Some(FieldValue::Text(text)),
+            Self::Integer(number) => Some(FieldValue::Integer(*number)),
+        }
+    }
+
+    /// Whether the two mean the same to the service.
+    pub fn is(&self, other: Option<FieldValue<'_>>) -> bool {
+        filled(self.as_field_value()) == filled(other)
+    }
+
+    /// Whether it is one of the empty values.
+    pub fn is_empty(&self) -> bool {
+        self.is(None)
+    }
+}
+
+impl From<Option<FieldValue<'_>>> for Value {
+    fn from(value: Option<FieldValue<'_>>) -> Self {
+        match value {
+            None => Self::Null,
+            Some(FieldValue::Text(text)) => Self::Text(text.to_owned()),
+            Some(FieldValue::Integer(number)) => Self::Integer(number),
+        }
+    }
+}
+
+/// One field of one account that is to change, or has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Change {
+    /// The field.
+    pub field: Field,
+    /// What it was before.
+    pub before: Value,
+    /// What it is to be.
+    pub after: Value,
+}
+
+impl Change {
+    /// The change from a value that an account has to the value meant; `None` when they are equal.
+    pub fn between(field: Field, before: Option<FieldValue<'_>>, after: Option<FieldValue<'_>>) -> Option<Self> {
+        let differs = filled(before) != filled(after);
+        differs.then(|| Self { field, before: before.into(), after: after.into() })
+    }
+}
+
+/// The changes that the fields given make to an account. A field that is absent asks for nothing.
+pub(crate) fn changes(current: &ContactAccount, wanted: &AccountFields) -> Vec<Change> {
+    let change = |field: Field| match wanted.get(field) {
+        Presence::Absent => None,
+        Presence::Null => Change::between(field, current.value(field), None),
+        Presence::Value(value) => Change::between(field, current.value(field), Some(value)),
+    };
+    Field::ALL.iter().copied().filter_map(change).collect()
+}
+
+/// The update that makes the changes and keeps every other field as the account has it.
+///
+/// # Errors
+/// [`WrongKind`] when a change is not of its field's kind.
+pub(crate) fn merged(current: &ContactAccount, changes: &[Change]) -> Result<AccountFields, WrongKind> {
+    let mut fields = current.fields();
+    for change in changes {
+        fields.set(change.field, change.after.as_field_value())?;
+    }
+    Ok(fields)
+}
+
+/// How an account that was looked at again stands to the changes planned for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Drift {
+    /// They are still to be made.
+    None,
+    /// All of them have been made meanwhile.
+    Done,
+    /// Somebody made these fields something else.
+    Conflict(Vec<Field>),
+}
+
+/// Compares an account, looked at again, with what was planned.
+pub(crate) fn drift(current: &ContactAccount, changes: &[Change]) -> Drift {
+    let is = |field: Field, value: &Value| value.is(current.value(field));
+    if changes.iter().all(|change| is(change.field, &change.after)) {
+        return Drift::Done;
+    }
+    let foreign = |change: &&Change| !is(change.field, &change.before) && !is(change.field, &change.after);
+    let conflicts: Vec<Field> = changes.iter().filter(foreign).map(|change| change.field).collect();
+    if conflicts.is_empty() { Drift::None } else { Drift::Conflict(conflicts) }
+}
+
+/// What the answer to an update shows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Deviations {
+    /// The fields in which the answer is not what was sent.
+    pub fields: Vec<Field>,
+    /// The members unknown to this version that the account had before the update and that the answer does not have. The
+    /// update cannot carry them, so the service has cleared them.
+    pub lost: Vec<String>,
+}
+
+impl Deviations {
+    /// Compares the account before an update, what was sent, and the answer. A field that was left out was meant to be empty.
+    pub(crate) fn of(before: &ContactAccount, sent: &AccountFields, answer: &ContactAccount) -> Self {
+        let is_as_sent = |field: Field| {
+            let sent = sent.get(field);
+            filled(sent.value().copied()) == filled(answer.value(field))
+        };
+        let fields = Field::ALL.iter().copied().filter(|field| !is_as_sent(*field)).collect();
+        // A known member is in `extra` when its value could not be read.
+        let is_known = |name: &str| MEMBERS.iter().any(|member| member.wire == name);
+        let lost = before.extra.iter().filter(|(name, value)| {
+            !is_known(name) && !is_nothing(value) && answer.extra.get(*name).is_none_or(is_nothing)
+        });
+        Self { fields, lost: lost.map(|(name, _)| name.clone()).collect() }
+    }
+
+    /// Whether the answer is what was meant.
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty() && self.lost.is_empty()
+    }
+}
+
+/// Whether a value is one of the forms in which an answer says "nothing".
+fn is_nothing(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Null => true,
+        serde_json::Value::String(text) => text.is_empty(),
+        serde_json::Value::Array(items) => items.is_empty(),
+        serde_json::Value::Object(members) => members.is_empty(),
+        serde_json::Value::Bool(_) | serde_json::Value::Number(_) => false,
+    }
+}
+
+/// The value, unless it is one of the empty ones.
+pub(crate) fn filled(value: Option<FieldValue<'_>>) -> Option<FieldValue<'_>> {
+    value.filter(|value| *value != FieldValue::Text(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Change, Deviations, Value, changes, merged};
+    use crate::account::{AccountFields, CompanySize, ContactAccount, Field, Presence};
+
+    fn account() -> ContactAccount {
+        serde_json::from_str(
+            r#"{"id": 7, "ownerUserId": 1, "name": "Acme", "linkedProspectsCount": 0, "city": "Oslo", "phone": "",
+                "companySize": "enormous", "createdDate": "2023-11-07T05:31:56Z", "lastActivityDate": "2023-11-07T05:31:56Z"}"#,
+        )
+        .unwrap()
+    }
+
+    fn text(value: &str) -> Presence<String> {
+        Presence::Value(value.to_owned())
+    }
+
+    #[test]
+    fn what_is_not_named_is_kept() {
+        let wanted = AccountFields { country: text("Norway"), ..AccountFields::default() };
+        let merged = merged(&account(), &changes(&account(), &wanted)).unwrap();
+        assert_eq!(merged, AccountFields { country: text("Norway"), ..account().fields() });
+        assert_eq!((merged.city, merged.owner_user_id), (text("Oslo"), Presence::Value(1)));
+        assert_eq!(merged.company_size, Presence::Value(CompanySize::Unknown("enormous".into())));
+    }
+
+    #[test]
+    fn a_change_to_what_already_is_changes_nothing() {
+        let wanted =
+            AccountFields { city: text("Oslo"), owner_user_id: Presence::Value(1), ..AccountFields::default() };
+        assert_eq!(changes(&account(), &wanted), []);
+        assert_eq!(changes(&account(), &AccountFields::default()), []);
+    }
+
+    #[test]
+    fn the_empty_values_are_equal() {
+        for (empty, value) in [(Presence::Null, Value::Null), (text(""), Value::Text(String::new()))] {
+            let wanted = AccountFields { phone: empty.clone(), country: empty.clone(), ..AccountFields::default() };
+            assert_eq!(changes(&account(), &wanted), []);
+            let wanted = AccountFields { city: empty.clone(), ..AccountFields::default() };
+            let change = Change { field: Field::City, before: Value::Text("Oslo".into()), after: value };
+            assert_eq!(changes(&account(), &wanted), std::slice::from_ref(&change));
+            assert_eq!(merged(&account(), &[change]).unwrap().city, empty);
+        }
+    }
+
+    #[test]
+    fn a_merge_applied_changes_nothing_when_repeated() {
+        let wanted = AccountFields { city: Presence::Null, industry: text("Software"), ..AccountFields::default() };
+        let sent = merged(&account(), &changes(&account(), &wanted)).unwrap();
+        let after = ContactAccount { city: None, industry: Some("Software".into()), ..account() };
+        assert!(Deviations::of(&account(), &sent, &after).is_empty());
+        assert_eq!(changes(&after, &wanted), []);
+    }
+
+    #[test]
+    fn an_answer_that_differs_names_the_fields() {
+        let sent = AccountFields { country: text("Norway"), ..account().fields() };
+        let answered = ContactAccount { city: None, phone: None, ..account() };
+        assert_eq!(Deviations::of(&account(), &sent, &answered).fields, [Field::Country, Field::City]);
+    }
+
+    #[test]
+    fn a_member_that_is_unknown_here_and_gone_after_an_update_is_lost() {
+        let with = |extra: serde_json::Value| {
+            let serde_json::Value::Object(extra) = extra else { panic!("not an object") };
+            ContactAccount { extra, ..account() }
+        };
+        let before = with(serde_json::json!({
+            "kept": 1, "changed": "a", "gone": "x", "null": "x", "text": "x", "list": ["x"], "object": {"a": 1},
+            "flag": true, "wasNull": null, "wasEmpty": "", "createdDate": "unreadable",
+        }));
+        let after = with(serde_json::json!({
+            "kept": 1, "changed": "b", "null": null, "text": "", "list": [], "object": {}, "flag": false, "new": 1,
+        }));
+        let lost = |answer| Deviations::of(&before, &account().fields(), answer).lost;
+        assert_eq!(lost(&after), ["gone", "list", "null", "object", "text"]);
+        assert_eq!(lost(&before), [""; 0]);
+    }
+}

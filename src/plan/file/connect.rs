@@ -1,0 +1,150 @@
+//! Connections to a plan file: as few rights as each needs, and nothing that a foreign file could use.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
+use rusqlite::{Connection, OpenFlags, ffi};
+
+use super::error::{FileError, FileErrorKind};
+use super::schema;
+use super::session::is_busy;
+
+/// How long a statement waits for another connection.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// No row of a plan is longer, in bytes.
+const LONGEST_ROW: i32 = 64 * 1_024 * 1_024;
+/// No statement of a plan's schema is longer, in bytes.
+const LONGEST_STATEMENT: i32 = 10_000;
+
+/// The path of a plan with its symbolic links resolved, so that every name of it leads to one log.
+pub(super) fn resolve(path: &Path) -> Result<PathBuf, FileError> {
+    fs::canonicalize(path).map_err(|error| {
+        let missing = error.kind() == std::io::ErrorKind::NotFound;
+        let kind = if missing { FileErrorKind::Missing } else { FileErrorKind::Io(error.to_string()) };
+        FileError::new(path, kind)
+    })
+}
+
+/// How long is waited for others. In a simulation there is nobody else who could make progress meanwhile.
+pub(super) fn patience(patience: Duration) -> Duration {
+    #[cfg(feature = "simulation")]
+    if super::simulation::is_on() {
+        return Duration::ZERO;
+    }
+    patience
+}
+
+/// Reads from a plan.
+pub(super) fn for_reading(path: &Path) -> rusqlite::Result<Connection> {
+    for_reading_within(path, PATIENCE)
+}
+
+pub(super) fn for_reading_within(path: &Path, wait: Duration) -> rusqlite::Result<Connection> {
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.busy_timeout(patience(wait))?;
+    let touched = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+    match touched {
+        // A process died in the middle of a transaction, which only a writer can roll back.
+        Err(rusqlite::Error::SqliteFailure(error, _)) if error.extended_code == ffi::SQLITE_READONLY_ROLLBACK => {
+            let connection = for_writing(path)?;
+            connection.pragma_update(None, "query_only", true)?;
+            Ok(connection)
+        }
+        Err(error) if is_busy(&error) => Err(error),
+        _ => Ok(connection),
+    }
+}
+
+/// Writes to a plan.
+pub(super) fn for_writing(path: &Path) -> rusqlite::Result<Connection> {
+    open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+}
+
+fn open(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
+    // The path is absolute, so SQLite never takes it for a URI.
+    let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let connection = Connection::open_with_flags(path, flags)?;
+    secure(&connection)?;
+    Ok(connection)
+}
+
+fn secure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(patience(PATIENCE))?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    for config in [
+        DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA,
+        DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW,
+        DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER,
+        DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA,
+    ] {
+        connection.set_db_config(config, false)?;
+    }
+    for (limit, most) in [
+        (Limit::SQLITE_LIMIT_LENGTH, LONGEST_ROW),
+        (Limit::SQLITE_LIMIT_SQL_LENGTH, LONGEST_STATEMENT),
+        (Limit::SQLITE_LIMIT_ATTACHED, 0),
+        (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 0),
+        (Limit::SQLITE_LIMIT_FUNCTION_ARG, 8),
+        (Limit::SQLITE_LIMIT_EXPR_DEPTH, 50),
+        (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+    ] {
+        connection.set_limit(limit, most)?;
+    }
+    connection.execute_batch("PRAGMA cell_size_check=ON")
+}
+
+/// Looks whether a file calls itself a plan of this format. Reads the file as it is: no lock, no log, and nothing is
+/// created beside it, since it may be anybody's.
+pub(super) fn recognize(path: &Path) -> Result<(), FileError> {
+    let refuse = |kind| Err(FileError::new(path, kind));
+    let found = fs::metadata(path).map_err(|error| FileError::new(path, FileErrorKind::Io(error.to_string())))?;
+    if !found.is_file() {
+        return refuse(FileErrorKind::NotAPlan);
+    }
+    // What a process leaves that dies before anything is kept.
+    if found.len() == 0 {
+        return refuse(FileErrorKind::HalfWritten);
+    }
+    match numbers(path) {
+        Ok((schema::APPLICATION_ID, schema::FORMAT)) => Ok(()),
+        Ok((schema::APPLICATION_ID, format)) if format > schema::FORMAT => refuse(FileErrorKind::Newer),
+        Ok((schema::APPLICATION_ID, format)) if format > 0 => refuse(FileErrorKind::Older),
+        Ok((0, 0)) if is_cut_off(path) => refuse(FileErrorKind::HalfWritten),
+        Ok(_) => refuse(FileErrorKind::NotAPlan),
+        Err(error) => Err(FileError::of_sqlite(path, &error)),
+    }
+}
+
+fn is_cut_off(path: &Path) -> bool {
+    immutable(path).is_ok_and(|connection| {
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)).is_ok_and(|n| n == 0)
+    })
+}
+
+fn numbers(path: &Path) -> rusqlite::Result<(i64, i64)> {
+    let connection = immutable(path)?;
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    Ok((number("application_id")?, number("user_version")?))
+}
+
+/// A connection that only reads the file itself. Not by plain file access, which drops SQLite's locks in this process.
+pub(super) fn immutable(path: &Path) -> rusqlite::Result<Connection> {
+    use std::fmt::Write as _;
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'~' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => uri.push(char::from(*byte)),
+            _ => {
+                let _ = write!(uri, "%{byte:02X}");
+            }
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(uri, flags)?;
+    secure(&connection)?;
+    Ok(connection)
+}

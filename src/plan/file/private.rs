@@ -1,0 +1,84 @@
+//! Files that only their owner can read.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::header::{hex, random};
+
+/// Creates an empty file that only its owner can read, without following a link. Gives nothing where one exists already;
+/// that one is not touched.
+pub(super) fn create_private(path: &Path) -> io::Result<Option<File>> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Creates an empty file of a random name, that only its owner can read, in the folder of another one; it is to be renamed
+/// to that one.
+pub(super) fn create_beside(path: &Path) -> io::Result<PathBuf> {
+    loop {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        let random = random().map_err(|_| io::Error::other("the system gives no random numbers"))?;
+        name.push(format!(".{}.new", hex(&random)));
+        let beside = path.with_file_name(name);
+        if create_private(&beside)?.is_some() {
+            return Ok(beside);
+        }
+    }
+}
+
+/// Removes a plan that was never finished, and what SQLite may have put beside it.
+pub(super) fn remove(path: &Path) {
+    #[cfg(feature = "simulation")]
+    if super::simulation::is_dead() {
+        return;
+    }
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        let _ = fs::remove_file(with_suffix(path, suffix));
+    }
+}
+
+/// A path with something at its end.
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
+/// Which file it is, whatever it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileId(u64, u64);
+
+impl FileId {
+    /// The file at a path, where there is one that is no link.
+    pub(super) fn at(path: &Path) -> Option<Self> {
+        fs::symlink_metadata(path).ok().filter(Metadata::is_file).map(|found| Self::of(&found))
+    }
+
+    #[cfg(unix)]
+    fn of(found: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self(found.dev(), found.ino())
+    }
+
+    /// A file that is open cannot be removed or replaced.
+    #[cfg(not(unix))]
+    fn of(_: &Metadata) -> Self {
+        Self(0, 0)
+    }
+}
+
+/// How many names the file at a path has.
+pub(super) fn links(path: &Path) -> u64 {
+    #[cfg(unix)]
+    return fs::symlink_metadata(path).map_or(0, |found| std::os::unix::fs::MetadataExt::nlink(&found));
+    #[cfg(not(unix))]
+    return u64::from(path.exists());
+}

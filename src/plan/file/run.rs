@@ -1,0 +1,139 @@
+//! The one writer of a plan's file.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::PlanFile;
+use super::error::{FileError, FileErrorKind};
+use super::rows::Finished;
+use super::session::Session;
+use super::state::ItemsProof;
+use super::writer::{Write, Writer, Written};
+use crate::account::Field;
+use crate::per_process::Process;
+use crate::plan::Value;
+
+/// The one run over a plan: it has the plan's lock, and writes. Clones are handles on the same run. With the last of them
+/// the run ends: everything is moved into the one file, and the lock is freed.
+#[derive(Clone)]
+pub struct Run(Arc<Inner>);
+
+struct Inner {
+    file: PlanFile,
+    process: Process,
+    writer: Mutex<Writer>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if Process::current() != self.process {
+            self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).forget();
+        }
+    }
+}
+
+impl Run {
+    pub(super) fn start(file: &PlanFile) -> Result<Self, FileError> {
+        let session = Session::claim(file.real_path(), &file.header().identity)?;
+        let writer = Mutex::new(Writer::start(file.path(), session)?);
+        Ok(Self(Arc::new(Inner { file: file.clone(), process: Process::current(), writer })))
+    }
+
+    /// The plan that is run.
+    pub fn file(&self) -> &PlanFile {
+        &self.0.file
+    }
+
+    /// Marks a row: from now on its update may have been applied. Each value that the update overwrites, and that is not
+    /// what the plan says, becomes the `before` of its change. On the disk when this is ready.
+    ///
+    /// # Errors
+    /// [`FileError`]; then nothing is marked, and nothing may be sent.
+    pub async fn sending(&self, row: u64, overwritten: Vec<(Field, Value)>, at_ms: i64) -> Result<(), FileError> {
+        self.write(Write::Sending { row, overwritten, at: at_ms }).await.map(drop)
+    }
+
+    /// Writes down what became of a row. On the disk when this is ready.
+    ///
+    /// # Errors
+    /// [`FileError`]; then the row stays as it was.
+    pub async fn finish(&self, row: u64, finished: Finished) -> Result<(), FileError> {
+        self.write(Write::Finish { row, finished }).await.map(drop)
+    }
+
+    /// Makes a row pending again whose update is known not to have been applied.
+    ///
+    /// # Errors
+    /// [`FileError`]; then the row stays as it was.
+    pub async fn not_sent(&self, row: u64) -> Result<(), FileError> {
+        self.write(Write::NotSent { row }).await.map(drop)
+    }
+
+    /// Writes down what the run has found out about list items.
+    ///
+    /// # Errors
+    /// [`FileError`] when the file cannot be written.
+    pub async fn set_items(&self, items: ItemsProof) -> Result<(), FileError> {
+        self.write(Write::Items(items)).await.map(drop)
+    }
+
+    /// Writes down when requests were sent that belong to no row.
+    ///
+    /// # Errors
+    /// [`FileError`] when the file cannot be written.
+    pub async fn note_requests(&self, sent_at_ms: Vec<i64>) -> Result<(), FileError> {
+        self.write(Write::Requests(sent_at_ms)).await.map(drop)
+    }
+
+    /// When requests were sent in the last hour, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// [`FileError`] when the file cannot be read or written.
+    pub fn recent_requests(&self, now_ms: i64) -> Result<Vec<i64>, FileError> {
+        self.wait(Write::RecentRequests { now: now_ms }).map(|written| match written {
+            Written::Moments(moments) => moments,
+            Written::Count(_) => Vec::new(),
+        })
+    }
+
+    /// Makes failed and conflicting rows pending again. Gives how many.
+    ///
+    /// # Errors
+    /// [`FileError`] when the file cannot be written.
+    pub fn retry_failed(&self) -> Result<u64, FileError> {
+        self.wait(Write::RetryFailed).map(|written| match written {
+            Written::Count(count) => count,
+            Written::Moments(_) => 0,
+        })
+    }
+
+    /// Waits for a write without a runtime: the writing thread answers whether or not one is there.
+    fn wait(&self, write: Write) -> Result<Written, FileError> {
+        let mut writing = Box::pin(self.write(write));
+        let waker = std::task::Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut context = std::task::Context::from_waker(&waker);
+        loop {
+            if let std::task::Poll::Ready(written) = writing.as_mut().poll(&mut context) {
+                return written;
+            }
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+    }
+
+    fn write(&self, write: Write) -> impl Future<Output = Result<Written, FileError>> + use<> {
+        let started = if Process::current() == self.0.process {
+            Ok(self.0.writer.lock().unwrap_or_else(PoisonError::into_inner).write(write))
+        } else {
+            Err(FileError::new(self.0.file.path(), FileErrorKind::Forked))
+        };
+        async move { started?.await }
+    }
+}
+
+struct Unpark(std::thread::Thread);
+
+impl std::task::Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}

@@ -1,0 +1,289 @@
+//! The right to write a plan's file, from its claim to its end.
+//!
+//! Between runs the file is complete in itself, in SQLite's rollback mode, so that it can be read, copied and moved alone.
+//! A run writes to a log beside it (`-wal`). Before its first row the file gets to need that log, which two numbers on two
+//! pages say: they are equal in the log, and different in the file alone. There is no moment at which the file needs a log
+//! that does not have its half yet: the log has both numbers before the first of them is moved into the file.
+//!
+//! Two things keep two runs apart. SQLite's own lock on the file (device and inode, freed by the system when its process
+//! dies) lets nobody claim the plan while a run has it open. And each write looks whether the plan still has the claim of
+//! its run, for a process loses SQLite's locks when it opens and closes the file by other means.
+
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+
+use super::check::{self, Head};
+use super::error::{FileError, FileErrorKind};
+use super::presence::Presence;
+use super::private::{FileId, links, with_suffix};
+use super::state::{self, Activity, Log, Owner};
+use super::{connect, owner};
+
+/// How long a claim waits; whoever is second is told so within a second.
+const CLAIM: Duration = Duration::from_millis(700);
+/// How long a run waits for those who read.
+const READERS: Duration = Duration::from_secs(5);
+/// The log is moved into the file after so many commits.
+const COMMITS_IN_LOG: u32 = 4_096;
+
+/// One run's right to write.
+pub(super) struct Session {
+    /// Without symbolic links.
+    path: PathBuf,
+    /// The name that the plan was made under.
+    name: String,
+    run: String,
+    connection: Connection,
+    file: Option<FileId>,
+    log: Option<FileId>,
+    commits: u32,
+    /// Whether the file alone says that it needs the log.
+    is_armed: bool,
+    /// Goes last, when SQLite is not used any more.
+    _presence: Presence,
+}
+
+impl Session {
+    /// Claims a plan.
+    pub(super) fn claim(path: &Path, identity: &str) -> Result<Self, FileError> {
+        let refuse = |kind| FileError::new(path, kind);
+        let presence = Presence::enter().ok_or_else(|| refuse(FileErrorKind::Forked))?;
+        connect::recognize(path)?;
+        #[cfg(feature = "simulation")]
+        super::simulation::before_commit().map_err(refuse)?;
+        let owner = Owner::here(Activity::Applied)?;
+        let mut session = Self {
+            path: path.to_owned(),
+            name: String::new(),
+            run: owner.run.clone(),
+            connection: connect::for_writing(path).map_err(|error| FileError::of_sqlite(path, &error))?,
+            file: FileId::at(path),
+            log: None,
+            commits: 0,
+            is_armed: false,
+            _presence: presence,
+        };
+        match session.claim_file(&owner, identity) {
+            Ok(Ok(())) => {
+                #[cfg(feature = "simulation")]
+                super::simulation::after_commit().map_err(refuse)?;
+                Ok(session)
+            }
+            Ok(Err(kind)) => Err(refuse(kind)),
+            Err(error) if is_busy(&error) => Err(owner::refusal(path)),
+            Err(error) => Err(FileError::of_sqlite(path, &error)),
+        }
+    }
+
+    fn claim_file(&mut self, owner: &Owner, identity: &str) -> check::Found<()> {
+        self.connection.busy_timeout(connect::patience(CLAIM))?;
+        // Only `end` moves a log into the file: a run that has lost its claim must not.
+        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        // What an interrupted run left in its log goes into the file. This needs the file for this connection alone, by
+        // whatever name others have opened it.
+        if let Err(error) = leave_log(&self.connection, CLAIM) {
+            if !is_busy(&error) || owner::of(&self.path).is_some() {
+                return Err(error);
+            }
+            leave_log(&self.connection, READERS)?;
+        }
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
+        if journal_mode(&transaction)? != "delete" {
+            drop(transaction);
+            return Ok(Err(owner::refusal(&self.path).kind().clone()));
+        }
+        match check::check_head(&transaction)?.and_then(Head::with_log) {
+            Ok(head) if head.header.identity == identity => self.name = head.name,
+            Ok(_) => return Ok(Err(FileErrorKind::Lost(REPLACED.to_owned()))),
+            Err(kind) => return Ok(Err(kind)),
+        }
+        if let Err(kind) = check_links(&self.path, &self.name) {
+            return Ok(Err(kind));
+        }
+        state::set_owner(&transaction, Some(owner))?;
+        transaction.commit()?;
+        self.connection.execute_batch("PRAGMA synchronous=FULL")?;
+        switch(&self.connection, "WAL", CLAIM)?;
+        self.connection.execute_batch("PRAGMA wal_autocheckpoint=0")?;
+        self.connection.busy_timeout(connect::patience(READERS))?;
+        self.log = FileId::at(&with_suffix(&self.path, "-wal"));
+        self.arm()
+    }
+
+    /// Writes in one transaction, on the disk when this comes back; nothing of it when it fails.
+    pub(super) fn commit<T>(
+        &mut self,
+        write: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, FileErrorKind> {
+        #[cfg(feature = "simulation")]
+        super::simulation::before_commit()?;
+        let written = self.commit_armed(write);
+        let written = written.map_err(|error| FileError::of_sqlite(&self.path, &error).kind().clone()).flatten();
+        #[cfg(feature = "simulation")]
+        super::simulation::after_commit()?;
+        written
+    }
+
+    fn commit_armed<T>(&mut self, write: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> check::Found<T> {
+        if self.commits >= COMMITS_IN_LOG {
+            // Where this fails the log grows on, and it is tried again later.
+            let _ = self.merge_log();
+        }
+        if !self.is_armed
+            && let Err(kind) = self.arm()?
+        {
+            return Ok(Err(kind));
+        }
+        self.commits += 1;
+        self.write(write)
+    }
+
+    /// Writes in one transaction that is this run's own.
+    fn write<T>(&mut self, write: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> check::Found<T> {
+        if let Err(kind) = self.is_in_place() {
+            return Ok(Err(kind));
+        }
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if !is_ours(&transaction, &self.run)? {
+            drop(transaction);
+            return Ok(Err(FileErrorKind::Lost(TAKEN.to_owned())));
+        }
+        let written = write(&transaction)?;
+        transaction.commit()?;
+        // What was committed to a log that is not in place any more is not kept.
+        Ok(self.is_in_place().map(|()| written))
+    }
+
+    /// Whether the plan and its log are still the files that this run has.
+    fn is_in_place(&self) -> Result<(), FileErrorKind> {
+        if FileId::at(&self.path) != self.file {
+            return Err(FileErrorKind::Lost(REPLACED.to_owned()));
+        }
+        if self.log.is_some() && FileId::at(&with_suffix(&self.path, "-wal")) != self.log {
+            return Err(FileErrorKind::Lost(TAKEN.to_owned()));
+        }
+        check_links(&self.path, &self.name)
+    }
+
+    /// Makes the file alone say that it needs its log, which has said so before.
+    fn arm(&mut self) -> check::Found<()> {
+        let begun = self.write(|connection| {
+            state::need_log(connection)?;
+            state::have_log(connection)
+        })?;
+        if let Err(kind) = begun {
+            return Ok(Err(kind));
+        }
+        // Holds back what is committed after this.
+        let pin = connect::for_reading(&self.path)?;
+        pin.execute_batch("BEGIN; SELECT count(*) FROM log")?;
+        if let Err(kind) = self.write(state::have_log)? {
+            return Ok(Err(kind));
+        }
+        let until = Instant::now() + connect::patience(READERS);
+        loop {
+            self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+            self.is_armed = self.file_needs_log();
+            if self.is_armed {
+                return Ok(Ok(()));
+            }
+            // Somebody reads what was there before.
+            if Instant::now() >= until {
+                let what = "is being read by another program, which does not let go of it; end its transaction";
+                return Ok(Err(FileErrorKind::Locked(what.to_owned())));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Whether the file would be refused without its log.
+    fn file_needs_log(&self) -> bool {
+        let read = || state::read(&connect::immutable(&self.path)?);
+        read().is_ok_and(|found| found.is_some_and(|(_, log)| log == Log::Missing))
+    }
+
+    /// Moves the log into the file. While others read older pages they stay, and the file still needs the log.
+    fn merge_log(&mut self) -> check::Found<()> {
+        self.commits = 0;
+        self.is_armed = false;
+        let written = self.write(|connection| {
+            // Neither page is moved alone.
+            state::need_log(connection)?;
+            state::have_log(connection)
+        })?;
+        if written.is_ok() {
+            self.connection.busy_timeout(Duration::ZERO)?;
+            let merged = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            self.connection.busy_timeout(connect::patience(READERS))?;
+            merged?;
+            self.is_armed = self.file_needs_log();
+        }
+        Ok(written)
+    }
+
+    /// Ends the run: everything goes into the one file. Where that fails it stays in the log, and the file says so.
+    pub(super) fn end(mut self) {
+        #[cfg(feature = "simulation")]
+        if super::simulation::is_dead() {
+            return;
+        }
+        let released = self.write(|connection| {
+            state::set_owner(connection, None)?;
+            state::need_log(connection)?;
+            state::have_log(connection)
+        });
+        if matches!(released, Ok(Ok(()))) {
+            let _ = leave_log(&self.connection, CLAIM);
+        }
+    }
+}
+
+const REPLACED: &str = "was moved, removed or replaced by another file; open it again";
+const TAKEN: &str = "was taken over by another run; this one has stopped, and nothing more is sent";
+
+fn is_ours(transaction: &Transaction<'_>, run: &str) -> rusqlite::Result<bool> {
+    Ok(state::run(transaction)?.as_deref() == Some(run))
+}
+
+/// Refuses a file of several names under any but the one that it was made under: each name has a log of its own.
+fn check_links(path: &Path, name: &str) -> Result<(), FileErrorKind> {
+    let links = links(path);
+    if links <= 1 || path.file_name().is_some_and(|found| found.to_string_lossy() == name) {
+        return Ok(());
+    }
+    Err(FileErrorKind::Linked { links, name: name.to_owned() })
+}
+
+fn journal_mode(connection: &Connection) -> rusqlite::Result<String> {
+    connection.pragma_query_value(None, "journal_mode", |row| row.get(0))
+}
+
+/// Moves what is in the log into the file, and removes the log.
+pub(super) fn leave_log(connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
+    switch(connection, "DELETE", patience)
+}
+
+/// SQLite does not wait for readers by itself when it switches.
+fn switch(connection: &Connection, mode: &str, patience: Duration) -> rusqlite::Result<()> {
+    let until = Instant::now() + connect::patience(patience);
+    loop {
+        let switched = connection.pragma_update_and_check(None, "journal_mode", mode, |row| row.get::<_, String>(0));
+        match switched {
+            Ok(found) if found.eq_ignore_ascii_case(mode) => return Ok(()),
+            Ok(_) if Instant::now() >= until => {
+                let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+                return Err(rusqlite::Error::SqliteFailure(busy, None));
+            }
+            Err(error) if !is_busy(&error) || Instant::now() >= until => return Err(error),
+            Ok(_) | Err(_) => thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}

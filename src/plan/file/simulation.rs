@@ -1,0 +1,115 @@
+//! Plan files in a simulation: everything happens on the thread that asks, random numbers come from a seed, nobody waits,
+//! and the simulation decides at which commit the disk fails or the process dies.
+
+use std::cell::RefCell;
+
+use super::error::FileErrorKind;
+
+/// What becomes of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is made.
+    Made,
+    /// The disk refuses it, and nothing of it is kept.
+    Fails,
+    /// The process dies before it: nothing of it is kept.
+    DiesBefore,
+    /// The process dies after it: it is kept, and nobody is told.
+    DiesAfter,
+}
+
+struct Simulated {
+    random: fastrand::Rng,
+    fate: Box<dyn FnMut(u64) -> Fate>,
+    commits: u64,
+    now: Fate,
+    is_dead: bool,
+}
+
+thread_local! {
+    static HERE: RefCell<Option<Simulated>> = const { RefCell::new(None) };
+}
+
+/// Ends the simulation of this thread when it is dropped. Drop every plan, run and builder before.
+#[derive(Debug)]
+pub struct Simulation(());
+
+impl Simulation {
+    /// Begins a simulation on this thread. `fate` is asked before each commit, with its number from 1, and says what becomes of it: the
+    /// claim of a run, each write of a run, and the head, each batch of rows and the seal of a plan that is made.
+    pub fn begin(seed: u64, fate: impl FnMut(u64) -> Fate + 'static) -> Self {
+        let simulated = Simulated {
+            random: fastrand::Rng::with_seed(seed),
+            fate: Box::new(fate),
+            commits: 0,
+            now: Fate::Made,
+            is_dead: false,
+        };
+        HERE.set(Some(simulated));
+        Self(())
+    }
+
+    /// How many commits there were.
+    pub fn commits(&self) -> u64 {
+        with(|simulated| simulated.commits).unwrap_or_default()
+    }
+
+    /// Starts the process again that died. Whatever it had open must be dropped before.
+    pub fn restart(&self) {
+        with(|simulated| simulated.is_dead = false);
+    }
+}
+
+impl Drop for Simulation {
+    fn drop(&mut self) {
+        HERE.set(None);
+    }
+}
+
+fn with<T>(ask: impl FnOnce(&mut Simulated) -> T) -> Option<T> {
+    HERE.with_borrow_mut(|here| here.as_mut().map(ask))
+}
+
+/// Whether this thread is in a simulation.
+pub(super) fn is_on() -> bool {
+    with(|_| ()).is_some()
+}
+
+/// Whether the process has died. The dead write nothing, not even that they end.
+pub(super) fn is_dead() -> bool {
+    with(|simulated| simulated.is_dead).unwrap_or_default()
+}
+
+/// Fills in random numbers, where this thread is in a simulation.
+pub(super) fn fill(bytes: &mut [u8]) -> bool {
+    with(|simulated| simulated.random.fill(bytes)).is_some()
+}
+
+/// Decides about a commit that is to be made.
+pub(super) fn before_commit() -> Result<(), FileErrorKind> {
+    let decided = with(|simulated| {
+        if !simulated.is_dead {
+            simulated.commits += 1;
+            simulated.now = (simulated.fate)(simulated.commits);
+            simulated.is_dead = simulated.now == Fate::DiesBefore;
+        }
+        if simulated.is_dead {
+            return Err(dead());
+        }
+        if simulated.now == Fate::Fails { Err(FileErrorKind::Full) } else { Ok(()) }
+    });
+    decided.unwrap_or(Ok(()))
+}
+
+/// Carries out what was decided, where that is to come after the commit.
+pub(super) fn after_commit() -> Result<(), FileErrorKind> {
+    let decided = with(|simulated| {
+        simulated.is_dead |= simulated.now == Fate::DiesAfter;
+        if simulated.is_dead { Err(dead()) } else { Ok(()) }
+    });
+    decided.unwrap_or(Ok(()))
+}
+
+fn dead() -> FileErrorKind {
+    FileErrorKind::Lost("its process has died".to_owned())
+}

@@ -1,0 +1,211 @@
+//! Facts about a whole job that change while it runs: who runs it, what it has found out about the service, and whether
+//! the file is complete without its log.
+
+use rusqlite::types::Value as SqlValue;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::schema::Sum;
+
+/// Whether the items of list pages have everything that a `GET` of the account has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ItemsProof {
+    /// They have.
+    Complete,
+    /// They lack a field, or cut one.
+    Incomplete,
+}
+
+/// What a run does to a plan, as messages say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    /// The plan is being made.
+    Planned,
+    /// Its rows are being written.
+    Applied,
+}
+
+/// Who has the right to write a plan file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// A random number for each run: a run that finds another one in the file has lost the file.
+    pub run: String,
+    /// What it does.
+    pub activity: Activity,
+    /// Its process.
+    pub process: u32,
+    /// Its machine, where that has a name.
+    pub host: Option<String>,
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: i64,
+}
+
+/// Facts about the whole job that change while it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct State {
+    /// What the run has found out about list items, once it has.
+    pub items: Option<ItemsProof>,
+    /// Who runs it, or ran it when it was killed.
+    pub owner: Option<Owner>,
+    /// How many updates were sent, those that were sent again included.
+    pub sent: u64,
+}
+
+/// Whether a file has everything that was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Log {
+    /// It has, in itself or in the log beside it.
+    Whole,
+    /// The rest is in a log that is not here.
+    Missing,
+}
+
+/// Every key of the table, so that one that was deleted is noticed.
+const KEYS: [&str; 10] =
+    ["host", "items", "log", "process", "requests_first", "requests_last", "run", "sent", "since_ms", "what"];
+
+fn checksum(key: &str, value: &SqlValue) -> u32 {
+    let mut sum = Sum::default();
+    sum.text(Some(key)).sql(value);
+    sum.0.finalize()
+}
+
+/// Writes all facts of a new plan.
+pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
+    for key in KEYS {
+        let value = if ["log", "sent"].contains(&key) { SqlValue::Integer(0) } else { SqlValue::Null };
+        let mut insert = connection.prepare_cached("INSERT INTO state VALUES (?1, ?2, ?3)")?;
+        insert.execute(params![key, value, checksum(key, &value)])?;
+    }
+    let zero = SqlValue::Integer(0);
+    connection.execute("INSERT INTO log VALUES (1, ?1, 0, ?2)", params![zero, checksum(LOG, &zero)]).map(drop)
+}
+
+fn set(connection: &Connection, key: &str, value: &SqlValue) -> rusqlite::Result<()> {
+    let mut update = connection.prepare_cached("UPDATE state SET value = ?2, checksum = ?3 WHERE key = ?1")?;
+    match update.execute(params![key, value, checksum(key, value)])? {
+        1 => Ok(()),
+        _ => Err(rusqlite::Error::QueryReturnedNoRows),
+    }
+}
+
+fn get(connection: &Connection, key: &str) -> rusqlite::Result<Option<SqlValue>> {
+    let mut select = connection.prepare_cached("SELECT value, checksum FROM state WHERE key = ?1")?;
+    let found = select.query_row([key], |row| Ok((row.get::<_, SqlValue>(0)?, row.get::<_, u32>(1)?))).optional()?;
+    Ok(found.filter(|(value, sum)| checksum(key, value) == *sum).map(|(value, _)| value))
+}
+
+fn text(text: &str) -> SqlValue {
+    SqlValue::Text(text.to_owned())
+}
+
+/// What the number in the table `log` is checked under.
+const LOG: &str = "log present";
+
+/// The number of the log that the file needs, and of the one that is there. The two are on pages of their own, so that
+/// the file can have the one while only the log has the other.
+fn logs(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
+    let Some(SqlValue::Integer(needed)) = get(connection, "log")? else { return Ok(None) };
+    let mut select = connection.prepare_cached("SELECT present, checksum FROM log")?;
+    let mut rows = select.query([])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let (present, sum) = (row.get::<_, SqlValue>(0)?, row.get::<_, u32>(1)?);
+    let is_whole = checksum(LOG, &present) == sum && rows.next()?.is_none();
+    Ok(if let SqlValue::Integer(present) = present { is_whole.then_some((needed, present)) } else { None })
+}
+
+/// Writes the page that says which log the file needs: the next one.
+pub(super) fn need_log(connection: &Connection) -> rusqlite::Result<()> {
+    let (needed, _) = logs(connection)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    set(connection, "log", &SqlValue::Integer(needed.wrapping_add(1)))
+}
+
+/// Writes the page that says that this log is there. SQLite would not write a page that stays the same, so a count changes.
+pub(super) fn have_log(connection: &Connection) -> rusqlite::Result<()> {
+    let (needed, _) = logs(connection)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    let needed = SqlValue::Integer(needed);
+    let mut update =
+        connection.prepare_cached("UPDATE log SET present = ?1, written = (written + 1) % 1000000, checksum = ?2")?;
+    update.execute(params![needed, checksum(LOG, &needed)]).map(drop)
+}
+
+pub(super) fn set_items(connection: &Connection, items: ItemsProof) -> rusqlite::Result<()> {
+    let name = match items {
+        ItemsProof::Complete => "complete",
+        ItemsProof::Incomplete => "incomplete",
+    };
+    set(connection, "items", &text(name))
+}
+
+pub(super) fn set_owner(connection: &Connection, owner: Option<&Owner>) -> rusqlite::Result<()> {
+    let what = owner.map(|owner| match owner.activity {
+        Activity::Planned => "planned",
+        Activity::Applied => "applied",
+    });
+    let or_null = |value: Option<SqlValue>| value.unwrap_or(SqlValue::Null);
+    set(connection, "run", &or_null(owner.map(|owner| text(&owner.run))))?;
+    set(connection, "what", &or_null(what.map(text)))?;
+    set(connection, "process", &or_null(owner.map(|owner| SqlValue::Integer(i64::from(owner.process)))))?;
+    set(connection, "host", &or_null(owner.and_then(|owner| owner.host.as_deref()).map(text)))?;
+    set(connection, "since_ms", &or_null(owner.map(|owner| SqlValue::Integer(owner.since_ms))))
+}
+
+/// The run that has the right to write.
+pub(super) fn run(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    Ok(get(connection, "run")?.and_then(|value| if let SqlValue::Text(run) = value { Some(run) } else { None }))
+}
+
+/// Counts an update that is sent.
+pub(super) fn count_sent(connection: &Connection) -> rusqlite::Result<()> {
+    let Some(SqlValue::Integer(sent)) = get(connection, "sent")? else {
+        return Err(rusqlite::Error::QueryReturnedNoRows);
+    };
+    set(connection, "sent", &SqlValue::Integer(sent.saturating_add(1)))
+}
+
+/// The first and the last number in the table of requests.
+pub(super) fn requests(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
+    match (get(connection, "requests_first")?, get(connection, "requests_last")?) {
+        (Some(SqlValue::Integer(first)), Some(SqlValue::Integer(last))) => Ok(Some((first, last))),
+        _ => Ok(None),
+    }
+}
+
+pub(super) fn set_requests(connection: &Connection, numbers: Option<(i64, i64)>) -> rusqlite::Result<()> {
+    let or_null = |number: Option<i64>| number.map_or(SqlValue::Null, SqlValue::Integer);
+    set(connection, "requests_first", &or_null(numbers.map(|numbers| numbers.0)))?;
+    set(connection, "requests_last", &or_null(numbers.map(|numbers| numbers.1)))
+}
+
+/// Reads all of it; nothing when a fact is missing or is not as it was written.
+pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<(State, Log)>> {
+    let mut found = Vec::new();
+    for key in KEYS {
+        let Some(value) = get(connection, key)? else { return Ok(None) };
+        found.push(value);
+    }
+    let Ok([host, items, _, process, _, _, run, sent, since, what]) = <[SqlValue; 10]>::try_from(found) else {
+        return Ok(None);
+    };
+    let count: i64 = connection.query_row("SELECT count(*) FROM state", [], |row| row.get(0))?;
+    let Some((needed, present)) = logs(connection)? else { return Ok(None) };
+    let log = if needed == present { Log::Whole } else { Log::Missing };
+    let items = match items {
+        SqlValue::Null => None,
+        SqlValue::Text(items) if items == "complete" => Some(ItemsProof::Complete),
+        SqlValue::Text(items) if items == "incomplete" => Some(ItemsProof::Incomplete),
+        _ => return Ok(None),
+    };
+    let SqlValue::Integer(sent) = sent else { return Ok(None) };
+    let host = if let SqlValue::Text(host) = host { Some(host) } else { None };
+    let owner = match (run, process, since, what) {
+        (SqlValue::Null, ..) => None,
+        (SqlValue::Text(run), SqlValue::Integer(process), SqlValue::Integer(since_ms), SqlValue::Text(what)) => {
+            let activity = if what == "planned" { Activity::Planned } else { Activity::Applied };
+            let Ok(process) = u32::try_from(process) else { return Ok(None) };
+            Some(Owner { run, activity, process, host, since_ms })
+        }
+        _ => return Ok(None),
+    };
+    let is_whole = usize::try_from(count) == Ok(KEYS.len());
+    Ok(is_whole.then_some((State { items, owner, sent: sent.unsigned_abs() }, log)))
+}

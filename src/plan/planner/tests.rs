@@ -1,0 +1,291 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::plan::{Change, Value};
+
+/// The service as it answers: a list of items, and accounts that are read one by one.
+struct Service {
+    items: Vec<Item>,
+    accounts: BTreeMap<i64, ContactAccount>,
+    pages: u64,
+    singles: Vec<i64>,
+}
+
+fn account(members: &Json) -> ContactAccount {
+    serde_json::from_value(members.clone()).unwrap()
+}
+
+/// A whole account of this id, city Oslo.
+fn whole(id: i64) -> Json {
+    let mut members = json!({"id": id, "ownerUserId": 42, "name": format!("Company {id}"), "city": "Oslo",
+        "domainName": format!("company{id}.example")});
+    for field in Field::ALL {
+        if members.get(field.wire()).is_none() {
+            members[field.wire()] = Json::Null;
+        }
+    }
+    members
+}
+
+fn without(mut members: Json, wire: &str) -> Json {
+    members.as_object_mut().unwrap().remove(wire).unwrap();
+    members
+}
+
+fn unreadable(id: Option<i64>) -> Item {
+    Item::Unreadable { id, reason: "/ownerUserId must be an integer".to_owned() }
+}
+
+impl Service {
+    fn of(count: i64) -> Self {
+        let accounts: BTreeMap<i64, ContactAccount> = (1..=count).map(|id| (id, account(&whole(id)))).collect();
+        let items = accounts.values().cloned().map(Item::Account).collect();
+        Self { items, accounts, pages: 0, singles: Vec::new() }
+    }
+
+    /// What the list has instead of the account with this id.
+    fn showing(mut self, id: i64, item: Item) -> Self {
+        let place = self.items.iter().position(|item| item.id() == Some(id)).unwrap();
+        self.items[place] = item;
+        self
+    }
+
+    fn without_member(mut self, wire: &str) -> Self {
+        for item in &mut self.items {
+            *item = Item::Account(account(&without(whole(item.id().unwrap()), wire)));
+        }
+        self
+    }
+
+    fn page(&mut self, top: u32, skip: u64) -> (Vec<Item>, bool) {
+        self.pages += 1;
+        let (top, skip) = (top as usize, usize::try_from(skip).unwrap());
+        let page = self.items.iter().skip(skip).take(top).cloned().collect();
+        (page, skip + top < self.items.len())
+    }
+
+    fn plan(&mut self, table: &Table, options: &Options) -> Result<BTreeMap<u64, PlannedRow>, String> {
+        self.plan_with(table, options, Self::page)
+    }
+
+    fn plan_with(
+        &mut self,
+        table: &Table,
+        options: &Options,
+        mut page: impl FnMut(&mut Self, u32, u64) -> (Vec<Item>, bool),
+    ) -> Result<BTreeMap<u64, PlannedRow>, String> {
+        let mut rows = BTreeMap::new();
+        let mut give = |row: PlannedRow| {
+            let number = row.row;
+            if rows.insert(number, row).is_some() { Err(format!("row {number} came twice")) } else { Ok(()) }
+        };
+        let mut planner = Planner::new(table, options, &mut give)?;
+        loop {
+            match planner.next_step() {
+                Step::Done => break,
+                Step::Refused(incomplete) => return Err(incomplete.reason),
+                Step::Page { top, skip } => {
+                    let (items, has_more) = page(self, top, skip);
+                    planner.page(skip, &items, has_more, &mut give)?;
+                }
+                Step::Account { id, .. } => {
+                    self.singles.push(id);
+                    planner.single(self.accounts.get(&id), &mut give)?;
+                }
+            }
+            assert!(self.pages + self.singles.len() as u64 <= 10_000, "no end");
+        }
+        planner.finish(&mut give)?;
+        assert_eq!(rows.len() as u64, table.len(), "a row is lost");
+        Ok(rows)
+    }
+}
+
+fn by_id(ids: impl IntoIterator<Item = i64>) -> (Table, Options) {
+    table("id", Arc::new(ids.into_iter().collect::<Int64Array>()), Options::default())
+}
+
+fn by_text(match_on: MatchOn, texts: &[&str]) -> (Table, Options) {
+    let options = Options { match_on, ..Options::default() };
+    table(match_on.as_str(), Arc::new(StringArray::from(texts.to_vec())), options)
+}
+
+/// Every row moves its company to Bergen.
+fn table(key: &str, keys: ArrayRef, options: Options) -> (Table, Options) {
+    let cities = Arc::new(StringArray::from(vec!["Bergen"; keys.len()]));
+    let batch = RecordBatch::try_from_iter([(key, keys), ("city", cities as ArrayRef)]).unwrap();
+    (Table::from_batches(&batch.schema(), vec![batch], &options).unwrap(), options)
+}
+
+fn statuses(rows: &BTreeMap<u64, PlannedRow>) -> Vec<Status> {
+    rows.values().map(|row| row.status).collect()
+}
+
+#[test]
+fn a_row_is_never_compared_with_a_member_that_its_item_lacks() {
+    let (table, options) = by_id(1..=20);
+    let mut service = Service::of(20).without_member("city");
+    service.accounts.get_mut(&7).unwrap().city = Some("Bergen".into());
+    let rows = service.plan(&table, &options).unwrap();
+    assert_eq!((service.pages, service.singles.len()), (1, 20));
+    let before = Change { field: Field::City, before: Value::Text("Oslo".into()), after: Value::Text("Bergen".into()) };
+    for row in rows.values() {
+        let is_done = row.account_id == Some(7);
+        assert_eq!(row.status, if is_done { Status::Unchanged } else { Status::Pending });
+        assert_eq!(row.changes, if is_done { Vec::new() } else { vec![before.clone()] });
+    }
+}
+
+#[test]
+fn a_row_whose_item_lacks_another_member_is_planned_but_not_written_from_a_page() {
+    let (table, options) = by_id(1..=20);
+    let mut service = Service::of(20).without_member("phone");
+    let rows = service.plan(&table, &options).unwrap();
+    assert_eq!((service.pages, service.singles.as_slice()), (1, [].as_slice()));
+    assert!(rows.values().all(|row| row.status == Status::Pending && row.position.is_none()));
+    let rows = Service::of(20).plan(&table, &options).unwrap();
+    assert!(rows.values().all(|row| row.position == Some(row.row)));
+}
+
+#[test]
+fn to_replace_an_account_every_member_must_be_known() {
+    let (table, options) = by_id(1..=20);
+    let options = Options { mode: Mode::Replace, ..options };
+    let mut service = Service::of(20).without_member("phone");
+    let rows = service.plan(&table, &options).unwrap();
+    assert_eq!(service.singles.len(), 20);
+    assert!(rows.values().all(|row| row.status == Status::Pending));
+}
+
+#[test]
+fn an_account_that_cannot_be_read_holds_up_no_other_row() {
+    let (table, options) = by_id(10..=19);
+    for item in [unreadable(Some(7)), unreadable(None)] {
+        let mut service = Service::of(30).showing(7, item);
+        let rows = service.plan(&table, &options).unwrap();
+        assert_eq!((service.pages, service.singles.as_slice()), (1, [].as_slice()));
+        assert_eq!(statuses(&rows), [Status::Pending; 10]);
+    }
+}
+
+#[test]
+fn an_account_that_its_item_hides_is_read_by_itself() {
+    let (table, options) = by_id(10..=19);
+    for item in [unreadable(Some(15)), unreadable(None)] {
+        let mut service = Service::of(30).showing(15, item);
+        let rows = service.plan(&table, &options).unwrap();
+        assert_eq!(service.singles, [15]);
+        assert_eq!(statuses(&rows), [Status::Pending; 10]);
+        assert_eq!((rows[&5].account_id, rows[&5].position), (Some(15), None));
+    }
+}
+
+#[test]
+fn a_name_is_not_matched_in_a_list_that_hides_an_account() {
+    let (names, by_name) = by_text(MatchOn::Name, &["Company 15"]);
+    let (domains, by_domain) = by_text(MatchOn::DomainName, &["company15.example"]);
+    for item in [unreadable(Some(7)), unreadable(None)] {
+        for (table, options) in [(&names, &by_name), (&domains, &by_domain)] {
+            let reason = Service::of(30).showing(7, item.clone()).plan(table, options).unwrap_err();
+            assert!(reason.starts_with("item 6 of the list"), "{reason}");
+            assert_eq!(reason.contains("account 7"), item.id().is_some(), "{reason}");
+            assert!(reason.contains("match on id"), "{reason}");
+        }
+    }
+    let lacking = Item::Account(account(&without(whole(7), "domainName")));
+    let reason = Service::of(30).showing(7, lacking.clone()).plan(&domains, &by_domain).unwrap_err();
+    assert!(reason.contains("account 7") && reason.contains("/domainName is missing"), "{reason}");
+    let rows = Service::of(30).showing(7, lacking).plan(&names, &by_name).unwrap();
+    assert_eq!(statuses(&rows), [Status::Pending]);
+}
+
+#[test]
+fn an_account_found_by_name_is_read_by_itself_where_its_item_lacks_what_is_compared() {
+    let (table, options) = by_text(MatchOn::Name, &["Company 3", "Company 9", "Company 5", "Company 4"]);
+    let mut service = Service::of(5).without_member("city");
+    service.accounts.get_mut(&4).unwrap().name = "Company 9".into();
+    service.accounts.remove(&5);
+    let rows = service.plan(&table, &options).unwrap();
+    assert_eq!(statuses(&rows), [Status::Pending, Status::NotFound, Status::NotFound, Status::NotFound]);
+    assert_eq!((rows[&0].account_id, rows[&0].changes.len()), (Some(3), 1));
+    assert_eq!(service.singles, [3, 5, 4]);
+}
+
+#[test]
+fn a_second_candidate_is_found_before_any_account_is_read_by_itself() {
+    let (table, options) = by_text(MatchOn::Name, &["Company 3"]);
+    let mut service = Service::of(5).without_member("city");
+    let twin = without(whole(6), "city").to_string().replace("Company 6", "Company 3");
+    service.items.push(Item::Account(serde_json::from_str(&twin).unwrap()));
+    let rows = service.plan(&table, &options).unwrap();
+    assert_eq!((statuses(&rows), service.singles.len()), (vec![Status::Ambiguous], 0));
+}
+
+#[test]
+fn pages_that_bring_nothing_new_leave_rows_by_id_to_single_reads() {
+    let (table, options) = by_id(1..=40);
+    let page = |service: &mut Service, _, _| {
+        service.pages += 1;
+        (service.items[..10].to_vec(), true)
+    };
+    let mut service = Service::of(40);
+    let rows = service.plan_with(&table, &options, page).unwrap();
+    assert_eq!(statuses(&rows), [Status::Pending; 40]);
+    assert!(service.pages <= 5 && service.singles.len() == 30);
+    for (match_on, text) in [(MatchOn::Name, "Company 1"), (MatchOn::DomainName, "elsewhere.example")] {
+        let (table, options) = by_text(match_on, &[text]);
+        let mut service = Service::of(40);
+        let reason = service.plan_with(&table, &options, page).unwrap_err();
+        assert!(reason.contains("brought no new account") && service.pages <= 5, "{reason}");
+    }
+}
+
+#[test]
+fn ids_that_no_page_has_are_asked_for_since_a_page_can_miss_an_account() {
+    let (table, options) = by_id(2_991..=3_010);
+    let mut service = Service::of(3_000);
+    // It moved to the front of the list while that was read.
+    service.items.retain(|item| item.id() != Some(3_000));
+    let rows = service.plan(&table, &options).unwrap();
+    assert_eq!(statuses(&rows), [[Status::Pending; 10], [Status::NotFound; 10]].concat());
+    assert_eq!((service.pages, service.singles.len()), (3, 11));
+}
+
+#[test]
+fn planning_costs_at_most_twice_the_fewest_requests_that_tell_every_row() {
+    for count in [0_i64, 1, 999, 1_000, 2_500] {
+        for (present, absent) in [(1, 0), (2, 0), (3, 1), (5, 30), (200, 0), (0, 40), (200, 900)] {
+            let first = (count - present + 1).max(1);
+            let ids = (first..first + present).chain(100_000..100_000 + absent);
+            let (table, options) = by_id(ids.clone());
+            let mut service = Service::of(count);
+            service.plan(&table, &options).unwrap();
+            // So many pages, and every row that they do not have by itself.
+            let fewest = (0..=count / 1_000 + 1)
+                .map(|pages| {
+                    pages + i64::try_from(ids.clone().filter(|id| *id > count.min(pages * 1_000)).count()).unwrap()
+                })
+                .min();
+            let sent = i64::try_from(service.pages).unwrap() + i64::try_from(service.singles.len()).unwrap();
+            assert!(sent <= 2 * fewest.unwrap(), "{count} accounts, {present} + {absent} rows: {sent}, {fewest:?}");
+        }
+    }
+}
+
+#[test]
+fn a_pending_row_weighs_what_its_account_has_in_text() {
+    let (table, options) = by_id([1, 2]);
+    let mut service = Service::of(2);
+    let Item::Account(longer) = &mut service.items[1] else { panic!() };
+    longer.description = Some("ü".repeat(200));
+    longer.city = Some("Bergen".into());
+    longer.country = Some("Norway".into());
+    let rows = service.plan(&table, &options).unwrap();
+    let text = "Company 1".len() + "company1.example".len() + "Oslo".len();
+    assert_eq!((rows[&0].weight, rows[&0].status), (text as u64, Status::Pending));
+    assert_eq!((rows[&1].weight, rows[&1].status), (0, Status::Unchanged));
+}

@@ -1,0 +1,560 @@
+//! What a run decides, without a service, a clock or a file.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::{Machine, Next, Record, Request, Settings, Stop, Update};
+use crate::account::{ContactAccount, Field};
+use crate::answer::Item;
+use crate::change::{Change, Value};
+use crate::error::{ApiFailure, Call, CallError, Error, Failure, Operation, TransportFault, TransportKind, Unexpected};
+use crate::plan::Status;
+use crate::plan::file::{Finished, ItemsProof, OpenRow};
+use crate::plan::run::policy::Refusal;
+use crate::plan::run::{OnConflict, OnUnknownMember};
+use crate::problem::Problem;
+
+const SETTINGS: Settings = Settings {
+    on_conflict: OnConflict::Skip,
+    on_unknown_member: OnUnknownMember::Stop,
+    concurrency: 4,
+    most_on_a_look: 100,
+    attempts: 4,
+};
+
+fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// An account whose every writable member is there.
+fn account(id: i64) -> ContactAccount {
+    let mut members = serde_json::Map::new();
+    for field in Field::ALL {
+        members.insert(field.wire().to_owned(), serde_json::Value::Null);
+    }
+    members.insert("id".into(), id.into());
+    members.insert("name".into(), format!("Company {id}").into());
+    members.insert("city".into(), "Oslo".into());
+    members.insert("ownerUserId".into(), 1.into());
+    members.insert("linkedProspectsCount".into(), 0.into());
+    members.insert("createdDate".into(), "2023-11-07T05:31:56Z".into());
+    members.insert("lastActivityDate".into(), "2023-11-07T05:31:56Z".into());
+    serde_json::from_value(members.into()).unwrap()
+}
+
+fn with(id: i64, name: &str, value: &str) -> ContactAccount {
+    let mut members = serde_json::to_value(account(id)).unwrap();
+    members[name] = value.into();
+    serde_json::from_value(members).unwrap()
+}
+
+fn without(id: i64, name: &str) -> ContactAccount {
+    let mut members = serde_json::to_value(account(id)).unwrap();
+    members.as_object_mut().unwrap().remove(name);
+    serde_json::from_value(members).unwrap()
+}
+
+/// Rows 0, 1, … for accounts 1, 2, …, next to each other in the list.
+fn rows(count: u64) -> Vec<OpenRow> {
+    let row = |row: u64| OpenRow {
+        row,
+        account_id: Some(row.cast_signed() + 1),
+        position: Some(row),
+        weight: row,
+        was_sent: false,
+    };
+    (0..count).map(row).collect()
+}
+
+fn bergen() -> Vec<Change> {
+    vec![Change { field: Field::City, before: Value::Text("Oslo".into()), after: Value::Text("Bergen".into()) }]
+}
+
+fn planned(rows: &[OpenRow]) -> HashMap<u64, Vec<Change>> {
+    rows.iter().map(|row| (row.row, bergen())).collect()
+}
+
+fn call_failed(failure: Failure, may_have_been_applied: bool) -> Refusal {
+    let call = Call { operation: Operation::Update, id: Some(1) };
+    let error = CallError { call, attempts: 1, elapsed: Duration::ZERO, may_have_been_applied, failure };
+    Error::Call(Box::new(error)).into()
+}
+
+fn status(status: u16, code: Option<&str>, retry_after: Option<Duration>) -> Refusal {
+    let problem = Problem { code: code.map(ToOwned::to_owned), ..Problem::default() };
+    let answer = ApiFailure {
+        status,
+        problem,
+        request_id: None,
+        retry_after,
+        bearer_challenge: false,
+        is_problem: code.is_some(),
+        is_page: false,
+        refused_key: None,
+    };
+    call_failed(Failure::Api(Box::new(answer)), status >= 500)
+}
+
+fn lost_answer() -> Refusal {
+    let fault =
+        TransportFault { kind: TransportKind::Broken, sent: true, detail: "the connection broke".into(), source: None };
+    call_failed(Failure::Transport(fault), true)
+}
+
+fn login_page() -> Refusal {
+    let unexpected = Unexpected { status: Some(200), reason: "not JSON".into(), excerpt: Some("<html>".into()) };
+    call_failed(Failure::Unexpected(unexpected), false)
+}
+
+fn next_request(machine: &mut Machine, now: Duration) -> Request {
+    assert_eq!(machine.next(now), Next::Request);
+    machine.start(now).unwrap()
+}
+
+fn next_update(machine: &mut Machine, now: Duration) -> Update {
+    match next_request(machine, now) {
+        Request::Update(update) => *update,
+        other => panic!("an update was expected, not {other:?}"),
+    }
+}
+
+fn next_account(machine: &mut Machine, now: Duration) -> OpenRow {
+    match next_request(machine, now) {
+        Request::Account { row } => row,
+        other => panic!("a look at one account was expected, not {other:?}"),
+    }
+}
+
+fn next_page(machine: &mut Machine, now: Duration) -> Vec<OpenRow> {
+    match next_request(machine, now) {
+        Request::Page { rows, .. } => rows,
+        other => panic!("a page was expected, not {other:?}"),
+    }
+}
+
+fn items(rows: &[OpenRow], account: impl Fn(i64) -> ContactAccount) -> Vec<Item> {
+    rows.iter().filter_map(|row| row.account_id).map(|id| Item::Account(account(id))).collect()
+}
+
+fn look_at_page(machine: &mut Machine, shown: impl Fn(i64) -> ContactAccount) -> Vec<Record> {
+    let rows = next_page(machine, at(0));
+    let (planned, items) = (planned(&rows), items(&rows, shown));
+    machine.looked_at_page(rows, planned, Ok(items), at(0))
+}
+
+fn look_at_account(machine: &mut Machine, account: impl Fn(i64) -> ContactAccount, now: Duration) -> Vec<Record> {
+    let row = next_account(machine, now);
+    machine.looked_at_account(row, bergen(), Ok(account(row.account_id.unwrap())), now)
+}
+
+/// A run that reads accounts one by one, and has read the first.
+fn looked(count: u64, settings: Settings) -> Machine {
+    let mut machine = Machine::new(rows(count), Some(ItemsProof::Incomplete), settings);
+    assert_eq!(look_at_account(&mut machine, account, at(0)), []);
+    machine
+}
+
+fn answered(id: i64) -> ContactAccount {
+    with(id, "city", "Bergen")
+}
+
+fn changed(row: u64) -> Record {
+    let finished =
+        Finished { status: Status::Changed, error: None, stored_otherwise: false, answered: Vec::new(), at_ms: None };
+    Record::Finish { row, finished }
+}
+
+/// What rows came to, by their numbers.
+fn statuses(records: &[Record]) -> Vec<(u64, Status)> {
+    let status = |record: &Record| match record {
+        Record::Finish { row, finished } => Some((*row, finished.status)),
+        _ => None,
+    };
+    records.iter().filter_map(status).collect()
+}
+
+fn error_of(records: &[Record]) -> String {
+    let errors = records.iter().filter_map(|record| match record {
+        Record::Finish { finished, .. } => finished.error.clone(),
+        _ => None,
+    });
+    errors.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_account_with_the_longest_texts_is_read_again_before_the_first_write_from_a_page() {
+    let mut machine = Machine::new(rows(3), None, SETTINGS);
+    let heavy = |id| if id == 2 { with(id, "description", &"x".repeat(50)) } else { account(id) };
+    assert_eq!(look_at_page(&mut machine, heavy), []);
+    let proof = next_account(&mut machine, at(0));
+    assert_eq!(proof.account_id, Some(2));
+    assert_eq!(machine.next(at(0)), Next::Idle, "nothing is written before the items are proved");
+    let records = machine.looked_at_account(proof, bergen(), Ok(heavy(2)), at(0));
+    assert_eq!(records, [Record::Items(ItemsProof::Complete)]);
+    for _ in 0..3 {
+        let update = next_update(&mut machine, at(0));
+        let row = update.row.row;
+        assert_eq!(machine.wrote(update, Ok(with(heavy(row.cast_signed() + 1).id, "city", "Bergen")), at(0)).len(), 1);
+    }
+    assert_eq!(machine.next(at(0)), Next::Done);
+}
+
+#[test]
+fn a_page_that_cuts_a_text_is_not_written_from_and_every_account_is_read_by_itself() {
+    let mut machine = Machine::new(rows(3), None, SETTINGS);
+    let whole = |id| with(id, "description", &"x".repeat(400));
+    look_at_page(&mut machine, |id| with(id, "description", &"x".repeat(255)));
+    assert_eq!(look_at_account(&mut machine, whole, at(0)), [Record::Items(ItemsProof::Incomplete)]);
+    let mut written = Vec::new();
+    while machine.next(at(0)) != Next::Done {
+        match next_request(&mut machine, at(0)) {
+            Request::Account { row } => {
+                machine.looked_at_account(row, bergen(), Ok(whole(row.account_id.unwrap())), at(0));
+            }
+            Request::Update(update) => {
+                assert_eq!(update.fields.description.value().map(String::len), Some(400));
+                written.push(update.row.row);
+                machine.wrote(*update, Ok(account(1)), at(0));
+            }
+            Request::Page { .. } => panic!("pages were shown to be cut"),
+        }
+    }
+    written.sort_unstable();
+    assert_eq!(written, [0, 1, 2]);
+}
+
+#[test]
+fn an_item_without_a_member_is_never_written_from() {
+    for missing in Field::ALL.iter().filter(|field| field.nullable()) {
+        let mut machine = Machine::new(rows(2), Some(ItemsProof::Complete), SETTINGS);
+        let records = look_at_page(&mut machine, |id| without(id, missing.wire()));
+        assert_eq!(records, [Record::Items(ItemsProof::Incomplete)]);
+        assert_eq!(next_account(&mut machine, at(0)).position, Some(0), "{missing:?}");
+    }
+}
+
+#[test]
+fn an_account_that_a_page_no_longer_shows_or_cannot_show_is_read_by_itself() {
+    let mut machine = Machine::new(rows(3), Some(ItemsProof::Complete), SETTINGS);
+    let rows = next_page(&mut machine, at(0));
+    let shown = vec![
+        Item::Account(account(1)),
+        Item::Unreadable { id: Some(2), reason: "/city must be a string or null".into() },
+    ];
+    let planned = planned(&rows);
+    assert_eq!(machine.looked_at_page(rows, planned, Ok(shown), at(0)), []);
+    let read: Vec<u64> = (0..2)
+        .map(|_| match next_request(&mut machine, at(0)) {
+            Request::Account { row } => {
+                machine.looked_at_account(
+                    row,
+                    bergen(),
+                    Err(status(404, Some("contactAccount.notFound"), None)),
+                    at(0),
+                );
+                row.row
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(read, [1, 2]);
+}
+
+#[test]
+fn one_update_goes_out_until_the_service_has_taken_one() {
+    let mut machine = looked(3, SETTINGS);
+    let update = next_update_among_looks(&mut machine);
+    while machine.next(at(0)) == Next::Request {
+        match machine.start(at(0)).unwrap() {
+            Request::Account { row } => {
+                machine.looked_at_account(row, bergen(), Ok(account(row.account_id.unwrap())), at(0));
+            }
+            other => panic!("{other:?} beside the first update"),
+        }
+    }
+    assert_eq!(machine.wrote(update, Ok(answered(1)), at(0)), [changed(0)]);
+    next_update(&mut machine, at(0));
+    next_update(&mut machine, at(0));
+}
+
+fn next_update_among_looks(machine: &mut Machine) -> Update {
+    loop {
+        match next_request(machine, at(0)) {
+            Request::Update(update) => return *update,
+            Request::Account { row } => {
+                machine.looked_at_account(row, bergen(), Ok(account(row.account_id.unwrap())), at(0));
+            }
+            Request::Page { .. } => panic!("pages were shown to be incomplete"),
+        }
+    }
+}
+
+#[test]
+fn the_pauses_of_a_row_grow_and_it_stays_unknown_when_an_answer_was_lost() {
+    let mut machine = looked(1, SETTINGS);
+    let (mut now, mut pauses) = (at(0), Vec::new());
+    loop {
+        let update = next_update(&mut machine, now);
+        let records = machine.wrote(update, Err(lost_answer()), now);
+        match machine.next(now) {
+            Next::Wait(until, _) => {
+                assert_eq!(records, []);
+                pauses.push((until - now).as_secs());
+                now = until;
+                look_at_account(&mut machine, answered, now);
+            }
+            next => {
+                assert_eq!((next, records), (Next::Done, vec![]));
+                assert_eq!(statuses(&machine.last_records()), [(0, Status::Unknown)]);
+                break;
+            }
+        }
+    }
+    assert_eq!(pauses, [1, 3, 9]);
+}
+
+#[test]
+fn an_outage_holds_everything_back_and_costs_no_row_an_attempt() {
+    let settings = Settings { attempts: 2, ..SETTINGS };
+    let mut machine = Machine::new(rows(8), Some(ItemsProof::Incomplete), settings);
+    let (mut now, mut sent) = (at(0), 0);
+    while now < at(3600) {
+        match machine.next(now) {
+            Next::Request => {
+                let records = match machine.start(now).unwrap() {
+                    Request::Account { row } => {
+                        machine.looked_at_account(row, bergen(), Ok(account(row.account_id.unwrap())), now)
+                    }
+                    Request::Update(update) => {
+                        sent += 1;
+                        machine.wrote(*update, Err(status(503, None, None)), now)
+                    }
+                    Request::Page { .. } => panic!("pages were shown to be incomplete"),
+                };
+                assert_eq!(statuses(&records), [], "no row is given up in an outage");
+            }
+            Next::Wait(until, _) => now = until,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(sent < 30, "{sent} updates in an hour of outage");
+}
+
+#[test]
+fn a_service_that_is_out_of_reach_for_two_hours_ends_the_run_with_every_row_as_it_was() {
+    let mut machine = Machine::new(rows(8), Some(ItemsProof::Complete), SETTINGS);
+    let mut now = at(0);
+    loop {
+        match machine.next(now) {
+            Next::Request => {
+                let rows = next_page(&mut machine, now);
+                assert_eq!(machine.looked_at_page(rows, HashMap::new(), Err(status(502, None, None)), now), []);
+            }
+            Next::Wait(until, _) => now = until,
+            _ => break,
+        }
+    }
+    assert!(now > at(7200) && now < at(7900), "{now:?}");
+    assert_eq!(machine.last_records(), []);
+    assert!(matches!(machine.into_stop(), Some(Stop::Refused(_))));
+}
+
+#[test]
+fn a_rate_limit_takes_the_mark_back_and_is_no_attempt() {
+    for wait in [None, Some(at(0)), Some(at(30))] {
+        let mut machine = looked(1, Settings { attempts: 1, ..SETTINGS });
+        let mut now = at(0);
+        for _ in 0..8 {
+            let update = next_update(&mut machine, now);
+            let records = machine.wrote(update, Err(status(429, None, wait)), now);
+            assert_eq!(records, [Record::NotSent { row: 0 }]);
+            if let Next::Wait(until, _) = machine.next(now) {
+                now = until;
+            }
+            look_at_account(&mut machine, account, now);
+        }
+        let paused = now > at(60);
+        assert_eq!(paused, wait != Some(at(30)), "the client holds back what the service asks for, and nothing else");
+        let update = next_update(&mut machine, now);
+        assert_eq!(machine.wrote(update, Ok(answered(1)), now), [changed(0)]);
+    }
+}
+
+#[test]
+fn a_wait_of_more_than_two_hours_ends_the_run() {
+    let mut machine = looked(1, SETTINGS);
+    let update = next_update(&mut machine, at(0));
+    machine.wrote(update, Err(status(429, None, Some(at(7201)))), at(0));
+    assert_eq!(machine.next(at(0)), Next::Done);
+    assert!(matches!(machine.into_stop(), Some(Stop::Refused(_))));
+}
+
+#[test]
+fn a_403_without_a_code_is_the_rows_own_once_the_key_is_known_to_work() {
+    for (answers, expected, stops) in [
+        (vec![Some(403), None], vec![(0, Status::Failed), (1, Status::Changed)], false),
+        (vec![Some(403), Some(403), Some(403)], vec![], true),
+        (vec![Some(403)], vec![(0, Status::Failed)], false),
+    ] {
+        let mut machine = looked(answers.len() as u64, SETTINGS);
+        let mut records = Vec::new();
+        for answer in &answers {
+            let update = next_update_among_looks(&mut machine);
+            let id = update.account.id;
+            let answer = answer.map_or_else(|| Ok(answered(id)), |code| Err(status(code, None, None)));
+            records.extend(machine.wrote(update, answer, at(0)));
+        }
+        assert_eq!(machine.next(at(0)), Next::Done);
+        records.extend(machine.last_records());
+        let mut found = statuses(&records);
+        found.sort_unstable();
+        assert_eq!((found, machine.into_stop().is_some()), (expected, stops), "{answers:?}");
+    }
+}
+
+#[test]
+fn an_answer_that_the_contract_does_not_have_ends_the_run_when_several_rows_get_it() {
+    let mut machine = Machine::new(rows(5), Some(ItemsProof::Incomplete), SETTINGS);
+    for _ in 0..3 {
+        let row = next_account(&mut machine, at(0));
+        assert_eq!(machine.looked_at_account(row, bergen(), Err(login_page()), at(0)), []);
+    }
+    assert_eq!((machine.next(at(0)), machine.last_records()), (Next::Done, vec![]));
+    assert!(matches!(machine.into_stop(), Some(Stop::Refused(_))));
+}
+
+#[test]
+fn a_page_that_the_contract_does_not_have_ends_the_run_at_once() {
+    let mut machine = Machine::new(rows(5), None, SETTINGS);
+    let rows = next_page(&mut machine, at(0));
+    assert_eq!(machine.looked_at_page(rows, HashMap::new(), Err(login_page()), at(0)), []);
+    assert!(matches!(machine.into_stop(), Some(Stop::Refused(_))));
+}
+
+#[test]
+fn only_the_services_own_404_ends_a_row() {
+    for (code, expected) in [(Some("contactAccount.notFound"), vec![(0, Status::NotFound)]), (None, vec![])] {
+        let mut machine = Machine::new(rows(2), Some(ItemsProof::Incomplete), SETTINGS);
+        let row = next_account(&mut machine, at(0));
+        let records = machine.looked_at_account(row, bergen(), Err(status(404, code, None)), at(0));
+        assert_eq!(statuses(&records), expected);
+    }
+}
+
+#[test]
+fn a_row_that_may_have_been_sent_is_sent_again_even_when_it_looks_done() {
+    let mut rows = rows(1);
+    rows[0].was_sent = true;
+    let mut machine = Machine::new(rows, Some(ItemsProof::Incomplete), SETTINGS);
+    assert_eq!(look_at_account(&mut machine, answered, at(0)), []);
+    let update = next_update(&mut machine, at(0));
+    assert_eq!(update.overwritten, [], "what we wrote ourselves is not what revert restores");
+    assert_eq!(machine.wrote(update, Ok(answered(1)), at(0)), [changed(0)]);
+}
+
+#[test]
+fn a_row_that_may_have_been_sent_stays_unknown_until_an_answer_tells() {
+    let refused = |code| status(code, Some("contactAccount.invalidInput"), None);
+    let mut rows = rows(1);
+    rows[0].was_sent = true;
+    let mut machine = Machine::new(rows.clone(), Some(ItemsProof::Incomplete), SETTINGS);
+    look_at_account(&mut machine, account, at(0));
+    let update = next_update(&mut machine, at(0));
+    let records = machine.wrote(update, Err(refused(400)), at(0));
+    assert_eq!(statuses(&records), [(0, Status::Unknown)]);
+
+    let mut machine = Machine::new(rows, Some(ItemsProof::Incomplete), SETTINGS);
+    let records = look_at_account(&mut machine, |id| with(id, "city", "BERGEN"), at(0));
+    assert_eq!(statuses(&records), [(0, Status::Unknown)]);
+    assert!(error_of(&records).contains("city is neither"), "{}", error_of(&records));
+}
+
+#[test]
+fn what_a_colleague_wrote_is_a_conflict_and_overwriting_it_keeps_it_for_revert() {
+    let colleague = |id| with(id, "city", "Stavanger");
+    let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), SETTINGS);
+    let records = look_at_account(&mut machine, colleague, at(0));
+    assert_eq!(statuses(&records), [(0, Status::Conflict)]);
+
+    let settings = Settings { on_conflict: OnConflict::Overwrite, ..SETTINGS };
+    let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), settings);
+    assert_eq!(look_at_account(&mut machine, colleague, at(0)), []);
+    let update = next_update(&mut machine, at(0));
+    assert_eq!(update.overwritten, [(Field::City, Value::Text("Stavanger".into()))]);
+}
+
+#[test]
+fn a_field_that_is_not_named_keeps_its_newest_value() {
+    let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), SETTINGS);
+    look_at_account(&mut machine, |id| with(id, "phone", "+47 22 33"), at(0));
+    let update = next_update(&mut machine, at(0));
+    assert_eq!(update.fields.phone.value().map(String::as_str), Some("+47 22 33"));
+    assert_eq!(update.fields.city.value().map(String::as_str), Some("Bergen"));
+}
+
+#[test]
+fn what_the_service_stored_otherwise_is_kept_and_said() {
+    let mut machine = looked(1, SETTINGS);
+    let update = next_update(&mut machine, at(0));
+    let records = machine.wrote(update, Ok(with(1, "city", "BERGEN")), at(0));
+    let Some(Record::Finish { finished, .. }) = records.first() else { panic!("{records:?}") };
+    assert!(finished.stored_otherwise && finished.status == Status::Changed);
+    assert_eq!(finished.answered, [(Field::City, Value::Text("BERGEN".into()))]);
+    assert!(error_of(&records).contains("answered city differently"), "{}", error_of(&records));
+}
+
+#[test]
+fn a_member_that_the_update_cleared_stops_the_run_unless_it_may() {
+    for (on_unknown_member, goes_on) in [(OnUnknownMember::Stop, false), (OnUnknownMember::Clear, true)] {
+        let settings = Settings { on_unknown_member, ..SETTINGS };
+        let mut machine = Machine::new(rows(2), Some(ItemsProof::Incomplete), settings);
+        look_at_account(&mut machine, |id| with(id, "annualRevenue", "12 million"), at(0));
+        let update = next_update_among_looks(&mut machine);
+        let records = machine.wrote(update, Ok(answered(1)), at(0));
+        assert_eq!(statuses(&records), [(0, Status::Changed)]);
+        assert!(error_of(&records).contains("annualRevenue"));
+        assert_eq!(machine.next(at(0)) != Next::Done, goes_on);
+        let stop = machine.into_stop();
+        assert_eq!(stop.is_none(), goes_on);
+        assert!(goes_on || matches!(stop, Some(Stop::UnknownMembers { row: 0, id: 1, .. })));
+    }
+}
+
+#[test]
+fn a_look_that_is_two_minutes_old_is_repeated() {
+    let mut machine = looked(1, SETTINGS);
+    assert_eq!(next_account(&mut machine, at(121)).row, 0);
+}
+
+#[test]
+fn an_account_that_this_process_changed_since_the_look_is_looked_at_again() {
+    let mut machine = looked(1, SETTINGS);
+    let update = next_update(&mut machine, at(0));
+    machine.overtaken(update);
+    assert_eq!(look_at_account(&mut machine, |id| with(id, "phone", "2"), at(0)), []);
+    assert_eq!(next_update(&mut machine, at(0)).fields.phone.value().map(String::as_str), Some("2"));
+}
+
+#[test]
+fn an_account_whose_own_values_the_contract_does_not_have_is_written_all_the_same() {
+    for (member, value) in [("companySize", "20000+"), ("name", " ")] {
+        let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), SETTINGS);
+        look_at_account(&mut machine, |id| with(id, member, value), at(0));
+        let update = next_update(&mut machine, at(0));
+        let body = serde_json::to_value(&update.fields).unwrap();
+        assert_eq!(body[member], value);
+    }
+}
+
+#[test]
+fn a_run_that_is_stopped_starts_nothing_and_gives_nothing_up() {
+    let mut machine = looked(3, SETTINGS);
+    let update = next_update_among_looks(&mut machine);
+    machine.wind_down();
+    assert_eq!(machine.next(at(0)), Next::Idle);
+    assert_eq!(statuses(&machine.wrote(update, Ok(answered(1)), at(0))), [(0, Status::Changed)]);
+    while machine.in_flight() > 0 {
+        machine.gave_up_look();
+    }
+    assert_eq!((machine.next(at(0)), machine.last_records()), (Next::Done, vec![]));
+}

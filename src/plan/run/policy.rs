@@ -1,0 +1,221 @@
+//! What a failed request means for a run: try again, and when, give the row up, or stop. Pure.
+
+use std::time::Duration;
+
+use crate::client::LONGEST_HOLD;
+use crate::error::{Error, ErrorKind, Failure};
+
+/// How long the service may be out of reach, or ask to wait, before a run stops with every row as it is.
+pub(super) const PATIENCE: Duration = LONGEST_HOLD;
+/// A row has as many attempts in a run, or as many as the client's calls where those have more: a run has the time.
+const FEWEST_ATTEMPTS: u32 = 3;
+/// The pause before the second attempt. Each later one is three times as long.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// Failures of as many different rows, with no success between them, are the service's and not the rows'.
+const SEVERAL: usize = 3;
+
+/// How a request failed, as far as it matters for what comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The service says that there is no such account.
+    NotFound,
+    /// The service refuses this request for what it says. No other request is concerned.
+    Refused,
+    /// The answer may be about the key, or come from something in front of the service: a 403 without a code, a foreign
+    /// 404, an answer that the contract does not have.
+    Doubtful,
+    /// It may pass: no answer, 5xx, 429.
+    Passing,
+    /// No request of this client can succeed.
+    Fatal,
+}
+
+/// A failed request.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) kind: Kind,
+    /// Whether it only asks to wait, which says nothing about the row.
+    pub(super) is_rate_limit: bool,
+    /// Whether the connection broke before any answer, as one does that the service closed while it was idle.
+    pub(super) is_dropped: bool,
+    /// How long the service asks to wait.
+    pub(super) retry_after: Option<Duration>,
+    /// Whether an update may have been applied although it failed.
+    pub(super) may_have_been_applied: bool,
+    /// The error, to stop with it and to say what is wrong.
+    pub(super) error: Error,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        let Error::Call(call) = &error else {
+            let kind = if error.kind() == ErrorKind::Configuration { Kind::Fatal } else { Kind::Refused };
+            return Self {
+                kind,
+                is_rate_limit: false,
+                is_dropped: false,
+                retry_after: None,
+                may_have_been_applied: false,
+                error,
+            };
+        };
+        Self {
+            kind: kind_of(&call.failure),
+            is_rate_limit: call.failure.kind() == ErrorKind::RateLimit,
+            is_dropped: call.failure.is_dropped_connection(),
+            retry_after: call.failure.retry_after(),
+            may_have_been_applied: call.may_have_been_applied,
+            error,
+        }
+    }
+}
+
+fn kind_of(failure: &Failure) -> Kind {
+    match failure.kind() {
+        ErrorKind::Authentication | ErrorKind::Tls | ErrorKind::Configuration | ErrorKind::Internal => Kind::Fatal,
+        ErrorKind::UnexpectedResponse => Kind::Doubtful,
+        ErrorKind::Transport if !failure.is_retryable() => Kind::Fatal,
+        ErrorKind::Transport | ErrorKind::DeadlineExceeded | ErrorKind::Server | ErrorKind::RateLimit => Kind::Passing,
+        _ if failure.is_retryable() => Kind::Passing,
+        _ if !failure.is_about_the_account() => Kind::Doubtful,
+        ErrorKind::NotFound => Kind::NotFound,
+        _ => Kind::Refused,
+    }
+}
+
+/// What to do after a failed request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Try the row again, from then on.
+    Retry(Duration),
+    /// Set the row aside: what becomes of other rows will tell whether it is the row, or the key or the service.
+    SetAside,
+    /// It is the row's own fault.
+    GiveUp,
+    /// The run ends with this failure. Every row stays as it is.
+    Stop,
+}
+
+/// Failures of one kind of request, with no success between them.
+#[derive(Debug, Default)]
+struct Streak {
+    since: Option<Duration>,
+    /// The rows that failed, each once; a page of the list counts as a row of its own.
+    rows: Vec<Option<u64>>,
+    /// The rows with an answer that may be about the key, each once.
+    doubtful: Vec<Option<u64>>,
+    pauses: u32,
+}
+
+impl Streak {
+    fn is_outage(&self) -> bool {
+        self.rows.len() >= SEVERAL
+    }
+}
+
+/// Reading or writing: one may fail while the other works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    Read,
+    Write,
+}
+
+/// What has failed so far, and what follows from it.
+#[derive(Debug)]
+pub(super) struct Policy {
+    /// How many attempts a row has in one run.
+    allowed: u32,
+    reads: Streak,
+    writes: Streak,
+    paused_until: Duration,
+}
+
+impl Policy {
+    pub(super) fn new(allowed: u32) -> Self {
+        Self { allowed, reads: Streak::default(), writes: Streak::default(), paused_until: Duration::ZERO }
+    }
+
+    /// Until when an outage holds every request back.
+    pub(super) const fn paused_until(&self) -> Duration {
+        self.paused_until
+    }
+
+    /// Whether so many rows fail that the service is out of order.
+    pub(super) fn is_outage(&self) -> bool {
+        self.reads.is_outage() || self.writes.is_outage()
+    }
+
+    /// A request succeeded. A read says nothing about writes.
+    pub(super) fn succeeded(&mut self, direction: Direction) {
+        self.reads = Streak::default();
+        if direction == Direction::Write {
+            self.writes = Streak::default();
+        }
+    }
+
+    /// A request failed. `row` is the row that it was for, `None` for a page of the list; `attempts` counts the row's failures.
+    pub(super) fn failed(
+        &mut self,
+        direction: Direction,
+        row: Option<u64>,
+        attempts: &mut u32,
+        refusal: &Refusal,
+        now: Duration,
+    ) -> Verdict {
+        match refusal.kind {
+            Kind::Fatal => return Verdict::Stop,
+            Kind::NotFound | Kind::Refused => {
+                self.succeeded(direction);
+                return Verdict::GiveUp;
+            }
+            Kind::Doubtful | Kind::Passing => {}
+        }
+        let streak = match direction {
+            Direction::Read => &mut self.reads,
+            Direction::Write => &mut self.writes,
+        };
+        let since = *streak.since.get_or_insert(now);
+        if refusal.kind == Kind::Doubtful {
+            if !streak.doubtful.contains(&row) {
+                streak.doubtful.push(row);
+            }
+            *attempts += 1;
+            let is_the_key = row.is_none() || streak.doubtful.len() >= SEVERAL;
+            return if is_the_key { Verdict::Stop } else { Verdict::SetAside };
+        }
+        if now.saturating_sub(since) > PATIENCE || refusal.retry_after.is_some_and(|wait| wait > PATIENCE) {
+            return Verdict::Stop;
+        }
+        // Who asked for a wait is heeded by the client, which holds every request back.
+        let asks_to_wait = refusal.retry_after.is_some_and(|wait| wait >= FIRST_PAUSE);
+        if refusal.is_rate_limit && asks_to_wait {
+            return Verdict::Retry(now);
+        }
+        if !refusal.is_rate_limit && !streak.rows.contains(&row) && !streak.is_outage() {
+            streak.rows.push(row);
+        }
+        // A page is for many rows, and a rate limit for all, so that neither counts against a row.
+        if streak.is_outage() || row.is_none() || refusal.is_rate_limit {
+            // Requests that were in flight when the pause began are no reason for a longer one.
+            if now >= self.paused_until {
+                self.paused_until = now + pause_after(streak.pauses, refusal);
+                streak.pauses += 1;
+            }
+            return Verdict::Retry(self.paused_until);
+        }
+        *attempts += 1;
+        if *attempts >= self.allowed.max(FEWEST_ATTEMPTS) {
+            return Verdict::SetAside;
+        }
+        Verdict::Retry(now + pause_after(*attempts - 1, refusal))
+    }
+}
+
+/// The pause after so many failures before this one.
+fn pause_after(failures: u32, refusal: &Refusal) -> Duration {
+    if refusal.is_dropped && failures == 0 {
+        return Duration::ZERO;
+    }
+    FIRST_PAUSE.saturating_mul(3_u32.saturating_pow(failures)).min(LONGEST_PAUSE)
+}

@@ -1,0 +1,23 @@
+//! Which texts are empty cells.
+
+use std::sync::Arc;
+
+/// The texts that are empty cells: `""`, white space, and the words that the caller says mean nothing.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Blanks(Arc<[String]>);
+
+impl Blanks {
+    /// White space around a word makes no difference.
+    pub(super) fn new(null_values: &[String]) -> Self {
+        Self(null_values.iter().map(|word| word.trim().to_owned()).collect())
+    }
+
+    /// Whether a text is an empty cell.
+    pub(super) fn has(&self, text: &str) -> bool {
+        if self.0.is_empty() && text.bytes().next().is_some_and(|byte| byte.is_ascii_graphic()) {
+            return false;
+        }
+        let text = text.trim();
+        text.is_empty() || self.0.iter().any(|word| word == text)
+    }
+}

@@ -1,0 +1,196 @@
+//! How a file of separated values is written: encoding, delimiter, and the line with which Excel names it.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
+
+use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
+
+use super::Options;
+use super::csv::delimiter_in_words;
+use super::names::{Role, role_of};
+use super::records::{RecordError, Records};
+
+/// What may separate fields.
+const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
+
+/// What the beginning of a file says.
+pub(super) struct Head {
+    pub(super) delimiter: u8,
+    /// How many bytes stand before the first line of the table.
+    pub(super) skipped: usize,
+}
+
+/// The text of a file, without its byte order mark. What is not UTF-8 is read as a whole.
+pub(super) fn decoded(mut file: File, options: &Options) -> Result<Box<dyn BufRead>, RecordError> {
+    let io = RecordError::Io;
+    let mut mark = Vec::new();
+    file.by_ref().take(3).read_to_end(&mut mark).map_err(io)?;
+    let marked = Encoding::for_bom(&mark);
+    let start = marked.map_or(0, |(_, length)| length as u64);
+    file.seek(SeekFrom::Start(start)).map_err(io)?;
+    let named = match &options.encoding {
+        Some(label) => Some(encoding(label).map_err(|reason| RecordError::Line(0, format!("encoding= {reason}")))?),
+        None => None,
+    };
+    let encoding = match (marked, named) {
+        (Some((marked, _)), Some(named)) if marked != named => {
+            let (marked, named) = (marked.name(), named.name());
+            return Err(RecordError::Line(
+                0,
+                format!("the file says that it is {marked}, not {named} as in encoding="),
+            ));
+        }
+        (Some((encoding, _)), _) | (None, Some(encoding)) => encoding,
+        (None, None) => UTF_8,
+    };
+    if encoding == UTF_8 {
+        return Ok(Box::new(BufReader::new(file)));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(io)?;
+    let text = encoding.decode_without_bom_handling_and_without_replacement(&bytes);
+    let text = text.ok_or_else(|| RecordError::Line(0, format!("the file is not {}", encoding.name())))?;
+    Ok(Box::new(Cursor::new(text.into_owned())))
+}
+
+fn encoding(name: &str) -> Result<&'static Encoding, String> {
+    let known = Encoding::for_label_no_replacement(name.trim().replace('_', "-").as_bytes());
+    known.ok_or_else(|| "must be the name of an encoding, such as utf-8, utf-16le or windows-1252".to_owned())
+}
+
+/// The usual name of an encoding.
+///
+/// # Errors
+/// What is expected, when there is none of this name.
+pub fn encoding_named(name: &str) -> Result<String, String> {
+    encoding(name).map(|encoding| encoding.name().to_lowercase())
+}
+
+/// How the fields of a file are separated. What can be read in two ways is for the caller to settle.
+pub(super) fn of_head(head: &[u8], is_tsv: bool, options: &Options) -> Result<Head, String> {
+    let (said, skipped) = sep_line(head).map_or((None, 0), |(delimiter, length)| (Some(delimiter), length));
+    let head = head.get(skipped..).unwrap_or_default();
+    let given = options.delimiter;
+    let delimiter = match (given, said) {
+        (Some(given), Some(said)) if given != said => {
+            let (given, said) = (delimiter_in_words(given), delimiter_in_words(said));
+            return Err(format!("says that fields are separated by {said}, not by {given} as in delimiter="));
+        }
+        (Some(delimiter), _) | (None, Some(delimiter)) => delimiter,
+        (None, None) if is_tsv => b'\t',
+        (None, None) => recognized(head, options)?,
+    };
+    Ok(Head { delimiter, skipped })
+}
+
+/// The first line of files that Excel is to read: `sep=;`.
+fn sep_line(head: &[u8]) -> Option<(u8, usize)> {
+    let end = head.iter().position(|byte| matches!(byte, b'\r' | b'\n'))?;
+    let line = head.get(..end)?;
+    let line = line.strip_prefix(b"\"").and_then(|line| line.strip_suffix(b"\"")).unwrap_or(line);
+    let delimiter = match line {
+        [s, e, p, b'=', delimiter] if [*s, *e, *p].eq_ignore_ascii_case(b"sep") => *delimiter,
+        _ => return None,
+    };
+    let line_end = if head.get(end..)?.starts_with(b"\r\n") { 2 } else { 1 };
+    Some((delimiter, end + line_end))
+}
+
+/// The delimiter with which the first line names what the rows are matched on; or the only one that it has.
+fn recognized(head: &[u8], options: &Options) -> Result<u8, String> {
+    let (mut there, mut fit) = (Vec::new(), Vec::new());
+    for delimiter in DELIMITERS {
+        let mut records = Records::new(Cursor::new(head), delimiter, 1);
+        let found = loop {
+            match records.advance() {
+                Ok(true) if records.fields().all(|field| field.trim_ascii().is_empty()) => {}
+                found => break matches!(found, Ok(true)),
+            }
+        };
+        if found && records.len() > 1 {
+            there.push(delimiter);
+            let is_key = |name: &str| matches!(role_of(name, options), Ok(Role::Key));
+            if records.fields().any(|name| std::str::from_utf8(name).is_ok_and(is_key)) {
+                fit.push(delimiter);
+            }
+        }
+    }
+    match (fit.as_slice(), there.as_slice()) {
+        ([delimiter], _) | ([], [delimiter]) => Ok(*delimiter),
+        ([], []) => Ok(b','),
+        _ => {
+            let found: Vec<_> = there.into_iter().map(delimiter_in_words).collect();
+            Err(format!("may be separated by {}; say by which with delimiter=", found.join(" or by ")))
+        }
+    }
+}
+
+/// What is wrong with bytes that are not UTF-8, with the encoding that they may be in.
+pub(super) fn not_utf8(bytes: &[u8]) -> String {
+    let undefined = |byte: &u8| matches!(byte, 0x81 | 0x8d | 0x8f | 0x90 | 0x9d);
+    if bytes.contains(&0) || bytes.iter().any(undefined) {
+        return NOT_UTF8.to_owned();
+    }
+    let fits = WINDOWS_1252.name().to_lowercase();
+    format!("is not UTF-8; {fits} fits: give encoding=\"{fits}\", or save the file as UTF-8")
+}
+
+pub(super) const NOT_UTF8: &str = "is not UTF-8; save the file as UTF-8, or name its encoding with encoding=";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delimiter(head: &str) -> Result<char, String> {
+        of_head(head.as_bytes(), false, &Options::default()).map(|head| char::from(head.delimiter))
+    }
+
+    #[test]
+    fn the_delimiter_is_the_one_that_separates_the_names() {
+        for (head, expected) in [
+            ("id,city\n1,a;b;c\n", ','),
+            ("id;city\r\n1;a,b\r\n", ';'),
+            ("id\tcity\n", '\t'),
+            ("id|city\n", '|'),
+            ("\n\nid;\"a,b\"\n", ';'),
+            ("id,Industry | Sector\n", ','),
+            ("Industry, Sector;id\n", ';'),
+            ("id\n1\n", ','),
+            ("nothing;known\n", ';'),
+            ("", ','),
+        ] {
+            assert_eq!(delimiter(head), Ok(expected), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_separated_in_two_ways_is_for_the_caller() {
+        let said = "may be separated by comma or by semicolon; say by which with delimiter=".to_owned();
+        assert_eq!(delimiter("id,x;id\n"), Err(said.clone()));
+        assert_eq!(delimiter("Company,a;b\n"), Err(said));
+        let options = Options { delimiter: Some(b';'), ..Options::default() };
+        assert_eq!(of_head(b"id,x;id\n", false, &options).unwrap().delimiter, b';');
+    }
+
+    #[test]
+    fn a_line_for_excel_says_the_delimiter() {
+        for (head, skipped) in [("sep=;\r\nid;a,b\n", 7), ("SEP=;\nid", 6), ("\"sep=;\"\rid", 8)] {
+            let found = of_head(head.as_bytes(), false, &Options::default()).unwrap();
+            assert_eq!((found.delimiter, found.skipped), (b';', skipped), "{head:?}");
+        }
+        let options = Options { delimiter: Some(b'\t'), ..Options::default() };
+        assert_eq!(
+            of_head(b"sep=;\nid", false, &options).err().unwrap(),
+            "says that fields are separated by semicolon, not by tab as in delimiter="
+        );
+    }
+
+    #[test]
+    fn an_encoding_may_be_named_as_python_names_it() {
+        for (name, expected) in [("cp1252", "windows-1252"), ("utf_8", "utf-8"), ("Latin-1", "windows-1252")] {
+            let found = encoding_named(name);
+            assert!(found == Ok(expected.to_owned()) || name == "Latin-1", "{name}: {found:?}");
+        }
+        assert!(encoding_named("no such").is_err());
+    }
+}

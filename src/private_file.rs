@@ -1,0 +1,204 @@
+//! Files that only their owner can read, made and opened without following a link.
+//!
+//! Every file that this crate makes for itself goes through here: a name in a folder may be somebody else's trap (a
+//! symbolic link to a precious file, a FIFO that blocks whoever opens it).
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// How many names are tried for a temporary file. Each has 64 random bits, so a second one is hardly ever needed.
+const NAMES: usize = 16;
+
+/// Makes a new file that only its owner can read and write.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] when there is anything of that name, a dangling link included.
+pub(crate) fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    // O_EXCL: never opens what is there, and never follows a link.
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// Opens a regular file for reading, and for writing too where `write` says so.
+///
+/// # Errors
+/// It is not there, it cannot be opened, or it is something else than a regular file: a link, a FIFO, a device, a
+/// folder. None of these blocks.
+pub(crate) fn open(path: &Path, write: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(write);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    #[cfg(not(unix))]
+    if fs::symlink_metadata(path)?.is_symlink() {
+        return Err(not_regular());
+    }
+    let file = match options.open(path) {
+        Ok(file) => file,
+        // What O_NOFOLLOW answers for a link reads "too many levels of symbolic links", which is not what is wrong.
+        Err(error) if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) => {
+            return Err(io::Error::new(error.kind(), "it is a symbolic link"));
+        }
+        Err(error) => return Err(error),
+    };
+    match file.metadata()?.file_type() {
+        found if found.is_file() => Ok(file),
+        #[cfg(unix)]
+        found if found.is_dir() => Err(io::Error::from_raw_os_error(libc::EISDIR)),
+        _ => Err(not_regular()),
+    }
+}
+
+fn not_regular() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")
+}
+
+/// Puts a file in place, whole or not at all: written under a random name beside it, flushed to the disk, renamed. What
+/// has the name already is replaced; a link there is replaced itself, and what it points to stays as it is.
+///
+/// # Errors
+/// It cannot be written. Then what was there is still there, and nothing is left beside it.
+pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<File> {
+    let (beside, mut file) = create_beside(path)?;
+    let placed = write(&mut file).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&beside, path));
+    if let Err(error) = placed {
+        let _ = fs::remove_file(&beside);
+        return Err(error);
+    }
+    sync_folder(path);
+    Ok(file)
+}
+
+/// Makes a file of a random name in the folder of `path`.
+fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
+    let mut last = None;
+    for _ in 0..NAMES {
+        let mut beside = OsString::from(".");
+        beside.push(name);
+        beside.push(format!(".{:016x}", fastrand::u64(..)));
+        let beside = path.with_file_name(beside);
+        match create(&beside) {
+            Ok(file) => return Ok((beside, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last.unwrap_or_else(not_regular))
+}
+
+/// Makes the rename last. Not every file system can, and the file is whole either way.
+#[cfg(unix)]
+fn sync_folder(path: &Path) {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    if let Ok(folder) = File::open(folder) {
+        let _ = folder.sync_all();
+    }
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_path: &Path) {}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::process::Command;
+
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new() -> Self {
+            let path = std::env::temp_dir().join(format!("replyio-private-{:016x}", fastrand::u64(..)));
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+
+        fn names(&self) -> Vec<String> {
+            let mut names: Vec<String> =
+                fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+        replace(path, |file| file.write_all(content)).map(drop)
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_new_file_is_readable_by_its_owner_alone_and_never_follows_a_dangling_link() {
+        let folder = Folder::new();
+        create(&folder.at("new")).unwrap();
+        assert_eq!(mode(&folder.at("new")), 0o600);
+        symlink(folder.at("target"), folder.at("link")).unwrap();
+        for name in ["new", "link"] {
+            assert_eq!(create(&folder.at(name)).unwrap_err().kind(), io::ErrorKind::AlreadyExists, "{name}");
+        }
+        assert!(!folder.at("target").exists());
+    }
+
+    #[test]
+    fn replacing_a_link_leaves_what_it_points_to_and_whatever_else_has_a_name_nearby() {
+        let folder = Folder::new();
+        fs::write(folder.at("precious"), "keep me").unwrap();
+        symlink("precious", folder.at("file")).unwrap();
+        symlink("precious", folder.at("file.new")).unwrap();
+        write(&folder.at("file"), b"new").unwrap();
+        assert_eq!(fs::read_to_string(folder.at("precious")).unwrap(), "keep me");
+        assert!(!fs::symlink_metadata(folder.at("file")).unwrap().is_symlink());
+        assert_eq!((fs::read_to_string(folder.at("file")).unwrap(), mode(&folder.at("file"))), ("new".into(), 0o600));
+        assert_eq!(folder.names(), ["file", "file.new", "precious"]);
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_what_was_there_and_nothing_beside_it() {
+        let folder = Folder::new();
+        write(&folder.at("file"), b"old").unwrap();
+        let failed = replace(&folder.at("file"), |file| {
+            file.write_all(b"half")?;
+            Err(io::Error::other("no room"))
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "no room");
+        assert_eq!(fs::read_to_string(folder.at("file")).unwrap(), "old");
+        assert_eq!(folder.names(), ["file"]);
+    }
+
+    #[test]
+    fn only_a_regular_file_is_opened_and_nothing_blocks() {
+        let folder = Folder::new();
+        write(&folder.at("file"), b"x").unwrap();
+        symlink("file", folder.at("link")).unwrap();
+        symlink("nothing", folder.at("dangling")).unwrap();
+        fs::create_dir(folder.at("folder")).unwrap();
+        assert!(Command::new("mkfifo").arg(folder.at("fifo")).status().unwrap().success());
+        assert!(open(&folder.at("file"), true).is_ok());
+        for name in ["link", "dangling", "folder", "fifo", "missing"] {
+            assert!(open(&folder.at(name), false).is_err(), "{name}");
+        }
+        assert!(open(&folder.at("link"), false).unwrap_err().to_string().contains("symbolic link"));
+        assert!(!folder.at("nothing").exists());
+    }
+}

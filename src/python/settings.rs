@@ -1,0 +1,128 @@
+//! The settings of a client, as Python gives them.
+
+use std::env;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
+
+use super::convert::{integer, type_name};
+use crate::config::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, ProxyUrl};
+use crate::error::{Error, KeyOrigin};
+use crate::quota::Quota;
+
+/// No time-out needs to be longer; it keeps arithmetic on moments from overflowing.
+const LONGEST_TIMEOUT: f64 = 30.0 * 86_400.0;
+
+/// Reads all settings of a new client.
+pub(super) fn config_from(settings: &Bound<'_, PyDict>) -> Result<Config, Error> {
+    let given = |name: &str| settings.get_item(name).ok().flatten().filter(|value| !value.is_none());
+    let (api_key, origin) = match given("api_key") {
+        Some(key) => (text("api_key", &key)?, KeyOrigin::Argument),
+        None => match from_environment("REPLY_API_KEY") {
+            Some(key) => (key, KeyOrigin::Environment),
+            None => {
+                return Err(refused(
+                    "no API key: give api_key= or set REPLY_API_KEY; replyio.sandbox.Sandbox().client() needs none",
+                ));
+            }
+        },
+    };
+    let mut config = Config::new("none")?;
+    config.api_key = ApiKey::with_origin(api_key, origin)?;
+    let base_url = match given("base_url") {
+        Some(url) => Some(text("base_url", &url)?),
+        None => from_environment("REPLY_BASE_URL"),
+    };
+    if let Some(url) = base_url {
+        config.base_url = BaseUrl::new(&url)?;
+    }
+    for (name, value) in settings.iter() {
+        let name = text("a setting's name", &name)?;
+        match name.as_str() {
+            "api_key" | "base_url" => {}
+            "connect_timeout" => config.connect_timeout = seconds("connect_timeout", &value)?,
+            "proxy" if value.is_none() => config.proxy = None,
+            "proxy" => config.proxy = Some(ProxyUrl::new(&text("proxy", &value)?)?),
+            "ca_file" if value.is_none() => config.ca_file = None,
+            "ca_file" => {
+                let path: Result<PathBuf, _> = value.extract();
+                config.ca_file = Some(path.map_err(|_| wrong_type("ca_file", "a path", &value))?);
+            }
+            name => change(&mut config, name, &value)?,
+        }
+    }
+    Ok(config)
+}
+
+/// Changes one of the settings that do not belong to the connections.
+pub(super) fn change(config: &mut Config, name: &str, value: &Bound<'_, PyAny>) -> Result<(), Error> {
+    match name {
+        "auth" => config.auth = AuthScheme::new(&text("auth", value)?)?,
+        "act_as" => config.act_as = act_as(value)?,
+        "team_id" if value.is_none() => config.team_id = None,
+        "team_id" => config.team_id = Some(integer(value).map_err(|message| refused(format!("team_id {message}")))?),
+        "timeout" => config.timeout = seconds("timeout", value)?,
+        "attempt_timeout" => config.attempt_timeout = seconds("attempt_timeout", value)?,
+        "max_attempts" => config.max_attempts = count("max_attempts", value)?,
+        "quota" if value.is_none() => config.quota = None,
+        "quota" => {
+            let part = |name: &str| match value.getattr(name) {
+                Ok(number) => count(name, &number),
+                Err(_) => Err(wrong_type("quota", "a Quota or None", value)),
+            };
+            config.quota = Some(Quota { per_minute: part("per_minute")?, per_hour: part("per_hour")? });
+            let scale = value.getattr("clock_scale").and_then(|scale| scale.extract());
+            config.quota_clock_scale = scale.map_err(|_| wrong_type("quota", "a Quota or None", value))?;
+        }
+        _ => return Err(refused(format!("{name} is not a setting that can be changed here"))),
+    }
+    Ok(())
+}
+
+fn act_as(value: &Bound<'_, PyAny>) -> Result<Option<ActAs>, Error> {
+    if value.is_none() {
+        return Ok(None);
+    }
+    if value.is_instance_of::<PyString>() {
+        return ActAs::user_email(&text("act_as", value)?).map(Some);
+    }
+    let id = integer(value).map_err(|_| wrong_type("act_as", "a positive user id or an e-mail address", value))?;
+    ActAs::user_id(id).map(Some)
+}
+
+fn refused(message: impl Into<String>) -> Error {
+    Error::Configuration(message.into())
+}
+
+fn wrong_type(name: &str, expected: &str, value: &Bound<'_, PyAny>) -> Error {
+    refused(format!("{name} must be {expected}, not {}", type_name(value)))
+}
+
+fn text(name: &str, value: &Bound<'_, PyAny>) -> Result<String, Error> {
+    value.extract().map_err(|_| wrong_type(name, "real text", value))
+}
+
+fn count(name: &str, value: &Bound<'_, PyAny>) -> Result<u32, Error> {
+    match integer(value).ok().and_then(|number| u32::try_from(number).ok()) {
+        Some(number) if number > 0 => Ok(number),
+        _ => Err(refused(format!("{name} must be a positive integer"))),
+    }
+}
+
+fn seconds(name: &str, value: &Bound<'_, PyAny>) -> Result<Duration, Error> {
+    let is_number =
+        (value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyInt>()) && !value.is_instance_of::<PyBool>();
+    let number: f64 = if is_number { value.extract().unwrap_or(f64::NAN) } else { f64::NAN };
+    if number > 0.0 && number <= LONGEST_TIMEOUT {
+        Ok(Duration::from_secs_f64(number))
+    } else {
+        Err(refused(format!("{name} must be a number of seconds, more than 0 and at most {LONGEST_TIMEOUT}")))
+    }
+}
+
+/// A variable of the environment. An empty one counts as not set.
+fn from_environment(name: &str) -> Option<String> {
+    env::var_os(name).map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
+}

@@ -1,0 +1,238 @@
+//! The certificate authorities to trust.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls_native_certs::{CertificateResult, ErrorKind as NativeError};
+
+use super::is_exhaustion;
+use crate::error::Error;
+use crate::text::plain_line;
+
+const LONGEST_FILE: u64 = 16 << 20;
+const NONE: &str = "has no certificate in PEM form";
+
+/// The authorities of a file that was given, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, or the system's, or
+/// where it has none the bundled ones.
+///
+/// # Errors
+/// [`Error::Configuration`] when what is named cannot be read or has no certificate; [`Error::Exhausted`] when no file can
+/// be opened.
+pub(super) fn trusted(ca_file: Option<&Path>) -> Result<RootCertStore, Error> {
+    if let Some(path) = ca_file {
+        let subject = of("ca_file", path);
+        return store_of(&subject, certificates_of(&subject, path)?);
+    }
+    let (file, directories) = (env::var_os("SSL_CERT_FILE"), env::var_os("SSL_CERT_DIR"));
+    match of_variables(file.as_deref(), directories.as_deref())? {
+        Some(store) => Ok(store),
+        None => of_system(rustls_native_certs::load_native_certs()),
+    }
+}
+
+/// What the two variables name together; `None` when they name nothing.
+fn of_variables(file: Option<&OsStr>, directories: Option<&OsStr>) -> Result<Option<RootCertStore>, Error> {
+    let (mut subject, mut certificates) = (String::new(), Vec::new());
+    if let Some(file) = file {
+        if file.is_empty() {
+            return Err(refused("SSL_CERT_FILE", "is empty; name a file in PEM form, or unset it"));
+        }
+        subject = of("SSL_CERT_FILE", Path::new(file));
+        certificates = certificates_of(&subject, Path::new(file))?;
+    }
+    let directories: Vec<_> = directories.map(|list| env::split_paths(list).collect()).unwrap_or_default();
+    for directory in directories.iter().filter(|path| !path.as_os_str().is_empty()) {
+        subject = of("SSL_CERT_DIR", directory);
+        let CertificateResult { certs, errors, .. } = rustls_native_certs::load_certs_from_paths(None, Some(directory));
+        if let Some(error) = errors.into_iter().next() {
+            return Err(match error.kind {
+                NativeError::Io { inner, .. } if is_exhaustion(&inner) => Error::Exhausted(inner),
+                _ => refused(&subject, &format!("cannot be read ({error})")),
+            });
+        }
+        certificates.extend(certs);
+    }
+    if subject.is_empty() { Ok(None) } else { store_of(&subject, certificates).map(Some) }
+}
+
+fn of_system(found: CertificateResult) -> Result<RootCertStore, Error> {
+    let exhausted = found.errors.into_iter().find_map(|error| match error.kind {
+        NativeError::Io { inner, .. } if is_exhaustion(&inner) => Some(inner),
+        _ => None,
+    });
+    if let Some(error) = exhausted {
+        return Err(Error::Exhausted(error));
+    }
+    let mut store = RootCertStore::empty();
+    let (added, _) = store.add_parsable_certificates(found.certs);
+    if added == 0 {
+        store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    Ok(store)
+}
+
+fn store_of(subject: &str, certificates: Vec<CertificateDer<'static>>) -> Result<RootCertStore, Error> {
+    let mut store = RootCertStore::empty();
+    match store.add_parsable_certificates(certificates) {
+        (0, _) => Err(refused(subject, NONE)),
+        _ => Ok(store),
+    }
+}
+
+fn certificates_of(subject: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let bytes = content(path).map_err(|error| {
+        if is_exhaustion(&error) {
+            Error::Exhausted(error)
+        } else {
+            refused(subject, &format!("cannot be read ({error})"))
+        }
+    })?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => Err(refused(subject, NONE)),
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(refused(subject, &format!("cannot be read as PEM ({error})"))),
+    }
+}
+
+/// The content of a regular file. To open anything else, such as a FIFO, may wait for ever.
+fn content(path: &Path) -> io::Result<Vec<u8>> {
+    let unfit = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    if !fs::metadata(path)?.is_file() {
+        return unfit("it is not a regular file");
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LONGEST_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST_FILE {
+        return unfit("it is longer than 16 MiB");
+    }
+    Ok(bytes)
+}
+
+/// A setting with the path that it names.
+fn of(setting: &str, path: &Path) -> String {
+    format!("{setting} {}", plain_line(&path.display().to_string(), 200))
+}
+
+fn refused(subject: &str, why: &str) -> Error {
+    Error::Configuration(format!("{subject}: {}", plain_line(why, 300)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::path::{Path, PathBuf};
+    use std::{env, fs, io};
+
+    use rustls_native_certs::CertificateResult;
+
+    use super::{Error, of_system, of_variables, trusted};
+
+    /// A certificate authority that signs itself, made for these tests.
+    const AUTHORITY: &str = include_str!("../../tests/client/authority.pem");
+
+    /// A folder that is removed with it.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = env::temp_dir().join(format!("replyio-authorities-{}-{name}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn file(&self, name: &str, content: &str) -> PathBuf {
+            let path = self.0.join(name);
+            fs::write(&path, content).unwrap();
+            path
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn variables(file: Option<&Path>, directories: Option<&Path>) -> Result<usize, String> {
+        let store = of_variables(file.map(Path::as_os_str), directories.map(Path::as_os_str));
+        store.map(|store| store.map_or(0, |store| store.len())).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_the_variables_name_is_trusted_together() {
+        let folder = Folder::new("together");
+        let file = folder.file("a.pem", AUTHORITY);
+        let empty = Folder::new("empty");
+        assert_eq!(variables(None, None), Ok(0));
+        assert_eq!(variables(None, Some(Path::new(""))), Ok(0), "an empty list names nothing");
+        assert_eq!(variables(Some(&file), None), Ok(1));
+        assert_eq!(variables(None, Some(&folder.0)), Ok(1));
+        assert_eq!(variables(Some(&file), Some(&empty.0)), Ok(1));
+        let both = env::join_paths([&empty.0, &folder.0]).unwrap();
+        assert_eq!(variables(None, Some(Path::new(&both))), Ok(1));
+    }
+
+    #[test]
+    fn what_cannot_be_read_or_has_no_certificate_is_refused_by_its_name() {
+        let folder = Folder::new("refused");
+        let (file, text) = (folder.file("a.pem", AUTHORITY), folder.file("b.pem", "no certificate"));
+        let empty = Folder::new("refused-empty");
+        let none = folder.0.join("none");
+        let refused = |file: Option<&Path>, directories: Option<&Path>, name: &str| {
+            let message = variables(file, directories).unwrap_err();
+            assert!(message.starts_with(name) && !message.contains('\n'), "{message}");
+        };
+        refused(Some(Path::new("")), None, "SSL_CERT_FILE: is empty");
+        refused(Some(&none), None, "SSL_CERT_FILE ");
+        refused(Some(&text), None, "SSL_CERT_FILE ");
+        refused(Some(&text), Some(&folder.0), "SSL_CERT_FILE ");
+        refused(Some(&folder.0), None, "SSL_CERT_FILE ");
+        refused(None, Some(&none), "SSL_CERT_DIR ");
+        refused(None, Some(&empty.0), "SSL_CERT_DIR ");
+        refused(Some(&file), Some(&none), "SSL_CERT_DIR ");
+        refused(None, Some(&file), "SSL_CERT_DIR ");
+        let message = trusted(Some(&folder.0.join("a\nb"))).unwrap_err().to_string();
+        assert!(message.starts_with("ca_file ") && !message.contains('\n'), "{message}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_regular_file_is_refused_and_not_waited_for() {
+        let folder = Folder::new("fifo");
+        let fifo = folder.0.join("fifo");
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+        assert!(made.success());
+        for path in [fifo.as_path(), Path::new("/dev/zero"), folder.0.as_path()] {
+            let message = trusted(Some(path)).unwrap_err().to_string();
+            assert!(message.starts_with("ca_file ") && message.contains("not a regular file"), "{message}");
+        }
+        folder.file("a.pem", AUTHORITY);
+        assert_eq!(variables(None, Some(&folder.0)), Ok(1), "in a folder it is passed over");
+    }
+
+    #[test]
+    fn a_system_without_authorities_has_the_bundled_ones() {
+        assert!(of_system(CertificateResult::default()).unwrap().len() > 50);
+    }
+
+    #[test]
+    fn a_system_whose_authorities_cannot_be_opened_now_is_not_taken_for_one_without() {
+        let mut found = CertificateResult::default();
+        found.errors.push(rustls_native_certs::Error {
+            context: "opening directory",
+            kind: rustls_native_certs::ErrorKind::Io {
+                inner: io::Error::from_raw_os_error(super::super::EXHAUSTED[0]),
+                path: PathBuf::new(),
+            },
+        });
+        assert!(matches!(of_system(found), Err(Error::Exhausted(_))));
+        assert!(of_variables(None, Some(OsStr::new(""))).unwrap().is_none());
+    }
+}

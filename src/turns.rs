@@ -1,0 +1,232 @@
+//! Turns: within a process, one change of an account at a time, whoever makes it.
+//!
+//! An update replaces an account in full, so two changes that read before either of them writes undo each other. Whoever
+//! changes an account takes its turn and keeps it from reading to the answer. The key is the service and the account, not
+//! the user: two keys may reach the same account.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::sync::Semaphore;
+
+use crate::per_process::PerProcess;
+
+/// So many entries are kept before those that nobody uses are looked for.
+const FEWEST_BEFORE_SWEEP: usize = 64;
+
+/// The turns of all accounts of one service in this process.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Turns(Arc<Mutex<Entries>>);
+
+/// Entries that nobody uses are removed when there are twice as many entries as at the last removal. So dropping a handle
+/// takes no lock, and the memory stays within twice of what is in use.
+#[derive(Debug, Default)]
+struct Entries {
+    accounts: HashMap<i64, Weak<Entry>>,
+    sweep_at: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    id: i64,
+    /// One permit. Waiters get it in the order in which they came, from any runtime.
+    turn: Semaphore,
+    writes: AtomicU64,
+}
+
+impl Turns {
+    /// The turns of a service, by its base URL.
+    pub(crate) fn of(base_url: &str) -> Self {
+        static SERVICES: PerProcess<Mutex<HashMap<String, Turns>>> = PerProcess::new();
+        let mut services = lock(SERVICES.get_or_init(Mutex::default));
+        services.entry(base_url.to_owned()).or_default().clone()
+    }
+
+    /// The turns of one account.
+    pub(crate) fn account(&self, id: i64) -> AccountTurns {
+        let mut entries = lock(&self.0);
+        if let Some(entry) = entries.accounts.get(&id).and_then(Weak::upgrade) {
+            return AccountTurns(entry);
+        }
+        if entries.accounts.len() >= entries.sweep_at.max(FEWEST_BEFORE_SWEEP) {
+            entries.accounts.retain(|_, entry| entry.strong_count() > 0);
+            entries.sweep_at = entries.accounts.len() * 2;
+        }
+        let entry = Arc::new(Entry { id, turn: Semaphore::new(1), writes: AtomicU64::new(0) });
+        entries.accounts.insert(id, Arc::downgrade(&entry));
+        AccountTurns(entry)
+    }
+}
+
+/// The turns of one account. The entry behind it lives while a handle or a turn does.
+#[derive(Debug, Clone)]
+pub(crate) struct AccountTurns(Arc<Entry>);
+
+impl AccountTurns {
+    /// How many turns in which this process sent an update have ended while the entry lived. Whoever has kept a handle since
+    /// before it read the account, and has the turn now, sees here whether the account was written since.
+    #[cfg(any(feature = "plan", test))]
+    pub(crate) fn writes(&self) -> u64 {
+        self.0.writes.load(Ordering::Acquire)
+    }
+
+    /// Waits for the turn. Dropped while it waits, it has taken nothing.
+    pub(crate) async fn take(&self) -> Turn {
+        if let Ok(permit) = self.0.turn.acquire().await {
+            permit.forget();
+        }
+        Turn::of(self)
+    }
+
+    /// Takes the turn if nobody has it.
+    pub(crate) fn try_take(&self) -> Option<Turn> {
+        let permit = self.0.turn.try_acquire().ok()?;
+        permit.forget();
+        Some(Turn::of(self))
+    }
+}
+
+/// The turn of an account: nobody else in this process changes it until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    account: AccountTurns,
+    has_written: AtomicBool,
+}
+
+impl Turn {
+    fn of(account: &AccountTurns) -> Self {
+        Self { account: account.clone(), has_written: AtomicBool::new(false) }
+    }
+
+    /// The account.
+    pub(crate) fn id(&self) -> i64 {
+        self.account.0.id
+    }
+
+    /// An update is about to be sent. It counts when the turn ends: whoever reads the account before that may read what it
+    /// was before the update.
+    pub(crate) fn count_write(&self) {
+        self.has_written.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let entry = &self.account.0;
+        entry.writes.fetch_add(u64::from(*self.has_written.get_mut()), Ordering::AcqRel);
+        entry.turn.add_permits(1);
+    }
+}
+
+/// A panic while the lock was held leaves the entries whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::{FEWEST_BEFORE_SWEEP, Turns, lock};
+
+    const SOON: Duration = Duration::from_millis(20);
+
+    #[tokio::test]
+    async fn a_second_change_of_an_account_waits_for_the_first() {
+        let turns = Turns::default();
+        let first = turns.account(1).take().await;
+        assert!(turns.account(1).try_take().is_none());
+        assert!(timeout(SOON, turns.account(1).take()).await.is_err());
+        assert!(turns.account(2).try_take().is_some(), "another account has a turn of its own");
+        drop(first);
+        assert_eq!(turns.account(1).take().await.id(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_waiter_that_is_dropped_takes_nothing_and_the_next_one_goes_on() {
+        let account = Turns::default().account(1);
+        let first = account.take().await;
+        let dropped = tokio::spawn({
+            let account = account.clone();
+            async move { account.take().await }
+        });
+        let next = tokio::spawn({
+            let account = account.clone();
+            async move { account.take().await }
+        });
+        tokio::task::yield_now().await;
+        // It is handed the turn, and dropped before it runs again.
+        drop(first);
+        dropped.abort();
+        drop(timeout(SOON, next).await.unwrap().unwrap());
+        assert!(timeout(SOON, account.take()).await.is_ok());
+    }
+
+    #[test]
+    fn runtimes_of_several_threads_wait_for_each_other() {
+        let watcher = Turns::of("https://several-threads.example").account(1);
+        let inside = std::sync::atomic::AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+                    runtime.block_on(async {
+                        for _ in 0..50 {
+                            let turn = Turns::of("https://several-threads.example").account(1).take().await;
+                            assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                            tokio::task::yield_now().await;
+                            inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                            turn.count_write();
+                        }
+                    });
+                });
+            }
+        });
+        assert_eq!(watcher.writes(), 200);
+    }
+
+    #[tokio::test]
+    async fn writes_are_counted_while_a_handle_lives() {
+        let turns = Turns::default();
+        let watcher = turns.account(1);
+        turns.account(1).take().await.count_write();
+        turns.account(2).take().await.count_write();
+        assert_eq!(watcher.writes(), 1);
+        drop(watcher);
+        assert_eq!(turns.account(1).writes(), 0);
+    }
+
+    #[tokio::test]
+    async fn entries_that_nobody_uses_take_no_memory() {
+        let turns = Turns::default();
+        let used: Vec<_> = (0..10).map(|id| turns.account(id)).collect();
+        for id in 0..100_000 {
+            drop(turns.account(id).take().await);
+        }
+        assert!(lock(&turns.0).accounts.len() <= FEWEST_BEFORE_SWEEP);
+        used[3].take().await.count_write();
+        assert_eq!(turns.account(3).writes(), 1, "an entry in use is kept");
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_comes_during_an_update_sees_it_counted_afterwards() {
+        let account = Turns::default().account(1);
+        let update = account.take().await;
+        update.count_write();
+        let seen = account.writes();
+        drop(update);
+        let _turn = account.take().await;
+        assert_ne!(account.writes(), seen);
+    }
+
+    #[test]
+    fn a_service_has_its_own_turns() {
+        let one = Turns::of("https://one.example").account(1);
+        let _turn = one.try_take().unwrap();
+        assert!(Turns::of("https://one.example").account(1).try_take().is_none());
+        assert!(Turns::of("https://two.example").account(1).try_take().is_some());
+    }
+}

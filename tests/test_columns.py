@@ -1,0 +1,168 @@
+"""What each column of a table is: every line of the section in docs/tables.md."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.csv
+import pytest
+
+from replyio._replyio import Table
+from support import TEXT_FIELDS
+from table_support import from_file, page_lines, read, refusal, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def test_the_page_names_every_column() -> None:
+    assert len(page_lines("Columns")) == 11
+
+
+@pytest.mark.parametrize(
+    "make", [pd.DataFrame, pl.DataFrame, pa.table, lambda columns: pl.DataFrame(columns).to_dicts()]
+)
+def test_all_faults_of_columns_are_told_at_once(make: Callable[[dict[str, list[Any]]], object]) -> None:
+    columns: dict[str, list[Any]] = {
+        "citty": ["a", "b"],
+        "created_date": ["a", "b"],
+        "linkedInUrl": ["a", "b"],
+        "linked_in_url": ["a", "b"],
+        "phone": [None, 5],
+        "owner_user_id": [True, False],
+        "notes": ["a", "b"],
+    }
+    error = refusal(make(columns), ignore=["notes"])
+    assert [fault.field for fault in error.errors] == [
+        "citty",
+        "created_date",
+        "linked_in_url",
+        "id",
+        "phone",
+        "owner_user_id",
+    ]
+    assert [fault.message for fault in error.errors][:4] == [
+        "is not a field of a contact account; did you mean city? Else name it in ignore=",
+        "cannot be updated: the service sets it; name it in ignore=",
+        "is given twice, as linkedInUrl and as linked_in_url",
+        'is missing: rows find their accounts by it (match_on="id")',
+    ]
+    kinds = [re.sub(r" \(\w+\)", "", fault.message) for fault in error.errors][4:]
+    assert kinds[0] in {"must be text, not numbers, first in row 1", "must be text, not int, first in row 1"}
+    assert kinds[1] in {"must be integers, not booleans, first in row 0", "must be integers, not bool, first in row 0"}
+    assert error.message.startswith(
+        "table of 2 rows and 6 columns refused before any request: column citty is not a field"
+    )
+
+
+def test_pandas_can_name_a_column_twice() -> None:
+    frame = pd.DataFrame([[1, "a", "b"]], columns=["id", "city", "city"])
+    assert [tuple(fault) for fault in refusal(frame).errors] == [("city", "is given twice")]
+
+
+def test_an_id_beside_another_match_must_be_ignored() -> None:
+    data = [{"id": 1, "domain_name": "acme.com", "city": "a"}]
+    assert refusal(data, match_on="domain_name").errors[0].field == "id"
+    assert read(data, match_on="domain_name", ignore=["id"]) == [{"domain_name": "acme.com", "city": "a"}]
+
+
+def test_replacing_needs_a_name() -> None:
+    assert refusal([{"id": 1, "city": "a"}], mode="replace").errors[0].field == "name"
+    assert read([{"id": 1, "name": "a"}], mode="replace") == [{"id": 1, "name": "a"}]
+    assert read([{"name": "a"}], mode="replace", match_on="name") == [{"name": "a"}]
+    assert refusal([{"domain_name": "a"}], mode="replace", match_on="domain_name").errors[0].field == "name"
+
+
+@pytest.mark.parametrize("match_on", ["domain_name", "name"])
+def test_a_blank_match_is_a_fault_of_its_row(match_on: str) -> None:
+    table = Table([{match_on: value} for value in ("acme", "", " \t", None)], {"match_on": match_on})
+    assert [(row, column) for row, column, _ in table.faults] == [(1, match_on), (2, match_on), (3, match_on)]
+    assert rows(table)[0] == {match_on: "acme"}
+
+
+def test_every_field_may_be_named_in_either_spelling() -> None:
+    fields = dict.fromkeys(TEXT_FIELDS, "a") | {"name": "a", "company_size": "2-10", "owner_user_id": 1}
+    wire = {re.sub(r"_(\w)", lambda match: match[1].upper(), name): value for name, value in fields.items()}
+    assert read([{"id": 1} | wire]) == read([{"id": 1} | fields]) == [{"id": 1} | fields]
+
+
+def test_settings_that_are_none_are_told_at_once() -> None:
+    error = refusal([], mode="ptch", nulls=1, match_on="domain", ignore="city")
+    assert [tuple(fault) for fault in error.errors] == [
+        ("mode", "must be one of patch, fill, replace; did you mean patch?"),
+        ("nulls", "must be one of keep, clear, not int"),
+        ("match_on", "must be one of id, domain_name, name; did you mean domain_name?"),
+        ("ignore", 'must be a list of the names of columns, or "unknown" for all others'),
+    ]
+
+
+class Repeating(Mapping[str, Any]):
+    """A mapping that gives a key twice, as a multidict does."""
+
+    def __init__(self, *pairs: tuple[str, Any]) -> None:
+        self.pairs = pairs
+
+    def __getitem__(self, key: str) -> Any:
+        return dict(self.pairs)[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict(self.pairs))
+
+    def __len__(self) -> int:
+        return len(dict(self.pairs))
+
+    def items(self) -> Any:
+        return list(self.pairs)
+
+
+@pytest.mark.parametrize("second", ["b", None, "a"])
+def test_a_mapping_that_repeats_a_key_is_refused(second: object) -> None:
+    data = [{"id": 1, "city": "z"}, Repeating(("id", 2), ("city", "a"), ("city", second)), {"id": 3, "city": "c"}]
+    assert refusal(data).message == "table refused before any request: row 1 names city twice"
+    assert [fault.message for fault in refusal(data).errors] == ["row 1 names city twice"]
+
+
+def test_an_index_and_a_column_of_one_name_are_refused() -> None:
+    frame = pd.DataFrame({"id": [2, 1], "city": ["a", "b"]}, index=pd.Index([1, 2], name="id"))
+    said = "is a level of the index and a column; drop one with reset_index(level=0, drop=True)"
+    assert [tuple(fault) for fault in refusal(frame).errors] == [("id", said)]
+    assert read(frame.reset_index(level=0, drop=True)) == [{"id": 2, "city": "a"}, {"id": 1, "city": "b"}]
+    frame.index.name = "notes"
+    frame["notes"] = "x"
+    assert len(read(frame, ignore=["notes"])) == 2
+    levels = pd.MultiIndex.from_arrays([[1], [2]], names=["id", "id"])
+    assert len(refusal(pd.DataFrame({"city": ["a"]}, index=levels)).errors) == 1
+    other_spelling = pd.DataFrame({"linkedInUrl": ["a"]}, index=pd.Index(["b"], name="linked_in_url")).assign(id=1)
+    assert "is given twice" in str(refusal(other_spelling))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        [{"id": 1, "linked_in_url": "a", "linkedInUrl": "b"}],
+        [{"id": 1, "linked_in_url": "a"}, {"id": 2, "LinkedIn URL": "b"}],
+        pd.DataFrame([[1, "a", "b"]], columns=["id", "City", "city"]),
+        pl.DataFrame({"id": [1], "City": ["a"], "city": ["b"]}),
+        pa.table([pa.array([1]), pa.array(["a"]), pa.array(["b"])], names=["id", "city", "city"]),
+    ],
+)
+def test_two_columns_for_one_field_are_refused(data: object) -> None:
+    assert ["is given twice" in fault.message for fault in refusal(data).errors] == [True]
+
+
+def test_a_message_has_a_handful_of_faults_and_the_rest_as_a_number(tmp_path: Path) -> None:
+    for data in (
+        from_file(tmp_path, "a.csv", "id," + ",".join(f"column{number}" for number in range(10_000)) + "\n"),
+        [dict.fromkeys([f"column{number}" for number in range(9_999)], 1)],
+    ):
+        error = refusal(data)
+        assert len(error.errors) == 10_000
+        assert error.message.endswith("; and 9,990 more")
+        assert len(error.message) < 2_000
+    assert len(refusal(from_file(tmp_path, "a.csv", f"id,{'linked_in_url' * 100_000}\n")).message) < 500
