@@ -35,10 +35,17 @@ struct Entry {
     writes: AtomicU64,
 }
 
+static SERVICES: PerProcess<Mutex<HashMap<String, Turns>>> = PerProcess::new();
+
+/// What a process knows ends with it.
+#[cfg(feature = "simulation")]
+pub(crate) fn forget() {
+    lock(SERVICES.get_or_init(Mutex::default)).clear();
+}
+
 impl Turns {
     /// The turns of a service, by its base URL.
     pub(crate) fn of(base_url: &str) -> Self {
-        static SERVICES: PerProcess<Mutex<HashMap<String, Turns>>> = PerProcess::new();
         let mut services = lock(SERVICES.get_or_init(Mutex::default));
         services.entry(base_url.to_owned()).or_default().clone()
     }

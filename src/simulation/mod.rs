@@ -2,7 +2,7 @@
 //!
 //! The client, the quota, the retries, the planner, the run and the plan file are the real ones. Three things are not:
 //! `transport` asks [`service`], the model, instead of the network; time is tokio's paused clock; and a plan file is written
-//! at once instead of by a thread. [`oracle`] judges what happens by what only the model knows.
+//! at once instead of by a thread, so that the simulation decides at which write the disk fails or the process dies. [`oracle`] judges what happens by what only the model knows.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -31,5 +31,4 @@ mod wire;
 mod world;
 
 pub use self::runner::{main, run_seed};
-pub(crate) use self::wire::{Disk, after_write, before_write, exchange, is_running, line, now_ms};
-use crate::plan::planner::LONGEST_PAGE;
+pub(crate) use self::wire::{exchange, is_running, line, now_ms};

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::job::Report;
-use super::service::{Account, Author, Effect, Values, is_empty};
+use super::service::{Account, Author, Effect, Values};
 use super::stage::{Put, Stage};
 use super::story::{How, Key, Sheet, Step};
 use super::world::{Fault, Trait};
@@ -50,7 +50,7 @@ impl Job {
 }
 
 pub(super) fn same(one: &Value, other: &Value) -> bool {
-    one == other || (is_empty(one) && is_empty(other))
+    one == other || (one.is_empty() && other.is_empty())
 }
 
 fn had(account: &Account, field: Field, from: Duration, to: Duration, wanted: impl Fn(&Value) -> bool) -> bool {
@@ -344,7 +344,7 @@ fn is_as_meant(sheet: &Sheet, row: usize, field: Field, values: &Values, changes
     }
     let now = values.get(field);
     let is_placeholder = field == Field::CompanySize && *now == Value::Text("Empty".to_owned());
-    let is_filled = !is_empty(now) && !is_placeholder;
+    let is_filled = !now.is_empty() && !is_placeholder;
     sheet.meant(row, field).is_none_or(|meant| same(&meant, now) || (sheet.mode == Mode::Fill && is_filled))
 }
 

@@ -11,7 +11,7 @@ use super::dice::Dice;
 use super::event::{Event, Record};
 use super::job::{self, Refused};
 use super::oracle::{self, Job};
-use super::stage::{Stage, Violation, bring_back, set_stage, stage};
+use super::stage::{Stage, Violation, set_stage, stage};
 use super::story::{End, How, Lane, Step, Story};
 use super::wire::set_line;
 use super::world::World;
@@ -19,6 +19,7 @@ use crate::account::{AccountFields, Field};
 use crate::client::Client;
 use crate::config::{BaseUrl, Config};
 use crate::plan::Value;
+use crate::plan::file::simulation::Simulation;
 use crate::plan::run::Control;
 
 /// No story takes so long, unless it never ends.
@@ -40,6 +41,7 @@ pub(super) fn play(seed: u64, world: &World, story: &Story, folder: &Path) -> Pl
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     fastrand::seed(seed);
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+    let files = Simulation::begin(seed, |path, _| stage(|stage| stage.writes(path)));
     runtime.block_on(async {
         set_stage(Some(Stage::new(seed, world, story.lanes.len())));
         if timeout(LONGEST, Box::pin(whole(seed, story, folder))).await.is_err() {
@@ -48,6 +50,7 @@ pub(super) fn play(seed: u64, world: &World, story: &Story, folder: &Path) -> Pl
     });
     // Requests that are still on their way end with it, and tell the stage.
     drop(runtime);
+    drop(files);
     let Stage { violations, record, .. } = set_stage(None).expect("the stage is still there");
     let _ = fs::remove_dir_all(folder);
     Played { violations, record }
@@ -112,6 +115,8 @@ async fn others(seed: u64, who: &str, mean_s: Option<u64>, act: fn(&mut Stage, &
 /// Starts a process, which knows nothing of those before it.
 fn start_process(folder: &Path) -> usize {
     crate::identity::forget();
+    crate::turns::forget();
+    crate::plan::run::forget();
     stage(|stage| stage.start_process(folder))
 }
 
@@ -139,10 +144,6 @@ impl Actor {
         self.folder.join(format!("{name}.replyplan"))
     }
 
-    fn revert_path(&self, lane: &Lane, job: usize) -> PathBuf {
-        self.plan_path(lane, job).with_extension("revert.replyplan")
-    }
-
     async fn act(&mut self, lane: &Lane) {
         for step in &lane.steps {
             if let Step::Pause(seconds) = step {
@@ -166,7 +167,7 @@ impl Actor {
             if dice.chance(600) {
                 let started = stage(|stage| stage.now());
                 let is_reverted = self.operate(lane, &Step::Revert(job, how)).await;
-                match job::report(&self.revert_path(lane, job)) {
+                match job::revert_report(&self.plan_path(lane, job)) {
                     Ok(report) if is_reverted => {
                         tell_report(self.lane, &report);
                         stage(|stage| oracle::reverted(stage, self.lane, job, &report, started));
@@ -208,7 +209,6 @@ impl Actor {
         };
         stage(|stage| stage.end_operation(number, result));
         if done.is_none() {
-            bring_back(&self.folder).expect("the files of a plan can be moved");
             self.process = start_process(&self.folder);
             self.client = client(self.process, self.lane);
         } else {
@@ -263,10 +263,7 @@ impl Actor {
             }
             Step::Apply(job, how) => job::apply(client, &self.plan_path(lane, *job), *how, control).await,
             Step::RetryFailed(job) => job::retry_failed(&self.plan_path(lane, *job)),
-            Step::Revert(job, how) => {
-                job::reverse(&self.plan_path(lane, *job), &self.revert_path(lane, *job))?;
-                job::apply(client, &self.revert_path(lane, *job), *how, control).await
-            }
+            Step::Revert(job, how) => job::revert(client, &self.plan_path(lane, *job), *how, control).await,
             Step::Patch(id, given) => {
                 client.patch(*id, &fields(given)).await.map(drop).map_err(|error| Refused::Other(error.to_string()))
             }

@@ -299,7 +299,7 @@ impl Service {
     }
 
     fn list(&mut self, top: u64, skip: u64, fault: Option<Fault>) -> Reply {
-        if top == 0 || top > u64::from(super::LONGEST_PAGE) {
+        if top == 0 || top > u64::from(crate::paging::LONGEST_PAGE) {
             return problem(400, Some("contactAccount.invalidPagination"));
         }
         self.pages += 1;
@@ -384,7 +384,7 @@ impl Service {
 
     fn shown_value(&self, field: Field, value: &Value) -> Option<Json> {
         match value {
-            _ if !field.nullable() || !is_empty(value) => Some(match value {
+            _ if !field.nullable() || !value.is_empty() => Some(match value {
                 Value::Null => Json::Null,
                 Value::Text(text) => Json::from(text.as_str()),
                 Value::Integer(number) => Json::from(*number),
@@ -478,11 +478,6 @@ impl Service {
             other => other.clone(),
         }
     }
-}
-
-/// Whether the service has nothing there.
-pub(super) fn is_empty(value: &Value) -> bool {
-    matches!(value, Value::Null) || *value == Value::Text(String::new())
 }
 
 /// A value of a field that an account may have. They are few, so that people often write the same.

@@ -5,7 +5,6 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +22,7 @@ use super::story::Step;
 use super::world::{Fault, Trait, World};
 use crate::account::Field;
 use crate::plan::Value;
+use crate::plan::file::simulation::{Fate, kill, restart};
 
 thread_local! {
     static STAGE: RefCell<Option<Stage>> = const { RefCell::new(None) };
@@ -114,7 +114,7 @@ impl Put {
 
 /// What becomes of one request on its way.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Fate {
+pub(super) struct Way {
     pub(super) fault: Option<Fault>,
     pub(super) there: Duration,
     pub(super) back: Duration,
@@ -193,6 +193,7 @@ impl Stage {
     }
 
     pub(super) fn start_process(&mut self, folder: &Path) -> usize {
+        restart(folder);
         self.processes.push(Process {
             folder: folder.to_owned(),
             is_dead: false,
@@ -254,10 +255,14 @@ impl Stage {
 
     /// A process is killed: what is on its disk at this moment is all that is left of it.
     pub(super) fn die(&mut self, number: usize) {
+        self.mark_dead(number);
+        kill(&self.processes[number].folder);
+    }
+
+    fn mark_dead(&mut self, number: usize) {
         let process = &mut self.processes[number];
         if !process.is_dead {
             process.is_dead = true;
-            keep(&process.folder).expect("the files of a plan can be copied");
             process.died.notify_one();
             self.tell(Event::Died { process: number });
         }
@@ -273,37 +278,42 @@ impl Stage {
 
     /// Counts a step of a process. Tells whether it lives.
     fn step(&mut self, number: usize) -> bool {
-        let process = &mut self.processes[number];
-        process.steps += 1;
-        if process.dies_at == Some(process.steps) {
+        if self.is_last_step(number) {
             self.die(number);
         }
         !self.processes[number].is_dead
     }
 
-    /// A file is about to be written. Tells whether the process lives, and whether the disk works.
-    pub(super) fn writes(&mut self, path: &Path) -> (bool, bool) {
-        let Some(number) = self.processes.iter().rposition(|process| path.starts_with(&process.folder)) else {
-            return (true, true);
-        };
-        let lives = self.step(number);
+    fn is_last_step(&mut self, number: usize) -> bool {
         let process = &mut self.processes[number];
-        process.writes += 1;
-        let fails = process.disk_fails_at.is_some_and(|from| process.writes >= from);
-        if fails {
-            self.tell(Event::DiskFailed { process: number });
-        }
-        (lives, !fails)
+        process.steps += 1;
+        process.dies_at == Some(process.steps)
     }
 
-    /// A file was written. Tells whether the process lives.
-    pub(super) fn wrote(&mut self, path: &Path) -> bool {
-        let found = self.processes.iter().rposition(|process| path.starts_with(&process.folder));
-        found.is_none_or(|number| self.step(number))
+    /// A plan file is about to be written.
+    pub(super) fn writes(&mut self, path: &Path) -> Fate {
+        let Some(number) = self.processes.iter().rposition(|process| path.starts_with(&process.folder)) else {
+            return Fate::Made;
+        };
+        if self.is_last_step(number) {
+            self.mark_dead(number);
+            return Fate::DiesBefore;
+        }
+        let process = &mut self.processes[number];
+        process.writes += 1;
+        if process.disk_fails_at.is_some_and(|from| process.writes >= from) {
+            self.tell(Event::DiskFailed { process: number });
+            return Fate::Fails;
+        }
+        if self.is_last_step(number) {
+            self.mark_dead(number);
+            return Fate::DiesAfter;
+        }
+        Fate::Made
     }
 
     /// A client sends a request. `None` when its process is dead, and sends nothing.
-    pub(super) fn send(&mut self, line: usize, asked: &Asked) -> Option<(usize, Fate)> {
+    pub(super) fn send(&mut self, line: usize, asked: &Asked) -> Option<(usize, Way)> {
         let Line { process, lane } = self.lines[line];
         if self.processes[process].is_dead || !self.step(process) {
             return None;
@@ -318,11 +328,11 @@ impl Stage {
             self.die(process);
             return None;
         }
-        let fate = self.fate(number, asked);
-        self.tell(Event::Sent { number, lane, asked: asked.clone(), fault: fate.fault });
+        let way = self.way(number, asked);
+        self.tell(Event::Sent { number, lane, asked: asked.clone(), fault: way.fault });
         let operation = self.current[lane];
         if let Some(operation) = operation {
-            let longest_wait = match fate.fault {
+            let longest_wait = match way.fault {
                 None => Duration::ZERO,
                 Some(Fault::Busy | Fault::Throttled) => Duration::from_secs(90 + 300),
                 Some(_) => Duration::from_secs(30 + 300),
@@ -350,10 +360,10 @@ impl Stage {
             super::oracle::sent(self, &put);
             self.puts.push((number, put));
         }
-        Some((number, fate))
+        Some((number, way))
     }
 
-    fn fate(&self, number: usize, asked: &Asked) -> Fate {
+    fn way(&self, number: usize, asked: &Asked) -> Way {
         let mut dice = Dice::new(self.seed, "fate", number as u64);
         let (there, back) = (self.world.latency(&mut dice), self.world.latency(&mut dice));
         let is_withdrawn = dice.chance(500);
@@ -372,7 +382,7 @@ impl Stage {
             }
         }
         let (there, is_withdrawn) = if fault == Some(Fault::Late) { (late, false) } else { (there, is_withdrawn) };
-        Fate { fault, there, back, is_withdrawn }
+        Way { fault, there, back, is_withdrawn }
     }
 
     /// A request has arrived at the service.
@@ -382,13 +392,13 @@ impl Stage {
         line: usize,
         asked: &Asked,
         headers: &HeaderMap,
-        fate: Fate,
+        way: Way,
     ) -> Reply {
         let (now, Line { process, lane }) = (self.now(), self.lines[line]);
         let had_member = matches!(asked, Asked::Put(id, _) if self.service.accounts.get(id).is_some_and(|account| account.now().unknown_member.is_some()));
-        let (reply, effect) = self.service.handle(now, number, process, asked, headers, fate.fault);
+        let (reply, effect) = self.service.handle(now, number, process, asked, headers, way.fault);
         self.tell(Event::Arrived { number, status: reply.status, effect });
-        if reply.status == 429 && fate.fault != Some(Fault::Throttled) {
+        if reply.status == 429 && way.fault != Some(Fault::Throttled) {
             super::oracle::refused_by_quota(self, process);
         }
         if reply.status == 429
@@ -397,7 +407,7 @@ impl Stage {
             self.operations[operation].excuse += Duration::from_secs(3_700);
         }
         let is_unreadable = matches!(asked, Asked::Put(4, _)) && self.world.is(Trait::AccountUnreadable);
-        let spoils = [Fault::AnswerTruncated, Fault::LoginPage, Fault::OtherAccount].map(Some).contains(&fate.fault);
+        let spoils = [Fault::AnswerTruncated, Fault::LoginPage, Fault::OtherAccount].map(Some).contains(&way.fault);
         let is_good = reply.status == 200 && !spoils && !is_unreadable;
         let shown = if let Asked::Put(id, _) = asked { self.values(*id).cloned() } else { None };
         if let Some(put) = self.put(number) {
@@ -456,29 +466,4 @@ fn read_body(body: &Map<String, Json>) -> Vec<Option<Value>> {
         })
     };
     Field::ALL.iter().map(read).collect()
-}
-
-/// The copy of a process's folder at its death.
-fn kept(folder: &Path) -> PathBuf {
-    folder.with_extension("kept")
-}
-
-/// Copies what a killed process leaves on the disk. The index of the log is shared memory, and dies with it.
-fn keep(folder: &Path) -> std::io::Result<()> {
-    let kept = kept(folder);
-    let _ = fs::remove_dir_all(&kept);
-    fs::create_dir_all(&kept)?;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if !entry.file_name().to_string_lossy().ends_with("-shm") {
-            fs::copy(entry.path(), kept.join(entry.file_name()))?;
-        }
-    }
-    Ok(())
-}
-
-/// Puts back what a killed process has left, when nothing of it runs any more.
-pub(super) fn bring_back(folder: &Path) -> std::io::Result<()> {
-    fs::remove_dir_all(folder)?;
-    fs::rename(kept(folder), folder)
 }

@@ -6,7 +6,7 @@ use super::dice::Dice;
 use super::service::{key_text, own_value};
 use super::world::World;
 use crate::account::{CompanySize, Field};
-use crate::plan::source::{Builder, Given, Number, Options, Table, TableError};
+use crate::plan::source::{Builder, CellError, Given, Number, Options, Table};
 use crate::plan::{MatchOn, Mode, Nulls, Value};
 
 /// What a cell of a table holds.
@@ -40,6 +40,8 @@ pub(super) struct Sheet {
     pub(super) match_on: MatchOn,
     pub(super) fields: Vec<Field>,
     pub(super) rows: Vec<Row>,
+    /// The row that names every column twice, which no table can hold.
+    pub(super) repeats_in: Option<usize>,
 }
 
 /// How a run ends.
@@ -239,7 +241,8 @@ impl Sheet {
         fields.dedup();
         fields.retain(|field| Some(*field) != key_field);
         let rows = (0..dice.between(0, 10)).map(|_| Row::draw(dice, world, match_on, &fields)).collect();
-        Self { mode, nulls, match_on, fields, rows }
+        let repeats_in = dice.chance(15).then(|| dice.index(4));
+        Self { mode, nulls, match_on, fields, rows, repeats_in }
     }
 
     pub(super) fn options(&self) -> Options {
@@ -247,33 +250,39 @@ impl Sheet {
     }
 
     /// The table as the product takes it.
-    pub(super) fn table(&self) -> Result<Table, TableError> {
+    pub(super) fn table(&self) -> Result<Table, String> {
+        self.cells().map_err(|error| format!("{error:?}"))?.finish(None).map_err(|error| error.to_string())
+    }
+
+    fn cells(&self) -> Result<Builder, CellError> {
         let mut builder = Builder::new(&self.options());
         let key = builder.column(match self.match_on {
             MatchOn::Id => "id",
             MatchOn::DomainName => "domain_name",
             MatchOn::Name => "name",
-        });
-        let columns: Vec<usize> = self.fields.iter().map(|field| builder.column(field.name())).collect();
-        for row in &self.rows {
-            match &row.key {
-                Key::Id(id) => builder.push(key, Given::Number(Number::Integer(*id), "int")),
-                Key::Text(text) => builder.push(key, Given::Text(text)),
-                Key::Empty => builder.push(key, Given::Empty),
-            }
+        })?;
+        let columns: Vec<usize> = self.fields.iter().map(|field| builder.column(field.name())).collect::<Result<_, _>>()?;
+        for (number, row) in self.rows.iter().enumerate() {
+            builder.push(key, match &row.key {
+                Key::Id(id) => Given::Number(Number::Integer(*id), "int"),
+                Key::Text(text) => Given::Text(text),
+                Key::Empty => Given::Empty,
+            })?;
             for (column, cell) in columns.iter().zip(&row.cells) {
-                match cell {
-                    Cell::Absent => {}
-                    Cell::Empty | Cell::Value(Value::Null) => builder.push(*column, Given::Empty),
-                    Cell::Value(Value::Text(text)) => builder.push(*column, Given::Text(text)),
-                    Cell::Value(Value::Integer(number)) => {
-                        builder.push(*column, Given::Number(Number::Integer(*number), "int"));
-                    }
+                let given = match cell {
+                    Cell::Absent => continue,
+                    Cell::Empty | Cell::Value(Value::Null) => Given::Empty,
+                    Cell::Value(Value::Text(text)) => Given::Text(text),
+                    Cell::Value(Value::Integer(number)) => Given::Number(Number::Integer(*number), "int"),
+                };
+                builder.push(*column, given)?;
+                if self.repeats_in == Some(number) {
+                    builder.push(*column, given)?;
                 }
             }
             builder.end_row();
         }
-        builder.finish(None)
+        Ok(builder)
     }
 
     /// What a row says that a field is to be. Nothing when the row leaves the field as it is.

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::future::pending;
-use std::path::Path;
 
 use http::{HeaderMap, Method};
 use serde_json::{Map, Value as Json};
@@ -10,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Duration, sleep};
 
 use super::service::{Asked, Reply};
-use super::stage::{Fate, stage};
+use super::stage::{Way, stage};
 use super::world::Fault;
 use crate::error::{Failure, TransportFault, TransportKind};
 use crate::transport::Request;
@@ -40,10 +39,10 @@ pub(crate) type Raw = (u16, HeaderMap, Vec<u8>);
 /// Sends a request once.
 pub(crate) async fn exchange(line: usize, request: &Request, headers: &HeaderMap) -> Result<Raw, Failure> {
     let asked = read(request);
-    let Some((number, fate)) = stage(|stage| stage.send(line, &asked)) else { return pending().await };
+    let Some((number, way)) = stage(|stage| stage.send(line, &asked)) else { return pending().await };
     let _open = Open(number);
     let (answer, receiver) = oneshot::channel();
-    tokio::spawn(carry(number, line, asked, headers.clone(), fate, answer));
+    tokio::spawn(carry(number, line, asked, headers.clone(), way, answer));
     match receiver.await {
         Ok(answer) if stage(|stage| stage.deliver(number, line, answer.is_ok())) => {
             answer.map(|reply| (reply.status, reply.headers, reply.body))
@@ -67,11 +66,11 @@ async fn carry(
     line: usize,
     asked: Asked,
     headers: HeaderMap,
-    fate: Fate,
+    way: Way,
     answer: oneshot::Sender<Result<Reply, Failure>>,
 ) {
-    sleep(fate.there).await;
-    match fate.fault {
+    sleep(way.there).await;
+    match way.fault {
         Some(Fault::NoConnection) => {
             return drop(answer.send(Err(failure(TransportKind::Connect, "no connection could be made"))));
         }
@@ -79,12 +78,12 @@ async fn carry(
             return drop(answer.send(Err(failure(TransportKind::Dropped, "the connection broke"))));
         }
         Some(Fault::Silence) => return sleep(Duration::from_secs(86_400)).await,
-        _ if fate.is_withdrawn && answer.is_closed() => return,
+        _ if way.is_withdrawn && answer.is_closed() => return,
         _ => {}
     }
-    let mut reply = stage(|stage| stage.arrive(number, line, &asked, &headers, fate));
-    sleep(fate.back).await;
-    let answered = match fate.fault {
+    let mut reply = stage(|stage| stage.arrive(number, line, &asked, &headers, way));
+    sleep(way.back).await;
+    let answered = match way.fault {
         Some(Fault::AnswerLost) => Err(failure(TransportKind::Dropped, "the connection broke")),
         Some(Fault::AnswerCut) => Err(failure(TransportKind::Broken, "the connection broke")),
         Some(Fault::AnswerTruncated) => {
@@ -97,7 +96,7 @@ async fn carry(
 }
 
 fn failure(kind: TransportKind, detail: &'static str) -> Failure {
-    Failure::Transport(TransportFault { kind, detail: detail.into(), source: None })
+    Failure::Transport(TransportFault { kind, sent: kind != TransportKind::Connect, detail: detail.into(), source: None })
 }
 
 fn read(request: &Request) -> Asked {
@@ -115,29 +114,6 @@ fn read(request: &Request) -> Asked {
         }
         _ => Asked::Other,
     }
-}
-
-/// What the disk does with a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Disk {
-    Works,
-    Fails,
-    /// The process is dead, and never gets an answer.
-    Dead,
-}
-
-/// A plan file is about to be written.
-pub(crate) fn before_write(path: &Path) -> Disk {
-    match stage(|stage| stage.writes(path)) {
-        (false, _) => Disk::Dead,
-        (true, true) => Disk::Works,
-        (true, false) => Disk::Fails,
-    }
-}
-
-/// A plan file was written.
-pub(crate) fn after_write(path: &Path) -> Disk {
-    if stage(|stage| stage.wrote(path)) { Disk::Works } else { Disk::Dead }
 }
 
 /// The time of day, in milliseconds since 1970.

@@ -226,14 +226,8 @@ impl Allowed {
 /// What of the promises is not there, of a file that nobody has open; then goes on with it to its end. `None` for a file that
 /// was never promised, and is not there as a plan.
 fn look(path: &Path, allowed: &Allowed) -> Result<Option<PlanFile>, String> {
-    let mut is_recovered = false;
     let file = match PlanFile::open(path) {
         Ok(file) => file,
-        // It died between the mark in the file and the first frame of its log: what the message says is done.
-        Err(error) if error.kind() == &FileErrorKind::NeedsLog => {
-            is_recovered = true;
-            PlanFile::recover(path).map_err(|error| format!("it is not recovered: {error}"))?
-        }
         Err(error) if allowed.is_sealed => return Err(format!("a sealed plan was refused: {error}")),
         Err(error) => {
             let kind = error.kind();
@@ -250,10 +244,6 @@ fn look(path: &Path, allowed: &Allowed) -> Result<Option<PlanFile>, String> {
     }
     for row in &rows {
         let state = (row.status, row.repeated);
-        let was_open = |states: &BTreeSet<State>| states.iter().any(|(status, _)| *status == Status::Pending);
-        if is_recovered && row.status == Status::Unknown && allowed.rows.get(&row.row).is_some_and(was_open) {
-            continue;
-        }
         if !allowed.rows.get(&row.row).is_some_and(|states| states.contains(&state)) {
             return Err(format!("row {} is {state:?}, not {:?}", row.row, allowed.rows.get(&row.row)));
         }
@@ -265,7 +255,7 @@ fn look(path: &Path, allowed: &Allowed) -> Result<Option<PlanFile>, String> {
     }
     let open = file.open_rows(false).map_err(|error| error.to_string())?;
     let in_flight: Vec<u64> = open.iter().filter(|row| row.was_sent).map(|row| row.row).collect();
-    if in_flight.len() > LANES + LEFT && !is_recovered {
+    if in_flight.len() > LANES + LEFT {
         return Err(format!("{} rows are in flight", in_flight.len()));
     }
     let nowhere =

@@ -13,12 +13,17 @@ mod damage;
 mod disk;
 mod failpoints;
 mod full;
+mod hostile;
 mod layer;
+mod names;
 mod outcomes;
 mod owner;
 mod pages;
 mod power;
 mod refusals;
+mod reverts;
+#[cfg(feature = "simulation")]
+mod simulated;
 mod timing;
 
 use std::fs;

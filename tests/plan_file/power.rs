@@ -105,11 +105,7 @@ async fn send_one(run: &Run, known: &Mutex<Known>, row: u64) -> Result<(), FileE
 /// What of the promises is not there; nothing when all is well.
 fn shortfall(path: &Path, rows: u64, known: &Known) -> Option<String> {
     let mut found = Vec::new();
-    let opened = PlanFile::open(path);
-    // A run that lost its power between the mark in the file and the first frame of its log.
-    let is_recovered = opened.as_ref().is_err_and(|error| error.kind() == &FileErrorKind::NeedsLog);
-    let opened = if is_recovered { PlanFile::recover(path) } else { opened };
-    let read = opened.and_then(|file| {
+    let read = PlanFile::open(path).and_then(|file| {
         file.for_each_row(|row| found.push(row))?;
         file.for_each_change(drop)
     });
@@ -131,7 +127,6 @@ fn shortfall(path: &Path, rows: u64, known: &Known) -> Option<String> {
             None if known.asked_to_send.contains(&number) => [Status::Unknown, Status::Pending].contains(&status),
             None => status == planned(number).status,
         };
-        let is_kept = is_kept || (is_recovered && status == Status::Unknown && !known.finished.contains_key(&number));
         (!is_kept).then(|| format!("row {number} is {status:?}"))
     })
 }

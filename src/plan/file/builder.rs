@@ -117,12 +117,12 @@ impl Builder {
             return Err(FileError::internal("a plan without some of its rows"));
         }
         #[cfg(feature = "simulation")]
-        super::simulation::before_commit().map_err(|kind| FileError::new(&self.name, kind))?;
+        super::simulation::before_commit(&self.path).map_err(|kind| FileError::new(&self.name, kind))?;
         let sealed = seal(&written, rows, &self.requests);
         sealed.map_err(|error| FileError::of_sqlite(&self.name, &error))?;
         self.file = None;
         #[cfg(feature = "simulation")]
-        super::simulation::after_commit().map_err(|kind| FileError::new(&self.name, kind))?;
+        super::simulation::after_commit(&self.path).map_err(|kind| FileError::new(&self.name, kind))?;
         // What was just written is not read back: that would show what the system remembers, not what the disk has.
         Ok(PlanFile::of(&self.name, &self.path, self.header.clone(), written.cleared, None))
     }
@@ -135,9 +135,9 @@ impl Builder {
             Some(Writing::Thread(sender, _)) => sender.send(batch).is_ok(),
             #[cfg(feature = "simulation")]
             Some(Writing::Here(rows)) => {
-                super::simulation::before_commit().map_err(|kind| FileError::new(&self.name, kind))?;
+                super::simulation::before_commit(&self.path).map_err(|kind| FileError::new(&self.name, kind))?;
                 rows.write(batch).map_err(|error| FileError::of_sqlite(&self.name, &error))?;
-                return super::simulation::after_commit().map_err(|kind| FileError::new(&self.name, kind));
+                return super::simulation::after_commit(&self.path).map_err(|kind| FileError::new(&self.name, kind));
             }
             None => false,
         };
@@ -151,7 +151,7 @@ impl Builder {
                 thread.join().map_err(|_| FileError::internal(ENDED))?
             }
             #[cfg(feature = "simulation")]
-            Some(Writing::Here(rows)) if super::simulation::is_dead() => Ok(rows),
+            Some(Writing::Here(rows)) if super::simulation::is_dead(&self.path) => Ok(rows),
             #[cfg(feature = "simulation")]
             Some(Writing::Here(rows)) => rows.connection.execute_batch("COMMIT").map(|()| rows),
             None => return Err(FileError::internal(ENDED)),
@@ -223,7 +223,7 @@ fn place_of(name: &Path) -> io::Result<PathBuf> {
 fn start(name: &Path, path: &Path, header: &Header, owner: &Owner) -> Result<Rows, FileError> {
     let io = |error: io::Error| FileError::new(name, FileErrorKind::Io(error.to_string()));
     #[cfg(feature = "simulation")]
-    super::simulation::before_commit().map_err(|kind| FileError::new(name, kind))?;
+    super::simulation::before_commit(path).map_err(|kind| FileError::new(name, kind))?;
     let beside = create_beside(path).map_err(io)?;
     let of_sqlite = |error: rusqlite::Error| FileError::of_sqlite(name, &error);
     let made_as = path.file_name().unwrap_or_default().to_string_lossy();
@@ -240,7 +240,10 @@ fn start(name: &Path, path: &Path, header: &Header, owner: &Owner) -> Result<Row
         )?;
         Ok(Rows { connection, edits: 0, cleared: 0 })
     };
-    begin().map_err(of_sqlite)
+    let rows = begin().map_err(of_sqlite)?;
+    #[cfg(feature = "simulation")]
+    super::simulation::after_commit(path).map_err(|kind| FileError::new(name, kind))?;
+    Ok(rows)
 }
 
 fn write_head(path: &Path, header: &Header, made_as: &str, owner: &Owner) -> rusqlite::Result<()> {

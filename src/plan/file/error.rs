@@ -71,6 +71,11 @@ impl FileError {
         Self { path: PathBuf::new(), kind: FileErrorKind::Internal(what.to_owned()) }
     }
 
+    /// Which file it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What is wrong.
     pub fn kind(&self) -> &FileErrorKind {
         &self.kind

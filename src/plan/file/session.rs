@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, ffi};
 
 use super::check::{self, Head};
 use super::error::{FileError, FileErrorKind};
@@ -54,7 +54,7 @@ impl Session {
         let presence = Presence::enter().ok_or_else(|| refuse(FileErrorKind::Forked))?;
         connect::recognize(path)?;
         #[cfg(feature = "simulation")]
-        super::simulation::before_commit().map_err(refuse)?;
+        super::simulation::before_commit(path).map_err(refuse)?;
         let owner = Owner::here(Activity::Applied)?;
         let mut session = Self {
             path: path.to_owned(),
@@ -70,7 +70,7 @@ impl Session {
         match session.claim_file(&owner, identity) {
             Ok(Ok(())) => {
                 #[cfg(feature = "simulation")]
-                super::simulation::after_commit().map_err(refuse)?;
+                super::simulation::after_commit(path).map_err(refuse)?;
                 Ok(session)
             }
             Ok(Err(kind)) => Err(refuse(kind)),
@@ -110,7 +110,12 @@ impl Session {
         switch(&self.connection, "WAL", CLAIM)?;
         self.connection.execute_batch("PRAGMA wal_autocheckpoint=0")?;
         self.connection.busy_timeout(connect::patience(READERS))?;
+        // The log is made by whoever reads first.
+        state::run(&self.connection)?;
         self.log = FileId::at(&with_suffix(&self.path, "-wal"));
+        if self.log.is_none() {
+            failure(ffi::SQLITE_IOERR)?;
+        }
         self.arm()
     }
 
@@ -120,11 +125,11 @@ impl Session {
         write: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, FileErrorKind> {
         #[cfg(feature = "simulation")]
-        super::simulation::before_commit()?;
+        super::simulation::before_commit(&self.path)?;
         let written = self.commit_armed(write);
         let written = written.map_err(|error| FileError::of_sqlite(&self.path, &error).kind().clone()).flatten();
         #[cfg(feature = "simulation")]
-        super::simulation::after_commit()?;
+        super::simulation::after_commit(&self.path)?;
         written
     }
 
@@ -187,7 +192,7 @@ impl Session {
         let until = Instant::now() + connect::patience(READERS);
         loop {
             self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
-            self.is_armed = self.file_needs_log();
+            self.is_armed = self.file_needs_log()?;
             if self.is_armed {
                 return Ok(Ok(()));
             }
@@ -201,9 +206,9 @@ impl Session {
     }
 
     /// Whether the file would be refused without its log.
-    fn file_needs_log(&self) -> bool {
-        let read = || state::read(&connect::immutable(&self.path)?);
-        read().is_ok_and(|found| found.is_some_and(|(_, log)| log == Log::Missing))
+    fn file_needs_log(&self) -> rusqlite::Result<bool> {
+        let found = state::read(&connect::immutable(&self.path)?)?;
+        Ok(found.is_some_and(|(_, log)| log == Log::Missing))
     }
 
     /// Moves the log into the file. While others read older pages they stay, and the file still needs the log.
@@ -220,7 +225,7 @@ impl Session {
             let merged = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
             self.connection.busy_timeout(connect::patience(READERS))?;
             merged?;
-            self.is_armed = self.file_needs_log();
+            self.is_armed = self.file_needs_log()?;
         }
         Ok(written)
     }
@@ -228,7 +233,7 @@ impl Session {
     /// Ends the run: everything goes into the one file. Where that fails it stays in the log, and the file says so.
     pub(super) fn end(mut self) {
         #[cfg(feature = "simulation")]
-        if super::simulation::is_dead() {
+        if super::simulation::is_dead(&self.path) {
             return;
         }
         let released = self.write(|connection| {
@@ -267,17 +272,20 @@ pub(super) fn leave_log(connection: &Connection, patience: Duration) -> rusqlite
     switch(connection, "DELETE", patience)
 }
 
+fn failure(code: i32) -> rusqlite::Result<()> {
+    Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
+}
+
 /// SQLite does not wait for readers by itself when it switches.
 fn switch(connection: &Connection, mode: &str, patience: Duration) -> rusqlite::Result<()> {
     let until = Instant::now() + connect::patience(patience);
     loop {
         let switched = connection.pragma_update_and_check(None, "journal_mode", mode, |row| row.get::<_, String>(0));
         match switched {
-            Ok(found) if found.eq_ignore_ascii_case(mode) => return Ok(()),
-            Ok(_) if Instant::now() >= until => {
-                let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
-                return Err(rusqlite::Error::SqliteFailure(busy, None));
-            }
+            // SQLite says so as well where the disk refused it.
+            Ok(found) if found.eq_ignore_ascii_case(mode) && journal_mode(connection)? == found => return Ok(()),
+            Ok(found) if found.eq_ignore_ascii_case(mode) => return failure(ffi::SQLITE_IOERR),
+            Ok(_) if Instant::now() >= until => return failure(ffi::SQLITE_BUSY),
             Err(error) if !is_busy(&error) || Instant::now() >= until => return Err(error),
             Ok(_) | Err(_) => thread::sleep(Duration::from_millis(5)),
         }

@@ -18,6 +18,8 @@ use crate::error::Error;
 pub use self::applying::{apply, requests_to_apply};
 pub use self::control::{Control, Phase, Progress};
 pub use self::planning::{plan, reverse};
+#[cfg(feature = "simulation")]
+pub(crate) use self::sent::forget;
 
 /// How a plan is to be applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

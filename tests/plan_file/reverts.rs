@@ -1,0 +1,152 @@
+//! A plan and the plan that reverts it: which file it is, and what is in it.
+
+use std::fs;
+
+use replyio::Field;
+use replyio::plan::file::{Builder, FileErrorKind, Finished, PlanFile, PlannedRow, Run};
+use replyio::plan::{Change, Status, Value};
+
+use super::{Folder, NOW, block_on, build, finished, header, planned};
+
+fn text(text: &str) -> Value {
+    Value::Text(text.to_owned())
+}
+
+fn send(run: &Run, row: u64, overwritten: Vec<(Field, Value)>, finished: Finished) {
+    block_on(run.sending(row, overwritten, NOW)).unwrap();
+    block_on(run.finish(row, finished)).unwrap();
+}
+
+fn rows(file: &PlanFile) -> Vec<PlannedRow> {
+    let mut rows = Vec::new();
+    let take = |row| {
+        rows.push(row);
+        Ok(())
+    };
+    file.revert_rows(take).unwrap();
+    rows
+}
+
+fn of(row: u64, field: Field, before: Value, after: Value) -> (u64, Change) {
+    (row, Change { field, before, after })
+}
+
+#[test]
+fn a_revert_expects_what_was_answered_and_restores_what_was_overwritten() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    let run = file.start_run().unwrap();
+    let answered = |values: Vec<(Field, Value)>| Finished { answered: values, ..Finished::new(Status::Changed, NOW) };
+    send(&run, 0, vec![(Field::City, text("Paris"))], answered(Vec::new()));
+    send(&run, 1, Vec::new(), answered(vec![(Field::City, text("BERGEN"))]));
+    // The service ignored the city, and the owner of the next: nothing of those is to be reverted.
+    send(&run, 2, Vec::new(), answered(vec![(Field::City, text("Oslo 2 äöü"))]));
+    send(&run, 3, Vec::new(), answered(vec![(Field::City, text("Oslo 3 äöü")), (Field::OwnerUserId, Value::Null)]));
+    // Somebody had emptied it, and the service stored nothing: `""` and null are the same.
+    send(&run, 5, vec![(Field::City, text(""))], answered(vec![(Field::City, Value::Null)]));
+    block_on(run.sending(6, Vec::new(), NOW)).unwrap();
+    send(&run, 7, Vec::new(), finished(Status::Failed, Some("refused".to_owned())));
+    drop(run);
+    let found: Vec<(u64, Change)> = rows(&file)
+        .into_iter()
+        .flat_map(|row| row.changes.into_iter().map(move |change| (row.row, change)).collect::<Vec<_>>())
+        .collect();
+    let owner = |row: u64| of(row, Field::OwnerUserId, Value::Integer(row.cast_signed()), Value::Null);
+    let expected = [
+        of(0, Field::City, text("Bergen 0 äöü"), text("Paris")),
+        owner(0),
+        of(1, Field::City, text("BERGEN"), text("Oslo 1 äöü")),
+        owner(1),
+        owner(2),
+        owner(5),
+        of(6, Field::City, text("Bergen 6 äöü"), text("Oslo 6 äöü")),
+        owner(6),
+    ];
+    let key = |(row, change): &(u64, Change)| (*row, change.field.name());
+    let (mut found, mut expected) = (found, expected.to_vec());
+    found.sort_unstable_by_key(key);
+    expected.sort_unstable_by_key(key);
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_revert_is_gone_on_with_until_more_of_its_plan_is_written() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    let run = file.start_run().unwrap();
+    send(&run, 0, Vec::new(), finished(Status::Changed, None));
+    let first = file.revert_file().unwrap();
+    assert_eq!(first.path(), folder.0.join("plan.revert.replyio"));
+    assert_eq!(first.header().parent.as_ref(), Some(&file.header().identity));
+    assert_ne!(first.header().identity, file.header().identity);
+    assert!(first.header().is_revert);
+    assert_eq!(first.counts().unwrap()[&Status::Pending], 1);
+    send(&first.start_run().unwrap(), 0, Vec::new(), finished(Status::Changed, None));
+    let again = file.revert_file().unwrap();
+    assert_eq!((again.path(), again.header()), (first.path(), first.header()));
+    send(&run, 1, Vec::new(), finished(Status::Changed, None));
+    let second = file.revert_file().unwrap();
+    assert_eq!(second.path(), folder.0.join("plan.revert2.replyio"));
+    assert_eq!(second.counts().unwrap()[&Status::Pending], 2);
+    // The same rows, sent once more, are not the same any more.
+    send(&run, 1, Vec::new(), finished(Status::Changed, None));
+    assert_eq!(file.revert_file().unwrap().path(), folder.0.join("plan.revert3.replyio"));
+    // A revert is a plan too.
+    let back = first.revert_file().unwrap();
+    assert_eq!(back.path(), folder.0.join("plan.revert.revert.replyio"));
+    assert_eq!(rows(&file)[0].changes[0].after, rows(&first)[0].changes[0].before);
+}
+
+#[test]
+fn what_only_has_the_name_of_a_revert_is_refused_and_left_alone() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    send(&file.start_run().unwrap(), 0, Vec::new(), finished(Status::Changed, None));
+    let path = folder.0.join("plan.revert.replyio");
+    let is_refused = |what: &str| {
+        let error = file.revert_file().err().unwrap();
+        assert_eq!(error.path(), path, "{what}");
+        assert!(matches!(error.kind(), FileErrorKind::Foreign(_)), "{what}: {error}");
+        assert!(error.to_string().contains("move it away"), "{error}");
+    };
+    // The revert of an older plan of the same name, another plan, and a copy of this one.
+    let other = Folder::new();
+    let older = build(&other.plan(), 10).unwrap();
+    send(&older.start_run().unwrap(), 3, Vec::new(), finished(Status::Changed, None));
+    fs::copy(older.revert_file().unwrap().path(), &path).unwrap();
+    is_refused("the revert of another plan");
+    fs::copy(other.plan(), &path).unwrap();
+    is_refused("another plan");
+    fs::copy(folder.plan(), &path).unwrap();
+    is_refused("the plan itself");
+    fs::write(&path, "a text of mine that is long enough for a page".repeat(200)).unwrap();
+    is_refused("a text");
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    is_refused("a folder");
+    fs::remove_dir(&path).unwrap();
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("nowhere", &path).unwrap();
+        is_refused("a link that leads nowhere");
+        assert!(!folder.0.join("nowhere").exists());
+        fs::remove_file(&path).unwrap();
+    }
+    assert_eq!(file.revert_file().unwrap().counts().unwrap()[&Status::Pending], 1);
+}
+
+#[test]
+fn a_plan_knows_how_many_fields_it_empties() {
+    let folder = Folder::new();
+    let mut builder = Builder::create(&folder.plan(), &header()).unwrap();
+    for row in 0..10 {
+        let change = |field, after| Change { field, before: text("Oslo"), after };
+        let mut changes = vec![change(Field::City, if row < 3 { Value::Null } else { text("Bergen") })];
+        changes.extend((row < 2).then(|| change(Field::Country, text(""))));
+        builder.add(PlannedRow { changes, ..planned(row) }).unwrap();
+    }
+    let sealed = builder.seal(10).unwrap();
+    assert_eq!(sealed.cleared(), 5);
+    assert_eq!(PlanFile::open(&folder.plan()).unwrap().cleared(), 5);
+    assert_eq!(build(&folder.0.join("other.replyio"), 10).unwrap().cleared(), 0);
+}
