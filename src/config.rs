@@ -553,6 +553,16 @@ mod tests {
             "https://user@api.reply.io",
             "https://api.reply.io/v3?x=1",
             "https://api.reply.io/v3#x",
+            "https://reply.example/\r\nX: y",
+            "https://reply.example\0",
+            "https://re\nply.example/v3",
+            "https://reply.example/v3\x1b[31m",
+            "https://reply.example/v 3",
+            "https://reply.example\\@other.example/v3",
+            "https://re\u{ad}ply.example/v3",
+            "https://reply.example\u{202e}/v3",
+            "https://\"reply.example\"/v3",
+            "\"https://reply.example/v3\"",
             "",
         ] {
             assert!(BaseUrl::new(bad).is_err(), "{bad}");
@@ -586,6 +596,10 @@ mod tests {
         assert!(refusal(|config| config.connect_timeout = Duration::ZERO).starts_with("connect_timeout must be"));
         assert!(refusal(|config| config.max_attempts = 0).starts_with("max_attempts must be"));
         assert!(refusal(|config| config.team_id = Some(0)).starts_with("team_id must be"));
+        for scale in [0.0, 1e-300, 0.000_9, 1_000_001.0, 1e300, f64::INFINITY, f64::NAN, -1.0] {
+            let config = Config { quota_clock_scale: scale, ..Config::new("k").unwrap() };
+            assert!(config.check().unwrap_err().to_string().starts_with("quota_clock_scale must be"), "{scale}");
+        }
         assert!(Config::new("k").unwrap().check().is_ok());
     }
 
@@ -594,6 +608,13 @@ mod tests {
         assert!(AuthScheme::new("auto").is_ok() && AuthScheme::new("basic").is_err());
         assert!(ActAs::user_id(1).is_ok() && ActAs::user_id(0).is_err());
         assert!(ActAs::user_email("a@b.example").is_ok() && ActAs::user_email("a@b\r\nX: y").is_err());
-        assert!(ProxyUrl::new("http://proxy:3128").is_ok() && ProxyUrl::new("socks5://proxy").is_err());
+        assert!(ProxyUrl::new("http://proxy:3128").is_ok() && ProxyUrl::new("https://[2001:db8::1]:3128/").is_ok());
+        for bad in
+            ["socks5://proxy", "proxy:3128", "http://proxy/path", "http://u:p/w@proxy", "http://a b", "\"http://a\""]
+        {
+            assert!(ProxyUrl::new(bad).unwrap_err().to_string().starts_with("proxy must be an address"), "{bad}");
+        }
+        let longer_than_the_connector_reads = format!("http://user:{}@proxy:3128", "p".repeat(70_000));
+        assert!(ProxyUrl::new(&longer_than_the_connector_reads).is_err());
     }
 }

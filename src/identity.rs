@@ -90,7 +90,7 @@ impl Identity {
         let Some(quota) = quota else { return Ok(self.slot(State::Unlimited, now, WaitReason::RetryAfter)) };
         let moment = self.quota_time(now);
         let (booked, reason) = lock(&self.windows).reserve(quota, moment, latest)?;
-        let opens_at = now + self.real(booked.saturating_sub(moment));
+        let opens_at = self.after(now, booked.saturating_sub(moment));
         Ok(self.slot(State::Booked(quota, booked), opens_at, reason))
     }
 
@@ -121,11 +121,16 @@ impl Identity {
         wait.div_f64(self.clock_scale)
     }
 
+    /// When so much of the quota's time has passed. Rounded up: who wakes up then is not too early, and waits no second time.
+    fn after(&self, now: Instant, wait: Duration) -> Instant {
+        if wait.is_zero() { now } else { now + self.real(wait) + Duration::from_nanos(1) }
+    }
+
     /// Until when the service asked this user to wait, if it did and that moment has not come.
     pub(crate) fn held(&self, now: Instant) -> Option<Instant> {
         let moment = self.quota_time(now);
         let until = lock(&self.windows).held(moment)?;
-        Some(now + self.real(until.saturating_sub(moment)))
+        Some(self.after(now, until.saturating_sub(moment)))
     }
 
     /// Holds every request of the user back for as long as the service asks, with or without a quota. A wait of more than
@@ -191,7 +196,7 @@ impl Slot {
                     Ok(ticket) => self.state = State::Sent(Some(ticket)),
                     Err((later, reason)) => {
                         self.state = State::Booked(quota, later);
-                        self.opens_at = now + self.identity.real(later.saturating_sub(moment));
+                        self.opens_at = self.identity.after(now, later.saturating_sub(moment));
                         self.reason = reason;
                     }
                 }
@@ -236,4 +241,161 @@ pub(crate) fn forget() {
 /// A lock whose holder panicked still guards plain numbers.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod properties {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
+    use tokio::time::{Duration, Instant, advance};
+
+    use super::{Config, Identity, LONGEST_HOLD, Quota, Slot};
+
+    /// A user of its own, so that no other case counts in its quota.
+    fn identity(scale: f64) -> Arc<Identity> {
+        static CASES: AtomicU32 = AtomicU32::new(0);
+        let key = format!("property-{}", CASES.fetch_add(1, Ordering::Relaxed));
+        Arc::new(Identity::new(&Config { quota_clock_scale: scale, ..Config::new(key).unwrap() }).unwrap())
+    }
+
+    fn paused(test: impl Future<Output = Result<(), TestCaseError>>) -> Result<(), TestCaseError> {
+        // All tests of this process measure from the first moment that is asked for: it must not be one of a paused clock.
+        let _ = super::since_epoch(Instant::now());
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(test)
+    }
+
+    async fn advance_to(moment: Instant) {
+        advance(moment.saturating_duration_since(Instant::now())).await;
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Advance(u64),
+        Book { patience: Option<u64> },
+        Send(Index),
+        SendWhenOpen(Index),
+        Drop(Index),
+        Hold(u64),
+    }
+
+    fn any_step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0_u64..200_000).prop_map(Step::Advance),
+            proptest::option::of(0_u64..5_000_000).prop_map(|patience| Step::Book { patience }),
+            any::<Index>().prop_map(Step::Send),
+            any::<Index>().prop_map(Step::SendWhenOpen),
+            any::<Index>().prop_map(Step::Drop),
+            prop_oneof![0_u64..100_000, 0_u64..20_000_000].prop_map(Step::Hold),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn no_slot_opens_while_the_service_asks_to_wait_and_every_slot_opens_at_last(
+            per_minute in 1_u32..4,
+            per_hour in 1_u32..5,
+            is_limited: bool,
+            scale in select(vec![0.001, 1.0, 7.3, 60.0, 1_000_000.0]),
+            steps in vec(any_step(), 1..60),
+        ) {
+            paused(async {
+                let quota = is_limited.then_some(Quota { per_minute, per_hour });
+                let identity = identity(scale);
+                let mut slots: Vec<Slot> = Vec::new();
+                let (mut held_until, mut sent) = (Instant::now(), 0_u32);
+                for step in steps {
+                    let now = Instant::now();
+                    let chosen = |index: Index| (!slots.is_empty()).then(|| index.index(slots.len()));
+                    match step {
+                        Step::Advance(millis) => advance(Duration::from_millis(millis)).await,
+                        Step::Book { patience: Some(millis) } => {
+                            let deadline = now + Duration::from_millis(millis);
+                            match identity.book(quota, now, deadline) {
+                                Ok(slot) => {
+                                    prop_assert!(slot.opens_at <= deadline + Duration::from_millis(1));
+                                    slots.push(slot);
+                                }
+                                Err(_) => prop_assert!(quota.is_some()),
+                            }
+                        }
+                        #[cfg(feature = "plan")]
+                        Step::Book { patience: None } => slots.push(identity.book_patiently(quota, now)),
+                        #[cfg(not(feature = "plan"))]
+                        Step::Book { patience: None } => {}
+                        Step::Send(index) | Step::SendWhenOpen(index) => {
+                            let Some(index) = chosen(index) else { continue };
+                            if matches!(step, Step::SendWhenOpen(_)) {
+                                advance_to(slots[index].opens_at).await;
+                            }
+                            let now = Instant::now();
+                            let was_sent = matches!(slots[index].state, super::State::Sent(_));
+                            if slots[index].send() {
+                                prop_assert!(was_sent || now + Duration::from_millis(1) >= held_until, "held");
+                                sent += u32::from(!was_sent);
+                            } else {
+                                prop_assert!(slots[index].opens_at > now, "who waits for it would spin");
+                            }
+                        }
+                        Step::Drop(index) => {
+                            if let Some(index) = chosen(index) {
+                                slots.swap_remove(index);
+                            }
+                        }
+                        Step::Hold(millis) => {
+                            let wait = Duration::from_millis(millis);
+                            identity.hold(now, wait);
+                            if wait <= LONGEST_HOLD {
+                                held_until = held_until.max(now + wait);
+                            }
+                            let held = identity.held(now).unwrap_or(now);
+                            let error = held.max(held_until).duration_since(held.min(held_until).max(now));
+                            prop_assert!(held_until <= now || error <= Duration::from_millis(1), "{error:?}");
+                        }
+                    }
+                }
+                slots.clear();
+                // With nothing in flight a slot opens within an hour of the quota's clock after every hold and request.
+                let mut slot = identity.book(quota, Instant::now(), Instant::now() + Duration::from_secs(1 << 32)).unwrap();
+                let limit = LONGEST_HOLD + Duration::from_secs(3_600).div_f64(scale) * (sent + 2);
+                let began = Instant::now();
+                let mut looks = 0;
+                while !slot.send() {
+                    looks += 1;
+                    prop_assert!(looks < 50, "it is never open");
+                    advance_to(slot.opens_at).await;
+                }
+                prop_assert!(began.elapsed() <= limit, "{:?} of {limit:?}", began.elapsed());
+                Ok(())
+            })?;
+        }
+
+        #[test]
+        fn tiny_quotas_let_a_look_and_its_update_out_in_two_slots(
+            per_minute in 0_u32..3, per_hour in 0_u32..3, rows in 1_usize..20,
+        ) {
+            paused(async {
+                let quota = Some(Quota { per_minute, per_hour });
+                let identity = identity(1.0);
+                let began = Instant::now();
+                for _ in 0..rows * 2 {
+                    let now = Instant::now();
+                    let mut slot = identity.book(quota, now, now + Duration::from_secs(7_200)).unwrap();
+                    let mut looks = 0;
+                    while !slot.send() {
+                        looks += 1;
+                        prop_assert!(looks <= 2);
+                        advance_to(slot.opens_at).await;
+                    }
+                }
+                prop_assert!(began.elapsed() <= Duration::from_secs(3_601) * u32::try_from(rows * 2).unwrap());
+                Ok(())
+            })?;
+        }
+    }
 }

@@ -30,7 +30,8 @@ use pyo3::prelude::*;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The core of replyio, in Rust. Private: use the package `replyio`.
-#[pymodule]
+// pyo3 would declare that the module is safe without the GIL. No test has shown that yet; see docs/platforms.md.
+#[pymodule(gil_used = true)]
 mod _replyio {
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
 

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::Semaphore;
 
 use crate::per_process::PerProcess;
+use crate::sabotage::{Guard, is_off};
 
 /// So many entries are kept before those that nobody uses are looked for.
 const FEWEST_BEFORE_SWEEP: usize = 64;
@@ -75,12 +76,14 @@ impl AccountTurns {
     /// before it read the account, and has the turn now, sees here whether the account was written since.
     #[cfg(any(feature = "plan", test))]
     pub(crate) fn writes(&self) -> u64 {
-        self.0.writes.load(Ordering::Acquire)
+        if is_off(Guard::Turns) { 0 } else { self.0.writes.load(Ordering::Acquire) }
     }
 
     /// Waits for the turn. Dropped while it waits, it has taken nothing.
     pub(crate) async fn take(&self) -> Turn {
-        if let Ok(permit) = self.0.turn.acquire().await {
+        if !is_off(Guard::Turns)
+            && let Ok(permit) = self.0.turn.acquire().await
+        {
             permit.forget();
         }
         Turn::of(self)
@@ -235,5 +238,141 @@ mod tests {
         let _turn = one.try_take().unwrap();
         assert!(Turns::of("https://one.example").account(1).try_take().is_none());
         assert!(Turns::of("https://two.example").account(1).try_take().is_some());
+    }
+}
+
+#[cfg(test)]
+mod properties {
+    use std::collections::HashMap;
+    use std::future::{Future, poll_fn};
+    use std::pin::Pin;
+    use std::task::Poll;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    use super::{AccountTurns, FEWEST_BEFORE_SWEEP, Turn, Turns, lock};
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// Somebody asks for the turn, and keeps a handle.
+        Ask(i64),
+        /// Who asked looks whether it has come.
+        Poll(Index),
+        /// Who asked goes away.
+        GiveUp(Index),
+        Write(Index),
+        End(Index),
+    }
+
+    fn any_step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => (1_i64..4).prop_map(Step::Ask),
+            3 => any::<Index>().prop_map(Step::Poll),
+            1 => any::<Index>().prop_map(Step::GiveUp),
+            1 => any::<Index>().prop_map(Step::Write),
+            2 => any::<Index>().prop_map(Step::End),
+        ]
+    }
+
+    type Asking = Pin<Box<dyn Future<Output = Turn>>>;
+
+    async fn polled(asking: &mut Asking) -> Option<Turn> {
+        poll_fn(|context| {
+            Poll::Ready(match asking.as_mut().poll(context) {
+                Poll::Ready(turn) => Some(turn),
+                Poll::Pending => None,
+            })
+        })
+        .await
+    }
+
+    fn asking(account: &AccountTurns) -> Asking {
+        let account = account.clone();
+        Box::pin(async move { account.take().await })
+    }
+
+    proptest! {
+        #[test]
+        fn an_account_has_one_turn_at_a_time_and_never_loses_it(steps in vec(any_step(), 1..80)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let outcome: Result<(), TestCaseError> = runtime.block_on(async {
+                let turns = Turns::default();
+                let watchers: HashMap<i64, AccountTurns> = (1..4).map(|id| (id, turns.account(id))).collect();
+                let mut waiting: Vec<Asking> = Vec::new();
+                let mut taken: Vec<(Turn, bool)> = Vec::new();
+                let mut written: HashMap<i64, u64> = HashMap::new();
+                for step in steps {
+                    match step {
+                        Step::Ask(id) => waiting.push(asking(&turns.account(id))),
+                        Step::Poll(index) if !waiting.is_empty() => {
+                            let index = index.index(waiting.len());
+                            if let Some(turn) = polled(&mut waiting[index]).await {
+                                drop(waiting.swap_remove(index));
+                                prop_assert!(taken.iter().all(|(other, _)| other.id() != turn.id()), "two have it");
+                                taken.push((turn, false));
+                            }
+                        }
+                        Step::GiveUp(index) if !waiting.is_empty() => {
+                            drop(waiting.swap_remove(index.index(waiting.len())));
+                        }
+                        Step::Write(index) if !taken.is_empty() => {
+                            let index = index.index(taken.len());
+                            let (turn, wrote) = &mut taken[index];
+                            turn.count_write();
+                            *wrote = true;
+                        }
+                        Step::End(index) if !taken.is_empty() => {
+                            let (turn, wrote) = taken.swap_remove(index.index(taken.len()));
+                            *written.entry(turn.id()).or_default() += u64::from(wrote);
+                        }
+                        _ => {}
+                    }
+                    for (id, watcher) in &watchers {
+                        prop_assert_eq!(watcher.writes(), written.get(id).copied().unwrap_or_default());
+                    }
+                }
+                drop(waiting);
+                drop(taken);
+                for watcher in watchers.values() {
+                    prop_assert!(watcher.try_take().is_some(), "nobody has it, and it cannot be taken");
+                }
+                prop_assert!(lock(&turns.0).accounts.len() <= FEWEST_BEFORE_SWEEP);
+                Ok(())
+            });
+            outcome?;
+        }
+
+        #[test]
+        fn who_asked_first_has_the_turn_first(count in 1_usize..12, gone in vec(any::<Index>(), 0..4)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let outcome: Result<(), TestCaseError> = runtime.block_on(async {
+                let account = Turns::default().account(1);
+                let mut turn = account.take().await;
+                let mut waiting: Vec<(usize, Asking)> = (0..count).map(|number| (number, asking(&account))).collect();
+                for (_, asking) in &mut waiting {
+                    prop_assert!(polled(asking).await.is_none());
+                }
+                for index in gone {
+                    if waiting.len() > 1 {
+                        drop(waiting.remove(index.index(waiting.len())));
+                    }
+                }
+                while !waiting.is_empty() {
+                    drop(turn);
+                    for (_, asking) in waiting.iter_mut().skip(1) {
+                        prop_assert!(polled(asking).await.is_none(), "a later one has it");
+                    }
+                    let (_, mut first) = waiting.remove(0);
+                    let Some(next) = polled(&mut first).await else {
+                        return Err(TestCaseError::fail("the first one does not have it"));
+                    };
+                    turn = next;
+                }
+                Ok(())
+            });
+            outcome?;
+        }
     }
 }

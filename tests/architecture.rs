@@ -76,7 +76,10 @@ fn arrows_of(files: Vec<(String, PathBuf)>, behind: &str) -> Arrows {
     let mut arrows = Arrows::new();
     for (room, path) in files {
         let named = imports(&code(&fs::read_to_string(path).unwrap()), behind);
-        arrows.entry(room.clone()).or_default().extend(named.into_iter().filter(|other| *other != room && other != "simulation"));
+        arrows
+            .entry(room.clone())
+            .or_default()
+            .extend(named.into_iter().filter(|other| *other != room && other != "simulation"));
     }
     arrows
 }

@@ -21,6 +21,7 @@ from urllib.parse import quote
 TESTS = Path(__file__).parent
 CONSTANT = re.compile(r'^(?:KEY|CANARY|PROXY_PASSWORD)\b[^=\n]*= "([^"\n]{12,})"', re.MULTILINE)
 HOMES = re.compile(rb"(?:/home/|/root/|/Users/|[A-Z]:\\Users\\)[\w.+-]+[/\\]")
+CHECKOUT = str(TESTS.resolve().parent).encode() + b"/"
 CREDENTIALS = re.compile(
     rb"ghp_\w{30}|github_pat_\w{30}|pypi-AgE\w{30}|AKIA[A-Z0-9]{16}|-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[\w+/=]{40}"
 )
@@ -79,6 +80,8 @@ def findings(paths: list[Path], secrets: set[str]) -> Iterator[str]:
                 yield from (f"{name}: canary {number}" for form, number in wanted.items() if form in content)
             if is_given and (home := HOMES.search(content)):
                 yield f"{name}: a folder of the machine that built it, {home[0].decode(errors='replace')}…"
+            if is_given and CHECKOUT in content:
+                yield f"{name}: the folder that it was built in"
             if is_given and CREDENTIALS.search(content):
                 yield f"{name}: looks like somebody's credentials"
 

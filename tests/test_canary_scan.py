@@ -67,10 +67,11 @@ def test_a_folder_that_is_not_there_is_no_success(tmp_path: Path) -> None:
     ("content", "finding"),
     [
         (b"panicked at /home/somebody/.cargo/registry/src/lib.rs", "a folder of the machine"),
+        (b'"bom-ref": "path+file://' + scan.CHECKOUT + b'Cargo.toml"', "the folder that it was built in"),
         (b"token = ghp_" + b"a1" * 18, "credentials"),
         (b"plain", ""),
     ],
-    ids=["folder", "token", "nothing"],
+    ids=["home", "checkout", "token", "nothing"],
 )
 def test_a_wheel_is_searched_for_more(content: bytes, finding: str, tmp_path: Path) -> None:
     wheel = tmp_path / "replyio-1.0-py3-none-any.whl"

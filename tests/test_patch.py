@@ -105,6 +105,42 @@ def test_a_service_that_stores_nothing_its_own_way_is_no_deviation(
     assert sent(reply_sandbox) == ["GET", "PUT"]
 
 
+UNKNOWN = {"parentId": 12, "esc\x1b[31m": 1, "kept": 2, "nothing": None}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("after", [{"kept": 2}, {"parentId": None, "kept": 3, "nothing": 1}])
+def test_a_member_that_an_update_cleared_since_this_version_does_not_know_it_is_a_warning_that_names_it(
+    mode: str, after: dict[str, Any], reply_sandbox: Sandbox
+) -> None:
+    account = wire_form(reply_sandbox)
+    reply_sandbox.add_fault(Fault(method="GET", status=200, body=account | UNKNOWN))
+    reply_sandbox.add_fault(Fault(method="PUT", status=200, body=account | {"city": "Bergen"} | after))
+    with reply_sandbox.client() as client, pytest.warns(ReplyWarning) as caught:
+        call(client, "patch_contact_account", mode, 4711, city="Bergen")
+    (warning,) = caught
+    said = str(warning.message)
+    assert said.startswith("patch of account 4711 cleared ")
+    assert sorted(said.removeprefix("patch of account 4711 cleared ").partition(":")[0].split(", ")) == [
+        "esc\\u{1b}[31m",
+        "parentId",
+    ]
+    assert said.endswith("replyio is older than the service, upgrade it before the next patch")
+    assert "12" not in said
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_member_that_this_version_does_not_know_and_that_is_kept_is_no_warning(
+    mode: str, reply_sandbox: Sandbox
+) -> None:
+    account = wire_form(reply_sandbox)
+    reply_sandbox.add_fault(Fault(method="GET", status=200, body=account | UNKNOWN))
+    reply_sandbox.add_fault(Fault(method="PUT", status=200, body=account | {"city": "Bergen"} | UNKNOWN))
+    with reply_sandbox.client() as client, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        call(client, "patch_contact_account", mode, 4711, city="Bergen")
+
+
 def deviate(sandbox: Sandbox) -> None:
     sandbox.add_fault(Fault(method="PUT", status=200, body=wire_form(sandbox)))
 

@@ -57,13 +57,17 @@ class Table:
 
 
 class File:
-    def __init__(self, counts: dict[str, int], changes: list[dict[str, Any]] = CHANGES) -> None:
+    def __init__(
+        self, counts: dict[str, int], changes: list[dict[str, Any]] = CHANGES, stored_otherwise: int = 0, cleared: int = 0
+    ) -> None:
         self._counts = counts
         self._changes = changes
+        self._stored_otherwise = stored_otherwise
+        self._cleared = cleared
         self.error: ReplyError | None = None
 
     def header(self) -> dict[str, Any]:
-        return HEADER
+        return HEADER | {"cleared": self._cleared}
 
     def counts(self) -> dict[str, int]:
         if self.error:
@@ -80,8 +84,11 @@ class File:
         error = "no account has the domain nowhere.test"
         return Table([{"row": 7, "id": None, "key": None, "status": "not_found", "error": error, "repeated": 0}])
 
+    def stored_otherwise(self) -> int:
+        return self._stored_otherwise
+
     def close(self) -> None:
-        self.error = PlanError("the plan is closed")
+        """Nothing has to be closed."""
 
 
 class Job:
@@ -210,9 +217,36 @@ def test_a_cost_that_is_not_known_or_nothing_is_left_out() -> None:
 
 
 def test_a_plan_that_was_closed_can_still_be_looked_at(plan: Plan) -> None:
+    before = repr(plan)
     with plan:
         pass
-    assert repr(plan) == "<Plan acme.replyplan: the plan is closed>"
+    assert repr(plan) == before
+
+
+def test_a_plan_whose_file_cannot_be_read_says_so_in_its_repr() -> None:
+    file = File(COUNTS)
+    file.error = PlanError("the file is gone")
+    assert repr(Plan(file, "acme.replyplan", lambda *_: Job())) == "<Plan acme.replyplan: the file is gone>"
+
+
+def test_a_plan_says_first_which_fields_it_empties() -> None:
+    plan = Plan(File(COUNTS, cleared=3), "acme.replyplan", lambda *_: Job())
+    assert repr(plan).startswith("<Plan acme.replyplan: 3 fields would be emptied; 812 to change, ")
+    assert plan.cleared == 3
+    text = page(plan).text
+    assert text.index("3 fields would be emptied") < text.index("812")
+    done = Plan(File({"changed": 2}, cleared=1), "acme.replyplan", lambda *_: Job())
+    assert repr(done).startswith("<Plan acme.replyplan: 1 field emptied; 2 changed")
+
+
+def test_a_result_says_first_what_the_service_stored_differently_and_raises_for_it() -> None:
+    result = ApplyResult(File({"changed": 3}, stored_otherwise=2), None, 3, 61.0)
+    told = "2 rows stored differently from what was sent"
+    assert repr(result) == f"<ApplyResult (not saved): {told}; 3 changed; 3 requests in 1 min>"
+    text = page(result).text
+    assert text.index(told) < text.index("3 changed")
+    with pytest.raises(ReplyError, match=f"^{told}; the first is row 7: "):
+        result.raise_for_failures()
 
 
 def test_a_result_says_what_was_done_and_what_it_took() -> None:
@@ -306,7 +340,7 @@ def test_a_row_that_is_changed_by_its_reader_is_not_the_tables(plan: Plan) -> No
 
 def test_a_table_without_rows_keeps_its_columns_and_types() -> None:
     frame = PlanTable("failures", Table([])).to_pandas()
-    assert list(frame.columns) == ["row", "id", "key", "status", "error", "repeated"]
+    assert list(frame.columns) == ["row", "id", "key", "status", "error", "repeated", "stored_otherwise"]
     assert (str(frame["id"].dtype), str(frame["repeated"].dtype)) == ("Int64", "int64")
     assert pd.isna(Plan(File(COUNTS), None, lambda *_: Job()).failures.to_pandas()["id"]).all()
 
@@ -588,10 +622,10 @@ def test_a_job_whose_coroutine_is_closed_is_stopped_and_ends_by_itself() -> None
 @pytest.mark.parametrize("action", ["apply", "retry_failed", "revert"])
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_each_call_starts_its_job_and_gives_its_result(action: str, mode: str) -> None:
-    started: list[tuple[str, str]] = []
+    started: list[tuple[str, ...]] = []
 
     def start(*how: str) -> Job:
-        started.append(how)  # type: ignore[arg-type]
+        started.append(how)
         return Job()
 
     plan = Plan(File({"changed": 3}), "p", start)
@@ -599,5 +633,5 @@ def test_each_call_starts_its_job_and_gives_its_result(action: str, mode: str) -
         result = getattr(plan, action)(on_conflict="overwrite", progress=False)
     else:
         result = asyncio.run(getattr(plan, f"{action}_async")(on_conflict="overwrite", progress=False))
-    assert started == [(action, "overwrite")]
+    assert started == [(action, "overwrite", "stop")]
     assert (result.counts, result.requests, result.path) == ({"changed": 3}, 430, "p")

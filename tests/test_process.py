@@ -183,7 +183,7 @@ def run_file(code: str, sandbox: Sandbox) -> subprocess.CompletedProcess[str]:
 
 
 JOB_BEFORE_THE_FORK = """
-job = client.plan_contact_account_updates([{"id": 4713, "city": "Oslo"}], progress=False)._start("apply", "skip")
+job = client.plan_contact_account_updates([{"id": 4713, "city": "Oslo"}], progress=False)._start("apply", "skip", "stop")
 def watch():
     while True:
         job.progress()

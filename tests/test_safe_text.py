@@ -243,7 +243,8 @@ def test_the_names_of_files_are_safe(folder: Path, service: Sandbox) -> None:
     for arguments in (["status", missing], ["plan", missing], ["get", "1", "--key-file", missing],
                       ["update", "1", "--json", missing], ["sandbox", "--path", f"{missing}/x"]):  # fmt: skip
         shown = on_terminal(*arguments, **of(service))
-        assert "\\" in shown
+        # The name of a key file might be the key itself, and is not said at all.
+        assert ("\\" in shown) != ("--key-file" in arguments)
         assert_safe(shown)
 
 

@@ -85,22 +85,9 @@ class PlanFile:
         )
 
     def reverse(self) -> Plan:
-        """The plan that takes this one back, in a file beside it; gone on with when it is there already.
-
-        One that was made before more of this plan was applied, and is done, knows nothing of that: there is another.
-        """
-        changed = self._file.counts().get("changed", 0)
-        plan = Path(self._file.path)
-        number = 1
-        while True:
-            path = plan.with_name(f"{plan.stem}.revert{number if number > 1 else ''}{plan.suffix}")
-            if not path.exists():
-                return plan_of(self._core, self._file.reversed(path), str(path))
-            file = _replyio.PlanFile.open(self._core, path)
-            counts = file.counts()
-            if counts.keys() & {"pending", "unknown"} or sum(counts.values()) == changed:
-                return plan_of(self._core, file, str(path))
-            number += 1
+        """The plan that reverts this one, in a file beside it; opened when it is there and still right."""
+        file = self._file.revert_file()
+        return plan_of(self._core, file, str(file.path))
 
 
 class Directory:

@@ -168,13 +168,9 @@ impl PlanFile {
         })
     }
 
-    /// Makes the plan that takes the changes back, in a file of its own.
-    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
-    fn reversed(&self, py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        guarded(py, "reversed", || {
-            let reversed = self.with(py, |file| run::reverse(file, &path))?;
-            Ok(Self(reversed))
-        })
+    /// The plan that reverts this one, in a file beside it: made now, or opened where it is there and still right.
+    fn revert_file(&self, py: Python<'_>) -> PyResult<Self> {
+        guarded(py, "revert_file", || self.with(py, file::PlanFile::revert_file).map(Self))
     }
 }
 

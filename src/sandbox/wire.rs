@@ -150,15 +150,16 @@ async fn exchange(
     reset: Arc<AtomicBool>,
 ) -> Result<http::Response<Outgoing>, NoAnswer> {
     let (parts, incoming) = request.into_parts();
-    if let Some(refusal) = guard::refusal(&parts) {
+    let refusal = guard::refusal(&parts);
+    let is_kept = refusal.is_none() && routes::may_have_a_body(&shared.options, &parts);
+    let reading = read(incoming, shared.options.max_body, is_kept);
+    let body = tokio::time::timeout(shared.options.idle_timeout, reading).await.map_err(|_| NoAnswer)??;
+    if let Some(refusal) = refusal {
         let mut state = shared.state();
         let number = state.arrive(connection, &parts, &[], shared.options.keep_requests);
         state.answered(number, refusal.status);
-        return Ok(response(refusal, true, None, &reset));
+        return Ok(response(refusal, body.is_none(), None, &reset));
     }
-    let is_kept = routes::may_have_a_body(&shared.options, &parts);
-    let reading = read(incoming, shared.options.max_body, is_kept);
-    let body = tokio::time::timeout(shared.options.idle_timeout, reading).await.map_err(|_| NoAnswer)??;
     let (call, fault) = arrive(&shared, connection, parts, body);
     let number = call.number;
     let Some(fault) = fault else {

@@ -223,6 +223,16 @@ pub(super) fn reported(stage: &mut Stage, lane: usize, number: usize, report: &R
         broken.push((2, format!("{} rows are {} in the file", job.sheet.rows.len(), report.rows.len())));
     }
     for (row, view) in report.rows.iter().enumerate() {
+        let last = view.account_id.and_then(|id| {
+            let of_job = |put: &&&Put| put.id == id && is_of(stage, lane, number, put) && put.is_answered_well();
+            stage.puts.iter().map(|(_, put)| put).filter(|put| of_job(&put)).last()
+        });
+        if let Some(last) = last.filter(|last| view.status == Status::Changed && last.differs != view.stored_otherwise)
+        {
+            let found = if last.differs { "is not what was sent" } else { "is what was sent" };
+            let said = view.stored_otherwise;
+            broken.push((2, format!("row {row} says stored_otherwise={said}, and the answer to its update {found}")));
+        }
         if let Some(text) = judge(stage, lane, number, job, row, view.account_id, view.status, is_done) {
             broken.push((
                 2,
@@ -235,6 +245,12 @@ pub(super) fn reported(stage: &mut Stage, lane: usize, number: usize, report: &R
     if let Some(job) = stage.jobs.get_mut(&(lane, number)) {
         job.statuses = statuses;
     }
+}
+
+/// Whether an update was sent to apply the plan of a job.
+fn is_of(stage: &Stage, lane: usize, number: usize, put: &Put) -> bool {
+    let operation = stage.operations.get(put.operation);
+    operation.is_some_and(|it| it.lane == lane && matches!(it.step, Step::Apply(job, _) if job == number))
 }
 
 /// What is wrong with the status of a row.
@@ -251,13 +267,12 @@ fn judge(
 ) -> Option<String> {
     let sheet = &job.sheet;
     let (from, to) = (job.planned.0, stage.now());
-    let is_of_job = |put: &&Put| {
-        let operation = stage.operations.get(put.operation);
-        operation.is_some_and(|it| it.lane == lane && matches!(it.step, Step::Apply(job, _) if job == number))
-            && Some(put.id) == id
-    };
     let is_its_account = id.is_some_and(|id| job.accounts.get(&id) == Some(&row));
-    let puts = stage.puts.iter().map(|(_, put)| put).filter(|put| is_its_account && is_of_job(put));
+    let puts = stage
+        .puts
+        .iter()
+        .map(|(_, put)| put)
+        .filter(|put| is_its_account && Some(put.id) == id && is_of(stage, lane, number, put));
     let puts: Vec<&Put> = puts.collect();
     let is_written = puts.iter().any(|put| put.effect == Effect::Written);
     let is_answered = puts.iter().any(|put| put.is_answered_well());

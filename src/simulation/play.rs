@@ -166,6 +166,8 @@ impl Actor {
             }
             if dice.chance(600) {
                 let started = stage(|stage| stage.now());
+                // What failed before, when not everything worked, is tried again.
+                let _ = job::retry_revert(&self.plan_path(lane, job));
                 let is_reverted = self.operate(lane, &Step::Revert(job, how)).await;
                 match job::revert_report(&self.plan_path(lane, job)) {
                     Ok(report) if is_reverted => {
@@ -255,11 +257,7 @@ impl Actor {
                 job::plan(client, &lane.sheets[*job], &path, control).await
             }
             Step::Apply(job, how) if how.is_twice => {
-                let path = self.plan_path(lane, *job);
-                let runs = (job::apply(client, &path, *how, control), job::apply(client, &path, *how, control));
-                let (one, other) = tokio::join!(runs.0, runs.1);
-                // One of the two is refused, so the other counts.
-                one.or(other)
+                job::apply_twice(client, &self.plan_path(lane, *job), *how, control).await
             }
             Step::Apply(job, how) => job::apply(client, &self.plan_path(lane, *job), *how, control).await,
             Step::RetryFailed(job) => job::retry_failed(&self.plan_path(lane, *job)),

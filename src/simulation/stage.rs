@@ -386,14 +386,7 @@ impl Stage {
     }
 
     /// A request has arrived at the service.
-    pub(super) fn arrive(
-        &mut self,
-        number: usize,
-        line: usize,
-        asked: &Asked,
-        headers: &HeaderMap,
-        way: Way,
-    ) -> Reply {
+    pub(super) fn arrive(&mut self, number: usize, line: usize, asked: &Asked, headers: &HeaderMap, way: Way) -> Reply {
         let (now, Line { process, lane }) = (self.now(), self.lines[line]);
         let had_member = matches!(asked, Asked::Put(id, _) if self.service.accounts.get(id).is_some_and(|account| account.now().unknown_member.is_some()));
         let (reply, effect) = self.service.handle(now, number, process, asked, headers, way.fault);

@@ -261,13 +261,17 @@ impl Sheet {
             MatchOn::DomainName => "domain_name",
             MatchOn::Name => "name",
         })?;
-        let columns: Vec<usize> = self.fields.iter().map(|field| builder.column(field.name())).collect::<Result<_, _>>()?;
+        let columns: Vec<usize> =
+            self.fields.iter().map(|field| builder.column(field.name())).collect::<Result<_, _>>()?;
         for (number, row) in self.rows.iter().enumerate() {
-            builder.push(key, match &row.key {
-                Key::Id(id) => Given::Number(Number::Integer(*id), "int"),
-                Key::Text(text) => Given::Text(text),
-                Key::Empty => Given::Empty,
-            })?;
+            builder.push(
+                key,
+                match &row.key {
+                    Key::Id(id) => Given::Number(Number::Integer(*id), "int"),
+                    Key::Text(text) => Given::Text(text),
+                    Key::Empty => Given::Empty,
+                },
+            )?;
             for (column, cell) in columns.iter().zip(&row.cells) {
                 let given = match cell {
                     Cell::Absent => continue,

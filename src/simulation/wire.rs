@@ -96,7 +96,12 @@ async fn carry(
 }
 
 fn failure(kind: TransportKind, detail: &'static str) -> Failure {
-    Failure::Transport(TransportFault { kind, sent: kind != TransportKind::Connect, detail: detail.into(), source: None })
+    Failure::Transport(TransportFault {
+        kind,
+        sent: kind != TransportKind::Connect,
+        detail: detail.into(),
+        source: None,
+    })
 }
 
 fn read(request: &Request) -> Asked {

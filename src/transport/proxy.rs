@@ -78,7 +78,10 @@ fn exempts(variable: &str, list: &str, base_url: &BaseUrl) -> Result<bool, Error
             continue;
         }
         let name = entry.strip_prefix("*.").unwrap_or(entry).trim_start_matches('.');
-        if entry == "*" || is_address(entry) {
+        if entry == "*" {
+            return Ok(true);
+        }
+        if is_address(entry) {
             entries.push(entry);
         } else if is_plain_name(name) {
             entries.push(name);

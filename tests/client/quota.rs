@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use replyio::sandbox::{Sandbox, SandboxQuota};
+use replyio::sandbox::{Auth, Sandbox, SandboxQuota};
 use replyio::{ActAs, ApiKey, Client, Config, Error, ErrorKind, Failure, Quota, WaitReason};
 use tokio::task::{JoinHandle, yield_now};
 
@@ -299,12 +299,70 @@ async fn an_answer_that_is_not_tried_again_holds_nobody_back() {
 }
 
 #[tokio::test]
-async fn an_absurd_retry_after_closes_nothing_for_longer_than_the_longest_window() {
-    let sandbox = sandbox_with(|options| options.faults.push(answering(429, &[("retry-after", "4000000000")], "")));
-    let client = Client::new(with_quota(&sandbox, Quota::default())).unwrap();
-    client.get(ID).await.unwrap_err();
-    let (wait, reason) = refusal(client.get(ID).await.unwrap_err());
-    assert!(about(wait, 3600) && reason == WaitReason::RetryAfter, "{wait:?} {reason}");
+async fn a_retry_after_of_more_than_two_hours_ends_its_call_and_holds_nobody_back() {
+    for (asked, told) in [("7201", 7_201), ("4000000000", 30 * 86_400), ("99999999999999999999", 30 * 86_400)] {
+        for quota in [None, Some(Quota::default())] {
+            let fault = answering(429, &[("retry-after", asked)], "");
+            let sandbox = sandbox_with(|options| {
+                options.faults.push(replyio::sandbox::Fault { times: Some(1), ..fault });
+            });
+            let client = Client::new(Config { quota, ..config(&sandbox) }).unwrap();
+            let error = client.get(ID).await.unwrap_err();
+            assert_eq!(error.to_string().contains("30 days or more"), told > 7_201, "{error}");
+            let Failure::Api(answer) = call_error(error).failure else { panic!("not an answer") };
+            assert_eq!(answer.retry_after, Some(Duration::from_secs(told)));
+            client.get(ID).await.unwrap();
+            assert_eq!(sandbox.requests().len(), 2);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hold_lasts_as_long_as_the_service_asked_however_fast_the_quotas_clock_is() {
+    for quota_clock_scale in [0.001, 1.0, 1_000_000.0] {
+        let sandbox = sandbox_with(|options| options.faults.push(answering(503, &[("retry-after", "7200")], "")));
+        let client = Client::new(Config { quota_clock_scale, ..config(&sandbox) }).unwrap();
+        client.get(ID).await.unwrap_err();
+        let (wait, reason) = refusal(client.get(ID).await.unwrap_err());
+        assert!(about(wait, 7_200) && reason == WaitReason::RetryAfter, "{quota_clock_scale} {wait:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_second_request_of_the_bearer_fallback_counts() {
+    let sandbox = sandbox_with(|options| options.auth = Auth::Bearer);
+    let two_a_minute = Quota { per_minute: 2, per_hour: 100 };
+    let client = Client::new(with_quota(&sandbox, two_a_minute)).unwrap();
+    client.get(ID).await.unwrap();
+    assert_eq!(sandbox.requests().len(), 2);
+    assert_eq!(refusal(client.get(ID).await.unwrap_err()).1, WaitReason::PerMinute(2));
+}
+
+#[tokio::test]
+async fn the_bearer_fallback_waits_for_a_slot_of_its_own() {
+    let sandbox = sandbox_with(|options| options.auth = Auth::Bearer);
+    let client = Client::new(with_quota(&sandbox, ONE_A_MINUTE)).unwrap();
+    assert_eq!(refusal(client.get(ID).await.unwrap_err()).1, WaitReason::PerMinute(1));
+    assert_eq!(sandbox.requests().len(), 1);
+    let config = Config { quota_clock_scale: 100.0, ..with_quota(&sandbox, ONE_A_MINUTE) };
+    let client = Client::new(config).unwrap();
+    let began = Instant::now();
+    client.get(ID).await.unwrap();
+    assert!(began.elapsed() >= Duration::from_millis(600));
+}
+
+#[tokio::test]
+async fn the_slowest_and_the_fastest_clock_of_a_quota_work() {
+    for quota_clock_scale in [0.001, 1_000_000.0] {
+        let sandbox = sandbox();
+        let config = Config { quota_clock_scale, ..with_quota(&sandbox, ONE_A_MINUTE) };
+        let client = Client::new(config).unwrap();
+        client.get(ID).await.unwrap();
+        match client.get(ID).await {
+            Ok(_) => assert!(quota_clock_scale > 1.0),
+            Err(error) => assert!(about(refusal(error).0, 60_000) && quota_clock_scale < 1.0),
+        }
+    }
 }
 
 #[tokio::test]

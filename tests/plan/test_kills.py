@@ -82,7 +82,7 @@ def shortcomings(rows: Mapping[int, Row], log: list[SandboxRequest], meant: set[
     changed = {id for id, row in rows.items() if row.status == "changed"}
     if not changed <= good:
         found.append(f"said to be changed, and were not: {sorted(changed - good)}")
-    sending = {id for id, row in rows.items() if row.status == "sending"}
+    sending = {id for id, row in rows.items() if row.status == "unknown"}
     known = changed | sending
     if not set(arrived) <= known:
         found.append(f"arrived, and the file does not know it: {sorted(set(arrived) - known, key=str)}")

@@ -265,7 +265,7 @@ def test_another_process_counts_what_the_file_says_was_sent(tmp_path: Path) -> N
 
 def stopped(made: Plan) -> None:
     """Applies a plan until it waits for the quota, and stops it there."""
-    job = made._start("apply", "skip")
+    job = made._start("apply", "skip", "stop")
     until = time.monotonic() + 20
     while not (job.progress()["waiting"] and job.progress()["done"]) and time.monotonic() < until:
         job.wait(0.01)

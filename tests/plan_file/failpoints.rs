@@ -15,7 +15,6 @@ use std::{ptr, thread};
 
 use replyio::plan::Status;
 use replyio::plan::file::{FileError, FileErrorKind, PlanFile, Run};
-use replyio::plan::run;
 use rusqlite::auto_extension::register_auto_extension;
 use rusqlite::ffi;
 
@@ -107,7 +106,7 @@ fn job(folder: &Path, log: &Arc<Log>) -> Result<(), FileError> {
     run.retry_failed()?;
     log.note("plan retried");
     send(&run, "plan", log, |_| Some(End::Finished(Status::Changed)))?;
-    let reversed = run::reverse(&file, &reverse)?;
+    let reversed = file.revert_as(&reverse)?;
     log.note("reverse sealed");
     drop(run);
     send(&reversed.start_run()?, "reverse", log, |_| Some(End::Finished(Status::Changed)))
@@ -298,7 +297,7 @@ fn judge(folder: &Path) -> Result<(), String> {
     let allowed = Allowed::after(&log, "reverse", changed.iter().copied());
     if look(&reverse, &allowed)?.is_none() {
         let _ = fs::remove_file(&reverse);
-        let file = run::reverse(&file, &reverse).map_err(again)?;
+        let file = file.revert_as(&reverse).map_err(again)?;
         drop(file);
         look(&reverse, &Allowed::after("sealed", "", changed.into_iter()))?;
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -279,3 +280,58 @@ def test_a_socks_proxy_of_the_environment_is_refused_at_construction(
         client_of(API)
     assert PROXY_PASSWORD not in str(refused.value)
     client_of("http://127.0.0.1:1/v3").close()
+
+
+SPECIAL = "p@ss:w/o#r?d\\ 100%&é"
+
+
+@pytest.mark.parametrize("given", ["environment", "option"])
+def test_a_percent_encoded_password_of_a_proxy_is_sent_as_it_is(
+    survival: Survival, authority: Authority, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    with Hostile(tls=authority.tls()) as service, Hostile(tunnel_to(service.port)) as proxy, survival.watched():
+        address = f"http://us%40er:{quote(SPECIAL, safe='')}@127.0.0.1:{proxy.port}"
+        options = {"proxy": address} if given == "option" else {}
+        if given == "environment":
+            monkeypatch.setenv("HTTPS_PROXY", f"{address}\r")
+        client = client_of(API, ca_file=authority.ca_file, **options)
+        assert get(Face.SYNC, client, 7).id == 7
+        credentials = base64.b64encode(f"us@er:{SPECIAL}".encode()).decode()
+        assert proxy.requests[0].headers["proxy-authorization"] == f"Basic {credentials}"
+        client.close()
+        assert proxy.wait_until_left()
+        assert service.wait_until_left()
+
+
+UNREADABLE = {
+    "quotes": '"http://user:{}@127.0.0.1:1"',
+    "another scheme": "socks://user:{}@127.0.0.1:1/",
+    "a slash in the password": "http://dom\\user:{}/1@127.0.0.1:1",
+    "a hash in the password": "http://user:pass@{}#1@127.0.0.1:1",
+    "a control character": "http://user:{}@127.0.0.1\x7f:1",
+    "a path": "http://user:{}@127.0.0.1:1/path",
+}
+
+
+@pytest.mark.parametrize("given", [*VARIABLES, "proxy"])
+@pytest.mark.parametrize("why", UNREADABLE)
+def test_a_proxy_that_cannot_be_read_is_refused_by_its_name_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, given: str, why: str
+) -> None:
+    address = UNREADABLE[why].format(PROXY_PASSWORD)
+    options = {"proxy": address} if given == "proxy" else {}
+    if given != "proxy":
+        monkeypatch.setenv(given, address)
+    with pytest.raises(ConfigurationError, match=f"^{given} must be an address such as http://proxy") as refused:
+        client_of(API, **options)
+    assert PROXY_PASSWORD not in str(refused.value)
+    assert PROXY_PASSWORD.lower() not in str(refused.value)
+    if given != "proxy":
+        client_of("http://127.0.0.1:1/v3").close()
+
+
+def test_an_entry_of_no_proxy_that_cannot_be_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", 'localhost,"test.invalid"')
+    with pytest.raises(ConfigurationError, match=r"^NO_PROXY: entry 2 cannot be read"):
+        client_of(API)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
 import ssl
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -13,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from replyio import ConfigurationError, TLSError, TransportError
+from replyio.sandbox import Sandbox
 
 from .certificates import API, Authority
-from .checks import ALL, KEY, UPDATES, USUAL, Face, Survival, client_of
-from .hostile import Hostile, Peer, Script, after_request, answering, head, honest, response
+from .checks import ALL, UPDATES, USUAL, Face, Survival, client_of
+from .hostile import Hostile, Peer, Script, after_request, head, honest, response
 
 faces = pytest.mark.parametrize("face", ALL, ids=[face.value for face in ALL])
 usual = pytest.mark.parametrize("face", USUAL, ids=[face.value for face in USUAL])
@@ -231,32 +231,31 @@ def test_plain_http_is_refused_but_on_this_machine(url: str) -> None:
         client_of(url)
 
 
-WITHOUT_ROOTS = """
-import sys
-from replyio import ReplyClient, TLSError
-from replyio.sandbox import Sandbox
-
-with Sandbox() as sandbox:
-    assert len(list(sandbox.client().list_contact_accounts())) == 3
-try:
-    ReplyClient(sys.argv[2], base_url=sys.argv[1], quota=None).get_contact_account(7)
-except TLSError as error:
-    print(error)
-"""
-
-
-def test_a_machine_without_authorities_uses_the_bundled_ones_and_runs_the_sandbox(
-    authority: Authority, tmp_path: Path
+def test_authorities_of_folders_are_trusted_beside_those_of_a_file(
+    survival: Survival, authority: Authority, stranger: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment = {**os.environ, "SSL_CERT_DIR": str(tmp_path)}
-    with Hostile(answering(response(b"")), tls=authority.tls()) as server:
-        done = subprocess.run(
-            [sys.executable, "-c", WITHOUT_ROOTS, server.base_url, KEY],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "unknown issuer" in done.stdout
+    shutil.copy(authority.ca_file, tmp_path / "company.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(stranger.ca_file))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    survival.survives(Face.SYNC, server=Hostile(tls=authority.tls()))
+
+
+def test_a_folder_without_authorities_is_refused_and_not_replaced_by_the_bundled_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    with pytest.raises(ConfigurationError, match=r"^SSL_CERT_DIR .*: has no certificate in PEM form$"):
+        client_of(API)
+    with Sandbox() as sandbox:
+        assert len(list(sandbox.client().list_contact_accounts())) == 3
+
+
+@pytest.mark.parametrize("setting", ["ca_file", "SSL_CERT_FILE"])
+def test_a_fifo_is_refused_and_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    if setting == "SSL_CERT_FILE":
+        monkeypatch.setenv(setting, str(path))
+    options = {"ca_file": path} if setting == "ca_file" else {}
+    with pytest.raises(ConfigurationError, match=f"^{setting} .*fifo: cannot be read .*not a regular file"):
+        client_of(API, **options)

@@ -15,7 +15,7 @@ import contextlib
 import dataclasses
 import datetime
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from replyio import _replyio
@@ -279,7 +279,7 @@ class Sandbox:
         return client
 
     @contextlib.contextmanager
-    def environment(self) -> Iterator[Sandbox]:
+    def environment(self) -> Generator[Sandbox, None, None]:
         """Sets `REPLY_BASE_URL` and `REPLY_API_KEY`, so that code which calls `ReplyClient()` finds this sandbox.
 
         The variables are those of the whole process; what they were before comes back at the end.

@@ -27,9 +27,14 @@ def read_scopes(names: Iterable[str]) -> tuple[bool, bool]:
 _PLAIN = frozenset({type(None), bool, int, str})
 
 
+def _is_plain(account: object) -> bool:
+    """Whether an account is a dictionary of values that JSON has, as most are, of a million."""
+    return type(account) is dict and _PLAIN.issuperset(map(type, cast("dict[str, Any]", account).values()))
+
+
 def to_wire(account: object) -> dict[str, Any]:
     """The account in values that JSON has."""
-    if type(account) is dict and _PLAIN.issuperset(map(type, account.values())):  # as most are, of a million
+    if _is_plain(account):
         return cast("dict[str, Any]", account)
     members = account.to_dict() if isinstance(account, ContactAccount) else account
     if not isinstance(members, Mapping):

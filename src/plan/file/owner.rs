@@ -17,13 +17,7 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 impl Owner {
     /// This process, from now on.
     pub(super) fn here(activity: Activity) -> Result<Self, FileError> {
-        Ok(Self {
-            run: hex(&random()?),
-            activity,
-            process: std::process::id(),
-            host: host(),
-            since_ms: now_ms(),
-        })
+        Ok(Self { run: hex(&random()?), activity, process: std::process::id(), host: host(), since_ms: now_ms() })
     }
 
     /// What a refusal says about it.

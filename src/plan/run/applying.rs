@@ -15,8 +15,8 @@ use super::sent::{sent_now, unknown_yet};
 use super::{ApplyOptions, RunError};
 use crate::account::ContactAccount;
 use crate::answer::Item;
-use crate::clock::now_ms;
 use crate::client::{AccountTurns, Client, ListQuery, Observer, Slot};
+use crate::clock::now_ms;
 use crate::error::Error;
 use crate::plan::Status;
 use crate::plan::file::{FileError, Finished, ItemsProof, OpenRow, PlanFile, Run};
@@ -95,7 +95,7 @@ enum Back {
     },
     Account {
         row: OpenRow,
-        answer: Result<ContactAccount, Error>,
+        answer: Result<Box<ContactAccount>, Error>,
     },
     /// A look was given up, since the run is to stop.
     Stopped,
@@ -111,7 +111,7 @@ enum Back {
 
 /// What became of an update that was to be sent.
 enum Outcome {
-    Answered(Result<ContactAccount, Error>),
+    Answered(Result<Box<ContactAccount>, Error>),
     /// Everything was to be held back by then.
     HeldBack,
     /// This process has changed the account since the look.
@@ -219,7 +219,9 @@ impl Driver {
 
     fn look_at_page(&mut self, slot: Slot, rows: Vec<OpenRow>, top: u32, skip: u64) {
         self.note_look();
-        rows.iter().for_each(|row| self.watch(row));
+        for row in &rows {
+            self.watch(row);
+        }
         let (client, control) = (self.client.clone(), Arc::clone(&self.control));
         self.tasks.spawn(async move {
             let query = ListQuery::default();
@@ -240,7 +242,7 @@ impl Driver {
             // A row without an account has no changes, which the machine says.
             let asked = client.get_once(slot, row.account_id.unwrap_or_default());
             tokio::select! {
-                answer = asked => Back::Account { row, answer },
+                answer = asked => Back::Account { row, answer: answer.map(Box::new) },
                 () = control.stopped() => Back::Stopped,
             }
         });
@@ -268,7 +270,12 @@ impl Driver {
             Back::Account { row, answer } => match self.run.file().changes_of(&[row.row]) {
                 Ok(mut planned) => {
                     let changes = planned.remove(&row.row).unwrap_or_default();
-                    self.machine.looked_at_account(row, changes, answer.map_err(Refusal::from), now)
+                    self.machine.looked_at_account(
+                        row,
+                        changes,
+                        answer.map(|account| *account).map_err(Refusal::from),
+                        now,
+                    )
                 }
                 Err(error) => return self.look_failed(error),
             },
@@ -277,10 +284,12 @@ impl Driver {
                 Vec::new()
             }
             Back::Update { update, outcome } => match outcome {
-                Outcome::Answered(answer) => self.machine.wrote(*update, answer.map_err(Refusal::from), now),
-                Outcome::HeldBack => self.machine.held_back(*update),
+                Outcome::Answered(answer) => {
+                    self.machine.wrote(*update, answer.map(|account| *account).map_err(Refusal::from), now)
+                }
+                Outcome::HeldBack => self.machine.held_back(update.row),
                 Outcome::Overtaken => {
-                    self.machine.overtaken(*update);
+                    self.machine.overtaken(update.row);
                     Vec::new()
                 }
                 Outcome::NotMarked(error) => {
@@ -346,5 +355,5 @@ async fn send(client: &Client, run: &Run, slot: Slot, update: &Update, seen: Opt
     if client.held().is_some() {
         return Outcome::HeldBack;
     }
-    Outcome::Answered(client.put_once(slot, &turn, &update.fields).await)
+    Outcome::Answered(client.put_once(slot, &turn, &update.fields).await.map(Box::new))
 }

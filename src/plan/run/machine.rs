@@ -19,6 +19,7 @@ use crate::plan::Status;
 use crate::plan::file::{Finished, ItemsProof, OpenRow};
 use crate::plan::planner::{Look, next_look};
 
+use crate::sabotage::{Guard, is_off};
 /// An account that was looked at longer ago is looked at again before it is written.
 const FRESH: Duration = Duration::from_secs(120);
 
@@ -308,7 +309,7 @@ impl Machine {
             let account = row.account_id.and_then(|id| accounts.remove(&id));
             let changes = planned.remove(&row.row).unwrap_or_default();
             match account {
-                Some(account) if account.is_complete() => {
+                Some(account) if account.is_complete() || is_off(Guard::CompleteItems) => {
                     let before = self.ready.len();
                     let number = row.row;
                     let weight = account.text_bytes();
@@ -439,7 +440,7 @@ impl Machine {
         }
         // What an earlier attempt of ours may have written is not what revert is to restore.
         let is_kept = |change: &&Change| change.before.is(account.value(change.field));
-        let overwritten = changes.iter().filter(|change| !row.was_sent && !is_kept(change));
+        let overwritten = changes.iter().filter(|change| !row.was_sent && !is_kept(change) && !is_off(Guard::Answers));
         let overwritten = overwritten.map(|change| (change.field, account.value(change.field).into())).collect();
         let Ok(fields) = change::merged(&account, &changes) else {
             self.fail(Stop::Broken("a change of the plan is not of its field's kind"));
@@ -481,34 +482,37 @@ impl Machine {
         self.is_proven = true;
         let mut records = self.succeeded(Direction::Write);
         let Deviations { fields: differing, lost } = Deviations::of(&account, &fields, &answered);
-        let stored = changes.iter().filter(|change| !change.after.is(answered.value(change.field)));
+        let is_otherwise = |change: &&Change| !change.after.is(answered.value(change.field)) && !is_off(Guard::Answers);
+        let stored = changes.iter().filter(is_otherwise);
         let finished = Finished {
             status: Status::Changed,
             error: said_of(&differing, &lost).map(|text| in_row(row, &text)),
-            stored_otherwise: !(differing.is_empty() && lost.is_empty()),
+            stored_otherwise: !(differing.is_empty() && lost.is_empty() || is_off(Guard::StoredOtherwise)),
             answered: stored.map(|change| (change.field, answered.value(change.field).into())).collect(),
             at_ms: None,
         };
         records.push(Record::Finish { row: row.row, finished });
-        if !lost.is_empty() && self.settings.on_unknown_member == OnUnknownMember::Stop {
+        if !lost.is_empty()
+            && self.settings.on_unknown_member == OnUnknownMember::Stop
+            && !is_off(Guard::UnknownMembers)
+        {
             self.fail(Stop::UnknownMembers { row: row.row, id: account.id, members: lost });
         }
         records
     }
 
     /// An update was not sent, because everything was to be held back by then. Its row is marked as sent already.
-    pub(super) fn held_back(&mut self, update: Update) -> Vec<Record> {
+    pub(super) fn held_back(&mut self, row: OpenRow) -> Vec<Record> {
         self.writing = self.writing.saturating_sub(1);
-        let row = update.row;
         self.look_again(row);
         if row.was_sent { Vec::new() } else { vec![Record::NotSent { row: row.row }] }
     }
 
     /// An update was not sent, because this process has changed its account since the look.
-    pub(super) fn overtaken(&mut self, update: Update) {
+    pub(super) fn overtaken(&mut self, row: OpenRow) {
         self.writing = self.writing.saturating_sub(1);
         self.requests_left += 2;
-        self.singly.push_front(update.row);
+        self.singly.push_front(row);
     }
 
     /// An update was not sent, because the plan file could not be written.
@@ -609,7 +613,8 @@ fn start_of_proof(rows: &[OpenRow], most: usize) -> usize {
 
 /// Whether an item of the list shows all that `GET` shows, in every field that an update carries.
 fn is_complete(item: &ContactAccount, account: &ContactAccount) -> bool {
-    Field::ALL.iter().all(|field| item.has(*field) && Value::from(item.value(*field)).is(account.value(*field)))
+    let is_shown = |field: &Field| item.has(*field) && Value::from(item.value(*field)).is(account.value(*field));
+    is_off(Guard::CompleteItems) || Field::ALL.iter().all(is_shown)
 }
 
 fn finish(row: OpenRow, status: Status, error: Option<String>) -> Record {

@@ -17,7 +17,7 @@ use crate::error::Error;
 
 pub use self::applying::{apply, requests_to_apply};
 pub use self::control::{Control, Phase, Progress};
-pub use self::planning::{plan, reverse};
+pub use self::planning::plan;
 #[cfg(feature = "simulation")]
 pub(crate) use self::sent::forget;
 

@@ -58,7 +58,7 @@ pub async fn plan(
                 Verdict::Retry(_) if is_account => planner.later(),
                 Verdict::Retry(_) => {}
                 Verdict::GiveUp | Verdict::SetAside if is_account => {
-                    planner.unreadable(&refusal.error.to_string(), &mut give)?
+                    planner.unreadable(&refusal.error.to_string(), &mut give)?;
                 }
                 _ => return Err(RunError::Call(refusal.error)),
             },
@@ -176,12 +176,4 @@ fn header(client: &Client, table: &Table, options: &Options) -> Result<Header, F
         source: table.description().to_owned(),
         is_revert: false,
     })
-}
-
-/// Makes the plan that takes back what a plan has changed, in a file of its own.
-///
-/// # Errors
-/// [`FileError`] when one of the two files cannot be used.
-pub fn reverse(file: &PlanFile, path: &Path) -> Result<PlanFile, FileError> {
-    file.revert_as(path)
 }
