@@ -415,8 +415,10 @@ pub(super) fn reverted(stage: &mut Stage, lane: usize, number: usize, report: &R
             })
         };
         let ours = stage.puts.iter().filter(|(_, put)| put.id == *id && is_ours(put) && put.effect == Effect::Written);
-        let ours: Vec<(usize, Duration)> =
+        let mut ours: Vec<(usize, Duration)> =
             ours.map(|(number, put)| (*number, put.arrived.unwrap_or_default())).collect();
+        // One that was late has a smaller number than those before it.
+        ours.sort_by_key(|(_, arrived)| *arrived);
         let Some((_, first)) = ours.first() else { continue };
         // An update that arrived when the revert had begun is nobody's fault.
         let is_late = stage.puts.iter().any(|(_, put)| {
@@ -432,7 +434,10 @@ pub(super) fn reverted(stage: &mut Stage, lane: usize, number: usize, report: &R
             continue;
         }
         let view = report.rows.iter().find(|view| view.account_id == Some(*id));
-        let is_unsure = view.is_some_and(|view| view.status == Status::Unknown) && stores_otherwise(stage);
+        // Where no answer told what was stored, nobody can tell its form from what somebody else wrote.
+        let was_unknown = job.statuses.get(*row) == Some(&Status::Unknown);
+        let is_told = |status| status == Status::Unknown || (status == Status::Conflict && was_unknown);
+        let is_unsure = view.is_some_and(|view| is_told(view.status)) && stores_otherwise(stage);
         let before = account
             .versions
             .iter()

@@ -309,6 +309,15 @@ impl Machine {
             let account = row.account_id.and_then(|id| accounts.remove(&id));
             let changes = planned.remove(&row.row).unwrap_or_default();
             match account {
+                // Nothing is decided by an item that may be cut: its row would be a conflict, or look done.
+                Some(account)
+                    if self.items != Some(ItemsProof::Complete)
+                        && change::drift(&account, &changes) != Drift::None
+                        && !is_off(Guard::CompleteItems) =>
+                {
+                    self.requests_left += 1;
+                    self.singly.push_back(row);
+                }
                 Some(account) if account.is_complete() || is_off(Guard::CompleteItems) => {
                     let before = self.ready.len();
                     let number = row.row;
