@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::job::Report;
-use super::service::{Account, Author, Effect, Values};
+use super::service::{Account, Author, Effect, Values, Version};
 use super::stage::{Put, Stage};
 use super::story::{How, Key, Sheet, Step};
 use super::world::{Fault, Trait};
@@ -415,52 +415,49 @@ pub(super) fn reverted(stage: &mut Stage, lane: usize, number: usize, report: &R
             })
         };
         let ours = stage.puts.iter().filter(|(_, put)| put.id == *id && is_ours(put) && put.effect == Effect::Written);
-        let mut ours: Vec<(usize, Duration)> =
-            ours.map(|(number, put)| (*number, put.arrived.unwrap_or_default())).collect();
-        // One that was late has a smaller number than those before it.
-        ours.sort_by_key(|(_, arrived)| *arrived);
+        let ours: Vec<(usize, &Put)> = ours.map(|(number, put)| (*number, put)).collect();
         let Some((_, first)) = ours.first() else { continue };
-        // An update that arrived when the revert had begun is nobody's fault.
-        let is_late = stage.puts.iter().any(|(_, put)| {
-            put.id == *id && is_ours(put) && put.arrived.is_some_and(|at| at >= started) && put.sent < started
+        // Where one has overtaken another on its way, or came when the revert had begun, nobody knows what comes last.
+        let is_overtaken = ours.windows(2).any(|pair| pair[0].1.arrived > pair[1].1.sent.into());
+        let is_late = ours.iter().any(|(_, put)| put.sent < started && put.arrived.is_some_and(|at| at >= started));
+        let others_wrote = account.versions.windows(2).any(|pair| {
+            let is_theirs = !matches!(pair[1].by, Author::Put(put) if ours.iter().any(|(other, _)| *other == put));
+            is_theirs && Some(pair[1].at) > first.arrived && changes.iter().any(|change| differs(pair, change.field))
         });
-        let by_others = |at: Duration, by: Author| {
-            at > *first && !matches!(by, Author::Put(put) if ours.iter().any(|(other, _)| *other == put))
-        };
-        if is_late
-            || account.versions.iter().any(|version| by_others(version.at, version.by))
-            || is_hindered(stage, *id)
-        {
+        if is_overtaken || is_late || others_wrote || is_hindered(stage, *id) {
             continue;
         }
         let view = report.rows.iter().find(|view| view.account_id == Some(*id));
         // Where no answer told what was stored, nobody can tell its form from what somebody else wrote.
         let was_unknown = job.statuses.get(*row) == Some(&Status::Unknown);
         let is_told = |status| status == Status::Unknown || (status == Status::Conflict && was_unknown);
-        let is_unsure = view.is_some_and(|view| is_told(view.status)) && stores_otherwise(stage);
-        let before = account
-            .versions
-            .iter()
-            .take_while(|version| version.at < *first)
-            .filter_map(|version| version.values.as_ref())
-            .last();
+        if view.is_some_and(|view| is_told(view.status)) && stores_otherwise(stage) {
+            continue;
+        }
         for change in changes {
-            let expected = before.map(|before| stage.service.stored_value(change.field, before.get(change.field)));
-            if !is_unsure
-                && expected.is_some_and(|expected| {
-                    !same(&expected, &stage.service.stored_value(change.field, values.get(change.field)))
-                })
-            {
-                let (name, now) = (change.field.name(), values.get(change.field));
+            let field = change.field;
+            let stored = |value: &Value| stage.service.stored_value(field, value);
+            let now = stored(values.get(field));
+            let before = |version: &&Version| !matches!(version.by, Author::Put(put) if ours.iter().any(|(other, _)| *other == put));
+            let shown =
+                account.during(first.sent.saturating_sub(WINDOW), first.arrived.unwrap_or_default()).filter(before);
+            let mut shown = shown.filter_map(|version| version.values.as_ref());
+            if !shown.any(|before| same(&stored(before.get(field)), &now)) {
                 let said = view.map(|view| (view.status.as_str(), view.error.clone()));
-                broken.push((
-                    3,
-                    format!("account {id} (row {row}) has {name} = {now:?} after the revert, which says {said:?}"),
-                ));
+                let name = field.name();
+                let text =
+                    format!("account {id} (row {row}) has {name} = {now:?} after the revert, which says {said:?}");
+                broken.push((3, text));
             }
         }
     }
     stage.all_violated(broken);
+}
+
+/// Whether a field differs between two versions of an account.
+fn differs(pair: &[Version], field: Field) -> bool {
+    let value = |version: &Version| version.values.as_ref().map(|values| values.get(field).clone());
+    value(&pair[0]) != value(&pair[1])
 }
 
 /// Whether the service lets nobody read or write an account.
