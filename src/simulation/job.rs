@@ -50,7 +50,13 @@ impl From<FileError> for Refused {
 /// Plans a table.
 pub(super) async fn plan(client: &Client, sheet: &Sheet, path: &Path, control: &Arc<Control>) -> Result<(), Refused> {
     let table = sheet.table().map_err(Refused::Other)?;
-    let file = run::plan(client, &table, &sheet.options(), path, control, None).await?;
+    let file = match run::plan(client, &table, &sheet.options(), path, control, None).await {
+        Err(RunError::File(error)) if matches!(error.kind(), FileErrorKind::StrayLog(_)) => {
+            remove_logs(path);
+            run::plan(client, &table, &sheet.options(), path, control, None).await?
+        }
+        file => file?,
+    };
     file.map(drop).ok_or(Refused::Stopped)
 }
 
@@ -113,6 +119,7 @@ fn revert_file(path: &Path) -> Result<PlanFile, Refused> {
             Err(error) if matches!(error.kind(), FileErrorKind::Foreign(_) | FileErrorKind::HalfWritten) => {
                 std::fs::remove_file(error.path()).map_err(|error| Refused::Other(error.to_string()))?;
             }
+            Err(error) if matches!(error.kind(), FileErrorKind::StrayLog(_)) => remove_logs(error.path()),
             found => return Ok(found?),
         }
     }
@@ -133,4 +140,13 @@ fn report_of(file: &PlanFile) -> Result<Report, Refused> {
     file.for_each_row(|row| report.rows.push(row))?;
     file.for_each_change(|change| report.changes.push(change))?;
     Ok(report)
+}
+
+/// Removes the logs of a plan that is gone, as the error says.
+fn remove_logs(path: &Path) {
+    for suffix in ["-wal", "-journal"] {
+        let mut log = path.as_os_str().to_owned();
+        log.push(suffix);
+        let _ = std::fs::remove_file(log);
+    }
 }

@@ -19,7 +19,7 @@ use crate::account::Field;
 use crate::plan::{Change, MatchOn, Mode, Status, Value};
 
 /// How long a look may lie before the update that is built on it: two minutes, and the time of the look itself.
-const WINDOW: Duration = Duration::from_secs(120 + 31);
+pub(super) const WINDOW: Duration = Duration::from_secs(120 + 31);
 
 /// A job: a table, its plan, and what the file said last.
 #[derive(Debug, Clone)]
@@ -227,7 +227,8 @@ pub(super) fn reported(stage: &mut Stage, lane: usize, number: usize, report: &R
             let of_job = |put: &&&Put| put.id == id && is_of(stage, lane, number, put) && put.is_answered_well();
             stage.puts.iter().map(|(_, put)| put).filter(|put| of_job(&put)).last()
         });
-        if let Some(last) = last.filter(|last| view.status == Status::Changed && last.differs != view.stored_otherwise)
+        if let Some(last) = last
+            .filter(|last| view.status == Status::Changed && !last.is_unsure && last.differs != view.stored_otherwise)
         {
             let found = if last.differs { "is not what was sent" } else { "is what was sent" };
             let said = view.stored_otherwise;
@@ -431,7 +432,8 @@ pub(super) fn reverted(stage: &mut Stage, lane: usize, number: usize, report: &R
         // Where no answer told what was stored, nobody can tell its form from what somebody else wrote.
         let was_unknown = job.statuses.get(*row) == Some(&Status::Unknown);
         let is_told = |status| status == Status::Unknown || (status == Status::Conflict && was_unknown);
-        if view.is_some_and(|view| is_told(view.status)) && stores_otherwise(stage) {
+        let is_said = view.is_some_and(|view| view.status == Status::Changed && view.stored_otherwise);
+        if is_said || (view.is_some_and(|view| is_told(view.status)) && stores_otherwise(stage)) {
             continue;
         }
         for change in changes {

@@ -91,6 +91,8 @@ pub(super) struct Put {
     pub(super) has_lost: bool,
     /// Whether its answer shows something else than it says.
     pub(super) differs: bool,
+    /// Whether somebody else may have cleared that member between the look and the update.
+    pub(super) is_unsure: bool,
     pub(super) sent: Duration,
     pub(super) arrived: Option<Duration>,
     pub(super) effect: Effect,
@@ -349,6 +351,7 @@ impl Stage {
                 body: read_body(body),
                 has_lost: false,
                 differs: false,
+                is_unsure: false,
                 has_unknown_member: body.contains_key(super::service::UNKNOWN_MEMBER),
                 sent: self.now(),
                 arrived: None,
@@ -388,7 +391,13 @@ impl Stage {
     /// A request has arrived at the service.
     pub(super) fn arrive(&mut self, number: usize, line: usize, asked: &Asked, headers: &HeaderMap, way: Way) -> Reply {
         let (now, Line { process, lane }) = (self.now(), self.lines[line]);
-        let had_member = matches!(asked, Asked::Put(id, _) if self.service.accounts.get(id).is_some_and(|account| account.now().unknown_member.is_some()));
+        let (had_member, may_have_had_member) = match asked {
+            Asked::Put(id, _) => self.service.accounts.get(id).map_or((false, false), |account| {
+                let has = |version: &super::service::Version| version.unknown_member.is_some();
+                (has(account.now()), account.during(now.saturating_sub(super::oracle::WINDOW), now).any(has))
+            }),
+            _ => (false, false),
+        };
         let (reply, effect) = self.service.handle(now, number, process, asked, headers, way.fault);
         self.tell(Event::Arrived { number, status: reply.status, effect });
         if reply.status == 429 && way.fault != Some(Fault::Throttled) {
@@ -407,6 +416,7 @@ impl Stage {
             put.arrived = Some(now);
             put.effect = effect;
             put.has_lost = effect == Effect::Written && had_member && !put.has_unknown_member;
+            put.is_unsure = may_have_had_member && !had_member;
             let differs = |field: &&Field| {
                 shown.as_ref().is_some_and(|shown| !super::oracle::same(&put.value(**field), shown.get(**field)))
             };

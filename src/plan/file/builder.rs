@@ -14,7 +14,7 @@ use rusqlite::{Connection, params};
 use super::error::{FileError, FileErrorKind};
 use super::header::{Header, header_checksum};
 use super::presence::Presence;
-use super::private::{FileId, create_beside, create_private, remove};
+use super::private::{FileId, create_beside, create_private, remove, with_suffix};
 use super::schema::{self, StoredRequest, StoredRow};
 use super::state::{self, Activity, Owner};
 use super::{PlanFile, PlannedRow, connect};
@@ -70,6 +70,14 @@ impl Builder {
             return Err(FileError::new(name, FileErrorKind::Exists));
         }
         let path = place_of(name).map_err(io)?;
+        // SQLite takes what is there for the log of the new plan.
+        for suffix in ["-wal", "-journal"] {
+            let log = with_suffix(&path, suffix);
+            if log.symlink_metadata().is_ok() {
+                let name_of_log = log.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                return Err(FileError::new(name, FileErrorKind::StrayLog(name_of_log)));
+            }
+        }
         if create_private(&path).map_err(io)?.is_none() {
             return Err(FileError::new(name, FileErrorKind::Exists));
         }
