@@ -1,6 +1,8 @@
 //! Moments as numbers, for the parts that know no clock.
 
 use std::time::Duration;
+#[cfg(feature = "plan")]
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use once_cell::race::OnceBox;
 use tokio::time::Instant;
@@ -12,4 +14,15 @@ static EPOCH: OnceBox<Instant> = OnceBox::new();
 /// How long after that moment another one is.
 pub(crate) fn since_epoch(moment: Instant) -> Duration {
     moment.saturating_duration_since(*EPOCH.get_or_init(|| Box::new(Instant::now())))
+}
+
+/// The time of day, in milliseconds since 1970.
+#[cfg(feature = "plan")]
+pub(crate) fn now_ms() -> i64 {
+    #[cfg(feature = "simulation")]
+    if crate::simulation::is_running() {
+        return crate::simulation::now_ms();
+    }
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

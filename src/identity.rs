@@ -222,13 +222,20 @@ impl Drop for Slot {
 /// Whose quota it is: key and user, known by a hash only, at an address.
 type User = (u64, String, Option<ActAs>, u64);
 
+static USERS: PerProcess<Mutex<HashMap<User, Arc<Mutex<Windows>>>>> = PerProcess::new();
+
 /// The windows of each user in this process, so that several clients of one user count together.
 fn windows_of(config: &Config) -> Arc<Mutex<Windows>> {
     static HASHER: OnceBox<RandomState> = OnceBox::new();
-    static USERS: PerProcess<Mutex<HashMap<User, Arc<Mutex<Windows>>>>> = PerProcess::new();
     let key_hash = HASHER.get_or_init(Box::default).hash_one(config.api_key.expose());
     let user = (key_hash, config.base_url.to_string(), config.act_as.clone(), config.quota_clock_scale.to_bits());
     Arc::clone(lock(USERS.get_or_init(Mutex::default)).entry(user).or_default())
+}
+
+/// What a process knows ends with it.
+#[cfg(feature = "simulation")]
+pub(crate) fn forget() {
+    lock(USERS.get_or_init(Mutex::default)).clear();
 }
 
 /// A lock whose holder panicked still guards plain numbers.

@@ -41,6 +41,9 @@ mod retry;
 mod sabotage;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
 mod text;
 mod timestamp;
 mod transport;

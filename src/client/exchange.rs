@@ -15,7 +15,7 @@ use crate::error::{Call, CallError, Error, Failure, WaitReason};
 use crate::identity::Slot;
 use crate::problem;
 use crate::retry::{self, Attempt, Decision};
-use crate::sabotage;
+use crate::sabotage::{self, Guard};
 use crate::text::plain_line;
 use crate::transport::Request;
 use crate::turns::Turn;
@@ -133,7 +133,8 @@ impl Client {
             Err(failure) => self.presentable(failure),
         };
         running.may_have_been_applied |= running.updating && failure.may_have_been_applied();
-        if let Some(wait) = failure.asked_to_wait() {
+        let is_heeded = matches!(status, Some(429 | 503)) || !sabotage::is_off(Guard::RetryAfter);
+        if let Some(wait) = failure.asked_to_wait().filter(|_| is_heeded) {
             self.identity.hold(Instant::now(), wait);
         }
         self.report_attempt(request, status.ok_or(&failure), number, sent);

@@ -10,6 +10,7 @@ use super::{AccountTurns, Client, LIST, ListQuery, Slot, Turn};
 use crate::account::{AccountFields, ContactAccount};
 use crate::answer::{Answer, Page};
 use crate::error::{Call, Error, Failure, Operation, WaitReason};
+use crate::sabotage::{Guard, is_off};
 use crate::transport::Request;
 
 impl Client {
@@ -48,6 +49,9 @@ impl Client {
     ) -> Result<ContactAccount, Error> {
         let id = turn.id();
         let call = Call { operation: Operation::Update, id: Some(id) };
+        if is_off(Guard::OwnValues) {
+            super::check_update(id, fields, Vec::new())?;
+        }
         let request = self.update_request(turn, fields).map_err(|failure| self.begin(call).failed(failure))?;
         self.exchange_once(slot, call, &request, |answer| answer.account(id)).await
     }

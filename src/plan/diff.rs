@@ -17,7 +17,10 @@ pub fn changes<'a>(
     for (field, cell) in row {
         named |= 1 << field as u32;
         let before = current.value(field);
-        let keeps = cell == Cell::Empty && nulls == Nulls::Keep || mode == Mode::Fill && is_filled(field, before);
+        let keeps = match mode {
+            Mode::Fill => cell == Cell::Empty || is_filled(field, before),
+            Mode::Patch | Mode::Replace => cell == Cell::Empty && nulls == Nulls::Keep,
+        };
         if !keeps {
             changes.extend(Change::between(field, before, cell.value()));
         }

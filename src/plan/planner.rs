@@ -16,6 +16,16 @@ use crate::paging::{Incomplete, LONGEST_PAGE, Paging};
 /// How many accounts may have moved between plan and apply without being missed on their page.
 const SLACK: u64 = 5;
 
+/// The most accounts on a page, and how many of them may have moved. In the simulation both are small, so that a few
+/// accounts fill several pages.
+fn page_and_slack() -> (u32, u64) {
+    #[cfg(feature = "simulation")]
+    if crate::simulation::is_running() {
+        return (8, 1);
+    }
+    (LONGEST_PAGE, SLACK)
+}
+
 /// What to ask the service next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -95,9 +105,9 @@ impl<'a> Planner<'a> {
             held: HashMap::new(),
             pages: 0,
             paging: if options.match_on == MatchOn::Id {
-                Paging::without_overlap(LONGEST_PAGE)
+                Paging::without_overlap(page_and_slack().0)
             } else {
-                Paging::whole_set(LONGEST_PAGE)
+                Paging::whole_set(page_and_slack().0)
             },
             listed: false,
             refused: None,
@@ -463,8 +473,9 @@ impl Look {
 pub fn next_look(rows: &[OpenRow], start: usize, most: usize) -> Option<Look> {
     let first = rows.get(start)?;
     let Some(first_place) = first.position else { return Some(Look::Single(start)) };
-    let skip = first_place.saturating_sub(SLACK);
-    let behind = skip + u64::from(LONGEST_PAGE) - SLACK;
+    let (page, slack) = page_and_slack();
+    let skip = first_place.saturating_sub(slack);
+    let behind = skip + u64::from(page) - slack;
     let on_page = |row: &&OpenRow| row.position.is_some_and(|place| (skip..behind).contains(&place));
     let on_page = || rows.iter().skip(start).take(most.max(1)).take_while(on_page);
     let count = on_page().count();
@@ -472,7 +483,7 @@ pub fn next_look(rows: &[OpenRow], start: usize, most: usize) -> Option<Look> {
     if count < 2 {
         return Some(Look::Single(start));
     }
-    let top = u32::try_from(last_place + 1 + SLACK - skip).unwrap_or(LONGEST_PAGE).min(LONGEST_PAGE);
+    let top = u32::try_from(last_place + 1 + slack - skip).unwrap_or(page).min(page);
     Some(Look::Page { rows: start..start + count, top, skip })
 }
 

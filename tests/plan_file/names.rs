@@ -274,3 +274,24 @@ fn a_path_that_sqlite_could_take_for_something_else_is_a_path() {
         assert_eq!(fs::read_dir(&folder.0).unwrap().count(), number + 1, "{name}");
     }
 }
+
+#[test]
+fn a_plan_is_not_made_beside_the_log_of_one_that_was_removed() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    let run = file.start_run().unwrap();
+    change(&run, 0).unwrap();
+    let log = beside(&folder.plan(), "-wal");
+    let kept = fs::read(&log).unwrap();
+    drop((run, file));
+    fs::remove_file(folder.plan()).unwrap();
+    for suffix in ["-wal", "-journal"] {
+        let log = beside(&folder.plan(), suffix);
+        fs::write(&log, &kept).unwrap();
+        let error = build(&folder.plan(), 5).err().unwrap();
+        assert!(matches!(error.kind(), FileErrorKind::StrayLog(_)), "{error}");
+        assert_eq!(fs::read(&log).unwrap(), kept, "it may be all that is left of a plan");
+        fs::remove_file(&log).unwrap();
+    }
+    export(&build(&folder.plan(), 5).unwrap()).unwrap();
+}

@@ -34,7 +34,7 @@ fn job(folder: &Folder) -> Result<(), FileError> {
 fn a_simulated_job_uses_no_thread_and_its_random_numbers_come_from_the_seed() {
     let identity = |seed: u64| {
         let folder = Folder::new();
-        let simulation = Simulation::begin(seed, |_| Fate::Made);
+        let simulation = Simulation::begin(seed, |_, _| Fate::Made);
         job(&folder).unwrap();
         let file = PlanFile::open(&folder.plan()).unwrap();
         assert_eq!(file.counts().unwrap()[&Status::Changed], 4);
@@ -50,7 +50,7 @@ fn a_simulated_job_uses_no_thread_and_its_random_numbers_come_from_the_seed() {
 #[test]
 fn a_simulated_disk_fails_and_a_simulated_process_dies_at_any_commit() {
     let folder = Folder::new();
-    let simulation = Simulation::begin(1, |_| Fate::Made);
+    let simulation = Simulation::begin(1, |_, _| Fate::Made);
     job(&folder).unwrap();
     let commits = simulation.commits();
     drop(simulation);
@@ -58,7 +58,7 @@ fn a_simulated_disk_fails_and_a_simulated_process_dies_at_any_commit() {
     for at in 1..=commits {
         for fate in [Fate::Fails, Fate::DiesBefore, Fate::DiesAfter] {
             let folder = Folder::new();
-            let simulation = Simulation::begin(1, move |commit| if commit == at { fate } else { Fate::Made });
+            let simulation = Simulation::begin(1, move |_, commit| if commit == at { fate } else { Fate::Made });
             let Err(error) = job(&folder) else { panic!("{at} of {commits}: {fate:?}") };
             assert_eq!(error.kind() == &FileErrorKind::Full, fate == Fate::Fails, "{at} {fate:?}: {error}");
             simulation.restart();

@@ -14,7 +14,7 @@ use rusqlite::{Connection, params};
 use super::error::{FileError, FileErrorKind};
 use super::header::{Header, header_checksum};
 use super::presence::Presence;
-use super::private::{FileId, create_beside, create_private, remove};
+use super::private::{FileId, create_beside, create_private, remove, with_suffix};
 use super::schema::{self, StoredRequest, StoredRow};
 use super::state::{self, Activity, Owner};
 use super::{PlanFile, PlannedRow, connect};
@@ -70,6 +70,14 @@ impl Builder {
             return Err(FileError::new(name, FileErrorKind::Exists));
         }
         let path = place_of(name).map_err(io)?;
+        // SQLite takes what is there for the log of the new plan.
+        for suffix in ["-wal", "-journal"] {
+            let log = with_suffix(&path, suffix);
+            if log.symlink_metadata().is_ok() {
+                let name_of_log = log.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                return Err(FileError::new(name, FileErrorKind::StrayLog(name_of_log)));
+            }
+        }
         if create_private(&path).map_err(io)?.is_none() {
             return Err(FileError::new(name, FileErrorKind::Exists));
         }
@@ -117,12 +125,12 @@ impl Builder {
             return Err(FileError::internal("a plan without some of its rows"));
         }
         #[cfg(feature = "simulation")]
-        super::simulation::before_commit().map_err(|kind| FileError::new(&self.name, kind))?;
+        super::simulation::before_commit(&self.path).map_err(|kind| FileError::new(&self.name, kind))?;
         let sealed = seal(&written, rows, &self.requests);
         sealed.map_err(|error| FileError::of_sqlite(&self.name, &error))?;
         self.file = None;
         #[cfg(feature = "simulation")]
-        super::simulation::after_commit().map_err(|kind| FileError::new(&self.name, kind))?;
+        super::simulation::after_commit(&self.path).map_err(|kind| FileError::new(&self.name, kind))?;
         // What was just written is not read back: that would show what the system remembers, not what the disk has.
         Ok(PlanFile::of(&self.name, &self.path, self.header.clone(), written.cleared, None))
     }
@@ -135,9 +143,9 @@ impl Builder {
             Some(Writing::Thread(sender, _)) => sender.send(batch).is_ok(),
             #[cfg(feature = "simulation")]
             Some(Writing::Here(rows)) => {
-                super::simulation::before_commit().map_err(|kind| FileError::new(&self.name, kind))?;
+                super::simulation::before_commit(&self.path).map_err(|kind| FileError::new(&self.name, kind))?;
                 rows.write(batch).map_err(|error| FileError::of_sqlite(&self.name, &error))?;
-                return super::simulation::after_commit().map_err(|kind| FileError::new(&self.name, kind));
+                return super::simulation::after_commit(&self.path).map_err(|kind| FileError::new(&self.name, kind));
             }
             None => false,
         };
@@ -151,7 +159,7 @@ impl Builder {
                 thread.join().map_err(|_| FileError::internal(ENDED))?
             }
             #[cfg(feature = "simulation")]
-            Some(Writing::Here(rows)) if super::simulation::is_dead() => Ok(rows),
+            Some(Writing::Here(rows)) if super::simulation::is_dead(&self.path) => Ok(rows),
             #[cfg(feature = "simulation")]
             Some(Writing::Here(rows)) => rows.connection.execute_batch("COMMIT").map(|()| rows),
             None => return Err(FileError::internal(ENDED)),
@@ -223,7 +231,7 @@ fn place_of(name: &Path) -> io::Result<PathBuf> {
 fn start(name: &Path, path: &Path, header: &Header, owner: &Owner) -> Result<Rows, FileError> {
     let io = |error: io::Error| FileError::new(name, FileErrorKind::Io(error.to_string()));
     #[cfg(feature = "simulation")]
-    super::simulation::before_commit().map_err(|kind| FileError::new(name, kind))?;
+    super::simulation::before_commit(path).map_err(|kind| FileError::new(name, kind))?;
     let beside = create_beside(path).map_err(io)?;
     let of_sqlite = |error: rusqlite::Error| FileError::of_sqlite(name, &error);
     let made_as = path.file_name().unwrap_or_default().to_string_lossy();
@@ -242,7 +250,7 @@ fn start(name: &Path, path: &Path, header: &Header, owner: &Owner) -> Result<Row
     };
     let rows = begin().map_err(of_sqlite)?;
     #[cfg(feature = "simulation")]
-    super::simulation::after_commit().map_err(|kind| FileError::new(name, kind))?;
+    super::simulation::after_commit(path).map_err(|kind| FileError::new(name, kind))?;
     Ok(rows)
 }
 

@@ -19,6 +19,8 @@ pub enum FileErrorKind {
     Missing,
     /// There is one already.
     Exists,
+    /// There is none, but what SQLite keeps beside one: by its name, without the folder.
+    StrayLog(String),
     /// It is something else.
     NotAPlan,
     /// It was made by a newer version.
@@ -112,6 +114,11 @@ impl fmt::Display for FileError {
                 "exists already; resume it with open_plan() or if_exists=\"resume\", or give save_as= another name",
             )
             }
+            FileErrorKind::StrayLog(name) => write!(
+                formatter,
+                "cannot be made here: {name} belongs to a plan that was here before, and may hold what was done of it; \
+                 move it to where that plan is, or remove it, then plan again"
+            ),
             FileErrorKind::NotAPlan => formatter.write_str("is not a plan file"),
             FileErrorKind::Newer => formatter.write_str("was made by a newer replyio; update the package"),
             FileErrorKind::HalfWritten => {

@@ -1,7 +1,7 @@
 //! Who runs a plan, and how that is told.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -10,20 +10,14 @@ use super::error::{FileError, FileErrorKind};
 use super::header::{hex, random};
 use super::state::{self, Activity, Owner};
 use super::{check, connect};
+use crate::clock::now_ms;
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 impl Owner {
     /// This process, from now on.
     pub(super) fn here(activity: Activity) -> Result<Self, FileError> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Ok(Self {
-            run: hex(&random()?),
-            activity,
-            process: std::process::id(),
-            host: host(),
-            since_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
-        })
+        Ok(Self { run: hex(&random()?), activity, process: std::process::id(), host: host(), since_ms: now_ms() })
     }
 
     /// What a refusal says about it.
@@ -49,7 +43,7 @@ fn host() -> Option<String> {
 
 /// A moment as a person reads it; with its day unless that was today or yesterday.
 fn since(at_ms: i64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = Duration::from_millis(now_ms().unsigned_abs());
     let Ok(at) = Timestamp::from_millisecond(at_ms) else { return "an unknown time".to_owned() };
     let text = at.to_string();
     let (day, time) = (text.get(..10).unwrap_or_default(), text.get(11..16).unwrap_or_default());

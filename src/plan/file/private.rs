@@ -37,7 +37,7 @@ pub(super) fn create_beside(path: &Path) -> io::Result<PathBuf> {
 /// Removes a plan that was never finished, and what SQLite may have put beside it.
 pub(super) fn remove(path: &Path) {
     #[cfg(feature = "simulation")]
-    if super::simulation::is_dead() {
+    if super::simulation::is_dead(path) {
         return;
     }
     for suffix in ["", "-journal", "-wal", "-shm"] {

@@ -1,11 +1,12 @@
 //! The plan that reverts another one: what is in it, and in which file it is.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::error::{FileError, FileErrorKind};
 use super::header::Header;
 use super::{Builder, PlanFile};
+use crate::clock::now_ms;
+use crate::sabotage::{Guard, is_off};
 
 impl PlanFile {
     /// The plan that reverts this one, in a file beside it: `name.revert.suffix`, or `name.revert2.suffix` and so on where
@@ -33,6 +34,9 @@ impl PlanFile {
                 FileErrorKind::Missing | FileErrorKind::NotAPlan | FileErrorKind::Older => foreign(),
                 _ => error,
             })?;
+            if is_off(Guard::RevertParent) {
+                return Ok(found);
+            }
             if found.header().parent.as_ref() != Some(&self.header().identity) {
                 return Err(foreign());
             }
@@ -62,13 +66,12 @@ impl PlanFile {
     /// # Errors
     /// [`FileError`] when one of the two files cannot be used.
     pub fn revert_as(&self, path: &Path) -> Result<Self, FileError> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let header = Header {
             identity: Header::new_identity()?,
             parent: Some(self.header().identity.clone()),
             parent_writes: self.state()?.sent,
             is_revert: true,
-            created_at_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
+            created_at_ms: now_ms(),
             ..self.header().clone()
         };
         let mut builder = Builder::create(path, &header)?;

@@ -54,7 +54,7 @@ impl Session {
         let presence = Presence::enter().ok_or_else(|| refuse(FileErrorKind::Forked))?;
         connect::recognize(path)?;
         #[cfg(feature = "simulation")]
-        super::simulation::before_commit().map_err(refuse)?;
+        super::simulation::before_commit(path).map_err(refuse)?;
         let owner = Owner::here(Activity::Applied)?;
         let mut session = Self {
             path: path.to_owned(),
@@ -70,7 +70,7 @@ impl Session {
         match session.claim_file(&owner, identity) {
             Ok(Ok(())) => {
                 #[cfg(feature = "simulation")]
-                super::simulation::after_commit().map_err(refuse)?;
+                super::simulation::after_commit(path).map_err(refuse)?;
                 Ok(session)
             }
             Ok(Err(kind)) => Err(refuse(kind)),
@@ -125,11 +125,11 @@ impl Session {
         write: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, FileErrorKind> {
         #[cfg(feature = "simulation")]
-        super::simulation::before_commit()?;
+        super::simulation::before_commit(&self.path)?;
         let written = self.commit_armed(write);
         let written = written.map_err(|error| FileError::of_sqlite(&self.path, &error).kind().clone()).flatten();
         #[cfg(feature = "simulation")]
-        super::simulation::after_commit()?;
+        super::simulation::after_commit(&self.path)?;
         written
     }
 
@@ -233,7 +233,7 @@ impl Session {
     /// Ends the run: everything goes into the one file. Where that fails it stays in the log, and the file says so.
     pub(super) fn end(mut self) {
         #[cfg(feature = "simulation")]
-        if super::simulation::is_dead() {
+        if super::simulation::is_dead(&self.path) {
             return;
         }
         let released = self.write(|connection| {

@@ -2,6 +2,8 @@
 //! and the simulation decides at which commit the disk fails or the process dies.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use super::error::FileErrorKind;
 
@@ -20,10 +22,11 @@ pub enum Fate {
 
 struct Simulated {
     random: fastrand::Rng,
-    fate: Box<dyn FnMut(u64) -> Fate>,
+    fate: Box<dyn FnMut(&Path, u64) -> Fate>,
     commits: u64,
     now: Fate,
-    is_dead: bool,
+    /// The folders of dead processes.
+    dead: BTreeSet<PathBuf>,
 }
 
 thread_local! {
@@ -35,15 +38,16 @@ thread_local! {
 pub struct Simulation(());
 
 impl Simulation {
-    /// Begins a simulation on this thread. `fate` is asked before each commit, with its number from 1, and says what becomes of it: the
-    /// claim of a run, each write of a run, and the head, each batch of rows and the seal of a plan that is made.
-    pub fn begin(seed: u64, fate: impl FnMut(u64) -> Fate + 'static) -> Self {
+    /// Begins a simulation on this thread, in which each process has a folder of its own. `fate` is asked before each commit,
+    /// with the plan's path and the commit's number from 1, and says what becomes of it: the claim of a run, each write of a
+    /// run, and the head, each batch of rows and the seal of a plan that is made.
+    pub fn begin(seed: u64, fate: impl FnMut(&Path, u64) -> Fate + 'static) -> Self {
         let simulated = Simulated {
             random: fastrand::Rng::with_seed(seed),
             fate: Box::new(fate),
             commits: 0,
             now: Fate::Made,
-            is_dead: false,
+            dead: BTreeSet::new(),
         };
         HERE.set(Some(simulated));
         Self(())
@@ -54,10 +58,20 @@ impl Simulation {
         with(|simulated| simulated.commits).unwrap_or_default()
     }
 
-    /// Starts the process again that died. Whatever it had open must be dropped before.
+    /// Starts the processes again that died. Whatever they had open must be dropped before.
     pub fn restart(&self) {
-        with(|simulated| simulated.is_dead = false);
+        with(|simulated| simulated.dead.clear());
     }
+}
+
+/// Ends the process of a folder: nothing of it is written any more.
+pub(crate) fn kill(folder: &Path) {
+    with(|simulated| simulated.dead.insert(folder.to_owned()));
+}
+
+/// Starts the process of a folder again.
+pub(crate) fn restart(folder: &Path) {
+    with(|simulated| simulated.dead.remove(folder));
 }
 
 impl Drop for Simulation {
@@ -75,9 +89,22 @@ pub(super) fn is_on() -> bool {
     with(|_| ()).is_some()
 }
 
-/// Whether the process has died. The dead write nothing, not even that they end.
-pub(super) fn is_dead() -> bool {
-    with(|simulated| simulated.is_dead).unwrap_or_default()
+impl Simulated {
+    fn is_dead(&self, path: &Path) -> bool {
+        path.parent().is_some_and(|folder| self.dead.contains(folder))
+    }
+
+    fn die_if(&mut self, path: &Path, dies: Fate) -> Result<(), FileErrorKind> {
+        if self.now == dies {
+            self.dead.extend(path.parent().map(Path::to_owned));
+        }
+        if self.is_dead(path) { Err(FileErrorKind::Lost("its process has died".to_owned())) } else { Ok(()) }
+    }
+}
+
+/// Whether the process has died that has a plan. The dead write nothing, not even that they end.
+pub(super) fn is_dead(path: &Path) -> bool {
+    with(|simulated| simulated.is_dead(path)).unwrap_or_default()
 }
 
 /// Fills in random numbers, where this thread is in a simulation.
@@ -86,30 +113,19 @@ pub(super) fn fill(bytes: &mut [u8]) -> bool {
 }
 
 /// Decides about a commit that is to be made.
-pub(super) fn before_commit() -> Result<(), FileErrorKind> {
+pub(super) fn before_commit(path: &Path) -> Result<(), FileErrorKind> {
     let decided = with(|simulated| {
-        if !simulated.is_dead {
+        if !simulated.is_dead(path) {
             simulated.commits += 1;
-            simulated.now = (simulated.fate)(simulated.commits);
-            simulated.is_dead = simulated.now == Fate::DiesBefore;
+            simulated.now = (simulated.fate)(path, simulated.commits);
         }
-        if simulated.is_dead {
-            return Err(dead());
-        }
+        simulated.die_if(path, Fate::DiesBefore)?;
         if simulated.now == Fate::Fails { Err(FileErrorKind::Full) } else { Ok(()) }
     });
     decided.unwrap_or(Ok(()))
 }
 
 /// Carries out what was decided, where that is to come after the commit.
-pub(super) fn after_commit() -> Result<(), FileErrorKind> {
-    let decided = with(|simulated| {
-        simulated.is_dead |= simulated.now == Fate::DiesAfter;
-        if simulated.is_dead { Err(dead()) } else { Ok(()) }
-    });
-    decided.unwrap_or(Ok(()))
-}
-
-fn dead() -> FileErrorKind {
-    FileErrorKind::Lost("its process has died".to_owned())
+pub(super) fn after_commit(path: &Path) -> Result<(), FileErrorKind> {
+    with(|simulated| simulated.die_if(path, Fate::DiesAfter)).unwrap_or(Ok(()))
 }

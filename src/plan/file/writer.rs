@@ -16,6 +16,7 @@ use super::session::Session;
 use super::state::{self, ItemsProof};
 use crate::account::Field;
 use crate::plan::{Status, Value};
+use crate::sabotage::{Guard, is_off};
 
 /// At most so many writes are committed together.
 const MOST_TOGETHER: usize = 1_024;
@@ -176,7 +177,8 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<Written> {
         Write::Requests(moments) => moments.iter().try_for_each(|at| StoredRequest::add(connection, *at))?,
         Write::Items(items) => state::set_items(connection, *items)?,
         Write::RetryFailed => {
-            return each_of(connection, [Status::Failed, Status::Conflict], reopen).map(Written::Count);
+            let other = if is_off(Guard::Unknown) { Status::Unknown } else { Status::Conflict };
+            return each_of(connection, [Status::Failed, other], reopen).map(Written::Count);
         }
         Write::RecentRequests { now } => return recent_requests(connection, *now).map(Written::Moments),
     }

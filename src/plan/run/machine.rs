@@ -22,6 +22,7 @@ use crate::plan::Status;
 use crate::plan::file::{Finished, ItemsProof, OpenRow};
 use crate::plan::planner::{Look, next_look};
 
+use crate::sabotage::{Guard, is_off};
 /// An account that was looked at longer ago is looked at again before it is written.
 const FRESH: Duration = Duration::from_secs(120);
 
@@ -322,7 +323,16 @@ impl Machine {
             let account = row.account_id.and_then(|id| accounts.remove(&id));
             let changes = planned.remove(&row.row).unwrap_or_default();
             match account {
-                Some(account) if account.is_complete() => {
+                // Nothing is decided by an item that may be cut: its row would be a conflict, or look done.
+                Some(account)
+                    if self.items != Some(ItemsProof::Complete)
+                        && change::drift(&account, &changes) != Drift::None
+                        && !is_off(Guard::CompleteItems) =>
+                {
+                    self.requests_left += 1;
+                    self.singly.push_back(row);
+                }
+                Some(account) if account.is_complete() || is_off(Guard::CompleteItems) => {
                     records.extend(self.take_account(row, changes, account, true, now));
                 }
                 Some(_) => {
@@ -473,7 +483,7 @@ impl Machine {
         }
         // What an earlier attempt of ours may have written is not what revert is to restore.
         let is_kept = |change: &&Change| change.before.is(account.value(change.field));
-        let overwritten = changes.iter().filter(|change| !row.was_sent && !is_kept(change));
+        let overwritten = changes.iter().filter(|change| !row.was_sent && !is_kept(change) && !is_off(Guard::Answers));
         let overwritten = overwritten.map(|change| (change.field, account.value(change.field).into())).collect();
         let Ok(fields) = change::merged(&account, &changes) else {
             self.fail(Stop::Broken("a change of the plan is not of its field's kind"));
@@ -511,16 +521,20 @@ impl Machine {
         let Deviations { fields: differing, lost } = Deviations::of(&account, &fields, &answered);
         let kept = change::unknown_members(&account).filter(|name| !lost.iter().any(|other| other == name));
         self.kept_members.extend(kept.map(ToOwned::to_owned));
-        let stored = changes.iter().filter(|change| !change.after.is(answered.value(change.field)));
+        let is_otherwise = |change: &&Change| !change.after.is(answered.value(change.field)) && !is_off(Guard::Answers);
+        let stored = changes.iter().filter(is_otherwise);
         let finished = Finished {
             status: Status::Changed,
             error: said_of(&differing, &lost).map(|text| in_row(row, &text)),
-            stored_otherwise: !(differing.is_empty() && lost.is_empty()),
+            stored_otherwise: !(differing.is_empty() && lost.is_empty() || is_off(Guard::StoredOtherwise)),
             answered: stored.map(|change| (change.field, answered.value(change.field).into())).collect(),
             at_ms: None,
         };
         records.push(Record::Finish { row: row.row, finished });
-        if !lost.is_empty() && self.settings.on_unknown_member == OnUnknownMember::Stop {
+        if !lost.is_empty()
+            && self.settings.on_unknown_member == OnUnknownMember::Stop
+            && !is_off(Guard::UnknownMembers)
+        {
             self.fail(Stop::UnknownMembers { row: row.row, id: account.id, members: lost });
         }
         records

@@ -23,6 +23,8 @@ pub use self::applying::{apply, requests_to_apply};
 pub use self::control::{Control, Phase, Progress};
 pub use self::planning::plan;
 pub use self::selection::Selection;
+#[cfg(feature = "simulation")]
+pub(crate) use self::sent::forget;
 
 /// How a plan is to be applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::client::LONGEST_HOLD;
 use crate::error::{Error, ErrorKind, Failure};
 
+use crate::sabotage::{Guard, is_off};
 /// How long the service may be out of reach, or ask to wait, before a run stops with every row as it is.
 pub(super) const PATIENCE: Duration = LONGEST_HOLD;
 /// A row has as many attempts in a run, or as many as the client's calls where those have more: a run has the time.
@@ -74,11 +75,12 @@ impl From<Error> for Refusal {
 fn kind_of(failure: &Failure) -> Kind {
     match failure.kind() {
         ErrorKind::Authentication | ErrorKind::Tls | ErrorKind::Configuration | ErrorKind::Internal => Kind::Fatal,
+        ErrorKind::UnexpectedResponse if is_off(Guard::WrongAnswers) => Kind::Passing,
         ErrorKind::UnexpectedResponse => Kind::Doubtful,
         ErrorKind::Transport if !failure.is_retryable() => Kind::Fatal,
         ErrorKind::Transport | ErrorKind::DeadlineExceeded | ErrorKind::Server | ErrorKind::RateLimit => Kind::Passing,
         _ if failure.is_retryable() => Kind::Passing,
-        _ if !failure.is_about_the_account() => Kind::Doubtful,
+        _ if !failure.is_about_the_account() && !is_off(Guard::ServiceWord) => Kind::Doubtful,
         ErrorKind::NotFound => Kind::NotFound,
         _ => Kind::Refused,
     }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use crate::account::{ContactAccount, Field, FieldValue};
 use crate::change::{Change, Value, filled};
+use crate::sabotage::{Guard, is_off};
 
 /// No list cuts texts that are shorter than this.
 const SHORT: usize = 32;
@@ -72,7 +73,7 @@ impl Proofs {
         let mut contradicting = Vec::new();
         for &field in Field::ALL {
             let (shown, real) = (filled(item.value(field)), filled(account.value(field)));
-            if item.has(field) && shown == real {
+            if is_off(Guard::CompleteItems) || (item.has(field) && shown == real) {
                 let whole = self.whole.entry(field).or_default();
                 *whole = (*whole).max(length(item, field));
                 continue;

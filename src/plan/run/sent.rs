@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::clock::now_ms;
 use crate::per_process::PerProcess;
 
 /// When this process sent requests, and when others did as far as it has counted them, in milliseconds since 1970, of the
@@ -35,7 +35,8 @@ fn known(now: i64) -> MutexGuard<'static, BTreeSet<i64>> {
     known
 }
 
-pub(super) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+/// What a process knows ends with it.
+#[cfg(feature = "simulation")]
+pub(crate) fn forget() {
+    KNOWN.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner).clear();
 }

@@ -1,0 +1,152 @@
+//! The product as a caller uses it: plan, apply, retry, revert, and what the plan file says.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::story::{How, Sheet};
+use crate::client::Client;
+use crate::plan::file::{ChangeView, FileError, FileErrorKind, PlanFile, RowView, Run};
+use crate::plan::run::{self, ApplyOptions, Control, OnConflict, OnUnknownMember, RunError};
+use crate::sabotage::{Guard, is_off};
+
+/// What a plan file says.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Report {
+    pub(super) rows: Vec<RowView>,
+    pub(super) changes: Vec<ChangeView>,
+}
+
+/// Why an operation did not come to its own end.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// It was asked to stop, and there is nothing.
+    Stopped,
+    Run(RunError),
+    Other(String),
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stopped => write!(formatter, "stopped"),
+            Self::Run(error) => write!(formatter, "{error}"),
+            Self::Other(text) => write!(formatter, "{text}"),
+        }
+    }
+}
+
+impl From<RunError> for Refused {
+    fn from(error: RunError) -> Self {
+        Self::Run(error)
+    }
+}
+
+impl From<FileError> for Refused {
+    fn from(error: FileError) -> Self {
+        Self::Run(RunError::File(error))
+    }
+}
+
+/// Plans a table.
+pub(super) async fn plan(client: &Client, sheet: &Sheet, path: &Path, control: &Arc<Control>) -> Result<(), Refused> {
+    let table = sheet.table().map_err(Refused::Other)?;
+    let file = match run::plan(client, &table, &sheet.options(), path, control, None).await {
+        Err(RunError::File(error)) if matches!(error.kind(), FileErrorKind::StrayLog(_)) => {
+            remove_logs(path);
+            run::plan(client, &table, &sheet.options(), path, control, None).await?
+        }
+        file => file?,
+    };
+    file.map(drop).ok_or(Refused::Stopped)
+}
+
+/// Applies what is left of a plan.
+pub(super) async fn apply(client: &Client, path: &Path, how: How, control: &Arc<Control>) -> Result<(), Refused> {
+    apply_file(client, &PlanFile::open(path)?, how, control).await
+}
+
+/// Lets two runs apply one plan at the same time. One of them is to be refused.
+pub(super) async fn apply_twice(client: &Client, path: &Path, how: How, control: &Arc<Control>) -> Result<(), Refused> {
+    let file = PlanFile::open(path)?;
+    if is_off(Guard::OneRun) {
+        let run = file.start_run()?;
+        let runs = (run_once(client, run.clone(), how, control), run_once(client, run, how, control));
+        let (one, other) = tokio::join!(runs.0, runs.1);
+        return one.and(other);
+    }
+    let (one, other) = tokio::join!(apply_file(client, &file, how, control), apply(client, path, how, control));
+    one.or(other)
+}
+
+async fn apply_file(client: &Client, file: &PlanFile, how: How, control: &Arc<Control>) -> Result<(), Refused> {
+    let config = client.config();
+    file.check_target(&config.base_url.to_string(), None, config.team_id, &config.api_key, false)?;
+    run_once(client, file.start_run()?, how, control).await
+}
+
+async fn run_once(client: &Client, run: Run, how: How, control: &Arc<Control>) -> Result<(), Refused> {
+    let options = ApplyOptions {
+        on_conflict: if how.overwrite { OnConflict::Overwrite } else { OnConflict::Skip },
+        on_unknown_member: if how.clear_unknown { OnUnknownMember::Clear } else { OnUnknownMember::Stop },
+        concurrency: how.concurrency,
+    };
+    Ok(run::apply(client, run, options, control, None).await?)
+}
+
+/// Makes failed rows pending again.
+pub(super) fn retry_failed(path: &Path) -> Result<(), Refused> {
+    PlanFile::open(path)?.start_run()?.retry_failed()?;
+    Ok(())
+}
+
+/// Reverts a plan, or what is left of that.
+pub(super) async fn revert(client: &Client, path: &Path, how: How, control: &Arc<Control>) -> Result<(), Refused> {
+    let file = revert_file(path)?;
+    apply_file(client, &file, how, control).await
+}
+
+/// Makes the failed rows of a revert pending again.
+pub(super) fn retry_revert(path: &Path) -> Result<(), Refused> {
+    revert_file(path)?.start_run()?.retry_failed()?;
+    Ok(())
+}
+
+/// The file that reverts a plan. What is in its way is moved away, as the error says.
+fn revert_file(path: &Path) -> Result<PlanFile, Refused> {
+    let file = PlanFile::open(path)?;
+    loop {
+        match file.revert_file() {
+            Err(error) if matches!(error.kind(), FileErrorKind::Foreign(_) | FileErrorKind::HalfWritten) => {
+                std::fs::remove_file(error.path()).map_err(|error| Refused::Other(error.to_string()))?;
+            }
+            Err(error) if matches!(error.kind(), FileErrorKind::StrayLog(_)) => remove_logs(error.path()),
+            found => return Ok(found?),
+        }
+    }
+}
+
+/// Reads all that a plan file says.
+pub(super) fn report(path: &Path) -> Result<Report, Refused> {
+    report_of(&PlanFile::open(path)?)
+}
+
+/// The same for the plan that reverts it.
+pub(super) fn revert_report(path: &Path) -> Result<Report, Refused> {
+    report_of(&revert_file(path)?)
+}
+
+fn report_of(file: &PlanFile) -> Result<Report, Refused> {
+    let mut report = Report::default();
+    file.for_each_row(|row| report.rows.push(row))?;
+    file.for_each_change(|change| report.changes.push(change))?;
+    Ok(report)
+}
+
+/// Removes the logs of a plan that is gone, as the error says.
+fn remove_logs(path: &Path) {
+    for suffix in ["-wal", "-journal"] {
+        let mut log = path.as_os_str().to_owned();
+        log.push(suffix);
+        let _ = std::fs::remove_file(log);
+    }
+}

@@ -1,0 +1,34 @@
+//! A simulation of whole jobs against a model of the service, on virtual time, driven by one seed. In no release.
+//!
+//! The client, the quota, the retries, the planner, the run and the plan file are the real ones. Three things are not:
+//! `transport` asks [`service`], the model, instead of the network; time is tokio's paused clock; and a plan file is written
+//! at once instead of by a thread, so that the simulation decides at which write the disk fails or the process dies. [`oracle`] judges what happens by what only the model knows.
+
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::result_large_err,
+    clippy::struct_excessive_bools,
+    reason = "in no release: a fault of the simulation itself must end it, and numbers are small"
+)]
+
+mod dice;
+mod event;
+mod job;
+mod oracle;
+mod play;
+mod runner;
+mod service;
+mod shrink;
+mod stage;
+mod story;
+mod wire;
+mod world;
+
+pub use self::runner::{main, run_seed};
+pub(crate) use self::wire::{exchange, is_running, line, now_ms};

@@ -1,0 +1,490 @@
+//! Judges what happened by what only the model knows. The promises have the numbers of the issue.
+//!
+//! 1. A field that no row names is never changed by us, except for a colleague's edit between look and update.
+//! 2. Every row has one status, and it is true.
+//! 3. A revert restores every value, except where others wrote later.
+//! 4. Two updates of one account are never in flight, and after a crash only what was in flight is sent again.
+//! 5. We cause no 429.
+//! 6. A job ends within the time that the faults' own waits explain.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::job::Report;
+use super::service::{Account, Author, Effect, Values, Version};
+use super::stage::{Put, Stage};
+use super::story::{How, Key, Sheet, Step};
+use super::world::{Fault, Trait};
+use crate::account::Field;
+use crate::plan::{Change, MatchOn, Mode, Status, Value};
+
+/// How long a look may lie before the update that is built on it: two minutes, and the time of the look itself.
+pub(super) const WINDOW: Duration = Duration::from_secs(120 + 31);
+
+/// A job: a table, its plan, and what the file said last.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    pub(super) sheet: Sheet,
+    pub(super) planned: (Duration, Duration),
+    pub(super) accounts: BTreeMap<i64, usize>,
+    pub(super) changes: BTreeMap<usize, Vec<Change>>,
+    /// The status of each row when the file was read last.
+    pub(super) statuses: Vec<Status>,
+    /// Whether the disk has failed under it, or its process has died.
+    pub(super) is_shaken: bool,
+}
+
+impl Job {
+    pub(super) fn new(sheet: &Sheet, planned: (Duration, Duration), report: &Report) -> Self {
+        let accounts = report.rows.iter().filter_map(|row| Some((row.account_id?, row.row as usize)));
+        let is_decided = |status| matches!(status, Status::Ambiguous | Status::Invalid);
+        let accounts = accounts.filter(|(_, row)| !is_decided(report.rows[*row].status)).collect();
+        let mut changes: BTreeMap<usize, Vec<Change>> = BTreeMap::new();
+        for change in &report.changes {
+            let (field, before, after) = (change.field, change.before.clone(), change.after.clone());
+            changes.entry(change.row as usize).or_default().push(Change { field, before, after });
+        }
+        let statuses = report.rows.iter().map(|row| row.status).collect();
+        Self { sheet: sheet.clone(), planned, accounts, changes, statuses, is_shaken: false }
+    }
+}
+
+pub(super) fn same(one: &Value, other: &Value) -> bool {
+    one == other || (one.is_empty() && other.is_empty())
+}
+
+fn had(account: &Account, field: Field, from: Duration, to: Duration, wanted: impl Fn(&Value) -> bool) -> bool {
+    account.during(from, to).filter_map(|version| version.values.as_ref()).any(|values| wanted(values.get(field)))
+}
+
+/// A client sends an update.
+pub(super) fn sent(stage: &mut Stage, put: &Put) {
+    let mut broken = Vec::new();
+    if stage.puts.iter().rev().any(|(_, other)| other.is_open && other.id == put.id && other.process == put.process) {
+        broken.push((4, format!("two updates of account {} are in flight", put.id)));
+    }
+    let operation = stage.operations.get(put.operation);
+    let from = put.sent.saturating_sub(WINDOW);
+    let account = stage.service.accounts.get(&put.id);
+    let shown =
+        |field: Field| account.is_some_and(|it| had(it, field, from, put.sent, |value| same(value, &put.value(field))));
+    match operation.map(|operation| (operation.lane, &operation.step)) {
+        Some((_, Step::Patch(_, given))) => {
+            for field in Field::ALL.iter().filter(|field| !given.iter().any(|(other, _)| other == *field)) {
+                if !shown(*field) {
+                    broken.push((1, not_shown(put, *field)));
+                }
+            }
+        }
+        Some((_, Step::Update(..))) => {}
+        Some((lane, Step::Apply(job, how))) => match stage.jobs.get(&(lane, *job)) {
+            Some(job) => of_apply(stage, put, job, *how, &shown, &mut broken),
+            None => broken.push((2, "an update for a job that has no plan".to_owned())),
+        },
+        Some((lane, Step::Revert(job, _))) => {
+            let job = stage.jobs.get(&(lane, *job));
+            let changes = job.and_then(|job| job.changes.get(job.accounts.get(&put.id)?));
+            for field in Field::ALL.iter().filter(|field| !shown(**field)) {
+                let is_named = changes.is_some_and(|changes| changes.iter().any(|change| change.field == *field));
+                let was = account.is_some_and(|it| {
+                    had(it, *field, Duration::ZERO, put.sent, |value| same(value, &put.value(*field)))
+                });
+                if !is_named || !was {
+                    broken.push((1, not_shown(put, *field)));
+                }
+            }
+        }
+        _ => broken.push((1, format!("an update of account {} that nobody asked for", put.id))),
+    }
+    stage.all_violated(broken);
+}
+
+fn not_shown(put: &Put, field: Field) -> String {
+    let (name, value) = (field.name(), put.value(field));
+    format!(
+        "the update of account {} says {name} = {value:?}, which it did not have lately, and which nobody asked for",
+        put.id
+    )
+}
+
+fn of_apply(
+    stage: &Stage,
+    put: &Put,
+    job: &Job,
+    how: How,
+    shown: &impl Fn(Field) -> bool,
+    broken: &mut Vec<(u8, String)>,
+) {
+    let Some(&row) = job.accounts.get(&put.id) else {
+        broken.push((1, format!("an update of account {}, which no row means", put.id)));
+        return;
+    };
+    let changes = job.changes.get(&row).map(Vec::as_slice).unwrap_or_default();
+    let earlier: Vec<&Put> = puts_of(stage, put.operation, put.id).collect();
+    let is_unwanted = |other: &Put| other.operation == put.operation && other.is_answered_well() && other.has_lost;
+    if !how.clear_unknown && stage.puts.iter().any(|(_, other)| is_unwanted(other)) {
+        broken
+            .push((1, format!("row {row} is written although an update has cleared a member that nobody here knows")));
+    }
+    if job.statuses.get(row) == Some(&Status::Changed)
+        || earlier.iter().any(|other| other.operation == put.operation && other.is_answered_well())
+    {
+        broken.push((4, format!("row {row} was written and answered, and is sent again")));
+    }
+    let from = put.sent.saturating_sub(WINDOW);
+    for field in Field::ALL {
+        let value = put.value(*field);
+        let change = changes.iter().find(|change| change.field == *field);
+        let is_meant = change.is_some_and(|change| same(&change.after, &value));
+        if is_meant {
+            let Some(change) = change else { continue };
+            let is_due = |now: &Value| same(now, &change.before) || same(now, &change.after);
+            let was_due = stage.service.accounts.get(&put.id).is_some_and(|it| had(it, *field, from, put.sent, is_due));
+            let is_cut = stage.world.is(Trait::ItemsCut);
+            if !was_due && !how.overwrite && !is_cut && earlier.is_empty() {
+                broken.push((
+                    1,
+                    format!("row {row} overwrites what others wrote into {} of account {}", field.name(), put.id),
+                ));
+            }
+        } else if change.is_some() || !shown(*field) {
+            broken.push((1, not_shown(put, *field)));
+        }
+    }
+}
+
+/// The updates of an account that the job of an operation has sent to apply its plan.
+fn puts_of(stage: &Stage, operation: usize, id: i64) -> impl Iterator<Item = &Put> {
+    let key = |number: usize| {
+        let operation = stage.operations.get(number)?;
+        match operation.step {
+            Step::Apply(job, _) => Some((operation.lane, job)),
+            _ => None,
+        }
+    };
+    let wanted = key(operation);
+    stage
+        .puts
+        .iter()
+        .map(|(_, put)| put)
+        .filter(move |put| put.id == id && wanted.is_some() && key(put.operation) == wanted)
+}
+
+/// The service has refused a request because of the quota.
+pub(super) fn refused_by_quota(stage: &mut Stage, process: usize) {
+    // What arrives late is counted late, and no client can know.
+    let is_late = stage.world.faults.iter().any(|(fault, _)| *fault == Fault::Late);
+    if stage.world.quota.is_none() || is_late {
+        return;
+    }
+    let now = stage.now();
+    let from = stage.service.window(now, Duration::from_secs(3_600));
+    let is_ours =
+        stage.service.hits.iter().rev().take_while(|hit| hit.at >= from).all(|hit| hit.process == Some(process));
+    if is_ours {
+        stage.violated(5, "the service refuses a request for the quota, and this process alone has used it".to_owned());
+    }
+}
+
+/// A plan was made.
+pub(super) fn planned(stage: &mut Stage, lane: usize, number: usize, report: &Report) {
+    let Some(job) = stage.jobs.get(&(lane, number)) else { return };
+    let mut broken = Vec::new();
+    for (row, changes) in &job.changes {
+        for change in changes {
+            let meant = job.sheet.meant(*row, change.field);
+            if !meant.is_some_and(|meant| same(&meant, &change.after)) {
+                let name = change.field.name();
+                broken.push((
+                    2,
+                    format!("row {row} is planned to make {name} {:?}, which it does not say", change.after),
+                ));
+            }
+            let account = report.rows[*row].account_id.and_then(|id| stage.service.accounts.get(&id));
+            let was = account.is_some_and(|it| {
+                had(it, change.field, job.planned.0, job.planned.1, |value| same(value, &change.before))
+            });
+            if !was && !stage.world.is(Trait::ItemsCut) {
+                broken.push((
+                    2,
+                    format!("row {row} says that {} was {:?}, which it was not", change.field.name(), change.before),
+                ));
+            }
+        }
+    }
+    stage.all_violated(broken);
+}
+
+/// The file of a plan was read after an operation. `is_done` when the operation came to its own end.
+pub(super) fn reported(stage: &mut Stage, lane: usize, number: usize, report: &Report, is_done: bool) {
+    let Some(job) = stage.jobs.get(&(lane, number)) else { return };
+    let mut broken = Vec::new();
+    if report.rows.len() != job.sheet.rows.len() {
+        broken.push((2, format!("{} rows are {} in the file", job.sheet.rows.len(), report.rows.len())));
+    }
+    for (row, view) in report.rows.iter().enumerate() {
+        let last = view.account_id.and_then(|id| {
+            let of_job = |put: &&&Put| put.id == id && is_of(stage, lane, number, put) && put.is_answered_well();
+            stage.puts.iter().map(|(_, put)| put).filter(|put| of_job(&put)).last()
+        });
+        if let Some(last) = last
+            .filter(|last| view.status == Status::Changed && !last.is_unsure && last.differs != view.stored_otherwise)
+        {
+            let found = if last.differs { "is not what was sent" } else { "is what was sent" };
+            let said = view.stored_otherwise;
+            broken.push((2, format!("row {row} says stored_otherwise={said}, and the answer to its update {found}")));
+        }
+        if let Some(text) = judge(stage, lane, number, job, row, view.account_id, view.status, is_done) {
+            broken.push((
+                2,
+                format!("row {row} is {} although {text} (it says: {:?})", view.status.as_str(), view.error),
+            ));
+        }
+    }
+    stage.all_violated(broken);
+    let statuses = report.rows.iter().map(|row| row.status).collect();
+    if let Some(job) = stage.jobs.get_mut(&(lane, number)) {
+        job.statuses = statuses;
+    }
+}
+
+/// Whether an update was sent to apply the plan of a job.
+fn is_of(stage: &Stage, lane: usize, number: usize, put: &Put) -> bool {
+    let operation = stage.operations.get(put.operation);
+    operation.is_some_and(|it| it.lane == lane && matches!(it.step, Step::Apply(job, _) if job == number))
+}
+
+/// What is wrong with the status of a row.
+#[expect(clippy::too_many_arguments, reason = "a row is judged by everything that is known about it")]
+fn judge(
+    stage: &Stage,
+    lane: usize,
+    number: usize,
+    job: &Job,
+    row: usize,
+    id: Option<i64>,
+    status: Status,
+    is_done: bool,
+) -> Option<String> {
+    let sheet = &job.sheet;
+    let (from, to) = (job.planned.0, stage.now());
+    let is_its_account = id.is_some_and(|id| job.accounts.get(&id) == Some(&row));
+    let puts = stage
+        .puts
+        .iter()
+        .map(|(_, put)| put)
+        .filter(|put| is_its_account && Some(put.id) == id && is_of(stage, lane, number, put));
+    let puts: Vec<&Put> = puts.collect();
+    let is_written = puts.iter().any(|put| put.effect == Effect::Written);
+    let is_answered = puts.iter().any(|put| put.is_answered_well());
+    let account = id.and_then(|id| stage.service.accounts.get(&id));
+    let changes = job.changes.get(&row).map(Vec::as_slice).unwrap_or_default();
+    if sheet.is_invalid(row) != (status == Status::Invalid) {
+        return Some(
+            if status == Status::Invalid { "nothing is wrong with it" } else { "it cannot be sent" }.to_owned(),
+        );
+    }
+    if let (Key::Id(key), Some(id)) = (&sheet.rows[row].key, id)
+        && *key != id
+    {
+        return Some(format!("it is for account {key}, and the file says {id}"));
+    }
+    let wrong = match status {
+        Status::Failed | Status::Pending | Status::Conflict | Status::Unchanged if is_written => {
+            Some("an update of it was written")
+        }
+        Status::Invalid | Status::Failed => None,
+        Status::Changed => (!is_answered).then_some("no update of it was answered"),
+        Status::Unchanged => {
+            let is_so =
+                |values: &Values| Field::ALL.iter().all(|field| is_as_meant(sheet, row, *field, values, changes));
+            let versions = account.into_iter().flat_map(|it| it.during(from, to));
+            let was = versions.filter_map(|version| version.values.as_ref()).any(|values| is_so(values));
+            (!was).then_some("the account never was as it says")
+        }
+        Status::Pending => (is_done && !changes.is_empty()).then_some("the run came to its end"),
+        Status::NotFound => match (&sheet.rows[row].key, id) {
+            (Key::Text(key), None) => {
+                let mut accounts = stage.service.accounts.values();
+                let was_there = accounts.any(|it| matched_throughout(it, sheet.match_on, key, job.planned));
+                was_there.then_some("an account had its key all the time")
+            }
+            (key, id) => {
+                let id = if let Key::Id(id) = key { Some(*id) } else { id };
+                let account = id.and_then(|id| stage.service.accounts.get(&id));
+                account.is_some_and(|it| !it.was_missing(from, to)).then_some("the account was there all the time")
+            }
+        },
+        Status::Ambiguous => {
+            let several = |key: &str| {
+                stage.service.accounts.values().filter(|it| matched(it, sheet.match_on, key, from, to)).count() > 1
+            };
+            let is_so = match &sheet.rows[row].key {
+                key if is_repeated(sheet, row) => *key != Key::Empty,
+                Key::Text(key) => {
+                    several(key)
+                        || sheet
+                            .rows
+                            .iter()
+                            .enumerate()
+                            .any(|(other, it)| other != row && shares(stage, sheet, key, &it.key, from, to))
+                }
+                Key::Id(_) | Key::Empty => false,
+            };
+            (!is_so).then_some("nothing about it is ambiguous")
+        }
+        Status::Conflict => {
+            let foreign = |change: &Change| {
+                account.is_some_and(|it| {
+                    had(it, change.field, from, to, |now| !same(now, &change.before) && !same(now, &change.after))
+                })
+            };
+            (!stage.world.is(Trait::ItemsCut) && !changes.iter().any(foreign))
+                .then_some("nobody else has changed its fields")
+        }
+        Status::Unknown => (puts.is_empty() && !job.is_shaken).then_some("no update of it was ever sent"),
+    };
+    if wrong.is_none() && is_answered && status != Status::Changed && is_done && !job.is_shaken {
+        return Some("an update of it was answered with success".to_owned());
+    }
+    if wrong.is_none() && is_repeated(sheet, row) && !matches!(status, Status::Ambiguous | Status::Invalid) {
+        return Some("another row is for the same account".to_owned());
+    }
+    wrong.map(str::to_owned)
+}
+
+/// Whether a field is as a row means it, or as the row's changes would make it.
+fn is_as_meant(sheet: &Sheet, row: usize, field: Field, values: &Values, changes: &[Change]) -> bool {
+    if !changes.is_empty() {
+        return changes.iter().all(|change| change.field != field || same(&change.after, values.get(field)));
+    }
+    let now = values.get(field);
+    let is_placeholder = field == Field::CompanySize && *now == Value::Text("Empty".to_owned());
+    let is_filled = !now.is_empty() && !is_placeholder;
+    sheet.meant(row, field).is_none_or(|meant| same(&meant, now) || (sheet.mode == Mode::Fill && is_filled))
+}
+
+fn is_repeated(sheet: &Sheet, row: usize) -> bool {
+    let key = |row: usize| match &sheet.rows[row].key {
+        Key::Text(text) if sheet.match_on == MatchOn::DomainName => Key::Text(text.to_lowercase()),
+        key => key.clone(),
+    };
+    let others = (0..sheet.rows.len()).filter(|other| *other != row && !sheet.is_invalid(*other));
+    !sheet.is_invalid(row) && key(row) != Key::Empty && others.map(key).any(|other| other == key(row))
+}
+
+fn has_key(values: &Values, match_on: MatchOn, key: &str) -> bool {
+    match (match_on, values.get(Field::DomainName), values.get(Field::Name)) {
+        (MatchOn::DomainName, Value::Text(domain), _) => domain.to_lowercase() == key.to_lowercase(),
+        (MatchOn::Name, _, Value::Text(name)) => name == key,
+        _ => false,
+    }
+}
+
+fn matched(account: &Account, match_on: MatchOn, key: &str, from: Duration, to: Duration) -> bool {
+    account.during(from, to).filter_map(|version| version.values.as_ref()).any(|values| has_key(values, match_on, key))
+}
+
+fn matched_throughout(account: &Account, match_on: MatchOn, key: &str, during: (Duration, Duration)) -> bool {
+    !account.was_missing(during.0, during.1)
+        && account
+            .during(during.0, during.1)
+            .all(|version| version.values.as_ref().is_some_and(|it| has_key(it, match_on, key)))
+}
+
+/// Whether an account had the key of this row and that of another at different moments.
+fn shares(stage: &Stage, sheet: &Sheet, key: &str, other: &Key, from: Duration, to: Duration) -> bool {
+    let Key::Text(other) = other else { return false };
+    stage
+        .service
+        .accounts
+        .values()
+        .any(|it| matched(it, sheet.match_on, key, from, to) && matched(it, sheet.match_on, other, from, to))
+}
+
+/// A revert came to its end when nothing failed any more.
+pub(super) fn reverted(stage: &mut Stage, lane: usize, number: usize, report: &Report, started: Duration) {
+    let Some(job) = stage.jobs.get(&(lane, number)) else { return };
+    let mut broken = Vec::new();
+    for (id, row) in &job.accounts {
+        let (Some(account), Some(changes)) = (stage.service.accounts.get(id), job.changes.get(row)) else { continue };
+        let Some(values) = account.now().values.as_ref() else { continue };
+        let is_ours = |put: &Put| {
+            let operation = stage.operations.get(put.operation);
+            operation.is_some_and(|it| {
+                it.lane == lane && matches!(it.step, Step::Apply(job, _) | Step::Revert(job, _) if job == number)
+            })
+        };
+        let ours = stage.puts.iter().filter(|(_, put)| put.id == *id && is_ours(put) && put.effect == Effect::Written);
+        let ours: Vec<(usize, &Put)> = ours.map(|(number, put)| (*number, put)).collect();
+        let Some((_, first)) = ours.first() else { continue };
+        // Where one has overtaken another on its way, or came when the revert had begun, nobody knows what comes last.
+        let is_overtaken = ours.windows(2).any(|pair| pair[0].1.arrived > pair[1].1.sent.into());
+        let is_late = ours.iter().any(|(_, put)| put.sent < started && put.arrived.is_some_and(|at| at >= started));
+        let others_wrote = account.versions.windows(2).any(|pair| {
+            let is_theirs = !matches!(pair[1].by, Author::Put(put) if ours.iter().any(|(other, _)| *other == put));
+            is_theirs && Some(pair[1].at) > first.arrived && changes.iter().any(|change| differs(pair, change.field))
+        });
+        if is_overtaken || is_late || others_wrote || is_hindered(stage, *id) {
+            continue;
+        }
+        let view = report.rows.iter().find(|view| view.account_id == Some(*id));
+        // Where no answer told what was stored, nobody can tell its form from what somebody else wrote.
+        let was_unknown = job.statuses.get(*row) == Some(&Status::Unknown);
+        let is_told = |status| status == Status::Unknown || (status == Status::Conflict && was_unknown);
+        let is_said = view.is_some_and(|view| view.status == Status::Changed && view.stored_otherwise);
+        if is_said || (view.is_some_and(|view| is_told(view.status)) && stores_otherwise(stage)) {
+            continue;
+        }
+        for change in changes {
+            let field = change.field;
+            let stored = |value: &Value| stage.service.stored_value(field, value);
+            let now = stored(values.get(field));
+            let before = |version: &&Version| !matches!(version.by, Author::Put(put) if ours.iter().any(|(other, _)| *other == put));
+            let shown =
+                account.during(first.sent.saturating_sub(WINDOW), first.arrived.unwrap_or_default()).filter(before);
+            let mut shown = shown.filter_map(|version| version.values.as_ref());
+            if !shown.any(|before| same(&stored(before.get(field)), &now)) {
+                let said = view.map(|view| (view.status.as_str(), view.error.clone()));
+                let name = field.name();
+                let text =
+                    format!("account {id} (row {row}) has {name} = {now:?} after the revert, which says {said:?}");
+                broken.push((3, text));
+            }
+        }
+    }
+    stage.all_violated(broken);
+}
+
+/// Whether a field differs between two versions of an account.
+fn differs(pair: &[Version], field: Field) -> bool {
+    let value = |version: &Version| version.values.as_ref().map(|values| values.get(field).clone());
+    value(&pair[0]) != value(&pair[1])
+}
+
+/// Whether the service lets nobody read or write an account.
+fn is_hindered(stage: &Stage, id: i64) -> bool {
+    let hinders = [(2, Trait::OneForbiddenWithoutCode), (3, Trait::OneForbidden), (4, Trait::AccountUnreadable)];
+    hinders.iter().any(|(other, what)| *other == id && stage.world.is(*what))
+}
+
+fn stores_otherwise(stage: &Stage) -> bool {
+    stage.world.is(Trait::Trims) || stage.world.is(Trait::TidiesPhones)
+}
+
+/// An operation has come to its own end.
+pub(super) fn ended(stage: &mut Stage, number: usize) {
+    let operation = &stage.operations[number];
+    let took = operation.ended.unwrap_or_default().saturating_sub(operation.started);
+    let requests = operation.requests + stage.puts.len() as u64;
+    let in_quota = stage.world.quota.map_or(0, |quota| {
+        let minutes = requests / u64::from(quota.per_minute.max(1)) + 2;
+        let hours = stage.service.hits.len() as u64 / u64::from(quota.per_hour.max(1));
+        minutes * 60 + hours * 3_600
+    });
+    let explained = operation.excuse + Duration::from_secs(in_quota + requests * 10 + 300);
+    if took > explained {
+        let text = format!("{} took {took:?}, and {explained:?} is explained", operation.step);
+        stage.violated(6, text);
+    }
+}

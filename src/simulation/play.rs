@@ -1,0 +1,336 @@
+//! Plays one seed: its story in its world, on virtual time, and what the oracle says of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::runtime::Builder;
+use tokio::time::{Duration, sleep, timeout};
+
+use super::dice::Dice;
+use super::event::{Event, Record};
+use super::job::{self, Refused};
+use super::oracle::{self, Job};
+use super::stage::{Stage, Violation, set_stage, stage};
+use super::story::{End, How, Lane, Step, Story};
+use super::wire::set_line;
+use super::world::World;
+use crate::account::{AccountFields, Field};
+use crate::client::Client;
+use crate::config::{BaseUrl, Config};
+use crate::plan::Value;
+use crate::plan::file::simulation::Simulation;
+use crate::plan::run::Control;
+
+/// No story takes so long, unless it never ends.
+const LONGEST: Duration = Duration::from_secs(60 * 86_400);
+/// How long everything rests before the last look, so that every wait and window is over.
+const REST: Duration = Duration::from_secs(3 * 3_600);
+
+/// What came of a seed.
+#[derive(Debug)]
+pub(super) struct Played {
+    pub(super) violations: Vec<Violation>,
+    pub(super) record: Record,
+}
+
+/// Plays a story in a world. `folder` is for the plan files, and is removed.
+pub(super) fn play(seed: u64, world: &World, story: &Story, folder: &Path) -> Played {
+    // The core keeps some things once for each process.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    fastrand::seed(seed);
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+    let files = Simulation::begin(seed, |path, _| stage(|stage| stage.writes(path)));
+    runtime.block_on(async {
+        set_stage(Some(Stage::new(seed, world, story.lanes.len())));
+        if timeout(LONGEST, Box::pin(whole(seed, story, folder))).await.is_err() {
+            stage(|stage| stage.violated(6, "it never ends".to_owned()));
+        }
+    });
+    // Requests that are still on their way end with it, and tell the stage.
+    drop(runtime);
+    drop(files);
+    let Stage { violations, record, .. } = set_stage(None).expect("the stage is still there");
+    let _ = fs::remove_dir_all(folder);
+    Played { violations, record }
+}
+
+async fn whole(seed: u64, story: &Story, folder: &Path) {
+    let (people, programs) = stage(|stage| (stage.world.colleague_s, stage.world.other_program_s));
+    tokio::spawn(others(seed, "colleague", people, |stage, dice| {
+        let now = stage.now();
+        if let Some(text) = stage.service.colleague(now, dice) {
+            stage.tell(Event::Other(text));
+        }
+    }));
+    tokio::spawn(others(seed, "program", programs, |stage, _| stage.service.other_program(stage.now())));
+    let folders: Vec<PathBuf> = (0..story.lanes.len()).map(|lane| folder.join(lane.to_string())).collect();
+    for folder in &folders {
+        fs::create_dir_all(folder).expect("a folder for plans");
+    }
+    let mut tasks = Vec::new();
+    let mut shared = None;
+    for (number, (lane, folder)) in story.lanes.iter().zip(&folders).enumerate() {
+        let process = match shared.filter(|_| story.is_one_process) {
+            Some(process) => process,
+            None => start_process(folder),
+        };
+        shared = Some(process);
+        let mut actor = Actor { lane: number, folder: folder.clone(), process, client: client(process, number) };
+        let lane = lane.clone();
+        tasks.push(tokio::spawn(async move { actor.act(&lane).await }));
+    }
+    for task in tasks {
+        task.await.expect("a lane does not panic");
+    }
+    stage(|stage| {
+        stage.service.is_calm = true;
+        stage.tell(Event::Other("from now on everything works, and nobody else writes".to_owned()));
+    });
+    sleep(REST).await;
+    for (number, (lane, folder)) in story.lanes.iter().zip(&folders).enumerate() {
+        if lane.sheets.is_empty() {
+            continue;
+        }
+        let process = start_process(folder);
+        let mut actor = Actor { lane: number, folder: folder.clone(), process, client: client(process, number) };
+        actor.finish(lane, &mut Dice::new(seed, "finish", number as u64)).await;
+    }
+}
+
+/// Other people, and other programs of the same user: each does something now and then, until all is calm.
+async fn others(seed: u64, who: &str, mean_s: Option<u64>, act: fn(&mut Stage, &mut Dice)) {
+    let Some(mean) = mean_s else { return };
+    let mut dice = Dice::new(seed, who, 0);
+    loop {
+        sleep(Duration::from_millis(dice.between(1, mean * 2_000))).await;
+        if stage(|stage| stage.service.is_calm) {
+            return;
+        }
+        stage(|stage| act(stage, &mut dice));
+    }
+}
+
+/// Starts a process, which knows nothing of those before it.
+fn start_process(folder: &Path) -> usize {
+    crate::identity::forget();
+    crate::turns::forget();
+    crate::plan::run::forget();
+    stage(|stage| stage.start_process(folder))
+}
+
+fn client(process: usize, lane: usize) -> Client {
+    let (quota, seed) = stage(|stage| {
+        set_line(stage.add_line(process, lane));
+        (stage.world.quota, stage.seed)
+    });
+    let base_url = BaseUrl::new("http://127.0.0.1:1/v3").expect("an address");
+    let config = Config { base_url, quota, ..Config::new(format!("key-{seed}")).expect("a key") };
+    Client::new(config).expect("a client")
+}
+
+/// Whoever does what a lane says.
+struct Actor {
+    lane: usize,
+    folder: PathBuf,
+    process: usize,
+    client: Client,
+}
+
+impl Actor {
+    fn plan_path(&self, lane: &Lane, job: usize) -> PathBuf {
+        let name = if lane.has_one_name { 0 } else { job };
+        self.folder.join(format!("{name}.replyplan"))
+    }
+
+    async fn act(&mut self, lane: &Lane) {
+        for step in &lane.steps {
+            if let Step::Pause(seconds) = step {
+                sleep(Duration::from_secs(*seconds)).await;
+            } else {
+                self.operate(lane, step).await;
+            }
+        }
+    }
+
+    /// Ends every job when nothing goes wrong any more, and looks whether all of it is as it should be.
+    async fn finish(&mut self, lane: &Lane, dice: &mut Dice) {
+        for job in 0..lane.sheets.len() {
+            let how = How { clear_unknown: true, ..How::CALM };
+            if !stage(|stage| stage.jobs.contains_key(&(self.lane, job))) {
+                continue;
+            }
+            if !self.operate(lane, &Step::Apply(job, how)).await {
+                stage(|stage| stage.violated(2, format!("job {job} cannot be ended although everything works")));
+            }
+            if dice.chance(600) {
+                let started = stage(|stage| stage.now());
+                // What failed before, when not everything worked, is tried again.
+                let _ = job::retry_revert(&self.plan_path(lane, job));
+                let is_reverted = self.operate(lane, &Step::Revert(job, how)).await;
+                match job::revert_report(&self.plan_path(lane, job)) {
+                    Ok(report) if is_reverted => {
+                        tell_report(self.lane, &report);
+                        stage(|stage| oracle::reverted(stage, self.lane, job, &report, started));
+                    }
+                    _ => {
+                        let text = format!("job {job} cannot be reverted although everything works");
+                        stage(|stage| stage.violated(3, text));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does one thing. Tells whether it came to its own end.
+    async fn operate(&mut self, lane: &Lane, step: &Step) -> bool {
+        let number = stage(|stage| stage.start_operation(self.lane, step));
+        let control = Arc::new(Control::default());
+        let end = match step {
+            Step::Plan(_, end) => *end,
+            Step::Apply(_, how) | Step::Revert(_, how) => how.end,
+            _ => End::ItsOwn,
+        };
+        let ending = self.prepare(end, &control);
+        let died = stage(|stage| stage.died(self.process));
+        let done = tokio::select! {
+            biased;
+            () = died.notified() => None,
+            done = self.work(lane, step, &control) => Some(done).filter(|_| !stage(|stage| stage.is_dead(self.process))),
+        };
+        if let Some(ending) = ending {
+            ending.abort();
+        }
+        stage(|stage| stage.spare(self.process));
+        let result = match &done {
+            None => "its process was killed".to_owned(),
+            Some(Ok(())) => "done".to_owned(),
+            // The folder has another name in each run.
+            Some(Err(refused)) => refused.to_string().replace(&*self.folder.to_string_lossy(), ""),
+        };
+        stage(|stage| stage.end_operation(number, result));
+        if done.is_none() {
+            self.process = start_process(&self.folder);
+            self.client = client(self.process, self.lane);
+        } else {
+            stage(|stage| oracle::ended(stage, number));
+        }
+        let is_stopped = control.is_stopping();
+        self.judge(lane, step, number, end, matches!(done, Some(Ok(()))) && !is_stopped);
+        matches!(done, Some(Ok(())))
+    }
+
+    fn prepare(&self, end: End, control: &Arc<Control>) -> Option<tokio::task::JoinHandle<()>> {
+        let (control, process) = (Arc::clone(control), self.process);
+        match end {
+            End::ItsOwn => None,
+            End::Stop(after) => Some(tokio::spawn(async move {
+                sleep(Duration::from_millis(after)).await;
+                stage(|stage| stage.tell(Event::Other("the run is asked to stop".to_owned())));
+                control.stop();
+            })),
+            End::Kill(after) => Some(tokio::spawn(async move {
+                sleep(Duration::from_millis(after)).await;
+                stage(|stage| stage.die(process));
+            })),
+            End::KillAtStep(steps) => {
+                stage(|stage| stage.die_after(process, steps));
+                None
+            }
+            End::DiskFails(writes) => {
+                stage(|stage| stage.fail_disk_after(process, writes));
+                None
+            }
+        }
+    }
+
+    async fn work(&self, lane: &Lane, step: &Step, control: &Arc<Control>) -> Result<(), Refused> {
+        let client = &self.client;
+        match step {
+            Step::Plan(job, _) => {
+                let path = self.plan_path(lane, *job);
+                if lane.has_one_name && *job > 0 && path.exists() {
+                    fs::remove_file(&path).map_err(|error| Refused::Other(error.to_string()))?;
+                    stage(|stage| stage.jobs.remove(&(self.lane, *job - 1)));
+                }
+                job::plan(client, &lane.sheets[*job], &path, control).await
+            }
+            Step::Apply(job, how) if how.is_twice => {
+                job::apply_twice(client, &self.plan_path(lane, *job), *how, control).await
+            }
+            Step::Apply(job, how) => job::apply(client, &self.plan_path(lane, *job), *how, control).await,
+            Step::RetryFailed(job) => job::retry_failed(&self.plan_path(lane, *job)),
+            Step::Revert(job, how) => job::revert(client, &self.plan_path(lane, *job), *how, control).await,
+            Step::Patch(id, given) => {
+                client.patch(*id, &fields(given)).await.map(drop).map_err(|error| Refused::Other(error.to_string()))
+            }
+            Step::Update(id, given) => {
+                client.update(*id, &fields(given)).await.map(drop).map_err(|error| Refused::Other(error.to_string()))
+            }
+            Step::Pause(_) => Ok(()),
+        }
+    }
+
+    /// Looks at what the plan file says after an operation.
+    fn judge(&self, lane: &Lane, step: &Step, operation: usize, end: End, is_done: bool) {
+        let (job, is_plan) = match step {
+            Step::Plan(job, _) => (*job, true),
+            Step::Apply(job, _) | Step::RetryFailed(job) | Step::Revert(job, _) => (*job, false),
+            _ => return,
+        };
+        let report = match job::report(&self.plan_path(lane, job)) {
+            Ok(report) => report,
+            Err(refused) => {
+                let is_planned = stage(|stage| stage.jobs.contains_key(&(self.lane, job)));
+                if is_planned || (is_plan && is_done) {
+                    stage(|stage| stage.violated(2, format!("the plan of job {job} cannot be read: {refused}")));
+                }
+                return;
+            }
+        };
+        tell_report(self.lane, &report);
+        let sheet = &lane.sheets[job];
+        stage(|stage| {
+            if is_plan {
+                let operation = &stage.operations[operation];
+                let planned = (operation.started, operation.ended.unwrap_or_default());
+                stage.jobs.insert((self.lane, job), Job::new(sheet, planned, &report));
+                oracle::planned(stage, self.lane, job, &report);
+            }
+            if let Some(job) = stage.jobs.get_mut(&(self.lane, job)) {
+                job.is_shaken |= end != End::ItsOwn;
+            }
+            let is_applied = is_done && matches!(step, Step::Apply(..));
+            oracle::reported(stage, self.lane, job, &report, is_applied);
+        });
+    }
+}
+
+fn tell_report(lane: usize, report: &job::Report) {
+    stage(|stage| {
+        // A row is told again only when it has changed.
+        let mut told = std::mem::take(&mut stage.told);
+        for row in &report.rows {
+            let changes = report.changes.iter().filter(|change| change.row == row.row);
+            let changes: Vec<String> = changes
+                .map(|change| format!("{} {:?} -> {:?}", change.field.name(), change.before, change.after))
+                .collect();
+            let id = row.account_id.map_or_else(String::new, |id| format!(" (account {id})"));
+            let error = row.error.as_deref().map_or_else(String::new, |error| format!(": {error}"));
+            let text = format!("row {}{id} {}{error} {}", row.row, row.status.as_str(), changes.join(", "));
+            if told.insert((lane, row.row, text.clone())) {
+                stage.tell(Event::Row { lane, text });
+            }
+        }
+        stage.told = told;
+    });
+}
+
+fn fields(given: &[(Field, Value)]) -> AccountFields {
+    let mut fields = AccountFields::default();
+    for (field, value) in given {
+        fields.set(*field, value.as_field_value()).expect("a value of the field's kind");
+    }
+    fields
+}

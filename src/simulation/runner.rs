@@ -1,0 +1,172 @@
+//! The command line: seeds in, a verdict out.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::event::Record;
+use super::play::{Played, play};
+use super::shrink::shrink;
+use super::stage::{Violation, set_stage};
+use super::story::Story;
+use super::world::World;
+
+/// A seed that takes longer, in real time, does not end.
+const LONGEST: Duration = Duration::from_secs(120);
+/// So many failing seeds are told.
+const TOLD: usize = 20;
+
+/// Runs seeds and tells whether a promise was broken. `--from 1 --seeds 20000` runs many, `--seed 4711` replays one.
+pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
+    let arguments: Vec<String> = arguments.collect();
+    let number = |name: &str| {
+        let position = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(position + 1)?.parse::<u64>().ok()
+    };
+    let is_given = |name: &str| arguments.iter().any(|argument| argument == name);
+    let (from, seeds) = (number("--from").unwrap_or(1), number("--seeds").unwrap_or(1_000));
+    match number("--seed") {
+        Some(seed) => replay(seed, !is_given("--whole")),
+        None if is_given("--hashes") => {
+            (from..from + seeds).for_each(|seed| println!("{seed} {:016x}", play_seed(seed).record.hash()));
+            ExitCode::SUCCESS
+        }
+        None => match number("--step") {
+            Some(step) => work(from, from + seeds, step),
+            None => share(from, seeds),
+        },
+    }
+}
+
+/// What a seed comes to: the promises that it breaks, and a number that stands for everything that happens in it.
+pub fn run_seed(seed: u64) -> (Vec<String>, u64) {
+    let played = play_seed(seed);
+    let violations =
+        played.violations.iter().map(|violation| format!("promise {}: {}", violation.promise, violation.text));
+    (violations.collect(), played.record.hash())
+}
+
+/// Shares seeds among as many processes as there are processors: the core keeps some things once for each process.
+fn share(from: u64, seeds: u64) -> ExitCode {
+    let began = Instant::now();
+    let workers = thread::available_parallelism().map_or(1, |count| count.get() as u64).min(seeds.max(1));
+    let program = std::env::current_exe().expect("the path of this program");
+    let start = |worker: u64| {
+        let (first, left) = (from + worker, seeds.saturating_sub(worker));
+        let arguments = [("--from", first), ("--seeds", left), ("--step", workers)];
+        let arguments = arguments.iter().flat_map(|(name, value)| [(*name).to_owned(), value.to_string()]);
+        Command::new(&program).args(arguments).stdout(Stdio::piped()).spawn().expect("this program starts again")
+    };
+    let mut processes: Vec<_> = (0..workers).map(start).collect();
+    let mut failed: Vec<(u64, String)> = Vec::new();
+    let mut is_well = true;
+    thread::scope(|scope| {
+        let readers = processes.iter_mut().map(|process| {
+            let lines = BufReader::new(process.stdout.take().expect("its output is read")).lines();
+            scope.spawn(move || {
+                let lines = lines.map_while(Result::ok);
+                lines
+                    .filter_map(|line| {
+                        line.split_once(' ').and_then(|(seed, text)| Some((seed.parse().ok()?, text.to_owned())))
+                    })
+                    .collect()
+            })
+        });
+        let readers: Vec<thread::ScopedJoinHandle<'_, Vec<(u64, String)>>> = readers.collect();
+        for reader in readers {
+            failed.extend(reader.join().expect("a reader"));
+        }
+    });
+    for process in &mut processes {
+        is_well &= process.wait().is_ok_and(|status| status.success());
+    }
+    failed.sort();
+    for (seed, text) in failed.iter().take(TOLD) {
+        println!("seed {seed}: {text}");
+    }
+    if let Some((seed, _)) = failed.first() {
+        let _ = replay(*seed, true);
+    }
+    let rate = seeds as f64 / began.elapsed().as_secs_f64();
+    println!("{seeds} seeds, {} violations, {rate:.0} a second", failed.len());
+    if !is_well {
+        println!("a process has ended before its seeds");
+    }
+    if failed.is_empty() && is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs every so-manieth seed, and writes those that fail, a line each.
+fn work(from: u64, until: u64, step: u64) -> ExitCode {
+    static CURRENT: AtomicU64 = AtomicU64::new(0);
+    thread::spawn(|| {
+        let mut before = 0;
+        loop {
+            thread::sleep(LONGEST);
+            let now = CURRENT.load(Ordering::Relaxed);
+            if now == before {
+                println!("{now} it does not end within {LONGEST:?}");
+                std::process::exit(1);
+            }
+            before = now;
+        }
+    });
+    let mut seed = from;
+    while seed < until {
+        CURRENT.store(seed, Ordering::Relaxed);
+        if let Some(first) = play_seed(seed).violations.first() {
+            println!("{seed} promise {}: {}", first.promise, first.text.replace('\n', " "));
+        }
+        seed += step;
+    }
+    ExitCode::SUCCESS
+}
+
+fn folder(seed: u64) -> PathBuf {
+    let memory = PathBuf::from("/dev/shm");
+    let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
+    base.join(format!("replyio-simulation-{}-{seed}", std::process::id()))
+}
+
+fn play_seed(seed: u64) -> Played {
+    let world = World::draw(seed);
+    let story = Story::draw(seed, &world);
+    play_safely(seed, &world, &story)
+}
+
+/// A panic is a broken promise too.
+fn play_safely(seed: u64, world: &World, story: &Story) -> Played {
+    catch_unwind(AssertUnwindSafe(|| play(seed, world, story, &folder(seed)))).unwrap_or_else(|_| {
+        let record = set_stage(None).map_or_else(Record::default, |stage| stage.record);
+        let _ = std::fs::remove_dir_all(folder(seed));
+        Played { violations: vec![Violation { promise: 0, text: "it panics".to_owned() }], record }
+    })
+}
+
+/// Plays one seed and tells all that happens, shortened when it fails.
+fn replay(seed: u64, is_shortened: bool) -> ExitCode {
+    let (mut world, mut story) = (World::draw(seed), Story::draw(seed, &World::draw(seed)));
+    let mut played = play_safely(seed, &world, &story);
+    let hash = played.record.hash();
+    if let Some(first) = played.violations.first().filter(|_| is_shortened) {
+        let promise = first.promise;
+        (world, story) = shrink(&world, &story, |world, story| {
+            play_safely(seed, world, story).violations.iter().any(|violation| violation.promise == promise)
+        });
+        played = play_safely(seed, &world, &story);
+    }
+    let mut text = format!("seed {seed}, hash {hash:016x}\n{world}");
+    for (number, lane) in story.lanes.iter().enumerate() {
+        for (job, sheet) in lane.sheets.iter().enumerate() {
+            let _ = write!(text, "lane {number}, job {job}: {sheet}");
+        }
+    }
+    text += &played.record.to_string();
+    // Whoever closes the pipe has seen enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    if played.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,544 @@
+//! The model of the service: its accounts with everything that ever was in them, its list, its quota and its answers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use serde_json::{Map, Value as Json, json};
+
+use super::dice::Dice;
+use super::world::{Fault, Order, Trait, World};
+use crate::account::{CompanySize, Field, Kind};
+use crate::plan::Value;
+
+/// Items of the list have so many characters of a text when the list cuts texts.
+const CUT_AT: usize = 12;
+/// A writable member that the client does not know.
+pub(super) const UNKNOWN_MEMBER: &str = "annualRevenue";
+/// The users of the team. Others own nothing.
+pub(super) const TEAM: [i64; 3] = [41, 42, 43];
+/// A company size that the service knows, and the client does not.
+pub(super) const NEW_SIZE: &str = "20001+";
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Who wrote something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Author {
+    /// It was so at the beginning.
+    Start,
+    Colleague,
+    /// The client, with the request of this number.
+    Put(usize),
+}
+
+/// The values of an account's writable fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Values(Vec<Value>);
+
+impl Values {
+    pub(super) fn get(&self, field: Field) -> &Value {
+        &self.0[field as usize]
+    }
+
+    pub(super) fn set(&mut self, field: Field, value: Value) {
+        self.0[field as usize] = value;
+    }
+}
+
+/// What an account was from a moment on.
+#[derive(Debug, Clone)]
+pub(super) struct Version {
+    pub(super) at: Duration,
+    pub(super) by: Author,
+    /// Nothing once the account is deleted.
+    pub(super) values: Option<Arc<Values>>,
+    pub(super) unknown_member: Option<String>,
+}
+
+/// An account from its creation on.
+#[derive(Debug, Clone)]
+pub(super) struct Account {
+    pub(super) id: i64,
+    pub(super) versions: Vec<Version>,
+}
+
+impl Account {
+    pub(super) fn now(&self) -> &Version {
+        &self.versions[self.versions.len() - 1]
+    }
+
+    /// What it was at some moment of a period.
+    pub(super) fn during(&self, from: Duration, to: Duration) -> impl Iterator<Item = &Version> {
+        let next = self.versions.iter().skip(1).map(|next| Some(next.at)).chain([None]);
+        let periods = self.versions.iter().zip(next);
+        periods
+            .filter(move |(version, next)| version.at <= to && next.is_none_or(|next| next >= from))
+            .map(|(it, _)| it)
+    }
+
+    /// Whether it did not exist at some moment of a period.
+    pub(super) fn was_missing(&self, from: Duration, to: Duration) -> bool {
+        let created = self.versions.first().is_none_or(|first| first.by == Author::Colleague && first.at >= from);
+        created || self.during(from, to).any(|version| version.values.is_none())
+    }
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Asked {
+    Get(i64),
+    List { top: u64, skip: u64 },
+    Put(i64, Map<String, Json>),
+    Other,
+}
+
+/// What the service answers.
+#[derive(Debug, Clone)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+/// What became of an update, as only the model knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// Nothing was written.
+    None,
+    /// It was taken and ignored.
+    Ignored,
+    /// It was written.
+    Written,
+}
+
+/// A request that was counted by the quota.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hit {
+    pub(super) at: Duration,
+    /// Whose it is: a process of ours, or `None` for another program.
+    pub(super) process: Option<usize>,
+}
+
+pub(super) struct Service {
+    seed: u64,
+    world: World,
+    pub(super) accounts: BTreeMap<i64, Account>,
+    pub(super) hits: Vec<Hit>,
+    pages: u64,
+    key_is_revoked: Option<(Duration, Duration)>,
+    /// Whether faults and other people are over.
+    pub(super) is_calm: bool,
+}
+
+impl Service {
+    pub(super) fn new(seed: u64, world: &World) -> Self {
+        let mut dice = Dice::new(seed, "service", 0);
+        let from = Duration::from_secs(dice.between(1, 600));
+        let until = from + Duration::from_secs(dice.between(30, 3_000));
+        let mut service = Self {
+            seed,
+            world: world.clone(),
+            accounts: BTreeMap::new(),
+            hits: Vec::new(),
+            pages: 0,
+            key_is_revoked: world.is(Trait::KeyRevoked).then_some((from, until)),
+            is_calm: false,
+        };
+        for id in 1..=world.accounts {
+            service.create(id as i64, Duration::ZERO, Author::Start);
+        }
+        service
+    }
+
+    fn create(&mut self, id: i64, at: Duration, by: Author) {
+        let dice = &mut Dice::new(self.seed, "account", id as u64);
+        let mut values = Values(vec![Value::Null; Field::ALL.len()]);
+        for field in Field::ALL {
+            if dice.chance(600) || !field.nullable() {
+                values.set(*field, own_value(dice, *field, id));
+            }
+        }
+        let unknown_member = (self.world.is(Trait::UnknownMember) && dice.chance(500)).then(|| "12 million".to_owned());
+        let version = Version { at, by, values: Some(Arc::new(values)), unknown_member };
+        self.accounts.insert(id, Account { id, versions: vec![version] });
+    }
+
+    /// Somebody else changes, creates or deletes an account.
+    pub(super) fn colleague(&mut self, now: Duration, dice: &mut Dice) -> Option<String> {
+        let id = self.accounts.keys().copied().nth(dice.index(self.accounts.len()));
+        let exists = |id: &i64| self.accounts[id].now().values.is_some();
+        match (id.filter(exists), dice.between(0, 19)) {
+            (_, 0) | (None, _) if self.accounts.len() < 40 => {
+                let id = self.accounts.keys().last().copied().unwrap_or_default() + 1;
+                self.create(id, now, Author::Colleague);
+                Some(format!("a colleague creates account {id}"))
+            }
+            (Some(id), 1) => {
+                let version = Version { at: now, by: Author::Colleague, values: None, unknown_member: None };
+                self.accounts.get_mut(&id)?.versions.push(version);
+                Some(format!("a colleague deletes account {id}"))
+            }
+            (Some(id), _) => {
+                let account = self.accounts.get_mut(&id)?;
+                let before = account.now().clone();
+                let mut values = Values::clone(before.values.as_ref()?);
+                let field = dice.pick(Field::ALL);
+                values.set(
+                    field,
+                    if field.nullable() && dice.chance(150) { Value::Null } else { own_value(dice, field, id) },
+                );
+                let text = format!("a colleague writes {field:?} = {:?} into account {id}", values.get(field));
+                account.versions.push(Version {
+                    at: now,
+                    by: Author::Colleague,
+                    values: Some(Arc::new(values)),
+                    ..before
+                });
+                Some(text)
+            }
+            (None, _) => None,
+        }
+    }
+
+    /// Answers a request that has arrived, and does what it asks for.
+    pub(super) fn handle(
+        &mut self,
+        now: Duration,
+        number: usize,
+        process: usize,
+        asked: &Asked,
+        headers: &HeaderMap,
+        fault: Option<Fault>,
+    ) -> (Reply, Effect) {
+        let none = |reply| (reply, Effect::None);
+        let seconds = Dice::new(self.seed, "wait", number as u64).between(1, 90);
+        match fault {
+            Some(Fault::ServerError) => return none(problem(503, None)),
+            Some(Fault::Busy) => return none(with(problem(502, None), RETRY_AFTER, &seconds.to_string())),
+            Some(Fault::Throttled) => return none(with(problem(429, None), RETRY_AFTER, &seconds.to_string())),
+            Some(Fault::GatewayNotFound) => return none(html(404)),
+            Some(Fault::GatewayForbidden) => return none(problem(403, None)),
+            Some(Fault::LoginPage) => return none(html(200)),
+            _ => {}
+        }
+        if let Some(wait) = self.over_quota(now) {
+            return none(with(problem(429, None), RETRY_AFTER, &wait.to_string()));
+        }
+        self.hits.push(Hit { at: now, process: Some(process) });
+        let bearer = headers.contains_key(http::header::AUTHORIZATION);
+        let is_revoked = self.key_is_revoked.is_some_and(|(from, until)| (from..until).contains(&now)) && !self.is_calm;
+        if is_revoked || (self.world.is(Trait::BearerOnly) && !bearer) {
+            return none(with(plain(401, Vec::new()), WWW_AUTHENTICATE, "Bearer"));
+        }
+        match asked {
+            Asked::Get(id) => none(self.get(*id, fault)),
+            Asked::List { top, skip } => none(self.list(*top, *skip, fault)),
+            Asked::Put(id, body) => {
+                let (reply, effect) = self.put(now, number, *id, body, fault);
+                (if fault == Some(Fault::ServerErrorApplied) { problem(500, None) } else { reply }, effect)
+            }
+            Asked::Other => none(problem(404, None)),
+        }
+    }
+
+    /// Another program of the same user sends a request.
+    pub(super) fn other_program(&mut self, now: Duration) {
+        if self.over_quota(now).is_none() {
+            self.hits.push(Hit { at: now, process: None });
+        }
+    }
+
+    /// Since when the window of a length counts.
+    pub(super) fn window(&self, now: Duration, length: Duration) -> Duration {
+        if self.world.is(Trait::FixedWindows) {
+            let phase = Dice::new(self.seed, "window", 0).between(0, 59);
+            let shifted = now.as_millis() as u64 + phase * 1_000;
+            let into = Duration::from_millis(shifted % length.as_millis() as u64);
+            return now.saturating_sub(into);
+        }
+        (now + Duration::from_millis(1)).saturating_sub(length)
+    }
+
+    /// How many seconds a caller has to wait whose request would be one too many.
+    fn over_quota(&self, now: Duration) -> Option<u64> {
+        let (per_minute, per_hour) = self.world.limits;
+        let wait = |length: Duration, limit: u32| {
+            let from = self.window(now, length);
+            let counted = self.hits.iter().rev().take_while(|hit| hit.at >= from);
+            let first = counted.clone().last()?;
+            let opens = if self.world.is(Trait::FixedWindows) { from + length } else { first.at + length };
+            let wait = opens.saturating_sub(now).as_secs_f64().ceil() as u64;
+            (counted.count() >= limit as usize).then_some(wait.max(1))
+        };
+        wait(MINUTE, per_minute).max(wait(HOUR, per_hour))
+    }
+
+    fn answers(&self, id: i64) -> Result<&Account, Reply> {
+        let missing = || problem(404, Some("contactAccount.notFound"));
+        let account = self.accounts.get(&id).filter(|account| account.now().values.is_some()).ok_or_else(missing)?;
+        if id == 2 && self.world.is(Trait::OneForbiddenWithoutCode) {
+            return Err(problem(403, None));
+        }
+        Ok(account)
+    }
+
+    fn get(&self, id: i64, fault: Option<Fault>) -> Reply {
+        match self.answers(id) {
+            Ok(account) => json_reply(&self.shown(self.shown_for(fault, account), true)),
+            Err(reply) => reply,
+        }
+    }
+
+    /// The account, or another one when the answer is about another one.
+    fn shown_for<'a>(&'a self, fault: Option<Fault>, account: &'a Account) -> &'a Account {
+        let exists = |other: &&Account| other.id != account.id && other.now().values.is_some();
+        let other = self.accounts.values().find(exists).filter(|_| fault == Some(Fault::OtherAccount));
+        other.unwrap_or(account)
+    }
+
+    fn list(&mut self, top: u64, skip: u64, fault: Option<Fault>) -> Reply {
+        if top == 0 || top > u64::from(crate::paging::LONGEST_PAGE) {
+            return problem(400, Some("contactAccount.invalidPagination"));
+        }
+        self.pages += 1;
+        let existing = self.accounts.values().filter(|account| account.now().values.is_some());
+        let mut listed: Vec<&Account> = existing.collect();
+        match self.world.order {
+            Order::Id => {}
+            Order::Name => listed.sort_by_key(|account| {
+                format!("{:?}", account.now().values.as_ref().map(|it| it.get(Field::Name).clone()))
+            }),
+            Order::LastWritten => listed.sort_by_key(|account| std::cmp::Reverse((account.now().at, account.id))),
+            Order::None if self.is_calm => {}
+            Order::None => {
+                let mut dice = Dice::new(self.seed, "order", self.pages);
+                // Mostly in order, since nothing could be found in a list that has none.
+                if dice.chance(300) && listed.len() > 1 {
+                    let (one, other) = (dice.index(listed.len()), dice.index(listed.len()));
+                    listed.swap(one, other);
+                }
+            }
+        }
+        let skip = if fault == Some(Fault::PageRepeats) { 0 } else { skip as usize };
+        let page = listed.iter().skip(skip).take(if fault == Some(Fault::PageEmpty) { 0 } else { top as usize });
+        let items: Vec<Json> = page.map(|account| self.item(account)).collect();
+        let has_more = fault == Some(Fault::PageEmpty) || skip + items.len() < listed.len();
+        json_reply(&json!({"items": items, "hasMore": has_more}))
+    }
+
+    fn item(&self, account: &Account) -> Json {
+        let mut item = self.shown(account, false);
+        let Some(members) = item.as_object_mut() else { return item };
+        if self.world.is(Trait::ItemsLack) {
+            let mut dice = Dice::new(self.seed, "lacking", 0);
+            let nullable: Vec<Field> = Field::ALL.iter().copied().filter(|field| field.nullable()).collect();
+            let field = dice.pick(&nullable);
+            if dice.chance(700) || account.id % 3 == 0 {
+                members.remove(field.wire());
+            }
+        }
+        if self.world.is(Trait::ItemsCut) {
+            for field in Field::ALL.iter().filter(|field| field.kind() == Kind::Text) {
+                let cut = members
+                    .get(field.wire())
+                    .and_then(Json::as_str)
+                    .map(|text| text.chars().take(CUT_AT).collect::<String>());
+                if let Some(cut) = cut {
+                    members.insert(field.wire().to_owned(), cut.into());
+                }
+            }
+        }
+        if self.world.is(Trait::ItemUnreadable) && account.id == 3 {
+            members.insert("linkedProspectsCount".to_owned(), "many".into());
+        }
+        item
+    }
+
+    fn shown(&self, account: &Account, whole: bool) -> Json {
+        let version = account.now();
+        let mut members = Map::new();
+        members.insert("id".to_owned(), account.id.into());
+        for field in Field::ALL {
+            let value = version.values.as_ref().map_or(&Value::Null, |values| values.get(*field));
+            if let Some(shown) = self.shown_value(*field, value) {
+                members.insert(field.wire().to_owned(), shown);
+            }
+        }
+        members.insert("linkedProspectsCount".to_owned(), 3.into());
+        members.insert("createdDate".to_owned(), "2026-01-02T03:04:05Z".into());
+        members.insert("lastActivityDate".to_owned(), "2026-01-02T03:04:05.25+00:00".into());
+        members.insert("stage".to_owned(), Json::Null);
+        if whole {
+            members.insert("emailProvider".to_owned(), Json::Null);
+        }
+        if self.world.is(Trait::UnknownMember) {
+            members.insert(UNKNOWN_MEMBER.to_owned(), version.unknown_member.clone().map_or(Json::Null, Json::from));
+        }
+        if self.world.is(Trait::AccountUnreadable) && account.id == 4 {
+            members.insert("ownerUserId".to_owned(), "nobody".into());
+        }
+        Json::Object(members)
+    }
+
+    fn shown_value(&self, field: Field, value: &Value) -> Option<Json> {
+        match value {
+            _ if !field.nullable() || !value.is_empty() => Some(match value {
+                Value::Null => Json::Null,
+                Value::Text(text) => Json::from(text.as_str()),
+                Value::Integer(number) => Json::from(*number),
+            }),
+            // A size is one of a list, and "" is none of it.
+            _ if self.world.is(Trait::EmptyAsText) && field.kind() == Kind::Text => Some(Json::from("")),
+            _ if self.world.is(Trait::EmptyLeftOut) => None,
+            _ => Some(Json::Null),
+        }
+    }
+
+    fn put(
+        &mut self,
+        now: Duration,
+        number: usize,
+        id: i64,
+        body: &Map<String, Json>,
+        fault: Option<Fault>,
+    ) -> (Reply, Effect) {
+        let before = match self.answers(id) {
+            Ok(account) => account.now().clone(),
+            Err(reply) => return (reply, Effect::None),
+        };
+        if id == 3 && self.world.is(Trait::OneForbidden) {
+            return (problem(403, Some("contactAccount.forbidden")), Effect::None);
+        }
+        let Some(old) = before.values.as_ref() else { return (problem(404, None), Effect::None) };
+        let values = match self.read(body, old) {
+            Ok(values) => values,
+            Err(reply) => return (reply, Effect::None),
+        };
+        let effect = if fault == Some(Fault::Ignored) { Effect::Ignored } else { Effect::Written };
+        if effect == Effect::Written {
+            let unknown_member = body.get(UNKNOWN_MEMBER).and_then(Json::as_str).map(str::to_owned);
+            let version = Version { at: now, by: Author::Put(number), values: Some(Arc::new(values)), unknown_member };
+            if let Some(account) = self.accounts.get_mut(&id) {
+                account.versions.push(version);
+            }
+        }
+        (self.get(id, fault), effect)
+    }
+
+    /// What a body makes of an account: a field that is left out is cleared, but for the owner.
+    fn read(&self, body: &Map<String, Json>, old: &Values) -> Result<Values, Reply> {
+        let invalid = |pointer: &str| {
+            let errors =
+                json!({"title": "Validation", "status": 400, "errors": [{"pointer": pointer, "detail": "Invalid."}]});
+            problem_reply(400, &errors)
+        };
+        if let Some(name) = body.keys().find(|name| Field::from_wire(name).is_none() && *name != UNKNOWN_MEMBER) {
+            return Err(invalid(&format!("/{name}")));
+        }
+        let mut values = Values(vec![Value::Null; Field::ALL.len()]);
+        for field in Field::ALL {
+            let value = match (field, body.get(field.wire())) {
+                (Field::OwnerUserId, None) => old.get(Field::OwnerUserId).clone(),
+                (Field::OwnerUserId, Some(owner)) => match owner.as_i64() {
+                    Some(owner) if TEAM.contains(&owner) => Value::Integer(owner),
+                    _ => return Err(problem(400, Some("contactAccount.invalidInput"))),
+                },
+                (Field::Name, name) if name.and_then(Json::as_str).is_none_or(|name| name.trim().is_empty()) => {
+                    return Err(invalid("/name"));
+                }
+                (Field::CompanySize, Some(Json::String(size)))
+                    if size != NEW_SIZE && !CompanySize::DOCUMENTED.contains(&size.as_str()) =>
+                {
+                    return Err(invalid("/companySize"));
+                }
+                (_, Some(Json::String(text))) => Value::Text(self.stored(*field, text)),
+                (_, None | Some(Json::Null)) => Value::Null,
+                _ => return Err(invalid(&format!("/{}", field.wire()))),
+            };
+            values.set(*field, value);
+        }
+        Ok(values)
+    }
+
+    /// The form in which the service stores a text.
+    pub(super) fn stored(&self, field: Field, text: &str) -> String {
+        let trimmed = if self.world.is(Trait::Trims) { text.trim() } else { text };
+        if field == Field::Phone && self.world.is(Trait::TidiesPhones) {
+            return trimmed.chars().filter(|character| character.is_ascii_digit() || *character == '+').collect();
+        }
+        trimmed.to_owned()
+    }
+
+    /// The same for any value.
+    pub(super) fn stored_value(&self, field: Field, value: &Value) -> Value {
+        match value {
+            Value::Text(text) => Value::Text(self.stored(field, text)),
+            other => other.clone(),
+        }
+    }
+}
+
+/// A value of a field that an account may have. They are few, so that people often write the same.
+pub(super) fn own_value(dice: &mut Dice, field: Field, id: i64) -> Value {
+    match field {
+        Field::OwnerUserId => Value::Integer(dice.pick(&TEAM)),
+        Field::CompanySize => Value::Text(dice.pick(&["2-10", "11-50", "51-200", "Empty", NEW_SIZE]).to_owned()),
+        Field::Name | Field::DomainName if dice.chance(900) => Value::Text(key_text(field, id)),
+        Field::Name | Field::DomainName => Value::Text(key_text(field, dice.between(1, 6) as i64)),
+        _ => Value::Text(text_value(dice, field)),
+    }
+}
+
+/// What an account is found by.
+pub(super) fn key_text(field: Field, id: i64) -> String {
+    if field == Field::Name { format!("Company {id}") } else { format!("company{id}.example") }
+}
+
+/// A text that is not blank.
+pub(super) fn text_value(dice: &mut Dice, field: Field) -> String {
+    if field == Field::Phone {
+        return dice.pick(&["+47 22 33 44", "22-33-44", "+4722334455", "0800 1234"]).to_owned();
+    }
+    let texts = [
+        "red",
+        "green",
+        "blue",
+        " blue",
+        "a & b",
+        "Ærø",
+        "a text that is long enough to be cut by a list",
+        "a text that is long",
+    ];
+    dice.pick(&texts).to_owned()
+}
+
+fn plain(status: u16, body: Vec<u8>) -> Reply {
+    Reply { status, headers: HeaderMap::new(), body }
+}
+
+fn with(mut reply: Reply, name: HeaderName, value: &str) -> Reply {
+    reply.headers.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
+    reply
+}
+
+fn json_reply(body: &Json) -> Reply {
+    with(plain(200, body.to_string().into_bytes()), CONTENT_TYPE, "application/json")
+}
+
+fn problem_reply(status: u16, body: &Json) -> Reply {
+    with(plain(status, body.to_string().into_bytes()), CONTENT_TYPE, "application/problem+json")
+}
+
+fn problem(status: u16, code: Option<&str>) -> Reply {
+    let mut body = json!({"title": "Problem", "status": status, "detail": "It did not work.", "extensions": {}});
+    if let (Some(code), Some(members)) = (code, body.as_object_mut()) {
+        members.insert("code".to_owned(), code.into());
+    }
+    problem_reply(status, &body)
+}
+
+fn html(status: u16) -> Reply {
+    with(plain(status, b"<html><body>Please log in</body></html>".to_vec()), CONTENT_TYPE, "text/html")
+}

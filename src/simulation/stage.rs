@@ -1,0 +1,472 @@
+//! What one seed plays on: the clock, the service, the processes of ours, and the record of everything that happens.
+//!
+//! A seed runs on one thread, so the stage is a variable of the thread. The core's futures move between threads in real
+//! life, so they must not keep any of it.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use serde_json::{Map, Value as Json};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::dice::Dice;
+use super::event::{Event, Record};
+use super::oracle::Job;
+use super::service::{Asked, Effect, Reply, Service, Values};
+use super::story::Step;
+use super::world::{Fault, Trait, World};
+use crate::account::Field;
+use crate::plan::Value;
+use crate::plan::file::simulation::{Fate, kill, restart};
+
+thread_local! {
+    static STAGE: RefCell<Option<Stage>> = const { RefCell::new(None) };
+}
+
+/// Looks at the stage of this thread, or changes it.
+pub(super) fn stage<T>(act: impl FnOnce(&mut Stage) -> T) -> T {
+    STAGE.with_borrow_mut(|stage| act(stage.as_mut().expect("a seed is running")))
+}
+
+/// Whether there is a stage.
+pub(super) fn is_set() -> bool {
+    STAGE.with_borrow(Option::is_some)
+}
+
+/// Sets the stage up, or clears it.
+pub(super) fn set_stage(next: Option<Stage>) -> Option<Stage> {
+    STAGE.replace(next)
+}
+
+/// A process of ours, from its start to its end or death.
+#[derive(Debug)]
+pub(super) struct Process {
+    /// Where its plan files are.
+    folder: PathBuf,
+    pub(super) is_dead: bool,
+    died: Arc<Notify>,
+    /// How often it has sent something, got something or written something.
+    steps: u64,
+    dies_at: Option<u64>,
+    writes: u64,
+    /// The write that fails, and every later one until the next operation.
+    disk_fails_at: Option<u64>,
+}
+
+/// A client of ours.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Line {
+    pub(super) process: usize,
+    pub(super) lane: usize,
+}
+
+/// Something that a lane does.
+#[derive(Debug, Clone)]
+pub(super) struct Operation {
+    pub(super) lane: usize,
+    pub(super) step: Step,
+    pub(super) started: Duration,
+    pub(super) ended: Option<Duration>,
+    /// How many requests it has sent.
+    pub(super) requests: u64,
+    /// How long the faults of its requests may make it wait.
+    pub(super) excuse: Duration,
+}
+
+/// An update that a client has sent, with what only the model knows of it.
+#[derive(Debug, Clone)]
+pub(super) struct Put {
+    pub(super) operation: usize,
+    pub(super) process: usize,
+    pub(super) id: i64,
+    /// What it says of each field; nothing where it leaves the field out.
+    pub(super) body: Vec<Option<Value>>,
+    has_unknown_member: bool,
+    /// Whether it has cleared a member that the client does not know.
+    pub(super) has_lost: bool,
+    /// Whether its answer shows something else than it says.
+    pub(super) differs: bool,
+    /// Whether somebody else may have cleared that member between the look and the update.
+    pub(super) is_unsure: bool,
+    pub(super) sent: Duration,
+    pub(super) arrived: Option<Duration>,
+    pub(super) effect: Effect,
+    /// Whether its answer is a good one, once there is one.
+    pub(super) answer: Option<(u16, bool)>,
+    /// When the client got the answer.
+    pub(super) delivered: Option<Duration>,
+    /// Whether the client waits for the answer.
+    pub(super) is_open: bool,
+}
+
+impl Put {
+    pub(super) fn value(&self, field: Field) -> Value {
+        self.body[field as usize].clone().unwrap_or(Value::Null)
+    }
+
+    pub(super) fn is_answered_well(&self) -> bool {
+        self.delivered.is_some() && matches!(self.answer, Some((_, true)))
+    }
+}
+
+/// What becomes of one request on its way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Way {
+    pub(super) fault: Option<Fault>,
+    pub(super) there: Duration,
+    pub(super) back: Duration,
+    /// Whether it is withdrawn when the client gives up before it has arrived.
+    pub(super) is_withdrawn: bool,
+}
+
+/// A broken promise.
+#[derive(Debug, Clone)]
+pub(super) struct Violation {
+    /// The number of the promise.
+    pub(super) promise: u8,
+    pub(super) text: String,
+}
+
+pub(super) struct Stage {
+    pub(super) seed: u64,
+    started: Instant,
+    pub(super) world: World,
+    pub(super) service: Service,
+    pub(super) record: Record,
+    pub(super) processes: Vec<Process>,
+    pub(super) lines: Vec<Line>,
+    pub(super) operations: Vec<Operation>,
+    /// What each lane is doing.
+    pub(super) current: Vec<Option<usize>>,
+    pub(super) puts: Vec<(usize, Put)>,
+    pub(super) violations: Vec<Violation>,
+    /// The jobs of all lanes, by lane and number.
+    pub(super) jobs: BTreeMap<(usize, usize), Job>,
+    /// What was told of rows.
+    pub(super) told: BTreeSet<(usize, u64, String)>,
+    requests: usize,
+    pub(super) most_requests: usize,
+}
+
+impl Stage {
+    pub(super) fn new(seed: u64, world: &World, lanes: usize) -> Self {
+        Self {
+            seed,
+            started: Instant::now(),
+            world: world.clone(),
+            service: Service::new(seed, world),
+            record: Record::default(),
+            processes: Vec::new(),
+            lines: Vec::new(),
+            operations: Vec::new(),
+            current: vec![None; lanes],
+            puts: Vec::new(),
+            violations: Vec::new(),
+            jobs: BTreeMap::new(),
+            told: BTreeSet::new(),
+            requests: 0,
+            most_requests: 20_000,
+        }
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub(super) fn tell(&mut self, event: Event) {
+        let now = self.now();
+        self.record.push(now, event);
+    }
+
+    pub(super) fn violated(&mut self, promise: u8, text: String) {
+        self.tell(Event::Violated(promise, text.clone()));
+        self.violations.push(Violation { promise, text });
+    }
+
+    pub(super) fn all_violated(&mut self, broken: Vec<(u8, String)>) {
+        for (promise, text) in broken {
+            self.violated(promise, text);
+        }
+    }
+
+    pub(super) fn start_process(&mut self, folder: &Path) -> usize {
+        restart(folder);
+        self.processes.push(Process {
+            folder: folder.to_owned(),
+            is_dead: false,
+            died: Arc::default(),
+            steps: 0,
+            dies_at: None,
+            writes: 0,
+            disk_fails_at: None,
+        });
+        self.processes.len() - 1
+    }
+
+    /// Adds a client of a lane.
+    pub(super) fn add_line(&mut self, process: usize, lane: usize) -> usize {
+        self.lines.push(Line { process, lane });
+        self.lines.len() - 1
+    }
+
+    pub(super) fn start_operation(&mut self, lane: usize, step: &Step) -> usize {
+        let operation = Operation {
+            lane,
+            step: step.clone(),
+            started: self.now(),
+            ended: None,
+            requests: 0,
+            excuse: Duration::ZERO,
+        };
+        self.operations.push(operation);
+        let number = self.operations.len() - 1;
+        self.current[lane] = Some(number);
+        self.tell(Event::Started { lane, step: step.to_string() });
+        number
+    }
+
+    pub(super) fn end_operation(&mut self, number: usize, result: String) {
+        let (now, lane) = (self.now(), self.operations[number].lane);
+        self.operations[number].ended = Some(now);
+        self.current[lane] = None;
+        self.tell(Event::Ended { lane, result });
+    }
+
+    /// Lets a process die after so many steps from now.
+    pub(super) fn die_after(&mut self, process: usize, steps: u64) {
+        let process = &mut self.processes[process];
+        process.dies_at = Some(process.steps + steps);
+    }
+
+    /// Lets the disk of a process fail from that write on, until the operation ends.
+    pub(super) fn fail_disk_after(&mut self, process: usize, writes: u64) {
+        let process = &mut self.processes[process];
+        process.disk_fails_at = Some(process.writes + writes);
+    }
+
+    /// What was to happen to a process in an operation that has ended does not happen any more.
+    pub(super) fn spare(&mut self, process: usize) {
+        let process = &mut self.processes[process];
+        (process.dies_at, process.disk_fails_at) = (None, None);
+    }
+
+    /// A process is killed: what is on its disk at this moment is all that is left of it.
+    pub(super) fn die(&mut self, number: usize) {
+        self.mark_dead(number);
+        kill(&self.processes[number].folder);
+    }
+
+    fn mark_dead(&mut self, number: usize) {
+        let process = &mut self.processes[number];
+        if !process.is_dead {
+            process.is_dead = true;
+            process.died.notify_one();
+            self.tell(Event::Died { process: number });
+        }
+    }
+
+    pub(super) fn is_dead(&self, process: usize) -> bool {
+        self.processes[process].is_dead
+    }
+
+    pub(super) fn died(&self, process: usize) -> Arc<Notify> {
+        Arc::clone(&self.processes[process].died)
+    }
+
+    /// Counts a step of a process. Tells whether it lives.
+    fn step(&mut self, number: usize) -> bool {
+        if self.is_last_step(number) {
+            self.die(number);
+        }
+        !self.processes[number].is_dead
+    }
+
+    fn is_last_step(&mut self, number: usize) -> bool {
+        let process = &mut self.processes[number];
+        process.steps += 1;
+        process.dies_at == Some(process.steps)
+    }
+
+    /// A plan file is about to be written.
+    pub(super) fn writes(&mut self, path: &Path) -> Fate {
+        let Some(number) = self.processes.iter().rposition(|process| path.starts_with(&process.folder)) else {
+            return Fate::Made;
+        };
+        if self.is_last_step(number) {
+            self.mark_dead(number);
+            return Fate::DiesBefore;
+        }
+        let process = &mut self.processes[number];
+        process.writes += 1;
+        if process.disk_fails_at.is_some_and(|from| process.writes >= from) {
+            self.tell(Event::DiskFailed { process: number });
+            return Fate::Fails;
+        }
+        if self.is_last_step(number) {
+            self.mark_dead(number);
+            return Fate::DiesAfter;
+        }
+        Fate::Made
+    }
+
+    /// A client sends a request. `None` when its process is dead, and sends nothing.
+    pub(super) fn send(&mut self, line: usize, asked: &Asked) -> Option<(usize, Way)> {
+        let Line { process, lane } = self.lines[line];
+        if self.processes[process].is_dead || !self.step(process) {
+            return None;
+        }
+        let number = self.requests;
+        self.requests += 1;
+        if self.requests > self.most_requests {
+            // Enough is enough: the process is stopped, and the violation tells why.
+            if self.requests == self.most_requests + 1 {
+                self.violated(6, format!("more than {} requests, and no end", self.most_requests));
+            }
+            self.die(process);
+            return None;
+        }
+        let way = self.way(number, asked);
+        self.tell(Event::Sent { number, lane, asked: asked.clone(), fault: way.fault });
+        let operation = self.current[lane];
+        if let Some(operation) = operation {
+            let longest_wait = match way.fault {
+                None => Duration::ZERO,
+                Some(Fault::Busy | Fault::Throttled) => Duration::from_secs(90 + 300),
+                Some(_) => Duration::from_secs(30 + 300),
+            };
+            let operation = &mut self.operations[operation];
+            operation.requests += 1;
+            operation.excuse += longest_wait;
+        }
+        if let Asked::Put(id, body) = asked {
+            let put = Put {
+                operation: operation.unwrap_or(usize::MAX),
+                process,
+                id: *id,
+                body: read_body(body),
+                has_lost: false,
+                differs: false,
+                is_unsure: false,
+                has_unknown_member: body.contains_key(super::service::UNKNOWN_MEMBER),
+                sent: self.now(),
+                arrived: None,
+                effect: Effect::None,
+                answer: None,
+                delivered: None,
+                is_open: true,
+            };
+            super::oracle::sent(self, &put);
+            self.puts.push((number, put));
+        }
+        Some((number, way))
+    }
+
+    fn way(&self, number: usize, asked: &Asked) -> Way {
+        let mut dice = Dice::new(self.seed, "fate", number as u64);
+        let (there, back) = (self.world.latency(&mut dice), self.world.latency(&mut dice));
+        let is_withdrawn = dice.chance(500);
+        let late = Duration::from_secs(dice.between(25, 200));
+        let concerns = |fault: &Fault| match fault {
+            Fault::Ignored => matches!(asked, Asked::Put(..)),
+            Fault::PageRepeats | Fault::PageEmpty => matches!(asked, Asked::List { .. }),
+            Fault::OtherAccount => matches!(asked, Asked::Put(..) | Asked::Get(_)),
+            _ => true,
+        };
+        let mut fault = None;
+        for (which, per_mille) in &self.world.faults {
+            let happens = dice.chance(*per_mille) && concerns(which);
+            if happens && fault.is_none() && !self.service.is_calm {
+                fault = Some(*which);
+            }
+        }
+        let (there, is_withdrawn) = if fault == Some(Fault::Late) { (late, false) } else { (there, is_withdrawn) };
+        Way { fault, there, back, is_withdrawn }
+    }
+
+    /// A request has arrived at the service.
+    pub(super) fn arrive(&mut self, number: usize, line: usize, asked: &Asked, headers: &HeaderMap, way: Way) -> Reply {
+        let (now, Line { process, lane }) = (self.now(), self.lines[line]);
+        let (had_member, may_have_had_member) = match asked {
+            Asked::Put(id, _) => self.service.accounts.get(id).map_or((false, false), |account| {
+                let has = |version: &super::service::Version| version.unknown_member.is_some();
+                (has(account.now()), account.during(now.saturating_sub(super::oracle::WINDOW), now).any(has))
+            }),
+            _ => (false, false),
+        };
+        let (reply, effect) = self.service.handle(now, number, process, asked, headers, way.fault);
+        self.tell(Event::Arrived { number, status: reply.status, effect });
+        if reply.status == 429 && way.fault != Some(Fault::Throttled) {
+            super::oracle::refused_by_quota(self, process);
+        }
+        if reply.status == 429
+            && let Some(operation) = self.current[lane]
+        {
+            self.operations[operation].excuse += Duration::from_secs(3_700);
+        }
+        let is_unreadable = matches!(asked, Asked::Put(4, _)) && self.world.is(Trait::AccountUnreadable);
+        let spoils = [Fault::AnswerTruncated, Fault::LoginPage, Fault::OtherAccount].map(Some).contains(&way.fault);
+        let is_good = reply.status == 200 && !spoils && !is_unreadable;
+        let shown = if let Asked::Put(id, _) = asked { self.values(*id).cloned() } else { None };
+        if let Some(put) = self.put(number) {
+            put.arrived = Some(now);
+            put.effect = effect;
+            put.has_lost = effect == Effect::Written && had_member && !put.has_unknown_member;
+            put.is_unsure = may_have_had_member && !had_member;
+            let differs = |field: &&Field| {
+                shown.as_ref().is_some_and(|shown| !super::oracle::same(&put.value(**field), shown.get(**field)))
+            };
+            put.differs = put.has_lost || Field::ALL.iter().any(|field| differs(&field));
+            put.answer = Some((reply.status, is_good));
+        }
+        self.step(process);
+        reply
+    }
+
+    /// The client gets an answer. Tells whether its process lives.
+    pub(super) fn deliver(&mut self, number: usize, line: usize, is_answer: bool) -> bool {
+        let (now, process) = (self.now(), self.lines[line].process);
+        if !self.step(process) {
+            return false;
+        }
+        self.tell(Event::Delivered { number, is_answer });
+        if let Some(put) = self.put(number)
+            && is_answer
+        {
+            put.delivered = Some(now);
+        }
+        true
+    }
+
+    /// The client does not wait for the answer any more.
+    pub(super) fn close(&mut self, number: usize) {
+        if let Some(put) = self.put(number) {
+            put.is_open = false;
+        }
+    }
+
+    fn put(&mut self, number: usize) -> Option<&mut Put> {
+        let index = self.puts.partition_point(|(other, _)| *other < number);
+        self.puts.get_mut(index).filter(|(other, _)| *other == number).map(|(_, put)| put)
+    }
+
+    /// What an account is now.
+    fn values(&self, id: i64) -> Option<&Values> {
+        self.service.accounts.get(&id).and_then(|account| account.now().values.as_deref())
+    }
+}
+
+fn read_body(body: &Map<String, Json>) -> Vec<Option<Value>> {
+    let read = |field: &Field| {
+        body.get(field.wire()).map(|value| match value {
+            Json::String(text) => Value::Text(text.clone()),
+            Json::Number(number) => Value::Integer(number.as_i64().unwrap_or_default()),
+            _ => Value::Null,
+        })
+    };
+    Field::ALL.iter().map(read).collect()
+}

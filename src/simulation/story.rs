@@ -1,0 +1,398 @@
+//! What is done in one seed: tables, jobs over them, and what else changes accounts. Plain data, so that it can be shortened.
+
+use std::fmt;
+
+use super::dice::Dice;
+use super::service::{key_text, own_value};
+use super::world::World;
+use crate::account::{CompanySize, Field};
+use crate::plan::source::{Builder, CellError, Given, Number, Options, Table};
+use crate::plan::{MatchOn, Mode, Nulls, Value};
+
+/// What a cell of a table holds.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Cell {
+    /// The row does not name the column.
+    Absent,
+    Empty,
+    Value(Value),
+}
+
+/// By what a row finds its account.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Key {
+    Id(i64),
+    Text(String),
+    Empty,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Row {
+    pub(super) key: Key,
+    pub(super) cells: Vec<Cell>,
+}
+
+/// A table, and how it is meant.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Sheet {
+    pub(super) mode: Mode,
+    pub(super) nulls: Nulls,
+    pub(super) match_on: MatchOn,
+    pub(super) fields: Vec<Field>,
+    pub(super) rows: Vec<Row>,
+    /// The row that names every column twice, which no table can hold.
+    pub(super) repeats_in: Option<usize>,
+}
+
+/// How a run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// When it is done.
+    ItsOwn,
+    /// It is asked to stop after so many milliseconds.
+    Stop(u64),
+    /// Its process is killed after so many milliseconds.
+    Kill(u64),
+    /// Its process is killed after it has sent, got or written something so many times.
+    KillAtStep(u64),
+    /// The disk fails from that write on.
+    DiskFails(u64),
+}
+
+/// How a plan is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct How {
+    pub(super) overwrite: bool,
+    pub(super) clear_unknown: bool,
+    pub(super) concurrency: usize,
+    pub(super) end: End,
+    /// Whether it is applied twice at the same time.
+    pub(super) is_twice: bool,
+}
+
+impl How {
+    pub(super) const CALM: Self =
+        Self { overwrite: false, clear_unknown: false, concurrency: 4, end: End::ItsOwn, is_twice: false };
+}
+
+/// One thing that a lane does. Jobs are numbered within the lane.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Step {
+    Plan(usize, End),
+    Apply(usize, How),
+    RetryFailed(usize),
+    Revert(usize, How),
+    Patch(i64, Vec<(Field, Value)>),
+    Update(i64, Vec<(Field, Value)>),
+    Pause(u64),
+}
+
+/// Things done one after the other.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Lane {
+    pub(super) sheets: Vec<Sheet>,
+    pub(super) steps: Vec<Step>,
+    /// Whether every job takes the file name of the one before, whose plan is removed. What was beside it stays.
+    pub(super) has_one_name: bool,
+}
+
+/// Everything that is done. Lanes go on side by side.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Story {
+    pub(super) lanes: Vec<Lane>,
+    /// Whether all lanes are in one process. If not, each has its own, and those may be killed.
+    pub(super) is_one_process: bool,
+}
+
+impl Story {
+    /// The story of a seed.
+    pub(super) fn draw(seed: u64, world: &World) -> Self {
+        let dice = &mut Dice::new(seed, "story", 0);
+        let mut lanes = vec![Lane::job(dice, world)];
+        let has_more = !world.is_quiet() || dice.chance(100);
+        let is_one_process = has_more && dice.chance(250);
+        if has_more && dice.chance(300) {
+            lanes.push(Lane::job(dice, world));
+        }
+        if has_more && dice.chance(350) {
+            lanes.push(Lane::single_calls(dice, world));
+        }
+        if is_one_process && lanes.len() > 1 {
+            lanes.iter_mut().flat_map(|lane| &mut lane.steps).for_each(Step::survive);
+        }
+        Self { is_one_process: is_one_process && lanes.len() > 1, lanes }
+    }
+}
+
+impl Lane {
+    fn job(dice: &mut Dice, world: &World) -> Self {
+        let sheets = vec![Sheet::draw(dice, world)];
+        let mut lane = Self { sheets, steps: Vec::new(), has_one_name: dice.chance(400) };
+        if dice.chance(300) {
+            lane.steps.push(Step::Pause(dice.between(0, 200)));
+        }
+        let jobs = if dice.chance(150) { 2 } else { 1 };
+        for job in 0..jobs {
+            if job > 0 {
+                lane.sheets.push(Sheet::draw(dice, world));
+            }
+            lane.steps.push(Step::Plan(job, if dice.chance(50) { End::draw(dice, world) } else { End::ItsOwn }));
+            for _ in 0..dice.between(1, 3) {
+                if dice.chance(250) {
+                    lane.steps.push(Step::Pause(dice.between(1, 400)));
+                }
+                if dice.chance(150) {
+                    lane.steps.push(Step::RetryFailed(job));
+                }
+                lane.steps.push(Step::Apply(job, How::draw(dice, world)));
+            }
+            if dice.chance(350) {
+                lane.steps.push(Step::Revert(job, How::draw(dice, world)));
+                if dice.chance(300) {
+                    lane.steps.push(Step::Apply(job, How::draw(dice, world)));
+                }
+            }
+        }
+        lane
+    }
+
+    fn single_calls(dice: &mut Dice, world: &World) -> Self {
+        let mut lane = Self::default();
+        for _ in 0..dice.between(1, 6) {
+            let id = dice.between(1, world.accounts.max(1) + 1) as i64;
+            let fields =
+                (0..dice.between(1, 3)).map(|_| dice.pick(Field::ALL)).collect::<std::collections::BTreeSet<_>>();
+            let value = |field, dice: &mut Dice| match own_value(dice, field, id) {
+                _ if field.nullable() && dice.chance(200) => Value::Null,
+                Value::Text(text) if text == super::service::NEW_SIZE => Value::Text("2-10".to_owned()),
+                value => value,
+            };
+            let mut given: Vec<(Field, Value)> = fields.into_iter().map(|field| (field, value(field, dice))).collect();
+            lane.steps.push(Step::Pause(dice.between(0, 60)));
+            lane.steps.push(if dice.chance(150) {
+                given.retain(|(field, _)| *field != Field::Name);
+                given.push((Field::Name, Value::Text(key_text(Field::Name, id))));
+                Step::Update(id, given)
+            } else {
+                Step::Patch(id, given)
+            });
+        }
+        lane
+    }
+}
+
+impl End {
+    fn draw(dice: &mut Dice, world: &World) -> Self {
+        if world.is_quiet() && dice.chance(500) {
+            return Self::ItsOwn;
+        }
+        match dice.between(0, 9) {
+            0 => Self::Stop(dice.between(0, 60_000)),
+            1 => Self::Kill(dice.between(0, 60_000)),
+            2..4 => Self::KillAtStep(dice.between(1, 60)),
+            4 => Self::DiskFails(dice.between(1, 20)),
+            _ => Self::ItsOwn,
+        }
+    }
+}
+
+impl How {
+    fn draw(dice: &mut Dice, world: &World) -> Self {
+        Self {
+            overwrite: dice.chance(150),
+            clear_unknown: dice.chance(300),
+            concurrency: dice.between(1, 6) as usize,
+            end: End::draw(dice, world),
+            is_twice: dice.chance(30),
+        }
+    }
+}
+
+impl Step {
+    /// Takes out what kills a process that others are in.
+    fn survive(&mut self) {
+        let end = match self {
+            Self::Plan(_, end) => end,
+            Self::Apply(_, how) | Self::Revert(_, how) => &mut how.end,
+            _ => return,
+        };
+        if matches!(end, End::Kill(_) | End::KillAtStep(_) | End::DiskFails(_)) {
+            *end = End::ItsOwn;
+        }
+    }
+}
+
+impl Sheet {
+    fn draw(dice: &mut Dice, world: &World) -> Self {
+        let match_on = dice.pick(&[MatchOn::Id, MatchOn::Id, MatchOn::Id, MatchOn::DomainName, MatchOn::Name]);
+        let mode = dice.pick(&[Mode::Patch, Mode::Patch, Mode::Patch, Mode::Fill, Mode::Replace]);
+        let mode = if match_on == MatchOn::Name && mode == Mode::Replace { Mode::Patch } else { mode };
+        let nulls = dice.pick(&[Nulls::Keep, Nulls::Keep, Nulls::Clear]);
+        let key_field = match match_on {
+            MatchOn::Id => None,
+            MatchOn::DomainName => Some(Field::DomainName),
+            MatchOn::Name => Some(Field::Name),
+        };
+        let mut fields: Vec<Field> = (0..dice.between(1, 4)).map(|_| dice.pick(Field::ALL)).collect();
+        if mode == Mode::Replace {
+            fields.push(Field::Name);
+        }
+        fields.sort();
+        fields.dedup();
+        fields.retain(|field| Some(*field) != key_field);
+        let rows = (0..dice.between(0, 10)).map(|_| Row::draw(dice, world, match_on, &fields)).collect();
+        let repeats_in = dice.chance(15).then(|| dice.index(4));
+        Self { mode, nulls, match_on, fields, rows, repeats_in }
+    }
+
+    pub(super) fn options(&self) -> Options {
+        Options { mode: self.mode, nulls: self.nulls, match_on: self.match_on, ..Options::default() }
+    }
+
+    /// The table as the product takes it.
+    pub(super) fn table(&self) -> Result<Table, String> {
+        self.cells().map_err(|error| format!("{error:?}"))?.finish(None).map_err(|error| error.to_string())
+    }
+
+    fn cells(&self) -> Result<Builder, CellError> {
+        let mut builder = Builder::new(&self.options());
+        let key = builder.column(match self.match_on {
+            MatchOn::Id => "id",
+            MatchOn::DomainName => "domain_name",
+            MatchOn::Name => "name",
+        })?;
+        let columns: Vec<usize> =
+            self.fields.iter().map(|field| builder.column(field.name())).collect::<Result<_, _>>()?;
+        for (number, row) in self.rows.iter().enumerate() {
+            builder.push(
+                key,
+                match &row.key {
+                    Key::Id(id) => Given::Number(Number::Integer(*id), "int"),
+                    Key::Text(text) => Given::Text(text),
+                    Key::Empty => Given::Empty,
+                },
+            )?;
+            for (column, cell) in columns.iter().zip(&row.cells) {
+                let given = match cell {
+                    Cell::Absent => continue,
+                    Cell::Empty | Cell::Value(Value::Null) => Given::Empty,
+                    Cell::Value(Value::Text(text)) => Given::Text(text),
+                    Cell::Value(Value::Integer(number)) => Given::Number(Number::Integer(*number), "int"),
+                };
+                builder.push(*column, given)?;
+                if self.repeats_in == Some(number) {
+                    builder.push(*column, given)?;
+                }
+            }
+            builder.end_row();
+        }
+        Ok(builder)
+    }
+
+    /// What a row says that a field is to be. Nothing when the row leaves the field as it is.
+    pub(super) fn meant(&self, row: usize, field: Field) -> Option<Value> {
+        let row = &self.rows[row];
+        if self.match_on == MatchOn::DomainName && field == Field::DomainName && self.mode == Mode::Replace {
+            return match &row.key {
+                Key::Text(text) => Some(Value::Text(text.clone())),
+                Key::Id(_) | Key::Empty => None,
+            };
+        }
+        let cell =
+            self.fields.iter().position(|other| *other == field).map_or(&Cell::Absent, |index| &row.cells[index]);
+        match cell {
+            Cell::Value(value) => Some(value.clone()),
+            Cell::Empty => {
+                (self.nulls == Nulls::Clear && self.mode != Mode::Fill && field.nullable()).then_some(Value::Null)
+            }
+            Cell::Absent => (self.mode == Mode::Replace && field.nullable()).then_some(Value::Null),
+        }
+    }
+
+    /// Whether a row cannot be sent, whatever the service has.
+    pub(super) fn is_invalid(&self, row: usize) -> bool {
+        let row = &self.rows[row];
+        let is_key_bad = match &row.key {
+            Key::Id(id) => *id < 1,
+            Key::Text(text) => text.trim().is_empty(),
+            Key::Empty => true,
+        };
+        let clears = self.nulls == Nulls::Clear && self.mode != Mode::Fill;
+        let is_cell_bad = |(field, cell): (&Field, &Cell)| match (field, cell) {
+            (Field::Name, Cell::Empty | Cell::Absent) if self.mode == Mode::Replace => true,
+            (Field::Name | Field::OwnerUserId, Cell::Empty) => clears,
+            (Field::CompanySize, Cell::Value(Value::Text(size))) => !CompanySize::DOCUMENTED.contains(&size.as_str()),
+            _ => false,
+        };
+        is_key_bad || self.fields.iter().zip(&row.cells).any(is_cell_bad)
+    }
+}
+
+impl Row {
+    fn draw(dice: &mut Dice, world: &World, match_on: MatchOn, fields: &[Field]) -> Self {
+        let last = world.accounts.max(1) + u64::from(dice.chance(100));
+        let id = dice.between(1, last) as i64;
+        let key = match match_on {
+            _ if dice.chance(20) => Key::Empty,
+            MatchOn::Id => Key::Id(if dice.chance(20) { 0 } else { id }),
+            MatchOn::DomainName if dice.chance(300) => Key::Text(key_text(Field::DomainName, id).to_uppercase()),
+            MatchOn::DomainName => Key::Text(key_text(Field::DomainName, id)),
+            MatchOn::Name => Key::Text(key_text(Field::Name, id)),
+        };
+        let cells = fields.iter().map(|field| match dice.between(0, 19) {
+            0 => Cell::Absent,
+            1..4 => Cell::Empty,
+            4 if *field == Field::OwnerUserId => Cell::Value(Value::Integer(99)),
+            _ => Cell::Value(own_value(dice, *field, id)),
+        });
+        let cells = cells.collect();
+        Self { key, cells }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plan(job, end) => write!(formatter, "plan job {job}{end}"),
+            Self::Apply(job, how) => write!(formatter, "apply job {job}{how}"),
+            Self::RetryFailed(job) => write!(formatter, "retry the failed rows of job {job}"),
+            Self::Revert(job, how) => write!(formatter, "revert job {job}{how}"),
+            Self::Patch(id, fields) => write!(formatter, "patch account {id}: {fields:?}"),
+            Self::Update(id, fields) => write!(formatter, "update account {id}: {fields:?}"),
+            Self::Pause(seconds) => write!(formatter, "pause for {seconds} s"),
+        }
+    }
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let conflict = if self.overwrite { ", overwriting" } else { "" };
+        let unknown = if self.clear_unknown { ", clearing unknown members" } else { "" };
+        let twice = if self.is_twice { ", by two runs at the same time" } else { "" };
+        write!(formatter, ", {} at once{conflict}{unknown}{twice}{}", self.concurrency, self.end)
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ItsOwn => Ok(()),
+            Self::Stop(after) => write!(formatter, ", stopped after {after} ms"),
+            Self::Kill(after) => write!(formatter, ", killed after {after} ms"),
+            Self::KillAtStep(step) => write!(formatter, ", killed at step {step}"),
+            Self::DiskFails(write) => write!(formatter, ", the disk fails at write {write}"),
+        }
+    }
+}
+
+impl fmt::Display for Sheet {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.fields.iter().map(|field| field.name()).collect();
+        let (mode, nulls, by) = (self.mode.as_str(), self.nulls.as_str(), self.match_on.as_str());
+        writeln!(formatter, "mode={mode} nulls={nulls} match_on={by} columns={}", names.join(", "))?;
+        for (number, row) in self.rows.iter().enumerate() {
+            writeln!(formatter, "    row {number}: {:?} {:?}", row.key, row.cells)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,223 @@
+//! What the service and everything around it are like in one seed. Plain data, so that it can be shortened.
+
+use std::time::Duration;
+
+use super::dice::Dice;
+use crate::quota::Quota;
+
+/// What happens to single requests, each so often in a thousand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Fault {
+    /// No connection can be made.
+    NoConnection,
+    /// The connection breaks before the service gets the request.
+    RequestLost,
+    /// The service does what it is asked, and the connection breaks before the answer.
+    AnswerLost,
+    /// The same, and a part of the answer has come.
+    AnswerCut,
+    /// The answer is complete and its JSON is not.
+    AnswerTruncated,
+    /// The service gets the request when the client has given up.
+    Late,
+    /// No answer comes, and nothing happens.
+    Silence,
+    /// A 5xx, and nothing happens.
+    ServerError,
+    /// A 5xx, although the service does what it is asked.
+    ServerErrorApplied,
+    /// A 5xx that asks to wait.
+    Busy,
+    /// A 429 that the quota does not explain, as other programs of the user cause it.
+    Throttled,
+    /// A 404 from something in front of the service.
+    GatewayNotFound,
+    /// A 403 without a code from something in front of the service.
+    GatewayForbidden,
+    /// A 200 with an HTML page from something in front of the service.
+    LoginPage,
+    /// The answer is about another account.
+    OtherAccount,
+    /// A 200, and the update is ignored.
+    Ignored,
+    /// A page of the list begins where the page before began.
+    PageRepeats,
+    /// A page of the list is empty, and more are said to follow.
+    PageEmpty,
+}
+
+impl Fault {
+    pub(super) const ALL: [Self; 18] = [
+        Self::NoConnection,
+        Self::RequestLost,
+        Self::AnswerLost,
+        Self::AnswerCut,
+        Self::AnswerTruncated,
+        Self::Late,
+        Self::Silence,
+        Self::ServerError,
+        Self::ServerErrorApplied,
+        Self::Busy,
+        Self::Throttled,
+        Self::GatewayNotFound,
+        Self::GatewayForbidden,
+        Self::LoginPage,
+        Self::OtherAccount,
+        Self::Ignored,
+        Self::PageRepeats,
+        Self::PageEmpty,
+    ];
+}
+
+/// What the service is like, for the whole of a seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Trait {
+    /// Items of the list lack a member.
+    ItemsLack,
+    /// Items of the list have only the beginning of a long text.
+    ItemsCut,
+    /// An item of the list is not what the contract says.
+    ItemUnreadable,
+    /// One account cannot be read, in any way.
+    AccountUnreadable,
+    /// Accounts have a member that the client does not know, and that an update can carry.
+    UnknownMember,
+    /// The service trims what it stores.
+    Trims,
+    /// The service stores telephone numbers in its own form.
+    TidiesPhones,
+    /// What is empty is answered as `""`.
+    EmptyAsText,
+    /// What is empty is left out of answers.
+    EmptyLeftOut,
+    /// One account must not be written, and the service says so.
+    OneForbidden,
+    /// One account is answered with a 403 that has no code.
+    OneForbiddenWithoutCode,
+    /// The key is accepted as a bearer token only.
+    BearerOnly,
+    /// The key is revoked for a while.
+    KeyRevoked,
+    /// The windows of the quota begin anew each minute and hour, instead of sliding.
+    FixedWindows,
+}
+
+impl Trait {
+    pub(super) const ALL: [Self; 14] = [
+        Self::ItemsLack,
+        Self::ItemsCut,
+        Self::ItemUnreadable,
+        Self::AccountUnreadable,
+        Self::UnknownMember,
+        Self::Trims,
+        Self::TidiesPhones,
+        Self::EmptyAsText,
+        Self::EmptyLeftOut,
+        Self::OneForbidden,
+        Self::OneForbiddenWithoutCode,
+        Self::BearerOnly,
+        Self::KeyRevoked,
+        Self::FixedWindows,
+    ];
+}
+
+/// The order of the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    Id,
+    Name,
+    /// The last one written comes first, so that every write moves the list.
+    LastWritten,
+    /// Another one for each page.
+    None,
+}
+
+/// Everything around the client.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct World {
+    /// How many accounts there are at the beginning.
+    pub(super) accounts: u64,
+    /// How many requests the service allows in a minute and in an hour.
+    pub(super) limits: (u32, u32),
+    /// What the client is told of it.
+    pub(super) quota: Option<Quota>,
+    /// The shortest and the longest way of a request or an answer, in milliseconds.
+    pub(super) latency_ms: (u64, u64),
+    pub(super) order: Order,
+    pub(super) faults: Vec<(Fault, u32)>,
+    pub(super) traits: Vec<Trait>,
+    /// How long it takes on average until somebody else changes an account, in seconds.
+    pub(super) colleague_s: Option<u64>,
+    /// How long it takes on average until another program sends a request under the same user, in seconds.
+    pub(super) other_program_s: Option<u64>,
+}
+
+impl World {
+    /// The world of a seed. One in four has no faults at all, and most have few.
+    pub(super) fn draw(seed: u64) -> Self {
+        let dice = &mut Dice::new(seed, "world", 0);
+        let (most_faults, most_per_mille, most_traits) = match dice.between(0, 99) {
+            0..25 => (0, 0, 0),
+            25..50 => (2, 40, 1),
+            50..80 => (4, 120, 2),
+            80..94 => (7, 250, 3),
+            _ => (14, 350, 5),
+        };
+        let faults = distinct(dice, &Fault::ALL, most_faults);
+        let faults = faults.into_iter().map(|fault| (fault, dice.between(5, most_per_mille.max(5)) as u32)).collect();
+        let traits = distinct(dice, &Trait::ALL, most_traits);
+        let per_minute = dice.between(3, 30) as u32;
+        let per_hour = per_minute * dice.between(2, 40) as u32;
+        let quota = match dice.between(0, 9) {
+            0 => None,
+            // As the service allows, or a little less.
+            1..4 => Some(Quota { per_minute, per_hour }),
+            _ => Some(Quota { per_minute: (per_minute * 19 / 20).max(2), per_hour: (per_hour * 29 / 30).max(2) }),
+        };
+        let slow = if dice.chance(200) { 4_000 } else { 300 };
+        Self {
+            accounts: if dice.chance(100) { dice.between(0, 2) } else { dice.between(2, 22) },
+            limits: (per_minute, per_hour),
+            quota,
+            latency_ms: (dice.between(1, 100), dice.between(100, slow)),
+            order: dice.pick(&[Order::Id, Order::Id, Order::Name, Order::LastWritten, Order::None]),
+            faults,
+            traits,
+            colleague_s: (most_faults > 0 && dice.chance(500)).then(|| dice.between(2, 300)),
+            other_program_s: (most_faults > 0 && dice.chance(300)).then(|| dice.between(2, 120)),
+        }
+    }
+
+    pub(super) fn is(&self, what: Trait) -> bool {
+        self.traits.contains(&what)
+    }
+
+    /// Whether nothing in it can fail, and nobody else writes.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.faults.is_empty() && self.traits.is_empty() && self.colleague_s.is_none() && self.other_program_s.is_none()
+    }
+
+    pub(super) fn latency(&self, dice: &mut Dice) -> Duration {
+        Duration::from_millis(dice.between(self.latency_ms.0, self.latency_ms.1))
+    }
+}
+
+fn distinct<T: Clone + Ord>(dice: &mut Dice, all: &[T], most: u64) -> Vec<T> {
+    let count = dice.between(0, most);
+    let mut found: Vec<T> = (0..count).map(|_| dice.pick(all)).collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+impl std::fmt::Display for World {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (per_minute, per_hour) = self.limits;
+        writeln!(formatter, "{} accounts, in the order of {:?}; {:?}", self.accounts, self.order, self.traits)?;
+        let quota = self.quota.map(|quota| (quota.per_minute, quota.per_hour));
+        writeln!(formatter, "{per_minute} requests a minute, {per_hour} an hour; the client knows {quota:?}")?;
+        writeln!(formatter, "latency {:?} ms; faults in a thousand requests: {:?}", self.latency_ms, self.faults)?;
+        let (colleague, program) = (self.colleague_s, self.other_program_s);
+        writeln!(formatter, "a colleague every {colleague:?} s, another program every {program:?} s")
+    }
+}
