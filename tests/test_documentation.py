@@ -148,7 +148,7 @@ def test_pages_name_only_what_exists(page: Path) -> None:
 
 
 def messages() -> str:
-    """Every text that the source can show, with the line breaks inside Rust strings removed, and the recorded errors."""
+    """Every text of the source, without the line breaks inside Rust strings, and the recorded errors."""
     files = [*ROOT.glob("src/**/*.rs"), *ROOT.glob("python/**/*.py"), ROOT / "docs" / "errors.md"]
     return re.sub(r"\\\n\s*", "", "\n".join(path.read_text(encoding="utf-8") for path in files))
 
