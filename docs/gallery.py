@@ -404,8 +404,8 @@ def page() -> str:
         done_otherwise(gallery)
     gallery.section(
         "An internal error",
-        "`InternalError` names the place in the code, such as `a panic at src/client/exchange.rs:104`. Please report it. "
-        "The client stays usable. No ordinary call raises it; `make reliability` builds the package so that it does, "
+        "`InternalError` names the place in the code, such as `a panic at src/client/exchange.rs:104`. Please report "
+        "it. The client stays usable. No ordinary call raises it; `make reliability` builds the package so that it does, "
         "and shows it at every place.",
     )
     return "\n\n".join([HEAD, *gallery.parts]) + "\n"
