@@ -61,8 +61,8 @@ The command writes data to stdout and everything else to stderr. If it fails, it
 - In CSV the stage is three columns. `null` and the empty text are both an empty cell.
 
 Fields have their Python names, so you can give the output to `--json` or `plan`. Data for programs is always UTF-8. On
-a terminal, the command escapes characters that the terminal cannot show, and removes control characters from `table`
-and `csv`. If the reader ends early, as in `replyio list | head`, the command succeeds.
+a terminal, the command escapes characters that the terminal cannot show, and control characters in `table` and `csv`.
+If the reader ends early, as in `replyio list | head`, the command succeeds.
 
 ## Exit codes
 """

@@ -405,8 +405,8 @@ def page() -> str:
     gallery.section(
         "An internal error",
         "`InternalError` names the place in the code, such as `a panic at src/client/exchange.rs:104`. Please report "
-        "it. The client stays usable. No ordinary call raises it; `make reliability` builds the package so that it does, "
-        "and shows it at every place.",
+        "it. The client stays usable. No ordinary call raises it. `make reliability` builds the package so that every "
+        "place raises it once, and checks the result.",
     )
     return "\n\n".join([HEAD, *gallery.parts]) + "\n"
 

@@ -22,6 +22,7 @@ import pytest
 
 import replyio
 from replyio._cli_overview import EXIT_CODES
+from replyio.sandbox import Fault, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -198,3 +199,16 @@ def test_plain_http_is_accepted_on_loopback_addresses(address: str) -> None:
 def test_plain_http_is_refused_on_other_addresses() -> None:
     with pytest.raises(replyio.ConfigurationError, match="https"):
         replyio.ReplyClient("a-key", base_url="http://10.0.0.1/v3")
+
+
+def test_a_member_that_an_answer_lacks_is_null_in_json() -> None:
+    with Sandbox(faults=[Fault(status=200, body={"id": 1, "name": "Acme", "ownerUserId": 2, "city": ""})]) as sandbox:
+        members = sandbox.client().get_contact_account(1).to_dict()
+    assert (members["city"], members["country"]) == ("", None)
+
+
+def test_the_page_of_errors_shows_every_error_that_can_be_met() -> None:
+    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^\*\*`(\w+)`\*\*", text, re.MULTILINE))
+    bases = {"ReplyError", "InternalError"}  # nothing raises the one, and no ordinary call the other
+    assert shown == set(replyio.errors.__all__) - bases
