@@ -1,4 +1,4 @@
-//! Measures how long it takes to plan a million rows without a network, from an Arrow table to a complete plan file.
+//! Measures how long it takes to plan a million rows without a network, from Arrow to a complete plan file.
 //!
 //! `bulk ROWS ordered|shuffled FILE` prints one line of JSON and leaves the plan in FILE. Every twentieth row changes its
 //! city. The accounts come as pages of a thousand, decoded beforehand: to make them is not in the time.
