@@ -1,4 +1,4 @@
-"""The bars that the product is held to, and what a run says about each.
+"""Defines the performance limits of replyio, and compares each with the results of a run.
 
 A ratio is taken within each repetition, where both sides ran within seconds of each other, and then its median over
 the repetitions. A run that did not measure one of the sides leaves the bar open; a smoke run leaves all of them open.

@@ -1,4 +1,4 @@
-"""The figures of bulk jobs: each is taken in a process of its own, by `bulk.rs` or `bulk_worker.py`."""
+"""Measures bulk runs: starts `bulk.rs` or `bulk_worker.py` in a separate process for each figure."""
 
 from __future__ import annotations
 

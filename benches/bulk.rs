@@ -1,4 +1,4 @@
-//! A million rows planned without a network: what a table costs from Arrow to a sealed plan file.
+//! Measures how long it takes to plan a million rows without a network, from Arrow to a complete plan file.
 //!
 //! `bulk ROWS ordered|shuffled FILE` prints one line of JSON and leaves the plan in FILE. Every twentieth row changes its
 //! city. The accounts come as pages of a thousand, decoded beforehand: to make them is not in the time.

@@ -1,4 +1,4 @@
-"""One measurement of a bulk job, in a process of its own: prints one line of JSON. `bulk.py` starts it.
+"""Makes one measurement of a bulk run and prints it as a line of JSON. `bulk.py` starts it.
 
 What a million rows cost without a network is in `bulk.rs`, but for what they are compared with.
 """

@@ -1,4 +1,4 @@
-"""Compares replyio with the clients one would otherwise use, and holds it to its bars.
+"""Compares the speed of replyio with other HTTP clients and checks the limits in `bars.py`.
 
     python benches/compare.py                       # all of it, about a quarter of an hour; writes docs/benchmarks.*
     python benches/compare.py --quick               # a smoke run that writes nothing

@@ -1,4 +1,4 @@
-"""Who takes part, and how each makes one update.
+"""Lists the HTTP clients that are compared, and how each sends one update.
 
 Every contender is used the way its documentation says: one client, reused, the key in its headers. The peers get their
 own `json=` (or `json.dumps`), raise for a bad status and parse to a plain dict; none of them retries, validates,

@@ -1,4 +1,4 @@
-"""What a figure means nothing without: the machine and the versions."""
+"""Describes the machine and the versions that a result was measured with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes the figures: starts the server, the contenders and the short scripts, each in a process of its own."""
+"""Makes the measurements: starts the server, the clients and the short scripts, each in its own process."""
 
 from __future__ import annotations
 

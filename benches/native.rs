@@ -1,4 +1,4 @@
-//! The limit: what `compare.py` divides by. The same update in Rust alone, with the reqwest that the crate builds on:
+//! Measures the baseline that `compare.py` divides by: the same update in Rust alone, with the reqwest of the crate:
 //! serialize sixteen fields, PUT, check the status, parse the account. No retry, no quota, no time limits, no Python.
 //!
 //! `native sequential|in-flight PORT CALLS WARMUP [CONCURRENCY]` prints one line of JSON.

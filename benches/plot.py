@@ -1,4 +1,4 @@
-"""The plot of `docs/benchmarks.md`: one call against the limit, and the two throughputs."""
+"""Draws the plot of `docs/benchmarks.md`: the time of one call, and the two throughputs."""
 
 from __future__ import annotations
 

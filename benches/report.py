@@ -1,4 +1,4 @@
-"""The page `docs/benchmarks.md`, written from the raw results."""
+"""Writes `docs/benchmarks.md` from the raw results."""
 
 from __future__ import annotations
 

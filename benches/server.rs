@@ -1,4 +1,4 @@
-//! The server that `compare.py` measures clients against: HTTP/1.1 with keep-alive on 127.0.0.1, as little work per
+//! The server that all measured clients talk to: HTTP/1.1 with keep-alive on 127.0.0.1, as little work per
 //! request as possible, so that the client is what is measured.
 //!
 //! It prints its port, answers `PUT /v3/contact-accounts/{id}` with `data/answer.json` under that id, refuses what a

@@ -1,4 +1,4 @@
-"""One measurement of one Python contender, in a process of its own: prints one line of JSON.
+"""Makes one measurement of one Python client and prints it as a line of JSON.
 
 `compare.py` starts it; the same three measurements of native reqwest are in `native.rs`.
 """

@@ -12,7 +12,7 @@ BEGINNING = """\
 
 # The command line
 
-`pip install replyio` brings the command `replyio`; `python -m replyio` is the same.
+The package installs the command `replyio`. `python -m replyio` runs the same command.
 
 ```console
 export REPLY_API_KEY=…
@@ -23,50 +23,61 @@ replyio get 4711 --writable > acme.json
 replyio update 4711 --json acme.json
 ```
 
-Without a key: `replyio sandbox` prints an address and a key to set, and serves three accounts.
+To try it without a key, run `replyio sandbox`. It starts a server with three accounts and prints the address and the
+key to set.
 
 ## The key
 
-The key comes from `REPLY_API_KEY` or from the file that `--key-file` names, which wins. It is never an argument:
-arguments are seen by every user of the machine and kept in the shell's history. An attempt is refused, and the key
-not repeated. The address comes from `REPLY_BASE_URL`; everything else that the environment decides is as for
-`ReplyClient`.
+The command reads the key from `REPLY_API_KEY`, or from the file that `--key-file` names, which takes precedence. It
+never takes the key as an argument, because every user of the machine can see arguments, and the shell keeps them in its
+history. It refuses an argument that looks like a key, and does not repeat it. It reads the address from
+`REPLY_BASE_URL`, and all other environment variables as `ReplyClient` does.
 
 ## A field that is absent, null or empty
 
-A field that is not named is not sent: `update` thereby clears it, `patch` keeps it. `--null city` sends `null`.
-`--city ''` sends the empty text. `--city Oslo` sends `Oslo`, and `--city null` the text `null`. In a file for
-`--json` the three are apart as JSON has them; its names are those of the fields or those on the wire. A value that
-begins with a dash is given as `--phone=-1`.
+- The command does not send a field that you do not name. So `update` clears it, and `patch` keeps it.
+- `--null city` sends `null`.
+- `--city ''` sends the empty text. `--city null` sends the text `null`.
+- In a file for `--json`, a member can be absent, `null` or `""`. Members have the names of the fields or the names on
+  the wire.
+- To give a value that begins with a dash, write `--phone=-1`.
 
 ## Data
 
-Data goes to stdout, everything else to stderr: what went wrong is one line there that begins with `replyio:`, and a
-wait longer than 5 s is announced.
+The command writes data to stdout and everything else to stderr. If it fails, it writes one line that begins with
+`replyio:`. It announces a wait of more than 5 s.
 
-| `--format` | gives |
+| `--format` | writes |
 |---|---|
-| `table` | aligned columns for people; the default on a terminal |
-| `json` | an object, or a list with one on each line; the default elsewhere |
+| `table` | aligned columns; the default on a terminal |
+| `json` | an object, or a list with one object on each line; the default elsewhere |
 | `jsonl` | an object on each line |
-| `csv` | a header, and a row for each |
+| `csv` | a header, and a line for each account or row |
 
-The default depends on who reads: a person wants columns, a program wants everything. A table cuts long values, and
-of a list shows a few fields only. JSON cuts nothing and keeps null, empty and absent apart; a list that breaks off
-is no valid JSON. In CSV the stage is three columns, and null and the empty text are both an empty cell.
+- A table cuts long values, and shows only some fields of a list.
+- JSON has every field. It keeps `null` and `""` apart. A field that the service left out is `null`, as if the service
+  had sent `null`.
+- If a list fails before its end, the JSON is incomplete and not valid. With `jsonl`, each complete line is valid.
+- In CSV the stage is three columns. `null` and the empty text are both an empty cell.
 
-Names are those of the fields in Python, so that what comes out can go in again. Data for a program is UTF-8,
-whatever the locale says. On a terminal what it cannot show is escaped, and control characters are taken out of
-`table` and `csv`. When the reader goes away, as in `replyio list | head`, that is no error.
+Fields have their Python names, so you can give the output to `--json` or `plan`. Data for programs is always UTF-8. On
+a terminal, the command escapes characters that the terminal cannot show, and control characters in `table` and `csv`.
+If the reader ends early, as in `replyio list | head`, the command succeeds.
 
 ## Exit codes
 """
 
 
+OF_PLANS = """\
+`apply`, `revert`, `status` and `plan --exit-code` exit by the rows of the plan: with 3 if a row is `unknown`, otherwise
+with 1 if a row is `invalid`, `not_found`, `ambiguous`, `conflict` or `failed`. So `status` can exit with 1 although the
+command itself worked: the plan has rows that need your attention. Pending rows count as no failure."""
+
+
 def exit_codes() -> str:
     """The table of the exit codes."""
     rows = [f"| {code} | {text} |" for code, text in _cli_overview.EXIT_CODES.items()]
-    return "\n".join(["| code | means |", "|---|---|", *rows])
+    return "\n".join(["| code | means |", "|---|---|", *rows]) + f"\n\n{OF_PLANS}"
 
 
 def command(name: str) -> str:
@@ -76,7 +87,7 @@ def command(name: str) -> str:
     if name == "sandbox":
         return "\n\n".join([*parts, "`replyio sandbox --help` lists its options. Ctrl-C stops it."])
     if name == "patch":
-        return "\n\n".join([*parts, "It takes the arguments of `replyio update`."])
+        return "\n\n".join([*parts, "It takes the same arguments as `replyio update`."])
     rows = [row(action) for action in _cli_arguments.parser(name)._actions if action.dest not in COMMON]  # noqa: SLF001
     return "\n\n".join([*parts, "\n".join(["| argument | |", "|---|---|", *rows])])
 
@@ -98,7 +109,7 @@ def page() -> str:
         BEGINNING.rstrip(),
         exit_codes(),
         "## Commands",
-        "All of them but `sandbox` take these options, behind the command:",
+        "All commands except `sandbox` take these options, after the name of the command:",
         "\n".join(["| option | |", "|---|---|", *map(row, common)]),
         *map(command, _cli_overview.COMMANDS),
     ]

@@ -26,7 +26,7 @@ import replyio
 from replyio import ReplyClient
 from replyio.sandbox import Fault, Sandbox
 
-PAGE = Path(__file__).with_name("errors.md")
+PAGE = Path(__file__).resolve().with_name("errors.md")
 KEY = "gallery-key-that-no-message-shows"
 SHOWN = (
     "status",
@@ -46,9 +46,10 @@ HEAD = """<!-- Written by `make docs`. Do not edit. -->
 
 # Errors
 
-Every error that this package raises, run into on purpose. A message is one line: what failed, for which account, why,
-after how many attempts and how long, what the service said, and what to do next. Below it are the attributes that are
-set. The tree of the classes is in [reference.md](reference.md)."""
+A program ran into each error on this page to record its message. Each message is one line: what failed, for which
+account, why, after how many attempts and how long, what the service said, and what to do next. Below the message are
+the attributes that are set. [reference.md](reference.md) has the tree of the classes, and
+[troubleshooting.md](troubleshooting.md) says what to do."""
 
 
 class Gallery:
@@ -114,6 +115,17 @@ def environment(**values: str) -> Iterator[None]:
 
 
 @contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    """Works in a folder for a while, so that messages show short names."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+@contextmanager
 def server(talk: Callable[[socket.socket], None], tls: ssl.SSLContext | None = None) -> Iterator[int]:
     """A server of a few lines, which does to each connection what it is told."""
     listener = socket.create_server(("127.0.0.1", 0))
@@ -161,42 +173,42 @@ def update(reply: ReplyClient) -> Callable[[], Any]:
 def settings(gallery: Gallery) -> None:
     """What is refused when the client is made."""
     gallery.section(
-        "A setting cannot be used",
+        "A setting is not valid",
         "Raised by `ReplyClient(…)`. No request is sent. No message repeats the key or a proxy's password.",
     )
-    gallery.show("there is no key", ReplyClient)
+    gallery.show("no key is given", ReplyClient)
     with environment(REPLY_API_KEY=f"{KEY}\n"):
         gallery.show("`REPLY_API_KEY` was read from a file, line end included", ReplyClient)
     gallery.show("the key has a character that no key has", lambda: ReplyClient(f"“{KEY}”"))
     gallery.show("a file's content was given as the key", lambda: ReplyClient(KEY * 200))
     gallery.show("`base_url` is not https", lambda: ReplyClient(KEY, base_url="http://api.reply.io/v3"))
-    gallery.show("`base_url` is no address", lambda: ReplyClient(KEY, base_url="api.reply.io"))
+    gallery.show("`base_url` is not an address", lambda: ReplyClient(KEY, base_url="api.reply.io"))
     gallery.show("`timeout` is not a time", lambda: ReplyClient(KEY, timeout=0))
-    gallery.show("`act_as` is neither", lambda: ReplyClient(KEY, act_as="me"))
-    gallery.show("`proxy` is no address", lambda: ReplyClient(KEY, proxy="proxy:3128"))
-    gallery.show("`ca_file` is not there", lambda: ReplyClient(KEY, ca_file="company.pem"))
-    gallery.show("`quota` is not possible", lambda: replyio.Quota(per_minute=0))
+    gallery.show("`act_as` is neither a user id nor an e-mail address", lambda: ReplyClient(KEY, act_as="me"))
+    gallery.show("`proxy` is not an address", lambda: ReplyClient(KEY, proxy="proxy:3128"))
+    gallery.show("the file of `ca_file` does not exist", lambda: ReplyClient(KEY, ca_file="company.pem"))
+    gallery.show("the quota is zero", lambda: replyio.Quota(per_minute=0))
 
 
 def fields(gallery: Gallery, reply: ReplyClient) -> None:
     """What is refused before any request."""
     gallery.section(
-        "The fields or the id are not what the service allows",
-        "Raised before any request, with every fault at once. `errors` has them one by one.",
+        "The fields or the id are not valid",
+        "Raised before any request. The message names every fault at once, and `errors` lists them.",
     )
     call: Any = reply.update_contact_account
     gallery.show("several faults", lambda: call(4711, name=" ", company_size="50-200", citty="Oslo"))
     gallery.show("an update without a name", lambda: call(4711, city="Oslo"))
-    gallery.show("an id that is none", lambda: reply.get_contact_account("4711"))  # type: ignore[arg-type]
-    gallery.show("a page that is too long", lambda: reply.list_contact_accounts(page_size=5000))
+    gallery.show("the id is a text", lambda: reply.get_contact_account("4711"))  # type: ignore[arg-type]
+    gallery.show("the page size is too large", lambda: reply.list_contact_accounts(page_size=5000))
 
 
 def connections(gallery: Gallery) -> None:
     """No answer."""
     gallery.section(
-        "No answer came",
-        "`TransportError` is also a `ConnectionError`. Where another attempt could help, there were some before it is "
-        "raised.",
+        "The client received no answer",
+        "`TransportError` is also a `ConnectionError`. The client raises it after its last attempt, or at once if a "
+        "retry cannot help.",
     )
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -206,7 +218,7 @@ def connections(gallery: Gallery) -> None:
         gallery.show("the connection is closed without an answer", update(client(f"http://127.0.0.1:{port}")))
     cut = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
     with server(answering(cut)) as port:
-        gallery.show("the answer is cut short", update(client(f"http://127.0.0.1:{port}")))
+        gallery.show("the answer is incomplete", update(client(f"http://127.0.0.1:{port}")))
     for status, what in (("403 Forbidden", "refuses"), ("407 Proxy Authentication Required", "asks for a password")):
         with server(answering(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")) as port:
             proxied = client("https://api.reply.io/v3", proxy=f"http://127.0.0.1:{port}", max_attempts=1)
@@ -229,7 +241,7 @@ def certificates(gallery: Gallery, folder: Path) -> None:
 
     gallery.section(
         "The certificate or the handshake is refused",
-        "`TLSError` is a `TransportError`, and is never tried again.",
+        "`TLSError` is a `TransportError`. The client never retries it.",
     )
     ours, stranger = trustme.CA(), trustme.CA()
     trusted = folder / "authority.pem"
@@ -245,29 +257,32 @@ def certificates(gallery: Gallery, folder: Path) -> None:
         with server(answering(""), context) as port:
             gallery.show(cause, update(client(f"https://127.0.0.1:{port}", ca_file=trusted)))
     with server(answering("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")) as port:
-        gallery.show("plain HTTP is spoken there", update(client(f"https://127.0.0.1:{port}", ca_file=trusted)))
+        gallery.show("the server speaks plain HTTP", update(client(f"https://127.0.0.1:{port}", ca_file=trusted)))
 
 
 def deadlines(gallery: Gallery) -> None:
     """Out of time."""
-    gallery.section("The time is over", "`DeadlineExceededError` is also a `TimeoutError`.")
+    gallery.section("The call or an attempt took too long", "`DeadlineExceededError` is also a `TimeoutError`.")
     with Sandbox(faults=[Fault(status=503, times=1), Fault(delay=20)]) as sandbox:
-        gallery.show("an answer does not come", update(sandbox.client(timeout=1.5)))
+        gallery.show("no answer arrives", update(sandbox.client(timeout=1.5)))
     with Sandbox(faults=[Fault(delay=20)]) as sandbox:
         reply = sandbox.client(attempt_timeout=0.3, max_attempts=2)
-        gallery.show("an attempt has less time than the call", lambda: reply.get_contact_account(4711))
+        gallery.show("one attempt takes too long", lambda: reply.get_contact_account(4711))
 
 
 def foreign(gallery: Gallery) -> None:
     """Answers that the contract does not have."""
     gallery.section(
-        "The answer is not Reply.io's",
-        "`excerpt` has the beginning of the answer. A message never repeats a value.",
+        "The answer is not from Reply.io",
+        "`excerpt` has the beginning of the answer. A message never contains the value of a field.",
     )
     with Sandbox() as sandbox:
         account = sandbox.client().get_contact_account(4712).to_dict(by_alias=True)
     for cause, fault in (
-        ("a login page, as hotels and company proxies have it", Fault(status=200, body="<html>Please log in</html>")),
+        (
+            "a login page, such as in a hotel or behind a company's proxy",
+            Fault(status=200, body="<html>Please log in</html>"),
+        ),
         ("JSON that ends too early", Fault(status=200, body='{"id": 4711, "name": "Ac')),
         ("another account's answer", Fault(status=200, body=account)),
         ("a redirect", Fault(status=301, headers={"Location": "https://www.reply.io/"})),
@@ -282,8 +297,8 @@ def foreign(gallery: Gallery) -> None:
 def statuses(gallery: Gallery) -> None:
     """Errors that the service answers."""
     gallery.section(
-        "The service says no",
-        "Each is an `APIError` with what the service said in `title`, `detail`, `code` and `errors`.",
+        "The service answers with an error",
+        "Each is an `APIError`. `title`, `detail`, `code` and `errors` have what the service said.",
     )
     with Sandbox(api_keys=["the-right-key"]) as sandbox:
         gallery.show("the key given as `api_key=` is wrong", update(client(sandbox.url)))
@@ -292,18 +307,18 @@ def statuses(gallery: Gallery) -> None:
         gallery.show("the key in `REPLY_API_KEY` is wrong", update(reply))
     denied = {"title": "Unauthorized", "status": 401, "detail": "The user is not a member of the team."}
     with Sandbox(faults=[Fault(status=401, body=denied)]) as sandbox:
-        gallery.show("the key is right, and the team is not", update(sandbox.client(team_id=7)))
+        gallery.show("the key is right, but the user is not in the team", update(sandbox.client(team_id=7)))
     with Sandbox(api_keys=["reads"], scopes={"reads": ["contacts:read"]}) as sandbox:
-        gallery.show("the key may read only", update(sandbox.client()))
+        gallery.show("the key can only read", update(sandbox.client()))
     with Sandbox() as sandbox:
         gallery.show("there is no such account", lambda: sandbox.client().get_contact_account(999))
     with Sandbox() as sandbox:
-        gallery.show("`base_url` lacks its end", update(client(sandbox.url.removesuffix("/v3"))))
+        gallery.show("`base_url` does not end in `/v3`", update(client(sandbox.url.removesuffix("/v3"))))
     faults = [{"pointer": "/name", "detail": "Name is too long."}, {"pointer": "/companySize", "detail": "Unknown."}]
     for cause, fault in (
         ("the service refuses fields", Fault(status=400, body={"title": "Validation", "errors": faults})),
         ("a conflict", Fault(status=409, body={"title": "Conflict", "detail": "The account is being merged."})),
-        ("a status that the service has not yet", Fault(status=402, body={"title": "Payment Required"})),
+        ("a status that the documentation does not list", Fault(status=402, body={"title": "Payment Required"})),
         ("the service fails", Fault(status=503)),
         ("a gateway in front of it fails", Fault(status=502, body="<html>Bad Gateway</html>")),
     ):
@@ -314,35 +329,59 @@ def statuses(gallery: Gallery) -> None:
 def quotas(gallery: Gallery) -> None:
     """The quota."""
     gallery.section(
-        "The quota is used up",
-        "A wait that fits `timeout` is waited for, and announced when it is longer than 5 s. One that does not fit is "
-        "a `RateLimitError` at once; `retry_after` says how many seconds it would take.",
+        "The rate limit is reached",
+        "The client waits if the wait fits `timeout`, and logs a wait of more than 5 s. Otherwise it raises "
+        "`RateLimitError` at once; `retry_after` is the number of seconds to wait.",
     )
     with Sandbox(faults=[Fault(status=429, retry_after=42)]) as sandbox:
-        gallery.show("the service's minute is full", update(sandbox.client(timeout=10.0, quota=None)))
+        gallery.show("the service's limit per minute is reached", update(sandbox.client(timeout=10.0, quota=None)))
     with Sandbox(faults=[Fault(status=429, retry_after=3540)]) as sandbox:
-        gallery.show("the service's hour is full", update(sandbox.client(quota=None)))
+        gallery.show("the service's limit per hour is reached", update(sandbox.client(quota=None)))
     with Sandbox() as sandbox:
         reply = sandbox.client(
             timeout=10.0, quota=replyio.Quota(per_minute=1, per_hour=2900), api_key="a-key-of-its-own"
         )
         reply.get_contact_account(4711)
-        gallery.show("this process has used its share", update(reply))
+        gallery.show("the client's own limit is reached", update(reply))
+
+
+def plan_files(gallery: Gallery, folder: Path) -> None:
+    """What is wrong with a plan's file."""
+    gallery.section(
+        "A plan file cannot be used",
+        "`PlanError` names the file. [many-accounts.md](many-accounts.md) describes plan files.",
+    )
+    rows = [{"id": 4711, "city": "Bergen"}]
+    with Sandbox() as sandbox, inside(folder):
+        reply = sandbox.client()
+        reply.plan_contact_account_updates(rows, save_as="acme.replyplan", progress=False).close()
+        Path("notes.txt").write_text("not a plan", encoding="utf-8")
+        Path("cut.replyplan").write_bytes(Path("acme.replyplan").read_bytes()[:8192])
+        gallery.show("there is no such file", lambda: reply.open_plan("other.replyplan"))
+        gallery.show(
+            "the file of `save_as=` exists", lambda: reply.plan_contact_account_updates(rows, save_as="acme.replyplan")
+        )
+        gallery.show("the file is not a plan", lambda: reply.open_plan("notes.txt"))
+        gallery.show("the file is incomplete", lambda: reply.open_plan("cut.replyplan"))
+        stranger = sandbox.client(api_key="another-key")
+        gallery.show("the client has another key", lambda: stranger.open_plan("acme.replyplan").apply(progress=False))
+        elsewhere = sandbox.client(act_as=7)
+        gallery.show("the client acts for another user", lambda: elsewhere.open_plan("acme.replyplan"))
 
 
 def done_otherwise(gallery: Gallery) -> None:
     """Warnings."""
     gallery.section(
-        "It was done, and is not quite what was meant",
-        "A warning and no error, since the account has been written. "
-        "`warnings.simplefilter('error', replyio.ReplyWarning)` makes it one.",
+        "The update succeeded, but the service stored something else",
+        "This is a warning and not an error, because the account has been written. "
+        "`warnings.simplefilter('error', replyio.ReplyWarning)` turns it into an error.",
     )
     with Sandbox() as sandbox:
         reply = sandbox.client()
         answer = reply.get_contact_account(4711).to_dict(by_alias=True)
         sandbox.add_fault(Fault(method="PUT", status=200, body={**answer, "city": "BERGEN"}))
         gallery.show_warning(
-            "the service changes what it is given", lambda: reply.patch_contact_account(4711, city="Bergen")
+            "the service stores another value", lambda: reply.patch_contact_account(4711, city="Bergen")
         )
 
 
@@ -361,13 +400,13 @@ def page() -> str:
         foreign(gallery)
         statuses(gallery)
         quotas(gallery)
+        plan_files(gallery, Path(folder))
         done_otherwise(gallery)
     gallery.section(
-        "A fault of this package",
-        "`InternalError` says where it happened, such as `a fault of replyio itself (a panic at "
-        "src/client/exchange.rs:104); please report it`. The client stays usable. It cannot be had "
-        "on purpose; `make reliability` builds the "
-        "package so that it can, and shows it at every place.",
+        "An internal error",
+        "`InternalError` names the place in the code, such as `a panic at src/client/exchange.rs:104`. Please report "
+        "it. The client stays usable. No ordinary call raises it. `make reliability` builds the package so that every "
+        "place raises it once, and checks the result.",
     )
     return "\n\n".join([HEAD, *gallery.parts]) + "\n"
 

@@ -15,14 +15,18 @@ KINDS = {
     "Text": "string",
 }
 
+INTRODUCTION = """\
+This page lists the fields and the errors. For the calls, run `help(replyio.ReplyClient)`, `help(replyio.Plan)` and
+`help(replyio.sandbox.Sandbox)`. [many-accounts.md](many-accounts.md) describes the bulk calls."""
+
 
 def fields() -> list[str]:
     """The table of the fields, a row for each member of a contact account."""
     lines = ["| field | on the wire | type | in an update | in an answer | |", "|---|---|---|---|---|---|"]
     for name, wire, kind, writable, always_answered, doc in _replyio.MEMBERS:
         required = "required" if name == "name" else "optional"
-        update = required + ("" if always_answered else ", may be null") if writable else "never"
-        answer = "always" if always_answered else "may be null or missing"
+        update = required + ("" if always_answered else ", can be null") if writable else "never"
+        answer = "always" if always_answered else "can be null or missing"
         lines.append(f"| `{name}` | `{wire}` | {KINDS[kind]} | {update} | {answer} | {doc} |")
     return lines
 
@@ -48,10 +52,11 @@ def page() -> str:
     parts = [
         "<!-- Written by `make docs`. Do not edit. -->",
         "# Reference",
+        INTRODUCTION,
         "## Fields of a contact account",
-        "An optional field that `update_contact_account` leaves out is cleared; `patch_contact_account` keeps it.",
+        "If you leave out an optional field, `update_contact_account` clears it and `patch_contact_account` keeps it.",
         "\n".join(fields()),
-        f"The company sizes: {sizes}.",
+        f"`company_size` is one of: {sizes}.",
         "## Errors",
         "\n".join(errors()),
     ]

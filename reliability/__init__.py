@@ -1,4 +1,4 @@
-"""The long runs: what happens at exit, at Ctrl-C, over forks, loops, threads, panics, suspends, and to memory.
+"""Long-running experiments with the installed package: exits, Ctrl-C, forks, threads, panics, suspends, and memory.
 
     python -m reliability                    # all of it, on every Python that is found; writes docs/reliability.*
     python -m reliability --quick            # a smoke run of a few each, which writes nothing

@@ -1,4 +1,4 @@
-"""What is tried, how often, and what must come of it."""
+"""Lists the experiments: the program, how often it runs, and what its result must be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes docs/reliability.md from what was measured."""
+"""Writes docs/reliability.md from the results in docs/reliability.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The other half of the bad day: tests that are written elsewhere, counted by their own reports."""
+"""Runs parts of the test suite many times and counts their results for docs/reliability.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is tried with plans: tests that say themselves how often, with their controls."""
+"""Runs the tests of plans that report their own counts, together with their controls."""
 
 from __future__ import annotations
 

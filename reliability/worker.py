@@ -1,4 +1,4 @@
-"""Runs the experiments under the Python that runs this, in turns, and writes the results as JSON."""
+"""Runs the experiments under the current Python and writes the results as JSON."""
 
 from __future__ import annotations
 

@@ -21,12 +21,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import replyio
+from replyio._cli_overview import EXIT_CODES
+from replyio.sandbox import Fault, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import CodeType
 ROOT = Path(__file__).parent.parent
-PAGES = [path for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]) if path.name != "CHANGELOG.md"]
+FILES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "python" / "replyio" / "SKILL.md"]
+PAGES = [path for path in sorted(FILES) if path.name != "CHANGELOG.md"]
 BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MODULES = ["replyio", *(f"replyio.{info.name}" for info in pkgutil.iter_modules(replyio.__path__))]
 COMPARE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -143,3 +146,70 @@ def test_pages_name_only_what_exists(page: Path) -> None:
     }
     for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
         assert (page.parent / link).exists(), f"{page.name} points to {link}"
+
+
+def messages() -> str:
+    """Every text of the source, without the line breaks inside Rust strings, and the recorded errors."""
+    files = [*ROOT.glob("src/**/*.rs"), *ROOT.glob("python/**/*.py"), ROOT / "docs" / "errors.md"]
+    return re.sub(r"\\\n\s*", "", "\n".join(path.read_text(encoding="utf-8") for path in files))
+
+
+def test_troubleshooting_quotes_messages_that_the_package_shows() -> None:
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8").partition("## Rows that are not done")[0]
+    quoted = re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
+    known = messages()
+    assert len(quoted) > 30
+    assert [quote for quote in quoted if quote not in known] == []
+
+
+def statuses(page: str) -> set[str]:
+    """The statuses that are described in the tables of a page."""
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+
+
+def test_troubleshooting_covers_every_status_that_is_not_done() -> None:
+    section = {"conflict", "failed", "unknown", "not_found", "ambiguous", "invalid"}
+    assert section <= statuses("troubleshooting.md")
+    assert section | {"unchanged", "pending", "changed"} <= statuses("many-accounts.md")
+
+
+def test_the_skill_for_coding_agents_has_every_exit_code() -> None:
+    text = (ROOT / "python" / "replyio" / "SKILL.md").read_text(encoding="utf-8")
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)} == set(EXIT_CODES)
+
+
+def test_each_call_that_sends_requests_has_an_async_form() -> None:
+    def forms(kind: type) -> set[str]:
+        return {name for name in dir(kind) if not name.startswith("_") and inspect.isfunction(getattr(kind, name))}
+
+    client = {name for name in forms(replyio.ReplyClient) if "contact_account" in name}
+    plan = {name for name in forms(replyio.Plan) if name.startswith(("apply", "retry", "revert"))}
+    for names in (client, plan):
+        plain = {name for name in names if not name.endswith("_async")}
+        assert plain
+        assert {f"{name}_async" for name in plain} == names - plain
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2", "localhost", "[::1]"])
+def test_plain_http_is_accepted_on_loopback_addresses(address: str) -> None:
+    assert address in str(replyio.ReplyClient("a-key", base_url=f"http://{address}:9/v3"))
+
+
+def test_plain_http_is_refused_on_other_addresses() -> None:
+    with pytest.raises(replyio.ConfigurationError, match="https"):
+        replyio.ReplyClient("a-key", base_url="http://10.0.0.1/v3")
+
+
+def test_a_member_that_an_answer_lacks_is_null_in_json() -> None:
+    with Sandbox(faults=[Fault(status=200, body={"id": 1, "name": "Acme", "ownerUserId": 2, "city": ""})]) as sandbox:
+        members = sandbox.client().get_contact_account(1).to_dict()
+    assert (members["city"], members["country"]) == ("", None)
+
+
+def test_the_page_of_errors_shows_every_error_that_can_be_met() -> None:
+    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^\*\*`(\w+)`\*\*", text, re.MULTILINE))
+    raised = {name for name in replyio.errors.__all__ if issubclass(getattr(replyio, name), BaseException)}
+    # Nothing raises the one, and no ordinary call the other.
+    assert shown == raised - {"ReplyError", "InternalError"}

@@ -179,7 +179,7 @@ def test_a_listing_goes_in_as_it_came_out(configured: Sandbox, tmp_path: Path) -
 
 
 def test_the_page_names_every_source() -> None:
-    assert len(page_lines("What is taken")) == 8
+    assert len(page_lines("Accepted data")) == 8
 
 
 def test_a_list_of_accounts_is_a_table(configured: Sandbox) -> None:

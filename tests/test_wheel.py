@@ -37,7 +37,7 @@ def bill() -> dict[str, Any]:
 
 def test_the_wheel_has_these_files_and_no_others() -> None:
     sources = {path.relative_to(ROOT / "python").as_posix() for path in (ROOT / "python").rglob("*.py*")}
-    sources = {name for name in sources if name.endswith((".py", ".pyi"))} | {"replyio/py.typed"}
+    sources = {name for name in sources if name.endswith((".py", ".pyi"))} | {"replyio/py.typed", "replyio/SKILL.md"}
     described = {
         f"{INFO}/{name}"
         for name in (

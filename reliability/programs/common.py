@@ -1,4 +1,4 @@
-"""What the programs share: the accounts of the service, a client, and the report."""
+"""Shared by the programs of the experiments: accounts, a client, and the report."""
 
 from __future__ import annotations
 

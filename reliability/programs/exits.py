@@ -1,4 +1,4 @@
-"""Leaves the interpreter, in one state or another."""
+"""Experiment: the interpreter exits while calls, tasks or lists are in one of several states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first use of the package in a thread that then ends; other threads use it afterwards.
+"""Experiment: a thread uses the package first and ends; other threads use it afterwards.
 
 Each try is a forked child: the extension module must not be loaded before, and to start Python anew takes too long.
 """

@@ -1,4 +1,4 @@
-"""Presses Ctrl-C while something waits, and takes the time until the exception."""
+"""Experiment: sends Ctrl-C to a waiting call and measures the time until the exception."""
 
 from __future__ import annotations
 

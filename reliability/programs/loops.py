@@ -1,4 +1,4 @@
-"""Event loops that cancel, run out of time, close, come and go."""
+"""Experiment: event loops that cancel calls, time out, close, and follow one another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watches memory, threads and files over many calls."""
+"""Experiment: measures memory, threads and open files over many calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Has the core panic, place by place. It needs the build that can be broken."""
+"""Experiment: makes the core panic at each place. It needs the wheel with the feature `sabotage`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forks, spawns and pools: the child works, with connections of its own."""
+"""Experiment: child processes from fork, spawn and pools make calls over their own connections."""
 
 from __future__ import annotations
 

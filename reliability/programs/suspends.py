@@ -1,4 +1,4 @@
-"""Stops and continues programs in the middle of a call or a wait, as a laptop's lid does."""
+"""Experiment: stops and continues a process during a call or a wait, as a suspended laptop does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many threads on one client, and log handlers that call it."""
+"""Experiment: many threads share one client, and log handlers call it."""
 
 from __future__ import annotations
 

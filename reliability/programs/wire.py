@@ -1,4 +1,4 @@
-"""Plays a server that one guard keeps from doing harm: it redirects, floods, echoes, and leaves while it is idle."""
+"""Experiment: a hostile server redirects, sends too much, repeats the key, or closes idle connections."""
 
 from __future__ import annotations
 
