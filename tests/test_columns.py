@@ -79,6 +79,15 @@ def test_replacing_needs_a_name() -> None:
     assert refusal([{"domain_name": "a"}], mode="replace", match_on="domain_name").errors[0].field == "name"
 
 
+@pytest.mark.parametrize("table", [list, pd.DataFrame])
+@pytest.mark.parametrize("ignored", ["phone", "Phone"])
+def test_replacing_refuses_to_ignore_a_field_that_it_would_clear(table: type, ignored: str) -> None:
+    data = [{"id": 1, "name": "a", "phone": "+47 22 00 00 00"}]
+    (fault,) = refusal(table(data), mode="replace", ignore=[ignored]).errors
+    assert fault.message.startswith('is a field that mode "replace" clears')
+    assert read(table(data), mode="patch", ignore=[ignored]) == [{"id": 1, "name": "a"}]
+
+
 @pytest.mark.parametrize("match_on", ["domain_name", "name"])
 def test_a_blank_match_is_a_fault_of_its_row(match_on: str) -> None:
     table = Table([{match_on: value} for value in ("acme", "", " \t", None)], {"match_on": match_on})

@@ -82,9 +82,16 @@ fn echoing() -> Vec<Fault> {
     let percent = "canary%2Bkey%2F0123456789";
     let base64 = "Y2FuYXJ5K2tleS8wMTIzNDU2Nzg5";
     let bearer_base64 = "QmVhcmVyIGNhbmFyeStrZXkvMDEyMzQ1Njc4OQ==";
-    let escaped = r"canary%252Bkey%252F0123456789, canary&#x2B;key&#47;0123456789, canary&plus;key&sol;0123456789, \
-                    canary\u002Bkey/0123456789, canary key/0123456789, CANARY+KEY/0123456789, \
-                    63616e6172792b6b65792f30313233343536373839";
+    let escaped = [
+        "canary%252Bkey%252F0123456789",
+        "canary&#x2B;key&#47;0123456789",
+        "canary&plus;key&sol;0123456789",
+        r"canary\u002Bkey/0123456789",
+        "canary key/0123456789",
+        "CANARY+KEY/0123456789",
+        "63616e6172792b6b65792f30313233343536373839",
+    ]
+    .join(", ");
     let said = format!("You sent {KEY}, {percent}, {base64}, {bearer_base64}, {escaped}.");
     let details = json!({
         "title": said, "detail": said, "code": said, "errors": [{"pointer": said, "detail": said}], "extensions": {}
