@@ -139,7 +139,7 @@ impl Client {
         let transport = Transport::new(&config)?;
         let shared = Arc::new(Shared::new());
         let identity = Arc::new(Identity::new(&config)?);
-        let turns = Turns::of(&config.base_url.to_string());
+        let turns = Turns::of(&config.base_url.service());
         Ok(Self { config: Arc::new(config), identity, shared, transport, turns, observer: None })
     }
 
@@ -178,7 +178,7 @@ impl Client {
             identity: Arc::new(Identity::new(&self.config)?),
             shared: Arc::new(Shared::new()),
             transport: self.transport.sibling()?,
-            turns: Turns::of(&self.config.base_url.to_string()),
+            turns: Turns::of(&self.config.base_url.service()),
             observer: None,
         })
     }

@@ -10,6 +10,7 @@ use url::{Host, Url};
 
 use crate::error::{Error, KeyOrigin};
 use crate::quota::Quota;
+use crate::redaction::redacted;
 use crate::sabotage::{self, Guard};
 
 /// Where the live service is.
@@ -192,27 +193,9 @@ impl ApiKey {
         hash
     }
 
-    /// A text without the key, should the other side have echoed it: plain, in base64, and either with any of its
-    /// characters escaped as addresses or JSON have them.
+    /// A text without the key, should the other side have echoed it, in whatever spelling.
     pub(crate) fn redact(&self, text: &str) -> String {
-        if sabotage::is_off(Guard::Redaction) {
-            return text.to_owned();
-        }
-        let key = self.expose().as_bytes();
-        let cores = base64_cores(key);
-        let mut redacted = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some(first) = rest.chars().next() {
-            let bytes = rest.as_bytes();
-            let found = spelled(bytes, key).or_else(|| cores.iter().find_map(|core| spelled(bytes, core.as_bytes())));
-            if found.is_some() {
-                redacted.push_str("[key]");
-            } else {
-                redacted.push(first);
-            }
-            rest = rest.get(found.unwrap_or(first.len_utf8())..).unwrap_or_default();
-        }
-        redacted
+        if sabotage::is_off(Guard::Redaction) { text.to_owned() } else { redacted(text, self.expose()) }
     }
 }
 
@@ -220,52 +203,6 @@ impl fmt::Debug for ApiKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("ApiKey(redacted)")
     }
-}
-
-/// How long the beginning of a text is that spells a secret, if it does.
-fn spelled(text: &[u8], secret: &[u8]) -> Option<usize> {
-    if text.starts_with(secret) {
-        return Some(secret.len());
-    }
-    let rest = secret.iter().try_fold(text, |rest, wanted| after(rest, *wanted))?;
-    Some(text.len() - rest.len())
-}
-
-/// What follows a character, where the text begins with it in any spelling.
-fn after(text: &[u8], wanted: u8) -> Option<&[u8]> {
-    let is = |found: u8| found == wanted || matches!((found, wanted), (b'-', b'+') | (b'_', b'/'));
-    let digit = |digit: u8| char::from(digit).to_digit(16);
-    let is_hex = |high: u8, low: u8| {
-        let code = digit(high).zip(digit(low)).and_then(|(high, low)| u8::try_from(high << 4 | low).ok());
-        code.is_some_and(is)
-    };
-    match text {
-        [b'%', high, low, rest @ ..] | [b'\\', b'u', b'0', b'0', high, low, rest @ ..] if is_hex(*high, *low) => {
-            Some(rest)
-        }
-        [b'\\', found, rest @ ..] | [found, rest @ ..] if is(*found) => Some(rest),
-        _ => None,
-    }
-}
-
-/// What the base64 of any text with these bytes in it contains, for each of the three ways they can be aligned.
-fn base64_cores(bytes: &[u8]) -> Vec<String> {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    (0..3_usize)
-        .filter_map(|skip| bytes.get(skip..))
-        .map(|aligned| {
-            aligned
-                .chunks_exact(3)
-                .flat_map(|chunk| {
-                    let group = chunk.iter().fold(0_u32, |group, byte| group << 8 | u32::from(*byte));
-                    [18, 12, 6, 0]
-                        .map(|shift| ALPHABET.get((group >> shift & 63) as usize).copied().unwrap_or_default())
-                })
-                .map(char::from)
-                .collect::<String>()
-        })
-        .filter(|core| core.len() >= 8)
-        .collect()
 }
 
 /// How the key is sent.
@@ -403,6 +340,19 @@ impl BaseUrl {
         (self.url.host().unwrap_or(Host::Domain("")), self.url.port_or_known_default())
     }
 
+    /// Which service it is, the same for every spelling of its host: letter case, a trailing dot and a name of this machine
+    /// make no difference. Two services may have the same, where they differ in the loopback address or the scheme only.
+    pub(crate) fn service(&self) -> String {
+        let (host, port) = self.host_and_port();
+        let host = host.to_string();
+        let host = match host.trim_end_matches('.') {
+            _ if self.loopback => "localhost",
+            // Case does not matter, and the address was read in lower case.
+            name => name,
+        };
+        format!("{host}:{}{}", port.unwrap_or_default(), self.url.path().trim_end_matches('/'))
+    }
+
     /// Whether it is https.
     pub fn is_https(&self) -> bool {
         self.url.scheme() == "https"
@@ -509,36 +459,6 @@ mod tests {
     }
 
     #[test]
-    fn an_echoed_key_is_redacted_in_every_form() {
-        let key = ApiKey::new("canary+key/12345").unwrap();
-        for echo in [
-            "canary+key/12345",
-            "x=canary%2Bkey%2F12345&y",
-            "Y2FuYXJ5K2tleS8xMjM0NQ==",
-            "QmVhcmVyIGNhbmFyeStrZXkvMTIzNDU=",
-            "eGNhbmFyeStrZXkvMTIzNDU=",
-            "x=canary%2bkey%2f12345&y",
-            "%63anary%2Bkey/12345",
-            r#"{"key": "canary+key\/12345"}"#,
-            r#"{"key": "canary\u002bkey\/12345"}"#,
-            "Y2FuYXJ5K2tleS8xMjM0NQ%3D%3D",
-        ] {
-            let redacted = key.redact(echo);
-            assert!(
-                redacted.contains("[key]") && !redacted.contains("hbmFye") && !redacted.contains("canary"),
-                "{redacted}"
-            );
-        }
-        for harmless in ["nothing here", "", "canary", "100 % of \\u00 ünïcode %2", "canary+key/1234"] {
-            assert_eq!(key.redact(harmless), harmless);
-        }
-        let odd = ApiKey::new("a%25\\b\\\\c-_d").unwrap();
-        assert_eq!(odd.redact("<a%25\\b\\\\c-_d>"), "<[key]>");
-        let url_safe = ApiKey::new("???>>>???>>>").unwrap();
-        assert_eq!(url_safe.redact("Pz8_Pj4-Pz8_Pj4-"), "[key]");
-    }
-
-    #[test]
     fn plain_http_is_for_this_machine_only() {
         for good in ["https://api.reply.io/v3", "http://127.0.0.1:8080/v3/", "http://localhost", "http://[::1]:1/v3"] {
             assert!(BaseUrl::new(good).is_ok(), "{good}");
@@ -582,6 +502,42 @@ mod tests {
             BaseUrl::new("http://localhost:1").unwrap().join(format_args!("/x")).as_str(),
             "http://localhost:1/x"
         );
+    }
+
+    #[test]
+    fn a_service_is_the_same_in_every_spelling_of_its_host() {
+        let service = |url: &str| BaseUrl::new(url).unwrap().service();
+        for (one, others) in [
+            (
+                "https://api.reply.io/v3",
+                &["https://API.reply.io/v3/", "https://api.reply.io./v3", "https://api.reply.io:443/v3//"][..],
+            ),
+            (
+                "http://localhost:8080/v3",
+                &[
+                    "http://127.0.0.1:8080/v3",
+                    "http://[::1]:8080/v3/",
+                    "http://127.1.2.3:8080/v3",
+                    "http://[::ffff:127.0.0.1]:8080/v3",
+                    "https://LocalHost.:8080/v3",
+                    "https://localhost:8080/v3",
+                ],
+            ),
+        ] {
+            for other in others {
+                assert_eq!(service(one), service(other), "{other}");
+            }
+        }
+        let others = [
+            "https://api.reply.io/v3",
+            "https://api.reply.io/v4",
+            "https://api.reply.io:444/v3",
+            "https://api.reply.example/v3",
+            "http://localhost/v3",
+            "http://localhost:81/v3",
+        ];
+        let all: std::collections::HashSet<_> = others.into_iter().map(service).collect();
+        assert_eq!(all.len(), others.len());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What holds for the pure parts whatever they are given.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use proptest::collection::vec;
@@ -545,6 +546,27 @@ proptest! {
     }
 
     #[test]
+    fn an_escaped_key_is_not_in_what_is_told_about_a_text_with_it(
+        key in "[!-~]{8,40}", before in any::<String>(), behind in any::<String>(),
+        layers in vec((0_usize..3, any::<u32>()), 0..4), is_upper: bool,
+    ) {
+        let spelled_key = if is_upper { key.to_uppercase() } else { key.clone() };
+        let (mut text, mut spelled) = (format!("{before}{spelled_key}{behind}"), spelled_key);
+        for (kind, chosen) in layers {
+            // The text around it is escaped with other choices: how it is spelled has nothing to do with the key.
+            (text, spelled) = (text.replacen(&spelled, "\u{f8ff}", 1), escaped(&spelled, kind, chosen));
+            text = escaped(&text, kind, !chosen).replace('\u{f8ff}', &spelled);
+        }
+        let redacted = ApiKey::new(key).unwrap().redact(&text);
+        prop_assert!(redacted.contains("[key]") && !redacted.contains(&spelled), "{}", redacted);
+    }
+
+    #[test]
+    fn a_text_without_the_key_stays_as_it_is(key in "[!-~]{12,40}", text in "[ -~\u{e9}]{0,200}") {
+        prop_assert_eq!(ApiKey::new(key).unwrap().redact(&text), text);
+    }
+
+    #[test]
     fn a_key_is_not_in_what_is_told_about_a_text_with_it(
         key in "[!-~]{8,40}", before in any::<String>(), behind in any::<String>(),
     ) {
@@ -559,6 +581,26 @@ proptest! {
         let longest_escape = "\\U000e0041".len();
         prop_assert!(line.chars().count() <= limit * longest_escape + 1);
     }
+}
+
+/// A text as an address, HTML or a script has it: what must be escaped, and what else is chosen.
+fn escaped(text: &str, kind: usize, chosen: u32) -> String {
+    let special = ['%', '&', '\\'][kind];
+    let mut escaped = String::new();
+    for (index, character) in text.chars().enumerate() {
+        let choice = chosen.rotate_right(u32::try_from(index % 32).unwrap()) & 3;
+        let code = u32::from(character);
+        let _ = match (kind, choice) {
+            _ if !character.is_ascii() || (character != special && choice > 1) => write!(escaped, "{character}"),
+            (0, 0) => write!(escaped, "%{code:02x}"),
+            (0, _) => write!(escaped, "%{code:02X}"),
+            (1, 0) => write!(escaped, "&#{code};"),
+            (1, _) => write!(escaped, "&#x{code:X};"),
+            (_, 0) => write!(escaped, "\\x{code:02x}"),
+            _ => write!(escaped, "\\u{code:04X}"),
+        };
+    }
+    escaped
 }
 
 fn answer(status: u16, bytes: &[u8]) -> Answer {

@@ -45,10 +45,10 @@ pub(crate) fn forget() {
 }
 
 impl Turns {
-    /// The turns of a service, by its base URL.
-    pub(crate) fn of(base_url: &str) -> Self {
+    /// The turns of a service, by the text that all spellings of its base URL have in common.
+    pub(crate) fn of(service: &str) -> Self {
         let mut services = lock(SERVICES.get_or_init(Mutex::default));
-        services.entry(base_url.to_owned()).or_default().clone()
+        services.entry(service.to_owned()).or_default().clone()
     }
 
     /// The turns of one account.

@@ -19,6 +19,12 @@ def _spellings(secret: str) -> Iterator[str]:
         yield quote(secret, safe)
         yield quote(secret, safe).lower()
     yield repr(secret)
+    yield secret.upper()
+    yield secret.encode().hex()
+    yield secret.replace("+", " ")
+    yield quote(quote(secret, ""), "")
+    for form in ("&#{};", "&#x{:X};", "\\u{:04X}"):
+        yield "".join(letter if letter.isalnum() else form.format(ord(letter)) for letter in secret)
     for prefix in ("", "x", "xy", "Bearer ", "user:"):
         encoded = base64.b64encode((prefix + secret).encode()).decode().rstrip("=")
         # What stands at the edges is made of the neighbours too.

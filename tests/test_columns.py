@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def test_the_page_names_every_column() -> None:
-    assert len(page_lines("Columns")) == 11
+    assert len(page_lines("Columns")) == 13
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,24 @@ def test_replacing_needs_a_name() -> None:
     assert read([{"id": 1, "name": "a"}], mode="replace") == [{"id": 1, "name": "a"}]
     assert read([{"name": "a"}], mode="replace", match_on="name") == [{"name": "a"}]
     assert refusal([{"domain_name": "a"}], mode="replace", match_on="domain_name").errors[0].field == "name"
+
+
+@pytest.mark.parametrize("table", [list, pd.DataFrame])
+@pytest.mark.parametrize("ignored", ["phone", "Phone"])
+def test_replacing_refuses_to_ignore_a_field_that_it_would_clear(table: type, ignored: str) -> None:
+    data = [{"id": 1, "name": "a", "phone": "+47 22 00 00 00"}]
+    (fault,) = refusal(table(data), mode="replace", ignore=[ignored]).errors
+    assert fault.message.startswith('is a field that mode "replace" clears')
+    assert read(table(data), mode="patch", ignore=[ignored]) == [{"id": 1, "name": "a"}]
+
+
+def test_replacing_refuses_to_ignore_what_is_probably_a_field_as_unknown() -> None:
+    data = [{"id": 1, "name": "a", "Phone Number": "+47 22 00 00 00", "Notes": "b"}]
+    (fault,) = refusal(data, mode="replace", ignore="unknown").errors
+    assert (fault.field, 'columns={"Phone Number": "phone"}' in fault.message) == ("Phone Number", True)
+    assert read(data, mode="replace", ignore=["Phone Number", "Notes"]) == [{"id": 1, "name": "a"}]
+    found = read(data, mode="replace", ignore="unknown", columns={"Phone Number": "phone"})
+    assert found == [{"id": 1, "name": "a", "phone": "+47 22 00 00 00"}]
 
 
 @pytest.mark.parametrize("match_on", ["domain_name", "name"])

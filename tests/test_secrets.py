@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import copy
+import html
 import logging
 import pickle
 import traceback
@@ -28,13 +29,25 @@ VALUE = "canary value: Füße & 0123456789"
 PROXY = "http://user:canary-password@127.0.0.1:1"
 
 
-def forms(secret: str) -> set[str]:
-    """A secret as it is, escaped, percent-encoded, and inside any base64."""
+def spellings(secret: str) -> set[str]:
+    """A secret as it is, escaped once or twice, in upper case, and in hexadecimal digits."""
     raw = secret.encode()
-    found = {secret, ascii(secret)[1:-1], urllib.parse.quote(secret), urllib.parse.quote(secret, safe="")}
-    found |= {urllib.parse.quote_plus(secret), raw.hex(), repr(raw)[2:-1]}
+    quoted = urllib.parse.quote(secret, safe="")
+    references = {
+        "".join(letter if letter.isalnum() else form.format(ord(letter)) for letter in secret)
+        for form in ("&#{};", "&#x{:x};", "&#x{:X};", "\\u{:04x}", "\\u{:04X}", "%{:02x}")
+    }
+    found = {secret, ascii(secret)[1:-1], urllib.parse.quote(secret), quoted, urllib.parse.quote_plus(secret)}
+    found |= {secret.upper(), secret.replace("+", " "), repr(raw)[2:-1], raw.hex(), raw.hex().upper()}
+    found |= {urllib.parse.quote(quoted), *references, *map(html.escape, references)}
+    return found | {secret.replace("+", "&plus;").replace("/", "&sol;").replace("=", "&equals;")}
+
+
+def forms(secret: str) -> set[str]:
+    """A secret in every spelling, and inside any base64."""
+    found = spellings(secret)
     for shift in range(3):
-        whole = base64.b64encode(b"\0" * shift + raw).decode().rstrip("=")
+        whole = base64.b64encode(b"\0" * shift + secret.encode()).decode().rstrip("=")
         found.add(whole[4:-2] if shift else whole[:-2])
     return found
 
@@ -89,7 +102,7 @@ def _nothing_in_logs_and_streams(caplog: pytest.LogCaptureFixture, capfd: pytest
 
 def echo(status: int) -> Fault:
     """An answer that says the key back, in every form that a service or a proxy might."""
-    text = f"{KEY} {urllib.parse.quote(KEY, safe='')} {base64.b64encode(f'Bearer {KEY}'.encode()).decode()}"
+    text = " ".join([base64.b64encode(f"Bearer {KEY}".encode()).decode(), *sorted(spellings(KEY))])
     body = {"title": text, "detail": text, "code": KEY, "errors": [{"pointer": f"/{KEY}", "detail": text}]}
     return Fault(status=status, body=body, headers={"X-Request-Id": KEY, "Location": f"https://elsewhere/{KEY}"})
 
@@ -97,8 +110,8 @@ def echo(status: int) -> Fault:
 FAULTS: dict[str, Fault] = {
     **{str(status): echo(status) for status in (202, 302, 400, 401, 403, 404, 409, 418, 429, 500, 503, 599)},
     "wrong id": Fault(status=200, body=PAGE_ANSWER | {"id": 5, "name": KEY}),
-    "wrong type": Fault(status=200, body=PAGE_ANSWER | {"id": 4711, "createdDate": KEY}),
-    "a key in html": Fault(status=200, body=f"<html>{KEY} {urllib.parse.quote(KEY, safe='')}"),
+    "wrong type": Fault(status=200, body=PAGE_ANSWER | {"id": 4711, "ownerUserId": KEY}),
+    "a key in html": Fault(status=200, body=f"<html>{' '.join(sorted(spellings(KEY)))}"),
     "no json": Fault(status=200, body=f'{{"id": 4711, "name": "{KEY}'),
     "reset": Fault(reset=True),
     "close": Fault(close=True),

@@ -265,7 +265,7 @@ impl<'a> Planner<'a> {
     /// Whether an account that was read by itself still is the one that its item on a page was for.
     fn still_matches(&self, row: u32, account: &ContactAccount) -> bool {
         match self.table.key(u64::from(row)) {
-            Key::Text(text) => self.name_of(account) == Some(self.match_on.comparable(text)),
+            Key::Text(text) => self.match_on.still_matches(text, account),
             Key::Id(_) | Key::Missing => true,
         }
     }
@@ -352,7 +352,7 @@ impl<'a> Planner<'a> {
             self.hidden(Some(account.id), "/domainName is missing", place);
             return Ok(());
         }
-        let Some(row) = self.name_of(account).and_then(|name| self.names.get(name.as_ref()).copied()) else {
+        let Some(row) = self.match_on.name_of(account).and_then(|name| self.names.get(name.as_ref()).copied()) else {
             return Ok(());
         };
         match self.held.get(&row).map(|held| held.account_id) {
@@ -377,16 +377,6 @@ impl<'a> Planner<'a> {
 
     fn has_compared(&self, account: &ContactAccount) -> bool {
         Field::ALL.iter().all(|field| account.has(*field) || !self.compared.contains(*field))
-    }
-
-    /// What an account is matched by, as it is compared.
-    fn name_of<'b>(&self, account: &'b ContactAccount) -> Option<Cow<'b, str>> {
-        let name = match self.match_on {
-            MatchOn::Id => None,
-            MatchOn::Name => Some(account.name.as_str()),
-            MatchOn::DomainName => account.domain_name.as_deref(),
-        };
-        name.map(|name| self.match_on.comparable(name))
     }
 
     fn compared(&self, row: u32, account: &ContactAccount, place: Option<u64>) -> PlannedRow {
@@ -429,6 +419,22 @@ fn compared(table: &Table, mode: Mode) -> FieldSet {
 }
 
 impl MatchOn {
+    /// Whether an account still is the one that a row was matched with by this text: its domain or its name may have moved
+    /// to another account since. An id always is.
+    pub(crate) fn still_matches(self, key: &str, account: &ContactAccount) -> bool {
+        self == Self::Id || self.name_of(account) == Some(self.comparable(key))
+    }
+
+    /// What an account is matched by, as it is compared.
+    fn name_of(self, account: &ContactAccount) -> Option<Cow<'_, str>> {
+        let name = match self {
+            Self::Id => None,
+            Self::Name => Some(account.name.as_str()),
+            Self::DomainName => account.domain_name.as_deref(),
+        };
+        name.map(|name| self.comparable(name))
+    }
+
     /// A text as it is compared.
     fn comparable(self, text: &str) -> Cow<'_, str> {
         if self == Self::DomainName { Cow::Owned(text.to_lowercase()) } else { Cow::Borrowed(text) }

@@ -11,8 +11,22 @@ use serde_json::json;
 use crate::support::{ID, answering, config, config_for, named, problem, sandbox_with, server_that_says};
 
 const KEY: &str = "canary+key/0123456789";
-/// Parts of the key, of its percent-encoded form and of its base64 in each alignment, alone and behind `Bearer `.
-const TRACES: [&str; 6] = ["canary", "%2Bkey", "Y2FuYXJ5", "jYW5hcnkr", "5hcnkra2V5", "W5hcnkra2V"];
+/// Parts of the key, of its escaped forms, of its base64 in each alignment, alone and behind `Bearer `, and of its
+/// hexadecimal digits.
+const TRACES: [&str; 12] = [
+    "canary",
+    "CANARY",
+    "%2Bkey",
+    "%252Bkey",
+    "Bkey",
+    "43;key",
+    "plus;key",
+    "63616e61",
+    "Y2FuYXJ5",
+    "jYW5hcnkr",
+    "5hcnkra2V5",
+    "W5hcnkra2V",
+];
 
 fn with_key(config: Config) -> Config {
     Config { max_attempts: 2, ..Config { api_key: replyio::ApiKey::new(KEY).unwrap(), ..config } }
@@ -68,7 +82,17 @@ fn echoing() -> Vec<Fault> {
     let percent = "canary%2Bkey%2F0123456789";
     let base64 = "Y2FuYXJ5K2tleS8wMTIzNDU2Nzg5";
     let bearer_base64 = "QmVhcmVyIGNhbmFyeStrZXkvMDEyMzQ1Njc4OQ==";
-    let said = format!("You sent {KEY}, {percent}, {base64}, {bearer_base64}.");
+    let escaped = [
+        "canary%252Bkey%252F0123456789",
+        "canary&#x2B;key&#47;0123456789",
+        "canary&plus;key&sol;0123456789",
+        r"canary\u002Bkey/0123456789",
+        "canary key/0123456789",
+        "CANARY+KEY/0123456789",
+        "63616e6172792b6b65792f30313233343536373839",
+    ]
+    .join(", ");
+    let said = format!("You sent {KEY}, {percent}, {base64}, {bearer_base64}, {escaped}.");
     let details = json!({
         "title": said, "detail": said, "code": said, "errors": [{"pointer": said, "detail": said}], "extensions": {}
     });

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use http::Method;
 use replyio::sandbox::{Fault, Sandbox};
-use replyio::{AccountFields, ApiKey, Client, Config, Error, ErrorKind, Field};
+use replyio::{AccountFields, ApiKey, BaseUrl, Client, Config, Error, ErrorKind, Field};
 
 use crate::support::{
     ID, asked, client, client_with, config, millis, named, new_key, only, sandbox_of, sandbox_with, set, text,
@@ -47,6 +47,18 @@ async fn patches_of_one_account_by_one_client_keep_each_others_fields() {
     let sandbox = slow_to_read();
     let client = client(&sandbox);
     patch_all(FIELDS.map(|_| client.clone())).await;
+    assert_eq!(not_kept(&sandbox), []);
+}
+
+#[tokio::test]
+async fn patches_of_one_account_over_several_names_of_this_machine_keep_each_others_fields() {
+    let sandbox = slow_to_read();
+    let url = config(&sandbox).base_url.to_string();
+    let clients = ["127.0.0.1", "localhost", "LocalHost", "127.0.0.1"].map(|host| {
+        let base_url = BaseUrl::new(&url.replace("127.0.0.1", host)).unwrap();
+        Client::new(Config { base_url, ..config(&sandbox) }).unwrap()
+    });
+    patch_all(clients).await;
     assert_eq!(not_kept(&sandbox), []);
 }
 

@@ -392,13 +392,37 @@ ECHOES: dict[str, Callable[[str], bytes]] = {
 }
 
 
+def _escaped(form: str) -> str:
+    return "".join(letter if letter.isalnum() else form.format(ord(letter)) for letter in KEY)
+
+
+SPELLINGS = {
+    "plain": KEY,
+    "upper": KEY.upper(),
+    "hex": KEY.encode().hex(),
+    "percent": quote(KEY, ""),
+    "percent_lower": _escaped("%{:02x}"),
+    "percent_twice": quote(quote(KEY, ""), ""),
+    "form": KEY.replace("+", " "),
+    "html": _escaped("&#x{:X};"),
+    "html_decimal": _escaped("&#{};"),
+    "html_named": KEY.replace("+", "&plus;").replace("/", "&sol;").replace("=", "&equals;"),
+    "html_twice": _escaped("&amp;#{};"),
+    "base64": base64.b64encode(f"user:{KEY}".encode()).decode(),
+    "base64_url": base64.urlsafe_b64encode(f"x{KEY}".encode()).decode(),
+    "json": KEY.replace("/", "\\/").replace("+", "\\u002b"),
+    "json_twice": _escaped("\\\\u{:04X}"),
+}
+"""The key as a server might repeat it."""
+
+
 @updates
 @pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
-@pytest.mark.parametrize("form", ["plain", "percent", "percent_lower", "base64", "base64_url", "json"])
+@pytest.mark.parametrize("form", SPELLINGS)
 def test_a_key_that_the_server_echoes_is_not_shown(
     survival: Survival, face: Face, echo: Callable[[str], bytes], form: str
 ) -> None:
-    text = spelled(form)
+    text = SPELLINGS[form]
     scripts = [answering(echo(text))]
     with Hostile(*scripts) as server, survival.watched():
         client = client_of(server.base_url, max_attempts=1)
@@ -409,16 +433,3 @@ def test_a_key_that_the_server_echoes_is_not_shown(
         assert get(face, client, 11).id == 11
         client.close()
         assert server.wait_until_left()
-
-
-def spelled(form: str) -> str:
-    """The key as a server might repeat it."""
-    forms = {
-        "plain": KEY,
-        "percent": quote(KEY, ""),
-        "percent_lower": "".join(letter if letter.isalnum() else f"%{ord(letter):02x}" for letter in KEY),
-        "base64": base64.b64encode(f"user:{KEY}".encode()).decode(),
-        "base64_url": base64.urlsafe_b64encode(f"x{KEY}".encode()).decode(),
-        "json": KEY.replace("/", "\\/").replace("+", "\\u002b"),
-    }
-    return forms[form]

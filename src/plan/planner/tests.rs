@@ -245,6 +245,28 @@ fn pages_that_bring_nothing_new_leave_rows_by_id_to_single_reads() {
 }
 
 #[test]
+fn an_account_whose_domain_or_name_has_changed_no_longer_matches_its_row() {
+    let account = account(&whole(1));
+    for (match_on, key, expected) in [
+        (MatchOn::DomainName, "company1.example", true),
+        (MatchOn::DomainName, "COMPANY1.Example", true),
+        (MatchOn::DomainName, "company2.example", false),
+        (MatchOn::DomainName, "", false),
+        (MatchOn::Name, "Company 1", true),
+        (MatchOn::Name, "company 1", false),
+        (MatchOn::Id, "whatever", true),
+    ] {
+        assert_eq!(match_on.still_matches(key, &account), expected, "{match_on:?} {key}");
+    }
+    for no_domain in [Json::Null, json!("")] {
+        let mut members = whole(1);
+        members["domainName"] = no_domain;
+        assert!(!MatchOn::DomainName.still_matches("company1.example", &self::account(&members)));
+    }
+    assert!(!MatchOn::DomainName.still_matches("company1.example", &self::account(&without(whole(1), "domainName"))));
+}
+
+#[test]
 fn ids_that_no_page_has_are_asked_for_since_a_page_can_miss_an_account() {
     let (table, options) = by_id(2_991..=3_010);
     let mut service = Service::of(3_000);

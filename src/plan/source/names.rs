@@ -64,6 +64,7 @@ impl Role {
 }
 
 /// Why a column has no role.
+#[derive(PartialEq)]
 pub(super) enum Unfit {
     /// The service sets it.
     ReadOnly,
@@ -120,6 +121,9 @@ impl Names {
             found.roles.push((shown(name), role));
         }
         found.check_renamed(names, options);
+        if options.mode == Mode::Replace && !names.is_empty() {
+            found.check_left_out(names, options);
+        }
         found
     }
 
@@ -133,6 +137,37 @@ impl Names {
                 self.faults.push(FieldError::new(shown(from), "is named in columns= and in ignore="));
             }
         }
+    }
+
+    /// Whoever ignores a column expects that nothing happens to its field. Mode "replace" clears a field without a column.
+    fn check_left_out(&mut self, names: &[&str], options: &Options) {
+        let clears = |field: Field| {
+            let has = |(_, role): &(String, Role)| *role == Role::Field(field);
+            field.nullable() && field.name() != options.match_on.as_str() && !self.roles.iter().any(has)
+        };
+        let ignored =
+            options.ignore.iter().filter_map(|name| Some((name.as_str(), field(name).filter(|f| clears(*f))?)));
+        let mut left_out: Vec<FieldError> = ignored
+            .map(|(name, _)| {
+                let message = "is a field that mode \"replace\" clears when it has no column, so that it cannot be left as \
+                               it is by ignore=; keep its column, or use mode \"patch\"";
+                FieldError::new(shown(name), message)
+            })
+            .collect();
+        if options.ignore_unknown {
+            left_out.extend(names.iter().filter(|name| role_of(name, options) == Ok(Role::Ignored)).filter_map(
+                |name| {
+                    let field = meant(name).filter(|field| clears(*field))?.name();
+                    let message = format!(
+                        "may be the {field}, which mode \"replace\" clears when it has no column; if it is, give \
+                     columns={{{}: \"{field}\"}}; else name it in ignore=, together with every other column to ignore",
+                        quoted(name)
+                    );
+                    Some(FieldError::new(shown(name), message))
+                },
+            ));
+        }
+        self.faults.extend(left_out);
     }
 
     /// Adds what is not there and must be. A table of nothing at all lacks nothing.
@@ -221,19 +256,30 @@ fn unknown(name: &str, renamed: Option<&str>) -> String {
     if name.trim().is_empty() {
         return "has no name; if it is to be left out, name it in ignore=".to_owned();
     }
-    let wanted = plain(name);
-    if let Some((field, _)) = HINTS.iter().find(|(_, words)| words.contains(&wanted.as_str())) {
-        let (field, name) = (field.name(), shown(name).replace('"', "\\\""));
+    if let Some(field) = meant(name) {
+        let (field, name) = (field.name(), quoted(name));
         return format!(
-            "is not a field of a contact account; if it is the {field}, give columns={{\"{name}\": \"{field}\"}}; else \
-            name it in ignore="
+            "is not a field of a contact account; if it is the {field}, give columns={{{name}: \"{field}\"}}; else name it \
+            in ignore="
         );
     }
+    let wanted = plain(name);
     let names = Field::ALL.iter().map(|field| field.name()).chain(["id"]);
     match nearest(&wanted, names).filter(|_| !wanted.is_empty()) {
         Some(right) => format!("is not a field of a contact account; did you mean {right}? Else name it in ignore="),
         None => UNKNOWN.to_owned(),
     }
+}
+
+/// The field that other programs call by a name.
+fn meant(name: &str) -> Option<Field> {
+    let wanted = plain(name);
+    HINTS.iter().find(|(_, words)| words.contains(&wanted.as_str())).map(|(field, _)| *field)
+}
+
+/// A name as a literal of Python.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", shown(name).replace('"', "\\\""))
 }
 
 /// A name for a message of one line; in quotes, with what is invisible escaped, where it has such characters.
@@ -310,6 +356,44 @@ mod tests {
             roles(&["id", "City", "Record ID", "notes", "", "Created By"], &options),
             [Role::Key, Role::Field(Field::City), Role::Ignored, Role::Ignored, Role::Ignored, Role::Ignored]
         );
+    }
+
+    #[test]
+    fn replacing_refuses_to_ignore_a_field_that_it_would_clear() {
+        let replace = |ignore: &[&str]| Options {
+            mode: Mode::Replace,
+            ignore: ignore.iter().map(ToString::to_string).collect(),
+            ..Options::default()
+        };
+        // A data frame is handed over without the columns to ignore.
+        for names in [&["id", "name", "phone"][..], &["id", "name"]] {
+            for ignored in ["phone", "Phone", "PHONE "] {
+                let faults = Names::of(names, &replace(&[ignored])).faults;
+                assert_eq!(faults.len(), 1, "{ignored}: {faults:?}");
+                assert!(faults[0].message.starts_with("is a field that mode \"replace\" clears"), "{faults:?}");
+            }
+        }
+        for harmless in ["notes", "created_date", "owner_user_id", "ownerUserId"] {
+            assert_eq!(Names::of(&["id", "name"], &replace(&[harmless])).faults, [], "{harmless}");
+        }
+        for mode in [Mode::Patch, Mode::Fill] {
+            assert_eq!(Names::of(&["id", "phone"], &Options { mode, ..replace(&["phone"]) }).faults, []);
+        }
+        let renamed = Options { columns: vec![("Tel".to_owned(), "phone".to_owned())], ..replace(&["phone"]) };
+        assert_eq!(Names::of(&["id", "name", "phone", "Tel"], &renamed).faults, [], "another column has the phone");
+    }
+
+    #[test]
+    fn replacing_refuses_to_ignore_a_column_that_may_be_a_field_as_unknown() {
+        let replace = Options { mode: Mode::Replace, ignore_unknown: true, ..Options::default() };
+        let faults = Names::of(&["id", "name", "Phone Number", "Notes", "Company"], &replace).faults;
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].message.contains("give columns={\"Phone Number\": \"phone\"}"), "{faults:?}");
+        assert_eq!(Names::of(&["id", "name", "phone", "Phone Number"], &replace).faults, []);
+        let renamed = Options { columns: vec![("Phone Number".to_owned(), "phone".to_owned())], ..replace.clone() };
+        assert_eq!(Names::of(&["id", "name", "Phone Number"], &renamed).faults, []);
+        let by_name = Options { ignore: vec!["Phone Number".to_owned()], ignore_unknown: false, ..replace };
+        assert_eq!(Names::of(&["id", "name", "Phone Number"], &by_name).faults, []);
     }
 
     #[test]
