@@ -85,7 +85,7 @@ class PlanFile:
         )
 
     def reverse(self) -> Plan:
-        """The plan that reverts this one, in a file beside it; opened when it is there and still right."""
+        """The plan that reverts this one, in a file beside it: a new one, or one that has rows left to do."""
         file = self._file.revert_file()
         return plan_of(self._core, file, str(file.path))
 

@@ -31,7 +31,8 @@ fn a_recovered_plan_takes_each_row_for_written_that_any_kind_of_run_may_have_wri
     }
     let file = builder.seal(12).unwrap();
     let run = file.start_run().unwrap();
-    let ends = [Status::Changed, Status::Unchanged, Status::Failed, Status::Conflict, Status::NotFound, Status::Unknown];
+    let ends =
+        [Status::Changed, Status::Unchanged, Status::Failed, Status::Conflict, Status::NotFound, Status::Unknown];
     for (row, status) in (0..).map(|row| row * 5).zip(ends) {
         change(&run, row, status);
     }

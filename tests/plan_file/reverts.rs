@@ -81,9 +81,9 @@ fn a_revert_is_gone_on_with_until_more_of_its_plan_is_written() {
     assert_ne!(first.header().identity, file.header().identity);
     assert!(first.header().is_revert);
     assert_eq!(first.counts().unwrap()[&Status::Pending], 1);
-    send(&first.start_run().unwrap(), 0, Vec::new(), finished(Status::Changed, None));
     let again = file.revert_file().unwrap();
     assert_eq!((again.path(), again.header()), (first.path(), first.header()));
+    send(&first.start_run().unwrap(), 0, Vec::new(), finished(Status::Changed, None));
     send(&run, 1, Vec::new(), finished(Status::Changed, None));
     let second = file.revert_file().unwrap();
     assert_eq!(second.path(), folder.0.join("plan.revert2.replyio"));

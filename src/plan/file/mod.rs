@@ -103,14 +103,9 @@ impl PlanFile {
             }
         });
         match checked {
-            // By another name of the file, the run that has it may have its log.
-            Ok(Err(FileErrorKind::NeedsLog)) if private::links(&real) > 1 && connect::is_in_use(&real) => {
-                Err(owner::refusal(&real).at(path))
-            }
             Ok(Ok(head)) => Ok(Self::of(path, &real, head.header, head.cleared, interrupt)),
-            Ok(Err(kind)) => Err(FileError::new(path, kind)),
-            Err(error) if session::is_busy(&error) => Err(owner::refusal(&real).at(path)),
-            Err(error) => Err(FileError::of_sqlite(path, &error)),
+            Ok(Err(kind)) => Err(owner::refusal_or(&real, kind).at(path)),
+            Err(error) => Err(owner::refusal_of(&real, &error).at(path)),
         }
     }
 
@@ -141,9 +136,8 @@ impl PlanFile {
         let recovery = Header::new_identity()?;
         match recover(&real, &recovery) {
             Ok(Ok(())) => Self::check(path, interrupt),
-            Ok(Err(kind)) => Err(FileError::new(path, kind)),
-            Err(error) if session::is_busy(&error) => Err(owner::refusal(&real).at(path)),
-            Err(error) => Err(FileError::of_sqlite(path, &error)),
+            Ok(Err(kind)) => Err(owner::refusal_or(&real, kind).at(path)),
+            Err(error) => Err(owner::refusal_of(&real, &error).at(path)),
         }
     }
 
@@ -205,7 +199,8 @@ impl PlanFile {
     fn reader(&self) -> Result<Reader, FileError> {
         let reader = Reader::open(&self.0.real, self.0.interrupt.as_ref(), connect::PATIENCE);
         let reader = reader.map_err(|error| error.at(self.path()))?;
-        let reader = reader.map_err(|error| FileError::of_sqlite(self.path(), &error))?;
+        let of_sqlite = |error: rusqlite::Error| owner::refusal_of(&self.0.real, &error).at(self.path());
+        let reader = reader.map_err(of_sqlite)?;
         let found = reader.connection.unchecked_transaction().and_then(|reading| check::check_head(&reading));
         match found {
             Ok(Ok(head)) if head.header.identity == self.header().identity => Ok(reader),
@@ -214,7 +209,7 @@ impl PlanFile {
                 Err(FileError::new(self.path(), FileErrorKind::Lost(what.to_owned())))
             }
             Ok(Err(kind)) => Err(FileError::new(self.path(), kind)),
-            Err(error) => Err(FileError::of_sqlite(self.path(), &error)),
+            Err(error) => Err(of_sqlite(error)),
         }
     }
 

@@ -74,9 +74,8 @@ impl Session {
                 super::simulation::after_commit().map_err(refuse)?;
                 Ok(session)
             }
-            Ok(Err(kind)) => Err(refuse(kind)),
-            Err(error) if is_busy(&error) => Err(owner::refusal(path)),
-            Err(error) => Err(FileError::of_sqlite(path, &error)),
+            Ok(Err(kind)) => Err(owner::refusal_or(path, kind)),
+            Err(error) => Err(owner::refusal_of(path, &error)),
         }
     }
 

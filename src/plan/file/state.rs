@@ -150,7 +150,8 @@ fn logs(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
 /// What the file, or the file and its log together, are told by.
 pub(super) fn mark(connection: &Connection) -> rusqlite::Result<Option<Mark>> {
     let Some((needed, _)) = logs(connection)? else { return Ok(None) };
-    let (Some(SqlValue::Integer(base)), Some(writer)) = (get(connection, "log_base")?, get(connection, "writer")?) else {
+    let (Some(SqlValue::Integer(base)), Some(writer)) = (get(connection, "log_base")?, get(connection, "writer")?)
+    else {
         return Ok(None);
     };
     let writer = if let SqlValue::Text(writer) = writer { Some(writer) } else { None };
@@ -243,8 +244,7 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<(State, L
         let Some(value) = get(connection, key)? else { return Ok(None) };
         found.push(value);
     }
-    let Ok([host, items, _, _, process, recovery, _, _, run, sent, since, what, _]) =
-        <[SqlValue; 13]>::try_from(found)
+    let Ok([host, items, _, _, process, recovery, _, _, run, sent, since, what, _]) = <[SqlValue; 13]>::try_from(found)
     else {
         return Ok(None);
     };
