@@ -418,10 +418,11 @@ class Plan(_Report):
         """Restores the previous values in the accounts that this plan has changed.
 
         The revert covers every row that was written or may have been written. It is a plan too, in a file of its own
-        beside
-        this one (`acme.revert.replyplan`), which can be stopped, resumed and reverted. A field that somebody else
-        changed
-        since is a conflict.
+        beside this one (`acme.revert.replyplan`), which can be stopped, resumed and reverted. A field that somebody
+        else changed since is a conflict.
+
+        A revert that was interrupted is resumed. In every other case a new one is made (`acme.revert2.replyplan` and
+        so on), which looks at each account again; a row that already has the previous values ends as "unchanged".
 
         Args:
             on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
