@@ -487,6 +487,9 @@ class Plan(_Report):
         one (`acme.revert.replyplan`), which can be stopped, resumed and reverted: `result.plan`. A field that somebody
         else changed since is a conflict.
 
+        A revert that was interrupted is resumed. In every other case a new one is made (`acme.revert2.replyplan` and
+        so on), which looks at each account again; a row that already has the previous values ends as "unchanged".
+
         Args:
             on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
                 default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.

@@ -208,7 +208,7 @@ impl PlanFile {
         })
     }
 
-    /// The plan that reverts this one, in a file beside it: made now, or opened where it is there and still right.
+    /// The plan that reverts this one, in a file beside it: made now, or opened where it has rows left to do.
     fn revert_file(&self, py: Python<'_>) -> PyResult<Self> {
         guarded(py, "revert_file", || self.with(py, file::PlanFile::revert_file).map(Self))
     }

@@ -15,11 +15,13 @@ mod failpoints;
 mod full;
 mod hostile;
 mod layer;
+mod logs;
 mod names;
 mod outcomes;
 mod owner;
 mod pages;
 mod power;
+mod recovery;
 mod refusals;
 mod reverts;
 #[cfg(feature = "simulation")]
@@ -85,7 +87,7 @@ fn header() -> Header {
     Header {
         identity: Header::new_identity().unwrap(),
         parent: None,
-        parent_writes: 0,
+        parent_writes: None,
         key: KeyMark::of(&key()).unwrap(),
         base_url: "https://api.reply.io/v3".to_owned(),
         act_as: Some("colleague@example.com".to_owned()),

@@ -295,3 +295,42 @@ fn a_plan_is_not_made_beside_the_log_of_one_that_was_removed() {
     }
     export(&build(&folder.plan(), 5).unwrap()).unwrap();
 }
+
+/// Opens a plan by another name of it, and says what it is told when it reads and when it runs.
+fn look_and_run(path: &Path) {
+    let told = PlanFile::open(path).and_then(|file| file.start_run());
+    println!("told {:?}", told.map(drop).map_err(|error| error.to_string()));
+    std::process::exit(0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_process_is_told_who_runs_a_plan_by_each_of_its_hard_links() {
+    if let Some(path) = child_path() {
+        look_and_run(&path);
+    }
+    let test = "names::a_second_process_is_told_who_runs_a_plan_by_each_of_its_hard_links";
+    let (folder, other) = (Folder::new(), Folder::new());
+    let file = build(&folder.plan(), 10).unwrap();
+    fs::hard_link(folder.plan(), other.plan()).unwrap();
+    let viewed = PlanFile::open(&other.plan()).unwrap();
+    let run = file.start_run().unwrap();
+    change(&run, 0).unwrap();
+    let owner = format!("is being applied by process {}", std::process::id());
+    for path in [folder.plan(), other.plan()] {
+        let mut child = child(test, &path);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let said = lines.find(|line| line.contains("told")).unwrap();
+        child.wait().unwrap();
+        assert!(said.contains(&owner), "{}: {said}", path.display());
+    }
+    let owner = format!("is being applied by this process ({})", std::process::id());
+    let opened = [PlanFile::open(&other.plan()), PlanFile::recover(&other.plan())].map(Result::err);
+    for error in [viewed.counts().err(), viewed.start_run().err()].into_iter().chain(opened) {
+        let error = error.unwrap().to_string();
+        assert!(error.contains(&owner), "{error}");
+    }
+    change(&run, 1).unwrap();
+    drop(run);
+    assert_eq!(viewed.counts().unwrap()[&Status::Changed], 2);
+}

@@ -223,3 +223,17 @@ fn only_its_owner_may_read_it_and_what_is_beside_it() {
     // The file alone is complete.
     assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
 }
+
+#[cfg(unix)]
+#[test]
+fn an_io_error_names_its_file_once() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    // SQLite is told to follow no link, and reports that with the path.
+    fs::rename(folder.plan(), folder.0.join("moved")).unwrap();
+    std::os::unix::fs::symlink("moved", folder.plan()).unwrap();
+    for error in [file.counts().err(), file.start_run().err()] {
+        let error = error.unwrap().to_string();
+        assert_eq!(error.matches("plan.replyio").count(), 1, "{error}");
+    }
+}

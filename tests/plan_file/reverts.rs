@@ -3,7 +3,7 @@
 use std::fs;
 
 use replyio::Field;
-use replyio::plan::file::{Builder, FileErrorKind, Finished, PlanFile, PlannedRow, Run};
+use replyio::plan::file::{Builder, FileErrorKind, Finished, Header, PlanFile, PlannedRow, Run};
 use replyio::plan::{Change, Status, Value};
 
 use super::{Folder, NOW, block_on, build, finished, header, planned};
@@ -81,9 +81,9 @@ fn a_revert_is_gone_on_with_until_more_of_its_plan_is_written() {
     assert_ne!(first.header().identity, file.header().identity);
     assert!(first.header().is_revert);
     assert_eq!(first.counts().unwrap()[&Status::Pending], 1);
-    send(&first.start_run().unwrap(), 0, Vec::new(), finished(Status::Changed, None));
     let again = file.revert_file().unwrap();
     assert_eq!((again.path(), again.header()), (first.path(), first.header()));
+    send(&first.start_run().unwrap(), 0, Vec::new(), finished(Status::Changed, None));
     send(&run, 1, Vec::new(), finished(Status::Changed, None));
     let second = file.revert_file().unwrap();
     assert_eq!(second.path(), folder.0.join("plan.revert2.replyio"));
@@ -149,4 +149,72 @@ fn a_plan_knows_how_many_fields_it_empties() {
     assert_eq!(sealed.cleared(), 5);
     assert_eq!(PlanFile::open(&folder.plan()).unwrap().cleared(), 5);
     assert_eq!(build(&folder.0.join("other.replyio"), 10).unwrap().cleared(), 0);
+}
+
+#[test]
+fn a_revert_that_is_done_or_was_reverted_is_not_taken_for_the_next_one() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    let run = file.start_run().unwrap();
+    send(&run, 0, Vec::new(), finished(Status::Changed, None));
+    send(&run, 1, Vec::new(), finished(Status::Changed, None));
+    drop(run);
+    let first = file.revert_file().unwrap();
+    send(&first.start_run().unwrap(), 0, Vec::new(), finished(Status::Changed, None));
+    // A half of it is to be done yet, so it is gone on with, until somebody reverts that half.
+    assert_eq!(file.revert_file().unwrap().path(), first.path());
+    let back = first.revert_file().unwrap();
+    let second = file.revert_file().unwrap();
+    assert_eq!(second.path(), folder.0.join("plan.revert2.replyio"));
+    assert_eq!(second.counts().unwrap()[&Status::Pending], 2);
+    drop(back);
+    let run = second.start_run().unwrap();
+    send(&run, 0, Vec::new(), finished(Status::Changed, None));
+    assert_eq!(file.revert_file().unwrap().path(), second.path());
+    send(&run, 1, Vec::new(), finished(Status::Failed, None));
+    drop(run);
+    assert_eq!(file.revert_file().unwrap().path(), folder.0.join("plan.revert3.replyio"));
+}
+
+#[test]
+fn a_revert_of_nothing_is_made_once() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    let first = file.revert_file().unwrap();
+    assert_eq!(file.revert_file().unwrap().path(), first.path());
+}
+
+#[test]
+fn a_revert_whose_making_was_killed_is_made_again() {
+    let folder = Folder::new();
+    let path = folder.0.join("plan.revert.replyio");
+    let file = build(&folder.plan(), 10).unwrap();
+    send(&file.start_run().unwrap(), 0, Vec::new(), finished(Status::Changed, None));
+    // What a kill leaves: the name alone, or rows without a seal.
+    fs::write(&path, "").unwrap();
+    assert_eq!(file.revert_file().unwrap().counts().unwrap()[&Status::Pending], 1);
+    let half_made = |folder: &Folder, header: &Header| {
+        let path = folder.0.join("half.replyio");
+        let mut builder = Builder::create(&path, header).unwrap();
+        builder.add(planned(0)).unwrap();
+        fs::copy(&path, folder.0.join("plan.revert.replyio")).unwrap();
+    };
+    fs::remove_file(&path).unwrap();
+    half_made(&folder, &Header { parent: Some(file.header().identity.clone()), is_revert: true, ..header() });
+    let revert = file.revert_file().unwrap();
+    assert_eq!((revert.path(), revert.counts().unwrap()[&Status::Pending]), (path.as_path(), 1));
+    // What somebody else plans under the name is not ours to remove.
+    fs::remove_file(&path).unwrap();
+    half_made(&folder, &header());
+    let error = file.revert_file().err().unwrap();
+    assert!(matches!(error.kind(), FileErrorKind::Foreign(_)), "{error}");
+    assert!(path.exists());
+    // Nor is one that is being made.
+    fs::remove_file(&path).unwrap();
+    let parent = Some(file.header().identity.clone());
+    let builder = Builder::create(&path, &Header { parent, is_revert: true, ..header() }).unwrap();
+    let error = file.revert_file().err().unwrap();
+    assert!(matches!(error.kind(), FileErrorKind::Locked(_)), "{error}");
+    drop(builder);
+    assert_eq!(file.revert_file().unwrap().counts().unwrap()[&Status::Pending], 1);
 }

@@ -43,7 +43,7 @@ pub(super) fn for_reading(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 pub(super) fn for_reading_within(path: &Path, wait: Duration) -> rusqlite::Result<Connection> {
-    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let connection = only_reading(path)?;
     connection.busy_timeout(patience(wait))?;
     let touched = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
     match touched {
@@ -58,6 +58,11 @@ pub(super) fn for_reading_within(path: &Path, wait: Duration) -> rusqlite::Resul
     }
 }
 
+/// Reads from a plan, and writes to it in no case: not even to roll back what a process left that died.
+pub(super) fn only_reading(path: &Path) -> rusqlite::Result<Connection> {
+    open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
+
 /// Writes to a plan.
 pub(super) fn for_writing(path: &Path) -> rusqlite::Result<Connection> {
     open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
@@ -66,9 +71,31 @@ pub(super) fn for_writing(path: &Path) -> rusqlite::Result<Connection> {
 fn open(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
     // The path is absolute, so SQLite never takes it for a URI.
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = Connection::open_with_flags(path, flags).map_err(|error| without_path(error, path))?;
     secure(&connection)?;
     Ok(connection)
+}
+
+/// Every error of a plan file names its path already.
+fn without_path(error: rusqlite::Error, path: &Path) -> rusqlite::Error {
+    match error {
+        rusqlite::Error::SqliteFailure(error, Some(message)) => {
+            let suffix = format!(": {}", path.display());
+            let short = message.strip_suffix(&suffix).map(str::to_owned);
+            rusqlite::Error::SqliteFailure(error, Some(short.unwrap_or(message)))
+        }
+        other => other,
+    }
+}
+
+/// Whether another connection has the plan open, by whatever name.
+pub(super) fn is_in_use(path: &Path) -> bool {
+    let try_alone = || {
+        let connection = for_writing(path)?;
+        connection.busy_timeout(Duration::ZERO)?;
+        connection.execute_batch("PRAGMA locking_mode=EXCLUSIVE; BEGIN EXCLUSIVE; ROLLBACK")
+    };
+    try_alone().is_err_and(|error| is_busy(&error))
 }
 
 fn secure(connection: &Connection) -> rusqlite::Result<()> {
@@ -144,7 +171,10 @@ pub(super) fn immutable(path: &Path) -> rusqlite::Result<Connection> {
     }
     uri.push_str("?immutable=1");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(uri, flags)?;
+    let connection = Connection::open_with_flags(uri, flags).map_err(|error| without_path(error, path))?;
     secure(&connection)?;
+    // A file whose last pages are in its log only, because somebody read while the log was moved into it, is readable so far.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;
     Ok(connection)
 }

@@ -35,6 +35,8 @@ pub enum FileErrorKind {
     Older,
     /// What was done is in a log that is not beside it.
     NeedsLog,
+    /// The log beside it is that of another plan, of another copy, or of another time.
+    ForeignLog,
     /// It was moved, removed, replaced or taken over by another run while a run had it.
     Lost(String),
     /// It has more than one name (hard links), and this is not the one that it was made under.
@@ -140,6 +142,14 @@ impl fmt::Display for FileError {
                     "a run was interrupted, and its progress is in {name}-wal, which is not here or not readable; copy \
                      both files here, or open it with recover=True, which treats every row that may have been sent as \
                      unknown"
+                )
+            }
+            FileErrorKind::ForeignLog => {
+                let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+                write!(
+                    formatter,
+                    "{name}-wal beside it is not the log of this file, but of another plan or another copy of this \
+                     plan; nothing was read from it; move {name}-wal away, then open the plan again"
                 )
             }
             FileErrorKind::Linked { links, name } => write!(

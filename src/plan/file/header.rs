@@ -16,8 +16,8 @@ pub struct Header {
     pub identity: String,
     /// The identity of the plan that this one reverts.
     pub parent: Option<String>,
-    /// How many updates of that plan had been sent when this one was made.
-    pub parent_writes: u64,
+    /// What had been written of that plan when this one was made; equal texts mean the same.
+    pub parent_writes: Option<String>,
     /// Tells whether an API key is the one that the plan was made with.
     pub key: KeyMark,
     /// The address of the service.
@@ -57,7 +57,7 @@ impl Header {
         [
             ("identity", text(&self.identity)),
             ("parent", self.parent.as_deref().map_or(SqlValue::Null, text)),
-            ("parent_writes", SqlValue::Integer(i64::try_from(self.parent_writes).unwrap_or(i64::MAX))),
+            ("parent_writes", self.parent_writes.as_deref().map_or(SqlValue::Null, text)),
             ("key_salt", text(&hex(&self.key.salt))),
             ("key_hash", text(&hex(&self.key.hash))),
             ("base_url", text(&self.base_url)),

@@ -8,6 +8,7 @@ mod check;
 mod connect;
 mod error;
 mod header;
+mod log;
 mod owner;
 mod presence;
 mod private;
@@ -94,16 +95,17 @@ impl PlanFile {
         connect::recognize(&real).map_err(of)?;
         let wait = if owner::is_planned(&real) { PLANNED } else { connect::PATIENCE };
         let checked = Reader::open(&real, interrupt.as_ref(), wait).map_err(of)?.and_then(|reader| {
-            match check::check_head(&reader.connection)?.and_then(Head::with_log) {
-                Ok(head) => Ok(check::check_rows(&reader.connection)?.map(|()| head)),
+            // One moment of a plan that a run may be writing.
+            let reading = reader.connection.unchecked_transaction()?;
+            match check::check_head(&reading)?.and_then(Head::with_log) {
+                Ok(head) => Ok(check::check_rows(&reading)?.map(|()| head)),
                 Err(kind) => Ok(Err(kind)),
             }
         });
         match checked {
             Ok(Ok(head)) => Ok(Self::of(path, &real, head.header, head.cleared, interrupt)),
-            Ok(Err(kind)) => Err(FileError::new(path, kind)),
-            Err(error) if session::is_busy(&error) => Err(owner::refusal(&real).at(path)),
-            Err(error) => Err(FileError::of_sqlite(path, &error)),
+            Ok(Err(kind)) => Err(owner::refusal_or(&real, kind).at(path)),
+            Err(error) => Err(owner::refusal_of(&real, &error).at(path)),
         }
     }
 
@@ -130,11 +132,12 @@ impl PlanFile {
         }
         let real = connect::resolve(path)?;
         let _presence = Presence::enter().ok_or_else(|| FileError::new(path, FileErrorKind::Forked))?;
-        match recover(&real) {
+        log::check(&real).map_err(|error| error.at(path))?;
+        let recovery = Header::new_identity()?;
+        match recover(&real, &recovery) {
             Ok(Ok(())) => Self::check(path, interrupt),
-            Ok(Err(kind)) => Err(FileError::new(path, kind)),
-            Err(error) if session::is_busy(&error) => Err(owner::refusal(&real).at(path)),
-            Err(error) => Err(FileError::of_sqlite(path, &error)),
+            Ok(Err(kind)) => Err(owner::refusal_or(&real, kind).at(path)),
+            Err(error) => Err(owner::refusal_of(&real, &error).at(path)),
         }
     }
 
@@ -236,21 +239,24 @@ impl PlanFile {
     fn reader(&self) -> Result<Reader, FileError> {
         let reader = Reader::open(&self.0.real, self.0.interrupt.as_ref(), connect::PATIENCE);
         let reader = reader.map_err(|error| error.at(self.path()))?;
-        let reader = reader.map_err(|error| FileError::of_sqlite(self.path(), &error))?;
-        match check::check_head(&reader.connection) {
+        let of_sqlite = |error: rusqlite::Error| owner::refusal_of(&self.0.real, &error).at(self.path());
+        let reader = reader.map_err(of_sqlite)?;
+        let found = reader.connection.unchecked_transaction().and_then(|reading| check::check_head(&reading));
+        match found {
             Ok(Ok(head)) if head.header.identity == self.header().identity => Ok(reader),
             Ok(Ok(_)) => {
                 let what = "was replaced by another plan since it was opened; open it again";
                 Err(FileError::new(self.path(), FileErrorKind::Lost(what.to_owned())))
             }
             Ok(Err(kind)) => Err(FileError::new(self.path(), kind)),
-            Err(error) => Err(FileError::of_sqlite(self.path(), &error)),
+            Err(error) => Err(of_sqlite(error)),
         }
     }
 
     fn ask<T>(&self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, FileError> {
         let reader = self.reader()?;
-        question(&reader.connection).map_err(|error| FileError::of_sqlite(self.path(), &error))
+        let asked = reader.connection.unchecked_transaction().and_then(|reading| question(&reading));
+        asked.map_err(|error| FileError::of_sqlite(self.path(), &error))
     }
 }
 
@@ -260,6 +266,7 @@ impl Reader {
             return Err(FileError::new(path, FileErrorKind::Missing));
         }
         let presence = Presence::enter().ok_or_else(|| FileError::new(path, FileErrorKind::Forked))?;
+        log::check(path)?;
         let open = || {
             let mut connection = connect::for_reading_within(path, wait)?;
             if let Some(interrupt) = interrupt.cloned() {
@@ -271,8 +278,12 @@ impl Reader {
     }
 }
 
+const RECOVERED: &str = "it may have been written: the log of the run was missing when the plan was recovered";
+/// What else is said of a conflict: the value that a run found instead of the planned one is in the log only.
+const OVERWRITTEN: &str = "; the value that it may have overwritten is not known, so a revert restores the planned one";
+
 /// Makes a plan whole whose log is missing.
-fn recover(path: &Path) -> check::Found<()> {
+fn recover(path: &Path, recovery: &str) -> check::Found<()> {
     let mut connection = connect::for_writing(path)?;
     connection.busy_timeout(connect::patience(RECOVERY))?;
     session::leave_log(&connection, RECOVERY)?;
@@ -282,11 +293,16 @@ fn recover(path: &Path) -> check::Found<()> {
         Ok(_) => return Ok(Ok(())),
         Err(kind) => return Ok(Err(kind)),
     }
-    writer::each_of(&transaction, [Status::Pending, Status::Unknown], |row| {
-        Status::Unknown.as_str().clone_into(&mut row.status);
-        let what = "it may have been written: the log of the run was missing when the plan was recovered";
-        row.error = Some(format!("row {}: {what}", row.row));
-    })?;
+    // A run that retries or overwrites sends the last two as well. A row without changes is never sent.
+    for statuses in [[Status::Pending, Status::Unknown], [Status::Failed, Status::Conflict]] {
+        writer::each_changing_of(&transaction, statuses, |row| {
+            let overwritten = if row.status == Status::Conflict.as_str() { OVERWRITTEN } else { "" };
+            Status::Unknown.as_str().clone_into(&mut row.status);
+            row.error = Some(format!("row {}: {RECOVERED}{overwritten}", row.row));
+            row.finished_at_ms = None;
+        })?;
+    }
+    state::set_recovery(&transaction, recovery)?;
     state::set_owner(&transaction, None)?;
     state::have_log(&transaction)?;
     transaction.commit().map(Ok)

@@ -8,8 +8,9 @@ use rusqlite::Connection;
 
 use super::error::{FileError, FileErrorKind};
 use super::header::{hex, random};
+use super::private::links;
 use super::state::{self, Activity, Owner};
-use super::{check, connect};
+use super::{check, connect, session};
 use crate::clock::now_ms;
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -58,6 +59,24 @@ pub(super) fn refusal(path: &Path) -> FileError {
         |owner| owner.refusal(),
     );
     FileError::new(path, FileErrorKind::Locked(owner))
+}
+
+/// Why a plan cannot be used, as SQLite says it: somebody else has it, or something else.
+pub(super) fn refusal_of(path: &Path, error: &rusqlite::Error) -> FileError {
+    if session::is_busy(error) {
+        return refusal(path);
+    }
+    refusal_or(path, FileError::of_sqlite(path, error).kind().clone())
+}
+
+/// The same where a plan is not whole. By another name of its file (a hard link) it is not while a run has it, whose log has
+/// the first name.
+pub(super) fn refusal_or(path: &Path, kind: FileErrorKind) -> FileError {
+    let may_be_linked = matches!(kind, FileErrorKind::NeedsLog | FileErrorKind::Io(_));
+    if may_be_linked && links(path) > 1 && connect::is_in_use(path) {
+        return refusal(path);
+    }
+    FileError::new(path, kind)
 }
 
 /// Who is written down as the owner. A plan that is being made is locked for SQLite, and is read as it is.

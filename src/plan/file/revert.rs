@@ -1,24 +1,45 @@
 //! The plan that reverts another one: what is in it, and in which file it is.
 
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use super::error::{FileError, FileErrorKind};
 use super::header::Header;
-use super::{Builder, PlanFile};
+use super::private::remove;
+use super::{Builder, PlanFile, check, connect};
 use crate::clock::now_ms;
+use crate::plan::Status;
 use crate::sabotage::{Guard, is_off};
 
+/// A file that is being made is locked, but for moments that are shorter than this.
+const MAKING: Duration = Duration::from_millis(500);
+
+/// Whether a half-written file is a revert of this plan, or nothing at all: a process died when it had only made the name.
+fn is_half_made(path: &Path, parent: &str) -> bool {
+    let has_parent = || {
+        let connection = connect::immutable(path).ok()?;
+        check::check_schema(&connection).ok()?.ok()?;
+        Header::read(&connection).ok()?
+    };
+    let found = path.symlink_metadata();
+    found.is_ok_and(|found| found.is_file())
+        && (path.metadata().is_ok_and(|found| found.len() == 0)
+            || has_parent().is_some_and(|header| header.parent.as_deref() == Some(parent)))
+}
+
 impl PlanFile {
-    /// The plan that reverts this one, in a file beside it: `name.revert.suffix`, or `name.revert2.suffix` and so on where
-    /// there are some that were made before more of this plan was written.
+    /// The plan that reverts this one, in a file beside it: `name.revert.suffix`, or the next free name after it,
+    /// `name.revert2.suffix` and so on.
     ///
-    /// One that was made since the last update of this plan was sent is opened, so that what is left of it can be applied.
+    /// An earlier one is opened only to do the rest of it: it has rows to do, this plan has not written since it was made, and
+    /// it was not reverted itself. One whose making was interrupted is made again.
     ///
     /// # Errors
     /// [`FileErrorKind::Foreign`] when one of the names is taken by something else than a revert of this plan, and others
     /// when one of the files cannot be used.
     pub fn revert_file(&self) -> Result<Self, FileError> {
-        let sent = self.state()?.sent;
+        let writes = self.state()?.writes();
         for number in 1_u32.. {
             let path = self.revert_path(number);
             let foreign = || {
@@ -30,21 +51,52 @@ impl PlanFile {
             if path.symlink_metadata().is_err() {
                 return self.revert_as(&path);
             }
-            let found = Self::check(&path, self.0.interrupt.clone()).map_err(|error| match error.kind() {
-                FileErrorKind::Missing | FileErrorKind::NotAPlan | FileErrorKind::Older => foreign(),
-                _ => error,
-            })?;
+            let found = match self.check_revert(&path) {
+                Ok(found) => found,
+                Err(error) => match error.kind() {
+                    FileErrorKind::HalfWritten if is_half_made(&path, &self.header().identity) => {
+                        remove(&path);
+                        return self.revert_as(&path);
+                    }
+                    FileErrorKind::HalfWritten
+                    | FileErrorKind::Missing
+                    | FileErrorKind::NotAPlan
+                    | FileErrorKind::Older => return Err(foreign()),
+                    _ => return Err(error),
+                },
+            };
             if is_off(Guard::RevertParent) {
                 return Ok(found);
             }
             if found.header().parent.as_ref() != Some(&self.header().identity) {
                 return Err(foreign());
             }
-            if found.header().parent_writes == sent {
+            let is_same = found.header().parent_writes.as_ref() == Some(&writes);
+            if is_same && found.has_rest()? {
                 return Ok(found);
             }
         }
         Err(FileError::new(self.path(), FileErrorKind::Exists))
+    }
+
+    /// Opens a revert. One that is half written twice, half a second apart, is not being made any more.
+    fn check_revert(&self, path: &Path) -> Result<Self, FileError> {
+        let open = || Self::check(path, self.0.interrupt.clone());
+        open().or_else(|error| {
+            if error.kind() != &FileErrorKind::HalfWritten {
+                return Err(error);
+            }
+            thread::sleep(connect::patience(MAKING));
+            open()
+        })
+    }
+
+    /// Whether there is something of this revert to do, or never was: then another one would be the same.
+    fn has_rest(&self) -> Result<bool, FileError> {
+        let counts = self.counts()?;
+        let has_open = [Status::Pending, Status::Unknown].iter().any(|status| counts.contains_key(status));
+        let is_reverted = self.revert_path(1).symlink_metadata().is_ok();
+        Ok(counts.is_empty() || (has_open && !is_reverted))
     }
 
     fn revert_path(&self, number: u32) -> PathBuf {
@@ -69,7 +121,7 @@ impl PlanFile {
         let header = Header {
             identity: Header::new_identity()?,
             parent: Some(self.header().identity.clone()),
-            parent_writes: self.state()?.sent,
+            parent_writes: Some(self.state()?.writes()),
             is_revert: true,
             created_at_ms: now_ms(),
             ..self.header().clone()

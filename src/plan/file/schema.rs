@@ -41,6 +41,10 @@ pub(super) const SELECT_ROWS: &str = "SELECT row, account_id, matched_by, status
 /// Rows of two statuses.
 pub(super) const SELECT_ROWS_OF: &str = "SELECT row, account_id, matched_by, status, error, position, weight, repeated, \
      stored_otherwise, finished_at_ms, checksum FROM rows WHERE status IN (?1, ?2) AND row > ?3 ORDER BY row LIMIT ?4";
+/// Of those, the ones that change something.
+pub(super) const SELECT_CHANGING_ROWS_OF: &str = "SELECT row, account_id, matched_by, status, error, position, weight, \
+     repeated, stored_otherwise, finished_at_ms, checksum FROM rows WHERE status IN (?1, ?2) AND row > ?3 AND EXISTS \
+     (SELECT 1 FROM edits WHERE edits.row = rows.row) ORDER BY row LIMIT ?4";
 pub(super) const SELECT_EDITS: &str =
     "SELECT row, field, before, after, answered, checksum FROM edits WHERE row = ?1 ORDER BY field";
 pub(super) const SELECT_EDITS_BETWEEN: &str =

@@ -21,7 +21,7 @@ use super::error::{FileError, FileErrorKind};
 use super::presence::Presence;
 use super::private::{FileId, links, with_suffix};
 use super::state::{self, Activity, Log, Owner};
-use super::{connect, owner};
+use super::{connect, log, owner};
 
 /// How long a claim waits; whoever is second is told so within a second.
 const CLAIM: Duration = Duration::from_millis(700);
@@ -53,6 +53,7 @@ impl Session {
         let refuse = |kind| FileError::new(path, kind);
         let presence = Presence::enter().ok_or_else(|| refuse(FileErrorKind::Forked))?;
         connect::recognize(path)?;
+        log::check(path)?;
         #[cfg(feature = "simulation")]
         super::simulation::before_commit(path).map_err(refuse)?;
         let owner = Owner::here(Activity::Applied)?;
@@ -73,9 +74,8 @@ impl Session {
                 super::simulation::after_commit(path).map_err(refuse)?;
                 Ok(session)
             }
-            Ok(Err(kind)) => Err(refuse(kind)),
-            Err(error) if is_busy(&error) => Err(owner::refusal(path)),
-            Err(error) => Err(FileError::of_sqlite(path, &error)),
+            Ok(Err(kind)) => Err(owner::refusal_or(path, kind)),
+            Err(error) => Err(owner::refusal_of(path, &error)),
         }
     }
 
@@ -105,6 +105,7 @@ impl Session {
             return Ok(Err(kind));
         }
         state::set_owner(&transaction, Some(owner))?;
+        state::set_writer(&transaction, &owner.run)?;
         transaction.commit()?;
         self.connection.execute_batch("PRAGMA synchronous=FULL")?;
         switch(&self.connection, "WAL", CLAIM)?;
@@ -176,7 +177,9 @@ impl Session {
 
     /// Makes the file alone say that it needs its log, which has said so before.
     fn arm(&mut self) -> check::Found<()> {
+        let base = self.whole_file()?;
         let begun = self.write(|connection| {
+            base.map_or(Ok(()), |base| state::begin_log(connection, base))?;
             state::need_log(connection)?;
             state::have_log(connection)
         })?;
@@ -209,6 +212,13 @@ impl Session {
     fn file_needs_log(&self) -> rusqlite::Result<bool> {
         let found = state::read(&connect::immutable(&self.path)?)?;
         Ok(found.is_some_and(|(_, log)| log == Log::Missing))
+    }
+
+    /// The number of the log in a file that needs none.
+    fn whole_file(&self) -> rusqlite::Result<Option<i64>> {
+        let file = connect::immutable(&self.path)?;
+        let is_whole = state::read(&file)?.is_some_and(|(_, log)| log == Log::Whole);
+        Ok(if is_whole { state::mark(&file)?.map(|mark| mark.needed) } else { None })
     }
 
     /// Moves the log into the file. While others read older pages they stay, and the file still needs the log.
@@ -268,7 +278,10 @@ fn journal_mode(connection: &Connection) -> rusqlite::Result<String> {
 }
 
 /// Moves what is in the log into the file, and removes the log.
+///
+/// `EXTRA` waits until the removal is on the disk: a log that comes back after a loss of power is that of another run then.
 pub(super) fn leave_log(connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
+    connection.execute_batch("PRAGMA synchronous=EXTRA")?;
     switch(connection, "DELETE", patience)
 }
 

@@ -48,6 +48,27 @@ pub struct State {
     pub owner: Option<Owner>,
     /// How many updates were sent, those that were sent again included.
     pub sent: u64,
+    /// A random number of the last time that the plan was recovered without its log, which may have had more updates.
+    pub recovery: Option<String>,
+}
+
+impl State {
+    /// Another text whenever more may have been sent.
+    pub(super) fn writes(&self) -> String {
+        let Self { sent, recovery, .. } = self;
+        recovery.as_ref().map_or_else(|| sent.to_string(), |recovery| format!("{sent} {recovery}"))
+    }
+}
+
+/// What tells whether a log belongs to a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// The last run, or the recovery, that wrote.
+    pub(super) writer: Option<String>,
+    /// The number of the log that the file needs.
+    pub(super) needed: i64,
+    /// That number in the file when the log began.
+    pub(super) base: i64,
 }
 
 /// Whether a file has everything that was done.
@@ -60,8 +81,21 @@ pub(super) enum Log {
 }
 
 /// Every key of the table, so that one that was deleted is noticed.
-const KEYS: [&str; 10] =
-    ["host", "items", "log", "process", "requests_first", "requests_last", "run", "sent", "since_ms", "what"];
+const KEYS: [&str; 13] = [
+    "host",
+    "items",
+    "log",
+    "log_base",
+    "process",
+    "recovery",
+    "requests_first",
+    "requests_last",
+    "run",
+    "sent",
+    "since_ms",
+    "what",
+    "writer",
+];
 
 fn checksum(key: &str, value: &SqlValue) -> u32 {
     let mut sum = Sum::default();
@@ -72,7 +106,7 @@ fn checksum(key: &str, value: &SqlValue) -> u32 {
 /// Writes all facts of a new plan.
 pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
     for key in KEYS {
-        let value = if ["log", "sent"].contains(&key) { SqlValue::Integer(0) } else { SqlValue::Null };
+        let value = if ["log", "log_base", "sent"].contains(&key) { SqlValue::Integer(0) } else { SqlValue::Null };
         let mut insert = connection.prepare_cached("INSERT INTO state VALUES (?1, ?2, ?3)")?;
         insert.execute(params![key, value, checksum(key, &value)])?;
     }
@@ -111,6 +145,33 @@ fn logs(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
     let (present, sum) = (row.get::<_, SqlValue>(0)?, row.get::<_, u32>(1)?);
     let is_whole = checksum(LOG, &present) == sum && rows.next()?.is_none();
     Ok(if let SqlValue::Integer(present) = present { is_whole.then_some((needed, present)) } else { None })
+}
+
+/// What the file, or the file and its log together, are told by.
+pub(super) fn mark(connection: &Connection) -> rusqlite::Result<Option<Mark>> {
+    let Some((needed, _)) = logs(connection)? else { return Ok(None) };
+    let (Some(SqlValue::Integer(base)), Some(writer)) = (get(connection, "log_base")?, get(connection, "writer")?)
+    else {
+        return Ok(None);
+    };
+    let writer = if let SqlValue::Text(writer) = writer { Some(writer) } else { None };
+    Ok(Some(Mark { writer, needed, base }))
+}
+
+/// Writes down with which number of the file its log begins.
+pub(super) fn begin_log(connection: &Connection, base: i64) -> rusqlite::Result<()> {
+    set(connection, "log_base", &SqlValue::Integer(base))
+}
+
+/// Writes down whose the next log is. This stays when the run has ended.
+pub(super) fn set_writer(connection: &Connection, writer: &str) -> rusqlite::Result<()> {
+    set(connection, "writer", &text(writer))
+}
+
+/// Writes down that the plan was recovered without its log, which is not its own any more.
+pub(super) fn set_recovery(connection: &Connection, recovery: &str) -> rusqlite::Result<()> {
+    set(connection, "recovery", &text(recovery))?;
+    set_writer(connection, recovery)
 }
 
 /// Writes the page that says which log the file needs: the next one.
@@ -183,7 +244,8 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<(State, L
         let Some(value) = get(connection, key)? else { return Ok(None) };
         found.push(value);
     }
-    let Ok([host, items, _, process, _, _, run, sent, since, what]) = <[SqlValue; 10]>::try_from(found) else {
+    let Ok([host, items, _, _, process, recovery, _, _, run, sent, since, what, _]) = <[SqlValue; 13]>::try_from(found)
+    else {
         return Ok(None);
     };
     let count: i64 = connection.query_row("SELECT count(*) FROM state", [], |row| row.get(0))?;
@@ -197,6 +259,7 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<(State, L
     };
     let SqlValue::Integer(sent) = sent else { return Ok(None) };
     let host = if let SqlValue::Text(host) = host { Some(host) } else { None };
+    let recovery = if let SqlValue::Text(recovery) = recovery { Some(recovery) } else { None };
     let owner = match (run, process, since, what) {
         (SqlValue::Null, ..) => None,
         (SqlValue::Text(run), SqlValue::Integer(process), SqlValue::Integer(since_ms), SqlValue::Text(what)) => {
@@ -207,5 +270,5 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<(State, L
         _ => return Ok(None),
     };
     let is_whole = usize::try_from(count) == Ok(KEYS.len());
-    Ok(is_whole.then_some((State { items, owner, sent: sent.unsigned_abs() }, log)))
+    Ok(is_whole.then_some((State { items, owner, sent: sent.unsigned_abs(), recovery }, log)))
 }

@@ -218,14 +218,28 @@ fn change_edits(connection: &Connection, row: u64, mut change: impl FnMut(&mut S
 }
 
 /// Changes every row of two statuses, and gives how many there were.
-pub(super) fn each_of(
+fn each_of(connection: &Connection, statuses: [Status; 2], change: impl Fn(&mut StoredRow)) -> rusqlite::Result<u64> {
+    each_selected(connection, schema::SELECT_ROWS_OF, statuses, change)
+}
+
+/// The same, of those rows that change something.
+pub(super) fn each_changing_of(
     connection: &Connection,
+    statuses: [Status; 2],
+    change: impl Fn(&mut StoredRow),
+) -> rusqlite::Result<u64> {
+    each_selected(connection, schema::SELECT_CHANGING_ROWS_OF, statuses, change)
+}
+
+fn each_selected(
+    connection: &Connection,
+    select: &str,
     statuses: [Status; 2],
     change: impl Fn(&mut StoredRow),
 ) -> rusqlite::Result<u64> {
     const STEP: i64 = 10_000;
     let [one, other] = statuses.map(Status::as_str);
-    let mut select = connection.prepare_cached(schema::SELECT_ROWS_OF)?;
+    let mut select = connection.prepare_cached(select)?;
     let (mut count, mut last) = (0, -1);
     loop {
         let rows = select.query_map(rusqlite::params![one, other, last, STEP], StoredRow::read)?;

@@ -164,7 +164,7 @@ fn header(client: &Client, table: &Table, options: &Options) -> Result<Header, F
     Ok(Header {
         identity: Header::new_identity()?,
         parent: None,
-        parent_writes: 0,
+        parent_writes: None,
         key: KeyMark::of(&config.api_key)?,
         base_url: config.base_url.to_string(),
         act_as: config.act_as.as_ref().map(ToString::to_string),

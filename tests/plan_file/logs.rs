@@ -1,0 +1,181 @@
+//! A file beside a log that is not its own: the log of another plan, of another copy, or of another time.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use replyio::plan::Status;
+use replyio::plan::file::{FileError, PlanFile, Run};
+
+use super::{Folder, NOW, beside, block_on, build, export, finished};
+
+fn change(run: &Run, row: u64) {
+    block_on(run.sending(row, Vec::new(), NOW)).unwrap();
+    block_on(run.finish(row, finished(Status::Changed, None))).unwrap();
+}
+
+/// A plan whose run was killed after it had changed some rows: the copy of a folder in which a run goes on.
+fn killed(changed: u64) -> Folder {
+    let folder = Folder::new();
+    let run = build(&folder.plan(), 10).unwrap().start_run().unwrap();
+    (0..changed).for_each(|row| change(&run, row));
+    copy_of(&folder)
+}
+
+fn copy_of(folder: &Folder) -> Folder {
+    let copy = Folder::new();
+    for suffix in ["", "-wal"] {
+        fs::copy(beside(&folder.plan(), suffix), beside(&copy.plan(), suffix)).unwrap();
+    }
+    copy
+}
+
+fn put(file: &Path, log: &Path) -> Folder {
+    let folder = Folder::new();
+    fs::copy(file, folder.plan()).unwrap();
+    fs::copy(log, beside(&folder.plan(), "-wal")).unwrap();
+    folder
+}
+
+fn is_foreign<T>(result: Result<T, FileError>) -> bool {
+    result.err().is_some_and(|error| error.to_string().contains("move plan.replyio-wal away"))
+}
+
+/// The file is refused for its log, is not touched, and opens as it is alone when the log is moved away.
+fn is_refused_until_its_log_is_moved_away(folder: &Folder, what: &str) {
+    let log = beside(&folder.plan(), "-wal");
+    let content = || (fs::read(folder.plan()).unwrap(), fs::read(&log).unwrap());
+    let before = content();
+    assert!(is_foreign(PlanFile::open(&folder.plan())), "{what}");
+    assert!(is_foreign(PlanFile::recover(&folder.plan())), "{what}");
+    assert!(content() == before, "{what}");
+    let alone = Folder::new();
+    fs::copy(folder.plan(), alone.plan()).unwrap();
+    fs::rename(&log, folder.0.join("moved")).unwrap();
+    let opened = |folder: &Folder| PlanFile::open(&folder.plan()).and_then(|file| export(&file));
+    let (here, there) = (opened(folder), opened(&alone));
+    assert_eq!(here.map_err(|error| error.kind().clone()), there.map_err(|error| error.kind().clone()), "{what}");
+}
+
+#[test]
+fn a_file_beside_a_log_that_is_not_its_own_is_refused_and_left_as_it_is() {
+    let plan = Folder::new();
+    let file = build(&plan.plan(), 10).unwrap();
+    let copy = |name: &str| {
+        fs::copy(plan.plan(), plan.0.join(name)).unwrap();
+        plan.0.join(name)
+    };
+    let planned = copy("planned");
+    let run = file.start_run().unwrap();
+    change(&run, 0);
+    let running = copy("running");
+    let killed_first = copy_of(&plan);
+    let first_log = beside(&killed_first.plan(), "-wal");
+    for moment in 0..5_000 {
+        block_on(run.note_requests(vec![NOW + moment])).unwrap();
+    }
+    let merged_log = beside(&plan.plan(), "-wal");
+    is_refused_until_its_log_is_moved_away(&put(&running, &merged_log), "a file from before its log was merged");
+    is_refused_until_its_log_is_moved_away(&put(&plan.plan(), &first_log), "the log from before it was merged");
+    drop(run);
+    let ended = copy("ended");
+    let run = PlanFile::open(&plan.plan()).unwrap().start_run().unwrap();
+    change(&run, 1);
+    let second_log = beside(&plan.plan(), "-wal");
+    let other = killed(3);
+    for (file, log, what) in [
+        (&planned, &first_log, "a file from before the run, beside its log"),
+        (&ended, &first_log, "a file after the run, beside an older log of it"),
+        (&ended, &second_log, "a file from before a later run, beside its log"),
+        (&running, &second_log, "a file of a run, beside the log of a later one"),
+        (&ended, &beside(&other.plan(), "-wal"), "the log of another plan"),
+        (&running, &beside(&other.plan(), "-wal"), "a file that needs its log, beside the one of another plan"),
+    ] {
+        is_refused_until_its_log_is_moved_away(&put(file, log), what);
+    }
+    // Each with its own.
+    for (file, log) in [(&running, &first_log), (&plan.plan(), &second_log)] {
+        let own = put(file, log);
+        assert!(PlanFile::open(&own.plan()).unwrap().counts().unwrap()[&Status::Changed] > 0);
+        drop(PlanFile::open(&own.plan()).unwrap().start_run().unwrap());
+    }
+}
+
+#[test]
+fn a_recovered_file_is_refused_beside_the_log_that_it_once_needed() {
+    let folder = killed(3);
+    let other = Folder::new();
+    fs::rename(folder.plan(), other.plan()).unwrap();
+    let recovered = PlanFile::recover(&other.plan()).unwrap();
+    let put_back = put(&other.plan(), &beside(&folder.plan(), "-wal"));
+    is_refused_until_its_log_is_moved_away(&put_back, "recovered");
+    let run = recovered.start_run().unwrap();
+    (0..4).for_each(|row| change(&run, row));
+    drop(run);
+    fs::rename(other.plan(), folder.plan()).unwrap();
+    is_refused_until_its_log_is_moved_away(&folder, "recovered and applied");
+    assert_eq!(PlanFile::open(&folder.plan()).unwrap().counts().unwrap()[&Status::Changed], 4);
+}
+
+#[test]
+fn a_view_from_before_sees_a_foreign_log_before_it_reads_or_runs() {
+    let (folder, other) = (Folder::new(), killed(3));
+    let file = build(&folder.plan(), 10).unwrap();
+    fs::copy(beside(&other.plan(), "-wal"), beside(&folder.plan(), "-wal")).unwrap();
+    assert!(is_foreign(file.counts()));
+    assert!(is_foreign(file.start_run()));
+    is_refused_until_its_log_is_moved_away(&folder, "a log that came later");
+    assert_eq!(file.counts().unwrap()[&Status::Pending], 8);
+}
+
+#[test]
+fn no_view_is_refused_while_runs_start_and_end_and_merge_their_logs() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let views = scope.spawn(|| {
+            let mut views = 0;
+            while !is_done.load(Ordering::SeqCst) {
+                PlanFile::open(&folder.plan()).and_then(|file| file.counts()).unwrap();
+                views += 1;
+            }
+            views
+        });
+        for row in 0..40 {
+            // A view may have the file at the moment of the claim.
+            let run = file.start_run();
+            let Ok(run) = run else { continue };
+            change(&run, row % 4);
+        }
+        let run = (0..100).find_map(|_| file.start_run().ok()).unwrap();
+        for moment in 0..9_000 {
+            block_on(run.note_requests(vec![NOW + moment])).unwrap();
+        }
+        drop(run);
+        is_done.store(true, Ordering::SeqCst);
+        assert!(views.join().unwrap() > 20);
+    });
+}
+
+#[test]
+fn a_plan_whose_log_was_moved_in_half_while_somebody_read_is_whole_with_its_log() {
+    let folder = Folder::new();
+    let run = build(&folder.plan(), 10).unwrap().start_run().unwrap();
+    change(&run, 0);
+    let reader = rusqlite::Connection::open(folder.plan()).unwrap();
+    for round in 0..4 {
+        // What was read first is let go of, so that a part of the log can be moved.
+        reader.execute_batch("BEGIN; SELECT count(*) FROM rows").unwrap();
+        for moment in 0..3_001 {
+            block_on(run.note_requests(vec![NOW + round * 3_001 + moment])).unwrap();
+        }
+        assert_eq!(PlanFile::open(&folder.plan()).unwrap().counts().unwrap()[&Status::Changed], 1);
+        let copy = copy_of(&folder);
+        let copied = PlanFile::open(&copy.plan()).unwrap();
+        assert_eq!(copied.counts().unwrap()[&Status::Changed], 1);
+        assert_eq!(copied.start_run().unwrap().recent_requests(NOW).unwrap().len() as i64, (round + 1) * 3_001 + 1);
+        reader.execute_batch("COMMIT").unwrap();
+    }
+}
