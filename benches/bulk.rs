@@ -236,7 +236,7 @@ fn header(table: &Table, options: &Options) -> Outcome<Header> {
     Ok(Header {
         identity: Header::new_identity()?,
         parent: None,
-        parent_writes: 0,
+        parent_writes: None,
         key: KeyMark::of(&ApiKey::new(KEY)?)?,
         base_url: BaseUrl::new(BASE_URL)?.to_string(),
         act_as: None,

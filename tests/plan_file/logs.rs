@@ -175,7 +175,8 @@ fn a_plan_whose_log_was_moved_in_half_while_somebody_read_is_whole_with_its_log(
         let copy = copy_of(&folder);
         let copied = PlanFile::open(&copy.plan()).unwrap();
         assert_eq!(copied.counts().unwrap()[&Status::Changed], 1);
-        assert_eq!(copied.start_run().unwrap().recent_requests(NOW).unwrap().len() as i64, (round + 1) * 3_001 + 1);
+        let requests = copied.start_run().unwrap().recent_requests(NOW).unwrap().len();
+        assert_eq!(i64::try_from(requests).unwrap(), (round + 1) * 3_001 + 1);
         reader.execute_batch("COMMIT").unwrap();
     }
 }
