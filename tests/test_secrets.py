@@ -97,7 +97,7 @@ def echo(status: int) -> Fault:
 FAULTS: dict[str, Fault] = {
     **{str(status): echo(status) for status in (202, 302, 400, 401, 403, 404, 409, 418, 429, 500, 503, 599)},
     "wrong id": Fault(status=200, body=PAGE_ANSWER | {"id": 5, "name": KEY}),
-    "wrong type": Fault(status=200, body=PAGE_ANSWER | {"id": 4711, "createdDate": KEY}),
+    "wrong type": Fault(status=200, body=PAGE_ANSWER | {"id": 4711, "city": [KEY]}),
     "a key in html": Fault(status=200, body=f"<html>{KEY} {urllib.parse.quote(KEY, safe='')}"),
     "no json": Fault(status=200, body=f'{{"id": 4711, "name": "{KEY}'),
     "reset": Fault(reset=True),

@@ -541,7 +541,8 @@ class Plan(_Report):
     @property
     def cleared(self) -> int:
         """How many fields the plan empties that had a value when it was made."""
-        return self._file.header().get("cleared", 0)
+        cleared: int = self._file.header().get("cleared", 0)
+        return cleared
 
     def _notes(self) -> list[str]:
         """What people must know before they apply the plan."""
