@@ -176,6 +176,11 @@ def test_a_list_is_searched_sorted_and_cut(service: Sandbox) -> None:
     assert request.query["top"] == "1"
 
 
+def test_a_limit_may_be_larger_than_any_list(service: Sandbox) -> None:
+    code, out, _ = replyio_(service, "list", "--limit", "9" * 30)
+    assert (code, len(json.loads(out))) == (0, len(service.accounts))
+
+
 def test_a_list_that_breaks_off_is_no_whole_json() -> None:
     accounts = [{"id": number, "name": "x"} for number in range(1, 1502)]
     with Sandbox(accounts, faults=[Fault(request=2, status=400)]) as many:
@@ -305,6 +310,9 @@ BAD_JSON = {
     '{"city": "a", "city": "b"}': "a member is there twice",
     '{"owner_user_id": NaN}': "NaN and Infinity are no JSON",
     '{"a":' * 100_000: "nested too deep",
+    f'{{"owner_user_id": {"1" * 5_000}}}': "a number has too many digits",
+    '{"__class__": "x", "self": 1, "city": "x"}': "self is not a field of an update; leave it out",
+    '{"id": 5, "city": "x"}': "id is not a field of an update; leave it out",
 }
 
 

@@ -286,7 +286,7 @@ def test_who_runs_a_plan_is_safe(folder: Path) -> None:
     hostile = SAMPLES[0].replace("\0", "") + SAMPLES[4]
     with Sandbox(faults=[Fault(method="PUT", delay=20)]) as sandbox:
         rows = [{"id": 4711, "city": "Bergen"}]
-        sandbox.client().plan_contact_account_updates(rows, save_as=path, progress=False).close()
+        sandbox.client(api_key="k").plan_contact_account_updates(rows, save_as=path, progress=False).close()
         command = [str(Path(sys.executable).with_name("replyio")), "apply", path]
         environment = os.environ | of(sandbox) | {"HOSTNAME": hostile}
         first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

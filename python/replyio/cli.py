@@ -284,6 +284,10 @@ def _fields(options: dict[str, Any], command: str) -> dict[str, Any]:
         if fields:
             raise UsageError("--json takes the place of the other fields; put them into it")
         fields = _json_object(options["json"])
+        # The methods have parameters of these names, so the package cannot refuse them as fields.
+        taken = next((name for name in ("self", "id") if name in fields), None)
+        if taken:
+            raise UsageError(f"--json {options['json']}: {taken} is not a field of an update; leave it out")
     if command == "update" and "name" not in fields:
         raise UsageError(
             "update needs --name, because it replaces the account in full; `replyio patch` changes single fields"
@@ -318,6 +322,8 @@ def _json_object(file: str) -> dict[str, Any]:
         raise UsageError(f"--json {file}: no JSON at line {error.lineno}, column {error.colno}") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"--json {file}: not UTF-8 at byte {error.start}") from None
+    except ValueError:  # Python reads no integer of so many digits
+        raise UsageError(f"--json {file}: a number has too many digits") from None
     except RecursionError:
         raise UsageError(f"--json {file}: nested too deep") from None
     except AttributeError:
@@ -387,7 +393,7 @@ def _list(options: dict[str, Any]) -> int:
     wanted = {name: options[name] for name in ("search", "sort_by", "descending") if name in options}
     with _client(options) as client:
         accounts = client.list_contact_accounts(**wanted, page_size=min(limit or 1000, 1000))
-        rows = (account.to_dict() for account in islice(accounts, limit))
+        rows = (account.to_dict() for account in islice(accounts, min(limit or sys.maxsize, sys.maxsize)))
         columns = account_columns(ContactAccount.__dataclass_fields__)
         with _while_somebody_reads():
             write_many(rows, form, columns, ACCOUNT_COLUMNS, for_spreadsheet=for_spreadsheet)

@@ -163,7 +163,7 @@ def date(form: str, moment: float) -> str:
 AT_ONCE: dict[str, tuple[tuple[str, ...], float]] = {
     "59": (("Retry-After: 59",), 59),
     "3600": (("Retry-After: 3600",), 3600),
-    "absurd": (("Retry-After: 99999999999999999999999",), 2**32 - 1),
+    "absurd": (("Retry-After: 99999999999999999999999",), 2_592_000),
     **{
         form: ((f"Date: {date('imf', NOW)}", f"Retry-After: {date(form, NOW + 59)}"), 59)
         for form in ("imf", "rfc850", "asctime")
@@ -247,15 +247,21 @@ def test_a_refusal_holds_back_every_call_of_that_user(survival: Survival, face: 
         assert server.wait_until_left()
 
 
-def test_an_absurd_wait_does_not_stop_the_process_for_longer_than_an_hour(survival: Survival) -> None:
-    refusal = problem("429 Too Many Requests", "Retry-After: 999999999999")
+@pytest.mark.parametrize("quota", [Quota(), None])
+@pytest.mark.parametrize(("seconds", "holds"), [(7_200, True), (7_201, False), (999_999_999_999, False)])
+def test_a_wait_of_two_hours_holds_every_call_and_a_longer_one_holds_nobody(
+    survival: Survival, quota: Quota | None, seconds: int, holds: bool
+) -> None:
+    refusal = problem("429 Too Many Requests", f"Retry-After: {seconds}")
     with Hostile(answering(refusal)) as server, survival.watched():
-        client = client_of(server.base_url, quota=Quota())
-        for attempts in (1, 0):
+        client = client_of(server.base_url, quota=quota)
+        for attempts in (1, 0 if holds else 1):
             with pytest.raises(RateLimitError) as refused:
                 client.get_contact_account(1)
             assert refused.value.attempts == attempts
-        assert 3500 < (refused.value.retry_after or 0) <= 3600
+            longest = min(seconds, 2_592_000)
+            assert longest - 5 < (refused.value.retry_after or 0) <= longest
+        assert len(server.requests) == (1 if holds else 2)
         client.close()
         assert server.wait_until_left()
 
