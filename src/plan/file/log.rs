@@ -36,8 +36,8 @@ fn is_own(path: &Path) -> bool {
         return true;
     }
     // In this order: the file alone is never ahead of the two together.
-    let alone = connect::immutable(path).ok().and_then(mark);
-    let together = connect::only_reading(path).ok().and_then(mark);
+    let alone = connect::immutable(path).ok().and_then(|connection| mark(&connection));
+    let together = connect::only_reading(path).ok().and_then(|connection| mark(&connection));
     match (alone, together) {
         (Some(alone), Some(together)) => {
             alone.writer == together.writer && (together.base..=together.needed).contains(&alone.needed)
@@ -48,7 +48,7 @@ fn is_own(path: &Path) -> bool {
     }
 }
 
-fn mark(connection: Connection) -> Option<Mark> {
+fn mark(connection: &Connection) -> Option<Mark> {
     connection.busy_timeout(connect::patience(Duration::from_millis(200))).ok()?;
     let transaction = connection.unchecked_transaction().ok()?;
     check::check_schema(&transaction).ok()?.ok()?;
