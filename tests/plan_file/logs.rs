@@ -165,18 +165,19 @@ fn a_plan_whose_log_was_moved_in_half_while_somebody_read_is_whole_with_its_log(
     let run = build(&folder.plan(), 10).unwrap().start_run().unwrap();
     change(&run, 0);
     let reader = rusqlite::Connection::open(folder.plan()).unwrap();
+    let mut moments = 1;
     for round in 0..4 {
         // What was read first is let go of, so that a part of the log can be moved.
         reader.execute_batch("BEGIN; SELECT count(*) FROM rows").unwrap();
         for moment in 0..3_001 {
             block_on(run.note_requests(vec![NOW + round * 3_001 + moment])).unwrap();
+            moments += 1;
         }
         assert_eq!(PlanFile::open(&folder.plan()).unwrap().counts().unwrap()[&Status::Changed], 1);
         let copy = copy_of(&folder);
         let copied = PlanFile::open(&copy.plan()).unwrap();
         assert_eq!(copied.counts().unwrap()[&Status::Changed], 1);
-        let requests = copied.start_run().unwrap().recent_requests(NOW).unwrap().len();
-        assert_eq!(i64::try_from(requests).unwrap(), (round + 1) * 3_001 + 1);
+        assert_eq!(copied.start_run().unwrap().recent_requests(NOW).unwrap().len(), moments);
         reader.execute_batch("COMMIT").unwrap();
     }
 }
