@@ -1,4 +1,4 @@
-//! Files that only their owner can read, made and opened without following a link.
+//! Opens files without a wait, and makes files that only their owner can read, without following a link.
 //!
 //! Every file that this crate makes for itself goes through here: a name in a folder may be somebody else's trap (a
 //! symbolic link to a precious file, a FIFO that blocks whoever opens it).
@@ -46,6 +46,24 @@ pub(crate) fn open(path: &Path, write: bool) -> io::Result<File> {
         }
         Err(error) => return Err(error),
     };
+    regular(file)
+}
+
+/// Opens a regular file of the user for reading. A link to one is followed.
+///
+/// # Errors
+/// It is not there, it cannot be opened, or it is something else than a regular file. None of these blocks.
+#[cfg(feature = "plan")]
+pub(crate) fn open_linked(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
+    regular(options.open(path)?)
+}
+
+/// The file, where it is a regular one.
+fn regular(file: File) -> io::Result<File> {
     match file.metadata()?.file_type() {
         found if found.is_file() => Ok(file),
         #[cfg(unix)]

@@ -297,10 +297,23 @@ def _fields(options: dict[str, Any], command: str) -> dict[str, Any]:
     return fields
 
 
+def _bytes_of(file: str) -> bytes:
+    """The content of the file that --json names."""
+    from pathlib import Path
+
+    from replyio._cli_overview import UsageError
+
+    try:
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise UsageError(f"--json {file}: {error.strerror}") from None
+    except AttributeError:
+        raise UsageError("--json -: stdin is closed") from None
+
+
 def _json_object(file: str) -> dict[str, Any]:
     """The object in a JSON file, in which nothing is said twice."""
     import json
-    from pathlib import Path
 
     from replyio._cli_overview import UsageError
 
@@ -314,10 +327,8 @@ def _json_object(file: str) -> dict[str, Any]:
         raise UsageError(f"--json {file}: NaN and Infinity are no JSON")
 
     try:
-        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        found: object = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=once, parse_constant=no_number)
-    except OSError as error:
-        raise UsageError(f"--json {file}: {error.strerror}") from None
+        text = _bytes_of(file).decode("utf-8-sig")
+        found: object = json.loads(text, object_pairs_hook=once, parse_constant=no_number)
     except json.JSONDecodeError as error:
         raise UsageError(f"--json {file}: no JSON at line {error.lineno}, column {error.colno}") from None
     except UnicodeDecodeError as error:
@@ -326,8 +337,6 @@ def _json_object(file: str) -> dict[str, Any]:
         raise UsageError(f"--json {file}: a number has too many digits") from None
     except RecursionError:
         raise UsageError(f"--json {file}: nested too deep") from None
-    except AttributeError:
-        raise UsageError("--json -: stdin is closed") from None
     if not isinstance(found, dict):
         raise UsageError(f'--json {file}: must be one object, such as {{"city": "Oslo"}}')
     return found  # pyright: ignore[reportUnknownVariableType]

@@ -15,6 +15,7 @@ use super::{errors, exit};
 use crate::account::{FieldError, nearest};
 use crate::plan::source::{self, Key, Options, TableError};
 use crate::plan::{Cell, MatchOn, Mode, Nulls};
+use crate::private_file::open_linked;
 
 /// Rows that are to be applied to accounts, with the faults that were found in them.
 #[pyclass(frozen, module = "replyio._replyio")]
@@ -235,7 +236,7 @@ fn from_path(py: Python<'_>, path: &Path, options: &Options) -> PyResult<source:
 
 /// Reads a Parquet file with whichever library there is.
 fn from_parquet(py: Python<'_>, path: &Path, options: &Options) -> PyResult<source::Table> {
-    let found = std::fs::File::open(path).map_err(|error| TableError::Io { path: path.to_owned(), error });
+    let found = open_linked(path).map_err(|error| TableError::Io { path: path.to_owned(), error });
     found.map_err(|error| errors::of_table(py, &error))?;
     let reader = py.import("replyio._parquet")?.getattr("read")?;
     from_stream(py, Some(path), stream(&reader.call1((path,))?)?, options)

@@ -59,7 +59,8 @@ def test_a_refused_key_stops_the_job_after_one_update_with_every_row_intact(auth
         with pytest.raises(AuthenticationError):
             do(made, "apply")
         # The bearer challenge is followed once.
-        assert [id_of(request) for request in puts(service)] == [1] * (2 if auth == "auto" else 1)
+        assert len(puts(service)) == (2 if auth == "auto" else 1)
+        assert len({id_of(request) for request in puts(service)}) == 1
         assert made.counts == {"pending": ROWS}
         assert_complete(made, ROWS)
         service.clear_faults()

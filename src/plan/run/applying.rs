@@ -32,7 +32,7 @@ const MOST_ON_A_LOOK: usize = 1_000;
 /// # Errors
 /// [`FileError`] when the file cannot be read.
 pub fn requests_to_apply(client: &Client, file: &PlanFile) -> Result<u64, FileError> {
-    Ok(requests(&file.open_rows(false)?, file.state()?.items, rows_on_a_look(client)))
+    Ok(requests(file.open_rows(false)?, file.state()?.items, rows_on_a_look(client)))
 }
 
 fn rows_on_a_look(client: &Client) -> usize {

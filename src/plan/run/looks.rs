@@ -4,22 +4,32 @@ use super::proof::FEWEST;
 use crate::plan::file::{ItemsProof, OpenRow};
 use crate::plan::planner::{Look, next_look};
 
+/// So many rows that may have been sent are read by themselves, before all others. A crash leaves no more, so that at most
+/// as many rows are unknown at any time.
+const MOST_SENT_FIRST: usize = 16;
+
 /// How many requests it takes to apply rows.
-pub(super) fn requests_to_apply(rows: &[OpenRow], items: Option<ItemsProof>, most_on_a_look: usize) -> u64 {
-    if reads_singly(rows.len(), items) {
-        return 2 * rows.len() as u64;
-    }
-    let (mut requests, mut has_page) = (rows.len() as u64, false);
-    for (_, look) in looks(rows, most_on_a_look) {
+pub(super) fn requests_to_apply(rows: Vec<OpenRow>, items: Option<ItemsProof>, most_on_a_look: usize) -> u64 {
+    let (first, rows) = parted(rows, items);
+    let (mut requests, mut has_page) = ((2 * first.len() + rows.len()) as u64, false);
+    for (_, look) in looks(&rows, most_on_a_look) {
         requests += 1;
         has_page |= matches!(look, Look::Page { .. });
     }
     requests + if has_page && items.is_none() { FEWEST as u64 } else { 0 }
 }
 
-/// Whether every account is read by itself: pages are of no use, or to prove them takes as many requests.
-pub(super) fn reads_singly(rows: usize, items: Option<ItemsProof>) -> bool {
-    items == Some(ItemsProof::Incomplete) || (items.is_none() && rows <= FEWEST)
+/// The rows that are read by themselves, before all others, and the rows that are looked at by pages.
+pub(super) fn parted(rows: Vec<OpenRow>, items: Option<ItemsProof>) -> (Vec<OpenRow>, Vec<OpenRow>) {
+    // Pages are of no use, or to prove them takes as many requests.
+    if items == Some(ItemsProof::Incomplete) || (items.is_none() && rows.len() <= FEWEST) {
+        return (rows, Vec::new());
+    }
+    let sent = rows.iter().filter(|row| row.was_sent).count();
+    if sent > MOST_SENT_FIRST {
+        return (Vec::new(), rows);
+    }
+    rows.into_iter().partition(|row| row.was_sent)
 }
 
 /// The looks at rows, one after the other.

@@ -9,7 +9,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use super::looks::{reads_singly, requests_to_apply, start_of_proof};
+use super::looks::{parted, requests_to_apply, start_of_proof};
 use super::policy::{Direction, Kind, Policy, Refusal, Verdict};
 use super::proof::{self, Compared, FEWEST, Proofs};
 use super::record::{Record, finish, given_up, in_row, said_of};
@@ -128,13 +128,14 @@ pub(super) struct Machine {
 impl Machine {
     /// Takes the rows that are left, in the order of their position in the list.
     pub(super) fn new(rows: Vec<OpenRow>, items: Option<ItemsProof>, settings: Settings) -> Self {
-        let requests_left = requests_to_apply(&rows, items, settings.most_on_a_look);
-        let mut machine = Self {
+        let requests_left = requests_to_apply(rows.clone(), items, settings.most_on_a_look);
+        let (singly, todo) = parted(rows, items);
+        Self {
             settings,
             policy: Policy::new(settings.attempts),
             items,
-            todo: rows.into(),
-            singly: VecDeque::new(),
+            todo: todo.into(),
+            singly: singly.into(),
             later: BTreeMap::new(),
             set_aside: Vec::new(),
             ready: VecDeque::new(),
@@ -149,11 +150,7 @@ impl Machine {
             is_proven: false,
             stop: None,
             is_stopping: false,
-        };
-        if reads_singly(machine.todo.len(), items) {
-            machine.singly = std::mem::take(&mut machine.todo);
         }
-        machine
     }
 
     /// Starts nothing new. What is in flight comes to its end.

@@ -1,6 +1,5 @@
 //! Files of separated values.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
@@ -9,6 +8,7 @@ use super::dialect::{self, Head};
 use super::names::shown;
 use super::records::{RecordError, Records};
 use super::{Options, Table, TableError};
+use crate::private_file::open_linked;
 
 /// How much of a file is looked at to find out how its fields are separated.
 const HEAD: u64 = 1024 * 1024;
@@ -17,7 +17,7 @@ pub(super) fn read(path: &Path, options: &Options) -> Result<Table, TableError> 
     let io = |error| TableError::Io { path: path.to_owned(), error };
     let wrong = |line: Option<u64>, reason: String| TableError::Read { path: path.to_owned(), line, reason };
     let is_tsv = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("tsv"));
-    let mut source = dialect::decoded(File::open(path).map_err(io)?, options).map_err(|error| match error {
+    let mut source = dialect::decoded(open_linked(path).map_err(io)?, options).map_err(|error| match error {
         RecordError::Io(error) => io(error),
         RecordError::Line(_, reason) => wrong(None, reason),
     })?;

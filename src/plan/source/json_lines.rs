@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
@@ -11,10 +10,11 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAcce
 use super::builder::{Builder, Given, Number};
 use super::integers::Float;
 use super::{LONGEST_RECORD, MOST_COLUMNS, Options, Table, TableError};
+use crate::private_file::open_linked;
 
 pub(super) fn read(path: &Path, options: &Options) -> Result<Table, TableError> {
     let io = |error| TableError::Io { path: path.to_owned(), error };
-    let mut reader = BufReader::new(File::open(path).map_err(io)?);
+    let mut reader = BufReader::new(open_linked(path).map_err(io)?);
     let mut builder = Builder::new(options);
     let mut bytes = Vec::new();
     let mut line = 0;

@@ -534,6 +534,28 @@ fn what_is_wrong_in_a_csv_file_is_told_with_its_line() {
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_refused_and_not_waited_for_and_a_link_to_a_file_is_followed() {
+    let read = |path: &Path| match path.extension() {
+        Some(ending) if ending == "csv" => Table::from_csv(path, &Options::default()),
+        _ => Table::from_json_lines(path, &Options::default()),
+    };
+    for (name, content) in [("linked.csv", "id,city\n1,Oslo\n"), ("linked.jsonl", "{\"id\": 1, \"city\": \"Oslo\"}\n")]
+    {
+        let target = file(name, content);
+        let (link, fifo) = (target.with_file_name(format!("to-{name}")), target.with_file_name(format!("fifo-{name}")));
+        for path in [&link, &fifo] {
+            let _ = fs::remove_file(path);
+        }
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        assert_eq!(read(&link).unwrap().len(), 1);
+        let refused = read(&fifo).unwrap_err().to_string();
+        assert!(refused.ends_with("cannot be read: it is not a regular file"), "{refused}");
+    }
+}
+
 #[test]
 fn a_file_of_json_lines_is_a_table() {
     let content = "\u{feff}{\"id\":1,\"city\":\"\\u00e6\"}\n\n{\"city\":null,\"id\":2.0}\r\n{\"id\":\"3\"}\n{\"id\":4,\"city\":\"nan\",\"notes\":[1,{}]}";
