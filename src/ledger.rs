@@ -6,7 +6,8 @@
 
 mod format;
 mod place;
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;
 
 use std::fs::{File, TryLockError};
@@ -341,7 +342,9 @@ impl Ledger {
         let mut header = Header { held_until: self.header.held_until.max(held_until), ..self.header };
         if std::mem::take(&mut self.is_new) {
             let booked: Vec<Duration> = windows.booked().rev().take(LARGEST_SHARED as usize).collect();
-            booked.iter().for_each(|moment| added((*moment, process)).append_to(&mut bytes));
+            for moment in &booked {
+                added((*moment, process)).append_to(&mut bytes);
+            }
             header.count = u32::try_from(booked.len()).unwrap_or_default();
             write_at(file, header.offset(0), &bytes).map_err(cannot_be_written)?;
         } else if edits.is_empty() {
@@ -360,7 +363,9 @@ impl Ledger {
             header.epoch = header.epoch.wrapping_add(1);
             write_at(file, header.offset(0), &bytes).map_err(cannot_be_written)?;
         } else {
-            edits.iter().for_each(|edit| Record { edit: *edit, process }.append_to(&mut bytes));
+            for edit in edits {
+                Record { edit: *edit, process }.append_to(&mut bytes);
+            }
             write_at(file, header.offset(header.count), &bytes).map_err(cannot_be_written)?;
             header.count += records;
         }

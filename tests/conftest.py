@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from replyio.sandbox import Sandbox
 
 _TOLD = pytest.StashKey[list[str]]()
+_STATE = "REPLYIO_STATE_DIR"
 _FOREIGN = re.compile(r"REPLY_\w+|\w+_PROXY|SSL_CERT_(FILE|DIR)", re.IGNORECASE)
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keeps the settings of the machine away from the tests."""
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keeps the settings and the quota of the machine away from the tests, and the quotas of tests apart."""
+    monkeypatch.setenv(_STATE, str(tmp_path_factory.mktemp("state")))
     for name in list(os.environ):
         if _FOREIGN.fullmatch(name):
             monkeypatch.delenv(name)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         AsyncContactAccountIterator,
         ContactAccountIterator,
         Quota,
+        QuotaLeft,
         ReplyClient,
     )
     from replyio.errors import (
@@ -70,6 +71,7 @@ __all__ = [
     "PlanError",
     "PlanTable",
     "Quota",
+    "QuotaLeft",
     "RateLimitError",
     "ReplyClient",
     "ReplyError",
@@ -82,7 +84,7 @@ __all__ = [
     "__version__",
 ]
 
-_IN_CLIENT = frozenset({"AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "ReplyClient"})
+_IN_CLIENT = frozenset({"AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "QuotaLeft", "ReplyClient"})
 _IN_MODELS = frozenset(
     {"ClientOptions", "CompanySize", "ContactAccount", "ContactAccountFields", "ContactAccountStage"}
 )

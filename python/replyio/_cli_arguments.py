@@ -116,6 +116,10 @@ def _seconds(text: str) -> float:
         raise argparse.ArgumentTypeError("must be a number of seconds") from None
 
 
+def _add_nothing(_made: argparse.ArgumentParser) -> None:
+    """Nothing: a command without arguments of its own."""
+
+
 def _add_get(made: argparse.ArgumentParser) -> None:
     made.add_argument("id", type=_number, metavar="ID", help="the account")
     made.add_argument("--writable", action="store_true", help="only the fields that an update may carry, for --json")
@@ -204,4 +208,5 @@ _ADD = {
     "apply": _add_apply,
     "status": _add_status,
     "revert": _add_revert,
+    "quota": _add_nothing,
 }

@@ -26,28 +26,41 @@ if TYPE_CHECKING:
 
     P = ParamSpec("P")
 
-__all__ = ["AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "ReplyClient"]
+__all__ = ["AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "QuotaLeft", "ReplyClient"]
 
 
 class Quota:
     """How many requests a client sends at most.
 
     The service allows 100 requests a minute and 3,000 an hour for each user, shared by all programs of that user. The
-    default stays a little below.
+    default stays a little below. All programs of this system's user count together, in a small file, whose folder
+    `REPLYIO_STATE_DIR` names.
 
     Attributes:
         per_minute: Requests in any sixty seconds.
         per_hour: Requests in any hour.
         clock_scale: How much faster than real time its clock goes.
+        shared: Whether other processes of this system's user count too.
+        bulk_share: The part of the minute that a bulk update may use.
     """
 
-    __slots__ = ("clock_scale", "per_hour", "per_minute")
+    __slots__ = ("bulk_share", "clock_scale", "per_hour", "per_minute", "shared")
 
     per_minute: int
     per_hour: int
     clock_scale: float
+    shared: bool
+    bulk_share: float
 
-    def __init__(self, per_minute: int = 95, per_hour: int = 2900, *, clock_scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        per_minute: int = 95,
+        per_hour: int = 2900,
+        *,
+        clock_scale: float = 1.0,
+        shared: bool = True,
+        bulk_share: float = 0.9,
+    ) -> None:
         """Makes a quota.
 
         Args:
@@ -56,9 +69,14 @@ class Quota:
             clock_scale: How much faster than real time its clock goes. Default 1. With anything else the service would
                 answer 429: it is for a `replyio.sandbox.Sandbox` whose clock is as fast, to see in a minute how a job
                 of hours goes. `Sandbox.client()` sets it.
+            shared: Whether the requests of all processes of this system's user count together, for the same key,
+                address and user acted for. Default True. Where that cannot be, the process counts alone, and says so
+                once in its log. A quota of more than 4,096 requests an hour is never shared.
+            bulk_share: The part of the minute that `apply` and the other bulk operations may use, so that single calls
+                find room beside them: more than 0, at most 1. Default 0.9.
 
         Raises:
-            ConfigurationError: When one of them is not a positive integer, or the scale not a positive number.
+            ConfigurationError: When a limit is not a positive integer, or another value cannot be used.
         """
         for name, value in (("per_minute", per_minute), ("per_hour", per_hour)):
             if type(value) is not int or value < 1:
@@ -71,6 +89,16 @@ class Quota:
 
             raise ConfigurationError("clock_scale must be a positive number")
         object.__setattr__(self, "clock_scale", float(clock_scale))
+        if type(shared) is not bool:
+            from replyio.errors import ConfigurationError
+
+            raise ConfigurationError("shared must be True or False")
+        object.__setattr__(self, "shared", shared)
+        if type(bulk_share) not in {int, float} or not 0 < bulk_share <= 1:
+            from replyio.errors import ConfigurationError
+
+            raise ConfigurationError("bulk_share must be a number, more than 0 and at most 1")
+        object.__setattr__(self, "bulk_share", float(bulk_share))
 
     def __setattr__(self, name: str, value: object) -> None:
         """Refused: a quota does not change."""
@@ -83,24 +111,77 @@ class Quota:
         return self._members() == other._members()
 
     def __hash__(self) -> int:
-        """The hash of both numbers."""
+        """The hash of its members."""
         return hash(self._members())
 
     def __repr__(self) -> str:
         """The call that makes it."""
         scale = "" if self.clock_scale == 1 else f", clock_scale={self.clock_scale}"
-        return f"Quota(per_minute={self.per_minute}, per_hour={self.per_hour}{scale})"
+        shared = "" if self.shared else ", shared=False"
+        bulk_share = "" if self.bulk_share == _BULK_SHARE else f", bulk_share={self.bulk_share}"
+        return f"Quota(per_minute={self.per_minute}, per_hour={self.per_hour}{scale}{shared}{bulk_share})"
 
-    def __reduce__(self) -> tuple[Callable[[int, int, float], Quota], tuple[int, int, float]]:
+    def __reduce__(
+        self,
+    ) -> tuple[Callable[[int, int, float, bool, float], Quota], tuple[int, int, float, bool, float]]:
         """What `copy` and `pickle` make it from again."""
         return _quota, self._members()
 
-    def _members(self) -> tuple[int, int, float]:
-        return self.per_minute, self.per_hour, self.clock_scale
+    def _members(self) -> tuple[int, int, float, bool, float]:
+        return self.per_minute, self.per_hour, self.clock_scale, self.shared, self.bulk_share
 
 
-def _quota(per_minute: int, per_hour: int, clock_scale: float) -> Quota:
-    return Quota(per_minute, per_hour, clock_scale=clock_scale)
+def _quota(
+    per_minute: int,
+    per_hour: int,
+    clock_scale: float = 1.0,
+    shared: bool = True,
+    bulk_share: float = 0.9,
+) -> Quota:
+    return Quota(per_minute, per_hour, clock_scale=clock_scale, shared=shared, bulk_share=bulk_share)
+
+
+class QuotaLeft:
+    """What is left of a user's quota, as far as this machine knows.
+
+    Attributes:
+        minute: Requests that can still go out in this minute.
+        hour: Requests that can still go out in this hour.
+        retry_after: Seconds that the service asked all requests to wait; None when it did not.
+        shared: Whether the requests of other processes are counted.
+        processes: The requests of each process by its id, in the last minute and in the last hour. Empty when only this
+            process is counted.
+    """
+
+    __slots__ = ("hour", "minute", "processes", "retry_after", "shared")
+
+    minute: int
+    hour: int
+    retry_after: float | None
+    shared: bool
+    processes: dict[int, tuple[int, int]]
+
+    def __init__(
+        self,
+        minute: int,
+        hour: int,
+        retry_after: float | None,
+        shared: bool,
+        processes: dict[int, tuple[int, int]],
+    ) -> None:
+        """Takes what is left."""
+        self.minute = minute
+        self.hour = hour
+        self.retry_after = retry_after
+        self.shared = shared
+        self.processes = processes
+
+    def __repr__(self) -> str:
+        """The members."""
+        return f"QuotaLeft({', '.join(f'{name}={getattr(self, name)!r}' for name in sorted(self.__slots__))})"
+
+
+_BULK_SHARE = 0.9
 
 
 _DEFAULT_QUOTA = Quota()
@@ -113,8 +194,8 @@ class ReplyClient:
     own. It opens nothing until the first call. `close()`, `with` and `async with` give its connections and threads
     back; leaving it to the garbage collector does too.
 
-    The quota is counted for each key, base URL and user acted for, over the whole process: several clients of one user
-    never send more than one would.
+    The quota is counted for each key, base URL and user acted for, over all processes of this system's user: several
+    clients of one user never send more than one would. See `Quota(shared=False)`.
 
     A pickled client has no key, and no proxy with a password, unless `pickle_api_key=True` was given; where it lands it
     reads `REPLY_API_KEY` and `HTTPS_PROXY`.
@@ -730,6 +811,18 @@ class ReplyClient:
             self._core, data, save_as, mode, nulls, match_on, ignore, on_conflict, on_unknown_member, reading
         )
         return await _bulk.update_async(planning, on_conflict, progress, on_unknown_member)
+
+    def quota_left(self) -> QuotaLeft | None:
+        """Says what is left of the quota, as far as this machine knows. Nothing is sent.
+
+        Returns:
+            What is left; None when this client has no quota.
+
+        Raises:
+            ReplyError: When the client cannot be made in this process.
+        """
+        left = self._core.quota_left()
+        return None if left is None else QuotaLeft(*left)
 
     def close(self) -> None:
         """Gives connections and threads back. A later call opens new ones."""

@@ -178,7 +178,9 @@ mod tests {
 
     fn bytes(changes: &[Record]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        changes.iter().for_each(|change| change.append_to(&mut bytes));
+        for change in changes {
+            change.append_to(&mut bytes);
+        }
         bytes
     }
 

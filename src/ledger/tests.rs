@@ -56,7 +56,7 @@ impl Process {
     fn book_of(&mut self, quota: Quota) -> (u64, Duration) {
         self.ledger.in_step(&mut self.windows, |windows, now| {
             let (moment, _) = windows.reserve(quota, now, Duration::MAX).unwrap();
-            ((moment.saturating_sub(now)).as_secs_f64().round() as u64, moment)
+            ((moment.saturating_sub(now) + Duration::from_millis(500)).as_secs(), moment)
         })
     }
 
@@ -282,7 +282,7 @@ fn a_lock_that_is_never_given_back_delays_nobody_and_what_was_booked_meanwhile_i
     }
     assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
     assert!(!one.ledger.is_shared() && one.ledger.take_warning().is_none());
-    one.ledger.missed_since = one.ledger.missed_since.map(|since| since - 2 * STUCK);
+    one.ledger.missed_since = one.ledger.missed_since.map(|since| since.checked_sub(2 * STUCK).unwrap());
     one.book();
     assert!(one.ledger.take_warning().unwrap().contains("another program holds"));
     drop(holder);
