@@ -6,9 +6,6 @@
 
 mod format;
 mod place;
-#[cfg(test)]
-#[cfg(unix)]
-mod tests;
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -441,3 +438,7 @@ fn write_at(file: &File, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests;
