@@ -32,7 +32,7 @@ _WORKER = """
 import sys, time
 from replyio import Quota, RateLimitError, ReplyClient
 url, key, calls, per_minute, per_hour, scale, timeout = sys.argv[1:]
-quota = Quota(int(per_minute), int(per_hour), clock_scale=float(scale))
+quota = Quota(int(per_minute), int(per_hour), clock_scale=float(scale), shared=True)
 with ReplyClient(key, base_url=url, quota=quota, timeout=float(timeout), max_attempts=1) as client:
     print("ready", flush=True)
     sys.stdin.readline()
@@ -80,7 +80,7 @@ def ledgers() -> list[Path]:
 
 def test_programs_of_one_user_count_together_and_the_next_one_goes_on_where_they_are(reply_sandbox: Sandbox) -> None:
     key = uuid.uuid4().hex
-    with reply_sandbox.client(api_key=key, quota=Quota(10, 100), timeout=5) as client:
+    with reply_sandbox.client(api_key=key, quota=Quota(10, 100, shared=True), timeout=5) as client:
         client.get_contact_account(4711)
         found = outcomes(*(worker(reply_sandbox, key, 6, (10, 100)) for _ in range(3)))
         assert (found.count("done"), found.count("refused")) == (9, 9)
@@ -94,7 +94,7 @@ def test_programs_of_one_user_count_together_and_the_next_one_goes_on_where_they
 @needs_posix
 def test_a_fork_and_a_spawn_count_with_their_parent(reply_sandbox: Sandbox) -> None:
     key = uuid.uuid4().hex
-    with reply_sandbox.client(api_key=key, quota=Quota(3, 100), timeout=5) as client:
+    with reply_sandbox.client(api_key=key, quota=Quota(3, 100, shared=True), timeout=5) as client:
         client.get_contact_account(4711)
         context = multiprocessing.get_context("fork")
         child = context.Process(target=client.get_contact_account, args=(4711,))
@@ -115,7 +115,7 @@ def test_a_429_of_one_process_holds_all(reply_sandbox: Sandbox) -> None:
     reply_sandbox.add_fault(Fault(request=1, status=429, retry_after=3600))
     key = uuid.uuid4().hex
     assert outcomes(worker(reply_sandbox, key, 1, (10, 100))) == ["refused"]
-    with reply_sandbox.client(api_key=key, quota=Quota(10, 100), timeout=5) as client:
+    with reply_sandbox.client(api_key=key, quota=Quota(10, 100, shared=True), timeout=5) as client:
         with pytest.raises(RateLimitError) as caught:
             client.get_contact_account(4711)
         left = client.quota_left()
@@ -127,7 +127,7 @@ def test_a_429_of_one_process_holds_all(reply_sandbox: Sandbox) -> None:
 
 
 def test_a_quota_that_is_not_shared_stays_in_its_process_and_makes_no_file(reply_sandbox: Sandbox) -> None:
-    quota = Quota(1, 100, shared=False)
+    quota = Quota(1, 100)
     with reply_sandbox.client(api_key="a-key-of-two", quota=quota, timeout=5) as client:
         client.get_contact_account(4711)
         left = client.quota_left()
@@ -145,7 +145,7 @@ def test_a_client_without_a_quota_has_none_left(reply_sandbox: Sandbox) -> None:
 @needs_posix
 def test_the_file_is_private_and_holds_no_key(reply_sandbox: Sandbox) -> None:
     key = "a-very-secret-key-0123456789"
-    with reply_sandbox.client(api_key=key, quota=Quota(1, 100), act_as=77) as client:
+    with reply_sandbox.client(api_key=key, quota=Quota(1, 100, shared=True), act_as=77) as client:
         client.get_contact_account(4711)
     (ledger,) = ledgers()
     assert (ledger.stat().st_mode & 0o777, ledger.parent.stat().st_mode & 0o777) == (0o600, 0o700)
@@ -175,7 +175,7 @@ def test_whatever_is_done_to_the_file_calls_go_on_with_at_most_one_warning(
     fault: str, reply_sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     key = uuid.uuid4().hex
-    with reply_sandbox.client(api_key=key, quota=Quota(50, 100), timeout=5) as client:
+    with reply_sandbox.client(api_key=key, quota=Quota(50, 100, shared=True), timeout=5) as client:
         client.get_contact_account(4711)
         (ledger,) = ledgers()
         _FAULTS[fault](ledger)
@@ -197,7 +197,7 @@ def test_a_folder_that_cannot_be_made_costs_one_warning(
     reply_sandbox: Sandbox, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REPLYIO_STATE_DIR", "/proc/replyio")
-    with reply_sandbox.client(api_key=uuid.uuid4().hex, quota=Quota(2, 100), timeout=5) as client:
+    with reply_sandbox.client(api_key=uuid.uuid4().hex, quota=Quota(2, 100, shared=True), timeout=5) as client:
         client.get_contact_account(4711)
         client.get_contact_account(4711)
         with pytest.raises(RateLimitError):
@@ -214,7 +214,9 @@ def test_a_process_that_is_killed_stops_nobody(reply_sandbox: Sandbox, reliabili
     stop = threading.Event()
 
     def go_on() -> None:
-        with reply_sandbox.client(api_key=key, quota=Quota(4000, 4000, clock_scale=600), timeout=20) as client:
+        with reply_sandbox.client(
+            api_key=key, quota=Quota(4000, 4000, clock_scale=600, shared=True), timeout=20
+        ) as client:
             while not stop.is_set():
                 client.get_contact_account(4711)
                 ended.append(time.monotonic())

@@ -14,7 +14,7 @@ COMMANDS = {
     "apply": "write what a plan says; goes on where it was stopped",
     "status": "say how far a plan is",
     "revert": "put the values from before a plan back",
-    "quota": "say what is left of the quota, as far as this machine knows; sends nothing",
+    "quota": "say what is left of the quota that programs of this machine share; sends nothing",
     "sandbox": "run a server on 127.0.0.1 that behaves as Reply.io does, to try all this without a key",
 }
 EXIT_CODES = {

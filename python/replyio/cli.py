@@ -325,8 +325,11 @@ def _get(options: dict[str, Any]) -> int:
 
 
 def _quota(options: dict[str, Any]) -> int:
+    from replyio import Quota
+
     with _client(options) as client:
-        left = client.quota_left()
+        # A process that has just begun has used nothing: what is asked for is what the others have.
+        left = client.with_options(quota=Quota(shared=True)).quota_left()
     if left is not None:
         processes = [
             {"process": process, "minute": minute, "hour": hour}

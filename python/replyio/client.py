@@ -33,8 +33,8 @@ class Quota:
     """How many requests a client sends at most.
 
     The service allows 100 requests a minute and 3,000 an hour for each user, shared by all programs of that user. The
-    default stays a little below. All programs of this system's user count together, in a small file, whose folder
-    `REPLYIO_STATE_DIR` names.
+    default stays a little below. With `shared=True` all programs of this system's user that say so count together, in a
+    small file, whose folder `REPLYIO_STATE_DIR` names.
 
     Attributes:
         per_minute: Requests in any sixty seconds.
@@ -58,7 +58,7 @@ class Quota:
         per_hour: int = 2900,
         *,
         clock_scale: float = 1.0,
-        shared: bool = True,
+        shared: bool = False,
         bulk_share: float = 0.9,
     ) -> None:
         """Makes a quota.
@@ -70,7 +70,7 @@ class Quota:
                 answer 429: it is for a `replyio.sandbox.Sandbox` whose clock is as fast, to see in a minute how a job
                 of hours goes. `Sandbox.client()` sets it.
             shared: Whether the requests of all processes of this system's user count together, for the same key,
-                address and user acted for. Default True. Where that cannot be, the process counts alone, and says so
+                address and user acted for. Default False. Where that cannot be, the process counts alone, and says so
                 once in its log. A quota of more than 4,096 requests an hour is never shared.
             bulk_share: The part of the minute that `apply` and the other bulk operations may use, so that single calls
                 find room beside them: more than 0, at most 1. Default 0.9.
@@ -117,7 +117,7 @@ class Quota:
     def __repr__(self) -> str:
         """The call that makes it."""
         scale = "" if self.clock_scale == 1 else f", clock_scale={self.clock_scale}"
-        shared = "" if self.shared else ", shared=False"
+        shared = ", shared=True" if self.shared else ""
         bulk_share = "" if self.bulk_share == _BULK_SHARE else f", bulk_share={self.bulk_share}"
         return f"Quota(per_minute={self.per_minute}, per_hour={self.per_hour}{scale}{shared}{bulk_share})"
 
@@ -135,7 +135,7 @@ def _quota(
     per_minute: int,
     per_hour: int,
     clock_scale: float = 1.0,
-    shared: bool = True,
+    shared: bool = False,
     bulk_share: float = 0.9,
 ) -> Quota:
     return Quota(per_minute, per_hour, clock_scale=clock_scale, shared=shared, bulk_share=bulk_share)
@@ -194,8 +194,8 @@ class ReplyClient:
     own. It opens nothing until the first call. `close()`, `with` and `async with` give its connections and threads
     back; leaving it to the garbage collector does too.
 
-    The quota is counted for each key, base URL and user acted for, over all processes of this system's user: several
-    clients of one user never send more than one would. See `Quota(shared=False)`.
+    The quota is counted for each key, base URL and user acted for, over the whole process, and over all processes of this
+    system's user with `Quota(shared=True)`: several clients of one user never send more than one would.
 
     A pickled client has no key, and no proxy with a password, unless `pickle_api_key=True` was given; where it lands it
     reads `REPLY_API_KEY` and `HTTPS_PROXY`.
