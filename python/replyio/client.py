@@ -194,8 +194,9 @@ class ReplyClient:
     own. It opens nothing until the first call. `close()`, `with` and `async with` give its connections and threads
     back; leaving it to the garbage collector does too.
 
-    The quota is counted for each key, base URL and user acted for, over the whole process, and with `Quota(shared=True)`
-    over all processes of this system's user: several clients of one user never send more than one would.
+    The quota is counted for each key, base URL and user acted for, over the whole process, and with
+    `Quota(shared=True)` over all processes of this system's user: several clients of one user never send
+    more than one would.
 
     A pickled client has no key, and no proxy with a password, unless `pickle_api_key=True` was given; where it lands it
     reads `REPLY_API_KEY` and `HTTPS_PROXY`.
