@@ -215,17 +215,18 @@ def test_a_process_that_is_killed_stops_nobody(reply_sandbox: Sandbox, reliabili
 
     def go_on() -> None:
         with reply_sandbox.client(
-            api_key=key, quota=Quota(4000, 4000, clock_scale=600, shared=True), timeout=20
+            api_key=key, quota=Quota(4000, 4000, clock_scale=1000, shared=True), timeout=20
         ) as client:
             while not stop.is_set():
                 client.get_contact_account(4711)
                 ended.append(time.monotonic())
+                time.sleep(0.005)
 
     survivor = threading.Thread(target=go_on)
     survivor.start()
     try:
         for _ in range(kills):
-            victim = worker(reply_sandbox, key, 100_000, (4000, 4000), 600)
+            victim = worker(reply_sandbox, key, 100, (4000, 4000), 1000)
             assert victim.stdin is not None
             victim.stdin.write("go\n")
             victim.stdin.flush()
