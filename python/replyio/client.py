@@ -169,7 +169,15 @@ class QuotaLeft:
         shared: bool,
         processes: dict[int, tuple[int, int]],
     ) -> None:
-        """Takes what is left."""
+        """Takes what is left.
+
+        Args:
+            minute: Requests that can still go out in this minute.
+            hour: Requests that can still go out in this hour.
+            retry_after: Seconds that the service asked all requests to wait; None when it did not.
+            shared: Whether the requests of other processes are counted.
+            processes: The requests of each process by its id, in the last minute and in the last hour.
+        """
         self.minute = minute
         self.hour = hour
         self.retry_after = retry_after
