@@ -147,7 +147,9 @@ def test_no_429_however_long_a_request_is_on_its_way(how: str) -> None:
     with (
         Sandbox(accounts=companies(rows), quota=(PER_MINUTE, 3_000), clock_scale=scale) as sandbox,
         a_way_to(sandbox, delays) as base_url,
-        sandbox.client(api_key=fresh(), base_url=base_url) as client,
+        sandbox.client(
+            api_key=fresh(), base_url=base_url, quota=Quota(PER_MINUTE, clock_scale=scale, bulk_share=1)
+        ) as client,
     ):
         if how == "gathered":
             asyncio.run(gathered(client, rows))
