@@ -70,13 +70,16 @@ impl Builder {
             return Err(FileError::new(name, FileErrorKind::Exists));
         }
         let path = place_of(name).map_err(io)?;
-        // SQLite takes what is there for the log of the new plan.
-        for suffix in ["-wal", "-journal"] {
-            let log = with_suffix(&path, suffix);
-            if log.symlink_metadata().is_ok() {
-                let name_of_log = log.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                return Err(FileError::new(name, FileErrorKind::StrayLog(name_of_log)));
-            }
+        // SQLite takes what is there for the log of the new plan. A `-wal` may be all that is left of what a run has done; a
+        // journal only takes back what its plan, which is gone, had not committed.
+        let log = with_suffix(&path, "-wal");
+        if log.symlink_metadata().is_ok() {
+            let name_of_log = log.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            return Err(FileError::new(name, FileErrorKind::StrayLog(name_of_log)));
+        }
+        let journal = with_suffix(&path, "-journal");
+        if journal.symlink_metadata().is_ok_and(|found| found.is_file()) {
+            std::fs::remove_file(&journal).map_err(io)?;
         }
         if create_private(&path).map_err(io)?.is_none() {
             return Err(FileError::new(name, FileErrorKind::Exists));
