@@ -89,6 +89,7 @@ pub(crate) fn merged(current: &ContactAccount, changes: &[Change]) -> Result<Acc
 }
 
 /// How an account that was looked at again stands to the changes planned for it.
+#[cfg(feature = "plan")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Drift {
     /// They are still to be made.
@@ -100,6 +101,7 @@ pub(crate) enum Drift {
 }
 
 /// Compares an account, looked at again, with what was planned.
+#[cfg(feature = "plan")]
 pub(crate) fn drift(current: &ContactAccount, changes: &[Change]) -> Drift {
     let is = |field: Field, value: &Value| value.is(current.value(field));
     if changes.iter().all(|change| is(change.field, &change.after)) {

@@ -55,7 +55,7 @@ pub use account::{
     Kind, MEMBERS, Member, MemberValue, Presence, WrongKind, nearest,
 };
 pub use answer::{Item, Page};
-pub use change::Deviations;
+pub use change::{Change, Deviations, Value};
 pub use client::{Client, Event, ListQuery, Observer, Patched, check_patch, check_update};
 pub use config::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, LIVE_BASE_URL, ProxyUrl};
 pub use error::{

@@ -79,7 +79,7 @@ impl Builder {
         }
         let journal = with_suffix(&path, "-journal");
         if journal.symlink_metadata().is_ok_and(|found| found.is_file()) {
-            std::fs::remove_file(&journal).map_err(io)?;
+            fs::remove_file(&journal).map_err(io)?;
         }
         if create_private(&path).map_err(io)?.is_none() {
             return Err(FileError::new(name, FileErrorKind::Exists));
