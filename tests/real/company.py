@@ -39,9 +39,9 @@ def server_connect(data: Any) -> None:
 
 
 def request(flow: Any) -> None:
-    """A request in a tunnel that is looked into. The service on this machine speaks plain HTTP."""
-    host = flow.request.host_header
+    """A request in a tunnel that is looked into. The sandbox speaks plain HTTP and answers to this machine's names alone."""
+    _tell(asked=flow.request.host_header)
     flow.request.scheme = "http"
     flow.request.host = "127.0.0.1"
     flow.request.port = _port()
-    flow.request.host_header = host
+    flow.request.host_header = f"127.0.0.1:{_port()}"

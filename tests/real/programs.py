@@ -145,6 +145,8 @@ class Nginx(Program):
                     listen 127.0.0.1:{port}{" ssl" if self.tls else ""}; {tls}
                     location / {{
                         proxy_pass http://service; proxy_http_version 1.1; proxy_set_header Connection "";
+                        # The sandbox answers to the names of this machine alone.
+                        proxy_set_header Host 127.0.0.1:{service};
                         {location}
                     }}
                     {server}
@@ -232,6 +234,11 @@ class Mitmdump(Program):
     def connections(self) -> int:
         """How many connections were made to it."""
         return len(self._tells("connection"))
+
+    @property
+    def hosts(self) -> list[str]:
+        """The Host of each request in a tunnel that it looked into."""
+        return [told["asked"] for told in self._tells("asked")]
 
     @property
     def tunnels(self) -> list[Mapping[str, Any]]:

@@ -1,6 +1,6 @@
 //! Planning and applying: the requests, the pace, and what is kept when.
 //!
-//! [`machine`] and [`policy`] decide and are pure. The drivers, [`planning`] and [`applying`], send the requests, keep the
+//! `machine` and `policy` decide and are pure. The drivers, `planning` and `applying`, send the requests, keep the
 //! records and wait. A run gets a slot of the quota before it marks a row as sent, so that nothing is marked while it waits.
 //! The mark is committed before the first byte leaves, and the outcome before it is counted.
 
