@@ -39,7 +39,7 @@ def server_connect(data: Any) -> None:
 
 
 def request(flow: Any) -> None:
-    """A request in a tunnel that is looked into. The sandbox speaks plain HTTP and answers to this machine's names alone."""
+    """A request in a tunnel that is looked into. The sandbox speaks plain HTTP, and only to a Host of this machine."""
     _tell(asked=flow.request.host_header)
     flow.request.scheme = "http"
     flow.request.host = "127.0.0.1"
