@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use crate::answer::{Answer, Body, Headers};
 use crate::config::{ActAs, ApiKey, BaseUrl, ProxyUrl};
@@ -141,18 +141,23 @@ fn plant(value: &mut Value, left: &mut usize) -> usize {
 fn read(data: &[u8]) {
     let answer = answered(data);
     let stated = serde_json::from_slice::<Value>(data).ok();
+    // A number that no double holds is JSON, but no `Value`.
+    let is_json = serde_json::from_slice::<&RawValue>(data).is_ok();
+    assert!(is_json || (answer.account(7).is_err() && answer.page().is_err()), "read what is not JSON");
     match answer.account(7) {
         Ok(account) => {
-            let stated = stated.clone().unwrap();
-            assert_eq!((account.id, stated["id"].as_i64()), (7, Some(7)), "another account");
-            assert_eq!(stated["name"].as_str(), Some(account.name.as_str()), "another name");
+            assert_eq!(account.id, 7, "another account");
+            if let Some(stated) = &stated {
+                assert_eq!(stated["id"].as_i64(), Some(7), "another account");
+                assert_eq!(stated["name"].as_str(), Some(account.name.as_str()), "another name");
+            }
             same_again(&account);
         }
         Err(failure) => discreet(&failure),
     }
     match answer.page() {
         Ok(Page { items, has_more }) => {
-            let stated = stated.unwrap();
+            let Some(stated) = stated else { return };
             assert_eq!(stated["hasMore"].as_bool(), Some(has_more), "another end");
             assert_eq!(stated["items"].as_array().map(Vec::len), Some(items.len()), "half a page");
             for (item, stated) in items.iter().zip(stated["items"].as_array().unwrap()) {
