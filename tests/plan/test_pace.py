@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from replyio import Plan, Quota, RateLimitError, ReplyClient
+from replyio.plan import _options
 from replyio.sandbox import Fault, Sandbox
 from support import run
 
@@ -265,7 +266,7 @@ def test_another_process_counts_what_the_file_says_was_sent(tmp_path: Path) -> N
 
 def stopped(made: Plan) -> None:
     """Applies a plan until it waits for the quota, and stops it there."""
-    job = made._start("apply", "skip", "stop")
+    job = made._start("apply", _options("skip", "stop"))
     until = time.monotonic() + 20
     while not (job.progress()["waiting"] and job.progress()["done"]) and time.monotonic() < until:
         job.wait(0.01)
