@@ -121,7 +121,7 @@ impl Item {
         match serde_json::from_str(raw.get()) {
             Ok(account) => Self::Account(account),
             Err(_) => Self::Unreadable {
-                id: serde_json::from_str::<Identified>(raw.get()).ok().map(|item| item.id),
+                id: object::<Identified>(raw.get()).map(|item| item.id),
                 reason: match serde_json::from_str(raw.get()) {
                     Ok(value) => account_mismatch(&value, "the item").unwrap_or_else(|| REPEATED.to_owned()),
                     Err(_) => "it is not JSON that can be read: a number is too large".to_owned(),
@@ -192,8 +192,7 @@ impl Answer {
 
     fn read_at_once<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
         // Checking the whole text once is a third of the cost of checking every string in it.
-        let text = std::str::from_utf8(&self.body).ok()?;
-        serde_json::from_str(text).ok()
+        object(std::str::from_utf8(&self.body).ok()?)
     }
 
     fn read<'a, T: Deserialize<'a>>(&'a self, mismatch: impl Fn(&Value) -> Option<String>) -> Result<T, Failure> {
@@ -213,6 +212,11 @@ impl Answer {
         let excerpt = Some(String::from_utf8_lossy(beginning).into_owned());
         Failure::Unexpected(Unexpected { status: Some(self.status), reason: reason.into(), excerpt })
     }
+}
+
+/// Reads an object. By itself, serde would read the members of a struct from a list too, by their order.
+fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
+    text.trim_start().starts_with('{').then(|| serde_json::from_str(text).ok())?
 }
 
 /// Where an account is not what the contract says: its JSON pointer, and the type expected there. `whole` names the text
@@ -374,6 +378,9 @@ mod tests {
             (r#"{"items": []}"#, "/hasMore must be true or false"),
             (r#"{"items": [], "hasMore": true, "hasMore": false}"#, "a member is there twice"),
             ("<html>Sign in</html>", "the body is not JSON (line 1, column 1)"),
+            (&format!("[[{GOOD}], false]"), "the body must be a page object"),
+            ("[[{\"id\": 7}], false]", "the body must be a page object"),
+            (&"[".repeat(1_000_000), "the body is not JSON (line 1, column 128)"),
         ] {
             assert_eq!(page(body).unwrap_err(), expected);
         }
@@ -396,6 +403,7 @@ mod tests {
             ),
             ("null".to_owned(), None, "the item must be an account object"),
             ("[]".to_owned(), None, "the item must be an account object"),
+            ("[7]".to_owned(), None, "the item must be an account object"),
         ] {
             let page = page(&format!(r#"{{"items": [{GOOD}, {item}, {GOOD}], "hasMore": false}}"#)).unwrap();
             assert_eq!(page.items[1], Item::Unreadable { id, reason: reason.to_owned() });
