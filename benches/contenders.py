@@ -55,7 +55,7 @@ class Contender:
     uvloop: bool = False
     """Whether its event loop is uvloop's."""
     share: int = 1
-    """It makes one in so many of the calls the fast ones make, to keep the run short."""
+    """It makes a fraction of the calls that the fast ones make, to keep the run short."""
 
     @property
     def label(self) -> str:

@@ -329,7 +329,7 @@ impl Client {
         self.exchange(&mut running, &request, Answer::page).await
     }
 
-    /// How long it takes until so many more requests are out; `None` without a quota.
+    /// How long it takes to send this number of further requests; `None` without a quota.
     #[cfg(feature = "plan")]
     pub fn forecast(&self, requests: u64) -> Option<Duration> {
         self.config.quota.map(|quota| self.identity.forecast(quota, Instant::now(), requests))

@@ -98,7 +98,7 @@ impl Identity {
         Slot { identity: Arc::clone(self), state, opens_at, reason }
     }
 
-    /// How long it takes until so many more requests are out.
+    /// How long it takes to send this number of further requests.
     #[cfg(feature = "plan")]
     pub(crate) fn forecast(&self, quota: Quota, now: Instant, requests: u64) -> Duration {
         self.real(lock(&self.windows).forecast(quota, self.quota_time(now), requests))

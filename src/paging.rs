@@ -71,7 +71,7 @@ impl Incomplete {
 }
 
 impl Paging {
-    /// Reads every account of a set, in pages of so many new accounts.
+    /// Reads every account of a set, in pages with this number of new accounts.
     pub fn whole_set(page_size: u32) -> Self {
         Self::new(page_size, true)
     }

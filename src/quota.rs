@@ -149,7 +149,7 @@ impl Windows {
         }
     }
 
-    /// How long it takes until so many more requests are out.
+    /// How long it takes to send this number of further requests.
     #[cfg(feature = "plan")]
     pub(crate) fn forecast(&self, quota: Quota, now: Duration, requests: u64) -> Duration {
         /// Beyond these the windows are in step, and only the longer one counts.
@@ -229,7 +229,7 @@ impl Windows {
         (self.held_until > now).then_some(self.held_until)
     }
 
-    /// When the windows let another request out behind so many of those that are booked, and not before a moment.
+    /// The earliest time, not before a given one, at which the windows allow another request after this number of booked ones.
     fn behind(&self, quota: Quota, count: usize, from: (Duration, WaitReason)) -> (Duration, WaitReason) {
         let opens = both_windows(quota).into_iter().filter_map(|(limit, length, reason)| {
             let first = self.booked.get(count.checked_sub(limit)?)?;

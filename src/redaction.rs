@@ -47,7 +47,7 @@ pub(crate) fn redacted(text: &str, secret: &str) -> String {
     redacted
 }
 
-/// The beginning of a text, of so many bytes or, where a character would be cut, a few less.
+/// The first bytes of a text: this number, or a few less where a character would be cut.
 fn up_to(text: &str, length: usize) -> &str {
     (0..=length.min(text.len())).rev().find_map(|end| text.get(..end)).unwrap_or_default()
 }
@@ -247,7 +247,7 @@ const ENTITIES: [(&str, char); 40] = [
     ("nbsp", ' '),
 ];
 
-/// A number of just so many hexadecimal digits, and what stands before it.
+/// A hexadecimal number with exactly this number of digits, and the text before it.
 fn fixed(text: &str, digits: usize, before: usize) -> Option<(char, usize)> {
     let digits = text.get(..digits)?;
     let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());

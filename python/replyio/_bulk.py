@@ -191,7 +191,7 @@ class Planning:
 
     @contextmanager
     def _or_back(self) -> Generator[None]:
-        """Puts the plan back that was to be replaced, when none is made."""
+        """Restores the plan that would have been replaced, when no new plan was made."""
         try:
             yield
         except BaseException:

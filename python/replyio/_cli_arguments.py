@@ -141,7 +141,7 @@ def _add_list(made: argparse.ArgumentParser) -> None:
     made.add_argument("--search", metavar="TEXT", help="only accounts that match this text")
     made.add_argument("--sort-by", metavar="FIELD", help="the field to sort by (default: the service's own order)")
     made.add_argument("--descending", action="store_true", help="from the last to the first")
-    made.add_argument("--limit", type=_number, metavar="N", help="at most so many accounts (default: all)")
+    made.add_argument("--limit", type=_number, metavar="N", help="print at most N accounts (default: all)")
     text = "with --format csv, mark the data as UTF-8 and keep a spreadsheet from running formulas"
     made.add_argument("--for-spreadsheet", action="store_true", help=text)
 
@@ -169,7 +169,7 @@ def _add_apply(made: argparse.ArgumentParser) -> None:
     made.add_argument("--retry-failed", action="store_true", help="try failed rows and conflicts again")
     made.add_argument("--rows", metavar="ROWS", help="only these rows: numbers such as 0,3,7-9, or a file with a "
                       "column row, such as exported changes from which lines were removed")  # fmt: skip
-    made.add_argument("--limit", type=_number, metavar="N", help="at most so many rows (default: all)")
+    made.add_argument("--limit", type=_number, metavar="N", help="write at most N rows (default: all)")
     text = "write nothing when the run would change more accounts than that (default: no limit)"
     made.add_argument("--max-changes", type=_number, metavar="N", help=text)
     text = "write nothing when the run would empty more fields than that (default: no limit)"

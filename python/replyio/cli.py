@@ -333,7 +333,7 @@ def _json_object(file: str) -> dict[str, Any]:
         raise UsageError(f"--json {file}: no JSON at line {error.lineno}, column {error.colno}") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"--json {file}: not UTF-8 at byte {error.start}") from None
-    except ValueError:  # Python reads no integer of so many digits
+    except ValueError:  # Python refuses to read an integer with that many digits
         raise UsageError(f"--json {file}: a number has too many digits") from None
     except RecursionError:
         raise UsageError(f"--json {file}: nested too deep") from None

@@ -501,8 +501,8 @@ class ReplyClient:
             match_on: How a row finds its account: "id" (the default), "domain_name" or "name". Two candidates are never
                 guessed between.
             ignore: Columns that are not fields; `"unknown"` for all that are none.
-            columns: Which column is which field, such as `{"Website": "domain_name"}`. Names need not be given that
-                differ from a field's in case, spaces and punctuation alone.
+            columns: Which column is which field, such as `{"Website": "domain_name"}`. A column whose
+                name differs from a field's only in case, spaces and punctuation need not be listed.
             null_values: Texts that are empty cells, besides `""` and white space.
             delimiter: What separates the fields of a CSV file. By default, its first line tells.
             encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
@@ -570,8 +570,8 @@ class ReplyClient:
             nulls: "keep" or "clear".
             match_on: "id", "domain_name" or "name".
             ignore: Columns that are not fields; `"unknown"` for all that are none.
-            columns: Which column is which field, such as `{"Website": "domain_name"}`. Names need not be given that
-                differ from a field's in case, spaces and punctuation alone.
+            columns: Which column is which field, such as `{"Website": "domain_name"}`. A column whose
+                name differs from a field's only in case, spaces and punctuation need not be listed.
             null_values: Texts that are empty cells, besides `""` and white space.
             delimiter: What separates the fields of a CSV file. By default, its first line tells.
             encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
@@ -666,8 +666,8 @@ class ReplyClient:
             nulls: "keep" (the default) or "clear".
             match_on: "id" (the default), "domain_name" or "name".
             ignore: Columns that are not fields; `"unknown"` for all that are none.
-            columns: Which column is which field, such as `{"Website": "domain_name"}`. Names need not be given that
-                differ from a field's in case, spaces and punctuation alone.
+            columns: Which column is which field, such as `{"Website": "domain_name"}`. A column whose
+                name differs from a field's only in case, spaces and punctuation need not be listed.
             null_values: Texts that are empty cells, besides `""` and white space.
             delimiter: What separates the fields of a CSV file. By default, its first line tells.
             encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
@@ -752,8 +752,8 @@ class ReplyClient:
             nulls: "keep" or "clear".
             match_on: "id", "domain_name" or "name".
             ignore: Columns that are not fields; `"unknown"` for all that are none.
-            columns: Which column is which field, such as `{"Website": "domain_name"}`. Names need not be given that
-                differ from a field's in case, spaces and punctuation alone.
+            columns: Which column is which field, such as `{"Website": "domain_name"}`. A column whose
+                name differs from a field's only in case, spaces and punctuation need not be listed.
             null_values: Texts that are empty cells, besides `""` and white space.
             delimiter: What separates the fields of a CSV file. By default, its first line tells.
             encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte

@@ -67,7 +67,7 @@ company_sizes! {
 }
 
 impl CompanySize {
-    /// What is wrong with a size that is none of the ten.
+    /// The message for a size that is not one of the ten.
     pub(crate) fn refusal(text: &str) -> String {
         let options = Self::DOCUMENTED.join(", ");
         match nearest(text, Self::DOCUMENTED.iter().copied()) {

@@ -211,7 +211,7 @@ impl Job {
         })
     }
 
-    /// Waits for its end, so many seconds at most, as a call waits: signals are heard, and an event loop is not held up.
+    /// Waits for its end, this number of seconds at most, as a call waits: signal handlers run, and an event loop is not blocked.
     /// Gives whether it has ended. What is to be logged is handed on before.
     #[pyo3(signature = (seconds, event_loop=None))]
     fn wait<'py>(

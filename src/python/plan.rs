@@ -284,7 +284,7 @@ impl Report {
         guarded(py, "len", || Ok(self.0.num_rows()))
     }
 
-    /// Rows as dictionaries: so many of them, from one of them on.
+    /// A number of rows as dictionaries, from a given row on.
     #[pyo3(signature = (limit=None, first=0))]
     fn records<'py>(&self, py: Python<'py>, limit: Option<usize>, first: usize) -> PyResult<Vec<Bound<'py, PyDict>>> {
         guarded(py, "records", || {

@@ -21,7 +21,7 @@ use crate::account::{Field, Kind, MEMBERS};
 pub struct Deviations {
     /// Members that the items of a list lack, by their names on the wire; any but `id`.
     pub list_lacks: BTreeSet<String>,
-    /// The items of a list hold only so many characters of each text.
+    /// The number of characters of each text that a list returns; a `GET` returns them all.
     pub list_cut: Option<usize>,
     /// The form of the dates in answers.
     pub dates: Dates,

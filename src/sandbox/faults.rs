@@ -32,7 +32,7 @@ pub struct Fault {
     pub reset: bool,
     /// Closes the connection (FIN) without an answer.
     pub close: bool,
-    /// Ends the connection after so many bytes of the body, although Content-Length promised all of them.
+    /// Ends the connection after this number of bytes of the body, although Content-Length promised all of them.
     pub cut: Option<usize>,
     /// Whether the request does what it asks for.
     pub applied: Applied,

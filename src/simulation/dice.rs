@@ -20,7 +20,7 @@ impl Dice {
         Self(fastrand::Rng::with_seed(hash))
     }
 
-    /// Whether something happens that happens so many times in a thousand.
+    /// Draws whether an event happens that has this chance in a thousand.
     pub(super) fn chance(&mut self, per_mille: u32) -> bool {
         self.0.u32(0..1000) < per_mille
     }

@@ -12,7 +12,7 @@ use super::world::{Fault, Order, Trait, World};
 use crate::account::{CompanySize, Field, Kind};
 use crate::plan::Value;
 
-/// Items of the list have so many characters of a text when the list cuts texts.
+/// The characters that are left of a text when the list cuts texts.
 const CUT_AT: usize = 12;
 /// A writable member that the client does not know.
 pub(super) const UNKNOWN_MEMBER: &str = "annualRevenue";

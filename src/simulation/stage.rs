@@ -237,7 +237,7 @@ impl Stage {
         self.tell(Event::Ended { lane, result });
     }
 
-    /// Lets a process die after so many steps from now.
+    /// Ends a process after this number of further steps.
     pub(super) fn die_after(&mut self, process: usize, steps: u64) {
         let process = &mut self.processes[process];
         process.dies_at = Some(process.steps + steps);

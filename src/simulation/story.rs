@@ -49,11 +49,11 @@ pub(super) struct Sheet {
 pub(super) enum End {
     /// When it is done.
     ItsOwn,
-    /// It is asked to stop after so many milliseconds.
+    /// It is asked to stop after this number of milliseconds.
     Stop(u64),
-    /// Its process is killed after so many milliseconds.
+    /// Its process is killed after this number of milliseconds.
     Kill(u64),
-    /// Its process is killed after it has sent, got or written something so many times.
+    /// Its process is killed after this number of requests, answers and writes.
     KillAtStep(u64),
     /// The disk fails from that write on.
     DiskFails(u64),

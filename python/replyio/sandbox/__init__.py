@@ -49,7 +49,7 @@ class Fault:
         headers: More headers of that answer. `Content-Type` and `Retry-After` win over the ones from above.
         reset: Resets the connection (TCP RST) before any byte of an answer, or after the `cut`.
         close: Closes the connection (FIN) before any byte of an answer.
-        cut: Ends the connection after so many bytes of the body, although `Content-Length` promised more.
+        cut: Ends the connection after this number of bytes of the body, although `Content-Length` promised more.
         applied: Whether the update happens all the same: True (at once, before the delay), False, or "late" (after
             the delay, even if the client has gone by then). Default: True where the true answer is sent, whole or cut,
             False otherwise.
@@ -89,7 +89,7 @@ class Deviations:
 
     Attributes:
         list_lacks: Members that the items of a list lack, in either spelling; any but `id`. Default: none.
-        list_cut: The items of a list hold only so many characters of each text. Default: all.
+        list_cut: The number of characters of each text that a list returns. Default: all.
         dates: The form of the dates in answers: "utc" (`2023-11-07T05:31:56Z`, the default), "offset" (`+00:00` in
             place of `Z`), "local" (without an offset), "date_only" (`2023-11-07`) or "null".
         empty: What answers hold for a text that is empty: "as_sent" (the default), always "null", or always "text",

@@ -27,7 +27,7 @@ use super::{connect, log, owner};
 const CLAIM: Duration = Duration::from_millis(700);
 /// How long a run waits for those who read.
 const READERS: Duration = Duration::from_secs(5);
-/// The log is moved into the file after so many commits.
+/// The number of commits after which the log is moved into the file.
 const COMMITS_IN_LOG: u32 = 4_096;
 
 /// One run's right to write.

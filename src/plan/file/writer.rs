@@ -18,7 +18,7 @@ use crate::account::Field;
 use crate::plan::{Status, Value};
 use crate::sabotage::{Guard, is_off};
 
-/// At most so many writes are committed together.
+/// The most writes that are committed together.
 const MOST_TOGETHER: usize = 1_024;
 
 /// What is to be written.

@@ -118,7 +118,7 @@ enum Back {
     },
 }
 
-/// What became of an update that was to be sent.
+/// The outcome of an update that the run was about to send.
 enum Outcome {
     Answered(Result<Box<ContactAccount>, Error>),
     /// Everything was to be held back by then.

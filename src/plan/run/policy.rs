@@ -143,7 +143,7 @@ impl Policy {
         self.paused_until
     }
 
-    /// Whether so many rows fail that the service is out of order.
+    /// Whether enough rows have failed to count as an outage of the service.
     pub(super) fn is_outage(&self) -> bool {
         self.reads.is_outage() || self.writes.is_outage()
     }
@@ -214,7 +214,7 @@ impl Policy {
     }
 }
 
-/// The pause after so many failures before this one.
+/// The pause after a failure that follows this number of failures.
 fn pause_after(failures: u32, refusal: &Refusal) -> Duration {
     if refusal.is_dropped && failures == 0 {
         return Duration::ZERO;

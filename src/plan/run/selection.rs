@@ -10,7 +10,7 @@ use crate::plan::file::{FileError, OpenRow, PlanFile};
 pub struct Selection {
     /// The numbers of the rows; `None` for every open row.
     pub rows: Option<BTreeSet<u64>>,
-    /// Of those, at most so many, in the order of their numbers.
+    /// The most rows to take of those, in the order of their numbers.
     pub limit: Option<u64>,
     /// The run is refused when it would take up more rows than that.
     pub max_changes: Option<u64>,

@@ -38,7 +38,7 @@ const HINTS: [(Field, &[&str]); 10] = [
 ];
 
 const UNKNOWN: &str = "is not a field of a contact account; if it is to be left out, name it in ignore=";
-/// For so many columns it is looked up which field may be meant.
+/// The most unknown columns for which a message suggests a field.
 const MOST_HINTS: usize = 100;
 
 /// What a column is for.
@@ -109,7 +109,7 @@ impl Names {
                     let key = options.match_on.as_str();
                     Err(format!("is not used with match_on={key:?}; if that is meant, name it in ignore="))
                 }
-                // To find what was meant takes long, and nobody reads so many messages.
+                // A suggestion takes long to find, and nobody reads that many messages.
                 Err(Unfit::Unknown) if found.faults.len() >= MOST_HINTS => Err(UNKNOWN.to_owned()),
                 Err(Unfit::Unknown) => Err(unknown(name, renamed(name, options))),
             };
