@@ -11,6 +11,8 @@ use once_cell::race::OnceBox;
 use tokio::time::Instant;
 
 use crate::clock::since_epoch;
+#[cfg(any(feature = "python", feature = "simulation"))]
+use crate::config::BaseUrl;
 use crate::config::{ActAs, Config};
 use crate::error::{Error, Failure, WaitReason};
 use crate::per_process::PerProcess;
@@ -219,7 +221,7 @@ impl Drop for Slot {
     }
 }
 
-/// Whose quota it is: key and user, known by a hash only, at an address.
+/// Whose quota it is: key and user, known by a hash only, at a service.
 type User = (u64, String, Option<ActAs>, u64);
 
 static USERS: PerProcess<Mutex<HashMap<User, Arc<Mutex<Windows>>>>> = PerProcess::new();
@@ -228,14 +230,15 @@ static USERS: PerProcess<Mutex<HashMap<User, Arc<Mutex<Windows>>>>> = PerProcess
 fn windows_of(config: &Config) -> Arc<Mutex<Windows>> {
     static HASHER: OnceBox<RandomState> = OnceBox::new();
     let key_hash = HASHER.get_or_init(Box::default).hash_one(config.api_key.expose());
-    let user = (key_hash, config.base_url.to_string(), config.act_as.clone(), config.quota_clock_scale.to_bits());
+    let user = (key_hash, config.base_url.service(), config.act_as.clone(), config.quota_clock_scale.to_bits());
     Arc::clone(lock(USERS.get_or_init(Mutex::default)).entry(user).or_default())
 }
 
-/// What a process knows ends with it.
-#[cfg(feature = "simulation")]
-pub(crate) fn forget() {
-    lock(USERS.get_or_init(Mutex::default)).clear();
+/// Forgets what was counted for every user of a service that starts anew, such as a sandbox on the port of an earlier one.
+#[cfg(any(feature = "python", feature = "simulation"))]
+pub(crate) fn forget(service: &BaseUrl) {
+    let service = service.service();
+    lock(USERS.get_or_init(Mutex::default)).retain(|(_, other, ..), _| *other != service);
 }
 
 /// A lock whose holder panicked still guards plain numbers.

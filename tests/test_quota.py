@@ -105,6 +105,26 @@ def test_another_key_another_user_and_another_address_have_quotas_of_their_own(r
         elsewhere.client(api_key=key, quota=Quota(1, 100)).get_contact_account(4711)
 
 
+def test_a_sandbox_on_the_port_of_an_earlier_one_has_counted_nothing_and_told_nobody_to_wait() -> None:
+    key = fresh()
+    with Sandbox(faults=[Fault(request=1, status=429, retry_after=3600)]) as earlier:
+        port = earlier.port
+        client = earlier.client(api_key=key, quota=Quota(1, 100), timeout=5, max_attempts=1)
+        with pytest.raises(RateLimitError, match="429"):
+            client.get_contact_account(4711)
+    with Sandbox(port=port) as later, later.client(api_key=key, quota=Quota(1, 100), timeout=5) as client:
+        assert client.get_contact_account(4711).id == 4711
+
+
+def test_this_machine_has_one_quota_by_whatever_name(reply_sandbox: Sandbox) -> None:
+    key = fresh()
+    with reply_sandbox.client(api_key=key, quota=Quota(1, 100), timeout=5) as client:
+        client.get_contact_account(4711)
+    named = reply_sandbox.url.replace("127.0.0.1", "localhost")
+    with reply_sandbox.client(api_key=key, base_url=named, quota=Quota(1, 100), timeout=5) as client:
+        refused(client)
+
+
 def test_a_patch_takes_two_places_and_a_refused_call_none(reply_sandbox: Sandbox) -> None:
     with reply_sandbox.client(api_key=fresh(), quota=Quota(3, 100), timeout=5) as client:
         client.patch_contact_account(4711, city="Bergen")

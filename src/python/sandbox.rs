@@ -16,6 +16,8 @@ use serde_json::Value;
 use super::deviations::DeviationArguments;
 use super::guard::guarded;
 use super::{errors, exit};
+use crate::config::BaseUrl;
+use crate::identity;
 use crate::sandbox::{
     self as core, Applied, Auth, Deviations, Fault, SandboxError, SandboxOptions, SandboxQuota, Scopes,
 };
@@ -78,7 +80,10 @@ impl Sandbox {
                     .map_or_else(|| Ok(Deviations::default()), DeviationArguments::read)
                     .map_err(|reason| refusal(py, &format!("deviations {reason}")))?,
             };
-            exit::detached(py, || core::Sandbox::start(options)).map(Self).map_err(|error| raised(py, &error))
+            let sandbox = exit::detached(py, || core::Sandbox::start(options)).map_err(|error| raised(py, &error))?;
+            // The system gives ports out again: this one may have been an earlier sandbox's, which said when to come back.
+            identity::forget(&BaseUrl::new(&sandbox.url()).map_err(|error| errors::to_python(py, &error))?);
+            Ok(Self(sandbox))
         })
     }
 

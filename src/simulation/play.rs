@@ -114,10 +114,14 @@ async fn others(seed: u64, who: &str, mean_s: Option<u64>, act: fn(&mut Stage, &
 
 /// Starts a process, which knows nothing of those before it.
 fn start_process(folder: &Path) -> usize {
-    crate::identity::forget();
+    crate::identity::forget(&service());
     crate::turns::forget();
     crate::plan::run::forget();
     stage(|stage| stage.start_process(folder))
+}
+
+fn service() -> BaseUrl {
+    BaseUrl::new("http://127.0.0.1:1/v3").expect("an address")
 }
 
 fn client(process: usize, lane: usize) -> Client {
@@ -125,8 +129,7 @@ fn client(process: usize, lane: usize) -> Client {
         set_line(stage.add_line(process, lane));
         (stage.world.quota, stage.seed)
     });
-    let base_url = BaseUrl::new("http://127.0.0.1:1/v3").expect("an address");
-    let config = Config { base_url, quota, ..Config::new(format!("key-{seed}")).expect("a key") };
+    let config = Config { base_url: service(), quota, ..Config::new(format!("key-{seed}")).expect("a key") };
     Client::new(config).expect("a client")
 }
 

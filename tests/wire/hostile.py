@@ -19,6 +19,22 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 _LONGEST = 10.0
+_ports: set[int] = set()
+
+
+def _listener(port: int) -> socket.socket:
+    """Listens on a port of 127.0.0.1: the one given, or for 0 one that no other server of this process has had.
+
+    The system gives ports out again, and a client remembers by the address how long a service told it to wait.
+    """
+    with contextlib.ExitStack() as had:
+        while True:
+            listener = socket.create_server(("127.0.0.1", port), backlog=128)
+            chosen = listener.getsockname()[1]
+            if port or chosen not in _ports:
+                _ports.add(chosen)
+                return listener
+            had.enter_context(listener)
 
 
 class Request(NamedTuple):
@@ -235,7 +251,7 @@ class Hostile:
         self._scripts: Iterable[Script] = scripts or (honest,)
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
+        self._listener = _listener(port)
         self.port: int = self._listener.getsockname()[1]
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
         self._acceptor.start()
