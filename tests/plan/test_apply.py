@@ -134,6 +134,38 @@ def test_rows_find_their_account_by_another_field(by: str, service: Sandbox) -> 
     assert_written(service, before, {3: {"city": "Bergen"}})
 
 
+@pytest.mark.parametrize("many", [1, 30])
+@pytest.mark.parametrize("on_conflict", ["skip", "overwrite"])
+@pytest.mark.parametrize("by", ["domain_name", "name"])
+def test_an_account_that_its_row_would_no_longer_find_is_left_alone(
+    by: str, on_conflict: str, many: int, service: Sandbox, tmp_path: Path
+) -> None:
+    rows = [
+        {by: {"domain_name": f"Company{id}.example", "name": f"Company {id}"}[by], "city": "Bergen"}
+        for id in range(1, 31)
+    ]
+    with service.client(quota=None) as client:
+        made = plan(client, "sync", rows[:many], save_as=tmp_path / "by.replyplan", match_on=by)
+        for id, key in ((1, "Elsewhere.example"), (40, rows[0][by])):
+            client.patch_contact_account(id, **{by: key})
+        before, sent_before = service.accounts, len(puts(service))
+        result = made.apply(on_conflict=on_conflict, progress=False)  # type: ignore[arg-type]
+        assert statuses(result.rows) == ["conflict", *["changed"] * (many - 1)]
+        assert next(iter(result.failures))["error"] == (
+            f"row 0: the account no longer has the {by} that this row was matched on; plan this row again"
+        )
+        assert len(puts(service)) - sent_before == many - 1
+        assert statuses(made.retry_failed(on_conflict="overwrite", progress=False).rows)[0] == "conflict"
+        assert service.accounts[1] == before[1]
+        assert service.accounts[40] == before[40]
+        client.patch_contact_account(1, **{by: rows[0][by]})
+        assert made.retry_failed(progress=False).counts == {"changed": many}
+        client.patch_contact_account(1, **{by: "Elsewhere.example"})
+        assert made.revert(progress=False).counts == {"changed": many}, (
+            "an account that was changed is reverted, whatever its name"
+        )
+
+
 def test_two_rows_that_meet_at_one_account_are_both_ambiguous(service: Sandbox) -> None:
     rows = [{"domain_name": "company3.example", "city": "A"}, {"domain_name": "Company3.Example", "city": "B"}]
     with service.client(quota=None) as client:

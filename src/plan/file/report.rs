@@ -66,6 +66,20 @@ impl PlanFile {
         })
     }
 
+    /// The names or domains that rows were matched on which are still to be done, or are conflicts.
+    ///
+    /// # Errors
+    /// [`FileError`] when the file cannot be read.
+    pub fn open_keys(&self) -> Result<HashMap<u64, String>, FileError> {
+        self.ask(|connection| {
+            let mut select = connection.prepare(
+                "SELECT row, matched_by FROM rows WHERE status IN ('pending', 'unknown', 'conflict') \
+                 AND matched_by IS NOT NULL",
+            )?;
+            select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        })
+    }
+
     /// How many of the rows that were to change something have been dealt with.
     ///
     /// # Errors

@@ -21,8 +21,8 @@ use crate::answer::Item;
 use crate::client::{AccountTurns, Client, ListQuery, Observer, Slot};
 use crate::clock::now_ms;
 use crate::error::Error;
-use crate::plan::Status;
 use crate::plan::file::{FileError, Finished, ItemsProof, OpenRow, PlanFile, Run};
+use crate::plan::{MatchOn, Status};
 
 /// Rows behind one look when no quota says how many go out in a minute.
 const MOST_ON_A_LOOK: usize = 1_000;
@@ -82,10 +82,14 @@ pub async fn apply(
         progress.done = done;
     }
     let items = run.file().state()?.items;
+    let header = run.file().header();
+    // A revert is for the accounts that were changed, whatever they are called by now.
+    let match_on = if header.is_revert { MatchOn::Id } else { header.match_on };
+    let keys = if match_on == MatchOn::Id { HashMap::new() } else { run.file().open_keys()? };
     let driver = Driver {
         client: client.observed(Arc::new(Counter::new(control, observer))),
         control: Arc::clone(control),
-        machine: Machine::new(rows, items, settings),
+        machine: Machine::new(rows, items, settings).matched(match_on, keys),
         run,
         started: Instant::now(),
         most_in_flight: 2 * settings.concurrency,

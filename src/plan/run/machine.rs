@@ -18,9 +18,9 @@ use crate::account::{AccountFields, ContactAccount, Field};
 use crate::answer::Item;
 use crate::change::{self, Change, Deviations, Drift, Value};
 use crate::error::{Error, WaitReason};
-use crate::plan::Status;
 use crate::plan::file::{Finished, ItemsProof, OpenRow};
 use crate::plan::planner::{Look, next_look};
+use crate::plan::{MatchOn, Status};
 
 use crate::sabotage::{Guard, is_off};
 /// An account that was looked at longer ago is looked at again before it is written.
@@ -119,6 +119,9 @@ pub(super) struct Machine {
     looking: usize,
     writing: usize,
     requests_left: u64,
+    match_on: MatchOn,
+    /// The names or domains that rows were matched on.
+    keys: HashMap<u64, String>,
     /// Whether the service has taken an update of this run, so that more than one may be in flight.
     is_proven: bool,
     stop: Option<Stop>,
@@ -147,10 +150,24 @@ impl Machine {
             looking: 0,
             writing: 0,
             requests_left,
+            match_on: MatchOn::Id,
+            keys: HashMap::new(),
             is_proven: false,
             stop: None,
             is_stopping: false,
         }
+    }
+
+    /// Has each row leave its account alone when the account no longer has the name or domain that the row was matched on:
+    /// it may have moved to another account.
+    pub(super) fn matched(mut self, match_on: MatchOn, keys: HashMap<u64, String>) -> Self {
+        (self.match_on, self.keys) = (match_on, keys);
+        self
+    }
+
+    /// Whether a row would find its account again.
+    fn still_matches(&self, row: OpenRow, account: &ContactAccount) -> bool {
+        self.keys.get(&row.row).is_none_or(|key| self.match_on.still_matches(key, account))
     }
 
     /// Starts nothing new. What is in flight comes to its end.
@@ -320,6 +337,11 @@ impl Machine {
             let account = row.account_id.and_then(|id| accounts.remove(&id));
             let changes = planned.remove(&row.row).unwrap_or_default();
             match account {
+                // `GET` tells whether it has another name, or the list cuts it.
+                Some(account) if !self.still_matches(row, &account) => {
+                    self.requests_left += 1;
+                    self.singly.push_back(row);
+                }
                 // Nothing is decided by an item that may be cut: its row would be a conflict, or look done.
                 Some(account)
                     if self.items != Some(ItemsProof::Complete)
@@ -454,6 +476,13 @@ impl Machine {
         if changes.is_empty() {
             let error = "its account could not be read when the plan was made; plan this row again";
             return Some(finish(row, Status::Failed, Some(error.to_owned())));
+        }
+        if !self.still_matches(row, &account) {
+            let name = self.match_on.as_str();
+            let error =
+                format!("the account no longer has the {name} that this row was matched on; plan this row again");
+            let status = if row.was_sent { Status::Unknown } else { Status::Conflict };
+            return Some(finish(row, status, Some(error)));
         }
         let foreign: Vec<&str> = match change::drift(&account, &changes) {
             Drift::Done if !row.was_sent => return Some(finish(row, Status::Unchanged, None)),

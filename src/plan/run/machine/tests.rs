@@ -8,11 +8,11 @@ use crate::account::{ContactAccount, Field};
 use crate::answer::Item;
 use crate::change::{Change, Value};
 use crate::error::{ApiFailure, Call, CallError, Error, Failure, Operation, TransportFault, TransportKind, Unexpected};
-use crate::plan::Status;
 use crate::plan::file::{Finished, ItemsProof, OpenRow};
 use crate::plan::run::policy::Refusal;
 use crate::plan::run::record::Record;
 use crate::plan::run::{OnConflict, OnUnknownMember};
+use crate::plan::{MatchOn, Status};
 use crate::problem::Problem;
 
 const SETTINGS: Settings = Settings {
@@ -704,4 +704,56 @@ fn a_run_that_is_stopped_starts_nothing_and_gives_nothing_up() {
         machine.gave_up_look();
     }
     assert_eq!((machine.next(at(0)), machine.last_records()), (Next::Done, vec![]));
+}
+
+/// A run over rows that were matched on names, of which the second account has another one by now.
+fn matched_on_names(rows: Vec<OpenRow>, items: Option<ItemsProof>) -> (Machine, impl Fn(i64) -> ContactAccount) {
+    let keys = rows.iter().map(|row| (row.row, format!("Company {}", row.row + 1))).collect();
+    let machine = Machine::new(rows, items, SETTINGS).matched(MatchOn::Name, keys);
+    (machine, |id| if id == 2 { with(2, "name", "Company") } else { account(id) })
+}
+
+#[test]
+fn an_account_that_its_row_would_no_longer_find_is_a_conflict_once_a_get_has_said_so() {
+    for items in [None, Some(ItemsProof::Complete), Some(ItemsProof::Incomplete)] {
+        let (mut machine, shown) = matched_on_names(rows(2), items);
+        let mut records = Vec::new();
+        let mut written = Vec::new();
+        while machine.next(at(0)) == Next::Request {
+            records.extend(match machine.start(at(0)).unwrap() {
+                Request::Page { rows, .. } => {
+                    let (planned, items) = (planned(&rows), self::items(&rows, &shown));
+                    machine.looked_at_page(rows, planned, Ok(items), at(0))
+                }
+                Request::Account { row } => {
+                    machine.looked_at_account(row, bergen(), Ok(shown(row.account_id.unwrap())), at(0))
+                }
+                Request::Update(update) => {
+                    written.push(update.account.id);
+                    let answer = answered(update.account.id);
+                    machine.wrote(*update, Ok(answer), at(0))
+                }
+            });
+        }
+        assert_eq!(machine.next(at(0)), Next::Done);
+        assert_eq!(written, [1], "{items:?}");
+        let conflicts = records.iter().filter_map(|record| match record {
+            Record::Finish { row, finished } if finished.status == Status::Conflict => Some((*row, &finished.error)),
+            _ => None,
+        });
+        let error = "row 1: the account no longer has the name that this row was matched on; plan this row again";
+        assert_eq!(conflicts.collect::<Vec<_>>(), [(1, &Some(error.to_owned()))], "{items:?}");
+    }
+}
+
+#[test]
+fn a_row_that_may_have_been_sent_to_an_account_with_another_name_stays_unknown() {
+    let open = rows(2).into_iter().skip(1).map(|row| OpenRow { was_sent: true, ..row }).collect();
+    let (mut machine, shown) = matched_on_names(open, Some(ItemsProof::Incomplete));
+    let records = look_at_account(&mut machine, shown, at(0));
+    assert!(
+        matches!(&records[..], [Record::Finish { row: 1, finished }] if finished.status == Status::Unknown),
+        "{records:?}"
+    );
+    assert_eq!(machine.next(at(0)), Next::Done);
 }
