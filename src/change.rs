@@ -117,8 +117,8 @@ pub(crate) fn drift(current: &ContactAccount, changes: &[Change]) -> Drift {
 pub struct Deviations {
     /// The fields in which the answer is not what was sent.
     pub fields: Vec<Field>,
-    /// The members unknown to this version that the account had before the update and that the answer does not have. The
-    /// update cannot carry them, so the service has cleared them.
+    /// The members that an update cannot carry, that the account had before it, and that the answer does not have: the
+    /// service has cleared them.
     pub lost: Vec<String>,
 }
 
@@ -130,7 +130,7 @@ impl Deviations {
             filled(sent.value().copied()) == filled(answer.value(field))
         };
         let fields = Field::ALL.iter().copied().filter(|field| !is_as_sent(*field)).collect();
-        let lost = unknown_members(before).filter(|name| answer.extra.get(*name).is_none_or(is_nothing));
+        let lost = unsendable_members(before).filter(|name| !has_unsendable(answer, name));
         Self { fields, lost: lost.map(ToOwned::to_owned).collect() }
     }
 
@@ -140,12 +140,27 @@ impl Deviations {
     }
 }
 
-/// The members of an account that this version does not know and that have a value.
-pub(crate) fn unknown_members(account: &ContactAccount) -> impl Iterator<Item = &str> {
+/// The members of an account that have a value, that an update cannot carry, and that it may clear: `stage`, and those
+/// that this version does not know. The service computes the other members that cannot be sent.
+pub(crate) fn unsendable_members(account: &ContactAccount) -> impl Iterator<Item = &str> {
     // A known member is in `extra` when its value could not be read.
     let is_known = |name: &str| MEMBERS.iter().any(|member| member.wire == name);
     let has_value = move |(name, value): &(&String, &serde_json::Value)| !is_known(name) && !is_nothing(value);
-    account.extra.iter().filter(has_value).map(|(name, _)| name.as_str())
+    let unknown = account.extra.iter().filter(has_value).map(|(name, _)| name.as_str());
+    has_stage(account).then_some(STAGE).into_iter().chain(unknown)
+}
+
+/// Whether an account has a value in a member that an update cannot carry.
+pub(crate) fn has_unsendable(account: &ContactAccount, name: &str) -> bool {
+    if name == STAGE { has_stage(account) } else { account.extra.get(name).is_some_and(|value| !is_nothing(value)) }
+}
+
+/// What an account calls its stage on the wire.
+const STAGE: &str = "stage";
+
+fn has_stage(account: &ContactAccount) -> bool {
+    // A stage that this version cannot read is in `extra`.
+    account.stage.is_some() || account.extra.get(STAGE).is_some_and(|value| !is_nothing(value))
 }
 
 /// Whether a value is one of the forms in which an answer says "nothing". `0` and `false` are what a member is reset to.

@@ -45,7 +45,7 @@ pub(crate) enum Guard {
     /// A row that may have been sent stays so until an answer tells.
     #[cfg(feature = "plan")]
     Unknown,
-    /// A run stops when its update has cleared a member that this version does not know.
+    /// A run stops when its update has cleared a member that it cannot carry.
     #[cfg(feature = "plan")]
     UnknownMembers,
     /// A wrong answer is no outage.

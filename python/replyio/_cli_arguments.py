@@ -211,7 +211,7 @@ def _add_plan_file(made: argparse.ArgumentParser, *, is_opened: bool = True) -> 
 def _add_on_conflict(made: argparse.ArgumentParser) -> None:
     text = "what to do with a field that somebody else has changed meanwhile (default: skip)"
     made.add_argument("--on-conflict", choices=("skip", "overwrite"), help=text)
-    text = "what to do when updates clear a member that this version does not know (default: stop)"
+    text = "what to do when updates clear a member that they cannot carry (default: stop)"
     made.add_argument("--on-unknown-member", choices=("stop", "clear"), help=text)
 
 

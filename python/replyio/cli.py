@@ -162,7 +162,7 @@ _CALLED_HERE = (
     ("save_as=", "--save-as"),
     ("recover=True", "--recover"),
     ("new_key=True", "--new-key"),
-    ('apply(on_unknown_member="clear")', "--on-unknown-member clear"),
+    ('on_unknown_member="clear"', "--on-unknown-member clear"),
     ("max_changes=", "--max-changes="),
     ("max_cleared=", "--max-cleared="),
     ("rows= or limit=", "--rows or --limit"),

@@ -674,8 +674,8 @@ class ReplyClient:
                 order mark names.
             on_conflict: What happens when somebody changes a field between plan and apply: "skip" (the default) or
                 "overwrite".
-            on_unknown_member: What happens when an update clears a member that this version does not know: "stop" (the
-                default) or "clear"; see `Plan.apply`.
+            on_unknown_member: What happens when an update clears a member that it cannot carry: "stop" (the default) or
+                "clear"; see `Plan.apply`.
             max_changes: Nothing is written when the plan would change more accounts than that. Default None: no limit.
             max_cleared: Nothing is written when the plan would empty more fields than that. Default None: no limit.
             progress: Whether to show how far it is. Default True.

@@ -356,9 +356,10 @@ class Plan(_Report):
             on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
                 default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
             progress: Whether to show rows, requests and the time left. Default True.
-            on_unknown_member: What happens when an update cleared a member of the account that this version of replyio
-                does not know and so cannot send: "stop" (the default) ends the run at the first such row, "clear"
-                continues and clears it in every account that the plan writes.
+            on_unknown_member: What happens when an update clears a member of the account that it cannot carry, which is
+                `stage` or one that this version of replyio does not know: "stop" (the default) ends the run at the
+                first such row, and later runs before they write an account that has the member; "clear" continues and
+                clears it in every account that the plan writes.
             rows: Which rows to write: row numbers, or a table with a column `row`, such as an export of the changes
                 from which lines were removed: a frame, a list of mappings, or the path of a CSV, JSON Lines or Parquet
                 file. All lines of a row stay, or none. Default None: every row.
@@ -374,7 +375,7 @@ class Plan(_Report):
         Raises:
             ValidationError: When `rows` cannot be read, or does not agree with the plan.
             PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
-                that this version does not know; or when the run would do more than `max_changes` or `max_cleared`.
+                that it cannot carry; or when the run would do more than `max_changes` or `max_cleared`.
             AuthenticationError: When the service refuses the key. Every row stays as it is.
             ReplyError: Any other failure that ends the run. Every row stays as it is.
         """
@@ -411,7 +412,7 @@ class Plan(_Report):
         Raises:
             ValidationError: When `rows` cannot be read, or does not agree with the plan.
             PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
-                that this version does not know; or when the run would do more than `max_changes` or `max_cleared`.
+                that it cannot carry; or when the run would do more than `max_changes` or `max_cleared`.
             AuthenticationError: When the service refuses the key. Every row stays as it is.
             ReplyError: Any other failure that ends the run. Every row stays as it is.
         """
@@ -432,16 +433,17 @@ class Plan(_Report):
             on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
                 default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
             progress: Whether to show rows, requests and the time left. Default True.
-            on_unknown_member: What happens when an update cleared a member of the account that this version of replyio
-                does not know and so cannot send: "stop" (the default) ends the run at the first such row, "clear"
-                continues and clears it in every account that the plan writes.
+            on_unknown_member: What happens when an update clears a member of the account that it cannot carry, which is
+                `stage` or one that this version of replyio does not know: "stop" (the default) ends the run at the
+                first such row, and later runs before they write an account that has the member; "clear" continues and
+                clears it in every account that the plan writes.
 
         Returns:
             What became of the rows.
 
         Raises:
             PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
-                that this version does not know.
+                that it cannot carry.
             AuthenticationError: When the service refuses the key. Every row stays as it is.
             ReplyError: Any other failure that ends the run. Every row stays as it is.
         """
@@ -468,7 +470,7 @@ class Plan(_Report):
 
         Raises:
             PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
-                that this version does not know.
+                that it cannot carry.
             AuthenticationError: When the service refuses the key. Every row stays as it is.
             ReplyError: Any other failure that ends the run. Every row stays as it is.
         """
@@ -494,16 +496,17 @@ class Plan(_Report):
             on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
                 default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
             progress: Whether to show rows, requests and the time left. Default True.
-            on_unknown_member: What happens when an update cleared a member of the account that this version of replyio
-                does not know and so cannot send: "stop" (the default) ends the run at the first such row, "clear"
-                continues and clears it in every account that the plan writes.
+            on_unknown_member: What happens when an update clears a member of the account that it cannot carry, which is
+                `stage` or one that this version of replyio does not know: "stop" (the default) ends the run at the
+                first such row, and later runs before they write an account that has the member; "clear" continues and
+                clears it in every account that the plan writes.
 
         Returns:
             What became of the rows.
 
         Raises:
             PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
-                that this version does not know.
+                that it cannot carry.
             AuthenticationError: When the service refuses the key. Every row stays as it is.
             ReplyError: Any other failure that ends the run. Every row stays as it is.
         """
@@ -531,7 +534,7 @@ class Plan(_Report):
 
         Raises:
             PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
-                that this version does not know.
+                that it cannot carry.
             AuthenticationError: When the service refuses the key. Every row stays as it is.
             ReplyError: Any other failure that ends the run. Every row stays as it is.
         """
@@ -718,16 +721,17 @@ class ApplyResult(_Report):
             on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
                 default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
             progress: Whether to show rows, requests and the time left. Default True.
-            on_unknown_member: What happens when an update cleared a member of the account that this version of replyio
-                does not know and so cannot send: "stop" (the default) ends the run at the first such row, "clear"
-                continues and clears it in every account that the plan writes.
+            on_unknown_member: What happens when an update clears a member of the account that it cannot carry, which is
+                `stage` or one that this version of replyio does not know: "stop" (the default) ends the run at the
+                first such row, and later runs before they write an account that has the member; "clear" continues and
+                clears it in every account that the plan writes.
 
         Returns:
             What became of the rows.
 
         Raises:
             PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
-                that this version does not know.
+                that it cannot carry.
             AuthenticationError: When the service refuses the key. Every row stays as it is.
             ReplyError: Any other failure that ends the run. Every row stays as it is.
         """
@@ -753,7 +757,7 @@ class ApplyResult(_Report):
 
         Raises:
             PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
-                that this version does not know.
+                that it cannot carry.
             AuthenticationError: When the service refuses the key. Every row stays as it is.
             ReplyError: Any other failure that ends the run. Every row stays as it is.
         """
@@ -775,16 +779,17 @@ class ApplyResult(_Report):
             on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
                 default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
             progress: Whether to show rows, requests and the time left. Default True.
-            on_unknown_member: What happens when an update cleared a member of the account that this version of replyio
-                does not know and so cannot send: "stop" (the default) ends the run at the first such row, "clear"
-                continues and clears it in every account that the plan writes.
+            on_unknown_member: What happens when an update clears a member of the account that it cannot carry, which is
+                `stage` or one that this version of replyio does not know: "stop" (the default) ends the run at the
+                first such row, and later runs before they write an account that has the member; "clear" continues and
+                clears it in every account that the plan writes.
 
         Returns:
             What became of the rows.
 
         Raises:
             PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
-                that this version does not know.
+                that it cannot carry.
             AuthenticationError: When the service refuses the key. Every row stays as it is.
             ReplyError: Any other failure that ends the run. Every row stays as it is.
         """
@@ -810,7 +815,7 @@ class ApplyResult(_Report):
 
         Raises:
             PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
-                that this version does not know.
+                that it cannot carry.
             AuthenticationError: When the service refuses the key. Every row stays as it is.
             ReplyError: Any other failure that ends the run. Every row stays as it is.
         """

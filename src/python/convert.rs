@@ -60,8 +60,8 @@ impl ToPython for Patched {
             let names: Vec<String> = self.deviations.lost.iter().map(|name| plain_line(name, LONGEST_NAME)).collect();
             let names = names.join(", ");
             warnings.push(format!(
-                "patch of account {id} cleared {names}: this version of replyio does not know these members, so its \
-                 update could not keep them; replyio is older than the service, upgrade it before the next patch"
+                "patch of account {id} cleared {names}: an update cannot carry that, and this service does not keep it; a \
+                 newer version of replyio may be able to send it, so look for one before the next patch"
             ));
         }
         let warning = (!warnings.is_empty()).then(|| warnings.join("; "));

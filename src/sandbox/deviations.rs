@@ -102,7 +102,8 @@ impl Deviations {
     pub(super) fn check(&self, has_quota: bool) -> Result<(), SandboxError> {
         let refusal = |reason: String| Err(SandboxError::Option { name: "deviations", reason });
         let is_member = |name: &str| MEMBERS.iter().any(|member| member.wire == name);
-        if let Some(name) = self.list_lacks.iter().find(|name| !is_member(name) || *name == "id") {
+        let can_lack = |name: &str| (is_member(name) && name != "id") || self.has_member(name);
+        if let Some(name) = self.list_lacks.iter().find(|name| !can_lack(name)) {
             return refusal(format!("cannot leave {name:?} out of a list: it is not a member, or it is the id"));
         }
         if let Some(name) = self.unknown_members.keys().find(|name| is_member(name)) {
@@ -341,5 +342,8 @@ mod tests {
             assert!(bad.check(false).is_err(), "{bad:?}");
         }
         assert!(Deviations { list_lacks: named("name"), ..Deviations::default() }.check(false).is_ok());
+        let unknown_members = Map::from_iter([("score".to_owned(), Value::Null)]);
+        let deviations = Deviations { list_lacks: named("score"), unknown_members, ..Deviations::default() };
+        assert!(deviations.check(false).is_ok());
     }
 }

@@ -88,7 +88,8 @@ class Deviations:
     Whether a key is accepted in one header only is the option `auth` of `Sandbox`.
 
     Attributes:
-        list_lacks: Members that the items of a list lack, in either spelling; any but `id`. Default: none.
+        list_lacks: Members that the items of a list lack, in either spelling; any but `id`, also of `unknown_members`.
+            Default: none.
         list_cut: The number of characters of each text that a list returns. Default: all.
         dates: The form of the dates in answers: "utc" (`2023-11-07T05:31:56Z`, the default), "offset" (`+00:00` in
             place of `Z`), "local" (without an offset), "date_only" (`2023-11-07`) or "null".

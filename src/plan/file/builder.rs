@@ -36,6 +36,7 @@ pub struct Builder {
     size: usize,
     rows: u64,
     requests: Vec<i64>,
+    cleared_members: Vec<String>,
     writing: Option<Writing>,
     file: Option<FileId>,
     /// Goes last, when SQLite is not used any more.
@@ -96,6 +97,7 @@ impl Builder {
             size: 0,
             rows: 0,
             requests: Vec::new(),
+            cleared_members: Vec::new(),
             writing: Some(writing),
             _presence: presence,
         })
@@ -104,6 +106,11 @@ impl Builder {
     /// Adds when requests were sent, in milliseconds since 1970. They are written down when the plan is sealed.
     pub fn note_requests(&mut self, sent_at_ms: impl IntoIterator<Item = i64>) {
         self.requests.extend(sent_at_ms);
+    }
+
+    /// Adds members that updates are known to clear.
+    pub(super) fn add_cleared(&mut self, members: Vec<String>) {
+        self.cleared_members = members;
     }
 
     /// Adds a row. The same number twice is refused when the file is sealed.
@@ -129,7 +136,7 @@ impl Builder {
         }
         #[cfg(feature = "simulation")]
         super::simulation::before_commit(&self.path).map_err(|kind| FileError::new(&self.name, kind))?;
-        let sealed = seal(&written, rows, &self.requests);
+        let sealed = seal(&written, rows, &self.requests, &self.cleared_members);
         sealed.map_err(|error| FileError::of_sqlite(&self.name, &error))?;
         self.file = None;
         #[cfg(feature = "simulation")]
@@ -288,7 +295,7 @@ fn stored(planned: &PlannedRow) -> StoredRow {
 }
 
 /// `EXTRA` waits for the removal of the journal too: one that comes back after a loss of power takes the mark back.
-fn seal(written: &Rows, rows: u64, requests: &[i64]) -> rusqlite::Result<()> {
+fn seal(written: &Rows, rows: u64, requests: &[i64], cleared_members: &[String]) -> rusqlite::Result<()> {
     let connection = &written.connection;
     connection.execute_batch("PRAGMA synchronous=EXTRA")?;
     let insert = "INSERT INTO plan VALUES (?1, ?2)";
@@ -297,6 +304,9 @@ fn seal(written: &Rows, rows: u64, requests: &[i64]) -> rusqlite::Result<()> {
         transaction.execute(insert, params![key, i64::try_from(number).unwrap_or(i64::MAX)])?;
     }
     requests.iter().try_for_each(|at| StoredRequest::add(&transaction, *at))?;
+    if !cleared_members.is_empty() {
+        state::add_cleared(&transaction, cleared_members)?;
+    }
     state::set_owner(&transaction, None)?;
     // What it waits for is the whole file.
     transaction.commit()?;

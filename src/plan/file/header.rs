@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use rusqlite::types::{FromSql, Value as SqlValue};
 
 use super::error::FileError;
-use super::schema::Sum;
+use super::sum::Sum;
 use crate::config::ApiKey;
 use crate::plan::{MatchOn, Mode, Nulls};
 

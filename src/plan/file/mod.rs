@@ -21,6 +21,7 @@ mod session;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod state;
+mod sum;
 mod writer;
 
 use std::path::{Path, PathBuf};

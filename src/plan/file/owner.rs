@@ -10,7 +10,7 @@ use super::error::{FileError, FileErrorKind};
 use super::header::{hex, random};
 use super::private::links;
 use super::state::{self, Activity, Owner};
-use super::{check, connect, session};
+use super::{check, connect};
 use crate::clock::now_ms;
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -63,7 +63,7 @@ pub(super) fn refusal(path: &Path) -> FileError {
 
 /// Why a plan cannot be used, as SQLite says it: somebody else has it, or something else.
 pub(super) fn refusal_of(path: &Path, error: &rusqlite::Error) -> FileError {
-    if session::is_busy(error) {
+    if connect::is_busy(error) {
         return refusal(path);
     }
     refusal_or(path, FileError::of_sqlite(path, error).kind().clone())

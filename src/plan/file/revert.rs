@@ -127,6 +127,8 @@ impl PlanFile {
             ..self.header().clone()
         };
         let mut builder = Builder::create(path, &header)?;
+        // Its updates clear them as well.
+        builder.add_cleared(self.state()?.cleared_members);
         let mut rows = 0;
         self.revert_rows(|row| {
             rows += 1;

@@ -77,6 +77,14 @@ impl Run {
         self.write(Write::Items(items)).await.map(drop)
     }
 
+    /// Writes down members that an update has cleared.
+    ///
+    /// # Errors
+    /// [`FileError`] when the file cannot be written.
+    pub async fn add_cleared(&self, members: Vec<String>) -> Result<(), FileError> {
+        self.write(Write::Cleared(members)).await.map(drop)
+    }
+
     /// Writes down when requests were sent that belong to no row.
     ///
     /// # Errors

@@ -1,11 +1,11 @@
 //! The tables of a plan file, made to be read in any SQLite browser, and what each row is checked by.
 
-use crc32fast::Hasher;
 use rusqlite::types::{Value as SqlValue, ValueRef};
 use rusqlite::{Connection, Row, Statement, params};
 
 use super::super::{Change, Value};
 use super::state;
+use super::sum::Sum;
 use crate::account::Field;
 
 /// "RPLY".
@@ -255,53 +255,5 @@ pub(super) fn to_sql(value: &Value) -> SqlValue {
         Value::Null => SqlValue::Null,
         Value::Text(text) => SqlValue::Text(text.clone()),
         Value::Integer(number) => SqlValue::Integer(*number),
-    }
-}
-
-/// A checksum over values that says where each of them ends.
-#[derive(Default)]
-pub(super) struct Sum(pub(super) Hasher);
-
-impl Sum {
-    pub(super) fn integer(&mut self, value: Option<i64>) -> &mut Self {
-        match value {
-            Some(number) => {
-                self.0.update(b"i");
-                self.0.update(&number.to_le_bytes());
-            }
-            None => self.0.update(b"n"),
-        }
-        self
-    }
-
-    pub(super) fn text(&mut self, value: Option<&str>) -> &mut Self {
-        match value {
-            Some(text) => {
-                self.0.update(b"t");
-                self.0.update(&(text.len() as u64).to_le_bytes());
-                self.0.update(text.as_bytes());
-            }
-            None => self.0.update(b"n"),
-        }
-        self
-    }
-
-    /// A value as SQLite has it.
-    pub(super) fn sql(&mut self, value: &SqlValue) -> &mut Self {
-        match value {
-            SqlValue::Integer(number) => self.integer(Some(*number)),
-            SqlValue::Text(text) => self.text(Some(text)),
-            SqlValue::Null => self.integer(None),
-            // Never written there.
-            SqlValue::Real(_) | SqlValue::Blob(_) => self.text(Some("neither integer nor text")),
-        }
-    }
-
-    fn value(&mut self, value: &Value) -> &mut Self {
-        match value {
-            Value::Null => self.integer(None),
-            Value::Integer(number) => self.integer(Some(*number)),
-            Value::Text(text) => self.text(Some(text)),
-        }
     }
 }

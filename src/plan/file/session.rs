@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, ffi};
+use rusqlite::{Connection, Transaction, TransactionBehavior, ffi};
 
 use super::check::{self, Head};
 use super::error::{FileError, FileErrorKind};
@@ -88,7 +88,7 @@ impl Session {
         // What an interrupted run left in its log goes into the file. This needs the file for this connection alone, by
         // whatever name others have opened it.
         if let Err(error) = leave_log(&self.connection, CLAIM) {
-            if !is_busy(&error) || owner::of(&self.path).is_some() {
+            if !connect::is_busy(&error) || owner::of(&self.path).is_some() {
                 return Err(error);
             }
             leave_log(&self.connection, READERS)?;
@@ -301,12 +301,8 @@ fn switch(connection: &Connection, mode: &str, patience: Duration) -> rusqlite::
             Ok(found) if found.eq_ignore_ascii_case(mode) && journal_mode(connection)? == found => return Ok(()),
             Ok(found) if found.eq_ignore_ascii_case(mode) => return failure(ffi::SQLITE_IOERR),
             Ok(_) if Instant::now() >= until => return failure(ffi::SQLITE_BUSY),
-            Err(error) if !is_busy(&error) || Instant::now() >= until => return Err(error),
+            Err(error) if !connect::is_busy(&error) || Instant::now() >= until => return Err(error),
             Ok(_) | Err(_) => thread::sleep(Duration::from_millis(5)),
         }
     }
-}
-
-pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }

@@ -4,7 +4,7 @@
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::schema::Sum;
+use super::sum::Sum;
 
 /// Whether the items of list pages have everything that a `GET` of the account has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub struct State {
     pub sent: u64,
     /// A random number of the last time that the plan was recovered without its log, which may have had more updates.
     pub recovery: Option<String>,
+    /// The members that updates of the plan have cleared, since an update cannot carry them, by their names on the wire.
+    pub cleared_members: Vec<String>,
 }
 
 impl State {
@@ -81,7 +83,8 @@ pub(super) enum Log {
 }
 
 /// Every key of the table, so that one that was deleted is noticed.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
+    "cleared",
     "host",
     "items",
     "log",
@@ -197,6 +200,25 @@ pub(super) fn set_items(connection: &Connection, items: ItemsProof) -> rusqlite:
     set(connection, "items", &text(name))
 }
 
+/// Adds members that an update has cleared.
+pub(super) fn add_cleared(connection: &Connection, members: &[String]) -> rusqlite::Result<()> {
+    let known = get(connection, "cleared")?.and_then(|value| cleared(&value));
+    let mut all = known.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    all.extend_from_slice(members);
+    all.sort_unstable();
+    all.dedup();
+    set(connection, "cleared", &text(&serde_json::Value::from(all).to_string()))
+}
+
+/// The members, unless the value has another form. Nobody has cleared any where it is null.
+fn cleared(value: &SqlValue) -> Option<Vec<String>> {
+    match value {
+        SqlValue::Null => Some(Vec::new()),
+        SqlValue::Text(members) => serde_json::from_str(members).ok(),
+        _ => None,
+    }
+}
+
 pub(super) fn set_owner(connection: &Connection, owner: Option<&Owner>) -> rusqlite::Result<()> {
     let what = owner.map(|owner| match owner.activity {
         Activity::Planned => "planned",
@@ -244,10 +266,12 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<(State, L
         let Some(value) = get(connection, key)? else { return Ok(None) };
         found.push(value);
     }
-    let Ok([host, items, _, _, process, recovery, _, _, run, sent, since, what, _]) = <[SqlValue; 13]>::try_from(found)
+    let Ok([members, host, items, _, _, process, recovery, _, _, run, sent, since, what, _]) =
+        <[SqlValue; 14]>::try_from(found)
     else {
         return Ok(None);
     };
+    let Some(cleared_members) = cleared(&members) else { return Ok(None) };
     let count: i64 = connection.query_row("SELECT count(*) FROM state", [], |row| row.get(0))?;
     let Some((needed, present)) = logs(connection)? else { return Ok(None) };
     let log = if needed == present { Log::Whole } else { Log::Missing };
@@ -270,5 +294,5 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<(State, L
         _ => return Ok(None),
     };
     let is_whole = usize::try_from(count) == Ok(KEYS.len());
-    Ok(is_whole.then_some((State { items, owner, sent: sent.unsigned_abs(), recovery }, log)))
+    Ok(is_whole.then_some((State { items, owner, sent: sent.unsigned_abs(), recovery, cleared_members }, log)))
 }

@@ -28,6 +28,7 @@ pub(super) enum Write {
     NotSent { row: u64 },
     Requests(Vec<i64>),
     Items(ItemsProof),
+    Cleared(Vec<String>),
     RetryFailed,
     RecentRequests { now: i64 },
 }
@@ -176,6 +177,7 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<Written> {
         Write::NotSent { row } => change(connection, *row, reopen)?,
         Write::Requests(moments) => moments.iter().try_for_each(|at| StoredRequest::add(connection, *at))?,
         Write::Items(items) => state::set_items(connection, *items)?,
+        Write::Cleared(members) => state::add_cleared(connection, members)?,
         Write::RetryFailed => {
             let other = if is_off(Guard::Unknown) { Status::Unknown } else { Status::Conflict };
             return each_of(connection, [Status::Failed, other], reopen).map(Written::Count);

@@ -21,7 +21,7 @@ use crate::answer::Item;
 use crate::client::{AccountTurns, Client, ListQuery, Observer, Slot};
 use crate::clock::now_ms;
 use crate::error::Error;
-use crate::plan::file::{FileError, Finished, ItemsProof, OpenRow, PlanFile, Run};
+use crate::plan::file::{FileError, Finished, ItemsProof, OpenRow, PlanFile, Run, State};
 use crate::plan::{MatchOn, Status};
 
 /// Rows behind one look when no quota says how many go out in a minute.
@@ -81,7 +81,7 @@ pub async fn apply(
         progress.rows = done + rows.len() as u64;
         progress.done = done;
     }
-    let items = run.file().state()?.items;
+    let State { items, cleared_members, .. } = run.file().state()?;
     let header = run.file().header();
     // A revert is for the accounts that were changed, whatever they are called by now.
     let match_on = if header.is_revert { MatchOn::Id } else { header.match_on };
@@ -89,7 +89,7 @@ pub async fn apply(
     let driver = Driver {
         client: client.observed(Arc::new(Counter::new(control, observer))),
         control: Arc::clone(control),
-        machine: Machine::new(rows, items, settings).matched(match_on, keys),
+        machine: Machine::new(rows, items, settings).matched(match_on, keys).sparing(cleared_members),
         run,
         started: Instant::now(),
         most_in_flight: 2 * settings.concurrency,
@@ -195,7 +195,9 @@ impl Driver {
         match self.machine.into_stop() {
             None => Ok(()),
             Some(Stop::Refused(error)) => Err(RunError::Call(error)),
-            Some(Stop::UnknownMembers { row, id, members }) => Err(RunError::UnknownMembers { row, id, members }),
+            Some(Stop::ClearedMembers { row, id, members, is_written }) => {
+                Err(RunError::ClearedMembers { row, id, members, is_written })
+            }
             Some(Stop::Contradiction { row, id, fields }) => Err(RunError::Contradiction { row, id, fields }),
             Some(Stop::Broken(what)) => Err(FileError::internal(what).into()),
         }
@@ -349,6 +351,7 @@ impl Driver {
                     }
                     Record::NotSent { row } => run.not_sent(row).await,
                     Record::Items(items) => run.set_items(items).await,
+                    Record::Cleared(members) => run.add_cleared(members).await,
                 };
                 Back::Recorded { result, status }
             });

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::looks::{parted, requests_to_apply, start_of_proof};
+use super::members::Members;
 use super::policy::{Direction, Kind, Policy, Refusal, Verdict};
 use super::proof::{self, Compared, FEWEST, Proofs};
 use super::record::{Record, finish, given_up, in_row, said_of};
@@ -84,8 +85,8 @@ pub(super) enum Next {
 pub(super) enum Stop {
     /// No request can succeed, or the service was out of reach for too long.
     Refused(Error),
-    /// The service has a member that this version does not know, and updates clear it.
-    UnknownMembers { row: u64, id: i64, members: Vec<String> },
+    /// Updates clear members that they cannot carry: the update of this account did, or would, as an earlier one did.
+    ClearedMembers { row: u64, id: i64, members: Vec<String>, is_written: bool },
     /// The list shows fields of an account that `GET` does not, so that an update built on either may clear them.
     Contradiction { row: u64, id: i64, fields: Vec<&'static str> },
     /// A plan that cannot be applied.
@@ -111,8 +112,8 @@ pub(super) struct Machine {
     proofs: Proofs,
     /// The rows whose accounts are read again to compare them with their items of the list.
     to_prove: HashSet<u64>,
-    /// Members unknown to this version that an update of this run was seen to keep.
-    kept_members: HashSet<String>,
+    /// What is known of the members that an update cannot carry.
+    members: Members,
     /// Whether an update is in flight that may clear such a member.
     is_trying: bool,
     attempts: HashMap<u64, u32>,
@@ -144,7 +145,7 @@ impl Machine {
             ready: VecDeque::new(),
             proofs: Proofs::default(),
             to_prove: HashSet::new(),
-            kept_members: HashSet::new(),
+            members: Members::default(),
             is_trying: false,
             attempts: HashMap::new(),
             looking: 0,
@@ -162,6 +163,12 @@ impl Machine {
     /// it may have moved to another account.
     pub(super) fn matched(mut self, match_on: MatchOn, keys: HashMap<u64, String>) -> Self {
         (self.match_on, self.keys) = (match_on, keys);
+        self
+    }
+
+    /// Has the run write no account that has one of these members: an earlier update of the plan cleared them.
+    pub(super) fn sparing(mut self, cleared_members: Vec<String>) -> Self {
+        self.members = Members::new(cleared_members);
         self
     }
 
@@ -212,6 +219,15 @@ impl Machine {
         if self.in_flight() > 0 {
             return Next::Idle;
         }
+        // None of the accounts that were read by themselves has shown what updates do to a member that pages do not show.
+        if self.are_pages_doubtful()
+            && self.to_prove.is_empty()
+            && let Some(update) = self.ready.pop_front()
+        {
+            self.requests_left += 1;
+            self.singly.push_front(update.row);
+            return Next::Request;
+        }
         match self.later.first_key_value() {
             Some(((from, _), _)) => Next::Wait((*from).max(self.policy.paused_until()), WaitReason::BackOff),
             None => Next::Done,
@@ -223,22 +239,42 @@ impl Machine {
     }
 
     fn wants_look(&self) -> bool {
-        let wants_more = !self.to_prove.is_empty() || self.ready.len() < self.settings.concurrency;
+        let wants_more = !self.to_prove.is_empty()
+            || self.ready.len() < self.settings.concurrency
+            || (self.are_pages_doubtful() && !self.singly.is_empty());
         self.looking == 0 && self.has_look() && wants_more
     }
 
     fn may_write(&self) -> bool {
-        let Some(next) = self.ready.front() else { return false };
+        let Some(next) = self.next_to_write().and_then(|place| self.ready.get(place)) else { return false };
         // Until it is known what the service does with such an update, one is in flight.
         let is_trial = !self.is_proven || self.policy.is_outage() || self.is_trying || self.may_clear_a_member(next);
         let most = if is_trial { 1 } else { self.settings.concurrency };
         self.to_prove.is_empty() && self.writing < most
     }
 
-    /// Whether an account has a member that this version does not know and that no update was seen to keep.
+    /// The place of the next update in `ready`: the first, or the first whose account was read by itself.
+    fn next_to_write(&self) -> Option<usize> {
+        let mut updates = self.ready.iter();
+        if self.are_pages_doubtful() {
+            updates.position(|update| !update.is_from_page)
+        } else {
+            updates.next().map(|_| 0)
+        }
+    }
+
+    /// Whether an account has a member that updates may clear: none was seen to keep it.
     fn may_clear_a_member(&self, update: &Update) -> bool {
-        self.settings.on_unknown_member == OnUnknownMember::Stop
-            && change::unknown_members(&update.account).any(|name| !self.kept_members.contains(name))
+        self.spares_members() && self.members.is_at_risk(&update.account)
+    }
+
+    /// Whether an account on a page may have such a member, which the page does not show.
+    fn are_pages_doubtful(&self) -> bool {
+        self.spares_members() && self.members.are_unlisted()
+    }
+
+    fn spares_members(&self) -> bool {
+        self.settings.on_unknown_member == OnUnknownMember::Stop && !is_off(Guard::UnknownMembers)
     }
 
     /// The next request; `None` when there is none to send now. A slot of the quota must be at hand.
@@ -262,7 +298,7 @@ impl Machine {
         if !self.may_write() {
             return None;
         }
-        let update = self.ready.pop_front()?;
+        let update = self.ready.remove(self.next_to_write()?)?;
         self.is_trying = self.may_clear_a_member(&update);
         self.writing += 1;
         Some(Request::Update(Box::new(update)))
@@ -392,6 +428,12 @@ impl Machine {
         }
     }
 
+    /// What a later run need not find out again.
+    fn pages_are_of_use(&self) -> Option<Record> {
+        let are_of_use = self.items == Some(ItemsProof::Complete) && !self.members.are_unlisted();
+        are_of_use.then_some(Record::Items(ItemsProof::Complete))
+    }
+
     /// From now on every account is read by itself.
     fn pages_are_of_no_use(&mut self) -> Record {
         self.items = Some(ItemsProof::Incomplete);
@@ -441,10 +483,11 @@ impl Machine {
         };
         let mut records = self.succeeded(Direction::Read);
         if let Some(shown) = shown {
+            self.members.compare(&shown.account, &account);
             match self.proofs.compare(&shown.account, &account) {
                 Compared::Whole if self.to_prove.is_empty() && self.items.is_none() => {
                     self.items = Some(ItemsProof::Complete);
-                    records.push(Record::Items(ItemsProof::Complete));
+                    records.extend(self.pages_are_of_use());
                 }
                 Compared::Whole => {}
                 Compared::Lacking => {
@@ -507,6 +550,11 @@ impl Machine {
                 finish(row, Status::Conflict, Some(format!("{names} changed since the plan was made")))
             });
         }
+        let would_clear = self.members.would_clear(&account);
+        if self.spares_members() && !would_clear.is_empty() {
+            self.fail(Stop::ClearedMembers { row: row.row, id: account.id, members: would_clear, is_written: false });
+            return None;
+        }
         // What an earlier attempt of ours may have written is not what revert is to restore.
         let is_kept = |change: &&Change| change.before.is(account.value(change.field));
         let overwritten = changes.iter().filter(|change| !row.was_sent && !is_kept(change) && !is_off(Guard::Answers));
@@ -545,8 +593,11 @@ impl Machine {
         self.is_proven = true;
         let mut records = self.succeeded(Direction::Write);
         let Deviations { fields: differing, lost } = Deviations::of(&account, &fields, &answered);
-        let kept = change::unknown_members(&account).filter(|name| !lost.iter().any(|other| other == name));
-        self.kept_members.extend(kept.map(ToOwned::to_owned));
+        let were_unlisted = self.members.are_unlisted();
+        self.members.wrote(&account, &lost);
+        if were_unlisted {
+            records.extend(self.pages_are_of_use());
+        }
         let is_otherwise = |change: &&Change| !change.after.is(answered.value(change.field)) && !is_off(Guard::Answers);
         let stored = changes.iter().filter(is_otherwise);
         let finished = Finished {
@@ -557,11 +608,11 @@ impl Machine {
             at_ms: None,
         };
         records.push(Record::Finish { row: row.row, finished });
-        if !lost.is_empty()
-            && self.settings.on_unknown_member == OnUnknownMember::Stop
-            && !is_off(Guard::UnknownMembers)
-        {
-            self.fail(Stop::UnknownMembers { row: row.row, id: account.id, members: lost });
+        if !lost.is_empty() {
+            records.push(Record::Cleared(lost.clone()));
+            if self.spares_members() {
+                self.fail(Stop::ClearedMembers { row: row.row, id: account.id, members: lost, is_written: true });
+            }
         }
         records
     }

@@ -8,6 +8,7 @@ mod applying;
 mod control;
 mod looks;
 mod machine;
+mod members;
 mod planning;
 mod policy;
 mod proof;
@@ -31,7 +32,7 @@ pub(crate) use self::sent::forget;
 pub struct ApplyOptions {
     /// What to do with a field that somebody else changed between plan and apply.
     pub on_conflict: OnConflict,
-    /// What to do when updates clear members that this version does not know.
+    /// What to do when updates clear members that they cannot carry.
     pub on_unknown_member: OnUnknownMember,
     /// How many updates are in flight at once.
     pub concurrency: usize,
@@ -60,10 +61,11 @@ impl OnConflict {
     }
 }
 
-/// What to do when an update has cleared a member of the account that this version does not know and so cannot send.
+/// What to do when updates clear a member of an account that they cannot carry: `stage`, or one that this version does not
+/// know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OnUnknownMember {
-    /// The run stops at the first such row.
+    /// The run stops at the first such row. A later run stops before it writes an account that has the member.
     #[default]
     Stop,
     /// The run continues, and says in each such row which members were cleared.
@@ -77,14 +79,17 @@ pub enum RunError {
     Call(Error),
     /// The plan file cannot be used.
     File(FileError),
-    /// An update has cleared members of an account that this version does not know. The other rows stay as they are.
-    UnknownMembers {
+    /// Updates clear members that they cannot carry: `stage`, or those that this version does not know. The other rows stay
+    /// as they are.
+    ClearedMembers {
         /// The row's number in the table.
         row: u64,
         /// The account.
         id: i64,
         /// The members, by their names on the wire.
         members: Vec<String>,
+        /// Whether the update was sent, or an earlier one of the plan had shown what it would do.
+        is_written: bool,
     },
     /// The list shows fields of an account that `GET` does not, so that an update built on either may clear them. Every row
     /// stays as it is.
@@ -123,13 +128,24 @@ impl std::fmt::Display for RunError {
         match self {
             Self::Call(error) => error.fmt(formatter),
             Self::File(error) => error.fmt(formatter),
-            Self::UnknownMembers { row, id, members } => write!(
-                formatter,
-                "the update of account {id} (row {row}) cleared {}: this version of replyio does not know that member \
-                 and cannot send it. The run has stopped, and the other rows are as they were. Update the package, or \
-                 let apply(on_unknown_member=\"clear\") clear it in every account that the plan writes",
-                members.join(", ")
-            ),
+            Self::ClearedMembers { row, id, members, is_written } => {
+                let members = members.join(", ");
+                if *is_written {
+                    write!(formatter, "the update of account {id} (row {row}) cleared {members}")?;
+                } else {
+                    write!(
+                        formatter,
+                        "the update of account {id} (row {row}) would clear {members}, as an earlier update of this plan \
+                         did, so nothing was written to it"
+                    )?;
+                }
+                write!(
+                    formatter,
+                    ": an update cannot carry that. The run has stopped, and the other rows are as they were. A newer \
+                     version of replyio may be able to send it; on_unknown_member=\"clear\" lets the plan clear it in \
+                     every account that it writes"
+                )
+            }
             Self::Contradiction { row, id, fields } => write!(
                 formatter,
                 "the list shows {} of account {id} (row {row}), and GET of the account does not: an update built on either \

@@ -14,6 +14,8 @@ pub(super) enum Record {
     NotSent { row: u64 },
     /// Whether the items of the list are complete.
     Items(ItemsProof),
+    /// Members that an update has cleared, since it cannot carry them.
+    Cleared(Vec<String>),
 }
 
 pub(super) fn finish(row: OpenRow, status: Status, error: Option<String>) -> Record {
@@ -46,7 +48,7 @@ pub(super) fn said_of(differing: &[Field], lost: &[String]) -> Option<String> {
         parts.push(format!("the service answered {} differently from what was sent", names.join(", ")));
     }
     if !lost.is_empty() {
-        parts.push(format!("the update cleared {}, which this version of replyio does not know", lost.join(", ")));
+        parts.push(format!("the update cleared {}, which an update cannot carry", lost.join(", ")));
     }
     (!parts.is_empty()).then(|| format!("written, but {}", parts.join("; ")))
 }

@@ -247,6 +247,16 @@ fn run_to_end(
     page: impl Fn(i64) -> ContactAccount,
     whole: impl Fn(i64) -> ContactAccount,
 ) -> (Vec<u64>, u64) {
+    run_to_end_as(machine, page, whole, answered)
+}
+
+/// The same, with what the service answers to an update.
+fn run_to_end_as(
+    machine: &mut Machine,
+    page: impl Fn(i64) -> ContactAccount,
+    whole: impl Fn(i64) -> ContactAccount,
+    answered: impl Fn(i64) -> ContactAccount,
+) -> (Vec<u64>, u64) {
     let (mut written, mut gets) = (Vec::new(), 0);
     while machine.next(at(0)) == Next::Request {
         match machine.start(at(0)).unwrap() {
@@ -262,7 +272,7 @@ fn run_to_end(
                 let (row, id) = (update.row.row, update.account.id);
                 assert_eq!(update.fields.description, whole(id).fields().description, "row {row}");
                 written.push(row);
-                machine.wrote(*update, Ok(with(id, "city", "Bergen")), at(0));
+                machine.wrote(*update, Ok(answered(id)), at(0));
             }
         }
     }
@@ -663,8 +673,94 @@ fn a_member_that_the_update_cleared_stops_the_run_unless_it_may() {
         assert_eq!(machine.next(at(0)) != Next::Done, goes_on);
         let stop = machine.into_stop();
         assert_eq!(stop.is_none(), goes_on);
-        assert!(goes_on || matches!(stop, Some(Stop::UnknownMembers { row: 0, id: 1, .. })));
+        assert!(goes_on || matches!(stop, Some(Stop::ClearedMembers { row: 0, id: 1, is_written: true, .. })));
     }
+}
+
+#[test]
+fn an_update_that_clears_the_stage_stops_the_run_and_one_that_keeps_it_is_shown_once() {
+    let mut machine = Machine::new(rows(2), Some(ItemsProof::Incomplete), SETTINGS);
+    look_at_account(&mut machine, staged, at(0));
+    let update = next_update_among_looks(&mut machine);
+    let records = machine.wrote(update, Ok(answered(1)), at(0));
+    assert!(error_of(&records).contains("cleared stage"), "{}", error_of(&records));
+    assert!(records.contains(&Record::Cleared(vec!["stage".to_owned()])));
+    assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { row: 0, is_written: true, .. })));
+
+    let mut machine = Machine::new(rows(3), Some(ItemsProof::Incomplete), SETTINGS);
+    let (written, _) =
+        run_to_end_as(&mut machine, staged, staged, |id| ContactAccount { stage: staged(id).stage, ..answered(id) });
+    assert_eq!(written, [0, 1, 2]);
+    assert!(machine.into_stop().is_none());
+}
+
+fn staged(id: i64) -> ContactAccount {
+    let mut members = serde_json::to_value(account(id)).unwrap();
+    members["stage"] = serde_json::json!({"id": 3, "name": "Lead"});
+    serde_json::from_value(members).unwrap()
+}
+
+#[test]
+fn a_later_run_stops_before_it_writes_an_account_with_a_member_that_an_earlier_one_cleared() {
+    let valued = |id: i64| if id == 2 { with(id, "annualRevenue", "12 million") } else { account(id) };
+    for items in [Some(ItemsProof::Complete), Some(ItemsProof::Incomplete), None] {
+        let mut machine = Machine::new(rows(8), items, SETTINGS).sparing(vec!["annualRevenue".to_owned()]);
+        let (written, _) = run_to_end(&mut machine, valued, valued);
+        assert!(!written.contains(&1), "{written:?}");
+        assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { row: 1, id: 2, is_written: false, .. })));
+    }
+    let settings = Settings { on_unknown_member: OnUnknownMember::Clear, ..SETTINGS };
+    let mut machine = Machine::new(rows(8), None, settings).sparing(vec!["annualRevenue".to_owned()]);
+    let (written, _) = run_to_end(&mut machine, valued, valued);
+    assert_eq!(written, (0..8).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_member_that_only_get_shows_is_seen_to_be_kept_before_anything_is_written_from_a_page() {
+    for count in [8, 40] {
+        let whole = |id: i64| with(id, "annualRevenue", "12 million");
+        let mut machine = Machine::new(rows(count), None, SETTINGS);
+        let (written, gets) = run_to_end_as(&mut machine, account, whole, |id| {
+            let answer = whole(id);
+            ContactAccount { city: Some("Bergen".into()), ..answer }
+        });
+        assert_eq!((written, gets), ((0..count).collect(), 4), "the four that were compared have shown it");
+
+        let mut machine = Machine::new(rows(count), None, SETTINGS);
+        let (written, _) = run_to_end(&mut machine, account, whole);
+        assert_eq!(written.len(), 1, "the first update shows that it is cleared");
+        assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { is_written: true, .. })));
+    }
+}
+
+#[test]
+fn where_none_that_was_compared_can_show_what_updates_do_the_next_accounts_are_read_by_themselves() {
+    // Among the accounts that are compared the first has the member, and the service refuses its update.
+    let whole = |id: i64| if [1, 7].contains(&id) { with(id, "annualRevenue", "12 million") } else { account(id) };
+    let mut machine = Machine::new(rows(8), None, SETTINGS);
+    let (mut compared, mut later, mut written) = (Vec::new(), Vec::new(), Vec::new());
+    while machine.next(at(0)) == Next::Request {
+        match machine.start(at(0)).unwrap() {
+            Request::Page { rows, .. } => {
+                let (planned, items) = (planned(&rows), items(&rows, account));
+                machine.looked_at_page(rows, planned, Ok(items), at(0));
+            }
+            Request::Account { row } => {
+                let looks = if written.is_empty() { &mut compared } else { &mut later };
+                looks.push(row.row);
+                machine.looked_at_account(row, bergen(), Ok(whole(row.account_id.unwrap())), at(0));
+            }
+            Request::Update(update) => {
+                let id = update.account.id;
+                written.push(update.row.row);
+                let answer = if id == 1 { Err(status(400, Some("x"), None)) } else { Ok(answered(id)) };
+                machine.wrote(*update, answer, at(0));
+            }
+        }
+    }
+    assert_eq!((compared.len(), written.last()), (4, Some(&6)), "compared {compared:?}, written {written:?}");
+    assert_eq!(later.last(), Some(&6), "accounts are read by themselves up to the one that shows it: {later:?}");
+    assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { row: 6, is_written: true, .. })));
 }
 
 #[test]

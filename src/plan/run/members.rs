@@ -1,0 +1,56 @@
+//! What is known of the members of an account that an update cannot carry: which of them updates keep, which they clear,
+//! and which the list does not show. Pure.
+
+use std::collections::HashSet;
+
+use crate::account::ContactAccount;
+use crate::change::{has_unsendable, unsendable_members};
+
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    /// An update was seen to keep them.
+    kept: HashSet<String>,
+    /// An update was seen to clear them.
+    cleared: HashSet<String>,
+    /// `GET` shows them and the list does not, so that an account on a page may have them, and no update was seen to keep
+    /// them.
+    unlisted: HashSet<String>,
+}
+
+impl Members {
+    /// What is known at the start of a run: what updates of the plan have cleared before.
+    pub(super) fn new(cleared: Vec<String>) -> Self {
+        Self { cleared: cleared.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Whether an account has a member that no update was seen to keep.
+    pub(super) fn is_at_risk(&self, account: &ContactAccount) -> bool {
+        unsendable_members(account).any(|name| !self.kept.contains(name))
+    }
+
+    /// Which members of an account an update would clear, as one did before.
+    pub(super) fn would_clear(&self, account: &ContactAccount) -> Vec<String> {
+        unsendable_members(account).filter(|name| self.cleared.contains(*name)).map(ToOwned::to_owned).collect()
+    }
+
+    /// Whether an account on a page may have a member at risk that the page does not show.
+    pub(super) fn are_unlisted(&self) -> bool {
+        !self.unlisted.is_empty()
+    }
+
+    /// Compares an item of the list with its account.
+    pub(super) fn compare(&mut self, item: &ContactAccount, account: &ContactAccount) {
+        let unlisted =
+            unsendable_members(account).filter(|name| !has_unsendable(item, name) && !self.kept.contains(*name));
+        self.unlisted.extend(unlisted.map(ToOwned::to_owned).collect::<Vec<_>>());
+    }
+
+    /// An account was updated. `lost` is what the answer does not have any more.
+    pub(super) fn wrote(&mut self, before: &ContactAccount, lost: &[String]) {
+        let kept = unsendable_members(before).filter(|name| !lost.iter().any(|other| other == name));
+        self.kept.extend(kept.map(ToOwned::to_owned));
+        self.cleared.extend(lost.iter().cloned());
+        // What one is known to do to a member is known of every account.
+        self.unlisted.retain(|name| !self.kept.contains(name) && !self.cleared.contains(name));
+    }
+}

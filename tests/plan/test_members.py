@@ -1,0 +1,76 @@
+"""Members that an update cannot carry: a run stops before it clears a second one, whatever the list shows."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from pathlib import Path
+
+import pytest
+
+from replyio import PlanError
+from replyio.sandbox import Deviations, Sandbox
+
+from .jobs import companies, plan, puts
+
+ROWS = [{"id": id, "city": "Bergen"} for id in range(1, 31)]
+MEMBER = "annualRevenue"
+
+
+def those_without(sandbox: Sandbox) -> list[int]:
+    """The accounts that have lost the member."""
+    return [id for id, account in sandbox.accounts.items() if account.extra.get(MEMBER) is None]
+
+
+def enter_again(sandbox: Sandbox, id: int) -> None:
+    """Does what a newer program can: it sends the member."""
+    body = sandbox.accounts[id].to_dict(by_alias=True)
+    writable = {"name": body["name"], "city": body["city"], MEMBER: "3 million"}
+    connection = http.client.HTTPConnection("127.0.0.1", sandbox.port, timeout=10)
+    headers = {"X-API-Key": "key", "Content-Type": "application/json"}
+    connection.request("PUT", f"/v3/contact-accounts/{id}", json.dumps(writable), headers)
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+@pytest.mark.parametrize("lacks", [(), (MEMBER,)])
+def test_every_further_run_stops_before_it_clears_another_member(lacks: tuple[str, ...], tmp_path: Path) -> None:
+    deviations = Deviations(unknown_members={MEMBER: "12 million"}, list_lacks=lacks)
+    with Sandbox(accounts=companies(30), deviations=deviations) as service, service.client(quota=None) as client:
+        made = plan(client, "sync", ROWS, save_as=tmp_path / "a.replyplan")
+        with pytest.raises(PlanError, match=rf"the update of account \d+ \(row \d+\) cleared {MEMBER}: "):
+            made.apply(progress=False)
+        assert len(puts(service)) == len(those_without(service)) == 1
+        for again in (made, client.open_plan(tmp_path / "a.replyplan")):
+            with pytest.raises(PlanError, match=f"would clear {MEMBER}, as an earlier update of this plan did"):
+                again.apply(progress=False)
+        assert len(puts(service)) == len(those_without(service)) == 1
+        assert made.revert(progress=False).counts == {"changed": 1}, "the account has the member no more"
+        assert made.apply(on_unknown_member="clear", progress=False).counts["changed"] == 30
+        assert len(those_without(service)) == 30
+
+
+def test_a_revert_spares_the_members_that_its_plan_has_cleared(tmp_path: Path) -> None:
+    deviations = Deviations(unknown_members={MEMBER: "12 million"})
+    with Sandbox(accounts=companies(30), deviations=deviations) as service, service.client(quota=None) as client:
+        made = plan(client, "sync", ROWS, save_as=tmp_path / "a.replyplan")
+        assert made.apply(on_unknown_member="clear", progress=False).counts == {"changed": 30}
+        enter_again(service, 7)
+        with pytest.raises(PlanError, match=rf"account 7 \(row 6\) would clear {MEMBER}"):
+            made.revert(progress=False)
+        assert (service.accounts[7].city, service.accounts[7].extra[MEMBER]) == ("Bergen", "3 million")
+        assert made.revert(on_unknown_member="clear", progress=False).counts == {"changed": 30}
+
+
+@pytest.mark.parametrize("lacks", [(), ("stage",)])
+def test_a_stage_that_updates_keep_costs_no_request_more(lacks: tuple[str, ...], tmp_path: Path) -> None:
+    stage = {"id": 3, "name": "Lead"}
+    deviations = Deviations(list_lacks=lacks)
+    with (
+        Sandbox(accounts=[one | {"stage": stage} for one in companies(30)], deviations=deviations) as service,
+        service.client(quota=None) as client,
+    ):
+        made = plan(client, "sync", ROWS, save_as=tmp_path / "a.replyplan")
+        assert made.apply(progress=False).counts == {"changed": 30}
+        assert all(account.stage and account.stage.name == "Lead" for account in service.accounts.values())
+        assert len(service.requests) == 1 + 1 + 4 + 30, "a page for the plan and one for the run, and four accounts"
