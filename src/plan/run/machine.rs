@@ -270,7 +270,7 @@ impl Machine {
 
     /// Whether an account on a page may have such a member, which the page does not show.
     fn are_pages_doubtful(&self) -> bool {
-        self.spares_members() && self.members.are_unlisted()
+        self.spares_members() && self.members.may_be_unlisted()
     }
 
     fn spares_members(&self) -> bool {
@@ -430,7 +430,7 @@ impl Machine {
 
     /// What a later run need not find out again.
     fn pages_are_of_use(&self) -> Option<Record> {
-        let are_of_use = self.items == Some(ItemsProof::Complete) && !self.members.are_unlisted();
+        let are_of_use = self.items == Some(ItemsProof::Complete) && !self.members.may_be_unlisted();
         are_of_use.then_some(Record::Items(ItemsProof::Complete))
     }
 
@@ -593,7 +593,7 @@ impl Machine {
         self.is_proven = true;
         let mut records = self.succeeded(Direction::Write);
         let Deviations { fields: differing, lost } = Deviations::of(&account, &fields, &answered);
-        let were_unlisted = self.members.are_unlisted();
+        let were_unlisted = self.members.may_be_unlisted();
         self.members.wrote(&account, &lost);
         if were_unlisted {
             records.extend(self.pages_are_of_use());

@@ -12,8 +12,9 @@ pub(super) struct Members {
     kept: HashSet<String>,
     /// An update was seen to clear them.
     cleared: HashSet<String>,
-    /// `GET` shows them and the list does not, so that an account on a page may have them, and no update was seen to keep
-    /// them.
+    /// The list was seen to show them.
+    listed: HashSet<String>,
+    /// `GET` was seen to show them where the list does not.
     unlisted: HashSet<String>,
 }
 
@@ -33,16 +34,18 @@ impl Members {
         unsendable_members(account).filter(|name| self.cleared.contains(*name)).map(ToOwned::to_owned).collect()
     }
 
-    /// Whether an account on a page may have a member at risk that the page does not show.
-    pub(super) fn are_unlisted(&self) -> bool {
-        !self.unlisted.is_empty()
+    /// Whether an account on a page may have a member that an update would clear and that the page does not show.
+    pub(super) fn may_be_unlisted(&self) -> bool {
+        self.unlisted.iter().any(|name| !self.kept.contains(name) || self.cleared.contains(name))
+            || self.cleared.iter().any(|name| !self.listed.contains(name))
     }
 
     /// Compares an item of the list with its account.
     pub(super) fn compare(&mut self, item: &ContactAccount, account: &ContactAccount) {
-        let unlisted =
-            unsendable_members(account).filter(|name| !has_unsendable(item, name) && !self.kept.contains(*name));
-        self.unlisted.extend(unlisted.map(ToOwned::to_owned).collect::<Vec<_>>());
+        for name in unsendable_members(account) {
+            let seen = if has_unsendable(item, name) { &mut self.listed } else { &mut self.unlisted };
+            seen.insert(name.to_owned());
+        }
     }
 
     /// An account was updated. `lost` is what the answer does not have any more.
@@ -50,7 +53,5 @@ impl Members {
         let kept = unsendable_members(before).filter(|name| !lost.iter().any(|other| other == name));
         self.kept.extend(kept.map(ToOwned::to_owned));
         self.cleared.extend(lost.iter().cloned());
-        // What one is known to do to a member is known of every account.
-        self.unlisted.retain(|name| !self.kept.contains(name) && !self.cleared.contains(name));
     }
 }

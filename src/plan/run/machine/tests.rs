@@ -734,6 +734,17 @@ fn a_member_that_only_get_shows_is_seen_to_be_kept_before_anything_is_written_fr
 }
 
 #[test]
+fn a_later_run_reads_each_account_by_itself_where_the_list_may_hide_the_member_that_was_cleared() {
+    let whole = |id: i64| if id == 7 { with(id, "annualRevenue", "12 million") } else { account(id) };
+    for items in [Some(ItemsProof::Complete), None] {
+        let mut machine = Machine::new(rows(8), items, SETTINGS).sparing(vec!["annualRevenue".to_owned()]);
+        let (written, _) = run_to_end(&mut machine, account, whole);
+        assert!(!written.contains(&6), "{written:?}");
+        assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { row: 6, is_written: false, .. })));
+    }
+}
+
+#[test]
 fn where_none_that_was_compared_can_show_what_updates_do_the_next_accounts_are_read_by_themselves() {
     // Among the accounts that are compared the first has the member, and the service refuses its update.
     let whole = |id: i64| if [1, 7].contains(&id) { with(id, "annualRevenue", "12 million") } else { account(id) };
