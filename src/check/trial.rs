@@ -1,0 +1,445 @@
+//! Changes one account and restores it, to see what an update keeps.
+//!
+//! [`Trial::change`] and [`Trial::restore`] are apart, so that whoever is interrupted in the first can still run the second.
+//! What has happened is written down before each step.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::account::{ContactAccount, Field, check_id};
+use crate::change;
+use crate::client::{Client, Seen, Turn};
+use crate::error::{Delivery, Error, Failure};
+
+use super::restoring::{self, Restoring, StoredText};
+use super::wording::joined;
+use super::{Finding, refused, said};
+
+/// How long an update whose answer was lost is given to be applied, before the account is looked at again.
+const LATE: Duration = Duration::from_secs(3);
+
+/// A change of one account that is taken back. Clones share it.
+#[derive(Clone)]
+pub struct Trial {
+    id: i64,
+    state: Arc<Mutex<State>>,
+}
+
+/// One step of a trial, over the connections that the step has.
+struct Step {
+    client: Client,
+    trial: Trial,
+}
+
+/// An account at one moment.
+#[derive(Debug, Clone)]
+struct Moment {
+    account: ContactAccount,
+    raw: Map<String, Value>,
+}
+
+impl From<Seen<ContactAccount>> for Moment {
+    fn from(seen: Seen<ContactAccount>) -> Self {
+        let raw = if let Value::Object(raw) = seen.raw { raw } else { Map::new() };
+        Self { account: seen.read, raw }
+    }
+}
+
+/// What became of the update.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Update {
+    /// It was not sent.
+    #[default]
+    None,
+    /// It was sent, and no answer tells.
+    Unknown,
+    /// The service refused it, or it never arrived.
+    NotApplied,
+    /// It was answered with the account.
+    Answered,
+}
+
+/// Where a trial stands.
+#[derive(Default)]
+struct State {
+    turn: Option<Turn>,
+    before: Option<Moment>,
+    update: Update,
+    answer: Option<Moment>,
+    /// Whether what the trial changed may still be there.
+    is_open: bool,
+    is_restoring: bool,
+    findings: Vec<Finding>,
+    to_restore: Vec<(String, Value)>,
+    requests: u32,
+}
+
+impl Trial {
+    /// A trial with an account. Nothing is sent.
+    ///
+    /// # Errors
+    /// [`Error::Validation`] for an id that no account can have.
+    pub fn new(id: i64) -> Result<Self, Error> {
+        check_id(id).map_err(refused)?;
+        Ok(Self { id, state: Arc::default() })
+    }
+
+    /// What was found so far.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.state().findings.clone()
+    }
+
+    /// What somebody has to restore by hand: the members, and their values before the trial.
+    pub fn to_restore(&self) -> Vec<(String, Value)> {
+        self.state().to_restore.clone()
+    }
+
+    /// How many requests were sent.
+    pub fn requests(&self) -> u32 {
+        self.state().requests
+    }
+
+    /// What may still be in the account that the trial has put there; `None` when nothing is.
+    pub fn left_behind(&self) -> Option<String> {
+        self.state().is_open.then(|| {
+            format!(
+                "the description of account {} may still hold the text of the check. It was empty before. Clear it in \
+                 Reply.io, or with patch_contact_account({}, description=None)",
+                self.id, self.id
+            )
+        })
+    }
+
+    /// Says in the findings why the account is not written.
+    pub fn refuse(&self, reason: &str) {
+        self.found(
+            "update",
+            format!("The check did not write account {}: {reason}.", self.id),
+            "Nothing is known about updates. Create an account for this in Reply.io, with a name and nothing else, and run \
+             the check with its id.",
+            true,
+        );
+    }
+
+    /// Reads the account, and writes a text into its empty description. It takes the account's turn, and keeps it until
+    /// [`Trial::restore`] ends.
+    ///
+    /// # Errors
+    /// None of a request: what failed is a finding. [`Error::Call`] when another change of the account by this process does
+    /// not end in time.
+    pub async fn change(&self, client: &Client) -> Result<(), Error> {
+        Step { client: client.clone(), trial: self.clone() }.change().await
+    }
+
+    /// Looks at the account, says what the update kept, and restores what it changed. It does nothing when nothing was sent.
+    /// What failed is a finding.
+    pub async fn restore(&self, client: &Client) {
+        Step { client: client.clone(), trial: self.clone() }.restore().await;
+    }
+
+    fn found(&self, topic: &'static str, found: String, follows: &str, differs: bool) {
+        self.state().findings.push(Finding { topic, found, follows: follows.to_owned(), differs });
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Step {
+    async fn change(&self) -> Result<(), Error> {
+        let mut looking = self.client.begin_looking();
+        let turn = self.client.turn_for(&looking, self.trial.id).await?;
+        let read = self.client.look_patiently(&mut looking, self.trial.id).await;
+        self.trial.state().requests += looking.requests();
+        let before = match read {
+            Ok(seen) => Moment::from(seen),
+            Err(error) => {
+                self.trial.refuse(&format!("it could not be read: {}", self.said(&error)));
+                return Ok(());
+            }
+        };
+        if let Some(reason) = restoring::obstacle(&before.account, &before.raw) {
+            self.trial.refuse(&reason);
+            return Ok(());
+        }
+        let changes = [restoring::trial_change(&before.account)];
+        let merged = change::merged(&before.account, &changes).map_err(|_| internal("a field of a wrong kind"))?;
+        let request = self.client.write_request(&turn, &merged).map_err(|failure| internal(&failure.to_string()))?;
+        {
+            let mut state = self.trial.state();
+            (state.turn, state.before) = (Some(turn), Some(before));
+            (state.update, state.is_open) = (Update::Unknown, true);
+            state.requests += 1;
+        }
+        let mut looking = self.client.begin_looking();
+        match self.client.write_once(&mut looking, self.trial.id, request).await {
+            Ok(seen) => {
+                let mut state = self.trial.state();
+                (state.update, state.answer) = (Update::Answered, Some(seen.into()));
+            }
+            Err(failure) => self.not_answered(&failure),
+        }
+        Ok(())
+    }
+
+    fn not_answered(&self, failure: &Failure) {
+        let is_unknown = failure.delivery() == Delivery::Unknown;
+        let said = said::failure(failure, &self.client);
+        if is_unknown {
+            let found = format!("No answer tells whether the update was applied: {said}.");
+            self.trial.found(
+                "update",
+                found,
+                "Nothing is known about what an update keeps. Run the check again.",
+                true,
+            );
+        } else {
+            self.trial.state().update = Update::NotApplied;
+            let found = format!("The update was not applied: {said}.");
+            self.trial.found("update", found, "Updates do not work with this key and this account.", true);
+        }
+    }
+
+    async fn restore(&self) {
+        let (before, answer, update) = {
+            let mut state = self.trial.state();
+            if state.is_restoring {
+                return;
+            }
+            state.is_restoring = true;
+            let Some(before) = state.before.clone() else { return };
+            (before, state.answer.clone(), state.update)
+        };
+        self.restore_from(&before, answer.as_ref(), update).await;
+        // Nobody else of this process changes the account until here.
+        let turn = self.trial.state().turn.take();
+        drop(turn);
+    }
+
+    async fn restore_from(&self, before: &Moment, answer: Option<&Moment>, update: Update) {
+        let mut now = self.look().await;
+        let is_untouched = |now: &Moment| restoring::differing(&before.account, &now.account).is_empty();
+        if update == Update::Unknown && now.as_ref().is_ok_and(is_untouched) {
+            tokio::time::sleep(LATE).await;
+            now = self.look().await;
+        }
+        let now = match now {
+            Ok(now) => now,
+            Err(said) if update == Update::NotApplied => {
+                self.trial.state().is_open = false;
+                let found = format!("The account could not be read after the update that was not applied: {said}.");
+                self.trial.found("restored", found, "The check changed nothing.", true);
+                return;
+            }
+            Err(said) => return self.not_restored(&format!("the account could not be read: {said}")),
+        };
+        if update == Update::Answered {
+            self.compare(before, answer, &now);
+        }
+        let restoring = Restoring::of(&before.account, answer.map(|answer| &answer.account), &now.account);
+        let last = if restoring.changes.is_empty() {
+            now
+        } else {
+            match self.write_back(&now, &restoring).await {
+                Some(last) => last,
+                None => return,
+            }
+        };
+        self.conclude(before, &last, &restoring, update);
+    }
+
+    /// Writes what the trial changed as it was, and reads the account again. `None` when that is not known to have worked,
+    /// which it has said.
+    async fn write_back(&self, now: &Moment, restoring: &Restoring) -> Option<Moment> {
+        let mut looking = self.client.begin_looking();
+        let written = match self.restoring_request(now, restoring) {
+            Ok(request) => {
+                let written = self.client.write_patiently(&mut looking, self.trial.id, &request).await;
+                self.trial.state().requests += looking.requests();
+                written.map_err(|error| self.said(&error))
+            }
+            Err(said) => Err(said),
+        };
+        match (self.look().await, written) {
+            (Ok(last), _) => Some(last),
+            (Err(_), Ok(answer)) => Some(answer.into()),
+            (Err(_), Err(said)) => {
+                self.not_restored(&said);
+                None
+            }
+        }
+    }
+
+    fn restoring_request(&self, now: &Moment, restoring: &Restoring) -> Result<crate::transport::Request, String> {
+        let merged =
+            change::merged(&now.account, &restoring.changes).map_err(|_| "a field of a wrong kind".to_owned())?;
+        let state = self.trial.state();
+        let turn = state.turn.as_ref().ok_or("the turn of the account was lost")?;
+        self.client.write_request(turn, &merged).map_err(|failure| failure.to_string())
+    }
+
+    /// Says what the update kept.
+    fn compare(&self, before: &Moment, answer: Option<&Moment>, now: &Moment) {
+        let stored =
+            answer.map_or(StoredText::NotAtAll, |answer| StoredText::of(answer.account.value(restoring::FIELD)));
+        self.trial.found(
+            "update",
+            "The service answered the update with 200 and the account.".to_owned(),
+            "Updates work.",
+            false,
+        );
+        let (found, follows) = match stored {
+            StoredText::AsSent => ("The service stored the text as it was sent.", "What patch sends is what is there."),
+            StoredText::Trimmed => ("The service stored the text without the white space at its ends.", OTHERWISE),
+            StoredText::SpacesJoined => ("The service stored the text with single spaces.", OTHERWISE),
+            StoredText::Escaped => (
+                "The service stored the text escaped, such as &amp; for &.",
+                "An update of an account that has such characters changes them again each time, also in fields that it does \
+                 not name. Do not update accounts whose values have & < > or quotes. Report this.",
+            ),
+            StoredText::NotAtAll => (
+                "The service answered with 200, and did not store the text.",
+                "An update may have no effect although it is answered with 200. patch_contact_account() warns then.",
+            ),
+            StoredText::Otherwise => ("The service stored the text in another form.", OTHERWISE),
+        };
+        self.trial.found("stored_text", found.to_owned(), follows, stored != StoredText::AsSent);
+        let has_stage = before.raw.get("stage").is_some_and(|stage| !stage.is_null());
+        let (found, follows, differs) = if !restoring::same_stage(&before.raw, &now.raw) {
+            (
+                "The stage is another one after the update.",
+                "An update loses the stage, and cannot send it. Report this.",
+                true,
+            )
+        } else if has_stage {
+            ("The stage is the same after the update.", "An update keeps the stage.", false)
+        } else {
+            ("The account has no stage.", "Nothing is known about what an update does to a stage.", false)
+        };
+        self.trial.found("stage", found.to_owned(), follows, differs);
+        let mut others = restoring::differing(&before.account, &now.account);
+        others.retain(|field| *field != restoring::FIELD);
+        let owner_differs = others.contains(&Field::OwnerUserId);
+        let (found, follows) = if owner_differs {
+            (
+                "The owner is another one after the update.",
+                "An update changes the owner although it carries it. Report this.",
+            )
+        } else {
+            ("The owner is the same after the update.", "An update keeps the owner.")
+        };
+        self.trial.found("owner", found.to_owned(), follows, owner_differs);
+        others.retain(|field| *field != Field::OwnerUserId);
+        let (found, follows) = if others.is_empty() {
+            (
+                "All fields that the check did not name are the same after the update.".to_owned(),
+                "An update keeps them.",
+            )
+        } else {
+            (
+                format!("Fields that the check did not name differ after the update: {}.", named(&others)),
+                "Either the service changes them although the update carries them, or somebody else changed them during \
+                 the check. Run it again; if it says so again, do not write, and report this.",
+            )
+        };
+        self.trial.found("other_fields", found, follows, !others.is_empty());
+    }
+
+    /// Says whether the account is as it was, from the last look at it.
+    fn conclude(&self, before: &Moment, last: &Moment, restoring: &Restoring, update: Update) {
+        let mut differing = restoring::differing(&before.account, &last.account);
+        let holds_text = Restoring::of(&before.account, None, &last.account)
+            .changes
+            .iter()
+            .any(|change| change.field == restoring::FIELD);
+        let has_other_text = differing.contains(&restoring::FIELD) && !restoring.left_alone.contains(&restoring::FIELD);
+        if holds_text || has_other_text {
+            self.not_restored("the update that restores it was not applied");
+        } else {
+            self.trial.state().is_open = update == Update::Unknown;
+        }
+        differing.retain(|field| *field != restoring::FIELD);
+        let mut by_hand: Vec<(String, Value)> = Vec::new();
+        for field in &differing {
+            let value = before.raw.get(field.wire()).cloned().unwrap_or_default();
+            by_hand.push((field.name().to_owned(), value));
+        }
+        if !restoring::same_stage(&before.raw, &last.raw) {
+            let stage = before.raw.get("stage").cloned().unwrap_or_default();
+            by_hand.push(("stage".to_owned(), stage.get("name").cloned().unwrap_or(stage)));
+        }
+        if !by_hand.is_empty() {
+            let names = joined(by_hand.iter().map(|(name, _)| name.as_str()));
+            self.trial.state().to_restore.extend(by_hand);
+            self.trial.found(
+                "restored",
+                format!("These members of account {} are not as they were: {names}.", self.trial.id),
+                "Somebody else may have changed them during the check, and it overwrites nobody. If nobody did, restore \
+                 them by hand. Their previous values are in to_restore, which is not part of this report.",
+                true,
+            );
+        }
+        let is_left_alone = restoring.left_alone.contains(&restoring::FIELD);
+        if holds_text || has_other_text || (!differing.is_empty() && update != Update::Unknown) {
+            return;
+        }
+        if is_left_alone {
+            let found = "Somebody else changed the description during the check. It is as they left it.".to_owned();
+            self.trial.found("restored", found, "Nothing of the check is left in the account.", true);
+        } else if update == Update::Unknown {
+            self.trial.found(
+                "restored",
+                "Nothing of the check was in the account when the check looked last.".to_owned(),
+                "The service may still apply the update whose answer was lost. Look at the description in some minutes; \
+                 clear it if it holds the text of the check.",
+                true,
+            );
+        } else {
+            let found = "Every field of the account that an update can carry is as it was before the check.".to_owned();
+            self.trial.found("restored", found, "There is nothing to do.", false);
+        }
+    }
+
+    fn not_restored(&self, reason: &str) {
+        self.trial.state().is_open = true;
+        self.trial.found(
+            "restored",
+            format!("The account may not be restored: {reason}."),
+            &self.trial.left_behind().map(|left| capitalized(&left) + ".").unwrap_or_default(),
+            true,
+        );
+    }
+
+    async fn look(&self) -> Result<Moment, String> {
+        let mut looking = self.client.begin_looking();
+        let read = self.client.look_patiently(&mut looking, self.trial.id).await;
+        self.trial.state().requests += looking.requests();
+        read.map(Moment::from).map_err(|error| self.said(&error))
+    }
+
+    fn said(&self, error: &Error) -> String {
+        match error {
+            Error::Call(call) => said::failure(&call.failure, &self.client),
+            other => other.to_string(),
+        }
+    }
+}
+
+const OTHERWISE: &str = "A value can differ from what was sent. patch_contact_account() warns then, and a plan counts the row \
+    as stored otherwise.";
+
+fn named(fields: &[Field]) -> String {
+    joined(fields.iter().map(|field| field.name()))
+}
+
+fn capitalized(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
+}
+
+fn internal(reason: &str) -> Error {
+    Error::Configuration(reason.to_owned())
+}
