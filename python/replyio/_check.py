@@ -12,7 +12,7 @@ from replyio import _replyio
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["CheckFinding", "CheckReport"]
 
@@ -150,29 +150,30 @@ async def _finished(pending: _replyio.Pending[Any]) -> Any:
 
 
 @contextlib.contextmanager
-def _told_when_interrupted(made: _replyio.Check) -> Any:
+def _told_when_interrupted(made: _replyio.Check) -> Iterator[None]:
     """Says what is left in the account when restoring it is interrupted. There is no report then."""
     try:
         yield
     except BaseException:
-        _warn_of(made)
+        _log_left_behind(made)
         raise
 
 
 @contextlib.contextmanager
-def _told_when_it_ends(made: _replyio.Check) -> Any:
+def _told_when_it_ends(made: _replyio.Check) -> Iterator[None]:
     """Says what is left in the account, restored or not. There is no report when the check was interrupted before."""
     try:
         yield
     finally:
-        _warn_of(made)
+        _log_left_behind(made)
 
 
-def _warn_of(made: _replyio.Check) -> None:
-    """Warns of what is left in the account, if anything is or may be."""
-    import warnings
+def _log_left_behind(made: _replyio.Check) -> None:
+    """Logs what is left in the account, if anything is or may be. The log has the values that somebody has to restore.
 
-    from replyio.errors import ReplyWarning
+    A warning could be made an error, and would take the place of what interrupted the check.
+    """
+    import logging
 
     said: list[str] = []
     left = made.left_behind()
@@ -181,7 +182,7 @@ def _warn_of(made: _replyio.Check) -> None:
     said += [f"restore by hand: {name} was {value!r}" for name, value in made.result()["to_restore"].items()]
     if said:
         message = "the check was interrupted; " + "; ".join(said)
-        warnings.warn(_replyio.safe_text(message), ReplyWarning, stacklevel=2)
+        logging.getLogger("replyio").warning("%s", _replyio.safe_text(message))
 
 
 def _report(made: _replyio.Check) -> CheckReport:

@@ -194,9 +194,11 @@ def _add_revert(made: argparse.ArgumentParser) -> None:
 
 
 def _add_check(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--write", type=_number, metavar="ID", help="also write a text into the empty description of this "
-                      "account, compare what the service kept, and restore it; use an account made for this, with a "
-                      "name and nothing else (default: write nothing)")  # fmt: skip
+    text = (
+        "also write a text into the empty description of this account, compare what the service kept, and restore it; "
+        "use an account made for this, with a name and nothing else (default: write nothing)"
+    )
+    made.add_argument("--write", type=_number, metavar="ID", help=text)
 
 
 def _add_plans(made: argparse.ArgumentParser) -> None:

@@ -387,32 +387,21 @@ def _give(members: Mapping[str, Any], options: dict[str, Any]) -> None:
 
 
 def _check(options: dict[str, Any]) -> int:
-    import warnings
-
-    from replyio import ReplyWarning
     from replyio._cli_output import chosen, write_many
 
     write: int | None = options.get("write")
-    caught: list[warnings.WarningMessage] = []
-    try:
-        with _client(options) as client, warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", ReplyWarning)
-            report = client.check(write=write)
-    finally:  # it says what is left of a check that was interrupted
-        for warning in caught:
-            _tell(str(warning.message))
+    with _client(options) as client:
+        report = client.check(write=write)
     for name, value in report.to_restore.items():
         _tell(f"account {write}: restore {name} by hand if nobody else has changed it; it was {value!r}")
-    form = chosen(options.get("format"))
-    members = report.to_dict()
-    if form == "json":
-        _give(members, options)
-    else:
-        with _while_somebody_reads():
-            if form == "table":
-                sys.stdout.write(f"{report}\n")
-            else:
-                write_many(members["findings"], form, ("topic", "found", "follows", "differs"))
+    form, members = chosen(options.get("format")), report.to_dict()
+    with _while_somebody_reads():
+        if form == "table":
+            sys.stdout.write(f"{report}\n")
+        elif form == "json":
+            _give(members, options)
+        else:
+            write_many(members["findings"], form, ("topic", "found", "follows", "differs"))
     return _DONE if report.as_expected else _FAILED
 
 

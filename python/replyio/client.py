@@ -479,7 +479,8 @@ class ReplyClient:
         description, compares what the service kept, and restores the account, also after Ctrl-C. It refuses an account
         whose description is not empty, that has members unknown to this version, or that has values which a service may
         store in another form. The service may still do what nobody knows yet, such as lose the stage: create an account
-        for this, with a name and nothing else.
+        for this, with a name and nothing else. If the check is interrupted and something may be left in the account,
+        the logger `replyio` tells what.
 
         Args:
             write: The account to write and restore, by its id. None, the default, writes nothing.
@@ -490,9 +491,6 @@ class ReplyClient:
         Raises:
             ValidationError: Before any request, when the id cannot be one.
             DeadlineExceededError: Another change of that account by this process did not end in time.
-
-        Warns:
-            ReplyWarning: The check was interrupted, and something of it may be left in the account.
 
         Examples:
             >>> import replyio
@@ -516,9 +514,6 @@ class ReplyClient:
         Raises:
             ValidationError: Before any request, when the id cannot be one.
             DeadlineExceededError: Another change of that account by this process did not end in time.
-
-        Warns:
-            ReplyWarning: The check was interrupted, and something of it may be left in the account.
         """
         from replyio import _check
 

@@ -257,8 +257,11 @@ pub(super) fn shown(names: &BTreeSet<String>, client: &Client) -> String {
     let others = names.len() - plain.len();
     match (plain.is_empty(), others) {
         (_, 0) => plain.join(", "),
-        (true, _) => format!("{others} whose names are not shown"),
-        (false, _) => format!("{}, and {others} whose names are not shown", plain.join(", ")),
+        (is_all, _) => {
+            let plain = if is_all { String::new() } else { format!("{}, and ", plain.join(", ")) };
+            let (names, are) = if others == 1 { ("name", "is") } else { ("names", "are") };
+            format!("{plain}{others} whose {names} {are} not shown")
+        }
     }
 }
 
