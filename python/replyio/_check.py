@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import html
 import textwrap
@@ -12,7 +11,7 @@ from replyio import _replyio
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 __all__ = ["CheckFinding", "CheckReport"]
 
@@ -115,14 +114,17 @@ def check(core: _replyio.Client, write: int | None) -> CheckReport:
     made = _replyio.Check(core, write)
     if made.read():
         try:
-            made.change()
-        except BaseException:
-            # Ctrl-C among them: what the check has written must go, whatever ended it.
-            with _told_when_it_ends(made):
+            try:
+                made.change()
+            finally:
                 made.restore()
+        except BaseException:
+            # Ctrl-C among them. It can come between the two calls; restoring does nothing when it has begun before.
+            try:
+                made.restore()
+            finally:
+                _log_left_behind(made)
             raise
-        with _told_when_interrupted(made):
-            made.restore()
     return _report(made)
 
 
@@ -131,14 +133,16 @@ async def check_async(core: _replyio.Client, write: int | None, event_loop: Abst
     made = _replyio.Check(core, write)
     if await _finished(made.read(event_loop)):
         try:
-            await _finished(made.change(event_loop))
-        except BaseException:
-            # A cancelled task is cancelled once, so that it can still wait for this.
-            with _told_when_it_ends(made):
+            try:
+                await _finished(made.change(event_loop))
+            finally:
                 await _finished(made.restore(event_loop))
+        except BaseException:
+            try:
+                await _finished(made.restore(event_loop))
+            finally:
+                _log_left_behind(made)
             raise
-        with _told_when_interrupted(made):
-            await _finished(made.restore(event_loop))
     return _report(made)
 
 
@@ -147,25 +151,6 @@ async def _finished(pending: _replyio.Pending[Any]) -> Any:
         return await pending.future
     finally:
         pending.close()
-
-
-@contextlib.contextmanager
-def _told_when_interrupted(made: _replyio.Check) -> Iterator[None]:
-    """Says what is left in the account when restoring it is interrupted. There is no report then."""
-    try:
-        yield
-    except BaseException:
-        _log_left_behind(made)
-        raise
-
-
-@contextlib.contextmanager
-def _told_when_it_ends(made: _replyio.Check) -> Iterator[None]:
-    """Says what is left in the account, restored or not. There is no report when the check was interrupted before."""
-    try:
-        yield
-    finally:
-        _log_left_behind(made)
 
 
 def _log_left_behind(made: _replyio.Check) -> None:

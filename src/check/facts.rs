@@ -226,3 +226,83 @@ impl Facts {
 fn is_other_size(text: &str) -> bool {
     !text.is_empty() && !CompanySize::DOCUMENTED.iter().any(|size| size.eq_ignore_ascii_case(text))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn members(value: &Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn each_form_of_a_date_is_told_apart() {
+        for (value, form) in [
+            (json!("2023-11-07T05:31:56Z"), DateForm::Utc),
+            (json!("2026-09-08T12:08:22.58+00:00"), DateForm::Offset),
+            (json!("2026-09-08T12:08:22.58-02:00"), DateForm::Offset),
+            (json!("2023-11-07T05:31:56"), DateForm::Local),
+            (json!("2023-11-07"), DateForm::DateOnly),
+            (json!("07.11.2023"), DateForm::Other),
+            (json!("yesterdaY"), DateForm::Other),
+            (json!(1_699_335_116), DateForm::Other),
+            (json!(""), DateForm::Other),
+            (json!(null), DateForm::Null),
+        ] {
+            assert_eq!(DateForm::of(Some(&value)), form, "{value}");
+        }
+        assert_eq!(DateForm::of(None), DateForm::Missing);
+    }
+
+    #[test]
+    fn an_item_is_compared_with_its_account_by_meaning() {
+        let whole = json!({
+            "id": 1, "name": "Acme Industries", "city": null, "phone": "1", "state": "Oslo", "lastActivityDate": "a",
+            "stage": {"id": 1}, "emailProvider": "Gmail",
+        });
+        let item = json!({
+            "id": 1, "name": "Acme…", "city": "", "state": "Oslo kommune", "lastActivityDate": "b", "country": "Norway",
+            "stage": {"id": 1}, "industry": "",
+        });
+        let compared = Compared::of(&members(&item), &members(&whole));
+        assert_eq!(compared.lacks, BTreeSet::from(["phone"]));
+        assert_eq!(compared.cut, BTreeSet::from(["name"]));
+        assert_eq!(compared.differ, BTreeSet::from(["state"]));
+        assert_eq!(compared.only_in_list, BTreeSet::from(["country"]));
+        assert!(Compared::of(&members(&whole), &members(&whole)).is_equal());
+    }
+
+    #[test]
+    fn the_account_asked_for_the_fullest_and_the_emptiest_are_read() {
+        let items: Vec<_> =
+            [json!({"id": 1, "name": "abc"}), json!({"id": 2, "name": "a"}), json!({"id": 3, "name": "ab"})]
+                .iter()
+                .map(members)
+                .collect();
+        assert_eq!(worth_reading(&items, None), [1, 2]);
+        assert_eq!(worth_reading(&items, Some(3)), [3, 1]);
+        assert_eq!(worth_reading(&items, Some(1)), [1, 2]);
+        assert_eq!(worth_reading(&[], Some(9)), [9]);
+        assert_eq!(worth_reading(&[members(&json!({"id": -1}))], None), [0; 0]);
+    }
+
+    #[test]
+    fn names_and_counts_are_kept_and_no_value_is() {
+        let mut facts = Facts::default();
+        let account = json!({
+            "id": 1, "ownerUserId": 2, "name": "canary", "city": "canary", "phone": "", "state": null, "future": "canary",
+            "stage": "canary", "createdDate": "canary", "companySize": "canary",
+        });
+        facts.items(&[members(&account)], &["/name must be a string".to_owned()]);
+        facts.whole(&members(&account));
+        assert_eq!((facts.items, facts.wholes, facts.other_sizes), (1, 1, 2));
+        assert_eq!(facts.unknown, BTreeSet::from(["future".to_owned()]));
+        assert_eq!(facts.other_type, BTreeSet::from(["stage"]));
+        assert_eq!(facts.empty, BTreeMap::from([(EmptyForm::Null, 2), (EmptyForm::Text, 2), (EmptyForm::Missing, 20)]));
+        assert_eq!(facts.dates, BTreeMap::from([(DateForm::Other, 2), (DateForm::Missing, 2)]));
+        assert!(facts.items_lack.contains("country") && !facts.items_lack.contains("city"));
+        assert!(!format!("{facts:?}").contains("canary"));
+    }
+}

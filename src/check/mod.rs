@@ -115,8 +115,8 @@ pub async fn reading(client: &Client, account: Option<i64>) -> Result<Reading, E
                     facts.whole(whole);
                     if let Some(item) = items.iter().find(|item| facts::id(item) == Some(id)) {
                         let compared = Compared::of(item, whole);
-                        if account == Some(id) && !compared.only_in_list.is_empty() {
-                            obstacle = Some(wording::only_in_list(&compared));
+                        if account == Some(id) {
+                            obstacle = wording::only_in_list(&compared).or_else(|| restoring::unknown_members(item));
                         }
                         facts.compared.push(compared);
                     }
@@ -132,7 +132,7 @@ pub async fn reading(client: &Client, account: Option<i64>) -> Result<Reading, E
         }
     }
     session.try_the_other_header().await;
-    let findings = wording::reading(&session.key, &facts, failure.as_deref(), &session.client);
+    let findings = wording::reading(session.key, &facts, failure.as_deref(), &session.client);
     Ok(Reading { findings, requests: session.looking.requests(), obstacle })
 }
 

@@ -19,12 +19,8 @@ pub(super) const FIELD: Field = Field::Description;
 /// Why an account must not be written, where it must not: whatever a service may do to it, the trial has to be able to
 /// restore it.
 pub(super) fn obstacle(account: &ContactAccount, raw: &Map<String, Value>) -> Option<String> {
-    let is_known = |name: &str| MEMBERS.iter().any(|member| member.wire == name);
-    if raw.iter().any(|(name, value)| !is_known(name) && !value.is_null()) {
-        return Some(
-            "it has members that this version does not know, and an update, which cannot carry them, may clear them"
-                .to_owned(),
-        );
+    if let Some(reason) = unknown_members(raw) {
+        return Some(reason);
     }
     if !raw.get(FIELD.wire()).is_none_or(is_empty) {
         return Some(
@@ -45,6 +41,16 @@ pub(super) fn obstacle(account: &ContactAccount, raw: &Map<String, Value>) -> Op
          and e-mail addresses in lower case, no / at the end of a URL",
         joined(delicate.into_iter())
     ))
+}
+
+/// Why an account must not be written that has members unknown to this version. Even `false` may be what somebody chose.
+pub(super) fn unknown_members(raw: &Map<String, Value>) -> Option<String> {
+    let is_known = |name: &str| MEMBERS.iter().any(|member| member.wire == name);
+    let is_there = raw.iter().any(|(name, value)| !is_known(name) && !value.is_null());
+    is_there.then(|| {
+        "it has members that this version does not know, and an update, which cannot carry them, may clear them"
+            .to_owned()
+    })
 }
 
 /// Whether a service may store a value otherwise than it was sent.
@@ -127,7 +133,7 @@ impl Restoring {
             let is_answered = answer.is_some_and(|answer| change::filled(answer.value(field)) == change::filled(value));
             let is_ours =
                 field == FIELD && matches!(value, Some(FieldValue::Text(text)) if text.starts_with(BEGINNING));
-            if is_ours || (is_answered && field != FIELD) || (is_answered && field == FIELD && answer_is_ours(answer)) {
+            if is_ours || is_answered && (field != FIELD || answer_is_ours(answer)) {
                 let (before, after) = (value.into(), before.value(field).into());
                 restoring.changes.push(Change { field, before, after });
             } else {

@@ -317,7 +317,11 @@ impl Step {
         } else if has_stage {
             ("The stage is the same after the update.", "An update keeps the stage.", false)
         } else {
-            ("The account has no stage.", "Nothing is known about what an update does to a stage.", false)
+            (
+                "The account has no stage.",
+                "Nothing is known about stages. To find out, give the account one in Reply.io and run the check again.",
+                false,
+            )
         };
         self.trial.found("stage", found.to_owned(), follows, differs);
         let mut others = restoring::differing(&before.account, &now.account);

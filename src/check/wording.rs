@@ -11,8 +11,8 @@ use super::{Finding, Key, Tried, said};
 const MOST_NAMES: usize = 12;
 
 /// The findings of a reading, in a fixed order.
-pub(super) fn reading(key: &Key, facts: &Facts, failure: Option<&str>, client: &Client) -> Vec<Finding> {
-    let mut findings = vec![self::key(*key), works(facts, failure)];
+pub(super) fn reading(key: Key, facts: &Facts, failure: Option<&str>, client: &Client) -> Vec<Finding> {
+    let mut findings = vec![self::key(key), works(facts, failure)];
     if facts.items + facts.wholes > 0 {
         findings.extend([list_items(facts), dates(facts), empty_values(facts), members(facts, client)]);
     }
@@ -245,9 +245,12 @@ fn rate_limit_headers(facts: &Facts, client: &Client) -> Finding {
 }
 
 /// Why an account must not be written whose list item has what its GET lacks.
-pub(super) fn only_in_list(compared: &Compared) -> String {
+pub(super) fn only_in_list(compared: &Compared) -> Option<String> {
+    if compared.only_in_list.is_empty() {
+        return None;
+    }
     let names = joined(compared.only_in_list.iter().copied());
-    format!("its list item has values that GET lacks ({names}), and an update built on GET would clear them")
+    Some(format!("its list item has values that GET lacks ({names}), and an update built on GET would clear them"))
 }
 
 /// Names of the service: those that look like names, and how many others there are.
