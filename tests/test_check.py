@@ -91,7 +91,7 @@ CASES: dict[str, tuple[dict[str, Any], set[str], str]] = {
     "unknown": (
         {"unknown_members": {"segment": "x", "a1": 2}},
         {"members"},
-        "segment, and 1 whose names are not shown",
+        "segment, and 1 whose name is not shown",
     ),
     "x-rate-limit": ({"rate_limit_headers": "x-rate-limit"}, {"rate_limit_headers"}, "x-rate-limit-remaining"),
     "ratelimit": ({"rate_limit_headers": "ratelimit"}, {"rate_limit_headers"}, "ratelimit-remaining"),
