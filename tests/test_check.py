@@ -390,6 +390,49 @@ def test_one_fault_at_any_step_leaves_the_account_as_it_was(name: str, step: str
         assert "may still apply the update" in said(report, "restored")
 
 
+def test_an_update_that_the_account_does_not_show_may_come_late_and_is_told() -> None:
+    with Sandbox([PLAIN]) as sandbox:
+        before = state(sandbox)
+        shown = {
+            "id": 9000001,
+            "name": "Plain",
+            "ownerUserId": 42,
+            "description": "Written by replyio check; delete this.",
+        }
+        sandbox.add_fault(Fault(request=LISTED + 2, status=200, body=shown, applied=False))
+        report = written(sandbox)
+        assert state(sandbox) == before
+        assert sum(request.method == "PUT" for request in sandbox.requests) == 1
+    assert "The answer to the update has the text" in said(report, "update")
+    assert "or show it later" in said(report, "restored")
+    assert differing(report) == {"update", "stored_text", "restored"}, str(report)
+
+
+def test_an_account_that_another_call_of_this_process_changes_is_not_written() -> None:
+    with Sandbox([PLAIN], faults=[Fault(method="PUT", delay=4)]) as sandbox, sandbox.client() as client:
+        patching = threading.Thread(target=lambda: client.patch_contact_account(9000001, city="Oslo"))
+        patching.start()
+        while len(sandbox.requests) < 2:
+            time.sleep(0.01)
+        report = client.with_options(timeout=1.0).check(write=9000001)
+        patching.join()
+        assert sum(request.method == "PUT" for request in sandbox.requests) == 1
+    assert "another change of the account by this process did not end in time" in said(report, "update")
+
+
+def test_a_key_without_a_scope_is_accepted_and_says_so() -> None:
+    with Sandbox([PLAIN], scopes={KEY: ["contacts:write"]}) as sandbox:
+        report = checked(sandbox, api_key=KEY)
+    assert (verdicts(report)["key"], verdicts(report)["reading"]) == (False, True), str(report)
+    assert "lacks the scope contacts:read" in said(report, "reading")
+    with Sandbox([PLAIN], scopes={KEY: ["contacts:read"]}) as sandbox:
+        before = state(sandbox)
+        report = written(sandbox, api_key=KEY)
+        assert state(sandbox) == before
+    assert differing(report) == {"update"}, str(report)
+    assert "The update was not applied: the service answered 403" in said(report, "update")
+
+
 def test_an_account_that_cannot_be_restored_is_told_exactly() -> None:
     faults = [Fault(method="PUT", request=LISTED + 2, delay=0.001), Fault(method="PUT", status=500)]
     with Sandbox([PLAIN], faults=faults) as sandbox:

@@ -475,7 +475,7 @@ class ReplyClient:
         `write` names an account. A request that fails is a finding of the report, not an error. The report holds
         neither the key nor a value of an account, so that it can be pasted into an issue.
 
-        With `write` it also sends `PUT /v3/contact-accounts/{id}` twice: it writes a text into the account's empty
+        With `write` it sends five requests more, `PUT /v3/contact-accounts/{id}` twice among them: it writes a text into the account's empty
         description, compares what the service kept, and restores the account, also after Ctrl-C. It refuses an account
         whose description is not empty, that has members unknown to this version, or that has values which a service may
         store in another form. The service may still do what nobody knows yet, such as lose the stage: create an account
@@ -490,7 +490,6 @@ class ReplyClient:
 
         Raises:
             ValidationError: Before any request, when the id cannot be one.
-            DeadlineExceededError: Another change of that account by this process did not end in time.
 
         Examples:
             >>> import replyio
@@ -513,7 +512,6 @@ class ReplyClient:
 
         Raises:
             ValidationError: Before any request, when the id cannot be one.
-            DeadlineExceededError: Another change of that account by this process did not end in time.
         """
         from replyio import _check
 

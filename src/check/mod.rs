@@ -206,7 +206,7 @@ impl Session {
             Ok(_) => self.key.tried(bearer, Tried::Accepted),
             Err(Failure::Api(answer)) if answer.status == 401 => self.key.tried(bearer, Tried::Refused),
             // Who may not read this account is somebody whom the service knows.
-            Err(failure) if failure.is_about_the_account() => self.key.tried(bearer, Tried::Accepted),
+            Err(failure) if is_known(failure) => self.key.tried(bearer, Tried::Accepted),
             Err(_) => {}
         }
         outcome
@@ -220,6 +220,12 @@ impl Session {
             let _ = self.send(Ask::Page(1), true).await;
         }
     }
+}
+
+/// Whether a failure is the service's own answer to somebody whose key it accepts: about the account, or about a scope.
+fn is_known(failure: &Failure) -> bool {
+    let lacks_a_scope = matches!(failure, Failure::Api(answer) if answer.status == 403 && answer.is_problem);
+    lacks_a_scope || failure.is_about_the_account()
 }
 
 impl Answered {

@@ -11,7 +11,7 @@ pub(super) fn failure(failure: &Failure, client: &Client) -> String {
     match failure {
         Failure::Api(answer) => match answer.problem.code.as_deref().filter(|code| is_plain(code, client)) {
             Some(code) => format!("the service answered {} ({code})", answer.status),
-            None => format!("the service answered {}{}", answer.status, from_elsewhere(answer)),
+            None => format!("the service answered {}{}", answer.status, explained(answer)),
         },
         // The reason names a member and a type, and never a value.
         Failure::Unexpected(unexpected) => match unexpected.status {
@@ -31,8 +31,14 @@ pub(super) fn failure(failure: &Failure, client: &Client) -> String {
     }
 }
 
-fn from_elsewhere(answer: &ApiFailure) -> &'static str {
-    if answer.is_page { ", with a page for people, as a proxy or a gateway writes it" } else { "" }
+fn explained(answer: &ApiFailure) -> &'static str {
+    match answer.status {
+        _ if answer.is_page => ", with a page for people, as a proxy or a gateway writes it",
+        403 if answer.is_problem => {
+            ": the key lacks the scope contacts:read or contacts:write, or the right to the account"
+        }
+        _ => "",
+    }
 }
 
 const fn transport(kind: TransportKind) -> &'static str {

@@ -10,8 +10,9 @@ use serde_json::{Map, Value};
 
 use crate::account::{ContactAccount, Field, check_id};
 use crate::change;
-use crate::client::{Client, Seen, Turn};
+use crate::client::{Client, Looking, Seen, Turn};
 use crate::error::{Delivery, Error, Failure};
+use crate::transport::Request;
 
 use super::restoring::{self, Restoring, StoredText};
 use super::wording::joined;
@@ -124,13 +125,9 @@ impl Trial {
     }
 
     /// Reads the account, and writes a text into its empty description. It takes the account's turn, and keeps it until
-    /// [`Trial::restore`] ends.
-    ///
-    /// # Errors
-    /// None of a request: what failed is a finding. [`Error::Call`] when another change of the account by this process does
-    /// not end in time.
-    pub async fn change(&self, client: &Client) -> Result<(), Error> {
-        Step { client: client.clone(), trial: self.clone() }.change().await
+    /// [`Trial::restore`] ends. What failed is a finding.
+    pub async fn change(&self, client: &Client) {
+        Step { client: client.clone(), trial: self.clone() }.change().await;
     }
 
     /// Looks at the account, says what the update kept, and restores what it changed. It does nothing when nothing was sent.
@@ -149,31 +146,14 @@ impl Trial {
 }
 
 impl Step {
-    async fn change(&self) -> Result<(), Error> {
+    async fn change(&self) {
         let mut looking = self.client.begin_looking();
-        let turn = self.client.turn_for(&looking, self.trial.id).await?;
-        let read = self.client.look_patiently(&mut looking, self.trial.id).await;
+        let prepared = self.prepare(&mut looking).await;
         self.trial.state().requests += looking.requests();
-        let before = match read {
-            Ok(seen) => Moment::from(seen),
-            Err(error) => {
-                self.trial.refuse(&format!("it could not be read: {}", self.said(&error)));
-                return Ok(());
-            }
+        let request = match prepared {
+            Ok(request) => request,
+            Err(reason) => return self.trial.refuse(&reason),
         };
-        if let Some(reason) = restoring::obstacle(&before.account, &before.raw) {
-            self.trial.refuse(&reason);
-            return Ok(());
-        }
-        let changes = [restoring::trial_change(&before.account)];
-        let merged = change::merged(&before.account, &changes).map_err(|_| internal("a field of a wrong kind"))?;
-        let request = self.client.write_request(&turn, &merged).map_err(|failure| internal(&failure.to_string()))?;
-        {
-            let mut state = self.trial.state();
-            (state.turn, state.before) = (Some(turn), Some(before));
-            (state.update, state.is_open) = (Update::Unknown, true);
-            state.requests += 1;
-        }
         let mut looking = self.client.begin_looking();
         match self.client.write_once(&mut looking, self.trial.id, request).await {
             Ok(seen) => {
@@ -182,7 +162,28 @@ impl Step {
             }
             Err(failure) => self.not_answered(&failure),
         }
-        Ok(())
+    }
+
+    /// Reads the account and makes the update, which counts as sent from then on.
+    ///
+    /// # Errors
+    /// Why the account is not written.
+    async fn prepare(&self, looking: &mut Looking) -> Result<Request, String> {
+        let turn = self.client.turn_for(looking, self.trial.id).await.map_err(|error| self.said(&error))?;
+        let read = self.client.look_patiently(looking, self.trial.id).await;
+        let read = read.map_err(|error| format!("it could not be read: {}", self.said(&error)))?;
+        let before = Moment::from(read);
+        if let Some(reason) = restoring::obstacle(&before.account, &before.raw) {
+            return Err(reason);
+        }
+        let changes = [restoring::trial_change(&before.account)];
+        let merged = change::merged(&before.account, &changes).map_err(|_| "a field has a wrong kind".to_owned())?;
+        let request = self.client.write_request(&turn, &merged).map_err(|failure| failure.to_string())?;
+        let mut state = self.trial.state();
+        (state.turn, state.before) = (Some(turn), Some(before));
+        (state.update, state.is_open) = (Update::Unknown, true);
+        state.requests += 1;
+        Ok(request)
     }
 
     fn not_answered(&self, failure: &Failure) {
@@ -221,8 +222,7 @@ impl Step {
 
     async fn restore_from(&self, before: &Moment, answer: Option<&Moment>, update: Update) {
         let mut now = self.look().await;
-        let is_untouched = |now: &Moment| restoring::differing(&before.account, &now.account).is_empty();
-        if update == Update::Unknown && now.as_ref().is_ok_and(is_untouched) {
+        if now.as_ref().is_ok_and(|now| may_come_late(before, answer, now, update)) {
             tokio::time::sleep(LATE).await;
             now = self.look().await;
         }
@@ -248,7 +248,8 @@ impl Step {
                 None => return,
             }
         };
-        self.conclude(before, &last, &restoring, update);
+        let is_late = restoring.changes.is_empty() && may_come_late(before, answer, &last, update);
+        self.conclude(before, &last, &restoring, is_late || update == Update::Unknown);
     }
 
     /// Writes what the trial changed as it was, and reads the account again. `None` when that is not known to have worked,
@@ -273,7 +274,7 @@ impl Step {
         }
     }
 
-    fn restoring_request(&self, now: &Moment, restoring: &Restoring) -> Result<crate::transport::Request, String> {
+    fn restoring_request(&self, now: &Moment, restoring: &Restoring) -> Result<Request, String> {
         let merged =
             change::merged(&now.account, &restoring.changes).map_err(|_| "a field of a wrong kind".to_owned())?;
         let state = self.trial.state();
@@ -307,6 +308,15 @@ impl Step {
             StoredText::Otherwise => ("The service stored the text in another form.", OTHERWISE),
         };
         self.trial.found("stored_text", found.to_owned(), follows, stored != StoredText::AsSent);
+        if answer.is_some_and(|answer| may_come_late(before, Some(answer), now, Update::Answered)) {
+            self.trial.found(
+                "update",
+                "The answer to the update has the text, and the account read after it has not.".to_owned(),
+                "The service shows an update late, or answers with what it does not store. A run may take such a row for \
+                 changed. Report this.",
+                true,
+            );
+        }
         let has_stage = before.raw.get("stage").is_some_and(|stage| !stage.is_null());
         let (found, follows, differs) = if !restoring::same_stage(&before.raw, &now.raw) {
             (
@@ -353,7 +363,7 @@ impl Step {
     }
 
     /// Says whether the account is as it was, from the last look at it.
-    fn conclude(&self, before: &Moment, last: &Moment, restoring: &Restoring, update: Update) {
+    fn conclude(&self, before: &Moment, last: &Moment, restoring: &Restoring, is_late: bool) {
         let mut differing = restoring::differing(&before.account, &last.account);
         let holds_text = Restoring::of(&before.account, None, &last.account)
             .changes
@@ -363,7 +373,7 @@ impl Step {
         if holds_text || has_other_text {
             self.not_restored("the update that restores it was not applied");
         } else {
-            self.trial.state().is_open = update == Update::Unknown;
+            self.trial.state().is_open = is_late;
         }
         differing.retain(|field| *field != restoring::FIELD);
         let mut by_hand: Vec<(String, Value)> = Vec::new();
@@ -387,17 +397,17 @@ impl Step {
             );
         }
         let is_left_alone = restoring.left_alone.contains(&restoring::FIELD);
-        if holds_text || has_other_text || (!differing.is_empty() && update != Update::Unknown) {
+        if holds_text || has_other_text || (!differing.is_empty() && !is_late) {
             return;
         }
         if is_left_alone {
             let found = "Somebody else changed the description during the check. It is as they left it.".to_owned();
             self.trial.found("restored", found, "Nothing of the check is left in the account.", true);
-        } else if update == Update::Unknown {
+        } else if is_late {
             self.trial.found(
                 "restored",
                 "Nothing of the check was in the account when the check looked last.".to_owned(),
-                "The service may still apply the update whose answer was lost. Look at the description in some minutes; \
+                "The service may still apply the update, or show it later. Look at the description in some minutes, and \
                  clear it if it holds the text of the check.",
                 true,
             );
@@ -432,6 +442,15 @@ impl Step {
     }
 }
 
+/// Whether the update may be applied, or be shown, after this look at the account: its answer was lost, or has a text that the
+/// account does not have.
+fn may_come_late(before: &Moment, answer: Option<&Moment>, now: &Moment, update: Update) -> bool {
+    let is_shown = |moment: &Moment| {
+        change::filled(moment.account.value(restoring::FIELD)) != change::filled(before.account.value(restoring::FIELD))
+    };
+    !is_shown(now) && (update == Update::Unknown || answer.is_some_and(is_shown))
+}
+
 const OTHERWISE: &str = "A value can differ from what was sent. patch_contact_account() warns then, and a plan counts the row \
     as stored otherwise.";
 
@@ -442,8 +461,4 @@ fn named(fields: &[Field]) -> String {
 fn capitalized(text: &str) -> String {
     let mut characters = text.chars();
     characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
-}
-
-fn internal(reason: &str) -> Error {
-    Error::Configuration(reason.to_owned())
 }

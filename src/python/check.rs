@@ -62,10 +62,10 @@ impl Check {
         guarded(py, "check", || {
             let trial = self.trial.clone();
             let operation = move |client: client::Client| async move {
-                match trial {
-                    Some(trial) => trial.change(&client).await,
-                    None => Ok(()),
+                if let Some(trial) = trial {
+                    trial.change(&client).await;
                 }
+                Ok(())
             };
             self.client.get().run(py, event_loop, operation)
         })
