@@ -366,7 +366,7 @@ FAULTS = {
 STEPS = ["look", "write", "look again", "restore", "look last"]
 
 
-@pytest.mark.parametrize(("name", "step"), itertools.product(FAULTS, STEPS))
+@pytest.mark.parametrize(("name", "step"), [*itertools.product(FAULTS, STEPS)])
 def test_one_fault_at_any_step_leaves_the_account_as_it_was(name: str, step: str) -> None:
     fault = dataclasses.replace(FAULTS[name], request=LISTED + 1 + STEPS.index(step))
     with Sandbox([PLAIN | {"city": "Oslo"}], faults=[fault]) as sandbox:
