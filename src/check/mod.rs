@@ -4,6 +4,7 @@
 //! say is made by pure functions, and holds neither the key nor a value of an account.
 
 mod facts;
+mod kept;
 mod restoring;
 mod said;
 mod trial;
