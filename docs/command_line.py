@@ -64,6 +64,9 @@ Fields have their Python names, so you can give the output to `--json` or `plan`
 a terminal, the command escapes characters that the terminal cannot show, and control characters in `table` and `csv`.
 If the reader ends early, as in `replyio list | head`, the command succeeds.
 
+`replyio check --format table` writes its report as text in lines of 80 characters, to read or to paste into an issue;
+see [troubleshooting.md](troubleshooting.md#find-out-how-the-service-behaves).
+
 ## Exit codes
 """
 

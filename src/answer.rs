@@ -70,6 +70,8 @@ pub(crate) struct Headers {
     pub(crate) bearer_challenge: bool,
     pub(crate) problem_details: bool,
     pub(crate) location: bool,
+    /// The names of the rate-limit headers, where the request asked for them.
+    pub(crate) limits: Vec<String>,
 }
 
 /// One page of a list.

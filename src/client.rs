@@ -2,6 +2,7 @@
 
 mod check;
 mod exchange;
+mod look;
 #[cfg(feature = "plan")]
 mod once;
 
@@ -25,11 +26,13 @@ use crate::retry::Budget;
 use crate::transport::{Request, Transport};
 #[cfg(feature = "plan")]
 pub(crate) use crate::turns::AccountTurns;
-use crate::turns::{Turn, Turns};
+pub(crate) use crate::turns::Turn;
+use crate::turns::Turns;
 
 use self::check::refuse;
 pub use self::check::{check_patch, check_update};
 use self::exchange::Running;
+pub(crate) use self::look::{Looking, Seen};
 
 const MEBIBYTE: usize = 1 << 20;
 /// How much of a page one account may take up.
@@ -379,12 +382,12 @@ impl Client {
             }
         }
         let longest_body = (top as usize * LONGEST_ITEM).next_multiple_of(MEBIBYTE);
-        Ok(Request { method: Method::GET, url, body: None, longest_body })
+        Ok(Request { method: Method::GET, url, body: None, longest_body, names_limits: false })
     }
 
     fn account_request(&self, method: Method, id: i64, body: Option<Bytes>) -> Request {
         let url = self.config.base_url.join(format_args!("/contact-accounts/{id}"));
-        Request { method, url, body, longest_body: MEBIBYTE }
+        Request { method, url, body, longest_body: MEBIBYTE, names_limits: false }
     }
 }
 

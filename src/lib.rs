@@ -17,6 +17,7 @@
 mod account;
 mod answer;
 mod change;
+pub mod check;
 mod client;
 mod clock;
 mod config;

@@ -3,6 +3,7 @@
 mod arrow;
 mod bridge;
 mod cells;
+mod check;
 mod client;
 mod convert;
 mod deviations;
@@ -35,6 +36,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod _replyio {
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
 
+    #[pymodule_export]
+    use super::check::Check;
     #[pymodule_export]
     use super::client::Client;
     #[pymodule_export]

@@ -46,6 +46,8 @@ pub(crate) struct Request {
     pub(crate) body: Option<Bytes>,
     /// How many bytes the answer's body may have.
     pub(crate) longest_body: usize,
+    /// Whether the names of the rate-limit headers are wanted.
+    pub(crate) names_limits: bool,
 }
 
 /// A pool of connections. A clone shares the pool; a [`sibling`](Transport::sibling) has one of its own.
@@ -158,7 +160,10 @@ impl Transport {
             return Err(too_long());
         }
         let expected = announced.unwrap_or(USUAL_LIMIT).min(request.longest_body);
-        let headers = if status == 200 { Headers::default() } else { meaningful(response.headers()) };
+        let mut headers = if status == 200 { Headers::default() } else { meaningful(response.headers()) };
+        if request.names_limits {
+            headers.limits = limits(response.headers());
+        }
         let mut body = Body::Empty;
         while let Some(chunk) = response.chunk().await.map_err(|error| self.classify(error, Stage::Body))? {
             if is_bounded && body.len() + chunk.len() > request.longest_body {
@@ -357,7 +362,15 @@ pub(crate) fn meaningful(headers: &HeaderMap) -> Headers {
         bearer_challenge: starts_with(&WWW_AUTHENTICATE, "bearer"),
         problem_details: starts_with(&CONTENT_TYPE, "application/problem+json"),
         location: headers.contains_key(LOCATION),
+        limits: Vec::new(),
     }
+}
+
+/// The names of the headers that tell what is left of a rate limit.
+fn limits(headers: &HeaderMap) -> Vec<String> {
+    let tells =
+        |name: &&HeaderName| ["ratelimit", "rate-limit", "quota"].iter().any(|word| name.as_str().contains(word));
+    headers.keys().filter(tells).map(|name| name.as_str().to_owned()).collect()
 }
 
 fn through(url: &ProxyUrl) -> Result<reqwest::Proxy, Error> {

@@ -159,3 +159,11 @@ def test_the_client_gets_along_with_a_key_in_one_header_and_any_date(auth: Any, 
         account = sandbox.client().patch_contact_account(1, city="Bergen")
         assert account.city == "Bergen"
         assert account.created_date == sandbox.accounts[1].created_date
+
+
+def test_an_update_loses_the_stage_a_field_and_the_owner() -> None:
+    answered = put({"city": "Bergen", "ownerUserId": 42}, update_clears=["stage", "city"], update_owner=7)
+    assert (answered["city"], answered["stage"], answered["ownerUserId"]) == (None, None, 7)
+    for name in ("name", "createdDate", "nothing"):
+        with pytest.raises(replyio.ConfigurationError, match="cannot clear"):
+            Sandbox([ACCOUNT], deviations=Deviations(update_clears=name))

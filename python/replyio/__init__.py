@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from replyio import sandbox as sandbox  # a redundant alias makes it public for type checkers
+    from replyio._check import CheckFinding, CheckReport
     from replyio._replyio import __version__
     from replyio._state import KeptPlan, plans
     from replyio.client import (
@@ -54,6 +55,8 @@ __all__ = [
     "AsyncContactAccountIterator",
     "AuthenticationError",
     "BadRequestError",
+    "CheckFinding",
+    "CheckReport",
     "ClientOptions",
     "CompanySize",
     "ConfigurationError",
@@ -86,6 +89,7 @@ __all__ = [
     "read_plan",
 ]
 
+_IN_CHECK = frozenset({"CheckFinding", "CheckReport"})
 _IN_CLIENT = frozenset({"AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "ReplyClient"})
 _IN_MODELS = frozenset(
     {"ClientOptions", "CompanySize", "ContactAccount", "ContactAccountFields", "ContactAccountStage"}
@@ -106,6 +110,8 @@ def __getattr__(name: str) -> Any:
 
     if name == "__version__":
         home = "_replyio"
+    elif name in _IN_CHECK:
+        home = "_check"
     elif name in _IN_CLIENT:
         home = "client"
     elif name in _IN_MODELS:

@@ -193,6 +193,14 @@ def _add_revert(made: argparse.ArgumentParser) -> None:
     _add_view(made)
 
 
+def _add_check(made: argparse.ArgumentParser) -> None:
+    text = (
+        "also write a text into the empty description of this account, compare what the service kept, and restore it; "
+        "use an account made for this, with a name and nothing else (default: write nothing)"
+    )
+    made.add_argument("--write", type=_number, metavar="ID", help=text)
+
+
 def _add_plans(made: argparse.ArgumentParser) -> None:
     made.add_argument("--prune", action="store_true", help="remove them; those that a run has, that cannot be read, or "
                       "with rows whose outcome is unknown stay for their 30 days")  # fmt: skip
@@ -228,5 +236,6 @@ _ADD = {
     "apply": _add_apply,
     "status": _add_status,
     "revert": _add_revert,
+    "check": _add_check,
     "plans": _add_plans,
 }

@@ -14,6 +14,7 @@ COMMANDS = {
     "apply": "write what a plan says, or a part of it; resumes where an earlier run stopped",
     "status": "show what a plan has done and what is left; needs no key",
     "revert": "restore the values from before a plan",
+    "check": "find out how the service behaves, and what differs from what is expected; writes nothing by itself",
     "plans": "list the plans that were made without --save-as; needs no key",
     "sandbox": "run a server on 127.0.0.1 that behaves as Reply.io does, to try all this without a key",
 }

@@ -386,6 +386,25 @@ def _give(members: Mapping[str, Any], options: dict[str, Any]) -> None:
         write_one(members, chosen(options.get("format")))
 
 
+def _check(options: dict[str, Any]) -> int:
+    from replyio._cli_output import chosen, write_many
+
+    write: int | None = options.get("write")
+    with _client(options) as client:
+        report = client.check(write=write)
+    for name, value in report.to_restore.items():
+        _tell(f"account {write}: restore {name} by hand if nobody else has changed it; it was {value!r}")
+    form, members = chosen(options.get("format")), report.to_dict()
+    with _while_somebody_reads():
+        if form == "table":
+            sys.stdout.write(f"{report}\n")
+        elif form == "json":
+            _give(members, options)
+        else:
+            write_many(members["findings"], form, ("topic", "found", "follows", "differs"))
+    return _DONE if report.as_expected else _FAILED
+
+
 def _list(options: dict[str, Any]) -> int:
     from itertools import islice
 
@@ -619,5 +638,6 @@ _COMMANDS: dict[str, Callable[[dict[str, Any]], int]] = {
     "apply": _apply,
     "status": _status,
     "revert": _revert,
+    "check": _check,
     "plans": _plans,
 }

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import polars
     from typing_extensions import CapsuleType, Self, Unpack
 
+    from replyio._check import CheckReport
     from replyio.models import ClientOptions, ContactAccount, ContactAccountFields
     from replyio.plan import ApplyResult, Plan
 
@@ -466,6 +467,55 @@ class ReplyClient:
             ValidationError: Before any request, when an argument cannot be used.
         """
         return AsyncContactAccountIterator(_replyio.Listing(self._core, search, sort_by, descending, page_size))
+
+    def check(self, *, write: int | None = None) -> CheckReport:
+        """Finds out how the service behaves, and what differs from what this version expects.
+
+        `GET /v3/contact-accounts` and `GET /v3/contact-accounts/{id}`, at most five requests. It writes nothing unless
+        `write` names an account. A request that fails is a finding of the report, not an error. The report holds
+        neither the key nor a value of an account, so that it can be pasted into an issue.
+
+        With `write` it sends five requests more, two of them `PUT /v3/contact-accounts/{id}`: it writes a text into the
+        account's empty description, compares what the service kept, and restores the account, also after Ctrl-C. It
+        refuses an account whose description is not empty, that has members unknown to this version, or that has values
+        which a service may store in another form. The service may still do what nobody knows yet, such as lose the
+        stage: create an account for this, with a name and nothing else. If the check is interrupted and something may
+        be left in the account, the logger `replyio` tells what.
+
+        Args:
+            write: The account to write and restore, by its id. None, the default, writes nothing.
+
+        Returns:
+            The report; `print` it.
+
+        Raises:
+            ValidationError: Before any request, when the id cannot be one.
+
+        Examples:
+            >>> import replyio
+            >>> report = replyio.ReplyClient().check()
+            >>> report.as_expected
+            True
+        """
+        from replyio import _check
+
+        return _check.check(self._core, write)
+
+    async def check_async(self, *, write: int | None = None) -> CheckReport:
+        """Finds out how the service behaves; see `check`. Cancelling the task still restores the account.
+
+        Args:
+            write: The account to write and restore, by its id. None, the default, writes nothing.
+
+        Returns:
+            The report.
+
+        Raises:
+            ValidationError: Before any request, when the id cannot be one.
+        """
+        from replyio import _check
+
+        return await _check.check_async(self._core, write, _running_loop())
 
     def plan_contact_account_updates(
         self,

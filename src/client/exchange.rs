@@ -25,7 +25,7 @@ const LONGEST_REQUEST_ID: usize = 200;
 
 /// One call from its beginning to its end, over all its requests.
 pub(super) struct Running {
-    call: Call,
+    pub(super) call: Call,
     started: Instant,
     deadline: Instant,
     timeout: Duration,
@@ -154,7 +154,7 @@ impl Client {
     }
 
     /// Waits until a slot of the quota opens, or refuses at once when that is after the deadline.
-    async fn wait_for_slot(&self, running: &Running) -> Result<Slot, Failure> {
+    pub(super) async fn wait_for_slot(&self, running: &Running) -> Result<Slot, Failure> {
         sabotage::place("quota");
         let mut slot = self.identity.book(self.config.quota, Instant::now(), running.deadline)?;
         while !slot.send() {
@@ -167,7 +167,7 @@ impl Client {
         Ok(slot)
     }
 
-    async fn sleep(&self, running: &Running, wait: Duration, reason: WaitReason) {
+    pub(super) async fn sleep(&self, running: &Running, wait: Duration, reason: WaitReason) {
         if let Some(observer) = self.observer.as_ref().filter(|_| !wait.is_zero()) {
             observer.observe(Event::Waiting { wait, reason, call: running.call });
         }

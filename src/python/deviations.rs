@@ -19,6 +19,8 @@ pub(super) struct DeviationArguments<'py> {
     unknown_members: Bound<'py, PyAny>,
     stored: String,
     ignored_fields: Vec<String>,
+    update_clears: Vec<String>,
+    update_owner: Option<i64>,
     rate_limit_headers: Option<String>,
 }
 
@@ -68,6 +70,8 @@ impl DeviationArguments<'_> {
                 ],
             )?,
             ignored_fields,
+            update_clears: self.update_clears.into_iter().map(wire_name).collect(),
+            update_owner: self.update_owner,
             rate_limit_headers: match self.rate_limit_headers {
                 None => RateLimitHeaders::None,
                 Some(chosen) => choose(

@@ -34,6 +34,11 @@ pub struct Deviations {
     pub stored: Stored,
     /// Fields that an update does not change, although it is answered with 200.
     pub ignored_fields: BTreeSet<Field>,
+    /// Members that every update empties, whatever it carries, by their names on the wire: `stage`, and the fields that may
+    /// be empty.
+    pub update_clears: BTreeSet<String>,
+    /// The user that every update makes the owner, whatever it carries.
+    pub update_owner: Option<i64>,
     /// Which headers say what is left of the quota. They need a quota.
     pub rate_limit_headers: RateLimitHeaders,
 }
@@ -109,6 +114,10 @@ impl Deviations {
         if let Some(name) = self.unknown_members.keys().find(|name| is_member(name)) {
             return refusal(format!("cannot have {name:?} as an unknown member: the contract has it"));
         }
+        let can_clear = |name: &str| name == "stage" || Field::from_wire(name).is_some_and(Field::nullable);
+        if let Some(name) = self.update_clears.iter().find(|name| !can_clear(name)) {
+            return refusal(format!("cannot clear {name:?} with an update: it is not a member that may be empty"));
+        }
         if self.rate_limit_headers != RateLimitHeaders::None && !has_quota {
             return refusal("cannot tell what is left of a quota: there is none".to_owned());
         }
@@ -170,6 +179,12 @@ impl Deviations {
             } else if let (Kind::Text, Value::String(text)) = (field.kind(), value) {
                 *text = self.stored.tidied(*field, text);
             }
+        }
+        for name in &self.update_clears {
+            updated.insert(name.clone(), Value::Null);
+        }
+        if let Some(owner) = self.update_owner {
+            updated.insert(Field::OwnerUserId.wire().to_owned(), owner.into());
         }
     }
 
@@ -307,6 +322,20 @@ mod tests {
     }
 
     #[test]
+    fn an_update_loses_the_stage_and_the_owner() {
+        let deviations = Deviations {
+            update_clears: BTreeSet::from(["stage".to_owned(), "city".to_owned()]),
+            update_owner: Some(9),
+            ..Deviations::default()
+        };
+        assert!(deviations.check(false).is_ok());
+        let mut updated = json!({"city": "Oslo", "stage": {"id": 1}, "ownerUserId": 1}).as_object().unwrap().clone();
+        let before = updated.clone();
+        deviations.store(&mut updated, &before);
+        assert_eq!(Value::Object(updated), json!({"city": null, "stage": null, "ownerUserId": 9}));
+    }
+
+    #[test]
     fn headers_tell_of_the_tighter_window_or_of_both() {
         let left = [
             Left { window: "minute", length: 60, limit: 100, remaining: 40, reset: 12 },
@@ -336,6 +365,8 @@ mod tests {
         for bad in [
             Deviations { list_lacks: named("id"), ..Deviations::default() },
             Deviations { list_lacks: named("linked_in_url"), ..Deviations::default() },
+            Deviations { update_clears: named("name"), ..Deviations::default() },
+            Deviations { update_clears: named("createdDate"), ..Deviations::default() },
             Deviations { unknown_members: Map::from_iter([("city".to_owned(), Value::Null)]), ..Deviations::default() },
             Deviations { rate_limit_headers: RateLimitHeaders::RateLimit, ..Deviations::default() },
         ] {

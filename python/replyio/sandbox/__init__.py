@@ -102,6 +102,10 @@ class Deviations:
             single spaces), or "escaped" as HTML.
         ignored_fields: Fields that an update does not change although it is answered with 200, in either spelling, or
             "all". Default: none.
+        update_clears: Members that every update empties, whatever it carries, in either spelling: `stage`, and the
+            fields that may be empty. Default: none.
+        update_owner: The user that every update makes the owner, whatever it carries. Default: None, the one that the
+            update names.
         rate_limit_headers: Which headers say what is left of the quota: "x-rate-limit" (`X-Rate-Limit-Remaining` and
             so on), "ratelimit" (`RateLimit-Remaining` and so on), "structured" (`RateLimit` and `RateLimit-Policy`), or
             None, the default. They need a `quota`.
@@ -114,11 +118,13 @@ class Deviations:
     unknown_members: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     stored: Literal["as_sent", "trimmed", "reformatted", "escaped"] = "as_sent"
     ignored_fields: Iterable[str] | Literal["all"] = ()
+    update_clears: Iterable[str] = ()
+    update_owner: int | None = None
     rate_limit_headers: Literal["x-rate-limit", "ratelimit", "structured"] | None = None
 
     def __post_init__(self) -> None:
         """Keeps names as tuples. A text that is given in their place is one name."""
-        for name in ("list_lacks", "ignored_fields"):
+        for name in ("list_lacks", "ignored_fields", "update_clears"):
             given = getattr(self, name)
             object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
 

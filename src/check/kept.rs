@@ -1,0 +1,131 @@
+//! What an update kept, in words. Pure.
+
+use serde_json::{Map, Value};
+
+use crate::account::{ContactAccount, Field};
+use crate::change;
+use crate::client::Seen;
+
+use super::Finding;
+use super::restoring::{self, StoredText};
+use super::wording::joined;
+
+/// An account at one moment.
+#[derive(Debug, Clone)]
+pub(super) struct Moment {
+    pub(super) account: ContactAccount,
+    pub(super) raw: Map<String, Value>,
+}
+
+impl From<Seen<ContactAccount>> for Moment {
+    fn from(seen: Seen<ContactAccount>) -> Self {
+        let raw = if let Value::Object(raw) = seen.raw { raw } else { Map::new() };
+        Self { account: seen.read, raw }
+    }
+}
+
+/// What became of the update.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Update {
+    /// It was not sent.
+    #[default]
+    None,
+    /// It was sent, and no answer tells.
+    Unknown,
+    /// The service refused it, or it never arrived.
+    NotApplied,
+    /// It was answered with the account.
+    Answered,
+}
+
+/// Says what the update kept.
+pub(super) fn kept(before: &Moment, answer: Option<&Moment>, now: &Moment) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut found = |topic, found, follows: &str, differs| {
+        findings.push(Finding { topic, found, follows: follows.to_owned(), differs });
+    };
+    let stored = answer.map_or(StoredText::NotAtAll, |answer| StoredText::of(answer.account.value(restoring::FIELD)));
+    found("update", "The service answered the update with 200 and the account.".to_owned(), "Updates work.", false);
+    let (what, follows) = match stored {
+        StoredText::AsSent => ("The service stored the text as it was sent.", "What patch sends is what is there."),
+        StoredText::Trimmed => ("The service stored the text without the white space at its ends.", OTHERWISE),
+        StoredText::SpacesJoined => ("The service stored the text with single spaces.", OTHERWISE),
+        StoredText::Escaped => (
+            "The service stored the text escaped, such as &amp; for &.",
+            "An update of an account that has such characters changes them again each time, also in fields that it does \
+             not name. Do not update accounts whose values have & < > or quotes. Report this.",
+        ),
+        StoredText::NotAtAll => (
+            "The service answered with 200, and did not store the text.",
+            "An update may have no effect although it is answered with 200. patch_contact_account() warns then.",
+        ),
+        StoredText::Otherwise => ("The service stored the text in another form.", OTHERWISE),
+    };
+    found("stored_text", what.to_owned(), follows, stored != StoredText::AsSent);
+    if answer.is_some_and(|answer| may_come_late(before, Some(answer), now, Update::Answered)) {
+        found(
+            "update",
+            "The answer to the update has the text, and the account read after it has not.".to_owned(),
+            "The service shows an update late, or answers with what it does not store. A run may take such a row for \
+             changed. Report this.",
+            true,
+        );
+    }
+    let has_stage = before.raw.get("stage").is_some_and(|stage| !stage.is_null());
+    let (what, follows, differs) = if !restoring::same_stage(&before.raw, &now.raw) {
+        (
+            "The stage is another one after the update.",
+            "An update loses the stage, and cannot send it. Report this.",
+            true,
+        )
+    } else if has_stage {
+        ("The stage is the same after the update.", "An update keeps the stage.", false)
+    } else {
+        (
+            "The account has no stage.",
+            "Nothing is known about stages. To find out, give the account one in Reply.io and run the check again.",
+            false,
+        )
+    };
+    found("stage", what.to_owned(), follows, differs);
+    let mut others = restoring::differing(&before.account, &now.account);
+    others.retain(|field| *field != restoring::FIELD);
+    let owner_differs = others.contains(&Field::OwnerUserId);
+    let (what, follows) = if owner_differs {
+        (
+            "The owner is another one after the update.",
+            "An update changes the owner although it carries it. Report this.",
+        )
+    } else {
+        ("The owner is the same after the update.", "An update keeps the owner.")
+    };
+    found("owner", what.to_owned(), follows, owner_differs);
+    others.retain(|field| *field != Field::OwnerUserId);
+    let (what, follows) = if others.is_empty() {
+        ("All fields that the check did not name are the same after the update.".to_owned(), "An update keeps them.")
+    } else {
+        (
+            format!("Fields that the check did not name differ after the update: {}.", named(&others)),
+            "Either the service changes them although the update carries them, or somebody else changed them during \
+             the check. Run it again; if it says so again, do not write, and report this.",
+        )
+    };
+    found("other_fields", what, follows, !others.is_empty());
+    findings
+}
+
+/// Whether the update may be applied, or be shown, after this look at the account: its answer was lost, or has a text that the
+/// account does not have.
+pub(super) fn may_come_late(before: &Moment, answer: Option<&Moment>, now: &Moment, update: Update) -> bool {
+    let is_shown = |moment: &Moment| {
+        change::filled(moment.account.value(restoring::FIELD)) != change::filled(before.account.value(restoring::FIELD))
+    };
+    !is_shown(now) && (update == Update::Unknown || answer.is_some_and(is_shown))
+}
+
+const OTHERWISE: &str = "A value can differ from what was sent. patch_contact_account() warns then, and a plan counts the row \
+    as stored otherwise.";
+
+fn named(fields: &[Field]) -> String {
+    joined(fields.iter().map(|field| field.name()))
+}

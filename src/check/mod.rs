@@ -1,0 +1,256 @@
+//! Finds out what the service does, and says in words where it differs from what this version expects.
+//!
+//! [`reading`] sends at most five requests and writes nothing. [`Trial`] also changes one account and restores it. What they
+//! say is made by pure functions, and holds neither the key nor a value of an account.
+
+mod facts;
+mod kept;
+mod restoring;
+mod said;
+mod trial;
+mod wording;
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::account::{ContactAccount, FieldError, check_id};
+use crate::answer::{Item, Page};
+use crate::client::{Client, Looking, Seen};
+use crate::error::{Call, Error, Failure, Operation};
+
+use self::facts::{Compared, Facts};
+pub use self::trial::Trial;
+
+/// How many requests a reading sends at most.
+const MOST_REQUESTS: u32 = 5;
+/// One request for as many accounts as a page can have: the more there are, the more forms are seen.
+const TOP: u32 = 1000;
+/// The pause before a request is tried again, where the service asks for none.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// One thing that a check found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is about, such as `dates`.
+    pub topic: &'static str,
+    /// What was found. Never the key, and never a value of an account.
+    pub found: String,
+    /// What follows from it.
+    pub follows: String,
+    /// Whether this version expects something else.
+    pub differs: bool,
+}
+
+/// What reading the service shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// What was found, in a fixed order.
+    pub findings: Vec<Finding>,
+    /// How many requests were sent.
+    pub requests: u32,
+    /// Why the account must not be written, although it was asked for.
+    pub obstacle: Option<String>,
+}
+
+/// What became of the key in one header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Tried {
+    /// It was not sent there, or no answer tells.
+    #[default]
+    Untold,
+    /// It was accepted.
+    Accepted,
+    /// It was refused with 401.
+    Refused,
+}
+
+/// Both headers in which a key can be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Key {
+    api_key_header: Tried,
+    bearer: Tried,
+    /// Whether the settings allow one header only.
+    is_chosen: bool,
+}
+
+impl Key {
+    fn tried(&mut self, bearer: bool, outcome: Tried) {
+        *(if bearer { &mut self.bearer } else { &mut self.api_key_header }) = outcome;
+    }
+}
+
+/// Asks the service in at most five requests, and writes nothing. `account` is one that is read for certain.
+///
+/// A failed request is a finding, not an error.
+///
+/// # Errors
+/// [`Error::Validation`] for an id that no account can have.
+pub async fn reading(client: &Client, account: Option<i64>) -> Result<Reading, Error> {
+    if let Some(fault) = account.and_then(|id| check_id(id).err()) {
+        return Err(refused(fault));
+    }
+    let client = client.without_memory();
+    let chosen = client.chosen_bearer();
+    let mut session = Session {
+        looking: client.begin_looking(),
+        client,
+        bearer: chosen.unwrap_or_default(),
+        key: Key { is_chosen: chosen.is_some(), ..Key::default() },
+        left: MOST_REQUESTS,
+    };
+    let mut facts = Facts::default();
+    let page = session.ask(Ask::Page(TOP)).await.map(|answer| {
+        facts.limits.extend(answer.limits.iter().cloned());
+        facts.items(&answer.items, &answer.unreadable);
+        answer.items
+    });
+    let items = page.as_ref().map(Vec::as_slice).unwrap_or_default();
+    let mut obstacle = None;
+    let mut failure = page.as_ref().err().map(|failure| said::failure(failure, &session.client));
+    for id in facts::worth_reading(items, account) {
+        match session.ask(Ask::Account(id)).await {
+            Ok(answer) => {
+                facts.limits.extend(answer.limits);
+                for whole in &answer.items {
+                    facts.whole(whole);
+                    if let Some(item) = items.iter().find(|item| facts::id(item) == Some(id)) {
+                        let compared = Compared::of(item, whole);
+                        if account == Some(id) {
+                            obstacle = wording::only_in_list(&compared).or_else(|| restoring::unknown_members(item));
+                        }
+                        facts.compared.push(compared);
+                    }
+                }
+            }
+            Err(failed) => {
+                let said = said::failure(&failed, &session.client);
+                if account == Some(id) {
+                    obstacle = Some(format!("it could not be read: {said}"));
+                }
+                failure.get_or_insert(said);
+            }
+        }
+    }
+    session.try_the_other_header().await;
+    let findings = wording::reading(session.key, &facts, failure.as_deref(), &session.client);
+    Ok(Reading { findings, requests: session.looking.requests(), obstacle })
+}
+
+/// The error of an id that no account can have.
+fn refused(fault: FieldError) -> Error {
+    Error::Validation { call: Call { operation: Operation::Get, id: None }, errors: vec![fault] }
+}
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+enum Ask {
+    Page(u32),
+    Account(i64),
+}
+
+/// What is looked at in an answer.
+struct Answered {
+    items: Vec<Map<String, Value>>,
+    /// Why items cannot be read.
+    unreadable: Vec<String>,
+    limits: Vec<String>,
+}
+
+/// The requests of one reading.
+struct Session {
+    client: Client,
+    looking: Looking,
+    bearer: bool,
+    key: Key,
+    /// How many more requests may be sent.
+    left: u32,
+}
+
+impl Session {
+    /// Sends a request, in the other header too when the first one is refused, and once more when that may help.
+    async fn ask(&mut self, ask: Ask) -> Result<Answered, Failure> {
+        let mut may_repeat = true;
+        loop {
+            if self.left == 0 {
+                return Err(Failure::Internal("the check has sent its five requests".to_owned()));
+            }
+            let failure = match self.send(ask, self.bearer).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            if matches!(&failure, Failure::Api(answer) if answer.status == 401) {
+                if self.bearer || self.key.is_chosen || self.key.api_key_header == Tried::Accepted || self.left == 0 {
+                    return Err(failure);
+                }
+                self.key.api_key_header = Tried::Refused;
+                self.bearer = true;
+                continue;
+            }
+            let wait = failure.retry_after().unwrap_or(PAUSE);
+            if !failure.is_retryable() || !may_repeat || self.left == 0 || !self.looking.has_time_for(wait) {
+                return Err(failure);
+            }
+            may_repeat = false;
+            self.client.pause(&self.looking, wait).await;
+        }
+    }
+
+    /// Sends a request once.
+    async fn send(&mut self, ask: Ask, bearer: bool) -> Result<Answered, Failure> {
+        self.left -= 1;
+        let outcome = match ask {
+            Ask::Page(top) => self.client.look_at_page(&mut self.looking, top, bearer).await.map(Answered::page),
+            Ask::Account(id) => self.client.look_at_account(&mut self.looking, id, bearer).await.map(Answered::account),
+        };
+        match &outcome {
+            Ok(_) => self.key.tried(bearer, Tried::Accepted),
+            Err(Failure::Api(answer)) if answer.status == 401 => self.key.tried(bearer, Tried::Refused),
+            // Who may not read this account is somebody whom the service knows.
+            Err(failure) if is_known(failure) => self.key.tried(bearer, Tried::Accepted),
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    /// Finds out whether the bearer scheme is accepted too, where that is worth one more request.
+    async fn try_the_other_header(&mut self) {
+        let is_open = self.key.api_key_header == Tried::Accepted && self.key.bearer == Tried::Untold;
+        if is_open && !self.key.is_chosen && self.left > 0 {
+            // What this answers is in the key's outcome.
+            let _ = self.send(Ask::Page(1), true).await;
+        }
+    }
+}
+
+/// Whether a failure is the service's own answer to somebody whose key it accepts: about the account, or about a scope.
+fn is_known(failure: &Failure) -> bool {
+    let lacks_a_scope = matches!(failure, Failure::Api(answer) if answer.status == 403 && answer.is_problem);
+    lacks_a_scope || failure.is_about_the_account()
+}
+
+impl Answered {
+    fn page(seen: Seen<Page>) -> Self {
+        let unreadable = seen.read.items.into_iter().filter_map(|item| match item {
+            Item::Unreadable { reason, .. } => Some(reason),
+            Item::Account(_) => None,
+        });
+        let items = match seen.raw {
+            Value::Object(mut page) => page.remove("items"),
+            _ => None,
+        };
+        let items = match items {
+            Some(Value::Array(items)) => items.into_iter().filter_map(object).collect(),
+            _ => Vec::new(),
+        };
+        Self { items, unreadable: unreadable.collect(), limits: seen.limits }
+    }
+
+    fn account(seen: Seen<ContactAccount>) -> Self {
+        Self { items: object(seen.raw).into_iter().collect(), unreadable: Vec::new(), limits: seen.limits }
+    }
+}
+
+fn object(value: Value) -> Option<Map<String, Value>> {
+    if let Value::Object(members) = value { Some(members) } else { None }
+}

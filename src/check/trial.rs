@@ -1,0 +1,341 @@
+//! Changes one account and restores it, to see what an update keeps.
+//!
+//! [`Trial::change`] and [`Trial::restore`] are apart, so that whoever is interrupted in the first can still run the second.
+//! What has happened is written down before each step.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::account::check_id;
+use crate::change;
+use crate::client::{Client, Looking, Turn};
+use crate::error::{Delivery, Error, Failure};
+use crate::transport::Request;
+
+use super::kept::{self, Moment, Update, may_come_late};
+use super::restoring::{self, Restoring};
+use super::wording::joined;
+use super::{Finding, refused, said};
+
+/// How long an update whose answer was lost is given to be applied, before the account is looked at again.
+const LATE: Duration = Duration::from_secs(3);
+
+/// A change of one account that is taken back. Clones share it.
+#[derive(Clone)]
+pub struct Trial {
+    id: i64,
+    state: Arc<Mutex<State>>,
+}
+
+/// One step of a trial, over the connections that the step has.
+struct Step {
+    client: Client,
+    trial: Trial,
+}
+
+/// Where a trial stands.
+#[derive(Default)]
+struct State {
+    turn: Option<Turn>,
+    before: Option<Moment>,
+    update: Update,
+    answer: Option<Moment>,
+    /// Whether what the trial changed may still be there.
+    is_open: bool,
+    is_restoring: bool,
+    findings: Vec<Finding>,
+    to_restore: Vec<(String, Value)>,
+    requests: u32,
+}
+
+impl Trial {
+    /// A trial with an account. Nothing is sent.
+    ///
+    /// # Errors
+    /// [`Error::Validation`] for an id that no account can have.
+    pub fn new(id: i64) -> Result<Self, Error> {
+        check_id(id).map_err(refused)?;
+        Ok(Self { id, state: Arc::default() })
+    }
+
+    /// What was found so far.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.state().findings.clone()
+    }
+
+    /// What somebody has to restore by hand: the members, and their values before the trial.
+    pub fn to_restore(&self) -> Vec<(String, Value)> {
+        self.state().to_restore.clone()
+    }
+
+    /// How many requests were sent.
+    pub fn requests(&self) -> u32 {
+        self.state().requests
+    }
+
+    /// What may still be in the account that the trial has put there; `None` when nothing is.
+    pub fn left_behind(&self) -> Option<String> {
+        self.state().is_open.then(|| {
+            format!(
+                "the description of account {} may still hold the text of the check. It was empty before. Clear it in \
+                 Reply.io, or with patch_contact_account({}, description=None)",
+                self.id, self.id
+            )
+        })
+    }
+
+    /// Says in the findings why the account is not written.
+    pub fn refuse(&self, reason: &str) {
+        self.found(
+            "update",
+            format!("The check did not write account {}: {reason}.", self.id),
+            "Nothing is known about updates. Create an account for this in Reply.io, with a name and nothing else, and run \
+             the check with its id.",
+            true,
+        );
+    }
+
+    /// Reads the account, and writes a text into its empty description. It takes the account's turn, and keeps it until
+    /// [`Trial::restore`] ends. What failed is a finding.
+    pub async fn change(&self, client: &Client) {
+        Step { client: client.clone(), trial: self.clone() }.change().await;
+    }
+
+    /// Looks at the account, says what the update kept, and restores what it changed. It does nothing when nothing was sent.
+    /// What failed is a finding.
+    pub async fn restore(&self, client: &Client) {
+        Step { client: client.clone(), trial: self.clone() }.restore().await;
+    }
+
+    fn found(&self, topic: &'static str, found: String, follows: &str, differs: bool) {
+        self.state().findings.push(Finding { topic, found, follows: follows.to_owned(), differs });
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Step {
+    async fn change(&self) {
+        let mut looking = self.client.begin_looking();
+        let prepared = self.prepare(&mut looking).await;
+        self.trial.state().requests += looking.requests();
+        let request = match prepared {
+            Ok(request) => request,
+            Err(reason) => return self.trial.refuse(&reason),
+        };
+        let mut looking = self.client.begin_looking();
+        match self.client.write_once(&mut looking, self.trial.id, request).await {
+            Ok(seen) => {
+                let mut state = self.trial.state();
+                (state.update, state.answer) = (Update::Answered, Some(seen.into()));
+            }
+            Err(failure) => self.not_answered(&failure),
+        }
+    }
+
+    /// Reads the account and makes the update, which counts as sent from then on.
+    ///
+    /// # Errors
+    /// Why the account is not written.
+    async fn prepare(&self, looking: &mut Looking) -> Result<Request, String> {
+        let turn = self.client.turn_for(looking, self.trial.id).await.map_err(|error| self.said(&error))?;
+        let read = self.client.look_patiently(looking, self.trial.id).await;
+        let read = read.map_err(|error| format!("it could not be read: {}", self.said(&error)))?;
+        let before = Moment::from(read);
+        if let Some(reason) = restoring::obstacle(&before.account, &before.raw) {
+            return Err(reason);
+        }
+        let changes = [restoring::trial_change(&before.account)];
+        let merged = change::merged(&before.account, &changes).map_err(|_| "a field has a wrong kind".to_owned())?;
+        let request = self.client.write_request(&turn, &merged).map_err(|failure| failure.to_string())?;
+        let mut state = self.trial.state();
+        (state.turn, state.before) = (Some(turn), Some(before));
+        (state.update, state.is_open) = (Update::Unknown, true);
+        state.requests += 1;
+        Ok(request)
+    }
+
+    fn not_answered(&self, failure: &Failure) {
+        let is_unknown = failure.delivery() == Delivery::Unknown;
+        let said = said::failure(failure, &self.client);
+        if is_unknown {
+            let found = format!("No answer tells whether the update was applied: {said}.");
+            self.trial.found(
+                "update",
+                found,
+                "Nothing is known about what an update keeps. Run the check again.",
+                true,
+            );
+        } else {
+            self.trial.state().update = Update::NotApplied;
+            let found = format!("The update was not applied: {said}.");
+            self.trial.found("update", found, "Updates do not work with this key and this account.", true);
+        }
+    }
+
+    async fn restore(&self) {
+        let (before, answer, update) = {
+            let mut state = self.trial.state();
+            if state.is_restoring {
+                return;
+            }
+            state.is_restoring = true;
+            let Some(before) = state.before.clone() else { return };
+            (before, state.answer.clone(), state.update)
+        };
+        self.restore_from(&before, answer.as_ref(), update).await;
+        // Nobody else of this process changes the account until here.
+        let turn = self.trial.state().turn.take();
+        drop(turn);
+    }
+
+    async fn restore_from(&self, before: &Moment, answer: Option<&Moment>, update: Update) {
+        let mut now = self.look().await;
+        if now.as_ref().is_ok_and(|now| may_come_late(before, answer, now, update)) {
+            tokio::time::sleep(LATE).await;
+            now = self.look().await;
+        }
+        let now = match now {
+            Ok(now) => now,
+            Err(said) if update == Update::NotApplied => {
+                self.trial.state().is_open = false;
+                let found = format!("The account could not be read after the update that was not applied: {said}.");
+                self.trial.found("restored", found, "The check changed nothing.", true);
+                return;
+            }
+            Err(said) => return self.not_restored(&format!("the account could not be read: {said}")),
+        };
+        if update == Update::Answered {
+            self.trial.state().findings.extend(kept::kept(before, answer, &now));
+        }
+        let restoring = Restoring::of(&before.account, answer.map(|answer| &answer.account), &now.account);
+        let last = if restoring.changes.is_empty() {
+            now
+        } else {
+            match self.write_back(&now, &restoring).await {
+                Some(last) => last,
+                None => return,
+            }
+        };
+        let is_late = restoring.changes.is_empty() && may_come_late(before, answer, &last, update);
+        self.conclude(before, &last, &restoring, is_late || update == Update::Unknown);
+    }
+
+    /// Writes what the trial changed as it was, and reads the account again. `None` when that is not known to have worked,
+    /// which it has said.
+    async fn write_back(&self, now: &Moment, restoring: &Restoring) -> Option<Moment> {
+        let mut looking = self.client.begin_looking();
+        let written = match self.restoring_request(now, restoring) {
+            Ok(request) => {
+                let written = self.client.write_patiently(&mut looking, self.trial.id, &request).await;
+                self.trial.state().requests += looking.requests();
+                written.map_err(|error| self.said(&error))
+            }
+            Err(said) => Err(said),
+        };
+        match (self.look().await, written) {
+            (Ok(last), _) => Some(last),
+            (Err(_), Ok(answer)) => Some(answer.into()),
+            (Err(_), Err(said)) => {
+                self.not_restored(&said);
+                None
+            }
+        }
+    }
+
+    fn restoring_request(&self, now: &Moment, restoring: &Restoring) -> Result<Request, String> {
+        let merged =
+            change::merged(&now.account, &restoring.changes).map_err(|_| "a field of a wrong kind".to_owned())?;
+        let state = self.trial.state();
+        let turn = state.turn.as_ref().ok_or("the turn of the account was lost")?;
+        self.client.write_request(turn, &merged).map_err(|failure| failure.to_string())
+    }
+
+    /// Says whether the account is as it was, from the last look at it.
+    fn conclude(&self, before: &Moment, last: &Moment, restoring: &Restoring, is_late: bool) {
+        let mut differing = restoring::differing(&before.account, &last.account);
+        let holds_text = Restoring::of(&before.account, None, &last.account)
+            .changes
+            .iter()
+            .any(|change| change.field == restoring::FIELD);
+        let has_other_text = differing.contains(&restoring::FIELD) && !restoring.left_alone.contains(&restoring::FIELD);
+        if holds_text || has_other_text {
+            self.not_restored("the update that restores it was not applied");
+        } else {
+            self.trial.state().is_open = is_late;
+        }
+        differing.retain(|field| *field != restoring::FIELD);
+        let mut by_hand: Vec<(String, Value)> = Vec::new();
+        for field in &differing {
+            let value = before.raw.get(field.wire()).cloned().unwrap_or_default();
+            by_hand.push((field.name().to_owned(), value));
+        }
+        if !restoring::same_stage(&before.raw, &last.raw) {
+            let stage = before.raw.get("stage").cloned().unwrap_or_default();
+            by_hand.push(("stage".to_owned(), stage.get("name").cloned().unwrap_or(stage)));
+        }
+        if !by_hand.is_empty() {
+            let names = joined(by_hand.iter().map(|(name, _)| name.as_str()));
+            self.trial.state().to_restore.extend(by_hand);
+            self.trial.found(
+                "restored",
+                format!("These members of account {} are not as they were: {names}.", self.trial.id),
+                "Somebody else may have changed them during the check, and it overwrites nobody. If nobody did, restore \
+                 them by hand. Their previous values are in to_restore, which is not part of this report.",
+                true,
+            );
+        }
+        let is_left_alone = restoring.left_alone.contains(&restoring::FIELD);
+        if holds_text || has_other_text || (!differing.is_empty() && !is_late) {
+            return;
+        }
+        if is_left_alone {
+            let found = "Somebody else changed the description during the check. It is as they left it.".to_owned();
+            self.trial.found("restored", found, "Nothing of the check is left in the account.", true);
+        } else if is_late {
+            self.trial.found(
+                "restored",
+                "Nothing of the check was in the account when the check looked last.".to_owned(),
+                "The service may still apply the update, or show it later. Look at the description in some minutes, and \
+                 clear it if it holds the text of the check.",
+                true,
+            );
+        } else {
+            let found = "Every field of the account that an update can carry is as it was before the check.".to_owned();
+            self.trial.found("restored", found, "There is nothing to do.", false);
+        }
+    }
+
+    fn not_restored(&self, reason: &str) {
+        self.trial.state().is_open = true;
+        self.trial.found(
+            "restored",
+            format!("The account may not be restored: {reason}."),
+            &self.trial.left_behind().map(|left| capitalized(&left) + ".").unwrap_or_default(),
+            true,
+        );
+    }
+
+    async fn look(&self) -> Result<Moment, String> {
+        let mut looking = self.client.begin_looking();
+        let read = self.client.look_patiently(&mut looking, self.trial.id).await;
+        self.trial.state().requests += looking.requests();
+        read.map(Moment::from).map_err(|error| self.said(&error))
+    }
+
+    fn said(&self, error: &Error) -> String {
+        match error {
+            Error::Call(call) => said::failure(&call.failure, &self.client),
+            other => other.to_string(),
+        }
+    }
+}
+
+fn capitalized(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
+}

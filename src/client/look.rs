@@ -1,0 +1,162 @@
+//! Requests for a check of the service: what the answers hold, as it came.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::exchange::{Running, Sending};
+use super::{Client, LIST, ListQuery, Shared, Turn};
+use crate::account::{AccountFields, ContactAccount};
+use crate::answer::{Answer, Page};
+use crate::config::AuthScheme;
+use crate::error::{Call, Error, Failure, Operation, WaitReason};
+use crate::transport::Request;
+
+/// An answer, and what it holds as it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen<T> {
+    /// What this version reads in it.
+    pub(crate) read: T,
+    /// The body, as it came.
+    pub(crate) raw: Value,
+    /// The names of its rate-limit headers.
+    pub(crate) limits: Vec<String>,
+}
+
+/// The requests of one check, under one time limit.
+pub(crate) struct Looking {
+    running: Running,
+    ends: Instant,
+}
+
+impl Looking {
+    /// How many requests were sent.
+    pub(crate) fn requests(&self) -> u32 {
+        self.running.attempts
+    }
+
+    /// Whether a wait ends within the time limit.
+    pub(crate) fn has_time_for(&self, wait: Duration) -> bool {
+        Instant::now() + wait < self.ends
+    }
+}
+
+impl Client {
+    /// The same client without its memory of the header that the service accepts.
+    pub(crate) fn without_memory(&self) -> Self {
+        Self { shared: Arc::new(Shared::new()), ..self.clone() }
+    }
+
+    /// Whether the settings say that the key goes as a bearer token; `None` when they leave that to the client.
+    pub(crate) fn chosen_bearer(&self) -> Option<bool> {
+        match self.config().auth {
+            AuthScheme::Auto => None,
+            AuthScheme::ApiKeyHeader => Some(false),
+            AuthScheme::Bearer => Some(true),
+        }
+    }
+
+    /// A text of the service without this client's key.
+    pub(crate) fn without_key(&self, text: &str) -> String {
+        self.config.api_key.redact(text)
+    }
+
+    /// Begins requests that share one time limit.
+    pub(crate) fn begin_looking(&self) -> Looking {
+        let running = self.begin(LIST);
+        Looking { running, ends: Instant::now() + self.config.timeout }
+    }
+
+    /// Reads the first page of accounts in one attempt.
+    pub(crate) async fn look_at_page(
+        &self,
+        looking: &mut Looking,
+        top: u32,
+        use_bearer: bool,
+    ) -> Result<Seen<Page>, Failure> {
+        let request = self.list_request(&ListQuery::default(), top, 0);
+        let request = request.map_err(|error| Failure::Internal(error.to_string()))?;
+        looking.running.call = LIST;
+        self.look(looking, request, use_bearer, Answer::page).await
+    }
+
+    /// Reads an account in one attempt.
+    pub(crate) async fn look_at_account(
+        &self,
+        looking: &mut Looking,
+        id: i64,
+        use_bearer: bool,
+    ) -> Result<Seen<ContactAccount>, Failure> {
+        looking.running.call = Call { operation: Operation::Get, id: Some(id) };
+        let request = self.account_request(Method::GET, id, None);
+        self.look(looking, request, use_bearer, |answer| answer.account(id)).await
+    }
+
+    /// Reads an account, and tries again where that may help.
+    pub(crate) async fn look_patiently(&self, looking: &mut Looking, id: i64) -> Result<Seen<ContactAccount>, Error> {
+        looking.running.call = Call { operation: Operation::Get, id: Some(id) };
+        let request = self.account_request(Method::GET, id, None);
+        self.exchange(&mut looking.running, &request, |answer| seen(answer, answer.account(id)?)).await
+    }
+
+    /// The turn to change an account.
+    pub(crate) async fn turn_for(&self, looking: &Looking, id: i64) -> Result<Turn, Error> {
+        self.take_turn(&looking.running, id).await
+    }
+
+    /// The request that writes an account, which counts as begun.
+    pub(crate) fn write_request(&self, turn: &Turn, fields: &AccountFields) -> Result<Request, Failure> {
+        self.update_request(turn, fields)
+    }
+
+    /// Writes an account in one attempt. The bearer scheme is used where it worked before.
+    pub(crate) async fn write_once(
+        &self,
+        looking: &mut Looking,
+        id: i64,
+        request: Request,
+    ) -> Result<Seen<ContactAccount>, Failure> {
+        looking.running.call = Call { operation: Operation::Update, id: Some(id) };
+        looking.running.updating = true;
+        self.look(looking, request, self.prefers_bearer(), |answer| answer.account(id)).await
+    }
+
+    /// Writes an account, and tries again where that may help.
+    pub(crate) async fn write_patiently(
+        &self,
+        looking: &mut Looking,
+        id: i64,
+        request: &Request,
+    ) -> Result<Seen<ContactAccount>, Error> {
+        looking.running.call = Call { operation: Operation::Update, id: Some(id) };
+        looking.running.updating = true;
+        self.exchange(&mut looking.running, request, |answer| seen(answer, answer.account(id)?)).await
+    }
+
+    /// Waits before a next attempt.
+    pub(crate) async fn pause(&self, looking: &Looking, wait: Duration) {
+        self.sleep(&looking.running, wait, WaitReason::BackOff).await;
+    }
+
+    async fn look<T>(
+        &self,
+        looking: &mut Looking,
+        request: Request,
+        use_bearer: bool,
+        read: impl Fn(&Answer) -> Result<T, Failure>,
+    ) -> Result<Seen<T>, Failure> {
+        let request = Request { names_limits: true, ..request };
+        let slot = self.wait_for_slot(&looking.running).await?;
+        let sending = Sending { request: &request, number: 1, use_bearer, last: None };
+        self.attempt(&mut looking.running, slot, sending, &|answer| seen(answer, read(answer)?)).await
+    }
+}
+
+/// What was read, with the body as it came.
+fn seen<T>(answer: &Answer, read: T) -> Result<Seen<T>, Failure> {
+    let raw = serde_json::from_slice(&answer.body).map_err(|error| Failure::Internal(error.to_string()))?;
+    Ok(Seen { read, raw, limits: answer.headers.limits.clone() })
+}

@@ -1,0 +1,116 @@
+//! A check of the service, step by step: the steps of a trial must be apart, so that Python can run the second one when the
+//! first one was interrupted.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use serde_json::{Map, Value};
+
+use super::client::{Client, refusal};
+use super::convert::account_id;
+use super::errors;
+use super::guard::guarded;
+use crate::check::{Reading, Trial, reading};
+use crate::client;
+use crate::error::Operation;
+
+/// A check that is being made.
+#[pyclass(frozen, module = "replyio._replyio")]
+pub(super) struct Check {
+    client: Py<Client>,
+    account: Option<i64>,
+    trial: Option<Trial>,
+    reading: Arc<Mutex<Option<Reading>>>,
+}
+
+#[pymethods]
+impl Check {
+    /// Checks the id of the account that is to be written, if one is. Nothing is requested.
+    #[new]
+    fn new(client: &Bound<'_, Client>, write: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        let py = client.py();
+        guarded(py, "check", || {
+            let account = write.map(account_id).transpose();
+            let account = account.map_err(|fault| refusal(py, Operation::Get, fault))?;
+            let trial = account.map(Trial::new).transpose().map_err(|error| errors::to_python(py, &error))?;
+            Ok(Self { client: client.clone().unbind(), account, trial, reading: Arc::default() })
+        })
+    }
+
+    /// Reads, and writes nothing. Gives whether the account may be written.
+    #[pyo3(signature = (event_loop=None))]
+    fn read<'py>(&self, py: Python<'py>, event_loop: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+        guarded(py, "check", || {
+            let (account, trial, kept) = (self.account, self.trial.clone(), Arc::clone(&self.reading));
+            let operation = move |client: client::Client| async move {
+                let found = reading(&client, account).await?;
+                if let (Some(trial), Some(obstacle)) = (&trial, &found.obstacle) {
+                    trial.refuse(obstacle);
+                }
+                let may_write = trial.is_some() && found.obstacle.is_none();
+                *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+                Ok(may_write)
+            };
+            self.client.get().run(py, event_loop, operation)
+        })
+    }
+
+    /// Changes the account.
+    #[pyo3(signature = (event_loop=None))]
+    fn change<'py>(&self, py: Python<'py>, event_loop: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+        guarded(py, "check", || {
+            let trial = self.trial.clone();
+            let operation = move |client: client::Client| async move {
+                if let Some(trial) = trial {
+                    trial.change(&client).await;
+                }
+                Ok(())
+            };
+            self.client.get().run(py, event_loop, operation)
+        })
+    }
+
+    /// Restores the account.
+    #[pyo3(signature = (event_loop=None))]
+    fn restore<'py>(&self, py: Python<'py>, event_loop: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+        guarded(py, "check", || {
+            let trial = self.trial.clone();
+            let operation = move |client: client::Client| async move {
+                if let Some(trial) = trial {
+                    trial.restore(&client).await;
+                }
+                Ok(())
+            };
+            self.client.get().run(py, event_loop, operation)
+        })
+    }
+
+    /// What may still be in the account that the check has put there; None when nothing is.
+    fn left_behind(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        guarded(py, "check", || Ok(self.trial.as_ref().and_then(Trial::left_behind)))
+    }
+
+    /// What was found: the findings, how many requests were sent, and what somebody has to restore by hand.
+    fn result<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        guarded(py, "check", || {
+            let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let (mut findings, mut requests) = reading.map(|made| (made.findings, made.requests)).unwrap_or_default();
+            let mut to_restore = Map::new();
+            if let Some(trial) = &self.trial {
+                findings.extend(trial.findings());
+                requests += trial.requests();
+                to_restore.extend(trial.to_restore());
+            }
+            let findings: Vec<_> = findings
+                .into_iter()
+                .map(|finding| (finding.topic, finding.found, finding.follows, finding.differs))
+                .collect();
+            let result = PyDict::new(py);
+            result.set_item("findings", findings)?;
+            result.set_item("requests", requests)?;
+            result.set_item("to_restore", pythonize::pythonize(py, &Value::Object(to_restore))?)?;
+            Ok(result)
+        })
+    }
+}

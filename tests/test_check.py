@@ -1,0 +1,573 @@
+"""`check` says in five requests what the service does and what differs, and restores the account that it writes."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import html
+import itertools
+import json
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import pytest
+
+import replyio
+from replyio.sandbox import Deviations, Fault, Sandbox
+from support import MODES, call, environment
+
+CANARY = "canary7Zq"
+KEY = "key-canary-9f3a71"
+PLAIN: dict[str, Any] = {"id": 9000001, "name": "Plain", "stage": {"id": 3, "name": "Lead", "color_id": 1}}
+OTHER: dict[str, Any] = {"id": 9000002, "name": "Other Company", "description": "a long text about it", "city": ""}
+LISTED = 3  # a list, one account, and the list in the other header
+LATE = 3.0
+
+
+def verdicts(report: replyio.CheckReport) -> dict[str, bool]:
+    return {finding.topic: finding.differs for finding in report.findings}
+
+
+def differing(report: replyio.CheckReport) -> set[str]:
+    return {finding.topic for finding in report.findings if finding.differs}
+
+
+def said(report: replyio.CheckReport, topic: str) -> str:
+    return " ".join(f"{finding.found} {finding.follows}" for finding in report.findings if finding.topic == topic)
+
+
+def checked(sandbox: Sandbox, mode: str = "sync", write: int | None = None, **options: Any) -> replyio.CheckReport:
+    with sandbox.client(**options) as client:
+        report: replyio.CheckReport = call(client, "check", mode, write=write)
+        return report
+
+
+def state(sandbox: Sandbox, id: int = PLAIN["id"]) -> replyio.ContactAccount:
+    """An account without the date that every update changes."""
+    return dataclasses.replace(sandbox.accounts[id], last_activity_date=None)
+
+
+def changed(before: replyio.ContactAccount, after: replyio.ContactAccount) -> set[str]:
+    """The members that changed. The service takes all empty texts as the same."""
+    one, other = before.to_dict(), after.to_dict()
+    return {name for name in one if (one[name] or None) != (other[name] or None)}
+
+
+def forms(report: replyio.CheckReport) -> str:
+    """Everything that somebody might paste."""
+    page = report._repr_html_()
+    return "\n".join([str(report), repr(report), json.dumps(report.to_dict()), page, html.unescape(page)])
+
+
+# Reading
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_service_as_expected_has_no_difference(mode: str) -> None:
+    with Sandbox() as sandbox:
+        report = checked(sandbox, mode)
+        assert report.as_expected, str(report)
+        assert [request.method for request in sandbox.requests] == ["GET"] * report.requests
+    assert report.requests == 4
+    topics = ["key", "reading", "list_items", "dates", "empty_values", "members", "rate_limit_headers"]
+    assert list(verdicts(report)) == topics
+    assert "in X-API-Key and in Authorization: Bearer" in said(report, "key")
+
+
+CASES: dict[str, tuple[dict[str, Any], set[str], str]] = {
+    "lacks": ({"list_lacks": ["city", "stage"]}, {"list_items"}, "List items lack city, stage."),
+    "cut": ({"list_cut": 5}, {"list_items"}, "cut the text of"),
+    "offset": ({"dates": "offset"}, set(), "with a numeric offset"),
+    "local": ({"dates": "local"}, set(), "without an offset as UTC"),
+    "date_only": ({"dates": "date_only"}, {"dates"}, "without a time"),
+    "null_dates": ({"dates": "null"}, {"dates"}, "10 null"),
+    "null": ({"empty": "null"}, set(), "null. This version"),
+    "text": ({"empty": "text"}, set(), '"". This version'),
+    "unknown": (
+        {"unknown_members": {"segment": "x", "a1": 2}},
+        {"members"},
+        "segment, and 1 whose name is not shown",
+    ),
+    "x-rate-limit": ({"rate_limit_headers": "x-rate-limit"}, {"rate_limit_headers"}, "x-rate-limit-remaining"),
+    "ratelimit": ({"rate_limit_headers": "ratelimit"}, {"rate_limit_headers"}, "ratelimit-remaining"),
+    "structured": ({"rate_limit_headers": "structured"}, {"rate_limit_headers"}, "ratelimit, ratelimit-policy"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_deviation_is_found_and_only_where_it_is(case: str) -> None:
+    deviations, expected, words = CASES[case]
+    with Sandbox([PLAIN, OTHER, OTHER | {"id": 9000003}], quota=(100, 3000), deviations=Deviations(**deviations)) as s:
+        report = checked(s)
+        assert len(s.requests) == report.requests <= 5
+    assert differing(report) == expected, str(report)
+    assert words in " ".join(said(report, topic) for topic in verdicts(report)), str(report)
+
+
+@pytest.mark.parametrize(
+    ("header", "auth", "requests", "differs", "words"),
+    [
+        ("bearer", "auto", 4, True, "refuses the key in X-API-Key and accepts it in Authorization: Bearer"),
+        ("x-api-key", "auto", 4, False, "refuses it in Authorization: Bearer"),
+        ("both", "bearer", 3, False, "accepts the key in Authorization: Bearer. The setting auth= allows no other"),
+        ("both", "x-api-key", 3, False, "accepts the key in X-API-Key. The setting auth= allows no other"),
+        ("bearer", "x-api-key", 1, True, "refuses the key (401)"),
+    ],
+)
+def test_the_header_that_the_key_needs_is_found(
+    header: Any, auth: str, requests: int, differs: bool, words: str
+) -> None:
+    with Sandbox(auth=header) as sandbox:
+        report = checked(sandbox, auth=auth)
+        assert len(sandbox.requests) == report.requests == requests
+    assert (verdicts(report)["key"], words in said(report, "key")) == (differs, True), str(report)
+
+
+def test_a_check_does_not_change_how_its_client_sends_the_key() -> None:
+    with Sandbox() as sandbox, sandbox.client() as client:
+        client.check()
+        client.get_contact_account(4711)
+        assert "x-api-key" in sandbox.requests[-1].headers
+
+
+def test_a_key_that_is_refused_is_a_finding() -> None:
+    with Sandbox(api_keys=["another"]) as sandbox:
+        report = checked(sandbox, api_key=KEY)
+        assert len(sandbox.requests) == report.requests == 2
+    assert differing(report) == {"key", "reading"}
+    assert "(401)" in said(report, "key")
+    assert "Reading failed: the service answered 401" in said(report, "reading")
+
+
+def test_no_account_is_no_difference() -> None:
+    with Sandbox([]) as sandbox:
+        report = checked(sandbox)
+    assert report.as_expected
+    assert "no account" in said(report, "reading")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(status=503),
+        Fault(status=429, retry_after=0),
+        Fault(reset=True),
+        Fault(close=True),
+        Fault(cut=20),
+        Fault(status=200, body="<html>Sign in</html>"),
+        Fault(status=200, body={"items": [{"id": 1, "name": CANARY, "ownerUserId": None}], "hasMore": False}),
+        Fault(status=403, body={"title": CANARY, "code": CANARY, "detail": CANARY}),
+        Fault(status=302, headers={"Location": f"https://{CANARY}"}),
+    ],
+)
+@pytest.mark.parametrize("from_request", [1, 2, 3])
+def test_whatever_fails_at_most_five_requests_are_sent(fault: Fault, from_request: int) -> None:
+    with Sandbox() as sandbox:
+        for number in range(from_request, 20):
+            sandbox.add_fault(dataclasses.replace(fault, request=number))
+        report = checked(sandbox)
+        assert 1 <= len(sandbox.requests) == report.requests <= 5
+    assert CANARY not in forms(report)
+    if from_request < 3:
+        assert verdicts(report)["reading"], str(report)
+
+
+def test_no_answer_is_a_finding() -> None:
+    with Sandbox() as sandbox:
+        client = sandbox.client()
+    sandbox.stop()
+    report = client.check()
+    assert differing(report) == {"key", "reading"}
+    assert "no connection could be made" in said(report, "reading")
+
+
+def canary_account(id: int) -> dict[str, Any]:
+    fields = [name for name, _, kind, writable, _, _ in replyio._replyio.MEMBERS if kind == "Text" and writable]
+    account = {name: f"{CANARY} {name} {id}" for name in fields}
+    account |= {"id": id, "owner_user_id": id + 5, "company_size": f"{CANARY}", "email_provider": CANARY}
+    return account | {"stage": {"id": id + 9, "name": CANARY}, "extra": {f"m-{CANARY}-{id}": CANARY, "tags": [CANARY]}}
+
+
+def test_no_report_holds_the_key_or_a_value() -> None:
+    choices: dict[str, list[Any]] = {
+        "list_lacks": [(), ["city"], ["name", "createdDate"]],
+        "list_cut": [None, 1, 12],
+        "dates": ["utc", "offset", "local", "date_only", "null"],
+        "empty": ["as_sent", "null", "text"],
+        "unknown_members": [{}, {"future": CANARY}, {KEY: KEY, CANARY: 1}],
+    }
+    dice = random.Random(4711)  # noqa: S311 - the same cases each time
+    ids = [7654321, 7654322, 7654323]
+    for case in range(40):
+        deviations = {name: dice.choice(values) for name, values in choices.items()}
+        write = dice.choice([None, ids[0]])
+        with Sandbox(map(canary_account, ids), api_keys=[KEY], deviations=Deviations(**deviations)) as sandbox:
+            if case % 3 == 0:
+                echo = {"title": f"{KEY} {CANARY}", "code": f"{CANARY}.{KEY}", "detail": f"{CANARY} {ids}"}
+                sandbox.add_fault(Fault(request=dice.randint(1, 4), status=dice.choice([400, 404, 500]), body=echo))
+            report = checked(sandbox, write=write)
+            assert all(request.method == "GET" for request in sandbox.requests), "such an account is never written"
+            text = forms(report)
+        for secret in [KEY, CANARY, *(str(number + more) for number in ids for more in (0, 5, 9))]:
+            assert secret not in text.replace(f"account {write}", ""), f"{secret} in {text} ({deviations})"
+
+
+def test_the_report_fits_80_columns_and_every_form_says_the_same() -> None:
+    deviations = Deviations(list_cut=3, unknown_members={f"member{'abcdefghijklmnop'[i]}" * 4: i for i in range(16)})
+    with Sandbox(deviations=deviations) as sandbox:
+        report = checked(sandbox)
+    assert max(map(len, str(report).splitlines())) <= 80
+    for finding in report.findings:
+        assert " ".join(finding.found.split()) in " ".join(str(report).split())
+        assert finding.found in html.unescape(report._repr_html_())
+    assert report.to_dict()["as_expected"] is False
+
+
+@pytest.mark.parametrize("id", [0, -1, "1", 1.5, True, None])
+def test_an_id_that_cannot_be_one_is_refused_before_any_request(id: Any) -> None:
+    with Sandbox() as sandbox, sandbox.client() as client:
+        if id is None:
+            assert client.check(write=id).as_expected
+            return
+        with pytest.raises(replyio.ValidationError, match="id"):
+            client.check(write=id)
+        assert sandbox.requests == []
+
+
+# Writing
+
+
+def written(sandbox: Sandbox, mode: str = "sync", **options: Any) -> replyio.CheckReport:
+    return checked(sandbox, mode, PLAIN["id"], **options)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("description", [None, ""])
+def test_an_account_is_written_and_restored(mode: str, description: str | None) -> None:
+    with Sandbox([PLAIN | {"description": description}, OTHER]) as sandbox:
+        before, other = state(sandbox), sandbox.accounts[OTHER["id"]]
+        report = written(sandbox, mode)
+        assert (state(sandbox), sandbox.accounts[OTHER["id"]]) == (before, other)
+        assert len(sandbox.requests) == report.requests == 4 + 5
+        puts = [request for request in sandbox.requests if request.method == "PUT"]
+    assert report.as_expected, str(report)
+    assert len(puts) == 2
+    assert puts[0].body["description"].startswith("Written by replyio check; delete this.")
+    assert {name: value for name, value in puts[0].body.items() if name != "description"} == {
+        "name": "Plain",
+        "ownerUserId": 42,
+    }
+    assert "keeps the stage" in said(report, "stage")
+    assert report.to_restore == {}
+
+
+WRITTEN: dict[str, tuple[dict[str, Any], set[str], dict[str, Any]]] = {
+    "stage": ({"update_clears": "stage"}, {"stage", "restored"}, {"stage": "Lead"}),
+    "trimmed": ({"stored": "trimmed"}, {"stored_text"}, {}),
+    "reformatted": ({"stored": "reformatted"}, {"stored_text"}, {}),
+    "escaped": ({"stored": "escaped"}, {"stored_text"}, {}),
+    "ignored": ({"ignored_fields": ["description"]}, {"stored_text"}, {}),
+    "ignores all": ({"ignored_fields": "all"}, {"stored_text"}, {}),
+    "empty": ({"empty": "text"}, set(), {}),
+    "owner": ({"update_owner": 7}, {"owner", "restored"}, {"owner_user_id": 42}),
+    "clears": ({"update_clears": ["city"]}, {"other_fields", "restored"}, {"city": "Oslo"}),
+    "dates": ({"dates": "date_only"}, {"dates"}, {}),
+}
+
+
+@pytest.mark.parametrize("case", WRITTEN)
+def test_what_an_update_loses_is_found_and_told_with_its_value_only_outside_the_report(case: str) -> None:
+    deviations, expected, to_restore = WRITTEN[case]
+    with Sandbox([PLAIN | {"city": "Oslo"}], deviations=Deviations(**deviations)) as sandbox:
+        before = state(sandbox)
+        report = written(sandbox)
+        after = state(sandbox)
+    assert (differing(report), dict(report.to_restore)) == (expected, to_restore), str(report)
+    assert changed(before, after) == set(to_restore)
+    assert "Lead" not in forms(report)
+    assert "Oslo" not in forms(report)
+
+
+def test_what_the_service_lost_once_is_put_back_by_the_second_update() -> None:
+    with Sandbox([PLAIN | {"city": "Oslo"}]) as sandbox:
+        before = state(sandbox)
+        wire = {"id": 9000001, "name": "Plain", "ownerUserId": 42, "stage": {"id": 3, "name": "Lead", "colorId": 1}}
+        lost = wire | {"description": "Written by replyio check; delete this. a", "linkedProspectsCount": 0}
+        lost |= {"createdDate": "2025-01-15T09:30:00Z", "lastActivityDate": "2025-01-15T09:30:00Z"}
+        sandbox.add_fault(Fault(request=LISTED + 2, status=200, body=lost, applied=True))
+        sandbox.add_fault(Fault(request=LISTED + 3, status=200, body=lost))
+        report = written(sandbox)
+        assert state(sandbox) == before
+    assert {"stored_text", "other_fields"} == differing(report), str(report)
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ({"description": f"{CANARY}"}, "its description is not empty"),
+        ({"extra": {"future": CANARY}}, "members that this version does not know"),
+        ({"extra": {"future": False}}, "members that this version does not know"),
+        ({"name": f"{CANARY} & Sons"}, "store name in another form"),
+        ({"city": f"{CANARY} ", "phone": "+47 21 00"}, "store city, phone in another form"),
+    ],
+)
+def test_an_account_that_could_not_be_restored_is_not_written(members: dict[str, Any], words: str) -> None:
+    with Sandbox([PLAIN | members]) as sandbox:
+        report = written(sandbox)
+        assert {request.method for request in sandbox.requests} == {"GET"}
+    assert words in said(report, "update"), str(report)
+    assert CANARY not in forms(report)
+    assert verdicts(report)["update"]
+
+
+def test_an_account_whose_list_item_has_more_than_its_get_is_not_written() -> None:
+    with Sandbox([PLAIN | {"city": "Oslo"}]) as sandbox:
+        lacking = {"id": 9000001, "name": "Plain", "ownerUserId": 42}
+        sandbox.add_fault(Fault(request=2, status=200, body=lacking))
+        report = written(sandbox)
+        assert {request.method for request in sandbox.requests} == {"GET"}
+    assert "values that GET lacks (city)" in said(report, "update")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_account_that_is_not_there_is_a_finding(mode: str) -> None:
+    with Sandbox([OTHER]) as sandbox:
+        report = written(sandbox, mode)
+        assert {request.method for request in sandbox.requests} == {"GET"}
+    assert "404 (contactAccount.notFound)" in said(report, "update")
+
+
+FAULTS = {
+    "500": Fault(status=500),
+    "500 applied": Fault(status=500, applied=True),
+    "502 applied": Fault(status=502, applied=True),
+    "429": Fault(status=429, retry_after=0),
+    "400": Fault(status=400, body={"title": "x", "code": "contactAccount.invalidInput"}),
+    "403": Fault(status=403),
+    "404": Fault(status=404),
+    "reset": Fault(reset=True),
+    "reset applied": Fault(reset=True, applied=True),
+    "closed applied": Fault(close=True, applied=True),
+    "cut": Fault(cut=30),
+    "cut reset": Fault(cut=30, reset=True),
+    "not json": Fault(status=200, body="<html>", applied=True),
+    "another account": Fault(status=200, body={"id": 5, "name": "x", "ownerUserId": 1}, applied=True),
+    "204": Fault(status=204, applied=True),
+    "late": Fault(delay=1.5, reset=True, applied="late"),
+    "time-out": Fault(delay=1.5),
+}
+
+
+STEPS = ["look", "write", "look again", "restore", "look last"]
+
+
+@pytest.mark.parametrize(("name", "step"), [*itertools.product(FAULTS, STEPS)])
+def test_one_fault_at_any_step_leaves_the_account_as_it_was(name: str, step: str) -> None:
+    fault = dataclasses.replace(FAULTS[name], request=LISTED + 1 + STEPS.index(step))
+    with Sandbox([PLAIN | {"city": "Oslo"}], faults=[fault]) as sandbox:
+        before = state(sandbox)
+        report = written(sandbox, attempt_timeout=0.7)
+        is_told = "may not be restored" in said(report, "restored")
+        # Only a definite refusal stops the second update, and the account that stays is told with what to do.
+        if state(sandbox) != before:
+            assert is_told, str(report)
+            assert state(sandbox).description.startswith("Written by replyio check; delete this.")
+            assert "patch_contact_account(9000001, description=None)" in said(report, "restored")
+            assert dataclasses.replace(state(sandbox), description=None) == before
+    if not is_told and step != "look":
+        assert "restored" in verdicts(report), str(report)
+    refused_for_good = {"400", "403", "404", "not json", "another account", "204"}
+    if not (step in {"restore", "look again"} and name in refused_for_good):
+        assert not is_told, str(report)
+    if step == "write" and name.endswith(("applied", "late", "time-out", "cut", "reset", "json", "account", "204")):
+        assert "No answer tells" in said(report, "update"), str(report)
+        assert "may still apply the update" in said(report, "restored")
+
+
+def test_an_update_that_the_account_does_not_show_may_come_late_and_is_told() -> None:
+    with Sandbox([PLAIN]) as sandbox:
+        before = state(sandbox)
+        shown = {
+            "id": 9000001,
+            "name": "Plain",
+            "ownerUserId": 42,
+            "description": "Written by replyio check; delete this.",
+        }
+        sandbox.add_fault(Fault(request=LISTED + 2, status=200, body=shown, applied=False))
+        report = written(sandbox)
+        assert state(sandbox) == before
+        assert sum(request.method == "PUT" for request in sandbox.requests) == 1
+    assert "The answer to the update has the text" in said(report, "update")
+    assert "or show it later" in said(report, "restored")
+    assert differing(report) == {"update", "stored_text", "restored"}, str(report)
+
+
+def test_an_account_that_another_call_of_this_process_changes_is_not_written() -> None:
+    with Sandbox([PLAIN], faults=[Fault(method="PUT", delay=4)]) as sandbox, sandbox.client() as client:
+        patching = threading.Thread(target=lambda: client.patch_contact_account(9000001, city="Oslo"))
+        patching.start()
+        while len(sandbox.requests) < 2:
+            time.sleep(0.01)
+        report = client.with_options(timeout=1.0).check(write=9000001)
+        patching.join()
+        assert sum(request.method == "PUT" for request in sandbox.requests) == 1
+    assert "another change of the account by this process did not end in time" in said(report, "update")
+
+
+def test_a_key_without_a_scope_is_accepted_and_says_so() -> None:
+    with Sandbox([PLAIN], scopes={KEY: ["contacts:write"]}) as sandbox:
+        report = checked(sandbox, api_key=KEY)
+    assert (verdicts(report)["key"], verdicts(report)["reading"]) == (False, True), str(report)
+    assert "lacks the scope contacts:read" in said(report, "reading")
+    with Sandbox([PLAIN], scopes={KEY: ["contacts:read"]}) as sandbox:
+        before = state(sandbox)
+        report = written(sandbox, api_key=KEY)
+        assert state(sandbox) == before
+    assert differing(report) == {"update"}, str(report)
+    assert "The update was not applied: the service answered 403" in said(report, "update")
+
+
+def test_an_account_that_cannot_be_restored_is_told_exactly() -> None:
+    faults = [Fault(method="PUT", request=LISTED + 2, delay=0.001), Fault(method="PUT", status=500)]
+    with Sandbox([PLAIN], faults=faults) as sandbox:
+        report = written(sandbox, timeout=3.0, max_attempts=2)
+        assert state(sandbox).description.startswith("Written by replyio check; delete this.")
+        sandbox.clear_faults()
+        with sandbox.client() as client:
+            client.patch_contact_account(9000001, description=None)
+        assert state(sandbox).description is None
+    assert "may not be restored" in said(report, "restored")
+    assert not report.as_expected
+
+
+def between(sandbox: Sandbox, changes: dict[str, Any], number: int) -> threading.Thread:
+    """Edits the account as a colleague does while a request is delayed."""
+    sandbox.add_fault(Fault(request=number, delay=0.5))
+
+    def edit() -> None:
+        deadline = time.monotonic() + 20
+        while len(sandbox.requests) < number and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        sandbox.set_account(dataclasses.replace(sandbox.accounts[9000001], **changes))
+
+    thread = threading.Thread(target=edit)
+    thread.start()
+    return thread
+
+
+def test_the_edit_of_a_colleague_in_between_is_kept_and_told() -> None:
+    for changes in ({"description": "a colleague's words"}, {"city": "Bergen"}, {"owner_user_id": 77}):
+        with Sandbox([PLAIN | {"city": "Oslo"}]) as sandbox:
+            # The edit comes while the answer to the update is on its way: it is applied before the delay.
+            thread = between(sandbox, changes, LISTED + 2)
+            report = written(sandbox)
+            thread.join()
+            after = state(sandbox)
+        for name, value in changes.items():
+            assert getattr(after, name) == value, str(report)
+        assert after.description == changes.get("description"), str(report)
+        assert verdicts(report)["restored"]
+        assert "colleague" not in forms(report)
+        assert "Bergen" not in forms(report)
+
+
+def test_others_in_this_process_wait_until_the_account_is_restored() -> None:
+    with Sandbox([PLAIN], faults=[Fault(request=LISTED + 2, delay=0.4)]) as sandbox, sandbox.client() as client:
+        made: list[Any] = []
+        checking = threading.Thread(target=lambda: made.append(client.check(write=9000001)))
+        checking.start()
+        while len(sandbox.requests) < LISTED + 2:
+            time.sleep(0.01)
+        client.patch_contact_account(9000001, city="Bergen", description="ours")
+        checking.join()
+        assert (state(sandbox).city, state(sandbox).description) == ("Bergen", "ours")
+    assert made[0].as_expected, str(made[0])
+
+
+# Interrupted
+
+
+@pytest.mark.parametrize("number", range(1, LISTED + 6))
+@pytest.mark.parametrize("applied", [True, "late"])
+def test_ctrl_c_at_any_request_restores_the_account(number: int, applied: Any) -> None:
+    fault = Fault(request=number, delay=1.0, applied=applied, status=500)
+    with Sandbox([PLAIN], faults=[fault]) as sandbox:
+        before = state(sandbox)
+        command = [sys.executable, "-m", "replyio", "check", "--write", "9000001"]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment(sandbox)) as process:
+            deadline = time.monotonic() + 30
+            while len(sandbox.requests) < number and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=60)
+        time.sleep(1.2)  # what is applied late
+        assert process.returncode == 130, stderr
+        is_restored = state(sandbox) == before
+    # Ctrl-C while it restores ends that too, and it says what may be left.
+    assert is_restored or "may still hold the text of the check" in stderr, stderr
+    if number <= LISTED + 2:
+        assert is_restored, stderr
+
+
+def test_a_cancelled_task_restores_the_account(caplog: pytest.LogCaptureFixture) -> None:
+    with Sandbox([PLAIN], faults=[Fault(request=LISTED + 2, delay=5, applied=True, status=500)]) as sandbox:
+        before = state(sandbox)
+
+        async def main() -> None:
+            async with sandbox.client() as client:
+                await asyncio.wait_for(client.check_async(write=9000001), 1.5)
+
+        with pytest.raises(asyncio.TimeoutError):
+            asyncio.run(main())
+        assert state(sandbox) == before
+    # The answer to its update was never read.
+    assert "may still hold the text of the check" in caplog.text
+
+
+# The command
+
+
+def command(sandbox: Sandbox, *arguments: str) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "replyio", "check", *arguments]
+    variables = environment(sandbox)
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, env=variables)
+
+
+def test_the_command_exits_with_0_as_expected_and_with_1_otherwise() -> None:
+    with Sandbox() as sandbox:
+        done = command(sandbox, "--format", "table")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(f"replyio {replyio.__version__} check: as expected, 4 requests\n")
+        found = json.loads(command(sandbox).stdout)
+        assert (found["as_expected"], len(found["findings"])) == (True, 7)
+        assert command(sandbox, "--format", "csv").stdout.splitlines()[0] == "topic,found,follows,differs"
+    with Sandbox(deviations=Deviations(list_cut=2)) as sandbox:
+        assert command(sandbox, "--format", "jsonl").returncode == 1
+    assert command(sandbox).returncode == 1
+    assert command(sandbox, "--write", "0").returncode == 2
+
+
+def test_the_command_tells_on_stderr_alone_what_to_restore_by_hand() -> None:
+    with Sandbox([PLAIN], deviations=Deviations(update_clears="stage")) as sandbox:
+        done = command(sandbox, "--write", "9000001", "--format", "table")
+    assert done.returncode == 1
+    assert "Lead" not in done.stdout
+    assert "restore stage by hand if nobody else has changed it; it was 'Lead'" in done.stderr
+
+
+def test_every_combination_of_losses_is_told_or_put_back() -> None:
+    for stored, clears, owner in itertools.product(["trimmed", "escaped"], [(), ("stage", "city")], [None, 9]):
+        deviations = Deviations(stored=stored, update_clears=clears, update_owner=owner)  # type: ignore[arg-type]
+        with Sandbox([PLAIN | {"city": "Oslo"}], deviations=deviations) as sandbox:
+            before = state(sandbox)
+            report = written(sandbox)
+            after = state(sandbox)
+        assert changed(before, after) == set(report.to_restore), str(report)
