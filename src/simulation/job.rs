@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::story::{How, Sheet};
 use crate::client::Client;
 use crate::plan::file::{ChangeView, FileError, FileErrorKind, PlanFile, RowView, Run};
-use crate::plan::run::{self, ApplyOptions, Control, OnConflict, OnUnknownMember, RunError};
+use crate::plan::run::{self, ApplyOptions, Control, OnConflict, OnUnknownMember, RunError, Selection};
 use crate::sabotage::{Guard, is_off};
 
 /// What a plan file says.
@@ -90,7 +90,7 @@ async fn run_once(client: &Client, run: Run, how: How, control: &Arc<Control>) -
         on_unknown_member: if how.clear_unknown { OnUnknownMember::Clear } else { OnUnknownMember::Stop },
         concurrency: how.concurrency,
     };
-    Ok(run::apply(client, run, options, control, None).await?)
+    Ok(run::apply(client, run, options, &Selection::default(), control, None).await?)
 }
 
 /// Makes failed rows pending again.
