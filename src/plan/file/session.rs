@@ -52,6 +52,8 @@ impl Session {
     pub(super) fn claim(path: &Path, identity: &str) -> Result<Self, FileError> {
         let refuse = |kind| FileError::new(path, kind);
         let presence = Presence::enter().ok_or_else(|| refuse(FileErrorKind::Forked))?;
+        #[cfg(feature = "simulation")]
+        super::simulation::close_readers(path);
         connect::recognize(path)?;
         log::check(path)?;
         #[cfg(feature = "simulation")]
@@ -245,8 +247,11 @@ impl Session {
     /// Ends the run: everything goes into the one file. Where that fails it stays in the log, and the file says so.
     pub(super) fn end(mut self) {
         #[cfg(feature = "simulation")]
-        if super::simulation::is_dead(&self.path) {
-            return;
+        {
+            super::simulation::close_readers(&self.path);
+            if super::simulation::is_dead(&self.path) {
+                return;
+            }
         }
         let released = self.write(|connection| {
             state::set_owner(connection, None)?;
