@@ -1,6 +1,6 @@
 //! The product as a caller uses it: plan, apply, retry, revert, and what the plan file says.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::story::{How, Sheet};
@@ -99,10 +99,11 @@ pub(super) fn retry_failed(path: &Path) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Reverts a plan, or what is left of that.
-pub(super) async fn revert(client: &Client, path: &Path, how: How, control: &Arc<Control>) -> Result<(), Refused> {
+/// Reverts a plan, or what is left of that. Gives the plan that did so.
+pub(super) async fn revert(client: &Client, path: &Path, how: How, control: &Arc<Control>) -> Result<PathBuf, Refused> {
     let file = revert_file(path)?;
-    apply_file(client, &file, how, control).await
+    apply_file(client, &file, how, control).await?;
+    Ok(file.path().to_owned())
 }
 
 /// Makes the failed rows of a revert pending again.
@@ -128,11 +129,6 @@ fn revert_file(path: &Path) -> Result<PlanFile, Refused> {
 /// Reads all that a plan file says.
 pub(super) fn report(path: &Path) -> Result<Report, Refused> {
     report_of(&PlanFile::open(path)?)
-}
-
-/// The same for the plan that reverts it.
-pub(super) fn revert_report(path: &Path) -> Result<Report, Refused> {
-    report_of(&revert_file(path)?)
 }
 
 fn report_of(file: &PlanFile) -> Result<Report, Refused> {

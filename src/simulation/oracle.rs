@@ -190,7 +190,8 @@ pub(super) fn refused_by_quota(stage: &mut Stage, process: usize) {
 pub(super) fn planned(stage: &mut Stage, lane: usize, number: usize, report: &Report) {
     let Some(job) = stage.jobs.get(&(lane, number)) else { return };
     let mut broken = Vec::new();
-    for (row, changes) in &job.changes {
+    // How many there are is judged with what the file says of each.
+    for (row, changes) in job.changes.iter().filter(|(row, _)| **row < job.sheet.rows.len()) {
         for change in changes {
             let meant = job.sheet.meant(*row, change.field);
             if !meant.is_some_and(|meant| same(&meant, &change.after)) {
@@ -222,7 +223,7 @@ pub(super) fn reported(stage: &mut Stage, lane: usize, number: usize, report: &R
     if report.rows.len() != job.sheet.rows.len() {
         broken.push((2, format!("{} rows are {} in the file", job.sheet.rows.len(), report.rows.len())));
     }
-    for (row, view) in report.rows.iter().enumerate() {
+    for (row, view) in report.rows.iter().enumerate().take(job.sheet.rows.len()) {
         let last = view.account_id.and_then(|id| {
             let of_job = |put: &&&Put| put.id == id && is_of(stage, lane, number, put) && put.is_answered_well();
             stage.puts.iter().map(|(_, put)| put).filter(|put| of_job(&put)).last()

@@ -174,8 +174,10 @@ impl Actor {
                 // What failed before, when not everything worked, is tried again.
                 let _ = job::retry_revert(&self.plan_path(lane, job));
                 let is_reverted = self.operate(lane, &Step::Revert(job, how)).await;
-                match job::revert_report(&self.plan_path(lane, job)) {
-                    Ok(report) if is_reverted => {
+                // A revert that has nothing left to do is not resumed, so that its file is looked for where it was.
+                let reverted_by = stage(|stage| stage.reverted_by.remove(&(self.lane, job)));
+                match reverted_by.filter(|_| is_reverted).map(|path| job::report(&path)) {
+                    Some(Ok(report)) => {
                         tell_report(self.lane, &report);
                         stage(|stage| oracle::reverted(stage, self.lane, job, &report, started));
                     }
@@ -272,7 +274,11 @@ impl Actor {
             }
             Step::Apply(job, how) => job::apply(client, &self.plan_path(lane, *job), *how, control).await,
             Step::RetryFailed(job) => job::retry_failed(&self.plan_path(lane, *job)),
-            Step::Revert(job, how) => job::revert(client, &self.plan_path(lane, *job), *how, control).await,
+            Step::Revert(job, how) => {
+                let path = job::revert(client, &self.plan_path(lane, *job), *how, control).await?;
+                stage(|stage| stage.reverted_by.insert((self.lane, *job), path));
+                Ok(())
+            }
             Step::Patch(id, given) => {
                 client.patch(*id, &fields(given)).await.map(drop).map_err(|error| Refused::Other(error.to_string()))
             }

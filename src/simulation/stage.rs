@@ -155,6 +155,8 @@ pub(super) struct Stage {
     pub(super) jobs: BTreeMap<(usize, usize), Job>,
     /// Their tables.
     pub(super) sheets: BTreeMap<(usize, usize), Sheet>,
+    /// The plans that reverted them last.
+    pub(super) reverted_by: BTreeMap<(usize, usize), PathBuf>,
     /// What was told of rows.
     pub(super) told: BTreeSet<(usize, u64, String)>,
     requests: usize,
@@ -179,6 +181,7 @@ impl Stage {
             violations: Vec::new(),
             jobs: BTreeMap::new(),
             sheets: BTreeMap::new(),
+            reverted_by: BTreeMap::new(),
             told: BTreeSet::new(),
             requests: 0,
             most_requests: 5_000,

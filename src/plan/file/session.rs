@@ -53,8 +53,14 @@ impl Session {
         let refuse = |kind| FileError::new(path, kind);
         let presence = Presence::enter().ok_or_else(|| refuse(FileErrorKind::Forked))?;
         #[cfg(feature = "simulation")]
+        let is_known = super::simulation::reader(path).is_some();
+        #[cfg(not(feature = "simulation"))]
+        let is_known = false;
+        #[cfg(feature = "simulation")]
         super::simulation::close_readers(path);
-        connect::recognize(path)?;
+        if !is_known {
+            connect::recognize(path)?;
+        }
         log::check(path)?;
         #[cfg(feature = "simulation")]
         super::simulation::before_commit(path).map_err(refuse)?;
