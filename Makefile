@@ -54,6 +54,8 @@ demo: $(VENV)/installed-wheel ## Builds the package and shows what it does, agai
 test: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) ## Tests the core alone, the core with its sandbox and plans, and the wheel as installed.
 	cargo test --locked
 	cargo test --locked --features sandbox,plan
+	cargo test --locked --profile sabotage --features simulation --test simulation
+	$(MAKE) simulate SEEDS=1000
 	rm -rf target/test-run
 	mkdir -p target/test-run
 	$(BIN)/pytest --numprocesses=4 --dist=worksteal $(ALONE:%=--ignore=%) \
@@ -85,11 +87,10 @@ bench: $(VENV)/installed-wheel $(VENV)/installed-bench ## Measures the package a
 reliability: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) target/wheels-sabotage/.built ## Runs the long runs on every Python in PYTHONS, and writes docs/reliability.md; ARGS=--quick only tries them.
 	$(BIN)/python -m reliability $(ARGS)
 
-# Whole jobs against a model of the service, on virtual time. It exits with 1 on a violation, and some are still open: see
-# docs/design/2026-11-28-simulation.md. Not part of `make test` until there is none.
-simulate: ## Runs simulated jobs, judged by an oracle: SEEDS=20000 FROM=1, or SEED=4711 to replay one.
-	cargo bench --locked --profile sabotage --features simulation --bench simulate -- \
-	  $(if $(SEED),--seed $(SEED),--from $(or $(FROM),1) --seeds $(or $(SEEDS),5000))
+# Whole jobs against a model of the service, on virtual time; see docs/design/2026-11-28-simulation.md.
+simulate: ## Runs simulated jobs, judged by an oracle: SEEDS=20000 FROM=1, SEED=4711 to replay one, CONTROLS=1 to put faults back.
+	cargo bench --quiet --locked --profile sabotage --features simulation --bench simulate -- \
+	  $(if $(SEED),--seed $(SEED),$(if $(CONTROLS),--controls --seeds 10000,--from $(or $(FROM),1) --seeds $(or $(SEEDS),5000)))
 
 # The long run: it needs minutes to build, a C++ compiler and Linux or macOS, so that `make check` does without it.
 # Stable Rust is enough: libFuzzer needs its coverage only, and there is no unsafe code here for a sanitizer to watch.

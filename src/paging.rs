@@ -2,7 +2,9 @@
 //!
 //! The service counts pages by offset over a set that changes meanwhile, and documents no order. An account that moves
 //! forward comes twice, and one that moves back would be missed. So each page begins with the last account of the page
-//! before, and a page that does not have any account read before is read again further back.
+//! before, and a page that does not have any account read before is read again further back. That does not notice an
+//! account that moves from the pages to come to those that were read, while another one moves the other way. Where a
+//! missed account gives a wrong answer, the pages are read again until all accounts stand still.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,6 +20,10 @@ pub const LONGEST_PAGE: u32 = 1_000;
 const MOST_WITHOUT_PROGRESS: u32 = 3;
 /// How often in a row a page is read again further back.
 const MOST_STEPS_BACK: u32 = 3;
+/// How often all pages are read, at most, until the accounts stand still.
+const MOST_PASSES: u32 = 5;
+/// So many passes in a row that bring no new account count as if the accounts had stood still.
+const PASSES_WITHOUT_NEWS: u32 = 2;
 
 /// Where in a set the reading is, and what has been read.
 ///
@@ -42,6 +48,8 @@ pub struct Paging {
     /// Whether every account of the set must be read.
     is_whole: bool,
     seen: Seen,
+    /// What is read again until the accounts stand still.
+    pass: Option<Pass>,
     skip: u64,
     /// How many items the page before had.
     length: u64,
@@ -76,6 +84,11 @@ impl Paging {
         Self::new(page_size, true)
     }
 
+    /// Reads every account of a set, and reads all pages again when an account has moved meanwhile, until none does.
+    pub fn settled_set(page_size: u32) -> Self {
+        Self { pass: Some(Pass::default()), ..Self::new(page_size, true) }
+    }
+
     /// Reads a set from which an account may be missed: the caller does not depend on finding it.
     pub fn without_overlap(page_size: u32) -> Self {
         Self::new(page_size, false)
@@ -86,6 +99,7 @@ impl Paging {
             page_size,
             is_whole,
             seen: Seen::default(),
+            pass: None,
             skip: 0,
             length: 0,
             without_progress: 0,
@@ -119,7 +133,8 @@ impl Paging {
             // Another reader of the same set was answered first.
             return Ok(vec![false; items.len()]);
         }
-        let is_seen = |item: &Item| item.id().is_some_and(|id| self.seen.contains(id));
+        let seen = self.pass.as_ref().map_or(&self.seen, |pass| &pass.seen);
+        let is_seen = |item: &Item| item.id().is_some_and(|id| seen.contains(id));
         let is_connected = self.is_whole && items.iter().any(is_seen);
         let may_have_gap = self.is_whole && skip > 0 && !(items.is_empty() && has_more);
         if may_have_gap && !is_connected && !is_off(Guard::Progress) {
@@ -136,6 +151,9 @@ impl Paging {
             is_new
         };
         let is_new: Vec<bool> = items.iter().map(&mut is_new).collect();
+        if let Some(pass) = &mut self.pass {
+            has_progress = pass.page(skip, items, &is_new);
+        }
         if has_more && !has_progress {
             self.without_progress += 1;
             if self.without_progress >= MOST_WITHOUT_PROGRESS && !is_off(Guard::Progress) {
@@ -154,6 +172,17 @@ impl Paging {
             self.skip = skip + self.length;
         }
         self.is_finished = !has_more;
+        if self.is_finished && self.pass.as_mut().is_some_and(|pass| !pass.ends_settled()) && !is_off(Guard::Progress) {
+            if self.pass.as_ref().is_some_and(|pass| pass.ended >= MOST_PASSES) {
+                return Err(Incomplete {
+                    reason: format!(
+                        "the list changes faster than it can be read: accounts moved each of the {MOST_PASSES} times that \
+                         it was read"
+                    ),
+                });
+            }
+            (self.is_finished, self.skip, self.length, self.steps_back) = (false, 0, 0, 0);
+        }
         Ok(is_new)
     }
 
@@ -169,6 +198,48 @@ impl Paging {
         self.steps_back += 1;
         self.skip = skip.saturating_sub((self.length / 2).max(1));
         Ok(())
+    }
+}
+
+/// One reading of all pages, of several.
+#[derive(Debug, Default)]
+struct Pass {
+    /// What it has read.
+    seen: Seen,
+    /// The accounts by their place.
+    places: Vec<Option<i64>>,
+    has_moved: bool,
+    has_news: bool,
+    /// How many passes have ended, and how many in a row brought no new account.
+    ended: u32,
+    without_news: u32,
+}
+
+impl Pass {
+    /// Takes a page. Tells whether it has an account that no page of this pass had.
+    fn page(&mut self, skip: u64, items: &[Item], is_new: &[bool]) -> bool {
+        let mut has_progress = false;
+        for (place, item) in (usize::try_from(skip).unwrap_or(usize::MAX)..).zip(items) {
+            let is_first_time = item.id().is_none_or(|id| self.seen.insert(id));
+            has_progress |= is_first_time && item.id().is_some();
+            match self.places.get(place) {
+                Some(known) => self.has_moved |= *known != item.id(),
+                None => {
+                    self.has_moved |= !is_first_time;
+                    self.places.push(item.id());
+                }
+            }
+        }
+        self.has_news |= is_new.contains(&true);
+        has_progress
+    }
+
+    /// Ends the pass. Tells whether no other is needed.
+    fn ends_settled(&mut self) -> bool {
+        let without_news = if self.has_news || self.ended == 0 { 0 } else { self.without_news + 1 };
+        let is_settled = !self.has_moved || without_news >= PASSES_WITHOUT_NEWS;
+        *self = Self { ended: self.ended + 1, without_news, ..Self::default() };
+        is_settled
     }
 }
 

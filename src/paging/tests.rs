@@ -136,6 +136,35 @@ fn a_set_that_shrinks_below_what_was_read_is_read_to_its_end() {
 }
 
 #[test]
+fn a_set_in_which_accounts_change_places_is_read_until_none_does() {
+    let mut ids: Vec<i64> = (1..=30).collect();
+    let (requests, found) = read(Paging::settled_set(10), |request, top, skip| {
+        if request == 1 {
+            ids.swap(2, 25);
+        }
+        cut(&ids, top, skip)
+    });
+    let mut found = found.unwrap();
+    found.sort_unstable();
+    assert_eq!((requests, found), (6, (1..=30).collect()));
+    let (requests, found) = read(Paging::settled_set(10), |_, top, skip| cut(&ids, top, skip));
+    assert_eq!((requests, found.unwrap().len()), (3, 30), "a set that stands still is read once");
+}
+
+#[test]
+fn a_set_that_brings_new_accounts_whenever_it_is_read_is_an_error() {
+    let mut ids: Vec<i64> = (1..=30).collect();
+    let mut next = 100;
+    let (requests, found) = read(Paging::settled_set(10), |_, top, skip| {
+        next += 1;
+        ids.insert(0, next);
+        cut(&ids, top, skip)
+    });
+    assert!(found.unwrap_err().contains("changes faster than it can be read"));
+    assert!(requests <= 30, "{requests}");
+}
+
+#[test]
 fn a_list_of_other_accounts_every_time_is_an_error() {
     let mut next = 0;
     let (sent, read) = read(Paging::whole_set(10), |_, top, _| {
@@ -240,6 +269,7 @@ proptest! {
         whole in any::<bool>(), size in 1_u32..5,
     ) {
         let paging = if whole { Paging::whole_set(size) } else { Paging::without_overlap(size) };
+        let _ = read(Paging::settled_set(size), |request, _, _| pages[request % pages.len()].clone());
         let _ = read(paging, |request, _, _| pages[request % pages.len()].clone());
     }
 }

@@ -1,8 +1,8 @@
 //! Which request to send next, and what the answers mean for the rows. Pure: it sends nothing.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::ops::Range;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::{Bound, Range};
 
 use super::diff;
 use super::file::{OpenRow, PlannedRow};
@@ -12,6 +12,7 @@ use super::{MatchOn, Mode, Nulls, Status};
 use crate::account::{ContactAccount, Field, FieldSet};
 use crate::answer::Item;
 use crate::paging::{Incomplete, LONGEST_PAGE, Paging};
+use crate::sabotage::{Guard, is_off};
 
 /// How many accounts may have moved between plan and apply without being missed on their page.
 const SLACK: u64 = 5;
@@ -56,7 +57,7 @@ pub enum Step {
 /// none. So a plan takes at most twice the fewest requests that find every account or get its 404.
 ///
 /// By name or domain name it reads all pages, because only then there is no second candidate. An item that may be a
-/// candidate and cannot be read refuses the plan.
+/// candidate and cannot be read refuses the plan. Where the list may have cut the text of an item, `GET` tells the text.
 ///
 /// The planner never compares a row with a member that an item lacks. It reads such an account by itself.
 pub struct Planner<'a> {
@@ -68,11 +69,16 @@ pub struct Planner<'a> {
     compared: FieldSet,
     /// The rows that are not found yet, by what they are matched on.
     ids: Ids,
-    names: HashMap<Cow<'a, str>, u32>,
+    names: BTreeMap<Cow<'a, str>, u32>,
     /// Rows whose item cannot be read, or lacks a member that they are compared in, with the account's id.
     unclear: Vec<(i64, u32)>,
     /// Accounts to read one by one, from the last to the first.
     singly: Option<Vec<(i64, u32)>>,
+    /// The accounts whose item may show only the beginning of the text that a row is matched on: how long that is, the
+    /// account, and such a row.
+    cut: Vec<(Lengths, i64, u32)>,
+    /// The length of the longest text of that kind in the list.
+    longest: Lengths,
     /// Rows found by something else than the id, which a second candidate can still take back.
     held: HashMap<u32, PlannedRow>,
     pages: u64,
@@ -99,15 +105,17 @@ impl<'a> Planner<'a> {
             match_on: options.match_on,
             compared: compared(table, options.mode),
             ids: Ids::default(),
-            names: HashMap::new(),
+            names: BTreeMap::new(),
             unclear: Vec::new(),
             singly: None,
+            cut: Vec::new(),
+            longest: Lengths::default(),
             held: HashMap::new(),
             pages: 0,
             paging: if options.match_on == MatchOn::Id {
                 Paging::without_overlap(page_and_slack().0)
             } else {
-                Paging::whole_set(page_and_slack().0)
+                Paging::settled_set(page_and_slack().0)
             },
             listed: false,
             refused: None,
@@ -184,6 +192,9 @@ impl<'a> Planner<'a> {
         let is_decided = |row: &u32| self.held.get(row).is_some_and(|held| held.status == Status::Ambiguous);
         let mut singly = std::mem::take(&mut self.unclear);
         singly.retain(|(_, row)| !is_decided(row));
+        // A list that cuts texts shows none that is longer than where it cuts.
+        let cut = std::mem::take(&mut self.cut).into_iter().filter(|(lengths, ..)| lengths.reach(&self.longest));
+        singly.extend(cut.map(|(_, id, row)| (id, row)));
         singly.extend(self.ids.iter());
         // The order of the table, so that two runs of the same plan read the same way.
         singly.sort_unstable_by_key(|(_, row)| std::cmp::Reverse(*row));
@@ -254,20 +265,42 @@ impl<'a> Planner<'a> {
         mut give: impl FnMut(PlannedRow) -> Result<(), E>,
     ) -> Result<(), E> {
         let Some((id, row)) = self.singly.as_mut().and_then(Vec::pop) else { return Ok(()) };
-        let planned = match account {
-            Some(account) if self.still_matches(row, account) => self.compared(row, account, None),
-            Some(_) => self.not_found(u64::from(row), None),
-            None => self.not_found(u64::from(row), Some(id)),
+        if self.match_on == MatchOn::Id {
+            let planned = match account {
+                Some(account) => self.compared(row, account, None),
+                None => self.not_found(u64::from(row), Some(id)),
+            };
+            return self.settle(id, row, planned, &mut give);
+        }
+        // Its item may have had another name, or a part of it only.
+        let meant = account.and_then(|account| self.match_on.name_of(account));
+        let meant = meant.and_then(|name| self.names.get(name.as_ref()).copied());
+        if meant != Some(row) && self.held.get(&row).is_some_and(|held| held.account_id == Some(id)) {
+            let planned = self.not_found(u64::from(row), account.is_none().then_some(id));
+            self.held.insert(row, planned);
+        }
+        let (Some(account), Some(row)) = (account, meant) else { return Ok(()) };
+        let planned = match self.held.get(&row) {
+            Some(held) if self.is_other(held, id) => self.several_accounts(row, held.account_id, id),
+            _ => self.compared(row, account, None),
         };
-        self.settle(id, row, planned, &mut give)
+        self.held.insert(row, planned);
+        Ok(())
     }
 
-    /// Whether an account that was read by itself still is the one that its item on a page was for.
-    fn still_matches(&self, row: u32, account: &ContactAccount) -> bool {
-        match self.table.key(u64::from(row)) {
-            Key::Text(text) => self.match_on.still_matches(text, account),
-            Key::Id(_) | Key::Missing => true,
+    /// Whether a row was found in another account, or in several.
+    fn is_other(&self, held: &PlannedRow, id: i64) -> bool {
+        match held.status {
+            Status::Ambiguous => true,
+            Status::NotFound => false,
+            _ => held.account_id != Some(id),
         }
+    }
+
+    fn several_accounts(&self, row: u32, one: Option<i64>, other: i64) -> PlannedRow {
+        let one = one.map_or_else(|| "several".to_owned(), |one| one.to_string());
+        let error = format!("row {row} matches accounts {one} and {other}; match on id instead");
+        self.planned(u64::from(row), None, Status::Ambiguous, Some(error))
     }
 
     /// Leaves the account of [`Step::Account`] for later: it could not be read now.
@@ -285,6 +318,17 @@ impl<'a> Planner<'a> {
     /// Those of `give`.
     pub fn unreadable<E>(&mut self, error: &str, mut give: impl FnMut(PlannedRow) -> Result<(), E>) -> Result<(), E> {
         let Some((id, row)) = self.singly.as_mut().and_then(Vec::pop) else { return Ok(()) };
+        let is_its_own = self.held.get(&row).is_some_and(|held| held.account_id == Some(id));
+        if self.match_on != MatchOn::Id && !is_its_own {
+            let by = self.match_on.as_str();
+            self.refused.get_or_insert_with(|| Incomplete {
+                reason: format!(
+                    "the list may have cut the {by} of account {id}, which cannot be read: {error}; a row may be for it, so \
+                     match on id instead of {by}"
+                ),
+            });
+            return Ok(());
+        }
         let error = format!("row {row}: {error}");
         let planned = self.planned(u64::from(row), Some(id), Status::Failed, Some(error));
         self.settle(id, row, planned, &mut give)
@@ -352,9 +396,17 @@ impl<'a> Planner<'a> {
             self.hidden(Some(account.id), "/domainName is missing", place);
             return Ok(());
         }
-        let Some(row) = self.match_on.name_of(account).and_then(|name| self.names.get(name.as_ref()).copied()) else {
-            return Ok(());
-        };
+        let Some(name) = self.match_on.name_of(account).filter(|name| !name.is_empty()) else { return Ok(()) };
+        let lengths = Lengths::of(&name);
+        self.longest.extend(&lengths);
+        let longer = (Bound::Excluded(name.as_ref()), Bound::Unbounded);
+        if let Some((text, row)) = self.names.range::<str, _>(longer).next().filter(|_| lengths.reach(&self.longest))
+            && text.starts_with(name.as_ref())
+        {
+            let row = self.names.get(name.as_ref()).unwrap_or(row);
+            self.cut.push((lengths, account.id, *row));
+        }
+        let Some(row) = self.names.get(name.as_ref()).copied() else { return Ok(()) };
         match self.held.get(&row).map(|held| held.account_id) {
             None if is_clear => {
                 let planned = self.compared(row, account, Some(place));
@@ -366,8 +418,7 @@ impl<'a> Planner<'a> {
                 self.held.insert(row, planned);
             }
             Some(Some(id)) if id != account.id => {
-                let error = format!("row {row} matches accounts {id} and {}; match on id instead", account.id);
-                let planned = self.planned(u64::from(row), None, Status::Ambiguous, Some(error));
+                let planned = self.several_accounts(row, Some(id), account.id);
                 self.held.insert(row, planned);
             }
             Some(_) => {}
@@ -387,7 +438,7 @@ impl<'a> Planner<'a> {
         }
         PlannedRow {
             // An update is built on the whole account, so that a page that lacks some of it is of no use.
-            position: place.filter(|_| account.is_complete()),
+            position: place.filter(|_| account.is_complete() || is_off(Guard::CompleteItems)),
             weight: account.text_bytes() as u64,
             changes,
             ..self.planned(row, Some(account.id), Status::Pending, None)
@@ -416,6 +467,27 @@ impl<'a> Planner<'a> {
 fn compared(table: &Table, mode: Mode) -> FieldSet {
     let left_out = |field: &Field| mode == Mode::Replace && field.nullable();
     table.fields().iter().copied().chain(Field::ALL.iter().copied().filter(left_out)).collect()
+}
+
+/// The length of a text in characters, UTF-16 units and bytes: a list that cuts texts may count any of them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lengths([usize; 3]);
+
+impl Lengths {
+    fn of(text: &str) -> Self {
+        Self([text.chars().count(), text.encode_utf16().count(), text.len()])
+    }
+
+    fn extend(&mut self, other: &Self) {
+        for (longest, length) in self.0.iter_mut().zip(other.0) {
+            *longest = length.max(*longest);
+        }
+    }
+
+    /// Whether no text is longer, by one way of counting.
+    fn reach(&self, longest: &Self) -> bool {
+        self.0.iter().zip(longest.0).any(|(length, longest)| *length >= longest)
+    }
 }
 
 impl MatchOn {

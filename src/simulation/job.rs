@@ -1,12 +1,12 @@
 //! The product as a caller uses it: plan, apply, retry, revert, and what the plan file says.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::story::{How, Sheet};
 use crate::client::Client;
 use crate::plan::file::{ChangeView, FileError, FileErrorKind, PlanFile, RowView, Run};
-use crate::plan::run::{self, ApplyOptions, Control, OnConflict, OnUnknownMember, RunError};
+use crate::plan::run::{self, ApplyOptions, Control, OnConflict, OnUnknownMember, RunError, Selection};
 use crate::sabotage::{Guard, is_off};
 
 /// What a plan file says.
@@ -90,7 +90,7 @@ async fn run_once(client: &Client, run: Run, how: How, control: &Arc<Control>) -
         on_unknown_member: if how.clear_unknown { OnUnknownMember::Clear } else { OnUnknownMember::Stop },
         concurrency: how.concurrency,
     };
-    Ok(run::apply(client, run, options, control, None).await?)
+    Ok(run::apply(client, run, options, &Selection::default(), control, None).await?)
 }
 
 /// Makes failed rows pending again.
@@ -99,10 +99,11 @@ pub(super) fn retry_failed(path: &Path) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Reverts a plan, or what is left of that.
-pub(super) async fn revert(client: &Client, path: &Path, how: How, control: &Arc<Control>) -> Result<(), Refused> {
+/// Reverts a plan, or what is left of that. Gives the plan that did so.
+pub(super) async fn revert(client: &Client, path: &Path, how: How, control: &Arc<Control>) -> Result<PathBuf, Refused> {
     let file = revert_file(path)?;
-    apply_file(client, &file, how, control).await
+    apply_file(client, &file, how, control).await?;
+    Ok(file.path().to_owned())
 }
 
 /// Makes the failed rows of a revert pending again.
@@ -128,11 +129,6 @@ fn revert_file(path: &Path) -> Result<PlanFile, Refused> {
 /// Reads all that a plan file says.
 pub(super) fn report(path: &Path) -> Result<Report, Refused> {
     report_of(&PlanFile::open(path)?)
-}
-
-/// The same for the plan that reverts it.
-pub(super) fn revert_report(path: &Path) -> Result<Report, Refused> {
-    report_of(&revert_file(path)?)
 }
 
 fn report_of(file: &PlanFile) -> Result<Report, Refused> {

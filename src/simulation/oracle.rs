@@ -4,7 +4,7 @@
 //! 2. Every row has one status, and it is true.
 //! 3. A revert restores every value, except where others wrote later.
 //! 4. Two updates of one account are never in flight, and after a crash only what was in flight is sent again.
-//! 5. We cause no 429.
+//! 5. We cause no 429, wait as long as we are asked to, and send no more requests than rows and failures explain.
 //! 6. A job ends within the time that the faults' own waits explain.
 
 use std::collections::BTreeMap;
@@ -190,7 +190,8 @@ pub(super) fn refused_by_quota(stage: &mut Stage, process: usize) {
 pub(super) fn planned(stage: &mut Stage, lane: usize, number: usize, report: &Report) {
     let Some(job) = stage.jobs.get(&(lane, number)) else { return };
     let mut broken = Vec::new();
-    for (row, changes) in &job.changes {
+    // How many there are is judged with what the file says of each.
+    for (row, changes) in job.changes.iter().filter(|(row, _)| **row < job.sheet.rows.len()) {
         for change in changes {
             let meant = job.sheet.meant(*row, change.field);
             if !meant.is_some_and(|meant| same(&meant, &change.after)) {
@@ -222,7 +223,7 @@ pub(super) fn reported(stage: &mut Stage, lane: usize, number: usize, report: &R
     if report.rows.len() != job.sheet.rows.len() {
         broken.push((2, format!("{} rows are {} in the file", job.sheet.rows.len(), report.rows.len())));
     }
-    for (row, view) in report.rows.iter().enumerate() {
+    for (row, view) in report.rows.iter().enumerate().take(job.sheet.rows.len()) {
         let last = view.account_id.and_then(|id| {
             let of_job = |put: &&&Put| put.id == id && is_of(stage, lane, number, put) && put.is_answered_well();
             stage.puts.iter().map(|(_, put)| put).filter(|put| of_job(&put)).last()
@@ -339,8 +340,13 @@ fn judge(
                     had(it, change.field, from, to, |now| !same(now, &change.before) && !same(now, &change.after))
                 })
             };
-            (!stage.world.is(Trait::ItemsCut) && !changes.iter().any(foreign))
-                .then_some("nobody else has changed its fields")
+            // The account is not the row's any more once it has lost the key, or another one has got it.
+            let has_lost_key = match &sheet.rows[row].key {
+                Key::Text(key) => account.is_some_and(|it| !matched_throughout(it, sheet.match_on, key, (from, to))),
+                Key::Id(_) | Key::Empty => false,
+            };
+            (!stage.world.is(Trait::ItemsCut) && !has_lost_key && !changes.iter().any(foreign))
+                .then_some("nobody else has changed its fields, nor the text that it was matched on")
         }
         Status::Unknown => (puts.is_empty() && !job.is_shaken).then_some("no update of it was ever sent"),
     };
@@ -415,11 +421,13 @@ pub(super) fn reverted(stage: &mut Stage, lane: usize, number: usize, report: &R
                 it.lane == lane && matches!(it.step, Step::Apply(job, _) | Step::Revert(job, _) if job == number)
             })
         };
-        let ours = stage.puts.iter().filter(|(_, put)| put.id == *id && is_ours(put) && put.effect == Effect::Written);
-        let ours: Vec<(usize, &Put)> = ours.map(|(number, put)| (*number, put)).collect();
+        let sent = stage.puts.iter().filter(|(_, put)| put.id == *id && is_ours(put));
+        let sent: Vec<(usize, &Put)> = sent.map(|(number, put)| (*number, put)).collect();
+        let ours: Vec<(usize, &Put)> = sent.iter().copied().filter(|(_, put)| put.effect == Effect::Written).collect();
         let Some((_, first)) = ours.first() else { continue };
         // Where one has overtaken another on its way, or came when the revert had begun, nobody knows what comes last.
-        let is_overtaken = ours.windows(2).any(|pair| pair[0].1.arrived > pair[1].1.sent.into());
+        let is_after = |one: &Put, other: &Put| other.sent > one.sent && one.arrived > Some(other.sent);
+        let is_overtaken = sent.iter().any(|(_, one)| sent.iter().any(|(_, other)| is_after(one, other)));
         let is_late = ours.iter().any(|(_, put)| put.sent < started && put.arrived.is_some_and(|at| at >= started));
         let others_wrote = account.versions.windows(2).any(|pair| {
             let is_theirs = !matches!(pair[1].by, Author::Put(put) if ours.iter().any(|(other, _)| *other == put));
@@ -476,15 +484,54 @@ fn stores_otherwise(stage: &Stage) -> bool {
 pub(super) fn ended(stage: &mut Stage, number: usize) {
     let operation = &stage.operations[number];
     let took = operation.ended.unwrap_or_default().saturating_sub(operation.started);
+    judge_requests(stage, number);
+    let operation = &stage.operations[number];
     let requests = operation.requests + stage.puts.len() as u64;
     let in_quota = stage.world.quota.map_or(0, |quota| {
         let minutes = requests / u64::from(quota.per_minute.max(1)) + 2;
         let hours = stage.service.hits.len() as u64 / u64::from(quota.per_hour.max(1));
         minutes * 60 + hours * 3_600
     });
-    let explained = operation.excuse + Duration::from_secs(in_quota + requests * 10 + 300);
+    let ways = Duration::from_millis(2 * stage.world.latency_ms.1) * u32::try_from(requests).unwrap_or(u32::MAX);
+    let explained = operation.excuse + ways + Duration::from_secs(in_quota + 300);
     if took > explained {
         let text = format!("{} took {took:?}, and {explained:?} is explained", operation.step);
         stage.violated(6, text);
+    }
+}
+
+/// Whether an operation has sent more requests than its rows, and what went wrong, explain.
+fn judge_requests(stage: &mut Stage, number: usize) {
+    let operation = &stage.operations[number];
+    let (lane, requests) = (operation.lane, operation.requests);
+    let is_alone = stage.world.is_quiet() && stage.current.len() == 1;
+    let most = match &operation.step {
+        // Twice the fewest that find every account, or the pages of the list.
+        Step::Plan(job, _) if is_alone => {
+            let Some(sheet) = stage.sheets.get(&(lane, *job)) else { return };
+            let rows = (0..sheet.rows.len()).filter(|row| !sheet.is_invalid(*row)).count() as u64;
+            // By name, an account whose name begins like a longer one that is asked for may be cut.
+            if sheet.match_on == MatchOn::Id { 2 * rows } else { stage.world.accounts.div_ceil(8).max(1) + rows }
+        }
+        Step::Apply(job, how) if !how.is_twice => {
+            let Some(job) = stage.jobs.get(&(lane, *job)) else { return };
+            let is_open = |status: &&Status| {
+                matches!(status, Status::Pending | Status::Unknown) || (how.overwrite && **status == Status::Conflict)
+            };
+            let rows = job.statuses.iter().filter(is_open).count() as u64;
+            // A look and an update for each row, and the pages that show several.
+            let calm = 2 * rows + rows / 2;
+            let at_once = how.concurrency as u64;
+            // A look is two minutes old at most, so that a wait can make those be repeated whose rows were to be written.
+            let took = operation.ended.unwrap_or_default().saturating_sub(operation.started);
+            let waits = took.as_secs() / 120;
+            let disturbed = (operation.failures + operation.overtaken) * (2 + 2 * at_once) + waits * (1 + at_once);
+            calm + if is_alone { waits * (1 + at_once) } else { disturbed }
+        }
+        _ => return,
+    };
+    if requests > most {
+        let text = format!("{} took {requests} requests, and {most} are explained", operation.step);
+        stage.violated(5, text);
     }
 }

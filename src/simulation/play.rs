@@ -164,16 +164,20 @@ impl Actor {
             if !stage(|stage| stage.jobs.contains_key(&(self.lane, job))) {
                 continue;
             }
-            if !self.operate(lane, &Step::Apply(job, how)).await {
+            // Who reverts a job that was interrupted need not have ended it before.
+            let is_ended = !dice.chance(250);
+            if is_ended && !self.operate(lane, &Step::Apply(job, how)).await {
                 stage(|stage| stage.violated(2, format!("job {job} cannot be ended although everything works")));
             }
-            if dice.chance(600) {
+            if !is_ended || dice.chance(600) {
                 let started = stage(|stage| stage.now());
                 // What failed before, when not everything worked, is tried again.
                 let _ = job::retry_revert(&self.plan_path(lane, job));
                 let is_reverted = self.operate(lane, &Step::Revert(job, how)).await;
-                match job::revert_report(&self.plan_path(lane, job)) {
-                    Ok(report) if is_reverted => {
+                // A revert that has nothing left to do is not resumed, so that its file is looked for where it was.
+                let reverted_by = stage(|stage| stage.reverted_by.remove(&(self.lane, job)));
+                match reverted_by.filter(|_| is_reverted).map(|path| job::report(&path)) {
+                    Some(Ok(report)) => {
                         tell_report(self.lane, &report);
                         stage(|stage| oracle::reverted(stage, self.lane, job, &report, started));
                     }
@@ -189,6 +193,9 @@ impl Actor {
     /// Does one thing. Tells whether it came to its own end.
     async fn operate(&mut self, lane: &Lane, step: &Step) -> bool {
         let number = stage(|stage| stage.start_operation(self.lane, step));
+        if let Step::Plan(job, _) = step {
+            stage(|stage| stage.sheets.insert((self.lane, *job), lane.sheets[*job].clone()));
+        }
         let control = Arc::new(Control::default());
         let end = match step {
             Step::Plan(_, end) => *end,
@@ -209,8 +216,11 @@ impl Actor {
         let result = match &done {
             None => "its process was killed".to_owned(),
             Some(Ok(())) => "done".to_owned(),
-            // The folder has another name in each run.
-            Some(Err(refused)) => refused.to_string().replace(&*self.folder.to_string_lossy(), ""),
+            // The folder and the process have other names in each run.
+            Some(Err(refused)) => {
+                let process = format!("({})", std::process::id());
+                refused.to_string().replace(&*self.folder.to_string_lossy(), "").replace(&process, "(1)")
+            }
         };
         stage(|stage| stage.end_operation(number, result));
         if done.is_none() {
@@ -264,7 +274,11 @@ impl Actor {
             }
             Step::Apply(job, how) => job::apply(client, &self.plan_path(lane, *job), *how, control).await,
             Step::RetryFailed(job) => job::retry_failed(&self.plan_path(lane, *job)),
-            Step::Revert(job, how) => job::revert(client, &self.plan_path(lane, *job), *how, control).await,
+            Step::Revert(job, how) => {
+                let path = job::revert(client, &self.plan_path(lane, *job), *how, control).await?;
+                stage(|stage| stage.reverted_by.insert((self.lane, *job), path));
+                Ok(())
+            }
             Step::Patch(id, given) => {
                 client.patch(*id, &fields(given)).await.map(drop).map_err(|error| Refused::Other(error.to_string()))
             }

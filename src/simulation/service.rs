@@ -128,6 +128,7 @@ pub(super) struct Service {
     pub(super) hits: Vec<Hit>,
     pages: u64,
     key_is_revoked: Option<(Duration, Duration)>,
+    login_wall: Option<(Duration, Duration)>,
     /// Whether faults and other people are over.
     pub(super) is_calm: bool,
 }
@@ -144,6 +145,7 @@ impl Service {
             hits: Vec::new(),
             pages: 0,
             key_is_revoked: world.is(Trait::KeyRevoked).then_some((from, until)),
+            login_wall: world.is(Trait::LoginWall).then_some((from, until + (until - from))),
             is_calm: false,
         };
         for id in 1..=world.accounts {
@@ -222,6 +224,9 @@ impl Service {
             Some(Fault::GatewayForbidden) => return none(problem(403, None)),
             Some(Fault::LoginPage) => return none(html(200)),
             _ => {}
+        }
+        if self.login_wall.is_some_and(|(from, until)| (from..until).contains(&now)) && !self.is_calm {
+            return none(html(200));
         }
         if let Some(wait) = self.over_quota(now) {
             return none(with(problem(429, None), RETRY_AFTER, &wait.to_string()));
@@ -321,10 +326,11 @@ impl Service {
                 }
             }
         }
-        let skip = if fault == Some(Fault::PageRepeats) { 0 } else { skip as usize };
+        let repeats = self.world.is(Trait::ListRepeats) && !self.is_calm;
+        let skip = if fault == Some(Fault::PageRepeats) || repeats { 0 } else { skip as usize };
         let page = listed.iter().skip(skip).take(if fault == Some(Fault::PageEmpty) { 0 } else { top as usize });
         let items: Vec<Json> = page.map(|account| self.item(account)).collect();
-        let has_more = fault == Some(Fault::PageEmpty) || skip + items.len() < listed.len();
+        let has_more = fault == Some(Fault::PageEmpty) || repeats || skip + items.len() < listed.len();
         json_reply(&json!({"items": items, "hasMore": has_more}))
     }
 

@@ -18,7 +18,7 @@ use super::dice::Dice;
 use super::event::{Event, Record};
 use super::oracle::Job;
 use super::service::{Asked, Effect, Reply, Service, Values};
-use super::story::Step;
+use super::story::{Sheet, Step};
 use super::world::{Fault, Trait, World};
 use crate::account::Field;
 use crate::plan::Value;
@@ -54,6 +54,8 @@ pub(super) struct Process {
     steps: u64,
     dies_at: Option<u64>,
     writes: u64,
+    /// Until when the service has asked it to wait.
+    held_until: Duration,
     /// The write that fails, and every later one until the next operation.
     disk_fails_at: Option<u64>,
 }
@@ -74,6 +76,10 @@ pub(super) struct Operation {
     pub(super) ended: Option<Duration>,
     /// How many requests it has sent.
     pub(super) requests: u64,
+    /// How many of them did not get what they asked for.
+    pub(super) failures: u64,
+    /// How many updates others of its process have sent meanwhile.
+    pub(super) overtaken: u64,
     /// How long the faults of its requests may make it wait.
     pub(super) excuse: Duration,
 }
@@ -147,10 +153,16 @@ pub(super) struct Stage {
     pub(super) violations: Vec<Violation>,
     /// The jobs of all lanes, by lane and number.
     pub(super) jobs: BTreeMap<(usize, usize), Job>,
+    /// Their tables.
+    pub(super) sheets: BTreeMap<(usize, usize), Sheet>,
+    /// The plans that reverted them last.
+    pub(super) reverted_by: BTreeMap<(usize, usize), PathBuf>,
     /// What was told of rows.
     pub(super) told: BTreeSet<(usize, u64, String)>,
     requests: usize,
-    pub(super) most_requests: usize,
+    most_requests: usize,
+    /// For how long an answer that is on its way asks to wait.
+    waits: BTreeMap<usize, Duration>,
 }
 
 impl Stage {
@@ -168,9 +180,12 @@ impl Stage {
             puts: Vec::new(),
             violations: Vec::new(),
             jobs: BTreeMap::new(),
+            sheets: BTreeMap::new(),
+            reverted_by: BTreeMap::new(),
             told: BTreeSet::new(),
             requests: 0,
-            most_requests: 20_000,
+            most_requests: 5_000,
+            waits: BTreeMap::new(),
         }
     }
 
@@ -196,6 +211,8 @@ impl Stage {
 
     pub(super) fn start_process(&mut self, folder: &Path) -> usize {
         restart(folder);
+        // All processes of a seed are one in truth, so that the others forget with this one.
+        self.processes.iter_mut().for_each(|process| process.held_until = Duration::ZERO);
         self.processes.push(Process {
             folder: folder.to_owned(),
             is_dead: false,
@@ -203,6 +220,7 @@ impl Stage {
             steps: 0,
             dies_at: None,
             writes: 0,
+            held_until: Duration::ZERO,
             disk_fails_at: None,
         });
         self.processes.len() - 1
@@ -221,6 +239,8 @@ impl Stage {
             started: self.now(),
             ended: None,
             requests: 0,
+            failures: 0,
+            overtaken: 0,
             excuse: Duration::ZERO,
         };
         self.operations.push(operation);
@@ -330,20 +350,43 @@ impl Stage {
             self.die(process);
             return None;
         }
+        let (now, held_until) = (self.now(), self.processes[process].held_until);
+        if now < held_until {
+            let text =
+                format!("request {number} is sent {:?} before the wait is over that was asked for", held_until - now);
+            self.violated(5, text);
+        }
         let way = self.way(number, asked);
         self.tell(Event::Sent { number, lane, asked: asked.clone(), fault: way.fault });
         let operation = self.current[lane];
         if let Some(operation) = operation {
             let longest_wait = match way.fault {
-                None => Duration::ZERO,
                 Some(Fault::Busy | Fault::Throttled) => Duration::from_secs(90 + 300),
-                Some(_) => Duration::from_secs(30 + 300),
+                // No answer, or that of a service that is out of order.
+                Some(
+                    Fault::NoConnection
+                    | Fault::RequestLost
+                    | Fault::AnswerLost
+                    | Fault::AnswerCut
+                    | Fault::Late
+                    | Fault::Silence
+                    | Fault::ServerError
+                    | Fault::ServerErrorApplied,
+                ) => Duration::from_secs(30 + 300),
+                // A wrong answer is nothing to wait for.
+                _ => Duration::ZERO,
             };
             let operation = &mut self.operations[operation];
             operation.requests += 1;
+            operation.failures += u64::from(way.fault.is_some());
             operation.excuse += longest_wait;
         }
         if let Asked::Put(id, body) = asked {
+            for (other, current) in self.current.iter().enumerate() {
+                if let Some(operation) = current.filter(|_| other != lane) {
+                    self.operations[operation].overtaken += 1;
+                }
+            }
             let put = Put {
                 operation: operation.unwrap_or(usize::MAX),
                 process,
@@ -408,9 +451,17 @@ impl Stage {
         {
             self.operations[operation].excuse += Duration::from_secs(3_700);
         }
+        if let Some(operation) = self.current[lane] {
+            self.operations[operation].failures += u64::from(reply.status != 200);
+        }
+        let wait = reply.headers.get(http::header::RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
+        if let Some(wait) = wait {
+            self.waits.insert(number, Duration::from_secs(wait));
+        }
+        let is_page = reply.headers.get(http::header::CONTENT_TYPE).is_some_and(|it| it == "text/html");
         let is_unreadable = matches!(asked, Asked::Put(4, _)) && self.world.is(Trait::AccountUnreadable);
         let spoils = [Fault::AnswerTruncated, Fault::LoginPage, Fault::OtherAccount].map(Some).contains(&way.fault);
-        let is_good = reply.status == 200 && !spoils && !is_unreadable;
+        let is_good = reply.status == 200 && !spoils && !is_unreadable && !is_page;
         let shown = if let Asked::Put(id, _) = asked { self.values(*id).cloned() } else { None };
         if let Some(put) = self.put(number) {
             put.arrived = Some(now);
@@ -434,6 +485,10 @@ impl Stage {
             return false;
         }
         self.tell(Event::Delivered { number, is_answer });
+        if let Some(wait) = self.waits.remove(&number).filter(|_| is_answer) {
+            let process = &mut self.processes[process];
+            process.held_until = process.held_until.max(now + wait);
+        }
         if let Some(put) = self.put(number)
             && is_answer
         {

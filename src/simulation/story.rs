@@ -240,7 +240,8 @@ impl Sheet {
         fields.sort();
         fields.dedup();
         fields.retain(|field| Some(*field) != key_field);
-        let rows = (0..dice.between(0, 10)).map(|_| Row::draw(dice, world, match_on, &fields)).collect();
+        let most_rows = if dice.chance(150) { 24 } else { 10 };
+        let rows = (0..dice.between(0, most_rows)).map(|_| Row::draw(dice, world, match_on, &fields)).collect();
         let repeats_in = dice.chance(15).then(|| dice.index(4));
         Self { mode, nulls, match_on, fields, rows, repeats_in }
     }

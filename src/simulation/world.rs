@@ -100,10 +100,14 @@ pub(super) enum Trait {
     KeyRevoked,
     /// The windows of the quota begin anew each minute and hour, instead of sliding.
     FixedWindows,
+    /// For a while, something in front of the service answers everything with a 200 and an HTML page.
+    LoginWall,
+    /// Every page of the list is the first one, and more are said to follow.
+    ListRepeats,
 }
 
 impl Trait {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::ItemsLack,
         Self::ItemsCut,
         Self::ItemUnreadable,
@@ -118,6 +122,8 @@ impl Trait {
         Self::BearerOnly,
         Self::KeyRevoked,
         Self::FixedWindows,
+        Self::LoginWall,
+        Self::ListRepeats,
     ];
 }
 

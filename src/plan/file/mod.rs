@@ -66,9 +66,15 @@ struct Inner {
     interrupt: Option<Interrupt>,
 }
 
+#[cfg(not(feature = "simulation"))]
+type Connected = Connection;
+/// A seed asks often, and to open a plan takes longest.
+#[cfg(feature = "simulation")]
+type Connected = std::rc::Rc<Connection>;
+
 /// A connection for one question or a few.
 struct Reader {
-    connection: Connection,
+    connection: Connected,
     /// Goes last, when SQLite is not used any more.
     _presence: Presence,
 }
@@ -93,8 +99,12 @@ impl PlanFile {
     fn check(path: &Path, interrupt: Option<Interrupt>) -> Result<Self, FileError> {
         let real = connect::resolve(path)?;
         let of = |error: FileError| error.at(path);
-        connect::recognize(&real).map_err(of)?;
-        let wait = if owner::is_planned(&real) { PLANNED } else { connect::PATIENCE };
+        if !Reader::is_at_hand(&real) {
+            connect::recognize(&real).map_err(of)?;
+        }
+        // Where nobody waits it does not matter for whom.
+        let is_planned = connect::patience(PLANNED) > Duration::ZERO && owner::is_planned(&real);
+        let wait = if is_planned { PLANNED } else { connect::PATIENCE };
         let checked = Reader::open(&real, interrupt.as_ref(), wait).map_err(of)?.and_then(|reader| {
             // One moment of a plan that a run may be writing.
             let reading = reader.connection.unchecked_transaction()?;
@@ -238,10 +248,14 @@ impl PlanFile {
     }
 
     fn reader(&self) -> Result<Reader, FileError> {
+        let was_at_hand = Reader::is_at_hand(&self.0.real);
         let reader = Reader::open(&self.0.real, self.0.interrupt.as_ref(), connect::PATIENCE);
         let reader = reader.map_err(|error| error.at(self.path()))?;
         let of_sqlite = |error: rusqlite::Error| owner::refusal_of(&self.0.real, &error).at(self.path());
         let reader = reader.map_err(of_sqlite)?;
+        if was_at_hand {
+            return Ok(reader);
+        }
         let found = reader.connection.unchecked_transaction().and_then(|reading| check::check_head(&reading));
         match found {
             Ok(Ok(head)) if head.header.identity == self.header().identity => Ok(reader),
@@ -262,17 +276,34 @@ impl PlanFile {
 }
 
 impl Reader {
+    /// Whether a connection to the same file is open. In a simulation it stays open until its process ends or a run begins.
+    fn is_at_hand(path: &Path) -> bool {
+        #[cfg(feature = "simulation")]
+        return simulation::reader(path).is_some();
+        #[cfg(not(feature = "simulation"))]
+        {
+            let _ = path;
+            false
+        }
+    }
+
     fn open(path: &Path, interrupt: Option<&Interrupt>, wait: Duration) -> Result<rusqlite::Result<Self>, FileError> {
         if !path.exists() {
             return Err(FileError::new(path, FileErrorKind::Missing));
         }
         let presence = Presence::enter().ok_or_else(|| FileError::new(path, FileErrorKind::Forked))?;
+        #[cfg(feature = "simulation")]
+        if let Some(connection) = simulation::reader(path) {
+            return Ok(Ok(Self { connection, _presence: presence }));
+        }
         log::check(path)?;
         let open = || {
             let mut connection = connect::for_reading_within(path, wait)?;
             if let Some(interrupt) = interrupt.cloned() {
                 connection.progress_handler(INSTRUCTIONS, Some(move || interrupt()))?;
             }
+            #[cfg(feature = "simulation")]
+            let connection = simulation::keep_reader(path, connection);
             Ok(Self { connection, _presence: presence })
         };
         Ok(open())

@@ -52,7 +52,15 @@ impl Session {
     pub(super) fn claim(path: &Path, identity: &str) -> Result<Self, FileError> {
         let refuse = |kind| FileError::new(path, kind);
         let presence = Presence::enter().ok_or_else(|| refuse(FileErrorKind::Forked))?;
-        connect::recognize(path)?;
+        #[cfg(feature = "simulation")]
+        let is_known = super::simulation::reader(path).is_some();
+        #[cfg(not(feature = "simulation"))]
+        let is_known = false;
+        #[cfg(feature = "simulation")]
+        super::simulation::close_readers(path);
+        if !is_known {
+            connect::recognize(path)?;
+        }
         log::check(path)?;
         #[cfg(feature = "simulation")]
         super::simulation::before_commit(path).map_err(refuse)?;
@@ -245,8 +253,11 @@ impl Session {
     /// Ends the run: everything goes into the one file. Where that fails it stays in the log, and the file says so.
     pub(super) fn end(mut self) {
         #[cfg(feature = "simulation")]
-        if super::simulation::is_dead(&self.path) {
-            return;
+        {
+            super::simulation::close_readers(&self.path);
+            if super::simulation::is_dead(&self.path) {
+                return;
+            }
         }
         let released = self.write(|connection| {
             state::set_owner(connection, None)?;

@@ -2,10 +2,14 @@
 //! and the simulation decides at which commit the disk fails or the process dies.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use rusqlite::Connection;
 
 use super::error::FileErrorKind;
+use super::private::FileId;
 
 /// What becomes of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +31,8 @@ struct Simulated {
     now: Fate,
     /// The folders of dead processes.
     dead: BTreeSet<PathBuf>,
+    /// Connections that read, by the path of the plan.
+    readers: BTreeMap<PathBuf, (Option<FileId>, Rc<Connection>)>,
 }
 
 thread_local! {
@@ -48,6 +54,7 @@ impl Simulation {
             commits: 0,
             now: Fate::Made,
             dead: BTreeSet::new(),
+            readers: BTreeMap::new(),
         };
         HERE.set(Some(simulated));
         Self(())
@@ -66,11 +73,13 @@ impl Simulation {
 
 /// Ends the process of a folder: nothing of it is written any more.
 pub(crate) fn kill(folder: &Path) {
+    drop_readers(|path| path.starts_with(folder));
     with(|simulated| simulated.dead.insert(folder.to_owned()));
 }
 
 /// Starts the process of a folder again.
 pub(crate) fn restart(folder: &Path) {
+    drop_readers(|path| path.starts_with(folder));
     with(|simulated| simulated.dead.remove(folder));
 }
 
@@ -82,6 +91,39 @@ impl Drop for Simulation {
 
 fn with<T>(ask: impl FnOnce(&mut Simulated) -> T) -> Option<T> {
     HERE.with_borrow_mut(|here| here.as_mut().map(ask))
+}
+
+/// A connection that reads this file already and that nobody uses.
+pub(super) fn reader(path: &Path) -> Option<Rc<Connection>> {
+    let kept = with(|simulated| simulated.readers.get(path).cloned()).flatten();
+    let (file, connection) = kept?;
+    // One is kept, one is here.
+    let is_free = Rc::strong_count(&connection) == 2 && connection.is_autocommit();
+    (is_free && file.is_some() && file == FileId::at(path)).then_some(connection)
+}
+
+/// Keeps a connection open for the next question.
+pub(super) fn keep_reader(path: &Path, connection: Connection) -> Rc<Connection> {
+    let connection = Rc::new(connection);
+    let kept = (FileId::at(path), Rc::clone(&connection));
+    let before = with(|simulated| simulated.readers.insert(path.to_owned(), kept));
+    drop(before);
+    connection
+}
+
+/// Closes the connections that read a plan, which a run is about to begin or to end.
+pub(super) fn close_readers(path: &Path) {
+    drop_readers(|other| other == path);
+}
+
+fn drop_readers(is_meant: impl Fn(&Path) -> bool) {
+    let closed = with(|simulated| {
+        let (closed, kept): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut simulated.readers).into_iter().partition(|(path, _)| is_meant(path));
+        simulated.readers = kept;
+        closed
+    });
+    drop(closed);
 }
 
 /// Whether this thread is in a simulation.

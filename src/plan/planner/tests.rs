@@ -210,7 +210,9 @@ fn an_account_found_by_name_is_read_by_itself_where_its_item_lacks_what_is_compa
     service.accounts.get_mut(&4).unwrap().name = "Company 9".into();
     service.accounts.remove(&5);
     let rows = service.plan(&table, &options).unwrap();
-    assert_eq!(statuses(&rows), [Status::Pending, Status::NotFound, Status::NotFound, Status::NotFound]);
+    // Account 4 has got another name since the page, which row 1 asks for.
+    assert_eq!(statuses(&rows), [Status::Pending, Status::Pending, Status::NotFound, Status::NotFound]);
+    assert_eq!(rows[&1].account_id, Some(4));
     assert_eq!((rows[&0].account_id, rows[&0].changes.len()), (Some(3), 1));
     assert_eq!(service.singles, [3, 5, 4]);
 }
@@ -223,6 +225,58 @@ fn a_second_candidate_is_found_before_any_account_is_read_by_itself() {
     service.items.push(Item::Account(serde_json::from_str(&twin).unwrap()));
     let rows = service.plan(&table, &options).unwrap();
     assert_eq!((statuses(&rows), service.singles.len()), (vec![Status::Ambiguous], 0));
+}
+
+#[test]
+fn a_row_is_found_by_a_name_that_the_list_cuts() {
+    let cut = |mut service: Service, ids: &[i64]| {
+        for item in &mut service.items {
+            let Item::Account(account) = item else { continue };
+            account.name.truncate(9);
+            account.domain_name = account.domain_name.take().map(|domain| domain[..9].to_owned());
+        }
+        service.items.retain(|item| item.id().is_some_and(|id| ids.is_empty() || ids.contains(&id)));
+        service
+    };
+    for (match_on, texts) in [
+        (MatchOn::Name, ["Company 11", "Company 2", "Company 40"]),
+        (MatchOn::DomainName, ["COMPANY11.example", "company2.example", "company40.example"]),
+    ] {
+        let (table, options) = by_text(match_on, &texts);
+        let rows = cut(Service::of(12), &[]).plan(&table, &options).unwrap();
+        assert_eq!(statuses(&rows), [Status::Pending, Status::Pending, Status::NotFound], "{match_on:?}");
+        assert_eq!((rows[&0].account_id, rows[&1].account_id), (Some(11), Some(2)));
+    }
+    // Two accounts of one name, both cut, and one that cannot be read.
+    let (table, options) = by_text(MatchOn::Name, &["Company 11"]);
+    let mut service = cut(Service::of(12), &[]);
+    service.accounts.get_mut(&12).unwrap().name = "Company 11".to_owned();
+    assert_eq!(statuses(&service.plan(&table, &options).unwrap()), [Status::Ambiguous]);
+}
+
+#[test]
+fn a_whole_name_that_begins_like_another_one_takes_no_request() {
+    let (table, options) = by_text(MatchOn::Name, &["Company 11 AS"]);
+    let mut service = Service::of(12);
+    let long = whole(13).to_string().replace("Company 13", "The longest name of all companies");
+    service.items.push(Item::Account(serde_json::from_str(&long).unwrap()));
+    assert_eq!(statuses(&service.plan(&table, &options).unwrap()), [Status::NotFound]);
+    assert_eq!(service.singles, [0_i64; 0]);
+}
+
+#[test]
+fn an_account_that_moves_to_pages_that_were_read_is_found_by_name() {
+    let (table, options) = by_text(MatchOn::Name, &["Company 2000"]);
+    let mut service = Service::of(2_500);
+    let page = |service: &mut Service, top, skip| {
+        if service.pages == 1 {
+            let last = service.items.remove(1_999);
+            service.items.insert(0, last);
+        }
+        service.page(top, skip)
+    };
+    let rows = service.plan_with(&table, &options, page).unwrap();
+    assert_eq!((statuses(&rows), rows[&0].account_id), (vec![Status::Pending], Some(2_000)));
 }
 
 #[test]
