@@ -51,6 +51,12 @@ class Table:
     def records(self, limit: int | None = None, first: int = 0) -> list[dict[str, Any]]:
         return self._records[first : None if limit is None else first + limit]
 
+    def select(self, places: list[int]) -> Table:
+        return Table([self._records[place] for place in places])
+
+    def of_status(self, statuses: list[str]) -> Table:
+        return Table([row for row in self._records if row["status"] in statuses])
+
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> Any:
         columns = {name: [str(row[name]) for row in self._records] for name in self._records[0]}
         return pa.table(columns).__arrow_c_stream__(requested_schema)
@@ -84,6 +90,9 @@ class File:
 
     def changes(self) -> Table:
         return Table(self._changes)
+
+    def first_changes(self, limit: int) -> tuple[list[dict[str, Any]], int]:
+        return self._changes[:limit], len(self._changes)
 
     def failures(self) -> Table:
         error = "no account has the domain nowhere.test"
@@ -346,7 +355,7 @@ def test_a_row_that_is_changed_by_its_reader_is_not_the_tables(plan: Plan) -> No
 
 def test_a_table_without_rows_keeps_its_columns_and_types() -> None:
     frame = PlanTable("failures", Table([])).to_pandas()
-    assert list(frame.columns) == ["row", "id", "key", "status", "error", "repeated", "stored_otherwise"]
+    assert list(frame.columns) == ["row", "id", "key", "status", "error", "repeated", "stored_otherwise", "done_at"]
     assert (str(frame["id"].dtype), str(frame["repeated"].dtype)) == ("Int64", "int64")
     assert pd.isna(Plan(File(COUNTS), "p", lambda *_: Job()).failures.to_pandas()["id"]).all()
 

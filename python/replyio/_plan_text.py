@@ -127,6 +127,14 @@ def cleared_text(fields: int, *, done: bool) -> str:
     return f"{counted(fields, 'field')} {'emptied' if done else 'would be emptied'}" if fields else ""
 
 
+def suspicious_text(cells: Mapping[str, int]) -> str:
+    """What a plan says of cells that look as if nobody had meant them; empty where there are none."""
+    if not cells:
+        return ""
+    columns = ", ".join(f"{number:,} in {cell(column)}" for column, number in cells.items())
+    return f"{counted(sum(cells.values()), 'suspicious cell')} such as NULL or 4.9E+11: {columns}"
+
+
 def line(kind: str, name: str, counts: Mapping[str, int], cost: str, notes: Sequence[str] = ()) -> str:
     """What `repr` says: first the notes, which people must know before anything else."""
     told = "; ".join(part for part in (*notes, counts_text(counts), cost) if part)

@@ -116,8 +116,9 @@ class ReplyClient:
     The quota is counted for each key, base URL and user acted for, over the whole process: several clients of one user
     never send more than one would.
 
-    A pickled client has no key, and no proxy with a password, unless `pickle_api_key=True` was given; where it lands it
-    reads `REPLY_API_KEY` and `HTTPS_PROXY`.
+    A client whose key came from `REPLY_API_KEY` is pickled without it, and reads that variable again where it lands. A
+    client whose key, or whose proxy with a password, was given in code cannot be pickled unless `pickle_api_key=True`
+    was given too: the process that loads it would use another key.
 
     Examples:
         >>> import replyio
@@ -127,8 +128,8 @@ class ReplyClient:
         'Oslo'
     """
 
-    # `_keeps` is what must live as long as the client: its sandbox.
-    __slots__ = ("__weakref__", "_core", "_keeps", "_pickled")
+    # `_keeps` is what must live as long as the client: its sandbox. `_withheld` names the secrets that a pickle lacks.
+    __slots__ = ("__weakref__", "_core", "_keeps", "_pickled", "_withheld")
 
     def __init__(
         self,
@@ -167,7 +168,8 @@ class ReplyClient:
             proxy: The address of a proxy for https, with user and password if need be; None reads `HTTPS_PROXY`,
                 `ALL_PROXY` and `NO_PROXY`. This machine is never reached through a proxy.
             ca_file: A PEM file of certificate authorities to trust instead of the system's; None reads `SSL_CERT_FILE`.
-            pickle_api_key: Whether a pickle of this client holds its key and a proxy's password. Default False.
+            pickle_api_key: Whether a pickle of this client holds its key and a proxy's password. Default False: a
+                client that was given either cannot be pickled.
 
         Raises:
             ConfigurationError: When there is no key, or a setting cannot be used.
@@ -193,8 +195,13 @@ class ReplyClient:
             if pickle_api_key:
                 key = environ.get("REPLY_API_KEY") if api_key is None else api_key
                 self._pickled |= {"api_key": key, "pickle_api_key": True}
-            elif proxy is not None and "@" in proxy:
-                del self._pickled["proxy"]
+                self._withheld: tuple[str, ...] = ()
+            else:
+                has_password = proxy is not None and "@" in proxy
+                given = {"api_key": api_key is not None, "proxy": has_password}
+                self._withheld = tuple(name for name, is_given in given.items() if is_given)
+                if has_password:
+                    del self._pickled["proxy"]
         finally:
             # A traceback that shows local variables must not show the key or a proxy's password.
             key = None
@@ -221,6 +228,7 @@ class ReplyClient:
             derived._keeps = self._keeps
             derived._core = self._core.with_options({**options})
             derived._pickled = {**self._pickled, **options}
+            derived._withheld = self._withheld
         finally:
             del options  # somebody may have given a key, which is refused
         return derived
@@ -834,8 +842,27 @@ class ReplyClient:
         return f"<ReplyClient for {core.base_url}>" if core else "<ReplyClient without settings>"
 
     def __reduce__(self) -> tuple[Callable[..., ReplyClient], tuple[dict[str, Any]]]:
-        """The settings, without the key unless that was asked for."""
+        """The settings, without the key unless that was asked for.
+
+        Raises:
+            ConfigurationError: When the key was given in code: whoever loads the pickle would use another one.
+        """
+        if self._withheld:
+            from replyio.errors import ConfigurationError
+
+            raise ConfigurationError(
+                f"this client cannot be pickled: {' and '.join(self._withheld)} would be missing where it is loaded; "
+                "hint: give pickle_api_key=True to ReplyClient, or set REPLY_API_KEY in place of api_key="
+            )
         return _unpickle, (self._pickled,)
+
+    def __copy__(self) -> ReplyClient:
+        """A client with the same settings over the same connections."""
+        return self.with_options()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ReplyClient:
+        """A client with the same settings over the same connections."""
+        return self.with_options()
 
 
 _fields_are_shown = False
@@ -901,9 +928,10 @@ def _running_loop() -> AbstractEventLoop:
 class _Pages:
     """What both iterators share: the pages, and what has been taken of them."""
 
-    __slots__ = ("_listing", "_page", "_ready", "_waiting")
+    __slots__ = ("_given", "_listing", "_page", "_ready", "_waiting")
 
     def __init__(self, listing: _replyio.Listing) -> None:
+        self._given = 0
         self._listing = listing
         self._page: _replyio.Batch | None = None
         self._ready: Iterator[ContactAccount] = iter(())
@@ -913,15 +941,46 @@ class _Pages:
         """Goes on with a page."""
         self._page = page
         self._ready = iter(page.accounts())
+        self._given += len(page)
+
+    def _left(self) -> int:
+        """How many accounts have been read and not yet been given."""
+        return length_hint(self._ready) + sum(map(len, self._waiting))
+
+    def _refuse_a_second_table(self) -> None:
+        """Refuses a table of nothing, which would look like a service without accounts.
+
+        Raises:
+            ReplyError: When all accounts have been given.
+        """
+        if self._listing.finished and self._given and not self._left():
+            from replyio.errors import ReplyError
+
+            given = f"{self._given:,} account{'' if self._given == 1 else 's'}"
+            hint = "keep the table that it made, or call list_contact_accounts() again"
+            raise ReplyError(f"this list has already given all of its {given}; hint: {hint}")
 
     def _take(self) -> list[_replyio.Batch]:
         """Takes what has been read and not yet been given."""
         pages, self._waiting = self._waiting, []
+        self._given += sum(map(len, pages))
         left = length_hint(self._ready)
         if self._page is not None and left:
             pages.insert(0, self._page.last(left))
             self._ready = iter(())
         return pages
+
+    def __repr__(self) -> str:
+        """How many accounts it has given, and what can be done with it."""
+        given = self._given - length_hint(self._ready)
+        if self._listing.finished and not self._left():
+            return f"<{type(self).__name__}: all {given:,} accounts given; list again to read them again>"
+        loop = (
+            "async for account in it, or await it"
+            if isinstance(self, AsyncContactAccountIterator)
+            else "iterate, or it"
+        )
+        return f"<{type(self).__name__}: {given:,} accounts given so far; {loop}.to_pandas() or .to_polars()>"
 
 
 class ContactAccountIterator(_Pages):
@@ -958,6 +1017,7 @@ class ContactAccountIterator(_Pages):
 
     def _remaining_pages(self) -> list[_replyio.Batch]:
         """Reads all pages that are left. Those read before one that fails wait for the next call."""
+        self._refuse_a_second_table()
         while not self._listing.finished:
             self._waiting.append(self._listing.next_page())
         return self._take()
@@ -1044,6 +1104,7 @@ class AsyncContactAccountIterator(_Pages):
 
     async def _remaining_pages(self) -> list[_replyio.Batch]:
         """Reads all pages that are left. Those read before one that fails wait for the next call."""
+        self._refuse_a_second_table()
         while not self._listing.finished:
             self._waiting.append(await self._next_page())
         return self._take()
@@ -1076,16 +1137,19 @@ class AsyncContactAccountIterator(_Pages):
 
 
 def _to_pandas(pages: list[_replyio.Batch]) -> pandas.DataFrame:
-    """A pandas frame of pages. Made from columns, because pandas may be there without pyarrow."""
+    """A pandas frame of pages: from Arrow where pyarrow is there, else from lists. The types are the same."""
     import pandas
 
-    from replyio.models import column_types, columns
+    from replyio import models
 
-    table = columns([account for page in pages for account in page.accounts()])
-    types = column_types()
-    if None in table["linked_prospects_count"]:
-        types["linked_prospects_count"] = "Int64"
-    return pandas.DataFrame({name: pandas.Series(values, dtype=types.get(name)) for name, values in table.items()})
+    types = models.column_types(pandas.Series(["text"]).dtype)
+    try:
+        table = import_module("pyarrow").table(_replyio.ArrowStream(pages))
+    except ImportError:
+        values = models.columns([account for page in pages for account in page.accounts()])
+    else:
+        values = models.arrow_columns(table, types)
+    return pandas.DataFrame({name: pandas.Series(values.pop(name), dtype=types[name]) for name in list(values)})
 
 
 def _to_polars(pages: list[_replyio.Batch]) -> polars.DataFrame:
