@@ -166,6 +166,14 @@ def progress_line(state: Mapping[str, Any]) -> str:
     return f"{phase}: {state.get('done', 0):,} of {counted(state.get('rows', 0), 'row')}, {progress_text(state)}"
 
 
+def progress_html(state: Mapping[str, Any]) -> str:
+    """A progress as a bar with its line, for a notebook."""
+    rows, done = state.get("rows", 0), state.get("done", 0)
+    bar = f'<progress style="width:12em;vertical-align:middle" max="{max(rows, 1)}" value="{done}"></progress>'
+    style = f"color:inherit;line-height:1.55;{_BREAKS}"
+    return f'<div style="{style}">{bar} {html.escape(progress_line(state))}</div>'
+
+
 def opened(path: str) -> str:
     """The call that opens a plan: `client.open_plan('acme.replyplan')`."""
     return f"client.open_plan({safe_text(repr(path))})"

@@ -275,6 +275,7 @@ class ReplyClient:
             >>> account.company_size
             <CompanySize.FROM_51_TO_200: '51-200'>
         """
+        _warn_of_blocking("update_contact_account")
         try:
             return self._core.update(id, fields)
         finally:
@@ -334,6 +335,7 @@ class ReplyClient:
             >>> (after.city, after.name == before.name)
             ('Oslo', True)
         """
+        _warn_of_blocking("patch_contact_account")
         try:
             account, warning = self._core.patch(id, changes)
         finally:
@@ -398,6 +400,7 @@ class ReplyClient:
             >>> replyio.ReplyClient().get_contact_account(4711).id
             4711
         """
+        _warn_of_blocking("get_contact_account")
         return self._core.get(id)
 
     async def get_contact_account_async(self, id: int) -> ContactAccount:
@@ -489,7 +492,7 @@ class ReplyClient:
         null_values: Iterable[str] = (),
         delimiter: str | None = None,
         encoding: str | None = None,
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
     ) -> Plan:
         """Plans the updates of many accounts from a table. Nothing is written to the service.
 
@@ -515,7 +518,7 @@ class ReplyClient:
             delimiter: What separates the fields of a CSV file. By default, its first line tells.
             encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
                 order mark names.
-            progress: Whether to show how far it is. Default True.
+            progress: Whether to show how far it is; a function is called with each new state. Default True.
 
         Returns:
             The plan: what would change, and how many requests and how long it takes.
@@ -550,6 +553,7 @@ class ReplyClient:
             "delimiter": delimiter,
             "encoding": encoding,
         }
+        _warn_of_blocking("plan_contact_account_updates")
         return _bulk.Planning(self._core, data, save_as, if_exists, table).wait(progress)
 
     async def plan_contact_account_updates_async(
@@ -566,7 +570,7 @@ class ReplyClient:
         null_values: Iterable[str] = (),
         delimiter: str | None = None,
         encoding: str | None = None,
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
     ) -> Plan:
         """Plans the updates of many accounts; see `plan_contact_account_updates`. Cancelling the task stops it.
 
@@ -584,7 +588,7 @@ class ReplyClient:
             delimiter: What separates the fields of a CSV file. By default, its first line tells.
             encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
                 order mark names.
-            progress: Whether to show how far it is. Default True.
+            progress: Whether to show how far it is; a function is called with each new state. Default True.
 
         Returns:
             The plan.
@@ -652,7 +656,7 @@ class ReplyClient:
         on_unknown_member: Literal["stop", "clear"] = "stop",
         max_changes: int | None = None,
         max_cleared: int | None = None,
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
     ) -> ApplyResult:
         """Changes single fields of many accounts: plans and applies at once, when no review is wanted.
 
@@ -686,7 +690,7 @@ class ReplyClient:
                 default) or "clear"; see `Plan.apply`.
             max_changes: Nothing is written when the plan would change more accounts than that. Default None: no limit.
             max_cleared: Nothing is written when the plan would empty more fields than that. Default None: no limit.
-            progress: Whether to show how far it is. Default True.
+            progress: Whether to show how far it is; a function is called with each new state. Default True.
 
         Returns:
             What became of the rows. Rows that failed raise nothing; see `ApplyResult.raise_for_failures`.
@@ -725,6 +729,7 @@ class ReplyClient:
             "max_cleared": max_cleared,
         }
         _bulk.check_patch(mode, run)
+        _warn_of_blocking("patch_contact_accounts")
         planning = _bulk.Planning(self._core, data, save_as, if_exists, table)
         return _bulk.patch(planning, progress, run)
 
@@ -746,7 +751,7 @@ class ReplyClient:
         on_unknown_member: Literal["stop", "clear"] = "stop",
         max_changes: int | None = None,
         max_cleared: int | None = None,
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
     ) -> ApplyResult:
         """Changes single fields of many accounts; see `patch_contact_accounts`.
 
@@ -770,7 +775,7 @@ class ReplyClient:
             on_unknown_member: "stop" or "clear".
             max_changes: The most accounts that may be changed; None for any number.
             max_cleared: The most fields that may be emptied; None for any number.
-            progress: Whether to show how far it is. Default True.
+            progress: Whether to show how far it is; a function is called with each new state. Default True.
 
         Returns:
             What became of the rows.
@@ -916,6 +921,14 @@ def _warn(message: str) -> None:
     warnings.warn(_replyio.safe_text(message), ReplyWarning, stacklevel=3)
 
 
+def _warn_of_blocking(call: str) -> None:
+    """Warns when a synchronous call would hold an event loop up, for a program that has loaded asyncio."""
+    if "asyncio" in sys.modules:
+        from replyio._blocking import warn_if_it_blocks_a_loop
+
+        warn_if_it_blocks_a_loop(f"{call}()", f"await {call}_async()")
+
+
 def _running_loop() -> AbstractEventLoop:
     """The running event loop. Replaced by asyncio's own function when it is first called."""
     global _running_loop  # noqa: PLW0603 - one look-up less in every call
@@ -1013,13 +1026,21 @@ class ContactAccountIterator(_Pages):
             elif self._listing.finished:
                 raise StopIteration
             else:
-                self._begin(self._listing.next_page())
+                self._begin(self._next_page())
+
+    def _next_page(self) -> _replyio.Batch:
+        """Reads the next page."""
+        if "asyncio" in sys.modules:
+            from replyio._blocking import warn_if_it_blocks_a_loop
+
+            warn_if_it_blocks_a_loop("list_contact_accounts()", "list_contact_accounts_async() with async for")
+        return self._listing.next_page()
 
     def _remaining_pages(self) -> list[_replyio.Batch]:
         """Reads all pages that are left. Those read before one that fails wait for the next call."""
         self._refuse_a_second_table()
         while not self._listing.finished:
-            self._waiting.append(self._listing.next_page())
+            self._waiting.append(self._next_page())
         return self._take()
 
     def to_pandas(self) -> pandas.DataFrame:

@@ -13,6 +13,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, get_args, overload
 
 from replyio import _plan_text as text
+from replyio._blocking import warn_if_it_blocks_a_loop
 from replyio._export import Table, refused, write
 from replyio._progress import Job, drive, drive_async, show_for
 from replyio._replyio import safe_text
@@ -442,7 +443,7 @@ class Plan(_Report):
     def apply(
         self,
         on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
         *,
         rows: object = None,
@@ -459,7 +460,8 @@ class Plan(_Report):
         Args:
             on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
                 default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
-            progress: Whether to show rows, requests and the time left. Default True.
+            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
+                of them (and `text`, a line for people) whenever they change. Default True.
             on_unknown_member: What happens when an update cleared a member of the account that this version of replyio
                 does not know and so cannot send: "stop" (the default) ends the run at the first such row, "clear"
                 continues and clears it in every account that the plan writes.
@@ -488,7 +490,7 @@ class Plan(_Report):
     async def apply_async(
         self,
         on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
         *,
         rows: object = None,
@@ -502,7 +504,8 @@ class Plan(_Report):
 
         Args:
             on_conflict: "skip" (the default) or "overwrite"; see `apply`.
-            progress: Whether to show rows, requests and the time left. Default True.
+            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
+                of them (and `text`, a line for people) whenever they change. Default True.
             on_unknown_member: "stop" (the default) or "clear"; see `apply`.
             rows: Row numbers, or a table with a column `row`; None for every row.
             limit: The most rows to write; None for all.
@@ -525,7 +528,7 @@ class Plan(_Report):
     def retry_failed(
         self,
         on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
         """Makes failed rows and conflicts pending again, then applies the plan.
@@ -535,7 +538,8 @@ class Plan(_Report):
         Args:
             on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
                 default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
-            progress: Whether to show rows, requests and the time left. Default True.
+            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
+                of them (and `text`, a line for people) whenever they change. Default True.
             on_unknown_member: What happens when an update cleared a member of the account that this version of replyio
                 does not know and so cannot send: "stop" (the default) ends the run at the first such row, "clear"
                 continues and clears it in every account that the plan writes.
@@ -555,7 +559,7 @@ class Plan(_Report):
     async def retry_failed_async(
         self,
         on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
         """Makes failed rows and conflicts pending again, then applies the plan.
@@ -564,7 +568,8 @@ class Plan(_Report):
 
         Args:
             on_conflict: "skip" (the default) or "overwrite"; see `retry_failed`.
-            progress: Whether to show rows, requests and the time left. Default True.
+            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
+                of them (and `text`, a line for people) whenever they change. Default True.
             on_unknown_member: "stop" (the default) or "clear"; see `retry_failed`.
 
         Returns:
@@ -582,7 +587,7 @@ class Plan(_Report):
     def revert(
         self,
         on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
         """Restores the previous values in the accounts that this plan has changed.
@@ -597,7 +602,8 @@ class Plan(_Report):
         Args:
             on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
                 default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
-            progress: Whether to show rows, requests and the time left. Default True.
+            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
+                of them (and `text`, a line for people) whenever they change. Default True.
             on_unknown_member: What happens when an update cleared a member of the account that this version of replyio
                 does not know and so cannot send: "stop" (the default) ends the run at the first such row, "clear"
                 continues and clears it in every account that the plan writes.
@@ -618,7 +624,7 @@ class Plan(_Report):
     async def revert_async(
         self,
         on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
         """Restores the previous values in the accounts that this plan has changed.
@@ -627,7 +633,8 @@ class Plan(_Report):
 
         Args:
             on_conflict: "skip" (the default) or "overwrite"; see `revert`.
-            progress: Whether to show rows, requests and the time left. Default True.
+            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
+                of them (and `text`, a line for people) whenever they change. Default True.
             on_unknown_member: "stop" (the default) or "clear"; see `revert`.
 
         Returns:
@@ -654,7 +661,8 @@ class Plan(_Report):
 
         return {**options, "rows": selected(rows, self._file.rows(), self._file.changes())}
 
-    def _run(self, action: str, options: Options, progress: bool) -> ApplyResult:
+    def _run(self, action: str, options: Options, progress: bool | Callable[[dict[str, Any]], object]) -> ApplyResult:
+        warn_if_it_blocks_a_loop(f"{action}()", f"await {action}_async()")
         job = self._start(action, options)
         try:
             drive(job, show_for(progress), action, self._path)
@@ -663,7 +671,9 @@ class Plan(_Report):
             raise
         return self._result(job)
 
-    async def _run_async(self, action: str, options: Options, progress: bool) -> ApplyResult:
+    async def _run_async(
+        self, action: str, options: Options, progress: bool | Callable[[dict[str, Any]], object]
+    ) -> ApplyResult:
         job = self._start(action, options)
         try:
             await drive_async(job, show_for(progress), action, self._path)
@@ -821,7 +831,7 @@ class ApplyResult(_Report):
     def retry_failed(
         self,
         on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
         """Makes failed rows and conflicts pending again, then applies the plan.
@@ -831,7 +841,8 @@ class ApplyResult(_Report):
         Args:
             on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
                 default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
-            progress: Whether to show rows, requests and the time left. Default True.
+            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
+                of them (and `text`, a line for people) whenever they change. Default True.
             on_unknown_member: What happens when an update cleared a member of the account that this version of replyio
                 does not know and so cannot send: "stop" (the default) ends the run at the first such row, "clear"
                 continues and clears it in every account that the plan writes.
@@ -850,7 +861,7 @@ class ApplyResult(_Report):
     async def retry_failed_async(
         self,
         on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
         """Makes failed rows and conflicts pending again, then applies the plan.
@@ -859,7 +870,8 @@ class ApplyResult(_Report):
 
         Args:
             on_conflict: "skip" (the default) or "overwrite"; see `retry_failed`.
-            progress: Whether to show rows, requests and the time left. Default True.
+            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
+                of them (and `text`, a line for people) whenever they change. Default True.
             on_unknown_member: "stop" (the default) or "clear"; see `retry_failed`.
 
         Returns:
@@ -876,7 +888,7 @@ class ApplyResult(_Report):
     def revert(
         self,
         on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
         """Restores the previous values in the accounts that this plan has changed.
@@ -888,7 +900,8 @@ class ApplyResult(_Report):
         Args:
             on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
                 default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
-            progress: Whether to show rows, requests and the time left. Default True.
+            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
+                of them (and `text`, a line for people) whenever they change. Default True.
             on_unknown_member: What happens when an update cleared a member of the account that this version of replyio
                 does not know and so cannot send: "stop" (the default) ends the run at the first such row, "clear"
                 continues and clears it in every account that the plan writes.
@@ -907,7 +920,7 @@ class ApplyResult(_Report):
     async def revert_async(
         self,
         on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
         """Restores the previous values in the accounts that this plan has changed.
@@ -916,7 +929,8 @@ class ApplyResult(_Report):
 
         Args:
             on_conflict: "skip" (the default) or "overwrite"; see `revert`.
-            progress: Whether to show rows, requests and the time left. Default True.
+            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
+                of them (and `text`, a line for people) whenever they change. Default True.
             on_unknown_member: "stop" (the default) or "clear"; see `revert`.
 
         Returns:
