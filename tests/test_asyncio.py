@@ -11,12 +11,15 @@ import socket
 import sys
 import threading
 import time
+import types
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 import uvloop
 
+import replyio
 from replyio import NotFoundError, Quota, ReplyClient, TransportError, ValidationError
 from replyio.sandbox import Fault, Sandbox
 from support import run
@@ -309,6 +312,7 @@ def test_a_list_left_in_the_middle_leaves_nothing(loop: asyncio.AbstractEventLoo
     assert len(reply_sandbox.requests) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*holds the running event loop up:replyio.ReplyWarning")
 def test_a_blocking_call_works_on_a_running_loop(loop: asyncio.AbstractEventLoop, reply_sandbox: Sandbox) -> None:
     async def main() -> tuple[int, int]:
         pending = asyncio.ensure_future(client.get_contact_account_async(4712))
@@ -580,3 +584,36 @@ def test_a_job_is_stopped_while_the_clock_of_python_stands_still(again: bool) ->
     with Sandbox(faults=[Fault(method="PUT", delay=0.8 if not again else 60)]) as sandbox:
         done = run(code, sandbox, timeout=20)
     assert (done.stdout, done.returncode) == ("cancelled\n", 0), done.stderr
+
+
+@pytest.mark.parametrize("call", ["get", "update", "patch", "list", "plan", "apply"])
+def test_a_synchronous_call_in_a_running_loop_is_a_warning_once(
+    call: str, reply_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("replyio._blocking._has_warned", False)
+    with reply_sandbox.client() as client:
+        plan = client.plan_contact_account_updates([{"id": 4711, "city": "Oslo"}], progress=False)
+        act: dict[str, Any] = {
+            "get": lambda: client.get_contact_account(4711),
+            "update": lambda: client.update_contact_account(4711, name="Acme"),
+            "patch": lambda: client.patch_contact_account(4711, city="Oslo"),
+            "list": lambda: list(client.list_contact_accounts()),
+            "plan": lambda: client.plan_contact_account_updates([{"id": 4711}], progress=False),
+            "apply": lambda: plan.apply(progress=False),
+        }
+
+        async def twice() -> None:
+            act[call]()
+            act[call]()
+
+        with pytest.warns(
+            replyio.ReplyWarning, match=r"holds the running event loop up .* hint: .*_async\(\)"
+        ) as caught:
+            asyncio.run(twice())
+        assert len(caught) == 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            monkeypatch.setattr("replyio._blocking._has_warned", False)
+            act[call]()
+            monkeypatch.setattr("IPython.get_ipython", lambda: types.SimpleNamespace(kernel=None))
+            asyncio.run(twice())

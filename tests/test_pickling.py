@@ -31,8 +31,10 @@ def forms(secret: str) -> list[bytes]:
 def test_a_pickled_client_has_no_key_and_finds_one_where_it_lands(
     protocol: int, reply_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with reply_sandbox.client(api_key=KEY) as client:
+    monkeypatch.setenv("REPLY_API_KEY", KEY)
+    with ReplyClient(base_url=reply_sandbox.url) as client:
         data = pickle.dumps(client, protocol)
+    monkeypatch.delenv("REPLY_API_KEY")
     assert not [form for form in forms(KEY) if form in data]
     with pytest.raises(replyio.ConfigurationError, match="REPLY_API_KEY"):
         pickle.loads(data)
@@ -78,11 +80,31 @@ def test_a_pickled_client_keeps_its_settings(reply_sandbox: Sandbox, monkeypatch
     assert "authorization" in request.headers
 
 
-def test_a_proxy_with_a_password_is_not_pickled() -> None:
-    proxy = "http://user:canary-password@proxy.example:3128"
-    assert b"canary" not in pickle.dumps(ReplyClient("key", proxy=proxy))
-    assert b"canary" in pickle.dumps(ReplyClient("key", proxy=proxy, pickle_api_key=True))
-    assert b"proxy.example" in pickle.dumps(ReplyClient("key", proxy="http://proxy.example:3128"))
+@pytest.mark.parametrize("secret", ["api_key", "proxy"])
+def test_a_client_with_a_secret_given_in_code_is_not_pickled_unless_asked_to(
+    secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that loads it would use another key, or reach the service without the proxy, and tell nobody."""
+    monkeypatch.setenv("REPLY_API_KEY", "the-key-of-somebody-else")
+    settings: dict[str, Any] = {"api_key": "canary", "proxy": "http://user:canary@proxy.example:3128"}
+    settings = {secret: settings[secret]}
+    for client in (ReplyClient(**settings), ReplyClient(**settings).with_options(timeout=5)):
+        message = rf"{secret} would be missing.*pickle_api_key=True"
+        with pytest.raises(replyio.ConfigurationError, match=message) as caught:
+            pickle.dumps(client)
+        assert "canary" not in str(caught.value)
+        assert repr(copy.copy(client)) == repr(copy.deepcopy(client)) == repr(client)
+    assert b"canary" in pickle.dumps(ReplyClient(**settings, pickle_api_key=True))
+    assert b"proxy.example" in pickle.dumps(ReplyClient(proxy="http://proxy.example:3128"))
+
+
+def test_a_pool_says_at_once_that_a_client_cannot_go_to_its_workers(reply_sandbox: Sandbox) -> None:
+    with (
+        ReplyClient("key", base_url=reply_sandbox.url) as client,
+        multiprocessing.get_context("spawn").Pool(1) as pool,
+        pytest.raises(replyio.ConfigurationError, match="pickle_api_key"),
+    ):
+        pool.apply_async(client.get_contact_account, (4711,)).get(30)
 
 
 def test_a_client_can_be_copied(reply_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,12 @@ class Table:
     def records(self, limit: int | None = None, first: int = 0) -> list[dict[str, Any]]:
         return self._records[first : None if limit is None else first + limit]
 
+    def select(self, places: list[int]) -> Table:
+        return Table([self._records[place] for place in places])
+
+    def of_status(self, statuses: list[str]) -> Table:
+        return Table([row for row in self._records if row["status"] in statuses])
+
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> Any:
         columns = {name: [str(row[name]) for row in self._records] for name in self._records[0]}
         return pa.table(columns).__arrow_c_stream__(requested_schema)
@@ -84,6 +90,9 @@ class File:
 
     def changes(self) -> Table:
         return Table(self._changes)
+
+    def first_changes(self, limit: int) -> tuple[list[dict[str, Any]], int]:
+        return self._changes[:limit], len(self._changes)
 
     def failures(self) -> Table:
         error = "no account has the domain nowhere.test"
@@ -346,7 +355,7 @@ def test_a_row_that_is_changed_by_its_reader_is_not_the_tables(plan: Plan) -> No
 
 def test_a_table_without_rows_keeps_its_columns_and_types() -> None:
     frame = PlanTable("failures", Table([])).to_pandas()
-    assert list(frame.columns) == ["row", "id", "key", "status", "error", "repeated", "stored_otherwise"]
+    assert list(frame.columns) == ["row", "id", "key", "status", "error", "repeated", "stored_otherwise", "done_at"]
     assert (str(frame["id"].dtype), str(frame["repeated"].dtype)) == ("Int64", "int64")
     assert pd.isna(Plan(File(COUNTS), "p", lambda *_: Job()).failures.to_pandas()["id"]).all()
 
@@ -451,7 +460,7 @@ def terminal_without_tqdm(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """A terminal for stderr, and no tqdm. Not a fixture: pytest gives each phase of a test a stderr of its own."""
     found = Terminal()
     monkeypatch.setattr(sys, "stderr", found)
-    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
     return found
 
 
@@ -460,6 +469,7 @@ STATE = Job().progress()
 
 def test_a_terminal_without_tqdm_gets_a_line_that_is_written_over(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = terminal_without_tqdm(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "100")
     show = _progress.show_for(progress=True)
     show.update(STATE | {"waiting": "a long reason"})
     show.update(STATE)  # too soon
@@ -469,16 +479,82 @@ def test_a_terminal_without_tqdm_gets_a_line_that_is_written_over(monkeypatch: p
     assert (len(last), last.rstrip()) == (len(first), "writing: 412 of 812 rows, 430 requests, about 9 min left")
 
 
-def test_without_a_terminal_the_log_tells_and_a_wait_at_once(
+def test_a_line_fits_a_terminal_of_eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = terminal_without_tqdm(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "80")
+    show = _progress.show_for(progress=True)
+    show.update(STATE | {"waiting": "the quota: 95 requests a minute, 2,900 an hour", "waiting_until": 42.0})
+    show.close(STATE)
+    first, last = terminal.getvalue().lstrip("\r").rstrip("\n").split("\r")
+    assert len(first) == len(last) == 79
+    assert first.endswith("...")
+
+
+def test_without_a_terminal_a_long_wait_is_told_at_once_and_a_line_every_minute(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "replyio")
+    caplog.set_level(logging.WARNING, "replyio")
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     importlib.import_module("ipykernel.kernelapp")  # a program that starts kernels is no notebook
     show = _progress.show_for(progress=True)
-    for waiting in (None, "the quota", "the quota", None):
-        show.update(STATE | {"waiting": waiting, "seconds": 1.0})
-    assert [record.getMessage().rpartition(", ")[2] for record in caplog.records] == ["waiting: the quota"]
+    for second in range(200):
+        wait = {"waiting": "the quota", "waiting_until": 42.0} if 30 <= second < 72 else {}
+        wait |= {"waiting": "the quota", "waiting_until": 2.0} if second == 100 else {}
+        show.update(STATE | wait | {"seconds": float(second)})
+    show.close(STATE | {"seconds": 200.0})
+    assert [record.getMessage().rpartition(", ")[2] for record in caplog.records] == ["waiting 42 s: the quota"]
+    told = sys.stderr.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(told) == 4
+    assert told[-1] == "replyio: writing: 412 of 812 rows, 430 requests, about 9 min left"
+
+
+def test_without_a_terminal_a_short_job_is_silent_and_a_log_that_is_read_gets_the_lines(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    for level, lines in ((logging.WARNING, 0), (logging.INFO, 1)):
+        caplog.set_level(level, "replyio")
+        show = _progress.show_for(progress=True)
+        show.update(STATE | {"seconds": 1.0})
+        show.close(STATE | {"seconds": 2.0})
+        assert len(caplog.records) == lines
+    assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]
+
+
+def test_a_function_is_called_with_each_new_state_and_a_text() -> None:
+    told: list[dict[str, Any]] = []
+    show = _progress.show_for(told.append)
+    for done in (1, 1, 2):
+        show.update(STATE | {"done": done})
+    show.close(STATE | {"done": 812})
+    assert [state["done"] for state in told] == [1, 2, 812]
+    assert told[0]["text"] == "writing: 1 of 812 rows, 430 requests, about 9 min left"
+    assert told[0].keys() >= {"phase", "rows", "requests", "seconds", "seconds_left", "waiting", "waiting_until"}
+
+
+def test_a_notebook_without_widgets_gets_one_output_that_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """stderr would be red, and each state a line of its own."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+
+    class Handle:
+        def update(self, shown: dict[str, Any], *, raw: bool) -> None:
+            calls.append((f"update {raw}", shown))
+
+    def display(shown: dict[str, Any], *, raw: bool, display_id: bool) -> Handle:
+        calls.append((f"display {raw} {display_id}", shown))
+        return Handle()
+
+    monkeypatch.setattr("IPython.display.display", display)
+    monkeypatch.setattr("IPython.get_ipython", lambda: types.SimpleNamespace(kernel=None))
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    show = _progress.show_for(progress=True)
+    for tenth in range(25):
+        show.update(STATE | {"seconds": tenth / 10, "phase": "<writing>"})
+    show.close(STATE)
+    assert [name for name, _ in calls] == ["display True True", *["update True"] * 3]
+    assert "412 of 812 rows" in calls[0][1]["text/plain"]
+    assert 'value="412"' in calls[0][1]["text/html"]
+    assert "<writing>" not in calls[0][1]["text/html"]
     assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]
 
 
@@ -505,7 +581,7 @@ def test_no_progress_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("stderr", [None, types.SimpleNamespace(isatty=lambda: True)])
 def test_a_stderr_that_cannot_be_written_does_not_end_the_job(stderr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
     monkeypatch.setattr(sys, "stderr", stderr)
     assert _progress.drive(Job(), _progress.show_for(progress=True), "apply", "p") == "result"
 

@@ -14,7 +14,7 @@ from replyio.errors import ConfigurationError, FieldError, PlanError, ReplyError
 from replyio.plan import ApplyResult, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from replyio._progress import Job
     from replyio.plan import Options
@@ -80,6 +80,10 @@ class PlanFile:
     def changes(self) -> _replyio.Report:
         """Every change."""
         return self._file.changes()
+
+    def first_changes(self, limit: int) -> tuple[list[dict[str, Any]], int]:
+        """The first changes, and how many there are."""
+        return self._file.first_changes(limit)
 
     def failures(self) -> _replyio.Report:
         """The rows that fell short."""
@@ -199,7 +203,7 @@ class Planning:
                 os.replace(self._aside, self.path)  # noqa: PTH105 - both are texts
             raise
 
-    def wait(self, progress: bool) -> Plan:
+    def wait(self, progress: bool | Callable[[dict[str, Any]], object]) -> Plan:
         """Waits for the plan."""
         if isinstance(self.work, Plan):
             return self.work
@@ -207,7 +211,7 @@ class Planning:
             file = drive(self.work, show_for(progress), "plan", self.path)
         return self.made(file)
 
-    async def wait_async(self, progress: bool) -> Plan:
+    async def wait_async(self, progress: bool | Callable[[dict[str, Any]], object]) -> Plan:
         """Waits for the plan without blocking the event loop."""
         if isinstance(self.work, Plan):
             return self.work
@@ -227,14 +231,18 @@ def _telling_where(plan: Plan) -> Generator[None]:
         raise
 
 
-def patch(planning: Planning, progress: bool, options: Mapping[str, Any]) -> ApplyResult:
+def patch(
+    planning: Planning, progress: bool | Callable[[dict[str, Any]], object], options: Mapping[str, Any]
+) -> ApplyResult:
     """Plans and applies."""
     plan = planning.wait(progress)
     with _telling_where(plan):
         return plan.apply(**options, progress=progress)
 
 
-async def patch_async(planning: Planning, progress: bool, options: Mapping[str, Any]) -> ApplyResult:
+async def patch_async(
+    planning: Planning, progress: bool | Callable[[dict[str, Any]], object], options: Mapping[str, Any]
+) -> ApplyResult:
     """Plans and applies without blocking the event loop."""
     plan = await planning.wait_async(progress)
     with _telling_where(plan):

@@ -142,6 +142,7 @@ def _add_list(made: argparse.ArgumentParser) -> None:
     made.add_argument("--sort-by", metavar="FIELD", help="the field to sort by (default: the service's own order)")
     made.add_argument("--descending", action="store_true", help="from the last to the first")
     made.add_argument("--limit", type=_number, metavar="N", help="print at most N accounts (default: all)")
+    made.add_argument("--writable", action="store_true", help="only the id and the fields that an update may carry")
     text = "with --format csv, mark the data as UTF-8 and keep a spreadsheet from running formulas"
     made.add_argument("--for-spreadsheet", action="store_true", help=text)
 
@@ -158,7 +159,16 @@ def _add_plan(made: argparse.ArgumentParser) -> None:
                       "fill: only empty fields are filled; replace: what has no column is cleared")  # fmt: skip
     made.add_argument("--nulls", choices=("keep", "clear"), help="what an empty cell does to its field (default: keep)")
     made.add_argument("--match-on", choices=("id", "domain_name", "name"), help="how rows find accounts (default: id)")
-    made.add_argument("--ignore", action="append", metavar="COLUMN", help="a column that is no field (repeatable)")
+    made.add_argument("--ignore", action="append", metavar="COLUMN", help="a column that is no field (repeatable); "
+                      "unknown ignores every column that is none")  # fmt: skip
+    made.add_argument("--column", action="append", metavar="COLUMN=FIELD", help="read a column as this field, such as "
+                      "Website=domain_name (repeatable)")  # fmt: skip
+    made.add_argument("--null-value", action="append", metavar="TEXT", help="a text that is an empty cell, such as N/A "
+                      "(repeatable)")  # fmt: skip
+    made.add_argument("--delimiter", metavar="CHARACTER", help="what separates the fields of a CSV file; tab is a tab "
+                      "(default: its first line tells)")  # fmt: skip
+    made.add_argument("--encoding", metavar="NAME", help="the encoding of a CSV file, such as windows-1252 (default: "
+                      "UTF-8, or the one that its byte order mark names)")  # fmt: skip
     made.add_argument("--exit-code", action="store_true", help="exit with 4 when there is something to change")
     _add_view(made)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import errno
 import json
 import os
@@ -41,6 +42,8 @@ class Table(Protocol):
     def __len__(self) -> int: ...
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> CapsuleType: ...
     def records(self, limit: int | None = None, first: int = 0) -> list[dict[str, Any]]: ...
+    def select(self, places: list[int]) -> Table: ...
+    def of_status(self, statuses: list[str]) -> Table: ...
 
 
 def write(
@@ -181,14 +184,19 @@ class Line:
         if value is None:
             return ""
         if not isinstance(value, str):
-            return str(value)
+            return _plain(value)
         if self._guarded:
             value = self._guarded(r"\g<0>'", value)
         return '"' + value.replace('"', '""') + '"' if not value or self._quoted(value) else value
 
 
+def _plain(value: object) -> str:
+    """A value that is no text. A moment is written as the service writes it."""
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime.datetime) else str(value)
+
+
 def _write_json_lines(file: BinaryIO, table: Table) -> None:
-    encode = json.JSONEncoder(ensure_ascii=False).encode
+    encode = json.JSONEncoder(ensure_ascii=False, default=_plain).encode
     file.writelines(f"{encode(row)}\n".encode() for row in _rows(table))
 
 

@@ -127,6 +127,14 @@ def cleared_text(fields: int, *, done: bool) -> str:
     return f"{counted(fields, 'field')} {'emptied' if done else 'would be emptied'}" if fields else ""
 
 
+def suspicious_text(cells: Mapping[str, int]) -> str:
+    """What a plan says of cells that look as if nobody had meant them; empty where there are none."""
+    if not cells:
+        return ""
+    columns = ", ".join(f"{number:,} in {cell(column)}" for column, number in cells.items())
+    return f"{counted(sum(cells.values()), 'suspicious cell')} such as NULL or 4.9E+11: {columns}"
+
+
 def line(kind: str, name: str, counts: Mapping[str, int], cost: str, notes: Sequence[str] = ()) -> str:
     """What `repr` says: first the notes, which people must know before anything else."""
     told = "; ".join(part for part in (*notes, counts_text(counts), cost) if part)
@@ -156,6 +164,14 @@ def progress_line(state: Mapping[str, Any]) -> str:
     """A progress in a line: `writing: 412 of 812 rows, 430 requests, about 9 min left`."""
     phase = state.get("phase") or "working"
     return f"{phase}: {state.get('done', 0):,} of {counted(state.get('rows', 0), 'row')}, {progress_text(state)}"
+
+
+def progress_html(state: Mapping[str, Any]) -> str:
+    """A progress as a bar with its line, for a notebook."""
+    rows, done = state.get("rows", 0), state.get("done", 0)
+    bar = f'<progress style="width:12em;vertical-align:middle" max="{max(rows, 1)}" value="{done}"></progress>'
+    style = f"color:inherit;line-height:1.55;{_BREAKS}"
+    return f'<div style="{style}">{bar} {html.escape(progress_line(state))}</div>'
 
 
 def opened(path: str) -> str:

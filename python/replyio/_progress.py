@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import sys
-import warnings
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
-from replyio._plan_text import counted, how_to_go_on, progress_line, progress_text
+from replyio._plan_text import counted, how_to_go_on, progress_html, progress_line, progress_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from replyio._replyio import Pending
 
 # Seconds. A job looks after itself; this is how often somebody looks at it.
 _POLL = 0.1
 _LINE_EVERY = 2.0
-_LOG_EVERY = 30.0
+_LOG_EVERY = 60.0
+_NOTEBOOK_EVERY = 1.0
+_LONG_WAIT = 5.0
 # How long to wait for a job that was stopped, which ends by itself after 4.5 s, and for one that was abandoned.
 _GRACE = 5.0
 _LET_GO = 1.0
+
+# What a function of the caller is told of a job, besides the text for people.
+_TOLD = ("phase", "rows", "done", "requests", "seconds", "seconds_left", "waiting", "waiting_until")
 
 _logger = logging.getLogger("replyio")
 
@@ -50,7 +57,7 @@ class Show:
 
 
 class Line(Show):
-    """A line on a terminal that is written over every few seconds."""
+    """A line on a terminal that is written over every few seconds, and never wider than the terminal."""
 
     def __init__(self) -> None:
         self._due = 0.0
@@ -67,33 +74,96 @@ class Line(Show):
         self._write(progress_line(state), "\n")
 
     def _write(self, text: str, end: str) -> None:
+        columns = shutil.get_terminal_size().columns - 1
+        text = text if len(text) <= columns else f"{text[: columns - 3]}..."
         blanks = " " * (self._width - len(text))
         self._width = len(text)
         tell(f"\r{text}{blanks}{end}", end="")
 
 
 class Log(Show):
-    """A line in the log now and then, and one whenever a wait begins: for everything that is no terminal."""
+    """For everything that is no terminal: a warning for each long wait, and a line a minute.
+
+    The line goes to the log where somebody has asked for such lines, and else to stderr: a job of cron runs for hours.
+    """
 
     def __init__(self) -> None:
         self._due = _LOG_EVERY
         self._waiting: object = None
+        self._has_told = False
 
     def update(self, state: dict[str, Any]) -> None:
-        """Logs when it is time, or a wait begins."""
-        begins = state.get("waiting") and not self._waiting
-        self._waiting = state.get("waiting")
-        if begins or state["seconds"] >= self._due:
+        """Tells when it is time, or when a long wait begins."""
+        waiting, seconds = state.get("waiting"), state.get("waiting_until")
+        if waiting and waiting != self._waiting and (seconds is None or seconds > _LONG_WAIT):
+            self._waiting = waiting
+            _logger.warning("%s", progress_line(state))
+        elif not waiting:
+            self._waiting = None
+        if state["seconds"] >= self._due:
             self._due = state["seconds"] + _LOG_EVERY
-            _logger.info("%s", progress_line(state))
+            self._tell(state)
 
     def close(self, state: dict[str, Any]) -> None:
-        """Logs the last state."""
-        _logger.info("%s", progress_line(state))
+        """Tells the last state of a job that took long, or that the log follows."""
+        if self._has_told or _logger.isEnabledFor(logging.INFO):
+            self._tell(state)
+
+    def _tell(self, state: dict[str, Any]) -> None:
+        self._has_told = True
+        if _logger.isEnabledFor(logging.INFO) and _logger.hasHandlers():
+            _logger.info("%s", progress_line(state))
+        else:
+            tell(f"replyio: {progress_line(state)}")
+
+
+class Notebook(Show):
+    """A line with a bar below a notebook's cell, which is replaced every second. Needs no widgets."""
+
+    def __init__(self, display: Any) -> None:
+        self._display = display
+        self._handle: Any = None
+        self._due = 0.0
+
+    def update(self, state: dict[str, Any]) -> None:
+        """Replaces the line when it is time."""
+        if state["seconds"] >= self._due:
+            self._due = state["seconds"] + _NOTEBOOK_EVERY
+            self._show(state)
+
+    def close(self, state: dict[str, Any]) -> None:
+        """Replaces it by the last state."""
+        self._show(state)
+
+    def _show(self, state: dict[str, Any]) -> None:
+        shown = {"text/plain": progress_line(state), "text/html": progress_html(state)}
+        if self._handle is None:
+            self._handle = self._display(shown, raw=True, display_id=True)
+        else:
+            self._handle.update(shown, raw=True)
+
+
+class Call(Show):
+    """Hands each new state to a function of the caller, which shows it where this package cannot."""
+
+    def __init__(self, function: Callable[[dict[str, Any]], object]) -> None:
+        self._function = function
+        self._last: object = None
+
+    def update(self, state: dict[str, Any]) -> None:
+        """Calls the function when something has changed."""
+        told = tuple(state.get(name) for name in ("phase", "done", "rows", "requests", "waiting"))
+        if told != self._last:
+            self._last = told
+            self.close(state)
+
+    def close(self, state: dict[str, Any]) -> None:
+        """Calls the function with the last state."""
+        self._function({name: state.get(name) for name in _TOLD} | {"text": progress_line(state)})
 
 
 class Bar(Show):
-    """tqdm's bar, on a terminal or in a notebook. The time left is the quota's, which tqdm cannot know."""
+    """tqdm's bar on a terminal. The time left is the quota's, which tqdm cannot know."""
 
     def __init__(self, tqdm: Any) -> None:
         bar_format = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} rows, {elapsed}{postfix}"
@@ -115,23 +185,25 @@ class Bar(Show):
         self._bar.close()
 
 
-def show_for(progress: bool) -> Show:
-    """What shows a progress here: tqdm where it is installed, a line on a terminal, else the log.
+def show_for(progress: bool | Callable[[dict[str, Any]], object]) -> Show:
+    """What shows a progress here: a line below a notebook's cell, tqdm's bar or a line on a terminal, else the log.
 
     Args:
-        progress: False for nothing.
+        progress: False for nothing; a function that is called with each new state.
 
     Returns:
         What shows it.
     """
     if not progress:
         return Show()
-    if not _is_notebook() and not _is_terminal():
+    if callable(progress):
+        return Call(progress)
+    if _is_notebook():
+        return Notebook(import_module("IPython.display").display)
+    if not _is_terminal():
         return Log()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a notebook without ipywidgets gets tqdm's text, and needs no advice
-            return Bar(import_module("tqdm.auto").tqdm)
+        return Bar(import_module("tqdm").tqdm)
     except ImportError:
         return Line()
 

@@ -169,7 +169,28 @@ _CALLED_HERE = (
     ("rows=", "--rows"),
     ("rows refused:", "--rows:"),
     ("proxy or HTTPS_PROXY", "HTTPS_PROXY"),
+    ("columns=", "--column"),
+    ("ignore=", "--ignore"),
+    ("delimiter=", "--delimiter"),
+    ("encoding=", "--encoding"),
 )
+
+
+def _in_words_of_the_command(text: str) -> str:
+    """What a message says, with the options of the command in place of the arguments of Python."""
+    import re
+
+    from replyio._shell import argument
+
+    def column(found: re.Match[str]) -> str:
+        name = found[1].replace('\\"', '"')
+        return f"--column {argument(f'{name}={found[2]}')}"
+
+    text = re.sub(r'columns=\{"((?:[^"\\]|\\.)*)": "(\w+)"\}', column, text)
+    text = re.sub(r'(encoding|match_on)="([\w-]+)"', lambda found: f"--{found[1].replace('_', '-')} {found[2]}", text)
+    for name, here in _CALLED_HERE:
+        text = text.replace(name, here)
+    return text
 
 
 def _message(error: ReplyError) -> str:
@@ -178,8 +199,7 @@ def _message(error: ReplyError) -> str:
 
     said, separator, hint = error.message.rpartition("; hint: ")
     if separator or isinstance(error, (ConfigurationError, PlanError, ValidationError)):
-        for name, here in _CALLED_HERE:
-            hint = hint.replace(name, here)
+        hint = _in_words_of_the_command(hint)
     return said + separator + hint
 
 
@@ -408,7 +428,7 @@ def _check(options: dict[str, Any]) -> int:
 def _list(options: dict[str, Any]) -> int:
     from itertools import islice
 
-    from replyio import ContactAccount
+    from replyio import ContactAccount, ContactAccountFields
     from replyio._cli_output import ACCOUNT_COLUMNS, account_columns, chosen, write_many
     from replyio._cli_overview import UsageError
 
@@ -423,6 +443,9 @@ def _list(options: dict[str, Any]) -> int:
         accounts = client.list_contact_accounts(**wanted, page_size=min(limit or 1000, 1000))
         rows = (account.to_dict() for account in islice(accounts, min(limit or sys.maxsize, sys.maxsize)))
         columns = account_columns(ContactAccount.__dataclass_fields__)
+        if options.get("writable"):
+            columns = ["id", *ContactAccountFields.__annotations__]
+            rows = ({name: row[name] for name in columns} for row in rows)
         with _while_somebody_reads():
             write_many(rows, form, columns, ACCOUNT_COLUMNS, for_spreadsheet=for_spreadsheet)
     return _DONE
@@ -434,8 +457,8 @@ def _list(options: dict[str, Any]) -> int:
 def _plan(options: dict[str, Any]) -> int:
     from replyio._cli_overview import UsageError
 
-    names = ("save_as", "mode", "nulls", "match_on", "ignore")
-    wanted = {name: options[name] for name in names if name in options}
+    names = ("save_as", "mode", "nulls", "match_on", "encoding")
+    wanted: dict[str, Any] = {name: options[name] for name in names if name in options} | _reading(options)
     for choice in ("resume", "replace"):
         if options.get(choice):
             wanted["if_exists"] = choice
@@ -445,6 +468,7 @@ def _plan(options: dict[str, Any]) -> int:
         plan = client.plan_contact_account_updates(options["file"], **wanted)
         _show(plan, options)
         counts = plan.counts
+    _tell_notes(plan)
     if counts.get("pending") or counts.get("unknown"):
         _tell(_next_step(plan.path, counts, is_saved="save_as" in wanted))
     if options.get("exit_code"):
@@ -478,7 +502,46 @@ def _status(options: dict[str, Any]) -> int:
         _export(plan, options)
     else:
         _show(plan, options)
+        _tell_notes(plan)
     return _code_of(plan.counts)
+
+
+def _reading(options: dict[str, Any]) -> dict[str, Any]:
+    """How the table is read."""
+    from replyio._cli_overview import UsageError
+
+    found: dict[str, Any] = {}
+    ignored: list[str] = options.get("ignore", [])
+    if "unknown" in ignored and len(ignored) > 1:
+        raise UsageError("--ignore unknown ignores every column that is no field; leave the other --ignore out")
+    found["ignore"] = "unknown" if ignored == ["unknown"] else ignored
+    columns: dict[str, str] = {}
+    for pair in options.get("column", ()):
+        # A name may have such a sign, and a field has none.
+        column, separator, field = pair.rpartition("=")
+        if not separator or not column or not field:
+            raise UsageError("--column needs COLUMN=FIELD, such as Website=domain_name")
+        if columns.setdefault(column, field) != field:
+            raise UsageError(f"--column reads {column!r} as two fields")
+    if columns:
+        found["columns"] = columns
+    if "null_value" in options:
+        found["null_values"] = options["null_value"]
+    if "delimiter" in options:
+        given: str = options["delimiter"]
+        found["delimiter"] = "\t" if given in {"tab", "\\t"} else given
+    return found
+
+
+def _tell_notes(plan: Plan) -> None:
+    """Tells what a person must know before the plan is applied."""
+    from replyio._plan_text import cleared_text, suspicious_text
+
+    counts = plan.counts
+    if plan.cleared:
+        _tell(cleared_text(plan.cleared, done=not counts.get("pending")))
+    if plan.suspicious:
+        _tell(f"{suspicious_text(plan.suspicious)}; --null-value makes such a text an empty cell")
 
 
 def _plans(options: dict[str, Any]) -> int:

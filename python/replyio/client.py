@@ -117,8 +117,9 @@ class ReplyClient:
     The quota is counted for each key, base URL and user acted for, over the whole process: several clients of one user
     never send more than one would.
 
-    A pickled client has no key, and no proxy with a password, unless `pickle_api_key=True` was given; where it lands it
-    reads `REPLY_API_KEY` and `HTTPS_PROXY`.
+    A client whose key came from `REPLY_API_KEY` is pickled without it, and reads that variable again where it lands. A
+    client whose key, or whose proxy with a password, was given in code cannot be pickled unless `pickle_api_key=True`
+    was given too: the process that loads it would use another key.
 
     Examples:
         >>> import replyio
@@ -128,8 +129,8 @@ class ReplyClient:
         'Oslo'
     """
 
-    # `_keeps` is what must live as long as the client: its sandbox.
-    __slots__ = ("__weakref__", "_core", "_keeps", "_pickled")
+    # `_keeps` is what must live as long as the client: its sandbox. `_withheld` names the secrets that a pickle lacks.
+    __slots__ = ("__weakref__", "_core", "_keeps", "_pickled", "_withheld")
 
     def __init__(
         self,
@@ -168,7 +169,8 @@ class ReplyClient:
             proxy: The address of a proxy for https, with user and password if need be; None reads `HTTPS_PROXY`,
                 `ALL_PROXY` and `NO_PROXY`. This machine is never reached through a proxy.
             ca_file: A PEM file of certificate authorities to trust instead of the system's; None reads `SSL_CERT_FILE`.
-            pickle_api_key: Whether a pickle of this client holds its key and a proxy's password. Default False.
+            pickle_api_key: Whether a pickle of this client holds its key and a proxy's password. Default False: a
+                client that was given either cannot be pickled.
 
         Raises:
             ConfigurationError: When there is no key, or a setting cannot be used.
@@ -194,8 +196,13 @@ class ReplyClient:
             if pickle_api_key:
                 key = environ.get("REPLY_API_KEY") if api_key is None else api_key
                 self._pickled |= {"api_key": key, "pickle_api_key": True}
-            elif proxy is not None and "@" in proxy:
-                del self._pickled["proxy"]
+                self._withheld: tuple[str, ...] = ()
+            else:
+                has_password = proxy is not None and "@" in proxy
+                given = {"api_key": api_key is not None, "proxy": has_password}
+                self._withheld = tuple(name for name, is_given in given.items() if is_given)
+                if has_password:
+                    del self._pickled["proxy"]
         finally:
             # A traceback that shows local variables must not show the key or a proxy's password.
             key = None
@@ -222,6 +229,7 @@ class ReplyClient:
             derived._keeps = self._keeps
             derived._core = self._core.with_options({**options})
             derived._pickled = {**self._pickled, **options}
+            derived._withheld = self._withheld
         finally:
             del options  # somebody may have given a key, which is refused
         return derived
@@ -268,6 +276,7 @@ class ReplyClient:
             >>> account.company_size
             <CompanySize.FROM_51_TO_200: '51-200'>
         """
+        _warn_of_blocking("update_contact_account")
         try:
             return self._core.update(id, fields)
         finally:
@@ -327,6 +336,7 @@ class ReplyClient:
             >>> (after.city, after.name == before.name)
             ('Oslo', True)
         """
+        _warn_of_blocking("patch_contact_account")
         try:
             account, warning = self._core.patch(id, changes)
         finally:
@@ -391,6 +401,7 @@ class ReplyClient:
             >>> replyio.ReplyClient().get_contact_account(4711).id
             4711
         """
+        _warn_of_blocking("get_contact_account")
         return self._core.get(id)
 
     async def get_contact_account_async(self, id: int) -> ContactAccount:
@@ -531,7 +542,7 @@ class ReplyClient:
         null_values: Iterable[str] = (),
         delimiter: str | None = None,
         encoding: str | None = None,
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
     ) -> Plan:
         """Plans the updates of many accounts from a table. Nothing is written to the service.
 
@@ -557,7 +568,7 @@ class ReplyClient:
             delimiter: What separates the fields of a CSV file. By default, its first line tells.
             encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
                 order mark names.
-            progress: Whether to show how far it is. Default True.
+            progress: Whether to show how far it is; a function is called with each new state. Default True.
 
         Returns:
             The plan: what would change, and how many requests and how long it takes.
@@ -592,6 +603,7 @@ class ReplyClient:
             "delimiter": delimiter,
             "encoding": encoding,
         }
+        _warn_of_blocking("plan_contact_account_updates")
         return _bulk.Planning(self._core, data, save_as, if_exists, table).wait(progress)
 
     async def plan_contact_account_updates_async(
@@ -608,7 +620,7 @@ class ReplyClient:
         null_values: Iterable[str] = (),
         delimiter: str | None = None,
         encoding: str | None = None,
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
     ) -> Plan:
         """Plans the updates of many accounts; see `plan_contact_account_updates`. Cancelling the task stops it.
 
@@ -626,7 +638,7 @@ class ReplyClient:
             delimiter: What separates the fields of a CSV file. By default, its first line tells.
             encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
                 order mark names.
-            progress: Whether to show how far it is. Default True.
+            progress: Whether to show how far it is; a function is called with each new state. Default True.
 
         Returns:
             The plan.
@@ -694,7 +706,7 @@ class ReplyClient:
         on_unknown_member: Literal["stop", "clear"] = "stop",
         max_changes: int | None = None,
         max_cleared: int | None = None,
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
     ) -> ApplyResult:
         """Changes single fields of many accounts: plans and applies at once, when no review is wanted.
 
@@ -728,7 +740,7 @@ class ReplyClient:
                 "clear"; see `Plan.apply`.
             max_changes: Nothing is written when the plan would change more accounts than that. Default None: no limit.
             max_cleared: Nothing is written when the plan would empty more fields than that. Default None: no limit.
-            progress: Whether to show how far it is. Default True.
+            progress: Whether to show how far it is; a function is called with each new state. Default True.
 
         Returns:
             What became of the rows. Rows that failed raise nothing; see `ApplyResult.raise_for_failures`.
@@ -767,6 +779,7 @@ class ReplyClient:
             "max_cleared": max_cleared,
         }
         _bulk.check_patch(mode, run)
+        _warn_of_blocking("patch_contact_accounts")
         planning = _bulk.Planning(self._core, data, save_as, if_exists, table)
         return _bulk.patch(planning, progress, run)
 
@@ -788,7 +801,7 @@ class ReplyClient:
         on_unknown_member: Literal["stop", "clear"] = "stop",
         max_changes: int | None = None,
         max_cleared: int | None = None,
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
     ) -> ApplyResult:
         """Changes single fields of many accounts; see `patch_contact_accounts`.
 
@@ -812,7 +825,7 @@ class ReplyClient:
             on_unknown_member: "stop" or "clear".
             max_changes: The most accounts that may be changed; None for any number.
             max_cleared: The most fields that may be emptied; None for any number.
-            progress: Whether to show how far it is. Default True.
+            progress: Whether to show how far it is; a function is called with each new state. Default True.
 
         Returns:
             What became of the rows.
@@ -884,8 +897,27 @@ class ReplyClient:
         return f"<ReplyClient for {core.base_url}>" if core else "<ReplyClient without settings>"
 
     def __reduce__(self) -> tuple[Callable[..., ReplyClient], tuple[dict[str, Any]]]:
-        """The settings, without the key unless that was asked for."""
+        """The settings, without the key unless that was asked for.
+
+        Raises:
+            ConfigurationError: When the key was given in code: whoever loads the pickle would use another one.
+        """
+        if self._withheld:
+            from replyio.errors import ConfigurationError
+
+            raise ConfigurationError(
+                f"this client cannot be pickled: {' and '.join(self._withheld)} would be missing where it is loaded; "
+                "hint: give pickle_api_key=True to ReplyClient, or set REPLY_API_KEY in place of api_key="
+            )
         return _unpickle, (self._pickled,)
+
+    def __copy__(self) -> ReplyClient:
+        """A client with the same settings over the same connections."""
+        return self.with_options()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ReplyClient:
+        """A client with the same settings over the same connections."""
+        return self.with_options()
 
 
 _fields_are_shown = False
@@ -939,6 +971,14 @@ def _warn(message: str) -> None:
     warnings.warn(_replyio.safe_text(message), ReplyWarning, stacklevel=3)
 
 
+def _warn_of_blocking(call: str) -> None:
+    """Warns when a synchronous call would hold an event loop up, for a program that has loaded asyncio."""
+    if "asyncio" in sys.modules:
+        from replyio._blocking import warn_if_it_blocks_a_loop
+
+        warn_if_it_blocks_a_loop(f"{call}()", f"await {call}_async()")
+
+
 def _running_loop() -> AbstractEventLoop:
     """The running event loop. Replaced by asyncio's own function when it is first called."""
     global _running_loop  # noqa: PLW0603 - one look-up less in every call
@@ -951,9 +991,10 @@ def _running_loop() -> AbstractEventLoop:
 class _Pages:
     """What both iterators share: the pages, and what has been taken of them."""
 
-    __slots__ = ("_listing", "_page", "_ready", "_waiting")
+    __slots__ = ("_given", "_listing", "_page", "_ready", "_waiting")
 
     def __init__(self, listing: _replyio.Listing) -> None:
+        self._given = 0
         self._listing = listing
         self._page: _replyio.Batch | None = None
         self._ready: Iterator[ContactAccount] = iter(())
@@ -963,15 +1004,46 @@ class _Pages:
         """Goes on with a page."""
         self._page = page
         self._ready = iter(page.accounts())
+        self._given += len(page)
+
+    def _left(self) -> int:
+        """How many accounts have been read and not yet been given."""
+        return length_hint(self._ready) + sum(map(len, self._waiting))
+
+    def _refuse_a_second_table(self) -> None:
+        """Refuses a table of nothing, which would look like a service without accounts.
+
+        Raises:
+            ReplyError: When all accounts have been given.
+        """
+        if self._listing.finished and self._given and not self._left():
+            from replyio.errors import ReplyError
+
+            given = f"{self._given:,} account{'' if self._given == 1 else 's'}"
+            hint = "keep the table that it made, or call list_contact_accounts() again"
+            raise ReplyError(f"this list has already given all of its {given}; hint: {hint}")
 
     def _take(self) -> list[_replyio.Batch]:
         """Takes what has been read and not yet been given."""
         pages, self._waiting = self._waiting, []
+        self._given += sum(map(len, pages))
         left = length_hint(self._ready)
         if self._page is not None and left:
             pages.insert(0, self._page.last(left))
             self._ready = iter(())
         return pages
+
+    def __repr__(self) -> str:
+        """How many accounts it has given, and what can be done with it."""
+        given = self._given - length_hint(self._ready)
+        if self._listing.finished and not self._left():
+            return f"<{type(self).__name__}: all {given:,} accounts given; list again to read them again>"
+        loop = (
+            "async for account in it, or await it"
+            if isinstance(self, AsyncContactAccountIterator)
+            else "iterate, or it"
+        )
+        return f"<{type(self).__name__}: {given:,} accounts given so far; {loop}.to_pandas() or .to_polars()>"
 
 
 class ContactAccountIterator(_Pages):
@@ -1004,12 +1076,21 @@ class ContactAccountIterator(_Pages):
             elif self._listing.finished:
                 raise StopIteration
             else:
-                self._begin(self._listing.next_page())
+                self._begin(self._next_page())
+
+    def _next_page(self) -> _replyio.Batch:
+        """Reads the next page."""
+        if "asyncio" in sys.modules:
+            from replyio._blocking import warn_if_it_blocks_a_loop
+
+            warn_if_it_blocks_a_loop("list_contact_accounts()", "list_contact_accounts_async() with async for")
+        return self._listing.next_page()
 
     def _remaining_pages(self) -> list[_replyio.Batch]:
         """Reads all pages that are left. Those read before one that fails wait for the next call."""
+        self._refuse_a_second_table()
         while not self._listing.finished:
-            self._waiting.append(self._listing.next_page())
+            self._waiting.append(self._next_page())
         return self._take()
 
     def to_pandas(self) -> pandas.DataFrame:
@@ -1094,6 +1175,7 @@ class AsyncContactAccountIterator(_Pages):
 
     async def _remaining_pages(self) -> list[_replyio.Batch]:
         """Reads all pages that are left. Those read before one that fails wait for the next call."""
+        self._refuse_a_second_table()
         while not self._listing.finished:
             self._waiting.append(await self._next_page())
         return self._take()
@@ -1126,16 +1208,19 @@ class AsyncContactAccountIterator(_Pages):
 
 
 def _to_pandas(pages: list[_replyio.Batch]) -> pandas.DataFrame:
-    """A pandas frame of pages. Made from columns, because pandas may be there without pyarrow."""
+    """A pandas frame of pages: from Arrow where pyarrow is there, else from lists. The types are the same."""
     import pandas
 
-    from replyio.models import column_types, columns
+    from replyio import models
 
-    table = columns([account for page in pages for account in page.accounts()])
-    types = column_types()
-    if None in table["linked_prospects_count"]:
-        types["linked_prospects_count"] = "Int64"
-    return pandas.DataFrame({name: pandas.Series(values, dtype=types.get(name)) for name, values in table.items()})
+    types = models.column_types(pandas.Series(["text"]).dtype)
+    try:
+        table = import_module("pyarrow").table(_replyio.ArrowStream(pages))
+    except ImportError:
+        values = models.columns([account for page in pages for account in page.accounts()])
+    else:
+        values = models.arrow_columns(table, types)
+    return pandas.DataFrame({name: pandas.Series(values.pop(name), dtype=types[name]) for name in list(values)})
 
 
 def _to_polars(pages: list[_replyio.Batch]) -> polars.DataFrame:

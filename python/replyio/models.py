@@ -262,8 +262,38 @@ def columns(accounts: list[ContactAccount]) -> dict[str, list[Any]]:
     return table
 
 
-def column_types() -> dict[str, str]:
-    """Gives the types that pandas would not find by itself: of a column that is empty, or an integer in places."""
-    types: dict[str, str] = dict.fromkeys(("id", "owner_user_id", "linked_prospects_count"), "int64")
-    types |= dict.fromkeys(("stage_id", "stage_color_id"), "Int64")
-    return types | dict.fromkeys(("created_date", "last_activity_date"), "datetime64[us, UTC]")
+_INTEGERS = ("linked_prospects_count", "stage_id", "stage_color_id")
+_DATES = ("created_date", "last_activity_date")
+
+
+def column_types(text: Any) -> dict[str, Any]:
+    """Gives the types of the columns in pandas, whatever is in them and which of them are empty.
+
+    Args:
+        text: The type that pandas gives to text.
+
+    Returns:
+        The type of each column, by its name.
+    """
+    types = dict.fromkeys(columns([]), text)
+    types |= dict.fromkeys(("id", "owner_user_id"), "int64") | dict.fromkeys(_INTEGERS, "Int64")
+    return types | dict.fromkeys(_DATES, "datetime64[us, UTC]")
+
+
+def arrow_columns(table: Any, types: dict[str, Any]) -> dict[str, Any]:
+    """Gives the columns of an Arrow table as pandas has them, without an object of Python for each value.
+
+    Args:
+        table: A table of pyarrow.
+        types: The types in pandas.
+
+    Returns:
+        The values of each column, by its name.
+    """
+    from importlib import import_module
+
+    integers = import_module("pandas").Int64Dtype()
+    return {
+        name: integers.__from_arrow__(table[name]) if types[name] == "Int64" else table[name].to_pandas()
+        for name in table.column_names
+    }

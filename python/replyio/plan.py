@@ -6,16 +6,18 @@ opens one to look at it.
 
 from __future__ import annotations
 
+import operator
 from importlib import import_module
 from itertools import islice
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, get_args, overload
 
 from replyio import _plan_text as text
+from replyio._blocking import warn_if_it_blocks_a_loop
 from replyio._export import Table, refused, write
 from replyio._progress import Job, drive, drive_async, show_for
 from replyio._replyio import safe_text
-from replyio.errors import ReplyError
+from replyio.errors import FieldError, ReplyError, ValidationError
 
 if TYPE_CHECKING:
     import os
@@ -30,11 +32,23 @@ __all__ = ["ApplyResult", "Plan", "PlanTable", "read_plan"]
 
 # The columns that are there even when no row is, and the types that pandas would not find by itself.
 _COLUMNS = {
-    "rows": ("row", "id", "key", "status", "error", "repeated", "stored_otherwise"),
+    "rows": ("row", "id", "key", "status", "error", "repeated", "stored_otherwise", "done_at"),
     "changes": ("row", "id", "field", "before", "after", "status"),
-    "failures": ("row", "id", "key", "status", "error", "repeated", "stored_otherwise"),
+    "failures": ("row", "id", "key", "status", "error", "repeated", "stored_otherwise", "done_at"),
 }
-_TYPES = {"row": "int64", "id": "Int64", "repeated": "int64", "stored_otherwise": "bool"}
+_TYPES = {
+    "row": "int64",
+    "id": "Int64",
+    "repeated": "int64",
+    "stored_otherwise": "bool",
+    "done_at": "datetime64[us, UTC]",
+}
+# Rows are taken from a table in steps of this many.
+_STEP = 10_000
+
+Status = Literal[
+    "pending", "changed", "unchanged", "failed", "conflict", "unknown", "invalid", "ambiguous", "not_found"
+]
 
 
 class _File(Protocol):
@@ -44,6 +58,7 @@ class _File(Protocol):
     def counts(self) -> dict[str, int]: ...
     def rows(self) -> Table: ...
     def changes(self) -> Table: ...
+    def first_changes(self, limit: int) -> tuple[list[dict[str, Any]], int]: ...
     def failures(self) -> Table: ...
     def stored_otherwise(self) -> int: ...
     def keep(self) -> None: ...
@@ -109,46 +124,107 @@ def read_plan(path: str | os.PathLike[str], *, recover: bool = False) -> Plan:
 class PlanTable:
     """A table of a plan: its rows, its changes, or those rows that were not done.
 
-    It is read when it is first used, and stays as it was then.
+    It is read when it is first used, and stays as it was then. `table[3]` is a row, `table[:10]` a table, and
+    `table["row"]` a column.
     """
 
     __slots__ = ("_name", "_read", "_source")
 
-    def __init__(self, name: str, source: Table) -> None:
+    def __init__(self, name: str, source: Table | Callable[[], Table]) -> None:
         """Makes a table of what a plan's file gives.
 
         Args:
             name: "rows", "changes" or "failures".
-            source: The table in the file.
+            source: The table in the file, or what reads it.
         """
         self._name = name
         self._source = source
-        self._read: list[dict[str, Any]] | None = None
+        self._read: Table | None = None
 
     def _export(self, path: str | os.PathLike[str], *, overwrite: bool, for_spreadsheet: bool, plan: str | None) -> int:
         """Writes it into a file; see `Plan.export`."""
         columns = _COLUMNS[self._name]
-        return write(self._source, columns, path, overwrite=overwrite, for_spreadsheet=for_spreadsheet, plan=plan)
+        return write(self._table, columns, path, overwrite=overwrite, for_spreadsheet=for_spreadsheet, plan=plan)
 
     @property
-    def _records(self) -> list[dict[str, Any]]:
-        """The rows, read once."""
+    def _table(self) -> Table:
+        """The table, read once."""
         if self._read is None:
-            self._read = self._source.records()
+            self._read = self._source() if callable(self._source) else self._source
         return self._read
 
     @property
     def columns(self) -> list[str]:
         """The names of the columns."""
-        return list(dict.fromkeys((*_COLUMNS.get(self._name, ()), *(key for row in self._records[:1] for key in row))))
+        return list(
+            dict.fromkeys((*_COLUMNS.get(self._name, ()), *(key for row in self._table.records(1) for key in row)))
+        )
 
     def __len__(self) -> int:
         """The number of rows."""
-        return len(self._records)
+        return len(self._table)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """The rows, each as a dictionary of its own."""
-        return map(dict, self._records)
+        for first in range(0, len(self._table), _STEP):
+            yield from map(dict, self._table.records(_STEP, first))
+
+    @overload
+    def __getitem__(self, key: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, key: slice) -> PlanTable: ...
+    @overload
+    def __getitem__(self, key: str) -> list[Any]: ...
+    def __getitem__(self, key: int | slice | str) -> dict[str, Any] | PlanTable | list[Any]:
+        """A row, a part of the table, or a column.
+
+        Args:
+            key: The place of a row (from the end where it is negative), a slice, or the name of a column.
+
+        Returns:
+            The row as a dictionary, a table, or the values of the column.
+
+        Raises:
+            IndexError: When there is no such row.
+            KeyError: When there is no such column.
+        """
+        if isinstance(key, slice):
+            return PlanTable(self._name, self._table.select(list(range(*key.indices(len(self))))))
+        if isinstance(key, str):
+            if key not in self.columns:
+                raise KeyError(f"{self._name} has no column {key!r}; it has {', '.join(self.columns)}")
+            return [row.get(key) for row in self]
+        place = operator.index(key)
+        number = place + len(self) if place < 0 else place
+        if not 0 <= number < len(self):
+            raise IndexError(f"{self._name} has {text.counted(len(self), 'row')}, and none at {place}")
+        return dict(self._table.records(1, number)[0])
+
+    def filter(self, *statuses: Status) -> PlanTable:
+        """Gives the rows that have one of these statuses.
+
+        Args:
+            *statuses: Statuses, such as "failed" and "conflict".
+
+        Returns:
+            A table of those rows.
+
+        Raises:
+            ValidationError: When one is no status, which a misspelled one is.
+            PlanError: When the plan's file cannot be read.
+
+        Examples:
+            >>> import replyio
+            >>> client = replyio.ReplyClient()
+            >>> plan = client.plan_contact_account_updates([{"id": 4711, "city": "Oslo"}], progress=False)
+            >>> len(plan.rows.filter("invalid", "not_found"))
+            0
+        """
+        wrong = next((status for status in statuses if status not in get_args(Status)), None)
+        if wrong is not None:
+            message = f"must be among {', '.join(get_args(Status))}"
+            raise ValidationError(f"filter refused: status {message}", errors=[FieldError("status", message)])
+        return PlanTable(self._name, self._table.of_status(list(statuses)))
 
     def to_pandas(self) -> pandas.DataFrame:
         """Gives the table as a pandas frame.
@@ -161,7 +237,8 @@ class PlanTable:
             ImportError: When pandas is not installed.
         """
         module = import_module("pandas")
-        values = {name: [row.get(name) for row in self._records] for name in self.columns}
+        records = list(self)
+        values = {name: [row.get(name) for row in records] for name in self.columns}
         # What is there before and after is text or a number, and stays what it is.
         types = {name: _TYPES.get(name, "object") for name in values}
         frame: pandas.DataFrame = module.DataFrame(
@@ -179,7 +256,7 @@ class PlanTable:
             PlanError: When the plan's file cannot be read.
             ImportError: When polars is not installed.
         """
-        frame: polars.DataFrame = import_module("polars").DataFrame(self._source)
+        frame: polars.DataFrame = import_module("polars").DataFrame(self._table)
         return frame
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> CapsuleType:
@@ -194,7 +271,7 @@ class PlanTable:
         Raises:
             PlanError: When the plan's file cannot be read.
         """
-        return self._source.__arrow_c_stream__(requested_schema)
+        return self._table.__arrow_c_stream__(requested_schema)
 
     def __repr__(self) -> str:
         """What it is, and how long."""
@@ -202,7 +279,7 @@ class PlanTable:
 
     def _repr_html_(self) -> str:
         """The first rows, for a notebook."""
-        return text.table_html(self._records[: text.SHOWN_ROWS], self.columns, len(self))
+        return text.table_html(self._table.records(text.SHOWN_ROWS), self.columns, len(self))
 
 
 class _Report:
@@ -221,22 +298,24 @@ class _Report:
 
     @property
     def rows(self) -> PlanTable:
-        """Every row of the input: row number, id, the domain or name that found it, status, error, `repeated`.
+        """Every row of the input: number, id, the domain or name that found it, status, error, `repeated`, `done_at`.
+
+        `done_at` is when the row was done, in UTC; None while it is not.
 
         `repeated` is how often the row was sent again while nobody knew what had become of the time before: after a
         crash, or when an answer was lost. Normally 0.
         """
-        return PlanTable("rows", self._file.rows())
+        return PlanTable("rows", self._file.rows)
 
     @property
     def changes(self) -> PlanTable:
         """Every field that is to change, or has changed: row number, id, field, before, after, status of the row."""
-        return PlanTable("changes", self._file.changes())
+        return PlanTable("changes", self._file.changes)
 
     @property
     def failures(self) -> PlanTable:
         """The rows that cannot be, or were not done, with the reason; the columns are those of `rows`."""
-        return PlanTable("failures", self._file.failures())
+        return PlanTable("failures", self._file.failures)
 
     def export(
         self,
@@ -285,9 +364,35 @@ class _Report:
         return PurePath(self._path).name
 
     def _changes_html(self) -> str:
-        """The first changes."""
-        changes = self.changes
-        return text.changes_html(list(islice(changes, text.SHOWN_ROWS)), len(changes))
+        """The first changes. No others are read."""
+        return text.changes_html(*self._file.first_changes(text.SHOWN_ROWS))
+
+    def join(self, table: Any, *, prefix: str = "") -> Any:
+        """Adds to each row of the caller's table what became of it.
+
+        Args:
+            table: The table that the plan was made from, with the same rows in the same order: a pandas or polars
+                `DataFrame`, or a pyarrow `Table`.
+            prefix: What the two new columns begin with. Default "": they are `status` and `reason`.
+
+        Returns:
+            A new table of the same kind, with a status and a reason (None where there is none) for each row.
+
+        Raises:
+            ValidationError: When the table is of another kind, has other rows, or has columns of these names.
+            PlanError: When the plan's file cannot be read.
+
+        Examples:
+            >>> import pandas as pd
+            >>> import replyio
+            >>> table = pd.DataFrame({"id": [4711], "city": ["Oslo"]})
+            >>> result = replyio.ReplyClient().patch_contact_accounts(table, progress=False)
+            >>> list(result.join(table).columns)
+            ['id', 'city', 'status', 'reason']
+        """
+        from replyio._join import joined
+
+        return joined(table, self.rows, prefix)
 
 
 class Plan(_Report):
@@ -338,7 +443,7 @@ class Plan(_Report):
     def apply(
         self,
         on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
         *,
         rows: object = None,
@@ -355,7 +460,8 @@ class Plan(_Report):
         Args:
             on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
                 default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
-            progress: Whether to show rows, requests and the time left. Default True.
+            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
+                of them (and `text`, a line for people) whenever they change. Default True.
             on_unknown_member: What happens when an update clears a member of the account that it cannot carry, which is
                 `stage` or one that this version of replyio does not know: "stop" (the default) ends the run at the
                 first such row, and later runs before they write an account that has the member; "clear" continues and
@@ -385,7 +491,7 @@ class Plan(_Report):
     async def apply_async(
         self,
         on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
         *,
         rows: object = None,
@@ -399,7 +505,8 @@ class Plan(_Report):
 
         Args:
             on_conflict: "skip" (the default) or "overwrite"; see `apply`.
-            progress: Whether to show rows, requests and the time left. Default True.
+            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
+                of them (and `text`, a line for people) whenever they change. Default True.
             on_unknown_member: "stop" (the default) or "clear"; see `apply`.
             rows: Row numbers, or a table with a column `row`; None for every row.
             limit: The most rows to write; None for all.
@@ -422,7 +529,7 @@ class Plan(_Report):
     def retry_failed(
         self,
         on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
         """Makes failed rows and conflicts pending again, then applies the plan.
@@ -432,7 +539,8 @@ class Plan(_Report):
         Args:
             on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
                 default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
-            progress: Whether to show rows, requests and the time left. Default True.
+            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
+                of them (and `text`, a line for people) whenever they change. Default True.
             on_unknown_member: What happens when an update clears a member of the account that it cannot carry, which is
                 `stage` or one that this version of replyio does not know: "stop" (the default) ends the run at the
                 first such row, and later runs before they write an account that has the member; "clear" continues and
@@ -453,7 +561,7 @@ class Plan(_Report):
     async def retry_failed_async(
         self,
         on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
         """Makes failed rows and conflicts pending again, then applies the plan.
@@ -462,7 +570,8 @@ class Plan(_Report):
 
         Args:
             on_conflict: "skip" (the default) or "overwrite"; see `retry_failed`.
-            progress: Whether to show rows, requests and the time left. Default True.
+            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
+                of them (and `text`, a line for people) whenever they change. Default True.
             on_unknown_member: "stop" (the default) or "clear"; see `retry_failed`.
 
         Returns:
@@ -480,7 +589,7 @@ class Plan(_Report):
     def revert(
         self,
         on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
         """Restores the previous values in the accounts that this plan has changed.
@@ -495,7 +604,8 @@ class Plan(_Report):
         Args:
             on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
                 default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
-            progress: Whether to show rows, requests and the time left. Default True.
+            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
+                of them (and `text`, a line for people) whenever they change. Default True.
             on_unknown_member: What happens when an update clears a member of the account that it cannot carry, which is
                 `stage` or one that this version of replyio does not know: "stop" (the default) ends the run at the
                 first such row, and later runs before they write an account that has the member; "clear" continues and
@@ -517,7 +627,7 @@ class Plan(_Report):
     async def revert_async(
         self,
         on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
         """Restores the previous values in the accounts that this plan has changed.
@@ -526,7 +636,8 @@ class Plan(_Report):
 
         Args:
             on_conflict: "skip" (the default) or "overwrite"; see `revert`.
-            progress: Whether to show rows, requests and the time left. Default True.
+            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
+                of them (and `text`, a line for people) whenever they change. Default True.
             on_unknown_member: "stop" (the default) or "clear"; see `revert`.
 
         Returns:
@@ -553,7 +664,8 @@ class Plan(_Report):
 
         return {**options, "rows": selected(rows, self._file.rows(), self._file.changes())}
 
-    def _run(self, action: str, options: Options, progress: bool) -> ApplyResult:
+    def _run(self, action: str, options: Options, progress: bool | Callable[[dict[str, Any]], object]) -> ApplyResult:
+        warn_if_it_blocks_a_loop(f"{action}()", f"await {action}_async()")
         job = self._start(action, options)
         try:
             drive(job, show_for(progress), action, self._path)
@@ -562,7 +674,9 @@ class Plan(_Report):
             raise
         return self._result(job)
 
-    async def _run_async(self, action: str, options: Options, progress: bool) -> ApplyResult:
+    async def _run_async(
+        self, action: str, options: Options, progress: bool | Callable[[dict[str, Any]], object]
+    ) -> ApplyResult:
         job = self._start(action, options)
         try:
             await drive_async(job, show_for(progress), action, self._path)
@@ -631,9 +745,19 @@ class Plan(_Report):
         cleared: int = self._file.header().get("cleared", 0)
         return cleared
 
+    @property
+    def suspicious(self) -> dict[str, int]:
+        """How many cells of which column hold a text that often means nothing, or that only a program makes.
+
+        Such as `NULL`, `N/A`, `-`, `nan`, or a telephone number as `4.91E+11`. The plan writes them as they are, unless
+        `null_values=` makes them empty cells.
+        """
+        return {column: cells for column, cells, _ in self._file.header().get("suspicious", ())}
+
     def _notes(self) -> list[str]:
         """What people must know before they apply the plan."""
-        return [text.cleared_text(self.cleared, done=not self.counts.get("pending", 0))]
+        cleared = text.cleared_text(self.cleared, done=not self.counts.get("pending", 0))
+        return [cleared, text.suspicious_text(self.suspicious)]
 
     def _cost(self) -> str:
         header = self._file.header()
@@ -710,7 +834,7 @@ class ApplyResult(_Report):
     def retry_failed(
         self,
         on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
         """Makes failed rows and conflicts pending again, then applies the plan.
@@ -720,7 +844,8 @@ class ApplyResult(_Report):
         Args:
             on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
                 default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
-            progress: Whether to show rows, requests and the time left. Default True.
+            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
+                of them (and `text`, a line for people) whenever they change. Default True.
             on_unknown_member: What happens when an update clears a member of the account that it cannot carry, which is
                 `stage` or one that this version of replyio does not know: "stop" (the default) ends the run at the
                 first such row, and later runs before they write an account that has the member; "clear" continues and
@@ -740,7 +865,7 @@ class ApplyResult(_Report):
     async def retry_failed_async(
         self,
         on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
         """Makes failed rows and conflicts pending again, then applies the plan.
@@ -749,7 +874,8 @@ class ApplyResult(_Report):
 
         Args:
             on_conflict: "skip" (the default) or "overwrite"; see `retry_failed`.
-            progress: Whether to show rows, requests and the time left. Default True.
+            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
+                of them (and `text`, a line for people) whenever they change. Default True.
             on_unknown_member: "stop" (the default) or "clear"; see `retry_failed`.
 
         Returns:
@@ -766,7 +892,7 @@ class ApplyResult(_Report):
     def revert(
         self,
         on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
         """Restores the previous values in the accounts that this plan has changed.
@@ -778,7 +904,8 @@ class ApplyResult(_Report):
         Args:
             on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
                 default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
-            progress: Whether to show rows, requests and the time left. Default True.
+            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
+                of them (and `text`, a line for people) whenever they change. Default True.
             on_unknown_member: What happens when an update clears a member of the account that it cannot carry, which is
                 `stage` or one that this version of replyio does not know: "stop" (the default) ends the run at the
                 first such row, and later runs before they write an account that has the member; "clear" continues and
@@ -798,7 +925,7 @@ class ApplyResult(_Report):
     async def revert_async(
         self,
         on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool = True,
+        progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
         """Restores the previous values in the accounts that this plan has changed.
@@ -807,7 +934,8 @@ class ApplyResult(_Report):
 
         Args:
             on_conflict: "skip" (the default) or "overwrite"; see `revert`.
-            progress: Whether to show rows, requests and the time left. Default True.
+            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
+                of them (and `text`, a line for people) whenever they change. Default True.
             on_unknown_member: "stop" (the default) or "clear"; see `revert`.
 
         Returns:

@@ -111,6 +111,17 @@ pub enum Cell<'a> {
     Integer(i64),
 }
 
+/// A column of a table with texts that often mean nothing, or that only a program makes. They are sent as they are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Suspicion {
+    /// The column, as the table names it.
+    pub column: String,
+    /// How many of its cells have such a text.
+    pub cells: u64,
+    /// The first row with one, from 0.
+    pub row: u64,
+}
+
 impl<'a> Cell<'a> {
     /// The value as a field has it; `None` for an empty cell.
     pub fn value(self) -> Option<FieldValue<'a>> {

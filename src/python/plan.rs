@@ -5,9 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
-use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchIterator, StringArray, UInt64Array};
+use arrow_array::types::TimestampMillisecondType;
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Int64Array, PrimitiveArray, RecordBatch, RecordBatchIterator, RecordBatchOptions,
+    StringArray, UInt64Array,
+};
 use arrow_schema::{Field as ArrowField, Schema};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};
 
@@ -166,6 +170,8 @@ impl PlanFile {
             result.set_item("act_as", header.act_as.as_deref())?;
             result.set_item("team_id", header.team_id)?;
             result.set_item("cleared", self.0.cleared())?;
+            let suspicious = header.suspicions.iter().map(|found| (found.column.as_str(), found.cells, found.row));
+            result.set_item("suspicious", suspicious.collect::<Vec<_>>())?;
             Ok(result)
         })
     }
@@ -205,6 +211,17 @@ impl PlanFile {
                 Ok(())
             })?;
             columns.into_report().map_err(|error| PyValueError::new_err(error.to_string()))
+        })
+    }
+
+    /// The first changes as dictionaries, and how many there are. No others are read.
+    fn first_changes<'py>(&self, py: Python<'py>, limit: u32) -> PyResult<(Vec<Bound<'py, PyDict>>, u64)> {
+        guarded(py, "first_changes", || {
+            let (changes, total) = self.with(py, |file| Ok((file.first_changes(limit)?, file.count_changes()?)))?;
+            let mut columns = ChangeColumns::default();
+            changes.iter().for_each(|change| columns.push(change));
+            let report = columns.into_report().map_err(|error| PyValueError::new_err(error.to_string()))?;
+            Ok((report.records(py, None, 0)?, total))
         })
     }
 
@@ -289,13 +306,89 @@ impl Report {
     fn records<'py>(&self, py: Python<'py>, limit: Option<usize>, first: usize) -> PyResult<Vec<Bound<'py, PyDict>>> {
         guarded(py, "records", || {
             let end = first.saturating_add(limit.unwrap_or(usize::MAX)).min(self.0.num_rows());
-            (first..end).map(|row| self.record(py, row)).collect()
+            let dates = Dates::of(py)?;
+            (first..end).map(|row| self.record(py, row, &dates)).collect()
+        })
+    }
+
+    /// The rows in these places, in this order.
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    fn select(&self, py: Python<'_>, places: Vec<usize>) -> PyResult<Self> {
+        guarded(py, "select", || self.taken(&places))
+    }
+
+    /// The rows that have one of these statuses.
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    fn of_status(&self, py: Python<'_>, statuses: Vec<String>) -> PyResult<Self> {
+        guarded(py, "of_status", || {
+            let column =
+                self.0.column_by_name("status").and_then(|column| column.as_any().downcast_ref::<StringArray>());
+            let column = column.ok_or_else(|| PyValueError::new_err("the table has no column status"))?;
+            let is_wanted = |place: &usize| statuses.iter().any(|status| status == column.value(*place));
+            self.taken(&(0..self.0.num_rows()).filter(is_wanted).collect::<Vec<_>>())
         })
     }
 }
 
+/// What dates of Python are made with.
+struct Dates<'py> {
+    from_timestamp: Bound<'py, PyAny>,
+    utc: Bound<'py, PyAny>,
+}
+
+impl<'py> Dates<'py> {
+    fn of(py: Python<'py>) -> PyResult<Self> {
+        let module = py.import("datetime")?;
+        let utc = module.getattr("timezone")?.getattr("utc")?;
+        Ok(Self { from_timestamp: module.getattr("datetime")?.getattr("fromtimestamp")?, utc })
+    }
+
+    fn date(&self, milliseconds: i64) -> PyResult<Bound<'py, PyAny>> {
+        #[expect(clippy::cast_precision_loss, reason = "a date of this millennium has far fewer than 53 bits")]
+        self.from_timestamp.call1((milliseconds as f64 / 1000.0, &self.utc))
+    }
+}
+
+type Moments = PrimitiveArray<TimestampMillisecondType>;
+
+/// The values in these places. Of another type than a report has, there are none.
+fn taken(column: &dyn Array, places: &[usize]) -> Option<ArrayRef> {
+    let is_there = |place: &usize| column.is_valid(*place);
+    let column_of = column.as_any();
+    if let Some(texts) = column_of.downcast_ref::<StringArray>() {
+        let values = places.iter().map(|place| is_there(place).then(|| texts.value(*place)));
+        return Some(Arc::new(values.collect::<StringArray>()));
+    }
+    if let Some(numbers) = column_of.downcast_ref::<Int64Array>() {
+        let values = places.iter().map(|place| is_there(place).then(|| numbers.value(*place)));
+        return Some(Arc::new(values.collect::<Int64Array>()));
+    }
+    if let Some(numbers) = column_of.downcast_ref::<UInt64Array>() {
+        let values = places.iter().map(|place| is_there(place).then(|| numbers.value(*place)));
+        return Some(Arc::new(values.collect::<UInt64Array>()));
+    }
+    if let Some(flags) = column_of.downcast_ref::<BooleanArray>() {
+        let values = places.iter().map(|place| is_there(place).then(|| flags.value(*place)));
+        return Some(Arc::new(values.collect::<BooleanArray>()));
+    }
+    let moments = column_of.downcast_ref::<Moments>()?;
+    let values = places.iter().map(|place| is_there(place).then(|| moments.value(*place)));
+    Some(Arc::new(values.collect::<Moments>().with_timezone("UTC")))
+}
+
 impl Report {
-    fn record<'py>(&self, py: Python<'py>, row: usize) -> PyResult<Bound<'py, PyDict>> {
+    fn taken(&self, places: &[usize]) -> PyResult<Self> {
+        if places.iter().any(|place| *place >= self.0.num_rows()) {
+            return Err(PyIndexError::new_err("there is no such row"));
+        }
+        let columns = self.0.columns().iter().map(|column| taken(&**column, places)).collect::<Option<Vec<_>>>();
+        let columns = columns.ok_or_else(|| PyValueError::new_err("a column has another type"))?;
+        let size = RecordBatchOptions::new().with_row_count(Some(places.len()));
+        let batch = RecordBatch::try_new_with_options(self.0.schema(), columns, &size);
+        batch.map(Self).map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
+    fn record<'py>(&self, py: Python<'py>, row: usize, dates: &Dates<'py>) -> PyResult<Bound<'py, PyDict>> {
         let record = PyDict::new(py);
         for (field, column) in self.0.schema().fields().iter().zip(self.0.columns()) {
             let column = column.as_any();
@@ -309,6 +402,8 @@ impl Report {
                 record.set_item(field.name(), numbers.value(row))?;
             } else if let Some(flags) = column.downcast_ref::<BooleanArray>() {
                 record.set_item(field.name(), flags.value(row))?;
+            } else if let Some(moments) = column.downcast_ref::<Moments>() {
+                record.set_item(field.name(), dates.date(moments.value(row))?)?;
             }
         }
         Ok(record)
@@ -330,6 +425,7 @@ struct RowColumns {
     errors: Vec<Option<String>>,
     repeated: Vec<u64>,
     stored_otherwise: Vec<bool>,
+    done_at: Vec<Option<i64>>,
 }
 
 impl RowColumns {
@@ -341,6 +437,7 @@ impl RowColumns {
         self.errors.push(row.error.clone());
         self.repeated.push(row.repeated);
         self.stored_otherwise.push(row.stored_otherwise);
+        self.done_at.push(row.finished_at_ms);
     }
 
     fn into_report(self) -> Result<Report, arrow_schema::ArrowError> {
@@ -352,6 +449,7 @@ impl RowColumns {
             ("error", Arc::new(StringArray::from(self.errors))),
             ("repeated", Arc::new(UInt64Array::from(self.repeated))),
             ("stored_otherwise", Arc::new(BooleanArray::from(self.stored_otherwise))),
+            ("done_at", Arc::new(Moments::from(self.done_at).with_timezone("UTC"))),
         ])
     }
 }

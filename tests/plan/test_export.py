@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -49,9 +50,9 @@ HOSTILE = [
 NUL = "a\x00b"
 KEY = "a-key-for-the-sandbox"
 COLUMNS = {
-    "rows": ["row", "id", "key", "status", "error", "repeated", "stored_otherwise"],
+    "rows": ["row", "id", "key", "status", "error", "repeated", "stored_otherwise", "done_at"],
     "changes": ["row", "id", "field", "before", "after", "status"],
-    "failures": ["row", "id", "key", "status", "error", "repeated", "stored_otherwise"],
+    "failures": ["row", "id", "key", "status", "error", "repeated", "stored_otherwise", "done_at"],
 }
 
 
@@ -150,14 +151,15 @@ def test_the_file_is_text_that_a_person_can_read(tmp_path: Path) -> None:
         '1,2,city,Oslo,"a ""b""",changed\n'
     )
     first = '{"row": 0, "id": 1, "key": null, "status": "changed", "error": null, "repeated": 0, '
-    first += '"stored_otherwise": false}\n'
-    assert outcome.read_bytes().decode() == first + first.replace('"row": 0, "id": 1', '"row": 1, "id": 2')
+    first += '"stored_otherwise": false, "done_at": "now"}\n'
+    said = re.sub(r'"20[\d-]+T[\d:.]+Z"', '"now"', outcome.read_bytes().decode())
+    assert said == first + first.replace('"row": 0, "id": 1', '"row": 1, "id": 2')
 
 
 def test_a_table_without_rows_is_its_header(tmp_path: Path) -> None:
     with Sandbox() as sandbox, sandbox.client() as client:
         result = client.patch_contact_accounts([], progress=False)
-    for suffix, content in (("csv", "row,id,key,status,error,repeated,stored_otherwise\n"), ("jsonl", "")):
+    for suffix, content in (("csv", "row,id,key,status,error,repeated,stored_otherwise,done_at\n"), ("jsonl", "")):
         path = tmp_path / f"rows.{suffix}"
         assert result.export(path) == 0
         assert path.read_text() == content

@@ -51,6 +51,8 @@ class Cell(NamedTuple):
     stderr: str
     error: str | None
     value: str | None
+    progress: str
+    outputs: int
 
 
 class Kernel:
@@ -77,7 +79,7 @@ class Kernel:
 
     def shown(self, cell: str) -> Cell:
         """What is shown when the cell has ended."""
-        stderr, error, value = "", None, None
+        stderr, error, value, progress, outputs = "", None, None, "", 0
         while True:
             message: dict[str, Any] = self._client.get_iopub_msg(timeout=30)
             content = message["content"]
@@ -88,10 +90,13 @@ class Kernel:
                     stderr += content["text"]
                 case "error":
                     error = content["ename"]
+                case "display_data" | "update_display_data":
+                    outputs += message["msg_type"] == "display_data"
+                    progress = content["data"]["text/plain"]
                 case "execute_result":
                     value = content["data"]["text/plain"]
                 case "status" if content["execution_state"] == "idle":
-                    return Cell(stderr, error, value)
+                    return Cell(stderr, error, value, progress, outputs)
 
     def run(self, code: str) -> Cell:
         """Runs a cell to its end."""
@@ -177,7 +182,8 @@ def test_a_plan_goes_on_in_the_kernel_after_the_one_that_was(
 
     service.clear_faults()
     shown = kernel.run(GO_ON)
-    assert f"{ROWS}/{ROWS} rows" in shown.stderr, "the bar is that of the whole plan"
+    assert f"{ROWS} of {ROWS} rows" in shown.progress, "the progress is that of the whole plan"
+    assert (shown.outputs, shown.stderr) == (1, ""), "one output that is replaced, and nothing red"
     assert (shown.error, shown.value) == (None, f"{{'changed': {ROWS}}}"), shown
     # Only who is killed leaves a row behind that may have been written.
     assert_written(service, before, MEANT, once=ends is not killed)

@@ -34,7 +34,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use replyio::plan::file::{Builder, FileError, FileErrorKind, Finished, Header, KeyMark, PlanFile, PlannedRow};
-use replyio::plan::{Change, MatchOn, Mode, Nulls, Status, Value};
+use replyio::plan::{Change, MatchOn, Mode, Nulls, Status, Suspicion, Value};
 use replyio::{ApiKey, Field};
 
 /// When the requests of these tests begin to be sent, in milliseconds since 1970.
@@ -98,6 +98,7 @@ fn header() -> Header {
         created_at_ms: 1_764_000_000_000,
         source: "a CSV file of 300 rows".to_owned(),
         source_digest: [7; 32],
+        suspicions: vec![Suspicion { column: "city".to_owned(), cells: 2, row: 17 }],
         is_revert: false,
     }
 }

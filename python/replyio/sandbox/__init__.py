@@ -281,6 +281,7 @@ class Sandbox:
 
         quota = replyio.Quota(clock_scale=self._clock_scale) if self._has_quota else None
         settings: dict[str, Any] = {"api_key": self._key, "base_url": self.url, "quota": quota}
+        settings["pickle_api_key"] = "api_key" not in options  # a key that the sandbox gives opens nothing else
         client = replyio.ReplyClient(**settings | options)
         client._keeps = self  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - so that it is not collected before
         return client

@@ -7,7 +7,7 @@ use rusqlite::types::{FromSql, Value as SqlValue};
 use super::error::FileError;
 use super::sum::Sum;
 use crate::config::ApiKey;
-use crate::plan::{MatchOn, Mode, Nulls};
+use crate::plan::{MatchOn, Mode, Nulls, Suspicion};
 
 /// What a plan was made for, and how. It never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub struct Header {
     /// A digest of the rows and of what the columns do: [`Table::digest`](crate::plan::source::Table::digest). A revert has the
     /// digest of the plan that it reverts.
     pub source_digest: [u8; 32],
+    /// The columns of the table with texts that often mean nothing.
+    pub suspicions: Vec<Suspicion>,
     /// Whether it reverts another plan.
     pub is_revert: bool,
 }
@@ -52,7 +54,7 @@ impl Header {
         random().map(|bytes| hex(&bytes))
     }
 
-    pub(super) fn members(&self) -> [(&'static str, SqlValue); 15] {
+    pub(super) fn members(&self) -> [(&'static str, SqlValue); 16] {
         let text = |text: &str| SqlValue::Text(text.to_owned());
         [
             ("identity", text(&self.identity)),
@@ -69,6 +71,7 @@ impl Header {
             ("created_at_ms", SqlValue::Integer(self.created_at_ms)),
             ("source", text(&self.source)),
             ("source_digest", text(&hex(&self.source_digest))),
+            ("suspicions", SqlValue::Text(suspicions_to_text(&self.suspicions))),
             ("is_revert", SqlValue::Integer(i64::from(self.is_revert))),
         ]
     }
@@ -85,6 +88,7 @@ impl Header {
         let (Some(salt), Some(hash)) = (from_hex(&text("key_salt")?), from_hex(&text("key_hash")?)) else {
             return Ok(None);
         };
+        let Some(suspicions) = suspicions_from_text(&text("suspicions")?) else { return Ok(None) };
         let Some(source_digest) = from_hex(&text("source_digest")?) else { return Ok(None) };
         Ok(Some(Self {
             identity: text("identity")?,
@@ -100,9 +104,20 @@ impl Header {
             created_at_ms: get(connection, "created_at_ms")?,
             source: text("source")?,
             source_digest,
+            suspicions,
             is_revert: get(connection, "is_revert")?,
         }))
     }
+}
+
+fn suspicions_to_text(suspicions: &[Suspicion]) -> String {
+    let found = suspicions.iter().map(|found| serde_json::json!([found.column, found.cells, found.row]));
+    serde_json::Value::Array(found.collect()).to_string()
+}
+
+fn suspicions_from_text(text: &str) -> Option<Vec<Suspicion>> {
+    let found: Vec<(String, u64, u64)> = serde_json::from_str(text).ok()?;
+    Some(found.into_iter().map(|(column, cells, row)| Suspicion { column, cells, row }).collect())
 }
 
 /// A keyed hash of an API key, with its salt. It tells whether a key is the same, and does not give it away.

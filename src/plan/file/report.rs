@@ -189,6 +189,40 @@ impl PlanFile {
         }
     }
 
+    /// How many changes there are.
+    ///
+    /// # Errors
+    /// [`FileError`] when the file cannot be read.
+    pub fn count_changes(&self) -> Result<u64, FileError> {
+        self.ask(|connection| connection.query_row("SELECT count(*) FROM edits", [], |row| row.get(0)))
+    }
+
+    /// The first changes, in the order of the rows. No others are read.
+    ///
+    /// # Errors
+    /// [`FileError`] when the file cannot be read.
+    pub fn first_changes(&self, limit: u32) -> Result<Vec<ChangeView>, FileError> {
+        let reader = self.reader()?;
+        let of_sqlite = |error: rusqlite::Error| FileError::of_sqlite(self.path(), &error);
+        let numbers = || {
+            let mut select = reader.connection.prepare("SELECT row FROM edits ORDER BY row, field LIMIT ?1")?;
+            select.query_map([limit], |row| row.get::<_, i64>(0))?.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let numbers = numbers().map_err(of_sqlite)?;
+        let mut found = Vec::new();
+        let mut last = None;
+        for number in numbers {
+            if last.replace(number) == Some(number) {
+                continue;
+            }
+            let row = reader.connection.query_row(schema::SELECT_ROW, [number], StoredRow::read).map_err(of_sqlite)?;
+            let row = row.ok_or_else(|| self.damaged("a row is not what was written"))?;
+            self.changes_between(&reader, number, number, &[row], &mut |change| found.push(change))?;
+        }
+        found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(found)
+    }
+
     fn changes_between(
         &self,
         reader: &Reader,

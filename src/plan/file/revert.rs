@@ -122,6 +122,7 @@ impl PlanFile {
             identity: Header::new_identity()?,
             parent: Some(self.header().identity.clone()),
             parent_writes: Some(self.state()?.writes()),
+            suspicions: Vec::new(),
             is_revert: true,
             created_at_ms: now_ms(),
             ..self.header().clone()

@@ -175,6 +175,7 @@ fn header(client: &Client, table: &Table, options: &Options) -> Result<Header, F
         created_at_ms: now_ms(),
         source: table.description().to_owned(),
         source_digest: table.digest(options),
+        suspicions: table.suspicions().to_vec(),
         is_revert: false,
     })
 }

@@ -7,7 +7,7 @@ use super::integers::{POSITIVE, is_scientific};
 use super::names::Role;
 use super::{LONGEST_CELL, Options, Place, RowFault};
 use crate::account::{CompanySize, Field};
-use crate::plan::{Cell, MatchOn, Mode, Nulls};
+use crate::plan::{Cell, MatchOn, Mode, Nulls, Suspicion};
 
 /// How many refused company sizes are remembered: to find what was probably meant takes long.
 const SIZES_REMEMBERED: usize = 1000;
@@ -37,17 +37,6 @@ const SPREADSHEET_ERRORS: [&str; 18] = [
 /// Words that often mean nothing.
 const NOTHING: [&str; 13] =
     ["null", "none", "nan", "nat", "na", "n/a", "nil", "<na>", "\\n", "-", "--", "?", "undefined"];
-
-/// A column with texts that often mean nothing, or that only a program makes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Suspicion {
-    /// The column, as the table names it.
-    pub column: String,
-    /// How many of its cells have such a text.
-    pub cells: u64,
-    /// The first row with one, from 0.
-    pub row: u64,
-}
 
 /// Adds the faults of a column's cells, and counts those that look as if nobody had meant them.
 pub(super) fn cells(

@@ -28,12 +28,11 @@ use arrow_schema::Schema;
 use self::blanks::Blanks;
 use self::column::Column;
 use self::names::{Names, Role};
-use super::{Cell, MatchOn, Mode, Nulls};
+use super::{Cell, MatchOn, Mode, Nulls, Suspicion};
 use crate::account::{Field, FieldError};
 use crate::text::{plain_line, with_separators};
 
 pub use self::builder::{Builder, CellError, Given, Number};
-pub use self::check::Suspicion;
 pub use self::dialect::encoding_named;
 pub use self::domain::comparable_domain;
 pub use self::error::TableError;

@@ -1,0 +1,32 @@
+"""A warning for synchronous calls that hold an event loop up."""
+
+from __future__ import annotations
+
+import sys
+
+_has_warned = False
+
+
+def warn_if_it_blocks_a_loop(call: str, twin: str) -> None:
+    """Warns, once in a process, when an event loop runs in this thread.
+
+    A notebook runs its cells in a loop of its own, where a synchronous call is what its user means.
+
+    Args:
+        call: The synchronous call, such as "get_contact_account()".
+        twin: What to call in its place.
+    """
+    global _has_warned  # noqa: PLW0603 - once for all clients
+    asyncio = sys.modules.get("asyncio")
+    if _has_warned or asyncio is None or asyncio._get_running_loop() is None:  # noqa: SLF001 - documented for its speed
+        return
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if hasattr(shell, "kernel"):
+        return
+    _has_warned = True
+    import warnings
+
+    from replyio.errors import ReplyWarning
+
+    message = f"{call} holds the running event loop up until it ends, and with it every other task; hint: {twin}"
+    warnings.warn(message, ReplyWarning, stacklevel=4)

@@ -1,0 +1,95 @@
+"""What became of each row, beside the caller's own table."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from replyio.errors import FieldError, ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from replyio.plan import PlanTable
+
+__all__: list[str] = []
+
+_TAKEN = "a pandas or polars DataFrame or a pyarrow Table"
+
+
+def joined(table: Any, rows: PlanTable, prefix: str) -> Any:
+    """Adds status and reason to a table.
+
+    Args:
+        table: The caller's table.
+        rows: The rows of the plan.
+        prefix: What the names of the new columns begin with.
+
+    Returns:
+        A table of the same kind.
+
+    Raises:
+        ValidationError: When the table is of another kind, has other rows, or has such columns already.
+    """
+    kind = _kind(table)
+    names = [str(name) for name in (table.column_names if kind == "pyarrow" else table.columns)]
+    if len(table) != len(rows):
+        _refuse(f"has {len(table):,} rows, and the plan {len(rows):,}; join the table that the plan was made from")
+    added: dict[str, list[Any]] = {f"{prefix}status": [], f"{prefix}reason": []}
+    taken = [name for name in added if name in names]
+    if taken:
+        _refuse(f'has a column {taken[0]} already; prefix="reply_" gives the new columns other names')
+    statuses, reasons = added.values()
+    ids = _ids(table, names)
+    for place, row in enumerate(rows):
+        if row["row"] != place or _differs(ids, place, row["id"]):
+            _refuse(f"row {place} is about another account than in the plan; join the table in the order that it had")
+        statuses.append(row["status"])
+        reasons.append(row["error"])
+    return _with_columns(kind, table, added)
+
+
+def _kind(table: Any) -> str:
+    """The library that a table is of. None is imported to find out."""
+    for library, name in (("pandas", "DataFrame"), ("polars", "DataFrame"), ("pyarrow", "Table")):
+        found = getattr(sys.modules.get(library), name, None)
+        if found is not None and isinstance(table, found):
+            return library
+    lazy = hasattr(table, "collect")
+    return _refuse(f"must be {_TAKEN}, not {type(table).__name__}{'; collect() it first' if lazy else ''}")
+
+
+def _ids(table: Any, names: Sequence[str]) -> list[Any] | None:
+    """The ids, where the table has a column of that name."""
+    found = [name for name in names if name.strip().lower() == "id"]
+    if len(found) != 1:
+        return None
+    column = table[found[0]]
+    values: list[Any] = column.to_pylist() if hasattr(column, "to_pylist") else column.to_list()
+    return values
+
+
+def _differs(ids: list[Any] | None, place: int, planned: int | None) -> bool:
+    """Whether a row has another id than in the plan. What cannot be read as an id is a fault of its row already."""
+    if ids is None or planned is None:
+        return False
+    try:
+        return int(ids[place]) != planned
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _with_columns(kind: str, table: Any, added: Mapping[str, list[Any]]) -> Any:
+    library = sys.modules[kind]
+    if kind == "pandas":
+        text = library.Series(["text"]).dtype  # whatever the columns hold, also nothing
+        return table.assign(**{name: library.array(values, dtype=text) for name, values in added.items()})
+    if kind == "polars":
+        return table.with_columns(library.Series(name, values, dtype=library.String) for name, values in added.items())
+    for name, values in added.items():
+        table = table.append_column(name, library.array(values, type=library.string()))
+    return table
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ValidationError(f"join refused: the table {message}", errors=[FieldError("table", message)])
