@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import polars
     from typing_extensions import CapsuleType, Self, Unpack
 
-    from replyio.models import ClientOptions, ContactAccount, ContactAccountFields
-    from replyio.plan import ApplyResult, Plan
+    import replyio  # its names are imported when they are used, also those in annotations
+    from replyio.models import ClientOptions, ContactAccount, ContactAccountFields, ContactAccountUpdate
 
     P = ParamSpec("P")
 
@@ -233,7 +233,7 @@ class ReplyClient:
             del options  # somebody may have given a key, which is refused
         return derived
 
-    def update_contact_account(self, id: int, **fields: Unpack[ContactAccountFields]) -> ContactAccount:
+    def update_contact_account(self, id: int, **fields: Unpack[ContactAccountUpdate]) -> ContactAccount:
         """Replaces a contact account: `PUT /v3/contact-accounts/{id}`, exactly as given.
 
         The service replaces the account in full, so an optional field that is left out is cleared. To change single
@@ -282,7 +282,7 @@ class ReplyClient:
             # A traceback that shows local variables must not show what a field was to be.
             del fields
 
-    async def update_contact_account_async(self, id: int, **fields: Unpack[ContactAccountFields]) -> ContactAccount:
+    async def update_contact_account_async(self, id: int, **fields: Unpack[ContactAccountUpdate]) -> ContactAccount:
         """Replaces a contact account; see `update_contact_account`. Cancelling the task closes the request.
 
         Args:
@@ -493,7 +493,7 @@ class ReplyClient:
         delimiter: str | None = None,
         encoding: str | None = None,
         progress: bool | Callable[[dict[str, Any]], object] = True,
-    ) -> Plan:
+    ) -> replyio.Plan:
         """Plans the updates of many accounts from a table. Nothing is written to the service.
 
         `GET /v3/contact-accounts`, or `GET /v3/contact-accounts/{id}` for each row, whichever takes fewer requests.
@@ -571,7 +571,7 @@ class ReplyClient:
         delimiter: str | None = None,
         encoding: str | None = None,
         progress: bool | Callable[[dict[str, Any]], object] = True,
-    ) -> Plan:
+    ) -> replyio.Plan:
         """Plans the updates of many accounts; see `plan_contact_account_updates`. Cancelling the task stops it.
 
         Args:
@@ -612,7 +612,7 @@ class ReplyClient:
         }
         return await _bulk.Planning(self._core, data, save_as, if_exists, table).wait_async(progress)
 
-    def open_plan(self, path: str | os.PathLike[str], *, recover: bool = False, new_key: bool = False) -> Plan:
+    def open_plan(self, path: str | os.PathLike[str], *, recover: bool = False, new_key: bool = False) -> replyio.Plan:
         """Opens a plan: to resume it, to revert it, or to look at it.
 
         Opening never locks the file: a plan can be opened while a run writes it. A row that was in flight when its run
@@ -657,7 +657,7 @@ class ReplyClient:
         max_changes: int | None = None,
         max_cleared: int | None = None,
         progress: bool | Callable[[dict[str, Any]], object] = True,
-    ) -> ApplyResult:
+    ) -> replyio.ApplyResult:
         """Changes single fields of many accounts: plans and applies at once, when no review is wanted.
 
         Fields that a row does not name keep their values. The plan is kept, so that it can be resumed or reverted:
@@ -752,7 +752,7 @@ class ReplyClient:
         max_changes: int | None = None,
         max_cleared: int | None = None,
         progress: bool | Callable[[dict[str, Any]], object] = True,
-    ) -> ApplyResult:
+    ) -> replyio.ApplyResult:
         """Changes single fields of many accounts; see `patch_contact_accounts`.
 
         Cancelling the task finishes what is in flight, for five seconds at most.
@@ -883,8 +883,8 @@ def _show_fields() -> None:
         show_fields(ReplyClient)
 
 
-# Without `inspect` nobody can ask, and to import it costs more than the rest of the package.
-if "inspect" in sys.modules:
+# Without these nobody can ask, and to import them costs more than the rest of the package.
+if "inspect" in sys.modules or "typing" in sys.modules:
     _show_fields()
 
 
