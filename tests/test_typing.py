@@ -86,3 +86,30 @@ def test_the_wrong_examples_have_the_errors_that_they_say(checker: tuple[str, li
 def test_the_stub_is_that_of_the_compiled_module() -> None:
     done = run("mypy.stubtest", "replyio._replyio", "--mypy-config-file", "pyproject.toml")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+HINTS = """
+import typing
+import replyio, replyio.sandbox
+
+hidden, faults = ("__init__", "__enter__", "__aenter__", "__exit__", "__iter__", "__next__", "__arrow_c_stream__"), []
+for module in (replyio, replyio.sandbox):
+    for name in module.__all__:
+        public = getattr(module, name)
+        members = vars(public).items() if isinstance(public, type) else ()
+        for path, member in [(name, public), *((f"{name}.{key}", value) for key, value in members)]:
+            if path.rpartition(".")[2].startswith("_") and path.rpartition(".")[2] not in hidden:
+                continue
+            member = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+            if callable(member) and hasattr(member, "__annotations__"):
+                try:
+                    typing.get_type_hints(member)
+                except Exception as error:
+                    faults.append(f"{path}: {error}")
+print(*faults, sep="\\n")
+"""
+
+
+def test_the_types_of_every_public_callable_can_be_asked_for_at_run_time() -> None:
+    done = subprocess.run([sys.executable, "-c", HINTS], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("", "")

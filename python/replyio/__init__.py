@@ -46,7 +46,14 @@ if TYPE_CHECKING:
         UnexpectedResponseError,
         ValidationError,
     )
-    from replyio.models import ClientOptions, CompanySize, ContactAccount, ContactAccountFields, ContactAccountStage
+    from replyio.models import (
+        ClientOptions,
+        CompanySize,
+        ContactAccount,
+        ContactAccountFields,
+        ContactAccountStage,
+        ContactAccountUpdate,
+    )
     from replyio.plan import ApplyResult, Plan, PlanTable, read_plan
 
 __all__ = [
@@ -65,6 +72,7 @@ __all__ = [
     "ContactAccountFields",
     "ContactAccountIterator",
     "ContactAccountStage",
+    "ContactAccountUpdate",
     "DeadlineExceededError",
     "FieldError",
     "InternalError",
@@ -92,7 +100,14 @@ __all__ = [
 _IN_CHECK = frozenset({"CheckFinding", "CheckReport"})
 _IN_CLIENT = frozenset({"AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "ReplyClient"})
 _IN_MODELS = frozenset(
-    {"ClientOptions", "CompanySize", "ContactAccount", "ContactAccountFields", "ContactAccountStage"}
+    {
+        "ClientOptions",
+        "CompanySize",
+        "ContactAccount",
+        "ContactAccountFields",
+        "ContactAccountStage",
+        "ContactAccountUpdate",
+    }
 )
 _IN_PLAN = frozenset({"ApplyResult", "Plan", "PlanTable", "read_plan"})
 _IN_STATE = frozenset({"KeptPlan", "plans"})

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import inspect
+from importlib import import_module
 from typing import TYPE_CHECKING, get_type_hints
 
+from replyio._annotations import complete
 from replyio.models import ContactAccount, ContactAccountFields
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ def show_fields(client: type[ReplyClient]) -> None:
     Args:
         client: The class of the client.
     """
+    for module in ("client", "models", "errors"):
+        complete(vars(import_module(f"replyio.{module}")))
     types = get_type_hints(ContactAccountFields)
     fields = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=_LEFT_OUT)

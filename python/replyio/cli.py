@@ -428,9 +428,10 @@ def _check(options: dict[str, Any]) -> int:
 def _list(options: dict[str, Any]) -> int:
     from itertools import islice
 
-    from replyio import ContactAccount, ContactAccountFields
+    from replyio import ContactAccount
     from replyio._cli_output import ACCOUNT_COLUMNS, account_columns, chosen, write_many
     from replyio._cli_overview import UsageError
+    from replyio.models import ContactAccountFields
 
     limit: int | None = options.get("limit")
     if limit == 0:

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     import polars
     from typing_extensions import CapsuleType, Self, Unpack
 
-    from replyio._check import CheckReport
-    from replyio.models import ClientOptions, ContactAccount, ContactAccountFields
-    from replyio.plan import ApplyResult, Plan
+    import replyio  # its names are imported when they are used, also those in annotations
+    from replyio.models import ClientOptions, ContactAccount, ContactAccountFields, ContactAccountUpdate
 
     P = ParamSpec("P")
 
@@ -234,7 +233,7 @@ class ReplyClient:
             del options  # somebody may have given a key, which is refused
         return derived
 
-    def update_contact_account(self, id: int, **fields: Unpack[ContactAccountFields]) -> ContactAccount:
+    def update_contact_account(self, id: int, **fields: Unpack[ContactAccountUpdate]) -> ContactAccount:
         """Replaces a contact account: `PUT /v3/contact-accounts/{id}`, exactly as given.
 
         The service replaces the account in full, so an optional field that is left out is cleared. To change single
@@ -283,7 +282,7 @@ class ReplyClient:
             # A traceback that shows local variables must not show what a field was to be.
             del fields
 
-    async def update_contact_account_async(self, id: int, **fields: Unpack[ContactAccountFields]) -> ContactAccount:
+    async def update_contact_account_async(self, id: int, **fields: Unpack[ContactAccountUpdate]) -> ContactAccount:
         """Replaces a contact account; see `update_contact_account`. Cancelling the task closes the request.
 
         Args:
@@ -479,7 +478,7 @@ class ReplyClient:
         """
         return AsyncContactAccountIterator(_replyio.Listing(self._core, search, sort_by, descending, page_size))
 
-    def check(self, *, write: int | None = None) -> CheckReport:
+    def check(self, *, write: int | None = None) -> replyio.CheckReport:
         """Finds out how the service behaves, and what differs from what this version expects.
 
         `GET /v3/contact-accounts` and `GET /v3/contact-accounts/{id}`, at most five requests. It writes nothing unless
@@ -512,7 +511,7 @@ class ReplyClient:
 
         return _check.check(self._core, write)
 
-    async def check_async(self, *, write: int | None = None) -> CheckReport:
+    async def check_async(self, *, write: int | None = None) -> replyio.CheckReport:
         """Finds out how the service behaves; see `check`. Cancelling the task still restores the account.
 
         Args:
@@ -543,7 +542,7 @@ class ReplyClient:
         delimiter: str | None = None,
         encoding: str | None = None,
         progress: bool | Callable[[dict[str, Any]], object] = True,
-    ) -> Plan:
+    ) -> replyio.Plan:
         """Plans the updates of many accounts from a table. Nothing is written to the service.
 
         `GET /v3/contact-accounts`, or `GET /v3/contact-accounts/{id}` for each row, whichever takes fewer requests.
@@ -621,7 +620,7 @@ class ReplyClient:
         delimiter: str | None = None,
         encoding: str | None = None,
         progress: bool | Callable[[dict[str, Any]], object] = True,
-    ) -> Plan:
+    ) -> replyio.Plan:
         """Plans the updates of many accounts; see `plan_contact_account_updates`. Cancelling the task stops it.
 
         Args:
@@ -662,7 +661,7 @@ class ReplyClient:
         }
         return await _bulk.Planning(self._core, data, save_as, if_exists, table).wait_async(progress)
 
-    def open_plan(self, path: str | os.PathLike[str], *, recover: bool = False, new_key: bool = False) -> Plan:
+    def open_plan(self, path: str | os.PathLike[str], *, recover: bool = False, new_key: bool = False) -> replyio.Plan:
         """Opens a plan: to resume it, to revert it, or to look at it.
 
         Opening never locks the file: a plan can be opened while a run writes it. A row that was in flight when its run
@@ -707,7 +706,7 @@ class ReplyClient:
         max_changes: int | None = None,
         max_cleared: int | None = None,
         progress: bool | Callable[[dict[str, Any]], object] = True,
-    ) -> ApplyResult:
+    ) -> replyio.ApplyResult:
         """Changes single fields of many accounts: plans and applies at once, when no review is wanted.
 
         Fields that a row does not name keep their values. The plan is kept, so that it can be resumed or reverted:
@@ -802,7 +801,7 @@ class ReplyClient:
         max_changes: int | None = None,
         max_cleared: int | None = None,
         progress: bool | Callable[[dict[str, Any]], object] = True,
-    ) -> ApplyResult:
+    ) -> replyio.ApplyResult:
         """Changes single fields of many accounts; see `patch_contact_accounts`.
 
         Cancelling the task finishes what is in flight, for five seconds at most.
@@ -933,8 +932,8 @@ def _show_fields() -> None:
         show_fields(ReplyClient)
 
 
-# Without `inspect` nobody can ask, and to import it costs more than the rest of the package.
-if "inspect" in sys.modules:
+# Without these nobody can ask, and to import them costs more than the rest of the package.
+if "inspect" in sys.modules or "typing" in sys.modules:
     _show_fields()
 
 

@@ -15,7 +15,27 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 if TYPE_CHECKING:
     from replyio.client import Quota
 
-__all__ = ["ClientOptions", "CompanySize", "ContactAccount", "ContactAccountFields", "ContactAccountStage"]
+__all__ = [
+    "ClientOptions",
+    "CompanySize",
+    "ContactAccount",
+    "ContactAccountFields",
+    "ContactAccountStage",
+    "ContactAccountUpdate",
+]
+
+CompanySizeText = Literal[
+    "Empty",
+    "SelfEmployed",
+    "2-10",
+    "11-50",
+    "51-200",
+    "201-500",
+    "501-1000",
+    "1001-5000",
+    "5001-10000",
+    "10001+",
+]
 
 
 class CompanySize(str, enum.Enum):
@@ -63,8 +83,76 @@ class ClientOptions(TypedDict, total=False):
     team_id: int | None
 
 
-class ContactAccountFields(TypedDict, total=False):
-    """The fields that an update may carry.
+class _OptionalFields(TypedDict, total=False):
+    """The fields of an update besides the name. Each has its description, which an editor shows."""
+
+    description: str | None
+    """Optional description."""
+    domain_name: str | None
+    """Primary domain name."""
+    domain_secondary: str | None
+    """Secondary domain name."""
+    industry: str | None
+    """Industry of the company."""
+    company_size: CompanySize | CompanySizeText | str | None
+    """Company size range, one of the ten of `CompanySize`."""
+    country: str | None
+    """Country of the company."""
+    state: str | None
+    """State or province."""
+    city: str | None
+    """City."""
+    time_zone_id: str | None
+    """Time zone identifier."""
+    linked_in_url: str | None
+    """LinkedIn profile URL."""
+    phone: str | None
+    """Phone number."""
+    twitter_url: str | None
+    """Twitter profile URL."""
+    logo_url: str | None
+    """Company logo URL."""
+    email: str | None
+    """Contact email address."""
+    owner_user_id: int
+    """ID of the user who owns this contact account. Positive; cannot be cleared."""
+
+
+class _RequiredName(TypedDict):
+    name: str
+    """Contact account name. Not blank."""
+
+
+class _OptionalName(TypedDict, total=False):
+    name: str
+    """Contact account name. Not blank."""
+
+
+class ContactAccountUpdate(_RequiredName, _OptionalFields):
+    """The fields of an update that replaces an account in full. The name is required.
+
+    Attributes:
+        name: Contact account name. Not blank, required.
+        description: Optional description.
+        domain_name: Primary domain name.
+        domain_secondary: Secondary domain name.
+        industry: Industry of the company.
+        company_size: Company size range, one of the ten of `CompanySize`.
+        country: Country of the company.
+        state: State or province.
+        city: City.
+        time_zone_id: Time zone identifier.
+        linked_in_url: LinkedIn profile URL.
+        phone: Phone number.
+        twitter_url: Twitter profile URL.
+        logo_url: Company logo URL.
+        email: Contact email address.
+        owner_user_id: ID of the user who owns this contact account. Positive; cannot be cleared.
+    """
+
+
+class ContactAccountFields(_OptionalName, _OptionalFields, total=False):
+    """The fields that a patch may carry. None of them is required.
 
     Attributes:
         name: Contact account name. Not blank.
@@ -84,23 +172,6 @@ class ContactAccountFields(TypedDict, total=False):
         email: Contact email address.
         owner_user_id: ID of the user who owns this contact account. Positive; cannot be cleared.
     """
-
-    name: str
-    description: str | None
-    domain_name: str | None
-    domain_secondary: str | None
-    industry: str | None
-    company_size: CompanySize | str | None
-    country: str | None
-    state: str | None
-    city: str | None
-    time_zone_id: str | None
-    linked_in_url: str | None
-    phone: str | None
-    twitter_url: str | None
-    logo_url: str | None
-    email: str | None
-    owner_user_id: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -192,7 +263,7 @@ class ContactAccount:
         wire = {_alias(name): _json_value(getattr(self, name)) for name in _MEMBER_NAMES}
         return wire | copy.deepcopy(self.extra)
 
-    def update_fields(self) -> ContactAccountFields:
+    def update_fields(self) -> ContactAccountUpdate:
         """Gives what an update that keeps everything has to carry.
 
         Returns:

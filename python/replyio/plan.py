@@ -13,6 +13,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, get_args, overload
 
 from replyio import _plan_text as text
+from replyio._annotations import complete
 from replyio._blocking import warn_if_it_blocks_a_loop
 from replyio._export import Table, refused, write
 from replyio._progress import Job, drive, drive_async, show_for
@@ -989,3 +990,6 @@ class ApplyResult(_Report):
 
     def _spent(self) -> str:
         return text.spent_text(self._requests, self._seconds)
+
+
+complete(globals())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
+from typing import Any
 
 from typing_extensions import assert_type
 
@@ -14,7 +15,9 @@ from replyio import (
     ContactAccount,
     ContactAccountFields,
     ContactAccountStage,
+    ContactAccountUpdate,
     FieldError,
+    PlanTable,
     Quota,
     RateLimitError,
     ReplyClient,
@@ -37,7 +40,14 @@ def updates(client: ReplyClient) -> None:
     client.patch_contact_account(4711, city="Oslo")
     client.patch_contact_account(4711, linked_in_url=None)
     fields: ContactAccountFields = {"name": "Acme", "city": None}
-    client.update_contact_account(4711, **fields)
+    client.patch_contact_account(4711, **fields)
+    update: ContactAccountUpdate = {"name": "Acme", "city": None}
+    client.update_contact_account(4711, **update)
+    client.update_contact_account(4711, **account.update_fields())
+    told: list[dict[str, Any]] = []
+    result = client.patch_contact_accounts([{"id": 1}], progress=told.append)
+    assert_type(result.rows[0], dict[str, Any])
+    assert_type(result.rows[:10].filter("failed", "conflict"), PlanTable)
     client.update_contact_account(account.id, **account.update_fields())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replyio import ContactAccountFields, ReplyClient
+from replyio import ContactAccountFields, ContactAccountUpdate, ReplyClient
 
 
 def misspelt(client: ReplyClient) -> None:
@@ -10,6 +10,13 @@ def misspelt(client: ReplyClient) -> None:
     client.update_contact_account(4711, name="Acme", nmae="Acme")  # wrong: mypy[call-arg] pyright[reportCallIssue]
     fields: ContactAccountFields = {"nmae": "Acme"}  # wrong: mypy[typeddict-unknown-key] pyright[reportAssignmentType]
     client.patch_contact_account(4711, **fields)
+
+
+def unnamed(client: ReplyClient) -> None:
+    client.update_contact_account(4711, city="Oslo")  # wrong: mypy[call-arg] pyright[reportCallIssue]
+    fields: ContactAccountUpdate = {"city": "Oslo"}  # wrong: mypy[typeddict-item] pyright[reportAssignmentType]
+    client.update_contact_account(4711, **fields)
+    client.open_plan("a").rows.filter("fail")  # wrong: mypy[arg-type] pyright[reportArgumentType]
 
 
 def mistyped(client: ReplyClient) -> None:

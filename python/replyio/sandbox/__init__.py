@@ -19,6 +19,7 @@ from collections.abc import Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from replyio import _replyio
+from replyio._annotations import complete
 from replyio.sandbox._convert import read_scopes, request_members, to_account, to_wire
 
 if TYPE_CHECKING:
@@ -373,3 +374,6 @@ class Sandbox:
     def stop(self) -> None:
         """Closes the socket and every connection. Once is enough, and more is no error."""
         self._sandbox.stop()
+
+
+complete(globals())
