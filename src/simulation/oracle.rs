@@ -262,6 +262,19 @@ pub(super) fn reported(stage: &mut Stage, lane: usize, number: usize, report: &R
     }
 }
 
+/// A process was killed while it applied a plan: only the updates in flight may be sent again.
+pub(super) fn killed(stage: &mut Stage, lane: usize, number: usize, report: &Report, how: How) {
+    let Some(job) = stage.jobs.get(&(lane, number)) else { return };
+    let was_open = |row: usize| job.statuses.get(row) == Some(&Status::Unknown);
+    let unknown =
+        report.rows.iter().enumerate().filter(|(row, view)| view.status == Status::Unknown && !was_open(*row));
+    let count = unknown.count();
+    if count > how.concurrency {
+        let text = format!("{count} rows are unknown after a crash, and {} were in flight", how.concurrency);
+        stage.violated(4, text);
+    }
+}
+
 /// Whether an update was sent to apply the plan of a job.
 fn is_of(stage: &Stage, lane: usize, number: usize, put: &Put) -> bool {
     let operation = stage.operations.get(put.operation);
