@@ -140,6 +140,9 @@ HOW = """- *Leaving the interpreter:* a program for each try, 1,000 of each stat
 - *Mutants:* raw answers that were good, cut, flipped, repeated and added to at random; what is accepted has to be what
   Python's own HTTP client and JSON parser read. *Generated tests:* each names in its docstring the fault by which it
   was seen to fail. *Fuzzing:* `make fuzz`, led by coverage, a minute for each of the four parsers.
+- *Simulated jobs:* the client, the planner, the run and the plan file as they are, on virtual time, against a model of
+  the service that loses answers, reorders pages, crashes the process and lets others write. An oracle that knows every
+  write judges each row, each request and each revert.
 - *Searched:* everything that these tests have written and said, the wheel and the source distribution, for the keys
   that the tests use, in every spelling; that the search finds them is shown by `tests/test_canary_scan.py`.
 - *Memory:* after a warm-up of a fifth the process may grow by 4 MiB, and by no thread or file.

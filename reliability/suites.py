@@ -19,8 +19,10 @@ WRITTEN = ROOT / "target" / "reliability"
 
 FUZZ = "fuzz/"
 SCAN = "tests/canary_scan.py"
+SIMULATION = "src/simulation/"
 DONE = re.compile(r"^Done (\d+) runs in", re.MULTILINE)
 FILES = re.compile(r"^([\d,]+) files, (.*), ([\d,]+) findings$", re.MULTILINE)
+SEEDS = re.compile(r"^(\d+) seeds, (\d+) violations", re.MULTILINE)
 TRIED = re.compile(r"\btried=(\d+)\b")
 
 
@@ -64,6 +66,7 @@ COUNTED = [
         {"REPLYIO_EXAMPLES": "1000"},
     ),
     Suite("Fuzzing", "inputs to what reads foreign bytes, led by coverage", FUZZ),
+    Suite("Simulated jobs", "whole jobs against a model of the service, each seed with other faults", SIMULATION),
     Suite("Searched for keys", "files that these tests wrote, the wheel, the source distribution", SCAN),
 ]
 
@@ -74,6 +77,8 @@ def run(suite: Suite, python: Path | None = None) -> tuple[Result, str] | None:
         return None
     if suite.path == FUZZ:
         return fuzzed() if shutil.which("cargo-fuzz") else None
+    if suite.path == SIMULATION:
+        return simulated()
     if suite.path == SCAN:
         return searched()
     folder = WRITTEN / suite.path.removeprefix("tests/").replace("/", "-")
@@ -97,6 +102,20 @@ def fuzzed() -> tuple[Result, str]:
     inputs = [int(count) for count in DONE.findall(done.stdout)]
     notes = done.stdout.strip().splitlines()[-1:] if done.returncode else []
     return Result(sum(inputs), int(done.returncode != 0), notes), f"{len(inputs)} targets in `{FUZZ}`"
+
+
+def simulated() -> tuple[Result, str]:
+    """Runs simulated jobs, and puts known faults back to see that they are found."""
+    command = ["make", "simulate", "SEEDS=20000"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    told = SEEDS.search(done.stdout)
+    if told is None:
+        return Result(0, 1, done.stdout.strip().splitlines()[-1:]), ""
+    control = subprocess.run([*command[:2], "CONTROLS=1"], cwd=ROOT, capture_output=True, text=True, check=False)
+    found = [line for line in control.stdout.splitlines() if ": seed " in line]
+    missed = [line for line in control.stdout.splitlines() if line.endswith(": not found")]
+    said = f"{len(found)} of {len(found) + len(missed)} faults that were put back were found, by `make simulate`"
+    return Result(int(told[1]), int(told[2]) + len(missed), missed), said
 
 
 def searched() -> tuple[Result, str]:

@@ -222,12 +222,11 @@ impl Pass {
         for (place, item) in (usize::try_from(skip).unwrap_or(usize::MAX)..).zip(items) {
             let is_first_time = item.id().is_none_or(|id| self.seen.insert(id));
             has_progress |= is_first_time && item.id().is_some();
-            match self.places.get(place) {
-                Some(known) => self.has_moved |= *known != item.id(),
-                None => {
-                    self.has_moved |= !is_first_time;
-                    self.places.push(item.id());
-                }
+            if let Some(known) = self.places.get(place) {
+                self.has_moved |= *known != item.id();
+            } else {
+                self.has_moved |= !is_first_time;
+                self.places.push(item.id());
             }
         }
         self.has_news |= is_new.contains(&true);

@@ -281,20 +281,11 @@ impl<'a> Planner<'a> {
         }
         let (Some(account), Some(row)) = (account, meant) else { return Ok(()) };
         let planned = match self.held.get(&row) {
-            Some(held) if self.is_other(held, id) => self.several_accounts(row, held.account_id, id),
+            Some(held) if is_other(held, id) => self.several_accounts(row, held.account_id, id),
             _ => self.compared(row, account, None),
         };
         self.held.insert(row, planned);
         Ok(())
-    }
-
-    /// Whether a row was found in another account, or in several.
-    fn is_other(&self, held: &PlannedRow, id: i64) -> bool {
-        match held.status {
-            Status::Ambiguous => true,
-            Status::NotFound => false,
-            _ => held.account_id != Some(id),
-        }
     }
 
     fn several_accounts(&self, row: u32, one: Option<i64>, other: i64) -> PlannedRow {
@@ -510,6 +501,15 @@ impl MatchOn {
     /// A text as it is compared.
     fn comparable(self, text: &str) -> Cow<'_, str> {
         if self == Self::DomainName { Cow::Owned(text.to_lowercase()) } else { Cow::Borrowed(text) }
+    }
+}
+
+/// Whether a row was found in another account, or in several.
+fn is_other(held: &PlannedRow, id: i64) -> bool {
+    match held.status {
+        Status::Ambiguous => true,
+        Status::NotFound => false,
+        _ => held.account_id != Some(id),
     }
 }
 

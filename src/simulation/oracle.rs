@@ -14,7 +14,7 @@ use super::job::Report;
 use super::service::{Account, Author, Effect, Values, Version};
 use super::stage::{Put, Stage};
 use super::story::{How, Key, Sheet, Step};
-use super::world::{Fault, Trait};
+use super::world::{Fault, Order, Trait};
 use crate::account::Field;
 use crate::plan::{Change, MatchOn, Mode, Status, Value};
 
@@ -190,6 +190,19 @@ pub(super) fn refused_by_quota(stage: &mut Stage, process: usize) {
 pub(super) fn planned(stage: &mut Stage, lane: usize, number: usize, report: &Report) {
     let Some(job) = stage.jobs.get(&(lane, number)) else { return };
     let mut broken = Vec::new();
+    for (row, view) in report.rows.iter().enumerate().take(job.sheet.rows.len()) {
+        let Key::Text(key) = &job.sheet.rows[row].key else { continue };
+        let (match_on, (from, to)) = (job.sheet.match_on, job.planned);
+        let having = stage.service.accounts.values().filter(|it| matched_throughout(it, match_on, key, (from, to)));
+        if having.count() > 1 && !matches!(view.status, Status::Ambiguous | Status::Invalid) {
+            broken.push((2, format!("row {row} is {} although several accounts have its key", view.status.as_str())));
+        }
+        let account = view.account_id.and_then(|id| stage.service.accounts.get(&id));
+        let is_found = matches!(view.status, Status::Pending | Status::Unchanged);
+        if is_found && !account.is_some_and(|it| matched(it, match_on, key, from, to)) {
+            broken.push((2, format!("row {row} is for account {:?}, which never had its key", view.account_id)));
+        }
+    }
     // How many there are is judged with what the file says of each.
     for (row, changes) in job.changes.iter().filter(|(row, _)| **row < job.sheet.rows.len()) {
         for change in changes {
@@ -246,6 +259,19 @@ pub(super) fn reported(stage: &mut Stage, lane: usize, number: usize, report: &R
     let statuses = report.rows.iter().map(|row| row.status).collect();
     if let Some(job) = stage.jobs.get_mut(&(lane, number)) {
         job.statuses = statuses;
+    }
+}
+
+/// A process was killed while it applied a plan: only the updates in flight may be sent again.
+pub(super) fn killed(stage: &mut Stage, lane: usize, number: usize, report: &Report, how: How) {
+    let Some(job) = stage.jobs.get(&(lane, number)) else { return };
+    let was_open = |row: usize| job.statuses.get(row) == Some(&Status::Unknown);
+    let unknown =
+        report.rows.iter().enumerate().filter(|(row, view)| view.status == Status::Unknown && !was_open(*row));
+    let count = unknown.count();
+    if count > how.concurrency {
+        let text = format!("{count} rows are unknown after a crash, and {} were in flight", how.concurrency);
+        stage.violated(4, text);
     }
 }
 
@@ -510,8 +536,10 @@ fn judge_requests(stage: &mut Stage, number: usize) {
         Step::Plan(job, _) if is_alone => {
             let Some(sheet) = stage.sheets.get(&(lane, *job)) else { return };
             let rows = (0..sheet.rows.len()).filter(|row| !sheet.is_invalid(*row)).count() as u64;
-            // By name, an account whose name begins like a longer one that is asked for may be cut.
-            if sheet.match_on == MatchOn::Id { 2 * rows } else { stage.world.accounts.div_ceil(8).max(1) + rows }
+            // By name, all pages are read again while accounts move, and an account is read whose name may be cut.
+            let times = if stage.world.order == Order::None { 5 } else { 1 };
+            let pages = times * stage.world.accounts.div_ceil(8).max(1);
+            operation.failures * 2 + if sheet.match_on == MatchOn::Id { 2 * rows } else { pages + rows }
         }
         Step::Apply(job, how) if !how.is_twice => {
             let Some(job) = stage.jobs.get(&(lane, *job)) else { return };
@@ -526,7 +554,7 @@ fn judge_requests(stage: &mut Stage, number: usize) {
             let took = operation.ended.unwrap_or_default().saturating_sub(operation.started);
             let waits = took.as_secs() / 120;
             let disturbed = (operation.failures + operation.overtaken) * (2 + 2 * at_once) + waits * (1 + at_once);
-            calm + if is_alone { waits * (1 + at_once) } else { disturbed }
+            calm + disturbed
         }
         _ => return,
     };

@@ -230,7 +230,7 @@ impl Actor {
             stage(|stage| oracle::ended(stage, number));
         }
         let is_stopped = control.is_stopping();
-        self.judge(lane, step, number, end, matches!(done, Some(Ok(()))) && !is_stopped);
+        self.judge(lane, step, number, end, done.is_none(), matches!(done, Some(Ok(()))) && !is_stopped);
         matches!(done, Some(Ok(())))
     }
 
@@ -290,7 +290,7 @@ impl Actor {
     }
 
     /// Looks at what the plan file says after an operation.
-    fn judge(&self, lane: &Lane, step: &Step, operation: usize, end: End, is_done: bool) {
+    fn judge(&self, lane: &Lane, step: &Step, operation: usize, end: End, is_killed: bool, is_done: bool) {
         let (job, is_plan) = match step {
             Step::Plan(job, _) => (*job, true),
             Step::Apply(job, _) | Step::RetryFailed(job) | Step::Revert(job, _) => (*job, false),
@@ -317,6 +317,12 @@ impl Actor {
             }
             if let Some(job) = stage.jobs.get_mut(&(self.lane, job)) {
                 job.is_shaken |= end != End::ItsOwn;
+            }
+            if let Step::Apply(_, how) = step
+                && is_killed
+                && !how.is_twice
+            {
+                oracle::killed(stage, self.lane, job, &report, *how);
             }
             let is_applied = is_done && matches!(step, Step::Apply(..));
             oracle::reported(stage, self.lane, job, &report, is_applied);
