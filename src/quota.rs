@@ -5,12 +5,17 @@ use std::time::Duration;
 
 use crate::error::WaitReason;
 
-const MINUTE: Duration = Duration::from_secs(60);
+/// The shorter window.
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 /// How much later than it was sent a request of another process is taken to have arrived.
 #[cfg(feature = "plan")]
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 /// The longer window.
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+
+/// The longest Retry-After that holds back other calls. Every window of the service has opened twice by then, so that a
+/// longer one is about something else, or a mistake.
+pub(crate) const LONGEST_HOLD: Duration = Duration::from_secs(2 * 3_600);
 
 /// How many requests are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,6 +33,18 @@ impl Default for Quota {
     }
 }
 
+impl Quota {
+    /// What a bulk run may use of it: a part of the minute, so that single calls find room beside it. The hour is not
+    /// divided: there single calls are few.
+    #[cfg(feature = "plan")]
+    pub(crate) fn for_bulk(self, share: f64) -> Self {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a number that fits")]
+        let part = (f64::from(self.per_minute) * share) as u32;
+        // A plan reads and writes an account in two requests.
+        Self { per_minute: part.max(self.per_minute.min(2)), ..self }
+    }
+}
+
 /// The earliest slot comes after the latest moment allowed: when it opens, and what closes it until then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooLate {
@@ -35,6 +52,15 @@ pub(crate) struct TooLate {
     pub opens_at: Duration,
     /// What holds it until then.
     pub reason: WaitReason,
+}
+
+/// A change of the booked moments, so that other windows can follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Edit {
+    /// The moment that is no longer booked.
+    pub removed: Option<Duration>,
+    /// The moment that is booked.
+    pub added: Option<Duration>,
 }
 
 /// A request that is out and not yet answered.
@@ -55,9 +81,69 @@ pub(crate) struct Windows {
     /// Whether a slot before the last one was given back, so that it is worth looking for.
     has_gaps: bool,
     held_until: Duration,
+    /// The changes since they were last taken; `None` while nobody follows.
+    edits: Option<Vec<Edit>>,
 }
 
 impl Windows {
+    /// From now on changes are kept until they are taken, or no longer.
+    pub(crate) fn keep_edits(&mut self, keep: bool) {
+        self.edits = keep.then(|| self.edits.take().unwrap_or_default());
+    }
+
+    /// The changes since they were last taken.
+    pub(crate) fn edits(&self) -> &[Edit] {
+        self.edits.as_deref().unwrap_or_default()
+    }
+
+    /// Forgets the changes: others know them.
+    pub(crate) fn edits_are_told(&mut self) {
+        if let Some(edits) = &mut self.edits {
+            edits.clear();
+        }
+    }
+
+    /// Follows a change that other windows of the same user have made.
+    pub(crate) fn follow(&mut self, edit: Edit) {
+        let position = edit.removed.and_then(|removed| self.take_out(removed));
+        if let Some(added) = edit.added {
+            self.put_in(added);
+        }
+        self.has_gaps |= edit.added.is_none() && position.is_some_and(|position| position < self.booked.len());
+    }
+
+    /// Takes the moments that all windows of the user have booked together, and what this one has not told them yet.
+    pub(crate) fn load(&mut self, mut booked: Vec<Duration>, held_until: Duration) {
+        booked.sort_unstable();
+        self.booked = booked.into();
+        self.has_gaps = true;
+        self.held_until = held_until;
+        for edit in self.edits().to_vec() {
+            self.follow(edit);
+        }
+    }
+
+    /// Books moments that were booked before on another clock.
+    pub(crate) fn book_again(&mut self, moments: impl Iterator<Item = Duration>) {
+        moments.for_each(|moment| self.insert(moment));
+        self.has_gaps = true;
+    }
+
+    /// All booked moments, in the order of time.
+    pub(crate) fn booked(&self) -> impl DoubleEndedIterator<Item = Duration> {
+        self.booked.iter().copied()
+    }
+
+    /// Until when the service asked to wait, in the past too.
+    pub(crate) fn held_until(&self) -> Duration {
+        self.held_until
+    }
+
+    /// Follows a hold that others were told.
+    pub(crate) fn hold_until(&mut self, moment: Duration) {
+        self.held_until = self.held_until.max(moment);
+    }
+
     /// Books a slot for the next request: the earliest moment that both windows allow.
     ///
     /// # Errors
@@ -82,10 +168,28 @@ impl Windows {
     }
 
     fn insert(&mut self, moment: Duration) {
-        self.booked.insert(self.booked.partition_point(|other| *other <= moment), moment);
+        self.put_in(moment);
+        if let Some(edits) = &mut self.edits {
+            match edits.last_mut() {
+                Some(last) if last.added.is_none() => last.added = Some(moment),
+                _ => edits.push(Edit { removed: None, added: Some(moment) }),
+            }
+        }
     }
 
     fn remove(&mut self, moment: Duration) -> Option<usize> {
+        let position = self.take_out(moment)?;
+        if let Some(edits) = &mut self.edits {
+            edits.push(Edit { removed: Some(moment), added: None });
+        }
+        Some(position)
+    }
+
+    fn put_in(&mut self, moment: Duration) {
+        self.booked.insert(self.booked.partition_point(|other| *other <= moment), moment);
+    }
+
+    fn take_out(&mut self, moment: Duration) -> Option<usize> {
         let position = self.booked.partition_point(|other| *other < moment);
         (self.booked.get(position) == Some(&moment)).then(|| {
             self.booked.remove(position);
@@ -140,12 +244,20 @@ impl Windows {
         }
     }
 
-    /// Counts a request that was sent before, and not by this process.
+    /// Counts requests that were sent before, and not by this process, each by how long ago that was. With `may_be_known`
+    /// the windows may count them already: then there are only made as many in each time up to now as were sent in it.
     #[cfg(feature = "plan")]
-    pub(crate) fn count_earlier(&mut self, now: Duration, age: Duration) {
-        let age = age.saturating_sub(ON_ITS_WAY);
-        if age < HOUR {
-            self.insert(now.saturating_sub(age));
+    pub(crate) fn count_earlier(&mut self, now: Duration, ages: impl Iterator<Item = Duration>, may_be_known: bool) {
+        let ages = ages.map(|age| age.saturating_sub(ON_ITS_WAY)).filter(|age| *age < HOUR);
+        let mut moments: Vec<Duration> = ages.map(|age| now.saturating_sub(age)).collect();
+        moments.sort_unstable_by(|one, other| other.cmp(one));
+        for (later, moment) in moments.into_iter().enumerate() {
+            let from = moment.saturating_sub(ON_ITS_WAY * 2);
+            let known =
+                self.booked.partition_point(|other| *other <= now) - self.booked.partition_point(|other| *other < from);
+            if !may_be_known || known <= later {
+                self.insert(moment);
+            }
         }
     }
 
@@ -185,11 +297,14 @@ impl Windows {
                 if self.has_room(quota, from.0) {
                     return from;
                 }
-                let windows = both_windows(quota);
-                let ends =
-                    self.booked.iter().flat_map(|sent| windows.map(|(_, length, reason)| (*sent + length, reason)));
-                let free = ends.filter(|slot| slot.0 >= from.0 && self.has_room(quota, slot.0));
-                free.min_by_key(|slot| slot.0).unwrap_or((behind_all.0.max(*last), behind_all.1))
+                let free = both_windows(quota).map(|(_, length, reason)| {
+                    // From the earliest on: whoever looks may keep other processes waiting.
+                    let first = self.booked.partition_point(|sent| *sent + length < from.0);
+                    let mut ends = self.booked.range(first..).map(|sent| *sent + length);
+                    ends.find(|end| self.has_room(quota, *end)).map(|end| (end, reason))
+                });
+                let free = free.into_iter().rev().flatten().min_by_key(|slot| slot.0);
+                free.unwrap_or((behind_all.0.max(*last), behind_all.1))
             }
             _ => behind_all,
         }
@@ -387,9 +502,7 @@ mod tests {
     fn requests_of_an_earlier_process_count() {
         let mut windows = Windows::default();
         let now = super::HOUR + seconds(5);
-        for age in [4000, 3000, 30, 20, 10] {
-            windows.count_earlier(now, seconds(age));
-        }
+        windows.count_earlier(now, [4000, 3000, 30, 20, 10].into_iter().map(seconds), false);
         assert_eq!(windows.reserve(QUOTA, now, NEVER).unwrap().0, now + seconds(31));
         assert_eq!(windows.reserve(QUOTA, now, NEVER).unwrap().0, now + seconds(601));
     }

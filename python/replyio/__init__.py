@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         AsyncContactAccountIterator,
         ContactAccountIterator,
         Quota,
+        QuotaLeft,
         ReplyClient,
     )
     from replyio.errors import (
@@ -72,6 +73,7 @@ __all__ = [
     "PlanError",
     "PlanTable",
     "Quota",
+    "QuotaLeft",
     "RateLimitError",
     "ReplyClient",
     "ReplyError",
@@ -86,7 +88,7 @@ __all__ = [
     "read_plan",
 ]
 
-_IN_CLIENT = frozenset({"AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "ReplyClient"})
+_IN_CLIENT = frozenset({"AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "QuotaLeft", "ReplyClient"})
 _IN_MODELS = frozenset(
     {"ClientOptions", "CompanySize", "ContactAccount", "ContactAccountFields", "ContactAccountStage"}
 )

@@ -15,6 +15,7 @@ COMMANDS = {
     "status": "show what a plan has done and what is left; needs no key",
     "revert": "restore the values from before a plan",
     "plans": "list the plans that were made without --save-as; needs no key",
+    "quota": "show what is left of the quota that the programs on this machine share; sends nothing",
     "sandbox": "run a server on 127.0.0.1 that behaves as Reply.io does, to try all this without a key",
 }
 EXIT_CODES = {

@@ -157,6 +157,7 @@ impl Client {
     async fn wait_for_slot(&self, running: &Running) -> Result<Slot, Failure> {
         sabotage::place("quota");
         let mut slot = self.identity.book(self.config.quota, Instant::now(), running.deadline)?;
+        self.tell_of_quota(&mut slot);
         while !slot.send() {
             let wait = slot.opens_at.saturating_duration_since(Instant::now());
             if slot.opens_at > running.deadline {
@@ -165,6 +166,15 @@ impl Client {
             self.sleep(running, wait, slot.reason).await;
         }
         Ok(slot)
+    }
+
+    /// Says why the quota is not that of all processes, once.
+    pub(super) fn tell_of_quota(&self, slot: &mut Slot) {
+        if let Some(reason) = slot.warning.take()
+            && let Some(observer) = &self.observer
+        {
+            observer.observe(Event::QuotaNotShared { reason: &reason });
+        }
     }
 
     async fn sleep(&self, running: &Running, wait: Duration, reason: WaitReason) {
