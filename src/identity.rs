@@ -19,6 +19,7 @@ use crate::ledger::{Ledger, ProcessUse, User as LedgerUser};
 use crate::per_process::PerProcess;
 pub(crate) use crate::quota::LONGEST_HOLD;
 use crate::quota::{HOUR, MINUTE, Quota, Ticket, Windows};
+use crate::rate_limit::ServiceWindow;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
@@ -178,6 +179,16 @@ impl Identity {
         }
         let wait = whole_micros(wait.mul_f64(self.clock_scale));
         lock(&self.counted).decide(self.quota_time(now), |windows, moment| windows.hold(moment, wait));
+    }
+
+    /// Counts the requests of other machines of which an answer tells.
+    pub(crate) fn lower(&self, quota: Quota, now: Instant, told: &[ServiceWindow]) {
+        lock(&self.counted).decide(self.quota_time(now), |windows, moment| {
+            for window in told {
+                let reset = window.reset.map(|reset| whole_micros(reset.mul_f64(self.clock_scale)));
+                windows.lower(quota, moment, &ServiceWindow { reset, ..window.clone() });
+            }
+        });
     }
 }
 

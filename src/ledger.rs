@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{has_its_name, read_at, write_at};
 use clock::Reading;
-use format::{CAPACITY, Found, HEADER_LENGTH, Header, Record, micros};
+use format::{CAPACITY, ELSEWHERE, Found, HEADER_LENGTH, Header, Record, micros};
 use place::Unusable;
 use ring::hmac;
 
@@ -38,7 +38,7 @@ const FASTEST_SHARED: f64 = 1_000.0;
 /// How many requests of a process are in each window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessUse {
-    /// The process, by its id.
+    /// The process, by its id; 0 for the processes of other machines that the service tells of.
     pub process: u32,
     /// In the last minute.
     pub minute: u32,
@@ -359,8 +359,10 @@ impl Ledger {
         let held_until = micros(windows.held_until());
         let edits = windows.edits();
         let mut bytes = Vec::new();
-        let added =
-            |(moment, process): (Duration, u32)| Record { edit: Edit { removed: None, added: Some(moment) }, process };
+        let added = |(moment, process): (Duration, u32)| Record {
+            edit: Edit { removed: None, added: Some(moment), elsewhere: process == ELSEWHERE },
+            process,
+        };
         let records = u32::try_from(edits.len()).unwrap_or(u32::MAX);
         let mut header = Header { held_until: self.header.held_until.max(held_until), ..self.header };
         if std::mem::take(&mut self.is_new) {
@@ -377,7 +379,9 @@ impl Ledger {
         } else if self.header.count.saturating_add(records) > CAPACITY {
             let now = self.quota_time();
             let all = read_at(file, header.offset(0), format::length(header.count)).map_err(cannot_be_read)?;
-            let own = edits.iter().map(|edit| Record { edit: *edit, process });
+            let own = edits
+                .iter()
+                .map(|edit| Record { edit: *edit, process: if edit.elsewhere { ELSEWHERE } else { process } });
             let known = format::records(&all).chain(own);
             let booked = format::replay(known, now.saturating_sub(HOUR), self.horizon(now));
             let newest = booked.iter().rev().take(LARGEST_SHARED as usize);
@@ -387,7 +391,7 @@ impl Ledger {
             write_at(file, header.offset(0), &bytes).map_err(cannot_be_written)?;
         } else {
             for edit in edits {
-                Record { edit: *edit, process }.append_to(&mut bytes);
+                Record { edit: *edit, process: if edit.elsewhere { ELSEWHERE } else { process } }.append_to(&mut bytes);
             }
             write_at(file, header.offset(header.count), &bytes).map_err(cannot_be_written)?;
             header.count += records;

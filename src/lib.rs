@@ -37,6 +37,7 @@ mod properties;
 #[cfg(feature = "python")]
 mod python;
 mod quota;
+mod rate_limit;
 mod redaction;
 mod retry;
 mod sabotage;

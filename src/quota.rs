@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::error::WaitReason;
+use crate::rate_limit::ServiceWindow;
 
 /// The shorter window.
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -61,6 +62,8 @@ pub(crate) struct Edit {
     pub removed: Option<Duration>,
     /// The moment that is booked.
     pub added: Option<Duration>,
+    /// Whether its request was sent from another machine, as the service says.
+    pub elsewhere: bool,
 }
 
 /// A request that is out and not yet answered.
@@ -172,7 +175,7 @@ impl Windows {
         if let Some(edits) = &mut self.edits {
             match edits.last_mut() {
                 Some(last) if last.added.is_none() => last.added = Some(moment),
-                _ => edits.push(Edit { removed: None, added: Some(moment) }),
+                _ => edits.push(Edit { removed: None, added: Some(moment), elsewhere: false }),
             }
         }
     }
@@ -180,7 +183,7 @@ impl Windows {
     fn remove(&mut self, moment: Duration) -> Option<usize> {
         let position = self.take_out(moment)?;
         if let Some(edits) = &mut self.edits {
-            edits.push(Edit { removed: Some(moment), added: None });
+            edits.push(Edit { removed: Some(moment), added: None, elsewhere: false });
         }
         Some(position)
     }
@@ -339,6 +342,36 @@ impl Windows {
         self.held_until = self.held_until.max(now + wait);
     }
 
+    /// Counts the requests of other machines that the service has counted in one of its windows. What is left never grows.
+    pub(crate) fn lower(&mut self, quota: Quota, now: Duration, window: &ServiceWindow) {
+        let Some(reset) = window.reset.filter(|reset| !reset.is_zero()) else { return };
+        if window.remaining == 0 && reset <= LONGEST_HOLD {
+            self.hold(now, reset);
+        }
+        let Some(limit) = window.limit else { return };
+        let is_hour = match window.length {
+            Some(length) if length != MINUTE && length != HOUR => return,
+            Some(length) => length == HOUR,
+            // The limit that it is nearer to, as a factor.
+            None => u64::from(limit).pow(2) > u64::from(quota.per_minute) * u64::from(quota.per_hour),
+        };
+        let (length, allowed) = if is_hour { (HOUR, quota.per_hour) } else { (MINUTE, quota.per_minute) };
+        let until = |moment: Duration| self.booked.partition_point(|other| *other <= moment);
+        let known = until(now) - until(now.saturating_sub(length));
+        let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        let unknown = count(limit.saturating_sub(window.remaining)).saturating_sub(known);
+        let counted = unknown.min(count(allowed).saturating_sub(known));
+        // They end when the window does. When they were sent nobody says: an hour's count in no minute.
+        let latest = if is_hour { now.saturating_sub(MINUTE) } else { now };
+        let moment = (now + reset.min(length)).saturating_sub(length).min(latest);
+        for _ in 0..counted {
+            self.put_in(moment);
+            if let Some(edits) = &mut self.edits {
+                edits.push(Edit { removed: None, added: Some(moment), elsewhere: true });
+            }
+        }
+    }
+
     /// Until when the service asked to wait, if that moment has not come.
     pub(crate) fn held(&self, now: Duration) -> Option<Duration> {
         (self.held_until > now).then_some(self.held_until)
@@ -365,7 +398,7 @@ fn both_windows(quota: Quota) -> [(usize, Duration, WaitReason); 2] {
 
 #[cfg(test)]
 mod tests {
-    use super::{Duration, Quota, Ticket, TooLate, WaitReason, Windows};
+    use super::{Duration, Quota, ServiceWindow, Ticket, TooLate, WaitReason, Windows};
 
     const QUOTA: Quota = Quota { per_minute: 3, per_hour: 5 };
     const NEVER: Duration = Duration::MAX;
@@ -505,6 +538,73 @@ mod tests {
         windows.count_earlier(now, [4000, 3000, 30, 20, 10].into_iter().map(seconds), false);
         assert_eq!(windows.reserve(QUOTA, now, NEVER).unwrap().0, now + seconds(31));
         assert_eq!(windows.reserve(QUOTA, now, NEVER).unwrap().0, now + seconds(601));
+    }
+
+    fn told(limit: u32, remaining: u32, reset: u64) -> ServiceWindow {
+        ServiceWindow { length: None, limit: Some(limit), remaining, reset: Some(seconds(reset)) }
+    }
+
+    #[test]
+    fn what_the_service_says_is_left_lowers_what_is_left_and_never_raises_it() {
+        let quota = Quota { per_minute: 10, per_hour: 1_000 };
+        let now = super::HOUR * 2;
+        let left = |windows: &Windows| {
+            let mut windows = Windows { booked: windows.booked.clone(), ..Windows::default() };
+            (0..20).filter(|_| windows.reserve(quota, now, now).is_ok()).count()
+        };
+        let mut windows = Windows::default();
+        for _ in 0..4 {
+            windows.reserve(quota, now, now).unwrap();
+        }
+        // The service knows no more than is known here.
+        windows.lower(quota, now, &told(12, 8, 30));
+        windows.lower(quota, now, &told(12, 11, 30));
+        assert_eq!(left(&windows), 6);
+        // Three requests came from elsewhere. Told again, they count once.
+        for _ in 0..3 {
+            windows.lower(quota, now, &told(12, 5, 30));
+        }
+        assert_eq!(left(&windows), 3);
+        windows.lower(quota, now, &told(12, 9, 30));
+        assert_eq!(left(&windows), 3);
+        // They end with the service's window.
+        assert_eq!(moments_of(&mut windows, quota, 4, now), [0, 0, 0, 30]);
+        windows.lower(quota, now, &told(12, 0, 45));
+        assert_eq!(windows.held(now), Some(now + seconds(45)));
+    }
+
+    fn moments_of(windows: &mut Windows, quota: Quota, count: usize, now: Duration) -> Vec<u64> {
+        (0..count).map(|_| (windows.reserve(quota, now, NEVER).unwrap().0 - now).as_secs()).collect()
+    }
+
+    #[test]
+    fn what_is_left_of_the_hour_closes_no_minute() {
+        let quota = Quota { per_minute: 10, per_hour: 1_000 };
+        let now = super::HOUR * 2;
+        for reset in [1, 900, 3_590, 3_600, 9_999] {
+            let mut windows = Windows::default();
+            windows.lower(quota, now, &told(1_000, 3, reset));
+            let opens = reset.min(3_540);
+            assert_eq!(moments_of(&mut windows, quota, 4, now), [0, 0, 0, opens], "{reset}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_the_service_says_counts_more_than_the_quota() {
+        let quota = Quota { per_minute: 10, per_hour: 1_000 };
+        let now = super::HOUR * 2;
+        let mut windows = Windows::default();
+        windows.lower(quota, now, &told(u32::MAX, 1, 60));
+        assert_eq!(windows.booked.len(), 1_000);
+        // A window that is neither a minute nor an hour long closes only while nothing of it is left.
+        let mut windows = Windows::default();
+        let second = |remaining| ServiceWindow { length: Some(seconds(1)), ..told(5, remaining, 1) };
+        windows.lower(quota, now, &second(1));
+        assert_eq!((windows.booked.len(), windows.held(now)), (0, None));
+        windows.lower(quota, now, &second(0));
+        assert_eq!((windows.booked.len(), windows.held(now)), (0, Some(now + seconds(1))));
+        windows.lower(quota, now, &ServiceWindow { reset: None, ..told(10, 0, 1) });
+        assert_eq!(windows.booked.len(), 0);
     }
 
     #[test]

@@ -25,6 +25,7 @@ use url::Url;
 use crate::answer::{Answer, Body, Headers};
 use crate::config::{Config, ProxyUrl};
 use crate::error::{Error, Failure, TransportFault, TransportKind, Unexpected};
+use crate::rate_limit;
 use crate::retry;
 use crate::sabotage::{self, Guard};
 use crate::text::plain_line;
@@ -353,6 +354,10 @@ pub(crate) fn meaningful(headers: &HeaderMap) -> Headers {
     };
     Headers {
         retry_after: text(&RETRY_AFTER).and_then(|value| retry::retry_after(value, text(&DATE), SystemTime::now())),
+        windows: rate_limit::read(
+            |name| headers.get(name).and_then(|value| value.to_str().ok()),
+            || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+        ),
         request_id: REQUEST_IDS.iter().find_map(text).map(str::to_owned),
         bearer_challenge: starts_with(&WWW_AUTHENTICATE, "bearer"),
         problem_details: starts_with(&CONTENT_TYPE, "application/problem+json"),

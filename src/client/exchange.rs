@@ -124,6 +124,11 @@ impl Client {
         drop(slot);
         sabotage::place("answered");
         let status = answer.as_ref().ok().map(|answer| answer.status);
+        if let (Some(quota), Ok(answer)) = (self.config.quota, &answer)
+            && !answer.headers.windows.is_empty()
+        {
+            self.identity.lower(quota, Instant::now(), &answer.headers.windows);
+        }
         let failure = match answer.and_then(Answer::accepted).and_then(|answer| read(&answer)) {
             Ok(value) => {
                 self.report_attempt(request, Ok(StatusCode::OK.as_u16()), number, sent);

@@ -99,6 +99,9 @@ pub(super) fn length(records: u32) -> usize {
     records as usize * RECORD_LENGTH
 }
 
+/// Stands for the processes of other machines. No process has this id.
+pub(super) const ELSEWHERE: u32 = 0;
+
 /// A change, by whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Record {
@@ -120,9 +123,17 @@ impl Record {
 pub(super) fn records(bytes: &[u8]) -> impl Iterator<Item = Record> {
     let moment = |micros: u64| (micros != 0).then(|| Duration::from_micros(micros));
     bytes.chunks_exact(RECORD_LENGTH).filter(|record| is_sealed(record)).map(move |record| Record {
-        edit: Edit { removed: moment(number(record, 0)), added: moment(number(record, 8)) },
-        process: u32::try_from(number(record, 16) & u64::from(u32::MAX)).unwrap_or_default(),
+        edit: Edit {
+            removed: moment(number(record, 0)),
+            added: moment(number(record, 8)),
+            elsewhere: process_in(record) == ELSEWHERE,
+        },
+        process: process_in(record),
     })
+}
+
+fn process_in(record: &[u8]) -> u32 {
+    u32::try_from(number(record, 16) & u64::from(u32::MAX)).unwrap_or_default()
 }
 
 /// What is booked after all changes and has not ended by `from`, in the order of time, and by which process. What lies
@@ -180,7 +191,10 @@ mod tests {
 
     fn change(removed: u64, added: u64, process: u32) -> Record {
         let moment = |count: u64| (count > 0).then(|| seconds(count));
-        Record { edit: Edit { removed: moment(removed), added: moment(added) }, process }
+        Record {
+            edit: Edit { removed: moment(removed), added: moment(added), elsewhere: process == ELSEWHERE },
+            process,
+        }
     }
 
     fn bytes(changes: &[Record]) -> Vec<u8> {
