@@ -342,7 +342,7 @@ fn counted_of(config: &Config) -> Arc<Mutex<Counted>> {
         let mut known = lock(&counted);
         if known.ledger.is_none() {
             let user = LedgerUser {
-                api_key: config.api_key.clone(),
+                key_hash: config.api_key.keyed_hash(b"replyio quota"),
                 service: config.base_url.service(),
                 rest: match &config.act_as {
                     None => String::new(),

@@ -20,7 +20,6 @@ use format::{CAPACITY, ELSEWHERE, Found, HEADER_LENGTH, Header, Record, micros};
 use place::Unusable;
 use ring::hmac;
 
-use crate::config::ApiKey;
 use crate::quota::{Edit, HOUR, LONGEST_HOLD, MINUTE, Windows};
 
 /// How long a lock is tried for, once. A process that has it needs some microseconds, and more only when the system gives
@@ -70,7 +69,8 @@ pub(crate) struct Ledger {
 /// Whose ledger it is.
 #[derive(Debug, Clone)]
 pub(crate) struct User {
-    pub api_key: ApiKey,
+    /// A hash of the API key. The user of a ledger outlives the clients, and their key must not.
+    pub key_hash: [u8; 32],
     /// The service.
     pub service: String,
     /// What else tells one user from another.
@@ -82,7 +82,7 @@ pub(crate) struct User {
 impl User {
     /// The name of the file, from which nobody can tell anything about the user.
     fn file_name(&self, salt: &[u8]) -> String {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.api_key.keyed_hash(salt));
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &[salt, &self.key_hash].concat());
         let user = format!("{}\n{}\n{}", self.scale, self.service, self.rest);
         format!("{}{}{}", service_prefix(&self.service, salt), hex(&key, &user, 16), place::ENDING)
     }

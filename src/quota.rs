@@ -8,6 +8,8 @@ use crate::rate_limit::ServiceWindow;
 
 /// The shorter window.
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+/// How many moments are looked at for room before the last slot.
+const MOST_LOOKED_AT: usize = 500;
 /// How much later than it was sent a request of another process is taken to have arrived.
 #[cfg(feature = "plan")]
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
@@ -81,8 +83,11 @@ pub(crate) struct Windows {
     /// Those that are out, and from when they count until they are answered.
     in_flight: Vec<(Ticket, Duration)>,
     tickets: u64,
-    /// Whether a slot before the last one was given back, so that it is worth looking for.
+    /// Whether there may be room before the last slot: one was given back, or booked under a smaller quota, such as that of
+    /// a bulk update, or by another process.
     has_gaps: bool,
+    /// The quota of the last booking.
+    last_quota: Option<Quota>,
     held_until: Duration,
     /// The changes since they were last taken; `None` while nobody follows.
     edits: Option<Vec<Edit>>,
@@ -108,11 +113,13 @@ impl Windows {
 
     /// Follows a change that other windows of the same user have made.
     pub(crate) fn follow(&mut self, edit: Edit) {
-        let position = edit.removed.and_then(|removed| self.take_out(removed));
+        if let Some(removed) = edit.removed {
+            self.take_out(removed);
+        }
         if let Some(added) = edit.added {
             self.put_in(added);
         }
-        self.has_gaps |= edit.added.is_none() && position.is_some_and(|position| position < self.booked.len());
+        self.has_gaps = true;
     }
 
     /// Takes the moments that all windows of the user have booked together, and what this one has not told them yet.
@@ -161,6 +168,7 @@ impl Windows {
         while self.booked.front().is_some_and(|counted| *counted + HOUR <= now) {
             self.booked.pop_front();
         }
+        self.has_gaps |= self.last_quota.replace(quota).is_some_and(|last| last != quota);
         self.has_gaps &= self.booked.back().is_some_and(|last| *last > now);
         let (opens_at, reason) = self.earliest(quota, now);
         if opens_at > latest {
@@ -296,18 +304,18 @@ impl Windows {
         let from = (self.held_until.max(now), WaitReason::RetryAfter);
         let behind_all = self.behind(quota, self.booked.len(), from);
         match self.booked.back() {
-            Some(last) if self.has_gaps || *last > behind_all.0 => {
+            Some(last) if (self.has_gaps && *last > from.0) || *last > behind_all.0 => {
                 if self.has_room(quota, from.0) {
                     return from;
                 }
                 let free = both_windows(quota).map(|(_, length, reason)| {
                     // From the earliest on: whoever looks may keep other processes waiting.
                     let first = self.booked.partition_point(|sent| *sent + length < from.0);
-                    let mut ends = self.booked.range(first..).map(|sent| *sent + length);
+                    let mut ends = self.booked.range(first..).take(MOST_LOOKED_AT).map(|sent| *sent + length);
                     ends.find(|end| self.has_room(quota, *end)).map(|end| (end, reason))
                 });
-                let free = free.into_iter().rev().flatten().min_by_key(|slot| slot.0);
-                free.unwrap_or((behind_all.0.max(*last), behind_all.1))
+                let behind_last = (behind_all.0.max(*last), behind_all.1);
+                free.into_iter().rev().flatten().chain([behind_last]).min_by_key(|slot| slot.0).unwrap_or(behind_last)
             }
             _ => behind_all,
         }
@@ -462,6 +470,16 @@ mod tests {
         windows.release(seconds(60));
         windows.release(seconds(60));
         assert_eq!(moments(&mut windows, 3, seconds(61)), [61, 3661, 7200]);
+    }
+
+    #[test]
+    fn what_a_smaller_quota_leaves_is_free_for_a_larger_one() {
+        let (bulk, single) = (Quota { per_minute: 4, per_hour: 100 }, Quota { per_minute: 5, per_hour: 100 });
+        let mut windows = Windows::default();
+        let mut book = |quota| windows.reserve(quota, seconds(10), NEVER).unwrap().0.as_secs();
+        assert_eq!([book(bulk), book(bulk), book(bulk), book(bulk), book(bulk), book(bulk)], [10, 10, 10, 10, 70, 70]);
+        assert_eq!([book(single), book(single), book(single)], [10, 70, 70]);
+        assert_eq!([book(bulk), book(single)], [130, 70]);
     }
 
     #[test]

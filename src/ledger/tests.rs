@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::SystemTime;
 
 use super::*;
+use crate::config::ApiKey;
 use crate::quota::Quota;
 
 const QUOTA: Quota = Quota { per_minute: 3, per_hour: 1_000 };
@@ -49,8 +50,8 @@ impl Process {
     }
 
     fn of_user(folder: &Folder, key: &str, service: &str) -> Self {
-        let api_key = ApiKey::new(key).unwrap();
-        let user = User { api_key, service: service.to_owned(), rest: String::new(), scale: 1.0 };
+        let key_hash = ApiKey::new(key).unwrap().keyed_hash(b"replyio quota");
+        let user = User { key_hash, service: service.to_owned(), rest: String::new(), scale: 1.0 };
         Self { windows: Windows::default(), ledger: Ledger::new(user, Some(folder.0.clone())) }
     }
 
