@@ -592,7 +592,7 @@ mod tests {
     }
 
     fn moments_of(windows: &mut Windows, quota: Quota, count: usize, now: Duration) -> Vec<u64> {
-        (0..count).map(|_| (windows.reserve(quota, now, NEVER).unwrap().0 - now).as_secs()).collect()
+        (0..count).map(|_| windows.reserve(quota, now, NEVER).unwrap().0.saturating_sub(now).as_secs()).collect()
     }
 
     #[test]

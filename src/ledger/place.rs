@@ -1,5 +1,6 @@
 //! Where ledgers are: in a private folder of the system's user, on a disk of this machine.
 
+use std::cmp::Reverse;
 use std::fs::{self, DirBuilder, File, Metadata, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -222,7 +223,7 @@ fn open_or_create(folder: &Path, path: &Path) -> io::Result<File> {
 /// Removes ledgers that hold nothing any more, and the oldest beyond the number that a folder may have.
 fn remove_old(folder: &Path) {
     let mut found = ledgers(folder);
-    found.sort_unstable_by(|one, other| other.0.cmp(&one.0));
+    found.sort_unstable_by_key(|(written, _)| Reverse(*written));
     for (number, (written, path)) in found.iter().enumerate() {
         let is_old = written.elapsed().is_ok_and(|age| age > KEPT);
         if is_old || number + 1 >= MOST {
