@@ -90,7 +90,7 @@ class Quota:
 
             raise ConfigurationError("clock_scale must be a positive number")
         object.__setattr__(self, "clock_scale", float(clock_scale))
-        if type(shared) is not bool:
+        if not _is_bool(shared):
             from replyio.errors import ConfigurationError
 
             raise ConfigurationError("shared must be True or False")
@@ -130,6 +130,11 @@ class Quota:
 
     def _members(self) -> tuple[int, int, float, bool, float]:
         return self.per_minute, self.per_hour, self.clock_scale, self.shared, self.bulk_share
+
+
+def _is_bool(value: object) -> bool:
+    """Whether a value, whatever its annotation says, is True or False."""
+    return type(value) is bool
 
 
 def _quota(
