@@ -26,6 +26,9 @@ const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 const X_USER_EMAIL: HeaderName = HeaderName::from_static("x-user-email");
 const X_TEAM_ID: HeaderName = HeaderName::from_static("x-team-id");
 
+/// On the quota's clock: how old what is known of other processes may be, and how late they may learn of an answer.
+const A_MOMENT: Duration = Duration::from_millis(1);
+
 /// Who is calling: the headers that say so, and the quota of that user.
 pub(crate) struct Identity {
     with_api_key: HeaderMap,
@@ -105,7 +108,7 @@ impl Identity {
     }
 
     fn slot(self: &Arc<Self>, state: State, opens_at: Instant, reason: WaitReason) -> Slot {
-        Slot { identity: Arc::clone(self), state, opens_at, reason, warning: None }
+        Slot { identity: Arc::clone(self), state, opens_at, reason, warning: None, decided: Instant::now() }
     }
 
     /// How long it takes to send this number of further requests.
@@ -217,6 +220,8 @@ pub(crate) struct Slot {
     pub(crate) reason: WaitReason,
     /// Why the quota is not that of all processes, to be told once.
     pub(crate) warning: Option<String>,
+    /// When the windows last decided about it.
+    decided: Instant,
 }
 
 enum State {
@@ -245,9 +250,8 @@ impl Slot {
             },
             State::Booked(..) if self.opens_at > now => false,
             State::Booked(quota, booked) => {
-                let own = self.identity.quota_time(now);
-                let decide = |windows: &mut Windows, moment| (moment, windows.send(quota, booked, moment));
-                let (moment, sent) = lock(&self.identity.counted).decide(own, decide);
+                let (moment, sent) = self.decide(now, |windows, moment| (moment, windows.send(quota, booked, moment)));
+                self.decided = now;
                 match sent {
                     Ok(ticket) => self.state = State::Sent(Some(ticket)),
                     Err((later, reason)) => {
@@ -262,6 +266,17 @@ impl Slot {
     }
 }
 
+impl Slot {
+    /// Lets the windows decide about this slot. A moment after the last decision they need not ask what other processes
+    /// have booked, and tell theirs with the next one.
+    fn decide<T>(&self, now: Instant, decide: impl FnOnce(&mut Windows, Duration) -> T) -> T {
+        let own = self.identity.quota_time(now);
+        let passed = now.saturating_duration_since(self.decided).mul_f64(self.identity.clock_scale);
+        let mut counted = lock(&self.identity.counted);
+        if passed <= A_MOMENT { counted.decide_here(own, decide) } else { counted.decide(own, decide) }
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         match self.state {
@@ -271,8 +286,7 @@ impl Drop for Slot {
                 lock(&self.identity.counted).decide(own, |windows, _| windows.release(booked));
             }
             State::Sent(Some(ticket)) => {
-                let own = self.identity.quota_time(Instant::now());
-                lock(&self.identity.counted).decide(own, |windows, moment| windows.settle(ticket, moment));
+                self.decide(Instant::now(), |windows, moment| windows.settle(ticket, moment));
             }
         }
     }
@@ -309,6 +323,14 @@ impl Counted {
     fn decide<T>(&mut self, own: Duration, decide: impl FnOnce(&mut Windows, Duration) -> T) -> T {
         match &mut self.ledger {
             Some(ledger) => ledger.in_step(&mut self.windows, decide),
+            None => decide(&mut self.windows, own),
+        }
+    }
+
+    /// The same with what this process knows of the others.
+    fn decide_here<T>(&mut self, own: Duration, decide: impl FnOnce(&mut Windows, Duration) -> T) -> T {
+        match &mut self.ledger {
+            Some(ledger) => ledger.out_of_step(&mut self.windows, decide),
             None => decide(&mut self.windows, own),
         }
     }

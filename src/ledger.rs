@@ -167,14 +167,12 @@ impl Ledger {
     /// Lets the windows decide something, in step with those of other processes. It is given the time of the quota's clock.
     pub(crate) fn in_step<T>(&mut self, windows: &mut Windows, decide: impl FnOnce(&mut Windows, Duration) -> T) -> T {
         let Some(file) = self.take_file(windows) else {
-            let now = self.tick();
-            return decide(windows, now);
+            return self.out_of_step(windows, decide);
         };
         match self.lock(&file) {
             Ok(true) => {}
             Ok(false) => {
-                let now = self.tick();
-                let decided = decide(windows, now);
+                let decided = self.out_of_step(windows, decide);
                 self.file = Some(file);
                 if windows.edits().len() > CAPACITY as usize {
                     self.turn_off(windows, &Unusable("its lock is held by something else".to_owned()));
@@ -183,8 +181,7 @@ impl Ledger {
             }
             Err(error) => {
                 self.turn_off(windows, &Unusable(format!("it cannot be locked: {error}")));
-                let now = self.tick();
-                return decide(windows, now);
+                return self.out_of_step(windows, decide);
             }
         }
         let read = self.read(&file, windows);
@@ -201,6 +198,16 @@ impl Ledger {
             Err(unusable) => self.turn_off(windows, &unusable),
         }
         decided
+    }
+
+    /// Lets the windows decide something without a look at other processes, which learn of it with the next step.
+    pub(crate) fn out_of_step<T>(
+        &mut self,
+        windows: &mut Windows,
+        decide: impl FnOnce(&mut Windows, Duration) -> T,
+    ) -> T {
+        let now = self.tick();
+        decide(windows, now)
     }
 
     /// What each process has used of the windows.
