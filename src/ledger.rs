@@ -25,6 +25,8 @@ use crate::quota::{Edit, HOUR, LONGEST_HOLD, MINUTE, Windows};
 /// How long a lock is tried for, once. A process that has it needs some microseconds, and more only when the system gives
 /// its processor to another one.
 const PATIENCE: Duration = Duration::from_millis(50);
+/// How long no call waits for the lock after one did so in vain.
+const PAUSE: Duration = Duration::from_secs(1);
 /// A lock that nobody gets for so long is held by something else than a ledger.
 const STUCK: Duration = Duration::from_secs(5);
 /// How often it is looked whether the file still has its name.
@@ -61,6 +63,8 @@ pub(crate) struct Ledger {
     /// The hold that the file and the windows have in common.
     common_hold: Duration,
     missed_since: Option<Instant>,
+    /// When a try with patience last failed.
+    patient: Instant,
     looked: Instant,
     has_warned: bool,
     warning: Option<String>,
@@ -138,6 +142,7 @@ impl Ledger {
             is_new: false,
             common_hold: Duration::ZERO,
             missed_since: None,
+            patient: Instant::now(),
             looked: Instant::now(),
             has_warned: false,
             warning: None,
@@ -281,10 +286,18 @@ impl Ledger {
         }
     }
 
-    /// Tries to get the lock for a moment, and once only while it cannot be had.
+    /// Tries to get the lock for a moment, and without any wait while it cannot be had, but for one try in each second until
+    /// it is clear that no ledger has it.
     fn lock(&mut self, file: &File) -> io::Result<bool> {
-        let patience = if self.missed_since.is_some() { Duration::ZERO } else { PATIENCE };
-        if place::lock(file, patience)? {
+        let is_patient = match self.missed_since {
+            None => true,
+            Some(since) => since.elapsed() < STUCK && self.patient.elapsed() > PAUSE,
+        };
+        let locked = place::lock(file, if is_patient { PATIENCE } else { Duration::ZERO })?;
+        if is_patient && !locked {
+            self.patient = Instant::now();
+        }
+        if locked {
             self.missed_since = None;
             return Ok(true);
         }
