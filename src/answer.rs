@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use crate::account::{ContactAccount, FieldSet, Kind, MEMBERS};
 use crate::error::{ApiFailure, ErrorKind, Failure, Unexpected};
 use crate::problem::Problem;
+use crate::rate_limit::ServiceWindow;
 
 /// How much of a body is kept to be shown. It is cut again, when what nobody may see has been taken out.
 const KEPT_OF_BODY: usize = 64 << 10;
@@ -66,6 +67,7 @@ impl Deref for Body {
 #[derive(Debug, Default)]
 pub(crate) struct Headers {
     pub(crate) retry_after: Option<std::time::Duration>,
+    pub(crate) windows: Vec<ServiceWindow>,
     pub(crate) request_id: Option<String>,
     pub(crate) bearer_challenge: bool,
     pub(crate) problem_details: bool,

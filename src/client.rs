@@ -20,6 +20,7 @@ use crate::change::{self, Deviations};
 use crate::config::Config;
 use crate::error::{Call, Error, Failure, Operation, WaitReason};
 use crate::identity::Identity;
+pub use crate::identity::QuotaUse;
 #[cfg(feature = "plan")]
 pub(crate) use crate::identity::{LONGEST_HOLD, Slot};
 use crate::retry::Budget;
@@ -56,6 +57,11 @@ pub enum Event<'a> {
         attempt: u32,
         /// When it was sent.
         sent: Instant,
+    },
+    /// The quota counts the requests of this process alone. This is said once.
+    QuotaNotShared {
+        /// Why.
+        reason: &'a str,
     },
     /// The call is about to wait.
     Waiting {
@@ -335,7 +341,13 @@ impl Client {
     /// How long it takes to send this number of further requests; `None` without a quota.
     #[cfg(feature = "plan")]
     pub fn forecast(&self, requests: u64) -> Option<Duration> {
-        self.config.quota.map(|quota| self.identity.forecast(quota, Instant::now(), requests))
+        let quota = self.config.quota?.for_bulk(self.config.bulk_share);
+        Some(self.identity.forecast(quota, Instant::now(), requests))
+    }
+
+    /// What is used of the user's quota, as far as this machine knows. Nothing is sent.
+    pub fn quota_used(&self) -> QuotaUse {
+        self.identity.used(Instant::now())
     }
 
     /// Counts requests that another process of the same user sent, each by how long ago that was.

@@ -48,6 +48,12 @@ pub struct Config {
     /// How much faster than real time the quota's clock goes: 1, except against a sandbox whose clock is as fast. From 0.001
     /// to 1,000,000.
     pub quota_clock_scale: f64,
+    /// Whether the quota is counted together with other processes of this system's user, in a file.
+    pub quota_shared: bool,
+    /// The part of the quota's minute that a bulk run may use; the rest is left to single calls. More than 0, at most 1.
+    pub bulk_share: f64,
+    /// The folder of that file; `None` for `REPLYIO_STATE_DIR`, or where this system keeps such files.
+    pub state_dir: Option<PathBuf>,
     /// The proxy for https; `None` takes it from the environment.
     pub proxy: Option<ProxyUrl>,
     /// Certificate authorities, as a PEM file, that replace the system's.
@@ -86,6 +92,9 @@ impl Config {
             max_attempts: 4,
             quota: Some(Quota::default()),
             quota_clock_scale: 1.0,
+            quota_shared: false,
+            bulk_share: 0.9,
+            state_dir: None,
             proxy: None,
             ca_file: None,
         })
@@ -109,6 +118,9 @@ impl Config {
         let (slowest, fastest) = CLOCK_SCALES;
         if !(slowest..=fastest).contains(&self.quota_clock_scale) {
             return refused(format!("quota_clock_scale must be a number from {slowest} to {fastest}"));
+        }
+        if !(self.bulk_share > 0.0 && self.bulk_share <= 1.0) {
+            return refused("bulk_share must be a number, more than 0 and at most 1");
         }
         if self.team_id.is_some_and(|id| id < 1) {
             return refused("team_id must be a positive integer");

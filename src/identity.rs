@@ -15,23 +15,25 @@ use crate::clock::since_epoch;
 use crate::config::BaseUrl;
 use crate::config::{ActAs, Config};
 use crate::error::{Error, Failure, WaitReason};
+use crate::ledger::{Ledger, ProcessUse, User as LedgerUser};
 use crate::per_process::PerProcess;
-use crate::quota::{HOUR, Quota, Ticket, TooLate, Windows};
+pub(crate) use crate::quota::LONGEST_HOLD;
+use crate::quota::{HOUR, MINUTE, Quota, Ticket, Windows};
+use crate::rate_limit::ServiceWindow;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 const X_USER_EMAIL: HeaderName = HeaderName::from_static("x-user-email");
 const X_TEAM_ID: HeaderName = HeaderName::from_static("x-team-id");
 
-/// The longest Retry-After that holds back other calls. Every window of the service has opened twice by then, so that a
-/// longer one is about something else, or a mistake.
-pub(crate) const LONGEST_HOLD: Duration = Duration::from_secs(2 * 3_600);
+/// On the quota's clock: how old what is known of other processes may be, and how late they may learn of an answer.
+const A_MOMENT: Duration = Duration::from_millis(1);
 
 /// Who is calling: the headers that say so, and the quota of that user.
 pub(crate) struct Identity {
     with_api_key: HeaderMap,
     with_bearer: HeaderMap,
-    windows: Arc<Mutex<Windows>>,
+    counted: Arc<Mutex<Counted>>,
     clock_scale: f64,
 }
 
@@ -55,7 +57,7 @@ impl Identity {
         let (mut with_api_key, mut with_bearer) = (common.clone(), common);
         with_api_key.insert(X_API_KEY, secret_header(config.api_key.expose())?);
         with_bearer.insert(AUTHORIZATION, secret_header(&format!("Bearer {}", config.api_key.expose()))?);
-        Ok(Self { with_api_key, with_bearer, windows: windows_of(config), clock_scale: config.quota_clock_scale })
+        Ok(Self { with_api_key, with_bearer, counted: counted_of(config), clock_scale: config.quota_clock_scale })
     }
 
     /// The headers of every request, with the key in one of its two.
@@ -73,50 +75,87 @@ impl Identity {
         now: Instant,
         deadline: Instant,
     ) -> Result<Slot, Failure> {
-        let moment = self.quota_time(now);
-        self.book_until(quota, now, self.quota_time(deadline)).map_err(|late| {
-            let retry_after = self.real(late.opens_at.saturating_sub(moment));
-            Failure::Quota { retry_after, reason: late.reason }
-        })
+        let patience = deadline.saturating_duration_since(now).mul_f64(self.clock_scale);
+        self.book_within(quota, now, patience).map_err(|(wait, reason)| Failure::Quota { retry_after: wait, reason })
     }
 
     /// Books a slot for one request that waits for it as long as it takes.
     #[cfg(feature = "plan")]
     pub(crate) fn book_patiently(self: &Arc<Self>, quota: Option<Quota>, now: Instant) -> Slot {
         // No moment is later than the last one.
-        let booked = self.book_until(quota, now, Duration::MAX);
+        let booked = self.book_within(quota, now, Duration::MAX);
         booked.unwrap_or_else(|_| self.slot(State::Unlimited, now, WaitReason::RetryAfter))
     }
 
-    fn book_until(self: &Arc<Self>, quota: Option<Quota>, now: Instant, latest: Duration) -> Result<Slot, TooLate> {
+    fn book_within(
+        self: &Arc<Self>,
+        quota: Option<Quota>,
+        now: Instant,
+        patience: Duration,
+    ) -> Result<Slot, (Duration, WaitReason)> {
         let Some(quota) = quota else { return Ok(self.slot(State::Unlimited, now, WaitReason::RetryAfter)) };
-        let moment = self.quota_time(now);
-        let (booked, reason) = lock(&self.windows).reserve(quota, moment, latest)?;
+        let mut counted = lock(&self.counted);
+        let (moment, booked) = counted.decide(self.quota_time(now), |windows, moment| {
+            (moment, windows.reserve(quota, moment, moment.saturating_add(patience)))
+        });
+        let warning = counted.ledger.as_mut().and_then(Ledger::take_warning);
+        drop(counted);
+        let (booked, reason) = booked.map_err(|late| (self.real(late.opens_at.saturating_sub(moment)), late.reason))?;
         let opens_at = self.after(now, booked.saturating_sub(moment));
-        Ok(self.slot(State::Booked(quota, booked), opens_at, reason))
+        let mut slot = self.slot(State::Booked(quota, booked), opens_at, reason);
+        slot.warning = warning;
+        Ok(slot)
     }
 
     fn slot(self: &Arc<Self>, state: State, opens_at: Instant, reason: WaitReason) -> Slot {
-        Slot { identity: Arc::clone(self), state, opens_at, reason }
+        Slot { identity: Arc::clone(self), state, opens_at, reason, warning: None, decided: Instant::now() }
     }
 
     /// How long it takes to send this number of further requests.
     #[cfg(feature = "plan")]
     pub(crate) fn forecast(&self, quota: Quota, now: Instant, requests: u64) -> Duration {
-        self.real(lock(&self.windows).forecast(quota, self.quota_time(now), requests))
+        let mut counted = lock(&self.counted);
+        // The look ahead is long: nobody waits for it with the ledger locked.
+        let moment = counted.decide(self.quota_time(now), |_, moment| moment);
+        self.real(counted.windows.forecast(quota, moment, requests))
     }
 
-    /// Counts requests that another run of the same user sent, each by how long ago that was.
+    /// Counts requests that another run of the same user sent, each by how long ago that was. A ledger knows those of this
+    /// machine already.
     #[cfg(feature = "plan")]
     pub(crate) fn count_earlier(&self, now: Instant, ages: impl Iterator<Item = Duration>) {
-        let now = self.quota_time(now);
-        let mut windows = lock(&self.windows);
-        ages.for_each(|age| windows.count_earlier(now, age.mul_f64(self.clock_scale)));
+        let mut counted = lock(&self.counted);
+        let may_be_known = counted.ledger.as_ref().is_some_and(Ledger::is_shared);
+        let ages: Vec<Duration> = ages.map(|age| whole_micros(age.mul_f64(self.clock_scale))).collect();
+        counted.decide(self.quota_time(now), |windows, moment| {
+            windows.count_earlier(moment, ages.into_iter(), may_be_known);
+        });
+    }
+
+    /// What is used of the quota, as far as this machine knows.
+    pub(crate) fn used(&self, now: Instant) -> QuotaUse {
+        let mut counted = lock(&self.counted);
+        let Counted { windows, ledger } = &mut *counted;
+        let processes = ledger.as_mut().map(|ledger| ledger.used(windows));
+        let is_shared = ledger.as_ref().is_some_and(Ledger::is_shared);
+        let moment = counted.decide(self.quota_time(now), |_, moment| moment);
+        let within = |length: Duration| {
+            let inside = counted.windows.booked().filter(|booked| *booked + length > moment).count();
+            u32::try_from(inside).unwrap_or(u32::MAX)
+        };
+        let held = counted.windows.held(moment).map(|until| self.real(until.saturating_sub(moment)));
+        QuotaUse {
+            minute: within(MINUTE),
+            hour: within(HOUR),
+            held,
+            is_shared,
+            processes: processes.unwrap_or_default(),
+        }
     }
 
     /// A moment on the quota's clock. It begins an hour late, so that requests of an earlier process have a time too.
     fn quota_time(&self, moment: Instant) -> Duration {
-        HOUR + since_epoch(moment).mul_f64(self.clock_scale)
+        own_time(moment, self.clock_scale)
     }
 
     fn real(&self, wait: Duration) -> Duration {
@@ -130,9 +169,9 @@ impl Identity {
 
     /// Until when the service asked this user to wait, if it did and that moment has not come.
     pub(crate) fn held(&self, now: Instant) -> Option<Instant> {
-        let moment = self.quota_time(now);
-        let until = lock(&self.windows).held(moment)?;
-        Some(self.after(now, until.saturating_sub(moment)))
+        let (moment, until) =
+            lock(&self.counted).decide(self.quota_time(now), |windows, moment| (moment, windows.held(moment)));
+        Some(self.after(now, until?.saturating_sub(moment)))
     }
 
     /// Holds every request of the user back for as long as the service asks, with or without a quota. A wait of more than
@@ -141,8 +180,23 @@ impl Identity {
         if wait > LONGEST_HOLD {
             return;
         }
-        lock(&self.windows).hold(self.quota_time(now), wait.mul_f64(self.clock_scale));
+        let wait = whole_micros(wait.mul_f64(self.clock_scale));
+        lock(&self.counted).decide(self.quota_time(now), |windows, moment| windows.hold(moment, wait));
     }
+
+    /// Counts the requests of other machines of which an answer tells.
+    pub(crate) fn lower(&self, quota: Quota, now: Instant, told: &[ServiceWindow]) {
+        lock(&self.counted).decide(self.quota_time(now), |windows, moment| {
+            for window in told {
+                let reset = window.reset.map(|reset| whole_micros(reset.mul_f64(self.clock_scale)));
+                windows.lower(quota, moment, &ServiceWindow { reset, ..window.clone() });
+            }
+        });
+    }
+}
+
+fn own_time(moment: Instant, scale: f64) -> Duration {
+    HOUR + since_epoch(moment).mul_f64(scale)
 }
 
 fn header(text: &str, setting: &str) -> Result<HeaderValue, Error> {
@@ -164,6 +218,10 @@ pub(crate) struct Slot {
     pub(crate) opens_at: Instant,
     /// What it waits for until then.
     pub(crate) reason: WaitReason,
+    /// Why the quota is not that of all processes, to be told once.
+    pub(crate) warning: Option<String>,
+    /// When the windows last decided about it.
+    decided: Instant,
 }
 
 enum State {
@@ -192,8 +250,8 @@ impl Slot {
             },
             State::Booked(..) if self.opens_at > now => false,
             State::Booked(quota, booked) => {
-                let moment = self.identity.quota_time(now);
-                let sent = lock(&self.identity.windows).send(quota, booked, moment);
+                let (moment, sent) = self.decide(now, |windows, moment| (moment, windows.send(quota, booked, moment)));
+                self.decided = now;
                 match sent {
                     Ok(ticket) => self.state = State::Sent(Some(ticket)),
                     Err((later, reason)) => {
@@ -208,14 +266,27 @@ impl Slot {
     }
 }
 
+impl Slot {
+    /// Lets the windows decide about this slot. A moment after the last decision they need not ask what other processes
+    /// have booked, and tell theirs with the next one.
+    fn decide<T>(&self, now: Instant, decide: impl FnOnce(&mut Windows, Duration) -> T) -> T {
+        let own = self.identity.quota_time(now);
+        let passed = now.saturating_duration_since(self.decided).mul_f64(self.identity.clock_scale);
+        let mut counted = lock(&self.identity.counted);
+        if passed <= A_MOMENT { counted.decide_here(own, decide) } else { counted.decide(own, decide) }
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         match self.state {
             State::Unlimited | State::Sent(None) => {}
-            State::Booked(_, booked) => lock(&self.identity.windows).release(booked),
+            State::Booked(_, booked) => {
+                let own = self.identity.quota_time(Instant::now());
+                lock(&self.identity.counted).decide(own, |windows, _| windows.release(booked));
+            }
             State::Sent(Some(ticket)) => {
-                let now = self.identity.quota_time(Instant::now());
-                lock(&self.identity.windows).settle(ticket, now);
+                self.decide(Instant::now(), |windows, moment| windows.settle(ticket, moment));
             }
         }
     }
@@ -224,19 +295,107 @@ impl Drop for Slot {
 /// Whose quota it is: key and user, known by a hash only, at a service.
 type User = (u64, String, Option<ActAs>, u64);
 
-static USERS: PerProcess<Mutex<HashMap<User, Arc<Mutex<Windows>>>>> = PerProcess::new();
+/// What is counted for a user: the windows, and the ledger that keeps them in step with those of other processes.
+#[derive(Default)]
+struct Counted {
+    windows: Windows,
+    ledger: Option<Ledger>,
+}
 
-/// The windows of each user in this process, so that several clients of one user count together.
-fn windows_of(config: &Config) -> Arc<Mutex<Windows>> {
+impl Counted {
+    /// From now on it counts in a ledger. What it has counted on its own clock until now moves to the ledger's.
+    fn share(&mut self, ledger: Ledger, own: Duration) {
+        let before = std::mem::take(&mut self.windows);
+        let ledger = self.ledger.insert(ledger);
+        let mut booked = before.booked().peekable();
+        let held = before.held(own);
+        if booked.peek().is_some() || held.is_some() {
+            ledger.in_step(&mut self.windows, |windows, now| {
+                windows.book_again(booked.map(|moment| whole_micros((now + moment).saturating_sub(own))));
+                if let Some(until) = held {
+                    windows.hold(now, whole_micros(until.saturating_sub(own)));
+                }
+            });
+        }
+    }
+
+    /// Lets the windows decide something now. `own` is now on the clock of this process, which counts without a ledger.
+    fn decide<T>(&mut self, own: Duration, decide: impl FnOnce(&mut Windows, Duration) -> T) -> T {
+        match &mut self.ledger {
+            Some(ledger) => ledger.in_step(&mut self.windows, decide),
+            None => decide(&mut self.windows, own),
+        }
+    }
+
+    /// The same with what this process knows of the others.
+    fn decide_here<T>(&mut self, own: Duration, decide: impl FnOnce(&mut Windows, Duration) -> T) -> T {
+        match &mut self.ledger {
+            Some(ledger) => ledger.out_of_step(&mut self.windows, decide),
+            None => decide(&mut self.windows, own),
+        }
+    }
+}
+
+/// What is used of a quota.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuotaUse {
+    /// How many requests count in the minute, those that are booked for later included.
+    pub minute: u32,
+    /// How many count in the hour.
+    pub hour: u32,
+    /// How long the service asked to wait.
+    pub held: Option<Duration>,
+    /// Whether the requests of other processes are among them.
+    pub is_shared: bool,
+    /// Which processes sent them, if they are known.
+    pub processes: Vec<ProcessUse>,
+}
+
+static USERS: PerProcess<Mutex<HashMap<User, Arc<Mutex<Counted>>>>> = PerProcess::new();
+
+/// What each user in this process has counted, so that several clients of one user count together. A user shares with other
+/// processes when one of the clients does.
+fn counted_of(config: &Config) -> Arc<Mutex<Counted>> {
     static HASHER: OnceBox<RandomState> = OnceBox::new();
     let key_hash = HASHER.get_or_init(Box::default).hash_one(config.api_key.expose());
     let user = (key_hash, config.base_url.service(), config.act_as.clone(), config.quota_clock_scale.to_bits());
-    Arc::clone(lock(USERS.get_or_init(Mutex::default)).entry(user).or_default())
+    let counted = Arc::clone(lock(USERS.get_or_init(Mutex::default)).entry(user).or_default());
+    if config.quota_shared && config.quota.is_some_and(|quota| Ledger::can_hold(quota.per_hour)) {
+        let mut known = lock(&counted);
+        if known.ledger.is_none() {
+            let user = LedgerUser {
+                key_hash: config.api_key.keyed_hash(b"replyio quota"),
+                service: config.base_url.service(),
+                rest: match &config.act_as {
+                    None => String::new(),
+                    Some(ActAs::UserId(id)) => format!("id {id}"),
+                    Some(ActAs::UserEmail(email)) => format!("email {email}"),
+                },
+                scale: config.quota_clock_scale,
+            };
+            let ledger = Ledger::new(user, config.state_dir.clone());
+            known.share(ledger, own_time(Instant::now(), config.quota_clock_scale));
+        }
+    }
+    counted
 }
 
-/// Forgets what was counted for every user of a service that starts anew, such as a sandbox on the port of an earlier one.
-#[cfg(any(feature = "python", feature = "simulation"))]
+/// A time as a ledger has it, not shorter.
+fn whole_micros(time: Duration) -> Duration {
+    Duration::from_micros(u64::try_from(time.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX))
+}
+
+/// Forgets what was counted for every user of a service that starts anew, such as a sandbox on the port of an earlier one:
+/// in this process, and in the ledgers of all.
+#[cfg(feature = "python")]
 pub(crate) fn forget(service: &BaseUrl) {
+    forget_here(service);
+    crate::ledger::forget(&service.service(), None);
+}
+
+/// The same in this process alone.
+#[cfg(any(feature = "python", feature = "simulation"))]
+pub(crate) fn forget_here(service: &BaseUrl) {
     let service = service.service();
     lock(USERS.get_or_init(Mutex::default)).retain(|(_, other, ..), _| *other != service);
 }

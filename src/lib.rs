@@ -26,11 +26,11 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod identity;
+mod ledger;
 mod paging;
 mod per_process;
 #[cfg(feature = "plan")]
 pub mod plan;
-#[cfg(any(feature = "sandbox", feature = "plan"))]
 mod private_file;
 mod problem;
 #[cfg(test)]
@@ -38,6 +38,7 @@ mod properties;
 #[cfg(feature = "python")]
 mod python;
 mod quota;
+mod rate_limit;
 mod redaction;
 mod retry;
 mod sabotage;
@@ -57,12 +58,13 @@ pub use account::{
 };
 pub use answer::{Item, Page};
 pub use change::{Change, Deviations, Value};
-pub use client::{Client, Event, ListQuery, Observer, Patched, check_patch, check_update};
+pub use client::{Client, Event, ListQuery, Observer, Patched, QuotaUse, check_patch, check_update};
 pub use config::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, LIVE_BASE_URL, ProxyUrl};
 pub use error::{
     ApiFailure, Call, CallError, Error, ErrorKind, Failure, KeyOrigin, Operation, TransportFault, TransportKind,
     Unexpected, WaitReason,
 };
+pub use ledger::ProcessUse;
 pub use paging::{Incomplete, LONGEST_PAGE, Paging};
 pub use per_process::{PerProcess, Process};
 pub use problem::Problem;

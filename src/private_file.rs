@@ -3,11 +3,15 @@
 //! Every file that this crate makes for itself goes through here: a name in a folder may be somebody else's trap (a
 //! symbolic link to a precious file, a FIFO that blocks whoever opens it).
 
+#[cfg(any(feature = "sandbox", feature = "plan"))]
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+#[cfg(any(feature = "sandbox", feature = "plan"))]
+use std::path::PathBuf;
 
+#[cfg(any(feature = "sandbox", feature = "plan"))]
 /// How many names are tried for a temporary file. Each has 64 random bits, so a second one is hardly ever needed.
 const NAMES: usize = 16;
 
@@ -76,6 +80,7 @@ fn not_regular() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")
 }
 
+#[cfg(any(feature = "sandbox", feature = "plan"))]
 /// Puts a file in place, whole or not at all: written under a random name beside it, flushed to the disk, renamed. What
 /// has the name already is replaced; a link there is replaced itself, and what it points to stays as it is.
 ///
@@ -92,6 +97,7 @@ pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<(
     Ok(file)
 }
 
+#[cfg(any(feature = "sandbox", feature = "plan"))]
 /// Makes a file of a random name in the folder of `path`.
 fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
@@ -111,7 +117,7 @@ fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
 }
 
 /// Makes the rename last. Not every file system can, and the file is whole either way.
-#[cfg(unix)]
+#[cfg(all(unix, any(feature = "sandbox", feature = "plan")))]
 fn sync_folder(path: &Path) {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     if let Ok(folder) = File::open(folder) {
@@ -119,10 +125,10 @@ fn sync_folder(path: &Path) {
     }
 }
 
-#[cfg(not(unix))]
+#[cfg(all(not(unix), any(feature = "sandbox", feature = "plan")))]
 fn sync_folder(_path: &Path) {}
 
-#[cfg(unix)]
+#[cfg(all(unix, any(feature = "sandbox", feature = "plan")))]
 #[cfg(test)]
 mod tests {
     use std::io::Write;

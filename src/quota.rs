@@ -4,13 +4,21 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::error::WaitReason;
+use crate::rate_limit::ServiceWindow;
 
-const MINUTE: Duration = Duration::from_secs(60);
+/// The shorter window.
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+/// How many moments are looked at for room before the last slot.
+const MOST_LOOKED_AT: usize = 500;
 /// How much later than it was sent a request of another process is taken to have arrived.
 #[cfg(feature = "plan")]
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 /// The longer window.
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+
+/// The longest Retry-After that holds back other calls. Every window of the service has opened twice by then, so that a
+/// longer one is about something else, or a mistake.
+pub(crate) const LONGEST_HOLD: Duration = Duration::from_secs(2 * 3_600);
 
 /// How many requests are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,6 +36,18 @@ impl Default for Quota {
     }
 }
 
+impl Quota {
+    /// What a bulk run may use of it: a part of the minute, so that single calls find room beside it. The hour is not
+    /// divided: there single calls are few.
+    #[cfg(feature = "plan")]
+    pub(crate) fn for_bulk(self, share: f64) -> Self {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a number that fits")]
+        let part = (f64::from(self.per_minute) * share) as u32;
+        // A plan reads and writes an account in two requests.
+        Self { per_minute: part.max(self.per_minute.min(2)), ..self }
+    }
+}
+
 /// The earliest slot comes after the latest moment allowed: when it opens, and what closes it until then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooLate {
@@ -35,6 +55,17 @@ pub(crate) struct TooLate {
     pub opens_at: Duration,
     /// What holds it until then.
     pub reason: WaitReason,
+}
+
+/// A change of the booked moments, so that other windows can follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Edit {
+    /// The moment that is no longer booked.
+    pub removed: Option<Duration>,
+    /// The moment that is booked.
+    pub added: Option<Duration>,
+    /// Whether its request was sent from another machine, as the service says.
+    pub elsewhere: bool,
 }
 
 /// A request that is out and not yet answered.
@@ -52,12 +83,77 @@ pub(crate) struct Windows {
     /// Those that are out, and from when they count until they are answered.
     in_flight: Vec<(Ticket, Duration)>,
     tickets: u64,
-    /// Whether a slot before the last one was given back, so that it is worth looking for.
+    /// Whether there may be room before the last slot: one was given back, or booked under a smaller quota, such as that of
+    /// a bulk update, or by another process.
     has_gaps: bool,
+    /// The quota of the last booking.
+    last_quota: Option<Quota>,
     held_until: Duration,
+    /// The changes since they were last taken; `None` while nobody follows.
+    edits: Option<Vec<Edit>>,
 }
 
 impl Windows {
+    /// From now on changes are kept until they are taken, or no longer.
+    pub(crate) fn keep_edits(&mut self, keep: bool) {
+        self.edits = keep.then(|| self.edits.take().unwrap_or_default());
+    }
+
+    /// The changes since they were last taken.
+    pub(crate) fn edits(&self) -> &[Edit] {
+        self.edits.as_deref().unwrap_or_default()
+    }
+
+    /// Forgets the changes: others know them.
+    pub(crate) fn edits_are_told(&mut self) {
+        if let Some(edits) = &mut self.edits {
+            edits.clear();
+        }
+    }
+
+    /// Follows a change that other windows of the same user have made.
+    pub(crate) fn follow(&mut self, edit: Edit) {
+        if let Some(removed) = edit.removed {
+            self.take_out(removed);
+        }
+        if let Some(added) = edit.added {
+            self.put_in(added);
+        }
+        self.has_gaps = true;
+    }
+
+    /// Takes the moments that all windows of the user have booked together, and what this one has not told them yet.
+    pub(crate) fn load(&mut self, mut booked: Vec<Duration>, held_until: Duration) {
+        booked.sort_unstable();
+        self.booked = booked.into();
+        self.has_gaps = true;
+        self.held_until = held_until;
+        for edit in self.edits().to_vec() {
+            self.follow(edit);
+        }
+    }
+
+    /// Books moments that were booked before on another clock.
+    pub(crate) fn book_again(&mut self, moments: impl Iterator<Item = Duration>) {
+        moments.for_each(|moment| self.insert(moment));
+        self.has_gaps = true;
+    }
+
+    /// All booked moments, in the order of time.
+    pub(crate) fn booked(&self) -> impl DoubleEndedIterator<Item = Duration> {
+        self.booked.iter().copied()
+    }
+
+    /// Until when the service asked to wait, in the past too.
+    pub(crate) fn held_until(&self) -> Duration {
+        self.held_until
+    }
+
+    /// Follows a hold that others were told.
+    pub(crate) fn hold_until(&mut self, moment: Duration) {
+        self.held_until = self.held_until.max(moment);
+    }
+
     /// Books a slot for the next request: the earliest moment that both windows allow.
     ///
     /// # Errors
@@ -72,6 +168,7 @@ impl Windows {
         while self.booked.front().is_some_and(|counted| *counted + HOUR <= now) {
             self.booked.pop_front();
         }
+        self.has_gaps |= self.last_quota.replace(quota).is_some_and(|last| last != quota);
         self.has_gaps &= self.booked.back().is_some_and(|last| *last > now);
         let (opens_at, reason) = self.earliest(quota, now);
         if opens_at > latest {
@@ -82,10 +179,28 @@ impl Windows {
     }
 
     fn insert(&mut self, moment: Duration) {
-        self.booked.insert(self.booked.partition_point(|other| *other <= moment), moment);
+        self.put_in(moment);
+        if let Some(edits) = &mut self.edits {
+            match edits.last_mut() {
+                Some(last) if last.added.is_none() => last.added = Some(moment),
+                _ => edits.push(Edit { removed: None, added: Some(moment), elsewhere: false }),
+            }
+        }
     }
 
     fn remove(&mut self, moment: Duration) -> Option<usize> {
+        let position = self.take_out(moment)?;
+        if let Some(edits) = &mut self.edits {
+            edits.push(Edit { removed: Some(moment), added: None, elsewhere: false });
+        }
+        Some(position)
+    }
+
+    fn put_in(&mut self, moment: Duration) {
+        self.booked.insert(self.booked.partition_point(|other| *other <= moment), moment);
+    }
+
+    fn take_out(&mut self, moment: Duration) -> Option<usize> {
         let position = self.booked.partition_point(|other| *other < moment);
         (self.booked.get(position) == Some(&moment)).then(|| {
             self.booked.remove(position);
@@ -140,12 +255,20 @@ impl Windows {
         }
     }
 
-    /// Counts a request that was sent before, and not by this process.
+    /// Counts requests that were sent before, and not by this process, each by how long ago that was. With `may_be_known`
+    /// the windows may count them already: then there are only made as many in each time up to now as were sent in it.
     #[cfg(feature = "plan")]
-    pub(crate) fn count_earlier(&mut self, now: Duration, age: Duration) {
-        let age = age.saturating_sub(ON_ITS_WAY);
-        if age < HOUR {
-            self.insert(now.saturating_sub(age));
+    pub(crate) fn count_earlier(&mut self, now: Duration, ages: impl Iterator<Item = Duration>, may_be_known: bool) {
+        let ages = ages.map(|age| age.saturating_sub(ON_ITS_WAY)).filter(|age| *age < HOUR);
+        let mut moments: Vec<Duration> = ages.map(|age| now.saturating_sub(age)).collect();
+        moments.sort_unstable_by(|one, other| other.cmp(one));
+        for (later, moment) in moments.into_iter().enumerate() {
+            let from = moment.saturating_sub(ON_ITS_WAY * 2);
+            let known =
+                self.booked.partition_point(|other| *other <= now) - self.booked.partition_point(|other| *other < from);
+            if !may_be_known || known <= later {
+                self.insert(moment);
+            }
         }
     }
 
@@ -181,15 +304,18 @@ impl Windows {
         let from = (self.held_until.max(now), WaitReason::RetryAfter);
         let behind_all = self.behind(quota, self.booked.len(), from);
         match self.booked.back() {
-            Some(last) if self.has_gaps || *last > behind_all.0 => {
+            Some(last) if (self.has_gaps && *last > from.0) || *last > behind_all.0 => {
                 if self.has_room(quota, from.0) {
                     return from;
                 }
-                let windows = both_windows(quota);
-                let ends =
-                    self.booked.iter().flat_map(|sent| windows.map(|(_, length, reason)| (*sent + length, reason)));
-                let free = ends.filter(|slot| slot.0 >= from.0 && self.has_room(quota, slot.0));
-                free.min_by_key(|slot| slot.0).unwrap_or((behind_all.0.max(*last), behind_all.1))
+                let free = both_windows(quota).map(|(_, length, reason)| {
+                    // From the earliest on: whoever looks may keep other processes waiting.
+                    let first = self.booked.partition_point(|sent| *sent + length < from.0);
+                    let mut ends = self.booked.range(first..).take(MOST_LOOKED_AT).map(|sent| *sent + length);
+                    ends.find(|end| self.has_room(quota, *end)).map(|end| (end, reason))
+                });
+                let behind_last = (behind_all.0.max(*last), behind_all.1);
+                free.into_iter().rev().flatten().chain([behind_last]).min_by_key(|slot| slot.0).unwrap_or(behind_last)
             }
             _ => behind_all,
         }
@@ -224,6 +350,36 @@ impl Windows {
         self.held_until = self.held_until.max(now + wait);
     }
 
+    /// Counts the requests of other machines that the service has counted in one of its windows. What is left never grows.
+    pub(crate) fn lower(&mut self, quota: Quota, now: Duration, window: &ServiceWindow) {
+        let Some(reset) = window.reset.filter(|reset| !reset.is_zero()) else { return };
+        if window.remaining == 0 && reset <= LONGEST_HOLD {
+            self.hold(now, reset);
+        }
+        let Some(limit) = window.limit else { return };
+        let is_hour = match window.length {
+            Some(length) if length != MINUTE && length != HOUR => return,
+            Some(length) => length == HOUR,
+            // The limit that it is nearer to, as a factor.
+            None => u64::from(limit).pow(2) > u64::from(quota.per_minute) * u64::from(quota.per_hour),
+        };
+        let (length, allowed) = if is_hour { (HOUR, quota.per_hour) } else { (MINUTE, quota.per_minute) };
+        let until = |moment: Duration| self.booked.partition_point(|other| *other <= moment);
+        let known = until(now) - until(now.saturating_sub(length));
+        let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        let unknown = count(limit.saturating_sub(window.remaining)).saturating_sub(known);
+        let counted = unknown.min(count(allowed).saturating_sub(known));
+        // They end when the window does. When they were sent nobody says: an hour's count in no minute.
+        let latest = if is_hour { now.saturating_sub(MINUTE) } else { now };
+        let moment = (now + reset.min(length)).saturating_sub(length).min(latest);
+        for _ in 0..counted {
+            self.put_in(moment);
+            if let Some(edits) = &mut self.edits {
+                edits.push(Edit { removed: None, added: Some(moment), elsewhere: true });
+            }
+        }
+    }
+
     /// Until when the service asked to wait, if that moment has not come.
     pub(crate) fn held(&self, now: Duration) -> Option<Duration> {
         (self.held_until > now).then_some(self.held_until)
@@ -250,7 +406,7 @@ fn both_windows(quota: Quota) -> [(usize, Duration, WaitReason); 2] {
 
 #[cfg(test)]
 mod tests {
-    use super::{Duration, Quota, Ticket, TooLate, WaitReason, Windows};
+    use super::{Duration, Quota, ServiceWindow, Ticket, TooLate, WaitReason, Windows};
 
     const QUOTA: Quota = Quota { per_minute: 3, per_hour: 5 };
     const NEVER: Duration = Duration::MAX;
@@ -314,6 +470,16 @@ mod tests {
         windows.release(seconds(60));
         windows.release(seconds(60));
         assert_eq!(moments(&mut windows, 3, seconds(61)), [61, 3661, 7200]);
+    }
+
+    #[test]
+    fn what_a_smaller_quota_leaves_is_free_for_a_larger_one() {
+        let (bulk, single) = (Quota { per_minute: 4, per_hour: 100 }, Quota { per_minute: 5, per_hour: 100 });
+        let mut windows = Windows::default();
+        let mut book = |quota| windows.reserve(quota, seconds(10), NEVER).unwrap().0.as_secs();
+        assert_eq!([book(bulk), book(bulk), book(bulk), book(bulk), book(bulk), book(bulk)], [10, 10, 10, 10, 70, 70]);
+        assert_eq!([book(single), book(single), book(single)], [10, 70, 70]);
+        assert_eq!([book(bulk), book(single)], [130, 70]);
     }
 
     #[test]
@@ -387,11 +553,76 @@ mod tests {
     fn requests_of_an_earlier_process_count() {
         let mut windows = Windows::default();
         let now = super::HOUR + seconds(5);
-        for age in [4000, 3000, 30, 20, 10] {
-            windows.count_earlier(now, seconds(age));
-        }
+        windows.count_earlier(now, [4000, 3000, 30, 20, 10].into_iter().map(seconds), false);
         assert_eq!(windows.reserve(QUOTA, now, NEVER).unwrap().0, now + seconds(31));
         assert_eq!(windows.reserve(QUOTA, now, NEVER).unwrap().0, now + seconds(601));
+    }
+
+    fn told(limit: u32, remaining: u32, reset: u64) -> ServiceWindow {
+        ServiceWindow { length: None, limit: Some(limit), remaining, reset: Some(seconds(reset)) }
+    }
+
+    #[test]
+    fn what_the_service_says_is_left_lowers_what_is_left_and_never_raises_it() {
+        let quota = Quota { per_minute: 10, per_hour: 1_000 };
+        let now = super::HOUR * 2;
+        let left = |windows: &Windows| {
+            let mut windows = Windows { booked: windows.booked.clone(), ..Windows::default() };
+            (0..20).filter(|_| windows.reserve(quota, now, now).is_ok()).count()
+        };
+        let mut windows = Windows::default();
+        for _ in 0..4 {
+            windows.reserve(quota, now, now).unwrap();
+        }
+        // The service knows no more than is known here.
+        windows.lower(quota, now, &told(12, 8, 30));
+        windows.lower(quota, now, &told(12, 11, 30));
+        assert_eq!(left(&windows), 6);
+        // Three requests came from elsewhere. Told again, they count once.
+        for _ in 0..3 {
+            windows.lower(quota, now, &told(12, 5, 30));
+        }
+        assert_eq!(left(&windows), 3);
+        windows.lower(quota, now, &told(12, 9, 30));
+        assert_eq!(left(&windows), 3);
+        // They end with the service's window.
+        assert_eq!(moments_of(&mut windows, quota, 4, now), [0, 0, 0, 30]);
+        windows.lower(quota, now, &told(12, 0, 45));
+        assert_eq!(windows.held(now), Some(now + seconds(45)));
+    }
+
+    fn moments_of(windows: &mut Windows, quota: Quota, count: usize, now: Duration) -> Vec<u64> {
+        (0..count).map(|_| windows.reserve(quota, now, NEVER).unwrap().0.saturating_sub(now).as_secs()).collect()
+    }
+
+    #[test]
+    fn what_is_left_of_the_hour_closes_no_minute() {
+        let quota = Quota { per_minute: 10, per_hour: 1_000 };
+        let now = super::HOUR * 2;
+        for reset in [1, 900, 3_590, 3_600, 9_999] {
+            let mut windows = Windows::default();
+            windows.lower(quota, now, &told(1_000, 3, reset));
+            let opens = reset.min(3_540);
+            assert_eq!(moments_of(&mut windows, quota, 4, now), [0, 0, 0, opens], "{reset}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_the_service_says_counts_more_than_the_quota() {
+        let quota = Quota { per_minute: 10, per_hour: 1_000 };
+        let now = super::HOUR * 2;
+        let mut windows = Windows::default();
+        windows.lower(quota, now, &told(u32::MAX, 1, 60));
+        assert_eq!(windows.booked.len(), 1_000);
+        // A window that is neither a minute nor an hour long closes only while nothing of it is left.
+        let mut windows = Windows::default();
+        let second = |remaining| ServiceWindow { length: Some(seconds(1)), ..told(5, remaining, 1) };
+        windows.lower(quota, now, &second(1));
+        assert_eq!((windows.booked.len(), windows.held(now)), (0, None));
+        windows.lower(quota, now, &second(0));
+        assert_eq!((windows.booked.len(), windows.held(now)), (0, Some(now + seconds(1))));
+        windows.lower(quota, now, &ServiceWindow { reset: None, ..told(10, 0, 1) });
+        assert_eq!(windows.booked.len(), 0);
     }
 
     #[test]

@@ -25,6 +25,7 @@ use url::Url;
 use crate::answer::{Answer, Body, Headers};
 use crate::config::{Config, ProxyUrl};
 use crate::error::{Error, Failure, TransportFault, TransportKind, Unexpected};
+use crate::rate_limit::{self, ServiceWindow};
 use crate::retry;
 use crate::sabotage::{self, Guard};
 use crate::text::plain_line;
@@ -128,7 +129,7 @@ impl Transport {
     #[cfg(feature = "simulation")]
     async fn send_to_model(&self, request: &Request, headers: &HeaderMap) -> Result<Answer, Failure> {
         let (status, headers, body) = crate::simulation::exchange(self.line, request, headers).await?;
-        let headers = if status == 200 { Headers::default() } else { meaningful(&headers) };
+        let headers = meaningful_of(status, &headers);
         Ok(Answer { status, headers, body: if body.is_empty() { Body::Empty } else { Body::Whole(body.into()) } })
     }
 
@@ -160,7 +161,7 @@ impl Transport {
             return Err(too_long());
         }
         let expected = announced.unwrap_or(USUAL_LIMIT).min(request.longest_body);
-        let mut headers = if status == 200 { Headers::default() } else { meaningful(response.headers()) };
+        let mut headers = meaningful_of(status, response.headers());
         if request.names_limits {
             headers.limits = limits(response.headers());
         }
@@ -347,6 +348,16 @@ fn tls_fault(error: &rustls::Error) -> (TransportKind, String) {
     }
 }
 
+/// What the headers of an answer mean: of one with a status of 200 only what they say about the quota.
+fn meaningful_of(status: u16, headers: &HeaderMap) -> Headers {
+    if status == 200 { Headers { windows: windows_in(headers), ..Headers::default() } } else { meaningful(headers) }
+}
+
+fn windows_in(headers: &HeaderMap) -> Vec<ServiceWindow> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    rate_limit::read(text, || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+}
+
 /// What the headers of an answer mean, all others left out.
 pub(crate) fn meaningful(headers: &HeaderMap) -> Headers {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
@@ -358,6 +369,7 @@ pub(crate) fn meaningful(headers: &HeaderMap) -> Headers {
     };
     Headers {
         retry_after: text(&RETRY_AFTER).and_then(|value| retry::retry_after(value, text(&DATE), SystemTime::now())),
+        windows: windows_in(headers),
         request_id: REQUEST_IDS.iter().find_map(text).map(str::to_owned),
         bearer_challenge: starts_with(&WWW_AUTHENTICATE, "bearer"),
         problem_details: starts_with(&CONTENT_TYPE, "application/problem+json"),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         AsyncContactAccountIterator,
         ContactAccountIterator,
         Quota,
+        QuotaLeft,
         ReplyClient,
     )
     from replyio.errors import (
@@ -83,6 +84,7 @@ __all__ = [
     "PlanError",
     "PlanTable",
     "Quota",
+    "QuotaLeft",
     "RateLimitError",
     "ReplyClient",
     "ReplyError",
@@ -98,7 +100,7 @@ __all__ = [
 ]
 
 _IN_CHECK = frozenset({"CheckFinding", "CheckReport"})
-_IN_CLIENT = frozenset({"AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "ReplyClient"})
+_IN_CLIENT = frozenset({"AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "QuotaLeft", "ReplyClient"})
 _IN_MODELS = frozenset(
     {
         "ClientOptions",

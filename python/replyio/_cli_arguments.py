@@ -120,6 +120,10 @@ def _seconds(text: str) -> float:
         raise argparse.ArgumentTypeError("must be a number of seconds") from None
 
 
+def _add_quota(_made: argparse.ArgumentParser) -> None:
+    """Adds nothing: the command has no arguments of its own."""
+
+
 def _add_get(made: argparse.ArgumentParser) -> None:
     made.add_argument("id", type=_number, metavar="ID", help="the account")
     made.add_argument("--writable", action="store_true", help="only the fields that an update may carry, for --json")
@@ -248,4 +252,5 @@ _ADD = {
     "revert": _add_revert,
     "check": _add_check,
     "plans": _add_plans,
+    "quota": _add_quota,
 }

@@ -16,6 +16,7 @@ COMMANDS = {
     "revert": "restore the values from before a plan",
     "check": "find out how the service behaves, and what differs from what is expected; writes nothing by itself",
     "plans": "list the plans that were made without --save-as; needs no key",
+    "quota": "show what is left of the quota that the programs on this machine share; sends nothing",
     "sandbox": "run a server on 127.0.0.1 that behaves as Reply.io does, to try all this without a key",
 }
 EXIT_CODES = {

@@ -372,6 +372,19 @@ def _get(options: dict[str, Any]) -> int:
     return _DONE
 
 
+def _quota(options: dict[str, Any]) -> int:
+    with _client(options) as client:
+        left = client.quota_left()
+    if left is not None:
+        processes = [
+            {"process": process, "minute": minute, "hour": hour}
+            for process, (minute, hour) in sorted(left.processes.items())
+        ]
+        members = {"minute": left.minute, "hour": left.hour, "retry_after": left.retry_after, "shared": left.shared}
+        _give({**members, "processes": processes}, options)
+    return _DONE
+
+
 def _update(options: dict[str, Any]) -> int:
     fields = _fields(options, "update")
     return _written(options, lambda client: client.update_contact_account(options["id"], **fields))
@@ -704,4 +717,5 @@ _COMMANDS: dict[str, Callable[[dict[str, Any]], int]] = {
     "revert": _revert,
     "check": _check,
     "plans": _plans,
+    "quota": _quota,
 }

@@ -26,28 +26,41 @@ if TYPE_CHECKING:
 
     P = ParamSpec("P")
 
-__all__ = ["AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "ReplyClient"]
+__all__ = ["AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "QuotaLeft", "ReplyClient"]
 
 
 class Quota:
     """How many requests a client sends at most.
 
     The service allows 100 requests a minute and 3,000 an hour for each user, shared by all programs of that user. The
-    default stays a little below.
+    default stays a little below. All programs of one system user on a machine count together, in a small file in the
+    state directory, which `REPLYIO_STATE_DIR` moves.
 
     Attributes:
         per_minute: Requests in any sixty seconds.
         per_hour: Requests in any hour.
         clock_scale: How much faster than real time its clock goes.
+        shared: Whether the requests of other processes count too.
+        bulk_share: The part of the minute that a bulk update may use.
     """
 
-    __slots__ = ("clock_scale", "per_hour", "per_minute")
+    __slots__ = ("bulk_share", "clock_scale", "per_hour", "per_minute", "shared")
 
     per_minute: int
     per_hour: int
     clock_scale: float
+    shared: bool
+    bulk_share: float
 
-    def __init__(self, per_minute: int = 95, per_hour: int = 2900, *, clock_scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        per_minute: int = 95,
+        per_hour: int = 2900,
+        *,
+        clock_scale: float = 1.0,
+        shared: bool = True,
+        bulk_share: float = 0.9,
+    ) -> None:
         """Makes a quota.
 
         Args:
@@ -56,9 +69,15 @@ class Quota:
             clock_scale: How much faster than real time its clock goes. Default 1. With anything else the service would
                 answer 429: it is for a `replyio.sandbox.Sandbox` whose clock is as fast, to see in a minute how a job
                 of hours goes. `Sandbox.client()` sets it.
+            shared: Whether the requests of all processes of this system user count together, for each key, service and
+                `act_as`. Default True. If the file cannot be used, the process counts alone, and a warning in its log
+                says so once. A quota of more than 4,096 requests an hour, or with a `clock_scale` below 1 or above
+                1,000, is never shared.
+            bulk_share: The part of the minute that plans and other bulk updates may use. They leave the rest to single
+                calls. More than 0, at most 1. Default 0.9.
 
         Raises:
-            ConfigurationError: When one of them is not a positive integer, or the scale not a positive number.
+            ConfigurationError: When a limit is not a positive integer, or another value cannot be used.
         """
         for name, value in (("per_minute", per_minute), ("per_hour", per_hour)):
             if type(value) is not int or value < 1:
@@ -71,6 +90,16 @@ class Quota:
 
             raise ConfigurationError("clock_scale must be a positive number")
         object.__setattr__(self, "clock_scale", float(clock_scale))
+        if not _is_bool(shared):
+            from replyio.errors import ConfigurationError
+
+            raise ConfigurationError("shared must be True or False")
+        object.__setattr__(self, "shared", shared)
+        if type(bulk_share) not in {int, float} or not 0 < bulk_share <= 1:
+            from replyio.errors import ConfigurationError
+
+            raise ConfigurationError("bulk_share must be a number, more than 0 and at most 1")
+        object.__setattr__(self, "bulk_share", float(bulk_share))
 
     def __setattr__(self, name: str, value: object) -> None:
         """Refused: a quota does not change."""
@@ -83,24 +112,90 @@ class Quota:
         return self._members() == other._members()
 
     def __hash__(self) -> int:
-        """The hash of both numbers."""
+        """The hash of its members."""
         return hash(self._members())
 
     def __repr__(self) -> str:
         """The call that makes it."""
         scale = "" if self.clock_scale == 1 else f", clock_scale={self.clock_scale}"
-        return f"Quota(per_minute={self.per_minute}, per_hour={self.per_hour}{scale})"
+        shared = "" if self.shared else ", shared=False"
+        bulk_share = "" if self.bulk_share == _BULK_SHARE else f", bulk_share={self.bulk_share}"
+        return f"Quota(per_minute={self.per_minute}, per_hour={self.per_hour}{scale}{shared}{bulk_share})"
 
-    def __reduce__(self) -> tuple[Callable[[int, int, float], Quota], tuple[int, int, float]]:
+    def __reduce__(
+        self,
+    ) -> tuple[Callable[[int, int, float, bool, float], Quota], tuple[int, int, float, bool, float]]:
         """What `copy` and `pickle` make it from again."""
         return _quota, self._members()
 
-    def _members(self) -> tuple[int, int, float]:
-        return self.per_minute, self.per_hour, self.clock_scale
+    def _members(self) -> tuple[int, int, float, bool, float]:
+        return self.per_minute, self.per_hour, self.clock_scale, self.shared, self.bulk_share
 
 
-def _quota(per_minute: int, per_hour: int, clock_scale: float) -> Quota:
-    return Quota(per_minute, per_hour, clock_scale=clock_scale)
+def _is_bool(value: object) -> bool:
+    """Whether a value, whatever its annotation says, is True or False."""
+    return type(value) is bool
+
+
+def _quota(
+    per_minute: int,
+    per_hour: int,
+    clock_scale: float = 1.0,
+    shared: bool = True,
+    bulk_share: float = 0.9,
+) -> Quota:
+    return Quota(per_minute, per_hour, clock_scale=clock_scale, shared=shared, bulk_share=bulk_share)
+
+
+class QuotaLeft:
+    """What is left of a user's quota, as far as this machine knows.
+
+    Attributes:
+        minute: How many requests are left in this minute.
+        hour: How many requests are left in this hour.
+        retry_after: Seconds for which the service asked all requests to wait; None when it did not.
+        shared: Whether the requests of other processes count too.
+        processes: The requests of each process in the last minute and in the last hour, by process id. Empty when only
+            this process counts.
+    """
+
+    __slots__ = ("hour", "minute", "processes", "retry_after", "shared")
+
+    minute: int
+    hour: int
+    retry_after: float | None
+    shared: bool
+    processes: dict[int, tuple[int, int]]
+
+    def __init__(
+        self,
+        minute: int,
+        hour: int,
+        retry_after: float | None,
+        shared: bool,
+        processes: dict[int, tuple[int, int]],
+    ) -> None:
+        """Takes what is left.
+
+        Args:
+            minute: How many requests are left in this minute.
+            hour: How many requests are left in this hour.
+            retry_after: Seconds for which the service asked all requests to wait; None when it did not.
+            shared: Whether the requests of other processes count too.
+            processes: The requests of each process in the last minute and in the last hour, by process id.
+        """
+        self.minute = minute
+        self.hour = hour
+        self.retry_after = retry_after
+        self.shared = shared
+        self.processes = processes
+
+    def __repr__(self) -> str:
+        """Shows all members."""
+        return f"QuotaLeft({', '.join(f'{name}={getattr(self, name)!r}' for name in sorted(self.__slots__))})"
+
+
+_BULK_SHARE = 0.9
 
 
 _DEFAULT_QUOTA = Quota()
@@ -113,8 +208,8 @@ class ReplyClient:
     own. It opens nothing until the first call. `close()`, `with` and `async with` give its connections and threads
     back; leaving it to the garbage collector does too.
 
-    The quota is counted for each key, base URL and user acted for, over the whole process: several clients of one user
-    never send more than one would.
+    The quota is counted for each key, service and `act_as`, over all processes of one system user on this machine. So
+    several clients of one user never send more requests than one client would.
 
     A client whose key came from `REPLY_API_KEY` is pickled without it, and reads that variable again where it lands. A
     client whose key, or whose proxy with a password, was given in code cannot be pickled unless `pickle_api_key=True`
@@ -855,6 +950,20 @@ class ReplyClient:
         _bulk.check_patch(mode, run)
         planning = _bulk.Planning(self._core, data, save_as, if_exists, table)
         return await _bulk.patch_async(planning, progress, run)
+
+    def quota_left(self) -> QuotaLeft | None:
+        """Returns what is left of the quota, as far as this machine knows. Sends nothing.
+
+        Requests that wait for their turn count as used.
+
+        Returns:
+            What is left; None when this client has no quota.
+
+        Raises:
+            ReplyError: When the client cannot be made in this process.
+        """
+        left = self._core.quota_left()
+        return None if left is None else QuotaLeft(*left)
 
     def close(self) -> None:
         """Gives connections and threads back. A later call opens new ones."""

@@ -232,14 +232,14 @@ fn rate_limit_headers(facts: &Facts, client: &Client) -> Finding {
         return finding(
             "rate_limit_headers",
             "No answer has rate-limit headers.".to_owned(),
-            "The client counts its own requests. It learns of other programs of this user only from 429.",
+            "The client counts the requests of this machine. It learns of others of this user only from 429.",
             false,
         );
     }
     finding(
         "rate_limit_headers",
         format!("Answers have rate-limit headers: {}.", shown(&facts.limits, client)),
-        "The contract documents none. Report them: they may tell how much of the quota other programs of this user take.",
+        "The contract documents none. The client lets those that it can read lower what is left of the quota.",
         true,
     )
 }

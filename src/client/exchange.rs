@@ -124,6 +124,11 @@ impl Client {
         drop(slot);
         sabotage::place("answered");
         let status = answer.as_ref().ok().map(|answer| answer.status);
+        if let (Some(quota), Ok(answer)) = (self.config.quota, &answer)
+            && !answer.headers.windows.is_empty()
+        {
+            self.identity.lower(quota, Instant::now(), &answer.headers.windows);
+        }
         let failure = match answer.and_then(Answer::accepted).and_then(|answer| read(&answer)) {
             Ok(value) => {
                 self.report_attempt(request, Ok(StatusCode::OK.as_u16()), number, sent);
@@ -157,6 +162,7 @@ impl Client {
     pub(super) async fn wait_for_slot(&self, running: &Running) -> Result<Slot, Failure> {
         sabotage::place("quota");
         let mut slot = self.identity.book(self.config.quota, Instant::now(), running.deadline)?;
+        self.tell_of_quota(&mut slot);
         while !slot.send() {
             let wait = slot.opens_at.saturating_duration_since(Instant::now());
             if slot.opens_at > running.deadline {
@@ -165,6 +171,15 @@ impl Client {
             self.sleep(running, wait, slot.reason).await;
         }
         Ok(slot)
+    }
+
+    /// Says why the quota is not that of all processes, once.
+    pub(super) fn tell_of_quota(&self, slot: &mut Slot) {
+        if let Some(reason) = slot.warning.take()
+            && let Some(observer) = &self.observer
+        {
+            observer.observe(Event::QuotaNotShared { reason: &reason });
+        }
     }
 
     pub(super) async fn sleep(&self, running: &Running, wait: Duration, reason: WaitReason) {

@@ -64,7 +64,10 @@ impl Client {
     /// Books a slot of the quota for one request, however long that has to wait. Without a quota it is open at once, but
     /// for what the service asks to wait.
     pub(crate) fn book(&self) -> Slot {
-        self.identity.book_patiently(self.config.quota, Instant::now())
+        let quota = self.config.quota.map(|quota| quota.for_bulk(self.config.bulk_share));
+        let mut slot = self.identity.book_patiently(quota, Instant::now());
+        self.tell_of_quota(&mut slot);
+        slot
     }
 
     /// Until when the service asks this user to wait, and why; `None` when it does not.

@@ -1,5 +1,6 @@
 //! The client as Python's face uses it: settings in, operations out.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
@@ -105,6 +106,27 @@ impl Client {
             let id = account_id(id).map_err(|fault| refusal(py, Operation::Get, fault))?;
             let operation = move |client: client::Client| async move { client.get(id).await };
             self.run(py, event_loop, operation)
+        })
+    }
+
+    /// What is left of the quota in the minute and in the hour, how many seconds the service asked to wait, whether other
+    /// processes are counted, and what each has used of both. `None` without a quota.
+    #[expect(clippy::type_complexity, reason = "a tuple of Python's")]
+    fn quota_left(&self, py: Python<'_>) -> PyResult<Option<(u32, u32, Option<f64>, bool, HashMap<u32, (u32, u32)>)>> {
+        guarded(py, "quota_left", || {
+            let Some(quota) = self.config.quota else { return Ok(None) };
+            let client = self.here(py)?;
+            let used = exit::detached(py, || client.quota_used());
+            let processes = used.processes.iter().map(|each| (each.process, (each.minute, each.hour))).collect();
+            let held = used.held.map(|held| held.as_secs_f64());
+            let left = |limit: u32, used: u32| limit.saturating_sub(used);
+            Ok(Some((
+                left(quota.per_minute, used.minute),
+                left(quota.per_hour, used.hour),
+                held,
+                used.is_shared,
+                processes,
+            )))
         })
     }
 

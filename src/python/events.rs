@@ -41,6 +41,7 @@ impl Line {
                 };
                 Some(Self { level: INFO, text })
             }
+            Event::QuotaNotShared { reason } => Some(Self { level: WARNING, text: (*reason).to_owned() }),
             Event::Attempted { .. } => None,
         }
     }

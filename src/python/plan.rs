@@ -219,7 +219,9 @@ impl PlanFile {
         guarded(py, "first_changes", || {
             let (changes, total) = self.with(py, |file| Ok((file.first_changes(limit)?, file.count_changes()?)))?;
             let mut columns = ChangeColumns::default();
-            changes.iter().for_each(|change| columns.push(change));
+            for change in &changes {
+                columns.push(change);
+            }
             let report = columns.into_report().map_err(|error| PyValueError::new_err(error.to_string()))?;
             Ok((report.records(py, None, 0)?, total))
         })

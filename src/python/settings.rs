@@ -75,6 +75,10 @@ pub(super) fn change(config: &mut Config, name: &str, value: &Bound<'_, PyAny>) 
             config.quota = Some(Quota { per_minute: part("per_minute")?, per_hour: part("per_hour")? });
             let scale = value.getattr("clock_scale").and_then(|scale| scale.extract());
             config.quota_clock_scale = scale.map_err(|_| wrong_type("quota", "a Quota or None", value))?;
+            let shared = value.getattr("shared").and_then(|shared| shared.extract());
+            config.quota_shared = shared.map_err(|_| wrong_type("quota", "a Quota or None", value))?;
+            let share = value.getattr("bulk_share").and_then(|share| share.extract());
+            config.bulk_share = share.map_err(|_| wrong_type("quota", "a Quota or None", value))?;
         }
         _ => return Err(refused(format!("{name} is not a setting that can be changed here"))),
     }

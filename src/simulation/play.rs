@@ -114,7 +114,7 @@ async fn others(seed: u64, who: &str, mean_s: Option<u64>, act: fn(&mut Stage, &
 
 /// Starts a process, which knows nothing of those before it.
 fn start_process(folder: &Path) -> usize {
-    crate::identity::forget(&service());
+    crate::identity::forget_here(&service());
     crate::turns::forget();
     crate::plan::run::forget();
     stage(|stage| stage.start_process(folder))

@@ -35,6 +35,7 @@ impl Observer for Log {
             Event::Attempted { method, path, outcome: Err(failure), attempt, .. } => {
                 format!("{method} {path} {:?} attempt {attempt}", failure.kind())
             }
+            Event::QuotaNotShared { reason } => format!("not shared: {reason}"),
             Event::Waiting { wait, reason, call } => {
                 self.waits.lock().unwrap().push(wait);
                 format!("{call} waits for {reason}")

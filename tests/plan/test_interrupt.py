@@ -168,7 +168,7 @@ def test_ctrl_c_abandons_what_does_not_end(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_a_wait_for_the_quota(tmp_path: Path) -> None:
-    path, quota = str(tmp_path / "stop.replyplan"), "replyio.Quota(20, 1000)"
+    path, quota = str(tmp_path / "stop.replyplan"), "replyio.Quota(20, 1000, bulk_share=1)"
     with Sandbox(accounts=companies(ROWS)) as sandbox:
         before = sandbox.accounts
         saved(sandbox, path)

@@ -24,7 +24,8 @@ from support import run
 
 from .jobs import assert_complete, assert_written, companies, do, fresh, moves, plan, statuses, succeeded
 
-PER_MINUTE, PER_HOUR = 95, 2_900
+# Of the 95 of a minute a bulk run leaves a tenth to single calls.
+PER_MINUTE, PER_HOUR = 85, 2_900
 ENOUGH = 0.97
 
 
@@ -82,7 +83,7 @@ def test_a_plan_takes_all_of_the_hours_and_no_429() -> None:
     # A small hour: what is allowed in it is used up within its first minutes.
     scale, hourly, rows = 2_000.0, 190, 560
     with Sandbox(accounts=companies(rows), quota=(100, 200), clock_scale=scale) as sandbox:
-        quota = Quota(PER_MINUTE, hourly, clock_scale=scale)
+        quota = Quota(95, hourly, clock_scale=scale, shared=False)
         with (
             sandbox.client(api_key=fresh(), quota=quota) as client,
             plan(client, "sync", moves(range(1, rows + 1))) as made,
@@ -147,7 +148,9 @@ def test_no_429_however_long_a_request_is_on_its_way(how: str) -> None:
     with (
         Sandbox(accounts=companies(rows), quota=(PER_MINUTE, 3_000), clock_scale=scale) as sandbox,
         a_way_to(sandbox, delays) as base_url,
-        sandbox.client(api_key=fresh(), base_url=base_url) as client,
+        sandbox.client(
+            api_key=fresh(), base_url=base_url, quota=Quota(PER_MINUTE, clock_scale=scale, bulk_share=1)
+        ) as client,
     ):
         if how == "gathered":
             asyncio.run(gathered(client, rows))
@@ -227,7 +230,7 @@ def test_a_wait_for_the_quota_is_shown_with_its_reason(monkeypatch: pytest.Monke
         with sandbox.client(api_key=fresh()) as client, plan(client, "sync", moves(range(1, 151))) as made:
             watch = Watch(made, monkeypatch)
             do(made, "apply")
-        assert {state["waiting"] for state in watch.waits} == {"the quota: 95 requests a minute"}
+        assert {state["waiting"] for state in watch.waits} == {"the quota: 85 requests a minute"}
         assert all(state["phase"] == "waiting" for state in watch.waits)
         assert all(0 <= state["waiting_until"] <= 2.1 for state in watch.waits)
         assert limited(sandbox) == 0
@@ -279,7 +282,10 @@ def stopped(made: Plan) -> None:
 def test_a_process_does_not_count_its_own_requests_twice(tmp_path: Path) -> None:
     # Planning, stopping and going on in one process: 90 requests fit into the minute, as they would in one go.
     path = str(tmp_path / "once.replyplan")
-    with Sandbox(accounts=companies(80)) as sandbox, sandbox.client(api_key=fresh(), quota=Quota()) as client:
+    with (
+        Sandbox(accounts=companies(80)) as sandbox,
+        sandbox.client(api_key=fresh(), quota=Quota(bulk_share=1)) as client,
+    ):
         started = time.monotonic()
         for first in (1, 41):
             file = path + str(first)
@@ -288,4 +294,4 @@ def test_a_process_does_not_count_its_own_requests_twice(tmp_path: Path) -> None
             with client.open_plan(file) as made:
                 do(made, "apply")
         assert time.monotonic() - started < 20
-        assert len(sandbox.requests) <= PER_MINUTE
+        assert len(sandbox.requests) <= 95

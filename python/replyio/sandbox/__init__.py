@@ -273,14 +273,14 @@ class Sandbox:
         Args:
             **options: Options of `replyio.ReplyClient`. `base_url` is this sandbox, and `api_key`, unless given, a key
                 that it knows. Unless a `quota` is given, the client has none where this sandbox has none, and else one
-                whose clock is as fast as this sandbox's.
+                whose clock is as fast as this sandbox's, and which counts this process alone.
 
         Returns:
             The client.
         """
         import replyio
 
-        quota = replyio.Quota(clock_scale=self._clock_scale) if self._has_quota else None
+        quota = replyio.Quota(clock_scale=self._clock_scale, shared=False) if self._has_quota else None
         settings: dict[str, Any] = {"api_key": self._key, "base_url": self.url, "quota": quota}
         settings["pickle_api_key"] = "api_key" not in options  # a key that the sandbox gives opens nothing else
         client = replyio.ReplyClient(**settings | options)

@@ -1,0 +1,350 @@
+//! Where ledgers are: in a private folder of the system's user, on a disk of this machine.
+
+use std::cmp::Reverse;
+use std::fs::{self, DirBuilder, File, Metadata, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+use std::{env, fmt};
+
+use super::User;
+use super::format::LONGEST_FILE;
+use crate::private_file;
+
+/// How the name of a ledger ends.
+pub(super) const ENDING: &str = ".ledger";
+/// Where ledgers are in the state directory.
+const FOLDER: &str = "quota";
+const SALT: &str = "salt";
+const SALT_LENGTH: usize = 32;
+/// A ledger that nobody has written for so long holds nothing any more: no window and no hold is longer.
+const KEPT: Duration = Duration::from_secs(4 * 3_600);
+/// How many ledgers a folder has at most. Each sandbox has a port of its own, and with it a ledger for each key.
+pub(super) const MOST: usize = 200;
+/// How long a lock is tried without a pause, and how long each pause is then.
+const AT_ONCE: Duration = Duration::from_micros(200);
+/// How many entries of a folder are looked at.
+const MOST_LOOKED_AT: usize = 10_000;
+/// File systems whose locks do not reach, or do not hold, everybody who has the file open.
+const OF_A_NETWORK: [&str; 15] = [
+    "9p",
+    "afs",
+    "autofs",
+    "beegfs",
+    "ceph",
+    "cifs",
+    "gfs2",
+    "glusterfs",
+    "gpfs",
+    "lustre",
+    "nfs",
+    "nfs4",
+    "ocfs2",
+    "smb3",
+    "smbfs",
+];
+/// File systems that programs make are most often of a network. These are not.
+const OF_A_LOCAL_PROGRAM: [&str; 3] = ["fuse.encfs", "fuse.fuse-overlayfs", "fuse.gocryptfs"];
+
+/// Why there is no ledger.
+#[derive(Debug)]
+pub(super) struct Unusable(pub(super) String);
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+fn because(path: &Path, reason: impl fmt::Display) -> Unusable {
+    Unusable(format!("{}: {reason}", path.display()))
+}
+
+/// Opens the ledger of a user, in the first of the folders that can be used.
+pub(super) fn open(folders: &[PathBuf], user: &User) -> Result<File, Unusable> {
+    let mut refused = Unusable("there is no directory for its file: set REPLYIO_STATE_DIR".to_owned());
+    for folder in folders {
+        match open_in(folder, user) {
+            Ok(file) => return Ok(file),
+            Err(unusable) => refused = unusable,
+        }
+    }
+    Err(refused)
+}
+
+/// The ledgers of a service that are in a folder, open.
+#[cfg(any(feature = "python", all(test, unix)))]
+pub(super) fn of_service(folder: &Path, prefix: impl FnOnce(&[u8]) -> String) -> Vec<File> {
+    let folder = folder.join(FOLDER);
+    if is_on_a_network(&folder).is_some() || check_folder(&folder).is_err() {
+        return Vec::new();
+    }
+    let Ok(Some(salt)) = read_salt(&folder.join(SALT)) else { return Vec::new() };
+    let prefix = prefix(&salt);
+    let named = ledgers(&folder).into_iter().map(|(_, path)| path);
+    let named = named.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)));
+    named.filter_map(|path| private_file::open(&path, true).ok().filter(|file| check_file(file).is_ok())).collect()
+}
+
+/// Tries to lock a file, for as long as `patience` says.
+pub(super) fn lock(file: &File, patience: Duration) -> io::Result<bool> {
+    let mut began = None;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        let waited = began.get_or_insert_with(Instant::now).elapsed();
+        if waited >= patience {
+            return Ok(false);
+        }
+        if waited < AT_ONCE {
+            std::thread::yield_now();
+        } else {
+            std::thread::sleep(AT_ONCE);
+        }
+    }
+}
+
+/// The state directory comes first: a job of cron has no runtime directory, and it has to count together with a notebook that
+/// has one. The state directory also outlives a reboot. The runtime directory serves where the home directory cannot be
+/// written or is on a network.
+pub(super) fn folders() -> Vec<PathBuf> {
+    let variable = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    if let Some(folder) = env::var_os("REPLYIO_STATE_DIR").filter(|folder| !folder.is_empty()) {
+        return vec![PathBuf::from(folder)];
+    }
+    let state = if cfg!(windows) {
+        variable("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        variable("HOME").map(|home| home.join("Library/Application Support"))
+    } else {
+        variable("XDG_STATE_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/state")))
+    };
+    [state, variable("XDG_RUNTIME_DIR")].into_iter().flatten().map(|folder| folder.join("replyio")).collect()
+}
+
+fn open_in(folder: &Path, user: &User) -> Result<File, Unusable> {
+    let folder = folder.join(FOLDER);
+    // Before anything touches it: a server that is gone would hold up whoever does.
+    if let Some(kind) = is_on_a_network(&folder) {
+        return Err(because(&folder, format_args!("it is on a file system of a network ({kind})")));
+    }
+    make_folder(&folder).map_err(|error| because(&folder, error))?;
+    check_folder(&folder).map_err(|reason| because(&folder, reason))?;
+    if let Some(kind) = fs::canonicalize(&folder).ok().and_then(|folder| is_on_a_network(&folder)) {
+        return Err(because(&folder, format_args!("it is on a file system of a network ({kind})")));
+    }
+    let salt = salt(&folder).map_err(|error| because(&folder.join(SALT), error))?;
+    let path = folder.join(user.file_name(&salt));
+    let file = open_or_create(&folder, &path).map_err(|error| because(&path, error))?;
+    check_file(&file).map_err(|reason| because(&path, reason))?;
+    match locks_hold(&path, &file) {
+        Ok(true) => Ok(file),
+        Ok(false) => Err(because(&path, "two can lock it at the same time")),
+        Err(error) => Err(because(&path, error)),
+    }
+}
+
+/// Whether a folder is one, and this user's alone. A link is none.
+fn check_folder(folder: &Path) -> Result<(), String> {
+    let found = fs::symlink_metadata(folder).map_err(|error| error.to_string())?;
+    if !found.is_dir() {
+        return Err("it is not a directory".to_owned());
+    }
+    is_private(&found).map_err(ToOwned::to_owned)
+}
+
+/// Whether an open file can be a ledger of this user.
+fn check_file(file: &File) -> Result<(), String> {
+    let found = file.metadata().map_err(|error| error.to_string())?;
+    is_private(&found)?;
+    if has_second_name(&found) {
+        return Err("it has a second name".to_owned());
+    }
+    if found.len() > LONGEST_FILE {
+        return Err("it is no ledger: it is too long".to_owned());
+    }
+    Ok(())
+}
+
+fn make_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+/// Whether a file or a folder belongs to this process's user, and nobody else can reach it.
+#[cfg(unix)]
+fn is_private(found: &Metadata) -> Result<(), &'static str> {
+    use std::os::unix::fs::MetadataExt;
+    if found.uid() != rustix::process::geteuid().as_raw() {
+        return Err("it belongs to another user");
+    }
+    if found.mode() & 0o077 != 0 {
+        return Err("other users can reach it: its mode must be 0700, or 0600 for a file");
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "as on Unix")]
+fn is_private(_found: &Metadata) -> Result<(), &'static str> {
+    Ok(())
+}
+
+/// Whether a file can also be reached by another name: it may be a file that somebody needs.
+#[cfg(unix)]
+fn has_second_name(found: &Metadata) -> bool {
+    std::os::unix::fs::MetadataExt::nlink(found) > 1
+}
+
+#[cfg(not(unix))]
+fn has_second_name(_found: &Metadata) -> bool {
+    false
+}
+
+fn open_or_create(folder: &Path, path: &Path) -> io::Result<File> {
+    match private_file::open(path, true) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        outcome => return outcome,
+    }
+    remove_old(folder);
+    match private_file::create(path) {
+        // Somebody else was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => private_file::open(path, true),
+        outcome => outcome,
+    }
+}
+
+/// Removes ledgers that hold nothing any more, and the oldest beyond the number that a folder may have.
+fn remove_old(folder: &Path) {
+    let mut found = ledgers(folder);
+    found.sort_unstable_by_key(|(written, _)| Reverse(*written));
+    for (number, (written, path)) in found.iter().enumerate() {
+        let is_old = written.elapsed().is_ok_and(|age| age > KEPT);
+        if is_old || number + 1 >= MOST {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// The ledgers in a folder, each with when it was last written.
+fn ledgers(folder: &Path) -> Vec<(SystemTime, PathBuf)> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let named = entries.take(MOST_LOOKED_AT).flatten().filter(|entry| entry.file_name().to_str().is_some_and(is_name));
+    let found = named.filter_map(|entry| {
+        let found = entry.metadata().ok().filter(Metadata::is_file)?;
+        Some((found.modified().ok()?, entry.path()))
+    });
+    found.collect()
+}
+
+/// Whether a file is named as ledgers are: 16 hexadecimal digits, a hyphen, 32 digits, and the ending.
+fn is_name(name: &str) -> bool {
+    let is_hex = |part: &str, length: usize| part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let parts = name.strip_suffix(ENDING).and_then(|hashes| hashes.split_once('-'));
+    parts.is_some_and(|(service, user)| is_hex(service, 16) && is_hex(user, 32))
+}
+
+/// Random bytes of this folder, so that the name of a ledger, in a warning for instance, cannot be used to try keys.
+fn salt(folder: &Path) -> io::Result<Vec<u8>> {
+    let path = folder.join(SALT);
+    if let Some(salt) = read_salt(&path)? {
+        return Ok(salt);
+    }
+    let mut salt = [0; SALT_LENGTH];
+    ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut salt)
+        .map_err(|_| io::Error::other("the system gives no random numbers"))?;
+    let beside = folder.join(format!("{SALT}.{:016x}", fastrand::u64(..)));
+    let mut file = private_file::create(&beside)?;
+    // A link and no rename: the first one stays.
+    let placed = file.write_all(&salt).and_then(|()| fs::hard_link(&beside, &path));
+    let _ = fs::remove_file(&beside);
+    match placed {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => read_salt(&path)?.ok_or_else(|| io::Error::other("it is gone again")),
+    }
+}
+
+fn read_salt(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut file = match private_file::open(path, false) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        outcome => outcome?,
+    };
+    // While it is made it has two names.
+    is_private(&file.metadata()?).map_err(io::Error::other)?;
+    let mut salt = vec![0; SALT_LENGTH];
+    file.read_exact(&mut salt).map_err(|_| io::Error::other("it is damaged: delete it"))?;
+    Ok(Some(salt))
+}
+
+/// Whether a second one is kept out while the first has the lock. Somebody else may have it already, which shows the same.
+fn locks_hold(path: &Path, file: &File) -> io::Result<bool> {
+    let second = private_file::open(path, true)?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => return Ok(true),
+        outcome => outcome?,
+    }
+    let kept_out = matches!(second.try_lock(), Err(TryLockError::WouldBlock));
+    drop(second);
+    file.unlock()?;
+    Ok(kept_out)
+}
+
+/// The kind of a folder's file system, if that is one of a network, where the system says so. It touches only `/proc`.
+fn is_on_a_network(folder: &Path) -> Option<String> {
+    let folder = std::path::absolute(folder).ok()?;
+    kind_in(&fs::read_to_string("/proc/self/mountinfo").ok()?, &folder).filter(|kind| is_of_a_network(kind))
+}
+
+fn is_of_a_network(kind: &str) -> bool {
+    OF_A_NETWORK.contains(&kind) || (kind.starts_with("fuse.") && !OF_A_LOCAL_PROGRAM.contains(&kind))
+}
+
+/// The kind in the list of mounts, of which the last of the longest path counts.
+fn kind_in(mounts: &str, folder: &Path) -> Option<String> {
+    let mount = |line: &str| {
+        let (place, kind) = line.split_once(" - ")?;
+        let path = place.split(' ').nth(4)?.replace("\\040", " ");
+        let kind = kind.split(' ').next()?.to_owned();
+        folder.starts_with(&path).then_some((path.len(), kind))
+    };
+    mounts.lines().filter_map(mount).max_by_key(|(length, _)| *length).map(|(_, kind)| kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_system_of_a_folder_is_that_of_its_nearest_mount() {
+        let mounts = "1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 0:5 / /home rw shared:1 - nfs4 server:/home rw\n\
+            3 2 0:6 / /home/a\\040b rw - tmpfs tmpfs rw\n";
+        for (folder, kind) in
+            [("/var/x", "ext4"), ("/home/anna/.local", "nfs4"), ("/homes", "ext4"), ("/home/a b/c", "tmpfs")]
+        {
+            assert_eq!(kind_in(mounts, Path::new(folder)).as_deref(), Some(kind), "{folder}");
+        }
+        assert_eq!(kind_in("", Path::new("/")), None);
+        for (kind, expected) in
+            [("nfs4", true), ("ext4", false), ("fuse.sshfs", true), ("fuse.fuse-overlayfs", false), ("fuseblk", false)]
+        {
+            assert_eq!(is_of_a_network(kind), expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn only_files_named_as_ledgers_are_taken_for_old_ledgers() {
+        let name = "0123456789abcdef-0123456789abcdef0123456789abcdef.ledger";
+        assert!(is_name(name));
+        let changed =
+            [name.replace('-', ""), name.replace('f', "g"), name.replace(".ledger", ""), name[1..].to_owned()];
+        for name in ["salt", "x.ledger", "-.ledger"].into_iter().chain(changed.iter().map(String::as_str)) {
+            assert!(!is_name(name), "{name}");
+        }
+    }
+}
