@@ -247,6 +247,7 @@ fn header(table: &Table, options: &Options) -> Outcome<Header> {
         created_at_ms: 0,
         source: table.description().to_owned(),
         source_digest: table.digest(options),
+        suspicions: Vec::new(),
         is_revert: false,
     })
 }

@@ -130,7 +130,7 @@ impl Deviations {
             filled(sent.value().copied()) == filled(answer.value(field))
         };
         let fields = Field::ALL.iter().copied().filter(|field| !is_as_sent(*field)).collect();
-        let lost = unsendable_members(before).filter(|name| !has_unsendable(answer, name));
+        let lost = unsendable_members(before).filter(|name| has_lost(before, answer, name));
         Self { fields, lost: lost.map(ToOwned::to_owned).collect() }
     }
 
@@ -155,12 +155,40 @@ pub(crate) fn has_unsendable(account: &ContactAccount, name: &str) -> bool {
     if name == STAGE { has_stage(account) } else { account.extra.get(name).is_some_and(|value| !is_nothing(value)) }
 }
 
+/// Whether an update has cleared such a member, a part of it, or set the stage back to another one.
+fn has_lost(before: &ContactAccount, answer: &ContactAccount, name: &str) -> bool {
+    let id = |account: &ContactAccount| account.stage.as_ref().map(|stage| stage.id);
+    if name == STAGE {
+        return !has_stage(answer) || id(before) != id(answer);
+    }
+    let nothing = serde_json::Value::Null;
+    let value = |account: &'_ ContactAccount| account.extra.get(name).unwrap_or(&nothing).clone();
+    has_lost_a_part(&value(before), &value(answer))
+}
+
+/// Whether something that had a value has none any more.
+fn has_lost_a_part(before: &serde_json::Value, after: &serde_json::Value) -> bool {
+    use serde_json::Value::{Array, Null, Object};
+    match (before, after) {
+        (before, _) if is_nothing(before) => false,
+        (_, after) if is_nothing(after) => true,
+        (Object(before), Object(after)) => {
+            before.iter().any(|(name, value)| has_lost_a_part(value, after.get(name).unwrap_or(&Null)))
+        }
+        (Array(before), Array(after)) => {
+            before.len() > after.len() || before.iter().zip(after).any(|(before, after)| has_lost_a_part(before, after))
+        }
+        _ => false,
+    }
+}
+
 /// What an account calls its stage on the wire.
 const STAGE: &str = "stage";
 
 fn has_stage(account: &ContactAccount) -> bool {
     // A stage that this version cannot read is in `extra`.
-    account.stage.is_some() || account.extra.get(STAGE).is_some_and(|value| !is_nothing(value))
+    account.stage.as_ref().is_some_and(|stage| stage.id != 0 || !stage.name.is_empty())
+        || account.extra.get(STAGE).is_some_and(|value| !is_nothing(value))
 }
 
 /// Whether a value is one of the forms in which an answer says "nothing". `0` and `false` are what a member is reset to.
@@ -260,5 +288,41 @@ mod tests {
         let lost = |answer| Deviations::of(&before, &account().fields(), answer).lost;
         assert_eq!(lost(&after), ["count", "flag", "gone", "list", "nested", "null", "object", "text"]);
         assert_eq!(lost(&before), [""; 0]);
+    }
+
+    #[test]
+    fn a_stage_that_is_gone_empty_or_another_one_is_lost() {
+        let staged = |stage: serde_json::Value| {
+            let mut members = serde_json::to_value(account()).unwrap();
+            members["stage"] = stage;
+            serde_json::from_value::<ContactAccount>(members).unwrap()
+        };
+        let lead = || staged(serde_json::json!({"id": 3, "name": "Lead"}));
+        let lost =
+            |before: &ContactAccount, answer: &ContactAccount| Deviations::of(before, &account().fields(), answer).lost;
+        for stage in [
+            serde_json::json!(null),
+            serde_json::json!({"id": 0, "name": "", "colorId": 0}),
+            serde_json::json!({"id": 1, "name": "New"}),
+        ] {
+            assert_eq!(lost(&lead(), &staged(stage)), ["stage"]);
+        }
+        assert_eq!(lost(&lead(), &staged(serde_json::json!({"id": 3, "name": "Renamed"}))), [""; 0]);
+        assert_eq!(lost(&staged(serde_json::json!({"id": 0, "name": ""})), &account()), [""; 0]);
+    }
+
+    #[test]
+    fn a_part_of_a_member_that_is_gone_is_lost() {
+        use serde_json::json;
+        for (before, after) in [
+            (json!([{"key": "tier", "value": "gold"}]), json!([{"key": "tier", "value": null}])),
+            (json!({"type": "a", "v": "gold"}), json!({"type": "a"})),
+            (json!(["a", "b"]), json!(["a"])),
+        ] {
+            assert!(super::has_lost_a_part(&before, &after), "{before} {after}");
+            assert!(!super::has_lost_a_part(&before, &before));
+            assert!(!super::has_lost_a_part(&after, &before));
+        }
+        assert!(!super::has_lost_a_part(&json!({"at": 1}), &json!({"at": 2, "by": 3})));
     }
 }

@@ -144,7 +144,7 @@ async fn send_one(run: &Run, name: &str, log: &Log, row: u64, end: End) -> Resul
         }
         End::TakenBack => {
             log.note(&format!("{name} pending {row}"));
-            run.not_sent(row).await?;
+            run.not_sent(row, Vec::new()).await?;
         }
         End::Left => return Ok(()),
     }

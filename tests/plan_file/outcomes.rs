@@ -64,7 +64,7 @@ fn a_row_in_flight_can_be_sent_again_taken_back_or_given_up() {
             run.sending(row, Vec::new(), NOW).await.unwrap();
         }
         run.finish(again, finished(Status::Changed, None)).await.unwrap();
-        run.not_sent(back).await.unwrap();
+        run.not_sent(back, Vec::new()).await.unwrap();
         run.finish(lost, finished(Status::Unknown, Some("no answer".to_owned()))).await.unwrap();
     });
     let found = |row: u64| rows(&file).into_iter().find(|found| found.row == row).unwrap();

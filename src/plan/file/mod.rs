@@ -38,7 +38,7 @@ use self::presence::Presence;
 pub use self::rows::{ChangeView, Finished, OpenRow, PlannedRow, RowView};
 pub use self::run::Run;
 use self::state::Log;
-pub use self::state::{Activity, ItemsProof, Owner, State};
+pub use self::state::{Activity, AtRisk, ItemsProof, Owner, State};
 use crate::config::ApiKey;
 use crate::plan::Status;
 

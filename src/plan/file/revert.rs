@@ -129,7 +129,14 @@ impl PlanFile {
         };
         let mut builder = Builder::create(path, &header)?;
         // Its updates clear them as well.
-        builder.add_cleared(self.state()?.cleared_members);
+        let state = self.state()?;
+        let mut cleared = state.cleared_members;
+        if let Some(at_risk) = state.at_risk
+            && self.open_rows(false)?.iter().any(|row| row.row == at_risk.row && row.was_sent)
+        {
+            cleared.extend(at_risk.members);
+        }
+        builder.add_cleared(cleared);
         let mut rows = 0;
         self.revert_rows(|row| {
             rows += 1;

@@ -7,7 +7,7 @@ use super::PlanFile;
 use super::error::{FileError, FileErrorKind};
 use super::rows::Finished;
 use super::session::Session;
-use super::state::ItemsProof;
+use super::state::{AtRisk, ItemsProof};
 use super::writer::{Write, Writer, Written};
 use crate::account::Field;
 use crate::per_process::Process;
@@ -61,12 +61,21 @@ impl Run {
         self.write(Write::Finish { row, finished }).await.map(drop)
     }
 
-    /// Makes a row pending again whose update is known not to have been applied.
+    /// Writes down which members of its account the next update may clear. On the disk when this is ready.
+    ///
+    /// # Errors
+    /// [`FileError`] when the file cannot be written.
+    pub async fn note_at_risk(&self, row: u64, members: Vec<String>) -> Result<(), FileError> {
+        self.write(Write::AtRisk(AtRisk { row, members })).await.map(drop)
+    }
+
+    /// Makes a row pending again whose update is known not to have been applied. `before` is what fields were when the plan
+    /// was made that the update would have overwritten.
     ///
     /// # Errors
     /// [`FileError`]; then the row stays as it was.
-    pub async fn not_sent(&self, row: u64) -> Result<(), FileError> {
-        self.write(Write::NotSent { row }).await.map(drop)
+    pub async fn not_sent(&self, row: u64, before: Vec<(Field, Value)>) -> Result<(), FileError> {
+        self.write(Write::NotSent { row, before }).await.map(drop)
     }
 
     /// Writes down what the run has found out about list items.

@@ -4,6 +4,8 @@
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use serde::{Deserialize, Serialize};
+
 use super::sum::Sum;
 
 /// Whether the items of list pages have everything that a `GET` of the account has.
@@ -39,6 +41,15 @@ pub struct Owner {
     pub since_ms: i64,
 }
 
+/// The members of a row's account that its update may clear, by their names on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AtRisk {
+    /// The row's number in the table.
+    pub row: u64,
+    /// The members that the account had before the update.
+    pub members: Vec<String>,
+}
+
 /// Facts about the whole job that change while it runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct State {
@@ -50,6 +61,8 @@ pub struct State {
     pub sent: u64,
     /// A random number of the last time that the plan was recovered without its log, which may have had more updates.
     pub recovery: Option<String>,
+    /// The members that the last update of the plan may have cleared which no earlier one was seen to keep.
+    pub at_risk: Option<AtRisk>,
     /// The members that updates of the plan have cleared, since an update cannot carry them, by their names on the wire.
     pub cleared_members: Vec<String>,
 }
@@ -83,7 +96,8 @@ pub(super) enum Log {
 }
 
 /// Every key of the table, so that one that was deleted is noticed.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
+    "at_risk",
     "cleared",
     "host",
     "items",
@@ -200,6 +214,12 @@ pub(super) fn set_items(connection: &Connection, items: ItemsProof) -> rusqlite:
     set(connection, "items", &text(name))
 }
 
+/// Writes down which members the next update may clear.
+pub(super) fn set_at_risk(connection: &Connection, at_risk: &AtRisk) -> rusqlite::Result<()> {
+    let json = serde_json::to_string(at_risk).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    set(connection, "at_risk", &text(&json))
+}
+
 /// Adds members that an update has cleared.
 pub(super) fn add_cleared(connection: &Connection, members: &[String]) -> rusqlite::Result<()> {
     let known = get(connection, "cleared")?.and_then(|value| cleared(&value));
@@ -266,12 +286,20 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<(State, L
         let Some(value) = get(connection, key)? else { return Ok(None) };
         found.push(value);
     }
-    let Ok([members, host, items, _, _, process, recovery, _, _, run, sent, since, what, _]) =
-        <[SqlValue; 14]>::try_from(found)
+    let Ok([at_risk, members, host, items, _, _, process, recovery, _, _, run, sent, since, what, _]) =
+        <[SqlValue; 15]>::try_from(found)
     else {
         return Ok(None);
     };
     let Some(cleared_members) = cleared(&members) else { return Ok(None) };
+    let at_risk = match at_risk {
+        SqlValue::Null => None,
+        SqlValue::Text(json) => match serde_json::from_str(&json) {
+            Ok(at_risk) => Some(at_risk),
+            Err(_) => return Ok(None),
+        },
+        _ => return Ok(None),
+    };
     let count: i64 = connection.query_row("SELECT count(*) FROM state", [], |row| row.get(0))?;
     let Some((needed, present)) = logs(connection)? else { return Ok(None) };
     let log = if needed == present { Log::Whole } else { Log::Missing };
@@ -294,5 +322,5 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<(State, L
         _ => return Ok(None),
     };
     let is_whole = usize::try_from(count) == Ok(KEYS.len());
-    Ok(is_whole.then_some((State { items, owner, sent: sent.unsigned_abs(), recovery, cleared_members }, log)))
+    Ok(is_whole.then_some((State { items, owner, sent: sent.unsigned_abs(), recovery, at_risk, cleared_members }, log)))
 }

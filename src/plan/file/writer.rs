@@ -13,7 +13,7 @@ use super::error::{FileError, FileErrorKind};
 use super::rows::Finished;
 use super::schema::{self, StoredEdit, StoredRequest, StoredRow};
 use super::session::Session;
-use super::state::{self, ItemsProof};
+use super::state::{self, AtRisk, ItemsProof};
 use crate::account::Field;
 use crate::plan::{Status, Value};
 use crate::sabotage::{Guard, is_off};
@@ -25,7 +25,8 @@ const MOST_TOGETHER: usize = 1_024;
 pub(super) enum Write {
     Sending { row: u64, overwritten: Vec<(Field, Value)>, at: i64 },
     Finish { row: u64, finished: Finished },
-    NotSent { row: u64 },
+    NotSent { row: u64, before: Vec<(Field, Value)> },
+    AtRisk(AtRisk),
     Requests(Vec<i64>),
     Items(ItemsProof),
     Cleared(Vec<String>),
@@ -142,13 +143,7 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<Written> {
         Write::Sending { row, overwritten, at } => {
             StoredRequest::add(connection, *at)?;
             state::count_sent(connection)?;
-            if !overwritten.is_empty() {
-                change_edits(connection, *row, |edit| {
-                    if let Some((_, value)) = overwritten.iter().find(|(field, _)| *field == edit.change.field) {
-                        edit.change.before.clone_from(value);
-                    }
-                })?;
-            }
+            set_before(connection, *row, overwritten)?;
             change(connection, *row, |row| {
                 if row.status == Status::Unknown.as_str() {
                     row.repeated += 1;
@@ -174,7 +169,11 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<Written> {
                 })?;
             }
         }
-        Write::NotSent { row } => change(connection, *row, reopen)?,
+        Write::NotSent { row, before } => {
+            set_before(connection, *row, before)?;
+            change(connection, *row, reopen)?;
+        }
+        Write::AtRisk(at_risk) => state::set_at_risk(connection, at_risk)?,
         Write::Requests(moments) => moments.iter().try_for_each(|at| StoredRequest::add(connection, *at))?,
         Write::Items(items) => state::set_items(connection, *items)?,
         Write::Cleared(members) => state::add_cleared(connection, members)?,
@@ -201,6 +200,18 @@ fn change(connection: &Connection, row: u64, change: impl FnOnce(&mut StoredRow)
     let mut stored = stored.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     change(&mut stored);
     stored.update(connection)
+}
+
+/// Writes down what fields of a row were before the row changes them.
+fn set_before(connection: &Connection, row: u64, before: &[(Field, Value)]) -> rusqlite::Result<()> {
+    if before.is_empty() {
+        return Ok(());
+    }
+    change_edits(connection, row, |edit| {
+        if let Some((_, value)) = before.iter().find(|(field, _)| *field == edit.change.field) {
+            edit.change.before.clone_from(value);
+        }
+    })
 }
 
 /// Changes what the file says about each field of a row.

@@ -62,7 +62,10 @@ pub async fn apply(
     let foreign = unknown_yet(run.recent_requests(now)?);
     client.count_earlier(foreign.into_iter().map(|sent| Duration::from_millis(u64::try_from(now - sent).unwrap_or(0))));
     let overwrites = options.on_conflict.overwrites();
-    let rows = selection.of(run.file(), run.file().open_rows(overwrites)?)?;
+    let open_rows = run.file().open_rows(overwrites)?;
+    let State { items, at_risk, cleared_members, .. } = run.file().state()?;
+    let at_risk = at_risk.filter(|at_risk| open_rows.iter().any(|row| row.row == at_risk.row && row.was_sent));
+    let rows = selection.of(run.file(), open_rows)?;
     let conflicts =
         if overwrites { run.file().counts()?.get(&Status::Conflict).copied().unwrap_or_default() } else { 0 };
     // Conflicts are open rows where the run overwrites them.
@@ -81,7 +84,6 @@ pub async fn apply(
         progress.rows = done + rows.len() as u64;
         progress.done = done;
     }
-    let State { items, cleared_members, .. } = run.file().state()?;
     let header = run.file().header();
     // A revert is for the accounts that were changed, whatever they are called by now.
     let match_on = if header.is_revert { MatchOn::Id } else { header.match_on };
@@ -89,7 +91,7 @@ pub async fn apply(
     let driver = Driver {
         client: client.observed(Arc::new(Counter::new(control, observer))),
         control: Arc::clone(control),
-        machine: Machine::new(rows, items, settings).matched(match_on, keys).sparing(cleared_members),
+        machine: Machine::new(rows, items, settings).matched(match_on, keys).sparing(cleared_members, at_risk),
         run,
         started: Instant::now(),
         most_in_flight: 2 * settings.concurrency,
@@ -303,7 +305,7 @@ impl Driver {
                 Outcome::Answered(answer) => {
                     self.machine.wrote(*update, answer.map(|account| *account).map_err(Refusal::from), now)
                 }
-                Outcome::HeldBack => self.machine.held_back(update.row),
+                Outcome::HeldBack => self.machine.held_back(&update),
                 Outcome::Overtaken => {
                     self.machine.overtaken(update.row, now);
                     Vec::new()
@@ -349,7 +351,7 @@ impl Driver {
                     Record::Finish { row, finished } => {
                         run.finish(row, Finished { at_ms: Some(now_ms()), ..finished }).await
                     }
-                    Record::NotSent { row } => run.not_sent(row).await,
+                    Record::NotSent { row, before } => run.not_sent(row, before).await,
                     Record::Items(items) => run.set_items(items).await,
                     Record::Cleared(members) => run.add_cleared(members).await,
                 };
@@ -365,6 +367,11 @@ async fn send(client: &Client, run: &Run, slot: Slot, update: &Update, seen: Opt
     let turn = turns.take().await;
     if turns.writes() != writes {
         return Outcome::Overtaken;
+    }
+    if !update.at_risk.is_empty()
+        && let Err(error) = run.note_at_risk(update.row.row, update.at_risk.clone()).await
+    {
+        return Outcome::NotMarked(error);
     }
     if let Err(error) = run.sending(update.row.row, update.overwritten.clone(), sent_now()).await {
         return Outcome::NotMarked(error);

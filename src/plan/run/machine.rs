@@ -17,9 +17,9 @@ use super::record::{Record, finish, given_up, in_row, said_of};
 use super::{OnConflict, OnUnknownMember};
 use crate::account::{AccountFields, ContactAccount, Field};
 use crate::answer::Item;
-use crate::change::{self, Change, Deviations, Drift, Value};
+use crate::change::{self, Change, Deviations, Drift, Value, has_unsendable};
 use crate::error::{Error, WaitReason};
-use crate::plan::file::{Finished, ItemsProof, OpenRow};
+use crate::plan::file::{AtRisk, Finished, ItemsProof, OpenRow};
 use crate::plan::planner::{Look, next_look};
 use crate::plan::{MatchOn, Status};
 
@@ -61,6 +61,8 @@ pub(super) struct Update {
     pub(super) overwritten: Vec<(Field, Value)>,
     /// The account as it was looked at.
     pub(super) account: ContactAccount,
+    /// The members of the account that the update may clear, where it is the first that may.
+    pub(super) at_risk: Vec<String>,
     changes: Vec<Change>,
     looked_at: Duration,
     /// Whether the account was read from a page of the list.
@@ -116,6 +118,8 @@ pub(super) struct Machine {
     members: Members,
     /// Whether an update is in flight that may clear such a member.
     is_trying: bool,
+    /// An update that may have cleared members, and of which no answer tells.
+    in_doubt: Option<AtRisk>,
     attempts: HashMap<u64, u32>,
     looking: usize,
     writing: usize,
@@ -147,6 +151,7 @@ impl Machine {
             to_prove: HashSet::new(),
             members: Members::default(),
             is_trying: false,
+            in_doubt: None,
             attempts: HashMap::new(),
             looking: 0,
             writing: 0,
@@ -166,8 +171,16 @@ impl Machine {
         self
     }
 
-    /// Has the run write no account that has one of these members: an earlier update of the plan cleared them.
-    pub(super) fn sparing(mut self, cleared_members: Vec<String>) -> Self {
+    /// Has the run write no account that has one of these members: an earlier update of the plan cleared them. Whether the
+    /// update of `at_risk` did so is seen when its account is looked at; where this run does not, it is taken to have.
+    pub(super) fn sparing(mut self, mut cleared_members: Vec<String>, at_risk: Option<AtRisk>) -> Self {
+        let is_open =
+            |at_risk: &AtRisk| self.todo.iter().chain(&self.singly).any(|row| row.row == at_risk.row && row.was_sent);
+        match at_risk {
+            Some(at_risk) if is_open(&at_risk) => self.in_doubt = Some(at_risk),
+            Some(at_risk) => cleared_members.extend(at_risk.members),
+            None => {}
+        }
         self.members = Members::new(cleared_members);
         self
     }
@@ -241,7 +254,7 @@ impl Machine {
     fn wants_look(&self) -> bool {
         let wants_more = !self.to_prove.is_empty()
             || self.ready.len() < self.settings.concurrency
-            || (self.are_pages_doubtful() && !self.singly.is_empty());
+            || ((self.are_pages_doubtful() || self.in_doubt.is_some()) && !self.singly.is_empty());
         self.looking == 0 && self.has_look() && wants_more
     }
 
@@ -250,7 +263,8 @@ impl Machine {
         // Until it is known what the service does with such an update, one is in flight.
         let is_trial = !self.is_proven || self.policy.is_outage() || self.is_trying || self.may_clear_a_member(next);
         let most = if is_trial { 1 } else { self.settings.concurrency };
-        self.to_prove.is_empty() && self.writing < most
+        let may_clear_more = self.in_doubt.is_some() && self.may_clear_a_member(next);
+        self.to_prove.is_empty() && self.writing < most && !may_clear_more
     }
 
     /// The place of the next update in `ready`: the first, or the first whose account was read by itself.
@@ -265,7 +279,7 @@ impl Machine {
 
     /// Whether an account has a member that updates may clear: none was seen to keep it.
     fn may_clear_a_member(&self, update: &Update) -> bool {
-        self.spares_members() && self.members.is_at_risk(&update.account)
+        self.spares_members() && self.members.at_risk(&update.account).next().is_some()
     }
 
     /// Whether an account on a page may have such a member, which the page does not show.
@@ -287,8 +301,11 @@ impl Machine {
     fn choose(&mut self, now: Duration) -> Option<Request> {
         // The wait for the slot may have been long.
         let is_stale = |update: &Update| now.saturating_sub(update.looked_at) > FRESH;
-        if self.to_prove.is_empty() && self.ready.front().is_some_and(is_stale) {
-            for update in std::mem::take(&mut self.ready) {
+        if self.to_prove.is_empty() && self.ready.iter().any(is_stale) {
+            let (stale, fresh) = std::mem::take(&mut self.ready).into_iter().partition(is_stale);
+            self.ready = fresh;
+            let stale: VecDeque<Update> = stale;
+            for update in stale {
                 self.look_again(update.row);
             }
         }
@@ -298,8 +315,11 @@ impl Machine {
         if !self.may_write() {
             return None;
         }
-        let update = self.ready.remove(self.next_to_write()?)?;
+        let mut update = self.ready.remove(self.next_to_write()?)?;
         self.is_trying = self.may_clear_a_member(&update);
+        if self.is_trying {
+            update.at_risk = self.members.at_risk(&update.account).map(ToOwned::to_owned).collect();
+        }
         self.writing += 1;
         Some(Request::Update(Box::new(update)))
     }
@@ -372,7 +392,15 @@ impl Machine {
         for row in rows {
             let account = row.account_id.and_then(|id| accounts.remove(&id));
             let changes = planned.remove(&row.row).unwrap_or_default();
+            if let Some(account) = &account {
+                self.members.listed(account);
+            }
             match account {
+                // `GET` tells what its update has cleared.
+                Some(_) if self.is_in_doubt(row) => {
+                    self.requests_left += 1;
+                    self.singly.push_back(row);
+                }
                 // `GET` tells whether it has another name, or the list cuts it.
                 Some(account) if !self.still_matches(row, &account) => {
                     self.requests_left += 1;
@@ -503,8 +531,24 @@ impl Machine {
                 }
             }
         }
+        if self.is_in_doubt(row)
+            && let Some(AtRisk { members, .. }) = self.in_doubt.take()
+        {
+            let lost: Vec<String> = members.into_iter().filter(|name| !has_unsendable(&account, name)).collect();
+            if !lost.is_empty() {
+                self.members.wrote(&account, &lost);
+                records.push(Record::Cleared(lost.clone()));
+                self.fail(Stop::ClearedMembers { row: row.row, id: account.id, members: lost, is_written: true });
+                return records;
+            }
+        }
         records.extend(self.take_account(row, changes, account, false, now));
         records
+    }
+
+    /// Whether a row's update may have cleared members, and its account was not looked at since.
+    fn is_in_doubt(&self, row: OpenRow) -> bool {
+        self.spares_members() && self.in_doubt.as_ref().is_some_and(|in_doubt| in_doubt.row == row.row)
     }
 
     /// An account was looked at: what is to be written, or what became of its row.
@@ -520,14 +564,17 @@ impl Machine {
             let error = "its account could not be read when the plan was made; plan this row again";
             return Some(finish(row, Status::Failed, Some(error.to_owned())));
         }
-        if !self.still_matches(row, &account) {
+        let drift = change::drift(&account, &changes);
+        // Where an update that may have been sent is all there, it was the service that wrote the key in another form.
+        let is_ours = row.was_sent && drift == Drift::Done;
+        if !is_ours && !self.still_matches(row, &account) {
             let name = self.match_on.as_str();
             let error =
                 format!("the account no longer has the {name} that this row was matched on; plan this row again");
             let status = if row.was_sent { Status::Unknown } else { Status::Conflict };
             return Some(finish(row, status, Some(error)));
         }
-        let foreign: Vec<&str> = match change::drift(&account, &changes) {
+        let foreign: Vec<&str> = match drift {
             Drift::Done if !row.was_sent => return Some(finish(row, Status::Unchanged, None)),
             // A row that may have been sent is sent again even when it looks done: only an answer of ours tells that it is.
             Drift::None | Drift::Done => Vec::new(),
@@ -563,7 +610,16 @@ impl Machine {
             self.fail(Stop::Broken("a change of the plan is not of its field's kind"));
             return None;
         };
-        self.ready.push_back(Update { row, fields, overwritten, account, changes, looked_at: now, is_from_page });
+        self.ready.push_back(Update {
+            row,
+            fields,
+            overwritten,
+            account,
+            at_risk: Vec::new(),
+            changes,
+            looked_at: now,
+            is_from_page,
+        });
         None
     }
 
@@ -576,7 +632,8 @@ impl Machine {
     ) -> Vec<Record> {
         self.writing = self.writing.saturating_sub(1);
         self.is_trying = false;
-        let Update { mut row, fields, account, changes, .. } = update;
+        let before = before_of(&update);
+        let Update { mut row, fields, account, at_risk, changes, .. } = update;
         let answered = match answer {
             Ok(answered) => answered,
             Err(refusal) => {
@@ -584,7 +641,10 @@ impl Machine {
                 row.was_sent |= refusal.may_have_been_applied;
                 let mut records = Vec::new();
                 if was_marked && !row.was_sent {
-                    records.push(Record::NotSent { row: row.row });
+                    records.push(Record::NotSent { row: row.row, before });
+                }
+                if refusal.may_have_been_applied && !at_risk.is_empty() {
+                    self.in_doubt = Some(AtRisk { row: row.row, members: at_risk });
                 }
                 records.extend(self.row_failed(row, Direction::Write, refusal, now));
                 return records;
@@ -618,11 +678,13 @@ impl Machine {
     }
 
     /// An update was not sent, because everything was to be held back by then. Its row is marked as sent already.
-    pub(super) fn held_back(&mut self, row: OpenRow) -> Vec<Record> {
+    pub(super) fn held_back(&mut self, update: &Update) -> Vec<Record> {
+        let before = before_of(update);
+        let row = update.row;
         self.is_trying = false;
         self.writing = self.writing.saturating_sub(1);
         self.look_again(row);
-        if row.was_sent { Vec::new() } else { vec![Record::NotSent { row: row.row }] }
+        if row.was_sent { Vec::new() } else { vec![Record::NotSent { row: row.row, before }] }
     }
 
     /// An update was not sent, because this process has changed its account since the look. A row to which that happens
@@ -667,7 +729,13 @@ impl Machine {
                 }
             }
             Verdict::SetAside => self.set_aside.push((row, direction, refusal)),
-            Verdict::GiveUp => records.push(given_up(row, &refusal)),
+            Verdict::GiveUp => {
+                records.push(given_up(row, &refusal));
+                // Nobody knows what its update has cleared, so that no other account is written that has such a member.
+                if self.is_in_doubt(row) && refusal.kind != Kind::NotFound {
+                    self.fail(Stop::Refused(refusal.error));
+                }
+            }
             Verdict::Stop => {
                 // Those that were set aside stay as they are.
                 self.fail(Stop::Refused(refusal.error));
@@ -700,6 +768,12 @@ impl Machine {
         }
         std::mem::take(&mut self.set_aside).into_iter().map(|(row, _, refusal)| given_up(row, &refusal)).collect()
     }
+}
+
+/// What the fields were when the plan was made that an update overwrites.
+fn before_of(update: &Update) -> Vec<(Field, Value)> {
+    let is_overwritten = |change: &&Change| update.overwritten.iter().any(|(field, _)| *field == change.field);
+    update.changes.iter().filter(is_overwritten).map(|change| (change.field, change.before.clone())).collect()
 }
 
 /// How long a row rests that this process has overtaken so often. The first time it is looked at again at once.

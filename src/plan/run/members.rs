@@ -24,9 +24,18 @@ impl Members {
         Self { cleared: cleared.into_iter().collect(), ..Self::default() }
     }
 
-    /// Whether an account has a member that no update was seen to keep.
-    pub(super) fn is_at_risk(&self, account: &ContactAccount) -> bool {
-        unsendable_members(account).any(|name| !self.kept.contains(name))
+    /// The members of an account that no update was seen to keep.
+    pub(super) fn at_risk<'a>(&'a self, account: &'a ContactAccount) -> impl Iterator<Item = &'a str> {
+        unsendable_members(account).filter(|name| !self.kept.contains(*name))
+    }
+
+    /// An account was read from a page.
+    pub(super) fn listed(&mut self, item: &ContactAccount) {
+        for name in unsendable_members(item) {
+            if self.cleared.contains(name) && !self.listed.contains(name) {
+                self.listed.insert(name.to_owned());
+            }
+        }
     }
 
     /// Which members of an account an update would clear, as one did before.

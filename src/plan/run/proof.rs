@@ -3,7 +3,7 @@
 //! A list may leave members out, or cut long texts at some length. An item is safe to build an update on when, for each
 //! field, an item with a text of the same length or a longer one was compared with its account and was whole.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::account::{ContactAccount, Field, FieldValue};
 use crate::change::{Change, Value, filled};
@@ -43,8 +43,9 @@ pub(super) fn sample(accounts: &[&ContactAccount], demanded: &mut Vec<usize>) {
 pub(super) struct Proofs {
     /// The longest text of each field, in characters, that an item was seen to show whole.
     whole: HashMap<Field, usize>,
-    /// The length at which the list cuts a field.
-    cut: HashMap<Field, usize>,
+    /// The accounts whose item has the beginning of a field only, by its length. One account alone may have been changed
+    /// between its item and its `GET`.
+    cut: HashMap<(Field, usize), HashSet<i64>>,
 }
 
 impl Proofs {
@@ -81,7 +82,7 @@ impl Proofs {
             lacking = true;
             match (shown, real) {
                 (Some(FieldValue::Text(shown)), Some(FieldValue::Text(real))) if real.starts_with(shown) => {
-                    self.cut.insert(field, shown.chars().count());
+                    self.cut.entry((field, shown.chars().count())).or_default().insert(account.id);
                 }
                 (Some(_), None) => contradicting.push(field),
                 _ => {}
@@ -99,7 +100,9 @@ impl Proofs {
         let (Value::Text(before), Some(FieldValue::Text(now))) = (&change.before, account.value(change.field)) else {
             return false;
         };
-        self.cut.get(&change.field) == Some(&before.chars().count()) && now.starts_with(before.as_str())
+        let length = before.chars().count();
+        let accounts = self.cut.get(&(change.field, length)).map_or(0, HashSet::len);
+        length >= SHORT && accounts >= 2 && now.starts_with(before.as_str())
     }
 }
 
@@ -187,6 +190,10 @@ mod tests {
     fn only_a_text_of_the_length_at_which_the_list_cuts_counts_as_cut() {
         let mut proofs = Proofs::default();
         proofs.compare(&described(255), &described(3000));
+        let other = |length: usize| account(serde_json::json!({"id": 8, "description": "x".repeat(length)}));
+        let one = Change { field: Field::Description, before: Value::Text("x".repeat(255)), after: Value::Null };
+        assert!(!proofs.is_cut(&one, &described(900)), "one account alone may have been changed meanwhile");
+        proofs.compare(&other(255), &other(2000));
         let change = |field, before: String| Change { field, before: Value::Text(before), after: Value::Null };
         assert!(proofs.is_cut(&change(Field::Description, "x".repeat(255)), &described(900)));
         assert!(!proofs.is_cut(&change(Field::Description, "x".repeat(254)), &described(900)));

@@ -2,6 +2,7 @@
 
 use super::policy::{Kind, Refusal};
 use crate::account::Field;
+use crate::change::Value;
 use crate::plan::Status;
 use crate::plan::file::{Finished, ItemsProof, OpenRow};
 
@@ -10,8 +11,9 @@ use crate::plan::file::{Finished, ItemsProof, OpenRow};
 pub(super) enum Record {
     /// What became of a row.
     Finish { row: u64, finished: Finished },
-    /// An update that was marked as sent is known not to have been applied.
-    NotSent { row: u64 },
+    /// An update that was marked as sent is known not to have been applied. What it would have overwritten is still there, so
+    /// that these fields have the value again that they had when the plan was made.
+    NotSent { row: u64, before: Vec<(Field, Value)> },
     /// Whether the items of the list are complete.
     Items(ItemsProof),
     /// Members that an update has cleared, since it cannot carry them.

@@ -1,6 +1,6 @@
 //! What a run decides, without a service, a clock or a file.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::{Machine, Next, Request, Settings, Stop, Update};
@@ -8,7 +8,7 @@ use crate::account::{ContactAccount, Field};
 use crate::answer::Item;
 use crate::change::{Change, Value};
 use crate::error::{ApiFailure, Call, CallError, Error, Failure, Operation, TransportFault, TransportKind, Unexpected};
-use crate::plan::file::{Finished, ItemsProof, OpenRow};
+use crate::plan::file::{AtRisk, Finished, ItemsProof, OpenRow};
 use crate::plan::run::policy::Refusal;
 use crate::plan::run::record::Record;
 use crate::plan::run::{OnConflict, OnUnknownMember};
@@ -524,7 +524,7 @@ fn a_rate_limit_takes_the_mark_back_and_is_no_attempt() {
         for _ in 0..8 {
             let update = next_update(&mut machine, now);
             let records = machine.wrote(update, Err(status(429, None, wait)), now);
-            assert_eq!(records, [Record::NotSent { row: 0 }]);
+            assert_eq!(records, [Record::NotSent { row: 0, before: Vec::new() }]);
             if let Next::Wait(until, _) = machine.next(now) {
                 now = until;
             }
@@ -704,13 +704,13 @@ fn staged(id: i64) -> ContactAccount {
 fn a_later_run_stops_before_it_writes_an_account_with_a_member_that_an_earlier_one_cleared() {
     let valued = |id: i64| if id == 2 { with(id, "annualRevenue", "12 million") } else { account(id) };
     for items in [Some(ItemsProof::Complete), Some(ItemsProof::Incomplete), None] {
-        let mut machine = Machine::new(rows(8), items, SETTINGS).sparing(vec!["annualRevenue".to_owned()]);
+        let mut machine = Machine::new(rows(8), items, SETTINGS).sparing(vec!["annualRevenue".to_owned()], None);
         let (written, _) = run_to_end(&mut machine, valued, valued);
         assert!(!written.contains(&1), "{written:?}");
         assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { row: 1, id: 2, is_written: false, .. })));
     }
     let settings = Settings { on_unknown_member: OnUnknownMember::Clear, ..SETTINGS };
-    let mut machine = Machine::new(rows(8), None, settings).sparing(vec!["annualRevenue".to_owned()]);
+    let mut machine = Machine::new(rows(8), None, settings).sparing(vec!["annualRevenue".to_owned()], None);
     let (written, _) = run_to_end(&mut machine, valued, valued);
     assert_eq!(written, (0..8).collect::<Vec<_>>());
 }
@@ -737,7 +737,7 @@ fn a_member_that_only_get_shows_is_seen_to_be_kept_before_anything_is_written_fr
 fn a_later_run_reads_each_account_by_itself_where_the_list_may_hide_the_member_that_was_cleared() {
     let whole = |id: i64| if id == 7 { with(id, "annualRevenue", "12 million") } else { account(id) };
     for items in [Some(ItemsProof::Complete), None] {
-        let mut machine = Machine::new(rows(8), items, SETTINGS).sparing(vec!["annualRevenue".to_owned()]);
+        let mut machine = Machine::new(rows(8), items, SETTINGS).sparing(vec!["annualRevenue".to_owned()], None);
         let (written, _) = run_to_end(&mut machine, account, whole);
         assert!(!written.contains(&6), "{written:?}");
         assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { row: 6, is_written: false, .. })));
@@ -863,4 +863,75 @@ fn a_row_that_may_have_been_sent_to_an_account_with_another_name_stays_unknown()
         "{records:?}"
     );
     assert_eq!(machine.next(at(0)), Next::Done);
+}
+
+#[test]
+fn a_member_that_an_update_cleared_whose_answer_was_lost_is_seen_at_the_next_look_and_no_other_is_sent_meanwhile() {
+    let mut machine = Machine::new(rows(6), Some(ItemsProof::Incomplete), SETTINGS);
+    let mut gone = HashSet::new();
+    let (mut written, mut cleared, mut now) = (Vec::new(), Vec::new(), at(0));
+    loop {
+        match machine.next(now) {
+            Next::Wait(until, _) => now = until,
+            Next::Request => match machine.start(now).unwrap() {
+                Request::Account { row } => {
+                    let id = row.account_id.unwrap();
+                    let account = if gone.contains(&id) { answered(id) } else { staged(id) };
+                    for record in machine.looked_at_account(row, bergen(), Ok(account), now) {
+                        if let Record::Cleared(members) = record {
+                            cleared.extend(members);
+                        }
+                    }
+                }
+                Request::Update(update) => {
+                    assert_eq!(update.at_risk, ["stage"]);
+                    written.push(update.account.id);
+                    gone.insert(update.account.id);
+                    machine.wrote(*update, Err(lost_answer()), now);
+                }
+                Request::Page { .. } => panic!("pages were shown to be incomplete"),
+            },
+            Next::Idle | Next::Done => break,
+        }
+    }
+    assert_eq!((written, cleared), (vec![1], vec!["stage".to_owned()]));
+    assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { row: 0, is_written: true, .. })));
+}
+
+#[test]
+fn a_run_after_a_kill_looks_at_the_account_in_doubt_before_it_writes_another_or_spares_its_members() {
+    let at_risk = || Some(AtRisk { row: 0, members: vec!["stage".to_owned()] });
+    let mut open = rows(3);
+    open[0].was_sent = true;
+    let shown = |id: i64| if id == 1 { answered(id) } else { staged(id) };
+    let mut machine = Machine::new(open.clone(), None, SETTINGS).sparing(Vec::new(), at_risk());
+    assert_eq!(run_to_end(&mut machine, shown, shown).0, [0; 0]);
+    assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { row: 0, id: 1, is_written: true, .. })));
+
+    // A run over the other rows does not look at it.
+    let mut machine = Machine::new(open.split_off(1), None, SETTINGS).sparing(Vec::new(), at_risk());
+    assert_eq!(run_to_end(&mut machine, shown, shown).0, [0; 0]);
+    assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { id: 2, is_written: false, .. })));
+}
+
+#[test]
+fn what_an_update_would_have_overwritten_is_planned_again_as_it_was_when_the_update_is_refused() {
+    let settings = Settings { on_conflict: OnConflict::Overwrite, ..SETTINGS };
+    for refusal in [status(401, None, None), status(400, Some("x"), None)] {
+        let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), settings);
+        look_at_account(&mut machine, |id| with(id, "city", "Trondheim"), at(0));
+        let update = next_update(&mut machine, at(0));
+        assert_eq!(update.overwritten, [(Field::City, Value::Text("Trondheim".into()))]);
+        let records = machine.wrote(update, Err(refusal), at(0));
+        let before = vec![(Field::City, Value::Text("Oslo".into()))];
+        assert_eq!(records[0], Record::NotSent { row: 0, before });
+    }
+}
+
+#[test]
+fn a_row_that_may_have_been_sent_and_is_all_there_is_sent_again_whatever_became_of_its_key() {
+    let open = rows(2).into_iter().skip(1).map(|row| OpenRow { was_sent: true, ..row }).collect();
+    let (mut machine, shown) = matched_on_names(open, Some(ItemsProof::Incomplete));
+    look_at_account(&mut machine, |id| ContactAccount { city: Some("Bergen".into()), ..shown(id) }, at(0));
+    assert_eq!(next_update(&mut machine, at(0)).row.row, 1);
 }
