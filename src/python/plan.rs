@@ -218,7 +218,9 @@ impl PlanFile {
     fn first_failures<'py>(&self, py: Python<'py>, limit: u32) -> PyResult<Vec<Bound<'py, PyDict>>> {
         guarded(py, "first_failures", || {
             let mut columns = RowColumns::default();
-            self.with(py, |file| file.first_failures(limit))?.iter().for_each(|row| columns.push(row));
+            for row in &self.with(py, |file| file.first_failures(limit))? {
+                columns.push(row);
+            }
             let report = columns.into_report().map_err(|error| PyValueError::new_err(error.to_string()))?;
             report.records(py, None, 0)
         })
@@ -229,7 +231,9 @@ impl PlanFile {
         guarded(py, "first_changes", || {
             let (changes, total) = self.with(py, |file| Ok((file.first_changes(limit)?, file.count_changes()?)))?;
             let mut columns = ChangeColumns::default();
-            changes.iter().for_each(|change| columns.push(change));
+            for change in &changes {
+                columns.push(change);
+            }
             let report = columns.into_report().map_err(|error| PyValueError::new_err(error.to_string()))?;
             Ok((report.records(py, None, 0)?, total))
         })
