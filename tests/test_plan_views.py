@@ -91,6 +91,9 @@ class File:
     def changes(self) -> Table:
         return Table(self._changes)
 
+    def first_failures(self, limit: int) -> list[dict[str, Any]]:
+        return self.failures().records(limit)
+
     def first_changes(self, limit: int) -> tuple[list[dict[str, Any]], int]:
         return self._changes[:limit], len(self._changes)
 

@@ -8,7 +8,7 @@ _has_warned = False
 
 
 def warn_if_it_blocks_a_loop(call: str, twin: str) -> None:
-    """Warns, once in a process, when an event loop runs in this thread.
+    """Warns, once in a process, when a coroutine of a running event loop makes the call.
 
     A notebook runs its cells in a loop of its own, where a synchronous call is what its user means.
 
@@ -19,6 +19,8 @@ def warn_if_it_blocks_a_loop(call: str, twin: str) -> None:
     global _has_warned  # noqa: PLW0603 - once for all clients
     asyncio = sys.modules.get("asyncio")
     if _has_warned or asyncio is None or asyncio._get_running_loop() is None:  # noqa: SLF001 - documented for its speed
+        return
+    if asyncio.current_task() is None:  # a callback, such as a handler of the log, cannot await anything
         return
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if hasattr(shell, "kernel"):

@@ -81,6 +81,10 @@ class PlanFile:
         """Every change."""
         return self._file.changes()
 
+    def first_failures(self, limit: int) -> list[dict[str, Any]]:
+        """The first rows that fell short."""
+        return self._file.first_failures(limit)
+
     def first_changes(self, limit: int) -> tuple[list[dict[str, Any]], int]:
         """The first changes, and how many there are."""
         return self._file.first_changes(limit)

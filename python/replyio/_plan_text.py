@@ -24,7 +24,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "not_found": ("not found", "not found"),
 }
 DONE = frozenset({"changed", "unchanged"})
+NOT_WRITTEN = frozenset({"failed", "conflict", "unknown", "invalid", "ambiguous", "not_found"})
 SHOWN_ROWS = 10
+SHOWN_FAILURES = 5
+SHOWN_REASON = 500
 SHOWN_CHARACTERS = 60
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
@@ -233,6 +236,32 @@ def _chip(tint: str, inner: str) -> str:
     return f'<span style="{style}">{inner}</span>'
 
 
+def reason(record: Mapping[str, Any]) -> str:
+    """Why a row is not done, without the number of the row, which stands beside it."""
+    otherwise = "the service stored something else than was sent" if record.get("stored_otherwise") else ""
+    told = str(record.get("error") or otherwise or str(record.get("status", "")).replace("_", " "))
+    return safe_text(told.removeprefix(f"row {record.get('row')}: "), SHOWN_REASON)
+
+
+def failures_html(records: Sequence[Mapping[str, Any]], total: int) -> str:
+    """The first rows that are not done: the reason first, whole and wrapped, then row, account and status."""
+    if not records:
+        return ""
+    rows: list[str] = []
+    for record in records:
+        account = f"account {record['id']}" if record.get("id") is not None else record.get("key")
+        place = ", ".join(part for part in (f"row {record.get('row')}", account) if part)
+        status = str(record.get("status", ""))
+        one = WORDS.get(status, (status.replace("_", " "),))[0]
+        cells = (
+            (f"{_CELL};{_BREAKS}", _isolated(reason(record))),
+            (f"{_CELL};{_QUIET}", _isolated(cell(place))),
+            (_CELL, _tinted(html.escape(cell(one)), _TINTS.get(status, _GREY), 0.17)),
+        )
+        rows.append(_row(cells, "none" if not rows else "1px solid rgba(128,128,128,.25)"))
+    return _table(rows) + _more(total - len(records), "row not done", "rows not done")
+
+
 def changes_html(changes: Sequence[Mapping[str, Any]], total: int) -> str:
     """The first changes, before and after. An account that has several is named once."""
     if not changes:
@@ -243,7 +272,12 @@ def changes_html(changes: Sequence[Mapping[str, Any]], total: int) -> str:
         same, last = change.get("row") == last, change.get("row")
         account = "" if same else f"{html.escape(cell(change.get('id')))}"
         before = _value_html(change.get("before"), _RED, f"text-decoration:line-through 1px rgba({_RED},.8)")
-        after = _value_html(change.get("after"), _GREEN)
+        # What was not written is not drawn as if it were.
+        is_refused = change.get("status") in NOT_WRITTEN
+        after = _value_html(change.get("after"), _GREY if is_refused else _GREEN, _QUIET if is_refused else "")
+        if is_refused:
+            status = str(change.get("status"))
+            after += f" {_tinted(html.escape(WORDS[status][0]), _TINTS[status], 0.17)}"
         cells = (
             (f"{_CELL};{_MONO};{_QUIET}", account),
             (f"{_CELL};{_MONO}", html.escape(cell(change.get("field")))),
@@ -275,9 +309,10 @@ def _table(rows: Sequence[str]) -> str:
     return f'<table style="{style}"><tbody>{"".join(rows)}</tbody></table>'
 
 
-def _more(number: int, noun: str) -> str:
+def _more(number: int, noun: str, nouns: str | None = None) -> str:
     """How many are not shown."""
-    return f'<div style="{_QUIET};margin:2px 0">… and {counted(number, f"more {noun}")}</div>' if number > 0 else ""
+    more = counted(number, f"more {noun}", None if nouns is None else f"more {nouns}")
+    return f'<div style="{_QUIET};margin:2px 0">… and {more}</div>' if number > 0 else ""
 
 
 def box_html(

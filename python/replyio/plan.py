@@ -59,6 +59,7 @@ class _File(Protocol):
     def counts(self) -> dict[str, int]: ...
     def rows(self) -> Table: ...
     def changes(self) -> Table: ...
+    def first_failures(self, limit: int) -> list[dict[str, Any]]: ...
     def first_changes(self, limit: int) -> tuple[list[dict[str, Any]], int]: ...
     def failures(self) -> Table: ...
     def stored_otherwise(self) -> int: ...
@@ -280,6 +281,8 @@ class PlanTable:
 
     def _repr_html_(self) -> str:
         """The first rows, for a notebook."""
+        if self._name == "failures":
+            return text.failures_html(self._table.records(text.SHOWN_ROWS), len(self))
         return text.table_html(self._table.records(text.SHOWN_ROWS), self.columns, len(self))
 
 
@@ -364,9 +367,11 @@ class _Report:
         """The file's name, without its folder."""
         return PurePath(self._path).name
 
-    def _changes_html(self) -> str:
-        """The first changes. No others are read."""
-        return text.changes_html(*self._file.first_changes(text.SHOWN_ROWS))
+    def _rows_html(self, counts: dict[str, int], stored_otherwise: int) -> str:
+        """The first failures with their reasons, then the first changes. No others are read."""
+        failed = text.not_done(counts) - counts.get("pending", 0) + stored_otherwise
+        first = self._file.first_failures(text.SHOWN_FAILURES) if failed else []
+        return text.failures_html(first, failed) + text.changes_html(*self._file.first_changes(text.SHOWN_ROWS))
 
     def join(self, table: Any, *, prefix: str = "") -> Any:
         """Adds to each row of the caller's table what became of it.
@@ -777,7 +782,8 @@ class Plan(_Report):
         try:
             counts = self.counts
             hints = text.plan_hints(counts, None if self.requests is not None else self._path, text.as_frame())
-            return text.box_html(title, self._cost(), counts, self._changes_html(), hints, self._notes())
+            inner = self._rows_html(counts, self._file.stored_otherwise())
+            return text.box_html(title, self._cost(), counts, inner, hints, self._notes())
         except ReplyError as error:
             return text.box_html(title, "", {}, "", [], [str(error)])
 
@@ -980,7 +986,8 @@ class ApplyResult(_Report):
         title = f"Result of {self._name()}"
         try:
             hints = text.result_hints(self._counts, self._stored_otherwise, text.as_frame())
-            return text.box_html(title, self._spent(), self._counts, self._changes_html(), hints, self._notes())
+            inner = self._rows_html(self._counts, self._stored_otherwise)
+            return text.box_html(title, self._spent(), self._counts, inner, hints, self._notes())
         except ReplyError as error:  # the counts are here, and the file is gone
             return text.box_html(title, self._spent(), self._counts, "", [], [*self._notes(), str(error)])
 

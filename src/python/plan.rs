@@ -214,6 +214,18 @@ impl PlanFile {
         })
     }
 
+    /// The first of the failures as dictionaries. No others are read.
+    fn first_failures<'py>(&self, py: Python<'py>, limit: u32) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        guarded(py, "first_failures", || {
+            let mut columns = RowColumns::default();
+            for row in &self.with(py, |file| file.first_failures(limit))? {
+                columns.push(row);
+            }
+            let report = columns.into_report().map_err(|error| PyValueError::new_err(error.to_string()))?;
+            report.records(py, None, 0)
+        })
+    }
+
     /// The first changes as dictionaries, and how many there are. No others are read.
     fn first_changes<'py>(&self, py: Python<'py>, limit: u32) -> PyResult<(Vec<Bound<'py, PyDict>>, u64)> {
         guarded(py, "first_changes", || {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import html
 import json
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -275,3 +277,26 @@ def test_the_types_of_a_listing_do_not_depend_on_what_is_in_it(client: ReplyClie
     assert dict(full.dtypes) == dict(empty.dtypes)
     assert str(full["linked_prospects_count"].dtype) == "Int64"
     assert len(set(statuses(plan(client, "sync", full).rows))) == 1
+
+
+def text_of(markup: str) -> str:
+    return html.unescape(re.sub(r"<[^>]*>", "", markup))
+
+
+def test_the_reasons_of_failures_come_first_and_whole(service: Sandbox, client: ReplyClient) -> None:
+    detail = "The account belongs to a team that this user may read and may not write, as its owner has decided"
+    body = {"title": "Bad Request", "status": 400, "detail": detail, "code": "contactAccount.refused"}
+    service.add_fault(Fault(method="PUT", status=400, id=2, body=body))
+    result = client.patch_contact_accounts([*moves([1, 2]), {"id": 3, "company_size": "huge"}], progress=False)
+    for markup in (result._repr_html_(), result.plan._repr_html_()):
+        shown = text_of(markup)
+        assert detail.strip() in shown
+        assert shown.index(detail[:40]) < shown.index("Bergen 1")
+        assert "row 1: row 1" not in shown
+        # The value that was refused is not drawn as one that was written.
+        refused = markup[markup.index("Bergen 2") - 300 :]
+        assert re.search(r"failed", text_of(refused))
+        assert "34,160,90" not in refused[: refused.index("Bergen 2")].rpartition("→")[2]
+    failures = text_of(result.failures._repr_html_())
+    assert detail.strip() in failures
+    assert failures.index(detail[:40]) < failures.index("row 1")

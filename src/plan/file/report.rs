@@ -189,6 +189,23 @@ impl PlanFile {
         }
     }
 
+    /// The first rows that are not as they were meant to be, and will not be by themselves. No others are read.
+    ///
+    /// # Errors
+    /// [`FileError`] when the file cannot be read.
+    pub fn first_failures(&self, limit: u32) -> Result<Vec<RowView>, FileError> {
+        let rows = self.ask(|connection| {
+            let mut select = connection.prepare(
+                "SELECT row, account_id, matched_by, status, error, position, weight, repeated, stored_otherwise, \
+                 finished_at_ms, checksum FROM rows WHERE stored_otherwise OR status NOT IN ('unchanged', 'changed', \
+                 'pending') ORDER BY row LIMIT ?1",
+            )?;
+            select.query_map([limit], StoredRow::read)?.collect::<rusqlite::Result<Option<Vec<_>>>>()
+        })?;
+        let rows = rows.ok_or_else(|| self.damaged("a row is not what was written"))?;
+        rows.into_iter().map(|row| self.view(row)).collect()
+    }
+
     /// How many changes there are.
     ///
     /// # Errors
