@@ -522,7 +522,9 @@ pub(super) fn ended(stage: &mut Stage, number: usize) {
     let requests = operation.requests + stage.puts.len() as u64;
     let in_quota = stage.world.quota.map_or(0, |quota| {
         let minutes = requests / u64::from(quota.per_minute.max(1)) + 2;
-        let hours = stage.service.hits.len() as u64 / u64::from(quota.per_hour.max(1));
+        // The client counts what never arrives, too.
+        let sent: u64 = stage.operations.iter().map(|operation| operation.requests).sum();
+        let hours = sent.max(stage.service.hits.len() as u64) / u64::from(quota.per_hour.max(1));
         minutes * 60 + hours * 3_600
     });
     let ways = Duration::from_millis(2 * stage.world.latency_ms.1) * u32::try_from(requests).unwrap_or(u32::MAX);
