@@ -263,12 +263,16 @@ pub(super) fn reported(stage: &mut Stage, lane: usize, number: usize, report: &R
 }
 
 /// A process was killed while it applied a plan: only the updates in flight may be sent again.
-pub(super) fn killed(stage: &mut Stage, lane: usize, number: usize, report: &Report, how: How) {
+pub(super) fn killed(stage: &mut Stage, lane: usize, number: usize, operation: usize, report: &Report, how: How) {
     let Some(job) = stage.jobs.get(&(lane, number)) else { return };
     let was_open = |row: usize| job.statuses.get(row) == Some(&Status::Unknown);
     let unknown =
         report.rows.iter().enumerate().filter(|(row, view)| view.status == Status::Unknown && !was_open(*row));
-    let count = unknown.count();
+    // One whose answer was lost before is to be sent again without a crash, too.
+    let was_lost = |id: Option<i64>| {
+        stage.puts.iter().any(|(_, put)| put.operation == operation && put.is_over && Some(put.id) == id)
+    };
+    let count = unknown.filter(|(_, view)| !was_lost(view.account_id)).count();
     if count > how.concurrency {
         let text = format!("{count} rows are unknown after a crash, and {} were in flight", how.concurrency);
         stage.violated(4, text);
@@ -457,7 +461,10 @@ pub(super) fn reverted(stage: &mut Stage, lane: usize, number: usize, report: &R
         let is_late = ours.iter().any(|(_, put)| put.sent < started && put.arrived.is_some_and(|at| at >= started));
         let others_wrote = account.versions.windows(2).any(|pair| {
             let is_theirs = !matches!(pair[1].by, Author::Put(put) if ours.iter().any(|(other, _)| *other == put));
-            is_theirs && Some(pair[1].at) > first.arrived && changes.iter().any(|change| differs(pair, change.field))
+            // What one wrote after an update that may have been applied cannot be told from that update.
+            let maybe_first = sent.iter().find(|(_, put)| put.may_be_applied()).map(|(_, put)| put.sent);
+            let is_later = Some(pair[1].at) > first.arrived || Some(pair[1].at) > maybe_first;
+            is_theirs && is_later && changes.iter().any(|change| differs(pair, change.field))
         });
         if is_overtaken || is_late || others_wrote || is_hindered(stage, *id) {
             continue;
@@ -515,7 +522,9 @@ pub(super) fn ended(stage: &mut Stage, number: usize) {
     let requests = operation.requests + stage.puts.len() as u64;
     let in_quota = stage.world.quota.map_or(0, |quota| {
         let minutes = requests / u64::from(quota.per_minute.max(1)) + 2;
-        let hours = stage.service.hits.len() as u64 / u64::from(quota.per_hour.max(1));
+        // The client counts what never arrives, too.
+        let sent: u64 = stage.operations.iter().map(|operation| operation.requests).sum();
+        let hours = sent.max(stage.service.hits.len() as u64) / u64::from(quota.per_hour.max(1));
         minutes * 60 + hours * 3_600
     });
     let ways = Duration::from_millis(2 * stage.world.latency_ms.1) * u32::try_from(requests).unwrap_or(u32::MAX);

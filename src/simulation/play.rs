@@ -322,7 +322,7 @@ impl Actor {
                 && is_killed
                 && !how.is_twice
             {
-                oracle::killed(stage, self.lane, job, &report, *how);
+                oracle::killed(stage, self.lane, job, operation, &report, *how);
             }
             let is_applied = is_done && matches!(step, Step::Apply(..));
             oracle::reported(stage, self.lane, job, &report, is_applied);

@@ -108,9 +108,17 @@ pub(super) struct Put {
     pub(super) delivered: Option<Duration>,
     /// Whether the client waits for the answer.
     pub(super) is_open: bool,
+    /// Whether the client has got an answer, or waits no longer, while its process lives.
+    pub(super) is_over: bool,
 }
 
 impl Put {
+    /// Whether no answer has told that it was not applied.
+    pub(super) fn may_be_applied(&self) -> bool {
+        let is_refused = matches!(self.answer, Some((400..500, _)));
+        self.effect == Effect::Written || self.delivered.is_none() || !is_refused
+    }
+
     pub(super) fn value(&self, field: Field) -> Value {
         self.body[field as usize].clone().unwrap_or(Value::Null)
     }
@@ -402,6 +410,7 @@ impl Stage {
                 answer: None,
                 delivered: None,
                 is_open: true,
+                is_over: false,
             };
             super::oracle::sent(self, &put);
             self.puts.push((number, put));
@@ -501,6 +510,9 @@ impl Stage {
     pub(super) fn close(&mut self, number: usize) {
         if let Some(put) = self.put(number) {
             put.is_open = false;
+            let process = put.process;
+            let is_over = !self.processes[process].is_dead;
+            self.put(number).into_iter().for_each(|put| put.is_over = is_over);
         }
     }
 
