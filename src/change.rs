@@ -151,6 +151,7 @@ pub(crate) fn unsendable_members(account: &ContactAccount) -> impl Iterator<Item
 }
 
 /// Whether an account has a value in a member that an update cannot carry.
+#[cfg(feature = "plan")]
 pub(crate) fn has_unsendable(account: &ContactAccount, name: &str) -> bool {
     if name == STAGE { has_stage(account) } else { account.extra.get(name).is_some_and(|value| !is_nothing(value)) }
 }
