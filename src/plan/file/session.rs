@@ -109,6 +109,7 @@ impl Session {
         state::set_owner(&transaction, Some(owner))?;
         state::set_writer(&transaction, &owner.run)?;
         transaction.commit()?;
+        connect::trust(&mut self.connection, None)?;
         self.connection.execute_batch("PRAGMA synchronous=FULL")?;
         switch(&self.connection, "WAL", CLAIM)?;
         self.connection.execute_batch("PRAGMA wal_autocheckpoint=0")?;
@@ -190,7 +191,7 @@ impl Session {
         }
         // Holds back what is committed after this.
         let pin = connect::for_reading(&self.path)?;
-        pin.execute_batch("BEGIN; SELECT count(*) FROM log")?;
+        pin.execute_batch("BEGIN; SELECT present FROM log")?;
         if let Err(kind) = self.write(state::have_log)? {
             return Ok(Err(kind));
         }
