@@ -302,6 +302,7 @@ impl Sandbox {
             // Its panic would have nothing to say that the requests do not show.
             let _ = thread.join();
         }
+        self.shared.state().unlock();
     }
 }
 
