@@ -49,9 +49,7 @@ pub(super) fn for_reading_within(path: &Path, wait: Duration) -> rusqlite::Resul
     connection.busy_timeout(patience(wait))?;
     let touched = connection.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(()));
     match touched {
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
-            Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), None))
-        }
+        Err(error) if is_bound(&error) => Err(endless(error)),
         // A process died in the middle of a transaction, which only a writer can roll back.
         Err(rusqlite::Error::SqliteFailure(error, _)) if error.extended_code == ffi::SQLITE_READONLY_ROLLBACK => {
             let connection = for_writing(path)?;
@@ -61,6 +59,18 @@ pub(super) fn for_reading_within(path: &Path, wait: Duration) -> rusqlite::Resul
         Err(error) if is_busy(&error) => Err(error),
         _ => Ok(connection),
     }
+}
+
+/// The error of a file in which SQLite finds no end. Before [`trust`] nothing else interrupts.
+pub(super) fn endless(error: rusqlite::Error) -> rusqlite::Error {
+    if is_bound(&error) {
+        return rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), None);
+    }
+    error
+}
+
+fn is_bound(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted)
 }
 
 /// Takes the bound on instructions away, once what the plan is known by was read; `interrupt` is asked from then on.

@@ -142,7 +142,7 @@ impl PlanFile {
         match recover(&real, &recovery) {
             Ok(Ok(())) => Self::check(path, interrupt),
             Ok(Err(kind)) => Err(owner::refusal_or(&real, kind).at(path)),
-            Err(error) => Err(owner::refusal_of(&real, &error).at(path)),
+            Err(error) => Err(owner::refusal_of(&real, &connect::endless(error)).at(path)),
         }
     }
 

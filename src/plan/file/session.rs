@@ -77,7 +77,7 @@ impl Session {
             // Another process made its claim between this one and its log.
             Ok(Err(FileErrorKind::Lost(what))) if what == TAKEN => Err(owner::refusal(path)),
             Ok(Err(kind)) => Err(owner::refusal_or(path, kind)),
-            Err(error) => Err(owner::refusal_of(path, &error)),
+            Err(error) => Err(owner::refusal_of(path, &connect::endless(error))),
         }
     }
 
