@@ -1116,6 +1116,15 @@ def test_the_command_says_in_one_line_why_it_cannot_start(start: Start) -> None:
         assert process.stderr.read().count("\n") == 1
 
 
+@pytest.mark.parametrize("accounts", ["[" * 100_000, '[{"id": ' + "1" * 5_000 + "}]", "\x00", "[1]", "{}"])
+def test_the_command_refuses_accounts_that_are_none_in_one_line(accounts: str, tmp_path: Path) -> None:
+    file = tmp_path / "accounts.json"
+    file.write_text(accounts, encoding="utf-8")
+    command = [sys.executable, "-m", "replyio.sandbox", "--accounts", str(file)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1), ended.stderr[:300]
+
+
 # Its pytest fixture
 
 
