@@ -69,7 +69,9 @@ fn shown(file: &PlanFile) -> Result<(String, Shown), FileError> {
         assert_eq!(*account, change.account_id, "another account");
         changes.push(Change { field: change.field, before: change.before, after: change.after });
     })?;
-    shown.values_mut().for_each(|(_, changes)| changes.sort_unstable_by_key(|change| change.field));
+    for (_, changes) in shown.values_mut() {
+        changes.sort_unstable_by_key(|change| change.field);
+    }
     Ok((text, shown))
 }
 
@@ -116,7 +118,7 @@ fn judge_plan(file: &PlanFile, path: &Path) {
     }
     match file.start_run() {
         Ok(run) => {
-            run.recent_requests(1_764_000_200_000).map(drop).unwrap_or_else(|error| check_message(&error));
+            run.recent_requests(1_764_000_200_000).map_or_else(|error| check_message(&error), drop);
             drop(run);
             let again = PlanFile::open(path).unwrap_or_else(|error| panic!("after a run: {error}"));
             assert_eq!(shown(&again).expect(whole).0, text, "a run that did nothing changed the plan");

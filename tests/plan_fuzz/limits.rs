@@ -63,11 +63,11 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) fn start() -> Self {
         let (seed, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        let (seen, stops) = (Arc::clone(&seed), Arc::clone(&stop));
+        let (current, ends) = (Arc::clone(&seed), Arc::clone(&stop));
         let thread = thread::spawn(move || {
             let (mut last, mut since) = (0, Instant::now());
-            while !stops.load(Ordering::Relaxed) {
-                let now = seen.load(Ordering::Relaxed);
+            while !ends.load(Ordering::Relaxed) {
+                let now = current.load(Ordering::Relaxed);
                 if now != last {
                     (last, since) = (now, Instant::now());
                 }

@@ -17,8 +17,18 @@ const TABLES: [(&str, &str, &[&str]); 6] = [
         "rows",
         "row",
         &[
-            "row", "account_id", "matched_by", "status", "status", "error", "position", "weight", "repeated",
-            "stored_otherwise", "finished_at_ms", "checksum",
+            "row",
+            "account_id",
+            "matched_by",
+            "status",
+            "status",
+            "error",
+            "position",
+            "weight",
+            "repeated",
+            "stored_otherwise",
+            "finished_at_ms",
+            "checksum",
         ],
     ),
     ("edits", "row", &["row", "field", "field", "before", "after", "after", "answered", "checksum"]),
@@ -26,13 +36,54 @@ const TABLES: [(&str, &str, &[&str]); 6] = [
 ];
 
 const VALUES: [&str; 48] = [
-    "NULL", "0", "1", "-1", "2", "7", "23", "255", "4294967295", "4294967296", "9007199254740993", "-2147483648",
-    "9223372036854775807", "-9223372036854775808", "1.5", "1e300", "-0.0", "9e999", "x''", "x'00'", "x'ff'",
-    "zeroblob(100000)", "''", "' '", "'pending'", "'unknown'", "'changed'", "'failed'", "'conflict'", "'Pending'",
-    "'id'", "'replace'", "'fill'", "'city'", "'name'", "'owner_user_id'", "'company_size'", "'1'", "'planned'",
-    "char(27) || ']0;owned' || char(7, 0x9b, 0x202e, 0xe0041)", "'a' || char(0) || 'b'", "CAST(x'ff80' AS TEXT)",
-    "'[\"a\", \"b\"]'", "'[' || replace(printf('%.*c', 5000, '['), ' ', '[')", "printf('%.*c', 5000, 'x')",
-    "printf('%.*c', 200000, 'x')", "printf('%.*c', 3000000, 'x')", "hex(zeroblob(16))",
+    "NULL",
+    "0",
+    "1",
+    "-1",
+    "2",
+    "7",
+    "23",
+    "255",
+    "4294967295",
+    "4294967296",
+    "9007199254740993",
+    "-2147483648",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "1.5",
+    "1e300",
+    "-0.0",
+    "9e999",
+    "x''",
+    "x'00'",
+    "x'ff'",
+    "zeroblob(100000)",
+    "''",
+    "' '",
+    "'pending'",
+    "'unknown'",
+    "'changed'",
+    "'failed'",
+    "'conflict'",
+    "'Pending'",
+    "'id'",
+    "'replace'",
+    "'fill'",
+    "'city'",
+    "'name'",
+    "'owner_user_id'",
+    "'company_size'",
+    "'1'",
+    "'planned'",
+    "char(27) || ']0;owned' || char(7, 0x9b, 0x202e, 0xe0041)",
+    "'a' || char(0) || 'b'",
+    "CAST(x'ff80' AS TEXT)",
+    "'[\"a\", \"b\"]'",
+    "'[' || replace(printf('%.*c', 5000, '['), ' ', '[')",
+    "printf('%.*c', 5000, 'x')",
+    "printf('%.*c', 200000, 'x')",
+    "printf('%.*c', 3000000, 'x')",
+    "hex(zeroblob(16))",
 ];
 
 const DEFINITIONS: [&str; 34] = [
@@ -97,7 +148,7 @@ pub(crate) fn mutant(chance: &mut Rng, plans: &[Plan], folder: &Path) -> Plan {
     let mut plan = chance.choice(plans).unwrap().clone();
     let way = chance.u8(..100);
     if way < 80 {
-        plan = with_sql(chance, plan, folder, way < 45, way >= 35);
+        plan = with_sql(chance, &plan, folder, way < 45, way >= 35);
     }
     if !(8..72).contains(&way) {
         for _ in 0..chance.usize(1..5) {
@@ -110,7 +161,7 @@ pub(crate) fn mutant(chance: &mut Rng, plans: &[Plan], folder: &Path) -> Plan {
         }
     }
     if way > 96 {
-        plan.log = chance.choice(plans).unwrap().log.clone();
+        plan.log.clone_from(&chance.choice(plans).unwrap().log);
     }
     if way == 50 {
         plan.journal = journal(chance, &plan);
@@ -118,7 +169,7 @@ pub(crate) fn mutant(chance: &mut Rng, plans: &[Plan], folder: &Path) -> Plan {
     plan
 }
 
-fn with_sql(chance: &mut Rng, plan: Plan, folder: &Path, rows: bool, schema: bool) -> Plan {
+fn with_sql(chance: &mut Rng, plan: &Plan, folder: &Path, rows: bool, schema: bool) -> Plan {
     let path = folder.join("scratch");
     plan.put(&path);
     let mut changed = || -> rusqlite::Result<()> {
@@ -199,7 +250,10 @@ fn of_schema(chance: &mut Rng) -> String {
             let (column, name) = (chance.choice(["name", "tbl_name"]).unwrap(), chance.choice(TABLES).unwrap().0);
             format!("UPDATE sqlite_schema SET {column} = '{name}' WHERE {one}")
         }
-        5 => format!("UPDATE sqlite_schema SET {} = {value} WHERE {one}", chance.choice(["name", "sql", "type"]).unwrap()),
+        5 => format!(
+            "UPDATE sqlite_schema SET {} = {value} WHERE {one}",
+            chance.choice(["name", "sql", "type"]).unwrap()
+        ),
         6 => {
             let kind = chance.choice(["table", "view", "index", "trigger", "x"]).unwrap();
             let name = chance.choice(["rows", "sqlite_autoindex_plan_1", "sqlite_autoindex_rows_1", "t", ""]).unwrap();
@@ -217,8 +271,24 @@ fn of_schema(chance: &mut Rng) -> String {
 
 /// Where the header of a database says something, and how many bytes of it.
 const HEADER: [(usize, usize); 18] = [
-    (0, 16), (16, 2), (18, 1), (19, 1), (20, 1), (21, 3), (24, 4), (28, 4), (32, 4), (36, 4), (40, 4), (44, 4), (48, 4),
-    (52, 4), (56, 4), (60, 4), (64, 4), (92, 8),
+    (0, 16),
+    (16, 2),
+    (18, 1),
+    (19, 1),
+    (20, 1),
+    (21, 3),
+    (24, 4),
+    (28, 4),
+    (32, 4),
+    (36, 4),
+    (40, 4),
+    (44, 4),
+    (48, 4),
+    (52, 4),
+    (56, 4),
+    (60, 4),
+    (64, 4),
+    (92, 8),
 ];
 
 fn with_bytes(chance: &mut Rng, bytes: &mut Vec<u8>, is_database: bool) {
@@ -275,7 +345,7 @@ fn journal(chance: &mut Rng, plan: &Plan) -> Vec<u8> {
         journal.extend_from_slice(&number.to_be_bytes());
     }
     journal.resize(512, 0);
-    let number = chance.u32(1..pages.max(1) + 1);
+    let number = chance.u32(1..=pages.max(1));
     journal.extend_from_slice(&number.to_be_bytes());
     let page: Vec<u8> = plan.file.iter().skip((number as usize - 1) * 4_096).take(4_096).copied().collect();
     let sum = (1..=20).map(|step| 4_096 - 200 * step).filter_map(|at: usize| page.get(at));

@@ -44,14 +44,18 @@ fn plain(prefix: &'static str) -> impl Fn(&[Value]) -> u32 {
         if !prefix.is_empty() {
             add_bytes(&mut sum, prefix.as_bytes());
         }
-        row.iter().for_each(|value| add(&mut sum, value));
+        for value in row {
+            add(&mut sum, value);
+        }
         sum.finalize()
     }
 }
 
 fn edit(row: &[Value]) -> u32 {
     let mut sum = Hasher::new();
-    row[..4].iter().for_each(|value| add(&mut sum, value));
+    for value in &row[..4] {
+        add(&mut sum, value);
+    }
     match &row[4] {
         Value::Null => sum.update(b"n"),
         answered => {
@@ -76,7 +80,13 @@ pub(crate) fn reseal(connection: &Connection) {
     seal(connection, query, "UPDATE edits SET checksum = ?3 WHERE row = ?1 AND field = ?2", 2, edit);
     let update = "UPDATE state SET checksum = ?2 WHERE key = ?1";
     seal(connection, "SELECT key, value FROM state", update, 1, plain(""));
-    seal(connection, "SELECT present FROM log", "UPDATE log SET checksum = ?2 WHERE present IS ?1", 1, plain("log present"));
+    seal(
+        connection,
+        "SELECT present FROM log",
+        "UPDATE log SET checksum = ?2 WHERE present IS ?1",
+        1,
+        plain("log present"),
+    );
     let update = "UPDATE requests SET checksum = ?2 WHERE number = ?1";
     seal(connection, "SELECT number, sent_at FROM requests", update, 1, plain(""));
     for (key, query) in [
@@ -88,7 +98,9 @@ pub(crate) fn reseal(connection: &Connection) {
     }
     let mut sum = Hasher::new();
     for pair in read(connection, "SELECT key, value FROM plan WHERE key <> 'sealed' ORDER BY key") {
-        pair.iter().for_each(|value| add(&mut sum, value));
+        for value in &pair {
+            add(&mut sum, value);
+        }
     }
     let _ = connection.execute("UPDATE plan SET value = ?1 WHERE key = 'sealed'", params![i64::from(sum.finalize())]);
 }

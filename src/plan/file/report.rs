@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::error::{FileError, FileErrorKind};
 use super::check::CHANGE;
+use super::error::{FileError, FileErrorKind};
 use super::schema::{self, StoredEdit, StoredRow};
 use super::state::{self, State};
 use super::{ChangeView, OpenRow, PlanFile, PlannedRow, Reader, RowView};
@@ -204,7 +204,8 @@ impl PlanFile {
         for edit in select.query_map([first, last], StoredEdit::read).map_err(of_sqlite)? {
             let edit = edit.map_err(of_sqlite)?.ok_or_else(|| self.damaged(CHANGE))?;
             while rows.next_if(|row| row.row < edit.row).is_some() {}
-            let row = rows.peek().filter(|row| row.row == edit.row).ok_or_else(|| self.damaged("a change has no row"))?;
+            let row =
+                rows.peek().filter(|row| row.row == edit.row).ok_or_else(|| self.damaged("a change has no row"))?;
             let StoredEdit { change: Change { field, before, after }, answered, .. } = edit;
             let (number, status) = (row.row.unsigned_abs(), self.status(&row.status)?);
             take(ChangeView { row: number, account_id: row.account_id, status, field, before, after, answered });

@@ -135,7 +135,9 @@ fn get(connection: &Connection, key: &str) -> rusqlite::Result<Option<SqlValue>>
         "SELECT value, checksum FROM state WHERE key = ?1 AND coalesce(octet_length(value), 0) <= ?2",
     )?;
     let longest = if key == "cleared" { LONGEST_CLEARED } else { LONGEST_FACT };
-    let found = select.query_row(params![key, longest], |row| Ok((row.get::<_, SqlValue>(0)?, row.get::<_, u32>(1)?))).optional()?;
+    let found = select
+        .query_row(params![key, longest], |row| Ok((row.get::<_, SqlValue>(0)?, row.get::<_, u32>(1)?)))
+        .optional()?;
     Ok(found.filter(|(value, sum)| checksum(key, value) == *sum).map(|(value, _)| value))
 }
 
