@@ -171,21 +171,25 @@ fn a_tree_of_pages_that_has_no_end_is_refused_at_once() {
 }
 
 #[cfg(unix)]
+fn lay(trap: &str, path: &Path) {
+    match trap {
+        "a FIFO" => assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success()),
+        "a folder" => fs::create_dir(path).unwrap(),
+        "a link" => std::os::unix::fs::symlink("precious", path).unwrap(),
+        _ => std::os::unix::fs::symlink("made", path).unwrap(),
+    }
+}
+
+#[cfg(unix)]
 #[test]
 fn what_is_no_file_beside_a_plan_is_neither_waited_for_nor_written_through() {
-    let traps: [(&str, fn(&Path)); 4] = [
-        ("a FIFO", |path| assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success())),
-        ("a folder", |path| fs::create_dir(path).unwrap()),
-        ("a link", |path| std::os::unix::fs::symlink("precious", path).unwrap()),
-        ("a dangling link", |path| std::os::unix::fs::symlink("made", path).unwrap()),
-    ];
     for suffix in ["-wal", "-shm", "-journal"] {
-        for (name, trap) in traps {
+        for name in ["a FIFO", "a folder", "a link", "a dangling link"] {
             let folder = Folder::new();
             let precious = folder.0.join("precious");
             fs::write(&precious, "keep me").unwrap();
             let file = build(&folder.plan(), 10).unwrap();
-            trap(&super::beside(&folder.plan(), suffix));
+            lay(name, &super::beside(&folder.plan(), suffix));
             let started = Instant::now();
             let kind = FileErrorKind::NotALog(format!("plan.replyio{suffix}"));
             assert_eq!(refusal(&folder.plan()), kind, "{name}");
