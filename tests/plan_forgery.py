@@ -27,8 +27,7 @@ def _sum(*values: Any) -> int:
 
 def reseal(connection: sqlite3.Connection) -> None:
     """Computes every checksum again."""
-    columns = "row, account_id, matched_by, status, error, position, weight, repeated, stored_otherwise, finished_at_ms"
-    for row in connection.execute(f"SELECT {columns} FROM rows").fetchall():
+    for *row, _ in connection.execute("SELECT * FROM rows").fetchall():
         connection.execute("UPDATE rows SET checksum = ? WHERE row = ?", (_sum(*row), row[0]))
     for row, field, before, after, answered in connection.execute(
         "SELECT row, field, before, after, answered FROM edits"

@@ -19,11 +19,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import replyio
+from plan_forgery import forge
 from replyio import _plan_text, _replyio, _shell
 from replyio._export import Line
 from replyio.sandbox import Fault, Sandbox
-
-from plan_forgery import forge
 
 pty = pytest.importorskip("pty")
 
@@ -319,16 +318,13 @@ def forged(folder: Path, service: Sandbox) -> Path:
     for number, text in enumerate(SAMPLES):
         status = statuses[number % len(statuses)]
         row = (status, text, text, 1_764_000_000_000, number)
-        changes.append(
-            ("UPDATE rows SET status = ?, matched_by = ?, error = ?, finished_at_ms = ? WHERE row = ?", row)
-        )
+        changes.append(("UPDATE rows SET status = ?, matched_by = ?, error = ?, finished_at_ms = ? WHERE row = ?", row))
         edit = (text[::-1], text, text[2:], number)
         changes.append(("UPDATE edits SET before = ?, after = ?, answered = ? WHERE row = ? AND field = 'phone'", edit))
     everything = "".join(DANGEROUS)
-    for key in ("source", "parent", "parent_writes"):
-        changes.append(("UPDATE plan SET value = ? WHERE key = ?", (everything, key)))
-    for key in ("recovery", "writer"):
-        changes.append(("UPDATE state SET value = ? WHERE key = ?", (everything, key)))
+    head = "UPDATE plan SET value = ? WHERE key IN ('source', 'parent', 'parent_writes')"
+    changes.append((head, (everything,)))
+    changes.append(("UPDATE state SET value = ? WHERE key IN ('recovery', 'writer')", (everything,)))
     changes.append(("UPDATE state SET value = ? WHERE key = 'cleared'", (json.dumps(SAMPLES),)))
     forge(path, *changes)
     return path
