@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 from importlib import import_module
 from typing import Any
 
@@ -21,7 +23,11 @@ def read(path: str | os.PathLike[str]) -> Any:
 
     Raises:
         ImportError: When none of the libraries that can read it is installed.
+        OSError: When it is not there, or is no regular file.
     """
+    # None of the libraries ends for a signal while it opens a FIFO.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
     for reader in (_with_pyarrow, _with_polars, _with_duckdb):
         with contextlib.suppress(ImportError):
             return reader(os.fspath(path))
