@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 __all__: list[str] = []
@@ -26,7 +26,7 @@ def read(path: str | os.PathLike[str]) -> Any:
         OSError: When it is not there, or is no regular file.
     """
     # None of the libraries ends for a signal while it opens a FIFO.
-    if not stat.S_ISREG(os.stat(path).st_mode):
+    if Path(path).exists() and not Path(path).is_file():
         raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
     for reader in (_with_pyarrow, _with_polars, _with_duckdb):
         with contextlib.suppress(ImportError):
