@@ -75,6 +75,7 @@ check: format ## Checks format, lints, licences and dependencies, and fuzzes sho
 	cargo clippy --locked --all-targets --features python -- -D warnings
 	cargo doc --locked --no-deps --features sandbox,plan
 	REPLYIO_FUZZ_MUTANTS=50000 cargo test --locked --quiet --lib fuzzing -- --nocapture
+	REPLYIO_FUZZ_SECONDS=60 cargo test --locked --quiet --features sandbox,plan --test plan_fuzz -- --nocapture
 
 format: $(VENV)/installed-check ## Checks what `make check` checks in seconds: format, and the lints of Python.
 	cargo fmt --check
@@ -94,7 +95,8 @@ simulate: ## Runs simulated jobs, judged by an oracle: SEEDS=20000 FROM=1, SEED=
 
 # The long run: it needs minutes to build, a C++ compiler and Linux or macOS, so that `make check` does without it.
 # Stable Rust is enough: libFuzzer needs its coverage only, and there is no unsafe code here for a sanitizer to watch.
-fuzz: ## Fuzzes what reads foreign bytes, with cargo-fuzz; SECONDS_EACH=10 only tries it.
+fuzz: ## Fuzzes what reads foreign bytes, with cargo-fuzz, and plan files; SECONDS_EACH=10 only tries it.
+	REPLYIO_FUZZ_SECONDS=$(SECONDS_EACH) cargo test --locked --quiet --features sandbox,plan --test plan_fuzz -- --nocapture
 	command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
 	cd fuzz && for target in $(FUZZ_TARGETS); do \
 	  mkdir -p corpus/$$target; \

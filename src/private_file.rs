@@ -53,6 +53,23 @@ pub(crate) fn open(path: &Path, write: bool) -> io::Result<File> {
     regular(file)
 }
 
+/// Whether a path leads to this very file.
+///
+/// # Errors
+/// The file cannot be asked.
+#[cfg(feature = "sandbox")]
+pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let open = file.metadata()?;
+        Ok(fs::symlink_metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (open.dev(), open.ino())))
+    }
+    // A file that is open cannot be replaced.
+    #[cfg(not(unix))]
+    file.metadata().map(|_| path.exists())
+}
+
 /// Opens a regular file of the user for reading. A link to one is followed.
 ///
 /// # Errors

@@ -396,6 +396,30 @@ def test_a_key_as_an_argument_is_refused_and_not_repeated(words: list[str], plac
     assert service.requests == []
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--port", KEY],
+        [f"--port={KEY}"],
+        ["--quota", KEY],
+        ["--clock-scale", KEY],
+        [KEY],
+        [f"--{KEY}"],
+        [f"--por={KEY}"],
+        ["--api-key", KEY],
+    ],
+)
+def test_the_sandbox_repeats_no_argument_that_may_be_a_key(words: list[str]) -> None:
+    for command in (["-m", "replyio", "sandbox"], ["-m", "replyio.sandbox"]):
+        ended = subprocess.run(
+            [sys.executable, *command, *words], capture_output=True, text=True, check=False, timeout=30
+        )
+        assert (ended.returncode, ended.stdout) == (2, ""), ended
+        assert ended.stderr.startswith("replyio: ")
+        assert ended.stderr.count("\n") == 1
+        assert KEY not in ended.stderr
+
+
 def test_a_key_comes_from_a_file_before_the_environment(service: Sandbox, tmp_path: Path) -> None:
     for text in (KEY, f"{KEY}\r\n", f"\ufeff{KEY}\n"):
         (tmp_path / "key").write_text(text, encoding="utf-8")

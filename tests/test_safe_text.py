@@ -19,6 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import replyio
+from plan_forgery import forge
 from replyio import _plan_text, _replyio, _shell
 from replyio._export import Line
 from replyio.sandbox import Fault, Sandbox
@@ -301,6 +302,120 @@ def test_who_runs_a_plan_is_safe(folder: Path) -> None:
         finally:
             first.kill()
             first.wait()
+
+
+# A plan file of somebody else
+
+
+@pytest.fixture(scope="module")
+def forged(folder: Path, service: Sandbox) -> Path:
+    """A plan with foreign text in each of its texts but those that a client compares."""
+    path = folder / "forged.replyplan"
+    rows = [{"id": id, "city": "Oslo", "phone": "1"} for id, _ in enumerate(SAMPLES, 1)]
+    service.client(api_key="k").plan_contact_account_updates(rows, save_as=str(path), progress=False).close()
+    changes: list[tuple[str, tuple[Any, ...]]] = []
+    statuses = ["failed", "conflict", "changed", "unknown", "invalid", "pending"]
+    for number, text in enumerate(SAMPLES):
+        status = statuses[number % len(statuses)]
+        row = (status, text, text, 1_764_000_000_000, number)
+        changes.append(("UPDATE rows SET status = ?, matched_by = ?, error = ?, finished_at_ms = ? WHERE row = ?", row))
+        edit = (text[::-1], text, text[2:], number)
+        changes.append(("UPDATE edits SET before = ?, after = ?, answered = ? WHERE row = ? AND field = 'phone'", edit))
+    everything = "".join(DANGEROUS)
+    head = "UPDATE plan SET value = ? WHERE key IN ('source', 'parent', 'parent_writes')"
+    changes.append((head, (everything,)))
+    changes.append(("UPDATE state SET value = ? WHERE key IN ('recovery', 'writer')", (everything,)))
+    changes.append(("UPDATE state SET value = ? WHERE key = 'cleared'", (json.dumps(SAMPLES),)))
+    forge(path, *changes)
+    return path
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json", "jsonl"])
+def test_a_plan_of_somebody_else_is_safe_on_a_terminal(forged: Path, service: Sandbox, form: str) -> None:
+    for show in ("changes", "rows", "failures"):
+        shown = on_terminal("status", str(forged), "--show", show, "--format", form, **of(service))
+        assert shown.count("\\") >= 10, (show, shown[:300])
+        assert_safe(shown)
+    assert_safe(on_terminal("status", str(forged), "--format", "json", **of(service)))
+
+
+def test_a_plan_of_somebody_else_is_safe_in_python_and_in_a_notebook(forged: Path, service: Sandbox) -> None:
+    copy = forged.with_name("copy.replyplan")
+    copy.write_bytes(forged.read_bytes())
+    with service.client(api_key="k").open_plan(str(copy)) as plan:
+        pages = [plan._repr_html_(), plan.changes._repr_html_(), plan.failures._repr_html_()]
+        assert_safe("".join(pages) + repr(plan) + str(plan) + repr(plan.changes) + repr(plan.failures))
+        result = plan.apply(progress=False)
+        assert_safe(result._repr_html_() + repr(result) + str(result))
+        with pytest.raises(replyio.ReplyError) as caught:
+            result.raise_for_failures()
+        assert_safe(str(caught.value))
+        assert_safe("".join(map(str, getattr(caught.value, "errors", ()))))
+
+
+@pytest.mark.parametrize("key", ["base_url", "act_as"])
+def test_what_a_plan_of_somebody_else_was_made_for_is_safe_and_short(forged: Path, service: Sandbox, key: str) -> None:
+    path = forged.with_name(f"for-{key}.replyplan")
+    path.write_bytes(forged.read_bytes())
+    value = (service.url if key == "base_url" else "") + "".join(DANGEROUS) + "x" * 500_000
+    forge(path, ("UPDATE plan SET value = ? WHERE key = ?", (value, key)))
+    with pytest.raises(replyio.PlanError) as caught:
+        service.client(api_key="k").open_plan(str(path))
+    assert_safe(str(caught.value) + repr(caught.value))
+    assert len(str(caught.value)) < 4_000
+    shown = on_terminal("status", str(path), **of(service))
+    assert_safe(shown)
+    assert len(shown) < 20_000
+    assert_safe(on_terminal("apply", str(path), **of(service)))
+
+
+HOLDER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN EXCLUSIVE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_an_owner_that_somebody_else_wrote_is_safe_and_short(forged: Path, service: Sandbox) -> None:
+    everything = "".join(DANGEROUS) + "x" * 10_000
+    pieces = [everything[begin : begin + 200] for begin in range(0, len(DANGEROUS), 200)]
+    for number, host in enumerate(pieces):
+        path = forged.with_name(f"owned-{number}.replyplan")
+        path.write_bytes(forged.read_bytes())
+        facts = {"run": "r", "what": "applied", "process": 7, "host": host + "x" * 10_000, "since_ms": 2**62}
+        forge(path, *(("UPDATE state SET value = ? WHERE key = ?", (value, key)) for key, value in facts.items()))
+        # As whoever makes a plan has it. Another process: locks do not hold against one's own.
+        command = [sys.executable, "-c", HOLDER, str(path)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+            assert holder.stdin is not None
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"held\n"
+            owner = "is being applied by process 7 on .* since an unknown time"
+            with pytest.raises(replyio.PlanError, match=owner) as caught:
+                service.client(api_key="k").open_plan(str(path))
+            assert_safe(str(caught.value))
+            assert len(str(caught.value)) < 4_000
+            if number == 0:
+                assert_safe(on_terminal("status", str(path), **of(service)))
+            holder.stdin.close()
+
+
+def test_all_of_unicode_in_a_table_and_its_plan_is_safe(folder: Path) -> None:
+    cells = "".join(each for each in EVERYTHING if unicodedata.category(each) not in {"Cn", "Co"} and each != "\0")
+    pieces = [cells[begin : begin + 5_000] for begin in range(0, len(cells), 5_000)]
+    table, path = folder / "everything.jsonl", str(folder / "everything.replyplan")
+    rows = [json.dumps({"id": id, "description": "x" + piece}) for id, piece in enumerate(pieces, 1)]
+    table.write_text("\n".join(rows), encoding="utf-8")
+    accounts: list[dict[str, Any]] = [{"id": id, "name": "A"} for id, _ in enumerate(pieces, 1)]
+    with Sandbox(accounts) as sandbox:
+        assert_safe(on_terminal("plan", str(table), "--save-as", path, **of(sandbox)))
+        for form in ("table", "csv", "json", "jsonl"):
+            arguments = ("status", path, "--show", "changes", "--format", form)
+            assert_safe(on_terminal(*arguments, **of(sandbox)))
+        with sandbox.client(api_key="k").open_plan(path) as plan:
+            assert_safe(plan.changes._repr_html_() + plan._repr_html_())
 
 
 # What is long

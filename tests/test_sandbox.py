@@ -932,6 +932,50 @@ def test_its_file_is_private_and_nothing_is_written_or_read_through_a_link(tmp_p
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_one_file_has_one_sandbox_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "accounts.db"
+    first = Sandbox([{"id": 1, "name": "A"}], path=path)
+    program = "import sys; from replyio.sandbox import Sandbox; Sandbox(path=sys.argv[1])"
+    for _ in range(2):
+        with pytest.raises(OSError, match="another sandbox has it; stop that one, or give this one a path of its own"):
+            Sandbox(path=path)
+        other = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False)
+        assert other.returncode == 1
+        assert "another sandbox has it" in other.stderr
+    client = first.client()
+    client.update_contact_account(1, name="B")
+    assert [file.name for file in tmp_path.iterdir()] == ["accounts.db"]
+    # A process that was forked from it does not keep the file.
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
+    first.stop()
+    try:
+        with Sandbox(path=path) as second:
+            assert second.accounts[1].name == "B"
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_of_many_sandboxes_that_start_on_one_new_file_one_starts(tmp_path: Path) -> None:
+    path = tmp_path / "accounts.db"
+    started: list[Sandbox] = []
+    refused: list[str] = []
+
+    def start() -> None:
+        try:
+            started.append(Sandbox(path=path))
+        except OSError as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=start) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(started), len(refused)) == (1, 15)
+    started[0].stop()
+
+
 def test_a_million_accounts_need_no_time_for_a_page() -> None:
     few, many = ([{"id": id, "name": f"Company {id}"} for id in range(1, count + 1)] for count in (2_000, 200_000))
 
@@ -1070,6 +1114,15 @@ def test_the_command_says_in_one_line_why_it_cannot_start(start: Start) -> None:
         assert process.stderr is not None
         assert process.wait(10) == 1
         assert process.stderr.read().count("\n") == 1
+
+
+@pytest.mark.parametrize("accounts", ["[" * 100_000, '[{"id": ' + "1" * 5_000 + "}]", "\x00", "[1]", "{}"])
+def test_the_command_refuses_accounts_that_are_none_in_one_line(accounts: str, tmp_path: Path) -> None:
+    file = tmp_path / "accounts.json"
+    file.write_text(accounts, encoding="utf-8")
+    command = [sys.executable, "-m", "replyio.sandbox", "--accounts", str(file)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1), ended.stderr[:300]
 
 
 # Its pytest fixture

@@ -35,10 +35,24 @@ _WITHOUT_KEY = frozenset({"status", "plans"})
 VIEWS = ("counts", "rows", "changes", "failures")
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, and are raised. They never repeat an argument: it might be a key."""
 
     given: Sequence[str] = ()
+    # As what the first argument is counted.
+    first = 2
+
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Reads the arguments.
+
+        Raises:
+            UsageError: When they cannot be used.
+        """
+        self.given = arguments
+        found, left = self.parse_known_args(arguments)
+        if left:
+            self.error(_unknown(self, left))
+        return found
 
     def error(self, message: str) -> NoReturn:
         """Raises the error."""
@@ -54,9 +68,9 @@ def option(field: str) -> str:
     return "--" + field.replace("_", "-")
 
 
-def parser(command: str) -> _Parser:
+def parser(command: str) -> Parser:
     """The parser of one command."""
-    made = _Parser(
+    made = Parser(
         prog=f"replyio {command}",
         description=f"{COMMANDS[command][0].upper()}{COMMANDS[command][1:]}.",
         epilog=None if command in _WITHOUT_KEY else EPILOG,
@@ -83,15 +97,10 @@ def parse(command: str, arguments: list[str]) -> dict[str, Any]:
     Raises:
         UsageError: When they cannot be used.
     """
-    made = parser(command)
-    made.given = arguments
-    found, left = made.parse_known_args(arguments)
-    if left:
-        made.error(_unknown(made, left, arguments))
-    return vars(found)
+    return vars(parser(command).read(arguments))
 
 
-def _unknown(made: argparse.ArgumentParser, left: list[str], arguments: list[str]) -> str:
+def _unknown(made: Parser, left: list[str]) -> str:
     """What is wrong with arguments that nobody knows. They are not repeated: what looks like an option may be a key."""
     unknown = next((argument for argument in left if argument.startswith("-")), None)
     if unknown is None:
@@ -100,9 +109,8 @@ def _unknown(made: argparse.ArgumentParser, left: list[str], arguments: list[str
 
     known = [text for action in made._actions for text in action.option_strings]  # noqa: SLF001 - its only list
     near = difflib.get_close_matches(unknown.partition("=")[0], known, 1)
-    where = (
-        f"argument {arguments.index(unknown) + 2} is an unknown option" if unknown in arguments else "unknown option"
-    )
+    place = f"argument {made.given.index(unknown) + made.first} is an " if unknown in made.given else ""
+    where = f"{place}unknown option"
     return where + (f"; did you mean {near[0]}?" if near else "")
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 __all__: list[str] = []
@@ -21,7 +23,11 @@ def read(path: str | os.PathLike[str]) -> Any:
 
     Raises:
         ImportError: When none of the libraries that can read it is installed.
+        OSError: When it is not there, or is no regular file.
     """
+    # None of the libraries ends for a signal while it opens a FIFO.
+    if Path(path).exists() and not Path(path).is_file():
+        raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
     for reader in (_with_pyarrow, _with_polars, _with_duckdb):
         with contextlib.suppress(ImportError):
             return reader(os.fspath(path))

@@ -80,6 +80,9 @@ pub(super) fn refused(py: Python<'_>, what: &str, faults: &[FieldError]) -> PyEr
     validation(py, &message, faults).unwrap_or_else(|failed| failed)
 }
 
+/// EINVAL, which is the same number everywhere.
+const INVALID: i32 = 22;
+
 /// The exception of a table that is none.
 pub(super) fn of_table(py: Python<'_>, error: &TableError) -> PyErr {
     let raised = match error {
@@ -98,7 +101,7 @@ pub(super) fn of_table(py: Python<'_>, error: &TableError) -> PyErr {
                 let reason = reason.split(" (os error").next().unwrap_or_default().to_owned();
                 Ok(PyOSError::new_err((number, reason, path.as_os_str().to_owned())))
             }
-            None => Ok(PyOSError::new_err(error.to_string())),
+            None => Ok(PyOSError::new_err((INVALID, error.to_string(), path.as_os_str().to_owned()))),
         },
     };
     raised.unwrap_or_else(|failed| failed)

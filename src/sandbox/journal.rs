@@ -4,7 +4,7 @@
 //! over its text. What was answered survives `kill -9`: each line is handed to the system before the answer leaves. A
 //! power loss may take the newest lines: a test double does not wait for the disk.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -32,19 +32,26 @@ impl Journal {
     /// each account, put in place at once by a rename.
     ///
     /// # Errors
-    /// The file cannot be read or written, is another program's, or is damaged anywhere but in a torn last line.
+    /// The file cannot be read or written, is another program's, another sandbox has it, or it is damaged anywhere but in a
+    /// torn last line.
     pub(super) fn open(path: &Path, initial: Accounts) -> Result<(Self, Accounts), SandboxError> {
         let failed = |source| SandboxError::File { path: path.to_owned(), source };
-        let accounts = match read_file(path) {
-            Ok(bytes) if bytes.is_empty() => initial,
-            Ok(bytes) => {
-                read(&bytes).map_err(|(line, reason)| SandboxError::Damaged { path: path.to_owned(), line, reason })?
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => initial,
-            Err(error) => return Err(failed(error)),
+        // Locked until its successor has the name and a lock of its own.
+        let mut before = open_locked(path).map_err(failed)?;
+        let mut bytes = Vec::new();
+        before.read_to_end(&mut bytes).map_err(failed)?;
+        let accounts = if bytes.is_empty() {
+            initial
+        } else {
+            read(&bytes).map_err(|(line, reason)| SandboxError::Damaged { path: path.to_owned(), line, reason })?
         };
         let journal = Self::replace(path, &accounts).map_err(failed)?;
         Ok((journal, accounts))
+    }
+
+    /// Lets another sandbox have the file. A lock is also a forked child's, so that it does not end with this process alone.
+    pub(super) fn unlock(&self) {
+        let _ = self.file.unlock();
     }
 
     fn replace(path: &Path, accounts: &Accounts) -> io::Result<Self> {
@@ -52,7 +59,10 @@ impl Journal {
         for account in accounts.iter() {
             text.push_str(&line(&put(account)));
         }
-        let file = private_file::replace(path, |file| file.write_all(text.as_bytes()))?;
+        let file = private_file::replace(path, |file| {
+            lock(file)?;
+            file.write_all(text.as_bytes())
+        })?;
         let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
         Ok(Self { file, length })
     }
@@ -78,10 +88,33 @@ impl Journal {
     }
 }
 
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    private_file::open(path, false)?.read_to_end(&mut bytes)?;
-    Ok(bytes)
+/// Opens the file, or makes an empty one, that no other sandbox has or gets.
+fn open_locked(path: &Path) -> io::Result<File> {
+    loop {
+        let file = match private_file::open(path, false) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match private_file::create(path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                made => made?,
+            },
+            opened => opened?,
+        };
+        lock(&file)?;
+        // Another one may have put its file in place, and stopped, since this one was opened.
+        if private_file::is_at(&file, path)? {
+            return Ok(file);
+        }
+    }
+}
+
+fn lock(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            Err(io::Error::other("another sandbox has it; stop that one, or give this one a path of its own"))
+        }
+        // Not every file system has locks.
+        Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn put(account: &ContactAccount) -> Value {

@@ -93,8 +93,9 @@ pub struct SandboxOptions {
     pub clock_scale: f64,
     /// What goes wrong on purpose. Default: nothing.
     pub faults: Vec<Fault>,
-    /// The file that keeps the accounts. If it has accounts already, they are used in place of `accounts`. Only one
-    /// sandbox at a time may use it. Default: none, the accounts are gone when the sandbox stops.
+    /// The file that keeps the accounts. If it has accounts already, they are used in place of `accounts`. One
+    /// sandbox at a time has it, until it is stopped; a second one is refused. Default: none, the accounts are gone when the
+    /// sandbox stops.
     pub path: Option<PathBuf>,
     /// The keys that are known. Default: any that is not empty.
     pub api_keys: Option<Vec<String>>,
@@ -302,6 +303,7 @@ impl Sandbox {
             // Its panic would have nothing to say that the requests do not show.
             let _ = thread.join();
         }
+        self.shared.state().unlock();
     }
 }
 

@@ -23,6 +23,8 @@ mod pages;
 mod power;
 mod recovery;
 mod refusals;
+#[path = "../plan_fuzz/reseal.rs"]
+mod reseal;
 mod reverts;
 #[cfg(feature = "simulation")]
 mod simulated;

@@ -201,7 +201,8 @@ class Sandbox:
                 Default: 1.
             faults: What goes wrong on purpose. Default: nothing.
             path: The file that keeps the accounts, also when the process is killed. If it has accounts already, they
-                are used in place of `accounts`. One sandbox at a time. Default: None, nothing is kept.
+                are used in place of `accounts`. One sandbox at a time has it, until `stop()`; a second one is refused
+                with OSError. Default: None, nothing is kept.
             api_keys: The keys that are known. Default: any that is not empty.
             scopes: Keys that may do less than everything, with their scopes out of "contacts:read" and
                 "contacts:write". They are known, whatever `api_keys` says.

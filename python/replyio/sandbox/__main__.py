@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import signal
 import sys
@@ -11,12 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
+from replyio._cli_arguments import Parser
+from replyio._cli_overview import UsageError, refuse_keys
 from replyio._replyio import safe_text
 from replyio.errors import ConfigurationError
 from replyio.sandbox import Sandbox
 
 __all__ = ["main"]
 
+_USAGE = 2
 _INTERRUPTED = 130
 _TERMINATED = 143
 
@@ -26,9 +28,10 @@ def _quota(text: str) -> tuple[int, int]:
     return int(per_minute), int(per_hour)
 
 
-def _parser(program: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(program: str | None) -> Parser:
+    parser = Parser(
         prog=program or "python -m replyio.sandbox",
+        allow_abbrev=False,
         description="A server on 127.0.0.1 that behaves as Reply.io does. Ctrl-C stops it.",
     )
     parser.add_argument("--port", type=int, default=0, help="the port on 127.0.0.1 (default: a free one)")
@@ -70,9 +73,17 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
         program: The name in the usage text. Default: `python -m replyio.sandbox`.
 
     Returns:
-        The exit code: 130 after Ctrl-C, 1 where it cannot start.
+        The exit code: 130 after Ctrl-C, 1 where it cannot start, 2 where the arguments cannot be used.
     """
-    options = _parser(program).parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        refuse_keys(list(given))
+        parser = _parser(program)
+        parser.first = 1 if program is None else 2
+        options = parser.read(given)
+    except UsageError as error:
+        print(f"replyio: {safe_text(str(error))}", file=sys.stderr)
+        return _USAGE
     # SIGTERM ends it as Ctrl-C does, with the file and the socket closed.
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -80,7 +91,9 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
         sandbox = Sandbox(
             accounts, port=options.port, quota=options.quota, clock_scale=options.clock_scale, path=options.path
         )
-    except (OSError, OverflowError, ValueError) as error:
+    except KeyboardInterrupt:  # while it read the accounts
+        return _INTERRUPTED
+    except (OSError, OverflowError, RecursionError, ValueError) as error:
         print(f"error: {safe_text(str(error))}", file=sys.stderr)
         return 1
     with sandbox:

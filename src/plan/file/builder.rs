@@ -251,7 +251,8 @@ fn start(name: &Path, path: &Path, header: &Header, owner: &Owner) -> Result<Row
         return Err(error);
     }
     let begin = || {
-        let connection = connect::for_writing(path)?;
+        let mut connection = connect::for_writing(path)?;
+        connect::trust(&mut connection, None)?;
         // Whoever opens it meanwhile is told that it is being made.
         connection.execute_batch(
             "PRAGMA journal_mode=DELETE; PRAGMA synchronous=OFF; PRAGMA cache_size=-64000; BEGIN EXCLUSIVE",

@@ -4,13 +4,16 @@ use rusqlite::types::{FromSql, Value as SqlValue};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::FileErrorKind;
-use super::header::{Header, header_checksum};
-use super::schema::{self, StoredRequest, StoredRow};
+use super::header::{self, Header, header_checksum};
+use super::schema::{self, StoredEdit, StoredRequest, StoredRow};
 use super::state::{self, Log};
 use crate::plan::Status;
 
 /// What is wrong with a moment that nobody wrote down so.
 pub(super) const REQUESTS: &str = "the moment of a request is not what was written";
+
+/// What is wrong with a change that nobody wrote down so.
+pub(super) const CHANGE: &str = "a change is not what was written";
 
 pub(super) type Found<T> = rusqlite::Result<Result<T, FileErrorKind>>;
 
@@ -57,6 +60,9 @@ pub(super) fn check_head(connection: &Connection) -> Found<Head> {
     if let Err(kind) = check_schema(connection)? {
         return Ok(Err(kind));
     }
+    if !header::is_bounded(connection)? {
+        return Ok(Err(damage("its head is not what was written")));
+    }
     let sealed = connection
         .query_row("SELECT value FROM plan WHERE key = 'sealed'", [], |row| row.get::<_, SqlValue>(0))
         .optional()?;
@@ -85,19 +91,38 @@ pub(super) fn check_rows(connection: &Connection) -> Found<()> {
         return Ok(Err(if could_not_read { FileErrorKind::Io(sound) } else { damage("SQLite finds it unsound") }));
     }
     let (mut rows, mut edits, mut cleared) = (0_u64, 0_u64, 0_u64);
+    let mut select = connection.prepare("SELECT row FROM rows WHERE row < 0 LIMIT 1")?;
+    if select.exists([])? {
+        return Ok(Err(damage("a row is not what was written")));
+    }
+    let mut select = connection.prepare(schema::SELECT_EDITS_BETWEEN)?;
+    let mut changes = select.query_map([i64::MIN, i64::MAX], StoredEdit::read)?;
+    let mut next = changes.next().transpose()?;
     let mut select = connection.prepare(schema::SELECT_ROWS)?;
     for row in select.query_map([-1, i64::MAX], StoredRow::read)? {
-        let Some(row) = row? else { return Ok(Err(damage("a row is not what was written"))) };
+        let Some(row) = row?.filter(StoredRow::is_possible) else {
+            return Ok(Err(damage("a row is not what was written")));
+        };
         if Status::from_name(&row.status).is_none() {
             return Ok(Err(damage("a row has an unknown status")));
         }
         rows += 1;
+        // Both come in the order of the rows, so that a change without its row is left over.
+        while let Some(change) = next {
+            let Some(edit) = change else { return Ok(Err(damage(CHANGE))) };
+            if edit.row != row.row {
+                next = Some(Some(edit));
+                break;
+            }
+            edits += 1;
+            cleared += u64::from(edit.change.after.is_empty());
+            next = changes.next().transpose()?;
+        }
     }
-    let mut select = connection.prepare(schema::SELECT_EDITS_BETWEEN)?;
-    for edit in select.query_map([i64::MIN, i64::MAX], schema::StoredEdit::read)? {
-        let Some(edit) = edit? else { return Ok(Err(damage("a change is not what was written"))) };
-        edits += 1;
-        cleared += u64::from(edit.change.after.is_empty());
+    match next {
+        None => {}
+        Some(None) => return Ok(Err(damage(CHANGE))),
+        Some(Some(_)) => return Ok(Err(damage("a change has no row"))),
     }
     if StoredRequest::read_all(connection)?.is_none() {
         return Ok(Err(damage(REQUESTS)));

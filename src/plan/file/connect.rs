@@ -9,7 +9,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::error::{FileError, FileErrorKind};
-use super::schema;
+use super::{INSTRUCTIONS, Interrupt, schema};
 
 /// How long a statement waits for another connection.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -17,6 +17,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 const LONGEST_ROW: i32 = 64 * 1_024 * 1_024;
 /// No statement of a plan's schema is longer, in bytes.
 const LONGEST_STATEMENT: i32 = 10_000;
+/// No statement takes so many instructions that reads what a plan is known by. What takes more does not end: pages of a few
+/// KiB can lead to each other so that SQLite finds rows in them for years.
+const MOST_INSTRUCTIONS: i32 = 10_000;
 
 /// The path of a plan with its symbolic links resolved, so that every name of it leads to one log.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf, FileError> {
@@ -44,8 +47,9 @@ pub(super) fn for_reading(path: &Path) -> rusqlite::Result<Connection> {
 pub(super) fn for_reading_within(path: &Path, wait: Duration) -> rusqlite::Result<Connection> {
     let connection = only_reading(path)?;
     connection.busy_timeout(patience(wait))?;
-    let touched = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+    let touched = connection.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(()));
     match touched {
+        Err(error) if is_bound(&error) => Err(endless(error)),
         // A process died in the middle of a transaction, which only a writer can roll back.
         Err(rusqlite::Error::SqliteFailure(error, _)) if error.extended_code == ffi::SQLITE_READONLY_ROLLBACK => {
             let connection = for_writing(path)?;
@@ -54,6 +58,26 @@ pub(super) fn for_reading_within(path: &Path, wait: Duration) -> rusqlite::Resul
         }
         Err(error) if is_busy(&error) => Err(error),
         _ => Ok(connection),
+    }
+}
+
+/// The error of a file in which SQLite finds no end. Before [`trust`] nothing else interrupts.
+pub(super) fn endless(error: rusqlite::Error) -> rusqlite::Error {
+    if is_bound(&error) {
+        return rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), None);
+    }
+    error
+}
+
+fn is_bound(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted)
+}
+
+/// Takes the bound on instructions away, once what the plan is known by was read; `interrupt` is asked from then on.
+pub(super) fn trust(connection: &mut Connection, interrupt: Option<Interrupt>) -> rusqlite::Result<()> {
+    match interrupt {
+        Some(interrupt) => connection.progress_handler(INSTRUCTIONS, Some(move || interrupt())),
+        None => connection.progress_handler(0, None::<fn() -> bool>),
     }
 }
 
@@ -70,8 +94,8 @@ pub(super) fn for_writing(path: &Path) -> rusqlite::Result<Connection> {
 fn open(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
     // The path is absolute, so SQLite never takes it for a URI.
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let connection = Connection::open_with_flags(path, flags).map_err(|error| without_path(error, path))?;
-    secure(&connection)?;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(|error| without_path(error, path))?;
+    secure(&mut connection)?;
     Ok(connection)
 }
 
@@ -97,7 +121,7 @@ pub(super) fn is_in_use(path: &Path) -> bool {
     try_alone().is_err_and(|error| is_busy(&error))
 }
 
-fn secure(connection: &Connection) -> rusqlite::Result<()> {
+fn secure(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(patience(PATIENCE))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     for config in [
@@ -119,6 +143,7 @@ fn secure(connection: &Connection) -> rusqlite::Result<()> {
     ] {
         connection.set_limit(limit, most)?;
     }
+    connection.progress_handler(MOST_INSTRUCTIONS, Some(|| true))?;
     connection.execute_batch("PRAGMA cell_size_check=ON")
 }
 
@@ -146,7 +171,7 @@ pub(super) fn recognize(path: &Path) -> Result<(), FileError> {
 
 fn is_cut_off(path: &Path) -> bool {
     immutable(path).is_ok_and(|connection| {
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)).is_ok_and(|n| n == 0)
+        connection.prepare("SELECT 1 FROM sqlite_schema").and_then(|mut select| select.exists([])).is_ok_and(|any| !any)
     })
 }
 
@@ -170,8 +195,8 @@ pub(super) fn immutable(path: &Path) -> rusqlite::Result<Connection> {
     }
     uri.push_str("?immutable=1");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(uri, flags).map_err(|error| without_path(error, path))?;
-    secure(&connection)?;
+    let mut connection = Connection::open_with_flags(uri, flags).map_err(|error| without_path(error, path))?;
+    secure(&mut connection)?;
     // A file whose last pages are in its log only, because somebody read while the log was moved into it, is readable so far.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;

@@ -37,6 +37,8 @@ pub enum FileErrorKind {
     NeedsLog,
     /// The log beside it is that of another plan, of another copy, or of another time.
     ForeignLog,
+    /// What has the name of its log is a link, a FIFO, a folder or a device: by its name, without the folder.
+    NotALog(String),
     /// It was moved, removed, replaced or taken over by another run while a run had it.
     Lost(String),
     /// It has more than one name (hard links), and this is not the one that it was made under.
@@ -152,6 +154,10 @@ impl fmt::Display for FileError {
                      plan; nothing was read from it; move {name}-wal away, then open the plan again"
                 )
             }
+            FileErrorKind::NotALog(name) => write!(
+                formatter,
+                "{name} beside it is no regular file; nothing was read from it; move {name} away, then open the plan again"
+            ),
             FileErrorKind::Linked { links, name } => write!(
                 formatter,
                 "has {links} names (hard links), and only the one that it was made under, {name}, may be applied; \

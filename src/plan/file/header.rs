@@ -45,6 +45,9 @@ pub struct Header {
     pub is_revert: bool,
 }
 
+/// How many facts a head has: the members of the header, the name of the file, three counts and the seal.
+const MOST_FACTS: i64 = 20;
+
 impl Header {
     /// Makes an identity for a new plan.
     ///
@@ -173,6 +176,17 @@ fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
         *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
     }
     Some(bytes)
+}
+
+/// The longest fact of a head, in bytes.
+const LONGEST_FACT: i64 = 1_024 * 1_024;
+
+/// Whether a head has as many facts as a plan's, none of which is long. What is not so is not read.
+pub(super) fn is_bounded(connection: &Connection) -> rusqlite::Result<bool> {
+    let query = "SELECT count(*), coalesce(max(octet_length(key) + coalesce(octet_length(value), 0)), 0) \
+                 FROM (SELECT key, value FROM plan LIMIT ?1)";
+    let (count, longest) = connection.query_row(query, [MOST_FACTS + 1], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok((..=MOST_FACTS).contains(&count) && (..=LONGEST_FACT).contains(&longest))
 }
 
 /// What the head is checked by.

@@ -19,8 +19,16 @@ use super::{check, connect};
 /// A run that starts, ends or moves its log into the file lets file and log differ for less than this.
 const MOMENT: Duration = Duration::from_millis(500);
 
-/// Refuses a file beside a log that is not its own.
+/// Refuses a file beside a log that is not its own, or beside something else that has the name of one. SQLite would write
+/// through a link, and wait for ever for a FIFO.
 pub(super) fn check(path: &Path) -> Result<(), FileError> {
+    for suffix in ["-journal", "-wal", "-shm"] {
+        let beside = with_suffix(path, suffix);
+        if beside.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+            let name = beside.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            return Err(FileError::new(path, FileErrorKind::NotALog(name)));
+        }
+    }
     let until = Instant::now() + connect::patience(MOMENT);
     while !is_own(path) {
         if Instant::now() >= until {

@@ -41,6 +41,7 @@ use self::state::Log;
 pub use self::state::{Activity, AtRisk, ItemsProof, Owner, State};
 use crate::config::ApiKey;
 use crate::plan::Status;
+use crate::text::plain_line;
 
 /// How long an opening waits for a plan that is being made.
 const PLANNED: Duration = Duration::from_millis(200);
@@ -48,6 +49,9 @@ const PLANNED: Duration = Duration::from_millis(200);
 const RECOVERY: Duration = Duration::from_millis(700);
 /// How many instructions of SQLite's lie between two questions whether to stop; a few milliseconds.
 const INSTRUCTIONS: i32 = 20_000;
+
+/// The longest text out of a plan that a message shows, in characters.
+const LONGEST_SHOWN: usize = 200;
 
 /// Asked now and then while a plan is read, from the thread that reads: whether to stop.
 pub type Interrupt = Arc<dyn Fn() -> bool + Send + Sync>;
@@ -148,7 +152,7 @@ impl PlanFile {
         match recover(&real, &recovery) {
             Ok(Ok(())) => Self::check(path, interrupt),
             Ok(Err(kind)) => Err(owner::refusal_or(&real, kind).at(path)),
-            Err(error) => Err(owner::refusal_of(&real, &error).at(path)),
+            Err(error) => Err(owner::refusal_of(&real, &connect::endless(error)).at(path)),
         }
     }
 
@@ -234,7 +238,8 @@ impl PlanFile {
         let header = self.header();
         let refuse = |what: String| Err(FileError::new(self.path(), FileErrorKind::Foreign(what)));
         if header.base_url != base_url {
-            return refuse(format!("was made for {}, and this client is for {base_url}", header.base_url));
+            let made_for = plain_line(&header.base_url, LONGEST_SHOWN);
+            return refuse(format!("was made for {made_for}, and this client is for {base_url}"));
         }
         if header.act_as.as_deref() != act_as || header.team_id != team_id {
             return refuse("was made for another user or team; open it with the same act_as and team_id".to_owned());
@@ -299,9 +304,7 @@ impl Reader {
         log::check(path)?;
         let open = || {
             let mut connection = connect::for_reading_within(path, wait)?;
-            if let Some(interrupt) = interrupt.cloned() {
-                connection.progress_handler(INSTRUCTIONS, Some(move || interrupt()))?;
-            }
+            connect::trust(&mut connection, interrupt.cloned())?;
             #[cfg(feature = "simulation")]
             let connection = simulation::keep_reader(path, connection);
             Ok(Self { connection, _presence: presence })
@@ -319,11 +322,18 @@ fn recover(path: &Path, recovery: &str) -> check::Found<()> {
     let mut connection = connect::for_writing(path)?;
     connection.busy_timeout(connect::patience(RECOVERY))?;
     session::leave_log(&connection, RECOVERY)?;
+    if let Err(kind) = check::check_schema(&connection)? {
+        return Ok(Err(kind));
+    }
+    connect::trust(&mut connection, None)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
     match check::check_head(&transaction)? {
         Ok(Head { log: Log::Missing, .. }) => {}
         Ok(_) => return Ok(Ok(())),
         Err(kind) => return Ok(Err(kind)),
+    }
+    if let Err(kind) = check::check_rows(&transaction)? {
+        return Ok(Err(kind));
     }
     // A run that retries or overwrites sends the last two as well. A row without changes is never sent.
     for statuses in [[Status::Pending, Status::Unknown], [Status::Failed, Status::Conflict]] {

@@ -12,7 +12,10 @@ use super::private::links;
 use super::state::{self, Activity, Owner};
 use super::{check, connect};
 use crate::clock::now_ms;
+use crate::text::plain_line;
 
+/// No machine has a longer name, in characters.
+const LONGEST_HOST: usize = 255;
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 impl Owner {
@@ -30,7 +33,9 @@ impl Owner {
         let is_here = self.process == std::process::id() && self.host == host();
         let process = match &self.host {
             _ if is_here => format!("this process ({})", self.process),
-            Some(host) if Some(host) != self::host().as_ref() => format!("process {} on {host}", self.process),
+            Some(host) if Some(host) != self::host().as_ref() => {
+                format!("process {} on {}", self.process, plain_line(host, LONGEST_HOST))
+            }
             _ => format!("process {}", self.process),
         };
         let advice = if is_here { "; wait for that run, or stop it" } else { "" };
@@ -39,7 +44,9 @@ impl Owner {
 }
 
 fn host() -> Option<String> {
-    std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty())
+    let host = std::env::var("HOSTNAME").ok()?;
+    let end = host.char_indices().nth(LONGEST_HOST).map_or(host.len(), |(end, _)| end);
+    host.get(..end).filter(|host| !host.is_empty()).map(str::to_owned)
 }
 
 /// A moment as a person reads it; with its day unless that was today or yesterday.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::check::CHANGE;
 use super::error::{FileError, FileErrorKind};
 use super::schema::{self, StoredEdit, StoredRow};
 use super::state::{self, State};
@@ -254,7 +255,8 @@ impl PlanFile {
         for edit in select.query_map([first, last], StoredEdit::read).map_err(of_sqlite)? {
             let edit = edit.map_err(of_sqlite)?.ok_or_else(|| self.damaged(CHANGE))?;
             while rows.next_if(|row| row.row < edit.row).is_some() {}
-            let Some(row) = rows.peek() else { break };
+            let row =
+                rows.peek().filter(|row| row.row == edit.row).ok_or_else(|| self.damaged("a change has no row"))?;
             let StoredEdit { change: Change { field, before, after }, answered, .. } = edit;
             let (number, status) = (row.row.unsigned_abs(), self.status(&row.status)?);
             take(ChangeView { row: number, account_id: row.account_id, status, field, before, after, answered });
@@ -318,8 +320,6 @@ impl PlanFile {
         })
     }
 }
-
-const CHANGE: &str = "a change is not what was written";
 
 /// What is said of a row that was sent, and of which nothing else is known.
 const UNTOLD: &str = "it was sent, and no answer tells whether it was applied; apply() looks and sends it again";

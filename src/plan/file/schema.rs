@@ -3,10 +3,10 @@
 use rusqlite::types::{Value as SqlValue, ValueRef};
 use rusqlite::{Connection, Row, Statement, params};
 
-use super::super::{Change, Value};
+use super::super::{Change, Status, Value};
 use super::state;
 use super::sum::Sum;
-use crate::account::Field;
+use crate::account::{Field, Kind};
 
 /// "RPLY".
 pub(super) const APPLICATION_ID: i64 = 0x5250_4C59;
@@ -88,6 +88,14 @@ impl StoredRow {
         Ok((stored.checksum() == checksum).then_some(stored))
     }
 
+    /// Whether it says something that a row can be.
+    pub(super) fn is_possible(&self) -> bool {
+        let is_sent = Status::from_name(&self.status)
+            .is_some_and(|status| !matches!(status, Status::Invalid | Status::NotFound | Status::Ambiguous));
+        let counts = [self.row, self.position.unwrap_or_default(), self.weight, self.repeated];
+        counts.iter().all(|count| *count >= 0) && (!is_sent || self.account_id.is_none_or(|id| id > 0))
+    }
+
     /// How much memory it takes, about.
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>()
@@ -163,6 +171,14 @@ impl StoredEdit {
         else {
             return Ok(None);
         };
+        let is_of_kind = |value: &Value| match (value, field.kind()) {
+            (Value::Null, _) => true,
+            (Value::Integer(_), kind) => kind == Kind::Integer,
+            (Value::Text(_), kind) => matches!(kind, Kind::Text | Kind::CompanySize),
+        };
+        if ![&before, &after].into_iter().chain(answered.as_ref()).all(is_of_kind) {
+            return Ok(None);
+        }
         let edit = Self { row: number, change: Change { field, before, after }, answered };
         Ok((edit.checksum() == checksum && name == field.name()).then_some(edit))
     }

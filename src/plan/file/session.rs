@@ -85,7 +85,7 @@ impl Session {
             // Another process made its claim between this one and its log.
             Ok(Err(FileErrorKind::Lost(what))) if what == TAKEN => Err(owner::refusal(path)),
             Ok(Err(kind)) => Err(owner::refusal_or(path, kind)),
-            Err(error) => Err(owner::refusal_of(path, &error)),
+            Err(error) => Err(owner::refusal_of(path, &connect::endless(error))),
         }
     }
 
@@ -117,6 +117,7 @@ impl Session {
         state::set_owner(&transaction, Some(owner))?;
         state::set_writer(&transaction, &owner.run)?;
         transaction.commit()?;
+        connect::trust(&mut self.connection, None)?;
         self.connection.execute_batch("PRAGMA synchronous=FULL")?;
         switch(&self.connection, "WAL", CLAIM)?;
         self.connection.execute_batch("PRAGMA wal_autocheckpoint=0")?;
@@ -198,7 +199,7 @@ impl Session {
         }
         // Holds back what is committed after this.
         let pin = connect::for_reading(&self.path)?;
-        pin.execute_batch("BEGIN; SELECT count(*) FROM log")?;
+        pin.execute_batch("BEGIN; SELECT present FROM log")?;
         if let Err(kind) = self.write(state::have_log)? {
             return Ok(Err(kind));
         }

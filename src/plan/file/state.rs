@@ -114,6 +114,11 @@ const KEYS: [&str; 15] = [
     "writer",
 ];
 
+/// The longest fact, in bytes.
+const LONGEST_FACT: i64 = 64 * 1_024;
+/// The longest list of members that were cleared, in bytes. An answer has at most a MiB of them.
+const LONGEST_CLEARED: i64 = 16 * 1_024 * 1_024;
+
 fn checksum(key: &str, value: &SqlValue) -> u32 {
     let mut sum = Sum::default();
     sum.text(Some(key)).sql(value);
@@ -140,8 +145,13 @@ fn set(connection: &Connection, key: &str, value: &SqlValue) -> rusqlite::Result
 }
 
 fn get(connection: &Connection, key: &str) -> rusqlite::Result<Option<SqlValue>> {
-    let mut select = connection.prepare_cached("SELECT value, checksum FROM state WHERE key = ?1")?;
-    let found = select.query_row([key], |row| Ok((row.get::<_, SqlValue>(0)?, row.get::<_, u32>(1)?))).optional()?;
+    let mut select = connection.prepare_cached(
+        "SELECT value, checksum FROM state WHERE key = ?1 AND coalesce(octet_length(value), 0) <= ?2",
+    )?;
+    let longest = if key == "cleared" { LONGEST_CLEARED } else { LONGEST_FACT };
+    let found = select
+        .query_row(params![key, longest], |row| Ok((row.get::<_, SqlValue>(0)?, row.get::<_, u32>(1)?)))
+        .optional()?;
     Ok(found.filter(|(value, sum)| checksum(key, value) == *sum).map(|(value, _)| value))
 }
 
@@ -300,7 +310,9 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<(State, L
         },
         _ => return Ok(None),
     };
-    let count: i64 = connection.query_row("SELECT count(*) FROM state", [], |row| row.get(0))?;
+    // No more of them than tell: a hostile file may have no end.
+    let count = "SELECT count(*) FROM (SELECT 1 FROM state LIMIT ?1)";
+    let count: i64 = connection.query_row(count, [KEYS.len() + 1], |row| row.get(0))?;
     let Some((needed, present)) = logs(connection)? else { return Ok(None) };
     let log = if needed == present { Log::Whole } else { Log::Missing };
     let items = match items {
