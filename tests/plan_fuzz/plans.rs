@@ -56,6 +56,7 @@ fn header() -> Header {
         created_at_ms: 1_764_000_000_000,
         source: "a CSV file of 24 rows".to_owned(),
         source_digest: [7; 32],
+        suspicions: Vec::new(),
         is_revert: false,
     }
 }
