@@ -932,6 +932,8 @@ def test_its_file_is_private_and_nothing_is_written_or_read_through_a_link(tmp_p
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_one_file_has_one_sandbox_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "accounts.db"
     first = Sandbox([{"id": 1, "name": "A"}], path=path)
@@ -946,14 +948,17 @@ def test_one_file_has_one_sandbox_at_a_time(tmp_path: Path) -> None:
     client.update_contact_account(1, name="B")
     assert [file.name for file in tmp_path.iterdir()] == ["accounts.db"]
     # A process that was forked from it does not keep the file.
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
+    child = os.fork()
+    if child == 0:
+        time.sleep(30)
+        os._exit(0)
     first.stop()
     try:
         with Sandbox(path=path) as second:
             assert second.accounts[1].name == "B"
     finally:
-        child.kill()
-        child.wait()
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_of_many_sandboxes_that_start_on_one_new_file_one_starts(tmp_path: Path) -> None:
