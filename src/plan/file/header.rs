@@ -45,8 +45,10 @@ pub struct Header {
     pub is_revert: bool,
 }
 
-/// How many facts a head has: the members of the header, the name of the file, three counts and the seal.
-const MOST_FACTS: i64 = 20;
+/// How many facts a [`Header`] has.
+const FACTS: usize = 16;
+/// A plan's head has these and five others: `name`, `rows`, `edits`, `cleared` and `sealed`.
+const MOST_FACTS: usize = FACTS + 5;
 
 impl Header {
     /// Makes an identity for a new plan.
@@ -57,7 +59,7 @@ impl Header {
         random().map(|bytes| hex(&bytes))
     }
 
-    pub(super) fn members(&self) -> [(&'static str, SqlValue); 16] {
+    pub(super) fn members(&self) -> [(&'static str, SqlValue); FACTS] {
         let text = |text: &str| SqlValue::Text(text.to_owned());
         [
             ("identity", text(&self.identity)),
