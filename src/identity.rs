@@ -292,6 +292,20 @@ impl Drop for Slot {
     }
 }
 
+impl Drop for Identity {
+    /// With the last client of a user its ledger is closed: a program may serve many users, and files are few.
+    fn drop(&mut self) {
+        // What is counted stays in the list of users, which has the other reference. In a forked child somebody else may have
+        // had the lock, so that nobody waits for it.
+        if Arc::strong_count(&self.counted) <= 2
+            && let Ok(mut counted) = self.counted.try_lock()
+            && let Some(ledger) = &mut counted.ledger
+        {
+            ledger.close();
+        }
+    }
+}
+
 /// Whose quota it is: key and user, known by a hash only, at a service.
 type User = (u64, String, Option<ActAs>, u64);
 

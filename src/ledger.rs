@@ -271,6 +271,11 @@ impl Ledger {
         }
     }
 
+    /// Closes the file until there is something to book again.
+    pub(crate) fn close(&mut self) {
+        self.file = None;
+    }
+
     /// From now on this process counts alone.
     fn turn_off(&mut self, windows: &mut Windows, why: &Unusable) {
         self.file = None;

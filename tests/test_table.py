@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from replyio import ServerError
+from replyio import ReplyError, ServerError
 from replyio.sandbox import Fault, Sandbox
 from support import environment
 
@@ -126,7 +126,8 @@ def test_a_table_has_what_is_left(client: ReplyClient) -> None:
     rest = accounts.to_pandas()["id"].tolist()
     assert sorted(first + rest) == [1, 2, 4711, 4712, 4713]
     assert list(accounts) == []
-    assert len(accounts.to_pandas()) == 0
+    with pytest.raises(ReplyError, match="has already given all of its 5 accounts"):
+        accounts.to_pandas()
 
 
 def test_a_table_taken_in_the_middle_of_a_page_loses_no_account(client: ReplyClient) -> None:

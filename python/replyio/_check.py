@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import html
 import textwrap
+from collections.abc import Mapping  # noqa: TC003 - typing.get_type_hints reads it at run time
 from typing import TYPE_CHECKING, Any
 
 from replyio import _replyio
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Mapping
 
 __all__ = ["CheckFinding", "CheckReport"]
 

@@ -274,7 +274,7 @@ def changes_html(changes: Sequence[Mapping[str, Any]], total: int) -> str:
         before = _value_html(change.get("before"), _RED, f"text-decoration:line-through 1px rgba({_RED},.8)")
         # What was not written is not drawn as if it were.
         is_refused = change.get("status") in NOT_WRITTEN
-        after = _value_html(change.get("after"), _GREY if is_refused else _GREEN, _QUIET if is_refused else "")
+        after = _value_html(change.get("after"), _GREY if is_refused else _GREEN)
         if is_refused:
             status = str(change.get("status"))
             after += f" {_tinted(html.escape(WORDS[status][0]), _TINTS[status], 0.17)}"
