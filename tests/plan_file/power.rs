@@ -165,7 +165,8 @@ fn lose_power(seed: u64, is_deaf: bool) -> (u64, Vec<String>) {
 #[test]
 fn what_was_promised_outlives_the_loss_of_power() {
     let (mut tried, mut short) = (0, Vec::new());
-    for seed in 0..seeds() {
+    // The two others lose it when a run has made its log and nothing is in it.
+    for seed in (0..seeds()).chain([148, 229]) {
         let (images, found) = lose_power(seed, false);
         tried += images;
         short.extend(found);

@@ -19,6 +19,9 @@ use super::{check, connect};
 /// A run that starts, ends or moves its log into the file lets file and log differ for less than this.
 const MOMENT: Duration = Duration::from_millis(500);
 
+/// The bytes of a log before its first frame. Power may be lost between the two; such a log has nothing to replay.
+const HEADER: u64 = 32;
+
 /// Refuses a file beside a log that is not its own, or beside something else that has the name of one. SQLite would write
 /// through a link, and wait for ever for a FIFO.
 pub(super) fn check(path: &Path) -> Result<(), FileError> {
@@ -40,7 +43,7 @@ pub(super) fn check(path: &Path) -> Result<(), FileError> {
 }
 
 fn is_own(path: &Path) -> bool {
-    if fs::metadata(with_suffix(path, "-wal")).map_or(0, |log| log.len()) == 0 {
+    if fs::metadata(with_suffix(path, "-wal")).map_or(0, |log| log.len()) <= HEADER {
         return true;
     }
     // In this order: the file alone is never ahead of the two together.

@@ -118,9 +118,9 @@ impl Session {
         state::set_writer(&transaction, &owner.run)?;
         transaction.commit()?;
         connect::trust(&mut self.connection, None)?;
-        self.connection.execute_batch("PRAGMA synchronous=FULL")?;
+        // Still `EXTRA`: a journal that comes back after a loss of power would stand beside the log.
         switch(&self.connection, "WAL", CLAIM)?;
-        self.connection.execute_batch("PRAGMA wal_autocheckpoint=0")?;
+        self.connection.execute_batch("PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0")?;
         self.connection.busy_timeout(connect::patience(READERS))?;
         // The log is made by whoever reads first.
         state::run(&self.connection)?;
