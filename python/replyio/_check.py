@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html
 import textwrap
-from collections.abc import Mapping  # noqa: TC003 - typing.get_type_hints reads it at run time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from replyio import _replyio
