@@ -243,7 +243,20 @@ impl Machine {
         }
         match self.later.first_key_value() {
             Some(((from, _), _)) => Next::Wait((*from).max(self.policy.paused_until()), WaitReason::BackOff),
-            None => Next::Done,
+            None => {
+                self.stop_in_doubt();
+                Next::Done
+            }
+        }
+    }
+
+    /// Nobody knows what an update has cleared that was set aside: no other account is written that has such a member.
+    fn stop_in_doubt(&mut self) {
+        let in_doubt = self.in_doubt.as_ref().filter(|_| !self.ready.is_empty());
+        let place = in_doubt.and_then(|in_doubt| self.set_aside.iter().position(|(row, ..)| row.row == in_doubt.row));
+        if let Some(place) = place {
+            let (_, _, refusal) = self.set_aside.swap_remove(place);
+            self.fail(Stop::Refused(refusal.error));
         }
     }
 
@@ -388,13 +401,13 @@ impl Machine {
             Item::Unreadable { .. } => None,
         });
         let mut accounts: HashMap<i64, _> = accounts.collect();
+        for account in accounts.values() {
+            self.members.listed(account);
+        }
         let ready_before = self.ready.len();
         for row in rows {
             let account = row.account_id.and_then(|id| accounts.remove(&id));
             let changes = planned.remove(&row.row).unwrap_or_default();
-            if let Some(account) = &account {
-                self.members.listed(account);
-            }
             match account {
                 // `GET` tells what its update has cleared.
                 Some(_) if self.is_in_doubt(row) => {

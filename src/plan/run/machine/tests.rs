@@ -935,3 +935,40 @@ fn a_row_that_may_have_been_sent_and_is_all_there_is_sent_again_whatever_became_
     look_at_account(&mut machine, |id| ContactAccount { city: Some("Bergen".into()), ..shown(id) }, at(0));
     assert_eq!(next_update(&mut machine, at(0)).row.row, 1);
 }
+
+#[test]
+fn an_update_whose_effect_stays_unknown_ends_the_run_before_another_may_clear_a_member() {
+    let mut machine = Machine::new(rows(2), Some(ItemsProof::Incomplete), SETTINGS);
+    let answered_otherwise = || {
+        let unexpected = Unexpected { status: Some(200), reason: "another account".into(), excerpt: None };
+        call_failed(Failure::Unexpected(unexpected), true)
+    };
+    let mut written = Vec::new();
+    while machine.next(at(0)) == Next::Request {
+        match machine.start(at(0)).unwrap() {
+            Request::Account { row } => {
+                machine.looked_at_account(row, bergen(), Ok(staged(row.account_id.unwrap())), at(0));
+            }
+            Request::Update(update) => {
+                written.push(update.account.id);
+                machine.wrote(*update, Err(answered_otherwise()), at(0));
+            }
+            Request::Page { .. } => panic!("pages were shown to be incomplete"),
+        }
+    }
+    assert_eq!((machine.next(at(0)), written), (Next::Done, vec![1]));
+    assert!(matches!(machine.into_stop(), Some(Stop::Refused(_))));
+}
+
+#[test]
+fn a_page_that_shows_the_member_that_was_cleared_is_trusted_again() {
+    let shown = |id: i64| if id == 8 { with(id, "annualRevenue", "12 million") } else { account(id) };
+    let rows = rows(7);
+    let mut machine =
+        Machine::new(rows, Some(ItemsProof::Complete), SETTINGS).sparing(vec!["annualRevenue".to_owned()], None);
+    let Request::Page { rows, .. } = next_request(&mut machine, at(0)) else { panic!("a page costs fewer requests") };
+    let (planned, mut items) = (planned(&rows), items(&rows, shown));
+    items.push(Item::Account(shown(8)));
+    machine.looked_at_page(rows, planned, Ok(items), at(0));
+    assert_eq!(run_to_end(&mut machine, shown, shown), ((0..7).collect(), 0));
+}
