@@ -241,13 +241,11 @@ impl Machine {
             self.singly.push_front(update.row);
             return Next::Request;
         }
-        match self.later.first_key_value() {
-            Some(((from, _), _)) => Next::Wait((*from).max(self.policy.paused_until()), WaitReason::BackOff),
-            None => {
-                self.stop_in_doubt();
-                Next::Done
-            }
+        if let Some(((from, _), _)) = self.later.first_key_value() {
+            return Next::Wait((*from).max(self.policy.paused_until()), WaitReason::BackOff);
         }
+        self.stop_in_doubt();
+        Next::Done
     }
 
     /// Nobody knows what an update has cleared that was set aside: no other account is written that has such a member.
