@@ -345,6 +345,12 @@ impl Client {
         Some(self.identity.forecast(quota, Instant::now(), requests))
     }
 
+    /// Closes the file in which programs of this user count together, until the next request.
+    #[cfg(feature = "python")]
+    pub(crate) fn close_ledger(&self) {
+        self.identity.close_ledger();
+    }
+
     /// What is used of the user's quota, as far as this machine knows. Nothing is sent.
     pub fn quota_used(&self) -> QuotaUse {
         self.identity.used(Instant::now())

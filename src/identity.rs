@@ -60,6 +60,16 @@ impl Identity {
         Ok(Self { with_api_key, with_bearer, counted: counted_of(config), clock_scale: config.quota_clock_scale })
     }
 
+    /// Closes the file of the ledger until somebody books again.
+    pub(crate) fn close_ledger(&self) {
+        // In a forked child somebody else may have had the lock, so that nobody waits for it.
+        if let Ok(mut counted) = self.counted.try_lock()
+            && let Some(ledger) = &mut counted.ledger
+        {
+            ledger.close();
+        }
+    }
+
     /// The headers of every request, with the key in one of its two.
     pub(crate) fn headers(&self, bearer: bool) -> &HeaderMap {
         if bearer { &self.with_bearer } else { &self.with_api_key }
@@ -295,13 +305,9 @@ impl Drop for Slot {
 impl Drop for Identity {
     /// With the last client of a user its ledger is closed: a program may serve many users, and files are few.
     fn drop(&mut self) {
-        // What is counted stays in the list of users, which has the other reference. In a forked child somebody else may have
-        // had the lock, so that nobody waits for it.
-        if Arc::strong_count(&self.counted) <= 2
-            && let Ok(mut counted) = self.counted.try_lock()
-            && let Some(ledger) = &mut counted.ledger
-        {
-            ledger.close();
+        // What is counted stays in the list of users, which has the other reference.
+        if Arc::strong_count(&self.counted) <= 2 {
+            self.close_ledger();
         }
     }
 }

@@ -133,7 +133,12 @@ impl Client {
     /// Gives back threads and connections.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         guarded(py, "close", || {
-            exit::detached(py, || self.engine.close());
+            exit::detached(py, || {
+                self.engine.close();
+                if let Some(client) = self.per_process.get(Process::current()) {
+                    client.close_ledger();
+                }
+            });
             self.engine.drop_spare_bridges(py);
             Ok(())
         })
