@@ -263,6 +263,8 @@ def test_whatever_is_done_to_the_file_calls_go_on_with_at_most_one_warning(
     records = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(records) <= 1
     assert all(key not in record for record in records)
+    if fault == "huge":
+        ledger.unlink(missing_ok=True)  # whoever searches what tests leave would read all of it
     if fault == "somebody else's":
         assert ledger.read_text() == "my diary"
 
