@@ -1079,9 +1079,15 @@ def _warn(message: str) -> None:
     warnings.warn(_replyio.safe_text(message), ReplyWarning, stacklevel=3)
 
 
+def _is_in_a_loop() -> bool:
+    """Whether an event loop runs in this thread. Nothing is imported to find out: that may need a file descriptor."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 - documented for its speed
+
+
 def _warn_of_blocking(call: str) -> None:
     """Warns when a synchronous call would hold an event loop up, for a program that has loaded asyncio."""
-    if "asyncio" in sys.modules:
+    if _is_in_a_loop():
         from replyio._blocking import warn_if_it_blocks_a_loop
 
         warn_if_it_blocks_a_loop(f"{call}()", f"await {call}_async()")
@@ -1188,7 +1194,7 @@ class ContactAccountIterator(_Pages):
 
     def _next_page(self) -> _replyio.Batch:
         """Reads the next page."""
-        if "asyncio" in sys.modules:
+        if _is_in_a_loop():
             from replyio._blocking import warn_if_it_blocks_a_loop
 
             warn_if_it_blocks_a_loop("list_contact_accounts()", "list_contact_accounts_async() with async for")

@@ -322,10 +322,10 @@ mod tests {
 
     #[test]
     fn the_file_system_of_a_folder_is_that_of_its_nearest_mount() {
-        let mounts = "1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 0:5 / /home rw shared:1 - nfs4 server:/home rw\n\
-            3 2 0:6 / /home/a\\040b rw - tmpfs tmpfs rw\n";
+        let mounts = "1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 0:5 / /srv rw shared:1 - nfs4 server:/srv rw\n\
+            3 2 0:6 / /srv/a\\040b rw - tmpfs tmpfs rw\n";
         for (folder, kind) in
-            [("/var/x", "ext4"), ("/home/anna/.local", "nfs4"), ("/homes", "ext4"), ("/home/a b/c", "tmpfs")]
+            [("/var/x", "ext4"), ("/srv/anna/.local", "nfs4"), ("/srvs", "ext4"), ("/srv/a b/c", "tmpfs")]
         {
             assert_eq!(kind_in(mounts, Path::new(folder)).as_deref(), Some(kind), "{folder}");
         }
