@@ -163,8 +163,7 @@ fn has_lost(before: &ContactAccount, answer: &ContactAccount, name: &str) -> boo
         return !has_stage(answer) || id(before) != id(answer);
     }
     let nothing = serde_json::Value::Null;
-    let value = |account: &'_ ContactAccount| account.extra.get(name).unwrap_or(&nothing).clone();
-    has_lost_a_part(&value(before), &value(answer))
+    has_lost_a_part(before.extra.get(name).unwrap_or(&nothing), answer.extra.get(name).unwrap_or(&nothing))
 }
 
 /// Whether something that had a value has none any more.

@@ -22,7 +22,7 @@ const MOST_WITHOUT_PROGRESS: u32 = 3;
 const MOST_STEPS_BACK: u32 = 3;
 /// How often all pages are read, at most, until the accounts stand still.
 const MOST_PASSES: u32 = 5;
-/// So many passes in a row that bring no new account count as if the accounts had stood still.
+/// The number of passes in a row without a new account after which the set counts as complete, although accounts move.
 const PASSES_WITHOUT_NEWS: u32 = 2;
 
 /// Where in a set the reading is, and what has been read.

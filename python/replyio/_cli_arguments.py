@@ -171,8 +171,8 @@ def _add_plan(made: argparse.ArgumentParser) -> None:
                       "fill: only empty fields are filled; replace: what has no column is cleared")  # fmt: skip
     made.add_argument("--nulls", choices=("keep", "clear"), help="what an empty cell does to its field (default: keep)")
     made.add_argument("--match-on", choices=("id", "domain_name", "name"), help="how rows find accounts (default: id)")
-    made.add_argument("--ignore", action="append", metavar="COLUMN", help="a column that is no field (repeatable); "
-                      "unknown ignores every column that is none")  # fmt: skip
+    made.add_argument("--ignore", action="append", metavar="COLUMN", help="ignore this column, which is not a field "
+                      "(repeatable); unknown ignores all such columns")  # fmt: skip
     made.add_argument("--column", action="append", metavar="COLUMN=FIELD", help="read a column as this field, such as "
                       "Website=domain_name (repeatable)")  # fmt: skip
     made.add_argument("--null-value", action="append", metavar="TEXT", help="a text that is an empty cell, such as N/A "

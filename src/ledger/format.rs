@@ -94,7 +94,7 @@ impl Header {
     }
 }
 
-/// The length of so many records.
+/// The length of a number of records, in bytes.
 pub(super) fn length(records: u32) -> usize {
     records as usize * RECORD_LENGTH
 }

@@ -76,3 +76,23 @@ fn a_row_in_flight_can_be_sent_again_taken_back_or_given_up() {
     assert_eq!(found(lost).status, Status::Unknown);
     assert!(file.open_rows(false).unwrap().iter().any(|row| row.row == lost && row.was_sent));
 }
+
+#[test]
+fn members_at_risk_and_cleared_are_kept_however_many_they_are() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 3).unwrap();
+    let members: Vec<String> = (0..5_000).map(|number| format!("a member with a long name, number {number}")).collect();
+    let run = file.start_run().unwrap();
+    block_on(async {
+        run.note_at_risk(0, members.clone()).await.unwrap();
+        run.sending(0, Vec::new(), NOW).await.unwrap();
+        run.add_cleared(members.clone()).await.unwrap();
+    });
+    drop(run);
+    let state = PlanFile::open(&folder.plan()).unwrap().state().unwrap();
+    assert_eq!(state.at_risk.map(|at_risk| (at_risk.row, at_risk.members.len())), Some((0, 5_000)));
+    assert_eq!(state.cleared_members.len(), 5_000);
+    // A revert spares them: it may clear them as well.
+    let revert = file.revert_file().unwrap();
+    assert_eq!(revert.state().unwrap().cleared_members.len(), 5_000);
+}

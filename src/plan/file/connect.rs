@@ -17,8 +17,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 const LONGEST_ROW: i32 = 64 * 1_024 * 1_024;
 /// No statement of a plan's schema is longer, in bytes.
 const LONGEST_STATEMENT: i32 = 10_000;
-/// No statement takes so many instructions that reads what a plan is known by. What takes more does not end: pages of a few
-/// KiB can lead to each other so that SQLite finds rows in them for years.
+/// The most instructions of a statement that reads a file's schema or head. A plan needs far fewer. In a hostile file, a few
+/// pages can lead to each other, so that SQLite finds rows in them without end.
 const MOST_INSTRUCTIONS: i32 = 10_000;
 
 /// The path of a plan with its symbolic links resolved, so that every name of it leads to one log.

@@ -3,7 +3,6 @@
 
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OptionalExtension, params};
-
 use serde::{Deserialize, Serialize};
 
 use super::sum::Sum;
@@ -116,8 +115,8 @@ const KEYS: [&str; 15] = [
 
 /// The longest fact, in bytes.
 const LONGEST_FACT: i64 = 64 * 1_024;
-/// The longest list of members that were cleared, in bytes. An answer has at most a MiB of them.
-const LONGEST_CLEARED: i64 = 16 * 1_024 * 1_024;
+/// The longest list of members, in bytes. An answer has at most a MiB of them.
+const LONGEST_MEMBERS: i64 = 16 * 1_024 * 1_024;
 
 fn checksum(key: &str, value: &SqlValue) -> u32 {
     let mut sum = Sum::default();
@@ -148,7 +147,7 @@ fn get(connection: &Connection, key: &str) -> rusqlite::Result<Option<SqlValue>>
     let mut select = connection.prepare_cached(
         "SELECT value, checksum FROM state WHERE key = ?1 AND coalesce(octet_length(value), 0) <= ?2",
     )?;
-    let longest = if key == "cleared" { LONGEST_CLEARED } else { LONGEST_FACT };
+    let longest = if ["at_risk", "cleared"].contains(&key) { LONGEST_MEMBERS } else { LONGEST_FACT };
     let found = select
         .query_row(params![key, longest], |row| Ok((row.get::<_, SqlValue>(0)?, row.get::<_, u32>(1)?)))
         .optional()?;

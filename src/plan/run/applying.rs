@@ -21,7 +21,7 @@ use crate::answer::Item;
 use crate::client::{AccountTurns, Client, ListQuery, Observer, Slot};
 use crate::clock::now_ms;
 use crate::error::Error;
-use crate::plan::file::{FileError, Finished, ItemsProof, OpenRow, PlanFile, Run, State};
+use crate::plan::file::{AtRisk, FileError, Finished, ItemsProof, OpenRow, PlanFile, Run, State};
 use crate::plan::{MatchOn, Status};
 
 /// Rows behind one look when no quota says how many go out in a minute.
@@ -197,6 +197,7 @@ impl Driver {
         match self.machine.into_stop() {
             None => Ok(()),
             Some(Stop::Refused(error)) => Err(RunError::Call(error)),
+            Some(Stop::InDoubt(AtRisk { row, members })) => Err(RunError::InDoubt { row, members }),
             Some(Stop::ClearedMembers { row, id, members, is_written }) => {
                 Err(RunError::ClearedMembers { row, id, members, is_written })
             }

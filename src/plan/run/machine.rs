@@ -89,6 +89,8 @@ pub(super) enum Stop {
     Refused(Error),
     /// Updates clear members that they cannot carry: the update of this account did, or would, as an earlier one did.
     ClearedMembers { row: u64, id: i64, members: Vec<String>, is_written: bool },
+    /// An update may have cleared members, no answer tells, and its row was given up.
+    InDoubt(AtRisk),
     /// The list shows fields of an account that `GET` does not, so that an update built on either may clear them.
     Contradiction { row: u64, id: i64, fields: Vec<&'static str> },
     /// A plan that cannot be applied.
@@ -221,7 +223,9 @@ impl Machine {
             return if self.in_flight() > 0 { Next::Idle } else { Next::Done };
         }
         while let Some(entry) = self.later.first_entry().filter(|entry| entry.key().0 <= now) {
-            self.singly.push_back(entry.remove());
+            let row = entry.remove();
+            // What others wait for is looked at first.
+            if self.is_in_doubt(row) { self.singly.push_front(row) } else { self.singly.push_back(row) }
         }
         if self.policy.paused_until() > now && (self.has_look() || !self.ready.is_empty()) {
             return Next::Wait(self.policy.paused_until(), WaitReason::BackOff);
@@ -235,6 +239,7 @@ impl Machine {
         // None of the accounts that were read by themselves has shown what updates do to a member that pages do not show.
         if self.are_pages_doubtful()
             && self.to_prove.is_empty()
+            && self.next_to_write().is_none()
             && let Some(update) = self.ready.pop_front()
         {
             self.requests_left += 1;
@@ -244,18 +249,12 @@ impl Machine {
         if let Some(((from, _), _)) = self.later.first_key_value() {
             return Next::Wait((*from).max(self.policy.paused_until()), WaitReason::BackOff);
         }
-        self.stop_in_doubt();
-        Next::Done
-    }
-
-    /// Nobody knows what an update has cleared that was set aside: no other account is written that has such a member.
-    fn stop_in_doubt(&mut self) {
-        let in_doubt = self.in_doubt.as_ref().filter(|_| !self.ready.is_empty());
-        let place = in_doubt.and_then(|in_doubt| self.set_aside.iter().position(|(row, ..)| row.row == in_doubt.row));
-        if let Some(place) = place {
-            let (_, _, refusal) = self.set_aside.swap_remove(place);
-            self.fail(Stop::Refused(refusal.error));
+        if !self.ready.is_empty()
+            && let Some(in_doubt) = self.in_doubt.take()
+        {
+            self.fail(Stop::InDoubt(in_doubt));
         }
+        Next::Done
     }
 
     fn has_look(&self) -> bool {
@@ -265,7 +264,8 @@ impl Machine {
     fn wants_look(&self) -> bool {
         let wants_more = !self.to_prove.is_empty()
             || self.ready.len() < self.settings.concurrency
-            || ((self.are_pages_doubtful() || self.in_doubt.is_some()) && !self.singly.is_empty());
+            || (self.next_to_write().is_none() && !self.singly.is_empty())
+            || self.singly.front().is_some_and(|row| self.is_in_doubt(*row));
         self.looking == 0 && self.has_look() && wants_more
     }
 
@@ -410,7 +410,7 @@ impl Machine {
                 // `GET` tells what its update has cleared.
                 Some(_) if self.is_in_doubt(row) => {
                     self.requests_left += 1;
-                    self.singly.push_back(row);
+                    self.singly.push_front(row);
                 }
                 // `GET` tells whether it has another name, or the list cuts it.
                 Some(account) if !self.still_matches(row, &account) => {
@@ -742,9 +742,9 @@ impl Machine {
             Verdict::SetAside => self.set_aside.push((row, direction, refusal)),
             Verdict::GiveUp => {
                 records.push(given_up(row, &refusal));
-                // Nobody knows what its update has cleared, so that no other account is written that has such a member.
-                if self.is_in_doubt(row) && refusal.kind != Kind::NotFound {
-                    self.fail(Stop::Refused(refusal.error));
+                if self.is_in_doubt(row) && refusal.kind == Kind::NotFound {
+                    // There is no account any more that could have lost something.
+                    self.in_doubt = None;
                 }
             }
             Verdict::Stop => {

@@ -31,11 +31,10 @@ impl Members {
 
     /// An account was read from a page.
     pub(super) fn listed(&mut self, item: &ContactAccount) {
-        for name in unsendable_members(item) {
-            if self.cleared.contains(name) && !self.listed.contains(name) {
-                self.listed.insert(name.to_owned());
-            }
+        if self.cleared.iter().all(|name| self.listed.contains(name)) {
+            return;
         }
+        self.listed.extend(unsendable_members(item).map(ToOwned::to_owned));
     }
 
     /// Which members of an account an update would clear, as one did before.

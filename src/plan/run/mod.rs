@@ -91,6 +91,13 @@ pub enum RunError {
         /// Whether the update was sent, or an earlier one of the plan had shown what it would do.
         is_written: bool,
     },
+    /// An update may have cleared such members, and no answer tells. No other account was written that has one of them.
+    InDoubt {
+        /// The row's number in the table.
+        row: u64,
+        /// The members, by their names on the wire.
+        members: Vec<String>,
+    },
     /// The list shows fields of an account that `GET` does not, so that an update built on either may clear them. Every row
     /// stays as it is.
     Contradiction {
@@ -146,6 +153,13 @@ impl std::fmt::Display for RunError {
                      every account that it writes"
                 )
             }
+            Self::InDoubt { row, members } => write!(
+                formatter,
+                "the update of row {row} may have cleared {}, which an update cannot carry, and no answer tells. The run has \
+                 stopped before it wrote another account that has it. apply() looks at the account of row {row} first, and \
+                 resumes where the run stopped",
+                members.join(", ")
+            ),
             Self::Contradiction { row, id, fields } => write!(
                 formatter,
                 "the list shows {} of account {id} (row {row}), and GET of the account does not: an update built on either \

@@ -11,7 +11,7 @@ use crate::sabotage::{Guard, is_off};
 
 /// No list cuts texts that are shorter than this.
 const SHORT: usize = 32;
-/// At least so many accounts are compared before the first write: a field that the list always leaves empty is found by
+/// The fewest accounts that are compared before the first write: a field that the list always leaves empty is found by
 /// an account that has a value in it.
 pub(super) const FEWEST: usize = 4;
 

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use super::builder::{Builder, Given};
 use super::dialect::{self, Head};
-use super::names::shown;
 use super::records::{RecordError, Records};
 use super::{Options, Table, TableError};
 use crate::private_file::open_linked;
@@ -93,15 +92,4 @@ fn table<R: BufRead>(mut records: Records<R>, path: &Path, options: &Options) ->
 
 fn text(field: &[u8]) -> Result<&str, String> {
     std::str::from_utf8(field).map_err(|_| dialect::not_utf8(field))
-}
-
-/// How a delimiter is called.
-pub(super) fn delimiter_in_words(delimiter: u8) -> String {
-    match delimiter {
-        b'\t' => "tab".to_owned(),
-        b',' => "comma".to_owned(),
-        b';' => "semicolon".to_owned(),
-        b'|' => "bar".to_owned(),
-        other => shown(&char::from(other).to_string()),
-    }
 }

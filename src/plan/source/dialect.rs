@@ -1,12 +1,12 @@
 //! How a file of separated values is written: encoding, delimiter, and the line with which Excel names it.
 
+use super::names::shown;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 
 use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 
 use super::Options;
-use super::csv::delimiter_in_words;
 use super::names::{Role, role_of};
 use super::records::{RecordError, Records};
 
@@ -136,6 +136,17 @@ pub(super) fn not_utf8(bytes: &[u8]) -> String {
 }
 
 pub(super) const NOT_UTF8: &str = "is not UTF-8; save the file as UTF-8, or name its encoding with encoding=";
+
+/// How a delimiter is called.
+fn delimiter_in_words(delimiter: u8) -> String {
+    match delimiter {
+        b'\t' => "tab".to_owned(),
+        b',' => "comma".to_owned(),
+        b';' => "semicolon".to_owned(),
+        b'|' => "bar".to_owned(),
+        other => shown(&char::from(other).to_string()),
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -957,7 +957,7 @@ fn an_update_whose_effect_stays_unknown_ends_the_run_before_another_may_clear_a_
         }
     }
     assert_eq!((machine.next(at(0)), written), (Next::Done, vec![1]));
-    assert!(matches!(machine.into_stop(), Some(Stop::Refused(_))));
+    assert!(matches!(machine.into_stop(), Some(Stop::InDoubt(AtRisk { row: 0, .. }))));
 }
 
 #[test]
@@ -971,4 +971,81 @@ fn a_page_that_shows_the_member_that_was_cleared_is_trusted_again() {
     items.push(Item::Account(shown(8)));
     machine.looked_at_page(rows, planned, Ok(items), at(0));
     assert_eq!(run_to_end(&mut machine, shown, shown), ((0..7).collect(), 0));
+}
+
+/// Runs over accounts that have a stage, of which only the first update is answered by `first`; the others keep it. Gives
+/// the accounts that were written and the most accounts that were looked at ahead of their update.
+fn run_staged(machine: &mut Machine, mut first: Option<Refusal>, gone: &[i64]) -> (Vec<i64>, usize) {
+    let (mut written, mut ahead, mut most_ahead, mut now) = (Vec::new(), 0_usize, 0, at(0));
+    loop {
+        match machine.next(now) {
+            Next::Wait(until, _) => now = until,
+            Next::Idle | Next::Done => return (written, most_ahead),
+            Next::Request => match machine.start(now).unwrap() {
+                Request::Account { row } => {
+                    let id = row.account_id.unwrap();
+                    let is_gone = gone.contains(&id) && written.contains(&id);
+                    let answer =
+                        if is_gone { Err(status(404, Some("contactAccount.notFound"), None)) } else { Ok(staged(id)) };
+                    machine.looked_at_account(row, bergen(), answer, now);
+                    ahead += 1;
+                    most_ahead = most_ahead.max(ahead);
+                }
+                Request::Update(update) => {
+                    let id = update.account.id;
+                    written.push(id);
+                    ahead = ahead.saturating_sub(1);
+                    let kept = ContactAccount { stage: staged(id).stage, ..answered(id) };
+                    let answer = first.take().map_or(Ok(kept), Err);
+                    machine.wrote(*update, answer, now);
+                }
+                Request::Page { .. } => panic!("pages were shown to be incomplete"),
+            },
+        }
+    }
+}
+
+#[test]
+fn an_account_in_doubt_that_is_gone_holds_up_no_other() {
+    let mut machine = Machine::new(rows(3), Some(ItemsProof::Incomplete), SETTINGS);
+    let (written, _) = run_staged(&mut machine, Some(lost_answer()), &[1]);
+    assert_eq!(written, [1, 2, 3]);
+    assert!(machine.into_stop().is_none());
+}
+
+#[test]
+fn a_row_in_doubt_that_another_success_has_given_up_ends_the_run_with_an_error() {
+    // The second account has no stage, so that its update shows that the first row itself is at fault.
+    let shown = |id: i64| if id == 2 { account(id) } else { staged(id) };
+    let mut machine = Machine::new(rows(3), Some(ItemsProof::Incomplete), SETTINGS);
+    let mut written = Vec::new();
+    while machine.next(at(0)) == Next::Request {
+        match machine.start(at(0)).unwrap() {
+            Request::Account { row } => {
+                machine.looked_at_account(row, bergen(), Ok(shown(row.account_id.unwrap())), at(0));
+            }
+            Request::Update(update) => {
+                let id = update.account.id;
+                written.push(id);
+                let unexpected = Unexpected { status: Some(200), reason: "another account".into(), excerpt: None };
+                let answer =
+                    if id == 1 { Err(call_failed(Failure::Unexpected(unexpected), true)) } else { Ok(answered(id)) };
+                machine.wrote(*update, answer, at(0));
+            }
+            Request::Page { .. } => panic!("pages were shown to be incomplete"),
+        }
+    }
+    assert_eq!((machine.next(at(0)), written), (Next::Done, vec![1, 2]));
+    assert!(matches!(machine.into_stop(), Some(Stop::InDoubt(AtRisk { row: 0, .. }))));
+}
+
+#[test]
+fn no_more_accounts_are_looked_at_ahead_than_are_written_at_once() {
+    // In doubt about pages for the whole run, and about one account for a while.
+    for (cleared, first) in [(vec!["annualRevenue".to_owned()], None), (Vec::new(), Some(lost_answer()))] {
+        let mut machine = Machine::new(rows(60), Some(ItemsProof::Incomplete), SETTINGS).sparing(cleared, None);
+        let (written, most_ahead) = run_staged(&mut machine, first, &[]);
+        assert!(written.len() >= 60);
+        assert!(most_ahead <= SETTINGS.concurrency + 1, "{most_ahead} accounts were looked at ahead");
+    }
 }
