@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from replyio._progress import Job
     from replyio.plan import Options
 
-# Rows in flight at once. Within the quota two would do; without one, sixteen would be faster by half. But all rows in flight
-# are unknown after a crash, and eight are enough for thousands of rows a second.
+# Rows in flight at once. Within the quota two would do; without one, sixteen would be faster by half. But all rows in
+# flight are unknown after a crash, and eight are enough for thousands of rows a second.
 _CONCURRENCY = 8
 _WORDS = {
     "on_conflict": ("skip", "overwrite"),
