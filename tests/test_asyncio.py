@@ -312,7 +312,7 @@ def test_a_list_left_in_the_middle_leaves_nothing(loop: asyncio.AbstractEventLoo
     assert len(reply_sandbox.requests) == 1
 
 
-@pytest.mark.filterwarnings("ignore:.*holds the running event loop up:replyio.ReplyWarning")
+@pytest.mark.filterwarnings("ignore:.*blocks the running event loop:replyio.ReplyWarning")
 def test_a_blocking_call_works_on_a_running_loop(loop: asyncio.AbstractEventLoop, reply_sandbox: Sandbox) -> None:
     async def main() -> tuple[int, int]:
         pending = asyncio.ensure_future(client.get_contact_account_async(4712))
@@ -606,9 +606,7 @@ def test_a_synchronous_call_in_a_running_loop_is_a_warning_once(
             act[call]()
             act[call]()
 
-        with pytest.warns(
-            replyio.ReplyWarning, match=r"holds the running event loop up .* hint: .*_async\(\)"
-        ) as caught:
+        with pytest.warns(replyio.ReplyWarning, match=r"blocks the running event loop .* hint: .*_async\(\)") as caught:
             asyncio.run(twice())
         assert len(caught) == 1
         with warnings.catch_warnings():

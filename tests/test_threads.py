@@ -100,7 +100,7 @@ def test_sixteen_threads_with_several_loops_each_get_their_own_answers(client: R
     assert len(service.requests) == 16 * 4 * 8
 
 
-@pytest.mark.filterwarnings("ignore:.*holds the running event loop up:replyio.ReplyWarning")
+@pytest.mark.filterwarnings("ignore:.*blocks the running event loop:replyio.ReplyWarning")
 def test_threads_and_loops_share_a_client(client: ReplyClient) -> None:
     async def main(number: int) -> None:
         for _ in range(10):

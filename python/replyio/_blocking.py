@@ -30,5 +30,5 @@ def warn_if_it_blocks_a_loop(call: str, twin: str) -> None:
 
     from replyio.errors import ReplyWarning
 
-    message = f"{call} holds the running event loop up until it ends, and with it every other task; hint: {twin}"
+    message = f"{call} blocks the running event loop and all its tasks until it ends; hint: {twin}"
     warnings.warn(message, ReplyWarning, stacklevel=4)

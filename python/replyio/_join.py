@@ -39,13 +39,15 @@ def joined(table: Any, rows: PlanTable, prefix: str) -> Any:
     taken = [name for name in added if name in names]
     if taken:
         _refuse(f'has a column {taken[0]} already; prefix="reply_" gives the new columns other names')
+    records = list(rows)
+    columns = [table[name] for name in names if names.count(name) == 1]
+    places = [_first_other(column, records) for column in columns]
+    if None not in places:
+        place = max((place for place in places if place is not None), default=0)
+        _refuse(f"names another account in row {place} than the plan; join the table in the order that it had")
     statuses, reasons = added.values()
-    ids = _ids(table, names)
-    for place, row in enumerate(rows):
-        if row["row"] != place or _differs(ids, place, row["id"]):
-            _refuse(f"row {place} is about another account than in the plan; join the table in the order that it had")
-        statuses.append(row["status"])
-        reasons.append(row["error"])
+    statuses.extend(row["status"] for row in records)
+    reasons.extend(row["error"] for row in records)
     return _with_columns(kind, table, added)
 
 
@@ -59,24 +61,34 @@ def _kind(table: Any) -> str:
     return _refuse(f"must be {_TAKEN}, not {type(table).__name__}{'; collect() it first' if lazy else ''}")
 
 
-def _ids(table: Any, names: Sequence[str]) -> list[Any] | None:
-    """The ids, where the table has a column of that name."""
-    found = [name for name in names if name.strip().lower() == "id"]
-    if len(found) != 1:
-        return None
-    column = table[found[0]]
-    values: list[Any] = column.to_pylist() if hasattr(column, "to_pylist") else column.to_list()
-    return values
+def _first_other(column: Any, records: Sequence[Mapping[str, Any]]) -> int | None:
+    """The first row that has another value in a column than the plan's rows were matched on; None when all agree.
+
+    The column may have any name: `columns=` may have renamed it when the plan was made.
+    """
+    values = column.to_pylist() if hasattr(column, "to_pylist") else column.to_list()
+    return next((place for place, row in enumerate(records) if not _agrees(values[place], row)), None)
 
 
-def _differs(ids: list[Any] | None, place: int, planned: int | None) -> bool:
-    """Whether a row has another id than in the plan. What cannot be read as an id is a fault of its row already."""
-    if ids is None or planned is None:
-        return False
+def _agrees(value: Any, row: Mapping[str, Any]) -> bool:
+    """Whether a row was matched on a value. One whose value could not be used is a fault of its row already."""
+    if row["key"] is not None:
+        return str(value) == row["key"]
+    if row["id"] is None:
+        return True
     try:
-        return int(ids[place]) != planned
-    except (TypeError, ValueError, OverflowError):
+        # Texts such as "4711.0" are ids too.
+        number = _number(value) if isinstance(value, str) else value
+        return bool(number == row["id"])
+    except (TypeError, ValueError):
         return False
+
+
+def _number(text: str) -> float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 def _with_columns(kind: str, table: Any, added: Mapping[str, list[Any]]) -> Any:

@@ -143,10 +143,29 @@ def test_a_result_is_joined_to_the_callers_own_table(kind: str, service: Sandbox
 def test_another_table_is_not_joined(kind: str, client: ReplyClient) -> None:
     """A status beside the wrong account would be believed."""
     result = client.patch_contact_accounts(FRAMES[kind]({"id": [1, 2, 3], "city": ["a", "b", "c"]}), progress=False)
-    with pytest.raises(ValidationError, match="row 1 is about another account"):
+    with pytest.raises(ValidationError, match="names another account in row 1 than the plan"):
         result.join(FRAMES[kind]({"id": [1, 3, 2], "city": ["a", "c", "b"]}))
     with pytest.raises(ValidationError, match="has 2 rows, and the plan 3"):
         result.join(FRAMES[kind]({"id": [1, 2], "city": ["a", "b"]}))
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "pyarrow"])
+@pytest.mark.parametrize(
+    ("match_on", "column", "values"),
+    [("name", "Company", ["Company 1", "Company 99", "Company 3"]), ("id", "Nr", ["1.0", " 99 ", "3"])],
+)
+def test_a_table_is_joined_by_the_column_that_its_rows_were_matched_on(
+    kind: str, match_on: Any, column: str, values: list[str], client: ReplyClient
+) -> None:
+    table = FRAMES[kind]({column: values, "city": ["a", "b", "c"]})
+    result = client.patch_contact_accounts(table, match_on=match_on, columns={column: match_on}, progress=False)
+    joined = result.join(table)["status"]
+    statuses = joined.to_pylist() if kind == "pyarrow" else joined.to_list()
+    assert statuses == ["changed", "not_found", "changed"]
+    with pytest.raises(ValidationError, match="names another account in row 0 than the plan"):
+        result.join(FRAMES[kind]({column: ["Company 3", *values[1:]], "city": ["a", "b", "c"]}))
+    with pytest.raises(ValidationError, match=r"names another account in row \d than the plan"):
+        result.join(FRAMES[kind]({column: values[1:] + values[:1], "city": ["a", "b", "c"]}))
 
 
 @pytest.mark.parametrize(
