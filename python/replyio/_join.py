@@ -72,8 +72,9 @@ def _first_other(column: Any, records: Sequence[Mapping[str, Any]]) -> int | Non
 
 def _agrees(value: Any, row: Mapping[str, Any]) -> bool:
     """Whether a row was matched on a value. One whose value could not be used is a fault of its row already."""
-    if row["key"] is not None:
-        return str(value) == row["key"]
+    key: str | None = row["key"]
+    if key is not None:
+        return str(value) == key
     if row["id"] is None:
         return True
     try:
