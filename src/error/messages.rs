@@ -78,6 +78,7 @@ impl Failure {
             }
             Self::Unexpected(unexpected) if unexpected.is_html() => NOT_THE_SERVICE,
             Self::Unexpected(_) => "check base_url; if it was Reply.io that answered, please report it",
+            Self::Unsettled { .. } => "try again when fewer accounts are created and deleted",
             Self::Internal(_) => return None,
             Self::Quota { .. } => "call again then, or give the call more time with timeout=",
             Self::Api(answer) => return answer.hint(call),
@@ -133,6 +134,7 @@ impl Failure {
                 last.as_deref().map(|last| format!("the attempt before ended with {last}").into())
             }
             Self::Unexpected(unexpected) => Some(Cow::Borrowed(&unexpected.reason)),
+            Self::Unsettled { reason } => Some(Cow::Borrowed(reason)),
             Self::Api(answer) => {
                 let said = answer.problem.summary();
                 said.filter(|said| !said.eq_ignore_ascii_case(reason(answer.status).unwrap_or_default()))
@@ -160,6 +162,7 @@ impl fmt::Display for Failure {
                 Some(status) => write!(formatter, "unexpected response with status {status}"),
                 None => formatter.write_str("unexpected response"),
             },
+            Self::Unsettled { .. } => formatter.write_str("the list changes faster than it can be read"),
             Self::Api(answer) => {
                 write!(formatter, "{}", answer.status)?;
                 if let Some(reason) = reason(answer.status) {
