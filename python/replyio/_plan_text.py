@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from replyio._counts import Status
 from replyio._replyio import safe_text
 from replyio._shell import argument
 
@@ -85,7 +86,7 @@ def estimate(seconds: float) -> str:
     return duration(seconds) if seconds < 1 else f"about {duration(seconds)}"
 
 
-def known_counts(counts: Mapping[str, int]) -> list[tuple[str, int, str]]:
+def known_counts(counts: Mapping[Any, int]) -> list[tuple[str, int, str]]:
     """Status, number and words of each status that has rows, in their order; one that is new keeps its own name."""
     ordered = [*WORDS, *(status for status in counts if status not in WORDS)]
     found: list[tuple[str, int, str]] = []
@@ -97,12 +98,12 @@ def known_counts(counts: Mapping[str, int]) -> list[tuple[str, int, str]]:
     return found
 
 
-def counts_text(counts: Mapping[str, int]) -> str:
+def counts_text(counts: Mapping[Status, int]) -> str:
     """The counts in a line: `812 to change, 9,140 already right, 3 invalid`."""
     return ", ".join(f"{number:,} {words}" for _, number, words in known_counts(counts)) or "no rows"
 
 
-def not_done(counts: Mapping[str, int]) -> int:
+def not_done(counts: Mapping[Status, int]) -> int:
     """How many rows are neither changed nor right already."""
     return sum(number for status, number in counts.items() if status not in DONE)
 
@@ -138,7 +139,7 @@ def suspicious_text(cells: Mapping[str, int]) -> str:
     return f"{counted(sum(cells.values()), 'suspicious cell')} such as NULL or 4.9E+11: {columns}"
 
 
-def line(kind: str, name: str, counts: Mapping[str, int], cost: str, notes: Sequence[str] = ()) -> str:
+def line(kind: str, name: str, counts: Mapping[Status, int], cost: str, notes: Sequence[str] = ()) -> str:
     """What `repr` says: first the notes, which people must know before anything else."""
     told = "; ".join(part for part in (*notes, counts_text(counts), cost) if part)
     return printable(f"<{kind} {cell(name)}: {told}>")
@@ -220,7 +221,7 @@ def _isolated(text: str) -> str:
     return f"<bdi>{html.escape(text)}</bdi>"
 
 
-def counts_html(counts: Mapping[str, int], notes: Sequence[str] = ()) -> str:
+def counts_html(counts: Mapping[Status, int], notes: Sequence[str] = ()) -> str:
     """The notes in amber, then the counts, each on its colour."""
     chips = [_chip(_AMBER, f"<b>{html.escape(note)}</b>") for note in notes if note]
     for status, number, words in known_counts(counts):
@@ -318,7 +319,7 @@ def _more(number: int, noun: str, nouns: str | None = None) -> str:
 def box_html(
     name: str,
     cost: str,
-    counts: Mapping[str, int],
+    counts: Mapping[Status, int],
     inner: str,
     hints: Sequence[tuple[str, str]],
     notes: Sequence[str] = (),
@@ -345,7 +346,7 @@ def as_frame() -> str:
     return ""
 
 
-def plan_hints(counts: Mapping[str, int], read_only: str | None = None, frame: str = "") -> list[tuple[str, str]]:
+def plan_hints(counts: Mapping[Status, int], read_only: str | None = None, frame: str = "") -> list[tuple[str, str]]:
     """What can be done with a plan next: code, and what it does.
 
     Args:
@@ -370,7 +371,7 @@ def plan_hints(counts: Mapping[str, int], read_only: str | None = None, frame: s
     return hints
 
 
-def result_hints(counts: Mapping[str, int], stored_otherwise: int = 0, frame: str = "") -> list[tuple[str, str]]:
+def result_hints(counts: Mapping[Status, int], stored_otherwise: int = 0, frame: str = "") -> list[tuple[str, str]]:
     """What can be done after a plan was applied: code, and what it does.
 
     Args:

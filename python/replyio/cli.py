@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, NoReturn, TextIO
 
-    from replyio import ContactAccount, ReplyClient, ReplyError
+    from replyio import ContactAccount, ReplyClient, ReplyError, Status
     from replyio.plan import ApplyResult, Plan
 
 
@@ -490,7 +490,7 @@ def _plan(options: dict[str, Any]) -> int:
     return _DONE
 
 
-def _next_step(file: str, counts: Mapping[str, int], *, is_saved: bool) -> str:
+def _next_step(file: str, counts: Mapping[Status, int], *, is_saved: bool) -> str:
     """What to do with a plan."""
     from replyio._shell import argument
     from replyio._state import KEPT, is_kept
@@ -588,7 +588,7 @@ def _age(seconds: float) -> str:
     return duration(seconds)
 
 
-def _counts_text(counts: Mapping[str, int]) -> str:
+def _counts_text(counts: Mapping[Status, int]) -> str:
     from replyio._plan_text import counts_text
 
     return counts_text(counts)
@@ -698,7 +698,7 @@ def _show(report: Plan | ApplyResult, options: dict[str, Any]) -> None:
             write_many(rows, form, ("status", "rows"))
 
 
-def _code_of(counts: Mapping[str, int]) -> int:
+def _code_of(counts: Mapping[Status, int]) -> int:
     """What the counts of a plan mean. Rows that are still to be done are no failure."""
     if counts.get("unknown"):
         return _UNKNOWN
