@@ -238,10 +238,11 @@ def _chip(tint: str, inner: str) -> str:
 
 
 def reason(record: Mapping[str, Any]) -> str:
-    """Why a row is not done, without the number of the row, which stands beside it."""
+    """Why a row is not done, without the numbers of the row and the account, which stand beside it."""
     otherwise = "the service stored something else than was sent" if record.get("stored_otherwise") else ""
     told = str(record.get("error") or otherwise or str(record.get("status", "")).replace("_", " "))
-    return safe_text(told.removeprefix(f"row {record.get('row')}: "), SHOWN_REASON)
+    told = told.removeprefix(f"row {record.get('row')}: ").replace(f" in row {record.get('row')} ", " ", 1)
+    return safe_text(told.replace(f" of account {record.get('id')} ", " ", 1), SHOWN_REASON)
 
 
 def failures_html(records: Sequence[Mapping[str, Any]], total: int) -> str:
