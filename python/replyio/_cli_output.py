@@ -94,11 +94,12 @@ def write_many(
         _write("[]\n" if begin == "[" else "\n]\n")
 
 
-def write_failures(rows: Iterable[Mapping[str, Any]]) -> None:
+def write_failures(rows: Iterable[Mapping[str, Any]], in_words: Callable[[str], str]) -> None:
     """Writes the rows that are not done as a table: first the reason, whole and wrapped, so that it fits the terminal.
 
     Args:
         rows: The rows.
+        in_words: Says what a reason says in the words of the command.
     """
     from replyio._plan_text import reason
 
@@ -113,7 +114,7 @@ def write_failures(rows: Iterable[Mapping[str, Any]]) -> None:
     columns = shutil.get_terminal_size().columns
     # A terminal wraps a line that is as wide as it is.
     wide = max(_REASON, columns - 1 - sum(widths) - 2 * len(widths))
-    lines = chain([("reason", names)], ((reason(row), cells(row)) for row in chain(first, given)))
+    lines = chain([("reason", names)], ((in_words(reason(row)), cells(row)) for row in chain(first, given)))
     for told, values in lines:
         begun, *more = textwrap.wrap(told, wide) or [""]
         padded = (text + " " * (most - width(text)) for text, most in zip(values, widths, strict=True))

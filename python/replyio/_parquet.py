@@ -29,9 +29,9 @@ def read(path: str | os.PathLike[str]) -> Any:
     if Path(path).exists() and not Path(path).is_file():
         raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
     for reader in (_with_pyarrow, _with_polars, _with_duckdb):
-        try:  # noqa: PERF203 - the next library is tried
+        try:
             return reader(os.fspath(path))
-        except ImportError:
+        except ImportError:  # noqa: PERF203 - the next library is tried
             continue
         except Exception as error:
             if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):

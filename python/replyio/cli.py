@@ -149,6 +149,11 @@ class _while_somebody_reads:  # noqa: N801 - reads as what it is
 # What messages call by its name in Python, and what it is called here.
 _CALLED_HERE = (
     ("list_contact_accounts()", "`replyio list`"),
+    ("patch_contact_account()", "`replyio patch`"),
+    ("update_contact_account()", "`replyio update`"),
+    ('apply(on_conflict="overwrite")', "`replyio apply --on-conflict overwrite`"),
+    (" (strip())", ""),
+    ("; replyio.sandbox.Sandbox().client() needs none", "; `replyio sandbox` needs none"),
     ("get_contact_account()", "`replyio get`"),
     ("api_key=", "--key-file"),
     (" with attempt_timeout=", ""),
@@ -786,7 +791,7 @@ def _show(report: Plan | ApplyResult, options: dict[str, Any]) -> None:
     form, view = chosen(options.get("format")), options.get("show", "counts")
     if view == "failures" and form == "table":
         with _while_somebody_reads():
-            write_failures(report.failures)
+            write_failures(report.failures, _in_words_of_the_command)
     elif view != "counts":
         table = getattr(report, view)
         with _while_somebody_reads():
