@@ -17,6 +17,7 @@ _QUOTE = re.compile(r"b?'\\?\"'")
 _LINE_COMMENT = re.compile(r"^\s*//.*$", re.MULTILINE)
 _HINT = re.compile(
     r"""\b[a-z_]+\(\)                                        # a call
+      | (?<!\w)\.failures\b                                 # the table of what was not done
       | \bopen_plan\(\{                                     # a call with arguments that are filled in
       | \b[a-z_]+=(?:"[\w-]+"|True|(?=[\s,;:.)}]|$))         # an argument
       | (?<![\w/.-])replyio\ [a-z]+(?=[\s`|)]|$)             # a command

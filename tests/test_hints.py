@@ -384,7 +384,9 @@ def a_one_shot_call_that_is_stopped(case: Case) -> None:
 )  # fmt: skip
 def a_run_that_was_interrupted_and_its_html(case: Case) -> None:
     plan = case.plan()
-    told = _plan_text.how_to_go_on("apply", plan.path, {"done": 0, "rows": 5})
+    state = {"done": 0, "rows": 5}
+    told = _plan_text.how_to_go_on("apply", plan.path, state)
+    assert found(r"`replyio apply .*`", _plan_text.how_to_go_on("apply", plan.path, state, in_command=True))
     case.service.add_fault(Fault(method="PUT", status=400, id=1, times=1))
     done = case.shell(found(r"replyio apply .*", told) + " --limit 2")
     assert done.returncode == 1, done.stderr
@@ -487,6 +489,12 @@ def what_a_check_says(case: Case) -> None:
     with pytest.raises(replyio.ValidationError, match=r"patch_contact_account\(\)"):
         case.run("client.update_contact_account(1, city='Oslo')")
     assert case.run("client.patch_contact_account(1, city='Oslo')").name == "A"
+
+
+@follows(("python/replyio/plan.py", ".failures"))
+def rows_that_are_not_done(case: Case) -> None:
+    result = case.plan([{"id": 99, "city": "Oslo"}]).apply(progress=False)
+    assert len(case.run("result" + found(r"\.failures", raised(result.raise_for_failures)), result=result)) == 1
 
 
 @follows(("src/identity.rs", "replyio quota"))

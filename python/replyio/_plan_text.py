@@ -183,13 +183,26 @@ def opened(path: str) -> str:
     return f"client.open_plan({safe_text(repr(path))})"
 
 
-def how_to_go_on(action: str, path: str, state: Mapping[str, Any]) -> str:
-    """The line after a job that was stopped: what is done, and how to resume it, in Python and on the command line."""
+def how_to_go_on(action: str, path: str, state: Mapping[str, Any], *, in_command: bool = False) -> str:
+    """The line after a job that was stopped: what is done, and how to resume it, in Python and on the command line.
+
+    Args:
+        action: What the job did: "plan", "apply" or "retry_failed".
+        path: The plan's file.
+        state: The last state of the job.
+        in_command: Whether the reader runs the command, to whom a call of Python means nothing.
+
+    Returns:
+        The line.
+    """
     if action == "plan":
         return "replyio: planning was stopped, and no account was changed; plan again to start over"
     # Rows that are to be retried are pending by now, so that an ordinary run takes them up.
     done = f"replyio: stopped with {state.get('done', 0):,} of {counted(state.get('rows', 0), 'row')} done"
-    return f"{done}; resume with {opened(path)}.apply(), or on the command line: replyio apply {argument(path)}"
+    command = f"replyio apply {argument(path)}"
+    if in_command:
+        return f"{done}; `{command}` resumes"
+    return f"{done}; resume with {opened(path)}.apply(), or on the command line: {command}"
 
 
 def cell(value: object) -> str:

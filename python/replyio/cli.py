@@ -678,9 +678,12 @@ def _revert(options: dict[str, Any]) -> int:
 
 def _run(options: dict[str, Any], name: str) -> int:
     """Does something with a plan, and gives what became of it."""
+    from replyio._progress import speak_to_a_command
+
     wanted = {name: options[name] for name in ("on_conflict", "on_unknown_member", *_PARTS) if name in options}
     if "rows" in wanted:
         wanted["rows"] = _rows(wanted["rows"])
+    speak_to_a_command()
     with _client(options) as client:
         result: ApplyResult = getattr(_open(client, options), name)(**wanted)
         _show(result, options)

@@ -669,9 +669,10 @@ class Plan(_Report):
 
     def _run(self, action: str, options: Options, progress: bool | Callable[[dict[str, Any]], object]) -> ApplyResult:
         warn_if_it_blocks_a_loop(f"{action}()", f"await {action}_async()")
+        show = show_for(progress)  # it may import a library, and Ctrl-C meanwhile must not leave a job behind
         job = self._start(action, options)
         try:
-            drive(job, show_for(progress), action, self._path)
+            drive(job, show, action, self._path)
         except BaseException:  # whatever it is, its reader is told the name of the file
             self._file.keep()
             raise
@@ -680,9 +681,10 @@ class Plan(_Report):
     async def _run_async(
         self, action: str, options: Options, progress: bool | Callable[[dict[str, Any]], object]
     ) -> ApplyResult:
+        show = show_for(progress)
         job = self._start(action, options)
         try:
-            await drive_async(job, show_for(progress), action, self._path)
+            await drive_async(job, show, action, self._path)
         except BaseException:  # whatever it is, its reader is told the name of the file
             self._file.keep()
             raise
