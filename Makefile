@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format simulate bench fuzz reliability docs coverage notices wheel sdist release-check scan clean
+.PHONY: help demo test test-integrations check format simulate bench fuzz reliability docs coverage notices wheel sdist release-check scan clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -62,6 +62,12 @@ test: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) ## Tests the c
 	  --basetemp=target/test-run/tmp --junitxml=target/test-run/results.xml | tee target/test-run/output.txt
 	$(BIN)/pytest $(ALONE) \
 	  --basetemp=target/test-run/tmp-alone --junitxml=target/test-run/results-alone.xml | tee target/test-run/output-alone.txt
+
+# They are large, Spark needs Java 17 or newer, and they have an environment of their own. Needs Python 3.11 or newer.
+test-integrations: dist/.built .venv-integrations/installed ## Tests the wheel with the libraries that tables come from: Spark, ibis, Daft, DuckDB, Dask, Ray, pandas, polars.
+	command -v java >/dev/null || { echo "Spark needs Java 17 or newer"; exit 1; }
+	.venv-integrations/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps --no-index dist/*.whl
+	REPLYIO_INTEGRATIONS=1 .venv-integrations/bin/python -m pytest tests/integrations --override-ini=filterwarnings=default $(ARGS)
 
 scan: $(VENV)/installed-wheel sdist ## Looks for secrets in what `make test` has written, and in the wheel and the source distribution.
 	$(BIN)/python tests/canary_scan.py target/test-run target/sdist dist
@@ -144,7 +150,7 @@ release-check: demo test scan check sdist $(VENV)/installed-release notices ## C
 	$(BIN)/python packaging/release.py bare dist/*.whl
 
 clean: ## Removes everything that was made.
-	rm -rf $(VENV) .venv-mitmproxy dist target fuzz/target fuzz/corpus fuzz/artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-integrations .venv-mitmproxy dist target fuzz/target fuzz/corpus fuzz/artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -c 'import sys; sys.exit("replyio needs Python 3.10 or newer" if sys.version_info < (3, 10) else 0)'
@@ -156,6 +162,11 @@ $(VENV)/installed-%: requirements/%.txt | $(VENV)/pyvenv.cfg
 	@touch $@
 
 .venv-mitmproxy/installed: requirements/mitmproxy.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+.venv-integrations/installed: requirements/integrations.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@

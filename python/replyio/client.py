@@ -624,7 +624,7 @@ class ReplyClient:
 
     def plan_contact_account_updates(
         self,
-        data: object,
+        data: replyio.TableLike,
         *,
         save_as: str | os.PathLike[str] | None = None,
         if_exists: Literal["error", "resume", "replace"] = "error",
@@ -702,7 +702,7 @@ class ReplyClient:
 
     async def plan_contact_account_updates_async(
         self,
-        data: object,
+        data: replyio.TableLike,
         *,
         save_as: str | os.PathLike[str] | None = None,
         if_exists: Literal["error", "resume", "replace"] = "error",
@@ -784,7 +784,7 @@ class ReplyClient:
 
     def patch_contact_accounts(
         self,
-        data: object,
+        data: replyio.TableLike,
         *,
         save_as: str | os.PathLike[str] | None = None,
         if_exists: Literal["error", "resume", "replace"] = "error",
@@ -879,7 +879,7 @@ class ReplyClient:
 
     async def patch_contact_accounts_async(
         self,
-        data: object,
+        data: replyio.TableLike,
         *,
         save_as: str | os.PathLike[str] | None = None,
         if_exists: Literal["error", "resume", "replace"] = "error",
