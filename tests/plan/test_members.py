@@ -82,7 +82,7 @@ def test_a_stage_that_no_item_has_is_cleared_in_one_account_at_most(tmp_path: Pa
     rows = [{"id": one["id"], "city": "Bergen"} for one in accounts]
     with Sandbox(accounts=accounts, deviations=deviations) as service, service.client(quota=None) as client:
         made = plan(client, "sync", rows, save_as=tmp_path / "a.replyplan")
-        # None of these has a stage, so that comparing them with their items shows nothing but that the member is missing.
+        # None of these has a stage: comparing them with their items shows nothing but that the member is missing.
         assert made.apply(rows=list(range(30)), progress=False).counts["changed"] == 30
         for _ in range(2):
             with pytest.raises(PlanError, match="clear"):
