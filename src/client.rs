@@ -293,13 +293,11 @@ impl Client {
             merged.map(Some).map_err(|WrongKind| Failure::Internal("a field of a wrong kind".into()))
         };
         let updated = self.look_and_update(&mut running, &turn, self.config.max_attempts, read, decide).await?;
-        Ok(match updated {
-            Updated::Unchanged(account) => Patched { account, written: false, deviations: Deviations::default() },
-            Updated::Sent { before, sent, after } => {
-                let deviations = Deviations::of(&before, &sent, &after);
-                Patched { account: after, written: true, deviations }
-            }
-        })
+        let Some((sent, account)) = updated.update else {
+            return Ok(Patched { account: updated.looked, written: false, deviations: Deviations::default() });
+        };
+        let deviations = Deviations::of(&updated.looked, &sent, &account);
+        Ok(Patched { account, written: true, deviations })
     }
 
     /// Reads an account: `GET /v3/contact-accounts/{id}`.

@@ -17,12 +17,12 @@ use crate::error::{Error, Failure};
 /// How long after the answer to its look an update leaves at most.
 const LONGEST_AGE: Duration = Duration::from_secs(1);
 
-/// What became of an account that was looked at.
-pub(crate) enum Updated<T> {
-    /// Nothing was to change.
-    Unchanged(T),
-    /// An update was sent, and the account is as the answer or a later look shows it.
-    Sent { before: T, sent: AccountFields, after: T },
+/// An account that was looked at, and what became of its update.
+pub(crate) struct Updated<T> {
+    /// The account as the update took it to be.
+    pub(crate) looked: T,
+    /// The update, if one was sent, and the account as its answer or a later look shows it.
+    pub(crate) update: Option<(AccountFields, T)>,
 }
 
 impl Client {
@@ -51,15 +51,15 @@ impl Client {
             let leaves_by = Instant::now() + LONGEST_AGE;
             let Some(fields) = decide(&looked).map_err(|failure| running.failed(failure))? else {
                 return Ok(match unanswered {
-                    None => Updated::Unchanged(looked),
-                    Some((before, sent)) => Updated::Sent { before, sent, after: looked },
+                    None => Updated { looked, update: None },
+                    Some((before, sent)) => Updated { looked: before, update: Some((sent, looked)) },
                 });
             };
             let request = self.update_request(turn, &fields).map_err(|failure| running.failed(failure))?;
             running.updating = true;
             let answered = self.exchange_by(running, &request, &read, &mut tries, Some(leaves_by)).await?;
             if let Some(after) = answered {
-                return Ok(Updated::Sent { before: looked, sent: fields, after });
+                return Ok(Updated { looked, update: Some((fields, after)) });
             }
             if running.has_updated {
                 unanswered = Some((looked, fields));
