@@ -231,7 +231,7 @@ def test_a_bulk_update_that_waited_for_another_call_looks_again(reply_sandbox: S
             time.sleep(0.01)
 
         def edit() -> None:
-            while len(reply_sandbox.requests) < LOOKS:
+            while len(reply_sandbox.requests) < 3:  # its own look, the plan, and the look of the run
                 time.sleep(0.01)
             time.sleep(0.5)
             account = reply_sandbox.accounts[4711]
@@ -242,6 +242,6 @@ def test_a_bulk_update_that_waited_for_another_call_looks_again(reply_sandbox: S
         result = client.patch_contact_accounts([{"id": 4711, "city": "Bergen"}], progress=False)
         patching.join()
         colleague.join()
-    assert result.ok
+    assert result.counts["changed"] == 1
     account = reply_sandbox.accounts[4711]
     assert (account.city, account.phone) == ("Bergen", "+47 99")
