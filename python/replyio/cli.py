@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_DONE, _FAILED, _USAGE, _UNKNOWN, _CHANGES, _INTERRUPTED, _TERMINATED = 0, 1, 2, 3, 4, 130, 143
+_DONE, _FAILED, _USAGE, _UNKNOWN, _CHANGES, _INTERRUPTED, _KILLED = 0, 1, 2, 3, 4, 130, 128
 _LONGEST_KEY_FILE = 65_536
 
 
@@ -249,7 +249,7 @@ def _fault(error: Exception) -> str:
 
 
 def _watched(command: Callable[[dict[str, Any]], int], options: dict[str, Any]) -> int:
-    """Runs a command. Its log goes to stderr, a line each, and SIGTERM ends it in good order."""
+    """Runs a command. Its log goes to stderr, a line each, and SIGTERM and SIGHUP end it in good order."""
     import logging
     import signal
     import threading
@@ -259,14 +259,17 @@ def _watched(command: Callable[[dict[str, Any]], int], options: dict[str, Any]) 
         def emit(self, record: logging.LogRecord) -> None:
             _tell(record.getMessage())
 
-    def terminate(_number: int, _frame: object) -> NoReturn:
-        raise SystemExit(_TERMINATED)
+    def terminate(number: int, _frame: object) -> NoReturn:
+        raise SystemExit(_KILLED + number)
 
     handler, logger = ToStderr(), logging.getLogger("replyio")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO if options.pop("verbose", False) else logging.WARNING)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminate)
+        # nohup has it ignored. Windows does not have it.
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            signal.signal(signal.SIGHUP, terminate)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

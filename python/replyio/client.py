@@ -580,10 +580,11 @@ class ReplyClient:
         `write` names an account. A request that fails is a finding of the report, not an error. The report holds
         neither the key nor a value of an account, so that it can be pasted into an issue.
 
-        With `write` it sends five requests more, two of them `PUT /v3/contact-accounts/{id}`: it writes a text into the
-        account's empty description, compares what the service kept, and restores the account, also after Ctrl-C. It
-        refuses an account whose description is not empty, that has members unknown to this version, or that has values
-        which a service may store in another form. The service may still do what nobody knows yet, such as lose the
+        With `write` it sends five requests more, two of them `PUT /v3/contact-accounts/{id}`, and further ones when a
+        request fails: it writes a text into the account's empty description, compares what the service kept, and
+        restores the account, also after Ctrl-C. It refuses an account whose description is not empty, that has members
+        unknown to this version, that has values which a service may store in another form, or whose list item cannot be
+        found or has values that `GET` does not show. The service may still do what nobody knows yet, such as lose the
         stage: create an account for this, with a name and nothing else. If the check is interrupted and something may
         be left in the account, the logger `replyio` tells what.
 

@@ -32,7 +32,27 @@ pub(super) struct Running {
     pub(super) attempts: u32,
     /// Whether what is sent is the update, and not a look before it.
     pub(super) updating: bool,
+    /// Whether an update was sent.
+    pub(super) has_updated: bool,
     may_have_been_applied: bool,
+}
+
+/// How far a request is that may be tried several times.
+pub(super) struct Tries {
+    /// Which attempt comes next, from 1.
+    number: u32,
+    /// How many are allowed.
+    allowed: u32,
+    /// What ended the attempt before.
+    pub(super) last: Option<Failure>,
+    /// The slot of the next attempt, where it was booked before.
+    pub(super) slot: Option<Slot>,
+}
+
+impl Tries {
+    pub(super) const fn new(allowed: u32) -> Self {
+        Self { number: 1, allowed, last: None, slot: None }
+    }
 }
 
 /// What one attempt sends.
@@ -58,6 +78,7 @@ impl Client {
             timeout,
             attempts: 0,
             updating: false,
+            has_updated: false,
             may_have_been_applied: false,
         }
     }
@@ -79,32 +100,50 @@ impl Client {
         request: &Request,
         read: impl Fn(&Answer) -> Result<T, Failure>,
     ) -> Result<T, Error> {
-        let mut number = 1;
-        let mut last: Option<Failure> = None;
+        let mut tries = Tries::new(self.config.max_attempts);
+        let answered = self.exchange_by(running, request, &read, &mut tries, None).await?;
+        answered.ok_or_else(|| running.failed(Failure::Internal("a request without a time limit expired".to_owned())))
+    }
+
+    /// Sends a request like [`Client::exchange`], each time before a moment. `None` when an attempt would leave later: the
+    /// caller may make another request in its place, which continues the same tries.
+    pub(super) async fn exchange_by<T>(
+        &self,
+        running: &mut Running,
+        request: &Request,
+        read: &impl Fn(&Answer) -> Result<T, Failure>,
+        tries: &mut Tries,
+        leaves_by: Option<Instant>,
+    ) -> Result<Option<T>, Error> {
         let mut use_bearer = self.prefers_bearer();
         loop {
-            let slot = match self.wait_for_slot(running).await {
-                Ok(slot) => slot,
+            let opened = self.slot_by(running, tries.slot.take(), leaves_by).await;
+            let slot = match opened {
+                Ok((slot, true)) => slot,
+                Ok((slot, false)) => {
+                    tries.slot = Some(slot);
+                    return Ok(None);
+                }
                 // Like every wait before a next attempt that does not fit: what failed is told, not the wait.
-                Err(closed) => return Err(running.failed(last.unwrap_or(closed))),
+                Err(closed) => return Err(running.failed(tries.last.take().unwrap_or(closed))),
             };
-            let sending = Sending { request, number, use_bearer, last: last.as_ref() };
-            let failure = match self.attempt(running, slot, sending, &read).await {
-                Ok(value) => return Ok(value),
+            let sending = Sending { request, number: tries.number, use_bearer, last: tries.last.as_ref() };
+            let failure = match self.attempt(running, slot, sending, read).await {
+                Ok(value) => return Ok(Some(value)),
                 Err(failure) => failure,
             };
             if self.should_try_bearer(&failure, use_bearer) {
                 use_bearer = true;
                 continue;
             }
-            let wait = match self.decide(running, number, &failure) {
+            let wait = match self.decide(running, tries, &failure) {
                 Decision::Stop => return Err(running.failed(failure)),
                 Decision::Wait(wait) => wait,
             };
             let hinted = failure.retry_after().is_some_and(|hint| hint == wait);
             let reason = if hinted { WaitReason::RetryAfter } else { WaitReason::BackOff };
-            last = Some(failure);
-            number += 1;
+            tries.last = Some(failure);
+            tries.number += 1;
             self.sleep(running, wait, reason).await;
         }
     }
@@ -119,6 +158,7 @@ impl Client {
     ) -> Result<T, Failure> {
         let Sending { request, number, use_bearer, .. } = sending;
         running.attempts += 1;
+        running.has_updated |= running.updating;
         let sent = Instant::now();
         let answer = self.send(running, sending, sent).await;
         drop(slot);
@@ -160,16 +200,42 @@ impl Client {
 
     /// Waits until a slot of the quota opens, or refuses at once when that is after the deadline.
     pub(super) async fn wait_for_slot(&self, running: &Running) -> Result<Slot, Failure> {
-        sabotage::place("quota");
-        let mut slot = self.identity.book(self.config.quota, Instant::now(), running.deadline)?;
-        self.tell_of_quota(&mut slot);
-        while !slot.send() {
+        self.slot_by(running, None, None).await.map(|(slot, _)| slot)
+    }
+
+    /// Waits until a slot opens, which it books when it is given none. The slot stays closed, and it says so, when that is
+    /// after a moment.
+    async fn slot_by(
+        &self,
+        running: &Running,
+        booked: Option<Slot>,
+        leaves_by: Option<Instant>,
+    ) -> Result<(Slot, bool), Failure> {
+        let mut slot = match booked {
+            Some(slot) => slot,
+            None => self.book_slot(running)?,
+        };
+        let is_late = |opens_at: Instant| leaves_by.is_some_and(|moment| opens_at.max(Instant::now()) > moment);
+        while !is_late(slot.opens_at) {
+            if slot.send() {
+                return Ok((slot, true));
+            }
             let wait = slot.opens_at.saturating_duration_since(Instant::now());
             if slot.opens_at > running.deadline {
                 return Err(Failure::Quota { retry_after: wait, reason: slot.reason });
             }
-            self.sleep(running, wait, slot.reason).await;
+            if !is_late(slot.opens_at) {
+                self.sleep(running, wait, slot.reason).await;
+            }
         }
+        Ok((slot, false))
+    }
+
+    /// Books a slot of the quota that opens before the deadline.
+    pub(super) fn book_slot(&self, running: &Running) -> Result<Slot, Failure> {
+        sabotage::place("quota");
+        let mut slot = self.identity.book(self.config.quota, Instant::now(), running.deadline)?;
+        self.tell_of_quota(&mut slot);
         Ok(slot)
     }
 
@@ -189,14 +255,14 @@ impl Client {
         tokio::time::sleep(wait).await;
     }
 
-    fn decide(&self, running: &Running, number: u32, failure: &Failure) -> Decision {
+    fn decide(&self, running: &Running, tries: &Tries, failure: &Failure) -> Decision {
         let now = Instant::now();
         let mut budget = self.shared.budget.lock().unwrap_or_else(PoisonError::into_inner);
         sabotage::place("budget");
         budget.refill(since_epoch(now));
         let attempt = Attempt {
-            number,
-            allowed: self.config.max_attempts,
+            number: tries.number,
+            allowed: tries.allowed,
             retryable: failure.is_retryable(),
             dropped: failure.is_dropped_connection(),
             hint: failure.retry_after(),
