@@ -71,7 +71,9 @@ impl CompanySize {
     pub(crate) fn refusal(text: &str) -> String {
         let options = Self::DOCUMENTED.join(", ");
         if is_number(text) {
-            return format!("must be one of {options}; a number of employees is none: give the range that it is in");
+            return format!(
+                "must be one of {options}; replace the number of employees with the range that contains it"
+            );
         }
         match nearest(text, Self::DOCUMENTED.iter().copied()) {
             Some(right) => format!("must be one of {options}; did you mean {right}?"),

@@ -459,8 +459,8 @@ impl<'a> Planner<'a> {
             (Some(id), _) => format!("row {row}: there is no account {id}"),
             (None, MatchOn::Id) => format!("row {row}: there is no such account"),
             (None, MatchOn::DomainName) if self.names_a_page(row) => format!(
-                "row {row}: no account has this domain_name, which is a page that may be about another company than the \
-                 site; if it is not, give the domain alone"
+                "row {row}: no account has this domain_name; it names a page of a site, which may be about another company; if \
+                 the whole site is about this company, give the domain alone"
             ),
             (None, by) => format!("row {row}: no account has this {}", by.as_str()),
         };

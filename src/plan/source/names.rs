@@ -308,8 +308,8 @@ impl<'a> Others<'a> {
 /// What the values of a field must be where other programs have something else in a column of that name.
 fn expected(field: Field) -> &'static str {
     match field {
-        Field::CompanySize => ", a range such as 51-200 and no number of employees",
-        Field::OwnerUserId => ", the id of a user of Reply.io and no name",
+        Field::CompanySize => " (a range such as 51-200, not a number of employees)",
+        Field::OwnerUserId => " (the id of a Reply.io user, not a name)",
         _ => "",
     }
 }
@@ -336,7 +336,9 @@ fn unknown<'a>(name: &'a str, renamed: Option<&str>, others: &mut Others<'a>) ->
     }
     let wanted = plain(name);
     let names = Field::ALL.iter().map(|field| field.name()).chain(["id"]);
-    match nearest(&wanted, names).filter(|_| !wanted.is_empty()) {
+    // The word "company" alone makes a name look like company_size.
+    let rest = wanted.strip_prefix("company").filter(|rest| nearest(rest, ["size"].into_iter()).is_none());
+    match nearest(&wanted, names).filter(|right| !wanted.is_empty() && (rest.is_none() || *right != "company_size")) {
         Some(right) => format!("is not a field of a contact account; did you mean {right}? Else name it in ignore="),
         None => UNKNOWN.to_owned(),
     }
@@ -483,6 +485,11 @@ mod tests {
             assert!(found.contains(&format!("give columns={{\"{name}\": \"{field}\"}}")), "{found}");
             assert_eq!(Names::of(&[name], &renaming(name, field)).faults, [], "the hint works");
         }
+        for name in ["Company Name for Emails", "Company Street", "Company Postal Code", "Company Address"] {
+            let found = fault(name, &Options::default());
+            assert!(!found.contains("company_size"), "{found}");
+        }
+        assert!(fault("company_sice", &Options::default()).contains("did you mean company_size?"));
     }
 
     #[test]

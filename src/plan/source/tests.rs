@@ -289,7 +289,7 @@ fn names_sizes_and_owners_are_checked() {
     for number in ["120", " 1,200 ", "1.200", "120.0", "10001"] {
         let table = with_ids(&texts("company_size", vec![Some(number)]), &clear).unwrap();
         let message = messages(&table)[0].to_owned();
-        assert!(message.ends_with("a number of employees is none: give the range that it is in"), "{message}");
+        assert!(message.ends_with("replace the number of employees with the range that contains it"), "{message}");
     }
 }
 
