@@ -6,7 +6,7 @@ The columns are those that each program documents; the rows are ours.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import pandas as pd
 import pytest
@@ -320,7 +320,7 @@ def test_the_lines_below_a_salesforce_report_are_refused_by_line(client: ReplyCl
 
 
 @pytest.mark.parametrize("mode", ["patch", "replace"])
-def test_what_is_written_is_what_the_row_says(mode: str, client: ReplyClient) -> None:
+def test_what_is_written_is_what_the_row_says(mode: Literal["patch", "replace"], client: ReplyClient) -> None:
     row = {"domain_name": "https://www.Nordlys-Kaffe.example/", "name": "Nordlys Kaffe", "city": "Bergen"}
     plan = client.plan_contact_account_updates([row], match_on="domain_name", mode=mode, progress=False)
     plan.apply(progress=False)
