@@ -654,8 +654,8 @@ class ReplyClient:
             mode: "patch" (the default) changes the columns given, "fill" only fields that are empty, "replace" makes
                 the account what the row says, so that a field without a column is cleared.
             nulls: What an empty cell means: "keep" (the default) leaves the field alone, "clear" empties it.
-            match_on: How a row finds its account: "id" (the default), "domain_name" or "name". Two candidates are never
-                guessed between.
+            match_on: How a row finds its account: "id" (the default), "domain_name" (scheme, path of a home page,
+                `www.`, case and punycode make no difference) or "name". Two candidates are never guessed between.
             ignore: Columns that are not fields; `"unknown"` for all that are none.
             columns: Which column is which field, such as `{"Website": "domain_name"}`. A column whose
                 name differs from a field's only in case, spaces and punctuation need not be listed.

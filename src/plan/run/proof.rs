@@ -7,10 +7,9 @@ use std::collections::{HashMap, HashSet};
 
 use crate::account::{ContactAccount, Field, FieldValue};
 use crate::change::{Change, Value, filled};
+use crate::plan::SHORTEST_CUT;
 use crate::sabotage::{Guard, is_off};
 
-/// No list cuts texts that are shorter than this.
-const SHORT: usize = 32;
 /// The fewest accounts that are compared before the first write: a field that the list always leaves empty is found by
 /// an account that has a value in it.
 pub(super) const FEWEST: usize = 8;
@@ -68,7 +67,7 @@ impl Proofs {
         for (place, account) in accounts.enumerate() {
             for &field in Field::ALL {
                 let length = length(account, field);
-                let known = self.whole.get(&field).copied().unwrap_or_default().max(SHORT);
+                let known = self.whole.get(&field).copied().unwrap_or_default().max(SHORTEST_CUT);
                 if length > known && longest.get(&field).is_none_or(|(other, _)| *other < length) {
                     longest.insert(field, (length, place));
                 }
@@ -114,7 +113,7 @@ impl Proofs {
         };
         let length = before.chars().count();
         let accounts = self.cut.get(&(change.field, length)).map_or(0, HashSet::len);
-        length >= SHORT && accounts >= 2 && now.starts_with(before.as_str())
+        length >= SHORTEST_CUT && accounts >= 2 && now.starts_with(before.as_str())
     }
 }
 
