@@ -119,6 +119,18 @@ pub enum Failure {
         /// How long the whole call may take.
         limit: Duration,
     },
+    /// The quota's [`Acquire`](crate::Acquire) failed. Nothing was sent since.
+    Acquire {
+        /// What it failed with, in one line.
+        reason: String,
+        /// The error itself.
+        source: Option<Box<dyn StdError + Send + Sync>>,
+    },
+    /// The quota's [`Acquire`](crate::Acquire) granted nothing until the deadline. Nothing was sent since.
+    AcquireDeadline {
+        /// How long the whole call may take.
+        limit: Duration,
+    },
     /// A fault of this crate.
     Internal(String),
 }
@@ -242,6 +254,8 @@ pub enum WaitReason {
     RetryAfter,
     /// The pause before the next attempt.
     BackOff,
+    /// The quota's [`Acquire`](crate::Acquire) has not granted the request yet. Nobody knows how long that takes.
+    Acquire,
 }
 
 /// The kinds of error, one for each exception class of the Python package.
@@ -321,10 +335,10 @@ impl Failure {
         match self {
             Self::Transport(TransportFault { kind, .. }) if kind.is_tls() => ErrorKind::Tls,
             Self::Transport(_) => ErrorKind::Transport,
-            Self::Deadline { .. } | Self::Turn { .. } => ErrorKind::DeadlineExceeded,
+            Self::Deadline { .. } | Self::Turn { .. } | Self::AcquireDeadline { .. } => ErrorKind::DeadlineExceeded,
             Self::Unexpected(_) => ErrorKind::UnexpectedResponse,
             Self::Api(answer) => ErrorKind::of_status(answer.status),
-            Self::Quota { .. } => ErrorKind::RateLimit,
+            Self::Quota { .. } | Self::Acquire { .. } => ErrorKind::RateLimit,
             Self::Internal(_) => ErrorKind::Internal,
         }
     }
@@ -335,7 +349,12 @@ impl Failure {
             Self::Transport(fault) => !fault.kind.is_tls() && !matches!(fault.kind, TransportKind::ProxyPassword),
             Self::Deadline { whole_call, .. } => !*whole_call,
             Self::Api(answer) => matches!(answer.status, 408 | 429 | 500 | 502 | 503 | 504 | 520..=599),
-            Self::Unexpected(_) | Self::Quota { .. } | Self::Turn { .. } | Self::Internal(_) => false,
+            Self::Unexpected(_)
+            | Self::Quota { .. }
+            | Self::Turn { .. }
+            | Self::Acquire { .. }
+            | Self::AcquireDeadline { .. }
+            | Self::Internal(_) => false,
         }
     }
 
@@ -378,7 +397,11 @@ impl Failure {
     /// What this says about the update that the attempt carried. What is not known for certain is [`Delivery::Unknown`].
     pub(crate) fn delivery(&self) -> Delivery {
         match self {
-            Self::Quota { .. } | Self::Turn { .. } | Self::Internal(_) => Delivery::NotSent,
+            Self::Quota { .. }
+            | Self::Turn { .. }
+            | Self::Acquire { .. }
+            | Self::AcquireDeadline { .. }
+            | Self::Internal(_) => Delivery::NotSent,
             Self::Transport(fault) if !fault.sent => Delivery::NotSent,
             Self::Transport(_) | Self::Deadline { .. } => Delivery::Unknown,
             Self::Api(answer) => Delivery::of_status(answer.status),
@@ -423,7 +446,9 @@ impl StdError for Error {
 impl StdError for CallError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.failure {
-            Failure::Transport(fault) => fault.source.as_ref().map(|source| &**source as &(dyn StdError + 'static)),
+            Failure::Transport(TransportFault { source, .. }) | Failure::Acquire { source, .. } => {
+                source.as_ref().map(|source| &**source as &(dyn StdError + 'static))
+            }
             _ => None,
         }
     }
