@@ -149,9 +149,9 @@ fn the_file_never_outgrows_its_two_areas_and_keeps_what_counts() {
 /// Changes the header of a ledger's file, as another process may have left it.
 fn change_header(folder: &Folder, change: impl FnOnce(&mut Header)) {
     let file = File::options().read(true).write(true).open(folder.ledger_file()).unwrap();
-    let Found::Header(mut header) = Header::read(&read_at(&file, 0, HEADER_LENGTH).unwrap()) else { panic!() };
+    let Found::Header(mut header) = Header::read(&file.read_part(0, HEADER_LENGTH).unwrap()) else { panic!() };
     change(&mut header);
-    write_at(&file, 0, &header.to_bytes()).unwrap();
+    file.write_part(0, &header.to_bytes()).unwrap();
 }
 
 #[test]
