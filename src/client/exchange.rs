@@ -275,9 +275,7 @@ impl Client {
                 unexpected.excerpt = excerpt.filter(|excerpt| !excerpt.is_empty());
                 Failure::Unexpected(unexpected)
             }
-            Failure::Acquire { reason, source } => {
-                Failure::Acquire { reason: shown(&reason, LONGEST_EXCERPT), source }
-            }
+            Failure::Acquire { reason, source } => Failure::Acquire { reason: shown(&reason, LONGEST_EXCERPT), source },
             other => other,
         }
     }

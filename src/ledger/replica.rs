@@ -141,9 +141,8 @@ impl Replica {
             edit: Edit { removed: None, added: Some(moment), elsewhere: process == ELSEWHERE },
             process,
         };
-        let own = edits
-            .iter()
-            .map(|edit| Record { edit: *edit, process: if edit.elsewhere { ELSEWHERE } else { process } });
+        let own =
+            edits.iter().map(|edit| Record { edit: *edit, process: if edit.elsewhere { ELSEWHERE } else { process } });
         let records = u32::try_from(edits.len()).unwrap_or(u32::MAX);
         let mut header = Header { held_until: self.header.held_until.max(held_until), ..self.header };
         if std::mem::take(&mut self.is_new) {

@@ -38,6 +38,8 @@ enum Broken {
     ClockForward,
     /// A process does not notice that its requests are answered.
     NothingSettled,
+    /// A process does not give back slots that it does not use.
+    NothingGivenBack,
 }
 
 /// Bytes in memory, which a process may die over.
@@ -78,7 +80,7 @@ impl Disk for Memory {
 enum Doing {
     Book,
     Send { slot: Duration, decided: u64 },
-    Answer { ticket: Ticket, sent: u64 },
+    Answer { ticket: Ticket, sent: u64, arrival: usize },
 }
 
 struct Process {
@@ -87,6 +89,8 @@ struct Process {
     replica: Replica,
     doing: Doing,
     at: u64,
+    /// The last request, of which the others know less than this process: its place in `arrivals`, and what they know.
+    untold: Option<(usize, u64)>,
 }
 
 struct World {
@@ -159,7 +163,7 @@ impl World {
         windows.keep_edits(true);
         let (id, replica) = (self.next_id, Replica::new(1.0));
         self.next_id += 1;
-        self.processes.push(Process { id, windows, replica, doing: Doing::Book, at });
+        self.processes.push(Process { id, windows, replica, doing: Doing::Book, at, untold: None });
     }
 
     fn reading(&self) -> Reading {
@@ -214,6 +218,7 @@ impl World {
     fn reboot(&mut self) {
         self.kills += u32::try_from(self.processes.len()).unwrap();
         let count = self.processes.len();
+        (0..count).for_each(|index| self.die(index));
         self.processes.clear();
         self.now += self.dice.u64(10..=1_200) * SECOND;
         (self.boot, self.booted_at) = (self.boot + 1, self.now);
@@ -232,9 +237,17 @@ impl World {
     /// The process is gone, with all that only it knew. Another one takes its place.
     fn kill(&mut self, index: usize) {
         self.kills += 1;
+        self.die(index);
         self.processes.swap_remove(index);
         let at = self.now + self.dice.u64(0..=60) * SECOND;
         self.start(at);
+    }
+
+    /// What the others do not know of a process's last request they cannot count: it may have arrived at any time since.
+    fn die(&mut self, index: usize) {
+        if let Some((arrival, known)) = self.processes[index].untold {
+            self.arrivals[arrival] = known;
+        }
     }
 
     /// Lets a process decide in step with the others. `None` when it was killed over it.
@@ -252,6 +265,7 @@ impl World {
             self.kill(index);
             return None;
         }
+        self.processes[index].untold = None;
         Some(decided)
     }
 
@@ -264,12 +278,7 @@ impl World {
     }
 
     /// As `identity` does it: without a look at the others within a millisecond.
-    fn decide<T>(
-        &mut self,
-        index: usize,
-        decided: u64,
-        decide: impl FnOnce(&mut Windows, Duration) -> T,
-    ) -> Option<T> {
+    fn decide<T>(&mut self, index: usize, decided: u64, decide: impl FnOnce(&mut Windows, Duration) -> T) -> Option<T> {
         if self.now - decided <= MILLISECOND {
             Some(self.out_of_step(index, decide))
         } else {
@@ -279,7 +288,9 @@ impl World {
 
     /// Lets a process do what is next. Gives what is wrong with it.
     fn act(&mut self, index: usize) -> Option<String> {
-        let (quota, now, is_cancelled) = (self.quota, self.now, self.strikes(50));
+        let (quota, now) = (self.quota, self.now);
+        let keeps_slots = self.broken == Broken::NothingGivenBack;
+        let is_cancelled = self.strikes(50) || (keeps_slots && self.dice.bool());
         match self.processes[index].doing {
             Doing::Book => {
                 let (slot, wait) = self.in_step(index, |windows, time| {
@@ -297,7 +308,11 @@ impl World {
                 }
             }
             Doing::Send { slot, .. } if is_cancelled => {
-                self.in_step(index, |windows, _| windows.release(slot))?;
+                self.in_step(index, |windows, _| {
+                    if !keeps_slots {
+                        windows.release(slot)
+                    }
+                })?;
                 self.rest(index);
             }
             Doing::Send { slot, decided } => {
@@ -306,17 +321,19 @@ impl World {
                 })?;
                 match sent {
                     Ok(ticket) => {
-                        if let Some((from, until)) = self.holds.iter().find(|(from, until)| {
-                            *from + MILLISECOND < now && now < *until
-                        }) {
+                        if let Some((from, until)) =
+                            self.holds.iter().find(|(from, until)| *from + MILLISECOND < now && now < *until)
+                        {
                             return Some(format!("sent at {now} in a hold from {from} to {until}"));
                         }
-                        // It counts as arrived, whatever becomes of the process.
+                        // It arrives whatever becomes of the process. If that is killed, the others know its booking alone.
+                        let known = if now - decided <= MILLISECOND { decided } else { now };
                         let answered = now + self.dice.u64(100..=2 * SECOND);
                         let process = &mut self.processes[index];
-                        process.doing = Doing::Answer { ticket, sent: now };
+                        process.doing = Doing::Answer { ticket, sent: now, arrival: self.arrivals.len() };
                         process.at = answered;
-                        self.arrivals.push(now);
+                        process.untold = Some((self.arrivals.len(), known));
+                        self.arrivals.push(known);
                     }
                     Err((later, wait)) => {
                         let process = &mut self.processes[index];
@@ -325,12 +342,7 @@ impl World {
                     }
                 }
             }
-            Doing::Answer { ticket, sent } => {
-                // The service counted it at any moment in between.
-                let arrived = self.dice.u64(sent..=now);
-                if let Some(place) = self.arrivals.iter().rposition(|arrival| *arrival == sent) {
-                    self.arrivals[place] = arrived;
-                }
+            Doing::Answer { ticket, sent, arrival } => {
                 if self.broken == Broken::NothingSettled {
                 } else if self.strikes(5) {
                     let wait = self.dice.u64(1..=600) * SECOND;
@@ -342,6 +354,8 @@ impl World {
                 } else {
                     self.decide(index, sent, |windows, time| windows.settle(ticket, time))?;
                 }
+                // The service counted it at any moment in between.
+                self.arrivals[arrival] = self.dice.u64(sent..=now);
                 self.rest(index);
             }
         }
@@ -398,7 +412,9 @@ fn several_processes_never_exceed_the_quota_whatever_is_killed_booted_or_set_bac
 
 #[test]
 fn every_fault_that_is_built_in_is_found() {
-    for broken in [Broken::NotRead, Broken::NotWritten, Broken::NothingSettled, Broken::ClockForward] {
+    let all =
+        [Broken::NotRead, Broken::NotWritten, Broken::NothingSettled, Broken::NothingGivenBack, Broken::ClockForward];
+    for broken in all {
         let found = (0..200).find_map(|seed| run(seed, broken).wrong.map(|wrong| (seed, wrong)));
         let (seed, wrong) = found.unwrap_or_else(|| panic!("{broken:?} was not found"));
         println!("{broken:?} is found by seed {seed}: {wrong}");

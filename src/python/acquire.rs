@@ -111,7 +111,8 @@ impl Gate {
             if lock(&line.state).thread != Some(thread::current().id()) {
                 return Ok(());
             }
-            let message = "Quota(acquire=...) must not call a client of the same quota: that call would wait for itself";
+            let message =
+                "Quota(acquire=...) must not call a client of the same quota: that call would wait for itself";
             return Err(errors::configuration(py, message));
         }
         let (signal, wake) = socket_pair().map_err(|error| errors::exhausted(py, &error))?;
