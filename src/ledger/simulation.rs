@@ -79,8 +79,17 @@ impl Disk for Memory {
 /// What a process does next. Moments are true ones, but for that of the slot, which is on the quota's clock.
 enum Doing {
     Book,
-    Send { slot: Duration, decided: u64 },
-    Answer { ticket: Ticket, sent: u64, arrival: usize },
+    /// `opens` is when the others believe that the request goes out.
+    Send {
+        slot: Duration,
+        opens: u64,
+        decided: u64,
+    },
+    Answer {
+        ticket: Ticket,
+        sent: u64,
+        arrival: usize,
+    },
 }
 
 struct Process {
@@ -301,8 +310,8 @@ impl World {
                     return Some(format!("a request waits {wait:?}"));
                 }
                 let process = &mut self.processes[index];
-                process.doing = Doing::Send { slot, decided: now };
                 process.at = now + micros(wait);
+                process.doing = Doing::Send { slot, opens: process.at, decided: now };
                 if wait.is_zero() {
                     process.at += self.dice.u64(0..=2 * MILLISECOND);
                 }
@@ -315,7 +324,7 @@ impl World {
                 })?;
                 self.rest(index);
             }
-            Doing::Send { slot, decided } => {
+            Doing::Send { slot, opens, decided } => {
                 let sent = self.decide(index, decided, |windows, time| {
                     windows.send(quota, slot, time).map_err(|(later, _)| (later, later.saturating_sub(time)))
                 })?;
@@ -327,7 +336,7 @@ impl World {
                             return Some(format!("sent at {now} in a hold from {from} to {until}"));
                         }
                         // It arrives whatever becomes of the process. If that is killed, the others know its booking alone.
-                        let known = if now - decided <= MILLISECOND { decided } else { now };
+                        let known = if now - decided <= MILLISECOND { opens } else { now };
                         let answered = now + self.dice.u64(100..=2 * SECOND);
                         let process = &mut self.processes[index];
                         process.doing = Doing::Answer { ticket, sent: now, arrival: self.arrivals.len() };
@@ -337,8 +346,8 @@ impl World {
                     }
                     Err((later, wait)) => {
                         let process = &mut self.processes[index];
-                        process.doing = Doing::Send { slot: later, decided: now };
                         process.at = now + micros(wait).max(1);
+                        process.doing = Doing::Send { slot: later, opens: process.at, decided: now };
                     }
                 }
             }

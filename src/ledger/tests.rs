@@ -392,18 +392,32 @@ fn the_cost_of_a_booking() {
     let quota = Quota { per_minute: 4_000, per_hour: 4_000 };
     let measure = |folder: &Folder, count: usize, pause: Duration| {
         let mut one = Process::new(folder);
-        let mut took: Vec<Duration> = (0..count)
-            .map(|_| {
-                std::thread::sleep(pause.mul_f64(fastrand::f64() * 2.0));
-                let began = Instant::now();
-                let (_, moment) = one.book_of(quota);
-                let took = began.elapsed();
-                one.ledger.in_step(&mut one.windows, |windows, _| windows.release(moment));
-                took
-            })
-            .collect();
-        took.sort_unstable();
-        println!("p50 {:?}, p99 {:?}, worst {:?}", took[count / 2], took[count * 99 / 100], took[count - 1]);
+        let bare = folder.0.join("bare");
+        let bare = File::options().create(true).truncate(false).read(true).write(true).open(bare).unwrap();
+        bare.write_part(0, &[0; 100]).unwrap();
+        let (mut took, mut floor) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            std::thread::sleep(pause.mul_f64(fastrand::f64() * 2.0));
+            let began = Instant::now();
+            let (_, moment) = one.book_of(quota);
+            took.push(began.elapsed());
+            one.ledger.in_step(&mut one.windows, |windows, _| windows.release(moment));
+            // The system calls of a booking, and nothing else.
+            std::thread::sleep(pause.mul_f64(fastrand::f64() * 2.0));
+            let began = Instant::now();
+            let is_locked = place::lock(&bare, PATIENCE).unwrap();
+            bare.read_part(0, HEADER_LENGTH).unwrap();
+            bare.write_part(HEADER_LENGTH as u64, &[0; 24]).unwrap();
+            bare.write_part(0, &[0; HEADER_LENGTH]).unwrap();
+            bare.unlock().unwrap();
+            floor.push(began.elapsed());
+            assert!(is_locked);
+        }
+        let shown = |mut took: Vec<Duration>| {
+            took.sort_unstable();
+            format!("p50 {:?}, p99 {:?}, worst {:?}", took[count / 2], took[count * 99 / 100], took[count - 1])
+        };
+        println!("{}; its system calls alone: {}", shown(took), shown(floor));
     };
     let pause = Duration::from_millis(12);
     if let Some(folder) = std::env::var_os(MEASURED) {
