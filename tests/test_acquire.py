@@ -115,7 +115,7 @@ def test_what_it_raises_ends_the_call_before_any_request(mode: str, kind: str, r
             with pytest.raises(RateLimitError) as caught:
                 call(client, "update_contact_account", mode, 4711, name="Acme")
             assert caught.value.__cause__ is fault or isinstance(caught.value.__cause__, asyncio.CancelledError)
-            assert (caught.value.attempts, caught.value.may_have_been_applied) == (0, False)
+            assert (caught.value.status, caught.value.attempts, caught.value.may_have_been_applied) == (429, 0, False)
             assert (
                 f"Quota(acquire=...) did not grant a request; nothing was sent: it raised {type(fault).__name__}"
                 in str(caught.value)

@@ -186,15 +186,14 @@ impl Client {
     pub(super) async fn get_leave(&self, running: &Running, slot: &mut Slot) -> Result<(), Failure> {
         let late = |_| Failure::AcquireDeadline { limit: running.timeout };
         let mut asked = pin!(timeout_at(running.deadline, slot.get_leave()));
-        let granted = match timeout(UNTOLD, &mut asked).await {
-            Ok(granted) => granted,
-            Err(_) => {
-                if let Some(observer) = &self.observer {
-                    let wait = running.deadline.saturating_duration_since(Instant::now());
-                    observer.observe(Event::Waiting { wait, reason: WaitReason::Acquire, call: running.call });
-                }
-                asked.await
+        let granted = if let Ok(granted) = timeout(UNTOLD, &mut asked).await {
+            granted
+        } else {
+            if let Some(observer) = &self.observer {
+                let wait = running.deadline.saturating_duration_since(Instant::now());
+                observer.observe(Event::Waiting { wait, reason: WaitReason::Acquire, call: running.call });
             }
+            asked.await
         };
         granted.map_err(late)?.map_err(|failure| self.presentable(failure))
     }

@@ -189,13 +189,12 @@ impl World {
         let (quota, reading) = (self.quota, self.reading());
         let Some(first) = self.processes.first_mut() else { return };
         let Process { windows, replica, id, .. } = first;
-        let (filled, _) = replica.step(&self.disk, windows, reading, *id, |windows, now| {
+        let _ = replica.step(&self.disk, windows, reading, *id, |windows, now| {
             for _ in 0..4_000 {
                 let (moment, _) = windows.reserve(quota, now, Duration::MAX).unwrap();
                 windows.release(moment);
             }
         });
-        filled
     }
 
     fn is_faulty(&self) -> bool {
@@ -319,7 +318,7 @@ impl World {
             Doing::Send { slot, .. } if is_cancelled => {
                 self.in_step(index, |windows, _| {
                     if !keeps_slots {
-                        windows.release(slot)
+                        windows.release(slot);
                     }
                 })?;
                 self.rest(index);
@@ -383,8 +382,8 @@ impl World {
         for (limit, length, name) in [(per_minute, MINUTE, "minute"), (per_hour, HOUR, "hour")] {
             let (limit, length) = (limit as usize, micros(length));
             let over = self.arrivals.windows(limit + 1).find(|some| some[limit] - some[0] < length);
-            if let Some(some) = over {
-                return Some(format!("{} requests in the {name} from {}, and {limit} are allowed", limit + 1, some[0]));
+            if let Some([first, ..]) = over {
+                return Some(format!("{} requests in the {name} from {first}, and {limit} are allowed", limit + 1));
             }
         }
         let last_hour = self.arrivals.iter().filter(|arrival| **arrival > END - micros(HOUR)).count();

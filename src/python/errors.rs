@@ -59,8 +59,10 @@ pub(super) fn configuration(py: Python<'_>, message: &str) -> PyErr {
 /// The exception for a run that ended because the quota's `acquire` failed.
 pub(super) fn not_granted(py: Python<'_>, message: &str, failure: &Failure) -> PyErr {
     let message = safe_text(message, usize::MAX);
-    let raised = instance(py, failure.kind(), &message, &PyDict::new(py)).unwrap_or_else(|failed| failed);
-    caused_by(py, raised, failure)
+    let attributes = PyDict::new(py);
+    let raised =
+        failure_attributes(&attributes, failure).and_then(|()| instance(py, failure.kind(), &message, &attributes));
+    caused_by(py, raised.unwrap_or_else(|failed| failed), failure)
 }
 
 /// An exception of ours, whose cause is that of a function of Python's.
@@ -182,11 +184,8 @@ fn failure_attributes(attributes: &Bound<'_, PyDict>, failure: &Failure) -> PyRe
             attributes.set_item("status", 429)?;
             attributes.set_item("retry_after", seconds(Some(*retry_after)))
         }
-        Failure::Transport(_)
-        | Failure::Turn { .. }
-        | Failure::Acquire { .. }
-        | Failure::AcquireDeadline { .. }
-        | Failure::Internal(_) => Ok(()),
+        Failure::Acquire { .. } => attributes.set_item("status", 429),
+        Failure::Transport(_) | Failure::Turn { .. } | Failure::AcquireDeadline { .. } | Failure::Internal(_) => Ok(()),
     }
 }
 
