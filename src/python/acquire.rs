@@ -24,7 +24,27 @@ use crate::per_process::{PerProcess, Process};
 /// How long leave that one request did not use serves another one. What granted it may count by the time.
 const FRESH: Duration = Duration::from_secs(1);
 
-type Outcome = Result<(), Failure>;
+type Outcome = Result<Granted, Failure>;
+
+/// Leave on its way to a request. If nobody takes it there, it goes back.
+struct Granted {
+    line: Arc<Line>,
+    is_taken: bool,
+}
+
+impl Granted {
+    fn take(mut self) {
+        self.is_taken = true;
+    }
+}
+
+impl Drop for Granted {
+    fn drop(&mut self) {
+        if !self.is_taken {
+            self.line.grant();
+        }
+    }
+}
 
 /// The requests of one process that wait, and the way to the thread that asks for them.
 struct Line {
@@ -75,18 +95,28 @@ impl Line {
         !state.is_closed && !state.waiting.is_empty()
     }
 
-    /// Hands what the function came to to the first request that still waits.
-    fn hand_on(&self, mut outcome: Outcome) {
-        let mut state = lock(&self.state);
-        while let Some(first) = state.waiting.pop_front() {
+    /// Hands leave to the first request that still waits, or keeps it for the next one.
+    fn grant(self: &Arc<Self>) {
+        let granted = Granted { line: Arc::clone(self), is_taken: false };
+        if let Some(Ok(granted)) = self.hand_on(Ok(granted)) {
+            granted.take();
+            lock(&self.state).spare.push_back(Instant::now());
+        }
+    }
+
+    /// Hands what the function came to to the first request that still waits. Gives it back where there is none.
+    fn hand_on(&self, mut outcome: Outcome) -> Option<Outcome> {
+        while let Some(first) = self.next_waiting() {
             match first.send(outcome) {
-                Ok(()) => return,
+                Ok(()) => return None,
                 Err(unheard) => outcome = unheard,
             }
         }
-        if outcome.is_ok() {
-            state.spare.push_back(Instant::now());
-        }
+        Some(outcome)
+    }
+
+    fn next_waiting(&self) -> Option<oneshot::Sender<Outcome>> {
+        lock(&self.state).waiting.pop_front()
     }
 
     fn close(&self) {
@@ -137,13 +167,14 @@ impl Acquire for Gate {
                 return Err(Failure::Internal("a quota asks nobody".to_owned()));
             };
             let Some(answer) = line.join() else { return Ok(()) };
-            answer.await.unwrap_or_else(|_| Err(Failure::Internal("a quota is not answered".to_owned())))
+            let answer = answer.await.map_err(|_| Failure::Internal("a quota is not answered".to_owned()))?;
+            answer.map(Granted::take)
         })
     }
 
     fn give_back(&self) {
         if let Some(line) = self.lines.get(Process::current()) {
-            line.hand_on(Ok(()));
+            line.grant();
         }
     }
 }
@@ -200,7 +231,7 @@ impl Asked {
     /// The function has granted a request.
     fn grant(&self, py: Python<'_>) -> PyResult<()> {
         guarded(py, "grant", || {
-            self.0.hand_on(Ok(()));
+            self.0.grant();
             Ok(())
         })
     }
@@ -210,7 +241,8 @@ impl Asked {
     fn refuse(&self, py: Python<'_>, reason: String, exception: Option<Bound<'_, PyAny>>) -> PyResult<()> {
         guarded(py, "refuse", || {
             let source = exception.map(|exception| Box::new(PyErr::from_value(exception)) as _);
-            self.0.hand_on(Err(Failure::Acquire { reason, source }));
+            // A failure that nobody hears says nothing about the next request.
+            let _ = self.0.hand_on(Err(Failure::Acquire { reason, source }));
             Ok(())
         })
     }
