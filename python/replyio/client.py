@@ -122,7 +122,7 @@ class Quota:
         from weakref import ref
 
         # Its module is imported here: the first call may find no file descriptor left.
-        from replyio import _acquire  # noqa: F401
+        import_module("replyio._acquire")
 
         return _replyio.Gate(ref(self))
 
