@@ -124,6 +124,18 @@ pub enum Failure {
         /// How long the whole call may take.
         limit: Duration,
     },
+    /// The quota's [`Acquire`](crate::Acquire) failed. Nothing was sent since.
+    Acquire {
+        /// What it failed with, in one line.
+        reason: String,
+        /// The error itself.
+        source: Option<Box<dyn StdError + Send + Sync>>,
+    },
+    /// The quota's [`Acquire`](crate::Acquire) granted nothing until the deadline. Nothing was sent since.
+    AcquireDeadline {
+        /// How long the whole call may take.
+        limit: Duration,
+    },
     /// A fault of this crate.
     Internal(String),
 }
@@ -247,6 +259,8 @@ pub enum WaitReason {
     RetryAfter,
     /// The pause before the next attempt.
     BackOff,
+    /// The quota's [`Acquire`](crate::Acquire) has not granted the request yet. Nobody knows how long that takes.
+    Acquire,
 }
 
 /// The kinds of error, one for each exception class of the Python package.
@@ -326,10 +340,10 @@ impl Failure {
         match self {
             Self::Transport(TransportFault { kind, .. }) if kind.is_tls() => ErrorKind::Tls,
             Self::Transport(_) => ErrorKind::Transport,
-            Self::Deadline { .. } | Self::Turn { .. } => ErrorKind::DeadlineExceeded,
+            Self::Deadline { .. } | Self::Turn { .. } | Self::AcquireDeadline { .. } => ErrorKind::DeadlineExceeded,
             Self::Unexpected(_) | Self::Unsettled { .. } => ErrorKind::UnexpectedResponse,
             Self::Api(answer) => ErrorKind::of_status(answer.status),
-            Self::Quota { .. } => ErrorKind::RateLimit,
+            Self::Quota { .. } | Self::Acquire { .. } => ErrorKind::RateLimit,
             Self::Internal(_) => ErrorKind::Internal,
         }
     }
@@ -344,6 +358,8 @@ impl Failure {
             | Self::Unsettled { .. }
             | Self::Quota { .. }
             | Self::Turn { .. }
+            | Self::Acquire { .. }
+            | Self::AcquireDeadline { .. }
             | Self::Internal(_) => false,
         }
     }
@@ -387,7 +403,12 @@ impl Failure {
     /// What this says about the update that the attempt carried. What is not known for certain is [`Delivery::Unknown`].
     pub(crate) fn delivery(&self) -> Delivery {
         match self {
-            Self::Quota { .. } | Self::Turn { .. } | Self::Unsettled { .. } | Self::Internal(_) => Delivery::NotSent,
+            Self::Quota { .. }
+            | Self::Turn { .. }
+            | Self::Acquire { .. }
+            | Self::AcquireDeadline { .. }
+            | Self::Unsettled { .. }
+            | Self::Internal(_) => Delivery::NotSent,
             Self::Transport(fault) if !fault.sent => Delivery::NotSent,
             Self::Transport(_) | Self::Deadline { .. } => Delivery::Unknown,
             Self::Api(answer) => Delivery::of_status(answer.status),
@@ -432,7 +453,9 @@ impl StdError for Error {
 impl StdError for CallError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.failure {
-            Failure::Transport(fault) => fault.source.as_ref().map(|source| &**source as &(dyn StdError + 'static)),
+            Failure::Transport(TransportFault { source, .. }) | Failure::Acquire { source, .. } => {
+                source.as_ref().map(|source| &**source as &(dyn StdError + 'static))
+            }
             _ => None,
         }
     }

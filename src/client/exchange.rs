@@ -1,11 +1,12 @@
 //! One request until it is answered well, cannot be, or may not be tried again.
 
+use std::pin::pin;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::StatusCode;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Client, Event};
 use crate::answer::Answer;
@@ -22,6 +23,8 @@ use crate::turns::Turn;
 
 const LONGEST_EXCERPT: usize = 200;
 const LONGEST_REQUEST_ID: usize = 200;
+/// How long a wait for leave is not told: nobody knows beforehand how long it takes.
+pub(super) const UNTOLD: Duration = Duration::from_secs(5);
 
 /// One call from its beginning to its end, over all its requests.
 pub(super) struct Running {
@@ -89,7 +92,7 @@ impl Client {
         if let Some(turn) = account.try_take() {
             return Ok(turn);
         }
-        let taken = tokio::time::timeout_at(running.deadline, account.take()).await;
+        let taken = timeout_at(running.deadline, account.take()).await;
         taken.map_err(|_| running.failed(Failure::Turn { limit: running.timeout }))
     }
 
@@ -124,6 +127,7 @@ impl Client {
                     tries.slot = Some(slot);
                     return Ok(None);
                 }
+                Err(failed @ Failure::Acquire { .. }) => return Err(running.failed(failed)),
                 // Like every wait before a next attempt that does not fit: what failed is told, not the wait.
                 Err(closed) => return Err(running.failed(tries.last.take().unwrap_or(closed))),
             };
@@ -152,13 +156,14 @@ impl Client {
     pub(super) async fn attempt<T>(
         &self,
         running: &mut Running,
-        slot: Slot,
+        mut slot: Slot,
         sending: Sending<'_>,
         read: &impl Fn(&Answer) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let Sending { request, number, use_bearer, .. } = sending;
         running.attempts += 1;
         running.has_updated |= running.updating;
+        slot.spend_leave();
         let sent = Instant::now();
         let answer = self.send(running, sending, sent).await;
         drop(slot);
@@ -192,7 +197,7 @@ impl Client {
         let attempt_ends = sent + self.config.attempt_timeout;
         let whole_call = running.deadline <= attempt_ends;
         let answered = self.transport.send(sending.request, headers);
-        tokio::time::timeout_at(attempt_ends.min(running.deadline), answered).await.unwrap_or_else(|_| {
+        timeout_at(attempt_ends.min(running.deadline), answered).await.unwrap_or_else(|_| {
             let limit = if whole_call { running.timeout } else { self.config.attempt_timeout };
             Err(Failure::Deadline { limit, whole_call, last: sending.last.map(ToString::to_string) })
         })
@@ -220,6 +225,10 @@ impl Client {
             if slot.send() {
                 return Ok((slot, true));
             }
+            if slot.waits_for_leave() {
+                self.get_leave(running, &mut slot).await?;
+                continue;
+            }
             let wait = slot.opens_at.saturating_duration_since(Instant::now());
             if slot.opens_at > running.deadline {
                 return Err(Failure::Quota { retry_after: wait, reason: slot.reason });
@@ -237,6 +246,22 @@ impl Client {
         let mut slot = self.identity.book(self.config.quota, Instant::now(), running.deadline)?;
         self.tell_of_quota(&mut slot);
         Ok(slot)
+    }
+
+    /// Waits until what counts over several machines grants a request, at most until the call's deadline.
+    pub(super) async fn get_leave(&self, running: &Running, slot: &mut Slot) -> Result<(), Failure> {
+        let late = |_| Failure::AcquireDeadline { limit: running.timeout };
+        let mut asked = pin!(timeout_at(running.deadline, slot.get_leave()));
+        let granted = if let Ok(granted) = timeout(UNTOLD, &mut asked).await {
+            granted
+        } else {
+            if let Some(observer) = &self.observer {
+                let wait = running.deadline.saturating_duration_since(Instant::now());
+                observer.observe(Event::Waiting { wait, reason: WaitReason::Acquire, call: running.call });
+            }
+            asked.await
+        };
+        granted.map_err(late)?.map_err(|failure| self.presentable(failure))
     }
 
     /// Says why the quota is not that of all processes, once.
@@ -299,7 +324,7 @@ impl Client {
 
     /// A failure fit to be shown: foreign texts are cut to one line, after the key was taken out of them should the other
     /// side have echoed it, so that no half of it is left. One of the key says where that came from.
-    fn presentable(&self, failure: Failure) -> Failure {
+    pub(super) fn presentable(&self, failure: Failure) -> Failure {
         let shown = |text: &str, limit| plain_line(&self.config.api_key.redact(text), limit);
         match failure {
             Failure::Api(mut answer) => {
@@ -315,12 +340,20 @@ impl Client {
                 unexpected.excerpt = excerpt.filter(|excerpt| !excerpt.is_empty());
                 Failure::Unexpected(unexpected)
             }
+            Failure::Acquire { reason, source } => Failure::Acquire { reason: shown(&reason, LONGEST_EXCERPT), source },
             other => other,
         }
     }
 }
 
 impl Running {
+    /// Its time begins now.
+    #[cfg(feature = "plan")]
+    pub(super) fn start_again(&mut self) {
+        self.started = Instant::now();
+        self.deadline = self.started + self.timeout;
+    }
+
     pub(super) fn failed(&self, failure: Failure) -> Error {
         let (call, attempts, elapsed) = (self.call, self.attempts, self.started.elapsed());
         let may_have_been_applied = self.may_have_been_applied;

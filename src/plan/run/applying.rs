@@ -169,8 +169,10 @@ impl Driver {
                     biased;
                     Some(back) = self.tasks.join_next() => Some(back),
                     slot = admit(&self.client, &self.control) => {
-                        if let Some(slot) = slot {
-                            self.start(slot);
+                        match slot {
+                            Ok(Some(slot)) => self.start(slot),
+                            Ok(None) => {}
+                            Err(failure) => self.machine.fail(Stop::Acquire(failure)),
                         }
                         continue;
                     }
@@ -200,6 +202,7 @@ impl Driver {
         match self.machine.into_stop() {
             None => Ok(()),
             Some(Stop::Refused(error)) => Err(RunError::Call(error)),
+            Some(Stop::Acquire(failure)) => Err(RunError::Acquire(failure)),
             Some(Stop::InDoubt(AtRisk { row, members })) => Err(RunError::InDoubt { row, members }),
             Some(Stop::ClearedMembers { row, id, members, is_written }) => {
                 Err(RunError::ClearedMembers { row, id, members, is_written })

@@ -18,7 +18,7 @@ use super::{OnConflict, OnUnknownMember};
 use crate::account::{AccountFields, ContactAccount, Field};
 use crate::answer::Item;
 use crate::change::{self, Change, Deviations, Drift, Value, has_unsendable};
-use crate::error::{Error, WaitReason};
+use crate::error::{Error, Failure, WaitReason};
 use crate::plan::file::{AtRisk, Finished, ItemsProof, OpenRow};
 use crate::plan::planner::{Look, next_look};
 use crate::plan::{MatchOn, Status};
@@ -87,6 +87,8 @@ pub(super) enum Next {
 pub(super) enum Stop {
     /// No request can succeed, or the service was out of reach for too long.
     Refused(Error),
+    /// What counts over several machines failed.
+    Acquire(Failure),
     /// Updates clear members that they cannot carry: the update of this account did, or would, as an earlier one did.
     ClearedMembers { row: u64, id: i64, members: Vec<String>, is_written: bool },
     /// An update may have cleared members, no answer tells, and its row was given up.
@@ -206,7 +208,7 @@ impl Machine {
     }
 
     /// The run has failed. The first reason counts.
-    fn fail(&mut self, stop: Stop) {
+    pub(super) fn fail(&mut self, stop: Stop) {
         self.stop.get_or_insert(stop);
     }
 
