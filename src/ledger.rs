@@ -1,8 +1,9 @@
-//! The quota of a user over all programs of this machine: a small file that says what is booked.
+//! The quota of a user across all programs of this machine: a small file, the ledger, with all bookings.
 //!
-//! What the windows decide stays theirs. Before they decide they take from the file what other processes have booked, and
-//! then they tell what they have booked themselves. The lock of the file is held for that long only, never for a wait or a
-//! request, and ends with its process. No fault of the file delays or stops a call: then the process counts alone.
+//! The windows still decide. Before they decide, they read from the file what other processes booked, and afterward
+//! they write their own bookings. A process holds the file lock only during this step, never during a wait or a
+//! request, and the lock ends with its process. No problem with the file delays or stops a call: the process then
+//! counts only its own requests.
 
 mod bytes;
 mod clock;
@@ -22,24 +23,23 @@ use ring::hmac;
 
 use crate::quota::{Edit, HOUR, LONGEST_HOLD, MINUTE, Windows};
 
-/// How long a lock is tried for, once. A process that has it needs some microseconds, and more only when the system gives
-/// its processor to another one.
+/// How long to try to get a lock. A holder needs some microseconds, and more only if the system suspends it.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// How long no call waits for the lock after one did so in vain.
+/// How long calls do not wait for the lock after one waited in vain.
 const PAUSE: Duration = Duration::from_secs(1);
-/// A lock that nobody gets for so long is held by something else than a ledger.
+/// If the lock is unavailable for this long, its holder is not a ledger.
 const STUCK: Duration = Duration::from_secs(5);
-/// How often it is looked whether the file still has its name.
+/// How often to check whether the file still has its name.
 const LOOK: Duration = Duration::from_millis(100);
-/// The largest limit of a window that is shared: what is booked must fit into the file.
+/// The largest limit of a shared window: all bookings must fit into the file.
 const LARGEST_SHARED: u32 = CAPACITY / 2;
-/// The fastest clock of a quota that is shared: with a faster one its times do not fit into the file.
+/// The fastest clock of a shared quota: the times of a faster clock do not fit into the file.
 const FASTEST_SHARED: f64 = 1_000.0;
 
-/// How many requests of a process are in each window.
+/// The requests of a process in each window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessUse {
-    /// The process, by its id; 0 for the processes of other machines that the service tells of.
+    /// The process id; 0 for processes of other machines that the service reports.
     pub process: u32,
     /// In the last minute.
     pub minute: u32,
@@ -53,38 +53,38 @@ pub(crate) struct Ledger {
     folders: Vec<PathBuf>,
     user: User,
     file: Option<File>,
-    /// Since when, by both clocks, this process counts alone.
+    /// The moment, on both clocks, since when this process counts only its own requests.
     off: Option<(Instant, u64)>,
     header: Header,
-    /// How many records of the area the windows have followed; `None` when they are to be loaded.
+    /// The number of records of the area that the windows have applied; `None` if they must load everything.
     followed: Option<u32>,
-    /// Whether the file holds nothing that can be used, so that all that is booked is to be written.
+    /// Whether the file contains nothing usable, so that all bookings must be written.
     is_new: bool,
-    /// The hold that the file and the windows have in common.
+    /// The hold that the file and the windows share.
     common_hold: Duration,
     missed_since: Option<Instant>,
-    /// When a try with patience last failed.
+    /// The last time that a patient attempt failed.
     patient: Instant,
     looked: Instant,
     has_warned: bool,
     warning: Option<String>,
 }
 
-/// Whose ledger it is.
+/// The user of a ledger.
 #[derive(Debug, Clone)]
 pub(crate) struct User {
     /// A hash of the API key. The user of a ledger outlives the clients, and their key must not.
     pub key_hash: [u8; 32],
     /// The service.
     pub service: String,
-    /// What else tells one user from another.
+    /// What else distinguishes users.
     pub rest: String,
-    /// How much faster than real time the quota's clock goes.
+    /// How much faster than real time the quota's clock runs.
     pub scale: f64,
 }
 
 impl User {
-    /// The name of the file, from which nobody can tell anything about the user.
+    /// Returns the name of the file, which reveals nothing about the user.
     fn file_name(&self, salt: &[u8]) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &[salt, &self.key_hash].concat());
         let user = format!("{}\n{}\n{}", self.scale, self.service, self.rest);
@@ -92,7 +92,7 @@ impl User {
     }
 }
 
-/// What the names of all ledgers of a service begin with.
+/// Returns the common prefix of all ledgers of a service.
 fn service_prefix(service: &str, salt: &[u8]) -> String {
     hex(&hmac::Key::new(hmac::HMAC_SHA256, salt), service, 8) + "-"
 }
@@ -105,8 +105,8 @@ fn hex(key: &hmac::Key, text: &str, bytes: usize) -> String {
     })
 }
 
-/// Empties the ledgers of a service that starts anew, such as a sandbox on the port of an earlier one. Every process that
-/// has one of them open then forgets what it has counted.
+/// Empties the ledgers of a service that starts again, such as a sandbox on the port of an earlier one. Every process
+/// that has one of them open then forgets its counts.
 #[cfg(any(feature = "python", all(test, unix)))]
 pub(crate) fn forget(service: &str, folder: Option<PathBuf>) {
     for folder in folder.map_or_else(place::folders, |folder| vec![folder]) {
@@ -123,13 +123,13 @@ pub(crate) fn forget(service: &str, folder: Option<PathBuf>) {
     }
 }
 
-/// A number that no other ledger has had, for the first area.
+/// Returns a number that no other ledger had, for the first area.
 fn new_epoch() -> u64 {
     fastrand::u64(..) & !1
 }
 
 impl Ledger {
-    /// The ledger of a user, in a folder or where this system has it. Nothing is opened yet.
+    /// Creates the ledger of a user, in a folder or in the default place. Opens nothing yet.
     pub(crate) fn new(user: User, folder: Option<PathBuf>) -> Self {
         let is_scaled_within = (1.0..=FASTEST_SHARED).contains(&user.scale);
         let mut ledger = Self {
@@ -154,22 +154,23 @@ impl Ledger {
         ledger
     }
 
-    /// Whether a quota fits into a ledger.
+    /// Returns whether a quota fits into a ledger.
     pub(crate) fn can_hold(per_hour: u32) -> bool {
         per_hour <= LARGEST_SHARED
     }
 
-    /// Whether it counts together with other processes, as far as is known.
+    /// Returns whether it shares the count with other processes, as far as is known.
     pub(crate) fn is_shared(&self) -> bool {
         self.off.is_none() && self.missed_since.is_none()
     }
 
-    /// Why the quota is that of this process alone. It is said once.
+    /// Returns why the quota counts only this process. Returns the reason once.
     pub(crate) fn take_warning(&mut self) -> Option<String> {
         self.warning.take()
     }
 
-    /// Lets the windows decide something, in step with those of other processes. It is given the time of the quota's clock.
+    /// Runs an operation on the windows, synchronized with other processes. The operation gets the time of the quota's
+    /// clock.
     pub(crate) fn in_step<T>(&mut self, windows: &mut Windows, decide: impl FnOnce(&mut Windows, Duration) -> T) -> T {
         let Some(file) = self.take_file(windows) else {
             return self.out_of_step(windows, decide);
@@ -180,7 +181,7 @@ impl Ledger {
                 let decided = self.out_of_step(windows, decide);
                 self.file = Some(file);
                 if windows.edits().len() > CAPACITY as usize {
-                    self.turn_off(windows, &Unusable("its lock is held by something else".to_owned()));
+                    self.turn_off(windows, &Unusable("another program holds its lock".to_owned()));
                 }
                 return decided;
             }
@@ -205,7 +206,8 @@ impl Ledger {
         decided
     }
 
-    /// Lets the windows decide something without a look at other processes, which learn of it with the next step.
+    /// Runs an operation on the windows without reading the bookings of other processes, which learn about it with the
+    /// next step.
     pub(crate) fn out_of_step<T>(
         &mut self,
         windows: &mut Windows,
@@ -215,13 +217,13 @@ impl Ledger {
         decide(windows, now)
     }
 
-    /// What each process has used of the windows.
+    /// Returns what each process used of the windows.
     pub(crate) fn used(&mut self, windows: &mut Windows) -> Vec<ProcessUse> {
         let now = self.in_step(windows, |_, now| now);
         let Some(file) = &self.file else {
             return Self::count(windows.booked().map(|moment| (moment, std::process::id())), now);
         };
-        // Records are only ever added: without the lock some are missed, or all, when they are just being moved.
+        // Records are only ever appended: without the lock, a reader may miss some, or all while they are being moved.
         let records = read_at(file, self.header.offset(0), format::length(self.header.count)).unwrap_or_default();
         let booked = format::replay(format::records(&records), now.saturating_sub(HOUR), now);
         Self::count(booked.into_iter(), now)
@@ -242,7 +244,7 @@ impl Ledger {
         used
     }
 
-    /// The open file, taken so that a panic closes it and with it frees its lock.
+    /// The open file, taken out so that a panic closes it and releases its lock.
     fn take_file(&mut self, windows: &mut Windows) -> Option<File> {
         if self.off.is_some() {
             return None;
@@ -271,18 +273,18 @@ impl Ledger {
         }
     }
 
-    /// Closes the file until there is something to book again.
+    /// Closes the file until the next booking.
     pub(crate) fn close(&mut self) {
         self.file = None;
     }
 
-    /// From now on this process counts alone.
+    /// Counts only this process from now on.
     fn turn_off(&mut self, windows: &mut Windows, why: &Unusable) {
         self.file = None;
         self.tick();
         self.off = Some((Instant::now(), self.header.last));
         windows.keep_edits(false);
-        self.warn(format!("the quota counts this process alone: {why}"));
+        self.warn(format!("the quota counts only this process: {why}"));
     }
 
     fn warn(&mut self, warning: String) {
@@ -291,8 +293,8 @@ impl Ledger {
         }
     }
 
-    /// Tries to get the lock for a moment, and without any wait while it cannot be had, but for one try in each second until
-    /// it is clear that no ledger has it.
+    /// Tries to get the lock: briefly, and without waiting while it is unavailable, except for one attempt per second
+    /// until it is clear that its holder is not a ledger.
     fn lock(&mut self, file: &File) -> io::Result<bool> {
         let is_patient = match self.missed_since {
             None => true,
@@ -307,12 +309,16 @@ impl Ledger {
             return Ok(true);
         }
         if self.missed_since.get_or_insert_with(Instant::now).elapsed() > STUCK {
-            self.warn("the quota counts this process alone: another program holds the ledger's lock".to_owned());
+            self.warn(
+                "the quota counts only this process: another program holds the lock of the quota \
+                file"
+                    .to_owned(),
+            );
         }
         Ok(false)
     }
 
-    /// Now, on the quota's clock.
+    /// Returns the current time on the quota's clock.
     fn tick(&mut self) -> Duration {
         match self.off {
             Some((since, last)) => self.header.last = last.saturating_add(micros(since.elapsed())),
@@ -321,12 +327,12 @@ impl Ledger {
         self.quota_time()
     }
 
-    /// The last time of the ledger, on the quota's clock.
+    /// Returns the last time of the ledger, on the quota's clock.
     fn quota_time(&self) -> Duration {
         Duration::from_micros(scaled(self.header.last, self.user.scale))
     }
 
-    /// The latest moment that anybody can have a reason to book.
+    /// Returns the latest moment that a process can have a reason to book.
     fn horizon(&self, now: Duration) -> Duration {
         now + 2 * HOUR + LONGEST_HOLD.mul_f64(self.user.scale)
     }
@@ -335,10 +341,10 @@ impl Ledger {
         let bytes = read_at(file, 0, HEADER_LENGTH).map_err(cannot_be_read)?;
         let header = match Header::read(&bytes) {
             Found::Header(header) => header,
-            Found::Foreign => return Err(Unusable("its file is no ledger: delete it".to_owned())),
+            Found::Foreign => return Err(Unusable("its file is not a quota file; delete it".to_owned())),
             found => {
                 if found == Found::Damaged {
-                    self.warn("the ledger of the quota was damaged, and is made anew".to_owned());
+                    self.warn("the quota file was damaged, so replyio created a new one".to_owned());
                 }
                 self.is_new = true;
                 self.header =
@@ -352,7 +358,7 @@ impl Ledger {
         let now = self.tick();
         let (from, until) = (now.saturating_sub(HOUR), self.horizon(now));
         let held_until = Duration::from_micros(header.held_until);
-        // A hold that nobody can have made is none.
+        // Ignores a hold that no process can have set.
         let held_until = if held_until <= until { held_until } else { Duration::ZERO };
         match followed {
             Some(followed) if followed == header.count => {}
@@ -367,7 +373,7 @@ impl Ledger {
             None => {
                 let bytes = read_at(file, header.offset(0), format::length(header.count)).map_err(cannot_be_read)?;
                 let booked = format::replay(format::records(&bytes), from, until);
-                // What somebody emptied, such as a sandbox that starts anew, holds nobody any more.
+                // If the file was emptied, for example by a sandbox that starts again, no hold remains.
                 let own_hold = windows.held_until();
                 let kept = if own_hold > self.common_hold { own_hold } else { Duration::ZERO };
                 windows.load(booked.into_iter().map(|(moment, _)| moment).collect(), kept);
@@ -378,7 +384,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Tells what was decided: first the records, then the header that makes them count.
+    /// Writes the decision: first the records, then the header that makes them count.
     fn write(&mut self, file: &File, windows: &Windows) -> Result<(), Unusable> {
         let process = std::process::id();
         let held_until = micros(windows.held_until());
@@ -430,12 +436,12 @@ impl Ledger {
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn cannot_be_read(error: io::Error) -> Unusable {
-    Unusable(format!("its ledger cannot be read: {error}"))
+    Unusable(format!("its file cannot be read: {error}"))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn cannot_be_written(error: io::Error) -> Unusable {
-    Unusable(format!("its ledger cannot be written: {error}"))
+    Unusable(format!("its file cannot be written: {error}"))
 }
 
 #[expect(

@@ -196,29 +196,28 @@ impl Transport {
             }
             CauseKind::ProxyPassword => fault(
                 TransportKind::ProxyPassword,
-                "the proxy asks for a user and a password, or for other ones,".into(),
+                "the proxy requires a user name and a password, or refused the given ones,".into(),
             ),
             CauseKind::NoTunnel => fault(TransportKind::Proxy, "the proxy did not open the connection".into()),
-            CauseKind::Exhausted if connecting => fault(
-                TransportKind::Exhausted,
-                "no connection could be made: this process has no file descriptor left".into(),
-            ),
+            CauseKind::Exhausted if connecting => {
+                fault(TransportKind::Exhausted, "could not connect: this process has no file descriptor left".into())
+            }
             CauseKind::Io(ErrorKind::TimedOut) | CauseKind::Other if connecting && timed_out => {
                 let limit = self.setup.connect_timeout.as_secs_f64();
-                fault(TransportKind::Connect, format!("no connection{whom} within {limit} s").into())
+                fault(TransportKind::Connect, format!("could not connect{whom} within {limit} s").into())
             }
             CauseKind::Io(kind) if connecting => {
-                fault(TransportKind::Connect, format!("no connection{whom} could be made ({kind})").into())
+                fault(TransportKind::Connect, format!("could not connect{whom} ({kind})").into())
             }
-            _ if connecting => fault(TransportKind::Connect, format!("no connection{whom} could be made").into()),
+            _ if connecting => fault(TransportKind::Connect, format!("could not connect{whom}").into()),
             CauseKind::BadHttp(detail) => Failure::Unexpected(Unexpected {
                 status: None,
-                reason: format!("not the HTTP that was expected ({detail})"),
+                reason: format!("the answer is not valid HTTP ({detail})"),
                 excerpt: None,
             }),
             CauseKind::Io(kind) => fault(stage.broken(), format!("the connection broke ({kind})").into()),
             CauseKind::Exhausted | CauseKind::Other => {
-                fault(stage.broken(), "the connection was closed before the answer was complete".into())
+                fault(stage.broken(), "the connection closed before the answer was complete".into())
             }
         }
     }
@@ -283,7 +282,7 @@ impl Cause {
             if let Some(error) = error.downcast_ref::<hyper::Error>()
                 && error.is_parse()
             {
-                return Self { kind: CauseKind::BadHttp("the head cannot be read or is too long"), ..cause };
+                return Self { kind: CauseKind::BadHttp("the response head cannot be read or is too long"), ..cause };
             }
             if let Some(error) = error.downcast_ref::<io::Error>() {
                 cause.kind = match error.kind() {
@@ -386,7 +385,7 @@ fn limits(headers: &HeaderMap) -> Vec<String> {
 }
 
 fn through(url: &ProxyUrl) -> Result<reqwest::Proxy, Error> {
-    let refused = |_| Error::Configuration("proxy cannot be used as an address".to_owned());
+    let refused = |_| Error::Configuration("proxy is not a valid URL".to_owned());
     reqwest::Proxy::https(url.expose()).map_err(refused)
 }
 

@@ -277,7 +277,7 @@ def test_a_column_of_nothing_but_such_cells_is_refused_or_its_rows_are(cell: str
 
 def test_pandas_may_hold_a_lone_surrogate() -> None:
     frame = pd.DataFrame({"id": [1, 2], "city": pd.Series(["a", "\ud800"], dtype=object)})
-    said = "city in row 1 must be real Unicode text: it has a lone surrogate"
+    said = "city in row 1 must be valid Unicode: it contains a lone surrogate"
     assert Table(frame, {}).faults == [(1, "city", said)]
 
 

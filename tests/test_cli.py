@@ -307,8 +307,8 @@ BAD_JSON = {
     "{": "no JSON at line 1, column 2",
     "": "no JSON at line 1, column 1",
     "[]": "must be one object",
-    '{"city": "a", "city": "b"}': "a member is there twice",
-    '{"owner_user_id": NaN}': "NaN and Infinity are no JSON",
+    '{"city": "a", "city": "b"}': "a member occurs twice",
+    '{"owner_user_id": NaN}': "NaN and Infinity are not valid JSON",
     '{"a":' * 100_000: "nested too deep",
     f'{{"owner_user_id": {"1" * 5_000}}}': "a number has too many digits",
     '{"__class__": "x", "self": 1, "city": "x"}': "self is not a field of an update; leave it out",
@@ -496,7 +496,7 @@ def test_the_commands_that_are_suggested_can_be_run(name: str, service: Sandbox,
 
 def test_no_key_is_told_in_the_words_of_the_command(service: Sandbox) -> None:
     line = refused(2, service, "get", "4711", variables={"REPLY_API_KEY": ""})
-    assert line == "no API key: set REPLY_API_KEY or give --key-file FILE; `replyio sandbox` needs none"
+    assert line == "no API key: set REPLY_API_KEY or pass --key-file FILE; `replyio sandbox` needs none"
 
 
 @pytest.mark.parametrize("command", [["get", "4711"], ["patch", "4711", "--city", "x"], ["list"]])
@@ -521,7 +521,7 @@ def test_an_update_that_could_not_be_sent_is_1() -> None:
     with refusing_port() as port:
         variables = {"REPLY_BASE_URL": f"http://127.0.0.1:{port}/v3", "REPLY_API_KEY": KEY}
         line = refused(1, None, "update", "4711", "--name", "x", "--timeout", "2", variables=variables)
-    assert "no connection could be made" in line
+    assert "could not connect" in line
     assert "REPLY_BASE_URL" in line
 
 
@@ -567,7 +567,7 @@ def test_an_account_that_is_not_as_meant_is_given_told_and_1(service: Sandbox) -
         (["list"], ""),
         (
             ["update", "4711", "--name", "x"],
-            "replyio: interrupted; if the update was under way, it may have been applied\n",
+            "replyio: interrupted; if the update was in progress, it may have been applied\n",
         ),
     ],
 )
@@ -609,7 +609,7 @@ def test_an_error_that_nobody_expected_is_a_line_without_its_text() -> None:
     done = subprocess.run(program(code), capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (1, "")
     assert (
-        done.stderr == "replyio: a fault of replyio itself (ZeroDivisionError, line 4 of __main__); please report it\n"
+        done.stderr == "replyio: internal error in replyio (ZeroDivisionError, line 4 of __main__); please report it\n"
     )
 
 

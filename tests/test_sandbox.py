@@ -939,7 +939,7 @@ def test_one_file_has_one_sandbox_at_a_time(tmp_path: Path) -> None:
     first = Sandbox([{"id": 1, "name": "A"}], path=path)
     program = "import sys; from replyio.sandbox import Sandbox; Sandbox(path=sys.argv[1])"
     for _ in range(2):
-        with pytest.raises(OSError, match="another sandbox has it; stop that one, or give this one a path of its own"):
+        with pytest.raises(OSError, match="another sandbox uses it; stop that one, or choose another path"):
             Sandbox(path=path)
         other = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False)
         assert other.returncode == 1

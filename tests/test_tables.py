@@ -175,7 +175,7 @@ def test_a_listing_goes_in_as_it_came_out(configured: Sandbox, tmp_path: Path) -
         plan = client.plan_contact_account_updates(frame, progress=False)
         assert plan.counts == {"unchanged": len(configured.accounts)}
         said = refusal(frame.drop(columns="email_provider")).errors[0].message
-        assert said == "cannot be updated: the service sets it; name it in ignore="
+        assert said == "cannot be updated: the service sets it; list it in ignore="
 
 
 def test_the_page_names_every_source() -> None:
@@ -223,9 +223,9 @@ def test_a_stream_that_breaks_is_an_error_and_no_short_table() -> None:
 @pytest.mark.parametrize(
     ("data", "hint"),
     [
-        ({"id": [1]}, "not dict; give the columns of a dict to pandas.DataFrame"),
+        ({"id": [1]}, "not dict; pass the dict of columns to pandas.DataFrame"),
         (pl.LazyFrame({"id": [1]}), r"not LazyFrame; call its collect\(\) first"),
-        (b"a.csv", "not bytes; give a path as text"),
+        (b"a.csv", "not bytes; pass the path as a str"),
         (5, "not int"),
         (None, "not NoneType"),
         (pl.Series([1]), "this Series is none: it is a single column"),
@@ -255,7 +255,7 @@ def test_rows_without_a_column_to_match_on_are_refused(data: object) -> None:
 def test_a_row_that_is_null_as_a_whole_is_refused() -> None:
     structs = pa.array([{"id": 1}, None], pa.struct([("id", pa.int64())]))
     for data in (structs, pa.chunked_array([structs])):
-        with pytest.raises(ValueError, match="a row is null as a whole"):
+        with pytest.raises(ValueError, match="a whole row is null"):
             Table(data, {})
 
 

@@ -30,5 +30,5 @@ def warn_if_it_blocks_a_loop(call: str, twin: str) -> None:
 
     from replyio.errors import ReplyWarning
 
-    message = f"{call} blocks the running event loop and all its tasks until it ends; hint: {twin}"
+    message = f"{call} blocks the running event loop and all its tasks until it returns; hint: {twin}"
     warnings.warn(message, ReplyWarning, stacklevel=4)

@@ -94,7 +94,7 @@ class PlanFile:
         return self._file.failures()
 
     def stored_otherwise(self) -> int:
-        """How many rows the service stored differently from what was sent."""
+        """How many rows the service stored with a different value than was sent."""
         return self._file.stored_otherwise()
 
     def keep(self) -> None:
@@ -125,7 +125,7 @@ class PlanFile:
     def _client(self) -> _replyio.Client:
         if self._core is None:
             path = os.fspath(self._file.path)
-            raise PlanError(f"plan file {path}: read_plan() only reads; {opened(path)} can apply it")
+            raise PlanError(f"plan file {path}: read_plan() only reads; use {opened(path)} to apply it")
         return self._core
 
 
@@ -230,7 +230,7 @@ def _telling_where(plan: Plan) -> Generator[None]:
     try:
         yield
     except ReplyError as error:
-        error.message = f"{error.message}; the plan is kept: resume it with {opened(plan.path)}.apply()"
+        error.message = f"{error.message}; the plan was kept; resume it with {opened(plan.path)}.apply()"
         error.args = (error.message,)
         raise
 
@@ -267,7 +267,8 @@ def check_patch(mode: str, options: Mapping[str, Any]) -> None:
     if mode == "replace":
         fault = FieldError(
             "mode",
-            'must be "patch" or "fill": this call never replaces an account. To replace many accounts, review a plan: '
+            'must be "patch" or "fill": this call never replaces an account. To replace many accounts, create and '
+            "review a plan: "
             'plan_contact_account_updates(..., mode="replace")',
         )
         raise ValidationError(f"{fault.field} {fault.message}", errors=[fault])

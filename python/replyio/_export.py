@@ -103,7 +103,7 @@ def write(
         raise _exists(target) from None
     except OSError as error:
         reason = error.strerror or str(error)
-        raise OSError(error.errno or errno.EIO, f"{reason}; no part of the export was kept", str(target)) from None
+        raise OSError(error.errno or errno.EIO, f"{reason}; replyio kept no part of the export", str(target)) from None
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
@@ -117,7 +117,7 @@ def refused(name: str, message: str) -> ValidationError:
 
 
 def _exists(target: Path) -> FileExistsError:
-    return FileExistsError(errno.EEXIST, "exists already; overwrite=True replaces it", str(target))
+    return FileExistsError(errno.EEXIST, "already exists; overwrite=True replaces it", str(target))
 
 
 def _is_same(target: Path, plan: str) -> bool:

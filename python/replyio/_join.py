@@ -34,17 +34,19 @@ def joined(table: Any, rows: PlanTable, prefix: str) -> Any:
     kind = _kind(table)
     names = [str(name) for name in (table.column_names if kind == "pyarrow" else table.columns)]
     if len(table) != len(rows):
-        _refuse(f"has {len(table):,} rows, and the plan {len(rows):,}; join the table that the plan was made from")
+        _refuse(
+            f"has {len(table):,} rows, but the plan has {len(rows):,}; join the table that the plan was created from"
+        )
     added: dict[str, list[Any]] = {f"{prefix}status": [], f"{prefix}reason": []}
     taken = [name for name in added if name in names]
     if taken:
-        _refuse(f'has a column {taken[0]} already; prefix="reply_" gives the new columns other names')
+        _refuse(f'has a column {taken[0]} already; pass prefix="reply_" to rename the new columns')
     records = list(rows)
     columns = [table[name] for name in names if names.count(name) == 1]
     places = [_first_other(column, records) for column in columns]
     if None not in places:
         place = max((place for place in places if place is not None), default=0)
-        _refuse(f"names another account in row {place} than the plan; join the table in the order that it had")
+        _refuse(f"has another account in row {place} than the plan; join the table in its original order")
     statuses, reasons = added.values()
     statuses.extend(row["status"] for row in records)
     reasons.extend(row["error"] for row in records)

@@ -15,7 +15,7 @@ from replyio._shell import argument
 WORDS: dict[str, tuple[str, str]] = {
     "pending": ("to change", "to change"),
     "changed": ("changed", "changed"),
-    "unchanged": ("already right", "already right"),
+    "unchanged": ("already up to date", "already up to date"),
     "failed": ("failed", "failed"),
     "conflict": ("conflict", "conflicts"),
     "unknown": ("outcome unknown", "outcomes unknown"),
@@ -98,7 +98,7 @@ def known_counts(counts: Mapping[str, int]) -> list[tuple[str, int, str]]:
 
 
 def counts_text(counts: Mapping[str, int]) -> str:
-    """The counts in a line: `812 to change, 9,140 already right, 3 invalid`."""
+    """The counts in a line: `812 to change, 9,140 already up to date, 3 invalid`."""
     return ", ".join(f"{number:,} {words}" for _, number, words in known_counts(counts)) or "no rows"
 
 
@@ -122,7 +122,7 @@ def spent_text(requests: int, seconds: float) -> str:
 
 def stored_otherwise_text(rows: int) -> str:
     """What a result says of rows that the service stored differently; empty where there are none."""
-    return f"{counted(rows, 'row')} stored differently from what was sent" if rows else ""
+    return f"{counted(rows, 'row')} stored with a different value than was sent" if rows else ""
 
 
 def cleared_text(fields: int, *, done: bool) -> str:
@@ -135,7 +135,7 @@ def suspicious_text(cells: Mapping[str, int]) -> str:
     if not cells:
         return ""
     columns = ", ".join(f"{number:,} in {cell(column)}" for column, number in cells.items())
-    return f"{counted(sum(cells.values()), 'suspicious cell')} such as NULL or 4.9E+11: {columns}"
+    return f"{counted(sum(cells.values()), 'suspicious cell')}, such as NULL or 4.9E+11: {columns}"
 
 
 def line(kind: str, name: str, counts: Mapping[str, int], cost: str, notes: Sequence[str] = ()) -> str:
@@ -159,7 +159,7 @@ def progress_text(state: Mapping[str, Any]) -> str:
     waiting = state.get("waiting")
     if waiting:
         wait = state.get("waiting_until")
-        parts.append(f"waiting: {waiting}" if wait is None else f"waiting {duration(wait)}: {waiting}")
+        parts.append(f"waiting ({waiting})" if wait is None else f"waiting {duration(wait)} ({waiting})")
     return ", ".join(parts)
 
 
@@ -185,7 +185,7 @@ def opened(path: str) -> str:
 def how_to_go_on(action: str, path: str, state: Mapping[str, Any]) -> str:
     """The line after a job that was stopped: what is done, and how to resume it, in Python and on the command line."""
     if action == "plan":
-        return "replyio: planning was stopped, and no account was changed; plan again to start over"
+        return "replyio: planning stopped, and no account was changed; plan again to start over"
     # Rows that are to be retried are pending by now, so that an ordinary run takes them up.
     done = f"replyio: stopped with {state.get('done', 0):,} of {counted(state.get('rows', 0), 'row')} done"
     return f"{done}; resume with {opened(path)}.apply(), or on the command line: replyio apply {argument(path)}"
@@ -238,7 +238,7 @@ def _chip(tint: str, inner: str) -> str:
 
 def reason(record: Mapping[str, Any]) -> str:
     """Why a row is not done, without the number of the row, which stands beside it."""
-    otherwise = "the service stored something else than was sent" if record.get("stored_otherwise") else ""
+    otherwise = "the service stored a different value than was sent" if record.get("stored_otherwise") else ""
     told = str(record.get("error") or otherwise or str(record.get("status", "")).replace("_", " "))
     return safe_text(told.removeprefix(f"row {record.get('row')}: "), SHOWN_REASON)
 
@@ -358,13 +358,13 @@ def plan_hints(counts: Mapping[str, int], read_only: str | None = None, frame: s
     hints: list[tuple[str, str]] = []
     if open_rows:
         hints.append((f"plan.changes{frame}", "shows every change"))
-        hints.append((f"{plan}.apply()", "resumes it" if changed else "writes the changes"))
+        hints.append((f"{plan}.apply()", "resumes it" if changed else "sends the changes"))
     failed = counts.get("failed", 0) + counts.get("conflict", 0)
     refused = not_done(counts) - counts.get("pending", 0)
     if refused:
-        hints.append((f"plan.failures{frame}", f"says why {counted(refused, 'row is', 'rows are')} not done"))
+        hints.append((f"plan.failures{frame}", f"shows why {counted(refused, 'row is', 'rows are')} not done"))
     if failed:
-        hints.append((f"{plan}.retry_failed()", "tries failed rows and conflicts again"))
+        hints.append((f"{plan}.retry_failed()", "retries failed rows and conflicts"))
     if changed:
         hints.append((f"{plan}.revert()", "restores the previous values"))
     return hints
@@ -375,7 +375,7 @@ def result_hints(counts: Mapping[str, int], stored_otherwise: int = 0, frame: st
 
     Args:
         counts: The rows by status.
-        stored_otherwise: How many rows the service stored differently from what was sent.
+        stored_otherwise: How many rows the service stored with a different value than was sent.
         frame: What makes a frame of a table.
     """
     open_rows = counts.get("pending", 0) + counts.get("unknown", 0)
@@ -383,11 +383,11 @@ def result_hints(counts: Mapping[str, int], stored_otherwise: int = 0, frame: st
     hints: list[tuple[str, str]] = []
     if missing or stored_otherwise:
         reason = f"{counted(missing, 'row was', 'rows were')} not done" if missing else "rows are stored differently"
-        hints.append((f"result.failures{frame}", f"says why {reason}"))
+        hints.append((f"result.failures{frame}", f"shows why {reason}"))
     if open_rows:
         hints.append(("result.plan.apply()", f"resumes it: {counted(open_rows, 'row is', 'rows are')} left"))
     if counts.get("failed", 0) or counts.get("conflict", 0):
-        hints.append(("result.retry_failed()", "tries failed rows and conflicts again"))
+        hints.append(("result.retry_failed()", "retries failed rows and conflicts"))
     if counts.get("changed", 0) or counts.get("unknown", 0):
         hints.append(("result.revert()", "restores the previous values"))
     return hints

@@ -252,14 +252,16 @@ class _Watch:
         if state.get("items_are_incomplete") and not self._has_told:
             self._has_told = True
             left = counted(state.get("requests_left", 0), "request")
-            _logger.warning("list items lack or cut fields: the run reads each account by GET; about %s left", left)
+            _logger.warning(
+                "list items lack or truncate fields, so the run reads each account with GET; about %s left", left
+            )
         if self._show is None:
             return
         try:
             getattr(self._show, name)(state)
         except Exception as error:  # noqa: BLE001 - of whatever shows it; the job goes on unseen
             self._show = None
-            _logger.warning("the progress is not shown any more: %s", type(error).__name__)
+            _logger.warning("replyio stopped showing the progress: %s", type(error).__name__)
 
 
 def drive(job: Job, show: Show, action: str, path: str) -> object:
@@ -269,7 +271,7 @@ def drive(job: Job, show: Show, action: str, path: str) -> object:
         job: The job, which runs.
         show: What shows its progress.
         action: What it does: "plan", "apply" or "retry_failed".
-        path: The plan's file.
+        path: The file of the plan.
 
     Returns:
         The job's result.
@@ -309,7 +311,7 @@ async def drive_async(job: Job, show: Show, action: str, path: str) -> object:
         job: The job, which runs.
         show: What shows its progress.
         action: What it does: "plan", "apply" or "retry_failed".
-        path: The plan's file.
+        path: The file of the plan.
 
     Returns:
         The job's result.

@@ -50,7 +50,9 @@ def selected(rows: object, table: Table, changes: Table) -> list[int]:
         _refuse(f"row {missing} is not in the plan")
     for number, line in lines:
         if "id" in line and not _is_same(line["id"], ids[number]):
-            _refuse(f"row {number} of the plan is for another id than in this table; is it an export of this plan?")
+            _refuse(
+                f"row {number} of the plan has another id than in this table; is this table an export of this plan?"
+            )
     if any("field" in line for _, line in lines):
         _check_changes(lines, wanted, changes)
     return numbers
@@ -69,17 +71,20 @@ def _check_changes(lines: list[tuple[int, Mapping[str, Any]]], wanted: set[int],
             _refuse(f"row {number} of the plan does not change the field {field!r} of this table")
         if "after" in line and not _is_same(line["after"], fields[field]):
             _refuse(
-                f"row {number}, {field}: the value `after` is not the one of the plan, which writes its own values; "
-                "plan again from the edited values, or remove the column `after` if only its form has changed"
+                f"row {number}, {field}: the value in `after` differs from the plan, and a run sends only the "
+                f"plan's values; plan again from the edited values, or remove the column `after` if only its format "
+                f"changed"
             )
         found.setdefault(number, set()).add(field)
     for number, named in found.items():
         left = sorted(planned[number].keys() - named)
         if left:
-            _refuse(f"row {number} also changes {', '.join(left)}: remove all lines of a row, or none; {_WHOLE}")
+            _refuse(
+                f"row {number} also changes {', '.join(left)}: keep or remove all lines of a row together; {_WHOLE}"
+            )
 
 
-_WHOLE = "to leave single fields out, plan again without their cells"
+_WHOLE = "to leave out single fields, plan again without their cells"
 
 
 def _lines(rows: object) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _tell(str(error), _USAGE)
     except KeyboardInterrupt:
         if words[:1] in (["update"], ["patch"]):
-            _tell("interrupted; if the update was under way, it may have been applied")
+            _tell("interrupted; if the update was in progress, it may have been applied")
         code = _INTERRUPTED
     except SystemExit as ended:  # after --help, and on SIGTERM
         code = ended.code if isinstance(ended.code, int) else _DONE
@@ -218,7 +218,7 @@ def _fault(error: Exception) -> str:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     place = f", line {trace.tb_lineno} of {trace.tb_frame.f_globals.get('__name__')}" if trace else ""
-    return f"a fault of replyio itself ({type(error).__name__}{place}); please report it"
+    return f"internal error in replyio ({type(error).__name__}{place}); please report it"
 
 
 def _watched(command: Callable[[dict[str, Any]], int], options: dict[str, Any]) -> int:
@@ -258,7 +258,7 @@ def _client(options: dict[str, Any]) -> ReplyClient:
         settings["act_as"] = int(act_as) if act_as.isascii() and act_as.isdigit() else act_as
     file: str | None = options.pop("key_file", None)
     if file is None and not os.environ.get("REPLY_API_KEY"):
-        raise ConfigurationError("no API key: set REPLY_API_KEY or give --key-file FILE; `replyio sandbox` needs none")
+        raise ConfigurationError("no API key: set REPLY_API_KEY or pass --key-file FILE; `replyio sandbox` needs none")
     try:
         return ReplyClient(None if file is None else _key_of(file), **settings)
     except ConfigurationError as error:
@@ -279,13 +279,13 @@ def _key_of(file: str) -> str:
             status = os.fstat(opened.fileno())
             content = opened.read(_LONGEST_KEY_FILE)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = getattr(error, "strerror", None) or "no file has such a name"
+        reason = getattr(error, "strerror", None) or "the file name is not valid"
         raise UsageError(f"--key-file: the file cannot be read: {reason}") from None
     key = content.decode("utf-8-sig", "replace").strip()
     if not key:
-        raise UsageError("--key-file: there is no key in the file")
+        raise UsageError("--key-file: the file contains no key")
     if os.name == "posix" and stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
-        _tell("--key-file: other users of this machine can read the key; `chmod 600` on the file keeps them from it")
+        _tell("--key-file: other users of this machine can read the key; run `chmod 600` on the file to prevent that")
     return key
 
 
@@ -302,7 +302,7 @@ def _fields(options: dict[str, Any], command: str) -> dict[str, Any]:
     fields = given | dict.fromkeys(nulls)
     if "json" in options:
         if fields:
-            raise UsageError("--json takes the place of the other fields; put them into it")
+            raise UsageError("--json cannot be combined with field options; put all fields into the JSON object")
         fields = _json_object(options["json"])
         # The methods have parameters of these names, so the package cannot refuse them as fields.
         taken = next((name for name in ("self", "id") if name in fields), None)
@@ -340,19 +340,19 @@ def _json_object(file: str) -> dict[str, Any]:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            raise UsageError(f"--json {file}: a member is there twice")
+            raise UsageError(f"--json {file}: a member occurs twice")
         return found
 
     def no_number(_text: str) -> NoReturn:
-        raise UsageError(f"--json {file}: NaN and Infinity are no JSON")
+        raise UsageError(f"--json {file}: NaN and Infinity are not valid JSON")
 
     try:
         text = _bytes_of(file).decode("utf-8-sig")
         found: object = json.loads(text, object_pairs_hook=once, parse_constant=no_number)
     except json.JSONDecodeError as error:
-        raise UsageError(f"--json {file}: no JSON at line {error.lineno}, column {error.colno}") from None
+        raise UsageError(f"--json {file}: not valid JSON at line {error.lineno}, column {error.colno}") from None
     except UnicodeDecodeError as error:
-        raise UsageError(f"--json {file}: not UTF-8 at byte {error.start}") from None
+        raise UsageError(f"--json {file}: not valid UTF-8 at byte {error.start}") from None
     except ValueError:  # Python refuses to read an integer with that many digits
         raise UsageError(f"--json {file}: a number has too many digits") from None
     except RecursionError:
@@ -426,7 +426,7 @@ def _check(options: dict[str, Any]) -> int:
     with _client(options) as client:
         report = client.check(write=write)
     for name, value in report.to_restore.items():
-        _tell(f"account {write}: restore {name} by hand if nobody else has changed it; it was {value!r}")
+        _tell(f"account {write}: restore {name} by hand if no one else changed it; it was {value!r}")
     form, members = chosen(options.get("format")), report.to_dict()
     with _while_somebody_reads():
         if form == "table":
@@ -496,11 +496,16 @@ def _next_step(file: str, counts: Mapping[str, int], *, is_saved: bool) -> str:
     from replyio._state import KEPT, is_kept
 
     if not is_saved and not is_kept(file):
-        return "nothing was written; give --save-as PLAN to keep the plan and apply it"
+        return "no account was changed; pass --save-as PLAN to keep the plan and apply it"
     plan = argument(file)
-    begun = "the plan was begun earlier" if counts.get("changed") or counts.get("unknown") else "nothing was written"
+    begun = (
+        "an earlier run started this plan"
+        if counts.get("changed") or counts.get("unknown")
+        else "no account was changed"
+    )
     for_days = "" if is_saved else f" (the plan is kept for {KEPT} days)"
-    return f"{begun}; review with `replyio status {plan} --show changes`, write with `replyio apply {plan}`{for_days}"
+    review, apply = f"`replyio status {plan} --show changes`", f"`replyio apply {plan}`"
+    return f"{begun}; review it with {review}, apply it with {apply}{for_days}"
 
 
 def _status(options: dict[str, Any]) -> int:
@@ -527,7 +532,7 @@ def _reading(options: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     ignored: list[str] = options.get("ignore", [])
     if "unknown" in ignored and len(ignored) > 1:
-        raise UsageError("--ignore unknown ignores every column that is no field; leave the other --ignore out")
+        raise UsageError("--ignore unknown ignores every column that is not a field; remove the other --ignore options")
     found["ignore"] = "unknown" if ignored == ["unknown"] else ignored
     columns: dict[str, str] = {}
     for pair in options.get("column", ()):
@@ -536,7 +541,7 @@ def _reading(options: dict[str, Any]) -> dict[str, Any]:
         if not separator or not column or not field:
             raise UsageError("--column needs COLUMN=FIELD, such as Website=domain_name")
         if columns.setdefault(column, field) != field:
-            raise UsageError(f"--column reads {column!r} as two fields")
+            raise UsageError(f"--column maps {column!r} to two fields")
     if columns:
         found["columns"] = columns
     if "null_value" in options:
@@ -555,7 +560,7 @@ def _tell_notes(plan: Plan) -> None:
     if plan.cleared:
         _tell(cleared_text(plan.cleared, done=not counts.get("pending")))
     if plan.suspicious:
-        _tell(f"{suspicious_text(plan.suspicious)}; --null-value makes such a text an empty cell")
+        _tell(f"{suspicious_text(plan.suspicious)}; pass --null-value TEXT to treat such a text as an empty cell")
 
 
 def _plans(options: dict[str, Any]) -> int:
@@ -564,7 +569,7 @@ def _plans(options: dict[str, Any]) -> int:
 
     if options.get("prune"):
         removed, stay = _state.prune()
-        why = "; those with unknown rows, in use or unreadable stay" if stay else ""
+        why = "; plans that have unknown rows, are in use or cannot be read were kept" if stay else ""
         _tell(f"{removed:,} plan{'' if removed == 1 else 's'} removed{why}")
     found = [
         {
@@ -603,7 +608,7 @@ def _export(plan: Plan, options: dict[str, Any]) -> None:
     try:
         rows = plan.export(file, "rows" if table == "counts" else table, **settings)
     except FileExistsError:
-        raise UsageError(f"--export {file}: exists already; --overwrite replaces it") from None
+        raise UsageError(f"--export {file}: already exists; --overwrite replaces it") from None
     except ImportError as error:
         raise UsageError(f"--export {file}: {error}") from None
     _tell(f"{rows:,} row{'' if rows == 1 else 's'} written to {file}")
@@ -667,8 +672,8 @@ def _left(result: ApplyResult) -> list[str]:
     if result.stored_otherwise:
         lines.append(f"{stored_otherwise_text(result.stored_otherwise)}; {show} shows them")
     if failed:
-        retry = f"`replyio apply {plan} --retry-failed` tries them again"
-        lines.append(f"{counted(failed, 'row')} failed or in conflict; {show} says why, {retry}")
+        retry = f"`replyio apply {plan} --retry-failed` retries them"
+        lines.append(f"{counted(failed, 'row')} failed or in conflict; {show} shows why, {retry}")
     if left:
         lines.append(f"{counted(left, 'row')} left; `replyio apply {plan}` resumes")
     return lines

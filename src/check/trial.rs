@@ -1,7 +1,7 @@
 //! Changes one account and restores it, to see what an update keeps.
 //!
-//! [`Trial::change`] and [`Trial::restore`] are apart, so that whoever is interrupted in the first can still run the second.
-//! What has happened is written down before each step.
+//! [`Trial::change`] and [`Trial::restore`] are separate, so that a caller who is interrupted in the first can still
+//! run the second. The trial records its state before each step.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,30 +19,30 @@ use super::restoring::{self, Restoring};
 use super::wording::joined;
 use super::{Finding, refused, said};
 
-/// How long an update whose answer was lost is given to be applied, before the account is looked at again.
+/// How long to wait for an update whose answer was lost before reading the account again.
 const LATE: Duration = Duration::from_secs(3);
 
-/// A change of one account that is taken back. Clones share it.
+/// A change of one account that the trial reverts. Clones share its state.
 #[derive(Clone)]
 pub struct Trial {
     id: i64,
     state: Arc<Mutex<State>>,
 }
 
-/// One step of a trial, over the connections that the step has.
+/// One step of a trial, with the connections of that step.
 struct Step {
     client: Client,
     trial: Trial,
 }
 
-/// Where a trial stands.
+/// The state of a trial.
 #[derive(Default)]
 struct State {
     turn: Option<Turn>,
     before: Option<Moment>,
     update: Update,
     answer: Option<Moment>,
-    /// Whether what the trial changed may still be there.
+    /// Whether the change of the trial may still be in the account.
     is_open: bool,
     is_restoring: bool,
     findings: Vec<Finding>,
@@ -51,7 +51,7 @@ struct State {
 }
 
 impl Trial {
-    /// A trial with an account. Nothing is sent.
+    /// Creates a trial with an account. Sends no request.
     ///
     /// # Errors
     /// [`Error::Validation`] for an id that no account can have.
@@ -60,51 +60,52 @@ impl Trial {
         Ok(Self { id, state: Arc::default() })
     }
 
-    /// What was found so far.
+    /// Returns the findings so far.
     pub fn findings(&self) -> Vec<Finding> {
         self.state().findings.clone()
     }
 
-    /// What somebody has to restore by hand: the members, and their values before the trial.
+    /// Returns what to restore by hand: the members, and their values before the trial.
     pub fn to_restore(&self) -> Vec<(String, Value)> {
         self.state().to_restore.clone()
     }
 
-    /// How many requests were sent.
+    /// Returns the number of requests sent.
     pub fn requests(&self) -> u32 {
         self.state().requests
     }
 
-    /// What may still be in the account that the trial has put there; `None` when nothing is.
+    /// Describes what the trial may have left in the account; `None` if nothing.
     pub fn left_behind(&self) -> Option<String> {
         self.state().is_open.then(|| {
             format!(
-                "the description of account {} may still hold the text of the check. It was empty before. Clear it in \
+                "the description of account {} may still contain the text of the check. It was empty before. Clear it \
+                in \
                  Reply.io, or with patch_contact_account({}, description=None)",
                 self.id, self.id
             )
         })
     }
 
-    /// Says in the findings why the account is not written.
+    /// Adds a finding that says why the account is not updated.
     pub fn refuse(&self, reason: &str) {
         self.found(
             "update",
             format!("The check did not write account {}: {reason}.", self.id),
-            "Nothing is known about updates. Create an account for this in Reply.io, with a name and nothing else, and run \
-             the check with its id.",
+            "The check cannot tell whether updates work. In Reply.io, create an account that has only a name, and run \
+            the check with its id.",
             true,
         );
     }
 
-    /// Reads the account, and writes a text into its empty description. It takes the account's turn, and keeps it until
-    /// [`Trial::restore`] ends. What failed is a finding.
+    /// Reads the account, and writes a text into its empty description. Takes the account's turn, and keeps it until
+    /// [`Trial::restore`] ends. A failure becomes a finding.
     pub async fn change(&self, client: &Client) {
         Step { client: client.clone(), trial: self.clone() }.change().await;
     }
 
-    /// Looks at the account, says what the update kept, and restores what it changed. It does nothing when nothing was sent.
-    /// What failed is a finding.
+    /// Reads the account, reports what the update kept, and restores what it changed. Does nothing if no update was
+    /// sent. A failure becomes a finding.
     pub async fn restore(&self, client: &Client) {
         Step { client: client.clone(), trial: self.clone() }.restore().await;
     }
@@ -137,7 +138,7 @@ impl Step {
         }
     }
 
-    /// Reads the account and makes the update, which counts as sent from then on.
+    /// Reads the account and creates the update, which counts as sent from then on.
     ///
     /// # Errors
     /// Why the account is not written.
@@ -150,7 +151,7 @@ impl Step {
             return Err(reason);
         }
         let changes = [restoring::trial_change(&before.account)];
-        let merged = change::merged(&before.account, &changes).map_err(|_| "a field has a wrong kind".to_owned())?;
+        let merged = change::merged(&before.account, &changes).map_err(|_| "a field has the wrong type".to_owned())?;
         let request = self.client.write_request(&turn, &merged).map_err(|failure| failure.to_string())?;
         let mut state = self.trial.state();
         (state.turn, state.before) = (Some(turn), Some(before));
@@ -163,13 +164,8 @@ impl Step {
         let is_unknown = failure.delivery() == Delivery::Unknown;
         let said = said::failure(failure, &self.client);
         if is_unknown {
-            let found = format!("No answer tells whether the update was applied: {said}.");
-            self.trial.found(
-                "update",
-                found,
-                "Nothing is known about what an update keeps. Run the check again.",
-                true,
-            );
+            let found = format!("The update may have been applied, but no answer confirmed it: {said}.");
+            self.trial.found("update", found, "The check cannot tell what an update keeps. Run the check again.", true);
         } else {
             self.trial.state().update = Update::NotApplied;
             let found = format!("The update was not applied: {said}.");
@@ -188,7 +184,7 @@ impl Step {
             (before, state.answer.clone(), state.update)
         };
         self.restore_from(&before, answer.as_ref(), update).await;
-        // Nobody else of this process changes the account until here.
+        // No other call of this process changes the account before this point.
         let turn = self.trial.state().turn.take();
         drop(turn);
     }
@@ -203,7 +199,7 @@ impl Step {
             Ok(now) => now,
             Err(said) if update == Update::NotApplied => {
                 self.trial.state().is_open = false;
-                let found = format!("The account could not be read after the update that was not applied: {said}.");
+                let found = format!("The update was not applied, and reading the account after it failed: {said}.");
                 self.trial.found("restored", found, "The check changed nothing.", true);
                 return;
             }
@@ -225,8 +221,8 @@ impl Step {
         self.conclude(before, &last, &restoring, is_late || update == Update::Unknown);
     }
 
-    /// Writes what the trial changed as it was, and reads the account again. `None` when that is not known to have worked,
-    /// which it has said.
+    /// Restores what the trial changed, and reads the account again. Returns `None` if that may have failed, and adds a
+    /// finding.
     async fn write_back(&self, now: &Moment, restoring: &Restoring) -> Option<Moment> {
         let mut looking = self.client.begin_looking();
         let written = match self.restoring_request(now, restoring) {
@@ -249,13 +245,13 @@ impl Step {
 
     fn restoring_request(&self, now: &Moment, restoring: &Restoring) -> Result<Request, String> {
         let merged =
-            change::merged(&now.account, &restoring.changes).map_err(|_| "a field of a wrong kind".to_owned())?;
+            change::merged(&now.account, &restoring.changes).map_err(|_| "a field has the wrong type".to_owned())?;
         let state = self.trial.state();
-        let turn = state.turn.as_ref().ok_or("the turn of the account was lost")?;
+        let turn = state.turn.as_ref().ok_or("the check lost its exclusive access to the account")?;
         self.client.write_request(turn, &merged).map_err(|failure| failure.to_string())
     }
 
-    /// Says whether the account is as it was, from the last look at it.
+    /// Reports whether the account has its original values, from the last read.
     fn conclude(&self, before: &Moment, last: &Moment, restoring: &Restoring, is_late: bool) {
         let mut differing = restoring::differing(&before.account, &last.account);
         let holds_text = Restoring::of(&before.account, None, &last.account)
@@ -283,9 +279,10 @@ impl Step {
             self.trial.state().to_restore.extend(by_hand);
             self.trial.found(
                 "restored",
-                format!("These members of account {} are not as they were: {names}.", self.trial.id),
-                "Somebody else may have changed them during the check, and it overwrites nobody. If nobody did, restore \
-                 them by hand. Their previous values are in to_restore, which is not part of this report.",
+                format!("These members of account {} differ from before the check: {names}.", self.trial.id),
+                "Someone else may have changed them during the check, and the check does not overwrite such changes. \
+                If no one did, restore them by hand. Their previous values are in to_restore, which is not part of \
+                this report.",
                 true,
             );
         }
@@ -294,18 +291,20 @@ impl Step {
             return;
         }
         if is_left_alone {
-            let found = "Somebody else changed the description during the check. It is as they left it.".to_owned();
-            self.trial.found("restored", found, "Nothing of the check is left in the account.", true);
+            let found = "Someone else changed the description during the check. The check left that change in \
+                place."
+                .to_owned();
+            self.trial.found("restored", found, "The account contains nothing from the check.", true);
         } else if is_late {
             self.trial.found(
                 "restored",
-                "Nothing of the check was in the account when the check looked last.".to_owned(),
-                "The service may still apply the update, or show it later. Look at the description in some minutes, and \
-                 clear it if it holds the text of the check.",
+                "When the check last read the account, it contained nothing from the check.".to_owned(),
+                "The service may still apply the update, or show it later. Look at the description in a few minutes, \
+                and clear it if it contains the text of the check.",
                 true,
             );
         } else {
-            let found = "Every field of the account that an update can carry is as it was before the check.".to_owned();
+            let found = "Every writable field of the account has the same value as before the check.".to_owned();
             self.trial.found("restored", found, "There is nothing to do.", false);
         }
     }
@@ -314,7 +313,7 @@ impl Step {
         self.trial.state().is_open = true;
         self.trial.found(
             "restored",
-            format!("The account may not be restored: {reason}."),
+            format!("The check may not have restored the account: {reason}."),
             &self.trial.left_behind().map(|left| capitalized(&left) + ".").unwrap_or_default(),
             true,
         );

@@ -1,4 +1,4 @@
-//! One request until it is answered well, cannot be, or may not be tried again.
+//! Sends one request until it succeeds, fails permanently, or may not be retried.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -23,14 +23,14 @@ use crate::turns::Turn;
 const LONGEST_EXCERPT: usize = 200;
 const LONGEST_REQUEST_ID: usize = 200;
 
-/// One call from its beginning to its end, over all its requests.
+/// One call with all its requests.
 pub(super) struct Running {
     pub(super) call: Call,
     started: Instant,
     deadline: Instant,
     timeout: Duration,
     pub(super) attempts: u32,
-    /// Whether what is sent is the update, and not a look before it.
+    /// Whether the request is the update, not a read before it.
     pub(super) updating: bool,
     may_have_been_applied: bool,
 }
@@ -39,10 +39,10 @@ pub(super) struct Running {
 #[derive(Clone, Copy)]
 pub(super) struct Sending<'a> {
     pub(super) request: &'a Request,
-    /// Which attempt of the request it is, from 1.
+    /// The number of the attempt, from 1.
     pub(super) number: u32,
     pub(super) use_bearer: bool,
-    /// What ended the attempt before.
+    /// The failure of the previous attempt.
     pub(super) last: Option<&'a Failure>,
 }
 
@@ -62,7 +62,7 @@ impl Client {
         }
     }
 
-    /// Waits for the turn to change an account, at most until the call's deadline.
+    /// Waits for the turn to change an account, at most until the deadline of the call.
     pub(super) async fn take_turn(&self, running: &Running, id: i64) -> Result<Turn, Error> {
         let account = self.turns.account(id);
         if let Some(turn) = account.try_take() {
@@ -72,7 +72,7 @@ impl Client {
         taken.map_err(|_| running.failed(Failure::Turn { limit: running.timeout }))
     }
 
-    /// Sends a request until it is answered well, cannot be, or may not be tried again.
+    /// Sends a request until it succeeds, fails permanently, or may not be retried.
     pub(super) async fn exchange<T>(
         &self,
         running: &mut Running,
@@ -85,7 +85,7 @@ impl Client {
         loop {
             let slot = match self.wait_for_slot(running).await {
                 Ok(slot) => slot,
-                // Like every wait before a next attempt that does not fit: what failed is told, not the wait.
+                // If the wait before a retry does not fit, the error reports the failure, not the wait.
                 Err(closed) => return Err(running.failed(last.unwrap_or(closed))),
             };
             let sending = Sending { request, number, use_bearer, last: last.as_ref() };
@@ -109,7 +109,7 @@ impl Client {
         }
     }
 
-    /// One attempt, in a slot that is open, from the request to what its answer says.
+    /// Makes one attempt in an open slot, from the request to the parsed answer.
     pub(super) async fn attempt<T>(
         &self,
         running: &mut Running,
@@ -146,7 +146,7 @@ impl Client {
         Err(failure)
     }
 
-    /// Sends a request, within the attempt's own limit and the call's.
+    /// Sends a request, within the timeouts of the attempt and of the call.
     async fn send(&self, running: &Running, sending: Sending<'_>, sent: Instant) -> Result<Answer, Failure> {
         let headers = self.identity.headers(sending.use_bearer);
         let attempt_ends = sent + self.config.attempt_timeout;
@@ -158,7 +158,7 @@ impl Client {
         })
     }
 
-    /// Waits until a slot of the quota opens, or refuses at once when that is after the deadline.
+    /// Waits until a slot of the quota opens, or fails immediately if that is after the deadline.
     pub(super) async fn wait_for_slot(&self, running: &Running) -> Result<Slot, Failure> {
         sabotage::place("quota");
         let mut slot = self.identity.book(self.config.quota, Instant::now(), running.deadline)?;
@@ -173,7 +173,7 @@ impl Client {
         Ok(slot)
     }
 
-    /// Says why the quota is not that of all processes, once.
+    /// Reports once why the quota does not count other processes.
     pub(super) fn tell_of_quota(&self, slot: &mut Slot) {
         if let Some(reason) = slot.warning.take()
             && let Some(observer) = &self.observer
@@ -231,8 +231,8 @@ impl Client {
         }
     }
 
-    /// A failure fit to be shown: foreign texts are cut to one line, after the key was taken out of them should the other
-    /// side have echoed it, so that no half of it is left. One of the key says where that came from.
+    /// Makes a failure safe to show: removes the key, in case the other side echoed it, and then truncates foreign
+    /// texts to one line, so that no part of the key remains. Adds the origin of a refused key.
     fn presentable(&self, failure: Failure) -> Failure {
         let shown = |text: &str, limit| plain_line(&self.config.api_key.redact(text), limit);
         match failure {

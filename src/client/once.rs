@@ -1,6 +1,6 @@
-//! The operations in one attempt each, for a run that decides itself what is tried again, and when.
+//! The operations in a single attempt each, for a run that decides about retries itself.
 //!
-//! The caller books the slot of the quota and takes the account's turn, so that it decides about every wait.
+//! The caller books the slot of the quota and takes the account's turn, so the caller decides about every wait.
 
 use http::Method;
 use tokio::time::{Instant, sleep_until};
@@ -14,7 +14,7 @@ use crate::sabotage::{Guard, is_off};
 use crate::transport::Request;
 
 impl Client {
-    /// Reads an account in one attempt. It waits until its slot is open.
+    /// Reads an account in one attempt. Waits until its slot opens.
     ///
     /// # Errors
     /// [`Error::Call`] when the attempt fails.
@@ -36,8 +36,8 @@ impl Client {
         self.exchange_once(slot, LIST, &request, Answer::page).await
     }
 
-    /// Writes a merged account in one attempt, by whoever has the account's turn. The account's own values are not judged:
-    /// what the service has answered it can be sent again. It waits until its slot is open.
+    /// Updates a merged account in one attempt. The caller holds the account's turn. Does not validate the account's
+    /// own values, because the service returned them. Waits until its slot opens.
     ///
     /// # Errors
     /// [`Error::Call`] when the attempt fails.
@@ -56,13 +56,13 @@ impl Client {
         self.exchange_once(slot, call, &request, |answer| answer.account(id)).await
     }
 
-    /// The turns of an account in this process: who has the turn may read, merge and write it.
+    /// Returns the turns of an account in this process. Only the holder of the turn may read, merge and update it.
     pub(crate) fn account(&self, id: i64) -> AccountTurns {
         self.turns.account(id)
     }
 
-    /// Books a slot of the quota for one request, however long that has to wait. Without a quota it is open at once, but
-    /// for what the service asks to wait.
+    /// Books a slot of the quota for one request, however long the wait is. Without a quota, the slot is open
+    /// immediately, unless the service asked to wait.
     pub(crate) fn book(&self) -> Slot {
         let quota = self.config.quota.map(|quota| quota.for_bulk(self.config.bulk_share));
         let mut slot = self.identity.book_patiently(quota, Instant::now());
@@ -70,13 +70,13 @@ impl Client {
         slot
     }
 
-    /// Until when the service asks this user to wait, and why; `None` when it does not.
+    /// Returns until when the service asks this user to wait, and why; `None` if it does not.
     pub(crate) fn held(&self) -> Option<(Instant, WaitReason)> {
         self.identity.held(Instant::now()).map(|until| (until, WaitReason::RetryAfter))
     }
 
-    /// Sends a request once, when its slot is open. A 401 that asks for the bearer scheme is no attempt: the request is sent
-    /// again, in a slot of its own. The time limits count from the moment at which a slot is open.
+    /// Sends a request once, when its slot is open. A 401 that asks for the bearer scheme is not an attempt: the
+    /// request is sent again, in its own slot. The timeouts begin when a slot opens.
     async fn exchange_once<T>(
         &self,
         mut slot: Slot,

@@ -1,9 +1,9 @@
-//! Bytes in a file by their place, whatever the file's own position is.
+//! Reads and writes bytes at positions of a file, independent of the file's own position.
 
 use std::fs::File;
 use std::io;
 
-/// The bytes of a part of a file, fewer where it ends.
+/// Returns the bytes of a part of a file, fewer at its end.
 pub(super) fn read_at(file: &File, mut offset: u64, length: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; length];
     let mut read = 0;
@@ -22,7 +22,7 @@ pub(super) fn read_at(file: &File, mut offset: u64, length: usize) -> io::Result
     Ok(bytes)
 }
 
-/// Writes bytes to a place in a file.
+/// Writes bytes at a position of a file.
 pub(super) fn write_at(file: &File, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         #[cfg(unix)]
@@ -38,13 +38,13 @@ pub(super) fn write_at(file: &File, mut offset: u64, mut bytes: &[u8]) -> io::Re
     Ok(())
 }
 
-/// Whether others can still find a file by its name.
+/// Returns whether other processes can still find a file by its name.
 #[cfg(unix)]
 pub(super) fn has_its_name(file: &File) -> bool {
     file.metadata().is_ok_and(|found| std::os::unix::fs::MetadataExt::nlink(&found) > 0)
 }
 
-/// Whether others can still find a file by its name: here nobody can delete an open file.
+/// Returns whether other processes can still find a file by its name: on this system, an open file cannot be deleted.
 #[cfg(not(unix))]
 pub(super) fn has_its_name(_file: &File) -> bool {
     true

@@ -1,4 +1,4 @@
-//! Several ledgers of one user stand for several processes: each has a file description, and with it a lock, of its own.
+//! Several ledgers of one user stand for several processes: each has its own file descriptor, and with it its own lock.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -59,7 +59,7 @@ impl Process {
         Self::of(folder, "a-key")
     }
 
-    /// Books, and tells how long it has to wait, in whole seconds.
+    /// Books, and returns how long it has to wait, in whole seconds.
     fn book(&mut self) -> u64 {
         self.book_of(QUOTA).0
     }
@@ -146,7 +146,7 @@ fn the_file_never_outgrows_its_two_areas_and_keeps_what_counts() {
     assert!(Process::new(&folder).booked() == 1 && one.booked() == 1);
 }
 
-/// Changes the header of a ledger's file, as another process may have left it.
+/// Changes the header of a ledger file, as another process may have left it.
 fn change_header(folder: &Folder, change: impl FnOnce(&mut Header)) {
     let file = File::options().read(true).write(true).open(folder.ledger_file()).unwrap();
     let Found::Header(mut header) = Header::read(&read_at(&file, 0, HEADER_LENGTH).unwrap()) else { panic!() };
@@ -160,7 +160,8 @@ fn a_system_clock_that_is_set_back_sets_the_ledgers_back_for_nobody_and_no_wait_
     let folder = Folder::new();
     let (mut one, mut two) = (Process::new(&folder), Process::new(&folder));
     one.book();
-    // The clock is a day ahead, and is then set right. A process that starts after that meets the requests of tomorrow.
+    // The clock is a day ahead, and is then corrected. A process that starts after that sees requests with a time of
+    // tomorrow.
     change_header(&folder, |header| header.ahead += DAY);
     assert_eq!((one.book(), one.book(), one.book()), (0, 0, 0));
     let tomorrow = one.ledger.in_step(&mut one.windows, |_, now| now);
@@ -209,7 +210,7 @@ fn a_service_that_starts_anew_finds_nothing_booked_and_nobody_held() {
     forget("somewhere", Some(folder.0.clone()));
     assert_eq!((two.book(), one.book(), Process::new(&folder).book(), one.book()), (0, 0, 0, 60));
     assert_eq!((other.book(), Process::at(&folder, "another-place").book()), (600, 600));
-    // Where no ledger is, nothing is made.
+    // Nothing is created where there is no ledger.
     let empty = Folder::new();
     forget("somewhere", Some(empty.0.clone()));
     assert!(!empty.0.exists());
@@ -225,7 +226,7 @@ fn a_folder_keeps_a_bounded_number_of_ledgers() {
     assert_eq!(ledgers, place::MOST);
 }
 
-/// What becomes of a process when its ledger is damaged under it, and of one that starts then.
+/// Returns what happens to a process whose ledger is damaged while it is open, and to one that starts then.
 fn after(damage: impl Fn(&Path)) -> (Process, Process, Folder) {
     let folder = Folder::new();
     let mut one = Process::new(&folder);
@@ -278,9 +279,9 @@ fn any_bytes_in_place_of_a_ledger_stop_nobody() {
 #[test]
 fn what_is_not_ours_is_neither_followed_nor_overwritten() {
     let precious = "my diary of a year";
-    // A file of somebody else's in its place.
+    // Another person's file in its place.
     let (one, mut two, folder) = after(|path| fs::write(path, precious).unwrap());
-    assert!(!one.ledger.is_shared() && two.ledger.take_warning().unwrap().contains("no ledger"));
+    assert!(!one.ledger.is_shared() && two.ledger.take_warning().unwrap().contains("not a quota file"));
     assert_eq!(fs::read_to_string(folder.ledger_file()).unwrap(), precious);
     // A link in its place, and a second name of another file.
     for hard in [false, true] {
@@ -294,7 +295,7 @@ fn what_is_not_ours_is_neither_followed_nor_overwritten() {
         assert!(two.ledger.take_warning().is_some() && two.ledger.take_warning().is_none());
         assert_eq!(fs::read_to_string(folder.inside().join("precious")).unwrap(), precious);
     }
-    // A FIFO blocks nobody, and a folder is no file.
+    // A FIFO does not block, and a folder is not a file.
     for make in ["mkfifo", "mkdir"] {
         let (_, two, _folder) = after(|path| {
             fs::remove_file(path).unwrap();
@@ -311,7 +312,7 @@ fn a_folder_that_others_can_reach_or_that_is_a_link_is_not_used() {
     fs::set_permissions(folder.inside(), fs::Permissions::from_mode(0o755)).unwrap();
     let mut open = Process::new(&folder);
     assert_eq!((open.book(), open.ledger.is_shared()), (0, false));
-    assert!(open.ledger.take_warning().unwrap().contains("other users can reach it"));
+    assert!(open.ledger.take_warning().unwrap().contains("other users can access it"));
     fs::remove_dir(folder.inside()).unwrap();
     fs::create_dir(folder.0.join("elsewhere")).unwrap();
     symlink("elsewhere", folder.inside()).unwrap();
@@ -351,7 +352,7 @@ fn a_disk_without_room_stops_nobody() {
     let folder = Folder::new();
     let mut one = Process::new(&folder);
     one.book();
-    // Whatever is written to this file fails with ENOSPC.
+    // Every write to this file fails with ENOSPC.
     one.ledger.file = Some(File::options().read(true).write(true).open("/dev/full").unwrap());
     assert_eq!(one.book(), 0);
     assert!(!one.ledger.is_shared());
@@ -381,7 +382,8 @@ fn ledgers_that_say_nothing_any_more_are_removed_when_a_new_one_is_made() {
     assert!(!old.exists() && other.exists());
 }
 
-/// What a booking costs. Run it alone, with optimization: `cargo test --release --lib ledger -- --ignored --nocapture`.
+/// The cost of a booking. Run it alone, with optimization: `cargo test --release --lib ledger -- --ignored
+/// --nocapture`.
 #[test]
 #[ignore = "a measurement"]
 fn the_cost_of_a_booking() {

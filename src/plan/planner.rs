@@ -57,7 +57,7 @@ pub enum Step {
 /// none. So a plan takes at most twice the fewest requests that find every account or get its 404.
 ///
 /// By name or domain name it reads all pages, because only then there is no second candidate. An item that may be a
-/// candidate and cannot be read refuses the plan. Where the list may have cut the text of an item, `GET` tells the text.
+/// candidate and cannot be read refuses the plan. Where the list may have truncated the text of an item, `GET` tells the text.
 ///
 /// The planner never compares a row with a member that an item lacks. It reads such an account by itself.
 pub struct Planner<'a> {
@@ -250,7 +250,8 @@ impl<'a> Planner<'a> {
         let by = self.match_on.as_str();
         self.refused.get_or_insert_with(|| Incomplete {
             reason: format!(
-                "item {place} of the list{id} cannot be read: {reason}; a row may be for it, so match on id instead of {by}"
+                "item {place} of the list{id} cannot be read: {reason}; a row may refer to it, so match on id instead \
+                of {by}"
             ),
         });
     }
@@ -314,8 +315,8 @@ impl<'a> Planner<'a> {
             let by = self.match_on.as_str();
             self.refused.get_or_insert_with(|| Incomplete {
                 reason: format!(
-                    "the list may have cut the {by} of account {id}, which cannot be read: {error}; a row may be for it, so \
-                     match on id instead of {by}"
+                    "the list may have truncated the {by} of account {id}, which cannot be read: {error}; a row may \
+                    refer to it, so match on id instead of {by}"
                 ),
             });
             return Ok(());
@@ -517,7 +518,7 @@ fn several_rows(rows: &[u32]) -> String {
     const SHOWN: usize = 5;
     let shown: Vec<String> = rows.iter().take(SHOWN).map(ToString::to_string).collect();
     let more = if rows.len() > SHOWN { format!(" and {} more", rows.len() - SHOWN) } else { String::new() };
-    format!("rows {}{more} are for the same account: keep one of them", shown.join(", "))
+    format!("rows {}{more} match the same account; keep only one of them", shown.join(", "))
 }
 
 /// How to look again at the next rows before they are written.

@@ -131,9 +131,8 @@ pub(super) fn from_stream(py: Python<'_>, file: Option<&Path>, stream: Stream, o
         let batches = arrays.map(|array| batch(&schema, &array?)).collect::<Result<Vec<_>, _>>()?;
         Ok::<_, ArrowError>(Table::from_named_batches(file, &schema, batches, options))
     });
-    let table = read.map_err(|error| {
-        PyValueError::new_err(format!("the rows could not be read from where they come from: {error}"))
-    })?;
+    let table =
+        read.map_err(|error| PyValueError::new_err(format!("reading the rows from their source failed: {error}")))?;
     table.map_err(|error| errors::of_table(py, &error))
 }
 
@@ -148,7 +147,7 @@ pub(super) fn from_array(data: &Bound<'_, PyAny>, options: &Options) -> PyResult
 }
 
 fn no_table(data: &Bound<'_, PyAny>, why: &str) -> PyErr {
-    PyTypeError::new_err(format!("a table must be {TAKEN}; this {} is none: {why}", type_name(data)))
+    PyTypeError::new_err(format!("a table must be {TAKEN}; this {} is not one: {why}", type_name(data)))
 }
 
 fn schema(field: &FieldRef) -> Option<Schema> {
@@ -161,7 +160,7 @@ fn schema(field: &FieldRef) -> Option<Schema> {
 fn batch(schema: &Schema, array: &ArrayRef) -> Result<RecordBatch, ArrowError> {
     let rows = array.as_struct_opt().filter(|rows| rows.null_count() == 0);
     // What the columns have where the row is null may be anything.
-    let rows = rows.ok_or_else(|| ArrowError::InvalidArgumentError("a row is null as a whole".to_owned()))?;
+    let rows = rows.ok_or_else(|| ArrowError::InvalidArgumentError("a whole row is null".to_owned()))?;
     let size = RecordBatchOptions::new().with_row_count(Some(rows.len()));
     RecordBatch::try_new_with_options(schema.clone().into(), rows.columns().to_vec(), &size)
 }

@@ -15,7 +15,8 @@ use crate::client::Patched;
 use crate::text::plain_line;
 
 /// What can be a table, for the messages about what is none.
-pub(super) const TAKEN: &str = "a DataFrame or another Arrow table, an iterable of mappings, named tuples or dataclass instances, or \
+pub(super) const TAKEN: &str = "a DataFrame or another Arrow table, an iterable of mappings, named tuples or \
+    dataclass instances, or \
     the path of a .csv, .tsv, .jsonl, .ndjson or .parquet file";
 
 /// A name longer than this is cut.
@@ -53,15 +54,15 @@ impl ToPython for Patched {
             let names: Vec<&str> = self.deviations.fields.iter().copied().map(Field::name).collect();
             let names = names.join(", ");
             warnings.push(format!(
-                "patch of account {id} was written, but the service answered {names} differently from what was sent"
+                "patch of account {id} was written, but the answer of the service differs from what was sent in {names}"
             ));
         }
         if !self.deviations.lost.is_empty() {
             let names: Vec<String> = self.deviations.lost.iter().map(|name| plain_line(name, LONGEST_NAME)).collect();
             let names = names.join(", ");
             warnings.push(format!(
-                "patch of account {id} cleared {names}: an update cannot carry that, and this service does not keep it; a \
-                 newer version of replyio may be able to send it, so look for one before the next patch"
+                "patch of account {id} cleared {names}: an update cannot include members that this version does not \
+                know, and the service does not keep them; look for a newer version of replyio before the next patch"
             ));
         }
         let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
@@ -76,7 +77,7 @@ pub(super) fn fields_from(arguments: &Bound<'_, PyDict>) -> (AccountFields, Vec<
     let mut faults = Vec::new();
     for (key, value) in arguments.iter() {
         let Ok(name) = key.cast::<PyString>().map_err(PyErr::from).and_then(|key| key.to_str()) else {
-            faults.push(FieldError::new("fields", "must be named by text"));
+            faults.push(FieldError::new("fields", "must have names that are strings"));
             continue;
         };
         let Some(field) = Field::from_name(name) else {
@@ -123,7 +124,7 @@ fn text<'a>(value: &'a Bound<'_, PyAny>) -> Result<&'a str, String> {
     let Ok(text) = value.cast::<PyString>() else {
         return Err(format!("must be a string or None, not {}", type_name(value)));
     };
-    text.to_str().map_err(|_| "must be real Unicode text: it has a lone surrogate".to_owned())
+    text.to_str().map_err(|_| "must be valid Unicode: it contains a lone surrogate".to_owned())
 }
 
 /// Reads an integer. `bool` is none, although Python thinks so; the integers of numpy are.

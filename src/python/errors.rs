@@ -47,7 +47,7 @@ pub(super) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
 
 /// The exception for a fault of this package.
 pub(super) fn internal(py: Python<'_>, what: &str) -> PyErr {
-    let message = format!("a fault of replyio itself ({what}); please report it");
+    let message = format!("internal error in replyio ({what}); please report it");
     instance(py, ErrorKind::Internal, &message, &PyDict::new(py)).unwrap_or_else(|failed| failed)
 }
 
@@ -67,7 +67,8 @@ pub(super) fn closed(py: Python<'_>) -> PyErr {
 /// The exception for a call for which the operating system has no thread, file descriptor or memory left. Nothing was sent.
 pub(super) fn exhausted(py: Python<'_>, error: &std::io::Error) -> PyErr {
     let message = format!(
-        "no request was sent: the operating system refused what a call needs: {error}; hint: close files and connections, \
+        "no request was sent: the operating system refused a resource that the call needs: {error}; hint: close files \
+        and connections, \
         or raise the limits of this process (ulimit -n, ulimit -u)"
     );
     instance(py, ErrorKind::Transport, &message, &PyDict::new(py)).unwrap_or_else(|failed| failed)

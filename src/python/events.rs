@@ -30,7 +30,7 @@ impl Line {
         match event {
             Event::Waiting { wait, reason, call } => {
                 let level = if *wait > LONG_WAIT { WARNING } else { INFO };
-                let text = format!("{call}: waiting {:.0} s for {reason}", wait.as_secs_f64().ceil());
+                let text = format!("{call}: waiting {:.0} s ({reason})", wait.as_secs_f64().ceil());
                 (verbose || level == WARNING).then_some(Self { level, text })
             }
             Event::Attempted { method, path, outcome, attempt, sent } if verbose => {

@@ -146,7 +146,7 @@ impl Job {
         }
         Err(errors::plan(
             py,
-            "this job runs in the process that this one was forked from; a plan is applied where it was opened",
+            "this job runs in the process that this one was forked from; apply a plan in the process that opened it",
         ))
     }
 }
@@ -241,7 +241,7 @@ impl Job {
             lane::log(py, &self.lines)?;
             let completion = lock(&self.shared.completion).take();
             match completion {
-                None => Err(errors::internal(py, "a job has no result yet, or gave it already")),
+                None => Err(errors::internal(py, "the job has no result yet, or has already returned it")),
                 Some(completion) => completion(py),
             }
         })
@@ -258,7 +258,7 @@ impl Drop for Job {
 
 fn waits_for(reason: WaitReason) -> String {
     match reason {
-        WaitReason::BackOff => "the service to be back".to_owned(),
+        WaitReason::BackOff => "the service is unavailable".to_owned(),
         reason => reason.to_string(),
     }
 }

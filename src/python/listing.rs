@@ -38,7 +38,16 @@ impl Listing {
     ) -> Result<Self, (&'static str, String)> {
         let text = |name, value: Option<&Bound<'_, PyAny>>| {
             value
-                .map(|value| value.extract::<String>().map_err(|_| (name, "must be real text or None".to_owned())))
+                .map(|value| {
+                    value.extract::<String>().map_err(|_| {
+                        (
+                            name,
+                            "must be valid Unicode text or \
+                    None"
+                                .to_owned(),
+                        )
+                    })
+                })
                 .transpose()
         };
         let sort_by = text("sort_by", sort_by)?.map(|name| {

@@ -55,14 +55,14 @@ fn hint(data: &Bound<'_, PyAny>) -> PyResult<Option<&'static str>> {
         ("dask" | "dask_expr", _) => Some("; call its compute() first"),
         ("ray", _) => Some("; call its to_pandas() first"),
         ("pandas", "Series") => {
-            Some("; a Series is one column, or one row: give a DataFrame, or series.to_dict() in a list")
+            Some("; a Series is one column, or one row: pass a DataFrame, or series.to_dict() in a list")
         }
-        ("numpy", "ndarray") => Some("; give an array with the names of its columns to pandas.DataFrame()"),
+        ("numpy", "ndarray") => Some("; pass the array and its column names to pandas.DataFrame()"),
         ("pandas" | "polars", "DataFrame") | ("pyarrow", "Table" | "RecordBatch") => {
             Some("; this version of the library has no __arrow_c_stream__: install a newer one")
         }
         _ if data.hasattr("collect")? => Some("; call its collect() first"),
-        _ if data.is_instance_of::<PyBytes>() => Some("; give a path as text"),
+        _ if data.is_instance_of::<PyBytes>() => Some("; pass the path as a str"),
         _ => None,
     })
 }
@@ -81,7 +81,7 @@ pub(super) fn from_rows(data: &Bound<'_, PyAny>, options: &Options) -> PyResult<
     let py = data.py();
     let refusal = |hint: &str| PyTypeError::new_err(format!("a table must be {TAKEN}, not {}{hint}", type_name(data)));
     if data.cast::<PyMapping>().is_ok() {
-        return Err(refusal("; give the columns of a dict to pandas.DataFrame() or polars.DataFrame()"));
+        return Err(refusal("; pass the dict of columns to pandas.DataFrame() or polars.DataFrame()"));
     }
     if let Some(hint) = hint(data)? {
         return Err(refusal(hint));
@@ -200,7 +200,7 @@ impl<'py> RowReader<'py> {
     fn cell(&mut self, place: usize, name: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyResult<()> {
         let Ok(name) = name.cast::<PyString>() else {
             let (row, found) = (self.builder.rows(), type_name(name));
-            return Err(PyTypeError::new_err(format!("row {row} has a column that is named by {found}, not by text")));
+            return Err(PyTypeError::new_err(format!("row {row} has a column whose name is {found}, not text")));
         };
         let name = name.to_string_lossy();
         // Most rows name their columns in the same order.

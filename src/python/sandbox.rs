@@ -213,7 +213,7 @@ enum AppliedArgument {
 
 impl FaultArguments<'_> {
     fn read(self) -> PyResult<Fault> {
-        let wrong = |what: &str| PyValueError::new_err(format!("a fault of the sandbox cannot be used: {what}"));
+        let wrong = |what: &str| PyValueError::new_err(format!("the sandbox cannot use this fault: {what}"));
         let applied = match &self.applied {
             None => Applied::Auto,
             Some(AppliedArgument::Whether(true)) => Applied::Before,

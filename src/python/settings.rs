@@ -24,7 +24,7 @@ pub(super) fn config_from(settings: &Bound<'_, PyDict>) -> Result<Config, Error>
             Some(key) => (key, KeyOrigin::Environment),
             None => {
                 return Err(refused(
-                    "no API key: give api_key= or set REPLY_API_KEY; replyio.sandbox.Sandbox().client() needs none",
+                    "no API key: pass api_key= or set REPLY_API_KEY; replyio.sandbox.Sandbox().client() needs none",
                 ));
             }
         },

@@ -101,7 +101,7 @@ pub(super) fn options_from(options: &Bound<'_, PyDict>) -> PyResult<Options> {
             None if ignore.eq("unknown")? => found.ignore_unknown = true,
             None => faults.push(FieldError::new(
                 "ignore",
-                "must be a list of the names of columns, or \"unknown\" for all others",
+                "must be a list of column names, or \"unknown\" for all other columns",
             )),
         }
     }
@@ -109,13 +109,13 @@ pub(super) fn options_from(options: &Bound<'_, PyDict>) -> PyResult<Options> {
         let pairs = columns.cast::<PyDict>().ok().map(PyDictMethods::iter);
         match pairs.and_then(|mut pairs| pairs.try_fold(Vec::new(), renamed)) {
             Some(columns) => found.columns = columns,
-            None => faults.push(FieldError::new("columns", "must be a dict from names of columns to names of fields")),
+            None => faults.push(FieldError::new("columns", "must be a dict from column names to field names")),
         }
     }
     if let Some(words) = given("null_values")? {
         match texts(&words) {
             Some(words) => found.null_values = words,
-            None => faults.push(FieldError::new("null_values", "must be a list of texts")),
+            None => faults.push(FieldError::new("null_values", "must be a list of strings")),
         }
     }
     if let Some(delimiter) = given("delimiter")? {

@@ -119,7 +119,7 @@ impl Deviations {
             return refusal(format!("cannot clear {name:?} with an update: it is not a member that may be empty"));
         }
         if self.rate_limit_headers != RateLimitHeaders::None && !has_quota {
-            return refusal("cannot tell what is left of a quota: there is none".to_owned());
+            return refusal("cannot report the remaining quota: the sandbox has no quota".to_owned());
         }
         Ok(())
     }

@@ -109,7 +109,7 @@ fn open_locked(path: &Path) -> io::Result<File> {
 fn lock(file: &File) -> io::Result<()> {
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
-            Err(io::Error::other("another sandbox has it; stop that one, or give this one a path of its own"))
+            Err(io::Error::other("another sandbox uses it; stop that one, or choose another path"))
         }
         // Not every file system has locks.
         Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => Err(error),
@@ -153,7 +153,7 @@ fn read_line(line: &[u8], accounts: &mut Accounts) -> Result<(), &'static str> {
     let (digits, rest) = parts.ok_or("not a line of this journal")?;
     let entry = rest.strip_prefix(AFTER_SUM).ok_or("not a line of this journal")?;
     if u64::from_str_radix(digits, 16) != Ok(sum(entry.as_bytes())) {
-        return Err("the text does not match its sum");
+        return Err("the text does not match its checksum");
     }
     let mut entry: Value = serde_json::from_str(entry).map_err(|_| "not JSON")?;
     if let Some(account) = entry.get_mut("put").map(Value::take) {

@@ -148,7 +148,7 @@ fn responses(problems: &[&'static str], schema: &str, description: &str, links: 
     let described = |status: &&'static str| {
         let problem = match *status {
             "400" => problem("The request is not valid", &[answer::INVALID_INPUT, answer::INVALID_PAGINATION]),
-            "403" => problem("A scope or the right to the account is missing", &[answer::FORBIDDEN]),
+            "403" => problem("A scope or access to the account is missing", &[answer::FORBIDDEN]),
             "404" => problem("There is no such account", &[answer::NOT_FOUND]),
             _ => problem("The body is too long", &[]),
         };

@@ -141,7 +141,7 @@ fn authorized(
     })?;
     let update = if method == Method::PUT { Some(read_update(options, headers, body)?) } else { None };
     if options.forbidden.contains(&id) {
-        let detail = format!("You have no right to contact account {id}.");
+        let detail = format!("You do not have access to contact account {id}.");
         return Err(Answer::problem(StatusCode::FORBIDDEN, &detail, Some(FORBIDDEN)));
     }
     let account = state.accounts.get(id).ok_or_else(|| Answer::not_found(id))?;

@@ -72,7 +72,7 @@ async fn carry(
     sleep(way.there).await;
     match way.fault {
         Some(Fault::NoConnection) => {
-            return drop(answer.send(Err(failure(TransportKind::Connect, "no connection could be made"))));
+            return drop(answer.send(Err(failure(TransportKind::Connect, "could not connect"))));
         }
         Some(Fault::RequestLost) => {
             return drop(answer.send(Err(failure(TransportKind::Dropped, "the connection broke"))));

@@ -41,7 +41,7 @@ fn of_variables(file: Option<&OsStr>, directories: Option<&OsStr>) -> Result<Opt
     let (mut subject, mut certificates) = (String::new(), Vec::new());
     if let Some(file) = file {
         if file.is_empty() {
-            return Err(refused("SSL_CERT_FILE", "is empty; name a file in PEM form, or unset it"));
+            return Err(refused("SSL_CERT_FILE", "is empty; set it to a file in PEM form, or unset it"));
         }
         subject = of("SSL_CERT_FILE", Path::new(file));
         certificates = certificates_of(&subject, Path::new(file))?;

@@ -89,8 +89,8 @@ fn exempts(variable: &str, list: &str, base_url: &BaseUrl) -> Result<bool, Error
             // A pattern of addresses is not about a name.
             let place = index + 1;
             return Err(Error::Configuration(format!(
-                "{variable}: entry {place} cannot be read; write host names, addresses, networks such as 10.0.0.0/8 or *, \
-                 with commas between them and without quotes"
+                "{variable}: entry {place} cannot be read; use host names, addresses, networks such as 10.0.0.0/8 or \
+                *, separated by commas and without quotes"
             )));
         }
     }

@@ -20,8 +20,8 @@ from .programs import Nginx
 DAY = datetime.timedelta(days=1)
 NOW = datetime.datetime.now(datetime.timezone.utc)
 CLOCK = "hint: check this machine's clock"
-TRUST = "hint: a company's proxy may be in between; give its certificate authority as ca_file or SSL_CERT_FILE"
-ADDRESS = "hint: check base_url and its port, and whether something else answers in its place"
+TRUST = "hint: a company proxy may intercept the connection; set ca_file or SSL_CERT_FILE to its certificate authority"
+ADDRESS = "hint: check base_url and its port, and whether another server answers there"
 UNKNOWN_ISSUER = "the server's certificate is from an unknown issuer"
 PAGE = "hint: this looks like a proxy's or a login page"
 TLS_1_1 = "ssl_protocols TLSv1.1; ssl_ciphers ALL:@SECLEVEL=0;"

@@ -73,13 +73,13 @@ class Fault:
     def __post_init__(self) -> None:
         """Refuses what could not go wrong as it says."""
         if self.status is None and (self.retry_after, self.body, self.headers) != (None, None, None):
-            raise ValueError("retry_after, body and headers belong to an answer: give its status too")
+            raise ValueError("retry_after, body and headers belong to an answer: set its status too")
         if self.close and (self.reset or self.cut is not None or self.status is not None):
-            raise ValueError("close ends the connection without an answer: it goes with neither reset, cut nor status")
+            raise ValueError("close ends the connection without an answer: it excludes reset, cut and status")
         if self.reset and self.status is not None and self.cut is None:
             raise ValueError("reset ends the connection without an answer: with a status it needs a cut")
         if not (self.delay or self.status or self.reset or self.close or self.cut is not None):
-            raise ValueError("nothing goes wrong: give delay, status, reset, close or cut")
+            raise ValueError("this fault does nothing: set delay, status, reset, close or cut")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

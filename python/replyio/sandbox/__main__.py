@@ -32,23 +32,23 @@ def _parser(program: str | None) -> Parser:
     parser = Parser(
         prog=program or "python -m replyio.sandbox",
         allow_abbrev=False,
-        description="A server on 127.0.0.1 that behaves as Reply.io does. Ctrl-C stops it.",
+        description="Runs a server on 127.0.0.1 that behaves like Reply.io. Ctrl-C stops it.",
     )
     parser.add_argument("--port", type=int, default=0, help="the port on 127.0.0.1 (default: a free one)")
     parser.add_argument(
         "--quota",
         type=_quota,
         metavar="MINUTE,HOUR",
-        help="requests a minute and an hour of each user, such as 100,3000 (default: no quota)",
+        help="requests per minute and per hour for each user, such as 100,3000 (default: no quota)",
     )
     parser.add_argument(
         "--clock-scale",
         type=float,
         default=1.0,
         metavar="FACTOR",
-        help="how much faster than real time the quota's clock goes (default: 1)",
+        help="how much faster than real time the quota's clock runs (default: 1)",
     )
-    parser.add_argument("--path", metavar="FILE", help="the file that keeps the accounts (default: nothing is kept)")
+    parser.add_argument("--path", metavar="FILE", help="a file that keeps the accounts (default: keep nothing)")
     parser.add_argument("--accounts", metavar="FILE.json", help="the accounts, a JSON list (default: three examples)")
     return parser
 
@@ -57,7 +57,7 @@ def _accounts(path: str) -> list[dict[str, Any]]:
     """The accounts of a file."""
     given = json.loads(Path(path).read_text(encoding="utf-8"))
     if not isinstance(given, list) or not all(isinstance(each, dict) for each in cast("list[object]", given)):
-        raise ConfigurationError(f"{path} must hold a JSON list of objects")
+        raise ConfigurationError(f"{path} must contain a JSON list of objects")
     return cast("list[dict[str, Any]]", given)
 
 

@@ -294,7 +294,7 @@ fn pages_that_bring_nothing_new_leave_rows_by_id_to_single_reads() {
         let (table, options) = by_text(match_on, &[text]);
         let mut service = Service::of(40);
         let reason = service.plan_with(&table, &options, page).unwrap_err();
-        assert!(reason.contains("brought no new account") && service.pages <= 5, "{reason}");
+        assert!(reason.contains("had no new account") && service.pages <= 5, "{reason}");
     }
 }
 

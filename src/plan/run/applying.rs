@@ -54,8 +54,8 @@ pub async fn apply(
     observer: Option<Arc<dyn Observer>>,
 ) -> Result<(), RunError> {
     if client.config().quota.is_some_and(|quota| quota.per_minute.min(quota.per_hour) < 2) {
-        let message = "a plan needs a quota of at least 2 requests a minute and an hour: one to read an account, one to \
-                       write it before the reading is out of date";
+        let message = "a plan needs a quota of at least 2 requests per minute and per hour: one to read an account, \
+            and one to update it while that reading is fresh";
         return Err(RunError::Call(Error::Configuration(message.to_owned())));
     }
     let now = now_ms();

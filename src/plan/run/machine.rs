@@ -572,7 +572,7 @@ impl Machine {
         now: Duration,
     ) -> Option<Record> {
         if changes.is_empty() {
-            let error = "its account could not be read when the plan was made; plan this row again";
+            let error = "reading its account failed when the plan was made; plan this row again";
             return Some(finish(row, Status::Failed, Some(error.to_owned())));
         }
         let drift = change::drift(&account, &changes);
@@ -580,8 +580,7 @@ impl Machine {
         let is_ours = row.was_sent && drift == Drift::Done;
         if !is_ours && !self.still_matches(row, &account) {
             let name = self.match_on.as_str();
-            let error =
-                format!("the account no longer has the {name} that this row was matched on; plan this row again");
+            let error = format!("the account no longer has the {name} that matched this row; plan this row again");
             let status = if row.was_sent { Status::Unknown } else { Status::Conflict };
             return Some(finish(row, status, Some(error)));
         }
@@ -600,8 +599,8 @@ impl Machine {
             let names = foreign.join(", ");
             return Some(if row.was_sent {
                 let error = format!(
-                    "{names} is neither the value before nor the value sent: the service may store it in another form, or \
-                     somebody has changed it since; apply(on_conflict=\"overwrite\") writes it again"
+                    "{names} has neither the previous value nor the value sent: the service may store it in another \
+                    form, or someone changed it since; apply(on_conflict=\"overwrite\") sends it again"
                 );
                 finish(row, Status::Unknown, Some(error))
             } else {

@@ -142,40 +142,42 @@ impl std::fmt::Display for RunError {
                 } else {
                     write!(
                         formatter,
-                        "the update of account {id} (row {row}) would clear {members}, as an earlier update of this plan \
-                         did, so nothing was written to it"
+                        "the update of account {id} (row {row}) would clear {members}, as an earlier update of this \
+                        plan \
+                         did, so the run did not send it"
                     )?;
                 }
                 write!(
                     formatter,
-                    ": an update cannot carry that. The run has stopped, and the other rows are as they were. A newer \
-                     version of replyio may be able to send it; on_unknown_member=\"clear\" lets the plan clear it in \
-                     every account that it writes"
+                    ": an update cannot include members that this version does not know. The run stopped and left the \
+                    other rows as they were. A newer version of replyio may support these members; \
+                    on_unknown_member=\"clear\" lets the plan clear them in every account that it updates"
                 )
             }
             Self::InDoubt { row, members } => write!(
                 formatter,
-                "the update of row {row} may have cleared {}, which an update cannot carry, and no answer tells. The run has \
-                 stopped before it wrote another account that has it. apply() looks at the account of row {row} first, and \
-                 resumes where the run stopped",
+                "the update of row {row} may have cleared {}, which an update cannot include, and no answer confirmed \
+                it. The run stopped before it updated another account with such a member. apply() first reads the \
+                account of row {row}, then resumes where the run stopped",
                 members.join(", ")
             ),
             Self::Contradiction { row, id, fields } => write!(
                 formatter,
-                "the list shows {} of account {id} (row {row}), and GET of the account does not: an update built on either \
-                 answer may clear a value, so nothing was written. If somebody has just cleared it, apply() again",
+                "the list shows {} of account {id} (row {row}), but GET of the account does not: an update built on \
+                either answer may clear a value, so the run did not send it. If someone has just cleared it, call \
+                apply() again",
                 fields.join(", ")
             ),
             Self::TooManyChanges { changes, most } => write!(
                 formatter,
-                "nothing was sent: this run would change {changes} account{}, and max_changes={most} allows {most}; review \
-                 the plan, then apply it with a higher number, or apply a part of it with rows= or limit=",
+                "nothing was sent: this run would change {changes} account{}, but max_changes={most} allows {most}; \
+                review the plan, then apply it with a higher limit, or apply part of it with rows= or limit=",
                 if *changes == 1 { "" } else { "s" }
             ),
             Self::TooManyCleared { cleared, most } => write!(
                 formatter,
-                "nothing was sent: this run would empty {cleared} field{}, and max_cleared={most} allows {most}; review \
-                 the plan, then apply it with a higher number, or apply a part of it with rows=",
+                "nothing was sent: this run would empty {cleared} field{}, but max_cleared={most} allows {most}; \
+                review the plan, then apply it with a higher limit, or apply part of it with rows=",
                 if *cleared == 1 { "" } else { "s" }
             ),
         }

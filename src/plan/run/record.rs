@@ -47,10 +47,10 @@ pub(super) fn said_of(differing: &[Field], lost: &[String]) -> Option<String> {
     let mut parts = Vec::new();
     if !differing.is_empty() {
         let names: Vec<&str> = differing.iter().map(|field| field.name()).collect();
-        parts.push(format!("the service answered {} differently from what was sent", names.join(", ")));
+        parts.push(format!("the answer of the service differs from what was sent in {}", names.join(", ")));
     }
     if !lost.is_empty() {
-        parts.push(format!("the update cleared {}, which an update cannot carry", lost.join(", ")));
+        parts.push(format!("the update cleared {}, which an update cannot include", lost.join(", ")));
     }
     (!parts.is_empty()).then(|| format!("written, but {}", parts.join("; ")))
 }

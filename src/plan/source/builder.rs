@@ -262,7 +262,7 @@ impl Building {
         let (text, integer) = match cell {
             Given::Empty => (None, None),
             Given::HalfText => {
-                self.faults.push((row, "must be real Unicode text: it has a lone surrogate".to_owned()));
+                self.faults.push((row, "must be valid Unicode: it contains a lone surrogate".to_owned()));
                 (None, None)
             }
             Given::Text(text) if !is_integer => (Some(text), None),

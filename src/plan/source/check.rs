@@ -107,10 +107,10 @@ pub(super) fn cells(
 /// What is wrong with a text in any column.
 fn damaged(text: &str) -> Option<&'static str> {
     if text.len() > LONGEST_CELL {
-        return Some("is longer than 512 KiB, more than could be read back");
+        return Some("is longer than 512 KiB, which replyio could not read back");
     }
     let is_error = text.starts_with(['#', 'E', ' ']) && SPREADSHEET_ERRORS.contains(&text.trim());
-    is_error.then_some("is the error of a spreadsheet, not a value")
+    is_error.then_some("is a spreadsheet error, not a value")
 }
 
 /// Whether a text often means nothing, or is one that only a program makes: a large number that was shortened, a formula.
@@ -132,7 +132,7 @@ fn key(cell: Option<Cell<'_>>, match_on: MatchOn) -> Option<&'static str> {
         Some(Cell::Integer(id)) => (id < 1).then_some(POSITIVE),
         Some(Cell::Text(_)) => None,
         Some(Cell::Empty) | None if match_on == MatchOn::Id => Some("is missing: it must be a positive integer"),
-        Some(Cell::Empty) | None => Some("is missing: the account is found by it"),
+        Some(Cell::Empty) | None => Some("is missing: the row finds its account by it"),
     }
 }
 

@@ -121,7 +121,7 @@ impl Column {
                     None => column.chunks.push(Chunk::Empty),
                 },
                 Err(Refusal::Broken(row)) => {
-                    let message = format!("has bytes that are not UTF-8, first in row {}", start + row);
+                    let message = format!("has bytes that are not valid UTF-8, first in row {}", start + row);
                     return Err(FieldError::new(column.name, message));
                 }
             }

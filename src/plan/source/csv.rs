@@ -64,7 +64,7 @@ fn table<R: BufRead>(mut records: Records<R>, path: &Path, options: &Options) ->
             continue;
         }
         if records.len() != width {
-            return Err(at(line, format!("has {} fields, not {width} as the first line", records.len())));
+            return Err(at(line, format!("has {} fields, but the first line has {width}", records.len())));
         }
         for (place, field) in records.fields().enumerate() {
             let text = text(field).map_err(|reason| at(line, reason))?;

@@ -37,7 +37,7 @@ pub(super) fn decoded(mut file: File, options: &Options) -> Result<Box<dyn BufRe
             let (marked, named) = (marked.name(), named.name());
             return Err(RecordError::Line(
                 0,
-                format!("the file says that it is {marked}, not {named} as in encoding="),
+                format!("the byte order mark of the file says {marked}, but encoding= says {named}"),
             ));
         }
         (Some((encoding, _)), _) | (None, Some(encoding)) => encoding,
@@ -49,7 +49,7 @@ pub(super) fn decoded(mut file: File, options: &Options) -> Result<Box<dyn BufRe
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(io)?;
     let text = encoding.decode_without_bom_handling_and_without_replacement(&bytes);
-    let text = text.ok_or_else(|| RecordError::Line(0, format!("the file is not {}", encoding.name())))?;
+    let text = text.ok_or_else(|| RecordError::Line(0, format!("the file is not valid {}", encoding.name())))?;
     Ok(Box::new(Cursor::new(text.into_owned())))
 }
 
@@ -74,7 +74,7 @@ pub(super) fn of_head(head: &[u8], is_tsv: bool, options: &Options) -> Result<He
     let delimiter = match (given, said) {
         (Some(given), Some(said)) if given != said => {
             let (given, said) = (delimiter_in_words(given), delimiter_in_words(said));
-            return Err(format!("says that fields are separated by {said}, not by {given} as in delimiter="));
+            return Err(format!("says that the separator is {said}, but delimiter= is {given}"));
         }
         (Some(delimiter), _) | (None, Some(delimiter)) => delimiter,
         (None, None) if is_tsv => b'\t',
@@ -120,7 +120,7 @@ fn recognized(head: &[u8], options: &Options) -> Result<u8, String> {
         ([], []) => Ok(b','),
         _ => {
             let found: Vec<_> = there.into_iter().map(delimiter_in_words).collect();
-            Err(format!("may be separated by {}; say by which with delimiter=", found.join(" or by ")))
+            Err(format!("may be separated by {}; choose one with delimiter=", found.join(" or by ")))
         }
     }
 }
@@ -132,10 +132,10 @@ pub(super) fn not_utf8(bytes: &[u8]) -> String {
         return NOT_UTF8.to_owned();
     }
     let fits = WINDOWS_1252.name().to_lowercase();
-    format!("is not UTF-8; {fits} fits: give encoding=\"{fits}\", or save the file as UTF-8")
+    format!("is not valid UTF-8; it may be {fits}: set encoding=\"{fits}\", or save the file as UTF-8")
 }
 
-pub(super) const NOT_UTF8: &str = "is not UTF-8; save the file as UTF-8, or name its encoding with encoding=";
+pub(super) const NOT_UTF8: &str = "is not valid UTF-8; save the file as UTF-8, or set its encoding with encoding=";
 
 /// How a delimiter is called.
 fn delimiter_in_words(delimiter: u8) -> String {
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn what_can_be_separated_in_two_ways_is_for_the_caller() {
-        let said = "may be separated by comma or by semicolon; say by which with delimiter=".to_owned();
+        let said = "may be separated by comma or by semicolon; choose one with delimiter=".to_owned();
         assert_eq!(delimiter("id,x;id\n"), Err(said.clone()));
         assert_eq!(delimiter("Company,a;b\n"), Err(said));
         let options = Options { delimiter: Some(b';'), ..Options::default() };
@@ -192,7 +192,7 @@ mod tests {
         let options = Options { delimiter: Some(b'\t'), ..Options::default() };
         assert_eq!(
             of_head(b"sep=;\nid", false, &options).err().unwrap(),
-            "says that fields are separated by semicolon, not by tab as in delimiter="
+            "says that the separator is semicolon, but delimiter= is tab"
         );
     }
 

@@ -17,7 +17,7 @@ pub(super) const POSITIVE: &str = "must be a positive integer";
 pub(super) const TOO_LARGE: &str = "must be a positive integer below 2**63";
 pub(super) const NOT_WHOLE: &str = "must be a whole number";
 pub(super) const INEXACT: &str =
-    "must be exact: a float of this size cannot tell this integer from the next one; give integers or text";
+    "must be exact: a float of this size cannot tell this integer from the next one; use integers or text";
 
 /// A type of floats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -28,7 +28,13 @@ pub(super) fn read(path: &Path, options: &Options) -> Result<Table, TableError> 
         if bytes.len() > LONGEST_RECORD {
             return Err(wrong(format!("is longer than {} MiB", LONGEST_RECORD / 1024 / 1024)));
         }
-        let text = std::str::from_utf8(&bytes).map_err(|_| wrong("is not UTF-8; save the file as UTF-8".to_owned()))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| {
+            wrong(
+                "is not valid UTF-8; save the file as \
+            UTF-8"
+                    .to_owned(),
+            )
+        })?;
         let text = if line == 1 { text.strip_prefix('\u{feff}').unwrap_or(text) } else { text };
         if !text.trim().is_empty() {
             add(&mut builder, text).map_err(wrong)?;
@@ -39,8 +45,8 @@ pub(super) fn read(path: &Path, options: &Options) -> Result<Table, TableError> 
 
 fn add(builder: &mut Builder, text: &str) -> Result<(), String> {
     let object: Object<'_> = serde_json::from_str(text).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => "is no JSON object".to_owned(),
-        _ => format!("is not JSON, at column {}", error.column()),
+        serde_json::error::Category::Data => "is not a JSON object".to_owned(),
+        _ => format!("is not valid JSON, at column {}", error.column()),
     })?;
     if object.0.len() > MOST_COLUMNS {
         return Err(format!("has more than {MOST_COLUMNS} members"));

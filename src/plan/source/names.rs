@@ -37,7 +37,7 @@ const HINTS: [(Field, &[&str]); 10] = [
     (Field::OwnerUserId, &["owner", "ownerid", "accountowner", "companyowner"]),
 ];
 
-const UNKNOWN: &str = "is not a field of a contact account; if it is to be left out, name it in ignore=";
+const UNKNOWN: &str = "is not a field of a contact account; to leave it out, list it in ignore=";
 /// The most unknown columns for which a message suggests a field.
 const MOST_HINTS: usize = 100;
 
@@ -104,10 +104,10 @@ impl Names {
                     }
                 },
                 Err(Unfit::ReadOnly) if is_listing => Ok(Role::Ignored),
-                Err(Unfit::ReadOnly) => Err("cannot be updated: the service sets it; name it in ignore=".to_owned()),
+                Err(Unfit::ReadOnly) => Err("cannot be updated: the service sets it; list it in ignore=".to_owned()),
                 Err(Unfit::Id) => {
                     let key = options.match_on.as_str();
-                    Err(format!("is not used with match_on={key:?}; if that is meant, name it in ignore="))
+                    Err(format!("is not used with match_on={key:?}; if that is intended, list it in ignore="))
                 }
                 // A suggestion takes long to find, and nobody reads that many messages.
                 Err(Unfit::Unknown) if found.faults.len() >= MOST_HINTS => Err(UNKNOWN.to_owned()),
@@ -131,10 +131,10 @@ impl Names {
     fn check_renamed(&mut self, names: &[&str], options: &Options) {
         for (from, _) in &options.columns {
             if !names.is_empty() && !names.iter().any(|name| same(from, name)) {
-                self.faults.push(FieldError::new(shown(from), "is named in columns=, but the table does not have it"));
+                self.faults.push(FieldError::new(shown(from), "is in columns=, but not in the table"));
             }
             if options.ignore.iter().any(|ignored| same(ignored, from)) {
-                self.faults.push(FieldError::new(shown(from), "is named in columns= and in ignore="));
+                self.faults.push(FieldError::new(shown(from), "is in both columns= and ignore="));
             }
         }
     }
@@ -149,8 +149,8 @@ impl Names {
             options.ignore.iter().filter_map(|name| Some((name.as_str(), field(name).filter(|f| clears(*f))?)));
         let mut left_out: Vec<FieldError> = ignored
             .map(|(name, _)| {
-                let message = "is a field that mode \"replace\" clears when it has no column, so that it cannot be left as \
-                               it is by ignore=; keep its column, or use mode \"patch\"";
+                let message = "is a field that mode \"replace\" clears when it has no column, so ignore= cannot keep \
+                    its value; keep its column, or use mode \"patch\"";
                 FieldError::new(shown(name), message)
             })
             .collect();
@@ -159,8 +159,9 @@ impl Names {
                 |name| {
                     let field = meant(name).filter(|field| clears(*field))?.name();
                     let message = format!(
-                        "may be the {field}, which mode \"replace\" clears when it has no column; if it is, give \
-                     columns={{{}: \"{field}\"}}; else name it in ignore=, together with every other column to ignore",
+                        "may be the {field}, which mode \"replace\" clears when it has no column; if it is, set \
+                        columns={{{}: \"{field}\"}}; otherwise list it in ignore=, together with every other column \
+                        to ignore",
                         quoted(name)
                     );
                     Some(FieldError::new(shown(name), message))
@@ -251,22 +252,25 @@ fn is_read_only(name: &str) -> bool {
 
 fn unknown(name: &str, renamed: Option<&str>) -> String {
     if let Some(to) = renamed {
-        return format!("is to be {}, which is not a field of a contact account", shown(to));
+        return format!("maps to {}, which is not a field of a contact account", shown(to));
     }
     if name.trim().is_empty() {
-        return "has no name; if it is to be left out, name it in ignore=".to_owned();
+        return "has no name; to leave it out, list it in ignore=".to_owned();
     }
     if let Some(field) = meant(name) {
         let (field, name) = (field.name(), quoted(name));
         return format!(
-            "is not a field of a contact account; if it is the {field}, give columns={{{name}: \"{field}\"}}; else name it \
-            in ignore="
+            "is not a field of a contact account; if it is the {field}, set columns={{{name}: \"{field}\"}}; \
+            otherwise list it in ignore="
         );
     }
     let wanted = plain(name);
     let names = Field::ALL.iter().map(|field| field.name()).chain(["id"]);
     match nearest(&wanted, names).filter(|_| !wanted.is_empty()) {
-        Some(right) => format!("is not a field of a contact account; did you mean {right}? Else name it in ignore="),
+        Some(right) => format!(
+            "is not a field of a contact account; did you mean {right}? Otherwise, list it in \
+            ignore="
+        ),
         None => UNKNOWN.to_owned(),
     }
 }
@@ -341,12 +345,12 @@ mod tests {
         assert_eq!(roles(&["city"], &renaming("city", "state")), [Role::Field(Field::State)]);
         assert_eq!(
             fault("Website", &renaming("Website", "domain")),
-            "Website is to be domain, which is not a field of a contact account"
+            "Website maps to domain, which is not a field of a contact account"
         );
         let missing = Names::of(&["id"], &renaming("Web site", "domain_name")).faults;
-        assert_eq!(missing[0].message, "is named in columns=, but the table does not have it");
+        assert_eq!(missing[0].message, "is in columns=, but not in the table");
         let both = Options { ignore: vec!["website".to_owned()], ..renaming("Website", "domain_name") };
-        assert_eq!(Names::of(&["Website"], &both).faults[0].message, "is named in columns= and in ignore=");
+        assert_eq!(Names::of(&["Website"], &both).faults[0].message, "is in both columns= and ignore=");
     }
 
     #[test]
@@ -388,7 +392,7 @@ mod tests {
         let replace = Options { mode: Mode::Replace, ignore_unknown: true, ..Options::default() };
         let faults = Names::of(&["id", "name", "Phone Number", "Notes", "Company"], &replace).faults;
         assert_eq!(faults.len(), 1, "{faults:?}");
-        assert!(faults[0].message.contains("give columns={\"Phone Number\": \"phone\"}"), "{faults:?}");
+        assert!(faults[0].message.contains("set columns={\"Phone Number\": \"phone\"}"), "{faults:?}");
         assert_eq!(Names::of(&["id", "name", "phone", "Phone Number"], &replace).faults, []);
         let renamed = Options { columns: vec![("Phone Number".to_owned(), "phone".to_owned())], ..replace.clone() };
         assert_eq!(Names::of(&["id", "name", "Phone Number"], &renamed).faults, []);
@@ -409,7 +413,7 @@ mod tests {
             ("Billing State/Province", "state"),
         ] {
             let found = fault(name, &Options::default());
-            assert!(found.contains(&format!("give columns={{\"{name}\": \"{field}\"}}")), "{found}");
+            assert!(found.contains(&format!("set columns={{\"{name}\": \"{field}\"}}")), "{found}");
             assert_eq!(Names::of(&[name], &renaming(name, field)).faults, [], "the hint works");
         }
     }

@@ -173,14 +173,14 @@ impl<R: BufRead> Records<R> {
         let reason = if field.trim_ascii().is_empty() {
             "has white space before a quote; remove the white space".to_owned()
         } else {
-            format!("has a quote inside a field without quotes; put the whole field in quotes and {DOUBLE_IT}")
+            format!("has a quote inside an unquoted field; put the whole field in quotes and {DOUBLE_IT}")
         };
         RecordError::Line(self.line, reason)
     }
 
     fn text_behind_quote(&self, opened: u64) -> RecordError {
         let whose = if opened == self.line { String::new() } else { format!(" that was opened in line {opened}") };
-        RecordError::Line(self.line, format!("has text behind the closing quote of a field{whose}; {DOUBLE_IT}"))
+        RecordError::Line(self.line, format!("has text after the closing quote of a field{whose}; {DOUBLE_IT}"))
     }
 }
 
@@ -252,10 +252,9 @@ mod tests {
 
     #[test]
     fn a_quote_where_none_may_be_is_refused_with_its_line() {
-        let bare = "has a quote inside a field without quotes; put the whole field in quotes and write each quote inside \
-            a quoted field twice (\"\")";
-        let behind =
-            "has text behind the closing quote of a field; write each quote inside a quoted field twice (\"\")";
+        let bare = "has a quote inside an unquoted field; put the whole field in quotes and write each quote inside a \
+            quoted field twice (\"\")";
+        let behind = "has text after the closing quote of a field; write each quote inside a quoted field twice (\"\")";
         let opened = |line: u64| behind.replace("a field;", &format!("a field that was opened in line {line};"));
         for (text, line, reason) in [
             ("a\n1\"\n", 2, bare.to_owned()),

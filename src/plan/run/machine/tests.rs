@@ -623,7 +623,7 @@ fn a_row_that_may_have_been_sent_stays_unknown_until_an_answer_tells() {
     let mut machine = Machine::new(rows, Some(ItemsProof::Incomplete), SETTINGS);
     let records = look_at_account(&mut machine, |id| with(id, "city", "BERGEN"), at(0));
     assert_eq!(statuses(&records), [(0, Status::Unknown)]);
-    assert!(error_of(&records).contains("city is neither"), "{}", error_of(&records));
+    assert!(error_of(&records).contains("city has neither"), "{}", error_of(&records));
 }
 
 #[test]
@@ -657,7 +657,7 @@ fn what_the_service_stored_otherwise_is_kept_and_said() {
     let Some(Record::Finish { finished, .. }) = records.first() else { panic!("{records:?}") };
     assert!(finished.stored_otherwise && finished.status == Status::Changed);
     assert_eq!(finished.answered, [(Field::City, Value::Text("BERGEN".into()))]);
-    assert!(error_of(&records).contains("answered city differently"), "{}", error_of(&records));
+    assert!(error_of(&records).contains("differs from what was sent in city"), "{}", error_of(&records));
 }
 
 #[test]
@@ -848,7 +848,7 @@ fn an_account_that_its_row_would_no_longer_find_is_a_conflict_once_a_get_has_sai
             Record::Finish { row, finished } if finished.status == Status::Conflict => Some((*row, &finished.error)),
             _ => None,
         });
-        let error = "row 1: the account no longer has the name that this row was matched on; plan this row again";
+        let error = "row 1: the account no longer has the name that matched this row; plan this row again";
         assert_eq!(conflicts.collect::<Vec<_>>(), [(1, &Some(error.to_owned()))], "{items:?}");
     }
 }
