@@ -1,4 +1,4 @@
-//! Python values to fields, and accounts to dataclasses: member by member, as the table of fields has them.
+//! Converts Python values to fields, and accounts to dataclasses, member by member, according to the table of fields.
 
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::ffi;
@@ -14,15 +14,15 @@ use crate::account::{
 use crate::client::Patched;
 use crate::text::plain_line;
 
-/// What can be a table, for the messages about what is none.
+/// The accepted kinds of tables, for messages.
 pub(super) const TAKEN: &str = "a DataFrame or another Arrow table, an iterable of mappings, named tuples or \
     dataclass instances, or \
     the path of a .csv, .tsv, .jsonl, .ndjson or .parquet file";
 
-/// A name longer than this is cut.
+/// A longer name is truncated.
 const LONGEST_NAME: usize = 100;
 
-/// A result that Python can have.
+/// A result that converts to Python.
 pub(super) trait ToPython: Send + 'static {
     fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>>;
 }
@@ -46,7 +46,7 @@ impl ToPython for ContactAccount {
 }
 
 impl ToPython for Patched {
-    /// The account and what there is to warn about.
+    /// The account and the warning, if any.
     fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         let id = self.account.id;
         let mut warnings = Vec::new();
@@ -71,7 +71,7 @@ impl ToPython for Patched {
     }
 }
 
-/// What keyword arguments say, and every fault in how they say it.
+/// Reads keyword arguments. Returns every problem.
 pub(super) fn fields_from(arguments: &Bound<'_, PyDict>) -> (AccountFields, Vec<FieldError>) {
     let mut fields = AccountFields::default();
     let mut faults = Vec::new();
@@ -96,7 +96,7 @@ pub(super) fn fields_from(arguments: &Bound<'_, PyDict>) -> (AccountFields, Vec<
     (fields, faults)
 }
 
-/// A name that is none, for a message of one line.
+/// Returns an unknown name for a one-line message.
 fn shown_name(name: &str) -> String {
     if name.trim().is_empty() { format!("{name:?}") } else { plain_line(name, LONGEST_NAME) }
 }
@@ -127,7 +127,7 @@ fn text<'a>(value: &'a Bound<'_, PyAny>) -> Result<&'a str, String> {
     text.to_str().map_err(|_| "must be valid Unicode: it contains a lone surrogate".to_owned())
 }
 
-/// Reads an integer. `bool` is none, although Python thinks so; the integers of numpy are.
+/// Reads an integer. Refuses `bool`, although it is an integer in Python; accepts numpy integers.
 pub(super) fn integer(value: &Bound<'_, PyAny>) -> Result<i64, String> {
     const EXPECTED: &str = "must be a positive integer";
     if !value.is_instance_of::<PyBool>() {
@@ -151,7 +151,7 @@ pub(super) fn type_name(value: &Bound<'_, PyAny>) -> String {
     value.get_type().name().map_or_else(|_| "another type".to_owned(), |name| name.to_string())
 }
 
-/// The Python side of the models, looked up once.
+/// The Python classes of the models, looked up once.
 struct Models {
     new: Py<PyAny>,
     account: Dataclass,
@@ -161,13 +161,13 @@ struct Models {
     utc: Py<PyAny>,
 }
 
-/// A dataclass with slots, and what sets each of them.
+/// A dataclass with slots, and the setters of its slots.
 struct Dataclass {
     class: Py<PyType>,
     setters: Vec<Setter>,
 }
 
-/// What sets one slot of a dataclass.
+/// The setter of one slot of a dataclass.
 struct Setter {
     descriptor: Py<PyAny>,
     set: ffi::descrsetfunc,
@@ -176,7 +176,7 @@ struct Setter {
 /// The slots of the stage.
 const STAGE_SLOTS: [&str; 4] = ["id", "name", "color_id", "extra"];
 
-/// The slot for the members that the contract does not know.
+/// The slot for members that the API contract does not list.
 const EXTRA: &str = "extra";
 
 static MODELS: PyOnceLock<Models> = PyOnceLock::new();
@@ -199,14 +199,14 @@ fn models(py: Python<'_>) -> PyResult<&Models> {
     })
 }
 
-/// Makes the dataclass of an account. The slots are set directly: its `__init__` would take twice as long.
+/// Creates the dataclass of an account. Sets the slots directly: its `__init__` would take twice as long.
 pub(super) fn account_to_python<'py>(py: Python<'py>, account: &ContactAccount) -> PyResult<Bound<'py, PyAny>> {
     let models = models(py)?;
     let members = account.members().into_iter().map(|value| models.value(py, value));
     models.make(py, &models.account, members.chain([open_members(py, &account.extra)]))
 }
 
-/// Members that the contract does not know, as a dictionary.
+/// Returns the members that the API contract does not list, as a dictionary.
 fn open_members<'py>(
     py: Python<'py>,
     members: &serde_json::Map<String, serde_json::Value>,
@@ -215,7 +215,7 @@ fn open_members<'py>(
 }
 
 impl Models {
-    /// Makes an instance of a dataclass of the values of its slots, in the order of its setters.
+    /// Creates an instance of a dataclass from the values of its slots, in the order of its setters.
     fn make<'py>(
         &self,
         py: Python<'py>,
@@ -277,8 +277,8 @@ impl Dataclass {
     }
 }
 
-/// A frozen dataclass refuses its own `__setattr__`, and `object.__setattr__` looks the slot up each time. This is what
-/// both come to in the end.
+/// A frozen dataclass refuses its own `__setattr__`, and `object.__setattr__` looks up the slot each time. Both end
+/// here.
 #[expect(unsafe_code, reason = "a slot can be set without a look-up only through the type's own function")]
 impl Setter {
     fn of(class: &Bound<'_, PyType>, name: &str) -> PyResult<Self> {
@@ -289,7 +289,7 @@ impl Setter {
         if set.is_null() {
             return Err(PyTypeError::new_err(format!("{name} is not a slot")));
         }
-        // SAFETY: what that slot holds is a function of this type.
+        // SAFETY: that slot contains a function of this type.
         let set = unsafe { std::mem::transmute::<*mut std::ffi::c_void, ffi::descrsetfunc>(set) };
         Ok(Self { descriptor: descriptor.unbind(), set })
     }

@@ -57,7 +57,7 @@ fn of_several_hard_links_only_the_name_that_the_plan_was_made_under_may_run() {
     drop(run);
     let error = linked.start_run().err().unwrap();
     assert_eq!(error.kind(), &FileErrorKind::Linked { links: 2, name: "plan.replyio".to_owned() });
-    assert!(error.to_string().contains("plan.replyio, may be applied"), "{error}");
+    assert!(error.to_string().contains("its original name, plan.replyio;"), "{error}");
     // Each thing that the message says to do.
     drop(file.start_run().unwrap());
     let copy = folder.0.join("copy.replyio");

@@ -1,11 +1,11 @@
-//! The way of one request of a run: its slot of the quota, and that it is counted.
+//! Sends one request of a run in its slot of the quota, and counts it.
 
 use std::sync::Arc;
 
 use super::control::Control;
 use crate::client::{Client, Event, Observer, Slot};
 
-/// Waits until a request may go out. `None` when the run is to stop. Dropped while it waits, it has taken nothing.
+/// Waits until a request may be sent. Returns `None` if the run is to stop. Dropping it during the wait has no effect.
 pub(super) async fn admit(client: &Client, control: &Control) -> Option<Slot> {
     let mut slot = client.book();
     loop {
@@ -22,7 +22,7 @@ pub(super) async fn admit(client: &Client, control: &Control) -> Option<Slot> {
     }
 }
 
-/// Counts what is really sent.
+/// Counts the requests that are really sent.
 pub(super) struct Counter {
     control: Arc<Control>,
     next: Option<Arc<dyn Observer>>,

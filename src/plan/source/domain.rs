@@ -1,11 +1,11 @@
-//! Domains as people write them.
+//! Normalizes domains as people write them.
 
 use std::borrow::Cow;
 
 use url::Host;
 
-/// A domain as it is compared: scheme, port, path, `www.`, case, a trailing dot, and punycode against Unicode make no
-/// difference. Text that is no domain is compared in lower case.
+/// Returns the comparable form of a domain: ignores scheme, port, path, `www.`, letter case, a trailing dot, and
+/// punycode against Unicode. Converts text that is not a domain to lower case.
 ///
 /// # Examples
 /// ```
@@ -17,7 +17,7 @@ use url::Host;
 pub fn comparable_domain(text: &str) -> Cow<'_, str> {
     let text = text.trim();
     let is_plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
-    // By far the most are written as they are compared.
+    // Most domains already have their comparable form.
     if text.bytes().all(is_plain) && !text.starts_with("www.") && !text.ends_with('.') && !text.contains("xn--") {
         return Cow::Borrowed(text);
     }

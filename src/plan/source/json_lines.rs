@@ -1,4 +1,4 @@
-//! Files with one JSON object a line.
+//! Reads files with one JSON object per line.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -52,7 +52,7 @@ fn add(builder: &mut Builder, text: &str) -> Result<(), String> {
         return Err(format!("has more than {MOST_COLUMNS} members"));
     }
     for (place, (name, value)) in object.0.iter().enumerate() {
-        // Most objects name their members in the same order.
+        // Most objects have their members in the same order.
         let column = if builder.is_named(place, name) { Ok(place) } else { builder.column(name) };
         let column = column.map_err(|error| error.to_string())?;
         let given = match value {
@@ -100,7 +100,7 @@ impl<'de> Deserialize<'de> for Object<'de> {
     }
 }
 
-/// Text that is borrowed where nothing in it is escaped.
+/// Text that is borrowed if it contains no escapes.
 struct Text<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Text<'de> {

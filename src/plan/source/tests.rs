@@ -34,7 +34,7 @@ fn with_ids(column: &(String, ArrayRef), options: &Options) -> Result<Table, Tab
     table(vec![ids(count), (column.0.as_str(), Arc::clone(&column.1))], options)
 }
 
-/// What is in a column, row by row.
+/// Returns the content of a column, row by row.
 fn cells(array: ArrayRef, name: &str) -> Vec<Option<String>> {
     let table = with_ids(&(name.to_owned(), array), &Options::default()).unwrap();
     assert_eq!(table.faults(), []);
