@@ -285,7 +285,7 @@ impl AccountFields {
 /// Checks the id of an account: it must be positive.
 ///
 /// # Errors
-/// The fault, for an id that no account can have.
+/// Returns the problem if the id is invalid.
 pub(crate) fn check_id(id: i64) -> Result<i64, FieldError> {
     if id > 0 { Ok(id) } else { Err(FieldError::new("id", "must be a positive integer")) }
 }

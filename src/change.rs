@@ -78,7 +78,7 @@ pub(crate) fn changes(current: &ContactAccount, wanted: &AccountFields) -> Vec<C
 /// Returns the update that makes the changes and keeps every other field of the account.
 ///
 /// # Errors
-/// [`WrongKind`] when a change is not of its field's kind.
+/// Returns [`WrongKind`] if the type of a change does not match its field.
 pub(crate) fn merged(current: &ContactAccount, changes: &[Change]) -> Result<AccountFields, WrongKind> {
     let mut fields = current.fields();
     for change in changes {

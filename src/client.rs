@@ -142,7 +142,7 @@ impl Client {
     /// Creates a client. Sends no request.
     ///
     /// # Errors
-    /// [`Error::Configuration`] when a setting cannot be used.
+    /// Returns [`Error::Configuration`] if a setting cannot be used.
     pub fn new(config: Config) -> Result<Self, Error> {
         config.check()?;
         let transport = Transport::new(&config)?;
@@ -161,7 +161,7 @@ impl Client {
     /// certificates and the connect timeout belong to the connections and do not change.
     ///
     /// # Errors
-    /// [`Error::Configuration`] when a setting cannot be used.
+    /// Returns [`Error::Configuration`] if a setting cannot be used.
     pub fn with_config(&self, config: Config) -> Result<Self, Error> {
         let config = config.over_connections_of(&self.config);
         config.check()?;
@@ -172,7 +172,7 @@ impl Client {
     /// Returns the same client with its own connections, for another runtime.
     ///
     /// # Errors
-    /// [`Error::Configuration`] when the system refuses to set them up.
+    /// Returns [`Error::Configuration`] if the system cannot set them up.
     pub fn with_own_connections(&self) -> Result<Self, Error> {
         Ok(Self { transport: self.transport.sibling()?, ..self.clone() })
     }
@@ -181,7 +181,7 @@ impl Client {
     /// held.
     ///
     /// # Errors
-    /// [`Error::Configuration`] when the system refuses to set the connections up.
+    /// Returns [`Error::Configuration`] if the system cannot set up the connections.
     pub fn anew(&self) -> Result<Self, Error> {
         Ok(Self {
             config: Arc::clone(&self.config),
@@ -238,7 +238,8 @@ impl Client {
     /// in full, so it clears an optional field that is absent.
     ///
     /// # Errors
-    /// [`Error::Validation`] before any request; [`Error::Call`] when the call fails.
+    /// Returns [`Error::Validation`] before any request if an argument is invalid, and [`Error::Call`] if the call
+    /// fails.
     ///
     /// # Examples
     /// ```no_run
@@ -262,7 +263,8 @@ impl Client {
     /// no `PUT` if nothing would change.
     ///
     /// # Errors
-    /// [`Error::Validation`] before any request; [`Error::Call`] when a request fails.
+    /// Returns [`Error::Validation`] before any request if an argument is invalid, and [`Error::Call`] if a request
+    /// fails.
     ///
     /// # Examples
     /// ```no_run
@@ -302,7 +304,8 @@ impl Client {
     /// Reads an account: `GET /v3/contact-accounts/{id}`.
     ///
     /// # Errors
-    /// [`Error::Validation`] before any request; [`Error::Call`] when the call fails.
+    /// Returns [`Error::Validation`] before any request if an argument is invalid, and [`Error::Call`] if the call
+    /// fails.
     ///
     /// # Examples
     /// ```no_run
@@ -322,7 +325,8 @@ impl Client {
     /// Reads one page of accounts: `GET /v3/contact-accounts`. [`Paging`](crate::Paging) reads all pages of a list.
     ///
     /// # Errors
-    /// [`Error::Validation`] before any request, when `top` is not in 1 to 1,000; [`Error::Call`] when the call fails.
+    /// Returns [`Error::Validation`] before any request if `top` is not in 1 to 1,000, and [`Error::Call`] if the call
+    /// fails.
     ///
     /// # Examples
     /// ```no_run

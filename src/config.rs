@@ -64,7 +64,7 @@ impl Config {
     /// Returns the default settings for the live service.
     ///
     /// # Errors
-    /// [`Error::Configuration`] when the key cannot be a key.
+    /// Returns [`Error::Configuration`] if the key is invalid.
     ///
     /// # Examples
     /// ```
@@ -156,7 +156,7 @@ impl ApiKey {
     /// Parses a key: visible ASCII without spaces.
     ///
     /// # Errors
-    /// [`Error::Configuration`], which does not echo the text.
+    /// Returns [`Error::Configuration`], which does not contain the text, if it is invalid.
     pub fn new(key: impl Into<String>) -> Result<Self, Error> {
         Self::with_origin(key, KeyOrigin::Argument)
     }
@@ -164,7 +164,7 @@ impl ApiKey {
     /// Parses a key from another origin. Errors name that origin.
     ///
     /// # Errors
-    /// [`Error::Configuration`], which does not echo the text.
+    /// Returns [`Error::Configuration`], which does not contain the text, if it is invalid.
     pub fn with_origin(key: impl Into<String>, origin: KeyOrigin) -> Result<Self, Error> {
         let secret = SecretString::from(key.into());
         let text = secret.expose_secret();
@@ -236,7 +236,7 @@ impl AuthScheme {
     /// Parses `auto`, `x-api-key` or `bearer`.
     ///
     /// # Errors
-    /// [`Error::Configuration`] for anything else.
+    /// Returns [`Error::Configuration`] for any other text.
     pub fn new(name: &str) -> Result<Self, Error> {
         match name {
             "auto" => Ok(Self::Auto),
@@ -269,7 +269,7 @@ impl ActAs {
     /// Returns a user by number.
     ///
     /// # Errors
-    /// [`Error::Configuration`] when it is not positive.
+    /// Returns [`Error::Configuration`] if it is not positive.
     pub fn user_id(id: i64) -> Result<Self, Error> {
         if id > 0 { Ok(Self::UserId(id)) } else { refused("act_as must be a positive user id or an e-mail address") }
     }
@@ -277,7 +277,7 @@ impl ActAs {
     /// Returns a user by e-mail address.
     ///
     /// # Errors
-    /// [`Error::Configuration`] when it cannot be sent as a header.
+    /// Returns [`Error::Configuration`] if it cannot be sent as a header.
     pub fn user_email(email: &str) -> Result<Self, Error> {
         if email.contains('@') && email.bytes().all(|byte| byte.is_ascii_graphic()) {
             Ok(Self::UserEmail(email.to_owned()))
@@ -298,8 +298,8 @@ impl BaseUrl {
     /// Parses a URL such as `https://api.reply.io/v3`.
     ///
     /// # Errors
-    /// [`Error::Configuration`]: not an address, not https although not on this machine, or with parts that it must not
-    /// have.
+    /// Returns [`Error::Configuration`] if it is not a URL, does not use https although it is not this machine, or has
+    /// parts that are not allowed.
     ///
     /// # Examples
     /// ```
@@ -405,7 +405,7 @@ impl ProxyUrl {
     /// have a meaning in URLs, such as `%2F` for `/`.
     ///
     /// # Errors
-    /// [`Error::Configuration`], which does not echo the address.
+    /// Returns [`Error::Configuration`], which does not contain the URL, if it is invalid.
     pub fn new(text: &str) -> Result<Self, Error> {
         Self::read("proxy", text)
     }
@@ -413,7 +413,7 @@ impl ProxyUrl {
     /// Parses the value of a variable, in which `http://` is optional.
     ///
     /// # Errors
-    /// [`Error::Configuration`], which names the variable and does not echo its value.
+    /// Returns [`Error::Configuration`], which names the variable and does not contain its value, if it is invalid.
     pub(crate) fn of_variable(name: &str, text: &str) -> Result<Self, Error> {
         let text = text.trim();
         if text.contains("://") { Self::read(name, text) } else { Self::read(name, &format!("http://{text}")) }

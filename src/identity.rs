@@ -42,7 +42,7 @@ impl Identity {
     /// Creates the user that the settings name.
     ///
     /// # Errors
-    /// [`Error::Configuration`] when a setting cannot be sent as a header.
+    /// Returns [`Error::Configuration`] if a setting cannot be sent as a header.
     pub(crate) fn new(config: &Config) -> Result<Self, Error> {
         let mut common = HeaderMap::new();
         common.insert(ACCEPT, HeaderValue::from_static("application/json"));
@@ -79,7 +79,7 @@ impl Identity {
     /// Books a slot for one request.
     ///
     /// # Errors
-    /// [`Failure::Quota`] when the earliest slot opens after the deadline. Then nothing is booked.
+    /// Returns [`Failure::Quota`] if the earliest slot opens after the deadline; nothing is then booked.
     pub(crate) fn book(
         self: &Arc<Self>,
         quota: Option<Quota>,

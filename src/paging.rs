@@ -127,7 +127,7 @@ impl Paging {
     /// After an error the position is unchanged, so that the caller can read the page again.
     ///
     /// # Errors
-    /// [`Incomplete`] when the pages bring nothing new, or accounts are missing between two of them.
+    /// Returns [`Incomplete`] if the pages contain nothing new, or accounts are missing between two of them.
     pub fn page(&mut self, skip: u64, items: &[Item], has_more: bool) -> Result<Vec<bool>, Incomplete> {
         if self.next().is_none_or(|(_, next)| next != skip) {
             // Another reader of the same list got its answer first.

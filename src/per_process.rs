@@ -44,7 +44,7 @@ impl<T> PerProcess<T> {
     /// one value is dropped.
     ///
     /// # Errors
-    /// Those of `make`; the next call tries again.
+    /// Returns the errors of `make`; the next call tries again.
     pub fn get_or_try_init<E>(&self, process: Process, make: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
         let mut place = self;
         loop {

@@ -18,7 +18,7 @@ const NAMES: usize = 16;
 /// Creates a new file that only its owner can read and write.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] when there is anything of that name, a dangling link included.
+/// Returns [`io::ErrorKind::AlreadyExists`] if anything has that name, including a dangling link.
 pub(crate) fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     // `O_EXCL` never opens an existing file, and never follows a link.
@@ -31,8 +31,8 @@ pub(crate) fn create(path: &Path) -> io::Result<File> {
 /// Opens a regular file for reading, and also for writing if `write` is true.
 ///
 /// # Errors
-/// It is not there, it cannot be opened, or it is something else than a regular file: a link, a FIFO, a device, a
-/// folder. None of these blocks.
+/// Returns an error if the file does not exist, cannot be opened, or is not a regular file but a link, a FIFO, a device
+/// or a folder. None of these blocks.
 pub(crate) fn open(path: &Path, write: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(write);
@@ -56,7 +56,7 @@ pub(crate) fn open(path: &Path, write: bool) -> io::Result<File> {
 /// Returns whether a path leads to this file.
 ///
 /// # Errors
-/// The file cannot be asked.
+/// Returns an error if the file's metadata cannot be read.
 #[cfg(feature = "sandbox")]
 pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     #[cfg(unix)]
@@ -73,7 +73,7 @@ pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 /// Opens a regular file of the user for reading. Follows a link to one.
 ///
 /// # Errors
-/// It is not there, it cannot be opened, or it is something else than a regular file. None of these blocks.
+/// Returns an error if the file does not exist, cannot be opened, or is not a regular file. None of these blocks.
 #[cfg(feature = "plan")]
 pub(crate) fn open_linked(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
@@ -102,7 +102,7 @@ fn not_regular() -> io::Error {
 /// renames it. Replaces an existing file; replaces a link itself, not its target.
 ///
 /// # Errors
-/// It cannot be written. Then what was there is still there, and nothing is left beside it.
+/// Returns an error if the file cannot be written. The old content then stays, and no other file is left.
 pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<File> {
     let (beside, mut file) = create_beside(path)?;
     let placed = write(&mut file).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&beside, path));

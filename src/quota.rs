@@ -158,7 +158,7 @@ impl Windows {
     /// Books a slot for the next request: the earliest moment that both windows allow.
     ///
     /// # Errors
-    /// [`TooLate`] when that moment is after `latest`; then nothing is booked.
+    /// Returns [`TooLate`] if that moment is after `latest`; nothing is then booked.
     pub(crate) fn reserve(
         &mut self,
         quota: Quota,
@@ -212,7 +212,8 @@ impl Windows {
     /// Marks the request of a slot as sent. The caller must settle it in any case.
     ///
     /// # Errors
-    /// What has happened since the slot was booked holds it back. It is booked again, for the moment in the error.
+    /// Returns an error if the slot must wait because of events after its booking. The slot is then booked again, for
+    /// the moment in the error.
     pub(crate) fn send(
         &mut self,
         quota: Quota,

@@ -10,7 +10,8 @@ from replyio._cli_overview import COMMANDS, EPILOG, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# The fields of an update and what they are. A test holds them to those of the package, which are costly to import.
+# The fields of an update and their descriptions. A test compares them with those of the package, which are slow to
+# import.
 FIELDS = {
     "name": "Contact account name",
     "description": "Optional description",
@@ -36,17 +37,17 @@ VIEWS = ("counts", "rows", "changes", "failures")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, and are raised. They never repeat an argument: it might be a key."""
+    """A parser that raises its errors. They are one line and never contain an argument, because it might be a key."""
 
     given: Sequence[str] = ()
-    # As what the first argument is counted.
+    # The number of the first argument in messages.
     first = 2
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Reads the arguments.
 
         Raises:
-            UsageError: When they cannot be used.
+            UsageError: If they cannot be used.
         """
         self.given = arguments
         found, left = self.parse_known_args(arguments)
@@ -56,7 +57,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raises the error."""
-        # argparse quotes what was given, whole or what is behind the "=".
+        # argparse quotes the argument, or the part after the "=".
         for argument in self.given:
             for text in (argument, argument.partition("=")[2]):
                 message = message.replace(repr(text), "this value") if text else message
@@ -64,12 +65,12 @@ class Parser(argparse.ArgumentParser):
 
 
 def option(field: str) -> str:
-    """The option of a field: `--linked-in-url`."""
+    """Returns the option of a field: `--linked-in-url`."""
     return "--" + field.replace("_", "-")
 
 
 def parser(command: str) -> Parser:
-    """The parser of one command."""
+    """Returns the parser of one command."""
     made = Parser(
         prog=f"replyio {command}",
         description=f"{COMMANDS[command][0].upper()}{COMMANDS[command][1:]}.",
@@ -90,16 +91,16 @@ def parser(command: str) -> Parser:
 
 
 def parse(command: str, arguments: list[str]) -> dict[str, Any]:
-    """Reads the arguments of a command. Those that were not given are not there.
+    """Parses the arguments of a command. Arguments that are not given are missing.
 
     Raises:
-        UsageError: When they cannot be used.
+        UsageError: If they cannot be used.
     """
     return vars(parser(command).read(arguments))
 
 
 def _unknown(made: Parser, left: list[str]) -> str:
-    """What is wrong with arguments that nobody knows. They are not repeated: what looks like an option may be a key."""
+    """Returns what is wrong with unknown arguments, without showing them: an option may be a key."""
     unknown = next((argument for argument in left if argument.startswith("-")), None)
     if unknown is None:
         return f"{len(left)} more argument{'s' if len(left) > 1 else ''} than expected"
@@ -113,7 +114,7 @@ def _unknown(made: Parser, left: list[str]) -> str:
 
 
 def _number(text: str) -> int:
-    """A positive number. How large it may be is the package's to say."""
+    """Parses a positive number. The package checks the upper limit."""
     if text.isascii() and text.isdigit() and len(text) < 64:  # noqa: PLR2004 - longer than any number, shorter than a text
         return int(text)
     raise argparse.ArgumentTypeError("must be a positive number")

@@ -1,8 +1,9 @@
-"""What the command line is: its commands, its exit codes, and what is wrong with arguments. Costs nothing to import."""
+"""The commands and exit codes of the command line, and errors in arguments. Fast to import."""
 
 from __future__ import annotations
 
-# Words by which people try to give a key. An argument is in the list of processes and in the shell's history.
+# Words in options with which people try to pass a key. Arguments are visible in the process list and in the shell's
+# history.
 _KEYS = ("key", "token", "secret", "password", "bearer", "auth", "credential")
 
 COMMANDS = {
@@ -31,14 +32,14 @@ EPILOG = "The key comes from REPLY_API_KEY or --key-file, and the base URL from 
 
 
 class UsageError(Exception):
-    """The arguments cannot be used. The message never repeats one that might be a key."""
+    """The arguments cannot be used. The message never contains an argument that might be a key."""
 
 
 def refuse_keys(arguments: list[str]) -> None:
-    """Refuses a key among the arguments, without repeating it.
+    """Refuses a key among the arguments, without showing it.
 
     Raises:
-        UsageError: When there is an option that looks like one for a key.
+        UsageError: If an option looks like one for a key.
     """
     for argument in arguments:
         if argument == "--":
@@ -53,7 +54,7 @@ def refuse_keys(arguments: list[str]) -> None:
 
 
 def unknown_command(name: str) -> str:
-    """What is wrong with the first argument, which is no command."""
+    """Returns what is wrong with the first argument, which is not a command."""
     import difflib
 
     if name.startswith("-"):
@@ -63,7 +64,7 @@ def unknown_command(name: str) -> str:
 
 
 def overview() -> str:
-    """The help of the command as a whole."""
+    """Returns the help of the whole command."""
     lines = ["usage: replyio COMMAND [OPTIONS]", "", "Safe updates of Reply.io contact accounts.", "", "commands:"]
     lines += [f"  {name:<9}{text}" for name, text in COMMANDS.items()]
     lines += ["", "exit codes:", *(f"  {code:<5}{text}" for code, text in EXIT_CODES.items())]

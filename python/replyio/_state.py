@@ -26,7 +26,7 @@ __all__ = ["KeptPlan", "plans"]
 KEPT = 30
 _DAY = 86_400
 _SUFFIX = ".replyplan"
-# What SQLite puts beside a file.
+# The files that SQLite creates next to a file.
 _BESIDE = ("", "-journal", "-wal", "-shm")
 
 _logger = logging.getLogger("replyio")
@@ -130,7 +130,7 @@ def new_file() -> tuple[str, Temporary | None]:
     name = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}{_SUFFIX}"
     try:
         folder = _prepared()
-    except (OSError, RuntimeError) as error:  # RuntimeError: nobody knows where the home is
+    except (OSError, RuntimeError) as error:  # RuntimeError: the home directory is unknown
         temporary = Temporary()
         _tell_once(str(getattr(error, "strerror", None) or error))
         return str(Path(temporary.path, name)), temporary
@@ -174,7 +174,7 @@ def _base() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "replyio"
     state = os.environ.get("XDG_STATE_HOME", "")
-    # The convention has a relative path ignored.
+    # By convention, a relative path is ignored.
     return (Path(state) if os.path.isabs(state) else Path.home() / ".local" / "state") / "replyio"  # noqa: PTH117
 
 
@@ -266,6 +266,6 @@ class Temporary:
 def _remove_folder(path: str, process: int) -> None:
     import shutil
 
-    # A forked child has a copy of this, and not the plan.
+    # A forked child has a copy of this object, but does not own the plan.
     if os.getpid() == process:
         shutil.rmtree(path, ignore_errors=True)

@@ -1,7 +1,7 @@
 """The command `replyio`.
 
-Data goes to stdout, everything else to stderr. What went wrong is one line there, and the exit code tells what kind it
-was. A key comes from the environment or a file, never from an argument.
+Data goes to stdout, everything else to stderr. An error is one line on stderr, and the exit code shows its kind. The
+key comes from the environment or a file, never from an argument.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Args:
-        arguments: The arguments. Default: those of the process.
+        arguments: The arguments. Default None: those of the process.
 
     Returns:
         The exit code: 0 done, 1 something failed, 2 usage, 3 outcome unknown, 4 the plan has changes, 130 Ctrl-C.
@@ -46,13 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _INTERRUPTED
     except SystemExit as ended:  # after --help, and on SIGTERM
         code = ended.code if isinstance(ended.code, int) else _DONE
-    except Exception as error:  # noqa: BLE001 - the last place where it can be told in a line
+    except Exception as error:  # noqa: BLE001 - the last place that can report it in one line
         code = _told(error)
     return _flushed(code)
 
 
 def _flushed(code: int) -> int:
-    """Writes out what is left. Whoever has read enough does not want to hear of it."""
+    """Flushes stdout. A closed pipe is not an error: the reader has seen enough."""
     try:
         if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
             sys.stdout.flush()
@@ -64,7 +64,7 @@ def _flushed(code: int) -> int:
 
 
 def _told(error: Exception) -> int:
-    """Tells what went wrong, and gives the exit code."""
+    """Reports an error, and returns the exit code."""
     from replyio.errors import ReplyError  # many of them are an OSError too
 
     if isinstance(error, ReplyError):
@@ -111,7 +111,7 @@ def _say(text: str) -> int:
 
 
 def _tell(message: str, code: int = _FAILED) -> int:
-    """Writes a message to stderr, with nothing in it that a terminal obeys. That nobody reads it changes nothing."""
+    """Writes a message to stderr without characters that control a terminal. A closed stderr is not an error."""
     from replyio._replyio import safe_text
 
     lines = "\n  ".join(map(safe_text, message.strip().split("\n")))
@@ -124,7 +124,7 @@ def _tell(message: str, code: int = _FAILED) -> int:
 
 
 def _forget(stream: TextIO | None) -> None:
-    """Has nobody try to write what is left, and complain, when the process ends."""
+    """Prevents an error message about unwritten output at the end of the process."""
     from contextlib import suppress
 
     with suppress(OSError, ValueError):
@@ -132,21 +132,21 @@ def _forget(stream: TextIO | None) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-class _while_somebody_reads:  # noqa: N801 - reads as what it is
-    """Ends the writing, and not the command, when the reader has gone: what was done and what it means stays so."""
+class _while_somebody_reads:  # noqa: N801 - reads like a statement
+    """Ends the output, but not the command, when the reader closes the pipe: the exit code still shows the outcome."""
 
     def __enter__(self) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> bool:
-        """Ends it."""
+        """Ignores a closed pipe."""
         if isinstance(error, BrokenPipeError):
             _forget(sys.stdout)
             return True
         return False
 
 
-# What messages call by its name in Python, and what it is called here.
+# Python names in messages, and their names on the command line.
 _CALLED_HERE = (
     ("list_contact_accounts()", "`replyio list`"),
     ("get_contact_account()", "`replyio get`"),
@@ -177,7 +177,7 @@ _CALLED_HERE = (
 
 
 def _in_words_of_the_command(text: str) -> str:
-    """What a message says, with the options of the command in place of the arguments of Python."""
+    """Returns a message with the options of the command instead of the arguments of Python."""
     import re
 
     from replyio._shell import argument
@@ -194,7 +194,10 @@ def _in_words_of_the_command(text: str) -> str:
 
 
 def _message(error: ReplyError) -> str:
-    """The message. Its hint, or all of it where it is about a setting or a plan, is in the words of the command."""
+    """Returns the message.
+
+    Its hint, or all of it if it is about a setting or a plan, uses the options of the command.
+    """
     from replyio.errors import ConfigurationError, PlanError, ValidationError
 
     said, separator, hint = error.message.rpartition("; hint: ")
@@ -204,7 +207,7 @@ def _message(error: ReplyError) -> str:
 
 
 def _exit_code(error: ReplyError) -> int:
-    """The kind of an error, as a number."""
+    """Returns the exit code of an error."""
     from replyio import ConfigurationError, ValidationError
 
     if isinstance(error, (ConfigurationError, ValidationError)):
@@ -213,7 +216,7 @@ def _exit_code(error: ReplyError) -> int:
 
 
 def _fault(error: Exception) -> str:
-    """What to report of an error that nobody expected. Its text might hold anything."""
+    """Returns the message for an unexpected error, without its text, which might contain anything."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -222,7 +225,7 @@ def _fault(error: Exception) -> str:
 
 
 def _watched(command: Callable[[dict[str, Any]], int], options: dict[str, Any]) -> int:
-    """Runs a command. Its log goes to stderr, a line each, and SIGTERM ends it in good order."""
+    """Runs a command. Its log goes to stderr, and SIGTERM stops it cleanly."""
     import logging
     import signal
     import threading
@@ -249,7 +252,7 @@ def _watched(command: Callable[[dict[str, Any]], int], options: dict[str, Any]) 
 
 
 def _client(options: dict[str, Any]) -> ReplyClient:
-    """The client that the options ask for. They are taken out."""
+    """Returns a client for the options, and removes them."""
     from replyio import ConfigurationError, ReplyClient
 
     settings: dict[str, Any] = {name: options.pop(name) for name in ("timeout", "team_id") if name in options}
@@ -268,7 +271,10 @@ def _client(options: dict[str, Any]) -> ReplyClient:
 
 
 def _key_of(file: str) -> str:
-    """The key that a file holds, without the line end behind it. The name is never repeated: it might be the key."""
+    """Returns the key in a file, without the line end.
+
+    Errors never contain the file name, because it might be the key.
+    """
     import stat
     from pathlib import Path
 
@@ -290,7 +296,7 @@ def _key_of(file: str) -> str:
 
 
 def _fields(options: dict[str, Any], command: str) -> dict[str, Any]:
-    """The fields that the options give: not named is not there, --null is None, and everything else is its value."""
+    """Returns the fields of the options. A field that is not given is missing, and --null is None."""
     from replyio._cli_arguments import FIELDS, option
     from replyio._cli_overview import UsageError
 
@@ -304,7 +310,7 @@ def _fields(options: dict[str, Any], command: str) -> dict[str, Any]:
         if fields:
             raise UsageError("--json cannot be combined with field options; put all fields into the JSON object")
         fields = _json_object(options["json"])
-        # The methods have parameters of these names, so the package cannot refuse them as fields.
+        # The methods have parameters with these names, so the package cannot refuse them as fields.
         taken = next((name for name in ("self", "id") if name in fields), None)
         if taken:
             raise UsageError(f"--json {options['json']}: {taken} is not a field of an update; leave it out")
@@ -318,7 +324,7 @@ def _fields(options: dict[str, Any], command: str) -> dict[str, Any]:
 
 
 def _bytes_of(file: str) -> bytes:
-    """The content of the file that --json names."""
+    """Returns the content of the file that --json names."""
     from pathlib import Path
 
     from replyio._cli_overview import UsageError
@@ -332,7 +338,7 @@ def _bytes_of(file: str) -> bytes:
 
 
 def _json_object(file: str) -> dict[str, Any]:
-    """The object in a JSON file, in which nothing is said twice."""
+    """Returns the object in a JSON file. Refuses duplicate members."""
     import json
 
     from replyio._cli_overview import UsageError
@@ -396,7 +402,7 @@ def _patch(options: dict[str, Any]) -> int:
 
 
 def _written(options: dict[str, Any], write: Callable[[ReplyClient], ContactAccount]) -> int:
-    """Writes, gives the account, and tells what is not as it was meant: then something has failed."""
+    """Updates the account, prints it, and reports warnings. A warning makes the command fail."""
     import warnings
 
     from replyio import ReplyWarning
@@ -412,7 +418,7 @@ def _written(options: dict[str, Any], write: Callable[[ReplyClient], ContactAcco
 
 
 def _give(members: Mapping[str, Any], options: dict[str, Any]) -> None:
-    """Writes one thing in the form that was asked for."""
+    """Prints one object in the selected format."""
     from replyio._cli_output import chosen, write_one
 
     with _while_somebody_reads():
@@ -491,7 +497,7 @@ def _plan(options: dict[str, Any]) -> int:
 
 
 def _next_step(file: str, counts: Mapping[str, int], *, is_saved: bool) -> str:
-    """What to do with a plan."""
+    """Returns what to do with a plan."""
     from replyio._shell import argument
     from replyio._state import KEPT, is_kept
 
@@ -526,7 +532,7 @@ def _status(options: dict[str, Any]) -> int:
 
 
 def _reading(options: dict[str, Any]) -> dict[str, Any]:
-    """How the table is read."""
+    """Returns the options for reading the table."""
     from replyio._cli_overview import UsageError
 
     found: dict[str, Any] = {}
@@ -536,7 +542,7 @@ def _reading(options: dict[str, Any]) -> dict[str, Any]:
     found["ignore"] = "unknown" if ignored == ["unknown"] else ignored
     columns: dict[str, str] = {}
     for pair in options.get("column", ()):
-        # A name may have such a sign, and a field has none.
+        # A column name may contain this sign, but a field name does not.
         column, separator, field = pair.rpartition("=")
         if not separator or not column or not field:
             raise UsageError("--column needs COLUMN=FIELD, such as Website=domain_name")
@@ -553,7 +559,7 @@ def _reading(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tell_notes(plan: Plan) -> None:
-    """Tells what a person must know before the plan is applied."""
+    """Reports what people must know before they apply the plan."""
     from replyio._plan_text import cleared_text, suspicious_text
 
     counts = plan.counts
@@ -600,7 +606,7 @@ def _counts_text(counts: Mapping[str, int]) -> str:
 
 
 def _export(plan: Plan, options: dict[str, Any]) -> None:
-    """Writes one of the tables into a file."""
+    """Writes one of the tables to a file."""
     from replyio._cli_overview import UsageError
 
     file, table = options["export"], options.get("show", "counts")
@@ -630,7 +636,7 @@ def _revert(options: dict[str, Any]) -> int:
 
 
 def _run(options: dict[str, Any], name: str) -> int:
-    """Does something with a plan, and gives what became of it."""
+    """Runs a method of a plan, and prints the outcome."""
     wanted = {name: options[name] for name in ("on_conflict", "on_unknown_member", *_PARTS) if name in options}
     if "rows" in wanted:
         wanted["rows"] = _rows(wanted["rows"])
@@ -647,7 +653,7 @@ _PARTS = ("rows", "limit", "max_changes", "max_cleared")
 
 
 def _rows(text: str) -> object:
-    """Row numbers such as `0,3,7-9`; anything else is the name of a file."""
+    """Parses row numbers such as `0,3,7-9`; returns any other text as a file name."""
     import re
 
     if not re.fullmatch(r"\s*\d{1,9}(-\d{1,9})?(\s*,\s*\d{1,9}(-\d{1,9})?)*\s*", text, re.ASCII):
@@ -660,7 +666,7 @@ def _rows(text: str) -> object:
 
 
 def _left(result: ApplyResult) -> list[str]:
-    """What to do about the rows that are not done, a line each."""
+    """Returns what to do about the rows that are not done, one line each."""
     from replyio._plan_text import counted, stored_otherwise_text
     from replyio._shell import argument
 
@@ -687,7 +693,7 @@ def _open(client: ReplyClient, options: dict[str, Any]) -> Plan:
 
 
 def _show(report: Plan | ApplyResult, options: dict[str, Any]) -> None:
-    """Writes the counts, or one of the tables."""
+    """Prints the counts, or one of the tables."""
     from replyio._cli_output import chosen, write_many
 
     form, view = chosen(options.get("format")), options.get("show", "counts")
@@ -704,7 +710,7 @@ def _show(report: Plan | ApplyResult, options: dict[str, Any]) -> None:
 
 
 def _code_of(counts: Mapping[str, int]) -> int:
-    """What the counts of a plan mean. Rows that are still to be done are no failure."""
+    """Returns the exit code for the counts of a plan. Pending rows are not a failure."""
     if counts.get("unknown"):
         return _UNKNOWN
     good = ("changed", "unchanged", "pending")

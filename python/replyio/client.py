@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import polars
     from typing_extensions import CapsuleType, Self, Unpack
 
-    import replyio  # its names are imported when they are used, also those in annotations
+    import replyio  # its names are imported on first use, including those in annotations
     from replyio.models import ClientOptions, ContactAccount, ContactAccountFields, ContactAccountUpdate
 
     P = ParamSpec("P")
@@ -223,7 +223,8 @@ class ReplyClient:
         'Oslo'
     """
 
-    # `_keeps` is what must live as long as the client: its sandbox. `_withheld` names the secrets that a pickle lacks.
+    # `_keeps` must live as long as the client: its sandbox. `_withheld` contains the names of secrets that a pickle
+    # lacks.
     __slots__ = ("__weakref__", "_core", "_keeps", "_pickled", "_withheld")
 
     def __init__(
@@ -287,7 +288,7 @@ class ReplyClient:
         }
         try:
             self._core = _replyio.Client({**settings, "api_key": api_key})
-            # Where the pickle lands, the environment may name another service.
+            # The environment of the process that loads the pickle may name another service.
             self._pickled = settings | {"base_url": self._core.base_url}
             if pickle_api_key:
                 key = environ.get("REPLY_API_KEY") if api_key is None else api_key
@@ -328,7 +329,7 @@ class ReplyClient:
             derived._pickled = {**self._pickled, **options}
             derived._withheld = self._withheld
         finally:
-            del options  # somebody may have given a key, which is refused
+            del options  # it may contain a key, which is refused
         return derived
 
     def update_contact_account(self, id: int, **fields: Unpack[ContactAccountUpdate]) -> ContactAccount:
@@ -377,7 +378,7 @@ class ReplyClient:
         try:
             return self._core.update(id, fields)
         finally:
-            # A traceback that shows local variables must not show what a field was to be.
+            # A traceback that shows local variables must not show field values.
             del fields
 
     async def update_contact_account_async(self, id: int, **fields: Unpack[ContactAccountUpdate]) -> ContactAccount:
@@ -443,7 +444,7 @@ class ReplyClient:
                 _warn(warning)
             return account
         finally:
-            del account  # the warning may be made an error, and its traceback shown
+            del account  # the warning may become an error, with a traceback
 
     async def patch_contact_account_async(self, id: int, **changes: Unpack[ContactAccountFields]) -> ContactAccount:
         """Changes single fields of a contact account; see `patch_contact_account`.
@@ -477,7 +478,7 @@ class ReplyClient:
                 _warn(warning)
             return account
         finally:
-            del account  # the warning may be made an error, and its traceback shown
+            del account  # the warning may become an error, with a traceback
 
     def get_contact_account(self, id: int) -> ContactAccount:
         """Reads a contact account: `GET /v3/contact-accounts/{id}`.
@@ -1007,7 +1008,7 @@ class ReplyClient:
 
     def __repr__(self) -> str:
         """Returns a text with the base URL and never the key."""
-        core = getattr(self, "_core", None)  # not there while its settings are being refused
+        core = getattr(self, "_core", None)  # missing while its settings are being refused
         return f"<ReplyClient for {core.base_url}>" if core else "<ReplyClient without settings>"
 
     def __reduce__(self) -> tuple[Callable[..., ReplyClient], tuple[dict[str, Any]]]:
@@ -1048,7 +1049,7 @@ def _show_fields() -> None:
         show_fields(ReplyClient)
 
 
-# Without these nobody can ask, and to import them costs more than the rest of the package.
+# Only these modules read signatures, and importing them takes longer than the rest of the package.
 if "inspect" in sys.modules or "typing" in sys.modules:
     _show_fields()
 
@@ -1105,7 +1106,7 @@ def _warn_of_blocking(call: str) -> None:
 
 def _running_loop() -> AbstractEventLoop:
     """Returns the running event loop. The first call replaces this function with that of asyncio."""
-    global _running_loop  # noqa: PLW0603 - one look-up less in every call
+    global _running_loop  # noqa: PLW0603 - one lookup less in every call
     from asyncio import get_running_loop
 
     _running_loop = get_running_loop

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ApplyResult", "Plan", "PlanTable", "read_plan"]
 
-# The columns that are there even when no row is, and the types that pandas would not find by itself.
+# The columns of an empty table, and the types that pandas would not infer.
 _COLUMNS = {
     "rows": ("row", "id", "key", "status", "error", "repeated", "stored_otherwise", "done_at"),
     "changes": ("row", "id", "field", "before", "after", "status"),
@@ -44,7 +44,7 @@ _TYPES = {
     "stored_otherwise": "bool",
     "done_at": "datetime64[us, UTC]",
 }
-# Rows are taken from a table in steps of this many.
+# The number of rows to read from a table at once.
 _STEP = 10_000
 
 Status = Literal[
@@ -241,7 +241,7 @@ class PlanTable:
         module = import_module("pandas")
         records = list(self)
         values = {name: [row.get(name) for row in records] for name in self.columns}
-        # What is there before and after is text or a number, and stays what it is.
+        # The values before and after are text or numbers, and keep their types.
         types = {name: _TYPES.get(name, "object") for name in values}
         frame: pandas.DataFrame = module.DataFrame(
             {name: module.Series(column, dtype=types[name]) for name, column in values.items()}
@@ -360,7 +360,7 @@ class _Report:
         if table not in _COLUMNS:
             raise refused("table", f"must be one of {', '.join(_COLUMNS)}")
         found: PlanTable = getattr(self, table)
-        return found._export(  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - a table of its own
+        return found._export(  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the object's own table
             path, overwrite=overwrite, for_spreadsheet=for_spreadsheet, plan=self._path
         )
 
@@ -680,7 +680,7 @@ class Plan(_Report):
         job = self._start(action, options)
         try:
             drive(job, show_for(progress), action, self._path)
-        except BaseException:  # whatever it is, its reader is told the name of the file
+        except BaseException:  # a message has already shown the name of the file
             self._file.keep()
             raise
         return self._result(job)
@@ -691,7 +691,7 @@ class Plan(_Report):
         job = self._start(action, options)
         try:
             await drive_async(job, show_for(progress), action, self._path)
-        except BaseException:  # whatever it is, its reader is told the name of the file
+        except BaseException:  # a message has already shown the name of the file
             self._file.keep()
             raise
         return self._result(job)
@@ -778,7 +778,7 @@ class Plan(_Report):
         """Returns a text with the counts and the requests left."""
         try:
             return text.line("Plan", self._name(), self.counts, self._cost(), self._notes())
-        except ReplyError as error:  # a file that is gone; whoever looks at a variable must not get an exception
+        except ReplyError as error:  # the file is missing; displaying a variable must not raise an exception
             return text.printable(f"<Plan {text.cell(self._name())}: {error}>")
 
     def _repr_html_(self) -> str:
@@ -996,7 +996,7 @@ class ApplyResult(_Report):
             hints = text.result_hints(self._counts, self._stored_otherwise, text.as_frame())
             inner = self._rows_html(self._counts, self._stored_otherwise)
             return text.box_html(title, self._spent(), self._counts, inner, hints, self._notes())
-        except ReplyError as error:  # the counts are here, and the file is gone
+        except ReplyError as error:  # the counts are known, but the file is missing
             return text.box_html(title, self._spent(), self._counts, "", [], [*self._notes(), str(error)])
 
     def _notes(self) -> list[str]:

@@ -109,7 +109,7 @@ macro_rules! contact_account {
             /// Sets a field to a value, or to `null`.
             ///
             /// # Errors
-            /// A field of text takes no number, and the owner no text.
+            /// Returns [`WrongKind`] for a number in a text field, or a text as the owner.
             pub fn set(&mut self, field: Field, value: Option<FieldValue<'_>>) -> Result<(), WrongKind> {
                 match field {
                     $( Field::$variant => {

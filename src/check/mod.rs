@@ -85,7 +85,7 @@ impl Key {
 /// A failed request is a finding, not an error.
 ///
 /// # Errors
-/// [`Error::Validation`] for an id that no account can have.
+/// Returns [`Error::Validation`] if the id is invalid.
 pub async fn reading(client: &Client, account: Option<i64>) -> Result<Reading, Error> {
     if let Some(fault) = account.and_then(|id| check_id(id).err()) {
         return Err(refused(fault));

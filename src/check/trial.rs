@@ -54,7 +54,7 @@ impl Trial {
     /// Creates a trial with an account. Sends no request.
     ///
     /// # Errors
-    /// [`Error::Validation`] for an id that no account can have.
+    /// Returns [`Error::Validation`] if the id is invalid.
     pub fn new(id: i64) -> Result<Self, Error> {
         check_id(id).map_err(refused)?;
         Ok(Self { id, state: Arc::default() })
@@ -141,7 +141,7 @@ impl Step {
     /// Reads the account and creates the update, which counts as sent from then on.
     ///
     /// # Errors
-    /// Why the account is not written.
+    /// Returns why the account is not updated.
     async fn prepare(&self, looking: &mut Looking) -> Result<Request, String> {
         let turn = self.client.turn_for(looking, self.trial.id).await.map_err(|error| self.said(&error))?;
         let read = self.client.look_patiently(looking, self.trial.id).await;

@@ -7,12 +7,13 @@ use crate::error::{Call, Error, Operation};
 /// caller found. Does not check a field twice.
 ///
 /// # Errors
-/// [`Error::Validation`] with every fault, in the order of the fields.
+/// Returns [`Error::Validation`] with every problem, in the order of the fields.
 pub fn check_update(id: i64, fields: &AccountFields, mut faults: Vec<FieldError>) -> Result<(), Error> {
     if fields.name.is_absent() && faults.iter().all(|fault| fault.field != Field::Name.name()) {
         faults.push(FieldError::new(
             Field::Name.name(),
-            "is required, because the update replaces the account in full; patch_contact_account() changes single fields",
+            "is required, because the update replaces the account in full; patch_contact_account() changes single \
+            fields",
         ));
     }
     check(Operation::Update, id, fields, faults)
@@ -21,7 +22,7 @@ pub fn check_update(id: i64, fields: &AccountFields, mut faults: Vec<FieldError>
 /// Validates a partial update; see [`check_update`].
 ///
 /// # Errors
-/// [`Error::Validation`] with every fault, in the order of the fields.
+/// Returns [`Error::Validation`] with every problem, in the order of the fields.
 pub fn check_patch(id: i64, changes: &AccountFields, faults: Vec<FieldError>) -> Result<(), Error> {
     check(Operation::Patch, id, changes, faults)
 }

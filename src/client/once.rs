@@ -17,7 +17,7 @@ impl Client {
     /// Reads an account in one attempt. Waits until its slot opens.
     ///
     /// # Errors
-    /// [`Error::Call`] when the attempt fails.
+    /// Returns [`Error::Call`] if the attempt fails.
     pub(crate) async fn get_once(&self, slot: Slot, id: i64) -> Result<ContactAccount, Error> {
         let call = Call { operation: Operation::Get, id: Some(id) };
         let request = self.account_request(Method::GET, id, None);
@@ -40,7 +40,7 @@ impl Client {
     /// own values, because the service returned them. Waits until its slot opens.
     ///
     /// # Errors
-    /// [`Error::Call`] when the attempt fails.
+    /// Returns [`Error::Call`] if the attempt fails.
     pub(crate) async fn put_once(
         &self,
         slot: Slot,

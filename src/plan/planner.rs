@@ -93,7 +93,7 @@ impl<'a> Planner<'a> {
     /// Takes a table. Passes rows that need no request to `give` immediately.
     ///
     /// # Errors
-    /// Those of `give`.
+    /// Returns the errors of `give`.
     pub fn new<E>(
         table: &'a Table,
         options: &Options,
@@ -211,7 +211,7 @@ impl<'a> Planner<'a> {
     /// Takes the answer to [`Step::Page`].
     ///
     /// # Errors
-    /// Those of `give`.
+    /// Returns the errors of `give`.
     pub fn page<E>(
         &mut self,
         skip: u64,
@@ -260,7 +260,7 @@ impl<'a> Planner<'a> {
     /// Takes the answer to [`Step::Account`]; `None` when there is no such account.
     ///
     /// # Errors
-    /// Those of `give`.
+    /// Returns the errors of `give`.
     pub fn single<E>(
         &mut self,
         account: Option<&ContactAccount>,
@@ -308,7 +308,7 @@ impl<'a> Planner<'a> {
     /// Gives up the account of [`Step::Account`], because it is unreadable.
     ///
     /// # Errors
-    /// Those of `give`.
+    /// Returns the errors of `give`.
     pub fn unreadable<E>(&mut self, error: &str, mut give: impl FnMut(PlannedRow) -> Result<(), E>) -> Result<(), E> {
         let Some((id, row)) = self.singly.as_mut().and_then(Vec::pop) else { return Ok(()) };
         let is_its_own = self.held.get(&row).is_some_and(|held| held.account_id == Some(id));
@@ -346,7 +346,7 @@ impl<'a> Planner<'a> {
     /// Passes on the rows that could not be decided before the end.
     ///
     /// # Errors
-    /// Those of `give`.
+    /// Returns the errors of `give`.
     pub fn finish<E>(mut self, mut give: impl FnMut(PlannedRow) -> Result<(), E>) -> Result<(), E> {
         let mut by_account: HashMap<i64, Vec<u32>> = HashMap::new();
         for row in self.held.values() {

@@ -28,7 +28,7 @@ impl DeviationArguments<'_> {
     /// Returns the deviations.
     ///
     /// # Errors
-    /// What is wrong, in words that go behind "deviations".
+    /// Returns what is wrong, in a phrase that follows "deviations".
     pub(super) fn read(self) -> Result<Deviations, String> {
         let ignored_fields = if self.ignored_fields == ["all"] {
             Field::ALL.iter().copied().collect()

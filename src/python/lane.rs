@@ -70,8 +70,8 @@ impl Lane {
     /// Drives an operation to its end with the interpreter released, checking for signals and passing on log lines.
     ///
     /// # Errors
-    /// What a signal handler raised, `KeyboardInterrupt` above all, also while a line was logged; or `InternalError` for a
-    /// panic. Then the lane is spoilt: its connection may be in the middle of an answer.
+    /// Returns the exception of a signal handler, such as `KeyboardInterrupt`, also during logging; or `InternalError`
+    /// for a panic. The lane is then unusable, because its connection may be in the middle of an answer.
     pub(super) fn drive<T: Send, F: Future<Output = T> + Send>(
         &mut self,
         py: Python<'_>,

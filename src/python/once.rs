@@ -14,7 +14,7 @@ use crate::sabotage::{self, Guard};
 /// Returns the content of a cell, created on first use. Two threads may create it at the same time; one value is kept.
 ///
 /// # Errors
-/// Those of `make`; the next call tries again.
+/// Returns the errors of `make`; the next call tries again.
 pub(super) fn once<'a, T>(
     py: Python<'_>,
     cell: &'a PyOnceLock<T>,

@@ -105,7 +105,7 @@ impl Deviations {
     /// Checks the names, and that there is a quota if headers report one.
     ///
     /// # Errors
-    /// A name is not that of a member, or is one where an unknown one is expected.
+    /// Returns an error if a name is not that of a member, or is known where an unknown one is expected.
     pub(super) fn check(&self, has_quota: bool) -> Result<(), SandboxError> {
         let refusal = |reason: String| Err(SandboxError::Option { name: "deviations", reason });
         let is_member = |name: &str| MEMBERS.iter().any(|member| member.wire == name);

@@ -67,7 +67,7 @@ impl Response {
     /// Returns the answer of a status, with its default body.
     ///
     /// # Errors
-    /// Below 200 or above 999, which are no answers.
+    /// Returns an error if the status is below 200 or above 999.
     pub fn status(status: u16) -> Result<Self, super::SandboxError> {
         match StatusCode::from_u16(status) {
             Ok(status) if !status.is_informational() => Ok(Self { status, ..Self::default() }),

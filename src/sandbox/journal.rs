@@ -32,8 +32,8 @@ impl Journal {
     /// atomic rename.
     ///
     /// # Errors
-    /// The file cannot be read or written, is another program's, another sandbox has it, or it is damaged anywhere but in a
-    /// torn last line.
+    /// Returns an error if the file cannot be read or written, belongs to another program, is in use by another
+    /// sandbox, or is damaged anywhere but in an incomplete last line.
     pub(super) fn open(path: &Path, initial: Accounts) -> Result<(Self, Accounts), SandboxError> {
         let failed = |source| SandboxError::File { path: path.to_owned(), source };
         // Locked until its successor has the name and its own lock.

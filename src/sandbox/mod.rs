@@ -155,7 +155,8 @@ impl Sandbox {
     /// Starts a sandbox in its own thread. It answers as soon as this returns.
     ///
     /// # Errors
-    /// An option cannot be used, the port is taken, or the file is not one of sandbox accounts.
+    /// Returns an error if an option cannot be used, the port is not available, or the file does not contain sandbox
+    /// accounts.
     ///
     /// # Examples
     /// ```
@@ -252,7 +253,7 @@ impl Sandbox {
     /// Stores an account, as another program would: a new one, or a replacement for the one with its id.
     ///
     /// # Errors
-    /// The file could not be written.
+    /// Returns an error if the file cannot be written.
     pub fn set_account(&self, account: &ContactAccount) -> Result<(), SandboxError> {
         let mut account = account.clone();
         self.shared.options.deviations.complete(&mut account.extra);
@@ -263,7 +264,7 @@ impl Sandbox {
     /// Removes an account, as another program would. Returns whether there was one.
     ///
     /// # Errors
-    /// The file could not be written.
+    /// Returns an error if the file cannot be written.
     pub fn remove_account(&self, id: i64) -> Result<bool, SandboxError> {
         let removed = self.shared.state().remove(id);
         removed.map_err(|source| self.file_error(source))

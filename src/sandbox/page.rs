@@ -27,7 +27,7 @@ impl PageQuery {
     /// Parses a query.
     ///
     /// # Errors
-    /// The 400: for every parameter that is not what it should be, or for a page that cannot be asked for.
+    /// Returns the 400 for invalid parameters, or for an invalid page.
     pub(super) fn read(query: &str) -> Result<Self, Answer> {
         let mut page = Self { top: DEFAULT_TOP, skip: 0, search: None, sort_by: None, descending: false };
         let mut faults = Vec::new();

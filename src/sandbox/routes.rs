@@ -97,7 +97,7 @@ pub(super) fn answer(state: &mut State, options: &SandboxOptions, call: &Call, a
 /// Returns the key of a request with a valid route.
 ///
 /// # Errors
-/// What is answered without a look at the quota.
+/// Returns the answer that does not count against the quota.
 fn admitted<'a>(
     state: &State,
     options: &SandboxOptions,

@@ -18,7 +18,7 @@ const BEFORE: Timestamp = Timestamp::constant(1_736_933_400, 0);
 /// does not list go under `extra`.
 ///
 /// # Errors
-/// A member is misspelt, missing, given twice, or has the wrong type.
+/// Returns an error if a member is misspelled, missing, given twice, or has the wrong type.
 pub fn account_from_json(given: &Value) -> Result<ContactAccount, SandboxError> {
     let given = given.as_object().ok_or_else(|| refusal("an account must be an object".to_owned()))?;
     account_from_members(given.iter().map(|(name, value)| (name.as_str(), value.clone())))
@@ -31,7 +31,7 @@ fn refusal(reason: String) -> SandboxError {
 /// Creates an account from its members; see [`account_from_json`]. A sandbox may create many at its start.
 ///
 /// # Errors
-/// A member is misspelt, missing, given twice, or has the wrong type.
+/// Returns an error if a member is misspelled, missing, given twice, or has the wrong type.
 pub(crate) fn account_from_members<'a>(
     given: impl Iterator<Item = (&'a str, Value)>,
 ) -> Result<ContactAccount, SandboxError> {

@@ -166,7 +166,7 @@ impl State {
     /// Stores an account, in the file first.
     ///
     /// # Errors
-    /// The file could not be written; then nothing has changed.
+    /// Returns an error if the file cannot be written; nothing has then changed.
     pub(super) fn put(&mut self, account: ContactAccount, request: Option<u64>) -> io::Result<()> {
         if let Some(journal) = &mut self.journal {
             journal.put(&account)?;
@@ -181,7 +181,7 @@ impl State {
     /// Removes an account, in the file first. Returns whether there was one.
     ///
     /// # Errors
-    /// The file could not be written; then nothing has changed.
+    /// Returns an error if the file cannot be written; nothing has then changed.
     pub(super) fn remove(&mut self, id: i64) -> io::Result<bool> {
         if let Some(journal) = &mut self.journal {
             journal.remove(id)?;

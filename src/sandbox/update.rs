@@ -15,7 +15,7 @@ impl Update {
     /// Parses a body. `is_allowed` returns which members it may have that the API contract does not list.
     ///
     /// # Errors
-    /// Every fault of it, those of the known members first.
+    /// Returns every problem, those of the known members first.
     pub(super) fn read(body: &[u8], is_allowed: impl Fn(&str) -> bool) -> Result<Self, Vec<Pointed>> {
         let members = match serde_json::from_slice(body) {
             Ok(Value::Object(members)) => members,

@@ -61,7 +61,7 @@ impl Windows {
     /// Counts one request.
     ///
     /// # Errors
-    /// How long until the window resets, when one of the two is full. A refused request is not counted.
+    /// Returns the time until the window resets if one of the two is full. A refused request does not count.
     pub(super) fn take(&mut self, now: Duration, quota: SandboxQuota) -> Result<(), Duration> {
         let minute = self.minute.wait(now, MINUTE, quota.per_minute);
         let hour = self.hour.wait(now, HOUR, quota.per_hour);

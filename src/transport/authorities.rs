@@ -22,8 +22,8 @@ const NONE: &str = "has no certificate in PEM form";
 /// bundled ones if the system has none.
 ///
 /// # Errors
-/// [`Error::Configuration`] when what is named cannot be read or has no certificate; [`Error::Exhausted`] when no file can
-/// be opened.
+/// Returns [`Error::Configuration`] if the named file cannot be read or has no certificate, and [`Error::Exhausted`] if
+/// no file can be opened.
 pub(super) fn trusted(ca_file: Option<&Path>) -> Result<RootCertStore, Error> {
     if let Some(path) = ca_file {
         let subject = of("ca_file", path);

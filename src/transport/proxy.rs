@@ -27,8 +27,8 @@ pub(super) struct Found {
 /// Returns the proxy for a service that is not on this machine.
 ///
 /// # Errors
-/// [`Error::Configuration`] when a variable that matters for the service cannot be read. It names the variable and not its
-/// value, which may hold a password.
+/// Returns [`Error::Configuration`] if a relevant variable is invalid. The error contains the name of the variable, but
+/// not its value, which may contain a password.
 pub(super) fn found(base_url: &BaseUrl) -> Result<Option<Found>, Error> {
     of_variables(base_url, |name| std::env::var_os(name))
 }
@@ -67,7 +67,7 @@ fn text(name: &str, value: OsString) -> Result<String, Error> {
 /// that port.
 ///
 /// # Errors
-/// An entry cannot be read, and may be about the host.
+/// Returns an error if an entry is invalid and may match the host.
 fn exempts(variable: &str, list: &str, base_url: &BaseUrl) -> Result<bool, Error> {
     let (host, port) = base_url.host_and_port();
     let is_name = matches!(host, Host::Domain(_));

@@ -1,4 +1,4 @@
-"""`python -m replyio.sandbox`: a sandbox on the command line."""
+"""`python -m replyio.sandbox`: runs a sandbox on the command line."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _parser(program: str | None) -> Parser:
 
 
 def _accounts(path: str) -> list[dict[str, Any]]:
-    """The accounts of a file."""
+    """Returns the accounts of a file."""
     given = json.loads(Path(path).read_text(encoding="utf-8"))
     if not isinstance(given, list) or not all(isinstance(each, dict) for each in cast("list[object]", given)):
         raise ConfigurationError(f"{path} must contain a JSON list of objects")
@@ -69,11 +69,11 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
     """Runs a sandbox until Ctrl-C.
 
     Args:
-        arguments: The arguments. Default: those of the process.
+        arguments: The arguments. Default None: those of the process.
         program: The name in the usage text. Default: `python -m replyio.sandbox`.
 
     Returns:
-        The exit code: 130 after Ctrl-C, 1 where it cannot start, 2 where the arguments cannot be used.
+        The exit code: 130 after Ctrl-C, 1 if it cannot start, 2 if the arguments cannot be used.
     """
     given = sys.argv[1:] if arguments is None else arguments
     try:
@@ -84,14 +84,14 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
     except UsageError as error:
         print(f"replyio: {safe_text(str(error))}", file=sys.stderr)
         return _USAGE
-    # SIGTERM ends it as Ctrl-C does, with the file and the socket closed.
+    # SIGTERM stops it as Ctrl-C does, and closes the file and the socket.
     signal.signal(signal.SIGTERM, _terminate)
     try:
         accounts = None if options.accounts is None else _accounts(options.accounts)
         sandbox = Sandbox(
             accounts, port=options.port, quota=options.quota, clock_scale=options.clock_scale, path=options.path
         )
-    except KeyboardInterrupt:  # while it read the accounts
+    except KeyboardInterrupt:  # while it reads the accounts
         return _INTERRUPTED
     except (OSError, OverflowError, RecursionError, ValueError) as error:
         print(f"error: {safe_text(str(error))}", file=sys.stderr)

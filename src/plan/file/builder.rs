@@ -63,7 +63,7 @@ impl Builder {
     /// Creates a new file.
     ///
     /// # Errors
-    /// [`FileError`] when there is one already, or none can be made.
+    /// Returns [`FileError`] if the file exists or cannot be created.
     pub fn create(name: &Path, header: &Header) -> Result<Self, FileError> {
         let io = |error: io::Error| FileError::new(name, FileErrorKind::Io(error.to_string()));
         let presence = Presence::enter().ok_or_else(|| FileError::new(name, FileErrorKind::Forked))?;
@@ -117,7 +117,7 @@ impl Builder {
     /// Adds a row. Sealing fails if a number occurs twice.
     ///
     /// # Errors
-    /// [`FileError`] when the rows cannot be written.
+    /// Returns [`FileError`] if the rows cannot be written.
     pub fn add(&mut self, row: PlannedRow) -> Result<(), FileError> {
         self.rows += 1;
         self.size += 1 + row.changes.len();
@@ -128,7 +128,7 @@ impl Builder {
     /// Closes the plan: every row is on the disk when this returns.
     ///
     /// # Errors
-    /// [`FileError`] when the rows cannot be written, or are not as many as there must be.
+    /// Returns [`FileError`] if the rows cannot be written, or their number is wrong.
     pub fn seal(mut self, rows: u64) -> Result<PlanFile, FileError> {
         self.hand_over()?;
         let written = self.end_writing()?;

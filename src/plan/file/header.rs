@@ -54,7 +54,7 @@ impl Header {
     /// Creates an identity for a new plan.
     ///
     /// # Errors
-    /// [`FileError`] when the operating system provides no random numbers.
+    /// Returns [`FileError`] if the operating system provides no random numbers.
     pub fn new_identity() -> Result<String, FileError> {
         random().map(|bytes| hex(&bytes))
     }
@@ -138,7 +138,7 @@ impl KeyMark {
     /// Creates the mark of a key, with a new salt.
     ///
     /// # Errors
-    /// [`FileError`] when the operating system provides no random numbers.
+    /// Returns [`FileError`] if the operating system provides no random numbers.
     pub fn of(key: &ApiKey) -> Result<Self, FileError> {
         let salt = random()?;
         Ok(Self { salt, hash: key.keyed_hash(&salt) })

@@ -88,7 +88,7 @@ impl PlanFile {
     /// Opens a plan and verifies its content.
     ///
     /// # Errors
-    /// [`FileError`] when it is missing, half written, damaged, newer or no plan, or lacks its log.
+    /// Returns [`FileError`] if the file is missing, incomplete, damaged, newer or not a plan, or lacks its log.
     pub fn open(path: &Path) -> Result<Self, FileError> {
         Self::check(path, None)
     }
@@ -96,7 +96,7 @@ impl PlanFile {
     /// Opens a plan. Stops if `interrupt` returns true, now and in later reads.
     ///
     /// # Errors
-    /// Those of [`PlanFile::open`], and [`FileErrorKind::Interrupted`].
+    /// Returns the errors of [`PlanFile::open`], and [`FileErrorKind::Interrupted`].
     pub fn open_with(path: &Path, interrupt: Interrupt) -> Result<Self, FileError> {
         Self::check(path, Some(interrupt))
     }
@@ -133,7 +133,7 @@ impl PlanFile {
     /// again.
     ///
     /// # Errors
-    /// Those of [`PlanFile::open`], and [`FileErrorKind::Locked`] when a run has it.
+    /// Returns the errors of [`PlanFile::open`], and [`FileErrorKind::Locked`] if a run uses the plan.
     pub fn recover(path: &Path) -> Result<Self, FileError> {
         Self::recover_with(path, None)
     }
@@ -141,7 +141,7 @@ impl PlanFile {
     /// The same, with an interrupt as in [`PlanFile::open_with`].
     ///
     /// # Errors
-    /// Those of [`PlanFile::recover`], and [`FileErrorKind::Interrupted`].
+    /// Returns the errors of [`PlanFile::recover`], and [`FileErrorKind::Interrupted`].
     pub fn recover_with(path: &Path, interrupt: Option<Interrupt>) -> Result<Self, FileError> {
         match Self::check(path, interrupt.clone()) {
             Err(error) if error.kind() == &FileErrorKind::NeedsLog => {}
@@ -162,7 +162,8 @@ impl PlanFile {
     /// planning was interrupted; it then deletes the file, because nothing was sent for it.
     ///
     /// # Errors
-    /// Those of [`PlanFile::open`], and [`FileErrorKind::Foreign`] when the plan was made from other rows or options.
+    /// Returns the errors of [`PlanFile::open`], and [`FileErrorKind::Foreign`] if the plan was created from other rows
+    /// or options.
     pub fn resume(path: &Path, source_digest: [u8; 32]) -> Result<Option<Self>, FileError> {
         match Self::check(path, None) {
             Ok(file) if file.header().source_digest == source_digest && !file.header().is_revert => Ok(Some(file)),
@@ -180,7 +181,7 @@ impl PlanFile {
     /// interrupted.
     ///
     /// # Errors
-    /// [`FileErrorKind::NotAPlan`], [`FileErrorKind::Locked`], and others when it cannot be told.
+    /// Returns [`FileErrorKind::NotAPlan`] or [`FileErrorKind::Locked`], or another kind if the file cannot be read.
     pub fn is_replaceable(path: &Path) -> Result<bool, FileError> {
         match Self::check(path, None) {
             Ok(file) => file.start_run().map(|_| true),
@@ -203,7 +204,7 @@ impl PlanFile {
     /// Takes the right to write immediately.
     ///
     /// # Errors
-    /// [`FileErrorKind::Locked`] when another run has it, and others when the file is not what was opened.
+    /// Returns [`FileErrorKind::Locked`] if another run uses the plan, and another kind if the file was replaced.
     pub fn start_run(&self) -> Result<Run, FileError> {
         Run::start(self).map_err(|error| error.at(self.path()))
     }
@@ -230,7 +231,7 @@ impl PlanFile {
     /// Refuses a plan with another purpose. `new_key` accepts another API key of the same user.
     ///
     /// # Errors
-    /// [`FileErrorKind::Foreign`].
+    /// Returns [`FileErrorKind::Foreign`].
     pub fn check_target(
         &self,
         base_url: &str,

@@ -19,7 +19,7 @@ impl PlanFile {
     /// Returns the number of rows by status.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read.
+    /// Returns [`FileError`] if the file cannot be read.
     pub fn counts(&self) -> Result<BTreeMap<Status, u64>, FileError> {
         let counted = self.ask(|connection| {
             let mut select = connection.prepare("SELECT status, count(*) FROM rows GROUP BY status")?;
@@ -36,7 +36,7 @@ impl PlanFile {
     /// Returns the facts about the job as a whole.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read.
+    /// Returns [`FileError`] if the file cannot be read.
     pub fn state(&self) -> Result<State, FileError> {
         let found = self.ask(state::read)?;
         found.map(|(state, _)| state).ok_or_else(|| {
@@ -51,7 +51,7 @@ impl PlanFile {
     /// conflicts if requested.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read.
+    /// Returns [`FileError`] if the file cannot be read.
     pub fn open_rows(&self, include_conflicts: bool) -> Result<Vec<OpenRow>, FileError> {
         let third = if include_conflicts { Status::Conflict } else { Status::Pending };
         self.ask(|connection| {
@@ -75,7 +75,7 @@ impl PlanFile {
     /// Returns the names or domains that matched the open rows and conflicts.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read.
+    /// Returns [`FileError`] if the file cannot be read.
     pub fn open_keys(&self) -> Result<HashMap<u64, String>, FileError> {
         self.ask(|connection| {
             let mut select = connection.prepare(
@@ -89,7 +89,7 @@ impl PlanFile {
     /// Returns how many of the rows with changes are done.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read.
+    /// Returns [`FileError`] if the file cannot be read.
     pub fn rows_done(&self) -> Result<u64, FileError> {
         self.ask(|connection| {
             let mut select = connection.prepare(
@@ -103,7 +103,7 @@ impl PlanFile {
     /// Returns how many rows the service stored with a different value.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read.
+    /// Returns [`FileError`] if the file cannot be read.
     pub fn stored_otherwise(&self) -> Result<u64, FileError> {
         self.ask(|connection| {
             connection.query_row("SELECT count(*) FROM rows WHERE stored_otherwise", [], |row| row.get(0))
@@ -113,7 +113,7 @@ impl PlanFile {
     /// Returns the changes of rows.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read.
+    /// Returns [`FileError`] if the file cannot be read.
     pub fn changes_of(&self, rows: &[u64]) -> Result<HashMap<u64, Vec<Change>>, FileError> {
         let edits = self.edits_of(rows)?.into_iter();
         Ok(edits.map(|(row, edits)| (row, edits.into_iter().map(|edit| edit.change).collect())).collect())
@@ -143,7 +143,7 @@ impl PlanFile {
     /// Returns every row, in order.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read.
+    /// Returns [`FileError`] if the file cannot be read.
     pub fn for_each_row(&self, mut take: impl FnMut(RowView)) -> Result<(), FileError> {
         self.for_each_stored(|row| {
             take(self.view(row)?);
@@ -184,7 +184,7 @@ impl PlanFile {
     /// Returns every change, in the order of the rows.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read.
+    /// Returns [`FileError`] if the file cannot be read.
     pub fn for_each_change(&self, mut take: impl FnMut(ChangeView)) -> Result<(), FileError> {
         let reader = self.reader()?;
         let mut last = -1;
@@ -199,7 +199,7 @@ impl PlanFile {
     /// Returns the first rows that are not done and will not be done without intervention. Reads no others.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read.
+    /// Returns [`FileError`] if the file cannot be read.
     pub fn first_failures(&self, limit: u32) -> Result<Vec<RowView>, FileError> {
         let rows = self.ask(|connection| {
             let mut select = connection.prepare(
@@ -216,7 +216,7 @@ impl PlanFile {
     /// Returns the number of changes.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read.
+    /// Returns [`FileError`] if the file cannot be read.
     pub fn count_changes(&self) -> Result<u64, FileError> {
         self.ask(|connection| connection.query_row("SELECT count(*) FROM edits", [], |row| row.get(0)))
     }
@@ -224,7 +224,7 @@ impl PlanFile {
     /// Returns the first changes, in the order of the rows. Reads no others.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read.
+    /// Returns [`FileError`] if the file cannot be read.
     pub fn first_changes(&self, limit: u32) -> Result<Vec<ChangeView>, FileError> {
         let reader = self.reader()?;
         let of_sqlite = |error: rusqlite::Error| FileError::of_sqlite(self.path(), &error);
@@ -274,7 +274,7 @@ impl PlanFile {
     /// service returned, if it did. Fields that have their previous value are left out.
     ///
     /// # Errors
-    /// Those of `take`, and [`FileError`] when the file cannot be read.
+    /// Returns the errors of `take`, and [`FileError`] if the file cannot be read.
     pub fn revert_rows(&self, mut take: impl FnMut(PlannedRow) -> Result<(), FileError>) -> Result<(), FileError> {
         let reader = self.reader()?;
         self.for_each_stored(|row| {

@@ -37,8 +37,8 @@ impl PlanFile {
     /// and it was not reverted itself. A revert whose creation was interrupted is created again.
     ///
     /// # Errors
-    /// [`FileErrorKind::Foreign`] when one of the names is taken by something else than a revert of this plan, and others
-    /// when one of the files cannot be used.
+    /// Returns [`FileErrorKind::Foreign`] if another file than a revert of this plan has one of the names, and another
+    /// kind if one of the files cannot be used.
     pub fn revert_file(&self) -> Result<Self, FileError> {
         let writes = self.state()?.writes();
         for number in 1_u32.. {
@@ -117,7 +117,7 @@ impl PlanFile {
     /// Creates the plan that reverts this one, in a new file.
     ///
     /// # Errors
-    /// [`FileError`] when one of the two files cannot be used.
+    /// Returns [`FileError`] if one of the two files cannot be used.
     pub fn revert_as(&self, path: &Path) -> Result<Self, FileError> {
         let header = Header {
             identity: Header::new_identity()?,

@@ -48,7 +48,7 @@ impl Run {
     /// differs from the plan becomes the `before` of its change. On the disk when this completes.
     ///
     /// # Errors
-    /// [`FileError`]; then nothing is marked, and nothing may be sent.
+    /// Returns [`FileError`] if the file cannot be written; nothing is then marked, and nothing may be sent.
     pub async fn sending(&self, row: u64, overwritten: Vec<(Field, Value)>, at_ms: i64) -> Result<(), FileError> {
         self.write(Write::Sending { row, overwritten, at: at_ms }).await.map(drop)
     }
@@ -56,7 +56,7 @@ impl Run {
     /// Stores the outcome of a row. On the disk when this completes.
     ///
     /// # Errors
-    /// [`FileError`]; then the row stays as it was.
+    /// Returns [`FileError`] if the file cannot be written; the row is then unchanged.
     pub async fn finish(&self, row: u64, finished: Finished) -> Result<(), FileError> {
         self.write(Write::Finish { row, finished }).await.map(drop)
     }
@@ -64,7 +64,7 @@ impl Run {
     /// Stores which members of its account the next update may clear. On the disk when this completes.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be written.
+    /// Returns [`FileError`] if the file cannot be written.
     pub async fn note_at_risk(&self, row: u64, members: Vec<String>) -> Result<(), FileError> {
         self.write(Write::AtRisk(AtRisk { row, members })).await.map(drop)
     }
@@ -73,7 +73,7 @@ impl Run {
     /// planning of the fields that the update would have overwritten.
     ///
     /// # Errors
-    /// [`FileError`]; then the row stays as it was.
+    /// Returns [`FileError`] if the file cannot be written; the row is then unchanged.
     pub async fn not_sent(&self, row: u64, before: Vec<(Field, Value)>) -> Result<(), FileError> {
         self.write(Write::NotSent { row, before }).await.map(drop)
     }
@@ -81,7 +81,7 @@ impl Run {
     /// Stores what the run learned about list items.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be written.
+    /// Returns [`FileError`] if the file cannot be written.
     pub async fn set_items(&self, items: ItemsProof) -> Result<(), FileError> {
         self.write(Write::Items(items)).await.map(drop)
     }
@@ -89,7 +89,7 @@ impl Run {
     /// Stores members that an update cleared.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be written.
+    /// Returns [`FileError`] if the file cannot be written.
     pub async fn add_cleared(&self, members: Vec<String>) -> Result<(), FileError> {
         self.write(Write::Cleared(members)).await.map(drop)
     }
@@ -97,7 +97,7 @@ impl Run {
     /// Stores the times of requests that belong to no row.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be written.
+    /// Returns [`FileError`] if the file cannot be written.
     pub async fn note_requests(&self, sent_at_ms: Vec<i64>) -> Result<(), FileError> {
         self.write(Write::Requests(sent_at_ms)).await.map(drop)
     }
@@ -105,7 +105,7 @@ impl Run {
     /// Returns the times of the requests in the last hour, in milliseconds since 1970.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read or written.
+    /// Returns [`FileError`] if the file cannot be read or written.
     pub fn recent_requests(&self, now_ms: i64) -> Result<Vec<i64>, FileError> {
         self.wait(Write::RecentRequests { now: now_ms }).map(|written| match written {
             Written::Moments(moments) => moments,
@@ -116,7 +116,7 @@ impl Run {
     /// Makes failed and conflicting rows pending again. Returns their number.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be written.
+    /// Returns [`FileError`] if the file cannot be written.
     pub fn retry_failed(&self) -> Result<u64, FileError> {
         self.wait(Write::RetryFailed).map(|written| match written {
             Written::Count(count) => count,

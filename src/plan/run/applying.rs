@@ -30,7 +30,7 @@ const MOST_ON_A_LOOK: usize = 1_000;
 /// Returns the number of requests that apply the rest of a plan.
 ///
 /// # Errors
-/// [`FileError`] when the file cannot be read.
+/// Returns [`FileError`] if the file cannot be read.
 pub fn requests_to_apply(client: &Client, file: &PlanFile) -> Result<u64, FileError> {
     Ok(requests(file.open_rows(false)?, file.state()?.items, rows_on_a_look(client)))
 }
@@ -44,7 +44,7 @@ fn rows_on_a_look(client: &Client) -> usize {
 /// and nothing is in flight.
 ///
 /// # Errors
-/// [`RunError`]; every row is then as it was, or as the file says.
+/// Returns [`RunError`] if the run fails; the file then has the state of every row.
 pub async fn apply(
     client: &Client,
     run: Run,

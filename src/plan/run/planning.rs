@@ -24,7 +24,7 @@ use crate::plan::source::{Options, Table};
 /// if it was stopped; then there is no file.
 ///
 /// # Errors
-/// [`RunError`]; then there is no file either.
+/// Returns [`RunError`] if planning fails; there is then no file.
 pub async fn plan(
     client: &Client,
     table: &Table,

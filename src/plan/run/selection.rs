@@ -22,7 +22,8 @@ impl Selection {
     /// Keeps the open rows that the run includes, in their order.
     ///
     /// # Errors
-    /// [`RunError::TooManyChanges`] and [`RunError::TooManyCleared`] when the run would do more than it may, and [`RunError::File`].
+    /// Returns [`RunError::TooManyChanges`] or [`RunError::TooManyCleared`] if the run would exceed a limit, and
+    /// [`RunError::File`] if the file cannot be read.
     pub(super) fn of(&self, file: &PlanFile, mut open: Vec<OpenRow>) -> Result<Vec<OpenRow>, RunError> {
         if let Some(rows) = &self.rows {
             open.retain(|row| rows.contains(&row.row));

@@ -125,7 +125,7 @@ impl Builder {
     /// Returns the position of a column. Adds the column if there is none with this name.
     ///
     /// # Errors
-    /// [`CellError::TooManyColumns`]
+    /// Returns [`CellError::TooManyColumns`].
     pub fn column(&mut self, name: &str) -> Result<usize, CellError> {
         match self.places.get(name) {
             Some(place) => Ok(*place),
@@ -136,7 +136,7 @@ impl Builder {
     /// Adds a column even if another one has the same name; [`Builder::finish`] reports that.
     ///
     /// # Errors
-    /// [`CellError::TooManyColumns`]
+    /// Returns [`CellError::TooManyColumns`].
     pub fn add_column(&mut self, name: &str) -> Result<usize, CellError> {
         let place = self.columns.len();
         if place == MOST_COLUMNS {
@@ -162,7 +162,7 @@ impl Builder {
     /// Adds a cell to the current row.
     ///
     /// # Errors
-    /// [`CellError::Repeated`] when the row has one in this column.
+    /// Returns [`CellError::Repeated`] if the row already has a cell in this column.
     pub fn push(&mut self, column: usize, cell: Given<'_>) -> Result<(), CellError> {
         let rows = self.rows;
         let Some(column) = self.columns.get_mut(column).filter(|column| column.role != Role::Ignored) else {
@@ -192,7 +192,7 @@ impl Builder {
     /// Returns the table; `file` is its source, if it came from a file. Ends a row that was begun.
     ///
     /// # Errors
-    /// [`TableError::Faults`] with all faults of all columns.
+    /// Returns [`TableError::Faults`] with every fault of every column.
     pub fn finish(self, file: Option<&Path>) -> Result<Table, TableError> {
         let Self { options, blanks, columns, rows, .. } = self;
         let rows = columns.iter().map(|column| column.length).max().unwrap_or_default().max(rows);

@@ -61,7 +61,7 @@ fn encoding(name: &str) -> Result<&'static Encoding, String> {
 /// Returns the usual name of an encoding.
 ///
 /// # Errors
-/// What is expected, when there is none of this name.
+/// Returns what is expected, if there is no such encoding.
 pub fn encoding_named(name: &str) -> Result<String, String> {
     encoding(name).map(|encoding| encoding.name().to_lowercase())
 }

@@ -121,7 +121,7 @@ impl Table {
     /// Creates a table from Arrow batches, which it keeps as they are.
     ///
     /// # Errors
-    /// [`TableError::Faults`] with all faults of all columns.
+    /// Returns [`TableError::Faults`] with every fault of every column.
     pub fn from_batches(schema: &Schema, batches: Vec<RecordBatch>, options: &Options) -> Result<Self, TableError> {
         Self::from_named_batches(None, schema, batches, options)
     }
@@ -129,7 +129,7 @@ impl Table {
     /// Creates a table from Arrow batches that came from a file.
     ///
     /// # Errors
-    /// As [`Table::from_batches`].
+    /// Returns the errors of [`Table::from_batches`].
     pub fn from_named_batches(
         file: Option<&Path>,
         schema: &Schema,
@@ -165,7 +165,7 @@ impl Table {
     /// quote where RFC 4180 does not allow it is an error, because it can turn four rows into two.
     ///
     /// # Errors
-    /// [`TableError`], whatever is wrong with the file or its columns.
+    /// Returns [`TableError`] if the file or its columns are invalid.
     pub fn from_csv(path: &Path, options: &Options) -> Result<Self, TableError> {
         csv::read(path, options)
     }
@@ -173,7 +173,7 @@ impl Table {
     /// Reads a table from a file with one JSON object per line.
     ///
     /// # Errors
-    /// [`TableError`], whatever is wrong with the file or its columns.
+    /// Returns [`TableError`] if the file or its columns are invalid.
     pub fn from_json_lines(path: &Path, options: &Options) -> Result<Self, TableError> {
         json_lines::read(path, options)
     }
