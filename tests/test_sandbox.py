@@ -394,7 +394,7 @@ def test_a_page_that_cannot_be_is_refused(call: Caller, query: str) -> None:
     problem(call("GET", f"/contact-accounts?{query}"), 400, "contactAccount.invalidPagination")
 
 
-@pytest.mark.parametrize("query", ["top=ten", "skip=", "sort_by=colour", "sort_direction=down"])
+@pytest.mark.parametrize("query", ["top=ten", "skip=", "sort_by=color", "sort_direction=down"])
 def test_a_parameter_of_the_wrong_type_is_refused(call: Caller, query: str) -> None:
     assert set(faults(call("GET", f"/contact-accounts?{query}"))) == {query.partition("=")[0]}
 

@@ -57,7 +57,7 @@ def fields_of(error: ValidationError) -> list[str]:
 def test_every_fault_is_reported_at_once_in_the_order_of_the_fields(mode: str, refused: Refused) -> None:
     wrong: dict[str, Any] = {
         "owner_user_id": -1,
-        "colour": "red",
+        "color": "red",
         "city": 5,
         "companySize": "huge",
         "linkedProspectsCount": 3,
@@ -72,7 +72,7 @@ def test_every_fault_is_reported_at_once_in_the_order_of_the_fields(mode: str, r
         FieldError("city", "must be a string or None, not int"),
         FieldError("linked_in_url", "must be a string or None, not bytes"),
         FieldError("owner_user_id", "must be a positive integer"),
-        FieldError("colour", "is not a field of a contact account"),
+        FieldError("color", "is not a field of a contact account"),
         FieldError("linkedProspectsCount", "cannot be updated: the service sets it"),
     ]
     faults = "; ".join(f"{field} {message}" for field, message in error.errors)

@@ -181,7 +181,7 @@ class ContactAccountStage:
     Attributes:
         id: Unique identifier of the stage.
         name: Its name.
-        color_id: The number of its colour, or None.
+        color_id: The number of its color, or None.
         extra: Members that the API contract does not list, by their JSON names.
     """
 

@@ -18,7 +18,7 @@ pub struct ContactAccountStage {
     pub id: i64,
     /// Its name.
     pub name: String,
-    /// The number of its colour.
+    /// The number of its color.
     pub color_id: Option<i64>,
     /// Members that the API contract does not list, with their original values.
     #[serde(flatten)]

@@ -523,7 +523,7 @@ fn what_is_wrong_in_a_csv_file_is_told_with_its_line() {
     assert_eq!(
         wrong("latin.csv", b"id,city\n1,a\n2,\xe6\n"),
         start("latin.csv")
-            + "line 3 is not UTF-8; windows-1252 fits: give encoding=\"windows-1252\", or save the file as UTF-8"
+            + "line 3 is not valid UTF-8; it may be windows-1252: set encoding=\"windows-1252\", or save the file as UTF-8"
     );
     assert_eq!(wrong("empty.csv", b""), start("empty.csv") + "the file is empty; its first line must name the columns");
     assert_eq!(
