@@ -54,7 +54,7 @@ def main() -> None:
         kept = all(account.phone == f"+{account.id - 100}" for account in sandbox.accounts.values())
         print(f"  The phone numbers, which no column named, are {'all kept' if kept else 'LOST'}.")
 
-        print("\n8. plan.revert() puts the values from before back")
+        print("\n8. plan.revert() restores the previous values")
         print(f"  {plan.revert(progress=False)!r}")
         plan.close()
 

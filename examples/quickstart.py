@@ -42,7 +42,7 @@ UPDATE: ContactAccountFields = {
 
 
 def show(title: str, before: ContactAccount, after: ContactAccount) -> None:
-    """Prints the fields that an update may carry, and marks what changed."""
+    """Prints the writable fields, and marks changes."""
     old, new = before.update_fields(), after.update_fields()
     print(f"\n{title}\n{'':2}{'field':18}{'before':26}after")
     for field in UPDATE:

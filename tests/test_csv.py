@@ -33,9 +33,9 @@ BEHIND = f"has text after the closing quote of a field; {DOUBLE}"
         (
             "a.csv",
             "id,city\n1,é\n".encode("latin-1"),
-            'line 2 is not UTF-8; windows-1252 fits: give encoding="windows-1252", or save the file as UTF-8',
+            'line 2 is not valid UTF-8; it may be windows-1252: set encoding="windows-1252", or save the file as UTF-8',
         ),
-        ("a.csv", b"\xff\xfei\0d", "the file is not UTF-16LE"),
+        ("a.csv", b"\xff\xfei\0d", "the file is not valid UTF-16LE"),
         (
             "a.csv",
             b'id,city\n1,"Oslo\n2,Bergen\n3,"Voss"\n',
@@ -105,9 +105,9 @@ def test_an_encoding_can_be_named(tmp_path: Path) -> None:
     path.write_bytes("id,city\n1,東京\n".encode("shift_jis"))
     assert read(path, encoding="shift_jis") == [{"id": 1, "city": "東京"}]
     path.write_bytes(b"id,city\n1,\xff\n")
-    assert "the file is not Shift_JIS" in str(refusal(path, encoding="sjis"))
+    assert "the file is not valid Shift_JIS" in str(refusal(path, encoding="sjis"))
     path.write_bytes("id,city\n1,é\n".encode("utf-16"))
-    assert "UTF-16LE, not UTF-8 as in encoding=" in str(refusal(path, encoding="utf-8"))
+    assert "UTF-16LE, but encoding= says UTF-8" in str(refusal(path, encoding="utf-8"))
 
 
 @given(

@@ -116,7 +116,7 @@ def test_a_request_without_an_answer_says_why(mode: str, info: Callable[[], list
         call(client, "get_contact_account", mode, 4711)
     (line,) = info()
     assert re.fullmatch(
-        rf"INFO replyio GET /v3/contact-accounts/4711 failed: no connection .*, attempt 1 in {TIME}", line
+        rf"INFO replyio GET /v3/contact-accounts/4711 failed: could not connect .*, attempt 1 in {TIME}", line
     )
 
 

@@ -403,7 +403,7 @@ def test_a_notebook_shows_counts_the_first_changes_and_what_to_do_next(plan: Pla
     text = page(plan).text
     for shown in (
         "Plan acme.replyplan", "817 requests, about 17 min", "812 to change", "Oslo → Bergen", "empty → 51-200",
-        "plan.apply() writes the changes", "says why 48 rows are not done",
+        "plan.apply() sends the changes", "says why 48 rows are not done",
     ):  # fmt: skip
         assert shown in text
     assert text.count("4711") == 1  # an account that has several changes is named once
@@ -506,7 +506,7 @@ def test_without_a_terminal_a_long_wait_is_told_at_once_and_a_line_every_minute(
         wait |= {"waiting": "the quota", "waiting_until": 2.0} if second == 100 else {}
         show.update(STATE | wait | {"seconds": float(second)})
     show.close(STATE | {"seconds": 200.0})
-    assert [record.getMessage().rpartition(", ")[2] for record in caplog.records] == ["waiting 42 s: the quota"]
+    assert [record.getMessage().rpartition(", ")[2] for record in caplog.records] == ["waiting 42 s (the quota)"]
     told = sys.stderr.getvalue().splitlines()  # type: ignore[attr-defined]
     assert len(told) == 4
     assert told[-1] == "replyio: writing: 412 of 812 rows, 430 requests, about 9 min left"
@@ -597,7 +597,7 @@ def test_a_bar_that_fails_does_not_end_the_job(caplog: pytest.LogCaptureFixture)
 
     assert _progress.drive(Job(), Failing(), "apply", "p") == "result"
     assert [record.getMessage() for record in caplog.records] == [
-        "the progress is not shown any more: ZeroDivisionError"
+        "replyio stopped showing the progress: ZeroDivisionError"
     ]
 
 

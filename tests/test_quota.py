@@ -55,7 +55,7 @@ def test_the_hour_has_a_window_of_its_own(mode: str, reply_sandbox: Sandbox) -> 
             call(client, "get_contact_account", mode, 4711)
         error = refused(client, mode)
     assert 3590 < (error.retry_after or 0) <= 3600
-    assert "the quota: 2 requests an hour" in str(error)
+    assert "quota: 2 per hour" in str(error)
 
 
 def test_clients_of_one_user_count_together(reply_sandbox: Sandbox) -> None:

@@ -228,13 +228,13 @@ def test_a_stream_that_breaks_is_an_error_and_no_short_table() -> None:
         (b"a.csv", "not bytes; pass the path as a str"),
         (5, "not int"),
         (None, "not NoneType"),
-        (pl.Series([1]), "this Series is none: it is a single column"),
-        (pd.Series([1]), "this Series is none: it is a single column; put it into a DataFrame with the others"),
-        (np.array([1]), r"not ndarray; give an array with the names of its columns to pandas.DataFrame\(\)"),
+        (pl.Series([1]), "this Series is not one: it is a single column"),
+        (pd.Series([1]), "this Series is not one: it is a single column; put it into a DataFrame with the others"),
+        (np.array([1]), r"not ndarray; pass the array and its column names to pandas.DataFrame\(\)"),
         (["a"], "row 0 must be a mapping, a named tuple, or an instance of a dataclass, .* not str"),
         ([{"id": 1}, Row], "row 1 must be a mapping, .* not type"),
         ([(1, "a")], "row 0 must be a mapping, a named tuple, .* not tuple"),
-        ([{"id": 1}, {5: 1}], "row 1 has a column that is named by int, not by text"),
+        ([{"id": 1}, {5: 1}], "row 1 has a column whose name is int, not text"),
     ],
 )
 def test_what_is_no_table_is_a_type_error(data: object, hint: str) -> None:

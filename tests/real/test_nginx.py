@@ -246,7 +246,9 @@ def test_a_gate_that_nginx_guards_is_not_taken_for_the_service_s_own(
     day: Day, nginx: StartNginx, location: str, raises: type[APIError]
 ) -> None:
     front = nginx(location=location)
-    day.fails(day.client(front.url), raises, "after 1 attempt.*hint: this looks like a proxy's or a login page")
+    day.fails(
+        day.client(front.url), raises, "after 1 attempt.*hint: this looks like a page from a proxy or a login form"
+    )
     assert len(front.statuses(1)) == 1
     assert day.sandbox.requests == []
 
@@ -266,7 +268,9 @@ def test_a_redirect_of_nginx_is_not_followed(day: Day, nginx: StartNginx) -> Non
 
 def test_a_login_page_in_place_of_the_service_is_no_account(day: Day, nginx: StartNginx) -> None:
     front = nginx(location="default_type text/html; return 200 '<html>Please log in</html>';")
-    error = day.fails(day.client(front.url), UnexpectedResponseError, "hint: this looks like a proxy's or a login page")
+    error = day.fails(
+        day.client(front.url), UnexpectedResponseError, "hint: this looks like a page from a proxy or a login form"
+    )
     assert error.excerpt == "<html>Please log in</html>"
     assert front.statuses(1) == [200]
 

@@ -23,7 +23,7 @@ CLOCK = "hint: check this machine's clock"
 TRUST = "hint: a company proxy may intercept the connection; set ca_file or SSL_CERT_FILE to its certificate authority"
 ADDRESS = "hint: check base_url and its port, and whether another server answers there"
 UNKNOWN_ISSUER = "the server's certificate is from an unknown issuer"
-PAGE = "hint: this looks like a proxy's or a login page"
+PAGE = "hint: this looks like a page from a proxy or a login form"
 TLS_1_1 = "ssl_protocols TLSv1.1; ssl_ciphers ALL:@SECLEVEL=0;"
 
 
