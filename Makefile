@@ -77,10 +77,12 @@ check: format ## Checks format, lints, licenses and dependencies, and fuzzes sho
 	REPLYIO_FUZZ_MUTANTS=50000 cargo test --locked --quiet --lib fuzzing -- --nocapture
 	REPLYIO_FUZZ_SECONDS=60 cargo test --locked --quiet --features sandbox,plan --test plan_fuzz -- --nocapture
 
-format: $(VENV)/installed-check ## Checks what `make check` checks in seconds: format, and the lints of Python.
+format: $(VENV)/installed-check ## Checks what `make check` checks in seconds: format, the lints of Python, spelling and wording.
 	cargo fmt --check
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/typos
+	$(BIN)/python tests/language.py
 
 bench: $(VENV)/installed-wheel $(VENV)/installed-bench ## Measures the package against other clients; ARGS=--quick only tries it.
 	$(BIN)/python benches/compare.py $(ARGS)

@@ -10,7 +10,7 @@ from replyio.sandbox import Sandbox
 if TYPE_CHECKING:
     from replyio import ContactAccount, ContactAccountFields
 
-# What somebody typed in years ago.
+# Values that someone typed years ago.
 STORED = {
     "id": 4711,
     "name": "Nordlys",
@@ -20,7 +20,7 @@ STORED = {
     "stage": {"id": 3, "name": "In conversation", "color_id": 7},
 }
 
-# The vendor's own example update, all sixteen fields of it, with the values that a company has.
+# The example update of the vendor with all sixteen fields, and realistic values.
 UPDATE: ContactAccountFields = {
     "name": "Nordlys Energi AS",
     "description": "Charging stations for ferries and ports",
@@ -51,7 +51,7 @@ def show(title: str, before: ContactAccount, after: ContactAccount) -> None:
 
 
 def main() -> None:
-    """Updates an account, shows the trap and the way round it, and two errors."""
+    """Updates an account, shows the trap and how to avoid it, and two errors."""
     with Sandbox(accounts=[STORED]) as sandbox, sandbox.client() as client:
         print(f"A sandbox of Reply.io runs at {sandbox.url}")
 
@@ -71,7 +71,7 @@ def main() -> None:
         steps = " and ".join(f"one {request.method}" for request in sandbox.requests[sent:])
         print(f"  Everything else is kept, for {steps}.")
 
-        print("\n4. What cannot be right is refused before any request, all of it at once")
+        print("\n4. Invalid fields raise an error before any request, with every problem")
         try:
             wrong: dict[str, Any] = {"name": " ", "company_size": "50-200", "citty": "Oslo"}
             client.update_contact_account(4711, **wrong)
@@ -79,7 +79,7 @@ def main() -> None:
             for fault in error.errors:
                 print(f"  {fault}")
 
-        print("\n5. What the service refuses says what, which, how often and what next")
+        print("\n5. An error of the service says what failed, for which account, how often and what to do next")
         try:
             client.get_contact_account(4712)
         except replyio.NotFoundError as error:

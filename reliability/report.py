@@ -134,7 +134,7 @@ HOW = """- *Leaving the interpreter:* a program for each try, 1,000 of each stat
 - *Panics:* injected where operations begin, wait, decide and are translated; each has to be an `InternalError` with its
   place, nothing on stderr, and the same client has to work afterwards.
 - *The plan file:* the oracle of the kills is the log of the server, in another process: every row was written as meant,
-  and at most eight rows were written twice for each kill. What survives a loss of power is modeled below SQLite; a cut
+  and at most eight rows were written twice for each kill. What survives a loss of power is modelled below SQLite; a cut
   or flipped file has to be refused, or to say exactly what it said before. The process that dies at every place writes
   down before and after each call what it asks for and what was answered; the control takes SQLite's log away.
 - *Mutants:* raw answers that were good, cut, flipped, repeated and added to at random; what is accepted has to be what

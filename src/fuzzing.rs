@@ -44,7 +44,11 @@ pub fn headers(data: &[u8]) {
     }
     if httpdate::parse_http_date(answered_at.trim()).is_ok() {
         let elsewhere = clock + Duration::from_secs(86_400);
-        assert_eq!(wait, retry::retry_after(value, Some(answered_at), elsewhere), "our clock matters beside a Date");
+        assert_eq!(
+            wait,
+            retry::retry_after(value, Some(answered_at), elsewhere),
+            "the local clock matters although there is a Date"
+        );
     }
 }
 
@@ -61,7 +65,7 @@ fn head(data: &[u8]) {
     let read = meaningful(&headers);
     let first = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     assert!(read.retry_after.unwrap_or_default() <= retry::LONGEST_HINT, "a wait without bound");
-    assert!(read.retry_after.is_none() || first("retry-after").is_some(), "a wait that nobody asked for");
+    assert!(read.retry_after.is_none() || first("retry-after").is_some(), "a wait that the answer did not ask for");
     // A request id appears in messages and attributes: no character in it may end a line.
     let stated = first("x-request-id").or_else(|| first("x-correlation-id"));
     assert_eq!(read.request_id.as_deref(), stated, "another request's name");

@@ -1,7 +1,7 @@
 //! Opens files without blocking, and creates files that only their owner can read, without following a link.
 //!
 //! All files of this crate go through here: a name in a folder may be a trap (a symbolic link to a valuable file, or a
-//! FIFO that blocks whoever opens it).
+//! FIFO that blocks the process that opens it).
 
 #[cfg(any(feature = "sandbox", feature = "plan"))]
 use std::ffi::OsString;

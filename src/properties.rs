@@ -255,7 +255,7 @@ proptest! {
     }
 
     #[test]
-    fn a_field_that_somebody_else_changed_is_a_conflict_and_no_other(
+    fn a_field_that_someone_else_changed_is_a_conflict_and_no_other(
         account in any_account(), row in any_changes(), foreign in any_changes(),
     ) {
         let changes = diff::changes(&account, cells(&row), Mode::Patch, Nulls::Clear);

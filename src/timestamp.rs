@@ -32,7 +32,7 @@ fn earlier(text: &str) -> Option<String> {
     rest.starts_with(['0', '1']).then(|| format!("9999-12-2{rest}"))
 }
 
-/// Parses what is not a timestamp by itself: too many digits, or no offset.
+/// Parses what is not a complete timestamp: too many digits, or no offset.
 fn parse_other_forms(text: &str) -> Option<Timestamp> {
     let shortened;
     let text = match long_fraction(text) {

@@ -336,9 +336,9 @@ fn tls_fault(error: &rustls::Error) -> (TransportKind, String) {
                 (TransportKind::Certificate, format!("the server's certificate is refused ({detail})"))
             }
         },
-        rustls::Error::InvalidMessage(_) => said(TransportKind::Tls, "the server does not speak TLS on this port"),
+        rustls::Error::InvalidMessage(_) => said(TransportKind::Tls, "the server does not use TLS on this port"),
         rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion) => {
-            said(TransportKind::Tls, "the TLS handshake failed (the server does not speak TLS 1.2 or later)")
+            said(TransportKind::Tls, "the TLS handshake failed (the server does not use TLS 1.2 or later)")
         }
         other => {
             let detail = plain_line(&other.to_string(), 80);
@@ -453,7 +453,7 @@ mod tests {
     fn what_breaks_is_told_from_what_cannot_be_read() {
         let reset = io::Error::from(ErrorKind::ConnectionReset);
         assert!(matches!(Cause::of(&reset).kind, CauseKind::Io(ErrorKind::ConnectionReset)));
-        assert!(matches!(Cause::of(&wrapped("a chunk size that is no number")).kind, CauseKind::BadHttp(_)));
+        assert!(matches!(Cause::of(&wrapped("a chunk size that is not a number")).kind, CauseKind::BadHttp(_)));
         assert!(matches!(Cause::of(&std::fmt::Error).kind, CauseKind::Other));
     }
 

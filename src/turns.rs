@@ -337,7 +337,7 @@ mod properties {
                 drop(waiting);
                 drop(taken);
                 for watcher in watchers.values() {
-                    prop_assert!(watcher.try_take().is_some(), "nobody has it, and it cannot be taken");
+                    prop_assert!(watcher.try_take().is_some(), "it is free, but cannot be taken");
                 }
                 prop_assert!(lock(&turns.0).accounts.len() <= FEWEST_BEFORE_SWEEP);
                 Ok(())

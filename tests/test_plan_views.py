@@ -403,7 +403,7 @@ def test_a_notebook_shows_counts_the_first_changes_and_what_to_do_next(plan: Pla
     text = page(plan).text
     for shown in (
         "Plan acme.replyplan", "817 requests, about 17 min", "812 to change", "Oslo → Bergen", "empty → 51-200",
-        "plan.apply() sends the changes", "says why 48 rows are not done",
+        "plan.apply() sends the changes", "shows why 48 rows are not done",
     ):  # fmt: skip
         assert shown in text
     assert text.count("4711") == 1  # an account that has several changes is named once

@@ -132,7 +132,7 @@ def _forget(stream: TextIO | None) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-class _while_somebody_reads:  # noqa: N801 - reads like a statement
+class _ignoring_a_closed_pipe:  # noqa: N801 - reads like a statement
     """Ends the output, but not the command, when the reader closes the pipe: the exit code still shows the outcome."""
 
     def __enter__(self) -> None:
@@ -421,7 +421,7 @@ def _give(members: Mapping[str, Any], options: dict[str, Any]) -> None:
     """Prints one object in the selected format."""
     from replyio._cli_output import chosen, write_one
 
-    with _while_somebody_reads():
+    with _ignoring_a_closed_pipe():
         write_one(members, chosen(options.get("format")))
 
 
@@ -434,7 +434,7 @@ def _check(options: dict[str, Any]) -> int:
     for name, value in report.to_restore.items():
         _tell(f"account {write}: restore {name} by hand if no one else changed it; it was {value!r}")
     form, members = chosen(options.get("format")), report.to_dict()
-    with _while_somebody_reads():
+    with _ignoring_a_closed_pipe():
         if form == "table":
             sys.stdout.write(f"{report}\n")
         elif form == "json":
@@ -466,7 +466,7 @@ def _list(options: dict[str, Any]) -> int:
         if options.get("writable"):
             columns = ["id", *ContactAccountFields.__annotations__]
             rows = ({name: row[name] for name in columns} for row in rows)
-        with _while_somebody_reads():
+        with _ignoring_a_closed_pipe():
             write_many(rows, form, columns, ACCOUNT_COLUMNS, for_spreadsheet=for_spreadsheet)
     return _DONE
 
@@ -588,7 +588,7 @@ def _plans(options: dict[str, Any]) -> int:
         for kept in _state.plans()
     ]
     form = chosen(options.get("format"))
-    with _while_somebody_reads():
+    with _ignoring_a_closed_pipe():
         write_many(found, form, ("age", "created_at", "source", "rows", "path"), ("age", "source", "rows", "path"))
     return _DONE
 
@@ -699,13 +699,13 @@ def _show(report: Plan | ApplyResult, options: dict[str, Any]) -> None:
     form, view = chosen(options.get("format")), options.get("show", "counts")
     if view != "counts":
         table = getattr(report, view)
-        with _while_somebody_reads():
+        with _ignoring_a_closed_pipe():
             write_many(table, form, table.columns)
     elif form == "json":
         _give({"counts": report.counts, "requests": report.requests, "seconds": report.seconds}, options)
     else:
         rows = [{"status": status, "rows": number} for status, number in report.counts.items()]
-        with _while_somebody_reads():
+        with _ignoring_a_closed_pipe():
             write_many(rows, form, ("status", "rows"))
 
 

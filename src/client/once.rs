@@ -212,7 +212,7 @@ mod tests {
         });
         client.get_once(client.book(), 1).await.unwrap();
         let began = Clock::now();
-        // The wait of 600 ms is no part of the time limit.
+        // The timeout does not include the wait of 600 ms.
         client.get_once(client.book(), 1).await.unwrap();
         assert!(began.elapsed() > Duration::from_millis(500), "{:?}", began.elapsed());
     }

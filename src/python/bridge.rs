@@ -128,7 +128,7 @@ impl Bridge {
     }
 
     /// A future knows its task and everything that it waits for: these reference cycles end here.
-    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let Ok(waiting) = self.waiting.try_lock() else { return Ok(()) };
         waiting.values().try_for_each(|waiting| visit.call(&waiting.future))

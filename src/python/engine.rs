@@ -319,7 +319,7 @@ impl Pending {
         })
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.future)?;
         // The garbage collector must not wait; an object that is being taken at this moment is dropped anyway.

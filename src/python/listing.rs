@@ -208,8 +208,8 @@ fn batch(schema: &SchemaRef, accounts: &[ContactAccount]) -> Result<RecordBatch,
 }
 
 fn schema() -> SchemaRef {
-    let nobody: [ContactAccount; 0] = [];
-    let field = |(name, column): &(&str, Column)| Field::new(*name, column(&nobody).data_type().clone(), true);
+    let none: [ContactAccount; 0] = [];
+    let field = |(name, column): &(&str, Column)| Field::new(*name, column(&none).data_type().clone(), true);
     Arc::new(Schema::new(COLUMNS.iter().map(field).collect::<Vec<_>>()))
 }
 

@@ -58,7 +58,7 @@ impl PlanFile {
     /// Opens the plan that planning this table would create again. Returns `None` if there is none, or only an
     /// incomplete one.
     #[staticmethod]
-    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn resume(
         py: Python<'_>,
         client: &Client,
@@ -79,7 +79,7 @@ impl PlanFile {
 
     /// Returns whether a replaceable plan exists. Raises an error if the file is not a plan, or if a run uses it.
     #[staticmethod]
-    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn is_replaceable(py: Python<'_>, path: PathBuf) -> PyResult<bool> {
         guarded(py, "replace_plan", || {
             exit::detached(py, || file::PlanFile::is_replaceable(&path)).map_err(|error| refused(py, &error))
@@ -90,7 +90,7 @@ impl PlanFile {
     /// one, it is read-only. `recover` opens a plan whose log is missing, `new_key` one that was created with another
     /// API key of the same user.
     #[staticmethod]
-    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     #[pyo3(signature = (client, path, *, recover=false, new_key=false))]
     fn open(py: Python<'_>, client: Option<&Client>, path: PathBuf, recover: bool, new_key: bool) -> PyResult<Self> {
         guarded(py, "open_plan", || {
@@ -328,13 +328,13 @@ impl Report {
     }
 
     /// Returns the rows at these positions, in this order.
-    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn select(&self, py: Python<'_>, places: Vec<usize>) -> PyResult<Self> {
         guarded(py, "select", || self.taken(&places))
     }
 
     /// Returns the rows that have one of these statuses.
-    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn of_status(&self, py: Python<'_>, statuses: Vec<String>) -> PyResult<Self> {
         guarded(py, "of_status", || {
             let column =

@@ -95,7 +95,7 @@ pub(super) fn sent(stage: &mut Stage, put: &Put) {
                 }
             }
         }
-        _ => broken.push((1, format!("an update of account {} that nobody asked for", put.id))),
+        _ => broken.push((1, format!("an update of account {} that no row or call asked for", put.id))),
     }
     stage.all_violated(broken);
 }
@@ -103,7 +103,7 @@ pub(super) fn sent(stage: &mut Stage, put: &Put) {
 fn not_shown(put: &Put, field: Field) -> String {
     let (name, value) = (field.name(), put.value(field));
     format!(
-        "the update of account {} says {name} = {value:?}, which it did not have lately, and which nobody asked for",
+        "the update of account {} says {name} = {value:?}, which it did not have lately, and which no row or call asked for",
         put.id
     )
 }
@@ -124,8 +124,10 @@ fn of_apply(
     let earlier: Vec<&Put> = puts_of(stage, put.operation, put.id).collect();
     let is_unwanted = |other: &Put| other.operation == put.operation && other.is_answered_well() && other.has_lost;
     if !how.clear_unknown && stage.puts.iter().any(|(_, other)| is_unwanted(other)) {
-        broken
-            .push((1, format!("row {row} is written although an update has cleared a member that nobody here knows")));
+        broken.push((
+            1,
+            format!("row {row} is written although an update has cleared a member that the client does not know"),
+        ));
     }
     if job.statuses.get(row) == Some(&Status::Changed)
         || earlier.iter().any(|other| other.operation == put.operation && other.is_answered_well())
@@ -377,7 +379,7 @@ fn judge(
                 Key::Id(_) | Key::Empty => false,
             };
             (!stage.world.is(Trait::ItemsCut) && !has_lost_key && !changes.iter().any(foreign))
-                .then_some("nobody else has changed its fields, nor the text that it was matched on")
+                .then_some("no one else has changed its fields, nor the text that it was matched on")
         }
         Status::Unknown => (puts.is_empty() && !job.is_shaken).then_some("no update of it was ever sent"),
     };

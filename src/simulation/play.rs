@@ -86,7 +86,7 @@ async fn whole(seed: u64, story: &Story, folder: &Path) {
     }
     stage(|stage| {
         stage.service.is_calm = true;
-        stage.tell(Event::Other("from now on everything works, and nobody else writes".to_owned()));
+        stage.tell(Event::Other("from now on everything works, and no one else updates accounts".to_owned()));
     });
     sleep(REST).await;
     for (number, (lane, folder)) in story.lanes.iter().zip(&folders).enumerate() {

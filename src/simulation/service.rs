@@ -383,7 +383,7 @@ impl Service {
             members.insert(UNKNOWN_MEMBER.to_owned(), version.unknown_member.clone().map_or(Json::Null, Json::from));
         }
         if self.world.is(Trait::AccountUnreadable) && account.id == 4 {
-            members.insert("ownerUserId".to_owned(), "nobody".into());
+            members.insert("ownerUserId".to_owned(), "invalid".into());
         }
         Json::Object(members)
     }

@@ -98,7 +98,7 @@ pub(super) enum Trait {
     BearerOnly,
     /// The key is revoked for a while.
     KeyRevoked,
-    /// The windows of the quota begin anew each minute and hour, instead of sliding.
+    /// The windows of the quota begin again each minute and hour, instead of sliding.
     FixedWindows,
     /// For some time, a proxy answers everything with a 200 and an HTML page.
     LoginWall,

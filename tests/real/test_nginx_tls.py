@@ -133,7 +133,7 @@ def test_tls_1_1_is_really_all_that_this_server_speaks(nginx: StartNginx, author
 def test_https_to_a_port_without_tls_is_refused(day: Day, nginx: StartNginx) -> None:
     front = nginx()
     client = day.client(front.url.replace("http:", "https:"))
-    day.fails(client, TLSError, f"the server does not speak TLS on this port after 1 attempt in .*{ADDRESS}")
+    day.fails(client, TLSError, f"the server does not use TLS on this port after 1 attempt in .*{ADDRESS}")
     assert day.sandbox.requests == []
 
 

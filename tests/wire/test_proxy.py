@@ -146,7 +146,7 @@ FAILURES: dict[str, tuple[Script, type[ReplyError], dict[str, Any]]] = {
     "answers_itself_behind_the_tunnel": (
         saying(head(), then=lambda peer: (peer.read(), peer.write(response(b"<html>")), peer.wait_closed())[2]),
         TLSError,
-        {"says": "does not speak TLS", "requests": 1},
+        {"says": "does not use TLS", "requests": 1},
     ),
 }
 

@@ -84,7 +84,7 @@ def test_what_is_not_tls_is_refused_after_one_connection(
         face,
         script,
         raises=TLSError,
-        says="does not speak TLS on this port after 1 attempt.*check base_url and its port",
+        says="does not use TLS on this port after 1 attempt.*check base_url and its port",
         requests=0,
         connections=1,
         attempts=1,

@@ -427,7 +427,7 @@ fn one_update_goes_out_until_the_service_has_taken_one() {
             Request::Account { row } => {
                 machine.looked_at_account(row, bergen(), Ok(account(row.account_id.unwrap())), at(0));
             }
-            other => panic!("{other:?} beside the first update"),
+            other => panic!("{other:?} next to the first update"),
         }
     }
     assert_eq!(machine.wrote(update, Ok(answered(1)), at(0)), [changed(0)]);
