@@ -105,6 +105,11 @@ pub enum Failure {
     },
     /// The answer does not match the API contract.
     Unexpected(Unexpected),
+    /// The list changed while it was read, so that the pages do not show all of it. Nothing is wrong with the answers.
+    Unsettled {
+        /// How the pages show it. Never a value.
+        reason: String,
+    },
     /// The service returned an error.
     Api(Box<ApiFailure>),
     /// The quota opens after the deadline. Nothing was sent.
@@ -322,7 +327,7 @@ impl Failure {
             Self::Transport(TransportFault { kind, .. }) if kind.is_tls() => ErrorKind::Tls,
             Self::Transport(_) => ErrorKind::Transport,
             Self::Deadline { .. } | Self::Turn { .. } => ErrorKind::DeadlineExceeded,
-            Self::Unexpected(_) => ErrorKind::UnexpectedResponse,
+            Self::Unexpected(_) | Self::Unsettled { .. } => ErrorKind::UnexpectedResponse,
             Self::Api(answer) => ErrorKind::of_status(answer.status),
             Self::Quota { .. } => ErrorKind::RateLimit,
             Self::Internal(_) => ErrorKind::Internal,
@@ -336,7 +341,11 @@ impl Failure {
             Self::Transport(fault) => !fault.kind.is_tls() && !matches!(fault.kind, TransportKind::ProxyPassword),
             Self::Deadline { whole_call, .. } => !*whole_call,
             Self::Api(answer) => matches!(answer.status, 408 | 429 | 500 | 502 | 503 | 504 | 520..=599),
-            Self::Unexpected(_) | Self::Quota { .. } | Self::Turn { .. } | Self::Internal(_) => false,
+            Self::Unexpected(_)
+            | Self::Unsettled { .. }
+            | Self::Quota { .. }
+            | Self::Turn { .. }
+            | Self::Internal(_) => false,
         }
     }
 
@@ -380,7 +389,7 @@ impl Failure {
     /// Returns what this failure says about the update of the attempt. Anything uncertain is [`Delivery::Unknown`].
     pub(crate) fn delivery(&self) -> Delivery {
         match self {
-            Self::Quota { .. } | Self::Turn { .. } | Self::Internal(_) => Delivery::NotSent,
+            Self::Quota { .. } | Self::Turn { .. } | Self::Unsettled { .. } | Self::Internal(_) => Delivery::NotSent,
             Self::Transport(fault) if !fault.sent => Delivery::NotSent,
             Self::Transport(_) | Self::Deadline { .. } => Delivery::Unknown,
             Self::Api(answer) => Delivery::of_status(answer.status),

@@ -26,7 +26,7 @@ pub(super) fn failure(failure: &Failure, client: &Client) -> String {
         Failure::Deadline { .. } => "no answer arrived within the timeout of an attempt".to_owned(),
         Failure::Quota { .. } => "the quota allows no request within the timeout of the call".to_owned(),
         Failure::Turn { .. } => "another update of the account by this process did not finish in time".to_owned(),
-        Failure::Internal(reason) => reason.clone(),
+        Failure::Unsettled { reason } | Failure::Internal(reason) => reason.clone(),
     }
 }
 

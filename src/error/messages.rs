@@ -84,6 +84,7 @@ impl Failure {
             }
             Self::Unexpected(unexpected) if unexpected.is_html() => NOT_THE_SERVICE,
             Self::Unexpected(_) => "check base_url; if Reply.io sent this answer, please report it",
+            Self::Unsettled { .. } => "try again when fewer accounts are created and deleted",
             Self::Internal(_) => return None,
             Self::Quota { .. } => "call again after that, or allow the call more time with timeout=",
             Self::Api(answer) => return answer.hint(call),
@@ -143,6 +144,7 @@ impl Failure {
                 last.as_deref().map(|last| format!("the previous attempt failed: {last}").into())
             }
             Self::Unexpected(unexpected) => Some(Cow::Borrowed(&unexpected.reason)),
+            Self::Unsettled { reason } => Some(Cow::Borrowed(reason)),
             Self::Api(answer) => {
                 let said = answer.problem.summary();
                 said.filter(|said| !said.eq_ignore_ascii_case(reason(answer.status).unwrap_or_default()))
@@ -170,6 +172,7 @@ impl fmt::Display for Failure {
                 Some(status) => write!(formatter, "unexpected response with status {status}"),
                 None => formatter.write_str("unexpected response"),
             },
+            Self::Unsettled { .. } => formatter.write_str("the list changes faster than replyio can read it"),
             Self::Api(answer) => {
                 write!(formatter, "{}", answer.status)?;
                 if let Some(reason) = reason(answer.status) {

@@ -249,11 +249,11 @@ impl<'a> Planner<'a> {
         }
         let id = id.map_or_else(String::new, |id| format!(" (account {id})"));
         let by = self.match_on.as_str();
-        self.refused.get_or_insert_with(|| Incomplete {
-            reason: format!(
+        self.refused.get_or_insert_with(|| {
+            Incomplete::wrong(format!(
                 "item {place} of the list{id} cannot be read: {reason}; a row may refer to it, so match on id instead \
                 of {by}"
-            ),
+            ))
         });
     }
 
@@ -314,11 +314,11 @@ impl<'a> Planner<'a> {
         let is_its_own = self.held.get(&row).is_some_and(|held| held.account_id == Some(id));
         if self.match_on != MatchOn::Id && !is_its_own {
             let by = self.match_on.as_str();
-            self.refused.get_or_insert_with(|| Incomplete {
-                reason: format!(
+            self.refused.get_or_insert_with(|| {
+                Incomplete::wrong(format!(
                     "the list may have truncated the {by} of account {id}, which cannot be read: {error}; a row may \
                     refer to it, so match on id instead of {by}"
-                ),
+                ))
             });
             return Ok(());
         }

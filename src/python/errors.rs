@@ -158,7 +158,7 @@ fn failure_attributes(attributes: &Bound<'_, PyDict>, failure: &Failure) -> PyRe
             attributes.set_item("status", 429)?;
             attributes.set_item("retry_after", seconds(Some(*retry_after)))
         }
-        Failure::Transport(_) | Failure::Turn { .. } | Failure::Internal(_) => Ok(()),
+        Failure::Transport(_) | Failure::Turn { .. } | Failure::Unsettled { .. } | Failure::Internal(_) => Ok(()),
     }
 }
 
