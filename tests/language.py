@@ -45,7 +45,7 @@ RULES = (
         "NaN and Infinity are no JSON",
     ),
     Rule(r"(?:which|that|what) (?:is|are) none(?! of)", "that is not one", "has a text which is none"),
-    Rule(r"[Ee]lse (?:name|give|use|take)", "otherwise …", "Else name it in ignore="),
+    Rule(r"Else (?:name|give|use|take)", "otherwise …", "Else name it in ignore="),
     Rule(r"name (?:it|them) in", "list it in …", "name it in ignore="),
     Rule(r"out of order", "failing, unavailable", "twice out of order"),
     Rule(r"how far (?:it|a plan|a run|the run|they) (?:is|are)", "the progress of …", "say how far a plan is"),
