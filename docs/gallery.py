@@ -179,13 +179,13 @@ def settings(gallery: Gallery) -> None:
     gallery.show("no key is given", ReplyClient)
     with environment(REPLY_API_KEY=f"{KEY}\n"):
         gallery.show("`REPLY_API_KEY` was read from a file, line end included", ReplyClient)
-    gallery.show("the key has a character that no key has", lambda: ReplyClient(f"“{KEY}”"))
+    gallery.show("the key contains a character that no key has", lambda: ReplyClient(f"“{KEY}”"))
     gallery.show("a file's content was given as the key", lambda: ReplyClient(KEY * 200))
     gallery.show("`base_url` is not https", lambda: ReplyClient(KEY, base_url="http://api.reply.io/v3"))
-    gallery.show("`base_url` is not an address", lambda: ReplyClient(KEY, base_url="api.reply.io"))
+    gallery.show("`base_url` is not a URL", lambda: ReplyClient(KEY, base_url="api.reply.io"))
     gallery.show("`timeout` is not a time", lambda: ReplyClient(KEY, timeout=0))
     gallery.show("`act_as` is neither a user id nor an e-mail address", lambda: ReplyClient(KEY, act_as="me"))
-    gallery.show("`proxy` is not an address", lambda: ReplyClient(KEY, proxy="proxy:3128"))
+    gallery.show("`proxy` is not a URL", lambda: ReplyClient(KEY, proxy="proxy:3128"))
     gallery.show("the file of `ca_file` does not exist", lambda: ReplyClient(KEY, ca_file="company.pem"))
     gallery.show("the quota is zero", lambda: replyio.Quota(per_minute=0))
 
@@ -249,7 +249,7 @@ def certificates(gallery: Gallery, folder: Path) -> None:
     past = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
     for cause, certificate in (
         ("the certificate has expired, or this machine's clock is wrong", ours.issue_cert("127.0.0.1", not_after=past)),
-        ("a company's proxy opens the connection, or somebody else does", stranger.issue_cert("127.0.0.1")),
+        ("a company proxy, or another server, intercepts the connection", stranger.issue_cert("127.0.0.1")),
         ("the certificate is another host's", ours.issue_cert("mail.example.com")),
     ):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -301,7 +301,7 @@ def statuses(gallery: Gallery) -> None:
         "Each is an `APIError`. `title`, `detail`, `code` and `errors` have what the service said.",
     )
     with Sandbox(api_keys=["the-right-key"]) as sandbox:
-        gallery.show("the key given as `api_key=` is wrong", update(client(sandbox.url)))
+        gallery.show("the key passed as `api_key=` is wrong", update(client(sandbox.url)))
         with environment(REPLY_API_KEY=KEY):
             reply = ReplyClient(base_url=sandbox.url)
         gallery.show("the key in `REPLY_API_KEY` is wrong", update(reply))
@@ -379,7 +379,7 @@ def plan_files(gallery: Gallery, folder: Path) -> None:
 def done_otherwise(gallery: Gallery) -> None:
     """Warnings."""
     gallery.section(
-        "The update succeeded, but the service stored something else",
+        "The update succeeded, but the service stored another value",
         "This is a warning and not an error, because the account has been written. "
         "`warnings.simplefilter('error', replyio.ReplyWarning)` turns it into an error.",
     )

@@ -1,4 +1,4 @@
-"""A table of fifty companies: planned, looked at, applied and taken back, on the sandbox."""
+"""A table of fifty companies on the sandbox: plan, review, apply and revert."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STORED = [
     for number, city in enumerate(list(COUNTRIES) * 10, start=1)
 ]
 
-# What somebody has in a spreadsheet: better data for all of them, one row that is wrong, and one that is for nobody.
+# Rows as from a spreadsheet: better data for all accounts, one invalid row, and one row without an account.
 ROWS: list[dict[str, Any]] = [
     {"id": 100 + number, "city": city, "country": COUNTRIES[city]}
     for number, city in enumerate(list(COUNTRIES) * 10, start=1)
@@ -55,23 +55,23 @@ def main() -> None:
         Sandbox(accounts=STORED, quota=(100, 3000), clock_scale=60) as sandbox,
         sandbox.client() as client,
     ):
-        title("6. A table of fifty accounts: planned in few requests, and nothing is written")
+        title("6. A table of fifty accounts: planned with few requests, and no account is changed yet")
         path = Path(folder, "companies.replyplan")
         plan = client.plan_contact_account_updates(ROWS, save_as=path, progress=False)
         say(repr(plan))
-        say(f"{len(sandbox.requests)} requests were sent to find that out.")
+        say(f"{len(sandbox.requests)} requests were sent for this plan.")
         for change in list(plan.changes)[8:12]:
             say("row {row:2}  account {id}  {field:8}  {before} → {after}".format(**change))
         for failure in plan.failures:
             say(f"{failure['error']} ({failure['status']})")
 
-        title("7. plan.apply() writes within the quota; it can be interrupted and gone on with")
+        title("7. plan.apply() sends the updates within the quota; you can interrupt and resume it")
         result = plan.apply(progress=False)
         say(repr(result))
         kept = all(account.phone == f"+{account.id - 100}" for account in sandbox.accounts.values())
         say(f"The phone numbers, which no column named, are {'all kept' if kept else 'LOST'}.")
 
-        title("8. plan.revert() puts the values from before back")
+        title("8. plan.revert() restores the previous values")
         say(repr(plan.revert(progress=False)))
         plan.close()
 

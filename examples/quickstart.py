@@ -13,7 +13,7 @@ from replyio.sandbox import Sandbox
 if TYPE_CHECKING:
     from replyio import ContactAccount, ContactAccountFields
 
-# What somebody typed in years ago.
+# Values that someone typed years ago.
 STORED = {
     "id": 4711,
     "name": "Nordlys",
@@ -23,7 +23,7 @@ STORED = {
     "stage": {"id": 3, "name": "In conversation", "color_id": 7},
 }
 
-# The vendor's own example update, all sixteen fields of it, with the values that a company has.
+# The example update of the vendor with all sixteen fields, and realistic values.
 UPDATE: ContactAccountFields = {
     "name": "Nordlys Energi AS",
     "description": "Charging stations for ferries and ports",
@@ -49,7 +49,7 @@ HAS_COLOURS = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.enviro
 
 
 def coloured(text: str, colour: int) -> str:
-    """The text in a colour, on a terminal that has colours."""
+    """Returns the text in a color, on a terminal that has colors."""
     return f"\x1b[{colour}m{text}\x1b[0m" if HAS_COLOURS else text
 
 
@@ -59,18 +59,18 @@ def title(text: str) -> None:
 
 
 def say(text: object) -> None:
-    """Prints a text, in as many lines as it needs."""
+    """Prints a text in as many lines as it needs."""
     print(textwrap.fill(str(text), WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False))
 
 
 def cut(value: object, width: int) -> str:
-    """The value, cut where it is wider than its column."""
+    """Returns the value, truncated if it is wider than its column."""
     text = str(value)
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def show(headline: str, before: ContactAccount, after: ContactAccount) -> None:
-    """Prints the fields that an update may carry, and marks what changed."""
+    """Prints the writable fields, and marks changes."""
     old, new = before.update_fields(), after.update_fields()
     title(headline)
     print(f"{'':2}{'field':18}{'before':29}after")
@@ -83,7 +83,7 @@ def show(headline: str, before: ContactAccount, after: ContactAccount) -> None:
 
 
 def main() -> None:
-    """Updates an account, shows the trap and the way round it, and two errors."""
+    """Updates an account, shows the trap and how to avoid it, and two errors."""
     with Sandbox(accounts=[STORED]) as sandbox, sandbox.client() as client:
         print(f"A sandbox of Reply.io runs at {sandbox.url}")
 
@@ -104,7 +104,7 @@ def main() -> None:
         steps = " and ".join(f"one {request.method}" for request in sandbox.requests[sent:])
         say(f"Everything else is kept, for {steps}.")
 
-        title("4. What cannot be right is refused before any request, all of it at once")
+        title("4. Invalid fields raise an error before any request, with every problem")
         try:
             wrong: dict[str, Any] = {"name": " ", "company_size": "50-200", "citty": "Oslo"}
             client.update_contact_account(4711, **wrong)
@@ -112,7 +112,7 @@ def main() -> None:
             for fault in error.errors:
                 say(fault)
 
-        title("5. What the service refuses says what, which, how often and what next")
+        title("5. An error of the service says what failed, for which account, how often and what to do next")
         try:
             client.get_contact_account(4712)
         except replyio.NotFoundError as error:

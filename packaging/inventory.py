@@ -1,4 +1,4 @@
-"""Says which third-party code is in a wheel: a bill of materials, and the licence texts.
+"""Says which third-party code is in a wheel: a bill of materials, and the license texts.
 
     python packaging/inventory.py sbom TARGET FILE   writes the CycloneDX file for the wheel of one target
     python packaging/inventory.py notices            writes THIRD-PARTY-LICENSES again; needs cargo-about
@@ -126,12 +126,12 @@ def bundled(packages: Iterable[dict[str, Any]]) -> list[Bundled]:
 
 
 def expression(package: dict[str, Any]) -> str:
-    """A licence as SPDX writes it: some crates still have a slash for OR."""
+    """A license as SPDX writes it: some crates still have a slash for OR."""
     return str(package["license"] or "").replace("/", " OR ")
 
 
 def table() -> str:
-    """The crates, their licences, and the targets where not all of them link it."""
+    """The crates, their licenses, and the targets where not all of them link it."""
     lines = []
     for (name, version), (package, targets) in crates().items():
         where = "" if len(targets) == len(TARGETS) else f"  [{', '.join(targets)}]"
@@ -233,7 +233,7 @@ def sbom(target: str) -> dict[str, Any]:
 
 
 def collected() -> list[tuple[str, list[str], str]]:
-    """The licence texts that cargo-about finds: the licence, the linked crates under it, the text."""
+    """The license texts that cargo-about finds: the license, the linked crates under it, the text."""
     told = output("cargo-about", "--version").split()[-1]
     if told != ABOUT:
         raise SystemExit(f"cargo-about {told} is installed; the notices are made with {ABOUT}")
@@ -253,7 +253,7 @@ def texts(licenses: list[dict[str, Any]]) -> list[tuple[str, list[str], str]]:
                 found.setdefault((license_["name"], plain(text)), set()).add(user)
     missing = set(packages) - {user for users in found.values() for user in users}
     if missing:
-        raise SystemExit(f"no licence text for {', '.join(sorted(missing))}")
+        raise SystemExit(f"no license text for {', '.join(sorted(missing))}")
     return sorted((name, sorted(users), text) for (name, text), users in found.items())
 
 
@@ -295,8 +295,8 @@ Third-party software in replyio
 The compiled module of a replyio wheel contains the crates in the list below, the C code of SQLite and mimalloc, the
 standard library of Rust (MIT OR Apache-2.0, copyright The Rust Project contributors) and, on Linux, the libunwind of
 LLVM, which zig links (Apache-2.0 WITH LLVM-exception). Brackets name the targets that link a crate, where not all of
-them do. The licence texts follow. Where a crate offers a choice, this file has the
-text of one of the licences.
+them do. The license texts follow. Where a crate offers a choice, this file has the
+text of one of the licenses.
 
 `make notices` writes this file with cargo-about {ABOUT}. `make check` compares the list with Cargo.lock.
 """

@@ -1,8 +1,7 @@
-//! The contact account: one table of its fields, and the types made from it.
+//! The contact account: one table of its fields, and the types that macros generate from it.
 //!
-//! [`MEMBERS`] is the only place where a field is written down. The structs, the enum [`Field`], what is sent and what
-//! is read are generated from the same rows; the Python names, the sandbox and the documentation are held to it by
-//! tests.
+//! [`MEMBERS`] is the only place that lists the fields. The structs, the enum [`Field`] and the request and response
+//! types are generated from the same rows. Tests compare the Python names, the sandbox and the documentation with it.
 
 mod read_only;
 mod size;
@@ -12,7 +11,7 @@ pub use self::read_only::{ContactAccountStage, DateTime};
 pub use self::size::CompanySize;
 pub use self::table::{AccountFields, ContactAccount, Field, MEMBERS};
 
-/// What an update says about one field. The three are different things on the wire.
+/// What an update does with one field. The JSON body distinguishes these three cases.
 ///
 /// # Examples
 /// ```
@@ -29,22 +28,23 @@ pub use self::table::{AccountFields, ContactAccount, Field, MEMBERS};
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub enum Presence<T> {
-    /// Not in the body. The update replaces the account in full, so the service clears an optional field left out.
+    /// The body does not contain the field. An update replaces the account in full, so the service clears an optional
+    /// field that is missing.
     #[default]
     Absent,
-    /// Sent as `null`.
+    /// The body contains `null`.
     Null,
-    /// Sent as this value.
+    /// The body contains this value.
     Value(T),
 }
 
 impl<T> Presence<T> {
-    /// Whether the field is left out of the body.
+    /// Returns whether the body does not contain the field.
     pub const fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
     }
 
-    /// The value, where there is one.
+    /// Returns the value, if there is one.
     pub const fn value(&self) -> Option<&T> {
         match self {
             Self::Value(value) => Some(value),
@@ -60,7 +60,7 @@ impl<T> From<Option<T>> for Presence<T> {
     }
 }
 
-/// The type of a member, as the contract's page gives it.
+/// The type of a member, as the API contract defines it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A string.
@@ -76,7 +76,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The type in words, as an error names it.
+    /// Returns the type in words, for error messages.
     pub const fn expected(self) -> &'static str {
         match self {
             Self::Text | Self::CompanySize => "a string",
@@ -90,17 +90,17 @@ impl Kind {
 /// One row of the table of fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
-    /// The name in Rust and Python, `snake_case`.
+    /// The name in Rust and Python, in `snake_case`.
     pub name: &'static str,
-    /// The name on the wire.
+    /// The JSON name.
     pub wire: &'static str,
     /// Its type.
     pub kind: Kind,
-    /// Whether an update may carry it.
+    /// Whether an update can include it.
     pub writable: bool,
-    /// Whether the contract promises that every answer has it, with a value. Other members may be `null` or missing.
+    /// Whether the API contract promises that every answer has a value for it. Other members may be `null` or missing.
     pub always_answered: bool,
-    /// What the contract's page says of it.
+    /// The description in the API contract.
     pub doc: &'static str,
 }
 
@@ -108,13 +108,13 @@ pub struct Member {
 pub(crate) const STAGE: &str = "stage";
 
 impl Member {
-    /// Whether `null` may be sent for it.
+    /// Returns whether an update may send `null` for it.
     pub const fn nullable(&self) -> bool {
         self.writable && !self.always_answered
     }
 
-    /// Whether an account that has a wrong value of it cannot be read. An update carries the writable members, and the
-    /// id says whose they are; a wrong value of any other member is kept in [`ContactAccount::extra`].
+    /// Returns whether an account with an invalid value for it is unreadable. This is true for the writable members,
+    /// which an update includes, and for the id. [`ContactAccount::extra`] keeps an invalid value of any other member.
     pub fn is_needed(&self) -> bool {
         self.writable || self.wire == "id"
     }
@@ -125,15 +125,15 @@ impl Member {
 pub struct FieldSet(u32);
 
 impl FieldSet {
-    /// All fields.
+    /// Returns the set of all fields.
     pub const ALL: Self = Self((1 << Field::ALL.len()) - 1);
 
-    /// Whether a field is in the set.
+    /// Returns whether the set contains a field.
     pub const fn contains(self, field: Field) -> bool {
         self.0 & (1 << field as u32) != 0
     }
 
-    /// Adds a field, and tells whether it is new.
+    /// Adds a field. Returns whether it is new.
     pub const fn insert(&mut self, field: Field) -> bool {
         let is_new = !self.contains(field);
         self.0 |= 1 << field as u32;
@@ -151,10 +151,10 @@ impl FromIterator<Field> for FieldSet {
     }
 }
 
-/// A field's value in its plain form, whatever the field.
+/// The plain value of any field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FieldValue<'a> {
-    /// Text, or a company size in the form that is sent.
+    /// Text, or a company size in the form that updates send.
     Text(&'a str),
     /// The id of a user.
     Integer(i64),
@@ -178,10 +178,10 @@ impl From<&i64> for FieldValue<'_> {
     }
 }
 
-/// The value of a member of an account, whatever its kind.
+/// The value of any member of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberValue<'a> {
-    /// The member has no readable value, or the answer did not have it.
+    /// The answer has no readable value for the member.
     Nothing,
     /// Text.
     Text(&'a str),
@@ -195,7 +195,7 @@ pub enum MemberValue<'a> {
     Stage(&'a ContactAccountStage),
 }
 
-/// Makes a member's value from a reference to what holds it.
+/// Creates a member's value from a reference to its storage.
 macro_rules! member_values {
     ($( $type:ty, $value:ident => $made:expr; )+) => {
         $(
@@ -216,7 +216,7 @@ member_values! {
     ContactAccountStage, value => Self::Stage(value);
 }
 
-/// A value is not of its field's kind.
+/// The type of a value does not match its field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WrongKind;
 
@@ -241,25 +241,25 @@ impl TryFrom<FieldValue<'_>> for i64 {
     }
 }
 
-/// One fault of one field, found before any request.
+/// A problem with one field, found before any request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FieldError {
-    /// The field as the caller named it, or `id`.
+    /// The name of the field as the caller wrote it, or `id`.
     pub field: String,
-    /// What is wrong with it and what is expected. Never the value.
+    /// What is wrong and what is expected. Never contains the value.
     pub message: String,
 }
 
 impl FieldError {
-    /// A fault of a field.
+    /// Creates a problem with a field.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into() }
     }
 }
 
 impl AccountFields {
-    /// Every fault of these fields: what the contract's page rules out, and nothing else. Whether the name must be
-    /// there depends on the operation, so that is asked elsewhere.
+    /// Returns every problem with these fields that the API contract rules out. It does not check for a missing name,
+    /// because that depends on the operation.
     pub fn faults(&self) -> Vec<FieldError> {
         let mut faults = Vec::new();
         match &self.name {
@@ -285,15 +285,15 @@ impl AccountFields {
     }
 }
 
-/// Where an account may be named: `id` must be positive.
+/// Checks the id of an account: it must be positive.
 ///
 /// # Errors
-/// The fault, for an id that no account can have.
+/// Returns the problem if the id is invalid.
 pub(crate) fn check_id(id: i64) -> Result<i64, FieldError> {
     if id > 0 { Ok(id) } else { Err(FieldError::new("id", "must be a positive integer")) }
 }
 
-/// The candidate that a misspelt name was probably meant to be.
+/// Returns the candidate that a misspelled name probably means.
 ///
 /// # Examples
 /// ```

@@ -1,7 +1,7 @@
-//! From the bytes of an answer to what they say. Pure.
+//! Parses the bytes of an answer. Pure.
 //!
-//! serde reads a good answer in one pass. An answer that serde refuses is read again as plain JSON, to say where it is
-//! wrong and what was expected there, because serde's own text repeats the value.
+//! serde reads a valid answer in one pass. If serde refuses an answer, this module reads it again as plain JSON and
+//! reports where it is wrong and what it expected there, because serde's own messages repeat the value.
 
 use std::ops::Deref;
 
@@ -15,7 +15,7 @@ use crate::error::{ApiFailure, ErrorKind, Failure, Unexpected};
 use crate::problem::Problem;
 use crate::rate_limit::ServiceWindow;
 
-/// How much of a body is kept to be shown. It is cut again, when what nobody may see has been taken out.
+/// The number of bytes of a body to keep for messages. Redaction shortens them again.
 const KEPT_OF_BODY: usize = 64 << 10;
 
 /// The whole of an answer.
@@ -26,7 +26,7 @@ pub(crate) struct Answer {
     pub(crate) body: Body,
 }
 
-/// The body of an answer. Most come in one piece, which is not copied.
+/// The body of an answer. Most bodies arrive in one piece, which is not copied.
 #[derive(Debug)]
 pub(crate) enum Body {
     Empty,
@@ -35,8 +35,8 @@ pub(crate) enum Body {
 }
 
 impl Body {
-    /// Takes another piece. Room for `expected` bytes is made when there are two; what of it is never filled costs nothing,
-    /// while a buffer that grows is there twice.
+    /// Adds another piece. Reserves `expected` bytes when the second piece arrives: unused reserved memory costs
+    /// nothing, but a growing buffer exists twice.
     pub(crate) fn push(&mut self, piece: Bytes, expected: usize) {
         match self {
             Self::Empty => *self = Self::Whole(piece),
@@ -63,7 +63,7 @@ impl Deref for Body {
     }
 }
 
-/// The headers that mean something to us.
+/// The headers that the client uses.
 #[derive(Debug, Default)]
 pub(crate) struct Headers {
     pub(crate) retry_after: Option<std::time::Duration>,
@@ -72,16 +72,16 @@ pub(crate) struct Headers {
     pub(crate) bearer_challenge: bool,
     pub(crate) problem_details: bool,
     pub(crate) location: bool,
-    /// The names of the rate-limit headers, where the request asked for them.
+    /// The names of the rate-limit headers, if the request asked for them.
     pub(crate) limits: Vec<String>,
 }
 
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// What is on it.
+    /// The items of the page.
     pub items: Vec<Item>,
-    /// Whether there are more after it.
+    /// Whether there are more pages.
     pub has_more: bool,
 }
 
@@ -89,19 +89,19 @@ pub struct Page {
 #[expect(clippy::large_enum_variant, reason = "nearly every item is an account, and a page has a thousand of them")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
-    /// An account. It may lack members that a `GET` of the account has; see [`ContactAccount::has`].
+    /// An account. It may lack members that `GET` returns; see [`ContactAccount::has`].
     Account(ContactAccount),
-    /// An item that is not what the contract says.
+    /// An item that does not match the API contract.
     Unreadable {
-        /// Its id, where that can be read.
+        /// The id, if it is readable.
         id: Option<i64>,
-        /// What is wrong with it: a JSON pointer and the type expected there. Never a value.
+        /// What is wrong: a JSON pointer and the expected type. Never contains a value.
         reason: String,
     },
 }
 
 impl Item {
-    /// The id, where it can be read.
+    /// Returns the id, if it is readable.
     pub const fn id(&self) -> Option<i64> {
         match self {
             Self::Account(account) => Some(account.id),
@@ -109,7 +109,7 @@ impl Item {
         }
     }
 
-    /// The account, where it can be read.
+    /// Returns the account, if it is readable.
     pub fn into_account(self) -> Option<ContactAccount> {
         match self {
             Self::Account(account) => Some(account),
@@ -128,18 +128,18 @@ impl Item {
                 id: object::<Identified>(raw.get()).map(|item| item.id),
                 reason: match serde_json::from_str(raw.get()) {
                     Ok(value) => account_mismatch(&value, "the item").unwrap_or_else(|| REPEATED.to_owned()),
-                    Err(_) => "it is not JSON that can be read: a number is too large".to_owned(),
+                    Err(_) => "a number in it is too large".to_owned(),
                 },
             },
         }
     }
 }
 
-/// What is wrong with an answer whose members all have the right types.
-const REPEATED: &str = "a member is there twice";
+/// The problem of an answer whose members all have the right types.
+const REPEATED: &str = "a member occurs twice";
 
 impl Answer {
-    /// Lets a 200 through; everything else is a failure.
+    /// Returns the answer if its status is 200, and a failure otherwise.
     pub(crate) fn accepted(self) -> Result<Self, Failure> {
         if self.status == 200 {
             return Ok(self);
@@ -148,9 +148,9 @@ impl Answer {
         let is_explained = self.headers.problem_details || self.status == 408;
         if kind == ErrorKind::UnexpectedResponse || (kind == ErrorKind::Api && !is_explained) {
             let reason = match self.status {
-                300..=399 if self.headers.location => "a redirect, which would hand the key to another address",
+                300..=399 if self.headers.location => "a redirect, which would send the key to another address",
                 201..=299 => "Reply.io answers 200 with the account",
-                _ => "a status that the contract does not have",
+                _ => "a status that the API contract does not list",
             };
             return Err(self.unexpected(reason));
         }
@@ -168,17 +168,18 @@ impl Answer {
         })))
     }
 
-    /// Reads an account, which must be the one asked for. It is the whole account: a member that is missing is `null`.
+    /// Parses an account, which must be the requested one. The answer is the whole account, so a missing member is
+    /// `null`.
     pub(crate) fn account(&self, id: i64) -> Result<ContactAccount, Failure> {
         let account: ContactAccount = self.read(|value| account_mismatch(value, "the body"))?;
         if account.id == id {
             Ok(ContactAccount { answered: FieldSet::ALL, answered_stage: true, ..account })
         } else {
-            Err(self.unexpected("it is about another account: /id is not the one asked for"))
+            Err(self.unexpected("it is for another account: /id is not the requested one"))
         }
     }
 
-    /// Reads a page of accounts.
+    /// Parses a page of accounts.
     pub(crate) fn page(&self) -> Result<Page, Failure> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -189,13 +190,13 @@ impl Answer {
         if let Some(WirePage { items, has_more }) = self.read_at_once() {
             return Ok(Page { items: items.into_iter().map(Item::Account).collect(), has_more });
         }
-        // One item that is wrong must not hide the others.
+        // One invalid item must not hide the others.
         let WirePage::<&RawValue> { items, has_more } = self.read(page_mismatch)?;
         Ok(Page { items: items.into_iter().map(Item::read).collect(), has_more })
     }
 
     fn read_at_once<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
-        // Checking the whole text once is a third of the cost of checking every string in it.
+        // Checking the whole text once takes a third of the time of checking every string in it.
         object(std::str::from_utf8(&self.body).ok()?)
     }
 
@@ -206,7 +207,7 @@ impl Answer {
         let reason = match serde_json::from_slice::<Value>(&self.body) {
             _ if self.body.is_empty() => "the body is empty".to_owned(),
             Ok(value) => mismatch(&value).unwrap_or_else(|| REPEATED.to_owned()),
-            Err(error) => format!("the body is not JSON (line {}, column {})", error.line(), error.column()),
+            Err(error) => format!("the body is not valid JSON (line {}, column {})", error.line(), error.column()),
         };
         Err(self.unexpected(reason))
     }
@@ -218,13 +219,13 @@ impl Answer {
     }
 }
 
-/// Reads an object. By itself, serde would read the members of a struct from a list too, by their order.
+/// Parses an object. By default, serde also accepts a list and reads the members by position.
 fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
     text.trim_start().starts_with('{').then(|| serde_json::from_str(text).ok())?
 }
 
-/// Where an account is not what the contract says: its JSON pointer, and the type expected there. `whole` names the text
-/// that should be an account.
+/// Describes where an account does not match the API contract: the JSON pointer and the expected type. `whole` names
+/// the text that should be an account.
 fn account_mismatch(value: &Value, whole: &str) -> Option<String> {
     let Value::Object(members) = value else {
         return Some(format!("{whole} must be an account object"));
@@ -316,9 +317,9 @@ mod tests {
             ("\"id\": 7", "\"id\": 7.0", "/id must be an integer"),
             ("\"id\": 7", "\"id\": 8", "another account"),
             ("\"Acme\"", "\"Acme\", \"city\": 5", "/city must be a string or null"),
-            ("\"Acme\"", "\"Acme\", \"phone\": \"canary\", \"phone\": null", "a member is there twice"),
-            ("\"id\": 7", "\"id\": 8, \"id\": 7", "a member is there twice"),
-            ("\"id\": 7", "\"id\": 1e400", "not JSON (line 1, column"),
+            ("\"Acme\"", "\"Acme\", \"phone\": \"canary\", \"phone\": null", "a member occurs twice"),
+            ("\"id\": 7", "\"id\": 8, \"id\": 7", "a member occurs twice"),
+            ("\"id\": 7", "\"id\": 1e400", "not valid JSON (line 1, column"),
         ] {
             let message = refused(&GOOD.replace(from, to));
             assert!(message.contains(expected) && !message.contains("canary"), "{message}");
@@ -326,9 +327,9 @@ mod tests {
         for (body, expected) in [
             ("", "empty"),
             ("[]", "the body must be an account object"),
-            ("{\"id\": 7", "not JSON"),
-            ("<html>", "not JSON"),
-            (&"[".repeat(1_000_000), "not JSON"),
+            ("{\"id\": 7", "not valid JSON"),
+            ("<html>", "not valid JSON"),
+            (&"[".repeat(1_000_000), "not valid JSON"),
         ] {
             assert!(refused(body).contains(expected), "{}", refused(body));
         }
@@ -380,11 +381,11 @@ mod tests {
             (r#"{"items": {}}"#, "/items must be a list"),
             (r#"{"items": null, "hasMore": true}"#, "/items must be a list"),
             (r#"{"items": []}"#, "/hasMore must be true or false"),
-            (r#"{"items": [], "hasMore": true, "hasMore": false}"#, "a member is there twice"),
-            ("<html>Sign in</html>", "the body is not JSON (line 1, column 1)"),
+            (r#"{"items": [], "hasMore": true, "hasMore": false}"#, "a member occurs twice"),
+            ("<html>Sign in</html>", "the body is not valid JSON (line 1, column 1)"),
             (&format!("[[{GOOD}], false]"), "the body must be a page object"),
             ("[[{\"id\": 7}], false]", "the body must be a page object"),
-            (&"[".repeat(1_000_000), "the body is not JSON (line 1, column 128)"),
+            (&"[".repeat(1_000_000), "the body is not valid JSON (line 1, column 128)"),
         ] {
             assert_eq!(page(body).unwrap_err(), expected);
         }
@@ -398,13 +399,9 @@ mod tests {
             (wrong("\"Acme\"", "5"), Some(7), "/name must be a string"),
             (wrong("\"Acme\"", "\"Acme\", \"city\": [\"canary\"]"), Some(7), "/city must be a string or null"),
             (wrong("\"id\": 7", "\"id\": \"canary\""), None, "/id must be an integer"),
-            (wrong("\"id\": 7", "\"id\": 8, \"id\": 7"), None, "a member is there twice"),
-            (wrong("\"Acme\"", "\"A\", \"phone\": \"1\", \"phone\": \"2\""), Some(7), "a member is there twice"),
-            (
-                wrong("\"Acme\"", "\"Acme\", \"score\": 1e400"),
-                Some(7),
-                "it is not JSON that can be read: a number is too large",
-            ),
+            (wrong("\"id\": 7", "\"id\": 8, \"id\": 7"), None, "a member occurs twice"),
+            (wrong("\"Acme\"", "\"A\", \"phone\": \"1\", \"phone\": \"2\""), Some(7), "a member occurs twice"),
+            (wrong("\"Acme\"", "\"Acme\", \"score\": 1e400"), Some(7), "a number in it is too large"),
             ("null".to_owned(), None, "the item must be an account object"),
             ("[]".to_owned(), None, "the item must be an account object"),
             ("[7]".to_owned(), None, "the item must be an account object"),

@@ -1,23 +1,22 @@
-//! What a change of an account is, what applying it gives, and what an answer shows of it. Pure.
+//! Changes of an account, their result, and what an answer shows of them. Pure.
 //!
-//! The service stores `""`, `null` and nothing as the same emptiness, so they are equal wherever a comparison asks whether
-//! something changed.
+//! The service treats `""`, `null` and a missing member as empty, so they are equal in every comparison.
 
 use crate::account::{AccountFields, ContactAccount, Field, FieldValue, MEMBERS, Presence, STAGE, WrongKind};
 
-/// A field's value that can be kept.
+/// The value of a field in a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Value {
-    /// Nothing: `null`.
+    /// No value: `null`.
     Null,
-    /// Text, or a company size in the form that is sent. `""` stays `""`.
+    /// Text, or a company size in the form that updates send. `""` stays `""`.
     Text(String),
     /// The id of a user.
     Integer(i64),
 }
 
 impl Value {
-    /// The value as a field has it; `None` is nothing.
+    /// Returns the value in the form of a field; `None` is no value.
     pub fn as_field_value(&self) -> Option<FieldValue<'_>> {
         match self {
             Self::Null => None,
@@ -26,12 +25,12 @@ impl Value {
         }
     }
 
-    /// Whether the two mean the same to the service.
+    /// Returns whether the service treats the two values as equal.
     pub fn is(&self, other: Option<FieldValue<'_>>) -> bool {
         filled(self.as_field_value()) == filled(other)
     }
 
-    /// Whether it is one of the empty values.
+    /// Returns whether it is one of the empty values.
     pub fn is_empty(&self) -> bool {
         self.is(None)
     }
@@ -47,26 +46,26 @@ impl From<Option<FieldValue<'_>>> for Value {
     }
 }
 
-/// One field of one account that is to change, or has changed.
+/// A change of one field of one account.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Change {
     /// The field.
     pub field: Field,
-    /// What it was before.
+    /// The value before the change.
     pub before: Value,
-    /// What it is to be.
+    /// The value after the change.
     pub after: Value,
 }
 
 impl Change {
-    /// The change from a value that an account has to the value meant; `None` when they are equal.
+    /// Returns the change from the current value of an account to the given value; `None` if they are equal.
     pub fn between(field: Field, before: Option<FieldValue<'_>>, after: Option<FieldValue<'_>>) -> Option<Self> {
         let differs = filled(before) != filled(after);
         differs.then(|| Self { field, before: before.into(), after: after.into() })
     }
 }
 
-/// The changes that the fields given make to an account. A field that is absent asks for nothing.
+/// Returns the changes that the given fields make to an account. An absent field changes nothing.
 pub(crate) fn changes(current: &ContactAccount, wanted: &AccountFields) -> Vec<Change> {
     let change = |field: Field| match wanted.get(field) {
         Presence::Absent => None,
@@ -76,10 +75,10 @@ pub(crate) fn changes(current: &ContactAccount, wanted: &AccountFields) -> Vec<C
     Field::ALL.iter().copied().filter_map(change).collect()
 }
 
-/// The update that makes the changes and keeps every other field as the account has it.
+/// Returns the update that makes the changes and keeps every other field of the account.
 ///
 /// # Errors
-/// [`WrongKind`] when a change is not of its field's kind.
+/// Returns [`WrongKind`] if the type of a change does not match its field.
 pub(crate) fn merged(current: &ContactAccount, changes: &[Change]) -> Result<AccountFields, WrongKind> {
     let mut fields = current.fields();
     for change in changes {
@@ -88,19 +87,19 @@ pub(crate) fn merged(current: &ContactAccount, changes: &[Change]) -> Result<Acc
     Ok(fields)
 }
 
-/// How an account that was looked at again stands to the changes planned for it.
+/// The state of an account, compared with the planned changes.
 #[cfg(feature = "plan")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Drift {
-    /// They are still to be made.
+    /// The changes are not made yet.
     None,
-    /// All of them have been made meanwhile.
+    /// All changes are already made.
     Done,
-    /// Somebody made these fields something else.
+    /// Someone changed these fields to another value.
     Conflict(Vec<Field>),
 }
 
-/// Compares an account, looked at again, with what was planned.
+/// Compares an account with the planned changes.
 #[cfg(feature = "plan")]
 pub(crate) fn drift(current: &ContactAccount, changes: &[Change]) -> Drift {
     let is = |field: Field, value: &Value| value.is(current.value(field));
@@ -115,15 +114,16 @@ pub(crate) fn drift(current: &ContactAccount, changes: &[Change]) -> Drift {
 /// What the answer to an update shows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Deviations {
-    /// The fields in which the answer is not what was sent.
+    /// The fields in which the answer differs from what was sent.
     pub fields: Vec<Field>,
-    /// The members that an update cannot carry, that the account had before it, and that the answer does not have: the
-    /// service has cleared them.
+    /// The members that the account had before the update, that an update cannot include, and that the answer lacks:
+    /// the service cleared them.
     pub lost: Vec<String>,
 }
 
 impl Deviations {
-    /// Compares the account before an update, what was sent, and the answer. A field that was left out was meant to be empty.
+    /// Compares the account before an update, the sent fields and the answer. A field that was left out should be
+    /// empty.
     pub(crate) fn of(before: &ContactAccount, sent: &AccountFields, answer: &ContactAccount) -> Self {
         let is_as_sent = |field: Field| {
             let sent = sent.get(field);
@@ -134,34 +134,34 @@ impl Deviations {
         Self { fields, lost: lost.map(ToOwned::to_owned).collect() }
     }
 
-    /// Whether the answer is what was meant.
+    /// Returns whether the answer matches what was sent.
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty() && self.lost.is_empty()
     }
 }
 
-/// The members of an account that have a value, that an update cannot carry, and that it may clear: `stage`, and those
-/// that this version does not know. The service computes the other members that cannot be sent.
+/// Returns the members with a value that an update cannot include and may clear: `stage`, and members that this version
+/// does not know. The service computes the other read-only members.
 pub(crate) fn unsendable_members(account: &ContactAccount) -> impl Iterator<Item = &str> {
     let has_value = move |(name, value): &(&String, &serde_json::Value)| !is_known(name) && !is_nothing(value);
     let unknown = account.extra.iter().filter(has_value).map(|(name, _)| name.as_str());
     has_stage(account).then_some(STAGE).into_iter().chain(unknown)
 }
 
-/// The same members and those without a value, as far as an answer had them.
+/// The same members and those without a value, if the answer had them.
 #[cfg(feature = "plan")]
 pub(crate) fn unsendable_keys(account: &ContactAccount) -> impl Iterator<Item = &str> {
     let unknown = account.extra.keys().map(String::as_str).filter(|name| !is_known(name));
     (account.answered_stage || has_stage(account)).then_some(STAGE).into_iter().chain(unknown)
 }
 
-/// Whether an account has a value in a member that an update cannot carry.
+/// Returns whether an account has a value in a member that an update cannot include.
 #[cfg(feature = "plan")]
 pub(crate) fn has_unsendable(account: &ContactAccount, name: &str) -> bool {
     if name == STAGE { has_stage(account) } else { account.extra.get(name).is_some_and(|value| !is_nothing(value)) }
 }
 
-/// Whether an update has cleared such a member, a part of it, or set the stage back to another one.
+/// Returns whether an update cleared such a member or a part of it, or reset the stage.
 fn has_lost(before: &ContactAccount, answer: &ContactAccount, name: &str) -> bool {
     let id = |account: &ContactAccount| account.stage.as_ref().map(|stage| stage.id);
     if name == STAGE {
@@ -171,7 +171,7 @@ fn has_lost(before: &ContactAccount, answer: &ContactAccount, name: &str) -> boo
     has_lost_a_part(before.extra.get(name).unwrap_or(&nothing), answer.extra.get(name).unwrap_or(&nothing))
 }
 
-/// Whether something that had a value has none any more.
+/// Returns whether something that had a value is now empty.
 fn has_lost_a_part(before: &serde_json::Value, after: &serde_json::Value) -> bool {
     use serde_json::Value::{Array, Null, Object};
     match (before, after) {
@@ -187,18 +187,18 @@ fn has_lost_a_part(before: &serde_json::Value, after: &serde_json::Value) -> boo
     }
 }
 
-/// Whether the contract has a member. It is in an account's `extra` all the same when its value could not be read.
+/// Returns whether the contract has a member. It is in an account's `extra` too if its value was unreadable.
 fn is_known(name: &str) -> bool {
     MEMBERS.iter().any(|member| member.wire == name)
 }
 
 fn has_stage(account: &ContactAccount) -> bool {
-    // A stage that this version cannot read is in `extra`.
+    // An unreadable stage is in `extra`.
     account.stage.as_ref().is_some_and(|stage| stage.id != 0 || !stage.name.is_empty())
         || account.extra.get(STAGE).is_some_and(|value| !is_nothing(value))
 }
 
-/// Whether a value is one of the forms in which an answer says "nothing". `0` and `false` are what a member is reset to.
+/// Returns whether a value is one of the forms of an empty value in an answer. A reset member may have `0` or `false`.
 fn is_nothing(value: &serde_json::Value) -> bool {
     match value {
         serde_json::Value::Null | serde_json::Value::Bool(false) => true,
@@ -210,7 +210,7 @@ fn is_nothing(value: &serde_json::Value) -> bool {
     }
 }
 
-/// The value, unless it is one of the empty ones.
+/// Returns the value, unless it is empty.
 pub(crate) fn filled(value: Option<FieldValue<'_>>) -> Option<FieldValue<'_>> {
     value.filter(|value| *value != FieldValue::Text(""))
 }

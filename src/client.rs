@@ -1,4 +1,4 @@
-//! The client: each operation once, as validate → quota → transport → retry → read.
+//! The client. Each operation runs the same steps: validate, quota, transport, retry, read.
 
 mod check;
 mod exchange;
@@ -39,73 +39,73 @@ pub(crate) use self::fresh::Updated;
 pub(crate) use self::look::{Looking, Seen};
 
 const MEBIBYTE: usize = 1 << 20;
-/// How much of a page one account may take up.
+/// The size of an account on a page, for reserving memory.
 const LONGEST_ITEM: usize = 64 << 10;
-/// Sixteen fields of a company fit, so that the buffer need not grow.
+/// Sixteen fields of a company fit, so the buffer does not grow.
 const USUAL_BODY: usize = 1 << 10;
 const LIST: Call = Call { operation: Operation::List, id: None };
 
-/// What happens during a call, for whoever wants to tell the user.
+/// An event during a call, for logging.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// A request was answered, or failed.
+    /// The service answered a request, or the request failed.
     Attempted {
         /// The method.
         method: &'a Method,
         /// The path, without the host.
         path: &'a str,
-        /// The status, or what failed.
+        /// The status, or the failure.
         outcome: Result<u16, &'a Failure>,
-        /// Which attempt of the request it was, from 1.
+        /// The number of the attempt, from 1.
         attempt: u32,
-        /// When it was sent.
+        /// When the attempt was sent.
         sent: Instant,
     },
-    /// The quota counts the requests of this process alone. This is said once.
+    /// The quota counts only the requests of this process. Reported once.
     QuotaNotShared {
-        /// Why.
+        /// The reason.
         reason: &'a str,
     },
     /// The call is about to wait.
     Waiting {
-        /// How long.
+        /// The time to wait.
         wait: Duration,
-        /// What for.
+        /// The reason for the wait.
         reason: WaitReason,
-        /// What is waiting.
+        /// The call that waits.
         call: Call,
     },
 }
 
-/// Is told what happens during calls. It must not block.
+/// Receives events during calls. Must not block.
 pub trait Observer: Send + Sync {
-    /// Something happened.
+    /// Receives an event.
     fn observe(&self, event: Event<'_>);
 }
 
 /// The result of a partial update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Patched {
-    /// The account as it is now.
+    /// The account after the change.
     pub account: ContactAccount,
-    /// Whether anything was to change, so that a request was sent to change it.
+    /// Whether the call sent an update. It does not if nothing would change.
     pub written: bool,
-    /// In what the service's answer is not what was meant.
+    /// Where the answer of the service differs from what was sent.
     pub deviations: Deviations,
 }
 
-/// What a list shows, and in which order.
+/// What to list, and in which order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ListQuery {
-    /// Accounts that match this text; `None` for all.
+    /// Return only accounts that match this text; `None` for all accounts.
     pub search: Option<String>,
-    /// The field to sort by, by its name on the wire; `None` for the service's own order.
+    /// The JSON name of the field to sort by; `None` for the order of the service.
     pub sort_by: Option<String>,
-    /// Whether to sort from the last to the first.
+    /// Whether to sort in descending order.
     pub descending: bool,
 }
 
-/// A client. Clones share everything, the connections included.
+/// A client. Clones share everything, including the connections.
 ///
 /// # Examples
 /// ```no_run
@@ -129,7 +129,7 @@ pub struct Client {
     observer: Option<Arc<dyn Observer>>,
 }
 
-/// What all clients with the same connections remember.
+/// The state that all clients with the same connections share.
 struct Shared {
     bearer_worked: AtomicBool,
     budget: Mutex<Budget>,
@@ -142,10 +142,10 @@ impl Shared {
 }
 
 impl Client {
-    /// Makes a client. No request is sent.
+    /// Creates a client. Sends no request.
     ///
     /// # Errors
-    /// [`Error::Configuration`] when a setting cannot be used.
+    /// Returns [`Error::Configuration`] if a setting cannot be used.
     pub fn new(config: Config) -> Result<Self, Error> {
         config.check()?;
         let transport = Transport::new(&config)?;
@@ -155,16 +155,16 @@ impl Client {
         Ok(Self { config: Arc::new(config), identity, shared, transport, turns, observer: None })
     }
 
-    /// The settings.
+    /// Returns the settings.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// The same connections under other settings. The base URL, the key, the proxy, the certificates and the
-    /// time-out for connecting belong to the connections and stay.
+    /// Returns a client with other settings that uses the same connections. The base URL, the key, the proxy, the
+    /// certificates and the connect timeout belong to the connections and do not change.
     ///
     /// # Errors
-    /// [`Error::Configuration`] when a setting cannot be used.
+    /// Returns [`Error::Configuration`] if a setting cannot be used.
     pub fn with_config(&self, config: Config) -> Result<Self, Error> {
         let config = config.over_connections_of(&self.config);
         config.check()?;
@@ -172,18 +172,19 @@ impl Client {
         Ok(Self { config: Arc::new(config), identity, ..self.clone() })
     }
 
-    /// The same client with connections of its own, for another runtime.
+    /// Returns the same client with its own connections, for another runtime.
     ///
     /// # Errors
-    /// [`Error::Configuration`] when the system refuses to set them up.
+    /// Returns [`Error::Configuration`] if the system cannot set them up.
     pub fn with_own_connections(&self) -> Result<Self, Error> {
         Ok(Self { transport: self.transport.sibling()?, ..self.clone() })
     }
 
-    /// The same settings with nothing shared: for a forked child, in which a lock may have been copied as held.
+    /// Returns a client with the same settings that shares nothing: for a forked child, in which a copied lock may be
+    /// held.
     ///
     /// # Errors
-    /// [`Error::Configuration`] when the system refuses to set the connections up.
+    /// Returns [`Error::Configuration`] if the system cannot set up the connections.
     pub fn anew(&self) -> Result<Self, Error> {
         Ok(Self {
             config: Arc::clone(&self.config),
@@ -195,8 +196,8 @@ impl Client {
         })
     }
 
-    /// The settings and the memory of this client over another one's connections, telling an observer what happens. The
-    /// other one must be made from the same base URL, key, proxy and certificates.
+    /// Returns a client with the settings and shared state of this client that uses the connections of another one and
+    /// reports to an observer. The other client must have the same base URL, key, proxy and certificates.
     #[must_use]
     pub fn over_connections_of(&self, other: &Self, observer: Arc<dyn Observer>) -> Self {
         Self {
@@ -209,7 +210,7 @@ impl Client {
         }
     }
 
-    /// The same client, telling an observer what happens.
+    /// Returns the same client, reporting to an observer.
     ///
     /// # Examples
     /// ```no_run
@@ -236,11 +237,12 @@ impl Client {
         self.over_connections_of(self, observer)
     }
 
-    /// Updates an account: `PUT /v3/contact-accounts/{id}`, exactly as given. It replaces the account in full: an
-    /// optional field that is absent is cleared.
+    /// Updates an account with exactly these fields: `PUT /v3/contact-accounts/{id}`. The service replaces the account
+    /// in full, so it clears an optional field that is absent.
     ///
     /// # Errors
-    /// [`Error::Validation`] before any request; [`Error::Call`] when the call fails.
+    /// Returns [`Error::Validation`] before any request if an argument is invalid, and [`Error::Call`] if the call
+    /// fails.
     ///
     /// # Examples
     /// ```no_run
@@ -260,11 +262,12 @@ impl Client {
         self.put(&mut running, &turn, fields).await
     }
 
-    /// Changes single fields of an account and keeps the others: `GET`, merge, `PUT /v3/contact-accounts/{id}`. When
-    /// nothing is to change, no `PUT` is sent.
+    /// Changes single fields of an account and keeps the others: `GET`, merge, `PUT /v3/contact-accounts/{id}`. Sends
+    /// no `PUT` if nothing would change.
     ///
     /// # Errors
-    /// [`Error::Validation`] before any request; [`Error::Call`] when a request fails.
+    /// Returns [`Error::Validation`] before any request if an argument is invalid, and [`Error::Call`] if a request
+    /// fails.
     ///
     /// # Examples
     /// ```no_run
@@ -290,7 +293,7 @@ impl Client {
                 return Ok(None);
             }
             let merged = change::merged(current, &changes);
-            merged.map(Some).map_err(|WrongKind| Failure::Internal("a field of a wrong kind".into()))
+            merged.map(Some).map_err(|WrongKind| Failure::Internal("a field has the wrong type".into()))
         };
         let updated = self.look_and_update(&mut running, &turn, self.config.max_attempts, read, decide).await?;
         let Some((sent, account)) = updated.update else {
@@ -303,7 +306,8 @@ impl Client {
     /// Reads an account: `GET /v3/contact-accounts/{id}`.
     ///
     /// # Errors
-    /// [`Error::Validation`] before any request; [`Error::Call`] when the call fails.
+    /// Returns [`Error::Validation`] before any request if an argument is invalid, and [`Error::Call`] if the call
+    /// fails.
     ///
     /// # Examples
     /// ```no_run
@@ -320,10 +324,11 @@ impl Client {
         self.fetch(&mut running, id).await
     }
 
-    /// Reads one page of accounts: `GET /v3/contact-accounts`. [`Paging`](crate::Paging) reads all pages of a set.
+    /// Reads one page of accounts: `GET /v3/contact-accounts`. [`Paging`](crate::Paging) reads all pages of a list.
     ///
     /// # Errors
-    /// [`Error::Validation`] before any request, when `top` is not in 1 to 1,000; [`Error::Call`] when the call fails.
+    /// Returns [`Error::Validation`] before any request if `top` is not in 1 to 1,000, and [`Error::Call`] if the call
+    /// fails.
     ///
     /// # Examples
     /// ```no_run
@@ -346,25 +351,25 @@ impl Client {
         self.exchange(&mut running, &request, Answer::page).await
     }
 
-    /// How long it takes to send this number of further requests; `None` without a quota.
+    /// Returns how long the quota takes to allow this number of further requests; `None` without a quota.
     #[cfg(feature = "plan")]
     pub fn forecast(&self, requests: u64) -> Option<Duration> {
         let quota = self.config.quota?.for_bulk(self.config.bulk_share);
         Some(self.identity.forecast(quota, Instant::now(), requests))
     }
 
-    /// Closes the file in which programs of this user count together, until the next request.
+    /// Closes the shared quota file until the next request.
     #[cfg(feature = "python")]
     pub(crate) fn close_ledger(&self) {
         self.identity.close_ledger();
     }
 
-    /// What is used of the user's quota, as far as this machine knows. Nothing is sent.
+    /// Returns the used quota of the user, as far as this machine knows. Sends no request.
     pub fn quota_used(&self) -> QuotaUse {
         self.identity.used(Instant::now())
     }
 
-    /// Counts requests that another process of the same user sent, each by how long ago that was.
+    /// Counts requests that another process of the same user sent, each by its age.
     #[cfg(feature = "plan")]
     pub(crate) fn count_earlier(&self, ages: impl Iterator<Item = Duration>) {
         self.identity.count_earlier(Instant::now(), ages);
@@ -381,7 +386,7 @@ impl Client {
         self.exchange(running, &request, |answer| answer.account(id)).await
     }
 
-    /// The request of an update, which counts as begun: nobody else has the turn until it is answered.
+    /// Creates the request of an update, which counts as begun: the caller holds the turn until the answer.
     fn update_request(&self, turn: &Turn, fields: &AccountFields) -> Result<Request, Failure> {
         let mut body = Vec::with_capacity(USUAL_BODY);
         serde_json::to_writer(&mut body, fields).map_err(|error| Failure::Internal(error.to_string()))?;

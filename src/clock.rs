@@ -1,4 +1,4 @@
-//! Moments as numbers, for the parts that know no clock.
+//! Moments as numbers, for modules that do not read the clock.
 
 use std::time::Duration;
 #[cfg(feature = "plan")]
@@ -7,16 +7,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use once_cell::race::OnceBox;
 use tokio::time::Instant;
 
-/// The moment that the times of quota and budget are measured from.
-/// It is set without a lock, which a fork could copy as held.
+/// The moment from which the quota and the retry budget measure time. It is set without a lock, because a fork could
+/// copy a held lock.
 static EPOCH: OnceBox<Instant> = OnceBox::new();
 
-/// How long after that moment another one is.
+/// Returns the time from that moment to another one.
 pub(crate) fn since_epoch(moment: Instant) -> Duration {
     moment.saturating_duration_since(*EPOCH.get_or_init(|| Box::new(Instant::now())))
 }
 
-/// The time of day, in milliseconds since 1970.
+/// Returns the time of day, in milliseconds since 1970.
 #[cfg(feature = "plan")]
 pub(crate) fn now_ms() -> i64 {
     #[cfg(feature = "simulation")]

@@ -1,4 +1,4 @@
-//! The settings of a client, each checked when it is made.
+//! The settings of a client. Each constructor validates its setting.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,60 +15,60 @@ use crate::quota::Quota;
 use crate::redaction::redacted;
 use crate::sabotage::{self, Guard};
 
-/// Where the live service is.
+/// The base URL of the live service.
 pub const LIVE_BASE_URL: &str = "https://api.reply.io/v3";
 
 const LONGEST_KEY: usize = 4096;
-/// No time-out needs to be longer; it keeps arithmetic on moments from overflowing.
+/// The longest timeout. It prevents overflow in time arithmetic.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(30 * 86_400);
-/// Beyond these the quota's moments could not be told on the system's clock.
+/// Beyond these limits, the system clock cannot represent the moments of the quota.
 const CLOCK_SCALES: (f64, f64) = (0.001, 1_000_000.0);
 
-/// Everything a client is made from.
+/// The settings of a client.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The key.
+    /// The API key.
     pub api_key: ApiKey,
-    /// Where the service is.
+    /// The base URL of the service.
     pub base_url: BaseUrl,
-    /// How the key is sent.
+    /// The header that carries the key.
     pub auth: AuthScheme,
     /// The user that a master or organization key acts for.
     pub act_as: Option<ActAs>,
     /// The team that a master or organization key acts in.
     pub team_id: Option<i64>,
-    /// How long a whole call may take, waits included.
+    /// The timeout of a whole call, including waits.
     pub timeout: Duration,
-    /// How long one attempt may take, from connecting to the last byte of the body.
+    /// The timeout of one attempt, from connecting to the last byte of the body.
     pub attempt_timeout: Duration,
-    /// How long one connection may take to be made.
+    /// The timeout for opening a connection.
     pub connect_timeout: Duration,
-    /// How many attempts a request may have.
+    /// The most attempts for a request.
     pub max_attempts: u32,
-    /// How many requests are sent at most; `None` leaves that to the service's 429.
+    /// The most requests to send; `None` sends without a limit and waits only after a 429.
     pub quota: Option<Quota>,
-    /// How much faster than real time the quota's clock goes: 1, except against a sandbox whose clock is as fast. From 0.001
-    /// to 1,000,000.
+    /// How much faster than real time the quota's clock runs: 1, except for a sandbox whose clock runs as fast. From
+    /// 0.001 to 1,000,000.
     pub quota_clock_scale: f64,
-    /// Whether the quota is counted together with other processes of this system's user, in a file.
+    /// Whether other processes of the same system user share the quota, in a file.
     pub quota_shared: bool,
-    /// The part of the quota's minute that a bulk run may use; the rest is left to single calls. More than 0, at most 1.
+    /// The share of the quota's minute that a bulk run may use; single calls use the rest. More than 0, at most 1.
     pub bulk_share: f64,
-    /// What is asked before every request, when the quota allows it.
+    /// Grants each request after the quota allows it.
     pub acquire: Option<Arc<dyn Acquire>>,
-    /// The folder of that file; `None` for `REPLYIO_STATE_DIR`, or where this system keeps such files.
+    /// The folder of that file; `None` for `REPLYIO_STATE_DIR` or the default folder of the system.
     pub state_dir: Option<PathBuf>,
-    /// The proxy for https; `None` takes it from the environment.
+    /// The proxy for https; `None` reads the environment.
     pub proxy: Option<ProxyUrl>,
     /// Certificate authorities, as a PEM file, that replace the system's.
     pub ca_file: Option<PathBuf>,
 }
 
 impl Config {
-    /// The defaults, for the live service.
+    /// Returns the default settings for the live service.
     ///
     /// # Errors
-    /// [`Error::Configuration`] when the key cannot be a key.
+    /// Returns [`Error::Configuration`] if the key is invalid.
     ///
     /// # Examples
     /// ```
@@ -105,7 +105,7 @@ impl Config {
         })
     }
 
-    /// Whether a client can be made from it: what the types of the single settings do not say.
+    /// Checks the settings that their types do not check.
     pub(crate) fn check(&self) -> Result<(), Error> {
         for (name, time) in [
             ("timeout", self.timeout),
@@ -133,7 +133,7 @@ impl Config {
         Ok(())
     }
 
-    /// These settings, but for those that belong to connections, which are another's.
+    /// Returns these settings with the connection settings of another client.
     pub(crate) fn over_connections_of(self, other: &Self) -> Self {
         Self {
             api_key: other.api_key.clone(),
@@ -158,50 +158,53 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
-    /// Checks that a text can be a key: visible ASCII, without spaces.
+    /// Parses a key: visible ASCII without spaces.
     ///
     /// # Errors
-    /// [`Error::Configuration`], which does not echo the text.
+    /// Returns [`Error::Configuration`], which does not contain the text, if it is invalid.
     pub fn new(key: impl Into<String>) -> Result<Self, Error> {
         Self::with_origin(key, KeyOrigin::Argument)
     }
 
-    /// The same, for a key that came from elsewhere. Errors say where it is to be put right.
+    /// Parses a key from another origin. Errors name that origin.
     ///
     /// # Errors
-    /// [`Error::Configuration`], which does not echo the text.
+    /// Returns [`Error::Configuration`], which does not contain the text, if it is invalid.
     pub fn with_origin(key: impl Into<String>, origin: KeyOrigin) -> Result<Self, Error> {
         let secret = SecretString::from(key.into());
         let text = secret.expose_secret();
         if text.trim().is_empty() {
-            return refused(format!("{origin} is empty; give the key as api_key= or in REPLY_API_KEY"));
+            return refused(format!("{origin} is empty; pass the key as api_key= or set REPLY_API_KEY"));
         }
         if text.len() > LONGEST_KEY {
-            return refused(format!("{origin} is longer than {LONGEST_KEY} characters; is it a whole file's content?"));
+            return refused(format!("{origin} is longer than {LONGEST_KEY} characters; does it contain a whole file?"));
         }
         if text.trim() != text {
-            return refused(format!("{origin} begins or ends with white space or a line end; take that off (strip())"));
+            return refused(format!(
+                "{origin} begins or ends with white space or a line end; remove it, for example \
+                with strip()"
+            ));
         }
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return refused(format!(
-                "{origin} has a character that no key has: a space, a control character or one that is not ASCII; copy \
-                 the key again"
+                "{origin} contains a character that no key has (a space, a control character or a non-ASCII \
+                character); copy the key again"
             ));
         }
         Ok(Self { secret, origin })
     }
 
-    /// Where it came from.
+    /// Returns where the key came from.
     pub const fn origin(&self) -> KeyOrigin {
         self.origin
     }
 
-    /// The key itself, for the header.
+    /// Returns the key itself, for the header.
     pub(crate) fn expose(&self) -> &str {
         self.secret.expose_secret()
     }
 
-    /// A keyed hash of the key: tells whether two keys are the same, and gives neither back.
+    /// Returns a keyed hash of the key, which shows whether two keys are equal and reveals neither of them.
     pub fn keyed_hash(&self, salt: &[u8]) -> [u8; 32] {
         let signing = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, salt);
         let tag = ring::hmac::sign(&signing, self.expose().as_bytes());
@@ -210,7 +213,7 @@ impl ApiKey {
         hash
     }
 
-    /// A text without the key, should the other side have echoed it, in whatever spelling.
+    /// Removes the key from a text, in every spelling, in case the other side echoed it.
     pub(crate) fn redact(&self, text: &str) -> String {
         if sabotage::is_off(Guard::Redaction) { text.to_owned() } else { redacted(text, self.expose()) }
     }
@@ -222,10 +225,10 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// How the key is sent.
+/// The header that carries the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum AuthScheme {
-    /// `X-API-Key`; when a 401 asks for the bearer scheme that is tried once, and what worked is kept.
+    /// `X-API-Key`. If a 401 asks for the bearer scheme, the client tries that once and keeps what worked.
     #[default]
     Auto,
     /// `X-API-Key: <key>`.
@@ -235,10 +238,10 @@ pub enum AuthScheme {
 }
 
 impl AuthScheme {
-    /// Reads `auto`, `x-api-key` or `bearer`.
+    /// Parses `auto`, `x-api-key` or `bearer`.
     ///
     /// # Errors
-    /// [`Error::Configuration`] for anything else.
+    /// Returns [`Error::Configuration`] for any other text.
     pub fn new(name: &str) -> Result<Self, Error> {
         match name {
             "auto" => Ok(Self::Auto),
@@ -268,18 +271,18 @@ impl fmt::Display for ActAs {
 }
 
 impl ActAs {
-    /// A user by number.
+    /// Returns a user by number.
     ///
     /// # Errors
-    /// [`Error::Configuration`] when it is not positive.
+    /// Returns [`Error::Configuration`] if it is not positive.
     pub fn user_id(id: i64) -> Result<Self, Error> {
         if id > 0 { Ok(Self::UserId(id)) } else { refused("act_as must be a positive user id or an e-mail address") }
     }
 
-    /// A user by e-mail address.
+    /// Returns a user by e-mail address.
     ///
     /// # Errors
-    /// [`Error::Configuration`] when it cannot be sent as a header.
+    /// Returns [`Error::Configuration`] if it cannot be sent as a header.
     pub fn user_email(email: &str) -> Result<Self, Error> {
         if email.contains('@') && email.bytes().all(|byte| byte.is_ascii_graphic()) {
             Ok(Self::UserEmail(email.to_owned()))
@@ -289,7 +292,7 @@ impl ActAs {
     }
 }
 
-/// Where the service is: https, or http on this machine.
+/// The base URL of the service: https, or http for this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BaseUrl {
     url: Url,
@@ -297,11 +300,11 @@ pub struct BaseUrl {
 }
 
 impl BaseUrl {
-    /// Checks an address such as `https://api.reply.io/v3`.
+    /// Parses a URL such as `https://api.reply.io/v3`.
     ///
     /// # Errors
-    /// [`Error::Configuration`]: not an address, not https although not on this machine, or with parts that it must not
-    /// have.
+    /// Returns [`Error::Configuration`] if it is not a URL, does not use https although it is not this machine, or has
+    /// parts that are not allowed.
     ///
     /// # Examples
     /// ```
@@ -313,31 +316,33 @@ impl BaseUrl {
     /// ```
     pub fn new(text: &str) -> Result<Self, Error> {
         let text = text.trim();
-        // An address is read without some of these characters, and is another one then.
+        // A URL parser drops some of these characters, and the result is another URL.
         if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
             return refused(
-                "base_url has a character that no address has: a space, a control character, a \\ or one that is not ASCII",
+                "base_url contains a character that no URL has: a space, a control character, a \\ or a non-ASCII \
+                character",
             );
         }
         let Ok(mut url) = Url::parse(text) else {
-            return refused(format!("base_url is not an address; it is {LIVE_BASE_URL} for the live service"));
+            return refused(format!("base_url is not a URL; the live service has {LIVE_BASE_URL}"));
         };
         let loopback = match url.host() {
-            Some(Host::Domain(name)) if !is_plain_name(name) => return refused("base_url has a host that is no name"),
+            Some(Host::Domain(name)) if !is_plain_name(name) => return refused("base_url has an invalid host name"),
             Some(Host::Domain(name)) => name == "localhost",
             Some(Host::Ipv4(address)) => address.is_loopback(),
             Some(Host::Ipv6(address)) => IpAddr::V6(address).to_canonical().is_loopback(),
-            None => return refused("base_url names no host"),
+            None => return refused("base_url has no host"),
         };
         match url.scheme() {
             "https" => {}
             "http" if loopback => {}
             "http" => {
                 return refused(
-                    "base_url must be https: http would send the key in the clear (allowed on 127.0.0.1 only)",
+                    "base_url must use https: http would send the key unencrypted (http is allowed only for this \
+                    machine, such as 127.0.0.1)",
                 );
             }
-            _ => return refused("base_url must be an https address"),
+            _ => return refused("base_url must be an https URL"),
         }
         if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
             return refused("base_url must have no user, password, query or fragment");
@@ -347,35 +352,36 @@ impl BaseUrl {
         Ok(Self { url, loopback })
     }
 
-    /// Whether it is on this machine.
+    /// Returns whether it is this machine.
     pub const fn is_loopback(&self) -> bool {
         self.loopback
     }
 
-    /// The host and the port, that of https where none is named.
+    /// Returns the host and the port, 443 if the URL has none.
     pub(crate) fn host_and_port(&self) -> (Host<&str>, Option<u16>) {
         (self.url.host().unwrap_or(Host::Domain("")), self.url.port_or_known_default())
     }
 
-    /// Which service it is, the same for every spelling of its host: letter case, a trailing dot and a name of this machine
-    /// make no difference. Two services may have the same, where they differ in the loopback address or the scheme only.
+    /// Returns a text that identifies the service, the same for every spelling of its host: letter case, a trailing dot
+    /// and the name of this machine make no difference. Services that differ only in the loopback address or the scheme
+    /// may share it.
     pub(crate) fn service(&self) -> String {
         let (host, port) = self.host_and_port();
         let host = host.to_string();
         let host = match host.trim_end_matches('.') {
             _ if self.loopback => "localhost",
-            // Case does not matter, and the address was read in lower case.
+            // The parser already converted the URL to lower case.
             name => name,
         };
         format!("{host}:{}{}", port.unwrap_or_default(), self.url.path().trim_end_matches('/'))
     }
 
-    /// Whether it is https.
+    /// Returns whether it uses https.
     pub fn is_https(&self) -> bool {
         self.url.scheme() == "https"
     }
 
-    /// The address of a resource below it.
+    /// Returns the URL of a resource below it.
     pub(crate) fn join(&self, path: fmt::Arguments<'_>) -> Url {
         let mut url = self.url.clone();
         let whole = format!("{}{path}", url.path().trim_end_matches('/'));
@@ -390,29 +396,29 @@ impl fmt::Display for BaseUrl {
     }
 }
 
-/// Whether a host is a name as the network has them.
+/// Returns whether a host is a valid network name.
 pub(crate) fn is_plain_name(host: &str) -> bool {
     !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
 }
 
-/// The address of a proxy, which may hold a password. Nothing prints it.
+/// The URL of a proxy, which may contain a password. Nothing prints it.
 #[derive(Clone)]
 pub struct ProxyUrl(SecretString);
 
 impl ProxyUrl {
-    /// Checks an address such as `http://proxy.example:3128`. In a user or a password, what has a meaning in addresses is
-    /// percent-encoded, such as `%2F` for `/`.
+    /// Parses a URL such as `http://proxy.example:3128`. In a user name or a password, percent-encode characters that
+    /// have a meaning in URLs, such as `%2F` for `/`.
     ///
     /// # Errors
-    /// [`Error::Configuration`], which does not echo the address.
+    /// Returns [`Error::Configuration`], which does not contain the URL, if it is invalid.
     pub fn new(text: &str) -> Result<Self, Error> {
         Self::read("proxy", text)
     }
 
-    /// Checks the value of a variable, where `http://` may be left out.
+    /// Parses the value of a variable, in which `http://` is optional.
     ///
     /// # Errors
-    /// [`Error::Configuration`], which names the variable and does not echo its value.
+    /// Returns [`Error::Configuration`], which names the variable and does not contain its value, if it is invalid.
     pub(crate) fn of_variable(name: &str, text: &str) -> Result<Self, Error> {
         let text = text.trim();
         if text.contains("://") { Self::read(name, text) } else { Self::read(name, &format!("http://{text}")) }
@@ -427,17 +433,17 @@ impl ProxyUrl {
                 Some(Host::Ipv4(_) | Host::Ipv6(_)) => true,
                 None => false,
             };
-            // What follows the host is the rest of a password with a / or a # in it.
+            // If the password contains an unescaped / or #, the rest of it follows the host.
             let ends = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-            // The connector reads it as that, and would go past a proxy that it cannot read.
+            // The connector parses it this way, and would bypass a proxy that it cannot parse.
             let is_readable = url.as_str().parse::<http::Uri>().is_ok();
             matches!(url.scheme(), "http" | "https") && is_host && ends && is_readable && !has_spaces
         });
         match url {
             Some(url) => Ok(Self(SecretString::from(String::from(url)))),
             None => refused(format!(
-                "{setting} must be an address such as http://proxy.example:3128, without quotes, spaces and a path; \
-                 percent-encode / \\ ? # and @ in a password, as %2F %5C %3F %23 and %40; SOCKS is not spoken"
+                "{setting} must be a URL such as http://proxy.example:3128, without quotes, spaces or a path; in a \
+                password, percent-encode / \\ ? # and @ as %2F %5C %3F %23 and %40; SOCKS is not supported"
             )),
         }
     }
@@ -585,7 +591,7 @@ mod tests {
         for bad in
             ["socks5://proxy", "proxy:3128", "http://proxy/path", "http://u:p/w@proxy", "http://a b", "\"http://a\""]
         {
-            assert!(ProxyUrl::new(bad).unwrap_err().to_string().starts_with("proxy must be an address"), "{bad}");
+            assert!(ProxyUrl::new(bad).unwrap_err().to_string().starts_with("proxy must be a URL"), "{bad}");
         }
         let longer_than_the_connector_reads = format!("http://user:{}@proxy:3128", "p".repeat(70_000));
         assert!(ProxyUrl::new(&longer_than_the_connector_reads).is_err());

@@ -1,4 +1,4 @@
-//! What can go wrong, with everything a caller needs to act on it. The words for it are in `messages`.
+//! The errors, with everything that a caller needs to handle them. `messages` has their texts.
 
 mod messages;
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::account::FieldError;
 use crate::problem::Problem;
 
-/// An operation of the contract.
+/// An operation of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// `PUT /v3/contact-accounts/{id}`
@@ -29,12 +29,12 @@ impl Operation {
     }
 }
 
-/// Which operation on which account: the subject of every message.
+/// An operation on an account: the subject of every message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Call {
     /// The operation.
     pub operation: Operation,
-    /// The account, where there is one.
+    /// The account, if there is one.
     pub id: Option<i64>,
 }
 
@@ -61,14 +61,14 @@ pub struct Call {
 pub enum Error {
     /// A setting cannot be used.
     Configuration(String),
-    /// The id or the fields are not what the contract allows. Nothing was sent.
+    /// The API contract does not allow the id or the fields. Nothing was sent.
     Validation {
-        /// What was asked for.
+        /// The call.
         call: Call,
-        /// Every fault.
+        /// Every problem.
         errors: Vec<FieldError>,
     },
-    /// The operating system has no thread, file descriptor or memory for what a call needs. Nothing was sent.
+    /// The operating system has no thread, file descriptor or memory for the call. Nothing was sent.
     Exhausted(io::Error),
     /// The call failed.
     Call(Box<CallError>),
@@ -77,126 +77,126 @@ pub enum Error {
 /// A call that failed.
 #[derive(Debug)]
 pub struct CallError {
-    /// What was asked for.
+    /// The call.
     pub call: Call,
-    /// How many requests were sent, or tried to be.
+    /// The number of attempts.
     pub attempts: u32,
-    /// From the call to the error.
+    /// The time from the call to the error.
     pub elapsed: Duration,
-    /// Whether an update was sent, in any attempt, and no answer tells whether it was applied.
+    /// Whether any attempt sent an update and no answer confirmed it.
     pub may_have_been_applied: bool,
-    /// What ended it.
+    /// The failure that ended the call.
     pub failure: Failure,
 }
 
-/// What ends an attempt, or a call.
+/// The failure that ends an attempt or a call.
 #[derive(Debug)]
 pub enum Failure {
-    /// No answer came.
+    /// No answer arrived.
     Transport(TransportFault),
-    /// The attempt or the whole call ran out of time.
+    /// The attempt or the whole call timed out.
     Deadline {
-        /// The limit that was reached.
+        /// The timeout.
         limit: Duration,
-        /// Whether it was the limit of the whole call.
+        /// Whether it is the timeout of the whole call.
         whole_call: bool,
-        /// What ended the attempt before.
+        /// The failure of the previous attempt.
         last: Option<String>,
     },
-    /// An answer that the contract does not have.
+    /// The answer does not match the API contract.
     Unexpected(Unexpected),
     /// The list changed while it was read, so that the pages do not show all of it. Nothing is wrong with the answers.
     Unsettled {
         /// How the pages show it. Never a value.
         reason: String,
     },
-    /// An error that the service answered.
+    /// The service returned an error.
     Api(Box<ApiFailure>),
-    /// The quota opens too late for the deadline. Nothing was sent.
+    /// The quota opens after the deadline. Nothing was sent.
     Quota {
-        /// Until it opens.
+        /// The time until it opens.
         retry_after: Duration,
-        /// What holds it closed.
+        /// Why it is closed.
         reason: WaitReason,
     },
-    /// Another change of the same account by this process lasted until the deadline. Nothing was sent since.
+    /// Another update of the same account by this process lasted until the deadline. Nothing was sent after that.
     Turn {
-        /// How long the whole call may take.
+        /// The timeout of the whole call.
         limit: Duration,
     },
-    /// The quota's [`Acquire`](crate::Acquire) failed. Nothing was sent since.
+    /// The [`Acquire`](crate::Acquire) of the quota failed. Nothing was sent after that.
     Acquire {
-        /// What it failed with, in one line.
+        /// The reason, in one line.
         reason: String,
         /// The error itself.
         source: Option<Box<dyn StdError + Send + Sync>>,
     },
-    /// The quota's [`Acquire`](crate::Acquire) granted nothing until the deadline. Nothing was sent since.
+    /// The [`Acquire`](crate::Acquire) of the quota granted no request before the deadline. Nothing was sent after that.
     AcquireDeadline {
-        /// How long the whole call may take.
+        /// The timeout of the whole call.
         limit: Duration,
     },
-    /// A fault of this crate.
+    /// An internal error of this crate.
     Internal(String),
 }
 
-/// What a failed attempt says about the update that it carried.
+/// What a failed attempt says about its update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Delivery {
     /// It was not sent.
     NotSent,
     /// An answer says that it was not applied.
     Refused,
-    /// It was sent, and no answer tells whether it was applied.
+    /// It was sent, but no answer confirmed it.
     Unknown,
 }
 
 impl Delivery {
-    /// What a status other than the expected answer says.
+    /// Returns what an unexpected status says about the update.
     const fn of_status(status: u16) -> Self {
         match status {
-            // A gateway sends these when it stops waiting.
+            // A gateway sends these if it stops waiting.
             408 | 499 => Self::Unknown,
-            // These redirects ask for the same request at another address.
+            // These redirects ask the client to send the same request to another URL.
             301 | 302 | 307 | 308 | 400..=498 => Self::Refused,
             _ => Self::Unknown,
         }
     }
 }
 
-/// Where on the way to an answer the transport failed.
+/// Where the transport failed.
 #[derive(Debug)]
 pub struct TransportFault {
     /// The step.
     pub kind: TransportKind,
-    /// Whether a connection was made, so that the request may have arrived.
+    /// Whether a connection existed, so that the request may have arrived.
     pub sent: bool,
-    /// What happened, in words of ours.
+    /// The description of the failure.
     pub detail: Cow<'static, str>,
-    /// The error below, for those who print sources.
+    /// The underlying error.
     pub source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 /// The steps at which a transport fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TransportKind {
-    /// The name did not resolve, or no connection could be made.
+    /// The name did not resolve, or the connection failed.
     Connect,
-    /// No connection could be made, because this process has no file descriptor left.
+    /// The connection failed because this process has no file descriptor left.
     Exhausted,
     /// The server's certificate is out of date, or this machine's clock is.
     OutOfDate,
-    /// The server's certificate is from somebody that nobody here trusts.
+    /// This machine does not trust the issuer of the server's certificate.
     Certificate,
-    /// The handshake was refused, or the certificate is for another host, or the server refused the connection later.
+    /// The handshake failed, the certificate is for another host, or the server closed the connection later.
     Tls,
-    /// The proxy did not pass the connection on.
+    /// The proxy did not open the connection.
     Proxy,
-    /// The proxy asked for a user and a password.
+    /// The proxy requires a user name and a password.
     ProxyPassword,
-    /// The connection broke before the answer began, as one does that was closed while it was idle.
+    /// The connection broke before the answer began, for example because the server closed an idle connection.
     Dropped,
-    /// The connection broke inside the answer.
+    /// The connection broke in the middle of the answer.
     Broken,
 }
 
@@ -206,45 +206,45 @@ impl TransportKind {
     }
 }
 
-/// An answer that the contract does not have.
+/// An answer that does not match the API contract.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unexpected {
-    /// The HTTP status, where there was one.
+    /// The HTTP status, if there is one.
     pub status: Option<u16>,
-    /// What is unexpected about it. Never a value.
+    /// What is unexpected. Never contains a value.
     pub reason: String,
     /// The beginning of the body, escaped.
     pub excerpt: Option<String>,
 }
 
-/// An error that the service answered.
+/// An error that the service returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiFailure {
     /// The HTTP status.
     pub status: u16,
-    /// The body, read as problem details.
+    /// The body, parsed as problem details.
     pub problem: Problem,
-    /// The service's own name for the request.
+    /// The request id that the service assigned.
     pub request_id: Option<String>,
-    /// How long the service asks to wait before the next attempt: at most thirty days, which stands for anything longer.
+    /// How long the service asks to wait before a retry. At most thirty days, which stands for any longer time.
     pub retry_after: Option<Duration>,
     /// Whether a 401 asked for the bearer scheme.
     pub bearer_challenge: bool,
-    /// Whether the body is problem details by its type, as the service's own errors are.
+    /// Whether the content type is problem details, as in the service's own errors.
     pub is_problem: bool,
-    /// Whether the body is a page for people, as what stands between writes it and the service does not.
+    /// Whether the body is a web page, which proxies send and the service does not.
     pub is_page: bool,
-    /// Where the key came from that was refused.
+    /// Where the refused key came from.
     pub refused_key: Option<KeyOrigin>,
 }
 
-/// Where an API key came from: what to look at when it is refused.
+/// Where an API key came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum KeyOrigin {
-    /// It was given to the client.
+    /// The caller passed it to the client.
     #[default]
     Argument,
-    /// It was read from the environment.
+    /// The client read it from the environment.
     Environment,
 }
 
@@ -270,15 +270,15 @@ pub enum ErrorKind {
     Configuration,
     /// Refused before any request.
     Validation,
-    /// No answer came.
+    /// No answer arrived.
     Transport,
-    /// The certificate or the handshake was refused.
+    /// The certificate or the handshake failed.
     Tls,
-    /// Out of time.
+    /// Timeout.
     DeadlineExceeded,
-    /// An answer that the contract does not have.
+    /// The answer does not match the API contract.
     UnexpectedResponse,
-    /// Another 4xx that the service explains itself.
+    /// Another 4xx that the service explains.
     Api,
     /// 400, 422
     BadRequest,
@@ -294,12 +294,12 @@ pub enum ErrorKind {
     RateLimit,
     /// 5xx
     Server,
-    /// A fault of this crate.
+    /// An internal error of this crate.
     Internal,
 }
 
 impl ErrorKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: &'static [Self] = &[
         Self::Configuration,
         Self::Validation,
@@ -318,7 +318,7 @@ impl ErrorKind {
         Self::Internal,
     ];
 
-    /// The kind of a status that is not 200.
+    /// Returns the kind of a status other than 200.
     pub const fn of_status(status: u16) -> Self {
         match status {
             400 | 422 => Self::BadRequest,
@@ -335,7 +335,7 @@ impl ErrorKind {
 }
 
 impl Failure {
-    /// Its kind.
+    /// Returns the kind.
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::Transport(TransportFault { kind, .. }) if kind.is_tls() => ErrorKind::Tls,
@@ -348,7 +348,8 @@ impl Failure {
         }
     }
 
-    /// Whether another attempt may succeed. The update is idempotent, so one that may have been applied is repeated too.
+    /// Returns whether a retry may succeed. The update is idempotent, so the client also retries one that may have been
+    /// applied.
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Transport(fault) => !fault.kind.is_tls() && !matches!(fault.kind, TransportKind::ProxyPassword),
@@ -364,8 +365,8 @@ impl Failure {
         }
     }
 
-    /// Whether this is the service's own statement about the account, and not the answer of something in front of it, nor
-    /// one about the key or the route. Only such an answer settles what becomes of an account.
+    /// Returns whether this is the service's own answer about the account, not an answer of a proxy, nor one about the
+    /// key or the route. Only such an answer decides the outcome of an account.
     pub fn is_about_the_account(&self) -> bool {
         let Self::Api(answer) = self else { return false };
         let code = answer.problem.code.as_deref().unwrap_or_default();
@@ -377,13 +378,14 @@ impl Failure {
         }
     }
 
-    /// Whether the connection broke before any answer. An idle one that the service has closed does, and a new one will not.
+    /// Returns whether the connection broke before any answer, as an idle connection does that the service closed. A
+    /// new connection will not.
     pub(crate) const fn is_dropped_connection(&self) -> bool {
         matches!(self, Self::Transport(TransportFault { kind: TransportKind::Dropped, .. }))
     }
 
-    /// How long to wait before the next attempt, as the service or the quota has it: at most thirty days, which stands for
-    /// anything longer.
+    /// Returns how long to wait before a retry, according to the service or the quota. At most thirty days, which
+    /// stands for any longer time.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Api(answer) => answer.retry_after,
@@ -392,7 +394,7 @@ impl Failure {
         }
     }
 
-    /// How long the service asks everybody to wait. It may come with any answer that another attempt may better.
+    /// Returns how long the service asks all requests to wait. Any retryable answer may contain this.
     pub(crate) fn asked_to_wait(&self) -> Option<Duration> {
         match self {
             Self::Api(answer) if self.is_retryable() => answer.retry_after,
@@ -400,7 +402,7 @@ impl Failure {
         }
     }
 
-    /// What this says about the update that the attempt carried. What is not known for certain is [`Delivery::Unknown`].
+    /// Returns what this failure says about the update of the attempt. Anything uncertain is [`Delivery::Unknown`].
     pub(crate) fn delivery(&self) -> Delivery {
         match self {
             Self::Quota { .. }
@@ -416,7 +418,7 @@ impl Failure {
         }
     }
 
-    /// Whether the service may have done what was asked, although it did not say so.
+    /// Returns whether the service may have applied the request without confirming it.
     pub(crate) fn may_have_been_applied(&self) -> bool {
         self.delivery() == Delivery::Unknown
     }
@@ -429,7 +431,7 @@ impl Unexpected {
 }
 
 impl Error {
-    /// Its kind.
+    /// Returns the kind.
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::Configuration(_) => ErrorKind::Configuration,

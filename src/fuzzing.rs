@@ -1,5 +1,5 @@
-//! What must hold for any bytes at all. `fuzz/` looks for bytes for which it does not, led by coverage; the tests here try
-//! its seeds and what accidents make of them, with the ordinary compiler.
+//! Properties that hold for any input bytes. `fuzz/` searches for counterexamples, guided by coverage; the tests here
+//! try its seeds and mutations of them with the ordinary compiler.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -25,14 +25,14 @@ use crate::retry;
 use crate::transport::meaningful;
 use crate::{ContactAccount, Item, Page};
 
-/// Two texts, parted by the first NUL.
+/// Splits the input into two texts at the first NUL.
 fn two_texts(data: &[u8]) -> Option<(&str, &str)> {
     let text = std::str::from_utf8(data).ok()?;
     Some(text.split_once('\0').unwrap_or((text, "")))
 }
 
-/// A head, a line for each header; or a Retry-After and a Date, parted by NUL. A wait is bounded, and does not depend on
-/// our clock where the answer has one of its own; what is kept of a head is what it says.
+/// Response headers, one per line; or a Retry-After and a Date, separated by NUL. A wait is bounded, and does not
+/// depend on this clock if the answer has its own; the client keeps exactly what a header says.
 pub fn headers(data: &[u8]) {
     head(data);
     let Some((value, answered_at)) = two_texts(data) else { return };
@@ -44,11 +44,15 @@ pub fn headers(data: &[u8]) {
     }
     if httpdate::parse_http_date(answered_at.trim()).is_ok() {
         let elsewhere = clock + Duration::from_secs(86_400);
-        assert_eq!(wait, retry::retry_after(value, Some(answered_at), elsewhere), "our clock matters beside a Date");
+        assert_eq!(
+            wait,
+            retry::retry_after(value, Some(answered_at), elsewhere),
+            "the local clock matters although there is a Date"
+        );
     }
 }
 
-/// The headers that mean something, read from as many lines as there are: `name: value`.
+/// Parses the relevant headers from any number of lines `name: value`.
 fn head(data: &[u8]) {
     let mut headers = HeaderMap::new();
     for line in data.split(|byte| *byte == b'\n').take(100) {
@@ -61,8 +65,8 @@ fn head(data: &[u8]) {
     let read = meaningful(&headers);
     let first = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     assert!(read.retry_after.unwrap_or_default() <= retry::LONGEST_HINT, "a wait without bound");
-    assert!(read.retry_after.is_none() || first("retry-after").is_some(), "a wait that nobody asked for");
-    // A name of the request goes into messages and attributes: nothing in it may end a line.
+    assert!(read.retry_after.is_none() || first("retry-after").is_some(), "a wait that the answer did not ask for");
+    // A request id appears in messages and attributes: no character in it may end a line.
     let stated = first("x-request-id").or_else(|| first("x-correlation-id"));
     assert_eq!(read.request_id.as_deref(), stated, "another request's name");
     assert!(!stated.unwrap_or_default().contains(['\r', '\n', '\0', '\u{1b}']), "not one line");
@@ -71,7 +75,7 @@ fn head(data: &[u8]) {
     assert_eq!(read.location, headers.contains_key("location"), "another address");
 }
 
-/// A problem body: every text is one short line, and its essence too.
+/// A problem body: every text is one short line, and so is its summary.
 pub fn problem(data: &[u8]) {
     let problem = Problem::read(data);
     let lines = [&problem.title, &problem.detail, &problem.code].into_iter().flatten();
@@ -84,11 +88,11 @@ pub fn problem(data: &[u8]) {
     assert!(!problem.summary().unwrap_or_default().chars().any(char::is_control), "not one line");
 }
 
-/// A value that the account target puts into bodies. No refusal may echo it, whatever is wrong around it.
+/// A value that the account target puts into bodies. No error may echo it, whatever else is wrong.
 const CANARY: &str = "canary-4d1f";
 
-/// An account and a page: what is accepted is the account asked for and survives being written and read again; a refusal
-/// never has a text of the body in it that is not a member's name.
+/// An account and a page: an accepted account is the requested one and survives a round trip; an error never contains a
+/// text of the body that is not a member name.
 pub fn account(data: &[u8]) {
     read(data);
     for body in planted(data) {
@@ -106,13 +110,13 @@ fn answered(body: &[u8]) -> Answer {
     Answer { status: 200, headers: Headers::default(), body: Body::Whole(Bytes::copy_from_slice(body)) }
 }
 
-/// A body with the canary in the place of a value, of a member's name, and anywhere.
+/// Returns a body with the canary in place of a value or of a member name, and elsewhere.
 fn planted(data: &[u8]) -> Vec<Vec<u8>> {
     let chosen = usize::from(data.first().copied().unwrap_or_default()) + data.len();
     let at = chosen % (data.len() + 1);
     let mut bodies = vec![[&data[..at], format!("\"{CANARY}\"").as_bytes(), &data[at..]].concat()];
     if let Ok(mut value) = serde_json::from_slice::<Value>(data) {
-        // JSON that has been read is at most 128 deep.
+        // Parsed JSON is at most 128 levels deep.
         let mut never = usize::MAX;
         let leaves = plant(&mut value, &mut never);
         let mut left = chosen % leaves;
@@ -126,7 +130,7 @@ fn planted(data: &[u8]) -> Vec<Vec<u8>> {
     bodies
 }
 
-/// Puts the canary in the place of the leaf with this number; gives how many there are.
+/// Replaces the leaf with this number by the canary; returns the number of leaves.
 fn plant(value: &mut Value, left: &mut usize) -> usize {
     match value {
         Value::Array(items) if !items.is_empty() => items.iter_mut().map(|item| plant(item, left)).sum(),
@@ -141,7 +145,7 @@ fn plant(value: &mut Value, left: &mut usize) -> usize {
     }
 }
 
-/// The members of an object, as they came: a number that no double holds is JSON too.
+/// Returns the members of an object in their original form: a number that no double can represent is valid JSON too.
 type Members<'a> = BTreeMap<String, &'a RawValue>;
 
 fn stated<'a, T: Deserialize<'a>>(members: &Members<'a>, name: &str) -> Option<T> {
@@ -193,8 +197,8 @@ fn plain(reason: &str) {
     assert!(!reason.is_empty() && reason.len() < 120 && reason.chars().all(is_plain), "{reason}");
 }
 
-/// Settings: a key that is accepted can be a header, is never printed and is taken out wherever it is echoed; an address
-/// that is accepted keeps the key from plain http, and every resource is below it.
+/// Settings: an accepted key can be a header, is never printed and is redacted in every echo; an accepted URL protects
+/// the key from plain http, and every resource is below it.
 pub fn configuration(data: &[u8]) {
     let Some((text, around)) = two_texts(data) else { return };
     match ApiKey::new(text) {
@@ -202,14 +206,14 @@ pub fn configuration(data: &[u8]) {
             assert!(HeaderValue::from_str(key.expose()).is_ok(), "no header");
             assert!(!format!("{key:?}").contains(text) || "ApiKey(redacted)".contains(text), "printed");
             let redacted = key.redact(&format!("{around}{text}{around}"));
-            // What stands beside a `[key]` may end as a short key does that has a bracket in it.
+            // The text next to a `[key]` may end like a short key that contains a bracket.
             assert!(redacted.split("[key]").all(|between| !between.contains(text)), "echoed");
         }
         Err(error) => secret(&error, text),
     }
     for scheme in ["https", "http", text] {
         let error = BaseUrl::new(&format!("{scheme}://{CANARY}:{CANARY}@{text}"));
-        // Behind another address it is a part of that one's path.
+        // After another URL, it is a part of that URL's path.
         assert!(error.is_err() || scheme == text, "a user and a password");
         let message = error.map_or_else(|error| error.to_string(), |_| String::new());
         assert!(!message.contains(CANARY), "{message}");
@@ -230,7 +234,7 @@ pub fn configuration(data: &[u8]) {
     }
 }
 
-/// A refusal says the same whatever the text was, so that it has no more of it than the words it is made of.
+/// An error has the same text for any input, so it contains nothing of the input.
 fn secret(error: &Error, text: &str) {
     let message = error.to_string();
     assert!(text.len() < 12 || !message.contains(text) || message.starts_with("proxy must be"), "{message}");
@@ -244,9 +248,9 @@ mod tests {
 
     use fastrand::Rng;
 
-    /// How many mutants of its seeds each target is given, unless `REPLYIO_FUZZ_MUTANTS` says so.
+    /// The number of mutants of its seeds that each target tries, unless `REPLYIO_FUZZ_MUTANTS` is set.
     const MUTANTS: usize = 2_000;
-    /// However many there are, a target is done after this long.
+    /// A target ends after this time, however many mutants are left.
     const LONGEST: Duration = Duration::from_secs(20);
     const PIECES: [&[u8]; 22] = [
         b"\0",
@@ -293,7 +297,7 @@ mod tests {
 
     fn tried(target: &str, property: impl Fn(&[u8])) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
-        // The crate as it is published has no seeds.
+        // The published crate has no seeds.
         let Ok(files) = fs::read_dir(folder) else { return };
         let mut seeds: Vec<_> = files.map(|file| fs::read(file.unwrap().path()).unwrap()).collect();
         seeds.sort();

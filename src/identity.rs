@@ -1,4 +1,4 @@
-//! Who is calling: the headers that say so, and that user's quota in this process.
+//! The user of a client: its headers, and its quota in this process.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -27,10 +27,11 @@ const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 const X_USER_EMAIL: HeaderName = HeaderName::from_static("x-user-email");
 const X_TEAM_ID: HeaderName = HeaderName::from_static("x-team-id");
 
-/// On the quota's clock: how old what is known of other processes may be, and how late they may learn of an answer.
+/// On the quota's clock: the maximum age of what is known about other processes, and the maximum delay until they learn
+/// about an answer.
 const A_MOMENT: Duration = Duration::from_millis(1);
 
-/// Who is calling: the headers that say so, and the quota of that user.
+/// The user of a client: the headers, and the quota.
 pub(crate) struct Identity {
     with_api_key: HeaderMap,
     with_bearer: HeaderMap,
@@ -40,10 +41,10 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// The user that settings name.
+    /// Creates the user that the settings name.
     ///
     /// # Errors
-    /// [`Error::Configuration`] when a setting cannot be sent as a header.
+    /// Returns [`Error::Configuration`] if a setting cannot be sent as a header.
     pub(crate) fn new(config: &Config) -> Result<Self, Error> {
         let mut common = HeaderMap::new();
         common.insert(ACCEPT, HeaderValue::from_static("application/json"));
@@ -68,9 +69,9 @@ impl Identity {
         })
     }
 
-    /// Closes the file of the ledger until somebody books again.
+    /// Closes the quota file until the next booking.
     pub(crate) fn close_ledger(&self) {
-        // In a forked child somebody else may have had the lock, so that nobody waits for it.
+        // In a forked child, a copied lock may be held, so this does not wait for it.
         if let Ok(mut counted) = self.counted.try_lock()
             && let Some(ledger) = &mut counted.ledger
         {
@@ -78,7 +79,7 @@ impl Identity {
         }
     }
 
-    /// The headers of every request, with the key in one of its two.
+    /// Returns the headers of every request, with the key in one of its two headers.
     pub(crate) fn headers(&self, bearer: bool) -> &HeaderMap {
         if bearer { &self.with_bearer } else { &self.with_api_key }
     }
@@ -86,7 +87,7 @@ impl Identity {
     /// Books a slot for one request.
     ///
     /// # Errors
-    /// [`Failure::Quota`] when the earliest slot opens after the deadline. Then nothing is booked.
+    /// Returns [`Failure::Quota`] if the earliest slot opens after the deadline; nothing is then booked.
     pub(crate) fn book(
         self: &Arc<Self>,
         quota: Option<Quota>,
@@ -97,7 +98,7 @@ impl Identity {
         self.book_within(quota, now, patience).map_err(|(wait, reason)| Failure::Quota { retry_after: wait, reason })
     }
 
-    /// Books a slot for one request that waits for it as long as it takes.
+    /// Books a slot for one request, however long the wait is.
     #[cfg(feature = "plan")]
     pub(crate) fn book_patiently(self: &Arc<Self>, quota: Option<Quota>, now: Instant) -> Slot {
         // No moment is later than the last one.
@@ -130,17 +131,17 @@ impl Identity {
         Slot { identity: Arc::clone(self), state, leave, opens_at, reason, warning: None, decided: Instant::now() }
     }
 
-    /// How long it takes to send this number of further requests.
+    /// Returns how long the quota takes to allow this number of further requests.
     #[cfg(feature = "plan")]
     pub(crate) fn forecast(&self, quota: Quota, now: Instant, requests: u64) -> Duration {
         let mut counted = lock(&self.counted);
-        // The look ahead is long: nobody waits for it with the ledger locked.
+        // The simulation is long, so it does not hold the lock of the quota file.
         let moment = counted.decide(self.quota_time(now), |_, moment| moment);
         self.real(counted.windows.forecast(quota, moment, requests))
     }
 
-    /// Counts requests that another run of the same user sent, each by how long ago that was. A ledger knows those of this
-    /// machine already.
+    /// Counts requests that another run of the same user sent, each by its age. A shared quota file already contains
+    /// those of this machine.
     #[cfg(feature = "plan")]
     pub(crate) fn count_earlier(&self, now: Instant, ages: impl Iterator<Item = Duration>) {
         let mut counted = lock(&self.counted);
@@ -151,7 +152,7 @@ impl Identity {
         });
     }
 
-    /// What is used of the quota, as far as this machine knows.
+    /// Returns the used quota, as far as this machine knows.
     pub(crate) fn used(&self, now: Instant) -> QuotaUse {
         let mut counted = lock(&self.counted);
         let Counted { windows, ledger } = &mut *counted;
@@ -172,7 +173,8 @@ impl Identity {
         }
     }
 
-    /// A moment on the quota's clock. It begins an hour late, so that requests of an earlier process have a time too.
+    /// Returns a moment on the quota's clock. The clock begins at one hour, so that requests of an earlier process have
+    /// a time too.
     fn quota_time(&self, moment: Instant) -> Duration {
         own_time(moment, self.clock_scale)
     }
@@ -181,20 +183,21 @@ impl Identity {
         wait.div_f64(self.clock_scale)
     }
 
-    /// When so much of the quota's time has passed. Rounded up: who wakes up then is not too early, and waits no second time.
+    /// Returns when this much time has passed on the quota's clock, rounded up, so that a waiter does not wake up too
+    /// early.
     fn after(&self, now: Instant, wait: Duration) -> Instant {
         if wait.is_zero() { now } else { now + self.real(wait) + Duration::from_nanos(1) }
     }
 
-    /// Until when the service asked this user to wait, if it did and that moment has not come.
+    /// Returns until when the service asked this user to wait, if that moment is in the future.
     pub(crate) fn held(&self, now: Instant) -> Option<Instant> {
         let (moment, until) =
             lock(&self.counted).decide(self.quota_time(now), |windows, moment| (moment, windows.held(moment)));
         Some(self.after(now, until?.saturating_sub(moment)))
     }
 
-    /// Holds every request of the user back for as long as the service asks, with or without a quota. A wait of more than
-    /// [`LONGEST_HOLD`] holds nobody: only the call that it answered ends with it, and the next call asks again.
+    /// Makes every request of the user wait for as long as the service asks, with or without a quota. A wait longer
+    /// than [`LONGEST_HOLD`] affects only the call that received it; the next call tries again.
     pub(crate) fn hold(&self, now: Instant, wait: Duration) {
         if wait > LONGEST_HOLD {
             return;
@@ -203,7 +206,7 @@ impl Identity {
         lock(&self.counted).decide(self.quota_time(now), |windows, moment| windows.hold(moment, wait));
     }
 
-    /// Counts the requests of other machines of which an answer tells.
+    /// Counts the requests of other machines that an answer reports.
     pub(crate) fn lower(&self, quota: Quota, now: Instant, told: &[ServiceWindow]) {
         lock(&self.counted).decide(self.quota_time(now), |windows, moment| {
             for window in told {
@@ -228,19 +231,20 @@ fn secret_header(text: &str) -> Result<HeaderValue, Error> {
     Ok(value)
 }
 
-/// A slot of the quota: leave to send one request. Dropped before its request goes out, it is given back. After that its
-/// request is answered or given up, and counts from then on. Without a quota only a hold of the service closes it.
+/// A slot of the quota: the permission to send one request. A slot that is dropped before its request is sent is
+/// returned. After that, the request counts from the moment of its answer or failure. Without a quota, only a hold of
+/// the service closes a slot.
 pub(crate) struct Slot {
     identity: Arc<Identity>,
     state: State,
     leave: Leave,
-    /// When the request may go out.
+    /// The moment when the request may be sent.
     pub(crate) opens_at: Instant,
-    /// What it waits for until then.
+    /// The reason to wait until then.
     pub(crate) reason: WaitReason,
-    /// Why the quota is not that of all processes, to be told once.
+    /// Why the quota does not count other processes, to report once.
     pub(crate) warning: Option<String>,
-    /// When the windows last decided about it.
+    /// The last time that the windows checked it.
     decided: Instant,
 }
 
@@ -251,8 +255,8 @@ enum State {
 }
 
 impl Slot {
-    /// Takes the slot for the request that goes out now. `false` when it has to wait until `opens_at`. That may be later
-    /// than it was before: what was in flight counts from its answer, and the service may have asked to wait.
+    /// Uses the slot for the request that is sent now. Returns `false` if it has to wait until `opens_at`, which may be
+    /// later than before: requests in flight count from their answer, and the service may have asked to wait.
     pub(crate) fn send(&mut self) -> bool {
         if self.leave.is_wanted() {
             return false;
@@ -290,8 +294,7 @@ impl Slot {
 }
 
 impl Slot {
-    /// Whether it is the turn of [`get_leave`](Self::get_leave): only that is missing. Otherwise the request has to wait
-    /// until `opens_at`.
+    /// Returns whether only [`get_leave`](Self::get_leave) is missing. Otherwise the request waits until `opens_at`.
     pub(crate) fn waits_for_leave(&mut self) -> bool {
         if !self.leave.is_wanted() {
             return false;
@@ -303,7 +306,7 @@ impl Slot {
         self.opens_at <= now
     }
 
-    /// Waits for the leave of what counts over several machines.
+    /// Waits until the function that counts over several machines grants the request.
     ///
     /// # Errors
     /// Those of [`Acquire::acquire`].
@@ -311,13 +314,13 @@ impl Slot {
         self.leave.get().await
     }
 
-    /// The request goes out, so that its leave is not given back.
+    /// Marks the grant as used, since the request is sent.
     pub(crate) fn spend_leave(&mut self) {
         self.leave.spend();
     }
 
-    /// Lets the windows decide about this slot. A moment after the last decision they need not ask what other processes
-    /// have booked, and tell theirs with the next one.
+    /// Checks this slot with the windows. Shortly after the last check, it need not read the bookings of other
+    /// processes, and writes its own with the next one.
     fn decide<T>(&self, now: Instant, decide: impl FnOnce(&mut Windows, Duration) -> T) -> T {
         let own = self.identity.quota_time(now);
         let passed = now.saturating_duration_since(self.decided).mul_f64(self.identity.clock_scale);
@@ -342,19 +345,20 @@ impl Drop for Slot {
 }
 
 impl Drop for Identity {
-    /// With the last client of a user its ledger is closed: a program may serve many users, and files are few.
+    /// Closes the quota file of a user with its last client: a program may serve many users, and file descriptors are
+    /// limited.
     fn drop(&mut self) {
-        // What is counted stays in the list of users, which has the other reference.
+        // The list of users holds the other reference, with the counts.
         if Arc::strong_count(&self.counted) <= 2 {
             self.close_ledger();
         }
     }
 }
 
-/// Whose quota it is: key and user, known by a hash only, at a service.
+/// The user of a quota: key and user as a hash, at a service.
 type User = (u64, String, Option<ActAs>, u64);
 
-/// What is counted for a user: the windows, and the ledger that keeps them in step with those of other processes.
+/// The counts of a user: the windows, and the shared quota file that synchronizes them with other processes.
 #[derive(Default)]
 struct Counted {
     windows: Windows,
@@ -362,7 +366,7 @@ struct Counted {
 }
 
 impl Counted {
-    /// From now on it counts in a ledger. What it has counted on its own clock until now moves to the ledger's.
+    /// Counts in a shared quota file from now on. Moves the counts from this process's clock to the clock of the file.
     fn share(&mut self, ledger: Ledger, own: Duration) {
         let before = std::mem::take(&mut self.windows);
         let ledger = self.ledger.insert(ledger);
@@ -378,7 +382,7 @@ impl Counted {
         }
     }
 
-    /// Lets the windows decide something now. `own` is now on the clock of this process, which counts without a ledger.
+    /// Runs an operation on the windows. `own` is the time on the clock of this process, used without a shared file.
     fn decide<T>(&mut self, own: Duration, decide: impl FnOnce(&mut Windows, Duration) -> T) -> T {
         match &mut self.ledger {
             Some(ledger) => ledger.in_step(&mut self.windows, decide),
@@ -386,7 +390,7 @@ impl Counted {
         }
     }
 
-    /// The same with what this process knows of the others.
+    /// The same, with what this process knows about the others.
     fn decide_here<T>(&mut self, own: Duration, decide: impl FnOnce(&mut Windows, Duration) -> T) -> T {
         match &mut self.ledger {
             Some(ledger) => ledger.out_of_step(&mut self.windows, decide),
@@ -395,25 +399,25 @@ impl Counted {
     }
 }
 
-/// What is used of a quota.
+/// The used part of a quota.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuotaUse {
-    /// How many requests count in the minute, those that are booked for later included.
+    /// The requests that count in the minute, including those booked for later.
     pub minute: u32,
-    /// How many count in the hour.
+    /// The requests that count in the hour.
     pub hour: u32,
     /// How long the service asked to wait.
     pub held: Option<Duration>,
-    /// Whether the requests of other processes are among them.
+    /// Whether they include the requests of other processes.
     pub is_shared: bool,
-    /// Which processes sent them, if they are known.
+    /// The processes that sent them, if known.
     pub processes: Vec<ProcessUse>,
 }
 
 static USERS: PerProcess<Mutex<HashMap<User, Arc<Mutex<Counted>>>>> = PerProcess::new();
 
-/// What each user in this process has counted, so that several clients of one user count together. A user shares with other
-/// processes when one of the clients does.
+/// The counts of each user in this process, so that several clients of one user share a count. A user shares with other
+/// processes if one of the clients does.
 fn counted_of(config: &Config) -> Arc<Mutex<Counted>> {
     static HASHER: OnceBox<RandomState> = OnceBox::new();
     let key_hash = HASHER.get_or_init(Box::default).hash_one(config.api_key.expose());
@@ -439,27 +443,27 @@ fn counted_of(config: &Config) -> Arc<Mutex<Counted>> {
     counted
 }
 
-/// A time as a ledger has it, not shorter.
+/// Converts a time to the unit of the quota file, rounded up.
 fn whole_micros(time: Duration) -> Duration {
     Duration::from_micros(u64::try_from(time.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX))
 }
 
-/// Forgets what was counted for every user of a service that starts anew, such as a sandbox on the port of an earlier one:
-/// in this process, and in the ledgers of all.
+/// Forgets the counts of every user of a service that starts again, such as a sandbox on the port of an earlier one: in
+/// this process, and in all quota files.
 #[cfg(feature = "python")]
 pub(crate) fn forget(service: &BaseUrl) {
     forget_here(service);
     crate::ledger::forget(&service.service(), None);
 }
 
-/// The same in this process alone.
+/// The same, only in this process.
 #[cfg(any(feature = "python", feature = "simulation"))]
 pub(crate) fn forget_here(service: &BaseUrl) {
     let service = service.service();
     lock(USERS.get_or_init(Mutex::default)).retain(|(_, other, ..), _| *other != service);
 }
 
-/// A lock whose holder panicked still guards plain numbers.
+/// The lock guards plain numbers, so a panic of its holder leaves them valid.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -476,7 +480,7 @@ mod properties {
 
     use super::{Config, Identity, LONGEST_HOLD, Quota, Slot};
 
-    /// A user of its own, so that no other case counts in its quota.
+    /// A separate user, so that no other case counts in its quota.
     fn identity(scale: f64) -> Arc<Identity> {
         static CASES: AtomicU32 = AtomicU32::new(0);
         let key = format!("property-{}", CASES.fetch_add(1, Ordering::Relaxed));
@@ -484,7 +488,7 @@ mod properties {
     }
 
     fn paused(test: impl Future<Output = Result<(), TestCaseError>>) -> Result<(), TestCaseError> {
-        // All tests of this process measure from the first moment that is asked for: it must not be one of a paused clock.
+        // All tests of this process measure from the first requested moment, which must not be one of a paused clock.
         let _ = super::since_epoch(Instant::now());
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(test)
     }
@@ -581,7 +585,8 @@ mod properties {
                     }
                 }
                 slots.clear();
-                // With nothing in flight a slot opens within an hour of the quota's clock after every hold and request.
+                // With nothing in flight, a slot opens within an hour of the quota's clock after every hold and
+                // request.
                 let mut slot = identity.book(quota, Instant::now(), Instant::now() + Duration::from_secs(1 << 32)).unwrap();
                 let limit = LONGEST_HOLD + Duration::from_secs(3_600).div_f64(scale) * (sent + 2);
                 let began = Instant::now();

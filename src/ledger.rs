@@ -1,8 +1,9 @@
-//! The quota of a user over all programs of this machine: a small file that says what is booked.
+//! The quota of a user across all programs of this machine: a small file, the ledger, with all bookings.
 //!
-//! What the windows decide stays theirs. Before they decide they take from the file what other processes have booked, and
-//! then they tell what they have booked themselves. The lock of the file is held for that long only, never for a wait or a
-//! request, and ends with its process. No fault of the file delays or stops a call: then the process counts alone.
+//! The windows still decide. Before they decide, they read from the file what other processes booked, and afterward
+//! they write their own bookings. A process holds the file lock only during this step, never during a wait or a
+//! request, and the lock ends with its process. No problem with the file delays or stops a call: the process then
+//! counts only its own requests.
 
 mod bytes;
 mod clock;
@@ -30,22 +31,21 @@ use ring::hmac;
 
 use crate::quota::{HOUR, MINUTE, Windows};
 
-/// How long a lock is tried for, once. A process that has it needs some microseconds, and more only when the system gives
-/// its processor to another one.
+/// How long to try to get a lock. A holder needs some microseconds, and more only if the system suspends it.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// How long no call waits for the lock after one did so in vain.
+/// How long calls do not wait for the lock after one waited in vain.
 const PAUSE: Duration = Duration::from_secs(1);
-/// A lock that nobody gets for so long is held by something else than a ledger.
+/// If the lock is unavailable for this long, its holder is not a ledger.
 const STUCK: Duration = Duration::from_secs(5);
-/// How often it is looked whether the file still has its name.
+/// How often to check whether the file still has its name.
 const LOOK: Duration = Duration::from_millis(100);
-/// The fastest clock of a quota that is shared: with a faster one its times do not fit into the file.
+/// The fastest clock of a shared quota: the times of a faster clock do not fit into the file.
 const FASTEST_SHARED: f64 = 1_000.0;
 
-/// How many requests of a process are in each window.
+/// The requests of a process in each window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessUse {
-    /// The process, by its id; 0 for the processes of other machines that the service tells of.
+    /// The process id; 0 for processes of other machines that the service reports.
     pub process: u32,
     /// In the last minute.
     pub minute: u32,
@@ -59,32 +59,32 @@ pub(crate) struct Ledger {
     folders: Vec<PathBuf>,
     user: User,
     file: Option<File>,
-    /// Since when, by both clocks, this process counts alone.
+    /// The moment, on both clocks, since when this process counts only its own requests.
     off: Option<(Instant, u64)>,
     replica: Replica,
     missed_since: Option<Instant>,
-    /// When a try with patience last failed.
+    /// The last time that a patient attempt failed.
     patient: Instant,
     looked: Instant,
     has_warned: bool,
     warning: Option<String>,
 }
 
-/// Whose ledger it is.
+/// The user of a ledger.
 #[derive(Debug, Clone)]
 pub(crate) struct User {
     /// A hash of the API key. The user of a ledger outlives the clients, and their key must not.
     pub key_hash: [u8; 32],
     /// The service.
     pub service: String,
-    /// What else tells one user from another.
+    /// What else distinguishes users.
     pub rest: String,
-    /// How much faster than real time the quota's clock goes.
+    /// How much faster than real time the quota's clock runs.
     pub scale: f64,
 }
 
 impl User {
-    /// The name of the file, from which nobody can tell anything about the user.
+    /// Returns the name of the file, which reveals nothing about the user.
     fn file_name(&self, salt: &[u8]) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &[salt, &self.key_hash].concat());
         let user = format!("{}\n{}\n{}", self.scale, self.service, self.rest);
@@ -92,7 +92,7 @@ impl User {
     }
 }
 
-/// What the names of all ledgers of a service begin with.
+/// Returns the common prefix of all ledgers of a service.
 fn service_prefix(service: &str, salt: &[u8]) -> String {
     hex(&hmac::Key::new(hmac::HMAC_SHA256, salt), service, 8) + "-"
 }
@@ -105,8 +105,8 @@ fn hex(key: &hmac::Key, text: &str, bytes: usize) -> String {
     })
 }
 
-/// Empties the ledgers of a service that starts anew, such as a sandbox on the port of an earlier one. Every process that
-/// has one of them open then forgets what it has counted.
+/// Empties the ledgers of a service that starts again, such as a sandbox on the port of an earlier one. Every process
+/// that has one of them open then forgets its counts.
 #[cfg(any(feature = "python", all(test, unix)))]
 pub(crate) fn forget(service: &str, folder: Option<PathBuf>) {
     for folder in folder.map_or_else(place::folders, |folder| vec![folder]) {
@@ -124,7 +124,7 @@ pub(crate) fn forget(service: &str, folder: Option<PathBuf>) {
 }
 
 impl Ledger {
-    /// The ledger of a user, in a folder or where this system has it. Nothing is opened yet.
+    /// Creates the ledger of a user, in a folder or in the default place. Opens nothing yet.
     pub(crate) fn new(user: User, folder: Option<PathBuf>) -> Self {
         let is_scaled_within = (1.0..=FASTEST_SHARED).contains(&user.scale);
         let mut ledger = Self {
@@ -146,22 +146,23 @@ impl Ledger {
         ledger
     }
 
-    /// Whether a quota fits into a ledger.
+    /// Returns whether a quota fits into a ledger.
     pub(crate) fn can_hold(per_hour: u32) -> bool {
         per_hour <= replica::LARGEST_SHARED
     }
 
-    /// Whether it counts together with other processes, as far as is known.
+    /// Returns whether it shares the count with other processes, as far as is known.
     pub(crate) fn is_shared(&self) -> bool {
         self.off.is_none() && self.missed_since.is_none()
     }
 
-    /// Why the quota is that of this process alone. It is said once.
+    /// Returns why the quota counts only this process. Returns the reason once.
     pub(crate) fn take_warning(&mut self) -> Option<String> {
         self.warning.take()
     }
 
-    /// Lets the windows decide something, in step with those of other processes. It is given the time of the quota's clock.
+    /// Runs an operation on the windows, synchronized with other processes. The operation gets the time of the quota's
+    /// clock.
     pub(crate) fn in_step<T>(&mut self, windows: &mut Windows, decide: impl FnOnce(&mut Windows, Duration) -> T) -> T {
         let Some(file) = self.take_file(windows) else {
             return self.out_of_step(windows, decide);
@@ -172,7 +173,7 @@ impl Ledger {
                 let decided = self.out_of_step(windows, decide);
                 self.file = Some(file);
                 if windows.edits().len() > CAPACITY as usize {
-                    self.turn_off(windows, &Unusable("its lock is held by something else".to_owned()));
+                    self.turn_off(windows, &Unusable("another program holds its lock".to_owned()));
                 }
                 return decided;
             }
@@ -187,7 +188,7 @@ impl Ledger {
             Ok(was_damaged) => {
                 self.file = Some(file);
                 if was_damaged {
-                    self.warn("the ledger of the quota was damaged, and is made anew".to_owned());
+                    self.warn("the quota file was damaged, so replyio created a new one".to_owned());
                 }
             }
             Err(unusable) => self.turn_off(windows, &unusable),
@@ -195,7 +196,8 @@ impl Ledger {
         decided
     }
 
-    /// Lets the windows decide something without a look at other processes, which learn of it with the next step.
+    /// Runs an operation on the windows without reading the bookings of other processes, which learn about it with the
+    /// next step.
     pub(crate) fn out_of_step<T>(
         &mut self,
         windows: &mut Windows,
@@ -205,13 +207,13 @@ impl Ledger {
         decide(windows, now)
     }
 
-    /// What each process has used of the windows.
+    /// Returns what each process used of the windows.
     pub(crate) fn used(&mut self, windows: &mut Windows) -> Vec<ProcessUse> {
         let now = self.in_step(windows, |_, now| now);
         let Some(file) = &self.file else {
             return Self::count(windows.booked().map(|moment| (moment, std::process::id())), now);
         };
-        // Records are only ever added: without the lock some are missed, or all, when they are just being moved.
+        // Records are only ever appended: without the lock, a reader may miss some, or all while they are being moved.
         Self::count(self.replica.booked(file, now).into_iter(), now)
     }
 
@@ -230,7 +232,7 @@ impl Ledger {
         used
     }
 
-    /// The open file, taken so that a panic closes it and with it frees its lock.
+    /// The open file, taken out so that a panic closes it and releases its lock.
     fn take_file(&mut self, windows: &mut Windows) -> Option<File> {
         if self.off.is_some() {
             return None;
@@ -259,18 +261,18 @@ impl Ledger {
         }
     }
 
-    /// Closes the file until there is something to book again.
+    /// Closes the file until the next booking.
     pub(crate) fn close(&mut self) {
         self.file = None;
     }
 
-    /// From now on this process counts alone.
+    /// Counts only this process from now on.
     fn turn_off(&mut self, windows: &mut Windows, why: &Unusable) {
         self.file = None;
         self.tick();
         self.off = Some((Instant::now(), self.replica.header.last));
         windows.keep_edits(false);
-        self.warn(format!("the quota counts this process alone: {why}"));
+        self.warn(format!("the quota counts only this process: {why}"));
     }
 
     fn warn(&mut self, warning: String) {
@@ -279,8 +281,8 @@ impl Ledger {
         }
     }
 
-    /// Tries to get the lock for a moment, and without any wait while it cannot be had, but for one try in each second until
-    /// it is clear that no ledger has it.
+    /// Tries to get the lock: briefly, and without waiting while it is unavailable, except for one attempt per second
+    /// until it is clear that its holder is not a ledger.
     fn lock(&mut self, file: &File) -> io::Result<bool> {
         let is_patient = match self.missed_since {
             None => true,
@@ -295,12 +297,16 @@ impl Ledger {
             return Ok(true);
         }
         if self.missed_since.get_or_insert_with(Instant::now).elapsed() > STUCK {
-            self.warn("the quota counts this process alone: another program holds the ledger's lock".to_owned());
+            self.warn(
+                "the quota counts only this process: another program holds the lock of the quota \
+                file"
+                    .to_owned(),
+            );
         }
         Ok(false)
     }
 
-    /// Now, on the quota's clock.
+    /// Returns the current time on the quota's clock.
     fn tick(&mut self) -> Duration {
         match self.off {
             Some((since, last)) => self.replica.header.last = last.saturating_add(micros(since.elapsed())),

@@ -1,7 +1,7 @@
 //! Safe updates of Reply.io contact accounts.
 //!
-//! `PUT /v3/contact-accounts/{id}` replaces an account in full: a field left out is wiped. [`Client::update`] sends just
-//! what it is given, [`Client::patch`] changes the fields it is given and keeps the rest.
+//! `PUT /v3/contact-accounts/{id}` replaces an account in full: the service clears each field that the body lacks.
+//! [`Client::update`] sends exactly the given fields, [`Client::patch`] changes the given fields and keeps the others.
 //!
 //! ```no_run
 //! use replyio::{AccountFields, Client, Config, Presence};

@@ -1,10 +1,10 @@
-//! Reads a set page by page, and checks that the pages give all of it. Pure: it sends nothing.
+//! Reads a list page by page, and checks that the pages contain all of it. Pure: it sends nothing.
 //!
-//! The service counts pages by offset over a set that changes meanwhile, and documents no order. An account that moves
-//! forward comes twice, and one that moves back would be missed. So each page begins with the last account of the page
-//! before, and a page that does not have any account read before is read again further back. That does not notice an
-//! account that moves from the pages to come to those that were read, while another one moves the other way. Where a
-//! missed account gives a wrong answer, the pages are read again until all accounts stand still.
+//! The service counts pages by offset over a list that may change, and documents no order. An account that moves
+//! forward occurs twice, and an account that moves back would be missed. So each page begins with the last account of
+//! the previous page, and a page without any known account is read again further back. This does not detect an account
+//! that moves from the coming pages to the pages already read while another one moves the other way. If a missed
+//! account would give a wrong result, the pages are read again until no account moves.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,19 +13,19 @@ use crate::answer::Item;
 use crate::error::{Call, CallError, Error, Failure, Operation, Unexpected};
 use crate::sabotage::{Guard, is_off};
 
-/// The most accounts that a page can have.
+/// The most accounts on a page.
 pub const LONGEST_PAGE: u32 = 1_000;
-/// How many pages in a row may bring no new account. Accounts that are added while the set is read can shift a page by
-/// its whole length, but hardly three times in a row.
+/// How many pages in a row may have no new account. Accounts that are added during reading can shift a page by its
+/// whole length, but hardly three times in a row.
 const MOST_WITHOUT_PROGRESS: u32 = 3;
 /// How often in a row a page is read again further back.
 const MOST_STEPS_BACK: u32 = 3;
-/// How often all pages are read, at most, until the accounts stand still.
+/// The most passes over all pages until no account moves.
 const MOST_PASSES: u32 = 5;
-/// The number of passes in a row without a new account after which the set counts as complete, although accounts move.
+/// The number of passes in a row without a new account after which the list counts as complete, although accounts move.
 const PASSES_WITHOUT_NEWS: u32 = 2;
 
-/// Where in a set the reading is, and what has been read.
+/// The progress of reading a list.
 ///
 /// # Examples
 /// ```no_run
@@ -45,23 +45,23 @@ const PASSES_WITHOUT_NEWS: u32 = 2;
 #[derive(Debug)]
 pub struct Paging {
     page_size: u32,
-    /// Whether every account of the set must be read.
+    /// Whether every account of the list must be read.
     is_whole: bool,
     seen: Seen,
-    /// What is read again until the accounts stand still.
+    /// The passes, if pages are read again until no account moves.
     pass: Option<Pass>,
     skip: u64,
-    /// How many items the page before had.
+    /// The number of items on the previous page.
     length: u64,
     without_progress: u32,
     steps_back: u32,
     is_finished: bool,
 }
 
-/// The pages do not give the whole set.
+/// The pages do not contain the whole list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incomplete {
-    /// What is wrong with the pages, or with an item on one. Never a value.
+    /// What is wrong with the pages, or with an item on one. Never contains a value.
     pub reason: String,
     /// Whether the set changed while it was read, and nothing is wrong with the answers.
     pub is_unsettled: bool,
@@ -77,7 +77,7 @@ impl Incomplete {
         Self { reason, is_unsettled: true }
     }
 
-    /// The error of the call that read the page, and took so long.
+    /// Returns the error of the call that read the page, with its duration.
     pub fn into_error(self, elapsed: Duration) -> Error {
         let Self { reason, is_unsettled } = self;
         let unexpected = |reason| Failure::Unexpected(Unexpected { status: Some(200), reason, excerpt: None });
@@ -92,17 +92,17 @@ impl Incomplete {
 }
 
 impl Paging {
-    /// Reads every account of a set, in pages with this number of new accounts.
+    /// Reads every account of a list, in pages with this number of new accounts.
     pub fn whole_set(page_size: u32) -> Self {
         Self::new(page_size, true)
     }
 
-    /// Reads every account of a set, and reads all pages again when an account has moved meanwhile, until none does.
+    /// Reads every account of a list. If an account moves during reading, reads all pages again until none does.
     pub fn settled_set(page_size: u32) -> Self {
         Self { pass: Some(Pass::default()), ..Self::new(page_size, true) }
     }
 
-    /// Reads a set from which an account may be missed: the caller does not depend on finding it.
+    /// Reads a list from which an account may be missed, because the caller does not depend on it.
     pub fn without_overlap(page_size: u32) -> Self {
         Self::new(page_size, false)
     }
@@ -121,7 +121,7 @@ impl Paging {
         }
     }
 
-    /// The page to read next: how many accounts, and how many before them are left out. `None` behind the last page.
+    /// Returns the page to read next: the number of accounts, and how many to skip. `None` after the last page.
     pub fn next(&self) -> Option<(u32, u64)> {
         if self.is_finished {
             return None;
@@ -131,19 +131,19 @@ impl Paging {
         Some((top, self.skip - u64::from(overlaps)))
     }
 
-    /// Whether the last page has been read.
+    /// Returns whether the last page was read.
     pub const fn is_finished(&self) -> bool {
         self.is_finished
     }
 
-    /// Takes the page that was read behind `skip` accounts. Tells for each item whether it is new; an item without a
-    /// readable id is. On an error the reading stands where it was, so that the page can be read again.
+    /// Takes the page after `skip` accounts. Returns for each item whether it is new; an item without a readable id is.
+    /// After an error the position is unchanged, so that the caller can read the page again.
     ///
     /// # Errors
-    /// [`Incomplete`] when the pages bring nothing new, or accounts are missing between two of them.
+    /// Returns [`Incomplete`] if the pages contain nothing new, or accounts are missing between two of them.
     pub fn page(&mut self, skip: u64, items: &[Item], has_more: bool) -> Result<Vec<bool>, Incomplete> {
         if self.next().is_none_or(|(_, next)| next != skip) {
-            // Another reader of the same set was answered first.
+            // Another reader of the same list got its answer first.
             return Ok(vec![false; items.len()]);
         }
         let seen = self.pass.as_ref().map_or(&self.seen, |pass| &pass.seen);
@@ -171,8 +171,8 @@ impl Paging {
             self.without_progress += 1;
             if self.without_progress >= MOST_WITHOUT_PROGRESS && !is_off(Guard::Progress) {
                 return Err(Incomplete::wrong(format!(
-                    "the list does not end: {MOST_WITHOUT_PROGRESS} pages in a row brought no new account, and /hasMore is \
-                     still true (skip={skip})"
+                    "the list does not end: {MOST_WITHOUT_PROGRESS} pages in a row had no new account, but /hasMore \
+                    is still true (skip={skip})"
                 )));
             }
         } else {
@@ -194,7 +194,7 @@ impl Paging {
         Ok(is_new)
     }
 
-    /// Goes back, so that the next page begins among the accounts that have been read.
+    /// Goes back, so that the next page begins among the accounts already read.
     fn step_back(&mut self, skip: u64) -> Result<(), Incomplete> {
         if self.steps_back >= MOST_STEPS_BACK {
             return Err(Incomplete::unsettled(format!("accounts are missing before the page at skip={skip}")));
@@ -205,22 +205,22 @@ impl Paging {
     }
 }
 
-/// One reading of all pages, of several.
+/// One pass over all pages, of several.
 #[derive(Debug, Default)]
 struct Pass {
-    /// What it has read.
+    /// The accounts of this pass.
     seen: Seen,
-    /// The accounts by their place.
+    /// The accounts by position.
     places: Vec<Option<i64>>,
     has_moved: bool,
     has_news: bool,
-    /// How many passes have ended, and how many in a row brought no new account.
+    /// How many passes have ended, and how many in a row had no new account.
     ended: u32,
     without_news: u32,
 }
 
 impl Pass {
-    /// Takes a page. Tells whether it has an account that no page of this pass had.
+    /// Takes a page. Returns whether it has an account that no page of this pass had.
     fn page(&mut self, skip: u64, items: &[Item], is_new: &[bool]) -> bool {
         let mut has_progress = false;
         for (place, item) in (usize::try_from(skip).unwrap_or(usize::MAX)..).zip(items) {
@@ -237,7 +237,7 @@ impl Pass {
         has_progress
     }
 
-    /// Ends the pass. Tells whether no other is needed.
+    /// Ends the pass. Returns whether no other pass is needed.
     fn ends_settled(&mut self) -> bool {
         let without_news = if self.has_news || self.ended == 0 { 0 } else { self.without_news + 1 };
         let is_settled = !self.has_moved || without_news >= PASSES_WITHOUT_NEWS;
@@ -246,7 +246,7 @@ impl Pass {
     }
 }
 
-/// Ids that have been read: a bit each, since most sets have ids that are close together.
+/// The ids already read: one bit each, because the ids of most lists are close together.
 #[derive(Debug, Default)]
 struct Seen(HashMap<i64, u64>);
 
@@ -260,7 +260,7 @@ impl Seen {
         self.0.get(&word).is_some_and(|bits| bits & bit != 0)
     }
 
-    /// Adds an id, and tells whether it is new.
+    /// Adds an id. Returns whether it is new.
     fn insert(&mut self, id: i64) -> bool {
         let (word, bit) = Self::place(id);
         let bits = self.0.entry(word).or_default();

@@ -8,12 +8,12 @@ use once_cell::race::OnceBox;
 
 use crate::sabotage::{self, Guard};
 
-/// A process, known by its id. Asking is a system call.
+/// A process, identified by its id. Reading the id is a system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Process(u32);
 
 impl Process {
-    /// This process.
+    /// Returns this process.
     pub fn current() -> Self {
         if sabotage::is_off(Guard::Fork) {
             return Self(0);
@@ -22,8 +22,8 @@ impl Process {
     }
 }
 
-/// A value for each process. A forked child finds its own, made anew; the parent's is left alone, with whatever locks
-/// were held at the moment of the fork, and is never dropped in the child. Looking it up takes no lock.
+/// A value for each process. A forked child creates its own; the parent's value stays untouched, including the locks
+/// held at the moment of the fork, and the child never drops it. Access takes no lock.
 #[derive(Debug)]
 pub struct PerProcess<T>(OnceBox<Node<T>>);
 
@@ -35,16 +35,16 @@ struct Node<T> {
 }
 
 impl<T> PerProcess<T> {
-    /// Makes one without a value.
+    /// Creates one without a value.
     pub const fn new() -> Self {
         Self(OnceBox::new())
     }
 
-    /// The value of a process, which must be this one, made when it is first asked for. When two threads ask at once,
+    /// Returns the value of a process, which must be this one, created on first use. If two threads create it at once,
     /// one value is dropped.
     ///
     /// # Errors
-    /// Those of `make`; the next call tries again.
+    /// Returns the errors of `make`; the next call tries again.
     pub fn get_or_try_init<E>(&self, process: Process, make: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
         let mut place = self;
         loop {
@@ -59,13 +59,13 @@ impl<T> PerProcess<T> {
         Ok(&node.value)
     }
 
-    /// The same for a value that is always to be had.
+    /// The same, for a value whose creation cannot fail.
     pub fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
         let Ok(value) = self.get_or_try_init(Process::current(), || Ok::<T, Infallible>(make()));
         value
     }
 
-    /// The value of a process, which must be this one, if it has been made.
+    /// Returns the value of a process, which must be this one, if it exists.
     pub fn get(&self, process: Process) -> Option<&T> {
         let mut place = self;
         loop {

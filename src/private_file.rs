@@ -1,7 +1,7 @@
-//! Opens files without a wait, and makes files that only their owner can read, without following a link.
+//! Opens files without blocking, and creates files that only their owner can read, without following a link.
 //!
-//! Every file that this crate makes for itself goes through here: a name in a folder may be somebody else's trap (a
-//! symbolic link to a precious file, a FIFO that blocks whoever opens it).
+//! All files of this crate go through here: a name in a folder may be a trap (a symbolic link to a valuable file, or a
+//! FIFO that blocks the process that opens it).
 
 #[cfg(any(feature = "sandbox", feature = "plan"))]
 use std::ffi::OsString;
@@ -12,27 +12,27 @@ use std::path::Path;
 use std::path::PathBuf;
 
 #[cfg(any(feature = "sandbox", feature = "plan"))]
-/// How many names are tried for a temporary file. Each has 64 random bits, so a second one is hardly ever needed.
+/// The most names to try for a temporary file. Each has 64 random bits, so a second one is hardly ever needed.
 const NAMES: usize = 16;
 
-/// Makes a new file that only its owner can read and write.
+/// Creates a new file that only its owner can read and write.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] when there is anything of that name, a dangling link included.
+/// Returns [`io::ErrorKind::AlreadyExists`] if anything has that name, including a dangling link.
 pub(crate) fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    // O_EXCL: never opens what is there, and never follows a link.
+    // `O_EXCL` never opens an existing file, and never follows a link.
     options.read(true).write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
 }
 
-/// Opens a regular file for reading, and for writing too where `write` says so.
+/// Opens a regular file for reading, and also for writing if `write` is true.
 ///
 /// # Errors
-/// It is not there, it cannot be opened, or it is something else than a regular file: a link, a FIFO, a device, a
-/// folder. None of these blocks.
+/// Returns an error if the file does not exist, cannot be opened, or is not a regular file but a link, a FIFO, a device
+/// or a folder. None of these blocks.
 pub(crate) fn open(path: &Path, write: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(write);
@@ -44,7 +44,7 @@ pub(crate) fn open(path: &Path, write: bool) -> io::Result<File> {
     }
     let file = match options.open(path) {
         Ok(file) => file,
-        // What O_NOFOLLOW answers for a link reads "too many levels of symbolic links", which is not what is wrong.
+        // The error of `O_NOFOLLOW` for a link is "too many levels of symbolic links", which is misleading.
         Err(error) if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) => {
             return Err(io::Error::new(error.kind(), "it is a symbolic link"));
         }
@@ -53,10 +53,10 @@ pub(crate) fn open(path: &Path, write: bool) -> io::Result<File> {
     regular(file)
 }
 
-/// Whether a path leads to this very file.
+/// Returns whether a path leads to this file.
 ///
 /// # Errors
-/// The file cannot be asked.
+/// Returns an error if the file's metadata cannot be read.
 #[cfg(feature = "sandbox")]
 pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     #[cfg(unix)]
@@ -65,15 +65,15 @@ pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
         let open = file.metadata()?;
         Ok(fs::symlink_metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (open.dev(), open.ino())))
     }
-    // A file that is open cannot be replaced.
+    // On this system an open file cannot be replaced.
     #[cfg(not(unix))]
     file.metadata().map(|_| path.exists())
 }
 
-/// Opens a regular file of the user for reading. A link to one is followed.
+/// Opens a regular file of the user for reading. Follows a link to one.
 ///
 /// # Errors
-/// It is not there, it cannot be opened, or it is something else than a regular file. None of these blocks.
+/// Returns an error if the file does not exist, cannot be opened, or is not a regular file. None of these blocks.
 #[cfg(feature = "plan")]
 pub(crate) fn open_linked(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
@@ -83,7 +83,7 @@ pub(crate) fn open_linked(path: &Path) -> io::Result<File> {
     regular(options.open(path)?)
 }
 
-/// The file, where it is a regular one.
+/// Returns the file if it is a regular file.
 fn regular(file: File) -> io::Result<File> {
     match file.metadata()?.file_type() {
         found if found.is_file() => Ok(file),
@@ -98,11 +98,11 @@ fn not_regular() -> io::Error {
 }
 
 #[cfg(any(feature = "sandbox", feature = "plan"))]
-/// Puts a file in place, whole or not at all: written under a random name beside it, flushed to the disk, renamed. What
-/// has the name already is replaced; a link there is replaced itself, and what it points to stays as it is.
+/// Replaces a file completely or not at all: writes it under a random name next to it, flushes it to the disk, and
+/// renames it. Replaces an existing file; replaces a link itself, not its target.
 ///
 /// # Errors
-/// It cannot be written. Then what was there is still there, and nothing is left beside it.
+/// Returns an error if the file cannot be written. The old content then stays, and no other file is left.
 pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<File> {
     let (beside, mut file) = create_beside(path)?;
     let placed = write(&mut file).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&beside, path));
@@ -115,9 +115,15 @@ pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<(
 }
 
 #[cfg(any(feature = "sandbox", feature = "plan"))]
-/// Makes a file of a random name in the folder of `path`.
+/// Creates a file with a random name in the folder of `path`.
 fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
-    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
+    let name = path.file_name().ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the path has no file \
+        name",
+        )
+    })?;
     let mut last = None;
     for _ in 0..NAMES {
         let mut beside = OsString::from(".");
@@ -133,7 +139,7 @@ fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     Err(last.unwrap_or_else(not_regular))
 }
 
-/// Makes the rename last. Not every file system can, and the file is whole either way.
+/// Makes the rename durable. Not every file system can do that, and the file is complete either way.
 #[cfg(all(unix, any(feature = "sandbox", feature = "plan")))]
 fn sync_folder(path: &Path) {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));

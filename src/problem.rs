@@ -1,18 +1,18 @@
-//! Problem details (RFC 9457) as the service answers them, read tolerantly.
+//! Parses problem details (RFC 9457) from the service leniently.
 
 use serde_json::Value;
 
 use crate::account::{Field, FieldError};
 use crate::text::plain_line;
 
-/// A text longer than this is cut; messages are for people.
+/// A longer text is truncated, because messages are for people.
 pub(crate) const LONGEST_TEXT: usize = 500;
-/// More faults than this are dropped.
+/// More problems than this are dropped.
 const MOST_ERRORS: usize = 100;
-/// A message names no more than these; the others are with the error.
+/// The most problems in a message; the others are in the error.
 const MOST_IN_SUMMARY: usize = 5;
 
-/// What an error body says. Members that are missing or of another type are `None`.
+/// The content of an error body. Members that are missing or of another type are `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Problem {
     /// A summary of the kind of problem.
@@ -21,17 +21,17 @@ pub struct Problem {
     pub detail: Option<String>,
     /// The service's code, such as `contactAccount.notFound`.
     pub code: Option<String>,
-    /// The faults of single fields, named as callers of this crate name them; empty for the body as a whole.
+    /// The problems of single fields, with their Python names; empty for the body as a whole.
     pub errors: Vec<FieldError>,
 }
 
 impl Problem {
-    /// Reads a body. Whatever it is, the result is as good as can be had, never an error.
+    /// Parses a body. Never fails: the result contains what is readable.
     pub fn read(body: &[u8]) -> Self {
         Self::whole(body).map_texts(|text| plain_line(text, LONGEST_TEXT))
     }
 
-    /// Reads a body with every text as long as it came.
+    /// Parses a body without truncating texts.
     pub(crate) fn whole(body: &[u8]) -> Self {
         let Ok(Value::Object(members)) = serde_json::from_slice(body) else { return Self::default() };
         let text = |name: &str| members.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -44,7 +44,7 @@ impl Problem {
         }
     }
 
-    /// Its essence, in one line.
+    /// Returns a one-line summary.
     pub(crate) fn summary(&self) -> Option<String> {
         if !self.errors.is_empty() {
             let faults: Vec<String> = self
@@ -66,7 +66,7 @@ impl Problem {
         self.detail.clone().or_else(|| self.title.clone()).filter(|text| !text.is_empty())
     }
 
-    /// Applies a change to every text in it.
+    /// Applies a function to every text in it.
     pub(crate) fn map_texts(mut self, change: impl Fn(&str) -> String) -> Self {
         for text in [&mut self.title, &mut self.detail, &mut self.code].into_iter().flatten() {
             *text = change(text);
@@ -85,7 +85,7 @@ fn field_error(value: &Value) -> Option<FieldError> {
     Some(FieldError::new(field_name(pointer), detail))
 }
 
-/// The field that a JSON pointer, or a bare name, points at.
+/// Returns the field for a JSON pointer or a bare name.
 fn field_name(pointer: &str) -> String {
     let pointer = pointer.strip_prefix('#').unwrap_or(pointer);
     let bare = pointer.strip_prefix('/').unwrap_or(pointer);

@@ -1,4 +1,4 @@
-//! What holds for the pure parts whatever they are given.
+//! Properties of the pure modules for any input.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -27,7 +27,7 @@ use crate::timestamp;
 
 const ID: i64 = 7;
 
-/// The update that makes the changes, or `None` when there are none to make.
+/// Returns the update that makes the changes, or `None` if there are none.
 fn merge(account: &ContactAccount, wanted: &AccountFields) -> Option<AccountFields> {
     let changes = change::changes(account, wanted);
     (!changes.is_empty()).then(|| change::merged(account, &changes).unwrap())
@@ -61,7 +61,7 @@ fn any_member() -> impl Strategy<Value = String> {
     proptest::sample::select(names)
 }
 
-/// Seconds, dates of the years 1970 to 9999, and anything else.
+/// Seconds, dates of the years 1970 to 9999, and arbitrary values.
 fn any_hint() -> impl Strategy<Value = String> {
     let date = (0_u64..253_000_000_000)
         .prop_map(|seconds| httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)));
@@ -73,7 +73,7 @@ fn any_hint() -> impl Strategy<Value = String> {
     ]
 }
 
-/// An account as the service may answer it: optional members with a value, empty, `null` or missing.
+/// An account as the service may return it: optional members with a value, empty, `null` or missing.
 fn any_account() -> impl Strategy<Value = ContactAccount> {
     let texts =
         vec(prop_oneof![Just(None), Just(Some(Value::Null)), any_text().prop_map(|text| Some(text.into()))], 15);
@@ -92,7 +92,7 @@ fn any_account() -> impl Strategy<Value = ContactAccount> {
     })
 }
 
-/// Changes that the contract allows: the name and the owner are never emptied.
+/// Changes that the API contract allows: the name and the owner are never empty.
 fn any_changes() -> impl Strategy<Value = AccountFields> {
     let text = prop_oneof![
         3 => Just(Presence::Absent),
@@ -126,7 +126,7 @@ fn any_changes() -> impl Strategy<Value = AccountFields> {
     })
 }
 
-/// The account after an update, as the contract has it: what is left out is cleared, what cannot be sent is kept.
+/// The account after an update, according to the API contract: missing fields are cleared, read-only members are kept.
 fn after(account: &ContactAccount, update: &AccountFields) -> ContactAccount {
     let mut members = serde_json::to_value(account).unwrap();
     for field in Field::ALL.iter().filter(|field| field.nullable()) {
@@ -143,7 +143,7 @@ fn body(update: &AccountFields) -> Map<String, Value> {
     }
 }
 
-/// Every field by its value, the three kinds of nothing as one.
+/// Every field by its value, with one form for the three empty values.
 fn values(fields: &AccountFields) -> BTreeMap<Field, String> {
     let shown = |field: Field| match fields.get(field) {
         Presence::Value(FieldValue::Integer(number)) => Some(number.to_string()),
@@ -153,7 +153,7 @@ fn values(fields: &AccountFields) -> BTreeMap<Field, String> {
     Field::ALL.iter().filter_map(|field| Some((*field, shown(*field)?))).collect()
 }
 
-/// The changes that undo others: for every field that they name, what was there before.
+/// The changes that undo others: for every field that they name, its previous value.
 fn undoing(changes: &AccountFields, before: &AccountFields) -> AccountFields {
     let mut undo = AccountFields::default();
     for &field in Field::ALL.iter().filter(|field| !changes.get(**field).is_absent()) {
@@ -188,7 +188,7 @@ fn nothing() -> AccountFields {
     }
 }
 
-/// What a table's row says: the changes as cells, `null` as an empty one.
+/// The row of a table: the changes as cells, `null` as an empty one.
 #[cfg(feature = "plan")]
 fn cells(changes: &AccountFields) -> Vec<(Field, Cell<'_>)> {
     let cell = |field: &Field| match changes.get(*field) {
@@ -255,7 +255,7 @@ proptest! {
     }
 
     #[test]
-    fn a_field_that_somebody_else_changed_is_a_conflict_and_no_other(
+    fn a_field_that_someone_else_changed_is_a_conflict_and_no_other(
         account in any_account(), row in any_changes(), foreign in any_changes(),
     ) {
         let changes = diff::changes(&account, cells(&row), Mode::Patch, Nulls::Clear);
@@ -343,7 +343,7 @@ proptest! {
             now += Duration::from_millis(millis);
             let waiting: Vec<usize> = (0..booked.len()).filter(|index| booked[*index] > now).collect();
             match action {
-                // A call that waits is dropped.
+                // A waiting call is dropped.
                 0 | 1 if !waiting.is_empty() => {
                     let place = booked.remove(*which.get(&waiting));
                     windows.release(place);
@@ -397,7 +397,7 @@ proptest! {
                 arrived.push(on_the_way(sent, now, part));
             } else if action == 1 && !booked.is_empty() {
                 let place = booked.swap_remove(which.index(booked.len()));
-                // Who wakes late, and who is dropped.
+                // A call that wakes up late, and a call that is dropped.
                 now = now.max(place);
                 if millis % 7 == 0 {
                     windows.release(place);
@@ -553,7 +553,7 @@ proptest! {
         let spelled_key = if is_upper { key.to_uppercase() } else { key.clone() };
         let (mut text, mut spelled) = (format!("{before}{spelled_key}{behind}"), spelled_key);
         for (kind, chosen) in layers {
-            // The text around it is escaped with other choices: how it is spelled has nothing to do with the key.
+            // The text around it is escaped with other choices: its spelling is independent of the key's.
             (text, spelled) = (text.replacen(&spelled, "\u{f8ff}", 1), escaped(&spelled, kind, chosen));
             text = escaped(&text, kind, !chosen).replace('\u{f8ff}', &spelled);
         }
@@ -583,7 +583,7 @@ proptest! {
     }
 }
 
-/// A text as an address, HTML or a script has it: what must be escaped, and what else is chosen.
+/// Returns a text in the form of URLs, HTML or scripts: with all required escapes, and some optional ones.
 fn escaped(text: &str, kind: usize, chosen: u32) -> String {
     let special = ['%', '&', '\\'][kind];
     let mut escaped = String::new();
@@ -607,7 +607,7 @@ fn answer(status: u16, bytes: &[u8]) -> Answer {
     Answer { status, headers: Headers::default(), body: Body::Whole(bytes.to_vec().into()) }
 }
 
-/// Reads an answer in every way. What is refused is refused in one line of bounded length, by a path and not by a value.
+/// Parses an answer in every way. An error is one line of bounded length that contains a path and no value.
 fn read(status: u16, bytes: &[u8]) -> Result<(), TestCaseError> {
     let problem = Problem::read(bytes);
     prop_assert!(problem.errors.len() <= 100);

@@ -27,11 +27,12 @@ mod text;
 
 use pyo3::prelude::*;
 
-/// Half of what a call allocates is freed by another thread than the one that allocated it; see `docs/design/`.
+/// Another thread than the allocating one frees half of a call's allocations; see `docs/design/`.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The core of replyio, in Rust. Private: use the package `replyio`.
+// The core of replyio, in Rust. Private: use the package `replyio`.
+//
 // pyo3 would declare that the module is safe without the GIL. No test has shown that yet; see docs/platforms.md.
 #[pymodule(gil_used = true)]
 mod _replyio {
@@ -62,7 +63,7 @@ mod _replyio {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::guard::keep_panics_quiet();
         super::hooks::register(module.py())?;
-        // To look for it only when something fails would need a file descriptor, and there may be none left then.
+        // Looking for it only after a failure would need a file descriptor, and there may be none left then.
         super::errors::module(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("COMPANY_SIZES", crate::CompanySize::DOCUMENTED.to_vec())?;

@@ -1,4 +1,4 @@
-//! The service's quota as two sliding windows. Pure: it is told what time it is.
+//! The service's quota as two sliding windows. Pure: the caller passes the time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,16 +8,16 @@ use crate::rate_limit::ServiceWindow;
 
 /// The shorter window.
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
-/// How many moments are looked at for room before the last slot.
+/// The most moments to check for a gap before the last slot.
 const MOST_LOOKED_AT: usize = 500;
-/// How much later than it was sent a request of another process is taken to have arrived.
+/// How much later than it was sent a request of another process is assumed to arrive.
 #[cfg(feature = "plan")]
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 /// The longer window.
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
-/// The longest Retry-After that holds back other calls. Every window of the service has opened twice by then, so that a
-/// longer one is about something else, or a mistake.
+/// The longest Retry-After that delays other calls. Every window of the service has opened twice by then, so a longer
+/// one has another reason, or is a mistake.
 pub(crate) const LONGEST_HOLD: Duration = Duration::from_secs(2 * 3_600);
 
 /// How many requests are allowed.
@@ -30,88 +30,89 @@ pub struct Quota {
 }
 
 impl Default for Quota {
-    /// A little under the service's 100 and 3,000, which all programs of a user share.
+    /// A little below the service's 100 and 3,000, which all programs of a user share.
     fn default() -> Self {
         Self { per_minute: 95, per_hour: 2900 }
     }
 }
 
 impl Quota {
-    /// What a bulk run may use of it: a part of the minute, so that single calls find room beside it. The hour is not
-    /// divided: there single calls are few.
+    /// Returns the quota of a bulk run: a share of the minute, so that single calls can run next to it. The hour is not
+    /// divided, because single calls are few.
     #[cfg(feature = "plan")]
     pub(crate) fn for_bulk(self, share: f64) -> Self {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a number that fits")]
         let part = (f64::from(self.per_minute) * share) as u32;
-        // A plan reads and writes an account in two requests.
+        // A plan reads and updates an account with two requests.
         Self { per_minute: part.max(self.per_minute.min(2)), ..self }
     }
 }
 
-/// The earliest slot comes after the latest moment allowed: when it opens, and what closes it until then.
+/// The earliest slot comes after the latest allowed moment. Contains when it opens, and why it is closed until then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooLate {
-    /// When the request could go out.
+    /// When the request could be sent.
     pub opens_at: Duration,
-    /// What holds it until then.
+    /// Why it has to wait.
     pub reason: WaitReason,
 }
 
-/// A change of the booked moments, so that other windows can follow.
+/// A change of the booked moments, which other windows can apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Edit {
     /// The moment that is no longer booked.
     pub removed: Option<Duration>,
     /// The moment that is booked.
     pub added: Option<Duration>,
-    /// Whether its request was sent from another machine, as the service says.
+    /// Whether another machine sent the request, as the service reports.
     pub elsewhere: bool,
 }
 
-/// A request that is out and not yet answered.
+/// A request that was sent and not yet answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ticket(u64);
 
-/// The requests of one user in the last hour. Times are measured from any fixed moment, on a clock that never goes back.
+/// The requests of one user in the last hour. Times are measured from any fixed moment, on a clock that never goes
+/// back.
 ///
-/// The service counts a request when it arrives, which is some time after it was sent, and before it is answered. So it
-/// counts here from its answer: however long its way is, the service's windows have opened when these have.
+/// The service counts a request when it arrives, some time after it was sent, and before it is answered. So this counts
+/// it from its answer: however long its way is, the service's windows have opened when these have.
 #[derive(Debug, Default)]
 pub(crate) struct Windows {
-    /// In the order of time, those to come included.
+    /// In the order of time, including future ones.
     booked: VecDeque<Duration>,
-    /// Those that are out, and from when they count until they are answered.
+    /// Requests in flight, and from when they count until their answer.
     in_flight: Vec<(Ticket, Duration)>,
     tickets: u64,
-    /// Whether there may be room before the last slot: one was given back, or booked under a smaller quota, such as that of
-    /// a bulk update, or by another process.
+    /// Whether there may be a gap before the last slot: one was returned, or booked under a smaller quota, such as that
+    /// of a bulk update, or by another process.
     has_gaps: bool,
     /// The quota of the last booking.
     last_quota: Option<Quota>,
     held_until: Duration,
-    /// The changes since they were last taken; `None` while nobody follows.
+    /// The changes since they were last taken; `None` while no other windows follow.
     edits: Option<Vec<Edit>>,
 }
 
 impl Windows {
-    /// From now on changes are kept until they are taken, or no longer.
+    /// Starts or stops keeping changes until they are taken.
     pub(crate) fn keep_edits(&mut self, keep: bool) {
         self.edits = keep.then(|| self.edits.take().unwrap_or_default());
     }
 
-    /// The changes since they were last taken.
+    /// Takes the changes since the last call.
     pub(crate) fn edits(&self) -> &[Edit] {
         self.edits.as_deref().unwrap_or_default()
     }
 
-    /// Forgets the changes: others know them.
+    /// Discards the changes, because others know them.
     pub(crate) fn edits_are_told(&mut self) {
         if let Some(edits) = &mut self.edits {
             edits.clear();
         }
     }
 
-    /// Follows a change that other windows of the same user have made.
+    /// Applies a change that other windows of the same user made.
     pub(crate) fn follow(&mut self, edit: Edit) {
         if let Some(removed) = edit.removed {
             self.take_out(removed);
@@ -122,7 +123,7 @@ impl Windows {
         self.has_gaps = true;
     }
 
-    /// Takes the moments that all windows of the user have booked together, and what this one has not told them yet.
+    /// Takes the moments that all windows of the user have booked together, and what this one has not reported yet.
     pub(crate) fn load(&mut self, mut booked: Vec<Duration>, held_until: Duration) {
         booked.sort_unstable();
         self.booked = booked.into();
@@ -139,17 +140,17 @@ impl Windows {
         self.has_gaps = true;
     }
 
-    /// All booked moments, in the order of time.
+    /// Returns all booked moments, in the order of time.
     pub(crate) fn booked(&self) -> impl DoubleEndedIterator<Item = Duration> {
         self.booked.iter().copied()
     }
 
-    /// Until when the service asked to wait, in the past too.
+    /// Returns until when the service asked to wait, even if that is in the past.
     pub(crate) fn held_until(&self) -> Duration {
         self.held_until
     }
 
-    /// Follows a hold that others were told.
+    /// Applies a hold that others received.
     pub(crate) fn hold_until(&mut self, moment: Duration) {
         self.held_until = self.held_until.max(moment);
     }
@@ -157,7 +158,7 @@ impl Windows {
     /// Books a slot for the next request: the earliest moment that both windows allow.
     ///
     /// # Errors
-    /// [`TooLate`] when that moment is after `latest`; then nothing is booked.
+    /// Returns [`TooLate`] if that moment is after `latest`; nothing is then booked.
     pub(crate) fn reserve(
         &mut self,
         quota: Quota,
@@ -208,10 +209,11 @@ impl Windows {
         })
     }
 
-    /// The request of a slot goes out, and is to be settled, whatever becomes of it.
+    /// Marks the request of a slot as sent. The caller must settle it in any case.
     ///
     /// # Errors
-    /// What has happened since the slot was booked holds it back. It is booked again, for the moment in the error.
+    /// Returns an error if the slot must wait because of events after its booking. The slot is then booked again, for
+    /// the moment in the error.
     pub(crate) fn send(
         &mut self,
         quota: Quota,
@@ -231,7 +233,7 @@ impl Windows {
         Ok(ticket)
     }
 
-    /// A request was answered, or given up: it has arrived by now, if it has at all.
+    /// A request was answered or given up: if it arrived, it has arrived by now.
     pub(crate) fn settle(&mut self, ticket: Ticket, now: Duration) {
         if let Some(index) = self.in_flight.iter().position(|(other, _)| *other == ticket) {
             let (_, counted) = self.in_flight.swap_remove(index);
@@ -239,7 +241,7 @@ impl Windows {
         }
     }
 
-    /// A request that has been out for longer than a window may still arrive: it counts from now.
+    /// A request in flight for longer than a window may still arrive: it counts from now.
     fn keep_in_flight(&mut self, now: Duration) {
         let mut in_flight = std::mem::take(&mut self.in_flight);
         for (_, counted) in in_flight.iter_mut().filter(|(_, counted)| *counted + MINUTE <= now) {
@@ -255,8 +257,8 @@ impl Windows {
         }
     }
 
-    /// Counts requests that were sent before, and not by this process, each by how long ago that was. With `may_be_known`
-    /// the windows may count them already: then there are only made as many in each time up to now as were sent in it.
+    /// Counts requests that another process sent before, each by its age. With `may_be_known`, the windows may already
+    /// contain them: this only adds the missing number for each time.
     #[cfg(feature = "plan")]
     pub(crate) fn count_earlier(&mut self, now: Duration, ages: impl Iterator<Item = Duration>, may_be_known: bool) {
         let ages = ages.map(|age| age.saturating_sub(ON_ITS_WAY)).filter(|age| *age < HOUR);
@@ -272,10 +274,10 @@ impl Windows {
         }
     }
 
-    /// How long it takes to send this number of further requests.
+    /// Returns how long the quota takes to allow this number of further requests.
     #[cfg(feature = "plan")]
     pub(crate) fn forecast(&self, quota: Quota, now: Duration, requests: u64) -> Duration {
-        /// Beyond these the windows are in step, and only the longer one counts.
+        /// Beyond these, the windows are in step, and only the longer one matters.
         const IN_DETAIL: u64 = 6_000;
         let mut windows = Self { booked: self.booked.clone(), has_gaps: false, ..Self::default() };
         windows.held_until = self.held_until;
@@ -286,7 +288,8 @@ impl Windows {
         in_detail + HOUR.mul_f64(f64::from(rest) / f64::from(per_hour))
     }
 
-    /// Behind all that are booked before it. Those behind it look for themselves when their time has come.
+    /// Returns the earliest moment after all requests booked before it. Those after it check for themselves when their
+    /// time has come.
     fn earliest_after(&self, quota: Quota, now: Duration) -> (Duration, WaitReason) {
         let mut earliest = (self.held_until.max(now), WaitReason::RetryAfter);
         loop {
@@ -299,7 +302,7 @@ impl Windows {
         }
     }
 
-    /// Behind all that are booked, or in a gap between them.
+    /// Returns the earliest moment after all bookings, or in a gap between them.
     fn earliest(&self, quota: Quota, now: Duration) -> (Duration, WaitReason) {
         let from = (self.held_until.max(now), WaitReason::RetryAfter);
         let behind_all = self.behind(quota, self.booked.len(), from);
@@ -309,7 +312,7 @@ impl Windows {
                     return from;
                 }
                 let free = both_windows(quota).map(|(_, length, reason)| {
-                    // From the earliest on: whoever looks may keep other processes waiting.
+                    // From the earliest on: the search may delay other processes.
                     let first = self.booked.partition_point(|sent| *sent + length < from.0);
                     let mut ends = self.booked.range(first..).take(MOST_LOOKED_AT).map(|sent| *sent + length);
                     ends.find(|end| self.has_room(quota, *end)).map(|end| (end, reason))
@@ -321,7 +324,7 @@ impl Windows {
         }
     }
 
-    /// Whether a request can go out at a moment, with what is booked before and after it.
+    /// Returns whether a request can be sent at a moment, given the bookings before and after it.
     fn has_room(&self, quota: Quota, moment: Duration) -> bool {
         let place = self.booked.partition_point(|other| *other <= moment);
         let with_it = |index: usize| match index.checked_sub(place) {
@@ -338,19 +341,20 @@ impl Windows {
         })
     }
 
-    /// Gives a booked slot back: its request was never sent.
+    /// Returns a booked slot: its request was never sent.
     pub(crate) fn release(&mut self, booked: Duration) {
         if let Some(position) = self.remove(booked) {
             self.has_gaps |= position < self.booked.len();
         }
     }
 
-    /// Lets nothing out for as long as the service says.
+    /// Allows no request until the moment that the service asks for.
     pub(crate) fn hold(&mut self, now: Duration, wait: Duration) {
         self.held_until = self.held_until.max(now + wait);
     }
 
-    /// Counts the requests of other machines that the service has counted in one of its windows. What is left never grows.
+    /// Counts the requests of other machines that the service reports for one of its windows. The remaining quota never
+    /// grows.
     pub(crate) fn lower(&mut self, quota: Quota, now: Duration, window: &ServiceWindow) {
         let Some(reset) = window.reset.filter(|reset| !reset.is_zero()) else { return };
         if window.remaining == 0 && reset <= LONGEST_HOLD {
@@ -360,7 +364,7 @@ impl Windows {
         let is_hour = match window.length {
             Some(length) if length != MINUTE && length != HOUR => return,
             Some(length) => length == HOUR,
-            // The limit that it is nearer to, as a factor.
+            // Compares the limits as a factor.
             None => u64::from(limit).pow(2) > u64::from(quota.per_minute) * u64::from(quota.per_hour),
         };
         let (length, allowed) = if is_hour { (HOUR, quota.per_hour) } else { (MINUTE, quota.per_minute) };
@@ -368,8 +372,11 @@ impl Windows {
         let known = until(now) - until(now.saturating_sub(length));
         let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         let unknown = count(limit.saturating_sub(window.remaining)).saturating_sub(known);
-        let counted = unknown.min(count(allowed).saturating_sub(known));
-        // They end when the window does. When they were sent nobody says: an hour's count in no minute.
+        // A quota that is a part of the service's leaves room for others: only requests beyond that room count.
+        let margin = limit.saturating_sub(allowed).min(limit.div_ceil(10));
+        let room = count(window.remaining.saturating_sub(margin));
+        let counted = unknown.min(count(allowed).saturating_sub(known).saturating_sub(room));
+        // They expire with the window. Their send times are unknown: an hour's count is not part of a minute.
         let latest = if is_hour { now.saturating_sub(MINUTE) } else { now };
         let moment = (now + reset.min(length)).saturating_sub(length).min(latest);
         for _ in 0..counted {
@@ -380,12 +387,13 @@ impl Windows {
         }
     }
 
-    /// Until when the service asked to wait, if that moment has not come.
+    /// Returns until when the service asked to wait, if that is in the future.
     pub(crate) fn held(&self, now: Duration) -> Option<Duration> {
         (self.held_until > now).then_some(self.held_until)
     }
 
-    /// The earliest time, not before a given one, at which the windows allow another request after this number of booked ones.
+    /// Returns the earliest time, from a given one on, at which the windows allow another request after this number of
+    /// bookings.
     fn behind(&self, quota: Quota, count: usize, from: (Duration, WaitReason)) -> (Duration, WaitReason) {
         let opens = both_windows(quota).into_iter().filter_map(|(limit, length, reason)| {
             let first = self.booked.get(count.checked_sub(limit)?)?;
@@ -395,7 +403,7 @@ impl Windows {
     }
 }
 
-/// How many requests fit into each window, how long it is, and what a wait for it is called. One always fits.
+/// Returns for each window how many requests fit, its length, and the reason for a wait. At least one always fits.
 fn both_windows(quota: Quota) -> [(usize, Duration, WaitReason); 2] {
     let limit = |count: u32| usize::try_from(count).unwrap_or(usize::MAX).max(1);
     [
@@ -513,7 +521,7 @@ mod tests {
         assert_eq!(slots, [seconds(10), seconds(70), seconds(130)]);
         let first = windows.send(one, slots[0], seconds(10)).unwrap();
         windows.settle(first, seconds(15));
-        // Its slot was booked when the first one was still in flight.
+        // Its slot was booked while the first one was in flight.
         let later = (seconds(75), WaitReason::PerMinute(1));
         assert_eq!(windows.send(one, slots[1], seconds(70)), Err(later));
         let second = windows.send(one, later.0, seconds(75)).unwrap();
@@ -574,21 +582,39 @@ mod tests {
         for _ in 0..4 {
             windows.reserve(quota, now, now).unwrap();
         }
-        // The service knows no more than is known here.
+        // The service knows no more than this process.
         windows.lower(quota, now, &told(12, 8, 30));
         windows.lower(quota, now, &told(12, 11, 30));
         assert_eq!(left(&windows), 6);
-        // Three requests came from elsewhere. Told again, they count once.
+        // Three requests came from elsewhere. Reported again, they count once.
         for _ in 0..3 {
             windows.lower(quota, now, &told(12, 5, 30));
         }
         assert_eq!(left(&windows), 3);
         windows.lower(quota, now, &told(12, 9, 30));
         assert_eq!(left(&windows), 3);
-        // They end with the service's window.
+        // They expire with the service's window.
         assert_eq!(moments_of(&mut windows, quota, 4, now), [0, 0, 0, 30]);
         windows.lower(quota, now, &told(12, 0, 45));
         assert_eq!(windows.held(now), Some(now + seconds(45)));
+    }
+
+    #[test]
+    fn requests_of_others_take_nothing_from_a_part_of_the_quota_that_the_service_has_room_for() {
+        let part = Quota { per_minute: 31, per_hour: 960 };
+        let now = super::HOUR * 2;
+        let mut windows = Windows::default();
+        for _ in 0..10 {
+            windows.reserve(part, now, now).unwrap();
+        }
+        // Two other machines have sent 42 requests: there is room for 48.
+        for _ in 0..3 {
+            windows.lower(part, now, &told(100, 48, 30));
+        }
+        assert_eq!(windows.booked.len(), 10);
+        // They have sent 85: five requests are left, which the margin keeps.
+        windows.lower(part, now, &told(100, 5, 30));
+        assert_eq!(windows.booked.len(), 31);
     }
 
     fn moments_of(windows: &mut Windows, quota: Quota, count: usize, now: Duration) -> Vec<u64> {
@@ -614,7 +640,7 @@ mod tests {
         let mut windows = Windows::default();
         windows.lower(quota, now, &told(u32::MAX, 1, 60));
         assert_eq!(windows.booked.len(), 1_000);
-        // A window that is neither a minute nor an hour long closes only while nothing of it is left.
+        // A window of another length than a minute or an hour closes only while nothing of it is left.
         let mut windows = Windows::default();
         let second = |remaining| ServiceWindow { length: Some(seconds(1)), ..told(5, remaining, 1) };
         windows.lower(quota, now, &second(1));

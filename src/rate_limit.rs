@@ -1,12 +1,12 @@
-//! What the headers of an answer say about the service's quota. Pure.
+//! Reads the service's quota from the headers of an answer. Pure.
 
 use std::time::Duration;
 
 /// A longer time until a window opens is a mistake.
 const LONGEST_RESET: u64 = 1_000_000;
-/// A larger number is no time until the reset, but the reset's time of day in seconds since 1970.
+/// A larger number is not a time until the reset, but the time of day of the reset in seconds since 1970.
 const TIME_OF_DAY: u64 = 1_000_000_000;
-/// How many windows of an answer are read.
+/// The most windows to read from an answer.
 const MOST_WINDOWS: usize = 8;
 
 /// One window of the service's quota.
@@ -18,12 +18,12 @@ pub(crate) struct ServiceWindow {
     pub limit: Option<u32>,
     /// How many of them are left.
     pub remaining: u32,
-    /// How long it takes until all are left again.
+    /// The time until all are available again.
     pub reset: Option<Duration>,
 }
 
-/// The windows that an answer tells about. `header` gives the text of a header by its name in lower case, `time_of_day` the
-/// time since 1970.
+/// Returns the windows that an answer reports. `header` returns the text of a header by its name in lower case,
+/// `time_of_day` is the time since 1970.
 pub(crate) fn read<'a>(
     header: impl Fn(&'static str) -> Option<&'a str>,
     time_of_day: impl Fn() -> Duration,
@@ -52,7 +52,8 @@ pub(crate) fn read<'a>(
     windows.collect()
 }
 
-/// The windows of `RateLimit`, either each as an item (`"minute";r=40;t=12`) or one in members (`remaining=40, reset=12`).
+/// Parses the windows of `RateLimit`, either each as an item (`"minute";r=40;t=12`) or one as members (`remaining=40,
+/// reset=12`).
 fn structured(text: &str, policy: &str, reset: impl Fn(u64) -> Option<Duration>) -> Vec<ServiceWindow> {
     let name = |item: &str| item.split(';').next().unwrap_or_default().trim().to_owned();
     if let Some(remaining) = member(text, "remaining") {
@@ -75,17 +76,17 @@ fn structured(text: &str, policy: &str, reset: impl Fn(u64) -> Option<Duration>)
     windows.collect()
 }
 
-/// The number of a member of a list, such as `reset` in `limit=100, reset=5`.
+/// Returns the number of a list member, such as `reset` in `limit=100, reset=5`.
 fn member(text: &str, name: &str) -> Option<u64> {
     text.split(',').find_map(|member| number(member.trim().strip_prefix(name)?.trim_start().strip_prefix('=')?))
 }
 
-/// The number of a parameter of an item, such as `t` in `"minute";r=40;t=12`.
+/// Returns the number of an item parameter, such as `t` in `"minute";r=40;t=12`.
 fn parameter(item: &str, name: &str) -> Option<u64> {
     item.split(';').skip(1).find_map(|one| number(one.trim().strip_prefix(name)?.strip_prefix('=')?))
 }
 
-/// The number that a text begins with.
+/// Returns the number at the beginning of a text.
 fn number(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());

@@ -1,33 +1,35 @@
-//! Finding a secret in a text of the other side, however it spelled it.
+//! Finds a secret in a text of the other side, in any spelling.
 //!
-//! The text is decoded in layers: each layer takes the escapes of one kind (addresses, HTML, JSON) out of the one before.
-//! Every layer is searched. What is found is replaced where it stands in the text as it came.
+//! The text is decoded in layers: each layer removes the escapes of one kind (URLs, HTML, JSON) from the previous one.
+//! Every layer is searched. A match is replaced at its position in the original text.
 
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// What stands in the place of the secret.
+/// The replacement of the secret.
 const REPLACEMENT: &str = "[key]";
-/// So often may an escape be escaped again. The time is linear in the text: there are 40 layers at most.
+/// The most levels of escaping. The time is linear in the text: there are at most 40 layers.
 const MOST_LAYERS: u8 = 3;
-/// A shorter secret is searched as it is: in other letter cases, or with a space for a `+`, it may be an ordinary word.
+/// A shorter secret is searched only as it is: in other letter cases, or with a space for a `+`, it may be an ordinary
+/// word.
 const SHORTEST_FOLDED: usize = 8;
-/// A longer text is cut. What is shown of it is much shorter, and of a body that is cut, more than this is kept.
+/// A longer text is truncated. Messages show much less, and a truncated body is longer than what is kept.
 const LONGEST_TEXT: usize = 60 << 10;
 /// The longest usual spelling of one character, such as `\u002B` and `&amp;#43;`.
 const LONGEST_CHARACTER: usize = 8;
-/// The base64 or the hexadecimal digits of a few characters may be in any text.
+/// The base64 or hexadecimal digits of a few characters may occur in any text.
 const SHORTEST_ENCODED: usize = 8;
-/// An escape is not longer: `&DiacriticalGrave;`, or a number with zeros before it.
+/// The longest escape: `&DiacriticalGrave;`, or a number with zeros before it.
 const LONGEST_ESCAPE: usize = 24;
 
-/// A text without a secret of visible ASCII.
+/// Removes a secret of visible ASCII from a text.
 ///
-/// It finds the secret as it is, any eight or more characters of it in a row, the whole in base64 and in hexadecimal, in upper and in lower case, with spaces for `+`, and each
-/// of these with any of its characters escaped up to three times as addresses, HTML and JSON (or JavaScript) have them.
+/// Finds the secret as it is, any eight or more consecutive characters of it, and the whole secret in base64 and in
+/// hexadecimal, in upper and lower case, with spaces for `+`, and each of these with any of its characters escaped up to
+/// three times for URLs, HTML and JSON (or JavaScript).
 pub(crate) fn redacted(text: &str, secret: &str) -> String {
     let cut = up_to(text, LONGEST_TEXT);
-    // The cut may have left the beginning of the secret.
+    // The truncation may have left the beginning of the secret.
     let left = if cut.len() < text.len() { secret.len() * LONGEST_CHARACTER } else { 0 };
     let end = up_to(cut, cut.len().saturating_sub(left)).len();
     let text = cut;
@@ -37,7 +39,7 @@ pub(crate) fn redacted(text: &str, secret: &str) -> String {
     let mut redacted = String::with_capacity(text.len());
     let mut done = 0;
     for range in found {
-        // Two layers may have found the same one.
+        // Two layers may have found the same match.
         if (done..end).contains(&range.start) {
             redacted.push_str(text.get(done..range.start).unwrap_or_default());
             redacted.push_str(REPLACEMENT);
@@ -48,7 +50,7 @@ pub(crate) fn redacted(text: &str, secret: &str) -> String {
     redacted
 }
 
-/// The first bytes of a text: this number, or a few less where a character would be cut.
+/// Returns the first bytes of a text: this number, or a few less at a character boundary.
 fn up_to(text: &str, length: usize) -> &str {
     (0..=length.min(text.len())).rev().find_map(|end| text.get(..end)).unwrap_or_default()
 }
@@ -65,10 +67,10 @@ fn search(layer: &Layer, wanted: &Wanted, deeper: u8, found: &mut Vec<Range<usiz
     }
 }
 
-/// What to search for.
+/// The forms to search for.
 struct Wanted {
     folds: bool,
-    /// Eight characters of the secret, from each of its places.
+    /// Eight consecutive characters of the secret, from each position.
     parts: HashSet<Vec<u8>>,
     /// The secret, and its hexadecimal digits.
     plain: Vec<String>,
@@ -91,7 +93,7 @@ impl Wanted {
 
     fn search(&self, layer: &Layer, found: &mut Vec<Range<usize>>) {
         let lower = if self.folds { layer.text.to_ascii_lowercase() } else { layer.text.clone() };
-        // A form writes a space as a `+`, and who reads it as one makes a space of a `+`.
+        // A form writes a space as a `+`, so a reader converts a `+` to a space.
         let spaced = if self.folds { lower.replace(' ', "+") } else { lower.clone() };
         let standard = lower.replace([' ', '-'], "+").replace('_', "/");
         let all = [(&self.plain, &lower), (&self.plain, &spaced), (&self.base64, &standard)];
@@ -114,7 +116,7 @@ fn hex_digit(value: u8) -> Option<char> {
     char::from_digit(value.into(), 16)
 }
 
-/// What the base64 of any text with these bytes in it contains, for each of the three ways they can be aligned.
+/// Returns what the base64 of any text with these bytes contains, for each of the three alignments.
 fn base64_cores(bytes: &[u8]) -> Vec<String> {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     (0..3_usize)
@@ -134,14 +136,14 @@ fn base64_cores(bytes: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// A text, and where each of its bytes stands in the text as it came.
+/// A text, with the position of each of its bytes in the original text.
 struct Layer {
     text: String,
-    /// One more than the text has bytes: the last is the end.
+    /// One more than the bytes of the text: the last one is the end.
     places: Vec<usize>,
 }
 
-/// The visible character of an escape that a text begins with, and how long the escape is.
+/// Returns the visible character of an escape at the beginning of a text, and its length.
 type Escape = fn(&str) -> Option<(char, usize)>;
 
 impl Layer {
@@ -154,7 +156,7 @@ impl Layer {
         place(range.start)..place(range.end)
     }
 
-    /// The text without the escapes of one kind; `None` when it has none.
+    /// Returns the text without the escapes of one kind; `None` if it has none.
     fn decoded(&self, escape: Escape) -> Option<Self> {
         let mut decoded =
             Self { text: String::with_capacity(self.text.len()), places: Vec::with_capacity(self.places.len()) };
@@ -198,7 +200,7 @@ fn script_escape(text: &str) -> Option<(char, usize)> {
     escape.or_else(|| visible(rest.chars().next().map(u32::from)?, 2))
 }
 
-/// `&#43;`, `&#x2B;`, `&plus;`. A browser reads a number without its `;` too.
+/// `&#43;`, `&#x2B;`, `&plus;`. A browser also accepts a number without its `;`.
 fn html_escape(text: &str) -> Option<(char, usize)> {
     let rest = text.strip_prefix('&')?;
     let Some(reference) = rest.strip_prefix('#') else {
@@ -216,7 +218,7 @@ fn html_escape(text: &str) -> Option<(char, usize)> {
     visible(code, before + length + end)
 }
 
-/// What HTML calls the visible characters of ASCII. A text in upper case has its names in upper case.
+/// The HTML names of visible ASCII characters. A text in upper case has its names in upper case.
 const ENTITIES: [(&str, char); 40] = [
     ("amp", '&'),
     ("apos", '\''),
@@ -260,7 +262,7 @@ const ENTITIES: [(&str, char); 40] = [
     ("nbsp", ' '),
 ];
 
-/// A hexadecimal number with exactly this number of digits, and the text before it.
+/// Returns a hexadecimal number with exactly this number of digits, and the text before it.
 fn fixed(text: &str, digits: usize, before: usize) -> Option<(char, usize)> {
     let digits = text.get(..digits)?;
     let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -268,13 +270,13 @@ fn fixed(text: &str, digits: usize, before: usize) -> Option<(char, usize)> {
     visible(code, before + digits.len())
 }
 
-/// The number that a text begins with, and how many digits it has.
+/// Returns the number at the beginning of a text, and its number of digits.
 fn number(text: &str, radix: u32) -> Option<(u32, usize)> {
     let length = text.bytes().take(LONGEST_ESCAPE).take_while(|byte| char::from(*byte).is_digit(radix)).count();
     Some((u32::from_str_radix(text.get(..length)?, radix).ok()?, length))
 }
 
-/// A secret has no other characters, so that no other escape matters.
+/// A secret has no other characters, so no other escape matters.
 fn visible(code: u32, length: usize) -> Option<(char, usize)> {
     char::from_u32(code).filter(|character| matches!(character, ' '..='~')).map(|character| (character, length))
 }

@@ -1,10 +1,10 @@
-//! Whether to try again, and when. Pure: it is told the time and the random number.
+//! Decides whether and when to retry. Pure: the caller passes the time and the random number.
 
 use std::time::{Duration, SystemTime};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
-/// What any Retry-After is read as at most. No call lasts longer, and a caller who waits for it can count on the number.
+/// The longest Retry-After. No call lasts longer, and a caller who waits for it can calculate with the number.
 pub(crate) const LONGEST_HINT: Duration = Duration::from_secs(30 * 86_400);
 
 /// What to do after a failed attempt.
@@ -12,32 +12,32 @@ pub(crate) const LONGEST_HINT: Duration = Duration::from_secs(30 * 86_400);
 pub(crate) enum Decision {
     /// Report the failure.
     Stop,
-    /// Try again after this long.
+    /// Retry after this time.
     Wait(Duration),
 }
 
-/// What is known when an attempt has failed.
+/// The facts about a failed attempt.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attempt {
-    /// Which attempt it was, from 1.
+    /// The number of the attempt, from 1.
     pub number: u32,
-    /// How many are allowed.
+    /// The most attempts.
     pub allowed: u32,
-    /// Whether the failure may pass.
+    /// Whether the failure may be temporary.
     pub retryable: bool,
-    /// Whether the connection broke before any answer, as one does that the service closed while it was idle.
+    /// Whether the connection broke before any answer, as an idle connection does that the service closed.
     pub dropped: bool,
-    /// When the service asked to try again.
+    /// When the service asked to retry.
     pub hint: Option<Duration>,
-    /// How much of the call's time is left.
+    /// The time left for the call.
     pub time_left: Duration,
 }
 
-/// Decides after a failed attempt: full jitter that doubles from half a second to twenty, or the service's hint where that
-/// is longer. A wait that does not fit the time left is not begun. A first attempt whose connection was dropped says
-/// nothing about the service, so the second one follows at once.
+/// Decides after a failed attempt: full jitter that doubles from half a second to twenty, or the service's hint if that
+/// is longer. A wait that exceeds the time left is not begun. A first attempt whose connection was dropped says nothing
+/// about the service, so the second one follows immediately.
 ///
-/// `random` is in `0.0..1.0`. What the service asks for with a hint costs nothing of the budget.
+/// `random` is in `0.0..1.0`. A wait that the service asks for costs nothing of the budget.
 pub(crate) fn decide(attempt: Attempt, budget: &mut Budget, random: f64) -> Decision {
     if !attempt.retryable || attempt.number >= attempt.allowed {
         return Decision::Stop;
@@ -55,7 +55,8 @@ pub(crate) fn decide(attempt: Attempt, budget: &mut Budget, random: f64) -> Deci
     Decision::Wait(wait)
 }
 
-/// Bounds the retries of one client over all its calls, so that a service that is down is not asked four times as often.
+/// Limits the retries of one client over all its calls, so that an unavailable service does not get four times the
+/// requests.
 #[derive(Debug)]
 pub(crate) struct Budget {
     retries: f64,
@@ -66,12 +67,12 @@ impl Budget {
     const CAPACITY: f64 = 100.0;
     const PER_SECOND: f64 = 1.0;
 
-    /// A full budget: a hundred retries, of which one comes back every second.
+    /// A full budget: a hundred retries, and one more every second.
     pub(crate) const fn new() -> Self {
         Self { retries: Self::CAPACITY, filled_at: Duration::ZERO }
     }
 
-    /// Tells it the time, measured from any fixed moment.
+    /// Sets the time, measured from any fixed moment.
     pub(crate) fn refill(&mut self, now: Duration) {
         let passed = now.saturating_sub(self.filled_at).as_secs_f64();
         self.retries = passed.mul_add(Self::PER_SECOND, self.retries).min(Self::CAPACITY);
@@ -93,9 +94,9 @@ impl Default for Budget {
     }
 }
 
-/// Reads a Retry-After: seconds, or a date in any of the three HTTP forms, measured against the answer's own `Date` where
-/// it has one, so that a wrong clock here does not matter. A date in the past is zero, and either form is [`LONGEST_HINT`] at
-/// most; what cannot be read is `None`.
+/// Parses a Retry-After: seconds, or a date in any of the three HTTP forms, relative to the answer's own `Date` if it
+/// has one, so that a wrong local clock does not matter. A date in the past is zero, and either form is at most
+/// [`LONGEST_HINT`]; returns `None` for other texts.
 pub(crate) fn retry_after(value: &str, answer_date: Option<&str>, clock: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_is_honoured_in_full() {
+    fn a_hint_is_honored_in_full() {
         let hint = Some(Duration::from_secs(59));
         assert_eq!(decided(Attempt { hint, ..FAILED }, 0.5), wait(59.0));
         assert_eq!(decided(Attempt { hint: Some(Duration::ZERO), ..FAILED }, 0.5), wait(0.25));

@@ -1,12 +1,13 @@
-//! What `make reliability` and `make simulate` break on purpose, told by the environment. Without the features `sabotage` and
-//! `simulation`, and so in every release, nothing of this exists: guards are always there, and a place is only a name.
+//! What `make reliability` and `make simulate` break on purpose, controlled by the environment. Without the features
+//! `sabotage` and `simulation`, and so in every release, this does nothing: all guards are active, and a place is only
+//! a name.
 
-/// A guard that can be taken away, to see the test that watches it fail.
+/// A guard that can be disabled, to see the test that detects its absence fail.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Guard {
-    /// No more of a body is read than an answer may have.
+    /// The client reads no more of a body than an answer may have.
     Bound,
-    /// A cancelled call closes its request.
+    /// A canceled call closes its request.
     #[cfg(feature = "python")]
     Cancellation,
     /// Calls in other threads are parked when the interpreter exits.
@@ -18,67 +19,67 @@ pub(crate) enum Guard {
     /// A row names each column once.
     #[cfg(feature = "plan")]
     OneCell,
-    /// A run has a plan for itself.
+    /// Only one run at a time uses a plan.
     #[cfg(feature = "simulation")]
     OneRun,
-    /// A bulk run judges only what the caller says, not the account's own values.
+    /// A bulk run validates only the caller's values, not the account's own values.
     #[cfg(feature = "plan")]
     OwnValues,
-    /// The reading of pages checks that it makes progress and misses nothing.
+    /// Reading pages checks for progress and missing accounts.
     Progress,
-    /// Every answer that asks to wait is heeded.
+    /// Every answer that asks to wait delays requests.
     RetryAfter,
     /// A revert names the plan that it reverts.
     #[cfg(feature = "plan")]
     RevertParent,
-    /// Only the service's own word about an account ends its row.
+    /// Only the service's own answer about an account ends its row.
     #[cfg(feature = "plan")]
     ServiceWord,
-    /// What the service stored otherwise than sent is counted.
+    /// Values that the service stored differently are counted.
     #[cfg(feature = "plan")]
     StoredOtherwise,
-    /// What the service answered is kept, and so is what was really overwritten.
+    /// The values of the answer are kept, and so are the overwritten values.
     #[cfg(feature = "plan")]
     Answers,
-    /// Changes of one account in one process take turns.
+    /// Changes of one account in one process run one after the other.
     Turns,
-    /// A row that may have been sent stays so until an answer tells.
+    /// A row that may have been sent stays so until an answer confirms the outcome.
     #[cfg(feature = "plan")]
     Unknown,
-    /// A run stops when its update has cleared a member that it cannot carry.
+    /// A run stops when its update has cleared a member that it cannot include.
     #[cfg(feature = "plan")]
     UnknownMembers,
-    /// A wrong answer is no outage.
+    /// An invalid answer is not an outage.
     #[cfg(feature = "plan")]
     WrongAnswers,
-    /// A forked child has a runtime and connections of its own.
+    /// A forked child has its own runtime and connections.
     Fork,
-    /// What is looked up once is made before its cell is touched.
+    /// A value that is looked up once is created before its cell is touched.
     #[cfg(feature = "python")]
     Once,
     /// A panic becomes an `InternalError`.
     #[cfg(feature = "python")]
     Panics,
-    /// A redirect is not followed.
+    /// The client never follows a redirect.
     Redirects,
-    /// A key that the other side repeats is taken out of what is shown.
+    /// The client redacts a key that the other side repeats.
     Redaction,
-    /// A connection that lay idle is looked at before it is used again.
+    /// The client checks an idle connection before it uses it again.
     #[cfg(feature = "python")]
     Reuse,
-    /// A waiting call looks for signals.
+    /// A waiting call checks for signals.
     #[cfg(feature = "python")]
     Signals,
 }
 
-/// Whether a guard has been taken away, with `REPLYIO_WITHOUT`.
+/// Returns whether `REPLYIO_WITHOUT` disables a guard.
 #[cfg(feature = "sabotage")]
 pub(crate) fn is_off(guard: Guard) -> bool {
     let name = format!("{guard:?}").to_lowercase();
     std::env::var("REPLYIO_WITHOUT").is_ok_and(|without| without == name)
 }
 
-/// The same; the environment is read once, since a seed asks often.
+/// The same; reads the environment once, because a seed calls it often.
 #[cfg(all(feature = "simulation", not(feature = "sabotage")))]
 pub(crate) fn is_off(guard: Guard) -> bool {
     static WITHOUT: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
@@ -91,7 +92,7 @@ pub(crate) const fn is_off(_guard: Guard) -> bool {
     false
 }
 
-/// Panics where `REPLYIO_PANIC_AT` says so.
+/// Panics at the place that `REPLYIO_PANIC_AT` names.
 #[cfg(feature = "sabotage")]
 pub(crate) fn place(name: &str) {
     assert!(std::env::var("REPLYIO_PANIC_AT").as_deref() != Ok(name), "a panic was asked for here");

@@ -1,22 +1,23 @@
-//! Foreign text on its way to a person.
+//! Makes foreign text safe to show.
 //!
-//! What the service, a table, a plan file, a file's name or the environment says is text of somebody else. Shown as it is,
-//! it could command a terminal (ESC, and U+009B that means the same), turn the order of what stands beside it
-//! (bidirectional overrides) or hide in what looks empty (zero-width characters, tags). Every text of that kind goes
-//! through [`safe_text`] before a person sees it, in Rust and in Python. Data for programs does not: it stays exact.
+//! Texts from the service, a table, a plan file, a file name or the environment are foreign. Shown unchanged, such a
+//! text could control a terminal (ESC, and U+009B with the same meaning), reorder neighboring text (bidirectional
+//! overrides) or hide content that looks empty (zero-width characters, tags). Every such text goes through
+//! [`safe_text`] before people see it, in Rust and in Python. Data for programs does not: it stays exact.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// Joins letters of some scripts, and emoji.
 const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
-/// Chooses between the forms of an emoji.
+/// Selects the form of an emoji.
 const EMOJI_FORMS: [char; 2] = ['\u{fe0e}', '\u{fe0f}'];
 
-/// Foreign text for a person: one line, at most `limit` characters of it (then `…`), and what neither prints nor is plain
-/// white space as Python writes it in a literal: `\n`, `\x1b`, `\u202e`, `\U000e0041`. Every kind of space is a space.
+/// Makes foreign text safe for people: one line, at most `limit` characters (then `…`). Escapes characters that do not
+/// print and are not plain white space as Python does in a literal: `\n`, `\x1b`, `\u202e`, `\U000e0041`. Replaces
+/// every kind of space by a space.
 ///
-/// What is safe already comes back as it is, so that to call it twice changes nothing.
+/// Returns safe text unchanged, so calling it twice changes nothing.
 pub(crate) fn safe_text(text: &str, limit: usize) -> Cow<'_, str> {
     let shown = match text.char_indices().nth(limit) {
         Some((end, _)) => text.get(..end).unwrap_or_default(),
@@ -45,12 +46,12 @@ pub(crate) fn safe_text(text: &str, limit: usize) -> Cow<'_, str> {
     Cow::Owned(line)
 }
 
-/// [`safe_text`] without the white space around it.
+/// [`safe_text`] without leading and trailing white space.
 pub(crate) fn plain_line(text: &str, limit: usize) -> String {
     safe_text(text.trim(), limit).into_owned()
 }
 
-/// Whether a character can be seen, or changes only the look of the one before it.
+/// Returns whether a character is visible, or changes only the look of the previous one.
 fn is_visible(character: char) -> bool {
     match character {
         ' '..='~' => true,
@@ -58,8 +59,8 @@ fn is_visible(character: char) -> bool {
     }
 }
 
-/// Whether the standard library prints it, behind a letter, as it is: no control, no format character, no separator,
-/// nothing private or unassigned.
+/// Returns whether the standard library prints it unescaped after a letter: it is not a control or format character, a
+/// separator, private or unassigned.
 fn is_printable(character: char) -> bool {
     let mut bytes = [0; 5];
     bytes[0] = b'a';
@@ -68,7 +69,7 @@ fn is_printable(character: char) -> bool {
     text.escape_debug().nth(1) == Some(character)
 }
 
-/// What Unicode calls default ignorable: fonts show nothing of it (DerivedCoreProperties.txt).
+/// The characters that Unicode calls default ignorable: fonts show nothing for them (DerivedCoreProperties.txt).
 fn is_ignorable(character: char) -> bool {
     matches!(
         character,
@@ -79,22 +80,22 @@ fn is_ignorable(character: char) -> bool {
     )
 }
 
-/// The spaces of Unicode that keep the line: category Zs.
+/// The spaces of Unicode within a line: category Zs.
 fn is_space(character: char) -> bool {
     matches!(character, '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}')
 }
 
-/// Whether a joiner or an emoji's form is where scripts and emoji need it: between two characters beyond ASCII, or behind
-/// one. Between Latin letters it could only hide.
+/// Returns whether a joiner or an emoji form is where scripts and emoji need it: between two characters beyond ASCII,
+/// or after one. Between Latin letters it could only hide.
 fn joins(before: Option<char>, character: char, after: Option<char>) -> bool {
     let beyond = |other: Option<char>| other.is_some_and(|other| !other.is_ascii() && is_visible(other));
-    // A joiner may stand behind an emoji's form, as in the flag of many colours.
+    // A joiner may follow an emoji form, as in the rainbow flag.
     let before_joiner = beyond(before) || before.is_some_and(|other| EMOJI_FORMS.contains(&other));
     (JOINERS.contains(&character) && before_joiner && beyond(after))
         || (EMOJI_FORMS.contains(&character) && (beyond(before) || is_keycap(before, after)))
 }
 
-/// Whether an emoji's form stands between a digit and the key around it.
+/// Returns whether an emoji form is between a digit and its keycap.
 fn is_keycap(before: Option<char>, after: Option<char>) -> bool {
     matches!(before, Some('0'..='9' | '#' | '*')) && after == Some('\u{20e3}')
 }
@@ -110,10 +111,10 @@ fn escape(line: &mut String, character: char) {
     };
 }
 
-/// So many faults are in a message; how many more there are follows.
+/// The most problems in a message, followed by the number of the others.
 const FAULTS_SHOWN: usize = 10;
 
-/// Several faults in one line.
+/// Joins several problems in one line.
 pub(crate) fn listed<T>(faults: &[T], shown: impl Fn(&T) -> String) -> String {
     let first: Vec<String> = faults.iter().take(FAULTS_SHOWN).map(shown).collect();
     let mut line = first.join("; ");
@@ -126,7 +127,7 @@ pub(crate) fn listed<T>(faults: &[T], shown: impl Fn(&T) -> String) -> String {
     line
 }
 
-/// A number as people read it: `10,000`.
+/// Formats a number for people: `10,000`.
 pub(crate) fn with_separators(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);

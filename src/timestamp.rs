@@ -1,18 +1,19 @@
-//! Reads the date forms that the service is known to answer with.
+//! Parses the known date forms of the service.
 
 use jiff::civil;
 use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp};
 
-/// Nanoseconds are as fine as a [`Timestamp`] goes; further digits are cut.
+/// A [`Timestamp`] has a precision of nanoseconds; further digits are truncated.
 const FRACTION_DIGITS: usize = 9;
 
-/// Reads an ISO 8601 date and time with any number of fraction digits, with `Z`, with a numeric offset or with none,
-/// which is UTC. Gives it in UTC. `None` for anything else, and outside the years 1 to 9999 (the ones that Python knows).
+/// Parses an ISO 8601 date and time with any number of fraction digits, with `Z`, with a numeric offset or with none,
+/// which is UTC. Returns it in UTC. Returns `None` for other texts, and outside the years 1 to 9999 (the years of
+/// Python).
 ///
-/// A [`Timestamp`] ends a day before the year 9999 does, so that no offset can carry it beyond. .NET says "never" with the
-/// last moment of that year: such a date is read ten days earlier and moved back. An offset that carries it beyond the
-/// year leaves the last moment.
+/// A [`Timestamp`] ends a day before the end of the year 9999, so that no offset can exceed the year. .NET uses the
+/// last moment of that year for "never": such a date is parsed ten days earlier and moved back. An offset that moves it
+/// beyond the year leaves the last moment.
 pub(crate) fn parse(text: &str) -> Option<civil::DateTime> {
     let exact = |text: &str| {
         let timestamp = text.parse::<Timestamp>().ok().or_else(|| parse_other_forms(text))?;
@@ -22,16 +23,16 @@ pub(crate) fn parse(text: &str) -> Option<civil::DateTime> {
     (1..=9999).contains(&moment.year()).then_some(moment)
 }
 
-/// How much earlier than its own the date is that [`earlier`] gives.
+/// How much earlier the date is that [`earlier`] returns.
 const EARLIER: SignedDuration = SignedDuration::from_hours(10 * 24);
 
-/// The same text ten days before, where it is of the last two days that there are.
+/// Returns the same text ten days earlier, if it is on one of the last two possible days.
 fn earlier(text: &str) -> Option<String> {
     let rest = text.strip_prefix("9999-12-3")?;
     rest.starts_with(['0', '1']).then(|| format!("9999-12-2{rest}"))
 }
 
-/// Reads what is not a timestamp by itself: too many digits, or no offset.
+/// Parses what is not a complete timestamp: too many digits, or no offset.
 fn parse_other_forms(text: &str) -> Option<Timestamp> {
     let shortened;
     let text = match long_fraction(text) {
@@ -48,7 +49,7 @@ fn parse_other_forms(text: &str) -> Option<Timestamp> {
     text.parse::<Timestamp>().ok().or_else(without_offset)
 }
 
-/// Where the digits to cut begin and end, if there are too many.
+/// Returns where the digits to truncate begin and end, if there are too many.
 fn long_fraction(text: &str) -> Option<(usize, usize)> {
     let start = text.find(['.', ','])? + 1;
     let digits = text.get(start..)?.bytes().take_while(u8::is_ascii_digit).count();

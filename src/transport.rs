@@ -1,4 +1,4 @@
-//! One request, sent once. The only file that knows reqwest.
+//! Sends one request once. The only module that uses reqwest.
 
 mod authorities;
 mod proxy;
@@ -33,25 +33,25 @@ use crate::text::plain_line;
 const REQUEST_IDS: [HeaderName; 2] =
     [HeaderName::from_static("x-request-id"), HeaderName::from_static("x-correlation-id")];
 
-/// Room for a body that does not say how long it is.
+/// The capacity for a body of unknown length.
 const USUAL_LIMIT: usize = 1 << 20;
 
-/// Why a proxy opened no tunnel. hyper-util does not name the type, but it is the error of a service that it names.
+/// Why a proxy opened no tunnel. hyper-util does not export the type, but it is the error of a service that it exports.
 type TunnelError = <Tunnel<HttpConnector> as Service<Uri>>::Error;
 
-/// A request, ready to be sent as often as need be.
+/// A request, ready to be sent any number of times.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) body: Option<Bytes>,
-    /// How many bytes the answer's body may have.
+    /// The most bytes of the answer's body.
     pub(crate) longest_body: usize,
-    /// Whether the names of the rate-limit headers are wanted.
+    /// Whether the caller wants the names of the rate-limit headers.
     pub(crate) names_limits: bool,
 }
 
-/// A pool of connections. A clone shares the pool; a [`sibling`](Transport::sibling) has one of its own.
+/// A pool of connections. A clone shares the pool; a [`sibling`](Transport::sibling) has its own.
 #[derive(Debug, Clone)]
 pub(crate) struct Transport {
     http: reqwest::Client,
@@ -68,7 +68,7 @@ struct Setup {
 }
 
 impl Transport {
-    /// Prepares connections as the settings say. Nothing is connected yet.
+    /// Prepares connections according to the settings. Opens none yet.
     pub(crate) fn new(config: &Config) -> Result<Self, Error> {
         let proxy = match &config.proxy {
             _ if config.base_url.is_loopback() => None,
@@ -96,7 +96,7 @@ impl Transport {
         Self::build(Arc::new(Setup { tls, proxy, connect_timeout: config.connect_timeout }))
     }
 
-    /// Another pool with the same settings.
+    /// Returns another pool with the same settings.
     pub(crate) fn sibling(&self) -> Result<Self, Error> {
         Self::build(Arc::clone(&self.setup))
     }
@@ -125,7 +125,7 @@ impl Transport {
         })
     }
 
-    /// Asks the model of the service in place of the network.
+    /// Sends to the model of the service instead of the network.
     #[cfg(feature = "simulation")]
     async fn send_to_model(&self, request: &Request, headers: &HeaderMap) -> Result<Answer, Failure> {
         let (status, headers, body) = crate::simulation::exchange(self.line, request, headers).await?;
@@ -133,7 +133,7 @@ impl Transport {
         Ok(Answer { status, headers, body: if body.is_empty() { Body::Empty } else { Body::Whole(body.into()) } })
     }
 
-    /// Sends a request once and reads the whole answer, whatever its status.
+    /// Sends a request once and reads the whole answer, whatever its status is.
     pub(crate) async fn send(&self, request: &Request, headers: &HeaderMap) -> Result<Answer, Failure> {
         #[cfg(feature = "simulation")]
         if crate::simulation::is_running() {
@@ -196,35 +196,34 @@ impl Transport {
             }
             CauseKind::ProxyPassword => fault(
                 TransportKind::ProxyPassword,
-                "the proxy asks for a user and a password, or for other ones,".into(),
+                "the proxy requires a user name and a password, or refused the given ones,".into(),
             ),
             CauseKind::NoTunnel => fault(TransportKind::Proxy, "the proxy did not open the connection".into()),
-            CauseKind::Exhausted if connecting => fault(
-                TransportKind::Exhausted,
-                "no connection could be made: this process has no file descriptor left".into(),
-            ),
+            CauseKind::Exhausted if connecting => {
+                fault(TransportKind::Exhausted, "could not connect: this process has no file descriptor left".into())
+            }
             CauseKind::Io(ErrorKind::TimedOut) | CauseKind::Other if connecting && timed_out => {
                 let limit = self.setup.connect_timeout.as_secs_f64();
-                fault(TransportKind::Connect, format!("no connection{whom} within {limit} s").into())
+                fault(TransportKind::Connect, format!("could not connect{whom} within {limit} s").into())
             }
             CauseKind::Io(kind) if connecting => {
-                fault(TransportKind::Connect, format!("no connection{whom} could be made ({kind})").into())
+                fault(TransportKind::Connect, format!("could not connect{whom} ({kind})").into())
             }
-            _ if connecting => fault(TransportKind::Connect, format!("no connection{whom} could be made").into()),
+            _ if connecting => fault(TransportKind::Connect, format!("could not connect{whom}").into()),
             CauseKind::BadHttp(detail) => Failure::Unexpected(Unexpected {
                 status: None,
-                reason: format!("not the HTTP that was expected ({detail})"),
+                reason: format!("the answer is not valid HTTP ({detail})"),
                 excerpt: None,
             }),
             CauseKind::Io(kind) => fault(stage.broken(), format!("the connection broke ({kind})").into()),
             CauseKind::Exhausted | CauseKind::Other => {
-                fault(stage.broken(), "the connection was closed before the answer was complete".into())
+                fault(stage.broken(), "the connection closed before the answer was complete".into())
             }
         }
     }
 }
 
-/// How much of an answer was there when something failed.
+/// How much of an answer had arrived when something failed.
 #[derive(Debug, Clone, Copy)]
 enum Stage {
     Head,
@@ -240,7 +239,7 @@ impl Stage {
     }
 }
 
-/// What is at the bottom of an error.
+/// The root cause of an error.
 struct Cause {
     kind: CauseKind,
     /// Whether it is about the connection to a proxy.
@@ -253,15 +252,15 @@ enum CauseKind {
     ProxyPassword,
     NoTunnel,
     BadHttp(&'static str),
-    /// The system has no file descriptor for it.
+    /// The system has no file descriptor left.
     Exhausted,
     Io(ErrorKind),
     Other,
 }
 
 impl Cause {
-    /// Walks the chain of sources: what the error says of itself is not enough, an expired certificate calls itself a
-    /// failure to connect.
+    /// Walks the chain of sources, because the top error is not specific enough: an expired certificate is a failure to
+    /// connect.
     fn of(error: &(dyn StdError + 'static)) -> Self {
         let mut cause = Self { kind: CauseKind::Other, at_proxy: false };
         for error in chain(error) {
@@ -283,7 +282,7 @@ impl Cause {
             if let Some(error) = error.downcast_ref::<hyper::Error>()
                 && error.is_parse()
             {
-                return Self { kind: CauseKind::BadHttp("the head cannot be read or is too long"), ..cause };
+                return Self { kind: CauseKind::BadHttp("the response head cannot be read or is too long"), ..cause };
             }
             if let Some(error) = error.downcast_ref::<io::Error>() {
                 cause.kind = match error.kind() {
@@ -297,24 +296,24 @@ impl Cause {
     }
 }
 
-/// What the system says when the process, or the machine, has no file descriptor left.
+/// The system errors for "no file descriptor left" in the process or the machine.
 const EXHAUSTED: [i32; 2] = if cfg!(windows) { [4, 10_024] } else { [23, 24] };
 
-/// Whether an error says that no file descriptor is left.
+/// Returns whether an error says that no file descriptor is left.
 fn is_exhaustion(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|number| EXHAUSTED.contains(&number))
 }
 
-/// An error and everything below it.
+/// Iterates over an error and its sources.
 fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
-        // What an io::Error wraps is not its source: the source is the source of that.
+        // The source of an `io::Error` is the source of its inner error, not the inner error itself.
         Some(error) => error.get_ref().map(|wrapped| wrapped as _),
         None => error.source(),
     })
 }
 
-/// A TLS error: its kind, and what it is in words.
+/// Describes a TLS error: its kind, and its text.
 fn tls_fault(error: &rustls::Error) -> (TransportKind, String) {
     use rustls::CertificateError as Bad;
     let said = |kind, words: &str| (kind, words.to_owned());
@@ -337,9 +336,9 @@ fn tls_fault(error: &rustls::Error) -> (TransportKind, String) {
                 (TransportKind::Certificate, format!("the server's certificate is refused ({detail})"))
             }
         },
-        rustls::Error::InvalidMessage(_) => said(TransportKind::Tls, "the server does not speak TLS on this port"),
+        rustls::Error::InvalidMessage(_) => said(TransportKind::Tls, "the server does not use TLS on this port"),
         rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion) => {
-            said(TransportKind::Tls, "the TLS handshake failed (the server does not speak TLS 1.2 or later)")
+            said(TransportKind::Tls, "the TLS handshake failed (the server does not use TLS 1.2 or later)")
         }
         other => {
             let detail = plain_line(&other.to_string(), 80);
@@ -348,7 +347,7 @@ fn tls_fault(error: &rustls::Error) -> (TransportKind, String) {
     }
 }
 
-/// What the headers of an answer mean: of one with a status of 200 only what they say about the quota.
+/// Parses the headers of an answer; for a status of 200 only those about the quota.
 fn meaningful_of(status: u16, headers: &HeaderMap) -> Headers {
     if status == 200 { Headers { windows: windows_in(headers), ..Headers::default() } } else { meaningful(headers) }
 }
@@ -358,7 +357,7 @@ fn windows_in(headers: &HeaderMap) -> Vec<ServiceWindow> {
     rate_limit::read(text, || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }
 
-/// What the headers of an answer mean, all others left out.
+/// Parses the relevant headers of an answer.
 pub(crate) fn meaningful(headers: &HeaderMap) -> Headers {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let starts_with = |name: &HeaderName, prefix: &str| {
@@ -378,7 +377,7 @@ pub(crate) fn meaningful(headers: &HeaderMap) -> Headers {
     }
 }
 
-/// The names of the headers that tell what is left of a rate limit.
+/// Returns the names of the rate-limit headers.
 fn limits(headers: &HeaderMap) -> Vec<String> {
     let tells =
         |name: &&HeaderName| ["ratelimit", "rate-limit", "quota"].iter().any(|word| name.as_str().contains(word));
@@ -386,11 +385,11 @@ fn limits(headers: &HeaderMap) -> Vec<String> {
 }
 
 fn through(url: &ProxyUrl) -> Result<reqwest::Proxy, Error> {
-    let refused = |_| Error::Configuration("proxy cannot be used as an address".to_owned());
+    let refused = |_| Error::Configuration("proxy is not a valid URL".to_owned());
     reqwest::Proxy::https(url.expose()).map_err(refused)
 }
 
-/// Resolves names as the system does, and says which one it was when that fails.
+/// Resolves names with the system's resolver, and adds the name to the error.
 struct Resolver;
 
 #[derive(Debug)]
@@ -411,7 +410,7 @@ impl Resolve for Resolver {
             let found = tokio::net::lookup_host((host.as_str(), 0)).await;
             let addresses: Vec<SocketAddr> = found.map(Iterator::collect).unwrap_or_default();
             if addresses.is_empty() {
-                // Without a file descriptor no name resolves, but the resolver seldom says that this is why.
+                // Without a file descriptor no name resolves, but the resolver seldom reports this as the reason.
                 if let Some(error) = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).err().filter(is_exhaustion) {
                     return Err(error.into());
                 }
@@ -454,7 +453,7 @@ mod tests {
     fn what_breaks_is_told_from_what_cannot_be_read() {
         let reset = io::Error::from(ErrorKind::ConnectionReset);
         assert!(matches!(Cause::of(&reset).kind, CauseKind::Io(ErrorKind::ConnectionReset)));
-        assert!(matches!(Cause::of(&wrapped("a chunk size that is no number")).kind, CauseKind::BadHttp(_)));
+        assert!(matches!(Cause::of(&wrapped("a chunk size that is not a number")).kind, CauseKind::BadHttp(_)));
         assert!(matches!(Cause::of(&std::fmt::Error).kind, CauseKind::Other));
     }
 

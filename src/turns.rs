@@ -1,8 +1,8 @@
-//! Turns: within a process, one change of an account at a time, whoever makes it.
+//! Turns: within a process, only one caller at a time changes an account.
 //!
-//! An update replaces an account in full, so two changes that read before either of them writes undo each other. Whoever
-//! changes an account takes its turn and keeps it from reading to the answer. The key is the service and the account, not
-//! the user: two keys may reach the same account.
+//! An update replaces an account in full, so two callers that both read before either of them writes undo each other's
+//! changes. A caller takes the account's turn and keeps it from the read to the answer. The key is the service and the
+//! account, not the user, because two keys may reach the same account.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,15 +13,15 @@ use tokio::sync::Semaphore;
 use crate::per_process::PerProcess;
 use crate::sabotage::{Guard, is_off};
 
-/// So many entries are kept before those that nobody uses are looked for.
+/// The number of entries to keep before looking for unused ones.
 const FEWEST_BEFORE_SWEEP: usize = 64;
 
 /// The turns of all accounts of one service in this process.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Turns(Arc<Mutex<Entries>>);
 
-/// Entries that nobody uses are removed when there are twice as many entries as at the last removal. So dropping a handle
-/// takes no lock, and the memory stays within twice of what is in use.
+/// Unused entries are removed when there are twice as many entries as after the last removal. So dropping a handle
+/// takes no lock, and the memory is at most twice of what is in use.
 #[derive(Debug, Default)]
 struct Entries {
     accounts: HashMap<i64, Weak<Entry>>,
@@ -31,27 +31,27 @@ struct Entries {
 #[derive(Debug)]
 struct Entry {
     id: i64,
-    /// One permit. Waiters get it in the order in which they came, from any runtime.
+    /// One permit. Waiters get it in their order of arrival, from any runtime.
     turn: Semaphore,
     writes: AtomicU64,
 }
 
 static SERVICES: PerProcess<Mutex<HashMap<String, Turns>>> = PerProcess::new();
 
-/// What a process knows ends with it.
+/// The entries of a process end with it.
 #[cfg(feature = "simulation")]
 pub(crate) fn forget() {
     lock(SERVICES.get_or_init(Mutex::default)).clear();
 }
 
 impl Turns {
-    /// The turns of a service, by the text that all spellings of its base URL have in common.
+    /// Returns the turns of a service, by the text that all spellings of its base URL share.
     pub(crate) fn of(service: &str) -> Self {
         let mut services = lock(SERVICES.get_or_init(Mutex::default));
         services.entry(service.to_owned()).or_default().clone()
     }
 
-    /// The turns of one account.
+    /// Returns the turns of one account.
     pub(crate) fn account(&self, id: i64) -> AccountTurns {
         let mut entries = lock(&self.0);
         if let Some(entry) = entries.accounts.get(&id).and_then(Weak::upgrade) {
@@ -67,19 +67,20 @@ impl Turns {
     }
 }
 
-/// The turns of one account. The entry behind it lives while a handle or a turn does.
+/// The turns of one account. The entry lives while a handle or a turn exists.
 #[derive(Debug, Clone)]
 pub(crate) struct AccountTurns(Arc<Entry>);
 
 impl AccountTurns {
-    /// How many turns in which this process sent an update have ended while the entry lived. Whoever has kept a handle since
-    /// before it read the account, and has the turn now, sees here whether the account was written since.
+    /// Returns how many turns in which this process sent an update have ended during the life of the entry. A caller
+    /// that has kept a handle since before it read the account, and has the turn now, learns here whether the account
+    /// was updated in the meantime.
     #[cfg(any(feature = "plan", test))]
     pub(crate) fn writes(&self) -> u64 {
         if is_off(Guard::Turns) { 0 } else { self.0.writes.load(Ordering::Acquire) }
     }
 
-    /// Waits for the turn. Dropped while it waits, it has taken nothing.
+    /// Waits for the turn. Dropping it during the wait has no effect.
     pub(crate) async fn take(&self) -> Turn {
         if !is_off(Guard::Turns)
             && let Ok(permit) = self.0.turn.acquire().await
@@ -89,7 +90,7 @@ impl AccountTurns {
         Turn::of(self)
     }
 
-    /// Takes the turn if nobody has it.
+    /// Takes the turn if it is free.
     pub(crate) fn try_take(&self) -> Option<Turn> {
         let permit = self.0.turn.try_acquire().ok()?;
         permit.forget();
@@ -97,7 +98,7 @@ impl AccountTurns {
     }
 }
 
-/// The turn of an account: nobody else in this process changes it until this is dropped.
+/// The turn of an account: no other caller in this process changes it until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Turn {
     account: AccountTurns,
@@ -109,13 +110,13 @@ impl Turn {
         Self { account: account.clone(), has_written: AtomicBool::new(false) }
     }
 
-    /// The account.
+    /// Returns the account.
     pub(crate) fn id(&self) -> i64 {
         self.account.0.id
     }
 
-    /// An update is about to be sent. It counts when the turn ends: whoever reads the account before that may read what it
-    /// was before the update.
+    /// Records that an update is about to be sent. It counts when the turn ends: a read before that may return the
+    /// state before the update.
     pub(crate) fn count_write(&self) {
         self.has_written.store(true, Ordering::Relaxed);
     }
@@ -129,7 +130,7 @@ impl Drop for Turn {
     }
 }
 
-/// A panic while the lock was held leaves the entries whole.
+/// A panic while the lock was held leaves the entries consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -168,7 +169,7 @@ mod tests {
             async move { account.take().await }
         });
         tokio::task::yield_now().await;
-        // It is handed the turn, and dropped before it runs again.
+        // It receives the turn, and is dropped before it runs again.
         drop(first);
         dropped.abort();
         drop(timeout(SOON, next).await.unwrap().unwrap());
@@ -256,11 +257,11 @@ mod properties {
 
     #[derive(Debug, Clone)]
     enum Step {
-        /// Somebody asks for the turn, and keeps a handle.
+        /// A caller asks for the turn, and keeps a handle.
         Ask(i64),
-        /// Who asked looks whether it has come.
+        /// The caller checks whether it has the turn.
         Poll(Index),
-        /// Who asked goes away.
+        /// The caller gives up.
         GiveUp(Index),
         Write(Index),
         End(Index),
@@ -336,7 +337,7 @@ mod properties {
                 drop(waiting);
                 drop(taken);
                 for watcher in watchers.values() {
-                    prop_assert!(watcher.try_take().is_some(), "nobody has it, and it cannot be taken");
+                    prop_assert!(watcher.try_take().is_some(), "it is free, but cannot be taken");
                 }
                 prop_assert!(lock(&turns.0).accounts.len() <= FEWEST_BEFORE_SWEEP);
                 Ok(())

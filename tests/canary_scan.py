@@ -45,7 +45,7 @@ def forms(secret: str) -> set[bytes]:
     spelled = {secret, quote(secret, ""), quote(secret, "").lower(), secret.replace("/", "\\/")}
     for before in ("", "x", "xy"):
         encoded = base64.b64encode((before + secret).encode()).decode().rstrip("=")
-        # The first and the last characters are made of the neighbours too.
+        # The first and the last characters are made of the neighbors too.
         core = encoded[4 if before else 0 : -2]
         spelled |= {core, core.replace("+", "-").replace("/", "_"), quote(core, "")}
     return {form.encode() for form in spelled}

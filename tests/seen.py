@@ -27,7 +27,7 @@ def _spellings(secret: str) -> Iterator[str]:
         yield "".join(letter if letter.isalnum() else form.format(ord(letter)) for letter in secret)
     for prefix in ("", "x", "xy", "Bearer ", "user:"):
         encoded = base64.b64encode((prefix + secret).encode()).decode().rstrip("=")
-        # What stands at the edges is made of the neighbours too.
+        # What stands at the edges is made of the neighbors too.
         inner = encoded[-(-len(prefix) * 4 // 3) : len(encoded) - 1]
         yield inner
         yield inner.replace("+", "-").replace("/", "_")

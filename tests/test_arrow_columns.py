@@ -95,7 +95,7 @@ def test_bytes_that_are_not_utf_8_are_refused(kind: pa.DataType) -> None:
             texts = texts.cast(pa.large_binary()) if kind == pa.large_string() else texts
             texts = pa.Array.from_buffers(kind, 4, texts.buffers())
         fault = refusal(pa.table({"id": range(1, 5), "city": texts})).errors[0]
-        assert tuple(fault) == ("city", "has bytes that are not UTF-8, first in row 3")
+        assert tuple(fault) == ("city", "has bytes that are not valid UTF-8, first in row 3")
 
 
 def test_text_that_is_cut_inside_a_character_is_refused() -> None:

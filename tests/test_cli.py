@@ -304,11 +304,11 @@ def test_what_get_gives_can_be_given_to_update(service: Sandbox) -> None:
 
 
 BAD_JSON = {
-    "{": "no JSON at line 1, column 2",
-    "": "no JSON at line 1, column 1",
+    "{": "not valid JSON at line 1, column 2",
+    "": "not valid JSON at line 1, column 1",
     "[]": "must be one object",
-    '{"city": "a", "city": "b"}': "a member is there twice",
-    '{"owner_user_id": NaN}': "NaN and Infinity are no JSON",
+    '{"city": "a", "city": "b"}': "a member occurs twice",
+    '{"owner_user_id": NaN}': "NaN and Infinity are not valid JSON",
     '{"a":' * 100_000: "nested too deep",
     f'{{"owner_user_id": {"1" * 5_000}}}': "a number has too many digits",
     '{"__class__": "x", "self": 1, "city": "x"}': "self is not a field of an update; leave it out",
@@ -327,9 +327,12 @@ def test_json_that_cannot_be_meant_is_refused(text: str, service: Sandbox) -> No
 def test_json_that_cannot_be_read_is_refused(service: Sandbox, tmp_path: Path) -> None:
     assert refused(2, service, "patch", "1", "--json", str(tmp_path / "no")).endswith("No such file or directory")
     assert (
-        refused(2, service, "patch", "1", "--json", "-", stdin=b'{"city": "\xff"}') == "--json -: not UTF-8 at byte 10"
+        refused(2, service, "patch", "1", "--json", "-", stdin=b'{"city": "\xff"}')
+        == "--json -: not valid UTF-8 at byte 10"
     )
-    assert "city must be real Unicode" in refused(2, service, "patch", "1", "--json", "-", stdin=b'{"city": "\\ud800"}')
+    assert "city must be valid Unicode" in refused(
+        2, service, "patch", "1", "--json", "-", stdin=b'{"city": "\\ud800"}'
+    )
 
 
 # Usage
@@ -338,7 +341,7 @@ USAGE = {
     "which command?": [],
     "no such command; did you mean get?": ["gett", "1"],
     "no such command; see": ["canary-value"],
-    "the command comes first": ["--format", "json", "get", "1"],
+    "put the command first": ["--format", "json", "get", "1"],
     "required: ID": ["get"],
     "argument ID: must be a positive number": ["get", "x"],
     "1 more argument than expected": ["get", "1", "canary-value"],
@@ -350,7 +353,7 @@ USAGE = {
     "patch needs a field to change": ["patch", "1"],
     "update needs --name": ["update", "1", "--city", "canary-value"],
     "--city and --null city contradict each other": ["patch", "1", "--city", "canary-value", "--null", "city"],
-    "--json takes the place of the other fields": ["patch", "1", "--city", "x", "--json", "-"],
+    "--json cannot be combined with field options": ["patch", "1", "--city", "x", "--json", "-"],
     "name must not be null": ["patch", "1", "--null", "name"],
     "citty is not a field of a contact account; did you mean city?": ["patch", "1", "--null", "citty"],
     "company_size must be one of": ["patch", "1", "--company-size", "50-200"],
@@ -391,7 +394,7 @@ def test_a_key_as_an_argument_is_refused_and_not_repeated(words: list[str], plac
     arguments = ["get", "4711"]
     arguments[place:place] = words
     line = refused(2, service, *arguments)
-    assert "a key is never an argument" in line
+    assert "replyio accepts no key as an argument" in line
     assert "--key-file FILE" in line
     assert service.requests == []
 
@@ -433,9 +436,9 @@ def test_a_key_comes_from_a_file_before_the_environment(service: Sandbox, tmp_pa
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "there is no key in the file"),
-        (" \n", "there is no key in the file"),
-        ("canary key", "the key has a character that no key has"),
+        ("", "the file contains no key"),
+        (" \n", "the file contains no key"),
+        ("canary key", "the key contains a character that no key has"),
         ("canary" * 1000, "the key is longer than 4096 characters"),
         (None, "No such file or directory"),
     ],
@@ -496,7 +499,7 @@ def test_the_commands_that_are_suggested_can_be_run(name: str, service: Sandbox,
 
 def test_no_key_is_told_in_the_words_of_the_command(service: Sandbox) -> None:
     line = refused(2, service, "get", "4711", variables={"REPLY_API_KEY": ""})
-    assert line == "no API key: set REPLY_API_KEY or give --key-file FILE; `replyio sandbox` needs none"
+    assert line == "no API key: set REPLY_API_KEY or pass --key-file FILE; `replyio sandbox` needs none"
 
 
 @pytest.mark.parametrize("command", [["get", "4711"], ["patch", "4711", "--city", "x"], ["list"]])
@@ -521,7 +524,7 @@ def test_an_update_that_could_not_be_sent_is_1() -> None:
     with refusing_port() as port:
         variables = {"REPLY_BASE_URL": f"http://127.0.0.1:{port}/v3", "REPLY_API_KEY": KEY}
         line = refused(1, None, "update", "4711", "--name", "x", "--timeout", "2", variables=variables)
-    assert "no connection could be made" in line
+    assert "could not connect" in line
     assert "REPLY_BASE_URL" in line
 
 
@@ -567,7 +570,7 @@ def test_an_account_that_is_not_as_meant_is_given_told_and_1(service: Sandbox) -
         (["list"], ""),
         (
             ["update", "4711", "--name", "x"],
-            "replyio: interrupted; if the update was under way, it may have been applied\n",
+            "replyio: interrupted; if the update was in progress, it may have been applied\n",
         ),
     ],
 )
@@ -609,7 +612,7 @@ def test_an_error_that_nobody_expected_is_a_line_without_its_text() -> None:
     done = subprocess.run(program(code), capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (1, "")
     assert (
-        done.stderr == "replyio: a fault of replyio itself (ZeroDivisionError, line 4 of __main__); please report it\n"
+        done.stderr == "replyio: internal error in replyio (ZeroDivisionError, line 4 of __main__); please report it\n"
     )
 
 

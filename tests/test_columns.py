@@ -48,8 +48,8 @@ def test_all_faults_of_columns_are_told_at_once(make: Callable[[dict[str, list[A
         "owner_user_id",
     ]
     assert [fault.message for fault in error.errors][:4] == [
-        "is not a field of a contact account; did you mean city? Else name it in ignore=",
-        "cannot be updated: the service sets it; name it in ignore=",
+        "is not a field of a contact account; did you mean city? Otherwise, list it in ignore=",
+        "cannot be updated: the service sets it; list it in ignore=",
         "is given twice, as linkedInUrl and as linked_in_url",
         'is missing: rows find their accounts by it (match_on="id")',
     ]
@@ -116,7 +116,7 @@ def test_settings_that_are_none_are_told_at_once() -> None:
         ("mode", "must be one of patch, fill, replace; did you mean patch?"),
         ("nulls", "must be one of keep, clear, not int"),
         ("match_on", "must be one of id, domain_name, name; did you mean domain_name?"),
-        ("ignore", 'must be a list of the names of columns, or "unknown" for all others'),
+        ("ignore", 'must be a list of column names, or "unknown" for all other columns'),
     ]
 
 

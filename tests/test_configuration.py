@@ -296,7 +296,7 @@ def test_a_bearer_challenge_is_not_followed_when_a_header_was_chosen(mode: str, 
 def test_a_wrong_key_is_tried_both_ways_and_no_more(mode: str, reply_sandbox: Sandbox) -> None:
     with reply_sandbox.client(api_key="wrong") as client:
         for _ in range(2):
-            with pytest.raises(AuthenticationError, match="check the key given as api_key=") as caught:
+            with pytest.raises(AuthenticationError, match="check the key passed as api_key=") as caught:
                 call(client, "get_contact_account", mode, 4711)
             assert caught.value.status == 401
     assert schemes(reply_sandbox) == ["x-api-key", "bearer"] * 2

@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from replyio.sandbox import Sandbox
 
 DOUBLE = 'write each quote inside a quoted field twice ("")'
-BEHIND = f"has text behind the closing quote of a field; {DOUBLE}"
+BEHIND = f"has text after the closing quote of a field; {DOUBLE}"
 
 
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.csv", b"id,city\n1,a\n2,b,c\n", "line 3 has 3 fields, not 2 as the first line"),
+        ("a.csv", b"id,city\n1,a\n2,b,c\n", "line 3 has 3 fields, but the first line has 2"),
         ("a.csv", b'id,city\n1,"a\n2,b\n', "line 2 opens a quote that is never closed"),
         (
             "a.csv",
             "id,city\n1,é\n".encode("latin-1"),
-            'line 2 is not UTF-8; windows-1252 fits: give encoding="windows-1252", or save the file as UTF-8',
+            'line 2 is not valid UTF-8; it may be windows-1252: set encoding="windows-1252", or save the file as UTF-8',
         ),
-        ("a.csv", b"\xff\xfei\0d", "the file is not UTF-16LE"),
+        ("a.csv", b"\xff\xfei\0d", "the file is not valid UTF-16LE"),
         (
             "a.csv",
             b'id,city\n1,"Oslo\n2,Bergen\n3,"Voss"\n',
@@ -48,20 +48,20 @@ BEHIND = f"has text behind the closing quote of a field; {DOUBLE}"
         (
             "a.tsv",
             b'id\tcity\n1\t5" pipes\n',
-            f"line 2 has a quote inside a field without quotes; put the whole field in quotes and {DOUBLE}",
+            f"line 2 has a quote inside an unquoted field; put the whole field in quotes and {DOUBLE}",
         ),
         ("a.csv", b"id,city,\n1,a,\n2,b,c\n", "line 3 has a value in column 3, which has no name in the first line"),
-        ("a.csv", b"id,x;id\n", "line 1 may be separated by comma or by semicolon; say by which with delimiter="),
+        ("a.csv", b"id,x;id\n", "line 1 may be separated by comma or by semicolon; choose one with delimiter="),
         ("a.csv", b"id," * 20_000, "line 1 has more than 16384 fields"),
         ("a.jsonl", json.dumps(dict.fromkeys(map(str, range(20_000)))).encode(), "line 1 has more than 16384 members"),
         ("a.jsonl", b'{"id": 1, "notes": "' + b"x" * 2**24 + b'"}', "line 1 is longer than 16 MiB"),
-        ("a.jsonl", b'{"id": 1, "city": ' + b"[" * 10_000, "line 1 is not JSON, at column 10018"),
+        ("a.jsonl", b'{"id": 1, "city": ' + b"[" * 10_000, "line 1 is not valid JSON, at column 10018"),
         ("a.csv", b"", "the file is empty; its first line must name the columns"),
-        ("a.jsonl", b'{"id": 1}\n[]', "line 2 is no JSON object"),
-        ("a.jsonl", b'{"id": 1}\n\n{"id": 1,}', "line 3 is not JSON, at column 10"),
+        ("a.jsonl", b'{"id": 1}\n[]', "line 2 is not a JSON object"),
+        ("a.jsonl", b'{"id": 1}\n\n{"id": 1,}', "line 3 is not valid JSON, at column 10"),
         ("a.jsonl", b'{"id": 1, "id": 2}', "line 1 names id twice"),
-        ("a.jsonl", b'{"id": 1, "city": "\\ud800"}', "line 1 is not JSON, at column 26"),
-        ("a.jsonl", b'{"id": 1, "city": "\xff"}', "line 1 is not UTF-8; save the file as UTF-8"),
+        ("a.jsonl", b'{"id": 1, "city": "\\ud800"}', "line 1 is not valid JSON, at column 26"),
+        ("a.jsonl", b'{"id": 1, "city": "\xff"}', "line 1 is not valid UTF-8; save the file as UTF-8"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_told_with_its_line(name: str, content: bytes, reason: str, tmp_path: Path) -> None:
@@ -105,9 +105,9 @@ def test_an_encoding_can_be_named(tmp_path: Path) -> None:
     path.write_bytes("id,city\n1,東京\n".encode("shift_jis"))
     assert read(path, encoding="shift_jis") == [{"id": 1, "city": "東京"}]
     path.write_bytes(b"id,city\n1,\xff\n")
-    assert "the file is not Shift_JIS" in str(refusal(path, encoding="sjis"))
+    assert "the file is not valid Shift_JIS" in str(refusal(path, encoding="sjis"))
     path.write_bytes("id,city\n1,é\n".encode("utf-16"))
-    assert "UTF-16LE, not UTF-8 as in encoding=" in str(refusal(path, encoding="utf-8"))
+    assert "UTF-16LE, but encoding= says UTF-8" in str(refusal(path, encoding="utf-8"))
 
 
 @given(

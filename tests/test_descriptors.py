@@ -47,7 +47,7 @@ def test_a_connection_without_a_descriptor_says_so_and_nothing_was_sent(call: st
         assert done.returncode == 0, done.stderr
         said, works = done.stdout.splitlines()
         assert said.startswith("TransportError ")
-        assert "no connection could be made: this process has no file descriptor left after 2 attempts" in said
+        assert "could not connect: this process has no file descriptor left after 2 attempts" in said
         assert said.endswith(
             "hint: close files and connections, or raise the limits of this process (ulimit -n, ulimit -u)"
         )
@@ -74,5 +74,7 @@ def test_authorities_that_cannot_be_opened_for_want_of_a_descriptor_blame_no_set
         done = run(code, sandbox)
     assert done.returncode == 0, done.stderr
     said, works = done.stdout.splitlines()
-    assert said.startswith("TransportError no request was sent: the operating system refused what a call needs")
+    assert said.startswith(
+        "TransportError no request was sent: the operating system refused a resource that the call needs"
+    )
     assert works == "<ReplyClient for https://service.test/v3>"

@@ -69,7 +69,7 @@ def test_a_long_wait_is_announced_even_when_nobody_turned_logging_on(reply_sandb
             pass
     """
     done = run(code, reply_sandbox)
-    assert done.stderr == "get of account 4711: waiting 60 s for the quota: 1 requests a minute\n"
+    assert done.stderr == "get of account 4711: waiting 60 s (quota: 1 per minute)\n"
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -98,9 +98,9 @@ def test_info_tells_attempts_and_waits(mode: str, reply_sandbox: Sandbox, info: 
         call(client, "get_contact_account", mode, 4711)
     expected = [
         rf"INFO replyio GET /v3/contact-accounts/4711 503 attempt 1 in {TIME}",
-        r"INFO replyio get of account 4711: waiting .* for the next attempt",
+        r"INFO replyio get of account 4711: waiting .* \(pause before the next attempt\)",
         rf"INFO replyio GET /v3/contact-accounts/4711 429 attempt 2 in {TIME}",
-        r"INFO replyio get of account 4711: waiting 1 s for the service's Retry-After",
+        r"INFO replyio get of account 4711: waiting 1 s \(Retry-After of the service\)",
         rf"INFO replyio GET /v3/contact-accounts/4711 200 attempt 3 in {TIME}",
     ]
     assert len(info()) == len(expected)
@@ -116,7 +116,7 @@ def test_a_request_without_an_answer_says_why(mode: str, info: Callable[[], list
         call(client, "get_contact_account", mode, 4711)
     (line,) = info()
     assert re.fullmatch(
-        rf"INFO replyio GET /v3/contact-accounts/4711 failed: no connection .*, attempt 1 in {TIME}", line
+        rf"INFO replyio GET /v3/contact-accounts/4711 failed: could not connect .*, attempt 1 in {TIME}", line
     )
 
 

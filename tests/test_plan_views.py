@@ -222,7 +222,8 @@ def test_counts_have_one_order_leave_out_what_is_not_there_and_lose_nothing() ->
 
 def test_a_plan_says_what_it_would_do_and_what_that_costs(plan: Plan) -> None:
     assert repr(plan) == (
-        "<Plan acme.replyplan: 812 to change, 9,140 already right, 3 invalid, 45 not found; 817 requests, about 17 min>"
+        "<Plan acme.replyplan: 812 to change, 9,140 already up to date, 3 invalid, 45 not found; 817 requests, "
+        "about 17 min>"
     )
     assert (plan.counts, plan.requests, plan.seconds) == (COUNTS, 817, 1030.0)
 
@@ -259,7 +260,7 @@ def test_a_plan_says_first_which_fields_it_empties() -> None:
 
 def test_a_result_says_first_what_the_service_stored_differently_and_raises_for_it() -> None:
     result = result_of(File({"changed": 3}, stored_otherwise=2))
-    told = "2 rows stored differently from what was sent"
+    told = "2 rows stored with a different value than was sent"
     assert repr(result) == f"<ApplyResult acme.replyplan: {told}; 3 changed; 3 requests in 1 min>"
     text = page(result).text
     assert text.index(told) < text.index("3 changed")
@@ -278,15 +279,15 @@ def test_failures_are_raised_with_the_first_reason_in_one_line() -> None:
         result_of(File({"changed": 1, "not_found": 2})).raise_for_failures()
     assert str(caught.value) == (
         "2 of 3 rows not done: 1 changed, 2 not found; the first is row 7: no account has the domain nowhere.test;"
-        " hint: .failures has them all"
+        " hint: .failures lists all of them"
     )
 
 
 def test_a_progress_is_a_line_with_the_time_left_and_the_reason_to_wait() -> None:
     state = {"rows": 812, "done": 412, "requests": 430, "phase": "writing", "seconds_left": 540.0}
     assert _plan_text.progress_line(state) == "writing: 412 of 812 rows, 430 requests, about 9 min left"
-    state |= {"waiting": "the quota of 95 requests a minute", "waiting_until": 42.0}
-    assert _plan_text.progress_line(state).endswith(", waiting 42 s: the quota of 95 requests a minute")
+    state |= {"waiting": "quota: 95 per minute", "waiting_until": 42.0}
+    assert _plan_text.progress_line(state).endswith(", waiting 42 s (quota: 95 per minute)")
     assert _plan_text.progress_line({}) == "working: 0 of 0 rows, 0 requests"
 
 
@@ -402,7 +403,7 @@ def test_a_notebook_shows_counts_the_first_changes_and_what_to_do_next(plan: Pla
     text = page(plan).text
     for shown in (
         "Plan acme.replyplan", "817 requests, about 17 min", "812 to change", "Oslo → Bergen", "empty → 51-200",
-        "plan.apply() writes the changes", "says why 48 rows are not done",
+        "plan.apply() sends the changes", "shows why 48 rows are not done",
     ):  # fmt: skip
         assert shown in text
     assert text.count("4711") == 1  # an account that has several changes is named once
@@ -486,7 +487,7 @@ def test_a_line_fits_a_terminal_of_eighty_columns(monkeypatch: pytest.MonkeyPatc
     terminal = terminal_without_tqdm(monkeypatch)
     monkeypatch.setenv("COLUMNS", "80")
     show = _progress.show_for(progress=True)
-    show.update(STATE | {"waiting": "the quota: 95 requests a minute, 2,900 an hour", "waiting_until": 42.0})
+    show.update(STATE | {"waiting": "quota: 95 per minute", "waiting_until": 42.0})
     show.close(STATE)
     first, last = terminal.getvalue().lstrip("\r").rstrip("\n").split("\r")
     assert len(first) == len(last) == 79
@@ -505,7 +506,7 @@ def test_without_a_terminal_a_long_wait_is_told_at_once_and_a_line_every_minute(
         wait |= {"waiting": "the quota", "waiting_until": 2.0} if second == 100 else {}
         show.update(STATE | wait | {"seconds": float(second)})
     show.close(STATE | {"seconds": 200.0})
-    assert [record.getMessage().rpartition(", ")[2] for record in caplog.records] == ["waiting 42 s: the quota"]
+    assert [record.getMessage().rpartition(", ")[2] for record in caplog.records] == ["waiting 42 s (the quota)"]
     told = sys.stderr.getvalue().splitlines()  # type: ignore[attr-defined]
     assert len(told) == 4
     assert told[-1] == "replyio: writing: 412 of 812 rows, 430 requests, about 9 min left"
@@ -596,7 +597,7 @@ def test_a_bar_that_fails_does_not_end_the_job(caplog: pytest.LogCaptureFixture)
 
     assert _progress.drive(Job(), Failing(), "apply", "p") == "result"
     assert [record.getMessage() for record in caplog.records] == [
-        "the progress is not shown any more: ZeroDivisionError"
+        "replyio stopped showing the progress: ZeroDivisionError"
     ]
 
 

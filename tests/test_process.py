@@ -271,7 +271,7 @@ def test_ctrl_c_ends_a_wait_for_the_quota(call: str, service: Sandbox) -> None:
     before = "client.get_contact_account(4711)"
     done = run(INTERRUPT.format(quota="Quota(1, 100)", before=before, call=INTERRUPTED[call]), service)
     assert (done.stdout, done.returncode) == ("True\n4711 4712\n", 0)
-    assert done.stderr == "get of account 4713: waiting 60 s for the quota: 1 requests a minute\n"
+    assert done.stderr == "get of account 4713: waiting 60 s (quota: 1 per minute)\n"
 
 
 @pytest.mark.parametrize("call", ["get", "get in a loop"])
@@ -279,7 +279,7 @@ def test_ctrl_c_ends_a_pause_between_attempts(call: str) -> None:
     with Sandbox(faults=[Fault(id=4713, status=503, retry_after=60)]) as sandbox:
         done = run(INTERRUPT.format(quota=None, before="", call=INTERRUPTED[call]), sandbox)
     assert (done.stdout, done.returncode) == ("True\n4711 4712\n", 0)
-    assert done.stderr == "get of account 4713: waiting 60 s for the service's Retry-After\n"
+    assert done.stderr == "get of account 4713: waiting 60 s (Retry-After of the service)\n"
 
 
 @pytest.mark.parametrize("second", ["SIGINT", "SIGTERM"])

@@ -43,7 +43,7 @@ def test_a_wait_that_does_not_fit_is_refused_at_once_and_nothing_is_sent(mode: s
         error = refused(client, mode)
     assert (error.status, error.attempts) == (429, 0)
     assert 50 < (error.retry_after or 0) <= 60
-    assert "the quota: 2 requests a minute" in str(error)
+    assert "quota: 2 per minute" in str(error)
     assert "nothing was sent" in str(error)
     assert len(reply_sandbox.requests) == 2
 
@@ -55,7 +55,7 @@ def test_the_hour_has_a_window_of_its_own(mode: str, reply_sandbox: Sandbox) -> 
             call(client, "get_contact_account", mode, 4711)
         error = refused(client, mode)
     assert 3590 < (error.retry_after or 0) <= 3600
-    assert "the quota: 2 requests an hour" in str(error)
+    assert "quota: 2 per hour" in str(error)
 
 
 def test_clients_of_one_user_count_together(reply_sandbox: Sandbox) -> None:
@@ -151,7 +151,7 @@ def test_no_quota_leaves_it_to_the_service(reply_sandbox: Sandbox) -> None:
     assert (error.attempts, len(reply_sandbox.requests)) == (1, 4)
     assert error.title
     assert 0 < (error.retry_after or 0) <= 60
-    assert "the quota opens again in" in str(error)
+    assert "the quota allows the next request in" in str(error)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -209,7 +209,7 @@ def test_a_long_wait_is_announced_as_it_begins(
         call(client, "get_contact_account", mode, 4711)
         begin_to_wait(client, mode)
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
-        (logging.WARNING, "get of account 4711: waiting 60 s for the quota: 1 requests a minute")
+        (logging.WARNING, "get of account 4711: waiting 60 s (quota: 1 per minute)")
     ]
     assert len(reply_sandbox.requests) == 1
 

@@ -1,4 +1,4 @@
-"""What the release is made from agrees with itself: targets, pinned actions, the texts of licences."""
+"""What the release is made from agrees with itself: targets, pinned actions, the texts of licenses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_each_action_is_pinned_by_its_commit_and_says_its_version(path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["about.toml", "deny.toml"])
-def test_the_licences_are_read_for_the_targets_of_the_wheels(name: str) -> None:
+def test_the_licenses_are_read_for_the_targets_of_the_wheels(name: str) -> None:
     assert set(re.findall(r'^  "(\w+-[\w-]+)",$', (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)) >= (
         inventory_targets()
     )

@@ -438,7 +438,7 @@ def test_an_owner_that_somebody_else_wrote_is_safe_and_short(forged: Path, servi
             assert holder.stdin is not None
             assert holder.stdout is not None
             assert holder.stdout.readline() == b"held\n"
-            owner = "is being applied by process 7 on .* since an unknown time"
+            owner = "is in use by process 7 on .* (applying since an unknown time)"
             with pytest.raises(replyio.PlanError, match=owner) as caught:
                 service.client(api_key="k").open_plan(str(path))
             assert_safe(str(caught.value))

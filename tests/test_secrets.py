@@ -142,7 +142,7 @@ def test_no_failed_call_shows_a_secret(call: str, fault: str) -> None:
 
 
 REFUSED: dict[str, Callable[[Any], Any]] = {
-    "update": lambda client: client.update_contact_account(-1, name=VALUE, city=VALUE, colour=VALUE),
+    "update": lambda client: client.update_contact_account(-1, name=VALUE, city=VALUE, color=VALUE),
     "a wrong size": lambda client: client.update_contact_account(1, name=VALUE, company_size=VALUE),
     "a surrogate": lambda client: client.update_contact_account(1, name=f"{VALUE}\ud800"),
     "a wrong type": lambda client: client.patch_contact_account(1, city=[VALUE]),

@@ -302,7 +302,7 @@ def test_a_folder_that_cannot_be_made_costs_one_warning(
         with pytest.raises(RateLimitError):
             client.get_contact_account(4711)
     (record,) = caplog.records
-    assert record.getMessage().startswith("the quota counts this process alone: /proc/replyio")
+    assert record.getMessage().startswith("the quota counts only this process: /proc/replyio")
 
 
 @needs_posix

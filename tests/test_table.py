@@ -126,7 +126,7 @@ def test_a_table_has_what_is_left(client: ReplyClient) -> None:
     rest = accounts.to_pandas()["id"].tolist()
     assert sorted(first + rest) == [1, 2, 4711, 4712, 4713]
     assert list(accounts) == []
-    with pytest.raises(ReplyError, match="has already given all of its 5 accounts"):
+    with pytest.raises(ReplyError, match="has already returned all of its 5 accounts"):
         accounts.to_pandas()
 
 

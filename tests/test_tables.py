@@ -175,7 +175,7 @@ def test_a_listing_goes_in_as_it_came_out(configured: Sandbox, tmp_path: Path) -
         plan = client.plan_contact_account_updates(frame, progress=False)
         assert plan.counts == {"unchanged": len(configured.accounts)}
         said = refusal(frame.drop(columns="email_provider")).errors[0].message
-        assert said == "cannot be updated: the service sets it; name it in ignore="
+        assert said == "cannot be updated: the service sets it; list it in ignore="
 
 
 def test_the_page_names_every_source() -> None:
@@ -223,18 +223,18 @@ def test_a_stream_that_breaks_is_an_error_and_no_short_table() -> None:
 @pytest.mark.parametrize(
     ("data", "hint"),
     [
-        ({"id": [1]}, "not dict; give the columns of a dict to pandas.DataFrame"),
+        ({"id": [1]}, "not dict; pass the dict of columns to pandas.DataFrame"),
         (pl.LazyFrame({"id": [1]}), r"not LazyFrame; call its collect\(\) first"),
-        (b"a.csv", "not bytes; give a path as text"),
+        (b"a.csv", "not bytes; pass the path as a str"),
         (5, "not int"),
         (None, "not NoneType"),
-        (pl.Series([1]), "this Series is none: it is a single column"),
-        (pd.Series([1]), "this Series is none: it is a single column; put it into a DataFrame with the others"),
-        (np.array([1]), r"not ndarray; give an array with the names of its columns to pandas.DataFrame\(\)"),
+        (pl.Series([1]), "this Series is not one: it is a single column"),
+        (pd.Series([1]), "this Series is not one: it is a single column; put it into a DataFrame with the others"),
+        (np.array([1]), r"not ndarray; pass the array and its column names to pandas.DataFrame\(\)"),
         (["a"], "row 0 must be a mapping, a named tuple, or an instance of a dataclass, .* not str"),
         ([{"id": 1}, Row], "row 1 must be a mapping, .* not type"),
         ([(1, "a")], "row 0 must be a mapping, a named tuple, .* not tuple"),
-        ([{"id": 1}, {5: 1}], "row 1 has a column that is named by int, not by text"),
+        ([{"id": 1}, {5: 1}], "row 1 has a column whose name is int, not text"),
     ],
 )
 def test_what_is_no_table_is_a_type_error(data: object, hint: str) -> None:
@@ -255,7 +255,7 @@ def test_rows_without_a_column_to_match_on_are_refused(data: object) -> None:
 def test_a_row_that_is_null_as_a_whole_is_refused() -> None:
     structs = pa.array([{"id": 1}, None], pa.struct([("id", pa.int64())]))
     for data in (structs, pa.chunked_array([structs])):
-        with pytest.raises(ValueError, match="a row is null as a whole"):
+        with pytest.raises(ValueError, match="a whole row is null"):
             Table(data, {})
 
 

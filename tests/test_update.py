@@ -178,7 +178,7 @@ def test_a_lone_surrogate_is_refused_before_any_request(
     mode: str, lasting: Sandbox, before: str, surrogate: str, after: str
 ) -> None:
     lasting.clear_requests()
-    expected: list[Any] = [("city", "must be real Unicode text: it has a lone surrogate")]
+    expected: list[Any] = [("city", "must be valid Unicode: it contains a lone surrogate")]
     with lasting.client(quota=None) as client, pytest.raises(ValidationError) as caught:
         call(client, "update_contact_account", mode, 4711, name="Acme", city=before + surrogate + after)
     assert caught.value.errors == expected

@@ -57,7 +57,7 @@ def fields_of(error: ValidationError) -> list[str]:
 def test_every_fault_is_reported_at_once_in_the_order_of_the_fields(mode: str, refused: Refused) -> None:
     wrong: dict[str, Any] = {
         "owner_user_id": -1,
-        "colour": "red",
+        "color": "red",
         "city": 5,
         "companySize": "huge",
         "linkedProspectsCount": 3,
@@ -72,7 +72,7 @@ def test_every_fault_is_reported_at_once_in_the_order_of_the_fields(mode: str, r
         FieldError("city", "must be a string or None, not int"),
         FieldError("linked_in_url", "must be a string or None, not bytes"),
         FieldError("owner_user_id", "must be a positive integer"),
-        FieldError("colour", "is not a field of a contact account"),
+        FieldError("color", "is not a field of a contact account"),
         FieldError("linkedProspectsCount", "cannot be updated: the service sets it"),
     ]
     faults = "; ".join(f"{field} {message}" for field, message in error.errors)
@@ -172,7 +172,7 @@ def test_text_is_a_string_or_none(mode: str, value: Any, refused: Refused) -> No
 @pytest.mark.parametrize("field", [field for field in FIELDS if field != "owner_user_id"])
 def test_a_lone_surrogate_is_refused_in_every_field(mode: str, field: str, refused: Refused) -> None:
     error = refused(mode, "update_contact_account", 4711, **{"name": "Acme", field: "canary\udc80"})
-    assert error.errors == [(field, "must be real Unicode text: it has a lone surrogate")]
+    assert error.errors == [(field, "must be valid Unicode: it contains a lone surrogate")]
     assert "canary" not in str(error)
 
 
@@ -226,7 +226,7 @@ def test_a_name_that_is_no_name_keeps_the_message_one_short_line(
 @pytest.mark.parametrize("mode", MODES)
 def test_a_name_with_a_lone_surrogate_is_refused(mode: str, refused: Refused) -> None:
     error = refused(mode, "update_contact_account", 4711, **{"name": "Acme", "city\ud800": "x"})
-    assert error.errors == [("fields", "must be named by text")]
+    assert error.errors == [("fields", "must have names that are strings")]
 
 
 @pytest.mark.parametrize("mode", MODES)

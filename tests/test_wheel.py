@@ -1,4 +1,4 @@
-"""What is in the wheel, as installed: these files and no others, with the licences and the list of what it contains."""
+"""What is in the wheel, as installed: these files and no others, with the licenses and the list of what it contains."""
 
 from __future__ import annotations
 

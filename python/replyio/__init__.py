@@ -6,7 +6,7 @@
     >>> account.name, account.city
     ('Acme', 'Bergen')
 
-Names are imported when they are first used, so that `import replyio` costs next to nothing.
+Names are imported on first use, so that `import replyio` is fast.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ _ALIASES = {"Status": "_counts", "TableLike": "_types"}
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name, or the module `sandbox`, when it is first used (PEP 562)."""
+    """Imports a public name, or the module `sandbox`, on first use (PEP 562)."""
     if name == "sandbox":
         from importlib import import_module
 
@@ -153,5 +153,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The public names, for completion."""
+    """Returns the public names, for completion."""
     return [*__all__, "__doc__", "__file__", "__name__", "__path__", "sandbox"]

@@ -1,4 +1,4 @@
-"""The names in annotations, for `typing.get_type_hints`: modules import them for type checkers only."""
+"""The names in annotations, for `typing.get_type_hints`: modules import them only for type checkers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__: list[str] = []
 
 
 class _Library:
-    """A library that may be missing, and is imported when one of its names is looked up."""
+    """A library that may be missing. It is imported on the first access to one of its names."""
 
     __slots__ = ("_name",)
 
@@ -25,14 +25,14 @@ class _Library:
 
 
 class _Unpack:
-    """Stands for `Unpack` where the running Python has none: the hint is then the `TypedDict` itself."""
+    """A substitute for `Unpack` if the running Python has none: the hint is then the `TypedDict` itself."""
 
     def __class_getitem__(cls, item: Any) -> Any:
         return item
 
 
 def _typing(name: str, otherwise: Any) -> Any:
-    """A name that newer Pythons have, and `typing_extensions` for the others."""
+    """Returns a name of newer Python versions, from `typing_extensions` if necessary."""
     try:
         found = getattr(typing, name, None) or getattr(types, name, None)
         return found or getattr(import_module("typing_extensions"), name)
@@ -41,7 +41,7 @@ def _typing(name: str, otherwise: Any) -> Any:
 
 
 def complete(namespace: dict[str, Any]) -> None:
-    """Adds the names that annotations use to the names of a module. Those that it has stay as they are.
+    """Adds the names that annotations use to a module. Keeps existing names.
 
     Args:
         namespace: The globals of the module.

@@ -1,4 +1,4 @@
-"""A warning for synchronous calls that hold an event loop up."""
+"""A warning for synchronous calls that block an event loop."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ _has_warned = False
 
 
 def warn_if_it_blocks_a_loop(call: str, twin: str) -> None:
-    """Warns, once in a process, when a coroutine of a running event loop makes the call.
+    """Warns, once per process, if a coroutine of a running event loop makes the call.
 
-    A notebook runs its cells in a loop of its own, where a synchronous call is what its user means.
+    A notebook runs its cells in its own loop, where a synchronous call is intended.
 
     Args:
         call: The synchronous call, such as "get_contact_account()".
-        twin: What to call in its place.
+        twin: The call to use instead.
     """
     global _has_warned  # noqa: PLW0603 - once for all clients
     asyncio = sys.modules.get("asyncio")
     if _has_warned or asyncio is None or asyncio._get_running_loop() is None:  # noqa: SLF001 - documented for its speed
         return
-    if asyncio.current_task() is None:  # a callback, such as a handler of the log, cannot await anything
+    if asyncio.current_task() is None:  # a callback, such as a log handler, cannot await anything
         return
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if hasattr(shell, "kernel"):
@@ -30,5 +30,5 @@ def warn_if_it_blocks_a_loop(call: str, twin: str) -> None:
 
     from replyio.errors import ReplyWarning
 
-    message = f"{call} blocks the running event loop and all its tasks until it ends; hint: {twin}"
+    message = f"{call} blocks the running event loop and all its tasks until it returns; hint: {twin}"
     warnings.warn(message, ReplyWarning, stacklevel=4)

@@ -1,4 +1,4 @@
-"""How plans are made, opened and started: between the client and `replyio.plan`."""
+"""Creates, opens and starts plans: the layer between the client and `replyio.plan`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from replyio._progress import Job
     from replyio.plan import Options
 
-# Rows in flight at once. Within the quota two would do; without one, sixteen would be faster by half. But all rows in
-# flight are unknown after a crash, and eight are enough for thousands of rows a second.
+# The most rows in flight. Within the quota two would be enough; without one, sixteen would be 50 % faster. But all rows
+# in flight are unknown after a crash, and eight are enough for thousands of rows per second.
 _CONCURRENCY = 8
 _WORDS = {
     "on_conflict": ("skip", "overwrite"),
@@ -36,10 +36,10 @@ def check(options: Mapping[str, Any]) -> None:
     """Checks the options of a run.
 
     Args:
-        options: The options by name; others than those of a run are not looked at.
+        options: The options by name. Ignores options that do not belong to a run.
 
     Raises:
-        ConfigurationError: When one cannot be used.
+        ConfigurationError: If one cannot be used.
     """
     for name, words in _WORDS.items():
         if name in options and options[name] not in words:
@@ -53,58 +53,58 @@ def check(options: Mapping[str, Any]) -> None:
 
 
 class PlanFile:
-    """A plan's file, with what it costs a client to apply the rest of it."""
+    """The file of a plan, with an estimate for the rest of it."""
 
     __slots__ = ("_core", "_file", "_temporary")
 
     def __init__(
         self, core: _replyio.Client | None, file: _replyio.PlanFile, temporary: _state.Temporary | None = None
     ) -> None:
-        """Takes an open file, and the temporary folder that is to stay as long as it is used."""
+        """Takes an open file, and the temporary directory that must exist while the file is in use."""
         self._core = core
         self._file = file
         self._temporary = temporary
 
     def header(self) -> dict[str, Any]:
-        """What the plan was made for, and what is left to do where a client is there to do it."""
+        """Returns the purpose of the plan and, with a client, an estimate of the rest."""
         requests, seconds = (None, None) if self._core is None else self._file.estimate(self._core)
         return {**self._file.header(), "requests_left": requests, "seconds_left": seconds}
 
     def counts(self) -> Counts:
-        """Rows by status."""
+        """Returns the number of rows by status."""
         return Counts(self._file.counts())
 
     def rows(self) -> _replyio.Report:
-        """Every row."""
+        """Returns every row."""
         return self._file.rows()
 
     def changes(self) -> _replyio.Report:
-        """Every change."""
+        """Returns every change."""
         return self._file.changes()
 
     def first_failures(self, limit: int) -> list[dict[str, Any]]:
-        """The first rows that fell short."""
+        """Returns the first failures."""
         return self._file.first_failures(limit)
 
     def first_changes(self, limit: int) -> tuple[list[dict[str, Any]], int]:
-        """The first changes, and how many there are."""
+        """Returns the first changes, and the number of all changes."""
         return self._file.first_changes(limit)
 
     def failures(self) -> _replyio.Report:
-        """The rows that fell short."""
+        """Returns the failures."""
         return self._file.failures()
 
     def stored_otherwise(self) -> int:
-        """How many rows the service stored differently from what was sent."""
+        """Returns how many rows the service stored with a different value than was sent."""
         return self._file.stored_otherwise()
 
     def keep(self) -> None:
-        """Leaves the file there when the process ends: somebody was told its name."""
+        """Keeps the file after the end of the process, because a message contains its name."""
         if self._temporary is not None:
             self._temporary.keep()
 
     def start(self, action: str, options: Options) -> Job:
-        """Starts a job over it."""
+        """Starts a job for the plan."""
         check(options)
         return self._file.apply(
             self._client(),
@@ -119,14 +119,14 @@ class PlanFile:
         )
 
     def reverse(self) -> Plan:
-        """The plan that reverts this one, in a file beside it."""
+        """Returns the plan that reverts this one, in a file next to it."""
         core = self._client()
         return plan_of(core, self._file.revert_file(), temporary=self._temporary)
 
     def _client(self) -> _replyio.Client:
         if self._core is None:
             path = os.fspath(self._file.path)
-            raise PlanError(f"plan file {path}: read_plan() only reads; {opened(path)} can apply it")
+            raise PlanError(f"plan file {path}: read_plan() only reads; use {opened(path)} to apply it")
         return self._core
 
 
@@ -136,12 +136,12 @@ def plan_of(
     *,
     temporary: _state.Temporary | None = None,
 ) -> Plan:
-    """Makes the plan of an open file.
+    """Returns the plan of an open file.
 
     Args:
-        core: The client that applies it; None for a plan that is only read.
+        core: The client that applies it; None for a read-only plan.
         file: The file.
-        temporary: The temporary folder around it.
+        temporary: Its temporary directory, if there is one.
 
     Returns:
         The plan.
@@ -151,7 +151,7 @@ def plan_of(
 
 
 class Planning:
-    """A plan that is being made: what its two ways of waiting have in common."""
+    """A plan during its creation: the common part of the synchronous and the asynchronous call."""
 
     def __init__(
         self,
@@ -161,14 +161,14 @@ class Planning:
         if_exists: str,
         options: Mapping[str, object],
     ) -> None:
-        """Reads the table and starts, or finds the plan to resume. All of it is checked before any request.
+        """Reads the table and starts, or finds the plan to resume. Checks everything before any request.
 
         Args:
             core: The client.
             data: The table.
-            save_as: The file of the plan; None keeps it in the state directory.
-            if_exists: What to do when the file is there: "error", "resume" or "replace".
-            options: What the columns mean, and how they are read.
+            save_as: The file of the plan; None for one in the state directory.
+            if_exists: What to do if the file exists: "error", "resume" or "replace".
+            options: The options for the columns and their format.
         """
         check({"if_exists": if_exists})
         if save_as is None and if_exists != "error":
@@ -188,24 +188,24 @@ class Planning:
                 return
         if if_exists == "replace" and _replyio.PlanFile.is_replaceable(self.path):
             self._aside = f"{self.path}.replaced"
-            os.replace(self.path, self._aside)  # noqa: PTH105 - both are texts
+            os.replace(self.path, self._aside)  # noqa: PTH105 - both are strings
         with self._or_back():
             self.work = _replyio.PlanFile.plan(core, table, dict(options), self.path)
 
     def made(self, file: Any) -> Plan:
-        """The plan that was made. The one that it replaces goes."""
+        """Returns the new plan. Deletes the replaced one."""
         if self._aside is not None:
             Path(self._aside).unlink(missing_ok=True)
         return plan_of(self._core, file, temporary=self._temporary)
 
     @contextmanager
     def _or_back(self) -> Generator[None]:
-        """Restores the plan that would have been replaced, when no new plan was made."""
+        """Restores the old plan if no new plan was created."""
         try:
             yield
         except BaseException:
             if self._aside is not None:
-                os.replace(self._aside, self.path)  # noqa: PTH105 - both are texts
+                os.replace(self._aside, self.path)  # noqa: PTH105 - both are strings
             raise
 
     def wait(self, progress: bool | Callable[[dict[str, Any]], object]) -> Plan:
@@ -227,11 +227,11 @@ class Planning:
 
 @contextmanager
 def _telling_where(plan: Plan) -> Generator[None]:
-    """Has an error that stops a one-shot call say where its plan is."""
+    """Adds the file of the plan to an error that stops a one-shot call."""
     try:
         yield
     except ReplyError as error:
-        error.message = f"{error.message}; the plan is kept: resume it with {opened(plan.path)}.apply()"
+        error.message = f"{error.message}; the plan was kept; resume it with {opened(plan.path)}.apply()"
         error.args = (error.message,)
         raise
 
@@ -255,20 +255,21 @@ async def patch_async(
 
 
 def check_patch(mode: str, options: Mapping[str, Any]) -> None:
-    """Checks what a one-shot call is asked for, before it reads its table.
+    """Checks the options of a one-shot call before it reads its table.
 
     Args:
-        mode: What the columns do.
+        mode: The mode of the plan.
         options: The options of the run.
 
     Raises:
-        ValidationError: When it would replace accounts.
-        ConfigurationError: When an option of the run cannot be used.
+        ValidationError: If it would replace accounts.
+        ConfigurationError: If an option of the run cannot be used.
     """
     if mode == "replace":
         fault = FieldError(
             "mode",
-            'must be "patch" or "fill": this call never replaces an account. To replace many accounts, review a plan: '
+            'must be "patch" or "fill": this call never replaces an account. To replace many accounts, create and '
+            "review a plan: "
             'plan_contact_account_updates(..., mode="replace")',
         )
         raise ValidationError(f"{fault.field} {fault.message}", errors=[fault])

@@ -1,4 +1,4 @@
-"""The check of the service, and its report. What a report says is made in Rust; this renders it."""
+"""The check of the service, and its report. Rust creates the texts; this module renders them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _WIDTH = 80
 
 @dataclasses.dataclass(frozen=True)
 class CheckFinding:
-    """One thing that `ReplyClient.check` found out.
+    """One finding of `ReplyClient.check`.
 
     Attributes:
-        topic: What it is about: "key", "reading", "list_items", "dates", "empty_values", "members" or
-            "rate_limit_headers"; of an account that was written "update", "stored_text", "stage", "owner",
+        topic: The subject: "key", "reading", "list_items", "dates", "empty_values", "members" or
+            "rate_limit_headers"; for an updated account also "update", "stored_text", "stage", "owner",
             "other_fields" or "restored".
-        found: What was found. Never the key, and never a value of an account.
-        follows: What follows from it.
-        differs: Whether this version expects something else.
+        found: What the check found. Never contains the key or a value of an account.
+        follows: What this means for you.
+        differs: Whether it differs from what this version expects.
     """
 
     topic: str
@@ -39,18 +39,18 @@ class CheckFinding:
 
 @dataclasses.dataclass(frozen=True)
 class CheckReport:
-    """What `ReplyClient.check` found out about the service.
+    """The report of `ReplyClient.check` about the service.
 
-    `print(report)`, a notebook's view of it and `to_dict` hold neither the key nor a value of an account, so that they
-    can be pasted into an issue. Of ids they hold only the one that was given.
+    `print(report)`, its view in a notebook and `to_dict` contain neither the key nor a value of an account, so you can
+    paste them into an issue. The only id in them is the one that you passed.
 
     Attributes:
-        findings: What was found, in a fixed order.
-        requests: How many requests were sent.
+        findings: The findings, in a fixed order.
+        requests: The number of requests sent.
         version: The version of this package.
-        to_restore: What somebody has to restore by hand in the account that was written: the members, and their values
-            before the check. Empty unless the service or another person changed the account during the check. It is
-            part of no printed form.
+        to_restore: The members of the updated account that you have to restore by hand, with their values before the
+            check. Empty unless the service or another person changed the account during the check. No printed form
+            contains it.
     """
 
     findings: tuple[CheckFinding, ...]
@@ -60,21 +60,21 @@ class CheckReport:
 
     @property
     def as_expected(self) -> bool:
-        """Whether the service does everywhere what this version expects."""
+        """Whether the service behaves everywhere as this version expects."""
         return not any(finding.differs for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain values, without `to_restore`.
+        """Returns the report as plain values, without `to_restore`.
 
         Returns:
-            The members, `as_expected` among them.
+            The members, including `as_expected`.
         """
         findings = [dataclasses.asdict(finding) for finding in self.findings]
         members = {"version": self.version, "requests": self.requests, "as_expected": self.as_expected}
         return {**members, "findings": findings}
 
     def __str__(self) -> str:
-        """The report in plain text, in lines of at most 80 characters."""
+        """Returns the report as plain text, in lines of at most 80 characters."""
         lines = [self._summary()]
         for finding in self.findings:
             lines += ["", f"{finding.topic.replace('_', ' ')}: {_verdict(finding)}"]
@@ -83,7 +83,7 @@ class CheckReport:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        """The report as a table, for notebooks."""
+        """Returns the report as an HTML table, for notebooks."""
         cell = "text-align:left;vertical-align:top;padding:2px 14px 2px 0"
         rows = "".join(
             "<tr>"
@@ -101,7 +101,7 @@ class CheckReport:
         return f"<p>{summary}</p><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
 
     def _summary(self) -> str:
-        """The first line."""
+        """Returns the first line."""
         number = sum(finding.differs for finding in self.findings)
         differences = f"{number} difference{'' if number == 1 else 's'}"
         verdict = "as expected" if self.as_expected else differences
@@ -110,7 +110,7 @@ class CheckReport:
 
 
 def check(core: _replyio.Client, write: int | None) -> CheckReport:
-    """Makes a check; see `ReplyClient.check`."""
+    """Runs a check; see `ReplyClient.check`."""
     made = _replyio.Check(core, write)
     if made.read():
         try:
@@ -128,7 +128,7 @@ def check(core: _replyio.Client, write: int | None) -> CheckReport:
 
 
 async def check_async(core: _replyio.Client, write: int | None, event_loop: AbstractEventLoop) -> CheckReport:
-    """Makes a check; see `ReplyClient.check`."""
+    """Runs a check; see `ReplyClient.check`."""
     made = _replyio.Check(core, write)
     if await _finished(made.read(event_loop)):
         try:
@@ -152,9 +152,9 @@ async def _finished(pending: _replyio.Pending[Any]) -> Any:
 
 
 def _log_left_behind(made: _replyio.Check) -> None:
-    """Logs what is left in the account, if anything is or may be. The log has the values that somebody has to restore.
+    """Logs what the check left, or may have left, in the account, with the values to restore by hand.
 
-    A warning could be made an error, and would take the place of what interrupted the check.
+    A warning could be turned into an error, which would replace the exception that interrupted the check.
     """
     import logging
 
@@ -183,7 +183,7 @@ def _verdict(finding: CheckFinding) -> str:
 
 
 def _wrapped(label: str, text: str) -> list[str]:
-    """A text in lines of at most 80 characters, behind a label."""
+    """Returns a text after a label, in lines of at most 80 characters."""
     return textwrap.wrap(
         _replyio.safe_text(text),
         _WIDTH,

@@ -10,7 +10,8 @@ from replyio._cli_overview import COMMANDS, EPILOG, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# The fields of an update and what they are. A test holds them to those of the package, which are costly to import.
+# The fields of an update and their descriptions. A test compares them with those of the package, which are slow to
+# import.
 FIELDS = {
     "name": "Contact account name",
     "description": "Optional description",
@@ -38,17 +39,17 @@ VIEWS = ("counts", "rows", "changes", "failures")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, and are raised. They never repeat an argument: it might be a key."""
+    """A parser that raises its errors. They are one line and never contain an argument, because it might be a key."""
 
     given: Sequence[str] = ()
-    # As what the first argument is counted.
+    # The number of the first argument in messages.
     first = 2
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Reads the arguments.
 
         Raises:
-            UsageError: When they cannot be used.
+            UsageError: If they cannot be used.
         """
         self.given = arguments
         found, left = self.parse_known_args(arguments)
@@ -58,7 +59,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raises the error."""
-        # argparse quotes what was given, whole or what is behind the "=".
+        # argparse quotes the argument, or the part after the "=".
         for argument in self.given:
             for text in (argument, argument.partition("=")[2]):
                 message = message.replace(repr(text), "this value") if text else message
@@ -66,12 +67,12 @@ class Parser(argparse.ArgumentParser):
 
 
 def option(field: str) -> str:
-    """The option of a field: `--linked-in-url`."""
+    """Returns the option of a field: `--linked-in-url`."""
     return "--" + field.replace("_", "-")
 
 
 def parser(command: str) -> Parser:
-    """The parser of one command."""
+    """Returns the parser of one command."""
     made = Parser(
         prog=f"replyio {command}",
         description=f"{COMMANDS[command][0].upper()}{COMMANDS[command][1:]}.",
@@ -80,30 +81,28 @@ def parser(command: str) -> Parser:
         argument_default=argparse.SUPPRESS,
     )
     _ADD[command](made)
-    made.add_argument(
-        "--format", choices=FORMATS, help="form of the data (default: table on a terminal, json elsewhere)"
-    )
+    made.add_argument("--format", choices=FORMATS, help="output format (default: table on a terminal, json elsewhere)")
     if command in _WITHOUT_KEY:
         return made
-    made.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="time for one call (default: 120)")
-    made.add_argument("--key-file", metavar="FILE", help="the file that holds the key (default: REPLY_API_KEY)")
+    made.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="timeout of one call (default: 120)")
+    made.add_argument("--key-file", metavar="FILE", help="a file that contains the key (default: REPLY_API_KEY)")
     made.add_argument("--act-as", metavar="USER", help="the user, by id or e-mail address, that a master key acts for")
     made.add_argument("--team-id", type=_number, metavar="ID", help="the team that a master key acts in")
-    made.add_argument("-v", "--verbose", action="store_true", help="a line for each request, on stderr")
+    made.add_argument("-v", "--verbose", action="store_true", help="print a line for each request to stderr")
     return made
 
 
 def parse(command: str, arguments: list[str]) -> dict[str, Any]:
-    """Reads the arguments of a command. Those that were not given are not there.
+    """Parses the arguments of a command. Arguments that are not given are missing.
 
     Raises:
-        UsageError: When they cannot be used.
+        UsageError: If they cannot be used.
     """
     return vars(parser(command).read(arguments))
 
 
 def _unknown(made: Parser, left: list[str]) -> str:
-    """What is wrong with arguments that nobody knows. They are not repeated: what looks like an option may be a key."""
+    """Returns what is wrong with unknown arguments, without showing them: an option may be a key."""
     unknown = next((argument for argument in left if argument.startswith("-")), None)
     if unknown is None:
         return f"{len(left)} more argument{'s' if len(left) > 1 else ''} than expected"
@@ -117,7 +116,7 @@ def _unknown(made: Parser, left: list[str]) -> str:
 
 
 def _number(text: str) -> int:
-    """A positive number. How large it may be is the package's to say."""
+    """Parses a positive number. The package checks the upper limit."""
     if text.isascii() and text.isdigit() and len(text) < 64:  # noqa: PLR2004 - longer than any number, shorter than a text
         return int(text)
     raise argparse.ArgumentTypeError("must be a positive number")
@@ -136,67 +135,73 @@ def _add_quota(_made: argparse.ArgumentParser) -> None:
 
 def _add_get(made: argparse.ArgumentParser) -> None:
     made.add_argument("id", type=_number, metavar="ID", help="the account")
-    made.add_argument("--writable", action="store_true", help="only the fields that an update may carry, for --json")
+    made.add_argument("--writable", action="store_true", help="only the fields that an update can change, for --json")
 
 
 def _add_fields(made: argparse.ArgumentParser) -> None:
     made.add_argument("id", type=_number, metavar="ID", help="the account")
-    fields = made.add_argument_group("fields", "A field that is not named is not sent. '' and --null clear it.")
+    fields = made.add_argument_group(
+        "fields", "replyio does not send a field that is not given. '' and --null clear a field."
+    )
     for field, text in FIELDS.items():
         if field == "owner_user_id":
             fields.add_argument(option(field), type=_number, metavar="ID", help=text)
         else:
             fields.add_argument(option(field), metavar="SIZE" if field == "company_size" else "TEXT", help=text)
     fields.add_argument("--null", action="append", metavar="FIELD", help="send null for this field (repeatable)")
-    fields.add_argument("--json", metavar="FILE", help="the fields as a JSON object, in place of options; - is stdin")
+    fields.add_argument(
+        "--json", metavar="FILE", help="read the fields from a JSON object in this file instead of options; - is stdin"
+    )
 
 
 def _add_list(made: argparse.ArgumentParser) -> None:
     made.add_argument("--search", metavar="TEXT", help="only accounts that match this text")
     made.add_argument("--sort-by", metavar="FIELD", help="the field to sort by (default: the service's own order)")
-    made.add_argument("--descending", action="store_true", help="from the last to the first")
+    made.add_argument("--descending", action="store_true", help="sort in descending order")
     made.add_argument("--limit", type=_number, metavar="N", help="print at most N accounts (default: all)")
-    made.add_argument("--writable", action="store_true", help="only the id and the fields that an update may carry")
-    text = "with --format csv, mark the data as UTF-8 and keep a spreadsheet from running formulas"
+    made.add_argument("--writable", action="store_true", help="only the id and the fields that an update can change")
+    text = "with --format csv, mark the data as UTF-8 and prevent a spreadsheet from running formulas"
     made.add_argument("--for-spreadsheet", action="store_true", help=text)
 
 
 def _add_plan(made: argparse.ArgumentParser) -> None:
     made.add_argument("file", metavar="FILE", help="the table: CSV, JSON Lines or Parquet; its columns are field names")
-    made.add_argument("--save-as", metavar="PLAN", help="the file of the plan (default: one in the state directory, "
-                      "kept for 30 days; see `replyio plans`)")  # fmt: skip
+    made.add_argument("--save-as", metavar="PLAN", help="the file of the plan (default: a file in the state "
+                      "directory, kept for 30 days; see `replyio plans`)")  # fmt: skip
     exists = made.add_mutually_exclusive_group()
-    exists.add_argument("--resume", action="store_true", help="when PLAN is there, resume it if it was made from the "
-                        "same rows and options")  # fmt: skip
-    exists.add_argument("--replace", action="store_true", help="when PLAN is there, plan anew in its place")
-    made.add_argument("--mode", choices=("patch", "fill", "replace"), help="patch (default): the columns given change; "
-                      "fill: only empty fields are filled; replace: what has no column is cleared")  # fmt: skip
-    made.add_argument("--nulls", choices=("keep", "clear"), help="what an empty cell does to its field (default: keep)")
+    exists.add_argument("--resume", action="store_true", help="if PLAN exists, resume it if it was created from the "
+                      "same rows and options")  # fmt: skip
+    exists.add_argument("--replace", action="store_true", help="if PLAN exists, replace it with a new plan")
+    made.add_argument("--mode", choices=("patch", "fill", "replace"), help="patch (default): change the given "
+                      "columns; fill: fill empty fields; replace: clear each field that has no column")  # fmt: skip
+    made.add_argument(
+        "--nulls", choices=("keep", "clear"), help="whether an empty cell keeps or clears its field (default: keep)"
+    )
     made.add_argument("--match-on", choices=("id", "domain_name", "name"), help="how rows find accounts (default: id)")
     made.add_argument("--ignore", action="append", metavar="COLUMN", help="ignore this column, which is not a field "
                       "(repeatable); unknown ignores all such columns")  # fmt: skip
     made.add_argument("--column", action="append", metavar="COLUMN=FIELD", help="read a column as this field, such as "
                       "Website=domain_name (repeatable)")  # fmt: skip
-    made.add_argument("--null-value", action="append", metavar="TEXT", help="a text that is an empty cell, such as N/A "
-                      "(repeatable)")  # fmt: skip
-    made.add_argument("--delimiter", metavar="CHARACTER", help="what separates the fields of a CSV file; tab is a tab "
-                      "(default: its first line tells)")  # fmt: skip
+    made.add_argument("--null-value", action="append", metavar="TEXT", help="treat this text as an empty cell, such "
+                      "as N/A (repeatable)")  # fmt: skip
+    made.add_argument("--delimiter", metavar="CHARACTER", help="the separator of a CSV file; tab means a tab "
+                      "(default: detected from the first line)")  # fmt: skip
     made.add_argument("--encoding", metavar="NAME", help="the encoding of a CSV file, such as windows-1252 (default: "
                       "UTF-8, or the one that its byte order mark names)")  # fmt: skip
-    made.add_argument("--exit-code", action="store_true", help="exit with 4 when there is something to change")
+    made.add_argument("--exit-code", action="store_true", help="exit with 4 if the plan has changes")
     _add_view(made)
 
 
 def _add_apply(made: argparse.ArgumentParser) -> None:
     _add_plan_file(made)
     _add_on_conflict(made)
-    made.add_argument("--retry-failed", action="store_true", help="try failed rows and conflicts again")
+    made.add_argument("--retry-failed", action="store_true", help="retry failed rows and conflicts")
     made.add_argument("--rows", metavar="ROWS", help="only these rows: numbers such as 0,3,7-9, or a file with a "
-                      "column row, such as exported changes from which lines were removed")  # fmt: skip
-    made.add_argument("--limit", type=_number, metavar="N", help="write at most N rows (default: all)")
-    text = "write nothing when the run would change more accounts than that (default: no limit)"
+                      "column row, such as exported changes from which you removed lines")  # fmt: skip
+    made.add_argument("--limit", type=_number, metavar="N", help="update at most N rows (default: all)")
+    text = "send nothing if the run would change more accounts than this (default: no limit)"
     made.add_argument("--max-changes", type=_number, metavar="N", help=text)
-    text = "write nothing when the run would empty more fields than that (default: no limit)"
+    text = "send nothing if the run would empty more fields than this (default: no limit)"
     made.add_argument("--max-cleared", type=_number, metavar="N", help=text)
     _add_view(made)
 
@@ -204,10 +209,10 @@ def _add_apply(made: argparse.ArgumentParser) -> None:
 def _add_status(made: argparse.ArgumentParser) -> None:
     _add_plan_file(made, is_opened=False)
     _add_view(made)
-    made.add_argument("--export", metavar="FILE", help="write the table that --show names (default: rows) into a file, "
-                      "in place of giving it as data: .csv, .tsv, .jsonl, .ndjson or .parquet")  # fmt: skip
-    made.add_argument("--overwrite", action="store_true", help="with --export, replace a file that is there")
-    text = "with --export, mark a .csv as UTF-8 and keep it from running formulas"
+    made.add_argument("--export", metavar="FILE", help="write the table that --show names (default: rows) to a file "
+                      "instead of stdout: .csv, .tsv, .jsonl, .ndjson or .parquet")  # fmt: skip
+    made.add_argument("--overwrite", action="store_true", help="with --export, replace an existing file")
+    text = "with --export, mark a .csv as UTF-8 and prevent a spreadsheet from running formulas"
     made.add_argument("--for-spreadsheet", action="store_true", help=text)
 
 
@@ -219,36 +224,36 @@ def _add_revert(made: argparse.ArgumentParser) -> None:
 
 def _add_check(made: argparse.ArgumentParser) -> None:
     text = (
-        "also write a text into the empty description of this account, compare what the service kept, and restore it; "
-        "use an account made for this, with a name and nothing else (default: write nothing)"
+        "also write a text into the empty description of this account, check what the service keeps, and restore "
+        "the account; use an account created for this that has only a name (default: send no update)"
     )
     made.add_argument("--write", type=_number, metavar="ID", help=text)
 
 
 def _add_plans(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--prune", action="store_true", help="remove them; those that a run has, that cannot be read, or "
-                      "with rows whose outcome is unknown stay for their 30 days")  # fmt: skip
+    made.add_argument("--prune", action="store_true", help="remove these plans, except plans that are in use, "
+                      "cannot be read or have rows with an unknown outcome, which stay for 30 days")  # fmt: skip
 
 
 def _add_plan_file(made: argparse.ArgumentParser, *, is_opened: bool = True) -> None:
-    made.add_argument("plan", metavar="PLAN", help="the file that `replyio plan` has made")
-    made.add_argument("--recover", action="store_true", help="open a plan whose log (-wal) is missing after a crash: "
-                      "every row that may have been written becomes unknown")  # fmt: skip
+    made.add_argument("plan", metavar="PLAN", help="a file that `replyio plan` created")
+    made.add_argument("--recover", action="store_true", help="open a plan whose log (-wal) is missing after a "
+                      "crash: every row that may have been updated becomes unknown")  # fmt: skip
     if is_opened:
         made.add_argument(
-            "--new-key", action="store_true", help="the plan was made with another API key of the same user"
+            "--new-key", action="store_true", help="the plan was created with another API key of the same user"
         )
 
 
 def _add_on_conflict(made: argparse.ArgumentParser) -> None:
-    text = "what to do with a field that somebody else has changed meanwhile (default: skip)"
+    text = "what to do with a field that someone else changed in the meantime (default: skip)"
     made.add_argument("--on-conflict", choices=("skip", "overwrite"), help=text)
-    text = "what to do when updates clear a member that they cannot carry (default: stop)"
+    text = "what to do if updates clear a member that they cannot include (default: stop)"
     made.add_argument("--on-unknown-member", choices=("stop", "clear"), help=text)
 
 
 def _add_view(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--show", choices=VIEWS, help="what to give as data (default: counts)")
+    made.add_argument("--show", choices=VIEWS, help="what to print (default: counts)")
 
 
 _ADD = {

@@ -1,7 +1,6 @@
-"""The forms in which the command line gives its data.
+"""The output formats of the command line.
 
-On a terminal, text is made safe for a person. Elsewhere nothing is changed, and it is UTF-8 whatever the locale says: a
-program reads it.
+On a terminal, text is made safe for people. Otherwise it is unchanged, and always UTF-8, because a program reads it.
 """
 
 from __future__ import annotations
@@ -19,20 +18,20 @@ from typing import Any, TextIO
 
 from replyio._replyio import safe_text
 
-# Rows whose widths decide those of the columns, and the widest that a column gets.
+# The number of rows that determine the column widths, and the largest column width.
 _MEASURED = 1000
 _WIDEST = 40
 
-# What a table of failures shows beside the reason; the narrowest that a reason gets, and the widest of the others.
+# The columns of a table of failures beside the reason; the narrowest width of a reason, and the widest of the others.
 _OF_A_FAILURE = ("row", "id", "key", "status")
 _REASON, _KEY = 24, 24
 
-# What a table of accounts shows of each; the other forms give everything.
+# The columns of a table of accounts; the other formats have all of them.
 ACCOUNT_COLUMNS = ("id", "name", "domain_name", "industry", "company_size", "country", "city", "owner_user_id")
 
 
 def prepare(stdout: TextIO) -> None:
-    """Makes stdout take any text: as UTF-8 for a program, with what it has not escaped on a terminal."""
+    """Makes stdout accept any text: as UTF-8 for a program, with escapes for unsupported characters on a terminal."""
     reconfigure: Callable[..., None] | None = getattr(stdout, "reconfigure", None)
     if reconfigure is None:
         return
@@ -43,17 +42,17 @@ def prepare(stdout: TextIO) -> None:
 
 
 def chosen(form: str | None) -> str:
-    """The form: as asked for, else a table for people and JSON for programs."""
+    """Returns the format: the selected one, or a table for people and JSON for programs."""
     return form or ("table" if sys.stdout.isatty() else "json")
 
 
 def account_columns(members: Iterable[str]) -> list[str]:
-    """The columns of accounts, from the names of their members."""
+    """Returns the columns of accounts, from the names of their members."""
     return list(_flat(dict.fromkeys(members)))
 
 
 def write_one(members: Mapping[str, Any], form: str) -> None:
-    """Writes one thing: as an object, as a row, or as a line for each member."""
+    """Writes one object: as JSON, as a row, or as one line per member."""
     if form == "table":
         _write_rows(({"field": name, "value": value} for name, value in _flat(members).items()), ("field", "value"))
     elif form == "csv":
@@ -70,13 +69,13 @@ def write_many(
     *,
     for_spreadsheet: bool = False,
 ) -> None:
-    """Writes rows, each as soon as it is there.
+    """Writes rows, each as soon as it is available.
 
     Args:
         rows: The rows.
         form: "table", "json", "jsonl" or "csv".
         columns: The columns of a CSV file.
-        shown: Those of a table, where they are fewer.
+        shown: The columns of a table, if they are fewer.
         for_spreadsheet: Whether a CSV file is for a spreadsheet; see `Plan.export`.
     """
     if form == "table":
@@ -123,12 +122,15 @@ def write_failures(rows: Iterable[Mapping[str, Any]], in_words: Callable[[str], 
 
 
 def json_text(value: object, indent: int | None = None) -> str:
-    """A value as JSON, dates as the service writes them. On a terminal it is the same JSON, with more escapes."""
+    """Returns a value as JSON, with dates in the form of the service.
+
+    On a terminal, the JSON is the same with more escapes.
+    """
     text = json.dumps(value, ensure_ascii=False, indent=indent, default=_plain)
     return _UNSURE.sub(_escaped, text) if sys.stdout.isatty() else text
 
 
-# What is not surely safe on a terminal. A line end can only be between the members.
+# Characters that may be unsafe on a terminal. A line end can only be between the members.
 _UNSURE = re.compile(r"[^\n -~]")
 
 
@@ -148,7 +150,7 @@ def _write(text: str) -> None:
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row whose stage is spread over three columns. Members that the contract does not know are left out."""
+    """Returns a row with three columns for the stage, without members that the API contract does not list."""
     found: dict[str, Any] = {}
     for name, value in row.items():
         if name == "stage":
@@ -160,7 +162,7 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write_csv(rows: Iterator[dict[str, Any]], columns: tuple[str, ...], for_spreadsheet: bool = False) -> None:
-    """A CSV file with a header. None and "" are both an empty cell."""
+    """Writes CSV with a header. None and "" are both an empty cell."""
     from replyio._export import BOM, Line
 
     line = Line(guards=for_spreadsheet)
@@ -173,8 +175,8 @@ def _write_csv(rows: Iterator[dict[str, Any]], columns: tuple[str, ...], for_spr
 
 
 def _write_rows(rows: Iterator[dict[str, Any]], columns: tuple[str, ...]) -> None:
-    """A table with aligned columns. The first rows decide how wide they are."""
-    # A pair of name and value has room for all of the value.
+    """Writes a table with aligned columns. The first rows determine the widths."""
+    # A table of name and value shows the whole value.
     is_pair = len(columns) == 2  # noqa: PLR2004 - name, value
     cut = len(columns) - is_pair
 
@@ -185,7 +187,7 @@ def _write_rows(rows: Iterator[dict[str, Any]], columns: tuple[str, ...]) -> Non
 
     lines = map(cells, rows)
     first = list(islice(lines, _MEASURED))
-    # The last column needs no blanks behind it.
+    # The last column needs no padding.
     widths = [max(map(width, column)) for column in [*zip(columns, *first, strict=True)][:-1]]
     for line in chain([list(columns)], first, lines):
         padded = (text + " " * (wide - width(text)) for text, wide in zip(line, widths, strict=False))
@@ -193,7 +195,7 @@ def _write_rows(rows: Iterator[dict[str, Any]], columns: tuple[str, ...]) -> Non
 
 
 def width(text: str) -> int:
-    """How many columns of a terminal a text takes."""
+    """Returns the number of terminal columns of a text."""
     if text.isascii():
         return len(text)
     return sum(
@@ -205,7 +207,10 @@ def width(text: str) -> int:
 
 
 def _cut(value: object, widest: int = _WIDEST) -> str:
-    """A value that is not wider than a column. It is cut before it is measured: it may be a megabyte long."""
+    """Returns a value truncated to the width of a column.
+
+    Truncates before measuring, because it may be a megabyte long.
+    """
     text = safe_value(value, widest)
     used = 0
     for position, each in enumerate(text):
@@ -216,5 +221,5 @@ def _cut(value: object, widest: int = _WIDEST) -> str:
 
 
 def safe_value(value: object, limit: int | None = None) -> str:
-    """A value on one line, with nothing in it that a terminal obeys."""
+    """Returns a value on one line, without characters that control a terminal."""
     return "" if value is None else safe_text(_plain(value), limit)

@@ -1,4 +1,4 @@
-"""The tables of a plan as files: CSV, JSON Lines and Parquet."""
+"""Writes the tables of a plan to files: CSV, JSON Lines and Parquet."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-# Rows are taken from a table in steps of this many.
+# The number of rows to read from a table at once.
 _STEP = 10_000
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _SUFFIXES = (*_DELIMITERS, ".jsonl", ".ndjson", ".parquet")
-# By this mark a spreadsheet knows UTF-8.
+# A spreadsheet detects UTF-8 by this mark.
 BOM = "\ufeff"
-# What begins a formula in a spreadsheet, in the forms of full width too.
+# The characters that begin a formula in a spreadsheet, including their full-width forms.
 _FORMULA = "=+\\-@\uff1d\uff0b\uff0d\uff20"
-# A spreadsheet may split at any of these, whatever stands between the values of the file: the user's country decides.
+# A spreadsheet may split at any of these, whatever the separator of the file is, depending on the user's locale.
 _SPLITS = "\t\r\n\x0b\x0c\x85\u2028\u2029;|,"
-# What a spreadsheet drops in front of a formula: blanks, what is invisible, quotation marks.
+# The characters that a spreadsheet ignores before a formula: spaces, invisible characters, quotation marks.
 _DROPPED = '[^\\S\t\r\n\x0b\x0c\x85\u2028\u2029]|[\\x00-\\x08\\x0e-\\x1b\xad\u200b-\u200f\u2060-\u2064\ufeff"]'
 
 
 class Table(Protocol):
-    """A table in a plan's file, as the extension module gives it."""
+    """A table in a plan's file, as the extension module provides it."""
 
     def __len__(self) -> int: ...
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> CapsuleType: ...
@@ -55,25 +55,25 @@ def write(
     for_spreadsheet: bool,
     plan: str | None,
 ) -> int:
-    """Writes a table into a file, whole or not at all.
+    """Writes a table to a file, completely or not at all.
 
     Args:
         table: The table.
         columns: The names of its columns.
-        path: The file; its suffix says what it becomes.
-        overwrite: Whether a file that is there is replaced.
-        for_spreadsheet: Whether a CSV file is made for a spreadsheet.
+        path: The file; its suffix determines the format.
+        overwrite: Whether to replace an existing file.
+        for_spreadsheet: Whether the CSV file is for a spreadsheet.
         plan: The plan's own file, which is never replaced.
 
     Returns:
         The number of rows.
 
     Raises:
-        ValidationError: When the suffix is none of those known.
-        PlanError: When the file is the plan itself.
-        FileExistsError: When there is a file and `overwrite` is false.
-        ImportError: When nothing that is installed writes Parquet.
-        OSError: When the file cannot be written.
+        ValidationError: If the suffix is unknown.
+        PlanError: If the file is the plan itself.
+        FileExistsError: If the file exists and `overwrite` is false.
+        ImportError: If no installed library writes Parquet.
+        OSError: If the file cannot be written.
     """
     target = Path(path)
     suffix = target.suffix.lower()
@@ -87,7 +87,7 @@ def write(
         raise _exists(target)
     temporary: str | None = None
     try:
-        # Beside the target, so that it can take its name at once; readable by its owner only.
+        # Next to the target, so that a rename is enough; readable only by its owner.
         descriptor, temporary = tempfile.mkstemp(".part", f".{target.name[:40]}.", target.parent)
         with os.fdopen(descriptor, "wb") as file:
             if suffix in _DELIMITERS:
@@ -103,21 +103,21 @@ def write(
         raise _exists(target) from None
     except OSError as error:
         reason = error.strerror or str(error)
-        raise OSError(error.errno or errno.EIO, f"{reason}; no part of the export was kept", str(target)) from None
+        raise OSError(error.errno or errno.EIO, f"{reason}; replyio kept no part of the export", str(target)) from None
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
-                os.unlink(temporary)  # noqa: PTH108 - what it is made of is a text
+                os.unlink(temporary)  # noqa: PTH108 - the path is a string
     return len(table)
 
 
 def refused(name: str, message: str) -> ValidationError:
-    """The error for an argument that cannot be used."""
+    """Returns the error for an invalid argument."""
     return ValidationError(f"export refused: {name} {message}", errors=[FieldError(name, message)])
 
 
 def _exists(target: Path) -> FileExistsError:
-    return FileExistsError(errno.EEXIST, "exists already; overwrite=True replaces it", str(target))
+    return FileExistsError(errno.EEXIST, "already exists; overwrite=True replaces it", str(target))
 
 
 def _is_same(target: Path, plan: str) -> bool:
@@ -127,7 +127,7 @@ def _is_same(target: Path, plan: str) -> bool:
 
 
 def _publish(temporary: str, target: Path, overwrite: bool) -> None:
-    """Gives a file its name. Without `overwrite` nothing that is there by now is lost."""
+    """Gives a file its final name. Without `overwrite`, keeps a file that appeared in the meantime."""
     if overwrite:
         Path(temporary).replace(target)
         return
@@ -135,7 +135,7 @@ def _publish(temporary: str, target: Path, overwrite: bool) -> None:
         os.link(temporary, target)
     except FileExistsError:
         raise
-    except OSError:  # a file system without second names
+    except OSError:  # a file system without hard links
         if os.path.lexists(target):
             raise _exists(target) from None
         Path(temporary).rename(target)
@@ -156,28 +156,28 @@ def _write_separated(
 
 
 class Line:
-    """How a line of separated values is written. None is nothing, and the empty text is two quotes."""
+    """Formats a line of separated values. None is an empty cell, and the empty text is two quotes."""
 
     __slots__ = ("_delimiter", "_guarded", "_quoted")
 
     def __init__(self, delimiter: str = ",", *, guards: bool = False) -> None:
-        """Makes the form.
+        """Creates the format.
 
         Args:
-            delimiter: What stands between the values.
-            guards: Whether a `'` goes in front of whatever a spreadsheet would run as a formula: at the beginning of a
-                text, and behind whatever may begin a cell in the middle of it.
+            delimiter: The separator.
+            guards: Whether to put a `'` in front of anything that a spreadsheet would run as a formula: at the
+                beginning of a text, and after any character that may begin a new cell.
         """
         self._delimiter = delimiter
-        # Between quotation marks the delimiter itself begins no cell.
+        # Inside quotation marks, the delimiter itself begins no cell.
         splits = _SPLITS.replace(delimiter, "") if delimiter == "," else _SPLITS
         beginning = f"(?:\\A(?=[\t\r\n])|(?:\\A|[{splits}])(?=(?:{_DROPPED})*[{_FORMULA}]))"
         self._guarded = re.compile(beginning).sub if guards else None
-        # A reader may take a carriage return for the end of a line, wherever the line ends here.
+        # A reader may treat any carriage return as the end of a line.
         self._quoted = re.compile(f'["\r\n{delimiter}]').search
 
     def of(self, values: Iterable[object]) -> str:
-        """A line."""
+        """Returns a line."""
         return self._delimiter.join(map(self._cell, values)) + "\n"
 
     def _cell(self, value: object) -> str:
@@ -191,7 +191,7 @@ class Line:
 
 
 def _plain(value: object) -> str:
-    """A value that is no text. A moment is written as the service writes it."""
+    """Returns a value that is not text. Formats a date as the service does."""
     return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime.datetime) else str(value)
 
 

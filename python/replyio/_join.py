@@ -1,4 +1,4 @@
-"""What became of each row, beside the caller's own table."""
+"""Adds the outcome of each row to the caller's table."""
 
 from __future__ import annotations
 
@@ -23,28 +23,30 @@ def joined(table: Any, rows: PlanTable, prefix: str) -> Any:
     Args:
         table: The caller's table.
         rows: The rows of the plan.
-        prefix: What the names of the new columns begin with.
+        prefix: The prefix of the new column names.
 
     Returns:
         A table of the same kind.
 
     Raises:
-        ValidationError: When the table is of another kind, has other rows, or has such columns already.
+        ValidationError: If the table is of another kind, has other rows, or already has such columns.
     """
     kind = _kind(table)
     names = [str(name) for name in (table.column_names if kind == "pyarrow" else table.columns)]
     if len(table) != len(rows):
-        _refuse(f"has {len(table):,} rows, and the plan {len(rows):,}; join the table that the plan was made from")
+        _refuse(
+            f"has {len(table):,} rows, but the plan has {len(rows):,}; join the table that the plan was created from"
+        )
     added: dict[str, list[Any]] = {f"{prefix}status": [], f"{prefix}reason": []}
     taken = [name for name in added if name in names]
     if taken:
-        _refuse(f'has a column {taken[0]} already; prefix="reply_" gives the new columns other names')
+        _refuse(f'has a column {taken[0]} already; pass prefix="reply_" to rename the new columns')
     records = list(rows)
     columns = [table[name] for name in names if names.count(name) == 1]
     places = [_first_other(column, records) for column in columns]
     if None not in places:
         place = max((place for place in places if place is not None), default=0)
-        _refuse(f"names another account in row {place} than the plan; join the table in the order that it had")
+        _refuse(f"has another account in row {place} than the plan; join the table in its original order")
     statuses, reasons = added.values()
     statuses.extend(row["status"] for row in records)
     reasons.extend(row["error"] for row in records)
@@ -52,7 +54,7 @@ def joined(table: Any, rows: PlanTable, prefix: str) -> Any:
 
 
 def _kind(table: Any) -> str:
-    """The library that a table is of. None is imported to find out."""
+    """Returns the library of a table. Imports no library for this."""
     for library, name in (("pandas", "DataFrame"), ("polars", "DataFrame"), ("pyarrow", "Table")):
         found = getattr(sys.modules.get(library), name, None)
         if found is not None and isinstance(table, found):
@@ -62,16 +64,19 @@ def _kind(table: Any) -> str:
 
 
 def _first_other(column: Any, records: Sequence[Mapping[str, Any]]) -> int | None:
-    """The first row that has another value in a column than the plan's rows were matched on; None when all agree.
+    """Returns the first row whose value in a column differs from the plan's key; None if all match.
 
-    The column may have any name: `columns=` may have renamed it when the plan was made.
+    The column may have any name, because `columns=` may have renamed it at planning.
     """
     values = column.to_pylist() if hasattr(column, "to_pylist") else column.to_list()
     return next((place for place, row in enumerate(records) if not _agrees(values[place], row)), None)
 
 
 def _agrees(value: Any, row: Mapping[str, Any]) -> bool:
-    """Whether a row was matched on a value. One whose value could not be used is a fault of its row already."""
+    """Returns whether a value is the key of a row.
+
+    Returns True for an unusable value, because the row already has that error.
+    """
     key: str | None = row["key"]
     if key is not None:
         return str(value) == key
@@ -95,7 +100,7 @@ def _number(text: str) -> float:
 def _with_columns(kind: str, table: Any, added: Mapping[str, list[Any]]) -> Any:
     library = sys.modules[kind]
     if kind == "pandas":
-        text = library.Series(["text"]).dtype  # whatever the columns hold, also nothing
+        text = library.Series(["text"]).dtype  # whatever the columns contain, even nothing
         return table.assign(**{name: library.array(values, dtype=text) for name, values in added.items()})
     if kind == "polars":
         return table.with_columns(library.Series(name, values, dtype=library.String) for name, values in added.items())

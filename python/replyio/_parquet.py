@@ -1,4 +1,4 @@
-"""Parquet files, read by whichever library is installed."""
+"""Reads Parquet files with any installed library."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def read(path: str | os.PathLike[str]) -> Any:
         A table with `__arrow_c_stream__`.
 
     Raises:
-        ImportError: When none of the libraries that can read it is installed.
-        OSError: When it is not there, or is no regular file.
-        ValidationError: When it is not a Parquet file, or only a part of one.
+        ImportError: If no library that can read it is installed.
+        OSError: If it does not exist, or is not a regular file.
+        ValidationError: If it is not a Parquet file, or only a part of one.
     """
-    # None of the libraries ends for a signal while it opens a FIFO.
+    # None of the libraries reacts to a signal while it opens a FIFO.
     if Path(path).exists() and not Path(path).is_file():
         raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
     for reader in (_with_pyarrow, _with_polars, _with_duckdb):
@@ -53,7 +53,7 @@ def _with_pyarrow(path: str) -> Any:
 
 
 def _with_polars(path: str) -> Any:
-    # A name with brackets is a name, and `year=2026` in it is no column.
+    # Brackets in a file name have no meaning, and `year=2026` in it is not a column.
     return import_module("polars").read_parquet(path, glob=False, hive_partitioning=False)
 
 

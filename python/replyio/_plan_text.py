@@ -1,4 +1,4 @@
-"""How plans and their results read: in a line of text, in a table, in a notebook. Pure functions of plain values."""
+"""The texts of plans and results: in a line, in a table, in a notebook. Pure functions of plain values."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from replyio._counts import Status
 from replyio._replyio import safe_text
 from replyio._shell import argument
 
-# Every status that a row can have, in the order in which they are told, with its words for one row and for several.
+# Every status of a row, in the order of display, with its words for one row and for several.
 WORDS: dict[str, tuple[str, str]] = {
     "pending": ("to change", "to change"),
     "changed": ("changed", "changed"),
-    "unchanged": ("already right", "already right"),
+    "unchanged": ("already up to date", "already up to date"),
     "failed": ("failed", "failed"),
     "conflict": ("conflict", "conflicts"),
     "unknown": ("outcome unknown", "outcomes unknown"),
@@ -33,7 +33,7 @@ SHOWN_CHARACTERS = 60
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
-# Of no theme: a tint over whatever is behind it, and the text in the page's own colour.
+# Independent of the theme: a tint over any background, and text in the page's own color.
 _BLUE, _GREEN, _GREY, _RED, _AMBER = "56,132,244", "34,160,90", "128,128,128", "222,60,70", "222,146,20"
 _TINTS = {
     "pending": _BLUE,
@@ -48,15 +48,15 @@ _TINTS = {
 }
 _CELL = "text-align:left;padding:2px 14px 2px 0;border:0;background:none;vertical-align:top"
 _MONO = "font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace;font-size:.92em"
-# Quiet, and still read with ease where the text around it is no black, as in Visual Studio Code.
+# Less prominent, but easy to read even if the surrounding text is not black, as in Visual Studio Code.
 _QUIET = "opacity:.72"
-# What is long may break anywhere, so that it does not widen the cell; what is short stays in one piece.
+# A long text may break anywhere, so that it does not widen the cell; a short text stays in one piece.
 _BREAKS = "overflow-wrap:anywhere"
 _SHORT = 20
 
 
 def counted(number: int, one: str, several: str | None = None) -> str:
-    """A number with its noun: `1 row`, `9,140 rows`."""
+    """Returns a number with its noun: `1 row`, `9,140 rows`."""
     return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
@@ -87,7 +87,7 @@ def estimate(seconds: float) -> str:
 
 
 def known_counts(counts: Mapping[Any, int]) -> list[tuple[str, int, str]]:
-    """Status, number and words of each status that has rows, in their order; one that is new keeps its own name."""
+    """Returns status, number and words of each status with rows, in order. An unknown status keeps its name."""
     ordered = [*WORDS, *(status for status in counts if status not in WORDS)]
     found: list[tuple[str, int, str]] = []
     for status in ordered:
@@ -99,17 +99,17 @@ def known_counts(counts: Mapping[Any, int]) -> list[tuple[str, int, str]]:
 
 
 def counts_text(counts: Mapping[Status, int]) -> str:
-    """The counts in a line: `812 to change, 9,140 already right, 3 invalid`."""
+    """Returns the counts in a line: `812 to change, 9,140 already up to date, 3 invalid`."""
     return ", ".join(f"{number:,} {words}" for _, number, words in known_counts(counts)) or "no rows"
 
 
 def not_done(counts: Mapping[Status, int]) -> int:
-    """How many rows are neither changed nor right already."""
+    """Returns how many rows are neither changed nor already up to date."""
     return sum(number for status, number in counts.items() if status not in DONE)
 
 
 def cost_text(requests: int | None, seconds: float | None) -> str:
-    """What is still to be spent: `817 requests, about 17 min`. Empty where nothing is, or it is not known."""
+    """Returns the remaining cost: `817 requests, about 17 min`. Empty if there is none, or if it is unknown."""
     parts = [counted(requests, "request")] if requests else []
     if requests and seconds is not None:
         parts.append(estimate(seconds))
@@ -117,42 +117,42 @@ def cost_text(requests: int | None, seconds: float | None) -> str:
 
 
 def spent_text(requests: int, seconds: float) -> str:
-    """What was spent: `817 requests in 17 min`."""
+    """Returns the cost so far: `817 requests in 17 min`."""
     return f"{counted(requests, 'request')} in {duration(seconds)}"
 
 
 def stored_otherwise_text(rows: int) -> str:
-    """What a result says of rows that the service stored differently; empty where there are none."""
-    return f"{counted(rows, 'row')} stored differently from what was sent" if rows else ""
+    """Returns the note about rows that the service stored differently; empty if there are none."""
+    return f"{counted(rows, 'row')} stored with a different value than was sent" if rows else ""
 
 
 def cleared_text(fields: int, *, done: bool) -> str:
-    """What a plan says of fields that it empties: `3 fields would be emptied`; empty where there are none."""
+    """Returns the note about fields that a plan empties: `3 fields would be emptied`; empty if there are none."""
     return f"{counted(fields, 'field')} {'emptied' if done else 'would be emptied'}" if fields else ""
 
 
 def suspicious_text(cells: Mapping[str, int]) -> str:
-    """What a plan says of cells that look as if nobody had meant them; empty where there are none."""
+    """Returns the note about suspicious cells; empty if there are none."""
     if not cells:
         return ""
     columns = ", ".join(f"{number:,} in {cell(column)}" for column, number in cells.items())
-    return f"{counted(sum(cells.values()), 'suspicious cell')} such as NULL or 4.9E+11: {columns}"
+    return f"{counted(sum(cells.values()), 'suspicious cell')}, such as NULL or 4.9E+11: {columns}"
 
 
 def line(kind: str, name: str, counts: Mapping[Status, int], cost: str, notes: Sequence[str] = ()) -> str:
-    """What `repr` says: first the notes, which people must know before anything else."""
+    """Returns the text of `repr`: first the notes, which people must know before anything else."""
     told = "; ".join(part for part in (*notes, counts_text(counts), cost) if part)
     return printable(f"<{kind} {cell(name)}: {told}>")
 
 
 def printable(text: str) -> str:
-    """The same text, with escapes for what stdout cannot write: not every encoding has what a file's name has."""
+    """Returns the text with escapes for characters that stdout cannot write."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def progress_text(state: Mapping[str, Any]) -> str:
-    """The part of a progress that no bar can show: requests, the time left, and why it waits."""
+    """Returns the part of the progress that a bar cannot show: requests, the time left, and the reason for a wait."""
     parts = [counted(state.get("requests", 0), "request")]
     left = state.get("seconds_left")
     if left is not None and not 0 < state.get("rows", 0) <= state.get("done", 0):
@@ -160,18 +160,18 @@ def progress_text(state: Mapping[str, Any]) -> str:
     waiting = state.get("waiting")
     if waiting:
         wait = state.get("waiting_until")
-        parts.append(f"waiting: {waiting}" if wait is None else f"waiting {duration(wait)}: {waiting}")
+        parts.append(f"waiting ({waiting})" if wait is None else f"waiting {duration(wait)} ({waiting})")
     return ", ".join(parts)
 
 
 def progress_line(state: Mapping[str, Any]) -> str:
-    """A progress in a line: `writing: 412 of 812 rows, 430 requests, about 9 min left`."""
+    """Returns the progress in a line: `writing: 412 of 812 rows, 430 requests, about 9 min left`."""
     phase = state.get("phase") or "working"
     return f"{phase}: {state.get('done', 0):,} of {counted(state.get('rows', 0), 'row')}, {progress_text(state)}"
 
 
 def progress_html(state: Mapping[str, Any]) -> str:
-    """A progress as a bar with its line, for a notebook."""
+    """Returns the progress as a bar with its line, for a notebook."""
     rows, done = state.get("rows", 0), state.get("done", 0)
     bar = f'<progress style="width:12em;vertical-align:middle" max="{max(rows, 1)}" value="{done}"></progress>'
     style = f"color:inherit;line-height:1.55;{_BREAKS}"
@@ -179,25 +179,25 @@ def progress_html(state: Mapping[str, Any]) -> str:
 
 
 def opened(path: str) -> str:
-    """The call that opens a plan: `client.open_plan('acme.replyplan')`."""
+    """Returns the call that opens a plan: `client.open_plan('acme.replyplan')`."""
     return f"client.open_plan({safe_text(repr(path))})"
 
 
 def how_to_go_on(action: str, path: str, state: Mapping[str, Any], *, in_command: bool = False) -> str:
-    """The line after a job that was stopped: what is done, and how to resume it, in Python and on the command line.
+    """Returns the line after a stopped job: its progress, and how to resume it, in Python and on the command line.
 
     Args:
         action: What the job did: "plan", "apply" or "retry_failed".
         path: The plan's file.
         state: The last state of the job.
-        in_command: Whether the reader runs the command, to whom a call of Python means nothing.
+        in_command: Whether the reader runs the command and not Python.
 
     Returns:
         The line.
     """
     if action == "plan":
-        return "replyio: planning was stopped, and no account was changed; plan again to start over"
-    # Rows that are to be retried are pending by now, so that an ordinary run takes them up.
+        return "replyio: planning stopped, and no account was changed; plan again to start over"
+    # Rows to retry are pending by now, so an ordinary run includes them.
     done = f"replyio: stopped with {state.get('done', 0):,} of {counted(state.get('rows', 0), 'row')} done"
     command = f"replyio apply {argument(path)}"
     if in_command:
@@ -206,7 +206,7 @@ def how_to_go_on(action: str, path: str, state: Mapping[str, Any], *, in_command
 
 
 def cell(value: object) -> str:
-    """Makes a value fit for a line of a table: cut where it is long, escaped where it does not print."""
+    """Returns a value for a line of a table: truncated if it is long, escaped where it does not print."""
     if value is None:
         return ""
     text = str(value)
@@ -217,25 +217,25 @@ def cell(value: object) -> str:
 
 
 def _tinted(text: str, tint: str, strength: float, more: str = "") -> str:
-    """Text on a tint."""
+    """Returns text on a tint."""
     style = f"background:rgba({tint},{strength});border-radius:4px;padding:0 5px;box-decoration-break:clone;{more}"
     return f'<span style="{style}">{text}</span>'
 
 
 def _value_html(value: object, tint: str, more: str = "") -> str:
-    """A value before or after."""
+    """Returns a value before or after a change."""
     if value is None or value == "":
         return f'<span style="{_QUIET};font-style:italic">empty</span>'
     return _tinted(_isolated(cell(value)), tint, 0.16, more)
 
 
 def _isolated(text: str) -> str:
-    """Text from elsewhere. `bdi` keeps what runs from right to left from moving its neighbours."""
+    """Returns foreign text. `bdi` prevents right-to-left text from reordering its neighbors."""
     return f"<bdi>{html.escape(text)}</bdi>"
 
 
 def counts_html(counts: Mapping[Status, int], notes: Sequence[str] = ()) -> str:
-    """The notes in amber, then the counts, each on its colour."""
+    """Returns the notes in amber, then the counts, each in its color."""
     chips = [_chip(_AMBER, f"<b>{html.escape(note)}</b>") for note in notes if note]
     for status, number, words in known_counts(counts):
         chips.append(_chip(_TINTS.get(status, _GREY), f"<b>{number:,}</b> {html.escape(words)}"))
@@ -251,15 +251,15 @@ def _chip(tint: str, inner: str) -> str:
 
 
 def reason(record: Mapping[str, Any]) -> str:
-    """Why a row is not done, without the numbers of the row and the account, which stand beside it."""
-    otherwise = "the service stored something else than was sent" if record.get("stored_otherwise") else ""
+    """Returns why a row is not done, without the numbers of the row and the account, which have their own columns."""
+    otherwise = "the service stored a different value than was sent" if record.get("stored_otherwise") else ""
     told = str(record.get("error") or otherwise or str(record.get("status", "")).replace("_", " "))
     told = told.removeprefix(f"row {record.get('row')}: ").replace(f" in row {record.get('row')} ", " ", 1)
     return safe_text(told.replace(f" of account {record.get('id')} ", " ", 1), SHOWN_REASON)
 
 
 def failures_html(records: Sequence[Mapping[str, Any]], total: int) -> str:
-    """The first rows that are not done: the reason first, whole and wrapped, then row, account and status."""
+    """Returns the first rows that are not done: the complete reason first, then row, account and status."""
     if not records:
         return ""
     rows: list[str] = []
@@ -278,7 +278,7 @@ def failures_html(records: Sequence[Mapping[str, Any]], total: int) -> str:
 
 
 def changes_html(changes: Sequence[Mapping[str, Any]], total: int) -> str:
-    """The first changes, before and after. An account that has several is named once."""
+    """Returns the first changes, before and after. Names an account with several changes once."""
     if not changes:
         return ""
     rows: list[str] = []
@@ -287,7 +287,7 @@ def changes_html(changes: Sequence[Mapping[str, Any]], total: int) -> str:
         same, last = change.get("row") == last, change.get("row")
         account = "" if same else f"{html.escape(cell(change.get('id')))}"
         before = _value_html(change.get("before"), _RED, f"text-decoration:line-through 1px rgba({_RED},.8)")
-        # What was not written is not drawn as if it were.
+        # A value that was not written must not look as if it were.
         is_refused = change.get("status") in NOT_WRITTEN
         after = _value_html(change.get("after"), _GREY if is_refused else _GREEN)
         if is_refused:
@@ -303,7 +303,7 @@ def changes_html(changes: Sequence[Mapping[str, Any]], total: int) -> str:
 
 
 def table_html(records: Sequence[Mapping[str, Any]], columns: Sequence[str], total: int) -> str:
-    """The first rows of a table."""
+    """Returns the first rows of a table."""
     head = "".join(f'<th style="{_CELL};{_QUIET};font-weight:600">{html.escape(cell(name))}</th>' for name in columns)
     rows = [f'<tr style="background:none">{head}</tr>']
     for record in records:
@@ -314,7 +314,7 @@ def table_html(records: Sequence[Mapping[str, Any]], columns: Sequence[str], tot
 
 
 def _row(cells: Sequence[tuple[str, str]], border: str) -> str:
-    """A row of cells, each with its style; the notebook's own stripes are taken away."""
+    """Returns a row of cells, each with its style, without the notebook's own stripes."""
     inner = "".join(f'<td style="{style};border-top:{border}">{text}</td>' for style, text in cells)
     return f'<tr style="background:none">{inner}</tr>'
 
@@ -325,7 +325,7 @@ def _table(rows: Sequence[str]) -> str:
 
 
 def _more(number: int, noun: str, nouns: str | None = None) -> str:
-    """How many are not shown."""
+    """Returns how many are not shown."""
     more = counted(number, f"more {noun}", None if nouns is None else f"more {nouns}")
     return f'<div style="{_QUIET};margin:2px 0">… and {more}</div>' if number > 0 else ""
 
@@ -338,7 +338,7 @@ def box_html(
     hints: Sequence[tuple[str, str]],
     notes: Sequence[str] = (),
 ) -> str:
-    """A plan or a result in a notebook: name and cost, notes and counts, changes, what to do next."""
+    """Returns a plan or a result for a notebook: name and cost, notes and counts, changes, and next steps."""
     said = f'<span style="{_QUIET}"> · {html.escape(cost)}</span>' if cost else ""
     head = f'<div style="margin-bottom:5px;{_BREAKS}"><b>{_isolated(cell(name))}</b>{said}</div>'
     next_steps = "".join(
@@ -353,7 +353,7 @@ def box_html(
 
 
 def as_frame() -> str:
-    """What makes a frame of a table with the library that is installed; empty where there is none."""
+    """Returns the method that converts a table with an installed library; empty if there is none."""
     for library in ("pandas", "polars"):
         if find_spec(library) is not None:
             return f".to_{library}()"
@@ -361,48 +361,48 @@ def as_frame() -> str:
 
 
 def plan_hints(counts: Mapping[Status, int], read_only: str | None = None, frame: str = "") -> list[tuple[str, str]]:
-    """What can be done with a plan next: code, and what it does.
+    """Returns the next steps for a plan: code, and what it does.
 
     Args:
-        counts: The rows by status.
-        read_only: The file of a plan that was opened to be read; None for one that can be applied.
-        frame: What makes a frame of a table.
+        counts: The number of rows by status.
+        read_only: The file of a read-only plan; None for one that can be applied.
+        frame: The method that converts a table to a DataFrame.
     """
     open_rows, changed = counts.get("pending", 0) + counts.get("unknown", 0), counts.get("changed", 0)
     plan = "plan" if read_only is None else opened(read_only)
     hints: list[tuple[str, str]] = []
     if open_rows:
         hints.append((f"plan.changes{frame}", "shows every change"))
-        hints.append((f"{plan}.apply()", "resumes it" if changed else "writes the changes"))
+        hints.append((f"{plan}.apply()", "resumes it" if changed else "sends the changes"))
     failed = counts.get("failed", 0) + counts.get("conflict", 0)
     refused = not_done(counts) - counts.get("pending", 0)
     if refused:
-        hints.append((f"plan.failures{frame}", f"says why {counted(refused, 'row is', 'rows are')} not done"))
+        hints.append((f"plan.failures{frame}", f"shows why {counted(refused, 'row is', 'rows are')} not done"))
     if failed:
-        hints.append((f"{plan}.retry_failed()", "tries failed rows and conflicts again"))
+        hints.append((f"{plan}.retry_failed()", "retries failed rows and conflicts"))
     if changed:
         hints.append((f"{plan}.revert()", "restores the previous values"))
     return hints
 
 
 def result_hints(counts: Mapping[Status, int], stored_otherwise: int = 0, frame: str = "") -> list[tuple[str, str]]:
-    """What can be done after a plan was applied: code, and what it does.
+    """Returns the next steps for a result: code, and what it does.
 
     Args:
-        counts: The rows by status.
-        stored_otherwise: How many rows the service stored differently from what was sent.
-        frame: What makes a frame of a table.
+        counts: The number of rows by status.
+        stored_otherwise: How many rows the service stored with a different value than was sent.
+        frame: The method that converts a table to a DataFrame.
     """
     open_rows = counts.get("pending", 0) + counts.get("unknown", 0)
     missing = not_done(counts) - counts.get("pending", 0)
     hints: list[tuple[str, str]] = []
     if missing or stored_otherwise:
         reason = f"{counted(missing, 'row was', 'rows were')} not done" if missing else "rows are stored differently"
-        hints.append((f"result.failures{frame}", f"says why {reason}"))
+        hints.append((f"result.failures{frame}", f"shows why {reason}"))
     if open_rows:
         hints.append(("result.plan.apply()", f"resumes it: {counted(open_rows, 'row is', 'rows are')} left"))
     if counts.get("failed", 0) or counts.get("conflict", 0):
-        hints.append(("result.retry_failed()", "tries failed rows and conflicts again"))
+        hints.append(("result.retry_failed()", "retries failed rows and conflicts"))
     if counts.get("changed", 0) or counts.get("unknown", 0):
         hints.append(("result.revert()", "restores the previous values"))
     return hints

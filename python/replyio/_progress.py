@@ -1,4 +1,4 @@
-"""How a job is watched: its progress is shown, and Ctrl-C stops it in good order."""
+"""Watches a job: shows its progress, and stops it cleanly on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
     from replyio._replyio import Pending
 
-# Seconds. A job looks after itself; this is how often somebody looks at it.
+# Times in seconds. A job runs by itself; this is the interval between two checks.
 _POLL = 0.1
 _LINE_EVERY = 2.0
 _LOG_EVERY = 60.0
 _NOTEBOOK_EVERY = 1.0
 _LONG_WAIT = 5.0
-# How long to wait for a job that was stopped, which ends by itself after 4.5 s, and for one that was abandoned.
+# How long to wait for a stopped job, which ends by itself after 4.5 s, and for an abandoned one.
 _GRACE = 5.0
 _LET_GO = 1.0
 
-# What a function of the caller is told of a job, besides the text for people.
+# The state that a progress function receives, besides the text for people.
 _TOLD = ("phase", "rows", "done", "requests", "seconds", "seconds_left", "waiting", "waiting_until")
 
 _logger = logging.getLogger("replyio")
@@ -41,7 +41,7 @@ def speak_to_a_command() -> None:
 
 
 class Job(Protocol):
-    """A job that runs in the core, as the extension module gives it."""
+    """A job that runs in the core, as the extension module provides it."""
 
     def progress(self) -> dict[str, Any]: ...
     def stop(self) -> None: ...
@@ -54,30 +54,30 @@ class Job(Protocol):
 
 
 class Show:
-    """Shows a progress. This one shows nothing."""
+    """Shows the progress. This base class shows nothing."""
 
     def update(self, state: dict[str, Any]) -> None:
         """Shows a state of the job."""
 
     def close(self, state: dict[str, Any]) -> None:
-        """Shows the last state, and leaves the terminal tidy."""
+        """Shows the last state, and ends the line."""
 
 
 class Line(Show):
-    """A line on a terminal that is written over every few seconds, and never wider than the terminal."""
+    """A line on a terminal that is rewritten every few seconds, and never wider than the terminal."""
 
     def __init__(self) -> None:
         self._due = 0.0
         self._width = 0
 
     def update(self, state: dict[str, Any]) -> None:
-        """Writes the line when it is time."""
+        """Writes the line if it is due."""
         if state["seconds"] >= self._due:
             self._due = state["seconds"] + _LINE_EVERY
             self._write(progress_line(state), "")
 
     def close(self, state: dict[str, Any]) -> None:
-        """Writes it once more, and ends it."""
+        """Writes the line once more, and ends it."""
         self._write(progress_line(state), "\n")
 
     def _write(self, text: str, end: str) -> None:
@@ -89,9 +89,9 @@ class Line(Show):
 
 
 class Log(Show):
-    """For everything that is no terminal: a warning for each long wait, and a line a minute.
+    """For output that is not a terminal: a warning for each long wait, and one line per minute.
 
-    The line goes to the log where somebody has asked for such lines, and else to stderr: a job of cron runs for hours.
+    The line goes to the log if that is enabled for INFO, otherwise to stderr, because a cron job may run for hours.
     """
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class Log(Show):
         self._has_told = False
 
     def update(self, state: dict[str, Any]) -> None:
-        """Tells when it is time, or when a long wait begins."""
+        """Reports if a line is due, or if a long wait begins."""
         waiting, seconds = state.get("waiting"), state.get("waiting_until")
         if waiting and waiting != self._waiting and (seconds is None or seconds > _LONG_WAIT):
             self._waiting = waiting
@@ -112,7 +112,7 @@ class Log(Show):
             self._tell(state)
 
     def close(self, state: dict[str, Any]) -> None:
-        """Tells the last state of a job that took long, or that the log follows."""
+        """Reports the last state of a long job, or of any job if the log is enabled for INFO."""
         if self._has_told or _logger.isEnabledFor(logging.INFO):
             self._tell(state)
 
@@ -125,7 +125,7 @@ class Log(Show):
 
 
 class Notebook(Show):
-    """A line with a bar below a notebook's cell, which is replaced every second. Needs no widgets."""
+    """A line with a bar below a notebook cell, replaced every second. Needs no widgets."""
 
     def __init__(self, display: Any) -> None:
         self._display = display
@@ -133,13 +133,13 @@ class Notebook(Show):
         self._due = 0.0
 
     def update(self, state: dict[str, Any]) -> None:
-        """Replaces the line when it is time."""
+        """Replaces the line if it is due."""
         if state["seconds"] >= self._due:
             self._due = state["seconds"] + _NOTEBOOK_EVERY
             self._show(state)
 
     def close(self, state: dict[str, Any]) -> None:
-        """Replaces it by the last state."""
+        """Shows the last state."""
         self._show(state)
 
     def _show(self, state: dict[str, Any]) -> None:
@@ -151,14 +151,14 @@ class Notebook(Show):
 
 
 class Call(Show):
-    """Hands each new state to a function of the caller, which shows it where this package cannot."""
+    """Passes each new state to a function of the caller."""
 
     def __init__(self, function: Callable[[dict[str, Any]], object]) -> None:
         self._function = function
         self._last: object = None
 
     def update(self, state: dict[str, Any]) -> None:
-        """Calls the function when something has changed."""
+        """Calls the function if something has changed."""
         told = tuple(state.get(name) for name in ("phase", "done", "rows", "requests", "waiting"))
         if told != self._last:
             self._last = told
@@ -170,7 +170,7 @@ class Call(Show):
 
 
 class Bar(Show):
-    """tqdm's bar on a terminal. The time left is the quota's, which tqdm cannot know."""
+    """A tqdm bar on a terminal. It shows the time left according to the quota, which tqdm does not know."""
 
     def __init__(self, tqdm: Any) -> None:
         bar_format = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} rows, {elapsed}{postfix}"
@@ -187,16 +187,16 @@ class Bar(Show):
         bar.refresh()
 
     def close(self, state: dict[str, Any]) -> None:
-        """Draws it once more, and leaves it there."""
+        """Draws it once more, and keeps it."""
         self.update(state)
         self._bar.close()
 
 
 def show_for(progress: bool | Callable[[dict[str, Any]], object]) -> Show:
-    """What shows a progress here: a line below a notebook's cell, tqdm's bar or a line on a terminal, else the log.
+    """Returns what shows the progress: a line below a notebook cell, a tqdm bar or a line on a terminal, or the log.
 
     Args:
-        progress: False for nothing; a function that is called with each new state.
+        progress: False to show nothing; or a function to call with each new state.
 
     Returns:
         What shows it.
@@ -216,13 +216,13 @@ def show_for(progress: bool | Callable[[dict[str, Any]], object]) -> Show:
 
 
 def _is_notebook() -> bool:
-    """Whether this is a notebook's kernel. A program that starts kernels has the modules of one, and is none."""
+    """Returns whether this is a notebook kernel. A program that starts kernels has the same modules, but is not one."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return hasattr(shell, "kernel")
 
 
 def _is_terminal() -> bool:
-    """Whether somebody can see a line that is written over. There may be no stderr, or a closed one."""
+    """Returns whether stderr is a terminal. There may be no stderr, or a closed one."""
     try:
         return sys.stderr.isatty()
     except (AttributeError, ValueError):
@@ -230,7 +230,7 @@ def _is_terminal() -> bool:
 
 
 def tell(text: str, end: str = "\n") -> None:
-    """Writes to stderr. That nobody can read it must not end a job of hours."""
+    """Writes to stderr. A closed stderr must not end a job of hours."""
     try:
         encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
         sys.stderr.write(text.encode(encoding, "replace").decode(encoding) + end)
@@ -240,7 +240,7 @@ def tell(text: str, end: str = "\n") -> None:
 
 
 class _Watch:
-    """Calls a show, which may fail without failing the job."""
+    """Calls a `Show`, whose failure does not affect the job."""
 
     def __init__(self, job: Job, show: Show) -> None:
         self._job = job
@@ -259,30 +259,32 @@ class _Watch:
         if state.get("items_are_incomplete") and not self._has_told:
             self._has_told = True
             left = counted(state.get("requests_left", 0), "request")
-            _logger.warning("list items lack or cut fields: the run reads each account by GET; about %s left", left)
+            _logger.warning(
+                "list items lack or truncate fields, so the run reads each account with GET; about %s left", left
+            )
         if self._show is None:
             return
         try:
             getattr(self._show, name)(state)
-        except Exception as error:  # noqa: BLE001 - of whatever shows it; the job goes on unseen
+        except Exception as error:  # noqa: BLE001 - an error of the display; the job continues without it
             self._show = None
-            _logger.warning("the progress is not shown any more: %s", type(error).__name__)
+            _logger.warning("replyio stopped showing the progress: %s", type(error).__name__)
 
 
 def drive(job: Job, show: Show, action: str, path: str) -> object:
-    """Waits for a job. Ctrl-C stops it, a second one abandons what is in flight at once.
+    """Waits for a job. Ctrl-C stops it; a second Ctrl-C abandons the requests in flight.
 
     Args:
-        job: The job, which runs.
+        job: The running job.
         show: What shows its progress.
         action: What it does: "plan", "apply" or "retry_failed".
-        path: The plan's file.
+        path: The file of the plan.
 
     Returns:
         The job's result.
 
     Raises:
-        KeyboardInterrupt: After Ctrl-C, when the job has ended. A line on stderr says how to resume.
+        KeyboardInterrupt: After Ctrl-C, when the job has ended. A line on stderr shows how to resume.
     """
     watch = _Watch(job, show)
     try:
@@ -298,31 +300,33 @@ def drive(job: Job, show: Show, action: str, path: str) -> object:
 
 
 def _stop(job: Job) -> None:
-    """Stops a job, and waits while it ends by itself. Whoever asks again does not want to wait."""
+    """Stops a job, and waits until it ends. A second interruption ends the wait."""
     job.stop()
     try:
         job.wait(_GRACE)
-    except BaseException:  # noqa: BLE001 - whatever it is, the first one is raised
+    except BaseException:  # noqa: BLE001 - the first exception is raised, whatever this one is
         job.abandon()
         job.wait(_LET_GO)
 
 
 async def drive_async(job: Job, show: Show, action: str, path: str) -> object:
-    """Waits for a job without holding the event loop up. Cancelling the task stops it, a second time abandons.
+    """Waits for a job without blocking the event loop.
 
-    A coroutine that is closed cannot wait. Its job ends by itself, within the same five seconds.
+    Canceling the task stops the job; canceling it again abandons it.
+
+    A closed coroutine cannot wait. Its job ends by itself, within the same five seconds.
 
     Args:
-        job: The job, which runs.
+        job: The running job.
         show: What shows its progress.
         action: What it does: "plan", "apply" or "retry_failed".
-        path: The plan's file.
+        path: The file of the plan.
 
     Returns:
         The job's result.
 
     Raises:
-        CancelledError: When the task was cancelled, after the job has ended. A line on stderr says how to resume.
+        CancelledError: If the task was canceled, after the job has ended. A line on stderr shows how to resume.
     """
     watch = _Watch(job, show)
     try:
@@ -341,20 +345,20 @@ async def drive_async(job: Job, show: Show, action: str, path: str) -> object:
 
 
 async def _stop_async(job: Job) -> None:
-    """Stops a job, and waits while it ends by itself; a second cancellation ends that time."""
+    """Stops a job, and waits until it ends. A second cancellation ends the wait."""
     job.stop()
     with _shielded():
         try:
             await _ended_within(job, _GRACE)
         except GeneratorExit:
             raise
-        except BaseException:  # noqa: BLE001 - whatever it is, the first one is raised
+        except BaseException:  # noqa: BLE001 - the first exception is raised, whatever this one is
             job.abandon()
             await _ended_within(job, _LET_GO)
 
 
 def _shielded() -> AbstractContextManager[object]:
-    """Keeps a scope of anyio, which cancels what is in it again and again, from cancelling this once more.
+    """Prevents an anyio scope, which cancels its content repeatedly, from canceling this again.
 
     A program that uses such a scope has imported anyio.
     """
@@ -363,7 +367,7 @@ def _shielded() -> AbstractContextManager[object]:
 
 
 async def _ended_within(job: Job, seconds: float) -> bool:
-    """Whether a job ends in time. The clock is the job's own: the event loop's may have been stopped, as tests do."""
+    """Returns whether a job ends in time. Uses the job's clock, because tests may stop the clock of the event loop."""
     pending = job.wait(seconds, asyncio.get_running_loop())
     try:
         return await pending.future

@@ -11,22 +11,22 @@ if TYPE_CHECKING:
 
 
 def adopt(descriptor: int) -> socket.socket:
-    """Makes a socket object of a descriptor, which it then owns."""
+    """Returns a socket object for a descriptor, which it then owns."""
     adopted = socket.socket(fileno=descriptor)
     adopted.setblocking(False)
     return adopted
 
 
 async def pump(event_loop: asyncio.AbstractEventLoop, signal: socket.socket, bridge: Callable[[], None]) -> None:
-    """Calls the bridge whenever its socket has received something, until cancelled."""
+    """Calls the bridge whenever its socket receives something, until canceled."""
     with signal:
         while await event_loop.sock_recv(signal, 256):
             _call(event_loop, bridge)
 
 
 def _call(event_loop: asyncio.AbstractEventLoop, bridge: Callable[[], None]) -> None:
-    """Calls the bridge as the loop would. A failing handler of the log must not end the pump."""
+    """Calls the bridge as the loop would. A failing log handler must not end the pump."""
     try:
         bridge()
-    except Exception as error:  # noqa: BLE001 - it is the loop's to tell
+    except Exception as error:  # noqa: BLE001 - the loop reports it
         event_loop.call_exception_handler({"message": "Exception in callback of replyio", "exception": error})

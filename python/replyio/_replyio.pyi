@@ -1,4 +1,4 @@
-# Private: what the extension module gives the rest of the package.
+# Private: the interface of the extension module for the rest of the package.
 import os
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Mapping, Sequence

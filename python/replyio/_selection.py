@@ -1,4 +1,4 @@
-"""Which rows of a plan a run takes up: row numbers, or a table with a column `row`."""
+"""Selects the rows of a run: row numbers, or a table with a column `row`."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 _STEP = 10_000
-# The columns of a table that say something about the plan. Others are not looked at.
+# The columns of a table that refer to the plan. Others are ignored.
 _COLUMNS = ("row", "id", "field", "after")
 
 
 def selected(rows: object, table: Table, changes: Table) -> list[int]:
-    """Reads which rows are meant, and holds them against the plan.
+    """Reads the selected rows, and compares them with the plan.
 
-    A table with the ids, fields or values of an export must agree with the plan: it may be of another plan, or somebody
-    may have edited it, and the plan writes its own values.
+    A table with the ids, fields or values of an export must match the plan: it may belong to another plan or be edited,
+    and a run sends only the plan's values.
 
     Args:
         rows: Row numbers, or a table with a column `row`.
@@ -40,7 +40,7 @@ def selected(rows: object, table: Table, changes: Table) -> list[int]:
         The row numbers, each once.
 
     Raises:
-        ValidationError: When they cannot be read, are not in the plan, or do not agree with it.
+        ValidationError: If they cannot be read, are not in the plan, or do not match it.
     """
     lines = list(_lines(rows))
     numbers = sorted({number for number, _ in lines})
@@ -51,14 +51,16 @@ def selected(rows: object, table: Table, changes: Table) -> list[int]:
         _refuse(f"row {missing} is not in the plan")
     for number, line in lines:
         if "id" in line and not _is_same(line["id"], ids[number]):
-            _refuse(f"row {number} of the plan is for another id than in this table; is it an export of this plan?")
+            _refuse(
+                f"row {number} of the plan has another id than in this table; is this table an export of this plan?"
+            )
     if any("field" in line for _, line in lines):
         _check_changes(lines, wanted, changes)
     return numbers
 
 
 def _check_changes(lines: list[tuple[int, Mapping[str, Any]]], wanted: set[int], changes: Table) -> None:
-    """A row is applied as a whole, and with the values of the plan."""
+    """Checks that each row is complete and has the values of the plan."""
     planned: dict[int, dict[str, Any]] = {}
     for change in _records(changes):
         if change["row"] in wanted:
@@ -70,21 +72,24 @@ def _check_changes(lines: list[tuple[int, Mapping[str, Any]]], wanted: set[int],
             _refuse(f"row {number} of the plan does not change the field {field!r} of this table")
         if "after" in line and not _is_same(line["after"], fields[field]):
             _refuse(
-                f"row {number}, {field}: the value `after` is not the one of the plan, which writes its own values; "
-                "plan again from the edited values, or remove the column `after` if only its form has changed"
+                f"row {number}, {field}: the value in `after` differs from the plan, and a run sends only the "
+                f"plan's values; plan again from the edited values, or remove the column `after` if only its format "
+                f"changed"
             )
         found.setdefault(number, set()).add(field)
     for number, named in found.items():
         left = sorted(planned[number].keys() - named)
         if left:
-            _refuse(f"row {number} also changes {', '.join(left)}: remove all lines of a row, or none; {_WHOLE}")
+            _refuse(
+                f"row {number} also changes {', '.join(left)}: keep or remove all lines of a row together; {_WHOLE}"
+            )
 
 
-_WHOLE = "to leave single fields out, plan again without their cells"
+_WHOLE = "to leave out single fields, plan again without their cells"
 
 
 def _lines(rows: object) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Row numbers, each with what its line says besides."""
+    """Yields row numbers, each with the other columns of its line."""
     if isinstance(rows, (str, os.PathLike)):
         found: Iterable[Any] = _file(Path(cast("str", rows)))
     else:
@@ -92,9 +97,9 @@ def _lines(rows: object) -> Iterator[tuple[int, Mapping[str, Any]]]:
         if names is not None and hasattr(rows, "__getitem__") and not isinstance(rows, Mapping):
             found = _frame(rows, [str(name) for name in names])
         elif isinstance(rows, Iterable) and not isinstance(rows, (bytes, Mapping)):
-            found = cast("Iterable[Any]", rows)  # type: ignore[redundant-cast] # pyright knows less of it
+            found = cast("Iterable[Any]", rows)  # type: ignore[redundant-cast] # pyright infers less
         else:
-            kind: str = type(cast("object", rows)).__name__  # type: ignore[redundant-cast] # pyright knows less of it
+            kind: str = type(cast("object", rows)).__name__  # type: ignore[redundant-cast] # pyright infers less
             _refuse(f"must be row numbers or a table with a column `row`, not {kind}")
     for each in found:
         if isinstance(each, Mapping):
@@ -108,7 +113,7 @@ def _lines(rows: object) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _number(value: object) -> int:
-    """A row number. A spreadsheet or a frame may have made a text or a float of it."""
+    """Parses a row number. A spreadsheet or a DataFrame may have converted it to text or a float."""
     if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
         return int(value)
     if isinstance(value, float) and value.is_integer() and value >= 0:
@@ -125,7 +130,7 @@ def _number(value: object) -> int:
 
 
 def _frame(frame: Any, names: list[str]) -> Iterator[dict[str, Any]]:
-    """The lines of a frame of pandas or polars, or of a table of pyarrow."""
+    """Yields the lines of a pandas or polars DataFrame, or of a pyarrow table."""
     known = [name for name in _COLUMNS if name in names]
     if "row" not in known:
         _refuse("the table has no column `row`")
@@ -155,7 +160,7 @@ def _file(path: Path) -> Iterable[Mapping[str, Any]]:
     try:
         content = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        content = raw.decode("cp1252", "replace")  # what a spreadsheet may save; numbers and names are the same in it
+        content = raw.decode("cp1252", "replace")  # the encoding of some spreadsheets, with the same numbers and names
     if suffix in {".csv", ".tsv"}:
         head = content.partition("\n")[0]
         delimiter = max("\t;,|", key=head.count)
@@ -183,7 +188,7 @@ def _read_parquet(table: Any) -> Iterator[dict[str, Any]]:
 
 
 def _is_same(found: object, planned: object) -> bool:
-    """Whether a cell is the plan's value, as a file or a frame gives it back."""
+    """Returns whether a cell has the plan's value, in the form of a file or a DataFrame."""
     return _plain(found) == _plain(planned)
 
 
@@ -193,7 +198,7 @@ def _plain(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     text = str(value).strip()
-    # An export for spreadsheets puts a quote in front of what they would run.
+    # An export for spreadsheets puts a quote in front of formulas.
     return "" if text in {"<NA>", "NaT"} else text.removeprefix("'")
 
 

@@ -1,4 +1,4 @@
-"""File names in commands that a person copies into a shell."""
+"""Quotes file names in commands that people copy into a shell."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__: list[str] = []
 def argument(path: str) -> str:
     """Quotes a file's name for a command line.
 
-    A name that begins with a dash would be read as an option, so it gets its folder in front. A name that a terminal
-    might obey is written with escapes, in the form that bash, zsh and ksh read.
+    A name that begins with a dash would be an option, so this adds its directory. It escapes a name with characters
+    that control a terminal, in the form of bash, zsh and ksh.
 
     Args:
         path: The name.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _LeftOut:
-    """The default of a field, which is not to be in the body at all."""
+    """The default of a field that is not part of the body."""
 
     __slots__ = ()
 
@@ -29,7 +29,7 @@ _LEFT_OUT = _LeftOut()
 
 
 def show_fields(client: type[ReplyClient]) -> None:
-    """Gives the calls that take fields signatures that name them.
+    """Adds the fields to the signatures of the calls that take fields.
 
     Args:
         client: The class of the client.

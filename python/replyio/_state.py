@@ -1,4 +1,4 @@
-"""The state directory: where plans are kept that were given no name, and for how long."""
+"""The state directory, which keeps plans without a file name for some time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["KeptPlan", "plans"]
 KEPT = 30
 _DAY = 86_400
 _SUFFIX = ".replyplan"
-# What SQLite puts beside a file.
+# The files that SQLite creates next to a file.
 _BESIDE = ("", "-journal", "-wal", "-shm")
 
 _logger = logging.getLogger("replyio")
@@ -39,12 +39,12 @@ class KeptPlan:
     """A plan in the state directory. `replyio.read_plan(kept.path)` shows it, `client.open_plan(kept.path)` applies it.
 
     Attributes:
-        path: The plan's file.
-        created_at: When the plan was made.
-        source: What the table was, in words.
+        path: The file of the plan.
+        created_at: When the plan was created.
+        source: A description of the table.
         is_revert: Whether the plan reverts another plan.
-        counts: The number of rows with each status; 0 for every status where the file cannot be read.
-        error: Why the file cannot be read; None where it can.
+        counts: The number of rows by status. 0 for every status if the file cannot be read.
+        error: Why the file cannot be read; None if it can.
     """
 
     path: str
@@ -56,19 +56,19 @@ class KeptPlan:
 
     @property
     def age(self) -> datetime.timedelta:
-        """The time since the plan was made."""
+        """The time since the plan was created."""
         return datetime.datetime.now(datetime.timezone.utc) - self.created_at
 
 
 def plans() -> list[KeptPlan]:
-    r"""Lists the plans in the state directory: those that were made without `save_as`, and their reverts.
+    r"""Lists the plans in the state directory: those created without `save_as`, and their reverts.
 
-    Such a plan is kept for 30 days after its last use. The state directory is `REPLYIO_STATE_DIR` where that is set,
-    else the user's: `~/.local/state/replyio` on Linux (or `XDG_STATE_HOME`), `~/Library/Application Support/replyio` on
-    macOS, `%LOCALAPPDATA%\replyio` on Windows. No request is sent, and no key is needed.
+    replyio keeps such a plan for 30 days after its last use. The state directory is `REPLYIO_STATE_DIR` if that is set,
+    otherwise the user's: `~/.local/state/replyio` on Linux (or `XDG_STATE_HOME`), `~/Library/Application
+    Support/replyio` on macOS, `%LOCALAPPDATA%\replyio` on Windows. Sends no request and needs no key.
 
     Returns:
-        The plans, the newest first.
+        The plans, newest first.
 
     Examples:
         >>> import replyio
@@ -95,13 +95,13 @@ def _moment(seconds: float) -> datetime.datetime:
 
 
 def prune() -> tuple[int, list[KeptPlan]]:
-    """Removes the plans in the state directory.
+    """Deletes the plans in the state directory.
 
-    A plan stays for its 30 days when a run has it, when its file cannot be read, or when the outcome of one of its
-    rows is unknown: it alone knows the values from before.
+    A plan stays for its 30 days if a run uses it, if its file cannot be read, or if the outcome of one of its rows is
+    unknown, because only the plan has the previous values.
 
     Returns:
-        How many were removed, and those that stay.
+        The number of deleted plans, and the plans that stay.
     """
     remove_expired()
     removed, stay = 0, list[KeptPlan]()
@@ -120,18 +120,18 @@ def prune() -> tuple[int, list[KeptPlan]]:
 
 
 def new_file() -> tuple[str, Temporary | None]:
-    """The name of a new file for a plan that was given none, and the temporary folder around it where there is one.
+    """Returns the name of a new file for a plan without a name, and its temporary directory, if there is one.
 
     Returns:
-        A name in the state directory, or in a temporary folder where that cannot be written.
+        A name in the state directory, or in a temporary directory if the state directory is not writable.
 
     Raises:
-        PlanError: When neither can be written.
+        PlanError: If neither is writable.
     """
     name = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}{_SUFFIX}"
     try:
         folder = _prepared()
-    except (OSError, RuntimeError) as error:  # RuntimeError: nobody knows where the home is
+    except (OSError, RuntimeError) as error:  # RuntimeError: the home directory is unknown
         temporary = Temporary()
         _tell_once(str(getattr(error, "strerror", None) or error))
         return str(Path(temporary.path, name)), temporary
@@ -140,13 +140,13 @@ def new_file() -> tuple[str, Temporary | None]:
 
 
 def is_kept(path: str | os.PathLike[str]) -> bool:
-    """Whether a plan is in the state directory.
+    """Returns whether a plan is in the state directory.
 
     Args:
-        path: The plan's file.
+        path: The file of the plan.
 
     Returns:
-        True where it is there.
+        True if it is there.
     """
     with suppress(RuntimeError):
         return Path(path).parent == folder()
@@ -154,13 +154,13 @@ def is_kept(path: str | os.PathLike[str]) -> bool:
 
 
 def folder() -> Path:
-    """The folder of the kept plans.
+    """Returns the directory of the kept plans.
 
     Returns:
-        The folder, which need not be there.
+        The directory, which may not exist.
 
     Raises:
-        RuntimeError: When nobody knows where the user's home is.
+        RuntimeError: If the user's home directory is unknown.
     """
     return _base() / "plans"
 
@@ -175,12 +175,12 @@ def _base() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "replyio"
     state = os.environ.get("XDG_STATE_HOME", "")
-    # The convention has a relative path ignored.
+    # By convention, a relative path is ignored.
     return (Path(state) if os.path.isabs(state) else Path.home() / ".local" / "state") / "replyio"  # noqa: PTH117
 
 
 def _prepared() -> Path:
-    """The folder, made where it was not there, and nobody else's."""
+    """Returns the directory, created if necessary, and accessible only to this user."""
     found = folder()
     for each in (found.parent, found):
         each.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -205,15 +205,15 @@ def _tell_once(reason: str) -> None:
     except RuntimeError:
         where = "the state directory"
     _logger.warning(
-        "%s cannot be written (%s): plans without save_as= are in a temporary directory, which goes with this process; "
-        "give save_as=, or set REPLYIO_STATE_DIR to a directory that can be written",
+        "%s is not writable (%s), so plans without save_as= are in a temporary directory that is deleted with this "
+        "process; pass save_as=, or set REPLYIO_STATE_DIR to a writable directory",
         _replyio.safe_text(where),
         _replyio.safe_text(reason),
     )
 
 
 def remove_expired() -> None:
-    """Removes the plans that were last used longer ago than they are kept."""
+    """Deletes the plans whose last use was too long ago."""
     for file in _files():
         if time.time() - _last_use(file) > KEPT * _DAY:
             _remove(file)
@@ -225,7 +225,7 @@ def _files() -> Iterator[Path]:
 
 
 def _last_use(file: Path) -> float:
-    """When a plan was last written. A run writes to the log beside it first."""
+    """Returns when a plan was last written. A run writes to the log next to it first."""
     moments = [0.0]
     for suffix in _BESIDE:
         with suppress(OSError):
@@ -240,33 +240,33 @@ def _remove(file: Path) -> None:
 
 
 class Temporary:
-    """A temporary folder for a plan. It goes with the last object that needs it, or with the process."""
+    """A temporary directory for a plan. It is deleted with the last object that needs it, or with the process."""
 
     __slots__ = ("__weakref__", "_finalizer", "path")
 
     def __init__(self) -> None:
-        """Makes it.
+        """Creates it.
 
         Raises:
-            PlanError: When it cannot be made.
+            PlanError: If it cannot be created.
         """
         import weakref
 
         try:
             self.path = tempfile.mkdtemp(prefix="replyio-")
         except OSError as error:
-            message = f"no temporary directory for the plan can be made: {error.strerror}"
-            raise PlanError(f"{message}; hint: give save_as= a file, and see that there is room") from None
+            message = f"replyio cannot create a temporary directory for the plan: {error.strerror}"
+            raise PlanError(f"{message}; hint: pass a file as save_as=, and free some space") from None
         self._finalizer = weakref.finalize(self, _remove_folder, self.path, os.getpid())
 
     def keep(self) -> None:
-        """Leaves it there."""
+        """Keeps the directory."""
         self._finalizer.detach()
 
 
 def _remove_folder(path: str, process: int) -> None:
     import shutil
 
-    # A forked child has a copy of this, and not the plan.
+    # A forked child has a copy of this object, but does not own the plan.
     if os.getpid() == process:
         shutil.rmtree(path, ignore_errors=True)

@@ -1,7 +1,7 @@
 """The command `replyio`.
 
-Data goes to stdout, everything else to stderr. What went wrong is one line there, and the exit code tells what kind it
-was. A key comes from the environment or a file, never from an argument.
+Data goes to stdout, everything else to stderr. An error is one line on stderr, and the exit code shows its kind. The
+key comes from the environment or a file, never from an argument.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Args:
-        arguments: The arguments. Default: those of the process.
+        arguments: The arguments. Default None: those of the process.
 
     Returns:
         The exit code: 0 done, 1 something failed, 2 usage, 3 outcome unknown, 4 the plan has changes, 130 Ctrl-C.
@@ -42,17 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _tell(str(error), _USAGE)
     except KeyboardInterrupt:
         if words[:1] in (["update"], ["patch"]):
-            _tell("interrupted; if the update was under way, it may have been applied")
+            _tell("interrupted; if the update was in progress, it may have been applied")
         code = _INTERRUPTED
     except SystemExit as ended:  # after --help, and on SIGTERM
         code = ended.code if isinstance(ended.code, int) else _DONE
-    except Exception as error:  # noqa: BLE001 - the last place where it can be told in a line
+    except Exception as error:  # noqa: BLE001 - the last place that can report it in one line
         code = _told(error)
     return _flushed(code)
 
 
 def _flushed(code: int) -> int:
-    """Writes out what is left. Whoever has read enough does not want to hear of it."""
+    """Flushes stdout. A closed pipe is not an error: the reader has seen enough."""
     try:
         if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
             sys.stdout.flush()
@@ -64,7 +64,7 @@ def _flushed(code: int) -> int:
 
 
 def _told(error: Exception) -> int:
-    """Tells what went wrong, and gives the exit code."""
+    """Reports an error, and returns the exit code."""
     from replyio.errors import ReplyError  # many of them are an OSError too
 
     if isinstance(error, ReplyError):
@@ -111,7 +111,7 @@ def _say(text: str) -> int:
 
 
 def _tell(message: str, code: int = _FAILED) -> int:
-    """Writes a message to stderr, with nothing in it that a terminal obeys. That nobody reads it changes nothing."""
+    """Writes a message to stderr without characters that control a terminal. A closed stderr is not an error."""
     from replyio._replyio import safe_text
 
     lines = "\n  ".join(map(safe_text, message.strip().split("\n")))
@@ -124,7 +124,7 @@ def _tell(message: str, code: int = _FAILED) -> int:
 
 
 def _forget(stream: TextIO | None) -> None:
-    """Has nobody try to write what is left, and complain, when the process ends."""
+    """Prevents an error message about unwritten output at the end of the process."""
     from contextlib import suppress
 
     with suppress(OSError, ValueError):
@@ -132,21 +132,21 @@ def _forget(stream: TextIO | None) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-class _while_somebody_reads:  # noqa: N801 - reads as what it is
-    """Ends the writing, and not the command, when the reader has gone: what was done and what it means stays so."""
+class _ignoring_a_closed_pipe:  # noqa: N801 - reads like a statement
+    """Ends the output, but not the command, when the reader closes the pipe: the exit code still shows the outcome."""
 
     def __enter__(self) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> bool:
-        """Ends it."""
+        """Ignores a closed pipe."""
         if isinstance(error, BrokenPipeError):
             _forget(sys.stdout)
             return True
         return False
 
 
-# What messages call by its name in Python, and what it is called here.
+# Python names in messages, and their names on the command line.
 _CALLED_HERE = (
     ("list_contact_accounts()", "`replyio list`"),
     ("patch_contact_account()", "`replyio patch`"),
@@ -186,7 +186,7 @@ _CALLED_HERE = (
 
 
 def _in_words_of_the_command(text: str) -> str:
-    """What a message says, with the options of the command in place of the arguments of Python."""
+    """Returns a message with the options of the command instead of the arguments of Python."""
     import re
 
     from replyio._shell import argument
@@ -203,7 +203,10 @@ def _in_words_of_the_command(text: str) -> str:
 
 
 def _message(error: ReplyError) -> str:
-    """The message. Its hint, or all of it where it is about a setting or a plan, is in the words of the command."""
+    """Returns the message.
+
+    Its hint, or all of it if it is about a setting or a plan, uses the options of the command.
+    """
     from replyio.errors import ConfigurationError, PlanError, ValidationError
 
     if isinstance(error, ValidationError) and len(error.errors) > 1:
@@ -231,7 +234,7 @@ def _list_of(error: ValidationError) -> str:
 
 
 def _exit_code(error: ReplyError) -> int:
-    """The kind of an error, as a number."""
+    """Returns the exit code of an error."""
     from replyio import ConfigurationError, ValidationError
 
     if isinstance(error, (ConfigurationError, ValidationError)):
@@ -240,16 +243,16 @@ def _exit_code(error: ReplyError) -> int:
 
 
 def _fault(error: Exception) -> str:
-    """What to report of an error that nobody expected. Its text might hold anything."""
+    """Returns the message for an unexpected error, without its text, which might contain anything."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     place = f", line {trace.tb_lineno} of {trace.tb_frame.f_globals.get('__name__')}" if trace else ""
-    return f"a fault of replyio itself ({type(error).__name__}{place}); please report it"
+    return f"internal error in replyio ({type(error).__name__}{place}); please report it"
 
 
 def _watched(command: Callable[[dict[str, Any]], int], options: dict[str, Any]) -> int:
-    """Runs a command. Its log goes to stderr, a line each, and SIGTERM and SIGHUP end it in good order."""
+    """Runs a command. Its log goes to stderr, and SIGTERM and SIGHUP stop it cleanly."""
     import logging
     import signal
     import threading
@@ -279,7 +282,7 @@ def _watched(command: Callable[[dict[str, Any]], int], options: dict[str, Any]) 
 
 
 def _client(options: dict[str, Any]) -> ReplyClient:
-    """The client that the options ask for. They are taken out."""
+    """Returns a client for the options, and removes them."""
     from replyio import ConfigurationError, ReplyClient
 
     settings: dict[str, Any] = {name: options.pop(name) for name in ("timeout", "team_id") if name in options}
@@ -288,7 +291,7 @@ def _client(options: dict[str, Any]) -> ReplyClient:
         settings["act_as"] = int(act_as) if act_as.isascii() and act_as.isdigit() else act_as
     file: str | None = options.pop("key_file", None)
     if file is None and not os.environ.get("REPLY_API_KEY"):
-        raise ConfigurationError("no API key: set REPLY_API_KEY or give --key-file FILE; `replyio sandbox` needs none")
+        raise ConfigurationError("no API key: set REPLY_API_KEY or pass --key-file FILE; `replyio sandbox` needs none")
     try:
         return ReplyClient(None if file is None else _key_of(file), **settings)
     except ConfigurationError as error:
@@ -298,7 +301,10 @@ def _client(options: dict[str, Any]) -> ReplyClient:
 
 
 def _key_of(file: str) -> str:
-    """The key that a file holds, without the line end behind it. The name is never repeated: it might be the key."""
+    """Returns the key in a file, without the line end.
+
+    Errors never contain the file name, because it might be the key.
+    """
     import stat
     from pathlib import Path
 
@@ -309,18 +315,18 @@ def _key_of(file: str) -> str:
             status = os.fstat(opened.fileno())
             content = opened.read(_LONGEST_KEY_FILE)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = getattr(error, "strerror", None) or "no file has such a name"
+        reason = getattr(error, "strerror", None) or "the file name is not valid"
         raise UsageError(f"--key-file: the file cannot be read: {reason}") from None
     key = content.decode("utf-8-sig", "replace").strip()
     if not key:
-        raise UsageError("--key-file: there is no key in the file")
+        raise UsageError("--key-file: the file contains no key")
     if os.name == "posix" and stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
-        _tell("--key-file: other users of this machine can read the key; `chmod 600` on the file keeps them from it")
+        _tell("--key-file: other users of this machine can read the key; run `chmod 600` on the file to prevent that")
     return key
 
 
 def _fields(options: dict[str, Any], command: str) -> dict[str, Any]:
-    """The fields that the options give: not named is not there, --null is None, and everything else is its value."""
+    """Returns the fields of the options. A field that is not given is missing, and --null is None."""
     from replyio._cli_arguments import FIELDS, option
     from replyio._cli_overview import UsageError
 
@@ -332,9 +338,9 @@ def _fields(options: dict[str, Any], command: str) -> dict[str, Any]:
     fields = given | dict.fromkeys(nulls)
     if "json" in options:
         if fields:
-            raise UsageError("--json takes the place of the other fields; put them into it")
+            raise UsageError("--json cannot be combined with field options; put all fields into the JSON object")
         fields = _json_object(options["json"])
-        # The methods have parameters of these names, so the package cannot refuse them as fields.
+        # The methods have parameters with these names, so the package cannot refuse them as fields.
         taken = next((name for name in ("self", "id") if name in fields), None)
         if taken:
             raise UsageError(f"--json {options['json']}: {taken} is not a field of an update; leave it out")
@@ -348,7 +354,7 @@ def _fields(options: dict[str, Any], command: str) -> dict[str, Any]:
 
 
 def _bytes_of(file: str) -> bytes:
-    """The content of the file that --json names."""
+    """Returns the content of the file that --json names."""
     from pathlib import Path
 
     from replyio._cli_overview import UsageError
@@ -362,7 +368,7 @@ def _bytes_of(file: str) -> bytes:
 
 
 def _json_object(file: str) -> dict[str, Any]:
-    """The object in a JSON file, in which nothing is said twice."""
+    """Returns the object in a JSON file. Refuses duplicate members."""
     import json
 
     from replyio._cli_overview import UsageError
@@ -370,19 +376,19 @@ def _json_object(file: str) -> dict[str, Any]:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            raise UsageError(f"--json {file}: a member is there twice")
+            raise UsageError(f"--json {file}: a member occurs twice")
         return found
 
     def no_number(_text: str) -> NoReturn:
-        raise UsageError(f"--json {file}: NaN and Infinity are no JSON")
+        raise UsageError(f"--json {file}: NaN and Infinity are not valid JSON")
 
     try:
         text = _bytes_of(file).decode("utf-8-sig")
         found: object = json.loads(text, object_pairs_hook=once, parse_constant=no_number)
     except json.JSONDecodeError as error:
-        raise UsageError(f"--json {file}: no JSON at line {error.lineno}, column {error.colno}") from None
+        raise UsageError(f"--json {file}: not valid JSON at line {error.lineno}, column {error.colno}") from None
     except UnicodeDecodeError as error:
-        raise UsageError(f"--json {file}: not UTF-8 at byte {error.start}") from None
+        raise UsageError(f"--json {file}: not valid UTF-8 at byte {error.start}") from None
     except ValueError:  # Python refuses to read an integer with that many digits
         raise UsageError(f"--json {file}: a number has too many digits") from None
     except RecursionError:
@@ -426,7 +432,7 @@ def _patch(options: dict[str, Any]) -> int:
 
 
 def _written(options: dict[str, Any], write: Callable[[ReplyClient], ContactAccount]) -> int:
-    """Writes, gives the account, and tells what is not as it was meant: then something has failed."""
+    """Updates the account, prints it, and reports warnings. A warning makes the command fail."""
     import warnings
 
     from replyio import ReplyWarning
@@ -442,10 +448,10 @@ def _written(options: dict[str, Any], write: Callable[[ReplyClient], ContactAcco
 
 
 def _give(members: Mapping[str, Any], options: dict[str, Any]) -> None:
-    """Writes one thing in the form that was asked for."""
+    """Prints one object in the selected format."""
     from replyio._cli_output import chosen, write_one
 
-    with _while_somebody_reads():
+    with _ignoring_a_closed_pipe():
         write_one(members, chosen(options.get("format")))
 
 
@@ -456,9 +462,9 @@ def _check(options: dict[str, Any]) -> int:
     with _client(options) as client:
         report = client.check(write=write)
     for name, value in report.to_restore.items():
-        _tell(f"account {write}: restore {name} by hand if nobody else has changed it; it was {value!r}")
+        _tell(f"account {write}: restore {name} by hand if no one else changed it; it was {value!r}")
     form, members = chosen(options.get("format")), report.to_dict()
-    with _while_somebody_reads():
+    with _ignoring_a_closed_pipe():
         if form == "table":
             sys.stdout.write(f"{report}\n")
         elif form == "json":
@@ -490,7 +496,7 @@ def _list(options: dict[str, Any]) -> int:
         if options.get("writable"):
             columns = ["id", *ContactAccountFields.__annotations__]
             rows = ({name: row[name] for name in columns} for row in rows)
-        with _while_somebody_reads():
+        with _ignoring_a_closed_pipe():
             write_many(rows, form, columns, ACCOUNT_COLUMNS, for_spreadsheet=for_spreadsheet)
     return _DONE
 
@@ -545,16 +551,21 @@ def _plan(options: dict[str, Any]) -> int:
 
 
 def _next_step(file: str, counts: Mapping[Status, int], *, is_saved: bool) -> str:
-    """What to do with a plan."""
+    """Returns what to do with a plan."""
     from replyio._shell import argument
     from replyio._state import KEPT, is_kept
 
     if not is_saved and not is_kept(file):
-        return "nothing was written; give --save-as PLAN to keep the plan and apply it"
+        return "no account was changed; pass --save-as PLAN to keep the plan and apply it"
     plan = argument(file)
-    begun = "the plan was begun earlier" if counts.get("changed") or counts.get("unknown") else "nothing was written"
+    begun = (
+        "an earlier run started this plan"
+        if counts.get("changed") or counts.get("unknown")
+        else "no account was changed"
+    )
     for_days = "" if is_saved else f" (the plan is kept for {KEPT} days)"
-    return f"{begun}; review with `replyio status {plan} --show changes`, write with `replyio apply {plan}`{for_days}"
+    review, apply = f"`replyio status {plan} --show changes`", f"`replyio apply {plan}`"
+    return f"{begun}; review it with {review}, apply it with {apply}{for_days}"
 
 
 def _status(options: dict[str, Any]) -> int:
@@ -576,22 +587,22 @@ def _status(options: dict[str, Any]) -> int:
 
 
 def _reading(options: dict[str, Any]) -> dict[str, Any]:
-    """How the table is read."""
+    """Returns the options for reading the table."""
     from replyio._cli_overview import UsageError
 
     found: dict[str, Any] = {}
     ignored: list[str] = options.get("ignore", [])
     if "unknown" in ignored and len(ignored) > 1:
-        raise UsageError("--ignore unknown ignores every column that is no field; leave the other --ignore out")
+        raise UsageError("--ignore unknown ignores every column that is not a field; remove the other --ignore options")
     found["ignore"] = "unknown" if ignored == ["unknown"] else ignored
     columns: dict[str, str] = {}
     for pair in options.get("column", ()):
-        # A name may have such a sign, and a field has none.
+        # A column name may contain this sign, but a field name does not.
         column, separator, field = pair.rpartition("=")
         if not separator or not column or not field:
             raise UsageError("--column needs COLUMN=FIELD, such as Website=domain_name")
         if columns.setdefault(column, field) != field:
-            raise UsageError(f"--column reads {column!r} as two fields")
+            raise UsageError(f"--column maps {column!r} to two fields")
     if columns:
         found["columns"] = columns
     if "null_value" in options:
@@ -603,14 +614,14 @@ def _reading(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tell_notes(plan: Plan) -> None:
-    """Tells what a person must know before the plan is applied."""
+    """Reports what people must know before they apply the plan."""
     from replyio._plan_text import cleared_text, suspicious_text
 
     counts = plan.counts
     if plan.cleared:
         _tell(cleared_text(plan.cleared, done=not counts.get("pending")))
     if plan.suspicious:
-        _tell(f"{suspicious_text(plan.suspicious)}; --null-value makes such a text an empty cell")
+        _tell(f"{suspicious_text(plan.suspicious)}; pass --null-value TEXT to treat such a text as an empty cell")
 
 
 def _plans(options: dict[str, Any]) -> int:
@@ -619,7 +630,7 @@ def _plans(options: dict[str, Any]) -> int:
 
     if options.get("prune"):
         removed, stay = _state.prune()
-        why = "; those with unknown rows, in use or unreadable stay" if stay else ""
+        why = "; plans that have unknown rows, are in use or cannot be read were kept" if stay else ""
         _tell(f"{removed:,} plan{'' if removed == 1 else 's'} removed{why}")
     found = [
         {
@@ -632,7 +643,7 @@ def _plans(options: dict[str, Any]) -> int:
         for kept in _state.plans()
     ]
     form = chosen(options.get("format"))
-    with _while_somebody_reads():
+    with _ignoring_a_closed_pipe():
         write_many(found, form, ("age", "created_at", "source", "rows", "path"), ("age", "source", "rows", "path"))
     return _DONE
 
@@ -650,7 +661,7 @@ def _counts_text(counts: Mapping[Status, int]) -> str:
 
 
 def _export(plan: Plan, options: dict[str, Any]) -> None:
-    """Writes one of the tables into a file."""
+    """Writes one of the tables to a file."""
     from replyio._cli_overview import UsageError
 
     file, table = options["export"], options.get("show", "counts")
@@ -658,7 +669,7 @@ def _export(plan: Plan, options: dict[str, Any]) -> None:
     try:
         rows = plan.export(file, "rows" if table == "counts" else table, **settings)
     except FileExistsError:
-        raise UsageError(f"--export {file}: exists already; --overwrite replaces it") from None
+        raise UsageError(f"--export {file}: already exists; --overwrite replaces it") from None
     except ImportError as error:
         raise UsageError(f"--export {file}: {error}") from None
     _tell(f"{rows:,} row{'' if rows == 1 else 's'} written to {file}")
@@ -680,7 +691,7 @@ def _revert(options: dict[str, Any]) -> int:
 
 
 def _run(options: dict[str, Any], name: str) -> int:
-    """Does something with a plan, and gives what became of it."""
+    """Runs a method of a plan, and prints the outcome."""
     from replyio._progress import speak_to_a_command
 
     wanted = {name: options[name] for name in ("on_conflict", "on_unknown_member", *_PARTS) if name in options}
@@ -700,7 +711,7 @@ _PARTS = ("rows", "limit", "max_changes", "max_cleared")
 
 
 def _rows(text: str) -> object:
-    """Row numbers such as `0,3,7-9`; anything else is the name of a file."""
+    """Parses row numbers such as `0,3,7-9`; returns any other text as a file name."""
     import re
 
     from replyio._cli_overview import UsageError
@@ -721,7 +732,7 @@ _LONGEST_RANGE = 10_000_000
 
 
 def _left(result: ApplyResult) -> list[str]:
-    """What to do about the rows that are not done, a line each."""
+    """Returns what to do about the rows that are not done, one line each."""
     from replyio._plan_text import counted, stored_otherwise_text
     from replyio._shell import argument
 
@@ -733,8 +744,8 @@ def _left(result: ApplyResult) -> list[str]:
     if result.stored_otherwise:
         lines.append(f"{stored_otherwise_text(result.stored_otherwise)}; {show} shows them")
     if failed:
-        retry = f"`replyio apply {plan} --retry-failed` tries them again"
-        lines.append(f"{counted(failed, 'row')} failed or in conflict; {show} says why, {retry}")
+        retry = f"`replyio apply {plan} --retry-failed` retries them"
+        lines.append(f"{counted(failed, 'row')} failed or in conflict; {show} shows why, {retry}")
     lines += _refused_rows(result.path, counts)
     if left:
         lines.append(f"{counted(left, 'row')} left; `replyio apply {plan}` resumes")
@@ -791,29 +802,29 @@ def _open(client: ReplyClient, options: dict[str, Any]) -> Plan:
 
 
 def _show(report: Plan | ApplyResult, options: dict[str, Any]) -> None:
-    """Writes the counts, or one of the tables."""
+    """Prints the counts, or one of the tables."""
     from replyio._cli_output import chosen, write_failures, write_many
 
     form, view = chosen(options.get("format")), options.get("show", "counts")
     if view == "failures" and form == "table":
-        with _while_somebody_reads():
+        with _ignoring_a_closed_pipe():
             write_failures(report.failures, _in_words_of_the_command)
     elif view != "counts":
         table = getattr(report, view)
-        with _while_somebody_reads():
+        with _ignoring_a_closed_pipe():
             write_many(table, form, table.columns)
     elif form == "json":
         _give({"counts": report.counts, "requests": report.requests, "seconds": report.seconds}, options)
     else:
-        # A person wants to read of the rows that are there, a program of every status.
+        # A person reads about the statuses that have rows, a program about every status.
         counts = report.counts.items()
         rows = [{"status": status, "rows": number} for status, number in counts if number or form != "table"]
-        with _while_somebody_reads():
+        with _ignoring_a_closed_pipe():
             write_many(rows, form, ("status", "rows"))
 
 
 def _code_of(counts: Mapping[Status, int]) -> int:
-    """What the counts of a plan mean. Rows that are still to be done are no failure."""
+    """Returns the exit code for the counts of a plan. Pending rows are not a failure."""
     if counts.get("unknown"):
         return _UNKNOWN
     good = ("changed", "unchanged", "pending")

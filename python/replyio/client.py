@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import polars
     from typing_extensions import CapsuleType, Self, Unpack
 
-    import replyio  # its names are imported when they are used, also those in annotations
+    import replyio  # its names are imported on first use, including those in annotations
     from replyio.models import ClientOptions, ContactAccount, ContactAccountFields, ContactAccountUpdate
 
     P = ParamSpec("P")
@@ -30,19 +30,19 @@ __all__ = ["AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "Qu
 
 
 class Quota:
-    """How many requests a client sends at most.
+    """The most requests that a client sends.
 
     The service allows 100 requests a minute and 3,000 an hour for each user, shared by all programs of that user. The
-    default stays a little below. All programs of one system user on a machine count together, in a small file in the
-    state directory, which `REPLYIO_STATE_DIR` moves.
+    default stays slightly below that limit. All programs of one system user on a machine share one count, in a small
+    file in the state directory. Set `REPLYIO_STATE_DIR` to move that directory.
 
     Attributes:
         per_minute: Requests in any sixty seconds.
         per_hour: Requests in any hour.
-        clock_scale: How much faster than real time its clock goes.
+        clock_scale: How much faster than real time its clock runs.
         shared: Whether the requests of other processes count too.
-        bulk_share: The part of the minute that a bulk update may use.
-        acquire: What is called before each request.
+        bulk_share: The share of `per_minute` that a bulk update may use.
+        acquire: A function that the client calls before each request.
     """
 
     __slots__ = ("__weakref__", "_gate", "acquire", "bulk_share", "clock_scale", "per_hour", "per_minute", "shared")
@@ -69,23 +69,22 @@ class Quota:
         Args:
             per_minute: Requests in any sixty seconds. Default 95.
             per_hour: Requests in any hour. Default 2,900.
-            clock_scale: How much faster than real time its clock goes. Default 1. With anything else the service would
-                answer 429: it is for a `replyio.sandbox.Sandbox` whose clock is as fast, to see in a minute how a job
-                of hours goes. `Sandbox.client()` sets it.
-            shared: Whether the requests of all processes of this system user count together, for each key, service and
-                `act_as`. Default True. If the file cannot be used, the process counts alone, and a warning in its log
-                says so once. A quota of more than 4,096 requests an hour, or with a `clock_scale` below 1 or above
-                1,000, is never shared.
-            bulk_share: The part of the minute that plans and other bulk updates may use. They leave the rest to single
-                calls. More than 0, at most 1. Default 0.9.
+            clock_scale: How much faster than real time its clock runs. Default 1. Change it only for a
+                `replyio.sandbox.Sandbox` whose clock runs as fast, to run a job of hours in minutes; the live service
+                would answer 429. `Sandbox.client()` sets it.
+            shared: Whether all processes of this system user share one count, for each key, service and `act_as`.
+                Default True. If the process cannot use the file, it counts only its own requests and logs one warning.
+                A quota of more than 4,096 requests an hour, or with a `clock_scale` below 1 or above 1,000, is never
+                shared.
+            bulk_share: The share of `per_minute` that plans and other bulk updates may use. They leave the rest to
+                single calls. More than 0, at most 1. Default 0.9.
             acquire: A function or coroutine function without arguments, for a rate limit that several machines share.
                 Default None. The client calls it once before each request that it sends, retries included, when this
                 quota allows the request, and sends the request when the function returns. If it raises or returns
-                False, the call ends with `RateLimitError` and sends nothing more, and a bulk update stops with every
-                row intact. Its time counts against the call's `timeout`; a bulk update waits for as long as it takes.
-                It runs in a thread of its own, a coroutine function in an event loop of that thread, for one request
-                after the other. It must not call a client of the same quota. A pickle of the quota refers to it by
-                name.
+                False, the call raises `RateLimitError` and sends nothing more, and a bulk update stops with every row
+                intact. Its time counts against the call's `timeout`; a bulk update waits as long as it takes. It runs
+                in a separate thread, a coroutine function in an event loop of that thread, for one request at a time.
+                It must not call a client of the same quota. A pickle of the quota refers to it by name.
 
         Raises:
             ConfigurationError: When a limit is not a positive integer, or another value cannot be used.
@@ -127,21 +126,21 @@ class Quota:
         return _replyio.Gate(ref(self))
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Refused: a quota does not change."""
+        """Raises an error: a quota is immutable."""
         raise AttributeError(f"a Quota is immutable; make a new one to change {name}")
 
     def __eq__(self, other: object) -> bool:
-        """Whether both allow the same."""
+        """Returns whether both quotas are equal."""
         if not isinstance(other, Quota):
             return NotImplemented
         return self._members() == other._members()
 
     def __hash__(self) -> int:
-        """The hash of its members."""
+        """Returns the hash of its members."""
         return hash(self._members())
 
     def __repr__(self) -> str:
-        """The call that makes it."""
+        """Returns the call that creates it."""
         scale = "" if self.clock_scale == 1 else f", clock_scale={self.clock_scale}"
         shared = "" if self.shared else ", shared=False"
         bulk_share = "" if self.bulk_share == _BULK_SHARE else f", bulk_share={self.bulk_share}"
@@ -151,7 +150,7 @@ class Quota:
     def __reduce__(
         self,
     ) -> tuple[Callable[..., Quota], tuple[int, int, float, bool, float, Callable[[], object] | None]]:
-        """What `copy` and `pickle` make it from again."""
+        """Returns what `copy` and `pickle` create a copy from."""
         return _quota, self._members()
 
     def _members(self) -> tuple[int, int, float, bool, float, Callable[[], object] | None]:
@@ -159,7 +158,7 @@ class Quota:
 
 
 def _is_bool(value: object) -> bool:
-    """Whether a value, whatever its annotation says, is True or False."""
+    """Returns whether a value, whatever its annotation says, is True or False."""
     return type(value) is bool
 
 
@@ -175,12 +174,12 @@ def _quota(
 
 
 class QuotaLeft:
-    """What is left of a user's quota, as far as this machine knows.
+    """The remaining quota of a user, as far as this machine knows.
 
     Attributes:
-        minute: How many requests are left in this minute.
-        hour: How many requests are left in this hour.
-        retry_after: Seconds for which the service asked all requests to wait; None when it did not.
+        minute: The number of requests left in this minute.
+        hour: The number of requests left in this hour.
+        retry_after: Seconds for which the service asked all requests to wait; None if it did not ask.
         shared: Whether the requests of other processes count too.
         processes: The requests of each process in the last minute and in the last hour, by process id. Empty when only
             this process counts.
@@ -202,12 +201,12 @@ class QuotaLeft:
         shared: bool,
         processes: dict[int, tuple[int, int]],
     ) -> None:
-        """Takes what is left.
+        """Creates the record.
 
         Args:
-            minute: How many requests are left in this minute.
-            hour: How many requests are left in this hour.
-            retry_after: Seconds for which the service asked all requests to wait; None when it did not.
+            minute: The number of requests left in this minute.
+            hour: The number of requests left in this hour.
+            retry_after: Seconds for which the service asked all requests to wait; None if it did not ask.
             shared: Whether the requests of other processes count too.
             processes: The requests of each process in the last minute and in the last hour, by process id.
         """
@@ -218,7 +217,7 @@ class QuotaLeft:
         self.processes = processes
 
     def __repr__(self) -> str:
-        """Shows all members."""
+        """Returns a text with all members."""
         return f"QuotaLeft({', '.join(f'{name}={getattr(self, name)!r}' for name in sorted(self.__slots__))})"
 
 
@@ -231,16 +230,16 @@ _DEFAULT_QUOTA = Quota()
 class ReplyClient:
     """A client for the contact accounts of Reply.io.
 
-    One client serves any number of threads and event loops, and survives a fork: a child process has connections of its
-    own. It opens nothing until the first call. `close()`, `with` and `async with` give its connections and threads
-    back; leaving it to the garbage collector does too.
+    One client serves any number of threads and event loops, and works after a fork: a child process opens its own
+    connections. The client opens no connection before the first call. `close()`, `with` and `async with` close its
+    connections and stop its threads; so does the garbage collector.
 
-    The quota is counted for each key, service and `act_as`, over all processes of one system user on this machine. So
-    several clients of one user never send more requests than one client would.
+    The client counts the quota for each key, service and `act_as`, across all processes of one system user on this
+    machine. Several clients of one user together send no more requests than one client.
 
-    A client whose key came from `REPLY_API_KEY` is pickled without it, and reads that variable again where it lands. A
-    client whose key, or whose proxy with a password, was given in code cannot be pickled unless `pickle_api_key=True`
-    was given too: the process that loads it would use another key.
+    A pickle of a client whose key came from `REPLY_API_KEY` does not contain the key; the process that loads the pickle
+    reads that variable again. A client whose key, or whose proxy with a password, was passed in code cannot be pickled
+    unless you also pass `pickle_api_key=True`: the process that loads it would use another key.
 
     Examples:
         >>> import replyio
@@ -250,7 +249,8 @@ class ReplyClient:
         'Oslo'
     """
 
-    # `_keeps` is what must live as long as the client: its sandbox. `_withheld` names the secrets that a pickle lacks.
+    # `_keeps` must live as long as the client: its sandbox. `_withheld` contains the names of secrets that a pickle
+    # lacks.
     __slots__ = ("__weakref__", "_core", "_keeps", "_pickled", "_withheld")
 
     def __init__(
@@ -270,31 +270,33 @@ class ReplyClient:
         ca_file: str | os.PathLike[str] | None = None,
         pickle_api_key: bool = False,
     ) -> None:
-        """Checks all settings. No request is sent.
+        """Creates a client and checks all settings. Sends no request.
 
         Args:
-            api_key: The key; None reads `REPLY_API_KEY`.
-            base_url: Where the service is; None reads `REPLY_BASE_URL`, and without it is `https://api.reply.io/v3`. It
-                must be https, except on this machine.
-            auth: How the key is sent. `"x-api-key"` and `"bearer"` choose a header. `"auto"` sends `X-API-Key`, and
-                when a 401 asks for the bearer scheme tries that once and stays with what worked.
+            api_key: The API key. Default None: read `REPLY_API_KEY`.
+            base_url: The URL of the service. Default None: read `REPLY_BASE_URL`, or use `https://api.reply.io/v3` if
+                that is not set. It must use https, except for this machine.
+            auth: The header that carries the key: `"x-api-key"`, `"bearer"` or `"auto"` (the default). `"auto"` sends
+                `X-API-Key`; if a 401 asks for the bearer scheme, it tries that once and keeps what worked.
             act_as: The user, by id or e-mail address, that a master or organization key acts for.
             team_id: The team that a master or organization key acts in.
-            timeout: Seconds that a whole call may take: waits for the quota, attempts, pauses and all. Default 120.
-            attempt_timeout: Seconds that one attempt may take, from connecting to the last byte. Default 30.
-            connect_timeout: Seconds in which a connection must be made. Default 5.
-            max_attempts: How often a request is tried at most. Default 4. An update is idempotent, so it is repeated
-                even when it may have been applied.
-            quota: How many requests are sent at most. Default `Quota(per_minute=95, per_hour=2900)`; None leaves that
-                to the service's 429.
-            proxy: The address of a proxy for https, with user and password if need be; None reads `HTTPS_PROXY`,
-                `ALL_PROXY` and `NO_PROXY`. This machine is never reached through a proxy.
-            ca_file: A PEM file of certificate authorities to trust instead of the system's; None reads `SSL_CERT_FILE`.
-            pickle_api_key: Whether a pickle of this client holds its key and a proxy's password. Default False: a
-                client that was given either cannot be pickled.
+            timeout: The timeout of a whole call in seconds, including waits for the quota, attempts and pauses. Default
+                120.
+            attempt_timeout: The timeout of one attempt in seconds, from connecting to the last byte. Default 30.
+            connect_timeout: The timeout for opening a connection, in seconds. Default 5.
+            max_attempts: The most attempts for a request. Default 4. An update is idempotent, so the client retries it
+                even if it may have been applied.
+            quota: The most requests to send. Default `Quota(per_minute=95, per_hour=2900)`. None sends without a limit
+                and waits only after a 429.
+            proxy: The URL of a proxy for https, with user name and password if the proxy needs them. Default None: read
+                `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`. The client never uses a proxy for this machine.
+            ca_file: A PEM file of certificate authorities to trust instead of the system's. Default None: read
+                `SSL_CERT_FILE`.
+            pickle_api_key: Whether a pickle of this client contains its key and a proxy's password. Default False: a
+                client that got either in code cannot be pickled.
 
         Raises:
-            ConfigurationError: When there is no key, or a setting cannot be used.
+            ConfigurationError: If there is no key, or a setting cannot be used.
         """
         self._keeps: object = None
         settings: dict[str, Any] = {
@@ -312,7 +314,7 @@ class ReplyClient:
         }
         try:
             self._core = _replyio.Client({**settings, "api_key": api_key})
-            # Where the pickle lands, the environment may name another service.
+            # The environment of the process that loads the pickle may name another service.
             self._pickled = settings | {"base_url": self._core.base_url}
             if pickle_api_key:
                 key = environ.get("REPLY_API_KEY") if api_key is None else api_key
@@ -331,19 +333,20 @@ class ReplyClient:
         _show_fields()
 
     def with_options(self, **options: Unpack[ClientOptions]) -> ReplyClient:
-        """Makes a client with other settings over the same connections.
+        """Returns a client with other settings that uses the same connections.
 
-        Closing either closes the connections of both.
+        Closing one of them closes the connections of both.
 
         Args:
             **options: `timeout`, `attempt_timeout`, `max_attempts`, `quota`, `auth`, `act_as` and `team_id`, as in
-                `ReplyClient`; those not given are kept. The other settings belong to the connections.
+                `ReplyClient`. The new client keeps the settings that are not given. All other settings belong to the
+                connections and cannot change.
 
         Returns:
             The new client.
 
         Raises:
-            ConfigurationError: When a setting cannot be used, or belongs to the connections.
+            ConfigurationError: If a setting cannot be used, or belongs to the connections.
         """
         derived = object.__new__(type(self))
         try:
@@ -352,18 +355,18 @@ class ReplyClient:
             derived._pickled = {**self._pickled, **options}
             derived._withheld = self._withheld
         finally:
-            del options  # somebody may have given a key, which is refused
+            del options  # it may contain a key, which is refused
         return derived
 
     def update_contact_account(self, id: int, **fields: Unpack[ContactAccountUpdate]) -> ContactAccount:
-        """Replaces a contact account: `PUT /v3/contact-accounts/{id}`, exactly as given.
+        """Replaces a contact account with exactly these fields: `PUT /v3/contact-accounts/{id}`.
 
-        The service replaces the account in full, so an optional field that is left out is cleared. To change single
+        The service replaces the account in full, so it clears each optional field that you leave out. To change single
         fields, use `patch_contact_account`.
 
         Args:
             id: Contact account ID, positive.
-            **fields: The fields of the body; the names of the service's page (`linkedInUrl`) are taken too.
+            **fields: The fields of the account. The API's own names (`linkedInUrl`) work too.
                 name (str, required): Contact account name, not blank.
                 description (str | None): Optional description.
                 domain_name (str | None): Primary domain name.
@@ -380,15 +383,15 @@ class ReplyClient:
                 twitter_url (str | None): Twitter profile URL.
                 logo_url (str | None): Company logo URL.
                 email (str | None): Contact email address.
-                owner_user_id (int): ID of the user who owns this contact account. Send it whenever it is known.
+                owner_user_id (int): ID of the user who owns this contact account. Send it if you know it.
 
         Returns:
-            The account as the service answers it.
+            The account, as the service returned it.
 
         Raises:
-            ValidationError: Before any request, with every fault at once.
-            NotFoundError: There is no such account.
-            ReplyError: Any other failure, as the tree in `replyio.errors` says.
+            ValidationError: If the id or a field is invalid. Lists every problem; sends no request.
+            NotFoundError: If there is no such account.
+            ReplyError: If the call fails for another reason; see `replyio.errors`.
 
         Examples:
             >>> import replyio
@@ -401,22 +404,22 @@ class ReplyClient:
         try:
             return self._core.update(id, fields)
         finally:
-            # A traceback that shows local variables must not show what a field was to be.
+            # A traceback that shows local variables must not show field values.
             del fields
 
     async def update_contact_account_async(self, id: int, **fields: Unpack[ContactAccountUpdate]) -> ContactAccount:
-        """Replaces a contact account; see `update_contact_account`. Cancelling the task closes the request.
+        """Replaces a contact account; see `update_contact_account`. Canceling the task cancels the request.
 
         Args:
             id: Contact account ID, positive.
             **fields: The fields of the body, as in `update_contact_account`.
 
         Returns:
-            The account as the service answers it.
+            The account, as the service returned it.
 
         Raises:
-            ValidationError: Before any request, with every fault at once.
-            ReplyError: Any other failure, as the tree in `replyio.errors` says.
+            ValidationError: If the id or a field is invalid. Lists every problem; sends no request.
+            ReplyError: If the call fails for another reason; see `replyio.errors`.
         """
         try:
             pending = self._core.update(id, fields, _running_loop())
@@ -430,24 +433,24 @@ class ReplyClient:
     def patch_contact_account(self, id: int, **changes: Unpack[ContactAccountFields]) -> ContactAccount:
         """Changes single fields of a contact account and keeps the others.
 
-        `GET /v3/contact-accounts/{id}`, merge, `PUT /v3/contact-accounts/{id}`. When the account is already as meant,
-        nothing is written. None and "" clear a field. The service has no lock, so a change that somebody else makes
-        between the two requests is lost.
+        Reads the account (`GET /v3/contact-accounts/{id}`), merges the changes, and writes it (`PUT
+        /v3/contact-accounts/{id}`). Sends no update if the account already has these values. None and "" clear a field.
+        The service has no lock, so the update overwrites a change that someone else makes between the two requests.
 
         Args:
             id: Contact account ID, positive.
             **changes: The fields to change, as in `update_contact_account`; none is required.
 
         Returns:
-            The account as it is now.
+            The account after the change.
 
         Raises:
-            ValidationError: Before any request, with every fault at once.
-            NotFoundError: There is no such account.
-            ReplyError: Any other failure, as the tree in `replyio.errors` says.
+            ValidationError: If the id or a field is invalid. Lists every problem; sends no request.
+            NotFoundError: If there is no such account.
+            ReplyError: If the call fails for another reason; see `replyio.errors`.
 
         Warns:
-            ReplyWarning: The account was written, and the answer is not what was sent; names the fields.
+            ReplyWarning: If the answer to the update differs from what was sent. The warning names the fields.
 
         Examples:
             >>> import replyio
@@ -467,26 +470,26 @@ class ReplyClient:
                 _warn(warning)
             return account
         finally:
-            del account  # the warning may be made an error, and its traceback shown
+            del account  # the warning may become an error, with a traceback
 
     async def patch_contact_account_async(self, id: int, **changes: Unpack[ContactAccountFields]) -> ContactAccount:
         """Changes single fields of a contact account; see `patch_contact_account`.
 
-        Cancelling the task closes the request.
+        Canceling the task cancels the request.
 
         Args:
             id: Contact account ID, positive.
             **changes: The fields to change, as in `update_contact_account`; none is required.
 
         Returns:
-            The account as it is now.
+            The account after the change.
 
         Raises:
-            ValidationError: Before any request, with every fault at once.
-            ReplyError: Any other failure, as the tree in `replyio.errors` says.
+            ValidationError: If the id or a field is invalid. Lists every problem; sends no request.
+            ReplyError: If the call fails for another reason; see `replyio.errors`.
 
         Warns:
-            ReplyWarning: The account was written, and the answer is not what was sent; names the fields.
+            ReplyWarning: If the answer to the update differs from what was sent. The warning names the fields.
         """
         try:
             pending = self._core.patch(id, changes, _running_loop())
@@ -501,7 +504,7 @@ class ReplyClient:
                 _warn(warning)
             return account
         finally:
-            del account  # the warning may be made an error, and its traceback shown
+            del account  # the warning may become an error, with a traceback
 
     def get_contact_account(self, id: int) -> ContactAccount:
         """Reads a contact account: `GET /v3/contact-accounts/{id}`.
@@ -513,9 +516,9 @@ class ReplyClient:
             The account.
 
         Raises:
-            ValidationError: Before any request, when the id cannot be one.
-            NotFoundError: There is no such account.
-            ReplyError: Any other failure, as the tree in `replyio.errors` says.
+            ValidationError: If the id is invalid. Sends no request.
+            NotFoundError: If there is no such account.
+            ReplyError: If the call fails for another reason; see `replyio.errors`.
 
         Examples:
             >>> import replyio
@@ -526,7 +529,7 @@ class ReplyClient:
         return self._core.get(id)
 
     async def get_contact_account_async(self, id: int) -> ContactAccount:
-        """Reads a contact account; see `get_contact_account`. Cancelling the task closes the request.
+        """Reads a contact account; see `get_contact_account`. Canceling the task cancels the request.
 
         Args:
             id: Contact account ID, positive.
@@ -535,8 +538,8 @@ class ReplyClient:
             The account.
 
         Raises:
-            ValidationError: Before any request, when the id cannot be one.
-            ReplyError: Any other failure, as the tree in `replyio.errors` says.
+            ValidationError: If the id is invalid. Sends no request.
+            ReplyError: If the call fails for another reason; see `replyio.errors`.
         """
         pending = self._core.get(id, _running_loop())
         try:
@@ -553,21 +556,22 @@ class ReplyClient:
     ) -> ContactAccountIterator:
         """Reads all contact accounts, page by page: `GET /v3/contact-accounts`.
 
-        Nothing is requested until the first account is asked for. The set may change while it is read: an account that
-        two pages have is given once, and where accounts slip between two pages, the client goes back. A list that
-        cannot be read completely raises `UnexpectedResponseError` while it is read.
+        The client sends no request before you ask for the first account. The list may change during reading: the
+        iterator returns an account that occurs on two pages once, and if accounts move between two pages, the client
+        reads the missed page again. If the client cannot read the list completely, iterating raises
+        `UnexpectedResponseError`.
 
         Args:
-            search: Only accounts that match this text; None for all.
-            sort_by: The field to sort by; None for the service's own order.
-            descending: Whether to sort from the last to the first. Default False.
-            page_size: Accounts for each request, 1 to 1,000. Default 1,000.
+            search: Return only accounts that match this text. Default None: all accounts.
+            sort_by: The field to sort by. Default None: the order of the service.
+            descending: Whether to sort in descending order. Default False.
+            page_size: The number of accounts per request, 1 to 1,000. Default 1,000.
 
         Returns:
-            An iterator over the accounts, which also gives them as a table.
+            An iterator over the accounts, which can also return them as a table.
 
         Raises:
-            ValidationError: Before any request, when an argument cannot be used.
+            ValidationError: If an argument is invalid. Sends no request.
 
         Examples:
             >>> import replyio
@@ -587,42 +591,41 @@ class ReplyClient:
         """Reads all contact accounts, page by page, for `async for`; see `list_contact_accounts`.
 
         Args:
-            search: Only accounts that match this text; None for all.
-            sort_by: The field to sort by; None for the service's own order.
-            descending: Whether to sort from the last to the first. Default False.
-            page_size: Accounts for each request, 1 to 1,000. Default 1,000.
+            search: Return only accounts that match this text. Default None: all accounts.
+            sort_by: The field to sort by. Default None: the order of the service.
+            descending: Whether to sort in descending order. Default False.
+            page_size: The number of accounts per request, 1 to 1,000. Default 1,000.
 
         Returns:
-            An asynchronous iterator over the accounts, which also gives them as a table.
+            An asynchronous iterator over the accounts, which can also return them as a table.
 
         Raises:
-            ValidationError: Before any request, when an argument cannot be used.
+            ValidationError: If an argument is invalid. Sends no request.
         """
         return AsyncContactAccountIterator(_replyio.Listing(self._core, search, sort_by, descending, page_size))
 
     def check(self, *, write: int | None = None) -> replyio.CheckReport:
-        """Finds out how the service behaves, and what differs from what this version expects.
+        """Checks how the service behaves, and reports where it differs from what this version expects.
 
-        `GET /v3/contact-accounts` and `GET /v3/contact-accounts/{id}`, at most five requests. It writes nothing unless
-        `write` names an account. A request that fails is a finding of the report, not an error. The report holds
-        neither the key nor a value of an account, so that it can be pasted into an issue.
+        Sends at most five requests: `GET /v3/contact-accounts` and `GET /v3/contact-accounts/{id}`. Sends no update
+        unless `write` names an account. A failed request is a finding in the report, not an error. The report contains
+        neither the key nor a value of an account, so you can paste it into an issue.
 
-        With `write` it sends five requests more, two of them `PUT /v3/contact-accounts/{id}`, and further ones when a
-        request fails: it writes a text into the account's empty description, compares what the service kept, and
-        restores the account, also after Ctrl-C. It refuses an account whose description is not empty, that has members
-        unknown to this version, that has values which a service may store in another form, or whose list item cannot be
-        found or has values that `GET` does not show. The service may still do what nobody knows yet, such as lose the
-        stage: create an account for this, with a name and nothing else. If the check is interrupted and something may
-        be left in the account, the logger `replyio` tells what.
+        With `write`, the check sends five more requests, two of them `PUT /v3/contact-accounts/{id}`, and further ones if a
+        request fails: it writes a text into the empty description of the account, checks what the service kept, and
+        restores the account, even after Ctrl-C. It refuses an account whose description is not empty, that has members unknown to this version, or that
+        has values which the service may store in another form. The service may still behave in unexpected ways, for
+        example lose the stage, so create an account for this that has only a name. If the check is interrupted and may
+        have left something in the account, the logger `replyio` reports what.
 
         Args:
-            write: The account to write and restore, by its id. None, the default, writes nothing.
+            write: The id of the account to update and restore. Default None: send no update.
 
         Returns:
-            The report; `print` it.
+            The report. Print it to read it.
 
         Raises:
-            ValidationError: Before any request, when the id cannot be one.
+            ValidationError: If the id is invalid. Sends no request.
 
         Examples:
             >>> import replyio
@@ -635,16 +638,16 @@ class ReplyClient:
         return _check.check(self._core, write)
 
     async def check_async(self, *, write: int | None = None) -> replyio.CheckReport:
-        """Finds out how the service behaves; see `check`. Cancelling the task still restores the account.
+        """Checks how the service behaves; see `check`. The check restores the account even if the task is canceled.
 
         Args:
-            write: The account to write and restore, by its id. None, the default, writes nothing.
+            write: The id of the account to update and restore. Default None: send no update.
 
         Returns:
             The report.
 
         Raises:
-            ValidationError: Before any request, when the id cannot be one.
+            ValidationError: If the id is invalid. Sends no request.
         """
         from replyio import _check
 
@@ -666,41 +669,43 @@ class ReplyClient:
         encoding: str | None = None,
         progress: bool | Callable[[dict[str, Any]], object] = True,
     ) -> replyio.Plan:
-        """Plans the updates of many accounts from a table. Nothing is written to the service.
+        """Plans the updates of many accounts from a table. Sends no update.
 
-        `GET /v3/contact-accounts`, or `GET /v3/contact-accounts/{id}` for each row, whichever takes fewer requests.
+        Reads the accounts with `GET /v3/contact-accounts`, or with `GET /v3/contact-accounts/{id}` for each row,
+        whichever takes fewer requests.
 
         Args:
-            data: The rows: anything with `__arrow_c_stream__` (pandas, polars, pyarrow, DuckDB), an iterable of
-                mappings or dataclasses, or the path of a CSV, JSON Lines or Parquet file. Its columns are fields.
-            save_as: The file of the plan, such as "acme.replyplan". None (the default) keeps the plan in the user's
-                state directory for 30 days; see `replyio.plans`.
-            if_exists: What to do when `save_as` is there already: "error" (the default) refuses, "resume" opens the
-                plan when it was made from the same rows and options, and refuses otherwise, "replace" plans anew and
-                removes the old plan, its previous values included.
-            mode: "patch" (the default) changes the columns given, "fill" only fields that are empty, "replace" makes
-                the account what the row says, so that a field without a column is cleared.
-            nulls: What an empty cell means: "keep" (the default) leaves the field alone, "clear" empties it.
+            data: The rows: any object with `__arrow_c_stream__` (pandas, polars, pyarrow, DuckDB), an iterable of
+                mappings or dataclasses, or the path of a CSV, JSON Lines or Parquet file. The columns are fields.
+            save_as: The file of the plan, such as "acme.replyplan". Default None: keep the plan in the user's state
+                directory for 30 days; see `replyio.plans`.
+            if_exists: What to do if `save_as` already exists: "error" (the default) raises an error; "resume" opens the
+                plan if it was created from the same rows and options, and raises an error otherwise; "replace" creates
+                a new plan and deletes the old one, including its previous values.
+            mode: "patch" (the default) changes the given columns, "fill" changes only empty fields, "replace" replaces
+                the account with the row, so it clears each field that has no column.
+            nulls: What an empty cell does: "keep" (the default) keeps the value of the field, "clear" clears it.
             match_on: How a row finds its account: "id" (the default), "domain_name" (scheme, path of a home page,
-                `www.`, case and punycode make no difference) or "name". Two candidates are never guessed between.
-            ignore: Columns that are not fields; `"unknown"` for all that are none.
-            columns: Which column is which field, such as `{"Website": "domain_name"}`. A column whose
-                name differs from a field's only in case, spaces and punctuation need not be listed.
-            null_values: Texts that are empty cells, besides `""` and white space.
-            delimiter: What separates the fields of a CSV file. By default, its first line tells.
-            encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
-                order mark names.
-            progress: Whether to show how far it is; a function is called with each new state. Default True.
+                `www.`, case and punycode make no difference) or "name". If a row matches several accounts, the plan
+                marks it as ambiguous and never picks one.
+            ignore: Columns to ignore because they are not fields. `"unknown"` ignores all such columns.
+            columns: A mapping from columns to fields, such as `{"Website": "domain_name"}`. You need not list a column
+                whose name differs from a field's name only in case, spaces and punctuation.
+            null_values: Texts to treat as empty cells, besides `""` and white space.
+            delimiter: The separator of a CSV file. Default None: detect it from the first line.
+            encoding: The encoding of a CSV file, such as `"windows-1252"`. Default None: UTF-8, or the encoding that
+                the byte order mark names.
+            progress: Whether to show the progress, or a function to call with each new state. Default True.
 
         Returns:
-            The plan: what would change, and how many requests and how long it takes.
+            The plan, which shows what would change, how many requests that needs and how long it takes.
 
         Raises:
-            ValidationError: The table has a column that cannot be used; all such faults at once, before any request. A
-                cell that cannot be used makes its row invalid, and stops no other.
-            PlanError: The file is there already, was made from other rows or options, or cannot be written.
-            AuthenticationError: The key is refused.
-            ReplyError: Any other failure, as the tree in `replyio.errors` says.
+            ValidationError: If the table has columns that cannot be used. Lists all of them; sends no request. A cell
+                that cannot be used makes only its own row invalid.
+            PlanError: If the file already exists, was created from other rows or options, or cannot be written.
+            AuthenticationError: If the service refuses the key.
+            ReplyError: If the call fails for another reason; see `replyio.errors`.
 
         Examples:
             >>> import replyio
@@ -744,30 +749,30 @@ class ReplyClient:
         encoding: str | None = None,
         progress: bool | Callable[[dict[str, Any]], object] = True,
     ) -> replyio.Plan:
-        """Plans the updates of many accounts; see `plan_contact_account_updates`. Cancelling the task stops it.
+        """Plans the updates of many accounts; see `plan_contact_account_updates`. Canceling the task stops the job.
 
         Args:
             data: The rows, as in `plan_contact_account_updates`.
-            save_as: The file of the plan; None keeps it in the user's state directory.
+            save_as: The file of the plan. Default None: keep it in the user's state directory.
             if_exists: "error", "resume" or "replace".
             mode: "patch", "fill" or "replace".
             nulls: "keep" or "clear".
             match_on: "id", "domain_name" or "name".
-            ignore: Columns that are not fields; `"unknown"` for all that are none.
-            columns: Which column is which field, such as `{"Website": "domain_name"}`. A column whose
-                name differs from a field's only in case, spaces and punctuation need not be listed.
-            null_values: Texts that are empty cells, besides `""` and white space.
-            delimiter: What separates the fields of a CSV file. By default, its first line tells.
-            encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
-                order mark names.
-            progress: Whether to show how far it is; a function is called with each new state. Default True.
+            ignore: Columns to ignore because they are not fields. `"unknown"` ignores all such columns.
+            columns: A mapping from columns to fields, such as `{"Website": "domain_name"}`. You need not list a column
+                whose name differs from a field's name only in case, spaces and punctuation.
+            null_values: Texts to treat as empty cells, besides `""` and white space.
+            delimiter: The separator of a CSV file. Default None: detect it from the first line.
+            encoding: The encoding of a CSV file, such as `"windows-1252"`. Default None: UTF-8, or the encoding that
+                the byte order mark names.
+            progress: Whether to show the progress, or a function to call with each new state. Default True.
 
         Returns:
             The plan.
 
         Raises:
-            ValidationError: The table has a column that cannot be used.
-            ReplyError: Any other failure, as the tree in `replyio.errors` says.
+            ValidationError: If the table has a column that cannot be used.
+            ReplyError: If the call fails for another reason; see `replyio.errors`.
         """
         _load_bulk()
         from replyio import _bulk
@@ -785,25 +790,26 @@ class ReplyClient:
         return await _bulk.Planning(self._core, data, save_as, if_exists, table).wait_async(progress)
 
     def open_plan(self, path: str | os.PathLike[str], *, recover: bool = False, new_key: bool = False) -> replyio.Plan:
-        """Opens a plan: to resume it, to revert it, or to look at it.
+        """Opens a plan to resume it, revert it or look at it.
 
-        Opening never locks the file: a plan can be opened while a run writes it. A row that was in flight when its run
-        ended is `unknown`, and the next `Plan.apply` sends it again. `replyio.read_plan` opens a plan without a client.
+        Opening never locks the file, so you can open a plan while a run writes it. A row that was in flight when its
+        run ended is `unknown`, and the next `Plan.apply` sends it again. `replyio.read_plan` opens a plan without a
+        client.
 
         Args:
-            path: The plan's file.
-            recover: Whether to open a plan whose log (`-wal`) is missing, because the file was copied or moved alone
-                after a crash. Every row that may have been written becomes `unknown`. Default False: such a file is
-                refused.
-            new_key: Whether this client's API key is another key of the user who made the plan. Default False: a plan
-                that was made with another key is refused.
+            path: The file of the plan.
+            recover: Whether to open a plan whose log (`-wal`) is missing because only the file itself was copied or
+                moved after a crash. Every row that may have been updated becomes `unknown`. Default False: refuse such
+                a file.
+            new_key: Whether this client's API key is another key of the user who created the plan. Default False:
+                refuse a plan that was created with another key.
 
         Returns:
             The plan.
 
         Raises:
-            PlanError: The file is missing, half written or damaged, lacks its log, or was made for another address,
-                user, team or API key.
+            PlanError: If the file is missing, incomplete or damaged, lacks its log, or was created for another base
+                URL, user, team or API key.
         """
         _load_bulk()
         from replyio import _bulk
@@ -830,49 +836,49 @@ class ReplyClient:
         max_cleared: int | None = None,
         progress: bool | Callable[[dict[str, Any]], object] = True,
     ) -> replyio.ApplyResult:
-        """Changes single fields of many accounts: plans and applies at once, when no review is wanted.
+        """Changes single fields of many accounts: plans and applies in one call, without a review.
 
-        Fields that a row does not name keep their values. The plan is kept, so that it can be resumed or reverted:
-        `result.plan`, `result.revert()`. An error that stops the call says where its plan is.
+        Fields that a row does not name keep their values. The call keeps the plan, so you can resume or revert it:
+        `result.plan`, `result.revert()`. An error that stops the call names the file of the plan.
 
-        `GET /v3/contact-accounts` or `GET /v3/contact-accounts/{id}`, then `PUT /v3/contact-accounts/{id}` for each row
-        that changes something.
+        Sends `GET /v3/contact-accounts` or `GET /v3/contact-accounts/{id}`, then `PUT /v3/contact-accounts/{id}` for
+        each row that changes something.
 
         Args:
             data: The rows, as in `plan_contact_account_updates`.
-            save_as: The file of the plan. None (the default) keeps the plan in the user's state directory for 30 days;
-                see `replyio.plans`.
-            if_exists: What to do when `save_as` is there already: "error" (the default) refuses, "resume" opens the
-                plan when it was made from the same rows and options, and refuses otherwise, "replace" plans anew and
-                removes the old plan, its previous values included.
-            mode: "patch" (the default) changes the columns given, "fill" only fields that are empty. To replace
-                accounts, review a plan: `plan_contact_account_updates` has the mode "replace".
+            save_as: The file of the plan. Default None: keep the plan in the user's state directory for 30 days; see
+                `replyio.plans`.
+            if_exists: What to do if `save_as` already exists: "error" (the default) raises an error; "resume" opens the
+                plan if it was created from the same rows and options, and raises an error otherwise; "replace" creates
+                a new plan and deletes the old one, including its previous values.
+            mode: "patch" (the default) changes the given columns, "fill" changes only empty fields. To replace
+                accounts, create and review a plan: `plan_contact_account_updates` has the mode "replace".
             nulls: "keep" (the default) or "clear".
             match_on: "id" (the default), "domain_name" or "name".
-            ignore: Columns that are not fields; `"unknown"` for all that are none.
-            columns: Which column is which field, such as `{"Website": "domain_name"}`. A column whose
-                name differs from a field's only in case, spaces and punctuation need not be listed.
-            null_values: Texts that are empty cells, besides `""` and white space.
-            delimiter: What separates the fields of a CSV file. By default, its first line tells.
-            encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
-                order mark names.
-            on_conflict: What happens when somebody changes a field between plan and apply: "skip" (the default) or
+            ignore: Columns to ignore because they are not fields. `"unknown"` ignores all such columns.
+            columns: A mapping from columns to fields, such as `{"Website": "domain_name"}`. You need not list a column
+                whose name differs from a field's name only in case, spaces and punctuation.
+            null_values: Texts to treat as empty cells, besides `""` and white space.
+            delimiter: The separator of a CSV file. Default None: detect it from the first line.
+            encoding: The encoding of a CSV file, such as `"windows-1252"`. Default None: UTF-8, or the encoding that
+                the byte order mark names.
+            on_conflict: What to do if someone changes a field between plan and apply: "skip" (the default) or
                 "overwrite".
-            on_unknown_member: What happens when an update clears a member that it cannot carry: "stop" (the default) or
+            on_unknown_member: What to do if an update clears a member that it cannot include: "stop" (the default) or
                 "clear"; see `Plan.apply`.
-            max_changes: Nothing is written when the plan would change more accounts than that. Default None: no limit.
-            max_cleared: Nothing is written when the plan would empty more fields than that. Default None: no limit.
-            progress: Whether to show how far it is; a function is called with each new state. Default True.
+            max_changes: Send no update if the plan would change more accounts than this. Default None: no limit.
+            max_cleared: Send no update if the plan would empty more fields than this. Default None: no limit.
+            progress: Whether to show the progress, or a function to call with each new state. Default True.
 
         Returns:
-            What became of the rows. Rows that failed raise nothing; see `ApplyResult.raise_for_failures`.
+            The outcome of the rows. Failed rows do not raise an error; see `ApplyResult.raise_for_failures`.
 
         Raises:
-            ValidationError: The table has a column that cannot be used.
-            PlanError: The file is there already or cannot be written, or the plan would do more than `max_changes` or
+            ValidationError: If the table has a column that cannot be used.
+            PlanError: If the file already exists or cannot be written, or the plan would exceed `max_changes` or
                 `max_cleared`.
-            AuthenticationError: The key is refused; every row stays to be done.
-            ReplyError: Any other failure that stops the job.
+            AuthenticationError: If the service refuses the key. Every row stays as it is.
+            ReplyError: If another failure stops the job.
 
         Examples:
             >>> import replyio
@@ -927,34 +933,34 @@ class ReplyClient:
     ) -> replyio.ApplyResult:
         """Changes single fields of many accounts; see `patch_contact_accounts`.
 
-        Cancelling the task finishes what is in flight, for five seconds at most.
+        Canceling the task lets the updates in flight finish, for at most five seconds.
 
         Args:
             data: The rows, as in `plan_contact_account_updates`.
-            save_as: The file of the plan; None keeps it in the user's state directory.
+            save_as: The file of the plan. Default None: keep it in the user's state directory.
             if_exists: "error", "resume" or "replace".
             mode: "patch" or "fill".
             nulls: "keep" or "clear".
             match_on: "id", "domain_name" or "name".
-            ignore: Columns that are not fields; `"unknown"` for all that are none.
-            columns: Which column is which field, such as `{"Website": "domain_name"}`. A column whose
-                name differs from a field's only in case, spaces and punctuation need not be listed.
-            null_values: Texts that are empty cells, besides `""` and white space.
-            delimiter: What separates the fields of a CSV file. By default, its first line tells.
-            encoding: The encoding of a CSV file, such as `"windows-1252"`. By default UTF-8, or the one that its byte
-                order mark names.
+            ignore: Columns to ignore because they are not fields. `"unknown"` ignores all such columns.
+            columns: A mapping from columns to fields, such as `{"Website": "domain_name"}`. You need not list a column
+                whose name differs from a field's name only in case, spaces and punctuation.
+            null_values: Texts to treat as empty cells, besides `""` and white space.
+            delimiter: The separator of a CSV file. Default None: detect it from the first line.
+            encoding: The encoding of a CSV file, such as `"windows-1252"`. Default None: UTF-8, or the encoding that
+                the byte order mark names.
             on_conflict: "skip" or "overwrite".
             on_unknown_member: "stop" or "clear".
-            max_changes: The most accounts that may be changed; None for any number.
-            max_cleared: The most fields that may be emptied; None for any number.
-            progress: Whether to show how far it is; a function is called with each new state. Default True.
+            max_changes: The most accounts that the call may change. Default None: no limit.
+            max_cleared: The most fields that the call may empty. Default None: no limit.
+            progress: Whether to show the progress, or a function to call with each new state. Default True.
 
         Returns:
-            What became of the rows.
+            The outcome of the rows.
 
         Raises:
-            ValidationError: The table has a column that cannot be used.
-            ReplyError: Any other failure that stops the job.
+            ValidationError: If the table has a column that cannot be used.
+            ReplyError: If another failure stops the job.
         """
         _load_bulk()
         from replyio import _bulk
@@ -980,29 +986,29 @@ class ReplyClient:
         return await _bulk.patch_async(planning, progress, run)
 
     def quota_left(self) -> QuotaLeft | None:
-        """Returns what is left of the quota, as far as this machine knows. Sends nothing.
+        """Returns the remaining quota, as far as this machine knows. Sends no request.
 
-        Requests that wait for their turn count as used.
+        Requests that wait for the quota count as used.
 
         Returns:
-            What is left; None when this client has no quota.
+            The remaining quota; None if this client has no quota.
 
         Raises:
-            ReplyError: When the client cannot be made in this process.
+            ReplyError: If the client cannot start in this process.
         """
         left = self._core.quota_left()
         return None if left is None else QuotaLeft(*left)
 
     def close(self) -> None:
-        """Gives connections and threads back. A later call opens new ones."""
+        """Closes the connections and stops the threads. A later call opens new ones."""
         self._core.close()
 
     async def aclose(self) -> None:
-        """Gives connections and threads back, as `close` does; calls that other tasks wait for fail."""
+        """Closes the connections and stops the threads, as `close` does. Calls that other tasks wait for fail."""
         self._core.close()
 
     def __enter__(self) -> Self:
-        """The client itself."""
+        """Returns the client."""
         return self
 
     def __exit__(
@@ -1015,7 +1021,7 @@ class ReplyClient:
         self.close()
 
     async def __aenter__(self) -> Self:
-        """The client itself."""
+        """Returns the client."""
         return self
 
     async def __aexit__(
@@ -1028,31 +1034,32 @@ class ReplyClient:
         await self.aclose()
 
     def __repr__(self) -> str:
-        """The address, and never the key."""
-        core = getattr(self, "_core", None)  # not there while its settings are being refused
+        """Returns a text with the base URL and never the key."""
+        core = getattr(self, "_core", None)  # missing while its settings are being refused
         return f"<ReplyClient for {core.base_url}>" if core else "<ReplyClient without settings>"
 
     def __reduce__(self) -> tuple[Callable[..., ReplyClient], tuple[dict[str, Any]]]:
-        """The settings, without the key unless that was asked for.
+        """Returns the settings, without the key unless `pickle_api_key` is true.
 
         Raises:
-            ConfigurationError: When the key was given in code: whoever loads the pickle would use another one.
+            ConfigurationError: If the key was passed in code, because the process that loads the pickle would use
+                another one.
         """
         if self._withheld:
             from replyio.errors import ConfigurationError
 
             raise ConfigurationError(
-                f"this client cannot be pickled: {' and '.join(self._withheld)} would be missing where it is loaded; "
-                "hint: give pickle_api_key=True to ReplyClient, or set REPLY_API_KEY in place of api_key="
+                f"this client cannot be pickled: {' and '.join(self._withheld)} would be missing where it is "
+                f"loaded; hint: pass pickle_api_key=True to ReplyClient, or set REPLY_API_KEY instead of api_key="
             )
         return _unpickle, (self._pickled,)
 
     def __copy__(self) -> ReplyClient:
-        """A client with the same settings over the same connections."""
+        """Returns a client with the same settings and connections."""
         return self.with_options()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ReplyClient:
-        """A client with the same settings over the same connections."""
+        """Returns a client with the same settings and connections."""
         return self.with_options()
 
 
@@ -1060,7 +1067,7 @@ _fields_are_shown = False
 
 
 def _show_fields() -> None:
-    """Has the calls name every field to whoever asks for their signature, as notebooks do."""
+    """Adds every field to the signatures of the calls, which notebooks show."""
     global _fields_are_shown  # noqa: PLW0603 - once for all clients
     if not _fields_are_shown:
         _fields_are_shown = True
@@ -1069,13 +1076,13 @@ def _show_fields() -> None:
         show_fields(ReplyClient)
 
 
-# Without these nobody can ask, and to import them costs more than the rest of the package.
+# Only these modules read signatures, and importing them takes longer than the rest of the package.
 if "inspect" in sys.modules or "typing" in sys.modules:
     _show_fields()
 
 
 def _unpickle(settings: dict[str, Any]) -> ReplyClient:
-    """Makes a client again from its pickle."""
+    """Returns the client of a pickle."""
     try:
         return ReplyClient(**settings)
     finally:
@@ -1083,23 +1090,23 @@ def _unpickle(settings: dict[str, Any]) -> ReplyClient:
 
 
 def _load_bulk() -> None:
-    """Imports what bulk calls need. It costs more than all the rest, so that it is imported when it is first used.
+    """Imports what bulk calls need, on first use, because this import takes longer than all others.
 
     Raises:
-        TransportError: When a module's file cannot be read, as when no file descriptor is left.
+        TransportError: If a module's file cannot be read, for example because no file descriptor is left.
     """
     try:
         import_module("replyio._bulk")
     except OSError as error:
         from replyio.errors import TransportError
 
-        message = f"no request was sent: a part of this package cannot be read: {error.strerror}"
+        message = f"no request was sent: replyio cannot read one of its own files: {error.strerror}"
         hint = "close files and connections, or raise the limit of this process (ulimit -n)"
         raise TransportError(f"{message}; hint: {hint}") from None
 
 
 def _warn(message: str) -> None:
-    """Warns whoever called the method that calls this."""
+    """Issues a warning at the caller of the public method."""
     import warnings
 
     from replyio.errors import ReplyWarning
@@ -1108,13 +1115,16 @@ def _warn(message: str) -> None:
 
 
 def _is_in_a_loop() -> bool:
-    """Whether an event loop runs in this thread. Nothing is imported to find out: that may need a file descriptor."""
+    """Returns whether an event loop runs in this thread.
+
+    Imports nothing, because an import may need a file descriptor.
+    """
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 - documented for its speed
 
 
 def _warn_of_blocking(call: str) -> None:
-    """Warns when a synchronous call would hold an event loop up, for a program that has loaded asyncio."""
+    """Warns if a synchronous call would block an event loop, in a program that has loaded asyncio."""
     if _is_in_a_loop():
         from replyio._blocking import warn_if_it_blocks_a_loop
 
@@ -1122,8 +1132,8 @@ def _warn_of_blocking(call: str) -> None:
 
 
 def _running_loop() -> AbstractEventLoop:
-    """The running event loop. Replaced by asyncio's own function when it is first called."""
-    global _running_loop  # noqa: PLW0603 - one look-up less in every call
+    """Returns the running event loop. The first call replaces this function with that of asyncio."""
+    global _running_loop  # noqa: PLW0603 - one lookup less in every call
     from asyncio import get_running_loop
 
     _running_loop = get_running_loop
@@ -1131,7 +1141,7 @@ def _running_loop() -> AbstractEventLoop:
 
 
 class _Pages:
-    """What both iterators share: the pages, and what has been taken of them."""
+    """The common part of both iterators: the pages, and how much of them was returned."""
 
     __slots__ = ("_given", "_listing", "_page", "_ready", "_waiting")
 
@@ -1143,30 +1153,30 @@ class _Pages:
         self._waiting: list[_replyio.Batch] = []
 
     def _begin(self, page: _replyio.Batch) -> None:
-        """Goes on with a page."""
+        """Continues with a page."""
         self._page = page
         self._ready = iter(page.accounts())
         self._given += len(page)
 
     def _left(self) -> int:
-        """How many accounts have been read and not yet been given."""
+        """Returns the number of accounts that were read but not yet returned."""
         return length_hint(self._ready) + sum(map(len, self._waiting))
 
     def _refuse_a_second_table(self) -> None:
-        """Refuses a table of nothing, which would look like a service without accounts.
+        """Refuses to return an empty table, which would look like a service without accounts.
 
         Raises:
-            ReplyError: When all accounts have been given.
+            ReplyError: If all accounts were already returned.
         """
         if self._listing.finished and self._given and not self._left():
             from replyio.errors import ReplyError
 
             given = f"{self._given:,} account{'' if self._given == 1 else 's'}"
-            hint = "keep the table that it made, or call list_contact_accounts() again"
-            raise ReplyError(f"this list has already given all of its {given}; hint: {hint}")
+            hint = "keep the table that it returned, or call list_contact_accounts() again"
+            raise ReplyError(f"this iterator has already returned all of its {given}; hint: {hint}")
 
     def _take(self) -> list[_replyio.Batch]:
-        """Takes what has been read and not yet been given."""
+        """Returns what was read but not yet returned."""
         pages, self._waiting = self._waiting, []
         self._given += sum(map(len, pages))
         left = length_hint(self._ready)
@@ -1176,39 +1186,40 @@ class _Pages:
         return pages
 
     def __repr__(self) -> str:
-        """How many accounts it has given, and what can be done with it."""
+        """Returns a text with the number of accounts returned so far, and how to use the iterator."""
         given = self._given - length_hint(self._ready)
         if self._listing.finished and not self._left():
-            return f"<{type(self).__name__}: all {given:,} accounts given; list again to read them again>"
+            hint = "call list_contact_accounts() again to read them again"
+            return f"<{type(self).__name__}: all {given:,} accounts returned; {hint}>"
         loop = (
             "async for account in it, or await it"
             if isinstance(self, AsyncContactAccountIterator)
             else "iterate, or it"
         )
-        return f"<{type(self).__name__}: {given:,} accounts given so far; {loop}.to_pandas() or .to_polars()>"
+        return f"<{type(self).__name__}: {given:,} accounts returned so far; {loop}.to_pandas() or .to_polars()>"
 
 
 class ContactAccountIterator(_Pages):
-    """An iterator over contact accounts that reads pages as they are needed.
+    """An iterator over contact accounts that reads pages on demand.
 
-    As a table it gives the accounts that iterating has not given yet, and leaves none. `pandas`, `polars`, `pyarrow`
-    and DuckDB read it directly, through `__arrow_c_stream__`.
+    As a table, it returns the accounts that iteration has not returned yet, and is then exhausted. `pandas`, `polars`,
+    `pyarrow` and DuckDB read it directly through `__arrow_c_stream__`.
     """
 
     __slots__ = ()
 
     def __iter__(self) -> Self:
-        """The iterator itself."""
+        """Returns the iterator."""
         return self
 
     def __next__(self) -> ContactAccount:
-        """The next account; reads a page where none is at hand.
+        """Returns the next account, and reads a page if necessary.
 
         Returns:
             The account.
 
         Raises:
-            ReplyError: When the page cannot be read; the next call tries it again.
+            ReplyError: If the page cannot be read. The next call tries again.
         """
         while True:
             for account in self._ready:
@@ -1229,17 +1240,18 @@ class ContactAccountIterator(_Pages):
         return self._listing.next_page()
 
     def _remaining_pages(self) -> list[_replyio.Batch]:
-        """Reads all pages that are left. Those read before one that fails wait for the next call."""
+        """Reads all remaining pages. If one fails, the next call returns those that were read before it."""
         self._refuse_a_second_table()
         while not self._listing.finished:
             self._waiting.append(self._next_page())
         return self._take()
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Reads the accounts that are left into a pandas frame.
+        """Reads the remaining accounts into a pandas DataFrame.
 
         Returns:
-            A frame with a row for each account; the stage is spread over `stage_id`, `stage_name`, `stage_color_id`.
+            A DataFrame with one row per account. The columns `stage_id`, `stage_name` and `stage_color_id` contain the
+            stage.
 
         Raises:
             ReplyError: When a page cannot be read.
@@ -1249,10 +1261,11 @@ class ContactAccountIterator(_Pages):
         return _to_pandas(self._remaining_pages())
 
     def to_polars(self) -> polars.DataFrame:
-        """Reads the accounts that are left into a polars frame.
+        """Reads the remaining accounts into a polars DataFrame.
 
         Returns:
-            A frame with a row for each account; the stage is spread over `stage_id`, `stage_name`, `stage_color_id`.
+            A DataFrame with one row per account. The columns `stage_id`, `stage_name` and `stage_color_id` contain the
+            stage.
 
         Raises:
             ReplyError: When a page cannot be read.
@@ -1262,13 +1275,13 @@ class ContactAccountIterator(_Pages):
         return _to_polars(self._remaining_pages())
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> CapsuleType:
-        """Reads the accounts that are left into an Arrow stream, a record batch for each page.
+        """Reads the remaining accounts into an Arrow stream, one record batch per page.
 
         Args:
             requested_schema: Ignored, as the interface allows.
 
         Returns:
-            A capsule with the stream, by the Arrow PyCapsule interface.
+            A capsule with the stream, as the Arrow PyCapsule interface defines it.
 
         Raises:
             ReplyError: When a page cannot be read.
@@ -1277,25 +1290,25 @@ class ContactAccountIterator(_Pages):
 
 
 class AsyncContactAccountIterator(_Pages):
-    """An asynchronous iterator over contact accounts that reads pages as they are needed.
+    """An asynchronous iterator over contact accounts that reads pages on demand.
 
-    As a table it gives the accounts that iterating has not given yet, and leaves none.
+    As a table, it returns the accounts that iteration has not returned yet, and is then exhausted.
     """
 
     __slots__ = ()
 
     def __aiter__(self) -> Self:
-        """The iterator itself."""
+        """Returns the iterator."""
         return self
 
     async def __anext__(self) -> ContactAccount:
-        """The next account; reads a page where none is at hand.
+        """Returns the next account, and reads a page if necessary.
 
         Returns:
             The account.
 
         Raises:
-            ReplyError: When the page cannot be read; the next call tries it again.
+            ReplyError: If the page cannot be read. The next call tries again.
         """
         while True:
             for account in self._ready:
@@ -1316,17 +1329,17 @@ class AsyncContactAccountIterator(_Pages):
             pending.close()
 
     async def _remaining_pages(self) -> list[_replyio.Batch]:
-        """Reads all pages that are left. Those read before one that fails wait for the next call."""
+        """Reads all remaining pages. If one fails, the next call returns those that were read before it."""
         self._refuse_a_second_table()
         while not self._listing.finished:
             self._waiting.append(await self._next_page())
         return self._take()
 
     async def to_pandas(self) -> pandas.DataFrame:
-        """Reads the accounts that are left into a pandas frame; see `ContactAccountIterator.to_pandas`.
+        """Reads the remaining accounts into a pandas DataFrame; see `ContactAccountIterator.to_pandas`.
 
         Returns:
-            A frame with a row for each account.
+            A DataFrame with one row per account.
 
         Raises:
             ReplyError: When a page cannot be read.
@@ -1336,10 +1349,10 @@ class AsyncContactAccountIterator(_Pages):
         return _to_pandas(await self._remaining_pages())
 
     async def to_polars(self) -> polars.DataFrame:
-        """Reads the accounts that are left into a polars frame; see `ContactAccountIterator.to_polars`.
+        """Reads the remaining accounts into a polars DataFrame; see `ContactAccountIterator.to_polars`.
 
         Returns:
-            A frame with a row for each account.
+            A DataFrame with one row per account.
 
         Raises:
             ReplyError: When a page cannot be read.
@@ -1350,7 +1363,10 @@ class AsyncContactAccountIterator(_Pages):
 
 
 def _to_pandas(pages: list[_replyio.Batch]) -> pandas.DataFrame:
-    """A pandas frame of pages: from Arrow where pyarrow is there, else from lists. The types are the same."""
+    """Returns a pandas DataFrame of pages: from Arrow if pyarrow is installed, otherwise from lists.
+
+    Both have the same types.
+    """
     import pandas
 
     from replyio import models
@@ -1366,7 +1382,7 @@ def _to_pandas(pages: list[_replyio.Batch]) -> pandas.DataFrame:
 
 
 def _to_polars(pages: list[_replyio.Batch]) -> polars.DataFrame:
-    """A polars frame of pages."""
+    """Returns a polars DataFrame of pages."""
     import polars
 
     return polars.DataFrame(_replyio.ArrowStream(pages))

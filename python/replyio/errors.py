@@ -1,4 +1,4 @@
-"""What can go wrong, as exceptions.
+"""The exceptions of this package.
 
 ::
 
@@ -20,8 +20,8 @@
     ├── PlanError
     └── InternalError
 
-Every message is one line: what failed, for which account, how often it was tried, what to do next. No message,
-attribute or pickle holds an API key. All of them can be pickled.
+Every message is one line: what failed, for which account, after how many attempts, and what to do next. No message,
+attribute or pickle contains an API key. All exceptions can be pickled.
 """
 
 from __future__ import annotations
@@ -55,17 +55,17 @@ if TYPE_CHECKING:
 
 
 class FieldError(tuple[str, str]):
-    """One fault of one field: ``(field, message)``.
+    """One problem of one field: ``(field, message)``.
 
     Attributes:
-        field: The field, by its Python name where there is one (`company_size`); empty for the request as a whole.
-        message: What is wrong with it, and what is expected. Never the value.
+        field: The Python name of the field, such as `company_size`; empty for the request as a whole.
+        message: What is wrong and what is expected. Never contains the value.
     """
 
     __slots__ = ()
 
     def __new__(cls, field: str, message: str) -> FieldError:
-        """Makes the pair.
+        """Creates the pair.
 
         Args:
             field: The field's name.
@@ -74,21 +74,21 @@ class FieldError(tuple[str, str]):
         return super().__new__(cls, (field, message))
 
     def __getnewargs__(self) -> tuple[str, str]:
-        """What `copy` and `pickle` make it from again."""
+        """Returns what `copy` and `pickle` create a copy from."""
         return (self[0], self[1])
 
     @property
     def field(self) -> str:
-        """The field's name; empty for the request as a whole."""
+        """The name of the field; empty for the request as a whole."""
         return self[0]
 
     @property
     def message(self) -> str:
-        """What is wrong with it, and what is expected."""
+        """What is wrong and what is expected."""
         return self[1]
 
     def __repr__(self) -> str:
-        """The call that makes it."""
+        """Returns the call that creates it."""
         return f"FieldError(field={self[0]!r}, message={self[1]!r})"
 
     def __str__(self) -> str:
@@ -97,7 +97,7 @@ class FieldError(tuple[str, str]):
 
 
 def _safe(message: str) -> str:
-    """The message, with nothing in it that a terminal obeys. Lines stay lines."""
+    """Returns the message without characters that control a terminal. Keeps line breaks."""
     if message.isascii() and message.isprintable():
         return message
     from replyio._replyio import safe_text
@@ -106,29 +106,29 @@ def _safe(message: str) -> str:
 
 
 def _restore(cls: type[ReplyError], message: str, state: dict[str, Any]) -> ReplyError:
-    """Makes an exception again from its pickle, attributes and notes included."""
+    """Returns the exception of a pickle, including attributes and notes."""
     error = cls(message)
     error.__dict__.update(state)
     return error
 
 
 class ReplyError(Exception):
-    """The base of every error that this package raises. `message` is its message, one line.
+    """The base class of every error that this package raises. `message` is its one-line message.
 
     Attributes:
-        may_have_been_applied: Whether an update was sent, in any attempt, and no answer tells whether it was applied.
-            To send the same update again is safe then. Never True of a call that only reads; not known of an
-            `InternalError`, nor of a call whose client was closed under it.
+        may_have_been_applied: Whether any attempt sent an update and no answer confirmed it. It is safe to send the
+            same update again. Never true for a call that only reads. Not set for an `InternalError`, or for a call
+            whose client was closed during the call.
     """
 
     may_have_been_applied: bool = False
 
     def __init__(self, message: str = "", **attributes: Any) -> None:
-        """Makes the error.
+        """Creates the error.
 
         Args:
             message: One line: what, which, how often, what next.
-            **attributes: The attributes of the class, by name; those not given have their default.
+            **attributes: The attributes of the class, by name. Attributes that are not given have their default.
         """
         # A message quotes file names, plan files and answers, and a traceback shows it on a terminal.
         message = _safe(message)
@@ -137,29 +137,29 @@ class ReplyError(Exception):
         self.__dict__.update(attributes)
 
     def __reduce__(self) -> tuple[Callable[..., ReplyError], tuple[type[ReplyError], str, dict[str, Any]]]:
-        """Class, message and attributes: all that an error is."""
+        """Returns the class, the message and the attributes."""
         return _restore, (type(self), self.message, self.__dict__.copy())
 
 
 class ConfigurationError(ReplyError, ValueError):
-    """A setting of the client cannot be used. Raised at construction, before any request."""
+    """A setting of the client cannot be used. The constructor raises it before any request."""
 
 
 class ValidationError(ReplyError, ValueError):
-    """The fields or the id are not what the contract allows. Raised before any request.
+    """The API contract does not allow these fields or this id. Raised before any request.
 
     Attributes:
-        errors: Every fault, in the order of the fields.
+        errors: Every problem, in the order of the fields.
     """
 
     errors: list[FieldError] = []
 
 
 class TransportError(ReplyError, ConnectionError):
-    """No answer came: the connection could not be made, or broke, on every attempt.
+    """No answer arrived: on every attempt, the client could not connect or the connection broke.
 
     Attributes:
-        attempts: How many requests were tried.
+        attempts: The number of attempts.
         elapsed: Seconds from the call to the error.
     """
 
@@ -168,16 +168,16 @@ class TransportError(ReplyError, ConnectionError):
 
 
 class TLSError(TransportError):
-    """The server's certificate or the TLS handshake was refused. Never retried."""
+    """The TLS handshake failed, or the certificate is not trusted. The client does not retry."""
 
 
 class DeadlineExceededError(ReplyError, TimeoutError):
-    """The call did not finish within its `timeout`. A request may have been applied although its answer did not come.
+    """The call did not finish within its `timeout`. An update may have been applied even though no answer arrived.
 
     Attributes:
-        attempts: How many requests were tried.
+        attempts: The number of attempts.
         elapsed: Seconds from the call to the error.
-        last_error: What ended the last attempt before the deadline, or None.
+        last_error: What ended the last attempt before the timeout, or None.
     """
 
     attempts: int = 0
@@ -186,14 +186,14 @@ class DeadlineExceededError(ReplyError, TimeoutError):
 
 
 class UnexpectedResponseError(ReplyError):
-    """An answer that the contract does not have.
+    """The answer does not match the API contract.
 
-    Bad HTTP, bad JSON, another account's id, a redirect, a foreign status.
+    For example invalid HTTP, invalid JSON, the id of another account, a redirect, or an unknown status.
 
     Attributes:
-        status: The HTTP status, or None where there was none.
+        status: The HTTP status, or None if there was none.
         excerpt: The beginning of the body, escaped, or None.
-        attempts: How many requests were tried.
+        attempts: The number of attempts.
         elapsed: Seconds from the call to the error.
     """
 
@@ -212,10 +212,10 @@ class APIError(ReplyError):
         detail: The problem's detail, or None.
         code: The service's code, such as `contactAccount.notFound`, or None.
         errors: The faults that the service names, fields by their Python names.
-        request_id: The id that the service gave the request, or None.
-        attempts: How many requests were tried.
+        request_id: The request id that the service assigned, or None.
+        attempts: The number of attempts.
         elapsed: Seconds from the call to the error.
-        retry_after: Seconds after which the service asks to try again, or None.
+        retry_after: Seconds after which the service asks to retry, or None.
     """
 
     status: int = 0
@@ -230,44 +230,44 @@ class APIError(ReplyError):
 
 
 class BadRequestError(APIError):
-    """400 or 422: the service refused the fields, or a business rule did. Never retried."""
+    """400 or 422: the service refused the fields, or a business rule refused them. The client does not retry."""
 
 
 class AuthenticationError(APIError):
-    """401: the key is missing, wrong or revoked. Never retried."""
+    """401: the key is missing, wrong or revoked. The client does not retry."""
 
 
 class PermissionDeniedError(APIError):
-    """403: the key may not do this, or not with this account. Never retried."""
+    """403: the key has no permission for this, or not for this account. The client does not retry."""
 
 
 class NotFoundError(APIError):
-    """404: there is no such account. Never retried."""
+    """404: there is no such account. The client does not retry."""
 
 
 class ConflictError(APIError):
-    """409 or 412: the account is not in a state that allows this. Never retried."""
+    """409 or 412: the state of the account does not allow this. The client does not retry."""
 
 
 class RateLimitError(APIError):
-    """429, or a wait for the quota that does not fit the deadline; then nothing was sent and `attempts` tells it.
+    """429, or the wait for the quota exceeds the timeout. In the second case nothing was sent, and `attempts` is 0.
 
-    `retry_after` is the number of seconds until the quota opens again. If `Quota(acquire=...)` failed, it is None, and
-    `__cause__` is what the function raised.
+    `retry_after` is the number of seconds until the quota allows the next request. If `Quota(acquire=...)` failed, it
+    is None, and `__cause__` is what the function raised.
     """
 
 
 class ServerError(APIError):
-    """5xx on every attempt: the service, or one in front of it, is failing."""
+    """5xx on every attempt: the service, or a proxy in front of it, is failing."""
 
 
 class PlanError(ReplyError):
-    """A plan file is stale, foreign, locked, full or damaged."""
+    """A plan file cannot be used, for example because it is damaged, in use, or belongs to another user."""
 
 
 class InternalError(ReplyError):
-    """A fault of this package. The client stays usable; please report it."""
+    """An internal error in replyio. The client stays usable; please report it."""
 
 
 class ReplyWarning(UserWarning):
-    """Something was done, and is not quite what was meant."""
+    """A call succeeded, but its result may differ from what you intended."""

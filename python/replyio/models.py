@@ -1,4 +1,4 @@
-"""What is read and what is written, as Python types.
+"""The data types that the client reads and writes.
 
 The fields are those of the table in `src/account.rs`; a test holds them together.
 """
@@ -39,7 +39,7 @@ CompanySizeText = Literal[
 
 
 class CompanySize(str, enum.Enum):
-    """Company size range. A plain string of the same text does as well, everywhere."""
+    """Company size range. You can use a plain string of the same text everywhere."""
 
     EMPTY = "Empty"
     SELF_EMPLOYED = "SelfEmployed"
@@ -53,23 +53,23 @@ class CompanySize(str, enum.Enum):
     FROM_10001 = "10001+"
 
     def __str__(self) -> str:
-        """The text that is sent, such as `51-200`."""
+        """Returns the text that is sent, such as `51-200`."""
         return str.__str__(self)
 
     def __format__(self, spec: str) -> str:
-        """The text that is sent, formatted as a string is."""
+        """Returns the text that is sent, formatted like a string."""
         return str.__format__(self, spec)
 
 
 class ClientOptions(TypedDict, total=False):
-    """The settings of a client that can differ over the same connections, as in `ReplyClient`.
+    """The settings that clients with the same connections can set differently, as in `ReplyClient`.
 
     Attributes:
-        timeout: Seconds that a whole call may take.
-        attempt_timeout: Seconds that one attempt may take.
-        max_attempts: How often a request is tried at most.
-        quota: How many requests are sent at most; None leaves that to the service's 429.
-        auth: How the key is sent.
+        timeout: The timeout of a whole call in seconds.
+        attempt_timeout: The timeout of one attempt in seconds.
+        max_attempts: The most attempts for a request.
+        quota: The most requests to send. None sends without a limit and waits only after a 429.
+        auth: The header that carries the key.
         act_as: The user, by id or e-mail address, that a master or organization key acts for.
         team_id: The team that a master or organization key acts in.
     """
@@ -84,7 +84,7 @@ class ClientOptions(TypedDict, total=False):
 
 
 class _OptionalFields(TypedDict, total=False):
-    """The fields of an update besides the name. Each has its description, which an editor shows."""
+    """The fields of an update besides the name, each with a description that editors show."""
 
     description: str | None
     """Optional description."""
@@ -152,7 +152,7 @@ class ContactAccountUpdate(_RequiredName, _OptionalFields):
 
 
 class ContactAccountFields(_OptionalName, _OptionalFields, total=False):
-    """The fields that a patch may carry. None of them is required.
+    """The fields that a patch can change. None of them is required.
 
     Attributes:
         name: Contact account name. Not blank.
@@ -176,13 +176,13 @@ class ContactAccountFields(_OptionalName, _OptionalFields, total=False):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ContactAccountStage:
-    """The stage of a contact account. It is read, and cannot be sent.
+    """The stage of a contact account. It is read-only.
 
     Attributes:
         id: Unique identifier of the stage.
         name: Its name.
-        color_id: The number of its colour, or None.
-        extra: Members that the contract does not know, by their names on the wire.
+        color_id: The number of its color, or None.
+        extra: Members that the API contract does not list, by their JSON names.
     """
 
     id: int
@@ -193,23 +193,23 @@ class ContactAccountStage:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ContactAccount:
-    """A contact account: a company or organization, as the service answers it.
+    """A contact account: a company or organization, as the service returns it.
 
-    Immutable, compared and hashed by value. Dates are aware `datetime`s in UTC. A value that the service sets and that
-    cannot be read, such as a date without a time, is None here and stays in `extra` as it came.
+    Immutable, compared and hashed by value. Dates are aware `datetime` objects in UTC. If replyio cannot read a value
+    that the service sets, such as a date without a time, the attribute is None and `extra` keeps the original value.
 
     Attributes:
         id: Unique identifier of the contact account.
         owner_user_id: ID of the user who owns this contact account.
         name: Contact account name.
-        linked_prospects_count: Number of contacts linked to this account; None where the answer has no readable one.
-        created_date: Date when the account was created; None where the answer has no readable one.
-        last_activity_date: Date of the last activity on this account; None where the answer has no readable one.
+        linked_prospects_count: Number of contacts linked to this account; None if the answer has no readable value.
+        created_date: Date when the account was created; None if the answer has no readable value.
+        last_activity_date: Date of the last activity on this account; None if the answer has no readable value.
         description: Optional description.
         domain_name: Primary domain name.
         domain_secondary: Secondary domain name.
         industry: Industry of the company.
-        company_size: Company size range; a plain `str` where the service answers one that `CompanySize` does not know.
+        company_size: Company size range; a plain `str` if the service returns a value that `CompanySize` does not have.
         country: Country of the company.
         state: State or province.
         city: City.
@@ -221,7 +221,7 @@ class ContactAccount:
         email: Contact email address.
         stage: Current stage of the contact account.
         email_provider: E-mail provider of the account's domain. Not in every answer.
-        extra: Members that the contract does not know and values that cannot be read, by their names on the wire.
+        extra: Members that the API contract does not list, and values that cannot be read, by their JSON names.
     """
 
     id: int
@@ -249,14 +249,14 @@ class ContactAccount:
     extra: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any], hash=False)
 
     def to_dict(self, *, by_alias: bool = False) -> dict[str, Any]:
-        """Gives the account as a dictionary.
+        """Returns the account as a dictionary.
 
         Args:
-            by_alias: With True the wire form: the contract page's names (`linkedInUrl`), values that JSON has, and
-                the members of `extra` among the others. With False (the default) Python names and Python values.
+            by_alias: True returns the JSON form: the API's names (`linkedInUrl`), JSON values, and the members of
+                `extra` among the others. False (the default) returns Python names and Python values.
 
         Returns:
-            A new dictionary with every member, those without a value as None.
+            A new dictionary with every member. A member without a value is None.
         """
         if not by_alias:
             return dataclasses.asdict(self)
@@ -264,7 +264,7 @@ class ContactAccount:
         return wire | copy.deepcopy(self.extra)
 
     def update_fields(self) -> ContactAccountUpdate:
-        """Gives what an update that keeps everything has to carry.
+        """Returns the fields of an update that changes nothing.
 
         Returns:
             The writable fields that have a value, ready for `update_contact_account(account.id, **fields)`.
@@ -273,7 +273,7 @@ class ContactAccount:
         return {name: value for name, value in fields.items() if value is not None}  # type: ignore[return-value]
 
     def _repr_html_(self) -> str:
-        """The account as a table, for a notebook. Members without a value are left out."""
+        """Returns the account as an HTML table for a notebook, without empty members."""
         from replyio._replyio import safe_text
 
         style = "text-align:left;overflow-wrap:anywhere"
@@ -290,13 +290,13 @@ _MEMBER_NAMES = tuple(field.name for field in dataclasses.fields(ContactAccount)
 
 
 def _alias(name: str) -> str:
-    """The name on the wire."""
+    """Returns the JSON name."""
     first, *others = name.split("_")
     return first + "".join(word.capitalize() for word in others)
 
 
 def _json_value(value: Any) -> Any:
-    """The value as JSON has it."""
+    """Returns the value in its JSON form."""
     if isinstance(value, datetime.datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, ContactAccountStage):
@@ -305,20 +305,20 @@ def _json_value(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """The value as a person reads it."""
+    """Returns the value as text for people."""
     if isinstance(value, ContactAccountStage):
         return f"{value.name} ({value.id})"
     return value.strftime("%Y-%m-%d %H:%M:%S UTC") if isinstance(value, datetime.datetime) else str(value)
 
 
 def columns(accounts: list[ContactAccount]) -> dict[str, list[Any]]:
-    """Gives accounts as columns, the stage spread over three, in the order of the Arrow stream.
+    """Returns accounts as columns, with three columns for the stage, in the order of the Arrow stream.
 
     Args:
-        accounts: The accounts, a row each.
+        accounts: The accounts, one per row.
 
     Returns:
-        The values of each column, by its name.
+        The values of each column, by name.
     """
     table: dict[str, list[Any]] = {}
     for name in _MEMBER_NAMES:
@@ -338,13 +338,13 @@ _DATES = ("created_date", "last_activity_date")
 
 
 def column_types(text: Any) -> dict[str, Any]:
-    """Gives the types of the columns in pandas, whatever is in them and which of them are empty.
+    """Returns the pandas types of the columns, whatever they contain.
 
     Args:
-        text: The type that pandas gives to text.
+        text: The type that pandas uses for text.
 
     Returns:
-        The type of each column, by its name.
+        The type of each column, by name.
     """
     types = dict.fromkeys(columns([]), text)
     types |= dict.fromkeys(("id", "owner_user_id"), "int64") | dict.fromkeys(_INTEGERS, "Int64")
@@ -352,14 +352,14 @@ def column_types(text: Any) -> dict[str, Any]:
 
 
 def arrow_columns(table: Any, types: dict[str, Any]) -> dict[str, Any]:
-    """Gives the columns of an Arrow table as pandas has them, without an object of Python for each value.
+    """Returns the columns of an Arrow table in their pandas form, without creating a Python object for each value.
 
     Args:
         table: A table of pyarrow.
         types: The types in pandas.
 
     Returns:
-        The values of each column, by its name.
+        The values of each column, by name.
     """
     from importlib import import_module
 

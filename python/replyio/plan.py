@@ -1,7 +1,7 @@
-"""Plans of many updates, and what became of them.
+"""Plans of many updates, and their results.
 
-`ReplyClient.plan_contact_account_updates` makes a plan, `ReplyClient.open_plan` opens one, and `replyio.read_plan`
-opens one to look at it.
+`ReplyClient.plan_contact_account_updates` creates a plan, `ReplyClient.open_plan` opens one, and `replyio.read_plan`
+opens one without a client.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ApplyResult", "Plan", "PlanTable", "read_plan"]
 
-# The columns that are there even when no row is, and the types that pandas would not find by itself.
+# The columns of an empty table, and the types that pandas would not infer.
 _COLUMNS = {
     "rows": ("row", "id", "key", "status", "error", "repeated", "stored_otherwise", "done_at"),
     "changes": ("row", "id", "field", "before", "after", "status"),
@@ -45,12 +45,12 @@ _TYPES = {
     "stored_otherwise": "bool",
     "done_at": "datetime64[us, UTC]",
 }
-# Rows are taken from a table in steps of this many.
+# The number of rows to read from a table at once.
 _STEP = 10_000
 
 
 class _File(Protocol):
-    """A plan's file, as the extension module gives it."""
+    """The file of a plan, as the extension module provides it."""
 
     def header(self) -> dict[str, Any]: ...
     def counts(self) -> Counts: ...
@@ -64,7 +64,7 @@ class _File(Protocol):
 
 
 class Options(TypedDict):
-    """How a plan is applied."""
+    """The options of a run."""
 
     on_conflict: str
     on_unknown_member: str
@@ -92,21 +92,21 @@ def _options(
 
 
 def read_plan(path: str | os.PathLike[str], *, recover: bool = False) -> Plan:
-    """Opens a plan to look at it. No API key is needed, and no request is sent.
+    """Opens a plan to look at it. Needs no API key and sends no request.
 
-    Counts, rows, changes, failures and exports work, also while a run writes the plan. To apply or revert it, open it
-    with `ReplyClient.open_plan`.
+    Counts, rows, changes, failures and exports work, even while a run writes the plan. To apply or revert the plan,
+    open it with `ReplyClient.open_plan`.
 
     Args:
-        path: The plan's file.
-        recover: Whether to open a plan whose log (`-wal`) is missing, because the file was copied or moved alone after
-            a crash. Every row that may have been written becomes `unknown`. Default False: such a file is refused.
+        path: The file of the plan.
+        recover: Whether to open a plan whose log (`-wal`) is missing because only the file itself was copied or moved
+            after a crash. Every row that may have been updated becomes `unknown`. Default False: refuse such a file.
 
     Returns:
         The plan.
 
     Raises:
-        PlanError: The file is missing, half written or damaged, or lacks its log.
+        PlanError: If the file is missing, incomplete or damaged, or lacks its log.
 
     Examples:
         >>> import replyio
@@ -121,50 +121,50 @@ def read_plan(path: str | os.PathLike[str], *, recover: bool = False) -> Plan:
 
 
 class PlanTable:
-    """A table of a plan: its rows, its changes, or those rows that were not done.
+    """A table of a plan: its rows, its changes or its failures.
 
-    It is read when it is first used, and stays as it was then. `table[3]` is a row, `table[:10]` a table, and
+    The table is read on first use and does not change after that. `table[3]` is a row, `table[:10]` a table, and
     `table["row"]` a column.
     """
 
     __slots__ = ("_name", "_read", "_source")
 
     def __init__(self, name: str, source: Table | Callable[[], Table]) -> None:
-        """Makes a table of what a plan's file gives.
+        """Creates a table.
 
         Args:
             name: "rows", "changes" or "failures".
-            source: The table in the file, or what reads it.
+            source: The table in the file, or a function that reads it.
         """
         self._name = name
         self._source = source
         self._read: Table | None = None
 
     def _export(self, path: str | os.PathLike[str], *, overwrite: bool, for_spreadsheet: bool, plan: str | None) -> int:
-        """Writes it into a file; see `Plan.export`."""
+        """Writes the table to a file; see `Plan.export`."""
         columns = _COLUMNS[self._name]
         return write(self._table, columns, path, overwrite=overwrite, for_spreadsheet=for_spreadsheet, plan=plan)
 
     @property
     def _table(self) -> Table:
-        """The table, read once."""
+        """Returns the table, and reads it on first use."""
         if self._read is None:
             self._read = self._source() if callable(self._source) else self._source
         return self._read
 
     @property
     def columns(self) -> list[str]:
-        """The names of the columns."""
+        """The column names."""
         return list(
             dict.fromkeys((*_COLUMNS.get(self._name, ()), *(key for row in self._table.records(1) for key in row)))
         )
 
     def __len__(self) -> int:
-        """The number of rows."""
+        """Returns the number of rows."""
         return len(self._table)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """The rows, each as a dictionary of its own."""
+        """Yields each row as a new dictionary."""
         for first in range(0, len(self._table), _STEP):
             yield from map(dict, self._table.records(_STEP, first))
 
@@ -175,17 +175,17 @@ class PlanTable:
     @overload
     def __getitem__(self, key: str) -> list[Any]: ...
     def __getitem__(self, key: int | slice | str) -> dict[str, Any] | PlanTable | list[Any]:
-        """A row, a part of the table, or a column.
+        """Returns a row, a part of the table, or a column.
 
         Args:
-            key: The place of a row (from the end where it is negative), a slice, or the name of a column.
+            key: The position of a row (negative: from the end), a slice, or a column name.
 
         Returns:
             The row as a dictionary, a table, or the values of the column.
 
         Raises:
-            IndexError: When there is no such row.
-            KeyError: When there is no such column.
+            IndexError: If there is no such row.
+            KeyError: If there is no such column.
         """
         if isinstance(key, slice):
             return PlanTable(self._name, self._table.select(list(range(*key.indices(len(self))))))
@@ -200,7 +200,7 @@ class PlanTable:
         return dict(self._table.records(1, number)[0])
 
     def filter(self, *statuses: Status) -> PlanTable:
-        """Gives the rows that have one of these statuses.
+        """Returns the rows that have one of these statuses.
 
         Args:
             *statuses: Statuses, such as "failed" and "conflict".
@@ -209,7 +209,7 @@ class PlanTable:
             A table of those rows.
 
         Raises:
-            ValidationError: When one is no status, which a misspelled one is.
+            ValidationError: If one of them is not a status, for example because it is misspelled.
             PlanError: When the plan's file cannot be read.
 
         Examples:
@@ -226,10 +226,10 @@ class PlanTable:
         return PlanTable(self._name, self._table.of_status(list(statuses)))
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Gives the table as a pandas frame.
+        """Returns the table as a pandas DataFrame.
 
         Returns:
-            A frame with a row for each row.
+            A DataFrame with one row per row of the table.
 
         Raises:
             PlanError: When the plan's file cannot be read.
@@ -238,7 +238,7 @@ class PlanTable:
         module = import_module("pandas")
         records = list(self)
         values = {name: [row.get(name) for row in records] for name in self.columns}
-        # What is there before and after is text or a number, and stays what it is.
+        # The values before and after are text or numbers, and keep their types.
         types = {name: _TYPES.get(name, "object") for name in values}
         frame: pandas.DataFrame = module.DataFrame(
             {name: module.Series(column, dtype=types[name]) for name, column in values.items()}
@@ -246,10 +246,10 @@ class PlanTable:
         return frame
 
     def to_polars(self) -> polars.DataFrame:
-        """Gives the table as a polars frame.
+        """Returns the table as a polars DataFrame.
 
         Returns:
-            A frame with a row for each row.
+            A DataFrame with one row per row of the table.
 
         Raises:
             PlanError: When the plan's file cannot be read.
@@ -259,7 +259,7 @@ class PlanTable:
         return frame
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> CapsuleType:
-        """Gives the table as an Arrow stream, by the Arrow PyCapsule interface.
+        """Returns the table as an Arrow stream, as the Arrow PyCapsule interface defines it.
 
         Args:
             requested_schema: Ignored, as the interface allows.
@@ -273,18 +273,18 @@ class PlanTable:
         return self._table.__arrow_c_stream__(requested_schema)
 
     def __repr__(self) -> str:
-        """What it is, and how long."""
+        """Returns a text with the name and the number of rows."""
         return f"<PlanTable {self._name}: {text.counted(len(self), 'row')}>"
 
     def _repr_html_(self) -> str:
-        """The first rows, for a notebook."""
+        """Returns the first rows as HTML, for a notebook."""
         if self._name == "failures":
             return text.failures_html(self._table.records(text.SHOWN_ROWS), len(self))
         return text.table_html(self._table.records(text.SHOWN_ROWS), self.columns, len(self))
 
 
 class _Report:
-    """What a plan and its result have in common: a file, and what it says."""
+    """The common part of a plan and its result: the file and its tables."""
 
     __slots__ = ("_file", "_path")
 
@@ -294,28 +294,28 @@ class _Report:
 
     @property
     def path(self) -> str:
-        """The plan's file."""
+        """The file of the plan."""
         return self._path
 
     @property
     def rows(self) -> PlanTable:
-        """Every row of the input: number, id, the domain or name that found it, status, error, `repeated`, `done_at`.
+        """Every row of the input: number, id, the domain or name that matched, status, error, `repeated`, `done_at`.
 
-        `done_at` is when the row was done, in UTC; None while it is not.
+        `done_at` is the time in UTC when the row was done; None if it is not done.
 
-        `repeated` is how often the row was sent again while nobody knew what had become of the time before: after a
-        crash, or when an answer was lost. Normally 0.
+        `repeated` counts how often a run sent the row again without knowing the outcome of the previous attempt: after
+        a crash, or after a lost answer. Normally 0.
         """
         return PlanTable("rows", self._file.rows)
 
     @property
     def changes(self) -> PlanTable:
-        """Every field that is to change, or has changed: row number, id, field, before, after, status of the row."""
+        """Every field that the plan changes or has changed: row number, id, field, before, after, status of the row."""
         return PlanTable("changes", self._file.changes)
 
     @property
     def failures(self) -> PlanTable:
-        """The rows that cannot be, or were not done, with the reason; the columns are those of `rows`."""
+        """The rows that cannot be done or were not done, with the reason. The columns are those of `rows`."""
         return PlanTable("failures", self._file.failures)
 
     def export(
@@ -326,63 +326,64 @@ class _Report:
         overwrite: bool = False,
         for_spreadsheet: bool = False,
     ) -> int:
-        """Writes one of the tables into a file: CSV, JSON Lines or Parquet, by the suffix of its name.
+        """Writes one of the tables to a file: CSV, JSON Lines or Parquet, depending on the suffix of its name.
 
-        The columns are those of the table. The file appears when all of it is there, and never in part; only its owner
-        can read it. In CSV None is nothing between two commas and the empty text is `""`, which most readers take for
-        the same; JSON Lines and Parquet always keep them apart.
+        The columns are those of the table. The file appears only when it is complete, and only its owner can read it.
+        In CSV, None is an empty cell and the empty text is `""`; most readers treat them as the same. JSON Lines and
+        Parquet keep them apart.
 
         Args:
-            path: The file. `.csv` (with commas), `.tsv` (with tabs), `.jsonl` or `.ndjson` (an object on each line),
-                `.parquet` (needs pyarrow or polars). All of it is UTF-8.
+            path: The file. `.csv` (with commas), `.tsv` (with tabs), `.jsonl` or `.ndjson` (one object per line),
+                `.parquet` (needs pyarrow or polars). Text files are UTF-8.
             table: "rows" (the default), "changes" or "failures".
-            overwrite: Whether a file that is there is replaced. Default False.
-            for_spreadsheet: Whether a CSV file is for people who open it in a spreadsheet. Whatever the spreadsheet
-                would run as a formula, since `=`, `+`, `-` or `@` stands at the beginning of a text or behind a
-                separator, a tab or a line end in it, gets a `'` in front, and the file a mark by which Excel knows
-                UTF-8. Default False: every value is what it is, since telephone numbers begin with `+`, and what a
-                program reads back must be what was written.
+            overwrite: Whether to replace an existing file. Default False.
+            for_spreadsheet: Whether people open the CSV file in a spreadsheet. A spreadsheet may run a text as a
+                formula if `=`, `+`, `-` or `@` is at its beginning or after a separator, a tab or a line end. With
+                True, the export puts a `'` in front of these characters, and begins the file with a byte order mark, so
+                that Excel reads it as UTF-8. Default False: export every value unchanged, so that a program reads back
+                what was written; phone numbers begin with `+`.
 
         Returns:
-            How many rows were written.
+            The number of rows written.
 
         Raises:
-            ValidationError: When the suffix or the table is none of these, or `for_spreadsheet` is for no CSV file.
-            FileExistsError: When there is such a file and `overwrite` is false.
-            PlanError: When the plan's file cannot be read, or would be overwritten.
-            ImportError: When the suffix is `.parquet`, and neither pyarrow nor polars is installed.
-            OSError: When the file cannot be written, for want of room or otherwise.
+            ValidationError: If the suffix or the table is not one of these, or `for_spreadsheet` is true but the file
+                is not CSV.
+            FileExistsError: If the file already exists and `overwrite` is false.
+            PlanError: If the plan's file cannot be read, or the export would overwrite it.
+            ImportError: If the suffix is `.parquet`, and neither pyarrow nor polars is installed.
+            OSError: If the file cannot be written, for example because the disk is full.
         """
         if table not in _COLUMNS:
             raise refused("table", f"must be one of {', '.join(_COLUMNS)}")
         found: PlanTable = getattr(self, table)
-        return found._export(  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - a table of its own
+        return found._export(  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the object's own table
             path, overwrite=overwrite, for_spreadsheet=for_spreadsheet, plan=self._path
         )
 
     def _name(self) -> str:
-        """The file's name, without its folder."""
+        """Returns the file name without its directory."""
         return PurePath(self._path).name
 
     def _rows_html(self, counts: Mapping[Status, int], stored_otherwise: int) -> str:
-        """The first failures with their reasons, then the first changes. No others are read."""
+        """Returns the first failures with their reasons, then the first changes. Reads no other rows."""
         failed = text.not_done(counts) - counts.get("pending", 0) + stored_otherwise
         first = self._file.first_failures(text.SHOWN_FAILURES) if failed else []
         return text.failures_html(first, failed) + text.changes_html(*self._file.first_changes(text.SHOWN_ROWS))
 
     def join(self, table: Any, *, prefix: str = "") -> Any:
-        """Adds to each row of the caller's table what became of it.
+        """Adds the status and the reason of each row to your table.
 
         Args:
-            table: The table that the plan was made from, with the same rows in the same order: a pandas or polars
+            table: The table that the plan was created from, with the same rows in the same order: a pandas or polars
                 `DataFrame`, or a pyarrow `Table`.
-            prefix: What the two new columns begin with. Default "": they are `status` and `reason`.
+            prefix: The prefix of the two new columns. Default "": their names are `status` and `reason`.
 
         Returns:
-            A new table of the same kind, with a status and a reason (None where there is none) for each row.
+            A new table of the same kind, with a status and a reason (or None) for each row.
 
         Raises:
-            ValidationError: When the table is of another kind, has other rows, or has columns of these names.
+            ValidationError: If the table is of another kind, has other rows, or already has columns of these names.
             PlanError: When the plan's file cannot be read.
 
         Examples:
@@ -399,10 +400,10 @@ class _Report:
 
 
 class Plan(_Report):
-    """Updates of many accounts, which were compared with the accounts and not yet written.
+    """Planned updates of many accounts, compared with the current accounts.
 
-    A plan is a view of its file: whatever it says is read from there when it is asked for. Any number of views may be
-    open, in any process, also while a run writes. There is nothing to close.
+    A plan is a view of its file: each property and method reads the file. Any number of views may be open, in any
+    process, even while a run writes. You need not close a plan.
     """
 
     __slots__ = ("_reverse", "_start")
@@ -414,15 +415,15 @@ class Plan(_Report):
         start: Callable[[str, Options], Job],
         reverse: Callable[[], Plan] | None = None,
     ) -> None:
-        """Makes a plan of its file.
+        """Creates a plan from its file.
 
-        `ReplyClient.plan_contact_account_updates`, `ReplyClient.open_plan` and `replyio.read_plan` make plans.
+        Use `ReplyClient.plan_contact_account_updates`, `ReplyClient.open_plan` or `replyio.read_plan` instead.
 
         Args:
             file: The open file.
-            path: Where it is, as it was given.
+            path: The path of the file, as it was passed.
             start: Starts a job ("apply" or "retry_failed") with the options of the run.
-            reverse: Makes the plan that reverts this one.
+            reverse: Creates the plan that reverts this one.
         """
         super().__init__(file, path)
         self._start = start
@@ -430,17 +431,17 @@ class Plan(_Report):
 
     @property
     def counts(self) -> dict[Status, int]:
-        """The number of rows with each status, 0 included. They add up to the input."""
+        """The number of rows by status, 0 included. The numbers add up to the rows of the input."""
         return self._file.counts()
 
     @property
     def requests(self) -> int | None:
-        """How many requests are still to be sent, as estimated; None where that is not known."""
+        """The estimated number of requests left to send; None if unknown."""
         return self._file.header().get("requests_left")
 
     @property
     def seconds(self) -> float | None:
-        """How many seconds that takes within the quota, as estimated; None where that is not known."""
+        """The estimated seconds that these requests take within the quota; None if unknown."""
         return self._file.header().get("seconds_left")
 
     def apply(
@@ -454,39 +455,41 @@ class Plan(_Report):
         max_changes: int | None = None,
         max_cleared: int | None = None,
     ) -> ApplyResult:
-        """Writes the rows that are pending or unknown, within the quota.
+        """Sends the updates of all pending and unknown rows, within the quota.
 
-        The run resumes where an earlier one stopped, also after a crash. It reads every account again before it writes
-        it, and keeps the newest value of each field that the plan does not name. Ctrl-C lets the updates in flight
-        finish, for five seconds at most; a second Ctrl-C ends the run at once. Rows that were not written stay pending.
+        The run resumes where an earlier one stopped, even after a crash. It reads each account again before the update,
+        and keeps the newest value of each field that the plan does not change. Ctrl-C lets the updates in flight
+        finish, for at most five seconds; a second Ctrl-C ends the run immediately. Rows that were not sent stay
+        pending.
 
         Args:
-            on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
-                default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
-            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
-                of them (and `text`, a line for people) whenever they change. Default True.
-            on_unknown_member: What happens when an update clears a member of the account that it cannot carry, which is
-                `stage` or one that this version of replyio does not know: "stop" (the default) ends the run at the
-                first such row, and later runs before they write an account that has the member; "clear" continues and
-                clears it in every account that the plan writes.
-            rows: Which rows to write: row numbers, or a table with a column `row`, such as an export of the changes
-                from which lines were removed: a frame, a list of mappings, or the path of a CSV, JSON Lines or Parquet
-                file. All lines of a row stay, or none. Default None: every row.
-            limit: The most rows to write, in the order of their numbers. Default None: all of them.
-            max_changes: The run is refused, with nothing sent, when it would change more accounts than that. Default
-                None: no limit.
-            max_cleared: The run is refused, with nothing sent, when it would empty more fields than that. Default None:
-                no limit.
+            on_conflict: What to do if someone else changed a field of the plan after the plan was created: "skip" (the
+                default) leaves the account unchanged and marks the row as a conflict; "overwrite" sends the plan's
+                value.
+            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
+                (and `text`, a line for people) on each change. Default True.
+            on_unknown_member: What to do if an update clears a member of the account that it cannot include, which is
+                `stage` or a member that this version of replyio does not know: "stop" (the default) ends the run at the
+                first such row, and ends later runs before they update an account that has the member; "clear" continues
+                and clears it in every account that the plan updates.
+            rows: The rows to update: row numbers, or a table with a column `row`, such as an export of the changes from
+                which you removed lines. The table is a DataFrame, a list of mappings, or the path of a CSV, JSON Lines
+                or Parquet file. Keep or remove all lines of a row together. Default None: every row.
+            limit: The most rows to update, in the order of their numbers. Default None: all rows.
+            max_changes: Refuse the run, and send nothing, if it would change more accounts than this. Default None: no
+                limit.
+            max_cleared: Refuse the run, and send nothing, if it would empty more fields than this. Default None: no
+                limit.
 
         Returns:
-            What became of the rows. Failed rows raise nothing; see `ApplyResult.raise_for_failures`.
+            The outcome of the rows. Failed rows do not raise an error; see `ApplyResult.raise_for_failures`.
 
         Raises:
-            ValidationError: When `rows` cannot be read, or does not agree with the plan.
-            PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
-                that it cannot carry; or when the run would do more than `max_changes` or `max_cleared`.
-            AuthenticationError: When the service refuses the key. Every row stays as it is.
-            ReplyError: Any other failure that ends the run. Every row stays as it is.
+            ValidationError: If `rows` cannot be read, or does not match the plan.
+            PlanError: If the file cannot be used, another run uses it, the disk is full, an update cleared a member
+                that it cannot include, or the run would exceed `max_changes` or `max_cleared`.
+            AuthenticationError: If the service refuses the key. Every row stays as it is.
+            ReplyError: If another failure ends the run. Every row stays as it is.
         """
         options = _options(on_conflict, on_unknown_member, limit, max_changes, max_cleared)
         return self._run("apply", self._of_rows(options, rows), progress)
@@ -502,29 +505,29 @@ class Plan(_Report):
         max_changes: int | None = None,
         max_cleared: int | None = None,
     ) -> ApplyResult:
-        """Writes the rows that are pending or unknown, within the quota.
+        """Sends the updates of all pending and unknown rows, within the quota.
 
-        See `apply`. Cancelling the task stops the run as Ctrl-C does.
+        See `apply`. Canceling the task stops the run as Ctrl-C does.
 
         Args:
             on_conflict: "skip" (the default) or "overwrite"; see `apply`.
-            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
-                of them (and `text`, a line for people) whenever they change. Default True.
+            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
+                (and `text`, a line for people) on each change. Default True.
             on_unknown_member: "stop" (the default) or "clear"; see `apply`.
-            rows: Row numbers, or a table with a column `row`; None for every row.
-            limit: The most rows to write; None for all.
-            max_changes: The most accounts that the run may change; None for any number.
-            max_cleared: The most fields that the run may empty; None for any number.
+            rows: Row numbers, or a table with a column `row`. Default None: every row.
+            limit: The most rows to update. Default None: all rows.
+            max_changes: The most accounts that the run may change. Default None: no limit.
+            max_cleared: The most fields that the run may empty. Default None: no limit.
 
         Returns:
-            What became of the rows. Failed rows raise nothing; see `ApplyResult.raise_for_failures`.
+            The outcome of the rows. Failed rows do not raise an error; see `ApplyResult.raise_for_failures`.
 
         Raises:
-            ValidationError: When `rows` cannot be read, or does not agree with the plan.
-            PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
-                that it cannot carry; or when the run would do more than `max_changes` or `max_cleared`.
-            AuthenticationError: When the service refuses the key. Every row stays as it is.
-            ReplyError: Any other failure that ends the run. Every row stays as it is.
+            ValidationError: If `rows` cannot be read, or does not match the plan.
+            PlanError: If the file cannot be used, another run uses it, the disk is full, an update cleared a member
+                that it cannot include, or the run would exceed `max_changes` or `max_cleared`.
+            AuthenticationError: If the service refuses the key. Every row stays as it is.
+            ReplyError: If another failure ends the run. Every row stays as it is.
         """
         options = _options(on_conflict, on_unknown_member, limit, max_changes, max_cleared)
         return await self._run_async("apply", self._of_rows(options, rows), progress)
@@ -537,26 +540,27 @@ class Plan(_Report):
     ) -> ApplyResult:
         """Makes failed rows and conflicts pending again, then applies the plan.
 
-        Rows that are unknown need no retry: every `apply` takes them up.
+        Unknown rows need no retry: every `apply` includes them.
 
         Args:
-            on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
-                default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
-            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
-                of them (and `text`, a line for people) whenever they change. Default True.
-            on_unknown_member: What happens when an update clears a member of the account that it cannot carry, which is
-                `stage` or one that this version of replyio does not know: "stop" (the default) ends the run at the
-                first such row, and later runs before they write an account that has the member; "clear" continues and
-                clears it in every account that the plan writes.
+            on_conflict: What to do if someone else changed a field of the plan after the plan was created: "skip" (the
+                default) leaves the account unchanged and marks the row as a conflict; "overwrite" sends the plan's
+                value.
+            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
+                (and `text`, a line for people) on each change. Default True.
+            on_unknown_member: What to do if an update clears a member of the account that it cannot include, which is
+                `stage` or a member that this version of replyio does not know: "stop" (the default) ends the run at the
+                first such row, and ends later runs before they update an account that has the member; "clear" continues
+                and clears it in every account that the plan updates.
 
         Returns:
-            What became of the rows.
+            The outcome of the rows.
 
         Raises:
-            PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
-                that it cannot carry.
-            AuthenticationError: When the service refuses the key. Every row stays as it is.
-            ReplyError: Any other failure that ends the run. Every row stays as it is.
+            PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
+                that it cannot include.
+            AuthenticationError: If the service refuses the key. Every row stays as it is.
+            ReplyError: If another failure ends the run. Every row stays as it is.
         """
         options = _options(on_conflict, on_unknown_member)
         return self._run("retry_failed", options, progress)
@@ -569,22 +573,22 @@ class Plan(_Report):
     ) -> ApplyResult:
         """Makes failed rows and conflicts pending again, then applies the plan.
 
-        See `retry_failed`. Cancelling the task stops the run as Ctrl-C does.
+        See `retry_failed`. Canceling the task stops the run as Ctrl-C does.
 
         Args:
             on_conflict: "skip" (the default) or "overwrite"; see `retry_failed`.
-            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
-                of them (and `text`, a line for people) whenever they change. Default True.
+            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
+                (and `text`, a line for people) on each change. Default True.
             on_unknown_member: "stop" (the default) or "clear"; see `retry_failed`.
 
         Returns:
-            What became of the rows.
+            The outcome of the rows.
 
         Raises:
-            PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
-                that it cannot carry.
-            AuthenticationError: When the service refuses the key. Every row stays as it is.
-            ReplyError: Any other failure that ends the run. Every row stays as it is.
+            PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
+                that it cannot include.
+            AuthenticationError: If the service refuses the key. Every row stays as it is.
+            ReplyError: If another failure ends the run. Every row stays as it is.
         """
         options = _options(on_conflict, on_unknown_member)
         return await self._run_async("retry_failed", options, progress)
@@ -597,31 +601,32 @@ class Plan(_Report):
     ) -> ApplyResult:
         """Restores the previous values in the accounts that this plan has changed.
 
-        The revert covers every row that was written or may have been written. It is a plan too, in a file beside this
-        one (`acme.revert.replyplan`), which can be stopped, resumed and reverted: `result.plan`. A field that somebody
-        else changed since is a conflict.
+        The revert covers every row that was updated or may have been updated. It is a plan too, in a file next to this
+        one (`acme.revert.replyplan`), which you can stop, resume and revert: `result.plan`. A field that someone else
+        changed since then is a conflict.
 
-        A revert that was interrupted is resumed. In every other case a new one is made (`acme.revert2.replyplan` and
-        so on), which looks at each account again; a row that already has the previous values ends as "unchanged".
+        If a revert was interrupted, this call resumes it. Otherwise it creates a new one (`acme.revert2.replyplan` and
+        so on), which reads each account again; a row that already has the previous values becomes "unchanged".
 
         Args:
-            on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
-                default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
-            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
-                of them (and `text`, a line for people) whenever they change. Default True.
-            on_unknown_member: What happens when an update clears a member of the account that it cannot carry, which is
-                `stage` or one that this version of replyio does not know: "stop" (the default) ends the run at the
-                first such row, and later runs before they write an account that has the member; "clear" continues and
-                clears it in every account that the plan writes.
+            on_conflict: What to do if someone else changed a field of the plan after the plan was created: "skip" (the
+                default) leaves the account unchanged and marks the row as a conflict; "overwrite" sends the plan's
+                value.
+            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
+                (and `text`, a line for people) on each change. Default True.
+            on_unknown_member: What to do if an update clears a member of the account that it cannot include, which is
+                `stage` or a member that this version of replyio does not know: "stop" (the default) ends the run at the
+                first such row, and ends later runs before they update an account that has the member; "clear" continues
+                and clears it in every account that the plan updates.
 
         Returns:
-            What became of the rows.
+            The outcome of the rows.
 
         Raises:
-            PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
-                that it cannot carry.
-            AuthenticationError: When the service refuses the key. Every row stays as it is.
-            ReplyError: Any other failure that ends the run. Every row stays as it is.
+            PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
+                that it cannot include.
+            AuthenticationError: If the service refuses the key. Every row stays as it is.
+            ReplyError: If another failure ends the run. Every row stays as it is.
         """
         options = _options(on_conflict, on_unknown_member)
         plan = self._reversed()
@@ -635,22 +640,22 @@ class Plan(_Report):
     ) -> ApplyResult:
         """Restores the previous values in the accounts that this plan has changed.
 
-        See `revert`. Cancelling the task stops the run as Ctrl-C does.
+        See `revert`. Canceling the task stops the run as Ctrl-C does.
 
         Args:
             on_conflict: "skip" (the default) or "overwrite"; see `revert`.
-            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
-                of them (and `text`, a line for people) whenever they change. Default True.
+            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
+                (and `text`, a line for people) on each change. Default True.
             on_unknown_member: "stop" (the default) or "clear"; see `revert`.
 
         Returns:
-            What became of the rows.
+            The outcome of the rows.
 
         Raises:
-            PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
-                that it cannot carry.
-            AuthenticationError: When the service refuses the key. Every row stays as it is.
-            ReplyError: Any other failure that ends the run. Every row stays as it is.
+            PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
+                that it cannot include.
+            AuthenticationError: If the service refuses the key. Every row stays as it is.
+            ReplyError: If another failure ends the run. Every row stays as it is.
         """
         options = _options(on_conflict, on_unknown_member)
         plan = self._reversed()
@@ -660,7 +665,7 @@ class Plan(_Report):
         return self if self._reverse is None else self._reverse()
 
     def _of_rows(self, options: Options, rows: object) -> Options:
-        """The options of a run over the rows that were asked for."""
+        """Returns the options of a run with the selected rows."""
         if rows is None:
             return options
         from replyio._selection import selected
@@ -673,7 +678,7 @@ class Plan(_Report):
         job = self._start(action, options)
         try:
             drive(job, show, action, self._path)
-        except BaseException:  # whatever it is, its reader is told the name of the file
+        except BaseException:  # a message has already shown the name of the file
             self._file.keep()
             raise
         return self._result(job)
@@ -685,7 +690,7 @@ class Plan(_Report):
         job = self._start(action, options)
         try:
             await drive_async(job, show, action, self._path)
-        except BaseException:  # whatever it is, its reader is told the name of the file
+        except BaseException:  # a message has already shown the name of the file
             self._file.keep()
             raise
         return self._result(job)
@@ -695,10 +700,10 @@ class Plan(_Report):
         return ApplyResult(self, self._file, state["requests"], state["seconds"])
 
     def close(self) -> None:
-        """Does nothing: a plan is a view of its file, and stays usable. It is there for `with`."""
+        """Does nothing: a plan is a view of its file and stays usable. It exists for `with`."""
 
     def __enter__(self) -> Self:
-        """The plan itself."""
+        """Returns the plan."""
         return self
 
     def __exit__(
@@ -707,7 +712,7 @@ class Plan(_Report):
         """Does nothing; see `close`."""
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> CapsuleType:
-        """Gives the rows as an Arrow stream; see `rows`.
+        """Returns the rows as an Arrow stream; see `rows`.
 
         Args:
             requested_schema: Ignored, as the interface allows.
@@ -721,10 +726,10 @@ class Plan(_Report):
         return self.rows.__arrow_c_stream__(requested_schema)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Gives the rows as a pandas frame; see `rows`.
+        """Returns the rows as a pandas DataFrame; see `rows`.
 
         Returns:
-            A frame with a row for each row of the input.
+            A DataFrame with one row per row of the input.
 
         Raises:
             PlanError: When the file cannot be read.
@@ -733,10 +738,10 @@ class Plan(_Report):
         return self.rows.to_pandas()
 
     def to_polars(self) -> polars.DataFrame:
-        """Gives the rows as a polars frame; see `rows`.
+        """Returns the rows as a polars DataFrame; see `rows`.
 
         Returns:
-            A frame with a row for each row of the input.
+            A DataFrame with one row per row of the input.
 
         Raises:
             PlanError: When the file cannot be read.
@@ -746,21 +751,21 @@ class Plan(_Report):
 
     @property
     def cleared(self) -> int:
-        """How many fields the plan empties that had a value when it was made."""
+        """The number of fields that had a value when the plan was created and that the plan empties."""
         cleared: int = self._file.header().get("cleared", 0)
         return cleared
 
     @property
     def suspicious(self) -> dict[str, int]:
-        """How many cells of which column hold a text that often means nothing, or that only a program makes.
+        """The number of suspicious cells by column: texts that often mean an empty value, or that only programs write.
 
-        Such as `NULL`, `N/A`, `-`, `nan`, or a telephone number as `4.91E+11`. The plan writes them as they are, unless
-        `null_values=` makes them empty cells.
+        For example `NULL`, `N/A`, `-`, `nan`, or a phone number as `4.91E+11`. The plan sends them unchanged, unless
+        `null_values=` treats them as empty cells.
         """
         return {column: cells for column, cells, _ in self._file.header().get("suspicious", ())}
 
     def _notes(self) -> list[str]:
-        """What people must know before they apply the plan."""
+        """Returns what people must know before they apply the plan."""
         cleared = text.cleared_text(self.cleared, done=not self.counts.get("pending", 0))
         return [cleared, text.suspicious_text(self.suspicious)]
 
@@ -769,14 +774,14 @@ class Plan(_Report):
         return text.cost_text(header.get("requests_left"), header.get("seconds_left"))
 
     def __repr__(self) -> str:
-        """What it would do, and what that costs."""
+        """Returns a text with the counts and the requests left."""
         try:
             return text.line("Plan", self._name(), self.counts, self._cost(), self._notes())
-        except ReplyError as error:  # a file that is gone; whoever looks at a variable must not get an exception
+        except ReplyError as error:  # the file is missing; displaying a variable must not raise an exception
             return text.printable(f"<Plan {text.cell(self._name())}: {error}>")
 
     def _repr_html_(self) -> str:
-        """What it would do, with the first changes, for a notebook."""
+        """Returns the counts and the first changes as HTML, for a notebook."""
         title = f"Plan {self._name()}"
         try:
             counts = self.counts
@@ -788,22 +793,21 @@ class Plan(_Report):
 
 
 class ApplyResult(_Report):
-    """What became of the rows of a plan.
+    """The outcome of the rows of a plan.
 
-    It outlives its plan: the counts are those of the moment when the run ended, the tables are read from the plan's
-    file when they are asked for.
+    The counts are those at the end of the run. The tables read the plan's file on first use.
     """
 
     __slots__ = ("_counts", "_plan", "_requests", "_seconds", "_stored_otherwise")
 
     def __init__(self, plan: Plan, file: _File, requests: int, seconds: float) -> None:
-        """Makes the result of a job that has ended. Made by `Plan.apply` and its like.
+        """Creates the result of a finished job. `Plan.apply` and similar methods return it.
 
         Args:
             plan: The plan.
             file: The plan's file.
-            requests: How many requests were sent.
-            seconds: How long it took.
+            requests: The number of requests sent.
+            seconds: The duration in seconds.
         """
         super().__init__(file, plan.path)
         self._plan = plan
@@ -814,27 +818,27 @@ class ApplyResult(_Report):
 
     @property
     def counts(self) -> dict[Status, int]:
-        """The number of rows with each status when the job ended, 0 included. They add up to the input."""
+        """The number of rows by status at the end of the job, 0 included. They add up to the rows of the input."""
         return Counts(self._counts)
 
     @property
     def stored_otherwise(self) -> int:
-        """How many of the changed rows the service stored differently from what was sent."""
+        """The number of changed rows that the service stored with a different value than was sent."""
         return self._stored_otherwise
 
     @property
     def requests(self) -> int:
-        """How many requests were sent."""
+        """The number of requests sent."""
         return self._requests
 
     @property
     def seconds(self) -> float:
-        """How many seconds it took."""
+        """The duration in seconds."""
         return self._seconds
 
     @property
     def plan(self) -> Plan:
-        """The plan that was applied: to resume it, to look at its rows, or to revert it."""
+        """The plan that was applied. Use it to resume, look at rows, or revert."""
         return self._plan
 
     def retry_failed(
@@ -845,26 +849,27 @@ class ApplyResult(_Report):
     ) -> ApplyResult:
         """Makes failed rows and conflicts pending again, then applies the plan.
 
-        Rows that are unknown need no retry: every `apply` takes them up.
+        Unknown rows need no retry: every `apply` includes them.
 
         Args:
-            on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
-                default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
-            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
-                of them (and `text`, a line for people) whenever they change. Default True.
-            on_unknown_member: What happens when an update clears a member of the account that it cannot carry, which is
-                `stage` or one that this version of replyio does not know: "stop" (the default) ends the run at the
-                first such row, and later runs before they write an account that has the member; "clear" continues and
-                clears it in every account that the plan writes.
+            on_conflict: What to do if someone else changed a field of the plan after the plan was created: "skip" (the
+                default) leaves the account unchanged and marks the row as a conflict; "overwrite" sends the plan's
+                value.
+            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
+                (and `text`, a line for people) on each change. Default True.
+            on_unknown_member: What to do if an update clears a member of the account that it cannot include, which is
+                `stage` or a member that this version of replyio does not know: "stop" (the default) ends the run at the
+                first such row, and ends later runs before they update an account that has the member; "clear" continues
+                and clears it in every account that the plan updates.
 
         Returns:
-            What became of the rows.
+            The outcome of the rows.
 
         Raises:
-            PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
-                that it cannot carry.
-            AuthenticationError: When the service refuses the key. Every row stays as it is.
-            ReplyError: Any other failure that ends the run. Every row stays as it is.
+            PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
+                that it cannot include.
+            AuthenticationError: If the service refuses the key. Every row stays as it is.
+            ReplyError: If another failure ends the run. Every row stays as it is.
         """
         return self._plan.retry_failed(on_conflict, progress, on_unknown_member)
 
@@ -876,22 +881,22 @@ class ApplyResult(_Report):
     ) -> ApplyResult:
         """Makes failed rows and conflicts pending again, then applies the plan.
 
-        See `retry_failed`. Cancelling the task stops the run as Ctrl-C does.
+        See `retry_failed`. Canceling the task stops the run as Ctrl-C does.
 
         Args:
             on_conflict: "skip" (the default) or "overwrite"; see `retry_failed`.
-            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
-                of them (and `text`, a line for people) whenever they change. Default True.
+            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
+                (and `text`, a line for people) on each change. Default True.
             on_unknown_member: "stop" (the default) or "clear"; see `retry_failed`.
 
         Returns:
-            What became of the rows.
+            The outcome of the rows.
 
         Raises:
-            PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
-                that it cannot carry.
-            AuthenticationError: When the service refuses the key. Every row stays as it is.
-            ReplyError: Any other failure that ends the run. Every row stays as it is.
+            PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
+                that it cannot include.
+            AuthenticationError: If the service refuses the key. Every row stays as it is.
+            ReplyError: If another failure ends the run. Every row stays as it is.
         """
         return await self._plan.retry_failed_async(on_conflict, progress, on_unknown_member)
 
@@ -903,28 +908,29 @@ class ApplyResult(_Report):
     ) -> ApplyResult:
         """Restores the previous values in the accounts that this plan has changed.
 
-        The revert covers every row that was written or may have been written. It is a plan too, in a file beside this
-        one (`acme.revert.replyplan`), which can be stopped, resumed and reverted: `result.plan`. A field that somebody
-        else changed since is a conflict.
+        The revert covers every row that was updated or may have been updated. It is a plan too, in a file next to this
+        one (`acme.revert.replyplan`), which you can stop, resume and revert: `result.plan`. A field that someone else
+        changed since then is a conflict.
 
         Args:
-            on_conflict: What happens when somebody else changed a field of the plan since it was made: "skip" (the
-                default) leaves the account as it is and makes the row a conflict, "overwrite" writes the plan's value.
-            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
-                of them (and `text`, a line for people) whenever they change. Default True.
-            on_unknown_member: What happens when an update clears a member of the account that it cannot carry, which is
-                `stage` or one that this version of replyio does not know: "stop" (the default) ends the run at the
-                first such row, and later runs before they write an account that has the member; "clear" continues and
-                clears it in every account that the plan writes.
+            on_conflict: What to do if someone else changed a field of the plan after the plan was created: "skip" (the
+                default) leaves the account unchanged and marks the row as a conflict; "overwrite" sends the plan's
+                value.
+            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
+                (and `text`, a line for people) on each change. Default True.
+            on_unknown_member: What to do if an update clears a member of the account that it cannot include, which is
+                `stage` or a member that this version of replyio does not know: "stop" (the default) ends the run at the
+                first such row, and ends later runs before they update an account that has the member; "clear" continues
+                and clears it in every account that the plan updates.
 
         Returns:
-            What became of the rows.
+            The outcome of the rows.
 
         Raises:
-            PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
-                that it cannot carry.
-            AuthenticationError: When the service refuses the key. Every row stays as it is.
-            ReplyError: Any other failure that ends the run. Every row stays as it is.
+            PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
+                that it cannot include.
+            AuthenticationError: If the service refuses the key. Every row stays as it is.
+            ReplyError: If another failure ends the run. Every row stays as it is.
         """
         return self._plan.revert(on_conflict, progress, on_unknown_member)
 
@@ -936,37 +942,39 @@ class ApplyResult(_Report):
     ) -> ApplyResult:
         """Restores the previous values in the accounts that this plan has changed.
 
-        See `revert`. Cancelling the task stops the run as Ctrl-C does.
+        See `revert`. Canceling the task stops the run as Ctrl-C does.
 
         Args:
             on_conflict: "skip" (the default) or "overwrite"; see `revert`.
-            progress: Whether to show rows, requests and the time left, or a function that is called with a dictionary
-                of them (and `text`, a line for people) whenever they change. Default True.
+            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
+                (and `text`, a line for people) on each change. Default True.
             on_unknown_member: "stop" (the default) or "clear"; see `revert`.
 
         Returns:
-            What became of the rows.
+            The outcome of the rows.
 
         Raises:
-            PlanError: When the file cannot be used, another run has it, the disk is full, or an update cleared a member
-                that it cannot carry.
-            AuthenticationError: When the service refuses the key. Every row stays as it is.
-            ReplyError: Any other failure that ends the run. Every row stays as it is.
+            PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
+                that it cannot include.
+            AuthenticationError: If the service refuses the key. Every row stays as it is.
+            ReplyError: If another failure ends the run. Every row stays as it is.
         """
         return await self._plan.revert_async(on_conflict, progress, on_unknown_member)
 
     def raise_for_failures(self) -> None:
-        """Raises if a row was not done, or if the service stored something else than was sent.
+        """Raises if a row was not done, or if the service stored a different value than was sent.
 
         Raises:
-            ReplyError: With the counts and the first of those rows.
+            ReplyError: If there is such a row. The message has the counts and the first of these rows.
         """
         missing, total = text.not_done(self._counts), sum(self._counts.values())
         problems: list[str] = []
         if missing:
             problems.append(f"{missing:,} of {text.counted(total, 'row')} not done: {text.counts_text(self._counts)}")
         if self._stored_otherwise:
-            problems.append(f"{text.counted(self._stored_otherwise, 'row')} stored differently from what was sent")
+            problems.append(
+                f"{text.counted(self._stored_otherwise, 'row')} stored with a different value than was sent"
+            )
         if not problems:
             return
         message = "; ".join(problems)
@@ -974,24 +982,24 @@ class ApplyResult(_Report):
             row = f"row {first.get('row')}: "
             reason = safe_text(str(first.get("error") or first.get("status")))
             message += f"; the first is {row}{reason.removeprefix(row)}"
-        raise ReplyError(f"{message}; hint: .failures has them all")
+        raise ReplyError(f"{message}; hint: .failures lists all of them")
 
     def __repr__(self) -> str:
-        """What was done, and what it took."""
+        """Returns a text with the counts, requests and duration."""
         return text.line("ApplyResult", self._name(), self._counts, self._spent(), self._notes())
 
     def _repr_html_(self) -> str:
-        """What was done, with the first changes, for a notebook."""
+        """Returns the counts and the first changes as HTML, for a notebook."""
         title = f"Result of {self._name()}"
         try:
             hints = text.result_hints(self._counts, self._stored_otherwise, text.as_frame())
             inner = self._rows_html(self._counts, self._stored_otherwise)
             return text.box_html(title, self._spent(), self._counts, inner, hints, self._notes())
-        except ReplyError as error:  # the counts are here, and the file is gone
+        except ReplyError as error:  # the counts are known, but the file is missing
             return text.box_html(title, self._spent(), self._counts, "", [], [*self._notes(), str(error)])
 
     def _notes(self) -> list[str]:
-        """What people must know first."""
+        """Returns what people must know first."""
         return [text.stored_otherwise_text(self._stored_otherwise)]
 
     def _spent(self) -> str:

@@ -1,6 +1,6 @@
 """The pytest plugin of replyio: the fixtures `reply_sandbox` and `reply_sandbox_environment`.
 
-It is loaded through the package's entry point. Nothing of replyio is imported before the fixture is used.
+pytest loads it through the package's entry point. It imports replyio only when a test uses a fixture.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Makes the marker known."""
+    """Registers the marker."""
     config.addinivalue_line("markers", "reply_sandbox(**options): options of replyio.sandbox.Sandbox for this test.")
 
 
 @pytest.fixture
 def reply_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    """A `replyio.sandbox.Sandbox` of this test's own, stopped behind it.
+    """Returns a `replyio.sandbox.Sandbox` for this test, stopped after it.
 
-    Its options come from the marker: `@pytest.mark.reply_sandbox(quota=(100, 3000))`. Several markers add up, the one
-    nearest to the test wins.
+    Its options come from the marker: `@pytest.mark.reply_sandbox(quota=(100, 3000))`. Several markers combine, and the
+    one nearest to the test has precedence.
     """
     from replyio.sandbox import Sandbox
 
@@ -37,9 +37,9 @@ def reply_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def reply_sandbox_environment(reply_sandbox: Sandbox) -> Iterator[Sandbox]:
-    """The sandbox of `reply_sandbox`, with `REPLY_BASE_URL` and `REPLY_API_KEY` set for the time of the test.
+    """Returns the sandbox of `reply_sandbox`, with `REPLY_BASE_URL` and `REPLY_API_KEY` set during the test.
 
-    Code under test that calls `replyio.ReplyClient()` finds it.
+    Code under test that calls `replyio.ReplyClient()` uses it.
     """
     with reply_sandbox.environment():
         yield reply_sandbox

@@ -40,7 +40,7 @@ def fails(report: Report, place: str, call: Callable[[], Any], again: Callable[[
             what = f"{place}: {type(error).__name__}"
             good = False
     report.check(good, what)
-    report.check(again().id == PLAIN, f"{place}: the client is spoilt")
+    report.check(again().id == PLAIN, f"{place}: the client is unusable")
 
 
 def sync(count: int, report: Report) -> None:

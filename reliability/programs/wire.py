@@ -87,7 +87,7 @@ def redaction(count: int, report: Report) -> None:
     key = os.environ["REPLY_API_KEY"]
     spellings = {key, quote(key, ""), "".join(f"%{byte:02x}" for byte in key.encode()), f"Bearer {key}"}
     spellings |= {base64.b64encode(f"{before}{key}".encode()).decode() for before in ("", "x", "user:")}
-    # What stands at the edges of base64 is made of the neighbours too.
+    # What stands at the edges of base64 is made of the neighbors too.
     secrets = [spelling[4:-4] for spelling in spellings]
     for number, spelling in enumerate(sorted(spellings) * (1 + count // len(spellings))):
         if number == count:

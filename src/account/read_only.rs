@@ -1,4 +1,4 @@
-//! Members that the service sets: read tolerantly, and never sent.
+//! Members that the service sets: read leniently, and never sent.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::timestamp;
 
-/// The stage of an account. It cannot be sent.
+/// The stage of an account. Updates cannot send it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ContactAccountStage {
@@ -18,24 +18,24 @@ pub struct ContactAccountStage {
     pub id: i64,
     /// Its name.
     pub name: String,
-    /// The number of its colour.
+    /// The number of its color.
     pub color_id: Option<i64>,
-    /// Members that the contract does not know, as they came.
+    /// Members that the API contract does not list, with their original values.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
-/// A point in time from an answer, in UTC. Read from every form in the contract; an answer without an offset is UTC.
+/// A point in time from an answer, in UTC. Accepts every form in the API contract; a time without an offset is UTC.
 ///
-/// It is no [`Timestamp`], which ends a day before the last date that an answer can have.
+/// It is not a [`Timestamp`], because that type ends a day before the last date that an answer can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DateTime(pub civil::DateTime);
 
 impl DateTime {
-    /// Microseconds since 1970. Finer parts are cut.
+    /// Microseconds since 1970, truncated.
     pub fn as_microsecond(self) -> i64 {
         let since = self.0.duration_since(civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0));
-        // The years that jiff knows fit by far.
+        // All years that jiff knows fit.
         i64::try_from(since.as_nanos().div_euclid(1000)).unwrap_or(i64::MAX)
     }
 }
@@ -66,8 +66,8 @@ impl<'de> Deserialize<'de> for DateTime {
     }
 }
 
-/// Reads a member that no update needs. A value that is not of its type goes to `extra`, under the name on the wire: it
-/// must not make the whole account unreadable.
+/// Reads a member that no update needs. Puts a value of another type into `extra`, under its JSON name, so that it does
+/// not make the whole account unreadable.
 pub(super) fn tolerantly<T: DeserializeOwned>(
     value: Option<Value>,
     wire: &str,

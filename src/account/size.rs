@@ -1,4 +1,4 @@
-//! The company sizes, in the form that is sent and in the forms that are answered.
+//! The company sizes: the form that updates send, and the forms that answers have.
 
 use std::fmt;
 
@@ -7,27 +7,27 @@ use serde::ser::{Serialize, Serializer};
 
 use super::nearest;
 
-/// Makes the enum of company sizes and its two spellings from one list.
+/// Generates the enum of company sizes and its two spellings from one list.
 macro_rules! company_sizes {
     ($( $variant:ident $text:literal; )+) => {
         /// Company size range.
         #[derive(Debug, Clone, PartialEq, Eq, Hash)]
         pub enum CompanySize {
             $( #[doc = concat!("`", $text, "`")] $variant, )+
-            /// A value that the contract does not know, as the service answered it.
+            /// A value that the API contract does not list, as the service returned it.
             Unknown(Box<str>),
         }
 
         impl CompanySize {
-            /// The ten that the contract's page lists, in its order, as they are sent.
+            /// The ten sizes that the API contract lists, in its order, in the form that updates send.
             pub const DOCUMENTED: &'static [&'static str] = &[ $( $text, )+ ];
 
-            /// The form that is sent.
+            /// Returns the form that updates send.
             pub fn as_str(&self) -> &str {
                 match self { $( Self::$variant => $text, )+ Self::Unknown(text) => text }
             }
 
-            /// Reads a size as the caller writes it: exactly one of the ten, or [`CompanySize::Unknown`].
+            /// Parses a size that the caller wrote: exactly one of the ten, otherwise [`CompanySize::Unknown`].
             ///
             /// # Examples
             /// ```
@@ -40,7 +40,7 @@ macro_rules! company_sizes {
                 match text { $( $text => Self::$variant, )+ _ => Self::Unknown(text.into()) }
             }
 
-            /// Reads a size as the service answers it, in any casing.
+            /// Parses a size that the service returned, in any letter case.
             pub fn tolerantly(text: &str) -> Self {
                 match Self::exactly(text) {
                     Self::Unknown(_) => {}
@@ -67,7 +67,7 @@ company_sizes! {
 }
 
 impl CompanySize {
-    /// The message for a size that is not one of the ten.
+    /// Returns the message for a size that is not one of the ten.
     pub(crate) fn refusal(text: &str) -> String {
         let options = Self::DOCUMENTED.join(", ");
         if is_number(text) {

@@ -1,4 +1,4 @@
-//! The table of members, and what is made from it.
+//! The table of members, and the macros that generate code from it.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use super::{
     WrongKind,
 };
 
-/// Makes everything that must agree about the fields from one table.
+/// Generates everything that must agree about the fields from one table.
 macro_rules! contact_account {
     (
         writable {
@@ -22,7 +22,8 @@ macro_rules! contact_account {
             $( $ro_member:ident $ro_wire:literal $ro_kind:ident($ro_type:ty) $ro_answered:ident $ro_doc:literal; )+
         }
     ) => {
-        /// Every member of a contact account that the contract knows, the writable ones first, in the page's order.
+        /// Every member of a contact account in the API contract: the writable members first, in the order of the
+        /// contract.
         pub const MEMBERS: &[Member] = &[
             $( Member { name: stringify!($member), wire: $wire, kind: Kind::$kind, writable: true,
                         always_answered: contact_account!(@is_always $answered), doc: $doc }, )+
@@ -30,37 +31,37 @@ macro_rules! contact_account {
                         always_answered: contact_account!(@is_always $ro_answered), doc: $ro_doc }, )+
         ];
 
-        /// A field that an update may carry.
+        /// A field that an update can include.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Field {
             $( #[doc = $doc] $variant, )+
         }
 
         impl Field {
-            /// All of them, in the page's order.
+            /// All fields, in the order of the API contract.
             pub const ALL: &'static [Self] = &[ $( Self::$variant, )+ ];
 
-            /// The name in Rust and Python, such as `linked_in_url`.
+            /// Returns the name in Rust and Python, such as `linked_in_url`.
             pub const fn name(self) -> &'static str {
                 match self { $( Self::$variant => stringify!($member), )+ }
             }
 
-            /// The name on the wire, such as `linkedInUrl`.
+            /// Returns the JSON name, such as `linkedInUrl`.
             pub const fn wire(self) -> &'static str {
                 match self { $( Self::$variant => $wire, )+ }
             }
 
-            /// Its type.
+            /// Returns the type.
             pub const fn kind(self) -> Kind {
                 match self { $( Self::$variant => Kind::$kind, )+ }
             }
 
-            /// Whether `null` may be sent for it.
+            /// Returns whether an update may send `null` for it.
             pub const fn nullable(self) -> bool {
                 match self { $( Self::$variant => !contact_account!(@is_always $answered), )+ }
             }
 
-            /// The field of a name, in either spelling.
+            /// Returns the field with a name, in either spelling.
             pub fn from_name(name: &str) -> Option<Self> {
                 match name {
                     $( stringify!($member) => Some(Self::$variant), )+
@@ -68,13 +69,13 @@ macro_rules! contact_account {
                 }
             }
 
-            /// The field of a name on the wire.
+            /// Returns the field with a JSON name.
             pub fn from_wire(name: &str) -> Option<Self> {
                 match name { $( $wire => Some(Self::$variant), )+ _ => None }
             }
         }
 
-        /// What one update says: the body of `PUT /v3/contact-accounts/{id}`, field by field.
+        /// The body of `PUT /v3/contact-accounts/{id}`, field by field.
         ///
         /// # Examples
         /// ```
@@ -90,7 +91,7 @@ macro_rules! contact_account {
         }
 
         impl AccountFields {
-            /// What is said about a field, its value as text or number.
+            /// Returns what the update does with a field, with its value as text or number.
             pub fn get(&self, field: Field) -> Presence<FieldValue<'_>> {
                 match field {
                     $( Field::$variant => match &self.$member {
@@ -101,15 +102,15 @@ macro_rules! contact_account {
                 }
             }
 
-            /// Takes over what another update says about a field.
+            /// Copies what another update does with a field.
             pub fn copy_from(&mut self, other: &Self, field: Field) {
                 match field { $( Field::$variant => self.$member = other.$member.clone(), )+ }
             }
 
-            /// Says a value of a field, or `null`.
+            /// Sets a field to a value, or to `null`.
             ///
             /// # Errors
-            /// A field of text takes no number, and the owner no text.
+            /// Returns [`WrongKind`] for a number in a text field, or a text as the owner.
             pub fn set(&mut self, field: Field, value: Option<FieldValue<'_>>) -> Result<(), WrongKind> {
                 match field {
                     $( Field::$variant => {
@@ -119,7 +120,7 @@ macro_rules! contact_account {
                 Ok(())
             }
 
-            /// Leaves a field out.
+            /// Removes a field from the update.
             pub fn remove(&mut self, field: Field) {
                 match field { $( Field::$variant => self.$member = Presence::Absent, )+ }
             }
@@ -137,38 +138,38 @@ macro_rules! contact_account {
             }
         }
 
-        /// A contact account as the service answers it: a company or organization.
+        /// A contact account, as the service returns it: a company or organization.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct ContactAccount {
             $( #[doc = $doc] pub $member: contact_account!(@slot $answered $type), )+
             $( #[doc = $ro_doc] pub $ro_member: contact_account!(@slot $ro_answered $ro_type), )+
-            /// Members that the contract does not know, as they came. Also a value of a member that the service sets
-            /// and that is not of the member's type, under the member's name on the wire; the member is then `None`.
+            /// Members that the API contract does not list, with their original values. Also contains the value of a
+            /// read-only member that has another type than the member, under its JSON name; the member is then `None`.
             pub extra: Map<String, Value>,
-            /// The writable members that the answer had, `null` or not; see [`ContactAccount::has`].
+            /// The writable members that the answer contains, including `null`; see [`ContactAccount::has`].
             pub answered: FieldSet,
             /// Whether the answer had `stage`, `null` or not. An update may clear it and cannot carry it.
             pub answered_stage: bool,
         }
 
         impl ContactAccount {
-            /// The update that would write this account as it is: every writable field that has a value.
+            /// Returns the update that changes nothing: every writable field that has a value.
             pub fn fields(&self) -> AccountFields {
                 AccountFields { $( $member: contact_account!(@present $answered self.$member), )+ }
             }
 
-            /// Whether the value of a field is known. A list item may lack a member that the account has: absent is not
-            /// `null`, and no update may be built on it.
+            /// Returns whether the value of a field is known. A list item may lack a member of the account: a missing
+            /// member is not `null`, and no update may be built on it.
             pub fn has(&self, field: Field) -> bool {
                 self.answered.contains(field) || self.value(field).is_some()
             }
 
-            /// Whether the value of every field is known.
+            /// Returns whether the value of every field is known.
             pub fn is_complete(&self) -> bool {
                 self.answered == FieldSet::ALL || Field::ALL.iter().all(|field| self.has(*field))
             }
 
-            /// How many bytes the texts in the writable fields have.
+            /// Returns the number of bytes of text in the writable fields.
             pub fn text_bytes(&self) -> usize {
                 let bytes = |field: &Field| match self.value(*field) {
                     Some(FieldValue::Text(text)) => text.len(),
@@ -177,7 +178,7 @@ macro_rules! contact_account {
                 Field::ALL.iter().map(bytes).sum()
             }
 
-            /// The values of all members, in the order of [`MEMBERS`].
+            /// Returns the values of all members, in the order of [`MEMBERS`].
             pub fn members(&self) -> [MemberValue<'_>; MEMBERS.len()] {
                 [
                     $( contact_account!(@member $answered self.$member), )+
@@ -185,13 +186,13 @@ macro_rules! contact_account {
                 ]
             }
 
-            /// The value of a writable field, where it has one.
+            /// Returns the value of a writable field, if it has one.
             pub fn value(&self, field: Field) -> Option<FieldValue<'_>> {
                 match field { $( Field::$variant => contact_account!(@value $answered self.$member), )+ }
             }
         }
 
-        /// Writes what the answer had.
+        /// Serializes the members that the answer contains.
         impl Serialize for ContactAccount {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 let mut map = serializer.serialize_map(None)?;
@@ -246,7 +247,7 @@ macro_rules! contact_account {
                         while let Some(key) = map.next_key()? {
                             match key {
                                 $( Key::$member => {
-                                    // The two values may differ, and nothing tells which one an update must keep.
+                                    // The two values may differ, and an update cannot know which one to keep.
                                     if !answered.insert(Field::$variant) {
                                         return Err(de::Error::duplicate_field($wire));
                                     }
@@ -306,8 +307,8 @@ macro_rules! contact_account {
     };
 }
 
-// `always`: an account without it cannot be read. `promised`: the contract says that it is always there, and nothing here
-// depends on it.
+// `always`: an account without it is unreadable. `promised`: the API contract says that it is always present, but no
+// code here depends on it.
 contact_account! {
     writable {
         Name name "name" Text(String) always "Contact account name";

@@ -1,4 +1,4 @@
-//! What accounts look like as they came. Pure; it keeps names and counts, and no values.
+//! Counts the forms of accounts in answers. Pure; it stores names and numbers, but no values.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,28 +6,28 @@ use serde_json::{Map, Value};
 
 use crate::account::{CompanySize, ContactAccount, Field, Kind, MEMBERS};
 
-/// The accounts that a list and single reads have shown.
+/// What a list and single reads showed about accounts.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
-    /// How many accounts were on the page.
+    /// The number of accounts on the page.
     pub(super) items: usize,
-    /// Why items of the page cannot be read, and how many.
+    /// The reasons why items of the page are unreadable, with their numbers.
     pub(super) unreadable: BTreeMap<String, usize>,
-    /// How many accounts were read one by one.
+    /// The number of accounts read one by one.
     pub(super) wholes: usize,
-    /// Each of them beside its list item.
+    /// Each of them, compared with its list item.
     pub(super) compared: Vec<Compared>,
     /// The writable members that at least one list item lacks.
     pub(super) items_lack: BTreeSet<&'static str>,
-    /// The forms of the dates, and how many of each.
+    /// The forms of the dates, with their numbers.
     pub(super) dates: BTreeMap<DateForm, usize>,
-    /// The forms of the optional fields that are empty, and how many of each.
+    /// The forms of the empty optional fields, with their numbers.
     pub(super) empty: BTreeMap<EmptyForm, usize>,
     /// Members that this version does not know.
     pub(super) unknown: BTreeSet<String>,
-    /// Known members that the service sets and whose value has another type. Dates are told elsewhere.
+    /// Known read-only members whose value has another type, except dates.
     pub(super) other_type: BTreeSet<&'static str>,
-    /// How many company sizes are none of those that the contract lists.
+    /// The number of company sizes that the API contract does not list.
     pub(super) other_sizes: usize,
     /// The names of rate-limit headers.
     pub(super) limits: BTreeSet<String>,
@@ -48,12 +48,12 @@ pub(super) enum DateForm {
     Other,
     /// `null`
     Null,
-    /// The answer does not have it.
+    /// The answer lacks the member.
     Missing,
 }
 
 impl DateForm {
-    /// Whether this version reads a point in time from it.
+    /// Returns whether this version can parse it.
     pub(super) const fn is_readable(self) -> bool {
         matches!(self, Self::Utc | Self::Offset | Self::Local)
     }
@@ -82,23 +82,23 @@ fn is_date(text: &str) -> bool {
     text.len() == 10 && text.bytes().zip(*b"0000-00-00").all(is_as)
 }
 
-/// The form of an optional field that is empty.
+/// The form of an empty optional field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum EmptyForm {
     /// `null`
     Null,
     /// `""`
     Text,
-    /// The answer does not have it.
+    /// The answer lacks the member.
     Missing,
 }
 
-/// A list item beside the same account read by itself.
+/// A list item, compared with the same account read by `GET`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Compared {
     /// Members that only the account has.
     pub(super) lacks: BTreeSet<&'static str>,
-    /// Members whose text is cut in the item.
+    /// Members whose text the item truncates.
     pub(super) cut: BTreeSet<&'static str>,
     /// Members that differ in another way.
     pub(super) differ: BTreeSet<&'static str>,
@@ -106,9 +106,9 @@ pub(super) struct Compared {
     pub(super) only_in_list: BTreeSet<&'static str>,
 }
 
-/// A list has none, by the contract.
+/// By the API contract, a list does not return it.
 const NOT_LISTED: &str = "emailProvider";
-/// They change by themselves between two requests.
+/// These change by themselves between two requests.
 const VOLATILE: [&str; 2] = ["lastActivityDate", "linkedProspectsCount"];
 
 impl Compared {
@@ -136,12 +136,12 @@ impl Compared {
     }
 }
 
-/// Whether a value is one of the forms of an empty text.
+/// Returns whether a value is one of the forms of an empty text.
 pub(super) fn is_empty(value: &Value) -> bool {
     value.is_null() || value.as_str() == Some("")
 }
 
-/// Whether two values mean the same to the service.
+/// Returns whether the service treats two values as equal.
 pub(super) fn are_equal(one: &Value, other: &Value) -> bool {
     one == other || (is_empty(one) && is_empty(other))
 }
@@ -157,7 +157,7 @@ pub(super) fn id(account: &Map<String, Value>) -> Option<i64> {
     account.get("id").and_then(Value::as_i64).filter(|id| *id > 0)
 }
 
-/// The accounts that are worth a request each, two at most: the one asked for, the one with the most text, and the one with
+/// Returns the accounts to read by `GET`, at most two: the requested one, the one with the most text, and the one with
 /// the least.
 pub(super) fn worth_reading(items: &[Map<String, Value>], account: Option<i64>) -> Vec<i64> {
     let bytes = |item: &&Map<String, Value>| {
@@ -177,7 +177,7 @@ pub(super) fn worth_reading(items: &[Map<String, Value>], account: Option<i64>) 
 }
 
 impl Facts {
-    /// Takes in the items of a page.
+    /// Counts the items of a page.
     pub(super) fn items(&mut self, items: &[Map<String, Value>], unreadable: &[String]) {
         self.items = items.len();
         for reason in unreadable {
@@ -190,7 +190,7 @@ impl Facts {
         }
     }
 
-    /// Takes in an account that was read by itself.
+    /// Counts an account that was read by `GET`.
     pub(super) fn whole(&mut self, whole: &Map<String, Value>) {
         self.wholes += 1;
         self.account(whole);

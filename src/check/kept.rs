@@ -1,4 +1,4 @@
-//! What an update kept, in words. Pure.
+//! Describes what an update kept. Pure.
 
 use serde_json::{Map, Value};
 
@@ -24,13 +24,13 @@ impl From<Seen<ContactAccount>> for Moment {
     }
 }
 
-/// What became of the update.
+/// The outcome of the update.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Update {
     /// It was not sent.
     #[default]
     None,
-    /// It was sent, and no answer tells.
+    /// It was sent, but no answer confirmed it.
     Unknown,
     /// The service refused it, or it never arrived.
     NotApplied,
@@ -38,7 +38,7 @@ pub(super) enum Update {
     Answered,
 }
 
-/// Says what the update kept.
+/// Describes what the update kept.
 pub(super) fn kept(before: &Moment, answer: Option<&Moment>, now: &Moment) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut found = |topic, found, follows: &str, differs| {
@@ -50,17 +50,22 @@ pub(super) fn kept(before: &Moment, answer: Option<&Moment>, now: &Moment) -> Ve
         shown.or(answer).map_or(StoredText::NotAtAll, |seen| StoredText::of(seen.account.value(restoring::FIELD)));
     found("update", "The service answered the update with 200 and the account.".to_owned(), "Updates work.", false);
     let (what, follows) = match stored {
-        StoredText::AsSent => ("The service stored the text as it was sent.", "What patch sends is what is there."),
-        StoredText::Trimmed => ("The service stored the text without the white space at its ends.", OTHERWISE),
+        StoredText::AsSent => (
+            "The service stored the text as it was sent.",
+            "patch_contact_account() stores exactly \
+            what it sends.",
+        ),
+        StoredText::Trimmed => ("The service stored the text without its leading and trailing white space.", OTHERWISE),
         StoredText::SpacesJoined => ("The service stored the text with single spaces.", OTHERWISE),
         StoredText::Escaped => (
             "The service stored the text escaped, such as &amp; for &.",
-            "An update of an account that has such characters changes them again each time, also in fields that it does \
-             not name. Do not update accounts whose values have & < > or quotes. Report this.",
+            "Each update of an account with such characters changes them again, even in fields that the update does \
+            not name. Do not update accounts whose values contain & < > or quotes. Report this.",
         ),
         StoredText::NotAtAll => (
-            "The service answered with 200, and did not store the text.",
-            "An update may have no effect although it is answered with 200. patch_contact_account() warns then.",
+            "The service answered 200 but did not store the text.",
+            "An update may have no effect even when the service answers 200. patch_contact_account() warns in that \
+            case.",
         ),
         StoredText::Otherwise => ("The service stored the text in another form.", OTHERWISE),
     };
@@ -68,25 +73,22 @@ pub(super) fn kept(before: &Moment, answer: Option<&Moment>, now: &Moment) -> Ve
     if answer.is_some_and(|answer| may_come_late(before, Some(answer), now, Update::Answered)) {
         found(
             "update",
-            "The answer to the update has the text, and the account read after it has not.".to_owned(),
-            "The service shows an update late, or answers with what it does not store. A run may take such a row for \
-             changed. Report this.",
+            "The answer to the update contains the text, but a later read of the account does not.".to_owned(),
+            "The service shows an update late, or its answer contains a value that it did not store. A run may count \
+            such a row as changed. Report this.",
             true,
         );
     }
     let has_stage = before.raw.get("stage").is_some_and(|stage| !stage.is_null());
     let (what, follows, differs) = if !restoring::same_stage(&before.raw, &now.raw) {
-        (
-            "The stage is another one after the update.",
-            "An update loses the stage, and cannot send it. Report this.",
-            true,
-        )
+        ("The stage differs after the update.", "An update loses the stage and cannot send it. Report this.", true)
     } else if has_stage {
         ("The stage is the same after the update.", "An update keeps the stage.", false)
     } else {
         (
             "The account has no stage.",
-            "Nothing is known about stages. To find out, give the account one in Reply.io and run the check again.",
+            "The check cannot tell whether an update keeps the stage. To find out, set a stage in Reply.io and run \
+            the check again.",
             false,
         )
     };
@@ -96,8 +98,8 @@ pub(super) fn kept(before: &Moment, answer: Option<&Moment>, now: &Moment) -> Ve
     let owner_differs = others.contains(&Field::OwnerUserId);
     let (what, follows) = if owner_differs {
         (
-            "The owner is another one after the update.",
-            "An update changes the owner although it carries it. Report this.",
+            "The owner differs after the update.",
+            "An update changes the owner even though the request includes it. Report this.",
         )
     } else {
         ("The owner is the same after the update.", "An update keeps the owner.")
@@ -105,20 +107,20 @@ pub(super) fn kept(before: &Moment, answer: Option<&Moment>, now: &Moment) -> Ve
     found("owner", what.to_owned(), follows, owner_differs);
     others.retain(|field| *field != Field::OwnerUserId);
     let (what, follows) = if others.is_empty() {
-        ("All fields that the check did not name are the same after the update.".to_owned(), "An update keeps them.")
+        ("All other fields are the same after the update.".to_owned(), "An update keeps them.")
     } else {
         (
-            format!("Fields that the check did not name differ after the update: {}.", named(&others)),
-            "Either the service changes them although the update carries them, or somebody else changed them during \
-             the check. Run it again; if it says so again, do not write, and report this.",
+            format!("Other fields differ after the update: {}.", named(&others)),
+            "Either the service changes them even though the update includes them, or someone else changed them \
+            during the check. Run the check again. If it reports this again, do not update accounts, and report this.",
         )
     };
     found("other_fields", what, follows, !others.is_empty());
     findings
 }
 
-/// Whether the update may be applied, or be shown, after this look at the account: its answer was lost, or has a text that the
-/// account does not have.
+/// Returns whether the update may still be applied or shown after this read of the account, because its answer was lost
+/// or contains a text that the account does not have.
 pub(super) fn may_come_late(before: &Moment, answer: Option<&Moment>, now: &Moment, update: Update) -> bool {
     let is_shown = |moment: &Moment| {
         change::filled(moment.account.value(restoring::FIELD)) != change::filled(before.account.value(restoring::FIELD))
@@ -126,8 +128,8 @@ pub(super) fn may_come_late(before: &Moment, answer: Option<&Moment>, now: &Mome
     !is_shown(now) && (update == Update::Unknown || answer.is_some_and(is_shown))
 }
 
-const OTHERWISE: &str = "A value can differ from what was sent. patch_contact_account() warns then, and a plan counts the row \
-    as stored otherwise.";
+const OTHERWISE: &str = "The service may store a value that differs from the one sent. patch_contact_account() warns \
+    in that case, and a plan counts the row as stored differently.";
 
 fn named(fields: &[Field]) -> String {
     joined(fields.iter().map(|field| field.name()))

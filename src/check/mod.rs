@@ -1,7 +1,7 @@
-//! Finds out what the service does, and says in words where it differs from what this version expects.
+//! Checks how the service behaves, and describes where it differs from what this version expects.
 //!
-//! [`reading`] sends at most five requests and writes nothing. [`Trial`] also changes one account and restores it. What they
-//! say is made by pure functions, and holds neither the key nor a value of an account.
+//! [`reading`] sends at most five requests and no update. [`Trial`] also changes one account and restores it. Pure
+//! functions create the texts, which contain neither the key nor a value of an account.
 
 mod facts;
 mod kept;
@@ -22,41 +22,41 @@ use crate::error::{Call, Error, Failure, Operation};
 use self::facts::{Compared, Facts};
 pub use self::trial::Trial;
 
-/// How many requests a reading sends at most.
+/// The most requests of a reading.
 const MOST_REQUESTS: u32 = 5;
-/// One request for as many accounts as a page can have: the more there are, the more forms are seen.
+/// One request for as many accounts as a page can have: more accounts show more forms.
 const TOP: u32 = 1000;
-/// The pause before a request is tried again, where the service asks for none.
+/// The pause before a retry if the service asks for none.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// One thing that a check found out.
+/// One finding of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What it is about, such as `dates`.
+    /// The subject, such as `dates`.
     pub topic: &'static str,
-    /// What was found. Never the key, and never a value of an account.
+    /// What the check found. Never contains the key or a value of an account.
     pub found: String,
-    /// What follows from it.
+    /// What this means for the user.
     pub follows: String,
-    /// Whether this version expects something else.
+    /// Whether it differs from what this version expects.
     pub differs: bool,
 }
 
-/// What reading the service shows.
+/// The result of reading the service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
-    /// What was found, in a fixed order.
+    /// The findings, in a fixed order.
     pub findings: Vec<Finding>,
-    /// How many requests were sent.
+    /// The number of requests sent.
     pub requests: u32,
-    /// Why the account must not be written, although it was asked for.
+    /// Why the account must not be updated, although the caller asked for it.
     pub obstacle: Option<String>,
 }
 
-/// What became of the key in one header.
+/// The result of sending the key in one header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Tried {
-    /// It was not sent there, or no answer tells.
+    /// The key was not sent in this header, or no answer confirmed it.
     #[default]
     Untold,
     /// It was accepted.
@@ -65,12 +65,12 @@ pub(crate) enum Tried {
     Refused,
 }
 
-/// Both headers in which a key can be sent.
+/// The results for both headers that can carry a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Key {
     api_key_header: Tried,
     bearer: Tried,
-    /// Whether the settings allow one header only.
+    /// Whether the settings allow only one header.
     is_chosen: bool,
 }
 
@@ -80,12 +80,12 @@ impl Key {
     }
 }
 
-/// Asks the service in at most five requests, and writes nothing. `account` is one that is read for certain.
+/// Sends at most five requests and no update. Always reads `account`, if it is given.
 ///
 /// A failed request is a finding, not an error.
 ///
 /// # Errors
-/// [`Error::Validation`] for an id that no account can have.
+/// Returns [`Error::Validation`] if the id is invalid.
 pub async fn reading(client: &Client, account: Option<i64>) -> Result<Reading, Error> {
     if let Some(fault) = account.and_then(|id| check_id(id).err()) {
         return Err(refused(fault));
@@ -139,30 +139,30 @@ pub async fn reading(client: &Client, account: Option<i64>) -> Result<Reading, E
     Ok(Reading { findings, requests: session.looking.requests(), obstacle })
 }
 
-/// The error of an id that no account can have.
+/// Returns the error for an invalid id.
 fn refused(fault: FieldError) -> Error {
     Error::Validation { call: Call { operation: Operation::Get, id: None }, errors: vec![fault] }
 }
 
-/// Why an account must not be written, from its list item.
+/// Returns why an account must not be updated, from its list item.
 fn obstacle_in_list(compared: &Compared, item: &Map<String, Value>) -> Option<String> {
     wording::contradiction(compared).or_else(|| restoring::unknown_members(item))
 }
 
-/// What is asked for.
+/// The kind of a request.
 #[derive(Clone, Copy)]
 enum Ask<'a> {
-    /// The first page of a list, of so many accounts.
+    /// The first page of a list, with this number of accounts.
     Page(u32),
     /// The accounts that match a text.
     Search(&'a str),
     Account(i64),
 }
 
-/// What is looked at in an answer.
+/// The parts of an answer that the check uses.
 struct Answered {
     items: Vec<Map<String, Value>>,
-    /// Why items cannot be read.
+    /// Why items are unreadable.
     unreadable: Vec<String>,
     limits: Vec<String>,
 }
@@ -173,17 +173,17 @@ struct Session {
     looking: Looking,
     bearer: bool,
     key: Key,
-    /// How many more requests may be sent.
+    /// The number of requests left.
     left: u32,
 }
 
 impl Session {
-    /// Sends a request, in the other header too when the first one is refused, and once more when that may help.
+    /// Sends a request. Tries the other header if the service refuses the first one, and retries once if that may help.
     async fn ask(&mut self, ask: Ask<'_>) -> Result<Answered, Failure> {
         let mut may_repeat = true;
         loop {
             if self.left == 0 {
-                return Err(Failure::Internal("the check has sent its five requests".to_owned()));
+                return Err(Failure::Internal("the check already sent its five requests".to_owned()));
             }
             let failure = match self.send(ask, self.bearer).await {
                 Ok(answer) => return Ok(answer),
@@ -206,8 +206,8 @@ impl Session {
         }
     }
 
-    /// Searches the list item of an account that the first page does not show, and says why the account must not be
-    /// written.
+    /// Searches for the list item of an account that is not on the first page. Returns why the account must not be
+    /// updated.
     async fn search_and_compare(&mut self, id: i64, whole: &Map<String, Value>, facts: &mut Facts) -> Option<String> {
         let name = whole.get("name").and_then(Value::as_str).unwrap_or_default();
         match self.ask(Ask::Search(name)).await {
@@ -245,24 +245,24 @@ impl Session {
         match &outcome {
             Ok(_) => self.key.tried(bearer, Tried::Accepted),
             Err(Failure::Api(answer)) if answer.status == 401 => self.key.tried(bearer, Tried::Refused),
-            // Who may not read this account is somebody whom the service knows.
+            // The service knows a user who has no access to this account.
             Err(failure) if is_known(failure) => self.key.tried(bearer, Tried::Accepted),
             Err(_) => {}
         }
         outcome
     }
 
-    /// Finds out whether the bearer scheme is accepted too, where that is worth one more request.
+    /// Finds out whether the service also accepts the bearer scheme, if that is worth one more request.
     async fn try_the_other_header(&mut self) {
         let is_open = self.key.api_key_header == Tried::Accepted && self.key.bearer == Tried::Untold;
         if is_open && !self.key.is_chosen && self.left > 0 {
-            // What this answers is in the key's outcome.
+            // The result is in the key's outcome.
             let _ = self.send(Ask::Page(1), true).await;
         }
     }
 }
 
-/// Whether a failure is the service's own answer to somebody whose key it accepts: about the account, or about a scope.
+/// Returns whether a failure is the service's answer to an accepted key: about the account, or about a scope.
 fn is_known(failure: &Failure) -> bool {
     let lacks_a_scope = matches!(failure, Failure::Api(answer) if answer.status == 403 && answer.is_problem);
     lacks_a_scope || failure.is_about_the_account()

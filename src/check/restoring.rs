@@ -1,4 +1,4 @@
-//! What a trial may write, what the service kept of it, and what has to be restored. Pure.
+//! What a trial may write, what the service kept of it, and what to restore. Pure.
 
 use serde_json::{Map, Value};
 
@@ -8,25 +8,22 @@ use crate::change::{self, Change};
 use super::facts::{are_equal, is_empty};
 use super::wording::joined;
 
-/// What a trial writes into an empty description: it says itself where it came from, and has what a service might store in
-/// another way. Nothing of value is ever in its place, so that a process that ends in between has lost nothing.
+/// The text that a trial writes into an empty description. It names its origin, and contains characters that a service
+/// might store in another form. It never replaces a value, so a process that ends during the trial loses nothing.
 pub(super) const TEXT: &str = "Written by replyio check; delete this. a & b < c > d \"e\"  f ";
-/// Letters of the text that nobody else writes. They are searched without what is between them, so that the text is known
-/// however the service stored it: wrapped, escaped or cut.
+/// Letters of the text that no other text contains. A search ignores all characters between them, so that it finds the
+/// text in any stored form: wrapped, escaped or truncated.
 const MARK: &str = "writtenbyreplyio";
-/// The one field that a trial names.
+/// The only field that a trial changes.
 pub(super) const FIELD: Field = Field::Description;
 
-/// Why an account must not be written, where it must not: whatever a service may do to it, the trial has to be able to
-/// restore it.
+/// Returns why an account must not be updated: the trial must be able to restore it, whatever the service does.
 pub(super) fn obstacle(account: &ContactAccount, raw: &Map<String, Value>) -> Option<String> {
     if let Some(reason) = unknown_members(raw) {
         return Some(reason);
     }
     if !raw.get(FIELD.wire()).is_none_or(is_empty) {
-        return Some(
-            "its description is not empty, and the check writes only where there is nothing to lose".to_owned(),
-        );
+        return Some("its description is not empty, and the check writes only into an empty one".to_owned());
     }
     let delicate: Vec<&str> = Field::ALL
         .iter()
@@ -37,24 +34,25 @@ pub(super) fn obstacle(account: &ContactAccount, raw: &Map<String, Value>) -> Op
         return None;
     }
     Some(format!(
-        "a service may store {} in another form when they are written again, and the check could not restore that. It needs \
-         plain values: no & < > or quotes, no white space at the ends or twice, telephone numbers of digits alone, domains \
-         and e-mail addresses in lower case, no / at the end of a URL",
+        "a service may store {} in another form when the check sends them again, and the check could not restore \
+        them. The check needs plain values: no & < > or quotes, no leading, trailing or repeated white space, phone \
+        numbers that consist of digits, domains and e-mail addresses in lower case, and no / at the end of a URL",
         joined(delicate.into_iter())
     ))
 }
 
-/// Why an account must not be written that has members unknown to this version. Even `false` may be what somebody chose.
+/// Returns why an account with members unknown to this version must not be updated. Even `false` may be a deliberate
+/// value.
 pub(super) fn unknown_members(raw: &Map<String, Value>) -> Option<String> {
     let is_known = |name: &str| MEMBERS.iter().any(|member| member.wire == name);
     let is_there = raw.iter().any(|(name, value)| !is_known(name) && !value.is_null());
     is_there.then(|| {
-        "it has members that this version does not know, and an update, which cannot carry them, may clear them"
+        "it has members that this version does not know, and an update cannot include them and may clear them"
             .to_owned()
     })
 }
 
-/// Whether a service may store a value otherwise than it was sent.
+/// Returns whether a service may store a value in another form than the one sent.
 fn is_delicate(field: Field, value: Option<FieldValue<'_>>) -> bool {
     let Some(FieldValue::Text(text)) = value else { return false };
     let spaced = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -70,7 +68,7 @@ fn is_delicate(field: Field, value: Option<FieldValue<'_>>) -> bool {
     }
 }
 
-/// The change of a trial.
+/// Returns the change that a trial makes.
 pub(super) fn trial_change(account: &ContactAccount) -> Change {
     Change { field: FIELD, before: account.value(FIELD).into(), after: change::Value::Text(TEXT.to_owned()) }
 }
@@ -103,30 +101,30 @@ impl StoredText {
     }
 }
 
-/// The fields in which two states of an account differ.
+/// Returns the fields in which two states of an account differ.
 pub(super) fn differing(one: &ContactAccount, other: &ContactAccount) -> Vec<Field> {
     let differs = |field: &Field| change::filled(one.value(*field)) != change::filled(other.value(*field));
     Field::ALL.iter().copied().filter(differs).collect()
 }
 
-/// Whether two states of an account have the same stage, as it came.
+/// Returns whether two states of an account have the same stage in the original JSON.
 pub(super) fn same_stage(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
     let stage = |account: &Map<String, Value>| account.get("stage").cloned().unwrap_or_default();
     are_equal(&stage(one), &stage(other))
 }
 
-/// What is to be restored, and what is to be left alone.
+/// What to restore, and what to leave alone.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Restoring {
     /// The changes that restore what the trial changed.
     pub(super) changes: Vec<Change>,
-    /// Fields that differ from before the trial, and not by what its update was answered with: somebody else may have
-    /// changed them, so that nobody may overwrite them.
+    /// Fields that differ from before the trial for another reason than its update. Someone else may have changed them,
+    /// so the trial must not overwrite them.
     pub(super) left_alone: Vec<Field>,
 }
 
 impl Restoring {
-    /// From the account before the trial, what the update was answered with (if it was), and the account now.
+    /// Compares the account before the trial, the answer to the update (if there was one), and the current account.
     pub(super) fn of(before: &ContactAccount, answer: Option<&ContactAccount>, now: &ContactAccount) -> Self {
         let mut restoring = Self::default();
         for field in differing(before, now) {
@@ -143,14 +141,14 @@ impl Restoring {
     }
 }
 
-/// Whether a value is the text of the check, in whatever form.
+/// Returns whether a value is the text of the check, in any form.
 pub(super) fn is_text_of_check(value: Option<FieldValue<'_>>) -> bool {
     let Some(FieldValue::Text(text)) = value else { return false };
     let letters: String = text.chars().filter(char::is_ascii_alphabetic).collect();
     letters.to_ascii_lowercase().contains(MARK)
 }
 
-/// Whether an answer shows that the update was applied: then whatever it has as the description came from the update.
+/// Returns whether an answer shows that the update was applied. Then its description comes from the update.
 fn answer_is_ours(answer: Option<&ContactAccount>) -> bool {
     answer.is_some_and(|answer| StoredText::of(answer.value(FIELD)) != StoredText::NotAtAll)
 }

@@ -1,7 +1,8 @@
 //! Changes one account and restores it, to see what an update keeps.
 //!
-//! [`Trial::change`] and [`Trial::restore`] are apart, so that whoever is interrupted in the first can still run the second,
-//! and whoever is interrupted in the second can run it again. What has happened is written down before each step.
+//! [`Trial::change`] and [`Trial::restore`] are separate, so that a caller who is interrupted in the first can still
+//! run the second, and one who is interrupted in the second can run it again. The trial records its state before each
+//! step.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,33 +19,33 @@ use super::restoring::{self, Restoring};
 use super::wording::joined;
 use super::{Finding, refused, said};
 
-/// How long an update whose answer was lost is given to be applied, before the account is looked at again.
+/// How long to wait for an update whose answer was lost before reading the account again.
 const LATE: Duration = Duration::from_secs(3);
 
-/// A change of one account that is taken back. Clones share it.
+/// A change of one account that the trial reverts. Clones share its state.
 #[derive(Clone)]
 pub struct Trial {
     id: i64,
     state: Arc<Mutex<State>>,
 }
 
-/// One step of a trial, over the connections that the step has.
+/// One step of a trial, with the connections of that step.
 struct Step {
     client: Client,
     trial: Trial,
 }
 
-/// Where a trial stands.
+/// The state of a trial.
 #[derive(Default)]
 struct State {
-    /// The account's turn, from the change until the restoring has it.
+    /// The account's turn, from the change until [`Trial::restore`] takes it.
     turn: Option<Arc<Turn>>,
     before: Option<Moment>,
     update: Update,
     answer: Option<Moment>,
-    /// Whether what the trial changed may still be there.
+    /// Whether the change of the trial may still be in the account.
     is_open: bool,
-    /// Whether the account has shown what the trial changed, so that it does not come later.
+    /// Whether a read has shown what the trial changed, so that the change cannot appear later.
     is_shown: bool,
     is_restored: bool,
     findings: Vec<Finding>,
@@ -53,60 +54,61 @@ struct State {
 }
 
 impl Trial {
-    /// A trial with an account. Nothing is sent.
+    /// Creates a trial with an account. Sends no request.
     ///
     /// # Errors
-    /// [`Error::Validation`] for an id that no account can have.
+    /// Returns [`Error::Validation`] if the id is invalid.
     pub fn new(id: i64) -> Result<Self, Error> {
         check_id(id).map_err(refused)?;
         Ok(Self { id, state: Arc::default() })
     }
 
-    /// What was found so far.
+    /// Returns the findings so far.
     pub fn findings(&self) -> Vec<Finding> {
         self.state().findings.clone()
     }
 
-    /// What somebody has to restore by hand: the members, and their values before the trial.
+    /// Returns what to restore by hand: the members, and their values before the trial.
     pub fn to_restore(&self) -> Vec<(String, Value)> {
         self.state().to_restore.clone()
     }
 
-    /// How many requests were sent.
+    /// Returns the number of requests sent.
     pub fn requests(&self) -> u32 {
         self.state().requests
     }
 
-    /// What may still be in the account that the trial has put there; `None` when nothing is.
+    /// Describes what the trial may have left in the account; `None` if nothing.
     pub fn left_behind(&self) -> Option<String> {
         self.state().is_open.then(|| {
             format!(
-                "the description of account {} may still hold the text of the check. It was empty before. Clear it in \
+                "the description of account {} may still contain the text of the check. It was empty before. Clear it \
+                in \
                  Reply.io, or with patch_contact_account({}, description=None)",
                 self.id, self.id
             )
         })
     }
 
-    /// Says in the findings why the account is not written.
+    /// Adds a finding that says why the account is not updated.
     pub fn refuse(&self, reason: &str) {
         self.found(
             "update",
             format!("The check did not write account {}: {reason}.", self.id),
-            "Nothing is known about updates. Create an account for this in Reply.io, with a name and nothing else, and run \
-             the check with its id.",
+            "The check cannot tell whether updates work. In Reply.io, create an account that has only a name, and run \
+            the check with its id.",
             true,
         );
     }
 
-    /// Reads the account, and writes a text into its empty description. It takes the account's turn, and keeps it until
-    /// [`Trial::restore`] ends. What failed is a finding.
+    /// Reads the account, and writes a text into its empty description. Takes the account's turn, and keeps it until
+    /// [`Trial::restore`] ends. A failure becomes a finding.
     pub async fn change(&self, client: &Client) {
         Step { client: client.clone(), trial: self.clone() }.change().await;
     }
 
-    /// Looks at the account, says what the update kept, and restores what it changed. It does nothing when nothing was sent,
-    /// or when it has ended before; one that was dropped begins again. What failed is a finding.
+    /// Reads the account, reports what the update kept, and restores what it changed. Does nothing if no update was
+    /// sent, or if an earlier call ended. Starts again if an earlier call was dropped. A failure becomes a finding.
     pub async fn restore(&self, client: &Client) {
         Step { client: client.clone(), trial: self.clone() }.restore().await;
     }
@@ -164,17 +166,13 @@ impl Step {
         let said = self.said(error);
         let failure = if let Error::Call(call) = error { Some(&call.failure) } else { None };
         if failure.is_none_or(|failure| failure.delivery() == Delivery::Unknown) {
-            let found = format!("No answer tells whether the update was applied: {said}.");
-            self.trial.found(
-                "update",
-                found,
-                "Nothing is known about what an update keeps. Run the check again.",
-                true,
-            );
+            let found = format!("The update may have been applied, but no answer confirmed it: {said}.");
+            self.trial.found("update", found, "The check cannot tell what an update keeps. Run the check again.", true);
         } else {
             self.trial.state().update = Update::NotApplied;
             let follows = if failure.is_some_and(Failure::is_retryable) {
-                "Nothing is known about updates: the service refused this one for a while. Run the check again later."
+                "The check cannot tell whether updates work: the service refused this one temporarily. Run the check \
+                again later."
             } else {
                 "Updates do not work with this key and this account."
             };
@@ -186,7 +184,7 @@ impl Step {
         let (before, turn) = {
             let mut state = self.trial.state();
             let Some(before) = state.before.clone().filter(|_| !state.is_restored) else { return };
-            // Whoever drops this restoring lets others change the account.
+            // If the caller drops this future, other calls can change the account.
             (before, state.turn.take())
         };
         let turn = match turn {
@@ -218,7 +216,7 @@ impl Step {
                 if waits && comes_late(&now) {
                     return Ok(None);
                 }
-                // A later look may show what was restored.
+                // A later read may show the restored values.
                 kept.get_or_insert_with(|| kept::kept(before, answer, &now));
                 if restoring.changes.is_empty() {
                     return Ok(None);
@@ -254,14 +252,14 @@ impl Step {
     fn not_read(&self, update: Update, said: &str) {
         if update == Update::NotApplied {
             self.trial.state().is_open = false;
-            let found = format!("The account could not be read after the update that was not applied: {said}.");
+            let found = format!("The update was not applied, and reading the account after it failed: {said}.");
             self.trial.found("restored", found, "The check changed nothing.", true);
         } else {
             self.not_restored(&format!("the account could not be read: {said}"));
         }
     }
 
-    /// Says whether the account is as it was, from the last look at it.
+    /// Reports whether the account has its original values, from the last read.
     fn conclude(&self, before: &Moment, last: &Moment, restoring: &Restoring, is_late: bool) {
         let mut differing = restoring::differing(&before.account, &last.account);
         let holds_text = Restoring::of(&before.account, None, &last.account)
@@ -290,9 +288,10 @@ impl Step {
             self.trial.state().to_restore.extend(by_hand);
             self.trial.found(
                 "restored",
-                format!("These members of account {} are not as they were: {names}.", self.trial.id),
-                "Somebody else may have changed them during the check, and it overwrites nobody. If nobody did, restore \
-                 them by hand. Their previous values are in to_restore, which is not part of this report.",
+                format!("These members of account {} differ from before the check: {names}.", self.trial.id),
+                "Someone else may have changed them during the check, and the check does not overwrite such changes. \
+                If no one did, restore them by hand. Their previous values are in to_restore, which is not part of \
+                this report.",
                 true,
             );
         }
@@ -301,20 +300,20 @@ impl Step {
             return;
         }
         if is_left_alone {
-            let found = "The description has a text that is not known to be the check's. The check left it.".to_owned();
-            let follows = "Either somebody else changed the description during the check, or the service stores a text in \
-                           another form. Look at the description, and clear it if it came from the check.";
+            let found = "The check does not recognize the text in the description, and left it in place.".to_owned();
+            let follows = "Either someone else changed the description during the check, or the service stored the text \
+                of the check in another form. Look at the description, and clear it if the check wrote it.";
             self.trial.found("restored", found, follows, true);
         } else if is_late {
             self.trial.found(
                 "restored",
-                "Nothing of the check was in the account when the check looked last.".to_owned(),
-                "The service may still apply the update, or show it later. Look at the description in some minutes, and \
-                 clear it if it holds the text of the check.",
+                "When the check last read the account, it contained nothing from the check.".to_owned(),
+                "The service may still apply the update, or show it later. Look at the description in a few minutes, \
+                and clear it if it contains the text of the check.",
                 true,
             );
         } else {
-            let found = "Every field of the account that an update can carry is as it was before the check.".to_owned();
+            let found = "Every writable field of the account has the same value as before the check.".to_owned();
             self.trial.found("restored", found, "There is nothing to do.", false);
         }
     }
@@ -323,7 +322,7 @@ impl Step {
         self.trial.state().is_open = true;
         self.trial.found(
             "restored",
-            format!("The account may not be restored: {reason}."),
+            format!("The check may not have restored the account: {reason}."),
             &self.trial.left_behind().map(|left| capitalized(&left) + ".").unwrap_or_default(),
             true,
         );
@@ -345,16 +344,16 @@ impl Step {
 }
 
 impl State {
-    /// The update was not sent after all. Gives whether it was about to be.
+    /// Records that the update was not sent. Returns whether the trial was ready to send it.
     fn forget_update(&mut self) -> bool {
         (self.turn, self.update, self.is_open) = (None, Update::None, false);
         self.before.take().is_some()
     }
 }
 
-/// The update that makes the changes of an account.
+/// Returns the update that makes the changes to an account.
 fn merged(account: &Moment, changes: &[Change]) -> Result<AccountFields, Failure> {
-    change::merged(&account.account, changes).map_err(|_| Failure::Internal("a field of a wrong kind".to_owned()))
+    change::merged(&account.account, changes).map_err(|_| Failure::Internal("a field has the wrong type".to_owned()))
 }
 
 fn capitalized(text: &str) -> String {

@@ -1,4 +1,4 @@
-//! What a reading says. Pure.
+//! Describes what a reading found. Pure.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +8,10 @@ use crate::client::Client;
 use super::facts::{Compared, DateForm, EmptyForm, Facts};
 use super::{Finding, Key, Tried, said};
 
-/// More names than this are counted.
+/// The most names to show. The rest is a number.
 const MOST_NAMES: usize = 12;
 
-/// The findings of a reading, in a fixed order.
+/// Returns the findings of a reading, in a fixed order.
 pub(super) fn reading(key: Key, facts: &Facts, failure: Option<&str>, client: &Client) -> Vec<Finding> {
     let mut findings = vec![self::key(key), works(facts, failure)];
     if facts.items + facts.wholes > 0 {
@@ -26,7 +26,7 @@ fn finding(topic: &'static str, found: String, follows: &str, differs: bool) -> 
 }
 
 fn key(key: Key) -> Finding {
-    let other = if key.is_chosen { " The setting auth= allows no other header." } else { "" };
+    let other = if key.is_chosen { " The auth= setting allows no other header." } else { "" };
     let (found, follows, differs) = match (key.api_key_header, key.bearer) {
         (Tried::Accepted, Tried::Accepted) => (
             "The service accepts the key in X-API-Key and in Authorization: Bearer.".to_owned(),
@@ -43,7 +43,8 @@ fn key(key: Key) -> Finding {
         }
         (Tried::Refused, Tried::Accepted) => (
             "The service refuses the key in X-API-Key and accepts it in Authorization: Bearer.".to_owned(),
-            "The default works, and each new client sends one request more. Set auth=\"bearer\" to avoid that request.",
+            "The default works, but each new client sends one extra request. Set auth=\"bearer\" to avoid that \
+            request.",
             true,
         ),
         (_, Tried::Accepted) => {
@@ -60,8 +61,8 @@ fn key(key: Key) -> Finding {
             true,
         ),
         (Tried::Untold, Tried::Untold) => (
-            "No answer tells whether the service accepts the key.".to_owned(),
-            "Nothing is known about the key. Run the check again when reading works.",
+            "The check cannot tell whether the service accepts the key.".to_owned(),
+            "Run the check again when reading works.",
             true,
         ),
     };
@@ -79,13 +80,13 @@ fn works(facts: &Facts, failure: Option<&str>) -> Finding {
         Some(failure) if facts.items + facts.wholes == 0 => finding(
             "reading",
             format!("Reading failed: {failure}."),
-            "Nothing else was found out. Mend this first, then run the check again.",
+            "The check learned nothing else. Fix this first, then run the check again.",
             true,
         ),
         Some(failure) => finding(
             "reading",
             format!("{read} A request failed: {failure}."),
-            "What follows rests on the other requests. Run the check again.",
+            "The other findings are based on the other requests. Run the check again.",
             true,
         ),
         None if unreadable > 0 => {
@@ -103,7 +104,7 @@ fn works(facts: &Facts, failure: Option<&str>) -> Finding {
         None if facts.items == 0 => finding(
             "reading",
             "Reading works. The list returned no account.".to_owned(),
-            "Nothing is known about the accounts' forms. Run the check with an account that has values.",
+            "The check cannot tell what accounts look like. Run it with an account that has values.",
             false,
         ),
         None => finding("reading", format!("Reading works. {read}"), "Every read call works.", false),
@@ -117,17 +118,17 @@ fn list_items(facts: &Facts) -> Finding {
     let (lacks, cut) = (union(|compared| &compared.lacks), union(|compared| &compared.cut));
     let (differ, only) = (union(|compared| &compared.differ), union(|compared| &compared.only_in_list));
     let lacks: BTreeSet<&str> = lacks.union(&facts.items_lack).copied().collect();
-    // With no account read by itself, a member that an item lacks may be one that the account lacks too.
+    // Without a single read, a member that an item lacks may be one that the account lacks too.
     if facts.compared.is_empty() {
         let found = "No list item was compared with its account.".to_owned();
-        return finding("list_items", found, "Nothing is known about list items.", false);
+        return finding("list_items", found, "The check cannot tell whether list items are complete.", false);
     }
     if facts.compared.iter().all(Compared::is_equal) && facts.items_lack.is_empty() {
         let compared = if facts.compared.len() == 1 { "1 list item has" } else { "2 list items have" };
         return finding(
             "list_items",
-            format!("{compared} everything that GET has, in full."),
-            "A plan may be built on list pages, 1,000 accounts for each request.",
+            format!("{compared} every value that GET returns, in full."),
+            "A plan can read accounts from list pages, 1,000 per request.",
             false,
         );
     }
@@ -140,12 +141,12 @@ fn list_items(facts: &Facts) -> Finding {
     say("List items lack", &lacks);
     say("List items cut the text of", &cut);
     say("List items and GET differ in", &differ);
-    say("GET lacks what list items have:", &only);
+    say("GET lacks values that list items have:", &only);
     finding(
         "list_items",
         found.join(" "),
-        "A plan reads the accounts one by one where the list is not enough: one request more for each row. An account \
-         that somebody changes during the check can differ too; run it again to be sure.",
+        "Where the list is not enough, a plan reads the accounts one by one, with one extra request per row. An \
+        account that someone changes during the check can differ too; run the check again to be sure.",
         true,
     )
 }
@@ -166,7 +167,7 @@ fn dates(facts: &Facts) -> Finding {
     let found = format!("Dates: {}.", forms.collect::<Vec<_>>().join(", "));
     let differs = facts.dates.keys().any(|form| !form.is_readable());
     let follows = if differs {
-        "created_date or last_activity_date is None for these accounts. Where there is a value, extra keeps it as it came."
+        "created_date or last_activity_date is None for these accounts. If there is a value, extra keeps the original."
     } else if facts.dates.contains_key(&DateForm::Local) {
         "This version reads them all. It reads a date without an offset as UTC."
     } else {
@@ -193,9 +194,9 @@ fn empty_values(facts: &Facts) -> Finding {
         forms => format!("Optional fields that are empty: {}.", forms.join(", ")),
     };
     let follows = if forms.is_empty() {
-        "Nothing is known about the form of an empty field."
+        "The check cannot tell which form an empty field has."
     } else {
-        "This version takes null, \"\" and a missing member as the same emptiness in every comparison."
+        "This version treats null, \"\" and a missing member as empty in every comparison."
     };
     finding("empty_values", found, follows, false)
 }
@@ -209,21 +210,21 @@ fn members(facts: &Facts, client: &Client) -> Finding {
             shown(&facts.unknown, client)
         ));
         follows.push(
-            "extra keeps them, but an update cannot carry them and may clear them: patch_contact_account() warns, a run \
-             stops at the first such row. Look for a newer version before you write.",
+            "extra keeps them, but an update cannot include them and may clear them. patch_contact_account() warns, \
+            and a run stops at the first such row. Look for a newer version before you update accounts.",
         );
     }
     if !facts.other_type.is_empty() {
-        found.push(format!("These members have another type: {}.", joined(facts.other_type.iter().copied())));
-        follows.push("They are None, and extra keeps the value as it came.");
+        found.push(format!("These members have an unexpected type: {}.", joined(facts.other_type.iter().copied())));
+        follows.push("They are None, and extra keeps the original value.");
     }
     if facts.other_sizes > 0 {
-        found.push(format!("companySize is none of the ten documented values {} times.", facts.other_sizes));
-        follows.push("It stays the text that it is. update_contact_account() refuses to send it.");
+        found.push(format!("companySize is not one of the ten documented values, {} times.", facts.other_sizes));
+        follows.push("The value stays plain text. update_contact_account() refuses to send it.");
     }
     if found.is_empty() {
         let found = "The accounts have no member that this version does not know.".to_owned();
-        return finding("members", found, "An update carries every field that it must keep.", false);
+        return finding("members", found, "An update includes every field that it must keep.", false);
     }
     finding("members", found.join(" "), &follows.join(" "), true)
 }
@@ -233,19 +234,21 @@ fn rate_limit_headers(facts: &Facts, client: &Client) -> Finding {
         return finding(
             "rate_limit_headers",
             "No answer has rate-limit headers.".to_owned(),
-            "The client counts the requests of this machine. It learns of others of this user only from 429.",
+            "The client counts the requests of this machine. It learns about other requests of this user only from a \
+            429.",
             false,
         );
     }
     finding(
         "rate_limit_headers",
         format!("Answers have rate-limit headers: {}.", shown(&facts.limits, client)),
-        "The contract documents none. The client lets those that it can read lower what is left of the quota.",
+        "The API contract documents none. The client reads those that it knows, and lowers its remaining quota if \
+        they say so.",
         true,
     )
 }
 
-/// Why an account must not be written whose list item contradicts its GET.
+/// Returns why an account must not be updated if its list item contradicts `GET`.
 pub(super) fn contradiction(compared: &Compared) -> Option<String> {
     let is_writable = |name: &&str| Field::ALL.iter().any(|field| field.wire() == *name);
     let differ: Vec<&str> = compared.differ.iter().copied().filter(is_writable).collect();
@@ -263,14 +266,14 @@ pub(super) fn contradiction(compared: &Compared) -> Option<String> {
     })
 }
 
-/// Why an account must not be written that cannot be compared with its list item.
+/// Returns why an account must not be updated if it cannot be compared with its list item.
 pub(super) fn not_compared(why: &str) -> String {
     format!(
-        "{why}, so that nothing shows whether GET has all values of the account, and an update would clear the others"
+        "{why}, so the check cannot tell whether GET has all its values, and an update would clear those that GET lacks"
     )
 }
 
-/// Names of the service: those that look like names, and how many others there are.
+/// Returns names from the service: those that look like names, and the number of others.
 pub(super) fn shown(names: &BTreeSet<String>, client: &Client) -> String {
     let plain: Vec<&str> =
         names.iter().map(String::as_str).filter(|name| said::is_plain(name, client)).take(MOST_NAMES).collect();

@@ -1,27 +1,28 @@
-//! Whether a request may be sent: everything that the contract rules out about it, all at once.
+//! Validates a request before it is sent: finds every problem that the API contract rules out.
 
 use crate::account::{AccountFields, Field, FieldError, check_id};
 use crate::error::{Call, Error, Operation};
 
-/// Whether an update may be sent: everything that the contract rules out about it, all at once, together with faults that
-/// were found before. A field with a fault is not asked about again.
+/// Validates an update: returns every problem that the API contract rules out, together with the problems that the
+/// caller found. Does not check a field twice.
 ///
 /// # Errors
-/// [`Error::Validation`] with every fault, in the order of the fields.
+/// Returns [`Error::Validation`] with every problem, in the order of the fields.
 pub fn check_update(id: i64, fields: &AccountFields, mut faults: Vec<FieldError>) -> Result<(), Error> {
     if fields.name.is_absent() && faults.iter().all(|fault| fault.field != Field::Name.name()) {
         faults.push(FieldError::new(
             Field::Name.name(),
-            "is required, because the update replaces the account in full; patch_contact_account() changes single fields",
+            "is required, because the update replaces the account in full; patch_contact_account() changes single \
+            fields",
         ));
     }
     check(Operation::Update, id, fields, faults)
 }
 
-/// Whether a partial update may be sent; see [`check_update`].
+/// Validates a partial update; see [`check_update`].
 ///
 /// # Errors
-/// [`Error::Validation`] with every fault, in the order of the fields.
+/// Returns [`Error::Validation`] with every problem, in the order of the fields.
 pub fn check_patch(id: i64, changes: &AccountFields, faults: Vec<FieldError>) -> Result<(), Error> {
     check(Operation::Patch, id, changes, faults)
 }

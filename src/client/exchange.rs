@@ -1,4 +1,4 @@
-//! One request until it is answered well, cannot be, or may not be tried again.
+//! Sends one request until it succeeds, fails permanently, or may not be retried.
 
 use std::pin::pin;
 use std::sync::PoisonError;
@@ -23,32 +23,32 @@ use crate::turns::Turn;
 
 const LONGEST_EXCERPT: usize = 200;
 const LONGEST_REQUEST_ID: usize = 200;
-/// How long a wait for leave is not told: nobody knows beforehand how long it takes.
+/// The observer hears of a wait for permission only after this time: its length is unknown in advance.
 pub(super) const UNTOLD: Duration = Duration::from_secs(5);
 
-/// One call from its beginning to its end, over all its requests.
+/// One call with all its requests.
 pub(super) struct Running {
     pub(super) call: Call,
     started: Instant,
     deadline: Instant,
     timeout: Duration,
     pub(super) attempts: u32,
-    /// Whether what is sent is the update, and not a look before it.
+    /// Whether the request is the update, not a read before it.
     pub(super) updating: bool,
     /// Whether an update was sent.
     pub(super) has_updated: bool,
     may_have_been_applied: bool,
 }
 
-/// How far a request is that may be tried several times.
+/// The progress of a request that may have several attempts.
 pub(super) struct Tries {
-    /// Which attempt comes next, from 1.
+    /// The number of the next attempt, from 1.
     number: u32,
-    /// How many are allowed.
+    /// The maximum number of attempts.
     allowed: u32,
-    /// What ended the attempt before.
+    /// The failure of the previous attempt.
     pub(super) last: Option<Failure>,
-    /// The slot of the next attempt, where it was booked before.
+    /// The slot of the next attempt, if it is already booked.
     pub(super) slot: Option<Slot>,
 }
 
@@ -62,10 +62,10 @@ impl Tries {
 #[derive(Clone, Copy)]
 pub(super) struct Sending<'a> {
     pub(super) request: &'a Request,
-    /// Which attempt of the request it is, from 1.
+    /// The number of the attempt, from 1.
     pub(super) number: u32,
     pub(super) use_bearer: bool,
-    /// What ended the attempt before.
+    /// The failure of the previous attempt.
     pub(super) last: Option<&'a Failure>,
 }
 
@@ -86,7 +86,7 @@ impl Client {
         }
     }
 
-    /// Waits for the turn to change an account, at most until the call's deadline.
+    /// Waits for the turn to change an account, at most until the deadline of the call.
     pub(super) async fn take_turn(&self, running: &Running, id: i64) -> Result<Turn, Error> {
         let account = self.turns.account(id);
         if let Some(turn) = account.try_take() {
@@ -96,7 +96,7 @@ impl Client {
         taken.map_err(|_| running.failed(Failure::Turn { limit: running.timeout }))
     }
 
-    /// Sends a request until it is answered well, cannot be, or may not be tried again.
+    /// Sends a request until it succeeds, fails permanently, or may not be retried.
     pub(super) async fn exchange<T>(
         &self,
         running: &mut Running,
@@ -105,11 +105,11 @@ impl Client {
     ) -> Result<T, Error> {
         let mut tries = Tries::new(self.config.max_attempts);
         let answered = self.exchange_by(running, request, &read, &mut tries, None).await?;
-        answered.ok_or_else(|| running.failed(Failure::Internal("a request without a time limit expired".to_owned())))
+        answered.ok_or_else(|| running.failed(Failure::Internal("a request without a deadline expired".to_owned())))
     }
 
-    /// Sends a request like [`Client::exchange`], each time before a moment. `None` when an attempt would leave later: the
-    /// caller may make another request in its place, which continues the same tries.
+    /// Sends a request like [`Client::exchange`], but each attempt only before a moment. Returns `None` if an attempt
+    /// would be sent later. Then the caller may create another request, which continues the same tries.
     pub(super) async fn exchange_by<T>(
         &self,
         running: &mut Running,
@@ -128,7 +128,7 @@ impl Client {
                     return Ok(None);
                 }
                 Err(failed @ Failure::Acquire { .. }) => return Err(running.failed(failed)),
-                // Like every wait before a next attempt that does not fit: what failed is told, not the wait.
+                // If the wait before a retry does not fit, the error reports the failure, not the wait.
                 Err(closed) => return Err(running.failed(tries.last.take().unwrap_or(closed))),
             };
             let sending = Sending { request, number: tries.number, use_bearer, last: tries.last.as_ref() };
@@ -152,7 +152,7 @@ impl Client {
         }
     }
 
-    /// One attempt, in a slot that is open, from the request to what its answer says.
+    /// Makes one attempt in an open slot, from the request to the parsed answer.
     pub(super) async fn attempt<T>(
         &self,
         running: &mut Running,
@@ -191,7 +191,7 @@ impl Client {
         Err(failure)
     }
 
-    /// Sends a request, within the attempt's own limit and the call's.
+    /// Sends a request, within the timeouts of the attempt and of the call.
     async fn send(&self, running: &Running, sending: Sending<'_>, sent: Instant) -> Result<Answer, Failure> {
         let headers = self.identity.headers(sending.use_bearer);
         let attempt_ends = sent + self.config.attempt_timeout;
@@ -203,13 +203,13 @@ impl Client {
         })
     }
 
-    /// Waits until a slot of the quota opens, or refuses at once when that is after the deadline.
+    /// Waits until a slot of the quota opens, or fails immediately if that is after the deadline.
     pub(super) async fn wait_for_slot(&self, running: &Running) -> Result<Slot, Failure> {
         self.slot_by(running, None, None).await.map(|(slot, _)| slot)
     }
 
-    /// Waits until a slot opens, which it books when it is given none. The slot stays closed, and it says so, when that is
-    /// after a moment.
+    /// Waits until a slot opens. Books one if the caller has none. Returns whether the slot is open: it stays closed if
+    /// it would open after `leaves_by`.
     async fn slot_by(
         &self,
         running: &Running,
@@ -248,7 +248,7 @@ impl Client {
         Ok(slot)
     }
 
-    /// Waits until what counts over several machines grants a request, at most until the call's deadline.
+    /// Waits until the function that counts over several machines grants a request, at most until the call's deadline.
     pub(super) async fn get_leave(&self, running: &Running, slot: &mut Slot) -> Result<(), Failure> {
         let late = |_| Failure::AcquireDeadline { limit: running.timeout };
         let mut asked = pin!(timeout_at(running.deadline, slot.get_leave()));
@@ -264,7 +264,7 @@ impl Client {
         granted.map_err(late)?.map_err(|failure| self.presentable(failure))
     }
 
-    /// Says why the quota is not that of all processes, once.
+    /// Reports once why the quota does not count other processes.
     pub(super) fn tell_of_quota(&self, slot: &mut Slot) {
         if let Some(reason) = slot.warning.take()
             && let Some(observer) = &self.observer
@@ -322,8 +322,8 @@ impl Client {
         }
     }
 
-    /// A failure fit to be shown: foreign texts are cut to one line, after the key was taken out of them should the other
-    /// side have echoed it, so that no half of it is left. One of the key says where that came from.
+    /// Makes a failure safe to show: removes the key, in case the other side echoed it, and then truncates foreign
+    /// texts to one line, so that no part of the key remains. Adds the origin of a refused key.
     pub(super) fn presentable(&self, failure: Failure) -> Failure {
         let shown = |text: &str, limit| plain_line(&self.config.api_key.redact(text), limit);
         match failure {
@@ -347,7 +347,7 @@ impl Client {
 }
 
 impl Running {
-    /// Its time begins now.
+    /// Starts the timeout again.
     #[cfg(feature = "plan")]
     pub(super) fn start_again(&mut self) {
         self.started = Instant::now();

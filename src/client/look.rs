@@ -1,4 +1,4 @@
-//! Requests for a check of the service: what the answers hold, as it came.
+//! Requests of a service check, which keep the original answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,47 +15,47 @@ use crate::config::AuthScheme;
 use crate::error::{Call, Error, Failure, Operation, WaitReason};
 use crate::transport::Request;
 
-/// An answer, and what it holds as it came.
+/// An answer, with its original content.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen<T> {
     /// What this version reads in it.
     pub(crate) read: T,
-    /// The body, as it came.
+    /// The original body.
     pub(crate) raw: Value,
     /// The names of its rate-limit headers.
     pub(crate) limits: Vec<String>,
 }
 
-/// The requests of one check, under one time limit.
+/// The requests of one check, under one timeout.
 pub(crate) struct Looking {
     running: Running,
     ends: Instant,
 }
 
 impl Looking {
-    /// How many requests were sent.
+    /// The number of requests sent.
     pub(crate) fn requests(&self) -> u32 {
         self.running.attempts
     }
 
-    /// Whether an update was sent.
+    /// Returns whether an update was sent.
     pub(crate) fn has_updated(&self) -> bool {
         self.running.has_updated
     }
 
-    /// Whether a wait ends within the time limit.
+    /// Returns whether a wait ends within the timeout.
     pub(crate) fn has_time_for(&self, wait: Duration) -> bool {
         Instant::now() + wait < self.ends
     }
 }
 
 impl Client {
-    /// The same client without its memory of the header that the service accepts.
+    /// Returns the same client without its knowledge of the accepted header.
     pub(crate) fn without_memory(&self) -> Self {
         Self { shared: Arc::new(Shared::new()), ..self.clone() }
     }
 
-    /// Whether the settings say that the key goes as a bearer token; `None` when they leave that to the client.
+    /// Returns whether the settings choose the bearer scheme; `None` if they leave the choice to the client.
     pub(crate) fn chosen_bearer(&self) -> Option<bool> {
         match self.config().auth {
             AuthScheme::Auto => None,
@@ -64,12 +64,12 @@ impl Client {
         }
     }
 
-    /// A text of the service without this client's key.
+    /// Returns a text of the service without the key of this client.
     pub(crate) fn without_key(&self, text: &str) -> String {
         self.config.api_key.redact(text)
     }
 
-    /// Begins requests that share one time limit.
+    /// Begins requests that share one timeout.
     pub(crate) fn begin_looking(&self) -> Looking {
         let running = self.begin(LIST);
         Looking { running, ends: Instant::now() + self.config.timeout }
@@ -101,20 +101,20 @@ impl Client {
         self.look(looking, request, use_bearer, |answer| answer.account(id)).await
     }
 
-    /// Reads an account, and tries again where that may help.
+    /// Reads an account, and retries if that may help.
     pub(crate) async fn look_patiently(&self, looking: &mut Looking, id: i64) -> Result<Seen<ContactAccount>, Error> {
         looking.running.call = Call { operation: Operation::Get, id: Some(id) };
         let request = self.account_request(Method::GET, id, None);
         self.exchange(&mut looking.running, &request, |answer| seen(answer, answer.account(id)?)).await
     }
 
-    /// The turn to change an account.
+    /// Returns the turn to change an account.
     pub(crate) async fn turn_for(&self, looking: &Looking, id: i64) -> Result<Turn, Error> {
         self.take_turn(&looking.running, id).await
     }
 
-    /// Looks at an account, and sends the update that `decide` makes of the look, in `attempts` or as often as the settings
-    /// allow; see [`Client::look_and_update`].
+    /// Reads an account, and sends the update that `decide` makes from it, in at most `attempts` attempts, or in those of
+    /// the settings. See [`Client::look_and_update`].
     pub(crate) async fn look_and_write(
         &self,
         looking: &mut Looking,
@@ -129,7 +129,7 @@ impl Client {
         self.look_and_update(&mut looking.running, turn, attempts, read, decide).await
     }
 
-    /// Waits before a next attempt.
+    /// Waits before a retry.
     pub(crate) async fn pause(&self, looking: &Looking, wait: Duration) {
         self.sleep(&looking.running, wait, WaitReason::BackOff).await;
     }
@@ -148,7 +148,7 @@ impl Client {
     }
 }
 
-/// What was read, with the body as it came.
+/// Returns the parsed answer with the original body.
 fn seen<T>(answer: &Answer, read: T) -> Result<Seen<T>, Failure> {
     let raw = serde_json::from_slice(&answer.body).map_err(|error| Failure::Internal(error.to_string()))?;
     Ok(Seen { read, raw, limits: answer.headers.limits.clone() })

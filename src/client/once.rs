@@ -1,6 +1,6 @@
-//! The operations in one attempt each, for a run that decides itself what is tried again, and when.
+//! The operations in a single attempt each, for a run that decides about retries itself.
 //!
-//! The caller books the slot of the quota and takes the account's turn, so that it decides about every wait.
+//! The caller books the slot of the quota and takes the account's turn, so the caller decides about every wait.
 
 use http::Method;
 use tokio::time::{Instant, sleep_until};
@@ -14,10 +14,10 @@ use crate::sabotage::{Guard, is_off};
 use crate::transport::Request;
 
 impl Client {
-    /// Reads an account in one attempt. It waits until its slot is open.
+    /// Reads an account in one attempt. Waits until its slot opens.
     ///
     /// # Errors
-    /// [`Error::Call`] when the attempt fails.
+    /// Returns [`Error::Call`] if the attempt fails.
     pub(crate) async fn get_once(&self, slot: Slot, id: i64) -> Result<ContactAccount, Error> {
         let call = Call { operation: Operation::Get, id: Some(id) };
         let request = self.account_request(Method::GET, id, None);
@@ -36,11 +36,11 @@ impl Client {
         self.exchange_once(slot, LIST, &request, Answer::page).await
     }
 
-    /// Writes a merged account in one attempt, by whoever has the account's turn. The account's own values are not judged:
-    /// what the service has answered it can be sent again. It waits until its slot is open.
+    /// Updates a merged account in one attempt. The caller holds the account's turn. Does not validate the account's
+    /// own values, because the service returned them. Waits until its slot opens.
     ///
     /// # Errors
-    /// [`Error::Call`] when the attempt fails.
+    /// Returns [`Error::Call`] if the attempt fails.
     pub(crate) async fn put_once(
         &self,
         slot: Slot,
@@ -56,13 +56,13 @@ impl Client {
         self.exchange_once(slot, call, &request, |answer| answer.account(id)).await
     }
 
-    /// The turns of an account in this process: who has the turn may read, merge and write it.
+    /// Returns the turns of an account in this process. Only the holder of the turn may read, merge and update it.
     pub(crate) fn account(&self, id: i64) -> AccountTurns {
         self.turns.account(id)
     }
 
-    /// Books a slot of the quota for one request, however long that has to wait. Without a quota it is open at once, but
-    /// for what the service asks to wait.
+    /// Books a slot of the quota for one request, however long the wait is. Without a quota, the slot is open
+    /// immediately, unless the service asked to wait.
     pub(crate) fn book(&self) -> Slot {
         let quota = self.config.quota.map(|quota| quota.for_bulk(self.config.bulk_share));
         let mut slot = self.identity.book_patiently(quota, Instant::now());
@@ -70,7 +70,7 @@ impl Client {
         slot
     }
 
-    /// Waits for the leave of what counts over several machines, as long as that takes.
+    /// Waits until the function that counts over several machines grants a request, however long that takes.
     ///
     /// # Errors
     /// Those of [`Acquire::acquire`](crate::Acquire::acquire).
@@ -78,13 +78,13 @@ impl Client {
         slot.get_leave().await.map_err(|failure| self.presentable(failure))
     }
 
-    /// Until when the service asks this user to wait, and why; `None` when it does not.
+    /// Returns until when the service asks this user to wait, and why; `None` if it does not.
     pub(crate) fn held(&self) -> Option<(Instant, WaitReason)> {
         self.identity.held(Instant::now()).map(|until| (until, WaitReason::RetryAfter))
     }
 
-    /// Sends a request once, when its slot is open. A 401 that asks for the bearer scheme is no attempt: the request is sent
-    /// again, in a slot of its own. The time limits count from the moment at which a slot is open.
+    /// Sends a request once, when its slot is open. A 401 that asks for the bearer scheme is not an attempt: the
+    /// request is sent again, in its own slot. The timeouts begin when a slot opens.
     async fn exchange_once<T>(
         &self,
         mut slot: Slot,
@@ -226,7 +226,7 @@ mod tests {
         });
         client.get_once(client.book(), 1).await.unwrap();
         let began = Clock::now();
-        // The wait of 600 ms is no part of the time limit.
+        // The timeout does not include the wait of 600 ms.
         client.get_once(client.book(), 1).await.unwrap();
         assert!(began.elapsed() > Duration::from_millis(500), "{:?}", began.elapsed());
     }

@@ -1,4 +1,5 @@
-//! What the errors say: what failed, on which account, how often and how long, what the other side said, and what to do.
+//! The texts of the errors: what failed, for which account, after how many attempts and how long, what the other side
+//! answered, and what to do.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,14 +10,15 @@ use super::{
 };
 use crate::text::listed;
 
-const NOT_ABOUT_THE_ACCOUNT: &str = "this does not look like Reply.io's own answer about an account: check base_url, \
-    which ends in /v3, and the network";
-/// How messages name what the quota asks before each request.
+const NOT_ABOUT_THE_ACCOUNT: &str = "this does not look like an answer from Reply.io about an account; check \
+     base_url, which ends in /v3, and the network";
+/// The name that messages use for the function that grants requests.
 const ACQUIRE: &str = "Quota(acquire=...)";
 const FREE_DESCRIPTORS: &str =
     "close files and connections, or raise the limits of this process (ulimit -n, ulimit -u)";
-const NOT_THE_SERVICE: &str =
-    "this looks like a proxy's or a login page, not like Reply.io; check base_url and the network";
+const NOT_THE_SERVICE: &str = "this looks like a page from a proxy or a login form, not like an answer from Reply.io; \
+    check base_url and the \
+    network";
 
 impl fmt::Display for Call {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,47 +47,51 @@ impl fmt::Display for KeyOrigin {
 impl fmt::Display for WaitReason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PerMinute(limit) => write!(formatter, "the quota: {limit} requests a minute"),
-            Self::PerHour(limit) => write!(formatter, "the quota: {limit} requests an hour"),
-            Self::RetryAfter => formatter.write_str("the service's Retry-After"),
-            Self::BackOff => formatter.write_str("the next attempt"),
+            Self::PerMinute(limit) => write!(formatter, "quota: {limit} per minute"),
+            Self::PerHour(limit) => write!(formatter, "quota: {limit} per hour"),
+            Self::RetryAfter => formatter.write_str("Retry-After of the service"),
+            Self::BackOff => formatter.write_str("pause before the next attempt"),
             Self::Acquire => formatter.write_str(ACQUIRE),
         }
     }
 }
 
 impl Failure {
-    /// What the caller can do about it.
+    /// Returns what the caller can do about it.
     fn hint(&self, call: Call) -> Option<Cow<'static, str>> {
         let hint = match self {
             Self::Transport(fault) => match fault.kind {
                 TransportKind::Connect => "check the network, base_url and, behind a company proxy, HTTPS_PROXY",
                 TransportKind::Exhausted => FREE_DESCRIPTORS,
-                TransportKind::OutOfDate => "check this machine's clock; if it is right, the server's owner has to act",
-                TransportKind::Certificate => {
-                    "a company's proxy may be in between; give its certificate authority as ca_file or SSL_CERT_FILE"
+                TransportKind::OutOfDate => {
+                    "check this machine's clock; if it is right, the server's operator must \
+                    replace the certificate"
                 }
-                TransportKind::Tls => "check base_url and its port, and whether something else answers in its place",
+                TransportKind::Certificate => {
+                    "a company proxy may intercept the connection; set ca_file or SSL_CERT_FILE to its certificate \
+                    authority"
+                }
+                TransportKind::Tls => "check base_url and its port, and whether another server answers there",
                 TransportKind::Proxy | TransportKind::ProxyPassword => {
-                    "check proxy or HTTPS_PROXY, user and password included"
+                    "check proxy or HTTPS_PROXY, including the user name and password"
                 }
                 TransportKind::Dropped | TransportKind::Broken => return None,
             },
             Self::Deadline { whole_call: true, .. } | Self::Turn { .. } | Self::AcquireDeadline { .. } => {
-                "give the call more time with timeout="
+                "allow the call more time with timeout="
             }
-            Self::Deadline { .. } => "give each attempt more time with attempt_timeout=",
+            Self::Deadline { .. } => "allow each attempt more time with attempt_timeout=",
             Self::Unexpected(Unexpected { status: Some(300..=399), .. }) => {
-                "redirects are never followed; give the final address as base_url"
+                "replyio never follows redirects; set base_url to the final URL"
             }
             Self::Unexpected(Unexpected { status: Some(413), .. }) => {
-                "the fields are too long for the service or for what stands between"
+                "the fields are too long for the service or for a proxy in front of it"
             }
             Self::Unexpected(unexpected) if unexpected.is_html() => NOT_THE_SERVICE,
-            Self::Unexpected(_) => "check base_url; if it was Reply.io that answered, please report it",
+            Self::Unexpected(_) => "check base_url; if Reply.io sent this answer, please report it",
             Self::Unsettled { .. } => "try again when fewer accounts are created and deleted",
             Self::Internal(_) | Self::Acquire { .. } => return None,
-            Self::Quota { .. } => "call again then, or give the call more time with timeout=",
+            Self::Quota { .. } => "call again after that, or allow the call more time with timeout=",
             Self::Api(answer) => return answer.hint(call),
         };
         Some(Cow::Borrowed(hint))
@@ -100,31 +106,35 @@ impl ApiFailure {
         let hint = match ErrorKind::of_status(self.status) {
             ErrorKind::Authentication => {
                 let place = match self.refused_key.unwrap_or_default() {
-                    KeyOrigin::Argument => "given as api_key=",
+                    KeyOrigin::Argument => "passed as api_key=",
                     KeyOrigin::Environment => "in REPLY_API_KEY",
                 };
-                let others = if self.problem.summary().is_some() { ", and act_as= and team_id=" } else { "" };
-                return Some(Cow::Owned(format!("check the key {place}: wrong, cut short or revoked{others}")));
+                let others = if self.problem.summary().is_some() { "; also check act_as= and team_id=" } else { "" };
+                let hint = format!("check the key {place}, which may be wrong, incomplete or revoked{others}");
+                return Some(Cow::Owned(hint));
             }
             ErrorKind::PermissionDenied if call.operation.writes() => {
-                "the key needs the scope contacts:write, and a right to this account"
+                "the key needs the scope contacts:write, and access to this account"
             }
-            ErrorKind::PermissionDenied => "the key needs the scope contacts:read, and a right to what is read",
+            ErrorKind::PermissionDenied => "the key needs the scope contacts:read, and access to the data",
             ErrorKind::NotFound if self.problem.code.is_none() && self.is_problem => {
-                "the address may be wrong: check base_url, which ends in /v3"
+                "the URL may be wrong; check base_url, which ends in /v3"
             }
             ErrorKind::NotFound if self.problem.code.as_deref() != Some("contactAccount.notFound") => {
                 NOT_ABOUT_THE_ACCOUNT
             }
             ErrorKind::NotFound => "list_contact_accounts() shows the accounts of this key",
-            ErrorKind::Conflict => "get_contact_account() shows what the account is now",
+            ErrorKind::Conflict => "get_contact_account() shows the current account",
             ErrorKind::RateLimit => match self.retry_after {
-                Some(wait) => return Some(Cow::Owned(format!("the quota opens again in {}", rounded_up(wait)))),
+                Some(wait) => {
+                    return Some(Cow::Owned(format!("the quota allows the next request in {}", rounded_up(wait))));
+                }
                 None => {
-                    "100 requests a minute and 3,000 an hour are allowed for all programs of a user; try again later"
+                    "all programs of a user together may send 100 requests per minute and 3,000 per hour; try again \
+                    later"
                 }
             },
-            ErrorKind::Server => "the service is failing, or one in front of it; try again later",
+            ErrorKind::Server => "the service, or a proxy in front of it, is failing; try again later",
             _ => return None,
         };
         Some(Cow::Borrowed(hint))
@@ -132,11 +142,11 @@ impl ApiFailure {
 }
 
 impl Failure {
-    /// What there is to say beyond the first words.
+    /// Returns the details after the first words.
     fn detail(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Deadline { last, .. } => {
-                last.as_deref().map(|last| format!("the attempt before ended with {last}").into())
+                last.as_deref().map(|last| format!("the previous attempt failed: {last}").into())
             }
             Self::Unexpected(unexpected) => Some(Cow::Borrowed(&unexpected.reason)),
             Self::Unsettled { reason } => Some(Cow::Borrowed(reason)),
@@ -145,9 +155,7 @@ impl Failure {
                 said.filter(|said| !said.eq_ignore_ascii_case(reason(answer.status).unwrap_or_default()))
                     .map(Cow::Owned)
             }
-            Self::Turn { .. } => {
-                Some(Cow::Borrowed("it waited for another change of this account by this process to end"))
-            }
+            Self::Turn { .. } => Some(Cow::Borrowed("it waited for another update of this account by this process")),
             Self::AcquireDeadline { .. } => Some(format!("it waited for {ACQUIRE}").into()),
             Self::Acquire { reason, .. } => Some(Cow::Borrowed(reason)),
             Self::Transport(_) | Self::Quota { .. } | Self::Internal(_) => None,
@@ -156,23 +164,23 @@ impl Failure {
 }
 
 impl fmt::Display for Failure {
-    /// The first words: what failed, without what the other side said about it.
+    /// Writes the first words: what failed, without the answer of the other side.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Transport(fault) => formatter.write_str(&fault.detail),
             Self::Deadline { limit, whole_call, .. } => {
                 let what = if *whole_call { "the call" } else { "an attempt" };
-                write!(formatter, "{what} took longer than its {} s", limit.as_secs_f64())
+                write!(formatter, "{what} took longer than its timeout of {} s", limit.as_secs_f64())
             }
             Self::Turn { limit } | Self::AcquireDeadline { limit } => {
-                write!(formatter, "the call took longer than its {} s", limit.as_secs_f64())
+                write!(formatter, "the call took longer than its timeout of {} s", limit.as_secs_f64())
             }
             Self::Acquire { .. } => write!(formatter, "{ACQUIRE} did not grant a request"),
             Self::Unexpected(unexpected) => match unexpected.status {
                 Some(status) => write!(formatter, "unexpected response with status {status}"),
                 None => formatter.write_str("unexpected response"),
             },
-            Self::Unsettled { .. } => formatter.write_str("the list changes faster than it can be read"),
+            Self::Unsettled { .. } => formatter.write_str("the list changes faster than replyio can read it"),
             Self::Api(answer) => {
                 write!(formatter, "{}", answer.status)?;
                 if let Some(reason) = reason(answer.status) {
@@ -181,9 +189,13 @@ impl fmt::Display for Failure {
                 answer.problem.code.as_ref().map_or(Ok(()), |code| write!(formatter, " ({code})"))
             }
             Self::Quota { retry_after, reason } => {
-                write!(formatter, "it would wait {} for {reason}, past its time-out", rounded_up(*retry_after))
+                write!(
+                    formatter,
+                    "the next request is allowed in {} ({reason}), after this call's timeout",
+                    rounded_up(*retry_after)
+                )
             }
-            Self::Internal(what) => write!(formatter, "a fault of replyio itself ({what}); please report it"),
+            Self::Internal(what) => write!(formatter, "internal error in replyio ({what}); please report it"),
         }
     }
 }
@@ -198,7 +210,8 @@ impl fmt::Display for Error {
             }
             Self::Exhausted(error) => write!(
                 formatter,
-                "no request was sent: the operating system refused what a call needs ({error}); hint: {FREE_DESCRIPTORS}"
+                "no request was sent: the operating system refused a resource that the call needs ({error}); hint: \
+                {FREE_DESCRIPTORS}"
             ),
             Self::Call(error) => error.fmt(formatter),
         }
@@ -226,12 +239,12 @@ impl fmt::Display for CallError {
     }
 }
 
-/// What a status is called.
+/// Returns the reason phrase of a status.
 fn reason(status: u16) -> Option<&'static str> {
     http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason())
 }
 
-/// A time that is to pass: whole seconds, or minutes, hours or days where it is long, and never too short.
+/// Formats a time to wait: seconds, or minutes, hours or days for longer times, rounded up.
 fn rounded_up(time: Duration) -> String {
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
     match seconds {
@@ -243,7 +256,7 @@ fn rounded_up(time: Duration) -> String {
     }
 }
 
-/// A time as people say it: whole milliseconds while it is short, then seconds.
+/// Formats an elapsed time: milliseconds for short times, then seconds.
 fn in_words(time: Duration) -> String {
     if time < Duration::from_millis(1) {
         "under 1 ms".to_owned()

@@ -1,14 +1,14 @@
-//! Bytes in a file by their place, whatever the file's own position is.
+//! Reads and writes bytes at positions of a file, independent of the file's own position.
 
 use std::fs::File;
 use std::io;
 
-/// What a ledger is kept in.
+/// The storage of a ledger.
 pub(super) trait Disk {
-    /// The bytes of a part, fewer where it ends.
+    /// Returns the bytes of a part, fewer at its end.
     fn read_part(&self, offset: u64, length: usize) -> io::Result<Vec<u8>>;
 
-    /// Writes bytes to a place.
+    /// Writes bytes at a position.
     fn write_part(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 }
 
@@ -22,6 +22,8 @@ impl Disk for File {
     }
 }
 
+/// Returns the bytes of a part of a file, fewer at its end.
+/// Returns the bytes of a part of a file, fewer at its end.
 fn read_at(file: &File, mut offset: u64, length: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; length];
     let mut read = 0;
@@ -40,6 +42,8 @@ fn read_at(file: &File, mut offset: u64, length: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Writes bytes at a position of a file.
+/// Writes bytes at a position of a file.
 fn write_at(file: &File, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         #[cfg(unix)]
@@ -55,13 +59,13 @@ fn write_at(file: &File, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether others can still find a file by its name.
+/// Returns whether other processes can still find a file by its name.
 #[cfg(unix)]
 pub(super) fn has_its_name(file: &File) -> bool {
     file.metadata().is_ok_and(|found| std::os::unix::fs::MetadataExt::nlink(&found) > 0)
 }
 
-/// Whether others can still find a file by its name: here nobody can delete an open file.
+/// Returns whether other processes can still find a file by its name: on this system, an open file cannot be deleted.
 #[cfg(not(unix))]
 pub(super) fn has_its_name(_file: &File) -> bool {
     true

@@ -1,19 +1,19 @@
-//! The clock that all processes of a machine have in common.
+//! The clock that all processes of a machine share.
 //!
-//! On Linux it counts from the boot, time asleep included, so that nobody can set it. A new boot continues at the time of
-//! day. Elsewhere it is the time of day.
+//! On Linux it counts from the boot, including time asleep, so that no one can set it. After a reboot it continues at
+//! the time of day. Elsewhere it is the time of day.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::format::{Header, micros};
 
-/// What the clocks of the system say, in microseconds.
+/// The time of the system clocks, in microseconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reading {
-    /// Which boot the clock counts from.
+    /// The boot from which the clock counts.
     pub(super) boot: u64,
     pub(super) since_boot: u64,
-    /// `None` for what the system says when it is asked: it seldom is.
+    /// `None` for the system's own time of day, which is seldom needed.
     pub(super) time_of_day: Option<u64>,
 }
 
@@ -32,7 +32,7 @@ impl Reading {
     }
 }
 
-/// Which boot this is, and in which namespace of clocks. Zero where the system does not say so.
+/// Returns the boot and its clock namespace. Zero if the system does not report it.
 #[cfg(target_os = "linux")]
 fn boot() -> u64 {
     use std::fs;
@@ -54,10 +54,10 @@ fn time_of_day() -> u64 {
 }
 
 impl Header {
-    /// Moves the ledger's time on to now. It never goes back, whatever happens to the system's.
+    /// Advances the ledger's time to now. It never goes back, whatever happens to the system's clock.
     pub(super) fn tick(&mut self, now: Reading) {
         if self.boot != now.boot || self.last == 0 {
-            // After a boot nobody knows how long the machine was off but the time of day, and that may be wrong.
+            // After a reboot, only the time of day shows how long the machine was off, and that may be wrong.
             self.boot = now.boot;
             let today = now.time_of_day.unwrap_or_else(time_of_day);
             self.ahead = self.last.max(today).saturating_sub(now.since_boot);

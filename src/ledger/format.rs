@@ -1,8 +1,8 @@
-//! What the file of a ledger holds, as bytes. Pure.
+//! The byte format of a ledger file. Pure.
 //!
-//! A header of 64 bytes, then two areas of records. Records are appended to one area, and the header says how many count.
-//! When the area is full, what still counts is written to the other one, and the header changes over. A process that is
-//! killed between the two writes has changed nothing.
+//! A header of 64 bytes, then two areas of records. Records are appended to one area, and the header contains how many
+//! count. When the area is full, the records that still count are written to the other one, and the header switches to
+//! it. A process that is killed between the two writes has changed nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,37 +12,37 @@ use crate::quota::Edit;
 const MAGIC: [u8; 8] = *b"rplyqta1";
 pub(super) const HEADER_LENGTH: usize = 64;
 const RECORD_LENGTH: usize = 24;
-/// No clock says a later time: the year 2255, in microseconds since 1970.
+/// The latest time of a clock: the year 2255, in microseconds since 1970.
 const LATEST: u64 = 9_000_000_000_000_000;
-/// How many records an area has.
+/// The number of records in an area.
 pub(super) const CAPACITY: u32 = 8_192;
-/// The length of a file both of whose areas are full.
+/// The length of a file with two full areas.
 pub(super) const LONGEST_FILE: u64 = HEADER_LENGTH as u64 + 2 * CAPACITY as u64 * RECORD_LENGTH as u64;
 
-/// What is true of the whole ledger. Times are in microseconds.
+/// The state of the whole ledger. Times are in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Header {
-    /// Changes when the records are written anew. Its last bit says in which area they are.
+    /// Changes when the records are written again. Its last bit selects the area.
     pub epoch: u64,
-    /// How many records of the area count.
+    /// The number of records of the area that count.
     pub count: u32,
     /// The ledger's time at the last change.
     pub last: u64,
-    /// How far the ledger's clock is ahead of the system's.
+    /// The offset of the ledger's clock from the system's.
     pub ahead: u64,
-    /// Which boot the system's clock counts from.
+    /// The boot from which the system's clock counts.
     pub boot: u64,
-    /// Until when the service asked to wait, on the quota's clock.
+    /// The moment until which the service asked to wait, on the quota's clock.
     pub held_until: u64,
 }
 
-/// What the first bytes of a file are.
+/// The content of the first bytes of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
     Header(Header),
-    /// Nothing was ever written, or nothing is left: no byte of it means anything.
+    /// Nothing was ever written, or nothing is left: the bytes have no meaning.
     Nothing,
-    /// A header of a ledger whose bytes have changed.
+    /// A header whose bytes have changed.
     Damaged,
     /// Something that this crate did not write.
     Foreign,
@@ -87,7 +87,7 @@ impl Header {
         if is_possible { Found::Header(header) } else { Found::Damaged }
     }
 
-    /// Where a record is in the file.
+    /// The position of a record in the file.
     pub(super) fn offset(self, record: u32) -> u64 {
         let area = (self.epoch & 1) * u64::from(CAPACITY);
         HEADER_LENGTH as u64 + (area + u64::from(record)) * RECORD_LENGTH as u64
@@ -99,10 +99,10 @@ pub(super) fn length(records: u32) -> usize {
     records as usize * RECORD_LENGTH
 }
 
-/// Stands for the processes of other machines. No process has this id.
+/// The id for processes of other machines. No process has this id.
 pub(super) const ELSEWHERE: u32 = 0;
 
-/// A change, by whom.
+/// A change, with its process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Record {
     pub edit: Edit,
@@ -119,7 +119,7 @@ impl Record {
     }
 }
 
-/// The records in bytes. One that is damaged is left out.
+/// Parses the records. Skips a damaged one.
 pub(super) fn records(bytes: &[u8]) -> impl Iterator<Item = Record> {
     let moment = |micros: u64| (micros != 0).then(|| Duration::from_micros(micros));
     bytes.chunks_exact(RECORD_LENGTH).filter(|record| is_sealed(record)).map(move |record| Record {
@@ -136,8 +136,8 @@ fn process_in(record: &[u8]) -> u32 {
     u32::try_from(number(record, 16) & u64::from(u32::MAX)).unwrap_or_default()
 }
 
-/// What is booked after all changes and has not ended by `from`, in the order of time, and by which process. What lies
-/// beyond `until` nobody can have booked.
+/// Returns the bookings after all changes that have not ended by `from`, in the order of time, with their processes. No
+/// process can have booked anything after `until`.
 pub(super) fn replay(records: impl Iterator<Item = Record>, from: Duration, until: Duration) -> Vec<(Duration, u32)> {
     let mut booked: BTreeMap<Duration, Vec<u32>> = BTreeMap::new();
     for Record { edit, process } in records {

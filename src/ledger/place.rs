@@ -1,4 +1,4 @@
-//! Where ledgers are: in a private folder of the system's user, on a disk of this machine.
+//! Where ledgers are: in a private folder of the system user, on a local disk.
 
 use std::cmp::Reverse;
 use std::fs::{self, DirBuilder, File, Metadata, TryLockError};
@@ -11,21 +11,23 @@ use super::User;
 use super::format::LONGEST_FILE;
 use crate::private_file;
 
-/// How the name of a ledger ends.
+/// The suffix of the name of a ledger.
 pub(super) const ENDING: &str = ".ledger";
-/// Where ledgers are in the state directory.
+/// The folder for ledgers in the state directory.
 const FOLDER: &str = "quota";
 const SALT: &str = "salt";
 const SALT_LENGTH: usize = 32;
-/// A ledger that nobody has written for so long holds nothing any more: no window and no hold is longer.
+/// A ledger that was not written for this long is expired: no window and no hold is longer.
 const KEPT: Duration = Duration::from_secs(4 * 3_600);
-/// How many ledgers a folder has at most. Each sandbox has a port of its own, and with it a ledger for each key.
+/// The bookings of a ledger that was not written for this long have left every window.
+const COUNTS: Duration = Duration::from_secs(3_600);
+/// The most ledgers in a folder that no longer count. Each sandbox has its own port, and with it a ledger for each key.
 pub(super) const MOST: usize = 200;
-/// How long a lock is tried without a pause, and how long each pause is then.
+/// How long to try a lock without a pause, and the length of each pause after that.
 const AT_ONCE: Duration = Duration::from_micros(200);
-/// How many entries of a folder are looked at.
+/// The most entries of a folder to look at.
 const MOST_LOOKED_AT: usize = 10_000;
-/// File systems whose locks do not reach, or do not hold, everybody who has the file open.
+/// File systems whose locks do not work for all processes that have the file open.
 const OF_A_NETWORK: [&str; 15] = [
     "9p",
     "afs",
@@ -43,7 +45,7 @@ const OF_A_NETWORK: [&str; 15] = [
     "smb3",
     "smbfs",
 ];
-/// File systems that programs make are most often of a network. These are not.
+/// File systems implemented by programs are usually network file systems. These are not.
 const OF_A_LOCAL_PROGRAM: [&str; 3] = ["fuse.encfs", "fuse.fuse-overlayfs", "fuse.gocryptfs"];
 
 /// Why there is no ledger.
@@ -60,9 +62,9 @@ fn because(path: &Path, reason: impl fmt::Display) -> Unusable {
     Unusable(format!("{}: {reason}", path.display()))
 }
 
-/// Opens the ledger of a user, in the first of the folders that can be used.
+/// Opens the ledger of a user in the first usable folder.
 pub(super) fn open(folders: &[PathBuf], user: &User) -> Result<File, Unusable> {
-    let mut refused = Unusable("there is no directory for its file: set REPLYIO_STATE_DIR".to_owned());
+    let mut refused = Unusable("there is no directory for its file; set REPLYIO_STATE_DIR".to_owned());
     for folder in folders {
         match open_in(folder, user) {
             Ok(file) => return Ok(file),
@@ -72,7 +74,7 @@ pub(super) fn open(folders: &[PathBuf], user: &User) -> Result<File, Unusable> {
     Err(refused)
 }
 
-/// The ledgers of a service that are in a folder, open.
+/// Opens the ledgers of a service in a folder.
 #[cfg(any(feature = "python", all(test, unix)))]
 pub(super) fn of_service(folder: &Path, prefix: impl FnOnce(&[u8]) -> String) -> Vec<File> {
     let folder = folder.join(FOLDER);
@@ -86,7 +88,7 @@ pub(super) fn of_service(folder: &Path, prefix: impl FnOnce(&[u8]) -> String) ->
     named.filter_map(|path| private_file::open(&path, true).ok().filter(|file| check_file(file).is_ok())).collect()
 }
 
-/// Tries to lock a file, for as long as `patience` says.
+/// Tries to lock a file, for as long as `patience` allows.
 pub(super) fn lock(file: &File, patience: Duration) -> io::Result<bool> {
     let mut began = None;
     loop {
@@ -107,9 +109,9 @@ pub(super) fn lock(file: &File, patience: Duration) -> io::Result<bool> {
     }
 }
 
-/// The state directory comes first: a job of cron has no runtime directory, and it has to count together with a notebook that
-/// has one. The state directory also outlives a reboot. The runtime directory serves where the home directory cannot be
-/// written or is on a network.
+/// The state directory comes first: a cron job has no runtime directory, and must share the count with a notebook that
+/// has one. The state directory also survives a reboot. The runtime directory is the fallback if the home directory is
+/// not writable or is on a network.
 pub(super) fn folders() -> Vec<PathBuf> {
     let variable = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     if let Some(folder) = env::var_os("REPLYIO_STATE_DIR").filter(|folder| !folder.is_empty()) {
@@ -127,14 +129,14 @@ pub(super) fn folders() -> Vec<PathBuf> {
 
 fn open_in(folder: &Path, user: &User) -> Result<File, Unusable> {
     let folder = folder.join(FOLDER);
-    // Before anything touches it: a server that is gone would hold up whoever does.
+    // This comes first, because access to an unreachable server would block.
     if let Some(kind) = is_on_a_network(&folder) {
-        return Err(because(&folder, format_args!("it is on a file system of a network ({kind})")));
+        return Err(because(&folder, format_args!("it is on a network file system ({kind})")));
     }
     make_folder(&folder).map_err(|error| because(&folder, error))?;
     check_folder(&folder).map_err(|reason| because(&folder, reason))?;
     if let Some(kind) = fs::canonicalize(&folder).ok().and_then(|folder| is_on_a_network(&folder)) {
-        return Err(because(&folder, format_args!("it is on a file system of a network ({kind})")));
+        return Err(because(&folder, format_args!("it is on a network file system ({kind})")));
     }
     let salt = salt(&folder).map_err(|error| because(&folder.join(SALT), error))?;
     let path = folder.join(user.file_name(&salt));
@@ -142,12 +144,12 @@ fn open_in(folder: &Path, user: &User) -> Result<File, Unusable> {
     check_file(&file).map_err(|reason| because(&path, reason))?;
     match locks_hold(&path, &file) {
         Ok(true) => Ok(file),
-        Ok(false) => Err(because(&path, "two can lock it at the same time")),
+        Ok(false) => Err(because(&path, "two processes can lock it at the same time")),
         Err(error) => Err(because(&path, error)),
     }
 }
 
-/// Whether a folder is one, and this user's alone. A link is none.
+/// Returns whether a path is a folder that belongs only to this user. A link is not.
 fn check_folder(folder: &Path) -> Result<(), String> {
     let found = fs::symlink_metadata(folder).map_err(|error| error.to_string())?;
     if !found.is_dir() {
@@ -156,15 +158,15 @@ fn check_folder(folder: &Path) -> Result<(), String> {
     is_private(&found).map_err(ToOwned::to_owned)
 }
 
-/// Whether an open file can be a ledger of this user.
+/// Returns whether an open file can be a ledger of this user.
 fn check_file(file: &File) -> Result<(), String> {
     let found = file.metadata().map_err(|error| error.to_string())?;
     is_private(&found)?;
     if has_second_name(&found) {
-        return Err("it has a second name".to_owned());
+        return Err("it has a second name (a hard link)".to_owned());
     }
     if found.len() > LONGEST_FILE {
-        return Err("it is no ledger: it is too long".to_owned());
+        return Err("it is not a quota file: it is too long".to_owned());
     }
     Ok(())
 }
@@ -177,7 +179,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     builder.create(folder)
 }
 
-/// Whether a file or a folder belongs to this process's user, and nobody else can reach it.
+/// Returns whether a file or a folder belongs to this process's user and no other user can access it.
 #[cfg(unix)]
 fn is_private(found: &Metadata) -> Result<(), &'static str> {
     use std::os::unix::fs::MetadataExt;
@@ -185,7 +187,7 @@ fn is_private(found: &Metadata) -> Result<(), &'static str> {
         return Err("it belongs to another user");
     }
     if found.mode() & 0o077 != 0 {
-        return Err("other users can reach it: its mode must be 0700, or 0600 for a file");
+        return Err("other users can access it; its mode must be 0700 for a directory or 0600 for a file");
     }
     Ok(())
 }
@@ -196,7 +198,7 @@ fn is_private(_found: &Metadata) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether a file can also be reached by another name: it may be a file that somebody needs.
+/// Returns whether a file also has another name, because it may be a file that someone needs.
 #[cfg(unix)]
 fn has_second_name(found: &Metadata) -> bool {
     std::os::unix::fs::MetadataExt::nlink(found) > 1
@@ -214,25 +216,26 @@ fn open_or_create(folder: &Path, path: &Path) -> io::Result<File> {
     }
     remove_old(folder);
     match private_file::create(path) {
-        // Somebody else was faster.
+        // Another process was faster.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => private_file::open(path, true),
         outcome => outcome,
     }
 }
 
-/// Removes ledgers that hold nothing any more, and the oldest beyond the number that a folder may have.
+/// Deletes expired ledgers, and those beyond the limit of a folder that no longer count.
 fn remove_old(folder: &Path) {
     let mut found = ledgers(folder);
     found.sort_unstable_by_key(|(written, _)| Reverse(*written));
     for (number, (written, path)) in found.iter().enumerate() {
-        let is_old = written.elapsed().is_ok_and(|age| age > KEPT);
-        if is_old || number + 1 >= MOST {
+        let age = written.elapsed().unwrap_or_default();
+        // A ledger that may still count is kept, however many there are.
+        if age > KEPT || (age > COUNTS && number + 1 >= MOST) {
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// The ledgers in a folder, each with when it was last written.
+/// Returns the ledgers in a folder, each with the time of its last write.
 fn ledgers(folder: &Path) -> Vec<(SystemTime, PathBuf)> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let named = entries.take(MOST_LOOKED_AT).flatten().filter(|entry| entry.file_name().to_str().is_some_and(is_name));
@@ -243,14 +246,15 @@ fn ledgers(folder: &Path) -> Vec<(SystemTime, PathBuf)> {
     found.collect()
 }
 
-/// Whether a file is named as ledgers are: 16 hexadecimal digits, a hyphen, 32 digits, and the ending.
+/// Returns whether a file has the name of a ledger: 16 hexadecimal digits, a hyphen, 32 digits, and the suffix.
 fn is_name(name: &str) -> bool {
     let is_hex = |part: &str, length: usize| part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit());
     let parts = name.strip_suffix(ENDING).and_then(|hashes| hashes.split_once('-'));
     parts.is_some_and(|(service, user)| is_hex(service, 16) && is_hex(user, 32))
 }
 
-/// Random bytes of this folder, so that the name of a ledger, in a warning for instance, cannot be used to try keys.
+/// Returns random bytes of this folder, so that the name of a ledger, for example in a warning, cannot be used to test
+/// keys.
 fn salt(folder: &Path) -> io::Result<Vec<u8>> {
     let path = folder.join(SALT);
     if let Some(salt) = read_salt(&path)? {
@@ -258,15 +262,15 @@ fn salt(folder: &Path) -> io::Result<Vec<u8>> {
     }
     let mut salt = [0; SALT_LENGTH];
     ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut salt)
-        .map_err(|_| io::Error::other("the system gives no random numbers"))?;
+        .map_err(|_| io::Error::other("the operating system provides no random numbers"))?;
     let beside = folder.join(format!("{SALT}.{:016x}", fastrand::u64(..)));
     let mut file = private_file::create(&beside)?;
-    // A link and no rename: the first one stays.
+    // A link instead of a rename: the first one stays.
     let placed = file.write_all(&salt).and_then(|()| fs::hard_link(&beside, &path));
     let _ = fs::remove_file(&beside);
     match placed {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => read_salt(&path)?.ok_or_else(|| io::Error::other("it is gone again")),
+        _ => read_salt(&path)?.ok_or_else(|| io::Error::other("it disappeared")),
     }
 }
 
@@ -275,14 +279,15 @@ fn read_salt(path: &Path) -> io::Result<Option<Vec<u8>>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         outcome => outcome?,
     };
-    // While it is made it has two names.
+    // While it is created, it has two names.
     is_private(&file.metadata()?).map_err(io::Error::other)?;
     let mut salt = vec![0; SALT_LENGTH];
-    file.read_exact(&mut salt).map_err(|_| io::Error::other("it is damaged: delete it"))?;
+    file.read_exact(&mut salt).map_err(|_| io::Error::other("it is damaged; delete it"))?;
     Ok(Some(salt))
 }
 
-/// Whether a second one is kept out while the first has the lock. Somebody else may have it already, which shows the same.
+/// Returns whether a second process is locked out while the first holds the lock. A lock that another process already
+/// holds shows the same.
 fn locks_hold(path: &Path, file: &File) -> io::Result<bool> {
     let second = private_file::open(path, true)?;
     match file.try_lock() {
@@ -295,7 +300,8 @@ fn locks_hold(path: &Path, file: &File) -> io::Result<bool> {
     Ok(kept_out)
 }
 
-/// The kind of a folder's file system, if that is one of a network, where the system says so. It touches only `/proc`.
+/// Returns the kind of a folder's file system, if it is a network file system and the system reports it. Reads only
+/// `/proc`.
 fn is_on_a_network(folder: &Path) -> Option<String> {
     let folder = std::path::absolute(folder).ok()?;
     kind_in(&fs::read_to_string("/proc/self/mountinfo").ok()?, &folder).filter(|kind| is_of_a_network(kind))
@@ -305,7 +311,7 @@ fn is_of_a_network(kind: &str) -> bool {
     OF_A_NETWORK.contains(&kind) || (kind.starts_with("fuse.") && !OF_A_LOCAL_PROGRAM.contains(&kind))
 }
 
-/// The kind in the list of mounts, of which the last of the longest path counts.
+/// Returns the kind from the list of mounts. The last entry with the longest path applies.
 fn kind_in(mounts: &str, folder: &Path) -> Option<String> {
     let mount = |line: &str| {
         let (place, kind) = line.split_once(" - ")?;

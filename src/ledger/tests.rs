@@ -1,4 +1,4 @@
-//! Several ledgers of one user stand for several processes: each has a file description, and with it a lock, of its own.
+//! Several ledgers of one user stand for several processes: each has its own file descriptor, and with it its own lock.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -59,7 +59,7 @@ impl Process {
         Self::of(folder, "a-key")
     }
 
-    /// Books, and tells how long it has to wait, in whole seconds.
+    /// Books, and returns how long it has to wait, in whole seconds.
     fn book(&mut self) -> u64 {
         self.book_of(QUOTA).0
     }
@@ -146,7 +146,7 @@ fn the_file_never_outgrows_its_two_areas_and_keeps_what_counts() {
     assert!(Process::new(&folder).booked() == 1 && one.booked() == 1);
 }
 
-/// Changes the header of a ledger's file, as another process may have left it.
+/// Changes the header of a ledger file, as another process may have left it.
 fn change_header(folder: &Folder, change: impl FnOnce(&mut Header)) {
     let file = File::options().read(true).write(true).open(folder.ledger_file()).unwrap();
     let Found::Header(mut header) = Header::read(&file.read_part(0, HEADER_LENGTH).unwrap()) else { panic!() };
@@ -160,7 +160,8 @@ fn a_system_clock_that_is_set_back_sets_the_ledgers_back_for_nobody_and_no_wait_
     let folder = Folder::new();
     let (mut one, mut two) = (Process::new(&folder), Process::new(&folder));
     one.book();
-    // The clock is a day ahead, and is then set right. A process that starts after that meets the requests of tomorrow.
+    // The clock is a day ahead, and is then corrected. A process that starts after that sees requests with a time of
+    // tomorrow.
     change_header(&folder, |header| header.ahead += DAY);
     assert_eq!((one.book(), one.book(), one.book()), (0, 0, 0));
     let tomorrow = one.ledger.in_step(&mut one.windows, |_, now| now);
@@ -209,7 +210,7 @@ fn a_service_that_starts_anew_finds_nothing_booked_and_nobody_held() {
     forget("somewhere", Some(folder.0.clone()));
     assert_eq!((two.book(), one.book(), Process::new(&folder).book(), one.book()), (0, 0, 0, 60));
     assert_eq!((other.book(), Process::at(&folder, "another-place").book()), (600, 600));
-    // Where no ledger is, nothing is made.
+    // Nothing is created where there is no ledger.
     let empty = Folder::new();
     forget("somewhere", Some(empty.0.clone()));
     assert!(!empty.0.exists());
@@ -218,14 +219,20 @@ fn a_service_that_starts_anew_finds_nothing_booked_and_nobody_held() {
 #[test]
 fn a_folder_keeps_a_bounded_number_of_ledgers() {
     let folder = Folder::new();
+    let ledgers = || fs::read_dir(folder.inside()).unwrap().count() - 1;
     for number in 0..place::MOST + 20 {
         Process::at(&folder, &format!("127.0.0.1:{number}")).book();
     }
-    let ledgers = fs::read_dir(folder.inside()).unwrap().count() - 1;
-    assert_eq!(ledgers, place::MOST);
+    assert_eq!(ledgers(), place::MOST + 20, "each may still count");
+    for entry in fs::read_dir(folder.inside()).unwrap() {
+        let file = File::options().append(true).open(entry.unwrap().path()).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(3_700)).unwrap();
+    }
+    Process::at(&folder, "127.0.0.1:9999").book();
+    assert_eq!(ledgers(), place::MOST);
 }
 
-/// What becomes of a process when its ledger is damaged under it, and of one that starts then.
+/// Returns what happens to a process whose ledger is damaged while it is open, and to one that starts then.
 fn after(damage: impl Fn(&Path)) -> (Process, Process, Folder) {
     let folder = Folder::new();
     let mut one = Process::new(&folder);
@@ -278,9 +285,9 @@ fn any_bytes_in_place_of_a_ledger_stop_nobody() {
 #[test]
 fn what_is_not_ours_is_neither_followed_nor_overwritten() {
     let precious = "my diary of a year";
-    // A file of somebody else's in its place.
+    // Another person's file in its place.
     let (one, mut two, folder) = after(|path| fs::write(path, precious).unwrap());
-    assert!(!one.ledger.is_shared() && two.ledger.take_warning().unwrap().contains("no ledger"));
+    assert!(!one.ledger.is_shared() && two.ledger.take_warning().unwrap().contains("not a quota file"));
     assert_eq!(fs::read_to_string(folder.ledger_file()).unwrap(), precious);
     // A link in its place, and a second name of another file.
     for hard in [false, true] {
@@ -294,7 +301,7 @@ fn what_is_not_ours_is_neither_followed_nor_overwritten() {
         assert!(two.ledger.take_warning().is_some() && two.ledger.take_warning().is_none());
         assert_eq!(fs::read_to_string(folder.inside().join("precious")).unwrap(), precious);
     }
-    // A FIFO blocks nobody, and a folder is no file.
+    // A FIFO does not block, and a folder is not a file.
     for make in ["mkfifo", "mkdir"] {
         let (_, two, _folder) = after(|path| {
             fs::remove_file(path).unwrap();
@@ -311,7 +318,7 @@ fn a_folder_that_others_can_reach_or_that_is_a_link_is_not_used() {
     fs::set_permissions(folder.inside(), fs::Permissions::from_mode(0o755)).unwrap();
     let mut open = Process::new(&folder);
     assert_eq!((open.book(), open.ledger.is_shared()), (0, false));
-    assert!(open.ledger.take_warning().unwrap().contains("other users can reach it"));
+    assert!(open.ledger.take_warning().unwrap().contains("other users can access it"));
     fs::remove_dir(folder.inside()).unwrap();
     fs::create_dir(folder.0.join("elsewhere")).unwrap();
     symlink("elsewhere", folder.inside()).unwrap();
@@ -351,7 +358,7 @@ fn a_disk_without_room_stops_nobody() {
     let folder = Folder::new();
     let mut one = Process::new(&folder);
     one.book();
-    // Whatever is written to this file fails with ENOSPC.
+    // Every write to this file fails with ENOSPC.
     one.ledger.file = Some(File::options().read(true).write(true).open("/dev/full").unwrap());
     assert_eq!(one.book(), 0);
     assert!(!one.ledger.is_shared());
@@ -381,10 +388,10 @@ fn ledgers_that_say_nothing_any_more_are_removed_when_a_new_one_is_made() {
     assert!(!old.exists() && other.exists());
 }
 
-/// Names the folder of the ledger for a process of the measurement.
+/// The variable that contains the folder of the ledger, for a process of the measurement.
 const MEASURED: &str = "REPLYIO_MEASURED_LEDGER";
 
-/// What a booking costs, alone and beside seven processes that book 80 times a second each. With optimization:
+/// The cost of a booking, alone and beside seven processes that book 80 times a second each. With optimization:
 /// `cargo test --profile sabotage --lib cost_of_a_booking -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
@@ -402,7 +409,7 @@ fn the_cost_of_a_booking() {
             let (_, moment) = one.book_of(quota);
             took.push(began.elapsed());
             one.ledger.in_step(&mut one.windows, |windows, _| windows.release(moment));
-            // The system calls of a booking, and nothing else.
+            // Only the system calls of a booking.
             std::thread::sleep(pause.mul_f64(fastrand::f64() * 2.0));
             let began = Instant::now();
             let is_locked = place::lock(&bare, PATIENCE).unwrap();
@@ -423,7 +430,7 @@ fn the_cost_of_a_booking() {
     if let Some(folder) = std::env::var_os(MEASURED) {
         let folder = Folder(PathBuf::from(folder));
         measure(&folder, 1_000, pause);
-        // It belongs to the process that started this one.
+        // The process that started this one deletes the folder.
         return std::mem::forget(folder);
     }
     let folder = Folder::new();

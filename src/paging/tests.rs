@@ -72,7 +72,7 @@ fn without_overlap_no_account_is_asked_for_twice() {
 fn the_same_page_again_and_again_is_an_error_after_a_few() {
     for paging in both() {
         let (sent, read) = read(paging, |_, _, _| (vec![1, 2, 3], true));
-        assert!(sent <= 5 && read.unwrap_err().contains("brought no new account"));
+        assert!(sent <= 5 && read.unwrap_err().contains("had no new account"));
     }
 }
 

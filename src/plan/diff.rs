@@ -1,11 +1,11 @@
-//! What a row of a table asks of an account. Pure.
+//! Compares a row of a table with an account. Pure.
 
 use super::{Cell, Mode, Nulls};
 use crate::account::{ContactAccount, Field, FieldValue};
 use crate::change::{self, Change};
 
-/// The changes that make an account what a row says; none when it already is. `row` has the columns that are fields,
-/// each once.
+/// Returns the changes that give an account the values of a row; none if it already has them. `row` contains each
+/// column that is a field once.
 pub fn changes<'a>(
     current: &ContactAccount,
     row: impl IntoIterator<Item = (Field, Cell<'a>)>,
@@ -33,7 +33,7 @@ pub fn changes<'a>(
     changes
 }
 
-/// Whether a field needs no filling. `Empty` is the service's own word for a company size that nobody knows.
+/// Returns whether a field has a value. `Empty` is the service's own value for an unknown company size.
 fn is_filled(field: Field, value: Option<FieldValue<'_>>) -> bool {
     let is_placeholder = field == Field::CompanySize && value == Some(FieldValue::Text("Empty"));
     change::filled(value).is_some() && !is_placeholder

@@ -1,18 +1,18 @@
-//! The ids that rows are for, until each is found.
+//! The ids of rows whose account was not found yet.
 
-/// Rows by id, sorted: half the size of a hash table, and a list of accounts, which comes in the order of their ids, finds
-/// each of them beside the last one.
+/// Rows by id, sorted. This takes half the memory of a hash table, and a list in the order of ids finds each row next
+/// to the last one.
 #[derive(Debug, Default)]
 pub(super) struct Ids {
     rows: Vec<(i64, u32)>,
     taken: Vec<bool>,
     left: usize,
-    /// Behind the one that was found last.
+    /// The position after the last match.
     next: usize,
 }
 
 impl Ids {
-    /// Takes ids with their rows. Gives those that are for the same id apart, each group in the order of its rows.
+    /// Takes ids with their rows. Returns the groups of rows with the same id, each in the order of its rows.
     pub(super) fn new(mut rows: Vec<(i64, u32)>) -> (Self, Vec<(i64, Vec<u32>)>) {
         rows.sort_unstable();
         let mut repeated: Vec<(i64, Vec<u32>)> = Vec::new();
@@ -27,7 +27,7 @@ impl Ids {
         (Self { rows, taken, left, next: 0 }, repeated)
     }
 
-    /// Takes the row of an id out.
+    /// Removes and returns the row of an id.
     pub(super) fn take(&mut self, id: i64) -> Option<u32> {
         let is_next = self.rows.get(self.next).is_some_and(|(next, _)| *next == id);
         let place = if is_next { self.next } else { self.rows.binary_search_by_key(&id, |(id, _)| *id).ok()? };
@@ -38,12 +38,12 @@ impl Ids {
         self.rows.get(place).map(|(_, row)| *row)
     }
 
-    /// Those that were not taken out.
+    /// Returns the remaining rows.
     pub(super) fn iter(&self) -> impl Iterator<Item = (i64, u32)> {
         self.rows.iter().zip(&self.taken).filter(|(_, taken)| !**taken).map(|(row, _)| *row)
     }
 
-    /// How many were not taken out.
+    /// Returns the number of remaining rows.
     pub(super) fn len(&self) -> usize {
         self.left
     }

@@ -1,7 +1,8 @@
-//! Bulk updates: a table is planned with few requests, kept in a file, and applied, stopped, resumed and reverted.
+//! Bulk updates: a table is planned with few requests, stored in a file, and then applied, stopped, resumed and
+//! reverted.
 //!
-//! What is meant is separate from what is done: [`diff`] and [`source`] know neither network nor file, [`planner`] says
-//! which request to send next and never sends one, [`mod@file`] keeps, and [`run`] brings them together.
+//! Deciding is separate from doing: [`diff`] and [`source`] know neither network nor file, [`planner`] decides which
+//! request comes next and never sends one, [`mod@file`] stores the plan, and [`run`] combines them.
 
 pub mod diff;
 mod domain;
@@ -22,50 +23,50 @@ const SHORTEST_CUT: usize = 32;
 /// What a table's columns do to an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Mode {
-    /// The columns given change, the rest stays.
+    /// Changes the given columns and keeps the other fields.
     #[default]
     Patch,
-    /// Only fields that are empty now are filled.
+    /// Only fills fields that are empty.
     Fill,
-    /// The account becomes what the row says: a field without a column is cleared. The owner stays unless it is given.
+    /// Replaces the account with the row: clears each field that has no column. Keeps the owner unless it is given.
     Replace,
 }
 
-/// What an empty cell means.
+/// What an empty cell does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Nulls {
-    /// The field stays as it is.
+    /// Keeps the field.
     #[default]
     Keep,
-    /// The field is cleared.
+    /// Clears the field.
     Clear,
 }
 
-/// By what a row finds its account.
+/// How a row finds its account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum MatchOn {
-    /// Its id.
+    /// By its id.
     #[default]
     Id,
-    /// Its primary domain name, by its [`domain_key`].
+    /// By its primary domain name, compared by its [`domain_key`].
     DomainName,
-    /// Its name, exactly.
+    /// By its name, exactly.
     Name,
 }
 
-/// Makes an enum whose variants have one text each, in a file, a table and a message alike.
+/// Generates an enum whose variants have the same text in a file, a table and a message.
 macro_rules! named {
     ($( $name:ident { $( $variant:ident $text:literal )+ } )+) => {
         $( impl $name {
-            /// All of them.
+            /// Returns all variants.
             pub const ALL: &'static [Self] = &[ $( Self::$variant, )+ ];
 
-            /// Its name.
+            /// Returns the text.
             pub const fn as_str(self) -> &'static str {
                 match self { $( Self::$variant => $text, )+ }
             }
 
-            /// The one of a name.
+            /// Returns the variant with a text.
             pub fn from_name(name: &str) -> Option<Self> {
                 match name { $( $text => Some(Self::$variant), )+ _ => None }
             }
@@ -73,26 +74,26 @@ macro_rules! named {
     };
 }
 
-/// What became of a row. Every row has exactly one.
+/// The status of a row. Every row has exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Status {
-    /// The account already is as the row says.
+    /// The account already has the values of the row.
     Unchanged,
-    /// The service answered the row's update with success.
+    /// The service confirmed the row's update.
     Changed,
-    /// The service refused the row's update; nothing was changed.
+    /// The service refused the row's update and changed nothing.
     Failed,
-    /// The row cannot be sent: a cell is not what the contract allows.
+    /// The row cannot be sent, because the API contract does not allow a cell.
     Invalid,
     /// No account matches.
     NotFound,
     /// Several accounts match the row, or several rows one account.
     Ambiguous,
-    /// Somebody else changed the same field between plan and apply.
+    /// Someone else changed the same field between plan and apply.
     Conflict,
-    /// Still to be done.
+    /// The row is still to be done.
     Pending,
-    /// An update was sent and no answer tells whether it was applied.
+    /// An update was sent and no answer confirmed it.
     Unknown,
 }
 
@@ -109,7 +110,7 @@ named! {
 /// One cell of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cell<'a> {
-    /// Nothing is in it.
+    /// An empty cell.
     Empty,
     /// Text.
     Text(&'a str),
@@ -117,19 +118,20 @@ pub enum Cell<'a> {
     Integer(i64),
 }
 
-/// A column of a table with texts that often mean nothing, or that only a program makes. They are sent as they are.
+/// A column of a table with suspicious texts: texts that often mean an empty value, or that only programs write. The
+/// plan sends them unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Suspicion {
-    /// The column, as the table names it.
+    /// The name of the column in the table.
     pub column: String,
-    /// How many of its cells have such a text.
+    /// The number of its cells with such a text.
     pub cells: u64,
-    /// The first row with one, from 0.
+    /// The first row with such a text, from 0.
     pub row: u64,
 }
 
 impl<'a> Cell<'a> {
-    /// The value as a field has it; `None` for an empty cell.
+    /// Returns the value of a field; `None` for an empty cell.
     pub fn value(self) -> Option<FieldValue<'a>> {
         match self {
             Self::Empty => None,

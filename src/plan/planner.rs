@@ -1,4 +1,4 @@
-//! Which request to send next, and what the answers mean for the rows. Pure: it sends nothing.
+//! Decides which request to send next, and what the answers mean for the rows. Pure: it sends nothing.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -14,7 +14,7 @@ use crate::answer::Item;
 use crate::paging::{Incomplete, LONGEST_PAGE, Paging};
 use crate::sabotage::{Guard, is_off};
 
-/// How many accounts may have moved between plan and apply without being missed on their page.
+/// How many accounts may have moved between plan and apply without leaving their page.
 const SLACK: u64 = 5;
 
 /// The most accounts on a page, and how many of them may have moved. In the simulation both are small, so that a few
@@ -27,72 +27,73 @@ fn page_and_slack() -> (u32, u64) {
     (LONGEST_PAGE, SLACK)
 }
 
-/// What to ask the service next.
+/// The next request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// A page of the list.
     Page {
-        /// How many accounts.
+        /// The number of accounts.
         top: u32,
-        /// How many before them are left out.
+        /// The number of accounts to skip.
         skip: u64,
     },
     /// One account.
     Account {
-        /// The row that is for it.
+        /// The row.
         row: u64,
         /// Its id.
         id: i64,
     },
-    /// Nothing: the rows cannot be matched, because an account may be hidden.
+    /// No request: the rows cannot be matched, because an account may be hidden.
     Refused(Incomplete),
-    /// Nothing: every row is known.
+    /// No request: the outcome of every row is known.
     Done,
 }
 
-/// Finds the account of every row with few requests, and what the row changes about it.
+/// Finds the account of every row with few requests, and compares it with the row.
 ///
-/// By id, it reads pages while it has read fewer pages than rows are left, then it reads the accounts of the rest one by
-/// one. An id that no page has is read too: pages can miss an account, and only the service's own 404 says that there is
-/// none. So a plan takes at most twice the fewest requests that find every account or get its 404.
+/// By id, it reads pages while it has read fewer pages than rows are left, then it reads the remaining accounts one by
+/// one. It also reads an id that no page has: pages can miss an account, and only the service's own 404 proves that
+/// there is none. So a plan takes at most twice the fewest requests that find every account or get its 404.
 ///
-/// By name or domain name it reads all pages, because only then there is no second candidate. An item that may be a
-/// candidate and cannot be read refuses the plan. Where the list may have cut the text of an item, `GET` tells the text.
+/// By name or domain name it reads all pages, because only then a second candidate is excluded. An unreadable item that
+/// may be a candidate makes the plan fail. If the list may have truncated the text of an item, the planner reads the
+/// account with `GET`.
 ///
-/// The planner never compares a row with a member that an item lacks. It reads such an account by itself.
+/// The planner never compares a row with a member that an item lacks. It reads such an account with `GET`.
 pub struct Planner<'a> {
     table: &'a Table,
     mode: Mode,
     nulls: Nulls,
     match_on: MatchOn,
-    /// The fields that a row is compared in.
+    /// The fields that rows compare.
     compared: FieldSet,
-    /// The rows that are not found yet, by what they are matched on.
+    /// The rows without an account, by their key.
     ids: Ids,
     names: BTreeMap<Cow<'a, str>, u32>,
-    /// Rows whose item cannot be read, or lacks a member that they are compared in, with the account's id.
+    /// Rows whose item is unreadable or lacks a compared member, with the account's id.
     unclear: Vec<(i64, u32)>,
     /// Accounts to read one by one, from the last to the first.
     singly: Option<Vec<(i64, u32)>>,
-    /// The accounts whose item may show only the beginning of the text that a row is matched on: how long that is, the
-    /// account, and such a row.
+    /// The accounts whose item may show only the beginning of the matched text: the length, the account, and such a
+    /// row.
     cut: Vec<(Lengths, i64, u32)>,
-    /// The length of the longest text of that kind in the list.
+    /// The length of the longest such text in the list.
     longest: Lengths,
-    /// Rows found by something else than the id, which a second candidate can still take back.
+    /// Rows matched by something other than the id, which a second candidate can still make ambiguous.
     held: HashMap<u32, PlannedRow>,
     pages: u64,
     paging: Paging,
-    /// Whether the pages have told all that they can.
+    /// Whether reading the pages is complete.
     listed: bool,
     refused: Option<Incomplete>,
 }
 
 impl<'a> Planner<'a> {
-    /// Takes a table. Rows that can be judged without a request go to `give` at once.
+    /// Takes a table. Passes rows that need no request to `give` immediately.
     ///
     /// # Errors
-    /// Those of `give`.
+    /// Returns the errors of `give`.
     pub fn new<E>(
         table: &'a Table,
         options: &Options,
@@ -167,7 +168,7 @@ impl<'a> Planner<'a> {
         Ok(planner)
     }
 
-    /// What to ask next.
+    /// Returns the next request.
     pub fn next_step(&mut self) -> Step {
         if let Some(refused) = &self.refused {
             return Step::Refused(refused.clone());
@@ -192,17 +193,17 @@ impl<'a> Planner<'a> {
         let is_decided = |row: &u32| self.held.get(row).is_some_and(|held| held.status == Status::Ambiguous);
         let mut singly = std::mem::take(&mut self.unclear);
         singly.retain(|(_, row)| !is_decided(row));
-        // A list that cuts texts shows none that is longer than where it cuts.
+        // A list that truncates texts returns none that is longer than its limit.
         let cut = std::mem::take(&mut self.cut).into_iter().filter(|(lengths, ..)| lengths.reach(&self.longest));
         singly.extend(cut.map(|(_, id, row)| (id, row)));
         singly.extend(self.ids.iter());
-        // The order of the table, so that two runs of the same plan read the same way.
+        // In the order of the table, so that two runs of the same plan read in the same order.
         singly.sort_unstable_by_key(|(_, row)| std::cmp::Reverse(*row));
         self.singly = Some(singly);
         self.next_step()
     }
 
-    /// How many requests are left to be asked for, as far as that is known.
+    /// Returns the number of requests left, as far as it is known.
     pub fn requests_left(&self) -> Option<u64> {
         self.singly.as_ref().map(|singly| singly.len() as u64)
     }
@@ -210,7 +211,7 @@ impl<'a> Planner<'a> {
     /// Takes the answer to [`Step::Page`].
     ///
     /// # Errors
-    /// Those of `give`.
+    /// Returns the errors of `give`.
     pub fn page<E>(
         &mut self,
         skip: u64,
@@ -222,7 +223,7 @@ impl<'a> Planner<'a> {
         let is_new = match self.paging.page(skip, items, has_more) {
             Ok(is_new) => is_new,
             Err(incomplete) => {
-                // By id nothing is lost: the accounts that no page had are read one by one.
+                // By id nothing is lost: the planner reads the accounts that no page had one by one.
                 self.listed = true;
                 self.refused = (self.match_on != MatchOn::Id).then_some(incomplete);
                 return Ok(());
@@ -238,7 +239,7 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    /// Takes an item that may be the account of a row, and does not say so.
+    /// Takes an unreadable item that may be the account of a row.
     fn hidden(&mut self, id: Option<i64>, reason: &str, place: u64) {
         if self.match_on == MatchOn::Id {
             if let Some((id, row)) = id.and_then(|id| Some((id, self.ids.take(id)?))) {
@@ -250,7 +251,8 @@ impl<'a> Planner<'a> {
         let by = self.match_on.as_str();
         self.refused.get_or_insert_with(|| {
             Incomplete::wrong(format!(
-                "item {place} of the list{id} cannot be read: {reason}; a row may be for it, so match on id instead of {by}"
+                "item {place} of the list{id} cannot be read: {reason}; a row may refer to it, so match on id instead \
+                of {by}"
             ))
         });
     }
@@ -258,7 +260,7 @@ impl<'a> Planner<'a> {
     /// Takes the answer to [`Step::Account`]; `None` when there is no such account.
     ///
     /// # Errors
-    /// Those of `give`.
+    /// Returns the errors of `give`.
     pub fn single<E>(
         &mut self,
         account: Option<&ContactAccount>,
@@ -272,7 +274,7 @@ impl<'a> Planner<'a> {
             };
             return self.settle(id, row, planned, &mut give);
         }
-        // Its item may have had another name, or a part of it only.
+        // Its item may have had another name, or only a part of it.
         let meant = account.and_then(|account| self.match_on.name_of(account));
         let meant = meant.and_then(|name| self.names.get(name.as_ref()).copied());
         if meant != Some(row) && self.held.get(&row).is_some_and(|held| held.account_id == Some(id)) {
@@ -294,7 +296,7 @@ impl<'a> Planner<'a> {
         self.planned(u64::from(row), None, Status::Ambiguous, Some(error))
     }
 
-    /// Leaves the account of [`Step::Account`] for later: it could not be read now.
+    /// Postpones the account of [`Step::Account`], because reading it failed.
     pub fn later(&mut self) {
         if let Some(singly) = &mut self.singly
             && let Some(last) = singly.pop()
@@ -303,10 +305,10 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Gives up the account of [`Step::Account`]: it cannot be read.
+    /// Gives up the account of [`Step::Account`], because it is unreadable.
     ///
     /// # Errors
-    /// Those of `give`.
+    /// Returns the errors of `give`.
     pub fn unreadable<E>(&mut self, error: &str, mut give: impl FnMut(PlannedRow) -> Result<(), E>) -> Result<(), E> {
         let Some((id, row)) = self.singly.as_mut().and_then(Vec::pop) else { return Ok(()) };
         let is_its_own = self.held.get(&row).is_some_and(|held| held.account_id == Some(id));
@@ -314,8 +316,8 @@ impl<'a> Planner<'a> {
             let by = self.match_on.as_str();
             self.refused.get_or_insert_with(|| {
                 Incomplete::wrong(format!(
-                    "the list may have cut the {by} of account {id}, which cannot be read: {error}; a row may be for it, so \
-                     match on id instead of {by}"
+                    "the list may have truncated the {by} of account {id}, which cannot be read: {error}; a row may \
+                    refer to it, so match on id instead of {by}"
                 ))
             });
             return Ok(());
@@ -325,7 +327,7 @@ impl<'a> Planner<'a> {
         self.settle(id, row, planned, &mut give)
     }
 
-    /// Keeps what a row's account, read by itself, says.
+    /// Stores the result of reading a row's account with `GET`.
     fn settle<E>(
         &mut self,
         id: i64,
@@ -341,10 +343,10 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    /// Gives the rows that could not be judged before the end.
+    /// Passes on the rows that could not be decided before the end.
     ///
     /// # Errors
-    /// Those of `give`.
+    /// Returns the errors of `give`.
     pub fn finish<E>(mut self, mut give: impl FnMut(PlannedRow) -> Result<(), E>) -> Result<(), E> {
         let mut by_account: HashMap<i64, Vec<u32>> = HashMap::new();
         for row in self.held.values() {
@@ -446,7 +448,7 @@ impl<'a> Planner<'a> {
             return self.planned(row, Some(account.id), Status::Unchanged, None);
         }
         PlannedRow {
-            // An update is built on the whole account, so that a page that lacks some of it is of no use.
+            // An update needs the whole account, so a page that lacks a part of it is useless.
             position: place.filter(|_| account.is_complete() || is_off(Guard::CompleteItems)),
             weight: account.text_bytes() as u64,
             changes,
@@ -480,13 +482,13 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// The fields in which a row is compared with its account.
+/// Returns the fields in which rows are compared with accounts.
 fn compared(table: &Table, mode: Mode) -> FieldSet {
     let left_out = |field: &Field| mode == Mode::Replace && field.nullable();
     table.fields().iter().copied().chain(Field::ALL.iter().copied().filter(left_out)).collect()
 }
 
-/// The length of a text in characters, UTF-16 units and bytes: a list that cuts texts may count any of them.
+/// The length of a text in characters, UTF-16 units and bytes: a list that truncates texts may count any of them.
 #[derive(Debug, Clone, Copy, Default)]
 struct Lengths([usize; 3]);
 
@@ -501,20 +503,20 @@ impl Lengths {
         }
     }
 
-    /// Whether no text is longer, by one way of counting.
+    /// Returns whether no text is longer, by any of the three counts.
     fn reach(&self, longest: &Self) -> bool {
         self.0.iter().zip(longest.0).any(|(length, longest)| *length >= longest)
     }
 }
 
 impl MatchOn {
-    /// Whether an account still is the one that a row was matched with by this text: its domain or its name may have moved
-    /// to another account since. An id always is.
+    /// Returns whether an account still matches the text of a row: the domain or the name may have moved to another
+    /// account. An id always matches.
     pub(crate) fn still_matches(self, key: &str, account: &ContactAccount) -> bool {
         self == Self::Id || self.name_of(account) == Some(self.comparable(key))
     }
 
-    /// What an account is matched by.
+    /// Returns the text of an account that rows are matched by.
     fn text_of(self, account: &ContactAccount) -> Option<&str> {
         match self {
             Self::Id => None,
@@ -528,7 +530,7 @@ impl MatchOn {
         self.text_of(account).map(|text| self.comparable(text))
     }
 
-    /// A text as it is compared.
+    /// Returns the comparable form of a text.
     fn comparable(self, text: &str) -> Cow<'_, str> {
         if self == Self::DomainName { domain::domain_key(text) } else { Cow::Borrowed(text) }
     }
@@ -539,7 +541,7 @@ impl MatchOn {
     }
 }
 
-/// Whether a row was found in another account, or in several.
+/// Returns whether a row matched another account, or several.
 fn is_other(held: &PlannedRow, id: i64) -> bool {
     match held.status {
         Status::Ambiguous => true,
@@ -552,27 +554,27 @@ fn several_rows(rows: &[u32]) -> String {
     const SHOWN: usize = 5;
     let shown: Vec<String> = rows.iter().take(SHOWN).map(ToString::to_string).collect();
     let more = if rows.len() > SHOWN { format!(" and {} more", rows.len() - SHOWN) } else { String::new() };
-    format!("rows {}{more} are for the same account: keep one of them", shown.join(", "))
+    format!("rows {}{more} match the same account; keep only one of them", shown.join(", "))
 }
 
-/// How to look again at the next rows before they are written.
+/// How to read the accounts of the next rows again before their update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Look {
-    /// One page has them all, as far as nothing has moved.
+    /// One page contains all of them, if nothing has moved.
     Page {
-        /// Which of the rows.
+        /// The rows.
         rows: Range<usize>,
-        /// How many accounts.
+        /// The number of accounts.
         top: u32,
-        /// How many before them are left out.
+        /// The number of accounts to skip.
         skip: u64,
     },
-    /// One row is read by itself.
+    /// One row is read by `GET`.
     Single(usize),
 }
 
 impl Look {
-    /// The first row behind those of this look.
+    /// Returns the first row after those of this look.
     pub fn end(&self) -> usize {
         match self {
             Self::Page { rows, .. } => rows.end,
@@ -581,8 +583,8 @@ impl Look {
     }
 }
 
-/// The look for the rows from `start` on: the longest page with at most `most` of them, or a single account when a page
-/// would have no second one. `rows` are in the order of their place; those without one come first.
+/// Returns the look for the rows from `start` on: the longest page with at most `most` of them, or a single account if
+/// a page would contain only one. `rows` are sorted by position; those without one come first.
 pub fn next_look(rows: &[OpenRow], start: usize, most: usize) -> Option<Look> {
     let first = rows.get(start)?;
     let Some(first_place) = first.position else { return Some(Look::Single(start)) };
@@ -600,7 +602,7 @@ pub fn next_look(rows: &[OpenRow], start: usize, most: usize) -> Option<Look> {
     Some(Look::Page { rows: start..start + count, top, skip })
 }
 
-/// How many requests it takes to look at all the rows again.
+/// Returns the number of requests that read all the rows again.
 pub fn looks(rows: &[OpenRow], most: usize) -> u64 {
     let mut looks = 0;
     let mut start = 0;

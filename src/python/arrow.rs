@@ -1,4 +1,4 @@
-//! Tables that others hand over through Arrow's interface for C.
+//! Reads tables that implement the Arrow C interface.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use super::{errors, exit};
 use crate::account::FieldError;
 use crate::plan::source::{Options, Table};
 
-/// The library, if the data is a `DataFrame` of it. A library is not imported to find out.
+/// Returns the library if the data is one of its `DataFrame`s. Imports no library for this.
 pub(super) fn frame_of<'py>(data: &Bound<'py, PyAny>, library: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
     let modules = data.py().import("sys")?.getattr("modules")?.cast_into::<PyDict>()?;
     let Some(library) = modules.get_item(library)? else { return Ok(None) };
@@ -26,8 +26,8 @@ pub(super) fn frame_of<'py>(data: &Bound<'py, PyAny>, library: &str) -> PyResult
     }
 }
 
-/// A frame that can be handed over, whatever columns are ignored. For a column of polars' type of nothing it hands over a
-/// buffer too many, which is refused (polars issue 22934).
+/// Returns a frame that exports to Arrow, without the ignored columns. For a column of polars' Null type, polars
+/// exports one buffer too many, which is refused (polars issue 22934).
 pub(super) fn exportable<'py>(
     frame: &Bound<'py, PyAny>,
     polars: &Bound<'py, PyAny>,
@@ -37,7 +37,7 @@ pub(super) fn exportable<'py>(
     let (nothing, types, lenient) = (polars.getattr("Null")?, PyDict::new(py), PyDict::new(py));
     lenient.set_item("strict", false)?;
     let rest = frame.call_method("drop", (options.ignore.clone(),), Some(&lenient))?;
-    // Without any column there would be no rows either.
+    // Without a column there would be no rows either.
     let frame = if rest.getattr("width")?.eq(0)? { frame.clone() } else { rest };
     for kind in frame.getattr("dtypes")?.try_iter()? {
         if kind?.eq(&nothing)? {
@@ -47,8 +47,8 @@ pub(super) fn exportable<'py>(
     if types.is_empty() { Ok(frame) } else { frame.call_method1("cast", (types,)) }
 }
 
-/// A frame whose index is among its columns where it has a name. pyarrow would see to that, but not for an index that it
-/// takes for a range: whether ids arrive must not depend on whether they follow each other.
+/// Returns a frame that includes its named index as a column. pyarrow would do this, but not for an index that it
+/// considers a range: the presence of ids must not depend on whether they are consecutive.
 pub(super) fn with_named_index<'py>(frame: &Bound<'py, PyAny>, options: &Options) -> PyResult<Bound<'py, PyAny>> {
     let py = frame.py();
     let columns = frame.getattr("columns")?;
@@ -80,8 +80,8 @@ pub(super) fn with_named_index<'py>(frame: &Bound<'py, PyAny>, options: &Options
     frame.call_method("reset_index", (), Some(&arguments))
 }
 
-/// Whether every column of a frame has values of one type. Arrow makes one of what is in a column of objects: `True`
-/// becomes the integer 1 beside other integers.
+/// Returns whether every column of a frame has values of one type. Arrow converts a column of objects to one type:
+/// `True` becomes the integer 1 next to other integers.
 pub(super) fn is_uniform(frame: &Bound<'_, PyAny>, pandas: &Bound<'_, PyAny>, options: &Options) -> PyResult<bool> {
     let infer = pandas.getattr("api")?.getattr("types")?.getattr("infer_dtype")?;
     let cells = frame.getattr("iloc")?;
@@ -108,13 +108,13 @@ pub(super) fn is_uniform(frame: &Bound<'_, PyAny>, pandas: &Bound<'_, PyAny>, op
     Ok(true)
 }
 
-/// A stream of arrays of structs, each a batch of rows.
+/// Reads a stream of arrays of structs, each a batch of rows.
 pub(super) struct Stream {
     arrays: Box<dyn ArrayReader + Send>,
     schema: Schema,
 }
 
-/// The stream of something that has one.
+/// Returns the stream of an object that has one.
 pub(super) fn stream(data: &Bound<'_, PyAny>) -> PyResult<Stream> {
     let capsule = data.call_method0("__arrow_c_stream__")?.cast_into::<PyCapsule>()?;
     let arrays = PyArrayReader::from_arrow_pycapsule(&capsule).and_then(PyArrayReader::into_reader);
@@ -124,16 +124,15 @@ pub(super) fn stream(data: &Bound<'_, PyAny>) -> PyResult<Stream> {
     Ok(Stream { arrays, schema })
 }
 
-/// Reads a stream to its end. Who fills it may need the interpreter in another thread.
+/// Reads a stream to its end. Its producer may need the interpreter in another thread.
 pub(super) fn from_stream(py: Python<'_>, file: Option<&Path>, stream: Stream, options: &Options) -> PyResult<Table> {
     let read = exit::detached(py, move || {
         let Stream { arrays, schema } = stream;
         let batches = arrays.map(|array| batch(&schema, &array?)).collect::<Result<Vec<_>, _>>()?;
         Ok::<_, ArrowError>(Table::from_named_batches(file, &schema, batches, options))
     });
-    let table = read.map_err(|error| {
-        PyValueError::new_err(format!("the rows could not be read from where they come from: {error}"))
-    })?;
+    let table =
+        read.map_err(|error| PyValueError::new_err(format!("reading the rows from their source failed: {error}")))?;
     table.map_err(|error| errors::of_table(py, &error))
 }
 
@@ -148,7 +147,7 @@ pub(super) fn from_array(data: &Bound<'_, PyAny>, options: &Options) -> PyResult
 }
 
 fn no_table(data: &Bound<'_, PyAny>, why: &str) -> PyErr {
-    PyTypeError::new_err(format!("a table must be {TAKEN}; this {} is none: {why}", type_name(data)))
+    PyTypeError::new_err(format!("a table must be {TAKEN}; this {} is not one: {why}", type_name(data)))
 }
 
 fn schema(field: &FieldRef) -> Option<Schema> {
@@ -160,8 +159,8 @@ fn schema(field: &FieldRef) -> Option<Schema> {
 
 fn batch(schema: &Schema, array: &ArrayRef) -> Result<RecordBatch, ArrowError> {
     let rows = array.as_struct_opt().filter(|rows| rows.null_count() == 0);
-    // What the columns have where the row is null may be anything.
-    let rows = rows.ok_or_else(|| ArrowError::InvalidArgumentError("a row is null as a whole".to_owned()))?;
+    // The values of a null row are undefined.
+    let rows = rows.ok_or_else(|| ArrowError::InvalidArgumentError("a whole row is null".to_owned()))?;
     let size = RecordBatchOptions::new().with_row_count(Some(rows.len()));
     RecordBatch::try_new_with_options(schema.clone().into(), rows.columns().to_vec(), &size)
 }

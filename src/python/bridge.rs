@@ -1,7 +1,7 @@
 //! asyncio: results of the I/O thread, resolved on the event loop's own thread.
 //!
 //! The I/O thread puts results into a queue and writes one byte to a socket that the loop watches. It never touches
-//! Python, so it cannot be caught in an interpreter that exits.
+//! Python, so an exiting interpreter cannot block it.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -27,10 +27,10 @@ pub(super) type Socket = std::os::unix::net::UnixStream;
 #[cfg(windows)]
 pub(super) type Socket = std::net::TcpStream;
 
-/// Makes a result of Python of what a call came to, on the loop's thread.
+/// Converts the result of a call to Python, on the loop's thread.
 type Completion = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
 
-/// What the I/O thread hands over.
+/// A result from the I/O thread.
 enum Message {
     Result(u64, Completion),
     Line(Line),
@@ -49,18 +49,18 @@ impl Queue {
         messages.push(message);
         drop(messages);
         if was_empty {
-            // A full socket means that the loop has been woken already.
+            // A full socket means that the loop is already awake.
             let _ = (&self.wake).write(&[1]);
         }
     }
 
-    /// The promise to put a result into the queue.
+    /// The obligation to put a result into the queue.
     pub(super) fn promise(self: &Arc<Self>, number: u64) -> Promise {
         Promise { queue: Arc::clone(self), number, kept: false }
     }
 }
 
-/// Puts a result into the queue, or the reason why there is none when it is dropped before.
+/// Puts a result into the queue; if dropped before, the reason for the missing result.
 pub(super) struct Promise {
     queue: Arc<Queue>,
     number: u64,
@@ -104,13 +104,13 @@ impl Observer for QueueLines {
     }
 }
 
-/// A future, and the call whose result it waits for.
+/// A future, and its call.
 struct Waiting {
     future: Py<PyAny>,
     call: Option<AbortHandle>,
 }
 
-/// The receiving end of a queue: the callable that the event loop calls when there is something in it.
+/// The receiving end of a queue: the callable that the event loop calls when the queue contains something.
 #[pyclass(frozen, module = "replyio._replyio")]
 pub(super) struct Bridge {
     pub(super) queue: Arc<Queue>,
@@ -127,8 +127,8 @@ impl Bridge {
         guarded(py, "bridge", || self.resolve(py))
     }
 
-    /// A future knows its task, and that everything that it waits for: circles that end here.
-    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    /// A future knows its task and everything that it waits for: these reference cycles end here.
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let Ok(waiting) = self.waiting.try_lock() else { return Ok(()) };
         waiting.values().try_for_each(|waiting| visit.call(&waiting.future))
@@ -140,7 +140,7 @@ impl Bridge {
         let mut bytes = [0_u8; 256];
         while matches!((&self.signal).read(&mut bytes), Ok(count) if count == bytes.len()) {}
         let messages = std::mem::take(&mut *lock(&self.queue.messages));
-        // What one of them raises must not keep the others from those who wait for them.
+        // An exception from one of them must not keep the others from their results.
         let mut raised = Ok(());
         for message in messages {
             match message {
@@ -155,8 +155,8 @@ impl Bridge {
                         Ok(value) => future.call_method1(name!(py, "set_result"), (value,)),
                         Err(error) => future.call_method1(name!(py, "set_exception"), (error,)),
                     };
-                    // A future that was cancelled a moment ago refuses, and so does one of a loop that was closed; those
-                    // who waited know already. Ctrl-C is not to be lost.
+                    // A future that was just canceled refuses a result, and so does one of a closed loop; their tasks
+                    // already know. `KeyboardInterrupt` must not be lost.
                     raised =
                         raised.and(resolved.map(drop).or_else(|error| {
                             if error.is_instance_of::<PyException>(py) { Ok(()) } else { Err(error) }
@@ -179,7 +179,7 @@ impl Bridge {
         })
     }
 
-    /// Has an event loop call this bridge whenever something arrives.
+    /// Makes an event loop call this bridge whenever something arrives.
     pub(super) fn attach(bridge: &Bound<'_, Self>, event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = bridge.py();
         match event_loop.call_method1(name!(py, "add_reader"), (bridge.get().descriptor(), bridge)) {
@@ -195,7 +195,7 @@ impl Bridge {
         }
     }
 
-    /// Undoes [`attach`](Self::attach). A loop that is closed has done so itself.
+    /// Reverts [`attach`](Self::attach). A closed loop has already done so itself.
     pub(super) fn leave(&self, event_loop: &Bound<'_, PyAny>) {
         let py = event_loop.py();
         let pump = lock(&self.pump).take();
@@ -205,21 +205,21 @@ impl Bridge {
         };
     }
 
-    /// Remembers a future under a number.
+    /// Stores a future under a number.
     pub(super) fn expect(&self, future: Py<PyAny>) -> u64 {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         lock(&self.waiting).insert(number, Waiting { future, call: None });
         number
     }
 
-    /// Remembers the call that a future waits for. Results come on this thread only, so it is not over yet.
+    /// Stores the call of a future. Results arrive only on this thread, so the call is not finished yet.
     pub(super) fn started(&self, number: u64, call: AbortHandle) {
         if let Some(waiting) = lock(&self.waiting).get_mut(&number) {
             waiting.call = Some(call);
         }
     }
 
-    /// Forgets a future, and gives up its call if that is still running.
+    /// Forgets a future, and cancels its call if that is still running.
     pub(super) fn forget(&self, number: u64) {
         let waiting = lock(&self.waiting).remove(&number);
         if let Some(call) = waiting.and_then(|waiting| waiting.call) {
@@ -227,7 +227,7 @@ impl Bridge {
         }
     }
 
-    /// Forgets all futures and gives up their calls. Their tasks may end with that, and come back here.
+    /// Forgets all futures and cancels their calls. This may end their tasks, which may call back here.
     pub(super) fn abandon(&self) {
         let all = std::mem::take(&mut *lock(&self.waiting));
         for call in all.values().filter_map(|waiting| waiting.call.as_ref()) {
@@ -245,7 +245,7 @@ impl Bridge {
         std::os::windows::io::AsRawSocket::as_raw_socket(&self.signal)
     }
 
-    /// A socket object of Python's over the same socket, for loops that cannot watch a descriptor.
+    /// Returns a Python socket object over the same socket, for loops that cannot watch a descriptor.
     fn python_socket<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let signal = self.signal.try_clone().map_err(|error| errors::exhausted(py, &error))?;
         let descriptor = into_descriptor(signal);
@@ -254,19 +254,19 @@ impl Bridge {
     }
 }
 
-/// A socket as Python adopts it.
+/// Returns a socket as Python adopts it.
 #[cfg(unix)]
 pub(super) fn into_descriptor(socket: Socket) -> i32 {
     std::os::fd::IntoRawFd::into_raw_fd(socket)
 }
 
-/// A socket as Python adopts it.
+/// Returns a socket as Python adopts it.
 #[cfg(windows)]
 pub(super) fn into_descriptor(socket: Socket) -> u64 {
     std::os::windows::io::IntoRawSocket::into_raw_socket(socket)
 }
 
-/// Two ends, neither of which blocks.
+/// Returns two ends, neither of which blocks.
 pub(super) fn socket_pair() -> std::io::Result<(Socket, Socket)> {
     let (signal, wake) = connected_pair()?;
     signal.set_nonblocking(true)?;

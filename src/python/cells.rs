@@ -1,6 +1,7 @@
-//! Single values of Python as cells of a table.
+//! Converts single Python values to cells of a table.
 //!
-//! What a value may be is a list, not a guess by what it can do: the truth of a tensor can be an index too.
+//! The accepted types are a fixed list, not a guess based on behavior: a tensor with a truth value can also be an
+//! index.
 
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
@@ -12,10 +13,10 @@ use super::errors;
 use super::once::once;
 use crate::plan::source::{Builder, CellError, Float, Given, Number};
 
-/// A decimal with more digits than this before the point is no 64-bit integer.
+/// A decimal with more digits before the point than this is not a 64-bit integer.
 const MOST_DIGITS: i64 = 20;
 
-/// Adds a value to a column. `float` is what a float of Python was before a library made it one.
+/// Adds a value to a column. `float` is the type of a Python float before a library converted it.
 pub(super) fn push(builder: &mut Builder, column: usize, value: &Bound<'_, PyAny>, float: Float) -> PyResult<()> {
     let name;
     let cell = if value.is_none() {
@@ -35,7 +36,7 @@ pub(super) fn push(builder: &mut Builder, column: usize, value: &Bound<'_, PyAny
     builder.push(column, cell).map_err(|error| refused(value.py(), builder, &error))
 }
 
-/// The exception for a row that cannot be one.
+/// Returns the exception for an invalid row.
 pub(super) fn refused(py: Python<'_>, builder: &Builder, error: &CellError) -> PyErr {
     errors::of_row(py, builder.rows(), error)
 }
@@ -58,7 +59,7 @@ fn unusual<'a>(value: &Bound<'_, PyAny>, name: &'a str) -> PyResult<Given<'a>> {
     Ok(Given::Other(name))
 }
 
-/// A scalar of numpy. An array, of whatever shape, is no value.
+/// Returns a numpy scalar. An array of any shape is not a value.
 fn of_numpy<'a>(value: &Bound<'_, PyAny>, name: &'a str) -> PyResult<Given<'a>> {
     let scalar = value.py().import("numpy")?.getattr("generic")?;
     if !value.is_instance(&scalar)? {
@@ -75,14 +76,14 @@ fn of_numpy<'a>(value: &Bound<'_, PyAny>, name: &'a str) -> PyResult<Given<'a>> 
 
 fn of_numpy_float<'a>(value: &Bound<'_, PyAny>, name: &'a str) -> PyResult<Given<'a>> {
     let number = value.extract::<f64>()?;
-    // Longer floats are none of Python's: what is lost on the way is seen here.
+    // Longer floats do not come from Python; their loss of precision is detected here.
     if !number.is_nan() && value.ne(number)? {
         return Ok(Given::Number(Number::NotWhole, name));
     }
     Ok(Given::float(number, float_of(&value.getattr("dtype")?)?, name))
 }
 
-/// What the floats of a type of numpy, or of one that pandas made like it, can hold.
+/// Returns the precision of numpy's float types, or of pandas types that are based on them.
 pub(super) fn float_of(dtype: &Bound<'_, PyAny>) -> PyResult<Float> {
     Ok(match dtype.getattr("itemsize")?.extract::<usize>()? {
         2 => Float::Half,

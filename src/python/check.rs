@@ -1,5 +1,5 @@
-//! A check of the service, step by step: the steps of a trial must be apart, so that Python can run the second one when the
-//! first one was interrupted.
+//! A check of the service, step by step: the steps of a trial are separate, so that Python can run the second one even
+//! if the first one was interrupted.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,7 +15,7 @@ use crate::check::{Reading, Trial, reading};
 use crate::client;
 use crate::error::Operation;
 
-/// A check that is being made.
+/// A running check.
 #[pyclass(frozen, module = "replyio._replyio")]
 pub(super) struct Check {
     client: Py<Client>,
@@ -26,7 +26,7 @@ pub(super) struct Check {
 
 #[pymethods]
 impl Check {
-    /// Checks the id of the account that is to be written, if one is. Nothing is requested.
+    /// Validates the id of the account to update, if there is one. Sends no request.
     #[new]
     fn new(client: &Bound<'_, Client>, write: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
         let py = client.py();
@@ -38,7 +38,7 @@ impl Check {
         })
     }
 
-    /// Reads, and writes nothing. Gives whether the account may be written.
+    /// Sends only reads. Returns whether the account may be updated.
     #[pyo3(signature = (event_loop=None))]
     fn read<'py>(&self, py: Python<'py>, event_loop: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
         guarded(py, "check", || {
@@ -86,12 +86,12 @@ impl Check {
         })
     }
 
-    /// What may still be in the account that the check has put there; None when nothing is.
+    /// Returns what the check may have left in the account; None if nothing.
     fn left_behind(&self, py: Python<'_>) -> PyResult<Option<String>> {
         guarded(py, "check", || Ok(self.trial.as_ref().and_then(Trial::left_behind)))
     }
 
-    /// What was found: the findings, how many requests were sent, and what somebody has to restore by hand.
+    /// Returns the findings, the number of requests, and what to restore by hand.
     fn result<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         guarded(py, "check", || {
             let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -1,4 +1,4 @@
-//! The client as Python's face uses it: settings in, operations out.
+//! The client for the Python layer: settings in, operations out.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,14 +25,14 @@ use crate::per_process::{PerProcess, Process};
 pub(super) struct Client {
     engine: Arc<Engine>,
     config: Config,
-    /// What is asked before each request, and the quota that it must not outlive.
+    /// What grants each request, and the quota, which must live at least as long.
     asks: Option<(Arc<Gate>, Py<PyAny>)>,
     per_process: PerProcess<client::Client>,
 }
 
 #[pymethods]
 impl Client {
-    /// Checks the settings, as a dictionary by their names in `ReplyClient`. No request is sent.
+    /// Validates the settings, a dictionary with the names of `ReplyClient`. Sends no request.
     #[new]
     fn new(py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<Self> {
         guarded(py, "new", || {
@@ -43,7 +43,7 @@ impl Client {
         })
     }
 
-    /// The same connections under other settings.
+    /// Returns a client with other settings and the same connections.
     fn with_options(&self, py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<Self> {
         guarded(py, "with_options", || {
             let mut config = self.config.clone();
@@ -58,13 +58,13 @@ impl Client {
         })
     }
 
-    /// What the quota asks may know the client.
+    /// The function of the quota may refer to the client.
     #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.asks.as_ref().map_or(Ok(()), |(_, quota)| visit.call(quota))
     }
 
-    /// The address of the service.
+    /// The base URL of the service.
     #[getter]
     fn base_url(&self, py: Python<'_>) -> PyResult<String> {
         guarded(py, "base_url", || Ok(self.config.base_url.to_string()))
@@ -88,7 +88,7 @@ impl Client {
         })
     }
 
-    /// `GET`, merge, `PUT /v3/contact-accounts/{id}`. Gives the account and what there is to warn about.
+    /// `GET`, merge, `PUT /v3/contact-accounts/{id}`. Returns the account and the warning, if any.
     #[pyo3(signature = (id, changes, event_loop=None))]
     fn patch<'py>(
         &self,
@@ -121,8 +121,8 @@ impl Client {
         })
     }
 
-    /// What is left of the quota in the minute and in the hour, how many seconds the service asked to wait, whether other
-    /// processes are counted, and what each has used of both. `None` without a quota.
+    /// Returns the remaining quota of the minute and the hour, how many seconds the service asked to wait, whether
+    /// other processes count, and the use of each process. `None` without a quota.
     #[expect(clippy::type_complexity, reason = "a tuple of Python's")]
     fn quota_left(&self, py: Python<'_>) -> PyResult<Option<(u32, u32, Option<f64>, bool, HashMap<u32, (u32, u32)>)>> {
         guarded(py, "quota_left", || {
@@ -142,7 +142,7 @@ impl Client {
         })
     }
 
-    /// Gives back threads and connections.
+    /// Stops threads and closes connections.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         guarded(py, "close", || {
             exit::detached(py, || {
@@ -172,12 +172,12 @@ impl Client {
         self.engine.run(py, self.client(py)?, event_loop, operation)
     }
 
-    /// The client of this process.
+    /// Returns the client of this process.
     pub(super) fn here(&self, py: Python<'_>) -> PyResult<&client::Client> {
         self.client(py).map(|(client, _)| client)
     }
 
-    /// The client of this process, and which process that is.
+    /// Returns the client of this process, and the process.
     fn client(&self, py: Python<'_>) -> PyResult<(&client::Client, Process)> {
         let process = Process::current();
         if let Some((gate, _)) = &self.asks {
@@ -192,7 +192,7 @@ impl Client {
     }
 }
 
-/// What the quota in settings asks before each request, or where there is none in them, what it was before.
+/// Returns what grants each request: from the quota in the settings, or the previous one if they have no quota.
 fn asks(
     settings: &Bound<'_, PyDict>,
     before: Option<&(Arc<Gate>, Py<PyAny>)>,
@@ -204,7 +204,7 @@ fn asks(
     })
 }
 
-/// The id, or a stand-in together with its fault.
+/// Returns the id, or a placeholder together with its fault.
 fn known_id(id: &Bound<'_, PyAny>, faults: &mut Vec<FieldError>) -> i64 {
     account_id(id).unwrap_or_else(|fault| {
         faults.push(fault);
@@ -212,7 +212,7 @@ fn known_id(id: &Bound<'_, PyAny>, faults: &mut Vec<FieldError>) -> i64 {
     })
 }
 
-/// The exception of one fault of an argument.
+/// Returns the exception for one invalid argument.
 pub(super) fn refusal(py: Python<'_>, operation: Operation, fault: FieldError) -> PyErr {
     errors::to_python(py, &Error::Validation { call: Call { operation, id: None }, errors: vec![fault] })
 }

@@ -1,4 +1,4 @@
-//! Python values to fields, and accounts to dataclasses: member by member, as the table of fields has them.
+//! Converts Python values to fields, and accounts to dataclasses, member by member, according to the table of fields.
 
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::ffi;
@@ -14,14 +14,15 @@ use crate::account::{
 use crate::client::Patched;
 use crate::text::plain_line;
 
-/// What can be a table, for the messages about what is none.
-pub(super) const TAKEN: &str = "a DataFrame or another Arrow table, an iterable of mappings, named tuples or dataclass instances, or \
+/// The accepted kinds of tables, for messages.
+pub(super) const TAKEN: &str = "a DataFrame or another Arrow table, an iterable of mappings, named tuples or \
+    dataclass instances, or \
     the path of a .csv, .tsv, .jsonl, .ndjson or .parquet file";
 
-/// A name longer than this is cut.
+/// A longer name is truncated.
 const LONGEST_NAME: usize = 100;
 
-/// A result that Python can have.
+/// A result that converts to Python.
 pub(super) trait ToPython: Send + 'static {
     fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>>;
 }
@@ -45,7 +46,7 @@ impl ToPython for ContactAccount {
 }
 
 impl ToPython for Patched {
-    /// The account and what there is to warn about.
+    /// The account and the warning, if any.
     fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         let id = self.account.id;
         let mut warnings = Vec::new();
@@ -53,15 +54,15 @@ impl ToPython for Patched {
             let names: Vec<&str> = self.deviations.fields.iter().copied().map(Field::name).collect();
             let names = names.join(", ");
             warnings.push(format!(
-                "patch of account {id} was written, but the service answered {names} differently from what was sent"
+                "patch of account {id} was written, but the answer of the service differs from what was sent in {names}"
             ));
         }
         if !self.deviations.lost.is_empty() {
             let names: Vec<String> = self.deviations.lost.iter().map(|name| plain_line(name, LONGEST_NAME)).collect();
             let names = names.join(", ");
             warnings.push(format!(
-                "patch of account {id} cleared {names}: an update cannot carry that, and this service does not keep it; a \
-                 newer version of replyio may be able to send it, so look for one before the next patch"
+                "patch of account {id} cleared {names}: an update cannot include members that this version does not \
+                know, and the service does not keep them; look for a newer version of replyio before the next patch"
             ));
         }
         let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
@@ -70,13 +71,13 @@ impl ToPython for Patched {
     }
 }
 
-/// What keyword arguments say, and every fault in how they say it.
+/// Reads keyword arguments. Returns every problem.
 pub(super) fn fields_from(arguments: &Bound<'_, PyDict>) -> (AccountFields, Vec<FieldError>) {
     let mut fields = AccountFields::default();
     let mut faults = Vec::new();
     for (key, value) in arguments.iter() {
         let Ok(name) = key.cast::<PyString>().map_err(PyErr::from).and_then(|key| key.to_str()) else {
-            faults.push(FieldError::new("fields", "must be named by text"));
+            faults.push(FieldError::new("fields", "must have names that are strings"));
             continue;
         };
         let Some(field) = Field::from_name(name) else {
@@ -95,7 +96,7 @@ pub(super) fn fields_from(arguments: &Bound<'_, PyDict>) -> (AccountFields, Vec<
     (fields, faults)
 }
 
-/// A name that is none, for a message of one line.
+/// Returns an unknown name for a one-line message.
 fn shown_name(name: &str) -> String {
     if name.trim().is_empty() { format!("{name:?}") } else { plain_line(name, LONGEST_NAME) }
 }
@@ -123,10 +124,10 @@ fn text<'a>(value: &'a Bound<'_, PyAny>) -> Result<&'a str, String> {
     let Ok(text) = value.cast::<PyString>() else {
         return Err(format!("must be a string or None, not {}", type_name(value)));
     };
-    text.to_str().map_err(|_| "must be real Unicode text: it has a lone surrogate".to_owned())
+    text.to_str().map_err(|_| "must be valid Unicode: it contains a lone surrogate".to_owned())
 }
 
-/// Reads an integer. `bool` is none, although Python thinks so; the integers of numpy are.
+/// Reads an integer. Refuses `bool`, although it is an integer in Python; accepts numpy integers.
 pub(super) fn integer(value: &Bound<'_, PyAny>) -> Result<i64, String> {
     const EXPECTED: &str = "must be a positive integer";
     if !value.is_instance_of::<PyBool>() {
@@ -150,7 +151,7 @@ pub(super) fn type_name(value: &Bound<'_, PyAny>) -> String {
     value.get_type().name().map_or_else(|_| "another type".to_owned(), |name| name.to_string())
 }
 
-/// The Python side of the models, looked up once.
+/// The Python classes of the models, looked up once.
 struct Models {
     new: Py<PyAny>,
     account: Dataclass,
@@ -160,13 +161,13 @@ struct Models {
     utc: Py<PyAny>,
 }
 
-/// A dataclass with slots, and what sets each of them.
+/// A dataclass with slots, and the setters of its slots.
 struct Dataclass {
     class: Py<PyType>,
     setters: Vec<Setter>,
 }
 
-/// What sets one slot of a dataclass.
+/// The setter of one slot of a dataclass.
 struct Setter {
     descriptor: Py<PyAny>,
     set: ffi::descrsetfunc,
@@ -175,7 +176,7 @@ struct Setter {
 /// The slots of the stage.
 const STAGE_SLOTS: [&str; 4] = ["id", "name", "color_id", "extra"];
 
-/// The slot for the members that the contract does not know.
+/// The slot for members that the API contract does not list.
 const EXTRA: &str = "extra";
 
 static MODELS: PyOnceLock<Models> = PyOnceLock::new();
@@ -198,14 +199,14 @@ fn models(py: Python<'_>) -> PyResult<&Models> {
     })
 }
 
-/// Makes the dataclass of an account. The slots are set directly: its `__init__` would take twice as long.
+/// Creates the dataclass of an account. Sets the slots directly: its `__init__` would take twice as long.
 pub(super) fn account_to_python<'py>(py: Python<'py>, account: &ContactAccount) -> PyResult<Bound<'py, PyAny>> {
     let models = models(py)?;
     let members = account.members().into_iter().map(|value| models.value(py, value));
     models.make(py, &models.account, members.chain([open_members(py, &account.extra)]))
 }
 
-/// Members that the contract does not know, as a dictionary.
+/// Returns the members that the API contract does not list, as a dictionary.
 fn open_members<'py>(
     py: Python<'py>,
     members: &serde_json::Map<String, serde_json::Value>,
@@ -214,7 +215,7 @@ fn open_members<'py>(
 }
 
 impl Models {
-    /// Makes an instance of a dataclass of the values of its slots, in the order of its setters.
+    /// Creates an instance of a dataclass from the values of its slots, in the order of its setters.
     fn make<'py>(
         &self,
         py: Python<'py>,
@@ -276,8 +277,8 @@ impl Dataclass {
     }
 }
 
-/// A frozen dataclass refuses its own `__setattr__`, and `object.__setattr__` looks the slot up each time. This is what
-/// both come to in the end.
+/// A frozen dataclass refuses its own `__setattr__`, and `object.__setattr__` looks up the slot each time. Both end
+/// here.
 #[expect(unsafe_code, reason = "a slot can be set without a look-up only through the type's own function")]
 impl Setter {
     fn of(class: &Bound<'_, PyType>, name: &str) -> PyResult<Self> {
@@ -288,7 +289,7 @@ impl Setter {
         if set.is_null() {
             return Err(PyTypeError::new_err(format!("{name} is not a slot")));
         }
-        // SAFETY: what that slot holds is a function of this type.
+        // SAFETY: that slot contains a function of this type.
         let set = unsafe { std::mem::transmute::<*mut std::ffi::c_void, ffi::descrsetfunc>(set) };
         Ok(Self { descriptor: descriptor.unbind(), set })
     }

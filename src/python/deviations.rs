@@ -1,4 +1,4 @@
-//! How a sandbox deviates from the contract's page, read from a `replyio.sandbox.Deviations`.
+//! Reads the deviations of a sandbox from a `replyio.sandbox.Deviations`.
 
 use std::collections::BTreeSet;
 
@@ -25,10 +25,10 @@ pub(super) struct DeviationArguments<'py> {
 }
 
 impl DeviationArguments<'_> {
-    /// The deviations.
+    /// Returns the deviations.
     ///
     /// # Errors
-    /// What is wrong, in words that go behind "deviations".
+    /// Returns what is wrong, in a phrase that follows "deviations".
     pub(super) fn read(self) -> Result<Deviations, String> {
         let ignored_fields = if self.ignored_fields == ["all"] {
             Field::ALL.iter().copied().collect()
@@ -88,7 +88,7 @@ impl DeviationArguments<'_> {
     }
 }
 
-/// The name on the wire of a member in either spelling; any other name as it is.
+/// Returns the JSON name of a member in either spelling; returns any other name unchanged.
 fn wire_name(name: String) -> String {
     MEMBERS.iter().find(|member| member.name == name).map_or(name, |member| member.wire.to_owned())
 }

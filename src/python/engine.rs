@@ -1,4 +1,5 @@
-//! The engine of a client: here a call waits, or becomes an awaitable. An operation is written once and knows neither.
+//! The engine of a client: it waits for a call, or returns an awaitable. Each operation is written once and knows
+//! neither.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,11 +24,11 @@ use crate::error::Error;
 use crate::per_process::{PerProcess, Process};
 use crate::sabotage::{self, Guard};
 
-/// A lane that nobody needed for this long is closed.
+/// A lane that was not used for this long is closed.
 const IDLE_LANE: Duration = Duration::from_secs(90);
 
-/// The threads and connections of a client and of all that share them. It belongs to a process: a forked child gets its
-/// own, and leaves the parent's alone.
+/// The threads and connections of a client and of all clients that share them. It belongs to a process: a forked child
+/// gets its own, and does not touch the parent's.
 pub(super) struct Engine {
     template: Client,
     state: PerProcess<State>,
@@ -36,7 +37,7 @@ pub(super) struct Engine {
 struct State {
     client: Client,
     lanes: Mutex<Vec<Lane>>,
-    /// Counts how often it was closed, so that a lane that was in use meanwhile is not kept.
+    /// Counts the closes, so that a lane that was in use during a close is not kept.
     closings: AtomicU64,
     io: Mutex<Option<IoThread>>,
     attached: Mutex<Vec<Attached>>,
@@ -55,7 +56,7 @@ impl Engine {
         Arc::new(Self { template, state: PerProcess::new() })
     }
 
-    /// The client that shares its memory with all others of this engine and this process.
+    /// The client that shares its state with all others of this engine and this process.
     pub(super) fn client(self: &Arc<Self>, py: Python<'_>, process: Process) -> PyResult<&Client> {
         Ok(&self.state(py, process)?.client)
     }
@@ -70,7 +71,7 @@ impl Engine {
         made.map_err(|error| errors::to_python(py, &error))
     }
 
-    /// Runs an operation: waits for it, or, for an event loop, starts it and gives a [`Pending`].
+    /// Runs an operation: waits for it, or, for an event loop, starts it and returns a [`Pending`].
     pub(super) fn run<'py, T, F>(
         self: &Arc<Self>,
         py: Python<'py>,
@@ -117,8 +118,8 @@ impl Engine {
         Bound::new(py, pending)
     }
 
-    /// Gives back threads and connections. A later call makes new ones; a call that is running in another thread keeps
-    /// its own to its end.
+    /// Stops threads and closes connections. A later call creates new ones; a call that is running in another thread
+    /// keeps its own until it ends.
     pub(super) fn close(&self) {
         let Some(state) = self.state.get(Process::current()) else { return };
         state.closings.fetch_add(1, Ordering::SeqCst);
@@ -127,7 +128,7 @@ impl Engine {
         drop((lanes, io));
     }
 
-    /// Gives back what is kept for the next event loop, and for those that were closed.
+    /// Releases what is kept for the next event loop, and for closed ones.
     pub(super) fn drop_spare_bridges(&self, py: Python<'_>) {
         let Some(state) = self.state.get(Process::current()) else { return };
         state.abandon_closed_loops(py);
@@ -142,7 +143,7 @@ impl StopsAtExit for Engine {
     }
 }
 
-/// Runs an operation on this thread, to its end.
+/// Runs an operation on this thread until it ends.
 fn wait<T: ToPython, F: Future<Output = Result<T, Error>> + Send>(
     py: Python<'_>,
     state: &State,
@@ -184,7 +185,7 @@ impl State {
         drop(oldest);
     }
 
-    /// The I/O thread, started when it is first needed, and its connections.
+    /// Returns the I/O thread, started on first use, and its connections.
     fn io(&self, py: Python<'_>) -> PyResult<(Handle, Client)> {
         let mut io = lock(&self.io);
         if let Some(io) = &*io {
@@ -196,7 +197,7 @@ impl State {
         Ok(handles)
     }
 
-    /// The bridge of an event loop. A loop is only ever attached by its own thread, so nothing can come between.
+    /// Returns the bridge of an event loop. Only a loop's own thread attaches it, so no other thread can interfere.
     fn attach<'py>(&self, event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Bridge>> {
         let py = event_loop.py();
         for attached in &mut *lock(&self.attached) {
@@ -217,7 +218,7 @@ impl State {
         Ok(bridge)
     }
 
-    /// Lets go of what waits on loops that were closed meanwhile: nobody will resolve it, and it holds connections.
+    /// Drops calls that wait on closed loops: they will never be resolved, and they hold connections.
     fn abandon_closed_loops(&self, py: Python<'_>) {
         let candidates: Vec<_> = lock(&self.attached)
             .iter()
@@ -232,7 +233,7 @@ impl State {
         }
     }
 
-    /// One call less waits at a bridge. A loop for which nothing is left to wait is left alone again.
+    /// A call at a bridge has ended. Detaches from a loop without waiting calls.
     fn release(&self, py: Python<'_>, bridge: &Py<Bridge>) {
         let mut attached = lock(&self.attached);
         let Some(index) = attached.iter().position(|attached| attached.bridge.is(bridge)) else { return };
@@ -251,7 +252,7 @@ impl State {
     }
 }
 
-/// The thread that carries the calls of all event loops.
+/// The thread that runs the calls of all event loops.
 struct IoThread {
     handle: Handle,
     connections: Client,
@@ -279,7 +280,7 @@ impl Drop for IoThread {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // It never waits for the interpreter, so this is over at once.
+            // It never waits for the interpreter, so this ends immediately.
             let _ = thread.join();
         }
     }
@@ -292,7 +293,8 @@ pub(super) struct Pending {
     #[pyo3(get)]
     future: Py<PyAny>,
     engine: Arc<Engine>,
-    /// Until it is ended. An exception keeps its frames, and they keep this: the sockets of a bridge must not be kept.
+    /// Set until it ends. An exception keeps its frames, and they keep this object, which must not keep the sockets of
+    /// a bridge.
     bridge: Mutex<Option<Py<Bridge>>>,
     number: u64,
     process: Process,
@@ -300,10 +302,10 @@ pub(super) struct Pending {
 
 #[pymethods]
 impl Pending {
-    /// Ends it: a call that is still running is given up and its connection closed.
+    /// Ends it: cancels a running call and closes its connection.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         guarded(py, "close_pending", || {
-            // The call of a parent, whose locks may be held for ever, is none of a forked child.
+            // The call of a parent, whose locks may be held forever, does not belong to a forked child.
             let process = Process::current();
             if process != self.process || sabotage::is_off(Guard::Cancellation) {
                 return Ok(());
@@ -317,10 +319,10 @@ impl Pending {
         })
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.future)?;
-        // The collector must not wait; what is being taken at this moment is let go of anyway.
+        // The garbage collector must not wait; an object that is being taken at this moment is dropped anyway.
         self.bridge.try_lock().map_or(Ok(()), |bridge| visit.call(&*bridge))
     }
 }

@@ -1,4 +1,4 @@
-//! Errors of the core to exceptions of the package.
+//! Converts errors of the core to exceptions of the package.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Failure};
 use crate::plan::source::TableError;
 use crate::text::{listed, safe_text};
 
-/// The exception class of a kind, in `replyio.errors`.
+/// Returns the exception class of a kind, in `replyio.errors`.
 pub(super) const fn class_name(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Configuration => "ConfigurationError",
@@ -34,29 +34,29 @@ pub(super) const fn class_name(kind: ErrorKind) -> &'static str {
     }
 }
 
-/// The module of the exceptions and of the warning.
+/// Returns the module of the exceptions and of the warning.
 pub(super) fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     Ok(once(py, &MODULE, || py.import("replyio.errors").map(Bound::unbind))?.bind(py))
 }
 
-/// The exception of an error. When even that cannot be made, the reason why.
+/// Returns the exception of an error, or the exception that prevented it.
 pub(super) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
     raise(py, error).unwrap_or_else(|failed| failed)
 }
 
-/// The exception for a fault of this package.
+/// Returns the exception for an internal error.
 pub(super) fn internal(py: Python<'_>, what: &str) -> PyErr {
-    let message = format!("a fault of replyio itself ({what}); please report it");
+    let message = format!("internal error in replyio ({what}); please report it");
     instance(py, ErrorKind::Internal, &message, &PyDict::new(py)).unwrap_or_else(|failed| failed)
 }
 
-/// The exception for what a client cannot be used for.
+/// Returns the exception for a client that cannot be used in this way.
 pub(super) fn configuration(py: Python<'_>, message: &str) -> PyErr {
     instance(py, ErrorKind::Configuration, message, &PyDict::new(py)).unwrap_or_else(|failed| failed)
 }
 
-/// The exception for a run that ended because the quota's `acquire` failed.
+/// Returns the exception for a run that ended because `acquire` of the quota failed.
 pub(super) fn not_granted(py: Python<'_>, message: &str, failure: &Failure) -> PyErr {
     let message = safe_text(message, usize::MAX);
     let attributes = PyDict::new(py);
@@ -65,7 +65,7 @@ pub(super) fn not_granted(py: Python<'_>, message: &str, failure: &Failure) -> P
     caused_by(py, raised.unwrap_or_else(|failed| failed), failure)
 }
 
-/// An exception of ours, whose cause is that of a function of Python's.
+/// Sets the exception of a Python function as the cause of an exception of this package.
 fn caused_by(py: Python<'_>, raised: PyErr, failure: &Failure) -> PyErr {
     if let Failure::Acquire { source: Some(source), .. } = failure
         && let Some(cause) = source.downcast_ref::<PyErr>()
@@ -75,29 +75,31 @@ fn caused_by(py: Python<'_>, raised: PyErr, failure: &Failure) -> PyErr {
     raised
 }
 
-/// The exception for a plan file that cannot be used as asked.
+/// Returns the exception for a plan file that cannot be used.
 pub(super) fn plan(py: Python<'_>, message: &str) -> PyErr {
     let message = safe_text(message, usize::MAX);
     let make = || PyResult::Ok(PyErr::from_value(module(py)?.getattr("PlanError")?.call1((&*message,))?));
     make().unwrap_or_else(|failed| failed)
 }
 
-/// The exception for a call whose client was closed under it.
+/// Returns the exception for a call whose client was closed during the call.
 pub(super) fn closed(py: Python<'_>) -> PyErr {
     let message = "the client was closed during the call; an update may have been applied";
     instance(py, ErrorKind::Transport, message, &PyDict::new(py)).unwrap_or_else(|failed| failed)
 }
 
-/// The exception for a call for which the operating system has no thread, file descriptor or memory left. Nothing was sent.
+/// Returns the exception for a call for which the operating system has no thread, file descriptor or memory left.
+/// Nothing was sent.
 pub(super) fn exhausted(py: Python<'_>, error: &std::io::Error) -> PyErr {
     let message = format!(
-        "no request was sent: the operating system refused what a call needs: {error}; hint: close files and connections, \
+        "no request was sent: the operating system refused a resource that the call needs: {error}; hint: close files \
+        and connections, \
         or raise the limits of this process (ulimit -n, ulimit -u)"
     );
     instance(py, ErrorKind::Transport, &message, &PyDict::new(py)).unwrap_or_else(|failed| failed)
 }
 
-/// The exception for what was refused before any request, with every fault.
+/// Returns the exception for a call refused before any request, with every problem.
 pub(super) fn refused(py: Python<'_>, what: &str, faults: &[FieldError]) -> PyErr {
     let listed = listed(faults, |fault| format!("{} {}", fault.field, fault.message));
     let message = format!("{what} refused before any request: {listed}");
@@ -107,7 +109,7 @@ pub(super) fn refused(py: Python<'_>, what: &str, faults: &[FieldError]) -> PyEr
 /// EINVAL, which is the same number everywhere.
 const INVALID: i32 = 22;
 
-/// The exception of a table that is none.
+/// Returns the exception for an invalid table.
 pub(super) fn of_table(py: Python<'_>, error: &TableError) -> PyErr {
     let raised = match error {
         TableError::Faults { faults, .. } => validation(py, &error.to_string(), faults),
@@ -119,7 +121,7 @@ pub(super) fn of_table(py: Python<'_>, error: &TableError) -> PyErr {
             validation(py, &error.to_string(), &[FieldError::new("", format!("row {row} {reason}"))])
         }
         TableError::Io { path, error } => match error.raw_os_error() {
-            // With number and name, Python finds the class, such as FileNotFoundError.
+            // With number and file name, Python chooses the class, such as FileNotFoundError.
             Some(number) => {
                 let reason = error.to_string();
                 let reason = reason.split(" (os error").next().unwrap_or_default().to_owned();
@@ -131,7 +133,7 @@ pub(super) fn of_table(py: Python<'_>, error: &TableError) -> PyErr {
     raised.unwrap_or_else(|failed| failed)
 }
 
-/// The exception for a row that cannot be one.
+/// Returns the exception for an invalid row.
 pub(super) fn of_row(py: Python<'_>, row: u64, reason: &impl ToString) -> PyErr {
     of_table(py, &TableError::Row { row, reason: reason.to_string() })
 }

@@ -1,4 +1,4 @@
-//! What happens during a call, on its way to Python's logging.
+//! Passes the events of a call to Python's logging.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -15,10 +15,10 @@ use crate::error::WaitReason;
 const INFO: u8 = 20;
 const WARNING: u8 = 30;
 
-/// A wait longer than this is announced even when nobody turned logging on.
+/// A longer wait is logged as a warning.
 const LONG_WAIT: Duration = Duration::from_secs(5);
 
-/// A line for the log.
+/// A log line.
 #[derive(Debug)]
 pub(super) struct Line {
     level: u8,
@@ -26,7 +26,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// The line for an event, or `None` when nobody wants to read it.
+    /// Returns the line for an event, or `None` if no logger wants it.
     pub(super) fn of(event: &Event<'_>, verbose: bool) -> Option<Self> {
         match event {
             Event::Waiting { wait, reason: WaitReason::Acquire, call } => {
@@ -35,7 +35,7 @@ impl Line {
             }
             Event::Waiting { wait, reason, call } => {
                 let level = if *wait > LONG_WAIT { WARNING } else { INFO };
-                let text = format!("{call}: waiting {:.0} s for {reason}", wait.as_secs_f64().ceil());
+                let text = format!("{call}: waiting {:.0} s ({reason})", wait.as_secs_f64().ceil());
                 (verbose || level == WARNING).then_some(Self { level, text })
             }
             Event::Attempted { method, path, outcome, attempt, sent } if verbose => {
@@ -51,7 +51,7 @@ impl Line {
         }
     }
 
-    /// Hands the line to `logging.getLogger("replyio")`.
+    /// Passes the line to `logging.getLogger("replyio")`.
     pub(super) fn log(&self, py: Python<'_>) -> PyResult<()> {
         let logger = py.import("logging")?.call_method1("getLogger", ("replyio",))?;
         logger.call_method1("log", (self.level, "%s", &self.text))?;
@@ -59,8 +59,8 @@ impl Line {
     }
 }
 
-/// Whether somebody listens to `replyio` at INFO. A program that has not imported logging does not, and `import logging`
-/// takes as long as a hundred calls.
+/// Returns whether the logger `replyio` is enabled for INFO. It is not in a program that has not imported logging, and
+/// `import logging` takes as long as a hundred calls.
 pub(super) fn is_verbose(py: Python<'_>) -> PyResult<bool> {
     static LOGGER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
@@ -77,7 +77,7 @@ pub(super) fn is_verbose(py: Python<'_>) -> PyResult<bool> {
     logger.bind(py).call_method1(name!(py, "isEnabledFor"), (INFO,))?.is_truthy()
 }
 
-/// The lines of a call that a thread of its own waits for.
+/// The lines of a call that waits in its own thread.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     verbose: AtomicBool,

@@ -1,9 +1,9 @@
-//! Leaving the interpreter while calls are running.
+//! Handles the exit of the interpreter during calls.
 //!
-//! Python ends a thread on the spot that asks a finalizing interpreter for its lock, through frames that must not be
-//! unwound. A thread that is anywhere in the binding may ask for the lock: to come back from a wait, and in any line of
-//! Python below, such as a handler of the log. So every thread in here is counted, the exit waits until there is none, and
-//! a daemon thread that comes, or comes back, after that is parked.
+//! When a thread asks a finalizing interpreter for its lock, Python ends the thread immediately, through frames that
+//! must not be unwound. Any thread in the binding may ask for the lock: to return from a wait, and in any Python code
+//! below it, such as a log handler. So the binding counts its threads, the exit waits until there are none, and a
+//! daemon thread that enters or returns after that is parked.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,14 +15,14 @@ use pyo3::prelude::*;
 
 use crate::per_process::{PerProcess, Process};
 
-/// How long the exit waits for other threads to leave, or to notice it. They look every 50 ms.
+/// How long the exit waits for other threads to leave. They check every 50 ms.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long the exit waits for the jobs that it stops to bring to an end what they have in flight.
+/// How long the exit waits for the jobs that it stops to finish their requests in flight.
 const GRACE: Duration = Duration::from_millis(1500);
 
 static EXITING: AtomicBool = AtomicBool::new(false);
-/// How many times threads have entered and not left.
+/// The number of threads that have entered and not left.
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
 static RUNNING: PerProcess<Mutex<Vec<Weak<dyn StopsAtExit>>>> = PerProcess::new();
 
@@ -31,12 +31,12 @@ thread_local! {
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// What runs in the background, and must not when the interpreter is gone.
+/// A background task, which must not run after the interpreter is gone.
 pub(super) trait StopsAtExit: Send + Sync {
-    /// Ends it, or has it end. Does not wait, and never asks for the interpreter.
+    /// Ends it, or requests its end. Does not wait, and never asks for the interpreter.
     fn stop(&self);
 
-    /// Whether it has ended.
+    /// Returns whether it has ended.
     fn has_ended(&self) -> bool {
         true
     }
@@ -46,7 +46,7 @@ pub(super) trait StopsAtExit: Send + Sync {
 pub(super) struct Inside(());
 
 impl Inside {
-    /// Enters. Never returns when the interpreter is exiting on another thread.
+    /// Enters. Never returns if the interpreter is exiting on another thread.
     pub(super) fn enter(py: Python<'_>) -> Self {
         INSIDE.fetch_add(1, Ordering::SeqCst);
         DEPTH.set(DEPTH.get() + 1);
@@ -68,8 +68,8 @@ fn must_park() -> bool {
     EXITING.load(Ordering::SeqCst) && !EXITS_HERE.get()
 }
 
-/// Never returns when the interpreter is exiting on another thread. For a thread that is inside and detached, before it
-/// comes back.
+/// Never returns if the interpreter is exiting on another thread. For a thread that is inside and detached, before it
+/// returns.
 pub(super) fn park_if_exiting() {
     if must_park() {
         INSIDE.fetch_sub(DEPTH.get(), Ordering::SeqCst);
@@ -79,7 +79,7 @@ pub(super) fn park_if_exiting() {
     }
 }
 
-/// Does something with the interpreter released. The only way to release it.
+/// Runs a function with the interpreter released. This is the only way to release it.
 pub(super) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
     let _inside = Inside::enter(py);
     py.detach(|| {
@@ -89,14 +89,15 @@ pub(super) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send)
     })
 }
 
-/// Has something stopped when the interpreter exits.
+/// Registers a task to stop when the interpreter exits.
 pub(super) fn stop_at_exit(what: Weak<dyn StopsAtExit>) {
     let mut running = RUNNING.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
     running.retain(|known| known.strong_count() > 0);
     running.push(what);
 }
 
-/// Stops everything, and waits until it has ended and no other thread is inside. The interpreter exits.
+/// Stops all tasks, and waits until they have ended and no other thread is inside. Called at the exit of the
+/// interpreter.
 pub(super) fn stop(py: Python<'_>) {
     EXITING.store(true, Ordering::SeqCst);
     EXITS_HERE.set(true);
@@ -113,8 +114,8 @@ pub(super) fn stop(py: Python<'_>) {
         (INSIDE.load(Ordering::SeqCst) > DEPTH.get() && begun.elapsed() < PATIENCE)
             || (running.iter().any(|each| !each.has_ended()) && begun.elapsed() < GRACE)
     };
-    // A second interpreter on Python 3.11 or older is finalized by a thread that is not its own: it must not let go of the
-    // lock without need, since it never gets it back.
+    // Another thread than its own finalizes a subinterpreter on Python 3.11 or older. It must not release the lock
+    // without need, because it never gets it back.
     if waits() {
         py.detach(|| {
             while waits() {
@@ -124,7 +125,7 @@ pub(super) fn stop(py: Python<'_>) {
     }
 }
 
-/// Has the count begin anew in a forked child, which has one thread.
+/// Resets the count in a forked child, which has one thread.
 pub(super) fn forked() {
     INSIDE.store(DEPTH.get(), Ordering::SeqCst);
 }

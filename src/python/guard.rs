@@ -1,7 +1,7 @@
-//! Panics, which are faults of this package, as ordinary exceptions.
+//! Converts panics, which are internal errors, to ordinary exceptions.
 //!
-//! pyo3 raises a `PanicException` of its own, which is no `Exception`: it passes `except Exception`, and would end a
-//! program that is right to go on.
+//! pyo3 raises a `PanicException`, which is not an `Exception`: it passes `except Exception`, and would end a program
+//! that can continue.
 
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe, Location, catch_unwind};
@@ -17,8 +17,9 @@ thread_local! {
     static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Runs what Python has called, under a name. A panic becomes an `InternalError`, and an exit of the interpreter waits for
-/// it; see `exit.rs`. Every function that Python can call begins with it; `tests/architecture.rs` holds them to that.
+/// Runs a function that Python has called, under a name. A panic becomes an `InternalError`, and an exit of the
+/// interpreter waits for it; see `exit.rs`. Every function that Python can call begins with it; `tests/architecture.rs`
+/// checks that.
 pub(super) fn guarded<T>(py: Python<'_>, name: &str, body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
     let _inside = Inside::enter(py);
     let body = || {
@@ -28,7 +29,7 @@ pub(super) fn guarded<T>(py: Python<'_>, name: &str, body: impl FnOnce() -> PyRe
     caught(body).unwrap_or_else(|what| Err(errors::internal(py, &what)))
 }
 
-/// Runs something; where it panics, says where.
+/// Runs a function; if it panics, returns the location.
 pub(super) fn caught<T>(body: impl FnOnce() -> T) -> Result<T, String> {
     if sabotage::is_off(Guard::Panics) {
         return Ok(body());
@@ -36,16 +37,16 @@ pub(super) fn caught<T>(body: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(body)).map_err(|_| last_panic())
 }
 
-/// Where this thread panicked last.
+/// The location of this thread's last panic.
 pub(super) fn last_panic() -> String {
     let location = LAST.with_borrow_mut(Option::take);
     location.map_or_else(|| "a panic".to_owned(), |location| format!("a panic at {location}"))
 }
 
-/// Keeps what panics print to themselves: stderr is the user's, and a panic's own text may hold a field. The exception says
-/// where it was. With `RUST_BACKTRACE` set everything is printed as usual.
+/// Suppresses the output of panics: stderr belongs to the user, and the text of a panic may contain a field. The
+/// exception contains the location. With `RUST_BACKTRACE` set, everything is printed as usual.
 ///
-/// The hook is this extension's own, as is its copy of Rust's standard library.
+/// The hook belongs only to this extension, as does its copy of Rust's standard library.
 pub(super) fn keep_panics_quiet() {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |information| {
@@ -56,7 +57,7 @@ pub(super) fn keep_panics_quiet() {
     }));
 }
 
-/// File and line, without the folders of the machine that built it.
+/// Returns file and line, without the folders of the build machine.
 fn in_words(location: &Location<'_>) -> String {
     let path = Path::new(location.file());
     let parts: Vec<_> = path.components().map(|part| part.as_os_str().to_string_lossy()).collect();

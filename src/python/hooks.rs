@@ -1,4 +1,4 @@
-//! What Python calls by itself: when it exits, and in a forked child.
+//! The functions that Python calls by itself: at exit, and in a forked child.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict};
@@ -7,8 +7,8 @@ use super::exit;
 use super::guard::guarded;
 use crate::sabotage::{self, Guard};
 
-/// Registers them. To be called when the module is loaded: what is registered first is called last, so that handlers which
-/// use a client find it as it always was.
+/// Registers them. Call this when the module is loaded: Python calls the functions in reverse order, so that other
+/// handlers can still use a client.
 pub(super) fn register(py: Python<'_>) -> PyResult<()> {
     if sabotage::is_off(Guard::Exit) {
         return Ok(());
@@ -21,7 +21,7 @@ pub(super) fn register(py: Python<'_>) -> PyResult<()> {
     })?;
     py.import("atexit")?.call_method1("register", (hook,))?;
     if cfg!(unix) {
-        // It enters nothing: the count is what it puts right.
+        // It does not enter: it resets the count.
         let hook = PyCFunction::new_closure(py, Some(c"forked_replyio"), None, |_, _| exit::forked())?;
         let keywords = PyDict::new(py);
         keywords.set_item("after_in_child", hook)?;

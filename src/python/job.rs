@@ -1,4 +1,4 @@
-//! A job: a run over a plan, in a thread of its own that never touches Python. Who started it asks how far it is.
+//! A job: a run of a plan, in its own thread that never touches Python. Its starter polls the progress.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -24,13 +24,13 @@ use crate::per_process::Process;
 use crate::plan::Status;
 use crate::plan::run::{Control, Phase, RunError};
 
-/// How long a job that was stopped may take to finish what is in flight, however it was stopped.
+/// How long a stopped job may take to finish its requests in flight.
 const GRACE: Duration = Duration::from_millis(4_500);
 
-/// What a job has come to, still to be made Python's.
+/// The result of a job, not yet converted to Python.
 type Completion = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
 
-/// What a job has been told to do.
+/// An order to a job.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Order {
     Run,
@@ -38,7 +38,7 @@ enum Order {
     Abandon,
 }
 
-/// What the thread and its starter share.
+/// The state that the thread and its starter share.
 struct Shared {
     control: Arc<Control>,
     order: watch::Sender<Order>,
@@ -47,10 +47,10 @@ struct Shared {
 }
 
 impl Shared {
-    /// Is ready when the job must end although its run has not.
+    /// Completes when the job must end even if its run has not.
     async fn abandoned(&self) {
         let mut order = self.order.subscribe();
-        // The sender is of this struct, so that it is not gone.
+        // This struct owns the sender, so the channel is open.
         let _ = order.wait_for(|order| *order != Order::Run).await;
         let _ = timeout(GRACE, order.wait_for(|order| *order == Order::Abandon)).await;
     }
@@ -89,7 +89,7 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// Starts a run over connections of its own.
+    /// Starts a run with its own connections.
     pub(super) fn start<T: ToPython, F: Future<Output = Result<T, RunError>>>(
         client: &Bound<'_, Client>,
         run: impl FnOnce(client::Client, Arc<Control>, Arc<Lines>) -> F + Send + 'static,
@@ -135,7 +135,7 @@ impl Job {
         Ok(job)
     }
 
-    /// A forked child has a copy of this, whose locks may be held for ever, and not the thread.
+    /// A forked child has a copy of this, whose locks may be held forever, but not the thread.
     fn is_here(&self) -> bool {
         Process::current() == self.process
     }
@@ -146,12 +146,12 @@ impl Job {
         }
         Err(errors::plan(
             py,
-            "this job runs in the process that this one was forked from; a plan is applied where it was opened",
+            "this job runs in the process that this one was forked from; apply a plan in the process that opened it",
         ))
     }
 }
 
-/// What a run gave, or nothing when it was abandoned, or where it panicked.
+/// Returns the result of a run, or nothing if it was abandoned or panicked.
 fn completion<T: ToPython>(outcome: Result<Option<Result<T, RunError>>, String>) -> Completion {
     Box::new(move |py| match outcome {
         Ok(Some(Ok(value))) => value.to_python(py).map(Bound::unbind),
@@ -169,7 +169,7 @@ fn completion<T: ToPython>(outcome: Result<Option<Result<T, RunError>>, String>)
 
 #[pymethods]
 impl Job {
-    /// How far it is.
+    /// Returns the progress.
     fn progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         guarded(py, "progress", || {
             self.check_process(py)?;
@@ -199,7 +199,7 @@ impl Job {
         })
     }
 
-    /// Starts nothing new. What is in flight comes to its end, within five seconds.
+    /// Makes it start nothing new. Requests in flight finish, within five seconds.
     fn stop(&self, py: Python<'_>) -> PyResult<()> {
         guarded(py, "stop", || {
             self.check_process(py)?;
@@ -208,7 +208,7 @@ impl Job {
         })
     }
 
-    /// Ends it at once, whatever is in flight.
+    /// Ends it immediately, whatever is in flight.
     fn abandon(&self, py: Python<'_>) -> PyResult<()> {
         guarded(py, "abandon", || {
             self.check_process(py)?;
@@ -217,8 +217,8 @@ impl Job {
         })
     }
 
-    /// Waits for its end, this number of seconds at most, as a call waits: signal handlers run, and an event loop is not blocked.
-    /// Gives whether it has ended. What is to be logged is handed on before.
+    /// Waits for its end, for at most this number of seconds, like a call: signal handlers run, and an event loop is
+    /// not blocked. Returns whether it has ended. Passes on log lines first.
     #[pyo3(signature = (seconds, event_loop=None))]
     fn wait<'py>(
         &self,
@@ -240,14 +240,14 @@ impl Job {
         })
     }
 
-    /// What it gave: a plan file, or `None`.
+    /// Returns its result: a plan file, or `None`.
     fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         guarded(py, "result", || {
             self.check_process(py)?;
             lane::log(py, &self.lines)?;
             let completion = lock(&self.shared.completion).take();
             match completion {
-                None => Err(errors::internal(py, "a job has no result yet, or gave it already")),
+                None => Err(errors::internal(py, "the job has no result yet, or has already returned it")),
                 Some(completion) => completion(py),
             }
         })
@@ -264,12 +264,12 @@ impl Drop for Job {
 
 fn waits_for(reason: WaitReason) -> String {
     match reason {
-        WaitReason::BackOff => "the service to be back".to_owned(),
+        WaitReason::BackOff => "the service is unavailable".to_owned(),
         reason => reason.to_string(),
     }
 }
 
-/// Counts by status, those of zero left out.
+/// Returns the counts by status, without zeros.
 pub(super) fn counts_to_python<'py>(py: Python<'py>, counts: &BTreeMap<Status, u64>) -> PyResult<Bound<'py, PyDict>> {
     let result = PyDict::new(py);
     for (status, count) in counts.iter().filter(|(_, count)| **count > 0) {

@@ -1,7 +1,7 @@
-//! Synchronous calls: each is driven by the thread that makes it.
+//! Synchronous calls: the calling thread drives each of them.
 //!
-//! A lane is a current-thread runtime with connections of its own. A call borrows a lane for as long as it takes, so a
-//! call needs no other thread, and threads that call at once do not meet.
+//! A lane is a current-thread runtime with its own connections. A call borrows a lane until it ends, so a call needs no
+//! other thread, and concurrent calls do not interfere.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -21,10 +21,10 @@ use super::{errors, exit};
 use crate::client::Client;
 use crate::sabotage::{self, Guard};
 
-/// How often a waiting call looks for signals. Ctrl-C is to be noticed within 0.2 s.
+/// How often a waiting call checks for signals. Ctrl-C must work within 0.2 s.
 const SIGNAL_CHECK: Duration = Duration::from_millis(50);
 
-/// After a pause longer than this the server may have closed the connection meanwhile.
+/// After a longer pause, the server may have closed the connection.
 const SHORT_PAUSE: Duration = Duration::from_millis(1);
 
 /// A runtime and its connections, for one call at a time.
@@ -32,7 +32,7 @@ pub(super) struct Lane {
     runtime: Option<Runtime>,
     connections: Client,
     lines: Arc<Lines>,
-    /// Goes off every so often. It outlives the calls, because to start a timer for each costs more than the look.
+    /// A periodic timer. It outlives the calls, because starting a timer for each costs more than the check.
     signal_check: Pin<Box<Sleep>>,
     last_used: Instant,
 }
@@ -44,9 +44,9 @@ enum Step<T> {
 
 /// Why there is no result.
 enum Stopped {
-    /// A signal handler raised, or one of the log.
+    /// A signal handler or a log handler raised an exception.
     Raised(PyErr),
-    /// A fault of this package.
+    /// An internal error.
     Fault(String),
 }
 
@@ -62,17 +62,16 @@ impl Lane {
         Ok(Self { runtime: Some(runtime), connections, lines: Arc::default(), signal_check, last_used: Instant::now() })
     }
 
-    /// How long nobody has used it.
+    /// Since when it is unused.
     pub(super) fn idle(&self) -> Duration {
         self.last_used.elapsed()
     }
 
-    /// Drives an operation to its end with the interpreter released, looking for signals and handing on what is to be
-    /// logged.
+    /// Drives an operation to its end with the interpreter released, checking for signals and passing on log lines.
     ///
     /// # Errors
-    /// What a signal handler raised, `KeyboardInterrupt` above all, also while a line was logged; or `InternalError` for a
-    /// panic. Then the lane is spoilt: its connection may be in the middle of an answer.
+    /// Returns the exception of a signal handler, such as `KeyboardInterrupt`, also during logging; or `InternalError`
+    /// for a panic. The lane is then unusable, because its connection may be in the middle of an answer.
     pub(super) fn drive<T: Send, F: Future<Output = T> + Send>(
         &mut self,
         py: Python<'_>,
@@ -98,7 +97,7 @@ impl Lane {
             return Err(Stopped::Fault("a lane without a runtime".to_owned()));
         };
         if self.last_used.elapsed() > SHORT_PAUSE && !sabotage::is_off(Guard::Reuse) {
-            // A closed connection looks alive until the runtime has looked at its socket and its task has run.
+            // A closed connection looks alive until the runtime has polled its socket and its task has run.
             runtime.block_on(async {
                 yield_now().await;
                 yield_now().await;
@@ -134,9 +133,9 @@ impl Lane {
     }
 }
 
-/// Hands on what is to be logged. A handler that fails must not take the answer away, least of all that of an update which
-/// has happened: it is told to `sys.unraisablehook`, as an event loop tells it to its own handler. `KeyboardInterrupt` and
-/// `SystemExit` are no faults of a handler, and go on.
+/// Passes on log lines. A failing handler must not discard the answer, least of all that of an applied update: the
+/// failure goes to `sys.unraisablehook`, as an event loop passes it to its own handler. `KeyboardInterrupt` and
+/// `SystemExit` are not failures of a handler, and propagate.
 pub(super) fn log(py: Python<'_>, lines: &Lines) -> PyResult<()> {
     lines.take().iter().try_for_each(|line: &Line| match line.log(py) {
         Err(error) if error.is_instance_of::<PyException>(py) => {

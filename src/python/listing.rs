@@ -20,7 +20,7 @@ use crate::client::{self, ListQuery};
 use crate::error::Operation;
 use crate::paging::{Incomplete, LONGEST_PAGE, Paging};
 
-/// A list of accounts that is being read.
+/// A list of accounts during reading.
 #[pyclass(frozen, module = "replyio._replyio")]
 pub(super) struct Listing {
     client: Py<Client>,
@@ -38,7 +38,16 @@ impl Listing {
     ) -> Result<Self, (&'static str, String)> {
         let text = |name, value: Option<&Bound<'_, PyAny>>| {
             value
-                .map(|value| value.extract::<String>().map_err(|_| (name, "must be real text or None".to_owned())))
+                .map(|value| {
+                    value.extract::<String>().map_err(|_| {
+                        (
+                            name,
+                            "must be valid Unicode text or \
+                    None"
+                                .to_owned(),
+                        )
+                    })
+                })
                 .transpose()
         };
         let sort_by = text("sort_by", sort_by)?.map(|name| {
@@ -58,7 +67,7 @@ impl Listing {
 
 #[pymethods]
 impl Listing {
-    /// Checks the arguments. Nothing is requested.
+    /// Validates the arguments. Sends no request.
     #[new]
     fn new(
         client: &Bound<'_, Client>,
@@ -74,7 +83,7 @@ impl Listing {
         })
     }
 
-    /// Whether the last page has been read.
+    /// Whether the last page was read.
     #[getter]
     fn finished(&self, py: Python<'_>) -> PyResult<bool> {
         guarded(py, "finished", || Ok(self.paging.lock().unwrap_or_else(PoisonError::into_inner).is_finished()))
@@ -97,11 +106,11 @@ impl Listing {
     }
 }
 
-/// The accounts of a page that no earlier page had.
+/// Returns the accounts of a page that no earlier page had.
 fn new_accounts(paging: &mut Paging, skip: u64, page: answer::Page) -> Result<Vec<ContactAccount>, Incomplete> {
     for (index, item) in page.items.iter().enumerate() {
         if let Item::Unreadable { id, reason } = item {
-            // A reason that is a pointer into the item is completed to one into the page.
+            // Extends a pointer into the item to a pointer into the page.
             let colon = if reason.starts_with('/') { "" } else { ": " };
             let id = id.map_or_else(String::new, |id| format!("account {id}, "));
             return Err(Incomplete::wrong(format!("/items/{index}{colon}{reason} ({id}skip={skip})")));
@@ -112,7 +121,7 @@ fn new_accounts(paging: &mut Paging, skip: u64, page: answer::Page) -> Result<Ve
     Ok(new.filter_map(|(item, _)| item.into_account()).collect())
 }
 
-/// A page that has arrived. It is counted with the interpreter held, so that no fork can copy a lock that is taken.
+/// A page that has arrived. It is counted with the interpreter held, so that no fork can copy a held lock.
 struct Arrived {
     paging: Arc<Mutex<Paging>>,
     skip: u64,
@@ -120,7 +129,7 @@ struct Arrived {
     elapsed: Duration,
 }
 
-/// A page of accounts, each of which no earlier page had.
+/// A page of accounts that no earlier page had.
 #[pyclass(frozen, module = "replyio._replyio")]
 pub(super) struct Batch(Vec<ContactAccount>);
 
@@ -139,7 +148,7 @@ impl ToPython for Option<Arrived> {
 
 #[pymethods]
 impl Batch {
-    /// The accounts as dataclasses.
+    /// Returns the accounts as dataclasses.
     fn accounts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         guarded(py, "accounts", || {
             let list = PyList::empty(py);
@@ -150,7 +159,7 @@ impl Batch {
         })
     }
 
-    /// The end of this page, as a page.
+    /// Returns the end of this page, as a page.
     fn last(&self, py: Python<'_>, count: usize) -> PyResult<Self> {
         guarded(py, "last", || {
             let first = self.0.len().saturating_sub(count);
@@ -163,7 +172,7 @@ impl Batch {
     }
 }
 
-/// Pages as one Arrow stream, a record batch each.
+/// Pages as one Arrow stream, with a record batch for each.
 #[pyclass(frozen, module = "replyio._replyio")]
 pub(super) struct ArrowStream(Vec<Py<Batch>>);
 
@@ -174,7 +183,7 @@ impl ArrowStream {
         guarded(py, "stream", || Ok(Self(pages)))
     }
 
-    /// The stream, by the Arrow PyCapsule interface.
+    /// Returns the stream, as the Arrow PyCapsule interface defines it.
     #[pyo3(signature = (requested_schema=None))]
     fn __arrow_c_stream__<'py>(
         &self,
@@ -182,7 +191,7 @@ impl ArrowStream {
         requested_schema: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
         guarded(py, "arrow", || {
-            // The interface lets a producer ignore a requested schema.
+            // The interface allows a producer to ignore a requested schema.
             let _ = requested_schema;
             let schema = schema();
             let batches: Result<Vec<_>, _> = self.0.iter().map(|page| batch(&schema, &page.get().0)).collect();
@@ -199,12 +208,12 @@ fn batch(schema: &SchemaRef, accounts: &[ContactAccount]) -> Result<RecordBatch,
 }
 
 fn schema() -> SchemaRef {
-    let nobody: [ContactAccount; 0] = [];
-    let field = |(name, column): &(&str, Column)| Field::new(*name, column(&nobody).data_type().clone(), true);
+    let none: [ContactAccount; 0] = [];
+    let field = |(name, column): &(&str, Column)| Field::new(*name, column(&none).data_type().clone(), true);
     Arc::new(Schema::new(COLUMNS.iter().map(field).collect::<Vec<_>>()))
 }
 
-/// Makes a column from the accounts.
+/// Creates a column from the accounts.
 type Column = fn(&[ContactAccount]) -> ArrayRef;
 
 fn texts<'a>(accounts: &'a [ContactAccount], get: impl Fn(&'a ContactAccount) -> Option<&'a str>) -> ArrayRef {
@@ -220,7 +229,7 @@ fn dates(accounts: &[ContactAccount], get: impl Fn(&ContactAccount) -> Option<Da
     Arc::new(moments.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
 }
 
-/// The columns, in the order of the dataclass, the stage spread over three.
+/// The columns, in the order of the dataclass, with three columns for the stage.
 const COLUMNS: &[(&str, Column)] = &[
     ("id", |accounts| integers(accounts, |account| Some(account.id))),
     ("owner_user_id", |accounts| integers(accounts, |account| Some(account.owner_user_id))),

@@ -1,7 +1,8 @@
-//! What is looked up once, in a way that a fork cannot get stuck in.
+//! Values that are looked up once, safe for forks.
 //!
-//! A cell that one thread fills while another thread forks stays half filled in the child, which would wait for it for
-//! ever. So the value is made first and then put in at once, with the interpreter held: nobody forks meanwhile.
+//! If one thread fills a cell while another thread forks, the cell stays half-filled in the child, which would wait for
+//! it forever. So the value is created first and then stored in one step, with the interpreter held, during which no
+//! thread forks.
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -10,10 +11,10 @@ use pyo3::sync::PyOnceLock;
 use super::exit;
 use crate::sabotage::{self, Guard};
 
-/// What is in a cell, made when it is empty. Two threads may make it at the same time; one value is kept.
+/// Returns the content of a cell, created on first use. Two threads may create it at the same time; one value is kept.
 ///
 /// # Errors
-/// Those of `make`; the next call tries again.
+/// Returns the errors of `make`; the next call tries again.
 pub(super) fn once<'a, T>(
     py: Python<'_>,
     cell: &'a PyOnceLock<T>,
@@ -23,18 +24,18 @@ pub(super) fn once<'a, T>(
         return Ok(value);
     }
     if sabotage::is_off(Guard::Once) {
-        // What `make` imports for the first time releases the interpreter meanwhile, for a moment that a fork seldom hits.
+        // A first import in `make` releases the interpreter, but a fork seldom hits that moment.
         return cell.get_or_try_init(py, || {
             exit::detached(py, || std::thread::sleep(std::time::Duration::from_millis(2)));
             make()
         });
     }
-    // It is refused when another thread was faster.
+    // It fails if another thread was faster.
     let mut spare = cell.set(py, make()?).err();
     cell.get_or_try_init(py, || spare.take().ok_or_else(|| PyRuntimeError::new_err("a cell lost its value")))
 }
 
-/// A name of Python's, made once. Like `pyo3::intern!`.
+/// A Python name, created once. Like `pyo3::intern!`.
 macro_rules! name {
     ($py:expr, $text:expr) => {{
         static NAME: pyo3::sync::PyOnceLock<pyo3::Py<pyo3::types::PyString>> = pyo3::sync::PyOnceLock::new();

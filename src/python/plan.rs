@@ -1,4 +1,4 @@
-//! Plans as Python's face uses them: a file, reports of its rows, and jobs over it.
+//! Plans for the Python layer: a file, reports of its rows, and jobs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -55,9 +55,10 @@ impl PlanFile {
         })
     }
 
-    /// Opens the plan that planning this table would make again. Gives `None` where there is none, or only a part of one.
+    /// Opens the plan that planning this table would create again. Returns `None` if there is none, or only an
+    /// incomplete one.
     #[staticmethod]
-    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn resume(
         py: Python<'_>,
         client: &Client,
@@ -76,19 +77,20 @@ impl PlanFile {
         })
     }
 
-    /// Whether a plan is there that may be replaced. Raises when something else is there, or when a run has the plan.
+    /// Returns whether a replaceable plan exists. Raises an error if the file is not a plan, or if a run uses it.
     #[staticmethod]
-    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn is_replaceable(py: Python<'_>, path: PathBuf) -> PyResult<bool> {
         guarded(py, "replace_plan", || {
             exit::detached(py, || file::PlanFile::is_replaceable(&path)).map_err(|error| refused(py, &error))
         })
     }
 
-    /// Opens a plan. With a client it must be for its address, user and team, and can be applied; without one it can be read.
-    /// `recover` opens one whose log is missing, `new_key` one that was made with another API key of the same user.
+    /// Opens a plan. With a client, the plan must belong to its base URL, user and team, and can be applied; without
+    /// one, it is read-only. `recover` opens a plan whose log is missing, `new_key` one that was created with another
+    /// API key of the same user.
     #[staticmethod]
-    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     #[pyo3(signature = (client, path, *, recover=false, new_key=false))]
     fn open(py: Python<'_>, client: Option<&Client>, path: PathBuf, recover: bool, new_key: bool) -> PyResult<Self> {
         guarded(py, "open_plan", || {
@@ -102,8 +104,8 @@ impl PlanFile {
         })
     }
 
-    /// Starts to apply what is left of it, failed rows included where `retry_failed` says so. Raises at once when another run
-    /// has the plan.
+    /// Starts to apply the rest of the plan, including failed rows if `retry_failed` is true. Raises an error
+    /// immediately if another run uses the plan.
     #[expect(clippy::too_many_arguments, reason = "each is an option of one call")]
     #[pyo3(signature = (
         client, *, overwrite, clear_unknown_members, retry_failed, concurrency, rows, limit, max_changes, max_cleared
@@ -140,7 +142,7 @@ impl PlanFile {
         })
     }
 
-    /// How many requests it takes to apply what is left of it, and how many seconds.
+    /// Returns the number of requests that apply the rest of the plan, and their duration in seconds.
     fn estimate(&self, py: Python<'_>, client: &Client) -> PyResult<(u64, Option<f64>)> {
         guarded(py, "estimate", || {
             let client = client.here(py)?;
@@ -149,13 +151,13 @@ impl PlanFile {
         })
     }
 
-    /// Where it is.
+    /// The path.
     #[getter]
     fn path(&self, py: Python<'_>) -> PyResult<PathBuf> {
         guarded(py, "path", || Ok(self.0.path().to_path_buf()))
     }
 
-    /// What it was made for.
+    /// The purpose of the plan.
     fn header<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         guarded(py, "header", || {
             let header = self.0.header();
@@ -176,7 +178,7 @@ impl PlanFile {
         })
     }
 
-    /// How many rows there are of each status.
+    /// The number of rows by status.
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         guarded(py, "counts", || {
             let counts: BTreeMap<Status, u64> = self.with(py, file::PlanFile::counts)?.into_iter().collect();
@@ -184,17 +186,17 @@ impl PlanFile {
         })
     }
 
-    /// How many rows were changed to something else than was sent.
+    /// The number of rows that the service stored with a different value.
     fn stored_otherwise(&self, py: Python<'_>) -> PyResult<u64> {
         guarded(py, "stored_otherwise", || self.with(py, file::PlanFile::stored_otherwise))
     }
 
-    /// Every row: its number, the account, the status, what went wrong, and how often it was sent again.
+    /// Every row: its number, the account, the status, the error, and how often it was sent again.
     fn rows(&self, py: Python<'_>) -> PyResult<Report> {
         guarded(py, "rows", || self.report_rows(py, |_| true))
     }
 
-    /// The rows that are not as they were meant to be, and will not be without somebody's doing.
+    /// The rows that are not done and will not be done without intervention.
     fn failures(&self, py: Python<'_>) -> PyResult<Report> {
         let fell_short = |row: &RowView| {
             row.stored_otherwise || !matches!(row.status, Status::Unchanged | Status::Changed | Status::Pending)
@@ -214,7 +216,7 @@ impl PlanFile {
         })
     }
 
-    /// The first of the failures as dictionaries. No others are read.
+    /// The first failures as dictionaries. Reads no others.
     fn first_failures<'py>(&self, py: Python<'py>, limit: u32) -> PyResult<Vec<Bound<'py, PyDict>>> {
         guarded(py, "first_failures", || {
             let mut columns = RowColumns::default();
@@ -226,7 +228,7 @@ impl PlanFile {
         })
     }
 
-    /// The first changes as dictionaries, and how many there are. No others are read.
+    /// The first changes as dictionaries, and their total. Reads no others.
     fn first_changes<'py>(&self, py: Python<'py>, limit: u32) -> PyResult<(Vec<Bound<'py, PyDict>>, u64)> {
         guarded(py, "first_changes", || {
             let (changes, total) = self.with(py, |file| Ok((file.first_changes(limit)?, file.count_changes()?)))?;
@@ -239,13 +241,13 @@ impl PlanFile {
         })
     }
 
-    /// The plan that reverts this one, in a file beside it: made now, or opened where it has rows left to do.
+    /// The plan that reverts this one, in a file next to it: a new one, or an existing one with open rows.
     fn revert_file(&self, py: Python<'_>) -> PyResult<Self> {
         guarded(py, "revert_file", || self.with(py, file::PlanFile::revert_file).map(Self))
     }
 }
 
-/// What a plan must have been made for.
+/// The purpose that a plan must have.
 struct Target<'a> {
     base_url: String,
     act_as: Option<String>,
@@ -296,7 +298,7 @@ pub(super) struct Report(RecordBatch);
 
 #[pymethods]
 impl Report {
-    /// The table, by the Arrow PyCapsule interface.
+    /// Returns the table, as the Arrow PyCapsule interface defines it.
     #[pyo3(signature = (requested_schema=None))]
     fn __arrow_c_stream__<'py>(
         &self,
@@ -304,7 +306,7 @@ impl Report {
         requested_schema: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
         guarded(py, "arrow", || {
-            // The interface lets a producer ignore a requested schema.
+            // The interface allows a producer to ignore a requested schema.
             let _ = requested_schema;
             let reader = RecordBatchIterator::new([Ok(self.0.clone())], self.0.schema());
             PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(Box::new(reader)), c"arrow_array_stream")
@@ -315,7 +317,7 @@ impl Report {
         guarded(py, "len", || Ok(self.0.num_rows()))
     }
 
-    /// A number of rows as dictionaries, from a given row on.
+    /// Returns a number of rows as dictionaries, from a given row on.
     #[pyo3(signature = (limit=None, first=0))]
     fn records<'py>(&self, py: Python<'py>, limit: Option<usize>, first: usize) -> PyResult<Vec<Bound<'py, PyDict>>> {
         guarded(py, "records", || {
@@ -325,14 +327,14 @@ impl Report {
         })
     }
 
-    /// The rows in these places, in this order.
-    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    /// Returns the rows at these positions, in this order.
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn select(&self, py: Python<'_>, places: Vec<usize>) -> PyResult<Self> {
         guarded(py, "select", || self.taken(&places))
     }
 
-    /// The rows that have one of these statuses.
-    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    /// Returns the rows that have one of these statuses.
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn of_status(&self, py: Python<'_>, statuses: Vec<String>) -> PyResult<Self> {
         guarded(py, "of_status", || {
             let column =
@@ -344,7 +346,7 @@ impl Report {
     }
 }
 
-/// What dates of Python are made with.
+/// The constructor of Python dates.
 struct Dates<'py> {
     from_timestamp: Bound<'py, PyAny>,
     utc: Bound<'py, PyAny>,
@@ -365,7 +367,7 @@ impl<'py> Dates<'py> {
 
 type Moments = PrimitiveArray<TimestampMillisecondType>;
 
-/// The values in these places. Of another type than a report has, there are none.
+/// Returns the values at these positions. Other types than those of a report do not occur.
 fn taken(column: &dyn Array, places: &[usize]) -> Option<ArrayRef> {
     let is_there = |place: &usize| column.is_valid(*place);
     let column_of = column.as_any();

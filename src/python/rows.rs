@@ -1,4 +1,4 @@
-//! Rows and columns of Python objects, as a table of the core.
+//! Converts rows and columns of Python objects to a table of the core.
 
 use std::rc::Rc;
 
@@ -13,10 +13,10 @@ use crate::account::Field;
 use crate::plan::MatchOn;
 use crate::plan::source::{Builder, Float, Options, Table};
 
-/// After how many rows from Python it is asked whether Ctrl-C was pressed.
+/// The number of rows between two checks for Ctrl-C.
 const ROWS_BETWEEN_SIGNALS: u64 = 4096;
 
-/// Reads a frame of pandas cell by cell: for want of Arrow, or where Arrow would make one type of several.
+/// Reads a pandas frame cell by cell: if Arrow is missing, or would convert several types to one.
 pub(super) fn from_frame(frame: &Bound<'_, PyAny>, options: &Options) -> PyResult<Table> {
     let py = frame.py();
     let mut builder = Builder::new(options);
@@ -27,7 +27,7 @@ pub(super) fn from_frame(frame: &Bound<'_, PyAny>, options: &Options) -> PyResul
         let column = builder.add_column(&name.to_string_lossy()).map_err(|error| refused(py, &builder, &error))?;
         if builder.is_wanted(column) {
             let values = cells.get_item((py.Ellipsis(), place))?;
-            // Pandas makes a float of Python of every float.
+            // pandas converts every float to a Python float.
             let dtype = values.getattr("dtype")?;
             let dtype = dtype.getattr("categories").and_then(|values| values.getattr("dtype")).unwrap_or(dtype);
             let is_float = dtype.getattr("kind").is_ok_and(|kind| kind.eq("f").unwrap_or(false));
@@ -46,7 +46,7 @@ pub(super) fn from_frame(frame: &Bound<'_, PyAny>, options: &Options) -> PyResul
     builder.finish(None).map_err(|error| errors::of_table(py, &error))
 }
 
-/// What to call to get a table from something that is none, but has one.
+/// Returns how to get a table from an object that is not one.
 fn hint(data: &Bound<'_, PyAny>) -> PyResult<Option<&'static str>> {
     let class = data.get_type();
     let module = class.module()?.to_string_lossy().into_owned();
@@ -55,33 +55,33 @@ fn hint(data: &Bound<'_, PyAny>) -> PyResult<Option<&'static str>> {
         ("dask" | "dask_expr", _) => Some("; call its compute() first"),
         ("ray", _) => Some("; call its to_pandas() first"),
         ("pandas", "Series") => {
-            Some("; a Series is one column, or one row: give a DataFrame, or series.to_dict() in a list")
+            Some("; a Series is one column, or one row: pass a DataFrame, or series.to_dict() in a list")
         }
-        ("numpy", "ndarray") => Some("; give an array with the names of its columns to pandas.DataFrame()"),
+        ("numpy", "ndarray") => Some("; pass the array and its column names to pandas.DataFrame()"),
         ("pandas" | "polars", "DataFrame") | ("pyarrow", "Table" | "RecordBatch") => {
             Some("; this version of the library has no __arrow_c_stream__: install a newer one")
         }
         _ if data.hasattr("collect")? => Some("; call its collect() first"),
-        _ if data.is_instance_of::<PyBytes>() => Some("; give a path as text"),
+        _ if data.is_instance_of::<PyBytes>() => Some("; pass the path as a str"),
         _ => None,
     })
 }
 
 fn check_signals(py: Python<'_>, builder: &Builder) -> PyResult<()> {
     if builder.rows().is_multiple_of(ROWS_BETWEEN_SIGNALS) {
-        // Others who wait for the interpreter get their turn.
+        // Lets other threads use the interpreter.
         exit::detached(py, || ());
         py.check_signals()?;
     }
     Ok(())
 }
 
-/// Reads rows one by one. What the iterable raises is passed on.
+/// Reads rows one by one. Propagates the exceptions of the iterable.
 pub(super) fn from_rows(data: &Bound<'_, PyAny>, options: &Options) -> PyResult<Table> {
     let py = data.py();
     let refusal = |hint: &str| PyTypeError::new_err(format!("a table must be {TAKEN}, not {}{hint}", type_name(data)));
     if data.cast::<PyMapping>().is_ok() {
-        return Err(refusal("; give the columns of a dict to pandas.DataFrame() or polars.DataFrame()"));
+        return Err(refusal("; pass the dict of columns to pandas.DataFrame() or polars.DataFrame()"));
     }
     if let Some(hint) = hint(data)? {
         return Err(refusal(hint));
@@ -95,19 +95,20 @@ pub(super) fn from_rows(data: &Bound<'_, PyAny>, options: &Options) -> PyResult<
     reader.builder.finish(None).map_err(|error| errors::of_table(py, &error))
 }
 
-/// What a row can be.
+/// The accepted kinds of rows.
 const ROW: &str = "a mapping, a named tuple, or an instance of a dataclass, an attrs class or a pydantic model";
 
-/// How rows of a class are read.
+/// How to read rows of a class.
 #[derive(Clone)]
 enum Shape<'py> {
-    /// By the place of its values: a named tuple, or a row of `SQLAlchemy`. Two columns of a query may have one name.
+    /// By the position of its values: a named tuple, or a row of `SQLAlchemy`. Two columns of a query may have the same
+    /// name.
     Values,
-    /// The same of a row of sqlite3, which has its names elsewhere.
+    /// The same for a row of sqlite3, which stores its names elsewhere.
     Sqlite,
     /// By these attributes.
     Fields(Rc<[Bound<'py, PyString>]>),
-    /// By these attributes of a model of pydantic, and by what else it was made with.
+    /// By these attributes of a pydantic model, and its extra attributes.
     Model(Rc<[Bound<'py, PyString>]>),
 }
 
@@ -124,7 +125,7 @@ struct RowReader<'py> {
     builder: Builder,
     account: Bound<'py, PyAny>,
     account_names: Rc<[Bound<'py, PyString>]>,
-    /// The class of the row before.
+    /// The class of the previous row.
     class: Option<(Bound<'py, PyType>, Shape<'py>)>,
 }
 
@@ -172,7 +173,7 @@ impl<'py> RowReader<'py> {
                 let set = row.getattr("model_fields_set")?;
                 for (place, name) in names.iter().enumerate() {
                     let value = row.getattr(name)?;
-                    // A model that was made without a field says nothing about it, unless the field has a default.
+                    // A model that was created without a field has no value for it, unless the field has a default.
                     if !value.is_none() || set.contains(name)? {
                         self.cell(place, name.as_any(), &value)?;
                     }
@@ -200,16 +201,16 @@ impl<'py> RowReader<'py> {
     fn cell(&mut self, place: usize, name: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyResult<()> {
         let Ok(name) = name.cast::<PyString>() else {
             let (row, found) = (self.builder.rows(), type_name(name));
-            return Err(PyTypeError::new_err(format!("row {row} has a column that is named by {found}, not by text")));
+            return Err(PyTypeError::new_err(format!("row {row} has a column whose name is {found}, not text")));
         };
         let name = name.to_string_lossy();
-        // Most rows name their columns in the same order.
+        // Most rows have their columns in the same order.
         let column = if self.builder.is_named(place, &name) { Ok(place) } else { self.builder.column(&name) };
         let column = column.map_err(|error| refused(value.py(), &self.builder, &error))?;
         if self.builder.is_wanted(column) { push(&mut self.builder, column, value, Float::Double) } else { Ok(()) }
     }
 
-    /// How a row is read: of an account the fields that can be sent.
+    /// Returns how to read a row: of an account, only the writable fields.
     fn shape(&mut self, row: &Bound<'py, PyAny>) -> PyResult<Shape<'py>> {
         let class = row.get_type();
         match &self.class {

@@ -1,4 +1,4 @@
-//! The sandbox, for Python. `replyio.sandbox` is what people see.
+//! The sandbox for Python. Its public interface is `replyio.sandbox`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -81,7 +81,7 @@ impl Sandbox {
                     .map_err(|reason| refusal(py, &format!("deviations {reason}")))?,
             };
             let sandbox = exit::detached(py, || core::Sandbox::start(options)).map_err(|error| raised(py, &error))?;
-            // The system gives ports out again: this one may have been an earlier sandbox's, which said when to come back.
+            // The system reuses ports: this one may have belonged to an earlier sandbox that asked clients to wait.
             identity::forget(&BaseUrl::new(&sandbox.url()).map_err(|error| errors::to_python(py, &error))?);
             Ok(Self(sandbox))
         })
@@ -171,7 +171,7 @@ impl Sandbox {
 }
 
 impl Sandbox {
-    /// The sandbox, unless this is a forked child's copy.
+    /// Returns the sandbox, unless this is a forked child's copy.
     fn here(&self) -> PyResult<&core::Sandbox> {
         if self.0.is_here() {
             return Ok(&self.0);
@@ -213,7 +213,7 @@ enum AppliedArgument {
 
 impl FaultArguments<'_> {
     fn read(self) -> PyResult<Fault> {
-        let wrong = |what: &str| PyValueError::new_err(format!("a fault of the sandbox cannot be used: {what}"));
+        let wrong = |what: &str| PyValueError::new_err(format!("the sandbox cannot use this fault: {what}"));
         let applied = match &self.applied {
             None => Applied::Auto,
             Some(AppliedArgument::Whether(true)) => Applied::Before,
@@ -270,7 +270,7 @@ fn seconds(number: f64) -> Option<Duration> {
 }
 
 fn all_accounts(given: &[Bound<'_, PyAny>]) -> PyResult<Vec<crate::ContactAccount>> {
-    // There may be a million, and a vector that grows would copy them again and again.
+    // There may be a million, and a growing vector would copy them repeatedly.
     let mut accounts = Vec::with_capacity(given.len());
     for given in given {
         accounts.push(account(given)?);
@@ -289,7 +289,7 @@ fn members(given: &Bound<'_, PyAny>) -> PyResult<Vec<(PyBackedStr, Value)>> {
     given.cast::<PyDict>()?.iter().map(|(name, value)| Ok((name.extract()?, json(&value)?))).collect()
 }
 
-/// A value as JSON has it. Texts and numbers, which most are, take the short way.
+/// Converts a value to JSON. Has a fast path for texts and numbers, which most values are.
 fn json(value: &Bound<'_, PyAny>) -> PyResult<Value> {
     if value.is_none() {
         return Ok(Value::Null);
@@ -303,7 +303,7 @@ fn json(value: &Bound<'_, PyAny>) -> PyResult<Value> {
     }
 }
 
-/// A `replyio.ConfigurationError`.
+/// Returns a `replyio.ConfigurationError`.
 fn refusal(py: Python<'_>, message: &str) -> PyErr {
     let made = errors::module(py).and_then(|module| module.getattr("ConfigurationError")?.call1((message,)));
     made.map_or_else(|error| error, PyErr::from_value)
@@ -313,7 +313,7 @@ fn raised(py: Python<'_>, error: &SandboxError) -> PyErr {
     match error {
         SandboxError::Bind { source, .. } | SandboxError::File { source, .. } | SandboxError::Thread(source) => {
             match source.raw_os_error() {
-                // With the number Python makes the right subclass, such as `PermissionError`.
+                // With the number, Python creates the right subclass, such as `PermissionError`.
                 Some(number) => PyOSError::new_err((number, error.to_string())),
                 None => PyOSError::new_err(error.to_string()),
             }

@@ -1,4 +1,4 @@
-//! The settings of a client, as Python gives them.
+//! Reads the settings of a client from Python.
 
 use std::env;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::config::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, ProxyUrl};
 use crate::error::{Error, KeyOrigin};
 use crate::quota::Quota;
 
-/// No time-out needs to be longer; it keeps arithmetic on moments from overflowing.
+/// The longest timeout. It prevents overflow in time arithmetic.
 const LONGEST_TIMEOUT: f64 = 30.0 * 86_400.0;
 
 /// Reads all settings of a new client.
@@ -27,7 +27,7 @@ pub(super) fn config_from(settings: &Bound<'_, PyDict>) -> Result<Config, Error>
             Some(key) => (key, KeyOrigin::Environment),
             None => {
                 return Err(refused(
-                    "no API key: give api_key= or set REPLY_API_KEY; replyio.sandbox.Sandbox().client() needs none",
+                    "no API key: pass api_key= or set REPLY_API_KEY; replyio.sandbox.Sandbox().client() needs none",
                 ));
             }
         },
@@ -135,7 +135,7 @@ fn seconds(name: &str, value: &Bound<'_, PyAny>) -> Result<Duration, Error> {
     }
 }
 
-/// A variable of the environment. An empty one counts as not set.
+/// Returns an environment variable. An empty one counts as not set.
 fn from_environment(name: &str) -> Option<String> {
     env::var_os(name).map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
 }

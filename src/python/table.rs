@@ -1,4 +1,4 @@
-//! Whatever holds rows in Python, as a table of the core.
+//! Converts Python data to a table of the core.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::plan::source::{self, Key, Options, TableError};
 use crate::plan::{Cell, MatchOn, Mode, Nulls};
 use crate::private_file::open_linked;
 
-/// Rows that are to be applied to accounts, with the faults that were found in them.
+/// Rows to apply to accounts, with their faults.
 #[pyclass(frozen, module = "replyio._replyio")]
 pub(super) struct Table(Arc<source::Table>);
 
@@ -39,7 +39,7 @@ impl Table {
         guarded(py, "len", || Ok(usize::try_from(self.0.len()).unwrap_or(usize::MAX)))
     }
 
-    /// The name of the file, or the size in words.
+    /// The name of the file, or a description of the size.
     #[getter]
     fn description(&self, py: Python<'_>) -> PyResult<&str> {
         guarded(py, "description", || Ok(self.0.description()))
@@ -54,7 +54,7 @@ impl Table {
         })
     }
 
-    /// The columns with texts that often mean nothing: column, number of such cells, first row.
+    /// The columns with suspicious texts: column, number of such cells, first row.
     #[getter]
     fn suspicions(&self, py: Python<'_>) -> PyResult<Vec<(&str, u64, u64)>> {
         guarded(py, "suspicions", || {
@@ -62,7 +62,7 @@ impl Table {
         })
     }
 
-    /// The cells of a row by their fields, and what it is matched on.
+    /// Returns the cells of a row by their fields, and its key.
     fn row<'py>(&self, py: Python<'py>, row: u64) -> PyResult<Bound<'py, PyDict>> {
         guarded(py, "row", || {
             if row >= self.0.len() {
@@ -87,7 +87,7 @@ impl Table {
     }
 }
 
-/// How a table is meant. What else the dictionary has is another's to read.
+/// Reads the options of a table. Ignores other keys of the dictionary.
 pub(super) fn options_from(options: &Bound<'_, PyDict>) -> PyResult<Options> {
     let mut faults = Vec::new();
     let given = |name: &str| Ok::<_, PyErr>(options.get_item(name)?.filter(|value| !value.is_none()));
@@ -101,7 +101,7 @@ pub(super) fn options_from(options: &Bound<'_, PyDict>) -> PyResult<Options> {
             None if ignore.eq("unknown")? => found.ignore_unknown = true,
             None => faults.push(FieldError::new(
                 "ignore",
-                "must be a list of the names of columns, or \"unknown\" for all others",
+                "must be a list of column names, or \"unknown\" for all other columns",
             )),
         }
     }
@@ -109,13 +109,13 @@ pub(super) fn options_from(options: &Bound<'_, PyDict>) -> PyResult<Options> {
         let pairs = columns.cast::<PyDict>().ok().map(PyDictMethods::iter);
         match pairs.and_then(|mut pairs| pairs.try_fold(Vec::new(), renamed)) {
             Some(columns) => found.columns = columns,
-            None => faults.push(FieldError::new("columns", "must be a dict from names of columns to names of fields")),
+            None => faults.push(FieldError::new("columns", "must be a dict from column names to field names")),
         }
     }
     if let Some(words) = given("null_values")? {
         match texts(&words) {
             Some(words) => found.null_values = words,
-            None => faults.push(FieldError::new("null_values", "must be a list of texts")),
+            None => faults.push(FieldError::new("null_values", "must be a list of strings")),
         }
     }
     if let Some(delimiter) = given("delimiter")? {
@@ -151,7 +151,7 @@ fn renamed(
     Some(columns)
 }
 
-/// Texts that an iterable has. A text is an iterable of its letters, which nobody means.
+/// Returns the strings of an iterable. A string is an iterable of its letters, which is never intended.
 fn texts(values: &Bound<'_, PyAny>) -> Option<Vec<String>> {
     if values.is_instance_of::<PyString>() {
         return None;
@@ -159,7 +159,7 @@ fn texts(values: &Bound<'_, PyAny>) -> Option<Vec<String>> {
     values.try_iter().ok()?.map(|value| value?.extract::<String>()).collect::<PyResult<Vec<_>>>().ok()
 }
 
-/// The one of several words that was given, or the default.
+/// Returns the given word out of several, or the default.
 fn word<T: Copy + Default>(
     name: &str,
     given: Option<Bound<'_, PyAny>>,
@@ -181,7 +181,7 @@ fn word<T: Copy + Default>(
     })
 }
 
-/// Reads a table from whatever holds one.
+/// Reads a table from any supported object.
 pub(super) fn table_from(data: &Bound<'_, PyAny>, options: &Options) -> PyResult<source::Table> {
     let py = data.py();
     if data.is_instance_of::<PyString>() || data.hasattr("__fspath__")? {
@@ -210,7 +210,7 @@ fn from_pandas(frame: &Bound<'_, PyAny>, pandas: &Bound<'_, PyAny>, options: &Op
     }
     match stream(frame) {
         Ok(stream) => from_stream(py, None, stream, options),
-        // pyarrow is missing, or a column cannot be Arrow's: cell by cell it can be told which cell is at fault.
+        // pyarrow is missing, or a column does not convert to Arrow: reading cell by cell shows which cell is at fault.
         Err(error) if error.is_instance_of::<PyException>(py) => from_frame(frame, options),
         Err(error) => Err(error),
     }
@@ -234,7 +234,7 @@ fn from_path(py: Python<'_>, path: &Path, options: &Options) -> PyResult<source:
     table.map_err(|error| errors::of_table(py, &error))
 }
 
-/// Reads a Parquet file with whichever library there is.
+/// Reads a Parquet file with any installed library.
 fn from_parquet(py: Python<'_>, path: &Path, options: &Options) -> PyResult<source::Table> {
     let found = open_linked(path).map_err(|error| TableError::Io { path: path.to_owned(), error });
     found.map_err(|error| errors::of_table(py, &error))?;

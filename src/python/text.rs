@@ -1,4 +1,4 @@
-//! Foreign text made safe, for Python.
+//! Makes foreign text safe, for Python.
 
 use std::borrow::Cow;
 
@@ -7,14 +7,15 @@ use pyo3::types::{PyBytes, PyString};
 
 use super::guard::guarded;
 
-/// Makes foreign text safe for a person: one line, at most `limit` characters of it, nothing that a terminal obeys.
+/// Makes foreign text safe for people: one line, at most `limit` characters, without characters that control a
+/// terminal.
 #[pyfunction]
 #[pyo3(signature = (text, limit=None))]
 pub(super) fn safe_text<'py>(text: &Bound<'py, PyString>, limit: Option<usize>) -> PyResult<Bound<'py, PyString>> {
     guarded(text.py(), "safe_text", || {
         let limit = limit.unwrap_or(usize::MAX);
         let Ok(utf8) = text.to_cow() else {
-            // Lone surrogates, as in the names of files that are not UTF-8: written as Python writes them.
+            // Lone surrogates, as in the names of files that are not valid UTF-8, are written as Python writes them.
             let escaped = text.call_method1("encode", ("utf-8", "backslashreplace"))?.cast_into::<PyBytes>()?;
             let utf8 = String::from_utf8_lossy(escaped.as_bytes()).into_owned();
             return Ok(PyString::new(text.py(), &crate::text::safe_text(&utf8, limit)));

@@ -8,16 +8,17 @@ use serde_json::{Map, Value};
 use super::page::PageQuery;
 use crate::account::{ContactAccount, Field, FieldValue, Kind, MEMBERS};
 
-/// The member that only a read of one account answers.
+/// The member that only `GET` of one account returns.
 const DETAIL: &str = "emailProvider";
 
-/// All accounts. A page costs as much with a million of them as with a thousand: orders are kept until they change.
+/// All accounts. A page costs the same with a million of them as with a thousand, because orders are kept until they
+/// change.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     by_id: BTreeMap<i64, Box<ContactAccount>>,
-    /// The ids that a list without search and order goes through.
+    /// The ids of a list without search and order.
     listed: Option<Vec<i64>>,
-    /// The ids that the last list with a search or an order went through.
+    /// The ids of the last list with a search or an order.
     ordered: Option<(PageQuery, Vec<i64>)>,
 }
 
@@ -31,14 +32,14 @@ impl Accounts {
         self.by_id.values().map(AsRef::as_ref)
     }
 
-    /// Puts an account there, and says whether its id is new.
+    /// Stores an account. Returns whether its id is new.
     pub(super) fn insert(&mut self, account: ContactAccount) -> bool {
         let is_new = self.by_id.insert(account.id, Box::new(account)).is_none();
         self.forget_orders(is_new);
         is_new
     }
 
-    /// Removes an account, and says whether there was one.
+    /// Removes an account. Returns whether there was one.
     pub(super) fn remove(&mut self, id: i64) -> bool {
         let was_there = self.by_id.remove(&id).is_some();
         self.forget_orders(was_there);
@@ -52,11 +53,11 @@ impl Accounts {
         }
     }
 
-    /// The accounts of a page, without those that the caller has no right to, and whether there are more behind it.
+    /// Returns the accounts of a page, without those that the caller has no access to, and whether there are more.
     pub(super) fn page(&mut self, query: &PageQuery, forbidden: &BTreeSet<i64>) -> (Vec<&ContactAccount>, bool) {
         let visible = || self.by_id.values().filter(|account| !forbidden.contains(&account.id));
         let ids = if query.is_plain() {
-            // The keys alone: to visit a million accounts would take a tenth of a second.
+            // Only the keys: visiting a million accounts would take a tenth of a second.
             let visible_ids = self.by_id.keys().filter(|id| !forbidden.contains(id)).copied();
             self.listed.get_or_insert_with(|| visible_ids.collect())
         } else {
@@ -72,7 +73,7 @@ impl Accounts {
     }
 }
 
-/// An account as the sandbox answers it: every member that the contract knows, whether it has a value or not.
+/// Returns an account in the form of an answer: every member of the API contract, with or without a value.
 #[derive(Clone, Copy)]
 pub(super) struct Shown<'a> {
     account: &'a ContactAccount,
@@ -80,12 +81,12 @@ pub(super) struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    /// As a read of one account answers it.
+    /// Returns the account in the form of `GET`.
     pub(super) fn detailed(account: &'a ContactAccount) -> Self {
         Self { account, is_detailed: true }
     }
 
-    /// As updates and lists answer it.
+    /// Returns the account in the form of updates and lists.
     pub(super) fn brief(account: &'a ContactAccount) -> Self {
         Self { account, is_detailed: false }
     }
@@ -124,12 +125,12 @@ impl Serialize for Shown<'_> {
     }
 }
 
-/// The members that accounts can be sorted by: those with one value, but for the one that lists leave out.
+/// Returns the members by which accounts can be sorted: those with one value that lists return.
 pub(super) fn sortable() -> impl Iterator<Item = &'static crate::account::Member> {
     MEMBERS.iter().filter(|member| member.kind != Kind::Stage && member.wire != DETAIL)
 }
 
-/// What accounts are sorted by: those without a value come first, text is compared without regard to case.
+/// Returns the sort key of accounts: those without a value come first, and text is compared ignoring case.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum SortKey {
     Nothing,

@@ -1,4 +1,4 @@
-//! What the sandbox answers: JSON, or problem details (RFC 9457).
+//! The answers of the sandbox: JSON, or problem details (RFC 9457).
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use super::faults::Response;
 
-/// The code of an account that is not there.
+/// The code for a missing account.
 pub(super) const NOT_FOUND: &str = "contactAccount.notFound";
-/// The code of an account that the caller has no right to.
+/// The code for an account that the caller has no access to.
 pub(super) const FORBIDDEN: &str = "contactAccount.forbidden";
-/// The code of an update that a business rule refuses.
+/// The code for an update that a business rule refuses.
 pub(super) const INVALID_INPUT: &str = "contactAccount.invalidInput";
-/// The code of a page that cannot be asked for.
+/// The code for an invalid page.
 pub(super) const INVALID_PAGINATION: &str = "contactAccount.invalidPagination";
 
 /// Status, headers and the whole body.
@@ -25,7 +25,7 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
 }
 
-/// One fault of a request.
+/// A problem of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Pointed {
     pub(super) pointer: String,
@@ -43,7 +43,7 @@ impl Answer {
         Self::typed(StatusCode::OK, HeaderValue::from_static("application/json; charset=utf-8"), value)
     }
 
-    /// Problem details, with a code where the contract has one.
+    /// Returns problem details, with a code if the API contract has one.
     pub(super) fn problem(status: StatusCode, detail: &str, code: Option<&str>) -> Self {
         let mut body = problem_body(status, detail);
         if let (Some(code), Some(members)) = (code, body.as_object_mut()) {
@@ -52,7 +52,7 @@ impl Answer {
         Self::problem_of(status, &body)
     }
 
-    /// The 400 for validation: every fault at once, and no code.
+    /// Returns the 400 for validation: every problem, and no code.
     pub(super) fn invalid(errors: &[Pointed]) -> Self {
         let status = StatusCode::BAD_REQUEST;
         let mut body = problem_body(status, "One or more validation errors occurred.");
@@ -62,7 +62,7 @@ impl Answer {
         Self::problem_of(status, &body)
     }
 
-    /// The 401: an empty body and the challenge.
+    /// Returns the 401: an empty body and the challenge.
     pub(super) fn unauthorized() -> Self {
         Self { status: StatusCode::UNAUTHORIZED, ..Self::default() }
             .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
@@ -83,7 +83,7 @@ impl Answer {
         Self::problem(StatusCode::TOO_MANY_REQUESTS, &detail, None).with(RETRY_AFTER, HeaderValue::from(seconds))
     }
 
-    /// The answer that a fault gives.
+    /// Returns the answer of a fault.
     pub(super) fn scripted(response: &Response) -> Self {
         let mut answer = match &response.body {
             Some(body) => Self { status: response.status, body: body.clone(), ..Self::default() },
@@ -115,7 +115,8 @@ fn is_bodiless(status: StatusCode) -> bool {
     status.is_success() || status == StatusCode::NOT_MODIFIED
 }
 
-/// The members that every problem has; the live service adds an `extensions` that its documentation does not know.
+/// Returns the members that every problem has. The live service adds an `extensions` that its documentation does not
+/// list.
 fn problem_body(status: StatusCode, detail: &str) -> Value {
     json!({
         "title": status.canonical_reason().unwrap_or("Error"),

@@ -1,4 +1,5 @@
-//! Ways in which the live service may differ from what its page says. Nobody has called it; a client must be safe anyway.
+//! Ways in which the live service may differ from its documentation. This project has not called it; a client must be
+//! safe anyway.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +10,7 @@ use super::SandboxError;
 use super::windows::Left;
 use crate::account::{Field, Kind, MEMBERS};
 
-/// How the sandbox differs from the contract's page. The default: not at all.
+/// How the sandbox deviates from the API contract. The default has no deviation.
 ///
 /// ```
 /// use replyio::sandbox::{Dates, Deviations, SandboxOptions};
@@ -19,27 +20,27 @@ use crate::account::{Field, Kind, MEMBERS};
 /// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Deviations {
-    /// Members that the items of a list lack, by their names on the wire; any but `id`.
+    /// Members that the items of a list lack, by their JSON names; any but `id`.
     pub list_lacks: BTreeSet<String>,
     /// The number of characters of each text that a list returns; a `GET` returns them all.
     pub list_cut: Option<usize>,
     /// The form of the dates in answers.
     pub dates: Dates,
-    /// What answers hold for a text that is empty.
+    /// The form of an empty text in answers.
     pub empty: Empty,
-    /// Members that this crate does not know and an update may carry, with what each account has at first. An update that
-    /// leaves one out clears it, as any other.
+    /// Members that this crate does not know and an update may include, with the initial value of each account. An
+    /// update that omits one clears it, like any other.
     pub unknown_members: Map<String, Value>,
-    /// What the sandbox stores of a text that an update carries.
+    /// What the sandbox stores of a text in an update.
     pub stored: Stored,
-    /// Fields that an update does not change, although it is answered with 200.
+    /// Fields that an update does not change, although the sandbox answers 200.
     pub ignored_fields: BTreeSet<Field>,
-    /// Members that every update empties, whatever it carries, by their names on the wire: `stage`, and the fields that may
-    /// be empty.
+    /// Members that every update clears, whatever it includes, by their JSON names: `stage`, and the fields that may be
+    /// empty.
     pub update_clears: BTreeSet<String>,
-    /// The user that every update makes the owner, whatever it carries.
+    /// The user that every update makes the owner, whatever it includes.
     pub update_owner: Option<i64>,
-    /// Which headers say what is left of the quota. They need a quota.
+    /// The headers with the remaining quota. They need a quota.
     pub rate_limit_headers: RateLimitHeaders,
 }
 
@@ -59,10 +60,10 @@ pub enum Dates {
     Null,
 }
 
-/// What answers hold for a text that is empty.
+/// The form of an empty text in answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Empty {
-    /// `null` where it was never set or was cleared, `""` where an update carried that.
+    /// `null` if it was never set or was cleared, `""` if an update sent that.
     #[default]
     AsSent,
     /// Always `null`.
@@ -71,21 +72,22 @@ pub enum Empty {
     Text,
 }
 
-/// What the sandbox stores of a text that an update carries.
+/// What the sandbox stores of a text in an update.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Stored {
     /// The text.
     #[default]
     AsSent,
-    /// The text without white space around it.
+    /// The text without leading and trailing white space.
     Trimmed,
-    /// The text tidied: no separators in telephone numbers, domains and e-mail addresses in lower case, single spaces.
+    /// The text in a normalized form: no separators in phone numbers, domains and e-mail addresses in lower case,
+    /// single spaces.
     Reformatted,
-    /// The text as HTML has it: `&amp;` for `&`.
+    /// The text escaped for HTML: `&amp;` for `&`.
     Escaped,
 }
 
-/// Which headers say what is left of the quota.
+/// The headers with the remaining quota.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RateLimitHeaders {
     /// None.
@@ -100,10 +102,10 @@ pub enum RateLimitHeaders {
 }
 
 impl Deviations {
-    /// Checks the names, and that there is a quota where headers tell of one.
+    /// Checks the names, and that there is a quota if headers report one.
     ///
     /// # Errors
-    /// A name is not that of a member, or is one where an unknown one is expected.
+    /// Returns an error if a name is not that of a member, or is known where an unknown one is expected.
     pub(super) fn check(&self, has_quota: bool) -> Result<(), SandboxError> {
         let refusal = |reason: String| Err(SandboxError::Option { name: "deviations", reason });
         let is_member = |name: &str| MEMBERS.iter().any(|member| member.wire == name);
@@ -119,18 +121,18 @@ impl Deviations {
             return refusal(format!("cannot clear {name:?} with an update: it is not a member that may be empty"));
         }
         if self.rate_limit_headers != RateLimitHeaders::None && !has_quota {
-            return refusal("cannot tell what is left of a quota: there is none".to_owned());
+            return refusal("cannot report the remaining quota: the sandbox has no quota".to_owned());
         }
         Ok(())
     }
 
-    /// Whether the answers look as what is stored.
+    /// Returns whether answers show exactly what is stored.
     pub(super) fn shows_as_stored(&self, is_item: bool) -> bool {
         let is_whole = !is_item || (self.list_lacks.is_empty() && self.list_cut.is_none());
         is_whole && self.dates == Dates::Utc && self.empty == Empty::AsSent
     }
 
-    /// Makes of an account what the answer shows; `is_item` where it is one of a list.
+    /// Converts an account to the form of the answer; `is_item` is true for an item of a list.
     pub(super) fn show(&self, mut members: Map<String, Value>, is_item: bool) -> Map<String, Value> {
         for member in MEMBERS {
             let Some(value) = members.get_mut(member.wire) else { continue };
@@ -153,7 +155,7 @@ impl Deviations {
         members
     }
 
-    /// Whether an update may carry a member that the contract does not have.
+    /// Returns whether an update may include a member that the API contract does not list.
     pub(super) fn has_member(&self, name: &str) -> bool {
         self.unknown_members.contains_key(name)
     }
@@ -165,12 +167,12 @@ impl Deviations {
         }
     }
 
-    /// Whether an update changes nothing at all.
+    /// Returns whether updates change nothing at all.
     pub(super) fn ignores_everything(&self) -> bool {
         self.ignored_fields.len() == Field::ALL.len()
     }
 
-    /// Makes of an updated account what is stored of it.
+    /// Converts an updated account to the stored form.
     pub(super) fn store(&self, updated: &mut Map<String, Value>, before: &Map<String, Value>) {
         for field in Field::ALL {
             let Some(value) = updated.get_mut(field.wire()) else { continue };
@@ -188,7 +190,7 @@ impl Deviations {
         }
     }
 
-    /// The headers that tell what is left of the quota.
+    /// Returns the headers with the remaining quota.
     pub(super) fn headers(&self, left: &[Left]) -> Vec<(HeaderName, HeaderValue)> {
         let prefix = match self.rate_limit_headers {
             RateLimitHeaders::None => return Vec::new(),

@@ -1,10 +1,10 @@
-//! Why a sandbox could not be started, or not be changed.
+//! Errors of starting or changing a sandbox.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// What went wrong with a sandbox.
+/// An error of a sandbox.
 #[derive(Debug)]
 pub enum SandboxError {
     /// An option cannot be used.
@@ -14,12 +14,12 @@ pub enum SandboxError {
         /// What is expected.
         reason: String,
     },
-    /// An account cannot be one.
+    /// An account is invalid.
     Account {
         /// What is wrong with it.
         reason: String,
     },
-    /// The port could not be taken.
+    /// The port is not available.
     Bind {
         /// The port.
         port: u16,
@@ -33,7 +33,7 @@ pub enum SandboxError {
         /// Why.
         source: io::Error,
     },
-    /// The file of accounts is damaged, or not one.
+    /// The file of accounts is damaged, or is another kind of file.
     Damaged {
         /// The file.
         path: PathBuf,

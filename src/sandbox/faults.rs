@@ -1,11 +1,11 @@
-//! Scripted faults: which request is hit, how often, and what happens to it.
+//! Scripted faults: which request is affected, how often, and how.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
-/// A fault that the sandbox commits on purpose. The first one in the list that fits a request hits it.
+/// A deliberate fault of the sandbox. The first matching fault in the list affects a request.
 ///
 /// ```
 /// use replyio::sandbox::{Applied, Fault, Response};
@@ -16,58 +16,58 @@ use http::{HeaderMap, Method, StatusCode};
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Fault {
-    /// Hits only the request of this number; the first one is 1. Default: any.
+    /// Affects only the request with this number; the first one is 1. Default: any.
     pub request: Option<u64>,
-    /// Hits only requests for this account. Default: any.
+    /// Affects only requests for this account. Default: any.
     pub id: Option<i64>,
-    /// Hits only this method. Default: any.
+    /// Affects only this method. Default: any.
     pub method: Option<Method>,
-    /// How many requests it hits. Default: all that fit.
+    /// The number of requests that it affects. Default: all that match.
     pub times: Option<u32>,
-    /// Waits this long before it goes on. Default: not at all.
+    /// Waits this long first. Default: no wait.
     pub delay: Duration,
-    /// Answers this in place of the true answer.
+    /// Sends this answer instead of the normal one.
     pub response: Option<Response>,
     /// Resets the connection (TCP RST): without an answer, or after the `cut`.
     pub reset: bool,
     /// Closes the connection (FIN) without an answer.
     pub close: bool,
-    /// Ends the connection after this number of bytes of the body, although Content-Length promised all of them.
+    /// Ends the connection after this number of bytes of the body, although Content-Length announced all of them.
     pub cut: Option<usize>,
-    /// Whether the request does what it asks for.
+    /// Whether the request takes effect.
     pub applied: Applied,
 }
 
-/// Whether a request that is hit by a fault does what it asks for.
+/// Whether a request that a fault affects still takes effect.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Applied {
-    /// Before the delay if the true answer is sent, whole or cut; not at all if there is another or none.
+    /// Before the delay if the normal answer is sent, whole or cut; not at all if there is another one or none.
     #[default]
     Auto,
-    /// At once, before the delay.
+    /// Immediately, before the delay.
     Before,
-    /// After the delay, even if the client has gone by then.
+    /// After the delay, even if the client has disconnected by then.
     Late,
     /// Not at all.
     Never,
 }
 
-/// An answer that a fault gives in place of the true one.
+/// The answer of a fault.
 #[derive(Debug, Clone, Default)]
 pub struct Response {
     /// The status, 200 to 999.
     pub status: StatusCode,
-    /// The headers, Content-Type among them.
+    /// The headers, including Content-Type.
     pub headers: HeaderMap,
-    /// The body. Default: the problem details that belong to the status; none for 401.
+    /// The body. Default: the problem details of the status; none for 401.
     pub body: Option<Bytes>,
 }
 
 impl Response {
-    /// The answer of a status, with the body that belongs to it.
+    /// Returns the answer of a status, with its default body.
     ///
     /// # Errors
-    /// Below 200 or above 999, which are no answers.
+    /// Returns an error if the status is below 200 or above 999.
     pub fn status(status: u16) -> Result<Self, super::SandboxError> {
         match StatusCode::from_u16(status) {
             Ok(status) if !status.is_informational() => Ok(Self { status, ..Self::default() }),
@@ -83,17 +83,17 @@ impl Fault {
             && self.id.is_none_or(|wanted| id == Some(wanted))
     }
 
-    /// Whether not even a part of an answer is sent.
+    /// Returns whether no part of an answer is sent.
     pub(super) fn is_silent(&self) -> bool {
         self.close || (self.reset && self.cut.is_none())
     }
 
-    /// Whether the true answer is sent, whole or cut.
+    /// Returns whether the normal answer is sent, whole or cut.
     pub(super) fn answers_truly(&self) -> bool {
         self.response.is_none() && !self.is_silent()
     }
 
-    /// When the request does what it asks for, `Auto` resolved.
+    /// Returns when the request takes effect, with `Auto` resolved.
     pub(super) fn applied(&self) -> Applied {
         match self.applied {
             Applied::Auto if self.answers_truly() => Applied::Before,
@@ -103,7 +103,7 @@ impl Fault {
     }
 }
 
-/// The faults that are still to come.
+/// The remaining faults.
 #[derive(Debug, Default)]
 pub(super) struct Script(Vec<Fault>);
 
@@ -120,7 +120,7 @@ impl Script {
         self.0.clear();
     }
 
-    /// The fault that hits a request, counted down.
+    /// Returns the fault that affects a request, and counts it down.
     pub(super) fn hit(&mut self, number: u64, method: &Method, id: Option<i64>) -> Option<Fault> {
         let fault = self
             .0

@@ -1,7 +1,7 @@
 //! Refuses web pages: only programs of this machine may use the sandbox.
 //!
-//! A page in a browser on this machine can send requests to 127.0.0.1. With a name of its own that it lets point there (DNS
-//! rebinding) it could read the answers too, and the accounts of a sandbox may be copies of real ones.
+//! A page in a browser on this machine can send requests to 127.0.0.1. With its own name that resolves to 127.0.0.1
+//! (DNS rebinding), it could also read the answers, and the accounts of a sandbox may be copies of real ones.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -14,25 +14,28 @@ use super::answer::Answer;
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// The 403 for a request that does not name this machine, or comes from a page of another origin.
+/// Returns the 403 for a request whose Host is not this machine, or that comes from a page of another origin.
 pub(super) fn refusal(parts: &Parts) -> Option<Answer> {
     let detail = match only(&parts.headers, &HOST) {
         Some(host) if is_loopback(host) && parts.uri.authority().is_none_or(|name| is_loopback(name.as_str())) => {
-            is_from_another_page(&parts.headers, host).then_some("The sandbox does not answer web pages.")?
+            is_from_another_page(&parts.headers, host).then_some(
+                "The sandbox does not answer requests from web \
+                pages.",
+            )?
         }
-        _ => "The sandbox answers under localhost, 127.0.0.1 and [::1] only, one of which must be the Host.",
+        _ => "The sandbox answers only at localhost, 127.0.0.1 and [::1], and the Host header must name one of them.",
     };
     Some(Answer::problem(StatusCode::FORBIDDEN, detail, None))
 }
 
-/// The value of a header that is there once.
+/// Returns the value of a header that occurs once.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;
     values.next().is_none().then_some(value)
 }
 
-/// Whether a host, with or without a port, is this machine. No other name counts, whatever it points to.
+/// Returns whether a host, with or without a port, is this machine. No other name counts, whatever it resolves to.
 fn is_loopback(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
     if authority.as_str().contains('@') {
@@ -45,7 +48,7 @@ fn is_loopback(host: &str) -> bool {
         || bracketed.and_then(|name| name.parse::<Ipv6Addr>().ok()).is_some_and(|address| address.is_loopback())
 }
 
-/// Whether a browser sends this for a page that did not come from here. Programs send neither of the two headers.
+/// Returns whether a browser sends this for a page of another origin. Programs send neither of the two headers.
 fn is_from_another_page(headers: &HeaderMap, host: &str) -> bool {
     let here = |origin: &str| origin.strip_prefix("http://").is_some_and(|origin| origin.eq_ignore_ascii_case(host));
     let foreign_origin = headers.contains_key(ORIGIN) && !only(headers, &ORIGIN).is_some_and(here);

@@ -1,8 +1,8 @@
-//! The file that keeps a sandbox's accounts: a journal of JSON lines that is only appended to.
+//! The file that keeps a sandbox's accounts: an append-only journal of JSON lines.
 //!
-//! The first line says what the file is. Every other line is one account as it was stored, or one removed, with a sum
-//! over its text. What was answered survives `kill -9`: each line is handed to the system before the answer leaves. A
-//! power loss may take the newest lines: a test double does not wait for the disk.
+//! The first line identifies the file. Every other line is one stored account or one removal, with a checksum. An
+//! answered update survives `kill -9`: each line is passed to the system before the answer is sent. A power failure may
+//! lose the newest lines, because a test double does not wait for the disk.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
@@ -28,15 +28,15 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens the file, or makes it with the initial accounts. The journal is compacted: what is left is one line for
-    /// each account, put in place at once by a rename.
+    /// Opens the file, or creates it with the initial accounts. Compacts the journal to one line per account, with an
+    /// atomic rename.
     ///
     /// # Errors
-    /// The file cannot be read or written, is another program's, another sandbox has it, or it is damaged anywhere but in a
-    /// torn last line.
+    /// Returns an error if the file cannot be read or written, belongs to another program, is in use by another
+    /// sandbox, or is damaged anywhere but in an incomplete last line.
     pub(super) fn open(path: &Path, initial: Accounts) -> Result<(Self, Accounts), SandboxError> {
         let failed = |source| SandboxError::File { path: path.to_owned(), source };
-        // Locked until its successor has the name and a lock of its own.
+        // Locked until its successor has the name and its own lock.
         let mut before = open_locked(path).map_err(failed)?;
         let mut bytes = Vec::new();
         before.read_to_end(&mut bytes).map_err(failed)?;
@@ -49,7 +49,8 @@ impl Journal {
         Ok((journal, accounts))
     }
 
-    /// Lets another sandbox have the file. A lock is also a forked child's, so that it does not end with this process alone.
+    /// Releases the file for another sandbox. A forked child shares the lock, so it does not end with this process
+    /// alone.
     pub(super) fn unlock(&self) {
         let _ = self.file.unlock();
     }
@@ -78,7 +79,7 @@ impl Journal {
     fn append(&mut self, entry: &Value) -> io::Result<()> {
         let line = line(entry);
         if let Err(error) = self.file.write_all(line.as_bytes()) {
-            // Half a line in the middle of the file would be damage at the next start.
+            // A partial line in the middle of the file would be damage at the next start.
             self.file.set_len(self.length)?;
             io::Seek::seek(&mut self.file, io::SeekFrom::End(0))?;
             return Err(error);
@@ -88,7 +89,7 @@ impl Journal {
     }
 }
 
-/// Opens the file, or makes an empty one, that no other sandbox has or gets.
+/// Opens the file, or creates an empty one, and locks out other sandboxes.
 fn open_locked(path: &Path) -> io::Result<File> {
     loop {
         let file = match private_file::open(path, false) {
@@ -99,7 +100,7 @@ fn open_locked(path: &Path) -> io::Result<File> {
             opened => opened?,
         };
         lock(&file)?;
-        // Another one may have put its file in place, and stopped, since this one was opened.
+        // Another sandbox may have replaced the file, and stopped, after this one opened it.
         if private_file::is_at(&file, path)? {
             return Ok(file);
         }
@@ -109,7 +110,7 @@ fn open_locked(path: &Path) -> io::Result<File> {
 fn lock(file: &File) -> io::Result<()> {
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
-            Err(io::Error::other("another sandbox has it; stop that one, or give this one a path of its own"))
+            Err(io::Error::other("another sandbox uses it; stop that one, or choose another path"))
         }
         // Not every file system has locks.
         Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => Err(error),
@@ -126,7 +127,7 @@ fn line(entry: &Value) -> String {
     format!("{BEFORE_SUM}{:016x}{AFTER_SUM}{entry}}}\n", sum(entry.as_bytes()))
 }
 
-/// FNV-1a: against damage, not against an adversary.
+/// FNV-1a: detects damage, not an attacker.
 fn sum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
@@ -153,7 +154,7 @@ fn read_line(line: &[u8], accounts: &mut Accounts) -> Result<(), &'static str> {
     let (digits, rest) = parts.ok_or("not a line of this journal")?;
     let entry = rest.strip_prefix(AFTER_SUM).ok_or("not a line of this journal")?;
     if u64::from_str_radix(digits, 16) != Ok(sum(entry.as_bytes())) {
-        return Err("the text does not match its sum");
+        return Err("the text does not match its checksum");
     }
     let mut entry: Value = serde_json::from_str(entry).map_err(|_| "not JSON")?;
     if let Some(account) = entry.get_mut("put").map(Value::take) {

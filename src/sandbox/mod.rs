@@ -57,10 +57,10 @@ pub struct SandboxQuota {
     pub per_hour: u32,
 }
 
-/// How a key may be sent.
+/// How a client may send a key.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Auth {
-    /// Either way.
+    /// In either header.
     #[default]
     Both,
     /// `X-API-Key: <key>` only.
@@ -69,7 +69,7 @@ pub enum Auth {
     Bearer,
 }
 
-/// What a key may do.
+/// The scopes of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scopes {
     /// `contacts:read`: get and list.
@@ -78,43 +78,43 @@ pub struct Scopes {
     pub write: bool,
 }
 
-/// How a sandbox behaves.
+/// The options of a sandbox.
 #[derive(Clone)]
 pub struct SandboxOptions {
-    /// The accounts that are there at the start. Default: three with every field filled, 4711 to 4713.
+    /// The initial accounts. Default: three with every field filled, 4711 to 4713.
     pub accounts: Option<Vec<ContactAccount>>,
     /// The port on 127.0.0.1; 0, the default, takes a free one.
     pub port: u16,
     /// The quota of each user, which is a key together with the headers `X-User-Id`, `X-User-Email` and `X-Team-Id`.
     /// Default: none.
     pub quota: Option<SandboxQuota>,
-    /// How much faster than real time the quota's clock goes. With 60 its hour passes in a minute, and `Retry-After` is
-    /// divided by 60 and rounded up, so that waiting as long in real time is right. Default: 1.
+    /// How much faster than real time the quota's clock runs. With 60, its hour passes in a minute, and `Retry-After`
+    /// is divided by 60 and rounded up, so that it is a wait in real time. Default: 1.
     pub clock_scale: f64,
-    /// What goes wrong on purpose. Default: nothing.
+    /// Deliberate faults. Default: none.
     pub faults: Vec<Fault>,
-    /// The file that keeps the accounts. If it has accounts already, they are used in place of `accounts`. One
-    /// sandbox at a time has it, until it is stopped; a second one is refused. Default: none, the accounts are gone when the
+    /// The file that keeps the accounts. If it already contains accounts, they replace `accounts`. Only one sandbox at
+    /// a time can use it, until it is stopped; a second one fails. Default: none; the accounts are lost when the
     /// sandbox stops.
     pub path: Option<PathBuf>,
-    /// The keys that are known. Default: any that is not empty.
+    /// The valid keys. Default: any that is not empty.
     pub api_keys: Option<Vec<String>>,
-    /// Keys that may do less than everything. They are known, whatever `api_keys` says.
+    /// Keys with fewer scopes. They are valid, whatever `api_keys` says.
     pub scopes: BTreeMap<String, Scopes>,
-    /// How a key may be sent. Default: either way.
+    /// How a client may send a key. Default: in either header.
     pub auth: Auth,
     /// The users in the team, who may own accounts. Default: any.
     pub owners: Option<BTreeSet<i64>>,
-    /// Accounts that the caller has no right to.
+    /// Accounts that the caller has no access to.
     pub forbidden: BTreeSet<i64>,
-    /// The longest body in bytes; a longer one is a 413. Default: 1 MiB.
+    /// The longest body in bytes; the sandbox answers a longer one with 413. Default: 1 MiB.
     pub max_body: usize,
-    /// How many requests are remembered, the newest ones, and at most 256 MiB of them. At least 1. Default: 100,000.
+    /// How many of the newest requests to keep, with a limit of 256 MiB. At least 1. Default: 100,000.
     pub keep_requests: usize,
-    /// How long a connection may take to send a request, and how long it may be silent between two. Then it is closed.
+    /// How long a connection may take to send a request, and how long it may be idle. The sandbox then closes it.
     /// Default: 20 seconds.
     pub idle_timeout: Duration,
-    /// How it differs from what the contract's page says. Default: not at all.
+    /// How it deviates from the API contract. Default: not at all.
     pub deviations: Deviations,
 }
 
@@ -142,8 +142,8 @@ impl Default for SandboxOptions {
 
 /// A running sandbox. It stops when it is dropped.
 ///
-/// It belongs to the process that started it. In a forked child the copy does nothing when it is stopped or dropped, and
-/// must not be asked for anything else; [`Sandbox::is_here`] tells.
+/// It belongs to the process that started it. In a forked child, stopping or dropping the copy does nothing, and other
+/// methods must not be called; [`Sandbox::is_here`] tells.
 pub struct Sandbox {
     shared: Arc<Shared>,
     port: u16,
@@ -152,10 +152,11 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Starts a sandbox on a thread of its own. It answers as soon as this returns.
+    /// Starts a sandbox in its own thread. It answers as soon as this returns.
     ///
     /// # Errors
-    /// An option cannot be used, the port is taken, or the file is not one of sandbox accounts.
+    /// Returns an error if an option cannot be used, the port is not available, or the file does not contain sandbox
+    /// accounts.
     ///
     /// # Examples
     /// ```
@@ -219,40 +220,40 @@ impl Sandbox {
         Ok(Self { shared, port, process: std::process::id(), thread: Mutex::new(Some(thread)) })
     }
 
-    /// The base URL for a client, such as `http://127.0.0.1:8080/v3`.
+    /// Returns the base URL for a client, such as `http://127.0.0.1:8080/v3`.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}/v3", self.port)
     }
 
-    /// The port that it listens on.
+    /// Returns its port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Whether this is the process that started it.
+    /// Returns whether this is the process that started it.
     pub fn is_here(&self) -> bool {
         self.process == std::process::id()
     }
 
-    /// Every request that has arrived, in that order, as far as they are kept.
+    /// Returns every request that arrived, in that order, as far as they are kept.
     pub fn requests(&self) -> Vec<SandboxRequest> {
         self.shared.state().requests()
     }
 
-    /// Forgets the requests; their numbers go on.
+    /// Deletes the kept requests. The numbering continues.
     pub fn clear_requests(&self) {
         self.shared.state().forget_requests();
     }
 
-    /// The accounts as they are stored, by id.
+    /// Returns the stored accounts, by id.
     pub fn accounts(&self) -> Vec<ContactAccount> {
         self.shared.state().accounts.iter().cloned().collect()
     }
 
-    /// Puts an account there, as another program would: new, or in place of the one with its id.
+    /// Stores an account, as another program would: a new one, or a replacement for the one with its id.
     ///
     /// # Errors
-    /// The file could not be written.
+    /// Returns an error if the file cannot be written.
     pub fn set_account(&self, account: &ContactAccount) -> Result<(), SandboxError> {
         let mut account = account.clone();
         self.shared.options.deviations.complete(&mut account.extra);
@@ -260,10 +261,10 @@ impl Sandbox {
         stored.map_err(|source| self.file_error(source))
     }
 
-    /// Removes an account, as another program would, and says whether there was one.
+    /// Removes an account, as another program would. Returns whether there was one.
     ///
     /// # Errors
-    /// The file could not be written.
+    /// Returns an error if the file cannot be written.
     pub fn remove_account(&self, id: i64) -> Result<bool, SandboxError> {
         let removed = self.shared.state().remove(id);
         removed.map_err(|source| self.file_error(source))
@@ -273,17 +274,17 @@ impl Sandbox {
         SandboxError::File { path: self.shared.options.path.clone().unwrap_or_default(), source }
     }
 
-    /// Adds a fault behind the others.
+    /// Adds a fault after the others.
     pub fn add_fault(&self, fault: Fault) {
         self.shared.state().script.add(fault);
     }
 
-    /// Ends all faults.
+    /// Removes all faults.
     pub fn clear_faults(&self) {
         self.shared.state().script.clear();
     }
 
-    /// Closes every connection, as a server does with idle ones, and goes on with new ones.
+    /// Closes every connection, as a server does with idle ones, and continues to accept new ones.
     pub fn close_connections(&self) {
         let ending = self.shared.end_connections();
         let began = Instant::now();
@@ -292,7 +293,7 @@ impl Sandbox {
         }
     }
 
-    /// Closes the socket and every connection, and waits for the thread. Requests and accounts can still be asked for.
+    /// Closes the socket and every connection, and waits for the thread. Requests and accounts stay available.
     pub fn stop(&self) {
         if !self.is_here() {
             return;
@@ -300,7 +301,7 @@ impl Sandbox {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.shared.stop.notify_one();
         if let Some(thread) = thread {
-            // Its panic would have nothing to say that the requests do not show.
+            // The requests show everything that its panic could say.
             let _ = thread.join();
         }
         self.shared.state().unlock();
@@ -312,7 +313,7 @@ impl Drop for Sandbox {
         if self.is_here() {
             return self.stop();
         }
-        // The thread is the parent's: neither it nor a lock that it may have held when it was copied is touched here.
+        // The thread belongs to the parent: this touches neither it nor a lock that it may have held at the fork.
         std::mem::forget(self.thread.get_mut().map(Option::take));
         std::mem::forget(Arc::clone(&self.shared));
     }

@@ -1,4 +1,4 @@
-//! What `/openapi.json` says: the sandbox's description of itself, made from the table of fields.
+//! The content of `/openapi.json`: the sandbox's description of itself, generated from the table of fields.
 
 use serde_json::{Map, Value, json};
 
@@ -7,10 +7,10 @@ use super::page::{DEFAULT_TOP, DIRECTIONS, MAXIMUM_TOP};
 use super::{Auth, SandboxOptions, answer};
 use crate::account::{CompanySize, Kind, MEMBERS, Member};
 
-/// Text with a character that is not white space, by Unicode's own list: engines do not agree on `\S`.
+/// Text with a character that is not white space, by Unicode's own list: regex engines differ on `\S`.
 const NOT_BLANK: &str = "[^\\t-\\r\\u0020\\u0085\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]";
 
-/// The description, with an account as the example.
+/// Returns the description, with an account as the example.
 pub(super) fn description(options: &SandboxOptions, example: Option<&Map<String, Value>>) -> Value {
     json!({
         "openapi": "3.1.0",
@@ -128,7 +128,7 @@ fn list() -> Value {
     })
 }
 
-/// The answers of an operation: its own, those that every operation has, and the problems that it can have.
+/// Returns the answers of an operation: its own, those that every operation has, and its possible problems.
 fn responses(problems: &[&'static str], schema: &str, description: &str, links: &Value) -> Value {
     let content = json!({"application/json": {"schema": reference(schema)}});
     let always = json!({
@@ -148,7 +148,7 @@ fn responses(problems: &[&'static str], schema: &str, description: &str, links: 
     let described = |status: &&'static str| {
         let problem = match *status {
             "400" => problem("The request is not valid", &[answer::INVALID_INPUT, answer::INVALID_PAGINATION]),
-            "403" => problem("A scope or the right to the account is missing", &[answer::FORBIDDEN]),
+            "403" => problem("A scope or access to the account is missing", &[answer::FORBIDDEN]),
             "404" => problem("There is no such account", &[answer::NOT_FOUND]),
             _ => problem("The body is too long", &[]),
         };
@@ -241,7 +241,7 @@ fn always_answered() -> Vec<&'static str> {
     MEMBERS.iter().filter(|member| member.always_answered).map(|member| member.wire).collect()
 }
 
-/// A member as an update may carry it.
+/// A member in the form of an update.
 fn sent(member: &Member, options: &SandboxOptions) -> Value {
     match (member.kind, &options.owners) {
         (Kind::Integer, Some(owners)) => json!({"enum": owners}),
@@ -251,7 +251,7 @@ fn sent(member: &Member, options: &SandboxOptions) -> Value {
     }
 }
 
-/// A member as it is answered.
+/// A member in the form of an answer.
 fn answered(member: &Member) -> Value {
     let null = !member.always_answered;
     match member.kind {

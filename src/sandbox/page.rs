@@ -1,4 +1,4 @@
-//! Pages of accounts: reads what is asked for, orders the accounts, and cuts the page.
+//! Pages of accounts: parses the query, sorts the accounts, and cuts the page.
 
 use http::StatusCode;
 
@@ -6,14 +6,14 @@ use super::accounts::{SortKey, sortable};
 use super::answer::{Answer, INVALID_PAGINATION, Pointed};
 use crate::account::{ContactAccount, Field, FieldValue};
 
-/// How many accounts a page holds that does not say it.
+/// The default number of accounts on a page.
 pub(super) const DEFAULT_TOP: usize = 25;
-/// How many accounts a page can hold.
+/// The most accounts on a page.
 pub(super) const MAXIMUM_TOP: usize = 1000;
-/// The orders, the default first.
+/// The sort orders, the default first.
 pub(super) const DIRECTIONS: [&str; 2] = ["asc", "desc"];
 
-/// What was asked for.
+/// The parsed query.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct PageQuery {
     top: usize,
@@ -24,10 +24,10 @@ pub(super) struct PageQuery {
 }
 
 impl PageQuery {
-    /// Reads a query.
+    /// Parses a query.
     ///
     /// # Errors
-    /// The 400: for every parameter that is not what it should be, or for a page that cannot be asked for.
+    /// Returns the 400 for invalid parameters, or for an invalid page.
     pub(super) fn read(query: &str) -> Result<Self, Answer> {
         let mut page = Self { top: DEFAULT_TOP, skip: 0, search: None, sort_by: None, descending: false };
         let mut faults = Vec::new();
@@ -62,17 +62,17 @@ impl PageQuery {
         }
     }
 
-    /// Whether it asks for the accounts as they are, by id.
+    /// Returns whether it asks for the accounts unsorted, by id.
     pub(super) fn is_plain(&self) -> bool {
         self.search.is_none() && self.sort_by.is_none()
     }
 
-    /// The list that the page is a part of.
+    /// Returns the list that the page is a part of.
     pub(super) fn whole_list(&self) -> Self {
         Self { top: 0, skip: 0, ..self.clone() }
     }
 
-    /// The ids of the whole list in its order, out of all accounts by id.
+    /// Returns the sorted ids of the whole list, out of all accounts by id.
     pub(super) fn order<'a>(&self, accounts: impl Iterator<Item = &'a ContactAccount>) -> Vec<i64> {
         let found = accounts.filter(|account| self.finds(account));
         let Some(sort_by) = &self.sort_by else { return found.map(|account| account.id).collect() };
@@ -81,7 +81,7 @@ impl PageQuery {
         keyed.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// The page's part of a list, and whether there are more behind it.
+    /// Returns the page's part of a list, and whether there are more.
     pub(super) fn cut<'a>(&self, ids: &'a [i64]) -> (&'a [i64], bool) {
         let rest = ids.get(self.skip..).unwrap_or_default();
         (rest.get(..self.top).unwrap_or(rest), rest.len() > self.top)
@@ -96,7 +96,7 @@ impl PageQuery {
     }
 }
 
-/// An integer of any length, those out of range as the nearest that is in it.
+/// Returns an integer of any length; clamps those out of range.
 fn integer(text: &str) -> Option<i64> {
     let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -105,7 +105,7 @@ fn integer(text: &str) -> Option<i64> {
     Some(text.parse().unwrap_or(if negative { i64::MIN } else { i64::MAX }))
 }
 
-/// A name or a value of a query, decoded: `+` is a space, `%2B` a plus.
+/// Decodes a name or a value of a query: `+` is a space, `%2B` a plus.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

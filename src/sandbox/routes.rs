@@ -1,4 +1,4 @@
-//! The three operations, and what is answered in their place.
+//! The three operations, and the answers to all other requests.
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::request::Parts;
@@ -17,7 +17,7 @@ use crate::account::{ContactAccount, DateTime};
 
 const ACCOUNTS: &str = "/v3/contact-accounts";
 
-/// What a path names.
+/// The resource of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Resource<'a> {
     Account(&'a str),
@@ -39,7 +39,7 @@ impl<'a> Resource<'a> {
         }
     }
 
-    /// The id of the account that is named, where it is one.
+    /// Returns the account id in the path, if it is valid.
     pub(super) fn id(self) -> Option<i64> {
         match self {
             Self::Account(text) if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') => text.parse().ok(),
@@ -59,16 +59,17 @@ impl<'a> Resource<'a> {
     }
 }
 
-/// A request that has arrived in full.
+/// A complete request.
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) number: u64,
     pub(super) parts: Parts,
-    /// `None` where it was longer than the bound.
+    /// `None` if it exceeded the limit.
     pub(super) body: Option<Vec<u8>>,
 }
 
-/// Whether a request gets as far as its body: it names a resource and has a key. The body of any other is not kept.
+/// Returns whether the sandbox reads the body of a request: it names a resource and has a key. It does not keep the
+/// body of any other request.
 pub(super) fn may_have_a_body(options: &SandboxOptions, parts: &Parts) -> bool {
     let resource = Resource::of(parts.uri.path());
     matches!(resource, Resource::Account(_) | Resource::Accounts)
@@ -76,7 +77,7 @@ pub(super) fn may_have_a_body(options: &SandboxOptions, parts: &Parts) -> bool {
         && key(&parts.headers, options).is_some()
 }
 
-/// Does what a request asks for, and gives the answer. With `apply` false the answer is the same but nothing is stored.
+/// Executes a request, and returns the answer. If `apply` is false, the answer is the same but nothing is stored.
 pub(super) fn answer(state: &mut State, options: &SandboxOptions, call: &Call, apply: bool) -> Answer {
     let resource = Resource::of(call.parts.uri.path());
     let key = match admitted(state, options, resource, call) {
@@ -93,10 +94,10 @@ pub(super) fn answer(state: &mut State, options: &SandboxOptions, call: &Call, a
     answer
 }
 
-/// The key of a request that is one for the service.
+/// Returns the key of a request with a valid route.
 ///
 /// # Errors
-/// What is answered without a look at the quota.
+/// Returns the answer that does not count against the quota.
 fn admitted<'a>(
     state: &State,
     options: &SandboxOptions,
@@ -111,7 +112,7 @@ fn admitted<'a>(
     }
     let key = key(&call.parts.headers, options);
     if resource == Resource::Description {
-        // Anybody may know how the accounts are read, but not what is in one.
+        // Anyone may read how accounts are described, but not their content.
         let example = state.accounts.iter().next().filter(|_| key.is_some());
         let example = example.map(|account| Shown::detailed(account).members());
         return Err(Answer::json(&openapi::description(options, example.as_ref())));
@@ -141,7 +142,7 @@ fn authorized(
     })?;
     let update = if method == Method::PUT { Some(read_update(options, headers, body)?) } else { None };
     if options.forbidden.contains(&id) {
-        let detail = format!("You have no right to contact account {id}.");
+        let detail = format!("You do not have access to contact account {id}.");
         return Err(Answer::problem(StatusCode::FORBIDDEN, &detail, Some(FORBIDDEN)));
     }
     let account = state.accounts.get(id).ok_or_else(|| Answer::not_found(id))?;
@@ -164,7 +165,7 @@ fn not_stored(error: &dyn std::error::Error) -> Answer {
     Answer::problem(StatusCode::INTERNAL_SERVER_ERROR, &format!("The account could not be stored: {error}."), None)
 }
 
-/// The account as it is after an update.
+/// Returns the account after an update.
 fn updated(
     options: &SandboxOptions,
     account: &ContactAccount,
@@ -177,7 +178,7 @@ fn updated(
     serde_json::from_value(Value::Object(updated))
 }
 
-/// An account as it is answered.
+/// Returns an account in the form of an answer.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Answered<'a> {
@@ -193,7 +194,7 @@ fn answered<'a>(options: &SandboxOptions, account: Shown<'a>, is_item: bool) -> 
     Answered::Otherwise(deviations.show(account.members(), is_item))
 }
 
-/// Now, to the millisecond: the service answers with few digits.
+/// Returns the current time in milliseconds: the service returns few digits.
 fn now() -> DateTime {
     let now = Timestamp::now();
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now).into()
@@ -221,7 +222,7 @@ struct AccountPage<'a> {
     has_more: bool,
 }
 
-/// The key of a request, if it is one that this sandbox knows, sent as it may be.
+/// Returns the key of a request, if this sandbox accepts it in this header.
 fn key<'a>(headers: &'a HeaderMap, options: &SandboxOptions) -> Option<&'a str> {
     let plain = headers.get(API_KEY).filter(|_| options.auth != Auth::Bearer);
     let bearer = headers.get(AUTHORIZATION).filter(|_| options.auth != Auth::ApiKey);

@@ -1,4 +1,4 @@
-//! The accounts that a sandbox starts with.
+//! The initial accounts of a sandbox.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -8,17 +8,17 @@ use serde_json::{Map, Value, json};
 use super::SandboxError;
 use crate::account::{ContactAccount, FieldSet, MEMBERS, check_id, nearest};
 
-/// The owner of an account that was given without one.
+/// The owner of an account without a given owner.
 const OWNER: i64 = 42;
-/// The dates of an account that was given without them: 2025-01-15T09:30:00Z.
+/// The dates of an account without given dates: 2025-01-15T09:30:00Z.
 const BEFORE: Timestamp = Timestamp::constant(1_736_933_400, 0);
 
-/// Makes an account from as little as its id and name. Names are taken in both spellings, `owner_user_id` and
-/// `ownerUserId`; what is left out is the default (owner 42, no prospects, fixed dates, everything else `null`). Members
-/// that the contract does not know go under `extra`.
+/// Creates an account from at least an id and a name. Accepts both spellings, `owner_user_id` and `ownerUserId`; other
+/// members have defaults (owner 42, no prospects, fixed dates, everything else `null`). Members that the API contract
+/// does not list go under `extra`.
 ///
 /// # Errors
-/// A member is misspelt, missing, given twice, or has the wrong type.
+/// Returns an error if a member is misspelled, missing, given twice, or has the wrong type.
 pub fn account_from_json(given: &Value) -> Result<ContactAccount, SandboxError> {
     let given = given.as_object().ok_or_else(|| refusal("an account must be an object".to_owned()))?;
     account_from_members(given.iter().map(|(name, value)| (name.as_str(), value.clone())))
@@ -28,10 +28,10 @@ fn refusal(reason: String) -> SandboxError {
     SandboxError::Account { reason }
 }
 
-/// Makes an account from its members; see [`account_from_json`]. Many are made at the start of a sandbox.
+/// Creates an account from its members; see [`account_from_json`]. A sandbox may create many at its start.
 ///
 /// # Errors
-/// A member is misspelt, missing, given twice, or has the wrong type.
+/// Returns an error if a member is misspelled, missing, given twice, or has the wrong type.
 pub(crate) fn account_from_members<'a>(
     given: impl Iterator<Item = (&'a str, Value)>,
 ) -> Result<ContactAccount, SandboxError> {
@@ -65,7 +65,7 @@ pub(crate) fn account_from_members<'a>(
     let mut account = ContactAccount::deserialize(MapDeserializer::<_, serde_json::Error>::new(all))
         .map_err(|error| refusal(error.to_string()))?;
     (account.answered, account.answered_stage) = (FieldSet::ALL, true);
-    // The client keeps a wrong value under the member's own name; here it is a mistake.
+    // The client keeps an invalid value under the member's own name; here it is a mistake.
     if let Some(member) = MEMBERS.iter().find(|member| account.extra.contains_key(member.wire)) {
         return Err(refusal(format!("{} must be {}", member.name, member.kind.expected())));
     }
@@ -79,7 +79,7 @@ pub(crate) fn account_from_members<'a>(
     Ok(account)
 }
 
-/// A stage in the wire's spelling.
+/// Returns a stage with its JSON names.
 fn wire_stage(stage: &Value) -> Value {
     let Some(given) = stage.as_object() else { return stage.clone() };
     let mut members = given.clone();
@@ -92,7 +92,7 @@ fn wire_stage(stage: &Value) -> Value {
     Value::Object(members)
 }
 
-/// The accounts of a sandbox that was given none.
+/// The accounts of a sandbox without given accounts.
 pub(super) fn default_accounts() -> Result<Vec<ContactAccount>, SandboxError> {
     [
         json!({

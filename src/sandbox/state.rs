@@ -1,4 +1,4 @@
-//! What a sandbox remembers: its accounts, each user's quota, the faults to come and the requests that came.
+//! The state of a sandbox: its accounts, each user's quota, the remaining faults and the received requests.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -20,42 +20,42 @@ use crate::account::{ContactAccount, DateTime};
 
 /// The header of the key.
 pub(super) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-/// The headers by which a master key acts for a user.
+/// The headers with which a master key acts for a user.
 const ACT_AS: [HeaderName; 3] = [
     HeaderName::from_static("x-user-id"),
     HeaderName::from_static("x-user-email"),
     HeaderName::from_static("x-team-id"),
 ];
 
-/// How many bytes of requests are remembered at most. A request with a long body can be sent by the thousand.
+/// The most bytes of kept requests, because there may be thousands of requests with long bodies.
 const KEPT_BYTES: usize = 256 << 20;
 
-/// A request as the sandbox received it. Keys are not kept: they read `[key]`.
+/// A request as the sandbox received it. It contains no key, only `[key]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxRequest {
-    /// Counted from 1, over all requests of this sandbox.
+    /// The number of the request, from 1, over all requests of this sandbox.
     pub number: u64,
-    /// The number of the connection that it came on, counted from 1.
+    /// The number of its connection, from 1.
     pub connection: u64,
-    /// When it had been read.
+    /// When it was completely read.
     pub time: DateTime,
     /// The method.
     pub method: Method,
-    /// The path, as it was sent.
+    /// The original path.
     pub path: String,
-    /// What stands behind the `?`, as it was sent; empty without one.
+    /// The original text after the `?`; empty without one.
     pub query: String,
-    /// The headers in the order sent, names in lower case.
+    /// The headers in their original order, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body as it was sent.
+    /// The original body.
     pub body: Bytes,
-    /// The status that was answered; `None` while it is not, and where a fault gave no answer.
+    /// The status of the answer; `None` before the answer, and if a fault sent none.
     pub status: Option<StatusCode>,
     /// Whether it changed the account.
     pub applied: bool,
 }
 
-/// A request as it is remembered: as small as it can be, since there can be a hundred thousand.
+/// A kept request, as small as possible, because there may be a hundred thousand.
 #[derive(Debug)]
 struct Record {
     connection: u64,
@@ -96,14 +96,14 @@ impl State {
         }
     }
 
-    /// Lets another sandbox have the file.
+    /// Releases the file for another sandbox.
     pub(super) fn unlock(&self) {
         if let Some(journal) = &self.journal {
             journal.unlock();
         }
     }
 
-    /// Notes a request down and gives its number.
+    /// Stores a request. Returns its number.
     pub(super) fn arrive(&mut self, connection: u64, parts: &Parts, body: &[u8], keep: usize) -> u64 {
         self.arrived += 1;
         let record = Record {
@@ -147,8 +147,8 @@ impl State {
         (first..).zip(&self.records).map(|(number, record)| record.public(number)).collect()
     }
 
-    /// Counts a request against the quota of its user. Gives the seconds until there is room where there is none, and
-    /// what is left.
+    /// Counts a request against the quota of its user. Returns the seconds until the next request is allowed if the
+    /// quota is used up, and the remaining quota.
     pub(super) fn take_quota(
         &mut self,
         options: &SandboxOptions,
@@ -166,7 +166,7 @@ impl State {
     /// Stores an account, in the file first.
     ///
     /// # Errors
-    /// The file could not be written; then nothing has changed.
+    /// Returns an error if the file cannot be written; nothing has then changed.
     pub(super) fn put(&mut self, account: ContactAccount, request: Option<u64>) -> io::Result<()> {
         if let Some(journal) = &mut self.journal {
             journal.put(&account)?;
@@ -178,10 +178,10 @@ impl State {
         Ok(())
     }
 
-    /// Removes an account, in the file first, and says whether there was one.
+    /// Removes an account, in the file first. Returns whether there was one.
     ///
     /// # Errors
-    /// The file could not be written; then nothing has changed.
+    /// Returns an error if the file cannot be written; nothing has then changed.
     pub(super) fn remove(&mut self, id: i64) -> io::Result<bool> {
         if let Some(journal) = &mut self.journal {
             journal.remove(id)?;
@@ -213,7 +213,7 @@ impl Record {
     }
 }
 
-/// A header's value as it may be kept.
+/// Returns a header value without the key.
 fn shown(name: &HeaderName, value: &[u8]) -> Box<str> {
     let value = String::from_utf8_lossy(value);
     if *name == AUTHORIZATION {

@@ -1,4 +1,4 @@
-//! Reads the body of an update as the service does: every fault at once, and a replacement in full.
+//! Parses the body of an update as the service does: reports every problem, and replaces the account in full.
 
 use std::collections::BTreeSet;
 
@@ -7,15 +7,15 @@ use serde_json::{Map, Value};
 use super::answer::Pointed;
 use crate::account::{CompanySize, Field, Kind};
 
-/// A body that the contract allows.
+/// A body that the API contract allows.
 #[derive(Debug, PartialEq)]
 pub(super) struct Update(Map<String, Value>);
 
 impl Update {
-    /// Reads a body. `is_allowed` says which members it may have that the contract does not know.
+    /// Parses a body. `is_allowed` returns which members it may have that the API contract does not list.
     ///
     /// # Errors
-    /// Every fault of it, those of the known members first.
+    /// Returns every problem, those of the known members first.
     pub(super) fn read(body: &[u8], is_allowed: impl Fn(&str) -> bool) -> Result<Self, Vec<Pointed>> {
         let members = match serde_json::from_slice(body) {
             Ok(Value::Object(members)) => members,
@@ -35,18 +35,18 @@ impl Update {
         if faults.is_empty() { Ok(Self(members)) } else { Err(faults) }
     }
 
-    /// The owner that it names.
+    /// Returns the new owner, if there is one.
     fn owner(&self) -> Option<i64> {
         self.0.get(Field::OwnerUserId.wire()).and_then(Value::as_i64)
     }
 
-    /// Why a business rule refuses it, if one does.
+    /// Returns why a business rule refuses it, if one does.
     pub(super) fn refusal(&self, owners: Option<&BTreeSet<i64>>) -> Option<String> {
         let owner = self.owner()?;
         owners.is_some_and(|owners| !owners.contains(&owner)).then(|| format!("User {owner} is not in the team."))
     }
 
-    /// The account as it is after the update: what is not named is cleared, what cannot be sent is kept.
+    /// Returns the account after the update: clears missing fields, keeps read-only members.
     pub(super) fn apply<'a>(
         mut self,
         account: &Map<String, Value>,
@@ -67,7 +67,7 @@ impl Update {
     }
 }
 
-/// What is wrong with one member, if anything is.
+/// Returns what is wrong with one member, if anything.
 fn fault(field: Field, value: Option<&Value>) -> Option<String> {
     let Some(value) = value else { return (field == Field::Name).then(|| "Name is required.".to_owned()) };
     let detail = match (field.kind(), value) {

@@ -1,4 +1,4 @@
-//! The quota's two windows, pure: the time is handed in.
+//! The quota's two windows. Pure: the caller passes the time.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::SandboxQuota;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// One user's two windows. Each opens with the first request that falls into it and is closed as a whole.
+/// The two windows of one user. Each opens with the first request in it, and closes as a whole.
 #[derive(Debug, Default)]
 pub(super) struct Windows {
     minute: Window,
@@ -21,7 +21,7 @@ struct Window {
 }
 
 impl Window {
-    /// How long until there is room, counted from now; `None` when there is room now.
+    /// Returns the time until a request is allowed; `None` if one is allowed now.
     fn wait(&mut self, now: Duration, length: Duration, limit: u32) -> Option<Duration> {
         let closes = self.opened + length;
         if self.used == 0 || now >= closes {
@@ -31,7 +31,7 @@ impl Window {
     }
 }
 
-/// What is left of a window.
+/// The remaining quota of a window.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Left {
     /// Its name.
@@ -45,7 +45,7 @@ pub(super) struct Left {
 }
 
 impl Windows {
-    /// What is left of both windows.
+    /// Returns the remaining quota of both windows.
     pub(super) fn left(&self, now: Duration, quota: SandboxQuota, clock_scale: f64) -> Vec<Left> {
         let windows = [("minute", &self.minute, MINUTE, quota.per_minute), ("hour", &self.hour, HOUR, quota.per_hour)];
         let left = windows.into_iter().map(|(name, window, length, limit)| Left {
@@ -61,7 +61,7 @@ impl Windows {
     /// Counts one request.
     ///
     /// # Errors
-    /// How long until the window resets, when one of the two is full. A refused request is not counted.
+    /// Returns the time until the window resets if one of the two is full. A refused request does not count.
     pub(super) fn take(&mut self, now: Duration, quota: SandboxQuota) -> Result<(), Duration> {
         let minute = self.minute.wait(now, MINUTE, quota.per_minute);
         let hour = self.hour.wait(now, HOUR, quota.per_hour);
@@ -74,7 +74,8 @@ impl Windows {
     }
 }
 
-/// A wait on the quota's clock as whole seconds of real time, rounded up: whoever waits them finds the window reset.
+/// Converts a wait on the quota's clock to whole seconds of real time, rounded up, so that the window has reset after
+/// the wait.
 pub(super) fn retry_after(wait: Duration, clock_scale: f64) -> u64 {
     let seconds = wait.div_f64(clock_scale).as_nanos().div_ceil(1_000_000_000);
     u64::try_from(seconds).unwrap_or(u64::MAX).max(1)

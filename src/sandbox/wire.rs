@@ -1,4 +1,4 @@
-//! Sockets: takes connections, reads requests, and commits the faults.
+//! Sockets: accepts connections, reads requests, and executes the faults.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,23 +25,23 @@ use super::guard;
 use super::routes::{self, Call, Resource};
 use super::state::State;
 
-/// How far a body is read beyond the bound, so that the client reads the 413 and not a broken pipe.
+/// How far to read a body beyond the limit, so that the client reads the 413 instead of a broken pipe.
 const DISCARDED: usize = 8 << 20;
-/// How long the bytes before a cut have to leave.
+/// How long to wait for the bytes before a cut to be sent.
 const FLUSH: Duration = Duration::from_millis(5);
-/// How long to wait at most for the connections to close.
+/// The longest wait for the connections to close.
 pub(super) const FAREWELL: Duration = Duration::from_secs(1);
-/// How long to wait after a connection could not be taken: the process has no file descriptor left.
+/// The wait after a failed accept, because the process has no file descriptor left.
 const BREATH: Duration = Duration::from_millis(10);
-/// How many connections are open at once. Others wait until one of them ends.
+/// The most open connections. Others wait until one of them ends.
 const CONNECTIONS: usize = 2_048;
 
-/// What the sandbox's thread and its owner share.
+/// The state that the sandbox's thread and its owner share.
 pub(super) struct Shared {
     pub(super) options: SandboxOptions,
     pub(super) state: Mutex<State>,
     pub(super) stop: Notify,
-    /// Every connection holds a receiver, and ends at the first word.
+    /// Every connection holds a receiver, and ends at the first message.
     connections: Mutex<watch::Sender<()>>,
 }
 
@@ -50,12 +50,12 @@ impl Shared {
         Self { options, state: Mutex::new(state), stop: Notify::new(), connections: Mutex::default() }
     }
 
-    /// The state. A panic of another holder is no reason to stop: nothing is left half done in it.
+    /// Returns the state. A panic of another holder leaves it consistent.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells every connection to end. What comes back is closed as soon as they all have.
+    /// Tells every connection to end. The returned receiver closes after all connections have ended.
     pub(super) fn end_connections(&self) -> watch::Sender<()> {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         let ending = std::mem::take(&mut *connections);
@@ -68,7 +68,7 @@ impl Shared {
     }
 }
 
-/// Takes connections until it is told to stop.
+/// Accepts connections until it is told to stop.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = 0;
     let places = Arc::new(Semaphore::new(CONNECTIONS));
@@ -93,14 +93,14 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let _ = tokio::time::timeout(FAREWELL, shared.end_connections().closed()).await;
 }
 
-/// Takes a connection when there is room for one more.
+/// Accepts a connection when there is room for one more.
 async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     Ok((stream, place))
 }
 
-/// Closes the socket for everybody: a forked child's copy would keep the port open otherwise.
+/// Closes the socket for all processes: otherwise a forked child's copy would keep the port open.
 fn unlisten(listener: TcpListener) {
     let Ok(listener) = listener.into_std() else { return };
     #[cfg(unix)]
@@ -131,7 +131,7 @@ async fn connection(stream: TcpStream, number: u64, shared: Arc<Shared>, mut end
     }
 }
 
-/// Why a connection ends without an answer: a fault wants it, or the client has gone.
+/// Why a connection ends without an answer: a fault, or the client has disconnected.
 #[derive(Debug)]
 struct NoAnswer;
 
@@ -186,21 +186,21 @@ fn arrive(shared: &Shared, connection: u64, parts: Parts, body: Option<Vec<u8>>)
     (Call { number, parts, body }, fault)
 }
 
-/// Waits and applies as the fault says, and gives its answer or the true one.
+/// Waits and applies the request as the fault says, and returns the fault's answer or the normal one.
 async fn suffer(fault: &Fault, call: Call, shared: &Arc<Shared>) -> Answer {
     let act = |shared: &Shared, call: &Call, apply| routes::answer(&mut shared.state(), &shared.options, call, apply);
     let delay = tokio::time::sleep(fault.delay);
     let answer = match fault.applied() {
         Applied::Late => {
             let shared = Arc::clone(shared);
-            // In a task of its own: this one ends when the client goes away.
+            // In its own task: this one ends when the client disconnects.
             let late = tokio::spawn(async move {
                 delay.await;
                 act(&shared, &call, true)
             });
             late.await.unwrap_or_default()
         }
-        // It has not come as far as the service, whose quota it does not use up either.
+        // The request did not reach the service, so it does not use its quota.
         Applied::Never if !fault.answers_truly() => {
             delay.await;
             Answer::default()
@@ -214,7 +214,7 @@ async fn suffer(fault: &Fault, call: Call, shared: &Arc<Shared>) -> Answer {
     fault.response.as_ref().map_or(answer, Answer::scripted)
 }
 
-/// Reads a body: `None` where it is longer than the bound. One that is not kept is empty.
+/// Reads a body: returns `None` if it exceeds the limit, and an empty one if it is not kept.
 async fn read(mut incoming: Incoming, bound: usize, is_kept: bool) -> Result<Option<Vec<u8>>, NoAnswer> {
     let mut body = Vec::new();
     let mut length = 0;

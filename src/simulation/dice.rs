@@ -1,13 +1,13 @@
-//! Random numbers that depend on the seed and on what they are for, and on nothing else.
+//! Random numbers that depend only on the seed and on their purpose.
 
-/// Numbers for one purpose. Another purpose has its own, so that a decision that is left out shifts no other.
+/// Numbers for one purpose. Each purpose has its own, so that omitting a decision changes no other.
 #[derive(Debug, Clone)]
 pub(super) struct Dice(fastrand::Rng);
 
 impl Dice {
-    /// The numbers of a seed for a purpose, such as the fate of the ninth request.
+    /// Returns the numbers of a seed for a purpose, such as the fate of the ninth request.
     pub(super) fn new(seed: u64, purpose: &str, number: u64) -> Self {
-        // FNV-1a over the purpose, then the finalizer of SplitMix64: neighbouring seeds must have nothing in common.
+        // FNV-1a over the purpose, then the finalizer of SplitMix64: neighboring seeds must be unrelated.
         let mut hash = purpose
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
@@ -20,22 +20,22 @@ impl Dice {
         Self(fastrand::Rng::with_seed(hash))
     }
 
-    /// Draws whether an event happens that has this chance in a thousand.
+    /// Returns whether an event with this chance in a thousand happens.
     pub(super) fn chance(&mut self, per_mille: u32) -> bool {
         self.0.u32(0..1000) < per_mille
     }
 
-    /// A number from `low` to `high`, both included.
+    /// Returns a number from `low` to `high`, both included.
     pub(super) fn between(&mut self, low: u64, high: u64) -> u64 {
         self.0.u64(low..=high.max(low))
     }
 
-    /// An index below `length`, which must not be 0.
+    /// Returns an index below `length`, which must not be 0.
     pub(super) fn index(&mut self, length: usize) -> usize {
         self.0.usize(0..length.max(1))
     }
 
-    /// One of several.
+    /// Returns one of several.
     pub(super) fn pick<T: Clone>(&mut self, several: &[T]) -> T {
         several[self.index(several.len())].clone()
     }

@@ -1,4 +1,4 @@
-//! What happens in a seed, as a person reads it and as two runs are compared.
+//! The events of a seed, in the form that people read and that two runs compare.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::service::{Asked, Effect};
 use super::world::Fault;
 
-/// Something that happened.
+/// An event.
 #[derive(Debug, Clone)]
 pub(super) enum Event {
     Started { lane: usize, step: String },
@@ -59,7 +59,7 @@ impl fmt::Display for Event {
     }
 }
 
-/// Everything that happened, in order.
+/// All events, in order.
 #[derive(Debug, Default)]
 pub(super) struct Record(Vec<(Duration, Event)>);
 
@@ -68,7 +68,7 @@ impl Record {
         self.0.push((at, event));
     }
 
-    /// A number that differs when anything differs.
+    /// Returns a hash of everything that happened.
     pub(super) fn hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         for (at, event) in &self.0 {

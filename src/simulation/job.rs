@@ -1,4 +1,4 @@
-//! The product as a caller uses it: plan, apply, retry, revert, and what the plan file says.
+//! The product from the perspective of a caller: plan, apply, retry, revert, and reading the plan file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use crate::plan::file::{ChangeView, FileError, FileErrorKind, PlanFile, RowView,
 use crate::plan::run::{self, ApplyOptions, Control, OnConflict, OnUnknownMember, RunError, Selection};
 use crate::sabotage::{Guard, is_off};
 
-/// What a plan file says.
+/// The content of a plan file.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Report {
     pub(super) rows: Vec<RowView>,
     pub(super) changes: Vec<ChangeView>,
 }
 
-/// Why an operation did not come to its own end.
+/// Why an operation did not finish.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// It was asked to stop, and there is nothing.
+    /// It was asked to stop, and has no result.
     Stopped,
     Run(RunError),
     Other(String),
@@ -60,12 +60,12 @@ pub(super) async fn plan(client: &Client, sheet: &Sheet, path: &Path, control: &
     file.map(drop).ok_or(Refused::Stopped)
 }
 
-/// Applies what is left of a plan.
+/// Applies the rest of a plan.
 pub(super) async fn apply(client: &Client, path: &Path, how: How, control: &Arc<Control>) -> Result<(), Refused> {
     apply_file(client, &PlanFile::open(path)?, how, control).await
 }
 
-/// Lets two runs apply one plan at the same time. One of them is to be refused.
+/// Applies one plan in two runs at the same time. One of them must fail.
 pub(super) async fn apply_twice(client: &Client, path: &Path, how: How, control: &Arc<Control>) -> Result<(), Refused> {
     let file = PlanFile::open(path)?;
     if is_off(Guard::OneRun) {
@@ -99,7 +99,7 @@ pub(super) fn retry_failed(path: &Path) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Reverts a plan, or what is left of that. Gives the plan that did so.
+/// Reverts a plan, or resumes the revert. Returns the plan of the revert.
 pub(super) async fn revert(client: &Client, path: &Path, how: How, control: &Arc<Control>) -> Result<PathBuf, Refused> {
     let file = revert_file(path)?;
     apply_file(client, &file, how, control).await?;
@@ -112,7 +112,7 @@ pub(super) fn retry_revert(path: &Path) -> Result<(), Refused> {
     Ok(())
 }
 
-/// The file that reverts a plan. What is in its way is moved away, as the error says.
+/// Returns the file that reverts a plan. Moves a file in its way, as the error says.
 fn revert_file(path: &Path) -> Result<PlanFile, Refused> {
     let file = PlanFile::open(path)?;
     loop {
@@ -126,7 +126,7 @@ fn revert_file(path: &Path) -> Result<PlanFile, Refused> {
     }
 }
 
-/// Reads all that a plan file says.
+/// Reads everything that a plan file contains.
 pub(super) fn report(path: &Path) -> Result<Report, Refused> {
     report_of(&PlanFile::open(path)?)
 }
@@ -138,7 +138,7 @@ fn report_of(file: &PlanFile) -> Result<Report, Refused> {
     Ok(report)
 }
 
-/// Removes the logs of a plan that is gone, as the error says.
+/// Deletes the logs of a deleted plan, as the error says.
 fn remove_logs(path: &Path) {
     for suffix in ["-wal", "-journal"] {
         let mut log = path.as_os_str().to_owned();

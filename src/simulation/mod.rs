@@ -1,8 +1,10 @@
-//! A simulation of whole jobs against a model of the service, on virtual time, driven by one seed. In no release.
+//! A simulation of whole jobs against a model of the service, on virtual time, driven by one seed. Not part of any
+//! release.
 //!
-//! The client, the quota, the retries, the planner, the run and the plan file are the real ones. Three things are not:
-//! `transport` asks [`service`], the model, instead of the network; time is tokio's paused clock; and a plan file is written
-//! at once instead of by a thread, so that the simulation decides at which write the disk fails or the process dies. [`oracle`] judges what happens by what only the model knows.
+//! The client, the quota, the retries, the planner, the run and the plan file are the real ones. Three things are
+//! replaced: `transport` calls [`service`], the model, instead of the network; time is tokio's paused clock; and a plan
+//! file is written immediately instead of by a thread, so that the simulation decides at which write the disk fails or
+//! the process dies. [`oracle`] checks the events with the knowledge of the model.
 
 #![expect(
     clippy::cast_possible_truncation,

@@ -1,10 +1,11 @@
-//! Judges what happened by what only the model knows. The promises have the numbers of the issue.
+//! Checks the events with the knowledge of the model. The promises have the numbers of the issue.
 //!
-//! 1. A field that no row names is never changed by us, except for a colleague's edit between look and update.
-//! 2. Every row has one status, and it is true.
-//! 3. A revert restores every value, except where others wrote later.
+//! 1. No run changes a field that no row names, except for another person's edit between look and update.
+//! 2. Every row has one correct status.
+//! 3. A revert restores every value, except if others changed it later.
 //! 4. Two updates of one account are never in flight, and after a crash only what was in flight is sent again.
-//! 5. We cause no 429, wait as long as we are asked to, and send no more requests than rows and failures explain.
+//! 5. The client causes no 429, waits as long as it is asked to, and sends no more requests than rows and failures
+//!    explain.
 //! 6. A job ends within the time that the faults' own waits explain.
 
 use std::collections::BTreeMap;
@@ -18,19 +19,19 @@ use super::world::{Fault, Order, Trait};
 use crate::account::Field;
 use crate::plan::{Change, MatchOn, Mode, Status, Value};
 
-/// How long a look may lie before the update that is built on it: two minutes, and the time of the look itself.
+/// The maximum age of a look at its update: two minutes, and the time of the look itself.
 pub(super) const WINDOW: Duration = Duration::from_secs(120 + 31);
 
-/// A job: a table, its plan, and what the file said last.
+/// A job: a table, its plan, and the last content of the file.
 #[derive(Debug, Clone)]
 pub(super) struct Job {
     pub(super) sheet: Sheet,
     pub(super) planned: (Duration, Duration),
     pub(super) accounts: BTreeMap<i64, usize>,
     pub(super) changes: BTreeMap<usize, Vec<Change>>,
-    /// The status of each row when the file was read last.
+    /// The status of each row at the last read of the file.
     pub(super) statuses: Vec<Status>,
-    /// Whether the disk has failed under it, or its process has died.
+    /// Whether the disk failed during the job, or its process died.
     pub(super) is_shaken: bool,
 }
 
@@ -94,7 +95,7 @@ pub(super) fn sent(stage: &mut Stage, put: &Put) {
                 }
             }
         }
-        _ => broken.push((1, format!("an update of account {} that nobody asked for", put.id))),
+        _ => broken.push((1, format!("an update of account {} that no row or call asked for", put.id))),
     }
     stage.all_violated(broken);
 }
@@ -102,7 +103,7 @@ pub(super) fn sent(stage: &mut Stage, put: &Put) {
 fn not_shown(put: &Put, field: Field) -> String {
     let (name, value) = (field.name(), put.value(field));
     format!(
-        "the update of account {} says {name} = {value:?}, which it did not have lately, and which nobody asked for",
+        "the update of account {} says {name} = {value:?}, which it did not have lately, and which no row or call asked for",
         put.id
     )
 }
@@ -123,8 +124,10 @@ fn of_apply(
     let earlier: Vec<&Put> = puts_of(stage, put.operation, put.id).collect();
     let is_unwanted = |other: &Put| other.operation == put.operation && other.is_answered_well() && other.has_lost;
     if !how.clear_unknown && stage.puts.iter().any(|(_, other)| is_unwanted(other)) {
-        broken
-            .push((1, format!("row {row} is written although an update has cleared a member that nobody here knows")));
+        broken.push((
+            1,
+            format!("row {row} is written although an update has cleared a member that the client does not know"),
+        ));
     }
     if job.statuses.get(row) == Some(&Status::Changed)
         || earlier.iter().any(|other| other.operation == put.operation && other.is_answered_well())
@@ -153,7 +156,7 @@ fn of_apply(
     }
 }
 
-/// The updates of an account that the job of an operation has sent to apply its plan.
+/// Returns the updates of an account that the job of an operation sent to apply its plan.
 fn puts_of(stage: &Stage, operation: usize, id: i64) -> impl Iterator<Item = &Put> {
     let key = |number: usize| {
         let operation = stage.operations.get(number)?;
@@ -170,9 +173,9 @@ fn puts_of(stage: &Stage, operation: usize, id: i64) -> impl Iterator<Item = &Pu
         .filter(move |put| put.id == id && wanted.is_some() && key(put.operation) == wanted)
 }
 
-/// The service has refused a request because of the quota.
+/// The service refused a request because of the quota.
 pub(super) fn refused_by_quota(stage: &mut Stage, process: usize) {
-    // What arrives late is counted late, and no client can know.
+    // A late request counts late, and no client can know that.
     let is_late = stage.world.faults.iter().any(|(fault, _)| *fault == Fault::Late);
     if stage.world.quota.is_none() || is_late {
         return;
@@ -186,7 +189,7 @@ pub(super) fn refused_by_quota(stage: &mut Stage, process: usize) {
     }
 }
 
-/// A plan was made.
+/// A plan was created.
 pub(super) fn planned(stage: &mut Stage, lane: usize, number: usize, report: &Report) {
     let Some(job) = stage.jobs.get(&(lane, number)) else { return };
     let mut broken = Vec::new();
@@ -229,7 +232,7 @@ pub(super) fn planned(stage: &mut Stage, lane: usize, number: usize, report: &Re
     stage.all_violated(broken);
 }
 
-/// The file of a plan was read after an operation. `is_done` when the operation came to its own end.
+/// The file of a plan was read after an operation. `is_done` is true if the operation finished.
 pub(super) fn reported(stage: &mut Stage, lane: usize, number: usize, report: &Report, is_done: bool) {
     let Some(job) = stage.jobs.get(&(lane, number)) else { return };
     let mut broken = Vec::new();
@@ -268,7 +271,7 @@ pub(super) fn killed(stage: &mut Stage, lane: usize, number: usize, operation: u
     let was_open = |row: usize| job.statuses.get(row) == Some(&Status::Unknown);
     let unknown =
         report.rows.iter().enumerate().filter(|(row, view)| view.status == Status::Unknown && !was_open(*row));
-    // One whose answer was lost before is to be sent again without a crash, too.
+    // An update whose answer was lost before is sent again even without a crash.
     let was_lost = |id: Option<i64>| {
         stage.puts.iter().any(|(_, put)| put.operation == operation && put.is_over && Some(put.id) == id)
     };
@@ -279,13 +282,13 @@ pub(super) fn killed(stage: &mut Stage, lane: usize, number: usize, operation: u
     }
 }
 
-/// Whether an update was sent to apply the plan of a job.
+/// Returns whether an update was sent to apply the plan of a job.
 fn is_of(stage: &Stage, lane: usize, number: usize, put: &Put) -> bool {
     let operation = stage.operations.get(put.operation);
     operation.is_some_and(|it| it.lane == lane && matches!(it.step, Step::Apply(job, _) if job == number))
 }
 
-/// What is wrong with the status of a row.
+/// Returns what is wrong with the status of a row.
 #[expect(clippy::too_many_arguments, reason = "a row is judged by everything that is known about it")]
 fn judge(
     stage: &Stage,
@@ -370,13 +373,13 @@ fn judge(
                     had(it, change.field, from, to, |now| !same(now, &change.before) && !same(now, &change.after))
                 })
             };
-            // The account is not the row's any more once it has lost the key, or another one has got it.
+            // The account no longer belongs to the row if it lost the key, or another account got it.
             let has_lost_key = match &sheet.rows[row].key {
                 Key::Text(key) => account.is_some_and(|it| !matched_throughout(it, sheet.match_on, key, (from, to))),
                 Key::Id(_) | Key::Empty => false,
             };
             (!stage.world.is(Trait::ItemsCut) && !has_lost_key && !changes.iter().any(foreign))
-                .then_some("nobody else has changed its fields, nor the text that it was matched on")
+                .then_some("no one else has changed its fields, nor the text that it was matched on")
         }
         Status::Unknown => (puts.is_empty() && !job.is_shaken).then_some("no update of it was ever sent"),
     };
@@ -389,7 +392,7 @@ fn judge(
     wrong.map(str::to_owned)
 }
 
-/// Whether a field is as a row means it, or as the row's changes would make it.
+/// Returns whether a field has the value of a row, or the value that the row's changes would produce.
 fn is_as_meant(sheet: &Sheet, row: usize, field: Field, values: &Values, changes: &[Change]) -> bool {
     if !changes.is_empty() {
         return changes.iter().all(|change| change.field != field || same(&change.after, values.get(field)));
@@ -436,7 +439,7 @@ fn matched_throughout(account: &Account, match_on: MatchOn, key: &str, during: (
             .all(|version| version.values.as_ref().is_some_and(|it| has_key(it, match_on, key)))
 }
 
-/// Whether an account had the key of this row and that of another at different moments.
+/// Returns whether an account had the key of this row and that of another one at different moments.
 fn shares(stage: &Stage, sheet: &Sheet, key: &str, other: &Key, from: Duration, to: Duration) -> bool {
     let Key::Text(other) = other else { return false };
     stage
@@ -446,7 +449,7 @@ fn shares(stage: &Stage, sheet: &Sheet, key: &str, other: &Key, from: Duration, 
         .any(|it| matched(it, sheet.match_on, key, from, to) && matched(it, sheet.match_on, other, from, to))
 }
 
-/// A revert came to its end when nothing failed any more.
+/// A revert finished when nothing failed any more.
 pub(super) fn reverted(stage: &mut Stage, lane: usize, number: usize, report: &Report, started: Duration) {
     let Some(job) = stage.jobs.get(&(lane, number)) else { return };
     let mut broken = Vec::new();
@@ -463,13 +466,13 @@ pub(super) fn reverted(stage: &mut Stage, lane: usize, number: usize, report: &R
         let sent: Vec<(usize, &Put)> = sent.map(|(number, put)| (*number, put)).collect();
         let ours: Vec<(usize, &Put)> = sent.iter().copied().filter(|(_, put)| put.effect == Effect::Written).collect();
         let Some((_, first)) = ours.first() else { continue };
-        // Where one has overtaken another on its way, or came when the revert had begun, nobody knows what comes last.
+        // If one has overtaken another, or arrived after the start of the revert, the last value is uncertain.
         let is_after = |one: &Put, other: &Put| other.sent > one.sent && one.arrived > Some(other.sent);
         let is_overtaken = sent.iter().any(|(_, one)| sent.iter().any(|(_, other)| is_after(one, other)));
         let is_late = ours.iter().any(|(_, put)| put.sent < started && put.arrived.is_some_and(|at| at >= started));
         let others_wrote = account.versions.windows(2).any(|pair| {
             let is_theirs = !matches!(pair[1].by, Author::Put(put) if ours.iter().any(|(other, _)| *other == put));
-            // What one wrote after an update that may have been applied cannot be told from that update.
+            // A change after an update that may have been applied cannot be told from that update.
             let maybe_first = sent.iter().find(|(_, put)| put.may_be_applied()).map(|(_, put)| put.sent);
             let is_later = Some(pair[1].at) > first.arrived || Some(pair[1].at) > maybe_first;
             is_theirs && is_later && changes.iter().any(|change| differs(pair, change.field))
@@ -478,7 +481,7 @@ pub(super) fn reverted(stage: &mut Stage, lane: usize, number: usize, report: &R
             continue;
         }
         let view = report.rows.iter().find(|view| view.account_id == Some(*id));
-        // Where no answer told what was stored, nobody can tell its form from what somebody else wrote.
+        // If no answer showed what was stored, its form cannot be told from another person's change.
         let was_unknown = job.statuses.get(*row) == Some(&Status::Unknown);
         let is_told = |status| status == Status::Unknown || (status == Status::Conflict && was_unknown);
         let is_said = view.is_some_and(|view| view.status == Status::Changed && view.stored_otherwise);
@@ -505,13 +508,13 @@ pub(super) fn reverted(stage: &mut Stage, lane: usize, number: usize, report: &R
     stage.all_violated(broken);
 }
 
-/// Whether a field differs between two versions of an account.
+/// Returns whether a field differs between two versions of an account.
 fn differs(pair: &[Version], field: Field) -> bool {
     let value = |version: &Version| version.values.as_ref().map(|values| values.get(field).clone());
     value(&pair[0]) != value(&pair[1])
 }
 
-/// Whether the service lets nobody read or write an account.
+/// Returns whether the service refuses all reads or updates of an account.
 fn is_hindered(stage: &Stage, id: i64) -> bool {
     let hinders = [(2, Trait::OneForbiddenWithoutCode), (3, Trait::OneForbidden), (4, Trait::AccountUnreadable)];
     hinders.iter().any(|(other, what)| *other == id && stage.world.is(*what))
@@ -521,7 +524,7 @@ fn stores_otherwise(stage: &Stage) -> bool {
     stage.world.is(Trait::Trims) || stage.world.is(Trait::TidiesPhones)
 }
 
-/// An operation has come to its own end.
+/// An operation finished.
 pub(super) fn ended(stage: &mut Stage, number: usize) {
     let operation = &stage.operations[number];
     let took = operation.ended.unwrap_or_default().saturating_sub(operation.started);
@@ -530,7 +533,7 @@ pub(super) fn ended(stage: &mut Stage, number: usize) {
     let requests = operation.requests + stage.puts.len() as u64;
     let in_quota = stage.world.quota.map_or(0, |quota| {
         let minutes = requests / u64::from(quota.per_minute.max(1)) + 2;
-        // The client counts what never arrives, too.
+        // The client also counts requests that never arrive.
         let sent: u64 = stage.operations.iter().map(|operation| operation.requests).sum();
         let hours = sent.max(stage.service.hits.len() as u64) / u64::from(quota.per_hour.max(1));
         minutes * 60 + hours * 3_600
@@ -543,7 +546,7 @@ pub(super) fn ended(stage: &mut Stage, number: usize) {
     }
 }
 
-/// Whether an operation has sent more requests than its rows, and what went wrong, explain.
+/// Returns whether an operation sent more requests than its rows and the failures explain.
 fn judge_requests(stage: &mut Stage, number: usize) {
     let operation = &stage.operations[number];
     let (lane, requests) = (operation.lane, operation.requests);
@@ -553,7 +556,7 @@ fn judge_requests(stage: &mut Stage, number: usize) {
         Step::Plan(job, _) if is_alone => {
             let Some(sheet) = stage.sheets.get(&(lane, *job)) else { return };
             let rows = (0..sheet.rows.len()).filter(|row| !sheet.is_invalid(*row)).count() as u64;
-            // By name, all pages are read again while accounts move, and an account is read whose name may be cut.
+            // By name, all pages are read again while accounts move, and so is an account whose name may be truncated.
             let times = if stage.world.order == Order::None { 5 } else { 1 };
             let pages = times * stage.world.accounts.div_ceil(8).max(1);
             // Nothing is known of a domain that is cut behind "www.": it may be for any row.
@@ -566,10 +569,10 @@ fn judge_requests(stage: &mut Stage, number: usize) {
                 matches!(status, Status::Pending | Status::Unknown) || (how.overwrite && **status == Status::Conflict)
             };
             let rows = job.statuses.iter().filter(is_open).count() as u64;
-            // A look and an update for each row, and the pages that show several.
+            // A look and an update for each row, and the pages that contain several.
             let calm = 2 * rows + rows / 2;
             let at_once = how.concurrency as u64;
-            // A look is two minutes old at most, so that a wait can make those be repeated whose rows were to be written.
+            // A look is at most two minutes old, so a wait can repeat the looks of pending updates.
             let took = operation.ended.unwrap_or_default().saturating_sub(operation.started);
             let waits = took.as_secs() / 120;
             let disturbed = (operation.failures + operation.overtaken) * (2 + 2 * at_once) + waits * (1 + at_once);

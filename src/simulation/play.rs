@@ -1,4 +1,4 @@
-//! Plays one seed: its story in its world, on virtual time, and what the oracle says of it.
+//! Plays one seed: its story in its world, on virtual time, and checks it with the oracle.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,21 +22,21 @@ use crate::plan::Value;
 use crate::plan::file::simulation::Simulation;
 use crate::plan::run::Control;
 
-/// No story takes so long, unless it never ends.
+/// No story takes longer, unless it never ends.
 const LONGEST: Duration = Duration::from_secs(60 * 86_400);
-/// How long everything rests before the last look, so that every wait and window is over.
+/// The pause before the last check, so that every wait and window is over.
 const REST: Duration = Duration::from_secs(3 * 3_600);
 
-/// What came of a seed.
+/// The result of a seed.
 #[derive(Debug)]
 pub(super) struct Played {
     pub(super) violations: Vec<Violation>,
     pub(super) record: Record,
 }
 
-/// Plays a story in a world. `folder` is for the plan files, and is removed.
+/// Plays a story in a world. `folder` is for the plan files, and is deleted.
 pub(super) fn play(seed: u64, world: &World, story: &Story, folder: &Path) -> Played {
-    // The core keeps some things once for each process.
+    // The core stores some values once per process.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     fastrand::seed(seed);
@@ -48,7 +48,7 @@ pub(super) fn play(seed: u64, world: &World, story: &Story, folder: &Path) -> Pl
             stage(|stage| stage.violated(6, "it never ends".to_owned()));
         }
     });
-    // Requests that are still on their way end with it, and tell the stage.
+    // Requests in flight end with it, and tell the stage.
     drop(runtime);
     drop(files);
     let Stage { violations, record, .. } = set_stage(None).expect("the stage is still there");
@@ -86,7 +86,7 @@ async fn whole(seed: u64, story: &Story, folder: &Path) {
     }
     stage(|stage| {
         stage.service.is_calm = true;
-        stage.tell(Event::Other("from now on everything works, and nobody else writes".to_owned()));
+        stage.tell(Event::Other("from now on everything works, and no one else updates accounts".to_owned()));
     });
     sleep(REST).await;
     for (number, (lane, folder)) in story.lanes.iter().zip(&folders).enumerate() {
@@ -99,7 +99,7 @@ async fn whole(seed: u64, story: &Story, folder: &Path) {
     }
 }
 
-/// Other people, and other programs of the same user: each does something now and then, until all is calm.
+/// Other people, and other programs of the same user: each acts from time to time, until all is calm.
 async fn others(seed: u64, who: &str, mean_s: Option<u64>, act: fn(&mut Stage, &mut Dice)) {
     let Some(mean) = mean_s else { return };
     let mut dice = Dice::new(seed, who, 0);
@@ -112,7 +112,7 @@ async fn others(seed: u64, who: &str, mean_s: Option<u64>, act: fn(&mut Stage, &
     }
 }
 
-/// Starts a process, which knows nothing of those before it.
+/// Starts a process, without knowledge of earlier ones.
 fn start_process(folder: &Path) -> usize {
     crate::identity::forget_here(&service());
     crate::turns::forget();
@@ -133,7 +133,7 @@ fn client(process: usize, lane: usize) -> Client {
     Client::new(config).expect("a client")
 }
 
-/// Whoever does what a lane says.
+/// Executes the steps of a lane.
 struct Actor {
     lane: usize,
     folder: PathBuf,
@@ -157,24 +157,24 @@ impl Actor {
         }
     }
 
-    /// Ends every job when nothing goes wrong any more, and looks whether all of it is as it should be.
+    /// Finishes every job without further faults, and checks the result.
     async fn finish(&mut self, lane: &Lane, dice: &mut Dice) {
         for job in 0..lane.sheets.len() {
             let how = How { clear_unknown: true, ..How::CALM };
             if !stage(|stage| stage.jobs.contains_key(&(self.lane, job))) {
                 continue;
             }
-            // Who reverts a job that was interrupted need not have ended it before.
+            // A revert of an interrupted job need not have finished it first.
             let is_ended = !dice.chance(250);
             if is_ended && !self.operate(lane, &Step::Apply(job, how)).await {
                 stage(|stage| stage.violated(2, format!("job {job} cannot be ended although everything works")));
             }
             if !is_ended || dice.chance(600) {
                 let started = stage(|stage| stage.now());
-                // What failed before, when not everything worked, is tried again.
+                // Retries what failed before, while not everything worked.
                 let _ = job::retry_revert(&self.plan_path(lane, job));
                 let is_reverted = self.operate(lane, &Step::Revert(job, how)).await;
-                // A revert that has nothing left to do is not resumed, so that its file is looked for where it was.
+                // A revert without open rows is not resumed, so its file is at its old place.
                 let reverted_by = stage(|stage| stage.reverted_by.remove(&(self.lane, job)));
                 match reverted_by.filter(|_| is_reverted).map(|path| job::report(&path)) {
                     Some(Ok(report)) => {
@@ -190,7 +190,7 @@ impl Actor {
         }
     }
 
-    /// Does one thing. Tells whether it came to its own end.
+    /// Executes one step. Returns whether it finished.
     async fn operate(&mut self, lane: &Lane, step: &Step) -> bool {
         let number = stage(|stage| stage.start_operation(self.lane, step));
         if let Step::Plan(job, _) = step {
@@ -289,7 +289,7 @@ impl Actor {
         }
     }
 
-    /// Looks at what the plan file says after an operation.
+    /// Checks the content of the plan file after an operation.
     fn judge(&self, lane: &Lane, step: &Step, operation: usize, end: End, is_killed: bool, is_done: bool) {
         let (job, is_plan) = match step {
             Step::Plan(job, _) => (*job, true),
@@ -332,7 +332,7 @@ impl Actor {
 
 fn tell_report(lane: usize, report: &job::Report) {
     stage(|stage| {
-        // A row is told again only when it has changed.
+        // A row is reported again only if it changed.
         let mut told = std::mem::take(&mut stage.told);
         for row in &report.rows {
             let changes = report.changes.iter().filter(|change| change.row == row.row);

@@ -16,12 +16,12 @@ use super::stage::{Violation, set_stage};
 use super::story::Story;
 use super::world::World;
 
-/// A seed that takes longer, in real time, does not end.
+/// A seed that takes longer in real time does not end.
 const LONGEST: Duration = Duration::from_secs(120);
-/// So many failing seeds are told.
+/// The most failing seeds to report.
 const TOLD: usize = 20;
 
-/// Runs seeds and tells whether a promise was broken. `--from 1 --seeds 20000` runs many, `--seed 4711` replays one.
+/// Runs seeds and reports broken promises. `--from 1 --seeds 20000` runs many, `--seed 4711` replays one.
 pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
     let arguments: Vec<String> = arguments.collect();
     let number = |name: &str| {
@@ -44,7 +44,7 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
     }
 }
 
-/// What a seed comes to: the promises that it breaks, and a number that stands for everything that happens in it.
+/// The result of a seed: the promises that it breaks, and a hash of all its events.
 pub fn run_seed(seed: u64) -> (Vec<String>, u64) {
     let played = play_seed(seed);
     let violations =
@@ -52,7 +52,7 @@ pub fn run_seed(seed: u64) -> (Vec<String>, u64) {
     (violations.collect(), played.record.hash())
 }
 
-/// Shares seeds among as many processes as there are processors: the core keeps some things once for each process.
+/// Distributes seeds over one process per processor, because the core stores some values once per process.
 fn share(from: u64, seeds: u64) -> ExitCode {
     let began = Instant::now();
     let workers = thread::available_parallelism().map_or(1, |count| count.get() as u64).min(seeds.max(1));
@@ -101,7 +101,7 @@ fn share(from: u64, seeds: u64) -> ExitCode {
     if failed.is_empty() && is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Faults that were in the product once, by their line in the issue "No row wrong", and the guard against each.
+/// Faults that were once in the product, by their line in the issue "No row wrong", with the guard against each.
 const CONTROLS: [(&str, &str); 14] = [
     ("b", "completeitems"),
     ("c", "unknownmembers"),
@@ -119,7 +119,7 @@ const CONTROLS: [(&str, &str); 14] = [
     ("w", "revertparent"),
 ];
 
-/// Takes away one guard after the other, and tells which seed finds that. Fails when one is not found.
+/// Disables one guard after the other, and reports which seed detects that. Fails if none does.
 fn controls(seeds: u64) -> ExitCode {
     let program = std::env::current_exe().expect("the path of this program");
     let next = AtomicU64::new(0);
@@ -145,7 +145,7 @@ fn controls(seeds: u64) -> ExitCode {
     if is_missed.into_inner() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Runs every so-manieth seed, and writes those that fail, a line each; the first only where that is enough.
+/// Runs every n-th seed, and prints one line for each that fails; stops at the first one if that is enough.
 fn work(from: u64, until: u64, step: u64, is_first_enough: bool) -> ExitCode {
     static CURRENT: AtomicU64 = AtomicU64::new(0);
     thread::spawn(|| {
@@ -195,7 +195,7 @@ fn play_safely(seed: u64, world: &World, story: &Story) -> Played {
     })
 }
 
-/// Plays one seed and tells all that happens, shortened when it fails.
+/// Plays one seed and prints all events, shortened if it fails.
 fn replay(seed: u64, is_shortened: bool) -> ExitCode {
     let (mut world, mut story) = (World::draw(seed), Story::draw(seed, &World::draw(seed)));
     let mut played = play_safely(seed, &world, &story);
@@ -214,7 +214,7 @@ fn replay(seed: u64, is_shortened: bool) -> ExitCode {
         }
     }
     text += &played.record.to_string();
-    // Whoever closes the pipe has seen enough.
+    // A closed pipe means that the reader has seen enough.
     let _ = std::io::stdout().write_all(text.as_bytes());
     if played.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,4 +1,4 @@
-//! The model of the service: its accounts with everything that ever was in them, its list, its quota and its answers.
+//! The model of the service: its accounts with their complete history, its list, its quota and its answers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,21 +12,21 @@ use super::world::{Fault, Order, Trait, World};
 use crate::account::{CompanySize, Field, Kind};
 use crate::plan::Value;
 
-/// The characters that are left of a text when the list cuts texts.
+/// The number of characters of a text in a list that truncates texts.
 const CUT_AT: usize = 12;
 /// A writable member that the client does not know.
 pub(super) const UNKNOWN_MEMBER: &str = "annualRevenue";
-/// The users of the team. Others own nothing.
+/// The users of the team. Only they can own accounts.
 pub(super) const TEAM: [i64; 3] = [41, 42, 43];
-/// A company size that the service knows, and the client does not.
+/// A company size that the service knows, but the client does not.
 pub(super) const NEW_SIZE: &str = "20001+";
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Who wrote something.
+/// The author of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Author {
-    /// It was so at the beginning.
+    /// The initial version.
     Start,
     Colleague,
     /// The client, with the request of this number.
@@ -47,17 +47,17 @@ impl Values {
     }
 }
 
-/// What an account was from a moment on.
+/// The version of an account from a moment on.
 #[derive(Debug, Clone)]
 pub(super) struct Version {
     pub(super) at: Duration,
     pub(super) by: Author,
-    /// Nothing once the account is deleted.
+    /// `None` after the account is deleted.
     pub(super) values: Option<Arc<Values>>,
     pub(super) unknown_member: Option<String>,
 }
 
-/// An account from its creation on.
+/// The history of an account.
 #[derive(Debug, Clone)]
 pub(super) struct Account {
     pub(super) id: i64,
@@ -69,7 +69,7 @@ impl Account {
         &self.versions[self.versions.len() - 1]
     }
 
-    /// What it was at some moment of a period.
+    /// Returns its versions at any moment of a period.
     pub(super) fn during(&self, from: Duration, to: Duration) -> impl Iterator<Item = &Version> {
         let next = self.versions.iter().skip(1).map(|next| Some(next.at)).chain([None]);
         let periods = self.versions.iter().zip(next);
@@ -78,14 +78,14 @@ impl Account {
             .map(|(it, _)| it)
     }
 
-    /// Whether it did not exist at some moment of a period.
+    /// Returns whether it did not exist at some moment of a period.
     pub(super) fn was_missing(&self, from: Duration, to: Duration) -> bool {
         let created = self.versions.first().is_none_or(|first| first.by == Author::Colleague && first.at >= from);
         created || self.during(from, to).any(|version| version.values.is_none())
     }
 }
 
-/// What a request asks for.
+/// A request.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Asked {
     Get(i64),
@@ -94,7 +94,7 @@ pub(super) enum Asked {
     Other,
 }
 
-/// What the service answers.
+/// An answer.
 #[derive(Debug, Clone)]
 pub(super) struct Reply {
     pub(super) status: u16,
@@ -102,7 +102,7 @@ pub(super) struct Reply {
     pub(super) body: Vec<u8>,
 }
 
-/// What became of an update, as only the model knows it.
+/// The true outcome of an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
     /// Nothing was written.
@@ -113,11 +113,11 @@ pub(super) enum Effect {
     Written,
 }
 
-/// A request that was counted by the quota.
+/// A request that the quota counted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hit {
     pub(super) at: Duration,
-    /// Whose it is: a process of ours, or `None` for another program.
+    /// The process that sent it, or `None` for another program.
     pub(super) process: Option<usize>,
 }
 
@@ -129,7 +129,7 @@ pub(super) struct Service {
     pages: u64,
     key_is_revoked: Option<(Duration, Duration)>,
     login_wall: Option<(Duration, Duration)>,
-    /// Whether faults and other people are over.
+    /// Whether faults and other people's changes have ended.
     pub(super) is_calm: bool,
 }
 
@@ -167,7 +167,7 @@ impl Service {
         self.accounts.insert(id, Account { id, versions: vec![version] });
     }
 
-    /// Somebody else changes, creates or deletes an account.
+    /// Someone else changes, creates or deletes an account.
     pub(super) fn colleague(&mut self, now: Duration, dice: &mut Dice) -> Option<String> {
         let id = self.accounts.keys().copied().nth(dice.index(self.accounts.len()));
         let exists = |id: &i64| self.accounts[id].now().values.is_some();
@@ -204,7 +204,7 @@ impl Service {
         }
     }
 
-    /// Answers a request that has arrived, and does what it asks for.
+    /// Answers a request that has arrived, and executes it.
     pub(super) fn handle(
         &mut self,
         now: Duration,
@@ -255,7 +255,7 @@ impl Service {
         }
     }
 
-    /// Since when the window of a length counts.
+    /// Returns the start of the current window of a length.
     pub(super) fn window(&self, now: Duration, length: Duration) -> Duration {
         if self.world.is(Trait::FixedWindows) {
             let phase = Dice::new(self.seed, "window", 0).between(0, 59);
@@ -266,7 +266,7 @@ impl Service {
         (now + Duration::from_millis(1)).saturating_sub(length)
     }
 
-    /// How many seconds a caller has to wait whose request would be one too many.
+    /// Returns the seconds that a caller has to wait if the quota is used up.
     fn over_quota(&self, now: Duration) -> Option<u64> {
         let (per_minute, per_hour) = self.world.limits;
         let wait = |length: Duration, limit: u32| {
@@ -296,7 +296,7 @@ impl Service {
         }
     }
 
-    /// The account, or another one when the answer is about another one.
+    /// Returns the account, or another one if the answer is about another one.
     fn shown_for<'a>(&'a self, fault: Option<Fault>, account: &'a Account) -> &'a Account {
         let exists = |other: &&Account| other.id != account.id && other.now().values.is_some();
         let other = self.accounts.values().find(exists).filter(|_| fault == Some(Fault::OtherAccount));
@@ -319,7 +319,7 @@ impl Service {
             Order::None if self.is_calm => {}
             Order::None => {
                 let mut dice = Dice::new(self.seed, "order", self.pages);
-                // Mostly in order, since nothing could be found in a list that has none.
+                // Mostly sorted, because nothing can be found in an unsorted list.
                 if dice.chance(300) && listed.len() > 1 {
                     let (one, other) = (dice.index(listed.len()), dice.index(listed.len()));
                     listed.swap(one, other);
@@ -383,7 +383,7 @@ impl Service {
             members.insert(UNKNOWN_MEMBER.to_owned(), version.unknown_member.clone().map_or(Json::Null, Json::from));
         }
         if self.world.is(Trait::AccountUnreadable) && account.id == 4 {
-            members.insert("ownerUserId".to_owned(), "nobody".into());
+            members.insert("ownerUserId".to_owned(), "invalid".into());
         }
         Json::Object(members)
     }
@@ -395,7 +395,7 @@ impl Service {
                 Value::Text(text) => Json::from(text.as_str()),
                 Value::Integer(number) => Json::from(*number),
             }),
-            // A size is one of a list, and "" is none of it.
+            // A size is one of a list that does not contain "".
             _ if self.world.is(Trait::EmptyAsText) && field.kind() == Kind::Text => Some(Json::from("")),
             _ if self.world.is(Trait::EmptyLeftOut) => None,
             _ => Some(Json::Null),
@@ -433,7 +433,7 @@ impl Service {
         (self.get(id, fault), effect)
     }
 
-    /// What a body makes of an account: a field that is left out is cleared, but for the owner.
+    /// Applies a body to an account: clears each missing field except the owner.
     fn read(&self, body: &Map<String, Json>, old: &Values) -> Result<Values, Reply> {
         let invalid = |pointer: &str| {
             let errors =
@@ -468,7 +468,7 @@ impl Service {
         Ok(values)
     }
 
-    /// The form in which the service stores a text.
+    /// Returns the form in which the service stores a text.
     pub(super) fn stored(&self, field: Field, text: &str) -> String {
         let trimmed = if self.world.is(Trait::Trims) { text.trim() } else { text };
         if field == Field::Phone && self.world.is(Trait::TidiesPhones) {
@@ -486,7 +486,7 @@ impl Service {
     }
 }
 
-/// A value of a field that an account may have. They are few, so that people often write the same.
+/// Returns a random value of a field. There are few, so that people often write the same.
 pub(super) fn own_value(dice: &mut Dice, field: Field, id: i64) -> Value {
     match field {
         Field::OwnerUserId => Value::Integer(dice.pick(&TEAM)),
@@ -499,7 +499,7 @@ pub(super) fn own_value(dice: &mut Dice, field: Field, id: i64) -> Value {
     }
 }
 
-/// What an account is found by.
+/// Returns the key of an account.
 pub(super) fn key_text(field: Field, id: i64) -> String {
     if field == Field::Name { format!("Company {id}") } else { format!("company{id}.example") }
 }

@@ -1,18 +1,18 @@
-//! Shortens what fails: leaves out one thing after the other while the same promise is still broken.
+//! Shortens a failing seed: removes one part after the other while the same promise is still broken.
 
 use super::story::{End, How, Lane, Step, Story};
 use super::world::{Order, World};
 
-/// So many shorter ones are tried at most.
+/// The most shorter variants to try.
 const MOST_TRIES: usize = 1_500;
 
-/// The shortest world and story found that still fail.
+/// Returns the shortest failing world and story found.
 pub(super) fn shrink(world: &World, story: &Story, fails: impl Fn(&World, &Story) -> bool) -> (World, Story) {
     let (mut world, mut story) = (world.clone(), story.clone());
     let (mut tries, mut index, mut has_shrunk) = (0, 0, false);
     while tries < MOST_TRIES {
         let Some((shorter_world, shorter_story)) = shorter(&world, &story, index) else {
-            // What could not be left out before may be now.
+            // A part that was necessary before may be removable now.
             if !std::mem::take(&mut has_shrunk) {
                 break;
             }
@@ -31,7 +31,7 @@ pub(super) fn shrink(world: &World, story: &Story, fails: impl Fn(&World, &Story
     (world, story)
 }
 
-/// The one of a number out of everything that is a little shorter. `None` behind the last.
+/// Returns the variant with a number, out of all that are a little shorter. `None` after the last.
 fn shorter(world: &World, story: &Story, index: usize) -> Option<(World, Story)> {
     let mut all: Vec<(World, Story)> = Vec::new();
     let mut of_story = |change: &dyn Fn(&mut Story)| {

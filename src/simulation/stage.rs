@@ -1,7 +1,7 @@
-//! What one seed plays on: the clock, the service, the processes of ours, and the record of everything that happens.
+//! The state of one seed: the clock, the service, the client processes, and the record of all events.
 //!
-//! A seed runs on one thread, so the stage is a variable of the thread. The core's futures move between threads in real
-//! life, so they must not keep any of it.
+//! A seed runs on one thread, so the stage is a thread-local variable. The core's futures move between threads in
+//! production, so they must not hold any of it.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,92 +28,92 @@ thread_local! {
     static STAGE: RefCell<Option<Stage>> = const { RefCell::new(None) };
 }
 
-/// Looks at the stage of this thread, or changes it.
+/// Reads or changes the stage of this thread.
 pub(super) fn stage<T>(act: impl FnOnce(&mut Stage) -> T) -> T {
     STAGE.with_borrow_mut(|stage| act(stage.as_mut().expect("a seed is running")))
 }
 
-/// Whether there is a stage.
+/// Returns whether there is a stage.
 pub(super) fn is_set() -> bool {
     STAGE.with_borrow(Option::is_some)
 }
 
-/// Sets the stage up, or clears it.
+/// Sets or clears the stage.
 pub(super) fn set_stage(next: Option<Stage>) -> Option<Stage> {
     STAGE.replace(next)
 }
 
-/// A process of ours, from its start to its end or death.
+/// A client process, from its start to its end or death.
 #[derive(Debug)]
 pub(super) struct Process {
-    /// Where its plan files are.
+    /// The folder of its plan files.
     folder: PathBuf,
     pub(super) is_dead: bool,
     died: Arc<Notify>,
-    /// How often it has sent something, got something or written something.
+    /// How often it has sent, received or written something.
     steps: u64,
     dies_at: Option<u64>,
     writes: u64,
     /// Until when the service has asked it to wait.
     held_until: Duration,
-    /// The write that fails, and every later one until the next operation.
+    /// The write that fails, like every later one until the next operation.
     disk_fails_at: Option<u64>,
 }
 
-/// A client of ours.
+/// A client.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Line {
     pub(super) process: usize,
     pub(super) lane: usize,
 }
 
-/// Something that a lane does.
+/// An operation of a lane.
 #[derive(Debug, Clone)]
 pub(super) struct Operation {
     pub(super) lane: usize,
     pub(super) step: Step,
     pub(super) started: Duration,
     pub(super) ended: Option<Duration>,
-    /// How many requests it has sent.
+    /// The number of its requests.
     pub(super) requests: u64,
-    /// How many of them did not get what they asked for.
+    /// The number of its requests that failed.
     pub(super) failures: u64,
-    /// How many updates others of its process have sent meanwhile.
+    /// The number of updates that others of its process sent during it.
     pub(super) overtaken: u64,
     /// How long the faults of its requests may make it wait.
     pub(super) excuse: Duration,
 }
 
-/// An update that a client has sent, with what only the model knows of it.
+/// An update of a client, with what only the model knows about it.
 #[derive(Debug, Clone)]
 pub(super) struct Put {
     pub(super) operation: usize,
     pub(super) process: usize,
     pub(super) id: i64,
-    /// What it says of each field; nothing where it leaves the field out.
+    /// The value of each field; none if it omits the field.
     pub(super) body: Vec<Option<Value>>,
     has_unknown_member: bool,
-    /// Whether it has cleared a member that the client does not know.
+    /// Whether it cleared a member that the client does not know.
     pub(super) has_lost: bool,
-    /// Whether its answer shows something else than it says.
+    /// Whether its answer differs from what it sent.
     pub(super) differs: bool,
-    /// Whether somebody else may have cleared that member between the look and the update.
+    /// Whether someone else may have cleared that member between the look and the update.
     pub(super) is_unsure: bool,
     pub(super) sent: Duration,
     pub(super) arrived: Option<Duration>,
     pub(super) effect: Effect,
-    /// Whether its answer is a good one, once there is one.
+    /// Whether its answer is valid, once there is one.
     pub(super) answer: Option<(u16, bool)>,
-    /// When the client got the answer.
+    /// When the client received the answer.
     pub(super) delivered: Option<Duration>,
     /// Whether the client waits for the answer.
     pub(super) is_open: bool,
-    /// Whether the client has got an answer, or waits no longer, while its process lives.
+    /// Whether the client has an answer, or no longer waits, while its process lives.
     pub(super) is_over: bool,
 }
 
 impl Put {
-    /// Whether no answer has told that it was not applied.
+    /// Returns whether no answer has shown that it was not applied.
     pub(super) fn may_be_applied(&self) -> bool {
         let is_refused = matches!(self.answer, Some((400..500, _)));
         self.effect == Effect::Written || self.delivered.is_none() || !is_refused
@@ -128,13 +128,13 @@ impl Put {
     }
 }
 
-/// What becomes of one request on its way.
+/// The fate of one request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Way {
     pub(super) fault: Option<Fault>,
     pub(super) there: Duration,
     pub(super) back: Duration,
-    /// Whether it is withdrawn when the client gives up before it has arrived.
+    /// Whether it is withdrawn if the client gives up before it has arrived.
     pub(super) is_withdrawn: bool,
 }
 
@@ -155,7 +155,7 @@ pub(super) struct Stage {
     pub(super) processes: Vec<Process>,
     pub(super) lines: Vec<Line>,
     pub(super) operations: Vec<Operation>,
-    /// What each lane is doing.
+    /// The current operation of each lane.
     pub(super) current: Vec<Option<usize>>,
     pub(super) puts: Vec<(usize, Put)>,
     pub(super) violations: Vec<Violation>,
@@ -163,13 +163,13 @@ pub(super) struct Stage {
     pub(super) jobs: BTreeMap<(usize, usize), Job>,
     /// Their tables.
     pub(super) sheets: BTreeMap<(usize, usize), Sheet>,
-    /// The plans that reverted them last.
+    /// The plans of their last reverts.
     pub(super) reverted_by: BTreeMap<(usize, usize), PathBuf>,
-    /// What was told of rows.
+    /// The reported texts of rows.
     pub(super) told: BTreeSet<(usize, u64, String)>,
     requests: usize,
     most_requests: usize,
-    /// For how long an answer that is on its way asks to wait.
+    /// How long an answer in flight asks to wait.
     waits: BTreeMap<usize, Duration>,
 }
 
@@ -219,7 +219,7 @@ impl Stage {
 
     pub(super) fn start_process(&mut self, folder: &Path) -> usize {
         restart(folder);
-        // All processes of a seed are one in truth, so that the others forget with this one.
+        // All processes of a seed are really one, so the others forget with this one.
         self.processes.iter_mut().for_each(|process| process.held_until = Duration::ZERO);
         self.processes.push(Process {
             folder: folder.to_owned(),
@@ -271,19 +271,19 @@ impl Stage {
         process.dies_at = Some(process.steps + steps);
     }
 
-    /// Lets the disk of a process fail from that write on, until the operation ends.
+    /// Makes the disk of a process fail from that write on, until the operation ends.
     pub(super) fn fail_disk_after(&mut self, process: usize, writes: u64) {
         let process = &mut self.processes[process];
         process.disk_fails_at = Some(process.writes + writes);
     }
 
-    /// What was to happen to a process in an operation that has ended does not happen any more.
+    /// Cancels the planned fate of a process after its operation has ended.
     pub(super) fn spare(&mut self, process: usize) {
         let process = &mut self.processes[process];
         (process.dies_at, process.disk_fails_at) = (None, None);
     }
 
-    /// A process is killed: what is on its disk at this moment is all that is left of it.
+    /// A process is killed: only what is on its disk at this moment remains.
     pub(super) fn die(&mut self, number: usize) {
         self.mark_dead(number);
         kill(&self.processes[number].folder);
@@ -306,7 +306,7 @@ impl Stage {
         Arc::clone(&self.processes[process].died)
     }
 
-    /// Counts a step of a process. Tells whether it lives.
+    /// Counts a step of a process. Returns whether it lives.
     fn step(&mut self, number: usize) -> bool {
         if self.is_last_step(number) {
             self.die(number);
@@ -342,7 +342,7 @@ impl Stage {
         Fate::Made
     }
 
-    /// A client sends a request. `None` when its process is dead, and sends nothing.
+    /// A client sends a request. Returns `None` if its process is dead, and sends nothing.
     pub(super) fn send(&mut self, line: usize, asked: &Asked) -> Option<(usize, Way)> {
         let Line { process, lane } = self.lines[line];
         if self.processes[process].is_dead || !self.step(process) {
@@ -351,7 +351,7 @@ impl Stage {
         let number = self.requests;
         self.requests += 1;
         if self.requests > self.most_requests {
-            // Enough is enough: the process is stopped, and the violation tells why.
+            // This is enough: the process is stopped, and the violation explains why.
             if self.requests == self.most_requests + 1 {
                 self.violated(6, format!("more than {} requests, and no end", self.most_requests));
             }
@@ -370,7 +370,7 @@ impl Stage {
         if let Some(operation) = operation {
             let longest_wait = match way.fault {
                 Some(Fault::Busy | Fault::Throttled) => Duration::from_secs(90 + 300),
-                // No answer, or that of a service that is out of order.
+                // No answer, or that of an unavailable service.
                 Some(
                     Fault::NoConnection
                     | Fault::RequestLost
@@ -381,7 +381,7 @@ impl Stage {
                     | Fault::ServerError
                     | Fault::ServerErrorApplied,
                 ) => Duration::from_secs(30 + 300),
-                // A wrong answer is nothing to wait for.
+                // An invalid answer is no reason to wait.
                 _ => Duration::ZERO,
             };
             let operation = &mut self.operations[operation];
@@ -487,7 +487,7 @@ impl Stage {
         reply
     }
 
-    /// The client gets an answer. Tells whether its process lives.
+    /// The client receives an answer. Returns whether its process lives.
     pub(super) fn deliver(&mut self, number: usize, line: usize, is_answer: bool) -> bool {
         let (now, process) = (self.now(), self.lines[line].process);
         if !self.step(process) {
@@ -506,7 +506,7 @@ impl Stage {
         true
     }
 
-    /// The client does not wait for the answer any more.
+    /// The client no longer waits for the answer.
     pub(super) fn close(&mut self, number: usize) {
         if let Some(put) = self.put(number) {
             put.is_open = false;
@@ -521,7 +521,7 @@ impl Stage {
         self.puts.get_mut(index).filter(|(other, _)| *other == number).map(|(_, put)| put)
     }
 
-    /// What an account is now.
+    /// Returns the current version of an account.
     fn values(&self, id: i64) -> Option<&Values> {
         self.service.accounts.get(&id).and_then(|account| account.now().values.as_deref())
     }

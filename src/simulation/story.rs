@@ -1,4 +1,4 @@
-//! What is done in one seed: tables, jobs over them, and what else changes accounts. Plain data, so that it can be shortened.
+//! The actions of one seed: tables, jobs, and other changes of accounts. Plain data, so that it can be shortened.
 
 use std::fmt;
 
@@ -9,16 +9,16 @@ use crate::account::{CompanySize, Field};
 use crate::plan::source::{Builder, CellError, Given, Number, Options, Table};
 use crate::plan::{MatchOn, Mode, Nulls, Value};
 
-/// What a cell of a table holds.
+/// The content of a table cell.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Cell {
-    /// The row does not name the column.
+    /// The row does not have the column.
     Absent,
     Empty,
     Value(Value),
 }
 
-/// By what a row finds its account.
+/// The key by which a row finds its account.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Key {
     Id(i64),
@@ -32,7 +32,7 @@ pub(super) struct Row {
     pub(super) cells: Vec<Cell>,
 }
 
-/// A table, and how it is meant.
+/// A table, and its options.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Sheet {
     pub(super) mode: Mode,
@@ -40,7 +40,7 @@ pub(super) struct Sheet {
     pub(super) match_on: MatchOn,
     pub(super) fields: Vec<Field>,
     pub(super) rows: Vec<Row>,
-    /// The row that names every column twice, which no table can hold.
+    /// The row that contains every column twice, which no table allows.
     pub(super) repeats_in: Option<usize>,
 }
 
@@ -59,7 +59,7 @@ pub(super) enum End {
     DiskFails(u64),
 }
 
-/// How a plan is applied.
+/// The options of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct How {
     pub(super) overwrite: bool,
@@ -75,7 +75,7 @@ impl How {
         Self { overwrite: false, clear_unknown: false, concurrency: 4, end: End::ItsOwn, is_twice: false };
 }
 
-/// One thing that a lane does. Jobs are numbered within the lane.
+/// A step of a lane. Jobs are numbered within the lane.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Step {
     Plan(usize, End),
@@ -87,16 +87,16 @@ pub(super) enum Step {
     Pause(u64),
 }
 
-/// Things done one after the other.
+/// Consecutive steps.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Lane {
     pub(super) sheets: Vec<Sheet>,
     pub(super) steps: Vec<Step>,
-    /// Whether every job takes the file name of the one before, whose plan is removed. What was beside it stays.
+    /// Whether every job uses the file name of the previous one, whose plan is deleted. Files next to it stay.
     pub(super) has_one_name: bool,
 }
 
-/// Everything that is done. Lanes go on side by side.
+/// All actions. Lanes run concurrently.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Story {
     pub(super) lanes: Vec<Lane>,
@@ -105,7 +105,7 @@ pub(super) struct Story {
 }
 
 impl Story {
-    /// The story of a seed.
+    /// Returns the story of a seed.
     pub(super) fn draw(seed: u64, world: &World) -> Self {
         let dice = &mut Dice::new(seed, "story", 0);
         let mut lanes = vec![Lane::job(dice, world)];
@@ -209,7 +209,7 @@ impl How {
 }
 
 impl Step {
-    /// Takes out what kills a process that others are in.
+    /// Removes kills of a process that other lanes use.
     fn survive(&mut self) {
         let end = match self {
             Self::Plan(_, end) => end,
@@ -250,7 +250,7 @@ impl Sheet {
         Options { mode: self.mode, nulls: self.nulls, match_on: self.match_on, ..Options::default() }
     }
 
-    /// The table as the product takes it.
+    /// Returns the table in the form of the product.
     pub(super) fn table(&self) -> Result<Table, String> {
         self.cells().map_err(|error| format!("{error:?}"))?.finish(None).map_err(|error| error.to_string())
     }
@@ -290,7 +290,7 @@ impl Sheet {
         Ok(builder)
     }
 
-    /// What a row says that a field is to be. Nothing when the row leaves the field as it is.
+    /// Returns the value of a field in a row. `None` if the row keeps the field.
     pub(super) fn meant(&self, row: usize, field: Field) -> Option<Value> {
         let row = &self.rows[row];
         if self.match_on == MatchOn::DomainName && field == Field::DomainName && self.mode == Mode::Replace {
@@ -310,7 +310,7 @@ impl Sheet {
         }
     }
 
-    /// Whether a row cannot be sent, whatever the service has.
+    /// Returns whether a row cannot be sent, whatever the service contains.
     pub(super) fn is_invalid(&self, row: usize) -> bool {
         let row = &self.rows[row];
         let is_key_bad = match &row.key {

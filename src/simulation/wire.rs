@@ -1,4 +1,4 @@
-//! The way of a request to the model of the service and back, in place of a network.
+//! Passes requests to the model of the service and answers back, instead of a network.
 
 use std::cell::Cell;
 use std::future::pending;
@@ -18,22 +18,22 @@ thread_local! {
     static NEXT_LINE: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The clients that are made from now on belong to this line.
+/// Assigns new clients to this lane from now on.
 pub(super) fn set_line(line: usize) {
     NEXT_LINE.set(line);
 }
 
-/// The line of a client that is being made.
+/// Returns the lane of a new client.
 pub(crate) fn line() -> usize {
     NEXT_LINE.get()
 }
 
-/// Whether a seed runs on this thread. Where none does, the network is the real one.
+/// Returns whether a seed runs on this thread. If not, the network is the real one.
 pub(crate) fn is_running() -> bool {
     super::stage::is_set()
 }
 
-/// What comes back: a status, headers and a body.
+/// An answer: a status, headers and a body.
 pub(crate) type Raw = (u16, HeaderMap, Vec<u8>);
 
 /// Sends a request once.
@@ -60,7 +60,7 @@ impl Drop for Open {
     }
 }
 
-/// The way there and back. It goes on when the client has given up, or is dead.
+/// The way there and back. It continues if the client has given up or is dead.
 async fn carry(
     number: usize,
     line: usize,
@@ -72,7 +72,7 @@ async fn carry(
     sleep(way.there).await;
     match way.fault {
         Some(Fault::NoConnection) => {
-            return drop(answer.send(Err(failure(TransportKind::Connect, "no connection could be made"))));
+            return drop(answer.send(Err(failure(TransportKind::Connect, "could not connect"))));
         }
         Some(Fault::RequestLost) => {
             return drop(answer.send(Err(failure(TransportKind::Dropped, "the connection broke"))));
@@ -121,7 +121,7 @@ fn read(request: &Request) -> Asked {
     }
 }
 
-/// The time of day, in milliseconds since 1970.
+/// Returns the time of day, in milliseconds since 1970.
 pub(crate) fn now_ms() -> i64 {
     const START: i64 = 1_800_000_000_000;
     START + i64::try_from(stage(|stage| stage.now()).as_millis()).unwrap_or_default()

@@ -1,48 +1,48 @@
-//! What the service and everything around it are like in one seed. Plain data, so that it can be shortened.
+//! The service and its environment in one seed. Plain data, so that it can be shortened.
 
 use std::time::Duration;
 
 use super::dice::Dice;
 use crate::quota::Quota;
 
-/// What happens to single requests, each so often in a thousand.
+/// The faults of single requests, each with its chance in a thousand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Fault {
-    /// No connection can be made.
+    /// The connection fails.
     NoConnection,
     /// The connection breaks before the service gets the request.
     RequestLost,
-    /// The service does what it is asked, and the connection breaks before the answer.
+    /// The service executes the request, and the connection breaks before the answer.
     AnswerLost,
-    /// The same, and a part of the answer has come.
+    /// The same, but a part of the answer has arrived.
     AnswerCut,
-    /// The answer is complete and its JSON is not.
+    /// The answer is complete, but its JSON is not.
     AnswerTruncated,
-    /// The service gets the request when the client has given up.
+    /// The service receives the request after the client has given up.
     Late,
-    /// No answer comes, and nothing happens.
+    /// No answer arrives, and nothing happens.
     Silence,
     /// A 5xx, and nothing happens.
     ServerError,
-    /// A 5xx, although the service does what it is asked.
+    /// A 5xx, although the service executes the request.
     ServerErrorApplied,
     /// A 5xx that asks to wait.
     Busy,
     /// A 429 that the quota does not explain, as other programs of the user cause it.
     Throttled,
-    /// A 404 from something in front of the service.
+    /// A 404 from a proxy.
     GatewayNotFound,
-    /// A 403 without a code from something in front of the service.
+    /// A 403 without a code from a proxy.
     GatewayForbidden,
-    /// A 200 with an HTML page from something in front of the service.
+    /// A 200 with an HTML page from a proxy.
     LoginPage,
     /// The answer is about another account.
     OtherAccount,
     /// A 200, and the update is ignored.
     Ignored,
-    /// A page of the list begins where the page before began.
+    /// A page of the list begins where the previous page began.
     PageRepeats,
-    /// A page of the list is empty, and more are said to follow.
+    /// A page of the list is empty, and claims that more follow.
     PageEmpty,
 }
 
@@ -69,40 +69,40 @@ impl Fault {
     ];
 }
 
-/// What the service is like, for the whole of a seed.
+/// The properties of the service in one seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Trait {
     /// Items of the list lack a member.
     ItemsLack,
     /// Items of the list have only the beginning of a long text.
     ItemsCut,
-    /// An item of the list is not what the contract says.
+    /// An item of the list does not match the API contract.
     ItemUnreadable,
-    /// One account cannot be read, in any way.
+    /// One account is unreadable in every way.
     AccountUnreadable,
-    /// Accounts have a member that the client does not know, and that an update can carry.
+    /// Accounts have a member that the client does not know and that an update can include.
     UnknownMember,
     /// The service trims what it stores.
     Trims,
-    /// The service stores telephone numbers in its own form.
+    /// The service stores phone numbers in its own form.
     TidiesPhones,
-    /// What is empty is answered as `""`.
+    /// Answers contain empty texts as `""`.
     EmptyAsText,
-    /// What is empty is left out of answers.
+    /// Answers omit empty members.
     EmptyLeftOut,
-    /// One account must not be written, and the service says so.
+    /// One account must not be updated, and the service refuses it.
     OneForbidden,
     /// One account is answered with a 403 that has no code.
     OneForbiddenWithoutCode,
-    /// The key is accepted as a bearer token only.
+    /// The service accepts the key only as a bearer token.
     BearerOnly,
     /// The key is revoked for a while.
     KeyRevoked,
-    /// The windows of the quota begin anew each minute and hour, instead of sliding.
+    /// The windows of the quota begin again each minute and hour, instead of sliding.
     FixedWindows,
-    /// For a while, something in front of the service answers everything with a 200 and an HTML page.
+    /// For some time, a proxy answers everything with a 200 and an HTML page.
     LoginWall,
-    /// Every page of the list is the first one, and more are said to follow.
+    /// Every page of the list is the first one, and claims that more follow.
     ListRepeats,
 }
 
@@ -132,34 +132,34 @@ impl Trait {
 pub(super) enum Order {
     Id,
     Name,
-    /// The last one written comes first, so that every write moves the list.
+    /// The last updated account comes first, so every update moves the list.
     LastWritten,
-    /// Another one for each page.
+    /// Another order for each page.
     None,
 }
 
-/// Everything around the client.
+/// The environment of the client.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct World {
-    /// How many accounts there are at the beginning.
+    /// The initial number of accounts.
     pub(super) accounts: u64,
-    /// How many requests the service allows in a minute and in an hour.
+    /// The requests that the service allows per minute and per hour.
     pub(super) limits: (u32, u32),
-    /// What the client is told of it.
+    /// The quota of the client.
     pub(super) quota: Option<Quota>,
-    /// The shortest and the longest way of a request or an answer, in milliseconds.
+    /// The shortest and the longest latency of a request or an answer, in milliseconds.
     pub(super) latency_ms: (u64, u64),
     pub(super) order: Order,
     pub(super) faults: Vec<(Fault, u32)>,
     pub(super) traits: Vec<Trait>,
-    /// How long it takes on average until somebody else changes an account, in seconds.
+    /// The average time until someone else changes an account, in seconds.
     pub(super) colleague_s: Option<u64>,
-    /// How long it takes on average until another program sends a request under the same user, in seconds.
+    /// The average time until another program of the same user sends a request, in seconds.
     pub(super) other_program_s: Option<u64>,
 }
 
 impl World {
-    /// The world of a seed. One in four has no faults at all, and most have few.
+    /// Returns the world of a seed. One in four has no faults at all, and most have few.
     pub(super) fn draw(seed: u64) -> Self {
         let dice = &mut Dice::new(seed, "world", 0);
         let (most_faults, most_per_mille, most_traits) = match dice.between(0, 99) {
@@ -176,7 +176,7 @@ impl World {
         let per_hour = per_minute * dice.between(2, 40) as u32;
         let quota = match dice.between(0, 9) {
             0 => None,
-            // As the service allows, or a little less.
+            // The limit of the service, or a little less.
             1..4 => Some(Quota { per_minute, per_hour }),
             _ => Some(Quota { per_minute: (per_minute * 19 / 20).max(2), per_hour: (per_hour * 29 / 30).max(2) }),
         };
@@ -198,7 +198,7 @@ impl World {
         self.traits.contains(&what)
     }
 
-    /// Whether nothing in it can fail, and nobody else writes.
+    /// Returns whether nothing can fail, and no one else changes accounts.
     pub(super) fn is_quiet(&self) -> bool {
         self.faults.is_empty() && self.traits.is_empty() && self.colleague_s.is_none() && self.other_program_s.is_none()
     }

@@ -21,7 +21,8 @@ use crate::text::plain_line;
 const LONGEST_FILE: u64 = 16 << 20;
 const NONE: &str = "has no certificate in PEM form";
 
-/// What this process read last. To read the system's certificates takes longer than the rest of what a client does before
+/// What this process read last. To read the system's certificates takes longer than the rest of what a client does
+/// before
 /// its first request.
 static LAST: PerProcess<Last> = PerProcess::new();
 
@@ -45,12 +46,12 @@ impl Source {
     }
 }
 
-/// The authorities of a file that was given, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, or the system's, or
-/// where it has none the bundled ones.
+/// Returns the authorities of a given file, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, or the system's, or the
+/// bundled ones if the system has none.
 ///
 /// # Errors
-/// [`Error::Configuration`] when what is named cannot be read or has no certificate; [`Error::Exhausted`] when no file can
-/// be opened.
+/// Returns [`Error::Configuration`] if the named file cannot be read or has no certificate, and [`Error::Exhausted`] if
+/// no file can be opened.
 pub(super) fn trusted(ca_file: Option<&Path>) -> Result<Arc<RootCertStore>, Error> {
     let (file, directories) = (env::var_os("SSL_CERT_FILE"), env::var_os("SSL_CERT_DIR"));
     let source = match (ca_file, &file, &directories) {
@@ -90,12 +91,12 @@ impl Last {
     }
 }
 
-/// What the two variables name together; `None` when they name nothing.
+/// Returns what the two variables name together; `None` if they are not set.
 fn of_variables(file: Option<&OsStr>, directories: Option<&OsStr>) -> Result<Option<RootCertStore>, Error> {
     let (mut subject, mut certificates) = (String::new(), Vec::new());
     if let Some(file) = file {
         if file.is_empty() {
-            return Err(refused("SSL_CERT_FILE", "is empty; name a file in PEM form, or unset it"));
+            return Err(refused("SSL_CERT_FILE", "is empty; set it to a file in PEM form, or unset it"));
         }
         subject = of("SSL_CERT_FILE", Path::new(file));
         certificates = certificates_of(&subject, Path::new(file))?;
@@ -155,7 +156,7 @@ fn certificates_of(subject: &str, path: &Path) -> Result<Vec<CertificateDer<'sta
     }
 }
 
-/// The content of a regular file. To open anything else, such as a FIFO, may wait for ever.
+/// Returns the content of a regular file. Opening another kind of file, such as a FIFO, may block forever.
 fn content(path: &Path) -> io::Result<Vec<u8>> {
     let unfit = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     if !fs::metadata(path)?.is_file() {
@@ -169,7 +170,7 @@ fn content(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A setting with the path that it names.
+/// Returns a setting with its path.
 fn of(setting: &str, path: &Path) -> String {
     format!("{setting} {}", plain_line(&path.display().to_string(), 200))
 }
@@ -189,10 +190,10 @@ mod tests {
 
     use super::{Error, Last, RootCertStore, Source, of_system, of_variables, refused, trusted};
 
-    /// A certificate authority that signs itself, made for these tests.
+    /// A self-signed certificate authority for these tests.
     const AUTHORITY: &str = include_str!("../../tests/client/authority.pem");
 
-    /// A folder that is removed with it.
+    /// A folder that is deleted when it is dropped.
     struct Folder(PathBuf);
 
     impl Folder {

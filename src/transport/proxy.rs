@@ -1,5 +1,5 @@
-//! Which proxy the environment, or the system's settings, name for the service. It is looked for once, so that all
-//! connections of a client agree.
+//! Finds the proxy for the service in the environment or in the system's settings. The client does this once, so that
+//! all its connections agree.
 
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -11,24 +11,24 @@ use url::Host;
 use crate::config::{BaseUrl, ProxyUrl, is_plain_name};
 use crate::error::Error;
 
-/// The variables that name a proxy for https. The first one that is not empty counts.
+/// The variables with a proxy for https. The first one that is not empty counts.
 const PROXY: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-/// The variables that name hosts to reach without a proxy. The first one that is not empty counts.
+/// The variables with hosts to reach without a proxy. The first one that is not empty counts.
 const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
-/// A proxy that was found.
+/// A proxy.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) url: ProxyUrl,
-    /// What it asks for, where that is not in the address.
+    /// Its credentials, if they are not in the URL.
     pub(super) credentials: Option<HeaderValue>,
 }
 
-/// The proxy for a service that is not on this machine.
+/// Returns the proxy for a service that is not on this machine.
 ///
 /// # Errors
-/// [`Error::Configuration`] when a variable that matters for the service cannot be read. It names the variable and not its
-/// value, which may hold a password.
+/// Returns [`Error::Configuration`] if a relevant variable is invalid. The error contains the name of the variable, but
+/// not its value, which may contain a password.
 pub(super) fn found(base_url: &BaseUrl) -> Result<Option<Found>, Error> {
     of_variables(base_url, |name| std::env::var_os(name))
 }
@@ -62,11 +62,12 @@ fn text(name: &str, value: OsString) -> Result<String, Error> {
     value.into_string().map_err(|_| Error::Configuration(format!("{name} is not UTF-8")))
 }
 
-/// Whether a list exempts the host of the service: names, each with the names below it, addresses, networks and `*`, with
-/// commas or spaces between them. A port after a name or an address limits the entry to that port.
+/// Returns whether a list exempts the host of the service. The list contains names (each including its subdomains),
+/// addresses, networks and `*`, separated by commas or spaces. A port after a name or an address limits the entry to
+/// that port.
 ///
 /// # Errors
-/// An entry cannot be read, and may be about the host.
+/// Returns an error if an entry is invalid and may match the host.
 fn exempts(variable: &str, list: &str, base_url: &BaseUrl) -> Result<bool, Error> {
     let (host, port) = base_url.host_and_port();
     let is_name = matches!(host, Host::Domain(_));
@@ -86,11 +87,11 @@ fn exempts(variable: &str, list: &str, base_url: &BaseUrl) -> Result<bool, Error
         } else if is_plain_name(name) {
             entries.push(name);
         } else if !(is_name && name.starts_with(|first: char| first.is_ascii_digit())) {
-            // A pattern of addresses is not about a name.
+            // A pattern of addresses does not match a name.
             let place = index + 1;
             return Err(Error::Configuration(format!(
-                "{variable}: entry {place} cannot be read; write host names, addresses, networks such as 10.0.0.0/8 or *, \
-                 with commas between them and without quotes"
+                "{variable}: entry {place} cannot be read; use host names, addresses, networks such as 10.0.0.0/8 or \
+                *, separated by commas and without quotes"
             )));
         }
     }
@@ -99,7 +100,7 @@ fn exempts(variable: &str, list: &str, base_url: &BaseUrl) -> Result<bool, Error
     Ok(destination.is_some_and(|uri| matcher.intercept(&uri).is_none()))
 }
 
-/// An entry without its brackets and its port.
+/// Returns an entry without its brackets and its port.
 fn without_port(entry: &str) -> (&str, Option<u16>) {
     let in_brackets = entry.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     let (host, rest) = match in_brackets {
@@ -116,7 +117,7 @@ fn without_port(entry: &str) -> (&str, Option<u16>) {
     }
 }
 
-/// Whether an entry is an address or a network.
+/// Returns whether an entry is an address or a network.
 fn is_address(entry: &str) -> bool {
     let (address, bits) = entry.split_once('/').unwrap_or((entry, "0"));
     match address.parse() {
@@ -132,7 +133,7 @@ mod tests {
 
     const SERVICE: &str = "https://api.reply.io/v3";
 
-    /// The proxy's address, with what is to be in no message.
+    /// Returns the proxy's URL without what messages must not contain.
     fn found(variables: &[(&str, &str)]) -> Result<Option<String>, String> {
         let variable = |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into());
         let found = of_variables(&BaseUrl::new(SERVICE).unwrap(), variable);

@@ -96,11 +96,11 @@ async fn every_form_of_date_is_read() {
 async fn a_wrong_answer_is_refused_by_path_and_type_and_asked_for_once() {
     for (body, reason) in [
         (String::new(), "the body is empty"),
-        ("<html>login</html>".to_owned(), "the body is not JSON (line 1, column 1)"),
-        (acme().to_string()[..40].to_owned(), "the body is not JSON"),
-        ("[".repeat(1_000_000), "the body is not JSON"),
+        ("<html>login</html>".to_owned(), "the body is not valid JSON (line 1, column 1)"),
+        (acme().to_string()[..40].to_owned(), "the body is not valid JSON"),
+        ("[".repeat(1_000_000), "the body is not valid JSON"),
         ("null".to_owned(), "the body must be an account object"),
-        (acme_but(&json!({"id": 8})).to_string(), "it is about another account: /id is not the one asked for"),
+        (acme_but(&json!({"id": 8})).to_string(), "it is for another account: /id is not the requested one"),
         (acme_but(&json!({"id": "7"})).to_string(), "/id must be an integer"),
         (acme_but(&json!({"city": ["secret"]})).to_string(), "/city must be a string or null"),
     ] {
@@ -120,7 +120,7 @@ async fn a_body_that_is_not_utf_8_is_no_account() {
     let place = body.windows(4).position(|window| window == b"Acme").unwrap();
     body[place] = 0xff;
     let sandbox = sandbox_with(|options| options.faults.push(answering(200, &[], body)));
-    assert!(unexpected(client(&sandbox).get(ID).await.unwrap_err()).starts_with("the body is not JSON"));
+    assert!(unexpected(client(&sandbox).get(ID).await.unwrap_err()).starts_with("the body is not valid JSON"));
 }
 
 #[tokio::test]

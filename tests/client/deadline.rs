@@ -36,7 +36,7 @@ async fn a_silent_server_is_left_at_the_deadline() {
     let error = client_with(&sandbox, |config| config.timeout = millis(300)).get(ID).await.unwrap_err();
     assert_within(began, millis(300));
     assert_eq!((error.kind(), sandbox.requests().len()), (ErrorKind::DeadlineExceeded, 1));
-    assert!(error.to_string().contains("the call took longer than its 0.3 s"), "{error}");
+    assert!(error.to_string().contains("the call took longer than its timeout of 0.3 s"), "{error}");
     assert!(whole_call(error));
 }
 
@@ -91,7 +91,7 @@ async fn the_last_attempt_cut_by_its_own_limit_says_so() {
         config.attempt_timeout = millis(200);
     });
     let error = client.get(ID).await.unwrap_err();
-    assert!(error.to_string().contains("an attempt took longer than its 0.2 s"), "{error}");
+    assert!(error.to_string().contains("an attempt took longer than its timeout of 0.2 s"), "{error}");
     assert!(error.to_string().contains("attempt_timeout="), "{error}");
     assert!(!whole_call(error));
 }

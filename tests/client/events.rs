@@ -70,9 +70,9 @@ async fn failed_attempts_and_the_waits_between_them_are_told() {
     client(&sandbox).observed(Arc::clone(&log) as _).get(ID).await.unwrap();
     let told = [
         "GET /v3/contact-accounts/7 503 attempt 1",
-        "get of account 7 waits for the next attempt",
+        "get of account 7 waits for pause before the next attempt",
         "GET /v3/contact-accounts/7 Transport attempt 2",
-        "get of account 7 waits for the next attempt",
+        "get of account 7 waits for pause before the next attempt",
         "GET /v3/contact-accounts/7 200 attempt 3",
     ];
     assert_eq!(log.lines(), told);

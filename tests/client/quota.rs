@@ -51,7 +51,7 @@ async fn a_full_hour_of_the_service_is_an_error_that_tells_when_it_opens() {
     client.get(ID).await.unwrap();
     let error = client.get(ID).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RateLimit);
-    assert!(error.to_string().contains("the quota opens again in 60 min"), "{error}");
+    assert!(error.to_string().contains("the quota allows the next request in 60 min"), "{error}");
     let Failure::Api(answer) = call_error(error).failure else { panic!("not an answer") };
     assert!(answer.retry_after.unwrap() > Duration::from_secs(3590));
 }
@@ -151,7 +151,7 @@ async fn waiting(client: &Client) -> (JoinHandle<Result<(), Error>>, Duration) {
     while log.waits().is_empty() {
         yield_now().await;
     }
-    assert_eq!(log.lines(), ["get of account 7 waits for the quota: 1 requests a minute"]);
+    assert_eq!(log.lines(), ["get of account 7 waits for quota: 1 per minute"]);
     (call, log.waits().remove(0))
 }
 
@@ -282,7 +282,7 @@ async fn a_hold_that_fits_the_deadline_is_waited_for_by_every_call() {
     let began = Instant::now();
     client.observed(Arc::clone(&log) as _).get(ID).await.unwrap();
     assert!(began.elapsed() > Duration::from_millis(900), "{:?}", began.elapsed());
-    assert_eq!(log.lines()[0], "get of account 7 waits for the service's Retry-After");
+    assert_eq!(log.lines()[0], "get of account 7 waits for Retry-After of the service");
 }
 
 #[tokio::test]

@@ -155,5 +155,5 @@ async fn a_refused_key_is_told_by_the_name_of_its_setting() {
     sandbox.add_fault(answering(401, &[], KEY));
     let text = told(config(&sandbox)).await;
     assert_clean(&text);
-    assert!(text.contains("check the key given as api_key="), "{text}");
+    assert!(text.contains("check the key passed as api_key="), "{text}");
 }

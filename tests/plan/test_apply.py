@@ -152,7 +152,7 @@ def test_an_account_that_its_row_would_no_longer_find_is_left_alone(
         result = made.apply(on_conflict=on_conflict, progress=False)  # type: ignore[arg-type]
         assert statuses(result.rows) == ["conflict", *["changed"] * (many - 1)]
         assert next(iter(result.failures))["error"] == (
-            f"row 0: the account no longer has the {by} that this row was matched on; plan this row again"
+            f"row 0: the account no longer has the {by} that matched this row; plan this row again"
         )
         assert len(puts(service)) - sent_before == many - 1
         assert statuses(made.retry_failed(on_conflict="overwrite", progress=False).rows)[0] == "conflict"

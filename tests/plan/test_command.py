@@ -71,7 +71,7 @@ def test_a_nightly_job_runs_again_with_resume(command: Command) -> None:
     assert len(puts(command.service)) == 4
     code, _, told = command("plan", "rows.csv", "--save-as", "n.replyplan", "--resume", "--mode", "fill")
     assert code == 1
-    assert "made from other rows or options" in told
+    assert "created from other rows or options" in told
     assert "--replace" in told
     assert "if_exists" not in told
     assert command.counts("plan", "rows.csv", "--save-as", "n.replyplan", "--replace") == {"unchanged": 4}

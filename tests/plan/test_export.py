@@ -189,7 +189,7 @@ def names(folder: Path) -> list[str]:
 def test_a_file_that_is_there_stays_unless_it_is_to_be_replaced(plan: Plan, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("mine")
-    with pytest.raises(FileExistsError, match="exists already; overwrite=True replaces it") as caught:
+    with pytest.raises(FileExistsError, match="already exists; overwrite=True replaces it") as caught:
         plan.export(path)
     assert caught.value.filename == str(path)
     assert (path.read_text(), names(tmp_path)) == ("mine", ["rows.csv"])
@@ -281,7 +281,7 @@ def test_a_file_that_finds_no_room_leaves_nothing_under_its_name(suffix: str, tm
                 program(code), env=environment(), capture_output=True, text=True, timeout=60, check=False
             )
             assert done.returncode == 0, done.stderr
-            said = f"[Errno {errno.EFBIG}] File too large; no part of the export was kept: {str(path)!r}"
+            said = f"[Errno {errno.EFBIG}] File too large; replyio kept no part of the export: {str(path)!r}"
             assert done.stdout == f"{errno.EFBIG} {said}\n"
     assert [path.name for path in folder.iterdir()] == [there.name]
     assert there.read_text() == "before"
@@ -376,7 +376,7 @@ def test_the_command_exports_what_it_would_show(plan: Plan, tmp_path: Path) -> N
 
     assert status("--export", "f.jsonl", "--show", "failures") == (1, "", "replyio: 1 row written to f.jsonl\n")
     assert lines(tmp_path / "f.jsonl") == expected
-    told = "replyio: --export f.jsonl: exists already; --overwrite replaces it\n"
+    told = "replyio: --export f.jsonl: already exists; --overwrite replaces it\n"
     assert status("--export", "f.jsonl") == (2, "", told)
     assert status("--export", "f.jsonl", "--overwrite") == (1, "", "replyio: 21 rows written to f.jsonl\n")
     assert status("--export", "f.csv", "--for-spreadsheet")[0] == 1

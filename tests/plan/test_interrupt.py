@@ -223,12 +223,12 @@ def test_a_second_run_is_refused_at_once_and_told_who_has_the_plan_and_looking_i
             while not puts(sandbox) and time.monotonic() < until:
                 time.sleep(0.005)
             done = run(code.format(key=KEY, path=path), sandbox)
-            with pytest.raises(PlanError, match="is being applied by this process"):
+            with pytest.raises(PlanError, match="is in use by this process"):
                 client.open_plan(path).apply(progress=False)
             assert running.result(30).counts == {"changed": ROWS}
         took, _, message = done.stdout.partition(" ")
         assert float(took or 99) < 1, done.stderr
-        assert f"is being applied by process {os.getpid()}" in message
+        assert f"is in use by process {os.getpid()}" in message
         assert " since " in message
         assert len(puts(sandbox)) == ROWS
 

@@ -231,7 +231,7 @@ def test_a_wait_for_the_quota_is_shown_with_its_reason(monkeypatch: pytest.Monke
         with sandbox.client(api_key=fresh()) as client, plan(client, "sync", moves(range(1, 151))) as made:
             watch = Watch(made, monkeypatch)
             do(made, "apply")
-        assert {state["waiting"] for state in watch.waits} == {"the quota: 85 requests a minute"}
+        assert {state["waiting"] for state in watch.waits} == {"quota: 85 per minute"}
         assert all(state["phase"] == "waiting" for state in watch.waits)
         assert all(0 <= state["waiting_until"] <= 2.1 for state in watch.waits)
         assert limited(sandbox) == 0

@@ -96,7 +96,7 @@ def test_a_name_is_not_matched_in_a_list_that_hides_an_account(by: str, thirty: 
 @pytest.mark.parametrize(
     ("status_body", "message"),
     [
-        ("<html>Please sign in</html>", "the body is not JSON"),
+        ("<html>Please sign in</html>", "the body is not valid JSON"),
         ({"items": None, "hasMore": False}, "/items must be a list"),
         ({"items": []}, "/hasMore must be true or false"),
     ],

@@ -112,7 +112,7 @@ def test_a_limit_takes_the_first_rows_and_the_next_run_the_next(mode: str, made:
         (["x"], "whole number, 0 or greater"),
         (pd.DataFrame({"id": [1]}), "no column `row`"),
         ([{"id": 1}], "no column `row`"),
-        ([{"row": 0, "id": 2}], "row 0 of the plan is for another id"),
+        ([{"row": 0, "id": 2}], "row 0 of the plan has another id"),
         (7, "must be row numbers or a table"),
         ("nowhere.csv", "cannot be read: No such file"),
         ("nowhere.xlsx", r"must end in \.csv"),
@@ -120,7 +120,7 @@ def test_a_limit_takes_the_first_rows_and_the_next_run_the_next(mode: str, made:
         ([{"row": 0, "field": "phone"}], "does not change the field 'phone'"),
         (
             [{"row": 0, "field": "city", "after": "Molde"}, {"row": 0, "field": "industry", "after": "Fish"}],
-            "row 0, city: the value `after` is not the one of the plan",
+            "row 0, city: the value in `after` differs from the plan",
         ),
     ],
 )

@@ -85,7 +85,7 @@ def test_a_plan_of_other_rows_or_options_is_not_resumed(
     with service.client(quota=None) as client:
         plan(client, "sync", ROWS, save_as=path)
         service.clear_requests()
-        with pytest.raises(PlanError, match="made from other rows or options"):
+        with pytest.raises(PlanError, match="created from other rows or options"):
             plan(client, "sync", rows, save_as=path, if_exists="resume", **options)
         assert service.requests == []
         assert client.open_plan(path).counts == {"pending": 1, "unchanged": 1}
@@ -96,7 +96,7 @@ def test_a_revert_is_not_resumed_as_the_plan_that_it_reverts(service: Sandbox, t
         path = tmp_path / "a.replyplan"
         do(plan(client, "sync", moves([1]), save_as=path), "apply")
         reverted = do(client.open_plan(path), "revert")
-        with pytest.raises(PlanError, match="made from other rows or options"):
+        with pytest.raises(PlanError, match="created from other rows or options"):
             plan(client, "sync", moves([1]), save_as=reverted.path, if_exists="resume")
 
 
@@ -106,7 +106,7 @@ def test_another_service_or_key_does_not_resume(service: Sandbox, tmp_path: Path
         plan(client, "sync", moves([1]), save_as=path)
     with service.client(quota=None, api_key=fresh()) as other, pytest.raises(PlanError, match="another API key"):
         plan(other, "sync", moves([1]), save_as=path, if_exists="resume")
-    with Sandbox() as elsewhere, elsewhere.client() as foreign, pytest.raises(PlanError, match="was made for"):
+    with Sandbox() as elsewhere, elsewhere.client() as foreign, pytest.raises(PlanError, match="was created for"):
         plan(foreign, "sync", moves([1]), save_as=path, if_exists="resume")
 
 

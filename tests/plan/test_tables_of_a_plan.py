@@ -144,7 +144,7 @@ def test_a_result_is_joined_to_the_callers_own_table(kind: str, service: Sandbox
 def test_another_table_is_not_joined(kind: str, client: ReplyClient) -> None:
     """A status beside the wrong account would be believed."""
     result = client.patch_contact_accounts(FRAMES[kind]({"id": [1, 2, 3], "city": ["a", "b", "c"]}), progress=False)
-    with pytest.raises(ValidationError, match="names another account in row 1 than the plan"):
+    with pytest.raises(ValidationError, match="has another account in row 1 than the plan"):
         result.join(FRAMES[kind]({"id": [1, 3, 2], "city": ["a", "c", "b"]}))
     with pytest.raises(ValidationError, match="has 2 rows, and the plan 3"):
         result.join(FRAMES[kind]({"id": [1, 2], "city": ["a", "b"]}))
@@ -163,9 +163,9 @@ def test_a_table_is_joined_by_the_column_that_its_rows_were_matched_on(
     joined = result.join(table)["status"]
     statuses = joined.to_pylist() if kind == "pyarrow" else joined.to_list()
     assert statuses == ["changed", "not_found", "changed"]
-    with pytest.raises(ValidationError, match="names another account in row 0 than the plan"):
+    with pytest.raises(ValidationError, match="has another account in row 0 than the plan"):
         result.join(FRAMES[kind]({column: ["Company 3", *values[1:]], "city": ["a", "b", "c"]}))
-    with pytest.raises(ValidationError, match=r"names another account in row \d than the plan"):
+    with pytest.raises(ValidationError, match=r"has another account in row \d than the plan"):
         result.join(FRAMES[kind]({column: values[1:] + values[:1], "city": ["a", "b", "c"]}))
 
 
@@ -230,7 +230,7 @@ def test_the_command_reads_columns_encodings_and_words_for_nothing(service: Sand
     words += ["--encoding", "windows-1252"]
     code, _, told = command(service, tmp_path, *words)
     assert code == 2
-    assert "Notes is not a field of a contact account; if it is to be left out, name it in --ignore" in told
+    assert "Notes is not a field of a contact account; to leave it out, list it in --ignore" in told
     words += ["--ignore", "unknown", "--delimiter", "|"]
     code, out, told = command(service, tmp_path, *words)
     assert code == 0, told
@@ -276,14 +276,14 @@ def test_a_listing_is_read_into_one_table_and_says_so(client: ReplyClient) -> No
         getattr(accounts, read)()
         assert "all 20 accounts given" in repr(accounts)
         with pytest.raises(
-            replyio.ReplyError, match=r"already given all of its 20 accounts.*list_contact_accounts\(\)"
+            replyio.ReplyError, match=r"already returned all of its 20 accounts.*list_contact_accounts\(\)"
         ):
             getattr(accounts, read)()
         with pytest.raises(replyio.ReplyError, match="already given"):
             plan(client, "sync", accounts)
     accounts = client.list_contact_accounts(page_size=8)
     first = next(accounts)
-    assert "1 accounts given so far" in repr(accounts)
+    assert "1 accounts returned so far" in repr(accounts)
     assert [first.id, *accounts.to_pandas()["id"]] == list(range(1, 21))
     with Sandbox(accounts=[]) as nobody, nobody.client() as lonely:
         accounts = lonely.list_contact_accounts()

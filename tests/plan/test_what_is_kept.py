@@ -95,7 +95,7 @@ def test_a_plan_is_never_silently_made_anew(tmp_path: Path) -> None:
         assert path.read_bytes() == kept
         with pytest.raises(replyio.PlanError, match="no such file"):
             client.open_plan(tmp_path / "b.replyplan")
-        with Sandbox() as other, other.client() as foreign, pytest.raises(replyio.PlanError, match="was made for"):
+        with Sandbox() as other, other.client() as foreign, pytest.raises(replyio.PlanError, match="was created for"):
             foreign.open_plan(path)
         with pytest.raises(replyio.PlanError, match="another user or team"):
             sandbox.client(act_as=5).open_plan(path)

@@ -57,7 +57,7 @@ fn of_several_hard_links_only_the_name_that_the_plan_was_made_under_may_run() {
     drop(run);
     let error = linked.start_run().err().unwrap();
     assert_eq!(error.kind(), &FileErrorKind::Linked { links: 2, name: "plan.replyio".to_owned() });
-    assert!(error.to_string().contains("plan.replyio, may be applied"), "{error}");
+    assert!(error.to_string().contains("its original name, plan.replyio;"), "{error}");
     // Each thing that the message says to do.
     drop(file.start_run().unwrap());
     let copy = folder.0.join("copy.replyio");
@@ -129,7 +129,7 @@ fn a_copy_made_by_the_process_of_a_run_does_not_let_another_run_in() {
     let mut other = child(test, &folder.plan());
     let mut lines = BufReader::new(other.stdout.take().unwrap()).lines().map(Result::unwrap);
     let said = lines.find(|line| line.contains("took over") || line.contains("ended")).unwrap();
-    assert!(said.contains("is being applied by process"), "{said}");
+    assert!(said.contains("is in use by process"), "{said}");
     other.wait().unwrap();
     change(&run, 1).unwrap();
 }
@@ -315,7 +315,7 @@ fn a_second_process_is_told_who_runs_a_plan_by_each_of_its_hard_links() {
     let viewed = PlanFile::open(&other.plan()).unwrap();
     let run = file.start_run().unwrap();
     change(&run, 0).unwrap();
-    let owner = format!("is being applied by process {}", std::process::id());
+    let owner = format!("is in use by process {}", std::process::id());
     for path in [folder.plan(), other.plan()] {
         let mut child = child(test, &path);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
@@ -323,7 +323,7 @@ fn a_second_process_is_told_who_runs_a_plan_by_each_of_its_hard_links() {
         child.wait().unwrap();
         assert!(said.contains(&owner), "{}: {said}", path.display());
     }
-    let owner = format!("is being applied by this process ({})", std::process::id());
+    let owner = format!("is in use by this process ({})", std::process::id());
     let opened = [PlanFile::open(&other.plan()), PlanFile::recover(&other.plan())].map(Result::err);
     for error in [viewed.counts().err(), viewed.start_run().err()].into_iter().chain(opened) {
         let error = error.unwrap().to_string();

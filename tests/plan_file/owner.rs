@@ -16,7 +16,7 @@ fn a_second_run_in_one_process_is_refused_and_viewing_never_is() {
     let run = file.start_run().unwrap();
     for view in [file.clone(), PlanFile::open(&folder.plan()).unwrap()] {
         let FileErrorKind::Locked(owner) = refused_run(&view) else { panic!("not locked") };
-        let expected = format!("is being applied by this process ({}) since ", std::process::id());
+        let expected = format!("is in use by this process ({}) (applying since ", std::process::id());
         assert!(owner.starts_with(&expected), "{owner}");
         assert_eq!(view.counts().unwrap()[&Status::Pending], 8);
     }
@@ -71,7 +71,7 @@ fn race(round: u32) {
     let owners: Vec<usize> = (0..4).filter(|index| results[*index].0).collect();
     assert_eq!(owners.len(), 1, "round {round}: {results:?}");
     let owner = owners[0];
-    let expected = format!("is being applied by process {} since ", children[owner].id());
+    let expected = format!("is in use by process {} (applying since ", children[owner].id());
     for (owns, took, told) in &results {
         assert!(*owns || (told.contains(&expected) && *took < 1_000), "round {round}: {expected}, {took} ms: {told}");
     }

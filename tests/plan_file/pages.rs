@@ -69,7 +69,7 @@ fn pages(path: &Path) -> u32 {
 
 fn assert_full(error: &FileError, path: &Path) {
     assert_eq!(error.kind(), &FileErrorKind::Full);
-    let told = "the disk is full; nothing was sent that is not written down; make room, then apply() goes on";
+    let told = "the disk is full; the plan records every update that was sent; free some space, then apply() resumes";
     assert_eq!(error.to_string(), format!("plan file {}: {told}", path.display()));
 }
 

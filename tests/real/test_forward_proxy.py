@@ -13,7 +13,7 @@ from .conftest import Authority
 from .programs import Mitmdump
 
 LIVE = "https://api.reply.test/v3"
-REFUSED = "the proxy .*after 1 attempt.*hint: check proxy or HTTPS_PROXY, user and password included"
+REFUSED = "the proxy .*after 1 attempt.*hint: check proxy or HTTPS_PROXY, including the user name and password"
 
 
 def with_password(proxy: Mitmdump, password: str = PASSWORD, scheme: str = "http") -> str:

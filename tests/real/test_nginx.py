@@ -48,7 +48,9 @@ def test_a_quota_that_opens_after_the_deadline_is_told_at_once(day: Day, nginx: 
     quota = nginx(**TWO_A_SECOND)
     client = day.client(quota.url, timeout=0.9)
     day.succeeds(client)
-    error = day.fails(client, RateLimitError, "429 Too Many Requests .*hint: the quota opens again in 1 s", within=0.5)
+    error = day.fails(
+        client, RateLimitError, "429 Too Many Requests .*hint: the quota allows the next request in 1 s", within=0.5
+    )
     assert error.retry_after == 1.0
     assert quota.statuses(2) == [200, 429]
     time.sleep(0.6)
@@ -244,7 +246,9 @@ def test_a_gate_that_nginx_guards_is_not_taken_for_the_service_s_own(
     day: Day, nginx: StartNginx, location: str, raises: type[APIError]
 ) -> None:
     front = nginx(location=location)
-    day.fails(day.client(front.url), raises, "after 1 attempt.*hint: this looks like a proxy's or a login page")
+    day.fails(
+        day.client(front.url), raises, "after 1 attempt.*hint: this looks like a page from a proxy or a login form"
+    )
     assert len(front.statuses(1)) == 1
     assert day.sandbox.requests == []
 
@@ -257,14 +261,16 @@ def test_a_path_that_nginx_does_not_serve_is_told_as_a_wrong_address(day: Day, n
 
 def test_a_redirect_of_nginx_is_not_followed(day: Day, nginx: StartNginx) -> None:
     front = nginx(location="return 301 https://other.example$request_uri;")
-    error = day.fails(day.client(front.url), UnexpectedResponseError, "301 .*hint: redirects are never followed")
+    error = day.fails(day.client(front.url), UnexpectedResponseError, "301 .*hint: never follows redirects")
     assert error.status == 301
     assert front.statuses(1) == [301]
 
 
 def test_a_login_page_in_place_of_the_service_is_no_account(day: Day, nginx: StartNginx) -> None:
     front = nginx(location="default_type text/html; return 200 '<html>Please log in</html>';")
-    error = day.fails(day.client(front.url), UnexpectedResponseError, "hint: this looks like a proxy's or a login page")
+    error = day.fails(
+        day.client(front.url), UnexpectedResponseError, "hint: this looks like a page from a proxy or a login form"
+    )
     assert error.excerpt == "<html>Please log in</html>"
     assert front.statuses(1) == [200]
 

@@ -20,10 +20,10 @@ from .programs import Nginx
 DAY = datetime.timedelta(days=1)
 NOW = datetime.datetime.now(datetime.timezone.utc)
 CLOCK = "hint: check this machine's clock"
-TRUST = "hint: a company's proxy may be in between; give its certificate authority as ca_file or SSL_CERT_FILE"
-ADDRESS = "hint: check base_url and its port, and whether something else answers in its place"
+TRUST = "hint: a company proxy may intercept the connection; set ca_file or SSL_CERT_FILE to its certificate authority"
+ADDRESS = "hint: check base_url and its port, and whether another server answers there"
 UNKNOWN_ISSUER = "the server's certificate is from an unknown issuer"
-PAGE = "hint: this looks like a proxy's or a login page"
+PAGE = "hint: this looks like a page from a proxy or a login form"
 TLS_1_1 = "ssl_protocols TLSv1.1; ssl_ciphers ALL:@SECLEVEL=0;"
 
 
@@ -133,7 +133,7 @@ def test_tls_1_1_is_really_all_that_this_server_speaks(nginx: StartNginx, author
 def test_https_to_a_port_without_tls_is_refused(day: Day, nginx: StartNginx) -> None:
     front = nginx()
     client = day.client(front.url.replace("http:", "https:"))
-    day.fails(client, TLSError, f"the server does not speak TLS on this port after 1 attempt in .*{ADDRESS}")
+    day.fails(client, TLSError, f"the server does not use TLS on this port after 1 attempt in .*{ADDRESS}")
     assert day.sandbox.requests == []
 
 

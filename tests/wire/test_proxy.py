@@ -87,7 +87,7 @@ FAILURES: dict[str, tuple[Script, type[ReplyError], dict[str, Any]]] = {
     "asks_for_a_password": (
         saying(response(b"", 'Proxy-Authenticate: Basic realm="x"', status="407 Proxy Authentication Required")),
         TransportError,
-        {"says": "the proxy asks for a user and a password.* after 1 attempt.*password included", "requests": 1},
+        {"says": "the proxy requires a user name and a password.* after 1 attempt.*password included", "requests": 1},
     ),
     "answers_502": (saying(response(b"<html>", status="502 Bad Gateway")), TransportError, PASSED_ON),
     "answers_503": (saying(response(b"<html>", status="503 Service Unavailable")), TransportError, PASSED_ON),
@@ -141,12 +141,12 @@ FAILURES: dict[str, tuple[Script, type[ReplyError], dict[str, Any]]] = {
     "closes_behind_the_tunnel": (
         after_request(lambda peer: peer.write(head())),
         TransportError,
-        {"says": "no connection through the proxy could be made .*after 2 attempts", "requests": 2},
+        {"says": "could not connect through the proxy .*after 2 attempts", "requests": 2},
     ),
     "answers_itself_behind_the_tunnel": (
         saying(head(), then=lambda peer: (peer.read(), peer.write(response(b"<html>")), peer.wait_closed())[2]),
         TLSError,
-        {"says": "does not speak TLS", "requests": 1},
+        {"says": "does not use TLS", "requests": 1},
     ),
 }
 
@@ -205,7 +205,7 @@ def test_an_interception_by_a_proxy_is_refused_unless_its_authority_is_given(
 @pytest.mark.parametrize(
     ("address", "says"),
     [
-        ("http://127.0.0.1:{port}", "no connection to the proxy could be made .*refused"),
+        ("http://127.0.0.1:{port}", "could not connect to the proxy .*refused"),
         ("http://user:{password}@proxy.invalid:3128", "the name proxy.invalid does not resolve"),
     ],
     ids=["refused", "unknown"],
@@ -276,7 +276,7 @@ def test_a_socks_proxy_of_the_environment_is_refused_at_construction(
     monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv(variable, f"socks5://user:{PROXY_PASSWORD}@127.0.0.1:1080")
-    with pytest.raises(ConfigurationError, match="SOCKS is not spoken") as refused:
+    with pytest.raises(ConfigurationError, match="SOCKS is not supported") as refused:
         client_of(API)
     assert PROXY_PASSWORD not in str(refused.value)
     client_of("http://127.0.0.1:1/v3").close()
@@ -322,7 +322,7 @@ def test_a_proxy_that_cannot_be_read_is_refused_by_its_name_and_not_shown(
     options = {"proxy": address} if given == "proxy" else {}
     if given != "proxy":
         monkeypatch.setenv(given, address)
-    with pytest.raises(ConfigurationError, match=f"^{given} must be an address such as http://proxy") as refused:
+    with pytest.raises(ConfigurationError, match=f"^{given} must be a URL such as http://proxy") as refused:
         client_of(API, **options)
     assert PROXY_PASSWORD not in str(refused.value)
     assert PROXY_PASSWORD.lower() not in str(refused.value)

@@ -112,7 +112,7 @@ def test_an_empty_401_is_a_matter_of_the_key(survival: Survival, face: Face, aut
             face,
             answering(EMPTY_401),
             raises=AuthenticationError,
-            says="401 Unauthorized.*check the key given as api_key=",
+            says="401 Unauthorized.*check the key passed as api_key=",
             requests=requests,
             server=server,
             auth=auth,
@@ -176,7 +176,7 @@ AT_ONCE: dict[str, tuple[tuple[str, ...], float]] = {
 def test_a_wait_past_the_deadline_is_refused_at_once(
     survival: Survival, face: Face, lines: tuple[str, ...], seconds: float
 ) -> None:
-    says = "429 Too Many Requests.*the quota opens again in"
+    says = "429 Too Many Requests.*the quota allows the next request in"
     outcome = survival.survives(face, refused_for(*lines), raises=RateLimitError, says=says, within=0.9)
     assert isinstance(outcome.error, RateLimitError)
     assert outcome.error.retry_after == seconds

@@ -1,12 +1,12 @@
-"""A server on 127.0.0.1 that behaves as Reply.io does, to try and test without the service.
+"""A server on 127.0.0.1 that behaves like Reply.io, for trials and tests without the service.
 
     >>> from replyio.sandbox import Fault, Sandbox
     >>> with Sandbox(accounts=[{"id": 1, "name": "Acme"}], faults=[Fault(request=2, status=503)]) as sandbox:
     ...     sandbox.accounts[1].owner_user_id
     42
 
-It answers the three operations on contact accounts as the contract has them: the update that replaces in full, problem
-details, the 401 without a body, pages, and the quota. `python -m replyio.sandbox` runs one for everything else.
+It implements the three operations on contact accounts of the API contract: the update that replaces in full, problem
+details, the 401 without a body, pages, and the quota. `python -m replyio.sandbox` runs one for other programs.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ __all__ = ["Deviations", "Fault", "Sandbox", "SandboxRequest"]
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """Something that the sandbox does wrong on purpose.
+    """A deliberate fault of the sandbox.
 
-    The first fault in the list that fits a request hits it. Without `request`, `id` and `method` it fits every one.
+    The first matching fault in the list affects a request. Without `request`, `id` and `method`, a fault matches every
+    request.
 
     Attributes:
-        request: Hits only the request of this number; the first one is 1. Default: any.
-        id: Hits only requests for this account. Default: any.
-        method: Hits only this method, such as "PUT". Default: any.
-        times: How many requests it hits. Default: all that fit.
-        delay: Seconds to wait before the answer, or before whatever else goes wrong. Default: 0.
-        status: Answers with this status, 200 to 999, in place of the true answer. Default: the true answer.
+        request: Affects only the request with this number; the first one is 1. Default: any.
+        id: Affects only requests for this account. Default: any.
+        method: Affects only this method, such as "PUT". Default: any.
+        times: The number of requests that it affects. Default: all that match.
+        delay: Seconds to wait before the answer or the other effects. Default: 0.
+        status: Answers with this status, 200 to 999, instead of the normal answer. Default: the normal answer.
         retry_after: The `Retry-After` of that answer: seconds, or a date as text. Default: none.
-        body: The body of that answer: text, bytes, or what JSON has. Default: the problem details that belong to the
-            status.
-        headers: More headers of that answer. `Content-Type` and `Retry-After` win over the ones from above.
+        body: The body of that answer: text, bytes, or a JSON value. Default: the problem details of the status.
+        headers: More headers of that answer. `Content-Type` and `Retry-After` override the values above.
         reset: Resets the connection (TCP RST) before any byte of an answer, or after the `cut`.
         close: Closes the connection (FIN) before any byte of an answer.
-        cut: Ends the connection after this number of bytes of the body, although `Content-Length` promised more.
-        applied: Whether the update happens all the same: True (at once, before the delay), False, or "late" (after
-            the delay, even if the client has gone by then). Default: True where the true answer is sent, whole or cut,
-            False otherwise.
+        cut: Ends the connection after this number of bytes of the body, although `Content-Length` announced more.
+        applied: Whether the update still takes effect: True (immediately, before the delay), False, or "late" (after
+            the delay, even if the client has disconnected by then). Default: True if the normal answer is sent, whole
+            or cut, False otherwise.
     """
 
     request: int | None = None
@@ -71,43 +71,43 @@ class Fault:
     applied: bool | Literal["late"] | None = None
 
     def __post_init__(self) -> None:
-        """Refuses what could not go wrong as it says."""
+        """Refuses impossible combinations."""
         if self.status is None and (self.retry_after, self.body, self.headers) != (None, None, None):
-            raise ValueError("retry_after, body and headers belong to an answer: give its status too")
+            raise ValueError("retry_after, body and headers belong to an answer: set its status too")
         if self.close and (self.reset or self.cut is not None or self.status is not None):
-            raise ValueError("close ends the connection without an answer: it goes with neither reset, cut nor status")
+            raise ValueError("close ends the connection without an answer: it excludes reset, cut and status")
         if self.reset and self.status is not None and self.cut is None:
             raise ValueError("reset ends the connection without an answer: with a status it needs a cut")
         if not (self.delay or self.status or self.reset or self.close or self.cut is not None):
-            raise ValueError("nothing goes wrong: give delay, status, reset, close or cut")
+            raise ValueError("this fault does nothing: set delay, status, reset, close or cut")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Deviations:
-    """Ways in which the live service may differ from what its page says. The default is not at all.
+    """Ways in which the live service may differ from its documentation. The default has no deviation.
 
-    Whether a key is accepted in one header only is the option `auth` of `Sandbox`.
+    To accept the key in only one header, use the option `auth` of `Sandbox`.
 
     Attributes:
-        list_lacks: Members that the items of a list lack, in either spelling; any but `id`, also of `unknown_members`.
-            Default: none.
+        list_lacks: Members that the items of a list lack, in either spelling; any but `id`, including
+            `unknown_members`. Default: none.
         list_cut: The number of characters of each text that a list returns. Default: all.
-        dates: The form of the dates in answers: "utc" (`2023-11-07T05:31:56Z`, the default), "offset" (`+00:00` in
-            place of `Z`), "local" (without an offset), "date_only" (`2023-11-07`) or "null".
-        empty: What answers hold for a text that is empty: "as_sent" (the default), always "null", or always "text",
-            which is `""`.
-        unknown_members: Members that this package does not know and an update may carry, by their names on the wire,
-            with what each account has at first. An update that leaves one out clears it. Default: none.
-        stored: What is stored of a text that an update carries: it "as_sent" (the default), "trimmed" of white space
-            around it, "reformatted" (no separators in telephone numbers, domains and e-mail addresses in lower case,
+        dates: The form of the dates in answers: "utc" (`2023-11-07T05:31:56Z`, the default), "offset" (`+00:00` instead
+            of `Z`), "local" (without an offset), "date_only" (`2023-11-07`) or "null".
+        empty: The form of an empty text in answers: "as_sent" (the default), always "null", or always "text", which is
+            `""`.
+        unknown_members: Members that this package does not know and an update may include, by their JSON names, with
+            the initial value of each account. An update that omits one clears it. Default: none.
+        stored: What the sandbox stores of a text in an update: "as_sent" (the default), "trimmed" (no white space
+            around it), "reformatted" (no separators in phone numbers, domains and e-mail addresses in lower case,
             single spaces), or "escaped" as HTML.
-        ignored_fields: Fields that an update does not change although it is answered with 200, in either spelling, or
+        ignored_fields: Fields that an update does not change although the sandbox answers 200, in either spelling, or
             "all". Default: none.
-        update_clears: Members that every update empties, whatever it carries, in either spelling: `stage`, and the
+        update_clears: Members that every update clears, whatever it includes, in either spelling: `stage`, and the
             fields that may be empty. Default: none.
-        update_owner: The user that every update makes the owner, whatever it carries. Default: None, the one that the
-            update names.
-        rate_limit_headers: Which headers say what is left of the quota: "x-rate-limit" (`X-Rate-Limit-Remaining` and
+        update_owner: The user that every update makes the owner, whatever it includes. Default: None, the owner in the
+            update.
+        rate_limit_headers: The headers with the remaining quota: "x-rate-limit" (`X-Rate-Limit-Remaining` and
             so on), "ratelimit" (`RateLimit-Remaining` and so on), "structured" (`RateLimit` and `RateLimit-Policy`), or
             None, the default. They need a `quota`.
     """
@@ -124,7 +124,7 @@ class Deviations:
     rate_limit_headers: Literal["x-rate-limit", "ratelimit", "structured"] | None = None
 
     def __post_init__(self) -> None:
-        """Keeps names as tuples. A text that is given in their place is one name."""
+        """Stores names as tuples. A string counts as one name."""
         for name in ("list_lacks", "ignored_fields", "update_clears"):
             given = getattr(self, name)
             object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
@@ -132,19 +132,19 @@ class Deviations:
 
 @dataclasses.dataclass(frozen=True)
 class SandboxRequest:
-    """A request as the sandbox received it. Keys are not kept: they read `[key]`.
+    """A request as the sandbox received it. It contains no key, only `[key]`.
 
     Attributes:
-        number: Counted from 1, over all requests of the sandbox.
-        connection: The number of the connection that it came on, counted from 1.
-        time: When it had been read, in UTC.
+        number: The number of the request, from 1, over all requests of the sandbox.
+        connection: The number of its connection, from 1.
+        time: When the sandbox had read it, in UTC.
         method: The method, such as "PUT".
         path: The path, such as "/v3/contact-accounts/4711".
-        query: The parameters behind the `?`; the last one of each name.
-        headers: The headers, names in lower case; several of one name joined by commas.
-        body: The body, read as JSON; None where there is none, or it is not JSON.
-        raw_body: The body as it came.
-        status: The status that was answered; None while it is not, and where a fault gave no answer.
+        query: The parameters after the `?`; the last one of each name.
+        headers: The headers, with names in lower case; several with the same name are joined by commas.
+        body: The body, parsed as JSON; None if there is none, or if it is not valid JSON.
+        raw_body: The original body.
+        status: The status of the answer; None before the answer, and if a fault sent none.
         applied: Whether it changed the account.
     """
 
@@ -162,10 +162,10 @@ class SandboxRequest:
 
 
 class Sandbox:
-    """A running server with contact accounts, on 127.0.0.1. Usable in `with`; stops at the latest when it is collected.
+    """A running server with contact accounts, on 127.0.0.1. Use it with `with`; the garbage collector also stops it.
 
-    Everything about it can be asked for from any thread, after `stop` too, but only in the process that started it: a
-    forked child starts its own.
+    Use it from any thread, even after `stop`, but only in the process that started it: a forked child must start its
+    own.
     """
 
     def __init__(
@@ -187,23 +187,22 @@ class Sandbox:
         idle_timeout: float = 20.0,
         deviations: Deviations | None = None,
     ) -> None:
-        """Starts it. It answers as soon as this returns.
+        """Starts the sandbox. It answers as soon as this returns.
 
         Args:
-            accounts: The accounts that are there, as `ContactAccount`s or as mappings of members in either spelling, of
-                which `id` and `name` are enough; or what `accounts` of another sandbox gives. Default: three with
-                every field filled, 4711 to 4713.
+            accounts: The initial accounts, as `ContactAccount` objects or as mappings of members in either spelling,
+                with at least `id` and `name`; or `accounts` of another sandbox. Default: three with every field filled,
+                4711 to 4713.
             port: The port on 127.0.0.1. Default: 0, a free one.
-            quota: Requests a minute and requests an hour of each user, such as (100, 3000). A user is a key together
+            quota: The requests per minute and per hour for each user, such as (100, 3000). A user is a key together
                 with `X-User-Id`, `X-User-Email` and `X-Team-Id`. Default: None, no quota.
-            clock_scale: How much faster than real time the quota's clock goes. With 60 its hour passes in a minute;
-                `Retry-After` is divided by it and rounded up, so that waiting as long in real time is right.
-                Default: 1.
-            faults: What goes wrong on purpose. Default: nothing.
-            path: The file that keeps the accounts, also when the process is killed. If it has accounts already, they
-                are used in place of `accounts`. One sandbox at a time has it, until `stop()`; a second one is refused
-                with OSError. Default: None, nothing is kept.
-            api_keys: The keys that are known. Default: any that is not empty.
+            clock_scale: How much faster than real time the quota's clock runs. With 60, its hour passes in a minute;
+                `Retry-After` is divided by it and rounded up, so that it is a wait in real time. Default: 1.
+            faults: Deliberate faults. Default: none.
+            path: The file that keeps the accounts, even if the process is killed. If it already contains accounts, they
+                replace `accounts`. Only one sandbox at a time can use it, until `stop()`; a second one raises OSError.
+                Default: None, keep nothing.
+            api_keys: The valid keys. Default: any that is not empty.
             scopes: Keys that may do less than everything, with their scopes out of "contacts:read" and
                 "contacts:write". They are known, whatever `api_keys` says.
             auth: How a key may be sent: "x-api-key", "bearer", or "both", the default.
@@ -245,7 +244,7 @@ class Sandbox:
         )
 
     def __enter__(self) -> Sandbox:
-        """The sandbox, which runs already."""
+        """Returns the sandbox, which already runs."""
         return self
 
     def __exit__(
@@ -255,7 +254,7 @@ class Sandbox:
         self.stop()
 
     def __repr__(self) -> str:
-        """Where it is."""
+        """Returns a text with its URL."""
         return f"<Sandbox {self.url}>"
 
     @property
@@ -265,16 +264,16 @@ class Sandbox:
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
+        """The port."""
         return self._sandbox.port
 
     def client(self, **options: Any) -> ReplyClient:
-        """Makes a client of this sandbox, which runs at least as long as the client is in use.
+        """Returns a client of this sandbox. The sandbox runs at least as long as the client is in use.
 
         Args:
-            **options: Options of `replyio.ReplyClient`. `base_url` is this sandbox, and `api_key`, unless given, a key
-                that it knows. Unless a `quota` is given, the client has none where this sandbox has none, and else one
-                whose clock is as fast as this sandbox's, and which counts this process alone.
+            **options: Options of `replyio.ReplyClient`. `base_url` is this sandbox, and the default `api_key` is a
+                valid key. By default, the client has no `quota` if this sandbox has none; otherwise it has one whose
+                clock runs as fast as this sandbox's, and which counts only this process.
 
         Returns:
             The client.
@@ -283,16 +282,16 @@ class Sandbox:
 
         quota = replyio.Quota(clock_scale=self._clock_scale, shared=False) if self._has_quota else None
         settings: dict[str, Any] = {"api_key": self._key, "base_url": self.url, "quota": quota}
-        settings["pickle_api_key"] = "api_key" not in options  # a key that the sandbox gives opens nothing else
+        settings["pickle_api_key"] = "api_key" not in options  # a key of the sandbox is valid nowhere else
         client = replyio.ReplyClient(**settings | options)
-        client._keeps = self  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - so that it is not collected before
+        client._keeps = self  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - so that the sandbox is not collected first
         return client
 
     @contextlib.contextmanager
     def environment(self) -> Generator[Sandbox, None, None]:
-        """Sets `REPLY_BASE_URL` and `REPLY_API_KEY`, so that code which calls `ReplyClient()` finds this sandbox.
+        """Sets `REPLY_BASE_URL` and `REPLY_API_KEY`, so that code that calls `ReplyClient()` uses this sandbox.
 
-        The variables are those of the whole process; what they were before comes back at the end.
+        The variables affect the whole process. At the end, the previous values are restored.
 
         Yields:
             This sandbox.
@@ -318,27 +317,27 @@ class Sandbox:
 
     @property
     def requests(self) -> list[SandboxRequest]:
-        """Every request that has arrived, in that order, as far as they are kept. A copy, made when it is asked for."""
+        """The kept requests, in the order of arrival. Each access makes a copy."""
         return [SandboxRequest(**request_members(*row)) for row in self._sandbox.requests()]
 
     def clear_requests(self) -> None:
-        """Forgets the requests. Their numbers go on."""
+        """Deletes the kept requests. The numbering continues."""
         self._sandbox.clear_requests()
 
     @property
     def accounts(self) -> dict[int, ContactAccount]:
-        """The accounts as they are stored, by id. A copy, made when it is asked for."""
+        """The stored accounts, by id. Each access makes a copy."""
         return {members["id"]: to_account(members) for members in self._sandbox.accounts()}
 
     def set_account(self, account: ContactAccount | Mapping[str, Any]) -> None:
-        """Puts an account there as another program would: new, or in place of the whole one with its id.
+        """Stores an account as another program would: a new one, or a replacement for the one with its id.
 
         Args:
             account: The account, as in `accounts`.
 
         Raises:
-            replyio.ConfigurationError: It cannot be used.
-            OSError: The file could not be written.
+            replyio.ConfigurationError: If the account is invalid.
+            OSError: If the file cannot be written.
         """
         self._sandbox.set_account(to_wire(account))
 
@@ -352,12 +351,12 @@ class Sandbox:
             Whether there was one.
 
         Raises:
-            OSError: The file could not be written.
+            OSError: If the file cannot be written.
         """
         return self._sandbox.remove_account(id)
 
     def add_fault(self, fault: Fault) -> None:
-        """Adds a fault behind the others.
+        """Adds a fault after the others.
 
         Args:
             fault: The fault.
@@ -365,15 +364,15 @@ class Sandbox:
         self._sandbox.add_fault(fault)
 
     def clear_faults(self) -> None:
-        """Ends all faults."""
+        """Removes all faults."""
         self._sandbox.clear_faults()
 
     def close_connections(self) -> None:
-        """Closes every connection, as a server does with idle ones, and goes on with new ones."""
+        """Closes every connection, as a server does with idle ones, and continues to accept new ones."""
         self._sandbox.close_connections()
 
     def stop(self) -> None:
-        """Closes the socket and every connection. Once is enough, and more is no error."""
+        """Closes the socket and every connection. Calling it again does nothing."""
         self._sandbox.stop()
 
 

@@ -1,4 +1,4 @@
-"""`python -m replyio.sandbox`: a sandbox on the command line."""
+"""`python -m replyio.sandbox`: runs a sandbox on the command line."""
 
 from __future__ import annotations
 
@@ -42,37 +42,37 @@ def _parser(program: str | None) -> Parser:
     parser = Parser(
         prog=program or "python -m replyio.sandbox",
         allow_abbrev=False,
-        description="A server on 127.0.0.1 that behaves as Reply.io does. Ctrl-C stops it.",
+        description="Runs a server on 127.0.0.1 that behaves like Reply.io. Ctrl-C stops it.",
     )
     parser.add_argument("--port", type=_port, default=0, help="the port on 127.0.0.1 (default: a free one)")
     parser.add_argument(
         "--quota",
         type=_quota,
         metavar="MINUTE,HOUR",
-        help="requests a minute and an hour of each user, such as 100,3000 (default: no quota)",
+        help="requests per minute and per hour for each user, such as 100,3000 (default: no quota)",
     )
     parser.add_argument(
         "--clock-scale",
         type=float,
         default=1.0,
         metavar="FACTOR",
-        help="how much faster than real time the quota's clock goes (default: 1)",
+        help="how much faster than real time the quota's clock runs (default: 1)",
     )
-    parser.add_argument("--path", metavar="FILE", help="the file that keeps the accounts (default: nothing is kept)")
+    parser.add_argument("--path", metavar="FILE", help="a file that keeps the accounts (default: keep nothing)")
     parser.add_argument("--accounts", metavar="FILE.json", help="the accounts, a JSON list (default: three examples)")
     return parser
 
 
 def _accounts(path: str) -> list[dict[str, Any]]:
-    """The accounts of a file."""
+    """Returns the accounts of a file."""
     try:
         given = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"--accounts {path}: {error.strerror}") from None
     except json.JSONDecodeError as error:
-        raise UsageError(f"--accounts {path}: no JSON at line {error.lineno}, column {error.colno}") from None
+        raise UsageError(f"--accounts {path}: not valid JSON at line {error.lineno}, column {error.colno}") from None
     except (ValueError, RecursionError):  # other bytes than UTF-8, a number of thousands of digits
-        raise UsageError(f"--accounts {path}: not JSON in UTF-8 that can be read") from None
+        raise UsageError(f"--accounts {path}: not readable as JSON in UTF-8") from None
     if not isinstance(given, list) or not all(isinstance(each, dict) for each in cast("list[object]", given)):
         raise UsageError(f"--accounts {path}: must be a JSON list of objects")
     return cast("list[dict[str, Any]]", given)
@@ -91,11 +91,11 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
     """Runs a sandbox until Ctrl-C.
 
     Args:
-        arguments: The arguments. Default: those of the process.
+        arguments: The arguments. Default None: those of the process.
         program: The name in the usage text. Default: `python -m replyio.sandbox`.
 
     Returns:
-        The exit code: 130 after Ctrl-C, 1 where it cannot start, 2 where the arguments or the accounts cannot be used.
+        The exit code: 130 after Ctrl-C, 1 if it cannot start, 2 if the arguments or the accounts cannot be used.
     """
     given = sys.argv[1:] if arguments is None else arguments
     try:
@@ -105,14 +105,14 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
         options = parser.read(given)
     except UsageError as error:
         return _refused(str(error), _USAGE)
-    # SIGTERM ends it as Ctrl-C does, with the file and the socket closed.
+    # SIGTERM stops it as Ctrl-C does, and closes the file and the socket.
     signal.signal(signal.SIGTERM, _terminate)
     try:
         accounts = None if options.accounts is None else _accounts(options.accounts)
         sandbox = Sandbox(
             accounts, port=options.port, quota=options.quota, clock_scale=options.clock_scale, path=options.path
         )
-    except KeyboardInterrupt:  # while it read the accounts
+    except KeyboardInterrupt:  # while it reads the accounts
         return _INTERRUPTED
     except UsageError as error:
         return _refused(str(error), _USAGE)

@@ -1,4 +1,4 @@
-"""The sandbox's values in Python's form and back. Private."""
+"""Converts the sandbox's values to Python and back. Private."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SCOPES = ("contacts:read", "contacts:write")
 
 
 def read_scopes(names: Iterable[str]) -> tuple[bool, bool]:
-    """Whether a key may read, and whether it may write."""
+    """Returns whether a key may read, and whether it may write."""
     granted = {names} if isinstance(names, str) else set(names)
     if not granted <= set(_SCOPES):
         raise ValueError(f"scopes are {' and '.join(_SCOPES)}, not {', '.join(sorted(granted - set(_SCOPES)))}")
@@ -28,12 +28,12 @@ _PLAIN = frozenset({type(None), bool, int, str})
 
 
 def _is_plain(account: object) -> bool:
-    """Whether an account is a dictionary of values that JSON has, as most are, of a million."""
+    """Returns whether an account is a dictionary of JSON values, as most are. There may be a million."""
     return type(account) is dict and _PLAIN.issuperset(map(type, cast("dict[str, Any]", account).values()))
 
 
 def to_wire(account: object) -> dict[str, Any]:
-    """The account in values that JSON has."""
+    """Returns the account as JSON values."""
     if _is_plain(account):
         return cast("dict[str, Any]", account)
     members = account.to_dict() if isinstance(account, ContactAccount) else account
@@ -62,7 +62,7 @@ def request_members(
     status: int | None,
     applied: bool,
 ) -> dict[str, Any]:
-    """The members of a `SandboxRequest`."""
+    """Returns the members of a `SandboxRequest`."""
     joined: dict[str, str] = {}
     for name, value in headers:
         joined[name] = f"{joined[name]}, {value}" if name in joined else value
@@ -95,7 +95,7 @@ _WIRE_NAMES = {
 
 
 def to_account(members: dict[str, Any]) -> ContactAccount:
-    """An account from the wire's form of it."""
+    """Returns the account for its JSON form."""
     known = {_WIRE_NAMES[alias]: value for alias, value in members.items() if alias in _WIRE_NAMES}
     known["extra"] = {alias: value for alias, value in members.items() if alias not in _WIRE_NAMES}
     for name in ("created_date", "last_activity_date"):
@@ -110,7 +110,7 @@ def to_account(members: dict[str, Any]) -> ContactAccount:
 
 
 def _date(text: str) -> datetime.datetime:
-    """A date as the sandbox writes it: in UTC, with any number of digits of a second."""
+    """Parses a date of the sandbox: in UTC, with any number of fraction digits."""
     seconds, _, fraction = text.rstrip("Z").partition(".")
     whole = datetime.datetime.fromisoformat(seconds).replace(tzinfo=datetime.timezone.utc)
     return whole.replace(microsecond=int(f"{fraction:0<6.6}"))

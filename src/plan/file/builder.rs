@@ -1,8 +1,9 @@
-//! A plan file while it is made.
+//! Creates a plan file.
 //!
-//! Until it is sealed it is written without waiting for the disk, because a half-written plan is of no use to anybody and
-//! refuses to be opened. There is a journal all the same, so that it can be told from a damaged one: it costs next to nothing,
-//! since pages that are new are not in it. Sealing waits twice: for the rows, and then for the mark that they are there.
+//! Until the file is sealed, writes do not wait for the disk: a half-written plan is useless and cannot be opened. The
+//! builder still uses a journal, so that a half-written file can be told from a damaged one; the journal costs almost
+//! nothing, because it does not contain new pages. Sealing waits twice: for the rows, and then for the mark that they
+//! are complete.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -19,15 +20,15 @@ use super::schema::{self, StoredRequest, StoredRow};
 use super::state::{self, Activity, Owner};
 use super::{PlanFile, PlannedRow, connect};
 
-/// Rows and changes are handed to the writing thread in batches of this many, each in the order of the rows: where rows
-/// come in no order, as those of a table that is not sorted by account do, neighbours are written together.
+/// Rows and changes go to the writing thread in batches of this size, each sorted by row: if rows arrive in another
+/// order, such as those of a table that is not sorted by account, neighbors are still written together.
 const BATCH: usize = 65_536;
-/// So many batches may wait there.
+/// The most batches that may wait.
 const BATCHES: usize = 1;
 
-/// A plan file that is being made. Dropped before it is sealed, it takes its file with it.
+/// A plan file during its creation. Dropping it before it is sealed deletes the file.
 pub struct Builder {
-    /// As it was given.
+    /// The path as the caller passed it.
     name: PathBuf,
     path: PathBuf,
     header: Header,
@@ -39,19 +40,19 @@ pub struct Builder {
     cleared_members: Vec<String>,
     writing: Option<Writing>,
     file: Option<FileId>,
-    /// Goes last, when SQLite is not used any more.
+    /// Dropped last, after SQLite is closed.
     _presence: Presence,
 }
 
 /// Where rows are written.
 enum Writing {
     Thread(SyncSender<Vec<PlannedRow>>, JoinHandle<rusqlite::Result<Rows>>),
-    /// In a simulation there is no thread.
+    /// A simulation has no thread.
     #[cfg(feature = "simulation")]
     Here(Rows),
 }
 
-/// The rows that are written, in one transaction.
+/// The written rows, in one transaction.
 struct Rows {
     connection: Connection,
     edits: u64,
@@ -59,20 +60,20 @@ struct Rows {
 }
 
 impl Builder {
-    /// Makes a new file.
+    /// Creates a new file.
     ///
     /// # Errors
-    /// [`FileError`] when there is one already, or none can be made.
+    /// Returns [`FileError`] if the file exists or cannot be created.
     pub fn create(name: &Path, header: &Header) -> Result<Self, FileError> {
         let io = |error: io::Error| FileError::new(name, FileErrorKind::Io(error.to_string()));
         let presence = Presence::enter().ok_or_else(|| FileError::new(name, FileErrorKind::Forked))?;
-        // A link that leads nowhere is something, too.
+        // A dangling link counts as existing too.
         if name.symlink_metadata().is_ok() {
             return Err(FileError::new(name, FileErrorKind::Exists));
         }
         let path = place_of(name).map_err(io)?;
-        // SQLite takes what is there for the log of the new plan. A `-wal` may be all that is left of what a run has done; a
-        // journal only takes back what its plan, which is gone, had not committed.
+        // SQLite would treat an existing log as the log of the new plan. A `-wal` may be the only record of what a run
+        // did; a journal only undoes what its deleted plan had not committed.
         let log = with_suffix(&path, "-wal");
         if log.symlink_metadata().is_ok() {
             let name_of_log = log.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -103,7 +104,7 @@ impl Builder {
         })
     }
 
-    /// Adds when requests were sent, in milliseconds since 1970. They are written down when the plan is sealed.
+    /// Adds the times of sent requests, in milliseconds since 1970. Sealing writes them.
     pub fn note_requests(&mut self, sent_at_ms: impl IntoIterator<Item = i64>) {
         self.requests.extend(sent_at_ms);
     }
@@ -113,10 +114,10 @@ impl Builder {
         self.cleared_members = members;
     }
 
-    /// Adds a row. The same number twice is refused when the file is sealed.
+    /// Adds a row. Sealing fails if a number occurs twice.
     ///
     /// # Errors
-    /// [`FileError`] when the rows cannot be written.
+    /// Returns [`FileError`] if the rows cannot be written.
     pub fn add(&mut self, row: PlannedRow) -> Result<(), FileError> {
         self.rows += 1;
         self.size += 1 + row.changes.len();
@@ -127,7 +128,7 @@ impl Builder {
     /// Closes the plan: every row is on the disk when this returns.
     ///
     /// # Errors
-    /// [`FileError`] when the rows cannot be written, or are not as many as there must be.
+    /// Returns [`FileError`] if the rows cannot be written, or their number is wrong.
     pub fn seal(mut self, rows: u64) -> Result<PlanFile, FileError> {
         self.hand_over()?;
         let written = self.end_writing()?;
@@ -141,7 +142,7 @@ impl Builder {
         self.file = None;
         #[cfg(feature = "simulation")]
         super::simulation::after_commit(&self.path).map_err(|kind| FileError::new(&self.name, kind))?;
-        // What was just written is not read back: that would show what the system remembers, not what the disk has.
+        // The rows are not read back: that would show the system's cache, not the disk.
         Ok(PlanFile::of(&self.name, &self.path, self.header.clone(), written.cleared, None))
     }
 
@@ -183,7 +184,7 @@ const ENDED: &str = "the writing thread has ended";
 impl Drop for Builder {
     fn drop(&mut self) {
         drop(self.end_writing());
-        // Under its name may be another one meanwhile.
+        // The name may refer to another file by now.
         if self.file.is_some() && FileId::at(&self.path) == self.file {
             remove(&self.path);
         }
@@ -230,14 +231,15 @@ impl Rows {
     }
 }
 
-/// Where a new file is to be, without symbolic links.
+/// Returns the path of a new file, without symbolic links.
 fn place_of(name: &Path) -> io::Result<PathBuf> {
-    let file = name.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
+    let file = name.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it has no file name"))?;
     let folder = name.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok(folder.canonicalize()?.join(file))
 }
 
-/// Puts a file in place whose head is whole, so that a plan whose planning was killed is always told from something else.
+/// Creates a file with a complete header, so that a plan whose planning was killed can always be told from another
+/// file.
 fn start(name: &Path, path: &Path, header: &Header, owner: &Owner) -> Result<Rows, FileError> {
     let io = |error: io::Error| FileError::new(name, FileErrorKind::Io(error.to_string()));
     #[cfg(feature = "simulation")]
@@ -253,7 +255,7 @@ fn start(name: &Path, path: &Path, header: &Header, owner: &Owner) -> Result<Row
     let begin = || {
         let mut connection = connect::for_writing(path)?;
         connect::trust(&mut connection, None)?;
-        // Whoever opens it meanwhile is told that it is being made.
+        // A process that opens the file now learns that it is being created.
         connection.execute_batch(
             "PRAGMA journal_mode=DELETE; PRAGMA synchronous=OFF; PRAGMA cache_size=-64000; BEGIN EXCLUSIVE",
         )?;
@@ -295,7 +297,8 @@ fn stored(planned: &PlannedRow) -> StoredRow {
     }
 }
 
-/// `EXTRA` waits for the removal of the journal too: one that comes back after a loss of power takes the mark back.
+/// `EXTRA` also waits for the deletion of the journal: a journal that reappears after a power failure would undo the
+/// mark.
 fn seal(written: &Rows, rows: u64, requests: &[i64], cleared_members: &[String]) -> rusqlite::Result<()> {
     let connection = &written.connection;
     connection.execute_batch("PRAGMA synchronous=EXTRA")?;
@@ -309,7 +312,7 @@ fn seal(written: &Rows, rows: u64, requests: &[i64], cleared_members: &[String])
         state::add_cleared(&transaction, cleared_members)?;
     }
     state::set_owner(&transaction, None)?;
-    // What it waits for is the whole file.
+    // This waits for the whole file.
     transaction.commit()?;
     let checksum = header_checksum(connection)?;
     connection.execute(insert, params!["sealed", checksum]).map(drop)

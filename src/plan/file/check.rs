@@ -1,4 +1,4 @@
-//! What is looked at before a plan file is used.
+//! Validates a plan file before its use.
 
 use rusqlite::types::{FromSql, Value as SqlValue};
 use rusqlite::{Connection, OptionalExtension};
@@ -9,11 +9,11 @@ use super::schema::{self, StoredEdit, StoredRequest, StoredRow};
 use super::state::{self, Log};
 use crate::plan::Status;
 
-/// What is wrong with a moment that nobody wrote down so.
-pub(super) const REQUESTS: &str = "the moment of a request is not what was written";
+/// The problem of a request time that differs from what was written.
+pub(super) const REQUESTS: &str = "the stored time of a request differs from what replyio wrote";
 
-/// What is wrong with a change that nobody wrote down so.
-pub(super) const CHANGE: &str = "a change is not what was written";
+/// The problem of a change that differs from what was written.
+pub(super) const CHANGE: &str = "a change differs from what replyio wrote";
 
 pub(super) type Found<T> = rusqlite::Result<Result<T, FileErrorKind>>;
 
@@ -21,13 +21,13 @@ fn damage(what: &str) -> FileErrorKind {
     FileErrorKind::Damaged(what.to_owned())
 }
 
-/// What a plan says about itself as a whole.
+/// The facts that a plan stores about itself.
 pub(super) struct Head {
     pub(super) header: Header,
     pub(super) log: Log,
-    /// The file name that it was made under.
+    /// The file name at its creation.
     pub(super) name: String,
-    /// How many changes empty a field.
+    /// The number of changes that empty a field.
     pub(super) cleared: u64,
 }
 
@@ -38,7 +38,7 @@ impl Head {
     }
 }
 
-/// Looks at the format and the exact schema. Before that, the name of a table may stand for anything.
+/// Checks the format and the exact schema. Before that, a table name may stand for anything.
 pub(super) fn check_schema(connection: &Connection) -> Found<()> {
     let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     if (number("application_id")?, number("user_version")?) != (schema::APPLICATION_ID, schema::FORMAT) {
@@ -49,30 +49,35 @@ pub(super) fn check_schema(connection: &Connection) -> Found<()> {
     let mut expected = schema::SCHEMA.iter();
     while let Some(row) = found.next()? {
         if Some(&row.get_ref(0)?.as_str()?) != expected.next() {
-            return Ok(Err(damage("its tables are not a plan's")));
+            return Ok(Err(damage("its tables are not those of a plan")));
         }
     }
-    Ok(if expected.next().is_none() { Ok(()) } else { Err(damage("its tables are not a plan's")) })
+    Ok(if expected.next().is_none() { Ok(()) } else { Err(damage("its tables are not those of a plan")) })
 }
 
-/// Reads the head of a file whose schema is a plan's.
+/// Reads the header of a file with the schema of a plan.
 pub(super) fn check_head(connection: &Connection) -> Found<Head> {
     if let Err(kind) = check_schema(connection)? {
         return Ok(Err(kind));
     }
     if !header::is_bounded(connection)? {
-        return Ok(Err(damage("its head is not what was written")));
+        return Ok(Err(damage("its header differs from what replyio wrote")));
     }
     let sealed = connection
         .query_row("SELECT value FROM plan WHERE key = 'sealed'", [], |row| row.get::<_, SqlValue>(0))
         .optional()?;
     let Some(sealed) = sealed else { return Ok(Err(FileErrorKind::HalfWritten)) };
     if sealed != SqlValue::Integer(i64::from(header_checksum(connection)?)) {
-        return Ok(Err(damage("its head is not what was written")));
+        return Ok(Err(damage("its header differs from what replyio wrote")));
     }
-    let Some(header) = Header::read(connection)? else { return Ok(Err(damage("its head is not what was written"))) };
+    let Some(header) = Header::read(connection)? else {
+        return Ok(Err(damage(
+            "its header differs from what replyio \
+        wrote",
+        )));
+    };
     let Some((_, log)) = state::read(connection)? else {
-        return Ok(Err(damage("the state of its job is not what was written")));
+        return Ok(Err(damage("the state of its job differs from what replyio wrote")));
     };
     let (name, cleared) = (value_of(connection, "name")?, value_of(connection, "cleared")?);
     Ok(Ok(Head { header, log, name, cleared }))
@@ -82,18 +87,22 @@ fn value_of<T: FromSql>(connection: &Connection, key: &str) -> rusqlite::Result<
     connection.query_row("SELECT value FROM plan WHERE key = ?1", [key], |row| row.get(0))
 }
 
-/// Looks at every row, every change and every request.
+/// Checks every row, every change and every request.
 pub(super) fn check_rows(connection: &Connection) -> Found<()> {
     let sound: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if sound != "ok" {
-        // A disk that cannot be read now is no reason to give the plan up.
+        // A temporary read error is no reason to give up the plan.
         let could_not_read = error_code(&sound).is_some_and(|code| code & 0xFF != rusqlite::ffi::SQLITE_CORRUPT);
-        return Ok(Err(if could_not_read { FileErrorKind::Io(sound) } else { damage("SQLite finds it unsound") }));
+        return Ok(Err(if could_not_read {
+            FileErrorKind::Io(sound)
+        } else {
+            damage("SQLite's integrity check failed")
+        }));
     }
     let (mut rows, mut edits, mut cleared) = (0_u64, 0_u64, 0_u64);
     let mut select = connection.prepare("SELECT row FROM rows WHERE row < 0 LIMIT 1")?;
     if select.exists([])? {
-        return Ok(Err(damage("a row is not what was written")));
+        return Ok(Err(damage("a row differs from what replyio wrote")));
     }
     let mut select = connection.prepare(schema::SELECT_EDITS_BETWEEN)?;
     let mut changes = select.query_map([i64::MIN, i64::MAX], StoredEdit::read)?;
@@ -101,13 +110,13 @@ pub(super) fn check_rows(connection: &Connection) -> Found<()> {
     let mut select = connection.prepare(schema::SELECT_ROWS)?;
     for row in select.query_map([-1, i64::MAX], StoredRow::read)? {
         let Some(row) = row?.filter(StoredRow::is_possible) else {
-            return Ok(Err(damage("a row is not what was written")));
+            return Ok(Err(damage("a row differs from what replyio wrote")));
         };
         if Status::from_name(&row.status).is_none() {
             return Ok(Err(damage("a row has an unknown status")));
         }
         rows += 1;
-        // Both come in the order of the rows, so that a change without its row is left over.
+        // Both arrive in the order of the rows, so a change without a row is left over.
         while let Some(change) = next {
             let Some(edit) = change else { return Ok(Err(damage(CHANGE))) };
             if edit.row != row.row {
@@ -132,7 +141,7 @@ pub(super) fn check_rows(connection: &Connection) -> Found<()> {
     Ok(if is_whole { Ok(()) } else { Err(damage("rows are missing")) })
 }
 
-/// With what a page could not be read, as `quick_check` says it.
+/// Returns the error code for an unreadable page, as in `quick_check`.
 fn error_code(report: &str) -> Option<i32> {
     let (_, rest) = report.split_once("error code")?;
     let digits = rest.trim_start_matches(['=', ' ']);

@@ -1,4 +1,5 @@
-//! Connections to a plan file: as few rights as each needs, and nothing that a foreign file could use.
+//! Connections to a plan file: each with the fewest rights that it needs, and without features that a foreign file
+//! could abuse.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,15 +14,15 @@ use super::{INSTRUCTIONS, Interrupt, schema};
 
 /// How long a statement waits for another connection.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-/// No row of a plan is longer, in bytes.
+/// The longest row of a plan, in bytes.
 const LONGEST_ROW: i32 = 64 * 1_024 * 1_024;
-/// No statement of a plan's schema is longer, in bytes.
+/// The longest statement of a plan's schema, in bytes.
 const LONGEST_STATEMENT: i32 = 10_000;
-/// The most instructions of a statement that reads a file's schema or head. A plan needs far fewer. In a hostile file, a few
-/// pages can lead to each other, so that SQLite finds rows in them without end.
+/// The most SQLite instructions of a statement that reads a file's schema or header. A plan needs far fewer. In a
+/// hostile file, a few pages can refer to each other, so that SQLite reads rows without end.
 const MOST_INSTRUCTIONS: i32 = 10_000;
 
-/// The path of a plan with its symbolic links resolved, so that every name of it leads to one log.
+/// Returns the path of a plan without symbolic links, so that every name leads to the same log.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf, FileError> {
     fs::canonicalize(path).map_err(|error| {
         let missing = error.kind() == std::io::ErrorKind::NotFound;
@@ -30,7 +31,7 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, FileError> {
     })
 }
 
-/// How long is waited for others. In a simulation there is nobody else who could make progress meanwhile.
+/// Returns how long to wait for other processes. In a simulation no other process could make progress during the wait.
 pub(super) fn patience(patience: Duration) -> Duration {
     #[cfg(feature = "simulation")]
     if super::simulation::is_on() {
@@ -39,7 +40,7 @@ pub(super) fn patience(patience: Duration) -> Duration {
     patience
 }
 
-/// Reads from a plan.
+/// Opens a plan for reading.
 pub(super) fn for_reading(path: &Path) -> rusqlite::Result<Connection> {
     for_reading_within(path, PATIENCE)
 }
@@ -61,7 +62,7 @@ pub(super) fn for_reading_within(path: &Path, wait: Duration) -> rusqlite::Resul
     }
 }
 
-/// The error of a file in which SQLite finds no end. Before [`trust`] nothing else interrupts.
+/// Returns the error of a file that SQLite reads without end. Before [`trust`], nothing else interrupts.
 pub(super) fn endless(error: rusqlite::Error) -> rusqlite::Error {
     if is_bound(&error) {
         return rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), None);
@@ -73,7 +74,7 @@ fn is_bound(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted)
 }
 
-/// Takes the bound on instructions away, once what the plan is known by was read; `interrupt` is asked from then on.
+/// Removes the limit on instructions after the plan was identified; `interrupt` is called from then on.
 pub(super) fn trust(connection: &mut Connection, interrupt: Option<Interrupt>) -> rusqlite::Result<()> {
     match interrupt {
         Some(interrupt) => connection.progress_handler(INSTRUCTIONS, Some(move || interrupt())),
@@ -81,25 +82,25 @@ pub(super) fn trust(connection: &mut Connection, interrupt: Option<Interrupt>) -
     }
 }
 
-/// Reads from a plan, and writes to it in no case: not even to roll back what a process left that died.
+/// Opens a plan for reading, and never writes: not even to roll back the transaction of a dead process.
 pub(super) fn only_reading(path: &Path) -> rusqlite::Result<Connection> {
     open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
 }
 
-/// Writes to a plan.
+/// Opens a plan for writing.
 pub(super) fn for_writing(path: &Path) -> rusqlite::Result<Connection> {
     open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
 }
 
 fn open(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
-    // The path is absolute, so SQLite never takes it for a URI.
+    // The path is absolute, so SQLite never treats it as a URI.
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let mut connection = Connection::open_with_flags(path, flags).map_err(|error| without_path(error, path))?;
     secure(&mut connection)?;
     Ok(connection)
 }
 
-/// Every error of a plan file names its path already.
+/// Every error of a plan file already contains its path.
 fn without_path(error: rusqlite::Error, path: &Path) -> rusqlite::Error {
     match error {
         rusqlite::Error::SqliteFailure(error, Some(message)) => {
@@ -111,7 +112,7 @@ fn without_path(error: rusqlite::Error, path: &Path) -> rusqlite::Error {
     }
 }
 
-/// Whether another connection has the plan open, by whatever name.
+/// Returns whether another connection has the plan open, under any name.
 pub(super) fn is_in_use(path: &Path) -> bool {
     let try_alone = || {
         let connection = for_writing(path)?;
@@ -147,15 +148,15 @@ fn secure(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.execute_batch("PRAGMA cell_size_check=ON")
 }
 
-/// Looks whether a file calls itself a plan of this format. Reads the file as it is: no lock, no log, and nothing is
-/// created beside it, since it may be anybody's.
+/// Checks whether a file identifies itself as a plan of this format. Reads only the file: takes no lock, reads no log
+/// and creates nothing next to it, because it may be any file.
 pub(super) fn recognize(path: &Path) -> Result<(), FileError> {
     let refuse = |kind| Err(FileError::new(path, kind));
     let found = fs::metadata(path).map_err(|error| FileError::new(path, FileErrorKind::Io(error.to_string())))?;
     if !found.is_file() {
         return refuse(FileErrorKind::NotAPlan);
     }
-    // What a process leaves that dies before anything is kept.
+    // This is the state if a process dies before its first commit.
     if found.len() == 0 {
         return refuse(FileErrorKind::HalfWritten);
     }
@@ -181,7 +182,7 @@ fn numbers(path: &Path) -> rusqlite::Result<(i64, i64)> {
     Ok((number("application_id")?, number("user_version")?))
 }
 
-/// A connection that only reads the file itself. Not by plain file access, which drops SQLite's locks in this process.
+/// Returns a connection that reads only the file itself. Plain file access would drop SQLite's locks in this process.
 pub(super) fn immutable(path: &Path) -> rusqlite::Result<Connection> {
     use std::fmt::Write as _;
     let mut uri = String::from("file:");
@@ -197,7 +198,8 @@ pub(super) fn immutable(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(uri, flags).map_err(|error| without_path(error, path))?;
     secure(&mut connection)?;
-    // A file whose last pages are in its log only, because somebody read while the log was moved into it, is readable so far.
+    // If the last pages of a file are only in its log, because a reader was active during the checkpoint, the file is
+    // readable up to there.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;
     Ok(connection)

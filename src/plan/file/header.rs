@@ -1,4 +1,4 @@
-//! What a plan was made for, as the file keeps it.
+//! The purpose of a plan, as the file stores it.
 
 use ring::rand::{SecureRandom, SystemRandom};
 use rusqlite::Connection;
@@ -9,18 +9,18 @@ use super::sum::Sum;
 use crate::config::ApiKey;
 use crate::plan::{MatchOn, Mode, Nulls, Suspicion};
 
-/// What a plan was made for, and how. It never changes.
+/// The purpose and the options of a plan. They never change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
-    /// A random number that no other plan has, as 32 hexadecimal digits.
+    /// A random number that identifies the plan, as 32 hexadecimal digits.
     pub identity: String,
     /// The identity of the plan that this one reverts.
     pub parent: Option<String>,
-    /// What had been written of that plan when this one was made; equal texts mean the same.
+    /// The state of that plan when this one was created; equal texts mean the same state.
     pub parent_writes: Option<String>,
-    /// Tells whether an API key is the one that the plan was made with.
+    /// Shows whether an API key is the one that created the plan.
     pub key: KeyMark,
-    /// The address of the service.
+    /// The base URL of the service.
     pub base_url: String,
     /// The user that it acts for.
     pub act_as: Option<String>,
@@ -32,29 +32,29 @@ pub struct Header {
     pub nulls: Nulls,
     /// By what a row finds its account.
     pub match_on: MatchOn,
-    /// When it was made, in milliseconds since 1970.
+    /// When it was created, in milliseconds since 1970.
     pub created_at_ms: i64,
-    /// What the table was, in words.
+    /// A description of the table.
     pub source: String,
-    /// A digest of the rows and of what the columns do: [`Table::digest`](crate::plan::source::Table::digest). A revert has the
-    /// digest of the plan that it reverts.
+    /// A digest of the rows and of the column options: [`Table::digest`](crate::plan::source::Table::digest). A revert
+    /// has the digest of the plan that it reverts.
     pub source_digest: [u8; 32],
-    /// The columns of the table with texts that often mean nothing.
+    /// The columns of the table with suspicious texts.
     pub suspicions: Vec<Suspicion>,
     /// Whether it reverts another plan.
     pub is_revert: bool,
 }
 
-/// How many facts a [`Header`] has.
+/// The number of facts in a [`Header`].
 const FACTS: usize = 16;
-/// A plan's head has these and five others: `name`, `rows`, `edits`, `cleared` and `sealed`.
+/// The header of a plan has these and five others: `name`, `rows`, `edits`, `cleared` and `sealed`.
 const MOST_FACTS: usize = FACTS + 5;
 
 impl Header {
-    /// Makes an identity for a new plan.
+    /// Creates an identity for a new plan.
     ///
     /// # Errors
-    /// [`FileError`] when the system gives no random numbers.
+    /// Returns [`FileError`] if the operating system provides no random numbers.
     pub fn new_identity() -> Result<String, FileError> {
         random().map(|bytes| hex(&bytes))
     }
@@ -125,7 +125,7 @@ fn suspicions_from_text(text: &str) -> Option<Vec<Suspicion>> {
     Some(found.into_iter().map(|(column, cells, row)| Suspicion { column, cells, row }).collect())
 }
 
-/// A keyed hash of an API key, with its salt. It tells whether a key is the same, and does not give it away.
+/// A keyed hash of an API key, with its salt. It shows whether a key is the same without revealing it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyMark {
     /// The salt, random for each plan.
@@ -135,22 +135,22 @@ pub struct KeyMark {
 }
 
 impl KeyMark {
-    /// The mark of a key, with a salt of its own.
+    /// Creates the mark of a key, with a new salt.
     ///
     /// # Errors
-    /// [`FileError`] when the system gives no random numbers.
+    /// Returns [`FileError`] if the operating system provides no random numbers.
     pub fn of(key: &ApiKey) -> Result<Self, FileError> {
         let salt = random()?;
         Ok(Self { salt, hash: key.keyed_hash(&salt) })
     }
 
-    /// Whether it is the mark of this key.
+    /// Returns whether it is the mark of this key.
     pub fn is_of(&self, key: &ApiKey) -> bool {
         self.hash == key.keyed_hash(&self.salt)
     }
 }
 
-/// 128 random bits: every identity, salt, run id and temporary name comes from here.
+/// Returns 128 random bits, the source of every identity, salt, run id and temporary name.
 pub(super) fn random() -> Result<[u8; 16], FileError> {
     let mut bytes = [0; 16];
     #[cfg(feature = "simulation")]
@@ -158,7 +158,7 @@ pub(super) fn random() -> Result<[u8; 16], FileError> {
         return Ok(bytes);
     }
     let filled = SystemRandom::new().fill(&mut bytes);
-    filled.map(|()| bytes).map_err(|_| FileError::internal("the system gives no random numbers"))
+    filled.map(|()| bytes).map_err(|_| FileError::internal("the operating system provides no random numbers"))
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {
@@ -180,10 +180,10 @@ fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// The longest fact of a head, in bytes.
+/// The longest fact of a header, in bytes.
 const LONGEST_FACT: i64 = 1_024 * 1_024;
 
-/// Whether a head has as many facts as a plan's, none of which is long. What is not so is not read.
+/// Returns whether a header has the facts of a plan, all of a valid length. Otherwise it is not read.
 pub(super) fn is_bounded(connection: &Connection) -> rusqlite::Result<bool> {
     let query = "SELECT count(*), coalesce(max(octet_length(key) + coalesce(octet_length(value), 0)), 0) \
                  FROM (SELECT key, value FROM plan LIMIT ?1)";
@@ -191,7 +191,7 @@ pub(super) fn is_bounded(connection: &Connection) -> rusqlite::Result<bool> {
     Ok((..=MOST_FACTS).contains(&count) && (..=LONGEST_FACT).contains(&longest))
 }
 
-/// What the head is checked by.
+/// Returns the text that the header's checksum covers.
 pub(super) fn header_checksum(connection: &Connection) -> rusqlite::Result<u32> {
     let mut select = connection.prepare("SELECT key, value FROM plan WHERE key <> 'sealed' ORDER BY key")?;
     let pairs = select.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, SqlValue>(1)?)))?;

@@ -1,8 +1,8 @@
-//! Whether the log beside a plan file is the file's own.
+//! Checks whether the log next to a plan file belongs to the file.
 //!
-//! SQLite replays any valid log that has the right name. So before SQLite may see the two together, this compares what the
-//! file alone says with what both say together: the last run that had the file, and the count of its logs. Each log
-//! begins with a commit of both, and with the count that the file had then.
+//! SQLite replays any valid log with the right name. So before SQLite sees the two together, this module compares the
+//! file alone with the file and the log together: the last run, and the number of its logs. Each log begins with a
+//! commit of both, and with the number that the file had then.
 
 use std::fs;
 use std::path::Path;
@@ -16,14 +16,14 @@ use super::private::with_suffix;
 use super::state::{self, Mark};
 use super::{check, connect};
 
-/// A run that starts, ends or moves its log into the file lets file and log differ for less than this.
+/// While a run starts, ends or checkpoints, file and log differ for less than this time.
 const MOMENT: Duration = Duration::from_millis(500);
 
-/// The bytes of a log before its first frame. Power may be lost between the two; such a log has nothing to replay.
+/// The bytes of a log before its first frame. A power failure may leave only these; such a log has nothing to replay.
 const HEADER: u64 = 32;
 
-/// Refuses a file beside a log that is not its own, or beside something else that has the name of one. SQLite would write
-/// through a link, and wait for ever for a FIFO.
+/// Refuses a file next to a log of another plan, or next to another kind of file with the name of its log. SQLite would
+/// write through a link, and wait forever for a FIFO.
 pub(super) fn check(path: &Path) -> Result<(), FileError> {
     for suffix in ["-journal", "-wal", "-shm"] {
         let beside = with_suffix(path, suffix);
@@ -54,7 +54,7 @@ fn is_own(path: &Path) -> bool {
             alone.writer == together.writer && (together.base..=together.needed).contains(&alone.needed)
         }
         (Some(_), None) => false,
-        // Power was lost while the log was moved into the file, which the log mends; or the file is damaged, and is refused.
+        // Either the power failed during a checkpoint, which the log repairs, or the file is damaged and is refused.
         (None, _) => true,
     }
 }

@@ -1,7 +1,8 @@
-//! The plan file: one SQLite file with every row, what it changes, and what became of it. No key is ever in it.
+//! The plan file: one SQLite file with every row, its changes and its outcome. It never contains the key.
 //!
-//! A [`PlanFile`] is a view: it reads, takes no lock, and keeps nothing open. A [`Run`] is the one writer. A row is `unknown`,
-//! on the disk, before the first byte of its update leaves, and its outcome is there before it is reported.
+//! A [`PlanFile`] is a view: it only reads, takes no lock, and keeps nothing open. A [`Run`] is the only writer. A row
+//! is `unknown` on the disk before the first byte of its update is sent, and its outcome is on the disk before it is
+//! reported.
 
 mod builder;
 mod check;
@@ -43,27 +44,27 @@ use crate::config::ApiKey;
 use crate::plan::Status;
 use crate::text::plain_line;
 
-/// How long an opening waits for a plan that is being made.
+/// How long opening waits for a plan that is being created.
 const PLANNED: Duration = Duration::from_millis(200);
-/// How long a recovery waits for others.
+/// How long a recovery waits for other processes.
 const RECOVERY: Duration = Duration::from_millis(700);
-/// How many instructions of SQLite's lie between two questions whether to stop; a few milliseconds.
+/// The number of SQLite instructions between two checks whether to stop; some milliseconds.
 const INSTRUCTIONS: i32 = 20_000;
 
-/// The longest text out of a plan that a message shows, in characters.
+/// The longest text of a plan in a message, in characters.
 const LONGEST_SHOWN: usize = 200;
 
-/// Asked now and then while a plan is read, from the thread that reads: whether to stop.
+/// Called regularly by the reading thread: returns whether to stop.
 pub type Interrupt = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// A view of a plan. It reads only and never locks; any number of them, in any process, also while a run writes. Clones are
-/// handles on the same view.
+/// A read-only view of a plan. It never locks; any number of views may exist, in any process, even while a run writes.
+/// Clones are handles on the same view.
 #[derive(Clone)]
 pub struct PlanFile(Arc<Inner>);
 
 struct Inner {
     path: PathBuf,
-    /// The same without symbolic links.
+    /// The path without symbolic links.
     real: PathBuf,
     header: Header,
     cleared: u64,
@@ -72,30 +73,30 @@ struct Inner {
 
 #[cfg(not(feature = "simulation"))]
 type Connected = Connection;
-/// A seed asks often, and to open a plan takes longest.
+/// A simulation reads often, and opening a plan takes the most time.
 #[cfg(feature = "simulation")]
 type Connected = std::rc::Rc<Connection>;
 
-/// A connection for one question or a few.
+/// A connection for a few queries.
 struct Reader {
     connection: Connected,
-    /// Goes last, when SQLite is not used any more.
+    /// Dropped last, after SQLite is closed.
     _presence: Presence,
 }
 
 impl PlanFile {
-    /// Opens a plan and looks whether all of it is as it was written.
+    /// Opens a plan and verifies its content.
     ///
     /// # Errors
-    /// [`FileError`] when it is missing, half written, damaged, newer or no plan, or lacks its log.
+    /// Returns [`FileError`] if the file is missing, incomplete, damaged, newer or not a plan, or lacks its log.
     pub fn open(path: &Path) -> Result<Self, FileError> {
         Self::check(path, None)
     }
 
-    /// Opens a plan. This, and whatever is read from it later, ends when `interrupt` says so.
+    /// Opens a plan. Stops if `interrupt` returns true, now and in later reads.
     ///
     /// # Errors
-    /// Those of [`PlanFile::open`], and [`FileErrorKind::Interrupted`].
+    /// Returns the errors of [`PlanFile::open`], and [`FileErrorKind::Interrupted`].
     pub fn open_with(path: &Path, interrupt: Interrupt) -> Result<Self, FileError> {
         Self::check(path, Some(interrupt))
     }
@@ -106,11 +107,11 @@ impl PlanFile {
         if !Reader::is_at_hand(&real) {
             connect::recognize(&real).map_err(of)?;
         }
-        // Where nobody waits it does not matter for whom.
+        // If this does not wait, the activity does not matter.
         let is_planned = connect::patience(PLANNED) > Duration::ZERO && owner::is_planned(&real);
         let wait = if is_planned { PLANNED } else { connect::PATIENCE };
         let checked = Reader::open(&real, interrupt.as_ref(), wait).map_err(of)?.and_then(|reader| {
-            // One moment of a plan that a run may be writing.
+            // One snapshot of a plan that a run may be writing.
             let reading = reader.connection.unchecked_transaction()?;
             match check::check_head(&reading)?.and_then(Head::with_log) {
                 Ok(head) => Ok(check::check_rows(&reading)?.map(|()| head)),
@@ -128,18 +129,19 @@ impl PlanFile {
         Self(Arc::new(Inner { path: path.to_owned(), real: real.to_owned(), header, cleared, interrupt }))
     }
 
-    /// Opens a plan. Where its log is missing, every row that may have been sent becomes unknown, and the plan is whole again.
+    /// Opens a plan. If its log is missing, every row that may have been sent becomes unknown, and the plan is complete
+    /// again.
     ///
     /// # Errors
-    /// Those of [`PlanFile::open`], and [`FileErrorKind::Locked`] when a run has it.
+    /// Returns the errors of [`PlanFile::open`], and [`FileErrorKind::Locked`] if a run uses the plan.
     pub fn recover(path: &Path) -> Result<Self, FileError> {
         Self::recover_with(path, None)
     }
 
-    /// The same, with something that may interrupt it, as for [`PlanFile::open_with`].
+    /// The same, with an interrupt as in [`PlanFile::open_with`].
     ///
     /// # Errors
-    /// Those of [`PlanFile::recover`], and [`FileErrorKind::Interrupted`].
+    /// Returns the errors of [`PlanFile::recover`], and [`FileErrorKind::Interrupted`].
     pub fn recover_with(path: &Path, interrupt: Option<Interrupt>) -> Result<Self, FileError> {
         match Self::check(path, interrupt.clone()) {
             Err(error) if error.kind() == &FileErrorKind::NeedsLog => {}
@@ -156,27 +158,30 @@ impl PlanFile {
         }
     }
 
-    /// Opens the plan that a planning of the same table would make again. Gives nothing where there is no file, or where
-    /// planning was interrupted: then the file is removed, because nothing was sent for it.
+    /// Opens the plan that planning the same table would create again. Returns `None` if there is no file, or if
+    /// planning was interrupted; it then deletes the file, because nothing was sent for it.
     ///
     /// # Errors
-    /// Those of [`PlanFile::open`], and [`FileErrorKind::Foreign`] when the plan was made from other rows or options.
+    /// Returns the errors of [`PlanFile::open`], and [`FileErrorKind::Foreign`] if the plan was created from other rows
+    /// or options.
     pub fn resume(path: &Path, source_digest: [u8; 32]) -> Result<Option<Self>, FileError> {
         match Self::check(path, None) {
             Ok(file) if file.header().source_digest == source_digest && !file.header().is_revert => Ok(Some(file)),
             Ok(_) => {
-                let what = "was made from other rows or options, so it cannot be resumed with these; give save_as= another \
-                            name, open this plan with open_plan(), or plan anew with if_exists=\"replace\"";
+                let what = "was created from other rows or options, so it cannot be resumed with these; choose \
+                    another name with save_as=, open this plan with open_plan(), or replace it with \
+                    if_exists=\"replace\"";
                 Err(FileError::new(path, FileErrorKind::Foreign(what.to_owned())))
             }
             Err(error) => Self::nothing_there(path, error).map(|()| None),
         }
     }
 
-    /// Whether there is a plan that may be replaced: one that no run has. A file whose planning was interrupted is removed.
+    /// Returns whether a plan exists that may be replaced, because no run uses it. Deletes a file whose planning was
+    /// interrupted.
     ///
     /// # Errors
-    /// [`FileErrorKind::NotAPlan`], [`FileErrorKind::Locked`], and others when it cannot be told.
+    /// Returns [`FileErrorKind::NotAPlan`] or [`FileErrorKind::Locked`], or another kind if the file cannot be read.
     pub fn is_replaceable(path: &Path) -> Result<bool, FileError> {
         match Self::check(path, None) {
             Ok(file) => file.start_run().map(|_| true),
@@ -196,25 +201,25 @@ impl PlanFile {
         }
     }
 
-    /// Takes the right to write, at once.
+    /// Takes the right to write immediately.
     ///
     /// # Errors
-    /// [`FileErrorKind::Locked`] when another run has it, and others when the file is not what was opened.
+    /// Returns [`FileErrorKind::Locked`] if another run uses the plan, and another kind if the file was replaced.
     pub fn start_run(&self) -> Result<Run, FileError> {
         Run::start(self).map_err(|error| error.at(self.path()))
     }
 
-    /// What it was made for.
+    /// Returns the purpose of the plan.
     pub fn header(&self) -> &Header {
         &self.0.header
     }
 
-    /// How many of its changes empty a field.
+    /// Returns how many of its changes empty a field.
     pub fn cleared(&self) -> u64 {
         self.0.cleared
     }
 
-    /// Where it is.
+    /// Returns the path.
     pub fn path(&self) -> &Path {
         &self.0.path
     }
@@ -223,10 +228,10 @@ impl PlanFile {
         &self.0.real
     }
 
-    /// Refuses a plan that was made for something else. `new_key` takes another API key, which must be the same user's.
+    /// Refuses a plan with another purpose. `new_key` accepts another API key of the same user.
     ///
     /// # Errors
-    /// [`FileErrorKind::Foreign`].
+    /// Returns [`FileErrorKind::Foreign`].
     pub fn check_target(
         &self,
         base_url: &str,
@@ -239,13 +244,14 @@ impl PlanFile {
         let refuse = |what: String| Err(FileError::new(self.path(), FileErrorKind::Foreign(what)));
         if header.base_url != base_url {
             let made_for = plain_line(&header.base_url, LONGEST_SHOWN);
-            return refuse(format!("was made for {made_for}, and this client is for {base_url}"));
+            return refuse(format!("was created for {made_for}, but this client uses {base_url}"));
         }
         if header.act_as.as_deref() != act_as || header.team_id != team_id {
-            return refuse("was made for another user or team; open it with the same act_as and team_id".to_owned());
+            return refuse("was created for another user or team; open it with the same act_as and team_id".to_owned());
         }
         if !new_key && !header.key.is_of(key) {
-            let what = "was made with another API key; open it with that one, or with new_key=True if this is another \
+            let what = "was created with another API key; open it with that one, or with new_key=True if this is \
+                another \
                         key of the same user";
             return refuse(what.to_owned());
         }
@@ -281,7 +287,7 @@ impl PlanFile {
 }
 
 impl Reader {
-    /// Whether a connection to the same file is open. In a simulation it stays open until its process ends or a run begins.
+    /// Returns a connection to the same file. In a simulation, it stays open until its process ends or a run begins.
     fn is_at_hand(path: &Path) -> bool {
         #[cfg(feature = "simulation")]
         return simulation::reader(path).is_some();
@@ -313,11 +319,12 @@ impl Reader {
     }
 }
 
-const RECOVERED: &str = "it may have been written: the log of the run was missing when the plan was recovered";
-/// What else is said of a conflict: the value that a run found instead of the planned one is in the log only.
-const OVERWRITTEN: &str = "; the value that it may have overwritten is not known, so a revert restores the planned one";
+const RECOVERED: &str = "the update may have been applied: the log of the run was missing when the plan was recovered";
+/// Returns an addition for a conflict: the value that a run found instead of the planned one is only in the log.
+const OVERWRITTEN: &str = "; the value that it may have overwritten is unknown, so a revert restores the value from \
+    when the plan was made";
 
-/// Makes a plan whole whose log is missing.
+/// Repairs a plan whose log is missing.
 fn recover(path: &Path, recovery: &str) -> check::Found<()> {
     let mut connection = connect::for_writing(path)?;
     connection.busy_timeout(connect::patience(RECOVERY))?;
@@ -335,7 +342,7 @@ fn recover(path: &Path, recovery: &str) -> check::Found<()> {
     if let Err(kind) = check::check_rows(&transaction)? {
         return Ok(Err(kind));
     }
-    // A run that retries or overwrites sends the last two as well. A row without changes is never sent.
+    // A run that retries or overwrites also sends the last two. A row without changes is never sent.
     for statuses in [[Status::Pending, Status::Unknown], [Status::Failed, Status::Conflict]] {
         writer::each_changing_of(&transaction, statuses, |row| {
             let overwritten = if row.status == Status::Conflict.as_str() { OVERWRITTEN } else { "" };

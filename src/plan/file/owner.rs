@@ -1,4 +1,4 @@
-//! Who runs a plan, and how that is told.
+//! Which process runs a plan, and how messages say so.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,21 +14,21 @@ use super::{check, connect};
 use crate::clock::now_ms;
 use crate::text::plain_line;
 
-/// No machine has a longer name, in characters.
+/// The longest host name, in characters.
 const LONGEST_HOST: usize = 255;
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 impl Owner {
-    /// This process, from now on.
+    /// Returns this process, from now on.
     pub(super) fn here(activity: Activity) -> Result<Self, FileError> {
         Ok(Self { run: hex(&random()?), activity, process: std::process::id(), host: host(), since_ms: now_ms() })
     }
 
-    /// What a refusal says about it.
+    /// Returns the text of a refusal.
     fn refusal(&self) -> String {
         let verb = match self.activity {
-            Activity::Planned => "planned",
-            Activity::Applied => "applied",
+            Activity::Planned => "planning",
+            Activity::Applied => "applying",
         };
         let is_here = self.process == std::process::id() && self.host == host();
         let process = match &self.host {
@@ -39,7 +39,7 @@ impl Owner {
             _ => format!("process {}", self.process),
         };
         let advice = if is_here { "; wait for that run, or stop it" } else { "" };
-        format!("is being {verb} by {process} since {}{advice}", since(self.since_ms))
+        format!("is in use by {process} ({verb} since {}){advice}", since(self.since_ms))
     }
 }
 
@@ -49,7 +49,7 @@ fn host() -> Option<String> {
     host.get(..end).filter(|host| !host.is_empty()).map(str::to_owned)
 }
 
-/// A moment as a person reads it; with its day unless that was today or yesterday.
+/// Formats a moment; with its day if it is more than a day ago.
 fn since(at_ms: i64) -> String {
     let now = Duration::from_millis(now_ms().unsigned_abs());
     let Ok(at) = Timestamp::from_millisecond(at_ms) else { return "an unknown time".to_owned() };
@@ -59,16 +59,16 @@ fn since(at_ms: i64) -> String {
     if is_recent { format!("{time} UTC") } else { format!("{day} {time} UTC") }
 }
 
-/// The refusal of a plan that somebody else has, which says whose it is where the plan tells.
+/// Returns the error for a plan in use, with its process if the plan contains it.
 pub(super) fn refusal(path: &Path) -> FileError {
     let owner = of(path).map_or_else(
-        || "is in use by another program; wait until that program lets go of it".to_owned(),
+        || "is in use by another program; wait until that program closes it".to_owned(),
         |owner| owner.refusal(),
     );
     FileError::new(path, FileErrorKind::Locked(owner))
 }
 
-/// Why a plan cannot be used, as SQLite says it: somebody else has it, or something else.
+/// Converts an error of SQLite: the plan is in use, or another problem.
 pub(super) fn refusal_of(path: &Path, error: &rusqlite::Error) -> FileError {
     if connect::is_busy(error) {
         return refusal(path);
@@ -76,8 +76,8 @@ pub(super) fn refusal_of(path: &Path, error: &rusqlite::Error) -> FileError {
     refusal_or(path, FileError::of_sqlite(path, error).kind().clone())
 }
 
-/// The same where a plan is not whole. By another name of its file (a hard link) it is not while a run has it, whose log has
-/// the first name.
+/// The same for an incomplete plan. Under another name of its file (a hard link), a plan is incomplete while a run uses
+/// it, because its log has the first name.
 pub(super) fn refusal_or(path: &Path, kind: FileErrorKind) -> FileError {
     let may_be_linked = matches!(kind, FileErrorKind::NeedsLog | FileErrorKind::Io(_));
     if may_be_linked && links(path) > 1 && connect::is_in_use(path) {
@@ -86,7 +86,8 @@ pub(super) fn refusal_or(path: &Path, kind: FileErrorKind) -> FileError {
     FileError::new(path, kind)
 }
 
-/// Who is written down as the owner. A plan that is being made is locked for SQLite, and is read as it is.
+/// Returns the process stored in the file. A plan that is being created is locked for SQLite, and is read without a
+/// lock.
 pub(super) fn of(path: &Path) -> Option<Owner> {
     connect::recognize(path).ok()?;
     let state = |connection: Connection| {
@@ -98,7 +99,7 @@ pub(super) fn of(path: &Path) -> Option<Owner> {
     running().or_else(|| connect::immutable(path).ok().and_then(state))?.owner
 }
 
-/// Whether a plan is being made, or its making was cut off: then nobody waits for whoever has it.
+/// Returns whether a plan is being created, or its creation was interrupted. Then nothing waits for its process.
 pub(super) fn is_planned(path: &Path) -> bool {
     let read = || {
         let connection = connect::immutable(path).ok()?;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use super::header::{hex, random};
 use crate::private_file;
 
-/// Creates an empty file that only its owner can read, without following a link. Gives nothing where one exists already;
-/// that one is not touched.
+/// Creates an empty file that only its owner can read, without following a link. Returns `None` if a file exists; it
+/// does not touch that file.
 pub(super) fn create_private(path: &Path) -> io::Result<Option<File>> {
     match private_file::create(path) {
         Ok(file) => Ok(Some(file)),
@@ -17,12 +17,12 @@ pub(super) fn create_private(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Creates an empty file of a random name, that only its owner can read, in the folder of another one; it is to be renamed
-/// to that one.
+/// Creates an empty file with a random name in the folder of another file, readable only by its owner. The caller
+/// renames it to that file.
 pub(super) fn create_beside(path: &Path) -> io::Result<PathBuf> {
     loop {
         let mut name = path.file_name().unwrap_or_default().to_owned();
-        let random = random().map_err(|_| io::Error::other("the system gives no random numbers"))?;
+        let random = random().map_err(|_| io::Error::other("the operating system provides no random numbers"))?;
         name.push(format!(".{}.new", hex(&random)));
         let beside = path.with_file_name(name);
         if create_private(&beside)?.is_some() {
@@ -31,7 +31,7 @@ pub(super) fn create_beside(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Removes a plan that was never finished, and what SQLite may have put beside it.
+/// Deletes an unfinished plan, and the files that SQLite may have created next to it.
 pub(super) fn remove(path: &Path) {
     #[cfg(feature = "simulation")]
     if super::simulation::is_dead(path) {
@@ -42,19 +42,19 @@ pub(super) fn remove(path: &Path) {
     }
 }
 
-/// A path with something at its end.
+/// Returns a path with a suffix.
 pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(suffix);
     path.into()
 }
 
-/// Which file it is, whatever it is called.
+/// Identifies a file, independent of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileId(u64, u64);
 
 impl FileId {
-    /// The file at a path, where there is one that is no link.
+    /// Returns the file at a path, if there is one that is not a link.
     pub(super) fn at(path: &Path) -> Option<Self> {
         fs::symlink_metadata(path).ok().filter(Metadata::is_file).map(|found| Self::of(&found))
     }
@@ -65,14 +65,14 @@ impl FileId {
         Self(found.dev(), found.ino())
     }
 
-    /// A file that is open cannot be removed or replaced.
+    /// On this system an open file cannot be deleted or replaced.
     #[cfg(not(unix))]
     fn of(_: &Metadata) -> Self {
         Self(0, 0)
     }
 }
 
-/// How many names the file at a path has.
+/// Returns the number of names of the file at a path.
 pub(super) fn links(path: &Path) -> u64 {
     #[cfg(unix)]
     return fs::symlink_metadata(path).map_or(0, |found| std::os::unix::fs::MetadataExt::nlink(&found));

@@ -1,4 +1,4 @@
-//! What a plan file tells: counts, what is left, reports, and what takes it back.
+//! Reads a plan file: counts, remaining rows, reports, and the rows of a revert.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,16 +10,16 @@ use super::{ChangeView, OpenRow, PlanFile, PlannedRow, Reader, RowView};
 use crate::plan::{Change, Status};
 use crate::sabotage::{Guard, is_off};
 
-/// Rows are read in steps of this many, or of this many bytes, so that a report of a million takes little memory and holds no
-/// run back.
+/// Rows are read in steps of this many rows or bytes, so that a report of a million rows takes little memory and does
+/// not delay a run.
 const STEP: usize = 10_000;
 const STEP_BYTES: usize = 4 * 1_024 * 1_024;
 
 impl PlanFile {
-    /// How many rows there are of each status.
+    /// Returns the number of rows by status.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read.
+    /// Returns [`FileError`] if the file cannot be read.
     pub fn counts(&self) -> Result<BTreeMap<Status, u64>, FileError> {
         let counted = self.ask(|connection| {
             let mut select = connection.prepare("SELECT status, count(*) FROM rows GROUP BY status")?;
@@ -33,20 +33,25 @@ impl PlanFile {
         Ok(counts)
     }
 
-    /// What is known about the job as a whole.
+    /// Returns the facts about the job as a whole.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read.
+    /// Returns [`FileError`] if the file cannot be read.
     pub fn state(&self) -> Result<State, FileError> {
         let found = self.ask(state::read)?;
-        found.map(|(state, _)| state).ok_or_else(|| self.damaged("the state of its job is not what was written"))
+        found.map(|(state, _)| state).ok_or_else(|| {
+            self.damaged(
+                "the state of its job differs from what replyio \
+            wrote",
+            )
+        })
     }
 
-    /// The rows that are still to be done, in the order of their place in the list: those that are pending or unknown, and
-    /// conflicts where they are wanted.
+    /// Returns the rows that are still open, in the order of their position in the list: pending and unknown rows, and
+    /// conflicts if requested.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read.
+    /// Returns [`FileError`] if the file cannot be read.
     pub fn open_rows(&self, include_conflicts: bool) -> Result<Vec<OpenRow>, FileError> {
         let third = if include_conflicts { Status::Conflict } else { Status::Pending };
         self.ask(|connection| {
@@ -67,10 +72,10 @@ impl PlanFile {
         })
     }
 
-    /// The names or domains that rows were matched on which are still to be done, or are conflicts.
+    /// Returns the names or domains that matched the open rows and conflicts.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read.
+    /// Returns [`FileError`] if the file cannot be read.
     pub fn open_keys(&self) -> Result<HashMap<u64, String>, FileError> {
         self.ask(|connection| {
             let mut select = connection.prepare(
@@ -81,33 +86,34 @@ impl PlanFile {
         })
     }
 
-    /// How many of the rows that were to change something have been dealt with.
+    /// Returns how many of the rows with changes are done.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read.
+    /// Returns [`FileError`] if the file cannot be read.
     pub fn rows_done(&self) -> Result<u64, FileError> {
         self.ask(|connection| {
             let mut select = connection.prepare(
-                "SELECT count(*) FROM rows WHERE row IN (SELECT row FROM edits) AND status NOT IN ('pending', 'unknown')",
+                "SELECT count(*) FROM rows WHERE row IN (SELECT row FROM edits) AND status NOT IN ('pending', \
+                'unknown')",
             )?;
             select.query_row([], |row| row.get(0))
         })
     }
 
-    /// How many rows were changed to something else than was sent.
+    /// Returns how many rows the service stored with a different value.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read.
+    /// Returns [`FileError`] if the file cannot be read.
     pub fn stored_otherwise(&self) -> Result<u64, FileError> {
         self.ask(|connection| {
             connection.query_row("SELECT count(*) FROM rows WHERE stored_otherwise", [], |row| row.get(0))
         })
     }
 
-    /// What rows change.
+    /// Returns the changes of rows.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read.
+    /// Returns [`FileError`] if the file cannot be read.
     pub fn changes_of(&self, rows: &[u64]) -> Result<HashMap<u64, Vec<Change>>, FileError> {
         let edits = self.edits_of(rows)?.into_iter();
         Ok(edits.map(|(row, edits)| (row, edits.into_iter().map(|edit| edit.change).collect())).collect())
@@ -134,10 +140,10 @@ impl PlanFile {
         Ok(edits)
     }
 
-    /// Every row, in order.
+    /// Returns every row, in order.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read.
+    /// Returns [`FileError`] if the file cannot be read.
     pub fn for_each_row(&self, mut take: impl FnMut(RowView)) -> Result<(), FileError> {
         self.for_each_stored(|row| {
             take(self.view(row)?);
@@ -156,7 +162,7 @@ impl PlanFile {
         }
     }
 
-    /// The rows that follow one.
+    /// Returns the rows after a given one.
     fn step(&self, reader: &Reader, last: i64) -> Result<Vec<StoredRow>, FileError> {
         let read = || {
             let mut select = reader.connection.prepare_cached(schema::SELECT_ROWS)?;
@@ -172,13 +178,13 @@ impl PlanFile {
             Ok(Some(found))
         };
         let rows = read().map_err(|error| FileError::of_sqlite(self.path(), &error))?;
-        rows.ok_or_else(|| self.damaged("a row is not what was written"))
+        rows.ok_or_else(|| self.damaged("a row differs from what replyio wrote"))
     }
 
-    /// Every change, in the order of the rows.
+    /// Returns every change, in the order of the rows.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read.
+    /// Returns [`FileError`] if the file cannot be read.
     pub fn for_each_change(&self, mut take: impl FnMut(ChangeView)) -> Result<(), FileError> {
         let reader = self.reader()?;
         let mut last = -1;
@@ -190,10 +196,10 @@ impl PlanFile {
         }
     }
 
-    /// The first rows that are not as they were meant to be, and will not be by themselves. No others are read.
+    /// Returns the first rows that are not done and will not be done without intervention. Reads no others.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read.
+    /// Returns [`FileError`] if the file cannot be read.
     pub fn first_failures(&self, limit: u32) -> Result<Vec<RowView>, FileError> {
         let rows = self.ask(|connection| {
             let mut select = connection.prepare(
@@ -203,22 +209,22 @@ impl PlanFile {
             )?;
             select.query_map([limit], StoredRow::read)?.collect::<rusqlite::Result<Option<Vec<_>>>>()
         })?;
-        let rows = rows.ok_or_else(|| self.damaged("a row is not what was written"))?;
+        let rows = rows.ok_or_else(|| self.damaged("a row differs from what replyio wrote"))?;
         rows.into_iter().map(|row| self.view(row)).collect()
     }
 
-    /// How many changes there are.
+    /// Returns the number of changes.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read.
+    /// Returns [`FileError`] if the file cannot be read.
     pub fn count_changes(&self) -> Result<u64, FileError> {
         self.ask(|connection| connection.query_row("SELECT count(*) FROM edits", [], |row| row.get(0)))
     }
 
-    /// The first changes, in the order of the rows. No others are read.
+    /// Returns the first changes, in the order of the rows. Reads no others.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read.
+    /// Returns [`FileError`] if the file cannot be read.
     pub fn first_changes(&self, limit: u32) -> Result<Vec<ChangeView>, FileError> {
         let reader = self.reader()?;
         let of_sqlite = |error: rusqlite::Error| FileError::of_sqlite(self.path(), &error);
@@ -234,7 +240,7 @@ impl PlanFile {
                 continue;
             }
             let row = reader.connection.query_row(schema::SELECT_ROW, [number], StoredRow::read).map_err(of_sqlite)?;
-            let row = row.ok_or_else(|| self.damaged("a row is not what was written"))?;
+            let row = row.ok_or_else(|| self.damaged("a row differs from what replyio wrote"))?;
             self.changes_between(&reader, number, number, &[row], &mut |change| found.push(change))?;
         }
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
@@ -264,11 +270,11 @@ impl PlanFile {
         Ok(())
     }
 
-    /// The rows that revert what this plan has changed, or may have changed. What they expect to find is what the service
-    /// answered, where it did. What is as it was before is left out.
+    /// Passes on the rows that revert what this plan changed or may have changed. They expect the values that the
+    /// service returned, if it did. Fields that have their previous value are left out.
     ///
     /// # Errors
-    /// Those of `take`, and [`FileError`] when the file cannot be read.
+    /// Returns the errors of `take`, and [`FileError`] if the file cannot be read.
     pub fn revert_rows(&self, mut take: impl FnMut(PlannedRow) -> Result<(), FileError>) -> Result<(), FileError> {
         let reader = self.reader()?;
         self.for_each_stored(|row| {
@@ -321,5 +327,5 @@ impl PlanFile {
     }
 }
 
-/// What is said of a row that was sent, and of which nothing else is known.
-const UNTOLD: &str = "it was sent, and no answer tells whether it was applied; apply() looks and sends it again";
+/// The text for a row that was sent and has no other error.
+const UNTOLD: &str = "the update was sent, but no answer confirmed it; apply() reads the account and sends it again";

@@ -1,4 +1,4 @@
-//! The plan that reverts another one: what is in it, and in which file it is.
+//! The plan that reverts another one: its content and its file name.
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -12,10 +12,11 @@ use crate::clock::now_ms;
 use crate::plan::Status;
 use crate::sabotage::{Guard, is_off};
 
-/// A file that is being made is locked, but for moments that are shorter than this.
+/// A file that is being created is locked, except for moments shorter than this.
 const MAKING: Duration = Duration::from_millis(500);
 
-/// Whether a half-written file is a revert of this plan, or nothing at all: a process died when it had only made the name.
+/// Returns whether a half-written file is a revert of this plan, or empty: a process may have died after it created
+/// only the name.
 fn is_half_made(path: &Path, parent: &str) -> bool {
     let has_parent = || {
         let connection = connect::immutable(path).ok()?;
@@ -29,15 +30,15 @@ fn is_half_made(path: &Path, parent: &str) -> bool {
 }
 
 impl PlanFile {
-    /// The plan that reverts this one, in a file beside it: `name.revert.suffix`, or the next free name after it,
+    /// Returns the plan that reverts this one, in a file next to it: `name.revert.suffix`, or the next free name,
     /// `name.revert2.suffix` and so on.
     ///
-    /// An earlier one is opened only to do the rest of it: it has rows to do, this plan has not written since it was made, and
-    /// it was not reverted itself. One whose making was interrupted is made again.
+    /// Opens an earlier revert only to resume it: it has open rows, this plan has written nothing since it was created,
+    /// and it was not reverted itself. A revert whose creation was interrupted is created again.
     ///
     /// # Errors
-    /// [`FileErrorKind::Foreign`] when one of the names is taken by something else than a revert of this plan, and others
-    /// when one of the files cannot be used.
+    /// Returns [`FileErrorKind::Foreign`] if another file than a revert of this plan has one of the names, and another
+    /// kind if one of the files cannot be used.
     pub fn revert_file(&self) -> Result<Self, FileError> {
         let writes = self.state()?.writes();
         for number in 1_u32.. {
@@ -45,7 +46,7 @@ impl PlanFile {
             let foreign = || {
                 let name = self.path().display();
                 let what =
-                    format!("is not a revert of {name}, but has the name of one; move it away, then revert again");
+                    format!("has the name of a revert of {name} but is not one; move it away, then revert again");
                 FileError::new(&path, FileErrorKind::Foreign(what))
             };
             if path.symlink_metadata().is_err() {
@@ -79,7 +80,7 @@ impl PlanFile {
         Err(FileError::new(self.path(), FileErrorKind::Exists))
     }
 
-    /// Opens a revert. One that is half written twice, half a second apart, is not being made any more.
+    /// Opens a revert. A file that is half-written twice, half a second apart, is no longer being created.
     fn check_revert(&self, path: &Path) -> Result<Self, FileError> {
         let open = || Self::check(path, self.0.interrupt.clone());
         open().or_else(|error| {
@@ -91,7 +92,7 @@ impl PlanFile {
         })
     }
 
-    /// Whether there is something of this revert to do, or never was: then another one would be the same.
+    /// Returns whether this revert has open rows, or never had any: another one would be the same.
     fn has_rest(&self) -> Result<bool, FileError> {
         let counts = self.counts()?;
         let has_open = [Status::Pending, Status::Unknown].iter().any(|status| counts.contains_key(status));
@@ -113,10 +114,10 @@ impl PlanFile {
         path.with_file_name(name)
     }
 
-    /// Makes the plan that reverts this one, in a new file.
+    /// Creates the plan that reverts this one, in a new file.
     ///
     /// # Errors
-    /// [`FileError`] when one of the two files cannot be used.
+    /// Returns [`FileError`] if one of the two files cannot be used.
     pub fn revert_as(&self, path: &Path) -> Result<Self, FileError> {
         let header = Header {
             identity: Header::new_identity()?,
@@ -128,7 +129,7 @@ impl PlanFile {
             ..self.header().clone()
         };
         let mut builder = Builder::create(path, &header)?;
-        // Its updates clear them as well.
+        // Its updates clear these members too.
         let state = self.state()?;
         let mut cleared = state.cleared_members;
         if let Some(at_risk) = state.at_risk

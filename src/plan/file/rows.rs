@@ -1,41 +1,41 @@
-//! A row of a plan: as it is planned, as it is still to be done, and as it is told.
+//! The forms of a row: planned, open, and reported.
 
 use crate::account::Field;
 use crate::plan::{Change, Status, Value};
 
-/// A row as it is planned.
+/// A planned row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedRow {
     /// Its number in the table, from 0.
     pub row: u64,
-    /// The account that it is for, where that is known.
+    /// Its account, if known.
     pub account_id: Option<i64>,
     /// The domain or name that it was matched by.
     pub key: Option<String>,
-    /// What became of it in planning.
+    /// The status after planning.
     pub status: Status,
-    /// What is wrong with it.
+    /// The error, if any.
     pub error: Option<String>,
-    /// The place of its account in the list.
+    /// The position of its account in the list.
     pub position: Option<u64>,
-    /// How many bytes of text the writable fields of its account had when it was read.
+    /// The bytes of text in the writable fields of its account when it was read.
     pub weight: u64,
-    /// What it changes.
+    /// The changes.
     pub changes: Vec<Change>,
 }
 
-/// A row that is still to be done.
+/// An open row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenRow {
     /// Its number in the table.
     pub row: u64,
-    /// The account that it is for.
+    /// Its account.
     pub account_id: Option<i64>,
-    /// The place of its account in the list, when it was planned.
+    /// The position of its account in the list at planning.
     pub position: Option<u64>,
-    /// How many bytes of text the writable fields of its account had when it was planned.
+    /// The bytes of text in the writable fields of its account at planning.
     pub weight: u64,
-    /// Whether an update of it may have been applied, and no answer tells.
+    /// Whether an update of it may have been applied without a confirming answer.
     pub was_sent: bool,
 }
 
@@ -44,39 +44,40 @@ pub struct OpenRow {
 pub struct RowView {
     /// Its number in the table.
     pub row: u64,
-    /// The account that it is for.
+    /// Its account.
     pub account_id: Option<i64>,
     /// The domain or name that it was matched by.
     pub key: Option<String>,
-    /// What became of it; [`Status::Unknown`] while it is in flight.
+    /// The status; [`Status::Unknown`] while it is in flight.
     pub status: Status,
-    /// What is wrong with it.
+    /// The error, if any.
     pub error: Option<String>,
-    /// How often it was sent again while nobody knew what had become of the time before: after a crash, or a lost answer.
+    /// How often it was sent again without knowing the outcome of the previous attempt: after a crash, or a lost
+    /// answer.
     pub repeated: u64,
-    /// Whether the service answered something else than was sent.
+    /// Whether the answer of the service differs from what was sent.
     pub stored_otherwise: bool,
     /// When it was done, in milliseconds since 1970.
     pub finished_at_ms: Option<i64>,
 }
 
-/// What became of a row.
+/// The outcome of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
     /// Its status.
     pub status: Status,
-    /// What is wrong with it.
+    /// The error, if any.
     pub error: Option<String>,
-    /// Whether the service answered something else than was sent.
+    /// Whether the answer of the service differs from what was sent.
     pub stored_otherwise: bool,
-    /// What the service answered for the fields that the row changes, where that is not what was sent.
+    /// The values that the service returned for the changed fields, if they differ from what was sent.
     pub answered: Vec<(Field, Value)>,
     /// When it was done, in milliseconds since 1970.
     pub at_ms: Option<i64>,
 }
 
 impl Finished {
-    /// A row that was done as it was planned.
+    /// Returns the outcome of a row that was done as planned.
     pub fn new(status: Status, at_ms: i64) -> Self {
         Self { status, error: None, stored_otherwise: false, answered: Vec::new(), at_ms: Some(at_ms) }
     }
@@ -89,14 +90,14 @@ pub struct ChangeView {
     pub row: u64,
     /// The account.
     pub account_id: Option<i64>,
-    /// What became of the row.
+    /// The status of the row.
     pub status: Status,
     /// The field.
     pub field: Field,
-    /// What it was when the plan was made, or what was overwritten.
+    /// The value when the plan was created, or the overwritten value.
     pub before: Value,
-    /// What it is to be.
+    /// The new value.
     pub after: Value,
-    /// What the service answered, where that is not what was sent.
+    /// The value that the service returned, if it differs from the sent one.
     pub answered: Option<Value>,
 }

@@ -1,4 +1,4 @@
-//! The one writer of a plan's file.
+//! The only writer of a plan's file.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,8 +13,8 @@ use crate::account::Field;
 use crate::per_process::Process;
 use crate::plan::Value;
 
-/// The one run over a plan: it has the plan's lock, and writes. Clones are handles on the same run. With the last of them
-/// the run ends: everything is moved into the one file, and the lock is freed.
+/// The only run of a plan: it holds the plan's lock, and writes. Clones are handles on the same run. Dropping the last
+/// one ends the run: it moves everything into the one file, and releases the lock.
 #[derive(Clone)]
 pub struct Run(Arc<Inner>);
 
@@ -39,73 +39,73 @@ impl Run {
         Ok(Self(Arc::new(Inner { file: file.clone(), process: Process::current(), writer })))
     }
 
-    /// The plan that is run.
+    /// Returns the plan of the run.
     pub fn file(&self) -> &PlanFile {
         &self.0.file
     }
 
-    /// Marks a row: from now on its update may have been applied. Each value that the update overwrites, and that is not
-    /// what the plan says, becomes the `before` of its change. On the disk when this is ready.
+    /// Marks a row: from now on its update may have been applied. Each value that the update overwrites and that
+    /// differs from the plan becomes the `before` of its change. On the disk when this completes.
     ///
     /// # Errors
-    /// [`FileError`]; then nothing is marked, and nothing may be sent.
+    /// Returns [`FileError`] if the file cannot be written; nothing is then marked, and nothing may be sent.
     pub async fn sending(&self, row: u64, overwritten: Vec<(Field, Value)>, at_ms: i64) -> Result<(), FileError> {
         self.write(Write::Sending { row, overwritten, at: at_ms }).await.map(drop)
     }
 
-    /// Writes down what became of a row. On the disk when this is ready.
+    /// Stores the outcome of a row. On the disk when this completes.
     ///
     /// # Errors
-    /// [`FileError`]; then the row stays as it was.
+    /// Returns [`FileError`] if the file cannot be written; the row is then unchanged.
     pub async fn finish(&self, row: u64, finished: Finished) -> Result<(), FileError> {
         self.write(Write::Finish { row, finished }).await.map(drop)
     }
 
-    /// Writes down which members of its account the next update may clear. On the disk when this is ready.
+    /// Stores which members of its account the next update may clear. On the disk when this completes.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be written.
+    /// Returns [`FileError`] if the file cannot be written.
     pub async fn note_at_risk(&self, row: u64, members: Vec<String>) -> Result<(), FileError> {
         self.write(Write::AtRisk(AtRisk { row, members })).await.map(drop)
     }
 
-    /// Makes a row pending again whose update is known not to have been applied. `before` is what fields were when the plan
-    /// was made that the update would have overwritten.
+    /// Makes a row pending again whose update is known not to have been applied. `before` contains the values at
+    /// planning of the fields that the update would have overwritten.
     ///
     /// # Errors
-    /// [`FileError`]; then the row stays as it was.
+    /// Returns [`FileError`] if the file cannot be written; the row is then unchanged.
     pub async fn not_sent(&self, row: u64, before: Vec<(Field, Value)>) -> Result<(), FileError> {
         self.write(Write::NotSent { row, before }).await.map(drop)
     }
 
-    /// Writes down what the run has found out about list items.
+    /// Stores what the run learned about list items.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be written.
+    /// Returns [`FileError`] if the file cannot be written.
     pub async fn set_items(&self, items: ItemsProof) -> Result<(), FileError> {
         self.write(Write::Items(items)).await.map(drop)
     }
 
-    /// Writes down members that an update has cleared.
+    /// Stores members that an update cleared.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be written.
+    /// Returns [`FileError`] if the file cannot be written.
     pub async fn add_cleared(&self, members: Vec<String>) -> Result<(), FileError> {
         self.write(Write::Cleared(members)).await.map(drop)
     }
 
-    /// Writes down when requests were sent that belong to no row.
+    /// Stores the times of requests that belong to no row.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be written.
+    /// Returns [`FileError`] if the file cannot be written.
     pub async fn note_requests(&self, sent_at_ms: Vec<i64>) -> Result<(), FileError> {
         self.write(Write::Requests(sent_at_ms)).await.map(drop)
     }
 
-    /// When requests were sent in the last hour, in milliseconds since 1970.
+    /// Returns the times of the requests in the last hour, in milliseconds since 1970.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read or written.
+    /// Returns [`FileError`] if the file cannot be read or written.
     pub fn recent_requests(&self, now_ms: i64) -> Result<Vec<i64>, FileError> {
         self.wait(Write::RecentRequests { now: now_ms }).map(|written| match written {
             Written::Moments(moments) => moments,
@@ -113,10 +113,10 @@ impl Run {
         })
     }
 
-    /// Makes failed and conflicting rows pending again. Gives how many.
+    /// Makes failed and conflicting rows pending again. Returns their number.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be written.
+    /// Returns [`FileError`] if the file cannot be written.
     pub fn retry_failed(&self) -> Result<u64, FileError> {
         self.wait(Write::RetryFailed).map(|written| match written {
             Written::Count(count) => count,
@@ -124,7 +124,7 @@ impl Run {
         })
     }
 
-    /// Waits for a write without a runtime: the writing thread answers whether or not one is there.
+    /// Waits for a write without a runtime: the writing thread answers with or without one.
     fn wait(&self, write: Write) -> Result<Written, FileError> {
         let mut writing = Box::pin(self.write(write));
         let waker = std::task::Waker::from(Arc::new(Unpark(std::thread::current())));

@@ -1,4 +1,4 @@
-//! The tables of a plan file, made to be read in any SQLite browser, and what each row is checked by.
+//! The tables of a plan file, designed to be read in any SQLite browser, and the checksum of each row.
 
 use rusqlite::types::{Value as SqlValue, ValueRef};
 use rusqlite::{Connection, Row, Statement, params};
@@ -38,10 +38,10 @@ pub(super) const SELECT_ROW: &str = "SELECT row, account_id, matched_by, status,
      stored_otherwise, finished_at_ms, checksum FROM rows WHERE row = ?1";
 pub(super) const SELECT_ROWS: &str = "SELECT row, account_id, matched_by, status, error, position, weight, repeated, \
      stored_otherwise, finished_at_ms, checksum FROM rows WHERE row > ?1 ORDER BY row LIMIT ?2";
-/// Rows of two statuses.
+/// Selects rows of two statuses.
 pub(super) const SELECT_ROWS_OF: &str = "SELECT row, account_id, matched_by, status, error, position, weight, repeated, \
      stored_otherwise, finished_at_ms, checksum FROM rows WHERE status IN (?1, ?2) AND row > ?3 ORDER BY row LIMIT ?4";
-/// Of those, the ones that change something.
+/// Selects those of them that change something.
 pub(super) const SELECT_CHANGING_ROWS_OF: &str = "SELECT row, account_id, matched_by, status, error, position, weight, \
      repeated, stored_otherwise, finished_at_ms, checksum FROM rows WHERE status IN (?1, ?2) AND row > ?3 AND EXISTS \
      (SELECT 1 FROM edits WHERE edits.row = rows.row) ORDER BY row LIMIT ?4";
@@ -54,7 +54,7 @@ pub(super) const UPDATE_ROW: &str = "UPDATE rows SET status = ?2, error = ?3, re
 pub(super) const UPDATE_EDIT: &str =
     "UPDATE edits SET before = ?3, answered = ?4, checksum = ?5 WHERE row = ?1 AND field = ?2";
 
-/// A row as the file has it.
+/// A row in the form of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StoredRow {
     pub(super) row: i64,
@@ -70,7 +70,7 @@ pub(super) struct StoredRow {
 }
 
 impl StoredRow {
-    /// Reads a row; `None` when it is not as it was written.
+    /// Reads a row; `None` if it differs from what was written.
     pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Option<Self>> {
         let stored = Self {
             row: row.get(0)?,
@@ -88,7 +88,7 @@ impl StoredRow {
         Ok((stored.checksum() == checksum).then_some(stored))
     }
 
-    /// Whether it says something that a row can be.
+    /// Returns whether its content is valid for a row.
     pub(super) fn is_possible(&self) -> bool {
         let is_sent = Status::from_name(&self.status)
             .is_some_and(|status| !matches!(status, Status::Invalid | Status::NotFound | Status::Ambiguous));
@@ -96,7 +96,7 @@ impl StoredRow {
         counts.iter().all(|count| *count >= 0) && (!is_sent || self.account_id.is_none_or(|id| id > 0))
     }
 
-    /// How much memory it takes, about.
+    /// Returns its approximate memory use.
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>()
             + [&self.matched_by, &self.error].map(|text| text.as_ref().map_or(0, String::len)).iter().sum::<usize>()
@@ -128,7 +128,7 @@ impl StoredRow {
         insert.execute(row).map(drop)
     }
 
-    /// Writes what can change of it.
+    /// Writes its changeable columns.
     pub(super) fn update(&self, connection: &Connection) -> rusqlite::Result<()> {
         let mut update = connection.prepare_cached(UPDATE_ROW)?;
         let row = params![
@@ -144,24 +144,24 @@ impl StoredRow {
     }
 }
 
-/// A change as the file has it.
+/// A change in the form of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StoredEdit {
     pub(super) row: i64,
     pub(super) change: Change,
-    /// What the service answered, where that is not what was sent.
+    /// The value that the service returned, if it differs from the sent one.
     pub(super) answered: Option<Value>,
 }
 
 impl StoredEdit {
-    /// Reads a change; `None` when it is not as it was written.
+    /// Reads a change; `None` if it differs from what was written.
     pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Option<Self>> {
         let number: i64 = row.get(0)?;
         let name: String = row.get(1)?;
         let (before, after) = (value(row.get_ref(2)?), value(row.get_ref(3)?));
         let answered = match row.get_ref(4)? {
             ValueRef::Null => Some(None),
-            // Nothing was stored, which is not the same as nothing to say.
+            // An empty stored value differs from no stored value.
             ValueRef::Blob([]) => Some(Some(Value::Null)),
             answered => value(answered).map(Some),
         };
@@ -183,7 +183,7 @@ impl StoredEdit {
         Ok((edit.checksum() == checksum && name == field.name()).then_some(edit))
     }
 
-    /// The change that reverts this one, from what was really stored.
+    /// Returns the change that reverts this one, based on the stored value.
     pub(super) fn reversed(self) -> Change {
         let Change { field, before, after } = self.change;
         Change { field, before: self.answered.unwrap_or(after), after: before }
@@ -193,7 +193,7 @@ impl StoredEdit {
         edit_checksum(self.row, &self.change, self.answered.as_ref())
     }
 
-    /// Writes what can change of it.
+    /// Writes its changeable columns.
     pub(super) fn update(&self, connection: &Connection) -> rusqlite::Result<()> {
         let answered = match &self.answered {
             None => SqlValue::Null,
@@ -216,7 +216,7 @@ pub(super) fn edit_checksum(row: i64, change: &Change, answered: Option<&Value>)
     sum.0.finalize()
 }
 
-/// A moment at which a request was sent, of those in the file the n-th.
+/// The time of the n-th sent request in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StoredRequest {
     pub(super) number: i64,
@@ -224,7 +224,7 @@ pub(super) struct StoredRequest {
 }
 
 impl StoredRequest {
-    /// Reads all of them; `None` when one is missing or not as it was written.
+    /// Reads all of them; `None` if one is missing or differs from what was written.
     pub(super) fn read_all(connection: &Connection) -> rusqlite::Result<Option<Vec<Self>>> {
         let mut select = connection.prepare_cached(SELECT_REQUESTS)?;
         let mut rows = select.query([])?;

@@ -1,13 +1,13 @@
-//! The right to write a plan's file, from its claim to its end.
+//! The right to write a plan's file, from the claim to its end.
 //!
-//! Between runs the file is complete in itself, in SQLite's rollback mode, so that it can be read, copied and moved alone.
-//! A run writes to a log beside it (`-wal`). Before its first row the file gets to need that log, which two numbers on two
-//! pages say: they are equal in the log, and different in the file alone. There is no moment at which the file needs a log
-//! that does not have its half yet: the log has both numbers before the first of them is moved into the file.
+//! Between runs the file is complete in itself, in SQLite's rollback mode, so that it can be read, copied and moved
+//! alone. A run writes to a log next to it (`-wal`). Before its first row, the run makes the file require that log,
+//! with two numbers on two pages: they are equal in the log, and differ in the file alone. The file never requires a
+//! log that lacks its half: the log has both numbers before the first of them is moved into the file.
 //!
-//! Two things keep two runs apart. SQLite's own lock on the file (device and inode, freed by the system when its process
-//! dies) lets nobody claim the plan while a run has it open. And each write looks whether the plan still has the claim of
-//! its run, for a process loses SQLite's locks when it opens and closes the file by other means.
+//! Two mechanisms separate two runs. SQLite's own lock on the file (device and inode, released by the system when its
+//! process dies) prevents another claim while a run has the plan open. And each write checks whether the plan still has
+//! the claim of its run, because a process loses SQLite's locks if it opens and closes the file in another way.
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -23,27 +23,27 @@ use super::private::{FileId, links, with_suffix};
 use super::state::{self, Activity, Log, Owner};
 use super::{connect, log, owner};
 
-/// How long a claim waits; whoever is second is told so within a second.
+/// How long a claim waits; a second run gets its error within a second.
 const CLAIM: Duration = Duration::from_millis(700);
-/// How long a run waits for those who read.
+/// How long a run waits for readers.
 const READERS: Duration = Duration::from_secs(5);
 /// The number of commits after which the log is moved into the file.
 const COMMITS_IN_LOG: u32 = 4_096;
 
-/// One run's right to write.
+/// The right of one run to write.
 pub(super) struct Session {
-    /// Without symbolic links.
+    /// The path without symbolic links.
     path: PathBuf,
-    /// The name that the plan was made under.
+    /// The original name of the plan.
     name: String,
     run: String,
     connection: Connection,
     file: Option<FileId>,
     log: Option<FileId>,
     commits: u32,
-    /// Whether the file alone says that it needs the log.
+    /// Whether the file alone says that it requires the log.
     is_armed: bool,
-    /// Goes last, when SQLite is not used any more.
+    /// Dropped last, after SQLite is closed.
     _presence: Presence,
 }
 
@@ -93,8 +93,8 @@ impl Session {
         self.connection.busy_timeout(connect::patience(CLAIM))?;
         // Only `end` moves a log into the file: a run that has lost its claim must not.
         self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        // What an interrupted run left in its log goes into the file. This needs the file for this connection alone, by
-        // whatever name others have opened it.
+        // Moves the log of an interrupted run into the file. This requires exclusive access to the file, under any name
+        // that others have opened.
         if let Err(error) = leave_log(&self.connection, CLAIM) {
             if !connect::is_busy(&error) || owner::of(&self.path).is_some() {
                 return Err(error);
@@ -118,11 +118,11 @@ impl Session {
         state::set_writer(&transaction, &owner.run)?;
         transaction.commit()?;
         connect::trust(&mut self.connection, None)?;
-        // Still `EXTRA`: a journal that comes back after a loss of power would stand beside the log.
+        // Still `EXTRA`: a journal that reappears after a power failure would be next to the log.
         switch(&self.connection, "WAL", CLAIM)?;
         self.connection.execute_batch("PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0")?;
         self.connection.busy_timeout(connect::patience(READERS))?;
-        // The log is made by whoever reads first.
+        // The first reader creates the log.
         state::run(&self.connection)?;
         self.log = FileId::at(&with_suffix(&self.path, "-wal"));
         if self.log.is_none() {
@@ -131,7 +131,7 @@ impl Session {
         self.arm()
     }
 
-    /// Writes in one transaction, on the disk when this comes back; nothing of it when it fails.
+    /// Writes in one transaction: on the disk when this returns, or not at all if it fails.
     pub(super) fn commit<T>(
         &mut self,
         write: impl FnOnce(&Connection) -> rusqlite::Result<T>,
@@ -147,7 +147,7 @@ impl Session {
 
     fn commit_armed<T>(&mut self, write: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> check::Found<T> {
         if self.commits >= COMMITS_IN_LOG {
-            // Where this fails the log grows on, and it is tried again later.
+            // If this fails, the log grows, and the next attempt comes later.
             let _ = self.merge_log();
         }
         if !self.is_armed
@@ -159,7 +159,7 @@ impl Session {
         self.write(write)
     }
 
-    /// Writes in one transaction that is this run's own.
+    /// Writes in one transaction that belongs to this run.
     fn write<T>(&mut self, write: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> check::Found<T> {
         if let Err(kind) = self.is_in_place() {
             return Ok(Err(kind));
@@ -171,11 +171,11 @@ impl Session {
         }
         let written = write(&transaction)?;
         transaction.commit()?;
-        // What was committed to a log that is not in place any more is not kept.
+        // A commit to a log that was replaced is lost.
         Ok(self.is_in_place().map(|()| written))
     }
 
-    /// Whether the plan and its log are still the files that this run has.
+    /// Returns whether the plan and its log are still the files of this run.
     fn is_in_place(&self) -> Result<(), FileErrorKind> {
         if FileId::at(&self.path) != self.file {
             return Err(FileErrorKind::Lost(REPLACED.to_owned()));
@@ -186,7 +186,7 @@ impl Session {
         check_links(&self.path, &self.name)
     }
 
-    /// Makes the file alone say that it needs its log, which has said so before.
+    /// Makes the file alone say that it requires its log, which already says so.
     fn arm(&mut self) -> check::Found<()> {
         let base = self.whole_file()?;
         let begun = self.write(|connection| {
@@ -197,7 +197,7 @@ impl Session {
         if let Err(kind) = begun {
             return Ok(Err(kind));
         }
-        // Holds back what is committed after this.
+        // Prevents the checkpoint of later commits.
         let pin = connect::for_reading(&self.path)?;
         pin.execute_batch("BEGIN; SELECT present FROM log")?;
         if let Err(kind) = self.write(state::have_log)? {
@@ -210,34 +210,35 @@ impl Session {
             if self.is_armed {
                 return Ok(Ok(()));
             }
-            // Somebody reads what was there before.
+            // Another process reads an older snapshot.
             if Instant::now() >= until {
-                let what = "is being read by another program, which does not let go of it; end its transaction";
+                let what = "is being read by another program that keeps a transaction open; end that transaction";
                 return Ok(Err(FileErrorKind::Locked(what.to_owned())));
             }
             thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Whether the file would be refused without its log.
+    /// Returns whether the file would be refused without its log.
     fn file_needs_log(&self) -> rusqlite::Result<bool> {
         let found = state::read(&connect::immutable(&self.path)?)?;
         Ok(found.is_some_and(|(_, log)| log == Log::Missing))
     }
 
-    /// The number of the log in a file that needs none.
+    /// The log number in a file that requires none.
     fn whole_file(&self) -> rusqlite::Result<Option<i64>> {
         let file = connect::immutable(&self.path)?;
         let is_whole = state::read(&file)?.is_some_and(|(_, log)| log == Log::Whole);
         Ok(if is_whole { state::mark(&file)?.map(|mark| mark.needed) } else { None })
     }
 
-    /// Moves the log into the file. While others read older pages they stay, and the file still needs the log.
+    /// Moves the log into the file. While other processes read older pages, those stay, and the file still requires the
+    /// log.
     fn merge_log(&mut self) -> check::Found<()> {
         self.commits = 0;
         self.is_armed = false;
         let written = self.write(|connection| {
-            // Neither page is moved alone.
+            // The two pages are never moved separately.
             state::need_log(connection)?;
             state::have_log(connection)
         })?;
@@ -251,7 +252,7 @@ impl Session {
         Ok(written)
     }
 
-    /// Ends the run: everything goes into the one file. Where that fails it stays in the log, and the file says so.
+    /// Ends the run: moves everything into the one file. If that fails, the log keeps it, and the file says so.
     pub(super) fn end(mut self) {
         #[cfg(feature = "simulation")]
         {
@@ -272,13 +273,13 @@ impl Session {
 }
 
 const REPLACED: &str = "was moved, removed or replaced by another file; open it again";
-const TAKEN: &str = "was taken over by another run; this one has stopped, and nothing more is sent";
+const TAKEN: &str = "was taken over by another run; this run stopped and sends nothing more";
 
 fn is_ours(transaction: &Transaction<'_>, run: &str) -> rusqlite::Result<bool> {
     Ok(state::run(transaction)?.as_deref() == Some(run))
 }
 
-/// Refuses a file of several names under any but the one that it was made under: each name has a log of its own.
+/// Refuses a file with several names, except under its original name: each name has its own log.
 fn check_links(path: &Path, name: &str) -> Result<(), FileErrorKind> {
     let links = links(path);
     if links <= 1 || path.file_name().is_some_and(|found| found.to_string_lossy() == name) {
@@ -291,9 +292,10 @@ fn journal_mode(connection: &Connection) -> rusqlite::Result<String> {
     connection.pragma_query_value(None, "journal_mode", |row| row.get(0))
 }
 
-/// Moves what is in the log into the file, and removes the log.
+/// Moves the log into the file, and deletes the log.
 ///
-/// `EXTRA` waits until the removal is on the disk: a log that comes back after a loss of power is that of another run then.
+/// `EXTRA` waits until the deletion is on the disk: a log that reappears after a power failure would belong to another
+/// run.
 pub(super) fn leave_log(connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
     connection.execute_batch("PRAGMA synchronous=EXTRA")?;
     switch(connection, "DELETE", patience)
@@ -303,13 +305,13 @@ fn failure(code: i32) -> rusqlite::Result<()> {
     Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
 }
 
-/// SQLite does not wait for readers by itself when it switches.
+/// SQLite does not wait for readers when it switches the mode.
 fn switch(connection: &Connection, mode: &str, patience: Duration) -> rusqlite::Result<()> {
     let until = Instant::now() + connect::patience(patience);
     loop {
         let switched = connection.pragma_update_and_check(None, "journal_mode", mode, |row| row.get::<_, String>(0));
         match switched {
-            // SQLite says so as well where the disk refused it.
+            // SQLite reports the same error if the disk refused it.
             Ok(found) if found.eq_ignore_ascii_case(mode) && journal_mode(connection)? == found => return Ok(()),
             Ok(found) if found.eq_ignore_ascii_case(mode) => return failure(ffi::SQLITE_IOERR),
             Ok(_) if Instant::now() >= until => return failure(ffi::SQLITE_BUSY),

@@ -1,4 +1,4 @@
-//! Plan files in a simulation: everything happens on the thread that asks, random numbers come from a seed, nobody waits,
+//! Plan files in a simulation: everything runs on the calling thread, random numbers come from a seed, nothing waits,
 //! and the simulation decides at which commit the disk fails or the process dies.
 
 use std::cell::RefCell;
@@ -11,16 +11,16 @@ use rusqlite::Connection;
 use super::error::FileErrorKind;
 use super::private::FileId;
 
-/// What becomes of a commit.
+/// The fate of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It is made.
+    /// It succeeds.
     Made,
     /// The disk refuses it, and nothing of it is kept.
     Fails,
     /// The process dies before it: nothing of it is kept.
     DiesBefore,
-    /// The process dies after it: it is kept, and nobody is told.
+    /// The process dies after it: it is kept, but no one learns about it.
     DiesAfter,
 }
 
@@ -39,14 +39,14 @@ thread_local! {
     static HERE: RefCell<Option<Simulated>> = const { RefCell::new(None) };
 }
 
-/// Ends the simulation of this thread when it is dropped. Drop every plan, run and builder before.
+/// Ends the simulation of this thread when it is dropped. Drop every plan, run and builder first.
 #[derive(Debug)]
 pub struct Simulation(());
 
 impl Simulation {
-    /// Begins a simulation on this thread, in which each process has a folder of its own. `fate` is asked before each commit,
-    /// with the plan's path and the commit's number from 1, and says what becomes of it: the claim of a run, each write of a
-    /// run, and the head, each batch of rows and the seal of a plan that is made.
+    /// Begins a simulation on this thread, in which each process has its own folder. Calls `fate` before each commit,
+    /// with the plan's path and the number of the commit, from 1. Commits are the claim of a run, each write of a run,
+    /// and the header, each batch of rows and the seal of a new plan.
     pub fn begin(seed: u64, fate: impl FnMut(&Path, u64) -> Fate + 'static) -> Self {
         let simulated = Simulated {
             random: fastrand::Rng::with_seed(seed),
@@ -60,24 +60,24 @@ impl Simulation {
         Self(())
     }
 
-    /// How many commits there were.
+    /// Returns the number of commits.
     pub fn commits(&self) -> u64 {
         with(|simulated| simulated.commits).unwrap_or_default()
     }
 
-    /// Starts the processes again that died. Whatever they had open must be dropped before.
+    /// Restarts the dead processes. Drop everything that they had open first.
     pub fn restart(&self) {
         with(|simulated| simulated.dead.clear());
     }
 }
 
-/// Ends the process of a folder: nothing of it is written any more.
+/// Ends the process of a folder: it writes nothing after that.
 pub(crate) fn kill(folder: &Path) {
     drop_readers(|path| path.starts_with(folder));
     with(|simulated| simulated.dead.insert(folder.to_owned()));
 }
 
-/// Starts the process of a folder again.
+/// Restarts the process of a folder.
 pub(crate) fn restart(folder: &Path) {
     drop_readers(|path| path.starts_with(folder));
     with(|simulated| simulated.dead.remove(folder));
@@ -93,7 +93,7 @@ fn with<T>(ask: impl FnOnce(&mut Simulated) -> T) -> Option<T> {
     HERE.with_borrow_mut(|here| here.as_mut().map(ask))
 }
 
-/// A connection that reads this file already and that nobody uses.
+/// Returns a connection that already reads this file and is not in use.
 pub(super) fn reader(path: &Path) -> Option<Rc<Connection>> {
     let kept = with(|simulated| simulated.readers.get(path).cloned()).flatten();
     let (file, connection) = kept?;
@@ -102,7 +102,7 @@ pub(super) fn reader(path: &Path) -> Option<Rc<Connection>> {
     (is_free && file.is_some() && file == FileId::at(path)).then_some(connection)
 }
 
-/// Keeps a connection open for the next question.
+/// Keeps a connection open for the next query.
 pub(super) fn keep_reader(path: &Path, connection: Connection) -> Rc<Connection> {
     let connection = Rc::new(connection);
     let kept = (FileId::at(path), Rc::clone(&connection));
@@ -111,7 +111,7 @@ pub(super) fn keep_reader(path: &Path, connection: Connection) -> Rc<Connection>
     connection
 }
 
-/// Closes the connections that read a plan, which a run is about to begin or to end.
+/// Closes the connections that read a plan before a run begins or ends.
 pub(super) fn close_readers(path: &Path) {
     drop_readers(|other| other == path);
 }
@@ -126,7 +126,7 @@ fn drop_readers(is_meant: impl Fn(&Path) -> bool) {
     drop(closed);
 }
 
-/// Whether this thread is in a simulation.
+/// Returns whether this thread is in a simulation.
 pub(super) fn is_on() -> bool {
     with(|_| ()).is_some()
 }
@@ -144,17 +144,17 @@ impl Simulated {
     }
 }
 
-/// Whether the process has died that has a plan. The dead write nothing, not even that they end.
+/// Returns whether the process of a plan has died. A dead process writes nothing, not even that it ends.
 pub(super) fn is_dead(path: &Path) -> bool {
     with(|simulated| simulated.is_dead(path)).unwrap_or_default()
 }
 
-/// Fills in random numbers, where this thread is in a simulation.
+/// Fills in random numbers, if this thread is in a simulation.
 pub(super) fn fill(bytes: &mut [u8]) -> bool {
     with(|simulated| simulated.random.fill(bytes)).is_some()
 }
 
-/// Decides about a commit that is to be made.
+/// Decides about a commit before it happens.
 pub(super) fn before_commit(path: &Path) -> Result<(), FileErrorKind> {
     let decided = with(|simulated| {
         if !simulated.is_dead(path) {
@@ -167,7 +167,7 @@ pub(super) fn before_commit(path: &Path) -> Result<(), FileErrorKind> {
     decided.unwrap_or(Ok(()))
 }
 
-/// Carries out what was decided, where that is to come after the commit.
+/// Applies the decision after the commit, if it comes after it.
 pub(super) fn after_commit(path: &Path) -> Result<(), FileErrorKind> {
     with(|simulated| simulated.die_if(path, Fate::DiesAfter)).unwrap_or(Ok(()))
 }

@@ -1,5 +1,5 @@
-//! Facts about a whole job that change while it runs: who runs it, what it has found out about the service, and whether
-//! the file is complete without its log.
+//! Facts about a whole job that change during a run: its process, what it learned about the service, and whether the
+//! file is complete without its log.
 
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -7,40 +7,40 @@ use serde::{Deserialize, Serialize};
 
 use super::sum::Sum;
 
-/// Whether the items of list pages have everything that a `GET` of the account has.
+/// Whether the items of list pages contain everything that `GET` returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ItemsProof {
-    /// They have.
+    /// They do.
     Complete,
-    /// They lack a field, or cut one.
+    /// They lack a field, or truncate one.
     Incomplete,
 }
 
-/// What a run does to a plan, as messages say it.
+/// What a run does with a plan, for messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activity {
-    /// The plan is being made.
+    /// Creating the plan.
     Planned,
-    /// Its rows are being written.
+    /// Applying the plan.
     Applied,
 }
 
-/// Who has the right to write a plan file.
+/// The process with the right to write a plan file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
-    /// A random number for each run: a run that finds another one in the file has lost the file.
+    /// A random number for each run: a run that finds another number in the file has lost the file.
     pub run: String,
     /// What it does.
     pub activity: Activity,
     /// Its process.
     pub process: u32,
-    /// Its machine, where that has a name.
+    /// Its machine, if it has a name.
     pub host: Option<String>,
     /// Since when, in milliseconds since 1970.
     pub since_ms: i64,
 }
 
-/// The members of a row's account that its update may clear, by their names on the wire.
+/// The members of a row's account that its update may clear, by their JSON names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AtRisk {
     /// The row's number in the table.
@@ -52,49 +52,49 @@ pub struct AtRisk {
 /// Facts about the whole job that change while it runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct State {
-    /// What the run has found out about list items, once it has.
+    /// What the run learned about list items.
     pub items: Option<ItemsProof>,
-    /// Who runs it, or ran it when it was killed.
+    /// The process that runs it, or ran it when it was killed.
     pub owner: Option<Owner>,
-    /// How many updates were sent, those that were sent again included.
+    /// The number of updates sent, including repeated ones.
     pub sent: u64,
-    /// A random number of the last time that the plan was recovered without its log, which may have had more updates.
+    /// A random number for the last recovery without a log, which may have contained more updates.
     pub recovery: Option<String>,
-    /// The members that the last update of the plan may have cleared which no earlier one was seen to keep.
+    /// The members that the last update of the plan may have cleared and that no earlier update was seen to keep.
     pub at_risk: Option<AtRisk>,
-    /// The members that updates of the plan have cleared, since an update cannot carry them, by their names on the wire.
+    /// The members that updates of the plan cleared because an update cannot include them, by their JSON names.
     pub cleared_members: Vec<String>,
 }
 
 impl State {
-    /// Another text whenever more may have been sent.
+    /// Returns a text that changes whenever more updates may have been sent.
     pub(super) fn writes(&self) -> String {
         let Self { sent, recovery, .. } = self;
         recovery.as_ref().map_or_else(|| sent.to_string(), |recovery| format!("{sent} {recovery}"))
     }
 }
 
-/// What tells whether a log belongs to a file.
+/// Identifies the file to which a log belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mark {
-    /// The last run, or the recovery, that wrote.
+    /// The last run or recovery that wrote.
     pub(super) writer: Option<String>,
-    /// The number of the log that the file needs.
+    /// The number of the log that the file requires.
     pub(super) needed: i64,
     /// That number in the file when the log began.
     pub(super) base: i64,
 }
 
-/// Whether a file has everything that was done.
+/// Whether a file contains all progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Log {
-    /// It has, in itself or in the log beside it.
+    /// It does, in itself or in the log next to it.
     Whole,
-    /// The rest is in a log that is not here.
+    /// The rest is in a missing log.
     Missing,
 }
 
-/// Every key of the table, so that one that was deleted is noticed.
+/// Every key of the table, to detect a deleted one.
 const KEYS: [&str; 15] = [
     "at_risk",
     "cleared",
@@ -158,11 +158,11 @@ fn text(text: &str) -> SqlValue {
     SqlValue::Text(text.to_owned())
 }
 
-/// What the number in the table `log` is checked under.
+/// The input of the checksum in the table `log`.
 const LOG: &str = "log present";
 
-/// The number of the log that the file needs, and of the one that is there. The two are on pages of their own, so that
-/// the file can have the one while only the log has the other.
+/// The number of the log that the file requires, and the number of the present log. They are on separate pages, so that
+/// the file can have one while only the log has the other.
 fn logs(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
     let Some(SqlValue::Integer(needed)) = get(connection, "log")? else { return Ok(None) };
     let mut select = connection.prepare_cached("SELECT present, checksum FROM log")?;
@@ -173,7 +173,7 @@ fn logs(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
     Ok(if let SqlValue::Integer(present) = present { is_whole.then_some((needed, present)) } else { None })
 }
 
-/// What the file, or the file and its log together, are told by.
+/// Returns what identifies the file, or the file and its log together.
 pub(super) fn mark(connection: &Connection) -> rusqlite::Result<Option<Mark>> {
     let Some((needed, _)) = logs(connection)? else { return Ok(None) };
     let (Some(SqlValue::Integer(base)), Some(writer)) = (get(connection, "log_base")?, get(connection, "writer")?)
@@ -184,29 +184,29 @@ pub(super) fn mark(connection: &Connection) -> rusqlite::Result<Option<Mark>> {
     Ok(Some(Mark { writer, needed, base }))
 }
 
-/// Writes down with which number of the file its log begins.
+/// Stores the number of the file at the beginning of its log.
 pub(super) fn begin_log(connection: &Connection, base: i64) -> rusqlite::Result<()> {
     set(connection, "log_base", &SqlValue::Integer(base))
 }
 
-/// Writes down whose the next log is. This stays when the run has ended.
+/// Stores the owner of the next log. It stays when the run has ended.
 pub(super) fn set_writer(connection: &Connection, writer: &str) -> rusqlite::Result<()> {
     set(connection, "writer", &text(writer))
 }
 
-/// Writes down that the plan was recovered without its log, which is not its own any more.
+/// Stores that the plan was recovered without its log, which no longer belongs to it.
 pub(super) fn set_recovery(connection: &Connection, recovery: &str) -> rusqlite::Result<()> {
     set(connection, "recovery", &text(recovery))?;
     set_writer(connection, recovery)
 }
 
-/// Writes the page that says which log the file needs: the next one.
+/// Writes the page with the log that the file requires: the next one.
 pub(super) fn need_log(connection: &Connection) -> rusqlite::Result<()> {
     let (needed, _) = logs(connection)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     set(connection, "log", &SqlValue::Integer(needed.wrapping_add(1)))
 }
 
-/// Writes the page that says that this log is there. SQLite would not write a page that stays the same, so a count changes.
+/// Writes the page that says that this log is present. SQLite does not write an unchanged page, so a counter changes.
 pub(super) fn have_log(connection: &Connection) -> rusqlite::Result<()> {
     let (needed, _) = logs(connection)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     let needed = SqlValue::Integer(needed);
@@ -223,13 +223,13 @@ pub(super) fn set_items(connection: &Connection, items: ItemsProof) -> rusqlite:
     set(connection, "items", &text(name))
 }
 
-/// Writes down which members the next update may clear.
+/// Stores which members the next update may clear.
 pub(super) fn set_at_risk(connection: &Connection, at_risk: &AtRisk) -> rusqlite::Result<()> {
     let json = serde_json::to_string(at_risk).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     set(connection, "at_risk", &text(&json))
 }
 
-/// Adds members that an update has cleared.
+/// Adds members that an update cleared.
 pub(super) fn add_cleared(connection: &Connection, members: &[String]) -> rusqlite::Result<()> {
     let known = get(connection, "cleared")?.and_then(|value| cleared(&value));
     let mut all = known.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
@@ -239,7 +239,7 @@ pub(super) fn add_cleared(connection: &Connection, members: &[String]) -> rusqli
     set(connection, "cleared", &text(&serde_json::Value::from(all).to_string()))
 }
 
-/// The members, unless the value has another form. Nobody has cleared any where it is null.
+/// Parses the members, or returns `None` for another form. Null means that none was cleared.
 fn cleared(value: &SqlValue) -> Option<Vec<String>> {
     match value {
         SqlValue::Null => Some(Vec::new()),
@@ -261,12 +261,12 @@ pub(super) fn set_owner(connection: &Connection, owner: Option<&Owner>) -> rusql
     set(connection, "since_ms", &or_null(owner.map(|owner| SqlValue::Integer(owner.since_ms))))
 }
 
-/// The run that has the right to write.
+/// Stores the run that has the right to write.
 pub(super) fn run(connection: &Connection) -> rusqlite::Result<Option<String>> {
     Ok(get(connection, "run")?.and_then(|value| if let SqlValue::Text(run) = value { Some(run) } else { None }))
 }
 
-/// Counts an update that is sent.
+/// Counts a sent update.
 pub(super) fn count_sent(connection: &Connection) -> rusqlite::Result<()> {
     let Some(SqlValue::Integer(sent)) = get(connection, "sent")? else {
         return Err(rusqlite::Error::QueryReturnedNoRows);
@@ -274,7 +274,7 @@ pub(super) fn count_sent(connection: &Connection) -> rusqlite::Result<()> {
     set(connection, "sent", &SqlValue::Integer(sent.saturating_add(1)))
 }
 
-/// The first and the last number in the table of requests.
+/// Returns the first and the last number in the table of requests.
 pub(super) fn requests(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
     match (get(connection, "requests_first")?, get(connection, "requests_last")?) {
         (Some(SqlValue::Integer(first)), Some(SqlValue::Integer(last))) => Ok(Some((first, last))),
@@ -288,7 +288,7 @@ pub(super) fn set_requests(connection: &Connection, numbers: Option<(i64, i64)>)
     set(connection, "requests_last", &or_null(numbers.map(|numbers| numbers.1)))
 }
 
-/// Reads all of it; nothing when a fact is missing or is not as it was written.
+/// Reads all facts; `None` if one is missing or differs from what was written.
 pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<(State, Log)>> {
     let mut found = Vec::new();
     for key in KEYS {
@@ -309,7 +309,7 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<(State, L
         },
         _ => return Ok(None),
     };
-    // No more of them than tell: a hostile file may have no end.
+    // Reads only the expected number: a hostile file may have no end.
     let count = "SELECT count(*) FROM (SELECT 1 FROM state LIMIT ?1)";
     let count: i64 = connection.query_row(count, [KEYS.len() + 1], |row| row.get(0))?;
     let Some((needed, present)) = logs(connection)? else { return Ok(None) };

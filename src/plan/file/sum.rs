@@ -1,11 +1,11 @@
-//! The checksum of what a row or a fact of a plan file says.
+//! The checksum of a row or a fact of a plan file.
 
 use crc32fast::Hasher;
 use rusqlite::types::Value as SqlValue;
 
 use crate::plan::Value;
 
-/// A checksum over values that says where each of them ends.
+/// A checksum over values that also covers where each of them ends.
 #[derive(Default)]
 pub(super) struct Sum(pub(super) Hasher);
 
@@ -33,13 +33,13 @@ impl Sum {
         self
     }
 
-    /// A value as SQLite has it.
+    /// Adds a value in the form of SQLite.
     pub(super) fn sql(&mut self, value: &SqlValue) -> &mut Self {
         match value {
             SqlValue::Integer(number) => self.integer(Some(*number)),
             SqlValue::Text(text) => self.text(Some(text)),
             SqlValue::Null => self.integer(None),
-            // Never written there.
+            // Never written to this file.
             SqlValue::Real(_) | SqlValue::Blob(_) => self.text(Some("neither integer nor text")),
         }
     }

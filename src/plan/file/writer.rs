@@ -1,4 +1,4 @@
-//! The one thread that writes a plan's file: it groups what the rows in flight want written into one commit.
+//! The only thread that writes a plan's file. It groups the writes of the rows in flight into one commit.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -18,10 +18,10 @@ use crate::account::Field;
 use crate::plan::{Status, Value};
 use crate::sabotage::{Guard, is_off};
 
-/// The most writes that are committed together.
+/// The most writes in one commit.
 const MOST_TOGETHER: usize = 1_024;
 
-/// What is to be written.
+/// A write.
 pub(super) enum Write {
     Sending { row: u64, overwritten: Vec<(Field, Value)>, at: i64 },
     Finish { row: u64, finished: Finished },
@@ -34,7 +34,7 @@ pub(super) enum Write {
     RecentRequests { now: i64 },
 }
 
-/// What a write gives.
+/// The result of a write.
 pub(super) enum Written {
     Count(u64),
     Moments(Vec<i64>),
@@ -42,12 +42,12 @@ pub(super) enum Written {
 
 type Reply = oneshot::Sender<Result<Written, FileError>>;
 
-/// The handle on the thread. Dropping it ends the thread, and with it the run.
+/// The handle on the thread. Dropping it ends the thread and the run.
 pub(super) struct Writer {
     path: PathBuf,
     orders: Option<Sender<(Write, Reply)>>,
     thread: Option<JoinHandle<()>>,
-    /// In a simulation there is no thread.
+    /// A simulation has no thread.
     #[cfg(feature = "simulation")]
     here: Mutex<Option<Session>>,
 }
@@ -72,7 +72,7 @@ impl Writer {
         })
     }
 
-    /// Has something written. It is on the disk when this is ready.
+    /// Sends a write to the thread. It is on the disk when this completes.
     pub(super) fn write(&self, write: Write) -> impl Future<Output = Result<Written, FileError>> + use<> {
         let (reply, answer) = oneshot::channel();
         let is_taken = self.hand_over(write, reply);
@@ -94,7 +94,7 @@ impl Writer {
         self.orders.as_ref().is_some_and(|orders| orders.send((write, reply)).is_ok())
     }
 
-    /// In a forked child there is no thread to wait for, and the connection is the parent's.
+    /// A forked child has no such thread, and the connection belongs to the parent.
     pub(super) fn forget(&mut self) {
         std::mem::forget((self.orders.take(), self.thread.take()));
     }
@@ -121,7 +121,7 @@ fn work(path: &Path, mut session: Session, orders: &Receiver<(Write, Reply)>) {
     session.end();
 }
 
-/// Makes one commit of several writes, and answers each.
+/// Commits several writes together, and answers each of them.
 fn commit(path: &Path, session: &mut Session, together: Vec<(Write, Reply)>) {
     let (writes, replies): (Vec<Write>, Vec<Reply>) = together.into_iter().unzip();
     let committed = session.commit(|connection| {
@@ -195,14 +195,14 @@ fn reopen(row: &mut StoredRow) {
 fn change(connection: &Connection, row: u64, change: impl FnOnce(&mut StoredRow)) -> rusqlite::Result<()> {
     let number = i64::try_from(row).unwrap_or(i64::MAX);
     let mut select = connection.prepare_cached(schema::SELECT_ROW)?;
-    // A row that is damaged is no row: better an error than a mark on something else.
+    // A damaged row is an error, so that no other row is marked instead.
     let stored = select.query_row([number], StoredRow::read).optional()?.flatten();
     let mut stored = stored.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     change(&mut stored);
     stored.update(connection)
 }
 
-/// Writes down what fields of a row were before the row changes them.
+/// Stores the values of a row's fields before the row changes them.
 fn set_before(connection: &Connection, row: u64, before: &[(Field, Value)]) -> rusqlite::Result<()> {
     if before.is_empty() {
         return Ok(());
@@ -214,7 +214,7 @@ fn set_before(connection: &Connection, row: u64, before: &[(Field, Value)]) -> r
     })
 }
 
-/// Changes what the file says about each field of a row.
+/// Updates what the file stores about each field of a row.
 fn change_edits(connection: &Connection, row: u64, mut change: impl FnMut(&mut StoredEdit)) -> rusqlite::Result<()> {
     let number = i64::try_from(row).unwrap_or(i64::MAX);
     let mut select = connection.prepare_cached(schema::SELECT_EDITS)?;
@@ -230,12 +230,12 @@ fn change_edits(connection: &Connection, row: u64, mut change: impl FnMut(&mut S
     Ok(())
 }
 
-/// Changes every row of two statuses, and gives how many there were.
+/// Updates every row of two statuses, and returns their number.
 fn each_of(connection: &Connection, statuses: [Status; 2], change: impl Fn(&mut StoredRow)) -> rusqlite::Result<u64> {
     each_selected(connection, schema::SELECT_ROWS_OF, statuses, change)
 }
 
-/// The same, of those rows that change something.
+/// The same, for rows that change something.
 pub(super) fn each_changing_of(
     connection: &Connection,
     statuses: [Status; 2],
@@ -270,13 +270,13 @@ fn each_selected(
     }
 }
 
-/// Forgets requests that are older than an hour, and gives when the others were sent.
+/// Forgets requests older than an hour, and returns the times of the others.
 fn recent_requests(connection: &Connection, now: i64) -> rusqlite::Result<Vec<i64>> {
     const HOUR_MS: i64 = 3_600_000;
-    // A clock that was set back must not hold the job up for longer than an hour.
+    // A clock that was set back must not delay the job by more than an hour.
     let counts = |request: &&StoredRequest| (now - HOUR_MS + 1..=now + HOUR_MS).contains(&request.sent_at);
     let requests = StoredRequest::read_all(connection)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-    // Only from the beginning, so that the numbers of the others still follow each other.
+    // Only from the beginning, so that the numbers of the others stay consecutive.
     let first = requests.iter().find(counts).map(|request| request.number);
     connection.execute("DELETE FROM requests WHERE number < ?1", [first.unwrap_or(i64::MAX)])?;
     let last = requests.last().map(|request| request.number);

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::plan::{Change, Value};
 
-/// The service as it answers: a list of items, and accounts that are read one by one.
+/// A service that returns a list of items, and accounts read one by one.
 struct Service {
     items: Vec<Item>,
     accounts: BTreeMap<i64, ContactAccount>,
@@ -19,7 +19,7 @@ fn account(members: &Json) -> ContactAccount {
     serde_json::from_value(members.clone()).unwrap()
 }
 
-/// A whole account of this id, city Oslo.
+/// A complete account with this id and the city Oslo.
 fn whole(id: i64) -> Json {
     let mut members = json!({"id": id, "ownerUserId": 42, "name": format!("Company {id}"), "city": "Oslo",
         "domainName": format!("company{id}.example")});
@@ -47,7 +47,7 @@ impl Service {
         Self { items, accounts, pages: 0, singles: Vec::new() }
     }
 
-    /// What the list has instead of the account with this id.
+    /// What the list contains instead of the account with this id.
     fn showing(mut self, id: i64, item: Item) -> Self {
         let place = self.items.iter().position(|item| item.id() == Some(id)).unwrap();
         self.items[place] = item;
@@ -114,7 +114,7 @@ fn by_text(match_on: MatchOn, texts: &[&str]) -> (Table, Options) {
     table(match_on.as_str(), Arc::new(StringArray::from(texts.to_vec())), options)
 }
 
-/// Every row moves its company to Bergen.
+/// Every row changes its company's city to Bergen.
 fn table(key: &str, keys: ArrayRef, options: Options) -> (Table, Options) {
     let cities = Arc::new(StringArray::from(vec!["Bergen"; keys.len()]));
     let batch = RecordBatch::try_from_iter([(key, keys), ("city", cities as ArrayRef)]).unwrap();
@@ -210,7 +210,7 @@ fn an_account_found_by_name_is_read_by_itself_where_its_item_lacks_what_is_compa
     service.accounts.get_mut(&4).unwrap().name = "Company 9".into();
     service.accounts.remove(&5);
     let rows = service.plan(&table, &options).unwrap();
-    // Account 4 has got another name since the page, which row 1 asks for.
+    // Account 4 has changed its name since the page, to the name that row 1 matches.
     assert_eq!(statuses(&rows), [Status::Pending, Status::Pending, Status::NotFound, Status::NotFound]);
     assert_eq!(rows[&1].account_id, Some(4));
     assert_eq!((rows[&0].account_id, rows[&0].changes.len()), (Some(3), 1));
@@ -373,7 +373,7 @@ fn pages_that_bring_nothing_new_leave_rows_by_id_to_single_reads() {
         let (table, options) = by_text(match_on, &[text]);
         let mut service = Service::of(40);
         let reason = service.plan_with(&table, &options, page).unwrap_err();
-        assert!(reason.contains("brought no new account") && service.pages <= 5, "{reason}");
+        assert!(reason.contains("had no new account") && service.pages <= 5, "{reason}");
     }
 }
 
@@ -403,7 +403,7 @@ fn an_account_whose_domain_or_name_has_changed_no_longer_matches_its_row() {
 fn ids_that_no_page_has_are_asked_for_since_a_page_can_miss_an_account() {
     let (table, options) = by_id(2_991..=3_010);
     let mut service = Service::of(3_000);
-    // It moved to the front of the list while that was read.
+    // It moved to the front during the reading of the list.
     service.items.retain(|item| item.id() != Some(3_000));
     let rows = service.plan(&table, &options).unwrap();
     assert_eq!(statuses(&rows), [[Status::Pending; 10], [Status::NotFound; 10]].concat());
@@ -419,7 +419,7 @@ fn planning_costs_at_most_twice_the_fewest_requests_that_tell_every_row() {
             let (table, options) = by_id(ids.clone());
             let mut service = Service::of(count);
             service.plan(&table, &options).unwrap();
-            // So many pages, and every row that they do not have by itself.
+            // This many pages, and a `GET` for every row that they do not contain.
             let fewest = (0..=count / 1_000 + 1)
                 .map(|pages| {
                     pages + i64::try_from(ids.clone().filter(|id| *id > count.min(pages * 1_000)).count()).unwrap()

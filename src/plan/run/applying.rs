@@ -1,4 +1,4 @@
-//! Applying a plan: sends what the [`Machine`] asks for, and keeps what it says.
+//! Applies a plan: sends the requests of the [`Machine`], and stores its records.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,13 +24,13 @@ use crate::error::Error;
 use crate::plan::file::{AtRisk, FileError, Finished, ItemsProof, OpenRow, PlanFile, Run, State};
 use crate::plan::{MatchOn, Status};
 
-/// Rows behind one look when no quota says how many go out in a minute.
+/// The rows per look if no quota limits the requests of a minute.
 const MOST_ON_A_LOOK: usize = 1_000;
 
-/// How many requests it takes to apply what is left of a plan.
+/// Returns the number of requests that apply the rest of a plan.
 ///
 /// # Errors
-/// [`FileError`] when the file cannot be read.
+/// Returns [`FileError`] if the file cannot be read.
 pub fn requests_to_apply(client: &Client, file: &PlanFile) -> Result<u64, FileError> {
     Ok(requests(file.open_rows(false)?, file.state()?.items, rows_on_a_look(client)))
 }
@@ -40,11 +40,11 @@ fn rows_on_a_look(client: &Client) -> usize {
     per_minute.saturating_sub(1).clamp(1, MOST_ON_A_LOOK)
 }
 
-/// Applies what is left of a plan, or the part of it that is selected. Returns when nothing of that is left, or when it is
-/// to stop and nothing is in flight.
+/// Applies the rest of a plan, or the selected part of it. Returns when nothing of that is left, or when it is to stop
+/// and nothing is in flight.
 ///
 /// # Errors
-/// [`RunError`]; every row is then as it was, or as the file says.
+/// Returns [`RunError`] if the run fails; the file then has the state of every row.
 pub async fn apply(
     client: &Client,
     run: Run,
@@ -54,8 +54,8 @@ pub async fn apply(
     observer: Option<Arc<dyn Observer>>,
 ) -> Result<(), RunError> {
     if client.config().quota.is_some_and(|quota| quota.per_minute.min(quota.per_hour) < 2) {
-        let message = "a plan needs a quota of at least 2 requests a minute and an hour: one to read an account, one to \
-                       write it before the reading is out of date";
+        let message = "a plan needs a quota of at least 2 requests per minute and per hour: one to read an account, \
+            and one to update it while that reading is fresh";
         return Err(RunError::Call(Error::Configuration(message.to_owned())));
     }
     let now = now_ms();
@@ -68,7 +68,7 @@ pub async fn apply(
     let rows = selection.of(run.file(), open_rows)?;
     let conflicts =
         if overwrites { run.file().counts()?.get(&Status::Conflict).copied().unwrap_or_default() } else { 0 };
-    // Conflicts are open rows where the run overwrites them.
+    // If the run overwrites conflicts, they are open rows.
     let done = run.file().rows_done()?.saturating_sub(conflicts);
     let settings = Settings {
         on_conflict: options.on_conflict,
@@ -80,12 +80,12 @@ pub async fn apply(
     {
         let mut progress = control.state();
         progress.phase = Phase::Writing;
-        // A resumed run shows how far the plan is, not how far this run is.
+        // A resumed run shows the progress of the plan, not of this run.
         progress.rows = done + rows.len() as u64;
         progress.done = done;
     }
     let header = run.file().header();
-    // A revert is for the accounts that were changed, whatever they are called by now.
+    // A revert is for the accounts that were changed, whatever their current names are.
     let match_on = if header.is_revert { MatchOn::Id } else { header.match_on };
     let keys = if match_on == MatchOn::Id { HashMap::new() } else { run.file().open_keys()? };
     let driver = Driver {
@@ -102,7 +102,7 @@ pub async fn apply(
     driver.run_to_end().await
 }
 
-/// What comes back.
+/// A finished operation.
 enum Back {
     Page {
         rows: Vec<OpenRow>,
@@ -112,7 +112,7 @@ enum Back {
         row: OpenRow,
         answer: Result<Box<ContactAccount>, Error>,
     },
-    /// A look was given up, since the run is to stop.
+    /// A look was given up, because the run is to stop.
     Stopped,
     Update {
         update: Box<Update>,
@@ -127,18 +127,18 @@ enum Back {
 /// The outcome of an update that the run was about to send.
 enum Outcome {
     Answered(Result<Box<ContactAccount>, Error>),
-    /// Everything was to be held back by then.
+    /// The run had begun to hold back all requests.
     HeldBack,
-    /// This process has changed the account since the look, or has kept its turn so long that somebody else may have.
+    /// This process changed the account after the look, or waited so long for its turn that somebody else may have.
     Overtaken,
     /// The plan file could not be written, so nothing was sent.
     NotMarked(FileError),
 }
 
-/// A longer wait for the turn of an account makes the look at it too old.
+/// The longest wait for the turn of an account after which the look at it still counts.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// Turns of the account of a row, and how many updates this process had begun when the row was looked at.
+/// The turns of a row's account, and the number of updates that this process had begun at the look.
 type Seen = (AccountTurns, u64);
 
 struct Driver {
@@ -147,7 +147,7 @@ struct Driver {
     machine: Machine,
     run: Run,
     started: Instant,
-    /// Requests and writes to the file, so that a slow disk holds requests back.
+    /// Requests and file writes, so that a slow disk delays requests.
     most_in_flight: usize,
     tasks: JoinSet<Back>,
     turns: HashMap<u64, Seen>,
@@ -163,7 +163,7 @@ impl Driver {
             self.control.state().requests_left = self.machine.requests_left();
             let next = self.machine.next(self.started.elapsed());
             let has_room = self.tasks.len() < self.most_in_flight;
-            // What comes back counts before anything new goes out: it may say to wait, or to stop.
+            // Results come before new requests: they may ask to wait or to stop.
             let back = match next {
                 Next::Request if has_room => tokio::select! {
                     biased;
@@ -226,7 +226,7 @@ impl Driver {
         }
     }
 
-    /// Remembers how often this process has changed an account, from before the look.
+    /// Remembers how often this process has changed an account before the look.
     fn watch(&mut self, row: &OpenRow) {
         if let Some(id) = row.account_id {
             let turns = self.client.account(id);
@@ -235,7 +235,7 @@ impl Driver {
         }
     }
 
-    /// Has it written down when a look was sent, which belongs to no row.
+    /// Stores the time of a look, which belongs to no row.
     fn note_look(&mut self) {
         let run = self.run.clone();
         let sent = sent_now();
@@ -251,7 +251,7 @@ impl Driver {
         self.tasks.spawn(async move {
             let query = ListQuery::default();
             let asked = client.list_page_once(slot, &query, top, skip);
-            // Nothing is lost with a read.
+            // A lost read has no effect.
             tokio::select! {
                 answer = asked => Back::Page { rows, answer: answer.map(|page| page.items) },
                 () = control.stopped() => Back::Stopped,
@@ -264,7 +264,7 @@ impl Driver {
         self.watch(&row);
         let (client, control) = (self.client.clone(), Arc::clone(&self.control));
         self.tasks.spawn(async move {
-            // A row without an account has no changes, which the machine says.
+            // A row without an account has no changes; the machine reports it.
             let asked = client.get_once(slot, row.account_id.unwrap_or_default());
             tokio::select! {
                 answer = asked => Back::Account { row, answer: answer.map(Box::new) },
@@ -340,7 +340,7 @@ impl Driver {
         self.fail(error);
     }
 
-    /// Has records written, in their order. A row is counted when its record is on the disk.
+    /// Stores records in their order. A row counts when its record is on the disk.
     fn record(&mut self, records: Vec<Record>) {
         for record in records {
             let run = self.run.clone();
@@ -368,7 +368,7 @@ impl Driver {
     }
 }
 
-/// Sends an update: in its turn, after it was marked in the file, unless something holds it back.
+/// Sends an update, in its turn, after its row was marked in the file, unless something holds it back.
 async fn send(client: &Client, run: &Run, slot: Slot, update: &Update, seen: Option<Seen>) -> Outcome {
     let (turns, writes) = seen.unwrap_or_else(|| (client.account(update.account.id), u64::MAX));
     let asked = Instant::now();

@@ -1,4 +1,4 @@
-//! The handle on a run: how far it is, and how it is ended.
+//! The handle on a run: its progress, and how to stop it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,38 +10,38 @@ use tokio::time::{Instant, sleep_until};
 use crate::error::WaitReason;
 use crate::plan::Status;
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Progress {
-    /// How many rows there are to do, with those that an earlier run has done.
+    /// The number of rows, including those done by an earlier run.
     pub rows: u64,
-    /// How many are done.
+    /// The number of rows done.
     pub done: u64,
-    /// How many requests were sent.
+    /// The number of requests sent.
     pub requests: u64,
-    /// How many are left, as far as that is known.
+    /// The number of requests left, as far as it is known.
     pub requests_left: u64,
-    /// The rows that this run has done, by what became of them.
+    /// The rows done by this run, by status.
     pub counts: BTreeMap<Status, u64>,
-    /// What it does now.
+    /// The current phase.
     pub phase: Phase,
-    /// Whether the list does not show accounts as `GET` does, so that each account is read by itself.
+    /// Whether the list differs from `GET`, so that the run reads each account with `GET`.
     pub items_are_incomplete: bool,
-    /// What it waits for, and until when.
+    /// The reason and the end of the current wait.
     pub waiting: Option<(WaitReason, Instant)>,
 }
 
-/// What a run does.
+/// The phase of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Phase {
-    /// It reads the accounts to plan.
+    /// Reading the accounts for the plan.
     #[default]
     Reading,
-    /// It writes.
+    /// Sending updates.
     Writing,
 }
 
-/// The handle on a run: tells how far it is, and ends it.
+/// The handle on a run: shows the progress, and stops it.
 #[derive(Debug, Default)]
 pub struct Control {
     stopping: AtomicBool,
@@ -50,18 +50,18 @@ pub struct Control {
 }
 
 impl Control {
-    /// Starts nothing new. What is in flight comes to its end.
+    /// Makes the run start nothing new. Requests in flight finish.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.stopped.notify_waiters();
     }
 
-    /// Whether it is to stop.
+    /// Returns whether it is to stop.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// How far it is.
+    /// Returns the progress.
     pub fn progress(&self) -> Progress {
         self.state().clone()
     }
@@ -76,7 +76,7 @@ impl Control {
         *progress.counts.entry(status).or_default() += 1;
     }
 
-    /// Is ready when it is to stop.
+    /// Completes when the run is to stop.
     pub(super) async fn stopped(&self) {
         let stopped = self.stopped.notified();
         if !self.is_stopping() {
@@ -84,7 +84,7 @@ impl Control {
         }
     }
 
-    /// What an operation comes to; `None` when the run is to stop before.
+    /// Returns what an operation returns, or `None` if the run is to stop before that.
     pub(super) async fn unless_stopped<T>(&self, operation: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
@@ -93,13 +93,13 @@ impl Control {
         }
     }
 
-    /// Shows what the run waits for, for a time that nobody knows, until this is dropped.
+    /// Shows what the run waits for until the result is dropped. The length of the wait is unknown.
     pub(super) fn show(&self, reason: WaitReason) -> impl Drop {
         self.state().waiting = Some((reason, Instant::now()));
         Shown(self)
     }
 
-    /// Waits until a moment, or until it is to stop.
+    /// Waits until a moment, or until the run is to stop.
     pub(super) async fn wait(&self, until: Instant, reason: WaitReason) {
         if self.is_stopping() || until <= Instant::now() {
             return;
@@ -113,7 +113,7 @@ impl Control {
     }
 }
 
-/// A wait that is shown until it ends, or is dropped because something came back.
+/// A wait that is shown until it ends, or is dropped because a result arrived.
 struct Shown<'a>(&'a Control);
 
 impl Drop for Shown<'_> {

@@ -1,5 +1,5 @@
-//! What comes next while a plan is applied: look, write, wait or end. Pure: it sends nothing, waits for nothing and keeps
-//! nothing. It is told what happened, and says what to record and which request comes next.
+//! Decides what comes next in a run: look, update, wait or end. Pure: it sends nothing, waits for nothing and stores
+//! nothing. The caller reports what happened; the machine returns what to record and which request comes next.
 //!
 //! Times are measured from the start of the run.
 
@@ -24,28 +24,28 @@ use crate::plan::planner::{Look, next_look};
 use crate::plan::{MatchOn, Status};
 
 use crate::sabotage::{Guard, is_off};
-/// An account that was looked at longer ago is looked at again before it is written.
+/// A look that is older than this is repeated before the update.
 const FRESH: Duration = Duration::from_secs(120);
 
-/// How a plan is to be applied.
+/// How to apply a plan.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Settings {
     pub(super) on_conflict: OnConflict,
     pub(super) on_unknown_member: OnUnknownMember,
-    /// How many updates are in flight at once.
+    /// The most updates in flight.
     pub(super) concurrency: usize,
-    /// How many rows are behind one look, so that it is fresh when the last of them is written.
+    /// The rows per look, so that it is still fresh at the update of the last row.
     pub(super) most_on_a_look: usize,
-    /// How many attempts a row has.
+    /// The most attempts for a row.
     pub(super) attempts: u32,
 }
 
 /// A request to send.
 #[derive(Debug)]
 pub(super) enum Request {
-    /// A page of the list, to look at several rows.
+    /// A page of the list, for several rows.
     Page { rows: Vec<OpenRow>, top: u32, skip: u64 },
-    /// One account, to look at one row.
+    /// One account, for one row.
     Account { row: OpenRow },
     /// An update.
     Update(Box<Update>),
@@ -55,17 +55,17 @@ pub(super) enum Request {
 #[derive(Debug)]
 pub(super) struct Update {
     pub(super) row: OpenRow,
-    /// What is sent.
+    /// The fields of the update.
     pub(super) fields: AccountFields,
-    /// What the row's edits really overwrite, where it is not what the plan says.
+    /// The values that the row's edits overwrite, if they differ from the plan.
     pub(super) overwritten: Vec<(Field, Value)>,
-    /// The account as it was looked at.
+    /// The account at the look.
     pub(super) account: ContactAccount,
-    /// The members of the account that the update may clear, where it is the first that may.
+    /// The members of the account that the update may clear, if it is the first that may.
     pub(super) at_risk: Vec<String>,
     changes: Vec<Change>,
     looked_at: Duration,
-    /// Whether the account was read from a page of the list.
+    /// Whether the account comes from a page of the list.
     is_from_page: bool,
 }
 
@@ -74,28 +74,28 @@ pub(super) struct Update {
 pub(super) enum Next {
     /// Get a slot of the quota, then call [`Machine::start`].
     Request,
-    /// Wait until then, or until something comes back.
+    /// Wait until this moment, or until a result arrives.
     Wait(Duration, WaitReason),
-    /// Wait until something comes back.
+    /// Wait until a result arrives.
     Idle,
     /// The run has ended.
     Done,
 }
 
-/// Why a run ended before its end.
+/// Why a run ended early.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// No request can succeed, or the service was out of reach for too long.
+    /// No request can succeed, or the service was unavailable for too long.
     Refused(Error),
-    /// What counts over several machines failed.
+    /// `acquire` of the quota failed.
     Acquire(Failure),
-    /// Updates clear members that they cannot carry: the update of this account did, or would, as an earlier one did.
+    /// Updates clear members that they cannot include: the update of this account did, or would, as an earlier one did.
     ClearedMembers { row: u64, id: i64, members: Vec<String>, is_written: bool },
-    /// An update may have cleared members, no answer tells, and its row was given up.
+    /// An update may have cleared members, no answer confirmed it, and its row was given up.
     InDoubt(AtRisk),
-    /// The list shows fields of an account that `GET` does not, so that an update built on either may clear them.
+    /// The list shows fields of an account that `GET` does not, so an update built on either may clear them.
     Contradiction { row: u64, id: i64, fields: Vec<&'static str> },
-    /// A plan that cannot be applied.
+    /// The plan cannot be applied.
     Broken(&'static str),
 }
 
@@ -112,41 +112,41 @@ struct InDoubt {
 pub(super) struct Machine {
     settings: Settings,
     policy: Policy,
-    /// What is known of the list's items; `None` until one was compared with its account.
+    /// What is known about the list's items; `None` until one was compared with its account.
     items: Option<ItemsProof>,
-    /// To be looked at by pages, in the order of their position in the list.
+    /// Rows to read by pages, in the order of their position in the list.
     todo: VecDeque<OpenRow>,
-    /// To be looked at one by one, now.
+    /// Rows to read with `GET` now.
     singly: VecDeque<OpenRow>,
-    /// To be looked at one by one, from then on.
+    /// Rows to read with `GET` from this moment on.
     later: BTreeMap<(Duration, u64), OpenRow>,
-    /// Whose failure may be about the key or the service, with what failed.
+    /// Rows whose failure may be about the key or the service, with the failure.
     set_aside: Vec<(OpenRow, Direction, Refusal)>,
     ready: VecDeque<Update>,
     proofs: Proofs,
     /// The rows whose accounts are read again to compare them with their items of the list.
     to_prove: HashSet<u64>,
-    /// What is known of the members that an update cannot carry.
+    /// What is known about the members that an update cannot include.
     members: Members,
-    /// Whether an update is in flight that may clear such a member.
+    /// Whether an update in flight may clear such a member.
     is_trying: bool,
-    /// An update that may have cleared members, or may yet do so, and of which no answer tells.
+    /// An update that may have cleared members, or may still do so, and that no answer confirmed.
     in_doubt: Option<InDoubt>,
     attempts: HashMap<u64, u32>,
     looking: usize,
     writing: usize,
     requests_left: u64,
     match_on: MatchOn,
-    /// The names or domains that rows were matched on.
+    /// The names or domains that matched the rows.
     keys: HashMap<u64, String>,
-    /// Whether the service has taken an update of this run, so that more than one may be in flight.
+    /// Whether the service accepted an update of this run, so that several may be in flight.
     is_proven: bool,
     stop: Option<Stop>,
     is_stopping: bool,
 }
 
 impl Machine {
-    /// Takes the rows that are left, in the order of their position in the list.
+    /// Takes the remaining rows, in the order of their position in the list.
     pub(super) fn new(rows: Vec<OpenRow>, items: Option<ItemsProof>, settings: Settings) -> Self {
         let requests_left = requests_to_apply(rows.clone(), items, settings.most_on_a_look);
         let (singly, todo) = parted(rows, items);
@@ -176,15 +176,16 @@ impl Machine {
         }
     }
 
-    /// Has each row leave its account alone when the account no longer has the name or domain that the row was matched on:
-    /// it may have moved to another account.
+    /// Makes each row check that its account still has the name or domain that matched: it may have moved to another
+    /// account.
     pub(super) fn matched(mut self, match_on: MatchOn, keys: HashMap<u64, String>) -> Self {
         (self.match_on, self.keys) = (match_on, keys);
         self
     }
 
-    /// Has the run write no account that has one of these members: an earlier update of the plan cleared them. Whether the
-    /// update of `at_risk` did so is seen when its account is looked at; where this run does not, it is taken to have.
+    /// Makes the run update no account that has one of these members, because an earlier update of the plan cleared
+    /// them. Whether the update of `at_risk` did so shows when its account is read; if this run does not read it, the
+    /// answer is assumed to be yes.
     pub(super) fn sparing(mut self, mut cleared_members: Vec<String>, at_risk: Option<AtRisk>) -> Self {
         let is_open =
             |at_risk: &AtRisk| self.todo.iter().chain(&self.singly).any(|row| row.row == at_risk.row && row.was_sent);
@@ -197,44 +198,44 @@ impl Machine {
         self
     }
 
-    /// Whether a row would find its account again.
+    /// Returns whether a row would find its account again.
     fn still_matches(&self, row: OpenRow, account: &ContactAccount) -> bool {
         self.keys.get(&row.row).is_none_or(|key| self.match_on.still_matches(key, account))
     }
 
-    /// Starts nothing new. What is in flight comes to its end.
+    /// Makes the machine start nothing new. Requests in flight finish.
     pub(super) const fn wind_down(&mut self) {
         self.is_stopping = true;
     }
 
-    /// The run has failed. The first reason counts.
+    /// Makes the run fail. The first reason counts.
     pub(super) fn fail(&mut self, stop: Stop) {
         self.stop.get_or_insert(stop);
     }
 
-    /// Why the run ended before its end.
+    /// Returns why the run ended early.
     pub(super) fn into_stop(self) -> Option<Stop> {
         self.stop
     }
 
-    /// How many requests are in flight.
+    /// Returns the number of requests in flight.
     pub(super) const fn in_flight(&self) -> usize {
         self.looking + self.writing
     }
 
-    /// How many requests are left, as far as that is known.
+    /// Returns the number of requests left, as far as it is known.
     pub(super) const fn requests_left(&self) -> u64 {
         self.requests_left
     }
 
-    /// What to do next.
+    /// Returns what to do next.
     pub(super) fn next(&mut self, now: Duration) -> Next {
         if self.stop.is_some() || self.is_stopping {
             return if self.in_flight() > 0 { Next::Idle } else { Next::Done };
         }
         while let Some(entry) = self.later.first_entry().filter(|entry| entry.key().0 <= now) {
             let row = entry.remove();
-            // What others wait for is looked at first.
+            // Rows that others wait for come first.
             if self.is_in_doubt(row) { self.singly.push_front(row) } else { self.singly.push_back(row) }
         }
         if self.policy.paused_until() > now && (self.has_look() || !self.ready.is_empty()) {
@@ -246,7 +247,7 @@ impl Machine {
         if self.in_flight() > 0 {
             return Next::Idle;
         }
-        // None of the accounts that were read by themselves has shown what updates do to a member that pages do not show.
+        // No account read with `GET` has shown what updates do to a member that pages do not show.
         if self.are_pages_doubtful()
             && self.to_prove.is_empty()
             && self.next_to_write().is_none()
@@ -281,15 +282,15 @@ impl Machine {
 
     fn may_write(&self) -> bool {
         let Some(next) = self.next_to_write().and_then(|place| self.ready.get(place)) else { return false };
-        // Until it is known what the service does with such an update, one is in flight.
+        // Until the effect of such an update is known, only one is in flight.
         let is_trial = !self.is_proven || self.policy.is_outage() || self.is_trying || self.may_clear_a_member(next);
         let most = if is_trial { 1 } else { self.settings.concurrency };
         let may_clear_more = self.in_doubt.is_some() && !self.is_in_doubt(next.row) && self.may_clear_a_member(next);
         self.to_prove.is_empty() && self.writing < most && !may_clear_more
     }
 
-    /// The place of the next update in `ready`: the one that ends a doubt, or else the first, or the first whose account was
-    /// read by itself.
+    /// Returns the position of the next update in `ready`: the one in doubt, or else the first, or the first whose account
+    /// was read with `GET`.
     fn next_to_write(&self) -> Option<usize> {
         let mut updates = self.ready.iter();
         if let Some(place) = updates.clone().position(|update| self.is_in_doubt(update.row)) {
@@ -302,12 +303,12 @@ impl Machine {
         }
     }
 
-    /// Whether an account has a member that updates may clear: none was seen to keep it.
+    /// Returns whether an account has a member that updates may clear: no update was seen to keep it.
     fn may_clear_a_member(&self, update: &Update) -> bool {
         self.spares_members() && self.members.at_risk(&update.account).next().is_some()
     }
 
-    /// Whether an account on a page may have such a member, which the page does not show.
+    /// Returns whether an account on a page may have such a member, which the page does not show.
     fn are_pages_doubtful(&self) -> bool {
         self.spares_members() && self.members.may_be_unlisted()
     }
@@ -316,7 +317,7 @@ impl Machine {
         self.settings.on_unknown_member == OnUnknownMember::Stop && !is_off(Guard::UnknownMembers)
     }
 
-    /// The next request; `None` when there is none to send now. A slot of the quota must be at hand.
+    /// Returns the next request; `None` if there is none to send now. The caller must have a slot of the quota.
     pub(super) fn start(&mut self, now: Duration) -> Option<Request> {
         let request = self.choose(now);
         self.requests_left = self.requests_left.saturating_sub(u64::from(request.is_some()));
@@ -370,7 +371,7 @@ impl Machine {
         }
     }
 
-    /// A row is to be looked at again: in the order of its position, or by itself when pages are of no use.
+    /// Schedules a row for another look: in the order of its position, or with `GET` if pages are useless.
     fn look_again(&mut self, row: OpenRow) {
         self.requests_left += 1;
         if self.is_in_doubt(row) {
@@ -386,12 +387,12 @@ impl Machine {
         self.todo.insert(index, row);
     }
 
-    /// A look was given up, since the run is to stop.
+    /// A look was given up, because the run is to stop.
     pub(super) fn gave_up_look(&mut self) {
         self.looking = self.looking.saturating_sub(1);
     }
 
-    /// The answer to [`Request::Page`]. `planned` is what each row changes.
+    /// Takes the answer to [`Request::Page`]. `planned` contains the changes of each row.
     pub(super) fn looked_at_page(
         &mut self,
         rows: Vec<OpenRow>,
@@ -413,7 +414,7 @@ impl Machine {
         let mut records = self.succeeded(Direction::Read);
         let accounts = items.into_iter().filter_map(|item| match item {
             Item::Account(account) => Some((account.id, account)),
-            // It is read by itself: `GET` may be able to tell it, or says what is wrong.
+            // The row is read with `GET`, which may be able to read it, or reports what is wrong.
             Item::Unreadable { .. } => None,
         });
         let mut accounts: HashMap<i64, _> = accounts.collect();
@@ -425,17 +426,17 @@ impl Machine {
             let account = row.account_id.and_then(|id| accounts.remove(&id));
             let changes = planned.remove(&row.row).unwrap_or_default();
             match account {
-                // `GET` tells what its update has cleared.
+                // `GET` shows what its update cleared.
                 Some(_) if self.is_in_doubt(row) => {
                     self.requests_left += 1;
                     self.singly.push_front(row);
                 }
-                // `GET` tells whether it has another name, or the list cuts it.
+                // `GET` shows whether it has another name, or the list truncates it.
                 Some(account) if !self.still_matches(row, &account) => {
                     self.requests_left += 1;
                     self.singly.push_back(row);
                 }
-                // Nothing is decided by an item that may be cut: its row would be a conflict, or look done.
+                // An item that may be truncated decides nothing: its row would become a conflict, or look done.
                 Some(account)
                     if self.items != Some(ItemsProof::Complete)
                         && change::drift(&account, &changes) != Drift::None
@@ -467,7 +468,7 @@ impl Machine {
         records
     }
 
-    /// Has accounts of the page read by `GET` before any of them is written.
+    /// Schedules accounts of the page for `GET` before any of them is updated.
     fn demand_proofs(&mut self, ready_before: usize) {
         let on_page: Vec<&Update> = self.ready.iter().skip(ready_before).collect();
         let accounts: Vec<&ContactAccount> = on_page.iter().map(|update| &update.account).collect();
@@ -488,13 +489,13 @@ impl Machine {
         }
     }
 
-    /// What a later run need not find out again.
+    /// Returns what a later run need not find out again.
     fn pages_are_of_use(&self) -> Option<Record> {
         let are_of_use = self.items == Some(ItemsProof::Complete) && !self.members.may_be_unlisted();
         are_of_use.then_some(Record::Items(ItemsProof::Complete))
     }
 
-    /// From now on every account is read by itself.
+    /// Reads every account with `GET` from now on.
     fn pages_are_of_no_use(&mut self) -> Record {
         self.items = Some(ItemsProof::Incomplete);
         self.singly.append(&mut self.todo);
@@ -503,18 +504,18 @@ impl Machine {
         Record::Items(ItemsProof::Incomplete)
     }
 
-    /// Has every account read by itself that is about to be written as a page showed it.
+    /// Schedules every account for `GET` that is about to be updated from a page.
     fn drop_what_pages_showed(&mut self) {
         let (from_pages, others) = std::mem::take(&mut self.ready).into_iter().partition(|update| update.is_from_page);
         self.ready = others;
         let from_pages: VecDeque<Update> = from_pages;
-        // Those that were to be proved are to be read already.
+        // Those to be proved are already scheduled.
         let looked_at_soon = std::mem::take(&mut self.to_prove);
         let rows = from_pages.into_iter().map(|update| update.row);
         self.singly.extend(rows.filter(|row| !looked_at_soon.contains(&row.row)));
     }
 
-    /// The answer to [`Request::Account`].
+    /// Takes the answer to [`Request::Account`].
     pub(super) fn looked_at_account(
         &mut self,
         row: OpenRow,
@@ -530,7 +531,7 @@ impl Machine {
             Ok(account) => account,
             Err(refusal) => {
                 if is_proof {
-                    // Without this proof nothing that a page showed may be written. Another account serves as well.
+                    // Without this proof, no account from a page may be updated. Another account serves as well.
                     let looked_at_soon = std::mem::take(&mut self.to_prove);
                     for update in std::mem::take(&mut self.ready) {
                         if !looked_at_soon.contains(&update.row.row) {
@@ -584,17 +585,17 @@ impl Machine {
         records
     }
 
-    /// The row that is in doubt is not written again. That its account still had the members is all that is to be known.
+    /// Ends a doubt whose row the run does not write again, if the account still had the members.
     fn doubt_ends_without_an_update(&mut self) {
         self.in_doubt.take_if(|in_doubt| in_doubt.is_spared);
     }
 
-    /// Whether a row's update may have cleared members, and its account was not looked at since.
+    /// Returns whether a row's update may have cleared members, and no answer has told since.
     fn is_in_doubt(&self, row: OpenRow) -> bool {
         self.spares_members() && self.in_doubt.as_ref().is_some_and(|in_doubt| in_doubt.at_risk.row == row.row)
     }
 
-    /// An account was looked at: what is to be written, or what became of its row.
+    /// Takes an account that was read: prepares its update, or returns the outcome of its row.
     fn take_account(
         &mut self,
         row: OpenRow,
@@ -604,22 +605,22 @@ impl Machine {
         now: Duration,
     ) -> Option<Record> {
         if changes.is_empty() {
-            let error = "its account could not be read when the plan was made; plan this row again";
+            let error = "reading its account failed when the plan was made; plan this row again";
             return Some(finish(row, Status::Failed, Some(error.to_owned())));
         }
         let drift = change::drift(&account, &changes);
-        // Where an update that may have been sent is all there, it was the service that wrote the key in another form.
+        // If the account has all values of an update that may have been sent, the service stored the key in another
+        // form.
         let is_ours = row.was_sent && drift == Drift::Done;
         if !is_ours && !self.still_matches(row, &account) {
             let name = self.match_on.as_str();
-            let error =
-                format!("the account no longer has the {name} that this row was matched on; plan this row again");
+            let error = format!("the account no longer has the {name} that matched this row; plan this row again");
             let status = if row.was_sent { Status::Unknown } else { Status::Conflict };
             return Some(finish(row, status, Some(error)));
         }
         let foreign: Vec<&str> = match drift {
             Drift::Done if !row.was_sent => return Some(finish(row, Status::Unchanged, None)),
-            // A row that may have been sent is sent again even when it looks done: only an answer of ours tells that it is.
+            // A row that may have been sent is sent again even if it looks done: only an answer confirms it.
             Drift::None | Drift::Done => Vec::new(),
             Drift::Conflict(fields) => {
                 let is_cut = |field: &Field| {
@@ -632,8 +633,8 @@ impl Machine {
             let names = foreign.join(", ");
             return Some(if row.was_sent {
                 let error = format!(
-                    "{names} is neither the value before nor the value sent: the service may store it in another form, or \
-                     somebody has changed it since; apply(on_conflict=\"overwrite\") writes it again"
+                    "{names} has neither the previous value nor the value sent: the service may store it in another \
+                    form, or someone changed it since; apply(on_conflict=\"overwrite\") sends it again"
                 );
                 finish(row, Status::Unknown, Some(error))
             } else {
@@ -645,7 +646,7 @@ impl Machine {
             self.fail(Stop::ClearedMembers { row: row.row, id: account.id, members: would_clear, is_written: false });
             return None;
         }
-        // What an earlier attempt of ours may have written is not what revert is to restore.
+        // A revert must not restore what an earlier attempt of this plan may have written.
         let is_kept = |change: &&Change| change.before.is(account.value(change.field));
         let overwritten = changes.iter().filter(|change| !row.was_sent && !is_kept(change) && !is_off(Guard::Answers));
         let overwritten = overwritten.map(|change| (change.field, account.value(change.field).into())).collect();
@@ -666,7 +667,7 @@ impl Machine {
         None
     }
 
-    /// The answer to [`Request::Update`].
+    /// Takes the answer to [`Request::Update`].
     pub(super) fn wrote(
         &mut self,
         update: Update,
@@ -724,7 +725,7 @@ impl Machine {
         records
     }
 
-    /// An update was not sent, because everything was to be held back by then. Its row is marked as sent already.
+    /// An update was not sent, because all requests were held back by then. Its row is already marked as sent.
     pub(super) fn held_back(&mut self, update: &Update) -> Vec<Record> {
         let before = before_of(update);
         let row = update.row;
@@ -734,8 +735,8 @@ impl Machine {
         if row.was_sent { Vec::new() } else { vec![Record::NotSent { row: row.row, before }] }
     }
 
-    /// An update was not sent, because this process has changed its account since the look. A row to which that happens
-    /// again and again is looked at after pauses, so that it does not use up the quota.
+    /// An update was not sent, because this process changed its account after the look. If that happens to a row
+    /// repeatedly, it is read again after pauses, so that it does not use up the quota.
     pub(super) fn overtaken(&mut self, row: OpenRow, now: Duration) {
         self.is_trying = false;
         self.writing = self.writing.saturating_sub(1);
@@ -753,7 +754,7 @@ impl Machine {
 
     fn succeeded(&mut self, direction: Direction) -> Vec<Record> {
         self.policy.succeeded(direction);
-        // Key and service work, so that what was set aside is the fault of its rows.
+        // Key and service work, so the postponed failures belong to their rows.
         let judged = std::mem::take(&mut self.set_aside).into_iter().partition(|(_, of, _)| *of == direction);
         let (judged, others): (Vec<_>, _) = judged;
         self.set_aside = others;
@@ -780,14 +781,14 @@ impl Machine {
                 records.push(given_up(row, &refusal));
                 if self.is_in_doubt(row) {
                     if refusal.kind == Kind::NotFound {
-                        // There is no account any more that could have lost something.
+                        // The account no longer exists, so it has lost nothing.
                         self.in_doubt = None;
                     }
                     self.doubt_ends_without_an_update();
                 }
             }
             Verdict::Stop => {
-                // Those that were set aside stay as they are.
+                // The postponed rows stay as they are.
                 self.fail(Stop::Refused(refusal.error));
             }
         }
@@ -799,7 +800,7 @@ impl Machine {
         self.later.insert((from, row.row), row);
     }
 
-    /// The service is out of order, so that no row is at fault for what failed meanwhile.
+    /// The service is unavailable, so no row caused the failures of this time.
     fn retry_what_was_set_aside(&mut self, from: Duration) {
         for (row, direction, refusal) in std::mem::take(&mut self.set_aside) {
             if refusal.kind == Kind::Passing {
@@ -811,7 +812,7 @@ impl Machine {
         }
     }
 
-    /// What is left to record when nothing is left to send.
+    /// Returns what to record when nothing is left to send.
     pub(super) fn last_records(&mut self) -> Vec<Record> {
         if self.stop.is_some() || self.is_stopping {
             return Vec::new();
@@ -820,13 +821,14 @@ impl Machine {
     }
 }
 
-/// What the fields were when the plan was made that an update overwrites.
+/// Returns the values at planning of the fields that an update overwrites.
 fn before_of(update: &Update) -> Vec<(Field, Value)> {
     let is_overwritten = |change: &&Change| update.overwritten.iter().any(|(field, _)| *field == change.field);
     update.changes.iter().filter(is_overwritten).map(|change| (change.field, change.before.clone())).collect()
 }
 
-/// How long a row rests that this process has overtaken so often. The first time it is looked at again at once.
+/// Returns how long a row pauses after this process has overtaken it this often. The first time, it is read again
+/// immediately.
 fn pause_of(overtaken: u32) -> Duration {
     Duration::from_secs(u64::from(overtaken.saturating_sub(1)).pow(2).min(60))
 }

@@ -1,5 +1,5 @@
-//! What is known of the members of an account that an update cannot carry: which of them updates keep, which they clear,
-//! and which the list does not show. Pure.
+//! What is known about the members of an account that an update cannot include: which of them updates keep, which they
+//! clear, and which the list does not show. Pure.
 
 use std::collections::HashSet;
 
@@ -14,17 +14,17 @@ pub(super) struct Members {
     cleared: HashSet<String>,
     /// The list was seen to show them.
     listed: HashSet<String>,
-    /// `GET` was seen to have them, with a value or without, where the list does not.
+    /// `GET` was seen to have them, with or without a value, although the list does not.
     unlisted: HashSet<String>,
 }
 
 impl Members {
-    /// What is known at the start of a run: what updates of the plan have cleared before.
+    /// Starts with what updates of the plan have cleared before.
     pub(super) fn new(cleared: Vec<String>) -> Self {
         Self { cleared: cleared.into_iter().collect(), ..Self::default() }
     }
 
-    /// The members of an account that no update was seen to keep.
+    /// Returns the members of an account that no update was seen to keep.
     pub(super) fn at_risk<'a>(&'a self, account: &'a ContactAccount) -> impl Iterator<Item = &'a str> {
         unsendable_members(account).filter(|name| !self.kept.contains(*name))
     }
@@ -38,12 +38,13 @@ impl Members {
         }
     }
 
-    /// Which members of an account an update would clear, as one did before.
+    /// Returns which members of an account an update would clear, as one did before.
     pub(super) fn would_clear(&self, account: &ContactAccount) -> Vec<String> {
         unsendable_members(account).filter(|name| self.cleared.contains(*name)).map(ToOwned::to_owned).collect()
     }
 
-    /// Whether an account on a page may have a member that an update would clear and that the page does not show.
+    /// Returns whether an account on a page may have a member that an update would clear and that the page does not
+    /// show.
     pub(super) fn may_be_unlisted(&self) -> bool {
         self.unlisted.iter().any(|name| !self.kept.contains(name) || self.cleared.contains(name))
             || self.cleared.iter().any(|name| !self.listed.contains(name))
@@ -64,7 +65,7 @@ impl Members {
         self.listed(item);
     }
 
-    /// An account was updated. `lost` is what the answer does not have any more.
+    /// An account was updated. `lost` contains the members that the answer lacks.
     pub(super) fn wrote(&mut self, before: &ContactAccount, lost: &[String]) {
         let kept = unsendable_members(before).filter(|name| !lost.iter().any(|other| other == name));
         self.kept.extend(kept.map(ToOwned::to_owned));

@@ -1,8 +1,8 @@
-//! Planning and applying: the requests, the pace, and what is kept when.
+//! Planning and applying: the requests, their pace, and the order of writes to the file.
 //!
-//! `machine` and `policy` decide and are pure. The drivers, `planning` and `applying`, send the requests, keep the
-//! records and wait. A run gets a slot of the quota before it marks a row as sent, so that nothing is marked while it waits.
-//! The mark is committed before the first byte leaves, and the outcome before it is counted.
+//! `machine` and `policy` decide and are pure. The drivers, `planning` and `applying`, send the requests, store the
+//! records and wait. A run gets a slot of the quota before it marks a row as sent, so that no row is marked during a
+//! wait. The mark is committed before the first byte of the update is sent, and the outcome before it is counted.
 
 mod applying;
 mod control;
@@ -27,14 +27,14 @@ pub use self::selection::Selection;
 #[cfg(feature = "simulation")]
 pub(crate) use self::sent::forget;
 
-/// How a plan is to be applied.
+/// How to apply a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ApplyOptions {
-    /// What to do with a field that somebody else changed between plan and apply.
+    /// What to do with a field that someone else changed between plan and apply.
     pub on_conflict: OnConflict,
-    /// What to do when updates clear members that they cannot carry.
+    /// What to do if updates clear members that they cannot include.
     pub on_unknown_member: OnUnknownMember,
-    /// How many updates are in flight at once.
+    /// The most updates in flight.
     pub concurrency: usize,
 }
 
@@ -44,63 +44,64 @@ impl Default for ApplyOptions {
     }
 }
 
-/// What to do with a field that somebody else changed between plan and apply.
+/// What to do with a field that someone else changed between plan and apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OnConflict {
-    /// The row stays as it is, as a conflict.
+    /// Leaves the account unchanged and marks the row as a conflict.
     #[default]
     Skip,
-    /// The plan's value is written. Rows that are conflicts already are written too.
+    /// Sends the plan's value, also for rows that are already conflicts.
     Overwrite,
 }
 
 impl OnConflict {
-    /// Whether the plan's value is written over what somebody else wrote.
+    /// Returns whether the plan's value overwrites another person's change.
     pub const fn overwrites(self) -> bool {
         matches!(self, Self::Overwrite)
     }
 }
 
-/// What to do when updates clear a member of an account that they cannot carry: `stage`, or one that this version does not
-/// know.
+/// What to do if updates clear a member of an account that they cannot include: `stage`, or a member that this version
+/// does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OnUnknownMember {
-    /// The run stops at the first such row. A later run stops before it writes an account that has the member.
+    /// Stops the run at the first such row. A later run stops before it updates an account that has the member.
     #[default]
     Stop,
-    /// The run continues, and says in each such row which members were cleared.
+    /// Continues, and reports in each such row which members were cleared.
     Clear,
 }
 
-/// Why a run ended before its end.
+/// Why a run ended early.
 #[derive(Debug)]
 pub enum RunError {
-    /// The service refused the key, or was out of reach too long. No row was lost.
+    /// The service refused the key, or was unavailable for too long. Every row stays as it is.
     Call(Error),
     /// The quota's [`Acquire`](crate::Acquire) failed. No row was lost.
     Acquire(Failure),
     /// The plan file cannot be used.
     File(FileError),
-    /// Updates clear members that they cannot carry: `stage`, or those that this version does not know. The other rows stay
-    /// as they are.
+    /// Updates clear members that they cannot include: `stage`, or members that this version does not know. The other
+    /// rows stay as they are.
     ClearedMembers {
         /// The row's number in the table.
         row: u64,
         /// The account.
         id: i64,
-        /// The members, by their names on the wire.
+        /// The members, by their JSON names.
         members: Vec<String>,
-        /// Whether the update was sent, or an earlier one of the plan had shown what it would do.
+        /// Whether the update was sent. Otherwise an earlier update of the plan showed what it would do.
         is_written: bool,
     },
-    /// An update may have cleared such members, and no answer tells. No other account was written that has one of them.
+    /// An update may have cleared such members, and no answer confirmed it. The run updated no other account that has
+    /// one of them.
     InDoubt {
         /// The row's number in the table.
         row: u64,
-        /// The members, by their names on the wire.
+        /// The members, by their JSON names.
         members: Vec<String>,
     },
-    /// The list shows fields of an account that `GET` does not, so that an update built on either may clear them. Every row
+    /// The list shows fields of an account that `GET` does not, so an update built on either may clear them. Every row
     /// stays as it is.
     Contradiction {
         /// The row's number in the table.
@@ -112,16 +113,16 @@ pub enum RunError {
     },
     /// The run would change more accounts than it may. Nothing was sent.
     TooManyChanges {
-        /// How many it would change.
+        /// The number of accounts that it would change.
         changes: u64,
-        /// How many it may change.
+        /// The limit.
         most: u64,
     },
     /// The run would empty more fields than it may. Nothing was sent.
     TooManyCleared {
-        /// How many it would empty.
+        /// The number of fields that it would empty.
         cleared: u64,
-        /// How many it may empty.
+        /// The limit.
         most: u64,
     },
 }
@@ -152,40 +153,42 @@ impl std::fmt::Display for RunError {
                 } else {
                     write!(
                         formatter,
-                        "the update of account {id} (row {row}) would clear {members}, as an earlier update of this plan \
-                         did, so nothing was written to it"
+                        "the update of account {id} (row {row}) would clear {members}, as an earlier update of this \
+                        plan \
+                         did, so the run did not send it"
                     )?;
                 }
                 write!(
                     formatter,
-                    ": an update cannot carry that. The run has stopped, and the other rows are as they were. A newer \
-                     version of replyio may be able to send it; on_unknown_member=\"clear\" lets the plan clear it in \
-                     every account that it writes"
+                    ": an update cannot include members that this version does not know. The run stopped and left the \
+                    other rows as they were. A newer version of replyio may support these members; \
+                    on_unknown_member=\"clear\" lets the plan clear them in every account that it updates"
                 )
             }
             Self::InDoubt { row, members } => write!(
                 formatter,
-                "the update of row {row} may have cleared {}, which an update cannot carry, and no answer tells. The run has \
-                 stopped before it wrote another account that has it. apply() looks at the account of row {row} first, and \
-                 resumes where the run stopped",
+                "the update of row {row} may have cleared {}, which an update cannot include, and no answer confirmed \
+                it. The run stopped before it updated another account with such a member. apply() first reads the \
+                account of row {row}, then resumes where the run stopped",
                 members.join(", ")
             ),
             Self::Contradiction { row, id, fields } => write!(
                 formatter,
-                "the list shows {} of account {id} (row {row}), and GET of the account does not: an update built on either \
-                 answer may clear a value, so nothing was written. If somebody has just cleared it, apply() again",
+                "the list shows {} of account {id} (row {row}), but GET of the account does not: an update built on \
+                either answer may clear a value, so the run did not send it. If someone has just cleared it, call \
+                apply() again",
                 fields.join(", ")
             ),
             Self::TooManyChanges { changes, most } => write!(
                 formatter,
-                "nothing was sent: this run would change {changes} account{}, and max_changes={most} allows {most}; review \
-                 the plan, then apply it with a higher number, or apply a part of it with rows= or limit=",
+                "nothing was sent: this run would change {changes} account{}, but max_changes={most} allows {most}; \
+                review the plan, then apply it with a higher limit, or apply part of it with rows= or limit=",
                 if *changes == 1 { "" } else { "s" }
             ),
             Self::TooManyCleared { cleared, most } => write!(
                 formatter,
-                "nothing was sent: this run would empty {cleared} field{}, and max_cleared={most} allows {most}; review \
-                 the plan, then apply it with a higher number, or apply a part of it with rows=",
+                "nothing was sent: this run would empty {cleared} field{}, but max_cleared={most} allows {most}; \
+                review the plan, then apply it with a higher limit, or apply part of it with rows=",
                 if *cleared == 1 { "" } else { "s" }
             ),
         }

@@ -1,4 +1,4 @@
-//! Planning a table: sends what the [`Planner`] asks for, and keeps every row in the plan's file.
+//! Plans a table: sends the requests of the [`Planner`], and stores every row in the plan's file.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -20,11 +20,11 @@ use crate::plan::file::{Builder, FileError, Header, KeyMark, PlanFile, PlannedRo
 use crate::plan::planner::{Planner, Step};
 use crate::plan::source::{Options, Table};
 
-/// Plans a table: reads the accounts with the fewest requests and keeps what every row changes. Returns the file, or
-/// `None` when it was stopped; then there is no file.
+/// Plans a table: reads the accounts with few requests and stores what every row changes. Returns the file, or `None`
+/// if it was stopped; then there is no file.
 ///
 /// # Errors
-/// [`RunError`]; then there is no file either.
+/// Returns [`RunError`] if planning fails; there is then no file.
 pub async fn plan(
     client: &Client,
     table: &Table,
@@ -72,11 +72,11 @@ pub async fn plan(
     Ok(Some(builder.seal(table.len())?))
 }
 
-/// What came of a step.
+/// The result of a step.
 enum Asked {
-    /// Every row is known.
+    /// The outcome of every row is known.
     Nothing,
-    /// The list cannot be read completely.
+    /// The list is not readable completely.
     Incomplete(Error),
     Page {
         skip: u64,
@@ -86,7 +86,7 @@ enum Asked {
     Refused(Refusal),
 }
 
-/// What failed so far, and when it may be tried again.
+/// The failures so far, and when to retry.
 struct Waits {
     policy: Policy,
     started: Instant,
@@ -107,7 +107,7 @@ impl Waits {
         }
     }
 
-    /// Sends the request of a step when its time has come. `None` when the run is to stop.
+    /// Sends the request of a step when its time has come. Returns `None` if the run is to stop.
     ///
     /// # Errors
     /// [`Failure::Acquire`].
@@ -135,7 +135,7 @@ impl Waits {
                 Step::Refused(_) | Step::Done => Ok(Asked::Nothing),
             }
         };
-        // Nothing is lost with a read.
+        // A lost read has no effect.
         let answer: Result<Asked, Error> = tokio::select! {
             biased;
             answer = asked => answer,

@@ -1,4 +1,4 @@
-//! What a failed request means for a run: try again, and when, give the row up, or stop. Pure.
+//! Decides what a failed request means for a run: retry later, give up the row, or stop. Pure.
 
 use std::time::Duration;
 
@@ -6,27 +6,27 @@ use crate::client::LONGEST_HOLD;
 use crate::error::{Error, ErrorKind, Failure};
 
 use crate::sabotage::{Guard, is_off};
-/// How long the service may be out of reach, or ask to wait, before a run stops with every row as it is.
+/// How long the service may be unavailable or ask to wait before a run stops and leaves every row as it is.
 pub(super) const PATIENCE: Duration = LONGEST_HOLD;
-/// A row has as many attempts in a run, or as many as the client's calls where those have more: a run has the time.
+/// The attempts of a row in a run, or the client's `max_attempts` if that is higher, because a run has time.
 const FEWEST_ATTEMPTS: u32 = 3;
-/// The pause before the second attempt. Each later one is three times as long.
+/// The pause before the second attempt. Each later pause is three times as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-/// Failures of as many different rows, with no success between them, are the service's and not the rows'.
+/// Failures of this many different rows, without a success between them, are those of the service, not of the rows.
 const SEVERAL: usize = 3;
 
-/// How a request failed, as far as it matters for what comes next.
+/// The kind of a failure, as far as it decides what comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// The service says that there is no such account.
     NotFound,
-    /// The service refuses this request for what it says. No other request is concerned.
+    /// The service refuses this request because of its content. Other requests are not affected.
     Refused,
-    /// The answer may be about the key, or come from something in front of the service: a 403 without a code, a foreign
-    /// 404, an answer that the contract does not have.
+    /// The failure may be about the key, or come from a proxy: a 403 without a code, a foreign 404, an answer that does
+    /// not match the API contract.
     Doubtful,
-    /// It may pass: no answer, 5xx, 429.
+    /// The failure may be temporary: no answer, 5xx, 429.
     Passing,
     /// No request of this client can succeed.
     Fatal,
@@ -38,13 +38,13 @@ pub(super) struct Refusal {
     pub(super) kind: Kind,
     /// Whether it only asks to wait, which says nothing about the row.
     pub(super) is_rate_limit: bool,
-    /// Whether the connection broke before any answer, as one does that the service closed while it was idle.
+    /// Whether the connection broke before any answer, as an idle connection does that the service closed.
     pub(super) is_dropped: bool,
     /// How long the service asks to wait.
     pub(super) retry_after: Option<Duration>,
     /// Whether an update may have been applied although it failed.
     pub(super) may_have_been_applied: bool,
-    /// The error, to stop with it and to say what is wrong.
+    /// The error that ends the run or fails the row.
     pub(super) error: Error,
 }
 
@@ -91,21 +91,21 @@ fn kind_of(failure: &Failure) -> Kind {
 /// What to do after a failed request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Try the row again, from then on.
+    /// Retry the row from this moment on.
     Retry(Duration),
-    /// Set the row aside: what becomes of other rows will tell whether it is the row, or the key or the service.
+    /// Postpone the row: the outcomes of other rows will show whether the cause is the row, the key or the service.
     SetAside,
-    /// It is the row's own fault.
+    /// The row itself is the cause.
     GiveUp,
     /// The run ends with this failure. Every row stays as it is.
     Stop,
 }
 
-/// Failures of one kind of request, with no success between them.
+/// Failures of one kind of request, without a success between them.
 #[derive(Debug, Default)]
 struct Streak {
     since: Option<Duration>,
-    /// The rows that failed, each once; a page of the list counts as a row of its own.
+    /// The rows that failed, each once; a page of the list counts as a separate row.
     rows: Vec<Option<u64>>,
     /// The rows with an answer that may be about the key, each once.
     doubtful: Vec<Option<u64>>,
@@ -118,17 +118,17 @@ impl Streak {
     }
 }
 
-/// Reading or writing: one may fail while the other works.
+/// Reading or updating: one may fail while the other works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
     Read,
     Write,
 }
 
-/// What has failed so far, and what follows from it.
+/// The failures so far, and what follows from them.
 #[derive(Debug)]
 pub(super) struct Policy {
-    /// How many attempts a row has in one run.
+    /// The most attempts for a row in one run.
     allowed: u32,
     reads: Streak,
     writes: Streak,
@@ -140,17 +140,17 @@ impl Policy {
         Self { allowed, reads: Streak::default(), writes: Streak::default(), paused_until: Duration::ZERO }
     }
 
-    /// Until when an outage holds every request back.
+    /// Until when an outage delays every request.
     pub(super) const fn paused_until(&self) -> Duration {
         self.paused_until
     }
 
-    /// Whether enough rows have failed to count as an outage of the service.
+    /// Returns whether enough rows have failed to count as an outage of the service.
     pub(super) fn is_outage(&self) -> bool {
         self.reads.is_outage() || self.writes.is_outage()
     }
 
-    /// A request succeeded. A read says nothing about writes.
+    /// A request succeeded. A read says nothing about updates.
     pub(super) fn succeeded(&mut self, direction: Direction) {
         self.reads = Streak::default();
         if direction == Direction::Write {
@@ -158,7 +158,7 @@ impl Policy {
         }
     }
 
-    /// A request failed. `row` is the row that it was for, `None` for a page of the list; `attempts` counts the row's failures.
+    /// A request failed. `row` is its row, `None` for a page of the list; `attempts` counts the row's failures.
     pub(super) fn failed(
         &mut self,
         direction: Direction,
@@ -191,7 +191,7 @@ impl Policy {
         if now.saturating_sub(since) > PATIENCE || refusal.retry_after.is_some_and(|wait| wait > PATIENCE) {
             return Verdict::Stop;
         }
-        // Who asked for a wait is heeded by the client, which holds every request back.
+        // The client delays every request if the service asks to wait.
         let asks_to_wait = refusal.retry_after.is_some_and(|wait| wait >= FIRST_PAUSE);
         if refusal.is_rate_limit && asks_to_wait {
             return Verdict::Retry(now);
@@ -199,9 +199,9 @@ impl Policy {
         if !refusal.is_rate_limit && !streak.rows.contains(&row) && !streak.is_outage() {
             streak.rows.push(row);
         }
-        // A page is for many rows, and a rate limit for all, so that neither counts against a row.
+        // A page is for many rows, and a rate limit for all of them, so neither counts against a row.
         if streak.is_outage() || row.is_none() || refusal.is_rate_limit {
-            // Requests that were in flight when the pause began are no reason for a longer one.
+            // Failures of requests that were in flight when the pause began do not prolong it.
             if now >= self.paused_until {
                 self.paused_until = now + pause_after(streak.pauses, refusal);
                 streak.pauses += 1;
@@ -216,7 +216,7 @@ impl Policy {
     }
 }
 
-/// The pause after a failure that follows this number of failures.
+/// Returns the pause after this number of earlier failures.
 fn pause_after(failures: u32, refusal: &Refusal) -> Duration {
     if refusal.is_dropped && failures == 0 {
         return Duration::ZERO;

@@ -1,7 +1,7 @@
-//! Whether the items of the list show accounts as `GET` does. Pure.
+//! Checks whether the items of the list match `GET`. Pure.
 //!
-//! A list may leave members out, or cut long texts at some length. An item is safe to build an update on when, for each
-//! field, an item with a text of the same length or a longer one was compared with its account and was whole.
+//! A list may omit members, or truncate long texts. An item is safe to build an update on if, for each field, an item
+//! with a text of at least the same length was compared with its account and was complete.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,26 +10,27 @@ use crate::change::{Change, Value, filled};
 use crate::plan::SHORTEST_CUT;
 use crate::sabotage::{Guard, is_off};
 
-/// The fewest accounts that are compared before the first write: a field that the list always leaves empty is found by
-/// an account that has a value in it.
+/// The fewest accounts to compare before the first update: an account with a value reveals a field that the list always
+/// leaves empty.
 pub(super) const FEWEST: usize = 8;
-/// Of so many accounts that are to be written as pages show them, one is compared besides: a list may leave a field empty
-/// that few accounts have, and the accounts that were compared at first may not be among them.
+/// Of each 32 accounts that a page showed and the run is to write, it compares one more: a list may leave a field empty that
+/// few accounts have, and the first accounts that it compared may not be among them.
 pub(super) const ONE_OF: usize = 32;
 
-/// What comparing an item with its account shows.
+/// The result of comparing an item with its account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Compared {
-    /// The item shows all that the account has.
+    /// The item shows everything that the account has.
     Whole,
-    /// It lacks something of the account, or has something else.
+    /// The item lacks something of the account, or differs.
     Lacking,
-    /// It shows values where the account has none. One of the two answers is wrong, and an update may clear these fields.
+    /// The item shows values that the account lacks. One of the two answers is wrong, and an update may clear these
+    /// fields.
     Contradicting(Vec<Field>),
 }
 
-/// The places of accounts to compare besides those that are demanded: the one with the most text, and others spread over
-/// the page, until there are [`FEWEST`].
+/// Returns the positions of accounts to compare besides the required ones: the one with the most text, and others
+/// spread over the page, up to [`FEWEST`].
 pub(super) fn sample(accounts: &[&ContactAccount], demanded: &mut Vec<usize>) {
     let heaviest = (0..accounts.len()).max_by_key(|place| accounts.get(*place).map(|account| account.text_bytes()));
     let spread = (0..FEWEST).map(|part| part * accounts.len().saturating_sub(1) / (FEWEST - 1));
@@ -40,7 +41,8 @@ pub(super) fn sample(accounts: &[&ContactAccount], demanded: &mut Vec<usize>) {
     }
 }
 
-/// The places of accounts to compare besides those that are demanded, spread over the page: one of each [`ONE_OF`].
+/// Adds the positions of accounts to compare besides those that are demanded, spread over the page: one of each
+/// [`ONE_OF`].
 pub(super) fn spot_checks(count: usize, demanded: &mut Vec<usize>) {
     let checks = count / ONE_OF;
     for part in 0..checks {
@@ -49,19 +51,19 @@ pub(super) fn spot_checks(count: usize, demanded: &mut Vec<usize>) {
     }
 }
 
-/// What is known of the list's items in this run.
+/// What this run knows about the list's items.
 #[derive(Debug, Default)]
 pub(super) struct Proofs {
-    /// The longest text of each field, in characters, that an item was seen to show whole.
+    /// The longest text of each field, in characters, that an item was seen to show completely.
     whole: HashMap<Field, usize>,
-    /// The accounts whose item has the beginning of a field only, by its length. One account alone may have been changed
+    /// The accounts whose item has only the beginning of a field, by its length. A single account may have changed
     /// between its item and its `GET`.
     cut: HashMap<(Field, usize), HashSet<i64>>,
 }
 
 impl Proofs {
-    /// Which of the accounts on a page are to be compared before any of them is written: for each field the one with the
-    /// longest text, where no text of that length was seen to be whole. Gives their places.
+    /// Returns the positions of the accounts on a page to compare before any of them is updated: for each field the one
+    /// with the longest text, unless a text of that length was seen complete.
     pub(super) fn demanded<'a>(&self, accounts: impl Iterator<Item = &'a ContactAccount>) -> Vec<usize> {
         let mut longest: HashMap<Field, (usize, usize)> = HashMap::new();
         for (place, account) in accounts.enumerate() {
@@ -79,7 +81,7 @@ impl Proofs {
         places
     }
 
-    /// Compares an item with its account in every field that an update carries.
+    /// Compares an item with its account in every field that an update includes.
     pub(super) fn compare(&mut self, item: &ContactAccount, account: &ContactAccount) -> Compared {
         let mut lacking = false;
         let mut contradicting = Vec::new();
@@ -106,7 +108,7 @@ impl Proofs {
         }
     }
 
-    /// Whether a plan saw only the beginning of the text that an account has, because the list cuts the field there.
+    /// Returns whether a plan saw only the beginning of an account's text, because the list truncates the field there.
     pub(super) fn is_cut(&self, change: &Change, account: &ContactAccount) -> bool {
         let (Value::Text(before), Some(FieldValue::Text(now))) = (&change.before, account.value(change.field)) else {
             return false;

@@ -1,4 +1,4 @@
-//! What a run writes to the plan file, and how a row says what became of it. Pure.
+//! The records that a run writes to the plan file, and the texts of row outcomes. Pure.
 
 use super::policy::{Kind, Refusal};
 use crate::account::Field;
@@ -6,17 +6,17 @@ use crate::change::Value;
 use crate::plan::Status;
 use crate::plan::file::{Finished, ItemsProof, OpenRow};
 
-/// Something to write to the plan file.
+/// A record to write to the plan file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Record {
-    /// What became of a row.
+    /// The outcome of a row.
     Finish { row: u64, finished: Finished },
-    /// An update that was marked as sent is known not to have been applied. What it would have overwritten is still there, so
-    /// that these fields have the value again that they had when the plan was made.
+    /// An update that was marked as sent was not applied. The values that it would have overwritten are still there, so
+    /// these fields get their values at planning again.
     NotSent { row: u64, before: Vec<(Field, Value)> },
-    /// Whether the items of the list are complete.
+    /// Whether the list's items are complete.
     Items(ItemsProof),
-    /// Members that an update has cleared, since it cannot carry them.
+    /// Members that an update cleared because it cannot include them.
     Cleared(Vec<String>),
 }
 
@@ -28,7 +28,7 @@ pub(super) fn finish(row: OpenRow, status: Status, error: Option<String>) -> Rec
     }
 }
 
-/// What became of a row whose request failed for good.
+/// Returns the outcome of a row whose request failed permanently.
 pub(super) fn given_up(row: OpenRow, refusal: &Refusal) -> Record {
     let status = match refusal.kind {
         Kind::NotFound => Status::NotFound,
@@ -42,15 +42,15 @@ pub(super) fn in_row(row: OpenRow, text: &str) -> String {
     format!("row {}: {text}", row.row)
 }
 
-/// What a row says when the service's answer is not what was sent.
+/// Returns the error text of a row whose answer differs from what was sent.
 pub(super) fn said_of(differing: &[Field], lost: &[String]) -> Option<String> {
     let mut parts = Vec::new();
     if !differing.is_empty() {
         let names: Vec<&str> = differing.iter().map(|field| field.name()).collect();
-        parts.push(format!("the service answered {} differently from what was sent", names.join(", ")));
+        parts.push(format!("the answer of the service differs from what was sent in {}", names.join(", ")));
     }
     if !lost.is_empty() {
-        parts.push(format!("the update cleared {}, which an update cannot carry", lost.join(", ")));
+        parts.push(format!("the update cleared {}, which an update cannot include", lost.join(", ")));
     }
     (!parts.is_empty()).then(|| format!("written, but {}", parts.join("; ")))
 }

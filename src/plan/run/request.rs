@@ -1,4 +1,4 @@
-//! The way of one request of a run: its slot of the quota, and that it is counted.
+//! Sends one request of a run in its slot of the quota, and counts it.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::error::{Failure, WaitReason};
 /// How long a wait for leave is not shown: most are short.
 const UNSHOWN: Duration = Duration::from_secs(5);
 
-/// Waits until a request may go out. `None` when the run is to stop. Dropped while it waits, it has taken nothing.
+/// Waits until a request may be sent. Returns `None` if the run is to stop. Dropping it during the wait has no effect.
 ///
 /// # Errors
 /// [`Failure::Acquire`].
@@ -41,7 +41,7 @@ pub(super) async fn admit(client: &Client, control: &Control) -> Result<Option<S
     }
 }
 
-/// Counts what is really sent.
+/// Counts the requests that are really sent.
 pub(super) struct Counter {
     control: Arc<Control>,
     next: Option<Arc<dyn Observer>>,

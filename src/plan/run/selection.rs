@@ -1,28 +1,29 @@
-//! Which of the open rows a run takes up, and how much it may do.
+//! Which of the open rows a run includes, and how much it may change.
 
 use std::collections::BTreeSet;
 
 use super::RunError;
 use crate::plan::file::{FileError, OpenRow, PlanFile};
 
-/// Which of the open rows a run takes up. The other rows stay as they are.
+/// Which of the open rows a run includes. The other rows stay as they are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
     /// The numbers of the rows; `None` for every open row.
     pub rows: Option<BTreeSet<u64>>,
-    /// The most rows to take of those, in the order of their numbers.
+    /// The most rows to include, in the order of their numbers.
     pub limit: Option<u64>,
-    /// The run is refused when it would take up more rows than that.
+    /// The run fails if it would include more rows than this.
     pub max_changes: Option<u64>,
-    /// The run is refused when its rows would empty more fields than that.
+    /// The run fails if its rows would empty more fields than this.
     pub max_cleared: Option<u64>,
 }
 
 impl Selection {
-    /// Keeps those of the open rows that the run takes up, in the order in which they were.
+    /// Keeps the open rows that the run includes, in their order.
     ///
     /// # Errors
-    /// [`RunError::TooManyChanges`] and [`RunError::TooManyCleared`] when the run would do more than it may, and [`RunError::File`].
+    /// Returns [`RunError::TooManyChanges`] or [`RunError::TooManyCleared`] if the run would exceed a limit, and
+    /// [`RunError::File`] if the file cannot be read.
     pub(super) fn of(&self, file: &PlanFile, mut open: Vec<OpenRow>) -> Result<Vec<OpenRow>, RunError> {
         if let Some(rows) = &self.rows {
             open.retain(|row| rows.contains(&row.row));
@@ -51,7 +52,7 @@ impl Selection {
     }
 }
 
-/// How many fields the rows empty.
+/// Returns the number of fields that the rows empty.
 fn cleared(file: &PlanFile, rows: &[OpenRow]) -> Result<u64, FileError> {
     let rows: BTreeSet<u64> = rows.iter().map(|row| row.row).collect();
     let mut cleared = 0;

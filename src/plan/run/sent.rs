@@ -1,4 +1,4 @@
-//! When requests were sent, so that those of other processes count as well.
+//! The times of sent requests, so that those of other processes count too.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,21 +6,21 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::clock::now_ms;
 use crate::per_process::PerProcess;
 
-/// When this process sent requests, and when others did as far as it has counted them, in milliseconds since 1970, of the
-/// last hour.
+/// The times of the requests that this process sent or counted from others in the last hour, in milliseconds since
+/// 1970.
 static KNOWN: PerProcess<Mutex<BTreeSet<i64>>> = PerProcess::new();
 
-/// Now, as the moment at which this process sends a request.
+/// Returns the current time as that of a request of this process.
 pub(super) fn sent_now() -> i64 {
     let now = now_ms();
     known(now).insert(now);
     now
 }
 
-/// Those moments out of a plan's file that are in no quota of this process yet.
+/// Returns the times in a plan's file that no quota of this process contains yet.
 pub(super) fn unknown_yet(moments: Vec<i64>) -> Vec<i64> {
     let mut known = known(now_ms());
-    // Several may have gone out in one millisecond.
+    // Several requests may have been sent in one millisecond.
     let unknown: Vec<i64> = moments.into_iter().filter(|moment| !known.contains(moment)).collect();
     known.extend(&unknown);
     unknown
@@ -35,7 +35,7 @@ fn known(now: i64) -> MutexGuard<'static, BTreeSet<i64>> {
     known
 }
 
-/// What a process knows ends with it.
+/// The knowledge of a process ends with it.
 #[cfg(feature = "simulation")]
 pub(crate) fn forget() {
     KNOWN.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner).clear();

@@ -1,4 +1,4 @@
-//! Tables from single cells, in rows or in columns, whoever has them.
+//! Builds tables from single cells, in rows or in columns.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,36 +15,36 @@ use super::{MOST_COLUMNS, Options, Table, TableError};
 use crate::account::{FieldError, Kind};
 use crate::sabotage::{Guard, is_off};
 
-/// What a cell was given as.
+/// The input for a cell.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Given<'a> {
-    /// Nothing.
+    /// No value.
     Empty,
     /// Text.
     Text(&'a str),
-    /// Text that is none: it has half of a surrogate pair.
+    /// Invalid text: it contains half of a surrogate pair.
     HalfText,
-    /// A number, and what its type is called.
+    /// A number, with the name of its type.
     Number(Number, &'a str),
-    /// Something that no field can be, and what its type is called.
+    /// A value that no field can have, with the name of its type.
     Other(&'a str),
 }
 
-/// A number that a cell was given as.
+/// The numeric input for a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Number {
-    /// An integer, or what means one, such as `42.0`.
+    /// An integer, or an equivalent such as `42.0`.
     Integer(i64),
-    /// One beyond 64 bits.
+    /// A number beyond 64 bits.
     TooLarge,
-    /// One with a fraction, or infinite.
+    /// A number with a fraction, or infinity.
     NotWhole,
-    /// A float so large that it may stand for more than one integer.
+    /// A float so large that it may stand for several integers.
     Inexact,
 }
 
 impl<'a> Given<'a> {
-    /// What a float means, and what its type is called.
+    /// Converts a float, with the name of its type.
     pub fn float(number: f64, float: Float, name: &'a str) -> Self {
         match of_float(number, float) {
             Ok(Some(number)) => Self::Number(Number::Integer(number), name),
@@ -56,10 +56,10 @@ impl<'a> Given<'a> {
     }
 }
 
-/// Why a cell has no place in a table. The text follows the name of the row.
+/// Why a cell cannot be added to a table. The text follows the name of the row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CellError {
-    /// The row has a cell in this column already, and nobody can say which one is meant.
+    /// The row already has a cell in this column.
     Repeated(String),
     /// There are too many columns.
     TooManyColumns,
@@ -76,8 +76,8 @@ impl fmt::Display for CellError {
 
 impl std::error::Error for CellError {}
 
-/// Puts a table together row by row. A row may leave columns out, and cannot have two cells in one: so all columns have
-/// the same length.
+/// Builds a table row by row. A row may omit columns, and cannot have two cells in one column, so all columns have the
+/// same length.
 ///
 /// # Examples
 /// ```
@@ -107,7 +107,7 @@ struct Building {
     role: Role,
     texts: LargeStringBuilder,
     integers: Int64Builder,
-    /// Made when the first row leaves the column out.
+    /// Created when the first row omits the column.
     absent: Option<BooleanBufferBuilder>,
     length: usize,
     filled: usize,
@@ -116,16 +116,16 @@ struct Building {
 }
 
 impl Builder {
-    /// An empty table.
+    /// Creates an empty table.
     pub fn new(options: &Options) -> Self {
         let (options, blanks) = (options.clone(), Blanks::new(&options.null_values));
         Self { options, blanks, columns: Vec::new(), places: HashMap::new(), rows: 0 }
     }
 
-    /// The place of a column, which is added when there is none of that name.
+    /// Returns the position of a column. Adds the column if there is none with this name.
     ///
     /// # Errors
-    /// [`CellError::TooManyColumns`]
+    /// Returns [`CellError::TooManyColumns`].
     pub fn column(&mut self, name: &str) -> Result<usize, CellError> {
         match self.places.get(name) {
             Some(place) => Ok(*place),
@@ -133,28 +133,28 @@ impl Builder {
         }
     }
 
-    /// Adds a column, although there may be one of that name; that is for [`Builder::finish`] to refuse.
+    /// Adds a column even if another one has the same name; [`Builder::finish`] reports that.
     ///
     /// # Errors
-    /// [`CellError::TooManyColumns`]
+    /// Returns [`CellError::TooManyColumns`].
     pub fn add_column(&mut self, name: &str) -> Result<usize, CellError> {
         let place = self.columns.len();
         if place == MOST_COLUMNS {
             return Err(CellError::TooManyColumns);
         }
-        // What has no role, or one that is taken, is refused in the end: nothing of it is kept.
+        // A column without a role, or with a duplicate role, is refused at the end, so its cells are not stored.
         let role = role_of(name, &self.options).ok().filter(|role| self.columns.iter().all(|c| c.role != *role));
         self.columns.push(Building::new(name, role.unwrap_or(Role::Ignored), &self.options));
         self.places.insert(name.to_owned(), place);
         Ok(place)
     }
 
-    /// Whether what is pushed to a column is looked at.
+    /// Returns whether the builder uses the cells of a column.
     pub fn is_wanted(&self, column: usize) -> bool {
         self.columns.get(column).is_some_and(|column| column.role != Role::Ignored)
     }
 
-    /// Whether a column has this name.
+    /// Returns whether a column has this name.
     pub fn is_named(&self, column: usize, name: &str) -> bool {
         self.columns.get(column).is_some_and(|column| column.name == name)
     }
@@ -162,7 +162,7 @@ impl Builder {
     /// Adds a cell to the current row.
     ///
     /// # Errors
-    /// [`CellError::Repeated`] when the row has one in this column.
+    /// Returns [`CellError::Repeated`] if the row already has a cell in this column.
     pub fn push(&mut self, column: usize, cell: Given<'_>) -> Result<(), CellError> {
         let rows = self.rows;
         let Some(column) = self.columns.get_mut(column).filter(|column| column.role != Role::Ignored) else {
@@ -179,20 +179,20 @@ impl Builder {
         Ok(())
     }
 
-    /// Ends a row. Columns without a cell in it say nothing about it.
+    /// Ends a row. Columns without a cell in it have no value for it.
     pub fn end_row(&mut self) {
         self.rows += 1;
     }
 
-    /// The number of rows that were ended.
+    /// Returns the number of finished rows.
     pub fn rows(&self) -> u64 {
         self.rows as u64
     }
 
-    /// The table; `file` is where it came from, if from one. A row that was begun is ended.
+    /// Returns the table; `file` is its source, if it came from a file. Ends a row that was begun.
     ///
     /// # Errors
-    /// [`TableError::Faults`] with all faults of all columns.
+    /// Returns [`TableError::Faults`] with every fault of every column.
     pub fn finish(self, file: Option<&Path>) -> Result<Table, TableError> {
         let Self { options, blanks, columns, rows, .. } = self;
         let rows = columns.iter().map(|column| column.length).max().unwrap_or_default().max(rows);
@@ -231,7 +231,7 @@ impl Building {
         }
     }
 
-    /// Leaves the rows out that are before this one.
+    /// Omits the rows before this one.
     fn pad(&mut self, rows: usize) {
         let missing = rows.saturating_sub(self.length);
         if missing == 0 {
@@ -262,7 +262,7 @@ impl Building {
         let (text, integer) = match cell {
             Given::Empty => (None, None),
             Given::HalfText => {
-                self.faults.push((row, "must be real Unicode text: it has a lone surrogate".to_owned()));
+                self.faults.push((row, "must be valid Unicode: it contains a lone surrogate".to_owned()));
                 (None, None)
             }
             Given::Text(text) if !is_integer => (Some(text), None),
@@ -283,7 +283,7 @@ impl Building {
         number.map_err(|message| self.faults.push((self.length, message.to_owned()))).ok()
     }
 
-    /// The column. Where no cell is of a type that the field can have, that is a fault of the whole column.
+    /// Returns the column. If no cell has a type that the field can have, the whole column has a fault.
     fn finish(mut self, name: &str, blanks: &Blanks) -> Result<Column, FieldError> {
         if let Some((row, found)) = self.wrong.first()
             && self.wrong.len() == self.filled

@@ -1,4 +1,4 @@
-//! What a cell may hold.
+//! Validates cells.
 
 use std::collections::HashMap;
 
@@ -9,10 +9,10 @@ use super::{LONGEST_CELL, Options, Place, RowFault};
 use crate::account::{CompanySize, Field};
 use crate::plan::{Cell, MatchOn, Mode, Nulls, Suspicion};
 
-/// How many refused company sizes are remembered: to find what was probably meant takes long.
+/// The most refused company sizes to remember, because finding a suggestion takes long.
 const SIZES_REMEMBERED: usize = 1000;
 
-/// What Excel, Google Sheets and `LibreOffice` show in place of a value.
+/// The error values that Excel, Google Sheets and `LibreOffice` show.
 const SPREADSHEET_ERRORS: [&str; 18] = [
     "#N/A",
     "#REF!",
@@ -34,11 +34,11 @@ const SPREADSHEET_ERRORS: [&str; 18] = [
     "Err:502",
 ];
 
-/// Words that often mean nothing.
+/// Words that often mean an empty value.
 const NOTHING: [&str; 13] =
     ["null", "none", "nan", "nat", "na", "n/a", "nil", "<na>", "\\n", "-", "--", "?", "undefined"];
 
-/// Adds the faults of a column's cells, and counts those that look as if nobody had meant them.
+/// Adds the faults of a column's cells, and counts suspicious cells.
 pub(super) fn cells(
     column: &Column,
     role: Role,
@@ -104,17 +104,17 @@ pub(super) fn cells(
     suspicious.map(|(cells, row)| Suspicion { column: column.name.clone(), cells, row: row as u64 })
 }
 
-/// What is wrong with a text in any column.
+/// Returns what is wrong with a text in any column.
 fn damaged(text: &str) -> Option<&'static str> {
     if text.len() > LONGEST_CELL {
-        return Some("is longer than 512 KiB, more than could be read back");
+        return Some("is longer than 512 KiB, which replyio could not read back");
     }
     let is_error = text.starts_with(['#', 'E', ' ']) && SPREADSHEET_ERRORS.contains(&text.trim());
-    is_error.then_some("is the error of a spreadsheet, not a value")
+    is_error.then_some("is a spreadsheet error, not a value")
 }
 
-/// Whether a text often means nothing, or is one that only a program makes: a large number that was shortened, a formula.
-/// Nearly every text is told by its first byte.
+/// Returns whether a text is suspicious: it often means an empty value, or only programs write it, such as a shortened
+/// large number or a formula. The first byte decides for nearly every text.
 fn is_suspicious(text: &str) -> bool {
     const LONGEST_WORD: usize = 9;
     match text.as_bytes().first() {
@@ -132,13 +132,13 @@ fn key(cell: Option<Cell<'_>>, match_on: MatchOn) -> Option<&'static str> {
         Some(Cell::Integer(id)) => (id < 1).then_some(POSITIVE),
         Some(Cell::Text(_)) => None,
         Some(Cell::Empty) | None if match_on == MatchOn::Id => Some("is missing: it must be a positive integer"),
-        Some(Cell::Empty) | None => Some("is missing: the account is found by it"),
+        Some(Cell::Empty) | None => Some("is missing: the row finds its account by it"),
     }
 }
 
-/// The two fields that every account has.
+/// Checks the two fields that every account has.
 fn required(field: Field, cell: Option<Cell<'_>>, options: &Options) -> Option<&'static str> {
-    // Mode `fill` takes nothing away, whatever an empty cell means.
+    // Mode `fill` clears nothing, whatever an empty cell means.
     let clears = options.nulls == Nulls::Clear && options.mode != Mode::Fill;
     let replaces_name = options.mode == Mode::Replace && field == Field::Name;
     match cell {

@@ -1,4 +1,4 @@
-//! One column: chunks of Arrow arrays, and what becomes of types that are not the field's.
+//! One column: chunks of Arrow arrays, and the conversion of types that differ from the field's.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
@@ -13,20 +13,20 @@ use super::utf8::{first_broken, first_broken_view};
 use crate::account::{FieldError, Kind};
 use crate::plan::Cell;
 
-/// A column, cut at the same rows as all the others of its table.
+/// A column, split at the same rows as all the others of its table.
 #[derive(Debug, Clone)]
 pub(super) struct Column {
     pub(super) name: String,
     pub(super) chunks: Vec<Chunk>,
     /// The texts that are empty cells.
     pub(super) blanks: Blanks,
-    /// The rows that do not have the column, where it came row by row.
+    /// The rows without a cell, if the column came row by row.
     pub(super) absent: Option<BooleanBuffer>,
-    /// The rows whose cell could not be read, in their order, with what is wrong. Their cells are empty.
+    /// The rows with an unreadable cell, in order, with the reason. Their cells are empty.
     pub(super) faults: Vec<(usize, String)>,
 }
 
-/// A part of a column, as it came.
+/// A part of a column in its original form.
 #[derive(Debug, Clone)]
 pub(super) enum Chunk {
     Empty,
@@ -50,7 +50,7 @@ impl Chunk {
     }
 }
 
-/// Makes the enum of what a dictionary's keys may be.
+/// Generates the enum of the key types of a dictionary.
 macro_rules! keys {
     ($( $variant:ident $type:ident )+) => {
         #[derive(Debug, Clone)]
@@ -89,12 +89,12 @@ keys! {
 pub(super) enum Refusal {
     /// Its type.
     Type,
-    /// This row of it is not UTF-8, or not there at all.
+    /// This row is not valid UTF-8, or out of range.
     Broken(usize),
 }
 
 impl Column {
-    /// The column of arrays, one after the other.
+    /// Returns the column of consecutive arrays.
     pub(super) fn of_arrays(
         name: &str,
         kind: Kind,
@@ -121,7 +121,7 @@ impl Column {
                     None => column.chunks.push(Chunk::Empty),
                 },
                 Err(Refusal::Broken(row)) => {
-                    let message = format!("has bytes that are not UTF-8, first in row {}", start + row);
+                    let message = format!("has bytes that are not valid UTF-8, first in row {}", start + row);
                     return Err(FieldError::new(column.name, message));
                 }
             }
@@ -130,7 +130,7 @@ impl Column {
         Ok(column)
     }
 
-    /// A cell; `None` where the row does not have the column.
+    /// Returns a cell; `None` if the row does not have the column.
     pub(super) fn cell(&self, place: Place) -> Option<Cell<'_>> {
         if self.absent.as_ref().is_some_and(|absent| place.row < absent.len() && absent.value(place.row)) {
             return None;
@@ -141,7 +141,7 @@ impl Column {
         }
     }
 
-    /// Integers are kept; what means integers is made into them, eight bytes a row.
+    /// Keeps integers, and converts their equivalents to integers, eight bytes per row.
     fn integers(&mut self, array: &dyn Array, start: usize) -> Result<Chunk, Refusal> {
         if let Some(numbers) = array.as_primitive_opt::<Int64Type>() {
             return Ok(Chunk::Integer(numbers.clone()));
@@ -168,7 +168,7 @@ pub(super) fn is_text(kind: &DataType) -> bool {
     matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
-/// Text is kept as it is, once it has been seen to be text: a producer may hand over any bytes.
+/// Keeps text after checking that it is valid, because a producer may pass any bytes.
 pub(super) fn texts(array: &dyn Array) -> Result<Chunk, Refusal> {
     if let Some(texts) = array.as_string_opt::<i32>() {
         whole(first_broken(texts))?;
@@ -187,7 +187,7 @@ pub(super) fn texts(array: &dyn Array) -> Result<Chunk, Refusal> {
         DataType::Dictionary(_, kind) if is_text(kind) || **kind == DataType::Null => {
             let (keys, values) = Keys::of(array).ok_or(Refusal::Type)?;
             let count = values.len();
-            // Values that no row has may be anything, and a key past them is nothing that could be read.
+            // Values without a row may be anything, and a key beyond them refers to nothing readable.
             let values = texts(values).map_err(|_| Refusal::Broken(0))?;
             match (0..keys.len()).find(|row| keys.get(*row).is_some_and(|key| key >= count)) {
                 Some(row) => Err(Refusal::Broken(row)),
@@ -202,7 +202,7 @@ fn whole(broken: Option<usize>) -> Result<(), Refusal> {
     broken.map_or(Ok(()), |row| Err(Refusal::Broken(row)))
 }
 
-/// The first row that is not empty, whatever the type.
+/// Returns the first row that is not empty, for any type.
 fn first_filled(array: &dyn Array, blanks: &Blanks) -> Option<usize> {
     let (nulls, read) = (array.logical_nulls(), reader(array, blanks).ok());
     (0..array.len()).find(|row| {
@@ -211,7 +211,7 @@ fn first_filled(array: &dyn Array, blanks: &Blanks) -> Option<usize> {
     })
 }
 
-/// What is wrong with a column of a type that the field cannot have.
+/// Returns what is wrong with a column of a type that the field cannot have.
 pub(super) fn wrong_type(kind: Kind, found: &str, row: usize) -> String {
     match kind {
         Kind::Integer => format!("must be integers, not {found}, first in row {row}"),
@@ -224,7 +224,7 @@ pub(super) fn wrong_type(kind: Kind, found: &str, row: usize) -> String {
     }
 }
 
-/// A type as people know it, with the name that its owner can look up.
+/// Returns a type in common words, with the name that users can look up.
 fn type_in_words(kind: &DataType) -> String {
     let words = match kind {
         DataType::Boolean => "booleans",

@@ -1,4 +1,4 @@
-//! Files of separated values.
+//! Reads files of separated values.
 
 use std::io::{BufRead, BufReader, Cursor, Read};
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::records::{RecordError, Records};
 use super::{Options, Table, TableError};
 use crate::private_file::open_linked;
 
-/// How much of a file is looked at to find out how its fields are separated.
+/// How much of a file to read to detect the separator.
 const HEAD: u64 = 1024 * 1024;
 
 pub(super) fn read(path: &Path, options: &Options) -> Result<Table, TableError> {
@@ -47,14 +47,14 @@ fn table<R: BufRead>(mut records: Records<R>, path: &Path, options: &Options) ->
     let mut columns: Vec<usize> = Vec::new();
     let mut width = 0;
     while records.advance().map_err(Failed::Record)? {
-        // Spreadsheets leave empty rows behind.
+        // Spreadsheets leave empty rows.
         if records.fields().all(|field| field.trim_ascii().is_empty()) {
             continue;
         }
         let line = records.record_line();
         if columns.is_empty() {
             width = records.len();
-            // And empty columns.
+            // They also leave empty columns.
             let blank = records.fields().map(|name| name.trim_ascii().is_empty()).collect::<Vec<_>>();
             let named = blank.iter().rposition(|blank| !blank).map_or(0, |last| last + 1);
             for name in records.fields().take(named) {
@@ -69,7 +69,7 @@ fn table<R: BufRead>(mut records: Records<R>, path: &Path, options: &Options) ->
                 1 => ("1 field".to_owned(), "; if it is a note below the table, remove it"),
                 count => (format!("{count} fields"), ""),
             };
-            return Err(at(line, format!("has {found}, not {width} as the first line{hint}")));
+            return Err(at(line, format!("has {found}, but the first line has {width}{hint}")));
         }
         for (place, field) in records.fields().enumerate() {
             let text = text(field).map_err(|reason| at(line, reason))?;

@@ -1,4 +1,4 @@
-//! How a file of separated values is written: encoding, delimiter, and the line with which Excel names it.
+//! The format of a file of separated values: encoding, delimiter, and the line that names the delimiter for Excel.
 
 use super::names::shown;
 use std::fs::File;
@@ -10,17 +10,17 @@ use super::Options;
 use super::names::{Role, role_of};
 use super::records::{RecordError, Records};
 
-/// What may separate fields.
+/// The possible delimiters.
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
-/// What the beginning of a file says.
+/// The result of reading the beginning of a file.
 pub(super) struct Head {
     pub(super) delimiter: u8,
-    /// How many bytes stand before the first line of the table.
+    /// The number of bytes before the first line of the table.
     pub(super) skipped: usize,
 }
 
-/// The text of a file, without its byte order mark. What is not UTF-8 is read as a whole.
+/// Returns the text of a file without its byte order mark. Reads a file in another encoding than UTF-8 as a whole.
 pub(super) fn decoded(mut file: File, options: &Options) -> Result<Box<dyn BufRead>, RecordError> {
     let io = RecordError::Io;
     let mut mark = Vec::new();
@@ -37,7 +37,7 @@ pub(super) fn decoded(mut file: File, options: &Options) -> Result<Box<dyn BufRe
             let (marked, named) = (marked.name(), named.name());
             return Err(RecordError::Line(
                 0,
-                format!("the file says that it is {marked}, not {named} as in encoding="),
+                format!("the byte order mark of the file says {marked}, but encoding= says {named}"),
             ));
         }
         (Some((encoding, _)), _) | (None, Some(encoding)) => encoding,
@@ -49,7 +49,7 @@ pub(super) fn decoded(mut file: File, options: &Options) -> Result<Box<dyn BufRe
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(io)?;
     let text = encoding.decode_without_bom_handling_and_without_replacement(&bytes);
-    let text = text.ok_or_else(|| RecordError::Line(0, format!("the file is not {}", encoding.name())))?;
+    let text = text.ok_or_else(|| RecordError::Line(0, format!("the file is not valid {}", encoding.name())))?;
     Ok(Box::new(Cursor::new(text.into_owned())))
 }
 
@@ -58,15 +58,15 @@ fn encoding(name: &str) -> Result<&'static Encoding, String> {
     known.ok_or_else(|| "must be the name of an encoding, such as utf-8, utf-16le or windows-1252".to_owned())
 }
 
-/// The usual name of an encoding.
+/// Returns the usual name of an encoding.
 ///
 /// # Errors
-/// What is expected, when there is none of this name.
+/// Returns what is expected, if there is no such encoding.
 pub fn encoding_named(name: &str) -> Result<String, String> {
     encoding(name).map(|encoding| encoding.name().to_lowercase())
 }
 
-/// How the fields of a file are separated. What can be read in two ways is for the caller to settle.
+/// Detects the delimiter of a file. Returns an error if there are two possibilities.
 pub(super) fn of_head(head: &[u8], is_tsv: bool, options: &Options) -> Result<Head, String> {
     let (said, skipped) = sep_line(head).map_or((None, 0), |(delimiter, length)| (Some(delimiter), length));
     let head = head.get(skipped..).unwrap_or_default();
@@ -74,7 +74,7 @@ pub(super) fn of_head(head: &[u8], is_tsv: bool, options: &Options) -> Result<He
     let delimiter = match (given, said) {
         (Some(given), Some(said)) if given != said => {
             let (given, said) = (delimiter_in_words(given), delimiter_in_words(said));
-            return Err(format!("says that fields are separated by {said}, not by {given} as in delimiter="));
+            return Err(format!("says that the separator is {said}, but delimiter= is {given}"));
         }
         (Some(delimiter), _) | (None, Some(delimiter)) => delimiter,
         (None, None) if is_tsv => b'\t',
@@ -83,7 +83,7 @@ pub(super) fn of_head(head: &[u8], is_tsv: bool, options: &Options) -> Result<He
     Ok(Head { delimiter, skipped })
 }
 
-/// The first line of files that Excel is to read: `sep=;`.
+/// Parses the first line of files for Excel: `sep=;`.
 fn sep_line(head: &[u8]) -> Option<(u8, usize)> {
     let end = head.iter().position(|byte| matches!(byte, b'\r' | b'\n'))?;
     let line = head.get(..end)?;
@@ -96,7 +96,7 @@ fn sep_line(head: &[u8]) -> Option<(u8, usize)> {
     Some((delimiter, end + line_end))
 }
 
-/// The delimiter with which the first line names what the rows are matched on; or the only one that it has.
+/// Returns the delimiter with which the first line contains the key column; or the only possible one.
 fn recognized(head: &[u8], options: &Options) -> Result<u8, String> {
     let (mut there, mut fit) = (Vec::new(), Vec::new());
     for delimiter in DELIMITERS {
@@ -120,24 +120,24 @@ fn recognized(head: &[u8], options: &Options) -> Result<u8, String> {
         ([], []) => Ok(b','),
         _ => {
             let found: Vec<_> = there.into_iter().map(delimiter_in_words).collect();
-            Err(format!("may be separated by {}; say by which with delimiter=", found.join(" or by ")))
+            Err(format!("may be separated by {}; choose one with delimiter=", found.join(" or by ")))
         }
     }
 }
 
-/// What is wrong with bytes that are not UTF-8, with the encoding that they may be in.
+/// Returns what is wrong with bytes that are not valid UTF-8, with their probable encoding.
 pub(super) fn not_utf8(bytes: &[u8]) -> String {
     let undefined = |byte: &u8| matches!(byte, 0x81 | 0x8d | 0x8f | 0x90 | 0x9d);
     if bytes.contains(&0) || bytes.iter().any(undefined) {
         return NOT_UTF8.to_owned();
     }
     let fits = WINDOWS_1252.name().to_lowercase();
-    format!("is not UTF-8; {fits} fits: give encoding=\"{fits}\", or save the file as UTF-8")
+    format!("is not valid UTF-8; it may be {fits}: set encoding=\"{fits}\", or save the file as UTF-8")
 }
 
-pub(super) const NOT_UTF8: &str = "is not UTF-8; save the file as UTF-8, or name its encoding with encoding=";
+pub(super) const NOT_UTF8: &str = "is not valid UTF-8; save the file as UTF-8, or set its encoding with encoding=";
 
-/// How a delimiter is called.
+/// Returns the name of a delimiter.
 fn delimiter_in_words(delimiter: u8) -> String {
     match delimiter {
         b'\t' => "tab".to_owned(),
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn what_can_be_separated_in_two_ways_is_for_the_caller() {
-        let said = "may be separated by comma or by semicolon; say by which with delimiter=".to_owned();
+        let said = "may be separated by comma or by semicolon; choose one with delimiter=".to_owned();
         assert_eq!(delimiter("id,x;id\n"), Err(said.clone()));
         assert_eq!(delimiter("Company,a;b\n"), Err(said));
         let options = Options { delimiter: Some(b';'), ..Options::default() };
@@ -192,7 +192,7 @@ mod tests {
         let options = Options { delimiter: Some(b'\t'), ..Options::default() };
         assert_eq!(
             of_head(b"sep=;\nid", false, &options).err().unwrap(),
-            "says that fields are separated by semicolon, not by tab as in delimiter="
+            "says that the separator is semicolon, but delimiter= is tab"
         );
     }
 

@@ -1,16 +1,16 @@
-//! Whether two tables mean the same: their rows, and what their columns do to an account.
+//! Compares two tables: their rows, and what their columns do to an account.
 
 use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 
 use super::{Key, Options, Table};
 use crate::plan::Cell;
 
-/// Bytes are handed to the hash in portions of about this many.
+/// The hash gets bytes in portions of about this size.
 const PORTION: usize = 64 * 1_024;
 
 impl Table {
-    /// A digest of the rows and of what the columns do. Two tables with the same digest plan the same changes, however they
-    /// came: as a file or as a frame.
+    /// Returns a digest of the rows and of what the columns do. Two tables with the same digest plan the same changes,
+    /// whether they come from a file or a DataFrame.
     pub fn digest(&self, options: &Options) -> [u8; SHA256_OUTPUT_LEN] {
         let mut sum = Sum { context: Context::new(&SHA256), portion: Vec::with_capacity(2 * PORTION) };
         for word in [options.mode.as_str(), options.nulls.as_str(), options.match_on.as_str()] {
@@ -41,7 +41,7 @@ impl Table {
     }
 }
 
-/// Everything is written with a tag, and texts with their length, so that no two tables are written alike.
+/// Every value is written with a tag, and texts with their length, so that different tables have different bytes.
 struct Sum {
     context: Context,
     portion: Vec<u8>,

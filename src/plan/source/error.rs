@@ -1,4 +1,4 @@
-//! Why there is no table.
+//! Errors of reading a table.
 
 use std::fmt;
 use std::io;
@@ -8,26 +8,26 @@ use super::Table;
 use crate::account::FieldError;
 use crate::text::listed;
 
-/// Why there is no table.
+/// Why a table cannot be read.
 #[derive(Debug)]
 pub enum TableError {
-    /// Columns are not what they must be. Nothing was sent.
+    /// Columns have problems. Nothing was sent.
     Faults {
-        /// The table in words, or the name of its file.
+        /// The description of the table, or the name of its file.
         table: String,
-        /// Every fault of every column.
+        /// Every problem of every column.
         faults: Vec<FieldError>,
     },
-    /// What is in a file is not what its ending says.
+    /// The content of a file does not match its suffix.
     Read {
         /// The file.
         path: PathBuf,
-        /// The line, from 1, where one can be named.
+        /// The line, from 1, if there is one.
         line: Option<u64>,
         /// What is wrong.
         reason: String,
     },
-    /// A row is not what a row must be.
+    /// A row is invalid.
     Row {
         /// Its number, from 0.
         row: u64,

@@ -1,4 +1,4 @@
-//! Whatever means an integer, as one.
+//! Converts all forms of an integer.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -17,7 +17,7 @@ pub(super) const POSITIVE: &str = "must be a positive integer";
 pub(super) const TOO_LARGE: &str = "must be a positive integer below 2**63";
 pub(super) const NOT_WHOLE: &str = "must be a whole number";
 pub(super) const INEXACT: &str =
-    "must be exact: a float of this size cannot tell this integer from the next one; give integers or text";
+    "must be exact: a float of this size cannot tell this integer from the next one; use integers or text";
 
 /// A type of floats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub enum Float {
 }
 
 impl Float {
-    /// From here on, two integers are the same float.
+    /// From here on, neighboring integers are the same float.
     const fn first_inexact(self) -> f64 {
         match self {
             Self::Half => 2_048.0,
@@ -43,7 +43,7 @@ impl Float {
 
 pub(super) type Reader<'a> = Box<dyn Fn(usize) -> Result<Option<i64>, &'static str> + 'a>;
 
-/// How a row of an array is read as an integer; `None` where it is empty.
+/// Reads a row of an array as an integer; `None` if it is empty.
 pub(super) fn reader<'a>(array: &'a dyn Array, blanks: &'a Blanks) -> Result<Reader<'a>, Refusal> {
     fn small<T: ArrowPrimitiveType>(array: &dyn Array) -> Result<Reader<'_>, Refusal>
     where
@@ -107,7 +107,7 @@ pub(super) fn reader<'a>(array: &'a dyn Array, blanks: &'a Blanks) -> Result<Rea
     }
 }
 
-/// A float that means one integer; NaN is nothing.
+/// Converts a float that stands for one integer; NaN is an empty cell.
 pub(super) fn of_float(number: f64, float: Float) -> Result<Option<i64>, &'static str> {
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
     if number.is_nan() {
@@ -138,7 +138,7 @@ fn of_decimal(number: i128, scale: i32) -> Result<i64, &'static str> {
     i64::try_from(whole).map_err(|_| TOO_LARGE)
 }
 
-/// Text that is an integer: digits, with white space around them, and with `.0` behind them where the text was a float.
+/// Parses text that is an integer: digits, with optional white space, and an optional `.0` if the text was a float.
 pub(super) fn of_text(text: &str) -> Result<i64, &'static str> {
     let text = text.trim();
     let (digits, zeros) = text.split_once('.').map_or((text, None), |(digits, zeros)| (digits, Some(zeros)));
@@ -151,7 +151,7 @@ pub(super) fn of_text(text: &str) -> Result<i64, &'static str> {
     if may_be_rounded { Err(INEXACT) } else { Ok(number) }
 }
 
-/// What keeps a text from being an integer, with what is expected.
+/// Returns why a text is not an integer, and what is expected.
 fn odd(text: &str) -> &'static str {
     let unsigned = text.strip_prefix(['-', '+', '\u{2212}']).unwrap_or(text);
     let decimal = || unsigned.split_once(['.', ',']).is_some_and(|(whole, rest)| is_digits(whole) && is_digits(rest));
@@ -178,7 +178,7 @@ fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether digits are in groups of three: `4,711`.
+/// Returns whether digits are in groups of three: `4,711`.
 fn has_separators(text: &str) -> bool {
     let is_separator = |character: char| matches!(character, ',' | '.' | '\'' | '’' | '_') || character.is_whitespace();
     let mut groups = text.split(is_separator);
@@ -192,7 +192,7 @@ fn has_separators(text: &str) -> bool {
         && count > 0
 }
 
-/// Whether a number is written as spreadsheets write large ones: `4.7E+11`.
+/// Returns whether a number has the form that spreadsheets use for large numbers: `4.7E+11`.
 pub(super) fn is_scientific(text: &str) -> bool {
     text.split_once(['e', 'E']).is_some_and(|(number, exponent)| {
         let (whole, fraction) = number.split_once(['.', ',']).unwrap_or((number, "0"));
@@ -200,7 +200,7 @@ pub(super) fn is_scientific(text: &str) -> bool {
     })
 }
 
-/// Whether a character takes no room: what nobody sees may have been copied along.
+/// Returns whether a character is invisible: it may have been copied unnoticed.
 pub(super) fn is_invisible(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')

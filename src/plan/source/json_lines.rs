@@ -1,4 +1,4 @@
-//! Files with one JSON object a line.
+//! Reads files with one JSON object per line.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -28,7 +28,13 @@ pub(super) fn read(path: &Path, options: &Options) -> Result<Table, TableError> 
         if bytes.len() > LONGEST_RECORD {
             return Err(wrong(format!("is longer than {} MiB", LONGEST_RECORD / 1024 / 1024)));
         }
-        let text = std::str::from_utf8(&bytes).map_err(|_| wrong("is not UTF-8; save the file as UTF-8".to_owned()))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| {
+            wrong(
+                "is not valid UTF-8; save the file as \
+            UTF-8"
+                    .to_owned(),
+            )
+        })?;
         let text = if line == 1 { text.strip_prefix('\u{feff}').unwrap_or(text) } else { text };
         if !text.trim().is_empty() {
             add(&mut builder, text).map_err(wrong)?;
@@ -39,14 +45,14 @@ pub(super) fn read(path: &Path, options: &Options) -> Result<Table, TableError> 
 
 fn add(builder: &mut Builder, text: &str) -> Result<(), String> {
     let object: Object<'_> = serde_json::from_str(text).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => "is no JSON object".to_owned(),
-        _ => format!("is not JSON, at column {}", error.column()),
+        serde_json::error::Category::Data => "is not a JSON object".to_owned(),
+        _ => format!("is not valid JSON, at column {}", error.column()),
     })?;
     if object.0.len() > MOST_COLUMNS {
         return Err(format!("has more than {MOST_COLUMNS} members"));
     }
     for (place, (name, value)) in object.0.iter().enumerate() {
-        // Most objects name their members in the same order.
+        // Most objects have their members in the same order.
         let column = if builder.is_named(place, name) { Ok(place) } else { builder.column(name) };
         let column = column.map_err(|error| error.to_string())?;
         let given = match value {
@@ -94,7 +100,7 @@ impl<'de> Deserialize<'de> for Object<'de> {
     }
 }
 
-/// Text that is borrowed where nothing in it is escaped.
+/// Text that is borrowed if it contains no escapes.
 struct Text<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Text<'de> {

@@ -1,7 +1,8 @@
-//! Tables in: from Arrow, CSV, JSON Lines and single cells to one form, with every fault by row and column.
+//! Reads tables: converts Arrow, CSV, JSON Lines and single cells to one form, and reports every fault with its row and
+//! column.
 //!
-//! A table is read once and looked at often, so it stays in columns: what comes from Arrow is kept as it is, and a row
-//! is put together when it is asked for.
+//! A table is read once and used often, so it stays in columns: Arrow data stays as it is, and a row is assembled on
+//! demand.
 
 mod blanks;
 mod builder;
@@ -36,77 +37,77 @@ pub use self::dialect::encoding_named;
 pub use self::error::TableError;
 pub use self::integers::Float;
 
-/// A name longer than this is cut in a message.
+/// A longer name is truncated in a message.
 const LONGEST_NAME: usize = 100;
-/// As many columns as a sheet of Excel can have.
+/// The most columns of an Excel sheet.
 const MOST_COLUMNS: usize = 16_384;
-/// The most bytes of one line of JSON, or of one record of separated values: a quote that is never closed makes one of the
-/// rest of its file.
+/// The most bytes of one line of JSON, or of one record of separated values: an unclosed quote extends a record to the
+/// end of the file.
 const LONGEST_RECORD: usize = 16 * 1024 * 1024;
-/// The most bytes of one cell. An answer that has more is refused, so nobody could tell whether it was stored.
+/// The most bytes of one cell. A longer answer is refused, so it could not be verified.
 const LONGEST_CELL: usize = 512 * 1024;
 
-/// How a table is meant.
+/// How to read a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
     /// What its columns do to an account.
     pub mode: Mode,
-    /// What an empty cell means.
+    /// What an empty cell does.
     pub nulls: Nulls,
-    /// By what a row finds its account.
+    /// How a row finds its account.
     pub match_on: MatchOn,
-    /// Columns that are not meant for the account.
+    /// Columns to ignore.
     pub ignore: Vec<String>,
-    /// Whether every column that no field is named like is ignored too.
+    /// Whether to ignore every column that is not a field.
     pub ignore_unknown: bool,
-    /// Which column is which field: its name in the table, and the field's.
+    /// The mapping from column names to field names.
     pub columns: Vec<(String, String)>,
     /// Texts that are empty cells, besides `""` and white space.
     pub null_values: Vec<String>,
-    /// What separates the fields of a CSV file; recognized when it is not given.
+    /// The separator of a CSV file; detected if it is not given.
     pub delimiter: Option<u8>,
-    /// The encoding of a CSV file that is not UTF-8 and has no byte order mark.
+    /// The encoding of a CSV file without a byte order mark, if it is not UTF-8.
     pub encoding: Option<String>,
 }
 
 impl Options {
-    /// Whether a column of this name is looked at: as a field, as what the rows are matched on, or as a fault.
+    /// Returns whether the table uses a column with this name: as a field, as the key, or as a fault.
     pub fn wants(&self, name: &str) -> bool {
         !matches!(names::role_of(name, self), Ok(Role::Ignored))
     }
 }
 
-/// By what one row finds its account.
+/// The key by which one row finds its account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Key<'a> {
     /// The account's id, positive.
     Id(i64),
-    /// Its domain name or name, as the row has it, not blank.
+    /// Its domain name or name, in the form of the row, not blank.
     Text(&'a str),
-    /// None that an account can have. The row has a fault.
+    /// No valid key. The row has a fault.
     Missing,
 }
 
-/// One fault of one cell. Its row cannot be sent.
+/// A fault of one cell. Its row cannot be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RowFault {
     /// The row's number in the table, from 0.
     pub row: u64,
-    /// The column, as the table names it.
+    /// The name of the column in the table.
     pub column: String,
-    /// What is wrong and what is expected, with row and column. Never the value.
+    /// What is wrong and what is expected, with row and column. Never contains the value.
     pub message: String,
 }
 
-/// Rows to be applied to accounts, each with the faults that were found in it.
+/// Rows to apply to accounts, with their faults.
 #[derive(Debug)]
 pub struct Table {
     description: String,
     match_on: MatchOn,
     rows: usize,
-    /// The first row of each chunk; all columns are cut at the same rows.
+    /// The first row of each chunk; all columns are split at the same rows.
     starts: Vec<usize>,
-    /// There is none in a table without columns, which has no rows either.
+    /// `None` in a table without columns, which has no rows either.
     key: Option<Column>,
     columns: Vec<(Field, Column)>,
     fields: Vec<Field>,
@@ -115,18 +116,18 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table of Arrow batches, which are kept as they are.
+    /// Creates a table from Arrow batches, which it keeps as they are.
     ///
     /// # Errors
-    /// [`TableError::Faults`] with all faults of all columns.
+    /// Returns [`TableError::Faults`] with every fault of every column.
     pub fn from_batches(schema: &Schema, batches: Vec<RecordBatch>, options: &Options) -> Result<Self, TableError> {
         Self::from_named_batches(None, schema, batches, options)
     }
 
-    /// A table of Arrow batches that came from a file.
+    /// Creates a table from Arrow batches that came from a file.
     ///
     /// # Errors
-    /// As [`Table::from_batches`].
+    /// Returns the errors of [`Table::from_batches`].
     pub fn from_named_batches(
         file: Option<&Path>,
         schema: &Schema,
@@ -158,24 +159,24 @@ impl Table {
         Self::assemble(table, starts, rows, columns, names.faults, options)
     }
 
-    /// A table in a file of separated values, whose first line names the columns. Read strictly: a quote where RFC 4180
-    /// allows none is an error, for it can make two rows of four.
+    /// Reads a table from a file of separated values, whose first line contains the column names. Reads strictly: a
+    /// quote where RFC 4180 does not allow it is an error, because it can turn four rows into two.
     ///
     /// # Errors
-    /// [`TableError`], whatever is wrong with the file or its columns.
+    /// Returns [`TableError`] if the file or its columns are invalid.
     pub fn from_csv(path: &Path, options: &Options) -> Result<Self, TableError> {
         csv::read(path, options)
     }
 
-    /// A table in a file with one JSON object a line.
+    /// Reads a table from a file with one JSON object per line.
     ///
     /// # Errors
-    /// [`TableError`], whatever is wrong with the file or its columns.
+    /// Returns [`TableError`] if the file or its columns are invalid.
     pub fn from_json_lines(path: &Path, options: &Options) -> Result<Self, TableError> {
         json_lines::read(path, options)
     }
 
-    /// Checks the cells and brings the columns together.
+    /// Checks the cells and combines the columns.
     fn assemble(
         table: String,
         starts: Vec<usize>,
@@ -193,7 +194,7 @@ impl Table {
             suspicions.extend(check::cells(&column, role, options, &starts, rows, &mut found));
             match role {
                 Role::Key => {
-                    // The account becomes what the row says, and its domain name is part of that.
+                    // The row replaces the account, and its domain name is part of that.
                     if options.mode == Mode::Replace && options.match_on == MatchOn::DomainName {
                         others.push((Field::DomainName, column.clone()));
                     }
@@ -209,7 +210,7 @@ impl Table {
         Ok(Self { description: table, match_on, rows, starts, key, columns: others, fields, faults: found, suspicions })
     }
 
-    /// What a table is called: its file's name, or how large it is.
+    /// A description of the table: the name of its file, or its size.
     fn in_words(file: Option<&Path>, rows: usize, columns: usize) -> String {
         let name = file.and_then(Path::file_name).map(|name| plain_line(&name.to_string_lossy(), LONGEST_NAME));
         name.unwrap_or_else(|| {
@@ -218,28 +219,28 @@ impl Table {
         })
     }
 
-    /// The number of rows.
+    /// Returns the number of rows.
     pub fn len(&self) -> u64 {
         self.rows as u64
     }
 
-    /// Whether there is no row.
+    /// Returns whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.rows == 0
     }
 
-    /// By what the rows find their accounts.
+    /// Returns how the rows find their accounts.
     pub fn match_on(&self) -> MatchOn {
         self.match_on
     }
 
-    /// The columns that are fields to change, each once. What the rows are matched on is not among them, except for the
-    /// domain name in mode `replace`: the account becomes what the row says.
+    /// Returns the columns that are fields to change, each once. The key is not among them, except for the domain name
+    /// in mode `replace`, in which the row replaces the account.
     pub fn fields(&self) -> &[Field] {
         &self.fields
     }
 
-    /// By what a row finds its account.
+    /// Returns the key by which a row finds its account.
     pub fn key(&self, row: u64) -> Key<'_> {
         let cell = self.place(row).zip(self.key.as_ref()).and_then(|(place, column)| column.cell(place));
         match cell {
@@ -249,23 +250,23 @@ impl Table {
         }
     }
 
-    /// The cells of a row. A field that the row does not name, as an object of JSON Lines may, is left out.
+    /// Returns the cells of a row. Omits a field that the row does not contain, as an object of JSON Lines may.
     pub fn row(&self, row: u64) -> impl Iterator<Item = (Field, Cell<'_>)> {
         let place = self.place(row);
         self.columns.iter().filter_map(move |(field, column)| Some((*field, column.cell(place?)?)))
     }
 
-    /// Every fault of every cell, in the order of the rows. A row may have several.
+    /// Returns every fault of every cell, in the order of the rows. A row may have several.
     pub fn faults(&self) -> &[RowFault] {
         &self.faults
     }
 
-    /// The columns with texts that often mean nothing, or that only a program makes. They are sent as they are.
+    /// Returns the columns with suspicious texts, which are sent unchanged.
     pub fn suspicions(&self) -> &[Suspicion] {
         &self.suspicions
     }
 
-    /// The table in a few words: the name of its file, or its size.
+    /// Returns a short description of the table: the name of its file, or its size.
     pub fn description(&self) -> &str {
         &self.description
     }
@@ -277,7 +278,7 @@ impl Table {
     }
 }
 
-/// Where a row is.
+/// Returns the position of a row.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     row: usize,

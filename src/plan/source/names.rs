@@ -1,4 +1,4 @@
-//! What the columns of a table are, by their names, with every fault at once.
+//! Finds the role of each column by its name, and reports every problem at once.
 
 use super::integers::is_invisible;
 use super::{LONGEST_NAME, Options};
@@ -6,7 +6,7 @@ use crate::account::{Field, FieldError, Kind, MEMBERS, nearest};
 use crate::plan::{MatchOn, Mode};
 use crate::text::plain_line;
 
-/// The columns of a listing that an update cannot carry. Where a table has all of them, it is a listing of ours.
+/// The read-only columns of a listing. A table that has all of them is a listing of this package.
 const READ_ONLY: [&str; 7] = [
     "linked_prospects_count",
     "created_date",
@@ -17,7 +17,7 @@ const READ_ONLY: [&str; 7] = [
     "email_provider",
 ];
 
-/// What other programs call a field, in letters and digits alone.
+/// The names that other programs use for a field, in letters and digits only.
 const HINTS: [(Field, &[&str]); 11] = [
     (Field::Name, &["company", "companyname", "account", "accountname", "organization", "organizationname"]),
     (
@@ -58,23 +58,23 @@ const HINTS: [(Field, &[&str]); 11] = [
     (Field::OwnerUserId, &["owner", "ownerid", "accountowner", "companyowner"]),
 ];
 
-const UNKNOWN: &str = "is not a field of a contact account; if it is to be left out, name it in ignore=";
+const UNKNOWN: &str = "is not a field of a contact account; to leave it out, list it in ignore=";
 /// The most unknown columns for which a message suggests a field.
 const MOST_HINTS: usize = 100;
 
-/// What a column is for.
+/// The role of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// Nothing.
     Ignored,
-    /// The rows find their accounts by it.
+    /// The key by which rows find their accounts.
     Key,
     /// A field to change.
     Field(Field),
 }
 
 impl Role {
-    /// The kind of its cells.
+    /// Returns the kind of its cells.
     pub(super) fn kind(self, match_on: MatchOn) -> Kind {
         match self {
             Self::Field(field) => field.kind(),
@@ -87,15 +87,15 @@ impl Role {
 /// Why a column has no role.
 #[derive(PartialEq)]
 pub(super) enum Unfit {
-    /// The service sets it.
+    /// The service sets the field.
     ReadOnly,
-    /// It is the id, which is not what the rows are matched on.
+    /// The column is the id, but rows are matched by another key.
     Id,
-    /// No field is named like it, or like what it is to be.
+    /// No field has this name, or the name that the column maps to.
     Unknown,
 }
 
-/// The columns, and what is wrong with their names.
+/// The columns, and the problems with their names.
 #[derive(Debug)]
 pub(super) struct Names {
     pub(super) roles: Vec<(String, Role)>,
@@ -126,12 +126,12 @@ impl Names {
                     }
                 },
                 Err(Unfit::ReadOnly) if is_listing => Ok(Role::Ignored),
-                Err(Unfit::ReadOnly) => Err("cannot be updated: the service sets it; name it in ignore=".to_owned()),
+                Err(Unfit::ReadOnly) => Err("cannot be updated: the service sets it; list it in ignore=".to_owned()),
                 Err(Unfit::Id) => {
                     let key = options.match_on.as_str();
-                    Err(format!("is not used with match_on={key:?}; if that is meant, name it in ignore="))
+                    Err(format!("is not used with match_on={key:?}; if that is intended, list it in ignore="))
                 }
-                // A suggestion takes long to find, and nobody reads that many messages.
+                // A suggestion takes long to find, and no one reads that many messages.
                 Err(Unfit::Unknown) if found.faults.len() >= MOST_HINTS => Err(UNKNOWN.to_owned()),
                 Err(Unfit::Unknown) => Err(unknown(name, renamed(name, options), &mut others)),
             };
@@ -149,19 +149,20 @@ impl Names {
         found
     }
 
-    /// A name that is to be read as another must be there: it may be misspelled, and its values would be left out.
+    /// A renamed column must exist: its name may be misspelled, and its values would be lost.
     fn check_renamed(&mut self, names: &[&str], options: &Options) {
         for (from, _) in &options.columns {
             if !names.is_empty() && !names.iter().any(|name| same(from, name)) {
-                self.faults.push(FieldError::new(shown(from), "is named in columns=, but the table does not have it"));
+                self.faults.push(FieldError::new(shown(from), "is in columns=, but not in the table"));
             }
             if options.ignore.iter().any(|ignored| same(ignored, from)) {
-                self.faults.push(FieldError::new(shown(from), "is named in columns= and in ignore="));
+                self.faults.push(FieldError::new(shown(from), "is in both columns= and ignore="));
             }
         }
     }
 
-    /// Whoever ignores a column expects that nothing happens to its field. Mode "replace" clears a field without a column.
+    /// A user who ignores a column expects that its field does not change. Mode "replace" clears a field without a
+    /// column.
     fn check_left_out(&mut self, names: &[&str], options: &Options) {
         let clears = |field: Field| {
             let has = |(_, role): &(String, Role)| *role == Role::Field(field);
@@ -171,8 +172,8 @@ impl Names {
             options.ignore.iter().filter_map(|name| Some((name.as_str(), field(name).filter(|f| clears(*f))?)));
         let mut left_out: Vec<FieldError> = ignored
             .map(|(name, _)| {
-                let message = "is a field that mode \"replace\" clears when it has no column, so that it cannot be left as \
-                               it is by ignore=; keep its column, or use mode \"patch\"";
+                let message = "is a field that mode \"replace\" clears when it has no column, so ignore= cannot keep \
+                    its value; keep its column, or use mode \"patch\"";
                 FieldError::new(shown(name), message)
             })
             .collect();
@@ -181,8 +182,9 @@ impl Names {
                 |name| {
                     let field = meant(name).filter(|field| clears(*field))?.name();
                     let message = format!(
-                        "may be the {field}, which mode \"replace\" clears when it has no column; if it is, give \
-                     columns={{{}: \"{field}\"}}; else name it in ignore=, together with every other column to ignore",
+                        "may be the {field}, which mode \"replace\" clears when it has no column; if it is, set \
+                        columns={{{}: \"{field}\"}}; otherwise list it in ignore=, together with every other column \
+                        to ignore",
                         quoted(name)
                     );
                     Some(FieldError::new(shown(name), message))
@@ -192,7 +194,7 @@ impl Names {
         self.faults.extend(left_out);
     }
 
-    /// Adds what is not there and must be. A table of nothing at all lacks nothing.
+    /// Adds the missing required columns. An empty table lacks none.
     pub(super) fn require(&mut self, rows: usize, options: &Options) {
         if rows == 0 && self.roles.is_empty() {
             return;
@@ -216,7 +218,7 @@ impl Names {
     }
 }
 
-/// What a column is for, by its name alone.
+/// Returns the role of a column, based only on its name.
 pub(super) fn role_of(name: &str, options: &Options) -> Result<Role, Unfit> {
     let renamed = renamed(name, options);
     if renamed.is_none() && (is_index(name) || options.ignore.iter().any(|ignored| same(ignored, name))) {
@@ -235,12 +237,12 @@ pub(super) fn role_of(name: &str, options: &Options) -> Result<Role, Unfit> {
     }
 }
 
-/// As what the caller wants a column to be read.
+/// Returns the name that the caller maps a column to.
 fn renamed<'a>(name: &str, options: &'a Options) -> Option<&'a str> {
     options.columns.iter().find(|(from, _)| same(from, name)).map(|(_, to)| to.as_str())
 }
 
-/// The field that a name means.
+/// Returns the field with a name.
 fn field(name: &str) -> Option<Field> {
     Field::from_name(name).or_else(|| {
         let name = plain(name);
@@ -248,7 +250,7 @@ fn field(name: &str) -> Option<Field> {
     })
 }
 
-/// The letters and digits of a name: by these, names are compared. One that is too long for a field has none.
+/// Returns the letters and digits of a name, which are compared. A name that is too long for a field has none.
 fn plain(name: &str) -> String {
     if name.len() > LONGEST_NAME {
         return String::new();
@@ -256,7 +258,7 @@ fn plain(name: &str) -> String {
     name.chars().filter(|character| character.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-/// Whether two names mean the same column.
+/// Returns whether two names refer to the same column.
 fn same(left: &str, right: &str) -> bool {
     left == right || {
         let left = plain(left);
@@ -264,7 +266,7 @@ fn same(left: &str, right: &str) -> bool {
     }
 }
 
-/// What pandas and pyarrow call an index that has no name.
+/// The name that pandas and pyarrow give to an unnamed index.
 fn is_index(name: &str) -> bool {
     let level = name.strip_prefix("__index_level_").and_then(|rest| rest.strip_suffix("__"));
     level.is_some_and(|level| !level.is_empty() && level.bytes().all(|byte| byte.is_ascii_digit()))
@@ -316,10 +318,10 @@ fn expected(field: Field) -> &'static str {
 
 fn unknown<'a>(name: &'a str, renamed: Option<&str>, others: &mut Others<'a>) -> String {
     if let Some(to) = renamed {
-        return format!("is to be {}, which is not a field of a contact account", shown(to));
+        return format!("maps to {}, which is not a field of a contact account", shown(to));
     }
     if name.trim().is_empty() {
-        return "has no name; if it is to be left out, name it in ignore=".to_owned();
+        return "has no name; to leave it out, list it in ignore=".to_owned();
     }
     if let Some(field) = meant(name) {
         if let Some(other) = others.taken(field, name) {
@@ -330,8 +332,8 @@ fn unknown<'a>(name: &'a str, renamed: Option<&str>, others: &mut Others<'a>) ->
         }
         let (field, name, expected) = (field.name(), quoted(name), expected(field));
         return format!(
-            "is not a field of a contact account; if it is the {field}{expected}, give columns={{{name}: \"{field}\"}}; \
-             else name it in ignore="
+            "is not a field of a contact account; if it is the {field}{expected}, set columns={{{name}: \"{field}\"}}; \
+             otherwise list it in ignore="
         );
     }
     let wanted = plain(name);
@@ -339,23 +341,26 @@ fn unknown<'a>(name: &'a str, renamed: Option<&str>, others: &mut Others<'a>) ->
     // The word "company" alone makes a name look like company_size.
     let rest = wanted.strip_prefix("company").filter(|rest| nearest(rest, ["size"].into_iter()).is_none());
     match nearest(&wanted, names).filter(|right| !wanted.is_empty() && (rest.is_none() || *right != "company_size")) {
-        Some(right) => format!("is not a field of a contact account; did you mean {right}? Else name it in ignore="),
+        Some(right) => format!(
+            "is not a field of a contact account; did you mean {right}? Otherwise, list it in \
+            ignore="
+        ),
         None => UNKNOWN.to_owned(),
     }
 }
 
-/// The field that other programs call by a name.
+/// Returns the field for a name that other programs use.
 fn meant(name: &str) -> Option<Field> {
     let wanted = plain(name);
     HINTS.iter().find(|(_, words)| words.contains(&wanted.as_str())).map(|(field, _)| *field)
 }
 
-/// A name as a literal of Python.
+/// Returns a name as a Python literal.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", shown(name).replace('"', "\\\""))
 }
 
-/// A name for a message of one line; in quotes, with what is invisible escaped, where it has such characters.
+/// Returns a name for a one-line message, quoted and escaped if it contains invisible characters.
 pub(super) fn shown(name: &str) -> String {
     if name.trim() != name || name.is_empty() || name.chars().take(LONGEST_NAME).any(is_invisible) {
         let cut: String = name.chars().take(LONGEST_NAME).collect();
@@ -410,16 +415,16 @@ mod tests {
     fn a_column_is_read_as_the_field_that_the_caller_names() {
         assert_eq!(roles(&["Website"], &renaming("Website", "domain_name")), [Role::Field(Field::DomainName)]);
         assert_eq!(roles(&["Account ID"], &renaming("account id", "id")), [Role::Key]);
-        // What the caller says goes before what the name says.
+        // The caller's mapping has precedence over the name.
         assert_eq!(roles(&["city"], &renaming("city", "state")), [Role::Field(Field::State)]);
         assert_eq!(
             fault("Website", &renaming("Website", "domain")),
-            "Website is to be domain, which is not a field of a contact account"
+            "Website maps to domain, which is not a field of a contact account"
         );
         let missing = Names::of(&["id"], &renaming("Web site", "domain_name")).faults;
-        assert_eq!(missing[0].message, "is named in columns=, but the table does not have it");
+        assert_eq!(missing[0].message, "is in columns=, but not in the table");
         let both = Options { ignore: vec!["website".to_owned()], ..renaming("Website", "domain_name") };
-        assert_eq!(Names::of(&["Website"], &both).faults[0].message, "is named in columns= and in ignore=");
+        assert_eq!(Names::of(&["Website"], &both).faults[0].message, "is in both columns= and ignore=");
     }
 
     #[test]
@@ -438,7 +443,7 @@ mod tests {
             ignore: ignore.iter().map(ToString::to_string).collect(),
             ..Options::default()
         };
-        // A data frame is handed over without the columns to ignore.
+        // A DataFrame is passed without the ignored columns.
         for names in [&["id", "name", "phone"][..], &["id", "name"]] {
             for ignored in ["phone", "Phone", "PHONE "] {
                 let faults = Names::of(names, &replace(&[ignored])).faults;
@@ -461,7 +466,7 @@ mod tests {
         let replace = Options { mode: Mode::Replace, ignore_unknown: true, ..Options::default() };
         let faults = Names::of(&["id", "name", "Phone Number", "Notes", "Company"], &replace).faults;
         assert_eq!(faults.len(), 1, "{faults:?}");
-        assert!(faults[0].message.contains("give columns={\"Phone Number\": \"phone\"}"), "{faults:?}");
+        assert!(faults[0].message.contains("set columns={\"Phone Number\": \"phone\"}"), "{faults:?}");
         assert_eq!(Names::of(&["id", "name", "phone", "Phone Number"], &replace).faults, []);
         let renamed = Options { columns: vec![("Phone Number".to_owned(), "phone".to_owned())], ..replace.clone() };
         assert_eq!(Names::of(&["id", "name", "Phone Number"], &renamed).faults, []);
@@ -482,7 +487,7 @@ mod tests {
             ("Billing State/Province", "state"),
         ] {
             let found = fault(name, &Options::default());
-            assert!(found.contains(&format!("give columns={{\"{name}\": \"{field}\"}}")), "{found}");
+            assert!(found.contains(&format!("set columns={{\"{name}\": \"{field}\"}}")), "{found}");
             assert_eq!(Names::of(&[name], &renaming(name, field)).faults, [], "the hint works");
         }
         for name in ["Company Name for Emails", "Company Street", "Company Postal Code", "Company Address"] {

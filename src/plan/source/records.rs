@@ -1,4 +1,4 @@
-//! Records of separated values, read strictly as RFC 4180 defines them.
+//! Reads records of separated values strictly, as RFC 4180 defines them.
 //!
 //! A lenient reader guesses where a stray quote ends, and the guess can turn four rows into two.
 
@@ -13,24 +13,24 @@ const DOUBLE_IT: &str = "write each quote inside a quoted field twice (\"\")";
 #[derive(Debug)]
 pub(super) enum RecordError {
     Io(io::Error),
-    /// What is wrong with this line.
+    /// The problem of this line.
     Line(u64, String),
 }
 
-/// Where the reader is in a field.
+/// The position of the reader in a field.
 #[derive(Clone, Copy)]
 enum State {
     /// Before its first byte.
     Start,
     /// In a field without quotes.
     Bare,
-    /// In quotes that were opened in this line.
+    /// In quotes that opened in this line.
     Quoted(u64),
-    /// Behind the quote that closed them.
+    /// After the closing quote.
     Closed(u64),
 }
 
-/// Reads records one by one. Counts lines as an editor does: CRLF, LF and a lone CR are one line end each.
+/// Reads records one by one. Counts lines as an editor does: CRLF, LF and a lone CR are one line break each.
 #[derive(Debug)]
 pub(super) struct Records<R> {
     source: R,
@@ -45,29 +45,29 @@ pub(super) struct Records<R> {
 }
 
 impl<R: BufRead> Records<R> {
-    /// Reads from a source whose first byte is in `line`.
+    /// Creates a reader for a source whose first byte is in `line`.
     pub(super) fn new(source: R, delimiter: u8, line: u64) -> Self {
         let (bytes, ends) = (Vec::new(), Vec::new());
         Self { source, delimiter, line, record_line: line, after_carriage_return: false, bytes, ends }
     }
 
-    /// The line in which the record begins, from 1.
+    /// Returns the line in which the record begins, from 1.
     pub(super) fn record_line(&self) -> u64 {
         self.record_line
     }
 
-    /// The number of fields of the record.
+    /// Returns the number of fields of the record.
     pub(super) fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// The fields of the record, without their quotes.
+    /// Returns the fields of the record, without their quotes.
     pub(super) fn fields(&self) -> impl Iterator<Item = &[u8]> {
         let mut start = 0;
         self.ends.iter().map(move |end| self.bytes.get(std::mem::replace(&mut start, *end)..*end).unwrap_or_default())
     }
 
-    /// Reads the next record; `false` at the end.
+    /// Reads the next record; returns `false` at the end.
     pub(super) fn advance(&mut self) -> Result<bool, RecordError> {
         self.bytes.clear();
         self.ends.clear();
@@ -173,14 +173,14 @@ impl<R: BufRead> Records<R> {
         let reason = if field.trim_ascii().is_empty() {
             "has white space before a quote; remove the white space".to_owned()
         } else {
-            format!("has a quote inside a field without quotes; put the whole field in quotes and {DOUBLE_IT}")
+            format!("has a quote inside an unquoted field; put the whole field in quotes and {DOUBLE_IT}")
         };
         RecordError::Line(self.line, reason)
     }
 
     fn text_behind_quote(&self, opened: u64) -> RecordError {
         let whose = if opened == self.line { String::new() } else { format!(" that was opened in line {opened}") };
-        RecordError::Line(self.line, format!("has text behind the closing quote of a field{whose}; {DOUBLE_IT}"))
+        RecordError::Line(self.line, format!("has text after the closing quote of a field{whose}; {DOUBLE_IT}"))
     }
 }
 
@@ -193,7 +193,7 @@ mod tests {
     type Record = (u64, Vec<String>);
     type Refusal = (u64, String);
 
-    /// The records with the lines in which they begin, read in chunks of this size.
+    /// Returns the records with the lines in which they begin, read in chunks of this size.
     fn read(text: &str, delimiter: u8, chunk: usize) -> Result<Vec<Record>, Refusal> {
         let mut records = Records::new(BufReader::with_capacity(chunk, text.as_bytes()), delimiter, 1);
         let mut found: Vec<Record> = Vec::new();
@@ -252,10 +252,9 @@ mod tests {
 
     #[test]
     fn a_quote_where_none_may_be_is_refused_with_its_line() {
-        let bare = "has a quote inside a field without quotes; put the whole field in quotes and write each quote inside \
-            a quoted field twice (\"\")";
-        let behind =
-            "has text behind the closing quote of a field; write each quote inside a quoted field twice (\"\")";
+        let bare = "has a quote inside an unquoted field; put the whole field in quotes and write each quote inside a \
+            quoted field twice (\"\")";
+        let behind = "has text after the closing quote of a field; write each quote inside a quoted field twice (\"\")";
         let opened = |line: u64| behind.replace("a field;", &format!("a field that was opened in line {line};"));
         for (text, line, reason) in [
             ("a\n1\"\n", 2, bare.to_owned()),

@@ -34,7 +34,7 @@ fn with_ids(column: &(String, ArrayRef), options: &Options) -> Result<Table, Tab
     table(vec![ids(count), (column.0.as_str(), Arc::clone(&column.1))], options)
 }
 
-/// What is in a column, row by row.
+/// Returns the content of a column, row by row.
 fn cells(array: ArrayRef, name: &str) -> Vec<Option<String>> {
     let table = with_ids(&(name.to_owned(), array), &Options::default()).unwrap();
     assert_eq!(table.faults(), []);
@@ -198,11 +198,11 @@ fn all_faults_of_columns_are_told_at_once() {
     assert_eq!(
         found,
         [
-            "citty is not a field of a contact account; did you mean city? Else name it in ignore=",
-            "created_date cannot be updated: the service sets it; name it in ignore=",
-            "stage_name cannot be updated: the service sets it; name it in ignore=",
+            "citty is not a field of a contact account; did you mean city? Otherwise, list it in ignore=",
+            "created_date cannot be updated: the service sets it; list it in ignore=",
+            "stage_name cannot be updated: the service sets it; list it in ignore=",
             "linked_in_url is given twice, as linkedInUrl and as linked_in_url",
-            "Whatever is not a field of a contact account; if it is to be left out, name it in ignore=",
+            "Whatever is not a field of a contact account; to leave it out, list it in ignore=",
             "id is missing: rows find their accounts by it (match_on=\"id\")",
             "phone must be text, not numbers (Float64), first in row 1",
             "owner_user_id must be integers, not booleans (Boolean), first in row 0",
@@ -235,7 +235,11 @@ fn the_key_is_what_is_matched_on() {
     let by_domain = Options { match_on: MatchOn::DomainName, ..Options::default() };
     let domains = || texts("domainName", vec![Some("acme.com"), Some(" "), None]);
     let found = with_ids(&domains(), &by_domain);
-    assert_eq!(refusals(found), ["id is not used with match_on=\"domain_name\"; if that is meant, name it in ignore="]);
+    assert_eq!(
+        refusals(found),
+        ["id is not used with match_on=\"domain_name\"; if that is intended, list it in \
+        ignore="]
+    );
     let options = Options { ignore: vec!["id".to_owned()], ..by_domain.clone() };
     let table = with_ids(&domains(), &options).unwrap();
     assert_eq!((table.key(0), table.key(1), table.key(2)), (Key::Text("acme.com"), Key::Missing, Key::Missing));
@@ -243,8 +247,8 @@ fn the_key_is_what_is_matched_on() {
     assert_eq!(
         messages(&table),
         [
-            "domainName in row 1 is missing: the account is found by it",
-            "domainName in row 2 is missing: the account is found by it"
+            "domainName in row 1 is missing: the row finds its account by it",
+            "domainName in row 2 is missing: the row finds its account by it"
         ]
     );
 }
@@ -390,7 +394,7 @@ fn errors_of_spreadsheets_and_endless_texts_are_faults() {
     let column = texts("city", vec![Some("#REF!"), Some("#N/A"), Some("Err:502"), Some("#1 in Oslo"), Some(&endless)]);
     let table = with_ids(&column, &Options::default()).unwrap();
     assert_eq!(table.faults().iter().map(|fault| fault.row).collect::<Vec<_>>(), [0, 1, 2, 4]);
-    assert_eq!(messages(&table).first(), Some(&"city in row 0 is the error of a spreadsheet, not a value"));
+    assert_eq!(messages(&table).first(), Some(&"city in row 0 is a spreadsheet error, not a value"));
 }
 
 #[test]
@@ -420,7 +424,7 @@ fn a_table_that_has_all_columns_of_a_listing_is_taken_as_it_is() {
     assert_eq!(table(columns(&names), &Options::default()).unwrap().fields(), []);
     let part = refusals(table(columns(&names[..6]), &Options::default()));
     assert_eq!(part.len(), 6);
-    assert_eq!(part[0], "linked_prospects_count cannot be updated: the service sets it; name it in ignore=");
+    assert_eq!(part[0], "linked_prospects_count cannot be updated: the service sets it; list it in ignore=");
 }
 
 #[test]
@@ -481,7 +485,7 @@ fn a_cell_of_a_wrong_type_is_a_fault_of_its_row_unless_all_are() {
         messages(&mixed),
         [
             "phone in row 1 must be text, not int",
-            "phone in row 2 must be real Unicode text: it has a lone surrogate",
+            "phone in row 2 must be valid Unicode: it contains a lone surrogate",
             "phone in row 3 must be text, not bool"
         ]
     );
@@ -515,7 +519,7 @@ fn what_is_wrong_in_a_csv_file_is_told_with_its_line() {
     let start = |name| format!("{name} refused before any request: ");
     assert_eq!(
         wrong("ragged.csv", b"id,city\n1,\"a\nb\"\n2,a,b\n"),
-        start("ragged.csv") + "line 4 has 3 fields, not 2 as the first line"
+        start("ragged.csv") + "line 4 has 3 fields, but the first line has 2"
     );
     assert_eq!(
         wrong("open.csv", b"id,city\n1,a\n2,\"b\n3,c\n"),
@@ -524,13 +528,13 @@ fn what_is_wrong_in_a_csv_file_is_told_with_its_line() {
     assert_eq!(
         wrong("latin.csv", b"id,city\n1,a\n2,\xe6\n"),
         start("latin.csv")
-            + "line 3 is not UTF-8; windows-1252 fits: give encoding=\"windows-1252\", or save the file as UTF-8"
+            + "line 3 is not valid UTF-8; it may be windows-1252: set encoding=\"windows-1252\", or save the file as UTF-8"
     );
     assert_eq!(wrong("empty.csv", b""), start("empty.csv") + "the file is empty; its first line must name the columns");
     assert_eq!(
         wrong("columns.csv", b"id,citty\n"),
         start("columns.csv")
-            + "column citty is not a field of a contact account; did you mean city? Else name it in ignore="
+            + "column citty is not a field of a contact account; did you mean city? Otherwise, list it in ignore="
     );
     let missing = Table::from_csv(Path::new("missing.csv"), &Options::default()).unwrap_err();
     assert!(
@@ -581,11 +585,11 @@ fn what_is_wrong_in_json_lines_is_told_with_its_line() {
         error.trim_start_matches("wrong.jsonl refused before any request: line 2 ").to_owned()
     };
     assert_eq!(wrong(b"{\"id\":1,\"id\":2}"), "names id twice");
-    assert_eq!(wrong(b"[1]"), "is no JSON object");
-    assert_eq!(wrong(b"{\"id\":1"), "is not JSON, at column 7");
-    assert_eq!(wrong(b"{\"id\":1} {}"), "is not JSON, at column 10");
-    assert_eq!(wrong(b"{\"id\":NaN}"), "is not JSON, at column 7");
-    assert_eq!(wrong(b"{\"id\":\"\xff\"}"), "is not UTF-8; save the file as UTF-8");
+    assert_eq!(wrong(b"[1]"), "is not a JSON object");
+    assert_eq!(wrong(b"{\"id\":1"), "is not valid JSON, at column 7");
+    assert_eq!(wrong(b"{\"id\":1} {}"), "is not valid JSON, at column 10");
+    assert_eq!(wrong(b"{\"id\":NaN}"), "is not valid JSON, at column 7");
+    assert_eq!(wrong(b"{\"id\":\"\xff\"}"), "is not valid UTF-8; save the file as UTF-8");
 }
 
 #[test]

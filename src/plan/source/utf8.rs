@@ -1,14 +1,14 @@
-//! Whether text from elsewhere is text: Arrow takes the word of whoever made it.
+//! Checks that foreign text is valid UTF-8, because Arrow trusts its producer.
 
 use arrow_array::{Array, GenericStringArray, OffsetSizeTrait, StringViewArray};
 
-/// The first row that has a text which is none.
+/// Returns the first row whose bytes are not valid UTF-8.
 pub(super) fn first_broken<O: OffsetSizeTrait>(texts: &GenericStringArray<O>) -> Option<usize> {
     let offsets = texts.offsets();
     let range = |start: O, end: O| texts.values().as_slice().get(start.as_usize()..end.as_usize());
     let all = offsets.first().zip(offsets.last()).and_then(|(first, last)| range(*first, *last));
     let mut pairs = offsets.iter().zip(offsets.iter().skip(1));
-    // Text as a whole that is cut between characters is text. Where a cell is null there may be other bytes, though.
+    // A valid text as a whole may be split inside a character. A null cell may contain any bytes, though.
     let first = offsets.first().map_or(0, |first| first.as_usize());
     let is_whole = |text: &str| {
         let is_cut = |offset: &O| text.is_char_boundary(offset.as_usize().wrapping_sub(first));
@@ -28,7 +28,7 @@ pub(super) fn first_broken<O: OffsetSizeTrait>(texts: &GenericStringArray<O>) ->
     })
 }
 
-/// The same of views.
+/// The same for views.
 pub(super) fn first_broken_view(texts: &StringViewArray) -> Option<usize> {
     const INLINE: u128 = 12;
     const HIGH_BITS: u128 = 0x8080_8080_8080_8080_8080_8080_0000_0000;

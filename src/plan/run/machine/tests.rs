@@ -1,4 +1,4 @@
-//! What a run decides, without a service, a clock or a file.
+//! The decisions of a run, without a service, a clock or a file.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -27,7 +27,7 @@ fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// An account whose every writable member is there.
+/// An account that has every writable member.
 fn account(id: i64) -> ContactAccount {
     let mut members = serde_json::Map::new();
     for field in Field::ALL {
@@ -56,7 +56,7 @@ fn without(id: i64, name: &str) -> ContactAccount {
     serde_json::from_value(members).unwrap()
 }
 
-/// Rows 0, 1, … for accounts 1, 2, …, next to each other in the list.
+/// Rows 0, 1, … for accounts 1, 2, …, adjacent in the list.
 fn rows(count: u64) -> Vec<OpenRow> {
     let row = |row: u64| OpenRow {
         row,
@@ -149,7 +149,7 @@ fn look_at_account(machine: &mut Machine, account: impl Fn(i64) -> ContactAccoun
     machine.looked_at_account(row, bergen(), Ok(account(row.account_id.unwrap())), now)
 }
 
-/// A run that reads accounts one by one, and has read the first.
+/// A run that reads accounts with `GET`, and has read the first.
 fn looked(count: u64, settings: Settings) -> Machine {
     let mut machine = Machine::new(rows(count), Some(ItemsProof::Incomplete), settings);
     assert_eq!(look_at_account(&mut machine, account, at(0)), []);
@@ -166,7 +166,7 @@ fn changed(row: u64) -> Record {
     Record::Finish { row, finished }
 }
 
-/// What rows came to, by their numbers.
+/// The statuses of rows, by their numbers.
 fn statuses(records: &[Record]) -> Vec<(u64, Status)> {
     let status = |record: &Record| match record {
         Record::Finish { row, finished } => Some((*row, finished.status)),
@@ -242,7 +242,8 @@ fn a_page_that_cuts_a_text_is_not_written_from_and_every_account_is_read_by_itse
     assert_eq!(written, (0..16).collect::<Vec<_>>());
 }
 
-/// Runs a machine to its end over accounts that `GET` shows whole. Gives how often each row was written, and the looks.
+/// Runs a machine to its end over accounts that `GET` returns whole. Returns how often each row was updated, and the
+/// looks.
 fn run_to_end(
     machine: &mut Machine,
     page: impl Fn(i64) -> ContactAccount,
@@ -251,7 +252,7 @@ fn run_to_end(
     run_to_end_as(machine, page, whole, answered)
 }
 
-/// The same, with what the service answers to an update.
+/// The same, with the service's answer to an update.
 fn run_to_end_as(
     machine: &mut Machine,
     page: impl Fn(i64) -> ContactAccount,
@@ -296,7 +297,7 @@ fn a_cut_of_one_field_is_found_beside_an_account_with_more_text_in_others() {
 
 #[test]
 fn a_longer_text_on_a_later_page_is_proved_before_it_is_written() {
-    // Pages of two rows each: only the last has texts that the list cuts.
+    // Pages of two rows each: only the last has texts that the list truncates.
     let settings = Settings { most_on_a_look: 2, ..SETTINGS };
     let whole = |id: i64| with(id, "description", &"x".repeat(if id > 4 { 400 } else { 60 }));
     let cut = |id: i64| with(id, "description", &"x".repeat(if id > 4 { 255 } else { 60 }));
@@ -427,7 +428,7 @@ fn one_update_goes_out_until_the_service_has_taken_one() {
             Request::Account { row } => {
                 machine.looked_at_account(row, bergen(), Ok(account(row.account_id.unwrap())), at(0));
             }
-            other => panic!("{other:?} beside the first update"),
+            other => panic!("{other:?} next to the first update"),
         }
     }
     assert_eq!(machine.wrote(update, Ok(answered(1)), at(0)), [changed(0)]);
@@ -624,7 +625,7 @@ fn a_row_that_may_have_been_sent_stays_unknown_until_an_answer_tells() {
     let mut machine = Machine::new(rows, Some(ItemsProof::Incomplete), SETTINGS);
     let records = look_at_account(&mut machine, |id| with(id, "city", "BERGEN"), at(0));
     assert_eq!(statuses(&records), [(0, Status::Unknown)]);
-    assert!(error_of(&records).contains("city is neither"), "{}", error_of(&records));
+    assert!(error_of(&records).contains("city has neither"), "{}", error_of(&records));
 }
 
 #[test]
@@ -658,7 +659,7 @@ fn what_the_service_stored_otherwise_is_kept_and_said() {
     let Some(Record::Finish { finished, .. }) = records.first() else { panic!("{records:?}") };
     assert!(finished.stored_otherwise && finished.status == Status::Changed);
     assert_eq!(finished.answered, [(Field::City, Value::Text("BERGEN".into()))]);
-    assert!(error_of(&records).contains("answered city differently"), "{}", error_of(&records));
+    assert!(error_of(&records).contains("differs from what was sent in city"), "{}", error_of(&records));
 }
 
 #[test]
@@ -820,7 +821,7 @@ fn a_later_run_reads_each_account_by_itself_where_the_list_may_hide_the_member_t
 
 #[test]
 fn where_none_that_was_compared_can_show_what_updates_do_the_next_accounts_are_read_by_themselves() {
-    // Among the accounts that are compared the first has the member, and the service refuses its update.
+    // The first of the compared accounts has the member, and the service refuses its update.
     let whole = |id: i64| if [1, 15].contains(&id) { with(id, "annualRevenue", "12 million") } else { account(id) };
     let mut machine = Machine::new(rows(16), None, SETTINGS);
     let (mut compared, mut later, mut written) = (Vec::new(), Vec::new(), Vec::new());
@@ -887,7 +888,7 @@ fn a_run_that_is_stopped_starts_nothing_and_gives_nothing_up() {
     assert_eq!((machine.next(at(0)), machine.last_records()), (Next::Done, vec![]));
 }
 
-/// A run over rows that were matched on names, of which the second account has another one by now.
+/// A run over rows that were matched by name. The second account has another name by now.
 fn matched_on_names(rows: Vec<OpenRow>, items: Option<ItemsProof>) -> (Machine, impl Fn(i64) -> ContactAccount) {
     let keys = rows.iter().map(|row| (row.row, format!("Company {}", row.row + 1))).collect();
     let machine = Machine::new(rows, items, SETTINGS).matched(MatchOn::Name, keys);
@@ -922,7 +923,7 @@ fn an_account_that_its_row_would_no_longer_find_is_a_conflict_once_a_get_has_sai
             Record::Finish { row, finished } if finished.status == Status::Conflict => Some((*row, &finished.error)),
             _ => None,
         });
-        let error = "row 1: the account no longer has the name that this row was matched on; plan this row again";
+        let error = "row 1: the account no longer has the name that matched this row; plan this row again";
         assert_eq!(conflicts.collect::<Vec<_>>(), [(1, &Some(error.to_owned()))], "{items:?}");
     }
 }
@@ -1039,7 +1040,7 @@ fn a_run_after_a_kill_looks_at_the_account_in_doubt_before_it_writes_another_or_
     assert_eq!(run_to_end(&mut machine, shown, shown).0, [0; 0]);
     assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { row: 0, id: 1, is_written: true, .. })));
 
-    // A run over the other rows does not look at it.
+    // A run over the other rows does not read it.
     let mut machine = Machine::new(open.split_off(1), None, SETTINGS).sparing(Vec::new(), at_risk());
     assert_eq!(run_to_end(&mut machine, shown, shown).0, [0; 0]);
     assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { id: 2, is_written: false, .. })));
@@ -1104,8 +1105,8 @@ fn a_page_that_shows_the_member_that_was_cleared_is_trusted_again() {
     assert_eq!(run_to_end(&mut machine, shown, shown), ((0..7).collect(), 0));
 }
 
-/// Runs over accounts that have a stage, of which only the first update is answered by `first`; the others keep it. Gives
-/// the accounts that were written and the most accounts that were looked at ahead of their update.
+/// Runs over accounts that have a stage. `first` answers only the first update; the other updates keep the stage.
+/// Returns the updated accounts and the most accounts that were read before their update.
 fn run_staged(machine: &mut Machine, mut first: Option<Refusal>, gone: &[i64]) -> (Vec<i64>, usize) {
     let (mut written, mut ahead, mut most_ahead, mut now) = (Vec::new(), 0_usize, 0, at(0));
     loop {
@@ -1146,7 +1147,7 @@ fn an_account_in_doubt_that_is_gone_holds_up_no_other() {
 
 #[test]
 fn a_row_in_doubt_that_another_success_has_given_up_ends_the_run_with_an_error() {
-    // The second account has no stage, so that its update shows that the first row itself is at fault.
+    // The second account has no stage, so its update shows that the first row itself is the cause.
     let shown = |id: i64| if id == 2 { account(id) } else { staged(id) };
     let mut machine = Machine::new(rows(3), Some(ItemsProof::Incomplete), SETTINGS);
     let mut written = Vec::new();
@@ -1172,7 +1173,7 @@ fn a_row_in_doubt_that_another_success_has_given_up_ends_the_run_with_an_error()
 
 #[test]
 fn no_more_accounts_are_looked_at_ahead_than_are_written_at_once() {
-    // In doubt about pages for the whole run, and about one account for a while.
+    // In doubt about pages for the whole run, and about one account for some time.
     for (cleared, first) in [(vec!["annualRevenue".to_owned()], None), (Vec::new(), Some(lost_answer()))] {
         let mut machine = Machine::new(rows(60), Some(ItemsProof::Incomplete), SETTINGS).sparing(cleared, None);
         let (written, most_ahead) = run_staged(&mut machine, first, &[]);
