@@ -104,11 +104,14 @@ fuzz: ## Fuzzes what reads foreign bytes, with cargo-fuzz, and plan files; SECON
 	    -max_total_time=$(SECONDS_EACH) -max_len=4096 -print_final_stats=1; \
 	done
 
-docs: $(VENV)/installed-wheel $(VENV)/installed-test ## Writes the pages that say what the package says, and the documentation of the crate.
+docs: $(VENV)/installed-wheel $(VENV)/installed-test $(VENV)/installed-docs ## Writes the pages that say what the package says, and builds the site into target/site. Needs Python 3.11.
 	$(BIN)/python docs/reference.py
 	$(BIN)/python docs/command_line.py
 	$(BIN)/python docs/gallery.py
-	cargo doc --locked --no-deps --features sandbox,plan
+	$(BIN)/python docs/llms.py
+	rm -rf target/site
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky --doctree-dir target/site-doctrees docs target/site
+	$(BIN)/python docs/check_site.py target/site
 
 wheel: dist/.built ## Builds the wheel, into dist/.
 	@ls dist/*.whl
