@@ -56,7 +56,11 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_class_signature = "separated"
-autodoc_default_options = {"members": True, "inherited-members": "BaseException,tuple,dict,str", "exclude-members": "with_traceback, add_note"}
+autodoc_default_options = {
+    "members": True,
+    "inherited-members": "BaseException,tuple,dict,str",
+    "exclude-members": "with_traceback, add_note",
+}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = False

@@ -12,7 +12,7 @@ from replyio.sandbox import Sandbox
 
 PAGE = """<!doctype html><meta charset="utf-8"><body style="margin:16px;background:#fff;color:#1b1f24;
 font:15px/1.5 'DejaVu Sans',sans-serif">{}</body>"""
-TABLE = "id,City,Country,Phone\n4711,Bergen,,\n4712,München,,+49 89 1234567\n4713,Dallas,,\n1,Oslo,,\n"
+TABLE = "id,City,Phone\n4711,Bergen,\n4712,,+49 89 1234567\n4713,Dallas,\n1,Oslo,\n"  # as in the README
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
         plan = sandbox.client().plan_contact_account_updates(
             folder / "companies.csv", save_as=folder / "companies.replyplan", progress=False
         )
-        (folder / "plan.html").write_text(PAGE.format(plan._repr_html_()), encoding="utf-8")  # noqa: SLF001
+        (folder / "plan.html").write_text(PAGE.format(plan._repr_html_()), encoding="utf-8")
         picture = Path(__file__).resolve().parent / "_static" / "plan.png"
         options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--force-device-scale-factor=2"]
         subprocess.run(
