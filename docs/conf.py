@@ -6,7 +6,7 @@ import posixpath
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import replyio
 
@@ -34,7 +34,7 @@ project_copyright = "replyio contributors"
 version = release = replyio.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["**.ipynb_checkpoints"]
+exclude_patterns = ["_templates", "**.ipynb_checkpoints"]
 nitpicky = True
 # Types of other packages, private types, and the literals of annotations have no page here.
 nitpick_ignore_regex = [
@@ -59,7 +59,7 @@ autodoc_class_signature = "separated"
 autodoc_default_options = {
     "members": True,
     "inherited-members": "BaseException,tuple,dict,str",
-    "exclude-members": "with_traceback, add_note",
+    "exclude-members": "__new__, add_note, with_traceback",
 }
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
@@ -72,6 +72,7 @@ toc_object_entries_show_parents = "hide"
 html_theme = "pydata_sphinx_theme"
 html_title = "replyio"
 html_static_path = ["_static"]
+templates_path = ["_templates"]
 html_css_files = ["site.css"]
 html_extra_path = ["../llms.txt"]
 html_copy_source = False
@@ -83,6 +84,8 @@ html_theme_options = {
     "navbar_end": ["theme-switcher"],
     "secondary_sidebar_items": ["page-toc"],
     "show_toc_level": 2,
+    "collapse_navigation": True,
+    "navigation_depth": 2,
     "navigation_with_keys": False,
     "search_as_you_type": True,
     "footer_start": ["copyright"],
@@ -92,6 +95,7 @@ html_theme_options = {
     "external_links": [{"name": "Source", "url": SOURCE}],
 }
 
+SIGNATURE = re.compile(r'<dl>\s*(<dd><em class="sig-param.*?)</dl>', re.DOTALL)
 LINK = re.compile(r"(\]\(|^\[[^\]]+\]: )(?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?", re.MULTILINE)
 
 
@@ -145,9 +149,21 @@ def as_item(match: re.Match[str]) -> str:
     return f"\n{match[1]}- ``{match[2]}`` {match[3]}{match[4].replace('            ', '          ')}"
 
 
+def show(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _tree: object) -> None:
+    """Called by Sphinx before it writes a page. A signature of several lines is not a list of definitions."""
+    if "body" in context:
+        context["body"] = SIGNATURE.sub(as_lines, context["body"])
+
+
+def as_lines(match: re.Match[str]) -> str:
+    """The parameters of a signature, one on each line."""
+    return f'<span class="sig-lines">{match[1].replace("<dd>", "<span>").replace("</dd>", "</span>")}</span>'
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx when it starts."""
     app.add_lexer("mermaid", TextLexer)
     app.connect("source-read", read)
     app.connect("autodoc-process-docstring", read_docstring, priority=1)  # before napoleon
+    app.connect("html-page-context", show)
     app.connect("build-finished", llms.write_full)
