@@ -89,7 +89,7 @@ reliability: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) target/
 	$(BIN)/python -m reliability $(ARGS)
 
 # Whole jobs against a model of the service, on virtual time; see docs/design/2026-11-28-simulation.md.
-simulate: ## Runs simulated jobs, judged by an oracle: SEEDS=20000 FROM=1, SEED=4711 to replay one, CONTROLS=1 to put faults back.
+simulate: ## Runs simulated jobs, judged by an oracle: SEEDS=20000 FROM=1, SEED=4711 to replay one, CONTROLS=1 to add known faults again.
 	cargo bench --quiet --locked --profile sabotage --features simulation --bench simulate -- \
 	  $(if $(SEED),--seed $(SEED),$(if $(CONTROLS),--controls --seeds 10000,--from $(or $(FROM),1) --seeds $(or $(SEEDS),5000)))
 
