@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format simulate bench fuzz reliability docs coverage notices wheel sdist release-check scan clean
+.PHONY: help demo test test-integrations check format simulate bench fuzz reliability docs coverage notices wheel sdist release-check scan clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -62,6 +62,12 @@ test: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) ## Tests the c
 	  --basetemp=target/test-run/tmp --junitxml=target/test-run/results.xml | tee target/test-run/output.txt
 	$(BIN)/pytest $(ALONE) \
 	  --basetemp=target/test-run/tmp-alone --junitxml=target/test-run/results-alone.xml | tee target/test-run/output-alone.txt
+
+# Each of these tools brings versions of its own, so each has an environment of its own. Spark needs Java. Python 3.11.
+INTEGRATIONS := airflow dagster dlt prefect spark
+
+test-integrations: $(INTEGRATIONS:%=.venv-%/installed) ## Runs what the how-to pages show of Airflow, Dagster, dlt, Prefect and Spark, against the sandbox.
+	for tool in $(INTEGRATIONS); do .venv-$$tool/bin/python tests/integrations/run.py $$tool; done
 
 scan: $(VENV)/installed-wheel sdist ## Looks for secrets in what `make test` has written, and in the wheel and the source distribution.
 	$(BIN)/python tests/canary_scan.py target/test-run target/sdist dist
@@ -147,7 +153,7 @@ release-check: demo test scan check sdist $(VENV)/installed-release notices ## C
 	$(BIN)/python packaging/release.py bare dist/*.whl
 
 clean: ## Removes everything that was made.
-	rm -rf $(VENV) .venv-mitmproxy dist target fuzz/target fuzz/corpus fuzz/artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-mitmproxy $(INTEGRATIONS:%=.venv-%) dist target fuzz/target fuzz/corpus fuzz/artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -c 'import sys; sys.exit("replyio needs Python 3.10 or newer" if sys.version_info < (3, 10) else 0)'
@@ -161,6 +167,11 @@ $(VENV)/installed-%: requirements/%.txt | $(VENV)/pyvenv.cfg
 .venv-mitmproxy/installed: requirements/mitmproxy.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(INTEGRATIONS:%=.venv-%/installed): .venv-%/installed: requirements/%.txt dist/.built
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< dist/*.whl
 	@touch $@
 
 # One wheel serves every Python, so that it does not depend on the environment it was built from.

@@ -97,6 +97,7 @@ html_theme_options = {
 }
 
 SIGNATURE = re.compile(r'<dl>\s*(<dd><em class="sig-param.*?)</dl>', re.DOTALL)
+FILE_NAME = re.compile(r"\[[\w./-]+\.md\]\((?!https?:)")
 LINK = re.compile(r"(\]\(|^\[[^\]]+\]: )(?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?", re.MULTILINE)
 
 
@@ -120,7 +121,8 @@ def with_links_of_the_site(text: str, folder: Path, page: str) -> str:
         place = place if "." in posixpath.basename(place) else f"{place}.md"
         return f"{match[1]}{posixpath.relpath(place, posixpath.dirname(page) or '.')}{match[3] or ''}"
 
-    return LINK.sub(link, text)
+    # A link whose text is the name of a file gets the title of the page.
+    return FILE_NAME.sub("[](", LINK.sub(link, text))
 
 
 def read(app: Sphinx, page: str, content: list[str]) -> None:
