@@ -51,6 +51,7 @@ nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_ipywidgets_js = {}  # they would come from another host
 nb_merge_streams = True
+smartquotes = False  # a quote in a docstring is code more often than not
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -71,7 +72,7 @@ toc_object_entries_show_parents = "hide"
 
 html_theme = "pydata_sphinx_theme"
 html_title = "replyio"
-html_sidebars = {"design/2*": []}
+html_sidebars = {"design/*": []}
 html_static_path = ["_static"]
 templates_path = ["_templates"]
 html_css_files = ["site.css"]

@@ -41,7 +41,7 @@ DESIGN = """\
 # Design decisions
 
 Each note records one decision, its reasons, and what was rejected, on the day it was made. A later note can replace an
-earlier one; the notes are not edited afterwards.
+earlier one.
 
 """
 
