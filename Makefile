@@ -63,10 +63,13 @@ test: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) ## Tests the c
 	$(BIN)/pytest $(ALONE) \
 	  --basetemp=target/test-run/tmp-alone --junitxml=target/test-run/results-alone.xml | tee target/test-run/output-alone.txt
 
-# Each of these tools brings versions of its own, so each has an environment of its own. Spark needs Java. Python 3.11.
+# Each of these tools brings versions of its own, so each has an environment of its own. Spark needs Java 17 or newer.
 INTEGRATIONS := airflow dagster dlt prefect spark
 
-test-integrations: $(INTEGRATIONS:%=.venv-%/installed) ## Runs what the how-to pages show of Airflow, Dagster, dlt, Prefect and Spark, against the sandbox.
+test-integrations: dist/.built .venv-libraries/installed $(INTEGRATIONS:%=.venv-%/installed) ## Tests the wheel with the libraries that tables come from, and runs what the how-to pages show of Airflow, Dagster, dlt, Prefect and Spark. Needs Python 3.11 or newer.
+	command -v java >/dev/null || { echo "Spark needs Java 17 or newer"; exit 1; }
+	.venv-libraries/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps --no-index dist/*.whl
+	REPLYIO_INTEGRATIONS=1 .venv-libraries/bin/python -m pytest tests/integrations --override-ini=filterwarnings=default $(ARGS)
 	for tool in $(INTEGRATIONS); do .venv-$$tool/bin/python tests/integrations/run.py $$tool; done
 
 scan: $(VENV)/installed-wheel sdist ## Looks for secrets in what `make test` has written, and in the wheel and the source distribution.
@@ -153,7 +156,7 @@ release-check: demo test scan check sdist $(VENV)/installed-release notices ## C
 	$(BIN)/python packaging/release.py bare dist/*.whl
 
 clean: ## Removes everything that was made.
-	rm -rf $(VENV) .venv-mitmproxy $(INTEGRATIONS:%=.venv-%) dist target fuzz/target fuzz/corpus fuzz/artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-libraries .venv-mitmproxy $(INTEGRATIONS:%=.venv-%) dist target fuzz/target fuzz/corpus fuzz/artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -c 'import sys; sys.exit("replyio needs Python 3.10 or newer" if sys.version_info < (3, 10) else 0)'
@@ -172,6 +175,11 @@ $(VENV)/installed-%: requirements/%.txt | $(VENV)/pyvenv.cfg
 $(INTEGRATIONS:%=.venv-%/installed): .venv-%/installed: requirements/%.txt dist/.built
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< dist/*.whl
+	@touch $@
+
+.venv-libraries/installed: requirements/libraries.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
 # One wheel serves every Python, so that it does not depend on the environment it was built from.

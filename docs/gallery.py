@@ -343,6 +343,13 @@ def quotas(gallery: Gallery) -> None:
         )
         reply.get_contact_account(4711)
         gallery.show("the client's own limit is reached", update(reply))
+    with Sandbox() as sandbox:
+
+        def acquire() -> None:
+            raise ConnectionError("redis.internal:6379 refused the connection")
+
+        reply = sandbox.client(quota=replyio.Quota(acquire=acquire))
+        gallery.show("the function in `Quota(acquire=...)` failed", update(reply))
 
 
 def plan_files(gallery: Gallery, folder: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,20 @@ ROWS[6]["id"] = -7
 ROWS[7]["id"] = 9_999
 
 
+WIDTH = 79
+HAS_COLOURS = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def title(text: str) -> None:
+    """Prints a headline."""
+    print(f"\n\x1b[1m{text}\x1b[0m" if HAS_COLOURS else f"\n{text}")
+
+
+def say(text: object) -> None:
+    """Prints a text, in as many lines as it needs."""
+    print(textwrap.fill(str(text), WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False))
+
+
 def main() -> None:
     """Plans, applies and reverts the table."""
     # The service's quota, on a clock that makes a minute of it a second.
@@ -38,24 +55,24 @@ def main() -> None:
         Sandbox(accounts=STORED, quota=(100, 3000), clock_scale=60) as sandbox,
         sandbox.client() as client,
     ):
-        print("\n6. A table of fifty accounts: planned with few requests, and nothing is written yet")
+        title("6. A table of fifty accounts: planned in few requests, and nothing is written")
         path = Path(folder, "companies.replyplan")
         plan = client.plan_contact_account_updates(ROWS, save_as=path, progress=False)
-        print(f"  {plan!r}")
-        print(f"  {len(sandbox.requests)} requests were sent to find that out.")
+        say(repr(plan))
+        say(f"{len(sandbox.requests)} requests were sent to find that out.")
         for change in list(plan.changes)[8:12]:
-            print("  row {row:2}  account {id}  {field:8}  {before} → {after}".format(**change))
+            say("row {row:2}  account {id}  {field:8}  {before} → {after}".format(**change))
         for failure in plan.failures:
-            print(f"  {failure['error']} ({failure['status']})")
+            say(f"{failure['error']} ({failure['status']})")
 
-        print("\n7. plan.apply() writes within the quota; it can be interrupted and gone on with")
+        title("7. plan.apply() writes within the quota; it can be interrupted and gone on with")
         result = plan.apply(progress=False)
-        print(f"  {result!r}")
+        say(repr(result))
         kept = all(account.phone == f"+{account.id - 100}" for account in sandbox.accounts.values())
-        print(f"  The phone numbers, which no column named, are {'all kept' if kept else 'LOST'}.")
+        say(f"The phone numbers, which no column named, are {'all kept' if kept else 'LOST'}.")
 
-        print("\n8. plan.revert() puts the values from before back")
-        print(f"  {plan.revert(progress=False)!r}")
+        title("8. plan.revert() puts the values from before back")
+        say(repr(plan.revert(progress=False)))
         plan.close()
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import replyio
@@ -41,13 +44,42 @@ UPDATE: ContactAccountFields = {
 }
 
 
-def show(title: str, before: ContactAccount, after: ContactAccount) -> None:
+WIDTH = 79
+HAS_COLOURS = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def coloured(text: str, colour: int) -> str:
+    """The text in a colour, on a terminal that has colours."""
+    return f"\x1b[{colour}m{text}\x1b[0m" if HAS_COLOURS else text
+
+
+def title(text: str) -> None:
+    """Prints a headline."""
+    print(f"\n{coloured(text, 1)}")
+
+
+def say(text: object) -> None:
+    """Prints a text, in as many lines as it needs."""
+    print(textwrap.fill(str(text), WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False))
+
+
+def cut(value: object, width: int) -> str:
+    """The value, cut where it is wider than its column."""
+    text = str(value)
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def show(headline: str, before: ContactAccount, after: ContactAccount) -> None:
     """Prints the fields that an update may carry, and marks what changed."""
     old, new = before.update_fields(), after.update_fields()
-    print(f"\n{title}\n{'':2}{'field':18}{'before':26}after")
+    title(headline)
+    print(f"{'':2}{'field':18}{'before':29}after")
     for field in UPDATE:
-        values = str(old.get(field, "–")), str(new.get(field, "–"))
-        print(f"{' ' if values[0] == values[1] else '*'} {field:18}{values[0][:24]:26}{values[1]}")
+        values = cut(old.get(field, "–"), 27), cut(new.get(field, "–"), 30)
+        has_changed = old.get(field) != new.get(field)
+        line = f"{'*' if has_changed else ' '} {field:18}{values[0]:29}{values[1]}"
+        # Red is what is gone, green what is new.
+        print(coloured(line, 32 if field in new else 31) if has_changed else line)
 
 
 def main() -> None:
@@ -62,30 +94,32 @@ def main() -> None:
         wiped = client.update_contact_account(4711, name=complete.name, city="Oslo")
         lost = complete.update_fields().keys() - wiped.update_fields().keys()
         show("2. The trap: the same call with only name and city replaces the whole account", complete, wiped)
-        print(f"  {len(lost)} fields are gone.")
+        say(f"{len(lost)} fields are gone.")
+        say("owner_user_id stays: it can never be empty, so an update without it does not clear it.")
 
         restored = client.update_contact_account(4711, **UPDATE)
         sent = len(sandbox.requests)
         patched = client.patch_contact_account(4711, city="Oslo")
         show("3. patch_contact_account(4711, city='Oslo') reads, merges and writes", restored, patched)
         steps = " and ".join(f"one {request.method}" for request in sandbox.requests[sent:])
-        print(f"  Everything else is kept, for {steps}.")
+        say(f"Everything else is kept, for {steps}.")
 
-        print("\n4. What cannot be right is refused before any request, all of it at once")
+        title("4. What cannot be right is refused before any request, all of it at once")
         try:
             wrong: dict[str, Any] = {"name": " ", "company_size": "50-200", "citty": "Oslo"}
             client.update_contact_account(4711, **wrong)
         except replyio.ValidationError as error:
             for fault in error.errors:
-                print(f"  {fault}")
+                say(fault)
 
-        print("\n5. What the service refuses says what, which, how often and what next")
+        title("5. What the service refuses says what, which, how often and what next")
         try:
             client.get_contact_account(4712)
         except replyio.NotFoundError as error:
-            print(f"  {error}")
+            say(error)
 
-    print("\nWith the live service: set REPLY_API_KEY, and use replyio.ReplyClient() instead of sandbox.client().")
+    title("With the live service")
+    say("Set REPLY_API_KEY, and use replyio.ReplyClient() instead of sandbox.client().")
 
 
 if __name__ == "__main__":

@@ -104,6 +104,9 @@ pub struct Member {
     pub doc: &'static str,
 }
 
+/// What an account calls its stage on the wire.
+pub(crate) const STAGE: &str = "stage";
+
 impl Member {
     /// Whether `null` may be sent for it.
     pub const fn nullable(&self) -> bool {

@@ -172,7 +172,7 @@ impl Answer {
     pub(crate) fn account(&self, id: i64) -> Result<ContactAccount, Failure> {
         let account: ContactAccount = self.read(|value| account_mismatch(value, "the body"))?;
         if account.id == id {
-            Ok(ContactAccount { answered: FieldSet::ALL, ..account })
+            Ok(ContactAccount { answered: FieldSet::ALL, answered_stage: true, ..account })
         } else {
             Err(self.unexpected("it is about another account: /id is not the one asked for"))
         }

@@ -3,7 +3,7 @@
 //! The service stores `""`, `null` and nothing as the same emptiness, so they are equal wherever a comparison asks whether
 //! something changed.
 
-use crate::account::{AccountFields, ContactAccount, Field, FieldValue, MEMBERS, Presence, WrongKind};
+use crate::account::{AccountFields, ContactAccount, Field, FieldValue, MEMBERS, Presence, STAGE, WrongKind};
 
 /// A field's value that can be kept.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -143,11 +143,16 @@ impl Deviations {
 /// The members of an account that have a value, that an update cannot carry, and that it may clear: `stage`, and those
 /// that this version does not know. The service computes the other members that cannot be sent.
 pub(crate) fn unsendable_members(account: &ContactAccount) -> impl Iterator<Item = &str> {
-    // A known member is in `extra` when its value could not be read.
-    let is_known = |name: &str| MEMBERS.iter().any(|member| member.wire == name);
     let has_value = move |(name, value): &(&String, &serde_json::Value)| !is_known(name) && !is_nothing(value);
     let unknown = account.extra.iter().filter(has_value).map(|(name, _)| name.as_str());
     has_stage(account).then_some(STAGE).into_iter().chain(unknown)
+}
+
+/// The same members and those without a value, as far as an answer had them.
+#[cfg(feature = "plan")]
+pub(crate) fn unsendable_keys(account: &ContactAccount) -> impl Iterator<Item = &str> {
+    let unknown = account.extra.keys().map(String::as_str).filter(|name| !is_known(name));
+    (account.answered_stage || has_stage(account)).then_some(STAGE).into_iter().chain(unknown)
 }
 
 /// Whether an account has a value in a member that an update cannot carry.
@@ -182,8 +187,10 @@ fn has_lost_a_part(before: &serde_json::Value, after: &serde_json::Value) -> boo
     }
 }
 
-/// What an account calls its stage on the wire.
-const STAGE: &str = "stage";
+/// Whether the contract has a member. It is in an account's `extra` all the same when its value could not be read.
+fn is_known(name: &str) -> bool {
+    MEMBERS.iter().any(|member| member.wire == name)
+}
 
 fn has_stage(account: &ContactAccount) -> bool {
     // A stage that this version cannot read is in `extra`.

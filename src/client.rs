@@ -2,6 +2,7 @@
 
 mod check;
 mod exchange;
+mod fresh;
 mod look;
 #[cfg(feature = "plan")]
 mod once;
@@ -20,9 +21,10 @@ use crate::change::{self, Deviations};
 use crate::config::Config;
 use crate::error::{Call, Error, Failure, Operation, WaitReason};
 use crate::identity::Identity;
-pub use crate::identity::QuotaUse;
 #[cfg(feature = "plan")]
-pub(crate) use crate::identity::{LONGEST_HOLD, Slot};
+pub(crate) use crate::identity::LONGEST_HOLD;
+pub use crate::identity::QuotaUse;
+pub(crate) use crate::identity::Slot;
 use crate::retry::Budget;
 use crate::transport::{Request, Transport};
 #[cfg(feature = "plan")]
@@ -33,6 +35,7 @@ use crate::turns::Turns;
 use self::check::refuse;
 pub use self::check::{check_patch, check_update};
 use self::exchange::Running;
+pub(crate) use self::fresh::Updated;
 pub(crate) use self::look::{Looking, Seen};
 
 const MEBIBYTE: usize = 1 << 20;
@@ -280,15 +283,20 @@ impl Client {
         check_patch(id, changes, Vec::new())?;
         let mut running = self.begin(Call { operation: Operation::Patch, id: Some(id) });
         let turn = self.take_turn(&running, id).await?;
-        let current = self.fetch(&mut running, id).await?;
-        let changes = change::changes(&current, changes);
-        if changes.is_empty() {
-            return Ok(Patched { account: current, written: false, deviations: Deviations::default() });
-        }
-        let merged = change::merged(&current, &changes);
-        let merged = merged.map_err(|WrongKind| running.failed(Failure::Internal("a field of a wrong kind".into())))?;
-        let account = self.put(&mut running, &turn, &merged).await?;
-        let deviations = Deviations::of(&current, &merged, &account);
+        let read = |answer: &Answer| answer.account(id);
+        let decide = |current: &ContactAccount| {
+            let changes = change::changes(current, changes);
+            if changes.is_empty() {
+                return Ok(None);
+            }
+            let merged = change::merged(current, &changes);
+            merged.map(Some).map_err(|WrongKind| Failure::Internal("a field of a wrong kind".into()))
+        };
+        let updated = self.look_and_update(&mut running, &turn, self.config.max_attempts, read, decide).await?;
+        let Some((sent, account)) = updated.update else {
+            return Ok(Patched { account: updated.looked, written: false, deviations: Deviations::default() });
+        };
+        let deviations = Deviations::of(&updated.looked, &sent, &account);
         Ok(Patched { account, written: true, deviations })
     }
 

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
+use crate::acquire::Acquire;
 use crate::error::{Error, KeyOrigin};
 use crate::quota::Quota;
 use crate::redaction::redacted;
@@ -52,6 +54,8 @@ pub struct Config {
     pub quota_shared: bool,
     /// The part of the quota's minute that a bulk run may use; the rest is left to single calls. More than 0, at most 1.
     pub bulk_share: f64,
+    /// What is asked before every request, when the quota allows it.
+    pub acquire: Option<Arc<dyn Acquire>>,
     /// The folder of that file; `None` for `REPLYIO_STATE_DIR`, or where this system keeps such files.
     pub state_dir: Option<PathBuf>,
     /// The proxy for https; `None` takes it from the environment.
@@ -94,6 +98,7 @@ impl Config {
             quota_clock_scale: 1.0,
             quota_shared: false,
             bulk_share: 0.9,
+            acquire: None,
             state_dir: None,
             proxy: None,
             ca_file: None,

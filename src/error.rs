@@ -105,6 +105,11 @@ pub enum Failure {
     },
     /// An answer that the contract does not have.
     Unexpected(Unexpected),
+    /// The list changed while it was read, so that the pages do not show all of it. Nothing is wrong with the answers.
+    Unsettled {
+        /// How the pages show it. Never a value.
+        reason: String,
+    },
     /// An error that the service answered.
     Api(Box<ApiFailure>),
     /// The quota opens too late for the deadline. Nothing was sent.
@@ -116,6 +121,18 @@ pub enum Failure {
     },
     /// Another change of the same account by this process lasted until the deadline. Nothing was sent since.
     Turn {
+        /// How long the whole call may take.
+        limit: Duration,
+    },
+    /// The quota's [`Acquire`](crate::Acquire) failed. Nothing was sent since.
+    Acquire {
+        /// What it failed with, in one line.
+        reason: String,
+        /// The error itself.
+        source: Option<Box<dyn StdError + Send + Sync>>,
+    },
+    /// The quota's [`Acquire`](crate::Acquire) granted nothing until the deadline. Nothing was sent since.
+    AcquireDeadline {
         /// How long the whole call may take.
         limit: Duration,
     },
@@ -242,6 +259,8 @@ pub enum WaitReason {
     RetryAfter,
     /// The pause before the next attempt.
     BackOff,
+    /// The quota's [`Acquire`](crate::Acquire) has not granted the request yet. Nobody knows how long that takes.
+    Acquire,
 }
 
 /// The kinds of error, one for each exception class of the Python package.
@@ -321,10 +340,10 @@ impl Failure {
         match self {
             Self::Transport(TransportFault { kind, .. }) if kind.is_tls() => ErrorKind::Tls,
             Self::Transport(_) => ErrorKind::Transport,
-            Self::Deadline { .. } | Self::Turn { .. } => ErrorKind::DeadlineExceeded,
-            Self::Unexpected(_) => ErrorKind::UnexpectedResponse,
+            Self::Deadline { .. } | Self::Turn { .. } | Self::AcquireDeadline { .. } => ErrorKind::DeadlineExceeded,
+            Self::Unexpected(_) | Self::Unsettled { .. } => ErrorKind::UnexpectedResponse,
             Self::Api(answer) => ErrorKind::of_status(answer.status),
-            Self::Quota { .. } => ErrorKind::RateLimit,
+            Self::Quota { .. } | Self::Acquire { .. } => ErrorKind::RateLimit,
             Self::Internal(_) => ErrorKind::Internal,
         }
     }
@@ -335,7 +354,13 @@ impl Failure {
             Self::Transport(fault) => !fault.kind.is_tls() && !matches!(fault.kind, TransportKind::ProxyPassword),
             Self::Deadline { whole_call, .. } => !*whole_call,
             Self::Api(answer) => matches!(answer.status, 408 | 429 | 500 | 502 | 503 | 504 | 520..=599),
-            Self::Unexpected(_) | Self::Quota { .. } | Self::Turn { .. } | Self::Internal(_) => false,
+            Self::Unexpected(_)
+            | Self::Unsettled { .. }
+            | Self::Quota { .. }
+            | Self::Turn { .. }
+            | Self::Acquire { .. }
+            | Self::AcquireDeadline { .. }
+            | Self::Internal(_) => false,
         }
     }
 
@@ -378,7 +403,12 @@ impl Failure {
     /// What this says about the update that the attempt carried. What is not known for certain is [`Delivery::Unknown`].
     pub(crate) fn delivery(&self) -> Delivery {
         match self {
-            Self::Quota { .. } | Self::Turn { .. } | Self::Internal(_) => Delivery::NotSent,
+            Self::Quota { .. }
+            | Self::Turn { .. }
+            | Self::Acquire { .. }
+            | Self::AcquireDeadline { .. }
+            | Self::Unsettled { .. }
+            | Self::Internal(_) => Delivery::NotSent,
             Self::Transport(fault) if !fault.sent => Delivery::NotSent,
             Self::Transport(_) | Self::Deadline { .. } => Delivery::Unknown,
             Self::Api(answer) => Delivery::of_status(answer.status),
@@ -423,7 +453,9 @@ impl StdError for Error {
 impl StdError for CallError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.failure {
-            Failure::Transport(fault) => fault.source.as_ref().map(|source| &**source as &(dyn StdError + 'static)),
+            Failure::Transport(TransportFault { source, .. }) | Failure::Acquire { source, .. } => {
+                source.as_ref().map(|source| &**source as &(dyn StdError + 'static))
+            }
             _ => None,
         }
     }

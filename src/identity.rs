@@ -10,6 +10,7 @@ use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, US
 use once_cell::race::OnceBox;
 use tokio::time::Instant;
 
+use crate::acquire::{Acquire, Leave};
 use crate::clock::since_epoch;
 #[cfg(any(feature = "python", feature = "simulation"))]
 use crate::config::BaseUrl;
@@ -35,6 +36,7 @@ pub(crate) struct Identity {
     with_bearer: HeaderMap,
     counted: Arc<Mutex<Counted>>,
     clock_scale: f64,
+    acquire: Option<Arc<dyn Acquire>>,
 }
 
 impl Identity {
@@ -57,7 +59,13 @@ impl Identity {
         let (mut with_api_key, mut with_bearer) = (common.clone(), common);
         with_api_key.insert(X_API_KEY, secret_header(config.api_key.expose())?);
         with_bearer.insert(AUTHORIZATION, secret_header(&format!("Bearer {}", config.api_key.expose()))?);
-        Ok(Self { with_api_key, with_bearer, counted: counted_of(config), clock_scale: config.quota_clock_scale })
+        Ok(Self {
+            with_api_key,
+            with_bearer,
+            counted: counted_of(config),
+            clock_scale: config.quota_clock_scale,
+            acquire: config.acquire.clone(),
+        })
     }
 
     /// Closes the file of the ledger until somebody books again.
@@ -118,7 +126,8 @@ impl Identity {
     }
 
     fn slot(self: &Arc<Self>, state: State, opens_at: Instant, reason: WaitReason) -> Slot {
-        Slot { identity: Arc::clone(self), state, opens_at, reason, warning: None, decided: Instant::now() }
+        let leave = Leave::of(self.acquire.as_ref());
+        Slot { identity: Arc::clone(self), state, leave, opens_at, reason, warning: None, decided: Instant::now() }
     }
 
     /// How long it takes to send this number of further requests.
@@ -224,6 +233,7 @@ fn secret_header(text: &str) -> Result<HeaderValue, Error> {
 pub(crate) struct Slot {
     identity: Arc<Identity>,
     state: State,
+    leave: Leave,
     /// When the request may go out.
     pub(crate) opens_at: Instant,
     /// What it waits for until then.
@@ -244,6 +254,9 @@ impl Slot {
     /// Takes the slot for the request that goes out now. `false` when it has to wait until `opens_at`. That may be later
     /// than it was before: what was in flight counts from its answer, and the service may have asked to wait.
     pub(crate) fn send(&mut self) -> bool {
+        if self.leave.is_wanted() {
+            return false;
+        }
         let now = Instant::now();
         match self.state {
             State::Sent(_) => true,
@@ -277,6 +290,32 @@ impl Slot {
 }
 
 impl Slot {
+    /// Whether it is the turn of [`get_leave`](Self::get_leave): only that is missing. Otherwise the request has to wait
+    /// until `opens_at`.
+    pub(crate) fn waits_for_leave(&mut self) -> bool {
+        if !self.leave.is_wanted() {
+            return false;
+        }
+        let now = Instant::now();
+        if let Some(until) = self.identity.held(now).filter(|until| *until > self.opens_at) {
+            (self.opens_at, self.reason) = (until, WaitReason::RetryAfter);
+        }
+        self.opens_at <= now
+    }
+
+    /// Waits for the leave of what counts over several machines.
+    ///
+    /// # Errors
+    /// Those of [`Acquire::acquire`].
+    pub(crate) async fn get_leave(&mut self) -> Result<(), Failure> {
+        self.leave.get().await
+    }
+
+    /// The request goes out, so that its leave is not given back.
+    pub(crate) fn spend_leave(&mut self) {
+        self.leave.spend();
+    }
+
     /// Lets the windows decide about this slot. A moment after the last decision they need not ask what other processes
     /// have booked, and tell theirs with the next one.
     fn decide<T>(&self, now: Instant, decide: impl FnOnce(&mut Windows, Duration) -> T) -> T {

@@ -8,19 +8,27 @@ mod bytes;
 mod clock;
 mod format;
 mod place;
+mod replica;
+#[cfg(test)]
+mod simulation;
 
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use bytes::{has_its_name, read_at, write_at};
+#[cfg(any(feature = "python", all(test, unix)))]
+use bytes::Disk;
+use bytes::has_its_name;
 use clock::Reading;
-use format::{CAPACITY, ELSEWHERE, Found, HEADER_LENGTH, Header, Record, micros};
+use format::{CAPACITY, micros};
+#[cfg(any(feature = "python", all(test, unix)))]
+use format::{Found, HEADER_LENGTH, Header};
 use place::Unusable;
+use replica::Replica;
 use ring::hmac;
 
-use crate::quota::{Edit, HOUR, LONGEST_HOLD, MINUTE, Windows};
+use crate::quota::{HOUR, MINUTE, Windows};
 
 /// How long a lock is tried for, once. A process that has it needs some microseconds, and more only when the system gives
 /// its processor to another one.
@@ -31,8 +39,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 const STUCK: Duration = Duration::from_secs(5);
 /// How often it is looked whether the file still has its name.
 const LOOK: Duration = Duration::from_millis(100);
-/// The largest limit of a window that is shared: what is booked must fit into the file.
-const LARGEST_SHARED: u32 = CAPACITY / 2;
 /// The fastest clock of a quota that is shared: with a faster one its times do not fit into the file.
 const FASTEST_SHARED: f64 = 1_000.0;
 
@@ -55,13 +61,7 @@ pub(crate) struct Ledger {
     file: Option<File>,
     /// Since when, by both clocks, this process counts alone.
     off: Option<(Instant, u64)>,
-    header: Header,
-    /// How many records of the area the windows have followed; `None` when they are to be loaded.
-    followed: Option<u32>,
-    /// Whether the file holds nothing that can be used, so that all that is booked is to be written.
-    is_new: bool,
-    /// The hold that the file and the windows have in common.
-    common_hold: Duration,
+    replica: Replica,
     missed_since: Option<Instant>,
     /// When a try with patience last failed.
     patient: Instant,
@@ -114,18 +114,13 @@ pub(crate) fn forget(service: &str, folder: Option<PathBuf>) {
             if !place::lock(&file, PATIENCE).unwrap_or(false) {
                 continue;
             }
-            if let Ok(Found::Header(header)) = read_at(&file, 0, HEADER_LENGTH).map(|bytes| Header::read(&bytes)) {
-                let empty = Header { epoch: new_epoch(), count: 0, held_until: 0, ..header };
-                let _ = write_at(&file, 0, &empty.to_bytes());
+            if let Ok(Found::Header(header)) = file.read_part(0, HEADER_LENGTH).map(|bytes| Header::read(&bytes)) {
+                let empty = Header { epoch: replica::new_epoch(), count: 0, held_until: 0, ..header };
+                let _ = file.write_part(0, &empty.to_bytes());
             }
             let _ = file.unlock();
         }
     }
-}
-
-/// A number that no other ledger has had, for the first area.
-fn new_epoch() -> u64 {
-    fastrand::u64(..) & !1
 }
 
 impl Ledger {
@@ -134,13 +129,10 @@ impl Ledger {
         let is_scaled_within = (1.0..=FASTEST_SHARED).contains(&user.scale);
         let mut ledger = Self {
             folders: folder.map_or_else(place::folders, |folder| vec![folder]),
-            user,
             file: None,
             off: None,
-            header: Header::default(),
-            followed: None,
-            is_new: false,
-            common_hold: Duration::ZERO,
+            replica: Replica::new(user.scale),
+            user,
             missed_since: None,
             patient: Instant::now(),
             looked: Instant::now(),
@@ -149,14 +141,14 @@ impl Ledger {
         };
         if !is_scaled_within {
             ledger.tick();
-            ledger.off = Some((Instant::now(), ledger.header.last));
+            ledger.off = Some((Instant::now(), ledger.replica.header.last));
         }
         ledger
     }
 
     /// Whether a quota fits into a ledger.
     pub(crate) fn can_hold(per_hour: u32) -> bool {
-        per_hour <= LARGEST_SHARED
+        per_hour <= replica::LARGEST_SHARED
     }
 
     /// Whether it counts together with other processes, as far as is known.
@@ -189,16 +181,14 @@ impl Ledger {
                 return self.out_of_step(windows, decide);
             }
         }
-        let read = self.read(&file, windows);
-        let now = self.tick();
-        let decided = decide(windows, now);
-        let written = read.and_then(|()| self.write(&file, windows));
+        let (decided, stepped) = self.replica.step(&file, windows, Reading::now(), std::process::id(), decide);
         let unlocked = file.unlock().map_err(|error| Unusable(format!("it cannot be unlocked: {error}")));
-        match written.and(unlocked) {
-            Ok(()) => {
-                windows.edits_are_told();
-                self.common_hold = windows.held_until();
+        match stepped.and_then(|was_damaged| unlocked.map(|()| was_damaged)) {
+            Ok(was_damaged) => {
                 self.file = Some(file);
+                if was_damaged {
+                    self.warn("the ledger of the quota was damaged, and is made anew".to_owned());
+                }
             }
             Err(unusable) => self.turn_off(windows, &unusable),
         }
@@ -222,9 +212,7 @@ impl Ledger {
             return Self::count(windows.booked().map(|moment| (moment, std::process::id())), now);
         };
         // Records are only ever added: without the lock some are missed, or all, when they are just being moved.
-        let records = read_at(file, self.header.offset(0), format::length(self.header.count)).unwrap_or_default();
-        let booked = format::replay(format::records(&records), now.saturating_sub(HOUR), now);
-        Self::count(booked.into_iter(), now)
+        Self::count(self.replica.booked(file, now).into_iter(), now)
     }
 
     fn count(booked: impl Iterator<Item = (Duration, u32)>, now: Duration) -> Vec<ProcessUse> {
@@ -256,7 +244,7 @@ impl Ledger {
                 return Some(file);
             }
             // Deleted or replaced: another process would open a new one.
-            self.followed = None;
+            self.replica.forget();
         }
         let opened = place::open(&self.folders, &self.user);
         match opened {
@@ -280,7 +268,7 @@ impl Ledger {
     fn turn_off(&mut self, windows: &mut Windows, why: &Unusable) {
         self.file = None;
         self.tick();
-        self.off = Some((Instant::now(), self.header.last));
+        self.off = Some((Instant::now(), self.replica.header.last));
         windows.keep_edits(false);
         self.warn(format!("the quota counts this process alone: {why}"));
     }
@@ -315,137 +303,11 @@ impl Ledger {
     /// Now, on the quota's clock.
     fn tick(&mut self) -> Duration {
         match self.off {
-            Some((since, last)) => self.header.last = last.saturating_add(micros(since.elapsed())),
-            None => self.header.tick(Reading::now()),
+            Some((since, last)) => self.replica.header.last = last.saturating_add(micros(since.elapsed())),
+            None => return self.replica.tick(Reading::now()),
         }
-        self.quota_time()
+        self.replica.quota_time()
     }
-
-    /// The last time of the ledger, on the quota's clock.
-    fn quota_time(&self) -> Duration {
-        Duration::from_micros(scaled(self.header.last, self.user.scale))
-    }
-
-    /// The latest moment that anybody can have a reason to book.
-    fn horizon(&self, now: Duration) -> Duration {
-        now + 2 * HOUR + LONGEST_HOLD.mul_f64(self.user.scale)
-    }
-
-    fn read(&mut self, file: &File, windows: &mut Windows) -> Result<(), Unusable> {
-        let bytes = read_at(file, 0, HEADER_LENGTH).map_err(cannot_be_read)?;
-        let header = match Header::read(&bytes) {
-            Found::Header(header) => header,
-            Found::Foreign => return Err(Unusable("its file is no ledger: delete it".to_owned())),
-            found => {
-                if found == Found::Damaged {
-                    self.warn("the ledger of the quota was damaged, and is made anew".to_owned());
-                }
-                self.is_new = true;
-                self.header =
-                    Header { epoch: new_epoch(), count: 0, held_until: micros(windows.held_until()), ..self.header };
-                return Ok(());
-            }
-        };
-        self.is_new = false;
-        let followed = self.followed.filter(|followed| header.epoch == self.header.epoch && *followed <= header.count);
-        self.header = Header { last: self.header.last.max(header.last), ..header };
-        let now = self.tick();
-        let (from, until) = (now.saturating_sub(HOUR), self.horizon(now));
-        let held_until = Duration::from_micros(header.held_until);
-        // A hold that nobody can have made is none.
-        let held_until = if held_until <= until { held_until } else { Duration::ZERO };
-        match followed {
-            Some(followed) if followed == header.count => {}
-            Some(followed) => {
-                let length = format::length(header.count - followed);
-                let bytes = read_at(file, header.offset(followed), length).map_err(cannot_be_read)?;
-                let bounded = |moment: &Duration| *moment > from && *moment <= until;
-                format::records(&bytes)
-                    .map(|record| Edit { added: record.edit.added.filter(bounded), ..record.edit })
-                    .for_each(|edit| windows.follow(edit));
-            }
-            None => {
-                let bytes = read_at(file, header.offset(0), format::length(header.count)).map_err(cannot_be_read)?;
-                let booked = format::replay(format::records(&bytes), from, until);
-                // What somebody emptied, such as a sandbox that starts anew, holds nobody any more.
-                let own_hold = windows.held_until();
-                let kept = if own_hold > self.common_hold { own_hold } else { Duration::ZERO };
-                windows.load(booked.into_iter().map(|(moment, _)| moment).collect(), kept);
-            }
-        }
-        windows.hold_until(held_until);
-        self.followed = Some(header.count);
-        Ok(())
-    }
-
-    /// Tells what was decided: first the records, then the header that makes them count.
-    fn write(&mut self, file: &File, windows: &Windows) -> Result<(), Unusable> {
-        let process = std::process::id();
-        let held_until = micros(windows.held_until());
-        let edits = windows.edits();
-        let mut bytes = Vec::new();
-        let added = |(moment, process): (Duration, u32)| Record {
-            edit: Edit { removed: None, added: Some(moment), elsewhere: process == ELSEWHERE },
-            process,
-        };
-        let records = u32::try_from(edits.len()).unwrap_or(u32::MAX);
-        let mut header = Header { held_until: self.header.held_until.max(held_until), ..self.header };
-        if std::mem::take(&mut self.is_new) {
-            let booked: Vec<Duration> = windows.booked().rev().take(LARGEST_SHARED as usize).collect();
-            for moment in &booked {
-                added((*moment, process)).append_to(&mut bytes);
-            }
-            header.count = u32::try_from(booked.len()).unwrap_or_default();
-            write_at(file, header.offset(0), &bytes).map_err(cannot_be_written)?;
-        } else if edits.is_empty() {
-            if held_until <= self.header.held_until {
-                return Ok(());
-            }
-        } else if self.header.count.saturating_add(records) > CAPACITY {
-            let now = self.quota_time();
-            let all = read_at(file, header.offset(0), format::length(header.count)).map_err(cannot_be_read)?;
-            let own = edits
-                .iter()
-                .map(|edit| Record { edit: *edit, process: if edit.elsewhere { ELSEWHERE } else { process } });
-            let known = format::records(&all).chain(own);
-            let booked = format::replay(known, now.saturating_sub(HOUR), self.horizon(now));
-            let newest = booked.iter().rev().take(LARGEST_SHARED as usize);
-            newest.clone().for_each(|one| added(*one).append_to(&mut bytes));
-            header.count = u32::try_from(newest.len()).unwrap_or_default();
-            header.epoch = header.epoch.wrapping_add(1);
-            write_at(file, header.offset(0), &bytes).map_err(cannot_be_written)?;
-        } else {
-            for edit in edits {
-                Record { edit: *edit, process: if edit.elsewhere { ELSEWHERE } else { process } }.append_to(&mut bytes);
-            }
-            write_at(file, header.offset(header.count), &bytes).map_err(cannot_be_written)?;
-            header.count += records;
-        }
-        write_at(file, 0, &header.to_bytes()).map_err(cannot_be_written)?;
-        self.followed = Some(header.count);
-        self.header = header;
-        Ok(())
-    }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
-fn cannot_be_read(error: io::Error) -> Unusable {
-    Unusable(format!("its ledger cannot be read: {error}"))
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
-fn cannot_be_written(error: io::Error) -> Unusable {
-    Unusable(format!("its ledger cannot be written: {error}"))
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "bounded above"
-)]
-fn scaled(micros: u64, scale: f64) -> u64 {
-    if scale.to_bits() == 1.0_f64.to_bits() { micros } else { (micros as f64 * scale) as u64 }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@
 //! ```
 
 mod account;
+mod acquire;
 mod answer;
 mod change;
 pub mod check;
@@ -56,6 +57,7 @@ pub use account::{
     AccountFields, CompanySize, ContactAccount, ContactAccountStage, DateTime, Field, FieldError, FieldSet, FieldValue,
     Kind, MEMBERS, Member, MemberValue, Presence, WrongKind, nearest,
 };
+pub use acquire::{Acquire, Acquiring};
 pub use answer::{Item, Page};
 pub use change::{Change, Deviations, Value};
 pub use client::{Client, Event, ListQuery, Observer, Patched, QuotaUse, check_patch, check_update};

@@ -63,17 +63,30 @@ pub struct Paging {
 pub struct Incomplete {
     /// What is wrong with the pages, or with an item on one. Never a value.
     pub reason: String,
+    /// Whether the set changed while it was read, and nothing is wrong with the answers.
+    pub is_unsettled: bool,
 }
 
 impl Incomplete {
+    /// An answer is wrong.
+    pub(crate) const fn wrong(reason: String) -> Self {
+        Self { reason, is_unsettled: false }
+    }
+
+    const fn unsettled(reason: String) -> Self {
+        Self { reason, is_unsettled: true }
+    }
+
     /// The error of the call that read the page, and took so long.
     pub fn into_error(self, elapsed: Duration) -> Error {
+        let Self { reason, is_unsettled } = self;
+        let unexpected = |reason| Failure::Unexpected(Unexpected { status: Some(200), reason, excerpt: None });
         Error::Call(Box::new(CallError {
             call: Call { operation: Operation::List, id: None },
             attempts: 1,
             elapsed,
             may_have_been_applied: false,
-            failure: Failure::Unexpected(Unexpected { status: Some(200), reason: self.reason, excerpt: None }),
+            failure: if is_unsettled { Failure::Unsettled { reason } } else { unexpected(reason) },
         }))
     }
 }
@@ -157,12 +170,10 @@ impl Paging {
         if has_more && !has_progress {
             self.without_progress += 1;
             if self.without_progress >= MOST_WITHOUT_PROGRESS && !is_off(Guard::Progress) {
-                return Err(Incomplete {
-                    reason: format!(
-                        "the list does not end: {MOST_WITHOUT_PROGRESS} pages in a row brought no new account, and \
-                         /hasMore is still true (skip={skip})"
-                    ),
-                });
+                return Err(Incomplete::wrong(format!(
+                    "the list does not end: {MOST_WITHOUT_PROGRESS} pages in a row brought no new account, and /hasMore is \
+                     still true (skip={skip})"
+                )));
             }
         } else {
             self.without_progress = 0;
@@ -174,12 +185,9 @@ impl Paging {
         self.is_finished = !has_more;
         if self.is_finished && self.pass.as_mut().is_some_and(|pass| !pass.ends_settled()) && !is_off(Guard::Progress) {
             if self.pass.as_ref().is_some_and(|pass| pass.ended >= MOST_PASSES) {
-                return Err(Incomplete {
-                    reason: format!(
-                        "the list changes faster than it can be read: accounts moved each of the {MOST_PASSES} times that \
-                         it was read"
-                    ),
-                });
+                return Err(Incomplete::unsettled(format!(
+                    "accounts moved each of the {MOST_PASSES} times that replyio read it"
+                )));
             }
             (self.is_finished, self.skip, self.length, self.steps_back) = (false, 0, 0, 0);
         }
@@ -189,11 +197,7 @@ impl Paging {
     /// Goes back, so that the next page begins among the accounts that have been read.
     fn step_back(&mut self, skip: u64) -> Result<(), Incomplete> {
         if self.steps_back >= MOST_STEPS_BACK {
-            return Err(Incomplete {
-                reason: format!(
-                    "the list changes faster than it can be read: accounts are missing before the page at skip={skip}"
-                ),
-            });
+            return Err(Incomplete::unsettled(format!("accounts are missing before the page at skip={skip}")));
         }
         self.steps_back += 1;
         self.skip = skip.saturating_sub((self.length / 2).max(1));

@@ -1,5 +1,6 @@
 //! The extension module `replyio._replyio`: a table of contents.
 
+mod acquire;
 mod arrow;
 mod bridge;
 mod cells;
@@ -36,6 +37,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod _replyio {
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
 
+    #[pymodule_export]
+    use super::acquire::{Asked, QuotaGate};
     #[pymodule_export]
     use super::check::Check;
     #[pymodule_export]

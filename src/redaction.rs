@@ -3,6 +3,7 @@
 //! The text is decoded in layers: each layer takes the escapes of one kind (addresses, HTML, JSON) out of the one before.
 //! Every layer is searched. What is found is replaced where it stands in the text as it came.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// What stands in the place of the secret.
@@ -22,7 +23,7 @@ const LONGEST_ESCAPE: usize = 24;
 
 /// A text without a secret of visible ASCII.
 ///
-/// It finds the secret as it is, in base64 and in hexadecimal, in upper and in lower case, with spaces for `+`, and each
+/// It finds the secret as it is, any eight or more characters of it in a row, the whole in base64 and in hexadecimal, in upper and in lower case, with spaces for `+`, and each
 /// of these with any of its characters escaped up to three times as addresses, HTML and JSON (or JavaScript) have them.
 pub(crate) fn redacted(text: &str, secret: &str) -> String {
     let cut = up_to(text, LONGEST_TEXT);
@@ -67,6 +68,8 @@ fn search(layer: &Layer, wanted: &Wanted, deeper: u8, found: &mut Vec<Range<usiz
 /// What to search for.
 struct Wanted {
     folds: bool,
+    /// Eight characters of the secret, from each of its places.
+    parts: HashSet<Vec<u8>>,
     /// The secret, and its hexadecimal digits.
     plain: Vec<String>,
     /// What its base64 contains.
@@ -82,7 +85,8 @@ impl Wanted {
             plain.push(secret.bytes().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(hex_digit).collect());
             plain.iter_mut().chain(&mut base64).for_each(|wanted| wanted.make_ascii_lowercase());
         }
-        Self { folds, plain, base64 }
+        let parts = secret.to_ascii_lowercase().as_bytes().windows(SHORTEST_FOLDED).map(<[u8]>::to_vec).collect();
+        Self { folds, parts, plain, base64 }
     }
 
     fn search(&self, layer: &Layer, found: &mut Vec<Range<usize>>) {
@@ -94,6 +98,15 @@ impl Wanted {
         for (wanted, text) in all.into_iter().flat_map(|(wanted, text)| wanted.iter().map(move |one| (one, text))) {
             found.extend(text.match_indices(wanted).map(|(start, _)| layer.place(start..start + wanted.len())));
         }
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        for (start, part) in lower.as_bytes().windows(SHORTEST_FOLDED).enumerate() {
+            match runs.last_mut() {
+                _ if !self.parts.contains(part) => {}
+                Some(run) if start < run.end => run.end = start + part.len(),
+                _ => runs.push(start..start + part.len()),
+            }
+        }
+        found.extend(runs.into_iter().map(|run| layer.place(run)));
     }
 }
 
@@ -332,13 +345,27 @@ mod tests {
 
     #[test]
     fn what_only_resembles_a_key_stays() {
-        for harmless in ["nothing here", "", "canary", "100 % of \\u00 ünïcode %2 &# &; &#x;", "canary+key/1234"] {
+        for harmless in ["nothing here", "", "canary", "100 % of \\u00 ünïcode %2 &# &; &#x;", "canary+"] {
             assert_eq!(redacted(harmless, KEY), harmless);
         }
         for (key, harmless) in [("Acme", "acme ACME 41636d65 QWNtZQ=="), ("a+b", "a b"), ("my-api-key", "my api key")] {
             assert_eq!(redacted(harmless, key), harmless);
         }
         assert_eq!(redacted("a short key: Acme", "Acme"), "a short key: [key]");
+    }
+
+    #[test]
+    fn a_part_of_a_key_is_found_from_eight_characters_on() {
+        for (text, shown) in [
+            ("canary+key/1234", "[key]"),
+            ("code=ary+key/12345.", "code=[key]."),
+            ("CANARY%2BK!", "[key]!"),
+            ("canary+k, key/12345", "[key], [key]"),
+            ("canary+ key/123", "canary+ key/123"),
+            ("abcdefghijklmnop", "abcdefghijklmnop"),
+        ] {
+            assert_eq!(redacted(text, KEY), shown);
+        }
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Transport {
         let roots = if config.base_url.is_https() || config.ca_file.is_some() {
             authorities::trusted(config.ca_file.as_deref())?
         } else {
-            RootCertStore::empty()
+            Arc::new(RootCertStore::empty())
         };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut tls = ClientConfig::builder_with_provider(provider)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 
-def _sum(*values: Any) -> int:
+def checksum(*values: Any) -> int:
     """The checksum of a plan file, said here once more so that the tests do not use what they test."""
     total = 0
     for value in values:
@@ -28,18 +28,18 @@ def _sum(*values: Any) -> int:
 def reseal(connection: sqlite3.Connection) -> None:
     """Computes every checksum again."""
     for *row, _ in connection.execute("SELECT * FROM rows").fetchall():
-        connection.execute("UPDATE rows SET checksum = ? WHERE row = ?", (_sum(*row), row[0]))
+        connection.execute("UPDATE rows SET checksum = ? WHERE row = ?", (checksum(*row), row[0]))
     for row, field, before, after, answered in connection.execute(
         "SELECT row, field, before, after, answered FROM edits"
     ).fetchall():
         end = [None] if answered is None else ["answered", answered or None]
-        checksum = _sum(row, field, before, after, *end)
-        connection.execute("UPDATE edits SET checksum = ? WHERE row = ? AND field = ?", (checksum, row, field))
+        total = checksum(row, field, before, after, *end)
+        connection.execute("UPDATE edits SET checksum = ? WHERE row = ? AND field = ?", (total, row, field))
     for key, value in connection.execute("SELECT key, value FROM state").fetchall():
-        connection.execute("UPDATE state SET checksum = ? WHERE key = ?", (_sum(key, value), key))
+        connection.execute("UPDATE state SET checksum = ? WHERE key = ?", (checksum(key, value), key))
     pairs = connection.execute("SELECT key, value FROM plan WHERE key <> 'sealed' ORDER BY key").fetchall()
-    checksum = _sum(*(part for pair in pairs for part in pair))
-    connection.execute("UPDATE plan SET value = ? WHERE key = 'sealed'", (checksum,))
+    total = checksum(*(part for pair in pairs for part in pair))
+    connection.execute("UPDATE plan SET value = ? WHERE key = 'sealed'", (total,))
 
 
 def forge(path: Path, *changes: tuple[str, tuple[Any, ...]]) -> None:

@@ -7,19 +7,23 @@ import dataclasses
 import html
 import itertools
 import json
+import os
 import random
 import signal
 import subprocess
 import sys
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import replyio
 from replyio.sandbox import Deviations, Fault, Sandbox
 from support import MODES, call, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CANARY = "canary7Zq"
 KEY = "key-canary-9f3a71"
@@ -334,6 +338,55 @@ def test_an_account_whose_list_item_has_more_than_its_get_is_not_written() -> No
     assert "values that GET lacks (city)" in said(report, "update")
 
 
+PHONE: dict[str, Any] = {"id": 9000001, "name": "Plain", "phone": "4721"}
+
+
+@pytest.mark.parametrize("hidden", [{}, {"phone": None}, {"phone": ""}, {"phone": "47"}])
+@pytest.mark.parametrize("others", [0, 1001])
+@pytest.mark.parametrize("failing", [0, 2])
+def test_an_account_whose_get_hides_a_value_of_its_list_item_is_not_written(
+    hidden: dict[str, Any], others: int, failing: int
+) -> None:
+    accounts = [{"id": number, "name": f"Other {number}"} for number in range(1, others + 1)]
+    with Sandbox([*accounts, PHONE]) as sandbox:
+        for number in range(1, failing + 1):
+            sandbox.add_fault(Fault(request=number, status=500))
+        shown = {"id": 9000001, "name": "Plain", "ownerUserId": 42, **hidden}
+        sandbox.add_fault(Fault(method="GET", id=9000001, status=200, body=shown))
+        report = written(sandbox)
+        assert {request.method for request in sandbox.requests} == {"GET"}
+        assert len(sandbox.requests) == report.requests <= 5
+        assert sandbox.accounts[9000001].phone == "4721"
+    assert "(phone)" in said(report, "update"), str(report)
+    assert "4721" not in forms(report)
+
+
+def test_an_account_beyond_the_first_page_is_written_when_a_search_shows_the_same() -> None:
+    accounts = [{"id": number, "name": f"Other {number}"} for number in range(1, 1002)]
+    with Sandbox([*accounts, PHONE]) as sandbox:
+        before = state(sandbox)
+        report = written(sandbox)
+        assert state(sandbox) == before
+        assert len(sandbox.requests) == report.requests == 5 + 5
+    assert report.as_expected, str(report)
+
+
+def test_an_account_that_the_list_does_not_show_is_not_written() -> None:
+    with Sandbox([PLAIN]) as sandbox:
+        sandbox.add_fault(Fault(method="GET", id=None, status=200, body={"items": [], "hasMore": False}, request=1))
+        sandbox.add_fault(Fault(status=200, body={"items": [], "hasMore": False}, request=3))
+        report = written(sandbox)
+        assert {request.method for request in sandbox.requests} == {"GET"}
+    assert "the list does not show it" in said(report, "update")
+    with Sandbox([PLAIN]) as sandbox:
+        for number in (1, 2, 4, 5):
+            sandbox.add_fault(Fault(request=number, status=503))
+        report = written(sandbox)
+        assert {request.method for request in sandbox.requests} == {"GET"}
+        assert len(sandbox.requests) == report.requests == 5
+    assert "its list item could not be read (the service answered 503)" in said(report, "update")
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_an_account_that_is_not_there_is_a_finding(mode: str) -> None:
     with Sandbox([OTHER]) as sandbox:
@@ -405,6 +458,42 @@ def test_an_update_that_the_account_does_not_show_may_come_late_and_is_told() ->
     assert "The answer to the update has the text" in said(report, "update")
     assert "or show it later" in said(report, "restored")
     assert differing(report) == {"update", "stored_text", "restored"}, str(report)
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_a_text_that_the_service_wraps_is_taken_back_and_told(is_answered: bool) -> None:
+    with Sandbox([PLAIN]) as sandbox:
+        before = state(sandbox)
+        if not is_answered:
+            sandbox.add_fault(Fault(method="PUT", request=LISTED + 2, reset=True, applied=True))
+        text = '<p>Written by replyio check; delete this. a &amp; b &lt; c &gt; d "e"  f </p>'
+        wrapped = {"id": 9000001, "name": "Plain", "ownerUserId": 42, "description": text}
+        wrapped |= {"stage": {"id": 3, "name": "Lead", "colorId": 1}}
+        sandbox.add_fault(Fault(request=LISTED + 3, status=200, body=wrapped))
+        report = written(sandbox)
+        assert state(sandbox) == before
+    assert "Somebody else" not in str(report)
+    assert differing(report) == ({"stored_text"} if is_answered else {"update", "restored"}), str(report)
+    if is_answered:
+        assert "escaped" in said(report, "stored_text")
+
+
+def test_an_update_that_is_told_to_wait_says_nothing_about_the_key() -> None:
+    for fault in (Fault(method="PUT", status=429, times=1), Fault(method="PUT", status=429, retry_after=1, times=1)):
+        with Sandbox([PLAIN], faults=[fault]) as sandbox:
+            report = written(sandbox)
+        assert "The update was not applied: the service answered 429." in said(report, "update")
+        assert "Run the check again later" in said(report, "update")
+        assert "do not work" not in said(report, "update")
+
+
+def test_no_part_of_the_key_of_eight_characters_is_in_a_report() -> None:
+    key = "abcdefghijklmnopqrst"
+    for code in (key, key[:16], key[4:12], f"key-{key[:9].upper()}"):
+        with Sandbox([PLAIN], faults=[Fault(status=422, body={"title": "x", "code": code})]) as sandbox:
+            report = checked(sandbox, api_key=key)
+        assert code not in forms(report)
+        assert "the service answered 422" in said(report, "reading")
 
 
 def test_an_account_that_another_call_of_this_process_changes_is_not_written() -> None:
@@ -490,6 +579,42 @@ def test_others_in_this_process_wait_until_the_account_is_restored() -> None:
     assert made[0].as_expected, str(made[0])
 
 
+@pytest.mark.parametrize("per_minute", [LISTED + 1, LISTED + 3])
+def test_the_edit_of_a_colleague_during_a_wait_for_the_quota_is_kept(per_minute: int) -> None:
+    quota = replyio.Quota(per_minute=per_minute, per_hour=1000, clock_scale=20, shared=False)
+    with Sandbox([PLAIN | {"city": "Oslo"}]) as sandbox:
+        # The last slot of the minute is for the look, so that the update waits three seconds for its own.
+        last = per_minute - 1
+
+        def edit() -> None:
+            until(lambda: len(sandbox.requests) >= last)
+            time.sleep(0.5)
+            sandbox.set_account(dataclasses.replace(sandbox.accounts[9000001], city="Bergen"))
+
+        thread = threading.Thread(target=edit)
+        thread.start()
+        report = written(sandbox, quota=quota)
+        thread.join()
+        assert (state(sandbox).city, state(sandbox).description) == ("Bergen", None), str(report)
+        assert len(sandbox.requests) == report.requests == LISTED + 5
+
+
+def test_a_stage_that_a_colleague_changes_is_not_called_as_it_was() -> None:
+    with Sandbox([PLAIN], faults=[Fault(request=LISTED + 3, delay=0.5)]) as sandbox:
+
+        def edit() -> None:
+            until(lambda: len(sandbox.requests) >= LISTED + 3)
+            other = {**PLAIN, "stage": {"id": 4, "name": "Lost", "color_id": 1}}
+            sandbox.set_account({**other, "description": sandbox.accounts[9000001].description})
+
+        thread = threading.Thread(target=edit)
+        thread.start()
+        report = written(sandbox)
+        thread.join()
+    assert "not as they were: stage" in said(report, "restored")
+    assert "There is nothing to do" not in said(report, "restored")
+
+
 # Interrupted
 
 
@@ -510,11 +635,89 @@ def test_ctrl_c_at_any_request_restores_the_account(number: int, applied: Any) -
             _, stderr = process.communicate(timeout=60)
         time.sleep(1.2)  # what is applied late
         assert process.returncode == 130, stderr
-        is_restored = state(sandbox) == before
-    # Ctrl-C while it restores ends that too, and it says what may be left.
-    assert is_restored or "may still hold the text of the check" in stderr, stderr
-    if number <= LISTED + 2:
-        assert is_restored, stderr
+        assert state(sandbox) == before, stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("number", [LISTED + 2, LISTED + 3, LISTED + 4])
+def test_a_signal_that_ends_the_command_restores_the_account(name: str, number: int) -> None:
+    sent = getattr(signal, name)
+    with Sandbox([PLAIN], faults=[Fault(request=number, delay=1.0)]) as sandbox:
+        before = state(sandbox)
+        command = [sys.executable, "-m", "replyio", "check", "--write", "9000001"]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment(sandbox)) as process:
+            until(lambda: len(sandbox.requests) >= number)
+            process.send_signal(sent)
+            _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 128 + sent, stderr
+        assert state(sandbox) == before, stderr
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Waits a moment longer than until something is so."""
+    deadline = time.monotonic() + 30
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)
+
+
+def interrupting(sandbox: Sandbox, *numbers: int) -> threading.Thread:
+    """Sends a Ctrl-C to this process at each of these requests."""
+
+    def interrupt() -> None:
+        for number in numbers:
+            until(lambda number=number: len(sandbox.requests) >= number)  # type: ignore[misc]
+            signal.raise_signal(signal.SIGINT) if sys.platform == "win32" else os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    return thread
+
+
+def test_a_second_ctrl_c_stops_the_restoring_and_what_it_advises_works(caplog: pytest.LogCaptureFixture) -> None:
+    faults = [Fault(request=LISTED + 3, delay=1.5), Fault(request=LISTED + 4, delay=1.5)]
+    with Sandbox([PLAIN], faults=faults) as sandbox, sandbox.client(timeout=5) as client:
+        before = state(sandbox)
+        thread = interrupting(sandbox, LISTED + 3, LISTED + 4)
+        # The exception keeps its frames, as a notebook does.
+        with pytest.raises(KeyboardInterrupt) as kept:
+            client.check(write=9000001)
+        thread.join()
+        assert state(sandbox) != before
+        assert "patch_contact_account(9000001, description=None)" in caplog.text
+        client.patch_contact_account(9000001, description=None)
+        assert state(sandbox) == before
+        assert kept.value is not None
+
+
+def test_the_only_ctrl_c_while_the_restoring_waits_for_the_quota_restores_the_account() -> None:
+    quota = replyio.Quota(per_minute=LISTED + 3, per_hour=1000, clock_scale=20, shared=False)
+    with Sandbox([PLAIN]) as sandbox, sandbox.client(quota=quota) as client:
+        before = state(sandbox)
+        thread = interrupting(sandbox, LISTED + 2)
+        with pytest.raises(KeyboardInterrupt):
+            client.check(write=9000001)
+        thread.join()
+        assert state(sandbox) == before
+
+
+@pytest.mark.parametrize("number", range(LISTED + 2, LISTED + 6))
+def test_a_task_that_is_cancelled_at_any_request_restores_the_account(number: int) -> None:
+    with Sandbox([PLAIN], faults=[Fault(request=number, delay=1.0)]) as sandbox:
+        before = state(sandbox)
+
+        async def main() -> None:
+            async with sandbox.client() as client:
+                task = asyncio.create_task(client.check_async(write=9000001))
+                await asyncio.to_thread(until, lambda: len(sandbox.requests) >= number)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+
+        asyncio.run(main())
+        assert state(sandbox) == before
 
 
 def test_a_cancelled_task_restores_the_account(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import sys
+import threading
+import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -216,3 +219,29 @@ def test_what_cannot_be_cleared_is_refused(mode: str, changes: dict[str, Any], r
         call(client, "patch_contact_account", mode, 4711, **changes)
     assert [error.field for error in caught.value.errors] == list(changes)
     assert reply_sandbox.requests == []
+
+
+def test_a_bulk_update_that_waited_for_another_call_looks_again(reply_sandbox: Sandbox) -> None:
+    reply_sandbox.add_fault(Fault(request=1, delay=2.5))
+    with reply_sandbox.client() as client:
+        # It changes nothing, and keeps the account's turn while its answer is on its way.
+        patching = threading.Thread(target=client.patch_contact_account, args=(4711,))
+        patching.start()
+        while len(reply_sandbox.requests) < 1:
+            time.sleep(0.01)
+
+        def edit() -> None:
+            while len(reply_sandbox.requests) < 3:  # its own look, the plan, and the look of the run
+                time.sleep(0.01)
+            time.sleep(0.5)
+            account = reply_sandbox.accounts[4711]
+            reply_sandbox.set_account(dataclasses.replace(account, phone="+47 99"))
+
+        colleague = threading.Thread(target=edit)
+        colleague.start()
+        result = client.patch_contact_accounts([{"id": 4711, "city": "Bergen"}], progress=False)
+        patching.join()
+        colleague.join()
+    assert result.counts["changed"] == 1
+    account = reply_sandbox.accounts[4711]
+    assert (account.city, account.phone) == ("Bergen", "+47 99")

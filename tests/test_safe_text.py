@@ -19,7 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import replyio
-from plan_forgery import forge
+from plan_forgery import checksum, forge
 from replyio import _plan_text, _replyio, _shell
 from replyio._export import Line
 from replyio.sandbox import Fault, Sandbox
@@ -249,6 +249,34 @@ def test_the_names_of_files_are_safe(folder: Path, service: Sandbox) -> None:
         assert_safe(shown)
 
 
+def pieces_of(characters: str, longest: int) -> Iterator[str]:
+    """Cuts a text into pieces of at most so many bytes."""
+    piece, length = [], 0
+    for each in characters:
+        size = len(os.fsencode(each))
+        if length + size > longest:
+            yield "".join(piece)
+            piece, length = [], 0
+        piece.append(each)
+        length += size
+    yield "".join(piece)
+
+
+# What a name of a file or a variable can hold: all of Unicode, and bytes that are not UTF-8.
+NAMEABLE = EVERYTHING.replace("\0", "") + "".join(map(chr, range(0xDC80, 0xDD00)))
+
+
+def test_all_of_unicode_in_the_name_of_a_file_is_safe(folder: Path, service: Sandbox) -> None:
+    client, shown = service.client(), 0
+    for name in pieces_of(NAMEABLE.replace("/", ""), 240):
+        with pytest.raises(replyio.PlanError) as caught:
+            client.open_plan(str(folder / f"{name}.replyplan"))
+        message = str(caught.value)
+        assert_safe(message)
+        shown += message.count("\\")
+    assert shown >= len(EVERY_DANGER)
+
+
 def test_a_command_that_is_suggested_names_the_file_and_is_safe(folder: Path, service: Sandbox) -> None:
     table = folder / "suggested.csv"
     table.write_text("id,city\n1,Oslo\n", encoding="utf-8")
@@ -271,7 +299,7 @@ def test_the_environment_is_safe() -> None:
     for text in SAMPLES:
         value = text.replace("\0", "")
         for name in ("REPLY_BASE_URL", "REPLY_API_KEY", "HTTPS_PROXY", "SSL_CERT_FILE"):
-            settings = {"REPLY_BASE_URL": "https://127.0.0.1:9/v3", "REPLY_API_KEY": "k", name: value}
+            settings = {"REPLY_BASE_URL": "https://elsewhere.example/v3", "REPLY_API_KEY": "k", name: value}
             with pytest.MonkeyPatch.context() as patch:
                 for key, given in settings.items():
                     patch.setenv(key, given)
@@ -280,6 +308,24 @@ def test_the_environment_is_safe() -> None:
                 except replyio.ReplyError as error:
                     assert_safe(str(error))
     assert_safe(on_terminal("get", "1", REPLY_BASE_URL=SAMPLES[4], REPLY_API_KEY="k"))
+
+
+@pytest.mark.parametrize("name", ["REPLY_BASE_URL", "REPLY_API_KEY", "HTTPS_PROXY", "SSL_CERT_FILE"])
+def test_all_of_unicode_in_the_environment_is_safe(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPLY_BASE_URL", "https://elsewhere.example/v3")
+    monkeypatch.setenv("REPLY_API_KEY", "k")
+    refused = 0
+    for value in pieces_of(NAMEABLE, 240):
+        monkeypatch.setenv(name, value)
+        message = ""
+        try:
+            replyio.ReplyClient()
+        except replyio.ReplyError as error:
+            refused += 1
+            message = str(error)
+        assert_safe(message)
+        assert name != "REPLY_API_KEY" or value[:8] not in message
+    assert refused > 10_000
 
 
 def test_who_runs_a_plan_is_safe(folder: Path) -> None:
@@ -400,6 +446,50 @@ def test_an_owner_that_somebody_else_wrote_is_safe_and_short(forged: Path, servi
             if number == 0:
                 assert_safe(on_terminal("status", str(path), **of(service)))
             holder.stdin.close()
+
+
+# It takes a new name of its machine from each line that it reads.
+RENAMED_HOLDER = """
+import json, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA synchronous = OFF")
+for line in sys.stdin:
+    connection.execute("BEGIN EXCLUSIVE")
+    connection.execute("UPDATE state SET value = ?, checksum = ? WHERE key = 'host'", json.loads(line))
+    connection.execute("COMMIT")
+    connection.execute("BEGIN EXCLUSIVE")
+    print("held", flush=True)
+    sys.stdin.readline()
+    connection.execute("ROLLBACK")
+    print("free", flush=True)
+"""
+
+
+def test_all_of_unicode_in_an_owner_is_safe(forged: Path, service: Sandbox) -> None:
+    path = forged.with_name("renamed.replyplan")
+    path.write_bytes(forged.read_bytes())
+    facts = {"run": "r", "what": "applied", "process": 7, "host": "h", "since_ms": 2**62}
+    forge(path, *(("UPDATE state SET value = ? WHERE key = ?", (value, key)) for key, value in facts.items()))
+    client, shown = service.client(api_key="k"), 0
+    # A refusal takes a fifth of a second: other tests have the harmless characters and all of thousands alike.
+    characters = "".join(each for each in EVERYTHING if each in EVERY_DANGER and each != "\0")
+    characters = characters[: characters.index("\ue000")] + "".join(map(chr, range(0xE0000, 0xE1000, 64)))
+    command = [sys.executable, "-c", RENAMED_HOLDER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        for host in pieces_of(characters, 75):
+            print(json.dumps([host, checksum("host", host)]), file=holder.stdin, flush=True)
+            assert holder.stdout.readline() == "held\n"
+            with pytest.raises(replyio.PlanError, match="is being applied by process 7 on ") as caught:
+                client.open_plan(str(path))
+            message = str(caught.value)
+            assert_safe(message)
+            shown += message.count("\\")
+            print("next", file=holder.stdin, flush=True)
+            assert holder.stdout.readline() == "free\n"
+        holder.stdin.close()
+    assert shown >= len(characters)
 
 
 def test_all_of_unicode_in_a_table_and_its_plan_is_safe(folder: Path) -> None:

@@ -1127,7 +1127,7 @@ def test_the_command_refuses_accounts_that_are_none_in_one_line(accounts: str, t
     file.write_text(accounts, encoding="utf-8")
     command = [sys.executable, "-m", "replyio.sandbox", "--accounts", str(file)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1), ended.stderr[:300]
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1), ended.stderr[:300]
 
 
 # Its pytest fixture

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
     from replyio import sandbox as sandbox  # a redundant alias makes it public for type checkers
     from replyio._check import CheckFinding, CheckReport
+    from replyio._counts import Status
     from replyio._replyio import __version__
     from replyio._state import KeptPlan, plans
+    from replyio._types import TableLike
     from replyio.client import (
         AsyncContactAccountIterator,
         ContactAccountIterator,
@@ -90,7 +92,9 @@ __all__ = [
     "ReplyError",
     "ReplyWarning",
     "ServerError",
+    "Status",
     "TLSError",
+    "TableLike",
     "TransportError",
     "UnexpectedResponseError",
     "ValidationError",
@@ -113,6 +117,8 @@ _IN_MODELS = frozenset(
 )
 _IN_PLAN = frozenset({"ApplyResult", "Plan", "PlanTable", "read_plan"})
 _IN_STATE = frozenset({"KeptPlan", "plans"})
+# The types of annotations.
+_ALIASES = {"Status": "_counts", "TableLike": "_types"}
 
 
 def __getattr__(name: str) -> Any:
@@ -137,6 +143,8 @@ def __getattr__(name: str) -> Any:
         home = "plan"
     elif name in _IN_STATE:
         home = "_state"
+    elif name in _ALIASES:
+        home = _ALIASES[name]
     else:
         home = "errors"
     value = getattr(import_module(f"replyio.{home}"), name)

@@ -47,14 +47,15 @@ def complete(namespace: dict[str, Any]) -> None:
         namespace: The globals of the module.
     """
     import replyio
-    from replyio import client, models
+    from replyio import _counts, client, models
 
     abc = ("AsyncIterator", "Awaitable", "Callable", "Generator", "Iterable", "Iterator", "Mapping", "Sequence")
     found: dict[str, Any] = {name: getattr(collections.abc, name) for name in abc}
     found |= {name: getattr(typing, name) for name in ("Any", "Literal", "Protocol", "TypedDict")}
     found |= {"Self": _typing("Self", Any), "Unpack": _typing("Unpack", _Unpack)}
     found |= {"CapsuleType": _typing("CapsuleType", object), "TracebackType": types.TracebackType, "os": os}
-    found |= {"pandas": _Library("pandas"), "polars": _Library("polars"), "replyio": replyio}
+    found |= {name: _Library(name) for name in ("pandas", "polars", "sqlite3")}
+    found |= {"Status": _counts.Status, "replyio": replyio}
     found |= {name: getattr(models, name) for name in models.__all__}
     found |= {name: getattr(client, name) for name in ("Quota", "ReplyClient")}
     for name, value in found.items():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from replyio import _replyio, _state
+from replyio._counts import Counts
 from replyio._plan_text import opened
 from replyio._progress import drive, drive_async, show_for
 from replyio.errors import ConfigurationError, FieldError, PlanError, ReplyError, ValidationError
@@ -69,9 +70,9 @@ class PlanFile:
         requests, seconds = (None, None) if self._core is None else self._file.estimate(self._core)
         return {**self._file.header(), "requests_left": requests, "seconds_left": seconds}
 
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> Counts:
         """Rows by status."""
-        return self._file.counts()
+        return Counts(self._file.counts())
 
     def rows(self) -> _replyio.Report:
         """Every row."""

@@ -116,14 +116,13 @@ def check(core: _replyio.Client, write: int | None) -> CheckReport:
         try:
             try:
                 made.change()
-            finally:
                 made.restore()
+            except BaseException:
+                # Ctrl-C among them, wherever it came. A second one ends this too.
+                made.restore()
+                raise
         except BaseException:
-            # Ctrl-C among them. It can come between the two calls; restoring does nothing when it has begun before.
-            try:
-                made.restore()
-            finally:
-                _log_left_behind(made)
+            _log_left_behind(made)
             raise
     return _report(made)
 
@@ -135,13 +134,12 @@ async def check_async(core: _replyio.Client, write: int | None, event_loop: Abst
         try:
             try:
                 await _finished(made.change(event_loop))
-            finally:
                 await _finished(made.restore(event_loop))
+            except BaseException:
+                await _finished(made.restore(event_loop))
+                raise
         except BaseException:
-            try:
-                await _finished(made.restore(event_loop))
-            finally:
-                _log_left_behind(made)
+            _log_left_behind(made)
             raise
     return _report(made)
 

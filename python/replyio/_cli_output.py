@@ -9,7 +9,9 @@ from __future__ import annotations
 import datetime
 import json
 import re
+import shutil
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
@@ -20,6 +22,10 @@ from replyio._replyio import safe_text
 # Rows whose widths decide those of the columns, and the widest that a column gets.
 _MEASURED = 1000
 _WIDEST = 40
+
+# What a table of failures shows beside the reason; the narrowest that a reason gets, and the widest of the others.
+_OF_A_FAILURE = ("row", "id", "key", "status")
+_REASON, _KEY = 24, 24
 
 # What a table of accounts shows of each; the other forms give everything.
 ACCOUNT_COLUMNS = ("id", "name", "domain_name", "industry", "company_size", "country", "city", "owner_user_id")
@@ -86,6 +92,34 @@ def write_many(
             _write(f"{begin}\n{json_text(row)}")
             begin = ","
         _write("[]\n" if begin == "[" else "\n]\n")
+
+
+def write_failures(rows: Iterable[Mapping[str, Any]], in_words: Callable[[str], str]) -> None:
+    """Writes the rows that are not done as a table: first the reason, whole and wrapped, so that it fits the terminal.
+
+    Args:
+        rows: The rows.
+        in_words: Says what a reason says in the words of the command.
+    """
+    from replyio._plan_text import reason
+
+    given = iter(rows)
+    first = list(islice(given, _MEASURED))
+    names = [name for name in _OF_A_FAILURE if name == "row" or any(row.get(name) is not None for row in first)]
+
+    def cells(row: Mapping[str, Any]) -> list[str]:
+        return [_cut(row.get(name), _KEY) for name in names]
+
+    widths = [max(map(width, column)) for column in zip(names, *map(cells, first), strict=True)]
+    columns = shutil.get_terminal_size().columns
+    # A terminal wraps a line that is as wide as it is.
+    wide = max(_REASON, columns - 1 - sum(widths) - 2 * len(widths))
+    lines = chain([("reason", names)], ((in_words(reason(row)), cells(row)) for row in chain(first, given)))
+    for told, values in lines:
+        begun, *more = textwrap.wrap(told, wide) or [""]
+        padded = (text + " " * (most - width(text)) for text, most in zip(values, widths, strict=True))
+        _write("  ".join([begun + " " * (wide - width(begun)), *padded]).rstrip() + "\n")
+        _write("".join(f"{line}\n" for line in more))
 
 
 def json_text(value: object, indent: int | None = None) -> str:
@@ -170,13 +204,13 @@ def width(text: str) -> int:
     )
 
 
-def _cut(value: object) -> str:
+def _cut(value: object, widest: int = _WIDEST) -> str:
     """A value that is not wider than a column. It is cut before it is measured: it may be a megabyte long."""
-    text = safe_value(value, _WIDEST)
+    text = safe_value(value, widest)
     used = 0
     for position, each in enumerate(text):
         used += width(each)
-        if used > _WIDEST or (used == _WIDEST and position + 1 < len(text)):
+        if used > widest or (used == widest and position + 1 < len(text)):
             return text[:position] + "…"
     return text
 

@@ -25,7 +25,9 @@ EXIT_CODES = {
     2: "usage: the arguments, the key or the input cannot be used; nothing was sent",
     3: "the outcome is unknown: an update was sent, and no answer tells whether it was applied",
     4: "the plan has changes (only `plan --exit-code`)",
+    129: "ended by SIGHUP, as when the terminal closes",
     130: "interrupted by Ctrl-C",
+    143: "ended by SIGTERM",
 }
 EPILOG = "The key comes from REPLY_API_KEY or --key-file, the address from REPLY_BASE_URL."
 

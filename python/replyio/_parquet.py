@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 from importlib import import_module
@@ -24,14 +23,28 @@ def read(path: str | os.PathLike[str]) -> Any:
     Raises:
         ImportError: When none of the libraries that can read it is installed.
         OSError: When it is not there, or is no regular file.
+        ValidationError: When it is not a Parquet file, or only a part of one.
     """
     # None of the libraries ends for a signal while it opens a FIFO.
     if Path(path).exists() and not Path(path).is_file():
         raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
     for reader in (_with_pyarrow, _with_polars, _with_duckdb):
-        with contextlib.suppress(ImportError):
+        try:
             return reader(os.fspath(path))
+        except ImportError:  # noqa: PERF203 - the next library is tried
+            continue
+        except Exception as error:
+            if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
+                raise
+            raise _unreadable(path) from error  # each library has classes of its own
     raise ImportError("to read a .parquet file, install pyarrow, polars or duckdb")
+
+
+def _unreadable(path: str | os.PathLike[str]) -> Exception:
+    from replyio.errors import FieldError, ValidationError
+
+    fault = FieldError("", "it cannot be read as Parquet")
+    return ValidationError(f"{Path(path).name} refused before any request: {fault}", errors=[fault])
 
 
 def _with_pyarrow(path: str) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from replyio._counts import Status
 from replyio._replyio import safe_text
 from replyio._shell import argument
 
@@ -85,7 +86,7 @@ def estimate(seconds: float) -> str:
     return duration(seconds) if seconds < 1 else f"about {duration(seconds)}"
 
 
-def known_counts(counts: Mapping[str, int]) -> list[tuple[str, int, str]]:
+def known_counts(counts: Mapping[Any, int]) -> list[tuple[str, int, str]]:
     """Status, number and words of each status that has rows, in their order; one that is new keeps its own name."""
     ordered = [*WORDS, *(status for status in counts if status not in WORDS)]
     found: list[tuple[str, int, str]] = []
@@ -97,12 +98,12 @@ def known_counts(counts: Mapping[str, int]) -> list[tuple[str, int, str]]:
     return found
 
 
-def counts_text(counts: Mapping[str, int]) -> str:
+def counts_text(counts: Mapping[Status, int]) -> str:
     """The counts in a line: `812 to change, 9,140 already right, 3 invalid`."""
     return ", ".join(f"{number:,} {words}" for _, number, words in known_counts(counts)) or "no rows"
 
 
-def not_done(counts: Mapping[str, int]) -> int:
+def not_done(counts: Mapping[Status, int]) -> int:
     """How many rows are neither changed nor right already."""
     return sum(number for status, number in counts.items() if status not in DONE)
 
@@ -138,7 +139,7 @@ def suspicious_text(cells: Mapping[str, int]) -> str:
     return f"{counted(sum(cells.values()), 'suspicious cell')} such as NULL or 4.9E+11: {columns}"
 
 
-def line(kind: str, name: str, counts: Mapping[str, int], cost: str, notes: Sequence[str] = ()) -> str:
+def line(kind: str, name: str, counts: Mapping[Status, int], cost: str, notes: Sequence[str] = ()) -> str:
     """What `repr` says: first the notes, which people must know before anything else."""
     told = "; ".join(part for part in (*notes, counts_text(counts), cost) if part)
     return printable(f"<{kind} {cell(name)}: {told}>")
@@ -182,13 +183,26 @@ def opened(path: str) -> str:
     return f"client.open_plan({safe_text(repr(path))})"
 
 
-def how_to_go_on(action: str, path: str, state: Mapping[str, Any]) -> str:
-    """The line after a job that was stopped: what is done, and how to resume it, in Python and on the command line."""
+def how_to_go_on(action: str, path: str, state: Mapping[str, Any], *, in_command: bool = False) -> str:
+    """The line after a job that was stopped: what is done, and how to resume it, in Python and on the command line.
+
+    Args:
+        action: What the job did: "plan", "apply" or "retry_failed".
+        path: The plan's file.
+        state: The last state of the job.
+        in_command: Whether the reader runs the command, to whom a call of Python means nothing.
+
+    Returns:
+        The line.
+    """
     if action == "plan":
         return "replyio: planning was stopped, and no account was changed; plan again to start over"
     # Rows that are to be retried are pending by now, so that an ordinary run takes them up.
     done = f"replyio: stopped with {state.get('done', 0):,} of {counted(state.get('rows', 0), 'row')} done"
-    return f"{done}; resume with {opened(path)}.apply(), or on the command line: replyio apply {argument(path)}"
+    command = f"replyio apply {argument(path)}"
+    if in_command:
+        return f"{done}; `{command}` resumes"
+    return f"{done}; resume with {opened(path)}.apply(), or on the command line: {command}"
 
 
 def cell(value: object) -> str:
@@ -220,7 +234,7 @@ def _isolated(text: str) -> str:
     return f"<bdi>{html.escape(text)}</bdi>"
 
 
-def counts_html(counts: Mapping[str, int], notes: Sequence[str] = ()) -> str:
+def counts_html(counts: Mapping[Status, int], notes: Sequence[str] = ()) -> str:
     """The notes in amber, then the counts, each on its colour."""
     chips = [_chip(_AMBER, f"<b>{html.escape(note)}</b>") for note in notes if note]
     for status, number, words in known_counts(counts):
@@ -237,10 +251,11 @@ def _chip(tint: str, inner: str) -> str:
 
 
 def reason(record: Mapping[str, Any]) -> str:
-    """Why a row is not done, without the number of the row, which stands beside it."""
+    """Why a row is not done, without the numbers of the row and the account, which stand beside it."""
     otherwise = "the service stored something else than was sent" if record.get("stored_otherwise") else ""
     told = str(record.get("error") or otherwise or str(record.get("status", "")).replace("_", " "))
-    return safe_text(told.removeprefix(f"row {record.get('row')}: "), SHOWN_REASON)
+    told = told.removeprefix(f"row {record.get('row')}: ").replace(f" in row {record.get('row')} ", " ", 1)
+    return safe_text(told.replace(f" of account {record.get('id')} ", " ", 1), SHOWN_REASON)
 
 
 def failures_html(records: Sequence[Mapping[str, Any]], total: int) -> str:
@@ -318,7 +333,7 @@ def _more(number: int, noun: str, nouns: str | None = None) -> str:
 def box_html(
     name: str,
     cost: str,
-    counts: Mapping[str, int],
+    counts: Mapping[Status, int],
     inner: str,
     hints: Sequence[tuple[str, str]],
     notes: Sequence[str] = (),
@@ -345,7 +360,7 @@ def as_frame() -> str:
     return ""
 
 
-def plan_hints(counts: Mapping[str, int], read_only: str | None = None, frame: str = "") -> list[tuple[str, str]]:
+def plan_hints(counts: Mapping[Status, int], read_only: str | None = None, frame: str = "") -> list[tuple[str, str]]:
     """What can be done with a plan next: code, and what it does.
 
     Args:
@@ -370,7 +385,7 @@ def plan_hints(counts: Mapping[str, int], read_only: str | None = None, frame: s
     return hints
 
 
-def result_hints(counts: Mapping[str, int], stored_otherwise: int = 0, frame: str = "") -> list[tuple[str, str]]:
+def result_hints(counts: Mapping[Status, int], stored_otherwise: int = 0, frame: str = "") -> list[tuple[str, str]]:
     """What can be done after a plan was applied: code, and what it does.
 
     Args:

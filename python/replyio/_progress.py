@@ -31,6 +31,13 @@ _LET_GO = 1.0
 _TOLD = ("phase", "rows", "done", "requests", "seconds", "seconds_left", "waiting", "waiting_until")
 
 _logger = logging.getLogger("replyio")
+_in_command = False
+
+
+def speak_to_a_command() -> None:
+    """Has a job that is stopped say how to resume it in the words of the command line alone."""
+    global _in_command  # noqa: PLW0603 - the whole process is the command
+    _in_command = True
 
 
 class Job(Protocol):
@@ -284,7 +291,7 @@ def drive(job: Job, show: Show, action: str, path: str) -> object:
     except BaseException:
         _stop(job)
         watch.close()
-        tell(how_to_go_on(action, path, job.progress()))
+        tell(how_to_go_on(action, path, job.progress(), in_command=_in_command))
         raise
     watch.close()
     return job.result()
@@ -327,7 +334,7 @@ async def drive_async(job: Job, show: Show, action: str, path: str) -> object:
     except BaseException:
         await _stop_async(job)
         watch.close()
-        tell(how_to_go_on(action, path, job.progress()))
+        tell(how_to_go_on(action, path, job.progress(), in_command=_in_command))
         raise
     watch.close()
     return job.result()

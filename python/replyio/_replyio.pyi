@@ -1,11 +1,12 @@
 # Private: what the extension module gives the rest of the package.
 import os
 from asyncio import AbstractEventLoop, Future
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar, final, overload
 
 from typing_extensions import CapsuleType
 
+from replyio import Quota
 from replyio.models import ContactAccount
 
 __all__ = [
@@ -13,9 +14,11 @@ __all__ = [
     "ERROR_KINDS",
     "MEMBERS",
     "ArrowStream",
+    "Asked",
     "Batch",
     "Check",
     "Client",
+    "Gate",
     "Job",
     "Listing",
     "Pending",
@@ -41,6 +44,17 @@ class Pending(Generic[_T]):
     @property
     def future(self) -> Future[_T]: ...
     def close(self) -> None: ...
+
+@final
+class Gate:
+    def __new__(cls, quota: Callable[[], Quota | None]) -> Gate: ...
+
+@final
+class Asked:
+    def is_wanted(self) -> bool: ...
+    def is_closed(self) -> bool: ...
+    def grant(self) -> None: ...
+    def refuse(self, reason: str, exception: BaseException | None = None) -> None: ...
 
 @final
 class Client:

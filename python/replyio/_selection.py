@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from replyio.errors import FieldError, ValidationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
     from replyio._export import Table
@@ -145,7 +146,7 @@ def _file(path: Path) -> Iterable[Mapping[str, Any]]:
         if suffix == ".parquet":
             from replyio._parquet import read
 
-            return list(_read_parquet(read(path)))
+            return list(_read_parquet(_parquet_of(read, path)))
         if suffix not in {".csv", ".tsv", ".jsonl", ".ndjson"}:
             _refuse("the name of the file must end in .csv, .tsv, .jsonl, .ndjson or .parquet")
         raw = path.read_bytes()
@@ -158,12 +159,22 @@ def _file(path: Path) -> Iterable[Mapping[str, Any]]:
     if suffix in {".csv", ".tsv"}:
         head = content.partition("\n")[0]
         delimiter = max("\t;,|", key=head.count)
-        return list(csv.DictReader(content.splitlines(keepends=True), delimiter=delimiter))
+        try:
+            return list(csv.DictReader(content.splitlines(keepends=True), delimiter=delimiter))
+        except csv.Error as error:
+            _refuse(f"the file is not CSV: {error}")
     try:
         lines: list[Any] = [json.loads(line) for line in content.splitlines() if line.strip()]
-    except ValueError:
+    except (ValueError, RecursionError):
         _refuse("the file is not JSON Lines")
     return lines
+
+
+def _parquet_of(read: Callable[[Path], Any], path: Path) -> Any:
+    try:
+        return read(path)
+    except ValidationError:
+        _refuse("the file cannot be read as Parquet")
 
 
 def _read_parquet(table: Any) -> Iterator[dict[str, Any]]:

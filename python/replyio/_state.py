@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from replyio import _replyio
+from replyio._counts import Counts, Status
 from replyio.errors import PlanError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class KeptPlan:
         created_at: When the plan was made.
         source: What the table was, in words.
         is_revert: Whether the plan reverts another plan.
-        counts: How many rows have which status. Empty where the file cannot be read.
+        counts: The number of rows with each status; 0 for every status where the file cannot be read.
         error: Why the file cannot be read; None where it can.
     """
 
@@ -50,7 +51,7 @@ class KeptPlan:
     created_at: datetime.datetime
     source: str
     is_revert: bool
-    counts: dict[str, int]
+    counts: dict[Status, int]
     error: str | None = None
 
     @property
@@ -84,9 +85,9 @@ def _kept(file: Path) -> KeptPlan:
         opened = _replyio.PlanFile.open(None, file)
         header, counts = opened.header(), opened.counts()
     except PlanError as error:
-        return KeptPlan(str(file), _moment(_last_use(file)), "", is_revert=False, counts={}, error=error.message)
+        return KeptPlan(str(file), _moment(_last_use(file)), "", is_revert=False, counts=Counts(), error=error.message)
     created = _moment(header["created_at_ms"] / 1_000)
-    return KeptPlan(str(file), created, header["source"], is_revert=header["is_revert"], counts=counts)
+    return KeptPlan(str(file), created, header["source"], is_revert=header["is_revert"], counts=Counts(counts))
 
 
 def _moment(seconds: float) -> datetime.datetime:

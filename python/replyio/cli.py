@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, NoReturn, TextIO
 
-    from replyio import ContactAccount, ReplyClient, ReplyError
+    from replyio import ContactAccount, ReplyClient, ReplyError, Status, ValidationError
     from replyio.plan import ApplyResult, Plan
 
 
 __all__ = ["main"]
 
-_DONE, _FAILED, _USAGE, _UNKNOWN, _CHANGES, _INTERRUPTED, _TERMINATED = 0, 1, 2, 3, 4, 130, 143
+_DONE, _FAILED, _USAGE, _UNKNOWN, _CHANGES, _INTERRUPTED, _KILLED = 0, 1, 2, 3, 4, 130, 128
 _LONGEST_KEY_FILE = 65_536
 
 
@@ -149,6 +149,11 @@ class _while_somebody_reads:  # noqa: N801 - reads as what it is
 # What messages call by its name in Python, and what it is called here.
 _CALLED_HERE = (
     ("list_contact_accounts()", "`replyio list`"),
+    ("patch_contact_account()", "`replyio patch`"),
+    ("update_contact_account()", "`replyio update`"),
+    ('apply(on_conflict="overwrite")', "`replyio apply --on-conflict overwrite`"),
+    (" (strip())", ""),
+    ("; replyio.sandbox.Sandbox().client() needs none", "; `replyio sandbox` needs none"),
     ("get_contact_account()", "`replyio get`"),
     ("api_key=", "--key-file"),
     (" with attempt_timeout=", ""),
@@ -157,6 +162,10 @@ _CALLED_HERE = (
     ("ca_file or ", ""),
     ("open_plan() or ", "`replyio apply` or "),
     ("open_plan()", "`replyio apply`"),
+    ("retry_failed()", "`replyio apply --retry-failed`"),
+    ("apply()", "`replyio apply`"),
+    ("act_as=", "--act-as"),
+    ("team_id=", "--team-id"),
     ('if_exists="resume"', "--resume"),
     ('if_exists="replace"', "--replace"),
     ("save_as=", "--save-as"),
@@ -197,10 +206,28 @@ def _message(error: ReplyError) -> str:
     """The message. Its hint, or all of it where it is about a setting or a plan, is in the words of the command."""
     from replyio.errors import ConfigurationError, PlanError, ValidationError
 
+    if isinstance(error, ValidationError) and len(error.errors) > 1:
+        return _in_words_of_the_command(_list_of(error))
     said, separator, hint = error.message.rpartition("; hint: ")
     if separator or isinstance(error, (ConfigurationError, PlanError, ValidationError)):
         hint = _in_words_of_the_command(hint)
     return said + separator + hint
+
+
+_SHOWN_FAULTS = 10
+
+
+def _list_of(error: ValidationError) -> str:
+    """Several faults, one on each line."""
+    faults = [f"{fault.field} {fault.message}".strip() for fault in error.errors]
+    before, _, _ = error.message.partition(faults[0])
+    # A fault of a table begins with the word "column".
+    what, separator, word = before.rpartition(": ")
+    if not separator:
+        return error.message
+    lines = [f"{what}:", *(f"{word}{fault}" for fault in faults[:_SHOWN_FAULTS])]
+    left = len(faults) - _SHOWN_FAULTS
+    return "\n".join(lines + ([f"and {left:,} more"] if left > 0 else []))
 
 
 def _exit_code(error: ReplyError) -> int:
@@ -222,7 +249,7 @@ def _fault(error: Exception) -> str:
 
 
 def _watched(command: Callable[[dict[str, Any]], int], options: dict[str, Any]) -> int:
-    """Runs a command. Its log goes to stderr, a line each, and SIGTERM ends it in good order."""
+    """Runs a command. Its log goes to stderr, a line each, and SIGTERM and SIGHUP end it in good order."""
     import logging
     import signal
     import threading
@@ -232,14 +259,17 @@ def _watched(command: Callable[[dict[str, Any]], int], options: dict[str, Any]) 
         def emit(self, record: logging.LogRecord) -> None:
             _tell(record.getMessage())
 
-    def terminate(_number: int, _frame: object) -> NoReturn:
-        raise SystemExit(_TERMINATED)
+    def terminate(number: int, _frame: object) -> NoReturn:
+        raise SystemExit(_KILLED + number)
 
     handler, logger = ToStderr(), logging.getLogger("replyio")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO if options.pop("verbose", False) else logging.WARNING)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminate)
+        # nohup has it ignored. Windows does not have it.
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            signal.signal(signal.SIGHUP, terminate)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -468,8 +498,29 @@ def _list(options: dict[str, Any]) -> int:
 # Many accounts
 
 
+def _planned(client: ReplyClient, file: str, wanted: dict[str, Any]) -> Plan:
+    """Plans. A file that cannot be read, or a folder that is missing, is a fault of the arguments."""
+    from pathlib import Path
+
+    from replyio import ReplyError
+    from replyio._cli_overview import UsageError
+
+    folder = Path(wanted.get("save_as", file)).parent
+    if "save_as" in wanted and not folder.is_dir():
+        raise UsageError(f"--save-as {wanted['save_as']}: there is no folder {folder}")
+    try:
+        return client.plan_contact_account_updates(file, **wanted)
+    except ImportError as error:
+        raise UsageError(f"{file}: {error}") from None
+    except OSError as error:
+        if isinstance(error, ReplyError) or error.filename != file:
+            raise
+        raise UsageError(f"{file}: {error.strerror}") from None
+
+
 def _plan(options: dict[str, Any]) -> int:
     from replyio._cli_overview import UsageError
+    from replyio._state import is_kept
 
     names = ("save_as", "mode", "nulls", "match_on", "encoding")
     wanted: dict[str, Any] = {name: options[name] for name in names if name in options} | _reading(options)
@@ -479,10 +530,13 @@ def _plan(options: dict[str, Any]) -> int:
     if "if_exists" in wanted and "save_as" not in wanted:
         raise UsageError(f"--{wanted['if_exists']} needs --save-as PLAN")
     with _client(options) as client:
-        plan = client.plan_contact_account_updates(options["file"], **wanted)
+        plan = _planned(client, options["file"], wanted)
         _show(plan, options)
         counts = plan.counts
     _tell_notes(plan)
+    if "save_as" in wanted or is_kept(plan.path):
+        for line in _refused_rows(plan.path, counts):
+            _tell(line)
     if counts.get("pending") or counts.get("unknown"):
         _tell(_next_step(plan.path, counts, is_saved="save_as" in wanted))
     if options.get("exit_code"):
@@ -490,7 +544,7 @@ def _plan(options: dict[str, Any]) -> int:
     return _DONE
 
 
-def _next_step(file: str, counts: Mapping[str, int], *, is_saved: bool) -> str:
+def _next_step(file: str, counts: Mapping[Status, int], *, is_saved: bool) -> str:
     """What to do with a plan."""
     from replyio._shell import argument
     from replyio._state import KEPT, is_kept
@@ -511,6 +565,7 @@ def _status(options: dict[str, Any]) -> int:
         raise UsageError(f"--{alone[0].replace('_', '-')} needs --export FILE")
     from replyio.plan import read_plan
 
+    _refuse_what_is_no_plan(options["plan"])
     plan = read_plan(options["plan"], recover=options.get("recover", False))
     if "export" in options:
         _export(plan, options)
@@ -588,7 +643,7 @@ def _age(seconds: float) -> str:
     return duration(seconds)
 
 
-def _counts_text(counts: Mapping[str, int]) -> str:
+def _counts_text(counts: Mapping[Status, int]) -> str:
     from replyio._plan_text import counts_text
 
     return counts_text(counts)
@@ -626,9 +681,12 @@ def _revert(options: dict[str, Any]) -> int:
 
 def _run(options: dict[str, Any], name: str) -> int:
     """Does something with a plan, and gives what became of it."""
+    from replyio._progress import speak_to_a_command
+
     wanted = {name: options[name] for name in ("on_conflict", "on_unknown_member", *_PARTS) if name in options}
     if "rows" in wanted:
         wanted["rows"] = _rows(wanted["rows"])
+    speak_to_a_command()
     with _client(options) as client:
         result: ApplyResult = getattr(_open(client, options), name)(**wanted)
         _show(result, options)
@@ -645,13 +703,21 @@ def _rows(text: str) -> object:
     """Row numbers such as `0,3,7-9`; anything else is the name of a file."""
     import re
 
+    from replyio._cli_overview import UsageError
+
     if not re.fullmatch(r"\s*\d{1,9}(-\d{1,9})?(\s*,\s*\d{1,9}(-\d{1,9})?)*\s*", text, re.ASCII):
         return text
     numbers: set[int] = set()
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
-        numbers.update(range(int(first), int(last or first) + 1))
+        found = range(int(first), int(last or first) + 1)
+        if len(found) > _LONGEST_RANGE:
+            raise UsageError(f"--rows: a range has at most {_LONGEST_RANGE:,} rows")
+        numbers.update(found)
     return sorted(numbers)
+
+
+_LONGEST_RANGE = 10_000_000
 
 
 def _left(result: ApplyResult) -> list[str]:
@@ -669,13 +735,56 @@ def _left(result: ApplyResult) -> list[str]:
     if failed:
         retry = f"`replyio apply {plan} --retry-failed` tries them again"
         lines.append(f"{counted(failed, 'row')} failed or in conflict; {show} says why, {retry}")
+    lines += _refused_rows(result.path, counts)
     if left:
         lines.append(f"{counted(left, 'row')} left; `replyio apply {plan}` resumes")
     return lines
 
 
+def _refused_rows(path: str, counts: Mapping[Status, int]) -> list[str]:
+    """What to do about the rows that no run will write."""
+    from replyio._plan_text import counted
+    from replyio._shell import argument
+
+    rows = sum(counts.get(status, 0) for status in ("invalid", "ambiguous", "not_found"))
+    if not rows:
+        return []
+    show = f"`replyio status {argument(path)} --show failures` says why"
+    return [f"{counted(rows, 'row')} cannot be written; {show}; correct them in the table, then plan it again"]
+
+
+def _refuse_what_is_no_plan(file: str) -> None:
+    """Refuses a file that is missing or something else. The table that the plan was made from is given most often."""
+    from pathlib import Path
+
+    from replyio._cli_arguments import TABLES
+    from replyio._cli_overview import UsageError
+    from replyio._shell import argument
+
+    path = Path(file)
+    try:
+        path.stat()
+        begun = b""
+        if path.is_file():  # nothing is read from a FIFO
+            with path.open("rb") as opened:
+                begun = opened.read(len(_SQLITE))
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from None
+    except ValueError:  # a NUL in the name
+        raise UsageError("no file has such a name") from None
+    if path.is_file() and begun in {b"", _SQLITE}:
+        return
+    is_table = path.suffix.lower() in TABLES
+    hint = f"; `replyio plan {argument(file)}` makes a plan of a table" if is_table else ""
+    raise UsageError(f"{file} is not a plan file{hint}")
+
+
+_SQLITE = b"SQLite format 3\0"
+
+
 def _open(client: ReplyClient, options: dict[str, Any]) -> Plan:
     """Opens the plan that the options name."""
+    _refuse_what_is_no_plan(options["plan"])
     return client.open_plan(
         options["plan"], recover=options.get("recover", False), new_key=options.get("new_key", False)
     )
@@ -683,22 +792,27 @@ def _open(client: ReplyClient, options: dict[str, Any]) -> Plan:
 
 def _show(report: Plan | ApplyResult, options: dict[str, Any]) -> None:
     """Writes the counts, or one of the tables."""
-    from replyio._cli_output import chosen, write_many
+    from replyio._cli_output import chosen, write_failures, write_many
 
     form, view = chosen(options.get("format")), options.get("show", "counts")
-    if view != "counts":
+    if view == "failures" and form == "table":
+        with _while_somebody_reads():
+            write_failures(report.failures, _in_words_of_the_command)
+    elif view != "counts":
         table = getattr(report, view)
         with _while_somebody_reads():
             write_many(table, form, table.columns)
     elif form == "json":
         _give({"counts": report.counts, "requests": report.requests, "seconds": report.seconds}, options)
     else:
-        rows = [{"status": status, "rows": number} for status, number in report.counts.items()]
+        # A person wants to read of the rows that are there, a program of every status.
+        counts = report.counts.items()
+        rows = [{"status": status, "rows": number} for status, number in counts if number or form != "table"]
         with _while_somebody_reads():
             write_many(rows, form, ("status", "rows"))
 
 
-def _code_of(counts: Mapping[str, int]) -> int:
+def _code_of(counts: Mapping[Status, int]) -> int:
     """What the counts of a plan mean. Rows that are still to be done are no failure."""
     if counts.get("unknown"):
         return _UNKNOWN

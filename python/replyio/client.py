@@ -42,15 +42,17 @@ class Quota:
         clock_scale: How much faster than real time its clock goes.
         shared: Whether the requests of other processes count too.
         bulk_share: The part of the minute that a bulk update may use.
+        acquire: What is called before each request.
     """
 
-    __slots__ = ("bulk_share", "clock_scale", "per_hour", "per_minute", "shared")
+    __slots__ = ("__weakref__", "_gate", "acquire", "bulk_share", "clock_scale", "per_hour", "per_minute", "shared")
 
     per_minute: int
     per_hour: int
     clock_scale: float
     shared: bool
     bulk_share: float
+    acquire: Callable[[], object] | None
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class Quota:
         clock_scale: float = 1.0,
         shared: bool = True,
         bulk_share: float = 0.9,
+        acquire: Callable[[], object] | None = None,
     ) -> None:
         """Makes a quota.
 
@@ -75,6 +78,14 @@ class Quota:
                 1,000, is never shared.
             bulk_share: The part of the minute that plans and other bulk updates may use. They leave the rest to single
                 calls. More than 0, at most 1. Default 0.9.
+            acquire: A function or coroutine function without arguments, for a rate limit that several machines share.
+                Default None. The client calls it once before each request that it sends, retries included, when this
+                quota allows the request, and sends the request when the function returns. If it raises or returns
+                False, the call ends with `RateLimitError` and sends nothing more, and a bulk update stops with every
+                row intact. Its time counts against the call's `timeout`; a bulk update waits for as long as it takes.
+                It runs in a thread of its own, a coroutine function in an event loop of that thread, for one request
+                after the other. It must not call a client of the same quota. A pickle of the quota refers to it by
+                name.
 
         Raises:
             ConfigurationError: When a limit is not a positive integer, or another value cannot be used.
@@ -100,6 +111,20 @@ class Quota:
 
             raise ConfigurationError("bulk_share must be a number, more than 0 and at most 1")
         object.__setattr__(self, "bulk_share", float(bulk_share))
+        object.__setattr__(self, "acquire", acquire)
+        object.__setattr__(self, "_gate", None if acquire is None else self._made_gate())
+
+    def _made_gate(self) -> _replyio.Gate:
+        if not callable(self.acquire):
+            from replyio.errors import ConfigurationError
+
+            raise ConfigurationError("acquire must be a function without arguments, or None")
+        from weakref import ref
+
+        # Its module is imported here: the first call may find no file descriptor left.
+        import_module("replyio._acquire")
+
+        return _replyio.Gate(ref(self))
 
     def __setattr__(self, name: str, value: object) -> None:
         """Refused: a quota does not change."""
@@ -120,16 +145,17 @@ class Quota:
         scale = "" if self.clock_scale == 1 else f", clock_scale={self.clock_scale}"
         shared = "" if self.shared else ", shared=False"
         bulk_share = "" if self.bulk_share == _BULK_SHARE else f", bulk_share={self.bulk_share}"
-        return f"Quota(per_minute={self.per_minute}, per_hour={self.per_hour}{scale}{shared}{bulk_share})"
+        acquire = "" if self.acquire is None else f", acquire={self.acquire!r}"
+        return f"Quota(per_minute={self.per_minute}, per_hour={self.per_hour}{scale}{shared}{bulk_share}{acquire})"
 
     def __reduce__(
         self,
-    ) -> tuple[Callable[[int, int, float, bool, float], Quota], tuple[int, int, float, bool, float]]:
+    ) -> tuple[Callable[..., Quota], tuple[int, int, float, bool, float, Callable[[], object] | None]]:
         """What `copy` and `pickle` make it from again."""
         return _quota, self._members()
 
-    def _members(self) -> tuple[int, int, float, bool, float]:
-        return self.per_minute, self.per_hour, self.clock_scale, self.shared, self.bulk_share
+    def _members(self) -> tuple[int, int, float, bool, float, Callable[[], object] | None]:
+        return self.per_minute, self.per_hour, self.clock_scale, self.shared, self.bulk_share, self.acquire
 
 
 def _is_bool(value: object) -> bool:
@@ -143,8 +169,9 @@ def _quota(
     clock_scale: float = 1.0,
     shared: bool = True,
     bulk_share: float = 0.9,
+    acquire: Callable[[], object] | None = None,
 ) -> Quota:
-    return Quota(per_minute, per_hour, clock_scale=clock_scale, shared=shared, bulk_share=bulk_share)
+    return Quota(per_minute, per_hour, clock_scale=clock_scale, shared=shared, bulk_share=bulk_share, acquire=acquire)
 
 
 class QuotaLeft:
@@ -580,10 +607,11 @@ class ReplyClient:
         `write` names an account. A request that fails is a finding of the report, not an error. The report holds
         neither the key nor a value of an account, so that it can be pasted into an issue.
 
-        With `write` it sends five requests more, two of them `PUT /v3/contact-accounts/{id}`: it writes a text into the
-        account's empty description, compares what the service kept, and restores the account, also after Ctrl-C. It
-        refuses an account whose description is not empty, that has members unknown to this version, or that has values
-        which a service may store in another form. The service may still do what nobody knows yet, such as lose the
+        With `write` it sends five requests more, two of them `PUT /v3/contact-accounts/{id}`, and further ones when a
+        request fails: it writes a text into the account's empty description, compares what the service kept, and
+        restores the account, also after Ctrl-C. It refuses an account whose description is not empty, that has members
+        unknown to this version, that has values which a service may store in another form, or whose list item cannot be
+        found or has values that `GET` does not show. The service may still do what nobody knows yet, such as lose the
         stage: create an account for this, with a name and nothing else. If the check is interrupted and something may
         be left in the account, the logger `replyio` tells what.
 
@@ -624,7 +652,7 @@ class ReplyClient:
 
     def plan_contact_account_updates(
         self,
-        data: object,
+        data: replyio.TableLike,
         *,
         save_as: str | os.PathLike[str] | None = None,
         if_exists: Literal["error", "resume", "replace"] = "error",
@@ -653,8 +681,8 @@ class ReplyClient:
             mode: "patch" (the default) changes the columns given, "fill" only fields that are empty, "replace" makes
                 the account what the row says, so that a field without a column is cleared.
             nulls: What an empty cell means: "keep" (the default) leaves the field alone, "clear" empties it.
-            match_on: How a row finds its account: "id" (the default), "domain_name" or "name". Two candidates are never
-                guessed between.
+            match_on: How a row finds its account: "id" (the default), "domain_name" (scheme, path of a home page,
+                `www.`, case and punycode make no difference) or "name". Two candidates are never guessed between.
             ignore: Columns that are not fields; `"unknown"` for all that are none.
             columns: Which column is which field, such as `{"Website": "domain_name"}`. A column whose
                 name differs from a field's only in case, spaces and punctuation need not be listed.
@@ -702,7 +730,7 @@ class ReplyClient:
 
     async def plan_contact_account_updates_async(
         self,
-        data: object,
+        data: replyio.TableLike,
         *,
         save_as: str | os.PathLike[str] | None = None,
         if_exists: Literal["error", "resume", "replace"] = "error",
@@ -784,7 +812,7 @@ class ReplyClient:
 
     def patch_contact_accounts(
         self,
-        data: object,
+        data: replyio.TableLike,
         *,
         save_as: str | os.PathLike[str] | None = None,
         if_exists: Literal["error", "resume", "replace"] = "error",
@@ -879,7 +907,7 @@ class ReplyClient:
 
     async def patch_contact_accounts_async(
         self,
-        data: object,
+        data: replyio.TableLike,
         *,
         save_as: str | os.PathLike[str] | None = None,
         if_exists: Literal["error", "resume", "replace"] = "error",

@@ -252,7 +252,8 @@ class ConflictError(APIError):
 class RateLimitError(APIError):
     """429, or a wait for the quota that does not fit the deadline; then nothing was sent and `attempts` tells it.
 
-    `retry_after` is the number of seconds until the quota opens again.
+    `retry_after` is the number of seconds until the quota opens again. If `Quota(acquire=...)` failed, it is None, and
+    `__cause__` is what the function raised.
     """
 
 

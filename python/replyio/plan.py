@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, get_args, o
 from replyio import _plan_text as text
 from replyio._annotations import complete
 from replyio._blocking import warn_if_it_blocks_a_loop
+from replyio._counts import Counts, Status
 from replyio._export import Table, refused, write
 from replyio._progress import Job, drive, drive_async, show_for
 from replyio._replyio import safe_text
@@ -22,7 +23,7 @@ from replyio.errors import FieldError, ReplyError, ValidationError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
     import pandas
@@ -47,16 +48,12 @@ _TYPES = {
 # Rows are taken from a table in steps of this many.
 _STEP = 10_000
 
-Status = Literal[
-    "pending", "changed", "unchanged", "failed", "conflict", "unknown", "invalid", "ambiguous", "not_found"
-]
-
 
 class _File(Protocol):
     """A plan's file, as the extension module gives it."""
 
     def header(self) -> dict[str, Any]: ...
-    def counts(self) -> dict[str, int]: ...
+    def counts(self) -> Counts: ...
     def rows(self) -> Table: ...
     def changes(self) -> Table: ...
     def first_failures(self, limit: int) -> list[dict[str, Any]]: ...
@@ -367,7 +364,7 @@ class _Report:
         """The file's name, without its folder."""
         return PurePath(self._path).name
 
-    def _rows_html(self, counts: dict[str, int], stored_otherwise: int) -> str:
+    def _rows_html(self, counts: Mapping[Status, int], stored_otherwise: int) -> str:
         """The first failures with their reasons, then the first changes. No others are read."""
         failed = text.not_done(counts) - counts.get("pending", 0) + stored_otherwise
         first = self._file.first_failures(text.SHOWN_FAILURES) if failed else []
@@ -432,8 +429,8 @@ class Plan(_Report):
         self._reverse = reverse
 
     @property
-    def counts(self) -> dict[str, int]:
-        """How many rows have which status. They add up to the input."""
+    def counts(self) -> dict[Status, int]:
+        """The number of rows with each status, 0 included. They add up to the input."""
         return self._file.counts()
 
     @property
@@ -672,9 +669,10 @@ class Plan(_Report):
 
     def _run(self, action: str, options: Options, progress: bool | Callable[[dict[str, Any]], object]) -> ApplyResult:
         warn_if_it_blocks_a_loop(f"{action}()", f"await {action}_async()")
+        show = show_for(progress)  # it may import a library, and Ctrl-C meanwhile must not leave a job behind
         job = self._start(action, options)
         try:
-            drive(job, show_for(progress), action, self._path)
+            drive(job, show, action, self._path)
         except BaseException:  # whatever it is, its reader is told the name of the file
             self._file.keep()
             raise
@@ -683,9 +681,10 @@ class Plan(_Report):
     async def _run_async(
         self, action: str, options: Options, progress: bool | Callable[[dict[str, Any]], object]
     ) -> ApplyResult:
+        show = show_for(progress)
         job = self._start(action, options)
         try:
-            await drive_async(job, show_for(progress), action, self._path)
+            await drive_async(job, show, action, self._path)
         except BaseException:  # whatever it is, its reader is told the name of the file
             self._file.keep()
             raise
@@ -814,9 +813,9 @@ class ApplyResult(_Report):
         self._seconds = seconds
 
     @property
-    def counts(self) -> dict[str, int]:
-        """How many rows had which status when the job ended. They add up to the input."""
-        return dict(self._counts)
+    def counts(self) -> dict[Status, int]:
+        """The number of rows with each status when the job ended, 0 included. They add up to the input."""
+        return Counts(self._counts)
 
     @property
     def stored_otherwise(self) -> int:

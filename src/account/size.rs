@@ -70,11 +70,24 @@ impl CompanySize {
     /// The message for a size that is not one of the ten.
     pub(crate) fn refusal(text: &str) -> String {
         let options = Self::DOCUMENTED.join(", ");
+        if is_number(text) {
+            return format!(
+                "must be one of {options}; replace the number of employees with the range that contains it"
+            );
+        }
         match nearest(text, Self::DOCUMENTED.iter().copied()) {
             Some(right) => format!("must be one of {options}; did you mean {right}?"),
             None => format!("must be one of {options}"),
         }
     }
+}
+
+/// Whether a text is a number, with the separators of a spreadsheet or without.
+fn is_number(text: &str) -> bool {
+    let text = text.trim();
+    let is_part =
+        |character: char| character.is_ascii_digit() || matches!(character, '.' | ',' | ' ' | '\u{a0}' | '\'');
+    text.starts_with(|first: char| first.is_ascii_digit()) && text.chars().all(is_part)
 }
 
 impl Serialize for CompanySize {

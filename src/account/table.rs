@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 use super::read_only::tolerantly;
 use super::{
-    CompanySize, ContactAccountStage, DateTime, FieldSet, FieldValue, Kind, Member, MemberValue, Presence, WrongKind,
+    CompanySize, ContactAccountStage, DateTime, FieldSet, FieldValue, Kind, Member, MemberValue, Presence, STAGE,
+    WrongKind,
 };
 
 /// Makes everything that must agree about the fields from one table.
@@ -146,6 +147,8 @@ macro_rules! contact_account {
             pub extra: Map<String, Value>,
             /// The writable members that the answer had, `null` or not; see [`ContactAccount::has`].
             pub answered: FieldSet,
+            /// Whether the answer had `stage`, `null` or not. An update may clear it and cannot carry it.
+            pub answered_stage: bool,
         }
 
         impl ContactAccount {
@@ -193,7 +196,10 @@ macro_rules! contact_account {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 let mut map = serializer.serialize_map(None)?;
                 $( if self.has(Field::$variant) { map.serialize_entry($wire, &self.$member)?; } )+
-                $( if !self.extra.contains_key($ro_wire) { map.serialize_entry($ro_wire, &self.$ro_member)?; } )+
+                let had = |wire| wire != STAGE || self.answered_stage || self.stage.is_some();
+                $( if had($ro_wire) && !self.extra.contains_key($ro_wire) {
+                    map.serialize_entry($ro_wire, &self.$ro_member)?;
+                } )+
                 for (name, value) in &self.extra {
                     map.serialize_entry(name, value)?;
                 }
@@ -236,7 +242,7 @@ macro_rules! contact_account {
                         $( let mut $member: Option<$type> = None; )+
                         $( let mut $ro_member: contact_account!(@read $ro_answered $ro_type) = None; )+
                         let mut extra = Map::new();
-                        let mut answered = FieldSet::default();
+                        let (mut answered, mut answered_stage) = (FieldSet::default(), false);
                         while let Some(key) = map.next_key()? {
                             match key {
                                 $( Key::$member => {
@@ -251,6 +257,7 @@ macro_rules! contact_account {
                                         return Err(de::Error::duplicate_field($ro_wire));
                                     }
                                     $ro_member = map.next_value()?;
+                                    answered_stage |= $ro_wire == STAGE;
                                 } )+
                                 Key::Unknown(name) => { extra.insert(name, map.next_value()?); }
                             }
@@ -260,6 +267,7 @@ macro_rules! contact_account {
                             $( $ro_member: contact_account!(@take_read_only $ro_answered $ro_member $ro_wire extra), )+
                             extra,
                             answered,
+                            answered_stage,
                         })
                     }
                 }

@@ -102,7 +102,7 @@ pub(super) struct Compared {
     pub(super) cut: BTreeSet<&'static str>,
     /// Members that differ in another way.
     pub(super) differ: BTreeSet<&'static str>,
-    /// Writable members with a value that only the item has.
+    /// Writable members with a value in the item, and none in the account.
     pub(super) only_in_list: BTreeSet<&'static str>,
 }
 
@@ -118,7 +118,9 @@ impl Compared {
             let wire = member.wire;
             let into = match (item.get(wire), whole.get(wire)) {
                 (None, Some(_)) => &mut compared.lacks,
-                (Some(value), None) if member.writable && !is_empty(value) => &mut compared.only_in_list,
+                (Some(listed), value) if member.writable && !is_empty(listed) && value.is_none_or(is_empty) => {
+                    &mut compared.only_in_list
+                }
                 (Some(listed), Some(value)) if !are_equal(listed, value) && !VOLATILE.contains(&wire) => {
                     if is_cut(listed, value) { &mut compared.cut } else { &mut compared.differ }
                 }
@@ -260,17 +262,17 @@ mod tests {
     fn an_item_is_compared_with_its_account_by_meaning() {
         let whole = json!({
             "id": 1, "name": "Acme Industries", "city": null, "phone": "1", "state": "Oslo", "lastActivityDate": "a",
-            "stage": {"id": 1}, "emailProvider": "Gmail",
+            "stage": {"id": 1}, "emailProvider": "Gmail", "email": null, "logoUrl": "",
         });
         let item = json!({
             "id": 1, "name": "Acme…", "city": "", "state": "Oslo kommune", "lastActivityDate": "b", "country": "Norway",
-            "stage": {"id": 1}, "industry": "",
+            "stage": {"id": 1}, "industry": "", "email": "a@b.example", "logoUrl": "https://b.example",
         });
         let compared = Compared::of(&members(&item), &members(&whole));
         assert_eq!(compared.lacks, BTreeSet::from(["phone"]));
         assert_eq!(compared.cut, BTreeSet::from(["name"]));
         assert_eq!(compared.differ, BTreeSet::from(["state"]));
-        assert_eq!(compared.only_in_list, BTreeSet::from(["country"]));
+        assert_eq!(compared.only_in_list, BTreeSet::from(["country", "email", "logoUrl"]));
         assert!(Compared::of(&members(&whole), &members(&whole)).is_equal());
     }
 

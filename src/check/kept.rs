@@ -44,7 +44,10 @@ pub(super) fn kept(before: &Moment, answer: Option<&Moment>, now: &Moment) -> Ve
     let mut found = |topic, found, follows: &str, differs| {
         findings.push(Finding { topic, found, follows: follows.to_owned(), differs });
     };
-    let stored = answer.map_or(StoredText::NotAtAll, |answer| StoredText::of(answer.account.value(restoring::FIELD)));
+    // What GET shows counts; the answer to an update may only repeat what was sent.
+    let shown = Some(now).filter(|now| restoring::is_text_of_check(now.account.value(restoring::FIELD)));
+    let stored =
+        shown.or(answer).map_or(StoredText::NotAtAll, |seen| StoredText::of(seen.account.value(restoring::FIELD)));
     found("update", "The service answered the update with 200 and the account.".to_owned(), "Updates work.", false);
     let (what, follows) = match stored {
         StoredText::AsSent => ("The service stored the text as it was sent.", "What patch sends is what is there."),

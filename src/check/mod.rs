@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::account::{ContactAccount, FieldError, check_id};
 use crate::answer::{Item, Page};
-use crate::client::{Client, Looking, Seen};
+use crate::client::{Client, ListQuery, Looking, Seen};
 use crate::error::{Call, Error, Failure, Operation};
 
 use self::facts::{Compared, Facts};
@@ -114,13 +114,15 @@ pub async fn reading(client: &Client, account: Option<i64>) -> Result<Reading, E
                 facts.limits.extend(answer.limits);
                 for whole in &answer.items {
                     facts.whole(whole);
-                    if let Some(item) = items.iter().find(|item| facts::id(item) == Some(id)) {
-                        let compared = Compared::of(item, whole);
-                        if account == Some(id) {
-                            obstacle = wording::only_in_list(&compared).or_else(|| restoring::unknown_members(item));
-                        }
-                        facts.compared.push(compared);
+                    let item = items.iter().find(|item| facts::id(item) == Some(id));
+                    let compared = item.map(|item| Compared::of(item, whole));
+                    if account == Some(id) {
+                        obstacle = match (&compared, item) {
+                            (Some(compared), Some(item)) => obstacle_in_list(compared, item),
+                            _ => session.search_and_compare(id, whole, &mut facts).await,
+                        };
                     }
+                    facts.compared.extend(compared);
                 }
             }
             Err(failed) => {
@@ -142,10 +144,18 @@ fn refused(fault: FieldError) -> Error {
     Error::Validation { call: Call { operation: Operation::Get, id: None }, errors: vec![fault] }
 }
 
+/// Why an account must not be written, from its list item.
+fn obstacle_in_list(compared: &Compared, item: &Map<String, Value>) -> Option<String> {
+    wording::contradiction(compared).or_else(|| restoring::unknown_members(item))
+}
+
 /// What is asked for.
 #[derive(Clone, Copy)]
-enum Ask {
+enum Ask<'a> {
+    /// The first page of a list, of so many accounts.
     Page(u32),
+    /// The accounts that match a text.
+    Search(&'a str),
     Account(i64),
 }
 
@@ -169,7 +179,7 @@ struct Session {
 
 impl Session {
     /// Sends a request, in the other header too when the first one is refused, and once more when that may help.
-    async fn ask(&mut self, ask: Ask) -> Result<Answered, Failure> {
+    async fn ask(&mut self, ask: Ask<'_>) -> Result<Answered, Failure> {
         let mut may_repeat = true;
         loop {
             if self.left == 0 {
@@ -196,11 +206,40 @@ impl Session {
         }
     }
 
+    /// Searches the list item of an account that the first page does not show, and says why the account must not be
+    /// written.
+    async fn search_and_compare(&mut self, id: i64, whole: &Map<String, Value>, facts: &mut Facts) -> Option<String> {
+        let name = whole.get("name").and_then(Value::as_str).unwrap_or_default();
+        match self.ask(Ask::Search(name)).await {
+            Ok(answer) => match answer.items.iter().find(|item| facts::id(item) == Some(id)) {
+                Some(item) => {
+                    let compared = Compared::of(item, whole);
+                    let obstacle = obstacle_in_list(&compared, item);
+                    facts.compared.push(compared);
+                    obstacle
+                }
+                None => Some(wording::not_compared("the list does not show it")),
+            },
+            Err(failed) => {
+                let why = format!("its list item could not be read ({})", said::failure(&failed, &self.client));
+                Some(wording::not_compared(&why))
+            }
+        }
+    }
+
     /// Sends a request once.
-    async fn send(&mut self, ask: Ask, bearer: bool) -> Result<Answered, Failure> {
+    async fn send(&mut self, ask: Ask<'_>, bearer: bool) -> Result<Answered, Failure> {
         self.left -= 1;
+        let (search, top) = match ask {
+            Ask::Page(top) => (None, top),
+            Ask::Search(text) => (Some(text.to_owned()), TOP),
+            Ask::Account(_) => (None, 0),
+        };
+        let query = ListQuery { search, ..ListQuery::default() };
         let outcome = match ask {
-            Ask::Page(top) => self.client.look_at_page(&mut self.looking, top, bearer).await.map(Answered::page),
+            Ask::Page(_) | Ask::Search(_) => {
+                self.client.look_at_page(&mut self.looking, &query, top, bearer).await.map(Answered::page)
+            }
             Ask::Account(id) => self.client.look_at_account(&mut self.looking, id, bearer).await.map(Answered::account),
         };
         match &outcome {

@@ -11,8 +11,9 @@ use super::wording::joined;
 /// What a trial writes into an empty description: it says itself where it came from, and has what a service might store in
 /// another way. Nothing of value is ever in its place, so that a process that ends in between has lost nothing.
 pub(super) const TEXT: &str = "Written by replyio check; delete this. a & b < c > d \"e\"  f ";
-/// How the text begins, in whatever way it was stored.
-const BEGINNING: &str = "Written by replyio check; delete this.";
+/// Letters of the text that nobody else writes. They are searched without what is between them, so that the text is known
+/// however the service stored it: wrapped, escaped or cut.
+const MARK: &str = "writtenbyreplyio";
 /// The one field that a trial names.
 pub(super) const FIELD: Field = Field::Description;
 
@@ -131,9 +132,7 @@ impl Restoring {
         for field in differing(before, now) {
             let value = now.value(field);
             let is_answered = answer.is_some_and(|answer| change::filled(answer.value(field)) == change::filled(value));
-            let is_ours =
-                field == FIELD && matches!(value, Some(FieldValue::Text(text)) if text.starts_with(BEGINNING));
-            if is_ours || is_answered && (field != FIELD || answer_is_ours(answer)) {
+            if field == FIELD && is_text_of_check(value) || is_answered && (field != FIELD || answer_is_ours(answer)) {
                 let (before, after) = (value.into(), before.value(field).into());
                 restoring.changes.push(Change { field, before, after });
             } else {
@@ -142,6 +141,13 @@ impl Restoring {
         }
         restoring
     }
+}
+
+/// Whether a value is the text of the check, in whatever form.
+pub(super) fn is_text_of_check(value: Option<FieldValue<'_>>) -> bool {
+    let Some(FieldValue::Text(text)) = value else { return false };
+    let letters: String = text.chars().filter(char::is_ascii_alphabetic).collect();
+    letters.to_ascii_lowercase().contains(MARK)
 }
 
 /// Whether an answer shows that the update was applied: then whatever it has as the description came from the update.
@@ -213,6 +219,26 @@ mod tests {
         assert_eq!(fields, [Field::Description, Field::City, Field::OwnerUserId]);
         assert_eq!(restoring.left_alone, [Field::State]);
         assert_eq!(restoring.changes[0].after, change::Value::Null);
+    }
+
+    #[test]
+    fn the_text_of_the_check_is_known_in_every_form_that_a_service_may_store() {
+        let (before, _) = account(&json!({}));
+        for stored in [
+            TEXT.to_owned(),
+            format!("<p>{TEXT}</p>"),
+            format!("<div dir=\"ltr\">{}</div>", TEXT.replace('&', "&amp;").replace('<', "&lt;")),
+            TEXT.to_uppercase(),
+            TEXT.replace(' ', "\u{a0}"),
+            TEXT.chars().take(25).collect(),
+        ] {
+            let (now, _) = account(&json!({"description": stored}));
+            let (echo, _) = account(&json!({"description": TEXT}));
+            for answer in [None, Some(&echo)] {
+                let restoring = Restoring::of(&before, answer, &now);
+                assert_eq!((restoring.changes.len(), restoring.left_alone.len()), (1, 0), "{stored}");
+            }
+        }
     }
 
     #[test]

@@ -27,7 +27,11 @@ pub(super) fn failure(failure: &Failure, client: &Client) -> String {
         Failure::Deadline { .. } => "there was no answer within the time limit of an attempt".to_owned(),
         Failure::Quota { .. } => "the rate limit leaves no time for it within the time limit of the call".to_owned(),
         Failure::Turn { .. } => "another change of the account by this process did not end in time".to_owned(),
-        Failure::Internal(reason) => reason.clone(),
+        Failure::Acquire { .. } => "Quota(acquire=...) failed".to_owned(),
+        Failure::AcquireDeadline { .. } => {
+            "Quota(acquire=...) granted no request within the time limit of the call".to_owned()
+        }
+        Failure::Unsettled { reason } | Failure::Internal(reason) => reason.clone(),
     }
 }
 

@@ -1,18 +1,17 @@
 //! Changes one account and restores it, to see what an update keeps.
 //!
-//! [`Trial::change`] and [`Trial::restore`] are apart, so that whoever is interrupted in the first can still run the second.
-//! What has happened is written down before each step.
+//! [`Trial::change`] and [`Trial::restore`] are apart, so that whoever is interrupted in the first can still run the second,
+//! and whoever is interrupted in the second can run it again. What has happened is written down before each step.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::account::check_id;
-use crate::change;
-use crate::client::{Client, Looking, Turn};
+use crate::account::{AccountFields, ContactAccount, check_id};
+use crate::change::{self, Change};
+use crate::client::{Client, Seen, Turn, Updated};
 use crate::error::{Delivery, Error, Failure};
-use crate::transport::Request;
 
 use super::kept::{self, Moment, Update, may_come_late};
 use super::restoring::{self, Restoring};
@@ -38,13 +37,16 @@ struct Step {
 /// Where a trial stands.
 #[derive(Default)]
 struct State {
-    turn: Option<Turn>,
+    /// The account's turn, from the change until the restoring has it.
+    turn: Option<Arc<Turn>>,
     before: Option<Moment>,
     update: Update,
     answer: Option<Moment>,
     /// Whether what the trial changed may still be there.
     is_open: bool,
-    is_restoring: bool,
+    /// Whether the account has shown what the trial changed, so that it does not come later.
+    is_shown: bool,
+    is_restored: bool,
     findings: Vec<Finding>,
     to_restore: Vec<(String, Value)>,
     requests: u32,
@@ -103,8 +105,8 @@ impl Trial {
         Step { client: client.clone(), trial: self.clone() }.change().await;
     }
 
-    /// Looks at the account, says what the update kept, and restores what it changed. It does nothing when nothing was sent.
-    /// What failed is a finding.
+    /// Looks at the account, says what the update kept, and restores what it changed. It does nothing when nothing was sent,
+    /// or when it has ended before; one that was dropped begins again. What failed is a finding.
     pub async fn restore(&self, client: &Client) {
         Step { client: client.clone(), trial: self.clone() }.restore().await;
     }
@@ -121,48 +123,47 @@ impl Trial {
 impl Step {
     async fn change(&self) {
         let mut looking = self.client.begin_looking();
-        let prepared = self.prepare(&mut looking).await;
-        self.trial.state().requests += looking.requests();
-        let request = match prepared {
-            Ok(request) => request,
-            Err(reason) => return self.trial.refuse(&reason),
+        let turn = match self.client.turn_for(&looking, self.trial.id).await {
+            Ok(turn) => Arc::new(turn),
+            Err(error) => return self.trial.refuse(&self.said(&error)),
         };
-        let mut looking = self.client.begin_looking();
-        match self.client.write_once(&mut looking, self.trial.id, request).await {
-            Ok(seen) => {
-                let mut state = self.trial.state();
-                (state.update, state.answer) = (Update::Answered, Some(seen.into()));
+        let mut obstacle = None;
+        let decide = |seen: &Seen<ContactAccount>| {
+            let before = Moment::from(seen.clone());
+            obstacle = restoring::obstacle(&before.account, &before.raw);
+            if obstacle.is_some() {
+                return Ok(None);
             }
-            Err(failure) => self.not_answered(&failure),
+            let update = merged(&before, &[restoring::trial_change(&before.account)])?;
+            let mut state = self.trial.state();
+            (state.turn, state.before) = (Some(Arc::clone(&turn)), Some(before));
+            (state.update, state.is_open) = (Update::Unknown, true);
+            Ok(Some(update))
+        };
+        let updated = self.client.look_and_write(&mut looking, &turn, Some(1), decide).await;
+        self.trial.state().requests += looking.requests();
+        match updated {
+            Ok(Updated { update: Some((_, after)), .. }) => {
+                let mut state = self.trial.state();
+                (state.update, state.answer) = (Update::Answered, Some(after.into()));
+            }
+            Err(error) if looking.has_updated() => self.not_answered(&error),
+            Ok(_) => {
+                self.trial.state().forget_update();
+                self.trial.refuse(&obstacle.unwrap_or_default());
+            }
+            Err(error) => {
+                let had_read = self.trial.state().forget_update();
+                let what = if had_read { "the update could not be sent" } else { "it could not be read" };
+                self.trial.refuse(&format!("{what}: {}", self.said(&error)));
+            }
         }
     }
 
-    /// Reads the account and makes the update, which counts as sent from then on.
-    ///
-    /// # Errors
-    /// Why the account is not written.
-    async fn prepare(&self, looking: &mut Looking) -> Result<Request, String> {
-        let turn = self.client.turn_for(looking, self.trial.id).await.map_err(|error| self.said(&error))?;
-        let read = self.client.look_patiently(looking, self.trial.id).await;
-        let read = read.map_err(|error| format!("it could not be read: {}", self.said(&error)))?;
-        let before = Moment::from(read);
-        if let Some(reason) = restoring::obstacle(&before.account, &before.raw) {
-            return Err(reason);
-        }
-        let changes = [restoring::trial_change(&before.account)];
-        let merged = change::merged(&before.account, &changes).map_err(|_| "a field has a wrong kind".to_owned())?;
-        let request = self.client.write_request(&turn, &merged).map_err(|failure| failure.to_string())?;
-        let mut state = self.trial.state();
-        (state.turn, state.before) = (Some(turn), Some(before));
-        (state.update, state.is_open) = (Update::Unknown, true);
-        state.requests += 1;
-        Ok(request)
-    }
-
-    fn not_answered(&self, failure: &Failure) {
-        let is_unknown = failure.delivery() == Delivery::Unknown;
-        let said = said::failure(failure, &self.client);
-        if is_unknown {
+    fn not_answered(&self, error: &Error) {
+        let said = self.said(error);
+        let failure = if let Error::Call(call) = error { Some(&call.failure) } else { None };
+        if failure.is_none_or(|failure| failure.delivery() == Delivery::Unknown) {
             let found = format!("No answer tells whether the update was applied: {said}.");
             self.trial.found(
                 "update",
@@ -172,87 +173,92 @@ impl Step {
             );
         } else {
             self.trial.state().update = Update::NotApplied;
-            let found = format!("The update was not applied: {said}.");
-            self.trial.found("update", found, "Updates do not work with this key and this account.", true);
+            let follows = if failure.is_some_and(Failure::is_retryable) {
+                "Nothing is known about updates: the service refused this one for a while. Run the check again later."
+            } else {
+                "Updates do not work with this key and this account."
+            };
+            self.trial.found("update", format!("The update was not applied: {said}."), follows, true);
         }
     }
 
     async fn restore(&self) {
-        let (before, answer, update) = {
+        let (before, turn) = {
             let mut state = self.trial.state();
-            if state.is_restoring {
-                return;
-            }
-            state.is_restoring = true;
-            let Some(before) = state.before.clone() else { return };
-            (before, state.answer.clone(), state.update)
+            let Some(before) = state.before.clone().filter(|_| !state.is_restored) else { return };
+            // Whoever drops this restoring lets others change the account.
+            (before, state.turn.take())
         };
-        self.restore_from(&before, answer.as_ref(), update).await;
-        // Nobody else of this process changes the account until here.
-        let turn = self.trial.state().turn.take();
-        drop(turn);
+        let turn = match turn {
+            Some(turn) => turn,
+            None => match self.client.turn_for(&self.client.begin_looking(), self.trial.id).await {
+                Ok(turn) => Arc::new(turn),
+                Err(error) => return self.not_restored(&self.said(&error)),
+            },
+        };
+        if !self.trial.state().is_restored {
+            self.restore_in(&turn, &before).await;
+            self.trial.state().is_restored = true;
+        }
     }
 
-    async fn restore_from(&self, before: &Moment, answer: Option<&Moment>, update: Update) {
-        let mut now = self.look().await;
-        if now.as_ref().is_ok_and(|now| may_come_late(before, answer, now, update)) {
-            tokio::time::sleep(LATE).await;
-            now = self.look().await;
-        }
-        let now = match now {
-            Ok(now) => now,
-            Err(said) if update == Update::NotApplied => {
-                self.trial.state().is_open = false;
-                let found = format!("The account could not be read after the update that was not applied: {said}.");
-                self.trial.found("restored", found, "The check changed nothing.", true);
-                return;
-            }
-            Err(said) => return self.not_restored(&format!("the account could not be read: {said}")),
+    async fn restore_in(&self, turn: &Turn, before: &Moment) {
+        let (answer, update, is_shown) = {
+            let state = self.trial.state();
+            (state.answer.clone(), state.update, state.is_shown)
         };
-        if update == Update::Answered {
-            self.trial.state().findings.extend(kept::kept(before, answer, &now));
-        }
-        let restoring = Restoring::of(&before.account, answer.map(|answer| &answer.account), &now.account);
-        let last = if restoring.changes.is_empty() {
-            now
-        } else {
-            match self.write_back(&now, &restoring).await {
-                Some(last) => last,
-                None => return,
+        let answer = answer.as_ref();
+        let comes_late = |now: &Moment| !is_shown && may_come_late(before, answer, now, update);
+        let mut waits = true;
+        let (last, restoring) = loop {
+            let (mut kept, mut restoring) = (None, Restoring::default());
+            let decide = |seen: &Seen<ContactAccount>| {
+                let now = Moment::from(seen.clone());
+                restoring = Restoring::of(&before.account, answer.map(|answer| &answer.account), &now.account);
+                if waits && comes_late(&now) {
+                    return Ok(None);
+                }
+                // A later look may show what was restored.
+                kept.get_or_insert_with(|| kept::kept(before, answer, &now));
+                if restoring.changes.is_empty() {
+                    return Ok(None);
+                }
+                self.trial.state().is_shown = true;
+                merged(&now, &restoring.changes).map(Some)
+            };
+            let mut looking = self.client.begin_looking();
+            let updated = self.client.look_and_write(&mut looking, turn, None, decide).await;
+            self.trial.state().requests += looking.requests();
+            let has_kept = kept.is_some();
+            self.trial.state().findings.extend(kept.filter(|_| update == Update::Answered).into_iter().flatten());
+            match updated {
+                Ok(_) if !has_kept => {
+                    waits = false;
+                    tokio::time::sleep(LATE).await;
+                }
+                Ok(Updated { looked, update: None }) => break (Moment::from(looked), restoring),
+                Ok(Updated { update: Some((_, after)), .. }) => {
+                    break (self.look().await.unwrap_or_else(|_| after.into()), restoring);
+                }
+                Err(error) if has_kept => match self.look().await {
+                    Ok(last) => break (last, restoring),
+                    Err(_) => return self.not_restored(&self.said(&error)),
+                },
+                Err(error) => return self.not_read(update, &self.said(&error)),
             }
         };
-        let is_late = restoring.changes.is_empty() && may_come_late(before, answer, &last, update);
+        let is_late = restoring.changes.is_empty() && comes_late(&last);
         self.conclude(before, &last, &restoring, is_late || update == Update::Unknown);
     }
 
-    /// Writes what the trial changed as it was, and reads the account again. `None` when that is not known to have worked,
-    /// which it has said.
-    async fn write_back(&self, now: &Moment, restoring: &Restoring) -> Option<Moment> {
-        let mut looking = self.client.begin_looking();
-        let written = match self.restoring_request(now, restoring) {
-            Ok(request) => {
-                let written = self.client.write_patiently(&mut looking, self.trial.id, &request).await;
-                self.trial.state().requests += looking.requests();
-                written.map_err(|error| self.said(&error))
-            }
-            Err(said) => Err(said),
-        };
-        match (self.look().await, written) {
-            (Ok(last), _) => Some(last),
-            (Err(_), Ok(answer)) => Some(answer.into()),
-            (Err(_), Err(said)) => {
-                self.not_restored(&said);
-                None
-            }
+    fn not_read(&self, update: Update, said: &str) {
+        if update == Update::NotApplied {
+            self.trial.state().is_open = false;
+            let found = format!("The account could not be read after the update that was not applied: {said}.");
+            self.trial.found("restored", found, "The check changed nothing.", true);
+        } else {
+            self.not_restored(&format!("the account could not be read: {said}"));
         }
-    }
-
-    fn restoring_request(&self, now: &Moment, restoring: &Restoring) -> Result<Request, String> {
-        let merged =
-            change::merged(&now.account, &restoring.changes).map_err(|_| "a field of a wrong kind".to_owned())?;
-        let state = self.trial.state();
-        let turn = state.turn.as_ref().ok_or("the turn of the account was lost")?;
-        self.client.write_request(turn, &merged).map_err(|failure| failure.to_string())
     }
 
     /// Says whether the account is as it was, from the last look at it.
@@ -278,7 +284,8 @@ impl Step {
             let stage = before.raw.get("stage").cloned().unwrap_or_default();
             by_hand.push(("stage".to_owned(), stage.get("name").cloned().unwrap_or(stage)));
         }
-        if !by_hand.is_empty() {
+        let is_as_before = by_hand.is_empty();
+        if !is_as_before {
             let names = joined(by_hand.iter().map(|(name, _)| name.as_str()));
             self.trial.state().to_restore.extend(by_hand);
             self.trial.found(
@@ -290,12 +297,14 @@ impl Step {
             );
         }
         let is_left_alone = restoring.left_alone.contains(&restoring::FIELD);
-        if holds_text || has_other_text || (!differing.is_empty() && !is_late) {
+        if holds_text || has_other_text || (!is_as_before && !is_late && !is_left_alone) {
             return;
         }
         if is_left_alone {
-            let found = "Somebody else changed the description during the check. It is as they left it.".to_owned();
-            self.trial.found("restored", found, "Nothing of the check is left in the account.", true);
+            let found = "The description has a text that is not known to be the check's. The check left it.".to_owned();
+            let follows = "Either somebody else changed the description during the check, or the service stores a text in \
+                           another form. Look at the description, and clear it if it came from the check.";
+            self.trial.found("restored", found, follows, true);
         } else if is_late {
             self.trial.found(
                 "restored",
@@ -333,6 +342,19 @@ impl Step {
             other => other.to_string(),
         }
     }
+}
+
+impl State {
+    /// The update was not sent after all. Gives whether it was about to be.
+    fn forget_update(&mut self) -> bool {
+        (self.turn, self.update, self.is_open) = (None, Update::None, false);
+        self.before.take().is_some()
+    }
+}
+
+/// The update that makes the changes of an account.
+fn merged(account: &Moment, changes: &[Change]) -> Result<AccountFields, Failure> {
+    change::merged(&account.account, changes).map_err(|_| Failure::Internal("a field of a wrong kind".to_owned()))
 }
 
 fn capitalized(text: &str) -> String {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::account::Field;
 use crate::client::Client;
 
 use super::facts::{Compared, DateForm, EmptyForm, Facts};
@@ -244,13 +245,29 @@ fn rate_limit_headers(facts: &Facts, client: &Client) -> Finding {
     )
 }
 
-/// Why an account must not be written whose list item has what its GET lacks.
-pub(super) fn only_in_list(compared: &Compared) -> Option<String> {
-    if compared.only_in_list.is_empty() {
-        return None;
+/// Why an account must not be written whose list item contradicts its GET.
+pub(super) fn contradiction(compared: &Compared) -> Option<String> {
+    let is_writable = |name: &&str| Field::ALL.iter().any(|field| field.wire() == *name);
+    let differ: Vec<&str> = compared.differ.iter().copied().filter(is_writable).collect();
+    if !compared.only_in_list.is_empty() {
+        let names = joined(compared.only_in_list.iter().copied());
+        return Some(format!(
+            "its list item has values that GET lacks ({names}), and an update built on GET would clear them"
+        ));
     }
-    let names = joined(compared.only_in_list.iter().copied());
-    Some(format!("its list item has values that GET lacks ({names}), and an update built on GET would clear them"))
+    (!differ.is_empty()).then(|| {
+        let names = joined(differ.into_iter());
+        format!(
+            "its list item and GET differ ({names}), and an update built on the wrong one would write a wrong value"
+        )
+    })
+}
+
+/// Why an account must not be written that cannot be compared with its list item.
+pub(super) fn not_compared(why: &str) -> String {
+    format!(
+        "{why}, so that nothing shows whether GET has all values of the account, and an update would clear the others"
+    )
 }
 
 /// Names of the service: those that look like names, and how many others there are.

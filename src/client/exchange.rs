@@ -1,11 +1,12 @@
 //! One request until it is answered well, cannot be, or may not be tried again.
 
+use std::pin::pin;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::StatusCode;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Client, Event};
 use crate::answer::Answer;
@@ -22,6 +23,8 @@ use crate::turns::Turn;
 
 const LONGEST_EXCERPT: usize = 200;
 const LONGEST_REQUEST_ID: usize = 200;
+/// How long a wait for leave is not told: nobody knows beforehand how long it takes.
+pub(super) const UNTOLD: Duration = Duration::from_secs(5);
 
 /// One call from its beginning to its end, over all its requests.
 pub(super) struct Running {
@@ -32,7 +35,27 @@ pub(super) struct Running {
     pub(super) attempts: u32,
     /// Whether what is sent is the update, and not a look before it.
     pub(super) updating: bool,
+    /// Whether an update was sent.
+    pub(super) has_updated: bool,
     may_have_been_applied: bool,
+}
+
+/// How far a request is that may be tried several times.
+pub(super) struct Tries {
+    /// Which attempt comes next, from 1.
+    number: u32,
+    /// How many are allowed.
+    allowed: u32,
+    /// What ended the attempt before.
+    pub(super) last: Option<Failure>,
+    /// The slot of the next attempt, where it was booked before.
+    pub(super) slot: Option<Slot>,
+}
+
+impl Tries {
+    pub(super) const fn new(allowed: u32) -> Self {
+        Self { number: 1, allowed, last: None, slot: None }
+    }
 }
 
 /// What one attempt sends.
@@ -58,6 +81,7 @@ impl Client {
             timeout,
             attempts: 0,
             updating: false,
+            has_updated: false,
             may_have_been_applied: false,
         }
     }
@@ -68,7 +92,7 @@ impl Client {
         if let Some(turn) = account.try_take() {
             return Ok(turn);
         }
-        let taken = tokio::time::timeout_at(running.deadline, account.take()).await;
+        let taken = timeout_at(running.deadline, account.take()).await;
         taken.map_err(|_| running.failed(Failure::Turn { limit: running.timeout }))
     }
 
@@ -79,32 +103,51 @@ impl Client {
         request: &Request,
         read: impl Fn(&Answer) -> Result<T, Failure>,
     ) -> Result<T, Error> {
-        let mut number = 1;
-        let mut last: Option<Failure> = None;
+        let mut tries = Tries::new(self.config.max_attempts);
+        let answered = self.exchange_by(running, request, &read, &mut tries, None).await?;
+        answered.ok_or_else(|| running.failed(Failure::Internal("a request without a time limit expired".to_owned())))
+    }
+
+    /// Sends a request like [`Client::exchange`], each time before a moment. `None` when an attempt would leave later: the
+    /// caller may make another request in its place, which continues the same tries.
+    pub(super) async fn exchange_by<T>(
+        &self,
+        running: &mut Running,
+        request: &Request,
+        read: &impl Fn(&Answer) -> Result<T, Failure>,
+        tries: &mut Tries,
+        leaves_by: Option<Instant>,
+    ) -> Result<Option<T>, Error> {
         let mut use_bearer = self.prefers_bearer();
         loop {
-            let slot = match self.wait_for_slot(running).await {
-                Ok(slot) => slot,
+            let opened = self.slot_by(running, tries.slot.take(), leaves_by).await;
+            let slot = match opened {
+                Ok((slot, true)) => slot,
+                Ok((slot, false)) => {
+                    tries.slot = Some(slot);
+                    return Ok(None);
+                }
+                Err(failed @ Failure::Acquire { .. }) => return Err(running.failed(failed)),
                 // Like every wait before a next attempt that does not fit: what failed is told, not the wait.
-                Err(closed) => return Err(running.failed(last.unwrap_or(closed))),
+                Err(closed) => return Err(running.failed(tries.last.take().unwrap_or(closed))),
             };
-            let sending = Sending { request, number, use_bearer, last: last.as_ref() };
-            let failure = match self.attempt(running, slot, sending, &read).await {
-                Ok(value) => return Ok(value),
+            let sending = Sending { request, number: tries.number, use_bearer, last: tries.last.as_ref() };
+            let failure = match self.attempt(running, slot, sending, read).await {
+                Ok(value) => return Ok(Some(value)),
                 Err(failure) => failure,
             };
             if self.should_try_bearer(&failure, use_bearer) {
                 use_bearer = true;
                 continue;
             }
-            let wait = match self.decide(running, number, &failure) {
+            let wait = match self.decide(running, tries, &failure) {
                 Decision::Stop => return Err(running.failed(failure)),
                 Decision::Wait(wait) => wait,
             };
             let hinted = failure.retry_after().is_some_and(|hint| hint == wait);
             let reason = if hinted { WaitReason::RetryAfter } else { WaitReason::BackOff };
-            last = Some(failure);
-            number += 1;
+            tries.last = Some(failure);
+            tries.number += 1;
             self.sleep(running, wait, reason).await;
         }
     }
@@ -113,12 +156,14 @@ impl Client {
     pub(super) async fn attempt<T>(
         &self,
         running: &mut Running,
-        slot: Slot,
+        mut slot: Slot,
         sending: Sending<'_>,
         read: &impl Fn(&Answer) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let Sending { request, number, use_bearer, .. } = sending;
         running.attempts += 1;
+        running.has_updated |= running.updating;
+        slot.spend_leave();
         let sent = Instant::now();
         let answer = self.send(running, sending, sent).await;
         drop(slot);
@@ -152,7 +197,7 @@ impl Client {
         let attempt_ends = sent + self.config.attempt_timeout;
         let whole_call = running.deadline <= attempt_ends;
         let answered = self.transport.send(sending.request, headers);
-        tokio::time::timeout_at(attempt_ends.min(running.deadline), answered).await.unwrap_or_else(|_| {
+        timeout_at(attempt_ends.min(running.deadline), answered).await.unwrap_or_else(|_| {
             let limit = if whole_call { running.timeout } else { self.config.attempt_timeout };
             Err(Failure::Deadline { limit, whole_call, last: sending.last.map(ToString::to_string) })
         })
@@ -160,17 +205,63 @@ impl Client {
 
     /// Waits until a slot of the quota opens, or refuses at once when that is after the deadline.
     pub(super) async fn wait_for_slot(&self, running: &Running) -> Result<Slot, Failure> {
-        sabotage::place("quota");
-        let mut slot = self.identity.book(self.config.quota, Instant::now(), running.deadline)?;
-        self.tell_of_quota(&mut slot);
-        while !slot.send() {
+        self.slot_by(running, None, None).await.map(|(slot, _)| slot)
+    }
+
+    /// Waits until a slot opens, which it books when it is given none. The slot stays closed, and it says so, when that is
+    /// after a moment.
+    async fn slot_by(
+        &self,
+        running: &Running,
+        booked: Option<Slot>,
+        leaves_by: Option<Instant>,
+    ) -> Result<(Slot, bool), Failure> {
+        let mut slot = match booked {
+            Some(slot) => slot,
+            None => self.book_slot(running)?,
+        };
+        let is_late = |opens_at: Instant| leaves_by.is_some_and(|moment| opens_at.max(Instant::now()) > moment);
+        while !is_late(slot.opens_at) {
+            if slot.send() {
+                return Ok((slot, true));
+            }
+            if slot.waits_for_leave() {
+                self.get_leave(running, &mut slot).await?;
+                continue;
+            }
             let wait = slot.opens_at.saturating_duration_since(Instant::now());
             if slot.opens_at > running.deadline {
                 return Err(Failure::Quota { retry_after: wait, reason: slot.reason });
             }
-            self.sleep(running, wait, slot.reason).await;
+            if !is_late(slot.opens_at) {
+                self.sleep(running, wait, slot.reason).await;
+            }
         }
+        Ok((slot, false))
+    }
+
+    /// Books a slot of the quota that opens before the deadline.
+    pub(super) fn book_slot(&self, running: &Running) -> Result<Slot, Failure> {
+        sabotage::place("quota");
+        let mut slot = self.identity.book(self.config.quota, Instant::now(), running.deadline)?;
+        self.tell_of_quota(&mut slot);
         Ok(slot)
+    }
+
+    /// Waits until what counts over several machines grants a request, at most until the call's deadline.
+    pub(super) async fn get_leave(&self, running: &Running, slot: &mut Slot) -> Result<(), Failure> {
+        let late = |_| Failure::AcquireDeadline { limit: running.timeout };
+        let mut asked = pin!(timeout_at(running.deadline, slot.get_leave()));
+        let granted = if let Ok(granted) = timeout(UNTOLD, &mut asked).await {
+            granted
+        } else {
+            if let Some(observer) = &self.observer {
+                let wait = running.deadline.saturating_duration_since(Instant::now());
+                observer.observe(Event::Waiting { wait, reason: WaitReason::Acquire, call: running.call });
+            }
+            asked.await
+        };
+        granted.map_err(late)?.map_err(|failure| self.presentable(failure))
     }
 
     /// Says why the quota is not that of all processes, once.
@@ -189,14 +280,14 @@ impl Client {
         tokio::time::sleep(wait).await;
     }
 
-    fn decide(&self, running: &Running, number: u32, failure: &Failure) -> Decision {
+    fn decide(&self, running: &Running, tries: &Tries, failure: &Failure) -> Decision {
         let now = Instant::now();
         let mut budget = self.shared.budget.lock().unwrap_or_else(PoisonError::into_inner);
         sabotage::place("budget");
         budget.refill(since_epoch(now));
         let attempt = Attempt {
-            number,
-            allowed: self.config.max_attempts,
+            number: tries.number,
+            allowed: tries.allowed,
             retryable: failure.is_retryable(),
             dropped: failure.is_dropped_connection(),
             hint: failure.retry_after(),
@@ -233,7 +324,7 @@ impl Client {
 
     /// A failure fit to be shown: foreign texts are cut to one line, after the key was taken out of them should the other
     /// side have echoed it, so that no half of it is left. One of the key says where that came from.
-    fn presentable(&self, failure: Failure) -> Failure {
+    pub(super) fn presentable(&self, failure: Failure) -> Failure {
         let shown = |text: &str, limit| plain_line(&self.config.api_key.redact(text), limit);
         match failure {
             Failure::Api(mut answer) => {
@@ -249,12 +340,20 @@ impl Client {
                 unexpected.excerpt = excerpt.filter(|excerpt| !excerpt.is_empty());
                 Failure::Unexpected(unexpected)
             }
+            Failure::Acquire { reason, source } => Failure::Acquire { reason: shown(&reason, LONGEST_EXCERPT), source },
             other => other,
         }
     }
 }
 
 impl Running {
+    /// Its time begins now.
+    #[cfg(feature = "plan")]
+    pub(super) fn start_again(&mut self) {
+        self.started = Instant::now();
+        self.deadline = self.started + self.timeout;
+    }
+
     pub(super) fn failed(&self, failure: Failure) -> Error {
         let (call, attempts, elapsed) = (self.call, self.attempts, self.started.elapsed());
         let may_have_been_applied = self.may_have_been_applied;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::exchange::{Running, Sending};
-use super::{Client, LIST, ListQuery, Shared, Turn};
+use super::{Client, LIST, ListQuery, Shared, Turn, Updated};
 use crate::account::{AccountFields, ContactAccount};
 use crate::answer::{Answer, Page};
 use crate::config::AuthScheme;
@@ -36,6 +36,11 @@ impl Looking {
     /// How many requests were sent.
     pub(crate) fn requests(&self) -> u32 {
         self.running.attempts
+    }
+
+    /// Whether an update was sent.
+    pub(crate) fn has_updated(&self) -> bool {
+        self.running.has_updated
     }
 
     /// Whether a wait ends within the time limit.
@@ -74,10 +79,11 @@ impl Client {
     pub(crate) async fn look_at_page(
         &self,
         looking: &mut Looking,
+        query: &ListQuery,
         top: u32,
         use_bearer: bool,
     ) -> Result<Seen<Page>, Failure> {
-        let request = self.list_request(&ListQuery::default(), top, 0);
+        let request = self.list_request(query, top, 0);
         let request = request.map_err(|error| Failure::Internal(error.to_string()))?;
         looking.running.call = LIST;
         self.look(looking, request, use_bearer, Answer::page).await
@@ -107,33 +113,20 @@ impl Client {
         self.take_turn(&looking.running, id).await
     }
 
-    /// The request that writes an account, which counts as begun.
-    pub(crate) fn write_request(&self, turn: &Turn, fields: &AccountFields) -> Result<Request, Failure> {
-        self.update_request(turn, fields)
-    }
-
-    /// Writes an account in one attempt. The bearer scheme is used where it worked before.
-    pub(crate) async fn write_once(
+    /// Looks at an account, and sends the update that `decide` makes of the look, in `attempts` or as often as the settings
+    /// allow; see [`Client::look_and_update`].
+    pub(crate) async fn look_and_write(
         &self,
         looking: &mut Looking,
-        id: i64,
-        request: Request,
-    ) -> Result<Seen<ContactAccount>, Failure> {
-        looking.running.call = Call { operation: Operation::Update, id: Some(id) };
-        looking.running.updating = true;
-        self.look(looking, request, self.prefers_bearer(), |answer| answer.account(id)).await
-    }
-
-    /// Writes an account, and tries again where that may help.
-    pub(crate) async fn write_patiently(
-        &self,
-        looking: &mut Looking,
-        id: i64,
-        request: &Request,
-    ) -> Result<Seen<ContactAccount>, Error> {
-        looking.running.call = Call { operation: Operation::Update, id: Some(id) };
-        looking.running.updating = true;
-        self.exchange(&mut looking.running, request, |answer| seen(answer, answer.account(id)?)).await
+        turn: &Turn,
+        attempts: Option<u32>,
+        decide: impl FnMut(&Seen<ContactAccount>) -> Result<Option<AccountFields>, Failure>,
+    ) -> Result<Updated<Seen<ContactAccount>>, Error> {
+        let id = turn.id();
+        looking.running.call = Call { operation: Operation::Patch, id: Some(id) };
+        let attempts = attempts.unwrap_or(self.config.max_attempts);
+        let read = |answer: &Answer| seen(answer, answer.account(id)?);
+        self.look_and_update(&mut looking.running, turn, attempts, read, decide).await
     }
 
     /// Waits before a next attempt.

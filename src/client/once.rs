@@ -70,6 +70,14 @@ impl Client {
         slot
     }
 
+    /// Waits for the leave of what counts over several machines, as long as that takes.
+    ///
+    /// # Errors
+    /// Those of [`Acquire::acquire`](crate::Acquire::acquire).
+    pub(crate) async fn get_leave_patiently(&self, slot: &mut Slot) -> Result<(), Failure> {
+        slot.get_leave().await.map_err(|failure| self.presentable(failure))
+    }
+
     /// Until when the service asks this user to wait, and why; `None` when it does not.
     pub(crate) fn held(&self) -> Option<(Instant, WaitReason)> {
         self.identity.held(Instant::now()).map(|until| (until, WaitReason::RetryAfter))
@@ -87,12 +95,18 @@ impl Client {
         let mut attempts = 0;
         let mut use_bearer = self.prefers_bearer();
         loop {
-            while !slot.send() {
-                sleep_until(slot.opens_at).await;
-            }
             let updating = request.method == Method::PUT;
             let mut running = self.begin(call);
             (running.attempts, running.updating) = (attempts, updating);
+            while !slot.send() {
+                if slot.waits_for_leave() {
+                    let granted = self.get_leave(&running, &mut slot).await;
+                    granted.map_err(|failure| running.failed(failure))?;
+                } else {
+                    sleep_until(slot.opens_at).await;
+                    running.start_again();
+                }
+            }
             let sending = Sending { request, number: 1, use_bearer, last: None };
             match self.attempt(&mut running, slot, sending, &read).await {
                 Err(failure) if self.should_try_bearer(&failure, use_bearer) => {

@@ -11,6 +11,8 @@ use crate::text::listed;
 
 const NOT_ABOUT_THE_ACCOUNT: &str = "this does not look like Reply.io's own answer about an account: check base_url, \
     which ends in /v3, and the network";
+/// How messages name what the quota asks before each request.
+const ACQUIRE: &str = "Quota(acquire=...)";
 const FREE_DESCRIPTORS: &str =
     "close files and connections, or raise the limits of this process (ulimit -n, ulimit -u)";
 const NOT_THE_SERVICE: &str =
@@ -47,6 +49,7 @@ impl fmt::Display for WaitReason {
             Self::PerHour(limit) => write!(formatter, "the quota: {limit} requests an hour"),
             Self::RetryAfter => formatter.write_str("the service's Retry-After"),
             Self::BackOff => formatter.write_str("the next attempt"),
+            Self::Acquire => formatter.write_str(ACQUIRE),
         }
     }
 }
@@ -68,7 +71,9 @@ impl Failure {
                 }
                 TransportKind::Dropped | TransportKind::Broken => return None,
             },
-            Self::Deadline { whole_call: true, .. } | Self::Turn { .. } => "give the call more time with timeout=",
+            Self::Deadline { whole_call: true, .. } | Self::Turn { .. } | Self::AcquireDeadline { .. } => {
+                "give the call more time with timeout="
+            }
             Self::Deadline { .. } => "give each attempt more time with attempt_timeout=",
             Self::Unexpected(Unexpected { status: Some(300..=399), .. }) => {
                 "redirects are never followed; give the final address as base_url"
@@ -78,7 +83,8 @@ impl Failure {
             }
             Self::Unexpected(unexpected) if unexpected.is_html() => NOT_THE_SERVICE,
             Self::Unexpected(_) => "check base_url; if it was Reply.io that answered, please report it",
-            Self::Internal(_) => return None,
+            Self::Unsettled { .. } => "try again when fewer accounts are created and deleted",
+            Self::Internal(_) | Self::Acquire { .. } => return None,
             Self::Quota { .. } => "call again then, or give the call more time with timeout=",
             Self::Api(answer) => return answer.hint(call),
         };
@@ -133,6 +139,7 @@ impl Failure {
                 last.as_deref().map(|last| format!("the attempt before ended with {last}").into())
             }
             Self::Unexpected(unexpected) => Some(Cow::Borrowed(&unexpected.reason)),
+            Self::Unsettled { reason } => Some(Cow::Borrowed(reason)),
             Self::Api(answer) => {
                 let said = answer.problem.summary();
                 said.filter(|said| !said.eq_ignore_ascii_case(reason(answer.status).unwrap_or_default()))
@@ -141,6 +148,8 @@ impl Failure {
             Self::Turn { .. } => {
                 Some(Cow::Borrowed("it waited for another change of this account by this process to end"))
             }
+            Self::AcquireDeadline { .. } => Some(format!("it waited for {ACQUIRE}").into()),
+            Self::Acquire { reason, .. } => Some(Cow::Borrowed(reason)),
             Self::Transport(_) | Self::Quota { .. } | Self::Internal(_) => None,
         }
     }
@@ -155,11 +164,15 @@ impl fmt::Display for Failure {
                 let what = if *whole_call { "the call" } else { "an attempt" };
                 write!(formatter, "{what} took longer than its {} s", limit.as_secs_f64())
             }
-            Self::Turn { limit } => write!(formatter, "the call took longer than its {} s", limit.as_secs_f64()),
+            Self::Turn { limit } | Self::AcquireDeadline { limit } => {
+                write!(formatter, "the call took longer than its {} s", limit.as_secs_f64())
+            }
+            Self::Acquire { .. } => write!(formatter, "{ACQUIRE} did not grant a request"),
             Self::Unexpected(unexpected) => match unexpected.status {
                 Some(status) => write!(formatter, "unexpected response with status {status}"),
                 None => formatter.write_str("unexpected response"),
             },
+            Self::Unsettled { .. } => formatter.write_str("the list changes faster than it can be read"),
             Self::Api(answer) => {
                 write!(formatter, "{}", answer.status)?;
                 if let Some(reason) = reason(answer.status) {

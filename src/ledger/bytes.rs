@@ -3,8 +3,26 @@
 use std::fs::File;
 use std::io;
 
-/// The bytes of a part of a file, fewer where it ends.
-pub(super) fn read_at(file: &File, mut offset: u64, length: usize) -> io::Result<Vec<u8>> {
+/// What a ledger is kept in.
+pub(super) trait Disk {
+    /// The bytes of a part, fewer where it ends.
+    fn read_part(&self, offset: u64, length: usize) -> io::Result<Vec<u8>>;
+
+    /// Writes bytes to a place.
+    fn write_part(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+}
+
+impl Disk for File {
+    fn read_part(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        read_at(self, offset, length)
+    }
+
+    fn write_part(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        write_at(self, offset, bytes)
+    }
+}
+
+fn read_at(file: &File, mut offset: u64, length: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; length];
     let mut read = 0;
     while let Some(rest) = bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
@@ -22,8 +40,7 @@ pub(super) fn read_at(file: &File, mut offset: u64, length: usize) -> io::Result
     Ok(bytes)
 }
 
-/// Writes bytes to a place in a file.
-pub(super) fn write_at(file: &File, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
+fn write_at(file: &File, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         #[cfg(unix)]
         let count = std::os::unix::fs::FileExt::write_at(file, bytes, offset)?;

@@ -11,8 +11,10 @@ use super::format::{Header, micros};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reading {
     /// Which boot the clock counts from.
-    boot: u64,
-    since_boot: u64,
+    pub(super) boot: u64,
+    pub(super) since_boot: u64,
+    /// `None` for what the system says when it is asked: it seldom is.
+    pub(super) time_of_day: Option<u64>,
 }
 
 impl Reading {
@@ -21,12 +23,12 @@ impl Reading {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let part = |number: i64| u64::try_from(number).unwrap_or_default();
         let since_boot = part(time.tv_sec).saturating_mul(1_000_000).saturating_add(part(time.tv_nsec) / 1_000);
-        Self { boot: boot(), since_boot }
+        Self { boot: boot(), since_boot, time_of_day: None }
     }
 
     #[cfg(not(target_os = "linux"))]
     pub(super) fn now() -> Self {
-        Self { boot: 0, since_boot: time_of_day() }
+        Self { boot: 0, since_boot: time_of_day(), time_of_day: None }
     }
 }
 
@@ -57,7 +59,8 @@ impl Header {
         if self.boot != now.boot || self.last == 0 {
             // After a boot nobody knows how long the machine was off but the time of day, and that may be wrong.
             self.boot = now.boot;
-            self.ahead = self.last.max(time_of_day()).saturating_sub(now.since_boot);
+            let today = now.time_of_day.unwrap_or_else(time_of_day);
+            self.ahead = self.last.max(today).saturating_sub(now.since_boot);
         }
         let time = now.since_boot.saturating_add(self.ahead);
         self.ahead = self.ahead.saturating_add(self.last.saturating_sub(time));
@@ -72,7 +75,7 @@ mod tests {
     const SECOND: u64 = 1_000_000;
 
     fn at(boot: u64, since_boot: u64) -> Reading {
-        Reading { boot, since_boot }
+        Reading { boot, since_boot, time_of_day: None }
     }
 
     #[test]

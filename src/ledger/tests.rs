@@ -149,9 +149,9 @@ fn the_file_never_outgrows_its_two_areas_and_keeps_what_counts() {
 /// Changes the header of a ledger's file, as another process may have left it.
 fn change_header(folder: &Folder, change: impl FnOnce(&mut Header)) {
     let file = File::options().read(true).write(true).open(folder.ledger_file()).unwrap();
-    let Found::Header(mut header) = Header::read(&read_at(&file, 0, HEADER_LENGTH).unwrap()) else { panic!() };
+    let Found::Header(mut header) = Header::read(&file.read_part(0, HEADER_LENGTH).unwrap()) else { panic!() };
     change(&mut header);
-    write_at(&file, 0, &header.to_bytes()).unwrap();
+    file.write_part(0, &header.to_bytes()).unwrap();
 }
 
 #[test]
@@ -381,33 +381,74 @@ fn ledgers_that_say_nothing_any_more_are_removed_when_a_new_one_is_made() {
     assert!(!old.exists() && other.exists());
 }
 
-/// What a booking costs. Run it alone, with optimization: `cargo test --release --lib ledger -- --ignored --nocapture`.
+/// Names the folder of the ledger for a process of the measurement.
+const MEASURED: &str = "REPLYIO_MEASURED_LEDGER";
+
+/// What a booking costs, alone and beside seven processes that book 80 times a second each. With optimization:
+/// `cargo test --profile sabotage --lib cost_of_a_booking -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
 fn the_cost_of_a_booking() {
-    let measure = |folder: &Folder, count: usize| {
+    let quota = Quota { per_minute: 4_000, per_hour: 4_000 };
+    let measure = |folder: &Folder, count: usize, pause: Duration| {
         let mut one = Process::new(folder);
-        let mut took: Vec<Duration> = (0..count)
-            .map(|_| {
-                let began = Instant::now();
-                let (_, moment) = one.book_of(Quota { per_minute: 4_000, per_hour: 4_000 });
-                let took = began.elapsed();
-                one.ledger.in_step(&mut one.windows, |windows, _| windows.release(moment));
-                took
-            })
-            .collect();
-        took.sort_unstable();
-        (took[count / 2], took[count * 99 / 100], took[count - 1])
+        let bare = folder.0.join("bare");
+        let bare = File::options().create(true).truncate(false).read(true).write(true).open(bare).unwrap();
+        bare.write_part(0, &[0; 100]).unwrap();
+        let (mut took, mut floor) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            std::thread::sleep(pause.mul_f64(fastrand::f64() * 2.0));
+            let began = Instant::now();
+            let (_, moment) = one.book_of(quota);
+            took.push(began.elapsed());
+            one.ledger.in_step(&mut one.windows, |windows, _| windows.release(moment));
+            // The system calls of a booking, and nothing else.
+            std::thread::sleep(pause.mul_f64(fastrand::f64() * 2.0));
+            let began = Instant::now();
+            let is_locked = place::lock(&bare, PATIENCE).unwrap();
+            bare.read_part(0, HEADER_LENGTH).unwrap();
+            bare.write_part(HEADER_LENGTH as u64, &[0; 24]).unwrap();
+            bare.write_part(0, &[0; HEADER_LENGTH]).unwrap();
+            bare.unlock().unwrap();
+            floor.push(began.elapsed());
+            assert!(is_locked);
+        }
+        let shown = |mut took: Vec<Duration>| {
+            took.sort_unstable();
+            format!("p50 {:?}, p99 {:?}, worst {:?}", took[count / 2], took[count * 99 / 100], took[count - 1])
+        };
+        println!("{}; its system calls alone: {}", shown(took), shown(floor));
     };
+    let pause = Duration::from_millis(12);
+    if let Some(folder) = std::env::var_os(MEASURED) {
+        let folder = Folder(PathBuf::from(folder));
+        measure(&folder, 1_000, pause);
+        // It belongs to the process that started this one.
+        return std::mem::forget(folder);
+    }
     let folder = Folder::new();
     let mut before = Process::new(&folder);
     for _ in 0..2_900 {
-        before.book_of(Quota { per_minute: 4_000, per_hour: 4_000 });
+        before.book_of(quota);
     }
-    println!("alone: p50, p99, worst {:?}", measure(&folder, 50_000));
-    std::thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| println!("one of eight: p50, p99, worst {:?}", measure(&folder, 20_000)));
+    for _ in 0..3 {
+        println!("one after the other, alone:");
+        measure(&folder, 50_000, Duration::ZERO);
+        println!("with pauses, alone:");
+        measure(&folder, 500, pause);
+        println!("with pauses, each of eight processes:");
+        let program = std::env::current_exe().unwrap();
+        let name = "ledger::tests::the_cost_of_a_booking";
+        let start = |_| {
+            let mut command = Command::new(&program);
+            command.args([name, "--exact", "--ignored", "--nocapture"]).env(MEASURED, &folder.0);
+            command.stdout(std::process::Stdio::piped()).spawn().unwrap()
+        };
+        let processes: Vec<_> = (0..8).map(start).collect();
+        for process in processes {
+            let output = process.wait_with_output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            println!("{}", text.lines().find_map(|line| line.split_once("p50")).map_or("nothing", |(_, rest)| rest));
         }
-    });
+    }
 }

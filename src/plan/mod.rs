@@ -4,6 +4,7 @@
 //! which request to send next and never sends one, [`mod@file`] keeps, and [`run`] brings them together.
 
 pub mod diff;
+mod domain;
 pub mod file;
 mod ids;
 pub mod planner;
@@ -12,6 +13,11 @@ pub mod source;
 
 use crate::account::FieldValue;
 pub use crate::change::{Change, Value};
+
+pub use self::domain::domain_key;
+
+/// A list is taken to show texts whole that have fewer characters.
+const SHORTEST_CUT: usize = 32;
 
 /// What a table's columns do to an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -41,7 +47,7 @@ pub enum MatchOn {
     /// Its id.
     #[default]
     Id,
-    /// Its primary domain name, without regard to case.
+    /// Its primary domain name, by its [`domain_key`].
     DomainName,
     /// Its name, exactly.
     Name,

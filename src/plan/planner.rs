@@ -8,7 +8,7 @@ use super::diff;
 use super::file::{OpenRow, PlannedRow};
 use super::ids::Ids;
 use super::source::{Key, Options, Table};
-use super::{MatchOn, Mode, Nulls, Status};
+use super::{MatchOn, Mode, Nulls, SHORTEST_CUT, Status, domain};
 use crate::account::{ContactAccount, Field, FieldSet};
 use crate::answer::Item;
 use crate::paging::{Incomplete, LONGEST_PAGE, Paging};
@@ -248,10 +248,10 @@ impl<'a> Planner<'a> {
         }
         let id = id.map_or_else(String::new, |id| format!(" (account {id})"));
         let by = self.match_on.as_str();
-        self.refused.get_or_insert_with(|| Incomplete {
-            reason: format!(
+        self.refused.get_or_insert_with(|| {
+            Incomplete::wrong(format!(
                 "item {place} of the list{id} cannot be read: {reason}; a row may be for it, so match on id instead of {by}"
-            ),
+            ))
         });
     }
 
@@ -312,11 +312,11 @@ impl<'a> Planner<'a> {
         let is_its_own = self.held.get(&row).is_some_and(|held| held.account_id == Some(id));
         if self.match_on != MatchOn::Id && !is_its_own {
             let by = self.match_on.as_str();
-            self.refused.get_or_insert_with(|| Incomplete {
-                reason: format!(
+            self.refused.get_or_insert_with(|| {
+                Incomplete::wrong(format!(
                     "the list may have cut the {by} of account {id}, which cannot be read: {error}; a row may be for it, so \
                      match on id instead of {by}"
-                ),
+                ))
             });
             return Ok(());
         }
@@ -387,15 +387,17 @@ impl<'a> Planner<'a> {
             self.hidden(Some(account.id), "/domainName is missing", place);
             return Ok(());
         }
-        let Some(name) = self.match_on.name_of(account).filter(|name| !name.is_empty()) else { return Ok(()) };
-        let lengths = Lengths::of(&name);
+        let Some(text) = self.match_on.text_of(account) else { return Ok(()) };
+        let name = self.match_on.comparable(text);
+        if name.is_empty() {
+            return Ok(());
+        }
+        let lengths = Lengths::of(text);
         self.longest.extend(&lengths);
-        let longer = (Bound::Excluded(name.as_ref()), Bound::Unbounded);
-        if let Some((text, row)) = self.names.range::<str, _>(longer).next().filter(|_| lengths.reach(&self.longest))
-            && text.starts_with(name.as_ref())
+        if lengths.reach(&self.longest)
+            && let Some(row) = self.row_of_whole(text, &name)
         {
-            let row = self.names.get(name.as_ref()).unwrap_or(row);
-            self.cut.push((lengths, account.id, *row));
+            self.cut.push((lengths, account.id, row));
         }
         let Some(row) = self.names.get(name.as_ref()).copied() else { return Ok(()) };
         match self.held.get(&row).map(|held| held.account_id) {
@@ -415,6 +417,22 @@ impl<'a> Planner<'a> {
             Some(_) => {}
         }
         Ok(())
+    }
+
+    /// A row that an account may be for if its item shows only the beginning of its text: the row that this beginning
+    /// matches, where there is one.
+    fn row_of_whole(&self, text: &str, name: &str) -> Option<u32> {
+        let matched = self.names.get(name).copied();
+        if matched.is_some() && text.chars().count() >= SHORTEST_CUT {
+            return matched;
+        }
+        let begun = |beginning: Cow<'_, str>| {
+            let from = (Bound::Included(beginning.as_ref()), Bound::Unbounded);
+            let mut begun = self.names.range::<str, _>(from).take_while(|(other, _)| other.starts_with(&*beginning));
+            begun.find(|(other, _)| other.as_ref() != name).map(|(_, row)| *row)
+        };
+        let other = self.match_on.beginnings(text).into_iter().find_map(begun)?;
+        Some(matched.unwrap_or(other))
     }
 
     fn has_compared(&self, account: &ContactAccount) -> bool {
@@ -440,9 +458,17 @@ impl<'a> Planner<'a> {
         let error = match (id, self.match_on) {
             (Some(id), _) => format!("row {row}: there is no account {id}"),
             (None, MatchOn::Id) => format!("row {row}: there is no such account"),
+            (None, MatchOn::DomainName) if self.names_a_page(row) => format!(
+                "row {row}: no account has this domain_name; it names a page of a site, which may be about another company; if \
+                 the whole site is about this company, give the domain alone"
+            ),
             (None, by) => format!("row {row}: no account has this {}", by.as_str()),
         };
         self.planned(row, id, Status::NotFound, Some(error))
+    }
+
+    fn names_a_page(&self, row: u64) -> bool {
+        matches!(self.table.key(row), Key::Text(text) if domain::names_a_page(text))
     }
 
     fn planned(&self, row: u64, account_id: Option<i64>, status: Status, error: Option<String>) -> PlannedRow {
@@ -488,19 +514,28 @@ impl MatchOn {
         self == Self::Id || self.name_of(account) == Some(self.comparable(key))
     }
 
-    /// What an account is matched by, as it is compared.
-    fn name_of(self, account: &ContactAccount) -> Option<Cow<'_, str>> {
-        let name = match self {
+    /// What an account is matched by.
+    fn text_of(self, account: &ContactAccount) -> Option<&str> {
+        match self {
             Self::Id => None,
             Self::Name => Some(account.name.as_str()),
             Self::DomainName => account.domain_name.as_deref(),
-        };
-        name.map(|name| self.comparable(name))
+        }
+    }
+
+    /// What an account is matched by, as it is compared.
+    fn name_of(self, account: &ContactAccount) -> Option<Cow<'_, str>> {
+        self.text_of(account).map(|text| self.comparable(text))
     }
 
     /// A text as it is compared.
     fn comparable(self, text: &str) -> Cow<'_, str> {
-        if self == Self::DomainName { Cow::Owned(text.to_lowercase()) } else { Cow::Borrowed(text) }
+        if self == Self::DomainName { domain::domain_key(text) } else { Cow::Borrowed(text) }
+    }
+
+    /// With what a text, as it is compared, can begin of which only this beginning is known.
+    fn beginnings(self, text: &str) -> Vec<Cow<'_, str>> {
+        if self == Self::DomainName { domain::key_beginnings(text) } else { vec![Cow::Borrowed(text)] }
     }
 }
 

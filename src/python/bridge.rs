@@ -23,9 +23,9 @@ use crate::error::Error;
 use crate::sabotage;
 
 #[cfg(unix)]
-type Socket = std::os::unix::net::UnixStream;
+pub(super) type Socket = std::os::unix::net::UnixStream;
 #[cfg(windows)]
-type Socket = std::net::TcpStream;
+pub(super) type Socket = std::net::TcpStream;
 
 /// Makes a result of Python of what a call came to, on the loop's thread.
 type Completion = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
@@ -248,17 +248,26 @@ impl Bridge {
     /// A socket object of Python's over the same socket, for loops that cannot watch a descriptor.
     fn python_socket<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let signal = self.signal.try_clone().map_err(|error| errors::exhausted(py, &error))?;
-        #[cfg(unix)]
-        let descriptor = std::os::fd::IntoRawFd::into_raw_fd(signal);
-        #[cfg(windows)]
-        let descriptor = std::os::windows::io::IntoRawSocket::into_raw_socket(signal);
+        let descriptor = into_descriptor(signal);
         let socket = py.import("replyio._pump")?.getattr("adopt")?.call1((descriptor,))?;
         Ok(socket)
     }
 }
 
+/// A socket as Python adopts it.
+#[cfg(unix)]
+pub(super) fn into_descriptor(socket: Socket) -> i32 {
+    std::os::fd::IntoRawFd::into_raw_fd(socket)
+}
+
+/// A socket as Python adopts it.
+#[cfg(windows)]
+pub(super) fn into_descriptor(socket: Socket) -> u64 {
+    std::os::windows::io::IntoRawSocket::into_raw_socket(socket)
+}
+
 /// Two ends, neither of which blocks.
-fn socket_pair() -> std::io::Result<(Socket, Socket)> {
+pub(super) fn socket_pair() -> std::io::Result<(Socket, Socket)> {
     let (signal, wake) = connected_pair()?;
     signal.set_nonblocking(true)?;
     wake.set_nonblocking(true)?;

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use pyo3::{PyTraverseError, PyVisit};
 
+use super::acquire::Gate;
 use super::convert::{ToPython, account_id, fields_from};
 use super::engine::Engine;
 use super::errors;
 use super::exit;
 use super::guard::guarded;
-use super::settings::{change, config_from};
+use super::settings::{change, config_from, gate};
 use crate::account::FieldError;
 use crate::client::{self, check_patch, check_update};
 use crate::config::Config;
@@ -23,6 +25,8 @@ use crate::per_process::{PerProcess, Process};
 pub(super) struct Client {
     engine: Arc<Engine>,
     config: Config,
+    /// What is asked before each request, and the quota that it must not outlive.
+    asks: Option<(Arc<Gate>, Py<PyAny>)>,
     per_process: PerProcess<client::Client>,
 }
 
@@ -34,7 +38,8 @@ impl Client {
         guarded(py, "new", || {
             let config = config_from(settings).map_err(|error| errors::to_python(py, &error))?;
             let template = client::Client::new(config.clone()).map_err(|error| errors::to_python(py, &error))?;
-            Ok(Self { engine: Engine::new(template), config, per_process: PerProcess::new() })
+            let asks = asks(settings, None)?;
+            Ok(Self { engine: Engine::new(template), config, asks, per_process: PerProcess::new() })
         })
     }
 
@@ -46,10 +51,17 @@ impl Client {
                 let name: String = name.extract()?;
                 change(&mut config, &name, &value).map_err(|error| errors::to_python(py, &error))?;
             }
-            let derived = Self { engine: Arc::clone(&self.engine), config, per_process: PerProcess::new() };
+            let asks = asks(settings, self.asks.as_ref())?;
+            let derived = Self { engine: Arc::clone(&self.engine), config, asks, per_process: PerProcess::new() };
             derived.client(py)?;
             Ok(derived)
         })
+    }
+
+    /// What the quota asks may know the client.
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.asks.as_ref().map_or(Ok(()), |(_, quota)| visit.call(quota))
     }
 
     /// The address of the service.
@@ -168,6 +180,9 @@ impl Client {
     /// The client of this process, and which process that is.
     fn client(&self, py: Python<'_>) -> PyResult<(&client::Client, Process)> {
         let process = Process::current();
+        if let Some((gate, _)) = &self.asks {
+            gate.prepare(py, process)?;
+        }
         if let Some(client) = self.per_process.get(process) {
             return Ok((client, process));
         }
@@ -175,6 +190,18 @@ impl Client {
         let made = self.per_process.get_or_try_init(process, || shared.with_config(self.config.clone()));
         made.map(|client| (client, process)).map_err(|error| errors::to_python(py, &error))
     }
+}
+
+/// What the quota in settings asks before each request, or where there is none in them, what it was before.
+fn asks(
+    settings: &Bound<'_, PyDict>,
+    before: Option<&(Arc<Gate>, Py<PyAny>)>,
+) -> PyResult<Option<(Arc<Gate>, Py<PyAny>)>> {
+    let py = settings.py();
+    Ok(match settings.get_item("quota")? {
+        Some(quota) => gate(&quota).map(|gate| (gate, quota.unbind())),
+        None => before.map(|(gate, quota)| (Arc::clone(gate), quota.clone_ref(py))),
+    })
 }
 
 /// The id, or a stand-in together with its fault.

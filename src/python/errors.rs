@@ -51,6 +51,30 @@ pub(super) fn internal(py: Python<'_>, what: &str) -> PyErr {
     instance(py, ErrorKind::Internal, &message, &PyDict::new(py)).unwrap_or_else(|failed| failed)
 }
 
+/// The exception for what a client cannot be used for.
+pub(super) fn configuration(py: Python<'_>, message: &str) -> PyErr {
+    instance(py, ErrorKind::Configuration, message, &PyDict::new(py)).unwrap_or_else(|failed| failed)
+}
+
+/// The exception for a run that ended because the quota's `acquire` failed.
+pub(super) fn not_granted(py: Python<'_>, message: &str, failure: &Failure) -> PyErr {
+    let message = safe_text(message, usize::MAX);
+    let attributes = PyDict::new(py);
+    let raised =
+        failure_attributes(&attributes, failure).and_then(|()| instance(py, failure.kind(), &message, &attributes));
+    caused_by(py, raised.unwrap_or_else(|failed| failed), failure)
+}
+
+/// An exception of ours, whose cause is that of a function of Python's.
+fn caused_by(py: Python<'_>, raised: PyErr, failure: &Failure) -> PyErr {
+    if let Failure::Acquire { source: Some(source), .. } = failure
+        && let Some(cause) = source.downcast_ref::<PyErr>()
+    {
+        raised.set_cause(py, Some(cause.clone_ref(py)));
+    }
+    raised
+}
+
 /// The exception for a plan file that cannot be used as asked.
 pub(super) fn plan(py: Python<'_>, message: &str) -> PyErr {
     let message = safe_text(message, usize::MAX);
@@ -132,7 +156,11 @@ fn raise(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
             failure_attributes(&attributes, &call.failure)?;
         }
     }
-    instance(py, error.kind(), &error.to_string(), &attributes)
+    let raised = instance(py, error.kind(), &error.to_string(), &attributes)?;
+    Ok(match error {
+        Error::Call(call) => caused_by(py, raised, &call.failure),
+        _ => raised,
+    })
 }
 
 fn failure_attributes(attributes: &Bound<'_, PyDict>, failure: &Failure) -> PyResult<()> {
@@ -156,7 +184,12 @@ fn failure_attributes(attributes: &Bound<'_, PyDict>, failure: &Failure) -> PyRe
             attributes.set_item("status", 429)?;
             attributes.set_item("retry_after", seconds(Some(*retry_after)))
         }
-        Failure::Transport(_) | Failure::Turn { .. } | Failure::Internal(_) => Ok(()),
+        Failure::Acquire { .. } => attributes.set_item("status", 429),
+        Failure::Transport(_)
+        | Failure::Turn { .. }
+        | Failure::AcquireDeadline { .. }
+        | Failure::Unsettled { .. }
+        | Failure::Internal(_) => Ok(()),
     }
 }
 

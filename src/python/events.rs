@@ -10,6 +10,7 @@ use pyo3::types::PyDict;
 
 use super::once::{name, once};
 use crate::client::{Event, Observer};
+use crate::error::WaitReason;
 
 const INFO: u8 = 20;
 const WARNING: u8 = 30;
@@ -28,6 +29,10 @@ impl Line {
     /// The line for an event, or `None` when nobody wants to read it.
     pub(super) fn of(event: &Event<'_>, verbose: bool) -> Option<Self> {
         match event {
+            Event::Waiting { wait, reason: WaitReason::Acquire, call } => {
+                let text = format!("{call}: waiting for {}, {:.0} s at most", WaitReason::Acquire, wait.as_secs_f64());
+                Some(Self { level: WARNING, text })
+            }
             Event::Waiting { wait, reason, call } => {
                 let level = if *wait > LONG_WAIT { WARNING } else { INFO };
                 let text = format!("{call}: waiting {:.0} s for {reason}", wait.as_secs_f64().ceil());

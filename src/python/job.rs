@@ -156,6 +156,11 @@ fn completion<T: ToPython>(outcome: Result<Option<Result<T, RunError>>, String>)
     Box::new(move |py| match outcome {
         Ok(Some(Ok(value))) => value.to_python(py).map(Bound::unbind),
         Ok(Some(Err(RunError::Call(error)))) => Err(errors::to_python(py, &error)),
+        Ok(Some(Err(error @ RunError::Acquire(_)))) => {
+            let message = error.to_string();
+            let RunError::Acquire(failure) = error else { return Err(errors::plan(py, &message)) };
+            Err(errors::not_granted(py, &message, &failure))
+        }
         Ok(Some(Err(error))) => Err(errors::plan(py, &error.to_string())),
         Ok(None) => Ok(py.None()),
         Err(location) => Err(errors::internal(py, &location)),
@@ -185,7 +190,8 @@ impl Job {
             result.set_item("items_are_incomplete", progress.items_are_incomplete)?;
             result.set_item("waiting", progress.waiting.map(|(reason, _)| waits_for(reason)))?;
             let left = |until: Instant| until.saturating_duration_since(now).as_secs_f64();
-            result.set_item("waiting_until", progress.waiting.map(|(_, until)| left(until)))?;
+            let known = progress.waiting.filter(|(reason, _)| *reason != WaitReason::Acquire);
+            result.set_item("waiting_until", known.map(|(_, until)| left(until)))?;
             let forecast = self.connections.forecast(progress.requests_left).map(|wait| wait.as_secs_f64());
             result.set_item("seconds_left", forecast)?;
             result.set_item("seconds", self.started.elapsed().as_secs_f64())?;

@@ -104,7 +104,7 @@ fn new_accounts(paging: &mut Paging, skip: u64, page: answer::Page) -> Result<Ve
             // A reason that is a pointer into the item is completed to one into the page.
             let colon = if reason.starts_with('/') { "" } else { ": " };
             let id = id.map_or_else(String::new, |id| format!("account {id}, "));
-            return Err(Incomplete { reason: format!("/items/{index}{colon}{reason} ({id}skip={skip})") });
+            return Err(Incomplete::wrong(format!("/items/{index}{colon}{reason} ({id}skip={skip})")));
         }
     }
     let is_new = paging.page(skip, &page.items, page.has_more)?;

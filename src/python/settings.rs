@@ -2,12 +2,15 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
 
+use super::acquire::{Gate, QuotaGate};
 use super::convert::{integer, type_name};
+use crate::acquire::Acquire;
 use crate::config::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, ProxyUrl};
 use crate::error::{Error, KeyOrigin};
 use crate::quota::Quota;
@@ -66,7 +69,7 @@ pub(super) fn change(config: &mut Config, name: &str, value: &Bound<'_, PyAny>) 
         "timeout" => config.timeout = seconds("timeout", value)?,
         "attempt_timeout" => config.attempt_timeout = seconds("attempt_timeout", value)?,
         "max_attempts" => config.max_attempts = count("max_attempts", value)?,
-        "quota" if value.is_none() => config.quota = None,
+        "quota" if value.is_none() => (config.quota, config.acquire) = (None, None),
         "quota" => {
             let part = |name: &str| match value.getattr(name) {
                 Ok(number) => count(name, &number),
@@ -79,10 +82,16 @@ pub(super) fn change(config: &mut Config, name: &str, value: &Bound<'_, PyAny>) 
             config.quota_shared = shared.map_err(|_| wrong_type("quota", "a Quota or None", value))?;
             let share = value.getattr("bulk_share").and_then(|share| share.extract());
             config.bulk_share = share.map_err(|_| wrong_type("quota", "a Quota or None", value))?;
+            config.acquire = gate(value).map(|gate| gate as Arc<dyn Acquire>);
         }
         _ => return Err(refused(format!("{name} is not a setting that can be changed here"))),
     }
     Ok(())
+}
+
+/// What a quota asks before each request.
+pub(super) fn gate(quota: &Bound<'_, PyAny>) -> Option<Arc<Gate>> {
+    quota.getattr("_gate").ok()?.cast::<QuotaGate>().ok().map(|gate| gate.get().gate())
 }
 
 fn act_as(value: &Bound<'_, PyAny>) -> Result<Option<ActAs>, Error> {

@@ -64,7 +64,7 @@ pub(crate) fn account_from_members<'a>(
     let all = members.into_iter().chain(extra.iter().map(|(name, value)| (name.as_str(), value.clone())));
     let mut account = ContactAccount::deserialize(MapDeserializer::<_, serde_json::Error>::new(all))
         .map_err(|error| refusal(error.to_string()))?;
-    account.answered = FieldSet::ALL;
+    (account.answered, account.answered_stage) = (FieldSet::ALL, true);
     // The client keeps a wrong value under the member's own name; here it is a mistake.
     if let Some(member) = MEMBERS.iter().find(|member| account.extra.contains_key(member.wire)) {
         return Err(refusal(format!("{} must be {}", member.name, member.kind.expected())));

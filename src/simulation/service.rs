@@ -491,8 +491,10 @@ pub(super) fn own_value(dice: &mut Dice, field: Field, id: i64) -> Value {
     match field {
         Field::OwnerUserId => Value::Integer(dice.pick(&TEAM)),
         Field::CompanySize => Value::Text(dice.pick(&["2-10", "11-50", "51-200", "Empty", NEW_SIZE]).to_owned()),
-        Field::Name | Field::DomainName if dice.chance(900) => Value::Text(key_text(field, id)),
-        Field::Name | Field::DomainName => Value::Text(key_text(field, dice.between(1, 6) as i64)),
+        Field::Name | Field::DomainName => {
+            let id = if dice.chance(900) { id } else { dice.between(1, 6) as i64 };
+            Value::Text(if field == Field::Name { key_text(field, id) } else { written_domain(dice, id) })
+        }
         _ => Value::Text(text_value(dice, field)),
     }
 }
@@ -500,6 +502,20 @@ pub(super) fn own_value(dice: &mut Dice, field: Field, id: i64) -> Value {
 /// What an account is found by.
 pub(super) fn key_text(field: Field, id: i64) -> String {
     if field == Field::Name { format!("Company {id}") } else { format!("company{id}.example") }
+}
+
+/// The domain of an account in one of the ways that people write it, or another site or page that looks like it.
+pub(super) fn written_domain(dice: &mut Dice, id: i64) -> String {
+    let domain = key_text(Field::DomainName, id);
+    match dice.between(0, 11) {
+        0 => domain.to_uppercase(),
+        1 => format!("https://www.{domain}/"),
+        2 => format!("www.{domain}."),
+        3 => format!(" http://{domain}:8080/about "),
+        4 => format!("shop.{domain}"),
+        5 => format!("{domain}/oslo"),
+        _ => domain,
+    }
 }
 
 /// A text that is not blank.

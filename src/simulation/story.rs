@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::dice::Dice;
-use super::service::{key_text, own_value};
+use super::service::{key_text, own_value, written_domain};
 use super::world::World;
 use crate::account::{CompanySize, Field};
 use crate::plan::source::{Builder, CellError, Given, Number, Options, Table};
@@ -336,8 +336,7 @@ impl Row {
         let key = match match_on {
             _ if dice.chance(20) => Key::Empty,
             MatchOn::Id => Key::Id(if dice.chance(20) { 0 } else { id }),
-            MatchOn::DomainName if dice.chance(300) => Key::Text(key_text(Field::DomainName, id).to_uppercase()),
-            MatchOn::DomainName => Key::Text(key_text(Field::DomainName, id)),
+            MatchOn::DomainName => Key::Text(written_domain(dice, id)),
             MatchOn::Name => Key::Text(key_text(Field::Name, id)),
         };
         let cells = fields.iter().map(|field| match dice.between(0, 19) {

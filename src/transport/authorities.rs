@@ -4,7 +4,9 @@ use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -13,10 +15,35 @@ use rustls_native_certs::{CertificateResult, ErrorKind as NativeError};
 
 use super::is_exhaustion;
 use crate::error::Error;
+use crate::per_process::PerProcess;
 use crate::text::plain_line;
 
 const LONGEST_FILE: u64 = 16 << 20;
 const NONE: &str = "has no certificate in PEM form";
+
+/// What this process read last. To read the system's certificates takes longer than the rest of what a client does before
+/// its first request.
+static LAST: PerProcess<Last> = PerProcess::new();
+
+/// The certificates that were read last, with their source.
+#[derive(Debug, Default)]
+struct Last(Mutex<Option<(Source, Arc<RootCertStore>)>>);
+
+/// Where certificates come from, as far as it can be remembered.
+#[derive(Debug, PartialEq, Eq)]
+enum Source {
+    /// The system, which a process asks once.
+    System,
+    /// A file, as it was when it was read.
+    File { path: PathBuf, length: u64, modified: SystemTime },
+}
+
+impl Source {
+    fn file(path: &Path) -> Option<Self> {
+        let found = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+        Some(Self::File { path: path.to_owned(), length: found.len(), modified: found.modified().ok()? })
+    }
+}
 
 /// The authorities of a file that was given, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, or the system's, or
 /// where it has none the bundled ones.
@@ -24,15 +51,42 @@ const NONE: &str = "has no certificate in PEM form";
 /// # Errors
 /// [`Error::Configuration`] when what is named cannot be read or has no certificate; [`Error::Exhausted`] when no file can
 /// be opened.
-pub(super) fn trusted(ca_file: Option<&Path>) -> Result<RootCertStore, Error> {
-    if let Some(path) = ca_file {
-        let subject = of("ca_file", path);
-        return store_of(&subject, certificates_of(&subject, path)?);
-    }
+pub(super) fn trusted(ca_file: Option<&Path>) -> Result<Arc<RootCertStore>, Error> {
     let (file, directories) = (env::var_os("SSL_CERT_FILE"), env::var_os("SSL_CERT_DIR"));
-    match of_variables(file.as_deref(), directories.as_deref())? {
-        Some(store) => Ok(store),
-        None => of_system(rustls_native_certs::load_native_certs()),
+    let source = match (ca_file, &file, &directories) {
+        (Some(path), ..) => Source::file(path),
+        (None, Some(file), None) => Source::file(Path::new(file)),
+        (None, None, None) => Some(Source::System),
+        // Which files a directory leads to cannot be told without reading them.
+        (None, _, Some(_)) => None,
+    };
+    LAST.get_or_init(Last::default).or_read(source, || match ca_file {
+        Some(path) => {
+            let subject = of("ca_file", path);
+            store_of(&subject, certificates_of(&subject, path)?)
+        }
+        None => match of_variables(file.as_deref(), directories.as_deref())? {
+            Some(store) => Ok(store),
+            None => of_system(rustls_native_certs::load_native_certs()),
+        },
+    })
+}
+
+impl Last {
+    /// Returns what was read last if it came from this source, and otherwise reads. A source of `None` is always read.
+    fn or_read(
+        &self,
+        source: Option<Source>,
+        read: impl FnOnce() -> Result<RootCertStore, Error>,
+    ) -> Result<Arc<RootCertStore>, Error> {
+        let Some(source) = source else { return read().map(Arc::new) };
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, store)) = last.as_ref().filter(|(of, _)| *of == source) {
+            return Ok(Arc::clone(store));
+        }
+        let store = Arc::new(read()?);
+        *last = Some((source, Arc::clone(&store)));
+        Ok(store)
     }
 }
 
@@ -126,13 +180,14 @@ fn refused(subject: &str, why: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::ffi::OsStr;
     use std::path::{Path, PathBuf};
     use std::{env, fs, io};
 
     use rustls_native_certs::CertificateResult;
 
-    use super::{Error, of_system, of_variables, trusted};
+    use super::{Error, Last, RootCertStore, Source, of_system, of_variables, refused, trusted};
 
     /// A certificate authority that signs itself, made for these tests.
     const AUTHORITY: &str = include_str!("../../tests/client/authority.pem");
@@ -215,6 +270,28 @@ mod tests {
         }
         folder.file("a.pem", AUTHORITY);
         assert_eq!(variables(None, Some(&folder.0)), Ok(1), "in a folder it is passed over");
+    }
+
+    #[test]
+    fn a_source_is_read_once_until_it_changes() {
+        let folder = Folder::new("once");
+        let file = folder.file("a.pem", AUTHORITY);
+        let (last, reads) = (Last::default(), Cell::new(0));
+        let read = |source: Option<Source>| {
+            let counted = || {
+                reads.set(reads.get() + 1);
+                Ok(RootCertStore::empty())
+            };
+            last.or_read(source, counted).unwrap();
+            reads.get()
+        };
+        assert_eq!([read(Some(Source::System)), read(Some(Source::System))], [1, 1]);
+        assert_eq!([read(Source::file(&file)), read(Source::file(&file))], [2, 2]);
+        folder.file("a.pem", &AUTHORITY.repeat(2));
+        assert_eq!([read(Source::file(&file)), read(Source::file(&file))], [3, 3]);
+        assert_eq!([read(None), read(None)], [4, 5]);
+        last.or_read(Some(Source::System), || Err(refused("a", "fails"))).unwrap_err();
+        assert_eq!([read(Some(Source::System)), read(Some(Source::System))], [6, 6], "a failure is not kept");
     }
 
     #[test]

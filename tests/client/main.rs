@@ -7,6 +7,7 @@ mod clients;
 mod deadline;
 mod errors;
 mod events;
+mod fresh;
 mod listing;
 mod patching;
 mod quota;

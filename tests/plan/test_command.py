@@ -15,6 +15,7 @@ import pytest
 
 import replyio
 from replyio import _plan_text
+from replyio._counts import Counts
 from replyio.sandbox import Fault, Sandbox
 from support import environment
 
@@ -54,8 +55,7 @@ class Command:
         """The counts that a command gives, which it ends well with."""
         code, rows, told = self(*words)
         assert code == 0, told
-        counts: dict[str, int] = rows["counts"]
-        return counts
+        return Counts(rows["counts"])
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_status_and_plans_need_no_key(command: Command) -> None:
     assert (code, told) == (0, "")
     assert [(each["path"], each["rows"], each["source"]) for each in listed] == [(kept.path, "4 to change", "rows.csv")]
     code, shown, told = command("status", kept.path, REPLY_API_KEY="", REPLY_BASE_URL="")
-    assert (code, shown["counts"], told) == (0, {"pending": 4}, "")
+    assert (code, Counts(shown["counts"]), told) == (0, {"pending": 4}, "")
     assert command("plans", "--prune", REPLY_API_KEY="")[2] == "replyio: 1 plan removed\n"
     assert replyio.plans() == []
 

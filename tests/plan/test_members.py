@@ -73,4 +73,18 @@ def test_a_stage_that_updates_keep_costs_no_request_more(lacks: tuple[str, ...],
         made = plan(client, "sync", ROWS, save_as=tmp_path / "a.replyplan")
         assert made.apply(progress=False).counts == {"changed": 30}
         assert all(account.stage and account.stage.name == "Lead" for account in service.accounts.values())
-        assert len(service.requests) == 1 + 1 + 4 + 30, "a page for the plan and one for the run, and four accounts"
+        assert len(service.requests) == 1 + 1 + 8 + 30, "a page for the plan and one for the run, and eight accounts"
+
+
+def test_a_stage_that_no_item_has_is_cleared_in_one_account_at_most(tmp_path: Path) -> None:
+    deviations = Deviations(list_lacks=["stage"], update_clears=["stage"])
+    accounts = [one | ({"stage": {"id": 3, "name": "Lead"}} if one["id"] > 30 else {}) for one in companies(60)]
+    rows = [{"id": one["id"], "city": "Bergen"} for one in accounts]
+    with Sandbox(accounts=accounts, deviations=deviations) as service, service.client(quota=None) as client:
+        made = plan(client, "sync", rows, save_as=tmp_path / "a.replyplan")
+        # None of these has a stage: comparing them with their items shows nothing but that the member is missing.
+        assert made.apply(rows=list(range(30)), progress=False).counts["changed"] == 30
+        for _ in range(2):
+            with pytest.raises(PlanError, match="clear"):
+                made.apply(progress=False)
+        assert sum(account.stage is not None for account in service.accounts.values()) == 29

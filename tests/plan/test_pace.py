@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from replyio import Plan, Quota, RateLimitError, ReplyClient
+from replyio._counts import Counts
 from replyio.plan import _options
 from replyio.sandbox import Fault, Sandbox
 from support import run
@@ -260,7 +261,7 @@ def test_another_process_counts_what_the_file_says_was_sent(tmp_path: Path) -> N
         sent = len(sandbox.requests)
         assert sent == PER_MINUTE
         done = run(GO_ON.format(key=key, scale=scale, path=path), sandbox)
-        assert json.loads(done.stdout) == {"changed": 150}, done.stderr
+        assert Counts(json.loads(done.stdout)) == {"changed": 150}, done.stderr
         assert limited(sandbox) == 0
         gap = sandbox.requests[sent].time - sandbox.requests[0].time
         assert gap.total_seconds() * scale >= 60

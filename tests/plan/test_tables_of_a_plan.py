@@ -17,6 +17,7 @@ import pytest
 
 import replyio
 from replyio import PlanTable, ReplyClient, ValidationError
+from replyio._counts import Counts
 from replyio.sandbox import Fault, Sandbox
 from support import environment
 
@@ -233,7 +234,7 @@ def test_the_command_reads_columns_encodings_and_words_for_nothing(service: Sand
     words += ["--ignore", "unknown", "--delimiter", "|"]
     code, out, told = command(service, tmp_path, *words)
     assert code == 0, told
-    assert json.loads(out)["counts"] == {"pending": 2}
+    assert Counts(json.loads(out)["counts"]) == {"pending": 2}
     assert "1 suspicious cell such as NULL or 4.9E+11: 1 in Website; --null-value" in told
     assert "suspicious" in command(service, tmp_path, "status", "crm.replyplan")[2]
     code, _, told = command(service, tmp_path, *words, "--replace", "--null-value", "-")
@@ -263,7 +264,7 @@ def test_a_list_on_the_command_line_goes_in_again(service: Sandbox, tmp_path: Pa
         assert code == 0
         (tmp_path / "all.csv").write_text(out, encoding="utf-8")
         code, out, told = command(service, tmp_path, "plan", "all.csv")
-        assert (code, json.loads(out)["counts"]) == (0, {"unchanged": 20}), told
+        assert (code, Counts(json.loads(out)["counts"])) == (0, {"unchanged": 20}), told
     head = (tmp_path / "all.csv").read_text(encoding="utf-8").partition("\n")[0].split(",")
     assert head == ["id", *replyio.ContactAccountFields.__annotations__]
 

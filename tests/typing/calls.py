@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import attrs
+import duckdb
+import pydantic
 from typing_extensions import assert_type
 
 from replyio import (
@@ -21,8 +25,29 @@ from replyio import (
     Quota,
     RateLimitError,
     ReplyClient,
+    Status,
+    TableLike,
     ValidationError,
 )
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    from sqlalchemy import Row
+
+
+class NamedRow(NamedTuple):
+    id: int
+    city: str
+
+
+@attrs.define
+class AttrsRow:
+    id: int
+
+
+class ModelRow(pydantic.BaseModel):
+    id: int
 
 
 def clients() -> ReplyClient:
@@ -91,3 +116,30 @@ def errors(client: ReplyClient) -> None:
     except APIError as error:
         assert_type(error.status, int)
         assert_type(error.code, str | None)
+
+
+def tables(client: ReplyClient, path: Path, frame: pandas.DataFrame, other: polars.DataFrame, query: Row[Any]) -> None:
+    updates: list[ContactAccountUpdate] = [{"name": "Acme"}]
+    accepted: tuple[TableLike, ...] = (
+        [{"id": 4711, "city": "Oslo"}],
+        ({"id": id, "city": None} for id in range(3)),
+        updates,
+        [client.get_contact_account(4711)],
+        client.list_contact_accounts(),
+        [NamedRow(4711, "Oslo")],
+        [AttrsRow(4711)],
+        [ModelRow(id=4711)],
+        [query],
+        sqlite3.connect(":memory:").execute("SELECT 1"),
+        frame,
+        other,
+        duckdb.table("accounts"),
+        client.open_plan("acme.replyplan").changes,
+        "rows.csv",
+        path,
+    )
+    for table in accepted:
+        client.plan_contact_account_updates(table)
+    status: Status = "failed"
+    assert_type(client.open_plan("acme.replyplan").counts[status], int)
+    assert_type(client.patch_contact_accounts("rows.csv").counts["not_found"], int)

@@ -39,6 +39,14 @@ def read_only(client: ReplyClient) -> None:
     client.patch_contact_account(4711, stage=1)  # wrong: mypy[call-arg] pyright[reportCallIssue]
 
 
+def no_table(client: ReplyClient) -> None:
+    client.plan_contact_account_updates({"id": [4711]})  # wrong: mypy[dict-item] pyright[reportArgumentType]
+    client.patch_contact_accounts(b"rows.csv")  # wrong: mypy[arg-type] pyright[reportArgumentType]
+    client.patch_contact_accounts(["4711"])  # wrong: mypy[list-item] pyright[reportArgumentType]
+    client.patch_contact_accounts(4711)  # wrong: mypy[arg-type] pyright[reportArgumentType]
+    client.open_plan("a").counts["failled"]  # wrong: mypy[index] pyright[reportArgumentType]
+
+
 async def forgotten(client: ReplyClient) -> None:
     client.get_contact_account_async(4711)  # wrong: mypy[unused-coroutine] pyright[reportUnusedCoroutine]
     city: str = client.get_contact_account_async(4711)  # wrong: mypy[assignment] pyright[reportAssignmentType]

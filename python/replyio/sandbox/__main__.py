@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import time
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -24,8 +25,17 @@ _TERMINATED = 143
 
 
 def _quota(text: str) -> tuple[int, int]:
-    per_minute, per_hour = text.split(",")
-    return int(per_minute), int(per_hour)
+    try:
+        per_minute, per_hour = text.split(",")
+        return int(per_minute), int(per_hour)
+    except ValueError:
+        raise ArgumentTypeError("must be two numbers, such as 100,3000") from None
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text[:6]) < 1 << 16:
+        return int(text)
+    raise ArgumentTypeError("must be a number from 0 to 65535")
 
 
 def _parser(program: str | None) -> Parser:
@@ -34,7 +44,7 @@ def _parser(program: str | None) -> Parser:
         allow_abbrev=False,
         description="A server on 127.0.0.1 that behaves as Reply.io does. Ctrl-C stops it.",
     )
-    parser.add_argument("--port", type=int, default=0, help="the port on 127.0.0.1 (default: a free one)")
+    parser.add_argument("--port", type=_port, default=0, help="the port on 127.0.0.1 (default: a free one)")
     parser.add_argument(
         "--quota",
         type=_quota,
@@ -55,10 +65,22 @@ def _parser(program: str | None) -> Parser:
 
 def _accounts(path: str) -> list[dict[str, Any]]:
     """The accounts of a file."""
-    given = json.loads(Path(path).read_text(encoding="utf-8"))
+    try:
+        given = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--accounts {path}: {error.strerror}") from None
+    except json.JSONDecodeError as error:
+        raise UsageError(f"--accounts {path}: no JSON at line {error.lineno}, column {error.colno}") from None
+    except (ValueError, RecursionError):  # other bytes than UTF-8, a number of thousands of digits
+        raise UsageError(f"--accounts {path}: not JSON in UTF-8 that can be read") from None
     if not isinstance(given, list) or not all(isinstance(each, dict) for each in cast("list[object]", given)):
-        raise ConfigurationError(f"{path} must hold a JSON list of objects")
+        raise UsageError(f"--accounts {path}: must be a JSON list of objects")
     return cast("list[dict[str, Any]]", given)
+
+
+def _refused(message: str, code: int) -> int:
+    print(f"replyio: {safe_text(message)}", file=sys.stderr)
+    return code
 
 
 def _terminate(_number: int, _frame: object) -> NoReturn:
@@ -73,7 +95,7 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
         program: The name in the usage text. Default: `python -m replyio.sandbox`.
 
     Returns:
-        The exit code: 130 after Ctrl-C, 1 where it cannot start, 2 where the arguments cannot be used.
+        The exit code: 130 after Ctrl-C, 1 where it cannot start, 2 where the arguments or the accounts cannot be used.
     """
     given = sys.argv[1:] if arguments is None else arguments
     try:
@@ -82,8 +104,7 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
         parser.first = 1 if program is None else 2
         options = parser.read(given)
     except UsageError as error:
-        print(f"replyio: {safe_text(str(error))}", file=sys.stderr)
-        return _USAGE
+        return _refused(str(error), _USAGE)
     # SIGTERM ends it as Ctrl-C does, with the file and the socket closed.
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -93,9 +114,11 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
         )
     except KeyboardInterrupt:  # while it read the accounts
         return _INTERRUPTED
+    except UsageError as error:
+        return _refused(str(error), _USAGE)
     except (OSError, OverflowError, RecursionError, ValueError) as error:
-        print(f"error: {safe_text(str(error))}", file=sys.stderr)
-        return 1
+        told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        return _refused(told, _USAGE if isinstance(error, ConfigurationError) else 1)
     with sandbox:
         try:
             print(f"sandbox on {sandbox.url}  use: REPLY_BASE_URL={sandbox.url} REPLY_API_KEY=sandbox", flush=True)

@@ -254,6 +254,85 @@ fn a_row_is_found_by_a_name_that_the_list_cuts() {
     assert_eq!(statuses(&service.plan(&table, &options).unwrap()), [Status::Ambiguous]);
 }
 
+fn with_domain(id: i64, domain: &str) -> Json {
+    let mut members = whole(id);
+    members["domainName"] = json!(domain);
+    members
+}
+
+fn with_domains(domains: &[&str]) -> Service {
+    let mut service = Service::of(0);
+    for (id, domain) in (1..).zip(domains) {
+        let account = account(&with_domain(id, domain));
+        service.items.push(Item::Account(account.clone()));
+        service.accounts.insert(id, account);
+    }
+    service
+}
+
+#[test]
+fn a_row_finds_its_account_however_the_domain_is_written() {
+    let texts = ["https://www.acme.com/", "GLOBEX.com.", " bücher.example ", "http://initech.com:8080/about"];
+    let (table, options) = by_text(MatchOn::DomainName, &texts);
+    let mut service = with_domains(&["initech.com", "www.globex.com", "xn--bcher-kva.example", "acme.com"]);
+    let rows = service.plan(&table, &options).unwrap();
+    assert_eq!(statuses(&rows), [Status::Pending; 4]);
+    let ids: Vec<_> = rows.values().map(|row| row.account_id).collect();
+    assert_eq!(ids, [Some(4), Some(2), Some(3), Some(1)]);
+    assert_eq!(rows[&0].key.as_deref(), Some("https://www.acme.com/"), "the file has what the row says");
+    for (account, row) in service.accounts.values().zip([3, 1, 2, 0]) {
+        assert!(MatchOn::DomainName.still_matches(texts[row], account), "{account:?}");
+    }
+}
+
+#[test]
+fn accounts_or_rows_of_one_domain_are_ambiguous_however_it_is_written() {
+    // One account has just what the row says. The other one is the same site, and may be the one that is meant.
+    let (table, options) = by_text(MatchOn::DomainName, &["acme.com", "globex.com"]);
+    let rows = with_domains(&["acme.com", "globex.com", "https://www.acme.com"]).plan(&table, &options).unwrap();
+    assert_eq!(statuses(&rows), [Status::Ambiguous, Status::Pending]);
+    let (table, options) = by_text(MatchOn::DomainName, &["acme.com", "globex.com", "WWW.ACME.COM"]);
+    let rows = with_domains(&["acme.com", "globex.com"]).plan(&table, &options).unwrap();
+    assert_eq!(statuses(&rows), [Status::Ambiguous, Status::Pending, Status::Ambiguous]);
+}
+
+#[test]
+fn a_page_of_a_site_is_not_the_company_that_has_the_site() {
+    let texts = ["https://www.hotels.com/oslo", "shop.acme.com", "acme.com.au", "info@globex.com"];
+    let (table, options) = by_text(MatchOn::DomainName, &texts);
+    let rows = with_domains(&["hotels.com", "acme.com", "globex.com"]).plan(&table, &options).unwrap();
+    assert_eq!(statuses(&rows), [Status::NotFound; 4]);
+    let error = |row: u64| rows[&row].error.clone().unwrap();
+    assert!(error(0).contains("give the domain alone"), "{}", error(0));
+    assert_eq!(error(1), "row 1: no account has this domain_name");
+    let (table, options) = by_text(MatchOn::DomainName, &["hotels.com"]);
+    let mut service = with_domains(&["hotels.com/oslo", "https://hotels.com/bergen"]);
+    assert_eq!(statuses(&service.plan(&table, &options).unwrap()), [Status::NotFound]);
+}
+
+#[test]
+fn a_domain_that_the_list_cuts_is_read_by_itself_before_it_matches() {
+    let long = "https://www.acme-trading-company.com.au/kontakt";
+    let cut = &long[..36];
+    assert_eq!(domain::domain_key(cut), "acme-trading-company.com");
+    for (row, found) in [("acme-trading-company.com", None), ("acme-trading-company.com.au/kontakt", Some(1))] {
+        let (table, options) = by_text(MatchOn::DomainName, &[row]);
+        let mut service = with_domains(&[long, "globex.com"]).showing(1, Item::Account(account(&with_domain(1, cut))));
+        let rows = service.plan(&table, &options).unwrap();
+        assert_eq!((rows[&0].account_id, service.singles.as_slice()), (found, [1].as_slice()), "{row}");
+        assert_eq!(rows[&0].status, if found.is_some() { Status::Pending } else { Status::NotFound });
+    }
+    // Nothing of these is left that tells which row they are for.
+    let (table, options) = by_text(MatchOn::DomainName, &["acme.com", "xn--bcher-kva.example", "nowhere.example"]);
+    let mut service = with_domains(&["https://www.acme.com", "https://büch", "https://www.bücher.example"]);
+    for (id, cut) in [(1, "https://www."), (3, "https://www.")] {
+        service = service.showing(id, Item::Account(account(&with_domain(id, cut))));
+    }
+    let rows = service.plan(&table, &options).unwrap();
+    assert_eq!(statuses(&rows), [Status::Pending, Status::Pending, Status::NotFound]);
+    assert_eq!((rows[&0].account_id, rows[&1].account_id), (Some(1), Some(3)));
+}
+
 #[test]
 fn a_whole_name_that_begins_like_another_one_takes_no_request() {
     let (table, options) = by_text(MatchOn::Name, &["Company 11 AS"]);

@@ -129,11 +129,14 @@ enum Outcome {
     Answered(Result<Box<ContactAccount>, Error>),
     /// Everything was to be held back by then.
     HeldBack,
-    /// This process has changed the account since the look.
+    /// This process has changed the account since the look, or has kept its turn so long that somebody else may have.
     Overtaken,
     /// The plan file could not be written, so nothing was sent.
     NotMarked(FileError),
 }
+
+/// A longer wait for the turn of an account makes the look at it too old.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Turns of the account of a row, and how many updates this process had begun when the row was looked at.
 type Seen = (AccountTurns, u64);
@@ -166,8 +169,10 @@ impl Driver {
                     biased;
                     Some(back) = self.tasks.join_next() => Some(back),
                     slot = admit(&self.client, &self.control) => {
-                        if let Some(slot) = slot {
-                            self.start(slot);
+                        match slot {
+                            Ok(Some(slot)) => self.start(slot),
+                            Ok(None) => {}
+                            Err(failure) => self.machine.fail(Stop::Acquire(failure)),
                         }
                         continue;
                     }
@@ -197,6 +202,7 @@ impl Driver {
         match self.machine.into_stop() {
             None => Ok(()),
             Some(Stop::Refused(error)) => Err(RunError::Call(error)),
+            Some(Stop::Acquire(failure)) => Err(RunError::Acquire(failure)),
             Some(Stop::InDoubt(AtRisk { row, members })) => Err(RunError::InDoubt { row, members }),
             Some(Stop::ClearedMembers { row, id, members, is_written }) => {
                 Err(RunError::ClearedMembers { row, id, members, is_written })
@@ -365,8 +371,9 @@ impl Driver {
 /// Sends an update: in its turn, after it was marked in the file, unless something holds it back.
 async fn send(client: &Client, run: &Run, slot: Slot, update: &Update, seen: Option<Seen>) -> Outcome {
     let (turns, writes) = seen.unwrap_or_else(|| (client.account(update.account.id), u64::MAX));
+    let asked = Instant::now();
     let turn = turns.take().await;
-    if turns.writes() != writes {
+    if turns.writes() != writes || asked.elapsed() > LONGEST_WAIT {
         return Outcome::Overtaken;
     }
     if !update.at_risk.is_empty()

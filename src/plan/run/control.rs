@@ -84,6 +84,21 @@ impl Control {
         }
     }
 
+    /// What an operation comes to; `None` when the run is to stop before.
+    pub(super) async fn unless_stopped<T>(&self, operation: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            outcome = operation => Some(outcome),
+            () = self.stopped() => None,
+        }
+    }
+
+    /// Shows what the run waits for, for a time that nobody knows, until this is dropped.
+    pub(super) fn show(&self, reason: WaitReason) -> impl Drop {
+        self.state().waiting = Some((reason, Instant::now()));
+        Shown(self)
+    }
+
     /// Waits until a moment, or until it is to stop.
     pub(super) async fn wait(&self, until: Instant, reason: WaitReason) {
         if self.is_stopping() || until <= Instant::now() {

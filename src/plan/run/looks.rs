@@ -1,6 +1,6 @@
 //! How the rows of a plan are looked at: which page shows which rows, and what that costs. Pure.
 
-use super::proof::FEWEST;
+use super::proof::{FEWEST, ONE_OF};
 use crate::plan::file::{ItemsProof, OpenRow};
 use crate::plan::planner::{Look, next_look};
 
@@ -14,7 +14,10 @@ pub(super) fn requests_to_apply(rows: Vec<OpenRow>, items: Option<ItemsProof>, m
     let (mut requests, mut has_page) = ((2 * first.len() + rows.len()) as u64, false);
     for (_, look) in looks(&rows, most_on_a_look) {
         requests += 1;
-        has_page |= matches!(look, Look::Page { .. });
+        if let Look::Page { rows, .. } = look {
+            requests += (rows.len() / ONE_OF) as u64;
+            has_page = true;
+        }
     }
     requests + if has_page && items.is_none() { FEWEST as u64 } else { 0 }
 }

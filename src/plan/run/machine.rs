@@ -18,7 +18,7 @@ use super::{OnConflict, OnUnknownMember};
 use crate::account::{AccountFields, ContactAccount, Field};
 use crate::answer::Item;
 use crate::change::{self, Change, Deviations, Drift, Value, has_unsendable};
-use crate::error::{Error, WaitReason};
+use crate::error::{Error, Failure, WaitReason};
 use crate::plan::file::{AtRisk, Finished, ItemsProof, OpenRow};
 use crate::plan::planner::{Look, next_look};
 use crate::plan::{MatchOn, Status};
@@ -87,6 +87,8 @@ pub(super) enum Next {
 pub(super) enum Stop {
     /// No request can succeed, or the service was out of reach for too long.
     Refused(Error),
+    /// What counts over several machines failed.
+    Acquire(Failure),
     /// Updates clear members that they cannot carry: the update of this account did, or would, as an earlier one did.
     ClearedMembers { row: u64, id: i64, members: Vec<String>, is_written: bool },
     /// An update may have cleared members, no answer tells, and its row was given up.
@@ -95,6 +97,14 @@ pub(super) enum Stop {
     Contradiction { row: u64, id: i64, fields: Vec<&'static str> },
     /// A plan that cannot be applied.
     Broken(&'static str),
+}
+
+/// An update that may have cleared members, and of which no answer tells.
+#[derive(Debug)]
+struct InDoubt {
+    at_risk: AtRisk,
+    /// Whether the account was looked at since, and still had the members. The service may apply the update later.
+    is_spared: bool,
 }
 
 /// The state of a run over a plan.
@@ -120,8 +130,8 @@ pub(super) struct Machine {
     members: Members,
     /// Whether an update is in flight that may clear such a member.
     is_trying: bool,
-    /// An update that may have cleared members, and of which no answer tells.
-    in_doubt: Option<AtRisk>,
+    /// An update that may have cleared members, or may yet do so, and of which no answer tells.
+    in_doubt: Option<InDoubt>,
     attempts: HashMap<u64, u32>,
     looking: usize,
     writing: usize,
@@ -179,7 +189,7 @@ impl Machine {
         let is_open =
             |at_risk: &AtRisk| self.todo.iter().chain(&self.singly).any(|row| row.row == at_risk.row && row.was_sent);
         match at_risk {
-            Some(at_risk) if is_open(&at_risk) => self.in_doubt = Some(at_risk),
+            Some(at_risk) if is_open(&at_risk) => self.in_doubt = Some(InDoubt { at_risk, is_spared: false }),
             Some(at_risk) => cleared_members.extend(at_risk.members),
             None => {}
         }
@@ -198,7 +208,7 @@ impl Machine {
     }
 
     /// The run has failed. The first reason counts.
-    fn fail(&mut self, stop: Stop) {
+    pub(super) fn fail(&mut self, stop: Stop) {
         self.stop.get_or_insert(stop);
     }
 
@@ -252,7 +262,7 @@ impl Machine {
         if !self.ready.is_empty()
             && let Some(in_doubt) = self.in_doubt.take()
         {
-            self.fail(Stop::InDoubt(in_doubt));
+            self.fail(Stop::InDoubt(in_doubt.at_risk));
         }
         Next::Done
     }
@@ -274,13 +284,17 @@ impl Machine {
         // Until it is known what the service does with such an update, one is in flight.
         let is_trial = !self.is_proven || self.policy.is_outage() || self.is_trying || self.may_clear_a_member(next);
         let most = if is_trial { 1 } else { self.settings.concurrency };
-        let may_clear_more = self.in_doubt.is_some() && self.may_clear_a_member(next);
+        let may_clear_more = self.in_doubt.is_some() && !self.is_in_doubt(next.row) && self.may_clear_a_member(next);
         self.to_prove.is_empty() && self.writing < most && !may_clear_more
     }
 
-    /// The place of the next update in `ready`: the first, or the first whose account was read by itself.
+    /// The place of the next update in `ready`: the one that ends a doubt, or else the first, or the first whose account was
+    /// read by itself.
     fn next_to_write(&self) -> Option<usize> {
         let mut updates = self.ready.iter();
+        if let Some(place) = updates.clone().position(|update| self.is_in_doubt(update.row)) {
+            return Some(place);
+        }
         if self.are_pages_doubtful() {
             updates.position(|update| !update.is_from_page)
         } else {
@@ -359,6 +373,10 @@ impl Machine {
     /// A row is to be looked at again: in the order of its position, or by itself when pages are of no use.
     fn look_again(&mut self, row: OpenRow) {
         self.requests_left += 1;
+        if self.is_in_doubt(row) {
+            self.singly.push_front(row);
+            return;
+        }
         if self.items == Some(ItemsProof::Incomplete) || row.position.is_none() {
             self.singly.push_back(row);
             return;
@@ -459,6 +477,9 @@ impl Machine {
             proof::sample(&accounts, &mut places);
             in_estimate = FEWEST;
         }
+        let before = places.len();
+        proof::spot_checks(accounts.len(), &mut places);
+        in_estimate += places.len() - before;
         let rows: Vec<OpenRow> = places.iter().filter_map(|place| on_page.get(*place)).map(|one| one.row).collect();
         self.requests_left += rows.len().saturating_sub(in_estimate) as u64;
         for row in rows {
@@ -542,24 +563,35 @@ impl Machine {
                 }
             }
         }
-        if self.is_in_doubt(row)
-            && let Some(AtRisk { members, .. }) = self.in_doubt.take()
-        {
-            let lost: Vec<String> = members.into_iter().filter(|name| !has_unsendable(&account, name)).collect();
+        let was_in_doubt = self.is_in_doubt(row);
+        if was_in_doubt && let Some(in_doubt) = &mut self.in_doubt {
+            let members = in_doubt.at_risk.members.iter();
+            let lost: Vec<String> = members.filter(|name| !has_unsendable(&account, name)).cloned().collect();
+            in_doubt.is_spared = lost.is_empty();
             if !lost.is_empty() {
+                self.in_doubt = None;
                 self.members.wrote(&account, &lost);
                 records.push(Record::Cleared(lost.clone()));
                 self.fail(Stop::ClearedMembers { row: row.row, id: account.id, members: lost, is_written: true });
                 return records;
             }
         }
-        records.extend(self.take_account(row, changes, account, false, now));
+        let finished = self.take_account(row, changes, account, false, now);
+        if was_in_doubt && finished.is_some() {
+            self.doubt_ends_without_an_update();
+        }
+        records.extend(finished);
         records
+    }
+
+    /// The row that is in doubt is not written again. That its account still had the members is all that is to be known.
+    fn doubt_ends_without_an_update(&mut self) {
+        self.in_doubt.take_if(|in_doubt| in_doubt.is_spared);
     }
 
     /// Whether a row's update may have cleared members, and its account was not looked at since.
     fn is_in_doubt(&self, row: OpenRow) -> bool {
-        self.spares_members() && self.in_doubt.as_ref().is_some_and(|in_doubt| in_doubt.row == row.row)
+        self.spares_members() && self.in_doubt.as_ref().is_some_and(|in_doubt| in_doubt.at_risk.row == row.row)
     }
 
     /// An account was looked at: what is to be written, or what became of its row.
@@ -655,13 +687,17 @@ impl Machine {
                     records.push(Record::NotSent { row: row.row, before });
                 }
                 if refusal.may_have_been_applied && !at_risk.is_empty() {
-                    self.in_doubt = Some(AtRisk { row: row.row, members: at_risk });
+                    self.in_doubt =
+                        Some(InDoubt { at_risk: AtRisk { row: row.row, members: at_risk }, is_spared: false });
                 }
                 records.extend(self.row_failed(row, Direction::Write, refusal, now));
                 return records;
             }
         };
         self.is_proven = true;
+        if self.is_in_doubt(row) {
+            self.in_doubt = None;
+        }
         let mut records = self.succeeded(Direction::Write);
         let Deviations { fields: differing, lost } = Deviations::of(&account, &fields, &answered);
         let were_unlisted = self.members.may_be_unlisted();
@@ -742,9 +778,12 @@ impl Machine {
             Verdict::SetAside => self.set_aside.push((row, direction, refusal)),
             Verdict::GiveUp => {
                 records.push(given_up(row, &refusal));
-                if self.is_in_doubt(row) && refusal.kind == Kind::NotFound {
-                    // There is no account any more that could have lost something.
-                    self.in_doubt = None;
+                if self.is_in_doubt(row) {
+                    if refusal.kind == Kind::NotFound {
+                        // There is no account any more that could have lost something.
+                        self.in_doubt = None;
+                    }
+                    self.doubt_ends_without_an_update();
                 }
             }
             Verdict::Stop => {

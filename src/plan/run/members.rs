@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use crate::account::ContactAccount;
-use crate::change::{has_unsendable, unsendable_members};
+use crate::change::{has_unsendable, unsendable_keys, unsendable_members};
 
 #[derive(Debug, Default)]
 pub(super) struct Members {
@@ -14,7 +14,7 @@ pub(super) struct Members {
     cleared: HashSet<String>,
     /// The list was seen to show them.
     listed: HashSet<String>,
-    /// `GET` was seen to show them where the list does not.
+    /// `GET` was seen to have them, with a value or without, where the list does not.
     unlisted: HashSet<String>,
 }
 
@@ -31,10 +31,11 @@ impl Members {
 
     /// An account was read from a page.
     pub(super) fn listed(&mut self, item: &ContactAccount) {
-        if self.cleared.iter().all(|name| self.listed.contains(name)) {
-            return;
+        for name in unsendable_members(item) {
+            if !self.listed.contains(name) {
+                self.listed.insert(name.to_owned());
+            }
         }
-        self.listed.extend(unsendable_members(item).map(ToOwned::to_owned));
     }
 
     /// Which members of an account an update would clear, as one did before.
@@ -50,10 +51,17 @@ impl Members {
 
     /// Compares an item of the list with its account.
     pub(super) fn compare(&mut self, item: &ContactAccount, account: &ContactAccount) {
-        for name in unsendable_members(account) {
-            let seen = if has_unsendable(item, name) { &mut self.listed } else { &mut self.unlisted };
-            seen.insert(name.to_owned());
+        for name in unsendable_keys(account) {
+            let is_shown = match has_unsendable(account, name) {
+                true => has_unsendable(item, name),
+                // Where the item does not have the member at all, it hides the values of other accounts.
+                false => unsendable_keys(item).any(|other| other == name),
+            };
+            if !is_shown {
+                self.unlisted.insert(name.to_owned());
+            }
         }
+        self.listed(item);
     }
 
     /// An account was updated. `lost` is what the answer does not have any more.

@@ -18,7 +18,7 @@ mod selection;
 mod sent;
 
 use super::file::FileError;
-use crate::error::Error;
+use crate::error::{Error, Failure};
 
 pub use self::applying::{apply, requests_to_apply};
 pub use self::control::{Control, Phase, Progress};
@@ -77,6 +77,8 @@ pub enum OnUnknownMember {
 pub enum RunError {
     /// The service refused the key, or was out of reach too long. No row was lost.
     Call(Error),
+    /// The quota's [`Acquire`](crate::Acquire) failed. No row was lost.
+    Acquire(Failure),
     /// The plan file cannot be used.
     File(FileError),
     /// Updates clear members that they cannot carry: `stage`, or those that this version does not know. The other rows stay
@@ -134,6 +136,14 @@ impl std::fmt::Display for RunError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Call(error) => error.fmt(formatter),
+            Self::Acquire(failure) => {
+                let reason = if let Failure::Acquire { reason, .. } = failure { reason } else { "" };
+                write!(
+                    formatter,
+                    "the run has stopped before its next request: {failure}: {reason}. No row was lost: apply() resumes a \
+                     plan where it stopped, and a plan that was not finished has to be made again"
+                )
+            }
             Self::File(error) => error.fmt(formatter),
             Self::ClearedMembers { row, id, members, is_written } => {
                 let members = members.join(", ");

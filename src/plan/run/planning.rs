@@ -15,7 +15,7 @@ use super::sent::sent_now;
 use crate::answer::Page;
 use crate::client::{Client, ListQuery, Observer};
 use crate::clock::now_ms;
-use crate::error::{Error, WaitReason};
+use crate::error::{Error, Failure, WaitReason};
 use crate::plan::file::{Builder, FileError, Header, KeyMark, PlanFile, PlannedRow};
 use crate::plan::planner::{Planner, Step};
 use crate::plan::source::{Options, Table};
@@ -47,7 +47,9 @@ pub async fn plan(
     loop {
         let step = planner.next_step();
         let is_account = matches!(step, Step::Account { .. });
-        let Some(answer) = waits.ask(&client, control, &step).await else { return Ok(None) };
+        let Some(answer) = waits.ask(&client, control, &step).await.map_err(RunError::Acquire)? else {
+            return Ok(None);
+        };
         match answer {
             Asked::Nothing => break,
             Asked::Incomplete(error) => return Err(RunError::Call(error)),
@@ -106,17 +108,20 @@ impl Waits {
     }
 
     /// Sends the request of a step when its time has come. `None` when the run is to stop.
-    async fn ask(&mut self, client: &Client, control: &Control, step: &Step) -> Option<Asked> {
+    ///
+    /// # Errors
+    /// [`Failure::Acquire`].
+    async fn ask(&mut self, client: &Client, control: &Control, step: &Step) -> Result<Option<Asked>, Failure> {
         let of_row = match step {
-            Step::Done => return Some(Asked::Nothing),
+            Step::Done => return Ok(Some(Asked::Nothing)),
             Step::Refused(incomplete) => {
-                return Some(Asked::Incomplete(incomplete.clone().into_error(self.started.elapsed())));
+                return Ok(Some(Asked::Incomplete(incomplete.clone().into_error(self.started.elapsed()))));
             }
             Step::Account { row, .. } => self.not_before.get(row).copied().unwrap_or_default(),
             Step::Page { .. } => Duration::ZERO,
         };
         control.wait(self.started + of_row.max(self.policy.paused_until()), WaitReason::BackOff).await;
-        let slot = admit(client, control).await?;
+        let Some(slot) = admit(client, control).await? else { return Ok(None) };
         self.sent.push(sent_now());
         let asked = async {
             match step {
@@ -134,15 +139,15 @@ impl Waits {
         let answer: Result<Asked, Error> = tokio::select! {
             biased;
             answer = asked => answer,
-            () = control.stopped() => return None,
+            () = control.stopped() => return Ok(None),
         };
-        Some(match answer {
+        Ok(Some(match answer {
             Ok(asked) => {
                 self.policy.succeeded(Direction::Read);
                 asked
             }
             Err(error) => Asked::Refused(error.into()),
-        })
+        }))
     }
 
     fn failed(&mut self, step: &Step, refusal: &Refusal) -> Verdict {

@@ -74,6 +74,8 @@ impl From<Error> for Refusal {
 
 fn kind_of(failure: &Failure) -> Kind {
     match failure.kind() {
+        // The caller's own function failed, as it may for every other request.
+        _ if matches!(failure, Failure::Acquire { .. }) => Kind::Fatal,
         ErrorKind::Authentication | ErrorKind::Tls | ErrorKind::Configuration | ErrorKind::Internal => Kind::Fatal,
         ErrorKind::UnexpectedResponse if is_off(Guard::WrongAnswers) => Kind::Passing,
         ErrorKind::UnexpectedResponse => Kind::Doubtful,

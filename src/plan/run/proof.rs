@@ -7,13 +7,15 @@ use std::collections::{HashMap, HashSet};
 
 use crate::account::{ContactAccount, Field, FieldValue};
 use crate::change::{Change, Value, filled};
+use crate::plan::SHORTEST_CUT;
 use crate::sabotage::{Guard, is_off};
 
-/// No list cuts texts that are shorter than this.
-const SHORT: usize = 32;
 /// The fewest accounts that are compared before the first write: a field that the list always leaves empty is found by
 /// an account that has a value in it.
-pub(super) const FEWEST: usize = 4;
+pub(super) const FEWEST: usize = 8;
+/// Of so many accounts that are to be written as pages show them, one is compared besides: a list may leave a field empty
+/// that few accounts have, and the accounts that were compared at first may not be among them.
+pub(super) const ONE_OF: usize = 32;
 
 /// What comparing an item with its account shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +40,15 @@ pub(super) fn sample(accounts: &[&ContactAccount], demanded: &mut Vec<usize>) {
     }
 }
 
+/// The places of accounts to compare besides those that are demanded, spread over the page: one of each [`ONE_OF`].
+pub(super) fn spot_checks(count: usize, demanded: &mut Vec<usize>) {
+    let checks = count / ONE_OF;
+    for part in 0..checks {
+        let middle = (2 * part + 1) * count / (2 * checks);
+        demanded.extend((middle..count).chain(0..middle).find(|place| !demanded.contains(place)));
+    }
+}
+
 /// What is known of the list's items in this run.
 #[derive(Debug, Default)]
 pub(super) struct Proofs {
@@ -56,7 +67,7 @@ impl Proofs {
         for (place, account) in accounts.enumerate() {
             for &field in Field::ALL {
                 let length = length(account, field);
-                let known = self.whole.get(&field).copied().unwrap_or_default().max(SHORT);
+                let known = self.whole.get(&field).copied().unwrap_or_default().max(SHORTEST_CUT);
                 if length > known && longest.get(&field).is_none_or(|(other, _)| *other < length) {
                     longest.insert(field, (length, place));
                 }
@@ -102,7 +113,7 @@ impl Proofs {
         };
         let length = before.chars().count();
         let accounts = self.cut.get(&(change.field, length)).map_or(0, HashSet::len);
-        length >= SHORT && accounts >= 2 && now.starts_with(before.as_str())
+        length >= SHORTEST_CUT && accounts >= 2 && now.starts_with(before.as_str())
     }
 }
 
@@ -115,7 +126,7 @@ fn length(account: &ContactAccount, field: Field) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Compared, FEWEST, Proofs, sample};
+    use super::{Compared, FEWEST, ONE_OF, Proofs, sample, spot_checks};
     use crate::account::{ContactAccount, Field};
     use crate::change::{Change, Value};
 
@@ -148,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn four_accounts_are_compared_where_there_are_as_many() {
+    fn eight_accounts_are_compared_where_there_are_as_many() {
         for count in 0..20 {
             let accounts: Vec<ContactAccount> = (0..count).map(described).collect();
             let accounts: Vec<&ContactAccount> = accounts.iter().collect();
@@ -160,6 +171,21 @@ mod tests {
             places.dedup();
             assert_eq!(places.len(), count.min(FEWEST), "none twice");
         }
+    }
+
+    #[test]
+    fn one_account_of_thirty_two_is_compared_besides() {
+        for (count, demanded) in [(0, 0), (31, 4), (32, 4), (64, 0), (190, 4), (190, 190)] {
+            let mut places: Vec<usize> = (0..demanded).collect();
+            spot_checks(count, &mut places);
+            assert_eq!(places.len(), demanded + (count / ONE_OF).min(count - demanded.min(count)));
+            places.sort_unstable();
+            places.dedup();
+            assert_eq!(places.len(), demanded + (count / ONE_OF).min(count - demanded.min(count)), "none twice");
+        }
+        let mut places = Vec::new();
+        spot_checks(96, &mut places);
+        assert_eq!(places, [16, 48, 80]);
     }
 
     #[test]

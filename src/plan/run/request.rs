@@ -1,23 +1,42 @@
 //! The way of one request of a run: its slot of the quota, and that it is counted.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::control::Control;
 use crate::client::{Client, Event, Observer, Slot};
+use crate::error::{Failure, WaitReason};
+
+/// How long a wait for leave is not shown: most are short.
+const UNSHOWN: Duration = Duration::from_secs(5);
 
 /// Waits until a request may go out. `None` when the run is to stop. Dropped while it waits, it has taken nothing.
-pub(super) async fn admit(client: &Client, control: &Control) -> Option<Slot> {
+///
+/// # Errors
+/// [`Failure::Acquire`].
+pub(super) async fn admit(client: &Client, control: &Control) -> Result<Option<Slot>, Failure> {
     let mut slot = client.book();
     loop {
         if control.is_stopping() {
-            return None;
+            return Ok(None);
         }
         if let Some((until, reason)) = client.held() {
             control.wait(until, reason).await;
+        } else if slot.waits_for_leave() {
+            let mut asked = pin!(client.get_leave_patiently(&mut slot));
+            if let Ok(granted) = timeout(UNSHOWN, control.unless_stopped(&mut asked)).await {
+                granted.unwrap_or(Ok(()))?;
+                continue;
+            }
+            let _shown = control.show(WaitReason::Acquire);
+            control.unless_stopped(asked).await.unwrap_or(Ok(()))?;
         } else if !slot.send() {
             control.wait(slot.opens_at, slot.reason).await;
         } else {
-            return Some(slot);
+            return Ok(Some(slot));
         }
     }
 }

@@ -215,6 +215,11 @@ fn first_filled(array: &dyn Array, blanks: &Blanks) -> Option<usize> {
 pub(super) fn wrong_type(kind: Kind, found: &str, row: usize) -> String {
     match kind {
         Kind::Integer => format!("must be integers, not {found}, first in row {row}"),
+        Kind::CompanySize if found.starts_with("numbers") || matches!(found, "int" | "float") => {
+            format!(
+                "must be ranges such as 51-200, not {found}, first in row {row}; replace each number of employees with the range that contains it"
+            )
+        }
         _ => format!("must be text, not {found}, first in row {row}"),
     }
 }

@@ -64,7 +64,12 @@ fn table<R: BufRead>(mut records: Records<R>, path: &Path, options: &Options) ->
             continue;
         }
         if records.len() != width {
-            return Err(at(line, format!("has {} fields, not {width} as the first line", records.len())));
+            let (found, hint) = match records.len() {
+                // Programs write their name, a date or a copyright below a report.
+                1 => ("1 field".to_owned(), "; if it is a note below the table, remove it"),
+                count => (format!("{count} fields"), ""),
+            };
+            return Err(at(line, format!("has {found}, not {width} as the first line{hint}")));
         }
         for (place, field) in records.fields().enumerate() {
             let text = text(field).map_err(|reason| at(line, reason))?;

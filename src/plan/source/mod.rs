@@ -10,7 +10,6 @@ mod column;
 mod csv;
 mod dialect;
 mod digest;
-mod domain;
 mod error;
 mod integers;
 mod json_lines;
@@ -34,7 +33,6 @@ use crate::text::{plain_line, with_separators};
 
 pub use self::builder::{Builder, CellError, Given, Number};
 pub use self::dialect::encoding_named;
-pub use self::domain::comparable_domain;
 pub use self::error::TableError;
 pub use self::integers::Float;
 

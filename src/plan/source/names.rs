@@ -18,17 +18,38 @@ const READ_ONLY: [&str; 7] = [
 ];
 
 /// What other programs call a field, in letters and digits alone.
-const HINTS: [(Field, &[&str]); 10] = [
+const HINTS: [(Field, &[&str]); 11] = [
     (Field::Name, &["company", "companyname", "account", "accountname", "organization", "organizationname"]),
     (
         Field::DomainName,
-        &["website", "websiteurl", "companywebsite", "companydomain", "companydomainname", "domain", "url", "webpage"],
+        &[
+            "website",
+            "websiteurl",
+            "companywebsite",
+            "companydomain",
+            "companydomainname",
+            "accountwebsite",
+            "domain",
+            "url",
+            "webpage",
+        ],
     ),
+    (Field::Description, &["shortdescription", "companydescription", "accountdescription"]),
     (
         Field::CompanySize,
         &["employees", "employeecount", "numberofemployees", "noofemployees", "companyheadcount", "headcount", "size"],
     ),
-    (Field::LinkedInUrl, &["linkedin", "companylinkedinurl", "linkedincompanypage", "linkedincompanyprofile"]),
+    (
+        Field::LinkedInUrl,
+        &[
+            "linkedin",
+            "companylinkedinurl",
+            "linkedincompanyurl",
+            "linkedincompanypage",
+            "linkedincompanypageurl",
+            "linkedincompanyprofile",
+        ],
+    ),
     (Field::TwitterUrl, &["twitter", "twitterhandle", "companytwitterurl"]),
     (Field::Phone, &["phonenumber", "companyphone", "companyphonenumber", "telephone"]),
     (Field::City, &["billingcity", "companycity", "town"]),
@@ -92,6 +113,7 @@ impl Names {
         let mut found = Self { roles: Vec::with_capacity(names.len()), faults: Vec::new(), ignored: 0 };
         let is_listing = READ_ONLY.iter().all(|column| names.iter().any(|name| name == column));
         let mut taken: Vec<(Role, &str)> = Vec::new();
+        let mut others = Others::of(names, options);
         for name in names {
             let role = match role_of(name, options) {
                 Ok(Role::Ignored) => Ok(Role::Ignored),
@@ -111,7 +133,7 @@ impl Names {
                 }
                 // A suggestion takes long to find, and nobody reads that many messages.
                 Err(Unfit::Unknown) if found.faults.len() >= MOST_HINTS => Err(UNKNOWN.to_owned()),
-                Err(Unfit::Unknown) => Err(unknown(name, renamed(name, options))),
+                Err(Unfit::Unknown) => Err(unknown(name, renamed(name, options), &mut others)),
             };
             found.ignored += usize::from(role == Ok(Role::Ignored));
             let role = role.unwrap_or_else(|message| {
@@ -179,8 +201,13 @@ impl Names {
         let has = |wanted: Role| self.roles.iter().any(|(_, role)| *role == wanted);
         let mut missing = Vec::new();
         if !has(Role::Key) {
-            missing
-                .push(FieldError::new(key, format!("is missing: rows find their accounts by it (match_on={key:?})")));
+            let other = [Field::DomainName, Field::Name].into_iter().find(|field| {
+                options.match_on == MatchOn::Id
+                    && (has(Role::Field(*field)) || self.roles.iter().any(|(name, _)| meant(name) == Some(*field)))
+            });
+            let other = other.map(|field| format!("; match_on={:?} finds them without ids", field.name()));
+            let message = format!("is missing: rows find their accounts by it (match_on={key:?})");
+            missing.push(FieldError::new(key, message + &other.unwrap_or_default()));
         }
         if options.mode == Mode::Replace && options.match_on != MatchOn::Name && !has(Role::Field(Field::Name)) {
             missing.push(FieldError::new("name", "is missing: mode \"replace\" sends accounts in full, name included"));
@@ -201,8 +228,8 @@ pub(super) fn role_of(name: &str, options: &Options) -> Result<Role, Unfit> {
         Some(field) if field.name() == key => Ok(Role::Key),
         Some(field) => Ok(Role::Field(field)),
         None if is_id && key == "id" => Ok(Role::Key),
-        None if is_read_only(name) => Err(Unfit::ReadOnly),
         None if options.ignore_unknown && renamed.is_none() => Ok(Role::Ignored),
+        None if is_read_only(name) => Err(Unfit::ReadOnly),
         None if is_id => Err(Unfit::Id),
         None => Err(Unfit::Unknown),
     }
@@ -249,7 +276,45 @@ fn is_read_only(name: &str) -> bool {
     members.chain(READ_ONLY).any(|member| plain(member) == name)
 }
 
-fn unknown(name: &str, renamed: Option<&str>) -> String {
+/// The columns that are fields, and those that a message has suggested for one: whoever follows two suggestions for the
+/// same field would only get the next error.
+struct Others<'a>(Vec<(Field, &'a str)>);
+
+impl<'a> Others<'a> {
+    fn of(names: &[&'a str], options: &Options) -> Self {
+        let key = match options.match_on {
+            MatchOn::Id => None,
+            MatchOn::DomainName => Some(Field::DomainName),
+            MatchOn::Name => Some(Field::Name),
+        };
+        let field = |name: &str| match role_of(name, options) {
+            Ok(Role::Field(field)) => Some(field),
+            Ok(Role::Key) => key,
+            _ => None,
+        };
+        Self(names.iter().filter_map(|name| Some((field(name)?, *name))).collect())
+    }
+
+    /// The column that has a field already; otherwise `name` has it from now on.
+    fn taken(&mut self, field: Field, name: &'a str) -> Option<&'a str> {
+        let other = self.0.iter().find(|(other, _)| *other == field).map(|(_, name)| *name);
+        if other.is_none() {
+            self.0.push((field, name));
+        }
+        other
+    }
+}
+
+/// What the values of a field must be where other programs have something else in a column of that name.
+fn expected(field: Field) -> &'static str {
+    match field {
+        Field::CompanySize => " (a range such as 51-200, not a number of employees)",
+        Field::OwnerUserId => " (the id of a Reply.io user, not a name)",
+        _ => "",
+    }
+}
+
+fn unknown<'a>(name: &'a str, renamed: Option<&str>, others: &mut Others<'a>) -> String {
     if let Some(to) = renamed {
         return format!("is to be {}, which is not a field of a contact account", shown(to));
     }
@@ -257,15 +322,23 @@ fn unknown(name: &str, renamed: Option<&str>) -> String {
         return "has no name; if it is to be left out, name it in ignore=".to_owned();
     }
     if let Some(field) = meant(name) {
-        let (field, name) = (field.name(), quoted(name));
+        if let Some(other) = others.taken(field, name) {
+            let (field, other) = (field.name(), shown(other));
+            return format!(
+                "is not a field of a contact account; {other} may be the {field} already, so name it in ignore="
+            );
+        }
+        let (field, name, expected) = (field.name(), quoted(name), expected(field));
         return format!(
-            "is not a field of a contact account; if it is the {field}, give columns={{{name}: \"{field}\"}}; else name it \
-            in ignore="
+            "is not a field of a contact account; if it is the {field}{expected}, give columns={{{name}: \"{field}\"}}; \
+             else name it in ignore="
         );
     }
     let wanted = plain(name);
     let names = Field::ALL.iter().map(|field| field.name()).chain(["id"]);
-    match nearest(&wanted, names).filter(|_| !wanted.is_empty()) {
+    // The word "company" alone makes a name look like company_size.
+    let rest = wanted.strip_prefix("company").filter(|rest| nearest(rest, ["size"].into_iter()).is_none());
+    match nearest(&wanted, names).filter(|right| !wanted.is_empty() && (rest.is_none() || *right != "company_size")) {
         Some(right) => format!("is not a field of a contact account; did you mean {right}? Else name it in ignore="),
         None => UNKNOWN.to_owned(),
     }
@@ -352,10 +425,10 @@ mod tests {
     #[test]
     fn ignoring_what_is_unknown_keeps_the_fields() {
         let options = Options { ignore_unknown: true, ..Options::default() };
-        assert_eq!(
-            roles(&["id", "City", "Record ID", "notes", "", "Created By"], &options),
-            [Role::Key, Role::Field(Field::City), Role::Ignored, Role::Ignored, Role::Ignored, Role::Ignored]
-        );
+        let ignored = ["Record ID", "notes", "", "Created By", "Created Date", "Last Activity Date", "stage_name"];
+        for name in ignored {
+            assert_eq!(roles(&["id", "City", name], &options), [Role::Key, Role::Field(Field::City), Role::Ignored]);
+        }
     }
 
     #[test]
@@ -412,6 +485,46 @@ mod tests {
             assert!(found.contains(&format!("give columns={{\"{name}\": \"{field}\"}}")), "{found}");
             assert_eq!(Names::of(&[name], &renaming(name, field)).faults, [], "the hint works");
         }
+        for name in ["Company Name for Emails", "Company Street", "Company Postal Code", "Company Address"] {
+            let found = fault(name, &Options::default());
+            assert!(!found.contains("company_size"), "{found}");
+        }
+        assert!(fault("company_sice", &Options::default()).contains("did you mean company_size?"));
+    }
+
+    #[test]
+    fn hints_that_are_all_followed_lead_to_a_table() {
+        for names in [
+            &["Website", "Company Domain Name", "Company name", "Account Name"][..],
+            &["Company Domain Name", "Website URL", "Domain Name"],
+            &["Company Name", "Website", "name", "Employees", "Number of Employees", "Account Owner"],
+        ] {
+            let mut options = Options { match_on: MatchOn::DomainName, ..Options::default() };
+            for fault in Names::of(names, &options).faults {
+                match fault.message.split_once("give columns={\"") {
+                    Some((_, pair)) => {
+                        let (from, to) = pair.split_once("\": \"").unwrap();
+                        options.columns.push((from.to_owned(), to.split_once('"').unwrap().0.to_owned()));
+                    }
+                    None => options.ignore.push(fault.field.clone()),
+                }
+            }
+            let mut found = Names::of(names, &options);
+            found.require(1, &options);
+            assert_eq!(found.faults, [], "{names:?}");
+        }
+    }
+
+    #[test]
+    fn a_table_without_ids_is_told_what_else_finds_accounts() {
+        let missing = |names: &[&str]| {
+            let mut found = Names::of(names, &Options::default());
+            found.require(1, &Options::default());
+            found.faults.pop().unwrap().message
+        };
+        assert!(missing(&["Website", "Company"]).ends_with("; match_on=\"domain_name\" finds them without ids"));
+        assert!(missing(&["Company", "city"]).ends_with("; match_on=\"name\" finds them without ids"));
+        assert!(missing(&["city"]).ends_with("(match_on=\"id\")"));
     }
 
     #[test]

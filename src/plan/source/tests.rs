@@ -286,6 +286,11 @@ fn names_sizes_and_owners_are_checked() {
     let table = with_ids(&sizes, &clear).unwrap();
     assert_eq!(table.faults().iter().map(|fault| fault.row).collect::<Vec<_>>(), [1]);
     assert!(messages(&table).first().unwrap().ends_with("10001+; did you mean 2-10?"));
+    for number in ["120", " 1,200 ", "1.200", "120.0", "10001"] {
+        let table = with_ids(&texts("company_size", vec![Some(number)]), &clear).unwrap();
+        let message = messages(&table)[0].to_owned();
+        assert!(message.ends_with("replace the number of employees with the range that contains it"), "{message}");
+    }
 }
 
 #[test]

@@ -1,0 +1,539 @@
+"""Every hint that the package prints runs when it is followed, in the process that printed it.
+
+Each scenario runs into a message, takes the hint out of it, and follows it. `sites` finds in the sources what a person
+can type; a hint that no scenario follows fails `test_every_hint_in_the_sources_is_followed`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import pickle
+import re
+import subprocess
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pytest
+
+import hint_sites
+import replyio
+from replyio import ReplyClient, _blocking, _cli_arguments, _plan_text, _state
+from replyio._cli_overview import COMMANDS
+from replyio.cli import _in_words_of_the_command
+from replyio.sandbox import Fault, Sandbox
+from support import environment
+
+ACCOUNTS = [{"id": id, "name": f"Company {id}", "city": "Oslo", "industry": "Ships"} for id in range(1, 6)]
+ROWS = [{"id": id, "city": "Bergen"} for id in range(1, 6)]
+KEY = "a-key-of-these-tests"
+
+Scenario = Callable[["Case"], None]
+SCENARIOS: dict[str, Scenario] = {}
+FOLLOWED: Counter[tuple[str, str]] = Counter()
+
+
+def follows(*sites: tuple[str, str] | tuple[str, str, int]) -> Callable[[Scenario], Scenario]:
+    """Says which hints of which files a scenario follows, and how many messages of the file have them."""
+
+    def add(scenario: Scenario) -> Scenario:
+        for file, hint, *number in sites:
+            FOLLOWED[file, hint] += int(number[0]) if number else 1
+        SCENARIOS[scenario.__name__] = scenario
+        return scenario
+
+    return add
+
+
+class Case:
+    """A sandbox, a client of it, and a folder."""
+
+    def __init__(self, service: Sandbox, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+        self.service = service
+        self.client = service.client(api_key=KEY, quota=None, max_attempts=1)
+        self.folder = folder
+        self.caplog = caplog
+        self.path = str(folder / "acme.replyplan")
+        self.names: dict[str, Any] = {"client": self.client, "replyio": replyio, "ReplyClient": ReplyClient}
+
+    def plan(self, rows: object = None, **options: Any) -> replyio.Plan:
+        plan = self.client.plan_contact_account_updates(ROWS if rows is None else rows, progress=False, **options)
+        self.names["plan"] = plan
+        return plan
+
+    def run(self, code: str, **names: Any) -> Any:
+        """Follows a hint, in the namespace that its reader has."""
+        code = re.sub(r"\b(apply|retry_failed|revert)\(\)", r"\1(progress=False)", code)
+        return eval(code, self.names | names)  # noqa: S307 - the package's own hints
+
+    def shell(self, words: str) -> subprocess.CompletedProcess[str]:
+        """Follows a hint in a shell."""
+        replyio_command = f'replyio() {{ "{sys.executable}" -m replyio "$@"; }}'
+        variables = environment(self.service, REPLY_API_KEY=KEY)
+        return subprocess.run(
+            ["/usr/bin/env", "bash", "-c", f"{replyio_command}\n{words}"],
+            env=variables, cwd=self.folder, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+
+
+def raised(call: Callable[[], object]) -> str:
+    """The message of what a call raises."""
+    with pytest.raises((replyio.ReplyError, TypeError, ImportError, FileExistsError)) as caught:
+        call()
+    return str(caught.value)
+
+
+def call_of(name: str, message: str) -> str:
+    """A call that a message has."""
+    return found(rf"{name}\(\)", message)
+
+
+def begin_of(name: str, message: str) -> str:
+    """The begin of a call that a message has, to be given its arguments."""
+    return call_of(name, message).removesuffix(")")
+
+
+def found(hint: str, message: str) -> str:
+    """The hint that a message has."""
+    match = re.search(hint, message)
+    assert match, f"no {hint} in: {message}"
+    return match[0]
+
+
+MESSAGES = "src/error/messages.rs"
+FILE, FILE_ERROR = "src/plan/file/mod.rs", "src/plan/file/error.rs"
+RUN = "src/plan/run/mod.rs"
+
+
+@follows(("src/python/settings.rs", "api_key="), ("src/python/settings.rs", "client()"))
+def without_a_key(case: Case) -> None:
+    told = raised(ReplyClient)
+    assert case.run(f"ReplyClient({found('api_key=', told)}'x', base_url={case.service.url!r})")
+    hint = found(r"replyio[.\w]+Sandbox\(\).client\(\)", told)
+    assert case.run(f"{hint}.get_contact_account(4711).name") == "Acme"
+
+
+@follows(("src/config.rs", "strip()"))
+def a_key_with_a_line_end(case: Case) -> None:
+    told = raised(lambda: ReplyClient(f"{KEY}\n"))
+    assert case.run(f"ReplyClient({KEY + chr(10)!r}.{call_of('strip', told)})")
+
+
+@follows(("src/config.rs", "api_key="))
+def an_empty_key(case: Case) -> None:
+    told = raised(lambda: ReplyClient("", base_url=case.service.url))
+    assert "api_key" in told
+    assert case.run("ReplyClient(api_key='x')")
+
+
+@follows((MESSAGES, "api_key="), (MESSAGES, "act_as="), (MESSAGES, "team_id="))
+def a_refused_key(case: Case) -> None:
+    body = {"status": 401, "title": "Unauthorized", "detail": "The key does not belong to this user."}
+    case.service.add_fault(Fault(status=401, body=body, times=1))
+    told = raised(lambda: case.client.get_contact_account(1))
+    settings = {"api_key=": repr(KEY), "act_as=": "7", "team_id=": "9"}
+    given = ", ".join(f"{found(name, told)}{value}" for name, value in settings.items())
+    assert case.run(f"ReplyClient({given}, base_url={case.service.url!r}).get_contact_account(1).id") == 1
+
+
+@follows((MESSAGES, "list_contact_accounts()"), (MESSAGES, "get_contact_account()"))
+def an_account_that_is_not_there_or_is_in_conflict(case: Case) -> None:
+    told = raised(lambda: case.client.get_contact_account(99))
+    assert len(list(case.run("client." + call_of("list_contact_accounts", told)))) == len(ACCOUNTS)
+    case.service.add_fault(Fault(method="PUT", status=409, times=1))
+    told = raised(lambda: case.client.patch_contact_account(1, city="Bergen"))
+    assert case.run(f"client.{begin_of('get_contact_account', told)}1)").city == "Oslo"
+
+
+@follows((MESSAGES, "timeout=", 2), (MESSAGES, "attempt_timeout="))
+def a_time_out(case: Case) -> None:
+    case.service.add_fault(Fault(delay=1.0, times=2))
+    told = raised(lambda: case.client.with_options(timeout=0.1).get_contact_account(1))
+    assert case.run(f"client.with_options({found(r'timeout=', told)}60).get_contact_account(1).id") == 1
+    case.service.clear_faults()
+    case.service.add_fault(Fault(delay=1.0, times=1))
+    told = raised(lambda: case.client.with_options(attempt_timeout=0.1).get_contact_account(1))
+    assert case.run(f"client.with_options({found(r'attempt_timeout=', told)}60).get_contact_account(1).id") == 1
+    quick = case.service.client(quota=replyio.Quota(per_minute=1, shared=False, clock_scale=60), timeout=0.2)
+    quick.get_contact_account(1)
+    told = raised(lambda: quick.get_contact_account(1))
+    assert case.run(f"quick.with_options({found('timeout=', told)}60).get_contact_account(1).id", quick=quick) == 1
+
+
+@follows((MESSAGES, "ulimit", 2), ("src/python/errors.rs", "ulimit", 2), ("python/replyio/client.py", "ulimit"))
+def no_descriptor_left(case: Case) -> None:
+    """`tests/test_process.py` and `tests/test_descriptors.py` run into it; the hint names two limits of a shell."""
+    for limit in ("ulimit -n", "ulimit -u"):
+        assert case.shell(limit).returncode == 0
+
+
+@follows(
+    (FILE_ERROR, "open_plan()"), (FILE_ERROR, 'if_exists="resume"'), (FILE_ERROR, "save_as="),
+    ("python/replyio/_bulk.py", "save_as="),
+)  # fmt: skip
+def a_plan_that_exists(case: Case) -> None:
+    case.plan(save_as=case.path)
+    told = raised(lambda: case.plan(save_as=case.path))
+    assert case.run(f"client.{begin_of('open_plan', told)}{case.path!r})").counts == {"pending": 5}
+    resume = found('if_exists="resume"', told)
+    call = "client.plan_contact_account_updates(rows, progress=False, "
+    assert case.run(f"{call}save_as={case.path!r}, {resume})", rows=ROWS).counts == {"pending": 5}
+    other = repr(str(case.folder / "b.replyplan"))
+    assert case.run(f"{call}{found('save_as=', told)}{other})", rows=ROWS)
+    told = raised(lambda: case.plan(if_exists="resume"))
+    assert case.run(f"{call}{found('save_as=', told)}{other}, if_exists='resume')", rows=ROWS)
+
+
+@follows((FILE, "save_as="), (FILE, "open_plan()"), (FILE, 'if_exists="replace"'))
+def a_plan_of_other_rows(case: Case) -> None:
+    case.plan(save_as=case.path)
+    told = raised(lambda: case.plan(ROWS[:2], save_as=case.path, if_exists="resume"))
+    assert case.run(f"client.{begin_of('open_plan', told)}{case.path!r})").counts == {"pending": 5}
+    call = "client.plan_contact_account_updates(rows, progress=False, "
+    other = repr(str(case.folder / "b.replyplan"))
+    assert case.run(f"{call}{found('save_as=', told)}{other})", rows=ROWS[:2])
+    replace = found('if_exists="replace"', told)
+    assert case.run(f"{call}save_as={case.path!r}, {replace})", rows=ROWS[:2]).counts == {"pending": 2}
+
+
+@follows((FILE, "new_key=True"))
+def a_plan_of_another_key(case: Case) -> None:
+    case.plan(save_as=case.path)
+    other = case.service.client(api_key="another-key", quota=None)
+    told = raised(lambda: other.open_plan(case.path).apply(progress=False))
+    hint = found("new_key=True", told)
+    assert case.run(f"other.open_plan({case.path!r}, {hint}).apply()", other=other).counts == {"changed": 5}
+
+
+@follows((FILE_ERROR, "recover=True"))
+def a_plan_without_its_log(case: Case) -> None:
+    case.plan(save_as=case.path)
+    code = (
+        "import os, replyio\n"
+        f"plan = replyio.ReplyClient(api_key={KEY!r}, quota=None).open_plan({case.path!r})\n"
+        "plan.apply(progress=lambda state: os._exit(9) if state['done'] else None)"
+    )
+    case.service.add_fault(Fault(method="PUT", delay=0.2, applied=True))
+    subprocess.run([sys.executable, "-c", code], env=environment(case.service), check=False, timeout=60)
+    case.service.clear_faults()
+    log = Path(f"{case.path}-wal")
+    assert log.stat().st_size
+    log.unlink()
+    told = raised(lambda: case.client.open_plan(case.path))
+    hint = found("recover=True", told)
+    assert case.run(f"client.open_plan({case.path!r}, {hint}).apply()").counts["unknown"] == 0
+
+
+@follows((FILE_ERROR, "apply()", 2), (RUN, "apply()", 2), ("src/plan/file/report.rs", "apply()"))
+def a_run_that_ended_before_its_rows_were_done(case: Case) -> None:
+    """A full disk and a list that contradicts itself end a run like this refused key: `apply()` takes it up."""
+    plan = case.plan()
+    case.service.add_fault(Fault(method="PUT", close=True, applied=True, id=1))
+    result = plan.apply(limit=1, progress=False)
+    assert result.counts["unknown"] == 1
+    hint = hint_of_source("src/plan/file/report.rs", r"apply\(\)")
+    assert case.run(f"plan.{hint}").counts["pending"] == 0
+    case.service.clear_faults()
+    assert case.run("plan.apply()").counts == {"changed": 5}
+
+
+@follows(("src/plan/run/machine.rs", 'on_conflict="overwrite"'))
+def a_row_in_conflict_after_a_lost_answer(case: Case) -> None:
+    plan = case.plan([ROWS[0]])
+    case.client.patch_contact_account(1, city="Molde")
+    assert plan.apply(progress=False).counts == {"conflict": 1}
+    hint = hint_of_source("src/plan/run/machine.rs", r'apply\(on_conflict="overwrite"\)')
+    assert case.run("plan." + hint.replace(")", ", progress=False)")).counts == {"changed": 1}
+
+
+def hint_of_source(file: str, hint: str) -> str:
+    """A hint of a message that takes a service of its own to run into."""
+    source = (hint_sites.ROOT / file).read_text(encoding="utf-8").replace('\\"', '"')
+    return found(hint, source)
+
+
+@follows((RUN, "rows=", 2), (RUN, "limit="))
+def a_run_that_would_do_too_much(case: Case) -> None:
+    plan = case.plan()
+    told = raised(lambda: plan.apply(max_changes=2, progress=False))
+    assert case.run(f"plan.apply({found('rows=', told)}[0], progress=False)").counts["changed"] == 1
+    assert case.run(f"plan.apply({found('limit=', told)}1, progress=False)").counts["changed"] == 2
+    plan = case.plan([{"id": 5, "industry": ""}], nulls="clear")
+    told = raised(lambda: plan.apply(max_cleared=0, progress=False))
+    assert case.run(f"plan.apply({found('rows=', told)}[0], progress=False)").counts == {"changed": 1}
+
+
+@follows((RUN, 'on_unknown_member="clear"'))
+def an_update_that_clears_a_member(case: Case) -> None:
+    from replyio.sandbox import Deviations
+
+    with Sandbox(accounts=ACCOUNTS, deviations=Deviations(unknown_members={"tier": "gold"})) as service:
+        client = service.client(quota=None)
+        plan = client.plan_contact_account_updates(ROWS, progress=False)
+        told = raised(lambda: plan.apply(progress=False))
+        hint = found('on_unknown_member="clear"', told)
+        assert case.run(f"plan.apply(progress=False, {hint})", plan=plan).counts["pending"] == 0
+
+
+@follows(("src/plan/source/dialect.rs", "delimiter=", 2), ("src/plan/source/dialect.rs", "encoding=", 3))
+def a_csv_file_in_another_dialect(case: Case) -> None:
+    file = case.folder / "rows.csv"
+    call = f"client.plan_contact_account_updates({str(file)!r}, progress=False, "
+    file.write_text("id,x;id\n", encoding="utf-8")
+    told = raised(lambda: case.plan(file))
+    file.write_text("id;city\n1;Bergen, the old town\n", encoding="utf-8")
+    assert case.run(f"{call}{found('delimiter=', told)}';')").counts == {"pending": 1}
+    file.write_bytes("id,city\n1,Malmö\n".encode("windows-1252"))
+    told = raised(lambda: case.plan(file))
+    assert case.run(f"{call}{found('encoding=.windows-1252.', told)})").counts == {"pending": 1}
+
+
+@follows(("src/plan/source/names.rs", "columns=", 2), ("src/plan/source/names.rs", "ignore=", 9))
+def columns_that_are_no_fields(case: Case) -> None:
+    frame = pd.DataFrame({"id": [1], "Website": ["a.example"], "Note": ["x"], "created_date": ["2020"]})
+    told = raised(lambda: case.plan(frame))
+    columns, ignore = found(r"columns=\{[^}]*\}", told), found("ignore=", told)
+    call = f"client.plan_contact_account_updates(frame, progress=False, {columns}, {ignore}"
+    assert case.run(f'{call}["Note", "created_date"])', frame=frame).counts == {"pending": 1}
+    told = raised(lambda: case.plan(frame, ignore=["Website", "Note"], columns={"Websit": "domain_name"}))
+    assert "columns=" in told
+    told = raised(lambda: case.plan([{"id": 1, "name": "Company 1"}], match_on="name"))
+    call = f'client.plan_contact_account_updates(rows, progress=False, match_on="name", {found("ignore=", told)}["id"])'
+    assert case.run(call, rows=[{"id": 1, "name": "Company 1", "city": "Bergen"}]).counts == {"pending": 1}
+
+
+@follows(("src/python/arrow.rs", "drop=True"))
+def an_index_with_the_name_of_a_column(case: Case) -> None:
+    frame = pd.DataFrame({"id": [1], "city": ["Bergen"]}).set_index("id", drop=False)
+    told = raised(lambda: case.plan(frame))
+    hint = found(r"reset_index\(.*drop=True\)", told)
+    assert case.plan(case.run(f"frame.{hint}", frame=frame)).counts == {"pending": 1}
+
+
+@follows(
+    ("src/python/rows.rs", "collect()"), ("src/python/rows.rs", "compute()"), ("src/python/rows.rs", "to_dict()"),
+    ("src/python/rows.rs", "to_pandas()"), ("python/replyio/_join.py", "collect()"),
+)  # fmt: skip
+def a_frame_that_is_no_table(case: Case) -> None:
+    """Dask and Ray themselves are in `tests/integrations`."""
+    lazy = pl.LazyFrame(ROWS)
+    told = raised(lambda: case.plan(lazy))
+    assert case.plan(case.run(f"lazy.{call_of('collect', told)}", lazy=lazy)).counts == {"pending": 5}
+    told = raised(lambda: case.names["plan"].rows and case.run("plan.join(lazy)", lazy=lazy))
+    assert case.run(f"plan.join(lazy.{call_of('collect', told)})", lazy=lazy).height == 5
+
+
+@follows(("python/replyio/_join.py", 'prefix="reply_"'))
+def a_table_that_has_such_columns(case: Case) -> None:
+    frame = pd.DataFrame(ROWS).assign(status="new")
+    plan = case.plan(frame, ignore=["status"])
+    told = raised(lambda: plan.join(frame))
+    joined = case.run(f"plan.join(frame, {found('prefix=.reply_.', told)})", frame=frame)
+    assert list(joined.columns)[-2:] == ["reply_status", "reply_reason"]
+
+
+@follows(("python/replyio/_export.py", "overwrite=True"))
+def an_export_that_exists(case: Case) -> None:
+    plan, file = case.plan(), str(case.folder / "rows.csv")
+    plan.export(file)
+    told = raised(lambda: plan.export(file))
+    assert case.run(f"plan.export({file!r}, {found('overwrite=True', told)})") == 5
+
+
+@follows(("python/replyio/_export.py", "install pyarrow"), ("python/replyio/_parquet.py", "install pyarrow"))
+def a_library_that_is_missing(case: Case) -> None:
+    """`tests/test_tables.py` and `tests/plan/test_export.py` run without them; here one of them is installed."""
+    plan, file = case.plan(), str(case.folder / "rows.parquet")
+    assert plan.export(file) == 5
+    assert case.plan(file, ignore="unknown").counts["pending"] == 0
+
+
+@follows(("python/replyio/_bulk.py", 'mode="replace"'))
+def replacing_in_one_call(case: Case) -> None:
+    told = raised(lambda: case.client.patch_contact_accounts(ROWS, mode="replace"))  # type: ignore[arg-type]
+    call = found(r'plan_contact_account_updates\(\.\.\., mode="replace"\)', told).replace("...", "rows, progress=False")
+    assert case.run(f"client.{call}", rows=[{**row, "name": "Acme"} for row in ROWS]).counts == {"pending": 5}
+
+
+@follows(("python/replyio/_bulk.py", "read_plan()"), ("python/replyio/_plan_text.py", "open_plan({"))
+def a_plan_that_is_only_read(case: Case) -> None:
+    path = case.plan().path
+    told = raised(lambda: replyio.read_plan(path).apply(progress=False))
+    hint = found(r"client.open_plan\([^)]*\)", told)
+    assert case.run(f"{hint}.apply()").counts == {"changed": 5}
+
+
+@follows(("python/replyio/_bulk.py", "apply()"))
+def a_one_shot_call_that_is_stopped(case: Case) -> None:
+    case.service.add_fault(Fault(method="PUT", status=401))
+    told = raised(lambda: case.client.patch_contact_accounts(ROWS, progress=False))
+    case.service.clear_faults()
+    assert case.run(found(r"client\.open_plan\(.*\)\.apply\(\)", told)).counts == {"changed": 5}
+
+
+@follows(
+    ("python/replyio/_plan_text.py", "apply()", 3), ("python/replyio/_plan_text.py", "retry_failed()", 2),
+    ("python/replyio/_plan_text.py", "revert()", 2), ("python/replyio/_plan_text.py", "replyio apply"),
+)  # fmt: skip
+def a_run_that_was_interrupted_and_its_html(case: Case) -> None:
+    plan = case.plan()
+    state = {"done": 0, "rows": 5}
+    told = _plan_text.how_to_go_on("apply", plan.path, state)
+    assert found(r"`replyio apply .*`", _plan_text.how_to_go_on("apply", plan.path, state, in_command=True))
+    case.service.add_fault(Fault(method="PUT", status=400, id=1, times=1))
+    done = case.shell(found(r"replyio apply .*", told) + " --limit 2")
+    assert done.returncode == 1, done.stderr
+    assert case.run(found(r"client\.open_plan\(.*\)\.apply\(\)", told)).counts == {"failed": 1, "changed": 4}
+    for shown, name in ((plan, "plan"), (plan.apply(progress=False), "result")):
+        html = shown._repr_html_()
+        hints = re.findall(r"<code[^>]*>(.*?)</code>", html)
+        assert {hint.rpartition(".")[2] for hint in hints} == {"to_pandas()", "retry_failed()", "revert()"}
+        for hint in hints:
+            case.run(hint, **{name: shown})
+
+
+@follows(("python/replyio/_state.py", "save_as=", 3))
+def a_state_directory_that_cannot_be_written(case: Case) -> None:
+    with pytest.MonkeyPatch.context() as patch, case.caplog.at_level(logging.WARNING, "replyio"):
+        patch.setenv("REPLYIO_STATE_DIR", os.devnull)
+        patch.setattr(_state, "_has_told", False)
+        case.plan()
+        told = " ".join(record.getMessage() for record in case.caplog.records)
+        call = f"client.plan_contact_account_updates(rows, progress=False, {found('save_as=', told)}{case.path!r})"
+        assert case.run(call, rows=ROWS).path == case.path
+        patch.setenv(found("REPLYIO_STATE_DIR", told), str(case.folder / "state"))
+        assert _state.is_kept(case.plan().path)
+
+
+@follows(("python/replyio/client.py", "pickle_api_key=True"), ("python/replyio/client.py", "api_key="))
+def a_client_that_cannot_be_pickled(case: Case) -> None:
+    told = raised(lambda: pickle.dumps(ReplyClient(KEY, base_url=case.service.url)))
+    hint = found("pickle_api_key=True", told)
+    client = case.run(f"ReplyClient({KEY!r}, base_url={case.service.url!r}, {hint})")
+    assert pickle.loads(pickle.dumps(client)).get_contact_account(1).id == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(found("REPLY_API_KEY", told), KEY)
+        client = ReplyClient(base_url=case.service.url)
+        assert pickle.loads(pickle.dumps(client)).get_contact_account(1).id == 1
+
+
+@follows(("python/replyio/client.py", "list_contact_accounts()", 2), ("python/replyio/client.py", "to_pandas()"),
+         ("python/replyio/client.py", "to_polars()"))  # fmt: skip
+def a_list_that_has_been_read(case: Case) -> None:
+    listing = case.client.list_contact_accounts()
+    told = repr(listing)
+    assert len(case.run(f"it.{call_of('to_pandas', told)}", it=listing)) == 5
+    assert len(case.run(f"it.{call_of('to_polars', told)}", it=case.client.list_contact_accounts())) == 5
+    told = raised(listing.to_pandas)
+    assert len(case.run(f"client.{call_of('list_contact_accounts', told)}.to_pandas()")) == 5
+
+
+@follows(("python/replyio/client.py", "_async()"), ("python/replyio/client.py", "list_contact_accounts_async()"),
+         ("python/replyio/plan.py", "_async()"))  # fmt: skip
+def a_synchronous_call_in_a_loop(case: Case) -> None:
+    def told(call: Callable[[], object]) -> str:
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as caught:
+            patch.setattr(_blocking, "_has_warned", False)
+            warnings.simplefilter("always")
+            call()
+        return str(caught[0].message)
+
+    async def follow(code: str, call: Callable[[], object]) -> None:
+        hint = found("hint: .*", told(call)).removeprefix("hint: await ").removeprefix("hint: ")
+        target, _, _ = hint.partition(" with ")
+        pending = case.run(code.format(target.removesuffix("()")))
+        if " with async for" in hint:
+            assert len([account async for account in pending]) == 5
+        else:
+            assert await pending
+
+    async def main() -> None:
+        plan = await case.client.plan_contact_account_updates_async(ROWS, progress=False)
+        case.names["plan"] = plan
+        await follow("client.{}(1)", lambda: case.client.get_contact_account(1))
+        await follow("client.{}(1, city='Molde')", lambda: case.client.patch_contact_account(1, city="Bergen"))
+        await follow("client.{}(1, name='A')", lambda: case.client.update_contact_account(1, name="A"))
+        await follow("client.{}()", lambda: list(case.client.list_contact_accounts()))
+        for action in ("apply", "retry_failed", "revert"):
+            await follow("plan.{}(progress=False)", lambda action=action: getattr(plan, action)(progress=False))
+
+    asyncio.run(main())
+
+
+@follows(
+    ("src/check/wording.rs", "act_as=", 2), ("src/check/wording.rs", "team_id=", 2),
+    ("src/check/wording.rs", "auth=", 2),
+    ("src/check/wording.rs", 'auth="bearer"', 2), ("src/check/wording.rs", "list_contact_accounts()"),
+    ("src/check/wording.rs", "patch_contact_account()"), ("src/check/wording.rs", "update_contact_account()"),
+    ("src/check/kept.rs", "patch_contact_account()", 2), ("src/client/check.rs", "patch_contact_account()"),
+)  # fmt: skip
+def what_a_check_says(case: Case) -> None:
+    """Calls and settings that a report explains rather than suggests; `auth="bearer"` is the one to follow."""
+    with Sandbox(accounts=ACCOUNTS, auth="bearer") as service:
+        told = str(service.client(quota=None).check())
+        setting = found('auth="bearer"', told)
+        client = case.run(f"service.client(quota=None, {setting})", service=service)
+        assert client.get_contact_account(1).id == 1
+        assert all("x-api-key" not in request.headers for request in service.requests[-1:])
+    told = str(case.service.client(api_key=KEY, quota=None).check())
+    assert "as expected" in told
+    assert case.run("client.with_options(act_as=7, team_id=9).get_contact_account(1).id") == 1
+    assert case.run("client.update_contact_account(1, name='A')").name == "A"
+    with pytest.raises(replyio.ValidationError, match=r"patch_contact_account\(\)"):
+        case.run("client.update_contact_account(1, city='Oslo')")
+    assert case.run("client.patch_contact_account(1, city='Oslo')").name == "A"
+
+
+@follows(("python/replyio/plan.py", ".failures"))
+def rows_that_are_not_done(case: Case) -> None:
+    result = case.plan([{"id": 99, "city": "Oslo"}]).apply(progress=False)
+    assert len(case.run("result" + found(r"\.failures", raised(result.raise_for_failures)), result=result)) == 1
+
+
+@follows(("src/identity.rs", "replyio quota"))
+def the_salt_of_the_quota(case: Case) -> None:
+    """No hint, and yet a command: it shows what the salt is for."""
+    assert case.shell("replyio quota").returncode == 0
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_hint_runs_when_it_is_followed(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Sandbox(accounts=ACCOUNTS) as service:
+        SCENARIOS[name](Case(service, tmp_path, caplog))
+
+
+def test_every_hint_in_the_sources_is_followed() -> None:
+    sites = hint_sites.sites()
+    new = sites - FOLLOWED
+    assert not new, f"hints that no scenario follows: {dict(new)}"
+    gone = FOLLOWED - sites
+    assert not gone, f"hints that are not in the sources any more: {dict(gone)}"
+
+
+def test_every_command_and_option_that_the_command_line_names_exists() -> None:
+    from replyio.sandbox.__main__ import _parser
+
+    parsers = [_cli_arguments.parser(name) for name in COMMANDS if name != "sandbox"] + [_parser(None)]
+    options = {text for parser in parsers for action in parser._actions for text in action.option_strings}
+    named = hint_sites.named_by_the_command()
+    assert named
+    assert {name for name in named if name.startswith("--")} <= options | {"--version"}
+    assert {name.removeprefix("replyio ") for name in named if name.startswith("replyio ")} <= COMMANDS.keys()
+
+
+def test_the_command_says_everything_in_its_own_words() -> None:
+    """Calls and arguments of Python mean nothing to a person at a shell, except for objects of Python."""
+    texts = hint_sites.told_in_rust()
+    assert len(texts) > 30
+    others = {"collect()", "compute()", "to_dict()", "to_pandas()", "drop=True", "ulimit"}
+    for text in texts:
+        left = set(hint_sites.hints(_in_words_of_the_command(text))) - others
+        left = {hint for hint in left if not hint.startswith(("--", "replyio ", "auth="))}
+        assert not left, f"{left} in: {_in_words_of_the_command(text)}"
