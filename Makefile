@@ -63,11 +63,14 @@ test: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) ## Tests the c
 	$(BIN)/pytest $(ALONE) \
 	  --basetemp=target/test-run/tmp-alone --junitxml=target/test-run/results-alone.xml | tee target/test-run/output-alone.txt
 
-# They are large, Spark needs Java 17 or newer, and they have an environment of their own. Needs Python 3.11 or newer.
-test-integrations: dist/.built .venv-integrations/installed ## Tests the wheel with the libraries that tables come from: Spark, ibis, Daft, DuckDB, Dask, Ray, pandas, polars.
+# Each of these tools brings versions of its own, so each has an environment of its own. Spark needs Java 17 or newer.
+INTEGRATIONS := airflow dagster dlt prefect spark
+
+test-integrations: dist/.built .venv-libraries/installed $(INTEGRATIONS:%=.venv-%/installed) ## Tests the wheel with the libraries that tables come from, and runs what the how-to pages show of Airflow, Dagster, dlt, Prefect and Spark. Needs Python 3.11 or newer.
 	command -v java >/dev/null || { echo "Spark needs Java 17 or newer"; exit 1; }
-	.venv-integrations/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps --no-index dist/*.whl
-	REPLYIO_INTEGRATIONS=1 .venv-integrations/bin/python -m pytest tests/integrations --override-ini=filterwarnings=default $(ARGS)
+	.venv-libraries/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps --no-index dist/*.whl
+	REPLYIO_INTEGRATIONS=1 .venv-libraries/bin/python -m pytest tests/integrations --override-ini=filterwarnings=default $(ARGS)
+	for tool in $(INTEGRATIONS); do .venv-$$tool/bin/python tests/integrations/run.py $$tool; done
 
 scan: $(VENV)/installed-wheel sdist ## Looks for secrets in what `make test` has written, and in the wheel and the source distribution.
 	$(BIN)/python tests/canary_scan.py target/test-run target/sdist dist
@@ -97,7 +100,7 @@ reliability: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) target/
 	$(BIN)/python -m reliability $(ARGS)
 
 # Whole jobs against a model of the service, on virtual time; see docs/design/2026-11-28-simulation.md.
-simulate: ## Runs simulated jobs, judged by an oracle: SEEDS=20000 FROM=1, SEED=4711 to replay one, CONTROLS=1 to put faults back.
+simulate: ## Runs simulated jobs, judged by an oracle: SEEDS=20000 FROM=1, SEED=4711 to replay one, CONTROLS=1 to add known faults again.
 	cargo bench --quiet --locked --profile sabotage --features simulation --bench simulate -- \
 	  $(if $(SEED),--seed $(SEED),$(if $(CONTROLS),--controls --seeds 10000,--from $(or $(FROM),1) --seeds $(or $(SEEDS),5000)))
 
@@ -112,11 +115,14 @@ fuzz: ## Fuzzes what reads foreign bytes, with cargo-fuzz, and plan files; SECON
 	    -max_total_time=$(SECONDS_EACH) -max_len=4096 -print_final_stats=1; \
 	done
 
-docs: $(VENV)/installed-wheel $(VENV)/installed-test ## Writes the pages that say what the package says, and the documentation of the crate.
+docs: $(VENV)/installed-wheel $(VENV)/installed-test $(VENV)/installed-docs ## Writes the pages that say what the package says, and builds the site into target/site. Needs Python 3.11.
 	$(BIN)/python docs/reference.py
 	$(BIN)/python docs/command_line.py
 	$(BIN)/python docs/gallery.py
-	cargo doc --locked --no-deps --features sandbox,plan
+	$(BIN)/python docs/llms.py
+	rm -rf target/site
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky --doctree-dir target/site-doctrees docs target/site
+	$(BIN)/python docs/check_site.py target/site
 
 wheel: dist/.built ## Builds the wheel, into dist/.
 	@ls dist/*.whl
@@ -152,7 +158,7 @@ release-check: demo test scan check sdist $(VENV)/installed-release notices ## C
 	$(BIN)/python packaging/release.py bare dist/*.whl
 
 clean: ## Removes everything that was made.
-	rm -rf $(VENV) .venv-integrations .venv-mitmproxy dist target fuzz/target fuzz/corpus fuzz/artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-libraries .venv-mitmproxy $(INTEGRATIONS:%=.venv-%) dist target fuzz/target fuzz/corpus fuzz/artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -c 'import sys; sys.exit("replyio needs Python 3.10 or newer" if sys.version_info < (3, 10) else 0)'
@@ -168,7 +174,12 @@ $(VENV)/installed-%: requirements/%.txt | $(VENV)/pyvenv.cfg
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-.venv-integrations/installed: requirements/integrations.txt
+$(INTEGRATIONS:%=.venv-%/installed): .venv-%/installed: requirements/%.txt dist/.built
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< dist/*.whl
+	@touch $@
+
+.venv-libraries/installed: requirements/libraries.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@

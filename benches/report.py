@@ -12,24 +12,25 @@ INTRODUCTION = f"""\
 <!-- Written by benches/compare.py: change that, not this page. -->
 # Benchmarks
 
-`make bench` measures replyio and the clients one would otherwise use, all in one run on one machine, and writes this
-page. Every call is one update of a contact account with all sixteen fields, `PUT /v3/contact-accounts/{{id}}`, against
-a server in Rust on 127.0.0.1 (`benches/server.rs`) that does next to nothing, so nearly all the time is the client's.
-Against the real service a call takes as long as the network and the service take, whatever the client; what is left
-of these figures there is the processor time, and how many calls one process can have in flight. What a table of
-thousands of accounts costs is in a section of its own, [*Many accounts*](#many-accounts).
+`make bench` measures replyio and other clients in one run on one machine, and writes this page. A call is one update
+of a contact account with all sixteen fields, `PUT /v3/contact-accounts/{{id}}`. The server (`benches/server.rs`, Rust,
+on 127.0.0.1) does almost nothing, so the client takes nearly all of the time. Against the live service, a call takes as
+long as the network and the service take, with every client. What remains of these figures is the processor time, and
+how many calls one process can have in flight. [*Many accounts*](#many-accounts) measures tables of thousands of
+accounts.
 
-**replyio does more in a call than what it is compared with.** It checks the fields, counts attempts and deadlines,
-checks the answer, and returns a typed dataclass with aware datetimes; only its quota is off. The others serialize with
-their own `json=`, raise for a bad status and return a plain dict. *native reqwest* is the limit: the same update in
-Rust alone, with the reqwest that replyio is built on, without retry, time limits, or Python. Every answer's id is
-checked.
+**replyio does more in a call than the clients that it is compared with.** It checks the fields, counts attempts and
+deadlines, checks the answer, and returns a typed dataclass with aware datetimes. Only its quota is off. The others
+serialize with their own `json=`, raise for an error status and return a dictionary. *native reqwest* is the lower
+limit: the same update in Rust, with the version of reqwest that replyio uses, without retries, time limits or Python.
+The benchmark checks the id of every answer.
 
-How: every figure is the median of the repetitions, with the lowest and the highest in brackets. Within a repetition
-the contenders run one after another, each in a fresh process, each time another one first; warm-up calls do not count.
-Ratios are taken within a repetition before their median is. *One call at a time* has client and server pinned to the
-same core, because on free cores it depends on the scheduler's mood; the time of the server is in it. Processor time is
-the client's alone. *In flight* ({CONCURRENCY} coroutines on one client) and *threads* ({THREADS} threads) run unpinned.
+Method: every figure is the median of the repetitions, with the lowest and the highest in brackets. In a repetition the
+clients run one after another, each in a new process, and each time another one starts; warm-up calls do not count.
+Ratios are computed within a repetition, then their median is taken. For *One call at a time*, client and server run on
+the same core, because on free cores the result depends on the scheduler; the time of the server is included. Processor
+time is that of the client only. *In flight* ({CONCURRENCY} coroutines on one client) and *threads*
+({THREADS} threads) run unpinned.
 """
 
 THREADS_NOTE = (

@@ -92,7 +92,9 @@ def command(name: str) -> str:
     if name == "patch":
         return "\n\n".join([*parts, "It takes the same arguments as `replyio update`."])
     rows = [row(action) for action in _cli_arguments.parser(name)._actions if action.dest not in COMMON]  # noqa: SLF001
-    return "\n\n".join([*parts, "\n".join(["| argument | |", "|---|---|", *rows])])
+    if not rows:
+        return "\n\n".join([*parts, "It takes no other arguments."])
+    return "\n\n".join([*parts, "\n".join(["| argument | meaning |", "|---|---|", *rows])])
 
 
 COMMON = ("help", "format", "timeout", "key_file", "act_as", "team_id", "verbose")
@@ -113,7 +115,7 @@ def page() -> str:
         exit_codes(),
         "## Commands",
         "All commands except `sandbox` take these options, after the name of the command:",
-        "\n".join(["| option | |", "|---|---|", *map(row, common)]),
+        "\n".join(["| option | meaning |", "|---|---|", *map(row, common)]),
         *map(command, _cli_overview.COMMANDS),
     ]
     return "\n\n".join(parts) + "\n"

@@ -16,13 +16,13 @@ KINDS = {
 }
 
 INTRODUCTION = """\
-This page lists the fields and the errors. For the calls, run `help(replyio.ReplyClient)`, `help(replyio.Plan)` and
-`help(replyio.sandbox.Sandbox)`. [many-accounts.md](many-accounts.md) describes the bulk calls."""
+This page lists the fields of a contact account and the errors. The pages [Client](reference/client.md),
+[Plans and results](reference/plans.md) and [Sandbox](reference/sandbox.md) have the calls."""
 
 
 def fields() -> list[str]:
     """The table of the fields, a row for each member of a contact account."""
-    lines = ["| field | on the wire | type | in an update | in an answer | |", "|---|---|---|---|---|---|"]
+    lines = ["| field | on the wire | type | in an update | in an answer | meaning |", "|---|---|---|---|---|---|"]
     for name, wire, kind, writable, always_answered, doc in _replyio.MEMBERS:
         required = "required" if name == "name" else "optional"
         update = required + ("" if always_answered else ", can be null") if writable else "never"
@@ -51,7 +51,7 @@ def page() -> str:
     sizes = ", ".join(f"`{size}`" for size in _replyio.COMPANY_SIZES)
     parts = [
         "<!-- Written by `make docs`. Do not edit. -->",
-        "# Reference",
+        "# Fields and errors",
         INTRODUCTION,
         "## Fields of a contact account",
         "If you leave out an optional field, `update_contact_account` clears it and `patch_contact_account` keeps it.",

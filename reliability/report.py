@@ -115,36 +115,37 @@ HEAD = """<!-- Written by `make reliability`. Do not edit. -->
 
 # Reliability
 
-What was tried to make the package fail, how often, and how often it fell short of what it promises: the right exit
-code, the right answer, nothing on stderr, nothing left behind, in time. `4 × 250` is 250 on each of four Pythons, 1,000
-in all. A *control* runs the same with one guard taken away, in a build made for that and on the oldest Python, or
-breaks the rule itself; it has to fall short, or the row would prove nothing."""
+This page lists what was done to make the package fail, how often, and how often the package did not do what it
+promises: the right exit code, the right answer, an empty stderr, no file or thread left, in time. `4 × 250` means 250
+tries on each of four Pythons, 1,000 in all. A *control* runs the same experiment with one guard removed, in a separate
+build and on the oldest Python. It must fail; otherwise the row would prove nothing."""
 
-HOW = """- *Leaving the interpreter:* a program for each try, 1,000 of each state over all Pythons. Right is its exit
-  code, an empty stderr, less than 3 s. Without the guard only the event loop in a thread ends a process (Python 3.10).
-  Threads that wait in a synchronous call come to no harm without it either, since pyo3 parks them by itself; their rows
-  have no control.
-- *The wire:* a server of ours that does harm where one guard is missing. The other address must not even be connected
-  to; an answer without end may cost 4 MiB; the key must be in no text, attribute or pickle of the error.
-- *Ctrl-C:* SIGINT after 50 to 150 ms of waiting. The exception has to come within 0.2 s, and the next call has to get
-  its answer. In `asyncio.run` the loop itself wakes up.
-- *asyncio, threads, processes:* every answer has to be the caller's own; no socket of a call that is given up may stay.
-- *Suspend:* SIGSTOP, a pause, SIGCONT, ten programs at once. That is a stopped process. While a machine sleeps the
-  monotonic clock of Linux stands still as well, so time-outs go on where they were.
-- *Panics:* injected where operations begin, wait, decide and are translated; each has to be an `InternalError` with its
-  place, nothing on stderr, and the same client has to work afterwards.
-- *The plan file:* the oracle of the kills is the log of the server, in another process: every row was written as meant,
-  and at most eight rows were written twice for each kill. What survives a loss of power is modelled below SQLite; a cut
-  or flipped file has to be refused, or to say exactly what it said before. The process that dies at every place writes
-  down before and after each call what it asks for and what was answered; the control takes SQLite's log away.
-- *Mutants:* raw answers that were good, cut, flipped, repeated and added to at random; what is accepted has to be what
-  Python's own HTTP client and JSON parser read. *Generated tests:* each names in its docstring the fault by which it
-  was seen to fail. *Fuzzing:* `make fuzz`, led by coverage, a minute for each of the four parsers.
-- *Simulated jobs:* the client, the planner, the run and the plan file as they are, on virtual time, against a model of
-  the service that loses answers, reorders pages, crashes the process and lets others write. An oracle that knows every
-  write judges each row, each request and each revert.
-- *Searched:* everything that these tests have written and said, the wheel and the source distribution, for the keys
-  that the tests use, in every spelling; that the search finds them is shown by `tests/test_canary_scan.py`.
-- *Memory:* after a warm-up of a fifth the process may grow by 4 MiB, and by no thread or file.
+HOW = """- *Leaving the interpreter:* each try starts a program, 1,000 for each state over all Pythons. It must have its
+  exit code, an empty stderr, and end in less than 3 s. Without the guard, only the event loop in a thread ends a
+  process (Python 3.10). Threads that wait in a synchronous call are safe without the guard, because pyo3 parks
+  them; their rows have no control.
+- *The wire:* a test server attacks one guard at a time. The client must not even connect to the other address. An
+  answer without an end may cost 4 MiB. No text, attribute or pickle of the error may contain the key.
+- *Ctrl-C:* SIGINT after 50 to 150 ms of waiting. The exception must come within 0.2 s, and the next call must get its
+  answer. In `asyncio.run` the event loop wakes up by itself.
+- *asyncio, threads, processes:* each answer must belong to its call. No socket of an abandoned call may stay open.
+- *Suspend:* SIGSTOP, a pause, SIGCONT, ten programs at once. This stops a process. While a machine sleeps, the
+  monotonic clock of Linux stops too, so timeouts continue where they were.
+- *Panics:* injected where operations begin, wait, decide and are translated. Each must become an `InternalError` that
+  names its place, with nothing on stderr, and the same client must work afterwards.
+- *The plan file:* the log of the server, in another process, judges the kills: every row was written as planned, and at
+  most eight rows were written twice for each kill. A model below SQLite decides what survives a loss of power. A file
+  that was cut or changed must be refused, or contain exactly what it contained before. The process that dies at every
+  place records each call and its answer; the control removes SQLite's log.
+- *Mutants:* valid raw answers that were cut, changed, repeated and extended at random. What the client accepts must be
+  what Python's own HTTP client and JSON parser read. *Generated tests:* the docstring of each names the fault that made
+  it fail once. *Fuzzing:* `make fuzz`, guided by coverage, one minute for each of the four parsers.
+- *Simulated jobs:* the real client, planner, run and plan file on virtual time, against a model of the service that
+  loses answers, reorders pages, crashes the process and lets others write. An oracle that knows every write judges each
+  row, each request and each revert.
+- *Searched:* all output of these tests, the wheel and the source distribution are searched for the keys of the tests,
+  in every spelling. `tests/test_canary_scan.py` shows that the search finds them.
+- *Memory:* after a warm-up of a fifth of the calls, the process may grow by 4 MiB, and by no thread or file.
 
-Again: `make reliability`, or `make reliability ARGS=--quick` for a look. `PYTHONS="python3.10 python3.13"` chooses."""
+To repeat it, run `make reliability`, or `make reliability ARGS=--quick` to try it. `PYTHONS="python3.10 python3.13"`
+chooses the Pythons."""

@@ -105,7 +105,7 @@ def fuzzed() -> tuple[Result, str]:
 
 
 def simulated() -> tuple[Result, str]:
-    """Runs simulated jobs, and puts known faults back to see that they are found."""
+    """Runs simulated jobs, and adds known faults again to see that they are found."""
     command = ["make", "simulate", "SEEDS=20000"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     told = SEEDS.search(done.stdout)
@@ -114,7 +114,7 @@ def simulated() -> tuple[Result, str]:
     control = subprocess.run([*command[:2], "CONTROLS=1"], cwd=ROOT, capture_output=True, text=True, check=False)
     found = [line for line in control.stdout.splitlines() if ": seed " in line]
     missed = [line for line in control.stdout.splitlines() if line.endswith(": not found")]
-    said = f"{len(found)} of {len(found) + len(missed)} faults that were put back were found, by `make simulate`"
+    said = f"{len(found)} of {len(found) + len(missed)} known faults, added again, were found, by `make simulate`"
     return Result(int(told[1]), int(told[2]) + len(missed), missed), said
 
 

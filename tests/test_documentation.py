@@ -14,6 +14,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -205,6 +206,28 @@ def test_a_member_that_an_answer_lacks_is_null_in_json() -> None:
     with Sandbox(faults=[Fault(status=200, body={"id": 1, "name": "Acme", "ownerUserId": 2, "city": ""})]) as sandbox:
         members = sandbox.client().get_contact_account(1).to_dict()
     assert (members["city"], members["country"]) == ("", None)
+
+
+@pytest.mark.parametrize(("quota", "seconds"), [("", 2.0), (", quota=None", 0.0)])
+def test_a_hold_after_429_reaches_processes_that_share_the_quota(quota: str, seconds: float) -> None:
+    """docs/limits.md says who waits after a 429."""
+    code = f"""
+import sys, time
+from replyio import ReplyClient
+begin = time.monotonic()
+ReplyClient("a-key", base_url=sys.argv[1]{quota}).get_contact_account(4711)
+print(time.monotonic() - begin)
+"""
+    with Sandbox(faults=[Fault(request=1, status=429, retry_after=3)]) as sandbox:
+        client = replyio.ReplyClient("a-key", base_url=sandbox.url, max_attempts=1)
+        with pytest.raises(replyio.RateLimitError):
+            client.get_contact_account(4711)
+        told = time.monotonic()
+        command = [sys.executable, "-c", code, sandbox.url]
+        waited = float(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+        assert waited >= seconds if seconds else waited < 2
+        client.with_options(quota=None).get_contact_account(4711)
+        assert time.monotonic() - told >= 2.9, "in the process that was told, every call waits"
 
 
 def test_the_page_of_errors_shows_every_error_that_can_be_met() -> None:

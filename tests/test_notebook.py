@@ -1,4 +1,4 @@
-"""The example notebook, executed from top to bottom in a kernel of its own."""
+"""The notebooks of the tutorials, executed from top to bottom in a kernel of their own."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ from pathlib import Path
 
 import pytest
 
-NOTEBOOK = Path(__file__).parent.parent / "examples" / "ten_thousand_accounts.ipynb"
+FOLDER = Path(__file__).parent.parent / "docs" / "tutorials"
+LAST_WORDS = {"one-account.ipynb": "may have been applied", "ten-thousand-accounts.ipynb": "500 changed"}
+
+
+def test_each_notebook_is_run_here() -> None:
+    assert {path.name for path in FOLDER.glob("*.ipynb")} == set(LAST_WORDS)
 
 
 @pytest.mark.timeout(150)
-def test_the_notebook_of_ten_thousand_accounts_runs(tmp_path: Path) -> None:
-    notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", LAST_WORDS)
+def test_a_notebook_of_the_tutorials_runs(name: str, tmp_path: Path) -> None:
+    notebook = json.loads((FOLDER / name).read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
-        cell.pop("outputs", None)
+        assert not cell.get("outputs"), "the site executes the notebooks; the repository has no outputs"
         if cell["cell_type"] == "code":
             cell |= {"outputs": [], "execution_count": None}
-    (tmp_path / NOTEBOOK.name).write_text(json.dumps(notebook), encoding="utf-8")
+    (tmp_path / name).write_text(json.dumps(notebook), encoding="utf-8")
     environment = os.environ | {"JUPYTER_PLATFORM_DIRS": "1", "IPYTHONDIR": str(tmp_path / "ipython")}
     command = [
         sys.executable,
@@ -28,8 +34,8 @@ def test_the_notebook_of_ten_thousand_accounts_runs(tmp_path: Path) -> None:
         "from nbclient.cli import main; main()",
         "--inplace",
         "--timeout=120",
-        NOTEBOOK.name,
+        name,
     ]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False, timeout=140)
     assert done.returncode == 0, done.stderr.decode()
-    assert "500 changed" in (tmp_path / NOTEBOOK.name).read_text(encoding="utf-8")
+    assert LAST_WORDS[name] in (tmp_path / name).read_text(encoding="utf-8")
