@@ -1,4 +1,4 @@
-//! Leave to send a request, from something that counts over several machines.
+//! Permission to send a request, from a function that counts for several machines.
 
 use std::fmt;
 use std::future::Future;
@@ -7,24 +7,24 @@ use std::sync::Arc;
 
 use crate::error::Failure;
 
-/// What [`Acquire::acquire`] gives.
+/// The future that [`Acquire::acquire`] returns.
 pub type Acquiring<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
 
-/// Is asked before every request, when the quota of this machine and a hold of the service allow it.
+/// Grants each request, after the quota of this machine and a hold of the service allow it.
 pub trait Acquire: fmt::Debug + Send + Sync {
-    /// Waits until one request may be sent. The future must not block its thread; when it is dropped, no request is sent.
+    /// Waits until one request may be sent. The future must not block its thread. If it is dropped, no request is sent.
     ///
     /// # Errors
-    /// [`Failure::Acquire`]. Then the call ends, and sends nothing more.
+    /// Returns [`Failure::Acquire`]. Then the call ends, and sends nothing more.
     fn acquire(&self) -> Acquiring<'_>;
 
-    /// The request for which this has granted leave was not sent.
+    /// Reports that a granted request was not sent.
     fn give_back(&self);
 }
 
-/// The leave that a request needs. Leave that no request used is given back.
+/// The permission that a request needs. If no request uses it, it is returned.
 pub(crate) struct Leave {
-    /// Who grants it; `None` when nobody needs to.
+    /// What grants it; `None` if the request needs no permission.
     acquire: Option<Arc<dyn Acquire>>,
     is_granted: bool,
 }
@@ -38,10 +38,10 @@ impl Leave {
         self.acquire.is_some() && !self.is_granted
     }
 
-    /// Waits until leave is granted.
+    /// Waits until the request is granted.
     ///
     /// # Errors
-    /// Those of [`Acquire::acquire`]; then it is still wanted.
+    /// Those of [`Acquire::acquire`]; then the request still needs permission.
     pub(crate) async fn get(&mut self) -> Result<(), Failure> {
         if let Some(acquire) = self.acquire.as_ref().filter(|_| !self.is_granted) {
             acquire.acquire().await?;
@@ -50,7 +50,7 @@ impl Leave {
         Ok(())
     }
 
-    /// The request is sent.
+    /// Records that the request is sent.
     pub(crate) fn spend(&mut self) {
         self.acquire = None;
     }

@@ -25,8 +25,8 @@ const LONGEST_ESCAPE: usize = 24;
 /// Removes a secret of visible ASCII from a text.
 ///
 /// Finds the secret as it is, any eight or more consecutive characters of it, and the whole secret in base64 and in
-/// hexadecimal, in upper and lower case, with spaces for `+`, and each of these with any of its characters escaped up to
-/// three times for URLs, HTML and JSON (or JavaScript).
+/// hexadecimal, in upper and lower case, with spaces for `+`, and each of these with any of its characters escaped up
+/// to three times for URLs, HTML and JSON (or JavaScript).
 pub(crate) fn redacted(text: &str, secret: &str) -> String {
     let cut = up_to(text, LONGEST_TEXT);
     // The truncation may have left the beginning of the secret.

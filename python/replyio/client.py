@@ -611,12 +611,12 @@ class ReplyClient:
         unless `write` names an account. A failed request is a finding in the report, not an error. The report contains
         neither the key nor a value of an account, so you can paste it into an issue.
 
-        With `write`, the check sends five more requests, two of them `PUT /v3/contact-accounts/{id}`, and further ones if a
-        request fails: it writes a text into the empty description of the account, checks what the service kept, and
-        restores the account, even after Ctrl-C. It refuses an account whose description is not empty, that has members unknown to this version, or that
-        has values which the service may store in another form. The service may still behave in unexpected ways, for
-        example lose the stage, so create an account for this that has only a name. If the check is interrupted and may
-        have left something in the account, the logger `replyio` reports what.
+        With `write`, the check sends five more requests, two of them `PUT /v3/contact-accounts/{id}`, and further ones
+        if a request fails: it writes a text into the empty description of the account, checks what the service kept,
+        and restores the account, even after Ctrl-C. It refuses an account whose description is not empty, that has
+        members unknown to this version, or that has values which the service may store in another form. The service
+        may still behave in unexpected ways, for example lose the stage, so create an account for this that has only a
+        name. If the check is interrupted and may have left something in the account, the logger `replyio` reports what.
 
         Args:
             write: The id of the account to update and restore. Default None: send no update.

@@ -301,8 +301,8 @@ impl Step {
         }
         if is_left_alone {
             let found = "The check does not recognize the text in the description, and left it in place.".to_owned();
-            let follows = "Either someone else changed the description during the check, or the service stored the text \
-                of the check in another form. Look at the description, and clear it if the check wrote it.";
+            let follows = "Either someone else changed the description during the check, or the service stored the \
+                text of the check in another form. Look at the description, and clear it if the check wrote it.";
             self.trial.found("restored", found, follows, true);
         } else if is_late {
             self.trial.found(

@@ -1,7 +1,8 @@
-//! Updates that rest on a look at the account: no wait lies between the two.
+//! Updates that are made from a read of the account, without a wait between the two.
 //!
-//! An update overwrites whatever somebody else has written since the look. So the slots of both are booked before the look,
-//! which is sent when both are open, and the account is looked at again when the update could not leave soon after it.
+//! An update overwrites everything that someone else has written since the read. So the client books the slots of both
+//! before the read, and sends the read when both are open. It reads the account again if it could not send the update
+//! soon after the read.
 
 use std::time::Duration;
 
@@ -14,23 +15,23 @@ use crate::account::AccountFields;
 use crate::answer::Answer;
 use crate::error::{Error, Failure};
 
-/// How long after the answer to its look an update leaves at most.
+/// The maximum time between the answer to a read and its update.
 const LONGEST_AGE: Duration = Duration::from_secs(1);
 
-/// An account that was looked at, and what became of its update.
+/// An account that was read, and the outcome of its update.
 pub(crate) struct Updated<T> {
-    /// The account as the update took it to be.
+    /// The account from which the update was made.
     pub(crate) looked: T,
-    /// The update, if one was sent, and the account as its answer or a later look shows it.
+    /// The update, if one was sent, and the account from its answer or a later read.
     pub(crate) update: Option<(AccountFields, T)>,
 }
 
 impl Client {
-    /// Looks at an account, and sends the update that `decide` makes of the look; `None` sends nothing. It may be asked
-    /// again, for a later look. The update has `allowed` attempts, and the look has those of the settings.
+    /// Reads an account, and sends the update that `decide` makes from it; `None` sends nothing. May call `decide`
+    /// again, for a later read. The update has `allowed` attempts, and the read has those of the settings.
     ///
     /// # Errors
-    /// [`Error::Call`] when a request fails, or with the failure of `decide`.
+    /// Returns [`Error::Call`] if a request fails, or with the failure of `decide`.
     pub(super) async fn look_and_update<T>(
         &self,
         running: &mut Running,
@@ -47,7 +48,7 @@ impl Client {
             let mut looks = Tries::new(self.config.max_attempts);
             looks.slot = self.slot_before_update(running, &mut tries).await?;
             let looked = self.exchange_by(running, &look, &read, &mut looks, None).await?;
-            let looked = looked.ok_or_else(|| running.failed(Failure::Internal("a look expired".to_owned())))?;
+            let looked = looked.ok_or_else(|| running.failed(Failure::Internal("a read expired".to_owned())))?;
             let leaves_by = Instant::now() + LONGEST_AGE;
             let Some(fields) = decide(&looked).map_err(|failure| running.failed(failure))? else {
                 return Ok(match unanswered {
@@ -67,8 +68,8 @@ impl Client {
         }
     }
 
-    /// Books the slots of a look and of the update after it, and waits until that of the update is open. An update that has
-    /// no slot within the call's time keeps nobody from looking: there may be nothing to change.
+    /// Books the slots of a read and of the update after it, and waits until the slot of the update is open. If the
+    /// update has no slot before the call's deadline, the client still reads the account: an update may be unnecessary.
     async fn slot_before_update(&self, running: &Running, tries: &mut Tries) -> Result<Option<Slot>, Error> {
         let look = self.book_slot(running);
         let look = look.map_err(|closed| running.failed(tries.last.take().unwrap_or(closed)))?;

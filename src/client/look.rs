@@ -113,8 +113,8 @@ impl Client {
         self.take_turn(&looking.running, id).await
     }
 
-    /// Reads an account, and sends the update that `decide` makes from it, in at most `attempts` attempts, or in those of
-    /// the settings. See [`Client::look_and_update`].
+    /// Reads an account, and sends the update that `decide` makes from it, in at most `attempts` attempts, or in those
+    /// of the settings. See [`Client::look_and_update`].
     pub(crate) async fn look_and_write(
         &self,
         looking: &mut Looking,

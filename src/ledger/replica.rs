@@ -1,6 +1,6 @@
-//! What a process has of a ledger, and how it stays in step with the bytes that all have in common.
+//! The view that a process has of a ledger, and its synchronization with the bytes that all processes share.
 //!
-//! It knows no file, no lock and no clock, so that a simulation can drive it.
+//! Has no file, no lock and no clock, so that a simulation can run it.
 
 use std::io;
 use std::time::Duration;
@@ -11,23 +11,23 @@ use super::format::{self, CAPACITY, ELSEWHERE, Found, HEADER_LENGTH, Header, Rec
 use super::place::Unusable;
 use crate::quota::{Edit, HOUR, LONGEST_HOLD, Windows};
 
-/// The largest limit of a window that is shared: what is booked must fit into the bytes.
+/// The largest limit of a shared window: all bookings must fit into the bytes.
 pub(super) const LARGEST_SHARED: u32 = CAPACITY / 2;
 
-/// What a process has of a ledger.
+/// The view that a process has of a ledger.
 #[derive(Debug)]
 pub(super) struct Replica {
     pub(super) header: Header,
-    /// How many records of the area the windows have followed; `None` when they are to be loaded.
+    /// The number of records of the area that the windows have applied; `None` if they must load everything.
     followed: Option<u32>,
-    /// Whether the bytes hold nothing that can be used, so that all that is booked is to be written.
+    /// Whether the bytes contain nothing usable, so that all bookings must be written.
     is_new: bool,
-    /// The hold that the bytes and the windows have in common.
+    /// The hold that the bytes and the windows share.
     common_hold: Duration,
     scale: f64,
 }
 
-/// A number that no other ledger has had, for the first area.
+/// Returns a number that no other ledger had, for the first area.
 pub(super) fn new_epoch() -> u64 {
     fastrand::u64(..) & !1
 }
@@ -37,16 +37,16 @@ impl Replica {
         Self { header: Header::default(), followed: None, is_new: false, common_hold: Duration::ZERO, scale }
     }
 
-    /// The bytes are others now.
+    /// Makes the next step load everything: the bytes are different now.
     pub(super) fn forget(&mut self) {
         self.followed = None;
     }
 
-    /// Lets the windows decide something in step with other processes. Whoever calls has the ledger to itself. Gives whether
-    /// the bytes were damaged.
+    /// Runs an operation on the windows in step with other processes. The caller must hold the lock of the ledger.
+    /// Returns whether the bytes were damaged.
     ///
     /// # Errors
-    /// The windows have decided, and the bytes do not say so.
+    /// Returns why the bytes do not contain the decision of the windows.
     pub(super) fn step<T>(
         &mut self,
         disk: &impl Disk,
@@ -66,24 +66,24 @@ impl Replica {
         (decided, written)
     }
 
-    /// Moves the ledger's time on to now, and gives it on the quota's clock.
+    /// Advances the time of the ledger to now, and returns it on the quota's clock.
     pub(super) fn tick(&mut self, now: Reading) -> Duration {
         self.header.tick(now);
         self.quota_time()
     }
 
-    /// The last time of the ledger, on the quota's clock.
+    /// Returns the last time of the ledger, on the quota's clock.
     pub(super) fn quota_time(&self) -> Duration {
         Duration::from_micros(scaled(self.header.last, self.scale))
     }
 
-    /// What is booked in the hour until now, and by which process.
+    /// Returns the bookings of the hour until now, each with its process.
     pub(super) fn booked(&self, disk: &impl Disk, now: Duration) -> Vec<(Duration, u32)> {
         let records = disk.read_part(self.header.offset(0), format::length(self.header.count)).unwrap_or_default();
         format::replay(format::records(&records), now.saturating_sub(HOUR), now)
     }
 
-    /// The latest moment that anybody can have a reason to book.
+    /// Returns the latest moment that a process can have a reason to book.
     fn horizon(&self, now: Duration) -> Duration {
         now + 2 * HOUR + LONGEST_HOLD.mul_f64(self.scale)
     }
@@ -92,7 +92,7 @@ impl Replica {
         let bytes = disk.read_part(0, HEADER_LENGTH).map_err(cannot_be_read)?;
         let header = match Header::read(&bytes) {
             Found::Header(header) => header,
-            Found::Foreign => return Err(Unusable("its file is no ledger: delete it".to_owned())),
+            Found::Foreign => return Err(Unusable("its file is not a quota file; delete it".to_owned())),
             found => {
                 self.is_new = true;
                 self.header =
@@ -106,7 +106,7 @@ impl Replica {
         let now = self.tick(now);
         let (from, until) = (now.saturating_sub(HOUR), self.horizon(now));
         let held_until = Duration::from_micros(header.held_until);
-        // A hold that nobody can have made is none.
+        // Ignores a hold that no process can have set.
         let held_until = if held_until <= until { held_until } else { Duration::ZERO };
         match followed {
             Some(followed) if followed == header.count => {}
@@ -121,7 +121,7 @@ impl Replica {
             None => {
                 let bytes = disk.read_part(header.offset(0), format::length(header.count)).map_err(cannot_be_read)?;
                 let booked = format::replay(format::records(&bytes), from, until);
-                // What somebody emptied, such as a sandbox that starts anew, holds nobody any more.
+                // If the file was emptied, for example by a sandbox that starts again, no hold remains.
                 let own_hold = windows.held_until();
                 let kept = if own_hold > self.common_hold { own_hold } else { Duration::ZERO };
                 windows.load(booked.into_iter().map(|(moment, _)| moment).collect(), kept);
@@ -132,7 +132,7 @@ impl Replica {
         Ok(false)
     }
 
-    /// Tells what was decided: first the records, then the header that makes them count.
+    /// Writes the decision: first the records, then the header that makes them count.
     fn write(&mut self, disk: &impl Disk, windows: &Windows, process: u32) -> Result<(), Unusable> {
         let held_until = micros(windows.held_until());
         let edits = windows.edits();
@@ -180,12 +180,12 @@ impl Replica {
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn cannot_be_read(error: io::Error) -> Unusable {
-    Unusable(format!("its ledger cannot be read: {error}"))
+    Unusable(format!("its file cannot be read: {error}"))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn cannot_be_written(error: io::Error) -> Unusable {
-    Unusable(format!("its ledger cannot be written: {error}"))
+    Unusable(format!("its file cannot be written: {error}"))
 }
 
 #[expect(

@@ -1,9 +1,9 @@
-//! Several processes over one ledger, on a virtual clock and a virtual disk, from a seed.
+//! Several processes with one ledger, on a virtual clock and a virtual disk, from a seed.
 //!
-//! What each process has ([`Replica`]) and decides ([`Windows`]) is the real thing. The simulation books, sends, cancels and
-//! answers requests; kills processes between any two writes; boots the machine anew; sets the time of day back; and has the
-//! service ask to wait. It holds two things: no window of the service's ever has more requests than the quota, and when the
-//! faults end, the processes use the quota.
+//! Each process runs the real [`Replica`] and the real [`Windows`]. The simulation books, sends, cancels and answers
+//! requests; kills processes between any two writes; restarts the machine; sets the time of day back; and makes the
+//! service ask to wait. It tests two properties: no window of the service ever has more requests than the quota, and
+//! after the faults end, the processes use the quota.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -19,34 +19,34 @@ use crate::quota::{HOUR, MINUTE, Quota, Ticket, Windows};
 
 const MILLISECOND: u64 = 1_000;
 const SECOND: u64 = 1_000 * MILLISECOND;
-/// How long there are faults.
+/// The time during which faults occur.
 const FAULTY: u64 = 3 * 3_600 * SECOND;
-/// How long a run takes. In its last hour the processes must use the quota.
+/// The length of a run. In its last hour, the processes must use the quota.
 const END: u64 = 6 * 3_600 * SECOND;
-/// The time of day when a run begins.
+/// The time of day at the start of a run.
 const TODAY: u64 = 1_800_000_000 * SECOND;
 
-/// What is broken on purpose.
+/// The part that is intentionally broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Broken {
     Nothing,
-    /// What other processes have booked is not read.
+    /// A process does not read the bookings of other processes.
     NotRead,
-    /// What a process books is not written.
+    /// A process does not write its bookings.
     NotWritten,
-    /// The time of day is set forward, which no process can know.
+    /// The time of day is set forward, which no process can detect.
     ClockForward,
-    /// A process does not notice that its requests are answered.
+    /// A process does not record the answers to its requests.
     NothingSettled,
-    /// A process does not give back slots that it does not use.
+    /// A process does not return unused slots.
     NothingGivenBack,
 }
 
-/// Bytes in memory, which a process may die over.
+/// Bytes in memory. A process may be killed during a write.
 #[derive(Default)]
 struct Memory {
     bytes: RefCell<Vec<u8>>,
-    /// How many writes the process lives for.
+    /// The number of writes until the process is killed.
     writes_left: Cell<Option<u32>>,
     is_deaf: Cell<bool>,
 }
@@ -76,10 +76,10 @@ impl Disk for Memory {
     }
 }
 
-/// What a process does next. Moments are true ones, but for that of the slot, which is on the quota's clock.
+/// The next action of a process. Moments are real ones, except that of the slot, which is on the quota's clock.
 enum Doing {
     Book,
-    /// `opens` is when the others believe that the request goes out.
+    /// `opens` is the moment at which the other processes expect the request.
     Send {
         slot: Duration,
         opens: u64,
@@ -98,7 +98,7 @@ struct Process {
     replica: Replica,
     doing: Doing,
     at: u64,
-    /// The last request, of which the others know less than this process: its place in `arrivals`, and what they know.
+    /// The last request, if other processes know less about it: its index in `arrivals`, and the moment that they know.
     untold: Option<(usize, u64)>,
 }
 
@@ -110,19 +110,19 @@ struct World {
     disk: Memory,
     processes: Vec<Process>,
     next_id: u32,
-    /// Whether the clock counts from the boot, as on Linux, or is the time of day.
+    /// Whether the clock counts from the boot, as on Linux; otherwise it is the time of day.
     counts_from_boot: bool,
     boot: u64,
     booted_at: u64,
-    /// How far the time of day is behind.
+    /// By how much the time of day is slow.
     behind: u64,
     arrivals: Vec<u64>,
-    /// When the service asked to wait, and until when.
+    /// The moments when the service asked to wait, and until when.
     holds: Vec<(u64, u64)>,
     kills: u32,
 }
 
-/// What a run was, and what is wrong with it.
+/// The figures of a run, and its error.
 #[derive(Debug)]
 struct Story {
     sent: usize,
@@ -184,7 +184,7 @@ impl World {
         }
     }
 
-    /// Makes an area of the ledger nearly full, so that what counts has to move to the other one.
+    /// Fills an area of the ledger almost completely, so that the records that count must move to the other one.
     fn fill_area(&mut self) {
         let (quota, reading) = (self.quota, self.reading());
         let Some(first) = self.processes.first_mut() else { return };
@@ -201,7 +201,7 @@ impl World {
         self.now < FAULTY
     }
 
-    /// Whether something happens that has this probability, in a thousand. Never when the faults have ended.
+    /// Returns whether a fault with this probability, in a thousand, occurs. Never after the faults have ended.
     fn strikes(&mut self, in_a_thousand: u32) -> bool {
         self.is_faulty() && self.dice.u32(0..1_000) < in_a_thousand
     }
@@ -231,7 +231,7 @@ impl World {
         self.now += self.dice.u64(10..=1_200) * SECOND;
         (self.boot, self.booted_at) = (self.boot + 1, self.now);
         match self.broken {
-            // The battery of the clock is empty.
+            // The clock's battery is empty.
             Broken::ClockForward => self.behind = 0,
             _ if self.dice.bool() => self.behind += self.dice.u64(0..=86_400 * 400) * SECOND,
             _ => {}
@@ -242,7 +242,7 @@ impl World {
         }
     }
 
-    /// The process is gone, with all that only it knew. Another one takes its place.
+    /// Kills a process. What only it knew is lost, and another process replaces it.
     fn kill(&mut self, index: usize) {
         self.kills += 1;
         self.die(index);
@@ -251,14 +251,14 @@ impl World {
         self.start(at);
     }
 
-    /// What the others do not know of a process's last request they cannot count: it may have arrived at any time since.
+    /// Replaces the arrival of the last request by the moment that the other processes know: they cannot count more.
     fn die(&mut self, index: usize) {
         if let Some((arrival, known)) = self.processes[index].untold {
             self.arrivals[arrival] = known;
         }
     }
 
-    /// Lets a process decide in step with the others. `None` when it was killed over it.
+    /// Runs an operation of a process in step with the others. Returns `None` if the process was killed during it.
     fn in_step<T>(&mut self, index: usize, decide: impl FnOnce(&mut Windows, Duration) -> T) -> Option<T> {
         let dies = self.strikes(10);
         self.disk.writes_left.set(dies.then(|| self.dice.u32(0..=1)));
@@ -277,7 +277,7 @@ impl World {
         Some(decided)
     }
 
-    /// The same with what the process knows.
+    /// The same, with what the process knows.
     fn out_of_step<T>(&mut self, index: usize, decide: impl FnOnce(&mut Windows, Duration) -> T) -> T {
         let reading = self.reading();
         let Process { windows, replica, .. } = &mut self.processes[index];
@@ -285,7 +285,7 @@ impl World {
         decide(windows, now)
     }
 
-    /// As `identity` does it: without a look at the others within a millisecond.
+    /// Does what `identity` does: within a millisecond, a process does not read the bookings of the others.
     fn decide<T>(&mut self, index: usize, decided: u64, decide: impl FnOnce(&mut Windows, Duration) -> T) -> Option<T> {
         if self.now - decided <= MILLISECOND {
             Some(self.out_of_step(index, decide))
@@ -294,7 +294,7 @@ impl World {
         }
     }
 
-    /// Lets a process do what is next. Gives what is wrong with it.
+    /// Runs the next action of a process. Returns its error.
     fn act(&mut self, index: usize) -> Option<String> {
         let (quota, now) = (self.quota, self.now);
         let keeps_slots = self.broken == Broken::NothingGivenBack;
@@ -334,7 +334,7 @@ impl World {
                         {
                             return Some(format!("sent at {now} in a hold from {from} to {until}"));
                         }
-                        // It arrives whatever becomes of the process. If that is killed, the others know its booking alone.
+                        // The request arrives even if the process is killed. Then the others know only its booking.
                         let known = if now - decided <= MILLISECOND { opens } else { now };
                         let answered = now + self.dice.u64(100..=2 * SECOND);
                         let process = &mut self.processes[index];
@@ -362,7 +362,7 @@ impl World {
                 } else {
                     self.decide(index, sent, |windows, time| windows.settle(ticket, time))?;
                 }
-                // The service counted it at any moment in between.
+                // The service counted the request at any moment in between.
                 self.arrivals[arrival] = self.dice.u64(sent..=now);
                 self.rest(index);
             }
@@ -397,7 +397,7 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap()
 }
 
-/// How many seeds are tried: `REPLYIO_LEDGER_SEEDS`, or some.
+/// Returns the number of seeds to try: `REPLYIO_LEDGER_SEEDS`, or a default.
 fn seeds() -> u64 {
     std::env::var("REPLYIO_LEDGER_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(60)
 }

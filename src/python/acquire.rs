@@ -1,8 +1,9 @@
-//! `Quota(acquire=…)`: from a call, which must not wait for the interpreter, to a function of Python's, which may block.
+//! `Quota(acquire=…)`: connects a call, which must not wait for the interpreter, with a Python function, which may
+//! block.
 //!
-//! A thread of Python's calls the function, for one request after the other. A call leaves word in a queue and wakes that
-//! thread through a socket. So no thread of a runtime ever touches Python, and the thread that an exit ends waits in
-//! Python and not in here.
+//! A Python thread calls the function, for one request after the other. A call adds itself to a queue and wakes that
+//! thread through a socket. So no runtime thread ever runs Python code, and the thread that an exit ends waits in
+//! Python and not in this module.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,12 +22,12 @@ use crate::acquire::{Acquire, Acquiring};
 use crate::error::Failure;
 use crate::per_process::{PerProcess, Process};
 
-/// How long leave that one request did not use serves another one. What granted it may count by the time.
+/// How long an unused permission is valid for another request. The function that granted it may count by time.
 const FRESH: Duration = Duration::from_secs(1);
 
 type Outcome = Result<Granted, Failure>;
 
-/// Leave on its way to a request. If nobody takes it there, it goes back.
+/// A permission that is sent to a request. If the request does not take it, it is returned.
 struct Granted {
     line: Arc<Line>,
     is_taken: bool,
@@ -46,7 +47,7 @@ impl Drop for Granted {
     }
 }
 
-/// The requests of one process that wait, and the way to the thread that asks for them.
+/// The waiting requests of one process, and the socket that wakes the thread that calls the function.
 struct Line {
     state: Mutex<State>,
     wake: Socket,
@@ -55,7 +56,7 @@ struct Line {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<oneshot::Sender<Outcome>>,
-    /// When leave was granted that no request has used.
+    /// The times at which unused permissions were granted.
     spare: VecDeque<Instant>,
     /// The thread that calls the function.
     thread: Option<ThreadId>,
@@ -63,7 +64,7 @@ struct State {
 }
 
 impl Line {
-    /// Joins the queue, unless there is leave to spare.
+    /// Joins the queue. Returns `None` if an unused permission is available.
     fn join(&self) -> Option<oneshot::Receiver<Outcome>> {
         let mut state = lock(&self.state);
         state.spare.retain(|granted| granted.elapsed() < FRESH);
@@ -81,11 +82,11 @@ impl Line {
     }
 
     fn wake(&self) {
-        // A full socket means that the thread has been woken already.
+        // If the socket is full, the thread is already awake.
         let _ = (&self.wake).write(&[1]);
     }
 
-    /// Whether a request waits. Those that were given up leave the queue.
+    /// Returns whether a request waits. Removes canceled requests from the queue.
     fn is_wanted(&self) -> bool {
         let mut state = lock(&self.state);
         state.thread = Some(thread::current().id());
@@ -95,7 +96,7 @@ impl Line {
         !state.is_closed && !state.waiting.is_empty()
     }
 
-    /// Hands leave to the first request that still waits, or keeps it for the next one.
+    /// Passes a permission to the first request that still waits, or keeps it for the next one.
     fn grant(self: &Arc<Self>) {
         let granted = Granted { line: Arc::clone(self), is_taken: false };
         if let Some(Ok(granted)) = self.hand_on(Ok(granted)) {
@@ -104,7 +105,7 @@ impl Line {
         }
     }
 
-    /// Hands what the function came to to the first request that still waits. Gives it back where there is none.
+    /// Passes the function's outcome to the first request that still waits. Returns the outcome if no request waits.
     fn hand_on(&self, mut outcome: Outcome) -> Option<Outcome> {
         while let Some(first) = self.next_waiting() {
             match first.send(outcome) {
@@ -125,17 +126,17 @@ impl Line {
     }
 }
 
-/// What a `Quota` with `acquire=` gives its clients. It refers weakly to the quota, which has the function.
+/// The access of clients to a `Quota` with `acquire=`. It has a weak reference to the quota, which has the function.
 pub(super) struct Gate {
     quota: Py<PyAny>,
     lines: PerProcess<Arc<Line>>,
 }
 
 impl Gate {
-    /// Has this process ask, from a thread of its own.
+    /// Starts the thread of this process that calls the function.
     ///
     /// # Errors
-    /// What Python raises when it cannot start one more thread, and where the function itself calls this client.
+    /// Returns the Python exception if the thread cannot start, or if the function itself calls this client.
     pub(super) fn prepare(&self, py: Python<'_>, process: Process) -> PyResult<()> {
         if let Some(line) = self.lines.get(process) {
             if lock(&line.state).thread != Some(thread::current().id()) {
@@ -164,10 +165,11 @@ impl Acquire for Gate {
     fn acquire(&self) -> Acquiring<'_> {
         Box::pin(async {
             let Some(line) = self.lines.get(Process::current()) else {
-                return Err(Failure::Internal("a quota asks nobody".to_owned()));
+                return Err(Failure::Internal("the thread of Quota(acquire=...) was not started".to_owned()));
             };
             let Some(answer) = line.join() else { return Ok(()) };
-            let answer = answer.await.map_err(|_| Failure::Internal("a quota is not answered".to_owned()))?;
+            let answer =
+                answer.await.map_err(|_| Failure::Internal("the thread of Quota(acquire=...) ended".to_owned()))?;
             answer.map(Granted::take)
         })
     }
@@ -193,7 +195,7 @@ impl Drop for Gate {
     }
 }
 
-/// A [`Gate`] as a `Quota` keeps it.
+/// The [`Gate`] of a `Quota`.
 #[pyclass(frozen, name = "Gate", module = "replyio._replyio")]
 pub(super) struct QuotaGate(Arc<Gate>);
 
@@ -205,30 +207,30 @@ impl QuotaGate {
 
 #[pymethods]
 impl QuotaGate {
-    /// Takes a weak reference to the quota.
+    /// Creates a gate from a weak reference to the quota.
     #[new]
     fn new(py: Python<'_>, quota: Py<PyAny>) -> PyResult<Self> {
         guarded(py, "gate", || Ok(Self(Arc::new(Gate { quota, lines: PerProcess::new() }))))
     }
 }
 
-/// A line, for the thread that calls the function.
+/// The [`Line`] for the thread that calls the function.
 #[pyclass(frozen, module = "replyio._replyio")]
 pub(super) struct Asked(Arc<Line>);
 
 #[pymethods]
 impl Asked {
-    /// Whether a request waits.
+    /// Returns whether a request waits.
     fn is_wanted(&self, py: Python<'_>) -> PyResult<bool> {
         guarded(py, "is_wanted", || Ok(self.0.is_wanted()))
     }
 
-    /// Whether nobody will ask any more.
+    /// Returns whether no further requests can come.
     fn is_closed(&self, py: Python<'_>) -> PyResult<bool> {
         guarded(py, "is_closed", || Ok(lock(&self.0.state).is_closed))
     }
 
-    /// The function has granted a request.
+    /// Records that the function has granted a request.
     fn grant(&self, py: Python<'_>) -> PyResult<()> {
         guarded(py, "grant", || {
             self.0.grant();
@@ -236,12 +238,12 @@ impl Asked {
         })
     }
 
-    /// The function has failed, with an exception or without.
+    /// Records that the function has failed, with or without an exception.
     #[pyo3(signature = (reason, exception=None))]
     fn refuse(&self, py: Python<'_>, reason: String, exception: Option<Bound<'_, PyAny>>) -> PyResult<()> {
         guarded(py, "refuse", || {
             let source = exception.map(|exception| Box::new(PyErr::from_value(exception)) as _);
-            // A failure that nobody hears says nothing about the next request.
+            // If no request waits, the failure is dropped: it does not concern the next request.
             let _ = self.0.hand_on(Err(Failure::Acquire { reason, source }));
             Ok(())
         })

@@ -59,7 +59,7 @@ impl Client {
     }
 
     /// The function of the quota may refer to the client.
-    #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands it over by value")]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.asks.as_ref().map_or(Ok(()), |(_, quota)| visit.call(quota))
     }
