@@ -23,7 +23,7 @@ from contenders import KEYWORDS
 Figures = dict[str, Any]
 
 BASE_URL = "http://127.0.0.1:9/v3"
-"""What the plan of `bulk.rs` is for. Nobody listens there."""
+"""What the plan of `bulk.rs` is for. No one listens there."""
 CHANGES_ONE_IN = 20
 SERVICE_QUOTA = (100, 3000)
 SHARED = ("industry", "company_size", "country", "state", "city", "time_zone_id", "owner_user_id")

@@ -153,7 +153,7 @@ def _under_quota(quota: Results) -> str:
     text = (
         f"{rows:,} rows, of which {changed:,} change something, on the sandbox with the quota of the service and a "
         f"clock {quota['clock_scale']:g} times as fast: {quota['seconds']:.0f} s of its time. At "
-        f"{quota['per_minute']} requests a minute and {quota['per_hour']:,} an hour nobody sends {sent:,} requests in "
+        f"{quota['per_minute']} requests a minute and {quota['per_hour']:,} an hour no one sends {sent:,} requests in "
         f"less than {quota['bound_s']:.0f} s."
     )
     table = _table(("way", "requests"), ((way, f"{requests:,}") for way, requests in ways.items()))
@@ -234,7 +234,7 @@ def _server_share(results: Results) -> str:
         for name in results["rounds"][mode]:
             cost, rate = (median(values(results, mode, name, key)) for key in ("server_us", "calls_per_s"))
             shares[f"{CONTENDERS[name].label}, {mode}"] = cost * rate / 1e6
-    busiest = max(shares, key=lambda name: shares[name], default="nobody")
+    busiest = max(shares, key=lambda name: shares[name], default="no one")
     remark = f"The server was busiest with {busiest}: {shares.get(busiest, 0):.0%} of a core."
     if one_call := values(results, "sequential", "native", "server_us"):
         remark += f" It has {median(one_call):.1f} µs of native reqwest's one call."

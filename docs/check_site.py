@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import replyio
 from replyio import sandbox
 
-# What a browser loads by itself. A link loads nothing until somebody follows it.
+# What a browser loads by itself. A link loads nothing until someone follows it.
 LOADED = {"audio", "embed", "iframe", "img", "input", "link", "object", "script", "source", "track", "video"}
 NAMES_OF_OTHER_PAGES = {
     "canonical",

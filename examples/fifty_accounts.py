@@ -55,7 +55,7 @@ def main() -> None:
         Sandbox(accounts=STORED, quota=(100, 3000), clock_scale=60) as sandbox,
         sandbox.client() as client,
     ):
-        title("6. A table of fifty accounts: planned with few requests, and no account is changed yet")
+        title("6. A table of fifty accounts: planned with few requests, nothing changed yet")
         path = Path(folder, "companies.replyplan")
         plan = client.plan_contact_account_updates(ROWS, save_as=path, progress=False)
         say(repr(plan))
@@ -65,7 +65,7 @@ def main() -> None:
         for failure in plan.failures:
             say(f"{failure['error']} ({failure['status']})")
 
-        title("7. plan.apply() sends the updates within the quota; you can interrupt and resume it")
+        title("7. plan.apply() sends the updates within the quota, and can be resumed")
         result = plan.apply(progress=False)
         say(repr(result))
         kept = all(account.phone == f"+{account.id - 100}" for account in sandbox.accounts.values())

@@ -112,7 +112,7 @@ def main() -> None:
             for fault in error.errors:
                 say(fault)
 
-        title("5. An error of the service says what failed, for which account, how often and what to do next")
+        title("5. An error says what failed, for which account, how often and what to do")
         try:
             client.get_contact_account(4712)
         except replyio.NotFoundError as error:

@@ -181,7 +181,7 @@ def merge(data: dict[str, Any], told: dict[str, Any], *, whole: bool) -> None:
 
 
 def shortfalls(data: dict[str, Any]) -> list[str]:
-    """What fell short, and controls that did not."""
+    """What failed, and controls that did not."""
     found = [
         f"{name} on {version}: {told['short']} of {told['tried']} {told['notes']}"
         for version, part in [*data.get("pythons", {}).items(), *data.get("broken", {}).items()]

@@ -16,7 +16,7 @@ NOTES_KEPT = 5
 
 @dataclasses.dataclass
 class Result:
-    """How often something was tried, and how often it fell short."""
+    """How often something was tried, and how often it failed."""
 
     tried: int = 0
     short: int = 0
@@ -82,7 +82,7 @@ class Experiment:
 
     def _once(self, environment: dict[str, str]) -> Result:
         started = time.monotonic()
-        # A program that hangs is killed by the time-out; that it fell short is then known all the same.
+        # A program that hangs is killed by the time-out; that it failed is then known all the same.
         try:
             done = subprocess.run(
                 self._command(), env=environment, capture_output=True, text=True, check=False, timeout=self.within + 10

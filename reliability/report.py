@@ -87,12 +87,12 @@ def page(data: dict[str, Any]) -> str:
     for program, title in SECTIONS.items():
         rows = [line for one in EXPERIMENTS if one.program == program if (line := row(one, data))]
         if rows:
-            head = ["| tried | how often | fell short | measured | control: fell short |", "|---|---|---|---|---|"]
+            head = ["| tried | how often | failed | measured | control: failed |", "|---|---|---|---|---|"]
             parts += [f"## {title}", "\n".join([*head, *rows])]
     plans = data.get("plans", {})
     lines = [trial_row(trial, plans) for trial in TRIALS if trial.name in plans]
     if lines:
-        head = ["| tried | how often | fell short | more | control: fell short |", "|---|---|---|---|---|"]
+        head = ["| tried | how often | failed | more | control: failed |", "|---|---|---|---|---|"]
         parts += ["## The plan file", "\n".join([*head, *lines])]
     told = {suite["path"]: suite for suite in data.get("suites", [])}
     for title, listed in (
@@ -105,7 +105,7 @@ def page(data: dict[str, Any]) -> str:
             if (counts := told.get(suite.path))
         ]
         if lines:
-            head = ["| tried | how many | fell short | |", "|---|---|---|---|"]
+            head = ["| tried | how many | failed | |", "|---|---|---|---|"]
             parts += [f"## {title}", "\n".join([*head, *lines])]
     parts += ["## How", HOW]
     return "\n\n".join(parts) + "\n"

@@ -59,7 +59,7 @@ TRIALS = [
 
 
 def try_plans() -> dict[str, dict[str, int | str]]:
-    """Runs the trials, each command once. What each line says, by its name; a trial that says nothing fell short."""
+    """Runs the trials, each command once. What each line says, by its name; a trial that says nothing failed."""
     told: dict[str, dict[str, int | str]] = {
         trial.name: {"tried": 0, "short": 1, "more": "its test failed"} for trial in TRIALS
     }
@@ -75,7 +75,7 @@ def try_plans() -> dict[str, dict[str, int | str]]:
 
 
 def shortfalls(told: dict[str, dict[str, int | str]]) -> list[str]:
-    """What fell short, and controls that did not."""
+    """What failed, and controls that did not."""
     found = [
         f"{trial.name}: {told[trial.name]['short']} of {told[trial.name]['tried']}"
         for trial in TRIALS

@@ -196,7 +196,7 @@ impl Transport {
             }
             CauseKind::ProxyPassword => fault(
                 TransportKind::ProxyPassword,
-                "the proxy requires a user name and a password, or refused the given ones,".into(),
+                "the proxy requires a user name and a password, or refused the given ones".into(),
             ),
             CauseKind::NoTunnel => fault(TransportKind::Proxy, "the proxy did not open the connection".into()),
             CauseKind::Exhausted if connecting => {

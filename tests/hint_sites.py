@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from replyio._cli_overview import COMMANDS
+
 ROOT = Path(__file__).parent.parent
 # What is no message of the package: models of the service, SQL, and the service's own texts.
 _ELSEWHERE = ("src/simulation", "src/fuzzing", "src/sandbox", "src/sabotage")
@@ -25,8 +27,10 @@ _HINT = re.compile(
       | ulimit|chmod|install\ pyarrow""",
     re.VERBOSE,
 )
-# Prose about the package, and not a command of it.
-_PROSE = frozenset({"replyio itself", "replyio may", "replyio check"})
+# The function that a quota was given is named, and is nothing to type.
+_NAMES = frozenset({"acquire="})
+# "replyio stopped" is prose about the package. A command is one that exists, or stands in backticks.
+_COMMANDS = frozenset(f"replyio {name}" for name in COMMANDS) - {"replyio check"}
 # The command's own texts name its options; `options` holds those.
 COMMAND = ("python/replyio/cli.py", "python/replyio/_cli_", "python/replyio/sandbox/__main__.py")
 
@@ -59,7 +63,12 @@ def _python_texts(path: Path) -> Iterator[str]:
 
 def hints(text: str) -> list[str]:
     """What a person can type, in a text."""
-    return [hint for hint in _HINT.findall(text) if hint not in _PROSE]
+    return [
+        hint
+        for hint in _HINT.findall(text)
+        if hint not in _NAMES
+        if not hint.startswith("replyio ") or hint in _COMMANDS or f"`{hint}" in text
+    ]
 
 
 def sites() -> Counter[tuple[str, str]]:

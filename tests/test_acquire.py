@@ -102,7 +102,7 @@ def test_what_is_refused_before_it_is_sent_is_not_asked_for(reply_sandbox: Sandb
         with pytest.raises(ValueError, match="positive"):
             client.get_contact_account(-1)
         client.get_contact_account(4711)
-        with pytest.raises(RateLimitError, match="the quota: 1 requests a minute"):
+        with pytest.raises(RateLimitError, match="quota: 1 per minute"):
             client.get_contact_account(4711)
     assert limiter.calls == 1
 
@@ -299,7 +299,7 @@ def test_a_plan_asks_for_each_request_and_stops_with_every_row_intact_when_that_
         plan = client.plan_contact_account_updates(rows, save_as=path)
         with pytest.raises(RateLimitError, match=r"apply\(\) resumes"):
             plan.apply()
-        assert set(plan.counts) <= {"changed", "pending"}
+        assert {status for status, rows in plan.counts.items() if rows} <= {"changed", "pending"}
         assert plan.counts["pending"] > 0
         assert len(sandbox.requests) == limiter.granted == 5
         is_away = False

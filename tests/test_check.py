@@ -611,7 +611,7 @@ def test_a_stage_that_a_colleague_changes_is_not_called_as_it_was() -> None:
         thread.start()
         report = written(sandbox)
         thread.join()
-    assert "not as they were: stage" in said(report, "restored")
+    assert "differ from before the check: stage" in said(report, "restored")
     assert "There is nothing to do" not in said(report, "restored")
 
 

@@ -77,7 +77,7 @@ WRONG_INPUT = {
     "update 1 --json missing.json": "replyio: --json missing.json: No such file or directory",
     "get 1 --key-file missing.key": "replyio: --key-file: the file cannot be read: No such file or directory",
     "sandbox --accounts missing.json": "replyio: --accounts missing.json: No such file or directory",
-    "sandbox --accounts rows.csv": "replyio: --accounts rows.csv: no JSON at line 1, column 1",
+    "sandbox --accounts rows.csv": "replyio: --accounts rows.csv: not valid JSON at line 1, column 1",
     "sandbox --port 99999":
         "replyio: argument --port: must be a number from 0 to 65535; see replyio sandbox --help",
     "sandbox --quota 100":
@@ -121,8 +121,8 @@ def test_several_faults_are_a_list_with_one_on_each_line(shell: Shell) -> None:
     website = "if it is the domain_name, give --column Website=domain_name; else name it in --ignore"
     assert told == [
         "replyio: crm.csv refused before any request:",
-        "  column Citty is not a field of a contact account; did you mean city? Else name it in --ignore",
-        "  column Notes is not a field of a contact account; if it is to be left out, name it in --ignore",
+        "  column Citty is not a field of a contact account; did you mean city? Otherwise, list it in --ignore",
+        "  column Notes is not a field of a contact account; to leave it out, list it in --ignore",
         f"  column Website is not a field of a contact account; {website}",
     ]
     code, _, told = shell("update", "1", "--name", " ", "--company-size", "50-200")
@@ -143,9 +143,9 @@ def applied(shell: Shell) -> tuple[int, str, list[str]]:
 def test_apply_ends_with_what_to_do_about_every_row_that_is_not_done(shell: Shell) -> None:
     code, out, told = applied(shell)
     assert code == 1
-    show = "`replyio status made.replyplan --show failures` says why"
+    show = "`replyio status made.replyplan --show failures` shows why"
     assert told == [
-        f"replyio: 1 row failed or in conflict; {show}, `replyio apply made.replyplan --retry-failed` tries them again",
+        f"replyio: 1 row failed or in conflict; {show}, `replyio apply made.replyplan --retry-failed` retries them",
         f"replyio: 2 rows cannot be written; {show}; correct them in the table, then plan it again",
         "replyio: 1 row left; `replyio apply made.replyplan` resumes",
     ]
@@ -157,7 +157,7 @@ def test_apply_ends_with_what_to_do_about_every_row_that_is_not_done(shell: Shel
 def test_plan_says_which_rows_cannot_be_written(shell: Shell) -> None:
     told = shell("plan", "rows.csv", "--save-as", "made.replyplan")[2]
     assert told[0] == (
-        "replyio: 2 rows cannot be written; `replyio status made.replyplan --show failures` says why; correct them in "
+        "replyio: 2 rows cannot be written; `replyio status made.replyplan --show failures` shows why; correct them in "
         "the table, then plan it again"
     )
 

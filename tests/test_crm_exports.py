@@ -212,9 +212,9 @@ def followed(error: ValidationError) -> tuple[dict[str, str], list[str], list[st
     ignore: list[str] = []
     others: list[str] = []
     for field, message in error.errors:
-        if found := re.search(r'give columns=\{"(.+)": "(\w+)"\}', message):
+        if found := re.search(r'set columns=\{"(.+)": "(\w+)"\}', message):
             columns[found[1]] = found[2]
-        elif "name it in ignore=" in message:
+        elif "list it in ignore=" in message:
             ignore.append(field)
         else:
             others.append(message)
@@ -292,7 +292,7 @@ def test_a_salesforce_report_in_its_usual_encoding_is_read_with_what_the_error_n
     client: ReplyClient, tmp_path: Path
 ) -> None:
     path = written(tmp_path, SALESFORCE, "iso-8859-1")
-    with pytest.raises(ValidationError, match='give encoding="windows-1252"'):
+    with pytest.raises(ValidationError, match='set encoding="windows-1252"'):
         client.plan_contact_account_updates(path, match_on="domain_name", **SALESFORCE.options, progress=False)
     plan = client.plan_contact_account_updates(
         path,
@@ -309,7 +309,7 @@ def test_the_lines_below_a_salesforce_report_are_refused_by_line(client: ReplyCl
     footer = '\n\n"Accounts by owner"\n"Copyright (c) 2000-2026 salesforce.com, inc. All rights reserved."\n'
     path = written(tmp_path, SALESFORCE._replace(text=SALESFORCE.text + footer))
     options: dict[str, Any] = {"match_on": "domain_name", "ignore": "unknown", **SALESFORCE.options}
-    said = "line 6 has 1 field, not 18 as the first line; if it is a note below the table, remove it"
+    said = "line 6 has 1 field, but the first line has 18; if it is a note below the table, remove it"
     for _ in range(2):
         with pytest.raises(ValidationError, match=said):
             client.plan_contact_account_updates(path, **options, progress=False)

@@ -231,7 +231,7 @@ def a_plan_without_its_log(case: Case) -> None:
     assert case.run(f"client.open_plan({case.path!r}, {hint}).apply()").counts["unknown"] == 0
 
 
-@follows((FILE_ERROR, "apply()", 2), (RUN, "apply()", 2), ("src/plan/file/report.rs", "apply()"))
+@follows((FILE_ERROR, "apply()", 2), (RUN, "apply()", 3), ("src/plan/file/report.rs", "apply()"))
 def a_run_that_ended_before_its_rows_were_done(case: Case) -> None:
     """A full disk and a list that contradicts itself end a run like this refused key: `apply()` takes it up."""
     plan = case.plan()
@@ -295,7 +295,7 @@ def a_csv_file_in_another_dialect(case: Case) -> None:
     assert case.run(f"{call}{found('encoding=.windows-1252.', told)})").counts == {"pending": 1}
 
 
-@follows(("src/plan/source/names.rs", "columns=", 2), ("src/plan/source/names.rs", "ignore=", 9))
+@follows(("src/plan/source/names.rs", "columns=", 2), ("src/plan/source/names.rs", "ignore=", 10))
 def columns_that_are_no_fields(case: Case) -> None:
     frame = pd.DataFrame({"id": [1], "Website": ["a.example"], "Note": ["x"], "created_date": ["2020"]})
     told = raised(lambda: case.plan(frame))
@@ -424,7 +424,7 @@ def a_client_that_cannot_be_pickled(case: Case) -> None:
         assert pickle.loads(pickle.dumps(client)).get_contact_account(1).id == 1
 
 
-@follows(("python/replyio/client.py", "list_contact_accounts()", 2), ("python/replyio/client.py", "to_pandas()"),
+@follows(("python/replyio/client.py", "list_contact_accounts()", 3), ("python/replyio/client.py", "to_pandas()"),
          ("python/replyio/client.py", "to_polars()"))  # fmt: skip
 def a_list_that_has_been_read(case: Case) -> None:
     listing = case.client.list_contact_accounts()
@@ -472,7 +472,7 @@ def a_synchronous_call_in_a_loop(case: Case) -> None:
     ("src/check/wording.rs", "auth=", 2),
     ("src/check/wording.rs", 'auth="bearer"', 2), ("src/check/wording.rs", "list_contact_accounts()"),
     ("src/check/wording.rs", "patch_contact_account()"), ("src/check/wording.rs", "update_contact_account()"),
-    ("src/check/kept.rs", "patch_contact_account()", 2), ("src/client/check.rs", "patch_contact_account()"),
+    ("src/check/kept.rs", "patch_contact_account()", 3), ("src/client/check.rs", "patch_contact_account()"),
 )  # fmt: skip
 def what_a_check_says(case: Case) -> None:
     """Calls and settings that a report explains rather than suggests; `auth="bearer"` is the one to follow."""

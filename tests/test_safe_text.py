@@ -438,7 +438,7 @@ def test_an_owner_that_somebody_else_wrote_is_safe_and_short(forged: Path, servi
             assert holder.stdin is not None
             assert holder.stdout is not None
             assert holder.stdout.readline() == b"held\n"
-            owner = "is in use by process 7 on .* (applying since an unknown time)"
+            owner = "is in use by process 7 on .* \\(applying since an unknown time\\)"
             with pytest.raises(replyio.PlanError, match=owner) as caught:
                 service.client(api_key="k").open_plan(str(path))
             assert_safe(str(caught.value))
@@ -481,7 +481,7 @@ def test_all_of_unicode_in_an_owner_is_safe(forged: Path, service: Sandbox) -> N
         for host in pieces_of(characters, 75):
             print(json.dumps([host, checksum("host", host)]), file=holder.stdin, flush=True)
             assert holder.stdout.readline() == "held\n"
-            with pytest.raises(replyio.PlanError, match="is being applied by process 7 on ") as caught:
+            with pytest.raises(replyio.PlanError, match="is in use by process 7 on ") as caught:
                 client.open_plan(str(path))
             message = str(caught.value)
             assert_safe(message)

@@ -152,7 +152,7 @@ _CALLED_HERE = (
     ("patch_contact_account()", "`replyio patch`"),
     ("update_contact_account()", "`replyio update`"),
     ('apply(on_conflict="overwrite")', "`replyio apply --on-conflict overwrite`"),
-    (" (strip())", ""),
+    (", for example with strip()", ""),
     ("; replyio.sandbox.Sandbox().client() needs none", "; `replyio sandbox` needs none"),
     ("get_contact_account()", "`replyio get`"),
     ("api_key=", "--key-file"),
@@ -199,7 +199,7 @@ def _in_words_of_the_command(text: str) -> str:
     text = re.sub(r'(encoding|match_on)="([\w-]+)"', lambda found: f"--{found[1].replace('_', '-')} {found[2]}", text)
     for name, here in _CALLED_HERE:
         text = text.replace(name, here)
-    return text
+    return text.replace("set --", "pass --")
 
 
 def _message(error: ReplyError) -> str:
@@ -760,7 +760,7 @@ def _refused_rows(path: str, counts: Mapping[Status, int]) -> list[str]:
     rows = sum(counts.get(status, 0) for status in ("invalid", "ambiguous", "not_found"))
     if not rows:
         return []
-    show = f"`replyio status {argument(path)} --show failures` says why"
+    show = f"`replyio status {argument(path)} --show failures` shows why"
     return [f"{counted(rows, 'row')} cannot be written; {show}; correct them in the table, then plan it again"]
 
 

@@ -24,7 +24,7 @@ def client(**options: Any) -> replyio.ReplyClient:
 
 
 class Report:
-    """Counts tries and what fell short of them."""
+    """Counts tries and what failed of them."""
 
     def __init__(self) -> None:
         """Starts with nothing."""

@@ -114,7 +114,7 @@ fn host_key(host: &str) -> Option<String> {
             (port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()).then_some(host)?
         }
     };
-    // `Host` decodes %2e, which nobody writes who means a domain.
+    // `Host` decodes %2e, which no one writes in a domain.
     if host.contains('%') {
         return None;
     }

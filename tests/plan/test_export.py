@@ -212,7 +212,7 @@ def test_a_file_that_comes_meanwhile_stays(
         link(source, target)
 
     monkeypatch.setattr(os, "link", late)
-    with pytest.raises(FileExistsError, match="exists already"):
+    with pytest.raises(FileExistsError, match="already exists"):
         plan.export(path)
     assert (path.read_text(), names(tmp_path)) == ("somebody else's", ["rows.csv"])
     path.unlink()

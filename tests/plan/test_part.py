@@ -137,7 +137,7 @@ def test_rows_that_are_not_the_plans_are_refused_before_anything_is_sent(
 @pytest.mark.parametrize("mode", MODES)
 def test_a_run_that_would_change_more_than_it_may_sends_nothing(mode: str, made: Plan, service: Sandbox) -> None:
     service.clear_requests()
-    with pytest.raises(PlanError, match="would change 6 accounts, and max_changes=5 allows 5"):
+    with pytest.raises(PlanError, match="would change 6 accounts, but max_changes=5 allows 5"):
         do(made, "apply", mode, max_changes=5)
     assert service.requests == []
     assert made.counts == {"pending": 6}
@@ -152,9 +152,9 @@ def test_a_run_that_would_empty_more_than_it_may_sends_nothing(
     rows = [{"id": 1, "city": None, "industry": None}, {"id": 2, "city": "Bergen", "industry": None}]
     made = plan(client, mode, rows, nulls="clear")
     service.clear_requests()
-    with pytest.raises(PlanError, match="would empty 3 fields, and max_cleared=2 allows 2"):
+    with pytest.raises(PlanError, match="would empty 3 fields, but max_cleared=2 allows 2"):
         do(made, "apply", mode, max_cleared=2)
-    with pytest.raises(PlanError, match="would empty 1 field, and max_cleared=0 allows 0"):
+    with pytest.raises(PlanError, match="would empty 1 field, but max_cleared=0 allows 0"):
         do(made, "apply", mode, max_cleared=0, rows=[1])
     assert service.requests == []
     assert do(made, "apply", mode, max_cleared=1, rows=[1]).counts == {"pending": 1, "changed": 1}

@@ -147,7 +147,7 @@ def test_where_nothing_can_be_written_plans_are_temporary_and_one_notice_says_so
         assert Path(made.path).is_relative_to(temporary)
         assert result.revert(progress=False).counts == {"changed": 2}
         assert len(caplog.messages) == 1
-        assert "cannot be written" in caplog.messages[0]
+        assert "is not writable" in caplog.messages[0]
         assert "REPLYIO_STATE_DIR" in caplog.messages[0]
         assert replyio.plans() == []
         del result, made

@@ -133,7 +133,7 @@ def test_a_result_is_joined_to_the_callers_own_table(kind: str, service: Sandbox
     assert list(getattr(table, "column_names", None) or table.columns) == ["id", "city"]
     if kind.startswith("pandas"):
         assert joined.index.equals(table.index)
-    with pytest.raises(ValidationError, match="has a column status already; prefix="):
+    with pytest.raises(ValidationError, match="has a column status already; pass prefix="):
         result.join(joined)
     again = result.join(joined, prefix="reply_")
     assert list(getattr(again, "column_names", None) or again.columns)[-2:] == ["reply_status", "reply_reason"]
@@ -146,7 +146,7 @@ def test_another_table_is_not_joined(kind: str, client: ReplyClient) -> None:
     result = client.patch_contact_accounts(FRAMES[kind]({"id": [1, 2, 3], "city": ["a", "b", "c"]}), progress=False)
     with pytest.raises(ValidationError, match="has another account in row 1 than the plan"):
         result.join(FRAMES[kind]({"id": [1, 3, 2], "city": ["a", "c", "b"]}))
-    with pytest.raises(ValidationError, match="has 2 rows, and the plan 3"):
+    with pytest.raises(ValidationError, match="has 2 rows, but the plan has 3"):
         result.join(FRAMES[kind]({"id": [1, 2], "city": ["a", "b"]}))
 
 
@@ -192,7 +192,7 @@ SUSPICIOUS = [
 
 def test_suspicious_cells_are_counted_and_shown_wherever_a_plan_is(client: ReplyClient, tmp_path: Path) -> None:
     made = plan(client, "sync", SUSPICIOUS, save_as=tmp_path / "a.replyplan")
-    told = "3 suspicious cells such as NULL or 4.9E+11: 2 in city, 1 in phone"
+    told = "3 suspicious cells, such as NULL or 4.9E+11: 2 in city, 1 in phone"
     for each in (made, client.open_plan(made.path), replyio.read_plan(made.path)):
         assert each.suspicious == {"city": 2, "phone": 1}
         assert told in repr(each)
@@ -235,7 +235,7 @@ def test_the_command_reads_columns_encodings_and_words_for_nothing(service: Sand
     code, out, told = command(service, tmp_path, *words)
     assert code == 0, told
     assert Counts(json.loads(out)["counts"]) == {"pending": 2}
-    assert "1 suspicious cell such as NULL or 4.9E+11: 1 in Website; --null-value" in told
+    assert "1 suspicious cell, such as NULL or 4.9E+11: 1 in Website; pass --null-value" in told
     assert "suspicious" in command(service, tmp_path, "status", "crm.replyplan")[2]
     code, _, told = command(service, tmp_path, *words, "--replace", "--null-value", "-")
     assert (code, "suspicious" in told) == (0, False)
@@ -249,7 +249,7 @@ def test_the_command_names_its_own_options_in_what_it_tells_of_columns(service: 
     (tmp_path / "a.csv").write_text("id,Website,linked_prospects_count\n1,new.example,3\n", encoding="utf-8")
     code, _, told = command(service, tmp_path, "plan", "a.csv")
     assert code == 2
-    assert "give --column Website=domain_name" in told
+    assert "pass --column Website=domain_name" in told
     assert "--ignore" in told
     assert not [word for word in ("columns=", "ignore=", "match_on=", "null_values=") if word in told], told
     for pair in ("Website", "=city", "Website="):
@@ -274,12 +274,12 @@ def test_a_listing_is_read_into_one_table_and_says_so(client: ReplyClient) -> No
         accounts = client.list_contact_accounts()
         assert ".to_pandas()" in repr(accounts)
         getattr(accounts, read)()
-        assert "all 20 accounts given" in repr(accounts)
+        assert "all 20 accounts returned" in repr(accounts)
         with pytest.raises(
             replyio.ReplyError, match=r"already returned all of its 20 accounts.*list_contact_accounts\(\)"
         ):
             getattr(accounts, read)()
-        with pytest.raises(replyio.ReplyError, match="already given"):
+        with pytest.raises(replyio.ReplyError, match="already returned"):
             plan(client, "sync", accounts)
     accounts = client.list_contact_accounts(page_size=8)
     first = next(accounts)

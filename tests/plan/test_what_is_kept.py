@@ -90,7 +90,7 @@ def test_a_plan_is_never_silently_made_anew(tmp_path: Path) -> None:
         rows = [{"id": 100, "city": "Paris"}]
         client.plan_contact_account_updates(rows, save_as=path, progress=False).close()
         kept = path.read_bytes()
-        with pytest.raises(replyio.PlanError, match="exists already"):
+        with pytest.raises(replyio.PlanError, match="already exists"):
             client.plan_contact_account_updates(rows, save_as=path, progress=False)
         assert path.read_bytes() == kept
         with pytest.raises(replyio.PlanError, match="no such file"):

@@ -173,7 +173,7 @@ def test_a_502_page_of_nginx_is_a_server_error_with_a_hint(day: Day, nginx: Star
     day.sandbox.stop()
     with refusing_port(day.sandbox.port):
         error = day.fails(
-            client, ServerError, "502 Bad Gateway after 2 attempts.*hint: the service is failing", attempts=2
+            client, ServerError, "502 Bad Gateway after 2 attempts.*hint: the service, or a proxy in front of it, is failing", attempts=2
         )
     assert (error.status, error.title, error.code) == (502, None, None)
     assert front.statuses(2) == [502, 502]
@@ -261,7 +261,7 @@ def test_a_path_that_nginx_does_not_serve_is_told_as_a_wrong_address(day: Day, n
 
 def test_a_redirect_of_nginx_is_not_followed(day: Day, nginx: StartNginx) -> None:
     front = nginx(location="return 301 https://other.example$request_uri;")
-    error = day.fails(day.client(front.url), UnexpectedResponseError, "301 .*hint: never follows redirects")
+    error = day.fails(day.client(front.url), UnexpectedResponseError, "301 .*hint: replyio never follows redirects")
     assert error.status == 301
     assert front.statuses(1) == [301]
 

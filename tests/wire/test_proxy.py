@@ -87,7 +87,7 @@ FAILURES: dict[str, tuple[Script, type[ReplyError], dict[str, Any]]] = {
     "asks_for_a_password": (
         saying(response(b"", 'Proxy-Authenticate: Basic realm="x"', status="407 Proxy Authentication Required")),
         TransportError,
-        {"says": "the proxy requires a user name and a password.* after 1 attempt.*password included", "requests": 1},
+        {"says": "the proxy requires a user name and a password.* after 1 attempt.*user name and password", "requests": 1},
     ),
     "answers_502": (saying(response(b"<html>", status="502 Bad Gateway")), TransportError, PASSED_ON),
     "answers_503": (saying(response(b"<html>", status="503 Service Unavailable")), TransportError, PASSED_ON),
@@ -115,7 +115,7 @@ FAILURES: dict[str, tuple[Script, type[ReplyError], dict[str, Any]]] = {
         saying(),
         TransportError,
         {
-            "says": "no connection through the proxy within 0.3 s after 2 attempts",
+            "says": "could not connect through the proxy within 0.3 s after 2 attempts",
             "requests": 2,
             "connect_timeout": 0.3,
         },
@@ -124,7 +124,7 @@ FAILURES: dict[str, tuple[Script, type[ReplyError], dict[str, Any]]] = {
         saying(b"HTTP/1.1 200 Conn"),
         TransportError,
         {
-            "says": "no connection through the proxy within 0.3 s after 2 attempts",
+            "says": "could not connect through the proxy within 0.3 s after 2 attempts",
             "requests": 2,
             "connect_timeout": 0.3,
         },
@@ -133,7 +133,7 @@ FAILURES: dict[str, tuple[Script, type[ReplyError], dict[str, Any]]] = {
         saying(head()),
         TransportError,
         {
-            "says": "no connection through the proxy within 0.3 s after 2 attempts",
+            "says": "could not connect through the proxy within 0.3 s after 2 attempts",
             "requests": 2,
             "connect_timeout": 0.3,
         },

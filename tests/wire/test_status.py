@@ -339,7 +339,7 @@ def test_a_redirect_is_not_followed_and_the_other_origin_sees_nothing(
     with Hostile() as other:
         moved = response(b"", f"Location: {other.base_url}/contact-accounts/7", status=f"{status} Moved")
         survival.survives(
-            face, answering(moved), raises=UnexpectedResponseError, says=f"{status}.*a redirect.*never followed"
+            face, answering(moved), raises=UnexpectedResponseError, says=f"{status}.*a redirect.*never follows"
         )
         assert (len(other.peers), other.requests) == (0, [])
 

@@ -34,7 +34,7 @@ from .hostile import (
 )
 
 CHUNKED = head("Transfer-Encoding: chunked")
-CUT = {"raises": TransportError, "requests": 2, "says": "the connection (broke|was closed)"}
+CUT = {"raises": TransportError, "requests": 2, "says": "the connection (broke|closed)"}
 UNREAD = {"requests": None, "connections": 2, "attempts": 2}
 STALLED = {
     "raises": DeadlineExceededError,
@@ -164,7 +164,7 @@ def test_a_connection_that_is_never_answered_is_given_up_and_tried_again(surviva
         with survival.watched():
             client = client_of(f"http://127.0.0.1:{listener.getsockname()[1]}/v3", connect_timeout=0.2)
             outcome = attempt(face, client)
-            survival.judge(outcome, TransportError, "no connection within 0.2 s after 2 attempts")
+            survival.judge(outcome, TransportError, "could not connect within 0.2 s after 2 attempts")
             assert outcome.elapsed < 1.5
             client.close()
 
@@ -462,17 +462,17 @@ AT = {face: "" if face in UPDATES else r"/items/0" for face in ALL}
 
 @parameters(
     Row("empty", whole(b""), wrong("the body is empty")),
-    Row("html", whole(b"<!DOCTYPE html><title>Sign in</title>", "Content-Type: text/html"), wrong("a login page")),
-    Row("truncated", replying(lambda request: response(request.good[:-9])), wrong("not JSON")),
-    Row("truncated_by_the_close", lambda peer: answer_and_leave(peer, truncated), wrong("not JSON")),
-    Row("not_utf8", answering(mutated(b"account 7", b"acc\xff\xfe7")), wrong("not JSON")),
-    Row("a_byte_order_mark", replying(lambda request: response(b"\xef\xbb\xbf" + request.good)), wrong("not JSON")),
-    Row("gzip", whole(b"\x1f\x8b\x08\x00" + bytes(20), "Content-Encoding: gzip"), wrong("not JSON")),
-    Row("a_million_brackets", whole(b"[" * 1_000_000), wrong("not JSON")),
-    Row("a_million_brackets_inside", answering(mutated(CITY, b'"x":' + b"[" * 400_000)), wrong("not JSON")),
-    Row("1e400", answering(mutated(CITY, b'"linkedProspectsCount": 1e400')), wrong("not JSON")),
-    Row("nan", answering(mutated(CITY, b'"linkedProspectsCount": NaN')), wrong("not JSON")),
-    Row("two_documents", replying(lambda request: response(request.good * 2)), wrong("not JSON")),
+    Row("html", whole(b"<!DOCTYPE html><title>Sign in</title>", "Content-Type: text/html"), wrong("a login form")),
+    Row("truncated", replying(lambda request: response(request.good[:-9])), wrong("not valid JSON")),
+    Row("truncated_by_the_close", lambda peer: answer_and_leave(peer, truncated), wrong("not valid JSON")),
+    Row("not_utf8", answering(mutated(b"account 7", b"acc\xff\xfe7")), wrong("not valid JSON")),
+    Row("a_byte_order_mark", replying(lambda request: response(b"\xef\xbb\xbf" + request.good)), wrong("not valid JSON")),
+    Row("gzip", whole(b"\x1f\x8b\x08\x00" + bytes(20), "Content-Encoding: gzip"), wrong("not valid JSON")),
+    Row("a_million_brackets", whole(b"[" * 1_000_000), wrong("not valid JSON")),
+    Row("a_million_brackets_inside", answering(mutated(CITY, b'"x":' + b"[" * 400_000)), wrong("not valid JSON")),
+    Row("1e400", answering(mutated(CITY, b'"linkedProspectsCount": 1e400')), wrong("not valid JSON|a number in it is too large")),
+    Row("nan", answering(mutated(CITY, b'"linkedProspectsCount": NaN')), wrong("not valid JSON")),
+    Row("two_documents", replying(lambda request: response(request.good * 2)), wrong("not valid JSON")),
     Row("null", whole(b"null"), wrong("the body must be an? (account|page) object")),
     Row("a_list", whole(b"[]"), wrong("the body must be an? (account|page) object")),
     Row("a_string", whole(b'"canary"'), wrong("the body must be an? (account|page) object")),

@@ -129,7 +129,7 @@ enum Outcome {
     Answered(Result<Box<ContactAccount>, Error>),
     /// The run had begun to hold back all requests.
     HeldBack,
-    /// This process changed the account after the look, or waited so long for its turn that somebody else may have.
+    /// This process changed the account after the look, or waited so long for its turn that someone else may have.
     Overtaken,
     /// The plan file could not be written, so nothing was sent.
     NotMarked(FileError),

@@ -99,7 +99,7 @@ pub(super) enum Stop {
     Broken(&'static str),
 }
 
-/// An update that may have cleared members, and of which no answer tells.
+/// An update that may have cleared members, and that no answer confirmed.
 #[derive(Debug)]
 struct InDoubt {
     at_risk: AtRisk,

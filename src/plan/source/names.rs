@@ -278,7 +278,7 @@ fn is_read_only(name: &str) -> bool {
     members.chain(READ_ONLY).any(|member| plain(member) == name)
 }
 
-/// The columns that are fields, and those that a message has suggested for one: whoever follows two suggestions for the
+/// The columns that are fields, and those that a message has suggested for one: a user who follows two suggestions for the
 /// same field would only get the next error.
 struct Others<'a>(Vec<(Field, &'a str)>);
 
@@ -327,7 +327,7 @@ fn unknown<'a>(name: &'a str, renamed: Option<&str>, others: &mut Others<'a>) ->
         if let Some(other) = others.taken(field, name) {
             let (field, other) = (field.name(), shown(other));
             return format!(
-                "is not a field of a contact account; {other} may be the {field} already, so name it in ignore="
+                "is not a field of a contact account; {other} may be the {field} already, so list it in ignore="
             );
         }
         let (field, name, expected) = (field.name(), quoted(name), expected(field));
