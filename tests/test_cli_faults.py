@@ -118,7 +118,7 @@ def test_several_faults_are_a_list_with_one_on_each_line(shell: Shell) -> None:
     (shell.folder / "crm.csv").write_text("id,Citty,Notes,Website\n1,a,b,c\n", encoding="utf-8")
     code, _, told = shell("plan", "crm.csv")
     assert code == 2
-    website = "if it is the domain_name, give --column Website=domain_name; else name it in --ignore"
+    website = "if it is the domain_name, pass --column Website=domain_name; otherwise list it in --ignore"
     assert told == [
         "replyio: crm.csv refused before any request:",
         "  column Citty is not a field of a contact account; did you mean city? Otherwise, list it in --ignore",

@@ -124,8 +124,8 @@ def test_a_list_that_cannot_be_read_whole_is_an_error_and_no_short_list(mode: st
         read = [[1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9], [9, 10, 11, 12]]
         scripted(many, [*read, [20], [21], [22], [23]], has_more=[True] * 8)
         message = (
-            r"the list changes faster than replyio can read it after 1 attempt in .*: accounts are missing before the page "
-            r"at skip=2; hint: try again when fewer accounts are created and deleted$"
+            r"the list changes faster than replyio can read it after 1 attempt in .*: accounts are missing before the "
+            r"page at skip=2; hint: try again when fewer accounts are created and deleted$"
         )
         with many.client() as client, pytest.raises(UnexpectedResponseError, match=message):
             listed(client, mode, page_size=3)
