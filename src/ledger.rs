@@ -250,7 +250,12 @@ impl Ledger {
         }
         let opened = place::open(&self.folders, &self.user);
         match opened {
-            Ok(file) => {
+            Ok((file, elsewhere)) => {
+                if let Some(why) = elsewhere {
+                    self.warn(format!(
+                        "the quota may not count other programs, since its usual file is unusable: {why}"
+                    ));
+                }
                 windows.keep_edits(true);
                 Some(file)
             }

@@ -149,7 +149,6 @@ impl Failure {
                 last.as_deref().map(|last| format!("the previous attempt failed: {last}").into())
             }
             Self::Unexpected(unexpected) => Some(Cow::Borrowed(&unexpected.reason)),
-            Self::Unsettled { reason } => Some(Cow::Borrowed(reason)),
             Self::Api(answer) => {
                 let said = answer.problem.summary();
                 said.filter(|said| !said.eq_ignore_ascii_case(reason(answer.status).unwrap_or_default()))
@@ -157,7 +156,7 @@ impl Failure {
             }
             Self::Turn { .. } => Some(Cow::Borrowed("it waited for another update of this account by this process")),
             Self::AcquireDeadline { .. } => Some(format!("it waited for {ACQUIRE}").into()),
-            Self::Acquire { reason, .. } => Some(Cow::Borrowed(reason)),
+            Self::Unsettled { reason } | Self::Acquire { reason, .. } => Some(Cow::Borrowed(reason)),
             Self::Transport(_) | Self::Quota { .. } | Self::Internal(_) => None,
         }
     }

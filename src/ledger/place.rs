@@ -62,13 +62,18 @@ fn because(path: &Path, reason: impl fmt::Display) -> Unusable {
     Unusable(format!("{}: {reason}", path.display()))
 }
 
-/// Opens the ledger of a user in the first usable folder.
-pub(super) fn open(folders: &[PathBuf], user: &User) -> Result<File, Unusable> {
+/// Opens the ledger of a user in the first usable folder. Also returns why an earlier folder is not usable, if that may
+/// concern only this process: others may count there.
+pub(super) fn open(folders: &[PathBuf], user: &User) -> Result<(File, Option<Unusable>), Unusable> {
     let mut refused = Unusable("there is no directory for its file; set REPLYIO_STATE_DIR".to_owned());
+    let mut others_may_count = false;
     for folder in folders {
         match open_in(folder, user) {
-            Ok(file) => return Ok(file),
-            Err(unusable) => refused = unusable,
+            Ok(file) => return Ok((file, others_may_count.then_some(refused))),
+            Err(unusable) => {
+                others_may_count |= is_on_a_network(&folder.join(FOLDER)).is_none();
+                refused = unusable;
+            }
         }
     }
     Err(refused)

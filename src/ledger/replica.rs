@@ -146,7 +146,9 @@ impl Replica {
         let records = u32::try_from(edits.len()).unwrap_or(u32::MAX);
         let mut header = Header { held_until: self.header.held_until.max(held_until), ..self.header };
         if std::mem::take(&mut self.is_new) {
-            let booked: Vec<Duration> = windows.booked().rev().take(LARGEST_SHARED as usize).collect();
+            let from = self.quota_time().saturating_sub(HOUR);
+            let booked: Vec<Duration> =
+                windows.booked().filter(|moment| *moment > from).take(LARGEST_SHARED as usize).collect();
             for moment in &booked {
                 added((*moment, process)).append_to(&mut bytes);
             }
@@ -161,9 +163,10 @@ impl Replica {
             let all = disk.read_part(header.offset(0), format::length(header.count)).map_err(cannot_be_read)?;
             let known = format::records(&all).chain(own);
             let booked = format::replay(known, now.saturating_sub(HOUR), self.horizon(now));
-            let newest = booked.iter().rev().take(LARGEST_SHARED as usize);
-            newest.clone().for_each(|one| added(*one).append_to(&mut bytes));
-            header.count = u32::try_from(newest.len()).unwrap_or_default();
+            // What does not fit is hours away. The requests of the last hour always fit.
+            let first = booked.iter().take(LARGEST_SHARED as usize);
+            first.clone().for_each(|one| added(*one).append_to(&mut bytes));
+            header.count = u32::try_from(first.len()).unwrap_or_default();
             header.epoch = header.epoch.wrapping_add(1);
             disk.write_part(header.offset(0), &bytes).map_err(cannot_be_written)?;
         } else {

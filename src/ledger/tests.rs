@@ -459,3 +459,26 @@ fn the_cost_of_a_booking() {
         }
     }
 }
+
+#[test]
+fn bookings_that_do_not_fit_are_the_furthest_ones() {
+    let folder = Folder::new();
+    let (mut one, mut two) = (Process::new(&folder), Process::new(&folder));
+    for _ in 0..CAPACITY + 100 {
+        one.book_of(Quota::default());
+    }
+    assert!(two.book_of(Quota::default()).0 >= 60, "the requests of this minute still count");
+}
+
+#[test]
+fn a_folder_that_only_this_process_cannot_use_is_told_of() {
+    let (usual, other) = (Folder::new(), Folder::new());
+    let user = Process::new(&usual).ledger.user;
+    let open = |folders: &[&Folder]| {
+        let folders: Vec<_> = folders.iter().map(|folder| folder.0.clone()).collect();
+        place::open(&folders, &user).unwrap().1
+    };
+    assert!(open(&[&usual, &other]).is_none());
+    fs::set_permissions(usual.inside(), fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(open(&[&usual, &other]).unwrap().0.contains("other users can access it"));
+}

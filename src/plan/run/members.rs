@@ -53,10 +53,11 @@ impl Members {
     /// Compares an item of the list with its account.
     pub(super) fn compare(&mut self, item: &ContactAccount, account: &ContactAccount) {
         for name in unsendable_keys(account) {
-            let is_shown = match has_unsendable(account, name) {
-                true => has_unsendable(item, name),
-                // Where the item does not have the member at all, it hides the values of other accounts.
-                false => unsendable_keys(item).any(|other| other == name),
+            // An item that does not have the member at all hides the values of other accounts.
+            let is_shown = if has_unsendable(account, name) {
+                has_unsendable(item, name)
+            } else {
+                unsendable_keys(item).any(|other| other == name)
             };
             if !is_shown {
                 self.unlisted.insert(name.to_owned());

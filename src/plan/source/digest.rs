@@ -10,7 +10,7 @@ const PORTION: usize = 64 * 1_024;
 
 impl Table {
     /// Returns a digest of the rows and of what the columns do. Two tables with the same digest plan the same changes,
-    /// whether they come from a file or a DataFrame.
+    /// whether they come from a file or a data frame.
     pub fn digest(&self, options: &Options) -> [u8; SHA256_OUTPUT_LEN] {
         let mut sum = Sum { context: Context::new(&SHA256), portion: Vec::with_capacity(2 * PORTION) };
         for word in [options.mode.as_str(), options.nulls.as_str(), options.match_on.as_str()] {
