@@ -280,6 +280,12 @@ impl Machine {
         self.looking == 0 && self.has_look() && wants_more
     }
 
+    /// Returns whether an update can be sent whose look becomes too old if others are looked at first, as under a small quota.
+    fn is_update_pressing(&self, now: Duration) -> bool {
+        let is_aging = |update: &Update| now.saturating_sub(update.looked_at) > FRESH / 4;
+        self.ready.iter().any(is_aging) && self.may_write()
+    }
+
     fn may_write(&self) -> bool {
         let Some(next) = self.next_to_write().and_then(|place| self.ready.get(place)) else { return false };
         // Until the effect of such an update is known, only one is in flight.
@@ -335,7 +341,7 @@ impl Machine {
                 self.look_again(update.row);
             }
         }
-        if self.wants_look() {
+        if self.wants_look() && !self.is_update_pressing(now) {
             return self.start_look();
         }
         if !self.may_write() {

@@ -856,6 +856,39 @@ fn a_look_that_is_two_minutes_old_is_repeated() {
 }
 
 #[test]
+fn under_a_small_quota_an_account_is_written_before_its_look_is_too_old() {
+    for (count, items) in [(4, Some(ItemsProof::Incomplete)), (8, None), (60, None), (60, Some(ItemsProof::Complete))] {
+        let mut machine = Machine::new(rows(count), items, Settings { concurrency: 8, ..SETTINGS });
+        let (mut written, mut sent, mut now) = (0, 0, at(0));
+        while machine.next(now) == Next::Request {
+            match machine.start(now).unwrap() {
+                Request::Page { rows, .. } => {
+                    let (planned, items) = (planned(&rows), items_of(&rows));
+                    machine.looked_at_page(rows, planned, Ok(items), now);
+                }
+                Request::Account { row } => {
+                    machine.looked_at_account(row, bergen(), Ok(account(row.account_id.unwrap())), now);
+                }
+                Request::Update(update) => {
+                    written += 1;
+                    let id = update.account.id;
+                    machine.wrote(*update, Ok(answered(id)), now);
+                }
+            }
+            sent += 1;
+            assert!(sent <= 3 * count + 20, "{sent} requests for {written} of {count} rows");
+            // Two requests a minute.
+            now += at(30);
+        }
+        assert_eq!(written, count);
+    }
+}
+
+fn items_of(rows: &[OpenRow]) -> Vec<Item> {
+    items(rows, account)
+}
+
+#[test]
 fn an_account_that_this_process_changed_since_the_look_is_looked_at_again() {
     let mut machine = looked(1, SETTINGS);
     let update = next_update(&mut machine, at(0));
