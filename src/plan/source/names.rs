@@ -506,7 +506,7 @@ mod tests {
         ] {
             let mut options = Options { match_on: MatchOn::DomainName, ..Options::default() };
             for fault in Names::of(names, &options).faults {
-                match fault.message.split_once("give columns={\"") {
+                match fault.message.split_once("set columns={\"") {
                     Some((_, pair)) => {
                         let (from, to) = pair.split_once("\": \"").unwrap();
                         options.columns.push((from.to_owned(), to.split_once('"').unwrap().0.to_owned()));
