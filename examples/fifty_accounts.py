@@ -34,12 +34,12 @@ ROWS[7]["id"] = 9_999
 
 
 WIDTH = 79
-HAS_COLOURS = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+HAS_COLORS = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def title(text: str) -> None:
     """Prints a headline."""
-    print(f"\n\x1b[1m{text}\x1b[0m" if HAS_COLOURS else f"\n{text}")
+    print(f"\n\x1b[1m{text}\x1b[0m" if HAS_COLORS else f"\n{text}")
 
 
 def say(text: object) -> None:

@@ -45,17 +45,17 @@ UPDATE: ContactAccountFields = {
 
 
 WIDTH = 79
-HAS_COLOURS = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+HAS_COLORS = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
-def coloured(text: str, colour: int) -> str:
+def colored(text: str, color: int) -> str:
     """Returns the text in a color, on a terminal that has colors."""
-    return f"\x1b[{colour}m{text}\x1b[0m" if HAS_COLOURS else text
+    return f"\x1b[{color}m{text}\x1b[0m" if HAS_COLORS else text
 
 
 def title(text: str) -> None:
     """Prints a headline."""
-    print(f"\n{coloured(text, 1)}")
+    print(f"\n{colored(text, 1)}")
 
 
 def say(text: object) -> None:
@@ -79,7 +79,7 @@ def show(headline: str, before: ContactAccount, after: ContactAccount) -> None:
         has_changed = old.get(field) != new.get(field)
         line = f"{'*' if has_changed else ' '} {field:18}{values[0]:29}{values[1]}"
         # Red is what is gone, green what is new.
-        print(coloured(line, 32 if field in new else 31) if has_changed else line)
+        print(colored(line, 32 if field in new else 31) if has_changed else line)
 
 
 def main() -> None:

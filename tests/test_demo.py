@@ -1,4 +1,4 @@
-"""`make demo` fits a terminal of 80 columns, cuts nothing without an ellipsis, and has colours where they are seen."""
+"""`make demo` fits a terminal of 80 columns, cuts nothing without an ellipsis, and has colors where they are seen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pexpect = pytest.importorskip("pexpect")
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 DEMO = [str(EXAMPLES / name) for name in ("quickstart.py", "fifty_accounts.py")]
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def seen(**variables: str) -> str:
@@ -39,14 +39,14 @@ def demo() -> str:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 def test_it_fits_80_columns(demo: str) -> None:
-    wide = [line for line in COLOUR.sub("", demo).splitlines() if len(line) > 80]
+    wide = [line for line in COLOR.sub("", demo).splitlines() if len(line) > 80]
     assert not wide, "\n".join(wide)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 def test_a_value_that_is_cut_ends_with_an_ellipsis(demo: str) -> None:
     from_the_whole = ("Charging stations for ferries and ports", "https://www.linkedin.com/company/nordlys-example")
-    shown = COLOUR.sub("", demo)
+    shown = COLOR.sub("", demo)
     for whole in from_the_whole:
         cut = set(re.findall(rf"{re.escape(whole[:16])}[^\s]*(?: [^\s]+)*", shown))
         assert cut
@@ -54,15 +54,15 @@ def test_a_value_that_is_cut_ends_with_an_ellipsis(demo: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
-def test_colours_are_for_terminals(demo: str) -> None:
-    assert COLOUR.search(demo)
-    assert not COLOUR.search(seen(NO_COLOR="1"))
-    assert not COLOUR.search(seen(TERM="dumb"))
+def test_colors_are_for_terminals(demo: str) -> None:
+    assert COLOR.search(demo)
+    assert not COLOR.search(seen(NO_COLOR="1"))
+    assert not COLOR.search(seen(TERM="dumb"))
     for program in DEMO:
         done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True, timeout=60)
-        assert not COLOUR.search(done.stdout)
+        assert not COLOR.search(done.stdout)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 def test_it_says_why_the_owner_stays(demo: str) -> None:
-    assert "owner_user_id stays" in COLOUR.sub("", demo)
+    assert "owner_user_id stays" in COLOR.sub("", demo)

@@ -302,7 +302,7 @@ def columns_that_are_no_fields(case: Case) -> None:
     columns, ignore = found(r"columns=\{[^}]*\}", told), found("ignore=", told)
     call = f"client.plan_contact_account_updates(frame, progress=False, {columns}, {ignore}"
     assert case.run(f'{call}["Note", "created_date"])', frame=frame).counts == {"pending": 1}
-    told = raised(lambda: case.plan(frame, ignore=["Website", "Note"], columns={"Websit": "domain_name"}))
+    told = raised(lambda: case.plan(frame, ignore=["Website", "Note"], columns={"Webpage": "domain_name"}))
     assert "columns=" in told
     told = raised(lambda: case.plan([{"id": 1, "name": "Company 1"}], match_on="name"))
     call = f'client.plan_contact_account_updates(rows, progress=False, match_on="name", {found("ignore=", told)}["id"])'

@@ -51,4 +51,4 @@ def test_counts_are_compared_without_the_statuses_that_no_row_has() -> None:
 
 def test_a_misspelled_status_is_a_key_error() -> None:
     with pytest.raises(KeyError):
-        Counts()["failled"]  # type: ignore[index]
+        Counts()["broken"]  # type: ignore[index]
