@@ -165,11 +165,12 @@ const LOG: &str = "log present";
 /// the file can have one while only the log has the other.
 fn logs(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
     let Some(SqlValue::Integer(needed)) = get(connection, "log")? else { return Ok(None) };
-    let mut select = connection.prepare_cached("SELECT present, checksum FROM log")?;
+    // A run counts in `written`. A long text there would free pages, and the file would not be whole beside its log.
+    let mut select = connection.prepare_cached("SELECT present, checksum, typeof(written) = 'integer' FROM log")?;
     let mut rows = select.query([])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let (present, sum) = (row.get::<_, SqlValue>(0)?, row.get::<_, u32>(1)?);
-    let is_whole = checksum(LOG, &present) == sum && rows.next()?.is_none();
+    let is_whole = checksum(LOG, &present) == sum && row.get(2)? && rows.next()?.is_none();
     Ok(if let SqlValue::Integer(present) = present { is_whole.then_some((needed, present)) } else { None })
 }
 
