@@ -114,17 +114,22 @@ fn escape(line: &mut String, character: char) {
 /// The most problems in a message, followed by the number of the others.
 const FAULTS_SHOWN: usize = 10;
 
-/// Joins several problems in one line.
+/// Formats problems so that they follow a colon: one in the same line, several in a line each.
 pub(crate) fn listed<T>(faults: &[T], shown: impl Fn(&T) -> String) -> String {
-    let first: Vec<String> = faults.iter().take(FAULTS_SHOWN).map(shown).collect();
-    let mut line = first.join("; ");
+    if let [fault] = faults {
+        return format!(" {}", shown(fault));
+    }
+    let mut lines = String::new();
+    for fault in faults.iter().take(FAULTS_SHOWN) {
+        let _ = write!(lines, "\n  {}", shown(fault));
+    }
     match faults.len().saturating_sub(FAULTS_SHOWN) {
         0 => {}
         more => {
-            let _ = write!(line, "; and {} more", with_separators(more));
+            let _ = write!(lines, "\n  and {} more", with_separators(more));
         }
     }
-    line
+    lines
 }
 
 /// Formats a number for people: `10,000`.
@@ -219,7 +224,9 @@ mod tests {
     #[test]
     fn a_message_has_a_handful_of_faults_and_the_number_of_the_rest() {
         let faults: Vec<usize> = (0..1_012).collect();
-        assert_eq!(listed(&faults[..2], ToString::to_string), "0; 1");
-        assert_eq!(listed(&faults, ToString::to_string), "0; 1; 2; 3; 4; 5; 6; 7; 8; 9; and 1,002 more");
+        assert_eq!(listed(&faults[..1], ToString::to_string), " 0");
+        assert_eq!(listed(&faults[..2], ToString::to_string), "\n  0\n  1");
+        let all = listed(&faults, ToString::to_string);
+        assert_eq!(all.replace("\n  ", "; "), "; 0; 1; 2; 3; 4; 5; 6; 7; 8; 9; and 1,002 more");
     }
 }

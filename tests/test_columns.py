@@ -57,7 +57,7 @@ def test_all_faults_of_columns_are_told_at_once(make: Callable[[dict[str, list[A
     assert kinds[0] in {"must be text, not numbers, first in row 1", "must be text, not int, first in row 1"}
     assert kinds[1] in {"must be integers, not booleans, first in row 0", "must be integers, not bool, first in row 0"}
     assert error.message.startswith(
-        "table of 2 rows and 6 columns refused before any request: column citty is not a field"
+        "table of 2 rows and 6 columns refused before any request:\n  column citty is not a field"
     )
 
 

@@ -48,6 +48,17 @@ def test_an_empty_variable_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
         ReplyClient()
 
 
+@pytest.mark.parametrize("given", ["state", "~/state", "./a\x1bb"])
+def test_a_relative_state_directory_is_refused(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("REPLYIO_STATE_DIR", given)
+    shown = given.replace("\x1b", "\\x1b")
+    expected = f"^{re.escape(f'REPLYIO_STATE_DIR must be an absolute path, not {shown}')}$"
+    with pytest.raises(ConfigurationError, match=expected):
+        ReplyClient(api_key="k", base_url="http://127.0.0.1:1/v3")
+    with pytest.raises(ConfigurationError, match=expected):
+        replyio.plans()
+
+
 def test_the_key_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch, reply_sandbox: Sandbox) -> None:
     monkeypatch.setenv("REPLY_API_KEY", "from-the-environment")
     monkeypatch.setenv("REPLY_BASE_URL", reply_sandbox.url)

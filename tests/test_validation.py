@@ -75,8 +75,8 @@ def test_every_fault_is_reported_at_once_in_the_order_of_the_fields(mode: str, r
         FieldError("color", "is not a field of a contact account"),
         FieldError("linkedProspectsCount", "cannot be updated: the service sets it"),
     ]
-    faults = "; ".join(f"{field} {message}" for field, message in error.errors)
-    assert str(error) == f"update of an account refused before any request: {faults}"
+    faults = "".join(f"\n  {field} {message}" for field, message in error.errors)
+    assert str(error) == f"update of an account refused before any request:{faults}"
 
 
 @pytest.mark.parametrize("mode", MODES)

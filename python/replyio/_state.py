@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from replyio import _replyio
 from replyio._counts import Counts, Status
-from replyio.errors import PlanError
+from replyio.errors import ConfigurationError, PlanError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,7 +148,7 @@ def is_kept(path: str | os.PathLike[str]) -> bool:
     Returns:
         True if it is there.
     """
-    with suppress(RuntimeError):
+    with suppress(RuntimeError, ConfigurationError):
         return Path(path).parent == folder()
     return False
 
@@ -161,6 +161,7 @@ def folder() -> Path:
 
     Raises:
         RuntimeError: If the user's home directory is unknown.
+        ConfigurationError: If `REPLYIO_STATE_DIR` is a relative path.
     """
     return _base() / "plans"
 
@@ -168,7 +169,10 @@ def folder() -> Path:
 def _base() -> Path:
     given = os.environ.get("REPLYIO_STATE_DIR")
     if given:
-        return Path(given).absolute()
+        # Processes with different working directories would each have a quota and plans of their own.
+        if not Path(given).is_absolute():
+            raise ConfigurationError(f"REPLYIO_STATE_DIR must be an absolute path, not {_replyio.safe_text(given)}")
+        return Path(given)
     if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA")
         return (Path(local) if local else Path.home() / "AppData" / "Local") / "replyio"

@@ -114,7 +114,7 @@ def _tell(message: str, code: int = _FAILED) -> int:
     """Writes a message to stderr without characters that control a terminal. A closed stderr is not an error."""
     from replyio._replyio import safe_text
 
-    lines = "\n  ".join(map(safe_text, message.strip().split("\n")))
+    lines = "\n  ".join(safe_text(line.strip()) for line in message.strip().split("\n"))
     try:
         sys.stderr.write(f"replyio: {lines}\n")
         sys.stderr.flush()
@@ -209,28 +209,12 @@ def _message(error: ReplyError) -> str:
     """
     from replyio.errors import ConfigurationError, PlanError, ValidationError
 
-    if isinstance(error, ValidationError) and len(error.errors) > 1:
-        return _in_words_of_the_command(_list_of(error))
+    if isinstance(error, ValidationError):
+        return _in_words_of_the_command(error.message)
     said, separator, hint = error.message.rpartition("; hint: ")
-    if separator or isinstance(error, (ConfigurationError, PlanError, ValidationError)):
+    if separator or isinstance(error, (ConfigurationError, PlanError)):
         hint = _in_words_of_the_command(hint)
     return said + separator + hint
-
-
-_SHOWN_FAULTS = 10
-
-
-def _list_of(error: ValidationError) -> str:
-    """Several faults, one on each line."""
-    faults = [f"{fault.field} {fault.message}".strip() for fault in error.errors]
-    before, _, _ = error.message.partition(faults[0])
-    # A fault of a table begins with the word "column".
-    what, separator, word = before.rpartition(": ")
-    if not separator:
-        return error.message
-    lines = [f"{what}:", *(f"{word}{fault}" for fault in faults[:_SHOWN_FAULTS])]
-    left = len(faults) - _SHOWN_FAULTS
-    return "\n".join(lines + ([f"and {left:,} more"] if left > 0 else []))
 
 
 def _exit_code(error: ReplyError) -> int:
@@ -466,7 +450,7 @@ def _check(options: dict[str, Any]) -> int:
     form, members = chosen(options.get("format")), report.to_dict()
     with _ignoring_a_closed_pipe():
         if form == "table":
-            sys.stdout.write(f"{report}\n")
+            sys.stdout.write(f"{_in_words_of_the_command(str(report))}\n")
         elif form == "json":
             _give(members, options)
         else:
@@ -505,17 +489,22 @@ def _list(options: dict[str, Any]) -> int:
 
 
 def _planned(client: ReplyClient, file: str, wanted: dict[str, Any]) -> Plan:
-    """Plans. A file that cannot be read, or a folder that is missing, is a fault of the arguments."""
+    """Plans. An unreadable file, a missing folder and a name that is taken are faults of the arguments."""
     from pathlib import Path
 
-    from replyio import ReplyError
+    from replyio import PlanError, ReplyError
     from replyio._cli_overview import UsageError
 
-    folder = Path(wanted.get("save_as", file)).parent
-    if "save_as" in wanted and not folder.is_dir():
-        raise UsageError(f"--save-as {wanted['save_as']}: there is no folder {folder}")
+    saved = Path(wanted.get("save_as", file))
+    if "save_as" in wanted and not saved.parent.is_dir():
+        raise UsageError(f"--save-as {saved}: there is no folder {saved.parent}")
+    is_taken = "save_as" in wanted and "if_exists" not in wanted and saved.exists()
     try:
         return client.plan_contact_account_updates(file, **wanted)
+    except PlanError as error:
+        if is_taken:
+            raise UsageError(_message(error)) from None
+        raise
     except ImportError as error:
         raise UsageError(f"{file}: {error}") from None
     except OSError as error:

@@ -204,7 +204,7 @@ impl fmt::Display for Error {
         match self {
             Self::Configuration(message) => formatter.write_str(message),
             Self::Validation { call, errors } => {
-                write!(formatter, "{call} refused before any request: ")?;
+                write!(formatter, "{call} refused before any request:")?;
                 formatter.write_str(&listed(errors, |error| format!("{} {}", error.field, error.message)))
             }
             Self::Exhausted(error) => write!(

@@ -102,7 +102,7 @@ pub(super) fn exhausted(py: Python<'_>, error: &std::io::Error) -> PyErr {
 /// Returns the exception for a call refused before any request, with every problem.
 pub(super) fn refused(py: Python<'_>, what: &str, faults: &[FieldError]) -> PyErr {
     let listed = listed(faults, |fault| format!("{} {}", fault.field, fault.message));
-    let message = format!("{what} refused before any request: {listed}");
+    let message = format!("{what} refused before any request:{listed}");
     validation(py, &message, faults).unwrap_or_else(|failed| failed)
 }
 

@@ -14,9 +14,13 @@ use crate::acquire::Acquire;
 use crate::config::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, ProxyUrl};
 use crate::error::{Error, KeyOrigin};
 use crate::quota::Quota;
+use crate::text::plain_line;
 
 /// The longest timeout. It prevents overflow in time arithmetic.
 const LONGEST_TIMEOUT: f64 = 30.0 * 86_400.0;
+
+/// The most characters of a folder in a message.
+const LONGEST_FOLDER: usize = 200;
 
 /// Reads all settings of a new client.
 pub(super) fn config_from(settings: &Bound<'_, PyDict>) -> Result<Config, Error> {
@@ -32,6 +36,11 @@ pub(super) fn config_from(settings: &Bound<'_, PyDict>) -> Result<Config, Error>
             }
         },
     };
+    let state = env::var_os("REPLYIO_STATE_DIR").map(PathBuf::from).filter(|state| !state.as_os_str().is_empty());
+    if let Some(state) = state.filter(|state| !state.is_absolute()) {
+        let state = plain_line(&state.to_string_lossy(), LONGEST_FOLDER);
+        return Err(refused(format!("REPLYIO_STATE_DIR must be an absolute path, not {state}")));
+    }
     let mut config = Config::new("none")?;
     config.api_key = ApiKey::with_origin(api_key, origin)?;
     let base_url = match given("base_url") {

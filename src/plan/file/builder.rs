@@ -13,7 +13,7 @@ use std::{fs, io};
 use rusqlite::{Connection, params};
 
 use super::error::{FileError, FileErrorKind};
-use super::header::{Header, header_checksum};
+use super::header::{Facts, Header};
 use super::presence::Presence;
 use super::private::{FileId, create_beside, create_private, remove, with_suffix};
 use super::schema::{self, StoredRequest, StoredRow};
@@ -314,6 +314,6 @@ fn seal(written: &Rows, rows: u64, requests: &[i64], cleared_members: &[String])
     state::set_owner(&transaction, None)?;
     // This waits for the whole file.
     transaction.commit()?;
-    let checksum = header_checksum(connection)?;
+    let checksum = Facts::read(connection)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?.checksum();
     connection.execute(insert, params!["sealed", checksum]).map(drop)
 }

@@ -1,10 +1,10 @@
 //! Validates a plan file before its use.
 
-use rusqlite::types::{FromSql, Value as SqlValue};
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::types::Value as SqlValue;
+use rusqlite::Connection;
 
 use super::error::FileErrorKind;
-use super::header::{self, Header, header_checksum};
+use super::header::{Facts, Header};
 use super::schema::{self, StoredEdit, StoredRequest, StoredRow};
 use super::state::{self, Log};
 use crate::plan::Status;
@@ -27,6 +27,10 @@ pub(super) struct Head {
     pub(super) log: Log,
     /// The file name at its creation.
     pub(super) name: String,
+    /// The number of its rows.
+    rows: u64,
+    /// The number of its changes.
+    edits: u64,
     /// The number of changes that empty a field.
     pub(super) cleared: u64,
 }
@@ -60,35 +64,25 @@ pub(super) fn check_head(connection: &Connection) -> Found<Head> {
     if let Err(kind) = check_schema(connection)? {
         return Ok(Err(kind));
     }
-    if !header::is_bounded(connection)? {
-        return Ok(Err(damage("its header differs from what replyio wrote")));
+    let differs = || damage("its header differs from what replyio wrote");
+    let Some(facts) = Facts::read(connection)? else { return Ok(Err(differs())) };
+    let Some(sealed) = facts.get("sealed") else { return Ok(Err(FileErrorKind::HalfWritten)) };
+    if *sealed != SqlValue::Integer(i64::from(facts.checksum())) {
+        return Ok(Err(differs()));
     }
-    let sealed = connection
-        .query_row("SELECT value FROM plan WHERE key = 'sealed'", [], |row| row.get::<_, SqlValue>(0))
-        .optional()?;
-    let Some(sealed) = sealed else { return Ok(Err(FileErrorKind::HalfWritten)) };
-    if sealed != SqlValue::Integer(i64::from(header_checksum(connection)?)) {
-        return Ok(Err(damage("its header differs from what replyio wrote")));
-    }
-    let Some(header) = Header::read(connection)? else {
-        return Ok(Err(damage(
-            "its header differs from what replyio \
-        wrote",
-        )));
+    let count = |key| facts.integer(key).and_then(|count| u64::try_from(count).ok());
+    let (Some(header), Some(name)) = (Header::read(&facts), facts.text("name")) else { return Ok(Err(differs())) };
+    let (Some(rows), Some(edits), Some(cleared)) = (count("rows"), count("edits"), count("cleared")) else {
+        return Ok(Err(differs()));
     };
     let Some((_, log)) = state::read(connection)? else {
         return Ok(Err(damage("the state of its job differs from what replyio wrote")));
     };
-    let (name, cleared) = (value_of(connection, "name")?, value_of(connection, "cleared")?);
-    Ok(Ok(Head { header, log, name, cleared }))
-}
-
-fn value_of<T: FromSql>(connection: &Connection, key: &str) -> rusqlite::Result<T> {
-    connection.query_row("SELECT value FROM plan WHERE key = ?1", [key], |row| row.get(0))
+    Ok(Ok(Head { header, log, name, rows, edits, cleared }))
 }
 
 /// Checks every row, every change and every request.
-pub(super) fn check_rows(connection: &Connection) -> Found<()> {
+pub(super) fn check_rows(connection: &Connection, head: &Head) -> Found<()> {
     let sound: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if sound != "ok" {
         // A temporary read error is no reason to give up the plan.
@@ -136,8 +130,7 @@ pub(super) fn check_rows(connection: &Connection) -> Found<()> {
     if StoredRequest::read_all(connection)?.is_none() {
         return Ok(Err(damage(REQUESTS)));
     }
-    let count = |key| value_of::<u64>(connection, key);
-    let is_whole = (count("rows")?, count("edits")?, count("cleared")?) == (rows, edits, cleared);
+    let is_whole = (head.rows, head.edits, head.cleared) == (rows, edits, cleared);
     Ok(if is_whole { Ok(()) } else { Err(damage("rows are missing")) })
 }
 

@@ -1,8 +1,10 @@
 //! The purpose of a plan, as the file stores it.
 
+use std::collections::BTreeMap;
+
 use ring::rand::{SecureRandom, SystemRandom};
 use rusqlite::Connection;
-use rusqlite::types::{FromSql, Value as SqlValue};
+use rusqlite::types::Value as SqlValue;
 
 use super::error::FileError;
 use super::sum::Sum;
@@ -81,37 +83,79 @@ impl Header {
         ]
     }
 
+    /// Reads the header; `None` if a fact is missing or has another form.
+    pub(super) fn read(facts: &Facts) -> Option<Self> {
+        Some(Self {
+            identity: facts.text("identity")?,
+            parent: facts.text_or_null("parent")?,
+            parent_writes: facts.text_or_null("parent_writes")?,
+            key: KeyMark { salt: from_hex(&facts.text("key_salt")?)?, hash: from_hex(&facts.text("key_hash")?)? },
+            base_url: facts.text("base_url")?,
+            act_as: facts.text_or_null("act_as")?,
+            team_id: match facts.get("team_id")? {
+                SqlValue::Null => None,
+                _ => Some(facts.integer("team_id")?),
+            },
+            mode: Mode::from_name(&facts.text("mode")?)?,
+            nulls: Nulls::from_name(&facts.text("nulls")?)?,
+            match_on: MatchOn::from_name(&facts.text("match_on")?)?,
+            created_at_ms: facts.integer("created_at_ms")?,
+            source: facts.text("source")?,
+            source_digest: from_hex(&facts.text("source_digest")?)?,
+            suspicions: suspicions_from_text(&facts.text("suspicions")?)?,
+            is_revert: facts.integer("is_revert")? != 0,
+        })
+    }
+}
+
+/// The table `plan`: the header, the name of the file, and how much was written.
+pub(super) struct Facts(BTreeMap<String, SqlValue>);
+
+impl Facts {
+    /// Reads the table; `None` if it cannot be that of a plan. A hostile file may have endless or very long facts.
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<Self>> {
-        fn get<T: FromSql>(connection: &Connection, key: &str) -> rusqlite::Result<T> {
-            connection.query_row("SELECT value FROM plan WHERE key = ?1", [key], |row| row.get(0))
+        let mut select = connection.prepare(
+            "SELECT key, iif(octet_length(key) + coalesce(octet_length(value), 0) <= ?2, value, NULL), \
+             octet_length(key) + coalesce(octet_length(value), 0) <= ?2 FROM (SELECT key, value FROM plan LIMIT ?1)",
+        )?;
+        let mut facts = BTreeMap::new();
+        let mut rows = select.query(rusqlite::params![MOST_FACTS + 1, LONGEST_FACT])?;
+        while let Some(row) = rows.next()? {
+            if facts.len() == MOST_FACTS || !row.get::<_, bool>(2)? {
+                return Ok(None);
+            }
+            facts.insert(row.get(0)?, row.get(1)?);
         }
-        let text = |key| get::<String>(connection, key);
-        let (mode, nulls) = (Mode::from_name(&text("mode")?), Nulls::from_name(&text("nulls")?));
-        let (Some(mode), Some(nulls), Some(match_on)) = (mode, nulls, MatchOn::from_name(&text("match_on")?)) else {
-            return Ok(None);
-        };
-        let (Some(salt), Some(hash)) = (from_hex(&text("key_salt")?), from_hex(&text("key_hash")?)) else {
-            return Ok(None);
-        };
-        let Some(suspicions) = suspicions_from_text(&text("suspicions")?) else { return Ok(None) };
-        let Some(source_digest) = from_hex(&text("source_digest")?) else { return Ok(None) };
-        Ok(Some(Self {
-            identity: text("identity")?,
-            parent: get(connection, "parent")?,
-            parent_writes: get(connection, "parent_writes")?,
-            key: KeyMark { salt, hash },
-            base_url: text("base_url")?,
-            act_as: get(connection, "act_as")?,
-            team_id: get(connection, "team_id")?,
-            mode,
-            nulls,
-            match_on,
-            created_at_ms: get(connection, "created_at_ms")?,
-            source: text("source")?,
-            source_digest,
-            suspicions,
-            is_revert: get(connection, "is_revert")?,
-        }))
+        Ok(Some(Self(facts)))
+    }
+
+    /// Returns the checksum of all facts but the checksum.
+    pub(super) fn checksum(&self) -> u32 {
+        let mut sum = Sum::default();
+        for (key, value) in self.0.iter().filter(|(key, _)| *key != "sealed") {
+            sum.text(Some(key)).sql(value);
+        }
+        sum.0.finalize()
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&SqlValue> {
+        self.0.get(key)
+    }
+
+    pub(super) fn text(&self, key: &str) -> Option<String> {
+        self.text_or_null(key)?
+    }
+
+    fn text_or_null(&self, key: &str) -> Option<Option<String>> {
+        match self.get(key)? {
+            SqlValue::Text(text) => Some(Some(text.clone())),
+            SqlValue::Null => Some(None),
+            _ => None,
+        }
+    }
+
+    pub(super) fn integer(&self, key: &str) -> Option<i64> {
+        if let SqlValue::Integer(number) = self.get(key)? { Some(*number) } else { None }
     }
 }
 
@@ -182,23 +226,3 @@ fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
 
 /// The longest fact of a header, in bytes.
 const LONGEST_FACT: i64 = 1_024 * 1_024;
-
-/// Returns whether a header has the facts of a plan, all of a valid length. Otherwise it is not read.
-pub(super) fn is_bounded(connection: &Connection) -> rusqlite::Result<bool> {
-    let query = "SELECT count(*), coalesce(max(octet_length(key) + coalesce(octet_length(value), 0)), 0) \
-                 FROM (SELECT key, value FROM plan LIMIT ?1)";
-    let (count, longest) = connection.query_row(query, [MOST_FACTS + 1], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok((..=MOST_FACTS).contains(&count) && (..=LONGEST_FACT).contains(&longest))
-}
-
-/// Returns the text that the header's checksum covers.
-pub(super) fn header_checksum(connection: &Connection) -> rusqlite::Result<u32> {
-    let mut select = connection.prepare("SELECT key, value FROM plan WHERE key <> 'sealed' ORDER BY key")?;
-    let pairs = select.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, SqlValue>(1)?)))?;
-    let mut sum = Sum::default();
-    for pair in pairs {
-        let (key, value) = pair?;
-        sum.text(Some(&key)).sql(&value);
-    }
-    Ok(sum.0.finalize())
-}

@@ -114,7 +114,7 @@ impl PlanFile {
             // One snapshot of a plan that a run may be writing.
             let reading = reader.connection.unchecked_transaction()?;
             match check::check_head(&reading)?.and_then(Head::with_log) {
-                Ok(head) => Ok(check::check_rows(&reading)?.map(|()| head)),
+                Ok(head) => Ok(check::check_rows(&reading, &head)?.map(|()| head)),
                 Err(kind) => Ok(Err(kind)),
             }
         });
@@ -334,12 +334,12 @@ fn recover(path: &Path, recovery: &str) -> check::Found<()> {
     }
     connect::trust(&mut connection, None)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
-    match check::check_head(&transaction)? {
-        Ok(Head { log: Log::Missing, .. }) => {}
+    let checked = match check::check_head(&transaction)? {
+        Ok(head) if head.log == Log::Missing => check::check_rows(&transaction, &head)?,
         Ok(_) => return Ok(Ok(())),
-        Err(kind) => return Ok(Err(kind)),
-    }
-    if let Err(kind) = check::check_rows(&transaction)? {
+        Err(kind) => Err(kind),
+    };
+    if let Err(kind) = checked {
         return Ok(Err(kind));
     }
     // A run that retries or overwrites also sends the last two. A row without changes is never sent.

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::error::{FileError, FileErrorKind};
-use super::header::Header;
+use super::header::{Facts, Header};
 use super::private::remove;
 use super::{Builder, PlanFile, check, connect};
 use crate::clock::now_ms;
@@ -21,7 +21,7 @@ fn is_half_made(path: &Path, parent: &str) -> bool {
     let has_parent = || {
         let connection = connect::immutable(path).ok()?;
         check::check_schema(&connection).ok()?.ok()?;
-        Header::read(&connection).ok()?
+        Header::read(&Facts::read(&connection).ok()??)
     };
     let found = path.symlink_metadata();
     found.is_ok_and(|found| found.is_file())

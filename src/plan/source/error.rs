@@ -47,7 +47,7 @@ impl fmt::Display for TableError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Faults { table, faults } => {
-                write!(formatter, "{} refused before any request: ", table.strip_prefix("a ").unwrap_or(table))?;
+                write!(formatter, "{} refused before any request:", table.strip_prefix("a ").unwrap_or(table))?;
                 let column = |fault: &FieldError| format!("column {} {}", fault.field, fault.message);
                 formatter.write_str(&listed(faults, column))
             }
