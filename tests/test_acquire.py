@@ -127,6 +127,40 @@ def test_what_it_raises_ends_the_call_before_any_request(mode: str, kind: str, r
     assert [request.method for request in reply_sandbox.requests] == ["GET"] * 4
 
 
+class TextlessError(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+async def stop_the_loop() -> None:
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(1)
+
+
+async def exit_in_a_task() -> None:
+    async def exits() -> None:
+        raise SystemExit
+
+    await asyncio.create_task(exits())
+
+
+def raise_textless() -> None:
+    raise TextlessError
+
+
+def raise_a_surrogate() -> None:
+    raise ValueError("no file \udcff")
+
+
+@pytest.mark.parametrize("acquire", [stop_the_loop, exit_in_a_task, raise_textless, raise_a_surrogate])
+def test_its_thread_survives_what_it_does(acquire: Callable[[], Any], reply_sandbox: Sandbox) -> None:
+    with client_of(reply_sandbox, acquire, timeout=5) as client:
+        for _ in range(2):
+            with pytest.raises(RateLimitError, match="did not grant a request; nothing was sent: it raised"):
+                client.get_contact_account(4711)
+    assert not reply_sandbox.requests
+
+
 def test_a_failure_before_a_retry_says_that_the_first_attempt_may_have_been_applied() -> None:
     limiter = Limiter()
 

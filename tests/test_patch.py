@@ -8,16 +8,13 @@ import sys
 import threading
 import time
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from replyio import NotFoundError, ReplyWarning, UnexpectedResponseError, ValidationError
-from replyio.sandbox import Fault
+from replyio.sandbox import Deviations, Fault, Sandbox
 from support import FIELDS, MODES, NAMES, TEXT_FIELDS, body, call, sent
-
-if TYPE_CHECKING:
-    from replyio.sandbox import Sandbox
 
 
 def wire_form(sandbox: Sandbox, id: int = 4711) -> dict[str, Any]:
@@ -143,6 +140,16 @@ def test_a_stage_that_an_update_cleared_is_a_warning(mode: str, after: dict[str,
     reply_sandbox.add_fault(Fault(method="PUT", status=200, body=account | {"city": "Bergen"} | after))
     with reply_sandbox.client() as client, pytest.warns(ReplyWarning, match="patch of account 4711 cleared stage: "):
         call(client, "patch_contact_account", mode, 4711, city="Bergen")
+
+
+def test_what_an_unanswered_attempt_cleared_is_a_warning_although_a_later_look_lacks_it() -> None:
+    accounts: list[Any] = [{"id": 1, "name": "Acme", "stage": {"id": 3, "name": "Lead"}}]
+    lost = Fault(method="PUT", times=1, status=503, retry_after=2, applied=True)
+    deviations = Deviations(update_clears=["stage"], stored="trimmed")
+    with Sandbox(accounts=accounts, faults=[lost], deviations=deviations) as sandbox, sandbox.client() as client:
+        with pytest.warns(ReplyWarning, match="cleared stage"):
+            client.patch_contact_account(1, city=" Oslo ")
+        assert [request.method for request in sandbox.requests] == ["GET", "PUT", "GET", "PUT"]
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -34,24 +34,42 @@ def start(asked: _replyio.Asked, descriptor: int, quota: Callable[[], Quota | No
 
 
 def _serve(asked: _replyio.Asked, signal: socket.socket, quota: Callable[[], Quota | None]) -> None:
-    signal.setblocking(True)
     with signal:
-        while not asked.is_closed() and signal.recv(64):
-            while asked.is_wanted():
-                _ask(asked, quota)
+        while _is_called(asked, signal):
+            _ask(asked, quota)
 
 
 def _serve_in_a_loop(asked: _replyio.Asked, signal: socket.socket, quota: Callable[[], Quota | None]) -> None:
-    asyncio.run(_serve_async(asked, signal, quota))
+    with signal:
+        while _is_called(asked, signal):
+            _run_loop(asked, signal, quota)
+
+
+def _is_called(asked: _replyio.Asked, signal: socket.socket) -> bool:
+    """Waits for a request. Returns False if there are no further ones."""
+    signal.setblocking(True)
+    while not asked.is_wanted():
+        if asked.is_closed() or not signal.recv(64):
+            return False
+    return True
+
+
+def _run_loop(asked: _replyio.Asked, signal: socket.socket, quota: Callable[[], Quota | None]) -> None:
+    """Runs an event loop until there are no further requests, or until the function stops it."""
+    try:
+        asyncio.run(_serve_async(asked, signal, quota))
+    except BaseException as error:  # noqa: BLE001 - the call that waits raises it
+        _refuse(asked, error)
 
 
 async def _serve_async(asked: _replyio.Asked, signal: socket.socket, quota: Callable[[], Quota | None]) -> None:
     signal.setblocking(False)
     loop = asyncio.get_running_loop()
-    with signal:
-        while not asked.is_closed() and await loop.sock_recv(signal, 64):
-            while asked.is_wanted():
-                await _ask_async(asked, quota)
+    while True:
+        while asked.is_wanted():
+            await _ask_async(asked, quota)
+        if asked.is_closed() or not await loop.sock_recv(signal, 64):
+            return
 
 
 def _ask(asked: _replyio.Asked, quota: Callable[[], Quota | None]) -> None:
@@ -79,7 +97,10 @@ def _function(quota: Quota | None) -> Callable[[], Any]:
 
 
 def _refuse(asked: _replyio.Asked, error: BaseException) -> None:
-    text = str(error)
+    try:
+        text = str(error).encode("utf-8", "backslashreplace").decode()
+    except Exception:  # noqa: BLE001 - it has no text
+        text = ""
     asked.refuse(f"it raised {type(error).__name__}{': ' if text else ''}{text}", error)
 
 

@@ -20,7 +20,7 @@ const LONGEST_AGE: Duration = Duration::from_secs(1);
 
 /// An account that was read, and the outcome of its update.
 pub(crate) struct Updated<T> {
-    /// The account from which the update was made.
+    /// The account before any update was sent.
     pub(crate) looked: T,
     /// The update, if one was sent, and the account from its answer or a later read.
     pub(crate) update: Option<(AccountFields, T)>,
@@ -42,7 +42,7 @@ impl Client {
     ) -> Result<Updated<T>, Error> {
         let look = self.account_request(Method::GET, turn.id(), None);
         let mut tries = Tries::new(allowed);
-        let mut unanswered = None;
+        let (mut before, mut sent) = (None, None);
         loop {
             running.updating = false;
             let mut looks = Tries::new(self.config.max_attempts);
@@ -51,19 +51,22 @@ impl Client {
             let looked = looked.ok_or_else(|| running.failed(Failure::Internal("a read expired".to_owned())))?;
             let leaves_by = Instant::now() + LONGEST_AGE;
             let Some(fields) = decide(&looked).map_err(|failure| running.failed(failure))? else {
-                return Ok(match unanswered {
+                return Ok(match before.zip(sent) {
                     None => Updated { looked, update: None },
                     Some((before, sent)) => Updated { looked: before, update: Some((sent, looked)) },
                 });
             };
             let request = self.update_request(turn, &fields).map_err(|failure| running.failed(failure))?;
             running.updating = true;
+            let attempts = running.attempts;
             let answered = self.exchange_by(running, &request, &read, &mut tries, Some(leaves_by)).await?;
-            if let Some(after) = answered {
-                return Ok(Updated { looked, update: Some((fields, after)) });
-            }
-            if running.has_updated {
-                unanswered = Some((looked, fields));
+            if running.attempts > attempts {
+                // A later read may lack what this update cleared.
+                let looked = before.take().unwrap_or(looked);
+                if let Some(after) = answered {
+                    return Ok(Updated { looked, update: Some((fields, after)) });
+                }
+                (before, sent) = (Some(looked), Some(fields));
             }
         }
     }

@@ -38,15 +38,15 @@ const LONGEST_DOMAIN: usize = 253;
 /// A domain as it is compared: two texts are for the same site when their keys are equal.
 ///
 /// Letter case, white space around it, `http://` and `https://`, a port, one leading `www.`, a trailing dot, a path such
-/// as `/` or `/about`, and punycode against Unicode make no difference. A path to any other page is a part of the key.
-/// Text that is no domain, or has several readings, is its own key, in lower case.
+/// as `/` or `/about`, and punycode against Unicode make no difference. A path to any other page is a part of the key, in
+/// its letter case. Text that is no domain, or has several readings, is its own key, in lower case.
 ///
 /// # Examples
 /// ```
 /// use replyio::plan::domain_key;
 ///
 /// assert_eq!(domain_key("https://www.Bücher.example/about/"), "xn--bcher-kva.example");
-/// assert_eq!(domain_key("http://hotels.example/Oslo/"), "hotels.example/oslo");
+/// assert_eq!(domain_key("http://Hotels.example/Oslo/"), "hotels.example/Oslo");
 /// assert_eq!(domain_key("info@acme.com"), "info@acme.com");
 /// ```
 pub fn domain_key(text: &str) -> Cow<'_, str> {
@@ -56,13 +56,18 @@ pub fn domain_key(text: &str) -> Cow<'_, str> {
     if text.bytes().all(is_plain) && !text.starts_with(WWW) && !text.ends_with('.') && !text.contains("xn--") {
         return Cow::Borrowed(text);
     }
-    let text = text.to_lowercase();
-    Cow::Owned(read(&text).map_or_else(|| text.clone(), |(host, page)| host + &page))
+    Cow::Owned(read(text).map_or_else(|| in_lower_case(text), |(host, page)| host + &page))
 }
 
 /// Whether a text is the address of a page that may be about another company than the site.
 pub(super) fn names_a_page(text: &str) -> bool {
-    read(&text.trim().to_lowercase()).is_some_and(|(_, page)| !page.is_empty())
+    read(text.trim()).is_some_and(|(_, page)| !page.is_empty())
+}
+
+/// Lowers each character by itself: `str::to_lowercase` writes the last sigma of a word as another letter, and a domain
+/// with that letter is another one.
+fn in_lower_case(text: &str) -> String {
+    text.chars().flat_map(char::to_lowercase).collect()
 }
 
 /// With what the key of a domain begins of which only the beginning is known: with one of these.
@@ -91,15 +96,21 @@ pub(super) fn key_beginnings(text: &str) -> Vec<Cow<'_, str>> {
     beginnings.into_iter().map(Cow::Owned).collect()
 }
 
-/// The host in an address, in lower case, and what else of it is significant.
+/// The host in an address, in lower case, and what else of it is significant. The letter case of that counts: a service
+/// for short links gives `/AbC` and `/aBc` to two companies.
 fn read(text: &str) -> Option<(String, String)> {
     if text.contains(|character: char| character.is_whitespace() || character.is_control() || character == '\\') {
         return None;
     }
-    let rest = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
+    let behind = |scheme: &str| {
+        text.split_at_checked(scheme.len())
+            .filter(|(found, _)| found.eq_ignore_ascii_case(scheme))
+            .map(|(_, rest)| rest)
+    };
+    let rest = SCHEMES.iter().find_map(|scheme| behind(scheme)).unwrap_or(text);
     let (host, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    let host = host_key(host)?;
-    if is_own_page(rest) {
+    let host = host_key(&in_lower_case(host))?;
+    if is_own_page(&in_lower_case(rest)) {
         return Some((host, String::new()));
     }
     let page = if rest.contains(['?', '#']) { rest } else { rest.trim_end_matches('/') };
@@ -189,6 +200,12 @@ mod tests {
     }
 
     #[test]
+    fn a_capital_sigma_is_never_a_final_one() {
+        assert_eq!(domain_key("ΦΩΣ-ΑΒΓ.gr"), domain_key("φωσ-αβγ.gr"));
+        assert_ne!(domain_key("ΦΩΣ-ΑΒΓ.gr"), domain_key("φως-αβγ.gr"));
+    }
+
+    #[test]
     fn other_sites_stay_others() {
         let all = [
             "acme.com",
@@ -251,7 +268,9 @@ mod tests {
     #[test]
     fn a_page_that_may_be_about_another_company_is_not_its_site() {
         for (text, key) in [
-            ("https://www.LinkedIn.com/company/Acme/", "linkedin.com/company/acme"),
+            ("HTTPS://www.LinkedIn.com/company/Acme/", "linkedin.com/company/Acme"),
+            ("https://maps.example/AbC", "maps.example/AbC"),
+            ("https://maps.example/aBc", "maps.example/aBc"),
             ("hotels.example/oslo", "hotels.example/oslo"),
             ("https://maps.example/?cid=1", "maps.example/?cid=1"),
             ("https://maps.example?cid=1", "maps.example/?cid=1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -328,3 +329,21 @@ def test_a_plan_that_was_closed_is_still_usable(tmp_path: Path) -> None:
         assert made.counts == {"pending": ROWS}
         assert do(made, "apply").counts == {"changed": ROWS}
         assert do(made, "revert").counts == {"changed": ROWS}
+
+
+def test_planning_that_needs_no_request_stops_too(tmp_path: Path, reply_sandbox: Sandbox) -> None:
+    path = tmp_path / "a.replyplan"
+    rows = [{"id": 4711, "city": "Bergen"}] * 100_000
+
+    async def cancelled() -> None:
+        planning = client.plan_contact_account_updates_async(rows, save_as=path, progress=False)
+        task = asyncio.ensure_future(planning)
+        while not path.exists():  # noqa: ASYNC110 - the core makes it
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with reply_sandbox.client() as client:
+        asyncio.run(cancelled())
+    assert not path.exists()

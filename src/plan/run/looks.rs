@@ -1,6 +1,6 @@
 //! How a run reads the accounts of a plan again: which page contains which rows, and the cost. Pure.
 
-use super::proof::{FEWEST, ONE_OF};
+use super::proof::{FEWEST, checks};
 use crate::plan::file::{ItemsProof, OpenRow};
 use crate::plan::planner::{Look, next_look};
 
@@ -11,15 +11,16 @@ const MOST_SENT_FIRST: usize = 16;
 /// Returns the number of requests that apply rows.
 pub(super) fn requests_to_apply(rows: Vec<OpenRow>, items: Option<ItemsProof>, most_on_a_look: usize) -> u64 {
     let (first, rows) = parted(rows, items);
-    let (mut requests, mut has_page) = ((2 * first.len() + rows.len()) as u64, false);
+    let mut requests = 2 * first.len() + rows.len();
+    let mut demanded = if items.is_none() { FEWEST } else { 0 };
     for (_, look) in looks(&rows, most_on_a_look) {
         requests += 1;
         if let Look::Page { rows, .. } = look {
-            requests += (rows.len() / ONE_OF) as u64;
-            has_page = true;
+            requests += demanded + checks(rows.len(), demanded);
+            demanded = 0;
         }
     }
-    requests + if has_page && items.is_none() { FEWEST as u64 } else { 0 }
+    requests as u64
 }
 
 /// Returns the rows to read with `GET` before all others, and the rows to read by pages.

@@ -552,7 +552,7 @@ impl Machine {
         if let Some(shown) = shown {
             self.members.compare(&shown.account, &account);
             match self.proofs.compare(&shown.account, &account) {
-                Compared::Whole if self.to_prove.is_empty() && self.items.is_none() => {
+                Compared::Whole if self.to_prove.is_empty() && self.items.is_none() && self.proofs.are_enough() => {
                     self.items = Some(ItemsProof::Complete);
                     records.extend(self.pages_are_of_use());
                 }

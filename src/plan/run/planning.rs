@@ -34,25 +34,53 @@ pub async fn plan(
     observer: Option<Arc<dyn Observer>>,
 ) -> Result<Option<PlanFile>, RunError> {
     let client = client.observed(Arc::new(Counter::new(control, observer)));
-    let mut builder = Builder::create(path, &header(&client, table, options)?)?;
+    match plan_rows(&client, table, options, path, control).await {
+        Ok(file) => Ok(Some(file)),
+        Err(End::Stopped) => Ok(None),
+        Err(End::Failed(error)) => Err(error),
+    }
+}
+
+/// Why there is no plan.
+enum End {
+    Stopped,
+    Failed(RunError),
+}
+
+impl<E: Into<RunError>> From<E> for End {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+async fn plan_rows(
+    client: &Client,
+    table: &Table,
+    options: &Options,
+    path: &Path,
+    control: &Control,
+) -> Result<PlanFile, End> {
+    let mut builder = Builder::create(path, &header(client, table, options)?)?;
     control.state().rows = table.len();
     let mut give = |row: PlannedRow| {
+        // A million rows may need no request.
+        if control.is_stopping() {
+            return Err(End::Stopped);
+        }
         let status = row.status;
         builder.add(row)?;
         control.count(status);
-        Ok::<(), FileError>(())
+        Ok(())
     };
     let mut planner = Planner::new(table, options, &mut give)?;
     let mut waits = Waits::new(client.config().max_attempts);
     loop {
         let step = planner.next_step();
         let is_account = matches!(step, Step::Account { .. });
-        let Some(answer) = waits.ask(&client, control, &step).await.map_err(RunError::Acquire)? else {
-            return Ok(None);
-        };
-        match answer {
+        let answer = waits.ask(client, control, &step).await.map_err(RunError::Acquire)?;
+        match answer.ok_or(End::Stopped)? {
             Asked::Nothing => break,
-            Asked::Incomplete(error) => return Err(RunError::Call(error)),
+            Asked::Incomplete(error) => return Err(RunError::Call(error).into()),
             Asked::Page { skip, page } => planner.page(skip, &page.items, page.has_more, &mut give)?,
             Asked::Account(account) => planner.single(Some(&account), &mut give)?,
             Asked::Refused(refusal) => match waits.failed(&step, &refusal) {
@@ -62,14 +90,14 @@ pub async fn plan(
                 Verdict::GiveUp | Verdict::SetAside if is_account => {
                     planner.unreadable(&refusal.error.to_string(), &mut give)?;
                 }
-                _ => return Err(RunError::Call(refusal.error)),
+                _ => return Err(RunError::Call(refusal.error).into()),
             },
         }
         control.state().requests_left = planner.requests_left().unwrap_or(1);
     }
     planner.finish(&mut give)?;
     builder.note_requests(waits.sent);
-    Ok(Some(builder.seal(table.len())?))
+    Ok(builder.seal(table.len())?)
 }
 
 /// The result of a step.

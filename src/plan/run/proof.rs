@@ -13,9 +13,14 @@ use crate::sabotage::{Guard, is_off};
 /// The fewest accounts to compare before the first update: an account with a value reveals a field that the list always
 /// leaves empty.
 pub(super) const FEWEST: usize = 8;
-/// Of each 32 accounts that a page showed and the run is to write, it compares one more: a list may leave a field empty that
-/// few accounts have, and the first accounts that it compared may not be among them.
-pub(super) const ONE_OF: usize = 32;
+/// Of each 32 accounts that a page showed and the run is to write, it compares one more, and at least one of each page: a
+/// list may leave a field empty that few accounts have, and the first accounts that it compared may not be among them.
+const ONE_OF: usize = 32;
+
+/// Returns how many of the accounts on a page to compare besides those that are demanded.
+pub(super) fn checks(count: usize, demanded: usize) -> usize {
+    (count / ONE_OF).max(usize::from(demanded == 0)).min(count.saturating_sub(demanded))
+}
 
 /// The result of comparing an item with its account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,10 +46,9 @@ pub(super) fn sample(accounts: &[&ContactAccount], demanded: &mut Vec<usize>) {
     }
 }
 
-/// Adds the positions of accounts to compare besides those that are demanded, spread over the page: one of each
-/// [`ONE_OF`].
+/// Adds the positions of accounts to compare besides those that are demanded, spread over the page.
 pub(super) fn spot_checks(count: usize, demanded: &mut Vec<usize>) {
-    let checks = count / ONE_OF;
+    let checks = checks(count, demanded.len());
     for part in 0..checks {
         let middle = (2 * part + 1) * count / (2 * checks);
         demanded.extend((middle..count).chain(0..middle).find(|place| !demanded.contains(place)));
@@ -59,6 +63,8 @@ pub(super) struct Proofs {
     /// The accounts whose item has only the beginning of a field, by its length. A single account may have changed
     /// between its item and its `GET`.
     cut: HashMap<(Field, usize), HashSet<i64>>,
+    /// How many items were compared with their accounts.
+    compared: usize,
 }
 
 impl Proofs {
@@ -81,8 +87,14 @@ impl Proofs {
         places
     }
 
+    /// Returns whether enough items were compared to trust those of later pages.
+    pub(super) const fn are_enough(&self) -> bool {
+        self.compared >= FEWEST
+    }
+
     /// Compares an item with its account in every field that an update includes.
     pub(super) fn compare(&mut self, item: &ContactAccount, account: &ContactAccount) -> Compared {
+        self.compared += 1;
         let mut lacking = false;
         let mut contradicting = Vec::new();
         for &field in Field::ALL {
@@ -128,7 +140,7 @@ fn length(account: &ContactAccount, field: Field) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Compared, FEWEST, ONE_OF, Proofs, sample, spot_checks};
+    use super::{Compared, FEWEST, Proofs, checks, sample, spot_checks};
     use crate::account::{ContactAccount, Field};
     use crate::change::{Change, Value};
 
@@ -176,14 +188,16 @@ mod tests {
     }
 
     #[test]
-    fn one_account_of_thirty_two_is_compared_besides() {
-        for (count, demanded) in [(0, 0), (31, 4), (32, 4), (64, 0), (190, 4), (190, 190)] {
+    fn one_account_of_thirty_two_is_compared_besides_and_at_least_one_of_each_page() {
+        let cases = [(0, 0, 0), (1, 0, 1), (31, 0, 1), (31, 4, 0), (32, 4, 1), (64, 0, 2), (190, 4, 5), (190, 190, 0)];
+        for (count, demanded, more) in cases {
             let mut places: Vec<usize> = (0..demanded).collect();
+            assert_eq!(checks(count, demanded), more);
             spot_checks(count, &mut places);
-            assert_eq!(places.len(), demanded + (count / ONE_OF).min(count - demanded.min(count)));
+            assert_eq!(places.len(), demanded + more);
             places.sort_unstable();
             places.dedup();
-            assert_eq!(places.len(), demanded + (count / ONE_OF).min(count - demanded.min(count)), "none twice");
+            assert_eq!(places.len(), demanded + more, "none twice");
         }
         let mut places = Vec::new();
         spot_checks(96, &mut places);
