@@ -180,6 +180,16 @@ def test_the_skill_for_coding_agents_has_every_exit_code() -> None:
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)} == set(EXIT_CODES)
 
 
+def test_the_map_of_the_code_names_every_module() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Map of the code")[2]
+    text = text.partition("### What happens to a call")[0]
+    modules = {path.stem for path in ROOT.glob("src/*") if path.name not in {"lib.rs", "python.rs", "plan"}}
+    modules |= {path.stem for path in ROOT.glob("src/plan/*")} - {"mod"}
+    folders = {path.name for path in ROOT.iterdir() if path.name in {"benches", "reliability", "fuzz", "packaging"}}
+    assert len(modules) > 30
+    assert [name for name in sorted(modules | folders) if not re.search(rf"\b{name}\b", text)] == []
+
+
 def test_each_call_that_sends_requests_has_an_async_form() -> None:
     def forms(kind: type) -> set[str]:
         return {name for name in dir(kind) if not name.startswith("_") and inspect.isfunction(getattr(kind, name))}
@@ -210,7 +220,7 @@ def test_a_member_that_an_answer_lacks_is_null_in_json() -> None:
 
 @pytest.mark.parametrize(("quota", "seconds"), [("", 2.0), (", quota=None", 0.0)])
 def test_a_hold_after_429_reaches_processes_that_share_the_quota(quota: str, seconds: float) -> None:
-    """docs/limits.md says who waits after a 429."""
+    """docs/explanation/quota.md says who waits after a 429."""
     code = f"""
 import sys, time
 from replyio import ReplyClient
