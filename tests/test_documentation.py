@@ -282,6 +282,16 @@ def test_the_page_of_progress_has_every_member_of_a_state() -> None:
     assert states[-1]["seconds_left"] is None, "without a quota"
 
 
+def test_an_export_for_a_spreadsheet_selects_the_rows_of_a_run(tmp_path: Path) -> None:
+    """docs/how-to/approve.md lets a colleague edit such a file."""
+    with Sandbox() as sandbox:
+        rows = [{"id": 4711, "phone": "+47 1"}, {"id": 4712, "city": "=Rome"}]
+        plan = sandbox.client().plan_contact_account_updates(rows, progress=False)
+        plan.export(tmp_path / "changes.csv", "changes", for_spreadsheet=True)
+        assert b"'=Rome" in (tmp_path / "changes.csv").read_bytes()
+        assert plan.apply(rows=tmp_path / "changes.csv", progress=False).counts == {"changed": 2}
+
+
 def test_the_errors_of_python_that_the_page_of_exceptions_lists_stay_as_they_are(tmp_path: Path) -> None:
     existing = tmp_path / "rows.csv"
     with Sandbox() as sandbox:
