@@ -38,8 +38,8 @@ history. It refuses an argument that looks like a key, and does not repeat it. I
 - The command does not send a field that you do not name. So `update` clears it, and `patch` keeps it.
 - `--null city` sends `null`.
 - `--city ''` sends the empty text. `--city null` sends the text `null`.
-- In a file for `--json`, a member can be absent, `null` or `""`. Members have the names of the fields or the names on
-  the wire.
+- In a file for `--json`, a member can be absent, `null` or `""`. Members have the Python names of the fields
+  (`linked_in_url`) or their JSON names (`linkedInUrl`).
 - To give a value that begins with a dash, write `--phone=-1`.
 
 ## Data

@@ -46,10 +46,10 @@ HEAD = """<!-- Written by `make docs`. Do not edit. -->
 
 # Errors
 
-A program ran into each error on this page to record its message. Each message is one line: what failed, for which
-account, why, after how many attempts and how long, what the service said, and what to do next. Below the message are
-the attributes that are set. [reference.md](reference.md) has the tree of the classes, and
-[troubleshooting.md](troubleshooting.md) says what to do."""
+This page shows the message of each error. `make docs` causes each of them and records what the package says. A message
+is one line: what failed, for which account, why, after how many attempts and how long, what the service said, and what
+to do next. Below the message are the attributes that have a value. [reference.md](reference.md) has the tree of the
+classes, and [troubleshooting.md](troubleshooting.md) says what to do."""
 
 
 class Gallery:

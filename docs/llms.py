@@ -41,7 +41,7 @@ DESIGN = """\
 # Design decisions
 
 Each note records one decision, its reasons, and what was rejected, on the day it was made. A later note can replace an
-earlier one.
+earlier one; the line below its title says so. [CONTRIBUTING.md](../../CONTRIBUTING.md#glossary) explains the words.
 
 """
 

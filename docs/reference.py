@@ -22,7 +22,7 @@ This page lists the fields of a contact account and the errors. The pages [Clien
 
 def fields() -> list[str]:
     """The table of the fields, a row for each member of a contact account."""
-    lines = ["| field | on the wire | type | in an update | in an answer | meaning |", "|---|---|---|---|---|---|"]
+    lines = ["| field | JSON name | type | in an update | in an answer | meaning |", "|---|---|---|---|---|---|"]
     for name, wire, kind, writable, always_answered, doc in _replyio.MEMBERS:
         required = "required" if name == "name" else "optional"
         update = required + ("" if always_answered else ", can be null") if writable else "never"

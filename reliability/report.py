@@ -115,17 +115,17 @@ HEAD = """<!-- Written by `make reliability`. Do not edit. -->
 
 # Reliability
 
-This page lists what was done to make the package fail, how often, and how often the package did not do what it
-promises: the right exit code, the right answer, an empty stderr, no file or thread left, in time. `4 × 250` means 250
+This page lists how we tried to make the package fail, how often, and how often it failed. To pass, a try needs the
+right exit code, the right answer, an empty stderr, no file or thread left, and an end in time. `4 × 250` means 250
 tries on each of four Pythons, 1,000 in all. A *control* runs the same experiment with one guard removed, in a separate
 build and on the oldest Python. It must fail; otherwise the row would prove nothing."""
 
 HOW = """- *Leaving the interpreter:* each try starts a program, 1,000 for each state over all Pythons. It must have its
-  exit code, an empty stderr, and end in less than 3 s. Without the guard, only the event loop in a thread ends a
-  process (Python 3.10). Threads that wait in a synchronous call are safe without the guard, because pyo3 parks
+  exit code, an empty stderr, and end in less than 3 s. Without the guard, only an event loop in a thread crashes
+  the process (Python 3.10). Threads that wait in a synchronous call are safe without the guard, because pyo3 parks
   them; their rows have no control.
 - *The wire:* a test server attacks one guard at a time. The client must not even connect to the other address. An
-  answer without an end may cost 4 MiB. No text, attribute or pickle of the error may contain the key.
+  answer without an end may take 4 MiB of memory. No text, attribute or pickle of the error may contain the key.
 - *Ctrl-C:* SIGINT after 50 to 150 ms of waiting. The exception must come within 0.2 s, and the next call must get its
   answer. In `asyncio.run` the event loop wakes up by itself.
 - *asyncio, threads, processes:* each answer must belong to its call. No socket of an abandoned call may stay open.
@@ -133,10 +133,10 @@ HOW = """- *Leaving the interpreter:* each try starts a program, 1,000 for each 
   monotonic clock of Linux stops too, so timeouts continue where they were.
 - *Panics:* injected where operations begin, wait, decide and are translated. Each must become an `InternalError` that
   names its place, with nothing on stderr, and the same client must work afterwards.
-- *The plan file:* the log of the server, in another process, judges the kills: every row was written as planned, and at
-  most eight rows were written twice for each kill. A model below SQLite decides what survives a loss of power. A file
-  that was cut or changed must be refused, or contain exactly what it contained before. The process that dies at every
-  place records each call and its answer; the control removes SQLite's log.
+- *The plan file:* after a kill, the log of the server, which runs in another process, must show that every row was
+  written as planned, and that at most eight rows were written twice. A model below SQLite decides what survives a loss
+  of power. A file that was cut or changed must be refused, or contain exactly what it contained before. One test ends
+  the process at every place. It records each call and its answer, and its control removes SQLite's log.
 - *Mutants:* valid raw answers that were cut, changed, repeated and extended at random. What the client accepts must be
   what Python's own HTTP client and JSON parser read. *Generated tests:* the docstring of each names the fault that made
   it fail once. *Fuzzing:* `make fuzz`, guided by coverage, one minute for each of the four parsers.

@@ -1,4 +1,4 @@
-//! Who may import whom: the arrows of `docs/design/2026-11-24-the-house.md`, held to the source. And what every entry point
+//! Who may import whom: the arrows of `docs/design/2026-11-24-module-imports.md`, held to the source. And what every entry point
 //! of the binding must do.
 #![expect(clippy::unwrap_used, reason = "a helper of tests may fail as a test may")]
 
@@ -17,7 +17,7 @@ fn root() -> &'static Path {
 }
 
 fn note() -> String {
-    fs::read_to_string(root().join("docs/design/2026-11-24-the-house.md")).unwrap()
+    fs::read_to_string(root().join("docs/design/2026-11-24-module-imports.md")).unwrap()
 }
 
 /// The arrows of one block of the note: the first is the core's, the second the binding's.

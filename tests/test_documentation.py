@@ -180,6 +180,16 @@ def test_the_skill_for_coding_agents_has_every_exit_code() -> None:
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)} == set(EXIT_CODES)
 
 
+def test_the_map_of_the_code_names_every_module() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Map of the code")[2]
+    text = text.partition("### What happens to a call")[0]
+    modules = {path.stem for path in ROOT.glob("src/*") if path.name not in {"lib.rs", "python.rs", "plan"}}
+    modules |= {path.stem for path in ROOT.glob("src/plan/*")} - {"mod"}
+    folders = {path.name for path in ROOT.iterdir() if path.name in {"benches", "reliability", "fuzz", "packaging"}}
+    assert len(modules) > 30
+    assert [name for name in sorted(modules | folders) if not re.search(rf"\b{name}\b", text)] == []
+
+
 def test_each_call_that_sends_requests_has_an_async_form() -> None:
     def forms(kind: type) -> set[str]:
         return {name for name in dir(kind) if not name.startswith("_") and inspect.isfunction(getattr(kind, name))}
@@ -208,9 +218,12 @@ def test_a_member_that_an_answer_lacks_is_null_in_json() -> None:
     assert (members["city"], members["country"]) == ("", None)
 
 
+@pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize(("quota", "seconds"), [("", 2.0), (", quota=None", 0.0)])
-def test_a_hold_after_429_reaches_processes_that_share_the_quota(quota: str, seconds: float) -> None:
-    """docs/limits.md says who waits after a 429."""
+def test_a_hold_after_retry_after_reaches_processes_that_share_the_quota(
+    quota: str, seconds: float, status: int
+) -> None:
+    """docs/explanation/quota.md says who waits after a `Retry-After`."""
     code = f"""
 import sys, time
 from replyio import ReplyClient
@@ -218,9 +231,9 @@ begin = time.monotonic()
 ReplyClient("a-key", base_url=sys.argv[1]{quota}).get_contact_account(4711)
 print(time.monotonic() - begin)
 """
-    with Sandbox(faults=[Fault(request=1, status=429, retry_after=3)]) as sandbox:
+    with Sandbox(faults=[Fault(request=1, status=status, retry_after=3)]) as sandbox:
         client = replyio.ReplyClient("a-key", base_url=sandbox.url, max_attempts=1)
-        with pytest.raises(replyio.RateLimitError):
+        with pytest.raises(replyio.APIError):
             client.get_contact_account(4711)
         told = time.monotonic()
         command = [sys.executable, "-c", code, sandbox.url]
@@ -228,6 +241,71 @@ print(time.monotonic() - begin)
         assert waited >= seconds if seconds else waited < 2
         client.with_options(quota=None).get_contact_account(4711)
         assert time.monotonic() - told >= 2.9, "in the process that was told, every call waits"
+
+
+def test_the_page_of_guarantees_lists_the_statuses_that_are_retried() -> None:
+    text = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
+    found = re.search(r"^\| ([\d, ]+), 520 to 599 \| yes \|", text, re.MULTILINE)
+    assert found is not None
+    retried = {int(status) for status in found[1].split(", ")}
+    for status in sorted(retried | {400, 402, 404, 409, 501, 505, 519, 520, 599}):
+        with Sandbox(faults=[Fault(status=status, times=1)]) as sandbox:
+            with contextlib.suppress(replyio.ReplyError):
+                sandbox.client(max_attempts=2).get_contact_account(4711)
+            assert (len(sandbox.requests) == 2) == (status in retried or 520 <= status <= 599), status
+
+
+@pytest.mark.parametrize(("page_size", "limit"), [(1, 1), (16, 1), (17, 2), (100, 7)])
+def test_a_page_has_64_kib_for_each_account_rounded_up_to_the_next_mib(page_size: int, limit: int) -> None:
+    with Sandbox(faults=[Fault(status=200, body={"items": ["x" * (8 << 20)]})]) as sandbox:
+        accounts = sandbox.client(max_attempts=1).list_contact_accounts(page_size=page_size)
+        with pytest.raises(replyio.UnexpectedResponseError, match=f"longer than {limit} MiB"):
+            next(accounts)
+
+
+def test_an_id_that_no_page_has_takes_a_request_of_its_own() -> None:
+    """docs/many-accounts.md says how few requests a plan takes, and when it takes more."""
+    with Sandbox(accounts=[{"id": number, "name": "Acme"} for number in range(1, 1501)]) as sandbox:
+        rows = [{"id": 10_000 + number, "city": "Oslo"} for number in range(30)]
+        plan = sandbox.client().plan_contact_account_updates(rows, progress=False)
+        assert plan.counts == {"not_found": 30}
+        assert len(sandbox.requests) == 2 + 30
+
+
+def test_the_page_of_progress_has_every_member_of_a_state() -> None:
+    states: list[dict[str, Any]] = []
+    with Sandbox() as sandbox:
+        sandbox.client().plan_contact_account_updates([{"id": 4711, "city": "Bergen"}], progress=states.append)
+    text = (ROOT / "docs" / "how-to" / "progress.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", text, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(states[-1])
+    assert states[-1]["seconds_left"] is None, "without a quota"
+
+
+def test_an_export_for_a_spreadsheet_selects_the_rows_of_a_run(tmp_path: Path) -> None:
+    """docs/how-to/approve.md lets a colleague edit such a file."""
+    with Sandbox() as sandbox:
+        rows = [{"id": 4711, "phone": "+47 1"}, {"id": 4712, "city": "=Rome"}]
+        plan = sandbox.client().plan_contact_account_updates(rows, progress=False)
+        plan.export(tmp_path / "changes.csv", "changes", for_spreadsheet=True)
+        assert b"'=Rome" in (tmp_path / "changes.csv").read_bytes()
+        assert plan.apply(rows=tmp_path / "changes.csv", progress=False).counts == {"changed": 2}
+
+
+def test_the_errors_of_python_that_the_page_of_exceptions_lists_stay_as_they_are(tmp_path: Path) -> None:
+    existing = tmp_path / "rows.csv"
+    with Sandbox() as sandbox:
+        client = sandbox.client()
+        plan = client.plan_contact_account_updates([{"id": 4711, "city": "Bergen"}], progress=False)
+        plan.export(existing)
+        for error, call in (
+            (TypeError, lambda: client.plan_contact_account_updates({"id": [4711]}, progress=False)),
+            (FileNotFoundError, lambda: client.plan_contact_account_updates(tmp_path / "no.csv", progress=False)),
+            (FileExistsError, lambda: plan.export(existing)),
+        ):
+            with pytest.raises(error) as caught:
+                call()
+            assert not isinstance(caught.value, replyio.ReplyError)
 
 
 def test_the_page_of_errors_shows_every_error_that_can_be_met() -> None:

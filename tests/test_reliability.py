@@ -55,8 +55,8 @@ def test_every_exception_is_in_the_page_of_errors() -> None:
     import replyio.errors
 
     page = (DOCS / "errors.md").read_text(encoding="utf-8")
-    # There are no plans yet; FieldError is no exception, and ReplyError is the base.
-    expected = set(replyio.errors.__all__) - {"FieldError", "PlanError", "ReplyError"}
+    # FieldError is not an exception, and ReplyError is the base.
+    expected = set(replyio.errors.__all__) - {"FieldError", "ReplyError"}
     assert {name for name in expected if f"`{name}`" not in page} == set()
 
 

@@ -53,6 +53,22 @@ def test_every_page_is_in_the_navigation() -> None:
     assert listed <= everything
 
 
+def test_each_design_note_says_its_date_and_its_status() -> None:
+    notes = sorted((DOCS / "design").glob("2*.md"))
+    assert len(notes) > 15
+    for note in notes:
+        line = note.read_text(encoding="utf-8").split("\n")[2]
+        assert line.startswith(f"Date: {note.name[:10]}. Status: "), note.name
+    listed = (DOCS / "design" / "index.md").read_text(encoding="utf-8")
+    assert listed == LLMS["design_index"](), "run `make docs`"
+
+
+def test_each_page_of_a_recipe_says_what_comes_next() -> None:
+    pages = {page for index, pages in LLMS["parts"]() if index.parent.name in {"start", "how-to"} for page in pages}
+    assert len(pages) > 10
+    assert [page.name for page in sorted(pages) if "\nNext:" not in page.read_text(encoding="utf-8")] == []
+
+
 def test_llms_txt_lists_the_pages_as_they_are() -> None:
     assert (ROOT / "llms.txt").read_text(encoding="utf-8") == LLMS["overview"](), "run `make docs`"
 

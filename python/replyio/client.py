@@ -287,7 +287,7 @@ class ReplyClient:
             max_attempts: The most attempts for a request. Default 4. An update is idempotent, so the client retries it
                 even if it may have been applied.
             quota: The most requests to send. Default `Quota(per_minute=95, per_hour=2900)`. None sends without a limit
-                and waits only after a 429.
+                and waits only when the service asks for it with `Retry-After`.
             proxy: The URL of a proxy for https, with user name and password if the proxy needs them. Default None: read
                 `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`. The client never uses a proxy for this machine.
             ca_file: A PEM file of certificate authorities to trust instead of the system's. Default None: read
@@ -671,8 +671,8 @@ class ReplyClient:
     ) -> replyio.Plan:
         """Plans the updates of many accounts from a table. Sends no update.
 
-        Reads the accounts with `GET /v3/contact-accounts`, or with `GET /v3/contact-accounts/{id}` for each row,
-        whichever takes fewer requests.
+        Reads pages of accounts with `GET /v3/contact-accounts` while it has read fewer pages than rows are left, then
+        each remaining row with `GET /v3/contact-accounts/{id}`. An id that no page has takes a request of its own.
 
         Args:
             data: The rows: any object with `__arrow_c_stream__` (pandas, polars, pyarrow, DuckDB), an iterable of

@@ -113,7 +113,7 @@ def _restore(cls: type[ReplyError], message: str, state: dict[str, Any]) -> Repl
 
 
 class ReplyError(Exception):
-    """The base class of every error that this package raises. `message` is its one-line message.
+    """The base class of the errors of this package. `message` is the text of the error.
 
     Attributes:
         may_have_been_applied: Whether any attempt sent an update and no answer confirmed it. It is safe to send the
@@ -142,7 +142,7 @@ class ReplyError(Exception):
 
 
 class ConfigurationError(ReplyError, ValueError):
-    """A setting of the client cannot be used. The constructor raises it before any request."""
+    """A setting of the client cannot be used. Raised before any request, usually by the constructor."""
 
 
 class ValidationError(ReplyError, ValueError):
