@@ -181,6 +181,6 @@ def test_a_message_has_a_handful_of_faults_and_the_rest_as_a_number(tmp_path: Pa
     ):
         error = refusal(data)
         assert len(error.errors) == 10_000
-        assert error.message.endswith("; and 9,990 more")
+        assert error.message.endswith("\n  and 9,990 more")
         assert len(error.message) < 2_000
     assert len(refusal(from_file(tmp_path, "a.csv", f"id,{'linked_in_url' * 100_000}\n")).message) < 500

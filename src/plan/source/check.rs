@@ -12,27 +12,8 @@ use crate::plan::{Cell, MatchOn, Mode, Nulls, Suspicion};
 /// The most refused company sizes to remember, because finding a suggestion takes long.
 const SIZES_REMEMBERED: usize = 1000;
 
-/// The error values that Excel, Google Sheets and `LibreOffice` show.
-const SPREADSHEET_ERRORS: [&str; 18] = [
-    "#N/A",
-    "#REF!",
-    "#VALUE!",
-    "#DIV/0!",
-    "#NAME?",
-    "#NULL!",
-    "#NUM!",
-    "#SPILL!",
-    "#CALC!",
-    "#FIELD!",
-    "#BLOCKED!",
-    "#CONNECT!",
-    "#UNKNOWN!",
-    "#BUSY!",
-    "#GETTING_DATA",
-    "#ERROR!",
-    "#PYTHON!",
-    "Err:502",
-];
+/// The error values of spreadsheets that end neither in `!` nor in `?`, in the languages that have them.
+const SPREADSHEET_ERRORS: [&str; 8] = ["#N/A", "#N/B", "#N/D", "#NV", "#I/T", "#Н/Д", "#GETTING_DATA", "Err:502"];
 
 /// Words that often mean an empty value.
 const NOTHING: [&str; 13] =
@@ -109,8 +90,16 @@ fn damaged(text: &str) -> Option<&'static str> {
     if text.len() > LONGEST_CELL {
         return Some("is longer than 512 KiB, which replyio could not read back");
     }
-    let is_error = text.starts_with(['#', 'E', ' ']) && SPREADSHEET_ERRORS.contains(&text.trim());
+    let is_error = text.starts_with(['#', 'E', ' ']) && is_spreadsheet_error(text.trim());
     is_error.then_some("is a spreadsheet error, not a value")
+}
+
+/// Returns whether a text is an error value of Excel, Google Sheets or `LibreOffice`, such as `#REF!`, in any language:
+/// `#BEZUG!`, `#¡REF!`.
+fn is_spreadsheet_error(text: &str) -> bool {
+    let marked = text.strip_prefix('#').and_then(|rest| rest.strip_suffix(['!', '?']));
+    let is_capital = |letter: char| letter.is_uppercase() || matches!(letter, '/' | '0' | '¡' | '¿' | '_');
+    SPREADSHEET_ERRORS.contains(&text) || marked.is_some_and(|word| !word.is_empty() && word.chars().all(is_capital))
 }
 
 /// Returns whether a text is suspicious: it often means an empty value, or only programs write it, such as a shortened

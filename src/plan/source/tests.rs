@@ -385,7 +385,7 @@ fn a_table_has_no_more_columns_than_a_sheet() {
     }
     assert_eq!(builder.column("one more"), Err(CellError::TooManyColumns));
     let error = builder.finish(None).unwrap_err().to_string();
-    assert!(error.ends_with("; and 16,375 more") && error.len() < 2_000, "{error}");
+    assert!(error.ends_with("\n  and 16,375 more") && error.len() < 2_000, "{error}");
 }
 
 #[test]
@@ -395,6 +395,16 @@ fn errors_of_spreadsheets_and_endless_texts_are_faults() {
     let table = with_ids(&column, &Options::default()).unwrap();
     assert_eq!(table.faults().iter().map(|fault| fault.row).collect::<Vec<_>>(), [0, 1, 2, 4]);
     assert_eq!(messages(&table).first(), Some(&"city in row 0 is a spreadsheet error, not a value"));
+}
+
+#[test]
+fn errors_of_spreadsheets_are_known_in_every_language() {
+    let errors = ["#DIV/0!", "#NAME?", "#BEZUG!", "#¡REF!", "#¿NOMBRE?", "#SAKNAS!", "#ССЫЛКА!", " #NV ", "#Н/Д", "#N/D"];
+    let values = ["#", "#!", "#1!", "#Oslo!", "Oslo!", "Err", "#OSLO"];
+    let all = errors.iter().chain(&values).map(|text| Some(*text)).collect();
+    let table = with_ids(&texts("city", all), &Options::default()).unwrap();
+    let rows: Vec<u64> = table.faults().iter().map(|fault| fault.row).collect();
+    assert_eq!(rows, (0..errors.len() as u64).collect::<Vec<_>>());
 }
 
 #[test]
