@@ -1,7 +1,7 @@
 //! Validates a plan file before its use.
 
-use rusqlite::types::Value as SqlValue;
 use rusqlite::Connection;
+use rusqlite::types::Value as SqlValue;
 
 use super::error::FileErrorKind;
 use super::header::{Facts, Header};

@@ -399,7 +399,8 @@ fn errors_of_spreadsheets_and_endless_texts_are_faults() {
 
 #[test]
 fn errors_of_spreadsheets_are_known_in_every_language() {
-    let errors = ["#DIV/0!", "#NAME?", "#BEZUG!", "#¡REF!", "#¿NOMBRE?", "#SAKNAS!", "#ССЫЛКА!", " #NV ", "#Н/Д", "#N/D"];
+    let errors =
+        ["#DIV/0!", "#NAME?", "#BEZUG!", "#¡REF!", "#¿NOMBRE?", "#SAKNAS!", "#ССЫЛКА!", " #NV ", "#Н/Д", "#N/D"];
     let values = ["#", "#!", "#1!", "#Oslo!", "Oslo!", "Err", "#OSLO"];
     let all = errors.iter().chain(&values).map(|text| Some(*text)).collect();
     let table = with_ids(&texts("city", all), &Options::default()).unwrap();
