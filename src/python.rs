@@ -49,7 +49,7 @@ mod _replyio {
     #[pymodule_export]
     use super::job::Job;
     #[pymodule_export]
-    use super::listing::{ArrowStream, Batch, Listing};
+    use super::listing::{AccountTable, Batch, Listing};
     #[pymodule_export]
     use super::plan::{PlanFile, Report};
     #[pymodule_export]

@@ -13,7 +13,7 @@ __all__ = [
     "COMPANY_SIZES",
     "ERROR_KINDS",
     "MEMBERS",
-    "ArrowStream",
+    "AccountTable",
     "Asked",
     "Batch",
     "Check",
@@ -177,8 +177,11 @@ class Batch:
     def __len__(self) -> int: ...
 
 @final
-class ArrowStream:
-    def __new__(cls, pages: list[Batch]) -> ArrowStream: ...
+class AccountTable:
+    def __new__(cls, pages: list[Batch]) -> AccountTable: ...
+    @staticmethod
+    def names() -> list[str]: ...
+    def column(self, name: str) -> list[Any]: ...
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> CapsuleType: ...
 
 @final
