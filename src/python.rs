@@ -55,7 +55,7 @@ mod _replyio {
     #[pymodule_export]
     use super::sandbox::Sandbox;
     #[pymodule_export]
-    use super::table::Table;
+    use super::table::{Rows, Table};
     #[pymodule_export]
     use super::text::safe_text;
 

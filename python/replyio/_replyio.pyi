@@ -24,6 +24,7 @@ __all__ = [
     "Pending",
     "PlanFile",
     "Report",
+    "Rows",
     "Sandbox",
     "Table",
     "__version__",
@@ -222,8 +223,15 @@ class Sandbox:
     def close_connections(self) -> None: ...
 
 @final
+class Rows:
+    def step(self, seconds: float) -> bool: ...
+    def table(self) -> Table: ...
+
+@final
 class Table:
     def __new__(cls, data: object, options: dict[str, Any]) -> Table: ...
+    @staticmethod
+    def start(data: object, options: dict[str, Any]) -> Rows | None: ...
     def __len__(self) -> int: ...
     @property
     def description(self) -> str: ...
