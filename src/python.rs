@@ -18,6 +18,7 @@ mod job;
 mod lane;
 mod listing;
 mod once;
+mod overview;
 mod plan;
 mod rows;
 mod sandbox;
