@@ -549,13 +549,13 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
         match self.column {
             Column::Text(texts) => texts.append_value(text),
             Column::CompanySize(texts) => texts.append_value(CompanySize::tolerantly(text).as_str()),
-            Column::DateTime(moments) => match timestamp::parse(text) {
-                Some(moment) => moments.append_value(DateTime(moment).as_microsecond()),
-                None => {
-                    moments.append_null();
+            Column::DateTime(moments) => {
+                let moment = timestamp::parse(text);
+                moments.append_option(moment.map(|moment| DateTime(moment).as_microsecond()));
+                if moment.is_none() {
                     self.extra.insert(self.member.wire.to_owned(), text.into());
                 }
-            },
+            }
             Column::Integer(_) | Column::Stage(_) => return Err(E::custom("a text in another column")),
         }
         Ok(())

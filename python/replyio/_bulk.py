@@ -32,7 +32,7 @@ _WORDS = {
 _LIMITS = ("limit", "max_changes", "max_cleared")
 _LARGEST = 2**63 - 1
 # How many seconds rows of Python objects are read for, before other tasks of the event loop get their turn.
-_TURN = 0.004
+_TURN = 0.002
 
 
 def check(options: Mapping[str, Any]) -> None:

@@ -189,6 +189,7 @@ pub(super) struct AccountTable(Vec<Columns>);
 #[pymethods]
 impl AccountTable {
     #[new]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn new(py: Python<'_>, pages: Vec<Py<Batch>>) -> PyResult<Self> {
         guarded(py, "table", || {
             let parts = pages.iter().flat_map(|page| &page.get().0);

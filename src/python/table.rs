@@ -47,7 +47,7 @@ impl Table {
                 return Ok(None);
             }
             let builder = Mutex::new(Some(Builder::new(&options)));
-            Ok(Some(Rows { rows: rows_of(data)?.unbind(), builder, options }))
+            Ok(Some(Rows { source: rows_of(data)?.unbind(), builder, options }))
         })
     }
 
@@ -106,7 +106,7 @@ impl Table {
 /// Rows of Python objects that are read step by step. They must be read in the thread that they belong to.
 #[pyclass(frozen, module = "replyio._replyio")]
 pub(super) struct Rows {
-    rows: Py<PyIterator>,
+    source: Py<PyIterator>,
     /// The rows read so far. Nothing after the end, and after an error.
     builder: Mutex<Option<Builder>>,
     options: Options,
@@ -125,7 +125,7 @@ impl Rows {
     fn step(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
         guarded(py, "step", || {
             let patience = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-            let (builder, has_ended) = read_rows(self.rows.bind(py), self.take(py)?, &self.options, Some(patience))?;
+            let (builder, has_ended) = read_rows(self.source.bind(py), self.take(py)?, &self.options, Some(patience))?;
             *self.builder.lock().unwrap_or_else(PoisonError::into_inner) = Some(builder);
             Ok(has_ended)
         })
@@ -142,7 +142,7 @@ impl Rows {
 
     #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.rows)
+        visit.call(&self.source)
     }
 }
 
