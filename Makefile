@@ -24,7 +24,7 @@ REMAPPED = CARGO_ENCODED_RUSTFLAGS="$$(printf -- '--remap-path-prefix=%s=%s\037-
 
 # What measures memory, an exit, how soon Ctrl-C is heard or the pace of a plan would measure its neighbors too. The
 # other tests wait more than they compute, so that four processes are of use on two cores.
-ALONE := tests/test_memory.py tests/test_process.py tests/test_reliability.py \
+ALONE := tests/test_event_loop.py tests/test_memory.py tests/test_process.py tests/test_reliability.py \
   tests/plan/test_interrupt.py tests/plan/test_pace.py tests/wire/test_memory.py
 
 # The system that a wheel is for. On Linux zig links it against glibc 2.17 or musl, so that it runs on older systems too

@@ -116,6 +116,7 @@ def judge(results: Results) -> list[Bar]:
         _wheel(results),
         *(_memory(results, name) for name in ("replyio", "replyio-async")),
         _scripts(results),
+        *_reading(results),
         *_bulk(results),
     ]
     return [replace(bar, passed=None) for bar in bars] if results["quick"] else bars
@@ -169,10 +170,51 @@ def _scripts(results: Results) -> Bar:
     return Bar(what, limit, measured, failed + crashes == 0 if figures["runs"] >= 1_000 or failed + crashes else None)
 
 
+LEAST_FASTER = {"pandas": 4, "polars": 6, "arrow": 6}
+"""How much faster a list has to become a table than with requests and the library's own constructor."""
+
+
+def over_requests(results: Results, library: str) -> Spread | None:
+    """How much longer requests and the library take to read the list."""
+    reading = results.get("reading")
+    return ratio(_seconds(reading[library]["requests"]), _seconds(reading[library]["replyio"])) if reading else None
+
+
+def over_table(results: Results, library: str, way: str) -> Spread | None:
+    """The most memory while the list is read, over the memory of the table."""
+    figures = results["reading"][library][way]
+    return ratio([one["peak_bytes"] for one in figures], [one["table_bytes"] for one in figures])
+
+
+def _reading(results: Results) -> list[Bar]:
+    bars = []
+    for library, least in LEAST_FASTER.items():
+        what = f"a list of 100,000 accounts into {library}, faster than requests"
+        bars.append(_at_least(what, least, over_requests(results, library)))
+        memory = over_table(results, library, "replyio") if results.get("reading") else None
+        bars.append(_at_most(f"the most memory meanwhile, over the {library} table", 1.5, memory))
+    return bars
+
+
 def over_pydantic(results: Results, order: str) -> Spread | None:
     """How much longer pydantic takes to validate the rows than to plan them takes."""
     bulk = results["bulk"]
     return ratio(_seconds(bulk["pydantic"]), _seconds(bulk["planned"][order]))
+
+
+def _shown(bulk: Results) -> list[float]:
+    return [one["seconds"] * 1000 for one in bulk.get("shown", ())]
+
+
+def _waits(bulk: Results) -> list[float]:
+    return [max(one["waits"].values()) * 1000 for one in bulk.get("waits", ())]
+
+
+def _ms(values: list[float], limit: float) -> tuple[str, bool | None]:
+    if not values:
+        return "", None
+    spread = Spread.of(values)
+    return spread.show(lambda ms: f"{ms:.1f}", " ms"), spread.middle <= limit
 
 
 def _seconds(figures: list[Results]) -> list[float]:
@@ -193,8 +235,11 @@ def _bulk(results: Results) -> list[Bar]:
         f"{many} planned: memory over the table",
         "rows applied in a second, without a quota",
         f"a plan of {many} opened again",
+        f"a plan of {many} that all change, shown",
+        "the longest that an event loop waits while tables are read and a plan is reverted",
     )
     limits = ("at most 540", "none", "at most 1.03 ×", "at least 5 ×", "at most 400 MB", "at least 3,000", "under 3 s")
+    limits += ("at most 50 ms", "at most 20 ms")
     if not bulk:
         return [Bar(what, limit, "", None) for what, limit in zip(whats, limits, strict=True)]
     quota = bulk["quota"][0]
@@ -213,5 +258,6 @@ def _bulk(results: Results) -> list[Bar]:
         (f"{memory / 1e6:.0f} MB", memory <= 400_000_000),
         (applied.show(lambda rate: f"{rate:,.0f}"), applied.middle >= 3_000),
         (resumed.show(lambda seconds: f"{seconds:.2f}", " s"), resumed.middle < 3),
+        *(_ms(values, limit) for values, limit in ((_shown(bulk), 50), (_waits(bulk), 20))),
     )
     return [Bar(what, limit, *one) for what, limit, one in zip(whats, limits, measured, strict=True)]

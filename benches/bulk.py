@@ -27,9 +27,12 @@ class BulkSizes:
     """Not more: what takes a fixed time, such as the network, counts so many times over."""
     planned_rows: int = 1_000_000
     applied_rows: int = 20_000
+    waiting_rows: int = 200_000
 
 
-QUICK = BulkSizes(repetitions=1, quota_rows=4_000, clock_scale=60.0, planned_rows=10_000, applied_rows=500)
+QUICK = BulkSizes(
+    repetitions=1, quota_rows=4_000, clock_scale=60.0, planned_rows=10_000, applied_rows=500, waiting_rows=2_000
+)
 ORDERS = ("ordered", "shuffled")
 """How the rows lie to the accounts: in the same order, or in none."""
 
@@ -44,6 +47,8 @@ def take(binaries: Binaries, sizes: BulkSizes, log: Log) -> Figures:
         "pydantic": [],
         "resumed": [],
         "applied": [],
+        "shown": [],
+        "waits": [],
     }
     shutil.rmtree(DIRECTORY, ignore_errors=True)
     DIRECTORY.mkdir(parents=True)
@@ -56,6 +61,11 @@ def take(binaries: Binaries, sizes: BulkSizes, log: Log) -> Figures:
                 if order == ORDERS[0]:
                     results["resumed"].append(_run(*worker, "resume", path))
                 path.unlink()
+            path = DIRECTORY / "changed.replyplan"
+            _run(binaries.bulk, sizes.planned_rows, "changed", path)
+            results["shown"].append(_run(*worker, "show", path))
+            path.unlink()
+            results["waits"].append(_run(*worker, "wait", sizes.waiting_rows, DIRECTORY))
             results["pydantic"].append(_run(*worker, "pydantic", sizes.planned_rows))
             results["applied"].append(_run(*worker, "apply", sizes.applied_rows, DIRECTORY))
     finally:

@@ -1,7 +1,7 @@
 //! Measures how long it takes to plan a million rows without a network, from Arrow to a complete plan file.
 //!
-//! `bulk ROWS ordered|shuffled FILE` prints one line of JSON and leaves the plan in FILE. Every twentieth row changes its
-//! city. The accounts come as pages of a thousand, decoded beforehand: to make them is not in the time.
+//! `bulk ROWS ordered|shuffled|changed FILE` prints one line of JSON and leaves the plan in FILE. Every twentieth row
+//! changes its city; with `changed`, every row does. The accounts come as pages of a thousand, decoded beforehand: to make them is not in the time.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -32,7 +32,7 @@ const BATCH: u64 = 100_000;
 /// So many pages are made while the clock stands still. The thread that writes the file goes on meanwhile, with what is
 /// queued for it: a few thousand rows, so it must not happen too often.
 const PAGES_AT_ONCE: u64 = 100;
-/// One row in so many changes something.
+/// One row in so many changes something, unless every row does.
 const CHANGES_ONE_IN: u64 = 20;
 /// Fields that are the same text in every account; the others say which one it is.
 const SHARED: [Field; 7] = [
@@ -81,12 +81,13 @@ fn id_of(row: u64, rows: u64, shuffled: bool) -> u64 {
     1 + if shuffled { row.wrapping_mul(STRIDE) % rows } else { row }
 }
 
-fn batches(template: &ContactAccount, rows: u64, shuffled: bool) -> Outcome<(Arc<Schema>, Vec<RecordBatch>)> {
+fn batches(template: &ContactAccount, rows: u64, order: &str) -> Outcome<(Arc<Schema>, Vec<RecordBatch>)> {
     let mut columns = vec![Column::new("id", DataType::Int64, false)];
     for field in Field::ALL {
         let kind = if *field == Field::OwnerUserId { DataType::Int64 } else { DataType::Utf8 };
         columns.push(Column::new(field.name(), kind, true));
     }
+    let (shuffled, one_in) = (order == "shuffled", if order == "changed" { 1 } else { CHANGES_ONE_IN });
     let schema = Arc::new(Schema::new(columns));
     let mut batches = Vec::new();
     let mut first = 0;
@@ -97,7 +98,7 @@ fn batches(template: &ContactAccount, rows: u64, shuffled: bool) -> Outcome<(Arc
             vec![Arc::new(Int64Array::from_iter_values(ids.iter().map(|id| id.cast_signed())))];
         for field in Field::ALL {
             let cell = |id: &u64| match field {
-                Field::City if id.is_multiple_of(CHANGES_ONE_IN) => "Oslo".to_owned(),
+                Field::City if id.is_multiple_of(one_in) => "Oslo".to_owned(),
                 _ => text(template, *field, *id),
             };
             arrays.push(if *field == Field::OwnerUserId {
@@ -184,9 +185,9 @@ fn cpu_time() -> Outcome<f64> {
     Ok(f64::from(ticks.sum::<Result<u32, _>>()?) / TICKS)
 }
 
-fn measure(rows: u64, shuffled: bool, path: &Path) -> Outcome<String> {
+fn measure(rows: u64, order: &str, path: &Path) -> Outcome<String> {
     let template = template()?;
-    let (schema, batches) = batches(&template, rows, shuffled)?;
+    let (schema, batches) = batches(&template, rows, order)?;
     let mut pages = Pages::new(template, rows);
     // From here on the peak is counted anew.
     std::fs::write("/proc/self/clear_refs", "5")?;
@@ -256,7 +257,7 @@ fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let line = match *arguments.as_slice() {
-        [rows, order @ ("ordered" | "shuffled"), path] => measure(rows.parse()?, order == "shuffled", Path::new(path))?,
+        [rows, order @ ("ordered" | "shuffled" | "changed"), path] => measure(rows.parse()?, order, Path::new(path))?,
         _ => "a part of benches/compare.py, not a benchmark by itself: run `make bench`".to_owned(),
     };
     writeln!(io::stdout(), "{line}")?;

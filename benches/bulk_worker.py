@@ -6,6 +6,7 @@ What a million rows cost without a network is in `bulk.rs`, but for what they ar
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,76 @@ def resume(path: Path) -> Figures:
     return {"seconds": seconds, "counts": counts}
 
 
+def show(path: Path) -> Figures:
+    """How long it takes to show an open plan, as text and as HTML: the longest of ten times."""
+    import replyio
+
+    client = replyio.ReplyClient(api_key="k", base_url=BASE_URL)
+    plan = client.open_plan(path)
+    times = []
+    for _ in range(10):
+        begin = time.perf_counter()
+        shown = repr(plan), plan._repr_html_()
+        times.append(time.perf_counter() - begin)
+    pending = plan.counts["pending"]
+    if f"{pending:,}" not in shown[0]:
+        raise WrongOutcomeError(shown[0])
+    return {"changes": pending, "seconds": max(times)}
+
+
+async def longest_wait(work: Awaitable[object]) -> float:
+    """How late the loop called a task, at most, that asked for its turn every millisecond."""
+    waits, is_done = [0.0], False
+
+    async def beat() -> None:
+        while not is_done:
+            begin = time.perf_counter()
+            await asyncio.sleep(0.001)
+            waits.append(time.perf_counter() - begin - 0.001)
+
+    beating = asyncio.create_task(beat())
+    await asyncio.sleep(0.01)
+    try:
+        await work
+    finally:
+        is_done = True
+        await beating
+    return max(waits)
+
+
+def wait(rows: int, directory: Path) -> Figures:
+    """For how long an event loop waits, at most, while tables are read and a plan is reverted."""
+    import pandas
+
+    from replyio.sandbox import Sandbox
+
+    table = [row(id) for id in range(1, rows + 1)]
+    for each in table:
+        del each["id"]
+    frame, path = pandas.DataFrame(table), directory / "rows.csv"
+    frame.to_csv(path, index=False)
+    tables = {"a CSV file": path, "pandas": frame, "dictionaries": table}
+    waits = {}
+    with Sandbox([account(1)]) as sandbox, sandbox.client(quota=None) as client:
+        for name, data in tables.items():
+            target = directory / f"{name}.replyplan"
+            planning = client.plan_contact_account_updates_async(
+                data, match_on="name", mode="fill", save_as=target, progress=False
+            )
+            waits[name] = asyncio.run(longest_wait(planning))
+            target.unlink()
+        target = directory / "reverted.replyplan"
+        table[0]["city"] = "Oslo"
+        result = client.patch_contact_accounts(table, match_on="name", save_as=target, progress=False)
+        if result.counts["changed"] != 1:
+            raise WrongOutcomeError(str(result.counts))
+        waits["revert_async"] = asyncio.run(longest_wait(result.revert_async(progress=False)))
+    for found in directory.glob("reverted*"):
+        found.unlink()
+    path.unlink()
+    return {"rows": rows, "waits": waits}
+
+
 @contextmanager
 def sandbox_elsewhere(accounts: Path) -> Iterator[str]:
     """The address of a sandbox in another process."""
@@ -190,12 +261,16 @@ def main() -> int:
     mode.add_argument("clock_scale", type=float)
     modes.add_parser("pydantic").add_argument("rows", type=int)
     modes.add_parser("resume").add_argument("path", type=Path)
+    modes.add_parser("show").add_argument("path", type=Path)
+    mode = modes.add_parser("wait")
+    mode.add_argument("rows", type=int)
+    mode.add_argument("directory", type=Path)
     mode = modes.add_parser("apply")
     mode.add_argument("rows", type=int)
     mode.add_argument("directory", type=Path)
     arguments = vars(parser.parse_args())
-    measure = {"quota": quota, "pydantic": pydantic, "resume": resume, "apply": apply}[arguments.pop("mode")]
-    print(json.dumps(measure(**arguments)))
+    measures = {"quota": quota, "pydantic": pydantic, "resume": resume, "show": show, "wait": wait, "apply": apply}
+    print(json.dumps(measures[arguments.pop("mode")](**arguments)))
     return 0
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import bulk
 import machine
 import measure
+import reading
 import report
 from bars import Results, judge
 from contenders import CONTENDERS, Contender
@@ -87,6 +88,7 @@ def take(options: argparse.Namespace) -> Results:
     results["starts"] = measure.starts(sizes.starts) if ours else {}
     results["wheel"] = measure.wheel(options.wheel) if ours else None
     results["scripts"] = measure.scripts(binaries, sizes.scripts, log) if ours else None
+    results["reading"] = reading.take(binaries, sizes.repetitions, log) if ours else None
     results["bulk"] = bulk.take(binaries, bulk.QUICK if options.quick else bulk.BulkSizes(), log) if ours else None
     return results
 

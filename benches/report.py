@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from statistics import median
 
-from bars import Bar, Results, Spread, over_pydantic, ratio, times, values
+from bars import Bar, Results, Spread, over_pydantic, over_requests, over_table, ratio, times, values
 from contenders import CONCURRENCY, CONTENDERS, THREADS
 
 INTRODUCTION = f"""\
@@ -51,6 +51,7 @@ def write(results: Results, bars: list[Bar], plot: str | None) -> str:
     parts += [f"## {CONCURRENCY} in flight", _rates(results, "in-flight")]
     parts += [f"## {THREADS} threads", _rates(results, "threads"), THREADS_NOTE]
     parts += ["## Start", _starts(results)] if results["starts"] else []
+    parts += ["## A list as a table", _reading(results)] if results.get("reading") else []
     parts += ["## Many accounts", _bulk(results)] if results.get("bulk") else []
     parts += ["## Remarks", _remarks(results)]
     parts += ["## Where and with what", _where(results)]
@@ -137,6 +138,36 @@ def _starts(results: Results) -> str:
     return _table(("`python -I -c …`", "start to end, ms"), rows)
 
 
+def _reading(results: Results) -> str:
+    """What it takes until a list is a table."""
+    reading = results["reading"]
+
+    def of(library: str, way: str, key: str, form: Callable[[float], str]) -> str:
+        return _show([float(one[key]) for one in reading[library][way]], form)
+
+    def line(library: str, way: str) -> tuple[str, ...]:
+        faster = over_requests(results, library) if way == "replyio" else None
+        memory = over_table(results, library, way)
+        return (
+            f"**replyio**, {library}" if way == "replyio" else f"requests, {library}",
+            *(of(library, way, key, lambda seconds: f"{seconds:.2f}") for key in ("seconds", "cpu_s", "server_s")),
+            times(faster) if faster else "1",
+            of(library, way, "table_bytes", lambda count: f"{count / 1e6:.0f}"),
+            times(memory) if memory else "–",
+        )
+
+    first = reading["pandas"]["replyio"][0]
+    text = (
+        f"{first['accounts']:,} accounts in pages of 1,000 become a table: `list_contact_accounts().to_pandas()` and "
+        "the like, without a quota, against a loop over the pages with requests and the constructor of the library. "
+        "The peer parses no dates, leaves `stage` a dictionary, and does not check that the pages are the whole list. "
+        "*processor time* is that of the client; *server* is its processor time for one reading, which no client can "
+        "go below. *memory* is the most that the process needed meanwhile, over the size of the table."
+    )
+    head = ("", "s", "processor time", "server", "faster", "MB of the table", "memory")
+    return f"{text}\n\n{_table(head, [line(library, way) for library in reading for way in reading[library]])}"
+
+
 def _bulk(results: Results) -> str:
     bulk = results["bulk"]
     return "\n\n".join([_under_quota(bulk["quota"][0]), _planned(results), _applied(bulk)])
@@ -204,6 +235,24 @@ def _applied(bulk: Results) -> str:
         f"process: {rate} rows a second, with {cpu} µs of processor time for each. Every row is on the disk before "
         f"its update leaves, and again before it counts (`synchronous=FULL`); the disk takes {sync} ms to keep one "
         f"page.\n\nA plan of {count:,} rows is open again after {seconds} s, with every row and every change checked."
+        f"{_waiting(bulk)}"
+    )
+
+
+def _waiting(bulk: Results) -> str:
+    """What people and event loops wait for."""
+    if not bulk.get("shown"):
+        return ""
+    shown = _show([one["seconds"] * 1000 for one in bulk["shown"]], lambda ms: f"{ms:.1f}")
+    names = bulk["waits"][0]["waits"]
+    waits = ", ".join(
+        f"{name}: {_show([one['waits'][name] * 1000 for one in bulk['waits']], lambda ms: f'{ms:.1f}')} ms"
+        for name in names
+    )
+    return (
+        f" A plan of {bulk['shown'][0]['changes']:,} changes that is open takes {shown} ms to be shown, as text and as "
+        f"HTML. A task of an event loop that asks for its turn every millisecond waits at most so long, while "
+        f"{bulk['waits'][0]['rows']:,} rows are planned or a plan of as many is reverted: {waits}."
     )
 
 

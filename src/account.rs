@@ -9,6 +9,8 @@ mod table;
 
 pub use self::read_only::{ContactAccountStage, DateTime};
 pub use self::size::CompanySize;
+#[cfg(any(feature = "python", all(test, feature = "plan")))]
+pub(crate) use self::table::place_of;
 pub use self::table::{AccountFields, ContactAccount, Field, MEMBERS};
 
 /// What an update does with one field. The JSON body distinguishes these three cases.

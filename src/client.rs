@@ -18,6 +18,8 @@ use tokio::time::Instant;
 use crate::account::{AccountFields, ContactAccount, FieldError, WrongKind, check_id};
 use crate::answer::{Answer, Page};
 use crate::change::{self, Deviations};
+#[cfg(feature = "python")]
+use crate::columns::ColumnPage;
 use crate::config::Config;
 use crate::error::{Call, Error, Failure, Operation, WaitReason};
 use crate::identity::Identity;
@@ -349,6 +351,14 @@ impl Client {
         let request = self.list_request(query, top, skip)?;
         let mut running = self.begin(LIST);
         self.exchange(&mut running, &request, Answer::page).await
+    }
+
+    /// Reads one page of accounts as columns; see [`Client::list_page`].
+    #[cfg(feature = "python")]
+    pub(crate) async fn list_columns(&self, query: &ListQuery, top: u32, skip: u64) -> Result<ColumnPage, Error> {
+        let request = self.list_request(query, top, skip)?;
+        let mut running = self.begin(LIST);
+        self.exchange(&mut running, &request, Answer::columns).await
     }
 
     /// Returns how long the quota takes to allow this number of further requests; `None` without a quota.

@@ -21,6 +21,8 @@ mod change;
 pub mod check;
 mod client;
 mod clock;
+#[cfg(any(feature = "python", all(test, feature = "plan")))]
+mod columns;
 mod config;
 mod error;
 #[cfg(any(fuzzing, test))]

@@ -142,30 +142,34 @@ impl Paging {
     /// # Errors
     /// Returns [`Incomplete`] if the pages contain nothing new, or accounts are missing between two of them.
     pub fn page(&mut self, skip: u64, items: &[Item], has_more: bool) -> Result<Vec<bool>, Incomplete> {
+        self.page_of(skip, &items.iter().map(Item::id).collect::<Vec<_>>(), has_more)
+    }
+
+    /// Takes a page by the ids of its items; see [`Paging::page`].
+    pub(crate) fn page_of(&mut self, skip: u64, ids: &[Option<i64>], has_more: bool) -> Result<Vec<bool>, Incomplete> {
         if self.next().is_none_or(|(_, next)| next != skip) {
             // Another reader of the same list got its answer first.
-            return Ok(vec![false; items.len()]);
+            return Ok(vec![false; ids.len()]);
         }
         let seen = self.pass.as_ref().map_or(&self.seen, |pass| &pass.seen);
-        let is_seen = |item: &Item| item.id().is_some_and(|id| seen.contains(id));
-        let is_connected = self.is_whole && items.iter().any(is_seen);
-        let may_have_gap = self.is_whole && skip > 0 && !(items.is_empty() && has_more);
+        let is_connected = self.is_whole && ids.iter().any(|id| id.is_some_and(|id| seen.contains(id)));
+        let may_have_gap = self.is_whole && skip > 0 && !(ids.is_empty() && has_more);
         if may_have_gap && !is_connected && !is_off(Guard::Progress) {
-            return self.step_back(skip).map(|()| vec![false; items.len()]);
+            return self.step_back(skip).map(|()| vec![false; ids.len()]);
         }
         if is_connected {
             self.steps_back = 0;
         }
         let mut has_progress = false;
-        let mut is_new = |item: &Item| {
-            let Some(id) = item.id() else { return true };
+        let mut is_new = |id: &Option<i64>| {
+            let Some(id) = *id else { return true };
             let is_new = self.seen.insert(id);
             has_progress |= is_new;
             is_new
         };
-        let is_new: Vec<bool> = items.iter().map(&mut is_new).collect();
+        let is_new: Vec<bool> = ids.iter().map(&mut is_new).collect();
         if let Some(pass) = &mut self.pass {
-            has_progress = pass.page(skip, items, &is_new);
+            has_progress = pass.page(skip, ids, &is_new);
         }
         if has_more && !has_progress {
             self.without_progress += 1;
@@ -178,8 +182,8 @@ impl Paging {
         } else {
             self.without_progress = 0;
         }
-        if !items.is_empty() {
-            self.length = items.len() as u64;
+        if !ids.is_empty() {
+            self.length = ids.len() as u64;
             self.skip = skip + self.length;
         }
         self.is_finished = !has_more;
@@ -221,16 +225,16 @@ struct Pass {
 
 impl Pass {
     /// Takes a page. Returns whether it has an account that no page of this pass had.
-    fn page(&mut self, skip: u64, items: &[Item], is_new: &[bool]) -> bool {
+    fn page(&mut self, skip: u64, ids: &[Option<i64>], is_new: &[bool]) -> bool {
         let mut has_progress = false;
-        for (place, item) in (usize::try_from(skip).unwrap_or(usize::MAX)..).zip(items) {
-            let is_first_time = item.id().is_none_or(|id| self.seen.insert(id));
-            has_progress |= is_first_time && item.id().is_some();
+        for (place, id) in (usize::try_from(skip).unwrap_or(usize::MAX)..).zip(ids) {
+            let is_first_time = id.is_none_or(|id| self.seen.insert(id));
+            has_progress |= is_first_time && id.is_some();
             if let Some(known) = self.places.get(place) {
-                self.has_moved |= *known != item.id();
+                self.has_moved |= known != id;
             } else {
                 self.has_moved |= !is_first_time;
-                self.places.push(item.id());
+                self.places.push(*id);
             }
         }
         self.has_news |= is_new.contains(&true);

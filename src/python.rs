@@ -18,6 +18,7 @@ mod job;
 mod lane;
 mod listing;
 mod once;
+mod overview;
 mod plan;
 mod rows;
 mod sandbox;
@@ -49,13 +50,13 @@ mod _replyio {
     #[pymodule_export]
     use super::job::Job;
     #[pymodule_export]
-    use super::listing::{ArrowStream, Batch, Listing};
+    use super::listing::{AccountTable, Batch, Listing};
     #[pymodule_export]
     use super::plan::{PlanFile, Report};
     #[pymodule_export]
     use super::sandbox::Sandbox;
     #[pymodule_export]
-    use super::table::Table;
+    use super::table::{Rows, Table};
     #[pymodule_export]
     use super::text::safe_text;
 

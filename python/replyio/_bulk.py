@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from replyio import _replyio, _state
 from replyio._counts import Counts
 from replyio._plan_text import opened
-from replyio._progress import drive, drive_async, show_for
+from replyio._progress import drive, drive_async, show_for, start_async
 from replyio.errors import ConfigurationError, FieldError, PlanError, ReplyError, ValidationError
 from replyio.plan import ApplyResult, Plan
 
@@ -30,6 +31,8 @@ _WORDS = {
 }
 _LIMITS = ("limit", "max_changes", "max_cleared")
 _LARGEST = 2**63 - 1
+# How many seconds rows of Python objects are read for, before other tasks of the event loop get their turn.
+_TURN = 0.002
 
 
 def check(options: Mapping[str, Any]) -> None:
@@ -161,7 +164,7 @@ class Planning:
         if_exists: str,
         options: Mapping[str, object],
     ) -> None:
-        """Reads the table and starts, or finds the plan to resume. Checks everything before any request.
+        """Checks the arguments. Reads nothing.
 
         Args:
             core: The client.
@@ -173,24 +176,41 @@ class Planning:
         check({"if_exists": if_exists})
         if save_as is None and if_exists != "error":
             raise ConfigurationError(f'if_exists="{if_exists}" needs save_as=, the file of the plan')
-        table = _replyio.Table(data, dict(options))
         self._core = core
+        self._data = data
+        self._save_as = save_as
+        self._if_exists = if_exists
+        self._options = dict(options)
         self._temporary: _state.Temporary | None = None
         self._aside: str | None = None
-        if save_as is None:
+        self.path = ""
+
+    async def _table_async(self) -> _replyio.Table:
+        """Reads the table. The tasks of the event loop get their turns meanwhile.
+
+        Rows of Python objects may belong to this thread, as those of a database do: it reads them itself, in turns.
+        """
+        rows = _replyio.Table.start(self._data, self._options)
+        if rows is None:
+            return await asyncio.to_thread(_replyio.Table, self._data, self._options)
+        while not rows.step(_TURN):  # noqa: ASYNC110 - each step does a part of the work
+            await asyncio.sleep(0)
+        return await asyncio.to_thread(rows.table)
+
+    def _start(self, table: _replyio.Table) -> Plan | Job:
+        """Starts, or finds the plan to resume. Checks everything before any request."""
+        if self._save_as is None:
             self.path, self._temporary = _state.new_file()
         else:
-            self.path = os.fspath(save_as)
-        if if_exists == "resume":
-            found = _replyio.PlanFile.resume(core, table, dict(options), self.path)
+            self.path = os.fspath(self._save_as)
+        if self._if_exists == "resume":
+            found = _replyio.PlanFile.resume(self._core, table, self._options, self.path)
             if found is not None:
-                self.work: Plan | Job = plan_of(core, found)
-                return
-        if if_exists == "replace" and _replyio.PlanFile.is_replaceable(self.path):
+                return plan_of(self._core, found)
+        if self._if_exists == "replace" and _replyio.PlanFile.is_replaceable(self.path):
             self._aside = f"{self.path}.replaced"
             os.replace(self.path, self._aside)  # noqa: PTH105 - both are strings
-        with self._or_back():
-            self.work = _replyio.PlanFile.plan(core, table, dict(options), self.path)
+        return _replyio.PlanFile.plan(self._core, table, self._options, self.path)
 
     def made(self, file: Any) -> Plan:
         """Returns the new plan. Deletes the replaced one."""
@@ -210,18 +230,22 @@ class Planning:
 
     def wait(self, progress: bool | Callable[[dict[str, Any]], object]) -> Plan:
         """Waits for the plan."""
-        if isinstance(self.work, Plan):
-            return self.work
+        table = _replyio.Table(self._data, self._options)
         with self._or_back():
-            file = drive(self.work, show_for(progress), "plan", self.path)
+            work = self._start(table)
+            if isinstance(work, Plan):
+                return work
+            file = drive(work, show_for(progress), "plan", self.path)
         return self.made(file)
 
     async def wait_async(self, progress: bool | Callable[[dict[str, Any]], object]) -> Plan:
         """Waits for the plan without blocking the event loop."""
-        if isinstance(self.work, Plan):
-            return self.work
+        table = await self._table_async()
         with self._or_back():
-            file = await drive_async(self.work, show_for(progress), "plan", self.path)
+            work = await start_async(self._start, table)
+            if isinstance(work, Plan):
+                return work
+            file = await drive_async(work, show_for(progress), "plan", self.path)
         return self.made(file)
 
 

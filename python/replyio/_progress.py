@@ -8,14 +8,20 @@ import shutil
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from replyio._plan_text import counted, how_to_go_on, progress_html, progress_line, progress_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from typing_extensions import TypeVarTuple, Unpack
+
     from replyio._replyio import Pending
+
+    _Arguments = TypeVarTuple("_Arguments")
+
+_Started = TypeVar("_Started")
 
 # Times in seconds. A job runs by itself; this is the interval between two checks.
 _POLL = 0.1
@@ -342,6 +348,48 @@ async def drive_async(job: Job, show: Show, action: str, path: str) -> object:
         raise
     watch.close()
     return job.result()
+
+
+async def start_async(start: Callable[[Unpack[_Arguments]], _Started], *arguments: Unpack[_Arguments]) -> _Started:
+    """Calls a function in a thread, because it reads or writes a file. It may start a job.
+
+    Args:
+        start: The function.
+        arguments: Its arguments.
+
+    Returns:
+        Its result.
+
+    Raises:
+        CancelledError: If the task was canceled, after the function has returned. A job that it started has ended.
+    """
+    starting = asyncio.ensure_future(asyncio.to_thread(start, *arguments))
+    try:
+        return await asyncio.shield(starting)
+    except GeneratorExit:
+        # A closed coroutine cannot wait.
+        starting.add_done_callback(_stop_started)
+        raise
+    except asyncio.CancelledError:
+        with _shielded():
+            await asyncio.wait([starting])
+        if (job := _started_job(starting)) is not None:
+            await _stop_async(job)
+        raise
+
+
+def _started_job(starting: asyncio.Future[Any]) -> Job | None:
+    """Returns the job that a function has started, if it has."""
+    if starting.cancelled() or starting.exception() is not None:
+        return None
+    started = starting.result()
+    return started if hasattr(started, "abandon") else None
+
+
+def _stop_started(starting: asyncio.Future[Any]) -> None:
+    """Stops the job that a function has started."""
+    if (job := _started_job(starting)) is not None:
+        job.stop()
 
 
 async def _stop_async(job: Job) -> None:

@@ -13,7 +13,7 @@ __all__ = [
     "COMPANY_SIZES",
     "ERROR_KINDS",
     "MEMBERS",
-    "ArrowStream",
+    "AccountTable",
     "Asked",
     "Batch",
     "Check",
@@ -24,6 +24,7 @@ __all__ = [
     "Pending",
     "PlanFile",
     "Report",
+    "Rows",
     "Sandbox",
     "Table",
     "__version__",
@@ -177,8 +178,11 @@ class Batch:
     def __len__(self) -> int: ...
 
 @final
-class ArrowStream:
-    def __new__(cls, pages: list[Batch]) -> ArrowStream: ...
+class AccountTable:
+    def __new__(cls, pages: list[Batch]) -> AccountTable: ...
+    @staticmethod
+    def names() -> list[str]: ...
+    def column(self, name: str) -> list[Any]: ...
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> CapsuleType: ...
 
 @final
@@ -219,8 +223,15 @@ class Sandbox:
     def close_connections(self) -> None: ...
 
 @final
+class Rows:
+    def step(self, seconds: float) -> bool: ...
+    def table(self) -> Table: ...
+
+@final
 class Table:
     def __new__(cls, data: object, options: dict[str, Any]) -> Table: ...
+    @staticmethod
+    def start(data: object, options: dict[str, Any]) -> Rows | None: ...
     def __len__(self) -> int: ...
     @property
     def description(self) -> str: ...

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
-    from typing import Any, Literal, ParamSpec
+    from typing import Any, Literal, ParamSpec, TypeVar
 
     import pandas
     import polars
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from replyio.models import ClientOptions, ContactAccount, ContactAccountFields, ContactAccountUpdate
 
     P = ParamSpec("P")
+    _Frame = TypeVar("_Frame")
 
 __all__ = ["AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "QuotaLeft", "ReplyClient"]
 
@@ -1185,6 +1186,11 @@ class _Pages:
             self._ready = iter(())
         return pages
 
+    def _give_back(self, pages: list[_replyio.Batch]) -> None:
+        """Reverts `_take`."""
+        self._waiting = pages
+        self._given -= sum(map(len, pages))
+
     def __repr__(self) -> str:
         """Returns a text with the number of accounts returned so far, and how to use the iterator."""
         given = self._given - length_hint(self._ready)
@@ -1286,7 +1292,7 @@ class ContactAccountIterator(_Pages):
         Raises:
             ReplyError: When a page cannot be read.
         """
-        return _replyio.ArrowStream(self._remaining_pages()).__arrow_c_stream__(requested_schema)
+        return _replyio.AccountTable(self._remaining_pages()).__arrow_c_stream__(requested_schema)
 
 
 class AsyncContactAccountIterator(_Pages):
@@ -1335,6 +1341,18 @@ class AsyncContactAccountIterator(_Pages):
             self._waiting.append(await self._next_page())
         return self._take()
 
+    async def _to_frame(self, library: str, convert: Callable[[list[_replyio.Batch]], _Frame]) -> _Frame:
+        """Reads the remaining accounts into a DataFrame. The tasks of the event loop get their turns meanwhile."""
+        from asyncio import to_thread
+
+        await to_thread(import_module, library)  # before any request
+        pages = await self._remaining_pages()
+        try:
+            return await to_thread(convert, pages)
+        except BaseException:
+            self._give_back(pages)
+            raise
+
     async def to_pandas(self) -> pandas.DataFrame:
         """Reads the remaining accounts into a pandas DataFrame; see `ContactAccountIterator.to_pandas`.
 
@@ -1345,8 +1363,7 @@ class AsyncContactAccountIterator(_Pages):
             ReplyError: When a page cannot be read.
             ImportError: When pandas is not installed.
         """
-        import_module("pandas")  # before any request
-        return _to_pandas(await self._remaining_pages())
+        return await self._to_frame("pandas", _to_pandas)
 
     async def to_polars(self) -> polars.DataFrame:
         """Reads the remaining accounts into a polars DataFrame; see `ContactAccountIterator.to_polars`.
@@ -1358,8 +1375,7 @@ class AsyncContactAccountIterator(_Pages):
             ReplyError: When a page cannot be read.
             ImportError: When polars is not installed.
         """
-        import_module("polars")  # before any request
-        return _to_polars(await self._remaining_pages())
+        return await self._to_frame("polars", _to_polars)
 
 
 def _to_pandas(pages: list[_replyio.Batch]) -> pandas.DataFrame:
@@ -1371,18 +1387,19 @@ def _to_pandas(pages: list[_replyio.Batch]) -> pandas.DataFrame:
 
     from replyio import models
 
-    types = models.column_types(pandas.Series(["text"]).dtype)
+    types = models.column_types(_replyio.AccountTable.names(), pandas.Series(["text"]).dtype)
+    table = _replyio.AccountTable(pages)
     try:
-        table = import_module("pyarrow").table(_replyio.ArrowStream(pages))
+        arrow = import_module("pyarrow").table(table)
     except ImportError:
-        values = models.columns([account for page in pages for account in page.accounts()])
+        column: Callable[[str], Any] = table.column
     else:
-        values = models.arrow_columns(table, types)
-    return pandas.DataFrame({name: pandas.Series(values.pop(name), dtype=types[name]) for name in list(values)})
+        column = models.arrow_column(arrow, types)
+    return pandas.DataFrame({name: pandas.Series(column(name), dtype=types[name]) for name in types})
 
 
 def _to_polars(pages: list[_replyio.Batch]) -> polars.DataFrame:
     """Returns a polars DataFrame of pages."""
     import polars
 
-    return polars.DataFrame(_replyio.ArrowStream(pages))
+    return polars.DataFrame(_replyio.AccountTable(pages))

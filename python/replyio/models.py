@@ -13,6 +13,8 @@ import html
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from replyio.client import Quota
 
 __all__ = [
@@ -311,60 +313,36 @@ def _shown(value: Any) -> str:
     return value.strftime("%Y-%m-%d %H:%M:%S UTC") if isinstance(value, datetime.datetime) else str(value)
 
 
-def columns(accounts: list[ContactAccount]) -> dict[str, list[Any]]:
-    """Returns accounts as columns, with three columns for the stage, in the order of the Arrow stream.
-
-    Args:
-        accounts: The accounts, one per row.
-
-    Returns:
-        The values of each column, by name.
-    """
-    table: dict[str, list[Any]] = {}
-    for name in _MEMBER_NAMES:
-        values = [getattr(account, name) for account in accounts]
-        if name == "stage":
-            for part in ("id", "name", "color_id"):
-                table[f"stage_{part}"] = [stage and getattr(stage, part) for stage in values]
-        elif name == "company_size":
-            table[name] = [size if size is None else str(size) for size in values]
-        else:
-            table[name] = values
-    return table
-
-
 _INTEGERS = ("linked_prospects_count", "stage_id", "stage_color_id")
 _DATES = ("created_date", "last_activity_date")
 
 
-def column_types(text: Any) -> dict[str, Any]:
+def column_types(names: list[str], text: Any) -> dict[str, Any]:
     """Returns the pandas types of the columns, whatever they contain.
 
     Args:
+        names: The names of the columns.
         text: The type that pandas uses for text.
 
     Returns:
         The type of each column, by name.
     """
-    types = dict.fromkeys(columns([]), text)
+    types = dict.fromkeys(names, text)
     types |= dict.fromkeys(("id", "owner_user_id"), "int64") | dict.fromkeys(_INTEGERS, "Int64")
     return types | dict.fromkeys(_DATES, "datetime64[us, UTC]")
 
 
-def arrow_columns(table: Any, types: dict[str, Any]) -> dict[str, Any]:
-    """Returns the columns of an Arrow table in their pandas form, without creating a Python object for each value.
+def arrow_column(table: Any, types: dict[str, Any]) -> Callable[[str], Any]:
+    """Returns a function that converts a column of an Arrow table for pandas, without a Python object for each value.
 
     Args:
         table: A table of pyarrow.
         types: The types in pandas.
 
     Returns:
-        The values of each column, by name.
+        A function that takes the name of a column.
     """
     from importlib import import_module
 
     integers = import_module("pandas").Int64Dtype()
-    return {
-        name: integers.__from_arrow__(table[name]) if types[name] == "Int64" else table[name].to_pandas()
-        for name in table.column_names
-    }
+    return lambda name: integers.__from_arrow__(table[name]) if types[name] == "Int64" else table[name].to_pandas()

@@ -6,6 +6,7 @@ opens one without a client.
 
 from __future__ import annotations
 
+import asyncio
 import operator
 from importlib import import_module
 from itertools import islice
@@ -17,7 +18,7 @@ from replyio._annotations import complete
 from replyio._blocking import warn_if_it_blocks_a_loop
 from replyio._counts import Counts, Status
 from replyio._export import Table, refused, write
-from replyio._progress import Job, drive, drive_async, show_for
+from replyio._progress import Job, drive, drive_async, show_for, start_async
 from replyio._replyio import safe_text
 from replyio.errors import FieldError, ReplyError, ValidationError
 
@@ -530,7 +531,9 @@ class Plan(_Report):
             ReplyError: If another failure ends the run. Every row stays as it is.
         """
         options = _options(on_conflict, on_unknown_member, limit, max_changes, max_cleared)
-        return await self._run_async("apply", self._of_rows(options, rows), progress)
+        if rows is not None:
+            options = await asyncio.to_thread(self._of_rows, options, rows)
+        return await self._run_async("apply", options, progress)
 
     def retry_failed(
         self,
@@ -658,7 +661,7 @@ class Plan(_Report):
             ReplyError: If another failure ends the run. Every row stays as it is.
         """
         options = _options(on_conflict, on_unknown_member)
-        plan = self._reversed()
+        plan = await start_async(self._reversed)
         return await plan._run_async("apply", options, progress)  # noqa: SLF001 - a plan too
 
     def _reversed(self) -> Plan:
@@ -687,13 +690,13 @@ class Plan(_Report):
         self, action: str, options: Options, progress: bool | Callable[[dict[str, Any]], object]
     ) -> ApplyResult:
         show = show_for(progress)
-        job = self._start(action, options)
+        job = await start_async(self._start, action, options)
         try:
             await drive_async(job, show, action, self._path)
         except BaseException:  # a message has already shown the name of the file
             self._file.keep()
             raise
-        return self._result(job)
+        return await asyncio.to_thread(self._result, job)
 
     def _result(self, job: Job) -> ApplyResult:
         state = job.progress()

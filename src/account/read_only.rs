@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+#[cfg(any(feature = "python", all(test, feature = "plan")))]
+use jiff::SignedDuration;
 use jiff::tz::Offset;
 use jiff::{Timestamp, civil};
 use serde::de::{DeserializeOwned, Error, Unexpected};
@@ -32,11 +34,19 @@ pub struct ContactAccountStage {
 pub struct DateTime(pub civil::DateTime);
 
 impl DateTime {
+    const EPOCH: civil::DateTime = civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+
     /// Microseconds since 1970, truncated.
     pub fn as_microsecond(self) -> i64 {
-        let since = self.0.duration_since(civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0));
+        let since = self.0.duration_since(Self::EPOCH);
         // All years that jiff knows fit.
         i64::try_from(since.as_nanos().div_euclid(1000)).unwrap_or(i64::MAX)
+    }
+
+    /// Returns the point in time so many microseconds after the beginning of 1970.
+    #[cfg(any(feature = "python", all(test, feature = "plan")))]
+    pub(crate) fn of_microsecond(microsecond: i64) -> Self {
+        Self(Self::EPOCH.saturating_add(SignedDuration::from_micros(microsecond)))
     }
 }
 

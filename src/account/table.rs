@@ -208,6 +208,18 @@ macro_rules! contact_account {
             }
         }
 
+        /// Returns the place of the member with a JSON name in [`MEMBERS`].
+        #[cfg(any(feature = "python", all(test, feature = "plan")))]
+        pub(crate) fn place_of(wire: &str) -> Option<usize> {
+            #[allow(non_camel_case_types, reason = "the variants are the members' own names")]
+            enum Place { $( $member, )+ $( $ro_member, )+ }
+            Some(match wire {
+                $( $wire => Place::$member, )+
+                $( $ro_wire => Place::$ro_member, )+
+                _ => return None,
+            } as usize)
+        }
+
         #[allow(non_camel_case_types, reason = "the variants are the members' own names")]
         enum Key { $( $member, )+ $( $ro_member, )+ Unknown(String) }
 

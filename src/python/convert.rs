@@ -199,11 +199,26 @@ fn models(py: Python<'_>) -> PyResult<&Models> {
     })
 }
 
-/// Creates the dataclass of an account. Sets the slots directly: its `__init__` would take twice as long.
-pub(super) fn account_to_python<'py>(py: Python<'py>, account: &ContactAccount) -> PyResult<Bound<'py, PyAny>> {
+/// Creates the dataclass of an account.
+fn account_to_python<'py>(py: Python<'py>, account: &ContactAccount) -> PyResult<Bound<'py, PyAny>> {
+    members_to_python(py, &account.members(), &account.extra)
+}
+
+/// Creates the dataclass of an account from its members in the order of [`MEMBERS`], and the other ones. Sets the slots
+/// directly: its `__init__` would take twice as long.
+pub(super) fn members_to_python<'py>(
+    py: Python<'py>,
+    members: &[MemberValue<'_>; MEMBERS.len()],
+    extra: &serde_json::Map<String, serde_json::Value>,
+) -> PyResult<Bound<'py, PyAny>> {
     let models = models(py)?;
-    let members = account.members().into_iter().map(|value| models.value(py, value));
-    models.make(py, &models.account, members.chain([open_members(py, &account.extra)]))
+    let members = members.iter().map(|value| models.value(py, *value));
+    models.make(py, &models.account, members.chain([open_members(py, extra)]))
+}
+
+/// Returns a value of an account as its dataclass has it.
+pub(super) fn member_to_python<'py>(py: Python<'py>, value: MemberValue<'_>) -> PyResult<Bound<'py, PyAny>> {
+    models(py)?.value(py, value)
 }
 
 /// Returns the members that the API contract does not list, as a dictionary.

@@ -4,19 +4,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, RecordBatchIterator, StringArray, TimestampMicrosecondArray};
-use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
+use arrow_array::{Array, RecordBatch, RecordBatchIterator};
+use arrow_schema::{Field, Schema, SchemaRef};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyList};
 
 use super::client::{Client, refusal};
-use super::convert::{ToPython, account_to_python, integer};
+use super::convert::{ToPython, integer, member_to_python, members_to_python};
 use super::errors;
 use super::guard::guarded;
-use crate::account::{CompanySize, ContactAccount, DateTime, FieldError};
-use crate::answer::{self, Item};
+use crate::account::FieldError;
 use crate::client::{self, ListQuery};
+use crate::columns::{ColumnPage, Columns, Part, UnreadableItem, value_of};
 use crate::error::Operation;
 use crate::paging::{Incomplete, LONGEST_PAGE, Paging};
 
@@ -98,7 +98,7 @@ impl Listing {
             let operation = move |client: client::Client| async move {
                 let Some((top, skip)) = next else { return Ok(None) };
                 let started = Instant::now();
-                let page = client.list_page(&query, top, skip).await?;
+                let page = client.list_columns(&query, top, skip).await?;
                 Ok(Some(Arrived { paging, skip, page, elapsed: started.elapsed() }))
             };
             self.client.get().run(py, event_loop, operation)
@@ -106,32 +106,35 @@ impl Listing {
     }
 }
 
-/// Returns the accounts of a page that no earlier page had.
-fn new_accounts(paging: &mut Paging, skip: u64, page: answer::Page) -> Result<Vec<ContactAccount>, Incomplete> {
-    for (index, item) in page.items.iter().enumerate() {
-        if let Item::Unreadable { id, reason } = item {
-            // Extends a pointer into the item to a pointer into the page.
-            let colon = if reason.starts_with('/') { "" } else { ": " };
-            let id = id.map_or_else(String::new, |id| format!("account {id}, "));
-            return Err(Incomplete::wrong(format!("/items/{index}{colon}{reason} ({id}skip={skip})")));
-        }
-    }
-    let is_new = paging.page(skip, &page.items, page.has_more)?;
-    let new = page.items.into_iter().zip(is_new).filter(|(_, is_new)| *is_new);
-    Ok(new.filter_map(|(item, _)| item.into_account()).collect())
+/// Returns the accounts of a page that no earlier page had, in parts without a gap.
+fn new_accounts(paging: &mut Paging, skip: u64, page: ColumnPage) -> Result<Vec<Columns>, Incomplete> {
+    let accounts = page.accounts.map_err(|UnreadableItem { index, id, reason }| {
+        // Extends a pointer into the item to a pointer into the page.
+        let colon = if reason.starts_with('/') { "" } else { ": " };
+        let id = id.map_or_else(String::new, |id| format!("account {id}, "));
+        Incomplete::wrong(format!("/items/{index}{colon}{reason} ({id}skip={skip})"))
+    })?;
+    let is_new = paging.page_of(skip, &accounts.ids(), page.has_more)?;
+    Ok(accounts.kept(&is_new))
 }
 
 /// A page that has arrived. It is counted with the interpreter held, so that no fork can copy a held lock.
 struct Arrived {
     paging: Arc<Mutex<Paging>>,
     skip: u64,
-    page: answer::Page,
+    page: ColumnPage,
     elapsed: Duration,
 }
 
-/// A page of accounts that no earlier page had.
+/// The accounts of a page that no earlier page had, as columns.
 #[pyclass(frozen, module = "replyio._replyio")]
-pub(super) struct Batch(Vec<ContactAccount>);
+pub(super) struct Batch(Vec<Columns>);
+
+impl Batch {
+    fn length(&self) -> usize {
+        self.0.iter().map(Columns::len).sum()
+    }
+}
 
 impl ToPython for Option<Arrived> {
     fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
@@ -152,8 +155,10 @@ impl Batch {
     fn accounts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         guarded(py, "accounts", || {
             let list = PyList::empty(py);
-            for account in &self.0 {
-                list.append(account_to_python(py, account)?)?;
+            for part in &self.0 {
+                for row in 0..part.len() {
+                    list.append(part.with_account(row, |members, extra| members_to_python(py, members, extra))?)?;
+                }
             }
             Ok(list)
         })
@@ -162,25 +167,56 @@ impl Batch {
     /// Returns the end of this page, as a page.
     fn last(&self, py: Python<'_>, count: usize) -> PyResult<Self> {
         guarded(py, "last", || {
-            let first = self.0.len().saturating_sub(count);
-            Ok(Self(self.0.get(first..).unwrap_or_default().to_vec()))
+            let mut skipped = self.length().saturating_sub(count);
+            let mut parts = Vec::new();
+            for part in &self.0 {
+                parts.push(part.slice(skipped, part.len()));
+                skipped = skipped.saturating_sub(part.len());
+            }
+            Ok(Self(parts))
         })
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
-        guarded(py, "len", || Ok(self.0.len()))
+        guarded(py, "len", || Ok(self.length()))
     }
 }
 
-/// Pages as one Arrow stream, with a record batch for each.
+/// Pages as one table: an Arrow stream with a record batch for each, or single columns.
 #[pyclass(frozen, module = "replyio._replyio")]
-pub(super) struct ArrowStream(Vec<Py<Batch>>);
+pub(super) struct AccountTable(Vec<Columns>);
 
 #[pymethods]
-impl ArrowStream {
+impl AccountTable {
     #[new]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn new(py: Python<'_>, pages: Vec<Py<Batch>>) -> PyResult<Self> {
-        guarded(py, "stream", || Ok(Self(pages)))
+        guarded(py, "table", || {
+            let parts = pages.iter().flat_map(|page| &page.get().0);
+            Ok(Self(parts.filter(|part| part.len() > 0).cloned().collect()))
+        })
+    }
+
+    /// The names of the columns.
+    #[staticmethod]
+    fn names(py: Python<'_>) -> PyResult<Vec<&'static str>> {
+        guarded(py, "names", || Ok(COLUMNS.iter().map(|(name, _)| *name).collect()))
+    }
+
+    /// Returns the values of a column.
+    fn column<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyList>> {
+        guarded(py, "column", || {
+            let column = COLUMNS.iter().find(|(known, _)| *known == name);
+            let (_, part) = column.ok_or_else(no_such_column)?;
+            let list = PyList::empty(py);
+            for columns in &self.0 {
+                let array = columns.array(*part).ok_or_else(no_such_column)?;
+                for row in 0..array.len() {
+                    list.append(member_to_python(py, value_of(&array, row))?)?;
+                }
+            }
+            Ok(list)
+        })
     }
 
     /// Returns the stream, as the Arrow PyCapsule interface defines it.
@@ -194,7 +230,11 @@ impl ArrowStream {
             // The interface allows a producer to ignore a requested schema.
             let _ = requested_schema;
             let schema = schema();
-            let batches: Result<Vec<_>, _> = self.0.iter().map(|page| batch(&schema, &page.get().0)).collect();
+            let batch = |columns: &Columns| {
+                let arrays = COLUMNS.iter().filter_map(|(_, part)| columns.array(*part)).collect();
+                RecordBatch::try_new(Arc::clone(&schema), arrays)
+            };
+            let batches = self.0.iter().map(batch).collect::<Result<Vec<_>, _>>();
             let batches = batches.map_err(|error| PyValueError::new_err(error.to_string()))?;
             let reader = RecordBatchIterator::new(batches.into_iter().map(Ok), schema);
             PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(Box::new(reader)), c"arrow_array_stream")
@@ -202,59 +242,43 @@ impl ArrowStream {
     }
 }
 
-fn batch(schema: &SchemaRef, accounts: &[ContactAccount]) -> Result<RecordBatch, ArrowError> {
-    let columns = COLUMNS.iter().map(|(_, column)| column(accounts)).collect();
-    RecordBatch::try_new(Arc::clone(schema), columns)
-}
-
 fn schema() -> SchemaRef {
-    let none: [ContactAccount; 0] = [];
-    let field = |(name, column): &(&str, Column)| Field::new(*name, column(&none).data_type().clone(), true);
-    Arc::new(Schema::new(COLUMNS.iter().map(field).collect::<Vec<_>>()))
+    let none = Columns::none();
+    let field = |(name, part): &(&str, Part)| {
+        let kind = none.array(*part)?.data_type().clone();
+        Some(Field::new(*name, kind, true))
+    };
+    Arc::new(Schema::new(COLUMNS.iter().filter_map(field).collect::<Vec<_>>()))
 }
 
-/// Creates a column from the accounts.
-type Column = fn(&[ContactAccount]) -> ArrayRef;
-
-fn texts<'a>(accounts: &'a [ContactAccount], get: impl Fn(&'a ContactAccount) -> Option<&'a str>) -> ArrayRef {
-    Arc::new(accounts.iter().map(get).collect::<StringArray>())
-}
-
-fn integers(accounts: &[ContactAccount], get: impl Fn(&ContactAccount) -> Option<i64>) -> ArrayRef {
-    Arc::new(accounts.iter().map(get).collect::<Int64Array>())
-}
-
-fn dates(accounts: &[ContactAccount], get: impl Fn(&ContactAccount) -> Option<DateTime>) -> ArrayRef {
-    let moments = accounts.iter().map(|account| get(account).map(DateTime::as_microsecond));
-    Arc::new(moments.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+fn no_such_column() -> PyErr {
+    PyValueError::new_err("there is no such column")
 }
 
 /// The columns, in the order of the dataclass, with three columns for the stage.
-const COLUMNS: &[(&str, Column)] = &[
-    ("id", |accounts| integers(accounts, |account| Some(account.id))),
-    ("owner_user_id", |accounts| integers(accounts, |account| Some(account.owner_user_id))),
-    ("name", |accounts| texts(accounts, |account| Some(&account.name))),
-    ("linked_prospects_count", |accounts| integers(accounts, |account| account.linked_prospects_count)),
-    ("created_date", |accounts| dates(accounts, |account| account.created_date)),
-    ("last_activity_date", |accounts| dates(accounts, |account| account.last_activity_date)),
-    ("description", |accounts| texts(accounts, |account| account.description.as_deref())),
-    ("domain_name", |accounts| texts(accounts, |account| account.domain_name.as_deref())),
-    ("domain_secondary", |accounts| texts(accounts, |account| account.domain_secondary.as_deref())),
-    ("industry", |accounts| texts(accounts, |account| account.industry.as_deref())),
-    ("company_size", |accounts| texts(accounts, |account| account.company_size.as_ref().map(CompanySize::as_str))),
-    ("country", |accounts| texts(accounts, |account| account.country.as_deref())),
-    ("state", |accounts| texts(accounts, |account| account.state.as_deref())),
-    ("city", |accounts| texts(accounts, |account| account.city.as_deref())),
-    ("time_zone_id", |accounts| texts(accounts, |account| account.time_zone_id.as_deref())),
-    ("linked_in_url", |accounts| texts(accounts, |account| account.linked_in_url.as_deref())),
-    ("phone", |accounts| texts(accounts, |account| account.phone.as_deref())),
-    ("twitter_url", |accounts| texts(accounts, |account| account.twitter_url.as_deref())),
-    ("logo_url", |accounts| texts(accounts, |account| account.logo_url.as_deref())),
-    ("email", |accounts| texts(accounts, |account| account.email.as_deref())),
-    ("stage_id", |accounts| integers(accounts, |account| account.stage.as_ref().map(|stage| stage.id))),
-    ("stage_name", |accounts| texts(accounts, |account| account.stage.as_ref().map(|stage| stage.name.as_str()))),
-    ("stage_color_id", |accounts| {
-        integers(accounts, |account| account.stage.as_ref().and_then(|stage| stage.color_id))
-    }),
-    ("email_provider", |accounts| texts(accounts, |account| account.email_provider.as_deref())),
+const COLUMNS: &[(&str, Part)] = &[
+    ("id", Part::Member("id")),
+    ("owner_user_id", Part::Member("owner_user_id")),
+    ("name", Part::Member("name")),
+    ("linked_prospects_count", Part::Member("linked_prospects_count")),
+    ("created_date", Part::Member("created_date")),
+    ("last_activity_date", Part::Member("last_activity_date")),
+    ("description", Part::Member("description")),
+    ("domain_name", Part::Member("domain_name")),
+    ("domain_secondary", Part::Member("domain_secondary")),
+    ("industry", Part::Member("industry")),
+    ("company_size", Part::Member("company_size")),
+    ("country", Part::Member("country")),
+    ("state", Part::Member("state")),
+    ("city", Part::Member("city")),
+    ("time_zone_id", Part::Member("time_zone_id")),
+    ("linked_in_url", Part::Member("linked_in_url")),
+    ("phone", Part::Member("phone")),
+    ("twitter_url", Part::Member("twitter_url")),
+    ("logo_url", Part::Member("logo_url")),
+    ("email", Part::Member("email")),
+    ("stage_id", Part::StageId),
+    ("stage_name", Part::StageName),
+    ("stage_color_id", Part::StageColorId),
+    ("email_provider", Part::Member("email_provider")),
 ];

@@ -1,8 +1,8 @@
 //! Plans for the Python layer: a file, reports of its rows, and jobs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
 use arrow_array::types::TimestampMillisecondType;
@@ -21,8 +21,8 @@ use super::errors;
 use super::exit;
 use super::guard::guarded;
 use super::job::{Job, counts_to_python};
+use super::overview::{Known, Requests, Stamp, Tally};
 use super::table::{Table, options_from};
-use crate::client;
 use crate::config::Config;
 use crate::plan::file::{self, ChangeView, FileError, RowView};
 use crate::plan::run::{self, ApplyOptions, OnConflict, OnUnknownMember, Selection};
@@ -30,9 +30,42 @@ use crate::plan::{Status, Value};
 
 /// A plan: a view of its file.
 #[pyclass(frozen, module = "replyio._replyio")]
-pub(super) struct PlanFile(file::PlanFile);
+pub(super) struct PlanFile(file::PlanFile, Mutex<Known>);
 
 impl PlanFile {
+    fn new(file: file::PlanFile, known: Known) -> Self {
+        Self(file, Mutex::new(known))
+    }
+
+    /// Returns what is known of this state of the file, or finds it. The lock is held with the interpreter only, so that
+    /// no fork can copy a held one.
+    fn recall<T: Clone + Send>(
+        &self,
+        py: Python<'_>,
+        slot: impl Fn(&mut Known) -> &mut Option<T>,
+        fits: impl Fn(&T) -> bool,
+        find: impl FnOnce(&file::PlanFile) -> Result<T, FileError> + Send,
+    ) -> PyResult<T> {
+        let known = || self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamp = Stamp::of(self.0.real_path());
+        if known().is_of(stamp.as_ref()) {
+            if let Some(found) = slot(&mut known()).clone().filter(fits) {
+                return Ok(found);
+            }
+        } else {
+            known().renew(stamp);
+        }
+        let found = self.with(py, find)?;
+        if known().is_of(Stamp::of(self.0.real_path()).as_ref()) {
+            *slot(&mut known()) = Some(found.clone());
+        }
+        Ok(found)
+    }
+
+    fn tally(&self, py: Python<'_>) -> PyResult<Tally> {
+        self.recall(py, |known| &mut known.tally, |_| true, Tally::of)
+    }
+
     fn with<T: Send>(
         &self,
         py: Python<'_>,
@@ -50,7 +83,9 @@ impl PlanFile {
         guarded(client.py(), "plan", || {
             let (table, options) = (table.inner(), options_from(options)?);
             Job::start(client, move |client, control, lines| async move {
-                run::plan(&client, &table, &options, &path, &control, Some(lines)).await
+                let file = run::plan(&client, &table, &options, &path, &control, Some(lines)).await?;
+                let known = file.as_ref().map(|file| Known::in_advance(Some(&client), file)).transpose()?;
+                Ok(file.map(|file| (file, known.unwrap_or_default())))
             })
         })
     }
@@ -73,7 +108,7 @@ impl PlanFile {
                 let file = file::PlanFile::resume(&path, table.digest(&options))?;
                 file.as_ref().map_or(Ok(()), |file| target.check(file)).map(|()| file)
             });
-            opened.map(|file| file.map(Self)).map_err(|error| refused(py, &error))
+            opened.map(|file| file.map(|file| Self::new(file, Known::default()))).map_err(|error| refused(py, &error))
         })
     }
 
@@ -94,13 +129,15 @@ impl PlanFile {
     #[pyo3(signature = (client, path, *, recover=false, new_key=false))]
     fn open(py: Python<'_>, client: Option<&Client>, path: PathBuf, recover: bool, new_key: bool) -> PyResult<Self> {
         guarded(py, "open_plan", || {
-            let config = client.map(|client| client.here(py)).transpose()?.map(client::Client::config);
-            let target = config.map(|config| Target::of(config, new_key));
+            let client = client.map(|client| client.here(py)).transpose()?;
+            let target = client.map(|client| Target::of(client.config(), new_key));
             let opened = exit::detached(py, || {
                 let file = if recover { file::PlanFile::recover(&path)? } else { file::PlanFile::open(&path)? };
-                target.map_or(Ok(()), |target| target.check(&file)).map(|()| file)
+                target.map_or(Ok(()), |target| target.check(&file))?;
+                let known = Known::in_advance(client, &file)?;
+                Ok::<_, FileError>((file, known))
             });
-            opened.map(Self).map_err(|error| refused(py, &error))
+            opened.map(|(file, known)| Self::new(file, known)).map_err(|error| refused(py, &error))
         })
     }
 
@@ -146,7 +183,9 @@ impl PlanFile {
     fn estimate(&self, py: Python<'_>, client: &Client) -> PyResult<(u64, Option<f64>)> {
         guarded(py, "estimate", || {
             let client = client.here(py)?;
-            let requests = self.with(py, |file| run::requests_to_apply(client, file))?;
+            let rows_at_once = run::rows_on_a_look(client);
+            let fits = |known: &Requests| known.rows_at_once == rows_at_once;
+            let requests = self.recall(py, |known| &mut known.requests, fits, |file| Requests::of(client, file))?.count;
             Ok((requests, client.forecast(requests).map(|wait| wait.as_secs_f64())))
         })
     }
@@ -180,15 +219,12 @@ impl PlanFile {
 
     /// The number of rows by status.
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        guarded(py, "counts", || {
-            let counts: BTreeMap<Status, u64> = self.with(py, file::PlanFile::counts)?.into_iter().collect();
-            counts_to_python(py, &counts)
-        })
+        guarded(py, "counts", || counts_to_python(py, &self.tally(py)?.counts))
     }
 
     /// The number of rows that the service stored with a different value.
     fn stored_otherwise(&self, py: Python<'_>) -> PyResult<u64> {
-        guarded(py, "stored_otherwise", || self.with(py, file::PlanFile::stored_otherwise))
+        guarded(py, "stored_otherwise", || Ok(self.tally(py)?.stored_otherwise))
     }
 
     /// Every row: its number, the account, the status, the error, and how often it was sent again.
@@ -231,7 +267,8 @@ impl PlanFile {
     /// The first changes as dictionaries, and their total. Reads no others.
     fn first_changes<'py>(&self, py: Python<'py>, limit: u32) -> PyResult<(Vec<Bound<'py, PyDict>>, u64)> {
         guarded(py, "first_changes", || {
-            let (changes, total) = self.with(py, |file| Ok((file.first_changes(limit)?, file.count_changes()?)))?;
+            let changes = self.with(py, |file| file.first_changes(limit))?;
+            let total = self.tally(py)?.changes;
             let mut columns = ChangeColumns::default();
             for change in &changes {
                 columns.push(change);
@@ -243,7 +280,10 @@ impl PlanFile {
 
     /// The plan that reverts this one, in a file next to it: a new one, or an existing one with open rows.
     fn revert_file(&self, py: Python<'_>) -> PyResult<Self> {
-        guarded(py, "revert_file", || self.with(py, file::PlanFile::revert_file).map(Self))
+        guarded(py, "revert_file", || {
+            let file = self.with(py, file::PlanFile::revert_file)?;
+            Ok(Self::new(file, Known::default()))
+        })
     }
 }
 
@@ -282,9 +322,9 @@ impl PlanFile {
     }
 }
 
-impl ToPython for Option<file::PlanFile> {
+impl ToPython for Option<(file::PlanFile, Known)> {
     fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-        Ok(self.map(PlanFile).into_pyobject(py)?.into_any())
+        Ok(self.map(|(file, known)| PlanFile::new(file, known)).into_pyobject(py)?.into_any())
     }
 }
 

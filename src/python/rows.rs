@@ -1,10 +1,11 @@
 //! Converts rows and columns of Python objects to a table of the core.
 
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyMapping, PyString, PyType};
+use pyo3::types::{PyBytes, PyDict, PyIterator, PyMapping, PyString, PyType};
 
 use super::cells::{float_of, push, refused};
 use super::convert::{TAKEN, type_name};
@@ -13,8 +14,12 @@ use crate::account::Field;
 use crate::plan::MatchOn;
 use crate::plan::source::{Builder, Float, Options, Table};
 
-/// The number of rows between two checks for Ctrl-C.
-const ROWS_BETWEEN_SIGNALS: u64 = 4096;
+/// The number of rows between two checks for Ctrl-C, and for other threads that need the interpreter. An event loop is
+/// such a thread, and must not wait for long.
+const ROWS_BETWEEN_SIGNALS: u64 = 256;
+
+/// The number of rows between two looks at the clock.
+const ROWS_BETWEEN_LOOKS: u64 = 16;
 
 /// Reads a pandas frame cell by cell: if Arrow is missing, or would convert several types to one.
 pub(super) fn from_frame(frame: &Bound<'_, PyAny>, options: &Options) -> PyResult<Table> {
@@ -43,7 +48,7 @@ pub(super) fn from_frame(frame: &Bound<'_, PyAny>, options: &Options) -> PyResul
         }
         builder.end_row();
     }
-    builder.finish(None).map_err(|error| errors::of_table(py, &error))
+    exit::detached(py, || builder.finish(None)).map_err(|error| errors::of_table(py, &error))
 }
 
 /// Returns how to get a table from an object that is not one.
@@ -76,8 +81,8 @@ fn check_signals(py: Python<'_>, builder: &Builder) -> PyResult<()> {
     Ok(())
 }
 
-/// Reads rows one by one. Propagates the exceptions of the iterable.
-pub(super) fn from_rows(data: &Bound<'_, PyAny>, options: &Options) -> PyResult<Table> {
+/// Returns the iterator over the rows of an object that is no other table.
+pub(super) fn rows_of<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyIterator>> {
     let py = data.py();
     let refusal = |hint: &str| PyTypeError::new_err(format!("a table must be {TAKEN}, not {}{hint}", type_name(data)));
     if data.cast::<PyMapping>().is_ok() {
@@ -86,13 +91,27 @@ pub(super) fn from_rows(data: &Bound<'_, PyAny>, options: &Options) -> PyResult<
     if let Some(hint) = hint(data)? {
         return Err(refusal(hint));
     }
-    let rows =
-        data.try_iter().map_err(|error| if error.is_instance_of::<PyTypeError>(py) { refusal("") } else { error })?;
-    let mut reader = RowReader::new(py, options)?;
+    data.try_iter().map_err(|error| if error.is_instance_of::<PyTypeError>(py) { refusal("") } else { error })
+}
+
+/// Reads rows one by one, for at most this time. Returns whether there are no more. Propagates the exceptions of the
+/// iterator.
+pub(super) fn read_rows(
+    rows: &Bound<'_, PyIterator>,
+    builder: Builder,
+    options: &Options,
+    patience: Option<Duration>,
+) -> PyResult<(Builder, bool)> {
+    let begun = Instant::now();
+    let mut reader = RowReader::new(rows.py(), builder, options)?;
     for row in rows {
         reader.add(&row?)?;
+        let is_look = reader.builder.rows().is_multiple_of(ROWS_BETWEEN_LOOKS);
+        if is_look && patience.is_some_and(|patience| begun.elapsed() >= patience) {
+            return Ok((reader.builder, false));
+        }
     }
-    reader.builder.finish(None).map_err(|error| errors::of_table(py, &error))
+    Ok((reader.builder, true))
 }
 
 /// The accepted kinds of rows.
@@ -130,11 +149,11 @@ struct RowReader<'py> {
 }
 
 impl<'py> RowReader<'py> {
-    fn new(py: Python<'py>, options: &Options) -> PyResult<Self> {
+    fn new(py: Python<'py>, builder: Builder, options: &Options) -> PyResult<Self> {
         let id = (options.match_on == MatchOn::Id).then_some("id");
         let names = id.into_iter().chain(Field::ALL.iter().map(|field| field.name()));
         Ok(Self {
-            builder: Builder::new(options),
+            builder,
             account: py.import("replyio.models")?.getattr("ContactAccount")?,
             account_names: names.map(|name| PyString::new(py, name)).collect(),
             class: None,

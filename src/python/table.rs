@@ -1,19 +1,21 @@
 //! Converts Python data to a table of the core.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use pyo3::exceptions::{PyException, PyIndexError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyIterator, PyString};
+use pyo3::{PyTraverseError, PyVisit};
 
 use super::arrow::{exportable, frame_of, from_array, from_stream, is_uniform, stream, with_named_index};
 use super::convert::type_name;
 use super::guard::guarded;
-use super::rows::{from_frame, from_rows};
+use super::rows::{from_frame, read_rows, rows_of};
 use super::{errors, exit};
 use crate::account::{FieldError, nearest};
-use crate::plan::source::{self, Key, Options, TableError};
+use crate::plan::source::{self, Builder, Key, Options, TableError};
 use crate::plan::{Cell, MatchOn, Mode, Nulls};
 use crate::private_file::open_linked;
 
@@ -33,6 +35,20 @@ impl Table {
     #[new]
     fn new(py: Python<'_>, data: &Bound<'_, PyAny>, options: &Bound<'_, PyDict>) -> PyResult<Self> {
         guarded(py, "table", || Ok(Self(Arc::new(table_from(data, &options_from(options)?)?))))
+    }
+
+    /// Starts to read rows of Python objects, step by step. Returns `None` for any other table: reading it needs the
+    /// interpreter seldom, so that another thread can do it.
+    #[staticmethod]
+    fn start(py: Python<'_>, data: &Bound<'_, PyAny>, options: &Bound<'_, PyDict>) -> PyResult<Option<Rows>> {
+        guarded(py, "start_table", || {
+            let options = options_from(options)?;
+            if !is_rows(data)? {
+                return Ok(None);
+            }
+            let builder = Mutex::new(Some(Builder::new(&options)));
+            Ok(Some(Rows { source: rows_of(data)?.unbind(), builder, options }))
+        })
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
@@ -84,6 +100,49 @@ impl Table {
             }
             Ok(cells)
         })
+    }
+}
+
+/// Rows of Python objects that are read step by step. They must be read in the thread that they belong to.
+#[pyclass(frozen, module = "replyio._replyio")]
+pub(super) struct Rows {
+    source: Py<PyIterator>,
+    /// The rows read so far. Nothing after the end, and after an error.
+    builder: Mutex<Option<Builder>>,
+    options: Options,
+}
+
+impl Rows {
+    fn take(&self, py: Python<'_>) -> PyResult<Builder> {
+        let builder = self.builder.lock().unwrap_or_else(PoisonError::into_inner).take();
+        builder.ok_or_else(|| errors::internal(py, "the rows were already read"))
+    }
+}
+
+#[pymethods]
+impl Rows {
+    /// Reads rows for this number of seconds. Returns whether there are no more.
+    fn step(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
+        guarded(py, "step", || {
+            let patience = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+            let (builder, has_ended) = read_rows(self.source.bind(py), self.take(py)?, &self.options, Some(patience))?;
+            *self.builder.lock().unwrap_or_else(PoisonError::into_inner) = Some(builder);
+            Ok(has_ended)
+        })
+    }
+
+    /// Returns the table of all rows.
+    fn table(&self, py: Python<'_>) -> PyResult<Table> {
+        guarded(py, "table", || {
+            let builder = self.take(py)?;
+            let table = exit::detached(py, || builder.finish(None));
+            table.map(|table| Table(Arc::new(table))).map_err(|error| errors::of_table(py, &error))
+        })
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.source)
     }
 }
 
@@ -181,6 +240,17 @@ fn word<T: Copy + Default>(
     })
 }
 
+/// Returns whether an object is rows, if anything, and no other kind of table.
+fn is_rows(data: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let is_table = data.is_instance_of::<PyString>()
+        || data.hasattr("__fspath__")?
+        || frame_of(data, "pandas")?.is_some()
+        || frame_of(data, "polars")?.is_some()
+        || data.hasattr("__arrow_c_stream__")?
+        || data.hasattr("__arrow_c_array__")?;
+    Ok(!is_table)
+}
+
 /// Reads a table from any supported object.
 pub(super) fn table_from(data: &Bound<'_, PyAny>, options: &Options) -> PyResult<source::Table> {
     let py = data.py();
@@ -200,7 +270,8 @@ pub(super) fn table_from(data: &Bound<'_, PyAny>, options: &Options) -> PyResult
     if data.hasattr("__arrow_c_array__")? {
         return from_array(data, options);
     }
-    from_rows(data, options)
+    let (builder, _) = read_rows(&rows_of(data)?, Builder::new(options), options, None)?;
+    exit::detached(py, || builder.finish(None)).map_err(|error| errors::of_table(py, &error))
 }
 
 fn from_pandas(frame: &Bound<'_, PyAny>, pandas: &Bound<'_, PyAny>, options: &Options) -> PyResult<source::Table> {

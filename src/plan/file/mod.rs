@@ -224,7 +224,8 @@ impl PlanFile {
         &self.0.path
     }
 
-    fn real_path(&self) -> &Path {
+    /// Returns the absolute path without links.
+    pub fn real_path(&self) -> &Path {
         &self.0.real
     }
 

@@ -35,7 +35,8 @@ pub fn requests_to_apply(client: &Client, file: &PlanFile) -> Result<u64, FileEr
     Ok(requests(file.open_rows(false)?, file.state()?.items, rows_on_a_look(client)))
 }
 
-fn rows_on_a_look(client: &Client) -> usize {
+/// Returns how many rows a client reads at once.
+pub fn rows_on_a_look(client: &Client) -> usize {
     let per_minute = client.config().quota.map_or(MOST_ON_A_LOOK, |quota| quota.per_minute as usize);
     per_minute.saturating_sub(1).clamp(1, MOST_ON_A_LOOK)
 }

@@ -20,7 +20,7 @@ mod sent;
 use super::file::FileError;
 use crate::error::{Error, Failure};
 
-pub use self::applying::{apply, requests_to_apply};
+pub use self::applying::{apply, requests_to_apply, rows_on_a_look};
 pub use self::control::{Control, Phase, Progress};
 pub use self::planning::plan;
 pub use self::selection::Selection;
