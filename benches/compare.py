@@ -18,6 +18,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import bulk
+import limits
 import machine
 import measure
 import report
@@ -88,6 +89,7 @@ def take(options: argparse.Namespace) -> Results:
     results["wheel"] = measure.wheel(options.wheel) if ours else None
     results["scripts"] = measure.scripts(binaries, sizes.scripts, log) if ours else None
     results["bulk"] = bulk.take(binaries, bulk.QUICK if options.quick else bulk.BulkSizes(), log) if ours else None
+    results["limits"] = limits.take(limits.QUICK if options.quick else limits.LimitSizes(), log) if ours else None
     return results
 
 
@@ -117,7 +119,7 @@ def main() -> int:
         if bar.passed is None:
             log(f"open: {bar.what} {bar.measured}")
         elif not bar.passed:
-            log(f"missed: {bar.what}: {bar.measured}, {bar.limit}")
+            log(f"missed on {results['machine']['processor']}: {bar.what}: {bar.measured}, {bar.limit}")
     return 1 if any(bar.passed is False for bar in bars) else 0
 
 
