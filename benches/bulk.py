@@ -26,15 +26,25 @@ class BulkSizes:
     clock_scale: float = 10.0
     """Not more: what takes a fixed time, such as the network, counts so many times over."""
     planned_rows: int = 1_000_000
+    fewer_changed_rows: int = 100_000
+    """A plan of so many rows that all change tells whether time, size and memory grow as the rows do."""
     applied_rows: int = 20_000
     waiting_rows: int = 200_000
 
 
 QUICK = BulkSizes(
-    repetitions=1, quota_rows=4_000, clock_scale=60.0, planned_rows=10_000, applied_rows=500, waiting_rows=2_000
+    repetitions=1,
+    quota_rows=4_000,
+    clock_scale=60.0,
+    planned_rows=10_000,
+    fewer_changed_rows=1_000,
+    applied_rows=500,
+    waiting_rows=2_000,
 )
 ORDERS = ("ordered", "shuffled")
 """How the rows lie to the accounts: in the same order, or in none."""
+KEYS = ("domain_name", "name")
+"""What rows are matched by, besides the id."""
 
 
 def take(binaries: Binaries, sizes: BulkSizes, log: Log) -> Figures:
@@ -57,20 +67,38 @@ def take(binaries: Binaries, sizes: BulkSizes, log: Log) -> Figures:
             log(f"many accounts: repetition {repetition + 1} of {sizes.repetitions}")
             for order in ORDERS:
                 path = DIRECTORY / f"{order}.replyplan"
-                results["planned"][order].append(_run(binaries.bulk, sizes.planned_rows, order, path))
+                results["planned"][order].append(_plan(binaries, sizes.planned_rows, path, order=order))
                 if order == ORDERS[0]:
                     results["resumed"].append(_run(*worker, "resume", path))
                 path.unlink()
-            path = DIRECTORY / "changed.replyplan"
-            _run(binaries.bulk, sizes.planned_rows, "changed", path)
-            results["shown"].append(_run(*worker, "show", path))
-            path.unlink()
             results["waits"].append(_run(*worker, "wait", sizes.waiting_rows, DIRECTORY))
             results["pydantic"].append(_run(*worker, "pydantic", sizes.planned_rows))
             results["applied"].append(_run(*worker, "apply", sizes.applied_rows, DIRECTORY))
+            _take_others(results, binaries, sizes, worker)
     finally:
         shutil.rmtree(DIRECTORY, ignore_errors=True)
     return results
+
+
+def _take_others(results: Figures, binaries: Binaries, sizes: BulkSizes, worker: tuple[object, ...]) -> None:
+    """Plans matched by other things than the id, and plans in which all rows change; the longest one is shown."""
+    path = DIRECTORY / "other.replyplan"
+    for by in KEYS:
+        figures = _plan(binaries, sizes.planned_rows, path, order=ORDERS[0], by=by)
+        results.setdefault("matched", {}).setdefault(by, []).append(figures)
+        path.unlink()
+    for rows in (sizes.fewer_changed_rows, sizes.planned_rows):
+        figures = _plan(binaries, rows, path, order=ORDERS[0], changes_one_in=1)
+        results.setdefault("changed", {}).setdefault(str(rows), []).append(figures)
+        if rows == sizes.planned_rows:
+            results["shown"].append(_run(*worker, "show", path))
+        path.unlink()
+
+
+def _plan(
+    binaries: Binaries, rows: int, path: Path, *, order: str, by: str = "id", changes_one_in: int = 20
+) -> Figures:
+    return _run(binaries.bulk, rows, order, by, changes_one_in, path)
 
 
 def _run(*command: object) -> Figures:

@@ -1,7 +1,8 @@
 //! Measures how long it takes to plan a million rows without a network, from Arrow to a complete plan file.
 //!
-//! `bulk ROWS ordered|shuffled|changed FILE` prints one line of JSON and leaves the plan in FILE. Every twentieth row
-//! changes its city; with `changed`, every row does. The accounts come as pages of a thousand, decoded beforehand: to make them is not in the time.
+//! `bulk ROWS ordered|shuffled id|domain_name|name ONE_IN FILE` prints one line of JSON and leaves the plan in FILE. One
+//! row in so many changes its city. The accounts come as pages of a thousand, decoded beforehand: to make them is not in
+//! the time.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field as Column, Schema};
+use replyio::plan::MatchOn;
 use replyio::plan::file::{Builder, FileError, Header, KeyMark, PlannedRow};
 use replyio::plan::planner::{Planner, Step};
 use replyio::plan::source::{Options, Table};
@@ -32,8 +34,6 @@ const BATCH: u64 = 100_000;
 /// So many pages are made while the clock stands still. The thread that writes the file goes on meanwhile, with what is
 /// queued for it: a few thousand rows, so it must not happen too often.
 const PAGES_AT_ONCE: u64 = 100;
-/// One row in so many changes something, unless every row does.
-const CHANGES_ONE_IN: u64 = 20;
 /// Fields that are the same text in every account; the others say which one it is.
 const SHARED: [Field; 7] = [
     Field::Industry,
@@ -54,7 +54,12 @@ fn template() -> Outcome<ContactAccount> {
 fn text(template: &ContactAccount, field: Field, id: u64) -> String {
     let value = template.value(field);
     let Some(replyio::FieldValue::Text(text)) = value else { return String::new() };
-    if SHARED.contains(&field) { text.to_owned() } else { format!("{text} {id}") }
+    match field {
+        _ if SHARED.contains(&field) => text.to_owned(),
+        // Still a domain.
+        Field::DomainName => format!("c{id}.{text}"),
+        _ => format!("{text} {id}"),
+    }
 }
 
 fn account(template: &ContactAccount, id: u64) -> ContactAccount {
@@ -81,9 +86,23 @@ fn id_of(row: u64, rows: u64, shuffled: bool) -> u64 {
     1 + if shuffled { row.wrapping_mul(STRIDE) % rows } else { row }
 }
 
-fn batches(template: &ContactAccount, rows: u64, order: &str) -> Outcome<(Arc<Schema>, Vec<RecordBatch>)> {
-    let mut columns = vec![Column::new("id", DataType::Int64, false)];
-    for field in Field::ALL {
+/// What is measured.
+struct Job {
+    rows: u64,
+    shuffled: bool,
+    match_on: MatchOn,
+    /// One row in so many changes something.
+    changes_one_in: u64,
+}
+
+fn batches(template: &ContactAccount, job: &Job) -> Outcome<(Arc<Schema>, Vec<RecordBatch>)> {
+    let &Job { rows, shuffled, .. } = job;
+    let is_key = |field: &&Field| field.name() == job.match_on.as_str();
+    let fields: Vec<Field> = Field::ALL.iter().filter(|field| !is_key(field)).copied().collect();
+    let key = Field::ALL.iter().find(is_key).copied();
+    let kind = if key.is_some() { DataType::Utf8 } else { DataType::Int64 };
+    let mut columns = vec![Column::new(job.match_on.as_str(), kind, false)];
+    for field in &fields {
         let kind = if *field == Field::OwnerUserId { DataType::Int64 } else { DataType::Utf8 };
         columns.push(Column::new(field.name(), kind, true));
     }
@@ -94,11 +113,13 @@ fn batches(template: &ContactAccount, rows: u64, order: &str) -> Outcome<(Arc<Sc
     while first < rows {
         let ids: Vec<u64> = (first..rows.min(first + BATCH)).map(|row| id_of(row, rows, shuffled)).collect();
         first += BATCH;
-        let mut arrays: Vec<ArrayRef> =
-            vec![Arc::new(Int64Array::from_iter_values(ids.iter().map(|id| id.cast_signed())))];
-        for field in Field::ALL {
+        let mut arrays: Vec<ArrayRef> = vec![match key {
+            Some(field) => Arc::new(StringArray::from_iter_values(ids.iter().map(|id| text(template, field, *id)))),
+            None => Arc::new(Int64Array::from_iter_values(ids.iter().map(|id| id.cast_signed()))),
+        }];
+        for field in &fields {
             let cell = |id: &u64| match field {
-                Field::City if id.is_multiple_of(one_in) => "Oslo".to_owned(),
+                Field::City if id.is_multiple_of(job.changes_one_in) => "Oslo".to_owned(),
                 _ => text(template, *field, *id),
             };
             arrays.push(if *field == Field::OwnerUserId {
@@ -127,8 +148,9 @@ impl Pages {
         pages
     }
 
-    fn has(&self, skip: u64) -> bool {
-        (self.first..self.first + self.items.len() as u64).contains(&skip)
+    /// Whether a whole page is there from here on.
+    fn has(&self, top: u32, skip: u64) -> bool {
+        skip >= self.first && self.rows.min(skip + u64::from(top)) <= self.first + self.items.len() as u64
     }
 
     fn fill(&mut self, skip: u64) {
@@ -138,9 +160,9 @@ impl Pages {
         self.items.extend((skip..last).map(|place| Item::Account(account(&self.template, place + 1))));
     }
 
-    fn page(&self, skip: u64) -> &[Item] {
+    fn page(&self, top: u32, skip: u64) -> &[Item] {
         let start = usize::try_from(skip - self.first).unwrap_or(usize::MAX);
-        let end = self.items.len().min(start.saturating_add(LONGEST_PAGE as usize));
+        let end = self.items.len().min(start.saturating_add(top as usize));
         self.items.get(start..end).unwrap_or_default()
     }
 }
@@ -185,9 +207,10 @@ fn cpu_time() -> Outcome<f64> {
     Ok(f64::from(ticks.sum::<Result<u32, _>>()?) / TICKS)
 }
 
-fn measure(rows: u64, order: &str, path: &Path) -> Outcome<String> {
+fn measure(job: &Job, path: &Path) -> Outcome<String> {
+    let rows = job.rows;
     let template = template()?;
-    let (schema, batches) = batches(&template, rows, order)?;
+    let (schema, batches) = batches(&template, job)?;
     let mut pages = Pages::new(template, rows);
     // From here on the peak is counted anew.
     std::fs::write("/proc/self/clear_refs", "5")?;
@@ -195,7 +218,7 @@ fn measure(rows: u64, order: &str, path: &Path) -> Outcome<String> {
     let (mut reading, mut planning, mut sealing) = (Watch::default(), Watch::default(), Watch::default());
 
     reading.start()?;
-    let options = Options::default();
+    let options = Options { match_on: job.match_on, ..Options::default() };
     let table = Table::from_batches(&schema, batches, &options)?;
     reading.stop()?;
 
@@ -203,14 +226,23 @@ fn measure(rows: u64, order: &str, path: &Path) -> Outcome<String> {
     let mut builder = Builder::create(path, &header(&table, &options)?)?;
     let mut give = |row: PlannedRow| -> Result<(), FileError> { builder.add(row) };
     let mut planner = Planner::new(&table, &options, &mut give)?;
-    while let Step::Page { skip, .. } = planner.next_step() {
-        if !pages.has(skip) {
-            planning.stop()?;
-            pages.fill(skip);
-            planning.start()?;
+    loop {
+        match planner.next_step() {
+            Step::Page { top, skip } => {
+                if !pages.has(top, skip) {
+                    planning.stop()?;
+                    pages.fill(skip);
+                    planning.start()?;
+                }
+                let page = pages.page(top, skip);
+                planner.page(skip, page, skip + (page.len() as u64) < rows, &mut give)?;
+            }
+            Step::Account { id, .. } => {
+                planner.single(Some(&account(&pages.template, id.cast_unsigned())), &mut give)?;
+            }
+            Step::Refused(incomplete) => return Err(incomplete.reason.into()),
+            Step::Done => break,
         }
-        let page = pages.page(skip);
-        planner.page(skip, page, skip + (page.len() as u64) < rows, &mut give)?;
     }
     planner.finish(&mut give)?;
     planning.stop()?;
@@ -221,6 +253,9 @@ fn measure(rows: u64, order: &str, path: &Path) -> Outcome<String> {
 
     let peak = memory("VmHWM")?;
     let pending = file.open_rows(false)?.len();
+    if pending as u64 != rows / job.changes_one_in {
+        return Err(format!("{pending} rows are pending").into());
+    }
     let (table_s, plan_s, seal_s) =
         (reading.wall.as_secs_f64(), planning.wall.as_secs_f64(), sealing.wall.as_secs_f64());
     Ok(format!(
@@ -257,7 +292,11 @@ fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let line = match *arguments.as_slice() {
-        [rows, order @ ("ordered" | "shuffled" | "changed"), path] => measure(rows.parse()?, order, Path::new(path))?,
+        [rows, order @ ("ordered" | "shuffled"), by, one_in, path] => {
+            let (rows, shuffled, changes_one_in) = (rows.parse()?, order == "shuffled", one_in.parse()?);
+            let match_on = MatchOn::from_name(by).ok_or("match on id, domain_name or name")?;
+            measure(&Job { rows, shuffled, match_on, changes_one_in }, Path::new(path))?
+        }
         _ => "a part of benches/compare.py, not a benchmark by itself: run `make bench`".to_owned(),
     };
     writeln!(io::stdout(), "{line}")?;

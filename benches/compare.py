@@ -18,6 +18,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import bulk
+import limits
 import machine
 import measure
 import reading
@@ -90,6 +91,7 @@ def take(options: argparse.Namespace) -> Results:
     results["scripts"] = measure.scripts(binaries, sizes.scripts, log) if ours else None
     results["reading"] = reading.take(binaries, sizes.repetitions, log) if ours else None
     results["bulk"] = bulk.take(binaries, bulk.QUICK if options.quick else bulk.BulkSizes(), log) if ours else None
+    results["limits"] = limits.take(limits.QUICK if options.quick else limits.LimitSizes(), log) if ours else None
     return results
 
 
@@ -119,7 +121,7 @@ def main() -> int:
         if bar.passed is None:
             log(f"open: {bar.what} {bar.measured}")
         elif not bar.passed:
-            log(f"missed: {bar.what}: {bar.measured}, {bar.limit}")
+            log(f"missed on {results['machine']['processor']}: {bar.what}: {bar.measured}, {bar.limit}")
     return 1 if any(bar.passed is False for bar in bars) else 0
 
 

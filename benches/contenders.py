@@ -2,15 +2,19 @@
 
 Every contender is used the way its documentation says: one client, reused, the key in its headers. The peers get their
 own `json=` (or `json.dumps`), raise for a bad status and parse to a plain dict; none of them retries, validates,
-or builds typed values, all of which replyio does with its defaults. `quota=None` is the only setting replyio gets,
-since a quota of 95 a minute would be all that is measured.
+or builds typed values, all of which replyio does with its defaults. replyio is measured twice: without a quota, and as
+users have it, with a quota on, since 95 requests a minute would be all that is measured. A quota that is shared by the
+processes of a user, as by default, holds 4,096 requests an hour: so many calls at most, in a state directory of their
+own.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -25,7 +29,7 @@ from typing import Any, Literal
 Call = Callable[[int], int]
 """Updates the account of this id and returns the id in the answer."""
 AsyncCall = Callable[[int], Awaitable[int]]
-Mode = Literal["sequential", "in-flight", "threads"]
+Mode = Literal["sequential", "in-flight", "threads", "gather"]
 
 DATA = Path(__file__).parent / "data"
 FIELDS: dict[str, Any] = json.loads((DATA / "fields.json").read_text())
@@ -62,7 +66,11 @@ class Contender:
         """As tables and the plot show it."""
         if self.name == "native":
             return "native reqwest"
-        return self.name.replace("-async", " async").replace("-uvloop", " + uvloop").replace("-shared", ", one session")
+        parts = {"-async": " async", "-quota": ", quota on", "-uvloop": " + uvloop", "-shared": ", one session"}
+        label = self.name
+        for part, words in parts.items():
+            label = label.replace(part, words)
+        return label
 
     def missing(self) -> list[str]:
         """The modules that are not installed."""
@@ -92,6 +100,47 @@ async def _replyio_async(base_url: str) -> AsyncIterator[AsyncCall]:
     from replyio import ReplyClient
 
     client = ReplyClient(api_key="k", base_url=base_url, quota=None)
+
+    async def call(account_id: int) -> int:
+        account = await client.update_contact_account_async(account_id, **KEYWORDS)
+        return int(account.id)
+
+    yield call
+    client.close()
+
+
+SHARED_AT_MOST = 4_096
+"""Requests an hour of the largest quota that processes share."""
+
+
+@contextmanager
+def _replyio_with_quota(base_url: str) -> Iterator[Call]:
+    """With the quota in a file, as by default, and so large that nothing waits."""
+    from replyio import Quota, ReplyClient
+
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["REPLYIO_STATE_DIR"] = folder
+        quota = Quota(SHARED_AT_MOST, SHARED_AT_MOST)
+        client = ReplyClient(api_key="k", base_url=base_url, quota=quota)
+
+        def call(account_id: int) -> int:
+            account = client.update_contact_account(account_id, **KEYWORDS)
+            return int(account.id)
+
+        yield call
+        shared = client.quota_left()
+        client.close()
+        if not (shared and shared.shared):
+            raise SystemExit("the quota was not shared")
+
+
+@asynccontextmanager
+async def _replyio_async_with_quota(base_url: str) -> AsyncIterator[AsyncCall]:
+    """With the quota of one process: the shared one holds fewer calls than these modes make."""
+    from replyio import Quota, ReplyClient
+
+    quota = Quota(10_000_000, 100_000_000, shared=False)
+    client = ReplyClient(api_key="k", base_url=base_url, quota=quota)
 
     async def call(account_id: int) -> int:
         account = await client.update_contact_account_async(account_id, **KEYWORDS)
@@ -147,6 +196,68 @@ async def _httpx_async(base_url: str) -> AsyncIterator[AsyncCall]:
 
         async def call(account_id: int) -> int:
             response = await client.put(_url(base_url, account_id), json=FIELDS)
+            response.raise_for_status()
+            account: dict[str, Any] = response.json()
+            return int(account["id"])
+
+        yield call
+
+
+@contextmanager
+def _httpx2(base_url: str) -> Iterator[Call]:
+    import httpx2
+
+    with httpx2.Client(headers=HEADERS) as client:
+
+        def call(account_id: int) -> int:
+            response = client.put(_url(base_url, account_id), json=FIELDS)
+            response.raise_for_status()
+            account: dict[str, Any] = response.json()
+            return int(account["id"])
+
+        yield call
+
+
+@asynccontextmanager
+async def _httpx2_async(base_url: str) -> AsyncIterator[AsyncCall]:
+    import httpx2
+
+    async with httpx2.AsyncClient(headers=HEADERS) as client:
+
+        async def call(account_id: int) -> int:
+            response = await client.put(_url(base_url, account_id), json=FIELDS)
+            response.raise_for_status()
+            account: dict[str, Any] = response.json()
+            return int(account["id"])
+
+        yield call
+
+
+@contextmanager
+def _niquests(base_url: str) -> Iterator[Call]:
+    import niquests
+
+    with niquests.Session() as session:
+        session.headers.update(HEADERS)
+
+        def call(account_id: int) -> int:
+            response = session.put(_url(base_url, account_id), json=FIELDS)
+            response.raise_for_status()
+            account: dict[str, Any] = response.json()
+            return int(account["id"])
+
+        yield call
+
+
+@asynccontextmanager
+async def _niquests_async(base_url: str) -> AsyncIterator[AsyncCall]:
+    import niquests
+
+    async with niquests.AsyncSession() as session:
+        session.headers.update(HEADERS)
+
+        async def call(account_id: int) -> int:
+            response = await session.put(_url(base_url, account_id), json=FIELDS)
             response.raise_for_status()
             account: dict[str, Any] = response.json()
             return int(account["id"])
@@ -220,13 +331,22 @@ async def _pyreqwest_async(base_url: str) -> AsyncIterator[AsyncCall]:
 
 
 _SYNC: tuple[Mode, ...] = ("sequential", "threads")
-_ASYNC: tuple[Mode, ...] = ("sequential", "in-flight")
+_ASYNC: tuple[Mode, ...] = ("sequential", "in-flight", "gather")
 
 CONTENDERS: dict[str, Contender] = {
     contender.name: contender
     for contender in (
-        Contender("native", _ASYNC),
+        Contender("native", ("sequential", "in-flight")),
         Contender("replyio", _SYNC, ("replyio",), open=_replyio),
+        Contender("replyio-quota", ("sequential",), ("replyio",), open=_replyio_with_quota, share=3),
+        Contender("replyio-async-quota", _ASYNC, ("replyio",), open_async=_replyio_async_with_quota),
+        Contender(
+            "replyio-async-quota-uvloop",
+            _ASYNC,
+            ("replyio", "uvloop"),
+            open_async=_replyio_async_with_quota,
+            uvloop=True,
+        ),
         Contender("replyio-async", _ASYNC, ("replyio",), open_async=_replyio_async),
         Contender(
             "replyio-async-uvloop",
@@ -251,5 +371,9 @@ CONTENDERS: dict[str, Contender] = {
         Contender("requests-shared", ("threads",), ("requests",), open=_requests_shared, share=5),
         Contender("httpx", _SYNC, ("httpx",), open=_httpx, share=5),
         Contender("httpx-async", _ASYNC, ("httpx",), open_async=_httpx_async, share=20),
+        Contender("httpx2", _SYNC, ("httpx2",), open=_httpx2, share=5),
+        Contender("httpx2-async", _ASYNC, ("httpx2",), open_async=_httpx2_async, share=20),
+        Contender("niquests", _SYNC, ("niquests",), open=_niquests, client_per_thread=True, share=5),
+        Contender("niquests-async", _ASYNC, ("niquests",), open_async=_niquests_async, share=20),
     )
 }

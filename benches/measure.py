@@ -32,6 +32,7 @@ class Sizes:
     calls: tuple[tuple[Mode, int, int], ...] = (
         ("sequential", 10_000, 1_000),
         ("in-flight", 20_000, 2_000),
+        ("gather", 20_000, 2_000),
         ("threads", 20_000, 2_000),
     )
     """Mode, calls and warm-up calls of the fast contenders."""
@@ -43,7 +44,7 @@ class Sizes:
 
 QUICK = Sizes(
     repetitions=1,
-    calls=(("sequential", 200, 20), ("in-flight", 640, 64), ("threads", 320, 32)),
+    calls=(("sequential", 200, 20), ("in-flight", 640, 64), ("gather", 640, 64), ("threads", 320, 32)),
     starts=3,
     memory_calls=1_000,
     memory_warmup=100,

@@ -1,6 +1,6 @@
 """Makes one measurement of one Python client and prints it as a line of JSON.
 
-`compare.py` starts it; the same three measurements of native reqwest are in `native.rs`.
+`compare.py` starts it; the first two measurements of native reqwest are in `native.rs`.
 """
 
 from __future__ import annotations
@@ -104,6 +104,29 @@ async def _in_flight(contender: Contender, base_url: str, calls: int, warmup: in
     return _rates(calls, wall, cpu)
 
 
+def gather(contender: Contender, base_url: str, calls: int, warmup: int) -> Figures:
+    """All calls at once as tasks, of which a semaphore lets `CONCURRENCY` call at a time."""
+    return _run(contender, _gather(contender, base_url, calls, warmup))
+
+
+async def _gather(contender: Contender, base_url: str, calls: int, warmup: int) -> Figures:
+    async def run(call: AsyncCall, last: int) -> None:
+        free = asyncio.Semaphore(CONCURRENCY)
+
+        async def one(account_id: int) -> None:
+            async with free:
+                _check(account_id, await call(account_id))
+
+        await asyncio.gather(*(one(account_id) for account_id in range(1, last + 1)))
+
+    async with _open_async(contender, base_url) as call:
+        await run(call, warmup)
+        cpu, start = time.process_time_ns(), time.perf_counter_ns()
+        await run(call, calls)
+        wall, cpu = time.perf_counter_ns() - start, time.process_time_ns() - cpu
+    return _rates(calls, wall, cpu)
+
+
 def threads(contender: Contender, base_url: str, calls: int, warmup: int) -> Figures:
     """`THREADS` threads on one client, or a client each where the contender asks for it."""
     share, warmup_share = calls // THREADS, warmup // THREADS + 1
@@ -183,7 +206,7 @@ def _run(contender: Contender, coroutine: Coroutine[Any, Any, Figures]) -> Figur
     return result
 
 
-MODES = {"sequential": sequential, "in-flight": in_flight, "threads": threads, "memory": memory}
+MODES = {"sequential": sequential, "in-flight": in_flight, "gather": gather, "threads": threads, "memory": memory}
 
 
 def main() -> int:

@@ -4,9 +4,11 @@
 //! Deciding is separate from doing: [`diff`] and [`source`] know neither network nor file, [`planner`] decides which
 //! request comes next and never sends one, [`mod@file`] stores the plan, and [`run`] combines them.
 
+mod cut;
 pub mod diff;
 mod domain;
 pub mod file;
+mod fingerprint;
 mod ids;
 pub mod planner;
 pub mod run;

@@ -1,14 +1,16 @@
 //! Decides which request to send next, and what the answers mean for the rows. Pure: it sends nothing.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
-use std::ops::{Bound, Range};
+use std::collections::HashMap;
+use std::ops::Range;
 
+use super::cut::{Cut, wholes};
 use super::diff;
 use super::file::{OpenRow, PlannedRow};
+use super::fingerprint::Fingerprints;
 use super::ids::Ids;
 use super::source::{Key, Options, Table};
-use super::{MatchOn, Mode, Nulls, SHORTEST_CUT, Status, domain};
+use super::{MatchOn, Mode, Nulls, Status, domain};
 use crate::account::{ContactAccount, Field, FieldSet};
 use crate::answer::Item;
 use crate::paging::{Incomplete, LONGEST_PAGE, Paging};
@@ -70,18 +72,17 @@ pub struct Planner<'a> {
     compared: FieldSet,
     /// The rows without an account, by their key.
     ids: Ids,
-    names: BTreeMap<Cow<'a, str>, u32>,
+    names: HashMap<Cow<'a, str>, u32>,
+    /// What each row gives its account.
+    fingerprints: Fingerprints,
     /// Rows whose item is unreadable or lacks a compared member, with the account's id.
     unclear: Vec<(i64, u32)>,
     /// Accounts to read one by one, from the last to the first.
     singly: Option<Vec<(i64, u32)>>,
-    /// The accounts whose item may show only the beginning of the matched text: the length, the account, and such a
-    /// row.
-    cut: Vec<(Lengths, i64, u32)>,
-    /// The length of the longest such text in the list.
-    longest: Lengths,
-    /// Rows matched by something other than the id, which a second candidate can still make ambiguous.
-    held: HashMap<u32, PlannedRow>,
+    /// The accounts whose item may show only the beginning of the matched text.
+    cut: Cut,
+    /// Each row, if something other than the id matches: a second candidate can still make it ambiguous.
+    held: Vec<Held>,
     pages: u64,
     paging: Paging,
     /// Whether reading the pages is complete.
@@ -106,12 +107,12 @@ impl<'a> Planner<'a> {
             match_on: options.match_on,
             compared: compared(table, options.mode),
             ids: Ids::default(),
-            names: BTreeMap::new(),
+            names: HashMap::new(),
+            fingerprints: Fingerprints::of(table, options.mode, options.nulls),
             unclear: Vec::new(),
             singly: None,
-            cut: Vec::new(),
-            longest: Lengths::default(),
-            held: HashMap::new(),
+            cut: Cut::default(),
+            held: Vec::new(),
             pages: 0,
             paging: if options.match_on == MatchOn::Id {
                 Paging::without_overlap(page_and_slack().0)
@@ -122,8 +123,12 @@ impl<'a> Planner<'a> {
             refused: None,
         };
         let mut ids = Vec::new();
+        let count = usize::try_from(table.len()).unwrap_or_default();
         if options.match_on == MatchOn::Id {
-            ids.reserve_exact(usize::try_from(table.len()).unwrap_or_default());
+            ids.reserve_exact(count);
+        } else {
+            planner.names.reserve(count);
+            planner.held.resize_with(count, Held::default);
         }
         let mut repeated: HashMap<u32, Vec<u32>> = HashMap::new();
         let mut faults = table.faults().iter().peekable();
@@ -142,6 +147,7 @@ impl<'a> Planner<'a> {
             match key {
                 Key::Id(id) => ids.push((id, number)),
                 Key::Text(text) => {
+                    planner.hold(number, Held::Open);
                     let first = *planner.names.entry(planner.match_on.comparable(text)).or_insert(number);
                     if first != number {
                         repeated.entry(first).or_insert_with(|| vec![first]).push(number);
@@ -161,6 +167,7 @@ impl<'a> Planner<'a> {
             for row in rows {
                 if let Key::Text(text) = table.key(u64::from(row)) {
                     planner.names.remove(&planner.match_on.comparable(text));
+                    planner.hold(row, Held::Given);
                 }
                 give(planner.planned(u64::from(row), id, Status::Ambiguous, Some(error.clone())))?;
             }
@@ -190,12 +197,10 @@ impl<'a> Planner<'a> {
     }
 
     fn read_singly(&mut self) -> Step {
-        let is_decided = |row: &u32| self.held.get(row).is_some_and(|held| held.status == Status::Ambiguous);
         let mut singly = std::mem::take(&mut self.unclear);
-        singly.retain(|(_, row)| !is_decided(row));
-        // A list that truncates texts returns none that is longer than its limit.
-        let cut = std::mem::take(&mut self.cut).into_iter().filter(|(lengths, ..)| lengths.reach(&self.longest));
-        singly.extend(cut.map(|(_, id, row)| (id, row)));
+        singly.retain(|(_, row)| self.held_of(*row).status() != Some(Status::Ambiguous));
+        let cut = std::mem::take(&mut self.cut);
+        singly.extend(wholes(self.match_on, &self.names, &cut.longest()));
         singly.extend(self.ids.iter());
         // In the order of the table, so that two runs of the same plan read in the same order.
         singly.sort_unstable_by_key(|(_, row)| std::cmp::Reverse(*row));
@@ -277,16 +282,18 @@ impl<'a> Planner<'a> {
         // Its item may have had another name, or only a part of it.
         let meant = account.and_then(|account| self.match_on.name_of(account));
         let meant = meant.and_then(|name| self.names.get(name.as_ref()).copied());
-        if meant != Some(row) && self.held.get(&row).is_some_and(|held| held.account_id == Some(id)) {
+        if meant != Some(row) && self.held_of(row).account_id() == Some(id) {
             let planned = self.not_found(u64::from(row), account.is_none().then_some(id));
-            self.held.insert(row, planned);
+            self.hold(row, planned.into());
         }
         let (Some(account), Some(row)) = (account, meant) else { return Ok(()) };
-        let planned = match self.held.get(&row) {
-            Some(held) if is_other(held, id) => self.several_accounts(row, held.account_id, id),
-            _ => self.compared(row, account, None),
+        let held = self.held_of(row);
+        let planned = if held.is_other(id) {
+            self.several_accounts(row, held.account_id(), id)
+        } else {
+            self.compared(row, account, None)
         };
-        self.held.insert(row, planned);
+        self.hold(row, planned.into());
         Ok(())
     }
 
@@ -311,7 +318,7 @@ impl<'a> Planner<'a> {
     /// Returns the errors of `give`.
     pub fn unreadable<E>(&mut self, error: &str, mut give: impl FnMut(PlannedRow) -> Result<(), E>) -> Result<(), E> {
         let Some((id, row)) = self.singly.as_mut().and_then(Vec::pop) else { return Ok(()) };
-        let is_its_own = self.held.get(&row).is_some_and(|held| held.account_id == Some(id));
+        let is_its_own = self.held_of(row).account_id() == Some(id);
         if self.match_on != MatchOn::Id && !is_its_own {
             let by = self.match_on.as_str();
             self.refused.get_or_insert_with(|| {
@@ -339,8 +346,18 @@ impl<'a> Planner<'a> {
         if self.match_on == MatchOn::Id {
             return give(planned);
         }
-        self.held.insert(row, planned);
+        self.hold(row, planned.into());
         Ok(())
+    }
+
+    fn held_of(&self, row: u32) -> &Held {
+        self.held.get(row as usize).unwrap_or(&Held::Given)
+    }
+
+    fn hold(&mut self, row: u32, held: Held) {
+        if let Some(place) = self.held.get_mut(row as usize) {
+            *place = held;
+        }
     }
 
     /// Passes on the rows that could not be decided before the end.
@@ -348,26 +365,23 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// Returns the errors of `give`.
     pub fn finish<E>(mut self, mut give: impl FnMut(PlannedRow) -> Result<(), E>) -> Result<(), E> {
-        let mut by_account: HashMap<i64, Vec<u32>> = HashMap::new();
-        for row in self.held.values() {
-            if let (Some(id), Ok(number), true) =
-                (row.account_id, u32::try_from(row.row), row.status != Status::Ambiguous)
-            {
-                by_account.entry(id).or_default().push(number);
-            }
-        }
         let held = std::mem::take(&mut self.held);
-        let left: Vec<u32> = (self.ids.iter().map(|(_, row)| row))
-            .chain(self.names.values().copied())
-            .filter(|row| !held.contains_key(row))
-            .collect();
-        for mut row in held.into_values() {
-            if let Some(rows) = row.account_id.and_then(|id| by_account.get(&id)).filter(|rows| rows.len() > 1) {
-                row = self.planned(row.row, row.account_id, Status::Ambiguous, Some(several_rows(rows)));
-            }
-            give(row)?;
+        let of_account = |(row, held): (u32, &Held)| Some((held.account_id()?, row));
+        let of_one = (0..).zip(&held).filter(|(_, held)| held.status() != Some(Status::Ambiguous));
+        let (_, repeated) = Ids::new(of_one.filter_map(of_account).collect());
+        for (row, held) in (0..).zip(held) {
+            let id = held.account_id();
+            let group = id.and_then(|id| repeated.binary_search_by_key(&id, |(id, _)| *id).ok());
+            let planned = match (held, group.and_then(|group| repeated.get(group))) {
+                (Held::Given, _) => continue,
+                (_, Some((_, rows))) => self.planned(row, id, Status::Ambiguous, Some(several_rows(rows))),
+                (Held::Open, None) => self.not_found(row, None),
+                (Held::Unchanged(_), None) => self.planned(row, id, Status::Unchanged, None),
+                (Held::Planned(planned), None) => *planned,
+            };
+            give(planned)?;
         }
-        left.into_iter().try_for_each(|row| give(self.not_found(u64::from(row), None)))
+        self.ids.iter().try_for_each(|(_, row)| give(self.not_found(u64::from(row), None)))
     }
 
     fn account<E>(
@@ -394,55 +408,38 @@ impl<'a> Planner<'a> {
         if name.is_empty() {
             return Ok(());
         }
-        let lengths = Lengths::of(text);
-        self.longest.extend(&lengths);
-        if lengths.reach(&self.longest)
-            && let Some(row) = self.row_of_whole(text, &name)
-        {
-            self.cut.push((lengths, account.id, row));
-        }
+        self.cut.add(account.id, text);
         let Some(row) = self.names.get(name.as_ref()).copied() else { return Ok(()) };
-        match self.held.get(&row).map(|held| held.account_id) {
-            None if is_clear => {
+        match self.held_of(row) {
+            Held::Open if is_clear => {
                 let planned = self.compared(row, account, Some(place));
-                self.held.insert(row, planned);
+                self.hold(row, planned.into());
             }
-            None => {
+            Held::Open => {
                 self.unclear.push((account.id, row));
                 let planned = self.planned(u64::from(row), Some(account.id), Status::Pending, None);
-                self.held.insert(row, planned);
+                self.hold(row, planned.into());
             }
-            Some(Some(id)) if id != account.id => {
-                let planned = self.several_accounts(row, Some(id), account.id);
-                self.held.insert(row, planned);
+            held => {
+                if let Some(id) = held.account_id().filter(|id| *id != account.id) {
+                    let planned = self.several_accounts(row, Some(id), account.id);
+                    self.hold(row, planned.into());
+                }
             }
-            Some(_) => {}
         }
         Ok(())
-    }
-
-    /// A row that an account may be for if its item shows only the beginning of its text: the row that this beginning
-    /// matches, where there is one.
-    fn row_of_whole(&self, text: &str, name: &str) -> Option<u32> {
-        let matched = self.names.get(name).copied();
-        if matched.is_some() && text.chars().count() >= SHORTEST_CUT {
-            return matched;
-        }
-        let begun = |beginning: Cow<'_, str>| {
-            let from = (Bound::Included(beginning.as_ref()), Bound::Unbounded);
-            let mut begun = self.names.range::<str, _>(from).take_while(|(other, _)| other.starts_with(&*beginning));
-            begun.find(|(other, _)| other.as_ref() != name).map(|(_, row)| *row)
-        };
-        let other = self.match_on.beginnings(text).into_iter().find_map(begun)?;
-        Some(matched.unwrap_or(other))
     }
 
     fn has_compared(&self, account: &ContactAccount) -> bool {
         Field::ALL.iter().all(|field| account.has(*field) || !self.compared.contains(*field))
     }
 
-    fn compared(&self, row: u32, account: &ContactAccount, place: Option<u64>) -> PlannedRow {
+    fn compared(&mut self, row: u32, account: &ContactAccount, place: Option<u64>) -> PlannedRow {
+        let has_all = self.fingerprints.has(row, account);
         let row = u64::from(row);
+        if has_all {
+            return self.planned(row, Some(account.id), Status::Unchanged, None);
+        }
         let changes = diff::changes(account, self.table.row(row), self.mode, self.nulls);
         if changes.is_empty() {
             return self.planned(row, Some(account.id), Status::Unchanged, None);
@@ -474,9 +471,12 @@ impl<'a> Planner<'a> {
     }
 
     fn planned(&self, row: u64, account_id: Option<i64>, status: Status, error: Option<String>) -> PlannedRow {
-        let key = match self.table.key(row) {
-            Key::Text(text) => Some(text.to_owned()),
-            Key::Id(_) | Key::Missing => None,
+        let key = match self.match_on {
+            MatchOn::Id => None,
+            MatchOn::DomainName | MatchOn::Name => match self.table.key(row) {
+                Key::Text(text) => Some(text.to_owned()),
+                Key::Id(_) | Key::Missing => None,
+            },
         };
         PlannedRow { row, account_id, key, status, error, position: None, weight: 0, changes: Vec::new() }
     }
@@ -486,27 +486,6 @@ impl<'a> Planner<'a> {
 fn compared(table: &Table, mode: Mode) -> FieldSet {
     let left_out = |field: &Field| mode == Mode::Replace && field.nullable();
     table.fields().iter().copied().chain(Field::ALL.iter().copied().filter(left_out)).collect()
-}
-
-/// The length of a text in characters, UTF-16 units and bytes: a list that truncates texts may count any of them.
-#[derive(Debug, Clone, Copy, Default)]
-struct Lengths([usize; 3]);
-
-impl Lengths {
-    fn of(text: &str) -> Self {
-        Self([text.chars().count(), text.encode_utf16().count(), text.len()])
-    }
-
-    fn extend(&mut self, other: &Self) {
-        for (longest, length) in self.0.iter_mut().zip(other.0) {
-            *longest = length.max(*longest);
-        }
-    }
-
-    /// Returns whether no text is longer, by any of the three counts.
-    fn reach(&self, longest: &Self) -> bool {
-        self.0.iter().zip(longest.0).any(|(length, longest)| *length >= longest)
-    }
 }
 
 impl MatchOn {
@@ -531,22 +510,63 @@ impl MatchOn {
     }
 
     /// Returns the comparable form of a text.
-    fn comparable(self, text: &str) -> Cow<'_, str> {
+    pub(super) fn comparable(self, text: &str) -> Cow<'_, str> {
         if self == Self::DomainName { domain::domain_key(text) } else { Cow::Borrowed(text) }
     }
 
     /// With what a text, as it is compared, can begin of which only this beginning is known.
-    fn beginnings(self, text: &str) -> Vec<Cow<'_, str>> {
+    pub(super) fn beginnings(self, text: &str) -> Vec<Cow<'_, str>> {
         if self == Self::DomainName { domain::key_beginnings(text) } else { vec![Cow::Borrowed(text)] }
     }
 }
 
-/// Returns whether a row matched another account, or several.
-fn is_other(held: &PlannedRow, id: i64) -> bool {
-    match held.status {
-        Status::Ambiguous => true,
-        Status::NotFound => false,
-        _ => held.account_id != Some(id),
+/// What is known of a row that is matched by something other than the id. Nearly all rows change nothing, so these take
+/// no more than the id.
+#[derive(Debug, Default)]
+enum Held {
+    /// Its outcome was passed on, or it has no key.
+    #[default]
+    Given,
+    /// No account matches it so far.
+    Open,
+    /// This account has its values.
+    Unchanged(i64),
+    Planned(Box<PlannedRow>),
+}
+
+impl Held {
+    fn account_id(&self) -> Option<i64> {
+        match self {
+            Self::Given | Self::Open => None,
+            Self::Unchanged(id) => Some(*id),
+            Self::Planned(planned) => planned.account_id,
+        }
+    }
+
+    fn status(&self) -> Option<Status> {
+        match self {
+            Self::Given | Self::Open => None,
+            Self::Unchanged(_) => Some(Status::Unchanged),
+            Self::Planned(planned) => Some(planned.status),
+        }
+    }
+
+    /// Returns whether the row matched another account, or several.
+    fn is_other(&self, id: i64) -> bool {
+        match self.status() {
+            None | Some(Status::NotFound) => false,
+            Some(Status::Ambiguous) => true,
+            Some(_) => self.account_id() != Some(id),
+        }
+    }
+}
+
+impl From<PlannedRow> for Held {
+    fn from(planned: PlannedRow) -> Self {
+        match planned.account_id {
+            Some(id) if planned.status == Status::Unchanged => Self::Unchanged(id),
+            _ => Self::Planned(Box::new(planned)),
+        }
     }
 }
 

@@ -1,0 +1,171 @@
+//! Finds the rows whose account may be one of which a list shows only the beginning of its text.
+//!
+//! A list that truncates texts returns none that is longer than its limit. So only the accounts with the longest text in
+//! the list are of interest, and which these are is known at the end.
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
+
+use super::{MatchOn, SHORTEST_CUT};
+
+/// Texts are sorted out when there are so many, and then whenever their number has doubled.
+const FEW: usize = 1_024;
+
+/// The length of a text in characters, UTF-16 units and bytes: a list that truncates texts may count any of them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lengths([usize; 3]);
+
+impl Lengths {
+    fn of(text: &str) -> Self {
+        if text.is_ascii() {
+            return Self([text.len(); 3]);
+        }
+        Self([text.chars().count(), text.encode_utf16().count(), text.len()])
+    }
+
+    fn extend(&mut self, other: &Self) {
+        for (longest, length) in self.0.iter_mut().zip(other.0) {
+            *longest = length.max(*longest);
+        }
+    }
+
+    /// Returns whether no text is longer, by any of the three counts.
+    fn reach(&self, longest: &Self) -> bool {
+        self.0.iter().zip(longest.0).any(|(length, longest)| *length >= longest)
+    }
+}
+
+/// The accounts with the longest texts so far.
+#[derive(Debug, Default)]
+pub(super) struct Cut {
+    texts: Vec<(Lengths, i64, Box<str>)>,
+    longest: Lengths,
+    /// How many were left when they were last sorted out.
+    kept: usize,
+}
+
+impl Cut {
+    pub(super) fn add(&mut self, id: i64, text: &str) {
+        let lengths = Lengths::of(text);
+        self.longest.extend(&lengths);
+        if !lengths.reach(&self.longest) {
+            return;
+        }
+        self.texts.push((lengths, id, text.into()));
+        if self.texts.len() >= FEW.max(2 * self.kept) {
+            self.sort_out();
+        }
+    }
+
+    fn sort_out(&mut self) {
+        let longest = self.longest;
+        self.texts.retain(|(lengths, ..)| lengths.reach(&longest));
+        self.kept = self.texts.len();
+    }
+
+    /// Returns the accounts with the longest texts in the list.
+    pub(super) fn longest(mut self) -> Vec<(i64, Box<str>)> {
+        self.sort_out();
+        self.texts.into_iter().map(|(_, id, text)| (id, text)).collect()
+    }
+}
+
+/// Returns the accounts that a row may be for if these texts are only the beginnings of theirs, each with such a row:
+/// the row that the beginning itself matches, where there is one.
+pub(super) fn wholes(
+    match_on: MatchOn,
+    names: &HashMap<Cow<'_, str>, u32>,
+    texts: &[(i64, Box<str>)],
+) -> Vec<(i64, u32)> {
+    let asked = texts.iter().map(|(id, text)| {
+        let name = match_on.comparable(text);
+        let matched = names.get(name.as_ref()).copied();
+        let is_long = matched.is_some() && text.chars().count() >= SHORTEST_CUT;
+        (*id, name, matched, if is_long { Vec::new() } else { match_on.beginnings(text) })
+    });
+    let asked: Vec<_> = asked.collect();
+    let beginnings = asked.iter().flat_map(|(.., beginnings)| beginnings).map(|beginning| (&**beginning, [None; 2]));
+    let begun = begun(beginnings.collect(), names);
+    let found = asked.iter().filter_map(|(id, name, matched, beginnings)| {
+        let other = beginnings.iter().find_map(|beginning| {
+            let begun = begun.get(&**beginning)?.iter().flatten();
+            begun.copied().find(|(other, _)| *other != name.as_ref()).map(|(_, row)| row)
+        });
+        let is_cut = other.is_some() || beginnings.is_empty();
+        matched.or(other).filter(|_| is_cut).map(|row| (*id, row))
+    });
+    found.collect()
+}
+
+/// The name and the row of the first two names with each beginning, in the order of the names.
+type Begun<'a> = HashMap<&'a str, [Option<(&'a str, u32)>; 2]>;
+
+fn begun<'a>(mut begun: Begun<'a>, names: &'a HashMap<Cow<'_, str>, u32>) -> Begun<'a> {
+    let lengths: BTreeSet<usize> = begun.keys().map(|beginning| beginning.len()).collect();
+    for (name, row) in names {
+        for length in lengths.range(..=name.len()) {
+            let Some(beginning) = name.get(..*length) else { continue };
+            let Some([first, second]) = begun.get_mut(beginning) else { continue };
+            let this = Some((name.as_ref(), *row));
+            if first.is_none() || this < *first {
+                *second = std::mem::replace(first, this);
+            } else if second.is_none() || this < *second {
+                *second = this;
+            }
+        }
+    }
+    begun
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What is asked for, said with all names in their order.
+    fn slowly(match_on: MatchOn, names: &HashMap<Cow<'_, str>, u32>, text: &str) -> Option<u32> {
+        let name = match_on.comparable(text);
+        let matched = names.get(&name).copied();
+        if matched.is_some() && text.chars().count() >= SHORTEST_CUT {
+            return matched;
+        }
+        let mut sorted: Vec<(&str, u32)> = names.iter().map(|(name, row)| (name.as_ref(), *row)).collect();
+        sorted.sort_unstable();
+        let other = match_on.beginnings(text).into_iter().find_map(|beginning| {
+            sorted.iter().find(|(other, _)| other.starts_with(&*beginning) && *other != name).map(|(_, row)| *row)
+        })?;
+        Some(matched.unwrap_or(other))
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_that_a_text_may_begin_is_found(
+            names in proptest::collection::hash_set("[aå.]{0,4}(xn--|w)?[aå.]{0,3}", 0..12),
+            texts in proptest::collection::vec("(www\\.)?[aå.]{0,4}|a{30,33}", 0..6),
+            by_domain in any::<bool>(),
+        ) {
+            let match_on = if by_domain { MatchOn::DomainName } else { MatchOn::Name };
+            let names: HashMap<Cow<'_, str>, u32> = names.iter().map(|name| match_on.comparable(name)).zip(0..).collect();
+            let texts: Vec<(i64, Box<str>)> = (1..).zip(texts.iter().map(|text| text.as_str().into())).collect();
+            let expected = texts.iter().filter_map(|(id, text)| Some((*id, slowly(match_on, &names, text)?)));
+            prop_assert_eq!(wholes(match_on, &names, &texts), expected.collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn the_longest_texts_are_kept_by_every_count(texts in proptest::collection::vec("[aå𝒜]{0,3}", 0..40)) {
+            let mut cut = Cut { kept: 1, ..Cut::default() };
+            for (id, text) in (0..).zip(&texts) {
+                cut.add(id, text);
+                cut.sort_out();
+            }
+            let counts: [fn(&str) -> usize; 3] =
+                [|text| text.chars().count(), |text| text.encode_utf16().count(), str::len];
+            let is_longest =
+                |text: &str| counts.iter().any(|count| texts.iter().all(|other| count(other) <= count(text)));
+            let expected: Vec<i64> =
+                (0..).zip(&texts).filter(|(_, text)| is_longest(text)).map(|(id, _)| id).collect();
+            prop_assert_eq!(cut.longest().into_iter().map(|(id, _)| id).collect::<Vec<_>>(), expected);
+        }
+    }
+}

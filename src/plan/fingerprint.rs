@@ -1,0 +1,183 @@
+//! Tells whether an account already has the values of a row, without the cells of the row.
+//!
+//! The accounts of a page can have their rows anywhere in the table. Sixteen columns at a random row are a wait for the
+//! memory each, so the table is read once in its own order, and leaves 24 bytes per row.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use super::source::Table;
+use super::{Cell, Mode, Nulls};
+use crate::account::{ContactAccount, Field, FieldSet, FieldValue};
+use crate::change::filled;
+
+/// Stands for an integer where a text has its length. No cell is this long.
+const INTEGER: u32 = u32::MAX;
+
+/// The values that a row gives an account: its fields, and a sum over their values that has 128 bits and a key of its
+/// own in each plan. Two different rows have the same sum as often as a 128-bit key is guessed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Fingerprint {
+    fields: FieldSet,
+    sum: [u64; 2],
+}
+
+/// The fingerprints of the rows of a table.
+pub(super) struct Fingerprints {
+    rows: Vec<Fingerprint>,
+    /// The order in which values are summed.
+    order: Vec<Field>,
+    key: [u64; 2],
+    bytes: Vec<u8>,
+}
+
+impl Fingerprints {
+    pub(super) fn of(table: &Table, mode: Mode, nulls: Nulls) -> Self {
+        let columns = table.fields();
+        let left_out = |field: &Field| mode == Mode::Replace && field.nullable() && !columns.contains(field);
+        let order: Vec<Field> = columns.iter().copied().chain(Field::ALL.iter().copied().filter(left_out)).collect();
+        let secret = RandomState::new();
+        let mut prints = Self {
+            rows: Vec::with_capacity(usize::try_from(table.len()).unwrap_or_default()),
+            order,
+            key: [secret.hash_one(0), secret.hash_one(1)],
+            bytes: Vec::new(),
+        };
+        for row in 0..table.len() {
+            let print = prints.of_row(table, row, mode, nulls);
+            prints.rows.push(print);
+        }
+        prints
+    }
+
+    fn of_row(&mut self, table: &Table, row: u64, mode: Mode, nulls: Nulls) -> Fingerprint {
+        let (mut fields, mut named) = (FieldSet::default(), FieldSet::default());
+        self.bytes.clear();
+        for (field, cell) in table.row(row) {
+            named.insert(field);
+            // These are all that `diff` compares, and what a filled field keeps in mode `fill`.
+            if cell != Cell::Empty || (mode != Mode::Fill && nulls == Nulls::Clear) {
+                fields.insert(field);
+                add(&mut self.bytes, cell.value());
+            }
+        }
+        if mode == Mode::Replace {
+            for field in self.order.iter().filter(|field| field.nullable()) {
+                if named.insert(*field) {
+                    fields.insert(*field);
+                    add(&mut self.bytes, None);
+                }
+            }
+        }
+        Fingerprint { fields, sum: self.sum() }
+    }
+
+    /// Returns whether an account has all values of a row. If so, the row changes nothing.
+    pub(super) fn has(&mut self, row: u32, account: &ContactAccount) -> bool {
+        let Some(print) = self.rows.get(row as usize).copied() else { return false };
+        self.bytes.clear();
+        for field in self.order.iter().filter(|field| print.fields.contains(**field)) {
+            add(&mut self.bytes, account.value(*field));
+        }
+        self.sum() == print.sum
+    }
+
+    fn sum(&self) -> [u64; 2] {
+        let [one, two] = self.key;
+        let mut hasher = SipHasher13::new_with_keys(one, two);
+        hasher.write(&self.bytes);
+        let sum = hasher.finish128();
+        [sum.h1, sum.h2]
+    }
+}
+
+/// Adds a value. Where it ends is known from what comes first, so other values have other bytes.
+fn add(bytes: &mut Vec<u8>, value: Option<FieldValue<'_>>) {
+    match filled(value) {
+        None => bytes.extend_from_slice(&0_u32.to_le_bytes()),
+        Some(FieldValue::Integer(number)) => {
+            bytes.extend_from_slice(&INTEGER.to_le_bytes());
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        Some(FieldValue::Text(text)) => {
+            let length = u32::try_from(text.len()).unwrap_or(INTEGER);
+            bytes.extend_from_slice(&length.to_le_bytes());
+            bytes.extend_from_slice(text.as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::plan::diff;
+    use crate::plan::source::Options;
+
+    type Text<'a> = Option<&'a str>;
+
+    /// Returns whether the account has the row, by its fingerprint and by its changes.
+    fn has(row: [Text<'_>; 3], owner: Option<i64>, account: [Text<'_>; 4], options: &Options) -> (bool, bool) {
+        let &Options { mode, nulls, .. } = options;
+        let mut columns: Vec<(&str, ArrayRef)> = vec![
+            ("id", Arc::new(Int64Array::from(vec![7]))),
+            ("name", Arc::new(StringArray::from(vec!["A"]))),
+            ("owner_user_id", Arc::new(Int64Array::from(vec![owner]))),
+        ];
+        for (name, cell) in ["state", "city", "phone"].into_iter().zip(row) {
+            columns.push((name, Arc::new(StringArray::from(vec![cell]))));
+        }
+        let columns = columns.into_iter().map(|(name, column)| (name, column, true));
+        let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+        let table = Table::from_batches(&batch.schema(), vec![batch], options).unwrap();
+        let [state, city, phone, email] = account;
+        let account: ContactAccount = serde_json::from_value(json!({"id": 7, "name": "A", "ownerUserId": 42,
+            "state": state, "city": city, "phone": phone, "email": email}))
+        .unwrap();
+        let is_unchanged = diff::changes(&account, table.row(0), mode, nulls).is_empty();
+        (Fingerprints::of(&table, mode, nulls).has(0, &account), is_unchanged)
+    }
+
+    #[test]
+    fn where_a_text_ends_and_where_a_field_is_counts() {
+        let options = Options::default();
+        let account = [Some("ab"), Some("c"), Some("d"), None];
+        assert_eq!(has([Some("ab"), Some("c"), Some("d")], Some(42), account, &options), (true, true));
+        for row in
+            [[Some("a"), Some("bc"), Some("d")], [Some("ab"), Some("d"), Some("c")], [Some("ab"), None, Some("c")]]
+        {
+            assert_eq!(has(row, Some(42), account, &options), (false, false), "{row:?}");
+        }
+        assert_eq!(has([Some("ab"), Some("c"), Some("d")], Some(43), account, &options), (false, false));
+    }
+
+    fn text() -> impl Strategy<Value = Option<String>> {
+        proptest::option::of("[ab]{0,1}")
+    }
+
+    proptest! {
+        #[test]
+        fn an_account_has_a_row_if_and_only_if_the_row_changes_nothing(
+            row in [text(), text(), text()],
+            owner in proptest::option::of(42_i64..44),
+            account in [text(), text(), text(), text()],
+            mode in proptest::sample::select(vec![Mode::Patch, Mode::Fill, Mode::Replace]),
+            clears in any::<bool>(),
+        ) {
+            let nulls = if clears && mode != Mode::Fill { Nulls::Clear } else { Nulls::Keep };
+            // An owner cannot be cleared.
+            let owner = if nulls == Nulls::Clear { owner.or(Some(42)) } else { owner };
+            let options = Options { mode, nulls, ..Options::default() };
+            let row = row.each_ref().map(Option::as_deref);
+            let (has, is_unchanged) = has(row, owner, account.each_ref().map(Option::as_deref), &options);
+            // A filled field keeps its value whatever the row has: that it does is left to `diff`.
+            prop_assert!(has == is_unchanged || (mode == Mode::Fill && !has), "{has} {is_unchanged}");
+        }
+    }
+}
