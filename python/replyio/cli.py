@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, NoReturn, TextIO
 
-    from replyio import ContactAccount, ReplyClient, ReplyError, Status, ValidationError
+    from replyio import ContactAccount, ReplyClient, ReplyError, Status
     from replyio.plan import ApplyResult, Plan
 
 

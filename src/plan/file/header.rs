@@ -115,8 +115,8 @@ impl Facts {
     /// Reads the table; `None` if it cannot be that of a plan. A hostile file may have endless or very long facts.
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<Self>> {
         let mut select = connection.prepare(
-            "SELECT key, iif(octet_length(key) + coalesce(octet_length(value), 0) <= ?2, value, NULL), \
-             octet_length(key) + coalesce(octet_length(value), 0) <= ?2 FROM (SELECT key, value FROM plan LIMIT ?1)",
+            "SELECT key, CASE WHEN is_short THEN value END, is_short FROM (SELECT key, value, \
+             octet_length(key) + coalesce(octet_length(value), 0) <= ?2 AS is_short FROM plan LIMIT ?1)",
         )?;
         let mut facts = BTreeMap::new();
         let mut rows = select.query(rusqlite::params![MOST_FACTS + 1, LONGEST_FACT])?;
