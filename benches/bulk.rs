@@ -106,7 +106,6 @@ fn batches(template: &ContactAccount, job: &Job) -> Outcome<(Arc<Schema>, Vec<Re
         let kind = if *field == Field::OwnerUserId { DataType::Int64 } else { DataType::Utf8 };
         columns.push(Column::new(field.name(), kind, true));
     }
-    let (shuffled, one_in) = (order == "shuffled", if order == "changed" { 1 } else { CHANGES_ONE_IN });
     let schema = Arc::new(Schema::new(columns));
     let mut batches = Vec::new();
     let mut first = 0;

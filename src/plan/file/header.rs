@@ -85,17 +85,16 @@ impl Header {
 
     /// Reads the header; `None` if a fact is missing or has another form.
     pub(super) fn read(facts: &Facts) -> Option<Self> {
+        let is_null = |key| Some(*facts.get(key)? == SqlValue::Null);
+        let optional = |key| if is_null(key)? { Some(None) } else { facts.text(key).map(Some) };
         Some(Self {
             identity: facts.text("identity")?,
-            parent: facts.text_or_null("parent")?,
-            parent_writes: facts.text_or_null("parent_writes")?,
+            parent: optional("parent")?,
+            parent_writes: optional("parent_writes")?,
             key: KeyMark { salt: from_hex(&facts.text("key_salt")?)?, hash: from_hex(&facts.text("key_hash")?)? },
             base_url: facts.text("base_url")?,
-            act_as: facts.text_or_null("act_as")?,
-            team_id: match facts.get("team_id")? {
-                SqlValue::Null => None,
-                _ => Some(facts.integer("team_id")?),
-            },
+            act_as: optional("act_as")?,
+            team_id: if is_null("team_id")? { None } else { Some(facts.integer("team_id")?) },
             mode: Mode::from_name(&facts.text("mode")?)?,
             nulls: Nulls::from_name(&facts.text("nulls")?)?,
             match_on: MatchOn::from_name(&facts.text("match_on")?)?,
@@ -143,15 +142,7 @@ impl Facts {
     }
 
     pub(super) fn text(&self, key: &str) -> Option<String> {
-        self.text_or_null(key)?
-    }
-
-    fn text_or_null(&self, key: &str) -> Option<Option<String>> {
-        match self.get(key)? {
-            SqlValue::Text(text) => Some(Some(text.clone())),
-            SqlValue::Null => Some(None),
-            _ => None,
-        }
+        if let SqlValue::Text(text) = self.get(key)? { Some(text.clone()) } else { None }
     }
 
     pub(super) fn integer(&self, key: &str) -> Option<i64> {
