@@ -186,7 +186,7 @@ fn reqwest_is_known_in_one_room_and_python_in_another() {
             ("reqwest::", &["transport"][..]),
             ("pyo3::", &["python"]),
             ("pythonize::", &["python"]),
-            ("arrow_", &["plan", "python"]),
+            ("arrow_", &["columns", "plan", "python"]),
             ("rusqlite::", &["plan"]),
         ] {
             assert!(homes.contains(&room.as_str()) || !code.contains(library), "{} names {library}", path.display());
