@@ -47,9 +47,10 @@ HEAD = """<!-- Written by `make docs`. Do not edit. -->
 # Errors
 
 This page shows the message of each error. `make docs` causes each of them and records what the package says. A message
-is one line: what failed, for which account, why, after how many attempts and how long, what the service said, and what
-to do next. Below the message are the attributes that have a value. [reference.md](reference.md) has the tree of the
-classes, and [troubleshooting.md](troubleshooting.md) says what to do."""
+says what failed, for which account, why, after how many attempts and how long, what the service said, and what to do
+next. Several problems of one input have a line each. Below the message are the attributes that have a value.
+[reference.md](reference.md) has the tree of the classes, and [troubleshooting.md](troubleshooting.md) says what to
+do."""
 
 
 class Gallery:
@@ -87,7 +88,8 @@ class Gallery:
         self._add("ReplyWarning", cause, str(caught[0].message), [])
 
     def _add(self, name: str, cause: str, message: str, told: list[str]) -> None:
-        self.parts.append(f"**`{name}`** · {cause}\n\n> {escaped(message)}")
+        lines = escaped(message).replace("\n  ", "\n> - ")
+        self.parts.append(f"**`{name}`** · {cause}\n\n> {lines}")
         if told:
             self.parts.append(" · ".join(told))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replyio import ContactAccount, ReplyClient
+    from replyio import ContactAccount, ReplyClient, ValidationError
     from replyio.sandbox import Sandbox
 
 MODES = ["sync", "async"]
@@ -92,6 +92,12 @@ def listed(client: ReplyClient, mode: str, *arguments: Any, **keywords: Any) -> 
         return [account async for account in client.list_contact_accounts_async(*arguments, **keywords)]
 
     return asyncio.run(main())
+
+
+def has_a_line_for_each_fault(error: ValidationError) -> bool:
+    """Returns whether a single fault is told in one line, and several below a first line, at most ten of them."""
+    faults = len(error.errors)
+    return str(error).count("\n") == (0 if faults == 1 else min(faults, 10) + (faults > 10))
 
 
 def sent(sandbox: Sandbox) -> list[str]:

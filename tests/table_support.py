@@ -11,7 +11,7 @@ import pytest
 
 from replyio import ValidationError
 from replyio._replyio import Table
-from support import environment
+from support import environment, has_a_line_for_each_fault
 
 PAGE = Path(__file__).parent.parent / "docs" / "tables.md"
 
@@ -35,7 +35,7 @@ def read(data: object, **options: Any) -> list[dict[str, Any]]:
 def refusal(data: object, **options: Any) -> ValidationError:
     with pytest.raises(ValidationError) as caught:
         Table(data, options)
-    assert "\n" not in caught.value.message
+    assert has_a_line_for_each_fault(caught.value)
     return caught.value
 
 

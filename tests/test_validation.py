@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from replyio import CompanySize, FieldError, ValidationError
-from support import FIELDS, MODES, NAMES, TEXT_FIELDS, call
+from support import FIELDS, MODES, NAMES, TEXT_FIELDS, call, has_a_line_for_each_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,7 +44,7 @@ def refused(client: ReplyClient, reply_sandbox: Sandbox) -> Refused:
 
 
 def checked(error: ValidationError) -> ValidationError:
-    assert "\n" not in str(error)
+    assert has_a_line_for_each_fault(error)
     assert pickle.loads(pickle.dumps(error)).errors == error.errors
     return error
 
