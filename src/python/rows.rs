@@ -14,9 +14,14 @@ use crate::account::Field;
 use crate::plan::MatchOn;
 use crate::plan::source::{Builder, Float, Options, Table};
 
-/// The number of rows between two checks for Ctrl-C, and for other threads that need the interpreter. An event loop is
-/// such a thread, and must not wait for long.
+/// The number of rows between two checks for Ctrl-C.
 const ROWS_BETWEEN_SIGNALS: u64 = 256;
+
+/// How long other threads wait for the interpreter. An event loop is such a thread.
+///
+/// `CPython` passes the interpreter on only to a thread that has waited for 5 ms without a change. A release before that
+/// wakes the thread in vain, and its wait begins again.
+const TURN: Duration = Duration::from_millis(6);
 
 /// The number of rows between two looks at the clock.
 const ROWS_BETWEEN_LOOKS: u64 = 16;
@@ -40,8 +45,9 @@ pub(super) fn from_frame(frame: &Bound<'_, PyAny>, options: &Options) -> PyResul
             columns.push((column, float, values.try_iter()?));
         }
     }
+    let mut pauses = Pauses::new();
     for _ in 0..frame.len()? {
-        check_signals(py, &builder)?;
+        pauses.after(py, builder.rows())?;
         for (column, float, values) in &mut columns {
             let value = values.next().ok_or_else(|| errors::internal(py, "a column of pandas is too short"))??;
             push(&mut builder, *column, &value, *float)?;
@@ -72,13 +78,26 @@ fn hint(data: &Bound<'_, PyAny>) -> PyResult<Option<&'static str>> {
     })
 }
 
-fn check_signals(py: Python<'_>, builder: &Builder) -> PyResult<()> {
-    if builder.rows().is_multiple_of(ROWS_BETWEEN_SIGNALS) {
-        // Lets other threads use the interpreter.
-        exit::detached(py, || ());
-        py.check_signals()?;
+/// Interrupts the reading of rows for other threads and for Ctrl-C.
+struct Pauses {
+    next: Instant,
+}
+
+impl Pauses {
+    fn new() -> Self {
+        Self { next: Instant::now() + TURN }
     }
-    Ok(())
+
+    fn after(&mut self, py: Python<'_>, rows: u64) -> PyResult<()> {
+        if !rows.is_multiple_of(ROWS_BETWEEN_SIGNALS) {
+            return Ok(());
+        }
+        if Instant::now() >= self.next {
+            exit::detached(py, || ());
+            *self = Self::new();
+        }
+        py.check_signals()
+    }
 }
 
 /// Returns the iterator over the rows of an object that is no other table.
@@ -146,6 +165,7 @@ struct RowReader<'py> {
     account_names: Rc<[Bound<'py, PyString>]>,
     /// The class of the previous row.
     class: Option<(Bound<'py, PyType>, Shape<'py>)>,
+    pauses: Pauses,
 }
 
 impl<'py> RowReader<'py> {
@@ -157,11 +177,12 @@ impl<'py> RowReader<'py> {
             account: py.import("replyio.models")?.getattr("ContactAccount")?,
             account_names: names.map(|name| PyString::new(py, name)).collect(),
             class: None,
+            pauses: Pauses::new(),
         })
     }
 
     fn add(&mut self, row: &Bound<'py, PyAny>) -> PyResult<()> {
-        check_signals(row.py(), &self.builder)?;
+        self.pauses.after(row.py(), self.builder.rows())?;
         if let Ok(cells) = row.cast_exact::<PyDict>() {
             for (place, (name, value)) in cells.iter().enumerate() {
                 self.cell(place, &name, &value)?;
