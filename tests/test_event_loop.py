@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
 ROWS = 200_000
-# The longest that a loop may wait here, in seconds. `make bench` measures against 0.02 s, on a machine that does nothing
-# else; code that blocks the loop takes 0.13 s and more.
+# The longest that a loop may wait here, in seconds. `make bench` measures against 0.02 s, on a machine that does
+# nothing else. Code that blocks the loop takes 0.13 s and more.
 LONGEST = 0.08
 # What takes long takes long each time. What another process takes away from this one does not.
 TRIES = 4
