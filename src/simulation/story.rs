@@ -241,7 +241,8 @@ impl Sheet {
         fields.dedup();
         fields.retain(|field| Some(*field) != key_field);
         let most_rows = if dice.chance(150) { 24 } else { 10 };
-        let rows = (0..dice.between(0, most_rows)).map(|_| Row::draw(dice, world, match_on, &fields)).collect();
+        let count = if world.is_large() { dice.between(most_rows, world.accounts) } else { dice.between(0, most_rows) };
+        let rows = (0..count).map(|number| Row::draw(dice, world, match_on, &fields, number)).collect();
         let repeats_in = dice.chance(15).then(|| dice.index(4));
         Self { mode, nulls, match_on, fields, rows, repeats_in }
     }
@@ -330,9 +331,11 @@ impl Sheet {
 }
 
 impl Row {
-    fn draw(dice: &mut Dice, world: &World, match_on: MatchOn, fields: &[Field]) -> Self {
+    fn draw(dice: &mut Dice, world: &World, match_on: MatchOn, fields: &[Field], number: u64) -> Self {
         let last = world.accounts.max(1) + u64::from(dice.chance(100));
-        let id = dice.between(1, last) as i64;
+        let any = dice.between(1, last);
+        // At random, many rows would name the same account, and those are not written.
+        let id = (if world.is_large() && any % 8 > 0 { number + 1 } else { any }) as i64;
         let key = match match_on {
             _ if dice.chance(20) => Key::Empty,
             MatchOn::Id => Key::Id(if dice.chance(20) { 0 } else { id }),

@@ -158,6 +158,11 @@ pub(super) struct World {
     pub(super) other_program_s: Option<u64>,
 }
 
+/// The fewest accounts of a large world.
+const LARGE: u64 = 30;
+/// Large worlds take more time than others.
+const LARGE_PER_MILLE: u32 = 60;
+
 impl World {
     /// Returns the world of a seed. One in four has no faults at all, and most have few.
     pub(super) fn draw(seed: u64) -> Self {
@@ -181,8 +186,10 @@ impl World {
             _ => Some(Quota { per_minute: (per_minute * 19 / 20).max(2), per_hour: (per_hour * 29 / 30).max(2) }),
         };
         let slow = if dice.chance(200) { 4_000 } else { 300 };
+        let accounts = if dice.chance(100) { dice.between(0, 2) } else { dice.between(2, 22) };
+        let large = &mut Dice::new(seed, "large", 0);
         Self {
-            accounts: if dice.chance(100) { dice.between(0, 2) } else { dice.between(2, 22) },
+            accounts: if large.chance(LARGE_PER_MILLE) { large.between(LARGE, 2 * LARGE) } else { accounts },
             limits: (per_minute, per_hour),
             quota,
             latency_ms: (dice.between(1, 100), dice.between(100, slow)),
@@ -196,6 +203,12 @@ impl World {
 
     pub(super) fn is(&self, what: Trait) -> bool {
         self.traits.contains(&what)
+    }
+
+    /// Returns whether tables have a row for most accounts. A run reads so many accounts by pages, and compares only some
+    /// of them with what a `GET` shows.
+    pub(super) fn is_large(&self) -> bool {
+        self.accounts >= LARGE
     }
 
     /// Returns whether nothing can fail, and no one else changes accounts.
