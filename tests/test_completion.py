@@ -61,6 +61,8 @@ def completer(request: pytest.FixtureRequest) -> IPCompleter:
     namespace: dict[str, Any] = {"replyio": replyio, "ReplyClient": ReplyClient, "client": ReplyClient("key")}
     completer = IPCompleter(namespace=namespace, global_namespace=namespace)
     completer.use_jedi = request.param
+    # On a busy machine, jedi takes longer than the 400 ms that a person at the keyboard is kept waiting.
+    completer.jedi_compute_type_timeout = 60_000
     return completer
 
 
