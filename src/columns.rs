@@ -51,7 +51,7 @@ pub(crate) struct UnreadableItem {
     pub(crate) reason: String,
 }
 
-/// Accounts as columns: some rows of a page in a row.
+/// Accounts as columns: consecutive rows of a page.
 #[derive(Debug, Clone)]
 pub(crate) struct Columns {
     page: Arc<Arrays>,
@@ -114,7 +114,7 @@ impl Columns {
         array.map(|array| array.slice(self.first, self.length))
     }
 
-    /// Returns rows in a row, without copying them.
+    /// Returns consecutive rows, without copying them.
     pub(crate) fn slice(&self, first: usize, length: usize) -> Self {
         let first = first.min(self.length);
         let length = length.min(self.length - first);

@@ -43,7 +43,7 @@ impl DateTime {
         i64::try_from(since.as_nanos().div_euclid(1000)).unwrap_or(i64::MAX)
     }
 
-    /// Returns the point in time so many microseconds after the beginning of 1970.
+    /// Converts a number of microseconds since the beginning of 1970.
     #[cfg(any(feature = "python", all(test, feature = "plan")))]
     pub(crate) fn of_microsecond(microsecond: i64) -> Self {
         Self(Self::EPOCH.saturating_add(SignedDuration::from_micros(microsecond)))

@@ -1,14 +1,14 @@
-//! Finds the rows whose account may be one of which a list shows only the beginning of its text.
+//! Finds rows whose account may have a longer text than the list shows.
 //!
-//! A list that truncates texts returns none that is longer than its limit. So only the accounts with the longest text in
-//! the list are of interest, and which these are is known at the end.
+//! A list that truncates texts returns none that is longer than its limit. So the list can have truncated only its
+//! longest texts, and these are known at the end.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 use super::{MatchOn, SHORTEST_CUT};
 
-/// Texts are sorted out when there are so many, and then whenever their number has doubled.
+/// The number of texts at which the shorter ones are removed. They are removed again whenever the number has doubled.
 const FEW: usize = 1_024;
 
 /// The length of a text in characters, UTF-16 units and bytes: a list that truncates texts may count any of them.
@@ -40,7 +40,7 @@ impl Lengths {
 pub(super) struct Cut {
     texts: Vec<(Lengths, i64, Box<str>)>,
     longest: Lengths,
-    /// How many were left when they were last sorted out.
+    /// How many were left when the shorter ones were last removed.
     kept: usize,
 }
 

@@ -33,7 +33,7 @@ impl Tally {
     }
 }
 
-/// The requests that apply the rest of a plan, for clients that read so many rows at once.
+/// The number of requests that apply the rest of a plan. It depends on how many rows a client reads at once.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Requests {
     pub(super) rows_at_once: usize,

@@ -298,9 +298,16 @@ impl Service {
 
     /// Returns the account, or another one if the answer is about another one.
     fn shown_for<'a>(&'a self, fault: Option<Fault>, account: &'a Account) -> &'a Account {
-        let exists = |other: &&Account| other.id != account.id && other.now().values.is_some();
-        let other = self.accounts.values().find(exists).filter(|_| fault == Some(Fault::OtherAccount));
-        other.unwrap_or(account)
+        self.other(account.id).filter(|_| fault == Some(Fault::OtherAccount)).unwrap_or(account)
+    }
+
+    fn other(&self, id: i64) -> Option<&Account> {
+        self.accounts.values().find(|other| other.id != id && other.now().values.is_some())
+    }
+
+    /// Returns whether there is another account.
+    pub(super) fn has_other(&self, id: i64) -> bool {
+        self.other(id).is_some()
     }
 
     fn list(&mut self, top: u64, skip: u64, fault: Option<Fault>) -> Reply {

@@ -469,7 +469,12 @@ impl Stage {
         }
         let is_page = reply.headers.get(http::header::CONTENT_TYPE).is_some_and(|it| it == "text/html");
         let is_unreadable = matches!(asked, Asked::Put(4, _)) && self.world.is(Trait::AccountUnreadable);
-        let spoils = [Fault::AnswerTruncated, Fault::LoginPage, Fault::OtherAccount].map(Some).contains(&way.fault);
+        let spoils = match way.fault {
+            Some(Fault::AnswerTruncated | Fault::LoginPage) => true,
+            // Without another account, the answer is about the right one.
+            Some(Fault::OtherAccount) => matches!(asked, Asked::Put(id, _) if self.service.has_other(*id)),
+            _ => false,
+        };
         let is_good = reply.status == 200 && !spoils && !is_unreadable && !is_page;
         let shown = if let Asked::Put(id, _) = asked { self.values(*id).cloned() } else { None };
         if let Some(put) = self.put(number) {

@@ -205,8 +205,8 @@ impl World {
         self.traits.contains(&what)
     }
 
-    /// Returns whether tables have a row for most accounts. A run reads so many accounts by pages, and compares only some
-    /// of them with what a `GET` shows.
+    /// Returns whether tables have a row for most accounts. A run then reads accounts by pages, and compares only some of
+    /// them with what a `GET` shows.
     pub(super) fn is_large(&self) -> bool {
         self.accounts >= LARGE
     }
