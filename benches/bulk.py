@@ -27,7 +27,7 @@ class BulkSizes:
     """Not more: what takes a fixed time, such as the network, counts so many times over."""
     planned_rows: int = 1_000_000
     fewer_changed_rows: int = 100_000
-    """The rows of a second, shorter plan in which all rows change: it shows whether time, size and memory are linear."""
+    """The rows of a second, shorter plan in which all rows change: it shows whether the costs are linear."""
     applied_rows: int = 20_000
     waiting_rows: int = 200_000
 

@@ -436,7 +436,7 @@ impl<'de> Visitor<'de> for AccountSeed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut answered = [false; MEMBERS.len()];
         let (mut extra, mut stage_extra) = (OpenMembers::new(), OpenMembers::new());
-        while let Some(key) = map.next_key_seed(KeySeed)? {
+        while let Some(key) = map.next_key_seed(TextSeed(Key::of))? {
             match key {
                 Key::Member(place) => {
                     let (Some(member), Some(column)) = (MEMBERS.get(place), self.0.columns.get_mut(place)) else {
@@ -476,25 +476,32 @@ enum Key {
     Unknown(String),
 }
 
-struct KeySeed;
+impl Key {
+    fn of(name: &str) -> Self {
+        place_of(name).map_or_else(|| Self::Unknown(name.to_owned()), Self::Member)
+    }
+}
 
-impl<'de> DeserializeSeed<'de> for KeySeed {
-    type Value = Key;
+/// Passes a text that must be there to a function, without copying it.
+struct TextSeed<F>(F);
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
+impl<'de, T, F: FnOnce(&str) -> T> DeserializeSeed<'de> for TextSeed<F> {
+    type Value = T;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
         deserializer.deserialize_str(self)
     }
 }
 
-impl Visitor<'_> for KeySeed {
-    type Value = Key;
+impl<T, F: FnOnce(&str) -> T> Visitor<'_> for TextSeed<F> {
+    type Value = T;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a member's name")
+        formatter.write_str("a string")
     }
 
-    fn visit_str<E: Error>(self, name: &str) -> Result<Key, E> {
-        Ok(place_of(name).map_or_else(|| Key::Unknown(name.to_owned()), Key::Member))
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        Ok((self.0)(text))
     }
 }
 
@@ -564,11 +571,11 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Column::Stage(stages) = self.column else { return Err(A::Error::custom("an object in another column")) };
         let (mut has_name, mut id, mut color_id) = (false, None, None);
-        while let Some(name) = map.next_key_seed(StageKeySeed)? {
+        while let Some(name) = map.next_key_seed(TextSeed(StageKey::of))? {
             match name {
                 StageKey::Id if id.is_none() => id = Some(map.next_value::<i64>()?),
                 StageKey::Name if !has_name => {
-                    map.next_value_seed(StageName(&mut stages.name))?;
+                    map.next_value_seed(TextSeed(|name: &str| stages.name.append_value(name)))?;
                     has_name = true;
                 }
                 StageKey::ColorId if color_id.is_none() => color_id = Some(map.next_value::<Option<i64>>()?),
@@ -590,54 +597,14 @@ enum StageKey {
     Other(String),
 }
 
-struct StageKeySeed;
-
-impl<'de> DeserializeSeed<'de> for StageKeySeed {
-    type Value = StageKey;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<StageKey, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for StageKeySeed {
-    type Value = StageKey;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a member's name")
-    }
-
-    fn visit_str<E: Error>(self, name: &str) -> Result<StageKey, E> {
-        Ok(match name {
-            "id" => StageKey::Id,
-            "name" => StageKey::Name,
-            "colorId" => StageKey::ColorId,
-            _ => StageKey::Other(name.to_owned()),
-        })
-    }
-}
-
-/// Parses a text that must be there.
-struct StageName<'a>(&'a mut StringBuilder);
-
-impl<'de> DeserializeSeed<'de> for StageName<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for StageName<'_> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a string")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        self.0.append_value(text);
-        Ok(())
+impl StageKey {
+    fn of(name: &str) -> Self {
+        match name {
+            "id" => Self::Id,
+            "name" => Self::Name,
+            "colorId" => Self::ColorId,
+            _ => Self::Other(name.to_owned()),
+        }
     }
 }
 
