@@ -23,6 +23,8 @@ from contextlib import (
     contextmanager,
 )
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -173,10 +175,9 @@ def _requests_shared(base_url: str) -> AbstractContextManager[Call]:
 
 
 @contextmanager
-def _httpx(base_url: str) -> Iterator[Call]:
-    import httpx
-
-    with httpx.Client(headers=HEADERS) as client:
+def _httpx(base_url: str, library: str = "httpx") -> Iterator[Call]:
+    """Also opens httpx2, which has the same interface."""
+    with import_module(library).Client(headers=HEADERS) as client:
 
         def call(account_id: int) -> int:
             response = client.put(_url(base_url, account_id), json=FIELDS)
@@ -188,41 +189,9 @@ def _httpx(base_url: str) -> Iterator[Call]:
 
 
 @asynccontextmanager
-async def _httpx_async(base_url: str) -> AsyncIterator[AsyncCall]:
-    import httpx
-
+async def _httpx_async(base_url: str, library: str = "httpx") -> AsyncIterator[AsyncCall]:
     # Its own limits: keeping all 64 connections made it 2.5 times slower, its pool searches them one by one.
-    async with httpx.AsyncClient(headers=HEADERS) as client:
-
-        async def call(account_id: int) -> int:
-            response = await client.put(_url(base_url, account_id), json=FIELDS)
-            response.raise_for_status()
-            account: dict[str, Any] = response.json()
-            return int(account["id"])
-
-        yield call
-
-
-@contextmanager
-def _httpx2(base_url: str) -> Iterator[Call]:
-    import httpx2
-
-    with httpx2.Client(headers=HEADERS) as client:
-
-        def call(account_id: int) -> int:
-            response = client.put(_url(base_url, account_id), json=FIELDS)
-            response.raise_for_status()
-            account: dict[str, Any] = response.json()
-            return int(account["id"])
-
-        yield call
-
-
-@asynccontextmanager
-async def _httpx2_async(base_url: str) -> AsyncIterator[AsyncCall]:
-    import httpx2
-
-    async with httpx2.AsyncClient(headers=HEADERS) as client:
+    async with import_module(library).AsyncClient(headers=HEADERS) as client:
 
         async def call(account_id: int) -> int:
             response = await client.put(_url(base_url, account_id), json=FIELDS)
@@ -371,8 +340,8 @@ CONTENDERS: dict[str, Contender] = {
         Contender("requests-shared", ("threads",), ("requests",), open=_requests_shared, share=5),
         Contender("httpx", _SYNC, ("httpx",), open=_httpx, share=5),
         Contender("httpx-async", _ASYNC, ("httpx",), open_async=_httpx_async, share=20),
-        Contender("httpx2", _SYNC, ("httpx2",), open=_httpx2, share=5),
-        Contender("httpx2-async", _ASYNC, ("httpx2",), open_async=_httpx2_async, share=20),
+        Contender("httpx2", _SYNC, ("httpx2",), open=partial(_httpx, library="httpx2"), share=5),
+        Contender("httpx2-async", _ASYNC, ("httpx2",), open_async=partial(_httpx_async, library="httpx2"), share=20),
         Contender("niquests", _SYNC, ("niquests",), open=_niquests, client_per_thread=True, share=5),
         Contender("niquests-async", _ASYNC, ("niquests",), open_async=_niquests_async, share=20),
     )

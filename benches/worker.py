@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import count
@@ -96,6 +96,12 @@ async def _in_flight(contender: Contender, base_url: str, calls: int, warmup: in
         ids = count(1)
         await asyncio.gather(*(keep_calling(call, ids, last) for _ in range(CONCURRENCY)))
 
+    return await _timed(run, contender, base_url, calls, warmup)
+
+
+async def _timed(
+    run: Callable[[AsyncCall, int], Awaitable[None]], contender: Contender, base_url: str, calls: int, warmup: int
+) -> Figures:
     async with _open_async(contender, base_url) as call:
         await run(call, warmup)
         cpu, start = time.process_time_ns(), time.perf_counter_ns()
@@ -119,12 +125,7 @@ async def _gather(contender: Contender, base_url: str, calls: int, warmup: int) 
 
         await asyncio.gather(*(one(account_id) for account_id in range(1, last + 1)))
 
-    async with _open_async(contender, base_url) as call:
-        await run(call, warmup)
-        cpu, start = time.process_time_ns(), time.perf_counter_ns()
-        await run(call, calls)
-        wall, cpu = time.perf_counter_ns() - start, time.process_time_ns() - cpu
-    return _rates(calls, wall, cpu)
+    return await _timed(run, contender, base_url, calls, warmup)
 
 
 def threads(contender: Contender, base_url: str, calls: int, warmup: int) -> Figures:
