@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from replyio import _cli_arguments, _cli_overview
+from replyio.sandbox import __main__ as sandbox
 
 BEGINNING = """\
 <!-- Written by `make docs`. Do not edit. -->
@@ -44,8 +45,9 @@ history. It refuses an argument that looks like a key, and does not repeat it. I
 
 ## Data
 
-The command writes data to stdout and everything else to stderr. If it fails, it writes one line that begins with
-`replyio:`. It announces a wait of more than 5 s.
+The command writes data to stdout and everything else to stderr. If it fails, it writes a message that begins with
+`replyio:`. If the message lists several faults, each of them has an indented line of its own. The command announces a
+wait of more than 5 s.
 
 | `--format` | writes |
 |---|---|
@@ -71,16 +73,22 @@ see [troubleshooting.md](troubleshooting.md#find-out-how-the-service-behaves).
 """
 
 
-OF_PLANS = """\
-`apply`, `revert`, `status` and `plan --exit-code` exit by the rows of the plan: with 3 if a row is `unknown`, otherwise
-with 1 if a row is `invalid`, `not_found`, `ambiguous`, `conflict` or `failed`. So `status` can exit with 1 although the
-command itself worked: the plan has rows that need your attention. Pending rows count as no failure."""
+NOTES = """\
+- `apply`, `revert`, `status` and `plan --exit-code` exit by the rows of the plan: with 3 if a row is `unknown`,
+  otherwise with 1 if a row is `invalid`, `not_found`, `ambiguous`, `conflict` or `failed`. Pending rows are not
+  failures. So `status` can exit with 1 although the command itself worked: the plan has rows that need your attention.
+- `plan --exit-code` exits with 4 if a row is pending, whatever the other rows are.
+- `apply` and `revert` also exit with 1 if the service stored another value than the one sent.
+- `patch` and `update` exit with 1 if the service stored another value than the one sent, or if another warning
+  occurred. The update was applied: the command prints the account as usual, and the warning on stderr.
+- If the service refuses the key (401), a command exits with 1. It exits with 2 only if the key is missing or
+  malformed."""
 
 
 def exit_codes() -> str:
     """The table of the exit codes."""
     rows = [f"| {code} | {text} |" for code, text in _cli_overview.EXIT_CODES.items()]
-    return "\n".join(["| code | means |", "|---|---|", *rows]) + f"\n\n{OF_PLANS}"
+    return "\n".join(["| code | means |", "|---|---|", *rows]) + f"\n\n{NOTES}"
 
 
 def command(name: str) -> str:
@@ -88,10 +96,11 @@ def command(name: str) -> str:
     summary = _cli_overview.COMMANDS[name]
     parts = [f"### replyio {name}", f"{summary[0].upper()}{summary[1:]}."]
     if name == "sandbox":
-        return "\n\n".join([*parts, "`replyio sandbox --help` lists its options. Ctrl-C stops it."])
+        parts.append("Ctrl-C stops it.")
     if name == "patch":
         return "\n\n".join([*parts, "It takes the same arguments as `replyio update`."])
-    rows = [row(action) for action in _cli_arguments.parser(name)._actions if action.dest not in COMMON]  # noqa: SLF001
+    parser = sandbox._parser("replyio sandbox") if name == "sandbox" else _cli_arguments.parser(name)  # noqa: SLF001
+    rows = [row(action) for action in parser._actions if action.dest not in COMMON]  # noqa: SLF001
     if not rows:
         return "\n\n".join([*parts, "It takes no other arguments."])
     return "\n\n".join([*parts, "\n".join(["| argument | meaning |", "|---|---|", *rows])])
@@ -102,19 +111,25 @@ COMMON = ("help", "format", "timeout", "key_file", "act_as", "team_id", "verbose
 
 def row(action: argparse.Action) -> str:
     """The row of an argument."""
-    value = action.metavar if action.choices is None else f"{{{','.join(map(str, action.choices))}}}"
-    text = " ".join([", ".join(action.option_strings), str(value) if action.nargs != 0 and value else ""]).strip()
+    name = action.metavar or action.dest.upper()
+    value = name if action.choices is None else f"{{{','.join(map(str, action.choices))}}}"
+    text = " ".join([", ".join(action.option_strings), str(value) if action.nargs != 0 else ""]).strip()
     return f"| `{text}` | {action.help} |"
 
 
 def page() -> str:
     """The whole page."""
     common = [action for action in _cli_arguments.parser("get")._actions if action.dest in COMMON[1:]]  # noqa: SLF001
+    without_key = [f"`{name}`" for name in _cli_overview.COMMANDS if name in _cli_arguments._WITHOUT_KEY]  # noqa: SLF001
+    options = (
+        "All commands except `sandbox` take these options, after the name of the command. "
+        f"{' and '.join(without_key)} need no\nkey, and take only `--format`:"
+    )
     parts = [
         BEGINNING.rstrip(),
         exit_codes(),
         "## Commands",
-        "All commands except `sandbox` take these options, after the name of the command:",
+        options,
         "\n".join(["| option | meaning |", "|---|---|", *map(row, common)]),
         *map(command, _cli_overview.COMMANDS),
     ]

@@ -44,7 +44,7 @@ TIMES = re.compile(r"in (under )?\d+ ms|in \d+\.\d s")
 
 HEAD = """<!-- Written by `make docs`. Do not edit. -->
 
-# Errors
+# Error messages
 
 This page shows the message of each error. `make docs` causes each of them and records what the package says. A message
 says what failed, for which account, why, after how many attempts and how long, what the service said, and what to do

@@ -51,7 +51,7 @@ def page() -> str:
     sizes = ", ".join(f"`{size}`" for size in _replyio.COMPANY_SIZES)
     parts = [
         "<!-- Written by `make docs`. Do not edit. -->",
-        "# Fields and errors",
+        "# Fields",
         INTRODUCTION,
         "## Fields of a contact account",
         "If you leave out an optional field, `update_contact_account` clears it and `patch_contact_account` keeps it.",

@@ -146,7 +146,7 @@ EXPERIMENTS = [
     _wire("redirects", "a redirect of each kind to another address, in an update", 1000),
     _wire("bound", "an answer of 67 MB, in pieces", 200, 5),
     _wire("redaction", "the key repeated in each text of an answer, in seven spellings", 1000, 50),
-    _wire("reuse", "the server closes a connection that lies idle, and the client may try once", 1000),
+    _wire("reuse", "the server closes an idle connection; `max_attempts=1`", 1000),
     _exits("threads_waiting", "eight daemon threads wait for an answer that does not come"),
     _exits("threads_busy", "eight daemon threads call as fast as they can"),
     _exits("tasks_pending", "sixteen asyncio tasks wait, and the main task calls `sys.exit`"),
@@ -204,7 +204,7 @@ EXPERIMENTS = [
     _first("plan", "a plan is made"),
     Experiment("suspends", "call", "SIGSTOP and SIGCONT during a call", 100, 2, turn=50),
     Experiment("suspends", "wait", "SIGSTOP and SIGCONT during a wait for Retry-After", 100, 2, turn=50),
-    Experiment("suspends", "deadline", "SIGSTOP until the call's time is over", 100, 2, turn=50),
+    Experiment("suspends", "deadline", "SIGSTOP until after the timeout of the call", 100, 2, turn=50),
     Experiment(
         "panics",
         "sync",

@@ -42,6 +42,11 @@ class Suite:
     path: str
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
 
+    @property
+    def label(self) -> str:
+        """What the page calls it."""
+        return f"{self.section}: {self.what}" if self.what else self.section
+
 
 SUITES = [
     Suite("The wire", "what connections do: break, stall, lie, flood", "tests/wire/test_wire.py"),
@@ -65,7 +70,7 @@ COUNTED = [
         "tests/test_generated.py",
         {"REPLYIO_EXAMPLES": "1000"},
     ),
-    Suite("Fuzzing", "inputs to what reads foreign bytes, led by coverage", FUZZ),
+    Suite("Coverage-guided fuzzing of the parsers", "", FUZZ),
     Suite("Simulated jobs", "whole jobs against a model of the service, each seed with other faults", SIMULATION),
     Suite("Searched for keys", "files that these tests wrote, the wheel, the source distribution", SCAN),
 ]

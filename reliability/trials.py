@@ -34,7 +34,7 @@ TRIALS = [
     Trial("the file is cut, at every 512 bytes", "plan file cut", _CARGO, _LONG),
     Trial("a bit is flipped", "plan file bit flips", _CARGO, _LONG),
     Trial(
-        "the power goes, at a random write or sync; of what was not synced any sectors stay",
+        "power loss at a random write or sync; any subset of the unsynced sectors survives",
         "power loss",
         _CARGO,
         _LONG,

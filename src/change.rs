@@ -65,6 +65,13 @@ impl Change {
     }
 }
 
+/// Returns whether a field has a value. `Empty` is the service's own value for an unknown company size.
+#[cfg(feature = "plan")]
+pub(crate) fn is_filled(field: Field, value: Option<FieldValue<'_>>) -> bool {
+    let is_placeholder = field == Field::CompanySize && value == Some(FieldValue::Text("Empty"));
+    filled(value).is_some() && !is_placeholder
+}
+
 /// Returns the changes that the given fields make to an account. An absent field changes nothing.
 pub(crate) fn changes(current: &ContactAccount, wanted: &AccountFields) -> Vec<Change> {
     let change = |field: Field| match wanted.get(field) {

@@ -4,6 +4,7 @@ mod check;
 mod exchange;
 mod fresh;
 mod look;
+mod look_age;
 #[cfg(feature = "plan")]
 mod once;
 
@@ -134,12 +135,20 @@ pub struct Client {
 /// The state that all clients with the same connections share.
 struct Shared {
     bearer_worked: AtomicBool,
+    /// The service asked for the bearer scheme, and the update has not been sent with it yet.
+    #[cfg(feature = "plan")]
+    bearer_is_next: AtomicBool,
     budget: Mutex<Budget>,
 }
 
 impl Shared {
     const fn new() -> Self {
-        Self { bearer_worked: AtomicBool::new(false), budget: Mutex::new(Budget::new()) }
+        Self {
+            bearer_worked: AtomicBool::new(false),
+            #[cfg(feature = "plan")]
+            bearer_is_next: AtomicBool::new(false),
+            budget: Mutex::new(Budget::new()),
+        }
     }
 }
 

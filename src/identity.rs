@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
@@ -17,6 +17,7 @@ use crate::config::BaseUrl;
 use crate::config::{ActAs, Config};
 use crate::error::{Error, Failure, WaitReason};
 use crate::ledger::{Ledger, ProcessUse, User as LedgerUser};
+use crate::lock::lock;
 use crate::per_process::PerProcess;
 pub(crate) use crate::quota::LONGEST_HOLD;
 use crate::quota::{HOUR, MINUTE, Quota, Ticket, Windows};
@@ -461,11 +462,6 @@ pub(crate) fn forget(service: &BaseUrl) {
 pub(crate) fn forget_here(service: &BaseUrl) {
     let service = service.service();
     lock(USERS.get_or_init(Mutex::default)).retain(|(_, other, ..), _| *other != service);
-}
-
-/// The lock guards plain numbers, so a panic of its holder leaves them valid.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ mod error;
 pub mod fuzzing;
 mod identity;
 mod ledger;
+mod lock;
 mod paging;
 mod per_process;
 #[cfg(feature = "plan")]
@@ -50,6 +51,7 @@ pub mod sandbox;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub mod simulation;
+mod state_folder;
 mod text;
 mod timestamp;
 mod transport;

@@ -3,16 +3,16 @@
 //! All files of this crate go through here: a name in a folder may be a trap (a symbolic link to a valuable file, or a
 //! FIFO that blocks the process that opens it).
 
-#[cfg(any(feature = "sandbox", feature = "plan"))]
+#[cfg(feature = "sandbox")]
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
-#[cfg(any(feature = "sandbox", feature = "plan"))]
+#[cfg(feature = "sandbox")]
 use std::path::PathBuf;
 
-#[cfg(any(feature = "sandbox", feature = "plan"))]
 /// The most names to try for a temporary file. Each has 64 random bits, so a second one is hardly ever needed.
+#[cfg(feature = "sandbox")]
 const NAMES: usize = 16;
 
 /// Creates a new file that only its owner can read and write.
@@ -97,12 +97,12 @@ fn not_regular() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")
 }
 
-#[cfg(any(feature = "sandbox", feature = "plan"))]
 /// Replaces a file completely or not at all: writes it under a random name next to it, flushes it to the disk, and
 /// renames it. Replaces an existing file; replaces a link itself, not its target.
 ///
 /// # Errors
 /// Returns an error if the file cannot be written. The old content then stays, and no other file is left.
+#[cfg(feature = "sandbox")]
 pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<File> {
     let (beside, mut file) = create_beside(path)?;
     let placed = write(&mut file).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&beside, path));
@@ -114,8 +114,8 @@ pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<(
     Ok(file)
 }
 
-#[cfg(any(feature = "sandbox", feature = "plan"))]
 /// Creates a file with a random name in the folder of `path`.
+#[cfg(feature = "sandbox")]
 fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     let name = path.file_name().ok_or_else(|| {
         io::Error::new(
@@ -140,7 +140,7 @@ fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
 }
 
 /// Makes the rename durable. Not every file system can do that, and the file is complete either way.
-#[cfg(all(unix, any(feature = "sandbox", feature = "plan")))]
+#[cfg(all(unix, feature = "sandbox"))]
 fn sync_folder(path: &Path) {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     if let Ok(folder) = File::open(folder) {
@@ -148,10 +148,10 @@ fn sync_folder(path: &Path) {
     }
 }
 
-#[cfg(all(not(unix), any(feature = "sandbox", feature = "plan")))]
+#[cfg(all(not(unix), feature = "sandbox"))]
 fn sync_folder(_path: &Path) {}
 
-#[cfg(all(unix, any(feature = "sandbox", feature = "plan")))]
+#[cfg(all(unix, feature = "sandbox"))]
 #[cfg(test)]
 mod tests {
     use std::io::Write;

@@ -56,6 +56,8 @@ mod _replyio {
     #[pymodule_export]
     use super::sandbox::Sandbox;
     #[pymodule_export]
+    use super::settings::state_folder;
+    #[pymodule_export]
     use super::table::{Rows, Table};
     #[pymodule_export]
     use super::text::safe_text;

@@ -6,10 +6,11 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use tokio::sync::Semaphore;
 
+use crate::lock::lock;
 use crate::per_process::PerProcess;
 use crate::sabotage::{Guard, is_off};
 
@@ -128,11 +129,6 @@ impl Drop for Turn {
         entry.writes.fetch_add(u64::from(*self.has_written.get_mut()), Ordering::AcqRel);
         entry.turn.add_permits(1);
     }
-}
-
-/// A panic while the lock was held leaves the entries consistent.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

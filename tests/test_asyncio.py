@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import logging
+import os
 import random
 import socket
 import sys
@@ -335,6 +336,69 @@ def test_closing_the_client_fails_the_calls_of_other_tasks(loop: asyncio.Abstrac
     loop.run_until_complete(main())
 
 
+@pytest.mark.parametrize("how", ["close", "another_loop", "resume"])
+def test_a_loop_that_stops_in_the_step_of_an_answer_is_left(how: str, reply_sandbox: Sandbox) -> None:
+    """Such a loop may never run its next step, and nobody may close it."""
+
+    async def main() -> None:
+        await client.get_contact_account_async(4711)
+        loop.stop()
+
+    client = reply_sandbox.client()
+    loop = asyncio.SelectorEventLoop()
+    task = loop.create_task(main())
+    loop.run_forever()
+    watched = set(loop._selector.get_map())
+    if how == "close":
+        client.close()
+    elif how == "another_loop":
+        asyncio.run(client.get_contact_account_async(4711))
+    else:
+        loop.run_until_complete(asyncio.sleep(0))
+    assert len(watched - set(loop._selector.get_map())) == 1
+    assert task.done()
+    client.close()
+    loop.close()
+
+
+def test_canceling_all_tasks_ends_no_later_call(reply_sandbox: Sandbox, silent: Silent) -> None:
+    async def main() -> None:
+        with reply_sandbox.client() as client, ReplyClient("key", base_url=silent.url) as other:
+            waiting = [asyncio.ensure_future(each.get_contact_account_async(4711)) for each in (other, client)]
+            await until(silent.arrived)
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+            account = await asyncio.wait_for(client.get_contact_account_async(4712), 10)
+            assert account.id == 4712
+            await asyncio.wait(waiting)
+
+    loop = Blind()
+    loop.run_until_complete(main())
+    loop.run_until_complete(asyncio.sleep(0))
+    assert asyncio.all_tasks(loop) == set()
+    loop.close()
+
+
+def test_each_socket_is_received_from_by_one_loop_only(reply_sandbox: Sandbox) -> None:
+    """Windows binds a socket to the first one, also through its duplicates."""
+
+    class Windows(Blind):
+        async def sock_recv(self, sock: socket.socket, count: int) -> bytes:
+            inode = os.fstat(sock.fileno()).st_ino
+            if bound.setdefault(inode, sock) is not sock:
+                raise OSError(22, "The parameter is incorrect")
+            return await super().sock_recv(sock, count)
+
+    bound: dict[int, socket.socket] = {}
+    with reply_sandbox.client() as client:
+        for _ in range(2):
+            loop = Windows()
+            for _ in range(2):
+                call = asyncio.wait_for(client.get_contact_account_async(4711), 10)
+                assert loop.run_until_complete(call).id == 4711
+            loop.close()
+
+
 def test_one_client_serves_one_loop_after_the_other(reply_sandbox: Sandbox) -> None:
     with reply_sandbox.client() as client:
         for make in list(LOOPS.values()) * 3:
@@ -344,6 +408,37 @@ def test_one_client_serves_one_loop_after_the_other(reply_sandbox: Sandbox) -> N
         for _ in range(3):
             assert asyncio.run(client.get_contact_account_async(4711)).id == 4711
     assert len({request.connection for request in reply_sandbox.requests}) == 1
+
+
+@pytest.mark.parametrize("base", [asyncio.SelectorEventLoop, uvloop.Loop])
+def test_a_loop_is_watched_from_the_first_of_several_calls_to_the_last(
+    base: type[asyncio.AbstractEventLoop], reply_sandbox: Sandbox
+) -> None:
+    class Watched(base):  # type: ignore[misc, valid-type]
+        def add_reader(self, *arguments: Any) -> None:
+            seen.append("add")
+            super().add_reader(*arguments)
+
+        def remove_reader(self, descriptor: Any) -> Any:
+            seen.append("remove")
+            return super().remove_reader(descriptor)
+
+    async def main() -> None:
+        seen.clear()  # the loop's own
+        for _ in range(20):
+            await client.get_contact_account_async(4711)
+        assert seen == ["add"]
+        await asyncio.sleep(0)
+        assert seen == ["add", "remove"]
+        with pytest.raises(NotFoundError):
+            await client.get_contact_account_async(1)
+
+    seen: list[str] = []
+    with reply_sandbox.client(quota=None) as client:
+        loop = Watched()
+        loop.run_until_complete(main())
+        assert seen == ["add", "remove", "add", "remove"]
+        loop.close()
 
 
 def test_loops_of_all_kinds_share_a_client_at_once(reply_sandbox: Sandbox) -> None:
@@ -586,13 +681,16 @@ def test_a_job_is_stopped_while_the_clock_of_python_stands_still(again: bool) ->
     assert (done.stdout, done.returncode) == ("cancelled\n", 0), done.stderr
 
 
-@pytest.mark.parametrize("call", ["get", "update", "patch", "list", "plan", "apply"])
+@pytest.mark.parametrize(
+    "call", ["get", "update", "patch", "list", "check", "plan", "apply", "revert", "result.revert"]
+)
 def test_a_synchronous_call_in_a_running_loop_is_a_warning_once(
     call: str, reply_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("replyio._blocking._has_warned", False)
     with reply_sandbox.client() as client:
         plan = client.plan_contact_account_updates([{"id": 4711, "city": "Oslo"}], progress=False)
+        result = plan.apply(progress=False)
         act: dict[str, Any] = {
             "get": lambda: client.get_contact_account(4711),
             "update": lambda: client.update_contact_account(4711, name="Acme"),
@@ -600,6 +698,9 @@ def test_a_synchronous_call_in_a_running_loop_is_a_warning_once(
             "list": lambda: list(client.list_contact_accounts()),
             "plan": lambda: client.plan_contact_account_updates([{"id": 4711}], progress=False),
             "apply": lambda: plan.apply(progress=False),
+            "check": client.check,
+            "revert": lambda: plan.revert(progress=False),
+            "result.revert": lambda: result.revert(progress=False),
         }
 
         async def twice() -> None:
@@ -609,6 +710,9 @@ def test_a_synchronous_call_in_a_running_loop_is_a_warning_once(
         with pytest.warns(replyio.ReplyWarning, match=r"blocks the running event loop .* hint: .*_async\(\)") as caught:
             asyncio.run(twice())
         assert len(caught) == 1
+        assert caught[0].filename == __file__
+        said = {"list": "list_contact_accounts", "plan": "plan_contact_account_updates"}.get(call, call.rpartition(".")[2])
+        assert f"await {said}" in str(caught[0].message) or f"{said}_" in str(caught[0].message)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             monkeypatch.setattr("replyio._blocking._has_warned", False)

@@ -1143,6 +1143,14 @@ def test_a_fixture_sets_the_environment(reply_sandbox_environment: Sandbox) -> N
     assert len(reply_sandbox_environment.requests) == 1
 
 
+def test_a_plan_of_a_test_is_not_among_those_of_the_user(request: pytest.FixtureRequest) -> None:
+    usual = os.environ.get("REPLYIO_STATE_DIR")
+    request.getfixturevalue("reply_sandbox_environment")
+    assert os.environ["REPLYIO_STATE_DIR"] != usual
+    plan = replyio.ReplyClient().plan_contact_account_updates([{"id": 4711, "city": "Molde"}])
+    assert [found.path for found in replyio.plans()] == [plan.path]
+
+
 @pytest.mark.reply_sandbox(accounts=[{"id": 1, "name": "Marked"}])
 def test_the_marker_gives_the_fixture_its_options(reply_sandbox: Sandbox) -> None:
     with Caller(reply_sandbox) as call:

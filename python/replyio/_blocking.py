@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 _has_warned = False
@@ -31,4 +32,13 @@ def warn_if_it_blocks_a_loop(call: str, twin: str) -> None:
     from replyio.errors import ReplyWarning
 
     message = f"{call} blocks the running event loop and all its tasks until it returns; hint: {twin}"
-    warnings.warn(message, ReplyWarning, stacklevel=4)
+    warnings.warn(message, ReplyWarning, stacklevel=_level_of_the_caller())
+
+
+def _level_of_the_caller() -> int:
+    """Returns the stack level, for the caller of this function, of the first frame outside of the package."""
+    package = os.path.dirname(__file__)  # noqa: PTH120 - the prefix of other texts
+    level, frame = 0, sys._getframe()  # noqa: SLF001 - documented
+    while frame is not None and frame.f_code.co_filename.startswith(package):
+        level, frame = level + 1, frame.f_back
+    return level

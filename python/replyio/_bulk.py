@@ -207,9 +207,12 @@ class Planning:
             found = _replyio.PlanFile.resume(self._core, table, self._options, self.path)
             if found is not None:
                 return plan_of(self._core, found)
-        if self._if_exists == "replace" and _replyio.PlanFile.is_replaceable(self.path):
-            self._aside = f"{self.path}.replaced"
-            os.replace(self.path, self._aside)  # noqa: PTH105 - both are strings
+        if self._if_exists == "replace":
+            aside = f"{self.path}.replaced"
+            if _replyio.PlanFile.is_replaceable(self.path):
+                os.replace(self.path, aside)  # noqa: PTH105 - both are strings
+            # It is also there if the process that replaced the plan was killed.
+            self._aside = aside if os.path.exists(aside) else None  # noqa: PTH110
         return _replyio.PlanFile.plan(self._core, table, self._options, self.path)
 
     def made(self, file: Any) -> Plan:
@@ -231,21 +234,23 @@ class Planning:
     def wait(self, progress: bool | Callable[[dict[str, Any]], object]) -> Plan:
         """Waits for the plan."""
         table = _replyio.Table(self._data, self._options)
+        show = show_for(progress)  # it may import a library, and Ctrl-C meanwhile must not leave a job behind
         with self._or_back():
             work = self._start(table)
             if isinstance(work, Plan):
                 return work
-            file = drive(work, show_for(progress), "plan", self.path)
+            file = drive(work, show, "plan", self.path)
         return self.made(file)
 
     async def wait_async(self, progress: bool | Callable[[dict[str, Any]], object]) -> Plan:
         """Waits for the plan without blocking the event loop."""
         table = await self._table_async()
+        show = show_for(progress)
         with self._or_back():
             work = await start_async(self._start, table)
             if isinstance(work, Plan):
                 return work
-            file = await drive_async(work, show_for(progress), "plan", self.path)
+            file = await drive_async(work, show, "plan", self.path)
         return self.made(file)
 
 

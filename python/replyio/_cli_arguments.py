@@ -86,8 +86,11 @@ def parser(command: str) -> Parser:
         return made
     made.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="timeout of one call (default: 120)")
     made.add_argument("--key-file", metavar="FILE", help="a file that contains the key (default: REPLY_API_KEY)")
-    made.add_argument("--act-as", metavar="USER", help="the user, by id or e-mail address, that a master key acts for")
-    made.add_argument("--team-id", type=_number, metavar="ID", help="the team that a master key acts in")
+    text = "the user, by id or email address, that a master or organization key acts for"
+    made.add_argument("--act-as", metavar="USER", help=text)
+    made.add_argument(
+        "--team-id", type=_number, metavar="ID", help="the team that a master or organization key acts in"
+    )
     made.add_argument("-v", "--verbose", action="store_true", help="print a line for each request to stderr")
     return made
 
@@ -225,7 +228,7 @@ def _add_revert(made: argparse.ArgumentParser) -> None:
 def _add_check(made: argparse.ArgumentParser) -> None:
     text = (
         "also write a text into the empty description of this account, check what the service keeps, and restore "
-        "the account; use an account created for this that has only a name (default: send no update)"
+        "the account; use an account created for this that has only a name and a stage (default: send no update)"
     )
     made.add_argument("--write", type=_number, metavar="ID", help=text)
 

@@ -23,7 +23,7 @@ COMMANDS = {
 EXIT_CODES = {
     0: "done",
     1: "something failed",
-    2: "usage error: the arguments, the key or the input cannot be used; nothing was sent",
+    2: "usage error: invalid arguments or input, or a missing or malformed key; nothing was sent",
     3: "the outcome is unknown: an update was sent, but no answer confirmed it",
     4: "the plan has changes (only `plan --exit-code`)",
     129: "ended by SIGHUP, as when the terminal closes",

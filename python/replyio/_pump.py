@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
 
@@ -17,16 +17,56 @@ def adopt(descriptor: int) -> socket.socket:
     return adopted
 
 
-async def pump(event_loop: asyncio.AbstractEventLoop, signal: socket.socket, bridge: Callable[[], None]) -> None:
-    """Calls the bridge whenever its socket receives something, until canceled."""
-    with signal:
-        while await event_loop.sock_recv(signal, 256):
-            _call(event_loop, bridge)
+class Pump:
+    """Calls a bridge whenever its socket receives something, until `cancel`.
 
+    A program may cancel all of its tasks and then wait for another call. So a new task replaces one that was canceled.
+    """
 
-def _call(event_loop: asyncio.AbstractEventLoop, bridge: Callable[[], None]) -> None:
-    """Calls the bridge as the loop would. A failing log handler must not end the pump."""
-    try:
-        bridge()
-    except Exception as error:  # noqa: BLE001 - the loop reports it
-        event_loop.call_exception_handler({"message": "Exception in callback of replyio", "exception": error})
+    __slots__ = ("_bridge", "_event_loop", "_is_left", "_signal", "_task")
+
+    def __init__(
+        self, event_loop: asyncio.AbstractEventLoop, signal: socket.socket, bridge: Callable[[], None]
+    ) -> None:
+        """Starts the task."""
+        self._event_loop = event_loop
+        self._signal = signal
+        self._bridge = bridge
+        self._is_left = False
+        self._task = self._started()
+
+    def cancel(self) -> None:
+        """Ends the task and closes the socket."""
+        self._is_left = True
+        self._task.cancel()
+
+    def _started(self) -> asyncio.Task[None]:
+        task = self._event_loop.create_task(self._pump())
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if self._is_left:
+            self._signal.close()
+        elif task.cancelled():
+            self._task = self._started()
+
+    async def _pump(self) -> None:
+        was_canceled = False
+        try:
+            while await self._event_loop.sock_recv(self._signal, 256):
+                self._call()
+        except asyncio.CancelledError:
+            was_canceled = True
+            raise
+        finally:
+            if not was_canceled:
+                self._signal.close()
+
+    def _call(self) -> None:
+        """Calls the bridge as the loop would. A failing log handler must not end the pump."""
+        try:
+            self._bridge()
+        except Exception as error:  # noqa: BLE001 - the loop reports it
+            context = {"message": "Exception in callback of replyio", "exception": error}
+            self._event_loop.call_exception_handler(context)

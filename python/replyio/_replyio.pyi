@@ -2,6 +2,7 @@
 import os
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Generic, TypeVar, final, overload
 
 from typing_extensions import CapsuleType
@@ -29,6 +30,7 @@ __all__ = [
     "Table",
     "__version__",
     "safe_text",
+    "state_folder",
 ]
 
 _T = TypeVar("_T")
@@ -39,6 +41,7 @@ ERROR_KINDS: list[str]
 MEMBERS: list[tuple[str, str, str, bool, bool, str]]
 
 def safe_text(text: str, limit: int | None = None) -> str: ...
+def state_folder() -> Path | None: ...
 
 @final
 class Pending(Generic[_T]):

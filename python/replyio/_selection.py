@@ -23,6 +23,7 @@ __all__: list[str] = []
 _STEP = 10_000
 # The columns of a table that refer to the plan. Others are ignored.
 _COLUMNS = ("row", "id", "field", "after")
+_SPREADSHEETS = {".xlsx", ".xlsm", ".xls", ".ods", ".numbers"}
 
 
 def selected(rows: object, table: Table, changes: Table) -> list[int]:
@@ -147,13 +148,16 @@ def _frame(frame: Any, names: list[str]) -> Iterator[dict[str, Any]]:
 
 def _file(path: Path) -> Iterable[Mapping[str, Any]]:
     suffix = path.suffix.lower()
+    if "\0" in str(path):
+        _refuse("the name of the file contains a null character")
+    if suffix not in {".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"}:
+        hint = "; save the sheet as CSV first" if suffix in _SPREADSHEETS else ""
+        _refuse(f"the name of the file must end in .csv, .tsv, .jsonl, .ndjson or .parquet{hint}")
     try:
         if suffix == ".parquet":
             from replyio._parquet import read
 
             return list(_read_parquet(_parquet_of(read, path)))
-        if suffix not in {".csv", ".tsv", ".jsonl", ".ndjson"}:
-            _refuse("the name of the file must end in .csv, .tsv, .jsonl, .ndjson or .parquet")
         raw = path.read_bytes()
     except OSError as error:
         _refuse(f"the file cannot be read: {error.strerror}")

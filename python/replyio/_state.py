@@ -6,7 +6,6 @@ import datetime
 import logging
 import os
 import secrets
-import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -106,12 +105,7 @@ def prune() -> tuple[int, list[KeptPlan]]:
     remove_expired()
     removed, stay = 0, list[KeptPlan]()
     for kept in plans():
-        is_free = not kept.counts.get("unknown")
-        try:
-            _replyio.PlanFile.is_replaceable(kept.path)
-        except PlanError:
-            is_free = False
-        if is_free:
+        if not kept.counts.get("unknown") and _is_unused(kept.path):
             _remove(Path(kept.path))
             removed += 1
         else:
@@ -163,24 +157,10 @@ def folder() -> Path:
         RuntimeError: If the user's home directory is unknown.
         ConfigurationError: If `REPLYIO_STATE_DIR` is a relative path.
     """
-    return _base() / "plans"
-
-
-def _base() -> Path:
-    given = os.environ.get("REPLYIO_STATE_DIR")
-    if given:
-        # Processes with different working directories would each have a quota and plans of their own.
-        if not Path(given).is_absolute():
-            raise ConfigurationError(f"REPLYIO_STATE_DIR must be an absolute path, not {_replyio.safe_text(given)}")
-        return Path(given)
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        return (Path(local) if local else Path.home() / "AppData" / "Local") / "replyio"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "replyio"
-    state = os.environ.get("XDG_STATE_HOME", "")
-    # By convention, a relative path is ignored.
-    return (Path(state) if os.path.isabs(state) else Path.home() / ".local" / "state") / "replyio"  # noqa: PTH117
+    found = _replyio.state_folder()
+    if found is None:
+        raise RuntimeError("the home directory is unknown")
+    return Path(found, "plans")
 
 
 def _prepared() -> Path:
@@ -217,10 +197,30 @@ def _tell_once(reason: str) -> None:
 
 
 def remove_expired() -> None:
-    """Deletes the plans whose last use was too long ago."""
+    """Deletes the plans whose last use was too long ago.
+
+    The system's clock may have been wrong then, so a plan stays while a run uses it.
+    """
     for file in _files():
-        if time.time() - _last_use(file) > KEPT * _DAY:
+        if time.time() - _last_use(file) > KEPT * _DAY and not _is_in_use(file):
             _remove(file)
+
+
+def _is_in_use(file: Path) -> bool:
+    try:
+        _replyio.PlanFile.open(None, file)
+    except PlanError:
+        return False
+    return not _is_unused(file)
+
+
+def _is_unused(file: str | os.PathLike[str]) -> bool:
+    """Returns whether no run uses a plan, whose file can be read."""
+    try:
+        _replyio.PlanFile.is_replaceable(file)
+    except PlanError:
+        return False
+    return True
 
 
 def _files() -> Iterator[Path]:

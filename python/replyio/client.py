@@ -617,7 +617,8 @@ class ReplyClient:
         and restores the account, even after Ctrl-C. It refuses an account whose description is not empty, that has
         members unknown to this version, or that has values which the service may store in another form. The service
         may still behave in unexpected ways, for example lose the stage, so create an account for this that has only a
-        name. If the check is interrupted and may have left something in the account, the logger `replyio` reports what.
+        name and a stage. If the check is interrupted and may have left something in the account, the logger `replyio`
+        reports what.
 
         Args:
             write: The id of the account to update and restore. Default None: send no update.
@@ -636,6 +637,7 @@ class ReplyClient:
         """
         from replyio import _check
 
+        _warn_of_blocking("check")
         return _check.check(self._core, write)
 
     async def check_async(self, *, write: int | None = None) -> replyio.CheckReport:
@@ -704,6 +706,9 @@ class ReplyClient:
         Raises:
             ValidationError: If the table has columns that cannot be used. Lists all of them; sends no request. A cell
                 that cannot be used makes only its own row invalid.
+            TypeError: If `data` is no table, or has a row of a type that replyio cannot read.
+            OSError: If the file of the table cannot be read.
+            ImportError: If the table is a Parquet file, and no library that reads it is installed.
             PlanError: If the file already exists, was created from other rows or options, or cannot be written.
             AuthenticationError: If the service refuses the key.
             ReplyError: If the call fails for another reason; see `replyio.errors`.
@@ -773,6 +778,11 @@ class ReplyClient:
 
         Raises:
             ValidationError: If the table has a column that cannot be used.
+            TypeError: If `data` is no table, or has a row of a type that replyio cannot read.
+            OSError: If the file of the table cannot be read.
+            ImportError: If the table is a Parquet file, and no library that reads it is installed.
+            PlanError: If the file already exists, was created from other rows or options, or cannot be written.
+            AuthenticationError: If the service refuses the key.
             ReplyError: If the call fails for another reason; see `replyio.errors`.
         """
         _load_bulk()
@@ -876,6 +886,9 @@ class ReplyClient:
 
         Raises:
             ValidationError: If the table has a column that cannot be used.
+            TypeError: If `data` is no table, or has a row of a type that replyio cannot read.
+            OSError: If the file of the table cannot be read.
+            ImportError: If the table is a Parquet file, and no library that reads it is installed.
             PlanError: If the file already exists or cannot be written, or the plan would exceed `max_changes` or
                 `max_cleared`.
             AuthenticationError: If the service refuses the key. Every row stays as it is.
@@ -961,6 +974,11 @@ class ReplyClient:
 
         Raises:
             ValidationError: If the table has a column that cannot be used.
+            TypeError: If `data` is no table, or has a row of a type that replyio cannot read.
+            OSError: If the file of the table cannot be read.
+            ImportError: If the table is a Parquet file, and no library that reads it is installed.
+            PlanError: If the file already exists, was created from other rows or options, or cannot be written.
+            AuthenticationError: If the service refuses the key.
             ReplyError: If another failure stops the job.
         """
         _load_bulk()

@@ -493,6 +493,7 @@ class Plan(_Report):
             ReplyError: If another failure ends the run. Every row stays as it is.
         """
         options = _options(on_conflict, on_unknown_member, limit, max_changes, max_cleared)
+        warn_if_it_blocks_a_loop("apply()", "await apply_async()")
         return self._run("apply", self._of_rows(options, rows), progress)
 
     async def apply_async(
@@ -566,6 +567,7 @@ class Plan(_Report):
             ReplyError: If another failure ends the run. Every row stays as it is.
         """
         options = _options(on_conflict, on_unknown_member)
+        warn_if_it_blocks_a_loop("retry_failed()", "await retry_failed_async()")
         return self._run("retry_failed", options, progress)
 
     async def retry_failed_async(
@@ -632,6 +634,7 @@ class Plan(_Report):
             ReplyError: If another failure ends the run. Every row stays as it is.
         """
         options = _options(on_conflict, on_unknown_member)
+        warn_if_it_blocks_a_loop("revert()", "await revert_async()")
         plan = self._reversed()
         return plan._run("apply", options, progress)  # noqa: SLF001 - a plan too
 
@@ -676,7 +679,6 @@ class Plan(_Report):
         return {**options, "rows": selected(rows, self._file.rows(), self._file.changes())}
 
     def _run(self, action: str, options: Options, progress: bool | Callable[[dict[str, Any]], object]) -> ApplyResult:
-        warn_if_it_blocks_a_loop(f"{action}()", f"await {action}_async()")
         show = show_for(progress)  # it may import a library, and Ctrl-C meanwhile must not leave a job behind
         job = self._start(action, options)
         try:

@@ -36,10 +36,14 @@ def reply_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def reply_sandbox_environment(reply_sandbox: Sandbox) -> Iterator[Sandbox]:
+def reply_sandbox_environment(
+    reply_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Sandbox]:
     """Returns the sandbox of `reply_sandbox`, with `REPLY_BASE_URL` and `REPLY_API_KEY` set during the test.
 
-    Code under test that calls `replyio.ReplyClient()` uses it.
+    Code under test that calls `replyio.ReplyClient()` uses it. `REPLYIO_STATE_DIR` is a temporary folder, so that the
+    plans of a test are not among those of the user.
     """
+    monkeypatch.setenv("REPLYIO_STATE_DIR", str(tmp_path_factory.mktemp("replyio")))
     with reply_sandbox.environment():
         yield reply_sandbox

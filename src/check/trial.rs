@@ -4,7 +4,7 @@
 //! run the second, and one who is interrupted in the second can run it again. The trial records its state before each
 //! step.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,6 +13,7 @@ use crate::account::{AccountFields, ContactAccount, check_id};
 use crate::change::{self, Change};
 use crate::client::{Client, Seen, Turn, Updated};
 use crate::error::{Delivery, Error, Failure};
+use crate::lock::lock;
 
 use super::kept::{self, Moment, Update, may_come_late};
 use super::restoring::{self, Restoring};
@@ -118,7 +119,7 @@ impl Trial {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -1,19 +1,20 @@
 //! Sends one request until it succeeds, fails permanently, or may not be retried.
 
 use std::pin::pin;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::StatusCode;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::look_age::Look;
 use super::{Client, Event};
 use crate::answer::Answer;
 use crate::clock::since_epoch;
 use crate::config::AuthScheme;
 use crate::error::{Call, CallError, Error, Failure, WaitReason};
 use crate::identity::Slot;
+use crate::lock::lock;
 use crate::problem;
 use crate::retry::{self, Attempt, Decision};
 use crate::sabotage::{self, Guard};
@@ -108,19 +109,19 @@ impl Client {
         answered.ok_or_else(|| running.failed(Failure::Internal("a request without a deadline expired".to_owned())))
     }
 
-    /// Sends a request like [`Client::exchange`], but each attempt only before a moment. Returns `None` if an attempt
-    /// would be sent later. Then the caller may create another request, which continues the same tries.
+    /// Sends a request like [`Client::exchange`], but each attempt only while its look is fresh. Returns `None` if an
+    /// attempt would be sent later. Then the caller may create another request, which continues the same tries.
     pub(super) async fn exchange_by<T>(
         &self,
         running: &mut Running,
         request: &Request,
         read: &impl Fn(&Answer) -> Result<T, Failure>,
         tries: &mut Tries,
-        leaves_by: Option<Instant>,
+        look: Option<&Look>,
     ) -> Result<Option<T>, Error> {
         let mut use_bearer = self.prefers_bearer();
         loop {
-            let opened = self.slot_by(running, tries.slot.take(), leaves_by).await;
+            let opened = self.slot_by(running, tries.slot.take(), look).await;
             let slot = match opened {
                 Ok((slot, true)) => slot,
                 Ok((slot, false)) => {
@@ -209,18 +210,18 @@ impl Client {
     }
 
     /// Waits until a slot opens. Books one if the caller has none. Returns whether the slot is open: it stays closed if
-    /// it would open after `leaves_by`.
+    /// the look would be too old then.
     async fn slot_by(
         &self,
         running: &Running,
         booked: Option<Slot>,
-        leaves_by: Option<Instant>,
+        look: Option<&Look>,
     ) -> Result<(Slot, bool), Failure> {
         let mut slot = match booked {
             Some(slot) => slot,
             None => self.book_slot(running)?,
         };
-        let is_late = |opens_at: Instant| leaves_by.is_some_and(|moment| opens_at.max(Instant::now()) > moment);
+        let is_late = |opens_at: Instant| look.is_some_and(|look| look.is_stale_at(opens_at));
         while !is_late(slot.opens_at) {
             if slot.send() {
                 return Ok((slot, true));
@@ -282,7 +283,7 @@ impl Client {
 
     fn decide(&self, running: &Running, tries: &Tries, failure: &Failure) -> Decision {
         let now = Instant::now();
-        let mut budget = self.shared.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut budget = lock(&self.shared.budget);
         sabotage::place("budget");
         budget.refill(since_epoch(now));
         let attempt = Attempt {

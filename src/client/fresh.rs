@@ -4,19 +4,16 @@
 //! before the read, and sends the read when both are open. It reads the account again if it could not send the update
 //! soon after the read.
 
-use std::time::Duration;
-
 use http::Method;
 use tokio::time::Instant;
 
 use super::exchange::{Running, Tries};
+use super::look_age::Look;
 use super::{Client, Slot, Turn};
 use crate::account::AccountFields;
 use crate::answer::Answer;
+use crate::clock::Moment;
 use crate::error::{Error, Failure};
-
-/// The maximum time between the answer to a read and its update.
-const LONGEST_AGE: Duration = Duration::from_secs(1);
 
 /// An account that was read, and the outcome of its update.
 pub(crate) struct Updated<T> {
@@ -47,9 +44,10 @@ impl Client {
             running.updating = false;
             let mut looks = Tries::new(self.config.max_attempts);
             looks.slot = self.slot_before_update(running, &mut tries).await?;
+            let asked = Moment::now();
             let looked = self.exchange_by(running, &look, &read, &mut looks, None).await?;
             let looked = looked.ok_or_else(|| running.failed(Failure::Internal("a read expired".to_owned())))?;
-            let leaves_by = Instant::now() + LONGEST_AGE;
+            let fresh = Look { sent: asked, answered: Moment::now() };
             let Some(fields) = decide(&looked).map_err(|failure| running.failed(failure))? else {
                 return Ok(match before.zip(sent) {
                     None => Updated { looked, update: None },
@@ -59,7 +57,7 @@ impl Client {
             let request = self.update_request(turn, &fields).map_err(|failure| running.failed(failure))?;
             running.updating = true;
             let attempts = running.attempts;
-            let answered = self.exchange_by(running, &request, &read, &mut tries, Some(leaves_by)).await?;
+            let answered = self.exchange_by(running, &request, &read, &mut tries, Some(&fresh)).await?;
             if running.attempts > attempts {
                 // A later read may lack what this update cleared.
                 let looked = before.take().unwrap_or(looked);

@@ -2,10 +2,13 @@
 //!
 //! The caller books the slot of the quota and takes the account's turn, so the caller decides about every wait.
 
+use std::sync::atomic::Ordering;
+
 use http::Method;
 use tokio::time::{Instant, sleep_until};
 
 use super::exchange::Sending;
+use super::look_age::LONGEST_AGE;
 use super::{AccountTurns, Client, LIST, ListQuery, Slot, Turn};
 use crate::account::{AccountFields, ContactAccount};
 use crate::answer::{Answer, Page};
@@ -21,7 +24,7 @@ impl Client {
     pub(crate) async fn get_once(&self, slot: Slot, id: i64) -> Result<ContactAccount, Error> {
         let call = Call { operation: Operation::Get, id: Some(id) };
         let request = self.account_request(Method::GET, id, None);
-        self.exchange_once(slot, call, &request, |answer| answer.account(id)).await
+        self.read_once(slot, call, &request, |answer| answer.account(id)).await
     }
 
     /// Reads one page of accounts in one attempt; see [`Client::list_page`] and [`Client::get_once`].
@@ -33,11 +36,12 @@ impl Client {
         skip: u64,
     ) -> Result<Page, Error> {
         let request = self.list_request(query, top, skip)?;
-        self.exchange_once(slot, LIST, &request, Answer::page).await
+        self.read_once(slot, LIST, &request, Answer::page).await
     }
 
     /// Updates a merged account in one attempt. The caller holds the account's turn. Does not validate the account's
-    /// own values, because the service returned them. Waits until its slot opens.
+    /// own values, because the service returned them. Returns `None`, and sends no update, if it would have to wait for a
+    /// slot: the account may change meanwhile.
     ///
     /// # Errors
     /// Returns [`Error::Call`] if the attempt fails.
@@ -46,7 +50,7 @@ impl Client {
         slot: Slot,
         turn: &Turn,
         fields: &AccountFields,
-    ) -> Result<ContactAccount, Error> {
+    ) -> Result<Option<ContactAccount>, Error> {
         let id = turn.id();
         let call = Call { operation: Operation::Update, id: Some(id) };
         if is_off(Guard::OwnValues) {
@@ -83,22 +87,39 @@ impl Client {
         self.identity.held(Instant::now()).map(|until| (until, WaitReason::RetryAfter))
     }
 
+    async fn read_once<T>(
+        &self,
+        slot: Slot,
+        call: Call,
+        request: &Request,
+        read: impl Fn(&Answer) -> Result<T, Failure>,
+    ) -> Result<T, Error> {
+        let answered = self.exchange_once(slot, call, request, read).await?;
+        answered.ok_or_else(|| self.begin(call).failed(Failure::Internal("a read was not sent".to_owned())))
+    }
+
     /// Sends a request once, when its slot is open. A 401 that asks for the bearer scheme is not an attempt: the
-    /// request is sent again, in its own slot. The timeouts begin when a slot opens.
+    /// request is sent again, in its own slot. The timeouts begin when a slot opens. Returns `None` for an update that
+    /// would have to wait; the next one is then sent with the scheme that the service asked for.
     async fn exchange_once<T>(
         &self,
         mut slot: Slot,
         call: Call,
         request: &Request,
         read: impl Fn(&Answer) -> Result<T, Failure>,
-    ) -> Result<T, Error> {
+    ) -> Result<Option<T>, Error> {
         let mut attempts = 0;
-        let mut use_bearer = self.prefers_bearer();
+        let updating = request.method == Method::PUT;
+        let next_scheme = &self.shared.bearer_is_next;
+        let mut use_bearer = self.prefers_bearer() || (updating && next_scheme.swap(false, Ordering::Relaxed));
         loop {
-            let updating = request.method == Method::PUT;
             let mut running = self.begin(call);
             (running.attempts, running.updating) = (attempts, updating);
             while !slot.send() {
+                if updating && (slot.waits_for_leave() || slot.opens_at > Instant::now() + LONGEST_AGE) {
+                    next_scheme.store(use_bearer, Ordering::Relaxed);
+                    return Ok(None);
+                }
                 if slot.waits_for_leave() {
                     let granted = self.get_leave(&running, &mut slot).await;
                     granted.map_err(|failure| running.failed(failure))?;
@@ -114,7 +135,7 @@ impl Client {
                     attempts = running.attempts;
                     slot = self.book();
                 }
-                outcome => return outcome.map_err(|failure| running.failed(failure)),
+                outcome => return outcome.map(Some).map_err(|failure| running.failed(failure)),
             }
         }
     }
@@ -170,7 +191,7 @@ mod tests {
 
     async fn put(client: &Client, id: i64, fields: &AccountFields) -> Result<ContactAccount, Error> {
         let turn = client.account(id).take().await;
-        client.put_once(client.book(), &turn, fields).await
+        client.put_once(client.book(), &turn, fields).await.map(|answered| answered.expect("its slot is open"))
     }
 
     fn named(name: &str) -> AccountFields {
@@ -255,6 +276,29 @@ mod tests {
         client.get_once(client.book(), 1).await.unwrap();
         assert_eq!(sandbox.requests().len(), 2);
         assert!(!client.book().send(), "both requests count");
+    }
+
+    #[tokio::test]
+    async fn an_update_waits_for_no_slot_and_the_next_one_uses_the_scheme_that_the_service_asked_for() {
+        let mut challenge = answering(401, None);
+        challenge.times = Some(1);
+        if let Some(response) = &mut challenge.response {
+            response.headers.insert("www-authenticate", "Bearer".parse().unwrap());
+        }
+        let sandbox = sandbox(vec![challenge]);
+        let client = client_with(&sandbox, |config| config.quota = Some(Quota { per_minute: 1, per_hour: 100 }));
+        let turn = client.account(1).take().await;
+        assert_eq!(client.put_once(client.book(), &turn, &named("New")).await.unwrap(), None);
+        assert_eq!(client.put_once(client.book(), &turn, &named("New")).await.unwrap(), None, "its slot is not open");
+        assert_eq!(sandbox.requests().len(), 1);
+        let unlimited = Client {
+            config: std::sync::Arc::new(Config { quota: None, ..(*client.config).clone() }),
+            ..client.clone()
+        };
+        assert_eq!(unlimited.put_once(unlimited.book(), &turn, &named("New")).await.unwrap().unwrap().name, "New");
+        let last = sandbox.requests().pop().unwrap();
+        assert!(last.headers.iter().any(|(name, _)| name.as_str() == "authorization"), "{last:?}");
+        assert_eq!(sandbox.requests().len(), 2);
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use std::{env, fmt};
 
 use super::User;
 use super::format::LONGEST_FILE;
-use crate::private_file;
+use crate::{private_file, state_folder};
 
 /// The suffix of the name of a ledger.
 pub(super) const ENDING: &str = ".ledger";
@@ -118,18 +118,11 @@ pub(super) fn lock(file: &File, patience: Duration) -> io::Result<bool> {
 /// has one. The state directory also survives a reboot. The runtime directory is the fallback if the home directory is
 /// not writable or is on a network.
 pub(super) fn folders() -> Vec<PathBuf> {
-    let variable = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    if let Some(folder) = env::var_os("REPLYIO_STATE_DIR").filter(|folder| !folder.is_empty()) {
-        return vec![PathBuf::from(folder)];
+    if let Some(folder) = state_folder::chosen() {
+        return vec![folder];
     }
-    let state = if cfg!(windows) {
-        variable("LOCALAPPDATA")
-    } else if cfg!(target_os = "macos") {
-        variable("HOME").map(|home| home.join("Library/Application Support"))
-    } else {
-        variable("XDG_STATE_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/state")))
-    };
-    [state, variable("XDG_RUNTIME_DIR")].into_iter().flatten().map(|folder| folder.join("replyio")).collect()
+    let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+    [state_folder::usual(), runtime.map(|folder| folder.join("replyio"))].into_iter().flatten().collect()
 }
 
 fn open_in(folder: &Path, user: &User) -> Result<File, Unusable> {

@@ -6,34 +6,11 @@
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
+use super::lengths::Lengths;
 use super::{MatchOn, SHORTEST_CUT};
 
 /// The number of texts at which the shorter ones are removed. They are removed again whenever the number has doubled.
 const FEW: usize = 1_024;
-
-/// The length of a text in characters, UTF-16 units and bytes: a list that truncates texts may count any of them.
-#[derive(Debug, Clone, Copy, Default)]
-struct Lengths([usize; 3]);
-
-impl Lengths {
-    fn of(text: &str) -> Self {
-        if text.is_ascii() {
-            return Self([text.len(); 3]);
-        }
-        Self([text.chars().count(), text.encode_utf16().count(), text.len()])
-    }
-
-    fn extend(&mut self, other: &Self) {
-        for (longest, length) in self.0.iter_mut().zip(other.0) {
-            *longest = length.max(*longest);
-        }
-    }
-
-    /// Returns whether no text is longer, by any of the three counts.
-    fn reach(&self, longest: &Self) -> bool {
-        self.0.iter().zip(longest.0).any(|(length, longest)| *length >= longest)
-    }
-}
 
 /// The accounts with the longest texts so far.
 #[derive(Debug, Default)]
@@ -47,8 +24,8 @@ pub(super) struct Cut {
 impl Cut {
     pub(super) fn add(&mut self, id: i64, text: &str) {
         let lengths = Lengths::of(text);
-        self.longest.extend(&lengths);
-        if !lengths.reach(&self.longest) {
+        self.longest.extend(lengths);
+        if !lengths.reach(self.longest) {
             return;
         }
         self.texts.push((lengths, id, text.into()));
@@ -59,7 +36,7 @@ impl Cut {
 
     fn sort_out(&mut self) {
         let longest = self.longest;
-        self.texts.retain(|(lengths, ..)| lengths.reach(&longest));
+        self.texts.retain(|(lengths, ..)| lengths.reach(longest));
         self.kept = self.texts.len();
     }
 
@@ -160,9 +137,12 @@ mod tests {
                 cut.sort_out();
             }
             let counts: [fn(&str) -> usize; 3] =
+                [|text| text.chars().count() + 1, |text| text.encode_utf16().count() + 2, |text| text.len() + 4];
+            let lengths: [fn(&str) -> usize; 3] =
                 [|text| text.chars().count(), |text| text.encode_utf16().count(), str::len];
-            let is_longest =
-                |text: &str| counts.iter().any(|count| texts.iter().all(|other| count(other) <= count(text)));
+            let is_longest = |text: &str| {
+                counts.iter().zip(lengths).any(|(count, length)| texts.iter().all(|other| length(other) <= count(text)))
+            };
             let expected: Vec<i64> =
                 (0..).zip(&texts).filter(|(_, text)| is_longest(text)).map(|(id, _)| id).collect();
             prop_assert_eq!(cut.longest().into_iter().map(|(id, _)| id).collect::<Vec<_>>(), expected);

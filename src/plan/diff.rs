@@ -1,8 +1,8 @@
 //! Compares a row of a table with an account. Pure.
 
 use super::{Cell, Mode, Nulls};
-use crate::account::{ContactAccount, Field, FieldValue};
-use crate::change::{self, Change};
+use crate::account::{ContactAccount, Field};
+use crate::change::{Change, is_filled};
 
 /// Returns the changes that give an account the values of a row; none if it already has them. `row` contains each
 /// column that is a field once.
@@ -31,10 +31,4 @@ pub fn changes<'a>(
         changes.extend(cleared.filter_map(|field| Change::between(*field, current.value(*field), None)));
     }
     changes
-}
-
-/// Returns whether a field has a value. `Empty` is the service's own value for an unknown company size.
-fn is_filled(field: Field, value: Option<FieldValue<'_>>) -> bool {
-    let is_placeholder = field == Field::CompanySize && value == Some(FieldValue::Text("Empty"));
-    change::filled(value).is_some() && !is_placeholder
 }

@@ -10,6 +10,7 @@ mod domain;
 pub mod file;
 mod fingerprint;
 mod ids;
+mod lengths;
 pub mod planner;
 pub mod run;
 pub mod source;

@@ -132,31 +132,34 @@ impl<'a> Planner<'a> {
         }
         let mut repeated: HashMap<u32, Vec<u32>> = HashMap::new();
         let mut faults = table.faults().iter().peekable();
+        // These rows are not sent, but they name their accounts: the right one of several rows is unknown.
+        let mut invalid = Vec::new();
         for row in 0..table.len() {
             let mut texts = Vec::new();
             while let Some(fault) = faults.next_if(|fault| fault.row == row) {
                 texts.push(fault.message.as_str());
             }
+            let number = u32::try_from(row).unwrap_or(u32::MAX);
             let key = table.key(row);
             let id = if let Key::Id(id) = key { Some(id) } else { None };
-            if !texts.is_empty() {
+            if texts.is_empty() && key == Key::Missing {
+                let error = format!("row {row} names no account");
+                give(planner.planned(row, id, Status::Invalid, Some(error)))?;
+            } else if texts.is_empty() {
+                planner.hold(number, Held::Open);
+            } else {
                 give(planner.planned(row, id, Status::Invalid, Some(texts.join("; "))))?;
-                continue;
+                invalid.push(number);
             }
-            let number = u32::try_from(row).unwrap_or(u32::MAX);
             match key {
                 Key::Id(id) => ids.push((id, number)),
                 Key::Text(text) => {
-                    planner.hold(number, Held::Open);
                     let first = *planner.names.entry(planner.match_on.comparable(text)).or_insert(number);
                     if first != number {
                         repeated.entry(first).or_insert_with(|| vec![first]).push(number);
                     }
                 }
-                Key::Missing => {
-                    let error = format!("row {row} names no account");
-                    give(planner.planned(row, id, Status::Invalid, Some(error)))?;
-                }
+                Key::Missing => {}
             }
         }
         let (ids, same_id) = Ids::new(ids);
@@ -165,14 +168,26 @@ impl<'a> Planner<'a> {
         for (id, rows) in same_id.into_iter().map(|(id, rows)| (Some(id), rows)).chain(same_name) {
             let error = several_rows(&rows);
             for row in rows {
-                if let Key::Text(text) = table.key(u64::from(row)) {
-                    planner.names.remove(&planner.match_on.comparable(text));
-                    planner.hold(row, Held::Given);
+                planner.drop_key(row);
+                if invalid.binary_search(&row).is_err() {
+                    give(planner.planned(u64::from(row), id, Status::Ambiguous, Some(error.clone())))?;
                 }
-                give(planner.planned(u64::from(row), id, Status::Ambiguous, Some(error.clone())))?;
             }
         }
+        for row in invalid {
+            planner.drop_key(row);
+        }
         Ok(planner)
+    }
+
+    /// Looks for no account of a row whose outcome was passed on.
+    fn drop_key(&mut self, row: u32) {
+        match self.table.key(u64::from(row)) {
+            Key::Id(id) => drop(self.ids.take(id)),
+            Key::Text(text) => drop(self.names.remove(&self.match_on.comparable(text))),
+            Key::Missing => {}
+        }
+        self.hold(row, Held::Given);
     }
 
     /// Returns the next request.
@@ -620,17 +635,6 @@ pub fn next_look(rows: &[OpenRow], start: usize, most: usize) -> Option<Look> {
     }
     let top = u32::try_from(last_place + 1 + slack - skip).unwrap_or(page).min(page);
     Some(Look::Page { rows: start..start + count, top, skip })
-}
-
-/// Returns the number of requests that read all the rows again.
-pub fn looks(rows: &[OpenRow], most: usize) -> u64 {
-    let mut looks = 0;
-    let mut start = 0;
-    while let Some(look) = next_look(rows, start, most) {
-        looks += 1;
-        start = look.end();
-    }
-    looks
 }
 
 #[cfg(test)]

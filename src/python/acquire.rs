@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::Write;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use super::errors;
 use super::guard::guarded;
 use crate::acquire::{Acquire, Acquiring};
 use crate::error::Failure;
+use crate::lock::lock;
 use crate::per_process::{PerProcess, Process};
 
 /// How long an unused permission is valid for another request. The function that granted it may count by time.
@@ -248,8 +249,4 @@ impl Asked {
             Ok(())
         })
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

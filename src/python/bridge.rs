@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use pyo3::exceptions::{PyException, PyNotImplementedError};
 use pyo3::prelude::*;
@@ -20,6 +20,7 @@ use super::guard::{caught, guarded, last_panic};
 use super::once::name;
 use crate::client::{Event, Observer};
 use crate::error::Error;
+use crate::lock::lock;
 use crate::sabotage;
 
 #[cfg(unix)]
@@ -130,6 +131,9 @@ impl Bridge {
     /// A future knows its task and everything that it waits for: these reference cycles end here.
     #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if let Ok(pump) = self.pump.try_lock() {
+            visit.call(&*pump)?;
+        }
         let Ok(waiting) = self.waiting.try_lock() else { return Ok(()) };
         waiting.values().try_for_each(|waiting| visit.call(&waiting.future))
     }
@@ -156,11 +160,8 @@ impl Bridge {
                         Err(error) => future.call_method1(name!(py, "set_exception"), (error,)),
                     };
                     // A future that was just canceled refuses a result, and so does one of a closed loop; their tasks
-                    // already know. `KeyboardInterrupt` must not be lost.
-                    raised =
-                        raised.and(resolved.map(drop).or_else(|error| {
-                            if error.is_instance_of::<PyException>(py) { Ok(()) } else { Err(error) }
-                        }));
+                    // already know.
+                    raised = raised.and(unless_it_ends_the_program(py, resolved));
                 }
                 Message::Line(line) => raised = raised.and(line.log(py)),
             }
@@ -185,10 +186,9 @@ impl Bridge {
         match event_loop.call_method1(name!(py, "add_reader"), (bridge.get().descriptor(), bridge)) {
             Ok(_) => Ok(()),
             Err(error) if error.is_instance_of::<PyNotImplementedError>(py) => {
-                let pump = py.import("replyio._pump")?.getattr("pump")?;
+                let pump = py.import("replyio._pump")?.getattr("Pump")?;
                 let socket = bridge.get().python_socket(py)?;
-                let task = event_loop.call_method1("create_task", (pump.call1((event_loop, socket, bridge))?,))?;
-                *lock(&bridge.get().pump) = Some(task.unbind());
+                *lock(&bridge.get().pump) = Some(pump.call1((event_loop, socket, bridge))?.unbind());
                 Ok(())
             }
             Err(error) => Err(error),
@@ -196,13 +196,19 @@ impl Bridge {
     }
 
     /// Reverts [`attach`](Self::attach). A closed loop has already done so itself.
-    pub(super) fn leave(&self, event_loop: &Bound<'_, PyAny>) {
+    pub(super) fn leave(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = event_loop.py();
         let pump = lock(&self.pump).take();
-        let _ = match pump {
+        let left = match pump {
             Some(task) => task.bind(py).call_method0(name!(py, "cancel")),
             None => event_loop.call_method1(name!(py, "remove_reader"), (self.descriptor(),)),
         };
+        unless_it_ends_the_program(py, left)
+    }
+
+    /// Whether a task calls this bridge, since its loop cannot watch a descriptor.
+    pub(super) fn is_pumped(&self) -> bool {
+        lock(&self.pump).is_some()
     }
 
     /// Stores a future under a number.
@@ -228,7 +234,9 @@ impl Bridge {
     }
 
     /// Forgets all futures and cancels their calls. This may end their tasks, which may call back here.
-    pub(super) fn abandon(&self) {
+    pub(super) fn abandon(&self, py: Python<'_>) {
+        let pump = lock(&self.pump).take();
+        drop(pump.map(|pump| pump.into_bound(py)));
         let all = std::mem::take(&mut *lock(&self.waiting));
         for call in all.values().filter_map(|waiting| waiting.call.as_ref()) {
             call.abort();
@@ -274,6 +282,14 @@ pub(super) fn socket_pair() -> std::io::Result<(Socket, Socket)> {
     Ok((signal, wake))
 }
 
+/// Ignores what a closed loop or a canceled future raises, but not `KeyboardInterrupt` and the like.
+pub(super) fn unless_it_ends_the_program<T>(py: Python<'_>, outcome: PyResult<T>) -> PyResult<()> {
+    match outcome {
+        Err(error) if !error.is_instance_of::<PyException>(py) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(unix)]
 fn connected_pair() -> std::io::Result<(Socket, Socket)> {
     Socket::pair()
@@ -286,8 +302,4 @@ fn connected_pair() -> std::io::Result<(Socket, Socket)> {
     let (signal, from) = listener.accept()?;
     wake.set_nodelay(true)?;
     if from == wake.local_addr()? { Ok((signal, wake)) } else { Err(std::io::ErrorKind::ConnectionAborted.into()) }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

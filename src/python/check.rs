@@ -1,7 +1,7 @@
 //! A check of the service, step by step: the steps of a trial are separate, so that Python can run the second one even
 //! if the first one was interrupted.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -14,6 +14,7 @@ use super::guard::guarded;
 use crate::check::{Reading, Trial, reading};
 use crate::client;
 use crate::error::Operation;
+use crate::lock::lock;
 
 /// A running check.
 #[pyclass(frozen, module = "replyio._replyio")]
@@ -49,7 +50,7 @@ impl Check {
                     trial.refuse(obstacle);
                 }
                 let may_write = trial.is_some() && found.obstacle.is_none();
-                *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+                *lock(&kept) = Some(found);
                 Ok(may_write)
             };
             self.client.get().run(py, event_loop, operation)
@@ -94,7 +95,7 @@ impl Check {
     /// Returns the findings, the number of requests, and what to restore by hand.
     fn result<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         guarded(py, "check", || {
-            let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let reading = lock(&self.reading).clone();
             let (mut findings, mut requests) = reading.map(|made| (made.findings, made.requests)).unwrap_or_default();
             let mut to_restore = Map::new();
             if let Some(trial) = &self.trial {

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-use super::bridge::{Bridge, QueueLines};
+use super::bridge::{Bridge, QueueLines, unless_it_ends_the_program};
 use super::convert::ToPython;
 use super::exit::StopsAtExit;
 use super::guard::guarded;
@@ -21,6 +21,7 @@ use super::once::name;
 use super::{errors, events, exit};
 use crate::client::Client;
 use crate::error::Error;
+use crate::lock::lock;
 use crate::per_process::{PerProcess, Process};
 use crate::sabotage::{self, Guard};
 
@@ -44,11 +45,13 @@ struct State {
     spare: Mutex<Vec<Py<Bridge>>>,
 }
 
-/// An event loop that waits for something.
+/// An event loop that waits for something, or did in this step.
 struct Attached {
     event_loop: Py<PyAny>,
     bridge: Py<Bridge>,
     pending: usize,
+    /// The loop will call a [`Departure`].
+    is_leaving: bool,
 }
 
 impl Engine {
@@ -128,10 +131,28 @@ impl Engine {
         drop((lanes, io));
     }
 
+    /// A call at a bridge has ended.
+    fn release(self: &Arc<Self>, py: Python<'_>, bridge: &Py<Bridge>, process: Process) -> PyResult<()> {
+        let Some(state) = self.state.get(process) else { return Ok(()) };
+        let Some(event_loop) = state.ended(py, bridge) else { return Ok(()) };
+        // A pump is a task, which needs the next step to end.
+        if bridge.get().is_pumped() {
+            return state.leave(py, bridge);
+        }
+        let engine = Arc::downgrade(self);
+        let departure =
+            Departure { engine, event_loop: event_loop.clone_ref(py), bridge: bridge.clone_ref(py), process };
+        match event_loop.bind(py).call_method1(name!(py, "call_soon"), (departure,)) {
+            Ok(_) => Ok(()),
+            // A closed loop takes no more calls.
+            Err(error) => state.leave(py, bridge).and(unless_it_ends_the_program(py, Err::<(), _>(error))),
+        }
+    }
+
     /// Releases what is kept for the next event loop, and for closed ones.
     pub(super) fn drop_spare_bridges(&self, py: Python<'_>) {
         let Some(state) = self.state.get(Process::current()) else { return };
-        state.abandon_closed_loops(py);
+        state.leave_idle_loops(py);
         let spare = std::mem::take(&mut *lock(&state.spare));
         drop(spare);
     }
@@ -206,7 +227,7 @@ impl State {
                 return Ok(attached.bridge.bind(py).clone());
             }
         }
-        self.abandon_closed_loops(py);
+        self.leave_idle_loops(py);
         let spare = lock(&self.spare).pop();
         let bridge = match spare {
             Some(bridge) => bridge.into_bound(py),
@@ -214,41 +235,108 @@ impl State {
         };
         Bridge::attach(&bridge, event_loop)?;
         let event_loop = event_loop.clone().unbind();
-        lock(&self.attached).push(Attached { event_loop, bridge: bridge.clone().unbind(), pending: 1 });
+        lock(&self.attached).push(Attached {
+            event_loop,
+            bridge: bridge.clone().unbind(),
+            pending: 1,
+            is_leaving: false,
+        });
         Ok(bridge)
     }
 
-    /// Drops calls that wait on closed loops: they will never be resolved, and they hold connections.
-    fn abandon_closed_loops(&self, py: Python<'_>) {
+    /// Drops calls that wait on closed loops: they will never be resolved, and they hold connections. Leaves loops without
+    /// calls whose next step may never come.
+    fn leave_idle_loops(&self, py: Python<'_>) {
         let candidates: Vec<_> = lock(&self.attached)
             .iter()
-            .map(|attached| (attached.event_loop.clone_ref(py), attached.bridge.clone_ref(py)))
+            .map(|attached| (attached.event_loop.clone_ref(py), attached.bridge.clone_ref(py), attached.pending))
             .collect();
-        for (event_loop, bridge) in candidates {
-            let is_closed = event_loop.bind(py).call_method0(name!(py, "is_closed"));
-            if is_closed.and_then(|is_closed| is_closed.is_truthy()).unwrap_or_default() {
+        let is = |event_loop: &Py<PyAny>, name| {
+            let answer = event_loop.bind(py).call_method0(name);
+            answer.and_then(|answer| answer.is_truthy()).unwrap_or_default()
+        };
+        for (event_loop, bridge, pending) in candidates {
+            if is(&event_loop, name!(py, "is_closed")) {
                 lock(&self.attached).retain(|attached| !attached.bridge.is(&bridge));
-                bridge.get().abandon();
+                bridge.get().abandon(py);
+            } else if pending == 0
+                && (!is(&event_loop, name!(py, "is_running")) || is_running_here(event_loop.bind(py)))
+            {
+                let _ = self.leave(py, &bridge);
             }
         }
     }
 
-    /// A call at a bridge has ended. Detaches from a loop without waiting calls.
-    fn release(&self, py: Python<'_>, bridge: &Py<Bridge>) {
+    /// Counts a call as ended. Returns the loop if it was the last one, once until the loop is left.
+    fn ended(&self, py: Python<'_>, bridge: &Py<Bridge>) -> Option<Py<PyAny>> {
         let mut attached = lock(&self.attached);
-        let Some(index) = attached.iter().position(|attached| attached.bridge.is(bridge)) else { return };
-        let Some(entry) = attached.get_mut(index) else { return };
+        let entry = attached.iter_mut().find(|attached| attached.bridge.is(bridge))?;
         entry.pending -= 1;
+        if entry.pending > 0 || entry.is_leaving {
+            return None;
+        }
+        entry.is_leaving = true;
+        Some(entry.event_loop.clone_ref(py))
+    }
+
+    /// Detaches from a loop without waiting calls.
+    fn leave(&self, py: Python<'_>, bridge: &Py<Bridge>) -> PyResult<()> {
+        let mut attached = lock(&self.attached);
+        let Some(index) = attached.iter().position(|attached| attached.bridge.is(bridge)) else { return Ok(()) };
+        let Some(entry) = attached.get_mut(index) else { return Ok(()) };
+        entry.is_leaving = false;
         if entry.pending > 0 {
-            return;
+            return Ok(());
         }
         let Attached { event_loop, bridge, .. } = attached.swap_remove(index);
         drop(attached);
-        bridge.get().leave(event_loop.bind(py));
-        // After a close nothing is kept.
-        if lock(&self.io).is_some() {
+        // Windows binds a socket to the first loop that receives from it. After a close nothing is kept.
+        let is_kept = !bridge.get().is_pumped() && lock(&self.io).is_some();
+        let left = bridge.get().leave(event_loop.bind(py));
+        if is_kept {
             lock(&self.spare).push(bridge);
         }
+        left
+    }
+}
+
+/// Returns whether an event loop runs in this thread.
+fn is_running_here(event_loop: &Bound<'_, PyAny>) -> bool {
+    let running = event_loop.py().import("asyncio").and_then(|asyncio| asyncio.call_method0("_get_running_loop"));
+    running.is_ok_and(|running| running.is(event_loop))
+}
+
+/// Detaches from an event loop in its next step, unless a call was started until then.
+///
+/// A call that is awaited after another one starts in the step in which that one ends. Watching the socket again for each
+/// of them takes longer than anything else that the loop does for them.
+#[pyclass(frozen, module = "replyio._replyio")]
+struct Departure {
+    engine: Weak<Engine>,
+    event_loop: Py<PyAny>,
+    bridge: Py<Bridge>,
+    process: Process,
+}
+
+#[pymethods]
+impl Departure {
+    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        guarded(py, "departure", || {
+            // The loop of a forked child calls what its parent left there.
+            if Process::current() != self.process {
+                return Ok(());
+            }
+            match self.engine.upgrade() {
+                Some(engine) => engine.state.get(self.process).map_or(Ok(()), |state| state.leave(py, &self.bridge)),
+                None => self.bridge.get().leave(self.event_loop.bind(py)),
+            }
+        })
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.event_loop)?;
+        visit.call(&self.bridge)
     }
 }
 
@@ -312,10 +400,7 @@ impl Pending {
             }
             let Some(bridge) = lock(&self.bridge).take() else { return Ok(()) };
             bridge.get().forget(self.number);
-            if let Some(state) = self.engine.state.get(process) {
-                state.release(py, &bridge);
-            }
-            Ok(())
+            self.engine.release(py, &bridge, process)
         })
     }
 
@@ -325,8 +410,4 @@ impl Pending {
         // The garbage collector must not wait; an object that is being taken at this moment is dropped anyway.
         self.bridge.try_lock().map_or(Ok(()), |bridge| visit.call(&*bridge))
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

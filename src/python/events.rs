@@ -1,7 +1,7 @@
 //! Passes the events of a call to Python's logging.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -11,6 +11,7 @@ use pyo3::types::PyDict;
 use super::once::{name, once};
 use crate::client::{Event, Observer};
 use crate::error::WaitReason;
+use crate::lock::lock;
 
 const INFO: u8 = 20;
 const WARNING: u8 = 30;
@@ -90,14 +91,14 @@ impl Lines {
     }
 
     pub(super) fn take(&self) -> Vec<Line> {
-        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock(&self.waiting))
     }
 }
 
 impl Observer for Lines {
     fn observe(&self, event: Event<'_>) {
         if let Some(line) = Line::of(&event, self.verbose.load(Ordering::Relaxed)) {
-            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            lock(&self.waiting).push(line);
         }
     }
 }

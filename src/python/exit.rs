@@ -7,12 +7,13 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError, Weak};
+use std::sync::{Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
+use crate::lock::lock;
 use crate::per_process::{PerProcess, Process};
 
 /// How long the exit waits for other threads to leave. They check every 50 ms.
@@ -91,7 +92,7 @@ pub(super) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send)
 
 /// Registers a task to stop when the interpreter exits.
 pub(super) fn stop_at_exit(what: Weak<dyn StopsAtExit>) {
-    let mut running = RUNNING.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    let mut running = lock(RUNNING.get_or_init(Mutex::default));
     running.retain(|known| known.strong_count() > 0);
     running.push(what);
 }
@@ -102,7 +103,7 @@ pub(super) fn stop(py: Python<'_>) {
     EXITING.store(true, Ordering::SeqCst);
     EXITS_HERE.set(true);
     let running = RUNNING.get(Process::current()).map(|running| {
-        let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = lock(running);
         std::mem::take(&mut *running)
     });
     let running: Vec<_> = running.into_iter().flatten().filter_map(|known| known.upgrade()).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use super::guard::{caught, guarded};
 use super::{errors, lane};
 use crate::client;
 use crate::error::WaitReason;
+use crate::lock::lock;
 use crate::per_process::Process;
 use crate::plan::Status;
 use crate::plan::run::{Control, Phase, RunError};
@@ -276,8 +277,4 @@ pub(super) fn counts_to_python<'py>(py: Python<'py>, counts: &BTreeMap<Status, u
         result.set_item(status.as_str(), count)?;
     }
     Ok(result)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,6 @@
 //! Lists: page after page, each account once, as dataclasses or as an Arrow stream.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
@@ -18,6 +18,7 @@ use crate::account::FieldError;
 use crate::client::{self, ListQuery};
 use crate::columns::{ColumnPage, Columns, Part, UnreadableItem, value_of};
 use crate::error::Operation;
+use crate::lock::lock;
 use crate::paging::{Incomplete, LONGEST_PAGE, Paging};
 
 /// A list of accounts during reading.
@@ -86,7 +87,7 @@ impl Listing {
     /// Whether the last page was read.
     #[getter]
     fn finished(&self, py: Python<'_>) -> PyResult<bool> {
-        guarded(py, "finished", || Ok(self.paging.lock().unwrap_or_else(PoisonError::into_inner).is_finished()))
+        guarded(py, "finished", || Ok(lock(&self.paging).is_finished()))
     }
 
     /// Reads the next page.
@@ -94,7 +95,7 @@ impl Listing {
     fn next_page<'py>(&self, py: Python<'py>, event_loop: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
         guarded(py, "next_page", || {
             let (query, paging) = (self.query.clone(), Arc::clone(&self.paging));
-            let next = paging.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let next = lock(&paging).next();
             let operation = move |client: client::Client| async move {
                 let Some((top, skip)) = next else { return Ok(None) };
                 let started = Instant::now();
@@ -141,7 +142,7 @@ impl ToPython for Option<Arrived> {
         let Some(Arrived { paging, skip, page, elapsed }) = self else {
             return Ok(Bound::new(py, Batch(Vec::new()))?.into_any());
         };
-        let mut paging = paging.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paging = lock(&paging);
         let accounts = new_accounts(&mut paging, skip, page);
         drop(paging);
         let accounts = accounts.map_err(|error| errors::to_python(py, &error.into_error(elapsed)))?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
 use arrow_array::types::TimestampMillisecondType;
@@ -24,6 +24,7 @@ use super::job::{Job, counts_to_python};
 use super::overview::{Known, Requests, Stamp, Tally};
 use super::table::{Table, options_from};
 use crate::config::Config;
+use crate::lock::lock;
 use crate::plan::file::{self, ChangeView, FileError, RowView};
 use crate::plan::run::{self, ApplyOptions, OnConflict, OnUnknownMember, Selection};
 use crate::plan::{Status, Value};
@@ -46,7 +47,7 @@ impl PlanFile {
         fits: impl Fn(&T) -> bool,
         find: impl FnOnce(&file::PlanFile) -> Result<T, FileError> + Send,
     ) -> PyResult<T> {
-        let known = || self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || lock(&self.1);
         let stamp = Stamp::of(self.0.real_path());
         if known().is_of(stamp.as_ref()) {
             if let Some(found) = slot(&mut known()).clone().filter(fits) {

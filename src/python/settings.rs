@@ -10,6 +10,8 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
 
 use super::acquire::{Gate, QuotaGate};
 use super::convert::{integer, type_name};
+use super::errors;
+use super::guard::guarded;
 use crate::acquire::Acquire;
 use crate::config::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, ProxyUrl};
 use crate::error::{Error, KeyOrigin};
@@ -21,6 +23,26 @@ const LONGEST_TIMEOUT: f64 = 30.0 * 86_400.0;
 
 /// The most characters of a folder in a message.
 const LONGEST_FOLDER: usize = 200;
+
+/// Returns the folder for plans without a name; `None` if the home directory is unknown.
+#[pyfunction]
+pub(super) fn state_folder(py: Python<'_>) -> PyResult<Option<PathBuf>> {
+    guarded(py, "state_folder", || {
+        let chosen = chosen_state_folder().map_err(|error| errors::to_python(py, &error))?;
+        Ok(chosen.or_else(crate::state_folder::usual))
+    })
+}
+
+/// Processes with different working directories would each have a quota and plans of their own.
+fn chosen_state_folder() -> Result<Option<PathBuf>, Error> {
+    match crate::state_folder::chosen() {
+        Some(folder) if !folder.is_absolute() => {
+            let folder = plain_line(&folder.to_string_lossy(), LONGEST_FOLDER);
+            Err(refused(format!("REPLYIO_STATE_DIR must be an absolute path, not {folder}")))
+        }
+        chosen => Ok(chosen),
+    }
+}
 
 /// Reads all settings of a new client.
 pub(super) fn config_from(settings: &Bound<'_, PyDict>) -> Result<Config, Error> {
@@ -36,11 +58,7 @@ pub(super) fn config_from(settings: &Bound<'_, PyDict>) -> Result<Config, Error>
             }
         },
     };
-    let state = env::var_os("REPLYIO_STATE_DIR").map(PathBuf::from).filter(|state| !state.as_os_str().is_empty());
-    if let Some(state) = state.filter(|state| !state.is_absolute()) {
-        let state = plain_line(&state.to_string_lossy(), LONGEST_FOLDER);
-        return Err(refused(format!("REPLYIO_STATE_DIR must be an absolute path, not {state}")));
-    }
+    chosen_state_folder()?;
     let mut config = Config::new("none")?;
     config.api_key = ApiKey::with_origin(api_key, origin)?;
     let base_url = match given("base_url") {

@@ -1,7 +1,7 @@
 //! Converts Python data to a table of the core.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pyo3::exceptions::{PyException, PyIndexError};
@@ -15,6 +15,7 @@ use super::guard::guarded;
 use super::rows::{from_frame, read_rows, rows_of};
 use super::{errors, exit};
 use crate::account::{FieldError, nearest};
+use crate::lock::lock;
 use crate::plan::source::{self, Builder, Key, Options, TableError};
 use crate::plan::{Cell, MatchOn, Mode, Nulls};
 use crate::private_file::open_linked;
@@ -114,7 +115,7 @@ pub(super) struct Rows {
 
 impl Rows {
     fn take(&self, py: Python<'_>) -> PyResult<Builder> {
-        let builder = self.builder.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let builder = lock(&self.builder).take();
         builder.ok_or_else(|| errors::internal(py, "the rows were already read"))
     }
 }
@@ -126,7 +127,7 @@ impl Rows {
         guarded(py, "step", || {
             let patience = Duration::try_from_secs_f64(seconds).unwrap_or_default();
             let (builder, has_ended) = read_rows(self.source.bind(py), self.take(py)?, &self.options, Some(patience))?;
-            *self.builder.lock().unwrap_or_else(PoisonError::into_inner) = Some(builder);
+            *lock(&self.builder) = Some(builder);
             Ok(has_ended)
         })
     }

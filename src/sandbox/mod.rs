@@ -31,7 +31,7 @@ mod wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,7 @@ pub use self::state::SandboxRequest;
 use self::state::State;
 use self::wire::Shared;
 use crate::account::ContactAccount;
+use crate::lock::lock;
 
 /// The quota of each user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -298,7 +299,7 @@ impl Sandbox {
         if !self.is_here() {
             return;
         }
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = lock(&self.thread).take();
         self.shared.stop.notify_one();
         if let Some(thread) = thread {
             // The requests show everything that its panic could say.

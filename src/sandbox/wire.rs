@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ use super::faults::{Applied, Fault};
 use super::guard;
 use super::routes::{self, Call, Resource};
 use super::state::State;
+
+use crate::lock::lock;
 
 /// How far to read a body beyond the limit, so that the client reads the 413 instead of a broken pipe.
 const DISCARDED: usize = 8 << 20;
@@ -52,19 +54,19 @@ impl Shared {
 
     /// Returns the state. A panic of another holder leaves it consistent.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Tells every connection to end. The returned receiver closes after all connections have ended.
     pub(super) fn end_connections(&self) -> watch::Sender<()> {
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connections = lock(&self.connections);
         let ending = std::mem::take(&mut *connections);
         ending.send_replace(());
         ending
     }
 
     fn connection(&self) -> watch::Receiver<()> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner).subscribe()
+        lock(&self.connections).subscribe()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Builder;
 use tokio::time::{Duration, sleep, timeout};
@@ -18,6 +18,7 @@ use super::world::World;
 use crate::account::{AccountFields, Field};
 use crate::client::Client;
 use crate::config::{BaseUrl, Config};
+use crate::lock::lock;
 use crate::plan::Value;
 use crate::plan::file::simulation::Simulation;
 use crate::plan::run::Control;
@@ -38,7 +39,7 @@ pub(super) struct Played {
 pub(super) fn play(seed: u64, world: &World, story: &Story, folder: &Path) -> Played {
     // The core stores some values once per process.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _one = lock(&ONE_AT_A_TIME);
     fastrand::seed(seed);
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
     let files = Simulation::begin(seed, |path, _| stage(|stage| stage.writes(path)));

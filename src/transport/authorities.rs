@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use rustls::RootCertStore;
@@ -15,6 +15,7 @@ use rustls_native_certs::{CertificateResult, ErrorKind as NativeError};
 
 use super::is_exhaustion;
 use crate::error::Error;
+use crate::lock::lock;
 use crate::per_process::PerProcess;
 use crate::text::plain_line;
 
@@ -81,7 +82,7 @@ impl Last {
         read: impl FnOnce() -> Result<RootCertStore, Error>,
     ) -> Result<Arc<RootCertStore>, Error> {
         let Some(source) = source else { return read().map(Arc::new) };
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.0);
         if let Some((_, store)) = last.as_ref().filter(|(of, _)| *of == source) {
             return Ok(Arc::clone(store));
         }

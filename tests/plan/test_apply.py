@@ -66,6 +66,16 @@ def test_fill_touches_only_what_is_empty(service: Sandbox) -> None:
     assert_written(service, before, {1: {"phone": "+47 1"}})
 
 
+def test_fill_overwrites_no_value_that_came_after_the_plan(service: Sandbox) -> None:
+    with service.client(quota=None) as client:
+        made = plan(client, "sync", [{"id": 1, "phone": "+47 1"}], mode="fill")
+        client.patch_contact_account(1, phone="+47 2")
+        assert do(made, "apply").counts == {"conflict": 1}
+        assert made.apply(on_conflict="overwrite", progress=False).counts == {"conflict": 1}
+        assert 'mode "fill" overwrites none' in next(iter(made.failures))["error"]
+    assert service.accounts[1].phone == "+47 2"
+
+
 def test_replace_clears_what_has_no_column_and_keeps_the_owner(service: Sandbox) -> None:
     before = service.accounts
     with service.client(quota=None) as client:

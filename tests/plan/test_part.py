@@ -115,7 +115,9 @@ def test_a_limit_takes_the_first_rows_and_the_next_run_the_next(mode: str, made:
         ([{"row": 0, "id": 2}], "row 0 of the plan has another id"),
         (7, "must be row numbers or a table"),
         ("nowhere.csv", "cannot be read: No such file"),
-        ("nowhere.xlsx", r"must end in \.csv"),
+        ("nowhere.txt", r"must end in \.csv, .* or \.parquet$"),
+        ("nowhere.xlsx", r"must end in \.csv, .*; save the sheet as CSV first"),
+        ("nowhere\0.csv", "contains a null character"),
         ([{"row": 0, "field": "city"}], "row 0 also changes industry"),
         ([{"row": 0, "field": "phone"}], "does not change the field 'phone'"),
         (

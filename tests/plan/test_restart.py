@@ -143,6 +143,25 @@ def test_a_plan_that_could_not_be_replaced_is_still_there(mode: str, service: Sa
         assert do(client.open_plan(path), "revert").counts == {"changed": 1}
 
 
+@pytest.mark.parametrize("works", [True, False])
+def test_a_plan_whose_replacement_was_killed_is_kept_until_there_is_a_new_one(
+    works: bool, service: Sandbox, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.replyplan"
+    with service.client(quota=None) as client:
+        do(plan(client, "sync", moves([1]), save_as=path), "apply")
+        path.rename(f"{path}.replaced")
+        if not works:
+            service.add_fault(Fault(method="GET", status=401))
+            with pytest.raises(AuthenticationError):
+                plan(client, "sync", moves([2]), save_as=path, if_exists="replace")
+            service.clear_faults()
+            assert do(client.open_plan(path), "revert").counts == {"changed": 1}
+        else:
+            assert plan(client, "sync", moves([2]), save_as=path, if_exists="replace").counts == {"pending": 1}
+        assert not path.with_name("a.replyplan.replaced").exists()
+
+
 @pytest.mark.parametrize("if_exists", ["resume", "replace"])
 def test_a_plan_whose_planning_was_killed_is_planned_anew(if_exists: str, service: Sandbox, tmp_path: Path) -> None:
     import sqlite3

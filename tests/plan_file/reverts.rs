@@ -39,10 +39,11 @@ fn a_revert_expects_what_was_answered_and_restores_what_was_overwritten() {
     let answered = |values: Vec<(Field, Value)>| Finished { answered: values, ..Finished::new(Status::Changed, NOW) };
     send(&run, 0, vec![(Field::City, text("Paris"))], answered(Vec::new()));
     send(&run, 1, Vec::new(), answered(vec![(Field::City, text("BERGEN"))]));
-    // The service ignored the city, and the owner of the next: nothing of those is to be reverted.
+    // The answers have the previous city, and the previous owner of the next: the updates were ignored, or the answers were
+    // old. A revert finds out.
     send(&run, 2, Vec::new(), answered(vec![(Field::City, text("Oslo 2 äöü"))]));
     send(&run, 3, Vec::new(), answered(vec![(Field::City, text("Oslo 3 äöü")), (Field::OwnerUserId, Value::Null)]));
-    // Somebody had emptied it, and the service stored nothing: `""` and null are the same.
+    // Somebody had emptied it, and the answer has no city: `""` and null are the same.
     send(&run, 5, vec![(Field::City, text(""))], answered(vec![(Field::City, Value::Null)]));
     block_on(run.sending(6, Vec::new(), NOW)).unwrap();
     send(&run, 7, Vec::new(), finished(Status::Failed, Some("refused".to_owned())));
@@ -57,7 +58,11 @@ fn a_revert_expects_what_was_answered_and_restores_what_was_overwritten() {
         owner(0),
         of(1, Field::City, text("BERGEN"), text("Oslo 1 äöü")),
         owner(1),
+        of(2, Field::City, text("Bergen 2 äöü"), text("Oslo 2 äöü")),
         owner(2),
+        of(3, Field::City, text("Bergen 3 äöü"), text("Oslo 3 äöü")),
+        owner(3),
+        of(5, Field::City, text("Bergen 5 äöü"), text("")),
         owner(5),
         of(6, Field::City, text("Bergen 6 äöü"), text("Oslo 6 äöü")),
         owner(6),

@@ -40,6 +40,7 @@ pub use self::rows::{ChangeView, Finished, OpenRow, PlannedRow, RowView};
 pub use self::run::Run;
 use self::state::Log;
 pub use self::state::{Activity, AtRisk, ItemsProof, Owner, State};
+pub(super) use self::writer::Write;
 use crate::config::ApiKey;
 use crate::plan::Status;
 use crate::text::plain_line;

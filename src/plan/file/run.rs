@@ -10,6 +10,7 @@ use super::session::Session;
 use super::state::{AtRisk, ItemsProof};
 use super::writer::{Write, Writer, Written};
 use crate::account::Field;
+use crate::lock::lock;
 use crate::per_process::Process;
 use crate::plan::Value;
 
@@ -94,6 +95,16 @@ impl Run {
         self.write(Write::Cleared(members)).await.map(drop)
     }
 
+    /// Hands a write over immediately, so that writes are stored in the order of the calls. On the disk when this
+    /// completes.
+    ///
+    /// # Errors
+    /// Returns [`FileError`] if the file cannot be written.
+    pub(in crate::plan) fn store(&self, write: Write) -> impl Future<Output = Result<(), FileError>> + use<> {
+        let written = self.write(write);
+        async move { written.await.map(drop) }
+    }
+
     /// Stores the times of requests that belong to no row.
     ///
     /// # Errors
@@ -139,7 +150,7 @@ impl Run {
 
     fn write(&self, write: Write) -> impl Future<Output = Result<Written, FileError>> + use<> {
         let started = if Process::current() == self.0.process {
-            Ok(self.0.writer.lock().unwrap_or_else(PoisonError::into_inner).write(write))
+            Ok(lock(&self.0.writer).write(write))
         } else {
             Err(FileError::new(self.0.file.path(), FileErrorKind::Forked))
         };

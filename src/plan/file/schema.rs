@@ -183,10 +183,12 @@ impl StoredEdit {
         Ok((edit.checksum() == checksum && name == field.name()).then_some(edit))
     }
 
-    /// Returns the change that reverts this one, based on the stored value.
+    /// Returns the change that reverts this one, based on the stored value. An answer with the previous value does not
+    /// tell whether the update was ignored or the answer was old, so the revert looks at the account.
     pub(super) fn reversed(self) -> Change {
         let Change { field, before, after } = self.change;
-        Change { field, before: self.answered.unwrap_or(after), after: before }
+        let answered = self.answered.filter(|answered| !answered.is(before.as_field_value()));
+        Change { field, before: answered.unwrap_or(after), after: before }
     }
 
     fn checksum(&self) -> u32 {

@@ -15,6 +15,8 @@ use super::schema::{self, StoredEdit, StoredRequest, StoredRow};
 use super::session::Session;
 use super::state::{self, AtRisk, ItemsProof};
 use crate::account::Field;
+#[cfg(feature = "simulation")]
+use crate::lock::lock;
 use crate::plan::{Status, Value};
 use crate::sabotage::{Guard, is_off};
 
@@ -22,7 +24,7 @@ use crate::sabotage::{Guard, is_off};
 const MOST_TOGETHER: usize = 1_024;
 
 /// A write.
-pub(super) enum Write {
+pub(in crate::plan) enum Write {
     Sending { row: u64, overwritten: Vec<(Field, Value)>, at: i64 },
     Finish { row: u64, finished: Finished },
     NotSent { row: u64, before: Vec<(Field, Value)> },
@@ -87,7 +89,7 @@ impl Writer {
 
     fn hand_over(&self, write: Write, reply: Reply) -> bool {
         #[cfg(feature = "simulation")]
-        if let Some(session) = self.here.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        if let Some(session) = lock(&self.here).as_mut() {
             commit(&self.path, session, vec![(write, reply)]);
             return true;
         }

@@ -297,6 +297,34 @@ fn accounts_or_rows_of_one_domain_are_ambiguous_however_it_is_written() {
 }
 
 #[test]
+fn an_invalid_row_makes_another_row_of_its_account_ambiguous() {
+    let cities: ArrayRef = Arc::new(StringArray::from(vec!["#REF!", "Bergen", "Bergen", "#REF!"]));
+    let ids: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 1, 3]));
+    for (match_on, keys) in [
+        (MatchOn::Id, ids),
+        (MatchOn::Name, Arc::new(StringArray::from(vec!["Company 1", "Company 2", "Company 1", "Company 3"]))),
+        (
+            MatchOn::DomainName,
+            Arc::new(StringArray::from(vec![
+                "company1.example",
+                "company2.example",
+                "COMPANY1.example",
+                "company3.example",
+            ])),
+        ),
+    ] {
+        let options = Options { match_on, ..Options::default() };
+        let batch = RecordBatch::try_from_iter([(match_on.as_str(), keys), ("city", Arc::clone(&cities))]).unwrap();
+        let table = Table::from_batches(&batch.schema(), vec![batch], &options).unwrap();
+        let mut service = Service::of(3);
+        let rows = service.plan(&table, &options).unwrap();
+        assert_eq!(statuses(&rows), [Status::Invalid, Status::Pending, Status::Ambiguous, Status::Invalid]);
+        let error = "rows 0, 2 match the same account; keep only one of them";
+        assert_eq!((rows[&2].error.as_deref(), service.singles.is_empty()), (Some(error), match_on != MatchOn::Id));
+    }
+}
+
+#[test]
 fn a_page_of_a_site_is_not_the_company_that_has_the_site() {
     let texts = ["https://www.hotels.com/oslo", "shop.acme.com", "acme.com.au", "info@globex.com"];
     let (table, options) = by_text(MatchOn::DomainName, &texts);

@@ -19,10 +19,10 @@ use super::{ApplyOptions, RunError};
 use crate::account::ContactAccount;
 use crate::answer::Item;
 use crate::client::{AccountTurns, Client, ListQuery, Observer, Slot};
-use crate::clock::now_ms;
+use crate::clock::{Moment, Stopwatch, now_ms};
 use crate::error::Error;
-use crate::plan::file::{AtRisk, FileError, Finished, ItemsProof, OpenRow, PlanFile, Run, State};
-use crate::plan::{MatchOn, Status};
+use crate::plan::file::{AtRisk, FileError, Finished, ItemsProof, OpenRow, PlanFile, Run, State, Write};
+use crate::plan::{MatchOn, Mode, Status};
 
 /// The rows per look if no quota limits the requests of a minute.
 const MOST_ON_A_LOOK: usize = 1_000;
@@ -71,12 +71,14 @@ pub async fn apply(
         if overwrites { run.file().counts()?.get(&Status::Conflict).copied().unwrap_or_default() } else { 0 };
     // If the run overwrites conflicts, they are open rows.
     let done = run.file().rows_done()?.saturating_sub(conflicts);
+    let header = run.file().header();
     let settings = Settings {
         on_conflict: options.on_conflict,
         on_unknown_member: options.on_unknown_member,
         concurrency: options.concurrency.max(1),
         most_on_a_look: rows_on_a_look(client),
         attempts: client.config().max_attempts,
+        fills: header.mode == Mode::Fill && !header.is_revert,
     };
     {
         let mut progress = control.state();
@@ -85,7 +87,6 @@ pub async fn apply(
         progress.rows = done + rows.len() as u64;
         progress.done = done;
     }
-    let header = run.file().header();
     // A revert is for the accounts that were changed, whatever their current names are.
     let match_on = if header.is_revert { MatchOn::Id } else { header.match_on };
     let keys = if match_on == MatchOn::Id { HashMap::new() } else { run.file().open_keys()? };
@@ -94,7 +95,7 @@ pub async fn apply(
         control: Arc::clone(control),
         machine: Machine::new(rows, items, settings).matched(match_on, keys).sparing(cleared_members, at_risk),
         run,
-        started: Instant::now(),
+        clock: Stopwatch::start(),
         most_in_flight: 2 * settings.concurrency,
         tasks: JoinSet::new(),
         turns: HashMap::new(),
@@ -128,7 +129,7 @@ enum Back {
 /// The outcome of an update that the run was about to send.
 enum Outcome {
     Answered(Result<Box<ContactAccount>, Error>),
-    /// The run had begun to hold back all requests.
+    /// It was not sent, although its row is marked: all requests are held back, or it would have been late.
     HeldBack,
     /// This process changed the account after the look, or waited so long for its turn that someone else may have.
     Overtaken,
@@ -139,6 +140,9 @@ enum Outcome {
 /// The longest wait for the turn of an account after which the look at it still counts.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
+/// The longest time from then until the request, which includes that in which its row is marked in the file.
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
+
 /// The turns of a row's account, and the number of updates that this process had begun at the look.
 type Seen = (AccountTurns, u64);
 
@@ -147,7 +151,7 @@ struct Driver {
     control: Arc<Control>,
     machine: Machine,
     run: Run,
-    started: Instant,
+    clock: Stopwatch,
     /// Requests and file writes, so that a slow disk delays requests.
     most_in_flight: usize,
     tasks: JoinSet<Back>,
@@ -162,7 +166,8 @@ impl Driver {
                 self.machine.wind_down();
             }
             self.control.state().requests_left = self.machine.requests_left();
-            let next = self.machine.next(self.started.elapsed());
+            let now = self.clock.elapsed();
+            let next = self.machine.next(now);
             let has_room = self.tasks.len() < self.most_in_flight;
             // Results come before new requests: they may ask to wait or to stop.
             let back = match next {
@@ -181,7 +186,7 @@ impl Driver {
                 Next::Wait(until, reason) => tokio::select! {
                     biased;
                     Some(back) = self.tasks.join_next() => Some(back),
-                    () = self.control.wait(self.started + until, reason) => continue,
+                    () = self.control.wait(Instant::now() + until.saturating_sub(now), reason) => continue,
                 },
                 Next::Request | Next::Idle => self.tasks.join_next().await,
                 Next::Done => {
@@ -219,7 +224,7 @@ impl Driver {
 
     /// Starts the next request, in its slot of the quota.
     fn start(&mut self, slot: Slot) {
-        match self.machine.start(self.started.elapsed()) {
+        match self.machine.start(self.clock.elapsed()) {
             None => {}
             Some(Request::Page { rows, top, skip }) => self.look_at_page(slot, rows, top, skip),
             Some(Request::Account { row }) => self.look_at_account(slot, row),
@@ -284,7 +289,7 @@ impl Driver {
     }
 
     fn take(&mut self, back: Back) {
-        let now = self.started.elapsed();
+        let now = self.clock.elapsed();
         let records = match back {
             Back::Page { rows, answer } => {
                 let numbers: Vec<u64> = rows.iter().map(|row| row.row).collect();
@@ -341,10 +346,9 @@ impl Driver {
         self.fail(error);
     }
 
-    /// Stores records in their order. A row counts when its record is on the disk.
+    /// Hands records to the writer, in their order. A row counts when its record is on the disk.
     fn record(&mut self, records: Vec<Record>) {
         for record in records {
-            let run = self.run.clone();
             let status = if let Record::Finish { finished, row } = &record {
                 self.turns.remove(row);
                 Some(finished.status)
@@ -354,17 +358,15 @@ impl Driver {
             if record == Record::Items(ItemsProof::Incomplete) {
                 self.control.state().items_are_incomplete = true;
             }
-            self.tasks.spawn(async move {
-                let result = match record {
-                    Record::Finish { row, finished } => {
-                        run.finish(row, Finished { at_ms: Some(now_ms()), ..finished }).await
-                    }
-                    Record::NotSent { row, before } => run.not_sent(row, before).await,
-                    Record::Items(items) => run.set_items(items).await,
-                    Record::Cleared(members) => run.add_cleared(members).await,
-                };
-                Back::Recorded { result, status }
+            let stored = self.run.store(match record {
+                Record::Finish { row, finished } => {
+                    Write::Finish { row, finished: Finished { at_ms: Some(now_ms()), ..finished } }
+                }
+                Record::NotSent { row, before } => Write::NotSent { row, before },
+                Record::Items(items) => Write::Items(items),
+                Record::Cleared(members) => Write::Cleared(members),
             });
+            self.tasks.spawn(async move { Back::Recorded { result: stored.await, status } });
         }
     }
 }
@@ -372,7 +374,7 @@ impl Driver {
 /// Sends an update, in its turn, after its row was marked in the file, unless something holds it back.
 async fn send(client: &Client, run: &Run, slot: Slot, update: &Update, seen: Option<Seen>) -> Outcome {
     let (turns, writes) = seen.unwrap_or_else(|| (client.account(update.account.id), u64::MAX));
-    let asked = Instant::now();
+    let asked = Moment::now();
     let turn = turns.take().await;
     if turns.writes() != writes || asked.elapsed() > LONGEST_WAIT {
         return Outcome::Overtaken;
@@ -385,8 +387,96 @@ async fn send(client: &Client, run: &Run, slot: Slot, update: &Update, seen: Opt
     if let Err(error) = run.sending(update.row.row, update.overwritten.clone(), sent_now()).await {
         return Outcome::NotMarked(error);
     }
-    if client.held().is_some() {
+    // The disk may have been slow, or the machine may have slept.
+    if client.held().is_some() || asked.elapsed() > LONGEST_DELAY {
         return Outcome::HeldBack;
     }
-    Outcome::Answered(client.put_once(slot, &turn, &update.fields).await.map(Box::new))
+    match client.put_once(slot, &turn, &update.fields).await {
+        Ok(None) => Outcome::HeldBack,
+        Ok(Some(answered)) => Outcome::Answered(Ok(Box::new(answered))),
+        Err(error) => Outcome::Answered(Err(error)),
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "sandbox")]
+mod tests {
+    use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+    use http::Method;
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::clock;
+    use crate::config::{BaseUrl, Config};
+    use crate::plan::run::plan;
+    use crate::plan::source::{Options, Table};
+    use crate::quota::Quota;
+    use crate::sandbox::{Sandbox, SandboxOptions, account_from_json};
+
+    const ACCOUNTS: i64 = 30;
+
+    fn account(id: i64, phone: &str) -> Json {
+        json!({"id": id, "name": format!("Company {id}"), "city": "Oslo", "phone": phone})
+    }
+
+    fn moves_to_bergen() -> (Table, Options) {
+        let options = Options::default();
+        let ids: ArrayRef = Arc::new((1..=ACCOUNTS).collect::<Int64Array>());
+        let cities: ArrayRef = Arc::new(StringArray::from(vec!["Bergen"; usize::try_from(ACCOUNTS).unwrap()]));
+        let batch = RecordBatch::try_from_iter([("id", ids), ("city", cities)]).unwrap();
+        (Table::from_batches(&batch.schema(), vec![batch], &options).unwrap(), options)
+    }
+
+    #[tokio::test]
+    async fn no_update_is_made_from_what_was_read_before_the_machine_slept() {
+        let accounts = (1..=ACCOUNTS).map(|id| account_from_json(&account(id, "+47 1")).unwrap()).collect();
+        let options = SandboxOptions { accounts: Some(accounts), ..SandboxOptions::default() };
+        let sandbox = Sandbox::start(options).unwrap();
+        let mut config = Config::new(format!("slept-{}", sandbox.port())).unwrap();
+        config.base_url = BaseUrl::new(&sandbox.url()).unwrap();
+        // A minute takes two seconds, and the run waits for the next one when it has read a page.
+        config.quota = Some(Quota { per_minute: 20, per_hour: 1_000 });
+        config.quota_clock_scale = 30.0;
+        let client = Client::new(config).unwrap();
+        let folder = std::env::temp_dir().join(format!("replyio-slept-{}", sandbox.port()));
+        std::fs::create_dir(&folder).unwrap();
+        let (table, options) = moves_to_bergen();
+        let control = Arc::new(Control::default());
+        let planned = plan(&client, &table, &options, &folder.join("a.replyplan"), &control, None).await.unwrap();
+        let run = planned.unwrap().start_run().unwrap();
+
+        let stored = |id| sandbox.accounts().into_iter().find(|account| account.id == id).unwrap();
+        let puts = || sandbox.requests().iter().filter(|request| request.method == Method::PUT).count();
+        let colleague = async {
+            let mut before = 0;
+            loop {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                let now = sandbox.requests().len();
+                if puts() > 0 && now == before {
+                    break;
+                }
+                before = now;
+            }
+            let written = puts();
+            for id in 1..=ACCOUNTS {
+                let stored = stored(id);
+                let mut changed = account(id, "+47 2");
+                changed["city"] = stored.city.as_deref().into();
+                sandbox.set_account(&account_from_json(&changed).unwrap()).unwrap();
+            }
+            clock::sleep(Duration::from_secs(8 * 3_600));
+            written
+        };
+        let options = ApplyOptions { concurrency: 1, ..ApplyOptions::default() };
+        let selection = Selection::default();
+        let applied = apply(&client, run, options, &selection, &control, None);
+        let (applied, written) = tokio::join!(applied, colleague);
+        applied.unwrap();
+        assert!(written < usize::try_from(ACCOUNTS).unwrap(), "nothing was left to write");
+        for id in 1..=ACCOUNTS {
+            let account = stored(id);
+            assert_eq!((account.city.as_deref(), account.phone.as_deref()), (Some("Bergen"), Some("+47 2")), "{id}");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::error::WaitReason;
+use crate::lock::lock;
 use crate::plan::Status;
 
 /// The progress of a run.
@@ -67,7 +68,7 @@ impl Control {
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.progress)
     }
 
     pub(super) fn count(&self, status: Status) {

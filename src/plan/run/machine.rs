@@ -17,13 +17,13 @@ use super::record::{Record, finish, given_up, in_row, said_of};
 use super::{OnConflict, OnUnknownMember};
 use crate::account::{AccountFields, ContactAccount, Field};
 use crate::answer::Item;
-use crate::change::{self, Change, Deviations, Drift, Value, has_unsendable};
+use crate::change::{self, Change, Deviations, Drift, Value, has_unsendable, is_filled};
 use crate::error::{Error, Failure, WaitReason};
 use crate::plan::file::{AtRisk, Finished, ItemsProof, OpenRow};
 use crate::plan::planner::{Look, next_look};
 use crate::plan::{MatchOn, Status};
-
 use crate::sabotage::{Guard, is_off};
+
 /// A look that is older than this is repeated before the update.
 const FRESH: Duration = Duration::from_secs(120);
 
@@ -38,6 +38,8 @@ pub(super) struct Settings {
     pub(super) most_on_a_look: usize,
     /// The most attempts for a row.
     pub(super) attempts: u32,
+    /// Whether the plan changes only fields without a value.
+    pub(super) fills: bool,
 }
 
 /// A request to send.
@@ -134,6 +136,8 @@ pub(super) struct Machine {
     in_doubt: Option<InDoubt>,
     attempts: HashMap<u64, u32>,
     looking: usize,
+    /// When the last look was sent. There is one at a time.
+    looked_at: Duration,
     writing: usize,
     requests_left: u64,
     match_on: MatchOn,
@@ -166,6 +170,7 @@ impl Machine {
             in_doubt: None,
             attempts: HashMap::new(),
             looking: 0,
+            looked_at: Duration::ZERO,
             writing: 0,
             requests_left,
             match_on: MatchOn::Id,
@@ -326,6 +331,9 @@ impl Machine {
     /// Returns the next request; `None` if there is none to send now. The caller must have a slot of the quota.
     pub(super) fn start(&mut self, now: Duration) -> Option<Request> {
         let request = self.choose(now);
+        if matches!(request, Some(Request::Page { .. } | Request::Account { .. })) {
+            self.looked_at = now;
+        }
         self.requests_left = self.requests_left.saturating_sub(u64::from(request.is_some()));
         request
     }
@@ -428,6 +436,7 @@ impl Machine {
             self.members.listed(account);
         }
         let ready_before = self.ready.len();
+        let mut is_useless = false;
         for row in rows {
             let account = row.account_id.and_then(|id| accounts.remove(&id));
             let changes = planned.remove(&row.row).unwrap_or_default();
@@ -452,12 +461,10 @@ impl Machine {
                     self.singly.push_back(row);
                 }
                 Some(account) if account.is_complete() || is_off(Guard::CompleteItems) => {
-                    records.extend(self.take_account(row, changes, account, true, now));
+                    records.extend(self.take_account(row, changes, account, true));
                 }
                 Some(_) => {
-                    if self.items != Some(ItemsProof::Incomplete) {
-                        records.push(self.pages_are_of_no_use());
-                    }
+                    is_useless = true;
                     self.singly.push_back(row);
                 }
                 None => {
@@ -466,8 +473,8 @@ impl Machine {
                 }
             }
         }
-        if self.items == Some(ItemsProof::Incomplete) {
-            self.drop_what_pages_showed();
+        if is_useless {
+            records.extend(self.pages_are_of_no_use());
         } else {
             self.demand_proofs(ready_before);
         }
@@ -478,7 +485,7 @@ impl Machine {
     fn demand_proofs(&mut self, ready_before: usize) {
         let on_page: Vec<&Update> = self.ready.iter().skip(ready_before).collect();
         let accounts: Vec<&ContactAccount> = on_page.iter().map(|update| &update.account).collect();
-        let mut places = self.proofs.demanded(accounts.iter().copied());
+        let mut places = self.proofs.demanded(&accounts);
         let mut in_estimate = 0;
         if self.items.is_none() {
             proof::sample(&accounts, &mut places);
@@ -501,24 +508,23 @@ impl Machine {
         are_of_use.then_some(Record::Items(ItemsProof::Complete))
     }
 
-    /// Reads every account with `GET` from now on.
-    fn pages_are_of_no_use(&mut self) -> Record {
-        self.items = Some(ItemsProof::Incomplete);
+    /// Reads every account with `GET` from now on. Returns what a later run need not find out again.
+    fn pages_are_of_no_use(&mut self) -> Option<Record> {
+        let was_known = self.items.replace(ItemsProof::Incomplete) == Some(ItemsProof::Incomplete);
         self.singly.append(&mut self.todo);
-        let rows = self.singly.len() + self.later.len() + self.set_aside.len() + self.ready.len();
-        self.requests_left = 2 * rows as u64;
-        Record::Items(ItemsProof::Incomplete)
-    }
-
-    /// Schedules every account for `GET` that is about to be updated from a page.
-    fn drop_what_pages_showed(&mut self) {
-        let (from_pages, others) = std::mem::take(&mut self.ready).into_iter().partition(|update| update.is_from_page);
+        let (from_pages, others): (VecDeque<_>, _) =
+            std::mem::take(&mut self.ready).into_iter().partition(|update| update.is_from_page);
         self.ready = others;
-        let from_pages: VecDeque<Update> = from_pages;
         // Those to be proved are already scheduled.
         let looked_at_soon = std::mem::take(&mut self.to_prove);
         let rows = from_pages.into_iter().map(|update| update.row);
         self.singly.extend(rows.filter(|row| !looked_at_soon.contains(&row.row)));
+        if was_known {
+            return None;
+        }
+        let to_read = self.singly.len() + self.later.len() + self.set_aside.len();
+        self.requests_left = (2 * to_read + self.ready.len()) as u64;
+        Some(Record::Items(ItemsProof::Incomplete))
     }
 
     /// Takes the answer to [`Request::Account`].
@@ -558,10 +564,10 @@ impl Machine {
                 }
                 Compared::Whole => {}
                 Compared::Lacking => {
-                    if self.items != Some(ItemsProof::Incomplete) {
-                        records.push(self.pages_are_of_no_use());
-                    }
-                    self.drop_what_pages_showed();
+                    let found = self.pages_are_of_no_use();
+                    // The update of this row.
+                    self.requests_left += u64::from(found.is_some());
+                    records.extend(found);
                 }
                 Compared::Contradicting(fields) => {
                     let fields = fields.iter().map(|field| field.name()).collect();
@@ -583,7 +589,7 @@ impl Machine {
                 return records;
             }
         }
-        let finished = self.take_account(row, changes, account, false, now);
+        let finished = self.take_account(row, changes, account, false);
         if was_in_doubt && finished.is_some() {
             self.doubt_ends_without_an_update();
         }
@@ -608,7 +614,6 @@ impl Machine {
         changes: Vec<Change>,
         account: ContactAccount,
         is_from_page: bool,
-        now: Duration,
     ) -> Option<Record> {
         if changes.is_empty() {
             let error = "reading its account failed when the plan was made; plan this row again";
@@ -624,27 +629,42 @@ impl Machine {
             let status = if row.was_sent { Status::Unknown } else { Status::Conflict };
             return Some(finish(row, status, Some(error)));
         }
-        let foreign: Vec<&str> = match drift {
+        let foreign: Vec<Field> = match drift {
             Drift::Done if !row.was_sent => return Some(finish(row, Status::Unchanged, None)),
             // A row that may have been sent is sent again even if it looks done: only an answer confirms it.
             Drift::None | Drift::Done => Vec::new(),
-            Drift::Conflict(fields) => {
-                let is_cut = |field: &Field| {
-                    changes.iter().any(|change| change.field == *field && self.proofs.is_cut(change, &account))
-                };
-                fields.iter().filter(|field| !is_cut(field)).map(|field| field.name()).collect()
+            Drift::Conflict(mut fields) => {
+                fields.retain(|field| {
+                    !changes.iter().any(|change| change.field == *field && self.proofs.is_cut(change, &account))
+                });
+                fields
             }
         };
-        if !foreign.is_empty() && self.settings.on_conflict == OnConflict::Skip {
-            let names = foreign.join(", ");
-            return Some(if row.was_sent {
-                let error = format!(
-                    "{names} has neither the previous value nor the value sent: the service may store it in another \
-                    form, or someone changed it since; apply(on_conflict=\"overwrite\") sends it again"
-                );
-                finish(row, Status::Unknown, Some(error))
-            } else {
-                finish(row, Status::Conflict, Some(format!("{names} changed since the plan was made")))
+        let is_kept = self.settings.fills && foreign.iter().any(|field| is_filled(*field, account.value(*field)));
+        if !foreign.is_empty() && (self.settings.on_conflict == OnConflict::Skip || is_kept) {
+            let names = foreign.iter().map(|field| field.name()).collect::<Vec<_>>().join(", ");
+            return Some(match (row.was_sent, is_kept) {
+                (true, false) => {
+                    let error = format!(
+                        "{names} has neither the previous value nor the value sent: the service may store it in another \
+                        form, or someone changed it since; apply(on_conflict=\"overwrite\") sends it again"
+                    );
+                    finish(row, Status::Unknown, Some(error))
+                }
+                (true, true) => {
+                    let error = format!(
+                        "{names} has a value that this plan did not send: the service may store it in another form, or \
+                        someone else set it; mode \"fill\" overwrites no value"
+                    );
+                    finish(row, Status::Unknown, Some(error))
+                }
+                (false, true) => {
+                    let error = format!("{names} has a value now, and mode \"fill\" overwrites none");
+                    finish(row, Status::Conflict, Some(error))
+                }
+                (false, false) => {
+                    finish(row, Status::Conflict, Some(format!("{names} changed since the plan was made")))
+                }
             });
         }
         let would_clear = self.members.would_clear(&account);
@@ -667,7 +687,7 @@ impl Machine {
             account,
             at_risk: Vec::new(),
             changes,
-            looked_at: now,
+            looked_at: self.looked_at,
             is_from_page,
         });
         None
@@ -721,12 +741,13 @@ impl Machine {
             answered: stored.map(|change| (change.field, answered.value(change.field).into())).collect(),
             at_ms: None,
         };
-        records.push(Record::Finish { row: row.row, finished });
+        // A later run must not clear a member because this process dies between the two writes.
         if !lost.is_empty() {
             records.push(Record::Cleared(lost.clone()));
-            if self.spares_members() {
-                self.fail(Stop::ClearedMembers { row: row.row, id: account.id, members: lost, is_written: true });
-            }
+        }
+        records.push(Record::Finish { row: row.row, finished });
+        if !lost.is_empty() && self.spares_members() {
+            self.fail(Stop::ClearedMembers { row: row.row, id: account.id, members: lost, is_written: true });
         }
         records
     }

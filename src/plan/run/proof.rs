@@ -1,13 +1,14 @@
 //! Checks whether the items of the list match `GET`. Pure.
 //!
 //! A list may omit members, or truncate long texts. An item is safe to build an update on if, for each field, an item
-//! with a text of at least the same length was compared with its account and was complete.
+//! with a longer text was compared with its account and was complete. The longest texts of a page are all compared.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::account::{ContactAccount, Field, FieldValue};
 use crate::change::{Change, Value, filled};
 use crate::plan::SHORTEST_CUT;
+use crate::plan::lengths::Lengths;
 use crate::sabotage::{Guard, is_off};
 
 /// The fewest accounts to compare before the first update: an account with a value reveals a field that the list always
@@ -34,12 +35,18 @@ pub(super) enum Compared {
     Contradicting(Vec<Field>),
 }
 
-/// Returns the positions of accounts to compare besides the required ones: the one with the most text, and others
-/// spread over the page, up to [`FEWEST`].
+/// Returns the positions of accounts to compare besides the required ones, up to [`FEWEST`]: the one with the most text,
+/// those with the longest text of a field, and others spread over the page.
 pub(super) fn sample(accounts: &[&ContactAccount], demanded: &mut Vec<usize>) {
-    let heaviest = (0..accounts.len()).max_by_key(|place| accounts.get(*place).map(|account| account.text_bytes()));
+    let longest_by = |length: &dyn Fn(&ContactAccount) -> usize| {
+        let place =
+            (0..accounts.len()).max_by_key(|place| accounts.get(*place).map_or(0, |account| length(account)))?;
+        accounts.get(place).filter(|account| length(account) > 0).map(|_| place)
+    };
+    let heaviest = longest_by(&ContactAccount::text_bytes);
+    let longest = Field::ALL.iter().filter_map(|&field| longest_by(&|account| lengths(account, field).bytes()));
     let spread = (0..FEWEST).map(|part| part * accounts.len().saturating_sub(1) / (FEWEST - 1));
-    for place in heaviest.into_iter().chain(spread).chain(0..accounts.len()) {
+    for place in heaviest.into_iter().chain(longest).chain(spread).chain(0..accounts.len()) {
         if place < accounts.len() && demanded.len() < FEWEST && !demanded.contains(&place) {
             demanded.push(place);
         }
@@ -58,8 +65,8 @@ pub(super) fn spot_checks(count: usize, demanded: &mut Vec<usize>) {
 /// What this run knows about the list's items.
 #[derive(Debug, Default)]
 pub(super) struct Proofs {
-    /// The longest text of each field, in characters, that an item was seen to show completely.
-    whole: HashMap<Field, usize>,
+    /// The longest text of each field that an item was seen to show completely.
+    whole: HashMap<Field, Lengths>,
     /// The accounts whose item has only the beginning of a field, by its length. A single account may have changed
     /// between its item and its `GET`.
     cut: HashMap<(Field, usize), HashSet<i64>>,
@@ -68,20 +75,24 @@ pub(super) struct Proofs {
 }
 
 impl Proofs {
-    /// Returns the positions of the accounts on a page to compare before any of them is updated: for each field the one
-    /// with the longest text, unless a text of that length was seen complete.
-    pub(super) fn demanded<'a>(&self, accounts: impl Iterator<Item = &'a ContactAccount>) -> Vec<usize> {
-        let mut longest: HashMap<Field, (usize, usize)> = HashMap::new();
-        for (place, account) in accounts.enumerate() {
-            for &field in Field::ALL {
-                let length = length(account, field);
-                let known = self.whole.get(&field).copied().unwrap_or_default().max(SHORTEST_CUT);
-                if length > known && longest.get(&field).is_none_or(|(other, _)| *other < length) {
-                    longest.insert(field, (length, place));
-                }
+    /// Returns the positions of the accounts on a page to compare before any of them is updated: for each field those
+    /// with the longest text, unless a longer one was seen complete, and each text that ends like a shortened one.
+    pub(super) fn demanded(&self, accounts: &[&ContactAccount]) -> Vec<usize> {
+        let mut places = Vec::new();
+        for &field in Field::ALL {
+            let known = self.whole.get(&field).copied().unwrap_or_default();
+            let mut longest = known;
+            for account in accounts {
+                longest.extend(lengths(account, field));
             }
+            let is_demanded = |account: &ContactAccount| {
+                let length = lengths(account, field);
+                length.bytes() > SHORTEST_CUT && (length.reach(longest) || looks_shortened(account, field))
+            };
+            places.extend(
+                accounts.iter().enumerate().filter(|(_, account)| is_demanded(account)).map(|(place, _)| place),
+            );
         }
-        let mut places: Vec<usize> = longest.into_values().map(|(_, place)| place).collect();
         places.sort_unstable();
         places.dedup();
         places
@@ -100,8 +111,7 @@ impl Proofs {
         for &field in Field::ALL {
             let (shown, real) = (filled(item.value(field)), filled(account.value(field)));
             if is_off(Guard::CompleteItems) || (item.has(field) && shown == real) {
-                let whole = self.whole.entry(field).or_default();
-                *whole = (*whole).max(length(item, field));
+                self.whole.entry(field).or_default().extend(lengths(item, field));
                 continue;
             }
             lacking = true;
@@ -131,10 +141,19 @@ impl Proofs {
     }
 }
 
-fn length(account: &ContactAccount, field: Field) -> usize {
-    match account.value(field) {
-        Some(FieldValue::Text(text)) => text.chars().count(),
-        Some(FieldValue::Integer(_)) | None => 0,
+fn lengths(account: &ContactAccount, field: Field) -> Lengths {
+    text(account, field).map(Lengths::of).unwrap_or_default()
+}
+
+/// Returns whether a text ends as a program ends a text that it has shortened.
+fn looks_shortened(account: &ContactAccount, field: Field) -> bool {
+    text(account, field).is_some_and(|text| text.ends_with('\u{2026}') || text.ends_with("..."))
+}
+
+fn text(account: &ContactAccount, field: Field) -> Option<&str> {
+    match account.value(field)? {
+        FieldValue::Text(text) => Some(text),
+        FieldValue::Integer(_) => None,
     }
 }
 
@@ -169,7 +188,7 @@ mod tests {
             account(serde_json::json!({"city": "z".repeat(33)})),
             account(serde_json::json!({"city": "z".repeat(20)})),
         ];
-        assert_eq!(Proofs::default().demanded(accounts.iter()), [0, 1, 2]);
+        assert_eq!(Proofs::default().demanded(&accounts.iter().collect::<Vec<_>>()), [0, 1, 2]);
     }
 
     #[test]
@@ -205,11 +224,33 @@ mod tests {
     }
 
     #[test]
-    fn a_text_no_longer_than_one_that_was_whole_needs_no_proof() {
+    fn a_text_shorter_than_one_that_was_whole_needs_no_proof() {
         let mut proofs = Proofs::default();
         assert_eq!(proofs.compare(&described(300), &described(300)), Compared::Whole);
-        assert!(proofs.demanded([described(300), described(40)].iter()).is_empty());
-        assert_eq!(proofs.demanded([described(300), described(301)].iter()), [1]);
+        assert!(proofs.demanded(&[&described(290), &described(40)]).is_empty());
+        assert_eq!(proofs.demanded(&[&described(290), &described(301), &described(302)]), [1, 2]);
+    }
+
+    #[test]
+    fn a_text_as_long_as_one_that_was_whole_may_be_cut_there() {
+        // An account really has 255 characters. The list cuts the texts of the others there.
+        let mut proofs = Proofs::default();
+        assert_eq!(proofs.demanded(&[&described(255), &described(255), &described(40)]), [0, 1]);
+        proofs.compare(&described(255), &described(255));
+        assert_eq!(proofs.demanded(&[&described(255), &described(251), &described(250)]), [0, 1]);
+        // By bytes, 85 of these characters are as long, although another text has more characters.
+        let japanese = account(serde_json::json!({"description": "\u{65e5}".repeat(85)}));
+        assert_eq!(proofs.demanded(&[&described(200), &japanese]), [1]);
+    }
+
+    #[test]
+    fn a_text_that_ends_like_a_shortened_one_is_compared() {
+        let mut proofs = Proofs::default();
+        proofs.compare(&described(900), &described(900));
+        for end in ["\u{2026}", "..."] {
+            let shortened = account(serde_json::json!({"description": "x".repeat(240) + end}));
+            assert_eq!(proofs.demanded(&[&described(240), &shortened]), [1]);
+        }
     }
 
     #[test]

@@ -31,8 +31,9 @@ pub(super) fn finish(row: OpenRow, status: Status, error: Option<String>) -> Rec
 /// Returns the outcome of a row whose request failed permanently.
 pub(super) fn given_up(row: OpenRow, refusal: &Refusal) -> Record {
     let status = match refusal.kind {
-        Kind::NotFound => Status::NotFound,
+        // An account that this key can no longer see may have been written.
         _ if row.was_sent => Status::Unknown,
+        Kind::NotFound => Status::NotFound,
         _ => Status::Failed,
     };
     finish(row, status, Some(refusal.error.to_string()))

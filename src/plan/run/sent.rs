@@ -1,9 +1,10 @@
 //! The times of sent requests, so that those of other processes count too.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::clock::now_ms;
+use crate::lock::lock;
 use crate::per_process::PerProcess;
 
 /// The times of the requests that this process sent or counted from others in the last hour, in milliseconds since
@@ -28,7 +29,7 @@ pub(super) fn unknown_yet(moments: Vec<i64>) -> Vec<i64> {
 
 fn known(now: i64) -> MutexGuard<'static, BTreeSet<i64>> {
     const HOUR_MS: i64 = 3_600_000;
-    let mut known = KNOWN.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = lock(KNOWN.get_or_init(Mutex::default));
     while known.first().is_some_and(|first| *first < now - HOUR_MS) {
         known.pop_first();
     }
@@ -38,5 +39,5 @@ fn known(now: i64) -> MutexGuard<'static, BTreeSet<i64>> {
 /// The knowledge of a process ends with it.
 #[cfg(feature = "simulation")]
 pub(crate) fn forget() {
-    KNOWN.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner).clear();
+    lock(KNOWN.get_or_init(Mutex::default)).clear();
 }

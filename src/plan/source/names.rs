@@ -272,6 +272,11 @@ fn is_index(name: &str) -> bool {
     level.is_some_and(|level| !level.is_empty() && level.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
+/// The name that pandas gives to a column of a file that has none.
+fn is_unnamed(name: &str) -> bool {
+    name.strip_prefix("Unnamed: ").is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 fn is_read_only(name: &str) -> bool {
     let name = plain(name);
     let members = MEMBERS.iter().filter(|member| !member.writable && member.name != "id").map(|member| member.name);
@@ -322,6 +327,11 @@ fn unknown<'a>(name: &'a str, renamed: Option<&str>, others: &mut Others<'a>) ->
     }
     if name.trim().is_empty() {
         return "has no name; to leave it out, list it in ignore=".to_owned();
+    }
+    if is_unnamed(name) {
+        return "is how pandas names a column without a header, often an index that to_csv() wrote; to leave it out, list \
+            it in ignore="
+            .to_owned();
     }
     if let Some(field) = meant(name) {
         if let Some(other) = others.taken(field, name) {
@@ -400,6 +410,12 @@ mod tests {
         }
         let ignore = Options { ignore: vec!["Some Notes".to_owned()], ..Options::default() };
         assert_eq!(roles(&["some_notes"], &ignore), [Role::Ignored]);
+    }
+
+    #[test]
+    fn a_column_that_pandas_named_is_explained() {
+        assert!(fault("Unnamed: 0", &Options::default()).contains("an index that to_csv() wrote"));
+        assert!(!fault("Unnamed: city", &Options::default()).contains("pandas"));
     }
 
     #[test]

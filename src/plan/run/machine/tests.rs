@@ -21,6 +21,7 @@ const SETTINGS: Settings = Settings {
     concurrency: 4,
     most_on_a_look: 100,
     attempts: 4,
+    fills: false,
 };
 
 fn at(seconds: u64) -> Duration {
@@ -627,6 +628,59 @@ fn a_row_that_may_have_been_sent_stays_unknown_until_an_answer_tells() {
     let records = look_at_account(&mut machine, |id| with(id, "city", "BERGEN"), at(0));
     assert_eq!(statuses(&records), [(0, Status::Unknown)]);
     assert!(error_of(&records).contains("city has neither"), "{}", error_of(&records));
+}
+
+#[test]
+fn a_row_that_may_have_been_sent_is_never_not_found() {
+    let gone = || status(404, Some("contactAccount.notFound"), None);
+    for (was_sent, expected) in [(true, Status::Unknown), (false, Status::NotFound)] {
+        let mut rows = rows(1);
+        rows[0].was_sent = was_sent;
+        let mut machine = Machine::new(rows, Some(ItemsProof::Incomplete), SETTINGS);
+        let row = next_account(&mut machine, at(0));
+        let records = machine.looked_at_account(row, bergen(), Err(gone()), at(0));
+        assert_eq!(statuses(&records), [(0, expected)]);
+    }
+}
+
+#[test]
+fn fill_overwrites_no_value_even_when_conflicts_are_overwritten() {
+    let to_fill = || vec![Change { field: Field::Phone, before: Value::Null, after: Value::Text("+47 1".into()) }];
+    let settings = Settings { on_conflict: OnConflict::Overwrite, fills: true, ..SETTINGS };
+    for (was_sent, expected) in [(false, Status::Conflict), (true, Status::Unknown)] {
+        let mut rows = rows(1);
+        rows[0].was_sent = was_sent;
+        let mut machine = Machine::new(rows, Some(ItemsProof::Incomplete), settings);
+        let row = next_account(&mut machine, at(0));
+        let records = machine.looked_at_account(row, to_fill(), Ok(with(1, "phone", "+47 2")), at(0));
+        assert_eq!(statuses(&records), [(0, expected)]);
+        assert!(error_of(&records).contains("mode \"fill\" overwrites"), "{}", error_of(&records));
+    }
+    let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), settings);
+    let row = next_account(&mut machine, at(0));
+    assert_eq!(machine.looked_at_account(row, to_fill(), Ok(with(1, "phone", "")), at(0)), []);
+    next_update(&mut machine, at(0));
+}
+
+#[test]
+fn a_look_is_as_old_as_its_request() {
+    let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), SETTINGS);
+    let row = next_account(&mut machine, at(0));
+    machine.looked_at_account(row, bergen(), Ok(account(1)), at(100));
+    assert_eq!(next_account(&mut machine, at(121)).row, 0, "the answer was late");
+}
+
+#[test]
+fn the_estimate_is_right_when_pages_turn_out_to_be_useless() {
+    let mut machine = Machine::new(rows(16), None, SETTINGS);
+    look_at_page(&mut machine, |id| without(id, "phone"));
+    assert_eq!(machine.requests_left(), 32);
+    let mut machine = Machine::new(rows(16), None, SETTINGS);
+    look_at_page(&mut machine, account);
+    look_at_account(&mut machine, |id| with(id, "phone", "+47 1"), at(0));
+    assert_eq!(machine.requests_left(), 31);
+    let (written, gets) = run_to_end(&mut machine, account, |id| with(id, "phone", "+47 1"));
+    assert_eq!((written, gets, machine.requests_left()), ((0..16).collect(), 15, 0));
 }
 
 #[test]
