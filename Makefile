@@ -93,8 +93,9 @@ format: $(VENV)/installed-check ## Checks what `make check` checks in seconds: f
 	$(BIN)/typos
 	$(BIN)/python tests/language.py
 
-bench: $(VENV)/installed-wheel $(VENV)/installed-bench ## Measures the package against other clients; ARGS=--quick only tries it.
-	$(BIN)/python benches/compare.py $(ARGS)
+bench: dist/.built .venv-bench/installed ## Measures the package against other clients; ARGS=--quick only tries it.
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps --no-index dist/*.whl
+	.venv-bench/bin/python benches/compare.py $(ARGS)
 
 reliability: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) target/wheels-sabotage/.built ## Runs the long runs on every Python in PYTHONS, and writes docs/reliability.md; ARGS=--quick only tries them.
 	$(BIN)/python -m reliability $(ARGS)
@@ -158,7 +159,7 @@ release-check: demo test scan check sdist $(VENV)/installed-release notices ## C
 	$(BIN)/python packaging/release.py bare dist/*.whl
 
 clean: ## Removes everything that was made.
-	rm -rf $(VENV) .venv-libraries .venv-mitmproxy $(INTEGRATIONS:%=.venv-%) dist target fuzz/target fuzz/corpus fuzz/artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench .venv-libraries .venv-mitmproxy $(INTEGRATIONS:%=.venv-%) dist target fuzz/target fuzz/corpus fuzz/artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -c 'import sys; sys.exit("replyio needs Python 3.10 or newer" if sys.version_info < (3, 10) else 0)'
@@ -179,7 +180,8 @@ $(INTEGRATIONS:%=.venv-%/installed): .venv-%/installed: requirements/%.txt dist/
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< dist/*.whl
 	@touch $@
 
-.venv-libraries/installed: requirements/libraries.txt
+# A peer replaces urllib3, which tests need.
+.venv-bench/installed .venv-libraries/installed: .venv-%/installed: requirements/%.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@

@@ -186,7 +186,7 @@ def settings(gallery: Gallery) -> None:
     gallery.show("`base_url` is not https", lambda: ReplyClient(KEY, base_url="http://api.reply.io/v3"))
     gallery.show("`base_url` is not a URL", lambda: ReplyClient(KEY, base_url="api.reply.io"))
     gallery.show("`timeout` is not a time", lambda: ReplyClient(KEY, timeout=0))
-    gallery.show("`act_as` is neither a user id nor an e-mail address", lambda: ReplyClient(KEY, act_as="me"))
+    gallery.show("`act_as` is neither a user id nor an email address", lambda: ReplyClient(KEY, act_as="me"))
     gallery.show("`proxy` is not a URL", lambda: ReplyClient(KEY, proxy="proxy:3128"))
     gallery.show("the file of `ca_file` does not exist", lambda: ReplyClient(KEY, ca_file="company.pem"))
     gallery.show("the quota is zero", lambda: replyio.Quota(per_minute=0))

@@ -30,7 +30,7 @@ Rules for programs that write code with it:
   for a partial change. Use `patch_contact_account`, `replyio patch` or a plan.
 - Try the code on `replyio.sandbox.Sandbox` first. It needs no key and sends nothing to Reply.io.
 - For more than one account, plan, show the plan, and apply it after the user agrees.
-- Do not write a retry loop: the client retries and keeps the rate limit.
+- Do not write a retry loop: the client retries and stays within the rate limit.
 
 The installed package has the same rules, with examples and exit codes, in `replyio/SKILL.md`."""
 

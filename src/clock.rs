@@ -90,28 +90,6 @@ const fn since_boot_of_system() -> Duration {
     Duration::ZERO
 }
 
-/// A clock that counts from its start and never goes back, and that includes sleep.
-#[cfg(feature = "plan")]
-#[derive(Debug)]
-pub(crate) struct Stopwatch {
-    elapsed: Duration,
-    read: Moment,
-}
-
-#[cfg(feature = "plan")]
-impl Stopwatch {
-    pub(crate) fn start() -> Self {
-        Self { elapsed: Duration::ZERO, read: Moment::now() }
-    }
-
-    pub(crate) fn elapsed(&mut self) -> Duration {
-        let now = Moment::now();
-        self.elapsed += self.read.until(&now);
-        self.read = now;
-        self.elapsed
-    }
-}
-
 /// Returns the time of day, in milliseconds since 1970.
 #[cfg(feature = "plan")]
 pub(crate) fn now_ms() -> i64 {
@@ -156,17 +134,5 @@ mod tests {
         assert_eq!(then.until(&later(&then, SECOND, SECOND + SECOND / 2)), SECOND);
         let set_back = Moment { time_of_day: then.time_of_day - HOURS, ..later(&then, SECOND, SECOND) };
         assert_eq!(then.until(&set_back), SECOND);
-    }
-
-    #[cfg(feature = "plan")]
-    #[test]
-    fn a_stopwatch_never_goes_back() {
-        let mut watch = Stopwatch::start();
-        sleep(HOURS);
-        let first = watch.elapsed();
-        assert!(first >= HOURS && first < HOURS + 60 * SECOND);
-        // The time of day is set back.
-        watch.read.time_of_day += HOURS;
-        assert!((first..first + 60 * SECOND).contains(&watch.elapsed()));
     }
 }

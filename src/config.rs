@@ -276,10 +276,10 @@ impl ActAs {
     /// # Errors
     /// Returns [`Error::Configuration`] if it is not positive.
     pub fn user_id(id: i64) -> Result<Self, Error> {
-        if id > 0 { Ok(Self::UserId(id)) } else { refused("act_as must be a positive user id or an e-mail address") }
+        if id > 0 { Ok(Self::UserId(id)) } else { refused("act_as must be a positive user id or an email address") }
     }
 
-    /// Returns a user by e-mail address.
+    /// Returns a user by email address.
     ///
     /// # Errors
     /// Returns [`Error::Configuration`] if it cannot be sent as a header.
@@ -287,7 +287,7 @@ impl ActAs {
         if email.contains('@') && email.bytes().all(|byte| byte.is_ascii_graphic()) {
             Ok(Self::UserEmail(email.to_owned()))
         } else {
-            refused("act_as must be a positive user id or an e-mail address")
+            refused("act_as must be a positive user id or an email address")
         }
     }
 }

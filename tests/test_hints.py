@@ -295,13 +295,17 @@ def a_csv_file_in_another_dialect(case: Case) -> None:
     assert case.run(f"{call}{found('encoding=.windows-1252.', told)})").counts == {"pending": 1}
 
 
-@follows(("src/plan/source/names.rs", "columns=", 2), ("src/plan/source/names.rs", "ignore=", 10))
+@follows(("src/plan/source/names.rs", "columns=", 2), ("src/plan/source/names.rs", "ignore=", 11))
 def columns_that_are_no_fields(case: Case) -> None:
     frame = pd.DataFrame({"id": [1], "Website": ["a.example"], "Note": ["x"], "created_date": ["2020"]})
     told = raised(lambda: case.plan(frame))
     columns, ignore = found(r"columns=\{[^}]*\}", told), found("ignore=", told)
     call = f"client.plan_contact_account_updates(frame, progress=False, {columns}, {ignore}"
     assert case.run(f'{call}["Note", "created_date"])', frame=frame).counts == {"pending": 1}
+    unnamed = pd.DataFrame({"id": [1], "Unnamed: 0": [0], "city": ["Bergen"]})
+    ignore = found("ignore=", raised(lambda: case.plan(unnamed)))
+    call = f'client.plan_contact_account_updates(frame, progress=False, {ignore}["Unnamed: 0"])'
+    assert case.run(call, frame=unnamed).counts == {"pending": 1}
     told = raised(lambda: case.plan(frame, ignore=["Website", "Note"], columns={"Webpage": "domain_name"}))
     assert "columns=" in told
     told = raised(lambda: case.plan([{"id": 1, "name": "Company 1"}], match_on="name"))

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
 _has_warned = False
 
 
@@ -37,8 +41,9 @@ def warn_if_it_blocks_a_loop(call: str, twin: str) -> None:
 
 def _level_of_the_caller() -> int:
     """Returns the stack level, for the caller of this function, of the first frame outside of the package."""
-    package = os.path.dirname(__file__)  # noqa: PTH120 - the prefix of other texts
-    level, frame = 0, sys._getframe()  # noqa: SLF001 - documented
+    package = os.path.dirname(__file__) + os.sep  # noqa: PTH120 - the prefix of other texts
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - documented  # pyright: ignore[reportPrivateUsage]
+    level = 0
     while frame is not None and frame.f_code.co_filename.startswith(package):
         level, frame = level + 1, frame.f_back
     return level

@@ -40,6 +40,11 @@ class Pump:
         self._is_left = True
         self._task.cancel()
 
+    def close(self) -> None:
+        """Closes the socket. The task ended with its loop."""
+        self._is_left = True
+        self._signal.close()
+
     def _started(self) -> asyncio.Task[None]:
         task = self._event_loop.create_task(self._pump())
         task.add_done_callback(self._ended)
@@ -52,15 +57,15 @@ class Pump:
             self._task = self._started()
 
     async def _pump(self) -> None:
-        was_canceled = False
+        is_kept = False
         try:
             while await self._event_loop.sock_recv(self._signal, 256):
                 self._call()
         except asyncio.CancelledError:
-            was_canceled = True
+            is_kept = not self._is_left
             raise
         finally:
-            if not was_canceled:
+            if not is_kept:
                 self._signal.close()
 
     def _call(self) -> None:

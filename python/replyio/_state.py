@@ -202,16 +202,8 @@ def remove_expired() -> None:
     The system's clock may have been wrong then, so a plan stays while a run uses it.
     """
     for file in _files():
-        if time.time() - _last_use(file) > KEPT * _DAY and not _is_in_use(file):
+        if time.time() - _last_use(file) > KEPT * _DAY and not _replyio.PlanFile.is_in_use(file):
             _remove(file)
-
-
-def _is_in_use(file: Path) -> bool:
-    try:
-        _replyio.PlanFile.open(None, file)
-    except PlanError:
-        return False
-    return not _is_unused(file)
 
 
 def _is_unused(file: str | os.PathLike[str]) -> bool:

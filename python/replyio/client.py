@@ -279,7 +279,7 @@ class ReplyClient:
                 that is not set. It must use https, except for this machine.
             auth: The header that carries the key: `"x-api-key"`, `"bearer"` or `"auto"` (the default). `"auto"` sends
                 `X-API-Key`; if a 401 asks for the bearer scheme, it tries that once and keeps what worked.
-            act_as: The user, by id or e-mail address, that a master or organization key acts for.
+            act_as: The user, by id or email address, that a master or organization key acts for.
             team_id: The team that a master or organization key acts in.
             timeout: The timeout of a whole call in seconds, including waits for the quota, attempts and pauses. Default
                 120.

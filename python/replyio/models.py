@@ -72,7 +72,7 @@ class ClientOptions(TypedDict, total=False):
         max_attempts: The most attempts for a request.
         quota: The most requests to send. None sends without a limit and waits only when the service asks for it.
         auth: The header that carries the key.
-        act_as: The user, by id or e-mail address, that a master or organization key acts for.
+        act_as: The user, by id or email address, that a master or organization key acts for.
         team_id: The team that a master or organization key acts in.
     """
 

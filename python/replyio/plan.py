@@ -75,6 +75,10 @@ class Options(TypedDict):
     max_cleared: int | None
 
 
+def _warn_of_blocking(call: str) -> None:
+    warn_if_it_blocks_a_loop(f"{call}()", f"await {call}_async()")
+
+
 def _options(
     on_conflict: str,
     on_unknown_member: str,
@@ -493,7 +497,7 @@ class Plan(_Report):
             ReplyError: If another failure ends the run. Every row stays as it is.
         """
         options = _options(on_conflict, on_unknown_member, limit, max_changes, max_cleared)
-        warn_if_it_blocks_a_loop("apply()", "await apply_async()")
+        _warn_of_blocking("apply")
         return self._run("apply", self._of_rows(options, rows), progress)
 
     async def apply_async(
@@ -567,7 +571,7 @@ class Plan(_Report):
             ReplyError: If another failure ends the run. Every row stays as it is.
         """
         options = _options(on_conflict, on_unknown_member)
-        warn_if_it_blocks_a_loop("retry_failed()", "await retry_failed_async()")
+        _warn_of_blocking("retry_failed")
         return self._run("retry_failed", options, progress)
 
     async def retry_failed_async(
@@ -634,7 +638,7 @@ class Plan(_Report):
             ReplyError: If another failure ends the run. Every row stays as it is.
         """
         options = _options(on_conflict, on_unknown_member)
-        warn_if_it_blocks_a_loop("revert()", "await revert_async()")
+        _warn_of_blocking("revert")
         plan = self._reversed()
         return plan._run("apply", options, progress)  # noqa: SLF001 - a plan too
 

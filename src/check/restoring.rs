@@ -36,7 +36,7 @@ pub(super) fn obstacle(account: &ContactAccount, raw: &Map<String, Value>) -> Op
     Some(format!(
         "a service may store {} in another form when the check sends them again, and the check could not restore \
         them. The check needs plain values: no & < > or quotes, no leading, trailing or repeated white space, phone \
-        numbers that consist of digits, domains and e-mail addresses in lower case, and no / at the end of a URL",
+        numbers that consist of digits, domains and email addresses in lower case, and no / at the end of a URL",
         joined(delicate.into_iter())
     ))
 }

@@ -96,7 +96,7 @@ impl Trial {
         self.found(
             "update",
             format!("The check did not write account {}: {reason}.", self.id),
-            "The check cannot tell whether updates work. In Reply.io, create an account that has only a name, and run \
+            "The check cannot tell whether updates work. In Reply.io, create an account that has only a name and a stage, and run \
             the check with its id.",
             true,
         );

@@ -12,6 +12,7 @@ use super::look_age::LONGEST_AGE;
 use super::{AccountTurns, Client, LIST, ListQuery, Slot, Turn};
 use crate::account::{AccountFields, ContactAccount};
 use crate::answer::{Answer, Page};
+use crate::clock::Moment;
 use crate::error::{Call, Error, Failure, Operation, WaitReason};
 use crate::sabotage::{Guard, is_off};
 use crate::transport::Request;
@@ -109,6 +110,7 @@ impl Client {
         read: impl Fn(&Answer) -> Result<T, Failure>,
     ) -> Result<Option<T>, Error> {
         let mut attempts = 0;
+        let asked = Moment::now();
         let updating = request.method == Method::PUT;
         let next_scheme = &self.shared.bearer_is_next;
         let mut use_bearer = self.prefers_bearer() || (updating && next_scheme.swap(false, Ordering::Relaxed));
@@ -127,6 +129,11 @@ impl Client {
                     sleep_until(slot.opens_at).await;
                     running.start_again();
                 }
+            }
+            // The machine may have slept before the answer that asks for the other scheme.
+            if updating && asked.elapsed() > LONGEST_AGE {
+                next_scheme.store(use_bearer, Ordering::Relaxed);
+                return Ok(None);
             }
             let sending = Sending { request, number: 1, use_bearer, last: None };
             match self.attempt(&mut running, slot, sending, &read).await {

@@ -236,7 +236,7 @@ impl Bridge {
     /// Forgets all futures and cancels their calls. This may end their tasks, which may call back here.
     pub(super) fn abandon(&self, py: Python<'_>) {
         let pump = lock(&self.pump).take();
-        drop(pump.map(|pump| pump.into_bound(py)));
+        let _ = pump.map(|pump| pump.bind(py).call_method0(name!(py, "close")));
         let all = std::mem::take(&mut *lock(&self.waiting));
         for call in all.values().filter_map(|waiting| waiting.call.as_ref()) {
             call.abort();

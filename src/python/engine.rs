@@ -137,7 +137,7 @@ impl Engine {
         let Some(event_loop) = state.ended(py, bridge) else { return Ok(()) };
         // A pump is a task, which needs the next step to end.
         if bridge.get().is_pumped() {
-            return state.leave(py, bridge);
+            return state.leave(py, bridge, &event_loop);
         }
         let engine = Arc::downgrade(self);
         let departure =
@@ -145,7 +145,7 @@ impl Engine {
         match event_loop.bind(py).call_method1(name!(py, "call_soon"), (departure,)) {
             Ok(_) => Ok(()),
             // A closed loop takes no more calls.
-            Err(error) => state.leave(py, bridge).and(unless_it_ends_the_program(py, Err::<(), _>(error))),
+            Err(error) => state.leave(py, bridge, &event_loop).and(unless_it_ends_the_program(py, Err::<(), _>(error))),
         }
     }
 
@@ -262,7 +262,7 @@ impl State {
             } else if pending == 0
                 && (!is(&event_loop, name!(py, "is_running")) || is_running_here(event_loop.bind(py)))
             {
-                let _ = self.leave(py, &bridge);
+                let _ = self.leave(py, &bridge, &event_loop);
             }
         }
     }
@@ -279,10 +279,11 @@ impl State {
         Some(entry.event_loop.clone_ref(py))
     }
 
-    /// Detaches from a loop without waiting calls.
-    fn leave(&self, py: Python<'_>, bridge: &Py<Bridge>) -> PyResult<()> {
+    /// Detaches from a loop without waiting calls. The bridge may serve another loop by now.
+    fn leave(&self, py: Python<'_>, bridge: &Py<Bridge>, event_loop: &Py<PyAny>) -> PyResult<()> {
         let mut attached = lock(&self.attached);
-        let Some(index) = attached.iter().position(|attached| attached.bridge.is(bridge)) else { return Ok(()) };
+        let is_meant = |attached: &Attached| attached.bridge.is(bridge) && attached.event_loop.is(event_loop);
+        let Some(index) = attached.iter().position(is_meant) else { return Ok(()) };
         let Some(entry) = attached.get_mut(index) else { return Ok(()) };
         entry.is_leaving = false;
         if entry.pending > 0 {
@@ -327,7 +328,10 @@ impl Departure {
                 return Ok(());
             }
             match self.engine.upgrade() {
-                Some(engine) => engine.state.get(self.process).map_or(Ok(()), |state| state.leave(py, &self.bridge)),
+                Some(engine) => engine
+                    .state
+                    .get(self.process)
+                    .map_or(Ok(()), |state| state.leave(py, &self.bridge, &self.event_loop)),
                 None => self.bridge.get().leave(self.event_loop.bind(py)),
             }
         })

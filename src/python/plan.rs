@@ -122,6 +122,13 @@ impl PlanFile {
         })
     }
 
+    /// Returns whether a run uses the plan of a file, or plans it.
+    #[staticmethod]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
+    fn is_in_use(py: Python<'_>, path: PathBuf) -> PyResult<bool> {
+        guarded(py, "is_plan_in_use", || Ok(exit::detached(py, || file::PlanFile::is_in_use(&path))))
+    }
+
     /// Opens a plan. With a client, the plan must belong to its base URL, user and team, and can be applied; without
     /// one, it is read-only. `recover` opens a plan whose log is missing, `new_key` one that was created with another
     /// API key of the same user.

@@ -128,7 +128,7 @@ fn act_as(value: &Bound<'_, PyAny>) -> Result<Option<ActAs>, Error> {
     if value.is_instance_of::<PyString>() {
         return ActAs::user_email(&text("act_as", value)?).map(Some);
     }
-    let id = integer(value).map_err(|_| wrong_type("act_as", "a positive user id or an e-mail address", value))?;
+    let id = integer(value).map_err(|_| wrong_type("act_as", "a positive user id or an email address", value))?;
     ActAs::user_id(id).map(Some)
 }
 

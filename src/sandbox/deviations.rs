@@ -80,7 +80,7 @@ pub enum Stored {
     AsSent,
     /// The text without leading and trailing white space.
     Trimmed,
-    /// The text in a normalized form: no separators in phone numbers, domains and e-mail addresses in lower case,
+    /// The text in a normalized form: no separators in phone numbers, domains and email addresses in lower case,
     /// single spaces.
     Reformatted,
     /// The text escaped for HTML: `&amp;` for `&`.

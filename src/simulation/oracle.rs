@@ -324,7 +324,7 @@ fn judge(
         return Some(format!("it is for account {key}, and the file says {id}"));
     }
     let wrong = match status {
-        Status::Failed | Status::Pending | Status::Conflict | Status::Unchanged if is_written => {
+        Status::Failed | Status::Pending | Status::Conflict | Status::Unchanged | Status::NotFound if is_written => {
             Some("an update of it was written")
         }
         Status::Invalid | Status::Failed => None,

@@ -99,7 +99,7 @@ class Deviations:
         unknown_members: Members that this package does not know and an update may include, by their JSON names, with
             the initial value of each account. An update that omits one clears it. Default: none.
         stored: What the sandbox stores of a text in an update: "as_sent" (the default), "trimmed" (no white space
-            around it), "reformatted" (no separators in phone numbers, domains and e-mail addresses in lower case,
+            around it), "reformatted" (no separators in phone numbers, domains and email addresses in lower case,
             single spaces), or "escaped" as HTML.
         ignored_fields: Fields that an update does not change although the sandbox answers 200, in either spelling, or
             "all". Default: none.

@@ -191,6 +191,12 @@ impl PlanFile {
         }
     }
 
+    /// Returns whether a run uses the plan of a file, or plans it.
+    pub fn is_in_use(path: &Path) -> bool {
+        let started = Self::check(path, None).and_then(|file| file.start_run());
+        started.is_err_and(|error| matches!(error.kind(), FileErrorKind::Locked(_)))
+    }
+
     fn nothing_there(path: &Path, error: FileError) -> Result<(), FileError> {
         match error.kind() {
             FileErrorKind::Missing => Ok(()),

@@ -19,7 +19,7 @@ use super::{ApplyOptions, RunError};
 use crate::account::ContactAccount;
 use crate::answer::Item;
 use crate::client::{AccountTurns, Client, ListQuery, Observer, Slot};
-use crate::clock::{Moment, Stopwatch, now_ms};
+use crate::clock::{Moment, now_ms};
 use crate::error::Error;
 use crate::plan::file::{AtRisk, FileError, Finished, ItemsProof, OpenRow, PlanFile, Run, State, Write};
 use crate::plan::{MatchOn, Mode, Status};
@@ -37,8 +37,10 @@ pub fn requests_to_apply(client: &Client, file: &PlanFile) -> Result<u64, FileEr
 
 /// Returns how many rows a client reads at once.
 pub fn rows_on_a_look(client: &Client) -> usize {
-    let per_minute = client.config().quota.map_or(MOST_ON_A_LOOK, |quota| quota.per_minute as usize);
-    per_minute.saturating_sub(1).clamp(1, MOST_ON_A_LOOK)
+    let Some(quota) = client.config().quota else { return MOST_ON_A_LOOK };
+    let quota = quota.for_bulk(client.config().bulk_share);
+    let at_once = quota.per_minute.min(quota.per_hour) as usize;
+    at_once.saturating_sub(1).clamp(1, MOST_ON_A_LOOK)
 }
 
 /// Applies the rest of a plan, or the selected part of it. Returns when nothing of that is left, or when it is to stop
@@ -95,7 +97,8 @@ pub async fn apply(
         control: Arc::clone(control),
         machine: Machine::new(rows, items, settings).matched(match_on, keys).sparing(cleared_members, at_risk),
         run,
-        clock: Stopwatch::start(),
+        started: Instant::now(),
+        awake_since: Moment::now(),
         most_in_flight: 2 * settings.concurrency,
         tasks: JoinSet::new(),
         turns: HashMap::new(),
@@ -151,7 +154,9 @@ struct Driver {
     control: Arc<Control>,
     machine: Machine,
     run: Run,
-    clock: Stopwatch,
+    started: Instant,
+    /// A moment after which the machine has not slept, as far as is known.
+    awake_since: Moment,
     /// Requests and file writes, so that a slow disk delays requests.
     most_in_flight: usize,
     tasks: JoinSet<Back>,
@@ -166,8 +171,8 @@ impl Driver {
                 self.machine.wind_down();
             }
             self.control.state().requests_left = self.machine.requests_left();
-            let now = self.clock.elapsed();
-            let next = self.machine.next(now);
+            self.notice_sleep();
+            let next = self.machine.next(self.started.elapsed());
             let has_room = self.tasks.len() < self.most_in_flight;
             // Results come before new requests: they may ask to wait or to stop.
             let back = match next {
@@ -186,7 +191,7 @@ impl Driver {
                 Next::Wait(until, reason) => tokio::select! {
                     biased;
                     Some(back) = self.tasks.join_next() => Some(back),
-                    () = self.control.wait(Instant::now() + until.saturating_sub(now), reason) => continue,
+                    () = self.control.wait(self.started + until, reason) => continue,
                 },
                 Next::Request | Next::Idle => self.tasks.join_next().await,
                 Next::Done => {
@@ -222,9 +227,18 @@ impl Driver {
         self.failed.get_or_insert(error);
     }
 
+    /// tokio's clock stands still while the machine sleeps, so the machine would take its looks for fresh ones.
+    fn notice_sleep(&mut self) {
+        if self.awake_since.has_slept() {
+            self.machine.slept();
+        }
+        self.awake_since = Moment::now();
+    }
+
     /// Starts the next request, in its slot of the quota.
     fn start(&mut self, slot: Slot) {
-        match self.machine.start(self.clock.elapsed()) {
+        self.notice_sleep();
+        match self.machine.start(self.started.elapsed()) {
             None => {}
             Some(Request::Page { rows, top, skip }) => self.look_at_page(slot, rows, top, skip),
             Some(Request::Account { row }) => self.look_at_account(slot, row),
@@ -289,7 +303,8 @@ impl Driver {
     }
 
     fn take(&mut self, back: Back) {
-        let now = self.clock.elapsed();
+        self.notice_sleep();
+        let now = self.started.elapsed();
         let records = match back {
             Back::Page { rows, answer } => {
                 let numbers: Vec<u64> = rows.iter().map(|row| row.row).collect();
@@ -365,6 +380,7 @@ impl Driver {
                 Record::NotSent { row, before } => Write::NotSent { row, before },
                 Record::Items(items) => Write::Items(items),
                 Record::Cleared(members) => Write::Cleared(members),
+                Record::NotAtRisk { row } => Write::AtRisk(AtRisk { row, members: Vec::new() }),
             });
             self.tasks.spawn(async move { Back::Recorded { result: stored.await, status } });
         }

@@ -136,8 +136,9 @@ pub(super) struct Machine {
     in_doubt: Option<InDoubt>,
     attempts: HashMap<u64, u32>,
     looking: usize,
-    /// When the last look was sent. There is one at a time.
-    looked_at: Duration,
+    /// When the last look was sent; `None` if the machine slept after that, so its answer may be old. There is one look at
+    /// a time.
+    looked_at: Option<Duration>,
     writing: usize,
     requests_left: u64,
     match_on: MatchOn,
@@ -170,7 +171,7 @@ impl Machine {
             in_doubt: None,
             attempts: HashMap::new(),
             looking: 0,
-            looked_at: Duration::ZERO,
+            looked_at: None,
             writing: 0,
             requests_left,
             match_on: MatchOn::Id,
@@ -332,7 +333,7 @@ impl Machine {
     pub(super) fn start(&mut self, now: Duration) -> Option<Request> {
         let request = self.choose(now);
         if matches!(request, Some(Request::Page { .. } | Request::Account { .. })) {
-            self.looked_at = now;
+            self.looked_at = Some(now);
         }
         self.requests_left = self.requests_left.saturating_sub(u64::from(request.is_some()));
         request
@@ -342,12 +343,7 @@ impl Machine {
         // The wait for the slot may have been long.
         let is_stale = |update: &Update| now.saturating_sub(update.looked_at) > FRESH;
         if self.to_prove.is_empty() && self.ready.iter().any(is_stale) {
-            let (stale, fresh) = std::mem::take(&mut self.ready).into_iter().partition(is_stale);
-            self.ready = fresh;
-            let stale: VecDeque<Update> = stale;
-            for update in stale {
-                self.look_again(update.row);
-            }
+            self.look_again_if(is_stale);
         }
         if self.wants_look() && !self.is_update_pressing(now) {
             return self.start_look();
@@ -401,6 +397,24 @@ impl Machine {
         self.todo.insert(index, row);
     }
 
+    /// The machine slept: every look may be old, whatever the clock says.
+    pub(super) fn slept(&mut self) {
+        self.looked_at = None;
+        self.look_again_if(|_| true);
+    }
+
+    /// Looks again at the accounts of updates. Those to be proved are already scheduled.
+    fn look_again_if(&mut self, is_useless: impl Fn(&Update) -> bool) {
+        let (again, kept): (VecDeque<_>, _) = std::mem::take(&mut self.ready).into_iter().partition(is_useless);
+        self.ready = kept;
+        let looked_at_soon = std::mem::take(&mut self.to_prove);
+        for update in again {
+            if !looked_at_soon.contains(&update.row.row) {
+                self.look_again(update.row);
+            }
+        }
+    }
+
     /// A look was given up, because the run is to stop.
     pub(super) fn gave_up_look(&mut self) {
         self.looking = self.looking.saturating_sub(1);
@@ -426,6 +440,12 @@ impl Machine {
             }
         };
         let mut records = self.succeeded(Direction::Read);
+        if self.looked_at.is_none() {
+            for row in rows {
+                self.look_again(row);
+            }
+            return records;
+        }
         let accounts = items.into_iter().filter_map(|item| match item {
             Item::Account(account) => Some((account.id, account)),
             // The row is read with `GET`, which may be able to read it, or reports what is wrong.
@@ -486,15 +506,28 @@ impl Machine {
         let on_page: Vec<&Update> = self.ready.iter().skip(ready_before).collect();
         let accounts: Vec<&ContactAccount> = on_page.iter().map(|update| &update.account).collect();
         let mut places = self.proofs.demanded(&accounts);
-        let mut in_estimate = 0;
-        if self.items.is_none() {
-            proof::sample(&accounts, &mut places);
-            in_estimate = FEWEST;
+        let are_most_demanded = accounts.len() > FEWEST && 2 * places.len() > accounts.len();
+        let mut in_estimate = if self.items.is_none() { FEWEST } else { 0 };
+        if are_most_demanded {
+            proof::keep_some(&mut places);
+        } else {
+            if self.items.is_none() {
+                proof::sample(&accounts, &mut places);
+            }
+            let before = places.len();
+            proof::spot_checks(accounts.len(), &mut places);
+            in_estimate += places.len() - before;
         }
-        let before = places.len();
-        proof::spot_checks(accounts.len(), &mut places);
-        in_estimate += places.len() - before;
         let rows: Vec<OpenRow> = places.iter().filter_map(|place| on_page.get(*place)).map(|one| one.row).collect();
+        if are_most_demanded {
+            // To compare all of them would hold up every update, and no update is built on what the page shows of them.
+            let is_proof = |update: &Update| rows.contains(&update.row);
+            let on_page = self.ready.split_off(ready_before).into_iter();
+            let (kept, others): (VecDeque<_>, VecDeque<_>) = on_page.partition(is_proof);
+            self.ready.extend(kept);
+            self.requests_left += others.len() as u64;
+            self.singly.extend(others.into_iter().map(|update| update.row));
+        }
         self.requests_left += rows.len().saturating_sub(in_estimate) as u64;
         for row in rows {
             self.to_prove.insert(row.row);
@@ -512,13 +545,7 @@ impl Machine {
     fn pages_are_of_no_use(&mut self) -> Option<Record> {
         let was_known = self.items.replace(ItemsProof::Incomplete) == Some(ItemsProof::Incomplete);
         self.singly.append(&mut self.todo);
-        let (from_pages, others): (VecDeque<_>, _) =
-            std::mem::take(&mut self.ready).into_iter().partition(|update| update.is_from_page);
-        self.ready = others;
-        // Those to be proved are already scheduled.
-        let looked_at_soon = std::mem::take(&mut self.to_prove);
-        let rows = from_pages.into_iter().map(|update| update.row);
-        self.singly.extend(rows.filter(|row| !looked_at_soon.contains(&row.row)));
+        self.look_again_if(|update| update.is_from_page);
         if was_known {
             return None;
         }
@@ -544,17 +571,16 @@ impl Machine {
             Err(refusal) => {
                 if is_proof {
                     // Without this proof, no account from a page may be updated. Another account serves as well.
-                    let looked_at_soon = std::mem::take(&mut self.to_prove);
-                    for update in std::mem::take(&mut self.ready) {
-                        if !looked_at_soon.contains(&update.row.row) {
-                            self.look_again(update.row);
-                        }
-                    }
+                    self.look_again_if(|update| update.is_from_page);
                 }
                 return self.row_failed(row, Direction::Read, refusal, now);
             }
         };
         let mut records = self.succeeded(Direction::Read);
+        if self.looked_at.is_none() {
+            self.look_again(row);
+            return records;
+        }
         if let Some(shown) = shown {
             self.members.compare(&shown.account, &account);
             match self.proofs.compare(&shown.account, &account) {
@@ -687,7 +713,7 @@ impl Machine {
             account,
             at_risk: Vec::new(),
             changes,
-            looked_at: self.looked_at,
+            looked_at: self.looked_at.unwrap_or_default(),
             is_from_page,
         });
         None
@@ -810,6 +836,7 @@ impl Machine {
                     if refusal.kind == Kind::NotFound {
                         // The account no longer exists, so it has lost nothing.
                         self.in_doubt = None;
+                        records.push(Record::NotAtRisk { row: row.row });
                     }
                     self.doubt_ends_without_an_update();
                 }

@@ -53,6 +53,12 @@ pub(super) fn sample(accounts: &[&ContactAccount], demanded: &mut Vec<usize>) {
     }
 }
 
+/// Keeps at most [`FEWEST`] positions, spread over all of them.
+pub(super) fn keep_some(places: &mut Vec<usize>) {
+    let step = places.len().div_ceil(FEWEST).max(1);
+    *places = places.iter().copied().step_by(step).collect();
+}
+
 /// Adds the positions of accounts to compare besides those that are demanded, spread over the page.
 pub(super) fn spot_checks(count: usize, demanded: &mut Vec<usize>) {
     let checks = checks(count, demanded.len());
@@ -147,7 +153,8 @@ fn lengths(account: &ContactAccount, field: Field) -> Lengths {
 
 /// Returns whether a text ends as a program ends a text that it has shortened.
 fn looks_shortened(account: &ContactAccount, field: Field) -> bool {
-    text(account, field).is_some_and(|text| text.ends_with('\u{2026}') || text.ends_with("..."))
+    let text = text(account, field).unwrap_or_default().trim_end_matches([' ', ']', ')']);
+    text.ends_with('\u{2026}') || text.ends_with("...")
 }
 
 fn text(account: &ContactAccount, field: Field) -> Option<&str> {

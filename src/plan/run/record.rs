@@ -18,6 +18,8 @@ pub(super) enum Record {
     Items(ItemsProof),
     /// Members that an update cleared because it cannot include them.
     Cleared(Vec<String>),
+    /// The account of a row whose update may have cleared members no longer exists.
+    NotAtRisk { row: u64 },
 }
 
 pub(super) fn finish(row: OpenRow, status: Status, error: Option<String>) -> Record {

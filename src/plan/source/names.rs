@@ -329,8 +329,8 @@ fn unknown<'a>(name: &'a str, renamed: Option<&str>, others: &mut Others<'a>) ->
         return "has no name; to leave it out, list it in ignore=".to_owned();
     }
     if is_unnamed(name) {
-        return "is how pandas names a column without a header, often an index that to_csv() wrote; to leave it out, list \
-            it in ignore="
+        return "is how pandas names a column without a header, often the index of a DataFrame; to leave it out, list it in \
+            ignore="
             .to_owned();
     }
     if let Some(field) = meant(name) {
@@ -414,7 +414,7 @@ mod tests {
 
     #[test]
     fn a_column_that_pandas_named_is_explained() {
-        assert!(fault("Unnamed: 0", &Options::default()).contains("an index that to_csv() wrote"));
+        assert!(fault("Unnamed: 0", &Options::default()).contains("the index of a DataFrame"));
         assert!(!fault("Unnamed: city", &Options::default()).contains("pandas"));
     }
 

@@ -671,6 +671,43 @@ fn a_look_is_as_old_as_its_request() {
 }
 
 #[test]
+fn what_was_read_before_the_machine_slept_is_read_again() {
+    let mut machine = looked(2, SETTINGS);
+    machine.slept();
+    let read = next_account(&mut machine, at(0)).row;
+    machine.slept();
+    let row = OpenRow { row: read, ..rows(2)[usize::try_from(read).unwrap()] };
+    assert_eq!(machine.looked_at_account(row, bergen(), Ok(account(row.account_id.unwrap())), at(0)), []);
+    let (written, gets) = run_to_end(&mut machine, account, account);
+    assert_eq!((written, gets), ([0, 1].into(), 2), "the answer to a read that was sent before may be old");
+}
+
+#[test]
+fn a_run_that_slept_is_as_patient_as_before() {
+    // The service could not be reached when the machine fell asleep, and cannot for a moment after that.
+    let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), SETTINGS);
+    let row = next_account(&mut machine, at(0));
+    machine.looked_at_account(row, bergen(), Err(status(503, None, None)), at(0));
+    machine.slept();
+    let row = next_account(&mut machine, at(2));
+    assert_eq!(machine.looked_at_account(row, bergen(), Err(status(503, None, None)), at(2)), []);
+    let row = next_account(&mut machine, at(60));
+    assert_eq!(machine.looked_at_account(row, bergen(), Ok(account(1)), at(60)), []);
+    next_update(&mut machine, at(60));
+}
+
+#[test]
+fn a_page_of_which_most_accounts_would_be_compared_is_not_written_from() {
+    let alike = |id: i64| with(id, "logoUrl", &format!("https://logo.example/{id:032}"));
+    let mut machine = Machine::new(rows(40), None, SETTINGS);
+    look_at_page(&mut machine, alike);
+    // With a spot check that is not needed.
+    assert_eq!(machine.requests_left(), 81);
+    let (written, gets) = run_to_end(&mut machine, alike, alike);
+    assert_eq!((written, gets), ((0..40).collect(), 40));
+}
+
+#[test]
 fn the_estimate_is_right_when_pages_turn_out_to_be_useless() {
     let mut machine = Machine::new(rows(16), None, SETTINGS);
     look_at_page(&mut machine, |id| without(id, "phone"));
