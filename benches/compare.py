@@ -16,6 +16,7 @@ import os
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import bulk
 import limits
@@ -95,6 +96,22 @@ def take(options: argparse.Namespace) -> Results:
     return results
 
 
+def earlier(path: Path, processor: str) -> list[dict[str, Any]]:
+    """Returns the bars of the last run on each other processor."""
+    if not path.exists():
+        return []
+    last = json.loads(path.read_text())
+    others = last.get("earlier", [])
+    others.append(
+        {
+            "processor": last["machine"]["processor"],
+            "date": last["date"],
+            "bars": [asdict(bar) for bar in judge(last)],
+        }
+    )
+    return [one for one in others if one["processor"] != processor]
+
+
 def main() -> int:
     """Runs the comparison and says which bars were missed."""
     options = arguments()
@@ -105,6 +122,8 @@ def main() -> int:
     else:
         results = take(options)
     bars = judge(results)
+    if out and not options.render:
+        results["earlier"] = earlier(out / "benchmarks.json", results["machine"]["processor"])
     if out:
         import plot  # matplotlib is slow to import, and a smoke run does not need it
 

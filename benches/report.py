@@ -15,9 +15,8 @@ INTRODUCTION = f"""\
 `make bench` measures replyio and other clients in one run on one machine, and writes this page. A call is one update
 of a contact account with all sixteen fields, `PUT /v3/contact-accounts/{{id}}`. The server (`benches/server.rs`, Rust,
 on 127.0.0.1) does almost nothing, so the client takes nearly all of the time. Against the live service, a call takes as
-long as the network and the service take, with every client. What remains of these figures is the processor time, and
-how many calls one process can have in flight. [*Many accounts*](#many-accounts) measures tables of thousands of
-accounts.
+long as the network and the service take, with every client. Then only the processor time and the number of calls in
+flight matter. [*Many accounts*](#many-accounts) measures tables of thousands of accounts.
 
 **replyio does more in a call than the clients that it is compared with.** It checks the fields, counts attempts and
 deadlines, checks the answer, and returns a typed dataclass with aware datetimes. Its quota is off, except where the
@@ -46,7 +45,12 @@ def write(results: Results, bars: list[Bar], plot: str | None) -> str:
         parts.append("**A smoke run: too few calls for its figures to mean anything.**")
     if plot:
         parts.append(f"![One call, 64 in flight and 16 threads]({plot})")
-    parts += ["## The bars", _bars(bars)]
+    parts += ["## Targets", _bars(bars)]
+    for one in results.get("earlier", []):
+        parts += [
+            f"The last run on another processor ({one['processor']}, {one['date']}):",
+            _bars([Bar(**bar) for bar in one["bars"]]),
+        ]
     parts += ["## One call at a time", _sequential(results)]
     parts += [f"## {CONCURRENCY} in flight", _rates(results, "in-flight")]
     if "gather" in results["rounds"]:
@@ -214,11 +218,11 @@ def _planned(results: Results) -> str:
     rows = pydantic[0]["rows"]
     text = (
         f"{rows:,} rows with an id and all sixteen fields, from Arrow in batches of 100,000 to a plan file that is on "
-        f"the disk, against {rows:,} accounts; one row in twenty changes something. The network, and to decode what "
-        "came over it, is not in it. pydantic, with its core in Rust, validates the same rows, as one list of "
+        f"the disk, against {rows:,} accounts; one row in twenty changes something. The figures exclude the network "
+        "and the decoding of answers. pydantic, with its core in Rust, validates the same rows, as one list of "
         "dictionaries, into a model of the same fields, and neither compares nor keeps anything. *table*: columns and "
         "cells are checked; *plan*: every row finds its account, is compared, and is handed to the thread that writes "
-        "the file; *file*: what is still to be written then, and the disk. The table is read once in its own order and "
+        "the file; *file*: the rest of the writes, and the sync. The table is read once in its own order and "
         "leaves a fingerprint of each row, so only a row that changes waits for the memory."
     )
     return f"{text}\n\n{_table(head, [*lines, line('pydantic', pydantic, '1')])}"

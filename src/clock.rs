@@ -33,7 +33,9 @@ impl Moment {
     pub(crate) fn now() -> Self {
         #[cfg(feature = "simulation")]
         if crate::simulation::is_running() {
-            return Self { awake: Instant::now(), since_boot: Duration::ZERO, time_of_day: SystemTime::UNIX_EPOCH };
+            let awake = Instant::now();
+            let since_boot = since_epoch(awake) + crate::simulation::slept();
+            return Self { awake, since_boot, time_of_day: SystemTime::UNIX_EPOCH };
         }
         Self { awake: Instant::now(), since_boot: since_boot(), time_of_day: SystemTime::now() }
     }

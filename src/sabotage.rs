@@ -32,6 +32,9 @@ pub(crate) enum Guard {
     /// A revert names the plan that it reverts.
     #[cfg(feature = "plan")]
     RevertParent,
+    /// A run notices that the machine slept.
+    #[cfg(feature = "plan")]
+    Sleep,
     /// Only the service's own answer about an account ends its row.
     #[cfg(feature = "plan")]
     ServiceWord,

@@ -711,7 +711,8 @@ def test_a_synchronous_call_in_a_running_loop_is_a_warning_once(
             asyncio.run(twice())
         assert len(caught) == 1
         assert caught[0].filename == __file__
-        said = {"list": "list_contact_accounts", "plan": "plan_contact_account_updates"}.get(call, call.rpartition(".")[2])
+        names = {"list": "list_contact_accounts", "plan": "plan_contact_account_updates"}
+        said = names.get(call, call.rpartition(".")[2])
         assert f"await {said}" in str(caught[0].message) or f"{said}_" in str(caught[0].message)
         with warnings.catch_warnings():
             warnings.simplefilter("error")

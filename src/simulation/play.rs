@@ -59,6 +59,7 @@ pub(super) fn play(seed: u64, world: &World, story: &Story, folder: &Path) -> Pl
 
 async fn whole(seed: u64, story: &Story, folder: &Path) {
     let (people, programs) = stage(|stage| (stage.world.colleague_s, stage.world.other_program_s));
+    tokio::spawn(others(seed, "sleep", stage(|stage| stage.world.sleep_s), Stage::sleep));
     tokio::spawn(others(seed, "colleague", people, |stage, dice| {
         let now = stage.now();
         if let Some(text) = stage.service.colleague(now, dice) {
@@ -100,7 +101,7 @@ async fn whole(seed: u64, story: &Story, folder: &Path) {
     }
 }
 
-/// Other people, and other programs of the same user: each acts from time to time, until all is calm.
+/// Other people, other programs of the same user, and the sleep of the machine: each acts from time to time, until all is calm.
 async fn others(seed: u64, who: &str, mean_s: Option<u64>, act: fn(&mut Stage, &mut Dice)) {
     let Some(mean) = mean_s else { return };
     let mut dice = Dice::new(seed, who, 0);

@@ -149,6 +149,8 @@ pub(super) struct Violation {
 pub(super) struct Stage {
     pub(super) seed: u64,
     started: Instant,
+    /// How long the machine slept, which tokio's clock does not count.
+    slept: Duration,
     pub(super) world: World,
     pub(super) service: Service,
     pub(super) record: Record,
@@ -178,6 +180,7 @@ impl Stage {
         Self {
             seed,
             started: Instant::now(),
+            slept: Duration::ZERO,
             world: world.clone(),
             service: Service::new(seed, world),
             record: Record::default(),
@@ -198,7 +201,29 @@ impl Stage {
     }
 
     pub(super) fn now(&self) -> Duration {
-        self.started.elapsed()
+        self.started.elapsed() + self.slept
+    }
+
+    pub(super) const fn slept(&self) -> Duration {
+        self.slept
+    }
+
+    /// The machine sleeps, while others change accounts.
+    pub(super) fn sleep(&mut self, dice: &mut Dice) {
+        let time = Duration::from_secs(dice.between(200, 30_000));
+        self.tell(Event::Other(format!("the machine sleeps for {} s", time.as_secs())));
+        self.slept += time;
+        // What was read before is read again, in the time of the quota.
+        let again = Duration::from_secs(600);
+        for number in self.current.iter().flatten() {
+            self.operations[*number].excuse += time + again;
+        }
+        for _ in 0..dice.between(0, 4) {
+            let now = self.now();
+            if let Some(text) = self.service.colleague(now, dice) {
+                self.tell(Event::Other(text));
+            }
+        }
     }
 
     pub(super) fn tell(&mut self, event: Event) {

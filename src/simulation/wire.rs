@@ -121,6 +121,11 @@ fn read(request: &Request) -> Asked {
     }
 }
 
+/// Returns how long the machine slept.
+pub(crate) fn slept() -> Duration {
+    stage(|stage| stage.slept())
+}
+
 /// Returns the time of day, in milliseconds since 1970.
 pub(crate) fn now_ms() -> i64 {
     const START: i64 = 1_800_000_000_000;

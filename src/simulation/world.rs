@@ -156,6 +156,8 @@ pub(super) struct World {
     pub(super) colleague_s: Option<u64>,
     /// The average time until another program of the same user sends a request, in seconds.
     pub(super) other_program_s: Option<u64>,
+    /// The average time until the machine sleeps, in seconds.
+    pub(super) sleep_s: Option<u64>,
 }
 
 /// The fewest accounts of a large world.
@@ -188,6 +190,7 @@ impl World {
         let slow = if dice.chance(200) { 4_000 } else { 300 };
         let accounts = if dice.chance(100) { dice.between(0, 2) } else { dice.between(2, 22) };
         let large = &mut Dice::new(seed, "large", 0);
+        let sleep = &mut Dice::new(seed, "how often it sleeps", 0);
         Self {
             accounts: if large.chance(LARGE_PER_MILLE) { large.between(LARGE, 2 * LARGE) } else { accounts },
             limits: (per_minute, per_hour),
@@ -198,6 +201,7 @@ impl World {
             traits,
             colleague_s: (most_faults > 0 && dice.chance(500)).then(|| dice.between(2, 300)),
             other_program_s: (most_faults > 0 && dice.chance(300)).then(|| dice.between(2, 120)),
+            sleep_s: (most_faults > 0 && sleep.chance(150)).then(|| sleep.between(5, 300)),
         }
     }
 
@@ -213,7 +217,8 @@ impl World {
 
     /// Returns whether nothing can fail, and no one else changes accounts.
     pub(super) fn is_quiet(&self) -> bool {
-        self.faults.is_empty() && self.traits.is_empty() && self.colleague_s.is_none() && self.other_program_s.is_none()
+        let is_alone = self.colleague_s.is_none() && self.other_program_s.is_none() && self.sleep_s.is_none();
+        is_alone && self.faults.is_empty() && self.traits.is_empty()
     }
 
     pub(super) fn latency(&self, dice: &mut Dice) -> Duration {
@@ -237,6 +242,7 @@ impl std::fmt::Display for World {
         writeln!(formatter, "{per_minute} requests a minute, {per_hour} an hour; the client knows {quota:?}")?;
         writeln!(formatter, "latency {:?} ms; faults in a thousand requests: {:?}", self.latency_ms, self.faults)?;
         let (colleague, program) = (self.colleague_s, self.other_program_s);
-        writeln!(formatter, "a colleague every {colleague:?} s, another program every {program:?} s")
+        writeln!(formatter, "a colleague every {colleague:?} s, another program every {program:?} s")?;
+        writeln!(formatter, "sleep every {:?} s", self.sleep_s)
     }
 }

@@ -23,6 +23,7 @@ use crate::clock::{Moment, now_ms};
 use crate::error::Error;
 use crate::plan::file::{AtRisk, FileError, Finished, ItemsProof, OpenRow, PlanFile, Run, State, Write};
 use crate::plan::{MatchOn, Mode, Status};
+use crate::sabotage::{Guard, is_off};
 
 /// The rows per look if no quota limits the requests of a minute.
 const MOST_ON_A_LOOK: usize = 1_000;
@@ -229,7 +230,7 @@ impl Driver {
 
     /// tokio's clock stands still while the machine sleeps, so the machine would take its looks for fresh ones.
     fn notice_sleep(&mut self) {
-        if self.awake_since.has_slept() {
+        if self.awake_since.has_slept() && !is_off(Guard::Sleep) {
             self.machine.slept();
         }
         self.awake_since = Moment::now();

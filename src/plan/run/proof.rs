@@ -53,12 +53,6 @@ pub(super) fn sample(accounts: &[&ContactAccount], demanded: &mut Vec<usize>) {
     }
 }
 
-/// Keeps at most [`FEWEST`] positions, spread over all of them.
-pub(super) fn keep_some(places: &mut Vec<usize>) {
-    let step = places.len().div_ceil(FEWEST).max(1);
-    *places = places.iter().copied().step_by(step).collect();
-}
-
 /// Adds the positions of accounts to compare besides those that are demanded, spread over the page.
 pub(super) fn spot_checks(count: usize, demanded: &mut Vec<usize>) {
     let checks = checks(count, demanded.len());
@@ -82,7 +76,8 @@ pub(super) struct Proofs {
 
 impl Proofs {
     /// Returns the positions of the accounts on a page to compare before any of them is updated: for each field those
-    /// with the longest text, unless a longer one was seen complete, and each text that ends like a shortened one.
+    /// with the longest text, unless a longer one was seen complete, and each text that ends like a shortened one. If most
+    /// of a page have texts of the longest length, as addresses with a number have, [`FEWEST`] of them stand for all.
     pub(super) fn demanded(&self, accounts: &[&ContactAccount]) -> Vec<usize> {
         let mut places = Vec::new();
         for &field in Field::ALL {
@@ -95,9 +90,10 @@ impl Proofs {
                 let length = lengths(account, field);
                 length.bytes() > SHORTEST_CUT && (length.reach(longest) || looks_shortened(account, field))
             };
-            places.extend(
-                accounts.iter().enumerate().filter(|(_, account)| is_demanded(account)).map(|(place, _)| place),
-            );
+            let found = accounts.iter().enumerate().filter(|(_, account)| is_demanded(account)).map(|(place, _)| place);
+            let found: Vec<usize> = found.collect();
+            let step = if 2 * found.len() > accounts.len() { found.len().div_ceil(FEWEST) } else { 1 };
+            places.extend(found.into_iter().step_by(step));
         }
         places.sort_unstable();
         places.dedup();
@@ -248,6 +244,15 @@ mod tests {
         // By bytes, 85 of these characters are as long, although another text has more characters.
         let japanese = account(serde_json::json!({"description": "\u{65e5}".repeat(85)}));
         assert_eq!(proofs.demanded(&[&described(200), &japanese]), [1]);
+    }
+
+    #[test]
+    fn few_of_a_page_are_compared_if_most_have_texts_of_one_length() {
+        let accounts: Vec<ContactAccount> = (0..100).map(|_| described(60)).collect();
+        let demanded = Proofs::default().demanded(&accounts.iter().collect::<Vec<_>>());
+        assert_eq!(demanded, [0, 13, 26, 39, 52, 65, 78, 91]);
+        let few: Vec<ContactAccount> = (0..100).map(|place| described(if place < 40 { 60 } else { 20 })).collect();
+        assert_eq!(Proofs::default().demanded(&few.iter().collect::<Vec<_>>()).len(), 40);
     }
 
     #[test]
