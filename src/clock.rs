@@ -54,7 +54,12 @@ impl Moment {
 
     /// Returns whether the machine slept since this moment.
     pub(crate) fn has_slept(&self) -> bool {
-        self.elapsed() > self.awake.elapsed() + ASLEEP
+        self.has_slept_until(&Self::now())
+    }
+
+    /// Returns whether the machine slept between this moment and a later one.
+    pub(crate) fn has_slept_until(&self, later: &Self) -> bool {
+        self.until(later) > later.awake.saturating_duration_since(self.awake) + ASLEEP
     }
 }
 

@@ -8,6 +8,14 @@ pub(super) struct Lengths([usize; 3]);
 /// space at the end may be removed.
 const SHORTER: [usize; 3] = [1, 2, 4];
 
+/// How near a length is to the longest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    Longest,
+    Nearly,
+    Not,
+}
+
 impl Lengths {
     pub(super) fn of(text: &str) -> Self {
         if text.is_ascii() {
@@ -22,10 +30,23 @@ impl Lengths {
         }
     }
 
+    /// The number of counts.
+    pub(super) const COUNTS: usize = 3;
+
     /// Returns whether a list that shows a text of the longest length may have truncated a text to this one, by any of
     /// the counts.
     pub(super) fn reach(self, longest: Self) -> bool {
-        self.0.iter().zip(longest.0).zip(SHORTER).any(|((length, longest), shorter)| length + shorter >= longest)
+        (0..Self::COUNTS).any(|count| self.reach_by(count, longest) != Reach::Not)
+    }
+
+    /// The same by one of the counts.
+    pub(super) fn reach_by(self, count: usize, longest: Self) -> Reach {
+        let of = |lengths: &[usize; 3]| lengths.get(count).copied().unwrap_or_default();
+        match of(&longest.0).saturating_sub(of(&self.0)) {
+            0 => Reach::Longest,
+            missing if missing <= of(&SHORTER) => Reach::Nearly,
+            _ => Reach::Not,
+        }
     }
 
     pub(super) const fn bytes(self) -> usize {

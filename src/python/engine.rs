@@ -257,8 +257,13 @@ impl State {
         };
         for (event_loop, bridge, pending) in candidates {
             if is(&event_loop, name!(py, "is_closed")) {
-                lock(&self.attached).retain(|attached| !attached.bridge.is(&bridge));
-                bridge.get().abandon(py);
+                let mut attached = lock(&self.attached);
+                let is_meant = |attached: &Attached| attached.bridge.is(&bridge) && attached.event_loop.is(&event_loop);
+                let left = attached.iter().position(is_meant).map(|index| attached.swap_remove(index));
+                drop(attached);
+                if left.is_some() {
+                    bridge.get().abandon(py);
+                }
             } else if pending == 0
                 && (!is(&event_loop, name!(py, "is_running")) || is_running_here(event_loop.bind(py)))
             {

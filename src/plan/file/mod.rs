@@ -193,8 +193,10 @@ impl PlanFile {
 
     /// Returns whether a run uses the plan of a file, or plans it.
     pub fn is_in_use(path: &Path) -> bool {
-        let started = Self::check(path, None).and_then(|file| file.start_run());
-        started.is_err_and(|error| matches!(error.kind(), FileErrorKind::Locked(_)))
+        match Self::check(path, None) {
+            Ok(file) => file.start_run().is_err(),
+            Err(error) => matches!(error.kind(), FileErrorKind::Locked(_)),
+        }
     }
 
     fn nothing_there(path: &Path, error: FileError) -> Result<(), FileError> {

@@ -230,10 +230,11 @@ impl Driver {
 
     /// tokio's clock stands still while the machine sleeps, so the machine would take its looks for fresh ones.
     fn notice_sleep(&mut self) {
-        if self.awake_since.has_slept() && !is_off(Guard::Sleep) {
+        let now = Moment::now();
+        if self.awake_since.has_slept_until(&now) && !is_off(Guard::Sleep) {
             self.machine.slept();
         }
-        self.awake_since = Moment::now();
+        self.awake_since = now;
     }
 
     /// Starts the next request, in its slot of the quota.
@@ -297,8 +298,9 @@ impl Driver {
     fn update(&mut self, slot: Slot, update: Box<Update>) {
         let (client, run) = (self.client.clone(), self.run.clone());
         let seen = self.turns.remove(&update.row.row);
+        let asked = self.awake_since;
         self.tasks.spawn(async move {
-            let outcome = send(&client, &run, slot, &update, seen).await;
+            let outcome = send(&client, &run, slot, &update, seen, asked).await;
             Back::Update { update, outcome }
         });
     }
@@ -388,10 +390,9 @@ impl Driver {
     }
 }
 
-/// Sends an update, in its turn, after its row was marked in the file, unless something holds it back.
-async fn send(client: &Client, run: &Run, slot: Slot, update: &Update, seen: Option<Seen>) -> Outcome {
+/// Sends an update that was asked for at a moment, in its turn, after its row was marked in the file, unless something holds it back.
+async fn send(client: &Client, run: &Run, slot: Slot, update: &Update, seen: Option<Seen>, asked: Moment) -> Outcome {
     let (turns, writes) = seen.unwrap_or_else(|| (client.account(update.account.id), u64::MAX));
-    let asked = Moment::now();
     let turn = turns.take().await;
     if turns.writes() != writes || asked.elapsed() > LONGEST_WAIT {
         return Outcome::Overtaken;

@@ -506,15 +506,28 @@ impl Machine {
         let on_page: Vec<&Update> = self.ready.iter().skip(ready_before).collect();
         let accounts: Vec<&ContactAccount> = on_page.iter().map(|update| &update.account).collect();
         let mut places = self.proofs.demanded(&accounts);
-        let mut in_estimate = 0;
-        if self.items.is_none() {
-            proof::sample(&accounts, &mut places);
-            in_estimate = FEWEST;
+        let are_most_demanded = accounts.len() > FEWEST && 2 * places.len() > accounts.len();
+        let mut in_estimate = if self.items.is_none() { FEWEST } else { 0 };
+        if are_most_demanded {
+            places = proof::some_of(&places);
+        } else {
+            if self.items.is_none() {
+                proof::sample(&accounts, &mut places);
+            }
+            let before = places.len();
+            proof::spot_checks(accounts.len(), &mut places);
+            in_estimate += places.len() - before;
         }
-        let before = places.len();
-        proof::spot_checks(accounts.len(), &mut places);
-        in_estimate += places.len() - before;
         let rows: Vec<OpenRow> = places.iter().filter_map(|place| on_page.get(*place)).map(|one| one.row).collect();
+        if are_most_demanded {
+            // To compare all of them would hold up every update, and no update is built on what the page shows of them.
+            let is_proof = |update: &Update| rows.contains(&update.row);
+            let on_page = self.ready.split_off(ready_before).into_iter();
+            let (kept, others): (VecDeque<_>, VecDeque<_>) = on_page.partition(is_proof);
+            self.ready.extend(kept);
+            self.requests_left += others.len() as u64;
+            self.singly.extend(others.into_iter().map(|update| update.row));
+        }
         self.requests_left += rows.len().saturating_sub(in_estimate) as u64;
         for row in rows {
             self.to_prove.insert(row.row);
@@ -821,9 +834,10 @@ impl Machine {
                 records.push(given_up(row, &refusal));
                 if self.is_in_doubt(row) {
                     if refusal.kind == Kind::NotFound {
-                        // The account no longer exists, so it has lost nothing.
-                        self.in_doubt = None;
-                        records.push(Record::NotAtRisk { row: row.row });
+                        // The account no longer exists, so it has lost nothing; unless this key can no longer see it.
+                        if self.in_doubt.take().is_some_and(|in_doubt| in_doubt.is_spared) {
+                            records.push(Record::NotAtRisk { row: row.row });
+                        }
                     }
                     self.doubt_ends_without_an_update();
                 }

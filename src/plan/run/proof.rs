@@ -1,14 +1,15 @@
 //! Checks whether the items of the list match `GET`. Pure.
 //!
 //! A list may omit members, or truncate long texts. An item is safe to build an update on if, for each field, an item
-//! with a longer text was compared with its account and was complete. The longest texts of a page are all compared.
+//! with a longer text was compared with its account and was complete. The longest texts of a page are compared, unless
+//! most of the page has them: then some of them are.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::account::{ContactAccount, Field, FieldValue};
 use crate::change::{Change, Value, filled};
 use crate::plan::SHORTEST_CUT;
-use crate::plan::lengths::Lengths;
+use crate::plan::lengths::{Lengths, Reach};
 use crate::sabotage::{Guard, is_off};
 
 /// The fewest accounts to compare before the first update: an account with a value reveals a field that the list always
@@ -76,24 +77,35 @@ pub(super) struct Proofs {
 
 impl Proofs {
     /// Returns the positions of the accounts on a page to compare before any of them is updated: for each field those
-    /// with the longest text, unless a longer one was seen complete, and each text that ends like a shortened one. If most
-    /// of a page have texts of the longest length, as addresses with a number have, [`FEWEST`] of them stand for all.
+    /// with the longest text by any count, unless a longer one was seen complete, those with nearly the longest, and those
+    /// whose text ends like a shortened one. [`FEWEST`] of such a group stand for all if it is most of the page, as
+    /// addresses with a number are.
     pub(super) fn demanded(&self, accounts: &[&ContactAccount]) -> Vec<usize> {
         let mut places = Vec::new();
         for &field in Field::ALL {
-            let known = self.whole.get(&field).copied().unwrap_or_default();
-            let mut longest = known;
-            for account in accounts {
-                longest.extend(lengths(account, field));
+            let texts = accounts.iter().enumerate().map(|(place, account)| (place, lengths(account, field)));
+            let texts: Vec<(usize, Lengths)> = texts.filter(|(_, length)| length.bytes() > SHORTEST_CUT).collect();
+            let mut longest = self.whole.get(&field).copied().unwrap_or_default();
+            for (_, length) in &texts {
+                longest.extend(*length);
             }
-            let is_demanded = |account: &ContactAccount| {
-                let length = lengths(account, field);
-                length.bytes() > SHORTEST_CUT && (length.reach(longest) || looks_shortened(account, field))
+            let having = |is_meant: &dyn Fn(Lengths) -> bool| -> Vec<usize> {
+                texts.iter().filter(|(_, length)| is_meant(*length)).map(|(place, _)| *place).collect()
             };
-            let found = accounts.iter().enumerate().filter(|(_, account)| is_demanded(account)).map(|(place, _)| place);
-            let found: Vec<usize> = found.collect();
-            let step = if 2 * found.len() > accounts.len() { found.len().div_ceil(FEWEST) } else { 1 };
-            places.extend(found.into_iter().step_by(step));
+            let mut groups = vec![
+                texts
+                    .iter()
+                    .map(|(place, _)| *place)
+                    .filter(|place| looks_shortened(accounts, *place, field))
+                    .collect(),
+            ];
+            for count in 0..Lengths::COUNTS {
+                groups.push(having(&|length| length.reach_by(count, longest) == Reach::Longest));
+                groups.push(having(&|length| length.reach_by(count, longest) == Reach::Nearly));
+            }
+            for group in groups {
+                places.extend(if 2 * group.len() > accounts.len() { some_of(&group) } else { group });
+            }
         }
         places.sort_unstable();
         places.dedup();
@@ -147,9 +159,16 @@ fn lengths(account: &ContactAccount, field: Field) -> Lengths {
     text(account, field).map(Lengths::of).unwrap_or_default()
 }
 
+/// Returns [`FEWEST`] positions, spread over all of them, if there are more.
+pub(super) fn some_of(places: &[usize]) -> Vec<usize> {
+    let count = places.len().min(FEWEST);
+    (0..count).filter_map(|part| places.get(part * places.len() / count)).copied().collect()
+}
+
 /// Returns whether a text ends as a program ends a text that it has shortened.
-fn looks_shortened(account: &ContactAccount, field: Field) -> bool {
-    let text = text(account, field).unwrap_or_default().trim_end_matches([' ', ']', ')']);
+fn looks_shortened(accounts: &[&ContactAccount], place: usize, field: Field) -> bool {
+    let text = accounts.get(place).and_then(|account| text(account, field)).unwrap_or_default();
+    let text = text.trim_end_matches([' ', ']', ')']);
     text.ends_with('\u{2026}') || text.ends_with("...")
 }
 
@@ -250,9 +269,23 @@ mod tests {
     fn few_of_a_page_are_compared_if_most_have_texts_of_one_length() {
         let accounts: Vec<ContactAccount> = (0..100).map(|_| described(60)).collect();
         let demanded = Proofs::default().demanded(&accounts.iter().collect::<Vec<_>>());
-        assert_eq!(demanded, [0, 13, 26, 39, 52, 65, 78, 91]);
+        assert_eq!(demanded, [0, 12, 25, 37, 50, 62, 75, 87]);
         let few: Vec<ContactAccount> = (0..100).map(|place| described(if place < 40 { 60 } else { 20 })).collect();
         assert_eq!(Proofs::default().demanded(&few.iter().collect::<Vec<_>>()).len(), 40);
+    }
+
+    #[test]
+    fn a_cut_text_is_compared_although_most_texts_look_shortened_or_have_another_length() {
+        let shortened = |place: usize| account(serde_json::json!({"description": "x".repeat(90 + place % 20) + "..."}));
+        let japanese = |_| account(serde_json::json!({"description": "\u{65e5}".repeat(100)}));
+        let nearly = |place: usize| described(251 + place % 4);
+        for other in [&shortened as &dyn Fn(usize) -> ContactAccount, &japanese, &nearly] {
+            let cut = [5, 44, 93];
+            let accounts: Vec<ContactAccount> =
+                (0..100).map(|place| if cut.contains(&place) { described(255) } else { other(place) }).collect();
+            let demanded = Proofs::default().demanded(&accounts.iter().collect::<Vec<_>>());
+            assert!(cut.iter().all(|place| demanded.contains(place)) && demanded.len() < 60, "{demanded:?}");
+        }
     }
 
     #[test]

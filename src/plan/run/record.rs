@@ -18,7 +18,7 @@ pub(super) enum Record {
     Items(ItemsProof),
     /// Members that an update cleared because it cannot include them.
     Cleared(Vec<String>),
-    /// The account of a row whose update may have cleared members no longer exists.
+    /// The account of a row whose update may have cleared members had them after that, and no longer exists.
     NotAtRisk { row: u64 },
 }
 
