@@ -271,7 +271,7 @@ impl PlanFile {
     }
 
     /// Passes on the rows that revert what this plan changed or may have changed. They expect the values that the
-    /// service returned, if it did; see [`StoredEdit::reversed`].
+    /// service returned, if it did and they differ from the previous ones; otherwise those that were sent.
     ///
     /// # Errors
     /// Returns the errors of `take`, and [`FileError`] if the file cannot be read.
