@@ -41,15 +41,15 @@ mod tests {
     #[test]
     fn the_folder_is_where_the_platform_has_it() {
         for (platform, set, expected) in [
-            ("linux", None, "/home/ada/.local/state/replyio"),
+            ("linux", None, "/people/ada/.local/state/replyio"),
             ("linux", Some(("XDG_STATE_HOME", "/state")), "/state/replyio"),
-            ("linux", Some(("XDG_STATE_HOME", "relative")), "/home/ada/.local/state/replyio"),
-            ("macos", None, "/home/ada/Library/Application Support/replyio"),
+            ("linux", Some(("XDG_STATE_HOME", "relative")), "/people/ada/.local/state/replyio"),
+            ("macos", None, "/people/ada/Library/Application Support/replyio"),
             ("windows", Some(("LOCALAPPDATA", "/local")), "/local/replyio"),
-            ("windows", None, "/home/ada/AppData/Local/replyio"),
+            ("windows", None, "/people/ada/AppData/Local/replyio"),
         ] {
             let variable = |name: &str| set.filter(|(known, _)| *known == name).map(|(_, value)| PathBuf::from(value));
-            let found = of_platform(platform, variable, || Some("/home/ada".into()));
+            let found = of_platform(platform, variable, || Some("/people/ada".into()));
             assert_eq!(found, Some(PathBuf::from(expected)), "{platform} {set:?}");
             assert_eq!(of_platform("linux", |_| None, || None), None);
         }
