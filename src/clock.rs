@@ -24,7 +24,7 @@ const ASLEEP: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment {
     awake: Instant,
-    /// Linux: since the boot, including sleep. No pause of a virtual machine is in it.
+    /// On Linux, the time since the boot, with sleep but without the pauses of a virtual machine. Zero elsewhere.
     since_boot: Duration,
     time_of_day: SystemTime,
 }

@@ -706,7 +706,7 @@ class ReplyClient:
         Raises:
             ValidationError: If the table has columns that cannot be used. Lists all of them; sends no request. A cell
                 that cannot be used makes only its own row invalid.
-            TypeError: If `data` is no table, or has a row of a type that replyio cannot read.
+            TypeError: If `data` is not a table, or has a row of a type that replyio cannot read.
             OSError: If the file of the table cannot be read.
             ImportError: If the table is a Parquet file, and no library that reads it is installed.
             PlanError: If the file already exists, was created from other rows or options, or cannot be written.
@@ -778,7 +778,7 @@ class ReplyClient:
 
         Raises:
             ValidationError: If the table has a column that cannot be used.
-            TypeError: If `data` is no table, or has a row of a type that replyio cannot read.
+            TypeError: If `data` is not a table, or has a row of a type that replyio cannot read.
             OSError: If the file of the table cannot be read.
             ImportError: If the table is a Parquet file, and no library that reads it is installed.
             PlanError: If the file already exists, was created from other rows or options, or cannot be written.
@@ -886,7 +886,7 @@ class ReplyClient:
 
         Raises:
             ValidationError: If the table has a column that cannot be used.
-            TypeError: If `data` is no table, or has a row of a type that replyio cannot read.
+            TypeError: If `data` is not a table, or has a row of a type that replyio cannot read.
             OSError: If the file of the table cannot be read.
             ImportError: If the table is a Parquet file, and no library that reads it is installed.
             PlanError: If the file already exists or cannot be written, or the plan would exceed `max_changes` or
@@ -974,7 +974,7 @@ class ReplyClient:
 
         Raises:
             ValidationError: If the table has a column that cannot be used.
-            TypeError: If `data` is no table, or has a row of a type that replyio cannot read.
+            TypeError: If `data` is not a table, or has a row of a type that replyio cannot read.
             OSError: If the file of the table cannot be read.
             ImportError: If the table is a Parquet file, and no library that reads it is installed.
             PlanError: If the file already exists, was created from other rows or options, or cannot be written.

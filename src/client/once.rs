@@ -189,6 +189,13 @@ mod tests {
         Fault { response: Some(response), ..Fault::default() }
     }
 
+    /// Asks for the bearer scheme, once.
+    fn bearer_challenge() -> Fault {
+        let mut response = Response::status(401).unwrap();
+        response.headers.insert("www-authenticate", "Bearer".parse().unwrap());
+        Fault { response: Some(response), times: Some(1), ..Fault::default() }
+    }
+
     fn attempts<T: std::fmt::Debug>(result: Result<T, Error>) -> (ErrorKind, u32, bool) {
         match result.unwrap_err() {
             Error::Call(error) => (error.failure.kind(), error.attempts, error.may_have_been_applied),
@@ -273,12 +280,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_bearer_fallback_has_a_slot_of_its_own() {
-        let mut challenge = answering(401, None);
-        challenge.times = Some(1);
-        if let Some(response) = &mut challenge.response {
-            response.headers.insert("www-authenticate", "Bearer".parse().unwrap());
-        }
-        let sandbox = sandbox(vec![challenge]);
+        let sandbox = sandbox(vec![bearer_challenge()]);
         let client = client_with(&sandbox, |config| config.quota = Some(Quota { per_minute: 2, per_hour: 100 }));
         client.get_once(client.book(), 1).await.unwrap();
         assert_eq!(sandbox.requests().len(), 2);
@@ -287,12 +289,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_update_waits_for_no_slot_and_the_next_one_uses_the_scheme_that_the_service_asked_for() {
-        let mut challenge = answering(401, None);
-        challenge.times = Some(1);
-        if let Some(response) = &mut challenge.response {
-            response.headers.insert("www-authenticate", "Bearer".parse().unwrap());
-        }
-        let sandbox = sandbox(vec![challenge]);
+        let sandbox = sandbox(vec![bearer_challenge()]);
         let client = client_with(&sandbox, |config| config.quota = Some(Quota { per_minute: 1, per_hour: 100 }));
         let turn = client.account(1).take().await;
         assert_eq!(client.put_once(client.book(), &turn, &named("New")).await.unwrap(), None);

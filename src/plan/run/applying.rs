@@ -144,7 +144,7 @@ enum Outcome {
 /// The longest wait for the turn of an account after which the look at it still counts.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// The longest time from then until the request, which includes that in which its row is marked in the file.
+/// The longest time from the decision to send an update to its request. Its row is marked in the file meanwhile.
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
 /// The turns of a row's account, and the number of updates that this process had begun at the look.
@@ -298,9 +298,9 @@ impl Driver {
     fn update(&mut self, slot: Slot, update: Box<Update>) {
         let (client, run) = (self.client.clone(), self.run.clone());
         let seen = self.turns.remove(&update.row.row);
-        let asked = self.awake_since;
+        let decided = self.awake_since;
         self.tasks.spawn(async move {
-            let outcome = send(&client, &run, slot, &update, seen, asked).await;
+            let outcome = send(&client, &run, slot, &update, seen, decided).await;
             Back::Update { update, outcome }
         });
     }
@@ -390,11 +390,12 @@ impl Driver {
     }
 }
 
-/// Sends an update that was asked for at a moment, in its turn, after its row was marked in the file, unless something holds it back.
-async fn send(client: &Client, run: &Run, slot: Slot, update: &Update, seen: Option<Seen>, asked: Moment) -> Outcome {
+/// Sends an update, in its turn, after its row was marked in the file, unless something holds it back. `decided` is when
+/// the run decided to send it.
+async fn send(client: &Client, run: &Run, slot: Slot, update: &Update, seen: Option<Seen>, decided: Moment) -> Outcome {
     let (turns, writes) = seen.unwrap_or_else(|| (client.account(update.account.id), u64::MAX));
     let turn = turns.take().await;
-    if turns.writes() != writes || asked.elapsed() > LONGEST_WAIT {
+    if turns.writes() != writes || decided.elapsed() > LONGEST_WAIT {
         return Outcome::Overtaken;
     }
     if !update.at_risk.is_empty()
@@ -406,7 +407,7 @@ async fn send(client: &Client, run: &Run, slot: Slot, update: &Update, seen: Opt
         return Outcome::NotMarked(error);
     }
     // The disk may have been slow, or the machine may have slept.
-    if client.held().is_some() || asked.elapsed() > LONGEST_DELAY {
+    if client.held().is_some() || decided.elapsed() > LONGEST_DELAY {
         return Outcome::HeldBack;
     }
     match client.put_once(slot, &turn, &update.fields).await {

@@ -776,7 +776,13 @@ fn an_update_that_clears_the_stage_stops_the_run_and_one_that_keeps_it_is_shown_
     let update = next_update_among_looks(&mut machine);
     let records = machine.wrote(update, Ok(answered(1)), at(0));
     assert!(error_of(&records).contains("cleared stage"), "{}", error_of(&records));
-    assert!(records.contains(&Record::Cleared(vec!["stage".to_owned()])));
+    let kinds = [matches!(records[0], Record::Cleared(_)), matches!(records[1], Record::Finish { .. })];
+    assert_eq!(
+        kinds,
+        [true, true],
+        "a later run knows what is cleared before it knows that the row is done: {records:?}"
+    );
+    assert_eq!(records[0], Record::Cleared(vec!["stage".to_owned()]));
     assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { row: 0, is_written: true, .. })));
 
     let mut machine = Machine::new(rows(3), Some(ItemsProof::Incomplete), SETTINGS);
@@ -1301,6 +1307,28 @@ fn an_account_in_doubt_that_is_gone_holds_up_no_other() {
     let (written, _) = run_staged(&mut machine, Some(lost_answer()), &[1]);
     assert_eq!(written, [1, 2, 3]);
     assert!(machine.into_stop().is_none());
+}
+
+#[test]
+fn a_member_at_risk_is_forgotten_only_if_the_account_had_it_after_the_update() {
+    let gone = || status(404, Some("contactAccount.notFound"), None);
+    for is_seen_again in [true, false] {
+        let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), SETTINGS);
+        look_at_account(&mut machine, staged, at(0));
+        let update = next_update(&mut machine, at(0));
+        assert_eq!(update.at_risk, ["stage"]);
+        machine.wrote(update, Err(lost_answer()), at(0));
+        let records = if is_seen_again {
+            assert_eq!(look_at_account(&mut machine, staged, at(60)), []);
+            let update = next_update(&mut machine, at(60));
+            machine.wrote(update, Err(gone()), at(60))
+        } else {
+            let row = next_account(&mut machine, at(60));
+            machine.looked_at_account(row, bergen(), Err(gone()), at(60))
+        };
+        assert_eq!(statuses(&records), [(0, Status::Unknown)]);
+        assert_eq!(records.contains(&Record::NotAtRisk { row: 0 }), is_seen_again, "{records:?}");
+    }
 }
 
 #[test]
