@@ -25,7 +25,7 @@ name says *quota on*. The others serialize with their own `json=`, raise for an 
 retries, time limits or Python. The benchmark checks the id of every answer.
 
 Method: every figure is the median of the repetitions, with the lowest and the highest in brackets. In a repetition the
-clients run one after another, each in a new process, and each time another one starts; warm-up calls do not count.
+clients run one after another, each in a new process, and the order changes from repetition to repetition; warm-up calls do not count.
 Ratios are computed within a repetition, then their median is taken. For *One call at a time*, client and server run on
 the same core, because on free cores the result depends on the scheduler; the time of the server is included. Processor
 time is that of the client only. *In flight* ({CONCURRENCY} coroutines on one client) and *threads*
@@ -222,8 +222,8 @@ def _planned(results: Results) -> str:
         "and the decoding of answers. pydantic, with its core in Rust, validates the same rows, as one list of "
         "dictionaries, into a model of the same fields, and neither compares nor keeps anything. *table*: columns and "
         "cells are checked; *plan*: every row finds its account, is compared, and is handed to the thread that writes "
-        "the file; *file*: the rest of the writes, and the sync. The table is read once in its own order and "
-        "leaves a fingerprint of each row, so only a row that changes waits for the memory."
+        "the file; *file*: the rest of the writes, and the sync. replyio reads the table once and keeps a hash of each "
+        "row, so it reads the cells again only for rows that change."
     )
     return f"{text}\n\n{_table(head, [*lines, line('pydantic', pydantic, '1')])}"
 
@@ -256,7 +256,7 @@ def _waiting(bulk: Results) -> str:
     )
     return (
         f" A plan of {bulk['shown'][0]['changes']:,} changes that is open takes {shown} ms to be shown, as text and as "
-        f"HTML. A task of an event loop that asks for its turn every millisecond waits at most so long, while "
+        f"HTML. The longest delay of a task that wakes up every millisecond, while "
         f"{bulk['waits'][0]['rows']:,} rows are planned or a plan of as many is reverted: {waits}."
     )
 

@@ -127,12 +127,12 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     import replyio
 
     threaded = [version for version in left_out if version.endswith("t")]
-    note = f"left out, since the wheel is none for it: {', '.join(left_out)}" if left_out else ""
+    note = f"left out, because the wheel does not support it: {', '.join(left_out)}" if left_out else ""
     about = {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "machine": processor(),
         "version": replyio.__version__,
-        "note": note if threaded else "; ".join(filter(None, [note, "no free-threaded build was at hand"])),
+        "note": note if threaded else "; ".join(filter(None, [note, "free-threaded Python was not tested"])),
     }
     for only in [options.only] if options.only else [f"{section}-" for section in SECTIONS]:
         # Two at a time: more would measure each other.

@@ -18,8 +18,8 @@ GUARDS = {
     "panics": "a panic is left to pyo3",
     "redirects": "a redirect is followed",
     "bound": "a body is read to its end",
-    "redaction": "what a server says is shown as it is",
-    "reuse": "an idle connection is not looked at",
+    "redaction": "server text is shown without removing the key",
+    "reuse": "an idle connection is not checked before use",
 }
 
 

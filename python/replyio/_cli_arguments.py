@@ -215,7 +215,7 @@ def _add_status(made: argparse.ArgumentParser) -> None:
     made.add_argument("--export", metavar="FILE", help="write the table that --show names (default: rows) to a file "
                       "instead of stdout: .csv, .tsv, .jsonl, .ndjson or .parquet")  # fmt: skip
     made.add_argument("--overwrite", action="store_true", help="with --export, replace an existing file")
-    text = "with --export, mark a .csv as UTF-8 and prevent a spreadsheet from running formulas"
+    text = "with --export, mark a .csv or .tsv as UTF-8 and prevent a spreadsheet from running formulas"
     made.add_argument("--for-spreadsheet", action="store_true", help=text)
 
 
@@ -234,8 +234,8 @@ def _add_check(made: argparse.ArgumentParser) -> None:
 
 
 def _add_plans(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--prune", action="store_true", help="remove these plans, except plans that are in use, "
-                      "cannot be read or have rows with an unknown outcome, which stay for 30 days")  # fmt: skip
+    made.add_argument("--prune", action="store_true", help="delete these plans. Plans that are in use, that cannot "
+                      "be read, or that have rows with an unknown outcome stay for 30 days after their last use")  # fmt: skip
 
 
 def _add_plan_file(made: argparse.ArgumentParser, *, is_opened: bool = True) -> None:

@@ -17,8 +17,8 @@ COMMANDS = {
     "revert": "restore the values that a plan replaced",
     "check": "check how the service behaves and where it differs from what replyio expects; sends no update by default",
     "plans": "list the plans that were created without --save-as; needs no key",
-    "quota": "show the rest of the quota that the programs on this machine share; sends no request",
-    "sandbox": "run a server on 127.0.0.1 that behaves like Reply.io, to try all this without a key",
+    "quota": "show how many requests are left in the quota that programs on this machine share; sends none",
+    "sandbox": "run a server on 127.0.0.1 that behaves like Reply.io, to try the commands without a key",
 }
 EXIT_CODES = {
     0: "done",

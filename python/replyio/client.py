@@ -31,7 +31,7 @@ __all__ = ["AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "Qu
 
 
 class Quota:
-    """The most requests that a client sends.
+    """The rate limit of a client.
 
     The service allows 100 requests a minute and 3,000 an hour for each user, shared by all programs of that user. The
     default stays slightly below that limit. All programs of one system user on a machine share one count, in a small
@@ -40,7 +40,7 @@ class Quota:
     Attributes:
         per_minute: Requests in any sixty seconds.
         per_hour: Requests in any hour.
-        clock_scale: How much faster than real time its clock runs.
+        clock_scale: The factor by which its clock runs faster than real time.
         shared: Whether the requests of other processes count too.
         bulk_share: The share of `per_minute` that a bulk update may use.
         acquire: A function that the client calls before each request.
@@ -70,7 +70,7 @@ class Quota:
         Args:
             per_minute: Requests in any sixty seconds. Default 95.
             per_hour: Requests in any hour. Default 2,900.
-            clock_scale: How much faster than real time its clock runs. Default 1. Change it only for a
+            clock_scale: The factor by which its clock runs faster than real time. Default 1. Change it only for a
                 `replyio.sandbox.Sandbox` whose clock runs as fast, to run a job of hours in minutes; the live service
                 would answer 429. `Sandbox.client()` sets it.
             shared: Whether all processes of this system user share one count, for each key, service and `act_as`.
@@ -82,8 +82,8 @@ class Quota:
             acquire: A function or coroutine function without arguments, for a rate limit that several machines share.
                 Default None. The client calls it once before each request that it sends, retries included, when this
                 quota allows the request, and sends the request when the function returns. If it raises or returns
-                False, the call raises `RateLimitError` and sends nothing more, and a bulk update stops with every row
-                intact. Its time counts against the call's `timeout`; a bulk update waits as long as it takes. It runs
+                False, the call raises `RateLimitError` and sends nothing more. A bulk update then stops, and rows that it did
+                not write keep their status. Its time counts against the call's `timeout`; a bulk update waits as long as it takes. It runs
                 in a separate thread, a coroutine function in an event loop of that thread, for one request at a time.
                 It must not call a client of the same quota. A pickle of the quota refers to it by name.
 
@@ -285,14 +285,14 @@ class ReplyClient:
                 120.
             attempt_timeout: The timeout of one attempt in seconds, from connecting to the last byte. Default 30.
             connect_timeout: The timeout for opening a connection, in seconds. Default 5.
-            max_attempts: The most attempts for a request. Default 4. An update is idempotent, so the client retries it
+            max_attempts: The maximum number of attempts for each request. Default 4. An update is idempotent, so the client retries it
                 even if it may have been applied.
-            quota: The most requests to send. Default `Quota(per_minute=95, per_hour=2900)`. None sends without a limit
+            quota: The rate limit. Default `Quota(per_minute=95, per_hour=2900)`. None sends without a limit
                 and waits only when the service asks for it with `Retry-After`.
             proxy: The URL of a proxy for https, with user name and password if the proxy needs them. Default None: read
                 `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`. The client never uses a proxy for this machine.
-            ca_file: A PEM file of certificate authorities to trust instead of the system's. Default None: read
-                `SSL_CERT_FILE`.
+            ca_file: A PEM file of certificate authorities to trust instead of the system's. Default None: use
+                `SSL_CERT_FILE` and `SSL_CERT_DIR`, or the authorities of the system.
             pickle_api_key: Whether a pickle of this client contains its key and a proxy's password. Default False: a
                 client that got either in code cannot be pickled.
 
@@ -674,7 +674,7 @@ class ReplyClient:
     ) -> replyio.Plan:
         """Plans the updates of many accounts from a table. Sends no update.
 
-        Reads pages of accounts with `GET /v3/contact-accounts` while it has read fewer pages than rows are left, then
+        Reads pages of accounts with `GET /v3/contact-accounts` until it has read as many pages as rows are left, then
         each remaining row with `GET /v3/contact-accounts/{id}`. An id that no page has takes a request of its own.
 
         Args:
@@ -891,7 +891,7 @@ class ReplyClient:
             ImportError: If the table is a Parquet file, and no library that reads it is installed.
             PlanError: If the file already exists or cannot be written, or the plan would exceed `max_changes` or
                 `max_cleared`.
-            AuthenticationError: If the service refuses the key. Every row stays as it is.
+            AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure stops the job.
 
         Examples:

@@ -20,8 +20,8 @@
     ├── PlanError
     └── InternalError
 
-Every message is one line: what failed, for which account, after how many attempts, and what to do next. No message,
-attribute or pickle contains an API key. All exceptions can be pickled.
+A message says what failed, for which account, after how many attempts, and what to do next. If an input has several
+faults, each has a line of its own. No message, attribute or pickle contains an API key. All exceptions can be pickled.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class ConfigurationError(ReplyError, ValueError):
 
 
 class ValidationError(ReplyError, ValueError):
-    """The API contract does not allow these fields or this id. Raised before any request.
+    """An argument, a field, an id or a table is not valid. Raised before the call sends a request.
 
     Attributes:
         errors: Every problem, in the order of the fields.
@@ -172,7 +172,7 @@ class TLSError(TransportError):
 
 
 class DeadlineExceededError(ReplyError, TimeoutError):
-    """The call did not finish within its `timeout`. An update may have been applied even though no answer arrived.
+    """The call exceeded its `timeout`, or its last attempt its `attempt_timeout`. An update may have been applied.
 
     Attributes:
         attempts: The number of attempts.
@@ -250,7 +250,9 @@ class ConflictError(APIError):
 
 
 class RateLimitError(APIError):
-    """429, or the wait for the quota exceeds the timeout. In the second case nothing was sent, and `attempts` is 0.
+    """429, or the wait for the quota exceeds the timeout. In the second case, the request that had to wait was not sent.
+
+    If the call sent no request at all, `attempts` is 0.
 
     `retry_after` is the number of seconds until the quota allows the next request. If `Quota(acquire=...)` failed, it
     is None, and `__cause__` is what the function raised.

@@ -69,8 +69,8 @@ class ClientOptions(TypedDict, total=False):
     Attributes:
         timeout: The timeout of a whole call in seconds.
         attempt_timeout: The timeout of one attempt in seconds.
-        max_attempts: The most attempts for a request.
-        quota: The most requests to send. None sends without a limit and waits only when the service asks for it.
+        max_attempts: The maximum number of attempts for each request.
+        quota: The rate limit. None sends without a limit and waits only when the service asks for it.
         auth: The header that carries the key.
         act_as: The user, by id or email address, that a master or organization key acts for.
         team_id: The team that a master or organization key acts in.

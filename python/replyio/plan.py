@@ -353,7 +353,7 @@ class _Report:
 
         Raises:
             ValidationError: If the suffix or the table is not one of these, or `for_spreadsheet` is true but the file
-                is not CSV.
+                is neither `.csv` nor `.tsv`.
             FileExistsError: If the file already exists and `overwrite` is false.
             PlanError: If the plan's file cannot be read, or the export would overwrite it.
             ImportError: If the suffix is `.parquet`, and neither pyarrow nor polars is installed.
@@ -493,8 +493,8 @@ class Plan(_Report):
             ValidationError: If `rows` cannot be read, or does not match the plan.
             PlanError: If the file cannot be used, another run uses it, the disk is full, an update cleared a member
                 that it cannot include, or the run would exceed `max_changes` or `max_cleared`.
-            AuthenticationError: If the service refuses the key. Every row stays as it is.
-            ReplyError: If another failure ends the run. Every row stays as it is.
+            AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
+            ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
         options = _options(on_conflict, on_unknown_member, limit, max_changes, max_cleared)
         _warn_of_blocking("apply")
@@ -532,8 +532,8 @@ class Plan(_Report):
             ValidationError: If `rows` cannot be read, or does not match the plan.
             PlanError: If the file cannot be used, another run uses it, the disk is full, an update cleared a member
                 that it cannot include, or the run would exceed `max_changes` or `max_cleared`.
-            AuthenticationError: If the service refuses the key. Every row stays as it is.
-            ReplyError: If another failure ends the run. Every row stays as it is.
+            AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
+            ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
         options = _options(on_conflict, on_unknown_member, limit, max_changes, max_cleared)
         if rows is not None:
@@ -567,8 +567,8 @@ class Plan(_Report):
         Raises:
             PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
                 that it cannot include.
-            AuthenticationError: If the service refuses the key. Every row stays as it is.
-            ReplyError: If another failure ends the run. Every row stays as it is.
+            AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
+            ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
         options = _options(on_conflict, on_unknown_member)
         _warn_of_blocking("retry_failed")
@@ -596,8 +596,8 @@ class Plan(_Report):
         Raises:
             PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
                 that it cannot include.
-            AuthenticationError: If the service refuses the key. Every row stays as it is.
-            ReplyError: If another failure ends the run. Every row stays as it is.
+            AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
+            ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
         options = _options(on_conflict, on_unknown_member)
         return await self._run_async("retry_failed", options, progress)
@@ -634,8 +634,8 @@ class Plan(_Report):
         Raises:
             PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
                 that it cannot include.
-            AuthenticationError: If the service refuses the key. Every row stays as it is.
-            ReplyError: If another failure ends the run. Every row stays as it is.
+            AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
+            ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
         options = _options(on_conflict, on_unknown_member)
         _warn_of_blocking("revert")
@@ -664,8 +664,8 @@ class Plan(_Report):
         Raises:
             PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
                 that it cannot include.
-            AuthenticationError: If the service refuses the key. Every row stays as it is.
-            ReplyError: If another failure ends the run. Every row stays as it is.
+            AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
+            ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
         options = _options(on_conflict, on_unknown_member)
         plan = await start_async(self._reversed)
@@ -877,8 +877,8 @@ class ApplyResult(_Report):
         Raises:
             PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
                 that it cannot include.
-            AuthenticationError: If the service refuses the key. Every row stays as it is.
-            ReplyError: If another failure ends the run. Every row stays as it is.
+            AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
+            ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
         return self._plan.retry_failed(on_conflict, progress, on_unknown_member)
 
@@ -904,8 +904,8 @@ class ApplyResult(_Report):
         Raises:
             PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
                 that it cannot include.
-            AuthenticationError: If the service refuses the key. Every row stays as it is.
-            ReplyError: If another failure ends the run. Every row stays as it is.
+            AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
+            ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
         return await self._plan.retry_failed_async(on_conflict, progress, on_unknown_member)
 
@@ -938,8 +938,8 @@ class ApplyResult(_Report):
         Raises:
             PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
                 that it cannot include.
-            AuthenticationError: If the service refuses the key. Every row stays as it is.
-            ReplyError: If another failure ends the run. Every row stays as it is.
+            AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
+            ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
         return self._plan.revert(on_conflict, progress, on_unknown_member)
 
@@ -965,8 +965,8 @@ class ApplyResult(_Report):
         Raises:
             PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
                 that it cannot include.
-            AuthenticationError: If the service refuses the key. Every row stays as it is.
-            ReplyError: If another failure ends the run. Every row stays as it is.
+            AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
+            ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
         return await self._plan.revert_async(on_conflict, progress, on_unknown_member)
 

@@ -203,8 +203,8 @@ class Sandbox:
                 replace `accounts`. Only one sandbox at a time can use it, until `stop()`; a second one raises OSError.
                 Default: None, keep nothing.
             api_keys: The valid keys. Default: any that is not empty.
-            scopes: Keys that may do less than everything, with their scopes out of "contacts:read" and
-                "contacts:write". They are known, whatever `api_keys` says.
+            scopes: Keys with limited scopes: a mapping from the key to a list of "contacts:read", "contacts:write" or
+                both. These keys are valid even if `api_keys` does not list them.
             auth: How a key may be sent: "x-api-key", "bearer", or "both", the default.
             owners: The users in the team, who may own accounts. Default: any.
             forbidden: Accounts that the caller has no right to.
@@ -213,7 +213,7 @@ class Sandbox:
                 Default: 100,000.
             idle_timeout: Seconds that a connection may take to send a request, and may be silent between two; then it
                 is closed. Default: 20.
-            deviations: How it differs from what the contract's page says. Default: not at all.
+            deviations: The ways in which it differs from the API documentation. Default: none.
 
         Raises:
             replyio.ConfigurationError: An option or an account cannot be used, or the file is damaged.
