@@ -53,23 +53,21 @@ impl Fingerprints {
     }
 
     fn of_row(&mut self, table: &Table, row: u64, mode: Mode, nulls: Nulls) -> Fingerprint {
-        let (mut fields, mut named) = (FieldSet::default(), FieldSet::default());
+        let mut fields = FieldSet::default();
         self.bytes.clear();
-        for (field, cell) in table.row(row) {
-            named.insert(field);
-            // These are all that `diff` compares, and what a filled field keeps in mode `fill`.
-            if cell != Cell::Empty || (mode != Mode::Fill && nulls == Nulls::Clear) {
-                fields.insert(field);
-                add(&mut self.bytes, cell.value());
-            }
-        }
-        if mode == Mode::Replace {
-            for field in self.order.iter().filter(|field| field.nullable()) {
-                if named.insert(*field) {
-                    fields.insert(*field);
-                    add(&mut self.bytes, None);
-                }
-            }
+        // A row of mappings can lack a column, so its cells do not tell their fields by their places.
+        let mut cells = table.row(row).peekable();
+        for field in &self.order {
+            let cell = cells.next_if(|(named, _)| named == field).map(|(_, cell)| cell);
+            let value = match cell {
+                // These are all that `diff` compares, and what a filled field keeps in mode `fill`.
+                Some(Cell::Empty) if mode == Mode::Fill || nulls != Nulls::Clear => continue,
+                Some(cell) => cell.value(),
+                None if mode == Mode::Replace && field.nullable() => None,
+                None => continue,
+            };
+            fields.insert(*field);
+            add(&mut self.bytes, *field, value);
         }
         Fingerprint { fields, sum: self.sum() }
     }
@@ -79,7 +77,7 @@ impl Fingerprints {
         let Some(print) = self.rows.get(row as usize).copied() else { return false };
         self.bytes.clear();
         for field in self.order.iter().filter(|field| print.fields.contains(**field)) {
-            add(&mut self.bytes, account.value(*field));
+            add(&mut self.bytes, *field, account.value(*field));
         }
         self.sum() == print.sum
     }
@@ -93,8 +91,9 @@ impl Fingerprints {
     }
 }
 
-/// Adds a value. Where it ends is known from what comes first, so other values have other bytes.
-fn add(bytes: &mut Vec<u8>, value: Option<FieldValue<'_>>) {
+/// Adds a field and its value. Where the value ends is known from what comes before it, so other values have other bytes.
+fn add(bytes: &mut Vec<u8>, field: Field, value: Option<FieldValue<'_>>) {
+    bytes.push(field as u8);
     match filled(value) {
         None => bytes.extend_from_slice(&0_u32.to_le_bytes()),
         Some(FieldValue::Integer(number)) => {
@@ -119,7 +118,7 @@ mod tests {
 
     use super::*;
     use crate::plan::diff;
-    use crate::plan::source::Options;
+    use crate::plan::source::{Builder, Given, Options};
 
     type Text<'a> = Option<&'a str>;
 
@@ -143,6 +142,35 @@ mod tests {
         .unwrap();
         let is_unchanged = diff::changes(&account, table.row(0), mode, nulls).is_empty();
         (Fingerprints::of(&table, mode, nulls).has(0, &account), is_unchanged)
+    }
+
+    /// Returns the same for the second of two mappings, which has only some of the keys of the first.
+    fn has_some(row: [Option<Text<'_>>; 4], account: [Text<'_>; 4], options: &Options) -> (bool, bool) {
+        let mut builder = Builder::new(options);
+        let names = ["city", "state", "email", "phone"];
+        for (id, cells) in [("6", [Some(Some("x")); 4]), ("7", row)] {
+            let cells = names.into_iter().zip(cells).filter_map(|(name, cell)| Some((name, cell?)));
+            for (name, cell) in [("id", Some(id)), ("name", Some("A"))].into_iter().chain(cells) {
+                let column = builder.column(name).unwrap();
+                builder.push(column, cell.map_or(Given::Empty, Given::Text)).unwrap();
+            }
+            builder.end_row();
+        }
+        let table = builder.finish(None).unwrap();
+        let [city, state, email, phone] = account;
+        let account: ContactAccount = serde_json::from_value(json!({"id": 7, "name": "A", "ownerUserId": 42,
+            "state": state, "city": city, "phone": phone, "email": email}))
+        .unwrap();
+        let is_unchanged = diff::changes(&account, table.row(1), options.mode, options.nulls).is_empty();
+        (Fingerprints::of(&table, options.mode, options.nulls).has(1, &account), is_unchanged)
+    }
+
+    #[test]
+    fn a_value_in_the_field_that_a_row_leaves_out_is_not_its_value() {
+        let options = Options { mode: Mode::Replace, ..Options::default() };
+        let row = [None, Some(Some("Berlin")), None, None];
+        assert_eq!(has_some(row, [Some("Berlin"), None, None, None], &options), (false, false));
+        assert_eq!(has_some(row, [None, Some("Berlin"), None, None], &options), (true, true));
     }
 
     #[test]
@@ -179,6 +207,19 @@ mod tests {
             let (has, is_unchanged) = has(row, owner, account.each_ref().map(Option::as_deref), &options);
             // A filled field keeps its value whatever the row has: that it does is left to `diff`.
             prop_assert!(has == is_unchanged || (mode == Mode::Fill && !has), "{has} {is_unchanged}");
+        }
+
+        #[test]
+        fn a_row_without_some_keys_is_compared_as_it_is(
+            row in proptest::array::uniform4(proptest::option::of(text())),
+            account in proptest::array::uniform4(text()),
+            mode in proptest::sample::select(vec![Mode::Patch, Mode::Replace]),
+            nulls in proptest::sample::select(vec![Nulls::Keep, Nulls::Clear]),
+        ) {
+            let options = Options { mode, nulls, ..Options::default() };
+            let row = row.each_ref().map(|cell| cell.as_ref().map(Option::as_deref));
+            let (has, is_unchanged) = has_some(row, account.each_ref().map(Option::as_deref), &options);
+            prop_assert_eq!(has, is_unchanged);
         }
     }
 }
