@@ -12,6 +12,7 @@ pub use self::size::CompanySize;
 #[cfg(any(feature = "python", all(test, feature = "plan")))]
 pub(crate) use self::table::place_of;
 pub use self::table::{AccountFields, ContactAccount, Field, MEMBERS};
+use crate::text::is_blank;
 
 /// What an update does with one field. The JSON body distinguishes these three cases.
 ///
@@ -265,7 +266,7 @@ impl AccountFields {
     pub fn faults(&self) -> Vec<FieldError> {
         let mut faults = Vec::new();
         match &self.name {
-            Presence::Value(name) if name.trim().is_empty() => {
+            Presence::Value(name) if is_blank(name) => {
                 faults.push(FieldError::new("name", "must not be blank"));
             }
             Presence::Null => faults.push(FieldError::new("name", "must not be null: every account has a name")),

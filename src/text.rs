@@ -51,6 +51,11 @@ pub(crate) fn plain_line(text: &str, limit: usize) -> String {
     safe_text(text.trim(), limit).into_owned()
 }
 
+/// Returns whether a text shows nothing: it has only white space and characters for which fonts show nothing.
+pub(crate) fn is_blank(text: &str) -> bool {
+    text.chars().all(|character| character.is_whitespace() || is_ignorable(character))
+}
+
 /// Returns whether a character is visible, or changes only the look of the previous one.
 fn is_visible(character: char) -> bool {
     match character {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -58,4 +59,6 @@ def _with_polars(path: str) -> Any:
 
 
 def _with_duckdb(path: str) -> Any:
-    return import_module("duckdb").connect().read_parquet(path, hive_partitioning=False)
+    # It reads the files that a name with brackets, `*` or `?` matches; in brackets these stand for themselves.
+    name = re.sub(r"[*?[]", r"[\g<0>]", path)
+    return import_module("duckdb").connect().read_parquet(name, hive_partitioning=False)

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-/// The texts that are empty cells: `""`, white space, and the words that the caller listed.
+use crate::text::is_blank;
+
+/// The texts that are empty cells: `""`, white space, invisible characters, and the words that the caller listed.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Blanks(Arc<[String]>);
 
@@ -17,7 +19,6 @@ impl Blanks {
         if self.0.is_empty() && text.bytes().next().is_some_and(|byte| byte.is_ascii_graphic()) {
             return false;
         }
-        let text = text.trim();
-        text.is_empty() || self.0.iter().any(|word| word == text)
+        is_blank(text) || self.0.iter().any(|word| word == text.trim())
     }
 }

@@ -13,7 +13,22 @@ use crate::plan::{Cell, MatchOn, Mode, Nulls, Suspicion};
 const SIZES_REMEMBERED: usize = 1000;
 
 /// The error values of spreadsheets that end neither in `!` nor in `?`, in the languages that have them.
-const SPREADSHEET_ERRORS: [&str; 8] = ["#N/A", "#N/B", "#N/D", "#NV", "#I/T", "#Н/Д", "#GETTING_DATA", "Err:502"];
+const SPREADSHEET_ERRORS: [&str; 14] = [
+    "#N/A",
+    "#N/B",
+    "#N/D",
+    "#N/V",
+    "#NV",
+    "#I/T",
+    "#YOK",
+    "#HIÁNYZIK",
+    "#NEDOSTUPNÝ",
+    "#NENÍ_K_DISPOZICI",
+    "#PUUDUB",
+    "#Δ/Υ",
+    "#Н/Д",
+    "#GETTING_DATA",
+];
 
 /// Words that often mean an empty value.
 const NOTHING: [&str; 13] =
@@ -94,20 +109,32 @@ fn damaged(text: &str) -> Option<&'static str> {
     is_error.then_some("is a spreadsheet error, not a value")
 }
 
-/// Returns whether a text is an error value of Excel, Google Sheets or `LibreOffice`, such as `#REF!`, in any language:
-/// `#BEZUG!`, `#¡REF!`.
+/// Returns whether a text is an error value of Excel, Google Sheets or `LibreOffice`, such as `#REF!`, in any language
+/// (`#BEZUG!`, `#¡REF!`), or the `####` that a narrow column shows in place of a number.
 fn is_spreadsheet_error(text: &str) -> bool {
     let marked = text.strip_prefix('#').and_then(|rest| rest.strip_suffix(['!', '?']));
+    let is_numbered = |number: &str| number.len() == 3 && number.bytes().all(|byte| byte.is_ascii_digit());
+    SPREADSHEET_ERRORS.contains(&text)
+        || marked.is_some_and(is_capital)
+        || text.strip_prefix("Err").and_then(|rest| rest.trim_start().strip_prefix(':')).is_some_and(is_numbered)
+        || (text.len() > 1 && text.bytes().all(|byte| byte == b'#'))
+}
+
+/// Returns whether a text has the letters of an error value only.
+fn is_capital(text: &str) -> bool {
     let is_capital = |letter: char| letter.is_uppercase() || matches!(letter, '/' | '0' | '¡' | '¿' | '_');
-    SPREADSHEET_ERRORS.contains(&text) || marked.is_some_and(|word| !word.is_empty() && word.chars().all(is_capital))
+    !text.is_empty() && text.chars().all(is_capital)
 }
 
 /// Returns whether a text is suspicious: it often means an empty value, or only programs write it, such as a shortened
-/// large number or a formula. The first byte decides for nearly every text.
+/// large number, a formula, a `'` that protects from one, or an error value in a language that is not known. The first
+/// byte decides for nearly every text.
 fn is_suspicious(text: &str) -> bool {
     const LONGEST_WORD: usize = 9;
     match text.as_bytes().first() {
         Some(b'=') => text.starts_with("=\""),
+        Some(b'\'') => matches!(text.as_bytes().get(1), Some(b'+' | b'-' | b'=' | b'@')),
+        Some(b'#') => text.strip_prefix('#').is_some_and(is_capital),
         Some(b'0'..=b'9') => text.bytes().any(|byte| matches!(byte, b'E' | b'e')) && is_scientific(text.trim()),
         Some(b'n' | b'N' | b'<' | b'\\' | b'-' | b'?' | b'u' | b'U' | b' ') if text.len() <= LONGEST_WORD => {
             NOTHING.iter().any(|word| word.eq_ignore_ascii_case(text.trim()))

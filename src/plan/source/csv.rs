@@ -96,5 +96,5 @@ fn table<R: BufRead>(mut records: Records<R>, path: &Path, options: &Options) ->
 }
 
 fn text(field: &[u8]) -> Result<&str, String> {
-    std::str::from_utf8(field).map_err(|_| dialect::not_utf8(field))
+    std::str::from_utf8(field).map_err(|_| dialect::NOT_UTF8.to_owned())
 }

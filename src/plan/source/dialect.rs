@@ -4,7 +4,7 @@ use super::names::shown;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 
-use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
+use encoding_rs::{Encoding, UTF_8};
 
 use super::Options;
 use super::names::{Role, role_of};
@@ -48,6 +48,14 @@ pub(super) fn decoded(mut file: File, options: &Options) -> Result<Box<dyn BufRe
     }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(io)?;
+    // Nearly every sequence of bytes is valid in these encodings, so they would turn each letter of UTF-8 into two others.
+    if encoding.is_single_byte() && !bytes.is_ascii() && std::str::from_utf8(&bytes).is_ok() {
+        let named = encoding.name().to_lowercase();
+        return Err(RecordError::Line(
+            0,
+            format!("the file is valid UTF-8, but encoding= says {named}; remove encoding="),
+        ));
+    }
     let text = encoding.decode_without_bom_handling_and_without_replacement(&bytes);
     let text = text.ok_or_else(|| RecordError::Line(0, format!("the file is not valid {}", encoding.name())))?;
     Ok(Box::new(Cursor::new(text.into_owned())))
@@ -125,17 +133,10 @@ fn recognized(head: &[u8], options: &Options) -> Result<u8, String> {
     }
 }
 
-/// Returns what is wrong with bytes that are not valid UTF-8, with their probable encoding.
-pub(super) fn not_utf8(bytes: &[u8]) -> String {
-    let undefined = |byte: &u8| matches!(byte, 0x81 | 0x8d | 0x8f | 0x90 | 0x9d);
-    if bytes.contains(&0) || bytes.iter().any(undefined) {
-        return NOT_UTF8.to_owned();
-    }
-    let fits = WINDOWS_1252.name().to_lowercase();
-    format!("is not valid UTF-8; it may be {fits}: set encoding=\"{fits}\", or save the file as UTF-8")
-}
-
-pub(super) const NOT_UTF8: &str = "is not valid UTF-8; save the file as UTF-8, or set its encoding with encoding=";
+/// What is wrong with bytes that are not valid UTF-8. Many encodings fit the same bytes, so it does not choose one.
+pub(super) const NOT_UTF8: &str = "is not valid UTF-8; save the file as UTF-8, or set its encoding: \
+    encoding=\"windows-1252\" if it comes from Western Europe, \"windows-1250\" from Central Europe, \"windows-1251\" for \
+    Cyrillic";
 
 /// Returns the name of a delimiter.
 fn delimiter_in_words(delimiter: u8) -> String {

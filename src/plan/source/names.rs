@@ -143,10 +143,27 @@ impl Names {
             found.roles.push((shown(name), role));
         }
         found.check_renamed(names, options);
+        found.check_ignored(names, options);
         if options.mode == Mode::Replace && !names.is_empty() {
             found.check_left_out(names, options);
         }
         found
+    }
+
+    /// A user who ignores one of two columns for a field expects that the other one is used.
+    fn check_ignored(&mut self, names: &[&str], options: &Options) {
+        let is_listed = |name: &str| options.ignore.iter().any(|ignored| ignored == name);
+        let is_used = |name: &str| field(name).is_some() || plain(name) == "id";
+        for name in names.iter().filter(|name| is_used(name) && !is_listed(name)) {
+            if let Some(other) = names.iter().find(|other| is_listed(other) && same(other, name)) {
+                let message = format!(
+                    "is ignored too, because its name differs from {} only in case, spaces or punctuation; rename one \
+                    of them, or list both in ignore=",
+                    shown(other)
+                );
+                self.faults.push(FieldError::new(shown(name), message));
+            }
+        }
     }
 
     /// A renamed column must exist: its name may be misspelled, and its values would be lost.
@@ -180,7 +197,7 @@ impl Names {
         if options.ignore_unknown {
             left_out.extend(names.iter().filter(|name| role_of(name, options) == Ok(Role::Ignored)).filter_map(
                 |name| {
-                    let field = meant(name).filter(|field| clears(*field))?.name();
+                    let field = meant(name).or_else(|| similar(name)).filter(|field| clears(*field))?.name();
                     let message = format!(
                         "may be the {field}, which mode \"replace\" clears when it has no column; if it is, set \
                         columns={{{}: \"{field}\"}}; otherwise list it in ignore=, together with every other column \
@@ -346,17 +363,28 @@ fn unknown<'a>(name: &'a str, renamed: Option<&str>, others: &mut Others<'a>) ->
              otherwise list it in ignore="
         );
     }
+    match similar_name(name) {
+        Some(right) => {
+            format!("is not a field of a contact account; did you mean {right}? Otherwise, list it in ignore=")
+        }
+        None => UNKNOWN.to_owned(),
+    }
+}
+
+/// Returns the field or key with a similar name.
+fn similar_name(name: &str) -> Option<&'static str> {
     let wanted = plain(name);
     let names = Field::ALL.iter().map(|field| field.name()).chain(["id"]);
     // The word "company" alone makes a name look like company_size.
     let rest = wanted.strip_prefix("company").filter(|rest| nearest(rest, ["size"].into_iter()).is_none());
-    match nearest(&wanted, names).filter(|right| !wanted.is_empty() && (rest.is_none() || *right != "company_size")) {
-        Some(right) => format!(
-            "is not a field of a contact account; did you mean {right}? Otherwise, list it in \
-            ignore="
-        ),
-        None => UNKNOWN.to_owned(),
-    }
+    nearest(&wanted, names).filter(|right| !wanted.is_empty() && (rest.is_none() || *right != "company_size"))
+}
+
+/// Returns the field with a similar name, also if the word "company" comes before it.
+fn similar(name: &str) -> Option<Field> {
+    let wanted = plain(name);
+    let rest = wanted.strip_prefix("company").unwrap_or_default();
+    [name, rest].into_iter().find_map(|name| similar_name(name).and_then(Field::from_name))
 }
 
 /// Returns the field for a name that other programs use.

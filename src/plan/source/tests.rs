@@ -399,9 +399,29 @@ fn errors_of_spreadsheets_and_endless_texts_are_faults() {
 
 #[test]
 fn errors_of_spreadsheets_are_known_in_every_language() {
-    let errors =
-        ["#DIV/0!", "#NAME?", "#BEZUG!", "#¡REF!", "#¿NOMBRE?", "#SAKNAS!", "#ССЫЛКА!", " #NV ", "#Н/Д", "#N/D"];
-    let values = ["#", "#!", "#1!", "#Oslo!", "Oslo!", "Err", "#OSLO"];
+    let errors = [
+        "#DIV/0!",
+        "#NAME?",
+        "#BEZUG!",
+        "#¡REF!",
+        "#¿NOMBRE?",
+        "#SAKNAS!",
+        "#ССЫЛКА!",
+        " #NV ",
+        "#Н/Д",
+        "#N/D",
+        "#YOK",
+        "#HIÁNYZIK",
+        "#NENÍ_K_DISPOZICI",
+        "#NEDOSTUPNÝ",
+        "#Δ/Υ",
+        "#N/V",
+        "Err:502",
+        "Err:508",
+        "Err :522",
+        "#########",
+    ];
+    let values = ["#", "#!", "#1!", "#Oslo!", "Oslo!", "Err", "Err:5", "Err:5022", "#OSLO", "# #"];
     let all = errors.iter().chain(&values).map(|text| Some(*text)).collect();
     let table = with_ids(&texts("city", all), &Options::default()).unwrap();
     let rows: Vec<u64> = table.faults().iter().map(|fault| fault.row).collect();
@@ -410,10 +430,14 @@ fn errors_of_spreadsheets_are_known_in_every_language() {
 
 #[test]
 fn texts_that_often_mean_nothing_are_counted_and_kept() {
-    let all = vec!["Oslo", "NULL", "n/a", "-", "4.91234E+11", "4,91234E+11", "=\"0047\"", "\\N", "3e", "Nanjing"];
-    let table = with_ids(&texts("city", all.into_iter().map(Some).collect()), &Options::default()).unwrap();
+    let suspicious =
+        ["NULL", "n/a", "-", "4.91234E+11", "4,91234E+11", "=\"0047\"", "\\N", "'+47 22 00 00 00", "'=1", "#NEZNÁMÝ"];
+    let others = ["3e", "Nanjing", "'s-Hertogenbosch", "#1"];
+    let all = ["Oslo"].iter().chain(&suspicious).chain(&others).map(|text| Some(*text)).collect();
+    let table = with_ids(&texts("city", all), &Options::default()).unwrap();
     assert_eq!(table.faults(), []);
-    assert_eq!(table.suspicions(), [Suspicion { column: "city".to_owned(), cells: 7, row: 1 }]);
+    let cells = suspicious.len() as u64;
+    assert_eq!(table.suspicions(), [Suspicion { column: "city".to_owned(), cells, row: 1 }]);
     assert_eq!(table.row(1).next(), Some((Field::City, Cell::Text("NULL"))));
 }
 
@@ -539,8 +563,17 @@ fn what_is_wrong_in_a_csv_file_is_told_with_its_line() {
     assert_eq!(
         wrong("latin.csv", b"id,city\n1,a\n2,\xe6\n"),
         start("latin.csv")
-            + "line 3 is not valid UTF-8; it may be windows-1252: set encoding=\"windows-1252\", or save the file as UTF-8"
+            + "line 3 is not valid UTF-8; save the file as UTF-8, or set its encoding: encoding=\"windows-1252\" if it comes \
+               from Western Europe, \"windows-1250\" from Central Europe, \"windows-1251\" for Cyrillic"
     );
+    let latin = Options { encoding: Some("windows-1252".to_owned()), ..Options::default() };
+    let read = |name, content: &[u8]| Table::from_csv(&file(name, content), &latin).map_err(|error| error.to_string());
+    assert_eq!(
+        read("utf-8.csv", "id,city\n1,Malmö\n".as_bytes()).unwrap_err(),
+        start("utf-8.csv") + "the file is valid UTF-8, but encoding= says windows-1252; remove encoding="
+    );
+    assert_eq!(read("latin.csv", b"id,city\n1,Malm\xf6\n").unwrap().row(0).next().unwrap().1, Cell::Text("Malmö"));
+    assert_eq!(read("ascii.csv", b"id,city\n1,Oslo\n").unwrap().row(0).next().unwrap().1, Cell::Text("Oslo"));
     assert_eq!(wrong("empty.csv", b""), start("empty.csv") + "the file is empty; its first line must name the columns");
     assert_eq!(
         wrong("columns.csv", b"id,citty\n"),
