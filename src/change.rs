@@ -2,6 +2,8 @@
 //!
 //! The service treats `""`, `null` and a missing member as empty, so they are equal in every comparison.
 
+use std::borrow::Cow;
+
 use crate::account::{AccountFields, ContactAccount, Field, FieldValue, MEMBERS, Presence, STAGE, WrongKind};
 
 /// The value of a field in a plan.
@@ -55,13 +57,21 @@ pub struct Change {
     pub before: Value,
     /// The value after the change.
     pub after: Value,
+    /// Whether a row names the field. A revert also restores fields that no row named and that an update spoiled, unless
+    /// someone has changed them since.
+    pub is_planned: bool,
 }
 
 impl Change {
+    /// Returns the change of a field that a row names.
+    pub fn new(field: Field, before: Value, after: Value) -> Self {
+        Self { field, before, after, is_planned: true }
+    }
+
     /// Returns the change from the current value of an account to the given value; `None` if they are equal.
     pub fn between(field: Field, before: Option<FieldValue<'_>>, after: Option<FieldValue<'_>>) -> Option<Self> {
         let differs = filled(before) != filled(after);
-        differs.then(|| Self { field, before: before.into(), after: after.into() })
+        differs.then(|| Self::new(field, before.into(), after.into()))
     }
 }
 
@@ -137,7 +147,7 @@ impl Deviations {
             filled(sent.value().copied()) == filled(answer.value(field))
         };
         let fields = Field::ALL.iter().copied().filter(|field| !is_as_sent(*field)).collect();
-        let lost = unsendable_members(before).filter(|name| has_lost(before, answer, name));
+        let lost = unsendable_members(before).filter(|name| has_lost(name, &unsendable(before, name), answer));
         Self { fields, lost: lost.map(ToOwned::to_owned).collect() }
     }
 
@@ -165,17 +175,26 @@ pub(crate) fn unsendable_keys(account: &ContactAccount) -> impl Iterator<Item = 
 /// Returns whether an account has a value in a member that an update cannot include.
 #[cfg(feature = "plan")]
 pub(crate) fn has_unsendable(account: &ContactAccount, name: &str) -> bool {
-    if name == STAGE { has_stage(account) } else { account.extra.get(name).is_some_and(|value| !is_nothing(value)) }
+    !is_nothing(&unsendable(account, name))
 }
 
-/// Returns whether an update cleared such a member or a part of it, or reset the stage.
-fn has_lost(before: &ContactAccount, answer: &ContactAccount, name: &str) -> bool {
-    let id = |account: &ContactAccount| account.stage.as_ref().map(|stage| stage.id);
-    if name == STAGE {
-        return !has_stage(answer) || id(before) != id(answer);
+/// Returns the value of such a member.
+pub(crate) fn unsendable<'a>(account: &'a ContactAccount, name: &str) -> Cow<'a, serde_json::Value> {
+    match &account.stage {
+        Some(stage) if name == STAGE => Cow::Owned(serde_json::json!({"id": stage.id, "name": stage.name})),
+        // An unreadable stage is in `extra`.
+        _ => account.extra.get(name).map_or(Cow::Owned(serde_json::Value::Null), Cow::Borrowed),
     }
-    let nothing = serde_json::Value::Null;
-    has_lost_a_part(before.extra.get(name).unwrap_or(&nothing), answer.extra.get(name).unwrap_or(&nothing))
+}
+
+/// Returns whether an update cleared such a member or a part of it, or reset the stage. `before` is its value before
+/// the update.
+pub(crate) fn has_lost(name: &str, before: &serde_json::Value, answer: &ContactAccount) -> bool {
+    let after = unsendable(answer, name);
+    if name == STAGE {
+        return is_nothing(&after) || before.get("id") != after.get("id");
+    }
+    has_lost_a_part(before, &after)
 }
 
 /// Returns whether something that had a value is now empty.
@@ -262,7 +281,7 @@ mod tests {
             let wanted = AccountFields { phone: empty.clone(), country: empty.clone(), ..AccountFields::default() };
             assert_eq!(changes(&account(), &wanted), []);
             let wanted = AccountFields { city: empty.clone(), ..AccountFields::default() };
-            let change = Change { field: Field::City, before: Value::Text("Oslo".into()), after: value };
+            let change = Change::new(Field::City, Value::Text("Oslo".into()), value);
             assert_eq!(changes(&account(), &wanted), std::slice::from_ref(&change));
             assert_eq!(merged(&account(), &[change]).unwrap().city, empty);
         }

@@ -249,7 +249,7 @@ proptest! {
         if !changes.is_empty() {
             prop_assert_eq!(change::drift(&account, &changes), Drift::None);
         }
-        let back: Vec<_> = changes.into_iter().map(|change| Change { field: change.field, before: change.after, after: change.before }).collect();
+        let back: Vec<_> = changes.into_iter().map(|change| Change::new(change.field, change.after, change.before)).collect();
         let reverted = after(&applied, &change::merged(&applied, &back).unwrap());
         prop_assert_eq!(values(&reverted.fields()), values(&account.fields()));
     }

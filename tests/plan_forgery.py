@@ -29,11 +29,11 @@ def reseal(connection: sqlite3.Connection) -> None:
     """Computes every checksum again."""
     for *row, _ in connection.execute("SELECT * FROM rows").fetchall():
         connection.execute("UPDATE rows SET checksum = ? WHERE row = ?", (checksum(*row), row[0]))
-    for row, field, before, after, answered in connection.execute(
-        "SELECT row, field, before, after, answered FROM edits"
+    for row, field, before, after, answered, planned in connection.execute(
+        "SELECT row, field, before, after, answered, planned FROM edits"
     ).fetchall():
         end = [None] if answered is None else ["answered", answered or None]
-        total = checksum(row, field, before, after, *end)
+        total = checksum(row, field, before, after, *end, planned)
         connection.execute("UPDATE edits SET checksum = ? WHERE row = ? AND field = ?", (total, row, field))
     for key, value in connection.execute("SELECT key, value FROM state").fetchall():
         connection.execute("UPDATE state SET checksum = ? WHERE key = ?", (checksum(key, value), key))

@@ -70,7 +70,7 @@ fn is_delicate(field: Field, value: Option<FieldValue<'_>>) -> bool {
 
 /// Returns the change that a trial makes.
 pub(super) fn trial_change(account: &ContactAccount) -> Change {
-    Change { field: FIELD, before: account.value(FIELD).into(), after: change::Value::Text(TEXT.to_owned()) }
+    Change::new(FIELD, account.value(FIELD).into(), change::Value::Text(TEXT.to_owned()))
 }
 
 /// How the service stored the text.
@@ -132,7 +132,7 @@ impl Restoring {
             let is_answered = answer.is_some_and(|answer| change::filled(answer.value(field)) == change::filled(value));
             if field == FIELD && is_text_of_check(value) || is_answered && (field != FIELD || answer_is_ours(answer)) {
                 let (before, after) = (value.into(), before.value(field).into());
-                restoring.changes.push(Change { field, before, after });
+                restoring.changes.push(Change::new(field, before, after));
             } else {
                 restoring.left_alone.push(field);
             }

@@ -43,7 +43,7 @@ impl Job {
         let mut changes: BTreeMap<usize, Vec<Change>> = BTreeMap::new();
         for change in &report.changes {
             let (field, before, after) = (change.field, change.before.clone(), change.after.clone());
-            changes.entry(change.row as usize).or_default().push(Change { field, before, after });
+            changes.entry(change.row as usize).or_default().push(Change::new(field, before, after));
         }
         let statuses = report.rows.iter().map(|row| row.status).collect();
         Self { sheet: sheet.clone(), planned, accounts, changes, statuses, is_shaken: false }
@@ -90,7 +90,8 @@ pub(super) fn sent(stage: &mut Stage, put: &Put) {
                 let was = account.is_some_and(|it| {
                     had(it, *field, Duration::ZERO, put.sent, |value| same(value, &put.value(*field)))
                 });
-                if !is_named || !was {
+                let was_spoiled = account.is_some_and(|it| was_spoiled(stage, it, put, *field));
+                if !(is_named || was_spoiled) || !was {
                     broken.push((1, not_shown(put, *field)));
                 }
             }
@@ -98,6 +99,16 @@ pub(super) fn sent(stage: &mut Stage, put: &Put) {
         _ => broken.push((1, format!("an update of account {} that no row or call asked for", put.id))),
     }
     stage.all_violated(broken);
+}
+
+/// Returns whether an update sent the value of a field that this revert sends, and the service stored another one.
+fn was_spoiled(stage: &Stage, account: &Account, revert: &Put, field: Field) -> bool {
+    account.versions.iter().any(|version| {
+        let Author::Put(number) = version.by else { return false };
+        let stored = version.values.as_ref().map(|values| values.get(field));
+        let sent = stage.puts.iter().find(|(other, _)| *other == number).map(|(_, put)| put.value(field));
+        sent.as_ref().is_some_and(|sent| same(sent, &revert.value(field)) && stored.is_some_and(|it| !same(it, sent)))
+    })
 }
 
 fn not_shown(put: &Put, field: Field) -> String {

@@ -111,8 +111,8 @@ fn planned(row: u64) -> PlannedRow {
     let changes = if row % 5 == 4 {
         Vec::new()
     } else {
-        let owner = Change { field: Field::OwnerUserId, before: Value::Null, after: Value::Integer(row.cast_signed()) };
-        vec![Change { field: Field::City, before: text("Oslo"), after: text("Bergen") }, owner]
+        let owner = Change::new(Field::OwnerUserId, Value::Null, Value::Integer(row.cast_signed()));
+        vec![Change::new(Field::City, text("Oslo"), text("Bergen")), owner]
     };
     PlannedRow {
         row,

@@ -84,7 +84,8 @@ fn members_at_risk_and_cleared_are_kept_however_many_they_are() {
     let members: Vec<String> = (0..5_000).map(|number| format!("a member with a long name, number {number}")).collect();
     let run = file.start_run().unwrap();
     block_on(async {
-        run.note_at_risk(0, members.clone()).await.unwrap();
+        let values = members.iter().map(|name| (name.clone(), serde_json::json!({"id": 1}))).collect();
+        run.note_at_risk(0, values).await.unwrap();
         run.sending(0, Vec::new(), NOW).await.unwrap();
         run.add_cleared(members.clone()).await.unwrap();
     });

@@ -76,10 +76,12 @@ fn a_recovered_plan_does_not_go_on_with_a_revert_from_before() {
         if finishes {
             change(&revert.start_run().unwrap(), 0, Status::Changed);
         }
-        let run = file.start_run().unwrap();
-        change(&run, 1, Status::Changed);
+        change(&file.start_run().unwrap(), 1, Status::Changed);
         let later = file.revert_file().unwrap();
         assert_eq!(later.counts().unwrap()[&Status::Pending], 2);
+        // Keeps the file open while it is copied.
+        let run = file.start_run().unwrap();
+        change(&run, 2, Status::Changed);
         let copy = Folder::new();
         for name in ["plan.replyio", "plan.revert.replyio", "plan.revert2.replyio"] {
             fs::copy(folder.0.join(name), copy.0.join(name)).unwrap();

@@ -122,9 +122,9 @@ fn a_newer_or_an_edited_plan_is_refused() {
     let older = |kind: &FileErrorKind| kind == &FileErrorKind::Older;
     let foreign = |kind: &FileErrorKind| kind == &FileErrorKind::NotAPlan;
     let half = |kind: &FileErrorKind| kind == &FileErrorKind::HalfWritten;
-    let cases: [(&str, Expected<'_>); 26] = [
-        ("PRAGMA user_version = 3", &newer),
-        ("PRAGMA user_version = 1", &older),
+    let cases: [(&str, Expected<'_>); 27] = [
+        ("PRAGMA user_version = 4", &newer),
+        ("PRAGMA user_version = 2", &older),
         ("PRAGMA user_version = 0", &foreign),
         ("PRAGMA application_id = 1", &foreign),
         ("DELETE FROM plan WHERE key = 'sealed'", &half),
@@ -133,6 +133,7 @@ fn a_newer_or_an_edited_plan_is_refused() {
         ("UPDATE rows SET status = 'changed' WHERE row = 3", &damaged),
         ("UPDATE rows SET account_id = 1 WHERE row = 3", &damaged),
         ("UPDATE edits SET after = 'x' WHERE row = 3", &damaged),
+        ("UPDATE edits SET planned = 0 WHERE row = 3", &damaged),
         ("DELETE FROM rows WHERE row = 3", &damaged),
         ("DELETE FROM edits WHERE row = 3", &damaged),
         ("UPDATE requests SET sent_at = sent_at - 3600000 WHERE number = 3", &damaged),

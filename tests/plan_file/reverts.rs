@@ -3,7 +3,7 @@
 use std::fs;
 
 use replyio::Field;
-use replyio::plan::file::{Builder, FileErrorKind, Finished, Header, PlanFile, PlannedRow, Run};
+use replyio::plan::file::{Builder, FileErrorKind, Finished, Header, PlanFile, PlannedRow, Run, Unplanned};
 use replyio::plan::{Change, Status, Value};
 
 use super::{Folder, NOW, block_on, build, finished, header, planned};
@@ -28,7 +28,7 @@ fn rows(file: &PlanFile) -> Vec<PlannedRow> {
 }
 
 fn of(row: u64, field: Field, before: Value, after: Value) -> (u64, Change) {
-    (row, Change { field, before, after })
+    (row, Change::new(field, before, after))
 }
 
 #[test]
@@ -75,11 +75,67 @@ fn a_revert_expects_what_was_answered_and_restores_what_was_overwritten() {
 }
 
 #[test]
-fn a_revert_is_gone_on_with_until_more_of_its_plan_is_written() {
+fn a_revert_restores_fields_that_no_row_names_and_that_an_update_spoiled() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    let unplanned = |field: Field, before: &str, answered: Value| Unplanned { field, before: text(before), answered };
+    let with = |unplanned: Vec<Unplanned>| Finished { unplanned, ..Finished::new(Status::Changed, NOW) };
+    let run = file.start_run().unwrap();
+    let spoiled = with(vec![
+        unplanned(Field::TimeZoneId, "Europe/Oslo", Value::Null),
+        unplanned(Field::Phone, "0150", text("+47 150")),
+    ]);
+    send(&run, 0, Vec::new(), spoiled.clone());
+    // The second time, the service keeps the phone number.
+    send(&run, 1, Vec::new(), spoiled);
+    send(&run, 1, Vec::new(), with(vec![unplanned(Field::TimeZoneId, "other", Value::Null)]));
+    drop(run);
+    // These fields are no changes of the plan.
+    let file = PlanFile::open(&folder.plan()).unwrap();
+    let planned = file.changes_of(&[0, 1]).unwrap();
+    assert!(planned.values().flatten().all(|change| ![Field::TimeZoneId, Field::Phone].contains(&change.field)));
+    assert_eq!(file.count_changes().unwrap(), file.first_changes(100).unwrap().len() as u64);
+    let mut shown = 0;
+    file.for_each_change(|_| shown += 1).unwrap();
+    assert_eq!(file.count_changes().unwrap(), shown);
+    let restored: Vec<(u64, Change)> = rows(&file)
+        .into_iter()
+        .flat_map(|row| row.changes.into_iter().map(move |change| (row.row, change)).collect::<Vec<_>>())
+        .filter(|(_, change)| [Field::TimeZoneId, Field::Phone].contains(&change.field))
+        .collect();
+    let unplanned = |row, field, before, after: &str| {
+        (row, Change { is_planned: false, ..Change::new(field, before, text(after)) })
+    };
+    let expected = [
+        unplanned(0, Field::TimeZoneId, Value::Null, "Europe/Oslo"),
+        unplanned(0, Field::Phone, text("+47 150"), "0150"),
+        unplanned(1, Field::TimeZoneId, Value::Null, "Europe/Oslo"),
+    ];
+    assert_eq!(restored, expected);
+    let revert = file.revert_file().unwrap();
+    let planned = revert.changes_of(&[0, 1]).unwrap();
+    assert_eq!(planned.values().flatten().filter(|change| !change.is_planned).count(), 3);
+}
+
+#[test]
+fn a_plan_that_a_run_uses_is_not_reverted() {
     let folder = Folder::new();
     let file = build(&folder.plan(), 10).unwrap();
     let run = file.start_run().unwrap();
     send(&run, 0, Vec::new(), finished(Status::Changed, None));
+    let refused = PlanFile::open(&folder.plan()).unwrap().revert_file().err().unwrap();
+    assert!(matches!(refused.kind(), FileErrorKind::Locked(_)), "{refused}");
+    assert!(!folder.0.join("plan.revert.replyio").exists());
+    drop(run);
+    assert_eq!(file.revert_file().unwrap().counts().unwrap()[&Status::Pending], 1);
+}
+
+#[test]
+fn a_revert_is_gone_on_with_until_more_of_its_plan_is_written() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    let write = |row| send(&file.start_run().unwrap(), row, Vec::new(), finished(Status::Changed, None));
+    write(0);
     let first = file.revert_file().unwrap();
     assert_eq!(first.path(), folder.0.join("plan.revert.replyio"));
     assert_eq!(first.header().parent.as_ref(), Some(&file.header().identity));
@@ -89,12 +145,12 @@ fn a_revert_is_gone_on_with_until_more_of_its_plan_is_written() {
     let again = file.revert_file().unwrap();
     assert_eq!((again.path(), again.header()), (first.path(), first.header()));
     send(&first.start_run().unwrap(), 0, Vec::new(), finished(Status::Changed, None));
-    send(&run, 1, Vec::new(), finished(Status::Changed, None));
+    write(1);
     let second = file.revert_file().unwrap();
     assert_eq!(second.path(), folder.0.join("plan.revert2.replyio"));
     assert_eq!(second.counts().unwrap()[&Status::Pending], 2);
     // The same rows, sent once more, are not the same any more.
-    send(&run, 1, Vec::new(), finished(Status::Changed, None));
+    write(1);
     assert_eq!(file.revert_file().unwrap().path(), folder.0.join("plan.revert3.replyio"));
     // A revert is a plan too.
     let back = first.revert_file().unwrap();
@@ -145,7 +201,7 @@ fn a_plan_knows_how_many_fields_it_empties() {
     let folder = Folder::new();
     let mut builder = Builder::create(&folder.plan(), &header()).unwrap();
     for row in 0..10 {
-        let change = |field, after| Change { field, before: text("Oslo"), after };
+        let change = |field, after| Change::new(field, text("Oslo"), after);
         let mut changes = vec![change(Field::City, if row < 3 { Value::Null } else { text("Bergen") })];
         changes.extend((row < 2).then(|| change(Field::Country, text(""))));
         builder.add(PlannedRow { changes, ..planned(row) }).unwrap();

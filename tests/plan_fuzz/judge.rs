@@ -67,7 +67,7 @@ fn shown(file: &PlanFile) -> Result<(String, Shown), FileError> {
         writeln!(text, "{change:?}").unwrap();
         let (account, changes) = shown.get_mut(&change.row).unwrap();
         assert_eq!(*account, change.account_id, "another account");
-        changes.push(Change { field: change.field, before: change.before, after: change.after });
+        changes.push(Change::new(change.field, change.before, change.after));
     })?;
     for (_, changes) in shown.values_mut() {
         changes.sort_unstable_by_key(|change| change.field);

@@ -31,7 +31,7 @@ const TABLES: [(&str, &str, &[&str]); 6] = [
             "checksum",
         ],
     ),
-    ("edits", "row", &["row", "field", "field", "before", "after", "after", "answered", "checksum"]),
+    ("edits", "row", &["row", "field", "field", "before", "after", "after", "answered", "planned", "checksum"]),
     ("requests", "number", &["number", "sent_at", "checksum"]),
 ];
 
@@ -103,7 +103,7 @@ const DEFINITIONS: [&str; 34] = [
     "DROP VIEW progress; CREATE TABLE progress (status, rows)",
     "DROP TABLE requests",
     "ALTER TABLE rows RENAME TO r; CREATE VIEW rows AS SELECT * FROM r",
-    "ALTER TABLE edits RENAME TO e; CREATE VIEW edits AS SELECT row, field, before, 'mine', answered, checksum FROM e",
+    "ALTER TABLE edits RENAME TO e; CREATE VIEW edits AS SELECT row, field, before, 'mine', answered, planned, checksum FROM e",
     "DROP TABLE state; CREATE TABLE state (key TEXT PRIMARY KEY, value CHECK (value <> randomblob(9)), checksum INTEGER)",
     "ALTER TABLE plan RENAME TO p; CREATE VIEW plan AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) \
      SELECT 'sealed' AS key, x AS value FROM c WHERE x < 0",
@@ -117,8 +117,8 @@ const DEFINITIONS: [&str; 34] = [
     "PRAGMA auto_vacuum=INCREMENTAL; VACUUM",
     "PRAGMA application_id=0",
     "PRAGMA application_id=-1",
-    "PRAGMA user_version=1",
-    "PRAGMA user_version=3",
+    "PRAGMA user_version=2",
+    "PRAGMA user_version=4",
     "PRAGMA user_version=-2",
     "PRAGMA schema_version=2147483647",
     "PRAGMA journal_mode=WAL",
@@ -222,7 +222,7 @@ fn of_rows(chance: &mut Rng) -> String {
             if table == "rows" { one } else { "row = 0".to_owned() }
         ),
         6 => format!(
-            "INSERT INTO edits SELECT {value}, field, before, after, answered, checksum FROM edits WHERE row = {}",
+            "INSERT INTO edits SELECT {value}, field, before, after, answered, planned, checksum FROM edits WHERE row = {}",
             chance.u64(..ROWS)
         ),
         7 => format!("UPDATE {table} SET {column} = {value} WHERE {key} % 3 = {}", chance.u8(..3)),

@@ -63,8 +63,8 @@ fn header() -> Header {
 
 fn planned(row: u64) -> PlannedRow {
     let text = |what: &str| Value::Text(format!("{what} {row} äöü"));
-    let owner = Change { field: Field::OwnerUserId, before: Value::Null, after: Value::Integer(row.cast_signed() + 1) };
-    let city = Change { field: Field::City, before: text("Oslo"), after: text("Bergen") };
+    let owner = Change::new(Field::OwnerUserId, Value::Null, Value::Integer(row.cast_signed() + 1));
+    let city = Change::new(Field::City, text("Oslo"), text("Bergen"));
     let changes = if row % 5 == 4 { Vec::new() } else { vec![city, owner] };
     PlannedRow {
         row,

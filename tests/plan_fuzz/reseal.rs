@@ -63,6 +63,7 @@ fn edit(row: &[Value]) -> u32 {
             add(&mut sum, if *answered == Value::Blob(Vec::new()) { &Value::Null } else { answered });
         }
     }
+    add(&mut sum, &row[5]);
     sum.finalize()
 }
 
@@ -76,7 +77,7 @@ pub(crate) fn reseal(connection: &Connection) {
         1,
         plain(""),
     );
-    let query = "SELECT row, field, before, after, answered FROM edits";
+    let query = "SELECT row, field, before, after, answered, planned FROM edits";
     seal(connection, query, "UPDATE edits SET checksum = ?3 WHERE row = ?1 AND field = ?2", 2, edit);
     let update = "UPDATE state SET checksum = ?2 WHERE key = ?1";
     seal(connection, "SELECT key, value FROM state", update, 1, plain(""));
@@ -91,8 +92,8 @@ pub(crate) fn reseal(connection: &Connection) {
     seal(connection, "SELECT number, sent_at FROM requests", update, 1, plain(""));
     for (key, query) in [
         ("rows", "SELECT count(*) FROM rows"),
-        ("edits", "SELECT count(*) FROM edits"),
-        ("cleared", "SELECT count(*) FROM edits WHERE after IS NULL OR after = ''"),
+        ("edits", "SELECT count(*) FROM edits WHERE planned"),
+        ("cleared", "SELECT count(*) FROM edits WHERE planned AND (after IS NULL OR after = '')"),
     ] {
         let _ = connection.execute(&format!("UPDATE plan SET value = ({query}) WHERE key = ?1"), [key]);
     }

@@ -18,7 +18,7 @@ use super::presence::Presence;
 use super::private::{FileId, create_beside, create_private, remove, with_suffix};
 use super::schema::{self, StoredRequest, StoredRow};
 use super::state::{self, Activity, Owner};
-use super::{PlanFile, PlannedRow, connect};
+use super::{PlanFile, PlannedRow, connect, log};
 
 /// Rows and changes go to the writing thread in batches of this size, each sorted by row: if rows arrive in another
 /// order, such as those of a table that is not sorted by account, neighbors are still written together.
@@ -72,13 +72,9 @@ impl Builder {
             return Err(FileError::new(name, FileErrorKind::Exists));
         }
         let path = place_of(name).map_err(io)?;
-        // SQLite would treat an existing log as the log of the new plan. A `-wal` may be the only record of what a run
-        // did; a journal only undoes what its deleted plan had not committed.
-        let log = with_suffix(&path, "-wal");
-        if log.symlink_metadata().is_ok() {
-            let name_of_log = log.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            return Err(FileError::new(name, FileErrorKind::StrayLog(name_of_log)));
-        }
+        // SQLite would treat an existing log as the log of the new plan. A journal only undoes what its deleted plan had
+        // not committed.
+        log::refuse_stray(&path).map_err(|error| error.at(name))?;
         let journal = with_suffix(&path, "-journal");
         if journal.symlink_metadata().is_ok_and(|found| found.is_file()) {
             fs::remove_file(&journal).map_err(io)?;
@@ -220,11 +216,9 @@ impl Rows {
             let row = stored(&planned);
             row.insert(&mut insert_row)?;
             for change in &planned.changes {
-                let (before, after) = (schema::to_sql(&change.before), schema::to_sql(&change.after));
-                let checksum = schema::edit_checksum(row.row, change, None);
-                insert_edit.execute(params![row.row, change.field.name(), before, after, checksum])?;
-                self.edits += 1;
-                self.cleared += u64::from(change.after.is_empty());
+                schema::insert_edit(&mut insert_edit, row.row, change, None)?;
+                self.edits += u64::from(change.is_planned);
+                self.cleared += u64::from(change.is_planned && change.after.is_empty());
             }
         }
         Ok(())

@@ -117,8 +117,8 @@ pub(super) fn check_rows(connection: &Connection, head: &Head) -> Found<()> {
                 next = Some(Some(edit));
                 break;
             }
-            edits += 1;
-            cleared += u64::from(edit.change.after.is_empty());
+            edits += u64::from(edit.change.is_planned);
+            cleared += u64::from(edit.change.is_planned && edit.change.after.is_empty());
             next = changes.next().transpose()?;
         }
     }

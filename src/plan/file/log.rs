@@ -42,6 +42,16 @@ pub(super) fn check(path: &Path) -> Result<(), FileError> {
     Ok(())
 }
 
+/// Refuses a log where no plan, or an unfinished one, can have one. It may be the only record of what a run did.
+pub(super) fn refuse_stray(path: &Path) -> Result<(), FileError> {
+    let log = with_suffix(path, "-wal");
+    if log.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let name = log.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Err(FileError::new(path, FileErrorKind::StrayLog(name)))
+}
+
 fn is_own(path: &Path) -> bool {
     if fs::metadata(with_suffix(path, "-wal")).map_or(0, |log| log.len()) <= HEADER {
         return true;

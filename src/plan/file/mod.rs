@@ -36,10 +36,10 @@ use self::check::Head;
 pub use self::error::{FileError, FileErrorKind};
 pub use self::header::{Header, KeyMark};
 use self::presence::Presence;
-pub use self::rows::{ChangeView, Finished, OpenRow, PlannedRow, RowView};
+pub use self::rows::{ChangeView, Finished, OpenRow, PlannedRow, RowView, Unplanned};
 pub use self::run::Run;
 use self::state::Log;
-pub use self::state::{Activity, AtRisk, ItemsProof, Owner, State};
+pub use self::state::{Activity, AtRisk, ItemsProof, Members, Owner, State};
 pub(super) use self::writer::Write;
 use crate::config::ApiKey;
 use crate::plan::Status;
@@ -203,6 +203,7 @@ impl PlanFile {
         match error.kind() {
             FileErrorKind::Missing => Ok(()),
             FileErrorKind::HalfWritten => {
+                log::refuse_stray(path)?;
                 private::remove(path);
                 Ok(())
             }
@@ -278,13 +279,13 @@ impl PlanFile {
             return Ok(reader);
         }
         let found = reader.connection.unchecked_transaction().and_then(|reading| check::check_head(&reading));
-        match found {
+        match found.map(|found| found.and_then(Head::with_log)) {
             Ok(Ok(head)) if head.header.identity == self.header().identity => Ok(reader),
             Ok(Ok(_)) => {
                 let what = "was replaced by another plan since it was opened; open it again";
                 Err(FileError::new(self.path(), FileErrorKind::Lost(what.to_owned())))
             }
-            Ok(Err(kind)) => Err(FileError::new(self.path(), kind)),
+            Ok(Err(kind)) => Err(owner::refusal_or(&self.0.real, kind).at(self.path())),
             Err(error) => Err(of_sqlite(error)),
         }
     }
@@ -329,10 +330,9 @@ impl Reader {
     }
 }
 
-const RECOVERED: &str = "the update may have been applied: the log of the run was missing when the plan was recovered";
-/// Returns an addition for a conflict: the value that a run found instead of the planned one is only in the log.
-const OVERWRITTEN: &str = "; the value that it may have overwritten is unknown, so a revert restores the value from \
-    when the plan was made";
+/// The value that a run found instead of the planned one is only in the log.
+const RECOVERED: &str = "the update may have been applied: the log of the run was missing when the plan was recovered. \
+    The value that it may have overwritten is unknown, so a revert restores the value from when the plan was made";
 
 /// Repairs a plan whose log is missing.
 fn recover(path: &Path, recovery: &str) -> check::Found<()> {
@@ -355,9 +355,8 @@ fn recover(path: &Path, recovery: &str) -> check::Found<()> {
     // A run that retries or overwrites also sends the last two. A row without changes is never sent.
     for statuses in [[Status::Pending, Status::Unknown], [Status::Failed, Status::Conflict]] {
         writer::each_changing_of(&transaction, statuses, |row| {
-            let overwritten = if row.status == Status::Conflict.as_str() { OVERWRITTEN } else { "" };
             Status::Unknown.as_str().clone_into(&mut row.status);
-            row.error = Some(format!("row {}: {RECOVERED}{overwritten}", row.row));
+            row.error = Some(format!("row {}: {RECOVERED}", row.row));
             row.finished_at_ms = None;
         })?;
     }

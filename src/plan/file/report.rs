@@ -116,7 +116,8 @@ impl PlanFile {
     /// Returns [`FileError`] if the file cannot be read.
     pub fn changes_of(&self, rows: &[u64]) -> Result<HashMap<u64, Vec<Change>>, FileError> {
         let edits = self.edits_of(rows)?.into_iter();
-        Ok(edits.map(|(row, edits)| (row, edits.into_iter().map(|edit| edit.change).collect())).collect())
+        let changes = |edits: Vec<StoredEdit>| edits.into_iter().map(|edit| edit.change).filter(is_one);
+        Ok(edits.map(|(row, edits)| (row, changes(edits).collect())).collect())
     }
 
     fn edits_of(&self, rows: &[u64]) -> Result<HashMap<u64, Vec<StoredEdit>>, FileError> {
@@ -218,7 +219,10 @@ impl PlanFile {
     /// # Errors
     /// Returns [`FileError`] if the file cannot be read.
     pub fn count_changes(&self) -> Result<u64, FileError> {
-        self.ask(|connection| connection.query_row("SELECT count(*) FROM edits", [], |row| row.get(0)))
+        self.ask(|connection| {
+            let select = "SELECT count(*) FROM edits WHERE planned OR before IS NOT after";
+            connection.query_row(select, [], |row| row.get(0))
+        })
     }
 
     /// Returns the first changes, in the order of the rows. Reads no others.
@@ -229,7 +233,8 @@ impl PlanFile {
         let reader = self.reader()?;
         let of_sqlite = |error: rusqlite::Error| FileError::of_sqlite(self.path(), &error);
         let numbers = || {
-            let mut select = reader.connection.prepare("SELECT row FROM edits ORDER BY row, field LIMIT ?1")?;
+            let select = "SELECT row FROM edits WHERE planned OR before IS NOT after ORDER BY row, field LIMIT ?1";
+            let mut select = reader.connection.prepare(select)?;
             select.query_map([limit], |row| row.get::<_, i64>(0))?.collect::<rusqlite::Result<Vec<_>>>()
         };
         let numbers = numbers().map_err(of_sqlite)?;
@@ -263,7 +268,10 @@ impl PlanFile {
             while rows.next_if(|row| row.row < edit.row).is_some() {}
             let row =
                 rows.peek().filter(|row| row.row == edit.row).ok_or_else(|| self.damaged("a change has no row"))?;
-            let StoredEdit { change: Change { field, before, after }, answered, .. } = edit;
+            if !is_one(&edit.change) {
+                continue;
+            }
+            let StoredEdit { change: Change { field, before, after, .. }, answered, .. } = edit;
             let (number, status) = (row.row.unsigned_abs(), self.status(&row.status)?);
             take(ChangeView { row: number, account_id: row.account_id, status, field, before, after, answered });
         }
@@ -325,6 +333,11 @@ impl PlanFile {
             finished_at_ms: row.finished_at_ms,
         })
     }
+}
+
+/// Returns whether it is a change: a plan also stores fields that an update sent as they were.
+fn is_one(change: &Change) -> bool {
+    change.is_planned || change.before != change.after
 }
 
 /// The text for a row that was sent and has no other error.

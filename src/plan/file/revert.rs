@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::error::{FileError, FileErrorKind};
 use super::header::{Facts, Header};
 use super::private::remove;
-use super::{Builder, PlanFile, check, connect};
+use super::{Builder, PlanFile, check, connect, log};
 use crate::clock::now_ms;
 use crate::plan::Status;
 use crate::sabotage::{Guard, is_off};
@@ -37,9 +37,11 @@ impl PlanFile {
     /// and it was not reverted itself. A revert whose creation was interrupted is created again.
     ///
     /// # Errors
-    /// Returns [`FileErrorKind::Foreign`] if another file than a revert of this plan has one of the names, and another
-    /// kind if one of the files cannot be used.
+    /// Returns [`FileErrorKind::Locked`] if a run uses this plan, [`FileErrorKind::Foreign`] if another file than a revert
+    /// of this plan has one of the names, and another kind if one of the files cannot be used.
     pub fn revert_file(&self) -> Result<Self, FileError> {
+        // A run could write rows that the revert does not have, or that it has already read.
+        let _no_run = self.start_run()?;
         let writes = self.state()?.writes();
         for number in 1_u32.. {
             let path = self.revert_path(number);
@@ -56,6 +58,7 @@ impl PlanFile {
                 Ok(found) => found,
                 Err(error) => match error.kind() {
                     FileErrorKind::HalfWritten if is_half_made(&path, &self.header().identity) => {
+                        log::refuse_stray(&path)?;
                         remove(&path);
                         return self.revert_as(&path);
                     }
@@ -135,7 +138,7 @@ impl PlanFile {
         if let Some(at_risk) = state.at_risk
             && self.open_rows(false)?.iter().any(|row| row.row == at_risk.row && row.was_sent)
         {
-            cleared.extend(at_risk.members);
+            cleared.extend(at_risk.members.into_keys());
         }
         builder.add_cleared(cleared);
         let mut rows = 0;

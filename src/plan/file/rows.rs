@@ -61,6 +61,18 @@ pub struct RowView {
     pub finished_at_ms: Option<i64>,
 }
 
+/// A field that a row does not name, and that the service stored with another value than it had. Its update sent the
+/// value that the account had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unplanned {
+    /// The field.
+    pub field: Field,
+    /// The value that the account had.
+    pub before: Value,
+    /// The value that the service returned.
+    pub answered: Value,
+}
+
 /// The outcome of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
@@ -72,14 +84,22 @@ pub struct Finished {
     pub stored_otherwise: bool,
     /// The values that the service returned for the changed fields, if they differ from what was sent.
     pub answered: Vec<(Field, Value)>,
+    /// The fields that the row does not name and that the service stored with another value than they had.
+    pub unplanned: Vec<Unplanned>,
     /// When it was done, in milliseconds since 1970.
     pub at_ms: Option<i64>,
 }
 
 impl Finished {
+    /// Returns an outcome without an answer.
+    pub fn of(status: Status) -> Self {
+        let (answered, unplanned) = (Vec::new(), Vec::new());
+        Self { status, error: None, stored_otherwise: false, answered, unplanned, at_ms: None }
+    }
+
     /// Returns the outcome of a row that was done as planned.
     pub fn new(status: Status, at_ms: i64) -> Self {
-        Self { status, error: None, stored_otherwise: false, answered: Vec::new(), at_ms: Some(at_ms) }
+        Self { at_ms: Some(at_ms), ..Self::of(status) }
     }
 }
 

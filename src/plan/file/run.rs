@@ -7,7 +7,7 @@ use super::PlanFile;
 use super::error::{FileError, FileErrorKind};
 use super::rows::Finished;
 use super::session::Session;
-use super::state::{AtRisk, ItemsProof};
+use super::state::{AtRisk, ItemsProof, Members};
 use super::writer::{Write, Writer, Written};
 use crate::account::Field;
 use crate::lock::lock;
@@ -66,7 +66,7 @@ impl Run {
     ///
     /// # Errors
     /// Returns [`FileError`] if the file cannot be written.
-    pub async fn note_at_risk(&self, row: u64, members: Vec<String>) -> Result<(), FileError> {
+    pub async fn note_at_risk(&self, row: u64, members: Members) -> Result<(), FileError> {
         self.write(Write::AtRisk(AtRisk { row, members })).await.map(drop)
     }
 

@@ -10,7 +10,7 @@ use crate::account::{Field, Kind};
 
 /// "RPLY".
 pub(super) const APPLICATION_ID: i64 = 0x5250_4C59;
-pub(super) const FORMAT: i64 = 2;
+pub(super) const FORMAT: i64 = 3;
 
 pub(super) const SCHEMA: &[&str] = &[
     "CREATE TABLE plan (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
@@ -20,18 +20,18 @@ pub(super) const SCHEMA: &[&str] = &[
     "CREATE TABLE rows (row INTEGER PRIMARY KEY, account_id INTEGER, matched_by TEXT, status TEXT NOT NULL, error TEXT, \
      position INTEGER, weight INTEGER NOT NULL, repeated INTEGER NOT NULL, stored_otherwise INTEGER NOT NULL, \
      finished_at_ms INTEGER, checksum INTEGER NOT NULL)",
-    "CREATE TABLE edits (row INTEGER NOT NULL, field TEXT NOT NULL, before, after, answered, checksum INTEGER NOT NULL, \
-     PRIMARY KEY (row, field)) WITHOUT ROWID",
+    "CREATE TABLE edits (row INTEGER NOT NULL, field TEXT NOT NULL, before, after, answered, planned INTEGER NOT NULL, \
+     checksum INTEGER NOT NULL, PRIMARY KEY (row, field)) WITHOUT ROWID",
     "CREATE TABLE requests (number INTEGER PRIMARY KEY, sent_at INTEGER NOT NULL, checksum INTEGER NOT NULL)",
     "CREATE VIEW changes AS SELECT edits.row, rows.account_id AS id, field, before, after, answered, rows.status \
-     FROM edits JOIN rows ON rows.row = edits.row ORDER BY edits.row",
+     FROM edits JOIN rows ON rows.row = edits.row WHERE planned OR before IS NOT after ORDER BY edits.row",
     "CREATE VIEW progress AS SELECT status, count(*) AS rows FROM rows GROUP BY status",
     "CREATE VIEW failures AS SELECT row, account_id AS id, matched_by, status, error, repeated, stored_otherwise FROM rows \
      WHERE status NOT IN ('unchanged', 'changed', 'pending')",
 ];
 
 pub(super) const INSERT_ROW: &str = "INSERT INTO rows VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
-pub(super) const INSERT_EDIT: &str = "INSERT INTO edits VALUES (?1, ?2, ?3, ?4, NULL, ?5)";
+pub(super) const INSERT_EDIT: &str = "INSERT INTO edits VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 pub(super) const INSERT_REQUEST: &str = "INSERT INTO requests VALUES (?1, ?2, ?3)";
 pub(super) const SELECT_REQUESTS: &str = "SELECT number, sent_at, checksum FROM requests ORDER BY number";
 pub(super) const SELECT_ROW: &str = "SELECT row, account_id, matched_by, status, error, position, weight, repeated, \
@@ -46,9 +46,8 @@ pub(super) const SELECT_CHANGING_ROWS_OF: &str = "SELECT row, account_id, matche
      repeated, stored_otherwise, finished_at_ms, checksum FROM rows WHERE status IN (?1, ?2) AND row > ?3 AND EXISTS \
      (SELECT 1 FROM edits WHERE edits.row = rows.row) ORDER BY row LIMIT ?4";
 pub(super) const SELECT_EDITS: &str =
-    "SELECT row, field, before, after, answered, checksum FROM edits WHERE row = ?1 ORDER BY field";
-pub(super) const SELECT_EDITS_BETWEEN: &str =
-    "SELECT row, field, before, after, answered, checksum FROM edits WHERE row BETWEEN ?1 AND ?2 ORDER BY row, field";
+    "SELECT row, field, before, after, answered, planned, checksum FROM edits WHERE row = ?1 ORDER BY field";
+pub(super) const SELECT_EDITS_BETWEEN: &str = "SELECT row, field, before, after, answered, planned, checksum FROM edits WHERE row BETWEEN ?1 AND ?2 ORDER BY row, field";
 pub(super) const UPDATE_ROW: &str = "UPDATE rows SET status = ?2, error = ?3, repeated = ?4, stored_otherwise = ?5, \
      finished_at_ms = ?6, checksum = ?7 WHERE row = ?1";
 pub(super) const UPDATE_EDIT: &str =
@@ -165,7 +164,8 @@ impl StoredEdit {
             ValueRef::Blob([]) => Some(Some(Value::Null)),
             answered => value(answered).map(Some),
         };
-        let checksum: u32 = row.get(5)?;
+        let is_planned: bool = row.get(5)?;
+        let checksum: u32 = row.get(6)?;
         let (Some(field), Some(before), Some(after), Some(answered)) =
             (Field::from_name(&name), before, after, answered)
         else {
@@ -179,16 +179,16 @@ impl StoredEdit {
         if ![&before, &after].into_iter().chain(answered.as_ref()).all(is_of_kind) {
             return Ok(None);
         }
-        let edit = Self { row: number, change: Change { field, before, after }, answered };
+        let edit = Self { row: number, change: Change { field, before, after, is_planned }, answered };
         Ok((edit.checksum() == checksum && name == field.name()).then_some(edit))
     }
 
     /// Returns the change that reverts this one, based on the stored value. An answer with the previous value does not
     /// tell whether the update was ignored or the answer was old, so the revert looks at the account.
     pub(super) fn reversed(self) -> Change {
-        let Change { field, before, after } = self.change;
+        let Change { field, before, after, is_planned } = self.change;
         let answered = self.answered.filter(|answered| !answered.is(before.as_field_value()));
-        Change { field, before: answered.unwrap_or(after), after: before }
+        Change { field, before: answered.unwrap_or(after), after: before, is_planned }
     }
 
     fn checksum(&self) -> u32 {
@@ -197,25 +197,50 @@ impl StoredEdit {
 
     /// Writes its changeable columns.
     pub(super) fn update(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let answered = match &self.answered {
-            None => SqlValue::Null,
-            Some(Value::Null) => SqlValue::Blob(Vec::new()),
-            Some(answered) => to_sql(answered),
-        };
+        let answered = answer_to_sql(self.answered.as_ref());
         let mut update = connection.prepare_cached(UPDATE_EDIT)?;
         let before = to_sql(&self.change.before);
         update.execute(params![self.row, self.change.field.name(), before, answered, self.checksum()]).map(drop)
     }
 }
 
-pub(super) fn edit_checksum(row: i64, change: &Change, answered: Option<&Value>) -> u32 {
+fn edit_checksum(row: i64, change: &Change, answered: Option<&Value>) -> u32 {
     let mut sum = Sum::default();
     sum.integer(Some(row)).text(Some(change.field.name())).value(&change.before).value(&change.after);
     match answered {
         Some(answered) => sum.text(Some("answered")).value(answered),
         None => sum.integer(None),
     };
+    sum.integer(Some(i64::from(change.is_planned)));
     sum.0.finalize()
+}
+
+/// Inserts a change with a statement prepared from [`INSERT_EDIT`].
+pub(super) fn insert_edit(
+    insert: &mut Statement<'_>,
+    row: i64,
+    change: &Change,
+    answered: Option<&Value>,
+) -> rusqlite::Result<()> {
+    let edit = params![
+        row,
+        change.field.name(),
+        to_sql(&change.before),
+        to_sql(&change.after),
+        answer_to_sql(answered),
+        change.is_planned,
+        edit_checksum(row, change, answered)
+    ];
+    insert.execute(edit).map(drop)
+}
+
+/// An empty answer differs from no answer.
+fn answer_to_sql(answered: Option<&Value>) -> SqlValue {
+    match answered {
+        None => SqlValue::Null,
+        Some(Value::Null) => SqlValue::Blob(Vec::new()),
+        Some(answered) => to_sql(answered),
+    }
 }
 
 /// The time of the n-th sent request in the file.

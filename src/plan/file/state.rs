@@ -1,6 +1,8 @@
 //! Facts about a whole job that change during a run: its process, what it learned about the service, and whether the
 //! file is complete without its log.
 
+use std::collections::BTreeMap;
+
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
@@ -40,14 +42,17 @@ pub struct Owner {
     pub since_ms: i64,
 }
 
-/// The members of a row's account that its update may clear, by their JSON names.
+/// The members of a row's account that its update may clear or reset, by their JSON names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AtRisk {
     /// The row's number in the table.
     pub row: u64,
-    /// The members that the account had before the update.
-    pub members: Vec<String>,
+    /// The members that the account had before the update, with their values.
+    pub members: Members,
 }
+
+/// Members of an account, with their values.
+pub type Members = BTreeMap<String, serde_json::Value>;
 
 /// Facts about the whole job that change while it runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,5 +1,6 @@
 //! The only thread that writes a plan's file. It groups the writes of the rows in flight into one commit.
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 #[cfg(feature = "simulation")]
@@ -10,14 +11,14 @@ use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::oneshot;
 
 use super::error::{FileError, FileErrorKind};
-use super::rows::Finished;
+use super::rows::{Finished, Unplanned};
 use super::schema::{self, StoredEdit, StoredRequest, StoredRow};
 use super::session::Session;
 use super::state::{self, AtRisk, ItemsProof};
 use crate::account::Field;
 #[cfg(feature = "simulation")]
 use crate::lock::lock;
-use crate::plan::{Status, Value};
+use crate::plan::{Change, Status, Value};
 use crate::sabotage::{Guard, is_off};
 
 /// The most writes in one commit.
@@ -155,20 +156,28 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<Written> {
             })?;
         }
         Write::Finish { row, finished } => {
-            let Finished { status, error, stored_otherwise, answered, at_ms } = finished;
+            let Finished { status, error, stored_otherwise, answered, unplanned, at_ms } = finished;
             let mut had_answers = false;
             change(connection, *row, |row| {
                 had_answers = row.stored_otherwise;
                 status.as_str().clone_into(&mut row.status);
                 row.error.clone_from(error);
-                row.stored_otherwise = *stored_otherwise || !answered.is_empty();
+                row.stored_otherwise = *stored_otherwise || !(answered.is_empty() && unplanned.is_empty());
                 row.finished_at_ms = *at_ms;
             })?;
-            if had_answers || !answered.is_empty() {
+            if had_answers || !(answered.is_empty() && unplanned.is_empty()) {
+                let unplanned_answers = unplanned.iter().map(|unplanned| (unplanned.field, &unplanned.answered));
+                let answers = answered.iter().map(|(field, value)| (*field, value)).chain(unplanned_answers);
+                let answers: HashMap<Field, &Value> = answers.collect();
+                let mut known = HashSet::new();
                 change_edits(connection, *row, |edit| {
-                    let found = answered.iter().find(|(field, _)| *field == edit.change.field);
-                    edit.answered = found.map(|(_, value)| value.clone());
+                    known.insert(edit.change.field);
+                    edit.answered = answers.get(&edit.change.field).copied().cloned();
                 })?;
+                unplanned
+                    .iter()
+                    .filter(|unplanned| !known.contains(&unplanned.field))
+                    .try_for_each(|unplanned| insert_unplanned(connection, *row, unplanned))?;
             }
         }
         Write::NotSent { row, before } => {
@@ -214,6 +223,14 @@ fn set_before(connection: &Connection, row: u64, before: &[(Field, Value)]) -> r
             edit.change.before.clone_from(value);
         }
     })
+}
+
+/// Stores the values of a field that the row does not name, so that a revert can restore it.
+fn insert_unplanned(connection: &Connection, row: u64, unplanned: &Unplanned) -> rusqlite::Result<()> {
+    let Unplanned { field, before, answered } = unplanned.clone();
+    let change = Change { field, before: before.clone(), after: before, is_planned: false };
+    let mut insert = connection.prepare_cached(schema::INSERT_EDIT)?;
+    schema::insert_edit(&mut insert, i64::try_from(row).unwrap_or(i64::MAX), &change, Some(&answered))
 }
 
 /// Updates what the file stores about each field of a row.

@@ -132,7 +132,7 @@ fn a_row_is_never_compared_with_a_member_that_its_item_lacks() {
     service.accounts.get_mut(&7).unwrap().city = Some("Bergen".into());
     let rows = service.plan(&table, &options).unwrap();
     assert_eq!((service.pages, service.singles.len()), (1, 20));
-    let before = Change { field: Field::City, before: Value::Text("Oslo".into()), after: Value::Text("Bergen".into()) };
+    let before = Change::new(Field::City, Value::Text("Oslo".into()), Value::Text("Bergen".into()));
     for row in rows.values() {
         let is_done = row.account_id == Some(7);
         assert_eq!(row.status, if is_done { Status::Unchanged } else { Status::Pending });

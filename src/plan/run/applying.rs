@@ -21,7 +21,7 @@ use crate::answer::Item;
 use crate::client::{AccountTurns, Client, ListQuery, Observer, Slot};
 use crate::clock::{Moment, now_ms};
 use crate::error::Error;
-use crate::plan::file::{AtRisk, FileError, Finished, ItemsProof, OpenRow, PlanFile, Run, State, Write};
+use crate::plan::file::{AtRisk, FileError, Finished, ItemsProof, Members, OpenRow, PlanFile, Run, State, Write};
 use crate::plan::{MatchOn, Mode, Status};
 use crate::sabotage::{Guard, is_off};
 
@@ -215,7 +215,10 @@ impl Driver {
             None => Ok(()),
             Some(Stop::Refused(error)) => Err(RunError::Call(error)),
             Some(Stop::Acquire(failure)) => Err(RunError::Acquire(failure)),
-            Some(Stop::InDoubt(AtRisk { row, members })) => Err(RunError::InDoubt { row, members }),
+            Some(Stop::InDoubt(AtRisk { row, members })) => {
+                Err(RunError::InDoubt { row, members: members.into_keys().collect() })
+            }
+            Some(Stop::EmptiedFields { row, id, fields }) => Err(RunError::EmptiedFields { row, id, fields }),
             Some(Stop::ClearedMembers { row, id, members, is_written }) => {
                 Err(RunError::ClearedMembers { row, id, members, is_written })
             }
@@ -383,7 +386,7 @@ impl Driver {
                 Record::NotSent { row, before } => Write::NotSent { row, before },
                 Record::Items(items) => Write::Items(items),
                 Record::Cleared(members) => Write::Cleared(members),
-                Record::NotAtRisk { row } => Write::AtRisk(AtRisk { row, members: Vec::new() }),
+                Record::NotAtRisk { row } => Write::AtRisk(AtRisk { row, members: Members::new() }),
             });
             self.tasks.spawn(async move { Back::Recorded { result: stored.await, status } });
         }

@@ -17,9 +17,9 @@ use super::record::{Record, finish, given_up, in_row, said_of};
 use super::{OnConflict, OnUnknownMember};
 use crate::account::{AccountFields, ContactAccount, Field};
 use crate::answer::Item;
-use crate::change::{self, Change, Deviations, Drift, Value, has_unsendable, is_filled};
+use crate::change::{self, Change, Deviations, Drift, Value, has_lost, is_filled, unsendable};
 use crate::error::{Error, Failure, WaitReason};
-use crate::plan::file::{AtRisk, Finished, ItemsProof, OpenRow};
+use crate::plan::file::{self, AtRisk, Finished, ItemsProof, OpenRow, Unplanned};
 use crate::plan::planner::{Look, next_look};
 use crate::plan::{MatchOn, Status};
 use crate::sabotage::{Guard, is_off};
@@ -64,7 +64,7 @@ pub(super) struct Update {
     /// The account at the look.
     pub(super) account: ContactAccount,
     /// The members of the account that the update may clear, if it is the first that may.
-    pub(super) at_risk: Vec<String>,
+    pub(super) at_risk: file::Members,
     changes: Vec<Change>,
     looked_at: Duration,
     /// Whether the account comes from a page of the list.
@@ -93,6 +93,8 @@ pub(super) enum Stop {
     Acquire(Failure),
     /// Updates clear members that they cannot include: the update of this account did, or would, as an earlier one did.
     ClearedMembers { row: u64, id: i64, members: Vec<String>, is_written: bool },
+    /// The update of this account emptied fields that its row does not name.
+    EmptiedFields { row: u64, id: i64, fields: Vec<&'static str> },
     /// An update may have cleared members, no answer confirmed it, and its row was given up.
     InDoubt(AtRisk),
     /// The list shows fields of an account that `GET` does not, so an update built on either may clear them.
@@ -135,6 +137,9 @@ pub(super) struct Machine {
     /// An update that may have cleared members, or may still do so, and that no answer confirmed.
     in_doubt: Option<InDoubt>,
     attempts: HashMap<u64, u32>,
+    overtakings: HashMap<u64, u32>,
+    /// The values at planning of rows that were marked as sent and were not, until their accounts are read again.
+    reopened: HashMap<u64, Vec<(Field, Value)>>,
     looking: usize,
     /// When the last look was sent; `None` if the machine slept after that, so its answer may be old. There is one look at
     /// a time.
@@ -170,6 +175,8 @@ impl Machine {
             is_trying: false,
             in_doubt: None,
             attempts: HashMap::new(),
+            overtakings: HashMap::new(),
+            reopened: HashMap::new(),
             looking: 0,
             looked_at: None,
             writing: 0,
@@ -197,7 +204,7 @@ impl Machine {
             |at_risk: &AtRisk| self.todo.iter().chain(&self.singly).any(|row| row.row == at_risk.row && row.was_sent);
         match at_risk {
             Some(at_risk) if is_open(&at_risk) => self.in_doubt = Some(InDoubt { at_risk, is_spared: false }),
-            Some(at_risk) => cleared_members.extend(at_risk.members),
+            Some(at_risk) => cleared_members.extend(at_risk.members.into_keys()),
             None => {}
         }
         self.members = Members::new(cleared_members);
@@ -354,7 +361,9 @@ impl Machine {
         let mut update = self.ready.remove(self.next_to_write()?)?;
         self.is_trying = self.may_clear_a_member(&update);
         if self.is_trying {
-            update.at_risk = self.members.at_risk(&update.account).map(ToOwned::to_owned).collect();
+            let members = self.members.at_risk(&update.account);
+            let with_value = |name: &str| (name.to_owned(), unsendable(&update.account, name).into_owned());
+            update.at_risk = members.map(with_value).collect();
         }
         self.writing += 1;
         Some(Request::Update(Box::new(update)))
@@ -605,7 +614,8 @@ impl Machine {
         let was_in_doubt = self.is_in_doubt(row);
         if was_in_doubt && let Some(in_doubt) = &mut self.in_doubt {
             let members = in_doubt.at_risk.members.iter();
-            let lost: Vec<String> = members.filter(|name| !has_unsendable(&account, name)).cloned().collect();
+            let lost = members.filter(|(name, before)| has_lost(name, before, &account));
+            let lost: Vec<String> = lost.map(|(name, _)| name.clone()).collect();
             in_doubt.is_spared = lost.is_empty();
             if !lost.is_empty() {
                 self.in_doubt = None;
@@ -637,14 +647,18 @@ impl Machine {
     fn take_account(
         &mut self,
         row: OpenRow,
-        changes: Vec<Change>,
+        mut changes: Vec<Change>,
         account: ContactAccount,
         is_from_page: bool,
     ) -> Option<Record> {
+        for (field, before) in self.reopened.remove(&row.row).unwrap_or_default() {
+            changes.iter_mut().filter(|change| change.field == field).for_each(|change| change.before = before.clone());
+        }
         if changes.is_empty() {
             let error = "reading its account failed when the plan was made; plan this row again";
             return Some(finish(row, Status::Failed, Some(error.to_owned())));
         }
+        changes.retain(|change| change.is_planned || change.before.is(account.value(change.field)));
         let drift = change::drift(&account, &changes);
         // If the account has all values of an update that may have been sent, the service stored the key in another
         // form.
@@ -700,7 +714,10 @@ impl Machine {
         }
         // A revert must not restore what an earlier attempt of this plan may have written.
         let is_kept = |change: &&Change| change.before.is(account.value(change.field));
-        let overwritten = changes.iter().filter(|change| !row.was_sent && !is_kept(change) && !is_off(Guard::Answers));
+        // A text whose beginning was planned cannot come from this plan.
+        let may_be_ours = |change: &&Change| row.was_sent && !self.proofs.is_cut(change, &account);
+        let is_overwritten = |change: &&Change| !may_be_ours(change) && !is_kept(change) && !is_off(Guard::Answers);
+        let overwritten = changes.iter().filter(is_overwritten);
         let overwritten = overwritten.map(|change| (change.field, account.value(change.field).into())).collect();
         let Ok(fields) = change::merged(&account, &changes) else {
             self.fail(Stop::Broken("a change of the plan is not of its field's kind"));
@@ -711,7 +728,7 @@ impl Machine {
             fields,
             overwritten,
             account,
-            at_risk: Vec::new(),
+            at_risk: file::Members::new(),
             changes,
             looked_at: self.looked_at.unwrap_or_default(),
             is_from_page,
@@ -737,7 +754,7 @@ impl Machine {
                 row.was_sent |= refusal.may_have_been_applied;
                 let mut records = Vec::new();
                 if was_marked && !row.was_sent {
-                    records.push(Record::NotSent { row: row.row, before });
+                    records.push(self.not_sent(row, before));
                 }
                 if refusal.may_have_been_applied && !at_risk.is_empty() {
                     self.in_doubt =
@@ -760,11 +777,23 @@ impl Machine {
         }
         let is_otherwise = |change: &&Change| !change.after.is(answered.value(change.field)) && !is_off(Guard::Answers);
         let stored = changes.iter().filter(is_otherwise);
+        let unplanned: Vec<Unplanned> = differing
+            .iter()
+            .filter(|field| !changes.iter().any(|change| change.field == **field))
+            .map(|field| Unplanned {
+                field: *field,
+                before: account.value(*field).into(),
+                answered: answered.value(*field).into(),
+            })
+            .collect();
+        let emptied = unplanned.iter().filter(|unplanned| unplanned.answered.is_empty());
+        let emptied: Vec<&'static str> = emptied.map(|unplanned| unplanned.field.name()).collect();
         let finished = Finished {
             status: Status::Changed,
             error: said_of(&differing, &lost).map(|text| in_row(row, &text)),
             stored_otherwise: !(differing.is_empty() && lost.is_empty() || is_off(Guard::StoredOtherwise)),
             answered: stored.map(|change| (change.field, answered.value(change.field).into())).collect(),
+            unplanned,
             at_ms: None,
         };
         // A later run must not clear a member because this process dies between the two writes.
@@ -774,6 +803,9 @@ impl Machine {
         records.push(Record::Finish { row: row.row, finished });
         if !lost.is_empty() && self.spares_members() {
             self.fail(Stop::ClearedMembers { row: row.row, id: account.id, members: lost, is_written: true });
+        }
+        if !emptied.is_empty() && self.spares_members() {
+            self.fail(Stop::EmptiedFields { row: row.row, id: account.id, fields: emptied });
         }
         records
     }
@@ -785,7 +817,15 @@ impl Machine {
         self.is_trying = false;
         self.writing = self.writing.saturating_sub(1);
         self.look_again(row);
-        if row.was_sent { Vec::new() } else { vec![Record::NotSent { row: row.row, before }] }
+        if row.was_sent { Vec::new() } else { vec![self.not_sent(row, before)] }
+    }
+
+    /// Makes a row pending again that was marked as sent. The file may say so only after the next look.
+    fn not_sent(&mut self, row: OpenRow, before: Vec<(Field, Value)>) -> Record {
+        if !before.is_empty() {
+            self.reopened.insert(row.row, before.clone());
+        }
+        Record::NotSent { row: row.row, before }
     }
 
     /// An update was not sent, because this process changed its account after the look. If that happens to a row
@@ -794,9 +834,9 @@ impl Machine {
         self.is_trying = false;
         self.writing = self.writing.saturating_sub(1);
         self.requests_left += 2;
-        let attempts = self.attempts.entry(row.row).or_default();
-        *attempts += 1;
-        self.later.insert((now + pause_of(*attempts), row.row), row);
+        let overtakings = self.overtakings.entry(row.row).or_default();
+        *overtakings += 1;
+        self.later.insert((now + pause_of(*overtakings), row.row), row);
     }
 
     /// An update was not sent, because the plan file could not be written.

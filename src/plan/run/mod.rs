@@ -93,6 +93,15 @@ pub enum RunError {
         /// Whether the update was sent. Otherwise an earlier update of the plan showed what it would do.
         is_written: bool,
     },
+    /// An update emptied fields that its row does not name. The other rows stay as they are.
+    EmptiedFields {
+        /// The row's number in the table.
+        row: u64,
+        /// The account.
+        id: i64,
+        /// The fields.
+        fields: Vec<&'static str>,
+    },
     /// An update may have cleared such members, and no answer confirmed it. The run updated no other account that has
     /// one of them.
     InDoubt {
@@ -163,6 +172,16 @@ impl std::fmt::Display for RunError {
                     ": an update cannot include members that this version does not know. The run stopped and left the \
                     other rows as they were. A newer version of replyio may support these members; \
                     on_unknown_member=\"clear\" lets the plan clear them in every account that it updates"
+                )
+            }
+            Self::EmptiedFields { row, id, fields } => {
+                let fields = fields.join(", ");
+                write!(
+                    formatter,
+                    "the update of account {id} (row {row}) emptied {fields}, which the row does not name: the service \
+                    did not keep the value that the account had. The run stopped and left the other rows as they were. \
+                    Look at the account; revert() sends the previous value again. apply() resumes with the next row; \
+                    on_unknown_member=\"clear\" lets the run continue when this happens"
                 )
             }
             Self::InDoubt { row, members } => write!(

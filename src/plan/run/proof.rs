@@ -319,10 +319,10 @@ mod tests {
         let mut proofs = Proofs::default();
         proofs.compare(&described(255), &described(3000));
         let other = |length: usize| account(serde_json::json!({"id": 8, "description": "x".repeat(length)}));
-        let one = Change { field: Field::Description, before: Value::Text("x".repeat(255)), after: Value::Null };
+        let one = Change::new(Field::Description, Value::Text("x".repeat(255)), Value::Null);
         assert!(!proofs.is_cut(&one, &described(900)), "one account alone may have been changed meanwhile");
         proofs.compare(&other(255), &other(2000));
-        let change = |field, before: String| Change { field, before: Value::Text(before), after: Value::Null };
+        let change = |field, before: String| Change::new(field, Value::Text(before), Value::Null);
         assert!(proofs.is_cut(&change(Field::Description, "x".repeat(255)), &described(900)));
         assert!(!proofs.is_cut(&change(Field::Description, "x".repeat(254)), &described(900)));
         let colleague = account(serde_json::json!({"city": "Oslo, Norway"}));

@@ -24,10 +24,7 @@ pub(super) enum Record {
 
 pub(super) fn finish(row: OpenRow, status: Status, error: Option<String>) -> Record {
     let error = error.map(|error| in_row(row, &error));
-    Record::Finish {
-        row: row.row,
-        finished: Finished { status, error, stored_otherwise: false, answered: Vec::new(), at_ms: None },
-    }
+    Record::Finish { row: row.row, finished: Finished { error, ..Finished::of(status) } }
 }
 
 /// Returns the outcome of a row whose request failed permanently.

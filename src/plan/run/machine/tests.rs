@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::{FEWEST, Machine, Next, Request, Settings, Stop, Update};
-use crate::account::{ContactAccount, Field};
+use crate::account::{ContactAccount, Field, Presence};
 use crate::answer::Item;
 use crate::change::{Change, Value};
 use crate::error::{ApiFailure, Call, CallError, Error, Failure, Operation, TransportFault, TransportKind, Unexpected};
-use crate::plan::file::{AtRisk, Finished, ItemsProof, OpenRow};
+use crate::plan::file::{self, AtRisk, Finished, ItemsProof, OpenRow, Unplanned};
 use crate::plan::run::policy::Refusal;
 use crate::plan::run::record::Record;
 use crate::plan::run::{OnConflict, OnUnknownMember};
@@ -70,7 +70,7 @@ fn rows(count: u64) -> Vec<OpenRow> {
 }
 
 fn bergen() -> Vec<Change> {
-    vec![Change { field: Field::City, before: Value::Text("Oslo".into()), after: Value::Text("Bergen".into()) }]
+    vec![Change::new(Field::City, Value::Text("Oslo".into()), Value::Text("Bergen".into()))]
 }
 
 fn planned(rows: &[OpenRow]) -> HashMap<u64, Vec<Change>> {
@@ -161,10 +161,17 @@ fn answered(id: i64) -> ContactAccount {
     with(id, "city", "Bergen")
 }
 
+/// The service takes an update: its answer has the fields that were sent, and the other members of an account.
+fn wrote_as_sent(machine: &mut Machine, update: Update, other: ContactAccount, now: Duration) -> Vec<Record> {
+    let (mut answer, sent) = (serde_json::to_value(other).unwrap(), serde_json::to_value(&update.fields).unwrap());
+    for field in Field::ALL {
+        answer[field.wire()] = sent[field.wire()].clone();
+    }
+    machine.wrote(update, Ok(serde_json::from_value(answer).unwrap()), now)
+}
+
 fn changed(row: u64) -> Record {
-    let finished =
-        Finished { status: Status::Changed, error: None, stored_otherwise: false, answered: Vec::new(), at_ms: None };
-    Record::Finish { row, finished }
+    Record::Finish { row, finished: Finished::of(Status::Changed) }
 }
 
 /// The statuses of rows, by their numbers.
@@ -234,7 +241,7 @@ fn a_page_that_cuts_a_text_is_not_written_from_and_every_account_is_read_by_itse
             Request::Update(update) => {
                 assert_eq!(update.fields.description.value().map(String::len), Some(400));
                 written.push(update.row.row);
-                machine.wrote(*update, Ok(account(1)), at(0));
+                wrote_as_sent(&mut machine, *update, account(1), at(0));
             }
             Request::Page { .. } => panic!("pages were shown to be cut"),
         }
@@ -275,7 +282,7 @@ fn run_to_end_as(
                 let (row, id) = (update.row.row, update.account.id);
                 assert_eq!(update.fields.description, whole(id).fields().description, "row {row}");
                 written.push(row);
-                machine.wrote(*update, Ok(answered(id)), at(0));
+                wrote_as_sent(machine, *update, answered(id), at(0));
             }
         }
     }
@@ -645,7 +652,7 @@ fn a_row_that_may_have_been_sent_is_never_not_found() {
 
 #[test]
 fn fill_overwrites_no_value_even_when_conflicts_are_overwritten() {
-    let to_fill = || vec![Change { field: Field::Phone, before: Value::Null, after: Value::Text("+47 1".into()) }];
+    let to_fill = || vec![Change::new(Field::Phone, Value::Null, Value::Text("+47 1".into()))];
     let settings = Settings { on_conflict: OnConflict::Overwrite, fills: true, ..SETTINGS };
     for (was_sent, expected) in [(false, Status::Conflict), (true, Status::Unknown)] {
         let mut rows = rows(1);
@@ -793,9 +800,18 @@ fn an_update_that_clears_the_stage_stops_the_run_and_one_that_keeps_it_is_shown_
 }
 
 fn staged(id: i64) -> ContactAccount {
+    in_stage(id, 3, "Lead")
+}
+
+fn in_stage(id: i64, stage: i64, name: &str) -> ContactAccount {
     let mut members = serde_json::to_value(account(id)).unwrap();
-    members["stage"] = serde_json::json!({"id": 3, "name": "Lead"});
+    members["stage"] = serde_json::json!({"id": stage, "name": name});
     serde_json::from_value(members).unwrap()
+}
+
+/// What is at risk in such an account.
+fn stage() -> file::Members {
+    file::Members::from([("stage".to_owned(), serde_json::json!({"id": 3, "name": "Lead"}))])
 }
 
 #[test]
@@ -870,7 +886,7 @@ fn what_the_compared_accounts_do_not_show_of_the_list_is_not_kept_for_a_later_ru
             }
             Request::Update(update) => {
                 let id = update.account.id;
-                machine.wrote(*update, Ok(answered(id)), at(0))
+                wrote_as_sent(&mut machine, *update, answered(id), at(0))
             }
         });
     }
@@ -896,7 +912,7 @@ fn a_field_that_the_list_leaves_empty_is_found_before_many_accounts_are_written(
                 let id = update.account.id;
                 cleared += i32::from(update.fields.phone.value().is_none() && hidden(id));
                 written += 1;
-                machine.wrote(*update, Ok(answered(id)), at(0));
+                wrote_as_sent(&mut machine, *update, answered(id), at(0));
             }
         }
     }
@@ -924,7 +940,7 @@ fn lost_on_sparse_pages(first: i64, items: Option<ItemsProof>, on_first_page: u6
             Request::Update(update) => {
                 let id = update.account.id;
                 lost += u64::from(update.fields.phone.value().is_none() && id >= first);
-                machine.wrote(*update, Ok(answered(id)), at(0));
+                wrote_as_sent(&mut machine, *update, answered(id), at(0));
             }
         }
     }
@@ -1002,7 +1018,7 @@ fn under_a_small_quota_an_account_is_written_before_its_look_is_too_old() {
                 Request::Update(update) => {
                     written += 1;
                     let id = update.account.id;
-                    machine.wrote(*update, Ok(answered(id)), now);
+                    wrote_as_sent(&mut machine, *update, answered(id), now);
                 }
             }
             sent += 1;
@@ -1122,7 +1138,7 @@ fn a_member_that_an_update_cleared_whose_answer_was_lost_is_seen_at_the_next_loo
                     }
                 }
                 Request::Update(update) => {
-                    assert_eq!(update.at_risk, ["stage"]);
+                    assert_eq!(update.at_risk, stage());
                     written.push(update.account.id);
                     gone.insert(update.account.id);
                     machine.wrote(*update, Err(lost_answer()), now);
@@ -1195,7 +1211,7 @@ fn a_doubt_ends_when_its_row_is_not_written_again_and_its_account_still_has_the_
 
 #[test]
 fn a_run_after_a_kill_looks_at_the_account_in_doubt_before_it_writes_another_or_spares_its_members() {
-    let at_risk = || Some(AtRisk { row: 0, members: vec!["stage".to_owned()] });
+    let at_risk = || Some(AtRisk { row: 0, members: stage() });
     let mut open = rows(3);
     open[0].was_sent = true;
     let shown = |id: i64| if id == 1 { answered(id) } else { staged(id) };
@@ -1207,6 +1223,90 @@ fn a_run_after_a_kill_looks_at_the_account_in_doubt_before_it_writes_another_or_
     let mut machine = Machine::new(open.split_off(1), None, SETTINGS).sparing(Vec::new(), at_risk());
     assert_eq!(run_to_end(&mut machine, shown, shown).0, [0; 0]);
     assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { id: 2, is_written: false, .. })));
+}
+
+#[test]
+fn a_stage_that_an_update_reset_whose_answer_was_lost_is_seen_at_the_next_look() {
+    let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), SETTINGS);
+    look_at_account(&mut machine, staged, at(0));
+    let update = next_update(&mut machine, at(0));
+    machine.wrote(update, Err(lost_answer()), at(0));
+    let records = look_at_account(&mut machine, |id| in_stage(id, 1, "New"), at(60));
+    assert_eq!(records, [Record::Cleared(vec!["stage".to_owned()])]);
+    assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { row: 0, id: 1, is_written: true, .. })));
+}
+
+#[test]
+fn a_field_that_no_row_names_and_that_an_update_empties_is_stored_and_ends_the_run() {
+    let shown = |id: i64| with(id, "phone", "0150");
+    for on_unknown_member in [OnUnknownMember::Stop, OnUnknownMember::Clear] {
+        for answer in ["", "+47 150"] {
+            let settings = Settings { on_unknown_member, ..SETTINGS };
+            let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), settings);
+            let row = next_account(&mut machine, at(0));
+            machine.looked_at_account(row, bergen(), Ok(shown(1)), at(0));
+            let update = next_update(&mut machine, at(0));
+            let answered = ContactAccount { phone: Some(answer.to_owned()), ..answered(1) };
+            let records = machine.wrote(update, Ok(answered), at(0));
+            let [Record::Finish { row: 0, finished }] = &records[..] else { panic!("{records:?}") };
+            let (before, answered) = (Value::Text("0150".into()), Value::Text(answer.to_owned()));
+            assert_eq!(finished.unplanned, [Unplanned { field: Field::Phone, before, answered }]);
+            assert!(finished.stored_otherwise && finished.error.as_deref().unwrap().contains("phone"));
+            let stops = answer.is_empty() && on_unknown_member == OnUnknownMember::Stop;
+            let stop = machine.into_stop();
+            assert_eq!(matches!(stop, Some(Stop::EmptiedFields { row: 0, id: 1, .. })), stops, "{stop:?}");
+        }
+    }
+}
+
+#[test]
+fn a_revert_leaves_a_field_that_no_row_named_if_someone_has_changed_it_since() {
+    let spoiled = Change { is_planned: false, ..Change::new(Field::Phone, Value::Null, Value::Text("0150".into())) };
+    for (phone, expected) in [("", Presence::Value("0150".to_owned())), ("0160", Presence::Value("0160".to_owned()))] {
+        let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), SETTINGS);
+        let row = next_account(&mut machine, at(0));
+        let changes = [bergen(), vec![spoiled.clone()]].concat();
+        assert_eq!(machine.looked_at_account(row, changes, Ok(with(1, "phone", phone)), at(0)), []);
+        let update = next_update(&mut machine, at(0));
+        assert_eq!(update.fields.phone, expected);
+        assert_eq!(update.fields.city, Presence::Value("Bergen".to_owned()));
+    }
+    // Nothing else is left to restore.
+    let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), SETTINGS);
+    let row = next_account(&mut machine, at(0));
+    let records = machine.looked_at_account(row, vec![spoiled], Ok(with(1, "phone", "0160")), at(0));
+    assert_eq!(statuses(&records), [(0, Status::Unchanged)]);
+}
+
+#[test]
+fn a_row_that_was_overtaken_often_is_not_given_up_sooner() {
+    let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), SETTINGS);
+    let mut now = at(0);
+    for _ in 0..SETTINGS.attempts {
+        look_at_account(&mut machine, account, now);
+        let update = next_update(&mut machine, now);
+        machine.overtaken(update.row, now);
+        now += at(100);
+    }
+    let row = next_account(&mut machine, now);
+    let records = machine.looked_at_account(row, bergen(), Err(status(503, None, None)), now);
+    assert_eq!(records, []);
+    next_account(&mut machine, now + at(100));
+}
+
+#[test]
+fn what_an_update_would_have_overwritten_is_known_again_before_the_file_says_so() {
+    let settings = Settings { on_conflict: OnConflict::Overwrite, ..SETTINGS };
+    let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), settings);
+    let elsewhere = |id: i64| with(id, "city", "Trondheim");
+    look_at_account(&mut machine, elsewhere, at(0));
+    let update = next_update(&mut machine, at(0));
+    machine.held_back(&update);
+    // The file still has what the update would have overwritten.
+    let stale = vec![Change { before: Value::Text("Trondheim".into()), ..bergen().remove(0) }];
+    let row = next_account(&mut machine, at(0));
+    machine.looked_at_account(row, stale, Ok(elsewhere(1)), at(0));
+    assert_eq!(next_update(&mut machine, at(0)).overwritten, [(Field::City, Value::Text("Trondheim".into()))]);
 }
 
 #[test]
@@ -1316,7 +1416,7 @@ fn a_member_at_risk_is_forgotten_only_if_the_account_had_it_after_the_update() {
         let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), SETTINGS);
         look_at_account(&mut machine, staged, at(0));
         let update = next_update(&mut machine, at(0));
-        assert_eq!(update.at_risk, ["stage"]);
+        assert_eq!(update.at_risk, stage());
         machine.wrote(update, Err(lost_answer()), at(0));
         let records = if is_seen_again {
             assert_eq!(look_at_account(&mut machine, staged, at(60)), []);
