@@ -25,10 +25,10 @@ name says *quota on*. The others serialize with their own `json=`, raise for an 
 retries, time limits or Python. The benchmark checks the id of every answer.
 
 Method: every figure is the median of the repetitions, with the lowest and the highest in brackets. In a repetition the
-clients run one after another, each in a new process, and the order changes from repetition to repetition; warm-up calls do not count.
-Ratios are computed within a repetition, then their median is taken. For *One call at a time*, client and server run on
-the same core, because on free cores the result depends on the scheduler; the time of the server is included. Processor
-time is that of the client only. *In flight* ({CONCURRENCY} coroutines on one client) and *threads*
+clients run one after another, each in a new process, and the order changes from repetition to repetition; warm-up calls
+do not count. Ratios are computed within a repetition, then their median is taken. For *One call at a time*, client and
+server run on the same core, because on free cores the result depends on the scheduler; the time of the server is
+included. Processor time is that of the client only. *In flight* ({CONCURRENCY} coroutines on one client) and *threads*
 ({THREADS} threads) run unpinned.
 """
 

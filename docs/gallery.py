@@ -47,8 +47,8 @@ HEAD = """<!-- Written by `make docs`. Do not edit. -->
 # Error messages
 
 This page shows the message of each error. `make docs` causes each of them and records what the package says. A message
-says what failed, for which account, why, after how many attempts and how long, what the service said, and often what to do
-next. Several problems of one input have a line each. Below the message are the attributes that have a value.
+says what failed, for which account, why, after how many attempts and how long, what the service said, and often what to
+do next. Several problems of one input have a line each. Below the message are the attributes that have a value.
 [reference.md](reference.md) has the tree of the classes, and [troubleshooting.md](troubleshooting.md) says what to
 do."""
 

@@ -173,8 +173,12 @@ CELLS: dict[str, tuple[list[Any], Any, Any]] = {
     "`pandas.NA`": ([pd.NA], None, None),
     "`NaT`": ([pd.NaT, np.datetime64("NaT", "ns")], None, None),
     '`Decimal("NaN")`': ([Decimal("NaN"), Decimal("sNaN")], None, None),
-    '`""`, white space, from any source': (["", " ", "\t\n", "\u2003", "\xa0", Text(""), np.str_(" ")], None, None),
-    'any Unicode text, byte for byte, `"nan"` and NUL included': ([text for text in TEXTS if text], str, FAULT),
+    '`""`, white space, invisible characters, from any source': (
+        ["", " ", "\t\n", "\u2003", "\xa0", "\u200b", " \ufeff", Text(""), np.str_(" ")],
+        None,
+        None,
+    ),
+    'any Unicode text, including `"nan"` and NUL characters': ([text for text in TEXTS if text], str, FAULT),
     "text with a lone surrogate": (["a\ud800", "\udfff"], FAULT, FAULT),
     '`"42"`, `"0042"`, `" 42 "`, `"42.0"`': (["42", "0042", " 42 ", "42.0", "\t42.00"], str, 42),
     '`"+42"`, `"-1"`, `"4,711"`, `"4.711"`, `"4.2E1"`, `"True"`, other text': (
@@ -340,6 +344,22 @@ def test_a_message_never_has_the_value_in_it() -> None:
 
 # What Unicode calls white space; Python's `str.strip` has four separators more.
 SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+# Fonts show nothing for these: Unicode's default ignorable characters.
+INVISIBLE = "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u3164\ufeff\uffa0" + "".join(
+    chr(code)
+    for first, last in [
+        (0x180B, 0x180F),
+        (0x200B, 0x200F),
+        (0x202A, 0x202E),
+        (0x2060, 0x206F),
+        (0xFE00, 0xFE0F),
+        (0xFFF0, 0xFFF8),
+        (0x1BCA0, 0x1BCA3),
+        (0x1D173, 0x1D17A),
+        (0xE0000, 0xE0FFF),
+    ]
+    for code in range(first, last + 1)
+)
 
 
 WAYS: dict[str, Callable[[list[dict[str, Any]]], object]] = {
@@ -356,10 +376,11 @@ WAYS: dict[str, Callable[[list[dict[str, Any]]], object]] = {
     column=st.sampled_from(TEXT_FIELDS),
 )
 @example(texts=["\x1e end of the file \x1e", "nan", "\ufeff", '"', "\r", "\n"], column="city")
+@example(texts=["\u200b", " \u3164 ", "\u200ba", "\u2062\xad"], column="city")
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_survives_in_any_column(way: str, texts: list[str], column: str, tmp_path: Path) -> None:
     data: list[dict[str, Any]] = [{"id": number, column: text} for number, text in enumerate(texts, 1)]
-    expected = [{"id": row["id"], column: row[column] if row[column].strip(SPACES) else None} for row in data]
+    expected = [row if row[column].strip(SPACES + INVISIBLE) else {**row, column: None} for row in data]
     if way == "json lines":
         source: object = from_file(tmp_path, "a.jsonl", "\n".join(json.dumps(row) for row in data))
     elif way == "csv":

@@ -16,6 +16,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 import replyio
@@ -732,6 +733,21 @@ def test_a_cancelled_task_restores_the_account(caplog: pytest.LogCaptureFixture)
             asyncio.run(main())
         assert state(sandbox) == before
     # The answer to its update was never read.
+    assert "may still contain the text of the check" in caplog.text
+
+
+def test_a_scope_of_anyio_that_is_cancelled_restores_the_account(caplog: pytest.LogCaptureFixture) -> None:
+    with Sandbox([PLAIN], faults=[Fault(request=LISTED + 2, delay=3, applied=True)]) as sandbox:
+        before = state(sandbox)
+
+        async def main() -> bool:
+            async with sandbox.client() as client:
+                with anyio.move_on_after(1) as scope:
+                    await client.check_async(write=9000001)
+            return scope.cancelled_caught
+
+        assert asyncio.run(main())
+        assert state(sandbox) == before
     assert "may still contain the text of the check" in caplog.text
 
 

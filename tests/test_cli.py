@@ -95,6 +95,13 @@ def test_the_version_loads_nothing_costly() -> None:
     assert done.stdout.splitlines()[1:] == [""]
 
 
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_what_cannot_be_said_is_a_line(option: str) -> None:
+    code = f"import sys; sys.stdout = None; from replyio.cli import main; sys.exit(main([{option!r}]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (2, "replyio: stdout is closed; nothing was done\n")
+
+
 def test_the_help_names_every_command_and_exit_code() -> None:
     code, out, err = replyio_(None, "--help")
     assert (code, err) == (0, "")
@@ -355,6 +362,8 @@ USAGE = {
     "--city and --null city contradict each other": ["patch", "1", "--city", "canary-value", "--null", "city"],
     "--json cannot be combined with field options": ["patch", "1", "--city", "x", "--json", "-"],
     "name must not be null": ["patch", "1", "--null", "name"],
+    "--null id: id is not a field of an update": ["patch", "1", "--null", "id"],
+    "--null self: self is not a field of an update": ["update", "1", "--name", "x", "--null", "self"],
     "citty is not a field of a contact account; did you mean city?": ["patch", "1", "--null", "citty"],
     "company_size must be one of": ["patch", "1", "--company-size", "50-200"],
     "--limit must be at least 1": ["list", "--limit", "0"],
@@ -386,6 +395,7 @@ def test_what_cannot_be_meant_is_a_line_of_usage_and_no_request(message: str, se
         ["--token", KEY],
         ["--x-api-key", KEY],
         [f"--secret={KEY}"],
+        [f"--new-key={KEY}"],
         ["--authorization", f"Bearer {KEY}"],
     ],
 )
@@ -614,6 +624,18 @@ def test_an_error_that_nobody_expected_is_a_line_without_its_text() -> None:
     assert (
         done.stderr == "replyio: internal error in replyio (ZeroDivisionError, line 4 of __main__); please report it\n"
     )
+
+
+@pytest.mark.parametrize("command", ["apply", "revert"])
+def test_a_plan_is_used_with_another_key_of_its_user(command: str, tmp_path: Path) -> None:
+    plan = str(tmp_path / "a.replyplan")
+    with Sandbox() as service, service.client(api_key="the-key-of-before") as client:
+        made = client.plan_contact_account_updates([{"id": 4711, "city": "Bergen"}], save_as=plan, progress=False)
+        if command == "revert":
+            made.apply(progress=False)
+        assert "--new-key" in refused(1, service, command, plan)
+        assert replyio_(service, command, plan, "--new-key")[0] == 0
+        assert service.accounts[4711].city == ("Bergen" if command == "apply" else "Oslo")
 
 
 def test_the_counts_of_a_plan_have_their_exit_codes() -> None:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from replyio.sandbox import Sandbox
 
 DOUBLE = 'write each quote inside a quoted field twice ("")'
+ENCODINGS = (
+    'save the file as UTF-8, or set its encoding: encoding="windows-1252" if it comes from Western Europe, '
+    '"windows-1250" from Central Europe, "windows-1251" for Cyrillic'
+)
 BEHIND = f"has text after the closing quote of a field; {DOUBLE}"
 
 
@@ -33,8 +37,7 @@ BEHIND = f"has text after the closing quote of a field; {DOUBLE}"
         (
             "a.csv",
             "id,city\n1,é\n".encode("latin-1"),
-            'line 2 is not valid UTF-8; save the file as UTF-8, or set its encoding: encoding="windows-1252" if it comes '
-            'from Western Europe, "windows-1250" from Central Europe, "windows-1251" for Cyrillic',
+            f"line 2 is not valid UTF-8; {ENCODINGS}",
         ),
         ("a.csv", b"\xff\xfei\0d", "the file is not valid UTF-16LE"),
         (

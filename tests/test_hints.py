@@ -282,7 +282,27 @@ def an_update_that_clears_a_member(case: Case) -> None:
         assert case.run(f"plan.apply(progress=False, {hint})", plan=plan).counts["pending"] == 0
 
 
-@follows(("src/plan/source/dialect.rs", "delimiter=", 2), ("src/plan/source/dialect.rs", "encoding=", 3))
+@follows((RUN, "apply()"), (RUN, "revert()"), (RUN, 'on_unknown_member="clear"'))
+def an_update_that_empties_a_field(case: Case) -> None:
+    owner = case.service.accounts[1].owner_user_id
+    answer = {"id": 1, "name": "Company 1", "city": "Bergen", "industry": None, "ownerUserId": owner}
+    case.service.add_fault(Fault(id=1, method="PUT", status=200, body=answer, times=1))
+    plan = case.plan(ROWS[:3])
+    told = raised(lambda: plan.apply(progress=False))
+    assert "emptied industry" in told
+    assert case.run(f"plan.{begin_of('revert', told)}progress=False)").counts == {"unchanged": 1}
+    case.service.add_fault(Fault(id=2, method="PUT", status=200, body={**answer, "id": 2}, times=1))
+    assert "emptied industry" in raised(lambda: case.run(f"plan.{call_of('apply', told)}"))
+    case.service.add_fault(Fault(id=3, method="PUT", status=200, body={**answer, "id": 3}, times=1))
+    hint = found('on_unknown_member="clear"', told)
+    assert case.run(f"plan.apply(progress=False, {hint})").counts == {"changed": 3}
+
+
+@follows(
+    ("src/plan/source/dialect.rs", "delimiter=", 2),
+    ("src/plan/source/dialect.rs", "encoding=", 4),
+    ("src/plan/source/dialect.rs", 'encoding="windows-1252"'),
+)
 def a_csv_file_in_another_dialect(case: Case) -> None:
     file = case.folder / "rows.csv"
     call = f"client.plan_contact_account_updates({str(file)!r}, progress=False, "
@@ -293,15 +313,22 @@ def a_csv_file_in_another_dialect(case: Case) -> None:
     file.write_bytes("id,city\n1,Malmö\n".encode("windows-1252"))
     told = raised(lambda: case.plan(file))
     assert case.run(f"{call}{found('encoding=.windows-1252.', told)})").counts == {"pending": 1}
+    file.write_text("id,city\n1,Malmö\n", encoding="utf-8")
+    assert "remove encoding=" in raised(lambda: case.plan(file, encoding="windows-1252"))
+    assert case.run(f"{call})").counts == {"pending": 1}
 
 
-@follows(("src/plan/source/names.rs", "columns=", 2), ("src/plan/source/names.rs", "ignore=", 11))
+@follows(("src/plan/source/names.rs", "columns=", 2), ("src/plan/source/names.rs", "ignore=", 12))
 def columns_that_are_no_fields(case: Case) -> None:
     frame = pd.DataFrame({"id": [1], "Website": ["a.example"], "Note": ["x"], "created_date": ["2020"]})
     told = raised(lambda: case.plan(frame))
     columns, ignore = found(r"columns=\{[^}]*\}", told), found("ignore=", told)
     call = f"client.plan_contact_account_updates(frame, progress=False, {columns}, {ignore}"
     assert case.run(f'{call}["Note", "created_date"])', frame=frame).counts == {"pending": 1}
+    twice = pd.DataFrame({"id": [1], "Email": ["a@b.example"], "E-mail": ["c@d.example"], "city": ["Bergen"]})
+    ignore = found("ignore=", raised(lambda: case.plan(twice, ignore=["E-mail"])))
+    call_ = f'client.plan_contact_account_updates(frame, progress=False, {ignore}["Email", "E-mail"])'
+    assert case.run(call_, frame=twice).counts == {"pending": 1}
     unnamed = pd.DataFrame({"id": [1], "Unnamed: 0": [0], "city": ["Bergen"]})
     ignore = found("ignore=", raised(lambda: case.plan(unnamed)))
     call = f'client.plan_contact_account_updates(frame, progress=False, {ignore}["Unnamed: 0"])'

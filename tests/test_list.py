@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -280,3 +282,49 @@ def test_arguments_are_checked_before_any_request(mode: str, field: str, value: 
 
 def test_a_list_outlives_the_name_of_its_client(seven: Sandbox) -> None:
     assert len(list(seven.client().list_contact_accounts(page_size=2))) == 7
+
+
+def test_tasks_that_share_an_iterator_lose_no_account() -> None:
+    accounts = [{"id": number, "name": f"account {number}"} for number in range(1, 301)]
+
+    async def main(sandbox: Sandbox, page_size: int) -> list[int]:
+        found: list[int] = []
+
+        async def take(shared: Any) -> None:
+            async for account in shared:
+                found.append(account.id)
+                await asyncio.sleep(0)
+
+        async with sandbox.client() as client:
+            shared = client.list_contact_accounts_async(page_size=page_size)
+            await asyncio.gather(*(take(shared) for _ in range(4)))
+        return found
+
+    for page_size in (1000, 40):
+        with Sandbox(accounts, faults=[Fault(delay=0.01, times=3)]) as sandbox:
+            assert sorted(asyncio.run(main(sandbox, page_size))) == list(range(1, 301))
+
+
+def test_threads_that_share_an_iterator_lose_no_account() -> None:
+    accounts = [{"id": number, "name": f"account {number}"} for number in range(1, 2001)]
+    found: list[int] = []
+
+    def take(shared: Any) -> None:
+        for account in shared:
+            found.append(account.id)  # noqa: PERF401 - the other threads get their turns
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for page_size in (1000, 40):
+            found.clear()
+            with Sandbox(accounts) as sandbox, sandbox.client(quota=None) as client:
+                shared = client.list_contact_accounts(page_size=page_size)
+                threads = [threading.Thread(target=take, args=(shared,)) for _ in range(4)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join(60)
+            assert sorted(found) == list(range(1, 2001))
+    finally:
+        sys.setswitchinterval(interval)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -1048,6 +1049,28 @@ def test_its_client_keeps_it_running() -> None:
     gc.collect()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
+
+
+def test_a_list_and_a_plan_keep_it_running() -> None:
+    rows = [{"id": 4711, "city": "Bergen"}]
+    listed = Sandbox().client().list_contact_accounts()
+    plan = Sandbox().client().plan_contact_account_updates(rows, progress=False)
+    gc.collect()
+    assert [account.id for account in listed] == [4711, 4712, 4713]
+    assert plan.apply(progress=False).counts == {"changed": 1}
+
+
+class Owner(Sandbox):
+    """A sandbox that refers to its client."""
+
+
+def test_a_sandbox_that_refers_to_its_client_ends_with_it() -> None:
+    owner = Owner()
+    owner.made = owner.client()  # type: ignore[attr-defined]
+    ended = weakref.ref(owner)
+    del owner
+    gc.collect()
+    assert ended() is None
 
 
 def test_code_that_makes_its_own_client_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:

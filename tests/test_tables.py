@@ -276,6 +276,15 @@ def test_parquet_is_read_with_whichever_library_there_is(missing: set[str], tmp_
     assert without(missing, program, str(path)) == f"{RECORDS} {path.name}"
 
 
+@pytest.mark.parametrize("missing", [set[str](), {"pyarrow"}, {"pyarrow", "polars"}])
+@pytest.mark.parametrize("name", ["a[1].parquet", "a*.parquet", "a?.parquet"])
+def test_the_parquet_file_of_exactly_this_name_is_read(name: str, missing: set[str], tmp_path: Path) -> None:
+    for file, id in ((name, 4711), ("a1.parquet", 4712)):
+        pl.DataFrame({"id": [id], "city": ["Oslo"]}).write_parquet(tmp_path / file)
+    program = "table = Table(sys.argv[1], {}); print(table.row(0)['id'], table.description)"
+    assert without(missing, program, str(tmp_path / name)) == f"4711 {name}"
+
+
 def test_parquet_without_a_library_says_which_to_install(tmp_path: Path) -> None:
     program = "try:\n  Table(sys.argv[1], {})\nexcept ImportError as error:\n  print(error)"
     said = without({"pyarrow", "polars", "duckdb"}, program, str(parquet(tmp_path)))

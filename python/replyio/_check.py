@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from replyio import _replyio
+from replyio._progress import shielded
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["CheckFinding", "CheckReport"]
 
 _WIDTH = 80
+# How a log line begins that has a value of an account.
+RESTORE_BY_HAND = "restore by hand:"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,8 +138,12 @@ async def check_async(core: _replyio.Client, write: int | None, event_loop: Abst
             try:
                 await _finished(made.change(event_loop))
                 await _finished(made.restore(event_loop))
+            except GeneratorExit:
+                # A coroutine that is closed cannot wait.
+                raise
             except BaseException:
-                await _finished(made.restore(event_loop))
+                with shielded():
+                    await _finished(made.restore(event_loop))
                 raise
         except BaseException:
             _log_left_behind(made)
@@ -158,14 +165,11 @@ def _log_left_behind(made: _replyio.Check) -> None:
     """
     import logging
 
-    said: list[str] = []
-    left = made.left_behind()
-    if left is not None:
-        said.append(left)
-    said += [f"restore by hand: {name} was {value!r}" for name, value in made.result()["to_restore"].items()]
-    if said:
-        message = "the check was interrupted; " + "; ".join(said)
-        logging.getLogger("replyio").warning("%s", _replyio.safe_text(message))
+    logger = logging.getLogger("replyio")
+    if (left := made.left_behind()) is not None:
+        logger.warning("the check was interrupted; %s", left)
+    for name, value in made.result()["to_restore"].items():
+        logger.warning("%s %s was %s", RESTORE_BY_HAND, name, _replyio.safe_text(repr(value)))
 
 
 def _report(made: _replyio.Check) -> CheckReport:

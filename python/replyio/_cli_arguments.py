@@ -234,8 +234,8 @@ def _add_check(made: argparse.ArgumentParser) -> None:
 
 
 def _add_plans(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--prune", action="store_true", help="delete these plans. Plans that are in use, that cannot "
-                      "be read, or that have rows with an unknown outcome stay for 30 days after their last use")  # fmt: skip
+    made.add_argument("--prune", action="store_true", help="delete these plans. Plans that are in use, cannot be "
+                      "read or have rows with an unknown outcome stay for 30 days after their last use")  # fmt: skip
 
 
 def _add_plan_file(made: argparse.ArgumentParser, *, is_opened: bool = True) -> None:

@@ -47,7 +47,8 @@ def refuse_keys(arguments: list[str]) -> None:
         if argument == "--":
             return
         name = argument.partition("=")[0].lower()
-        if name.startswith("-") and name != "--key-file" and any(word in name for word in _KEYS):
+        is_known = name == "--key-file" or argument == "--new-key"
+        if name.startswith("-") and not is_known and any(word in name for word in _KEYS):
             raise UsageError(
                 "replyio accepts no key as an argument, because every user of this machine can see arguments: set "
                 "REPLY_API_KEY or pass --key-file FILE. If you typed the key just now, the shell history contains "

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from replyio.errors import FieldError, PlanError, ValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from typing_extensions import CapsuleType
 
@@ -155,6 +155,14 @@ def _write_separated(
     file.writelines(line.of([row[name] for name in columns]).encode() for row in _rows(table))
 
 
+def guard(delimiter: str) -> Callable[[str], str]:
+    """Returns a function that puts a `'` in front of anything that a spreadsheet would run as a formula."""
+    # Inside quotation marks, the delimiter itself begins no cell.
+    splits = _SPLITS.replace(delimiter, "") if delimiter == "," else _SPLITS
+    beginning = re.compile(f"(?:\\A(?=[\t\r\n])|(?:\\A|[{splits}])(?=(?:{_DROPPED})*[{_FORMULA}]))")
+    return lambda text: beginning.sub(r"\g<0>'", text)
+
+
 class Line:
     """Formats a line of separated values. None is an empty cell, and the empty text is two quotes."""
 
@@ -169,10 +177,7 @@ class Line:
                 beginning of a text, and after any character that may begin a new cell.
         """
         self._delimiter = delimiter
-        # Inside quotation marks, the delimiter itself begins no cell.
-        splits = _SPLITS.replace(delimiter, "") if delimiter == "," else _SPLITS
-        beginning = f"(?:\\A(?=[\t\r\n])|(?:\\A|[{splits}])(?=(?:{_DROPPED})*[{_FORMULA}]))"
-        self._guarded = re.compile(beginning).sub if guards else None
+        self._guarded = guard(delimiter) if guards else None
         # A reader may treat any carriage return as the end of a line.
         self._quoted = re.compile(f'["\r\n{delimiter}]').search
 
@@ -186,7 +191,7 @@ class Line:
         if not isinstance(value, str):
             return _plain(value)
         if self._guarded:
-            value = self._guarded(r"\g<0>'", value)
+            value = self._guarded(value)
         return '"' + value.replace('"', '""') + '"' if not value or self._quoted(value) else value
 
 

@@ -371,7 +371,7 @@ async def start_async(start: Callable[[Unpack[_Arguments]], _Started], *argument
         starting.add_done_callback(_stop_started)
         raise
     except asyncio.CancelledError:
-        with _shielded():
+        with shielded():
             await asyncio.wait([starting])
         if (job := _started_job(starting)) is not None:
             await _stop_async(job)
@@ -395,7 +395,7 @@ def _stop_started(starting: asyncio.Future[Any]) -> None:
 async def _stop_async(job: Job) -> None:
     """Stops a job, and waits until it ends. A second cancellation ends the wait."""
     job.stop()
-    with _shielded():
+    with shielded():
         try:
             await _ended_within(job, _GRACE)
         except GeneratorExit:
@@ -405,7 +405,7 @@ async def _stop_async(job: Job) -> None:
             await _ended_within(job, _LET_GO)
 
 
-def _shielded() -> AbstractContextManager[object]:
+def shielded() -> AbstractContextManager[object]:
     """Prevents an anyio scope, which cancels its content repeatedly, from canceling this again.
 
     A program that uses such a scope has imported anyio.

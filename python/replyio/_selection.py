@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import operator
 import os
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from replyio._export import guard
 from replyio.errors import FieldError, ValidationError
 
 if TYPE_CHECKING:
@@ -169,11 +171,12 @@ def _file(path: Path) -> Iterable[Mapping[str, Any]]:
         head = content.partition("\n")[0]
         delimiter = max("\t;,|", key=head.count)
         try:
-            return list(csv.DictReader(content.splitlines(keepends=True), delimiter=delimiter))
+            # Only CR and LF end a line: other characters that Python treats as line ends may be in a value.
+            return list(csv.DictReader(io.StringIO(content, newline=""), delimiter=delimiter))
         except csv.Error as error:
             _refuse(f"the file is not CSV: {error}")
     try:
-        lines: list[Any] = [json.loads(line) for line in content.splitlines() if line.strip()]
+        lines: list[Any] = [json.loads(line) for line in content.split("\n") if line.strip()]
     except (ValueError, RecursionError):
         _refuse("the file is not JSON Lines")
     return lines
@@ -192,8 +195,11 @@ def _read_parquet(table: Any) -> Iterator[dict[str, Any]]:
 
 
 def _is_same(found: object, planned: object) -> bool:
-    """Returns whether a cell has the plan's value, in the form of a file or a DataFrame."""
-    return _plain(found) == _plain(planned)
+    """Returns whether a cell has the plan's value, in the form of a file, a DataFrame or an export for spreadsheets."""
+    if _plain(found) == _plain(planned):
+        return True
+    guarded = (guard(delimiter)(planned) for delimiter in ",\t") if isinstance(planned, str) else ()
+    return isinstance(found, str) and found.strip() in {text.strip() for text in guarded}
 
 
 def _plain(value: object) -> str:
@@ -202,8 +208,7 @@ def _plain(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     text = str(value).strip()
-    # An export for spreadsheets puts a quote in front of formulas.
-    return "" if text in {"<NA>", "NaT"} else text.removeprefix("'")
+    return "" if text in {"<NA>", "NaT"} else text
 
 
 def _records(table: Table) -> Iterator[dict[str, Any]]:

@@ -99,15 +99,22 @@ def _dispatch(words: list[str]) -> int:
     from replyio._cli_arguments import parse
 
     options = parse(first, words[1:])
-    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]
-        raise UsageError("stdout is closed; nothing was done")
+    _require_stdout()
     _cli_output.prepare(sys.stdout)
     return _watched(_COMMANDS[first], options)
 
 
 def _say(text: str) -> int:
+    _require_stdout()
     sys.stdout.write(text)
     return _DONE
+
+
+def _require_stdout() -> None:
+    from replyio._cli_overview import UsageError
+
+    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]
+        raise UsageError("stdout is closed; nothing was done")
 
 
 def _tell(message: str, code: int = _FAILED) -> int:
@@ -164,6 +171,7 @@ _CALLED_HERE = (
     ("open_plan()", "`replyio apply`"),
     ("retry_failed()", "`replyio apply --retry-failed`"),
     ("apply()", "`replyio apply`"),
+    ("revert()", "`replyio revert`"),
     ("act_as=", "--act-as"),
     ("team_id=", "--team-id"),
     ('if_exists="resume"', "--resume"),
@@ -196,6 +204,7 @@ def _in_words_of_the_command(text: str) -> str:
         return f"--column {argument(f'{name}={found[2]}')}"
 
     text = re.sub(r'columns=\{"((?:[^"\\]|\\.)*)": "(\w+)"\}', column, text)
+    text = re.sub(r"patch_contact_account\((\d+), (\w+)=None\)", r"`replyio patch \1 --null \2`", text)
     text = re.sub(r'(encoding|match_on)="([\w-]+)"', lambda found: f"--{found[1].replace('_', '-')} {found[2]}", text)
     for name, here in _CALLED_HERE:
         text = text.replace(name, here)
@@ -242,9 +251,12 @@ def _watched(command: Callable[[dict[str, Any]], int], options: dict[str, Any]) 
     import threading
     import warnings
 
+    from replyio._check import RESTORE_BY_HAND
+
     class ToStderr(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            _tell(record.getMessage())
+            message = record.getMessage()
+            _tell(message if message.startswith(RESTORE_BY_HAND) else _in_words_of_the_command(message))
 
     def terminate(number: int, _frame: object) -> NoReturn:
         raise SystemExit(_KILLED + number)
@@ -309,6 +321,10 @@ def _key_of(file: str) -> str:
     return key
 
 
+# The methods have parameters with these names, so the package cannot refuse them as fields.
+_PARAMETERS = ("self", "id")
+
+
 def _fields(options: dict[str, Any], command: str) -> dict[str, Any]:
     """Returns the fields of the options. A field that is not given is missing, and --null is None."""
     from replyio._cli_arguments import FIELDS, option
@@ -316,6 +332,8 @@ def _fields(options: dict[str, Any], command: str) -> dict[str, Any]:
 
     given = {field: options[field] for field in FIELDS if field in options}
     nulls = [name.replace("-", "_") for name in options.get("null", ())]
+    if foreign := next((name for name in nulls if name in _PARAMETERS), None):
+        raise UsageError(f"--null {foreign}: {foreign} is not a field of an update")
     both = [name for name in nulls if name in given]
     if both:
         raise UsageError(f"{option(both[0])} and --null {both[0]} contradict each other")
@@ -324,10 +342,8 @@ def _fields(options: dict[str, Any], command: str) -> dict[str, Any]:
         if fields:
             raise UsageError("--json cannot be combined with field options; put all fields into the JSON object")
         fields = _json_object(options["json"])
-        # The methods have parameters with these names, so the package cannot refuse them as fields.
-        taken = next((name for name in ("self", "id") if name in fields), None)
-        if taken:
-            raise UsageError(f"--json {options['json']}: {taken} is not a field of an update; leave it out")
+        if foreign := next((name for name in _PARAMETERS if name in fields), None):
+            raise UsageError(f"--json {options['json']}: {foreign} is not a field of an update; leave it out")
     if command == "update" and "name" not in fields:
         raise UsageError(
             "update needs --name, because it replaces the account in full; `replyio patch` changes single fields"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from _thread import allocate_lock
 from importlib import import_module
 from operator import length_hint
 from os import environ
@@ -82,10 +83,11 @@ class Quota:
             acquire: A function or coroutine function without arguments, for a rate limit that several machines share.
                 Default None. The client calls it once before each request that it sends, retries included, when this
                 quota allows the request, and sends the request when the function returns. If it raises or returns
-                False, the call raises `RateLimitError` and sends nothing more. A bulk update then stops, and rows that it did
-                not write keep their status. Its time counts against the call's `timeout`; a bulk update waits as long as it takes. It runs
-                in a separate thread, a coroutine function in an event loop of that thread, for one request at a time.
-                It must not call a client of the same quota. A pickle of the quota refers to it by name.
+                False, the call raises `RateLimitError` and sends nothing more. A bulk update then stops, and rows that
+                it did not write keep their status. Its time counts against the call's `timeout`; a bulk update waits as
+                long as it takes. It runs in a separate thread, a coroutine function in an event loop of that thread,
+                for one request at a time. It must not call a client of the same quota. A pickle of the quota refers to
+                it by name.
 
         Raises:
             ConfigurationError: When a limit is not a positive integer, or another value cannot be used.
@@ -250,9 +252,8 @@ class ReplyClient:
         'Oslo'
     """
 
-    # `_keeps` must live as long as the client: its sandbox. `_withheld` contains the names of secrets that a pickle
-    # lacks.
-    __slots__ = ("__weakref__", "_core", "_keeps", "_pickled", "_withheld")
+    # `_withheld` contains the names of secrets that a pickle lacks.
+    __slots__ = ("__weakref__", "_core", "_pickled", "_withheld")
 
     def __init__(
         self,
@@ -285,8 +286,8 @@ class ReplyClient:
                 120.
             attempt_timeout: The timeout of one attempt in seconds, from connecting to the last byte. Default 30.
             connect_timeout: The timeout for opening a connection, in seconds. Default 5.
-            max_attempts: The maximum number of attempts for each request. Default 4. An update is idempotent, so the client retries it
-                even if it may have been applied.
+            max_attempts: The maximum number of attempts for each request. Default 4. An update is idempotent, so the
+                client retries it even if it may have been applied.
             quota: The rate limit. Default `Quota(per_minute=95, per_hour=2900)`. None sends without a limit
                 and waits only when the service asks for it with `Retry-After`.
             proxy: The URL of a proxy for https, with user name and password if the proxy needs them. Default None: read
@@ -299,7 +300,6 @@ class ReplyClient:
         Raises:
             ConfigurationError: If there is no key, or a setting cannot be used.
         """
-        self._keeps: object = None
         settings: dict[str, Any] = {
             "base_url": base_url,
             "auth": auth,
@@ -351,7 +351,6 @@ class ReplyClient:
         """
         derived = object.__new__(type(self))
         try:
-            derived._keeps = self._keeps
             derived._core = self._core.with_options({**options})
             derived._pickled = {**self._pickled, **options}
             derived._withheld = self._withheld
@@ -1162,20 +1161,23 @@ def _running_loop() -> AbstractEventLoop:
 class _Pages:
     """The common part of both iterators: the pages, and how much of them was returned."""
 
-    __slots__ = ("_given", "_listing", "_page", "_ready", "_waiting")
+    __slots__ = ("_given", "_listing", "_lock", "_page", "_ready", "_waiting")
 
     def __init__(self, listing: _replyio.Listing) -> None:
         self._given = 0
         self._listing = listing
+        self._lock = allocate_lock()
         self._page: _replyio.Batch | None = None
         self._ready: Iterator[ContactAccount] = iter(())
         self._waiting: list[_replyio.Batch] = []
 
-    def _begin(self, page: _replyio.Batch) -> None:
-        """Continues with a page."""
-        self._page = page
-        self._ready = iter(page.accounts())
-        self._given += len(page)
+    def _begin(self) -> None:
+        """Continues with the next page that was read, unless another thread or task that shares the iterator did."""
+        with self._lock:
+            if self._waiting and not length_hint(self._ready):
+                self._page = self._waiting.pop(0)
+                self._ready = iter(self._page.accounts())
+                self._given += len(self._page)
 
     def _left(self) -> int:
         """Returns the number of accounts that were read but not yet returned."""
@@ -1249,11 +1251,11 @@ class ContactAccountIterator(_Pages):
             for account in self._ready:
                 return account
             if self._waiting:
-                self._begin(self._waiting.pop(0))
+                self._begin()
             elif self._listing.finished:
                 raise StopIteration
             else:
-                self._begin(self._next_page())
+                self._waiting.append(self._next_page())
 
     def _next_page(self) -> _replyio.Batch:
         """Reads the next page."""
@@ -1338,11 +1340,11 @@ class AsyncContactAccountIterator(_Pages):
             for account in self._ready:
                 return account
             if self._waiting:
-                self._begin(self._waiting.pop(0))
+                self._begin()
             elif self._listing.finished:
                 raise StopAsyncIteration
             else:
-                self._begin(await self._next_page())
+                self._waiting.append(await self._next_page())
 
     async def _next_page(self) -> _replyio.Batch:
         """Reads the next page."""

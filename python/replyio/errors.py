@@ -250,9 +250,9 @@ class ConflictError(APIError):
 
 
 class RateLimitError(APIError):
-    """429, or the wait for the quota exceeds the timeout. In the second case, the request that had to wait was not sent.
+    """429, or the wait for the quota exceeds the timeout. In the second case, that request was not sent.
 
-    If the call sent no request at all, `attempts` is 0.
+    `attempts` is then 0 if the call sent no other request.
 
     `retry_after` is the number of seconds until the quota allows the next request. If `Quota(acquire=...)` failed, it
     is None, and `__cause__` is what the function raised.

@@ -1,7 +1,7 @@
 //! The client for the Python layer: settings in, operations out.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -27,6 +27,8 @@ pub(super) struct Client {
     config: Config,
     /// What grants each request, and the quota, which must live at least as long.
     asks: Option<(Arc<Gate>, Py<PyAny>)>,
+    /// What must live as long as this and everything that uses it: a sandbox.
+    kept: OnceLock<Py<PyAny>>,
     per_process: PerProcess<client::Client>,
 }
 
@@ -39,7 +41,13 @@ impl Client {
             let config = config_from(settings).map_err(|error| errors::to_python(py, &error))?;
             let template = client::Client::new(config.clone()).map_err(|error| errors::to_python(py, &error))?;
             let asks = asks(settings, None)?;
-            Ok(Self { engine: Engine::new(template), config, asks, per_process: PerProcess::new() })
+            Ok(Self {
+                engine: Engine::new(template),
+                config,
+                asks,
+                kept: OnceLock::new(),
+                per_process: PerProcess::new(),
+            })
         })
     }
 
@@ -52,16 +60,27 @@ impl Client {
                 change(&mut config, &name, &value).map_err(|error| errors::to_python(py, &error))?;
             }
             let asks = asks(settings, self.asks.as_ref())?;
-            let derived = Self { engine: Arc::clone(&self.engine), config, asks, per_process: PerProcess::new() };
+            let kept = self.kept.get().map_or_else(OnceLock::new, |kept| kept.clone_ref(py).into());
+            let engine = Arc::clone(&self.engine);
+            let derived = Self { engine, config, asks, kept, per_process: PerProcess::new() };
             derived.client(py)?;
             Ok(derived)
         })
     }
 
-    /// The function of the quota may refer to the client.
+    /// Keeps an object alive for as long as this client, its plans and its lists.
+    fn keep(&self, py: Python<'_>, kept: Py<PyAny>) -> PyResult<()> {
+        guarded(py, "keep", || {
+            let _ = self.kept.set(kept);
+            Ok(())
+        })
+    }
+
+    /// The function of the quota, or a subclass of a sandbox, may refer to the client.
     #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.asks.as_ref().map_or(Ok(()), |(_, quota)| visit.call(quota))
+        self.asks.as_ref().map_or(Ok(()), |(_, quota)| visit.call(quota))?;
+        self.kept.get().map_or(Ok(()), |kept| visit.call(kept))
     }
 
     /// The base URL of the service.

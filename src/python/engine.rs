@@ -212,10 +212,18 @@ impl State {
         if let Some(io) = &*io {
             return Ok((io.handle.clone(), io.connections.clone()));
         }
-        let started = IoThread::start(py, &self.client)?;
-        let handles = (started.handle.clone(), started.connections.clone());
-        *io = Some(started);
-        Ok(handles)
+        match IoThread::start(&self.client) {
+            Ok(started) => {
+                let handles = (started.handle.clone(), started.connections.clone());
+                *io = Some(started);
+                Ok(handles)
+            }
+            Err(error) => {
+                // To make an exception runs Python code, during which another thread may want the lock.
+                drop(io);
+                Err(error.into_python(py))
+            }
+        }
     }
 
     /// Returns the bridge of an event loop. Only a loop's own thread attaches it, so no other thread can interfere.
@@ -357,10 +365,25 @@ struct IoThread {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Why there is no I/O thread.
+enum NotStarted {
+    Exhausted(std::io::Error),
+    Client(Error),
+}
+
+impl NotStarted {
+    fn into_python(self, py: Python<'_>) -> PyErr {
+        match self {
+            Self::Exhausted(error) => errors::exhausted(py, &error),
+            Self::Client(error) => errors::to_python(py, &error),
+        }
+    }
+}
+
 impl IoThread {
-    fn start(py: Python<'_>, client: &Client) -> PyResult<Self> {
-        let refused = |error: std::io::Error| errors::exhausted(py, &error);
-        let connections = client.with_own_connections().map_err(|error| errors::to_python(py, &error))?;
+    fn start(client: &Client) -> Result<Self, NotStarted> {
+        let refused = NotStarted::Exhausted;
+        let connections = client.with_own_connections().map_err(NotStarted::Client)?;
         let runtime = Builder::new_current_thread().enable_io().enable_time().build().map_err(refused)?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();

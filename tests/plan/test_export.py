@@ -20,7 +20,7 @@ import pyarrow.parquet
 import pytest
 
 import replyio
-from replyio import Plan
+from replyio import Plan, PlanError
 from replyio.sandbox import Sandbox
 from support import environment, program
 
@@ -71,6 +71,18 @@ def plan(tmp_path: Path) -> Iterator[Plan]:
     with Sandbox(accounts=accounts) as sandbox, sandbox.client() as client:
         path = tmp_path / "a.replyplan"
         yield client.plan_contact_account_updates(rows, save_as=path, nulls="clear", progress=False)
+
+
+@pytest.mark.parametrize("for_spreadsheet", [False, True])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
+def test_every_value_can_be_given_back(suffix: str, for_spreadsheet: bool, plan: Plan, tmp_path: Path) -> None:
+    if for_spreadsheet and suffix == ".jsonl":
+        return
+    path = tmp_path / f"changes{suffix}"
+    plan.export(path, "changes", for_spreadsheet=for_spreadsheet)
+    rows = len({change["row"] for change in plan.changes})
+    with pytest.raises(PlanError, match=rf"would change {rows} accounts"):
+        plan.apply(rows=path, max_changes=0, progress=False)
 
 
 def from_csv(path: Path) -> list[dict[str, str | None]]:

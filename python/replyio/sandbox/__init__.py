@@ -284,7 +284,7 @@ class Sandbox:
         settings: dict[str, Any] = {"api_key": self._key, "base_url": self.url, "quota": quota}
         settings["pickle_api_key"] = "api_key" not in options  # a key of the sandbox is valid nowhere else
         client = replyio.ReplyClient(**settings | options)
-        client._keeps = self  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - so that the sandbox is not collected first
+        client._core.keep(self)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - it runs as long as it is used
         return client
 
     @contextlib.contextmanager
