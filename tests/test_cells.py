@@ -186,7 +186,11 @@ CELLS: dict[str, tuple[list[Any], Any, Any]] = {
         str,
         FAULT,
     ),
-    "the error of a spreadsheet, as `#REF!` or `#N/A`": (["#REF!", "#N/A", "#DIV/0!", "Err:502"], FAULT, FAULT),
+    "the error of a spreadsheet, as `#REF!`, `#N/A`, `Err:502` or `####`": (
+        ["#REF!", "#N/A", "#DIV/0!", "Err:502", "####"],
+        FAULT,
+        FAULT,
+    ),
     "text of more than 512 KiB": (["x" * 600_000], FAULT, FAULT),
     "a subclass of `str`, a member of an `Enum` that is text": ([Text("42"), TextEnum.ANSWER, np.str_("42")], "42", 42),
     "`42`, of Python or numpy": ([42, np.int64(42), np.uint8(42), np.int16(42)], FAULT, 42),

@@ -1,7 +1,7 @@
 //! The lengths of texts that a list may have truncated. Pure.
 
 /// The length of a text in characters, UTF-16 units and bytes: a list that truncates texts may count any of them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct Lengths([usize; 3]);
 
 /// By how much a truncated text can be shorter than the limit, by each count: the limit may be within a character, and a

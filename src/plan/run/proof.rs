@@ -68,6 +68,8 @@ pub(super) fn spot_checks(count: usize, demanded: &mut Vec<usize>) {
 pub(super) struct Proofs {
     /// The longest text of each field that an item was seen to show completely.
     whole: HashMap<Field, Lengths>,
+    /// How many texts of exactly this length were seen to be complete.
+    whole_of: HashMap<(Field, Lengths), usize>,
     /// The accounts whose item has only the beginning of a field, by its length. A single account may have changed
     /// between its item and its `GET`.
     cut: HashMap<(Field, usize), HashSet<i64>>,
@@ -79,7 +81,7 @@ impl Proofs {
     /// Returns the positions of the accounts on a page to compare before any of them is updated: for each field those
     /// with the longest text by any count, unless a longer one was seen complete, those with nearly the longest, and those
     /// whose text ends like a shortened one. [`FEWEST`] of such a group stand for all if it is most of the page, as
-    /// addresses with a number are.
+    /// addresses with a number are; and none is demanded of those whose exact length as many complete texts had.
     pub(super) fn demanded(&self, accounts: &[&ContactAccount]) -> Vec<usize> {
         let mut places = Vec::new();
         for &field in Field::ALL {
@@ -103,8 +105,16 @@ impl Proofs {
                 groups.push(having(&|length| length.reach_by(count, longest) == Reach::Longest));
                 groups.push(having(&|length| length.reach_by(count, longest) == Reach::Nearly));
             }
-            for group in groups {
-                places.extend(if 2 * group.len() > accounts.len() { some_of(&group) } else { group });
+            let is_usual = |place: &usize| {
+                let length = accounts.get(*place).map(|account| lengths(account, field)).unwrap_or_default();
+                self.whole_of.get(&(field, length)).is_some_and(|seen| *seen >= FEWEST)
+            };
+            for mut group in groups {
+                if 2 * group.len() > accounts.len() {
+                    group.retain(|place| !is_usual(place));
+                    group = some_of(&group);
+                }
+                places.extend(group);
             }
         }
         places.sort_unstable();
@@ -125,7 +135,9 @@ impl Proofs {
         for &field in Field::ALL {
             let (shown, real) = (filled(item.value(field)), filled(account.value(field)));
             if is_off(Guard::CompleteItems) || (item.has(field) && shown == real) {
-                self.whole.entry(field).or_default().extend(lengths(item, field));
+                let length = lengths(item, field);
+                self.whole.entry(field).or_default().extend(length);
+                *self.whole_of.entry((field, length)).or_default() += 1;
                 continue;
             }
             lacking = true;
@@ -272,6 +284,18 @@ mod tests {
         assert_eq!(demanded, [0, 12, 25, 37, 50, 62, 75, 87]);
         let few: Vec<ContactAccount> = (0..100).map(|place| described(if place < 40 { 60 } else { 20 })).collect();
         assert_eq!(Proofs::default().demanded(&few.iter().collect::<Vec<_>>()).len(), 40);
+
+        let mut proofs = Proofs::default();
+        for _ in 1..FEWEST {
+            proofs.compare(&accounts[0], &accounts[0]);
+        }
+        assert_eq!(proofs.demanded(&accounts.iter().collect::<Vec<_>>()), demanded);
+        proofs.compare(&accounts[0], &accounts[0]);
+        assert!(proofs.demanded(&accounts.iter().collect::<Vec<_>>()).is_empty(), "this length is usual");
+        assert_eq!(proofs.demanded(&few.iter().collect::<Vec<_>>()).len(), 40, "here it is not");
+        let longer = described(61);
+        let with_longer: Vec<&ContactAccount> = accounts.iter().skip(1).chain([&longer]).collect();
+        assert_eq!(proofs.demanded(&with_longer), [99]);
     }
 
     #[test]
