@@ -14,7 +14,7 @@ use pyo3_arrow::{PyArray, PyArrayReader};
 use super::convert::{TAKEN, type_name};
 use super::{errors, exit};
 use crate::account::FieldError;
-use crate::plan::source::{Options, Table};
+use crate::plan::source::{Options, Table, ignored_along};
 
 /// Returns the library if the data is one of its `DataFrame`s. Imports no library for this.
 pub(super) fn frame_of<'py>(data: &Bound<'py, PyAny>, library: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -34,6 +34,12 @@ pub(super) fn exportable<'py>(
     options: &Options,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = frame.py();
+    // The columns that are left do not tell this.
+    let names: Vec<String> = frame.getattr("columns")?.extract()?;
+    let faults = ignored_along(&names.iter().map(String::as_str).collect::<Vec<_>>(), options);
+    if !faults.is_empty() {
+        return Err(errors::refused(py, "table", &faults));
+    }
     let (nothing, types, lenient) = (polars.getattr("Null")?, PyDict::new(py), PyDict::new(py));
     lenient.set_item("strict", false)?;
     let rest = frame.call_method("drop", (options.ignore.clone(),), Some(&lenient))?;

@@ -274,7 +274,8 @@ impl Stage {
             requests: 0,
             failures: 0,
             overtaken: 0,
-            excuse: Duration::ZERO,
+            // Another operation of the process may have been told to wait.
+            excuse: self.processes.iter().map(|it| it.held_until.saturating_sub(self.now())).max().unwrap_or_default(),
         };
         self.operations.push(operation);
         let number = self.operations.len() - 1;
@@ -480,10 +481,11 @@ impl Stage {
         if reply.status == 429 && way.fault != Some(Fault::Throttled) {
             super::oracle::refused_by_quota(self, process);
         }
-        if reply.status == 429
-            && let Some(operation) = self.current[lane]
-        {
-            self.operations[operation].excuse += Duration::from_secs(3_700);
+        if reply.status == 429 {
+            // All operations of the process wait.
+            for operation in self.current.iter().flatten() {
+                self.operations[*operation].excuse += Duration::from_secs(3_700);
+            }
         }
         if let Some(operation) = self.current[lane] {
             self.operations[operation].failures += u64::from(reply.status != 200);

@@ -78,17 +78,18 @@ fn a_revert_expects_what_was_answered_and_restores_what_was_overwritten() {
 fn a_revert_restores_fields_that_no_row_names_and_that_an_update_spoiled() {
     let folder = Folder::new();
     let file = build(&folder.plan(), 10).unwrap();
-    let unplanned = |field: Field, before: &str, answered: Value| Unplanned { field, before: text(before), answered };
+    let unplanned_of =
+        |field: Field, before: &str, answered: Value| Unplanned { field, before: text(before), answered };
     let with = |unplanned: Vec<Unplanned>| Finished { unplanned, ..Finished::new(Status::Changed, NOW) };
     let run = file.start_run().unwrap();
     let spoiled = with(vec![
-        unplanned(Field::TimeZoneId, "Europe/Oslo", Value::Null),
-        unplanned(Field::Phone, "0150", text("+47 150")),
+        unplanned_of(Field::TimeZoneId, "Europe/Oslo", Value::Null),
+        unplanned_of(Field::Phone, "0150", text("+47 150")),
     ]);
     send(&run, 0, Vec::new(), spoiled.clone());
     // The second time, the service keeps the phone number.
     send(&run, 1, Vec::new(), spoiled);
-    send(&run, 1, Vec::new(), with(vec![unplanned(Field::TimeZoneId, "other", Value::Null)]));
+    send(&run, 1, Vec::new(), with(vec![unplanned_of(Field::TimeZoneId, "Europe/Rome", Value::Null)]));
     drop(run);
     // These fields are no changes of the plan.
     let file = PlanFile::open(&folder.plan()).unwrap();
@@ -109,12 +110,28 @@ fn a_revert_restores_fields_that_no_row_names_and_that_an_update_spoiled() {
     let expected = [
         unplanned(0, Field::TimeZoneId, Value::Null, "Europe/Oslo"),
         unplanned(0, Field::Phone, text("+47 150"), "0150"),
-        unplanned(1, Field::TimeZoneId, Value::Null, "Europe/Oslo"),
+        unplanned(1, Field::TimeZoneId, Value::Null, "Europe/Rome"),
     ];
     assert_eq!(restored, expected);
     let revert = file.revert_file().unwrap();
     let planned = revert.changes_of(&[0, 1]).unwrap();
     assert_eq!(planned.values().flatten().filter(|change| !change.is_planned).count(), 3);
+
+    // The revert restores the time zone of row 0, leaves its phone, and its own update spoils the phone of row 1.
+    let run = revert.start_run().unwrap();
+    send(&run, 0, Vec::new(), Finished { left: vec![Field::Phone], ..Finished::new(Status::Changed, NOW) });
+    send(&run, 1, Vec::new(), with(vec![unplanned_of(Field::Phone, "0160", text("+47 160"))]));
+    drop(run);
+    let shown = revert.changes_of(&[0, 1]).unwrap();
+    assert!(!shown[&0].iter().any(|change| change.field == Field::Phone), "it was not restored");
+    let back: Vec<(u64, Change)> = rows(&revert)
+        .into_iter()
+        .flat_map(|row| row.changes.into_iter().map(move |change| (row.row, change)).collect::<Vec<_>>())
+        .filter(|(_, change)| !change.is_planned)
+        .collect();
+    // No row named the time zone, so nothing makes it empty again.
+    assert_eq!(back, [unplanned(1, Field::Phone, text("+47 160"), "0160")]);
+    PlanFile::open(revert.path()).unwrap();
 }
 
 #[test]

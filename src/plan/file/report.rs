@@ -271,9 +271,10 @@ impl PlanFile {
             if !is_one(&edit.change) {
                 continue;
             }
-            let StoredEdit { change: Change { field, before, after, .. }, answered, .. } = edit;
+            let StoredEdit { change: Change { field, before, after, is_planned }, answered, .. } = edit;
             let (number, status) = (row.row.unsigned_abs(), self.status(&row.status)?);
-            take(ChangeView { row: number, account_id: row.account_id, status, field, before, after, answered });
+            let account_id = row.account_id;
+            take(ChangeView { row: number, account_id, status, field, before, after, answered, is_planned });
         }
         Ok(())
     }
@@ -291,7 +292,10 @@ impl PlanFile {
                 return Ok(());
             }
             let number = row.row.unsigned_abs();
-            let changes = self.edits_of_row(&reader, number)?.into_iter().map(StoredEdit::reversed);
+            // What a revert restored because an update had spoiled it is never taken back: no row named it.
+            let is_own = |edit: &StoredEdit| edit.change.is_planned || edit.change.before == edit.change.after;
+            let edits = self.edits_of_row(&reader, number)?.into_iter().filter(is_own);
+            let changes = edits.map(StoredEdit::reversed);
             let changes: Vec<Change> =
                 changes.filter(|change| !change.before.is(change.after.as_field_value())).collect();
             if changes.is_empty() {

@@ -86,6 +86,8 @@ pub struct Finished {
     pub answered: Vec<(Field, Value)>,
     /// The fields that the row does not name and that the service stored with another value than they had.
     pub unplanned: Vec<Unplanned>,
+    /// The fields that the row does not name and that a revert has not restored, because someone has changed them since.
+    pub left: Vec<Field>,
     /// When it was done, in milliseconds since 1970.
     pub at_ms: Option<i64>,
 }
@@ -93,8 +95,8 @@ pub struct Finished {
 impl Finished {
     /// Returns an outcome without an answer.
     pub fn of(status: Status) -> Self {
-        let (answered, unplanned) = (Vec::new(), Vec::new());
-        Self { status, error: None, stored_otherwise: false, answered, unplanned, at_ms: None }
+        let (answered, unplanned, left) = (Vec::new(), Vec::new(), Vec::new());
+        Self { status, error: None, stored_otherwise: false, answered, unplanned, left, at_ms: None }
     }
 
     /// Returns the outcome of a row that was done as planned.
@@ -120,4 +122,6 @@ pub struct ChangeView {
     pub after: Value,
     /// The value that the service returned, if it differs from the sent one.
     pub answered: Option<Value>,
+    /// Whether the row names the field.
+    pub is_planned: bool,
 }

@@ -32,6 +32,7 @@ pub(super) const SCHEMA: &[&str] = &[
 
 pub(super) const INSERT_ROW: &str = "INSERT INTO rows VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
 pub(super) const INSERT_EDIT: &str = "INSERT INTO edits VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+pub(super) const DELETE_UNPLANNED: &str = "DELETE FROM edits WHERE row = ?1 AND field = ?2 AND NOT planned";
 pub(super) const INSERT_REQUEST: &str = "INSERT INTO requests VALUES (?1, ?2, ?3)";
 pub(super) const SELECT_REQUESTS: &str = "SELECT number, sent_at, checksum FROM requests ORDER BY number";
 pub(super) const SELECT_ROW: &str = "SELECT row, account_id, matched_by, status, error, position, weight, repeated, \

@@ -1,6 +1,5 @@
 //! The only thread that writes a plan's file. It groups the writes of the rows in flight into one commit.
 
-use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 #[cfg(feature = "simulation")]
@@ -156,7 +155,7 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<Written> {
             })?;
         }
         Write::Finish { row, finished } => {
-            let Finished { status, error, stored_otherwise, answered, unplanned, at_ms } = finished;
+            let Finished { status, error, stored_otherwise, answered, unplanned, left, at_ms } = finished;
             let mut had_answers = false;
             change(connection, *row, |row| {
                 had_answers = row.stored_otherwise;
@@ -165,20 +164,15 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<Written> {
                 row.stored_otherwise = *stored_otherwise || !(answered.is_empty() && unplanned.is_empty());
                 row.finished_at_ms = *at_ms;
             })?;
-            if had_answers || !(answered.is_empty() && unplanned.is_empty()) {
-                let unplanned_answers = unplanned.iter().map(|unplanned| (unplanned.field, &unplanned.answered));
-                let answers = answered.iter().map(|(field, value)| (*field, value)).chain(unplanned_answers);
-                let answers: HashMap<Field, &Value> = answers.collect();
-                let mut known = HashSet::new();
+            if had_answers || !answered.is_empty() {
                 change_edits(connection, *row, |edit| {
-                    known.insert(edit.change.field);
-                    edit.answered = answers.get(&edit.change.field).copied().cloned();
+                    let found = answered.iter().find(|(field, _)| *field == edit.change.field);
+                    edit.answered = found.map(|(_, value)| value.clone());
                 })?;
-                unplanned
-                    .iter()
-                    .filter(|unplanned| !known.contains(&unplanned.field))
-                    .try_for_each(|unplanned| insert_unplanned(connection, *row, unplanned))?;
             }
+            let spoiled = unplanned.iter().map(|unplanned| unplanned.field);
+            left.iter().copied().chain(spoiled).try_for_each(|field| delete_unplanned(connection, *row, field))?;
+            unplanned.iter().try_for_each(|unplanned| insert_unplanned(connection, *row, unplanned))?;
         }
         Write::NotSent { row, before } => {
             set_before(connection, *row, before)?;
@@ -223,6 +217,12 @@ fn set_before(connection: &Connection, row: u64, before: &[(Field, Value)]) -> r
             edit.change.before.clone_from(value);
         }
     })
+}
+
+/// Removes what is stored of a field that the row does not name.
+fn delete_unplanned(connection: &Connection, row: u64, field: Field) -> rusqlite::Result<()> {
+    let mut delete = connection.prepare_cached(schema::DELETE_UNPLANNED)?;
+    delete.execute(rusqlite::params![i64::try_from(row).unwrap_or(i64::MAX), field.name()]).map(drop)
 }
 
 /// Stores the values of a field that the row does not name, so that a revert can restore it.

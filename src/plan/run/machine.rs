@@ -13,16 +13,17 @@ use super::looks::{parted, requests_to_apply, start_of_proof};
 use super::members::Members;
 use super::policy::{Direction, Kind, Policy, Refusal, Verdict};
 use super::proof::{self, Compared, FEWEST, Proofs};
-use super::record::{Record, finish, given_up, in_row, said_of};
+use super::record::{Record, finish, given_up, in_row, said_of, unchanged};
 use super::{OnConflict, OnUnknownMember};
 use crate::account::{AccountFields, ContactAccount, Field};
 use crate::answer::Item;
-use crate::change::{self, Change, Deviations, Drift, Value, has_lost, is_filled, unsendable};
+use crate::change::{self, Change, Deviations, Drift, Value, has_lost, has_unsendable, is_filled, unsendable};
 use crate::error::{Error, Failure, WaitReason};
 use crate::plan::file::{self, AtRisk, Finished, ItemsProof, OpenRow, Unplanned};
 use crate::plan::planner::{Look, next_look};
 use crate::plan::{MatchOn, Status};
 use crate::sabotage::{Guard, is_off};
+use crate::text::is_blank;
 
 /// A look that is older than this is repeated before the update.
 const FRESH: Duration = Duration::from_secs(120);
@@ -66,6 +67,8 @@ pub(super) struct Update {
     /// The members of the account that the update may clear, if it is the first that may.
     pub(super) at_risk: file::Members,
     changes: Vec<Change>,
+    /// The fields that a revert does not restore, because someone has changed them since.
+    left: Vec<Field>,
     looked_at: Duration,
     /// Whether the account comes from a page of the list.
     is_from_page: bool,
@@ -109,6 +112,8 @@ struct InDoubt {
     at_risk: AtRisk,
     /// Whether the account was looked at since, and still had the members. The service may apply the update later.
     is_spared: bool,
+    /// The members that have another value since: the update reset them, or someone changed them.
+    altered: Vec<String>,
 }
 
 /// The state of a run over a plan.
@@ -203,7 +208,9 @@ impl Machine {
         let is_open =
             |at_risk: &AtRisk| self.todo.iter().chain(&self.singly).any(|row| row.row == at_risk.row && row.was_sent);
         match at_risk {
-            Some(at_risk) if is_open(&at_risk) => self.in_doubt = Some(InDoubt { at_risk, is_spared: false }),
+            Some(at_risk) if is_open(&at_risk) => {
+                self.in_doubt = Some(InDoubt { at_risk, is_spared: false, altered: Vec::new() })
+            }
             Some(at_risk) => cleared_members.extend(at_risk.members.into_keys()),
             None => {}
         }
@@ -614,12 +621,15 @@ impl Machine {
         let was_in_doubt = self.is_in_doubt(row);
         if was_in_doubt && let Some(in_doubt) = &mut self.in_doubt {
             let members = in_doubt.at_risk.members.iter();
-            let lost = members.filter(|(name, before)| has_lost(name, before, &account));
-            let lost: Vec<String> = lost.map(|(name, _)| name.clone()).collect();
-            in_doubt.is_spared = lost.is_empty();
+            let differs = |(name, before): &(&String, &serde_json::Value)| has_lost(name, before, &account);
+            let differing: Vec<String> = members.filter(differs).map(|(name, _)| name.clone()).collect();
+            let (lost, altered): (Vec<String>, Vec<String>) =
+                differing.into_iter().partition(|name| !has_unsendable(&account, name));
+            in_doubt.is_spared = lost.is_empty() && altered.is_empty();
+            in_doubt.altered.extend(altered);
             if !lost.is_empty() {
                 self.in_doubt = None;
-                self.members.wrote(&account, &lost);
+                self.members.wrote(&account, &lost, &[]);
                 records.push(Record::Cleared(lost.clone()));
                 self.fail(Stop::ClearedMembers { row: row.row, id: account.id, members: lost, is_written: true });
                 return records;
@@ -658,7 +668,9 @@ impl Machine {
             let error = "reading its account failed when the plan was made; plan this row again";
             return Some(finish(row, Status::Failed, Some(error.to_owned())));
         }
-        changes.retain(|change| change.is_planned || change.before.is(account.value(change.field)));
+        let is_left = |change: &Change| !change.is_planned && !change.before.is(account.value(change.field));
+        let left: Vec<Field> = changes.iter().filter(|change| is_left(change)).map(|change| change.field).collect();
+        changes.retain(|change| !is_left(change));
         let drift = change::drift(&account, &changes);
         // If the account has all values of an update that may have been sent, the service stored the key in another
         // form.
@@ -670,7 +682,7 @@ impl Machine {
             return Some(finish(row, status, Some(error)));
         }
         let foreign: Vec<Field> = match drift {
-            Drift::Done if !row.was_sent => return Some(finish(row, Status::Unchanged, None)),
+            Drift::Done if !row.was_sent => return Some(unchanged(row, left)),
             // A row that may have been sent is sent again even if it looks done: only an answer confirms it.
             Drift::None | Drift::Done => Vec::new(),
             Drift::Conflict(mut fields) => {
@@ -730,6 +742,7 @@ impl Machine {
             account,
             at_risk: file::Members::new(),
             changes,
+            left,
             looked_at: self.looked_at.unwrap_or_default(),
             is_from_page,
         });
@@ -746,7 +759,7 @@ impl Machine {
         self.writing = self.writing.saturating_sub(1);
         self.is_trying = false;
         let before = before_of(&update);
-        let Update { mut row, fields, account, at_risk, changes, .. } = update;
+        let Update { mut row, fields, account, at_risk, changes, left, .. } = update;
         let answered = match answer {
             Ok(answered) => answered,
             Err(refusal) => {
@@ -757,21 +770,22 @@ impl Machine {
                     records.push(self.not_sent(row, before));
                 }
                 if refusal.may_have_been_applied && !at_risk.is_empty() {
-                    self.in_doubt =
-                        Some(InDoubt { at_risk: AtRisk { row: row.row, members: at_risk }, is_spared: false });
+                    let before = self.in_doubt.take().filter(|in_doubt| in_doubt.at_risk.row == row.row);
+                    let altered = before.map(|in_doubt| in_doubt.altered).unwrap_or_default();
+                    let at_risk = AtRisk { row: row.row, members: at_risk };
+                    self.in_doubt = Some(InDoubt { at_risk, is_spared: false, altered });
                 }
                 records.extend(self.row_failed(row, Direction::Write, refusal, now));
                 return records;
             }
         };
         self.is_proven = true;
-        if self.is_in_doubt(row) {
-            self.in_doubt = None;
-        }
+        let altered = if self.is_in_doubt(row) { self.in_doubt.take() } else { None };
+        let altered = altered.map(|in_doubt| in_doubt.altered).unwrap_or_default();
         let mut records = self.succeeded(Direction::Write);
         let Deviations { fields: differing, lost } = Deviations::of(&account, &fields, &answered);
         let were_unlisted = self.members.may_be_unlisted();
-        self.members.wrote(&account, &lost);
+        self.members.wrote(&account, &lost, &altered);
         if were_unlisted {
             records.extend(self.pages_are_of_use());
         }
@@ -786,14 +800,18 @@ impl Machine {
                 answered: answered.value(*field).into(),
             })
             .collect();
-        let emptied = unplanned.iter().filter(|unplanned| unplanned.answered.is_empty());
+        let had_value = |Unplanned { field, before, .. }: &Unplanned| {
+            is_filled(*field, before.as_field_value()) && !matches!(before, Value::Text(text) if is_blank(text))
+        };
+        let emptied = unplanned.iter().filter(|unplanned| unplanned.answered.is_empty() && had_value(unplanned));
         let emptied: Vec<&'static str> = emptied.map(|unplanned| unplanned.field.name()).collect();
         let finished = Finished {
             status: Status::Changed,
-            error: said_of(&differing, &lost).map(|text| in_row(row, &text)),
+            error: said_of(&differing, &lost, &left).map(|text| in_row(row, &text)),
             stored_otherwise: !(differing.is_empty() && lost.is_empty() || is_off(Guard::StoredOtherwise)),
             answered: stored.map(|change| (change.field, answered.value(change.field).into())).collect(),
             unplanned,
+            left,
             at_ms: None,
         };
         // A later run must not clear a member because this process dies between the two writes.

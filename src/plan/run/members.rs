@@ -66,9 +66,11 @@ impl Members {
         self.listed(item);
     }
 
-    /// An account was updated. `lost` contains the members that the answer lacks.
-    pub(super) fn wrote(&mut self, before: &ContactAccount, lost: &[String]) {
-        let kept = unsendable_members(before).filter(|name| !lost.iter().any(|other| other == name));
+    /// An account was updated. `lost` contains the members that the answer lacks, and `altered` those that an earlier
+    /// update of the account may have reset: that they are as they were shows nothing.
+    pub(super) fn wrote(&mut self, before: &ContactAccount, lost: &[String], altered: &[String]) {
+        let is_in = |names: &[String], name: &str| names.iter().any(|other| other == name);
+        let kept = unsendable_members(before).filter(|name| !is_in(lost, name) && !is_in(altered, name));
         self.kept.extend(kept.map(ToOwned::to_owned));
         self.cleared.extend(lost.iter().cloned());
     }

@@ -180,8 +180,8 @@ impl std::fmt::Display for RunError {
                     formatter,
                     "the update of account {id} (row {row}) emptied {fields}, which the row does not name: the service \
                     did not keep the value that the account had. The run stopped and left the other rows as they were. \
-                    Look at the account; revert() sends the previous value again. apply() resumes with the next row; \
-                    on_unknown_member=\"clear\" lets the run continue when this happens"
+                    Look at the account; a revert of this plan sends the previous value again. Another call resumes with \
+                    the next row; on_unknown_member=\"clear\" lets the run continue when this happens"
                 )
             }
             Self::InDoubt { row, members } => write!(

@@ -27,6 +27,12 @@ pub(super) fn finish(row: OpenRow, status: Status, error: Option<String>) -> Rec
     Record::Finish { row: row.row, finished: Finished { error, ..Finished::of(status) } }
 }
 
+/// Returns the outcome of a row whose account needs no update.
+pub(super) fn unchanged(row: OpenRow, left: Vec<Field>) -> Record {
+    let error = left_alone(&left).map(|text| in_row(row, &text));
+    Record::Finish { row: row.row, finished: Finished { error, left, ..Finished::of(Status::Unchanged) } }
+}
+
 /// Returns the outcome of a row whose request failed permanently.
 pub(super) fn given_up(row: OpenRow, refusal: &Refusal) -> Record {
     let status = match refusal.kind {
@@ -43,7 +49,7 @@ pub(super) fn in_row(row: OpenRow, text: &str) -> String {
 }
 
 /// Returns the error text of a row whose answer differs from what was sent.
-pub(super) fn said_of(differing: &[Field], lost: &[String]) -> Option<String> {
+pub(super) fn said_of(differing: &[Field], lost: &[String], left: &[Field]) -> Option<String> {
     let mut parts = Vec::new();
     if !differing.is_empty() {
         let names: Vec<&str> = differing.iter().map(|field| field.name()).collect();
@@ -52,5 +58,12 @@ pub(super) fn said_of(differing: &[Field], lost: &[String]) -> Option<String> {
     if !lost.is_empty() {
         parts.push(format!("the update cleared {}, which an update cannot include", lost.join(", ")));
     }
+    parts.extend(left_alone(left));
     (!parts.is_empty()).then(|| format!("written, but {}", parts.join("; ")))
+}
+
+/// Returns what a revert says of fields that no row named and that someone has changed since.
+pub(super) fn left_alone(left: &[Field]) -> Option<String> {
+    let names: Vec<&str> = left.iter().map(|field| field.name()).collect();
+    (!names.is_empty()).then(|| format!("{} was left as it is, because it was changed since", names.join(", ")))
 }

@@ -36,6 +36,8 @@ pub use self::builder::{Builder, CellError, Given, Number};
 pub use self::dialect::encoding_named;
 pub use self::error::TableError;
 pub use self::integers::Float;
+#[cfg(feature = "python")]
+pub(crate) use self::names::ignored_along;
 
 /// A longer name is truncated in a message.
 const LONGEST_NAME: usize = 100;

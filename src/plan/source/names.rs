@@ -18,7 +18,7 @@ const READ_ONLY: [&str; 7] = [
 ];
 
 /// The names that other programs use for a field, in letters and digits only.
-const HINTS: [(Field, &[&str]); 11] = [
+const HINTS: [(Field, &[&str]); 13] = [
     (Field::Name, &["company", "companyname", "account", "accountname", "organization", "organizationname"]),
     (
         Field::DomainName,
@@ -55,6 +55,8 @@ const HINTS: [(Field, &[&str]); 11] = [
     (Field::City, &["billingcity", "companycity", "town"]),
     (Field::State, &["billingstate", "billingstateprovince", "companystate", "stateregion", "region", "province"]),
     (Field::Country, &["billingcountry", "companycountry", "countryregion"]),
+    (Field::LogoUrl, &["logo", "companylogo", "companylogourl"]),
+    (Field::Email, &["emailaddress", "companyemail", "companyemailaddress"]),
     (Field::OwnerUserId, &["owner", "ownerid", "accountowner", "companyowner"]),
 ];
 
@@ -143,27 +145,11 @@ impl Names {
             found.roles.push((shown(name), role));
         }
         found.check_renamed(names, options);
-        found.check_ignored(names, options);
+        found.faults.extend(ignored_along(names, options));
         if options.mode == Mode::Replace && !names.is_empty() {
             found.check_left_out(names, options);
         }
         found
-    }
-
-    /// A user who ignores one of two columns for a field expects that the other one is used.
-    fn check_ignored(&mut self, names: &[&str], options: &Options) {
-        let is_listed = |name: &str| options.ignore.iter().any(|ignored| ignored == name);
-        let is_used = |name: &str| field(name).is_some() || plain(name) == "id";
-        for name in names.iter().filter(|name| is_used(name) && !is_listed(name)) {
-            if let Some(other) = names.iter().find(|other| is_listed(other) && same(other, name)) {
-                let message = format!(
-                    "is ignored too, because its name differs from {} only in case, spaces or punctuation; rename one \
-                    of them, or list both in ignore=",
-                    shown(other)
-                );
-                self.faults.push(FieldError::new(shown(name), message));
-            }
-        }
     }
 
     /// A renamed column must exist: its name may be misspelled, and its values would be lost.
@@ -195,18 +181,22 @@ impl Names {
             })
             .collect();
         if options.ignore_unknown {
-            left_out.extend(names.iter().filter(|name| role_of(name, options) == Ok(Role::Ignored)).filter_map(
-                |name| {
-                    let field = meant(name).or_else(|| similar(name)).filter(|field| clears(*field))?.name();
-                    let message = format!(
-                        "may be the {field}, which mode \"replace\" clears when it has no column; if it is, set \
+            let is_ignored = |name: &&&str| {
+                role_of(name, options) == Ok(Role::Ignored)
+                    && !is_read_only(name)
+                    && !is_index(name)
+                    && !is_unnamed(name)
+            };
+            left_out.extend(names.iter().filter(is_ignored).filter_map(|name| {
+                let field = meant(name).or_else(|| resembled(name)).filter(|field| clears(*field))?.name();
+                let message = format!(
+                    "may be the {field}, which mode \"replace\" clears when it has no column; if it is, set \
                         columns={{{}: \"{field}\"}}; otherwise list it in ignore=, together with every other column \
                         to ignore",
-                        quoted(name)
-                    );
-                    Some(FieldError::new(shown(name), message))
-                },
-            ));
+                    quoted(name)
+                );
+                Some(FieldError::new(shown(name), message))
+            }));
         }
         self.faults.extend(left_out);
     }
@@ -233,6 +223,24 @@ impl Names {
         }
         self.faults.extend(missing);
     }
+}
+
+/// Returns the faults of columns that `ignore=` would ignore although it names another one: a user who ignores one of two
+/// columns for a field expects that the other one is used.
+pub(crate) fn ignored_along(names: &[&str], options: &Options) -> Vec<FieldError> {
+    let is_listed = |name: &str| options.ignore.iter().any(|ignored| ignored == name);
+    let is_used = |name: &str| field(name).is_some() || plain(name) == "id";
+    let used = names.iter().filter(|name| is_used(name) && !is_listed(name));
+    let fault = |name: &&str| {
+        let other = names.iter().find(|other| is_listed(other) && same(other, name))?;
+        let message = format!(
+            "is ignored too, because its name differs from {} only in case, spaces or punctuation; rename one of them, \
+            or list both in ignore=",
+            shown(other)
+        );
+        Some(FieldError::new(shown(name), message))
+    };
+    used.filter_map(fault).collect()
 }
 
 /// Returns the role of a column, based only on its name.
@@ -363,7 +371,11 @@ fn unknown<'a>(name: &'a str, renamed: Option<&str>, others: &mut Others<'a>) ->
              otherwise list it in ignore="
         );
     }
-    match similar_name(name) {
+    let wanted = plain(name);
+    let names = Field::ALL.iter().map(|field| field.name()).chain(["id"]);
+    // The word "company" alone makes a name look like company_size.
+    let rest = wanted.strip_prefix("company").filter(|rest| nearest(rest, ["size"].into_iter()).is_none());
+    match nearest(&wanted, names).filter(|right| !wanted.is_empty() && (rest.is_none() || *right != "company_size")) {
         Some(right) => {
             format!("is not a field of a contact account; did you mean {right}? Otherwise, list it in ignore=")
         }
@@ -371,20 +383,18 @@ fn unknown<'a>(name: &'a str, renamed: Option<&str>, others: &mut Others<'a>) ->
     }
 }
 
-/// Returns the field or key with a similar name.
-fn similar_name(name: &str) -> Option<&'static str> {
+/// Returns the field that a name resembles: one begins with the other, as `Email Address` and `Time Zone`, or it is
+/// misspelled.
+fn resembled(name: &str) -> Option<Field> {
+    const ALMOST_EQUAL: f64 = 0.95;
     let wanted = plain(name);
-    let names = Field::ALL.iter().map(|field| field.name()).chain(["id"]);
-    // The word "company" alone makes a name look like company_size.
-    let rest = wanted.strip_prefix("company").filter(|rest| nearest(rest, ["size"].into_iter()).is_none());
-    nearest(&wanted, names).filter(|right| !wanted.is_empty() && (rest.is_none() || *right != "company_size"))
-}
-
-/// Returns the field with a similar name, also if the word "company" comes before it.
-fn similar(name: &str) -> Option<Field> {
-    let wanted = plain(name);
-    let rest = wanted.strip_prefix("company").unwrap_or_default();
-    [name, rest].into_iter().find_map(|name| similar_name(name).and_then(Field::from_name))
+    let wanted = wanted.strip_prefix("company").unwrap_or(&wanted);
+    Field::ALL.iter().copied().find(|field| {
+        let field = plain(field.name());
+        wanted.starts_with(&field)
+            || (field.starts_with(wanted) && 4 * wanted.len() >= 3 * field.len())
+            || strsim::jaro_winkler(wanted, &field) >= ALMOST_EQUAL
+    })
 }
 
 /// Returns the field for a name that other programs use.

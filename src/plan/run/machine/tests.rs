@@ -1226,33 +1226,66 @@ fn a_run_after_a_kill_looks_at_the_account_in_doubt_before_it_writes_another_or_
 }
 
 #[test]
-fn a_stage_that_an_update_reset_whose_answer_was_lost_is_seen_at_the_next_look() {
-    let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), SETTINGS);
-    look_at_account(&mut machine, staged, at(0));
-    let update = next_update(&mut machine, at(0));
-    machine.wrote(update, Err(lost_answer()), at(0));
-    let records = look_at_account(&mut machine, |id| in_stage(id, 1, "New"), at(60));
-    assert_eq!(records, [Record::Cleared(vec!["stage".to_owned()])]);
-    assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { row: 0, id: 1, is_written: true, .. })));
+fn a_stage_that_updates_reset_is_reset_in_one_more_account_when_the_first_answer_was_lost() {
+    let mut machine = Machine::new(rows(6), Some(ItemsProof::Incomplete), SETTINGS);
+    let (mut reset, mut now) = (Vec::new(), at(0));
+    loop {
+        match machine.next(now) {
+            Next::Wait(until, _) => now = until,
+            Next::Request => match machine.start(now).unwrap() {
+                Request::Account { row } => {
+                    let id = row.account_id.unwrap();
+                    let account = if reset.contains(&id) { in_stage(id, 1, "New") } else { staged(id) };
+                    machine.looked_at_account(row, bergen(), Ok(account), now);
+                }
+                Request::Update(update) => {
+                    let id = update.account.id;
+                    let is_first = reset.is_empty();
+                    reset.push(id);
+                    if is_first {
+                        machine.wrote(*update, Err(lost_answer()), now);
+                    } else {
+                        wrote_as_sent(&mut machine, *update, in_stage(id, 1, "New"), now);
+                    }
+                }
+                Request::Page { .. } => panic!("pages were shown to be incomplete"),
+            },
+            Next::Idle | Next::Done => break,
+        }
+    }
+    // The first one twice: someone could have moved it.
+    assert_eq!(reset, [1, 1, 2]);
+    assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { row: 1, id: 2, is_written: true, .. })));
+}
+
+#[test]
+fn a_stage_that_someone_changed_after_a_kill_ends_no_run() {
+    let mut open = rows(3);
+    open[0].was_sent = true;
+    let at_risk = Some(AtRisk { row: 0, members: stage() });
+    let mut machine = Machine::new(open, Some(ItemsProof::Incomplete), SETTINGS).sparing(Vec::new(), at_risk);
+    let shown = |id: i64| if id == 1 { in_stage(id, 4, "Customer") } else { staged(id) };
+    let (written, _) = run_to_end_as(&mut machine, shown, shown, shown);
+    assert_eq!(written, [0, 1, 2]);
+    assert!(machine.into_stop().is_none());
 }
 
 #[test]
 fn a_field_that_no_row_names_and_that_an_update_empties_is_stored_and_ends_the_run() {
-    let shown = |id: i64| with(id, "phone", "0150");
     for on_unknown_member in [OnUnknownMember::Stop, OnUnknownMember::Clear] {
-        for answer in ["", "+47 150"] {
+        for (value, answer) in [("0150", ""), ("0150", "+47 150"), (" \u{200b}", "")] {
             let settings = Settings { on_unknown_member, ..SETTINGS };
             let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), settings);
             let row = next_account(&mut machine, at(0));
-            machine.looked_at_account(row, bergen(), Ok(shown(1)), at(0));
+            machine.looked_at_account(row, bergen(), Ok(with(1, "phone", value)), at(0));
             let update = next_update(&mut machine, at(0));
             let answered = ContactAccount { phone: Some(answer.to_owned()), ..answered(1) };
             let records = machine.wrote(update, Ok(answered), at(0));
             let [Record::Finish { row: 0, finished }] = &records[..] else { panic!("{records:?}") };
-            let (before, answered) = (Value::Text("0150".into()), Value::Text(answer.to_owned()));
+            let (before, answered) = (Value::Text(value.into()), Value::Text(answer.to_owned()));
             assert_eq!(finished.unplanned, [Unplanned { field: Field::Phone, before, answered }]);
             assert!(finished.stored_otherwise && finished.error.as_deref().unwrap().contains("phone"));
-            let stops = answer.is_empty() && on_unknown_member == OnUnknownMember::Stop;
+            let stops = answer.is_empty() && value == "0150" && on_unknown_member == OnUnknownMember::Stop;
             let stop = machine.into_stop();
             assert_eq!(matches!(stop, Some(Stop::EmptiedFields { row: 0, id: 1, .. })), stops, "{stop:?}");
         }
@@ -1270,12 +1303,18 @@ fn a_revert_leaves_a_field_that_no_row_named_if_someone_has_changed_it_since() {
         let update = next_update(&mut machine, at(0));
         assert_eq!(update.fields.phone, expected);
         assert_eq!(update.fields.city, Presence::Value("Bergen".to_owned()));
+        let is_left = phone == "0160";
+        let records = wrote_as_sent(&mut machine, update, account(1), at(0));
+        let [Record::Finish { finished, .. }] = &records[..] else { panic!("{records:?}") };
+        assert_eq!(finished.left, if is_left { vec![Field::Phone] } else { Vec::new() });
+        assert_eq!(error_of(&records).contains("phone was left as it is"), is_left);
     }
     // Nothing else is left to restore.
     let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), SETTINGS);
     let row = next_account(&mut machine, at(0));
     let records = machine.looked_at_account(row, vec![spoiled], Ok(with(1, "phone", "0160")), at(0));
     assert_eq!(statuses(&records), [(0, Status::Unchanged)]);
+    assert_eq!(error_of(&records), "row 0: phone was left as it is, because it was changed since");
 }
 
 #[test]
