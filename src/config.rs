@@ -181,8 +181,7 @@ impl ApiKey {
         }
         if text.trim() != text {
             return refused(format!(
-                "{origin} begins or ends with white space or a line end; remove it, for example \
-                with strip()"
+                "{origin} begins or ends with white space or a line end; remove it, for example with strip()"
             ));
         }
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {

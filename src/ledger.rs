@@ -303,9 +303,7 @@ impl Ledger {
         }
         if self.missed_since.get_or_insert_with(Instant::now).elapsed() > STUCK {
             self.warn(
-                "the quota counts only this process: another program holds the lock of the quota \
-                file"
-                    .to_owned(),
+                "the quota counts only this process: another program holds the lock of the quota file".to_owned(),
             );
         }
         Ok(false)

@@ -117,13 +117,8 @@ pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<(
 /// Creates a file with a random name in the folder of `path`.
 #[cfg(feature = "sandbox")]
 fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
-    let name = path.file_name().ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the path has no file \
-        name",
-        )
-    })?;
+    let name =
+        path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name"))?;
     let mut last = None;
     for _ in 0..NAMES {
         let mut beside = OsString::from(".");

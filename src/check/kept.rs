@@ -50,11 +50,9 @@ pub(super) fn kept(before: &Moment, answer: Option<&Moment>, now: &Moment) -> Ve
         shown.or(answer).map_or(StoredText::NotAtAll, |seen| StoredText::of(seen.account.value(restoring::FIELD)));
     found("update", "The service answered the update with 200 and the account.".to_owned(), "Updates work.", false);
     let (what, follows) = match stored {
-        StoredText::AsSent => (
-            "The service stored the text as it was sent.",
-            "patch_contact_account() stores exactly \
-            what it sends.",
-        ),
+        StoredText::AsSent => {
+            ("The service stored the text as it was sent.", "patch_contact_account() stores exactly what it sends.")
+        }
         StoredText::Trimmed => ("The service stored the text without its leading and trailing white space.", OTHERWISE),
         StoredText::SpacesJoined => ("The service stored the text with single spaces.", OTHERWISE),
         StoredText::Escaped => (

@@ -84,8 +84,7 @@ impl Trial {
         self.state().is_open.then(|| {
             format!(
                 "the description of account {} may still contain the text of the check. It was empty before. Clear it \
-                in \
-                 Reply.io, or with patch_contact_account({}, description=None)",
+                in Reply.io, or with patch_contact_account({}, description=None)",
                 self.id, self.id
             )
         })

@@ -17,8 +17,7 @@ const ACQUIRE: &str = "Quota(acquire=...)";
 const FREE_DESCRIPTORS: &str =
     "close files and connections, or raise the limits of this process (ulimit -n, ulimit -u)";
 const NOT_THE_SERVICE: &str = "this looks like a page from a proxy or a login form, not like an answer from Reply.io; \
-    check base_url and the \
-    network";
+    check base_url and the network";
 
 impl fmt::Display for Call {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,8 +63,7 @@ impl Failure {
                 TransportKind::Connect => "check the network, base_url and, behind a company proxy, HTTPS_PROXY",
                 TransportKind::Exhausted => FREE_DESCRIPTORS,
                 TransportKind::OutOfDate => {
-                    "check this machine's clock; if it is right, the server's operator must \
-                    replace the certificate"
+                    "check this machine's clock; if it is right, the server's operator must replace the certificate"
                 }
                 TransportKind::Certificate => {
                     "a company proxy may intercept the connection; set ca_file or SSL_CERT_FILE to its certificate \

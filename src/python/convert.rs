@@ -16,8 +16,7 @@ use crate::text::plain_line;
 
 /// The accepted kinds of tables, for messages.
 pub(super) const TAKEN: &str = "a DataFrame or another Arrow table, an iterable of mappings, named tuples or \
-    dataclass instances, or \
-    the path of a .csv, .tsv, .jsonl, .ndjson or .parquet file";
+    dataclass instances, or the path of a .csv, .tsv, .jsonl, .ndjson or .parquet file";
 
 /// A longer name is truncated.
 const LONGEST_NAME: usize = 100;

@@ -93,8 +93,7 @@ pub(super) fn closed(py: Python<'_>) -> PyErr {
 pub(super) fn exhausted(py: Python<'_>, error: &std::io::Error) -> PyErr {
     let message = format!(
         "no request was sent: the operating system refused a resource that the call needs: {error}; hint: close files \
-        and connections, \
-        or raise the limits of this process (ulimit -n, ulimit -u)"
+        and connections, or raise the limits of this process (ulimit -n, ulimit -u)"
     );
     instance(py, ErrorKind::Transport, &message, &PyDict::new(py)).unwrap_or_else(|failed| failed)
 }

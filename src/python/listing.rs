@@ -38,18 +38,8 @@ impl Listing {
         page_size: &Bound<'_, PyAny>,
     ) -> Result<Self, (&'static str, String)> {
         let text = |name, value: Option<&Bound<'_, PyAny>>| {
-            value
-                .map(|value| {
-                    value.extract::<String>().map_err(|_| {
-                        (
-                            name,
-                            "must be valid Unicode text or \
-                    None"
-                                .to_owned(),
-                        )
-                    })
-                })
-                .transpose()
+            let text = value.map(PyAnyMethods::extract::<String>).transpose();
+            text.map_err(|_| (name, "must be valid Unicode text or None".to_owned()))
         };
         let sort_by = text("sort_by", sort_by)?.map(|name| {
             let member = crate::MEMBERS.iter().find(|member| member.name == name);

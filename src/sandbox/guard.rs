@@ -18,10 +18,8 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 pub(super) fn refusal(parts: &Parts) -> Option<Answer> {
     let detail = match only(&parts.headers, &HOST) {
         Some(host) if is_loopback(host) && parts.uri.authority().is_none_or(|name| is_loopback(name.as_str())) => {
-            is_from_another_page(&parts.headers, host).then_some(
-                "The sandbox does not answer requests from web \
-                pages.",
-            )?
+            is_from_another_page(&parts.headers, host)
+                .then_some("The sandbox does not answer requests from web pages.")?
         }
         _ => "The sandbox answers only at localhost, 127.0.0.1 and [::1], and the Host header must name one of them.",
     };

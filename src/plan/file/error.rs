@@ -123,10 +123,9 @@ impl fmt::Display for FileError {
                 progress; move it next to that plan, or delete it, then plan again"
             ),
             FileErrorKind::NotAPlan => formatter.write_str("is not a plan file"),
-            FileErrorKind::Newer => formatter.write_str(
-                "was created by a newer version of replyio; upgrade the \
-                package",
-            ),
+            FileErrorKind::Newer => {
+                formatter.write_str("was created by a newer version of replyio; upgrade the package")
+            }
             FileErrorKind::HalfWritten => {
                 formatter.write_str("is incomplete because planning was interrupted; delete it and plan again")
             }
@@ -137,16 +136,15 @@ impl fmt::Display for FileError {
                 formatter.write_str(what)
             }
             FileErrorKind::Older => formatter.write_str(
-                "was created by an older version of replyio, whose plans this version cannot \
-                    read; plan again",
+                "was created by an older version of replyio, whose plans this version cannot read; plan again",
             ),
             FileErrorKind::NeedsLog => {
                 let name = self.path.file_name().unwrap_or_default().to_string_lossy();
                 write!(
                     formatter,
                     "a run was interrupted, and its progress is in {name}-wal, which is missing or not readable; copy \
-                    both files here, or open the plan with recover=True, which treats every row that may have been sent as \
-                     unknown"
+                    both files here, or open the plan with recover=True, which treats every row that may have been \
+                    sent as unknown"
                 )
             }
             FileErrorKind::ForeignLog => {

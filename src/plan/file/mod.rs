@@ -169,9 +169,8 @@ impl PlanFile {
         match Self::check(path, None) {
             Ok(file) if file.header().source_digest == source_digest && !file.header().is_revert => Ok(Some(file)),
             Ok(_) => {
-                let what = "was created from other rows or options, so it cannot be resumed with these; choose \
-                    another name with save_as=, open this plan with open_plan(), or replace it with \
-                    if_exists=\"replace\"";
+                let what = "was created from other rows or options, so it cannot be resumed with these; choose another \
+                    name with save_as=, open this plan with open_plan(), or replace it with if_exists=\"replace\"";
                 Err(FileError::new(path, FileErrorKind::Foreign(what.to_owned())))
             }
             Err(error) => Self::nothing_there(path, error).map(|()| None),
@@ -262,8 +261,7 @@ impl PlanFile {
         }
         if !new_key && !header.key.is_of(key) {
             let what = "was created with another API key; open it with that one, or with new_key=True if this is \
-                another \
-                        key of the same user";
+                another key of the same user";
             return refuse(what.to_owned());
         }
         Ok(())

@@ -39,12 +39,9 @@ impl PlanFile {
     /// Returns [`FileError`] if the file cannot be read.
     pub fn state(&self) -> Result<State, FileError> {
         let found = self.ask(state::read)?;
-        found.map(|(state, _)| state).ok_or_else(|| {
-            self.damaged(
-                "the state of its job differs from what replyio \
-            wrote",
-            )
-        })
+        found
+            .map(|(state, _)| state)
+            .ok_or_else(|| self.damaged("the state of its job differs from what replyio wrote"))
     }
 
     /// Returns the rows that are still open, in the order of their position in the list: pending and unknown rows, and

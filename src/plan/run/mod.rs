@@ -163,8 +163,7 @@ impl std::fmt::Display for RunError {
                     write!(
                         formatter,
                         "the update of account {id} (row {row}) would clear {members}, as an earlier update of this \
-                        plan \
-                         did, so the run did not send it"
+                        plan did, so the run did not send it"
                     )?;
                 }
                 write!(

@@ -28,13 +28,8 @@ pub(super) fn read(path: &Path, options: &Options) -> Result<Table, TableError> 
         if bytes.len() > LONGEST_RECORD {
             return Err(wrong(format!("is longer than {} MiB", LONGEST_RECORD / 1024 / 1024)));
         }
-        let text = std::str::from_utf8(&bytes).map_err(|_| {
-            wrong(
-                "is not valid UTF-8; save the file as \
-            UTF-8"
-                    .to_owned(),
-            )
-        })?;
+        let text =
+            std::str::from_utf8(&bytes).map_err(|_| wrong("is not valid UTF-8; save the file as UTF-8".to_owned()))?;
         let text = if line == 1 { text.strip_prefix('\u{feff}').unwrap_or(text) } else { text };
         if !text.trim().is_empty() {
             add(&mut builder, text).map_err(wrong)?;
