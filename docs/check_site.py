@@ -90,7 +90,9 @@ def faults_of_names(site: Path) -> list[str]:
     for name in replyio.__all__:
         value = getattr(replyio, name)
         if isinstance(value, type) and not issubclass(value, dict):
-            public |= {f"replyio.{name}.{member}" for member in vars(value) if not member.startswith("_")}
+            bases = [base for base in value.__mro__ if base is value or base.__name__.startswith("_")]
+            members = {member for base in bases for member in vars(base)}
+            public |= {f"replyio.{name}.{member}" for member in members if not member.startswith("_")}
     return [f"no page documents {name}" for name in sorted(public - documented)]
 
 

@@ -109,7 +109,9 @@ def public_api() -> str:
         texts.append(f"## replyio.{name}\n\n{inspect.getdoc(value) or ''}")
         if not isinstance(value, type):
             continue
-        for member, function in vars(value).items():
+        bases = [base for base in reversed(value.__mro__) if base is value or base.__name__.startswith("_")]
+        members = {member: function for base in bases for member, function in vars(base).items()}
+        for member, function in members.items():
             if not member.startswith("_") and inspect.isfunction(function):
                 texts.append(f"### {name}.{member}{inspect.signature(function)}\n\n{inspect.getdoc(function) or ''}")
     return "\n\n".join(texts) + "\n"

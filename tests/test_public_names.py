@@ -46,16 +46,21 @@ def public_names() -> Iterator[tuple[str, Any]]:
 CLASSES = {name: value for name, value in public_names() if inspect.isclass(value)}
 
 
+def members_of(cls: Any) -> dict[str, Any]:
+    """Also those of the private bases that a public class shares with another."""
+    bases = [base for base in reversed(cls.__mro__) if base is cls or base.__name__.startswith("_")]
+    return {member: value for base in bases for member, value in vars(base).items() if not member.startswith("_")}
+
+
 def functions() -> Iterator[tuple[str, Any]]:
     for name, value in public_names():
         if inspect.isfunction(value):
             yield name, value
     for name, cls in CLASSES.items():
-        for member, value in vars(cls).items():
-            if not member.startswith("_"):
-                value = inspect.unwrap(getattr(value, "__func__", value))  # noqa: PLW2901
-                if inspect.isfunction(value):
-                    yield f"{name}.{member}", value
+        for member, value in members_of(cls).items():
+            function = inspect.unwrap(getattr(value, "__func__", value))
+            if inspect.isfunction(function):
+                yield f"{name}.{member}", function
 
 
 FUNCTIONS = dict(functions())
@@ -125,8 +130,8 @@ def test_classes_have_a_summary_and_describe_their_members(name: str) -> None:
     members = [member for member in vars(cls).get("__annotations__", {}) if not member.startswith("_")]
     if members:
         assert entries(cls, "Attributes") == members
-    for member, value in vars(cls).items():
-        if isinstance(value, property) and not member.startswith("_"):
+    for member, value in members_of(cls).items():
+        if isinstance(value, property):
             assert summary(value).endswith("."), f"{name}.{member} does not say what it is"
 
 

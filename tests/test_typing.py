@@ -96,7 +96,9 @@ hidden, faults = ("__init__", "__enter__", "__aenter__", "__exit__", "__iter__",
 for module in (replyio, replyio.sandbox):
     for name in module.__all__:
         public = getattr(module, name)
-        members = vars(public).items() if isinstance(public, type) else ()
+        mro = getattr(public, "__mro__", ())
+        bases = [base for base in mro if base is public or base.__name__.startswith("_")]
+        members = [item for base in bases for item in vars(base).items()]
         for path, member in [(name, public), *((f"{name}.{key}", value) for key, value in members)]:
             if path.rpartition(".")[2].startswith("_") and path.rpartition(".")[2] not in hidden:
                 continue

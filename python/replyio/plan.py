@@ -4,6 +4,9 @@
 opens one without a client.
 """
 
+# The classes of this file are parts of each other.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
@@ -362,9 +365,11 @@ class _Report:
         if table not in _COLUMNS:
             raise refused("table", f"must be one of {', '.join(_COLUMNS)}")
         found: PlanTable = getattr(self, table)
-        return found._export(  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the object's own table
-            path, overwrite=overwrite, for_spreadsheet=for_spreadsheet, plan=self._path
-        )
+        return found._export(path, overwrite=overwrite, for_spreadsheet=for_spreadsheet, plan=self._path)
+
+    def _subject(self) -> Plan:
+        """Returns the plan that a retry applies and a revert takes back."""
+        raise NotImplementedError
 
     def _name(self) -> str:
         """Returns the file name without its directory."""
@@ -402,6 +407,137 @@ class _Report:
         from replyio._join import joined
 
         return joined(table, self.rows, prefix)
+
+    def retry_failed(
+        self,
+        on_conflict: Literal["skip", "overwrite"] = "skip",
+        progress: bool | Callable[[dict[str, Any]], object] = True,
+        on_unknown_member: Literal["stop", "clear"] = "stop",
+    ) -> ApplyResult:
+        """Makes failed rows and conflicts pending again, then applies the plan.
+
+        Unknown rows need no retry: every `apply` includes them.
+
+        Args:
+            on_conflict: What to do if someone else changed a field of the plan after the plan was created: "skip" (the
+                default) leaves the account unchanged and marks the row as a conflict; "overwrite" sends the plan's
+                value.
+            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
+                (and `text`, a line for people) on each change. Default True.
+            on_unknown_member: What to do if an update clears a member of the account that it cannot include, which is
+                `stage` or a member that this version of replyio does not know: "stop" (the default) ends the run at the
+                first such row, and ends later runs before they update an account that has the member; "clear" continues
+                and clears it in every account that the plan updates.
+
+        Returns:
+            The outcome of the rows.
+
+        Raises:
+            PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
+                that it cannot include.
+            AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
+            ReplyError: If another failure ends the run. Rows that it did not write keep their status.
+        """
+        options = _options(on_conflict, on_unknown_member)
+        _warn_of_blocking("retry_failed")
+        return self._subject()._run("retry_failed", options, progress)
+
+    async def retry_failed_async(
+        self,
+        on_conflict: Literal["skip", "overwrite"] = "skip",
+        progress: bool | Callable[[dict[str, Any]], object] = True,
+        on_unknown_member: Literal["stop", "clear"] = "stop",
+    ) -> ApplyResult:
+        """Makes failed rows and conflicts pending again, then applies the plan.
+
+        See `retry_failed`. Canceling the task stops the run as Ctrl-C does.
+
+        Args:
+            on_conflict: "skip" (the default) or "overwrite"; see `retry_failed`.
+            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
+                (and `text`, a line for people) on each change. Default True.
+            on_unknown_member: "stop" (the default) or "clear"; see `retry_failed`.
+
+        Returns:
+            The outcome of the rows.
+
+        Raises:
+            PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
+                that it cannot include.
+            AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
+            ReplyError: If another failure ends the run. Rows that it did not write keep their status.
+        """
+        options = _options(on_conflict, on_unknown_member)
+        return await self._subject()._run_async("retry_failed", options, progress)
+
+    def revert(
+        self,
+        on_conflict: Literal["skip", "overwrite"] = "skip",
+        progress: bool | Callable[[dict[str, Any]], object] = True,
+        on_unknown_member: Literal["stop", "clear"] = "stop",
+    ) -> ApplyResult:
+        """Restores the previous values in the accounts that this plan has changed.
+
+        The revert covers every row that was updated or may have been updated. It is a plan too, in a file next to this
+        one (`acme.revert.replyplan`), which you can stop, resume and revert: `result.plan`. A field that someone else
+        changed since then is a conflict.
+
+        If a revert was interrupted, this call resumes it. Otherwise it creates a new one (`acme.revert2.replyplan` and
+        so on), which reads each account again; a row that already has the previous values becomes "unchanged".
+
+        Args:
+            on_conflict: What to do if someone else changed a field of the plan after the plan was created: "skip" (the
+                default) leaves the account unchanged and marks the row as a conflict; "overwrite" sends the plan's
+                value.
+            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
+                (and `text`, a line for people) on each change. Default True.
+            on_unknown_member: What to do if an update clears a member of the account that it cannot include, which is
+                `stage` or a member that this version of replyio does not know: "stop" (the default) ends the run at the
+                first such row, and ends later runs before they update an account that has the member; "clear" continues
+                and clears it in every account that the plan updates.
+
+        Returns:
+            The outcome of the rows.
+
+        Raises:
+            PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
+                that it cannot include.
+            AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
+            ReplyError: If another failure ends the run. Rows that it did not write keep their status.
+        """
+        options = _options(on_conflict, on_unknown_member)
+        _warn_of_blocking("revert")
+        plan = self._subject()._reversed()
+        return plan._run("apply", options, progress)
+
+    async def revert_async(
+        self,
+        on_conflict: Literal["skip", "overwrite"] = "skip",
+        progress: bool | Callable[[dict[str, Any]], object] = True,
+        on_unknown_member: Literal["stop", "clear"] = "stop",
+    ) -> ApplyResult:
+        """Restores the previous values in the accounts that this plan has changed.
+
+        See `revert`. Canceling the task stops the run as Ctrl-C does.
+
+        Args:
+            on_conflict: "skip" (the default) or "overwrite"; see `revert`.
+            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
+                (and `text`, a line for people) on each change. Default True.
+            on_unknown_member: "stop" (the default) or "clear"; see `revert`.
+
+        Returns:
+            The outcome of the rows.
+
+        Raises:
+            PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
+                that it cannot include.
+            AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
+            ReplyError: If another failure ends the run. Rows that it did not write keep their status.
+        """
+        options = _options(on_conflict, on_unknown_member)
+        plan = await start_async(self._subject()._reversed)
+        return await plan._run_async("apply", options, progress)
 
 
 class Plan(_Report):
@@ -540,136 +676,8 @@ class Plan(_Report):
             options = await asyncio.to_thread(self._of_rows, options, rows)
         return await self._run_async("apply", options, progress)
 
-    def retry_failed(
-        self,
-        on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool | Callable[[dict[str, Any]], object] = True,
-        on_unknown_member: Literal["stop", "clear"] = "stop",
-    ) -> ApplyResult:
-        """Makes failed rows and conflicts pending again, then applies the plan.
-
-        Unknown rows need no retry: every `apply` includes them.
-
-        Args:
-            on_conflict: What to do if someone else changed a field of the plan after the plan was created: "skip" (the
-                default) leaves the account unchanged and marks the row as a conflict; "overwrite" sends the plan's
-                value.
-            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
-                (and `text`, a line for people) on each change. Default True.
-            on_unknown_member: What to do if an update clears a member of the account that it cannot include, which is
-                `stage` or a member that this version of replyio does not know: "stop" (the default) ends the run at the
-                first such row, and ends later runs before they update an account that has the member; "clear" continues
-                and clears it in every account that the plan updates.
-
-        Returns:
-            The outcome of the rows.
-
-        Raises:
-            PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
-                that it cannot include.
-            AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
-            ReplyError: If another failure ends the run. Rows that it did not write keep their status.
-        """
-        options = _options(on_conflict, on_unknown_member)
-        _warn_of_blocking("retry_failed")
-        return self._run("retry_failed", options, progress)
-
-    async def retry_failed_async(
-        self,
-        on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool | Callable[[dict[str, Any]], object] = True,
-        on_unknown_member: Literal["stop", "clear"] = "stop",
-    ) -> ApplyResult:
-        """Makes failed rows and conflicts pending again, then applies the plan.
-
-        See `retry_failed`. Canceling the task stops the run as Ctrl-C does.
-
-        Args:
-            on_conflict: "skip" (the default) or "overwrite"; see `retry_failed`.
-            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
-                (and `text`, a line for people) on each change. Default True.
-            on_unknown_member: "stop" (the default) or "clear"; see `retry_failed`.
-
-        Returns:
-            The outcome of the rows.
-
-        Raises:
-            PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
-                that it cannot include.
-            AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
-            ReplyError: If another failure ends the run. Rows that it did not write keep their status.
-        """
-        options = _options(on_conflict, on_unknown_member)
-        return await self._run_async("retry_failed", options, progress)
-
-    def revert(
-        self,
-        on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool | Callable[[dict[str, Any]], object] = True,
-        on_unknown_member: Literal["stop", "clear"] = "stop",
-    ) -> ApplyResult:
-        """Restores the previous values in the accounts that this plan has changed.
-
-        The revert covers every row that was updated or may have been updated. It is a plan too, in a file next to this
-        one (`acme.revert.replyplan`), which you can stop, resume and revert: `result.plan`. A field that someone else
-        changed since then is a conflict.
-
-        If a revert was interrupted, this call resumes it. Otherwise it creates a new one (`acme.revert2.replyplan` and
-        so on), which reads each account again; a row that already has the previous values becomes "unchanged".
-
-        Args:
-            on_conflict: What to do if someone else changed a field of the plan after the plan was created: "skip" (the
-                default) leaves the account unchanged and marks the row as a conflict; "overwrite" sends the plan's
-                value.
-            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
-                (and `text`, a line for people) on each change. Default True.
-            on_unknown_member: What to do if an update clears a member of the account that it cannot include, which is
-                `stage` or a member that this version of replyio does not know: "stop" (the default) ends the run at the
-                first such row, and ends later runs before they update an account that has the member; "clear" continues
-                and clears it in every account that the plan updates.
-
-        Returns:
-            The outcome of the rows.
-
-        Raises:
-            PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
-                that it cannot include.
-            AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
-            ReplyError: If another failure ends the run. Rows that it did not write keep their status.
-        """
-        options = _options(on_conflict, on_unknown_member)
-        _warn_of_blocking("revert")
-        plan = self._reversed()
-        return plan._run("apply", options, progress)  # noqa: SLF001 - a plan too
-
-    async def revert_async(
-        self,
-        on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool | Callable[[dict[str, Any]], object] = True,
-        on_unknown_member: Literal["stop", "clear"] = "stop",
-    ) -> ApplyResult:
-        """Restores the previous values in the accounts that this plan has changed.
-
-        See `revert`. Canceling the task stops the run as Ctrl-C does.
-
-        Args:
-            on_conflict: "skip" (the default) or "overwrite"; see `revert`.
-            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
-                (and `text`, a line for people) on each change. Default True.
-            on_unknown_member: "stop" (the default) or "clear"; see `revert`.
-
-        Returns:
-            The outcome of the rows.
-
-        Raises:
-            PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
-                that it cannot include.
-            AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
-            ReplyError: If another failure ends the run. Rows that it did not write keep their status.
-        """
-        options = _options(on_conflict, on_unknown_member)
-        plan = await start_async(self._reversed)
-        return await plan._run_async("apply", options, progress)  # noqa: SLF001 - a plan too
+    def _subject(self) -> Plan:
+        return self
 
     def _reversed(self) -> Plan:
         return self if self._reverse is None else self._reverse()
@@ -850,125 +858,8 @@ class ApplyResult(_Report):
         """The plan that was applied. Use it to resume, look at rows, or revert."""
         return self._plan
 
-    def retry_failed(
-        self,
-        on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool | Callable[[dict[str, Any]], object] = True,
-        on_unknown_member: Literal["stop", "clear"] = "stop",
-    ) -> ApplyResult:
-        """Makes failed rows and conflicts pending again, then applies the plan.
-
-        Unknown rows need no retry: every `apply` includes them.
-
-        Args:
-            on_conflict: What to do if someone else changed a field of the plan after the plan was created: "skip" (the
-                default) leaves the account unchanged and marks the row as a conflict; "overwrite" sends the plan's
-                value.
-            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
-                (and `text`, a line for people) on each change. Default True.
-            on_unknown_member: What to do if an update clears a member of the account that it cannot include, which is
-                `stage` or a member that this version of replyio does not know: "stop" (the default) ends the run at the
-                first such row, and ends later runs before they update an account that has the member; "clear" continues
-                and clears it in every account that the plan updates.
-
-        Returns:
-            The outcome of the rows.
-
-        Raises:
-            PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
-                that it cannot include.
-            AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
-            ReplyError: If another failure ends the run. Rows that it did not write keep their status.
-        """
-        return self._plan.retry_failed(on_conflict, progress, on_unknown_member)
-
-    async def retry_failed_async(
-        self,
-        on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool | Callable[[dict[str, Any]], object] = True,
-        on_unknown_member: Literal["stop", "clear"] = "stop",
-    ) -> ApplyResult:
-        """Makes failed rows and conflicts pending again, then applies the plan.
-
-        See `retry_failed`. Canceling the task stops the run as Ctrl-C does.
-
-        Args:
-            on_conflict: "skip" (the default) or "overwrite"; see `retry_failed`.
-            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
-                (and `text`, a line for people) on each change. Default True.
-            on_unknown_member: "stop" (the default) or "clear"; see `retry_failed`.
-
-        Returns:
-            The outcome of the rows.
-
-        Raises:
-            PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
-                that it cannot include.
-            AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
-            ReplyError: If another failure ends the run. Rows that it did not write keep their status.
-        """
-        return await self._plan.retry_failed_async(on_conflict, progress, on_unknown_member)
-
-    def revert(
-        self,
-        on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool | Callable[[dict[str, Any]], object] = True,
-        on_unknown_member: Literal["stop", "clear"] = "stop",
-    ) -> ApplyResult:
-        """Restores the previous values in the accounts that this plan has changed.
-
-        The revert covers every row that was updated or may have been updated. It is a plan too, in a file next to this
-        one (`acme.revert.replyplan`), which you can stop, resume and revert: `result.plan`. A field that someone else
-        changed since then is a conflict.
-
-        Args:
-            on_conflict: What to do if someone else changed a field of the plan after the plan was created: "skip" (the
-                default) leaves the account unchanged and marks the row as a conflict; "overwrite" sends the plan's
-                value.
-            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
-                (and `text`, a line for people) on each change. Default True.
-            on_unknown_member: What to do if an update clears a member of the account that it cannot include, which is
-                `stage` or a member that this version of replyio does not know: "stop" (the default) ends the run at the
-                first such row, and ends later runs before they update an account that has the member; "clear" continues
-                and clears it in every account that the plan updates.
-
-        Returns:
-            The outcome of the rows.
-
-        Raises:
-            PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
-                that it cannot include.
-            AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
-            ReplyError: If another failure ends the run. Rows that it did not write keep their status.
-        """
-        return self._plan.revert(on_conflict, progress, on_unknown_member)
-
-    async def revert_async(
-        self,
-        on_conflict: Literal["skip", "overwrite"] = "skip",
-        progress: bool | Callable[[dict[str, Any]], object] = True,
-        on_unknown_member: Literal["stop", "clear"] = "stop",
-    ) -> ApplyResult:
-        """Restores the previous values in the accounts that this plan has changed.
-
-        See `revert`. Canceling the task stops the run as Ctrl-C does.
-
-        Args:
-            on_conflict: "skip" (the default) or "overwrite"; see `revert`.
-            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
-                (and `text`, a line for people) on each change. Default True.
-            on_unknown_member: "stop" (the default) or "clear"; see `revert`.
-
-        Returns:
-            The outcome of the rows.
-
-        Raises:
-            PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
-                that it cannot include.
-            AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
-            ReplyError: If another failure ends the run. Rows that it did not write keep their status.
-        """
-        return await self._plan.revert_async(on_conflict, progress, on_unknown_member)
+    def _subject(self) -> Plan:
+        return self._plan
 
     def raise_for_failures(self) -> None:
         """Raises if a row was not done, or if the service stored a different value than was sent.
