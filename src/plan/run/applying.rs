@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::control::{Control, Phase};
 use super::looks::requests_to_apply as requests;
-use super::machine::{Machine, Next, Request, Settings, Stop, Update};
+use super::machine::{Machine, Next, Request, Settings, Update};
 use super::policy::Refusal;
 use super::record::Record;
 use super::request::{Counter, admit};
@@ -184,7 +184,7 @@ impl Driver {
                         match slot {
                             Ok(Some(slot)) => self.start(slot),
                             Ok(None) => {}
-                            Err(failure) => self.machine.fail(Stop::Acquire(failure)),
+                            Err(failure) => self.machine.fail(RunError::Acquire(failure)),
                         }
                         continue;
                     }
@@ -211,20 +211,7 @@ impl Driver {
         if let Some(error) = self.failed {
             return Err(error.into());
         }
-        match self.machine.into_stop() {
-            None => Ok(()),
-            Some(Stop::Refused(error)) => Err(RunError::Call(error)),
-            Some(Stop::Acquire(failure)) => Err(RunError::Acquire(failure)),
-            Some(Stop::InDoubt(AtRisk { row, members })) => {
-                Err(RunError::InDoubt { row, members: members.into_keys().collect() })
-            }
-            Some(Stop::EmptiedFields { row, id, fields }) => Err(RunError::EmptiedFields { row, id, fields }),
-            Some(Stop::ClearedMembers { row, id, members, is_written }) => {
-                Err(RunError::ClearedMembers { row, id, members, is_written })
-            }
-            Some(Stop::Contradiction { row, id, fields }) => Err(RunError::Contradiction { row, id, fields }),
-            Some(Stop::Broken(what)) => Err(FileError::internal(what).into()),
-        }
+        self.machine.into_stop().map_or(Ok(()), Err)
     }
 
     fn fail(&mut self, error: FileError) {

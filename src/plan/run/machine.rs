@@ -14,12 +14,12 @@ use super::members::Members;
 use super::policy::{Direction, Kind, Policy, Refusal, Verdict};
 use super::proof::{self, Compared, FEWEST, Proofs};
 use super::record::{Record, finish, given_up, in_row, said_of, unchanged};
-use super::{OnConflict, OnUnknownMember};
+use super::{OnConflict, OnUnknownMember, RunError};
 use crate::account::{AccountFields, ContactAccount, Field};
 use crate::answer::Item;
 use crate::change::{self, Change, Deviations, Drift, Value, has_lost, has_unsendable, is_filled, unsendable};
-use crate::error::{Error, Failure, WaitReason};
-use crate::plan::file::{self, AtRisk, Finished, ItemsProof, OpenRow, Unplanned};
+use crate::error::WaitReason;
+use crate::plan::file::{self, AtRisk, FileError, Finished, ItemsProof, OpenRow, Unplanned};
 use crate::plan::planner::{Look, next_look};
 use crate::plan::{MatchOn, Status};
 use crate::sabotage::{Guard, is_off};
@@ -87,25 +87,6 @@ pub(super) enum Next {
     Done,
 }
 
-/// Why a run ended early.
-#[derive(Debug)]
-pub(super) enum Stop {
-    /// No request can succeed, or the service was unavailable for too long.
-    Refused(Error),
-    /// `acquire` of the quota failed.
-    Acquire(Failure),
-    /// Updates clear members that they cannot include: the update of this account did, or would, as an earlier one did.
-    ClearedMembers { row: u64, id: i64, members: Vec<String>, is_written: bool },
-    /// The update of this account emptied fields that its row does not name.
-    EmptiedFields { row: u64, id: i64, fields: Vec<&'static str> },
-    /// An update may have cleared members, no answer confirmed it, and its row was given up.
-    InDoubt(AtRisk),
-    /// The list shows fields of an account that `GET` does not, so an update built on either may clear them.
-    Contradiction { row: u64, id: i64, fields: Vec<&'static str> },
-    /// The plan cannot be applied.
-    Broken(&'static str),
-}
-
 /// An update that may have cleared members, and that no answer confirmed.
 #[derive(Debug)]
 struct InDoubt {
@@ -156,7 +137,7 @@ pub(super) struct Machine {
     keys: HashMap<u64, String>,
     /// Whether the service accepted an update of this run, so that several may be in flight.
     is_proven: bool,
-    stop: Option<Stop>,
+    stop: Option<RunError>,
     is_stopping: bool,
 }
 
@@ -229,12 +210,12 @@ impl Machine {
     }
 
     /// Makes the run fail. The first reason counts.
-    pub(super) fn fail(&mut self, stop: Stop) {
+    pub(super) fn fail(&mut self, stop: RunError) {
         self.stop.get_or_insert(stop);
     }
 
     /// Returns why the run ended early.
-    pub(super) fn into_stop(self) -> Option<Stop> {
+    pub(super) fn into_stop(self) -> Option<RunError> {
         self.stop
     }
 
@@ -283,7 +264,8 @@ impl Machine {
         if !self.ready.is_empty()
             && let Some(in_doubt) = self.in_doubt.take()
         {
-            self.fail(Stop::InDoubt(in_doubt.at_risk));
+            let AtRisk { row, members } = in_doubt.at_risk;
+            self.fail(RunError::InDoubt { row, members: members.into_keys().collect() });
         }
         Next::Done
     }
@@ -450,7 +432,7 @@ impl Machine {
             Err(refusal) => {
                 match self.policy.failed(Direction::Read, None, &mut 0, &refusal, now) {
                     Verdict::Retry(_) => rows.into_iter().for_each(|row| self.look_again(row)),
-                    _ => self.fail(Stop::Refused(refusal.error)),
+                    _ => self.fail(RunError::Call(refusal.error)),
                 }
                 return Vec::new();
             }
@@ -613,7 +595,7 @@ impl Machine {
                 }
                 Compared::Contradicting(fields) => {
                     let fields = fields.iter().map(|field| field.name()).collect();
-                    self.fail(Stop::Contradiction { row: row.row, id: account.id, fields });
+                    self.fail(RunError::Contradiction { row: row.row, id: account.id, fields });
                     return records;
                 }
             }
@@ -631,7 +613,7 @@ impl Machine {
                 self.in_doubt = None;
                 self.members.wrote(&account, &lost, &[]);
                 records.push(Record::Cleared(lost.clone()));
-                self.fail(Stop::ClearedMembers { row: row.row, id: account.id, members: lost, is_written: true });
+                self.fail(RunError::ClearedMembers { row: row.row, id: account.id, members: lost, is_written: true });
                 return records;
             }
         }
@@ -721,7 +703,12 @@ impl Machine {
         }
         let would_clear = self.members.would_clear(&account);
         if self.spares_members() && !would_clear.is_empty() {
-            self.fail(Stop::ClearedMembers { row: row.row, id: account.id, members: would_clear, is_written: false });
+            self.fail(RunError::ClearedMembers {
+                row: row.row,
+                id: account.id,
+                members: would_clear,
+                is_written: false,
+            });
             return None;
         }
         // A revert must not restore what an earlier attempt of this plan may have written.
@@ -732,7 +719,7 @@ impl Machine {
         let overwritten = changes.iter().filter(is_overwritten);
         let overwritten = overwritten.map(|change| (change.field, account.value(change.field).into())).collect();
         let Ok(fields) = change::merged(&account, &changes) else {
-            self.fail(Stop::Broken("a change of the plan is not of its field's kind"));
+            self.fail(FileError::internal("a change of the plan is not of its field's kind").into());
             return None;
         };
         self.ready.push_back(Update {
@@ -820,10 +807,10 @@ impl Machine {
         }
         records.push(Record::Finish { row: row.row, finished });
         if !lost.is_empty() && self.spares_members() {
-            self.fail(Stop::ClearedMembers { row: row.row, id: account.id, members: lost, is_written: true });
+            self.fail(RunError::ClearedMembers { row: row.row, id: account.id, members: lost, is_written: true });
         }
         if !emptied.is_empty() && self.spares_members() {
-            self.fail(Stop::EmptiedFields { row: row.row, id: account.id, fields: emptied });
+            self.fail(RunError::EmptiedFields { row: row.row, id: account.id, fields: emptied });
         }
         records
     }
@@ -902,7 +889,7 @@ impl Machine {
             }
             Verdict::Stop => {
                 // The postponed rows stay as they are.
-                self.fail(Stop::Refused(refusal.error));
+                self.fail(RunError::Call(refusal.error));
             }
         }
         records

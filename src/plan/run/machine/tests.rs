@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::{FEWEST, Machine, Next, Request, Settings, Stop, Update};
+use super::{FEWEST, Machine, Next, Request, Settings, Update};
 use crate::account::{ContactAccount, Field, Presence};
 use crate::answer::Item;
 use crate::change::{Change, Value};
@@ -11,7 +11,7 @@ use crate::error::{ApiFailure, Call, CallError, Error, Failure, Operation, Trans
 use crate::plan::file::{self, AtRisk, Finished, ItemsProof, OpenRow, Unplanned};
 use crate::plan::run::policy::Refusal;
 use crate::plan::run::record::Record;
-use crate::plan::run::{OnConflict, OnUnknownMember};
+use crate::plan::run::{OnConflict, OnUnknownMember, RunError};
 use crate::plan::{MatchOn, Status};
 use crate::problem::Problem;
 
@@ -337,7 +337,7 @@ fn a_value_that_only_the_list_shows_ends_the_run_before_anything_is_written() {
     assert_eq!(look_at_account(&mut machine, account, at(0)), []);
     assert_eq!(machine.next(at(0)), Next::Done);
     match machine.into_stop() {
-        Some(Stop::Contradiction { fields, .. }) => assert_eq!(fields, ["description"]),
+        Some(RunError::Contradiction { fields, .. }) => assert_eq!(fields, ["description"]),
         other => panic!("{other:?}"),
     }
 }
@@ -524,7 +524,7 @@ fn a_service_that_is_out_of_reach_for_two_hours_ends_the_run_with_every_row_as_i
     }
     assert!(now > at(7200) && now < at(7900), "{now:?}");
     assert_eq!(machine.last_records(), []);
-    assert!(matches!(machine.into_stop(), Some(Stop::Refused(_))));
+    assert!(matches!(machine.into_stop(), Some(RunError::Call(_))));
 }
 
 #[test]
@@ -554,7 +554,7 @@ fn a_wait_of_more_than_two_hours_ends_the_run() {
     let update = next_update(&mut machine, at(0));
     machine.wrote(update, Err(status(429, None, Some(at(7201)))), at(0));
     assert_eq!(machine.next(at(0)), Next::Done);
-    assert!(matches!(machine.into_stop(), Some(Stop::Refused(_))));
+    assert!(matches!(machine.into_stop(), Some(RunError::Call(_))));
 }
 
 #[test]
@@ -588,7 +588,7 @@ fn an_answer_that_the_contract_does_not_have_ends_the_run_when_several_rows_get_
         assert_eq!(machine.looked_at_account(row, bergen(), Err(login_page()), at(0)), []);
     }
     assert_eq!((machine.next(at(0)), machine.last_records()), (Next::Done, vec![]));
-    assert!(matches!(machine.into_stop(), Some(Stop::Refused(_))));
+    assert!(matches!(machine.into_stop(), Some(RunError::Call(_))));
 }
 
 #[test]
@@ -596,7 +596,7 @@ fn a_page_that_the_contract_does_not_have_ends_the_run_at_once() {
     let mut machine = Machine::new(rows(9), None, SETTINGS);
     let rows = next_page(&mut machine, at(0));
     assert_eq!(machine.looked_at_page(rows, HashMap::new(), Err(login_page()), at(0)), []);
-    assert!(matches!(machine.into_stop(), Some(Stop::Refused(_))));
+    assert!(matches!(machine.into_stop(), Some(RunError::Call(_))));
 }
 
 #[test]
@@ -772,7 +772,7 @@ fn a_member_that_the_update_cleared_stops_the_run_unless_it_may() {
         assert_eq!(machine.next(at(0)) != Next::Done, goes_on);
         let stop = machine.into_stop();
         assert_eq!(stop.is_none(), goes_on);
-        assert!(goes_on || matches!(stop, Some(Stop::ClearedMembers { row: 0, id: 1, is_written: true, .. })));
+        assert!(goes_on || matches!(stop, Some(RunError::ClearedMembers { row: 0, id: 1, is_written: true, .. })));
     }
 }
 
@@ -790,7 +790,7 @@ fn an_update_that_clears_the_stage_stops_the_run_and_one_that_keeps_it_is_shown_
         "a later run knows what is cleared before it knows that the row is done: {records:?}"
     );
     assert_eq!(records[0], Record::Cleared(vec!["stage".to_owned()]));
-    assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { row: 0, is_written: true, .. })));
+    assert!(matches!(machine.into_stop(), Some(RunError::ClearedMembers { row: 0, is_written: true, .. })));
 
     let mut machine = Machine::new(rows(3), Some(ItemsProof::Incomplete), SETTINGS);
     let (written, _) =
@@ -821,7 +821,7 @@ fn a_later_run_stops_before_it_writes_an_account_with_a_member_that_an_earlier_o
         let mut machine = Machine::new(rows(16), items, SETTINGS).sparing(vec!["annualRevenue".to_owned()], None);
         let (written, _) = run_to_end(&mut machine, valued, valued);
         assert!(!written.contains(&1), "{written:?}");
-        assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { row: 1, id: 2, is_written: false, .. })));
+        assert!(matches!(machine.into_stop(), Some(RunError::ClearedMembers { row: 1, id: 2, is_written: false, .. })));
     }
     let settings = Settings { on_unknown_member: OnUnknownMember::Clear, ..SETTINGS };
     let mut machine = Machine::new(rows(16), None, settings).sparing(vec!["annualRevenue".to_owned()], None);
@@ -844,7 +844,7 @@ fn a_member_that_only_get_shows_is_seen_to_be_kept_before_anything_is_written_fr
         let mut machine = Machine::new(rows(count), None, SETTINGS);
         let (written, _) = run_to_end(&mut machine, account, whole);
         assert_eq!(written.len(), 1, "the first update shows that it is cleared");
-        assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { is_written: true, .. })));
+        assert!(matches!(machine.into_stop(), Some(RunError::ClearedMembers { is_written: true, .. })));
     }
 }
 
@@ -863,7 +863,7 @@ fn a_member_that_items_do_not_have_at_all_is_never_cleared_in_a_second_account()
             let (written, _) = run_to_end_as(&mut machine, |id| without(id, member), whole, answered);
             let cleared: Vec<&u64> = written.iter().filter(|row| (*row + 1) % 7 == 5).collect();
             assert_eq!(cleared.len(), 1, "{member}: {written:?}");
-            assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { is_written: true, .. })));
+            assert!(matches!(machine.into_stop(), Some(RunError::ClearedMembers { is_written: true, .. })));
         }
         let mut machine = Machine::new(rows(60), None, SETTINGS);
         let kept = |id: i64| ContactAccount { city: Some("Bergen".into()), ..whole(id) };
@@ -961,7 +961,7 @@ fn a_later_run_reads_each_account_by_itself_where_the_list_may_hide_the_member_t
         let mut machine = Machine::new(rows(16), items, SETTINGS).sparing(vec!["annualRevenue".to_owned()], None);
         let (written, _) = run_to_end(&mut machine, account, whole);
         assert!(!written.contains(&6), "{written:?}");
-        assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { row: 6, is_written: false, .. })));
+        assert!(matches!(machine.into_stop(), Some(RunError::ClearedMembers { row: 6, is_written: false, .. })));
     }
 }
 
@@ -992,7 +992,7 @@ fn where_none_that_was_compared_can_show_what_updates_do_the_next_accounts_are_r
     }
     assert_eq!((compared.len(), written.last()), (FEWEST, Some(&14)), "compared {compared:?}, written {written:?}");
     assert_eq!(later.last(), Some(&14), "accounts are read by themselves up to the one that shows it: {later:?}");
-    assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { row: 14, is_written: true, .. })));
+    assert!(matches!(machine.into_stop(), Some(RunError::ClearedMembers { row: 14, is_written: true, .. })));
 }
 
 #[test]
@@ -1149,7 +1149,7 @@ fn a_member_that_an_update_cleared_whose_answer_was_lost_is_seen_at_the_next_loo
         }
     }
     assert_eq!((written, cleared), (vec![1], vec!["stage".to_owned()]));
-    assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { row: 0, is_written: true, .. })));
+    assert!(matches!(machine.into_stop(), Some(RunError::ClearedMembers { row: 0, is_written: true, .. })));
 }
 
 #[test]
@@ -1176,7 +1176,7 @@ fn an_update_that_may_yet_be_applied_is_sent_again_before_that_of_another_accoun
         }
     }
     assert_eq!(written, [1, 1]);
-    assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { row: 0, id: 1, is_written: true, .. })));
+    assert!(matches!(machine.into_stop(), Some(RunError::ClearedMembers { row: 0, id: 1, is_written: true, .. })));
 }
 
 #[test]
@@ -1217,12 +1217,12 @@ fn a_run_after_a_kill_looks_at_the_account_in_doubt_before_it_writes_another_or_
     let shown = |id: i64| if id == 1 { answered(id) } else { staged(id) };
     let mut machine = Machine::new(open.clone(), None, SETTINGS).sparing(Vec::new(), at_risk());
     assert_eq!(run_to_end(&mut machine, shown, shown).0, [0; 0]);
-    assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { row: 0, id: 1, is_written: true, .. })));
+    assert!(matches!(machine.into_stop(), Some(RunError::ClearedMembers { row: 0, id: 1, is_written: true, .. })));
 
     // A run over the other rows does not read it.
     let mut machine = Machine::new(open.split_off(1), None, SETTINGS).sparing(Vec::new(), at_risk());
     assert_eq!(run_to_end(&mut machine, shown, shown).0, [0; 0]);
-    assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { id: 2, is_written: false, .. })));
+    assert!(matches!(machine.into_stop(), Some(RunError::ClearedMembers { id: 2, is_written: false, .. })));
 }
 
 #[test]
@@ -1255,7 +1255,7 @@ fn a_stage_that_updates_reset_is_reset_in_one_more_account_when_the_first_answer
     }
     // The first one twice: someone could have moved it.
     assert_eq!(reset, [1, 1, 2]);
-    assert!(matches!(machine.into_stop(), Some(Stop::ClearedMembers { row: 1, id: 2, is_written: true, .. })));
+    assert!(matches!(machine.into_stop(), Some(RunError::ClearedMembers { row: 1, id: 2, is_written: true, .. })));
 }
 
 #[test]
@@ -1287,7 +1287,7 @@ fn a_field_that_no_row_names_and_that_an_update_empties_is_stored_and_ends_the_r
             assert!(finished.stored_otherwise && finished.error.as_deref().unwrap().contains("phone"));
             let stops = answer.is_empty() && value == "0150" && on_unknown_member == OnUnknownMember::Stop;
             let stop = machine.into_stop();
-            assert_eq!(matches!(stop, Some(Stop::EmptiedFields { row: 0, id: 1, .. })), stops, "{stop:?}");
+            assert_eq!(matches!(stop, Some(RunError::EmptiedFields { row: 0, id: 1, .. })), stops, "{stop:?}");
         }
     }
 }
@@ -1391,7 +1391,7 @@ fn an_update_whose_effect_stays_unknown_ends_the_run_before_another_may_clear_a_
         }
     }
     assert_eq!((machine.next(at(0)), written), (Next::Done, vec![1]));
-    assert!(matches!(machine.into_stop(), Some(Stop::InDoubt(AtRisk { row: 0, .. }))));
+    assert!(matches!(machine.into_stop(), Some(RunError::InDoubt { row: 0, .. })));
 }
 
 #[test]
@@ -1493,7 +1493,7 @@ fn a_row_in_doubt_that_another_success_has_given_up_ends_the_run_with_an_error()
         }
     }
     assert_eq!((machine.next(at(0)), written), (Next::Done, vec![1, 2]));
-    assert!(matches!(machine.into_stop(), Some(Stop::InDoubt(AtRisk { row: 0, .. }))));
+    assert!(matches!(machine.into_stop(), Some(RunError::InDoubt { row: 0, .. })));
 }
 
 #[test]
