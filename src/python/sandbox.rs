@@ -10,9 +10,10 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyString};
-use pythonize::{depythonize, pythonize};
+use pythonize::depythonize;
 use serde_json::Value;
 
+use super::convert::ToPython;
 use super::deviations::DeviationArguments;
 use super::guard::guarded;
 use super::{errors, exit};
@@ -129,10 +130,10 @@ impl Sandbox {
         guarded(py, "sandbox_clear_requests", || exit::detached(py, || self.here().map(core::Sandbox::clear_requests)))
     }
 
-    fn accounts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn accounts<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         guarded(py, "sandbox_accounts", || {
             let accounts = exit::detached(py, || self.here().map(core::Sandbox::accounts))?;
-            Ok(pythonize(py, &accounts)?)
+            accounts.into_iter().map(|account| account.to_python(py)).collect()
         })
     }
 

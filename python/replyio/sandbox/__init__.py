@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from replyio import _replyio
 from replyio._annotations import complete
-from replyio.sandbox._convert import read_scopes, request_members, to_account, to_wire
+from replyio.sandbox._convert import read_scopes, request_members, to_wire
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -327,7 +327,7 @@ class Sandbox:
     @property
     def accounts(self) -> dict[int, ContactAccount]:
         """The stored accounts, by id. Each access makes a copy."""
-        return {members["id"]: to_account(members) for members in self._sandbox.accounts()}
+        return {account.id: account for account in self._sandbox.accounts()}
 
     def set_account(self, account: ContactAccount | Mapping[str, Any]) -> None:
         """Stores an account as another program would: a new one, or a replacement for the one with its id.

@@ -10,7 +10,7 @@ import urllib.parse
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from replyio.models import CompanySize, ContactAccount, ContactAccountStage
+from replyio.models import ContactAccount, ContactAccountStage
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 _SCOPES = ("contacts:read", "contacts:write")
@@ -83,34 +83,3 @@ def request_members(
         "status": status,
         "applied": applied,
     }
-
-
-_WIRE_NAMES = {
-    alias: name
-    for name, alias in (
-        (field.name, field.name.split("_")[0] + "".join(word.capitalize() for word in field.name.split("_")[1:]))
-        for field in dataclasses.fields(ContactAccount)
-    )
-}
-
-
-def to_account(members: dict[str, Any]) -> ContactAccount:
-    """Returns the account for its JSON form."""
-    known = {_WIRE_NAMES[alias]: value for alias, value in members.items() if alias in _WIRE_NAMES}
-    known["extra"] = {alias: value for alias, value in members.items() if alias not in _WIRE_NAMES}
-    for name in ("created_date", "last_activity_date"):
-        if known[name] is not None:
-            known[name] = _date(known[name])
-    if known.get("company_size") in list(CompanySize):
-        known["company_size"] = CompanySize(known["company_size"])
-    if known.get("stage") is not None:
-        stage = dict(known["stage"])
-        known["stage"] = ContactAccountStage(stage.pop("id"), stage.pop("name"), stage.pop("colorId", None), stage)
-    return ContactAccount(**known)
-
-
-def _date(text: str) -> datetime.datetime:
-    """Parses a date of the sandbox: in UTC, with any number of fraction digits."""
-    seconds, _, fraction = text.rstrip("Z").partition(".")
-    whole = datetime.datetime.fromisoformat(seconds).replace(tzinfo=datetime.timezone.utc)
-    return whole.replace(microsecond=int(f"{fraction:0<6.6}"))
