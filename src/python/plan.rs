@@ -16,13 +16,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};
 
 use super::client::Client;
-use super::convert::ToPython;
+use super::convert::{ToPython, member_to_python};
 use super::errors;
 use super::exit;
 use super::guard::guarded;
 use super::job::{Job, counts_to_python};
 use super::overview::{Known, Requests, Stamp, Tally};
 use super::table::{Table, options_from};
+use crate::account::{DateTime, MemberValue};
 use crate::config::Config;
 use crate::lock::lock;
 use crate::plan::file::{self, ChangeView, FileError, RowView};
@@ -370,8 +371,7 @@ impl Report {
     fn records<'py>(&self, py: Python<'py>, limit: Option<usize>, first: usize) -> PyResult<Vec<Bound<'py, PyDict>>> {
         guarded(py, "records", || {
             let end = first.saturating_add(limit.unwrap_or(usize::MAX)).min(self.0.num_rows());
-            let dates = Dates::of(py)?;
-            (first..end).map(|row| self.record(py, row, &dates)).collect()
+            (first..end).map(|row| self.record(py, row)).collect()
         })
     }
 
@@ -391,25 +391,6 @@ impl Report {
             let is_wanted = |place: &usize| statuses.iter().any(|status| status == column.value(*place));
             self.taken(&(0..self.0.num_rows()).filter(is_wanted).collect::<Vec<_>>())
         })
-    }
-}
-
-/// The constructor of Python dates.
-struct Dates<'py> {
-    from_timestamp: Bound<'py, PyAny>,
-    utc: Bound<'py, PyAny>,
-}
-
-impl<'py> Dates<'py> {
-    fn of(py: Python<'py>) -> PyResult<Self> {
-        let module = py.import("datetime")?;
-        let utc = module.getattr("timezone")?.getattr("utc")?;
-        Ok(Self { from_timestamp: module.getattr("datetime")?.getattr("fromtimestamp")?, utc })
-    }
-
-    fn date(&self, milliseconds: i64) -> PyResult<Bound<'py, PyAny>> {
-        #[expect(clippy::cast_precision_loss, reason = "a date of this millennium has far fewer than 53 bits")]
-        self.from_timestamp.call1((milliseconds as f64 / 1000.0, &self.utc))
     }
 }
 
@@ -452,7 +433,7 @@ impl Report {
         batch.map(Self).map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
-    fn record<'py>(&self, py: Python<'py>, row: usize, dates: &Dates<'py>) -> PyResult<Bound<'py, PyDict>> {
+    fn record<'py>(&self, py: Python<'py>, row: usize) -> PyResult<Bound<'py, PyDict>> {
         let record = PyDict::new(py);
         for (field, column) in self.0.schema().fields().iter().zip(self.0.columns()) {
             let column = column.as_any();
@@ -467,7 +448,8 @@ impl Report {
             } else if let Some(flags) = column.downcast_ref::<BooleanArray>() {
                 record.set_item(field.name(), flags.value(row))?;
             } else if let Some(moments) = column.downcast_ref::<Moments>() {
-                record.set_item(field.name(), dates.date(moments.value(row))?)?;
+                let moment = DateTime::of_microsecond(moments.value(row).saturating_mul(1_000));
+                record.set_item(field.name(), member_to_python(py, MemberValue::DateTime(moment))?)?;
             }
         }
         Ok(record)
