@@ -7,6 +7,8 @@ mod read_only;
 mod size;
 mod table;
 
+use serde::Serialize;
+
 pub use self::read_only::{ContactAccountStage, DateTime};
 pub use self::size::CompanySize;
 #[cfg(any(feature = "python", all(test, feature = "plan")))]
@@ -182,7 +184,8 @@ impl From<&i64> for FieldValue<'_> {
 }
 
 /// The value of any member of an account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
 pub enum MemberValue<'a> {
     /// The answer has no readable value for the member.
     Nothing,

@@ -101,24 +101,13 @@ impl<'a> Shown<'a> {
 
 impl Serialize for Shown<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let account = self.account;
         let mut map = serializer.serialize_map(None)?;
-        for &field in Field::ALL {
-            match account.value(field) {
-                Some(FieldValue::Text(text)) => map.serialize_entry(field.wire(), text)?,
-                Some(FieldValue::Integer(number)) => map.serialize_entry(field.wire(), &number)?,
-                None => map.serialize_entry(field.wire(), &())?,
+        for (member, value) in MEMBERS.iter().zip(self.account.members()) {
+            if self.is_detailed || member.wire != DETAIL {
+                map.serialize_entry(member.wire, &value)?;
             }
         }
-        map.serialize_entry("id", &account.id)?;
-        map.serialize_entry("linkedProspectsCount", &account.linked_prospects_count)?;
-        map.serialize_entry("createdDate", &account.created_date)?;
-        map.serialize_entry("lastActivityDate", &account.last_activity_date)?;
-        map.serialize_entry("stage", &account.stage)?;
-        if self.is_detailed {
-            map.serialize_entry(DETAIL, &account.email_provider)?;
-        }
-        for (name, value) in &account.extra {
+        for (name, value) in &self.account.extra {
             map.serialize_entry(name, value)?;
         }
         map.end()
