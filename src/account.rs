@@ -165,24 +165,6 @@ pub enum FieldValue<'a> {
     Integer(i64),
 }
 
-impl<'a> From<&'a String> for FieldValue<'a> {
-    fn from(value: &'a String) -> Self {
-        Self::Text(value)
-    }
-}
-
-impl<'a> From<&'a CompanySize> for FieldValue<'a> {
-    fn from(value: &'a CompanySize) -> Self {
-        Self::Text(value.as_str())
-    }
-}
-
-impl From<&i64> for FieldValue<'_> {
-    fn from(value: &i64) -> Self {
-        Self::Integer(*value)
-    }
-}
-
 /// The value of any member of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
@@ -201,11 +183,11 @@ pub enum MemberValue<'a> {
     Stage(&'a ContactAccountStage),
 }
 
-/// Creates a member's value from a reference to its storage.
-macro_rules! member_values {
-    ($( $type:ty, $value:ident => $made:expr; )+) => {
+/// Creates values from references to their storage.
+macro_rules! values {
+    ($of:ident: $( $type:ty, $value:ident => $made:expr; )+) => {
         $(
-            impl<'a> From<&'a $type> for MemberValue<'a> {
+            impl<'a> From<&'a $type> for $of<'a> {
                 fn from($value: &'a $type) -> Self {
                     $made
                 }
@@ -214,7 +196,15 @@ macro_rules! member_values {
     };
 }
 
-member_values! {
+values! {
+    FieldValue:
+    String, value => Self::Text(value);
+    CompanySize, value => Self::Text(value.as_str());
+    i64, value => Self::Integer(*value);
+}
+
+values! {
+    MemberValue:
     String, value => Self::Text(value);
     CompanySize, value => Self::CompanySize(value);
     i64, value => Self::Integer(*value);
