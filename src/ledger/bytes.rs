@@ -13,50 +13,38 @@ pub(super) trait Disk {
 }
 
 impl Disk for File {
-    fn read_part(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        read_at(self, offset, length)
-    }
-
-    fn write_part(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        write_at(self, offset, bytes)
-    }
-}
-
-/// Returns the bytes of a part of a file, fewer at its end.
-/// Returns the bytes of a part of a file, fewer at its end.
-fn read_at(file: &File, mut offset: u64, length: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; length];
-    let mut read = 0;
-    while let Some(rest) = bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
-        #[cfg(unix)]
-        let count = std::os::unix::fs::FileExt::read_at(file, rest, offset)?;
-        #[cfg(windows)]
-        let count = std::os::windows::fs::FileExt::seek_read(file, rest, offset)?;
-        if count == 0 {
-            break;
+    fn read_part(&self, mut offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        let mut read = 0;
+        while let Some(rest) = bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
+            #[cfg(unix)]
+            let count = std::os::unix::fs::FileExt::read_at(self, rest, offset)?;
+            #[cfg(windows)]
+            let count = std::os::windows::fs::FileExt::seek_read(self, rest, offset)?;
+            if count == 0 {
+                break;
+            }
+            read += count;
+            offset += count as u64;
         }
-        read += count;
-        offset += count as u64;
+        bytes.truncate(read);
+        Ok(bytes)
     }
-    bytes.truncate(read);
-    Ok(bytes)
-}
 
-/// Writes bytes at a position of a file.
-/// Writes bytes at a position of a file.
-fn write_at(file: &File, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        #[cfg(unix)]
-        let count = std::os::unix::fs::FileExt::write_at(file, bytes, offset)?;
-        #[cfg(windows)]
-        let count = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
-        if count == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
+    fn write_part(&self, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            #[cfg(unix)]
+            let count = std::os::unix::fs::FileExt::write_at(self, bytes, offset)?;
+            #[cfg(windows)]
+            let count = std::os::windows::fs::FileExt::seek_write(self, bytes, offset)?;
+            if count == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            bytes = bytes.get(count..).unwrap_or_default();
+            offset += count as u64;
         }
-        bytes = bytes.get(count..).unwrap_or_default();
-        offset += count as u64;
+        Ok(())
     }
-    Ok(())
 }
 
 /// Returns whether other processes can still find a file by its name.
