@@ -14,23 +14,11 @@ use crate::plan::source::TableError;
 use crate::text::{listed, safe_text};
 
 /// Returns the exception class of a kind, in `replyio.errors`.
-pub(super) const fn class_name(kind: ErrorKind) -> &'static str {
+pub(super) fn class_name(kind: ErrorKind) -> String {
     match kind {
-        ErrorKind::Configuration => "ConfigurationError",
-        ErrorKind::Validation => "ValidationError",
-        ErrorKind::Transport => "TransportError",
-        ErrorKind::Tls => "TLSError",
-        ErrorKind::DeadlineExceeded => "DeadlineExceededError",
-        ErrorKind::UnexpectedResponse => "UnexpectedResponseError",
-        ErrorKind::Api => "APIError",
-        ErrorKind::BadRequest => "BadRequestError",
-        ErrorKind::Authentication => "AuthenticationError",
-        ErrorKind::PermissionDenied => "PermissionDeniedError",
-        ErrorKind::NotFound => "NotFoundError",
-        ErrorKind::Conflict => "ConflictError",
-        ErrorKind::RateLimit => "RateLimitError",
-        ErrorKind::Server => "ServerError",
-        ErrorKind::Internal => "InternalError",
+        ErrorKind::Tls => "TLSError".to_owned(),
+        ErrorKind::Api => "APIError".to_owned(),
+        _ => format!("{kind:?}Error"),
     }
 }
 
