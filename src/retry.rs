@@ -7,15 +7,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 /// The longest Retry-After. No call lasts longer, and a caller who waits for it can calculate with the number.
 pub(crate) const LONGEST_HINT: Duration = Duration::from_secs(30 * 86_400);
 
-/// What to do after a failed attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Decision {
-    /// Report the failure.
-    Stop,
-    /// Retry after this time.
-    Wait(Duration),
-}
-
 /// The facts about a failed attempt.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attempt {
@@ -33,14 +24,15 @@ pub(crate) struct Attempt {
     pub time_left: Duration,
 }
 
-/// Decides after a failed attempt: full jitter that doubles from half a second to twenty, or the service's hint if that
-/// is longer. A wait that exceeds the time left is not begun. A first attempt whose connection was dropped says nothing
-/// about the service, so the second one follows immediately.
+/// Returns how long to wait before the next attempt, or `None` to report the failure. The wait has full jitter that
+/// doubles from half a second to twenty, or is the service's hint if that is longer. A wait that exceeds the time left is
+/// not begun. A first attempt whose connection was dropped says nothing about the service, so the second one follows
+/// immediately.
 ///
 /// `random` is in `0.0..1.0`. A wait that the service asks for costs nothing of the budget.
-pub(crate) fn decide(attempt: Attempt, budget: &mut Budget, random: f64) -> Decision {
+pub(crate) fn decide(attempt: Attempt, budget: &mut Budget, random: f64) -> Option<Duration> {
     if !attempt.retryable || attempt.number >= attempt.allowed {
-        return Decision::Stop;
+        return None;
     }
     let doublings = attempt.number.saturating_sub(1).min(16);
     let longest = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
@@ -50,9 +42,9 @@ pub(crate) fn decide(attempt: Attempt, budget: &mut Budget, random: f64) -> Deci
     };
     let wait = attempt.hint.map_or(jitter, |hint| hint.max(jitter));
     if wait >= attempt.time_left || (attempt.hint.is_none() && !budget.spend()) {
-        return Decision::Stop;
+        return None;
     }
-    Decision::Wait(wait)
+    Some(wait)
 }
 
 /// Limits the retries of one client over all its calls, so that an unavailable service does not get four times the
@@ -109,7 +101,7 @@ pub(crate) fn retry_after(value: &str, answer_date: Option<&str>, clock: SystemT
 
 #[cfg(test)]
 mod tests {
-    use super::{Attempt, Budget, Decision, Duration, LONGEST_HINT, SystemTime, decide, retry_after};
+    use super::{Attempt, Budget, Duration, LONGEST_HINT, SystemTime, decide, retry_after};
 
     const FAILED: Attempt = Attempt {
         number: 1,
@@ -120,68 +112,68 @@ mod tests {
         time_left: Duration::from_secs(120),
     };
 
-    fn decided(attempt: Attempt, random: f64) -> Decision {
+    fn decided(attempt: Attempt, random: f64) -> Option<Duration> {
         decide(attempt, &mut Budget::new(), random)
     }
 
-    fn wait(seconds: f64) -> Decision {
-        Decision::Wait(Duration::from_secs_f64(seconds))
+    fn wait(seconds: f64) -> Duration {
+        Duration::from_secs_f64(seconds)
     }
 
     #[test]
     fn the_pause_doubles_from_half_a_second_to_twenty() {
         let longest = |number| decided(Attempt { number, allowed: 100, ..FAILED }, 1.0);
         let expected = [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 20.0, 20.0];
-        assert_eq!((1..=8).map(longest).collect::<Vec<_>>(), expected.map(wait));
-        assert_eq!(longest(99), wait(20.0));
+        assert_eq!((1..=8).map(longest).collect::<Vec<_>>(), expected.map(|pause| Some(wait(pause))));
+        assert_eq!(longest(99), Some(wait(20.0)));
     }
 
     #[test]
     fn the_jitter_is_full() {
-        assert_eq!(decided(FAILED, 0.0), wait(0.0));
-        assert_eq!(decided(FAILED, 0.5), wait(0.25));
+        assert_eq!(decided(FAILED, 0.0), Some(wait(0.0)));
+        assert_eq!(decided(FAILED, 0.5), Some(wait(0.25)));
     }
 
     #[test]
     fn a_dropped_connection_is_replaced_at_once_and_only_once() {
         let dropped = Attempt { dropped: true, ..FAILED };
-        assert_eq!(decided(dropped, 1.0), wait(0.0));
-        assert_eq!(decided(Attempt { number: 2, ..dropped }, 1.0), wait(1.0));
-        assert_eq!(decided(Attempt { allowed: 1, ..dropped }, 1.0), Decision::Stop);
+        assert_eq!(decided(dropped, 1.0), Some(wait(0.0)));
+        assert_eq!(decided(Attempt { number: 2, ..dropped }, 1.0), Some(wait(1.0)));
+        assert_eq!(decided(Attempt { allowed: 1, ..dropped }, 1.0), None);
     }
 
     #[test]
     fn the_last_attempt_is_the_last() {
-        assert_eq!(decided(Attempt { number: 4, ..FAILED }, 0.5), Decision::Stop);
-        assert_eq!(decided(Attempt { allowed: 1, ..FAILED }, 0.5), Decision::Stop);
+        assert_eq!(decided(Attempt { number: 4, ..FAILED }, 0.5), None);
+        assert_eq!(decided(Attempt { allowed: 1, ..FAILED }, 0.5), None);
     }
 
     #[test]
     fn what_cannot_pass_is_not_repeated() {
-        assert_eq!(decided(Attempt { retryable: false, ..FAILED }, 0.5), Decision::Stop);
+        assert_eq!(decided(Attempt { retryable: false, ..FAILED }, 0.5), None);
     }
 
     #[test]
     fn a_hint_is_honored_in_full() {
         let hint = Some(Duration::from_secs(59));
-        assert_eq!(decided(Attempt { hint, ..FAILED }, 0.5), wait(59.0));
-        assert_eq!(decided(Attempt { hint: Some(Duration::ZERO), ..FAILED }, 0.5), wait(0.25));
+        assert_eq!(decided(Attempt { hint, ..FAILED }, 0.5), Some(wait(59.0)));
+        assert_eq!(decided(Attempt { hint: Some(Duration::ZERO), ..FAILED }, 0.5), Some(wait(0.25)));
     }
 
     #[test]
     fn a_wait_past_the_deadline_is_not_begun() {
         let hint = Some(Duration::from_secs(3600));
-        assert_eq!(decided(Attempt { hint, ..FAILED }, 0.5), Decision::Stop);
-        assert_eq!(decided(Attempt { time_left: Duration::from_millis(100), ..FAILED }, 0.5), Decision::Stop);
+        assert_eq!(decided(Attempt { hint, ..FAILED }, 0.5), None);
+        assert_eq!(decided(Attempt { time_left: Duration::from_millis(100), ..FAILED }, 0.5), None);
     }
 
     #[test]
     fn a_spent_budget_stops_retries_until_time_refills_it() {
         let mut budget = Budget::new();
-        let waits = (0..150).filter(|_| decide(FAILED, &mut budget, 0.5) != Decision::Stop).count();
+        let waits = (0..150).filter(|_| decide(FAILED, &mut budget, 0.5).is_some()).count();
         assert_eq!(waits, 100);
         budget.refill(Duration::from_secs(10));
-        let waits = (0..150).filter(|_| decide(FAILED, &mut budget, 0.5) != Decision::Stop).count();
+        let waits = (0..150).filter(|_| decide(FAILED, &mut budget, 0.5).is_some()).count();
         assert_eq!(waits, 10);
     }
 
@@ -189,7 +181,7 @@ mod tests {
     fn a_hint_is_free() {
         let mut budget = Budget::new();
         let hinted = Attempt { hint: Some(Duration::from_secs(1)), ..FAILED };
-        assert!((0..1_000).all(|_| decide(hinted, &mut budget, 0.5) == wait(1.0)));
+        assert!((0..1_000).all(|_| decide(hinted, &mut budget, 0.5) == Some(wait(1.0))));
     }
 
     #[test]

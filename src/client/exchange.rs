@@ -16,7 +16,7 @@ use crate::error::{Call, CallError, Error, Failure, WaitReason};
 use crate::identity::Slot;
 use crate::lock::lock;
 use crate::problem;
-use crate::retry::{self, Attempt, Decision};
+use crate::retry::{self, Attempt};
 use crate::sabotage::{self, Guard};
 use crate::text::plain_line;
 use crate::transport::Request;
@@ -141,10 +141,7 @@ impl Client {
                 use_bearer = true;
                 continue;
             }
-            let wait = match self.decide(running, tries, &failure) {
-                Decision::Stop => return Err(running.failed(failure)),
-                Decision::Wait(wait) => wait,
-            };
+            let Some(wait) = self.decide(running, tries, &failure) else { return Err(running.failed(failure)) };
             let hinted = failure.retry_after().is_some_and(|hint| hint == wait);
             let reason = if hinted { WaitReason::RetryAfter } else { WaitReason::BackOff };
             tries.last = Some(failure);
@@ -281,7 +278,7 @@ impl Client {
         tokio::time::sleep(wait).await;
     }
 
-    fn decide(&self, running: &Running, tries: &Tries, failure: &Failure) -> Decision {
+    fn decide(&self, running: &Running, tries: &Tries, failure: &Failure) -> Option<Duration> {
         let now = Instant::now();
         let mut budget = lock(&self.shared.budget);
         sabotage::place("budget");
