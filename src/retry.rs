@@ -80,12 +80,6 @@ impl Budget {
     }
 }
 
-impl Default for Budget {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// Parses a Retry-After: seconds, or a date in any of the three HTTP forms, relative to the answer's own `Date` if it
 /// has one, so that a wrong local clock does not matter. A date in the past is zero, and either form is at most
 /// [`LONGEST_HINT`]; returns `None` for other texts.
