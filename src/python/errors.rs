@@ -39,7 +39,7 @@ pub(super) fn internal(py: Python<'_>, what: &str) -> PyErr {
     instance(py, ErrorKind::Internal, &message, &PyDict::new(py)).unwrap_or_else(|failed| failed)
 }
 
-/// Returns the exception for a client that cannot be used in this way.
+/// Returns the exception for a client or a sandbox that cannot be used in this way.
 pub(super) fn configuration(py: Python<'_>, message: &str) -> PyErr {
     instance(py, ErrorKind::Configuration, message, &PyDict::new(py)).unwrap_or_else(|failed| failed)
 }

@@ -69,17 +69,17 @@ impl Sandbox {
                     "both" => Auth::Both,
                     "x-api-key" => Auth::ApiKey,
                     "bearer" => Auth::Bearer,
-                    _ => return Err(refusal(py, "auth must be \"both\", \"x-api-key\" or \"bearer\"")),
+                    _ => return Err(errors::configuration(py, "auth must be \"both\", \"x-api-key\" or \"bearer\"")),
                 },
                 owners,
                 forbidden,
                 max_body,
                 keep_requests,
                 idle_timeout: seconds(idle_timeout)
-                    .ok_or_else(|| refusal(py, "idle_timeout must be a positive number of seconds"))?,
+                    .ok_or_else(|| errors::configuration(py, "idle_timeout must be a positive number of seconds"))?,
                 deviations: deviations
                     .map_or_else(|| Ok(Deviations::default()), DeviationArguments::read)
-                    .map_err(|reason| refusal(py, &format!("deviations {reason}")))?,
+                    .map_err(|reason| errors::configuration(py, &format!("deviations {reason}")))?,
             };
             let sandbox = exit::detached(py, || core::Sandbox::start(options)).map_err(|error| raised(py, &error))?;
             // The system reuses ports: this one may have belonged to an earlier sandbox that asked clients to wait.
@@ -280,7 +280,7 @@ fn all_accounts(given: &[Bound<'_, PyAny>]) -> PyResult<Vec<crate::ContactAccoun
 }
 
 fn account(given: &Bound<'_, PyAny>) -> PyResult<crate::ContactAccount> {
-    let unusable = |error: PyErr| refusal(given.py(), &error.to_string());
+    let unusable = |error: PyErr| errors::configuration(given.py(), &error.to_string());
     let mut members = members(given).map_err(unusable)?;
     let members = members.iter_mut().map(|(name, value)| (&**name, std::mem::take(value)));
     core::account_from_members(members).map_err(|error| raised(given.py(), &error))
@@ -304,12 +304,6 @@ fn json(value: &Bound<'_, PyAny>) -> PyResult<Value> {
     }
 }
 
-/// Returns a `replyio.ConfigurationError`.
-fn refusal(py: Python<'_>, message: &str) -> PyErr {
-    let made = errors::module(py).and_then(|module| module.getattr("ConfigurationError")?.call1((message,)));
-    made.map_or_else(|error| error, PyErr::from_value)
-}
-
 fn raised(py: Python<'_>, error: &SandboxError) -> PyErr {
     match error {
         SandboxError::Bind { source, .. } | SandboxError::File { source, .. } | SandboxError::Thread(source) => {
@@ -320,7 +314,7 @@ fn raised(py: Python<'_>, error: &SandboxError) -> PyErr {
             }
         }
         SandboxError::Option { .. } | SandboxError::Account { .. } | SandboxError::Damaged { .. } => {
-            refusal(py, &error.to_string())
+            errors::configuration(py, &error.to_string())
         }
     }
 }
