@@ -50,23 +50,15 @@ pub(super) struct Refusal {
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        let Error::Call(call) = &error else {
-            let kind = if error.kind() == ErrorKind::Configuration { Kind::Fatal } else { Kind::Refused };
-            return Self {
-                kind,
-                is_rate_limit: false,
-                is_dropped: false,
-                retry_after: None,
-                may_have_been_applied: false,
-                error,
-            };
-        };
+        let call = if let Error::Call(call) = &error { Some(call) } else { None };
+        let failure = call.map(|call| &call.failure);
+        let is_about_all = error.kind() == ErrorKind::Configuration;
         Self {
-            kind: kind_of(&call.failure),
-            is_rate_limit: call.failure.kind() == ErrorKind::RateLimit,
-            is_dropped: call.failure.is_dropped_connection(),
-            retry_after: call.failure.retry_after(),
-            may_have_been_applied: call.may_have_been_applied,
+            kind: failure.map_or(if is_about_all { Kind::Fatal } else { Kind::Refused }, kind_of),
+            is_rate_limit: failure.is_some_and(|failure| failure.kind() == ErrorKind::RateLimit),
+            is_dropped: failure.is_some_and(Failure::is_dropped_connection),
+            retry_after: failure.and_then(Failure::retry_after),
+            may_have_been_applied: call.is_some_and(|call| call.may_have_been_applied),
             error,
         }
     }
