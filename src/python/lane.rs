@@ -37,11 +37,6 @@ pub(super) struct Lane {
     last_used: Instant,
 }
 
-enum Step<T> {
-    Done(T),
-    SignalCheck,
-}
-
 /// Why there is no result.
 enum Stopped {
     /// A signal handler or a log handler raised an exception.
@@ -107,27 +102,24 @@ impl Lane {
         let mut future = pin!(future);
         let signal_check = &mut self.signal_check;
         loop {
-            let step = caught(|| {
+            // `None` when signals are due.
+            let value = caught(|| {
                 runtime.block_on(poll_fn(|context| {
                     if let Poll::Ready(value) = future.as_mut().poll(context) {
-                        return Poll::Ready(Step::Done(value));
+                        return Poll::Ready(Some(value));
                     }
-                    signal_check.as_mut().poll(context).map(|()| Step::SignalCheck)
+                    signal_check.as_mut().poll(context).map(|()| None)
                 }))
             });
-            match step.map_err(Stopped::Fault)? {
-                Step::Done(value) => {
-                    self.last_used = Instant::now();
-                    return Ok(value);
-                }
-                Step::SignalCheck => {
-                    signal_check.as_mut().reset(Instant::now() + SIGNAL_CHECK);
-                    exit::park_if_exiting();
-                    if !sabotage::is_off(Guard::Signals) {
-                        let checked = Python::attach(|py| py.check_signals().and_then(|()| log(py, &self.lines)));
-                        checked.map_err(Stopped::Raised)?;
-                    }
-                }
+            if let Some(value) = value.map_err(Stopped::Fault)? {
+                self.last_used = Instant::now();
+                return Ok(value);
+            }
+            signal_check.as_mut().reset(Instant::now() + SIGNAL_CHECK);
+            exit::park_if_exiting();
+            if !sabotage::is_off(Guard::Signals) {
+                let checked = Python::attach(|py| py.check_signals().and_then(|()| log(py, &self.lines)));
+                checked.map_err(Stopped::Raised)?;
             }
         }
     }
