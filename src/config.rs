@@ -207,9 +207,8 @@ impl ApiKey {
     pub fn keyed_hash(&self, salt: &[u8]) -> [u8; 32] {
         let signing = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, salt);
         let tag = ring::hmac::sign(&signing, self.expose().as_bytes());
-        let mut hash = [0; 32];
-        hash.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
-        hash
+        // Its length is always that of the hash.
+        tag.as_ref().try_into().unwrap_or_default()
     }
 
     /// Removes the key from a text, in every spelling, in case the other side echoed it.

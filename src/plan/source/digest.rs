@@ -69,10 +69,8 @@ impl Sum {
 
     fn finish(mut self) -> [u8; SHA256_OUTPUT_LEN] {
         self.context.update(&self.portion);
-        let digest = self.context.finish();
-        let mut bytes = [0; SHA256_OUTPUT_LEN];
-        bytes.iter_mut().zip(digest.as_ref()).for_each(|(byte, of)| *byte = *of);
-        bytes
+        // Its length is always that of the digest.
+        self.context.finish().as_ref().try_into().unwrap_or_default()
     }
 }
 
