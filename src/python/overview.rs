@@ -2,14 +2,13 @@
 //! writes the file.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs::{self, Metadata};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::client::Client;
 use crate::plan::Status;
-use crate::plan::file::{FileError, PlanFile};
+use crate::plan::file::{FileError, PlanFile, with_suffix};
 use crate::plan::run;
 
 /// A smaller file is counted in no time.
@@ -107,18 +106,12 @@ impl Stamp {
         if cfg!(windows) {
             return None;
         }
-        let found = [fs::metadata(path).ok(), fs::metadata(log_of(path)).ok()];
+        let found = [fs::metadata(path).ok(), fs::metadata(with_suffix(path, "-wal")).ok()];
         let is_settled = found.iter().flatten().filter_map(|found| found.modified().ok()).all(has_settled);
         let state = |found: Metadata| Some((found.len(), found.modified().ok()?, number(&found)));
         let files = found.map(|found| found.and_then(state));
         files[0].is_some().then_some(Self { files, is_settled })
     }
-}
-
-fn log_of(path: &Path) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push("-wal");
-    name.into()
 }
 
 /// A time in the future has no age.

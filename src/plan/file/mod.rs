@@ -36,6 +36,8 @@ use self::check::Head;
 pub use self::error::{FileError, FileErrorKind};
 pub use self::header::{Header, KeyMark};
 use self::presence::Presence;
+#[cfg(feature = "python")]
+pub(crate) use self::private::with_suffix;
 pub use self::rows::{ChangeView, Finished, OpenRow, PlannedRow, RowView, Unplanned};
 pub use self::run::Run;
 use self::state::Log;

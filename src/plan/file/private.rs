@@ -43,7 +43,7 @@ pub(super) fn remove(path: &Path) {
 }
 
 /// Returns a path with a suffix.
-pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(suffix);
     path.into()
