@@ -20,7 +20,6 @@ use std::time::{Duration, Instant};
 
 #[cfg(any(feature = "python", all(test, unix)))]
 use bytes::Disk;
-use bytes::has_its_name;
 use clock::Reading;
 use format::{CAPACITY, micros};
 #[cfg(any(feature = "python", all(test, unix)))]
@@ -29,6 +28,7 @@ use place::Unusable;
 use replica::Replica;
 use ring::hmac;
 
+use crate::private_file::links;
 use crate::quota::{HOUR, MINUTE, Windows};
 
 /// How long to try to get a lock. A holder needs some microseconds, and more only if the system suspends it.
@@ -242,7 +242,7 @@ impl Ledger {
                 return Some(file);
             }
             self.looked = Instant::now();
-            if has_its_name(&file) {
+            if file.metadata().is_ok_and(|found| links(&found) > 0) {
                 return Some(file);
             }
             // Deleted or replaced: another process would open a new one.

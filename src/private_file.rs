@@ -70,6 +70,18 @@ pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     file.metadata().map(|_| path.exists())
 }
 
+/// Returns the number of names of a file: 0 if it was deleted while it was open.
+#[cfg(unix)]
+pub(crate) fn links(found: &fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::nlink(found)
+}
+
+/// On this system an open file cannot be deleted, and other names are not counted.
+#[cfg(not(unix))]
+pub(crate) fn links(_found: &fs::Metadata) -> u64 {
+    1
+}
+
 /// Opens a regular file of the user for reading. Follows a link to one.
 ///
 /// # Errors

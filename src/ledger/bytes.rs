@@ -46,15 +46,3 @@ impl Disk for File {
         Ok(())
     }
 }
-
-/// Returns whether other processes can still find a file by its name.
-#[cfg(unix)]
-pub(super) fn has_its_name(file: &File) -> bool {
-    file.metadata().is_ok_and(|found| std::os::unix::fs::MetadataExt::nlink(&found) > 0)
-}
-
-/// Returns whether other processes can still find a file by its name: on this system, an open file cannot be deleted.
-#[cfg(not(unix))]
-pub(super) fn has_its_name(_file: &File) -> bool {
-    true
-}

@@ -160,7 +160,8 @@ fn check_folder(folder: &Path) -> Result<(), String> {
 fn check_file(file: &File) -> Result<(), String> {
     let found = file.metadata().map_err(|error| error.to_string())?;
     is_private(&found)?;
-    if has_second_name(&found) {
+    // Someone may need it under its other name.
+    if private_file::links(&found) > 1 {
         return Err("it has a second name (a hard link)".to_owned());
     }
     if found.len() > LONGEST_FILE {
@@ -194,17 +195,6 @@ fn is_private(found: &Metadata) -> Result<(), &'static str> {
 #[expect(clippy::unnecessary_wraps, reason = "as on Unix")]
 fn is_private(_found: &Metadata) -> Result<(), &'static str> {
     Ok(())
-}
-
-/// Returns whether a file also has another name, because it may be a file that someone needs.
-#[cfg(unix)]
-fn has_second_name(found: &Metadata) -> bool {
-    std::os::unix::fs::MetadataExt::nlink(found) > 1
-}
-
-#[cfg(not(unix))]
-fn has_second_name(_found: &Metadata) -> bool {
-    false
 }
 
 fn open_or_create(folder: &Path, path: &Path) -> io::Result<File> {

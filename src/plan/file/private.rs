@@ -74,8 +74,5 @@ impl FileId {
 
 /// Returns the number of names of the file at a path.
 pub(super) fn links(path: &Path) -> u64 {
-    #[cfg(unix)]
-    return fs::symlink_metadata(path).map_or(0, |found| std::os::unix::fs::MetadataExt::nlink(&found));
-    #[cfg(not(unix))]
-    return u64::from(path.exists());
+    fs::symlink_metadata(path).map_or(0, |found| private_file::links(&found))
 }
