@@ -5,7 +5,8 @@ use std::fmt;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::builder::{Builder, Given, Number};
 use super::integers::Float;
@@ -96,26 +97,9 @@ impl<'de> Deserialize<'de> for Object<'de> {
 }
 
 /// Text that is borrowed if it contains no escapes.
-struct Text<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Text<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("text")
-            }
-            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-            fn visit_str<E: Error>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(TextVisitor)
-    }
-}
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Member<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -159,5 +143,18 @@ impl<'de> Deserialize<'de> for Member<'de> {
             }
         }
         deserializer.deserialize_any(MemberVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_copied_only_if_it_has_escapes() {
+        let object: Object<'_> = serde_json::from_str(r#"{"plain": 1, "with\u0020escape": 2}"#).unwrap();
+        let names: Vec<_> =
+            object.0.iter().map(|(name, _)| (name.as_ref(), matches!(name, Cow::Borrowed(_)))).collect();
+        assert_eq!(names, [("plain", true), ("with escape", false)]);
     }
 }
