@@ -70,19 +70,6 @@ struct Arrays {
     stage_extra: HashMap<usize, OpenMembers>,
 }
 
-/// A part of an account that is a column.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Part {
-    /// A member that is one value, by its name.
-    Member(&'static str),
-    /// The id of the stage.
-    StageId,
-    /// The name of the stage.
-    StageName,
-    /// The number of the stage's color.
-    StageColorId,
-}
-
 impl Columns {
     /// Returns no accounts.
     pub(crate) fn none() -> Self {
@@ -95,23 +82,21 @@ impl Columns {
 
     /// Returns the id of each account.
     pub(crate) fn ids(&self) -> Vec<Option<i64>> {
-        let ids = self.array(Part::Member("id"));
+        let ids = self.array("id");
         ids.iter().flat_map(|ids| ids.as_primitive::<Int64Type>().values().iter().copied().map(Some)).collect()
     }
 
-    /// Returns one column; nothing for a name that no member has.
-    pub(crate) fn array(&self, part: Part) -> Option<ArrayRef> {
-        let member = |name| {
-            let place = MEMBERS.iter().position(|member| member.name == name);
-            place.and_then(|place| self.page.members.get(place))
+    /// Returns the column of a member that is one value, or one of the three of the stage; nothing for another name.
+    pub(crate) fn array(&self, name: &str) -> Option<ArrayRef> {
+        let array = match name {
+            "stage_name" => &self.page.stage_name,
+            "stage_color_id" => &self.page.stage_color,
+            _ => {
+                let name = if name == "stage_id" { STAGE } else { name };
+                self.page.members.get(MEMBERS.iter().position(|member| member.name == name)?)?
+            }
         };
-        let array = match part {
-            Part::Member(name) => member(name),
-            Part::StageId => member(STAGE),
-            Part::StageName => Some(&self.page.stage_name),
-            Part::StageColorId => Some(&self.page.stage_color),
-        };
-        array.map(|array| array.slice(self.first, self.length))
+        Some(array.slice(self.first, self.length))
     }
 
     /// Returns consecutive rows, without copying them.

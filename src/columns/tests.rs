@@ -1,6 +1,6 @@
 use serde_json::{Map, Value};
 
-use super::{Builder, ColumnPage, Columns, MEMBERS, Part, value_of};
+use super::{Builder, ColumnPage, Columns, MEMBERS, value_of};
 use crate::account::{ContactAccount, MemberValue};
 use crate::answer::{Answer, Body, Headers, Item};
 
@@ -159,7 +159,7 @@ fn rows_are_kept_in_parts_that_copy_nothing() {
     let part = columns.slice(2, 10).slice(1, 2);
     assert_eq!(part.ids(), [Some(4), Some(5)]);
     assert_eq!(rows(&part), rows(&columns)[3..5]);
-    assert_eq!(part.array(Part::StageName).unwrap().len(), 2);
+    assert_eq!(part.array("stage_name").unwrap().len(), 2);
     assert_eq!(part.slice(9, 1).len(), 0);
 }
 
@@ -170,18 +170,18 @@ fn a_column_has_the_values_of_its_member() {
         "{{\"items\": [{item}, {{\"id\": 8, \"ownerUserId\": 2, \"name\": \"B\"}}], \"hasMore\": false}}"
     ));
     let columns = page.columns().unwrap().accounts.unwrap();
-    let values = |part| {
-        let array = columns.array(part).unwrap();
+    let values = |name| {
+        let array = columns.array(name).unwrap();
         (0..2).map(|row| format!("{:?}", value_of(&array, row))).collect::<Vec<_>>()
     };
-    assert_eq!(values(Part::Member("id")), ["Integer(7)", "Integer(8)"]);
-    assert_eq!(values(Part::Member("name")), ["Text(\"Acme\")", "Text(\"B\")"]);
-    assert_eq!(values(Part::Member("created_date")), ["Nothing", "Nothing"]);
-    assert!(values(Part::Member("last_activity_date"))[0].contains("2026-09-08T12:08:22.58"));
-    assert_eq!(values(Part::Member("company_size")), ["Text(\"51-200\")", "Nothing"]);
-    assert_eq!(values(Part::StageId), ["Integer(1)", "Nothing"]);
-    assert_eq!(values(Part::StageName), ["Text(\"New\")", "Nothing"]);
-    assert_eq!(values(Part::StageColorId), ["Integer(2)", "Nothing"]);
-    assert!(columns.array(Part::Member("unknown")).is_none());
+    assert_eq!(values("id"), ["Integer(7)", "Integer(8)"]);
+    assert_eq!(values("name"), ["Text(\"Acme\")", "Text(\"B\")"]);
+    assert_eq!(values("created_date"), ["Nothing", "Nothing"]);
+    assert!(values("last_activity_date")[0].contains("2026-09-08T12:08:22.58"));
+    assert_eq!(values("company_size"), ["Text(\"51-200\")", "Nothing"]);
+    assert_eq!(values("stage_id"), ["Integer(1)", "Nothing"]);
+    assert_eq!(values("stage_name"), ["Text(\"New\")", "Nothing"]);
+    assert_eq!(values("stage_color_id"), ["Integer(2)", "Nothing"]);
+    assert!(columns.array("unknown").is_none());
     assert_eq!(Columns::none().len(), 0);
 }

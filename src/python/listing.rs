@@ -16,7 +16,7 @@ use super::errors;
 use super::guard::guarded;
 use crate::account::FieldError;
 use crate::client::{self, ListQuery};
-use crate::columns::{ColumnPage, Columns, Part, UnreadableItem, value_of};
+use crate::columns::{ColumnPage, Columns, UnreadableItem, value_of};
 use crate::error::Operation;
 use crate::lock::lock;
 use crate::paging::{Incomplete, LONGEST_PAGE, Paging};
@@ -191,17 +191,17 @@ impl AccountTable {
     /// The names of the columns.
     #[staticmethod]
     fn names(py: Python<'_>) -> PyResult<Vec<&'static str>> {
-        guarded(py, "names", || Ok(COLUMNS.iter().map(|(name, _)| *name).collect()))
+        guarded(py, "names", || Ok(COLUMNS.to_vec()))
     }
 
     /// Returns the values of a column.
     fn column<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyList>> {
         guarded(py, "column", || {
-            let column = COLUMNS.iter().find(|(known, _)| *known == name);
-            let (_, part) = column.ok_or_else(no_such_column)?;
+            let no_such_column = || PyValueError::new_err("there is no such column");
+            let name = COLUMNS.into_iter().find(|known| *known == name).ok_or_else(no_such_column)?;
             let list = PyList::empty(py);
             for columns in &self.0 {
-                let array = columns.array(*part).ok_or_else(no_such_column)?;
+                let array = columns.array(name).ok_or_else(no_such_column)?;
                 for row in 0..array.len() {
                     list.append(member_to_python(py, value_of(&array, row))?)?;
                 }
@@ -222,7 +222,7 @@ impl AccountTable {
             let _ = requested_schema;
             let schema = schema();
             let batch = |columns: &Columns| {
-                let arrays = COLUMNS.iter().filter_map(|(_, part)| columns.array(*part)).collect();
+                let arrays = COLUMNS.into_iter().filter_map(|name| columns.array(name)).collect();
                 RecordBatch::try_new(Arc::clone(&schema), arrays)
             };
             let batches = self.0.iter().map(batch).collect::<Result<Vec<_>, _>>();
@@ -235,41 +235,34 @@ impl AccountTable {
 
 fn schema() -> SchemaRef {
     let none = Columns::none();
-    let field = |(name, part): &(&str, Part)| {
-        let kind = none.array(*part)?.data_type().clone();
-        Some(Field::new(*name, kind, true))
-    };
-    Arc::new(Schema::new(COLUMNS.iter().filter_map(field).collect::<Vec<_>>()))
-}
-
-fn no_such_column() -> PyErr {
-    PyValueError::new_err("there is no such column")
+    let field = |name| Some(Field::new(name, none.array(name)?.data_type().clone(), true));
+    Arc::new(Schema::new(COLUMNS.into_iter().filter_map(field).collect::<Vec<_>>()))
 }
 
 /// The columns, in the order of the dataclass, with three columns for the stage.
-const COLUMNS: &[(&str, Part)] = &[
-    ("id", Part::Member("id")),
-    ("owner_user_id", Part::Member("owner_user_id")),
-    ("name", Part::Member("name")),
-    ("linked_prospects_count", Part::Member("linked_prospects_count")),
-    ("created_date", Part::Member("created_date")),
-    ("last_activity_date", Part::Member("last_activity_date")),
-    ("description", Part::Member("description")),
-    ("domain_name", Part::Member("domain_name")),
-    ("domain_secondary", Part::Member("domain_secondary")),
-    ("industry", Part::Member("industry")),
-    ("company_size", Part::Member("company_size")),
-    ("country", Part::Member("country")),
-    ("state", Part::Member("state")),
-    ("city", Part::Member("city")),
-    ("time_zone_id", Part::Member("time_zone_id")),
-    ("linked_in_url", Part::Member("linked_in_url")),
-    ("phone", Part::Member("phone")),
-    ("twitter_url", Part::Member("twitter_url")),
-    ("logo_url", Part::Member("logo_url")),
-    ("email", Part::Member("email")),
-    ("stage_id", Part::StageId),
-    ("stage_name", Part::StageName),
-    ("stage_color_id", Part::StageColorId),
-    ("email_provider", Part::Member("email_provider")),
+const COLUMNS: [&str; 24] = [
+    "id",
+    "owner_user_id",
+    "name",
+    "linked_prospects_count",
+    "created_date",
+    "last_activity_date",
+    "description",
+    "domain_name",
+    "domain_secondary",
+    "industry",
+    "company_size",
+    "country",
+    "state",
+    "city",
+    "time_zone_id",
+    "linked_in_url",
+    "phone",
+    "twitter_url",
+    "logo_url",
+    "email",
+    "stage_id",
+    "stage_name",
+    "stage_color_id",
+    "email_provider",
 ];
