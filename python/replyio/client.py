@@ -725,16 +725,7 @@ class ReplyClient:
         _load_bulk()
         from replyio import _bulk
 
-        table = {
-            "mode": mode,
-            "nulls": nulls,
-            "match_on": match_on,
-            "ignore": ignore,
-            "columns": columns,
-            "null_values": null_values,
-            "delimiter": delimiter,
-            "encoding": encoding,
-        }
+        table = _reading(mode, nulls, match_on, ignore, columns, null_values, delimiter, encoding)
         _warn_of_blocking("plan_contact_account_updates")
         return _bulk.Planning(self._core, data, save_as, if_exists, table).wait(progress)
 
@@ -787,16 +778,7 @@ class ReplyClient:
         _load_bulk()
         from replyio import _bulk
 
-        table = {
-            "mode": mode,
-            "nulls": nulls,
-            "match_on": match_on,
-            "ignore": ignore,
-            "columns": columns,
-            "null_values": null_values,
-            "delimiter": delimiter,
-            "encoding": encoding,
-        }
+        table = _reading(mode, nulls, match_on, ignore, columns, null_values, delimiter, encoding)
         return await _bulk.Planning(self._core, data, save_as, if_exists, table).wait_async(progress)
 
     def open_plan(self, path: str | os.PathLike[str], *, recover: bool = False, new_key: bool = False) -> replyio.Plan:
@@ -903,16 +885,7 @@ class ReplyClient:
         _load_bulk()
         from replyio import _bulk
 
-        table = {
-            "mode": mode,
-            "nulls": nulls,
-            "match_on": match_on,
-            "ignore": ignore,
-            "columns": columns,
-            "null_values": null_values,
-            "delimiter": delimiter,
-            "encoding": encoding,
-        }
+        table = _reading(mode, nulls, match_on, ignore, columns, null_values, delimiter, encoding)
         run = {
             "on_conflict": on_conflict,
             "on_unknown_member": on_unknown_member,
@@ -983,16 +956,7 @@ class ReplyClient:
         _load_bulk()
         from replyio import _bulk
 
-        table = {
-            "mode": mode,
-            "nulls": nulls,
-            "match_on": match_on,
-            "ignore": ignore,
-            "columns": columns,
-            "null_values": null_values,
-            "delimiter": delimiter,
-            "encoding": encoding,
-        }
+        table = _reading(mode, nulls, match_on, ignore, columns, null_values, delimiter, encoding)
         run = {
             "on_conflict": on_conflict,
             "on_unknown_member": on_unknown_member,
@@ -1105,6 +1069,14 @@ def _unpickle(settings: dict[str, Any]) -> ReplyClient:
         return ReplyClient(**settings)
     finally:
         del settings
+
+
+_READING = ("mode", "nulls", "match_on", "ignore", "columns", "null_values", "delimiter", "encoding")
+
+
+def _reading(*values: object) -> dict[str, object]:
+    """Returns the options for reading a table, from their values in the order of their names."""
+    return dict(zip(_READING, values, strict=True))
 
 
 def _load_bulk() -> None:
