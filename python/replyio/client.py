@@ -94,33 +94,23 @@ class Quota:
         """
         for name, value in (("per_minute", per_minute), ("per_hour", per_hour)):
             if type(value) is not int or value < 1:
-                from replyio.errors import ConfigurationError
-
-                raise ConfigurationError(f"{name} must be a positive integer")
+                raise _refused(f"{name} must be a positive integer")
             object.__setattr__(self, name, value)
         if type(clock_scale) not in {int, float} or not 0 < clock_scale < float("inf"):
-            from replyio.errors import ConfigurationError
-
-            raise ConfigurationError("clock_scale must be a positive number")
+            raise _refused("clock_scale must be a positive number")
         object.__setattr__(self, "clock_scale", float(clock_scale))
         if not _is_bool(shared):
-            from replyio.errors import ConfigurationError
-
-            raise ConfigurationError("shared must be True or False")
+            raise _refused("shared must be True or False")
         object.__setattr__(self, "shared", shared)
         if type(bulk_share) not in {int, float} or not 0 < bulk_share <= 1:
-            from replyio.errors import ConfigurationError
-
-            raise ConfigurationError("bulk_share must be a number, more than 0 and at most 1")
+            raise _refused("bulk_share must be a number, more than 0 and at most 1")
         object.__setattr__(self, "bulk_share", float(bulk_share))
         object.__setattr__(self, "acquire", acquire)
         object.__setattr__(self, "_gate", None if acquire is None else self._made_gate())
 
     def _made_gate(self) -> _replyio.Gate:
         if not callable(self.acquire):
-            from replyio.errors import ConfigurationError
-
-            raise ConfigurationError("acquire must be a function without arguments, or None")
+            raise _refused("acquire must be a function without arguments, or None")
         from weakref import ref
 
         # Its module is imported here: the first call may find no file descriptor left.
@@ -144,11 +134,8 @@ class Quota:
 
     def __repr__(self) -> str:
         """Returns the call that creates it."""
-        scale = "" if self.clock_scale == 1 else f", clock_scale={self.clock_scale}"
-        shared = "" if self.shared else ", shared=False"
-        bulk_share = "" if self.bulk_share == _BULK_SHARE else f", bulk_share={self.bulk_share}"
-        acquire = "" if self.acquire is None else f", acquire={self.acquire!r}"
-        return f"Quota(per_minute={self.per_minute}, per_hour={self.per_hour}{scale}{shared}{bulk_share}{acquire})"
+        others = [f", {name}={getattr(self, name)!r}" for name, usual in _USUAL.items() if getattr(self, name) != usual]
+        return f"Quota(per_minute={self.per_minute}, per_hour={self.per_hour}{''.join(others)})"
 
     def __reduce__(
         self,
@@ -158,6 +145,13 @@ class Quota:
 
     def _members(self) -> tuple[int, int, float, bool, float, Callable[[], object] | None]:
         return self.per_minute, self.per_hour, self.clock_scale, self.shared, self.bulk_share, self.acquire
+
+
+def _refused(message: str) -> replyio.ConfigurationError:
+    """Returns the error for a setting. Its class is imported when one is refused."""
+    from replyio.errors import ConfigurationError
+
+    return ConfigurationError(message)
 
 
 def _is_bool(value: object) -> bool:
@@ -224,9 +218,7 @@ class QuotaLeft:
         return f"QuotaLeft({', '.join(f'{name}={getattr(self, name)!r}' for name in sorted(self.__slots__))})"
 
 
-_BULK_SHARE = 0.9
-
-
+_USUAL = {"clock_scale": 1.0, "shared": True, "bulk_share": 0.9, "acquire": None}
 _DEFAULT_QUOTA = Quota()
 
 
@@ -1028,9 +1020,7 @@ class ReplyClient:
                 another one.
         """
         if self._withheld:
-            from replyio.errors import ConfigurationError
-
-            raise ConfigurationError(
+            raise _refused(
                 f"this client cannot be pickled: {' and '.join(self._withheld)} would be missing where it is "
                 f"loaded; hint: pass pickle_api_key=True to ReplyClient, or set REPLY_API_KEY instead of api_key="
             )
