@@ -18,7 +18,7 @@ from replyio.plan import ApplyResult, Plan
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
-    from replyio._progress import Job
+    from replyio._replyio import Job
     from replyio.plan import Options
 
 # The most rows in flight. Within the quota two would be enough; without one, sixteen would be 50 % faster. But all rows

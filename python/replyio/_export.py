@@ -11,14 +11,14 @@ import re
 import tempfile
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from replyio.errors import FieldError, PlanError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from typing_extensions import CapsuleType
+    from replyio._replyio import Report
 
 __all__: list[str] = []
 
@@ -36,18 +36,8 @@ _SPLITS = "\t\r\n\x0b\x0c\x85\u2028\u2029;|,"
 _DROPPED = '[^\\S\t\r\n\x0b\x0c\x85\u2028\u2029]|[\\x00-\\x08\\x0e-\\x1b\xad\u200b-\u200f\u2060-\u2064\ufeff"]'
 
 
-class Table(Protocol):
-    """A table in a plan's file, as the extension module provides it."""
-
-    def __len__(self) -> int: ...
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> CapsuleType: ...
-    def records(self, limit: int | None = None, first: int = 0) -> list[dict[str, Any]]: ...
-    def select(self, places: list[int]) -> Table: ...
-    def of_status(self, statuses: list[str]) -> Table: ...
-
-
 def write(
-    table: Table,
+    table: Report,
     columns: Sequence[str],
     path: str | os.PathLike[str],
     *,
@@ -141,13 +131,13 @@ def _publish(temporary: str, target: Path, overwrite: bool) -> None:
         Path(temporary).rename(target)
 
 
-def _rows(table: Table) -> Iterator[dict[str, Any]]:
+def _rows(table: Report) -> Iterator[dict[str, Any]]:
     for first in range(0, len(table), _STEP):
         yield from table.records(_STEP, first)
 
 
 def _write_separated(
-    file: BinaryIO, table: Table, columns: Sequence[str], delimiter: str, for_spreadsheet: bool
+    file: BinaryIO, table: Report, columns: Sequence[str], delimiter: str, for_spreadsheet: bool
 ) -> None:
     line = Line(delimiter, guards=for_spreadsheet)
     file.write((BOM if for_spreadsheet else "").encode())
@@ -200,22 +190,22 @@ def _plain(value: object) -> str:
     return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime.datetime) else str(value)
 
 
-def _write_json_lines(file: BinaryIO, table: Table) -> None:
+def _write_json_lines(file: BinaryIO, table: Report) -> None:
     encode = json.JSONEncoder(ensure_ascii=False, default=_plain).encode
     file.writelines(f"{encode(row)}\n".encode() for row in _rows(table))
 
 
-def _write_parquet(file: BinaryIO, table: Table) -> None:
+def _write_parquet(file: BinaryIO, table: Report) -> None:
     for writer in (_with_pyarrow, _with_polars):
         with contextlib.suppress(ImportError):
             return writer(file, table)
     raise ImportError("to write a .parquet file, install pyarrow or polars")
 
 
-def _with_pyarrow(file: BinaryIO, table: Table) -> None:
+def _with_pyarrow(file: BinaryIO, table: Report) -> None:
     parquet, arrow = import_module("pyarrow.parquet"), import_module("pyarrow")
     parquet.write_table(arrow.table(table), file)
 
 
-def _with_polars(file: BinaryIO, table: Table) -> None:
+def _with_polars(file: BinaryIO, table: Report) -> None:
     import_module("polars").DataFrame(table).write_parquet(file)

@@ -8,7 +8,7 @@ import shutil
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from replyio._plan_text import counted, how_to_go_on, progress_html, progress_line, progress_text
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVarTuple, Unpack
 
-    from replyio._replyio import Pending
+    from replyio._replyio import Job
 
     _Arguments = TypeVarTuple("_Arguments")
 
@@ -44,19 +44,6 @@ def speak_to_a_command() -> None:
     """Has a job that is stopped say how to resume it in the words of the command line alone."""
     global _in_command  # noqa: PLW0603 - the whole process is the command
     _in_command = True
-
-
-class Job(Protocol):
-    """A job that runs in the core, as the extension module provides it."""
-
-    def progress(self) -> dict[str, Any]: ...
-    def stop(self) -> None: ...
-    def abandon(self) -> None: ...
-    @overload
-    def wait(self, seconds: float, event_loop: None = None) -> bool: ...
-    @overload
-    def wait(self, seconds: float, event_loop: asyncio.AbstractEventLoop) -> Pending[bool]: ...
-    def result(self) -> object: ...
 
 
 class Show:

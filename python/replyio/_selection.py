@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-    from replyio._export import Table
+    from replyio._replyio import Report
 
 __all__: list[str] = []
 
@@ -28,7 +28,7 @@ _COLUMNS = ("row", "id", "field", "after")
 _SPREADSHEETS = {".xlsx", ".xlsm", ".xls", ".ods", ".numbers"}
 
 
-def selected(rows: object, table: Table, changes: Table) -> list[int]:
+def selected(rows: object, table: Report, changes: Report) -> list[int]:
     """Reads the selected rows, and compares them with the plan.
 
     A table with the ids, fields or values of an export must match the plan: it may belong to another plan or be edited,
@@ -62,7 +62,7 @@ def selected(rows: object, table: Table, changes: Table) -> list[int]:
     return numbers
 
 
-def _check_changes(lines: list[tuple[int, Mapping[str, Any]]], wanted: set[int], changes: Table) -> None:
+def _check_changes(lines: list[tuple[int, Mapping[str, Any]]], wanted: set[int], changes: Report) -> None:
     """Checks that each row is complete and has the values of the plan."""
     planned: dict[int, dict[str, Any]] = {}
     for change in _records(changes):
@@ -211,7 +211,7 @@ def _plain(value: object) -> str:
     return "" if text in {"<NA>", "NaT"} else text
 
 
-def _records(table: Table) -> Iterator[dict[str, Any]]:
+def _records(table: Report) -> Iterator[dict[str, Any]]:
     for first in range(0, len(table), _STEP):
         yield from table.records(_STEP, first)
 

@@ -20,9 +20,9 @@ from replyio import _plan_text as text
 from replyio._annotations import complete
 from replyio._blocking import warn_if_it_blocks_a_loop
 from replyio._counts import Counts, Status
-from replyio._export import Table, refused, write
-from replyio._progress import Job, drive, drive_async, show_for, start_async
-from replyio._replyio import safe_text
+from replyio._export import refused, write
+from replyio._progress import drive, drive_async, show_for, start_async
+from replyio._replyio import Job, Report, safe_text
 from replyio.errors import FieldError, ReplyError, ValidationError
 
 if TYPE_CHECKING:
@@ -58,11 +58,11 @@ class _File(Protocol):
 
     def header(self) -> dict[str, Any]: ...
     def counts(self) -> Counts: ...
-    def rows(self) -> Table: ...
-    def changes(self) -> Table: ...
+    def rows(self) -> Report: ...
+    def changes(self) -> Report: ...
     def first_failures(self, limit: int) -> list[dict[str, Any]]: ...
     def first_changes(self, limit: int) -> tuple[list[dict[str, Any]], int]: ...
-    def failures(self) -> Table: ...
+    def failures(self) -> Report: ...
     def stored_otherwise(self) -> int: ...
     def keep(self) -> None: ...
 
@@ -137,7 +137,7 @@ class PlanTable:
 
     __slots__ = ("_name", "_read", "_source")
 
-    def __init__(self, name: str, source: Table | Callable[[], Table]) -> None:
+    def __init__(self, name: str, source: Report | Callable[[], Report]) -> None:
         """Creates a table.
 
         Args:
@@ -146,7 +146,7 @@ class PlanTable:
         """
         self._name = name
         self._source = source
-        self._read: Table | None = None
+        self._read: Report | None = None
 
     def _export(self, path: str | os.PathLike[str], *, overwrite: bool, for_spreadsheet: bool, plan: str | None) -> int:
         """Writes the table to a file; see `Plan.export`."""
@@ -154,7 +154,7 @@ class PlanTable:
         return write(self._table, columns, path, overwrite=overwrite, for_spreadsheet=for_spreadsheet, plan=plan)
 
     @property
-    def _table(self) -> Table:
+    def _table(self) -> Report:
         """Returns the table, and reads it on first use."""
         if self._read is None:
             self._read = self._source() if callable(self._source) else self._source
