@@ -131,7 +131,8 @@ def _publish(temporary: str, target: Path, overwrite: bool) -> None:
         Path(temporary).rename(target)
 
 
-def _rows(table: Report) -> Iterator[dict[str, Any]]:
+def rows_of(table: Report) -> Iterator[dict[str, Any]]:
+    """Yields each row of a table as a new dictionary, and holds only some of them at a time."""
     for first in range(0, len(table), _STEP):
         yield from table.records(_STEP, first)
 
@@ -142,7 +143,7 @@ def _write_separated(
     line = Line(delimiter, guards=for_spreadsheet)
     file.write((BOM if for_spreadsheet else "").encode())
     file.write(line.of(columns).encode())
-    file.writelines(line.of([row[name] for name in columns]).encode() for row in _rows(table))
+    file.writelines(line.of([row[name] for name in columns]).encode() for row in rows_of(table))
 
 
 def guard(delimiter: str) -> Callable[[str], str]:
@@ -192,7 +193,7 @@ def _plain(value: object) -> str:
 
 def _write_json_lines(file: BinaryIO, table: Report) -> None:
     encode = json.JSONEncoder(ensure_ascii=False, default=_plain).encode
-    file.writelines(f"{encode(row)}\n".encode() for row in _rows(table))
+    file.writelines(f"{encode(row)}\n".encode() for row in rows_of(table))
 
 
 def _write_parquet(file: BinaryIO, table: Report) -> None:

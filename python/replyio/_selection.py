@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from replyio._export import guard
+from replyio._export import guard, rows_of
 from replyio.errors import FieldError, ValidationError
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-_STEP = 10_000
 # The columns of a table that refer to the plan. Others are ignored.
 _COLUMNS = ("row", "id", "field", "after")
 _SPREADSHEETS = {".xlsx", ".xlsm", ".xls", ".ods", ".numbers"}
@@ -48,7 +47,7 @@ def selected(rows: object, table: Report, changes: Report) -> list[int]:
     lines = list(_lines(rows))
     numbers = sorted({number for number, _ in lines})
     wanted = set(numbers)
-    ids = {row["row"]: row["id"] for row in _records(table) if row["row"] in wanted}
+    ids = {row["row"]: row["id"] for row in rows_of(table) if row["row"] in wanted}
     missing = next((number for number in numbers if number not in ids), None)
     if missing is not None:
         _refuse(f"row {missing} is not in the plan")
@@ -65,7 +64,7 @@ def selected(rows: object, table: Report, changes: Report) -> list[int]:
 def _check_changes(lines: list[tuple[int, Mapping[str, Any]]], wanted: set[int], changes: Report) -> None:
     """Checks that each row is complete and has the values of the plan."""
     planned: dict[int, dict[str, Any]] = {}
-    for change in _records(changes):
+    for change in rows_of(changes):
         if change["row"] in wanted:
             planned.setdefault(change["row"], {})[change["field"]] = change["after"]
     found: dict[int, set[str]] = {}
@@ -209,11 +208,6 @@ def _plain(value: object) -> str:
         return str(int(value))
     text = str(value).strip()
     return "" if text in {"<NA>", "NaT"} else text
-
-
-def _records(table: Report) -> Iterator[dict[str, Any]]:
-    for first in range(0, len(table), _STEP):
-        yield from table.records(_STEP, first)
 
 
 def _refuse(message: str) -> NoReturn:

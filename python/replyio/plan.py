@@ -20,7 +20,7 @@ from replyio import _plan_text as text
 from replyio._annotations import complete
 from replyio._blocking import warn_if_it_blocks_a_loop
 from replyio._counts import Counts, Status
-from replyio._export import refused, write
+from replyio._export import refused, rows_of, write
 from replyio._progress import drive, drive_async, show_for, start_async
 from replyio._replyio import Job, Report, safe_text
 from replyio.errors import FieldError, ReplyError, ValidationError
@@ -49,8 +49,6 @@ _TYPES = {
     "stored_otherwise": "bool",
     "done_at": "datetime64[us, UTC]",
 }
-# The number of rows to read from a table at once.
-_STEP = 10_000
 
 
 class _File(Protocol):
@@ -173,8 +171,7 @@ class PlanTable:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yields each row as a new dictionary."""
-        for first in range(0, len(self._table), _STEP):
-            yield from map(dict, self._table.records(_STEP, first))
+        yield from rows_of(self._table)
 
     @overload
     def __getitem__(self, key: int) -> dict[str, Any]: ...
