@@ -103,22 +103,24 @@ __all__ = [
     "read_plan",
 ]
 
-_IN_CHECK = frozenset({"CheckFinding", "CheckReport"})
-_IN_CLIENT = frozenset({"AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "QuotaLeft", "ReplyClient"})
-_IN_MODELS = frozenset(
-    {
+# The modules of the names that are not errors.
+_HOMES = {
+    "_check": ("CheckFinding", "CheckReport"),
+    "_counts": ("Status",),
+    "_replyio": ("__version__",),
+    "_state": ("KeptPlan", "plans"),
+    "_types": ("TableLike",),
+    "client": ("AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "QuotaLeft", "ReplyClient"),
+    "models": (
         "ClientOptions",
         "CompanySize",
         "ContactAccount",
         "ContactAccountFields",
         "ContactAccountStage",
         "ContactAccountUpdate",
-    }
-)
-_IN_PLAN = frozenset({"ApplyResult", "Plan", "PlanTable", "read_plan"})
-_IN_STATE = frozenset({"KeptPlan", "plans"})
-# The types of annotations.
-_ALIASES = {"Status": "_counts", "TableLike": "_types"}
+    ),
+    "plan": ("ApplyResult", "Plan", "PlanTable", "read_plan"),
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -131,22 +133,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'replyio' has no attribute {name!r}")
     from importlib import import_module
 
-    if name == "__version__":
-        home = "_replyio"
-    elif name in _IN_CHECK:
-        home = "_check"
-    elif name in _IN_CLIENT:
-        home = "client"
-    elif name in _IN_MODELS:
-        home = "models"
-    elif name in _IN_PLAN:
-        home = "plan"
-    elif name in _IN_STATE:
-        home = "_state"
-    elif name in _ALIASES:
-        home = _ALIASES[name]
-    else:
-        home = "errors"
+    home = next((home for home, names in _HOMES.items() if name in names), "errors")
     value = getattr(import_module(f"replyio.{home}"), name)
     globals()[name] = value
     return value
