@@ -632,6 +632,7 @@ def _tell_notes(plan: Plan) -> None:
 def _plans(options: dict[str, Any]) -> int:
     from replyio import _state
     from replyio._cli_output import chosen, write_many
+    from replyio._plan_text import counts_text, duration
 
     if options.get("prune"):
         removed, stay = _state.prune()
@@ -639,10 +640,10 @@ def _plans(options: dict[str, Any]) -> int:
         _tell(f"{removed:,} plan{'' if removed == 1 else 's'} removed{why}")
     found = [
         {
-            "age": _age(kept.age.total_seconds()),
+            "age": duration(kept.age.total_seconds()),
             "created_at": kept.created_at.isoformat(timespec="seconds"),
             "source": kept.source,
-            "rows": kept.error or _counts_text(kept.counts),
+            "rows": kept.error or counts_text(kept.counts),
             "path": kept.path,
         }
         for kept in _state.plans()
@@ -651,18 +652,6 @@ def _plans(options: dict[str, Any]) -> int:
     with _ignoring_a_closed_pipe():
         write_many(found, form, ("age", "created_at", "source", "rows", "path"), ("age", "source", "rows", "path"))
     return _DONE
-
-
-def _age(seconds: float) -> str:
-    from replyio._plan_text import duration
-
-    return duration(seconds)
-
-
-def _counts_text(counts: Mapping[Status, int]) -> str:
-    from replyio._plan_text import counts_text
-
-    return counts_text(counts)
 
 
 def _export(plan: Plan, options: dict[str, Any]) -> None:
