@@ -365,7 +365,7 @@ class _Report:
         return found._export(path, overwrite=overwrite, for_spreadsheet=for_spreadsheet, plan=self._path)
 
     def _subject(self) -> Plan:
-        """Returns the plan that a retry applies and a revert takes back."""
+        """Returns the plan that a retry applies and that a revert reverts."""
         raise NotImplementedError
 
     def _name(self) -> str:

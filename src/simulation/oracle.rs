@@ -252,8 +252,8 @@ pub(super) fn reported(stage: &mut Stage, lane: usize, number: usize, report: &R
     }
     for (row, view) in report.rows.iter().enumerate().take(job.sheet.rows.len()) {
         let last = view.account_id.and_then(|id| {
-            let of_job = |put: &&&Put| put.id == id && is_of(stage, lane, number, put) && put.is_answered_well();
-            stage.puts.iter().map(|(_, put)| put).filter(|put| of_job(&put)).last()
+            let of_job = |put: &&Put| put.id == id && is_of(stage, lane, number, put) && put.is_answered_well();
+            stage.puts.iter().map(|(_, put)| put).rfind(|put| of_job(put))
         });
         if let Some(last) = last
             .filter(|last| view.status == Status::Changed && !last.is_unsure && last.differs != view.stored_otherwise)

@@ -178,15 +178,12 @@ impl Actor {
                 let is_reverted = self.operate(lane, &Step::Revert(job, how)).await;
                 // A revert without open rows is not resumed, so its file is at its old place.
                 let reverted_by = stage(|stage| stage.reverted_by.remove(&(self.lane, job)));
-                match reverted_by.filter(|_| is_reverted).map(|path| job::report(&path)) {
-                    Some(Ok(report)) => {
-                        tell_report(self.lane, &report);
-                        stage(|stage| oracle::reverted(stage, self.lane, job, &report, started));
-                    }
-                    _ => {
-                        let text = format!("job {job} cannot be reverted although everything works");
-                        stage(|stage| stage.violated(3, text));
-                    }
+                if let Some(Ok(report)) = reverted_by.filter(|_| is_reverted).map(|path| job::report(&path)) {
+                    tell_report(self.lane, &report);
+                    stage(|stage| oracle::reverted(stage, self.lane, job, &report, started));
+                } else {
+                    let text = format!("job {job} cannot be reverted although everything works");
+                    stage(|stage| stage.violated(3, text));
                 }
             }
         }

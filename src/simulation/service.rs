@@ -145,7 +145,7 @@ impl Service {
             hits: Vec::new(),
             pages: 0,
             key_is_revoked: world.is(Trait::KeyRevoked).then_some((from, until)),
-            login_wall: world.is(Trait::LoginWall).then_some((from, until + (until - from))),
+            login_wall: world.is(Trait::LoginWall).then_some((from, until + until.saturating_sub(from))),
             is_calm: false,
         };
         for id in 1..=world.accounts {

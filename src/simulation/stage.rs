@@ -386,8 +386,10 @@ impl Stage {
         }
         let (now, held_until) = (self.now(), self.processes[process].held_until);
         if now < held_until {
-            let text =
-                format!("request {number} is sent {:?} before the wait is over that was asked for", held_until - now);
+            let text = format!(
+                "request {number} is sent {:?} before the wait is over that was asked for",
+                held_until.saturating_sub(now)
+            );
             self.violated(5, text);
         }
         let way = self.way(number, asked);

@@ -335,7 +335,7 @@ impl Row {
         let last = world.accounts.max(1) + u64::from(dice.chance(100));
         let any = dice.between(1, last);
         // At random, many rows would name the same account, and those are not written.
-        let id = (if world.is_large() && any % 8 > 0 { number + 1 } else { any }) as i64;
+        let id = (if world.is_large() && !any.is_multiple_of(8) { number + 1 } else { any }) as i64;
         let key = match match_on {
             _ if dice.chance(20) => Key::Empty,
             MatchOn::Id => Key::Id(if dice.chance(20) { 0 } else { id }),

@@ -24,9 +24,11 @@ pub enum Fate {
     DiesAfter,
 }
 
+type Decide = dyn FnMut(&Path, u64) -> Fate;
+
 struct Simulated {
     random: fastrand::Rng,
-    fate: Box<dyn FnMut(&Path, u64) -> Fate>,
+    fate: Box<Decide>,
     commits: u64,
     now: Fate,
     /// The folders of dead processes.

@@ -190,7 +190,7 @@ impl Machine {
             |at_risk: &AtRisk| self.todo.iter().chain(&self.singly).any(|row| row.row == at_risk.row && row.was_sent);
         match at_risk {
             Some(at_risk) if is_open(&at_risk) => {
-                self.in_doubt = Some(InDoubt { at_risk, is_spared: false, altered: Vec::new() })
+                self.in_doubt = Some(InDoubt { at_risk, is_spared: false, altered: Vec::new() });
             }
             Some(at_risk) => cleared_members.extend(at_risk.members.into_keys()),
             None => {}
