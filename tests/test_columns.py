@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def test_the_page_names_every_column() -> None:
-    assert len(page_lines("Columns")) == 13
+    assert len(page_lines("Columns")) == 14
 
 
 @pytest.mark.parametrize(
@@ -184,3 +184,29 @@ def test_a_message_has_a_handful_of_faults_and_the_rest_as_a_number(tmp_path: Pa
         assert error.message.endswith("\n  and 9,990 more")
         assert len(error.message) < 2_000
     assert len(refusal(from_file(tmp_path, "a.csv", f"id,{'linked_in_url' * 100_000}\n")).message) < 500
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, pa.table, lambda data: pl.DataFrame(data).to_dicts()])
+def test_a_column_is_not_ignored_along_with_another(make: Callable[[dict[str, list[Any]]], object]) -> None:
+    data = {"id": [1], "E-mail": ["a@b.example"], "Email": ["c@d.example"]}
+    said = str(refusal(make(data), ignore=["E-mail"]))
+    assert "Email is ignored too, because its name differs from E-mail only in case" in said
+    assert read(make(data), ignore=["E-mail", "Email"]) == [{"id": 1}]
+    assert read(make(data | {"E-mail": ["x"]}), ignore=["email", "E-mail", "Email"]) == [{"id": 1}]
+
+
+@pytest.mark.parametrize(
+    "name", ["Email Address", "Time Zone", "Descripton", "Country Code", "Company Logo", "Phone Type", "linkedin url 2"]
+)
+def test_replace_clears_no_field_of_an_unknown_column_that_resembles_it(name: str) -> None:
+    said = str(refusal([{"id": 1, "name": "A", name: "x"}], mode="replace", ignore="unknown"))
+    assert 'which mode "replace" clears when it has no column' in said
+    assert read([{"id": 1, "name": "A", name: "x"}], ignore="unknown", mode="patch") == [{"id": 1, "name": "A"}]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Status", "Stage", "Start date", "Count", "Photo", "Notes", "Time", "stage_id", "stage_name", "email_provider"],
+)
+def test_replace_ignores_an_unknown_column_that_resembles_no_field(name: str) -> None:
+    assert read([{"id": 1, "name": "A", name: "x"}], mode="replace", ignore="unknown") == [{"id": 1, "name": "A"}]

@@ -507,7 +507,7 @@ impl Machine {
         let are_most_demanded = accounts.len() > FEWEST && 2 * places.len() > accounts.len();
         let mut in_estimate = if self.items.is_none() { FEWEST } else { 0 };
         if are_most_demanded {
-            places = proof::some_of(&places);
+            places = proof::some_of(&places, FEWEST);
         } else {
             if self.items.is_none() {
                 proof::sample(&accounts, &mut places);

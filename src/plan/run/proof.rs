@@ -83,7 +83,7 @@ impl Proofs {
     /// whose text ends like a shortened one. [`FEWEST`] of such a group stand for all if it is most of the page, as
     /// addresses with a number are; and none is demanded of those whose exact length as many complete texts had.
     pub(super) fn demanded(&self, accounts: &[&ContactAccount]) -> Vec<usize> {
-        let mut places = Vec::new();
+        let mut places: Vec<usize> = Vec::new();
         for &field in Field::ALL {
             let texts = accounts.iter().enumerate().map(|(place, account)| (place, lengths(account, field)));
             let texts: Vec<(usize, Lengths)> = texts.filter(|(_, length)| length.bytes() > SHORTEST_CUT).collect();
@@ -111,8 +111,9 @@ impl Proofs {
             };
             for mut group in groups {
                 if 2 * group.len() > accounts.len() {
-                    group.retain(|place| !is_usual(place));
-                    group = some_of(&group);
+                    let among_them = group.iter().filter(|place| places.contains(place)).count();
+                    group.retain(|place| !is_usual(place) && !places.contains(place));
+                    group = some_of(&group, FEWEST.saturating_sub(among_them));
                 }
                 places.extend(group);
             }
@@ -171,9 +172,9 @@ fn lengths(account: &ContactAccount, field: Field) -> Lengths {
     text(account, field).map(Lengths::of).unwrap_or_default()
 }
 
-/// Returns [`FEWEST`] positions, spread over all of them, if there are more.
-pub(super) fn some_of(places: &[usize]) -> Vec<usize> {
-    let count = places.len().min(FEWEST);
+/// Returns this number of positions, spread over all of them, if there are more.
+pub(super) fn some_of(places: &[usize], count: usize) -> Vec<usize> {
+    let count = places.len().min(count);
     (0..count).filter_map(|part| places.get(part * places.len() / count)).copied().collect()
 }
 
