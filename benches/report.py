@@ -170,7 +170,7 @@ def _reading(results: Results) -> str:
         "*processor time* is that of the client; *server* is its processor time for one reading, which no client can "
         "go below. *memory* is the most that the process needed meanwhile, over the size of the table."
     )
-    head = ("", "s", "processor time", "server", "faster", "MB of the table", "memory")
+    head = ("way", "s", "processor time", "server", "faster", "MB of the table", "memory")
     return f"{text}\n\n{_table(head, [line(library, way) for library in reading for way in reading[library]])}"
 
 
@@ -214,7 +214,7 @@ def _planned(results: Results) -> str:
         line(label, bulk["planned"][order], times(faster) if (faster := over_pydantic(results, order)) else "–")
         for order, label in labels.items()
     ]
-    head = ("", "s", "table", "plan", "file", "processor time", "faster", "MB over the table")
+    head = ("way", "s", "table", "plan", "file", "processor time", "faster", "MB over the table")
     rows = pydantic[0]["rows"]
     text = (
         f"{rows:,} rows with an id and all sixteen fields, from Arrow in batches of 100,000 to a plan file that is on "
@@ -307,4 +307,4 @@ def _where(results: Results) -> str:
     ]
     if results["wheel"]:
         rows.append(("wheel", results["wheel"]["file"]))
-    return "| | |\n|---|---|\n" + "\n".join(f"| {what} | {value} |" for what, value in rows)
+    return "| what | value |\n|---|---|\n" + "\n".join(f"| {what} | {value} |" for what, value in rows)
