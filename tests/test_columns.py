@@ -196,7 +196,21 @@ def test_a_column_is_not_ignored_along_with_another(make: Callable[[dict[str, li
 
 
 @pytest.mark.parametrize(
-    "name", ["Email Address", "Time Zone", "Citty", "Country Code", "Company Logo", "Phone Type", "linkedin url 2"]
+    "name",
+    [
+        "Email Address",
+        "Time Zone",
+        "Timezone Name",
+        "Citty",
+        "Desc",
+        "Country Code",
+        "Company Logo",
+        "Company LinkedIn",
+        "LinkedIn Profile",
+        "Company Twitter",
+        "Phone Type",
+        "Domain Secondary",
+    ],
 )
 def test_replace_clears_no_field_of_an_unknown_column_that_resembles_it(name: str) -> None:
     said = str(refusal([{"id": 1, "name": "A", name: "x"}], mode="replace", ignore="unknown"))

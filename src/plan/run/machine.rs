@@ -15,7 +15,7 @@ use super::policy::{Direction, Kind, Policy, Refusal, Verdict};
 use super::proof::{self, Compared, FEWEST, Proofs};
 use super::record::{Record, finish, given_up, in_row, said_of, unchanged};
 use super::{OnConflict, OnUnknownMember, RunError};
-use crate::account::{AccountFields, ContactAccount, Field};
+use crate::account::{AccountFields, ContactAccount, Field, STAGE};
 use crate::answer::Item;
 use crate::change::{self, Change, Deviations, Drift, Value, has_lost, has_unsendable, is_filled, unsendable};
 use crate::error::WaitReason;
@@ -353,6 +353,10 @@ impl Machine {
             let members = self.members.at_risk(&update.account);
             let with_value = |name: &str| (name.to_owned(), unsendable(&update.account, name).into_owned());
             update.at_risk = members.map(with_value).collect();
+            // Its values before the update in doubt still tell what that update did.
+            if let Some(in_doubt) = self.in_doubt.as_ref().filter(|in_doubt| in_doubt.at_risk.row == update.row.row) {
+                update.at_risk.extend(in_doubt.at_risk.members.clone());
+            }
         }
         self.writing += 1;
         Some(Request::Update(Box::new(update)))
@@ -507,7 +511,7 @@ impl Machine {
         let are_most_demanded = accounts.len() > FEWEST && 2 * places.len() > accounts.len();
         let mut in_estimate = if self.items.is_none() { FEWEST } else { 0 };
         if are_most_demanded {
-            places = proof::some_of(&places, FEWEST);
+            places = proof::spread(&places, accounts.len(), FEWEST);
         } else {
             if self.items.is_none() {
                 proof::sample(&accounts, &mut places);
@@ -606,7 +610,7 @@ impl Machine {
             let differs = |(name, before): &(&String, &serde_json::Value)| has_lost(name, before, &account);
             let differing: Vec<String> = members.filter(differs).map(|(name, _)| name.clone()).collect();
             let (lost, altered): (Vec<String>, Vec<String>) =
-                differing.into_iter().partition(|name| !has_unsendable(&account, name));
+                differing.into_iter().partition(|name| name != STAGE || !has_unsendable(&account, name));
             in_doubt.is_spared = lost.is_empty() && altered.is_empty();
             in_doubt.altered.extend(altered);
             if !lost.is_empty() {
@@ -627,7 +631,7 @@ impl Machine {
 
     /// Ends a doubt whose row the run does not write again, if the account still had the members.
     fn doubt_ends_without_an_update(&mut self) {
-        self.in_doubt.take_if(|in_doubt| in_doubt.is_spared);
+        self.in_doubt.take_if(|in_doubt| in_doubt.is_spared || !in_doubt.altered.is_empty());
     }
 
     /// Returns whether a row's update may have cleared members, and no answer has told since.
@@ -650,7 +654,10 @@ impl Machine {
             let error = "reading its account failed when the plan was made; plan this row again";
             return Some(finish(row, Status::Failed, Some(error.to_owned())));
         }
-        let is_left = |change: &Change| !change.is_planned && !change.before.is(account.value(change.field));
+        let is_left = |change: &Change| {
+            let is = |value: &Value| value.is(account.value(change.field));
+            !(change.is_planned || is(&change.before) || is(&change.after))
+        };
         let left: Vec<Field> = changes.iter().filter(|change| is_left(change)).map(|change| change.field).collect();
         changes.retain(|change| !is_left(change));
         let drift = change::drift(&account, &changes);

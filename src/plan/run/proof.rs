@@ -109,13 +109,16 @@ impl Proofs {
                 let length = accounts.get(*place).map(|account| lengths(account, field)).unwrap_or_default();
                 self.whole_of.get(&(field, length)).is_some_and(|seen| *seen >= FEWEST)
             };
-            for mut group in groups {
-                if 2 * group.len() > accounts.len() {
-                    let among_them = group.iter().filter(|place| places.contains(place)).count();
-                    group.retain(|place| !is_usual(place) && !places.contains(place));
-                    group = some_of(&group, FEWEST.saturating_sub(among_them));
+            for group in groups {
+                if 2 * group.len() <= accounts.len() {
+                    places.extend(group);
+                    continue;
                 }
-                places.extend(group);
+                let unusual: Vec<usize> = group.iter().copied().filter(|place| !is_usual(place)).collect();
+                // On a larger page, a spot check compares one of them.
+                let of_usual = if unusual.is_empty() && accounts.len() < ONE_OF { 1 } else { 0 };
+                places.extend(spread(&unusual, accounts.len(), FEWEST));
+                places.extend(spread(&group, accounts.len(), of_usual));
             }
         }
         places.sort_unstable();
@@ -172,10 +175,15 @@ fn lengths(account: &ContactAccount, field: Field) -> Lengths {
     text(account, field).map(Lengths::of).unwrap_or_default()
 }
 
-/// Returns this number of positions, spread over all of them, if there are more.
-pub(super) fn some_of(places: &[usize], count: usize) -> Vec<usize> {
-    let count = places.len().min(count);
-    (0..count).filter_map(|part| places.get(part * places.len() / count)).copied().collect()
+/// Returns this number of positions, or all if there are fewer, spread over the page. Groups that have most of their
+/// members in common have most of these in common.
+pub(super) fn spread(places: &[usize], page: usize, count: usize) -> Vec<usize> {
+    let mut chosen = Vec::new();
+    for part in 0..count.min(places.len()) {
+        let (before, after) = places.split_at(places.partition_point(|place| *place < part * page / count));
+        chosen.extend(after.iter().chain(before).find(|place| !chosen.contains(*place)).copied());
+    }
+    chosen
 }
 
 /// Returns whether a text ends as a program ends a text that it has shortened.
@@ -294,6 +302,7 @@ mod tests {
         proofs.compare(&accounts[0], &accounts[0]);
         assert!(proofs.demanded(&accounts.iter().collect::<Vec<_>>()).is_empty(), "this length is usual");
         assert_eq!(proofs.demanded(&few.iter().collect::<Vec<_>>()).len(), 40, "here it is not");
+        assert_eq!(proofs.demanded(&accounts.iter().take(30).collect::<Vec<_>>()), [0], "a page without a spot check");
         let longer = described(61);
         let with_longer: Vec<&ContactAccount> = accounts.iter().skip(1).chain([&longer]).collect();
         assert_eq!(proofs.demanded(&with_longer), [99]);
@@ -311,6 +320,31 @@ mod tests {
             let demanded = Proofs::default().demanded(&accounts.iter().collect::<Vec<_>>());
             assert!(cut.iter().all(|place| demanded.contains(place)) && demanded.len() < 60, "{demanded:?}");
         }
+    }
+
+    #[test]
+    fn accounts_that_are_compared_for_another_reason_do_not_stand_for_those_of_a_group() {
+        // Ten texts were shortened by whoever wrote them, so the list shows them whole. It cuts the other twenty.
+        let shortened = account(serde_json::json!({"description": "x".repeat(252) + "..."}));
+        let cut = described(255);
+        for first in [0, 20] {
+            let is_shortened = |place: usize| (first..first + 10).contains(&place);
+            let accounts: Vec<&ContactAccount> =
+                (0..30).map(|place| if is_shortened(place) { &shortened } else { &cut }).collect();
+            let demanded = Proofs::default().demanded(&accounts);
+            assert!(demanded.iter().filter(|place| !is_shortened(**place)).count() >= 4, "{demanded:?}");
+        }
+    }
+
+    #[test]
+    fn groups_with_common_members_share_those_that_are_compared() {
+        let all: Vec<usize> = (0..50).collect();
+        let most: Vec<usize> = (0..50).filter(|place| place % 7 != 1).collect();
+        let (one, other) = (super::spread(&all, 50, FEWEST), super::spread(&most, 50, FEWEST));
+        assert_eq!((one.len(), other.len()), (FEWEST, FEWEST));
+        assert!(other.iter().all(|place| most.contains(place)));
+        assert!(one.iter().filter(|place| other.contains(place)).count() >= 6, "{one:?} {other:?}");
+        assert_eq!(super::spread(&[3, 4, 49], 50, FEWEST), [3, 49, 4]);
     }
 
     #[test]

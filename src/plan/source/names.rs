@@ -34,7 +34,7 @@ const HINTS: [(Field, &[&str]); 13] = [
             "webpage",
         ],
     ),
-    (Field::Description, &["shortdescription", "companydescription", "accountdescription"]),
+    (Field::Description, &["desc", "shortdescription", "companydescription", "accountdescription"]),
     (
         Field::CompanySize,
         &["employees", "employeecount", "numberofemployees", "noofemployees", "companyheadcount", "headcount", "size"],
@@ -188,7 +188,8 @@ impl Names {
                     && !is_unnamed(name)
             };
             left_out.extend(names.iter().filter(is_ignored).filter_map(|name| {
-                let field = meant(name).or_else(|| resembled(name)).filter(|field| clears(*field))?.name();
+                let meant = meant(name).filter(|field| clears(*field));
+                let field = meant.or_else(|| resembled(name, clears))?.name();
                 let message = format!(
                     "may be the {field}, which mode \"replace\" clears when it has no column; if it is, set \
                         columns={{{}: \"{field}\"}}; otherwise list it in ignore=, together with every other column \
@@ -383,17 +384,19 @@ fn unknown<'a>(name: &'a str, renamed: Option<&str>, others: &mut Others<'a>) ->
     }
 }
 
-/// Returns the field that a name resembles: one begins with the other, as `Email Address` and `Time Zone`, or it is
-/// misspelled.
-fn resembled(name: &str) -> Option<Field> {
+/// Returns the field of some that a name resembles: one begins with the other, as `Email Address` and `Time Zone`, or it
+/// is misspelled.
+fn resembled(name: &str, is_one: impl Fn(Field) -> bool) -> Option<Field> {
     const ALMOST_EQUAL: f64 = 0.95;
     let wanted = plain(name);
     let wanted = wanted.strip_prefix("company").unwrap_or(&wanted);
-    Field::ALL.iter().copied().find(|field| {
+    let begins =
+        |name: &str| wanted.starts_with(name) || (name.starts_with(wanted) && 4 * wanted.len() >= 3 * name.len());
+    Field::ALL.iter().copied().filter(|field| is_one(*field)).find(|field| {
         let field = plain(field.name());
-        wanted.starts_with(&field)
-            || (field.starts_with(wanted) && 4 * wanted.len() >= 3 * field.len())
-            || strsim::jaro_winkler(wanted, &field) >= ALMOST_EQUAL
+        // Other programs leave these endings out.
+        let short = field.strip_suffix("url").or_else(|| field.strip_suffix("id")).unwrap_or(&field);
+        begins(&field) || begins(short) || strsim::jaro_winkler(wanted, &field) >= ALMOST_EQUAL
     })
 }
 

@@ -1271,6 +1271,29 @@ fn a_stage_that_someone_changed_after_a_kill_ends_no_run() {
 }
 
 #[test]
+fn a_stage_that_someone_changed_after_a_kill_ends_no_run_although_the_row_is_a_conflict() {
+    let mut open = rows(3);
+    open[0].was_sent = true;
+    let at_risk = Some(AtRisk { row: 0, members: stage() });
+    let mut machine = Machine::new(open, Some(ItemsProof::Incomplete), SETTINGS).sparing(Vec::new(), at_risk);
+    let moved = ContactAccount { city: Some("Trondheim".to_owned()), ..in_stage(1, 4, "Customer") };
+    let shown = |id: i64| if id == 1 { moved.clone() } else { staged(id) };
+    let (written, _) = run_to_end_as(&mut machine, shown, shown, shown);
+    assert_eq!(written, [1, 2]);
+    assert!(machine.into_stop().is_none());
+}
+
+#[test]
+fn the_values_before_the_first_update_in_doubt_stay_known() {
+    let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), SETTINGS);
+    look_at_account(&mut machine, staged, at(0));
+    let update = next_update(&mut machine, at(0));
+    machine.wrote(update, Err(lost_answer()), at(0));
+    look_at_account(&mut machine, |id| in_stage(id, 1, "New"), at(60));
+    assert_eq!(next_update(&mut machine, at(60)).at_risk, stage());
+}
+
+#[test]
 fn a_field_that_no_row_names_and_that_an_update_empties_is_stored_and_ends_the_run() {
     for on_unknown_member in [OnUnknownMember::Stop, OnUnknownMember::Clear] {
         for (value, answer) in [("0150", ""), ("0150", "+47 150"), (" \u{200b}", "")] {
@@ -1295,7 +1318,8 @@ fn a_field_that_no_row_names_and_that_an_update_empties_is_stored_and_ends_the_r
 #[test]
 fn a_revert_leaves_a_field_that_no_row_named_if_someone_has_changed_it_since() {
     let spoiled = Change { is_planned: false, ..Change::new(Field::Phone, Value::Null, Value::Text("0150".into())) };
-    for (phone, expected) in [("", Presence::Value("0150".to_owned())), ("0160", Presence::Value("0160".to_owned()))] {
+    let of = |text: &str| Presence::Value(text.to_owned());
+    for (phone, expected) in [("", of("0150")), ("0150", of("0150")), ("0160", of("0160"))] {
         let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), SETTINGS);
         let row = next_account(&mut machine, at(0));
         let changes = [bergen(), vec![spoiled.clone()]].concat();
