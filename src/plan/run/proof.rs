@@ -116,7 +116,7 @@ impl Proofs {
                 }
                 let unusual: Vec<usize> = group.iter().copied().filter(|place| !is_usual(place)).collect();
                 // On a larger page, a spot check compares one of them.
-                let of_usual = if unusual.is_empty() && accounts.len() < ONE_OF { 1 } else { 0 };
+                let of_usual = usize::from(unusual.is_empty() && accounts.len() < ONE_OF);
                 places.extend(spread(&unusual, accounts.len(), FEWEST));
                 places.extend(spread(&group, accounts.len(), of_usual));
             }
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn accounts_that_are_compared_for_another_reason_do_not_stand_for_those_of_a_group() {
-        // Ten texts were shortened by whoever wrote them, so the list shows them whole. It cuts the other twenty.
+        // Ten texts were stored shortened, so the list shows them whole. It cuts the other twenty.
         let shortened = account(serde_json::json!({"description": "x".repeat(252) + "..."}));
         let cut = described(255);
         for first in [0, 20] {
