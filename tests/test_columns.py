@@ -209,7 +209,7 @@ def test_a_column_is_not_ignored_along_with_another(make: Callable[[dict[str, li
         "LinkedIn Profile",
         "Company Twitter",
         "Phone Type",
-        "Domain Secondary",
+        "Domain Name Secondary",
     ],
 )
 def test_replace_clears_no_field_of_an_unknown_column_that_resembles_it(name: str) -> None:
