@@ -86,11 +86,15 @@ check: format ## Checks format, lints, licenses and dependencies, and fuzzes sho
 	REPLYIO_FUZZ_MUTANTS=50000 cargo test --locked --quiet --lib fuzzing -- --nocapture
 	REPLYIO_FUZZ_SECONDS=60 cargo test --locked --quiet --features sandbox,plan --test plan_fuzz -- --nocapture
 
+# What people read. `.proselintrc.json` leaves out what code, tables and names look like to a linter for prose.
+PROSE = $(wildcard *.md docs/*.md docs/*/*.md) $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.md')
+
 format: $(VENV)/installed-check ## Checks what `make check` checks in seconds: format, the lints of Python, spelling and wording.
 	cargo fmt --check
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/typos
+	$(BIN)/proselint check $(PROSE)
 	$(BIN)/python tests/language.py
 
 bench: dist/.built .venv-bench/installed ## Measures the package against other clients; ARGS=--quick only tries it.

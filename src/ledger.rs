@@ -31,7 +31,7 @@ use ring::hmac;
 use crate::private_file::links;
 use crate::quota::{HOUR, MINUTE, Windows};
 
-/// How long to try to get a lock. A holder needs some microseconds, and more only if the system suspends it.
+/// How long to try to get a lock. A holder needs some microseconds, or longer if the system suspends it.
 const PATIENCE: Duration = Duration::from_millis(50);
 /// How long calls do not wait for the lock after one waited in vain.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -111,7 +111,7 @@ impl Header {
 pub(super) struct Facts(BTreeMap<String, SqlValue>);
 
 impl Facts {
-    /// Reads the table; `None` if it cannot be that of a plan. A hostile file may have endless or very long facts.
+    /// Reads the table; `None` if it cannot be that of a plan. A hostile file may have endless or huge facts.
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<Self>> {
         let mut select = connection.prepare(
             "SELECT key, CASE WHEN is_short THEN value END, is_short FROM (SELECT key, value, \
