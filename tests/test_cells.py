@@ -196,7 +196,7 @@ CELLS: dict[str, tuple[list[Any], Any, Any]] = {
     "`42`, of Python or numpy": ([42, np.int64(42), np.uint8(42), np.int16(42)], FAULT, 42),
     "`42.0`, of Python or numpy": ([42.0, np.float64(42), np.float32(42), np.float16(42)], FAULT, 42),
     '`Decimal("42.00")`': ([Decimal("42.00"), Decimal(42)], FAULT, 42),
-    "a whole float too large to be exact: 2¹¹ or more with 16 bits, 2²⁴ or more with 32 bits, 2⁵³ or more with 64 bits": (
+    "a whole float too large to be exact: 2¹¹ or more with 16 bits, 2²⁴ or more with 32, 2⁵³ or more with 64": (
         [2.0**53, 2.0**60, np.float64(2**53), np.float32(2**24), np.float16(2**11), np.longdouble(2**53 + 1)],
         FAULT,
         FAULT,
