@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from replyio import _replyio
-from replyio._progress import shielded
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -132,6 +131,8 @@ def check(core: _replyio.Client, write: int | None) -> CheckReport:
 
 async def check_async(core: _replyio.Client, write: int | None, event_loop: AbstractEventLoop) -> CheckReport:
     """Runs a check; see `ReplyClient.check`."""
+    from replyio._progress import shielded
+
     made = _replyio.Check(core, write)
     if await _finished(made.read(event_loop)):
         try:

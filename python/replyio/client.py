@@ -848,8 +848,8 @@ class ReplyClient:
                 the byte order mark names.
             on_conflict: What to do if someone changes a field between plan and apply: "skip" (the default) or
                 "overwrite".
-            on_unknown_member: What to do if an update clears a member that it cannot include: "stop" (the default) or
-                "clear"; see `Plan.apply`.
+            on_unknown_member: What to do if an update clears a member that it cannot include, or a field that no row
+                names: "stop" (the default) or "clear"; see `Plan.apply`.
             max_changes: Send no update if the plan would change more accounts than this. Default None: no limit.
             max_cleared: Send no update if the plan would empty more fields than this. Default None: no limit.
             progress: Whether to show the progress, or a function to call with each new state. Default True.

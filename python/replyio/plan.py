@@ -424,14 +424,15 @@ class _Report:
             on_unknown_member: What to do if an update clears a member of the account that it cannot include, which is
                 `stage` or a member that this version of replyio does not know: "stop" (the default) ends the run at the
                 first such row, and ends later runs before they update an account that has the member; "clear" continues
-                and clears it in every account that the plan updates.
+                and clears it in every account that the plan updates. With "stop", a run also ends if an update empties
+                a field that no row names; the next run resumes.
 
         Returns:
             The outcome of the rows.
 
         Raises:
             PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
-                that it cannot include.
+                that it cannot include, or a field that no row names.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
@@ -460,7 +461,7 @@ class _Report:
 
         Raises:
             PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
-                that it cannot include.
+                that it cannot include, or a field that no row names.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
@@ -491,14 +492,15 @@ class _Report:
             on_unknown_member: What to do if an update clears a member of the account that it cannot include, which is
                 `stage` or a member that this version of replyio does not know: "stop" (the default) ends the run at the
                 first such row, and ends later runs before they update an account that has the member; "clear" continues
-                and clears it in every account that the plan updates.
+                and clears it in every account that the plan updates. With "stop", a run also ends if an update empties
+                a field that no row names; the next run resumes.
 
         Returns:
             The outcome of the rows.
 
         Raises:
             PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
-                that it cannot include.
+                that it cannot include, or a field that no row names.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
@@ -528,7 +530,7 @@ class _Report:
 
         Raises:
             PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
-                that it cannot include.
+                that it cannot include, or a field that no row names.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
@@ -609,7 +611,8 @@ class Plan(_Report):
             on_unknown_member: What to do if an update clears a member of the account that it cannot include, which is
                 `stage` or a member that this version of replyio does not know: "stop" (the default) ends the run at the
                 first such row, and ends later runs before they update an account that has the member; "clear" continues
-                and clears it in every account that the plan updates.
+                and clears it in every account that the plan updates. With "stop", a run also ends if an update empties
+                a field that no row names; the next run resumes.
             rows: The rows to update: row numbers, or a table with a column `row`, such as an export of the changes from
                 which you removed lines. The table is a DataFrame, a list of mappings, or the path of a CSV, JSON Lines
                 or Parquet file. Keep or remove all lines of a row together. Default None: every row.
@@ -625,7 +628,8 @@ class Plan(_Report):
         Raises:
             ValidationError: If `rows` cannot be read, or does not match the plan.
             PlanError: If the file cannot be used, another run uses it, the disk is full, an update cleared a member
-                that it cannot include, or the run would exceed `max_changes` or `max_cleared`.
+                that it cannot include or a field that no row names, or the run would exceed `max_changes` or
+                `max_cleared`.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
@@ -664,7 +668,8 @@ class Plan(_Report):
         Raises:
             ValidationError: If `rows` cannot be read, or does not match the plan.
             PlanError: If the file cannot be used, another run uses it, the disk is full, an update cleared a member
-                that it cannot include, or the run would exceed `max_changes` or `max_cleared`.
+                that it cannot include or a field that no row names, or the run would exceed `max_changes` or
+                `max_cleared`.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """

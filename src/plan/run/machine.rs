@@ -629,7 +629,7 @@ impl Machine {
         records
     }
 
-    /// Ends a doubt whose row the run does not write again, if the account still had the members.
+    /// Ends a doubt whose row the run does not write again, if the account still had the members or someone changed them.
     fn doubt_ends_without_an_update(&mut self) {
         self.in_doubt.take_if(|in_doubt| in_doubt.is_spared || !in_doubt.altered.is_empty());
     }
