@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use replyio::plan::Status;
-use replyio::plan::file::{FileError, PlanFile, Run};
+use replyio::plan::file::{FileError, FileErrorKind, PlanFile, Run};
 
-use super::{Folder, NOW, beside, block_on, build, export, finished};
+use super::{Folder, NOW, beside, block_on, build, export, finished, header};
 
 fn change(run: &Run, row: u64) {
     block_on(run.sending(row, Vec::new(), NOW)).unwrap();
@@ -180,4 +180,46 @@ fn a_plan_whose_log_was_moved_in_half_while_somebody_read_is_whole_with_its_log(
         assert_eq!(copied.start_run().unwrap().recent_requests(NOW).unwrap().len(), moments);
         reader.execute_batch("COMMIT").unwrap();
     }
+}
+
+#[test]
+fn a_view_whose_log_was_deleted_refuses_to_read_and_to_revert() {
+    let folder = killed(3);
+    let view = PlanFile::open(&folder.plan()).unwrap();
+    assert_eq!(view.counts().unwrap()[&Status::Changed], 3);
+    fs::remove_file(beside(&folder.plan(), "-wal")).unwrap();
+    let _ = fs::remove_file(beside(&folder.plan(), "-shm"));
+    let needs_its_log =
+        |kind: Option<FileErrorKind>| assert!(matches!(kind, Some(FileErrorKind::NeedsLog)), "{kind:?}");
+    needs_its_log(view.counts().err().map(|error| error.kind().clone()));
+    needs_its_log(view.revert_file().err().map(|error| error.kind().clone()));
+    assert!(!folder.0.join("plan.revert.replyio").exists());
+}
+
+#[test]
+fn no_plan_is_made_beside_a_log_that_was_left_there() {
+    let (folder, other) = (Folder::new(), killed(3));
+    let log = beside(&folder.plan(), "-wal");
+    fs::copy(beside(&other.plan(), "-wal"), &log).unwrap();
+    let left = fs::read(&log).unwrap();
+    let is_stray = |error: Option<FileError>| {
+        let kind = error.map(|error| error.kind().clone());
+        assert!(matches!(kind, Some(FileErrorKind::StrayLog(_))), "{kind:?}");
+    };
+    is_stray(build(&folder.plan(), 10).err());
+    fs::write(folder.plan(), "").unwrap();
+    is_stray(PlanFile::resume(&folder.plan(), header().source_digest).err());
+    is_stray(PlanFile::is_replaceable(&folder.plan()).err());
+    assert!(folder.plan().exists());
+    assert_eq!(fs::read(&log).unwrap(), left);
+
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 10).unwrap();
+    change(&file.start_run().unwrap(), 0);
+    let revert = folder.0.join("plan.revert.replyio");
+    let log = beside(&revert, "-wal");
+    fs::copy(beside(&other.plan(), "-wal"), &log).unwrap();
+    fs::write(&revert, "").unwrap();
+    is_stray(file.revert_file().err());
+    assert_eq!(fs::read(&log).unwrap(), left);
 }
