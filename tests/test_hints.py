@@ -568,3 +568,11 @@ def test_the_command_says_everything_in_its_own_words() -> None:
         left = set(hint_sites.hints(_in_words_of_the_command(text))) - others
         left = {hint for hint in left if not hint.startswith(("--", "replyio ", "auth="))}
         assert not left, f"{left} in: {_in_words_of_the_command(text)}"
+
+
+def test_a_call_that_empties_a_field_is_a_command_that_the_parser_accepts() -> None:
+    text = _in_words_of_the_command("to empty it, call patch_contact_account(7, description=None)")
+    assert text == "to empty it, call `replyio patch 7 --null description`"
+    _, name, *arguments = text.split("`")[1].split()
+    options = _cli_arguments.parser(name).parse_args(arguments)
+    assert (options.id, options.null) == (7, ["description"])

@@ -1,6 +1,6 @@
 //! The decisions of a run, without a service, a clock or a file.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::{FEWEST, Machine, Next, Request, Settings, Update};
@@ -621,6 +621,26 @@ fn a_row_that_may_have_been_sent_is_sent_again_even_when_it_looks_done() {
 }
 
 #[test]
+fn a_text_whose_beginning_was_planned_is_restored_by_a_revert_even_if_the_row_may_have_been_sent() {
+    let described = |id: i64, length: usize| ContactAccount { description: Some("x".repeat(length)), ..account(id) };
+    let change = |before: usize| {
+        vec![Change::new(Field::Description, Value::Text("x".repeat(before)), Value::Text("short".to_owned()))]
+    };
+    let text = |length: usize| (Field::Description, Value::Text("x".repeat(length)));
+    for (before, now, overwritten) in [(255, 900, vec![text(900)]), (900, 900, Vec::new())] {
+        let mut open = rows(1);
+        open[0].was_sent = true;
+        let mut machine = Machine::new(open, None, SETTINGS);
+        for id in [8, 9] {
+            machine.proofs.compare(&described(id, 255), &described(id, 3000));
+        }
+        let row = next_account(&mut machine, at(0));
+        assert_eq!(machine.looked_at_account(row, change(before), Ok(described(1, now)), at(0)), []);
+        assert_eq!(next_update(&mut machine, at(0)).overwritten, overwritten);
+    }
+}
+
+#[test]
 fn a_row_that_may_have_been_sent_stays_unknown_until_an_answer_tells() {
     let refused = |code| status(code, Some("contactAccount.invalidInput"), None);
     let mut rows = rows(1);
@@ -1119,36 +1139,45 @@ fn a_row_that_may_have_been_sent_to_an_account_with_another_name_stays_unknown()
     assert_eq!(machine.next(at(0)), Next::Done);
 }
 
-#[test]
-fn a_member_that_an_update_cleared_whose_answer_was_lost_is_seen_at_the_next_look_and_no_other_is_sent_meanwhile() {
-    let mut machine = Machine::new(rows(6), Some(ItemsProof::Incomplete), SETTINGS);
-    let mut gone = HashSet::new();
-    let (mut written, mut cleared, mut now) = (Vec::new(), Vec::new(), at(0));
+/// Runs a machine to its end over accounts that are read by themselves. `shown` and `write` also receive the accounts
+/// that were updated before, in their order. Returns all updated accounts, and the records.
+fn run_in_order(
+    machine: &mut Machine,
+    shown: impl Fn(i64, &[i64]) -> ContactAccount,
+    write: impl Fn(&mut Machine, Update, &[i64], Duration) -> Vec<Record>,
+) -> (Vec<i64>, Vec<Record>) {
+    let (mut written, mut records, mut now) = (Vec::new(), Vec::new(), at(0));
     loop {
         match machine.next(now) {
             Next::Wait(until, _) => now = until,
-            Next::Request => match machine.start(now).unwrap() {
+            Next::Idle | Next::Done => return (written, records),
+            Next::Request => records.extend(match machine.start(now).unwrap() {
                 Request::Account { row } => {
-                    let id = row.account_id.unwrap();
-                    let account = if gone.contains(&id) { answered(id) } else { staged(id) };
-                    for record in machine.looked_at_account(row, bergen(), Ok(account), now) {
-                        if let Record::Cleared(members) = record {
-                            cleared.extend(members);
-                        }
-                    }
+                    let account = shown(row.account_id.unwrap(), &written);
+                    machine.looked_at_account(row, bergen(), Ok(account), now)
                 }
                 Request::Update(update) => {
-                    assert_eq!(update.at_risk, stage());
-                    written.push(update.account.id);
-                    gone.insert(update.account.id);
-                    machine.wrote(*update, Err(lost_answer()), now);
+                    let id = update.account.id;
+                    let records = write(machine, *update, &written, now);
+                    written.push(id);
+                    records
                 }
                 Request::Page { .. } => panic!("pages were shown to be incomplete"),
-            },
-            Next::Idle | Next::Done => break,
+            }),
         }
     }
-    assert_eq!((written, cleared), (vec![1], vec!["stage".to_owned()]));
+}
+
+#[test]
+fn a_member_that_an_update_cleared_whose_answer_was_lost_is_seen_at_the_next_look_and_no_other_is_sent_meanwhile() {
+    let mut machine = Machine::new(rows(6), Some(ItemsProof::Incomplete), SETTINGS);
+    let shown = |id, written: &[i64]| if written.contains(&id) { answered(id) } else { staged(id) };
+    let (written, records) = run_in_order(&mut machine, shown, |machine, update, _, now| {
+        assert_eq!(update.at_risk, stage());
+        machine.wrote(update, Err(lost_answer()), now)
+    });
+    assert_eq!(written, [1]);
+    assert!(records.contains(&Record::Cleared(vec!["stage".to_owned()])), "{records:?}");
     assert!(matches!(machine.into_stop(), Some(RunError::ClearedMembers { row: 0, is_written: true, .. })));
 }
 
@@ -1156,25 +1185,14 @@ fn a_member_that_an_update_cleared_whose_answer_was_lost_is_seen_at_the_next_loo
 fn an_update_that_may_yet_be_applied_is_sent_again_before_that_of_another_account() {
     // The service answers 504, and applies the update only after the account was looked at.
     let mut machine = Machine::new(rows(6), Some(ItemsProof::Incomplete), SETTINGS);
-    let (mut written, mut now) = (Vec::new(), at(0));
-    loop {
-        match machine.next(now) {
-            Next::Wait(until, _) => now = until,
-            Next::Request => match machine.start(now).unwrap() {
-                Request::Account { row } => {
-                    machine.looked_at_account(row, bergen(), Ok(staged(row.account_id.unwrap())), now);
-                }
-                Request::Update(update) => {
-                    let id = update.account.id;
-                    written.push(id);
-                    let answer = if written.len() == 1 { Err(lost_answer()) } else { Ok(answered(id)) };
-                    machine.wrote(*update, answer, now);
-                }
-                Request::Page { .. } => panic!("pages were shown to be incomplete"),
-            },
-            Next::Idle | Next::Done => break,
-        }
-    }
+    let (written, _) = run_in_order(
+        &mut machine,
+        |id, _| staged(id),
+        |machine, update, before, now| {
+            let answer = if before.is_empty() { Err(lost_answer()) } else { Ok(answered(update.account.id)) };
+            machine.wrote(update, answer, now)
+        },
+    );
     assert_eq!(written, [1, 1]);
     assert!(matches!(machine.into_stop(), Some(RunError::ClearedMembers { row: 0, id: 1, is_written: true, .. })));
 }
@@ -1182,29 +1200,12 @@ fn an_update_that_may_yet_be_applied_is_sent_again_before_that_of_another_accoun
 #[test]
 fn a_doubt_ends_when_its_row_is_not_written_again_and_its_account_still_has_the_members() {
     let mut machine = Machine::new(rows(6), Some(ItemsProof::Incomplete), SETTINGS);
-    let (mut written, mut now) = (Vec::new(), at(0));
-    loop {
-        match machine.next(now) {
-            Next::Wait(until, _) => now = until,
-            Next::Request => match machine.start(now).unwrap() {
-                Request::Account { row } => {
-                    let id = row.account_id.unwrap();
-                    let city = if written.is_empty() { "Oslo" } else { "Trondheim" };
-                    let account = ContactAccount { city: Some(city.into()), ..staged(id) };
-                    let account = if id == 1 { account } else { staged(id) };
-                    machine.looked_at_account(row, bergen(), Ok(account), now);
-                }
-                Request::Update(update) => {
-                    let id = update.account.id;
-                    written.push(id);
-                    let kept = ContactAccount { city: Some("Bergen".into()), ..staged(id) };
-                    machine.wrote(*update, if id == 1 { Err(lost_answer()) } else { Ok(kept) }, now);
-                }
-                Request::Page { .. } => panic!("pages were shown to be incomplete"),
-            },
-            Next::Idle | Next::Done => break,
-        }
-    }
+    let moved = |id, city: &str| ContactAccount { city: Some(city.into()), ..staged(id) };
+    let shown = |id, written: &[i64]| moved(id, if id == 1 && !written.is_empty() { "Trondheim" } else { "Oslo" });
+    let (written, _) = run_in_order(&mut machine, shown, |machine, update, _, now| {
+        let id = update.account.id;
+        machine.wrote(update, if id == 1 { Err(lost_answer()) } else { Ok(moved(id, "Bergen")) }, now)
+    });
     assert_eq!(written, [1, 2, 3, 4, 5, 6]);
     assert!(machine.into_stop().is_none());
 }
@@ -1228,33 +1229,18 @@ fn a_run_after_a_kill_looks_at_the_account_in_doubt_before_it_writes_another_or_
 #[test]
 fn a_stage_that_updates_reset_is_reset_in_one_more_account_when_the_first_answer_was_lost() {
     let mut machine = Machine::new(rows(6), Some(ItemsProof::Incomplete), SETTINGS);
-    let (mut reset, mut now) = (Vec::new(), at(0));
-    loop {
-        match machine.next(now) {
-            Next::Wait(until, _) => now = until,
-            Next::Request => match machine.start(now).unwrap() {
-                Request::Account { row } => {
-                    let id = row.account_id.unwrap();
-                    let account = if reset.contains(&id) { in_stage(id, 1, "New") } else { staged(id) };
-                    machine.looked_at_account(row, bergen(), Ok(account), now);
-                }
-                Request::Update(update) => {
-                    let id = update.account.id;
-                    let is_first = reset.is_empty();
-                    reset.push(id);
-                    if is_first {
-                        machine.wrote(*update, Err(lost_answer()), now);
-                    } else {
-                        wrote_as_sent(&mut machine, *update, in_stage(id, 1, "New"), now);
-                    }
-                }
-                Request::Page { .. } => panic!("pages were shown to be incomplete"),
-            },
-            Next::Idle | Next::Done => break,
+    let new = |id| in_stage(id, 1, "New");
+    let shown = |id, written: &[i64]| if written.contains(&id) { new(id) } else { staged(id) };
+    let (written, _) = run_in_order(&mut machine, shown, |machine, update, before, now| {
+        let id = update.account.id;
+        if before.is_empty() {
+            machine.wrote(update, Err(lost_answer()), now)
+        } else {
+            wrote_as_sent(machine, update, new(id), now)
         }
-    }
+    });
     // The first one twice: someone could have moved it.
-    assert_eq!(reset, [1, 1, 2]);
+    assert_eq!(written, [1, 1, 2]);
     assert!(matches!(machine.into_stop(), Some(RunError::ClearedMembers { row: 1, id: 2, is_written: true, .. })));
 }
 
