@@ -646,14 +646,35 @@ def test_a_signal_that_ends_the_command_restores_the_account(name: str, number: 
     sent = getattr(signal, name)
     with Sandbox([PLAIN], faults=[Fault(request=number, delay=1.0)]) as sandbox:
         before = state(sandbox)
-        command = [sys.executable, "-m", "replyio", "check", "--write", "9000001"]
-        pipe = subprocess.PIPE
-        with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment(sandbox)) as process:
-            until(lambda: len(sandbox.requests) >= number)
-            process.send_signal(sent)
-            _, stderr = process.communicate(timeout=60)
-        assert process.returncode == 128 + sent, stderr
+        returncode, stderr = check_and_send(sandbox, sent, number, signal.SIG_DFL)
+        assert returncode == 128 + sent, stderr
         assert state(sandbox) == before, stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+def test_a_signal_that_nohup_ignores_does_not_end_the_command() -> None:
+    with Sandbox([PLAIN], faults=[Fault(request=6, delay=1.0)]) as sandbox:
+        before = state(sandbox)
+        returncode, stderr = check_and_send(sandbox, signal.SIGHUP, 6, signal.SIG_IGN)
+        assert returncode == 0, stderr
+        assert state(sandbox) == before, stderr
+
+
+def check_and_send(sandbox: Sandbox, sent: signal.Signals, number: int, action: signal.Handlers) -> tuple[int, str]:
+    """Sends a signal to `replyio check --write` during a request. The command begins with this action for it."""
+    command = [sys.executable, "-m", "replyio", "check", "--write", "9000001"]
+    pipe = subprocess.PIPE
+    # A child inherits what its parent ignores. `nohup` may have started this process.
+    inherited = signal.signal(sent, action)
+    try:
+        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment(sandbox))
+    finally:
+        signal.signal(sent, inherited)
+    with process:
+        until(lambda: len(sandbox.requests) >= number)
+        process.send_signal(sent)
+        _, stderr = process.communicate(timeout=60)
+    return process.returncode, stderr
 
 
 def until(is_so: Callable[[], bool]) -> None:
