@@ -41,8 +41,8 @@ FUZZ_TARGETS := headers problem account configuration
 SECONDS_EACH ?= 600
 
 # Directories too: their times tell that a file is gone.
-SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md packaging/inventory.py THIRD-PARTY-LICENSES $(wildcard LICENSE*) \
-  $(shell find src python -not -name '*.pyc')
+SOURCES := .cargo/config.toml Cargo.toml Cargo.lock pyproject.toml README.md packaging/inventory.py THIRD-PARTY-LICENSES \
+  $(wildcard LICENSE*) $(shell find src python -not -name '*.pyc')
 
 help: ## Lists what can be made.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 8
