@@ -40,12 +40,8 @@ pub(super) fn patience(patience: Duration) -> Duration {
     patience
 }
 
-/// Opens a plan for reading.
-pub(super) fn for_reading(path: &Path) -> rusqlite::Result<Connection> {
-    for_reading_within(path, PATIENCE)
-}
-
-pub(super) fn for_reading_within(path: &Path, wait: Duration) -> rusqlite::Result<Connection> {
+/// Opens a plan for reading. Each statement waits so long for another connection.
+pub(super) fn for_reading(path: &Path, wait: Duration) -> rusqlite::Result<Connection> {
     let connection = only_reading(path)?;
     connection.busy_timeout(patience(wait))?;
     let touched = connection.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(()));

@@ -20,6 +20,7 @@ mod run;
 mod schema;
 mod session;
 #[cfg(feature = "simulation")]
+#[expect(clippy::expect_used, reason = "a simulation panics if it is wrong")]
 pub mod simulation;
 mod state;
 mod sum;
@@ -76,9 +77,8 @@ struct Inner {
 
 #[cfg(not(feature = "simulation"))]
 type Connected = Connection;
-/// A simulation reads often, and opening a plan takes the most time.
 #[cfg(feature = "simulation")]
-type Connected = std::rc::Rc<Connection>;
+type Connected = simulation::Kept;
 
 /// A connection for a few queries.
 struct Reader {
@@ -298,10 +298,10 @@ impl PlanFile {
 }
 
 impl Reader {
-    /// Returns a connection to the same file. In a simulation, it stays open until its process ends or a run begins.
+    /// Returns whether a connection to the same file is open. Only a simulation keeps one.
     fn is_at_hand(path: &Path) -> bool {
         #[cfg(feature = "simulation")]
-        return simulation::reader(path).is_some();
+        return simulation::is_at_hand(path);
         #[cfg(not(feature = "simulation"))]
         {
             let _ = path;
@@ -315,15 +315,15 @@ impl Reader {
         }
         let presence = Presence::enter().ok_or_else(|| FileError::new(path, FileErrorKind::Forked))?;
         #[cfg(feature = "simulation")]
-        if let Some(connection) = simulation::reader(path) {
+        if let Some(connection) = simulation::at_hand(path) {
             return Ok(Ok(Self { connection, _presence: presence }));
         }
         log::check(path)?;
         let open = || {
-            let mut connection = connect::for_reading_within(path, wait)?;
+            let mut connection = connect::for_reading(path, wait)?;
             connect::trust(&mut connection, interrupt.cloned())?;
             #[cfg(feature = "simulation")]
-            let connection = simulation::keep_reader(path, connection);
+            let connection = simulation::Kept::new(path, connection);
             Ok(Self { connection, _presence: presence })
         };
         Ok(open())

@@ -95,7 +95,7 @@ pub(super) fn of(path: &Path) -> Option<Owner> {
         check::check_schema(&connection).ok()?.ok()?;
         state::read(&connection).ok()?.map(|(state, _)| state)
     };
-    let running = || connect::for_reading_within(path, Duration::from_millis(200)).ok().and_then(state);
+    let running = || connect::for_reading(path, Duration::from_millis(200)).ok().and_then(state);
     running().or_else(|| connect::immutable(path).ok().and_then(state))?.owner
 }
 

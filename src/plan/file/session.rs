@@ -21,7 +21,7 @@ use super::error::{FileError, FileErrorKind};
 use super::presence::Presence;
 use super::private::{FileId, links, with_suffix};
 use super::state::{self, Activity, Log, Owner};
-use super::{connect, log, owner};
+use super::{Connected, connect, log, owner};
 
 /// How long a claim waits; a second run gets its error within a second.
 const CLAIM: Duration = Duration::from_millis(700);
@@ -37,7 +37,7 @@ pub(super) struct Session {
     /// The original name of the plan.
     name: String,
     run: String,
-    connection: Connection,
+    connection: Connected,
     file: Option<FileId>,
     log: Option<FileId>,
     commits: u32,
@@ -52,16 +52,7 @@ impl Session {
     pub(super) fn claim(path: &Path, identity: &str) -> Result<Self, FileError> {
         let refuse = |kind| FileError::new(path, kind);
         let presence = Presence::enter().ok_or_else(|| refuse(FileErrorKind::Forked))?;
-        #[cfg(feature = "simulation")]
-        let is_known = super::simulation::reader(path).is_some();
-        #[cfg(not(feature = "simulation"))]
-        let is_known = false;
-        #[cfg(feature = "simulation")]
-        super::simulation::close_readers(path);
-        if !is_known {
-            connect::recognize(path)?;
-        }
-        log::check(path)?;
+        let connection = connect(path)?;
         #[cfg(feature = "simulation")]
         super::simulation::before_commit(path).map_err(refuse)?;
         let owner = Owner::here(Activity::Applied)?;
@@ -69,7 +60,7 @@ impl Session {
             path: path.to_owned(),
             name: String::new(),
             run: owner.run.clone(),
-            connection: connect::for_writing(path).map_err(|error| FileError::of_sqlite(path, &error))?,
+            connection,
             file: FileId::at(path),
             log: None,
             commits: 0,
@@ -101,7 +92,7 @@ impl Session {
             }
             leave_log(&self.connection, READERS)?;
         }
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
+        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Exclusive)?;
         if journal_mode(&transaction)? != "delete" {
             drop(transaction);
             return Ok(Err(owner::refusal(&self.path).kind().clone()));
@@ -164,7 +155,7 @@ impl Session {
         if let Err(kind) = self.is_in_place() {
             return Ok(Err(kind));
         }
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
         if !is_ours(&transaction, &self.run)? {
             drop(transaction);
             return Ok(Err(FileErrorKind::Lost(TAKEN.to_owned())));
@@ -198,8 +189,10 @@ impl Session {
             return Ok(Err(kind));
         }
         // Prevents the checkpoint of later commits.
-        let pin = connect::for_reading(&self.path)?;
-        pin.execute_batch("BEGIN; SELECT present FROM log")?;
+        let pin = connect::only_reading(&self.path)?;
+        let _pinned = pin.unchecked_transaction()?;
+        // Reads the header of the file, and so starts to read.
+        pin.pragma_query_value(None, "schema_version", |_| Ok(()))?;
         if let Err(kind) = self.write(state::have_log)? {
             return Ok(Err(kind));
         }
@@ -221,15 +214,14 @@ impl Session {
 
     /// Returns whether the file would be refused without its log.
     fn file_needs_log(&self) -> rusqlite::Result<bool> {
-        let found = state::read(&connect::immutable(&self.path)?)?;
-        Ok(found.is_some_and(|(_, log)| log == Log::Missing))
+        let found = state::mark(&connect::immutable(&self.path)?)?;
+        Ok(found.is_some_and(|mark| mark.log() == Log::Missing))
     }
 
     /// The log number in a file that requires none.
     fn whole_file(&self) -> rusqlite::Result<Option<i64>> {
-        let file = connect::immutable(&self.path)?;
-        let is_whole = state::read(&file)?.is_some_and(|(_, log)| log == Log::Whole);
-        Ok(if is_whole { state::mark(&file)?.map(|mark| mark.needed) } else { None })
+        let found = state::mark(&connect::immutable(&self.path)?)?;
+        Ok(found.filter(|mark| mark.log() == Log::Whole).map(|mark| mark.needed))
     }
 
     /// Moves the log into the file. While other processes read older pages, those stay, and the file still requires the
@@ -256,7 +248,7 @@ impl Session {
     pub(super) fn end(mut self) {
         #[cfg(feature = "simulation")]
         {
-            super::simulation::close_readers(&self.path);
+            super::simulation::close(&self.path);
             if super::simulation::is_dead(&self.path) {
                 return;
             }
@@ -270,6 +262,20 @@ impl Session {
             let _ = leave_log(&self.connection, CLAIM);
         }
     }
+}
+
+/// Opens a plan that may be any file.
+fn connect(path: &Path) -> Result<Connected, FileError> {
+    #[cfg(feature = "simulation")]
+    if let Some(connection) = super::simulation::at_hand_for_writing(path) {
+        return Ok(connection);
+    }
+    connect::recognize(path)?;
+    log::check(path)?;
+    let connection = connect::for_writing(path).map_err(|error| FileError::of_sqlite(path, &error))?;
+    #[cfg(feature = "simulation")]
+    let connection = super::simulation::Kept::new(path, connection);
+    Ok(connection)
 }
 
 const REPLACED: &str = "was moved, removed or replaced by another file; open it again";

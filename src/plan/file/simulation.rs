@@ -3,8 +3,8 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use rusqlite::Connection;
 
@@ -33,8 +33,8 @@ struct Simulated {
     now: Fate,
     /// The folders of dead processes.
     dead: BTreeSet<PathBuf>,
-    /// Connections that read, by the path of the plan.
-    readers: BTreeMap<PathBuf, (Option<FileId>, Rc<Connection>)>,
+    /// One connection to a plan, by its path.
+    kept: BTreeMap<PathBuf, (Option<FileId>, Connection)>,
 }
 
 thread_local! {
@@ -56,7 +56,7 @@ impl Simulation {
             commits: 0,
             now: Fate::Made,
             dead: BTreeSet::new(),
-            readers: BTreeMap::new(),
+            kept: BTreeMap::new(),
         };
         HERE.set(Some(simulated));
         Self(())
@@ -75,13 +75,13 @@ impl Simulation {
 
 /// Ends the process of a folder: it writes nothing after that.
 pub(crate) fn kill(folder: &Path) {
-    drop_readers(|path| path.starts_with(folder));
+    close_in(folder);
     with(|simulated| simulated.dead.insert(folder.to_owned()));
 }
 
 /// Restarts the process of a folder.
 pub(crate) fn restart(folder: &Path) {
-    drop_readers(|path| path.starts_with(folder));
+    close_in(folder);
     with(|simulated| simulated.dead.remove(folder));
 }
 
@@ -95,34 +95,88 @@ fn with<T>(ask: impl FnOnce(&mut Simulated) -> T) -> Option<T> {
     HERE.with_borrow_mut(|here| here.as_mut().map(ask))
 }
 
-/// Returns a connection that already reads this file and is not in use.
-pub(super) fn reader(path: &Path) -> Option<Rc<Connection>> {
-    let kept = with(|simulated| simulated.readers.get(path).cloned()).flatten();
-    let (file, connection) = kept?;
-    // One is kept, one is here.
-    let is_free = Rc::strong_count(&connection) == 2 && connection.is_autocommit();
-    (is_free && file.is_some() && file == FileId::at(path)).then_some(connection)
+/// A connection that stays open for the next use by the same process: to open a plan takes longer than to read it.
+pub(super) struct Kept {
+    path: PathBuf,
+    file: Option<FileId>,
+    /// `None` only while it is dropped.
+    connection: Option<Connection>,
 }
 
-/// Keeps a connection open for the next query.
-pub(super) fn keep_reader(path: &Path, connection: Connection) -> Rc<Connection> {
-    let connection = Rc::new(connection);
-    let kept = (FileId::at(path), Rc::clone(&connection));
-    let before = with(|simulated| simulated.readers.insert(path.to_owned(), kept));
-    drop(before);
-    connection
+impl Kept {
+    pub(super) fn new(path: &Path, connection: Connection) -> Self {
+        Self { path: path.to_owned(), file: FileId::at(path), connection: Some(connection) }
+    }
 }
 
-/// Closes the connections that read a plan before a run begins or ends.
-pub(super) fn close_readers(path: &Path) {
-    drop_readers(|other| other == path);
+impl Deref for Kept {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection.as_ref().expect("it is not dropped")
+    }
 }
 
-fn drop_readers(is_meant: impl Fn(&Path) -> bool) {
+impl DerefMut for Kept {
+    fn deref_mut(&mut self) -> &mut Connection {
+        self.connection.as_mut().expect("it is not dropped")
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let (path, connection) = (std::mem::take(&mut self.path), self.connection.take());
+        let Some(connection) = connection.filter(Connection::is_autocommit) else { return };
+        let file = self.file;
+        let closed = with(|simulated| {
+            let is_needed = simulated.kept.get(&path).is_none_or(|(_, kept)| !can_write(kept));
+            if simulated.is_dead(&path) || !is_needed {
+                return None;
+            }
+            simulated.kept.insert(path, (file, connection))
+        });
+        drop(closed);
+    }
+}
+
+fn can_write(connection: &Connection) -> bool {
+    connection.is_readonly("main").is_ok_and(|is_readonly| !is_readonly)
+}
+
+/// Returns whether a connection to this file is open and not in use.
+pub(super) fn is_at_hand(path: &Path) -> bool {
+    let file = FileId::at(path);
+    file.is_some() && with(|simulated| simulated.kept.get(path).is_some_and(|(kept, _)| *kept == file)) == Some(true)
+}
+
+/// Returns such a connection.
+pub(super) fn at_hand(path: &Path) -> Option<Kept> {
+    let is_at_hand = is_at_hand(path);
+    let (_, connection) = with(|simulated| simulated.kept.remove(path)).flatten()?;
+    is_at_hand.then(|| Kept::new(path, connection))
+}
+
+/// Returns such a connection if it can write, and closes it otherwise.
+pub(super) fn at_hand_for_writing(path: &Path) -> Option<Kept> {
+    let found = at_hand(path)?;
+    if can_write(&found) {
+        return Some(found);
+    }
+    drop(found);
+    close(path);
+    None
+}
+
+/// Closes the connection to a plan.
+pub(super) fn close(path: &Path) {
+    drop(with(|simulated| simulated.kept.remove(path)));
+}
+
+fn close_in(folder: &Path) {
     let closed = with(|simulated| {
         let (closed, kept): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            std::mem::take(&mut simulated.readers).into_iter().partition(|(path, _)| is_meant(path));
-        simulated.readers = kept;
+            std::mem::take(&mut simulated.kept).into_iter().partition(|(path, _)| path.starts_with(folder));
+        simulated.kept = kept;
         closed
     });
     drop(closed);

@@ -86,8 +86,16 @@ pub(super) struct Mark {
     pub(super) writer: Option<String>,
     /// The number of the log that the file requires.
     pub(super) needed: i64,
+    /// The number of the present log.
+    present: i64,
     /// That number in the file when the log began.
     pub(super) base: i64,
+}
+
+impl Mark {
+    pub(super) fn log(&self) -> Log {
+        if self.needed == self.present { Log::Whole } else { Log::Missing }
+    }
 }
 
 /// Whether a file contains all progress.
@@ -181,13 +189,13 @@ fn logs(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
 
 /// Returns what identifies the file, or the file and its log together.
 pub(super) fn mark(connection: &Connection) -> rusqlite::Result<Option<Mark>> {
-    let Some((needed, _)) = logs(connection)? else { return Ok(None) };
+    let Some((needed, present)) = logs(connection)? else { return Ok(None) };
     let (Some(SqlValue::Integer(base)), Some(writer)) = (get(connection, "log_base")?, get(connection, "writer")?)
     else {
         return Ok(None);
     };
     let writer = if let SqlValue::Text(writer) = writer { Some(writer) } else { None };
-    Ok(Some(Mark { writer, needed, base }))
+    Ok(Some(Mark { writer, needed, present, base }))
 }
 
 /// Stores the number of the file at the beginning of its log.
