@@ -67,7 +67,7 @@ impl Fingerprints {
                 None => continue,
             };
             fields.insert(*field);
-            add(&mut self.bytes, *field, value);
+            add(&mut self.bytes, value);
         }
         Fingerprint { fields, sum: self.sum() }
     }
@@ -77,7 +77,7 @@ impl Fingerprints {
         let Some(print) = self.rows.get(row as usize).copied() else { return false };
         self.bytes.clear();
         for field in self.order.iter().filter(|field| print.fields.contains(**field)) {
-            add(&mut self.bytes, *field, account.value(*field));
+            add(&mut self.bytes, account.value(*field));
         }
         self.sum() == print.sum
     }
@@ -91,9 +91,8 @@ impl Fingerprints {
     }
 }
 
-/// Adds a field and its value. Where the value ends is known from what comes before it, so other values have other bytes.
-fn add(bytes: &mut Vec<u8>, field: Field, value: Option<FieldValue<'_>>) {
-    bytes.push(field as u8);
+/// Adds the value of the next field. Where it ends is known from what comes before it, so other values have other bytes.
+fn add(bytes: &mut Vec<u8>, value: Option<FieldValue<'_>>) {
     match filled(value) {
         None => bytes.extend_from_slice(&0_u32.to_le_bytes()),
         Some(FieldValue::Integer(number)) => {

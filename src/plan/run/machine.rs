@@ -91,10 +91,9 @@ pub(super) enum Next {
 #[derive(Debug)]
 struct InDoubt {
     at_risk: AtRisk,
-    /// Whether the account was looked at since, and still had the members. The service may apply the update later.
-    is_spared: bool,
-    /// The members that have another value since: the update reset them, or someone changed them.
-    altered: Vec<String>,
+    /// The members that had another value when the account was looked at since: the update reset them, or someone changed
+    /// them. The service may apply the update later. `None` until that look.
+    altered: Option<Vec<String>>,
 }
 
 /// The state of a run over a plan.
@@ -190,7 +189,7 @@ impl Machine {
             |at_risk: &AtRisk| self.todo.iter().chain(&self.singly).any(|row| row.row == at_risk.row && row.was_sent);
         match at_risk {
             Some(at_risk) if is_open(&at_risk) => {
-                self.in_doubt = Some(InDoubt { at_risk, is_spared: false, altered: Vec::new() });
+                self.in_doubt = Some(InDoubt { at_risk, altered: None });
             }
             Some(at_risk) => cleared_members.extend(at_risk.members.into_keys()),
             None => {}
@@ -611,8 +610,7 @@ impl Machine {
             let differing: Vec<String> = members.filter(differs).map(|(name, _)| name.clone()).collect();
             let (lost, altered): (Vec<String>, Vec<String>) =
                 differing.into_iter().partition(|name| name != STAGE || !has_unsendable(&account, name));
-            in_doubt.is_spared = lost.is_empty() && altered.is_empty();
-            in_doubt.altered.extend(altered);
+            in_doubt.altered = Some(altered);
             if !lost.is_empty() {
                 self.in_doubt = None;
                 self.members.wrote(&account, &lost, &[]);
@@ -623,15 +621,11 @@ impl Machine {
         }
         let finished = self.take_account(row, changes, account, false);
         if was_in_doubt && finished.is_some() {
-            self.doubt_ends_without_an_update();
+            // The run does not write the row again, and its account still had the members, or someone changed them.
+            self.in_doubt = None;
         }
         records.extend(finished);
         records
-    }
-
-    /// Ends a doubt whose row the run does not write again, if the account still had the members or someone changed them.
-    fn doubt_ends_without_an_update(&mut self) {
-        self.in_doubt.take_if(|in_doubt| in_doubt.is_spared || !in_doubt.altered.is_empty());
     }
 
     /// Returns whether a row's update may have cleared members, and no answer has told since.
@@ -764,10 +758,8 @@ impl Machine {
                     records.push(self.not_sent(row, before));
                 }
                 if refusal.may_have_been_applied && !at_risk.is_empty() {
-                    let before = self.in_doubt.take().filter(|in_doubt| in_doubt.at_risk.row == row.row);
-                    let altered = before.map(|in_doubt| in_doubt.altered).unwrap_or_default();
                     let at_risk = AtRisk { row: row.row, members: at_risk };
-                    self.in_doubt = Some(InDoubt { at_risk, is_spared: false, altered });
+                    self.in_doubt = Some(InDoubt { at_risk, altered: None });
                 }
                 records.extend(self.row_failed(row, Direction::Write, refusal, now));
                 return records;
@@ -775,7 +767,7 @@ impl Machine {
         };
         self.is_proven = true;
         let altered = if self.is_in_doubt(row) { self.in_doubt.take() } else { None };
-        let altered = altered.map(|in_doubt| in_doubt.altered).unwrap_or_default();
+        let altered = altered.and_then(|in_doubt| in_doubt.altered).unwrap_or_default();
         let mut records = self.succeeded(Direction::Write);
         let Deviations { fields: differing, lost } = Deviations::of(&account, &fields, &answered);
         let were_unlisted = self.members.may_be_unlisted();
@@ -887,11 +879,12 @@ impl Machine {
                 if self.is_in_doubt(row) {
                     if refusal.kind == Kind::NotFound {
                         // The account no longer exists, so it has lost nothing; unless this key can no longer see it.
-                        if self.in_doubt.take().is_some_and(|in_doubt| in_doubt.is_spared) {
+                        let altered = self.in_doubt.take().and_then(|in_doubt| in_doubt.altered);
+                        if altered.is_some_and(|altered| altered.is_empty()) {
                             records.push(Record::NotAtRisk { row: row.row });
                         }
                     }
-                    self.doubt_ends_without_an_update();
+                    self.in_doubt.take_if(|in_doubt| in_doubt.altered.is_some());
                 }
             }
             Verdict::Stop => {

@@ -1233,6 +1233,8 @@ fn a_stage_that_updates_reset_is_reset_in_one_more_account_when_the_first_answer
     let shown = |id, written: &[i64]| if written.contains(&id) { new(id) } else { staged(id) };
     let (written, _) = run_in_order(&mut machine, shown, |machine, update, before, now| {
         let id = update.account.id;
+        // That the second update of the account kept the value which the first one left shows nothing.
+        assert_eq!(update.at_risk, stage());
         if before.is_empty() {
             machine.wrote(update, Err(lost_answer()), now)
         } else {
