@@ -1463,14 +1463,15 @@ fn an_account_in_doubt_that_is_gone_holds_up_no_other() {
 #[test]
 fn a_member_at_risk_is_forgotten_only_if_the_account_had_it_after_the_update() {
     let gone = || status(404, Some("contactAccount.notFound"), None);
-    for is_seen_again in [true, false] {
+    for seen in [Some(staged(1)), Some(in_stage(1, 4, "Customer")), None] {
         let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), SETTINGS);
         look_at_account(&mut machine, staged, at(0));
         let update = next_update(&mut machine, at(0));
         assert_eq!(update.at_risk, stage());
         machine.wrote(update, Err(lost_answer()), at(0));
-        let records = if is_seen_again {
-            assert_eq!(look_at_account(&mut machine, staged, at(60)), []);
+        let had_it = seen == Some(staged(1));
+        let records = if let Some(seen) = seen {
+            assert_eq!(look_at_account(&mut machine, |_| seen.clone(), at(60)), []);
             let update = next_update(&mut machine, at(60));
             machine.wrote(update, Err(gone()), at(60))
         } else {
@@ -1478,8 +1479,25 @@ fn a_member_at_risk_is_forgotten_only_if_the_account_had_it_after_the_update() {
             machine.looked_at_account(row, bergen(), Err(gone()), at(60))
         };
         assert_eq!(statuses(&records), [(0, Status::Unknown)]);
-        assert_eq!(records.contains(&Record::NotAtRisk { row: 0 }), is_seen_again, "{records:?}");
+        assert_eq!(records.contains(&Record::NotAtRisk { row: 0 }), had_it, "{records:?}");
     }
+}
+
+#[test]
+fn an_account_in_doubt_whose_next_update_is_refused_holds_up_no_other_if_it_was_looked_at() {
+    let mut machine = Machine::new(rows(3), Some(ItemsProof::Incomplete), SETTINGS);
+    let (written, records) = run_in_order(
+        &mut machine,
+        |id, _| staged(id),
+        |machine, update, before, now| match (update.account.id, before.is_empty()) {
+            (1, true) => machine.wrote(update, Err(lost_answer()), now),
+            (1, false) => machine.wrote(update, Err(status(400, Some("x"), None)), now),
+            (id, _) => machine.wrote(update, Ok(ContactAccount { stage: staged(id).stage, ..answered(id) }), now),
+        },
+    );
+    assert_eq!(written, [1, 1, 2, 3]);
+    assert_eq!(statuses(&records), [(0, Status::Unknown), (1, Status::Changed), (2, Status::Changed)]);
+    assert!(machine.into_stop().is_none());
 }
 
 #[test]
