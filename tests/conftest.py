@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 
 _TOLD = pytest.StashKey[list[str]]()
 _FOREIGN = re.compile(r"REPLY_\w+|\w+_PROXY|SSL_CERT_(FILE|DIR)", re.IGNORECASE)
+
+
+def pytest_configure() -> None:
+    """Takes Ctrl-C back: a shell ignores it for what runs in the background, and each child inherits that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
