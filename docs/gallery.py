@@ -215,7 +215,8 @@ def connections(gallery: Gallery) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
     gallery.show("nothing listens at the address", update(client(url)))
-    gallery.show("the name does not resolve", update(client("https://reply.invalid/v3", max_attempts=1)))
+    nowhere = client("https://reply.invalid/v3", max_attempts=1)
+    gallery.show("the name does not resolve, with `max_attempts=1`", update(nowhere))
     with server(lambda connection: connection.recv(65536) and None) as port:
         gallery.show("the connection is closed without an answer", update(client(f"http://127.0.0.1:{port}")))
     cut = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
@@ -224,7 +225,7 @@ def connections(gallery: Gallery) -> None:
     for status, what in (("403 Forbidden", "refuses"), ("407 Proxy Authentication Required", "asks for a password")):
         with server(answering(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")) as port:
             proxied = client("https://api.reply.io/v3", proxy=f"http://127.0.0.1:{port}", max_attempts=1)
-            gallery.show(f"the company's proxy {what}", update(proxied))
+            gallery.show(f"the company's proxy {what}, with `max_attempts=1`", update(proxied))
     with Sandbox(faults=[Fault(delay=20)]) as sandbox:
         reply = sandbox.client()
 

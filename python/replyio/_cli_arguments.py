@@ -234,8 +234,11 @@ def _add_check(made: argparse.ArgumentParser) -> None:
 
 
 def _add_plans(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--prune", action="store_true", help="delete these plans. Plans that are in use, cannot be "
-                      "read or have rows with an unknown outcome stay for 30 days after their last use")  # fmt: skip
+    text = (
+        "delete these plans. Plans that are in use, cannot be read or have rows with an unknown outcome stay until 30 "
+        "days after replyio last wrote them"
+    )
+    made.add_argument("--prune", action="store_true", help=text)
 
 
 def _add_plan_file(made: argparse.ArgumentParser, *, is_opened: bool = True) -> None:

@@ -62,8 +62,8 @@ class KeptPlan:
 def plans() -> list[KeptPlan]:
     r"""Lists the plans in the state directory: those created without `save_as`, and their reverts.
 
-    replyio keeps such a plan for 30 days after its last use. The state directory is `REPLYIO_STATE_DIR` if that is set,
-    otherwise the user's: `~/.local/state/replyio` on Linux (or `XDG_STATE_HOME`), `~/Library/Application
+    replyio keeps such a plan until 30 days after it last wrote the plan. The state directory is `REPLYIO_STATE_DIR` if
+    that is set, otherwise the user's: `~/.local/state/replyio` on Linux (or `XDG_STATE_HOME`), `~/Library/Application
     Support/replyio` on macOS, `%LOCALAPPDATA%\replyio` on Windows. Sends no request and needs no key.
 
     Returns:
@@ -84,7 +84,8 @@ def _kept(file: Path) -> KeptPlan:
         opened = _replyio.PlanFile.open(None, file)
         header, counts = opened.header(), opened.counts()
     except PlanError as error:
-        return KeptPlan(str(file), _moment(_last_use(file)), "", is_revert=False, counts=Counts(), error=error.message)
+        written = _moment(_last_written(file))
+        return KeptPlan(str(file), written, "", is_revert=False, counts=Counts(), error=error.message)
     created = _moment(header["created_at_ms"] / 1_000)
     return KeptPlan(str(file), created, header["source"], is_revert=header["is_revert"], counts=Counts(counts))
 
@@ -197,12 +198,12 @@ def _tell_once(reason: str) -> None:
 
 
 def remove_expired() -> None:
-    """Deletes the plans whose last use was too long ago.
+    """Deletes the plans that replyio last wrote too long ago.
 
     The system's clock may have been wrong then, so a plan stays while a run uses it.
     """
     for file in _files():
-        if time.time() - _last_use(file) > KEPT * _DAY and not _replyio.PlanFile.is_in_use(file):
+        if time.time() - _last_written(file) > KEPT * _DAY and not _replyio.PlanFile.is_in_use(file):
             _remove(file)
 
 
@@ -220,7 +221,7 @@ def _files() -> Iterator[Path]:
         yield from [file for file in folder().iterdir() if file.name.endswith(_SUFFIX) and file.is_file()]
 
 
-def _last_use(file: Path) -> float:
+def _last_written(file: Path) -> float:
     """Returns when a plan was last written. A run writes to the log next to it first."""
     moments = [0.0]
     for suffix in _BESIDE:
