@@ -37,7 +37,6 @@ use crate::turns::Turns;
 
 use self::check::refuse;
 pub use self::check::{check_patch, check_update};
-use self::exchange::Running;
 pub(crate) use self::fresh::Updated;
 pub(crate) use self::look::{Looking, Seen};
 
@@ -270,7 +269,9 @@ impl Client {
         check_update(id, fields, Vec::new())?;
         let mut running = self.begin(Call { operation: Operation::Update, id: Some(id) });
         let turn = self.take_turn(&running, id).await?;
-        self.put(&mut running, &turn, fields).await
+        let request = self.update_request(&turn, fields).map_err(|failure| running.failed(failure))?;
+        running.updating = true;
+        self.exchange(&mut running, &request, |answer| answer.account(id)).await
     }
 
     /// Changes single fields of an account and keeps the others: `GET`, merge, `PUT /v3/contact-accounts/{id}`. Sends
@@ -332,7 +333,7 @@ impl Client {
         let call = Call { operation: Operation::Get, id: Some(id) };
         refuse(call, check_id(id).err().into_iter().collect())?;
         let mut running = self.begin(call);
-        self.fetch(&mut running, id).await
+        self.exchange(&mut running, &self.account_request(Method::GET, id, None), |answer| answer.account(id)).await
     }
 
     /// Reads one page of accounts: `GET /v3/contact-accounts`. [`Paging`](crate::Paging) reads all pages of a list.
@@ -392,17 +393,6 @@ impl Client {
     #[cfg(feature = "plan")]
     pub(crate) fn count_earlier(&self, ages: impl Iterator<Item = Duration>) {
         self.identity.count_earlier(Instant::now(), ages);
-    }
-
-    async fn fetch(&self, running: &mut Running, id: i64) -> Result<ContactAccount, Error> {
-        self.exchange(running, &self.account_request(Method::GET, id, None), |answer| answer.account(id)).await
-    }
-
-    async fn put(&self, running: &mut Running, turn: &Turn, fields: &AccountFields) -> Result<ContactAccount, Error> {
-        let request = self.update_request(turn, fields).map_err(|failure| running.failed(failure))?;
-        running.updating = true;
-        let id = turn.id();
-        self.exchange(running, &request, |answer| answer.account(id)).await
     }
 
     /// Creates the request of an update, which counts as begun: the caller holds the turn until the answer.

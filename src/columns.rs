@@ -556,7 +556,7 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Column::Stage(stages) = self.column else { return Err(A::Error::custom("an object in another column")) };
         let (mut has_name, mut id, mut color_id) = (false, None, None);
-        while let Some(name) = map.next_key_seed(TextSeed(StageKey::of))? {
+        while let Some(name) = map.next_key()? {
             match name {
                 StageKey::Id if id.is_none() => id = Some(map.next_value::<i64>()?),
                 StageKey::Name if !has_name => {
@@ -575,22 +575,13 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "camelCase")]
 enum StageKey {
     Id,
     Name,
     ColorId,
     Other(String),
-}
-
-impl StageKey {
-    fn of(name: &str) -> Self {
-        match name {
-            "id" => Self::Id,
-            "name" => Self::Name,
-            "colorId" => Self::ColorId,
-            _ => Self::Other(name.to_owned()),
-        }
-    }
 }
 
 #[cfg(test)]

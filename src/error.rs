@@ -263,61 +263,44 @@ pub enum WaitReason {
     Acquire,
 }
 
-/// The kinds of error, one for each exception class of the Python package.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ErrorKind {
-    /// A setting cannot be used.
-    Configuration,
-    /// Refused before any request.
-    Validation,
-    /// No answer arrived.
-    Transport,
-    /// The certificate or the handshake failed.
-    Tls,
-    /// Timeout.
-    DeadlineExceeded,
-    /// The answer does not match the API contract.
-    UnexpectedResponse,
-    /// Another 4xx that the service explains.
-    Api,
-    /// 400, 422
-    BadRequest,
-    /// 401
-    Authentication,
-    /// 403
-    PermissionDenied,
-    /// 404
-    NotFound,
-    /// 409, 412
-    Conflict,
-    /// 429
-    RateLimit,
-    /// 5xx
-    Server,
-    /// An internal error of this crate.
-    Internal,
+enumerated! {
+    /// The kinds of error, one for each exception class of the Python package.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum ErrorKind {
+        /// A setting cannot be used.
+        Configuration,
+        /// Refused before any request.
+        Validation,
+        /// No answer arrived.
+        Transport,
+        /// The certificate or the handshake failed.
+        Tls,
+        /// Timeout.
+        DeadlineExceeded,
+        /// The answer does not match the API contract.
+        UnexpectedResponse,
+        /// Another 4xx that the service explains.
+        Api,
+        /// 400, 422
+        BadRequest,
+        /// 401
+        Authentication,
+        /// 403
+        PermissionDenied,
+        /// 404
+        NotFound,
+        /// 409, 412
+        Conflict,
+        /// 429
+        RateLimit,
+        /// 5xx
+        Server,
+        /// An internal error of this crate.
+        Internal,
+    }
 }
 
 impl ErrorKind {
-    /// All kinds.
-    pub const ALL: &'static [Self] = &[
-        Self::Configuration,
-        Self::Validation,
-        Self::Transport,
-        Self::Tls,
-        Self::DeadlineExceeded,
-        Self::UnexpectedResponse,
-        Self::Api,
-        Self::BadRequest,
-        Self::Authentication,
-        Self::PermissionDenied,
-        Self::NotFound,
-        Self::Conflict,
-        Self::RateLimit,
-        Self::Server,
-        Self::Internal,
-    ];
-
     /// Returns the kind of a status other than 200.
     pub const fn of_status(status: u16) -> Self {
         match status {

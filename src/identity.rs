@@ -238,7 +238,7 @@ fn secret_header(text: &str) -> Result<HeaderValue, Error> {
 pub(crate) struct Slot {
     identity: Arc<Identity>,
     state: State,
-    leave: Leave,
+    pub(crate) leave: Leave,
     /// The moment when the request may be sent.
     pub(crate) opens_at: Instant,
     /// The reason to wait until then.
@@ -292,10 +292,8 @@ impl Slot {
             }
         }
     }
-}
 
-impl Slot {
-    /// Returns whether only [`get_leave`](Self::get_leave) is missing. Otherwise the request waits until `opens_at`.
+    /// Returns whether only the grant of [`Leave`] is missing. Otherwise the request waits until `opens_at`.
     pub(crate) fn waits_for_leave(&mut self) -> bool {
         if !self.leave.is_wanted() {
             return false;
@@ -305,19 +303,6 @@ impl Slot {
             (self.opens_at, self.reason) = (until, WaitReason::RetryAfter);
         }
         self.opens_at <= now
-    }
-
-    /// Waits until the function that counts over several machines grants the request.
-    ///
-    /// # Errors
-    /// Those of [`Acquire::acquire`].
-    pub(crate) async fn get_leave(&mut self) -> Result<(), Failure> {
-        self.leave.get().await
-    }
-
-    /// Marks the grant as used, since the request is sent.
-    pub(crate) fn spend_leave(&mut self) {
-        self.leave.spend();
     }
 
     /// Checks this slot with the windows. Shortly after the last check, it need not read the bookings of other

@@ -14,6 +14,19 @@
 //! # }
 //! ```
 
+/// Declares an enum with a list of its variants.
+macro_rules! enumerated {
+    ($(#[$mark:meta])* $seen:vis enum $name:ident { $( $(#[$doc:meta])* $variant:ident, )+ }) => {
+        $(#[$mark])*
+        $seen enum $name { $( $(#[$doc])* $variant, )+ }
+
+        impl $name {
+            /// All variants, in order.
+            $seen const ALL: &'static [Self] = &[$( Self::$variant, )+];
+        }
+    };
+}
+
 mod account;
 mod acquire;
 mod answer;

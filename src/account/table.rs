@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
@@ -221,26 +222,12 @@ macro_rules! contact_account {
         }
 
         #[allow(non_camel_case_types, reason = "the variants are the members' own names")]
-        enum Key { $( $member, )+ $( $ro_member, )+ Unknown(String) }
-
-        impl<'de> Deserialize<'de> for Key {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                struct KeyVisitor;
-                impl Visitor<'_> for KeyVisitor {
-                    type Value = Key;
-                    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                        formatter.write_str("a member's name")
-                    }
-                    fn visit_str<E: de::Error>(self, name: &str) -> Result<Key, E> {
-                        Ok(match name {
-                            $( $wire => Key::$member, )+
-                            $( $ro_wire => Key::$ro_member, )+
-                            _ => Key::Unknown(name.to_owned()),
-                        })
-                    }
-                }
-                deserializer.deserialize_str(KeyVisitor)
-            }
+        #[derive(Deserialize)]
+        #[serde(field_identifier)]
+        enum Key {
+            $( #[serde(rename = $wire)] $member, )+
+            $( #[serde(rename = $ro_wire)] $ro_member, )+
+            Unknown(String),
         }
 
         impl<'de> Deserialize<'de> for ContactAccount {

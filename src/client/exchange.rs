@@ -161,7 +161,7 @@ impl Client {
         let Sending { request, number, use_bearer, .. } = sending;
         running.attempts += 1;
         running.has_updated |= running.updating;
-        slot.spend_leave();
+        slot.leave.spend();
         let sent = Instant::now();
         let answer = self.send(running, sending, sent).await;
         drop(slot);
@@ -249,7 +249,7 @@ impl Client {
     /// Waits until the function that counts over several machines grants a request, at most until the call's deadline.
     pub(super) async fn get_leave(&self, running: &Running, slot: &mut Slot) -> Result<(), Failure> {
         let late = |_| Failure::AcquireDeadline { limit: running.timeout };
-        let mut asked = pin!(timeout_at(running.deadline, slot.get_leave()));
+        let mut asked = pin!(timeout_at(running.deadline, slot.leave.get()));
         let granted = if let Ok(granted) = timeout(UNTOLD, &mut asked).await {
             granted
         } else {

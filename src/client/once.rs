@@ -80,7 +80,7 @@ impl Client {
     /// # Errors
     /// Those of [`Acquire::acquire`](crate::Acquire::acquire).
     pub(crate) async fn get_leave_patiently(&self, slot: &mut Slot) -> Result<(), Failure> {
-        slot.get_leave().await.map_err(|failure| self.presentable(failure))
+        slot.leave.get().await.map_err(|failure| self.presentable(failure))
     }
 
     /// Returns until when the service asks this user to wait, and why; `None` if it does not.

@@ -27,8 +27,8 @@ struct Fingerprint {
 /// The fingerprints of the rows of a table.
 pub(super) struct Fingerprints {
     rows: Vec<Fingerprint>,
-    /// The order in which values are summed.
-    order: Vec<Field>,
+    /// The fields in which rows are compared with accounts, in the order in which their values are summed.
+    pub(super) fields: Vec<Field>,
     key: [u64; 2],
     bytes: Vec<u8>,
 }
@@ -37,11 +37,11 @@ impl Fingerprints {
     pub(super) fn of(table: &Table, mode: Mode, nulls: Nulls) -> Self {
         let columns = table.fields();
         let left_out = |field: &Field| mode == Mode::Replace && field.nullable() && !columns.contains(field);
-        let order: Vec<Field> = columns.iter().copied().chain(Field::ALL.iter().copied().filter(left_out)).collect();
+        let fields: Vec<Field> = columns.iter().copied().chain(Field::ALL.iter().copied().filter(left_out)).collect();
         let secret = RandomState::new();
         let mut prints = Self {
             rows: Vec::with_capacity(usize::try_from(table.len()).unwrap_or_default()),
-            order,
+            fields,
             key: [secret.hash_one(0), secret.hash_one(1)],
             bytes: Vec::new(),
         };
@@ -57,7 +57,7 @@ impl Fingerprints {
         self.bytes.clear();
         // A row of mappings can lack a column, so its cells do not tell their fields by their places.
         let mut cells = table.row(row).peekable();
-        for field in &self.order {
+        for field in &self.fields {
             let cell = cells.next_if(|(named, _)| named == field).map(|(_, cell)| cell);
             let value = match cell {
                 // These are all that `diff` compares, and what a filled field keeps in mode `fill`.
@@ -76,7 +76,7 @@ impl Fingerprints {
     pub(super) fn has(&mut self, row: u32, account: &ContactAccount) -> bool {
         let Some(print) = self.rows.get(row as usize).copied() else { return false };
         self.bytes.clear();
-        for field in self.order.iter().filter(|field| print.fields.contains(**field)) {
+        for field in self.fields.iter().filter(|field| print.fields.contains(**field)) {
             add(&mut self.bytes, account.value(*field));
         }
         self.sum() == print.sum

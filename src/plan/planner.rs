@@ -11,7 +11,7 @@ use super::fingerprint::Fingerprints;
 use super::ids::Ids;
 use super::source::{Key, Options, Table};
 use super::{MatchOn, Mode, Nulls, Status, domain};
-use crate::account::{ContactAccount, Field, FieldSet};
+use crate::account::{ContactAccount, Field};
 use crate::answer::Item;
 use crate::paging::{Incomplete, LONGEST_PAGE, Paging};
 use crate::sabotage::{Guard, is_off};
@@ -69,7 +69,6 @@ pub struct Planner<'a> {
     nulls: Nulls,
     match_on: MatchOn,
     /// The fields that rows compare.
-    compared: FieldSet,
     /// The rows without an account, by their key.
     ids: Ids,
     names: HashMap<Cow<'a, str>, u32>,
@@ -105,7 +104,6 @@ impl<'a> Planner<'a> {
             mode: options.mode,
             nulls: options.nulls,
             match_on: options.match_on,
-            compared: compared(table, options.mode),
             ids: Ids::default(),
             names: HashMap::new(),
             fingerprints: Fingerprints::of(table, options.mode, options.nulls),
@@ -446,7 +444,7 @@ impl<'a> Planner<'a> {
     }
 
     fn has_compared(&self, account: &ContactAccount) -> bool {
-        Field::ALL.iter().all(|field| account.has(*field) || !self.compared.contains(*field))
+        self.fingerprints.fields.iter().all(|field| account.has(*field))
     }
 
     fn compared(&mut self, row: u32, account: &ContactAccount, place: Option<u64>) -> PlannedRow {
@@ -495,12 +493,6 @@ impl<'a> Planner<'a> {
         };
         PlannedRow { row, account_id, key, status, error, position: None, weight: 0, changes: Vec::new() }
     }
-}
-
-/// Returns the fields in which rows are compared with accounts.
-fn compared(table: &Table, mode: Mode) -> FieldSet {
-    let left_out = |field: &Field| mode == Mode::Replace && field.nullable();
-    table.fields().iter().copied().chain(Field::ALL.iter().copied().filter(left_out)).collect()
 }
 
 impl MatchOn {

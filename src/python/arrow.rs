@@ -125,8 +125,7 @@ pub(super) fn stream(data: &Bound<'_, PyAny>) -> PyResult<Stream> {
     let capsule = data.call_method0("__arrow_c_stream__")?.cast_into::<PyCapsule>()?;
     let arrays = PyArrayReader::from_arrow_pycapsule(&capsule).and_then(PyArrayReader::into_reader);
     let arrays = arrays.map_err(|error| no_table(data, &error.value(data.py()).to_string()))?;
-    let schema = schema(&arrays.field())
-        .ok_or_else(|| no_table(data, "it is a single column; put it into a DataFrame with the others"))?;
+    let schema = schema(data, &arrays.field())?;
     Ok(Stream { arrays, schema })
 }
 
@@ -146,8 +145,7 @@ pub(super) fn from_stream(py: Python<'_>, file: Option<&Path>, stream: Stream, o
 pub(super) fn from_array(data: &Bound<'_, PyAny>, options: &Options) -> PyResult<Table> {
     let py = data.py();
     let (array, field) = data.extract::<PyArray>()?.into_inner();
-    let schema = schema(&field)
-        .ok_or_else(|| no_table(data, "it is a single column; put it into a DataFrame with the others"))?;
+    let schema = schema(data, &field)?;
     let batch = batch(&schema, &array).map_err(|error| PyValueError::new_err(error.to_string()))?;
     Table::from_batches(&schema, vec![batch], options).map_err(|error| errors::of_table(py, &error))
 }
@@ -156,10 +154,10 @@ fn no_table(data: &Bound<'_, PyAny>, why: &str) -> PyErr {
     PyTypeError::new_err(format!("a table must be {TAKEN}; this {} is not one: {why}", type_name(data)))
 }
 
-fn schema(field: &FieldRef) -> Option<Schema> {
+fn schema(data: &Bound<'_, PyAny>, field: &FieldRef) -> PyResult<Schema> {
     match field.data_type() {
-        DataType::Struct(fields) => Some(Schema::new(fields.clone())),
-        _ => None,
+        DataType::Struct(fields) => Ok(Schema::new(fields.clone())),
+        _ => Err(no_table(data, "it is a single column; put it into a DataFrame with the others")),
     }
 }
 

@@ -252,24 +252,16 @@ impl PlanFile {
     /// Every field that changes or has changed, with the value before and after.
     fn changes(&self, py: Python<'_>) -> PyResult<Report> {
         guarded(py, "changes", || {
-            let mut columns = ChangeColumns::default();
-            self.with(py, |file| {
-                file.for_each_change(|change| columns.push(&change))?;
-                Ok(())
-            })?;
-            columns.into_report().map_err(|error| PyValueError::new_err(error.to_string()))
+            let mut changes = Vec::new();
+            self.with(py, |file| file.for_each_change(|change| changes.push(change)))?;
+            Report::of_changes(&changes)
         })
     }
 
     /// The first failures as dictionaries. Reads no others.
     fn first_failures<'py>(&self, py: Python<'py>, limit: u32) -> PyResult<Vec<Bound<'py, PyDict>>> {
         guarded(py, "first_failures", || {
-            let mut columns = RowColumns::default();
-            for row in &self.with(py, |file| file.first_failures(limit))? {
-                columns.push(row);
-            }
-            let report = columns.into_report().map_err(|error| PyValueError::new_err(error.to_string()))?;
-            report.records(py, None, 0)
+            Report::of_rows(&self.with(py, |file| file.first_failures(limit))?)?.records(py, None, 0)
         })
     }
 
@@ -278,12 +270,7 @@ impl PlanFile {
         guarded(py, "first_changes", || {
             let changes = self.with(py, |file| file.first_changes(limit))?;
             let total = self.tally(py)?.changes;
-            let mut columns = ChangeColumns::default();
-            for change in &changes {
-                columns.push(change);
-            }
-            let report = columns.into_report().map_err(|error| PyValueError::new_err(error.to_string()))?;
-            Ok((report.records(py, None, 0)?, total))
+            Ok((Report::of_changes(&changes)?.records(py, None, 0)?, total))
         })
     }
 
@@ -318,16 +305,9 @@ impl<'a> Target<'a> {
 
 impl PlanFile {
     fn report_rows(&self, py: Python<'_>, wanted: impl Fn(&RowView) -> bool + Send + Sync) -> PyResult<Report> {
-        let mut columns = RowColumns::default();
-        self.with(py, |file| {
-            file.for_each_row(|row| {
-                if wanted(&row) {
-                    columns.push(&row);
-                }
-            })?;
-            Ok(())
-        })?;
-        columns.into_report().map_err(|error| PyValueError::new_err(error.to_string()))
+        let mut rows = Vec::new();
+        self.with(py, |file| file.for_each_row(|row| rows.extend(Some(row).filter(&wanted))))?;
+        Report::of_rows(&rows)
     }
 }
 
@@ -455,80 +435,36 @@ impl Report {
         Ok(record)
     }
 
-    fn new(columns: Vec<(&str, ArrayRef)>) -> Result<Self, arrow_schema::ArrowError> {
+    fn of_rows(rows: &[RowView]) -> PyResult<Self> {
+        let moments = rows.iter().map(|row| row.finished_at_ms).collect::<Moments>();
+        Self::new(vec![
+            ("row", Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.row)))),
+            ("id", Arc::new(rows.iter().map(|row| row.account_id).collect::<Int64Array>())),
+            ("key", Arc::new(rows.iter().map(|row| row.key.as_deref()).collect::<StringArray>())),
+            ("status", Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.status.as_str())))),
+            ("error", Arc::new(rows.iter().map(|row| row.error.as_deref()).collect::<StringArray>())),
+            ("repeated", Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.repeated)))),
+            ("stored_otherwise", Arc::new(rows.iter().map(|row| Some(row.stored_otherwise)).collect::<BooleanArray>())),
+            ("done_at", Arc::new(moments.with_timezone("UTC"))),
+        ])
+    }
+
+    fn of_changes(changes: &[ChangeView]) -> PyResult<Self> {
+        Self::new(vec![
+            ("row", Arc::new(UInt64Array::from_iter_values(changes.iter().map(|change| change.row)))),
+            ("id", Arc::new(changes.iter().map(|change| change.account_id).collect::<Int64Array>())),
+            ("field", Arc::new(StringArray::from_iter_values(changes.iter().map(|change| change.field.name())))),
+            ("before", Arc::new(changes.iter().map(|change| text(&change.before)).collect::<StringArray>())),
+            ("after", Arc::new(changes.iter().map(|change| text(&change.after)).collect::<StringArray>())),
+            ("status", Arc::new(StringArray::from_iter_values(changes.iter().map(|change| change.status.as_str())))),
+        ])
+    }
+
+    fn new(columns: Vec<(&str, ArrayRef)>) -> PyResult<Self> {
         let fields = columns.iter().map(|(name, column)| ArrowField::new(*name, column.data_type().clone(), true));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        RecordBatch::try_new(schema, columns.into_iter().map(|(_, column)| column).collect()).map(Self)
-    }
-}
-
-#[derive(Default)]
-struct RowColumns {
-    rows: Vec<u64>,
-    ids: Vec<Option<i64>>,
-    keys: Vec<Option<String>>,
-    statuses: Vec<&'static str>,
-    errors: Vec<Option<String>>,
-    repeated: Vec<u64>,
-    stored_otherwise: Vec<bool>,
-    done_at: Vec<Option<i64>>,
-}
-
-impl RowColumns {
-    fn push(&mut self, row: &RowView) {
-        self.rows.push(row.row);
-        self.ids.push(row.account_id);
-        self.keys.push(row.key.clone());
-        self.statuses.push(row.status.as_str());
-        self.errors.push(row.error.clone());
-        self.repeated.push(row.repeated);
-        self.stored_otherwise.push(row.stored_otherwise);
-        self.done_at.push(row.finished_at_ms);
-    }
-
-    fn into_report(self) -> Result<Report, arrow_schema::ArrowError> {
-        Report::new(vec![
-            ("row", Arc::new(UInt64Array::from(self.rows))),
-            ("id", Arc::new(Int64Array::from(self.ids))),
-            ("key", Arc::new(StringArray::from(self.keys))),
-            ("status", Arc::new(StringArray::from(self.statuses))),
-            ("error", Arc::new(StringArray::from(self.errors))),
-            ("repeated", Arc::new(UInt64Array::from(self.repeated))),
-            ("stored_otherwise", Arc::new(BooleanArray::from(self.stored_otherwise))),
-            ("done_at", Arc::new(Moments::from(self.done_at).with_timezone("UTC"))),
-        ])
-    }
-}
-
-#[derive(Default)]
-struct ChangeColumns {
-    rows: Vec<u64>,
-    ids: Vec<Option<i64>>,
-    statuses: Vec<&'static str>,
-    fields: Vec<&'static str>,
-    before: Vec<Option<String>>,
-    after: Vec<Option<String>>,
-}
-
-impl ChangeColumns {
-    fn push(&mut self, change: &ChangeView) {
-        self.rows.push(change.row);
-        self.ids.push(change.account_id);
-        self.statuses.push(change.status.as_str());
-        self.fields.push(change.field.name());
-        self.before.push(text(&change.before));
-        self.after.push(text(&change.after));
-    }
-
-    fn into_report(self) -> Result<Report, arrow_schema::ArrowError> {
-        Report::new(vec![
-            ("row", Arc::new(UInt64Array::from(self.rows))),
-            ("id", Arc::new(Int64Array::from(self.ids))),
-            ("field", Arc::new(StringArray::from(self.fields))),
-            ("before", Arc::new(StringArray::from(self.before))),
-            ("after", Arc::new(StringArray::from(self.after))),
-            ("status", Arc::new(StringArray::from(self.statuses))),
-        ])
+        let batch = RecordBatch::try_new(schema, columns.into_iter().map(|(_, column)| column).collect());
+        batch.map(Self).map_err(|error| PyValueError::new_err(error.to_string()))
     }
 }
 

@@ -166,8 +166,8 @@ pub(super) fn options_from(options: &Bound<'_, PyDict>) -> PyResult<Options> {
         }
     }
     if let Some(columns) = given("columns")? {
-        let pairs = columns.cast::<PyDict>().ok().map(PyDictMethods::iter);
-        match pairs.and_then(|mut pairs| pairs.try_fold(Vec::new(), renamed)) {
+        let pair = |(from, to): (Bound<'_, PyAny>, Bound<'_, PyAny>)| Some((from.extract().ok()?, to.extract().ok()?));
+        match columns.cast::<PyDict>().ok().and_then(|columns| columns.iter().map(pair).collect()) {
             Some(columns) => found.columns = columns,
             None => faults.push(FieldError::new("columns", "must be a dict from column names to field names")),
         }
@@ -201,14 +201,6 @@ pub(super) fn options_from(options: &Bound<'_, PyDict>) -> PyResult<Options> {
 
 fn is_delimiter(byte: u8) -> bool {
     byte.is_ascii() && !matches!(byte, b'"' | b'\r' | b'\n' | 0)
-}
-
-fn renamed(
-    mut columns: Vec<(String, String)>,
-    (from, to): (Bound<'_, PyAny>, Bound<'_, PyAny>),
-) -> Option<Vec<(String, String)>> {
-    columns.push((from.extract().ok()?, to.extract().ok()?));
-    Some(columns)
 }
 
 /// Returns the strings of an iterable. A string is an iterable of its letters, which is never intended.

@@ -105,21 +105,9 @@ impl Fault {
 
 /// The remaining faults.
 #[derive(Debug, Default)]
-pub(super) struct Script(Vec<Fault>);
+pub(super) struct Script(pub(super) Vec<Fault>);
 
 impl Script {
-    pub(super) fn new(faults: Vec<Fault>) -> Self {
-        Self(faults)
-    }
-
-    pub(super) fn add(&mut self, fault: Fault) {
-        self.0.push(fault);
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
-    }
-
     /// Returns the fault that affects a request, and counts it down.
     pub(super) fn hit(&mut self, number: u64, method: &Method, id: Option<i64>) -> Option<Fault> {
         let fault = self
@@ -140,7 +128,7 @@ mod tests {
     #[test]
     fn a_fault_hits_only_what_it_names_and_only_so_often() {
         let fault = Fault { id: Some(1), method: Some(Method::PUT), times: Some(2), ..Fault::default() };
-        let mut script = Script::new(vec![fault]);
+        let mut script = Script(vec![fault]);
         assert!(script.hit(1, &Method::GET, Some(1)).is_none());
         assert!(script.hit(2, &Method::PUT, Some(2)).is_none());
         assert!(script.hit(3, &Method::PUT, None).is_none());
@@ -153,7 +141,7 @@ mod tests {
     fn the_first_fault_that_fits_wins() {
         let third = Fault { request: Some(3), close: true, ..Fault::default() };
         let every = Fault { reset: true, ..Fault::default() };
-        let mut script = Script::new(vec![third, every]);
+        let mut script = Script(vec![third, every]);
         let hits: Vec<bool> =
             (1..=4).filter_map(|number| script.hit(number, &Method::GET, None)).map(|fault| fault.close).collect();
         assert_eq!(hits, [false, false, true, false]);

@@ -277,12 +277,12 @@ impl Sandbox {
 
     /// Adds a fault after the others.
     pub fn add_fault(&self, fault: Fault) {
-        self.shared.state().script.add(fault);
+        self.shared.state().script.0.push(fault);
     }
 
     /// Removes all faults.
     pub fn clear_faults(&self) {
-        self.shared.state().script.clear();
+        self.shared.state().script.0.clear();
     }
 
     /// Closes every connection, as a server does with idle ones, and continues to accept new ones.

@@ -89,7 +89,7 @@ impl State {
             started: Instant::now(),
             users: HashMap::new(),
             hasher: RandomState::new(),
-            script: Script::new(faults),
+            script: Script(faults),
             records: VecDeque::new(),
             recorded_bytes: 0,
             arrived: 0,

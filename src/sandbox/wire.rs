@@ -134,16 +134,8 @@ async fn connection(stream: TcpStream, number: u64, shared: Arc<Shared>, mut end
 }
 
 /// Why a connection ends without an answer: a fault, or the client has disconnected.
-#[derive(Debug)]
-struct NoAnswer;
-
-impl std::fmt::Display for NoAnswer {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("no answer")
-    }
-}
-
-impl std::error::Error for NoAnswer {}
+type NoAnswer = &'static str;
+const NO_ANSWER: NoAnswer = "no answer";
 
 async fn exchange(
     request: http::Request<Incoming>,
@@ -155,7 +147,7 @@ async fn exchange(
     let refusal = guard::refusal(&parts);
     let is_kept = refusal.is_none() && routes::may_have_a_body(&shared.options, &parts);
     let reading = read(incoming, shared.options.max_body, is_kept);
-    let body = tokio::time::timeout(shared.options.idle_timeout, reading).await.map_err(|_| NoAnswer)??;
+    let body = tokio::time::timeout(shared.options.idle_timeout, reading).await.map_err(|_| NO_ANSWER)??;
     if let Some(refusal) = refusal {
         let mut state = shared.state();
         let number = state.arrive(connection, &parts, &[], shared.options.keep_requests);
@@ -174,7 +166,7 @@ async fn exchange(
     let answer = suffer(&fault, call, &shared).await;
     if fault.is_silent() {
         reset.store(fault.reset, Ordering::Relaxed);
-        return Err(NoAnswer);
+        return Err(NO_ANSWER);
     }
     shared.state().answered(number, answer.status);
     Ok(response(answer, too_long, Some(&fault), &reset))
@@ -221,7 +213,7 @@ async fn read(mut incoming: Incoming, bound: usize, is_kept: bool) -> Result<Opt
     let mut body = Vec::new();
     let mut length = 0;
     while let Some(frame) = incoming.frame().await {
-        let frame = frame.map_err(|_| NoAnswer)?;
+        let frame = frame.map_err(|_| NO_ANSWER)?;
         let Some(data) = frame.data_ref() else { continue };
         length += data.len();
         if length <= bound && is_kept {
@@ -279,7 +271,7 @@ impl Body for Outgoing {
                 if let Some(reset) = reset {
                     reset.store(true, Ordering::Relaxed);
                 }
-                Poll::Ready(Some(Err(NoAnswer)))
+                Poll::Ready(Some(Err(NO_ANSWER)))
             }
         }
     }

@@ -5,126 +5,86 @@ use std::time::Duration;
 use super::dice::Dice;
 use crate::quota::Quota;
 
-/// The faults of single requests, each with its chance in a thousand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Fault {
-    /// The connection fails.
-    NoConnection,
-    /// The connection breaks before the service gets the request.
-    RequestLost,
-    /// The service executes the request, and the connection breaks before the answer.
-    AnswerLost,
-    /// The same, but a part of the answer has arrived.
-    AnswerCut,
-    /// The answer is complete, but its JSON is not.
-    AnswerTruncated,
-    /// The service receives the request after the client has given up.
-    Late,
-    /// No answer arrives, and nothing happens.
-    Silence,
-    /// A 5xx, and nothing happens.
-    ServerError,
-    /// A 5xx, although the service executes the request.
-    ServerErrorApplied,
-    /// A 5xx that asks to wait.
-    Busy,
-    /// A 429 that the quota does not explain, as other programs of the user cause it.
-    Throttled,
-    /// A 404 from a proxy.
-    GatewayNotFound,
-    /// A 403 without a code from a proxy.
-    GatewayForbidden,
-    /// A 200 with an HTML page from a proxy.
-    LoginPage,
-    /// The answer is about another account.
-    OtherAccount,
-    /// A 200, and the update is ignored.
-    Ignored,
-    /// A page of the list begins where the previous page began.
-    PageRepeats,
-    /// A page of the list is empty, and claims that more follow.
-    PageEmpty,
+enumerated! {
+    /// The faults of single requests, each with its chance in a thousand.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub(super) enum Fault {
+        /// The connection fails.
+        NoConnection,
+        /// The connection breaks before the service gets the request.
+        RequestLost,
+        /// The service executes the request, and the connection breaks before the answer.
+        AnswerLost,
+        /// The same, but a part of the answer has arrived.
+        AnswerCut,
+        /// The answer is complete, but its JSON is not.
+        AnswerTruncated,
+        /// The service receives the request after the client has given up.
+        Late,
+        /// No answer arrives, and nothing happens.
+        Silence,
+        /// A 5xx, and nothing happens.
+        ServerError,
+        /// A 5xx, although the service executes the request.
+        ServerErrorApplied,
+        /// A 5xx that asks to wait.
+        Busy,
+        /// A 429 that the quota does not explain, as other programs of the user cause it.
+        Throttled,
+        /// A 404 from a proxy.
+        GatewayNotFound,
+        /// A 403 without a code from a proxy.
+        GatewayForbidden,
+        /// A 200 with an HTML page from a proxy.
+        LoginPage,
+        /// The answer is about another account.
+        OtherAccount,
+        /// A 200, and the update is ignored.
+        Ignored,
+        /// A page of the list begins where the previous page began.
+        PageRepeats,
+        /// A page of the list is empty, and claims that more follow.
+        PageEmpty,
+    }
 }
 
-impl Fault {
-    pub(super) const ALL: [Self; 18] = [
-        Self::NoConnection,
-        Self::RequestLost,
-        Self::AnswerLost,
-        Self::AnswerCut,
-        Self::AnswerTruncated,
-        Self::Late,
-        Self::Silence,
-        Self::ServerError,
-        Self::ServerErrorApplied,
-        Self::Busy,
-        Self::Throttled,
-        Self::GatewayNotFound,
-        Self::GatewayForbidden,
-        Self::LoginPage,
-        Self::OtherAccount,
-        Self::Ignored,
-        Self::PageRepeats,
-        Self::PageEmpty,
-    ];
-}
-
-/// The properties of the service in one seed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Trait {
-    /// Items of the list lack a member.
-    ItemsLack,
-    /// Items of the list have only the beginning of a long text.
-    ItemsCut,
-    /// An item of the list does not match the API contract.
-    ItemUnreadable,
-    /// One account is unreadable in every way.
-    AccountUnreadable,
-    /// Accounts have a member that the client does not know and that an update can include.
-    UnknownMember,
-    /// The service trims what it stores.
-    Trims,
-    /// The service stores phone numbers in its own form.
-    TidiesPhones,
-    /// Answers contain empty texts as `""`.
-    EmptyAsText,
-    /// Answers omit empty members.
-    EmptyLeftOut,
-    /// One account must not be updated, and the service refuses it.
-    OneForbidden,
-    /// One account is answered with a 403 that has no code.
-    OneForbiddenWithoutCode,
-    /// The service accepts the key only as a bearer token.
-    BearerOnly,
-    /// The key is revoked for a while.
-    KeyRevoked,
-    /// The windows of the quota begin again each minute and hour, instead of sliding.
-    FixedWindows,
-    /// For some time, a proxy answers everything with a 200 and an HTML page.
-    LoginWall,
-    /// Every page of the list is the first one, and claims that more follow.
-    ListRepeats,
-}
-
-impl Trait {
-    pub(super) const ALL: [Self; 16] = [
-        Self::ItemsLack,
-        Self::ItemsCut,
-        Self::ItemUnreadable,
-        Self::AccountUnreadable,
-        Self::UnknownMember,
-        Self::Trims,
-        Self::TidiesPhones,
-        Self::EmptyAsText,
-        Self::EmptyLeftOut,
-        Self::OneForbidden,
-        Self::OneForbiddenWithoutCode,
-        Self::BearerOnly,
-        Self::KeyRevoked,
-        Self::FixedWindows,
-        Self::LoginWall,
-        Self::ListRepeats,
-    ];
+enumerated! {
+    /// The properties of the service in one seed.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub(super) enum Trait {
+        /// Items of the list lack a member.
+        ItemsLack,
+        /// Items of the list have only the beginning of a long text.
+        ItemsCut,
+        /// An item of the list does not match the API contract.
+        ItemUnreadable,
+        /// One account is unreadable in every way.
+        AccountUnreadable,
+        /// Accounts have a member that the client does not know and that an update can include.
+        UnknownMember,
+        /// The service trims what it stores.
+        Trims,
+        /// The service stores phone numbers in its own form.
+        TidiesPhones,
+        /// Answers contain empty texts as `""`.
+        EmptyAsText,
+        /// Answers omit empty members.
+        EmptyLeftOut,
+        /// One account must not be updated, and the service refuses it.
+        OneForbidden,
+        /// One account is answered with a 403 that has no code.
+        OneForbiddenWithoutCode,
+        /// The service accepts the key only as a bearer token.
+        BearerOnly,
+        /// The key is revoked for a while.
+        KeyRevoked,
+        /// The windows of the quota begin again each minute and hour, instead of sliding.
+        FixedWindows,
+        /// For some time, a proxy answers everything with a 200 and an HTML page.
+        LoginWall,
+        /// Every page of the list is the first one, and claims that more follow.
+        ListRepeats,
+    }
 }
 
 /// The order of the list.
@@ -176,9 +136,9 @@ impl World {
             80..94 => (7, 250, 3),
             _ => (14, 350, 5),
         };
-        let faults = distinct(dice, &Fault::ALL, most_faults);
+        let faults = distinct(dice, Fault::ALL, most_faults);
         let faults = faults.into_iter().map(|fault| (fault, dice.between(5, most_per_mille.max(5)) as u32)).collect();
-        let traits = distinct(dice, &Trait::ALL, most_traits);
+        let traits = distinct(dice, Trait::ALL, most_traits);
         let per_minute = dice.between(3, 30) as u32;
         let per_hour = per_minute * dice.between(2, 40) as u32;
         let quota = match dice.between(0, 9) {

@@ -112,18 +112,9 @@ impl PlanFile {
     /// # Errors
     /// Returns [`FileError`] if the file cannot be read.
     pub fn changes_of(&self, rows: &[u64]) -> Result<HashMap<u64, Vec<Change>>, FileError> {
-        let edits = self.edits_of(rows)?.into_iter();
-        let changes = |edits: Vec<StoredEdit>| edits.into_iter().map(|edit| edit.change).filter(is_one);
-        Ok(edits.map(|(row, edits)| (row, changes(edits).collect())).collect())
-    }
-
-    fn edits_of(&self, rows: &[u64]) -> Result<HashMap<u64, Vec<StoredEdit>>, FileError> {
         let reader = self.reader()?;
-        let mut edits = HashMap::new();
-        for row in rows {
-            edits.insert(*row, self.edits_of_row(&reader, *row)?);
-        }
-        Ok(edits)
+        let changes = |edits: Vec<StoredEdit>| edits.into_iter().map(|edit| edit.change).filter(is_one).collect();
+        rows.iter().map(|row| Ok((*row, changes(self.edits_of_row(&reader, *row)?)))).collect()
     }
 
     fn edits_of_row(&self, reader: &Reader, row: u64) -> Result<Vec<StoredEdit>, FileError> {

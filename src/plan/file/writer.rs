@@ -184,7 +184,7 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<Written> {
         Write::Cleared(members) => state::add_cleared(connection, members)?,
         Write::RetryFailed => {
             let other = if is_off(Guard::Unknown) { Status::Unknown } else { Status::Conflict };
-            return each_of(connection, [Status::Failed, other], reopen).map(Written::Count);
+            return each_of(connection, schema::SELECT_ROWS_OF, [Status::Failed, other], reopen).map(Written::Count);
         }
         Write::RecentRequests { now } => return recent_requests(connection, *now).map(Written::Moments),
     }
@@ -249,21 +249,8 @@ fn change_edits(connection: &Connection, row: u64, mut change: impl FnMut(&mut S
     Ok(())
 }
 
-/// Updates every row of two statuses, and returns their number.
-fn each_of(connection: &Connection, statuses: [Status; 2], change: impl Fn(&mut StoredRow)) -> rusqlite::Result<u64> {
-    each_selected(connection, schema::SELECT_ROWS_OF, statuses, change)
-}
-
-/// The same, for rows that change something.
-pub(super) fn each_changing_of(
-    connection: &Connection,
-    statuses: [Status; 2],
-    change: impl Fn(&mut StoredRow),
-) -> rusqlite::Result<u64> {
-    each_selected(connection, schema::SELECT_CHANGING_ROWS_OF, statuses, change)
-}
-
-fn each_selected(
+/// Updates every row of two statuses that a statement selects, and returns their number.
+pub(super) fn each_of(
     connection: &Connection,
     select: &str,
     statuses: [Status; 2],

@@ -264,10 +264,8 @@ impl Driver {
             let query = ListQuery::default();
             let asked = client.list_page_once(slot, &query, top, skip);
             // A lost read has no effect.
-            tokio::select! {
-                answer = asked => Back::Page { rows, answer: answer.map(|page| page.items) },
-                () = control.stopped() => Back::Stopped,
-            }
+            let answer = control.unless_stopped(asked).await;
+            answer.map_or(Back::Stopped, |answer| Back::Page { rows, answer: answer.map(|page| page.items) })
         });
     }
 
@@ -278,10 +276,8 @@ impl Driver {
         self.tasks.spawn(async move {
             // A row without an account has no changes; the machine reports it.
             let asked = client.get_once(slot, row.account_id.unwrap_or_default());
-            tokio::select! {
-                answer = asked => Back::Account { row, answer: answer.map(Box::new) },
-                () = control.stopped() => Back::Stopped,
-            }
+            let answer = control.unless_stopped(asked).await;
+            answer.map_or(Back::Stopped, |answer| Back::Account { row, answer: answer.map(Box::new) })
         });
     }
 

@@ -12,10 +12,9 @@ use super::control::Control;
 use super::policy::{Direction, Kind, Policy, Refusal, Verdict};
 use super::request::{Counter, admit};
 use super::sent::sent_now;
-use crate::answer::Page;
-use crate::client::{Client, ListQuery, Observer};
+use crate::client::{Client, ListQuery, Observer, Slot};
 use crate::clock::now_ms;
-use crate::error::{Error, Failure, WaitReason};
+use crate::error::{Error, WaitReason};
 use crate::plan::file::{Builder, FileError, Header, KeyMark, PlanFile, PlannedRow};
 use crate::plan::planner::{Planner, Step};
 use crate::plan::source::{Options, Table};
@@ -74,44 +73,38 @@ async fn plan_rows(
     };
     let mut planner = Planner::new(table, options, &mut give)?;
     let mut waits = Waits::new(client.config().max_attempts);
+    let everything = ListQuery::default();
     loop {
-        let step = planner.next_step();
-        let is_account = matches!(step, Step::Account { .. });
-        let answer = waits.ask(client, control, &step).await.map_err(RunError::Acquire)?;
-        match answer.ok_or(End::Stopped)? {
-            Asked::Nothing => break,
-            Asked::Incomplete(error) => return Err(RunError::Call(error).into()),
-            Asked::Page { skip, page } => planner.page(skip, &page.items, page.has_more, &mut give)?,
-            Asked::Account(account) => planner.single(Some(&account), &mut give)?,
-            Asked::Refused(refusal) => match waits.failed(&step, &refusal) {
-                _ if refusal.kind == Kind::NotFound && is_account => planner.single(None, &mut give)?,
-                Verdict::Retry(_) if is_account => planner.later(),
-                Verdict::Retry(_) => {}
-                Verdict::GiveUp | Verdict::SetAside if is_account => {
-                    planner.unreadable(&refusal.error.to_string(), &mut give)?;
+        match planner.next_step() {
+            Step::Done => break,
+            Step::Refused(incomplete) => {
+                return Err(RunError::Call(incomplete.into_error(waits.started.elapsed())).into());
+            }
+            Step::Page { top, skip } => {
+                let send = |slot| client.list_page_once(slot, &everything, top, skip);
+                match waits.ask(client, control, None, send).await? {
+                    Ok(page) => planner.page(skip, &page.items, page.has_more, &mut give)?,
+                    Err((Verdict::Retry(_), _)) => {}
+                    Err((_, refusal)) => return Err(RunError::Call(refusal.error).into()),
                 }
-                _ => return Err(RunError::Call(refusal.error).into()),
-            },
+            }
+            Step::Account { row, id } => {
+                match waits.ask(client, control, Some(row), |slot| client.get_once(slot, id)).await? {
+                    Ok(account) => planner.single(Some(&account), &mut give)?,
+                    Err((_, refusal)) if refusal.kind == Kind::NotFound => planner.single(None, &mut give)?,
+                    Err((Verdict::Retry(_), _)) => planner.later(),
+                    Err((Verdict::GiveUp | Verdict::SetAside, refusal)) => {
+                        planner.unreadable(&refusal.error.to_string(), &mut give)?;
+                    }
+                    Err((Verdict::Stop, refusal)) => return Err(RunError::Call(refusal.error).into()),
+                }
+            }
         }
         control.state().requests_left = planner.requests_left().unwrap_or(1);
     }
     planner.finish(&mut give)?;
     builder.note_requests(waits.sent);
     Ok(builder.seal(table.len())?)
-}
-
-/// The result of a step.
-enum Asked {
-    /// The outcome of every row is known.
-    Nothing,
-    /// The list is not readable completely.
-    Incomplete(Error),
-    Page {
-        skip: u64,
-        page: Page,
-    },
-    Account(Box<crate::account::ContactAccount>),
-    Refused(Refusal),
 }
 
 /// The failures so far, and when to retry.
@@ -135,56 +128,36 @@ impl Waits {
         }
     }
 
-    /// Sends the request of a step when its time has come. Returns `None` if the run is to stop.
-    ///
-    /// # Errors
-    /// [`Failure::Acquire`].
-    async fn ask(&mut self, client: &Client, control: &Control, step: &Step) -> Result<Option<Asked>, Failure> {
-        let of_row = match step {
-            Step::Done => return Ok(Some(Asked::Nothing)),
-            Step::Refused(incomplete) => {
-                return Ok(Some(Asked::Incomplete(incomplete.clone().into_error(self.started.elapsed()))));
-            }
-            Step::Account { row, .. } => self.not_before.get(row).copied().unwrap_or_default(),
-            Step::Page { .. } => Duration::ZERO,
-        };
+    /// Sends a request when its time has come, of a row or of none. A failure comes with what follows from it.
+    async fn ask<T, F: Future<Output = Result<T, Error>>>(
+        &mut self,
+        client: &Client,
+        control: &Control,
+        row: Option<u64>,
+        send: impl FnOnce(Slot) -> F,
+    ) -> Result<Result<T, (Verdict, Refusal)>, End> {
+        let of_row = row.and_then(|row| self.not_before.get(&row).copied()).unwrap_or_default();
         control.wait(self.started + of_row.max(self.policy.paused_until()), WaitReason::BackOff).await;
-        let Some(slot) = admit(client, control).await? else { return Ok(None) };
+        let slot = admit(client, control).await.map_err(RunError::Acquire)?.ok_or(End::Stopped)?;
         self.sent.push(sent_now());
-        let asked = async {
-            match step {
-                Step::Page { top, skip } => {
-                    let page = client.list_page_once(slot, &ListQuery::default(), *top, *skip).await;
-                    page.map(|page| Asked::Page { skip: *skip, page })
-                }
-                Step::Account { id, .. } => {
-                    client.get_once(slot, *id).await.map(|account| Asked::Account(Box::new(account)))
-                }
-                Step::Refused(_) | Step::Done => Ok(Asked::Nothing),
-            }
-        };
         // A lost read has no effect.
-        let answer: Result<Asked, Error> = tokio::select! {
-            biased;
-            answer = asked => answer,
-            () = control.stopped() => return Ok(None),
-        };
-        Ok(Some(match answer {
-            Ok(asked) => {
+        Ok(match control.unless_stopped(send(slot)).await.ok_or(End::Stopped)? {
+            Ok(answer) => {
                 self.policy.succeeded(Direction::Read);
-                asked
+                Ok(answer)
             }
-            Err(error) => Asked::Refused(error.into()),
-        }))
+            Err(error) => {
+                let refusal = error.into();
+                Err((self.failed(row, &refusal), refusal))
+            }
+        })
     }
 
-    fn failed(&mut self, step: &Step, refusal: &Refusal) -> Verdict {
+    fn failed(&mut self, row: Option<u64>, refusal: &Refusal) -> Verdict {
         let now = self.started.elapsed();
-        let &Step::Account { row, .. } = step else {
-            return self.policy.failed(Direction::Read, None, &mut 0, refusal, now);
-        };
-        let verdict =
-            self.policy.failed(Direction::Read, Some(row), self.attempts.entry(row).or_default(), refusal, now);
+        let Some(row) = row else { return self.policy.failed(Direction::Read, None, &mut 0, refusal, now) };
+        let attempts = self.attempts.entry(row).or_default();
+        let verdict = self.policy.failed(Direction::Read, Some(row), attempts, refusal, now);
         if let Verdict::Retry(from) = verdict {
             self.not_before.insert(row, from);
         }
