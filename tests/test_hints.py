@@ -466,8 +466,7 @@ def a_list_that_has_been_read(case: Case) -> None:
     assert len(case.run(f"client.{call_of('list_contact_accounts', told)}.to_pandas()")) == 5
 
 
-@follows(("python/replyio/client.py", "_async()"), ("python/replyio/client.py", "list_contact_accounts_async()"),
-         ("python/replyio/plan.py", "_async()"))  # fmt: skip
+@follows(("python/replyio/_blocking.py", "_async()"), ("python/replyio/client.py", "list_contact_accounts_async()"))
 def a_synchronous_call_in_a_loop(case: Case) -> None:
     def told(call: Callable[[], object]) -> str:
         with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as caught:

@@ -76,6 +76,7 @@ class File:
         self._cleared = cleared
         self.error: ReplyError | None = None
         self.is_kept = False
+        self.started: list[tuple[str, str]] = []
 
     def header(self) -> dict[str, Any]:
         return HEADER | {"cleared": self._cleared}
@@ -106,6 +107,13 @@ class File:
 
     def keep(self) -> None:
         self.is_kept = True
+
+    def start(self, action: str, options: Any) -> Job:
+        self.started.append((action, options.on_conflict))
+        return Job()
+
+    def reverse(self) -> Plan:
+        return Plan(self, "p")
 
 
 class Job:
@@ -177,7 +185,7 @@ class Look:
 
 @pytest.fixture
 def plan() -> Plan:
-    return Plan(File(COUNTS), "folder/acme.replyplan", lambda *_: Job())
+    return Plan(File(COUNTS), "folder/acme.replyplan")
 
 
 # Text
@@ -235,12 +243,12 @@ def test_a_cost_that_is_not_known_or_nothing_is_left_out() -> None:
 
 
 def result_of(file: File, path: str = "acme.replyplan", requests: int = 3, seconds: float = 61.0) -> ApplyResult:
-    return ApplyResult(Plan(file, path, lambda *_: Job()), file, requests, seconds)
+    return ApplyResult(Plan(file, path), file, requests, seconds)
 
 
 def test_a_plan_whose_file_is_gone_can_still_be_looked_at() -> None:
     file = File({"changed": 3})
-    plan, result = Plan(file, "acme.replyplan", lambda *_: Job()), result_of(file)
+    plan, result = Plan(file, "acme.replyplan"), result_of(file)
     file.error = PlanError("plan file acme.replyplan: there is no such file")
     assert repr(plan) == "<Plan acme.replyplan: plan file acme.replyplan: there is no such file>"
     assert "there is no such file" in page(plan).text
@@ -249,12 +257,12 @@ def test_a_plan_whose_file_is_gone_can_still_be_looked_at() -> None:
 
 
 def test_a_plan_says_first_which_fields_it_empties() -> None:
-    plan = Plan(File(COUNTS, cleared=3), "acme.replyplan", lambda *_: Job())
+    plan = Plan(File(COUNTS, cleared=3), "acme.replyplan")
     assert repr(plan).startswith("<Plan acme.replyplan: 3 fields would be emptied; 812 to change, ")
     assert plan.cleared == 3
     text = page(plan).text
     assert text.index("3 fields would be emptied") < text.index("812")
-    done = Plan(File({"changed": 2}, cleared=1), "acme.replyplan", lambda *_: Job())
+    done = Plan(File({"changed": 2}, cleared=1), "acme.replyplan")
     assert repr(done).startswith("<Plan acme.replyplan: 1 field emptied; 2 changed")
 
 
@@ -361,7 +369,7 @@ def test_a_table_without_rows_keeps_its_columns_and_types() -> None:
     frame = PlanTable("failures", Table([])).to_pandas()
     assert list(frame.columns) == ["row", "id", "key", "status", "error", "repeated", "stored_otherwise", "done_at"]
     assert (str(frame["id"].dtype), str(frame["repeated"].dtype)) == ("Int64", "int64")
-    assert pd.isna(Plan(File(COUNTS), "p", lambda *_: Job()).failures.to_pandas()["id"]).all()
+    assert pd.isna(Plan(File(COUNTS), "p").failures.to_pandas()["id"]).all()
 
 
 # Notebooks
@@ -411,7 +419,7 @@ def test_a_notebook_shows_counts_the_first_changes_and_what_to_do_next(plan: Pla
 
 def test_a_notebook_shows_ten_changes_of_many() -> None:
     many = [{"row": row, "id": row, "field": "city", "before": "a", "after": "b"} for row in range(1500)]
-    text = page(Plan(File(COUNTS, many), "p", lambda *_: Job())).text
+    text = page(Plan(File(COUNTS, many), "p")).text
     assert text.count("→") == 10
     assert "… and 1,490 more changes" in text
     assert "… and 1,490 more rows" in page(PlanTable("changes", Table(many))).text
@@ -421,7 +429,7 @@ def test_a_hostile_value_and_file_name_are_only_text() -> None:
     changes = [{"row": 0, "id": HOSTILE, "field": HOSTILE, "before": HOSTILE, "after": HOSTILE}]
     file = File({HOSTILE: 1, "changed": 1, "failed": 1}, changes)
     for shown in (
-        Plan(file, HOSTILE, lambda *_: Job()),
+        Plan(file, HOSTILE),
         result_of(file, HOSTILE),
         PlanTable("x", Table(changes)),
     ):
@@ -713,19 +721,13 @@ def test_a_job_whose_coroutine_is_closed_is_stopped_and_ends_by_itself() -> None
 )
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_each_call_starts_its_job_and_gives_its_result(action: str, mode: str, of_result: bool) -> None:
-    started: list[tuple[str, str]] = []
-
-    def start(action: str, options: Any) -> Job:
-        started.append((action, options["on_conflict"]))
-        return Job()
-
     file = File({"changed": 3})
-    plan = Plan(file, "p", start)
+    plan = Plan(file, "p")
     target = ApplyResult(plan, file, 1, 1.0) if of_result else plan
     if mode == "sync":
         result = getattr(target, action)(on_conflict="overwrite", progress=False)
     else:
         result = asyncio.run(getattr(target, f"{action}_async")(on_conflict="overwrite", progress=False))
     # A revert is a plan of its own, which is applied.
-    assert started == [("apply" if action == "revert" else action, "overwrite")]
+    assert file.started == [("apply" if action == "revert" else action, "overwrite")]
     assert (result.counts, result.requests, result.path) == ({"changed": 3}, 430, "p")

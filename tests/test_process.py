@@ -185,7 +185,7 @@ def run_file(code: str, sandbox: Sandbox) -> subprocess.CompletedProcess[str]:
 JOB_BEFORE_THE_FORK = """
 from replyio import plan
 plan_of_one = client.plan_contact_account_updates([{"id": 4713, "city": "Oslo"}], progress=False)
-job = plan_of_one._start("apply", plan._options("skip", "stop"))
+job = plan_of_one._file.start("apply", plan.Options("skip", "stop"))
 def watch():
     while True:
         job.progress()

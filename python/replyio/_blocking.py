@@ -1,4 +1,4 @@
-"""A warning for synchronous calls that block an event loop."""
+"""For calls in an event loop: the wait for an asynchronous call, and a warning for synchronous calls that block."""
 
 from __future__ import annotations
 
@@ -8,8 +8,36 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
+    from typing import TypeVar
+
+    from replyio._replyio import Pending
+
+    _T = TypeVar("_T")
 
 _has_warned = False
+
+
+async def finished(pending: Pending[_T]) -> _T:
+    """Waits for an operation, and ends it if the coroutine is canceled or closed."""
+    try:
+        return await pending.future
+    finally:
+        pending.close()
+
+
+def is_notebook() -> bool:
+    """Returns whether this is a notebook kernel. A program that starts kernels has the same modules, but is not one."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
+
+
+def warn_of_blocking(call: str) -> None:
+    """Warns as `warn_if_it_blocks_a_loop` does.
+
+    Args:
+        call: The name of a synchronous call, whose twin has the suffix `_async`.
+    """
+    warn_if_it_blocks_a_loop(f"{call}()", f"await {call}_async()")
 
 
 def warn_if_it_blocks_a_loop(call: str, twin: str) -> None:
@@ -27,8 +55,7 @@ def warn_if_it_blocks_a_loop(call: str, twin: str) -> None:
         return
     if asyncio.current_task() is None:  # a callback, such as a log handler, cannot await anything
         return
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    if hasattr(shell, "kernel"):
+    if is_notebook():
         return
     _has_warned = True
     import warnings

@@ -58,7 +58,17 @@ def check(options: Mapping[str, Any]) -> None:
 class PlanFile:
     """The file of a plan, with an estimate for the rest of it."""
 
-    __slots__ = ("_core", "_file", "_temporary")
+    __slots__ = (
+        "_core",
+        "_file",
+        "_temporary",
+        "changes",
+        "failures",
+        "first_changes",
+        "first_failures",
+        "rows",
+        "stored_otherwise",
+    )
 
     def __init__(
         self, core: _replyio.Client | None, file: _replyio.PlanFile, temporary: _state.Temporary | None = None
@@ -67,6 +77,9 @@ class PlanFile:
         self._core = core
         self._file = file
         self._temporary = temporary
+        self.rows, self.changes, self.failures = file.rows, file.changes, file.failures
+        self.first_changes, self.first_failures = file.first_changes, file.first_failures
+        self.stored_otherwise = file.stored_otherwise
 
     def header(self) -> dict[str, Any]:
         """Returns the purpose of the plan and, with a client, an estimate of the rest."""
@@ -77,30 +90,6 @@ class PlanFile:
         """Returns the number of rows by status."""
         return Counts(self._file.counts())
 
-    def rows(self) -> _replyio.Report:
-        """Returns every row."""
-        return self._file.rows()
-
-    def changes(self) -> _replyio.Report:
-        """Returns every change."""
-        return self._file.changes()
-
-    def first_failures(self, limit: int) -> list[dict[str, Any]]:
-        """Returns the first failures."""
-        return self._file.first_failures(limit)
-
-    def first_changes(self, limit: int) -> tuple[list[dict[str, Any]], int]:
-        """Returns the first changes, and the number of all changes."""
-        return self._file.first_changes(limit)
-
-    def failures(self) -> _replyio.Report:
-        """Returns the failures."""
-        return self._file.failures()
-
-    def stored_otherwise(self) -> int:
-        """Returns how many rows the service stored with a different value than was sent."""
-        return self._file.stored_otherwise()
-
     def keep(self) -> None:
         """Keeps the file after the end of the process, because a message contains its name."""
         if self._temporary is not None:
@@ -108,17 +97,17 @@ class PlanFile:
 
     def start(self, action: str, options: Options) -> Job:
         """Starts a job for the plan."""
-        check(options)
+        check(options._asdict())
         return self._file.apply(
             self._client(),
-            overwrite=options["on_conflict"] == "overwrite",
-            clear_unknown_members=options["on_unknown_member"] == "clear",
+            overwrite=options.on_conflict == "overwrite",
+            clear_unknown_members=options.on_unknown_member == "clear",
             retry_failed=action == "retry_failed",
             concurrency=_CONCURRENCY,
-            rows=None if options["rows"] is None else set(options["rows"]),
-            limit=options["limit"],
-            max_changes=options["max_changes"],
-            max_cleared=options["max_cleared"],
+            rows=None if options.rows is None else set(options.rows),
+            limit=options.limit,
+            max_changes=options.max_changes,
+            max_cleared=options.max_cleared,
         )
 
     def reverse(self) -> Plan:
@@ -149,8 +138,7 @@ def plan_of(
     Returns:
         The plan.
     """
-    wrapped = PlanFile(core, file, temporary)
-    return Plan(wrapped, os.fspath(file.path), wrapped.start, wrapped.reverse)
+    return Plan(PlanFile(core, file, temporary), os.fspath(file.path))
 
 
 class Planning:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from replyio import _replyio
+from replyio._blocking import finished
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -134,29 +135,22 @@ async def check_async(core: _replyio.Client, write: int | None, event_loop: Abst
     from replyio._progress import shielded
 
     made = _replyio.Check(core, write)
-    if await _finished(made.read(event_loop)):
+    if await finished(made.read(event_loop)):
         try:
             try:
-                await _finished(made.change(event_loop))
-                await _finished(made.restore(event_loop))
+                await finished(made.change(event_loop))
+                await finished(made.restore(event_loop))
             except GeneratorExit:
                 # A coroutine that is closed cannot wait.
                 raise
             except BaseException:
                 with shielded():
-                    await _finished(made.restore(event_loop))
+                    await finished(made.restore(event_loop))
                 raise
         except BaseException:
             _log_left_behind(made)
             raise
     return _report(made)
-
-
-async def _finished(pending: _replyio.Pending[Any]) -> Any:
-    try:
-        return await pending.future
-    finally:
-        pending.close()
 
 
 def _log_left_behind(made: _replyio.Check) -> None:

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from replyio._blocking import finished, is_notebook
 from replyio._plan_text import counted, how_to_go_on, progress_html, progress_line, progress_text
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def show_for(progress: bool | Callable[[dict[str, Any]], object]) -> Show:
         return Show()
     if callable(progress):
         return Call(progress)
-    if _is_notebook():
+    if is_notebook():
         return Notebook(import_module("IPython.display").display)
     if not _is_terminal():
         return Log()
@@ -206,12 +207,6 @@ def show_for(progress: bool | Callable[[dict[str, Any]], object]) -> Show:
         return Bar(import_module("tqdm").tqdm)
     except ImportError:
         return Line()
-
-
-def _is_notebook() -> bool:
-    """Returns whether this is a notebook kernel. A program that starts kernels has the same modules, but is not one."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return hasattr(shell, "kernel")
 
 
 def _is_terminal() -> bool:
@@ -403,8 +398,4 @@ def shielded() -> AbstractContextManager[object]:
 
 async def _ended_within(job: Job, seconds: float) -> bool:
     """Returns whether a job ends in time. Uses the job's clock, because tests may stop the clock of the event loop."""
-    pending = job.wait(seconds, asyncio.get_running_loop())
-    try:
-        return await pending.future
-    finally:
-        pending.close()
+    return await finished(job.wait(seconds, asyncio.get_running_loop()))

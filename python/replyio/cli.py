@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 
+from replyio._cli_overview import COMMANDS, UsageError, overview, refuse_keys, unknown_command
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,8 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 something failed, 2 usage, 3 outcome unknown, 4 the plan has changes, 130 Ctrl-C.
     """
-    from replyio._cli_overview import UsageError
-
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = _dispatch(words)
@@ -77,8 +77,6 @@ def _told(error: Exception) -> int:
 
 def _dispatch(words: list[str]) -> int:
     """Finds the command and runs it."""
-    from replyio._cli_overview import COMMANDS, UsageError, overview, refuse_keys, unknown_command
-
     refuse_keys(words)
     first = words[0] if words else ""
     if first in {"--version", "-V"}:
@@ -111,8 +109,6 @@ def _say(text: str) -> int:
 
 
 def _require_stdout() -> None:
-    from replyio._cli_overview import UsageError
-
     if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]
         raise UsageError("stdout is closed; nothing was done")
 
@@ -304,8 +300,6 @@ def _key_of(file: str) -> str:
     import stat
     from pathlib import Path
 
-    from replyio._cli_overview import UsageError
-
     try:
         with Path(file).open("rb") as opened:
             status = os.fstat(opened.fileno())
@@ -328,7 +322,6 @@ _PARAMETERS = ("self", "id")
 def _fields(options: dict[str, Any], command: str) -> dict[str, Any]:
     """Returns the fields of the options. A field that is not given is missing, and --null is None."""
     from replyio._cli_arguments import FIELDS, option
-    from replyio._cli_overview import UsageError
 
     given = {field: options[field] for field in FIELDS if field in options}
     nulls = [name.replace("-", "_") for name in options.get("null", ())]
@@ -357,8 +350,6 @@ def _bytes_of(file: str) -> bytes:
     """Returns the content of the file that --json names."""
     from pathlib import Path
 
-    from replyio._cli_overview import UsageError
-
     try:
         return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
@@ -370,8 +361,6 @@ def _bytes_of(file: str) -> bytes:
 def _json_object(file: str) -> dict[str, Any]:
     """Returns the object in a JSON file. Refuses duplicate members."""
     import json
-
-    from replyio._cli_overview import UsageError
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -479,7 +468,6 @@ def _list(options: dict[str, Any]) -> int:
 
     from replyio import ContactAccount
     from replyio._cli_output import ACCOUNT_COLUMNS, account_columns, chosen, write_many
-    from replyio._cli_overview import UsageError
     from replyio.models import ContactAccountFields
 
     limit: int | None = options.get("limit")
@@ -509,7 +497,6 @@ def _planned(client: ReplyClient, file: str, wanted: dict[str, Any]) -> Plan:
     from pathlib import Path
 
     from replyio import PlanError, ReplyError
-    from replyio._cli_overview import UsageError
 
     saved = Path(wanted.get("save_as", file))
     if "save_as" in wanted and not saved.parent.is_dir():
@@ -530,7 +517,6 @@ def _planned(client: ReplyClient, file: str, wanted: dict[str, Any]) -> Plan:
 
 
 def _plan(options: dict[str, Any]) -> int:
-    from replyio._cli_overview import UsageError
     from replyio._state import is_kept
 
     names = ("save_as", "mode", "nulls", "match_on", "encoding")
@@ -574,8 +560,6 @@ def _next_step(file: str, counts: Mapping[Status, int], *, is_saved: bool) -> st
 
 
 def _status(options: dict[str, Any]) -> int:
-    from replyio._cli_overview import UsageError
-
     alone = [name for name in ("overwrite", "for_spreadsheet") if name in options and "export" not in options]
     if alone:
         raise UsageError(f"--{alone[0].replace('_', '-')} needs --export FILE")
@@ -593,8 +577,6 @@ def _status(options: dict[str, Any]) -> int:
 
 def _reading(options: dict[str, Any]) -> dict[str, Any]:
     """Returns the options for reading the table."""
-    from replyio._cli_overview import UsageError
-
     found: dict[str, Any] = {}
     ignored: list[str] = options.get("ignore", [])
     if "unknown" in ignored and len(ignored) > 1:
@@ -656,8 +638,6 @@ def _plans(options: dict[str, Any]) -> int:
 
 def _export(plan: Plan, options: dict[str, Any]) -> None:
     """Writes one of the tables to a file."""
-    from replyio._cli_overview import UsageError
-
     file, table = options["export"], options.get("show", "counts")
     settings = {name: options[name] for name in ("overwrite", "for_spreadsheet") if name in options}
     try:
@@ -670,8 +650,6 @@ def _export(plan: Plan, options: dict[str, Any]) -> None:
 
 
 def _apply(options: dict[str, Any]) -> int:
-    from replyio._cli_overview import UsageError
-
     parts = [name for name in _PARTS if name in options]
     if not options.pop("retry_failed", False):
         return _run(options, "apply")
@@ -707,8 +685,6 @@ _PARTS = ("rows", "limit", "max_changes", "max_cleared")
 def _rows(text: str) -> object:
     """Parses row numbers such as `0,3,7-9`; returns any other text as a file name."""
     import re
-
-    from replyio._cli_overview import UsageError
 
     if not re.fullmatch(r"\s*\d{1,9}(-\d{1,9})?(\s*,\s*\d{1,9}(-\d{1,9})?)*\s*", text, re.ASCII):
         return text
@@ -763,7 +739,6 @@ def _refuse_what_is_no_plan(file: str) -> None:
     from pathlib import Path
 
     from replyio._cli_arguments import TABLES
-    from replyio._cli_overview import UsageError
     from replyio._shell import argument
 
     path = Path(file)

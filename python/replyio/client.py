@@ -9,6 +9,7 @@ from operator import length_hint
 from os import environ
 
 from replyio import _replyio
+from replyio._blocking import finished, warn_if_it_blocks_a_loop, warn_of_blocking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -392,7 +393,7 @@ class ReplyClient:
             >>> account.company_size
             <CompanySize.FROM_51_TO_200: '51-200'>
         """
-        _warn_of_blocking("update_contact_account")
+        warn_of_blocking("update_contact_account")
         try:
             return self._core.update(id, fields)
         finally:
@@ -417,10 +418,7 @@ class ReplyClient:
             pending = self._core.update(id, fields, _running_loop())
         finally:
             del fields
-        try:
-            return await pending.future
-        finally:
-            pending.close()
+        return await finished(pending)
 
     def patch_contact_account(self, id: int, **changes: Unpack[ContactAccountFields]) -> ContactAccount:
         """Changes single fields of a contact account and keeps the others.
@@ -452,7 +450,7 @@ class ReplyClient:
             >>> (after.city, after.name == before.name)
             ('Oslo', True)
         """
-        _warn_of_blocking("patch_contact_account")
+        warn_of_blocking("patch_contact_account")
         try:
             account, warning = self._core.patch(id, changes)
         finally:
@@ -487,10 +485,7 @@ class ReplyClient:
             pending = self._core.patch(id, changes, _running_loop())
         finally:
             del changes
-        try:
-            account, warning = await pending.future
-        finally:
-            pending.close()
+        account, warning = await finished(pending)
         try:
             if warning is not None:
                 _warn(warning)
@@ -517,7 +512,7 @@ class ReplyClient:
             >>> replyio.ReplyClient().get_contact_account(4711).id
             4711
         """
-        _warn_of_blocking("get_contact_account")
+        warn_of_blocking("get_contact_account")
         return self._core.get(id)
 
     async def get_contact_account_async(self, id: int) -> ContactAccount:
@@ -533,11 +528,7 @@ class ReplyClient:
             ValidationError: If the id is invalid. Sends no request.
             ReplyError: If the call fails for another reason; see `replyio.errors`.
         """
-        pending = self._core.get(id, _running_loop())
-        try:
-            return await pending.future
-        finally:
-            pending.close()
+        return await finished(self._core.get(id, _running_loop()))
 
     def list_contact_accounts(
         self,
@@ -628,7 +619,7 @@ class ReplyClient:
         """
         from replyio import _check
 
-        _warn_of_blocking("check")
+        warn_of_blocking("check")
         return _check.check(self._core, write)
 
     async def check_async(self, *, write: int | None = None) -> replyio.CheckReport:
@@ -717,8 +708,8 @@ class ReplyClient:
         _load_bulk()
         from replyio import _bulk
 
-        table = _reading(mode, nulls, match_on, ignore, columns, null_values, delimiter, encoding)
-        _warn_of_blocking("plan_contact_account_updates")
+        table = _named(_READING, mode, nulls, match_on, ignore, columns, null_values, delimiter, encoding)
+        warn_of_blocking("plan_contact_account_updates")
         return _bulk.Planning(self._core, data, save_as, if_exists, table).wait(progress)
 
     async def plan_contact_account_updates_async(
@@ -770,7 +761,7 @@ class ReplyClient:
         _load_bulk()
         from replyio import _bulk
 
-        table = _reading(mode, nulls, match_on, ignore, columns, null_values, delimiter, encoding)
+        table = _named(_READING, mode, nulls, match_on, ignore, columns, null_values, delimiter, encoding)
         return await _bulk.Planning(self._core, data, save_as, if_exists, table).wait_async(progress)
 
     def open_plan(self, path: str | os.PathLike[str], *, recover: bool = False, new_key: bool = False) -> replyio.Plan:
@@ -877,15 +868,10 @@ class ReplyClient:
         _load_bulk()
         from replyio import _bulk
 
-        table = _reading(mode, nulls, match_on, ignore, columns, null_values, delimiter, encoding)
-        run = {
-            "on_conflict": on_conflict,
-            "on_unknown_member": on_unknown_member,
-            "max_changes": max_changes,
-            "max_cleared": max_cleared,
-        }
+        table = _named(_READING, mode, nulls, match_on, ignore, columns, null_values, delimiter, encoding)
+        run = _named(_RUN, on_conflict, on_unknown_member, max_changes, max_cleared)
         _bulk.check_patch(mode, run)
-        _warn_of_blocking("patch_contact_accounts")
+        warn_of_blocking("patch_contact_accounts")
         planning = _bulk.Planning(self._core, data, save_as, if_exists, table)
         return _bulk.patch(planning, progress, run)
 
@@ -948,13 +934,8 @@ class ReplyClient:
         _load_bulk()
         from replyio import _bulk
 
-        table = _reading(mode, nulls, match_on, ignore, columns, null_values, delimiter, encoding)
-        run = {
-            "on_conflict": on_conflict,
-            "on_unknown_member": on_unknown_member,
-            "max_changes": max_changes,
-            "max_cleared": max_cleared,
-        }
+        table = _named(_READING, mode, nulls, match_on, ignore, columns, null_values, delimiter, encoding)
+        run = _named(_RUN, on_conflict, on_unknown_member, max_changes, max_cleared)
         _bulk.check_patch(mode, run)
         planning = _bulk.Planning(self._core, data, save_as, if_exists, table)
         return await _bulk.patch_async(planning, progress, run)
@@ -1062,11 +1043,12 @@ def _unpickle(settings: dict[str, Any]) -> ReplyClient:
 
 
 _READING = ("mode", "nulls", "match_on", "ignore", "columns", "null_values", "delimiter", "encoding")
+_RUN = ("on_conflict", "on_unknown_member", "max_changes", "max_cleared")
 
 
-def _reading(*values: object) -> dict[str, object]:
-    """Returns the options for reading a table, from their values in the order of their names."""
-    return dict(zip(_READING, values, strict=True))
+def _named(names: tuple[str, ...], *values: object) -> dict[str, object]:
+    """Returns options by name, from their values in the order of the names."""
+    return dict(zip(names, values, strict=True))
 
 
 def _load_bulk() -> None:
@@ -1092,23 +1074,6 @@ def _warn(message: str) -> None:
     from replyio.errors import ReplyWarning
 
     warnings.warn(_replyio.safe_text(message), ReplyWarning, stacklevel=3)
-
-
-def _is_in_a_loop() -> bool:
-    """Returns whether an event loop runs in this thread.
-
-    Imports nothing, because an import may need a file descriptor.
-    """
-    asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 - documented for its speed
-
-
-def _warn_of_blocking(call: str) -> None:
-    """Warns if a synchronous call would block an event loop, in a program that has loaded asyncio."""
-    if _is_in_a_loop():
-        from replyio._blocking import warn_if_it_blocks_a_loop
-
-        warn_if_it_blocks_a_loop(f"{call}()", f"await {call}_async()")
 
 
 def _running_loop() -> AbstractEventLoop:
@@ -1221,10 +1186,7 @@ class ContactAccountIterator(_Pages):
 
     def _next_page(self) -> _replyio.Batch:
         """Reads the next page."""
-        if _is_in_a_loop():
-            from replyio._blocking import warn_if_it_blocks_a_loop
-
-            warn_if_it_blocks_a_loop("list_contact_accounts()", "list_contact_accounts_async() with async for")
+        warn_if_it_blocks_a_loop("list_contact_accounts()", "list_contact_accounts_async() with async for")
         return self._listing.next_page()
 
     def _remaining_pages(self) -> list[_replyio.Batch]:
@@ -1310,11 +1272,7 @@ class AsyncContactAccountIterator(_Pages):
 
     async def _next_page(self) -> _replyio.Batch:
         """Reads the next page."""
-        pending = self._listing.next_page(_running_loop())
-        try:
-            return await pending.future
-        finally:
-            pending.close()
+        return await finished(self._listing.next_page(_running_loop()))
 
     async def _remaining_pages(self) -> list[_replyio.Batch]:
         """Reads all remaining pages. If one fails, the next call returns those that were read before it."""

@@ -14,11 +14,11 @@ import operator
 from importlib import import_module
 from itertools import islice
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args, overload
 
 from replyio import _plan_text as text
 from replyio._annotations import complete
-from replyio._blocking import warn_if_it_blocks_a_loop
+from replyio._blocking import warn_of_blocking
 from replyio._counts import Counts, Status
 from replyio._export import refused, rows_of, write
 from replyio._progress import drive, drive_async, show_for, start_async
@@ -52,7 +52,7 @@ _TYPES = {
 
 
 class _File(Protocol):
-    """The file of a plan, as the extension module provides it."""
+    """The file of a plan, as `replyio._bulk` provides it."""
 
     def header(self) -> dict[str, Any]: ...
     def counts(self) -> Counts: ...
@@ -63,38 +63,19 @@ class _File(Protocol):
     def failures(self) -> Report: ...
     def stored_otherwise(self) -> int: ...
     def keep(self) -> None: ...
+    def start(self, action: str, options: Options) -> Job: ...
+    def reverse(self) -> Plan: ...
 
 
-class Options(TypedDict):
+class Options(NamedTuple):
     """The options of a run."""
 
     on_conflict: str
     on_unknown_member: str
-    rows: list[int] | None
-    limit: int | None
-    max_changes: int | None
-    max_cleared: int | None
-
-
-def _warn_of_blocking(call: str) -> None:
-    warn_if_it_blocks_a_loop(f"{call}()", f"await {call}_async()")
-
-
-def _options(
-    on_conflict: str,
-    on_unknown_member: str,
-    limit: int | None = None,
-    max_changes: int | None = None,
-    max_cleared: int | None = None,
-) -> Options:
-    return {
-        "on_conflict": on_conflict,
-        "on_unknown_member": on_unknown_member,
-        "rows": None,
-        "limit": limit,
-        "max_changes": max_changes,
-        "max_cleared": max_cleared,
-    }
+    limit: int | None = None
+    max_changes: int | None = None
+    max_cleared: int | None = None
+    rows: list[int] | None = None
 
 
 def read_plan(path: str | os.PathLike[str], *, recover: bool = False) -> Plan:
@@ -365,7 +346,7 @@ class _Report:
         return found._export(path, overwrite=overwrite, for_spreadsheet=for_spreadsheet, plan=self._path)
 
     def _subject(self) -> Plan:
-        """Returns the plan that a retry applies and that a revert reverts."""
+        """Returns the plan that a retry applies."""
         raise NotImplementedError
 
     def _name(self) -> str:
@@ -436,8 +417,8 @@ class _Report:
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
-        options = _options(on_conflict, on_unknown_member)
-        _warn_of_blocking("retry_failed")
+        options = Options(on_conflict, on_unknown_member)
+        warn_of_blocking("retry_failed")
         return self._subject()._run("retry_failed", options, progress)
 
     async def retry_failed_async(
@@ -465,7 +446,7 @@ class _Report:
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
-        options = _options(on_conflict, on_unknown_member)
+        options = Options(on_conflict, on_unknown_member)
         return await self._subject()._run_async("retry_failed", options, progress)
 
     def revert(
@@ -504,10 +485,9 @@ class _Report:
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
-        options = _options(on_conflict, on_unknown_member)
-        _warn_of_blocking("revert")
-        plan = self._subject()._reversed()
-        return plan._run("apply", options, progress)
+        options = Options(on_conflict, on_unknown_member)
+        warn_of_blocking("revert")
+        return self._file.reverse()._run("apply", options, progress)
 
     async def revert_async(
         self,
@@ -534,8 +514,8 @@ class _Report:
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
-        options = _options(on_conflict, on_unknown_member)
-        plan = await start_async(self._subject()._reversed)
+        options = Options(on_conflict, on_unknown_member)
+        plan = await start_async(self._file.reverse)
         return await plan._run_async("apply", options, progress)
 
 
@@ -546,15 +526,9 @@ class Plan(_Report):
     process, even while a run writes. You need not close a plan.
     """
 
-    __slots__ = ("_reverse", "_start")
+    __slots__ = ()
 
-    def __init__(
-        self,
-        file: _File,
-        path: str,
-        start: Callable[[str, Options], Job],
-        reverse: Callable[[], Plan] | None = None,
-    ) -> None:
+    def __init__(self, file: _File, path: str) -> None:
         """Creates a plan from its file.
 
         Use `ReplyClient.plan_contact_account_updates`, `ReplyClient.open_plan` or `replyio.read_plan` instead.
@@ -562,12 +536,8 @@ class Plan(_Report):
         Args:
             file: The open file.
             path: The path of the file, as it was passed.
-            start: Starts a job ("apply" or "retry_failed") with the options of the run.
-            reverse: Creates the plan that reverts this one.
         """
         super().__init__(file, path)
-        self._start = start
-        self._reverse = reverse
 
     @property
     def counts(self) -> dict[Status, int]:
@@ -633,8 +603,8 @@ class Plan(_Report):
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
-        options = _options(on_conflict, on_unknown_member, limit, max_changes, max_cleared)
-        _warn_of_blocking("apply")
+        options = Options(on_conflict, on_unknown_member, limit, max_changes, max_cleared)
+        warn_of_blocking("apply")
         return self._run("apply", self._of_rows(options, rows), progress)
 
     async def apply_async(
@@ -673,7 +643,7 @@ class Plan(_Report):
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
-        options = _options(on_conflict, on_unknown_member, limit, max_changes, max_cleared)
+        options = Options(on_conflict, on_unknown_member, limit, max_changes, max_cleared)
         if rows is not None:
             options = await asyncio.to_thread(self._of_rows, options, rows)
         return await self._run_async("apply", options, progress)
@@ -681,20 +651,17 @@ class Plan(_Report):
     def _subject(self) -> Plan:
         return self
 
-    def _reversed(self) -> Plan:
-        return self if self._reverse is None else self._reverse()
-
     def _of_rows(self, options: Options, rows: object) -> Options:
         """Returns the options of a run with the selected rows."""
         if rows is None:
             return options
         from replyio._selection import selected
 
-        return {**options, "rows": selected(rows, self._file.rows(), self._file.changes())}
+        return options._replace(rows=selected(rows, self._file.rows(), self._file.changes()))
 
     def _run(self, action: str, options: Options, progress: bool | Callable[[dict[str, Any]], object]) -> ApplyResult:
         show = show_for(progress)  # it may import a library, and Ctrl-C meanwhile must not leave a job behind
-        job = self._start(action, options)
+        job = self._file.start(action, options)
         try:
             drive(job, show, action, self._path)
         except BaseException:  # a message has already shown the name of the file
@@ -706,7 +673,7 @@ class Plan(_Report):
         self, action: str, options: Options, progress: bool | Callable[[dict[str, Any]], object]
     ) -> ApplyResult:
         show = show_for(progress)
-        job = await start_async(self._start, action, options)
+        job = await start_async(self._file.start, action, options)
         try:
             await drive_async(job, show, action, self._path)
         except BaseException:  # a message has already shown the name of the file

@@ -19,7 +19,7 @@ import pytest
 
 from replyio import Plan, Quota, RateLimitError, ReplyClient
 from replyio._counts import Counts
-from replyio.plan import _options
+from replyio.plan import Options
 from replyio.sandbox import Fault, Sandbox
 from support import run
 
@@ -270,7 +270,7 @@ def test_another_process_counts_what_the_file_says_was_sent(tmp_path: Path) -> N
 
 def stopped(made: Plan) -> None:
     """Applies a plan until it waits for the quota, and stops it there."""
-    job = made._start("apply", _options("skip", "stop"))
+    job = made._file.start("apply", Options("skip", "stop"))
     until = time.monotonic() + 20
     while not (job.progress()["waiting"] and job.progress()["done"]) and time.monotonic() < until:
         job.wait(0.01)

@@ -102,7 +102,7 @@ def test_showing_a_plan_reads_ten_changes(client: ReplyClient, monkeypatch: pyte
     def refuse(*_: object) -> None:
         raise AssertionError("all changes were read")
 
-    monkeypatch.setattr("replyio._bulk.PlanFile.changes", refuse)
+    monkeypatch.setattr(made._file, "changes", refuse)
     shown = made._repr_html_()
     assert shown.count("→") == 10
     assert "and 10 more changes" in shown
