@@ -56,8 +56,15 @@ impl ToPython for Patched {
                 "patch of account {id} was written, but the answer of the service differs from what was sent in {names}"
             ));
         }
-        if !self.deviations.lost.is_empty() {
-            let names: Vec<String> = self.deviations.lost.iter().map(|name| plain_line(name, LONGEST_NAME)).collect();
+        let is_moved = |name: &&String| *name == STAGE && has_unsendable(&self.account, name);
+        let (moved, lost): (Vec<&String>, Vec<&String>) = self.deviations.lost.iter().partition(is_moved);
+        if !moved.is_empty() {
+            warnings.push(format!(
+                "account {id} has another stage after its patch: the update reset it, or someone changed it meanwhile"
+            ));
+        }
+        if !lost.is_empty() {
+            let names: Vec<String> = lost.into_iter().map(|name| plain_line(name, LONGEST_NAME)).collect();
             let names = names.join(", ");
             warnings.push(format!(
                 "patch of account {id} cleared {names}: an update cannot include members that this version does not \

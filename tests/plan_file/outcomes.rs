@@ -85,8 +85,7 @@ fn members_at_risk_and_cleared_are_kept_however_many_they_are() {
     let run = file.start_run().unwrap();
     block_on(async {
         let values = members.iter().map(|name| (name.clone(), serde_json::json!({"id": 1}))).collect();
-        run.note_at_risk(0, values).await.unwrap();
-        run.sending(0, Vec::new(), NOW).await.unwrap();
+        run.trying(0, Vec::new(), values, NOW).await.unwrap();
         run.add_cleared(members.clone()).await.unwrap();
     });
     drop(run);

@@ -251,7 +251,7 @@ fn start(name: &Path, path: &Path, header: &Header, owner: &Owner) -> Result<Row
         connect::trust(&mut connection, None)?;
         // A process that opens the file now learns that it is being created.
         connection.execute_batch(
-            "PRAGMA journal_mode=DELETE; PRAGMA synchronous=OFF; PRAGMA cache_size=-64000; BEGIN EXCLUSIVE",
+            "PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF; PRAGMA cache_size=-64000; BEGIN EXCLUSIVE",
         )?;
         Ok(Rows { connection, edits: 0, cleared: 0 })
     };

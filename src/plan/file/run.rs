@@ -7,7 +7,7 @@ use super::PlanFile;
 use super::error::{FileError, FileErrorKind};
 use super::rows::Finished;
 use super::session::Session;
-use super::state::{AtRisk, ItemsProof, Members};
+use super::state::{ItemsProof, Members};
 use super::writer::{Write, Writer, Written};
 use crate::account::Field;
 use crate::lock::lock;
@@ -51,7 +51,22 @@ impl Run {
     /// # Errors
     /// Returns [`FileError`] if the file cannot be written; nothing is then marked, and nothing may be sent.
     pub async fn sending(&self, row: u64, overwritten: Vec<(Field, Value)>, at_ms: i64) -> Result<(), FileError> {
-        self.write(Write::Sending { row, overwritten, at: at_ms }).await.map(drop)
+        self.trying(row, overwritten, Members::new(), at_ms).await
+    }
+
+    /// Marks a row like [`Run::sending`], and stores which members of its account the update may clear. On the disk when
+    /// this completes, both or neither.
+    ///
+    /// # Errors
+    /// Returns [`FileError`] if the file cannot be written; nothing is then marked, and nothing may be sent.
+    pub async fn trying(
+        &self,
+        row: u64,
+        overwritten: Vec<(Field, Value)>,
+        at_risk: Members,
+        at_ms: i64,
+    ) -> Result<(), FileError> {
+        self.write(Write::Sending { row, overwritten, at_risk, at: at_ms }).await.map(drop)
     }
 
     /// Stores the outcome of a row. On the disk when this completes.
@@ -60,14 +75,6 @@ impl Run {
     /// Returns [`FileError`] if the file cannot be written; the row is then unchanged.
     pub async fn finish(&self, row: u64, finished: Finished) -> Result<(), FileError> {
         self.write(Write::Finish { row, finished }).await.map(drop)
-    }
-
-    /// Stores which members of its account the next update may clear. On the disk when this completes.
-    ///
-    /// # Errors
-    /// Returns [`FileError`] if the file cannot be written.
-    pub async fn note_at_risk(&self, row: u64, members: Members) -> Result<(), FileError> {
-        self.write(Write::AtRisk(AtRisk { row, members })).await.map(drop)
     }
 
     /// Makes a row pending again whose update is known not to have been applied. `before` contains the values at

@@ -13,7 +13,7 @@ use super::error::{FileError, FileErrorKind};
 use super::rows::{Finished, Unplanned};
 use super::schema::{self, StoredEdit, StoredRequest, StoredRow};
 use super::session::Session;
-use super::state::{self, AtRisk, ItemsProof};
+use super::state::{self, AtRisk, ItemsProof, Members};
 use crate::account::Field;
 #[cfg(feature = "simulation")]
 use crate::lock::lock;
@@ -25,7 +25,7 @@ const MOST_TOGETHER: usize = 1_024;
 
 /// A write.
 pub(in crate::plan) enum Write {
-    Sending { row: u64, overwritten: Vec<(Field, Value)>, at: i64 },
+    Sending { row: u64, overwritten: Vec<(Field, Value)>, at_risk: Members, at: i64 },
     Finish { row: u64, finished: Finished },
     NotSent { row: u64, before: Vec<(Field, Value)> },
     AtRisk(AtRisk),
@@ -142,7 +142,10 @@ fn commit(path: &Path, session: &mut Session, together: Vec<(Write, Reply)>) {
 
 fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<Written> {
     match write {
-        Write::Sending { row, overwritten, at } => {
+        Write::Sending { row, overwritten, at_risk, at } => {
+            if !at_risk.is_empty() {
+                state::set_at_risk(connection, &AtRisk { row: *row, members: at_risk.clone() })?;
+            }
             StoredRequest::add(connection, *at)?;
             state::count_sent(connection)?;
             set_before(connection, *row, overwritten)?;

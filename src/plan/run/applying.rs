@@ -384,12 +384,8 @@ async fn send(client: &Client, run: &Run, slot: Slot, update: &Update, seen: Opt
     if turns.writes() != writes || decided.elapsed() > LONGEST_WAIT {
         return Outcome::Overtaken;
     }
-    if !update.at_risk.is_empty()
-        && let Err(error) = run.note_at_risk(update.row.row, update.at_risk.clone()).await
-    {
-        return Outcome::NotMarked(error);
-    }
-    if let Err(error) = run.sending(update.row.row, update.overwritten.clone(), sent_now()).await {
+    let (row, at_risk) = (update.row.row, update.at_risk.clone());
+    if let Err(error) = run.trying(row, update.overwritten.clone(), at_risk, sent_now()).await {
         return Outcome::NotMarked(error);
     }
     // The disk may have been slow, or the machine may have slept.

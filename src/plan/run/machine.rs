@@ -94,6 +94,8 @@ struct InDoubt {
     /// The members that had another value when the account was looked at since: the update reset them, or someone changed
     /// them. The service may apply the update later. `None` until that look.
     altered: Option<Vec<String>>,
+    /// Whether an earlier run sent it.
+    is_old: bool,
 }
 
 /// The state of a run over a plan.
@@ -115,6 +117,10 @@ pub(super) struct Machine {
     proofs: Proofs,
     /// The rows whose accounts are read again to compare them with their items of the list.
     to_prove: HashSet<u64>,
+    /// The items that the list shows of accounts to be compared, after another one was seen to lack something.
+    shown: HashMap<u64, ContactAccount>,
+    /// Rows whose decision waited for these items.
+    waited: HashSet<u64>,
     /// What is known about the members that an update cannot include.
     members: Members,
     /// Whether an update in flight may clear such a member.
@@ -156,6 +162,8 @@ impl Machine {
             ready: VecDeque::new(),
             proofs: Proofs::default(),
             to_prove: HashSet::new(),
+            shown: HashMap::new(),
+            waited: HashSet::new(),
             members: Members::default(),
             is_trying: false,
             in_doubt: None,
@@ -189,7 +197,7 @@ impl Machine {
             |at_risk: &AtRisk| self.todo.iter().chain(&self.singly).any(|row| row.row == at_risk.row && row.was_sent);
         match at_risk {
             Some(at_risk) if is_open(&at_risk) => {
-                self.in_doubt = Some(InDoubt { at_risk, altered: None });
+                self.in_doubt = Some(InDoubt { at_risk, altered: None, is_old: true });
             }
             Some(at_risk) => cleared_members.extend(at_risk.members.into_keys()),
             None => {}
@@ -263,6 +271,10 @@ impl Machine {
         if !self.ready.is_empty()
             && let Some(in_doubt) = self.in_doubt.take()
         {
+            // Its account cannot be read in two runs. The next update, which is sent alone, tells the same.
+            if in_doubt.is_old {
+                return self.next(now);
+            }
             let AtRisk { row, members } = in_doubt.at_risk;
             self.fail(RunError::InDoubt { row, members: members.into_keys().collect() });
         }
@@ -401,6 +413,7 @@ impl Machine {
     /// The machine slept: every look may be old, whatever the clock says.
     pub(super) fn slept(&mut self) {
         self.looked_at = None;
+        self.shown.clear();
         self.look_again_if(|_| true);
     }
 
@@ -545,6 +558,9 @@ impl Machine {
     /// Reads every account with `GET` from now on. Returns what a later run need not find out again.
     fn pages_are_of_no_use(&mut self) -> Option<Record> {
         let was_known = self.items.replace(ItemsProof::Incomplete) == Some(ItemsProof::Incomplete);
+        // Their accounts are read next. Several texts that end at one length tell where the list cuts.
+        let shown = self.ready.iter().filter(|update| self.to_prove.contains(&update.row.row));
+        self.shown.extend(shown.map(|update| (update.row.row, update.account.clone())));
         self.singly.append(&mut self.todo);
         self.look_again_if(|update| update.is_from_page);
         if was_known {
@@ -566,7 +582,8 @@ impl Machine {
         self.looking = self.looking.saturating_sub(1);
         let is_proof = self.to_prove.remove(&row.row);
         let shown = is_proof.then(|| self.ready.iter().position(|update| update.row.row == row.row)).flatten();
-        let shown = shown.and_then(|place| self.ready.remove(place));
+        let shown = shown.and_then(|place| self.ready.remove(place)).map(|update| update.account);
+        let shown = shown.or(self.shown.remove(&row.row));
         let account = match answer {
             Ok(account) => account,
             Err(refusal) => {
@@ -583,8 +600,8 @@ impl Machine {
             return records;
         }
         if let Some(shown) = shown {
-            self.members.compare(&shown.account, &account);
-            match self.proofs.compare(&shown.account, &account) {
+            self.members.compare(&shown, &account);
+            match self.proofs.compare(&shown, &account) {
                 Compared::Whole if self.to_prove.is_empty() && self.items.is_none() && self.proofs.are_enough() => {
                     self.items = Some(ItemsProof::Complete);
                     records.extend(self.pages_are_of_use());
@@ -613,7 +630,7 @@ impl Machine {
             in_doubt.altered = Some(altered);
             if !lost.is_empty() {
                 self.in_doubt = None;
-                self.members.wrote(&account, &lost, &[]);
+                self.members.cleared(&lost);
                 records.push(Record::Cleared(lost.clone()));
                 self.fail(RunError::ClearedMembers { row: row.row, id: account.id, members: lost, is_written: true });
                 return records;
@@ -669,9 +686,18 @@ impl Machine {
             // A row that may have been sent is sent again even if it looks done: only an answer confirms it.
             Drift::None | Drift::Done => Vec::new(),
             Drift::Conflict(mut fields) => {
-                fields.retain(|field| {
-                    !changes.iter().any(|change| change.field == *field && self.proofs.is_cut(change, &account))
-                });
+                let is_cut = |field: &Field| {
+                    let change = changes.iter().find(|change| change.field == *field)?;
+                    self.proofs.is_cut(change, &account)
+                };
+                if fields.iter().any(|field| is_cut(field).is_none())
+                    && !self.shown.is_empty()
+                    && self.waited.insert(row.row)
+                {
+                    self.look_again(row);
+                    return None;
+                }
+                fields.retain(|field| is_cut(field) != Some(true));
                 fields
             }
         };
@@ -715,7 +741,7 @@ impl Machine {
         // A revert must not restore what an earlier attempt of this plan may have written.
         let is_kept = |change: &&Change| change.before.is(account.value(change.field));
         // A text whose beginning was planned cannot come from this plan.
-        let may_be_ours = |change: &&Change| row.was_sent && !self.proofs.is_cut(change, &account);
+        let may_be_ours = |change: &&Change| row.was_sent && self.proofs.is_cut(change, &account) != Some(true);
         let is_overwritten = |change: &&Change| !may_be_ours(change) && !is_kept(change) && !is_off(Guard::Answers);
         let overwritten = changes.iter().filter(is_overwritten);
         let overwritten = overwritten.map(|change| (change.field, account.value(change.field).into())).collect();
@@ -759,7 +785,7 @@ impl Machine {
                 }
                 if refusal.may_have_been_applied && !at_risk.is_empty() {
                     let at_risk = AtRisk { row: row.row, members: at_risk };
-                    self.in_doubt = Some(InDoubt { at_risk, altered: None });
+                    self.in_doubt = Some(InDoubt { at_risk, altered: None, is_old: false });
                 }
                 records.extend(self.row_failed(row, Direction::Write, refusal, now));
                 return records;
@@ -770,8 +796,15 @@ impl Machine {
         let altered = altered.and_then(|in_doubt| in_doubt.altered).unwrap_or_default();
         let mut records = self.succeeded(Direction::Write);
         let Deviations { fields: differing, lost } = Deviations::of(&account, &fields, &answered);
+        // The update may have reset the stage, or someone may have moved the account meanwhile.
+        let (mut lost, moved): (Vec<String>, Vec<String>) =
+            lost.into_iter().partition(|name| name != STAGE || !has_unsendable(&answered, name));
+        self.members.cleared(&lost);
+        let is_shown = changes.iter().any(|change| {
+            !change.after.is(account.value(change.field)) && change.after.is(answered.value(change.field))
+        });
         let were_unlisted = self.members.may_be_unlisted();
-        self.members.wrote(&account, &lost, &altered);
+        lost.extend(self.members.wrote(&account, &answered, is_shown, &altered));
         if were_unlisted {
             records.extend(self.pages_are_of_use());
         }
@@ -793,8 +826,9 @@ impl Machine {
         let emptied: Vec<&'static str> = emptied.map(|unplanned| unplanned.field.name()).collect();
         let finished = Finished {
             status: Status::Changed,
-            error: said_of(&differing, &lost, &left).map(|text| in_row(row, &text)),
-            stored_otherwise: !(differing.is_empty() && lost.is_empty() || is_off(Guard::StoredOtherwise)),
+            error: said_of(&differing, &lost, !moved.is_empty(), &left).map(|text| in_row(row, &text)),
+            stored_otherwise: !(differing.is_empty() && lost.is_empty() && moved.is_empty()
+                || is_off(Guard::StoredOtherwise)),
             answered: stored.map(|change| (change.field, answered.value(change.field).into())).collect(),
             unplanned,
             left,
@@ -807,6 +841,8 @@ impl Machine {
         records.push(Record::Finish { row: row.row, finished });
         if !lost.is_empty() && self.spares_members() {
             self.fail(RunError::ClearedMembers { row: row.row, id: account.id, members: lost, is_written: true });
+        } else if !moved.is_empty() && !self.members.is_kept(STAGE) && self.spares_members() {
+            self.fail(RunError::OtherStage { row: row.row, id: account.id });
         }
         if !emptied.is_empty() && self.spares_members() {
             self.fail(RunError::EmptiedFields { row: row.row, id: account.id, fields: emptied });

@@ -1,15 +1,24 @@
 //! What is known about the members of an account that an update cannot include: which of them updates keep, which they
 //! clear, and which the list does not show. Pure.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use crate::account::ContactAccount;
-use crate::change::{has_unsendable, unsendable_keys, unsendable_members};
+use serde_json::Value;
+
+use crate::account::{ContactAccount, STAGE};
+use crate::change::{has_unsendable, unsendable, unsendable_keys, unsendable_members};
+
+/// With so many different values of a member kept, no default of the service explains them.
+const VALUES: usize = 2;
 
 #[derive(Debug, Default)]
 pub(super) struct Members {
-    /// An update was seen to keep them.
-    kept: HashSet<String>,
+    /// The values with which updates were seen to keep them, up to [`VALUES`]. An update that resets a member keeps it
+    /// in every account that has the default.
+    kept: HashMap<String, Vec<Value>>,
+    /// The value before an update that left another value, and that one: the update reset the member, the service
+    /// computes it, or someone changed it.
+    altered: HashMap<String, (Value, Value)>,
     /// An update was seen to clear them.
     cleared: HashSet<String>,
     /// The list was seen to show them.
@@ -24,9 +33,18 @@ impl Members {
         Self { cleared: cleared.into_iter().collect(), ..Self::default() }
     }
 
-    /// Returns the members of an account that no update was seen to keep.
+    /// Returns the members of an account that no update was seen to keep with their value.
     pub(super) fn at_risk<'a>(&'a self, account: &'a ContactAccount) -> impl Iterator<Item = &'a str> {
-        unsendable_members(account).filter(|name| !self.kept.contains(*name))
+        let has_its_value = |name: &str| {
+            let kept = self.kept.get(name);
+            kept.is_some_and(|kept| kept.iter().any(|value| is_same(name, value, &unsendable(account, name))))
+        };
+        unsendable_members(account).filter(move |name| !self.is_kept(name) && !has_its_value(name))
+    }
+
+    /// Returns whether updates keep a member, whatever its value is.
+    pub(super) fn is_kept(&self, name: &str) -> bool {
+        self.kept.get(name).is_some_and(|values| values.len() >= VALUES)
     }
 
     /// An account was read from a page.
@@ -46,7 +64,7 @@ impl Members {
     /// Returns whether an account on a page may have a member that an update would clear and that the page does not
     /// show.
     pub(super) fn may_be_unlisted(&self) -> bool {
-        self.unlisted.iter().any(|name| !self.kept.contains(name) || self.cleared.contains(name))
+        self.unlisted.iter().any(|name| !self.is_kept(name) || self.cleared.contains(name))
             || self.cleared.iter().any(|name| !self.listed.contains(name))
     }
 
@@ -66,12 +84,47 @@ impl Members {
         self.listed(item);
     }
 
-    /// An account was updated. `lost` contains the members that the answer lacks, and `altered` those that an earlier
-    /// update of the account may have reset: that they are as they were shows nothing.
-    pub(super) fn wrote(&mut self, before: &ContactAccount, lost: &[String], altered: &[String]) {
-        let is_in = |names: &[String], name: &str| names.iter().any(|other| other == name);
-        let kept = unsendable_members(before).filter(|name| !is_in(lost, name) && !is_in(altered, name));
-        self.kept.extend(kept.map(ToOwned::to_owned));
-        self.cleared.extend(lost.iter().cloned());
+    /// Updates clear these members.
+    pub(super) fn cleared(&mut self, names: &[String]) {
+        self.cleared.extend(names.iter().cloned());
     }
+
+    /// An account was updated. `is_shown` is true if the answer shows what the update changed: only then it shows what the
+    /// update kept. `doubted` contains the members that an earlier update of the account may have reset: that they are as
+    /// they were shows nothing. Returns the members that updates reset: accounts that differed before are alike now.
+    pub(super) fn wrote(
+        &mut self,
+        before: &ContactAccount,
+        answered: &ContactAccount,
+        is_shown: bool,
+        doubted: &[String],
+    ) -> Vec<String> {
+        let mut reset = Vec::new();
+        let is_there = |name: &&str| has_unsendable(answered, name) && !self.cleared.contains(*name);
+        for name in unsendable_members(before).filter(is_there).collect::<Vec<_>>() {
+            let (was, is) = (unsendable(before, name), unsendable(answered, name));
+            if is_same(name, &was, &is) {
+                let kept = self.kept.entry(name.to_owned()).or_default();
+                let is_new = !kept.iter().any(|value| is_same(name, value, &is));
+                if is_shown && is_new && kept.len() < VALUES && !doubted.iter().any(|doubted| doubted == name) {
+                    kept.push(is.into_owned());
+                }
+                continue;
+            }
+            let first = self
+                .altered
+                .entry(name.to_owned())
+                .or_insert_with(|| (was.clone().into_owned(), is.clone().into_owned()));
+            if is_same(name, &first.1, &is) && !is_same(name, &first.0, &was) {
+                reset.push(name.to_owned());
+            }
+        }
+        self.cleared(&reset);
+        reset
+    }
+}
+
+/// Returns whether two values of a member are the same. A stage can be renamed.
+fn is_same(name: &str, one: &Value, other: &Value) -> bool {
+    if name == STAGE { one.get("id") == other.get("id") } else { one == other }
 }

@@ -93,6 +93,14 @@ pub enum RunError {
         /// Whether the update was sent. Otherwise an earlier update of the plan showed what it would do.
         is_written: bool,
     },
+    /// An account has another stage after its update: the update reset it, or someone changed it. The other rows stay as
+    /// they are.
+    OtherStage {
+        /// The row's number in the table.
+        row: u64,
+        /// The account.
+        id: i64,
+    },
     /// An update emptied fields that its row does not name. The other rows stay as they are.
     EmptiedFields {
         /// The row's number in the table.
@@ -158,12 +166,12 @@ impl std::fmt::Display for RunError {
             Self::ClearedMembers { row, id, members, is_written } => {
                 let members = members.join(", ");
                 if *is_written {
-                    write!(formatter, "the update of account {id} (row {row}) cleared {members}")?;
+                    write!(formatter, "the update of account {id} (row {row}) cleared or reset {members}")?;
                 } else {
                     write!(
                         formatter,
-                        "the update of account {id} (row {row}) would clear {members}, as an earlier update of this \
-                        plan did, so the run did not send it"
+                        "the update of account {id} (row {row}) would clear or reset {members}, as an earlier update of \
+                        this plan did, so the run did not send it"
                     )?;
                 }
                 write!(
@@ -173,6 +181,13 @@ impl std::fmt::Display for RunError {
                     on_unknown_member=\"clear\" lets the plan clear them in every account that it updates"
                 )
             }
+            Self::OtherStage { row, id } => write!(
+                formatter,
+                "account {id} (row {row}) has another stage after its update: the update reset it, or someone changed it \
+                meanwhile. The run stopped and left the other rows as they were. Look at the account. Another call \
+                resumes with the next row, and stops again if its stage changes too; then the service resets stages. \
+                on_unknown_member=\"clear\" lets the run continue when this happens"
+            ),
             Self::EmptiedFields { row, id, fields } => {
                 let fields = fields.join(", ");
                 write!(
@@ -186,8 +201,9 @@ impl std::fmt::Display for RunError {
             Self::InDoubt { row, members } => write!(
                 formatter,
                 "the update of row {row} may have cleared {}, which an update cannot include, and no answer confirmed \
-                it. The run stopped before it updated another account with such a member. apply() first reads the \
-                account of row {row}, then resumes where the run stopped",
+                it. The run stopped before it updated another account with such a member. apply() reads the account \
+                of row {row} first. If it cannot, it sends the next update alone, and resumes where the run stopped if \
+                the answer shows that the service keeps such members",
                 members.join(", ")
             ),
             Self::Contradiction { row, id, fields } => write!(

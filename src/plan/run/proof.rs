@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::account::{ContactAccount, Field, FieldValue};
-use crate::change::{Change, Value, filled};
+use crate::change::{Change, Value, filled, is_filled};
 use crate::plan::SHORTEST_CUT;
 use crate::plan::lengths::{Lengths, Reach};
 use crate::sabotage::{Guard, is_off};
@@ -149,7 +149,7 @@ impl Proofs {
                 (Some(FieldValue::Text(shown)), Some(FieldValue::Text(real))) if real.starts_with(shown) => {
                     self.cut.entry((field, shown.chars().count())).or_default().insert(account.id);
                 }
-                (Some(_), None) => contradicting.push(field),
+                (Some(shown), None) if is_filled(field, Some(shown)) => contradicting.push(field),
                 _ => {}
             }
         }
@@ -161,13 +161,21 @@ impl Proofs {
     }
 
     /// Returns whether a plan saw only the beginning of an account's text, because the list truncates the field there.
-    pub(super) fn is_cut(&self, change: &Change, account: &ContactAccount) -> bool {
+    /// `None` if a second account has to show that.
+    pub(super) fn is_cut(&self, change: &Change, account: &ContactAccount) -> Option<bool> {
         let (Value::Text(before), Some(FieldValue::Text(now))) = (&change.before, account.value(change.field)) else {
-            return false;
+            return Some(false);
         };
         let length = before.chars().count();
-        let accounts = self.cut.get(&(change.field, length)).map_or(0, HashSet::len);
-        length >= SHORTEST_CUT && accounts >= 2 && now.starts_with(before.as_str())
+        let is_ours = change.after.is(account.value(change.field));
+        if length < SHORTEST_CUT || is_ours || !now.starts_with(before.as_str()) {
+            return Some(false);
+        }
+        match self.cut.get(&(change.field, length)).map_or(0, HashSet::len) {
+            0 => Some(false),
+            1 => None,
+            _ => Some(true),
+        }
     }
 }
 
@@ -379,12 +387,15 @@ mod tests {
         proofs.compare(&described(255), &described(3000));
         let other = |length: usize| account(serde_json::json!({"id": 8, "description": "x".repeat(length)}));
         let one = Change::new(Field::Description, Value::Text("x".repeat(255)), Value::Null);
-        assert!(!proofs.is_cut(&one, &described(900)), "one account alone may have been changed meanwhile");
+        assert_eq!(proofs.is_cut(&one, &described(900)), None, "one account alone may have been changed meanwhile");
         proofs.compare(&other(255), &other(2000));
         let change = |field, before: String| Change::new(field, Value::Text(before), Value::Null);
-        assert!(proofs.is_cut(&change(Field::Description, "x".repeat(255)), &described(900)));
-        assert!(!proofs.is_cut(&change(Field::Description, "x".repeat(254)), &described(900)));
+        assert_eq!(proofs.is_cut(&change(Field::Description, "x".repeat(255)), &described(900)), Some(true));
+        assert_eq!(proofs.is_cut(&change(Field::Description, "x".repeat(254)), &described(900)), Some(false));
         let colleague = account(serde_json::json!({"city": "Oslo, Norway"}));
-        assert!(!proofs.is_cut(&change(Field::City, "Oslo".to_owned()), &colleague));
+        assert_eq!(proofs.is_cut(&change(Field::City, "Oslo".to_owned()), &colleague), Some(false));
+        let before = Value::Text("x".repeat(255));
+        let ours = Change::new(Field::Description, before, Value::Text("x".repeat(900)));
+        assert_eq!(proofs.is_cut(&ours, &described(900)), Some(false), "the plan makes this text");
     }
 }
