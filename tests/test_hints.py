@@ -298,6 +298,23 @@ def an_update_that_empties_a_field(case: Case) -> None:
     assert case.run(f"plan.apply(progress=False, {hint})").counts == {"changed": 3}
 
 
+@follows((RUN, 'on_unknown_member="clear"'))
+def an_account_that_has_another_stage_after_its_update(case: Case) -> None:
+    for id in (1, 2, 3):
+        account = {"id": id, "name": f"Company {id}", "ownerUserId": 42, "stage": {"id": id, "name": "Lead"}}
+        case.service.set_account(account)
+        answer = account | {"city": "Bergen", "stage": {"id": 9, "name": "Customer"}}
+        case.service.add_fault(Fault(id=id, method="PUT", status=200, body=answer, times=1))
+    plan = case.plan(ROWS[:3])
+    told = raised(lambda: plan.apply(progress=False))
+    assert "account 1 (row 0) has another stage" in told
+    assert "account 2 (row 1) has another stage" in raised(lambda: plan.apply(progress=False))
+    hint = found('on_unknown_member="clear"', told)
+    result = case.run(f"plan.apply(progress=False, {hint})")
+    assert result.counts == {"changed": 3}
+    assert "another stage" in str(result.rows["error"][2])
+
+
 @follows(
     ("src/plan/source/dialect.rs", "delimiter=", 2),
     ("src/plan/source/dialect.rs", "encoding=", 4),

@@ -9,8 +9,9 @@ use pyo3::types::{PyBool, PyDict, PyInt, PyNone, PyString, PyType};
 use super::once::once;
 use crate::account::{
     AccountFields, CompanySize, ContactAccount, ContactAccountStage, DateTime, Field, FieldError, FieldValue, Kind,
-    MEMBERS, MemberValue, nearest,
+    MEMBERS, MemberValue, STAGE, nearest,
 };
+use crate::change::has_unsendable;
 use crate::client::Patched;
 use crate::text::plain_line;
 
