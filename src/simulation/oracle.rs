@@ -31,6 +31,8 @@ pub(super) struct Job {
     pub(super) changes: BTreeMap<usize, Vec<Change>>,
     /// The status of each row at the last read of the file.
     pub(super) statuses: Vec<Status>,
+    /// From when on the update of a row may have been applied, although no request shows it: its process was killed.
+    pub(super) unknown_since: BTreeMap<usize, Duration>,
     /// Whether the disk failed during the job, or its process died.
     pub(super) is_shaken: bool,
 }
@@ -46,7 +48,15 @@ impl Job {
             changes.entry(change.row as usize).or_default().push(Change::new(field, before, after));
         }
         let statuses = report.rows.iter().map(|row| row.status).collect();
-        Self { sheet: sheet.clone(), planned, accounts, changes, statuses, is_shaken: false }
+        Self {
+            sheet: sheet.clone(),
+            planned,
+            accounts,
+            changes,
+            statuses,
+            unknown_since: BTreeMap::new(),
+            is_shaken: false,
+        }
     }
 }
 
@@ -498,7 +508,9 @@ pub(super) fn reverted(stage: &mut Stage, lane: usize, number: usize, report: &R
             let is_theirs = !matches!(pair[1].by, Author::Put(put) if ours.iter().any(|(other, _)| *other == put));
             // A change after an update that may have been applied cannot be told from that update.
             let maybe_first = sent.iter().find(|(_, put)| put.may_be_applied()).map(|(_, put)| put.sent);
-            let is_later = Some(pair[1].at) > first.arrived || Some(pair[1].at) > maybe_first;
+            let marked = job.unknown_since.get(row).copied();
+            let is_after = |moment: Option<Duration>| moment.is_some_and(|moment| pair[1].at > moment);
+            let is_later = is_after(first.arrived) || is_after(maybe_first) || is_after(marked);
             is_theirs && is_later && changes.iter().any(|change| differs(pair, change.field))
         });
         if is_overtaken || is_late || others_wrote || is_hindered(stage, *id) {
@@ -554,12 +566,12 @@ pub(super) fn ended(stage: &mut Stage, number: usize) {
     let took = operation.ended.unwrap_or_default().saturating_sub(operation.started);
     judge_requests(stage, number);
     let operation = &stage.operations[number];
-    let requests = operation.requests + stage.puts.len() as u64;
+    // Operations share the quota.
+    let requests = stage.requests() - operation.earlier_requests + stage.puts.len() as u64;
     let in_quota = stage.world.quota.map_or(0, |quota| {
         let minutes = requests / u64::from(quota.per_minute.max(1)) + 2;
         // The client also counts requests that never arrive.
-        let sent: u64 = stage.operations.iter().map(|operation| operation.requests).sum();
-        let hours = sent.max(stage.service.hits.len() as u64) / u64::from(quota.per_hour.max(1));
+        let hours = stage.requests().max(stage.service.hits.len() as u64) / u64::from(quota.per_hour.max(1));
         minutes * 60 + hours * 3_600
     });
     let ways = Duration::from_millis(2 * stage.world.latency_ms.1) * u32::try_from(requests).unwrap_or(u32::MAX);

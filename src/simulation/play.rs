@@ -19,9 +19,9 @@ use crate::account::{AccountFields, Field};
 use crate::client::Client;
 use crate::config::{BaseUrl, Config};
 use crate::lock::lock;
-use crate::plan::Value;
 use crate::plan::file::simulation::Simulation;
 use crate::plan::run::Control;
+use crate::plan::{Status, Value};
 
 /// No story takes longer, unless it never ends.
 const LONGEST: Duration = Duration::from_secs(60 * 86_400);
@@ -308,6 +308,7 @@ impl Actor {
         tell_report(self.lane, &report);
         let sheet = &lane.sheets[job];
         stage(|stage| {
+            let started = stage.operations[operation].started;
             if is_plan {
                 let operation = &stage.operations[operation];
                 let planned = (operation.started, operation.ended.unwrap_or_default());
@@ -316,6 +317,9 @@ impl Actor {
             }
             if let Some(job) = stage.jobs.get_mut(&(self.lane, job)) {
                 job.is_shaken |= end != End::ItsOwn;
+                for row in report.rows.iter().filter(|row| row.status == Status::Unknown) {
+                    job.unknown_since.entry(row.row as usize).or_insert(started);
+                }
             }
             if let Step::Apply(_, how) = step
                 && is_killed

@@ -78,8 +78,10 @@ pub(super) struct Operation {
     pub(super) requests: u64,
     /// The number of its requests that failed.
     pub(super) failures: u64,
-    /// The number of updates that others of its process sent during it.
+    /// The number of updates that others of its process sent during it, or may have in flight when it starts.
     pub(super) overtaken: u64,
+    /// The number of requests of all operations before it.
+    pub(super) earlier_requests: u64,
     /// How long the faults of its requests may make it wait.
     pub(super) excuse: Duration,
 }
@@ -265,6 +267,11 @@ impl Stage {
         self.lines.len() - 1
     }
 
+    /// Returns the number of requests of all operations.
+    pub(super) fn requests(&self) -> u64 {
+        self.operations.iter().map(|operation| operation.requests).sum()
+    }
+
     pub(super) fn start_operation(&mut self, lane: usize, step: &Step) -> usize {
         let operation = Operation {
             lane,
@@ -273,7 +280,8 @@ impl Stage {
             ended: None,
             requests: 0,
             failures: 0,
-            overtaken: 0,
+            overtaken: self.current.iter().flatten().count() as u64,
+            earlier_requests: self.requests(),
             // Another operation of the process may have been told to wait.
             excuse: self.processes.iter().map(|it| it.held_until.saturating_sub(self.now())).max().unwrap_or_default(),
         };
