@@ -67,7 +67,7 @@ impl Fingerprints {
                 None => continue,
             };
             fields.insert(*field);
-            add(&mut self.bytes, value);
+            add(&mut self.bytes, *field, value);
         }
         Fingerprint { fields, sum: self.sum() }
     }
@@ -77,7 +77,7 @@ impl Fingerprints {
         let Some(print) = self.rows.get(row as usize).copied() else { return false };
         self.bytes.clear();
         for field in self.fields.iter().filter(|field| print.fields.contains(**field)) {
-            add(&mut self.bytes, account.value(*field));
+            add(&mut self.bytes, *field, account.value(*field));
         }
         self.sum() == print.sum
     }
@@ -91,8 +91,10 @@ impl Fingerprints {
     }
 }
 
-/// Adds the value of the next field. Where it ends is known from what comes before it, so other values have other bytes.
-fn add(bytes: &mut Vec<u8>, value: Option<FieldValue<'_>>) {
+/// Adds a field and its value. Where the value ends is known from what comes before it, so other values have other bytes.
+fn add(bytes: &mut Vec<u8>, field: Field, value: Option<FieldValue<'_>>) {
+    // The order tells the field. If it were wrong, a row would be compared in vain, and never taken for another one.
+    bytes.push(field as u8);
     match filled(value) {
         None => bytes.extend_from_slice(&0_u32.to_le_bytes()),
         Some(FieldValue::Integer(number)) => {

@@ -56,6 +56,9 @@ pub(super) struct Process {
     writes: u64,
     /// Until when the service has asked it to wait.
     held_until: Duration,
+    /// Until when it was to wait before it was told last, and when that was. What another task sends at that very moment
+    /// cannot heed it.
+    held_before: (Duration, Duration),
     /// The write that fails, like every later one until the next operation.
     disk_fails_at: Option<u64>,
 }
@@ -256,6 +259,7 @@ impl Stage {
             dies_at: None,
             writes: 0,
             held_until: Duration::ZERO,
+            held_before: (Duration::ZERO, Duration::ZERO),
             disk_fails_at: None,
         });
         self.processes.len() - 1
@@ -392,7 +396,8 @@ impl Stage {
             self.die(process);
             return None;
         }
-        let (now, held_until) = (self.now(), self.processes[process].held_until);
+        let (now, it) = (self.now(), &self.processes[process]);
+        let held_until = if it.held_before.1 == now { it.held_before.0 } else { it.held_until };
         if now < held_until {
             let text = format!(
                 "request {number} is sent {:?} before the wait is over that was asked for",
@@ -538,6 +543,9 @@ impl Stage {
         self.tell(Event::Delivered { number, is_answer });
         if let Some(wait) = self.waits.remove(&number).filter(|_| is_answer) {
             let process = &mut self.processes[process];
+            if process.held_before.1 != now {
+                process.held_before = (process.held_until, now);
+            }
             process.held_until = process.held_until.max(now + wait);
         }
         if let Some(put) = self.put(number)

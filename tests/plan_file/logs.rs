@@ -4,11 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use replyio::plan::Status;
-use replyio::plan::file::{FileError, FileErrorKind, PlanFile, Run};
+use replyio::plan::file::{Builder, FileError, FileErrorKind, PlanFile, Run};
 
-use super::{Folder, NOW, beside, block_on, build, export, finished, header};
+use super::{Folder, NOW, beside, block_on, build, export, finished, header, planned, refusal};
 
 fn change(run: &Run, row: u64) {
     block_on(run.sending(row, Vec::new(), NOW)).unwrap();
@@ -194,6 +195,28 @@ fn a_view_whose_log_was_deleted_refuses_to_read_and_to_revert() {
     needs_its_log(view.counts().err().map(|error| error.kind().clone()));
     needs_its_log(view.revert_file().err().map(|error| error.kind().clone()));
     assert!(!folder.0.join("plan.revert.replyio").exists());
+}
+
+#[test]
+fn an_unfinished_plan_has_no_journal_that_sqlite_would_replay_into_another_plan_of_its_name() {
+    let folder = Folder::new();
+    let mut builder = Builder::create(&folder.plan(), &header()).unwrap();
+    // More than a batch, so that the thread writes.
+    (0..70_000).try_for_each(|row| builder.add(planned(row))).unwrap();
+    for _ in 0..100 {
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
+        thread::sleep(Duration::from_millis(5));
+    }
+    // More than the cache holds: a killed process leaves a file in which only some pages are new.
+    let mut rows = 70_000;
+    while fs::metadata(folder.plan()).unwrap().len() < 4_000_000 {
+        builder.add(planned(rows)).unwrap();
+        rows += 1;
+    }
+    let copy = Folder::new();
+    fs::copy(folder.plan(), copy.plan()).unwrap();
+    assert_eq!(refusal(&copy.plan()), FileErrorKind::HalfWritten);
+    assert_eq!(builder.seal(rows).unwrap().counts().unwrap().values().sum::<u64>(), rows);
 }
 
 #[test]

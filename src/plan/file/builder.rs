@@ -1,9 +1,9 @@
 //! Creates a plan file.
 //!
 //! Until the file is sealed, writes do not wait for the disk: a half-written plan is useless and cannot be opened. The
-//! builder still uses a journal, so that a half-written file can be told from a damaged one; the journal costs almost
-//! nothing, because it does not contain new pages. Sealing waits twice: for the rows, and then for the mark that they
-//! are complete.
+//! builder has no journal file: SQLite would replay the journal of a killed process into whatever plan has that name
+//! later. The rows are in other pages than the header, which still tells that the file is half-written. Sealing waits
+//! twice: for the rows, and then for the mark that they are complete.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
