@@ -56,7 +56,7 @@ pub(super) struct Process {
     writes: u64,
     /// Until when the service has asked it to wait.
     held_until: Duration,
-    /// Until when it was to wait before it was told last, and when that was. What another task sends at that very moment
+    /// Until when it was to wait before it was told last, and when that was. What another task sends at that moment
     /// cannot heed it.
     held_before: (Duration, Duration),
     /// The write that fails, like every later one until the next operation.
