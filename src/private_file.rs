@@ -146,17 +146,17 @@ fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     Err(last.unwrap_or_else(not_regular))
 }
 
-/// Makes the rename durable. Not every file system can do that, and the file is complete either way.
-#[cfg(all(unix, feature = "sandbox"))]
-fn sync_folder(path: &Path) {
+/// Makes a rename or a new file durable. Not every file system can do that, and the file is complete either way.
+#[cfg(all(unix, any(feature = "plan", feature = "sandbox")))]
+pub(crate) fn sync_folder(path: &Path) {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
     }
 }
 
-#[cfg(all(not(unix), feature = "sandbox"))]
-fn sync_folder(_path: &Path) {}
+#[cfg(all(not(unix), any(feature = "plan", feature = "sandbox")))]
+pub(crate) fn sync_folder(_path: &Path) {}
 
 #[cfg(all(unix, feature = "sandbox"))]
 #[cfg(test)]

@@ -19,6 +19,7 @@ use crate::account::{AccountFields, Field};
 use crate::client::Client;
 use crate::config::{BaseUrl, Config};
 use crate::lock::lock;
+use crate::plan::file::RowView;
 use crate::plan::file::simulation::Simulation;
 use crate::plan::run::Control;
 use crate::plan::{Status, Value};
@@ -309,6 +310,12 @@ impl Actor {
         let sheet = &lane.sheets[job];
         stage(|stage| {
             let started = stage.operations[operation].started;
+            // The file says that the update may have been applied, and no request shows it.
+            let is_sent = |row: &RowView| {
+                stage.puts.iter().any(|(_, put)| put.operation == operation && Some(put.id) == row.account_id)
+            };
+            let is_marked = |row: &&RowView| is_killed && row.status == Status::Unknown && !is_sent(row);
+            let marked: Vec<usize> = report.rows.iter().filter(is_marked).map(|row| row.row as usize).collect();
             if is_plan {
                 let operation = &stage.operations[operation];
                 let planned = (operation.started, operation.ended.unwrap_or_default());
@@ -317,8 +324,8 @@ impl Actor {
             }
             if let Some(job) = stage.jobs.get_mut(&(self.lane, job)) {
                 job.is_shaken |= end != End::ItsOwn;
-                for row in report.rows.iter().filter(|row| row.status == Status::Unknown) {
-                    job.unknown_since.entry(row.row as usize).or_insert(started);
+                for row in marked {
+                    job.unknown_since.entry(row).or_insert(started);
                 }
             }
             if let Step::Apply(_, how) = step

@@ -56,9 +56,9 @@ pub(super) struct Process {
     writes: u64,
     /// Until when the service has asked it to wait.
     held_until: Duration,
-    /// Until when it was to wait before it was told last, and when that was. What another task sends at that moment
-    /// cannot heed it.
-    held_before: (Duration, Duration),
+    /// Until when it was to wait before it was told last, when that was, and on which line. What another line sends at that
+    /// moment cannot heed it.
+    held_before: (Duration, Duration, usize),
     /// The write that fails, like every later one until the next operation.
     disk_fails_at: Option<u64>,
 }
@@ -259,7 +259,7 @@ impl Stage {
             dies_at: None,
             writes: 0,
             held_until: Duration::ZERO,
-            held_before: (Duration::ZERO, Duration::ZERO),
+            held_before: (Duration::ZERO, Duration::ZERO, 0),
             disk_fails_at: None,
         });
         self.processes.len() - 1
@@ -397,7 +397,8 @@ impl Stage {
             return None;
         }
         let (now, it) = (self.now(), &self.processes[process]);
-        let held_until = if it.held_before.1 == now { it.held_before.0 } else { it.held_until };
+        let (before, told, told_on) = it.held_before;
+        let held_until = if told == now && told_on != line { before } else { it.held_until };
         if now < held_until {
             let text = format!(
                 "request {number} is sent {:?} before the wait is over that was asked for",
@@ -544,7 +545,7 @@ impl Stage {
         if let Some(wait) = self.waits.remove(&number).filter(|_| is_answer) {
             let process = &mut self.processes[process];
             if process.held_before.1 != now {
-                process.held_before = (process.held_until, now);
+                process.held_before = (process.held_until, now, line);
             }
             process.held_until = process.held_until.max(now + wait);
         }

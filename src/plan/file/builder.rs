@@ -19,6 +19,7 @@ use super::private::{FileId, create_beside, create_private, remove, with_suffix}
 use super::schema::{self, StoredRequest, StoredRow};
 use super::state::{self, Activity, Owner};
 use super::{PlanFile, PlannedRow, connect, log};
+use crate::private_file::sync_folder;
 
 /// Rows and changes go to the writing thread in batches of this size, each sorted by row: if rows arrive in another
 /// order, such as those of a table that is not sorted by account, neighbors are still written together.
@@ -136,6 +137,7 @@ impl Builder {
         let sealed = seal(&written, rows, &self.requests, &self.cleared_members);
         sealed.map_err(|error| FileError::of_sqlite(&self.name, &error))?;
         self.file = None;
+        sync_folder(&self.path);
         #[cfg(feature = "simulation")]
         super::simulation::after_commit(&self.path).map_err(|kind| FileError::new(&self.name, kind))?;
         // The rows are not read back: that would show the system's cache, not the disk.
@@ -291,11 +293,9 @@ fn stored(planned: &PlannedRow) -> StoredRow {
     }
 }
 
-/// `EXTRA` also waits for the deletion of the journal: a journal that reappears after a power failure would undo the
-/// mark.
 fn seal(written: &Rows, rows: u64, requests: &[i64], cleared_members: &[String]) -> rusqlite::Result<()> {
     let connection = &written.connection;
-    connection.execute_batch("PRAGMA synchronous=EXTRA")?;
+    connection.execute_batch("PRAGMA synchronous=FULL")?;
     let insert = "INSERT INTO plan VALUES (?1, ?2)";
     let transaction = connection.unchecked_transaction()?;
     for (key, number) in [("rows", rows), ("edits", written.edits), ("cleared", written.cleared)] {

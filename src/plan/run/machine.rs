@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::looks::{parted, requests_to_apply, start_of_proof};
-use super::members::Members;
+use super::members::{Altered, Members};
 use super::policy::{Direction, Kind, Policy, Refusal, Verdict};
 use super::proof::{self, Compared, FEWEST, Proofs};
 use super::record::{Record, finish, given_up, in_row, said_of, unchanged};
@@ -271,8 +271,9 @@ impl Machine {
         if !self.ready.is_empty()
             && let Some(in_doubt) = self.in_doubt.take()
         {
-            // Its account cannot be read in two runs. The next update, which is sent alone, tells the same.
-            if in_doubt.is_old {
+            // The account still has the members, or no answer could be had in two runs. The next update, which is sent
+            // alone, tells the same.
+            if in_doubt.is_old || in_doubt.altered.is_some() {
                 return self.next(now);
             }
             let AtRisk { row, members } = in_doubt.at_risk;
@@ -658,8 +659,12 @@ impl Machine {
         account: ContactAccount,
         is_from_page: bool,
     ) -> Option<Record> {
-        for (field, before) in self.reopened.remove(&row.row).unwrap_or_default() {
-            changes.iter_mut().filter(|change| change.field == field).for_each(|change| change.before = before.clone());
+        let reopened = self.reopened.remove(&row.row);
+        for (field, before) in reopened.iter().flatten() {
+            changes
+                .iter_mut()
+                .filter(|change| change.field == *field)
+                .for_each(|change| change.before = before.clone());
         }
         if changes.is_empty() {
             let error = "reading its account failed when the plan was made; plan this row again";
@@ -685,20 +690,14 @@ impl Machine {
             Drift::Done if !row.was_sent => return Some(unchanged(row, left)),
             // A row that may have been sent is sent again even if it looks done: only an answer confirms it.
             Drift::None | Drift::Done => Vec::new(),
-            Drift::Conflict(mut fields) => {
-                let is_cut = |field: &Field| {
-                    let change = changes.iter().find(|change| change.field == *field)?;
-                    self.proofs.is_cut(change, &account)
-                };
-                if fields.iter().any(|field| is_cut(field).is_none())
-                    && !self.shown.is_empty()
-                    && self.waited.insert(row.row)
-                {
-                    self.look_again(row);
+            Drift::Conflict(fields) => {
+                let change_of = |field: &Field| changes.iter().find(|change| change.field == *field);
+                let is_cut = |change| self.proofs.is_cut(change, &account);
+                let cut: Vec<_> = fields.iter().map(|field| change_of(field).map_or(Some(false), is_cut)).collect();
+                if cut.contains(&None) && self.waits_for_items(row, reopened) {
                     return None;
                 }
-                fields.retain(|field| is_cut(field) != Some(true));
-                fields
+                fields.into_iter().zip(cut).filter(|(_, cut)| *cut != Some(true)).map(|(field, _)| field).collect()
             }
         };
         let is_kept = self.settings.fills && foreign.iter().any(|field| is_filled(*field, account.value(*field)));
@@ -763,6 +762,16 @@ impl Machine {
         None
     }
 
+    /// Looks at a row again, once, if an account is yet to be compared that may show where the list cuts.
+    fn waits_for_items(&mut self, row: OpenRow, reopened: Option<Vec<(Field, Value)>>) -> bool {
+        if self.shown.is_empty() || !self.waited.insert(row.row) {
+            return false;
+        }
+        self.reopened.extend(reopened.map(|before| (row.row, before)));
+        self.look_again(row);
+        true
+    }
+
     /// Takes the answer to [`Request::Update`].
     pub(super) fn wrote(
         &mut self,
@@ -785,7 +794,8 @@ impl Machine {
                 }
                 if refusal.may_have_been_applied && !at_risk.is_empty() {
                     let at_risk = AtRisk { row: row.row, members: at_risk };
-                    self.in_doubt = Some(InDoubt { at_risk, altered: None, is_old: false });
+                    let is_old = self.in_doubt.as_ref().is_some_and(|old| old.is_old && old.at_risk.row == row.row);
+                    self.in_doubt = Some(InDoubt { at_risk, altered: None, is_old });
                 }
                 records.extend(self.row_failed(row, Direction::Write, refusal, now));
                 return records;
@@ -797,14 +807,16 @@ impl Machine {
         let mut records = self.succeeded(Direction::Write);
         let Deviations { fields: differing, lost } = Deviations::of(&account, &fields, &answered);
         // The update may have reset the stage, or someone may have moved the account meanwhile.
-        let (mut lost, moved): (Vec<String>, Vec<String>) =
-            lost.into_iter().partition(|name| name != STAGE || !has_unsendable(&answered, name));
+        let lost: Vec<String> =
+            lost.into_iter().filter(|name| name != STAGE || !has_unsendable(&answered, name)).collect();
         self.members.cleared(&lost);
         let is_shown = changes.iter().any(|change| {
-            !change.after.is(account.value(change.field)) && change.after.is(answered.value(change.field))
+            let before = Value::from(account.value(change.field));
+            !before.is(change.after.as_field_value()) && !before.is(answered.value(change.field))
         });
         let were_unlisted = self.members.may_be_unlisted();
-        lost.extend(self.members.wrote(&account, &answered, is_shown, &altered));
+        let Altered { mut names, reset } = self.members.wrote(&account, &answered, is_shown, &altered);
+        names.extend(altered);
         if were_unlisted {
             records.extend(self.pages_are_of_use());
         }
@@ -826,9 +838,12 @@ impl Machine {
         let emptied: Vec<&'static str> = emptied.map(|unplanned| unplanned.field.name()).collect();
         let finished = Finished {
             status: Status::Changed,
-            error: said_of(&differing, &lost, !moved.is_empty(), &left).map(|text| in_row(row, &text)),
-            stored_otherwise: !(differing.is_empty() && lost.is_empty() && moved.is_empty()
+            stored_otherwise: !(differing.is_empty()
+                && lost.is_empty()
+                && reset.is_empty()
+                && !names.iter().any(|name| name == STAGE)
                 || is_off(Guard::StoredOtherwise)),
+            error: said_of(&differing, &lost, &names, &left).map(|text| in_row(row, &text)),
             answered: stored.map(|change| (change.field, answered.value(change.field).into())).collect(),
             unplanned,
             left,
@@ -841,8 +856,8 @@ impl Machine {
         records.push(Record::Finish { row: row.row, finished });
         if !lost.is_empty() && self.spares_members() {
             self.fail(RunError::ClearedMembers { row: row.row, id: account.id, members: lost, is_written: true });
-        } else if !moved.is_empty() && !self.members.is_kept(STAGE) && self.spares_members() {
-            self.fail(RunError::OtherStage { row: row.row, id: account.id });
+        } else if !reset.is_empty() && self.spares_members() {
+            self.fail(RunError::ResetMembers { row: row.row, id: account.id, members: reset });
         }
         if !emptied.is_empty() && self.spares_members() {
             self.fail(RunError::EmptiedFields { row: row.row, id: account.id, fields: emptied });

@@ -10,15 +10,16 @@ use crate::change::{has_unsendable, unsendable, unsendable_keys, unsendable_memb
 
 /// With so many different values of a member kept, no default of the service explains them.
 const VALUES: usize = 2;
+/// The most values of a member to remember. A computed member has another one each time.
+const MOST_SEEN: usize = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Members {
     /// The values with which updates were seen to keep them, up to [`VALUES`]. An update that resets a member keeps it
     /// in every account that has the default.
     kept: HashMap<String, Vec<Value>>,
-    /// The value before an update that left another value, and that one: the update reset the member, the service
-    /// computes it, or someone changed it.
-    altered: HashMap<String, (Value, Value)>,
+    /// Other values that they had after an update: it reset the member, the service computes it, or someone changed it.
+    altered: HashMap<String, Vec<Value>>,
     /// An update was seen to clear them.
     cleared: HashSet<String>,
     /// The list was seen to show them.
@@ -89,39 +90,50 @@ impl Members {
         self.cleared.extend(names.iter().cloned());
     }
 
-    /// An account was updated. `is_shown` is true if the answer shows what the update changed: only then it shows what the
+    /// An account was updated. `is_shown` is true if the answer shows an effect of the update: only then it shows what the
     /// update kept. `doubted` contains the members that an earlier update of the account may have reset: that they are as
-    /// they were shows nothing. Returns the members that updates reset: accounts that differed before are alike now.
+    /// they were shows nothing.
     pub(super) fn wrote(
         &mut self,
         before: &ContactAccount,
         answered: &ContactAccount,
         is_shown: bool,
         doubted: &[String],
-    ) -> Vec<String> {
-        let mut reset = Vec::new();
-        let is_there = |name: &&str| has_unsendable(answered, name) && !self.cleared.contains(*name);
-        for name in unsendable_members(before).filter(is_there).collect::<Vec<_>>() {
-            let (was, is) = (unsendable(before, name), unsendable(answered, name));
+    ) -> Altered {
+        let mut found = Altered::default();
+        for name in unsendable_members(before).filter(|name| has_unsendable(answered, name)) {
+            let (was, is) = (unsendable(before, name), unsendable(answered, name).into_owned());
             if is_same(name, &was, &is) {
                 let kept = self.kept.entry(name.to_owned()).or_default();
                 let is_new = !kept.iter().any(|value| is_same(name, value, &is));
                 if is_shown && is_new && kept.len() < VALUES && !doubted.iter().any(|doubted| doubted == name) {
-                    kept.push(is.into_owned());
+                    kept.push(is);
                 }
                 continue;
             }
-            let first = self
-                .altered
-                .entry(name.to_owned())
-                .or_insert_with(|| (was.clone().into_owned(), is.clone().into_owned()));
-            if is_same(name, &first.1, &is) && !is_same(name, &first.0, &was) {
-                reset.push(name.to_owned());
+            found.names.push(name.to_owned());
+            if self.is_kept(name) {
+                continue;
+            }
+            let seen = self.altered.entry(name.to_owned()).or_default();
+            // The service computes no stage, so one suffices.
+            if name == STAGE || seen.iter().any(|value| is_same(name, value, &is)) {
+                found.reset.push(name.to_owned());
+            } else if seen.len() < MOST_SEEN {
+                seen.push(is);
             }
         }
-        self.cleared(&reset);
-        reset
+        found
     }
+}
+
+/// The members that have another value after an update.
+#[derive(Debug, Default)]
+pub(super) struct Altered {
+    pub(super) names: Vec<String>,
+    /// Those that the update may have reset: no update was seen to keep them whatever their value is, and two accounts have
+    /// the same value now.
+    pub(super) reset: Vec<String>,
 }
 
 /// Returns whether two values of a member are the same. A stage can be renamed.

@@ -93,13 +93,15 @@ pub enum RunError {
         /// Whether the update was sent. Otherwise an earlier update of the plan showed what it would do.
         is_written: bool,
     },
-    /// An account has another stage after its update: the update reset it, or someone changed it. The other rows stay as
-    /// they are.
-    OtherStage {
+    /// An account has another stage after its update, or two accounts have the same value in another such member: updates
+    /// reset it, or someone changed it. The other rows stay as they are.
+    ResetMembers {
         /// The row's number in the table.
         row: u64,
         /// The account.
         id: i64,
+        /// The members, by their JSON names.
+        members: Vec<String>,
     },
     /// An update emptied fields that its row does not name. The other rows stay as they are.
     EmptiedFields {
@@ -166,12 +168,12 @@ impl std::fmt::Display for RunError {
             Self::ClearedMembers { row, id, members, is_written } => {
                 let members = members.join(", ");
                 if *is_written {
-                    write!(formatter, "the update of account {id} (row {row}) cleared or reset {members}")?;
+                    write!(formatter, "the update of account {id} (row {row}) cleared {members}")?;
                 } else {
                     write!(
                         formatter,
-                        "the update of account {id} (row {row}) would clear or reset {members}, as an earlier update of \
-                        this plan did, so the run did not send it"
+                        "the update of account {id} (row {row}) would clear {members}, as an earlier update of this \
+                        plan did, so the run did not send it"
                     )?;
                 }
                 write!(
@@ -181,12 +183,13 @@ impl std::fmt::Display for RunError {
                     on_unknown_member=\"clear\" lets the plan clear them in every account that it updates"
                 )
             }
-            Self::OtherStage { row, id } => write!(
+            Self::ResetMembers { row, id, members } => write!(
                 formatter,
-                "account {id} (row {row}) has another stage after its update: the update reset it, or someone changed it \
+                "account {id} (row {row}) has another {} after its update: the update reset it, or someone changed it \
                 meanwhile. The run stopped and left the other rows as they were. Look at the account. Another call \
-                resumes with the next row, and stops again if its stage changes too; then the service resets stages. \
-                on_unknown_member=\"clear\" lets the run continue when this happens"
+                resumes with the next row, and stops again if the same happens to it; then the service resets this \
+                value. on_unknown_member=\"clear\" lets the run continue when this happens",
+                members.join(", ")
             ),
             Self::EmptiedFields { row, id, fields } => {
                 let fields = fields.join(", ");

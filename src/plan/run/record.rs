@@ -1,7 +1,7 @@
 //! The records that a run writes to the plan file, and the texts of row outcomes. Pure.
 
 use super::policy::{Kind, Refusal};
-use crate::account::{Field, STAGE};
+use crate::account::Field;
 use crate::change::Value;
 use crate::plan::Status;
 use crate::plan::file::{Finished, ItemsProof, OpenRow};
@@ -49,17 +49,21 @@ pub(super) fn in_row(row: OpenRow, text: &str) -> String {
 }
 
 /// Returns the error text of a row whose answer differs from what was sent.
-pub(super) fn said_of(differing: &[Field], lost: &[String], is_moved: bool, left: &[Field]) -> Option<String> {
+pub(super) fn said_of(differing: &[Field], lost: &[String], altered: &[String], left: &[Field]) -> Option<String> {
     let mut parts = Vec::new();
     if !differing.is_empty() {
         let names: Vec<&str> = differing.iter().map(|field| field.name()).collect();
         parts.push(format!("the answer of the service differs from what was sent in {}", names.join(", ")));
     }
     if !lost.is_empty() {
-        parts.push(format!("the update cleared or reset {}, which an update cannot include", lost.join(", ")));
+        parts.push(format!("the update cleared {}, which an update cannot include", lost.join(", ")));
     }
-    if is_moved && !lost.iter().any(|name| name == STAGE) {
-        parts.push("the account has another stage now: the update reset it, or someone changed it".to_owned());
+    let altered: Vec<&str> = altered.iter().filter(|name| !lost.contains(name)).map(String::as_str).collect();
+    if !altered.is_empty() {
+        parts.push(format!(
+            "the account has another {} now: the update reset it, or someone changed it",
+            altered.join(", ")
+        ));
     }
     parts.extend(left_alone(left));
     (!parts.is_empty()).then(|| format!("written, but {}", parts.join("; ")))

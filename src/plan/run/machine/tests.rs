@@ -837,7 +837,7 @@ fn an_update_that_clears_the_stage_stops_the_run_and_one_that_keeps_it_is_shown_
     look_at_account(&mut machine, staged, at(0));
     let update = next_update_among_looks(&mut machine);
     let records = machine.wrote(update, Ok(answered(1)), at(0));
-    assert!(error_of(&records).contains("cleared or reset stage"), "{}", error_of(&records));
+    assert!(error_of(&records).contains("cleared stage"), "{}", error_of(&records));
     let kinds = [matches!(records[0], Record::Cleared(_)), matches!(records[1], Record::Finish { .. })];
     assert_eq!(
         kinds,
@@ -1279,7 +1279,7 @@ fn a_stage_that_updates_reset_is_reset_in_one_more_account_when_the_first_answer
     });
     // The first one twice: someone could have moved it.
     assert_eq!(written, [1, 1, 2]);
-    assert!(matches!(machine.into_stop(), Some(RunError::OtherStage { row: 1, id: 2 })));
+    assert!(matches!(machine.into_stop(), Some(RunError::ResetMembers { row: 1, id: 2, .. })));
 }
 
 /// Runs over accounts of these stages, whose updates are answered with a stage. Returns which accounts were written.
@@ -1299,19 +1299,21 @@ fn an_update_that_resets_the_stage_resets_one_although_accounts_with_the_default
     let mut machine = Machine::new(rows(5), Some(ItemsProof::Incomplete), SETTINGS);
     let written = run_over_stages(&mut machine, &[1, 1, 1, 7, 8], |id, _| in_stage(id, 1, "New"));
     assert_eq!(written, [1, 2, 3, 4]);
-    assert!(matches!(machine.into_stop(), Some(RunError::OtherStage { row: 3, id: 4 })));
+    assert!(matches!(machine.into_stop(), Some(RunError::ResetMembers { row: 3, id: 4, .. })));
 }
 
 #[test]
 fn a_stage_that_someone_changed_during_an_update_stops_no_run_that_saw_stages_kept_and_blocks_no_later_run() {
-    let answer = |id, stage| in_stage(id, if id == 3 { 9 } else { stage }, "x");
+    let all_later = |id, stage| in_stage(id, if id > 2 { 9 } else { stage }, "x");
     let mut machine = Machine::new(rows(5), Some(ItemsProof::Incomplete), SETTINGS);
-    assert_eq!(run_over_stages(&mut machine, &[1, 2, 1, 2, 1], answer), [1, 2, 3, 4, 5]);
+    assert_eq!(run_over_stages(&mut machine, &[1, 2, 1, 2, 1], all_later), [1, 2, 3, 4, 5]);
     assert!(machine.into_stop().is_none());
+
+    let answer = |id, stage| in_stage(id, if id == 3 { 9 } else { stage }, "x");
 
     let mut machine = Machine::new(rows(5), Some(ItemsProof::Incomplete), SETTINGS);
     assert_eq!(run_over_stages(&mut machine, &[1, 1, 1, 1, 1], answer), [1, 2, 3]);
-    assert!(matches!(machine.into_stop(), Some(RunError::OtherStage { row: 2, id: 3 })));
+    assert!(matches!(machine.into_stop(), Some(RunError::ResetMembers { row: 2, id: 3, .. })));
     let mut machine = Machine::new(rows(5).split_off(3), Some(ItemsProof::Incomplete), SETTINGS);
     assert_eq!(run_over_stages(&mut machine, &[1, 1, 1, 1, 1], answer), [4, 5]);
 }
@@ -1328,9 +1330,10 @@ fn a_member_that_two_updates_set_to_the_same_value_stops_the_run_and_one_that_th
             wrote_as_sent(machine, update, with(id, "visibility", &value), now)
         });
         assert_eq!(written.len(), if is_reset { 2 } else { 6 });
-        assert_eq!(records.contains(&Record::Cleared(vec!["visibility".to_owned()])), is_reset);
+        assert!(!records.iter().any(|record| matches!(record, Record::Cleared(_))), "a later run continues");
+        assert!(error_of(&records).contains("another visibility now"), "{records:?}");
         let stop = machine.into_stop();
-        assert_eq!(matches!(stop, Some(RunError::ClearedMembers { row: 1, is_written: true, .. })), is_reset);
+        assert_eq!(matches!(stop, Some(RunError::ResetMembers { row: 1, id: 2, .. })), is_reset);
     }
 }
 
@@ -1623,6 +1626,27 @@ fn an_account_in_doubt_that_two_runs_cannot_read_holds_up_no_other() {
             let is_cleared = matches!(stop, Some(RunError::ClearedMembers { row: 1, is_written: true, .. }));
             assert!(if is_kept { stop.is_none() } else { is_cleared });
         }
+    }
+}
+
+#[test]
+fn an_account_whose_update_gets_no_answer_in_two_runs_holds_up_no_other() {
+    for is_second in [false, true] {
+        let mut open = rows(3);
+        open[0].was_sent = is_second;
+        let at_risk = is_second.then(|| AtRisk { row: 0, members: stage() });
+        let mut machine = Machine::new(open, Some(ItemsProof::Incomplete), SETTINGS).sparing(Vec::new(), at_risk);
+        let (mut written, _) = run_in_order(
+            &mut machine,
+            |id, _| in_stage(id, 2 + id, "x"),
+            |machine, update, _, now| match update.account.id {
+                1 => machine.wrote(update, Err(lost_answer()), now),
+                id => wrote_as_sent(machine, update, in_stage(id, 2 + id, "x"), now),
+            },
+        );
+        written.retain(|id| *id != 1);
+        assert_eq!(written, if is_second { vec![2, 3] } else { Vec::new() });
+        assert_eq!(matches!(machine.into_stop(), Some(RunError::InDoubt { row: 0, .. })), !is_second);
     }
 }
 
