@@ -142,6 +142,23 @@ def test_a_stage_that_an_update_cleared_is_a_warning(mode: str, after: dict[str,
         call(client, "patch_contact_account", mode, 4711, city="Bergen")
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_another_stage_after_an_update_is_a_warning_that_does_not_call_it_cleared(
+    mode: str, reply_sandbox: Sandbox
+) -> None:
+    account = wire_form(reply_sandbox)
+    stages = [{"stage": {"id": id, "name": "Lead"}} for id in (3, 9)]
+    reply_sandbox.add_fault(Fault(method="GET", status=200, body=account | stages[0]))
+    reply_sandbox.add_fault(Fault(method="PUT", status=200, body=account | {"city": "Bergen"} | stages[1]))
+    with reply_sandbox.client() as client, pytest.warns(ReplyWarning) as caught:
+        call(client, "patch_contact_account", mode, 4711, city="Bergen")
+    (warning,) = caught
+    assert str(warning.message) == (
+        "account 4711 has another stage after its patch: the update reset it, or someone changed it meanwhile; look at "
+        "the account before the next patch"
+    )
+
+
 def test_what_an_unanswered_attempt_cleared_is_a_warning_although_a_later_look_lacks_it() -> None:
     accounts: list[Any] = [{"id": 1, "name": "Acme", "stage": {"id": 3, "name": "Lead"}}]
     lost = Fault(method="PUT", times=1, status=503, retry_after=2, applied=True)

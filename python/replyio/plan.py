@@ -406,14 +406,14 @@ class _Report:
                 `stage` or a member that this version of replyio does not know: "stop" (the default) ends the run at the
                 first such row, and ends later runs before they update an account that has the member; "clear" continues
                 and clears it in every account that the plan updates. With "stop", a run also ends if an update empties
-                a field that no row names; the next run resumes.
+                a field that no row names, or if an account has another stage after its update; the next run resumes.
 
         Returns:
             The outcome of the rows.
 
         Raises:
             PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
-                that it cannot include, or a field that no row names.
+                that it cannot include, or a field that no row names, or an account has another stage after its update.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
@@ -442,7 +442,7 @@ class _Report:
 
         Raises:
             PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
-                that it cannot include, or a field that no row names.
+                that it cannot include, or a field that no row names, or an account has another stage after its update.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
@@ -474,14 +474,14 @@ class _Report:
                 `stage` or a member that this version of replyio does not know: "stop" (the default) ends the run at the
                 first such row, and ends later runs before they update an account that has the member; "clear" continues
                 and clears it in every account that the plan updates. With "stop", a run also ends if an update empties
-                a field that no row names; the next run resumes.
+                a field that no row names, or if an account has another stage after its update; the next run resumes.
 
         Returns:
             The outcome of the rows.
 
         Raises:
             PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
-                that it cannot include, or a field that no row names.
+                that it cannot include, or a field that no row names, or an account has another stage after its update.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
@@ -510,7 +510,7 @@ class _Report:
 
         Raises:
             PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
-                that it cannot include, or a field that no row names.
+                that it cannot include, or a field that no row names, or an account has another stage after its update.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
@@ -582,7 +582,7 @@ class Plan(_Report):
                 `stage` or a member that this version of replyio does not know: "stop" (the default) ends the run at the
                 first such row, and ends later runs before they update an account that has the member; "clear" continues
                 and clears it in every account that the plan updates. With "stop", a run also ends if an update empties
-                a field that no row names; the next run resumes.
+                a field that no row names, or if an account has another stage after its update; the next run resumes.
             rows: The rows to update: row numbers, or a table with a column `row`, such as an export of the changes from
                 which you removed lines. The table is a DataFrame, a list of mappings, or the path of a CSV, JSON Lines
                 or Parquet file. Keep or remove all lines of a row together. Default None: every row.

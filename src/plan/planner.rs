@@ -68,7 +68,6 @@ pub struct Planner<'a> {
     mode: Mode,
     nulls: Nulls,
     match_on: MatchOn,
-    /// The fields that rows compare.
     /// The rows without an account, by their key.
     ids: Ids,
     names: HashMap<Cow<'a, str>, u32>,

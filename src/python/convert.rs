@@ -61,7 +61,8 @@ impl ToPython for Patched {
         let (moved, lost): (Vec<&String>, Vec<&String>) = self.deviations.lost.iter().partition(is_moved);
         if !moved.is_empty() {
             warnings.push(format!(
-                "account {id} has another stage after its patch: the update reset it, or someone changed it meanwhile"
+                "account {id} has another stage after its patch: the update reset it, or someone changed it meanwhile; \
+                look at the account before the next patch"
             ));
         }
         if !lost.is_empty() {

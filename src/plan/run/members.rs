@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::account::{ContactAccount, STAGE};
 use crate::change::{has_unsendable, unsendable, unsendable_keys, unsendable_members};
 
-/// With so many different values of a member kept, no default of the service explains them.
+/// An update that resets a member to a default keeps one value. Updates that kept this many values keep the member.
 const VALUES: usize = 2;
 /// The most values of a member to remember. A computed member has another one each time.
 const MOST_SEEN: usize = 64;
@@ -131,8 +131,8 @@ impl Members {
 #[derive(Debug, Default)]
 pub(super) struct Altered {
     pub(super) names: Vec<String>,
-    /// Those that the update may have reset: no update was seen to keep them whatever their value is, and two accounts have
-    /// the same value now.
+    /// Those that the update may have reset: the stage, and members with a value that another update left too, unless
+    /// updates were seen to keep two values of them.
     pub(super) reset: Vec<String>,
 }
 
