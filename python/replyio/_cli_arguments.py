@@ -254,7 +254,7 @@ def _add_plan_file(made: argparse.ArgumentParser, *, is_opened: bool = True) -> 
 def _add_on_conflict(made: argparse.ArgumentParser) -> None:
     text = "what to do with a field that someone else changed in the meantime (default: skip)"
     made.add_argument("--on-conflict", choices=("skip", "overwrite"), help=text)
-    text = "what to do if an update clears a field that no row names, or clears or resets a member that it cannot include"
+    text = "what to do if an update clears a field that no row names, or clears or resets a member it cannot include"
     made.add_argument("--on-unknown-member", choices=("stop", "clear"), help=f"{text} (default: stop)")
 
 
