@@ -17,6 +17,7 @@ use super::stage::{Put, Stage};
 use super::story::{How, Key, Sheet, Step};
 use super::world::{Fault, Order, Trait};
 use crate::account::Field;
+use crate::plan::run::RunError;
 use crate::plan::{Change, MatchOn, Mode, Status, Value};
 
 /// The maximum age of a look at its update: two minutes, and the time of the look itself.
@@ -143,12 +144,12 @@ fn of_apply(
     };
     let changes = job.changes.get(&row).map(Vec::as_slice).unwrap_or_default();
     let earlier: Vec<&Put> = puts_of(stage, put.operation, put.id).collect();
-    let is_unwanted = |other: &Put| other.operation == put.operation && other.is_answered_well() && other.has_lost;
+    let has_lost = |other: &Put| other.has_lost || other.has_reset;
+    let is_unwanted = |other: &Put| other.operation == put.operation && other.is_answered_well() && has_lost(other);
     if !how.clear_unknown && stage.puts.iter().any(|(_, other)| is_unwanted(other)) {
-        broken.push((
-            1,
-            format!("row {row} is written although an update has cleared a member that the client does not know"),
-        ));
+        let text =
+            format!("row {row} is written although an update has cleared or reset a member that none can include");
+        broken.push((1, text));
     }
     if job.statuses.get(row) == Some(&Status::Changed)
         || earlier.iter().any(|other| other.operation == put.operation && other.is_answered_well())
@@ -560,11 +561,39 @@ fn stores_otherwise(stage: &Stage) -> bool {
     stage.world.is(Trait::Trims) || stage.world.is(Trait::TidiesPhones)
 }
 
+/// A run stopped because of a member that an update cannot include.
+pub(super) fn stopped(stage: &mut Stage, number: usize, error: &RunError) {
+    let account = |id: &i64| stage.service.accounts.get(id);
+    let is_explained = match error {
+        RunError::ClearedMembers { .. } => stage.world.is(Trait::UnknownMember),
+        RunError::ResetMembers { id, .. } => account(id).is_some_and(|it| !it.has_one_stage()),
+        RunError::InDoubt { .. } => stage.puts.iter().any(|(_, put)| !put.is_answered_well()),
+        _ => true,
+    };
+    if !is_explained {
+        let text = format!("{} stops, and nothing explains it: {error}", stage.operations[number].step);
+        stage.violated(2, text);
+    }
+}
+
+/// Returns whether a run reset more stages than it needs to notice, where it is to stop at the first.
+fn judge_resets(stage: &mut Stage, number: usize) {
+    let operation = &stage.operations[number];
+    let (Step::Apply(_, how) | Step::Revert(_, how)) = &operation.step else { return };
+    let resets = stage.puts.iter().filter(|(_, put)| put.operation == number && put.has_reset).count() as u64;
+    // Each update without an answer hides what it did.
+    if !how.clear_unknown && resets > 1 + operation.failures {
+        let text = format!("{} reset {resets} stages, and {} requests failed", operation.step, operation.failures);
+        stage.violated(1, text);
+    }
+}
+
 /// An operation finished.
 pub(super) fn ended(stage: &mut Stage, number: usize) {
     let operation = &stage.operations[number];
     let took = operation.ended.unwrap_or_default().saturating_sub(operation.started);
     judge_requests(stage, number);
+    judge_resets(stage, number);
     let operation = &stage.operations[number];
     // Operations share the quota.
     let requests = stage.requests() - operation.earlier_requests + stage.puts.len() as u64;

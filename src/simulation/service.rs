@@ -18,6 +18,8 @@ const CUT_AT: usize = 12;
 pub(super) const UNKNOWN_MEMBER: &str = "annualRevenue";
 /// The users of the team. Only they can own accounts.
 pub(super) const TEAM: [i64; 3] = [41, 42, 43];
+/// The stages of the team. An update that resets the stage sets the first one.
+const STAGES: [i64; 3] = [1, 2, 3];
 /// A company size that the service knows, but the client does not.
 pub(super) const NEW_SIZE: &str = "20001+";
 const MINUTE: Duration = Duration::from_secs(60);
@@ -55,6 +57,7 @@ pub(super) struct Version {
     /// `None` after the account is deleted.
     pub(super) values: Option<Arc<Values>>,
     pub(super) unknown_member: Option<String>,
+    pub(super) stage: Option<i64>,
 }
 
 /// The history of an account.
@@ -67,6 +70,12 @@ pub(super) struct Account {
 impl Account {
     pub(super) fn now(&self) -> &Version {
         &self.versions[self.versions.len() - 1]
+    }
+
+    /// Returns whether it always had the same stage.
+    pub(super) fn has_one_stage(&self) -> bool {
+        let stage = self.now().stage;
+        self.versions.iter().all(|version| version.stage == stage)
     }
 
     /// Returns its versions at any moment of a period.
@@ -163,7 +172,8 @@ impl Service {
             }
         }
         let unknown_member = (self.world.is(Trait::UnknownMember) && dice.chance(500)).then(|| "12 million".to_owned());
-        let version = Version { at, by, values: Some(Arc::new(values)), unknown_member };
+        let stage = self.world.has_stages().then(|| dice.pick(&STAGES));
+        let version = Version { at, by, values: Some(Arc::new(values)), unknown_member, stage };
         self.accounts.insert(id, Account { id, versions: vec![version] });
     }
 
@@ -178,9 +188,17 @@ impl Service {
                 Some(format!("a colleague creates account {id}"))
             }
             (Some(id), 1) => {
-                let version = Version { at: now, by: Author::Colleague, values: None, unknown_member: None };
+                let version =
+                    Version { at: now, by: Author::Colleague, values: None, unknown_member: None, stage: None };
                 self.accounts.get_mut(&id)?.versions.push(version);
                 Some(format!("a colleague deletes account {id}"))
+            }
+            (Some(id), 2..5) if self.world.has_stages() => {
+                let account = self.accounts.get_mut(&id)?;
+                let stage = dice.pick(&STAGES);
+                let version = Version { at: now, by: Author::Colleague, stage: Some(stage), ..account.now().clone() };
+                account.versions.push(version);
+                Some(format!("a colleague moves account {id} to stage {stage}"))
             }
             (Some(id), _) => {
                 let account = self.accounts.get_mut(&id)?;
@@ -382,7 +400,20 @@ impl Service {
         members.insert("linkedProspectsCount".to_owned(), 3.into());
         members.insert("createdDate".to_owned(), "2026-01-02T03:04:05Z".into());
         members.insert("lastActivityDate".to_owned(), "2026-01-02T03:04:05.25+00:00".into());
-        members.insert("stage".to_owned(), Json::Null);
+        let stage = version.stage.filter(|_| whole || !self.world.is(Trait::StageUnlisted));
+        let stage = stage.map_or(Json::Null, |id| json!({"id": id, "name": format!("Stage {id}"), "colorId": null}));
+        members.insert("stage".to_owned(), stage);
+        if self.world.is(Trait::MemberComputed) {
+            let seconds = version.at.as_secs();
+            let time = format!(
+                "2026-01-{:02}T{:02}:{:02}:{:02}Z",
+                2 + seconds / 86_400,
+                seconds / 3_600 % 24,
+                seconds / 60 % 60,
+                seconds % 60
+            );
+            members.insert("modifiedDate".to_owned(), time.into());
+        }
         if whole {
             members.insert("emailProvider".to_owned(), Json::Null);
         }
@@ -432,7 +463,9 @@ impl Service {
         let effect = if fault == Some(Fault::Ignored) { Effect::Ignored } else { Effect::Written };
         if effect == Effect::Written {
             let unknown_member = body.get(UNKNOWN_MEMBER).and_then(Json::as_str).map(str::to_owned);
-            let version = Version { at: now, by: Author::Put(number), values: Some(Arc::new(values)), unknown_member };
+            let stage = before.stage.map(|stage| if self.world.is(Trait::StageReset) { STAGES[0] } else { stage });
+            let by = Author::Put(number);
+            let version = Version { at: now, by, values: Some(Arc::new(values)), unknown_member, stage };
             if let Some(account) = self.accounts.get_mut(&id) {
                 account.versions.push(version);
             }

@@ -100,9 +100,11 @@ pub(super) struct Put {
     has_unknown_member: bool,
     /// Whether it cleared a member that the client does not know.
     pub(super) has_lost: bool,
-    /// Whether its answer differs from what it sent.
+    /// Whether it reset the stage, which nothing had changed before.
+    pub(super) has_reset: bool,
+    /// Whether its answer differs from what it sent, or from what it cannot include.
     pub(super) differs: bool,
-    /// Whether someone else may have cleared that member between the look and the update.
+    /// Whether something else may have changed such a member between the look and the update.
     pub(super) is_unsure: bool,
     pub(super) sent: Duration,
     pub(super) arrived: Option<Duration>,
@@ -443,6 +445,7 @@ impl Stage {
                 id: *id,
                 body: read_body(body),
                 has_lost: false,
+                has_reset: false,
                 differs: false,
                 is_unsure: false,
                 has_unknown_member: body.contains_key(super::service::UNKNOWN_MEMBER),
@@ -492,6 +495,11 @@ impl Stage {
             }),
             _ => (false, false),
         };
+        let stage_of = |service: &Service| match asked {
+            Asked::Put(id, _) => service.accounts.get(id).map(|account| (account.now().stage, account.has_one_stage())),
+            _ => None,
+        };
+        let (stage_before, has_one_stage) = stage_of(&self.service).unwrap_or((None, true));
         let (reply, effect) = self.service.handle(now, number, process, asked, headers, way.fault);
         self.tell(Event::Arrived { number, status: reply.status, effect });
         if reply.status == 429 && way.fault != Some(Fault::Throttled) {
@@ -520,15 +528,17 @@ impl Stage {
         };
         let is_good = reply.status == 200 && !spoils && !is_unreadable && !is_page;
         let shown = if let Asked::Put(id, _) = asked { self.values(*id).cloned() } else { None };
+        let is_reset = stage_of(&self.service).is_some_and(|(stage, _)| stage != stage_before);
         if let Some(put) = self.put(number) {
             put.arrived = Some(now);
             put.effect = effect;
             put.has_lost = effect == Effect::Written && had_member && !put.has_unknown_member;
-            put.is_unsure = may_have_had_member && !had_member;
+            put.has_reset = is_reset && has_one_stage;
+            put.is_unsure = (may_have_had_member && !had_member) || !has_one_stage;
             let differs = |field: &&Field| {
                 shown.as_ref().is_some_and(|shown| !super::oracle::same(&put.value(**field), shown.get(**field)))
             };
-            put.differs = put.has_lost || Field::ALL.iter().any(|field| differs(&field));
+            put.differs = put.has_lost || put.has_reset || Field::ALL.iter().any(|field| differs(&field));
             put.answer = Some((reply.status, is_good));
         }
         self.step(process);

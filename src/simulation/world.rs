@@ -62,6 +62,14 @@ enumerated! {
         AccountUnreadable,
         /// Accounts have a member that the client does not know and that an update can include.
         UnknownMember,
+        /// Accounts have a stage, which updates keep.
+        StageKept,
+        /// Accounts have a stage, and every update resets it to the first one.
+        StageReset,
+        /// Accounts have a stage, and items of the list do not show it.
+        StageUnlisted,
+        /// Accounts have a member with the time of their last change.
+        MemberComputed,
         /// The service trims what it stores.
         Trims,
         /// The service stores phone numbers in its own form.
@@ -167,6 +175,16 @@ impl World {
 
     pub(super) fn is(&self, what: Trait) -> bool {
         self.traits.contains(&what)
+    }
+
+    /// Returns whether accounts have a stage.
+    pub(super) fn has_stages(&self) -> bool {
+        [Trait::StageKept, Trait::StageReset, Trait::StageUnlisted].iter().any(|what| self.is(*what))
+    }
+
+    /// Returns whether an update loses members that it cannot include.
+    pub(super) fn loses_members(&self) -> bool {
+        self.is(Trait::UnknownMember) || self.is(Trait::StageReset)
     }
 
     /// Returns whether tables have a row for most accounts. A run then reads accounts by pages, and compares only some of

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from replyio import PlanError
-from replyio.sandbox import Deviations, Sandbox
+from replyio.sandbox import Deviations, Fault, Sandbox
 
-from .jobs import companies, plan, puts
+from .jobs import companies, id_of, plan, puts
 
 ROWS = [{"id": id, "city": "Bergen"} for id in range(1, 31)]
 MEMBER = "annualRevenue"
@@ -60,6 +60,23 @@ def test_a_revert_spares_the_members_that_its_plan_has_cleared(tmp_path: Path) -
             made.revert(progress=False)
         assert (service.accounts[7].city, service.accounts[7].extra[MEMBER]) == ("Bergen", "3 million")
         assert made.revert(on_unknown_member="clear", progress=False).counts == {"changed": 30}
+
+
+def test_an_update_without_an_answer_locks_neither_the_plan_nor_its_revert(tmp_path: Path) -> None:
+    accounts = [one | {"stage": {"id": 1 + one["id"] % 3, "name": "Lead"}} for one in companies(30)]
+    with Sandbox(accounts=accounts) as service, service.client(quota=None) as client:
+        service.add_fault(Fault(method="PUT", reset=True, applied=True))
+        made = plan(client, "sync", ROWS, save_as=tmp_path / "a.replyplan")
+        with pytest.raises(PlanError, match=r"row 1 may have cleared stage.* An apply\(\) that includes row 1 reads"):
+            made.apply(progress=False)
+        service.clear_faults()
+        with pytest.raises(PlanError, match="row 1 may have cleared stage"):
+            made.apply(rows=range(2, 30), progress=False)
+        assert {id_of(request) for request in puts(service)} == {2}, "no other account is written"
+        assert made.revert(progress=False).counts == {"changed": 1}
+        assert service.accounts[2].city == "Oslo"
+        assert made.apply(progress=False).counts["changed"] == 30
+        assert made.revert(progress=False).counts == {"changed": 30}
 
 
 @pytest.mark.parametrize("lacks", [(), ("stage",)])

@@ -17,7 +17,7 @@ use super::header::{Facts, Header};
 use super::presence::Presence;
 use super::private::{FileId, create_beside, create_private, remove, with_suffix};
 use super::schema::{self, StoredRequest, StoredRow};
-use super::state::{self, Activity, Owner};
+use super::state::{self, Activity, AtRisk, Owner};
 use super::{PlanFile, PlannedRow, connect, log};
 use crate::private_file::sync_folder;
 
@@ -39,6 +39,7 @@ pub struct Builder {
     rows: u64,
     requests: Vec<i64>,
     cleared_members: Vec<String>,
+    at_risk: Option<AtRisk>,
     writing: Option<Writing>,
     file: Option<FileId>,
     /// Dropped last, after SQLite is closed.
@@ -96,6 +97,7 @@ impl Builder {
             rows: 0,
             requests: Vec::new(),
             cleared_members: Vec::new(),
+            at_risk: None,
             writing: Some(writing),
             _presence: presence,
         })
@@ -109,6 +111,11 @@ impl Builder {
     /// Adds members that updates are known to clear.
     pub(super) fn add_cleared(&mut self, members: Vec<String>) {
         self.cleared_members = members;
+    }
+
+    /// Adds the members that an update of the parent may have cleared.
+    pub(super) fn add_at_risk(&mut self, at_risk: AtRisk) {
+        self.at_risk = Some(AtRisk { is_of_parent: true, ..at_risk });
     }
 
     /// Adds a row. Sealing fails if a number occurs twice.
@@ -134,7 +141,7 @@ impl Builder {
         }
         #[cfg(feature = "simulation")]
         super::simulation::before_commit(&self.path).map_err(|kind| FileError::new(&self.name, kind))?;
-        let sealed = seal(&written, rows, &self.requests, &self.cleared_members);
+        let sealed = self.write_facts(&written, rows);
         sealed.map_err(|error| FileError::of_sqlite(&self.name, &error))?;
         self.file = None;
         sync_folder(&self.path);
@@ -142,6 +149,28 @@ impl Builder {
         super::simulation::after_commit(&self.path).map_err(|kind| FileError::new(&self.name, kind))?;
         // The rows are not read back: that would show the system's cache, not the disk.
         Ok(PlanFile::of(&self.name, &self.path, self.header.clone(), written.cleared, None))
+    }
+
+    fn write_facts(&self, written: &Rows, rows: u64) -> rusqlite::Result<()> {
+        let connection = &written.connection;
+        connection.execute_batch("PRAGMA synchronous=FULL")?;
+        let insert = "INSERT INTO plan VALUES (?1, ?2)";
+        let transaction = connection.unchecked_transaction()?;
+        for (key, number) in [("rows", rows), ("edits", written.edits), ("cleared", written.cleared)] {
+            transaction.execute(insert, params![key, i64::try_from(number).unwrap_or(i64::MAX)])?;
+        }
+        self.requests.iter().try_for_each(|at| StoredRequest::add(&transaction, *at))?;
+        if !self.cleared_members.is_empty() {
+            state::add_cleared(&transaction, &self.cleared_members)?;
+        }
+        if let Some(at_risk) = &self.at_risk {
+            state::set_at_risk(&transaction, at_risk)?;
+        }
+        state::set_owner(&transaction, None)?;
+        // This waits for the whole file.
+        transaction.commit()?;
+        let checksum = Facts::read(connection)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?.checksum();
+        connection.execute(insert, params!["sealed", checksum]).map(drop)
     }
 
     fn hand_over(&mut self) -> Result<(), FileError> {
@@ -291,23 +320,4 @@ fn stored(planned: &PlannedRow) -> StoredRow {
         stored_otherwise: false,
         finished_at_ms: None,
     }
-}
-
-fn seal(written: &Rows, rows: u64, requests: &[i64], cleared_members: &[String]) -> rusqlite::Result<()> {
-    let connection = &written.connection;
-    connection.execute_batch("PRAGMA synchronous=FULL")?;
-    let insert = "INSERT INTO plan VALUES (?1, ?2)";
-    let transaction = connection.unchecked_transaction()?;
-    for (key, number) in [("rows", rows), ("edits", written.edits), ("cleared", written.cleared)] {
-        transaction.execute(insert, params![key, i64::try_from(number).unwrap_or(i64::MAX)])?;
-    }
-    requests.iter().try_for_each(|at| StoredRequest::add(&transaction, *at))?;
-    if !cleared_members.is_empty() {
-        state::add_cleared(&transaction, cleared_members)?;
-    }
-    state::set_owner(&transaction, None)?;
-    // This waits for the whole file.
-    transaction.commit()?;
-    let checksum = Facts::read(connection)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?.checksum();
-    connection.execute(insert, params!["sealed", checksum]).map(drop)
 }

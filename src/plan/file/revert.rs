@@ -134,16 +134,14 @@ impl PlanFile {
         let mut builder = Builder::create(path, &header)?;
         // Its updates clear these members too.
         let state = self.state()?;
-        let mut cleared = state.cleared_members;
-        if let Some(at_risk) = state.at_risk
-            && self.open_rows(false)?.iter().any(|row| row.row == at_risk.row && row.was_sent)
-        {
-            cleared.extend(at_risk.members.into_keys());
-        }
-        builder.add_cleared(cleared);
+        let mut in_doubt = state.in_doubt(&self.open_rows(false)?);
+        builder.add_cleared(state.cleared_members);
         let mut rows = 0;
         self.revert_rows(|row| {
             rows += 1;
+            if let Some(at_risk) = in_doubt.take_if(|at_risk| at_risk.row == row.row) {
+                builder.add_at_risk(at_risk);
+            }
             builder.add(row)
         })?;
         builder.seal(rows)

@@ -7,6 +7,7 @@ use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
+use super::OpenRow;
 use super::sum::Sum;
 
 /// Whether the items of list pages contain everything that `GET` returns.
@@ -49,6 +50,9 @@ pub struct AtRisk {
     pub row: u64,
     /// The members that the account had before the update, with their values.
     pub members: Members,
+    /// Whether the plan that this one reverts sent the update.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_of_parent: bool,
 }
 
 /// Members of an account, with their values.
@@ -65,13 +69,21 @@ pub struct State {
     pub sent: u64,
     /// A random number for the last recovery without a log, which may have contained more updates.
     pub recovery: Option<String>,
-    /// The members that the last update of the plan may have cleared and that no earlier update was seen to keep.
+    /// The members that the last such update may have cleared and that no earlier update was seen to keep.
     pub at_risk: Option<AtRisk>,
     /// The members that updates of the plan cleared because an update cannot include them, by their JSON names.
     pub cleared_members: Vec<String>,
 }
 
 impl State {
+    /// Returns which members an update may have cleared, if no answer has confirmed it: its row is still open.
+    pub fn in_doubt(&self, open_rows: &[OpenRow]) -> Option<AtRisk> {
+        let is_open = |at_risk: &&AtRisk| {
+            open_rows.iter().any(|row| row.row == at_risk.row && (row.was_sent || at_risk.is_of_parent))
+        };
+        self.at_risk.as_ref().filter(is_open).cloned()
+    }
+
     /// Returns a text that changes whenever more updates may have been sent.
     pub(super) fn writes(&self) -> String {
         let Self { sent, recovery, .. } = self;

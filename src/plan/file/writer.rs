@@ -144,7 +144,7 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<Written> {
     match write {
         Write::Sending { row, overwritten, at_risk, at } => {
             if !at_risk.is_empty() {
-                state::set_at_risk(connection, &AtRisk { row: *row, members: at_risk.clone() })?;
+                state::set_at_risk(connection, &AtRisk { row: *row, members: at_risk.clone(), is_of_parent: false })?;
             }
             StoredRequest::add(connection, *at)?;
             state::count_sent(connection)?;

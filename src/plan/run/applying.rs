@@ -67,8 +67,9 @@ pub async fn apply(
     client.count_earlier(foreign.into_iter().map(|sent| Duration::from_millis(u64::try_from(now - sent).unwrap_or(0))));
     let overwrites = options.on_conflict.overwrites();
     let open_rows = run.file().open_rows(overwrites)?;
-    let State { items, at_risk, cleared_members, .. } = run.file().state()?;
-    let at_risk = at_risk.filter(|at_risk| open_rows.iter().any(|row| row.row == at_risk.row && row.was_sent));
+    let state = run.file().state()?;
+    let in_doubt = state.in_doubt(&open_rows);
+    let State { items, cleared_members, .. } = state;
     let rows = selection.of(run.file(), open_rows)?;
     let conflicts =
         if overwrites { run.file().counts()?.get(&Status::Conflict).copied().unwrap_or_default() } else { 0 };
@@ -96,7 +97,7 @@ pub async fn apply(
     let driver = Driver {
         client: client.observed(Arc::new(Counter::new(control, observer))),
         control: Arc::clone(control),
-        machine: Machine::new(rows, items, settings).matched(match_on, keys).sparing(cleared_members, at_risk),
+        machine: Machine::new(rows, items, settings).matched(match_on, keys).sparing(cleared_members, in_doubt),
         run,
         started: Instant::now(),
         awake_since: Moment::now(),
@@ -369,7 +370,9 @@ impl Driver {
                 Record::NotSent { row, before } => Write::NotSent { row, before },
                 Record::Items(items) => Write::Items(items),
                 Record::Cleared(members) => Write::Cleared(members),
-                Record::NotAtRisk { row } => Write::AtRisk(AtRisk { row, members: Members::new() }),
+                Record::NotAtRisk { row } => {
+                    Write::AtRisk(AtRisk { row, members: Members::new(), is_of_parent: false })
+                }
             });
             self.tasks.spawn(async move { Back::Recorded { result: stored.await, status } });
         }

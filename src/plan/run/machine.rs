@@ -190,19 +190,18 @@ impl Machine {
     }
 
     /// Makes the run update no account that has one of these members, because an earlier update of the plan cleared
-    /// them. Whether the update of `at_risk` did so shows when its account is read; if this run does not read it, the
-    /// answer is assumed to be yes.
-    pub(super) fn sparing(mut self, mut cleared_members: Vec<String>, at_risk: Option<AtRisk>) -> Self {
-        let is_open =
-            |at_risk: &AtRisk| self.todo.iter().chain(&self.singly).any(|row| row.row == at_risk.row && row.was_sent);
-        match at_risk {
-            Some(at_risk) if is_open(&at_risk) => {
-                self.in_doubt = Some(InDoubt { at_risk, altered: None, is_old: true });
-            }
-            Some(at_risk) => cleared_members.extend(at_risk.members.into_keys()),
-            None => {}
-        }
+    /// them. Whether an update in doubt did so shows when its account is read, which comes first. A run that does not have
+    /// its row updates no account with such a member.
+    pub(super) fn sparing(mut self, cleared_members: Vec<String>, in_doubt: Option<AtRisk>) -> Self {
         self.members = Members::new(cleared_members);
+        self.in_doubt = in_doubt.map(|at_risk| {
+            if let Some(place) = self.todo.iter().position(|row| row.row == at_risk.row) {
+                self.requests_left += 1;
+                self.singly.extend(self.todo.remove(place));
+            }
+            let is_old = self.singly.iter().any(|row| row.row == at_risk.row);
+            InDoubt { at_risk, altered: None, is_old }
+        });
         self
     }
 
@@ -276,7 +275,7 @@ impl Machine {
             if in_doubt.is_old || in_doubt.altered.is_some() {
                 return self.next(now);
             }
-            let AtRisk { row, members } = in_doubt.at_risk;
+            let AtRisk { row, members, .. } = in_doubt.at_risk;
             self.fail(RunError::InDoubt { row, members: members.into_keys().collect() });
         }
         Next::Done
@@ -793,7 +792,7 @@ impl Machine {
                     records.push(self.not_sent(row, before));
                 }
                 if refusal.may_have_been_applied && !at_risk.is_empty() {
-                    let at_risk = AtRisk { row: row.row, members: at_risk };
+                    let at_risk = AtRisk { row: row.row, members: at_risk, is_of_parent: false };
                     let is_old = self.in_doubt.as_ref().is_some_and(|old| old.is_old && old.at_risk.row == row.row);
                     self.in_doubt = Some(InDoubt { at_risk, altered: None, is_old });
                 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::account::{ContactAccount, STAGE};
 use crate::change::{has_unsendable, unsendable, unsendable_keys, unsendable_members};
+use crate::timestamp;
 
 /// An update that resets a member to a default keeps one value. Updates that kept this many values keep the member.
 const VALUES: usize = 2;
@@ -115,6 +116,9 @@ impl Members {
             if self.is_kept(name) {
                 continue;
             }
+            if is_later(&was, &is) {
+                continue;
+            }
             let seen = self.altered.entry(name.to_owned()).or_default();
             // The service computes no stage, so one suffices.
             if name == STAGE || seen.iter().any(|value| is_same(name, value, &is)) {
@@ -134,6 +138,13 @@ pub(super) struct Altered {
     /// Those that the update may have reset: the stage, and members with a value that another update left too, unless
     /// updates were seen to keep two values of them.
     pub(super) reset: Vec<String>,
+}
+
+/// Returns whether a member went from one time to a later one, as the time of the last change does. Two accounts that are
+/// updated in the same second have the same one. An update that resets a time leaves an earlier one, or none.
+fn is_later(was: &Value, is: &Value) -> bool {
+    let time = |value: &Value| value.as_str().and_then(timestamp::parse);
+    time(was).zip(time(is)).is_some_and(|(was, is)| is > was)
 }
 
 /// Returns whether two values of a member are the same. A stage can be renamed.

@@ -204,8 +204,8 @@ impl std::fmt::Display for RunError {
             Self::InDoubt { row, members } => write!(
                 formatter,
                 "the update of row {row} may have cleared {}, which an update cannot include, and no answer confirmed \
-                it. The run stopped before it updated another account with such a member. apply() reads the account \
-                of row {row} first. If it cannot, it sends the next update alone, and resumes where the run stopped if \
+                it. The run stopped before it updated another account with such a member. An apply() that includes row \
+                {row} reads its account first. If it cannot, it sends the next update alone, and resumes where the run stopped if \
                 the answer shows that the service keeps such members",
                 members.join(", ")
             ),
