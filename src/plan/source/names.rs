@@ -152,9 +152,19 @@ impl Names {
         found
     }
 
-    /// A renamed column must exist: its name may be misspelled, and its values would be lost.
+    /// A renamed column must exist: its name may be misspelled, and its values would be lost. One column must not have two
+    /// fields: its values would go to one of them.
     fn check_renamed(&mut self, names: &[&str], options: &Options) {
-        for (from, _) in &options.columns {
+        for (index, (from, to)) in options.columns.iter().enumerate() {
+            let is_other = |(other, field): &&(String, String)| same(other, from) && field != to;
+            if let Some((other, _)) = options.columns.iter().take(index).find(is_other) {
+                let message = format!(
+                    "and {} in columns= differ only in case, spaces or punctuation, so they are the same column; keep \
+                     one of them",
+                    shown(other)
+                );
+                self.faults.push(FieldError::new(shown(from), message));
+            }
             if !names.is_empty() && !names.iter().any(|name| same(from, name)) {
                 self.faults.push(FieldError::new(shown(from), "is in columns=, but not in the table"));
             }
@@ -480,6 +490,26 @@ mod tests {
         );
         let missing = Names::of(&["id"], &renaming("Web site", "domain_name")).faults;
         assert_eq!(missing[0].message, "is in columns=, but not in the table");
+        let two = Options {
+            columns: [("E-Mail", "email"), ("Email", "description"), ("e mail", "email")]
+                .map(|(from, to)| (from.to_owned(), to.to_owned()))
+                .to_vec(),
+            ..Options::default()
+        };
+        let faults: Vec<String> = Names::of(&["Email"], &two)
+            .faults
+            .into_iter()
+            .map(|fault| format!("{} {}", fault.field, fault.message))
+            .collect();
+        assert_eq!(
+            faults,
+            [
+                "Email and E-Mail in columns= differ only in case, spaces or punctuation, so they are the same column; keep \
+                 one of them",
+                "e mail and Email in columns= differ only in case, spaces or punctuation, so they are the same column; keep \
+                 one of them"
+            ]
+        );
         let both = Options { ignore: vec!["website".to_owned()], ..renaming("Website", "domain_name") };
         assert_eq!(Names::of(&["Website"], &both).faults[0].message, "is in both columns= and ignore=");
     }
