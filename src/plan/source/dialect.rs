@@ -48,8 +48,9 @@ pub(super) fn decoded(mut file: File, options: &Options) -> Result<Box<dyn BufRe
     }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(io)?;
-    // Nearly every sequence of bytes is valid in these encodings, so they would turn each letter of UTF-8 into two others.
-    if encoding.is_single_byte() && !bytes.is_ascii() && std::str::from_utf8(&bytes).is_ok() {
+    // Most sequences of bytes are valid in such an encoding, so it would turn letters of UTF-8 into others. Text in such an
+    // encoding is hardly ever valid UTF-8.
+    if encoding.is_ascii_compatible() && !bytes.is_ascii() && std::str::from_utf8(&bytes).is_ok() {
         let named = encoding.name().to_lowercase();
         return Err(RecordError::Line(
             0,

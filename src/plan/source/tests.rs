@@ -567,6 +567,14 @@ fn what_is_wrong_in_a_csv_file_is_told_with_its_line() {
                from Western Europe, \"windows-1250\" from Central Europe, \"windows-1251\" for Cyrillic"
     );
     let latin = Options { encoding: Some("windows-1252".to_owned()), ..Options::default() };
+    for named in ["shift_jis", "gbk", "big5", "euc-kr", "euc-jp", "gb18030"] {
+        let options = Options { encoding: Some(named.to_owned()), ..Options::default() };
+        for city in ["東京", "Tromsø", "서울"] {
+            let read = Table::from_csv(&file("utf-8.csv", format!("id,city\n1,{city}\n")), &options);
+            let error = read.unwrap_err().to_string();
+            assert!(error.contains("the file is valid UTF-8, but encoding= says"), "{named} {city}: {error}");
+        }
+    }
     let read = |name, content: &[u8]| Table::from_csv(&file(name, content), &latin).map_err(|error| error.to_string());
     assert_eq!(
         read("utf-8.csv", "id,city\n1,Malmö\n".as_bytes()).unwrap_err(),
