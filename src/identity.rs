@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use once_cell::race::OnceBox;
 use tokio::time::Instant;
 
@@ -49,6 +49,8 @@ impl Identity {
     pub(crate) fn new(config: &Config) -> Result<Self, Error> {
         let mut common = HeaderMap::new();
         common.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        // An update must not be built on what a cache between here and the service once stored.
+        common.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         common.insert(USER_AGENT, HeaderValue::from_static(concat!("replyio/", env!("CARGO_PKG_VERSION"))));
         match &config.act_as {
             Some(ActAs::UserId(id)) => drop(common.insert(X_USER_ID, HeaderValue::from(*id))),

@@ -29,6 +29,7 @@ async fn the_key_goes_out_as_x_api_key_with_the_package_as_user_agent() {
     let request = sandbox.requests().remove(0);
     assert_eq!(header(&request, "user-agent"), Some(concat!("replyio/", env!("CARGO_PKG_VERSION"))));
     assert_eq!(header(&request, "accept"), Some("application/json"));
+    assert_eq!(header(&request, "cache-control"), Some("no-cache"), "an update must not be built on a cached account");
     for absent in ["x-user-id", "x-user-email", "x-team-id", "cookie", "accept-encoding", "referer"] {
         assert_eq!(header(&request, absent), None, "{absent}");
     }
