@@ -122,6 +122,13 @@ def test_polars_may_have_columns_of_nothing() -> None:
     assert read(frame) == [{"id": number, "city": None, "owner_user_id": None} for number in (1, 2)]
 
 
+def test_polars_ignores_columns_by_their_names_and_not_by_a_pattern() -> None:
+    frame = pl.DataFrame({"id": [1], "city": ["Oslo"], "state": ["Viken"], "^c.*$": ["x"]})
+    assert read(frame, ignore=["^c.*$"]) == [{"id": 1, "city": "Oslo", "state": "Viken"}]
+    faults = refusal(frame.drop("city"), ignore=["^s.*$"]).errors
+    assert [fault.field for fault in faults] == ["^c.*$"]
+
+
 def test_a_number_of_polars_may_be_an_id() -> None:
     decimals = pl.Series([Decimal("42.00"), None, Decimal(1)], dtype=pl.Decimal(20, 2))
     for array in (decimals, pl.Series([42.0, float("nan"), 1.0]), pl.Series([42, None, 1], dtype=pl.UInt16)):

@@ -40,9 +40,11 @@ pub(super) fn exportable<'py>(
     if !faults.is_empty() {
         return Err(errors::refused(py, "table", &faults));
     }
-    let (nothing, types, lenient) = (polars.getattr("Null")?, PyDict::new(py), PyDict::new(py));
-    lenient.set_item("strict", false)?;
-    let rest = frame.call_method("drop", (options.ignore.clone(),), Some(&lenient))?;
+    let (nothing, types) = (polars.getattr("Null")?, PyDict::new(py));
+    // Not `drop`, which takes a name such as "^city.*$" for a pattern.
+    let columns = frame.call_method0("get_columns")?.try_iter()?.zip(&names);
+    let columns = columns.filter(|(_, name)| !options.ignore.contains(name)).map(|(column, _)| column);
+    let rest = polars.getattr("DataFrame")?.call1((columns.collect::<PyResult<Vec<_>>>()?,))?;
     // Without a column there would be no rows either.
     let frame = if rest.getattr("width")?.eq(0)? { frame.clone() } else { rest };
     for kind in frame.getattr("dtypes")?.try_iter()? {
