@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 # The columns of a table that refer to the plan. Others are ignored.
-_COLUMNS = ("row", "id", "field", "after")
+_COLUMNS = ("row", "id", "field", "before", "after")
 _SPREADSHEETS = {".xlsx", ".xlsm", ".xls", ".ods", ".numbers"}
 
 
@@ -47,7 +47,8 @@ def selected(rows: object, table: Report, changes: Report) -> list[int]:
     lines = list(_lines(rows))
     numbers = sorted({number for number, _ in lines})
     wanted = set(numbers)
-    ids = {row["row"]: row["id"] for row in rows_of(table) if row["row"] in wanted}
+    planned = [row for row in rows_of(table) if row["row"] in wanted]
+    ids = {row["row"]: row["id"] for row in planned}
     missing = next((number for number in numbers if number not in ids), None)
     if missing is not None:
         _refuse(f"row {missing} is not in the plan")
@@ -57,22 +58,31 @@ def selected(rows: object, table: Report, changes: Report) -> list[int]:
                 f"row {number} of the plan has another id than in this table; is this table an export of this plan?"
             )
     if any("field" in line for _, line in lines):
-        _check_changes(lines, wanted, changes)
+        pending = {row["row"] for row in planned if row["status"] == "pending"}
+        _check_changes(lines, wanted, pending, changes)
     return numbers
 
 
-def _check_changes(lines: list[tuple[int, Mapping[str, Any]]], wanted: set[int], changes: Report) -> None:
+def _check_changes(
+    lines: list[tuple[int, Mapping[str, Any]]], wanted: set[int], pending: set[int], changes: Report
+) -> None:
     """Checks that each row is complete and has the values of the plan."""
-    planned: dict[int, dict[str, Any]] = {}
+    planned: dict[int, dict[str, Mapping[str, Any]]] = {}
     for change in rows_of(changes):
         if change["row"] in wanted:
-            planned.setdefault(change["row"], {})[change["field"]] = change["after"]
+            planned.setdefault(change["row"], {})[change["field"]] = change
     found: dict[int, set[str]] = {}
     for number, line in lines:
         field, fields = str(line.get("field")).strip(), planned.get(number, {})
         if field not in fields:
             _refuse(f"row {number} of the plan does not change the field {field!r} of this table")
-        if "after" in line and not _is_same(line["after"], fields[field]):
+        # A run that overwrites conflicts changes the previous values of its rows.
+        if number in pending and "before" in line and not _is_same(line["before"], fields[field]["before"]):
+            _refuse(
+                f"row {number}, {field}: the value in `before` differs from the plan; is this table an export of this "
+                f"plan? If only its format changed, remove the column `before`"
+            )
+        if "after" in line and not _is_same(line["after"], fields[field]["after"]):
             _refuse(
                 f"row {number}, {field}: the value in `after` differs from the plan, and a run sends only the "
                 f"plan's values; plan again from the edited values, or remove the column `after` if only its format "

@@ -124,6 +124,10 @@ def test_a_limit_takes_the_first_rows_and_the_next_run_the_next(mode: str, made:
             [{"row": 0, "field": "city", "after": "Molde"}, {"row": 0, "field": "industry", "after": "Fish"}],
             "row 0, city: the value in `after` differs from the plan",
         ),
+        (
+            [{"row": 0, "field": "city", "before": "Molde"}, {"row": 0, "field": "industry"}],
+            "row 0, city: the value in `before` differs from the plan",
+        ),
     ],
 )
 def test_rows_that_are_not_the_plans_are_refused_before_anything_is_sent(
