@@ -1,10 +1,14 @@
 //! Changes of an account, their result, and what an answer shows of them. Pure.
 //!
-//! The service treats `""`, `null` and a missing member as empty, so they are equal in every comparison.
+//! The service treats `""`, `null` and a missing member as empty, and has `Empty` for an unknown company size. They are equal
+//! in every comparison: a service may show one where another was sent, and its list another than `GET`.
 
 use std::borrow::Cow;
 
 use crate::account::{AccountFields, ContactAccount, Field, FieldValue, MEMBERS, Presence, STAGE, WrongKind};
+
+/// The company size that the service shows for an unknown one.
+const UNKNOWN_SIZE: &str = "Empty";
 
 /// The value of a field in a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -27,14 +31,14 @@ impl Value {
         }
     }
 
-    /// Returns whether the service treats the two values as equal.
-    pub fn is(&self, other: Option<FieldValue<'_>>) -> bool {
-        filled(self.as_field_value()) == filled(other)
+    /// Returns whether the service treats two values of a field as equal.
+    pub fn is(&self, field: Field, other: Option<FieldValue<'_>>) -> bool {
+        filled(field, self.as_field_value()) == filled(field, other)
     }
 
-    /// Returns whether it is one of the empty values.
-    pub fn is_empty(&self) -> bool {
-        self.is(None)
+    /// Returns whether it is one of the empty values of a field.
+    pub fn is_empty(&self, field: Field) -> bool {
+        self.is(field, None)
     }
 }
 
@@ -70,16 +74,9 @@ impl Change {
 
     /// Returns the change from the current value of an account to the given value; `None` if they are equal.
     pub fn between(field: Field, before: Option<FieldValue<'_>>, after: Option<FieldValue<'_>>) -> Option<Self> {
-        let differs = filled(before) != filled(after);
+        let differs = filled(field, before) != filled(field, after);
         differs.then(|| Self::new(field, before.into(), after.into()))
     }
-}
-
-/// Returns whether a field has a value. `Empty` is the service's own value for an unknown company size.
-#[cfg(feature = "plan")]
-pub(crate) fn is_filled(field: Field, value: Option<FieldValue<'_>>) -> bool {
-    let is_placeholder = field == Field::CompanySize && value == Some(FieldValue::Text("Empty"));
-    filled(value).is_some() && !is_placeholder
 }
 
 /// Returns the changes that the given fields make to an account. An absent field changes nothing.
@@ -119,7 +116,7 @@ pub(crate) enum Drift {
 /// Compares an account with the planned changes.
 #[cfg(feature = "plan")]
 pub(crate) fn drift(current: &ContactAccount, changes: &[Change]) -> Drift {
-    let is = |field: Field, value: &Value| value.is(current.value(field));
+    let is = |field: Field, value: &Value| value.is(field, current.value(field));
     if changes.iter().all(|change| is(change.field, &change.after)) {
         return Drift::Done;
     }
@@ -131,7 +128,7 @@ pub(crate) fn drift(current: &ContactAccount, changes: &[Change]) -> Drift {
 /// What the answer to an update shows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Deviations {
-    /// The fields in which the answer differs from what was sent.
+    /// The fields in which the answer differs from what the update was to make of the account.
     pub fields: Vec<Field>,
     /// The members that the account had before the update, that an update cannot include, and that the answer lacks:
     /// the service cleared them.
@@ -139,14 +136,14 @@ pub struct Deviations {
 }
 
 impl Deviations {
-    /// Compares the account before an update, the sent fields and the answer. A field that was left out should be
-    /// empty.
-    pub(crate) fn of(before: &ContactAccount, sent: &AccountFields, answer: &ContactAccount) -> Self {
-        let is_as_sent = |field: Field| {
-            let sent = sent.get(field);
-            filled(sent.value().copied()) == filled(answer.value(field))
+    /// Compares the account before an update, what the update was to make of it, and the answer. A field that was left
+    /// out should be empty.
+    pub(crate) fn of(before: &ContactAccount, meant: &AccountFields, answer: &ContactAccount) -> Self {
+        let is_as_meant = |field: Field| {
+            let meant = meant.get(field);
+            filled(field, meant.value().copied()) == filled(field, answer.value(field))
         };
-        let fields = Field::ALL.iter().copied().filter(|field| !is_as_sent(*field)).collect();
+        let fields = Field::ALL.iter().copied().filter(|field| !is_as_meant(*field)).collect();
         let lost = unsendable_members(before).filter(|name| has_lost(name, &unsendable(before, name), answer));
         Self { fields, lost: lost.map(ToOwned::to_owned).collect() }
     }
@@ -236,9 +233,10 @@ fn is_nothing(value: &serde_json::Value) -> bool {
     }
 }
 
-/// Returns the value, unless it is empty.
-pub(crate) fn filled(value: Option<FieldValue<'_>>) -> Option<FieldValue<'_>> {
-    value.filter(|value| *value != FieldValue::Text(""))
+/// Returns the value of a field, unless it is one of the empty ones.
+pub(crate) fn filled(field: Field, value: Option<FieldValue<'_>>) -> Option<FieldValue<'_>> {
+    let is_empty = |text: &str| text.is_empty() || (field == Field::CompanySize && text == UNKNOWN_SIZE);
+    value.filter(|value| !matches!(value, FieldValue::Text(text) if is_empty(text)))
 }
 
 #[cfg(test)]

@@ -169,6 +169,27 @@ def test_what_an_unanswered_attempt_cleared_is_a_warning_although_a_later_look_l
         assert [request.method for request in sandbox.requests] == ["GET", "PUT", "GET", "PUT"]
 
 
+def test_a_field_that_an_unanswered_attempt_emptied_is_a_warning_although_a_later_look_lacks_it() -> None:
+    accounts: list[Any] = [{"id": 1, "name": "Acme", "time_zone_id": "Europe/Oslo"}]
+    lost = Fault(method="PUT", times=1, status=503, retry_after=2, applied=True)
+    deviations = Deviations(update_clears=["timeZoneId"], stored="trimmed")
+    with Sandbox(accounts=accounts, faults=[lost], deviations=deviations) as sandbox, sandbox.client() as client:
+        with pytest.warns(ReplyWarning, match="time_zone_id"):
+            client.patch_contact_account(1, city=" Oslo ")
+        assert [request.method for request in sandbox.requests] == ["GET", "PUT", "GET", "PUT"]
+
+
+def test_a_company_size_of_empty_is_no_size() -> None:
+    accounts: list[Any] = [{"id": id, "name": "Acme", "company_size": size} for id, size in ((1, "Empty"), (2, None))]
+    with Sandbox(accounts=accounts) as sandbox, sandbox.client() as client, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        client.patch_contact_account(1, company_size=None)
+        client.patch_contact_account(2, company_size="Empty")
+        assert [request.method for request in sandbox.requests] == ["GET", "GET"]
+        assert client.patch_contact_account(1, company_size="2-10").company_size == "2-10"
+        assert client.patch_contact_account(1, company_size="Empty").company_size == "Empty"
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_member_that_this_version_does_not_know_and_that_is_kept_is_no_warning(
     mode: str, reply_sandbox: Sandbox

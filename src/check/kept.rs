@@ -121,7 +121,8 @@ pub(super) fn kept(before: &Moment, answer: Option<&Moment>, now: &Moment) -> Ve
 /// or contains a text that the account does not have.
 pub(super) fn may_come_late(before: &Moment, answer: Option<&Moment>, now: &Moment, update: Update) -> bool {
     let is_shown = |moment: &Moment| {
-        change::filled(moment.account.value(restoring::FIELD)) != change::filled(before.account.value(restoring::FIELD))
+        change::filled(restoring::FIELD, moment.account.value(restoring::FIELD))
+            != change::filled(restoring::FIELD, before.account.value(restoring::FIELD))
     };
     !is_shown(now) && (update == Update::Unknown || answer.is_some_and(is_shown))
 }

@@ -11,9 +11,11 @@ use super::wording::joined;
 /// The text that a trial writes into an empty description. It names its origin, and contains characters that a service
 /// might store in another form. It never replaces a value, so a process that ends during the trial loses nothing.
 pub(super) const TEXT: &str = "Written by replyio check; delete this. a & b < c > d \"e\"  f ";
-/// Letters of the text that no other text contains. A search ignores all characters between them, so that it finds the
-/// text in any stored form: wrapped, escaped or truncated.
-const MARK: &str = "writtenbyreplyio";
+/// With this many of its letters, a text is that of the check. Other characters are ignored, so that it is recognized in
+/// any stored form: wrapped, escaped or truncated.
+const MARK: usize = "writtenbyreplyio".len();
+/// The longest tag or character reference that counts as markup.
+const LONGEST_MARKUP: usize = 40;
 /// The only field that a trial changes.
 pub(super) const FIELD: Field = Field::Description;
 
@@ -103,7 +105,8 @@ impl StoredText {
 
 /// Returns the fields in which two states of an account differ.
 pub(super) fn differing(one: &ContactAccount, other: &ContactAccount) -> Vec<Field> {
-    let differs = |field: &Field| change::filled(one.value(*field)) != change::filled(other.value(*field));
+    let differs =
+        |field: &Field| change::filled(*field, one.value(*field)) != change::filled(*field, other.value(*field));
     Field::ALL.iter().copied().filter(differs).collect()
 }
 
@@ -129,7 +132,8 @@ impl Restoring {
         let mut restoring = Self::default();
         for field in differing(before, now) {
             let value = now.value(field);
-            let is_answered = answer.is_some_and(|answer| change::filled(answer.value(field)) == change::filled(value));
+            let is_answered =
+                answer.is_some_and(|answer| change::filled(field, answer.value(field)) == change::filled(field, value));
             if field == FIELD && is_text_of_check(value) || is_answered && (field != FIELD || answer_is_ours(answer)) {
                 let (before, after) = (value.into(), before.value(field).into());
                 restoring.changes.push(Change::new(field, before, after));
@@ -141,11 +145,31 @@ impl Restoring {
     }
 }
 
-/// Returns whether a value is the text of the check, in any form.
+/// Returns whether a value is the text of the check, in any form, and nothing else: someone may have added to it.
 pub(super) fn is_text_of_check(value: Option<FieldValue<'_>>) -> bool {
     let Some(FieldValue::Text(text)) = value else { return false };
-    let letters: String = text.chars().filter(char::is_ascii_alphabetic).collect();
-    letters.to_ascii_lowercase().contains(MARK)
+    let written = letters(TEXT);
+    // Tags and character references are markup, or the characters `&`, `<` and `>` of the text.
+    [letters(text), letters(&without_markup(text))]
+        .iter()
+        .any(|found| found.len() >= MARK && written.starts_with(found))
+}
+
+fn letters(text: &str) -> String {
+    text.chars().filter(char::is_ascii_alphabetic).collect::<String>().to_ascii_lowercase()
+}
+
+fn without_markup(text: &str) -> String {
+    let (mut rest, mut found) = (text, String::new());
+    while let Some(start) = rest.find(['<', '&']) {
+        let (before, markup) = rest.split_at(start);
+        found.push_str(before);
+        let end = if markup.starts_with('<') { '>' } else { ';' };
+        let is_name = markup.chars().nth(1).is_some_and(|next| next.is_ascii_alphabetic() || "/#".contains(next));
+        let length = markup.find(end).filter(|length| is_name && *length <= LONGEST_MARKUP).unwrap_or(0);
+        rest = markup.get(length + 1..).unwrap_or_default();
+    }
+    found + rest
 }
 
 /// Returns whether an answer shows that the update was applied. Then its description comes from the update.
@@ -250,6 +274,28 @@ mod tests {
         for answer in [None, Some(&now)] {
             let restoring = Restoring::of(&before, answer, &theirs);
             assert_eq!((restoring.changes, restoring.left_alone), (Vec::new(), vec![Field::Description]));
+        }
+    }
+
+    #[test]
+    fn a_text_to_which_someone_has_added_is_not_taken_back() {
+        let (before, _) = account(&json!({}));
+        let (echo, _) = account(&json!({"description": TEXT}));
+        for stored in [
+            format!("{TEXT} Call Anna on Monday."),
+            format!("<p>{}</p><p>Call Anna</p>", TEXT.replace('&', "&amp;").replace('<', "&lt;")),
+            format!("Call Anna. {TEXT}"),
+            "Written by replyio check, ask Bob".to_owned(),
+        ] {
+            let (now, _) = account(&json!({"description": stored}));
+            for answer in [None, Some(&echo)] {
+                let restoring = Restoring::of(&before, answer, &now);
+                assert_eq!(
+                    (restoring.changes, restoring.left_alone),
+                    (Vec::new(), vec![Field::Description]),
+                    "{stored}"
+                );
+            }
         }
     }
 }

@@ -19,8 +19,8 @@ use crate::error::{Error, Failure};
 pub(crate) struct Updated<T> {
     /// The account before any update was sent.
     pub(crate) looked: T,
-    /// The update, if one was sent, and the account from its answer or a later read.
-    pub(crate) update: Option<(AccountFields, T)>,
+    /// The account from the answer to the update or from a later read, if an update was sent.
+    pub(crate) after: Option<T>,
 }
 
 impl Client {
@@ -39,7 +39,7 @@ impl Client {
     ) -> Result<Updated<T>, Error> {
         let look = self.account_request(Method::GET, turn.id(), None);
         let mut tries = Tries::new(allowed);
-        let (mut before, mut sent) = (None, None);
+        let mut before = None;
         loop {
             running.updating = false;
             let mut looks = Tries::new(self.config.max_attempts);
@@ -49,9 +49,9 @@ impl Client {
             let looked = looked.ok_or_else(|| running.failed(Failure::Internal("a read expired".to_owned())))?;
             let fresh = Look { sent: asked, answered: Moment::now() };
             let Some(fields) = decide(&looked).map_err(|failure| running.failed(failure))? else {
-                return Ok(match before.zip(sent) {
-                    None => Updated { looked, update: None },
-                    Some((before, sent)) => Updated { looked: before, update: Some((sent, looked)) },
+                return Ok(match before {
+                    None => Updated { looked, after: None },
+                    Some(before) => Updated { looked: before, after: Some(looked) },
                 });
             };
             let request = self.update_request(turn, &fields).map_err(|failure| running.failed(failure))?;
@@ -61,10 +61,10 @@ impl Client {
             if running.attempts > attempts {
                 // A later read may lack what this update cleared.
                 let looked = before.take().unwrap_or(looked);
-                if let Some(after) = answered {
-                    return Ok(Updated { looked, update: Some((fields, after)) });
+                if answered.is_some() {
+                    return Ok(Updated { looked, after: answered });
                 }
-                (before, sent) = (Some(looked), Some(fields));
+                before = Some(looked);
             }
         }
     }

@@ -1,7 +1,8 @@
 //! Finds rows whose account may have a longer text than the list shows.
 //!
 //! A list that truncates texts returns none that is longer than its limit. So the list can have truncated only its
-//! longest texts, and these are known at the end.
+//! longest texts, and these are known at the end, and those that end with a mark: a program that cuts at a word and adds
+//! one makes shorter texts, too.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -12,7 +13,7 @@ use super::{MatchOn, SHORTEST_CUT};
 /// The number of texts at which the shorter ones are removed. They are removed again whenever the number has doubled.
 const FEW: usize = 1_024;
 
-/// The accounts with the longest texts so far.
+/// The accounts with the longest texts so far, and those whose text ends like a shortened one.
 #[derive(Debug, Default)]
 pub(super) struct Cut {
     texts: Vec<(Lengths, i64, Box<str>)>,
@@ -25,7 +26,7 @@ impl Cut {
     pub(super) fn add(&mut self, id: i64, text: &str) {
         let lengths = Lengths::of(text);
         self.longest.extend(lengths);
-        if !lengths.reach(self.longest) {
+        if !lengths.reach(self.longest) && shortened(text).is_none() {
             return;
         }
         self.texts.push((lengths, id, text.into()));
@@ -36,15 +37,22 @@ impl Cut {
 
     fn sort_out(&mut self) {
         let longest = self.longest;
-        self.texts.retain(|(lengths, ..)| lengths.reach(longest));
+        self.texts.retain(|(lengths, _, text)| lengths.reach(longest) || shortened(text).is_some());
         self.kept = self.texts.len();
     }
 
-    /// Returns the accounts with the longest texts in the list.
-    pub(super) fn longest(mut self) -> Vec<(i64, Box<str>)> {
+    /// Returns the accounts whose text the list may have truncated.
+    pub(super) fn possible(mut self) -> Vec<(i64, Box<str>)> {
         self.sort_out();
         self.texts.into_iter().map(|(_, id, text)| (id, text)).collect()
     }
+}
+
+/// Returns what a text begins with if it ends as a program ends a text that it has shortened.
+pub(in crate::plan) fn shortened(text: &str) -> Option<&str> {
+    let text = text.trim_end_matches([' ', ']', ')']);
+    let known = text.strip_suffix('\u{2026}').or_else(|| text.strip_suffix("..."))?;
+    Some(known.trim_end_matches([' ', '[', '(']))
 }
 
 /// Returns the accounts that a row may be for if these texts are only the beginnings of theirs, each with such a row:
@@ -115,6 +123,26 @@ mod tests {
         Some(matched.unwrap_or(other))
     }
 
+    #[test]
+    fn an_account_whose_text_ends_with_a_mark_is_read_however_long_it_is() {
+        let longest = "https://www.a-company-with-a-long-domain.example/";
+        let cases = [
+            (MatchOn::Name, "International Shipping Group Holdings AS", "International Shipping Group \u{2026}"),
+            (MatchOn::Name, "International Shipping Group Holdings AS", "International [...]"),
+            (MatchOn::DomainName, "acme-holdings.example", "https://www.acme-holdings..."),
+            (MatchOn::DomainName, "acme-holdings.example", "acme-hold\u{2026}"),
+        ];
+        for (match_on, row, text) in cases {
+            let mut cut = Cut::default();
+            for (id, text) in [(1, longest), (2, text), (3, "Another...")] {
+                cut.add(id, text);
+            }
+            let names = HashMap::from([(match_on.comparable(row), 0)]);
+            assert_eq!(wholes(match_on, &names, &cut.possible()), [(2, 0)], "{text}");
+        }
+        assert_eq!((shortened("Acme"), shortened("..."), shortened("a.. ")), (None, Some(""), None));
+    }
+
     proptest! {
         #[test]
         fn every_name_that_a_text_may_begin_is_found(
@@ -145,7 +173,7 @@ mod tests {
             };
             let expected: Vec<i64> =
                 (0..).zip(&texts).filter(|(_, text)| is_longest(text)).map(|(id, _)| id).collect();
-            prop_assert_eq!(cut.longest().into_iter().map(|(id, _)| id).collect::<Vec<_>>(), expected);
+            prop_assert_eq!(cut.possible().into_iter().map(|(id, _)| id).collect::<Vec<_>>(), expected);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Cell, Mode, Nulls};
 use crate::account::{ContactAccount, Field};
-use crate::change::{Change, is_filled};
+use crate::change::{Change, filled};
 
 /// Returns the changes that give an account the values of a row; none if it already has them. `row` contains each
 /// column that is a field once.
@@ -18,7 +18,7 @@ pub fn changes<'a>(
         named |= 1 << field as u32;
         let before = current.value(field);
         let keeps = match mode {
-            Mode::Fill => cell == Cell::Empty || is_filled(field, before),
+            Mode::Fill => cell == Cell::Empty || filled(field, before).is_some(),
             Mode::Patch | Mode::Replace => cell == Cell::Empty && nulls == Nulls::Keep,
         };
         if !keeps {

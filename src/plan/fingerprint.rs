@@ -95,7 +95,7 @@ impl Fingerprints {
 fn add(bytes: &mut Vec<u8>, field: Field, value: Option<FieldValue<'_>>) {
     // The order tells the field. If it were wrong, a row would be compared in vain, and never taken for another one.
     bytes.push(field as u8);
-    match filled(value) {
+    match filled(field, value) {
         None => bytes.extend_from_slice(&0_u32.to_le_bytes()),
         Some(FieldValue::Integer(number)) => {
             bytes.extend_from_slice(&INTEGER.to_le_bytes());

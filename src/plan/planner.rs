@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::cut::{Cut, wholes};
+use super::cut::{Cut, shortened, wholes};
 use super::diff;
 use super::file::{OpenRow, PlannedRow};
 use super::fingerprint::Fingerprints;
@@ -212,7 +212,7 @@ impl<'a> Planner<'a> {
         let mut singly = std::mem::take(&mut self.unclear);
         singly.retain(|(_, row)| self.held_of(*row).status() != Some(Status::Ambiguous));
         let cut = std::mem::take(&mut self.cut);
-        singly.extend(wholes(self.match_on, &self.names, &cut.longest()));
+        singly.extend(wholes(self.match_on, &self.names, &cut.possible()));
         singly.extend(self.ids.iter());
         // In the order of the table, so that two runs of the same plan read in the same order.
         singly.sort_unstable_by_key(|(_, row)| std::cmp::Reverse(*row));
@@ -522,7 +522,8 @@ impl MatchOn {
 
     /// With what a text, as it is compared, can begin of which only this beginning is known.
     pub(super) fn beginnings(self, text: &str) -> Vec<Cow<'_, str>> {
-        if self == Self::DomainName { domain::key_beginnings(text) } else { vec![Cow::Borrowed(text)] }
+        let known = shortened(text).filter(|known| !known.is_empty()).unwrap_or(text);
+        if self == Self::DomainName { domain::key_beginnings(known) } else { vec![Cow::Borrowed(known)] }
     }
 }
 

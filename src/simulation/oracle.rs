@@ -61,8 +61,14 @@ impl Job {
     }
 }
 
-pub(super) fn same(one: &Value, other: &Value) -> bool {
-    one == other || (one.is_empty() && other.is_empty())
+/// Returns whether the service treats two values of a field as equal.
+pub(super) fn same(field: Field, one: &Value, other: &Value) -> bool {
+    let is_empty = |value: &Value| match value {
+        Value::Null => true,
+        Value::Text(text) => text.is_empty() || (field == Field::CompanySize && text == "Empty"),
+        Value::Integer(_) => false,
+    };
+    one == other || (is_empty(one) && is_empty(other))
 }
 
 fn had(account: &Account, field: Field, from: Duration, to: Duration, wanted: impl Fn(&Value) -> bool) -> bool {
@@ -78,8 +84,9 @@ pub(super) fn sent(stage: &mut Stage, put: &Put) {
     let operation = stage.operations.get(put.operation);
     let from = put.sent.saturating_sub(WINDOW);
     let account = stage.service.accounts.get(&put.id);
-    let shown =
-        |field: Field| account.is_some_and(|it| had(it, field, from, put.sent, |value| same(value, &put.value(field))));
+    let shown = |field: Field| {
+        account.is_some_and(|it| had(it, field, from, put.sent, |value| same(field, value, &put.value(field))))
+    };
     match operation.map(|operation| (operation.lane, &operation.step)) {
         Some((_, Step::Patch(_, given))) => {
             for field in Field::ALL.iter().filter(|field| !given.iter().any(|(other, _)| other == *field)) {
@@ -99,7 +106,7 @@ pub(super) fn sent(stage: &mut Stage, put: &Put) {
             for field in Field::ALL.iter().filter(|field| !shown(**field)) {
                 let is_named = changes.is_some_and(|changes| changes.iter().any(|change| change.field == *field));
                 let was = account.is_some_and(|it| {
-                    had(it, *field, Duration::ZERO, put.sent, |value| same(value, &put.value(*field)))
+                    had(it, *field, Duration::ZERO, put.sent, |value| same(*field, value, &put.value(*field)))
                 });
                 let was_spoiled = account.is_some_and(|it| was_spoiled(stage, it, put, *field));
                 if !(is_named || was_spoiled) || !was {
@@ -118,7 +125,9 @@ fn was_spoiled(stage: &Stage, account: &Account, revert: &Put, field: Field) -> 
         let Author::Put(number) = version.by else { return false };
         let stored = version.values.as_ref().map(|values| values.get(field));
         let sent = stage.puts.iter().find(|(other, _)| *other == number).map(|(_, put)| put.value(field));
-        sent.as_ref().is_some_and(|sent| same(sent, &revert.value(field)) && stored.is_some_and(|it| !same(it, sent)))
+        sent.as_ref().is_some_and(|sent| {
+            same(field, sent, &revert.value(field)) && stored.is_some_and(|it| !same(field, it, sent))
+        })
     })
 }
 
@@ -160,10 +169,10 @@ fn of_apply(
     for field in Field::ALL {
         let value = put.value(*field);
         let change = changes.iter().find(|change| change.field == *field);
-        let is_meant = change.is_some_and(|change| same(&change.after, &value));
+        let is_meant = change.is_some_and(|change| same(*field, &change.after, &value));
         if is_meant {
             let Some(change) = change else { continue };
-            let is_due = |now: &Value| same(now, &change.before) || same(now, &change.after);
+            let is_due = |now: &Value| same(*field, now, &change.before) || same(*field, now, &change.after);
             let was_due = stage.service.accounts.get(&put.id).is_some_and(|it| had(it, *field, from, put.sent, is_due));
             let is_cut = stage.world.is(Trait::ItemsCut);
             if !was_due && !how.overwrite && !is_cut && earlier.is_empty() {
@@ -232,7 +241,7 @@ pub(super) fn planned(stage: &mut Stage, lane: usize, number: usize, report: &Re
     for (row, changes) in job.changes.iter().filter(|(row, _)| **row < job.sheet.rows.len()) {
         for change in changes {
             let meant = job.sheet.meant(*row, change.field);
-            if !meant.is_some_and(|meant| same(&meant, &change.after)) {
+            if !meant.is_some_and(|meant| same(change.field, &meant, &change.after)) {
                 let name = change.field.name();
                 broken.push((
                     2,
@@ -241,7 +250,7 @@ pub(super) fn planned(stage: &mut Stage, lane: usize, number: usize, report: &Re
             }
             let account = report.rows[*row].account_id.and_then(|id| stage.service.accounts.get(&id));
             let was = account.is_some_and(|it| {
-                had(it, change.field, job.planned.0, job.planned.1, |value| same(value, &change.before))
+                had(it, change.field, job.planned.0, job.planned.1, |value| same(change.field, value, &change.before))
             });
             if !was && !stage.world.is(Trait::ItemsCut) {
                 broken.push((
@@ -392,7 +401,9 @@ fn judge(
         Status::Conflict => {
             let foreign = |change: &Change| {
                 account.is_some_and(|it| {
-                    had(it, change.field, from, to, |now| !same(now, &change.before) && !same(now, &change.after))
+                    had(it, change.field, from, to, |now| {
+                        !same(change.field, now, &change.before) && !same(change.field, now, &change.after)
+                    })
                 })
             };
             // The account no longer belongs to the row if it lost the key, or another account got it.
@@ -417,12 +428,11 @@ fn judge(
 /// Returns whether a field has the value of a row, or the value that the row's changes would produce.
 fn is_as_meant(sheet: &Sheet, row: usize, field: Field, values: &Values, changes: &[Change]) -> bool {
     if !changes.is_empty() {
-        return changes.iter().all(|change| change.field != field || same(&change.after, values.get(field)));
+        return changes.iter().all(|change| change.field != field || same(field, &change.after, values.get(field)));
     }
     let now = values.get(field);
-    let is_placeholder = field == Field::CompanySize && *now == Value::Text("Empty".to_owned());
-    let is_filled = !now.is_empty() && !is_placeholder;
-    sheet.meant(row, field).is_none_or(|meant| same(&meant, now) || (sheet.mode == Mode::Fill && is_filled))
+    let is_filled = !same(field, now, &Value::Null);
+    sheet.meant(row, field).is_none_or(|meant| same(field, &meant, now) || (sheet.mode == Mode::Fill && is_filled))
 }
 
 /// The site that a domain of the model is for, whichever way it is written. It shares no code with what is judged.
@@ -533,7 +543,7 @@ pub(super) fn reverted(stage: &mut Stage, lane: usize, number: usize, report: &R
             let shown =
                 account.during(first.sent.saturating_sub(WINDOW), first.arrived.unwrap_or_default()).filter(before);
             let mut shown = shown.filter_map(|version| version.values.as_ref());
-            if !shown.any(|before| same(&stored(before.get(field)), &now)) {
+            if !shown.any(|before| same(field, &stored(before.get(field)), &now)) {
                 let said = view.map(|view| (view.status.as_str(), view.error.clone()));
                 let name = field.name();
                 let text =

@@ -221,7 +221,7 @@ impl Actor {
         let done = tokio::select! {
             biased;
             () = died.notified() => None,
-            done = self.work(lane, step, &control) => Some(done).filter(|_| !stage(|stage| stage.is_dead(self.process))),
+            done = Box::pin(self.work(lane, step, &control)) => Some(done).filter(|_| !stage(|stage| stage.is_dead(self.process))),
         };
         if let Some(ending) = ending {
             ending.abort();
@@ -287,7 +287,7 @@ impl Actor {
                 job::plan(client, &lane.sheets[*job], &path, control).await
             }
             Step::Apply(job, how) if how.is_twice => {
-                job::apply_twice(client, &self.plan_path(lane, *job), *how, control).await
+                Box::pin(job::apply_twice(client, &self.plan_path(lane, *job), *how, control)).await
             }
             Step::Apply(job, how) => job::apply(client, &self.plan_path(lane, *job), *how, control).await,
             Step::RetryFailed(job) => job::retry_failed(&self.plan_path(lane, *job)),

@@ -393,7 +393,7 @@ impl Service {
         members.insert("id".to_owned(), account.id.into());
         for field in Field::ALL {
             let value = version.values.as_ref().map_or(&Value::Null, |values| values.get(*field));
-            if let Some(shown) = self.shown_value(*field, value) {
+            if let Some(shown) = self.shown_value(*field, value, whole) {
                 members.insert(field.wire().to_owned(), shown);
             }
         }
@@ -426,9 +426,12 @@ impl Service {
         Json::Object(members)
     }
 
-    fn shown_value(&self, field: Field, value: &Value) -> Option<Json> {
+    fn shown_value(&self, field: Field, value: &Value, whole: bool) -> Option<Json> {
         match value {
-            _ if !field.nullable() || !value.is_empty() => Some(match value {
+            Value::Null if whole && field == Field::CompanySize && self.world.is(Trait::SizeOfNone) => {
+                Some(Json::from("Empty"))
+            }
+            _ if !matches!(value, Value::Null) || !field.nullable() => Some(match value {
                 Value::Null => Json::Null,
                 Value::Text(text) => Json::from(text.as_str()),
                 Value::Integer(number) => Json::from(*number),

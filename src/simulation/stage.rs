@@ -536,7 +536,9 @@ impl Stage {
             put.has_reset = is_reset && has_one_stage;
             put.is_unsure = (may_have_had_member && !had_member) || !has_one_stage;
             let differs = |field: &&Field| {
-                shown.as_ref().is_some_and(|shown| !super::oracle::same(&put.value(**field), shown.get(**field)))
+                shown
+                    .as_ref()
+                    .is_some_and(|shown| !super::oracle::same(**field, &put.value(**field), shown.get(**field)))
             };
             put.differs = put.has_lost || put.has_reset || Field::ALL.iter().any(|field| differs(&field));
             put.answer = Some((reply.status, is_good));

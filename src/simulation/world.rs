@@ -76,6 +76,8 @@ enumerated! {
         TidiesPhones,
         /// Answers contain empty texts as `""`.
         EmptyAsText,
+        /// `GET` shows an account without a company size as `Empty`, and the list as `null`.
+        SizeOfNone,
         /// Answers omit empty members.
         EmptyLeftOut,
         /// One account must not be updated, and the service refuses it.

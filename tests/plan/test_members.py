@@ -79,6 +79,23 @@ def test_an_update_without_an_answer_locks_neither_the_plan_nor_its_revert(tmp_p
         assert made.revert(progress=False).counts == {"changed": 30}
 
 
+def test_a_stage_that_an_update_without_an_answer_cleared_stops_one_run_only(tmp_path: Path) -> None:
+    accounts = [one | ({"stage": {"id": 3, "name": "Lead"}} if one["id"] <= 15 else {}) for one in companies(30)]
+    with Sandbox(accounts=accounts, deviations=Deviations(update_clears=["stage"])) as service:
+        service.add_fault(Fault(id=2, method="PUT", reset=True, applied=True))
+        with service.client(quota=None) as client:
+            made = plan(client, "sync", ROWS, save_as=tmp_path / "a.replyplan")
+            with pytest.raises(PlanError, match=r"the update of account 2 \(row 1\) cleared stage"):
+                made.apply(progress=False)
+            service.clear_faults()
+            written = [1, *range(15, 30)]
+            assert made.apply(rows=written, progress=False).counts["changed"] == 16
+            with pytest.raises(PlanError, match="would clear stage, as an earlier update of this plan did"):
+                made.apply(progress=False)
+            assert made.revert(progress=False).counts == {"changed": 16}
+    assert sum(one.stage is None for one in service.accounts.values()) == 16
+
+
 @pytest.mark.parametrize("lacks", [(), ("stage",)])
 @pytest.mark.parametrize("stages", [1, 2])
 def test_a_stage_that_updates_keep_costs_no_request_more(lacks: tuple[str, ...], stages: int, tmp_path: Path) -> None:

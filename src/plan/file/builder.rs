@@ -249,7 +249,7 @@ impl Rows {
             for change in &planned.changes {
                 schema::insert_edit(&mut insert_edit, row.row, change, None)?;
                 self.edits += u64::from(change.is_planned);
-                self.cleared += u64::from(change.is_planned && change.after.is_empty());
+                self.cleared += u64::from(change.is_planned && change.after.is_empty(change.field));
             }
         }
         Ok(())

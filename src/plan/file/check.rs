@@ -118,7 +118,7 @@ pub(super) fn check_rows(connection: &Connection, head: &Head) -> Found<()> {
                 break;
             }
             edits += u64::from(edit.change.is_planned);
-            cleared += u64::from(edit.change.is_planned && edit.change.after.is_empty());
+            cleared += u64::from(edit.change.is_planned && edit.change.after.is_empty(edit.change.field));
             next = changes.next().transpose()?;
         }
     }

@@ -285,7 +285,7 @@ impl PlanFile {
             let edits = self.edits_of_row(&reader, number)?.into_iter().filter(is_own);
             let changes = edits.map(StoredEdit::reversed);
             let changes: Vec<Change> =
-                changes.filter(|change| !change.before.is(change.after.as_field_value())).collect();
+                changes.filter(|change| !change.before.is(change.field, change.after.as_field_value())).collect();
             if changes.is_empty() {
                 return Ok(());
             }

@@ -188,7 +188,7 @@ impl StoredEdit {
     /// tell whether the update was ignored or the answer was old, so the revert looks at the account.
     pub(super) fn reversed(self) -> Change {
         let Change { field, before, after, is_planned } = self.change;
-        let answered = self.answered.filter(|answered| !answered.is(before.as_field_value()));
+        let answered = self.answered.filter(|answered| !answered.is(self.change.field, before.as_field_value()));
         Change { field, before: answered.unwrap_or(after), after: before, is_planned }
     }
 

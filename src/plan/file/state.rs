@@ -81,7 +81,9 @@ impl State {
         let is_open = |at_risk: &&AtRisk| {
             open_rows.iter().any(|row| row.row == at_risk.row && (row.was_sent || at_risk.is_of_parent))
         };
-        self.at_risk.as_ref().filter(is_open).cloned()
+        let mut at_risk = self.at_risk.as_ref().filter(is_open)?.clone();
+        at_risk.members.retain(|name, _| !self.cleared_members.contains(name));
+        (!at_risk.members.is_empty()).then_some(at_risk)
     }
 
     /// Returns a text that changes whenever more updates may have been sent.

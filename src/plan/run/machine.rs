@@ -17,7 +17,7 @@ use super::record::{Record, finish, given_up, in_row, said_of, unchanged};
 use super::{OnConflict, OnUnknownMember, RunError};
 use crate::account::{AccountFields, ContactAccount, Field, STAGE};
 use crate::answer::Item;
-use crate::change::{self, Change, Deviations, Drift, Value, has_lost, has_unsendable, is_filled, unsendable};
+use crate::change::{self, Change, Deviations, Drift, Value, filled, has_lost, has_unsendable, unsendable};
 use crate::error::WaitReason;
 use crate::plan::file::{self, AtRisk, FileError, Finished, ItemsProof, OpenRow, Unplanned};
 use crate::plan::planner::{Look, next_look};
@@ -631,7 +631,8 @@ impl Machine {
             if !lost.is_empty() {
                 self.in_doubt = None;
                 self.members.cleared(&lost);
-                records.push(Record::Cleared(lost.clone()));
+                // The doubt is over. A later run updates this account, which has lost the members already.
+                records.extend([Record::Cleared(lost.clone()), Record::NotAtRisk { row: row.row }]);
                 self.fail(RunError::ClearedMembers { row: row.row, id: account.id, members: lost, is_written: true });
                 return records;
             }
@@ -670,7 +671,7 @@ impl Machine {
             return Some(finish(row, Status::Failed, Some(error.to_owned())));
         }
         let is_left = |change: &Change| {
-            let is = |value: &Value| value.is(account.value(change.field));
+            let is = |value: &Value| value.is(change.field, account.value(change.field));
             !(change.is_planned || is(&change.before) || is(&change.after))
         };
         let left: Vec<Field> = changes.iter().filter(|change| is_left(change)).map(|change| change.field).collect();
@@ -699,7 +700,8 @@ impl Machine {
                 fields.into_iter().zip(cut).filter(|(_, cut)| *cut != Some(true)).map(|(field, _)| field).collect()
             }
         };
-        let is_kept = self.settings.fills && foreign.iter().any(|field| is_filled(*field, account.value(*field)));
+        let is_kept =
+            self.settings.fills && foreign.iter().any(|field| filled(*field, account.value(*field)).is_some());
         if !foreign.is_empty() && (self.settings.on_conflict == OnConflict::Skip || is_kept) {
             let names = foreign.iter().map(|field| field.name()).collect::<Vec<_>>().join(", ");
             return Some(match (row.was_sent, is_kept) {
@@ -737,7 +739,7 @@ impl Machine {
             return None;
         }
         // A revert must not restore what an earlier attempt of this plan may have written.
-        let is_kept = |change: &&Change| change.before.is(account.value(change.field));
+        let is_kept = |change: &&Change| change.before.is(change.field, account.value(change.field));
         // A text whose beginning was planned cannot come from this plan.
         let may_be_ours = |change: &&Change| row.was_sent && self.proofs.is_cut(change, &account) != Some(true);
         let is_overwritten = |change: &&Change| !may_be_ours(change) && !is_kept(change) && !is_off(Guard::Answers);
@@ -811,7 +813,8 @@ impl Machine {
         self.members.cleared(&lost);
         let is_shown = changes.iter().any(|change| {
             let before = Value::from(account.value(change.field));
-            !before.is(change.after.as_field_value()) && !before.is(answered.value(change.field))
+            let is = |other| before.is(change.field, other);
+            !is(change.after.as_field_value()) && !is(answered.value(change.field))
         });
         let were_unlisted = self.members.may_be_unlisted();
         let Altered { mut names, reset } = self.members.wrote(&account, &answered, is_shown, &altered);
@@ -819,7 +822,8 @@ impl Machine {
         if were_unlisted {
             records.extend(self.pages_are_of_use());
         }
-        let is_otherwise = |change: &&Change| !change.after.is(answered.value(change.field)) && !is_off(Guard::Answers);
+        let is_otherwise =
+            |change: &&Change| !change.after.is(change.field, answered.value(change.field)) && !is_off(Guard::Answers);
         let stored = changes.iter().filter(is_otherwise);
         let unplanned: Vec<Unplanned> = differing
             .iter()
@@ -831,9 +835,10 @@ impl Machine {
             })
             .collect();
         let had_value = |Unplanned { field, before, .. }: &Unplanned| {
-            is_filled(*field, before.as_field_value()) && !matches!(before, Value::Text(text) if is_blank(text))
+            !before.is_empty(*field) && !matches!(before, Value::Text(text) if is_blank(text))
         };
-        let emptied = unplanned.iter().filter(|unplanned| unplanned.answered.is_empty() && had_value(unplanned));
+        let emptied =
+            unplanned.iter().filter(|unplanned| unplanned.answered.is_empty(unplanned.field) && had_value(unplanned));
         let emptied: Vec<&'static str> = emptied.map(|unplanned| unplanned.field.name()).collect();
         let finished = Finished {
             status: Status::Changed,

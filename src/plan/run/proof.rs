@@ -7,8 +7,9 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::account::{ContactAccount, Field, FieldValue};
-use crate::change::{Change, Value, filled, is_filled};
+use crate::change::{Change, Value, filled};
 use crate::plan::SHORTEST_CUT;
+use crate::plan::cut::shortened;
 use crate::plan::lengths::{Lengths, Reach};
 use crate::sabotage::{Guard, is_off};
 
@@ -137,7 +138,7 @@ impl Proofs {
         let mut lacking = false;
         let mut contradicting = Vec::new();
         for &field in Field::ALL {
-            let (shown, real) = (filled(item.value(field)), filled(account.value(field)));
+            let (shown, real) = (filled(field, item.value(field)), filled(field, account.value(field)));
             if is_off(Guard::CompleteItems) || (item.has(field) && shown == real) {
                 let length = lengths(item, field);
                 self.whole.entry(field).or_default().extend(length);
@@ -149,7 +150,7 @@ impl Proofs {
                 (Some(FieldValue::Text(shown)), Some(FieldValue::Text(real))) if real.starts_with(shown) => {
                     self.cut.entry((field, shown.chars().count())).or_default().insert(account.id);
                 }
-                (Some(shown), None) if is_filled(field, Some(shown)) => contradicting.push(field),
+                (Some(_), None) => contradicting.push(field),
                 _ => {}
             }
         }
@@ -167,7 +168,7 @@ impl Proofs {
             return Some(false);
         };
         let length = before.chars().count();
-        let is_ours = change.after.is(account.value(change.field));
+        let is_ours = change.after.is(change.field, account.value(change.field));
         if length < SHORTEST_CUT || is_ours || !now.starts_with(before.as_str()) {
             return Some(false);
         }
@@ -194,11 +195,8 @@ pub(super) fn spread(places: &[usize], page: usize, count: usize) -> Vec<usize> 
     chosen
 }
 
-/// Returns whether a text ends as a program ends a text that it has shortened.
 fn looks_shortened(accounts: &[&ContactAccount], place: usize, field: Field) -> bool {
-    let text = accounts.get(place).and_then(|account| text(account, field)).unwrap_or_default();
-    let text = text.trim_end_matches([' ', ']', ')']);
-    text.ends_with('\u{2026}') || text.ends_with("...")
+    accounts.get(place).and_then(|account| text(account, field)).and_then(shortened).is_some()
 }
 
 fn text(account: &ContactAccount, field: Field) -> Option<&str> {

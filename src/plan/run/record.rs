@@ -18,7 +18,8 @@ pub(super) enum Record {
     Items(ItemsProof),
     /// Members that an update cleared because it cannot include them.
     Cleared(Vec<String>),
-    /// The account of a row whose update may have cleared members had them after that, and no longer exists.
+    /// What the update of a row did to members is known, or no longer matters: it cleared them, or its account still had
+    /// them when it was read after that, and no longer exists.
     NotAtRisk { row: u64 },
 }
 

@@ -57,7 +57,7 @@ fn cleared(file: &PlanFile, rows: &[OpenRow]) -> Result<u64, FileError> {
     let rows: BTreeSet<u64> = rows.iter().map(|row| row.row).collect();
     let mut cleared = 0;
     file.for_each_change(|change| {
-        cleared += u64::from(change.is_planned && change.after.is_empty() && rows.contains(&change.row));
+        cleared += u64::from(change.is_planned && change.after.is_empty(change.field) && rows.contains(&change.row));
     })?;
     Ok(cleared)
 }

@@ -1324,9 +1324,9 @@ fn a_stage_that_someone_changed_during_an_update_stops_no_run_that_saw_stages_ke
 
 #[test]
 fn a_member_that_two_updates_set_to_the_same_value_stops_the_run_and_one_that_the_service_computes_does_not() {
-    let (monday, tuesday) = ("2026-11-23T08:00:00Z", "2026-11-24T08:00:00Z");
+    let (earlier, later) = ("2026-11-23T08:00:00Z", "2026-11-24T08:00:00Z");
     // Two accounts that are updated in the same second have the same time of their last change.
-    let cases = [("private", "team", true), ("private", "", false), (monday, tuesday, false), (tuesday, monday, true)];
+    let cases = [("private", "team", true), ("private", "", false), (earlier, later, false), (later, earlier, true)];
     for (before, after, is_reset) in cases {
         let shown = |id: i64, _: &[i64]| with(id, "visibility", before);
         let mut machine = Machine::new(rows(6), Some(ItemsProof::Incomplete), SETTINGS);
