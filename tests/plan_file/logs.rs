@@ -104,6 +104,23 @@ fn a_file_beside_a_log_that_is_not_its_own_is_refused_and_left_as_it_is() {
 }
 
 #[test]
+fn a_log_that_another_program_holds_for_a_while_is_not_taken_for_a_foreign_one() {
+    let folder = killed(3);
+    let holder = rusqlite::Connection::open(folder.plan()).unwrap();
+    holder.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+    holder.execute_batch("PRAGMA locking_mode=EXCLUSIVE; BEGIN IMMEDIATE").unwrap();
+    let refused = PlanFile::open(&folder.plan()).err().unwrap();
+    assert!(matches!(refused.kind(), FileErrorKind::Locked(_)), "{refused}");
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            thread::sleep(Duration::from_millis(1_500));
+            drop(holder);
+        });
+        assert_eq!(PlanFile::open(&folder.plan()).unwrap().counts().unwrap()[&Status::Changed], 3);
+    });
+}
+
+#[test]
 fn a_recovered_file_is_refused_beside_the_log_that_it_once_needed() {
     let folder = killed(3);
     let other = Folder::new();

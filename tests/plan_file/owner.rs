@@ -96,6 +96,41 @@ fn of_four_processes_one_gets_the_plan() {
     (0..8).for_each(race);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_killed_run_is_not_named_as_the_owner_and_a_reader_is_waited_for() {
+    let folder = Folder::new();
+    drop(build(&folder.plan(), 300).unwrap());
+    let mut killed = child("owner::of_four_processes_one_gets_the_plan", &folder.plan());
+    writeln!(killed.stdin.as_mut().unwrap(), "go").unwrap();
+    assert!(result(&mut killed).0);
+    let process = killed.id().to_string();
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let reader = rusqlite::Connection::open(folder.plan()).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM rows").unwrap();
+    let file = PlanFile::open(&folder.plan()).unwrap();
+    let FileErrorKind::Locked(told) = refused_run(&file) else { panic!("not locked") };
+    assert!(told.contains("another program") && !told.contains(&process), "{told}");
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(Duration::from_millis(1_500));
+            drop(reader);
+        });
+        drop(file.start_run().unwrap());
+    });
+    // In rollback mode too: a long look at the plan delays a run, and does not refuse it.
+    let reader = rusqlite::Connection::open(folder.plan()).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM rows").unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(Duration::from_millis(1_500));
+            drop(reader);
+        });
+        drop(file.start_run().unwrap());
+    });
+}
+
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code, reason = "the standard library does not fork")]
 #[test]

@@ -9,12 +9,12 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 use super::error::{FileError, FileErrorKind};
 use super::private::with_suffix;
 use super::state::{self, Mark};
-use super::{check, connect};
+use super::{check, connect, owner};
 
 /// While a run starts, ends or checkpoints, file and log differ for less than this time.
 const MOMENT: Duration = Duration::from_millis(500);
@@ -32,14 +32,20 @@ pub(super) fn check(path: &Path) -> Result<(), FileError> {
             return Err(FileError::new(path, FileErrorKind::NotALog(name)));
         }
     }
-    let until = Instant::now() + connect::patience(MOMENT);
-    while !is_own(path) {
-        if Instant::now() >= until {
-            return Err(FileError::new(path, FileErrorKind::ForeignLog));
+    let begun = Instant::now();
+    loop {
+        match is_own(path) {
+            Ok(true) => return Ok(()),
+            Ok(false) if begun.elapsed() >= connect::patience(MOMENT) => {
+                return Err(FileError::new(path, FileErrorKind::ForeignLog));
+            }
+            // A run moves a large log into the file, say.
+            Err(error) if !connect::is_busy(&error) || begun.elapsed() >= connect::patience(connect::PATIENCE) => {
+                return Err(owner::refusal_of(path, &error));
+            }
+            Ok(false) | Err(_) => thread::sleep(Duration::from_millis(5)),
         }
-        thread::sleep(Duration::from_millis(5));
     }
-    Ok(())
 }
 
 /// Refuses a log where no plan, or an unfinished one, can have one. It may be the only record of what a run did.
@@ -52,26 +58,54 @@ pub(super) fn refuse_stray(path: &Path) -> Result<(), FileError> {
     Err(FileError::new(path, FileErrorKind::StrayLog(name)))
 }
 
-fn is_own(path: &Path) -> bool {
+/// Returns whether the log belongs to the file. Fails if SQLite cannot read the two together for another reason than what
+/// they contain: then this says nothing about the log.
+fn is_own(path: &Path) -> rusqlite::Result<bool> {
     if fs::metadata(with_suffix(path, "-wal")).map_or(0, |log| log.len()) <= HEADER {
-        return true;
+        return Ok(true);
     }
     // In this order: the file alone is never ahead of the two together.
-    let alone = connect::immutable(path).ok().and_then(|connection| mark(&connection));
-    let together = connect::only_reading(path).ok().and_then(|connection| mark(&connection));
-    match (alone, together) {
-        (Some(alone), Some(together)) => {
-            alone.writer == together.writer && (together.base..=together.needed).contains(&alone.needed)
-        }
-        (Some(_), None) => false,
+    let alone = connect::immutable(path).and_then(|connection| mark(&connection));
+    let Ok(Some(alone)) = alone else {
         // Either the power failed during a checkpoint, which the log repairs, or the file is damaged and is refused.
-        (None, _) => true,
+        return Ok(true);
+    };
+    match connect::only_reading(path).and_then(|connection| mark(&connection)) {
+        Ok(Some(together)) => {
+            Ok(alone.writer == together.writer && (together.base..=together.needed).contains(&alone.needed))
+        }
+        Err(error) if is_of_system(&error) => Err(error),
+        Ok(None) | Err(_) => Ok(false),
     }
 }
 
-fn mark(connection: &Connection) -> Option<Mark> {
-    connection.busy_timeout(connect::patience(Duration::from_millis(200))).ok()?;
-    let transaction = connection.unchecked_transaction().ok()?;
-    check::check_schema(&transaction).ok()?.ok()?;
-    state::mark(&transaction).ok()?
+fn mark(connection: &Connection) -> rusqlite::Result<Option<Mark>> {
+    connection.busy_timeout(connect::patience(Duration::from_millis(200)))?;
+    let transaction = connection.unchecked_transaction()?;
+    if check::check_schema(&transaction)?.is_err() {
+        return Ok(None);
+    }
+    state::mark(&transaction)
+}
+
+/// Returns whether an error comes from the system or another process, and not from what a file contains.
+fn is_of_system(error: &rusqlite::Error) -> bool {
+    use ErrorCode::{
+        CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, FileLockingProtocolFailed, OutOfMemory, PermissionDenied,
+        ReadOnly, SystemIoFailure,
+    };
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            CannotOpen
+                | DatabaseBusy
+                | DatabaseLocked
+                | DiskFull
+                | FileLockingProtocolFailed
+                | OutOfMemory
+                | PermissionDenied
+                | ReadOnly
+                | SystemIoFailure
+        )
+    )
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::Connection;
+#[cfg(unix)]
+use rustix::io::Errno;
 
 use super::error::{FileError, FileErrorKind};
 use super::header::{hex, random};
@@ -22,6 +24,16 @@ impl Owner {
     /// Returns this process, from now on.
     pub(super) fn here(activity: Activity) -> Result<Self, FileError> {
         Ok(Self { run: hex(&random()?), activity, process: std::process::id(), host: host(), since_ms: now_ms() })
+    }
+
+    /// Returns whether its process may still run. A killed process stays in the file.
+    fn may_run(&self) -> bool {
+        #[cfg(unix)]
+        if self.host == host() && self.process != std::process::id() {
+            let process = i32::try_from(self.process).ok().and_then(rustix::process::Pid::from_raw);
+            return process.is_some_and(|process| rustix::process::test_kill_process(process) != Err(Errno::SRCH));
+        }
+        true
     }
 
     /// Returns the text of a refusal.
@@ -61,7 +73,7 @@ fn since(at_ms: i64) -> String {
 
 /// Returns the error for a plan in use, with its process if the plan contains it.
 pub(super) fn refusal(path: &Path) -> FileError {
-    let owner = of(path).map_or_else(
+    let owner = running(path).map_or_else(
         || "is in use by another program; wait until that program closes it".to_owned(),
         |owner| owner.refusal(),
     );
@@ -86,9 +98,14 @@ pub(super) fn refusal_or(path: &Path, kind: FileErrorKind) -> FileError {
     FileError::new(path, kind)
 }
 
+/// Returns the process stored in the file, if it may still run.
+pub(super) fn running(path: &Path) -> Option<Owner> {
+    of(path).filter(Owner::may_run)
+}
+
 /// Returns the process stored in the file. A plan that is being created is locked for SQLite, and is read without a
 /// lock.
-pub(super) fn of(path: &Path) -> Option<Owner> {
+fn of(path: &Path) -> Option<Owner> {
     connect::recognize(path).ok()?;
     let state = |connection: Connection| {
         connection.busy_timeout(connect::patience(Duration::from_millis(200))).ok()?;

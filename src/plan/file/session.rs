@@ -29,6 +29,8 @@ const CLAIM: Duration = Duration::from_millis(700);
 const READERS: Duration = Duration::from_secs(5);
 /// The number of commits after which the log is moved into the file.
 const COMMITS_IN_LOG: u32 = 4_096;
+/// The same after readers kept a part of the log from being moved.
+const COMMITS_BESIDE_READERS: u32 = 32;
 
 /// The right of one run to write.
 pub(super) struct Session {
@@ -87,12 +89,14 @@ impl Session {
         // Moves the log of an interrupted run into the file. This requires exclusive access to the file, under any name
         // that others have opened.
         if let Err(error) = leave_log(&self.connection, CLAIM) {
-            if !connect::is_busy(&error) || owner::of(&self.path).is_some() {
-                return Err(error);
-            }
+            self.wait_for_readers(error)?;
             leave_log(&self.connection, READERS)?;
         }
-        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Exclusive)?;
+        let exclusive = || Transaction::new_unchecked(&self.connection, TransactionBehavior::Exclusive);
+        let transaction = exclusive().or_else(|error| {
+            self.wait_for_readers(error)?;
+            exclusive()
+        })?;
         if journal_mode(&transaction)? != "delete" {
             drop(transaction);
             return Ok(Err(owner::refusal(&self.path).kind().clone()));
@@ -108,6 +112,24 @@ impl Session {
         state::set_owner(&transaction, Some(owner))?;
         state::set_writer(&transaction, &owner.run)?;
         transaction.commit()?;
+        let begun = self.begin_log();
+        if !matches!(begun, Ok(Ok(()))) {
+            // Otherwise the file would name a run that does not exist.
+            let _ = self.write(|connection| state::set_owner(connection, None));
+            let _ = leave_log(&self.connection, CLAIM);
+        }
+        begun
+    }
+
+    /// Waits longer, because no run has the plan: others only read it. Fails if a run has it.
+    fn wait_for_readers(&self, error: rusqlite::Error) -> rusqlite::Result<()> {
+        if !connect::is_busy(&error) || owner::running(&self.path).is_some() {
+            return Err(error);
+        }
+        self.connection.busy_timeout(connect::patience(READERS))
+    }
+
+    fn begin_log(&mut self) -> check::Found<()> {
         connect::trust(&mut self.connection, None)?;
         // Still `EXTRA`: a journal that reappears after a power failure would be next to the log.
         switch(&self.connection, "WAL", CLAIM)?;
@@ -236,9 +258,12 @@ impl Session {
         })?;
         if written.is_ok() {
             self.connection.busy_timeout(Duration::ZERO)?;
-            let merged = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            let merged = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
             self.connection.busy_timeout(connect::patience(READERS))?;
-            merged?;
+            if merged? {
+                // The file has some newer pages, and cannot be used alone until the rest follows.
+                self.commits = COMMITS_IN_LOG - COMMITS_BESIDE_READERS;
+            }
             self.is_armed = self.file_needs_log()?;
         }
         Ok(written)
