@@ -231,7 +231,7 @@ def a_plan_without_its_log(case: Case) -> None:
     assert case.run(f"client.open_plan({case.path!r}, {hint}).apply()").counts["unknown"] == 0
 
 
-@follows((FILE_ERROR, "apply()", 2), (RUN, "apply()", 3), ("src/plan/file/report.rs", "apply()"))
+@follows((FILE_ERROR, "apply()", 2), (RUN, "apply()", 2), ("src/plan/file/report.rs", "apply()"))
 def a_run_that_ended_before_its_rows_were_done(case: Case) -> None:
     """A full disk and a list that contradicts itself end a run like this refused key: `apply()` takes it up."""
     plan = case.plan()
@@ -270,7 +270,7 @@ def a_run_that_would_do_too_much(case: Case) -> None:
     assert case.run(f"plan.apply({found('rows=', told)}[0], progress=False)").counts == {"changed": 1}
 
 
-@follows((RUN, 'on_unknown_member="clear"'))
+@follows((RUN, 'on_unknown_member="clear"'), (RUN, "rows="))
 def an_update_that_clears_a_member(case: Case) -> None:
     from replyio.sandbox import Deviations
 
@@ -279,7 +279,29 @@ def an_update_that_clears_a_member(case: Case) -> None:
         plan = client.plan_contact_account_updates(ROWS, progress=False)
         told = raised(lambda: plan.apply(progress=False))
         hint = found('on_unknown_member="clear"', told)
+        told = raised(lambda: plan.apply(progress=False))
+        left_out = int(re.search(r"\(row (\d+)\) would clear tier", told)[1])  # type: ignore[index]
+        rows = f"{found('rows=', told)}[row for row in range(5) if row != {left_out}]"
+        assert f"row {left_out}" not in raised(lambda: case.run(f"plan.apply(progress=False, {rows})", plan=plan))
         assert case.run(f"plan.apply(progress=False, {hint})", plan=plan).counts["pending"] == 0
+
+
+@follows((RUN, 'on_unknown_member="clear"'), (RUN, "apply()"))
+def a_list_that_shows_what_get_does_not(case: Case) -> None:
+    accounts = [{"id": id, "name": f"Company {id}", "city": "Oslo", "industry": "Ships"} for id in range(1, 13)]
+    with Sandbox(accounts=accounts) as service:
+        client = service.client(quota=None)
+        rows = [{"id": id, "city": "Bergen"} for id in range(1, 13)]
+        plan = client.plan_contact_account_updates(rows, progress=False)
+        for id in range(1, 13):
+            body = {"id": id, "name": f"Company {id}", "ownerUserId": 42, "city": "Oslo"}
+            service.add_fault(Fault(id=id, method="GET", status=200, body=body))
+        told = raised(lambda: plan.apply(progress=False))
+        assert "the list shows industry of account" in told
+        hint = found(r"apply\(\)", told)
+        assert "the list shows industry of account" in raised(lambda: case.run(f"plan.{hint}", plan=plan))
+        hint = found('on_unknown_member="clear"', told)
+        assert case.run(f"plan.apply(progress=False, {hint})", plan=plan).counts == {"changed": 12}
 
 
 @follows((RUN, 'on_unknown_member="clear"'))
@@ -335,7 +357,7 @@ def a_csv_file_in_another_dialect(case: Case) -> None:
     assert case.run(f"{call})").counts == {"pending": 1}
 
 
-@follows(("src/plan/source/names.rs", "columns=", 2), ("src/plan/source/names.rs", "ignore=", 12))
+@follows(("src/plan/source/names.rs", "columns=", 3), ("src/plan/source/names.rs", "ignore=", 12))
 def columns_that_are_no_fields(case: Case) -> None:
     frame = pd.DataFrame({"id": [1], "Website": ["a.example"], "Note": ["x"], "created_date": ["2020"]})
     told = raised(lambda: case.plan(frame))
@@ -352,6 +374,10 @@ def columns_that_are_no_fields(case: Case) -> None:
     assert case.run(call, frame=unnamed).counts == {"pending": 1}
     told = raised(lambda: case.plan(frame, ignore=["Website", "Note"], columns={"Webpage": "domain_name"}))
     assert "columns=" in told
+    columns = {"E-mail": "email", "Email": "description"}
+    told = raised(lambda: case.plan(twice[["id", "Email"]], columns=columns))
+    assert "in columns= differ only in case, spaces or punctuation" in told
+    assert case.plan(twice[["id", "Email"]], columns={"Email": "email"}).counts == {"pending": 1}
     told = raised(lambda: case.plan([{"id": 1, "name": "Company 1"}], match_on="name"))
     call = f'client.plan_contact_account_updates(rows, progress=False, match_on="name", {found("ignore=", told)}["id"])'
     assert case.run(call, rows=[{"id": 1, "name": "Company 1", "city": "Bergen"}]).counts == {"pending": 1}

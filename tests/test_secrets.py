@@ -224,6 +224,26 @@ def test_a_cancelled_call_shows_no_secret(reply_sandbox: Sandbox) -> None:
     assert leaks("".join(shown.format())) == []
 
 
+@pytest.mark.parametrize("options", [{}, {"mode": "x"}, {"if_exists": "x"}, {"ignore": ["city"]}])
+def test_a_table_is_not_in_the_frames_of_the_package(options: dict[str, Any], reply_sandbox: Sandbox) -> None:
+    reply_sandbox.add_fault(echo(400))
+    with reply_sandbox.client(api_key=KEY, quota=None) as client:
+        calls: list[Callable[[Any], Any]] = [
+            lambda rows: client.plan_contact_account_updates(rows, progress=False, **options),
+            lambda rows: client.patch_contact_accounts(rows, progress=False, **options),
+            lambda rows: asyncio.run(client.plan_contact_account_updates_async(rows, progress=False, **options)),
+            lambda rows: asyncio.run(client.patch_contact_accounts_async(rows, progress=False, **options)),
+        ]
+        for call in calls:
+            with pytest.raises(ReplyError) as caught:
+                call([{"id": 4711, "city": VALUE, "unknown": VALUE}])
+            trace = caught.tb.tb_next  # the frame of this test has the rows
+            while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+                trace = trace.tb_next
+            shown = traceback.TracebackException(type(caught.value), caught.value, trace, capture_locals=True)
+            assert leaks("".join(shown.format())) == []
+
+
 def test_a_program_that_dies_of_an_error_shows_no_secret(reply_sandbox: Sandbox) -> None:
     reply_sandbox.add_fault(echo(400))
     # The value comes from outside: from Python 3.13 on a traceback shows the lines of such a program.

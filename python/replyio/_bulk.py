@@ -161,11 +161,12 @@ class Planning:
             if_exists: What to do if the file exists: "error", "resume" or "replace".
             options: The options for the columns and their format.
         """
+        self._data = data
+        del data  # a traceback that shows local variables must not show field values
         check({"if_exists": if_exists})
         if save_as is None and if_exists != "error":
             raise ConfigurationError(f'if_exists="{if_exists}" needs save_as=, the file of the plan')
         self._core = core
-        self._data = data
         self._save_as = save_as
         self._if_exists = if_exists
         self._options = dict(options)

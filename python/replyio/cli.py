@@ -173,7 +173,7 @@ _CALLED_HERE = (
     ('if_exists="resume"', "--resume"),
     ('if_exists="replace"', "--replace"),
     ("save_as=", "--save-as"),
-    ("recover=True", "--recover"),
+    ("open this file with recover=True", "run `replyio apply --recover` with this file"),
     ("new_key=True", "--new-key"),
     ('on_unknown_member="clear"', "--on-unknown-member clear"),
     ("max_changes=", "--max-changes="),
@@ -718,7 +718,8 @@ def _left(result: ApplyResult) -> list[str]:
         lines.append(f"{counted(failed, 'row')} failed or in conflict; {show} shows why, {retry}")
     lines += _refused_rows(result.path, counts)
     if left:
-        lines.append(f"{counted(left, 'row')} left; `replyio apply {plan}` resumes")
+        why = f"; {show} shows why rows are unknown" if counts.get("unknown") else ""
+        lines.append(f"{counted(left, 'row')} left; `replyio apply {plan}` resumes{why}")
     return lines
 
 

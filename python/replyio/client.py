@@ -708,9 +708,12 @@ class ReplyClient:
         _load_bulk()
         from replyio import _bulk
 
-        table = _named(_READING, mode, nulls, match_on, ignore, columns, null_values, delimiter, encoding)
-        warn_of_blocking("plan_contact_account_updates")
-        return _bulk.Planning(self._core, data, save_as, if_exists, table).wait(progress)
+        try:
+            table = _named(_READING, mode, nulls, match_on, ignore, columns, null_values, delimiter, encoding)
+            warn_of_blocking("plan_contact_account_updates")
+            return _bulk.Planning(self._core, data, save_as, if_exists, table).wait(progress)
+        finally:
+            del data  # a traceback that shows local variables must not show field values
 
     async def plan_contact_account_updates_async(
         self,
@@ -761,8 +764,11 @@ class ReplyClient:
         _load_bulk()
         from replyio import _bulk
 
-        table = _named(_READING, mode, nulls, match_on, ignore, columns, null_values, delimiter, encoding)
-        return await _bulk.Planning(self._core, data, save_as, if_exists, table).wait_async(progress)
+        try:
+            table = _named(_READING, mode, nulls, match_on, ignore, columns, null_values, delimiter, encoding)
+            return await _bulk.Planning(self._core, data, save_as, if_exists, table).wait_async(progress)
+        finally:
+            del data
 
     def open_plan(self, path: str | os.PathLike[str], *, recover: bool = False, new_key: bool = False) -> replyio.Plan:
         """Opens a plan to resume it, revert it or look at it.
@@ -868,12 +874,15 @@ class ReplyClient:
         _load_bulk()
         from replyio import _bulk
 
-        table = _named(_READING, mode, nulls, match_on, ignore, columns, null_values, delimiter, encoding)
-        run = _named(_RUN, on_conflict, on_unknown_member, max_changes, max_cleared)
-        _bulk.check_patch(mode, run)
-        warn_of_blocking("patch_contact_accounts")
-        planning = _bulk.Planning(self._core, data, save_as, if_exists, table)
-        return _bulk.patch(planning, progress, run)
+        try:
+            table = _named(_READING, mode, nulls, match_on, ignore, columns, null_values, delimiter, encoding)
+            run = _named(_RUN, on_conflict, on_unknown_member, max_changes, max_cleared)
+            _bulk.check_patch(mode, run)
+            warn_of_blocking("patch_contact_accounts")
+            planning = _bulk.Planning(self._core, data, save_as, if_exists, table)
+            return _bulk.patch(planning, progress, run)
+        finally:
+            del data
 
     async def patch_contact_accounts_async(
         self,
@@ -934,11 +943,14 @@ class ReplyClient:
         _load_bulk()
         from replyio import _bulk
 
-        table = _named(_READING, mode, nulls, match_on, ignore, columns, null_values, delimiter, encoding)
-        run = _named(_RUN, on_conflict, on_unknown_member, max_changes, max_cleared)
-        _bulk.check_patch(mode, run)
-        planning = _bulk.Planning(self._core, data, save_as, if_exists, table)
-        return await _bulk.patch_async(planning, progress, run)
+        try:
+            table = _named(_READING, mode, nulls, match_on, ignore, columns, null_values, delimiter, encoding)
+            run = _named(_RUN, on_conflict, on_unknown_member, max_changes, max_cleared)
+            _bulk.check_patch(mode, run)
+            planning = _bulk.Planning(self._core, data, save_as, if_exists, table)
+            return await _bulk.patch_async(planning, progress, run)
+        finally:
+            del data
 
     def quota_left(self) -> QuotaLeft | None:
         """Returns the remaining quota, as far as this machine knows. Sends no request.

@@ -664,10 +664,10 @@ class Plan(_Report):
         job = self._file.start(action, options)
         try:
             drive(job, show, action, self._path)
+            return self._result(job)
         except BaseException:  # a message has already shown the name of the file
             self._file.keep()
             raise
-        return self._result(job)
 
     async def _run_async(
         self, action: str, options: Options, progress: bool | Callable[[dict[str, Any]], object]
@@ -676,14 +676,17 @@ class Plan(_Report):
         job = await start_async(self._file.start, action, options)
         try:
             await drive_async(job, show, action, self._path)
+            return await asyncio.to_thread(self._result, job)
         except BaseException:  # a message has already shown the name of the file
             self._file.keep()
             raise
-        return await asyncio.to_thread(self._result, job)
 
     def _result(self, job: Job) -> ApplyResult:
         state = job.progress()
-        return ApplyResult(self, self._file, state["requests"], state["seconds"])
+        result = ApplyResult(self, self._file, state["requests"], state["seconds"])
+        if result.counts.get("unknown"):  # the only record of what these rows may have overwritten
+            self._file.keep()
+        return result
 
     def close(self) -> None:
         """Does nothing: a plan is a view of its file and stays usable. It exists for `with`."""

@@ -69,7 +69,8 @@ fn pages(path: &Path) -> u32 {
 
 fn assert_full(error: &FileError, path: &Path) {
     assert_eq!(error.kind(), &FileErrorKind::Full);
-    let told = "the disk is full; the plan records every update that was sent; free some space, then apply() resumes";
+    let told = "the disk is full; free some space. A plan records every update that was sent, and apply() resumes it; if \
+                planning was interrupted, plan again";
     assert_eq!(error.to_string(), format!("plan file {}: {told}", path.display()));
 }
 

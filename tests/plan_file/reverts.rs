@@ -230,6 +230,25 @@ fn a_plan_knows_how_many_fields_it_empties() {
 }
 
 #[test]
+fn a_damaged_revert_is_named_and_another_one_is_made_when_it_is_moved_away() {
+    let folder = Folder::new();
+    let run = build(&folder.plan(), 10).unwrap().start_run().unwrap();
+    block_on(run.sending(0, Vec::new(), NOW)).unwrap();
+    block_on(run.finish(0, finished(Status::Changed, None))).unwrap();
+    drop(run);
+    let file = PlanFile::open(&folder.plan()).unwrap();
+    let path = file.revert_file().unwrap().path().to_owned();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let end = bytes.len() - 4_096;
+    bytes.iter_mut().skip(end).for_each(|byte| *byte ^= 0x55);
+    std::fs::write(&path, bytes).unwrap();
+    let error = file.revert_file().err().unwrap().to_string();
+    assert!(error.contains("is a damaged revert") && error.contains("move it away, then revert again"), "{error}");
+    std::fs::rename(&path, folder.0.join("away")).unwrap();
+    assert_eq!(file.revert_file().unwrap().counts().unwrap()[&Status::Pending], 1);
+}
+
+#[test]
 fn a_revert_that_is_done_or_was_reverted_is_not_taken_for_the_next_one() {
     let folder = Folder::new();
     let file = build(&folder.plan(), 10).unwrap();

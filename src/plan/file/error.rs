@@ -130,7 +130,7 @@ impl fmt::Display for FileError {
                 formatter.write_str("is incomplete because planning was interrupted; delete it and plan again")
             }
             FileErrorKind::Damaged(what) => {
-                write!(formatter, "is damaged ({what}); restore a backup, or plan again")
+                write!(formatter, "is damaged ({what}); restore a backup, or delete it and plan again")
             }
             FileErrorKind::Locked(what) | FileErrorKind::Foreign(what) | FileErrorKind::Lost(what) => {
                 formatter.write_str(what)
@@ -143,7 +143,7 @@ impl fmt::Display for FileError {
                 write!(
                     formatter,
                     "a run was interrupted, and its progress is in {name}-wal, which is missing or not readable; copy \
-                    both files here, or open the plan with recover=True, which treats every row that may have been \
+                    both files here, or open this file with recover=True, which treats every row that may have been \
                     sent as unknown"
                 )
             }
@@ -167,11 +167,13 @@ impl fmt::Display for FileError {
             ),
             FileErrorKind::Interrupted => formatter.write_str("reading it was interrupted; nothing was changed"),
             FileErrorKind::Full => formatter.write_str(
-                "the disk is full; the plan records every update that was sent; free some space, then apply() resumes",
+                "the disk is full; free some space. A plan records every update that was sent, and apply() resumes it; if \
+                planning was interrupted, plan again",
             ),
             FileErrorKind::Io(what) => write!(
                 formatter,
-                "cannot be written or read ({what}); the plan records every update that was sent; apply() resumes later"
+                "cannot be written or read ({what}); check the folder and the disk. A plan records every update that was \
+                sent, and apply() resumes it"
             ),
             FileErrorKind::Forked => formatter.write_str(
                 "cannot be used in a process that was forked while a plan was open; use the process that \

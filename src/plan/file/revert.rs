@@ -66,6 +66,10 @@ impl PlanFile {
                     | FileErrorKind::Missing
                     | FileErrorKind::NotAPlan
                     | FileErrorKind::Older => return Err(foreign()),
+                    FileErrorKind::Damaged(what) => {
+                        let what = format!("is a damaged revert ({what}); move it away, then revert again");
+                        return Err(FileError::new(&path, FileErrorKind::Foreign(what)));
+                    }
                     _ => return Err(error),
                 },
             };

@@ -18,7 +18,7 @@ use super::{OnConflict, OnUnknownMember, RunError};
 use crate::account::{AccountFields, ContactAccount, Field, STAGE};
 use crate::answer::Item;
 use crate::change::{self, Change, Deviations, Drift, Value, filled, has_lost, has_unsendable, unsendable};
-use crate::error::WaitReason;
+use crate::error::{Error, WaitReason};
 use crate::plan::file::{self, AtRisk, FileError, Finished, ItemsProof, OpenRow, Unplanned};
 use crate::plan::planner::{Look, next_look};
 use crate::plan::{MatchOn, Status};
@@ -27,6 +27,11 @@ use crate::text::is_blank;
 
 /// A look that is older than this is repeated before the update.
 const FRESH: Duration = Duration::from_secs(120);
+/// The most looks in succession that may become too old before a run gives up.
+const MOST_STALED: u32 = 5;
+const TOO_SLOW: &str = "the quota allows this run so few requests that no update could be sent within two minutes after \
+    its account was read; every row stays as it is. Wait until other programs of this user have ended, or raise the \
+    quota, then apply again";
 
 /// How to apply a plan.
 #[derive(Debug, Clone, Copy)]
@@ -136,6 +141,8 @@ pub(super) struct Machine {
     /// a time.
     looked_at: Option<Duration>,
     writing: usize,
+    /// How often in succession looks became too old, without an update in between.
+    staled: u32,
     requests_left: u64,
     match_on: MatchOn,
     /// The names or domains that matched the rows.
@@ -173,6 +180,7 @@ impl Machine {
             looking: 0,
             looked_at: None,
             writing: 0,
+            staled: 0,
             requests_left,
             match_on: MatchOn::Id,
             keys: HashMap::new(),
@@ -350,6 +358,11 @@ impl Machine {
         // The wait for the slot may have been long.
         let is_stale = |update: &Update| now.saturating_sub(update.looked_at) > FRESH;
         if self.to_prove.is_empty() && self.ready.iter().any(is_stale) {
+            self.staled += 1;
+            if self.staled > MOST_STALED {
+                self.fail(RunError::Call(Error::Configuration(TOO_SLOW.to_owned())));
+                return None;
+            }
             self.look_again_if(is_stale);
         }
         if self.wants_look() && !self.is_update_pressing(now) {
@@ -370,6 +383,7 @@ impl Machine {
             }
         }
         self.writing += 1;
+        self.staled = 0;
         Some(Request::Update(Box::new(update)))
     }
 
@@ -607,16 +621,16 @@ impl Machine {
                     records.extend(self.pages_are_of_use());
                 }
                 Compared::Whole => {}
-                Compared::Lacking => {
+                Compared::Contradicting(fields) if self.spares_members() => {
+                    let fields = fields.iter().map(|field| field.name()).collect();
+                    self.fail(RunError::Contradiction { row: row.row, id: account.id, fields });
+                    return records;
+                }
+                Compared::Lacking | Compared::Contradicting(_) => {
                     let found = self.pages_are_of_no_use();
                     // The update of this row.
                     self.requests_left += u64::from(found.is_some());
                     records.extend(found);
-                }
-                Compared::Contradicting(fields) => {
-                    let fields = fields.iter().map(|field| field.name()).collect();
-                    self.fail(RunError::Contradiction { row: row.row, id: account.id, fields });
-                    return records;
                 }
             }
         }

@@ -173,14 +173,14 @@ impl std::fmt::Display for RunError {
                     write!(
                         formatter,
                         "the update of account {id} (row {row}) would clear {members}, as an earlier update of this \
-                        plan did, so the run did not send it"
+                        plan did, so the run did not send it; rows= can leave this row out"
                     )?;
                 }
                 write!(
                     formatter,
-                    ": an update cannot include members that this version does not know. The run stopped and left the \
-                    other rows as they were. A newer version of replyio may support these members; \
-                    on_unknown_member=\"clear\" lets the plan clear them in every account that it updates"
+                    ": an update cannot include stage or members that this version does not know. The run stopped and \
+                    left the other rows as they were. A newer version of replyio may support an unknown member; on_unknown_member=\"clear\" lets the plan clear them in \
+                    every account that it updates"
                 )
             }
             Self::ResetMembers { row, id, members } => write!(
@@ -213,7 +213,8 @@ impl std::fmt::Display for RunError {
                 formatter,
                 "the list shows {} of account {id} (row {row}), but GET of the account does not: an update built on \
                 either answer may clear a value, so the run did not send it. If someone has just cleared it, call \
-                apply() again",
+                apply() again. on_unknown_member=\"clear\" lets the run take the answers of GET, and clear what they \
+                do not show",
                 fields.join(", ")
             ),
             Self::TooManyChanges { changes, most } => write!(

@@ -340,6 +340,12 @@ fn a_value_that_only_the_list_shows_ends_the_run_before_anything_is_written() {
         Some(RunError::Contradiction { fields, .. }) => assert_eq!(fields, ["description"]),
         other => panic!("{other:?}"),
     }
+    // If it may clear values, the run takes the answers of `GET`.
+    let settings = Settings { on_unknown_member: OnUnknownMember::Clear, ..SETTINGS };
+    let mut machine = Machine::new(rows(16), None, settings);
+    let shown = |id| with(id, "description", &"x".repeat(60));
+    assert_eq!(run_to_end(&mut machine, shown, account), ((0..16).collect(), 16));
+    assert!(machine.into_stop().is_none());
 }
 
 #[test]
@@ -730,6 +736,43 @@ fn a_look_is_as_old_as_its_request() {
     let row = next_account(&mut machine, at(0));
     machine.looked_at_account(row, bergen(), Ok(account(1)), at(100));
     assert_eq!(next_account(&mut machine, at(121)).row, 0, "the answer was late");
+}
+
+#[test]
+fn a_run_whose_every_look_becomes_too_old_ends_and_says_why() {
+    let mut machine = Machine::new(rows(2), Some(ItemsProof::Incomplete), SETTINGS);
+    let mut now = at(0);
+    let mut looks = 0;
+    while machine.next(now) == Next::Request {
+        let Some(request) = machine.start(now) else { break };
+        let Request::Account { row } = request else { panic!("{request:?}") };
+        looks += 1;
+        let id = row.account_id.unwrap();
+        machine.looked_at_account(row, bergen(), Ok(account(id)), now);
+        now += Duration::from_secs(130);
+    }
+    assert!((6..20).contains(&looks), "{looks}");
+    let Some(RunError::Call(error)) = machine.into_stop() else { panic!("it goes on") };
+    assert!(error.to_string().contains("within two minutes"), "{error}");
+    // An update in between shows that the quota is not too small.
+    let mut machine = Machine::new(rows(40), Some(ItemsProof::Incomplete), SETTINGS);
+    let (mut now, mut written) = (at(0), 0);
+    while machine.next(now) == Next::Request {
+        match machine.start(now).unwrap() {
+            Request::Account { row } => {
+                let id = row.account_id.unwrap();
+                machine.looked_at_account(row, bergen(), Ok(account(id)), now);
+            }
+            Request::Update(update) => {
+                let id = update.account.id;
+                written += 1;
+                wrote_as_sent(&mut machine, *update, answered(id), now);
+                now += Duration::from_secs(130);
+            }
+            Request::Page { .. } => panic!("pages were shown to be incomplete"),
+        }
+    }
+    assert!(machine.into_stop().is_none() && written == 40);
 }
 
 #[test]
