@@ -196,6 +196,17 @@ fn a_plan_whose_log_was_moved_in_half_while_somebody_read_is_whole_with_its_log(
         let copied = PlanFile::open(&copy.plan()).unwrap();
         assert_eq!(copied.counts().unwrap()[&Status::Changed], 1);
         assert_eq!(copied.start_run().unwrap().recent_requests(NOW).unwrap().len(), moments);
+        let alone = Folder::new();
+        fs::copy(folder.plan(), alone.plan()).unwrap();
+        let refused = PlanFile::open(&alone.plan()).err().unwrap();
+        assert_eq!(refused.kind(), &FileErrorKind::NeedsLog, "round {round}");
+        match PlanFile::recover(&alone.plan()).map_err(|error| error.to_string()) {
+            Ok(recovered) => assert!(recovered.counts().unwrap()[&Status::Unknown] >= 7, "round {round}"),
+            Err(error) => assert!(error.contains("only in its log, plan.replyio-wal, which is missing"), "{error}"),
+        }
+        fs::copy(beside(&folder.plan(), "-wal"), beside(&alone.plan(), "-wal")).unwrap();
+        let is_whole = PlanFile::open(&alone.plan()).is_ok_and(|file| file.counts().is_ok());
+        assert!(is_whole || round < 2, "round {round}: a file that was recovered has no use for the log");
         reader.execute_batch("COMMIT").unwrap();
     }
 }

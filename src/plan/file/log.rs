@@ -13,7 +13,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::error::{FileError, FileErrorKind};
 use super::private::with_suffix;
-use super::state::{self, Mark};
+use super::state::{self, Log, Mark};
 use super::{check, connect, owner};
 
 /// While a run starts, ends or checkpoints, file and log differ for less than this time.
@@ -48,6 +48,31 @@ pub(super) fn check(path: &Path) -> Result<(), FileError> {
     }
 }
 
+/// Returns the kind of an error of a file without its log. Beside a reader, SQLite can move a part of a log into the file,
+/// which looks damaged until the log is there.
+pub(super) fn without(path: &Path, kind: FileErrorKind) -> FileErrorKind {
+    let needs_log = || {
+        let alone = connect::immutable(path).and_then(|connection| mark(&connection));
+        matches!(alone, Ok(Some(mark)) if mark.log() == Log::Missing)
+    };
+    if matches!(kind, FileErrorKind::Damaged(_)) && is_empty(path) && needs_log() {
+        FileErrorKind::NeedsLog
+    } else {
+        kind
+    }
+}
+
+/// Returns whether there is nothing to replay. SQLite creates an empty log when it reads the file.
+fn is_empty(path: &Path) -> bool {
+    fs::metadata(with_suffix(path, "-wal")).map_or(0, |log| log.len()) <= HEADER
+}
+
+/// Returns what is wrong with such a file if it cannot be recovered.
+pub(super) fn halved(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    format!("a part of it is only in its log, {name}-wal, which is missing: copy both files here")
+}
+
 /// Refuses a log where no plan, or an unfinished one, can have one. It may be the only record of what a run did.
 pub(super) fn refuse_stray(path: &Path) -> Result<(), FileError> {
     let log = with_suffix(path, "-wal");
@@ -61,7 +86,7 @@ pub(super) fn refuse_stray(path: &Path) -> Result<(), FileError> {
 /// Returns whether the log belongs to the file. Fails if SQLite cannot read the two together for another reason than what
 /// they contain: then this says nothing about the log.
 fn is_own(path: &Path) -> rusqlite::Result<bool> {
-    if fs::metadata(with_suffix(path, "-wal")).map_or(0, |log| log.len()) <= HEADER {
+    if is_empty(path) {
         return Ok(true);
     }
     // In this order: the file alone is never ahead of the two together.

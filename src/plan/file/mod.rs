@@ -123,8 +123,12 @@ impl PlanFile {
         });
         match checked {
             Ok(Ok(head)) => Ok(Self::of(path, &real, head.header, head.cleared, interrupt)),
-            Ok(Err(kind)) => Err(owner::refusal_or(&real, kind).at(path)),
-            Err(error) => Err(owner::refusal_of(&real, &error).at(path)),
+            Ok(Err(kind)) => Err(owner::refusal_or(&real, log::without(&real, kind)).at(path)),
+            Err(error) => {
+                let refusal = owner::refusal_of(&real, &error);
+                let kind = log::without(&real, refusal.kind().clone());
+                Err(FileError::new(path, kind))
+            }
         }
     }
 
@@ -154,11 +158,15 @@ impl PlanFile {
         let _presence = Presence::enter().ok_or_else(|| FileError::new(path, FileErrorKind::Forked))?;
         log::check(&real).map_err(|error| error.at(path))?;
         let recovery = Header::new_identity()?;
-        match recover(&real, &recovery) {
-            Ok(Ok(())) => Self::check(path, interrupt),
-            Ok(Err(kind)) => Err(owner::refusal_or(&real, kind).at(path)),
-            Err(error) => Err(owner::refusal_of(&real, &connect::endless(error)).at(path)),
-        }
+        let refusal = match recover(&real, &recovery) {
+            Ok(Ok(())) => return Self::check(path, interrupt),
+            Ok(Err(kind)) => owner::refusal_or(&real, kind),
+            Err(error) => owner::refusal_of(&real, &connect::endless(error)),
+        };
+        Err(match refusal.kind() {
+            FileErrorKind::Damaged(_) => FileError::new(path, FileErrorKind::Damaged(log::halved(path))),
+            _ => refusal.at(path),
+        })
     }
 
     /// Opens the plan that planning the same table would create again. Returns `None` if there is no file, or if
