@@ -238,13 +238,13 @@ fn a_damaged_revert_is_named_and_another_one_is_made_when_it_is_moved_away() {
     drop(run);
     let file = PlanFile::open(&folder.plan()).unwrap();
     let path = file.revert_file().unwrap().path().to_owned();
-    let mut bytes = std::fs::read(&path).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
     let end = bytes.len() - 4_096;
     bytes.iter_mut().skip(end).for_each(|byte| *byte ^= 0x55);
-    std::fs::write(&path, bytes).unwrap();
+    fs::write(&path, bytes).unwrap();
     let error = file.revert_file().err().unwrap().to_string();
     assert!(error.contains("is a damaged revert") && error.contains("move it away, then revert again"), "{error}");
-    std::fs::rename(&path, folder.0.join("away")).unwrap();
+    fs::rename(&path, folder.0.join("away")).unwrap();
     assert_eq!(file.revert_file().unwrap().counts().unwrap()[&Status::Pending], 1);
 }
 

@@ -86,7 +86,11 @@ impl Builder {
         }
         let started = Owner::here(Activity::Planned).and_then(|owner| start(name, &path, header, &owner));
         let writing = started.and_then(|rows| Writing::start(rows).map_err(io));
-        let writing = writing.inspect_err(|_| remove(&path))?;
+        let writing = writing.inspect_err(|error| {
+            if error.kind() != &FileErrorKind::Exists {
+                remove(&path);
+            }
+        })?;
         Ok(Self {
             name: name.to_owned(),
             file: FileId::at(&path),
@@ -269,11 +273,19 @@ fn start(name: &Path, path: &Path, header: &Header, owner: &Owner) -> Result<Row
     let io = |error: io::Error| FileError::new(name, FileErrorKind::Io(error.to_string()));
     #[cfg(feature = "simulation")]
     super::simulation::before_commit(path).map_err(|kind| FileError::new(name, kind))?;
+    let placeholder = FileId::at(path);
     let beside = create_beside(path).map_err(io)?;
     let of_sqlite = |error: rusqlite::Error| FileError::of_sqlite(name, &error);
     let made_as = path.file_name().unwrap_or_default().to_string_lossy();
     let started = write_head(&beside, header, &made_as, owner).map_err(of_sqlite);
-    if let Err(error) = started.and_then(|()| fs::rename(&beside, path).map_err(io)) {
+    // Another plan may have got the name meanwhile.
+    let rename = || {
+        if FileId::at(path) != placeholder {
+            return Err(FileError::new(name, FileErrorKind::Exists));
+        }
+        fs::rename(&beside, path).map_err(io)
+    };
+    if let Err(error) = started.and_then(|()| rename()) {
         remove(&beside);
         return Err(error);
     }

@@ -28,6 +28,7 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
@@ -50,6 +51,8 @@ use crate::text::plain_line;
 
 /// How long opening waits for a plan that is being created.
 const PLANNED: Duration = Duration::from_millis(200);
+/// A file that is being created is locked, except for moments shorter than this.
+const MAKING: Duration = Duration::from_millis(500);
 /// How long a recovery waits for other processes.
 const RECOVERY: Duration = Duration::from_millis(700);
 /// The number of SQLite instructions between two checks whether to stop; some milliseconds.
@@ -132,6 +135,17 @@ impl PlanFile {
         }
     }
 
+    /// Opens a plan. A file that is half-written twice, half a second apart, is no longer being created.
+    fn check_settled(path: &Path, interrupt: Option<Interrupt>) -> Result<Self, FileError> {
+        Self::check(path, interrupt.clone()).or_else(|error| {
+            if error.kind() != &FileErrorKind::HalfWritten {
+                return Err(error);
+            }
+            thread::sleep(connect::patience(MAKING));
+            Self::check(path, interrupt)
+        })
+    }
+
     fn of(path: &Path, real: &Path, header: Header, cleared: u64, interrupt: Option<Interrupt>) -> Self {
         Self(Arc::new(Inner { path: path.to_owned(), real: real.to_owned(), header, cleared, interrupt }))
     }
@@ -176,7 +190,7 @@ impl PlanFile {
     /// Returns the errors of [`PlanFile::open`], and [`FileErrorKind::Foreign`] if the plan was created from other rows
     /// or options.
     pub fn resume(path: &Path, source_digest: [u8; 32]) -> Result<Option<Self>, FileError> {
-        match Self::check(path, None) {
+        match Self::check_settled(path, None) {
             Ok(file) if file.header().source_digest == source_digest && !file.header().is_revert => Ok(Some(file)),
             Ok(_) => {
                 let what = "was created from other rows or options, so it cannot be resumed with these; choose another \
@@ -193,7 +207,7 @@ impl PlanFile {
     /// # Errors
     /// Returns [`FileErrorKind::NotAPlan`] or [`FileErrorKind::Locked`], or another kind if the file cannot be read.
     pub fn is_replaceable(path: &Path) -> Result<bool, FileError> {
-        match Self::check(path, None) {
+        match Self::check_settled(path, None) {
             Ok(file) => file.start_run().map(|_| true),
             Err(error) if error.kind() == &FileErrorKind::Older => Ok(true),
             Err(error) => Self::nothing_there(path, error).map(|()| false),

@@ -1,8 +1,6 @@
 //! The plan that reverts another one: its content and its file name.
 
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
 
 use super::error::{FileError, FileErrorKind};
 use super::header::{Facts, Header};
@@ -11,9 +9,6 @@ use super::{Builder, PlanFile, check, connect, log};
 use crate::clock::now_ms;
 use crate::plan::Status;
 use crate::sabotage::{Guard, is_off};
-
-/// A file that is being created is locked, except for moments shorter than this.
-const MAKING: Duration = Duration::from_millis(500);
 
 /// Returns whether a half-written file is a revert of this plan, or empty: a process may have died after it created
 /// only the name.
@@ -54,7 +49,7 @@ impl PlanFile {
             if path.symlink_metadata().is_err() {
                 return self.revert_as(&path);
             }
-            let found = match self.check_revert(&path) {
+            let found = match Self::check_settled(&path, self.0.interrupt.clone()) {
                 Ok(found) => found,
                 Err(error) => match error.kind() {
                     FileErrorKind::HalfWritten if is_half_made(&path, &self.header().identity) => {
@@ -85,18 +80,6 @@ impl PlanFile {
             }
         }
         Err(FileError::new(self.path(), FileErrorKind::Exists))
-    }
-
-    /// Opens a revert. A file that is half-written twice, half a second apart, is no longer being created.
-    fn check_revert(&self, path: &Path) -> Result<Self, FileError> {
-        let open = || Self::check(path, self.0.interrupt.clone());
-        open().or_else(|error| {
-            if error.kind() != &FileErrorKind::HalfWritten {
-                return Err(error);
-            }
-            thread::sleep(connect::patience(MAKING));
-            open()
-        })
     }
 
     /// Returns whether this revert has open rows, or never had any: another one would be the same.
