@@ -60,7 +60,7 @@ def write(results: Results, bars: list[Bar], plot: str | None) -> str:
     parts += ["## A list as a table", _reading(results)] if results.get("reading") else []
     parts += ["## Many accounts", _bulk(results)] if results.get("bulk") else []
     parts += ["## Remarks", _remarks(results)]
-    parts += ["## Where and with what", _where(results)]
+    parts += ["## Environment", _where(results)]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
@@ -190,8 +190,8 @@ def _under_quota(quota: Results) -> str:
     text = (
         f"{rows:,} rows, of which {changed:,} change something, on the sandbox with the quota of the service and a "
         f"clock {quota['clock_scale']:g} times as fast: {quota['seconds']:.0f} s of its time. At "
-        f"{quota['per_minute']} requests a minute and {quota['per_hour']:,} an hour no one sends {sent:,} requests in "
-        f"less than {quota['bound_s']:.0f} s."
+        f"the requests that a plan may send of {quota['per_minute']} a minute and {quota['per_hour']:,} an hour, "
+        f"sending {sent:,} requests takes at least {quota['bound_s']:.0f} s."
     )
     table = _table(("way", "requests"), ((way, f"{requests:,}") for way, requests in ways.items()))
     return f"{text}\n\n{table}"

@@ -31,8 +31,8 @@ key to set.
 
 The command reads the key from `REPLY_API_KEY`, or from the file that `--key-file` names, which takes precedence. It
 never takes the key as an argument, because every user of the machine can see arguments, and the shell keeps them in its
-history. It refuses an argument that looks like a key, and does not repeat it. It reads the address from
-`REPLY_BASE_URL`, and all other environment variables as `ReplyClient` does.
+history. It refuses an option whose name suggests a key, such as `--api-key`, and does not repeat its value. It reads
+the address from `REPLY_BASE_URL`, and all other environment variables as `ReplyClient` does.
 
 ## A field that is absent, null or empty
 
@@ -46,7 +46,7 @@ history. It refuses an argument that looks like a key, and does not repeat it. I
 ## Data
 
 The command writes data to stdout and everything else to stderr. If it fails, it writes a message that begins with
-`replyio:`. If the message lists several faults, each of them has an indented line of its own. The command announces a
+`replyio:`. If the message lists several faults, each fault has its own indented line. The command announces a
 wait of more than 5 s.
 
 | `--format` | writes |
@@ -56,15 +56,16 @@ wait of more than 5 s.
 | `jsonl` | an object on each line |
 | `csv` | a header, and a line for each account or row |
 
-- A table cuts long values, and shows only some fields of a list.
+- A table truncates long values. For a list, it shows only some fields of each account.
 - JSON has every field. It keeps `null` and `""` apart. A field that the service left out is `null`, as if the service
   had sent `null`.
 - If a list fails before its end, the JSON is incomplete and not valid. With `jsonl`, each complete line is valid.
 - In CSV the stage is three columns. `null` and the empty text are both an empty cell.
 
-Fields have their Python names, so you can give the output to `--json` or `plan`. Data for programs is always UTF-8. On
-a terminal, the command escapes characters that the terminal cannot show, and control characters in `table` and `csv`.
-If the reader ends early, as in `replyio list | head`, the command succeeds.
+Fields have their Python names. You can give the output of `get --writable` to `--json`, and the output of `list
+--format csv` or `jsonl` to `plan`. Data for programs is always UTF-8. On a terminal, the command escapes characters
+that the terminal cannot show, and control characters in `table` and `csv`. If the reader ends early, as in `replyio
+list | head`, the command succeeds.
 
 `replyio check --format table` writes its report as text in lines of 80 characters, to read or to paste into an issue;
 see [troubleshooting.md](troubleshooting.md#find-out-how-the-service-behaves).

@@ -46,11 +46,11 @@ HEAD = """<!-- Written by `make docs`. Do not edit. -->
 
 # Error messages
 
-This page shows the message of each error. `make docs` causes each of them and records what the package says. A message
-says what failed, for which account, why, after how many attempts and how long, what the service said, and often what to
-do next. Several problems of one input have a line each. Below the message are the attributes that have a value.
-[reference.md](reference.md) has the tree of the classes, and [troubleshooting.md](troubleshooting.md) says what to
-do."""
+This page shows typical messages of each exception class. `make docs` triggers each error and records its message. A
+message says what failed, for which account, why, after how many attempts and how long, what the service said, and often
+what to do next. If one input has several problems, each problem has its own line. Below the message are the attributes
+that have a value. [reference.md](reference.md) shows the class hierarchy, and [troubleshooting.md](troubleshooting.md)
+says what to do."""
 
 
 class Gallery:

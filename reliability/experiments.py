@@ -169,10 +169,10 @@ EXPERIMENTS = [
         "loops", "cancel", "a task is cancelled", 10_000, 50, turn=2000, control=_CANCELLATION, control_count=300
     ),
     Experiment(
-        "loops", "wait_for", "`asyncio.wait_for` runs out", 2000, 20, turn=500, control=_CANCELLATION, control_count=300
+        "loops", "wait_for", "`wait_for` times out", 2000, 20, turn=500, control=_CANCELLATION, control_count=300
     ),
-    Experiment("loops", "closed", "an event loop is closed under a call", 2000, 20, turn=500),
-    Experiment("loops", "runs", "one client over one `asyncio.run` after another", 2000, 20, turn=500),
+    Experiment("loops", "closed", "an event loop is closed during a call", 2000, 20, turn=500),
+    Experiment("loops", "runs", "several `asyncio.run` calls in succession, with one client", 2000, 20, turn=500),
     Experiment(
         "loops", "threads", "one client in the event loops of eight threads, 32 calls in each", 20_000, 256, turn=5000
     ),
@@ -190,7 +190,7 @@ EXPERIMENTS = [
     ),
     Experiment("processes", "spawn", "the client is sent to a process of `spawn`", 50, turn=25),
     Experiment("processes", "forkserver", "the client is sent to a process of `forkserver`", 50, turn=25),
-    Experiment("processes", "pool", "`ProcessPoolExecutor`, jobs that get the client", 1000, 20, turn=500),
+    Experiment("processes", "pool", "jobs of a `ProcessPoolExecutor` receive the client", 1000, 20, turn=500),
     Experiment(
         "threads", "many", "64 threads call on one client, each gets its own answers", 100_000, 640, turn=25_000
     ),

@@ -98,7 +98,7 @@ def page(data: dict[str, Any]) -> str:
         parts += ["## The plan file", "\n".join([*head, *lines])]
     told = {suite["path"]: suite for suite in data.get("suites", [])}
     for title, listed in (
-        ("What was generated, and searched", COUNTED),
+        ("Generated tests, and the search for keys", COUNTED),
         ("Tests that are run with every change", SUITES),
     ):
         lines = [
@@ -134,8 +134,8 @@ HOW = """- *Leaving the interpreter:* each try starts a program, 1,000 for each 
 - *asyncio, threads, processes:* each answer must belong to its call. No socket of an abandoned call may stay open.
 - *Suspend:* SIGSTOP, a pause, SIGCONT, ten programs at once. This stops a process. While a machine sleeps, the
   monotonic clock of Linux stops too, so timeouts continue where they were.
-- *Panics:* injected where operations begin, wait, decide and are translated. Each must become an `InternalError` that
-  names its place, with nothing on stderr, and the same client must work afterwards.
+- *Panics:* injected where operations begin, wait and decide, and where results become Python objects. Each must become
+  an `InternalError` that names its place, with nothing on stderr, and the same client must work afterwards.
 - *The plan file:* after a kill, the log of the server, which runs in another process, must show that every row was
   written as planned, and that at most eight rows were written twice. A model below SQLite decides what survives a loss
   of power. A file that was cut or changed must be refused, or contain exactly what it contained before. One test ends

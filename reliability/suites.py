@@ -54,19 +54,19 @@ SUITES = [
     Suite("The wire", "TLS", "tests/wire/test_tls.py"),
     Suite("The wire", "proxies", "tests/wire/test_proxy.py"),
     Suite("Real programs", "nginx, its quota, pages and TLS; mitmproxy as a company's proxy", "tests/real"),
-    Suite("Secrets", "what fails shows neither key nor values", "tests/test_secrets.py"),
+    Suite("Secrets", "errors show neither the key nor field values", "tests/test_secrets.py"),
     Suite("Processes", "forks, signals, exits, in short", "tests/test_process.py"),
 ]
 COUNTED = [
     Suite(
         "Mutants",
-        "good answers, damaged at random, read next to another client",
+        "valid answers, damaged at random; another client reads the same bytes for comparison",
         "tests/wire/test_mutants.py",
         {"REPLYIO_MUTANTS": "10000"},
     ),
     Suite(
         "Generated tests",
-        "fields, ids, answers and hints that Hypothesis thinks of",
+        "fields, ids, answers and hints that Hypothesis generates",
         "tests/test_generated.py",
         {"REPLYIO_EXAMPLES": "1000"},
     ),

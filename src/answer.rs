@@ -149,7 +149,7 @@ impl Answer {
         if kind == ErrorKind::UnexpectedResponse || (kind == ErrorKind::Api && !is_explained) {
             let reason = match self.status {
                 300..=399 if self.headers.location => "a redirect, which would send the key to another address",
-                201..=299 => "Reply.io answers 200 with the account",
+                201..=299 => "Reply.io answers a successful request with status 200",
                 _ => "a status that the API contract does not list",
             };
             return Err(self.unexpected(reason));

@@ -162,7 +162,7 @@ pub(crate) fn unsendable_members(account: &ContactAccount) -> impl Iterator<Item
     has_stage(account).then_some(STAGE).into_iter().chain(unknown)
 }
 
-/// The same members and those without a value, if the answer had them.
+/// Returns these members, and also those without a value if the answer had them.
 #[cfg(feature = "plan")]
 pub(crate) fn unsendable_keys(account: &ContactAccount) -> impl Iterator<Item = &str> {
     let unknown = account.extra.keys().map(String::as_str).filter(|name| !is_known(name));

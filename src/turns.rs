@@ -39,7 +39,7 @@ struct Entry {
 
 static SERVICES: PerProcess<Mutex<HashMap<String, Turns>>> = PerProcess::new();
 
-/// The entries of a process end with it.
+/// Forgets all entries, as the end of a process does.
 #[cfg(feature = "simulation")]
 pub(crate) fn forget() {
     lock(SERVICES.get_or_init(Mutex::default)).clear();

@@ -108,7 +108,7 @@ def _answer(asked: _replyio.Asked, granted: object) -> None:
     if inspect.isawaitable(granted):
         if inspect.iscoroutine(granted):
             granted.close()
-        asked.refuse("it returned an awaitable that no one awaits: make it a coroutine function (async def)")
+        asked.refuse("it returned an awaitable but is not a coroutine function; define it with async def")
     elif granted is False:
         asked.refuse("it returned False")
     else:

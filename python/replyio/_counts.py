@@ -26,7 +26,7 @@ class Counts(dict[Status, int]):
         """Adds the statuses that are missing.
 
         Args:
-            counts: The number of rows by status; those of 0 may be left out. Default None: no rows.
+            counts: The number of rows by status; statuses without rows can be left out. Default None: no rows.
         """
         super().__init__(_NO_ROWS | cast("dict[Status, int]", dict(counts or {})))
 

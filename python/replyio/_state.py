@@ -198,7 +198,7 @@ def _tell_once(reason: str) -> None:
 
 
 def remove_expired() -> None:
-    """Deletes the plans that replyio last wrote too long ago.
+    """Deletes the plans that replyio last wrote more than 30 days ago.
 
     The system's clock may have been wrong then, so a plan stays while a run uses it.
     """

@@ -971,7 +971,7 @@ class ReplyClient:
         self._core.close()
 
     async def aclose(self) -> None:
-        """Closes the connections and stops the threads, as `close` does. Calls that other tasks wait for fail."""
+        """Closes the connections and stops the threads, as `close` does. Calls in flight in other tasks fail."""
         self._core.close()
 
     def __enter__(self) -> Self:

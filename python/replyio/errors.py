@@ -127,7 +127,7 @@ class ReplyError(Exception):
         """Creates the error.
 
         Args:
-            message: One line: what, which, how often, what next.
+            message: One line: what failed, for which account, after how many attempts, and what to do next.
             **attributes: The attributes of the class, by name. Attributes that are not given have their default.
         """
         # A message quotes file names, plan files and answers, and a traceback shows it on a terminal.
@@ -156,7 +156,7 @@ class ValidationError(ReplyError, ValueError):
 
 
 class TransportError(ReplyError, ConnectionError):
-    """No answer arrived: on every attempt, the client could not connect or the connection broke.
+    """No complete answer arrived: no connection, one that broke, or a client that was closed during the call.
 
     Attributes:
         attempts: The number of attempts.
@@ -172,7 +172,7 @@ class TLSError(TransportError):
 
 
 class DeadlineExceededError(ReplyError, TimeoutError):
-    """The call exceeded its `timeout`, or its last attempt its `attempt_timeout`. An update may have been applied.
+    """The call exceeded `timeout`, or its last attempt exceeded `attempt_timeout`. An update may have been applied.
 
     Attributes:
         attempts: The number of attempts.
@@ -230,15 +230,15 @@ class APIError(ReplyError):
 
 
 class BadRequestError(APIError):
-    """400 or 422: the service refused the fields, or a business rule refused them. The client does not retry."""
+    """400 or 422: the service refused the fields, or they break a business rule. The client does not retry."""
 
 
 class AuthenticationError(APIError):
-    """401: the key is missing, wrong or revoked. The client does not retry."""
+    """401: the key is missing, wrong or revoked. With `auth="auto"`, the client tries the other header once."""
 
 
 class PermissionDeniedError(APIError):
-    """403: the key has no permission for this, or not for this account. The client does not retry."""
+    """403: the key lacks permission for this operation or for this account. The client does not retry."""
 
 
 class NotFoundError(APIError):
@@ -260,7 +260,7 @@ class RateLimitError(APIError):
 
 
 class ServerError(APIError):
-    """5xx on every attempt: the service, or a proxy in front of it, is failing."""
+    """5xx: the service, or a proxy in front of it, is failing."""
 
 
 class PlanError(ReplyError):

@@ -182,7 +182,7 @@ class PlanTable:
         place = operator.index(key)
         number = place + len(self) if place < 0 else place
         if not 0 <= number < len(self):
-            raise IndexError(f"{self._name} has {text.counted(len(self), 'row')}, and none at {place}")
+            raise IndexError(f"{self._name} has {text.counted(len(self), 'row')}, and none at position {place}")
         return dict(self._table.records(1, number)[0])
 
     def filter(self, *statuses: Status) -> PlanTable:
@@ -301,7 +301,10 @@ class _Report:
 
     @property
     def failures(self) -> PlanTable:
-        """The rows that cannot be done or were not done, with the reason. The columns are those of `rows`."""
+        """The rows that cannot be done or were not done, with the reason. The columns are those of `rows`.
+
+        Contains rows that the service stored with another value than was sent, and no pending rows.
+        """
         return PlanTable("failures", self._file.failures)
 
     def export(
@@ -854,7 +857,7 @@ class ApplyResult(_Report):
             row = f"row {first.get('row')}: "
             reason = safe_text(str(first.get("error") or first.get("status")))
             message += f"; the first is {row}{reason.removeprefix(row)}"
-        raise ReplyError(f"{message}; hint: .failures lists all of them")
+        raise ReplyError(f"{message}; hint: .failures lists them, except rows that are still to change")
 
     def __repr__(self) -> str:
         """Returns a text with the counts, requests and duration."""

@@ -55,8 +55,8 @@ pub(in crate::plan) fn shortened(text: &str) -> Option<&str> {
     Some(known.trim_end_matches([' ', '[', '(']))
 }
 
-/// Returns the accounts that a row may be for if these texts are only the beginnings of theirs, each with such a row:
-/// the row that the beginning itself matches, where there is one.
+/// Returns the accounts that a row may match if the list shows only the beginning of their text, each with one such
+/// row: the row that the shown text matches, if there is one, otherwise one that a longer text may match.
 pub(super) fn wholes(
     match_on: MatchOn,
     names: &HashMap<Cow<'_, str>, u32>,
@@ -108,7 +108,7 @@ mod tests {
 
     use super::*;
 
-    /// What is asked for, said with all names in their order.
+    /// The same result, found by a slow search through all names in order.
     fn slowly(match_on: MatchOn, names: &HashMap<Cow<'_, str>, u32>, text: &str) -> Option<u32> {
         let name = match_on.comparable(text);
         let matched = names.get(&name).copied();

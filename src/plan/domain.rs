@@ -1,7 +1,7 @@
 //! Domains as people write them, and when two of them are the same. Pure.
 //!
-//! A wrong match writes to another company, a missing one is shown as `not_found`. So a text is read as a domain only
-//! where it has one reading; see `docs/design/2026-11-29-domains.md`.
+//! A wrong match writes to another company; a missed match only shows as `not_found`. So a text counts as a domain only
+//! if it can be read in one way; see `docs/design/2026-11-29-domains.md`.
 
 use std::borrow::Cow;
 
@@ -35,11 +35,12 @@ const SECOND_LEVELS: [&str; 10] = ["ac", "co", "com", "edu", "gob", "gov", "ne",
 const LONGEST_LABEL: usize = 63;
 const LONGEST_DOMAIN: usize = 253;
 
-/// A domain as it is compared: two texts are for the same site when their keys are equal.
+/// Returns the key by which domains are compared: two texts are for the same site if their keys are equal.
 ///
-/// Letter case, white space around it, `http://` and `https://`, a port, one leading `www.`, a trailing dot, a path such
-/// as `/` or `/about`, and punycode against Unicode make no difference. A path to any other page is a part of the key, in
-/// its letter case. Text that is no domain, or has several readings, is its own key, in lower case.
+/// Letter case, white space around it, `http://` and `https://`, a port, one leading `www.`, a trailing dot, a path
+/// such as `/` or `/about`, and punycode instead of Unicode make no difference. A path to any other page is a part of
+/// the key, in its letter case. Text that is not a domain, or that can be read in several ways, is its own key, in
+/// lower case.
 ///
 /// # Examples
 /// ```
@@ -52,7 +53,7 @@ const LONGEST_DOMAIN: usize = 253;
 pub fn domain_key(text: &str) -> Cow<'_, str> {
     let text = text.trim();
     let is_plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
-    // By far the most are written as they are compared.
+    // Most texts are already in the form that is compared.
     if text.bytes().all(is_plain) && !text.starts_with(WWW) && !text.ends_with('.') && !text.contains("xn--") {
         return Cow::Borrowed(text);
     }
@@ -70,9 +71,9 @@ fn in_lower_case(text: &str) -> String {
     text.chars().flat_map(char::to_lowercase).collect()
 }
 
-/// With what the key of a domain begins of which only the beginning is known: with one of these.
+/// Returns the possible beginnings of a domain's key if only the beginning of the domain is known.
 pub(super) fn key_beginnings(text: &str) -> Vec<Cow<'_, str>> {
-    // Another character can change the whole label that it is in.
+    // One more character can change the key of its whole label.
     if !text.is_ascii() {
         return vec![Cow::Borrowed("")];
     }

@@ -16,8 +16,8 @@ use crate::change::filled;
 /// Stands for an integer where a text has its length. No cell is this long.
 const INTEGER: u32 = u32::MAX;
 
-/// The values that a row gives an account: its fields, and a sum over their values that has 128 bits and a key of its
-/// own in each plan. Two different rows have the same sum as often as a 128-bit key is guessed.
+/// The fields that a row sets, and a 128-bit keyed hash of their values. Each plan has a new random key. Two different
+/// rows have the same hash with a probability of 2^-128.
 #[derive(Debug, Clone, Copy, Default)]
 struct Fingerprint {
     fields: FieldSet,
@@ -55,12 +55,12 @@ impl Fingerprints {
     fn of_row(&mut self, table: &Table, row: u64, mode: Mode, nulls: Nulls) -> Fingerprint {
         let mut fields = FieldSet::default();
         self.bytes.clear();
-        // A row of mappings can lack a column, so its cells do not tell their fields by their places.
+        // A row of mappings can lack a column, so the position of a cell does not identify its field.
         let mut cells = table.row(row).peekable();
         for field in &self.fields {
             let cell = cells.next_if(|(named, _)| named == field).map(|(_, cell)| cell);
             let value = match cell {
-                // These are all that `diff` compares, and what a filled field keeps in mode `fill`.
+                // For such a cell, `diff` keeps the field, so it is not compared.
                 Some(Cell::Empty) if mode == Mode::Fill || nulls != Nulls::Clear => continue,
                 Some(cell) => cell.value(),
                 None if mode == Mode::Replace && field.nullable() => None,
@@ -91,9 +91,10 @@ impl Fingerprints {
     }
 }
 
-/// Adds a field and its value. Where the value ends is known from what comes before it, so other values have other bytes.
+/// Adds a field and its value. Its length or type comes before each value, so different values give different bytes.
 fn add(bytes: &mut Vec<u8>, field: Field, value: Option<FieldValue<'_>>) {
-    // The order tells the field. If it were wrong, a row would be compared in vain, and never taken for another one.
+    // The order already identifies the field. With this byte, a wrong order could only make a comparison fail, never
+    // make it match another field.
     bytes.push(field as u8);
     match filled(field, value) {
         None => bytes.extend_from_slice(&0_u32.to_le_bytes()),

@@ -20,7 +20,7 @@ pub use crate::change::{Change, Value};
 
 pub use self::domain::domain_key;
 
-/// A list is taken to show texts whole that have fewer characters.
+/// The planner assumes that a list shows texts with fewer characters in full.
 const SHORTEST_CUT: usize = 32;
 
 /// What a table's columns do to an account.
@@ -90,7 +90,7 @@ pub enum Status {
     Invalid,
     /// No account matches.
     NotFound,
-    /// Several accounts match the row, or several rows one account.
+    /// Several accounts match the row, or several rows match one account.
     Ambiguous,
     /// Someone else changed the same field between plan and apply.
     Conflict,

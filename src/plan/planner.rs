@@ -177,7 +177,7 @@ impl<'a> Planner<'a> {
         Ok(planner)
     }
 
-    /// Looks for no account of a row whose outcome was passed on.
+    /// Stops looking for the account of a row whose outcome was already passed on.
     fn drop_key(&mut self, row: u32) {
         match self.table.key(u64::from(row)) {
             Key::Id(id) => drop(self.ids.take(id)),
@@ -510,7 +510,7 @@ impl MatchOn {
         }
     }
 
-    /// What an account is matched by, as it is compared.
+    /// Returns the text that an account is matched by, in its comparable form.
     fn name_of(self, account: &ContactAccount) -> Option<Cow<'_, str>> {
         self.text_of(account).map(|text| self.comparable(text))
     }
@@ -520,7 +520,7 @@ impl MatchOn {
         if self == Self::DomainName { domain::domain_key(text) } else { Cow::Borrowed(text) }
     }
 
-    /// With what a text, as it is compared, can begin of which only this beginning is known.
+    /// Returns the possible beginnings of the comparable form of a text of which only this beginning is known.
     pub(super) fn beginnings(self, text: &str) -> Vec<Cow<'_, str>> {
         let known = shortened(text).filter(|known| !known.is_empty()).unwrap_or(text);
         if self == Self::DomainName { domain::key_beginnings(known) } else { vec![Cow::Borrowed(known)] }

@@ -69,8 +69,8 @@ impl ToPython for Patched {
             let names: Vec<String> = lost.into_iter().map(|name| plain_line(name, LONGEST_NAME)).collect();
             let names = names.join(", ");
             warnings.push(format!(
-                "patch of account {id} cleared {names}: an update cannot include members that this version does not \
-                know, and the service does not keep them; look for a newer version of replyio before the next patch"
+                "patch of account {id} cleared {names}: an update cannot include stage or members that this version does \
+                not know, and the service does not keep them; look for a newer version of replyio before the next patch"
             ));
         }
         let warning = (!warnings.is_empty()).then(|| warnings.join("; "));

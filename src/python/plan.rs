@@ -241,7 +241,7 @@ impl PlanFile {
         guarded(py, "rows", || self.report_rows(py, |_| true))
     }
 
-    /// The rows that are not done and will not be done without intervention.
+    /// The rows that were not done, except pending rows, and those that the service stored with a different value.
     fn failures(&self, py: Python<'_>) -> PyResult<Report> {
         let fell_short = |row: &RowView| {
             row.stored_otherwise || !matches!(row.status, Status::Unchanged | Status::Changed | Status::Pending)

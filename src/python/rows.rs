@@ -230,7 +230,10 @@ impl<'py> RowReader<'py> {
 
     fn values(&mut self, row: &Bound<'py, PyAny>, names: &Bound<'py, PyAny>) -> PyResult<()> {
         if names.len()? != row.len()? {
-            return Err(PyTypeError::new_err(format!("row {} has more values than names", self.builder.rows())));
+            return Err(PyTypeError::new_err(format!(
+                "row {} does not have as many values as names",
+                self.builder.rows()
+            )));
         }
         for (place, (name, value)) in names.try_iter()?.zip(row.try_iter()?).enumerate() {
             self.cell(place, &name?, &value?)?;

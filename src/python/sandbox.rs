@@ -226,7 +226,7 @@ impl FaultArguments<'_> {
         Ok(Fault {
             request: self.request,
             id: self.id,
-            method: method.transpose().map_err(|_| wrong("method is not one of HTTP"))?,
+            method: method.transpose().map_err(|_| wrong("method is not an HTTP method"))?,
             times: self.times,
             delay: Duration::try_from_secs_f64(self.delay).map_err(|_| wrong("delay must be a number of seconds"))?,
             response: self.response().map_err(|error| wrong(&error.to_string()))?,

@@ -141,7 +141,7 @@ fn wrong_type(name: &str, expected: &str, value: &Bound<'_, PyAny>) -> Error {
 }
 
 fn text(name: &str, value: &Bound<'_, PyAny>) -> Result<String, Error> {
-    value.extract().map_err(|_| wrong_type(name, "real text", value))
+    value.extract().map_err(|_| wrong_type(name, "valid Unicode text", value))
 }
 
 fn count(name: &str, value: &Bound<'_, PyAny>) -> Result<u32, Error> {

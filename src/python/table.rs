@@ -186,7 +186,8 @@ pub(super) fn options_from(options: &Bound<'_, PyDict>) -> PyResult<Options> {
             .filter(|byte| is_delimiter(*byte))
         {
             Some(delimiter) => found.delimiter = Some(delimiter),
-            None => faults.push(FieldError::new("delimiter", "must be one ASCII character, and no quote or line end")),
+            None => faults
+                .push(FieldError::new("delimiter", "must be one ASCII character other than a quote or a line end")),
         }
     }
     if let Some(encoding) = given("encoding")? {

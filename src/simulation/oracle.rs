@@ -134,7 +134,8 @@ fn was_spoiled(stage: &Stage, account: &Account, revert: &Put, field: Field) -> 
 fn not_shown(put: &Put, field: Field) -> String {
     let (name, value) = (field.name(), put.value(field));
     format!(
-        "the update of account {} says {name} = {value:?}, which it did not have lately, and which no row or call asked for",
+        "the update of account {} says {name} = {value:?}, which the account did not have recently and which no row or \
+         call asked for",
         put.id
     )
 }
@@ -148,7 +149,7 @@ fn of_apply(
     broken: &mut Vec<(u8, String)>,
 ) {
     let Some(&row) = job.accounts.get(&put.id) else {
-        broken.push((1, format!("an update of account {}, which no row means", put.id)));
+        broken.push((1, format!("an update of account {} that no row is for", put.id)));
         return;
     };
     let changes = job.changes.get(&row).map(Vec::as_slice).unwrap_or_default();
@@ -216,7 +217,10 @@ pub(super) fn refused_by_quota(stage: &mut Stage, process: usize) {
     let is_ours =
         stage.service.hits.iter().rev().take_while(|hit| hit.at >= from).all(|hit| hit.process == Some(process));
     if is_ours {
-        stage.violated(5, "the service refuses a request for the quota, and this process alone has used it".to_owned());
+        stage.violated(
+            5,
+            "the service refuses a request because of the quota, although only this process has used it".to_owned(),
+        );
     }
 }
 
@@ -237,7 +241,7 @@ pub(super) fn planned(stage: &mut Stage, lane: usize, number: usize, report: &Re
             broken.push((2, format!("row {row} is for account {:?}, which never had its key", view.account_id)));
         }
     }
-    // How many there are is judged with what the file says of each.
+    // `judge` later checks whether changes are missing.
     for (row, changes) in job.changes.iter().filter(|(row, _)| **row < job.sheet.rows.len()) {
         for change in changes {
             let meant = job.sheet.meant(*row, change.field);
@@ -268,7 +272,8 @@ pub(super) fn reported(stage: &mut Stage, lane: usize, number: usize, report: &R
     let Some(job) = stage.jobs.get(&(lane, number)) else { return };
     let mut broken = Vec::new();
     if report.rows.len() != job.sheet.rows.len() {
-        broken.push((2, format!("{} rows are {} in the file", job.sheet.rows.len(), report.rows.len())));
+        broken
+            .push((2, format!("the table has {} rows, but the file has {}", job.sheet.rows.len(), report.rows.len())));
     }
     for (row, view) in report.rows.iter().enumerate().take(job.sheet.rows.len()) {
         let last = view.account_id.and_then(|id| {
@@ -435,7 +440,7 @@ fn is_as_meant(sheet: &Sheet, row: usize, field: Field, values: &Values, changes
     sheet.meant(row, field).is_none_or(|meant| same(field, &meant, now) || (sheet.mode == Mode::Fill && is_filled))
 }
 
-/// The site that a domain of the model is for, whichever way it is written. It shares no code with what is judged.
+/// Returns the site of a domain of the model, however it is written. Shares no code with the code under test.
 fn site(domain: &str) -> String {
     let domain = domain.trim().to_lowercase();
     let host = ["https://", "http://"].iter().find_map(|scheme| domain.strip_prefix(scheme)).unwrap_or(&domain);
@@ -586,7 +591,7 @@ pub(super) fn stopped(stage: &mut Stage, number: usize, error: &RunError) {
     }
 }
 
-/// Returns whether a run reset more stages than it needs to notice, where it is to stop at the first.
+/// Reports a violation if a run that must stop at the first reset stage reset more stages than it needs to notice.
 fn judge_resets(stage: &mut Stage, number: usize) {
     let operation = &stage.operations[number];
     let (Step::Apply(_, how) | Step::Revert(_, how)) = &operation.step else { return };
@@ -621,7 +626,7 @@ pub(super) fn ended(stage: &mut Stage, number: usize) {
     }
 }
 
-/// Returns whether an operation sent more requests than its rows and the failures explain.
+/// Reports a violation if an operation sent more requests than its rows and the failures explain.
 fn judge_requests(stage: &mut Stage, number: usize) {
     let operation = &stage.operations[number];
     let (lane, requests) = (operation.lane, operation.requests);

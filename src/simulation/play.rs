@@ -170,7 +170,7 @@ impl Actor {
             if !stage(|stage| stage.jobs.contains_key(&(self.lane, job))) {
                 continue;
             }
-            // A revert of an interrupted job need not have finished it first.
+            // An interrupted job can be reverted without being finished first.
             let is_ended = !dice.chance(250);
             if is_ended && !self.end(lane, &Step::Apply(job, how)).await {
                 stage(|stage| stage.violated(2, format!("job {job} cannot be ended although everything works")));

@@ -96,7 +96,7 @@ fn share(from: u64, seeds: u64) -> ExitCode {
     let rate = seeds as f64 / began.elapsed().as_secs_f64();
     println!("{seeds} seeds, {} violations, {rate:.0} a second", failed.len());
     if !is_well {
-        println!("a process has ended before its seeds");
+        println!("a process ended before it had run all its seeds");
     }
     if failed.is_empty() && is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

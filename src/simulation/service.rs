@@ -116,7 +116,7 @@ pub(super) struct Reply {
 pub(super) enum Effect {
     /// Nothing was written.
     None,
-    /// It was taken and ignored.
+    /// It was accepted and ignored.
     Ignored,
     /// It was written.
     Written,

@@ -56,8 +56,8 @@ pub(super) struct Process {
     writes: u64,
     /// Until when the service has asked it to wait.
     held_until: Duration,
-    /// Until when it was to wait before it was told last, when that was, and on which line. What another line sends at that
-    /// moment cannot heed it.
+    /// The previous `held_until`, and the time and the line of the last answer that asked the process to wait. A
+    /// request that another line sends at that moment cannot take that answer into account.
     held_before: (Duration, Duration, usize),
     /// The write that fails, like every later one until the next operation.
     disk_fails_at: Option<u64>,
@@ -403,7 +403,7 @@ impl Stage {
         let held_until = if told == now && told_on != line { before } else { it.held_until };
         if now < held_until {
             let text = format!(
-                "request {number} is sent {:?} before the wait is over that was asked for",
+                "request {number} is sent {:?} before the end of the wait that the service asked for",
                 held_until.saturating_sub(now)
             );
             self.violated(5, text);

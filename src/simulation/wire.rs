@@ -18,12 +18,12 @@ thread_local! {
     static NEXT_LINE: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Assigns new clients to this lane from now on.
+/// Sets the line of the clients that are created from now on.
 pub(super) fn set_line(line: usize) {
     NEXT_LINE.set(line);
 }
 
-/// Returns the lane of a new client.
+/// Returns the line of a new client.
 pub(crate) fn line() -> usize {
     NEXT_LINE.get()
 }

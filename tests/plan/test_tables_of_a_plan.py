@@ -59,7 +59,7 @@ def test_a_table_can_be_indexed_and_sliced(result: ApplyResult) -> None:
     assert isinstance(rows[:2], PlanTable)
     assert rows["id"] == [1, 2, 3, 4, 5, 99]
     assert rows[:2].to_polars().height == len(rows[:2].to_pandas()) == pa.table(rows[:2]).num_rows == 2
-    with pytest.raises(IndexError, match="6 rows, and none at 6"):
+    with pytest.raises(IndexError, match="6 rows, and none at position 6"):
         rows[6]
     with pytest.raises(KeyError, match="no column 'state'"):
         rows["state"]

@@ -207,7 +207,7 @@ class Sandbox:
                 both. These keys are valid even if `api_keys` does not list them.
             auth: How a key may be sent: "x-api-key", "bearer", or "both", the default.
             owners: The users in the team, who may own accounts. Default: any.
-            forbidden: Accounts that the caller has no right to.
+            forbidden: Accounts that the sandbox hides from lists and answers with 403.
             max_body: The longest body in bytes; a longer one is a 413. Default: 1 MiB.
             keep_requests: How many requests are remembered, the newest ones, and at most 256 MiB of them.
                 Default: 100,000.

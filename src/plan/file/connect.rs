@@ -40,7 +40,7 @@ pub(super) fn patience(patience: Duration) -> Duration {
     patience
 }
 
-/// Opens a plan for reading. Each statement waits so long for another connection.
+/// Opens a plan for reading. Each statement waits at most this long for another connection.
 pub(super) fn for_reading(path: &Path, wait: Duration) -> rusqlite::Result<Connection> {
     let connection = only_reading(path)?;
     connection.busy_timeout(patience(wait))?;

@@ -32,7 +32,7 @@ pub struct Header {
     pub mode: Mode,
     /// What an empty cell means.
     pub nulls: Nulls,
-    /// By what a row finds its account.
+    /// How a row finds its account.
     pub match_on: MatchOn,
     /// When it was created, in milliseconds since 1970.
     pub created_at_ms: i64,

@@ -262,7 +262,8 @@ impl PlanFile {
         &self.0.real
     }
 
-    /// Refuses a plan with another purpose. `new_key` accepts another API key of the same user.
+    /// Refuses a plan that was created for another base URL, user, team or API key. `new_key` accepts another API key
+    /// of the same user.
     ///
     /// # Errors
     /// Returns [`FileErrorKind::Foreign`].
@@ -354,7 +355,8 @@ impl Reader {
 
 /// The value that a run found instead of the planned one is only in the log.
 const RECOVERED: &str = "the update may have been applied: the log of the run was missing when the plan was recovered. \
-    The value that it may have overwritten is unknown, so a revert restores the value from when the plan was made";
+    The value that it may have overwritten is unknown, so a revert restores the value that the account had when the plan \
+    was made";
 
 /// Repairs a plan whose log is missing.
 fn recover(path: &Path, recovery: &str) -> check::Found<()> {

@@ -129,7 +129,7 @@ impl PlanFile {
         Ok(edits)
     }
 
-    /// Returns every row, in order.
+    /// Passes every row to `take`, in order.
     ///
     /// # Errors
     /// Returns [`FileError`] if the file cannot be read.
@@ -170,7 +170,7 @@ impl PlanFile {
         rows.ok_or_else(|| self.damaged("a row differs from what replyio wrote"))
     }
 
-    /// Returns every change, in the order of the rows.
+    /// Passes every change to `take`, in the order of the rows.
     ///
     /// # Errors
     /// Returns [`FileError`] if the file cannot be read.
@@ -185,7 +185,8 @@ impl PlanFile {
         }
     }
 
-    /// Returns the first rows that are not done and will not be done without intervention. Reads no others.
+    /// Returns the first rows that were not done, except pending rows, and those that the service stored with a
+    /// different value. Reads no others.
     ///
     /// # Errors
     /// Returns [`FileError`] if the file cannot be read.
@@ -268,7 +269,8 @@ impl PlanFile {
     }
 
     /// Passes on the rows that revert what this plan changed or may have changed. They expect the values that the
-    /// service returned, if it did and they differ from the previous ones; otherwise those that were sent.
+    /// service returned, if it returned any that differ from the previous ones, and otherwise the values that were
+    /// sent.
     ///
     /// # Errors
     /// Returns the errors of `take`, and [`FileError`] if the file cannot be read.
@@ -280,7 +282,8 @@ impl PlanFile {
                 return Ok(());
             }
             let number = row.row.unsigned_abs();
-            // What a revert restored because an update had spoiled it is never taken back: no row named it.
+            // A revert of a revert does not undo the restoration of fields that an update had spoiled: no row named
+            // them.
             let is_own = |edit: &StoredEdit| edit.change.is_planned || edit.change.before == edit.change.after;
             let edits = self.edits_of_row(&reader, number)?.into_iter().filter(is_own);
             let changes = edits.map(StoredEdit::reversed);

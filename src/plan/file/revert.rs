@@ -82,7 +82,8 @@ impl PlanFile {
         Err(FileError::new(self.path(), FileErrorKind::Exists))
     }
 
-    /// Returns whether this revert has open rows, or never had any: another one would be the same.
+    /// Returns whether this revert has open rows and was not reverted itself, or has no rows at all: another revert
+    /// would be the same.
     fn has_rest(&self) -> Result<bool, FileError> {
         let counts = self.counts()?;
         let has_open = [Status::Pending, Status::Unknown].iter().any(|status| counts.contains_key(status));

@@ -75,7 +75,7 @@ impl Session {
                 super::simulation::after_commit(path).map_err(refuse)?;
                 Ok(session)
             }
-            // Another process made its claim between this one and its log.
+            // Another process claimed the plan after this claim and before this run opened its log.
             Ok(Err(FileErrorKind::Lost(what))) if what == TAKEN => Err(owner::refusal(path)),
             Ok(Err(kind)) => Err(owner::refusal_or(path, kind)),
             Err(error) => Err(owner::refusal_of(path, &connect::endless(error))),

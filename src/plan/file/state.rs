@@ -289,7 +289,7 @@ pub(super) fn set_owner(connection: &Connection, owner: Option<&Owner>) -> rusql
     set(connection, "since_ms", &or_null(owner.map(|owner| SqlValue::Integer(owner.since_ms))))
 }
 
-/// Stores the run that has the right to write.
+/// Returns the run that has the right to write.
 pub(super) fn run(connection: &Connection) -> rusqlite::Result<Option<String>> {
     Ok(get(connection, "run")?.and_then(|value| if let SqlValue::Text(run) = value { Some(run) } else { None }))
 }

@@ -44,8 +44,8 @@ pub fn rows_on_a_look(client: &Client) -> usize {
     at_once.saturating_sub(1).clamp(1, MOST_ON_A_LOOK)
 }
 
-/// Applies the rest of a plan, or the selected part of it. Returns when nothing of that is left, or when it is to stop
-/// and nothing is in flight.
+/// Applies the rest of a plan, or the selected part of it. Returns when no row of it is left, or when the run was asked
+/// to stop and no request is in flight.
 ///
 /// # Errors
 /// Returns [`RunError`] if the run fails; the file then has the state of every row.
@@ -142,7 +142,7 @@ enum Outcome {
     NotMarked(FileError),
 }
 
-/// The longest wait for the turn of an account after which the look at it still counts.
+/// If an update waits longer than this for its account's turn, its look no longer counts.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// The longest time from the decision to send an update to its request. Its row is marked in the file meanwhile.
@@ -157,7 +157,7 @@ struct Driver {
     machine: Machine,
     run: Run,
     started: Instant,
-    /// A moment after which the machine has not slept, as far as is known.
+    /// A moment after which the computer has not slept, as far as is known.
     awake_since: Moment,
     /// Requests and file writes, so that a slow disk delays requests.
     most_in_flight: usize,
@@ -219,7 +219,7 @@ impl Driver {
         self.failed.get_or_insert(error);
     }
 
-    /// tokio's clock stands still while the machine sleeps, so the machine would take its looks for fresh ones.
+    /// tokio's clock stops while the computer sleeps, so the state machine would treat its looks as fresh.
     fn notice_sleep(&mut self) {
         let now = Moment::now();
         if self.awake_since.has_slept_until(&now) && !is_off(Guard::Sleep) {
@@ -351,7 +351,7 @@ impl Driver {
         self.fail(error);
     }
 
-    /// Hands records to the writer, in their order. A row counts when its record is on the disk.
+    /// Sends records to the writer, in their order. A row counts when its record is on the disk.
     fn record(&mut self, records: Vec<Record>) {
         for record in records {
             let status = if let Record::Finish { finished, row } = &record {
@@ -391,7 +391,7 @@ async fn send(client: &Client, run: &Run, slot: Slot, update: &Update, seen: Opt
     if let Err(error) = run.trying(row, update.overwritten.clone(), at_risk, sent_now()).await {
         return Outcome::NotMarked(error);
     }
-    // The disk may have been slow, or the machine may have slept.
+    // The disk may have been slow, or the computer may have slept.
     if client.held().is_some() || decided.elapsed() > LONGEST_DELAY {
         return Outcome::HeldBack;
     }

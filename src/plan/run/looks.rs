@@ -4,8 +4,8 @@ use super::proof::{FEWEST, checks};
 use crate::plan::file::{ItemsProof, OpenRow};
 use crate::plan::planner::{Look, next_look};
 
-/// This many rows that may have been sent are read with `GET`, before all others. A crash leaves no more, so at most
-/// this many rows are unknown at any time.
+/// If at most this many rows may have been sent, the run reads their accounts with `GET` before all others. A crash
+/// leaves no more than this. If there are more, the run reads them by pages, like the others.
 const MOST_SENT_FIRST: usize = 16;
 
 /// Returns the number of requests that apply rows.

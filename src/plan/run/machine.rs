@@ -40,7 +40,7 @@ pub(super) struct Settings {
     pub(super) on_unknown_member: OnUnknownMember,
     /// The most updates in flight.
     pub(super) concurrency: usize,
-    /// The rows per look, so that it is still fresh at the update of the last row.
+    /// The most rows per look. The look must still be fresh when the run updates the last of them.
     pub(super) most_on_a_look: usize,
     /// The most attempts for a row.
     pub(super) attempts: u32,
@@ -65,11 +65,12 @@ pub(super) struct Update {
     pub(super) row: OpenRow,
     /// The fields of the update.
     pub(super) fields: AccountFields,
-    /// The values that the row's edits overwrite, if they differ from the plan.
+    /// The account's values that the update overwrites, where they differ from the values at planning.
     pub(super) overwritten: Vec<(Field, Value)>,
     /// The account at the look.
     pub(super) account: ContactAccount,
-    /// The members of the account that the update may clear, if it is the first that may.
+    /// The members of the account that the update may clear, with their values. Empty if updates were seen to keep
+    /// them, or if the run may clear members.
     pub(super) at_risk: file::Members,
     changes: Vec<Change>,
     /// The fields that a revert does not restore, because someone has changed them since.
@@ -96,8 +97,8 @@ pub(super) enum Next {
 #[derive(Debug)]
 struct InDoubt {
     at_risk: AtRisk,
-    /// The members that had another value when the account was looked at since: the update reset them, or someone changed
-    /// them. The service may apply the update later. `None` until that look.
+    /// The members that had another value when the account was read again: the update reset them, or someone changed
+    /// them. The service may apply the update later. `None` until then.
     altered: Option<Vec<String>>,
     /// Whether an earlier run sent it.
     is_old: bool,
@@ -108,7 +109,8 @@ struct InDoubt {
 pub(super) struct Machine {
     settings: Settings,
     policy: Policy,
-    /// What is known about the list's items; `None` until one was compared with its account.
+    /// Whether the list's items are complete; `None` until enough of them were compared with their accounts, or one
+    /// lacked something.
     items: Option<ItemsProof>,
     /// Rows to read by pages, in the order of their position in the list.
     todo: VecDeque<OpenRow>,
@@ -122,7 +124,7 @@ pub(super) struct Machine {
     proofs: Proofs,
     /// The rows whose accounts are read again to compare them with their items of the list.
     to_prove: HashSet<u64>,
-    /// The items that the list shows of accounts to be compared, after another one was seen to lack something.
+    /// The list's items of accounts that are still to be compared, kept after another item turned out to be incomplete.
     shown: HashMap<u64, ContactAccount>,
     /// Rows whose decision waited for these items.
     waited: HashSet<u64>,
@@ -137,8 +139,8 @@ pub(super) struct Machine {
     /// The values at planning of rows that were marked as sent and were not, until their accounts are read again.
     reopened: HashMap<u64, Vec<(Field, Value)>>,
     looking: usize,
-    /// When the last look was sent; `None` if the machine slept after that, so its answer may be old. There is one look at
-    /// a time.
+    /// When the last look was sent; `None` if the computer slept after that, so its answer may be old. There is one
+    /// look at a time.
     looked_at: Option<Duration>,
     writing: usize,
     /// How often in succession looks became too old, without an update in between.
@@ -278,8 +280,8 @@ impl Machine {
         if !self.ready.is_empty()
             && let Some(in_doubt) = self.in_doubt.take()
         {
-            // The account still has the members, or no answer could be had in two runs. The next update, which is sent
-            // alone, tells the same.
+            // The account still has the members, or two runs got no answer about it. The next update is sent alone and
+            // shows the same.
             if in_doubt.is_old || in_doubt.altered.is_some() {
                 return self.next(now);
             }
@@ -301,7 +303,8 @@ impl Machine {
         self.looking == 0 && self.has_look() && wants_more
     }
 
-    /// Returns whether an update can be sent whose look becomes too old if others are looked at first, as under a small quota.
+    /// Returns whether an update is ready whose look would become too old if the run read other accounts first, for
+    /// example with a small quota.
     fn is_update_pressing(&self, now: Duration) -> bool {
         let is_aging = |update: &Update| now.saturating_sub(update.looked_at) > FRESH / 4;
         self.ready.iter().any(is_aging) && self.may_write()
@@ -309,15 +312,16 @@ impl Machine {
 
     fn may_write(&self) -> bool {
         let Some(next) = self.next_to_write().and_then(|place| self.ready.get(place)) else { return false };
-        // Until the effect of such an update is known, only one is in flight.
+        // Only one update is in flight until the service has accepted one, during an outage, and until its effect on a
+        // member is known.
         let is_trial = !self.is_proven || self.policy.is_outage() || self.is_trying || self.may_clear_a_member(next);
         let most = if is_trial { 1 } else { self.settings.concurrency };
         let may_clear_more = self.in_doubt.is_some() && !self.is_in_doubt(next.row) && self.may_clear_a_member(next);
         self.to_prove.is_empty() && self.writing < most && !may_clear_more
     }
 
-    /// Returns the position of the next update in `ready`: the one in doubt, or else the first, or the first whose account
-    /// was read with `GET`.
+    /// Returns the position of the next update in `ready`: the one in doubt; otherwise the first, or, if pages may hide
+    /// members, the first whose account was read with `GET`.
     fn next_to_write(&self) -> Option<usize> {
         let mut updates = self.ready.iter();
         if let Some(place) = updates.clone().position(|update| self.is_in_doubt(update.row)) {
@@ -377,7 +381,7 @@ impl Machine {
             let members = self.members.at_risk(&update.account);
             let with_value = |name: &str| (name.to_owned(), unsendable(&update.account, name).into_owned());
             update.at_risk = members.map(with_value).collect();
-            // Its values before the update in doubt still tell what that update did.
+            // Its values before the update in doubt still show what that update did.
             if let Some(in_doubt) = self.in_doubt.as_ref().filter(|in_doubt| in_doubt.at_risk.row == update.row.row) {
                 update.at_risk.extend(in_doubt.at_risk.members.clone());
             }
@@ -424,7 +428,7 @@ impl Machine {
         self.todo.insert(index, row);
     }
 
-    /// The machine slept: every look may be old, whatever the clock says.
+    /// The computer slept, so every look may be old, whatever the clock says.
     pub(super) fn slept(&mut self) {
         self.looked_at = None;
         self.shown.clear();
@@ -548,7 +552,8 @@ impl Machine {
         }
         let rows: Vec<OpenRow> = places.iter().filter_map(|place| on_page.get(*place)).map(|one| one.row).collect();
         if are_most_demanded {
-            // To compare all of them would hold up every update, and no update is built on what the page shows of them.
+            // Comparing all of them would delay every update. The others are read with `GET`, so no update is built on
+            // what the page shows of them.
             let is_proof = |update: &Update| rows.contains(&update.row);
             let on_page = self.ready.split_off(ready_before).into_iter();
             let (kept, others): (VecDeque<_>, VecDeque<_>) = on_page.partition(is_proof);
@@ -572,7 +577,7 @@ impl Machine {
     /// Reads every account with `GET` from now on. Returns what a later run need not find out again.
     fn pages_are_of_no_use(&mut self) -> Option<Record> {
         let was_known = self.items.replace(ItemsProof::Incomplete) == Some(ItemsProof::Incomplete);
-        // Their accounts are read next. Several texts that end at one length tell where the list cuts.
+        // The run reads these accounts next. Several texts that end at the same length show where the list truncates.
         let shown = self.ready.iter().filter(|update| self.to_prove.contains(&update.row.row));
         self.shown.extend(shown.map(|update| (update.row.row, update.account.clone())));
         self.singly.append(&mut self.todo);
@@ -602,7 +607,7 @@ impl Machine {
             Ok(account) => account,
             Err(refusal) => {
                 if is_proof {
-                    // Without this proof, no account from a page may be updated. Another account serves as well.
+                    // Without this proof, no account from a page may be updated. Another account can provide the proof.
                     self.look_again_if(|update| update.is_from_page);
                 }
                 return self.row_failed(row, Direction::Read, refusal, now);
@@ -660,7 +665,8 @@ impl Machine {
         records
     }
 
-    /// Returns whether a row's update may have cleared members, and no answer has told since.
+    /// Returns whether a row has an update that may have cleared members, or may still do so, and that no answer
+    /// confirmed.
     fn is_in_doubt(&self, row: OpenRow) -> bool {
         self.spares_members() && self.in_doubt.as_ref().is_some_and(|in_doubt| in_doubt.at_risk.row == row.row)
     }
@@ -691,8 +697,8 @@ impl Machine {
         let left: Vec<Field> = changes.iter().filter(|change| is_left(change)).map(|change| change.field).collect();
         changes.retain(|change| !is_left(change));
         let drift = change::drift(&account, &changes);
-        // If the account has all values of an update that may have been sent, the service stored the key in another
-        // form.
+        // If the account has all values of an update that may have been sent, the service stored the name or domain in
+        // another form.
         let is_ours = row.was_sent && drift == Drift::Done;
         if !is_ours && !self.still_matches(row, &account) {
             let name = self.match_on.as_str();
@@ -729,12 +735,12 @@ impl Machine {
                 (true, true) => {
                     let error = format!(
                         "{names} has a value that this plan did not send: the service may store it in another form, or \
-                        someone else set it; mode \"fill\" overwrites no value"
+                        someone else set it; mode \"fill\" does not overwrite values"
                     );
                     finish(row, Status::Unknown, Some(error))
                 }
                 (false, true) => {
-                    let error = format!("{names} has a value now, and mode \"fill\" overwrites none");
+                    let error = format!("{names} has a value now, and mode \"fill\" does not overwrite values");
                     finish(row, Status::Conflict, Some(error))
                 }
                 (false, false) => {
@@ -754,7 +760,8 @@ impl Machine {
         }
         // A revert must not restore what an earlier attempt of this plan may have written.
         let is_kept = |change: &&Change| change.before.is(change.field, account.value(change.field));
-        // A text whose beginning was planned cannot come from this plan.
+        // If the plan saw only the beginning of a text, because the list truncates it, the whole text does not come
+        // from this plan.
         let may_be_ours = |change: &&Change| row.was_sent && self.proofs.is_cut(change, &account) != Some(true);
         let is_overwritten = |change: &&Change| !may_be_ours(change) && !is_kept(change) && !is_off(Guard::Answers);
         let overwritten = changes.iter().filter(is_overwritten);
@@ -777,7 +784,7 @@ impl Machine {
         None
     }
 
-    /// Looks at a row again, once, if an account is yet to be compared that may show where the list cuts.
+    /// Reads a row again, at most once, if an account that is still to be compared may show where the list truncates.
     fn waits_for_items(&mut self, row: OpenRow, reopened: Option<Vec<(Field, Value)>>) -> bool {
         if self.shown.is_empty() || !self.waited.insert(row.row) {
             return false;
@@ -883,7 +890,8 @@ impl Machine {
         records
     }
 
-    /// An update was not sent, because all requests were held back by then. Its row is already marked as sent.
+    /// An update was not sent, because all requests were held back by then, or because it would have been late. Its row
+    /// is already marked as sent.
     pub(super) fn held_back(&mut self, update: &Update) -> Vec<Record> {
         let before = before_of(update);
         let row = update.row;
@@ -893,7 +901,8 @@ impl Machine {
         if row.was_sent { Vec::new() } else { vec![self.not_sent(row, before)] }
     }
 
-    /// Makes a row pending again that was marked as sent. The file may say so only after the next look.
+    /// Makes a row pending again that was marked as sent. The next look may come before the file contains this, so the
+    /// values are kept here.
     fn not_sent(&mut self, row: OpenRow, before: Vec<(Field, Value)>) -> Record {
         if !before.is_empty() {
             self.reopened.insert(row.row, before.clone());
@@ -901,8 +910,8 @@ impl Machine {
         Record::NotSent { row: row.row, before }
     }
 
-    /// An update was not sent, because this process changed its account after the look. If that happens to a row
-    /// repeatedly, it is read again after pauses, so that it does not use up the quota.
+    /// An update was not sent, because this process changed its account after the look, or because its turn came too
+    /// late. If that happens to a row repeatedly, it is read again after pauses, so that it does not use up the quota.
     pub(super) fn overtaken(&mut self, row: OpenRow, now: Duration) {
         self.is_trying = false;
         self.writing = self.writing.saturating_sub(1);
@@ -969,7 +978,7 @@ impl Machine {
         self.later.insert((from, row.row), row);
     }
 
-    /// The service is unavailable, so no row caused the failures of this time.
+    /// The service is unavailable, so no row caused its recent failures.
     fn retry_what_was_set_aside(&mut self, from: Duration) {
         for (row, direction, refusal) in std::mem::take(&mut self.set_aside) {
             if refusal.kind == Kind::Passing {
@@ -996,8 +1005,8 @@ fn before_of(update: &Update) -> Vec<(Field, Value)> {
     update.changes.iter().filter(is_overwritten).map(|change| (change.field, change.before.clone())).collect()
 }
 
-/// Returns how long a row pauses after this process has overtaken it this often. The first time, it is read again
-/// immediately.
+/// Returns the pause before a row is read again, after its update was overtaken this many times. The first time, it is
+/// read again immediately.
 fn pause_of(overtaken: u32) -> Duration {
     Duration::from_secs(u64::from(overtaken.saturating_sub(1)).pow(2).min(60))
 }

@@ -9,7 +9,8 @@ use crate::account::{ContactAccount, STAGE};
 use crate::change::{has_unsendable, unsendable, unsendable_keys, unsendable_members};
 use crate::timestamp;
 
-/// An update that resets a member to a default keeps one value. Updates that kept this many values keep the member.
+/// An update that resets a member to a default seems to keep it where the account has the default. Only after updates
+/// kept this many different values do they count as keeping the member.
 const VALUES: usize = 2;
 /// The most values of a member to remember. A computed member has another one each time.
 const MOST_SEEN: usize = 64;
@@ -73,7 +74,7 @@ impl Members {
     /// Compares an item of the list with its account.
     pub(super) fn compare(&mut self, item: &ContactAccount, account: &ContactAccount) {
         for name in unsendable_keys(account) {
-            // An item that does not have the member at all hides the values of other accounts.
+            // If an item does not have the member at all, the list may hide it for accounts that have a value.
             let is_shown = if has_unsendable(account, name) {
                 has_unsendable(item, name)
             } else {
@@ -91,9 +92,9 @@ impl Members {
         self.cleared.extend(names.iter().cloned());
     }
 
-    /// An account was updated. `is_shown` is true if the answer shows an effect of the update: only then it shows what the
-    /// update kept. `doubted` contains the members that an earlier update of the account may have reset: that they are as
-    /// they were shows nothing.
+    /// An account was updated. `is_shown` is true if the answer shows an effect of the update: only then it shows what
+    /// the update kept. `doubted` contains the members that an earlier update of the account may have reset: an
+    /// unchanged value of such a member shows nothing.
     pub(super) fn wrote(
         &mut self,
         before: &ContactAccount,
@@ -120,7 +121,7 @@ impl Members {
                 continue;
             }
             let seen = self.altered.entry(name.to_owned()).or_default();
-            // The service computes no stage, so one suffices.
+            // The service does not compute the stage, so one such update is enough.
             if name == STAGE || seen.iter().any(|value| is_same(name, value, &is)) {
                 found.reset.push(name.to_owned());
             } else if seen.len() < MOST_SEEN {

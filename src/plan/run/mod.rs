@@ -160,7 +160,7 @@ impl std::fmt::Display for RunError {
                 let reason = if let Failure::Acquire { reason, .. } = failure { reason } else { "" };
                 write!(
                     formatter,
-                    "the run has stopped before its next request: {failure}: {reason}. No row was lost: apply() resumes a \
+                    "the run stopped before its next request: {failure}: {reason}. No row was lost: apply() resumes a \
                      plan where it stopped, and a plan that was not finished has to be made again"
                 )
             }

@@ -62,7 +62,7 @@ async fn plan_rows(
     let mut builder = Builder::create(path, &header(client, table, options)?)?;
     control.state().rows = table.len();
     let mut give = |row: PlannedRow| {
-        // A million rows may need no request.
+        // Planning a million rows may need no request, so this also checks whether to stop.
         if control.is_stopping() {
             return Err(End::Stopped);
         }

@@ -8,7 +8,8 @@ use crate::error::{Error, ErrorKind, Failure};
 use crate::sabotage::{Guard, is_off};
 /// How long the service may be unavailable or ask to wait before a run stops and leaves every row as it is.
 pub(super) const PATIENCE: Duration = LONGEST_HOLD;
-/// The attempts of a row in a run, or the client's `max_attempts` if that is higher, because a run has time.
+/// The fewest attempts allowed for a row in a run. A run has more time than a call, so a lower `max_attempts` of the
+/// client does not count.
 const FEWEST_ATTEMPTS: u32 = 3;
 /// The pause before the second attempt. Each later pause is three times as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -23,8 +24,8 @@ pub(super) enum Kind {
     NotFound,
     /// The service refuses this request because of its content. Other requests are not affected.
     Refused,
-    /// The failure may be about the key, or come from a proxy: a 403 without a code, a foreign 404, an answer that does
-    /// not match the API contract.
+    /// The failure may be about the key, or come from a proxy: a 403 without a code, a 404 that is not about the
+    /// account, an answer that does not match the API contract.
     Doubtful,
     /// The failure may be temporary: no answer, 5xx, 429.
     Passing,
@@ -132,7 +133,7 @@ impl Policy {
         Self { allowed, reads: Streak::default(), writes: Streak::default(), paused_until: Duration::ZERO }
     }
 
-    /// Until when an outage delays every request.
+    /// Returns the time until which failures delay every request.
     pub(super) const fn paused_until(&self) -> Duration {
         self.paused_until
     }

@@ -16,8 +16,9 @@ use crate::sabotage::{Guard, is_off};
 /// The fewest accounts to compare before the first update: an account with a value reveals a field that the list always
 /// leaves empty.
 pub(super) const FEWEST: usize = 8;
-/// Of each 32 accounts that a page showed and the run is to write, it compares one more, and at least one of each page: a
-/// list may leave a field empty that few accounts have, and the first accounts that it compared may not be among them.
+/// The run compares one more of each 32 accounts that it read from a page and will update, and at least one of each
+/// page: a list may leave a field empty that few accounts have, and the first accounts that it compared may not be
+/// among them.
 const ONE_OF: usize = 32;
 
 /// Returns how many of the accounts on a page to compare besides those that are demanded.
@@ -37,8 +38,8 @@ pub(super) enum Compared {
     Contradicting(Vec<Field>),
 }
 
-/// Returns the positions of accounts to compare besides the required ones, up to [`FEWEST`]: the one with the most text,
-/// those with the longest text of a field, and others spread over the page.
+/// Adds the positions of accounts to compare besides the required ones, until there are [`FEWEST`]: the one with the
+/// most text, those with the longest text of a field, and others spread over the page.
 pub(super) fn sample(accounts: &[&ContactAccount], demanded: &mut Vec<usize>) {
     let longest_by = |length: &dyn Fn(&ContactAccount) -> usize| {
         let place =
@@ -184,8 +185,8 @@ fn lengths(account: &ContactAccount, field: Field) -> Lengths {
     text(account, field).map(Lengths::of).unwrap_or_default()
 }
 
-/// Returns this number of positions, or all if there are fewer, spread over the page. Groups that have most of their
-/// members in common have most of these in common.
+/// Returns this number of positions, or all if there are fewer, spread over the page. Two groups that share most of
+/// their members also share most of the chosen positions.
 pub(super) fn spread(places: &[usize], page: usize, count: usize) -> Vec<usize> {
     let mut chosen = Vec::new();
     for part in 0..count.min(places.len()) {

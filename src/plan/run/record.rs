@@ -73,5 +73,5 @@ pub(super) fn said_of(differing: &[Field], lost: &[String], altered: &[String], 
 /// Returns what a revert says of fields that no row named and that someone has changed since.
 pub(super) fn left_alone(left: &[Field]) -> Option<String> {
     let names: Vec<&str> = left.iter().map(|field| field.name()).collect();
-    (!names.is_empty()).then(|| format!("{} was left as it is, because it was changed since", names.join(", ")))
+    (!names.is_empty()).then(|| format!("{} was not restored, because someone changed it since", names.join(", ")))
 }

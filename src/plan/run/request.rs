@@ -10,7 +10,7 @@ use super::control::Control;
 use crate::client::{Client, Event, Observer, Slot};
 use crate::error::{Failure, WaitReason};
 
-/// How long a wait for leave is not shown: most are short.
+/// How long a wait for permission lasts before the progress shows it: most waits are short.
 const UNSHOWN: Duration = Duration::from_secs(5);
 
 /// Waits until a request may be sent. Returns `None` if the run is to stop. Dropping it during the wait has no effect.

@@ -11,7 +11,7 @@ use crate::per_process::PerProcess;
 /// 1970.
 static KNOWN: PerProcess<Mutex<BTreeSet<i64>>> = PerProcess::new();
 
-/// Returns the current time as that of a request of this process.
+/// Records the current time as that of a request of this process, and returns it.
 pub(super) fn sent_now() -> i64 {
     let now = now_ms();
     known(now).insert(now);
@@ -36,7 +36,7 @@ fn known(now: i64) -> MutexGuard<'static, BTreeSet<i64>> {
     known
 }
 
-/// The knowledge of a process ends with it.
+/// Forgets all times, as the end of a process does.
 #[cfg(feature = "simulation")]
 pub(crate) fn forget() {
     lock(KNOWN.get_or_init(Mutex::default)).clear();

@@ -148,7 +148,7 @@ fn key(cell: Option<Cell<'_>>, match_on: MatchOn) -> Option<&'static str> {
         Some(Cell::Integer(id)) => (id < 1).then_some(POSITIVE),
         Some(Cell::Text(_)) => None,
         Some(Cell::Empty) | None if match_on == MatchOn::Id => Some("is missing: it must be a positive integer"),
-        Some(Cell::Empty) | None => Some("is missing: the row finds its account by it"),
+        Some(Cell::Empty) | None => Some("is missing, and replyio finds the account of the row by it"),
     }
 }
 

@@ -18,7 +18,7 @@ pub enum TableError {
         /// Every problem of every column.
         faults: Vec<FieldError>,
     },
-    /// The content of a file does not match its suffix.
+    /// A file cannot be read as a table.
     Read {
         /// The file.
         path: PathBuf,

@@ -280,7 +280,7 @@ impl Table {
     }
 }
 
-/// Returns the position of a row.
+/// The position of a row.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     row: usize,

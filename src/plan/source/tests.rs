@@ -247,8 +247,8 @@ fn the_key_is_what_is_matched_on() {
     assert_eq!(
         messages(&table),
         [
-            "domainName in row 1 is missing: the row finds its account by it",
-            "domainName in row 2 is missing: the row finds its account by it"
+            "domainName in row 1 is missing, and replyio finds the account of the row by it",
+            "domainName in row 2 is missing, and replyio finds the account of the row by it"
         ]
     );
 }

@@ -722,7 +722,7 @@ fn fill_overwrites_no_value_even_when_conflicts_are_overwritten() {
         let row = next_account(&mut machine, at(0));
         let records = machine.looked_at_account(row, to_fill(), Ok(with(1, "phone", "+47 2")), at(0));
         assert_eq!(statuses(&records), [(0, expected)]);
-        assert!(error_of(&records).contains("mode \"fill\" overwrites"), "{}", error_of(&records));
+        assert!(error_of(&records).contains("mode \"fill\" does not overwrite"), "{}", error_of(&records));
     }
     let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), settings);
     let row = next_account(&mut machine, at(0));
@@ -1309,6 +1309,22 @@ fn a_run_after_a_kill_looks_at_the_account_in_doubt_before_it_writes_another_or_
 }
 
 #[test]
+fn a_revert_reads_the_account_first_whose_update_is_in_doubt_and_spares_the_others_if_it_lost_its_stage() {
+    for is_kept in [true, false] {
+        let at_risk = AtRisk { row: 10, members: stage(), is_of_parent: true };
+        let mut machine =
+            Machine::new(rows(20), Some(ItemsProof::Complete), SETTINGS).sparing(Vec::new(), Some(at_risk));
+        let row = next_account(&mut machine, at(0));
+        assert_eq!(row.row, 10);
+        let found = if is_kept { staged(11) } else { account(11) };
+        let records = machine.looked_at_account(row, bergen(), Ok(found), at(0));
+        let lost = vec![Record::Cleared(vec!["stage".to_owned()]), Record::NotAtRisk { row: 10 }];
+        assert_eq!(records, if is_kept { Vec::new() } else { lost });
+        assert_eq!(machine.next(at(0)) == Next::Request, is_kept);
+    }
+}
+
+#[test]
 fn a_stage_that_updates_reset_is_reset_in_one_more_account_when_the_first_answer_was_lost() {
     let mut machine = Machine::new(rows(6), Some(ItemsProof::Incomplete), SETTINGS);
     let new = |id| in_stage(id, 1, "New");
@@ -1478,14 +1494,14 @@ fn a_revert_leaves_a_field_that_no_row_named_if_someone_has_changed_it_since() {
         let records = wrote_as_sent(&mut machine, update, account(1), at(0));
         let [Record::Finish { finished, .. }] = &records[..] else { panic!("{records:?}") };
         assert_eq!(finished.left, if is_left { vec![Field::Phone] } else { Vec::new() });
-        assert_eq!(error_of(&records).contains("phone was left as it is"), is_left);
+        assert_eq!(error_of(&records).contains("phone was not restored"), is_left);
     }
     // Nothing else is left to restore.
     let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), SETTINGS);
     let row = next_account(&mut machine, at(0));
     let records = machine.looked_at_account(row, vec![spoiled], Ok(with(1, "phone", "0160")), at(0));
     assert_eq!(statuses(&records), [(0, Status::Unchanged)]);
-    assert_eq!(error_of(&records), "row 0: phone was left as it is, because it was changed since");
+    assert_eq!(error_of(&records), "row 0: phone was not restored, because someone changed it since");
 }
 
 #[test]
