@@ -244,12 +244,12 @@ def a_run_that_ended_before_its_rows_were_done(case: Case) -> None:
     assert case.run("plan.apply()").counts == {"changed": 5}
 
 
-@follows(("src/plan/run/machine.rs", 'on_conflict="overwrite"'))
+@follows(("src/plan/run/record.rs", 'on_conflict="overwrite"'))
 def a_row_in_conflict_after_a_lost_answer(case: Case) -> None:
     plan = case.plan([ROWS[0]])
     case.client.patch_contact_account(1, city="Molde")
     assert plan.apply(progress=False).counts == {"conflict": 1}
-    hint = hint_of_source("src/plan/run/machine.rs", r'apply\(on_conflict="overwrite"\)')
+    hint = hint_of_source("src/plan/run/record.rs", r'apply\(on_conflict="overwrite"\)')
     assert case.run("plan." + hint.replace(")", ", progress=False)")).counts == {"changed": 1}
 
 

@@ -75,3 +75,30 @@ pub(super) fn left_alone(left: &[Field]) -> Option<String> {
     let names: Vec<&str> = left.iter().map(|field| field.name()).collect();
     (!names.is_empty()).then(|| format!("{} was not restored, because someone changed it since", names.join(", ")))
 }
+
+/// Returns the outcome of a row whose fields have values that neither the plan nor the account at planning had. `is_kept`
+/// is true if the mode overwrites no value.
+pub(super) fn conflict(row: OpenRow, foreign: &[Field], is_kept: bool) -> Record {
+    let names = foreign.iter().map(|field| field.name()).collect::<Vec<_>>().join(", ");
+    let (status, error) = match (row.was_sent, is_kept) {
+        (true, false) => (
+            Status::Unknown,
+            format!(
+                "{names} has neither the previous value nor the value sent: the service may store it in another form, or \
+                 someone changed it since; apply(on_conflict=\"overwrite\") sends it again"
+            ),
+        ),
+        (true, true) => (
+            Status::Unknown,
+            format!(
+                "{names} has a value that this plan did not send: the service may store it in another form, or someone \
+                 else set it; mode \"fill\" does not overwrite values"
+            ),
+        ),
+        (false, true) => {
+            (Status::Conflict, format!("{names} has a value now, and mode \"fill\" does not overwrite values"))
+        }
+        (false, false) => (Status::Conflict, format!("{names} changed since the plan was made")),
+    };
+    finish(row, status, Some(error))
+}

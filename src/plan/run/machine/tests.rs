@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{FEWEST, Machine, Next, Request, Settings, Update};
+use super::{Machine, Next, Request, Settings, Update};
 use crate::account::{ContactAccount, Field, Presence};
 use crate::answer::Item;
 use crate::change::{Change, Value};
 use crate::error::{ApiFailure, Call, CallError, Error, Failure, Operation, TransportFault, TransportKind, Unexpected};
 use crate::plan::file::{self, AtRisk, Finished, ItemsProof, OpenRow, Unplanned};
 use crate::plan::run::policy::Refusal;
+use crate::plan::run::proof::FEWEST;
 use crate::plan::run::record::Record;
 use crate::plan::run::{OnConflict, OnUnknownMember, RunError};
 use crate::plan::{MatchOn, Status};

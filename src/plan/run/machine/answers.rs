@@ -1,0 +1,239 @@
+//! What the machine does with the answers to updates, and with requests that failed.
+
+use std::time::Duration;
+
+use super::super::RunError;
+use super::super::members::Altered;
+use super::super::policy::{Direction, Kind, Refusal, Verdict};
+use super::super::record::{Record, given_up, in_row, said_of};
+use super::{InDoubt, Machine, Update};
+use crate::account::{ContactAccount, Field, STAGE};
+use crate::change::{Change, Deviations, Value, has_unsendable};
+use crate::plan::Status;
+use crate::plan::file::{AtRisk, Finished, OpenRow, Unplanned};
+use crate::sabotage::{Guard, is_off};
+use crate::text::is_blank;
+
+impl Machine {
+    /// Takes the answer to [`Request::Update`].
+    pub(in crate::plan::run) fn wrote(
+        &mut self,
+        update: Update,
+        answer: Result<ContactAccount, Refusal>,
+        now: Duration,
+    ) -> Vec<Record> {
+        self.writing = self.writing.saturating_sub(1);
+        self.is_trying = false;
+        let before = before_of(&update);
+        let Update { mut row, fields, account, at_risk, changes, left, .. } = update;
+        let answered = match answer {
+            Ok(answered) => answered,
+            Err(refusal) => {
+                let was_marked = !row.was_sent;
+                row.was_sent |= refusal.may_have_been_applied;
+                let mut records = Vec::new();
+                if was_marked && !row.was_sent {
+                    records.push(self.not_sent(row, before));
+                }
+                if refusal.may_have_been_applied && !at_risk.is_empty() {
+                    let at_risk = AtRisk { row: row.row, members: at_risk, is_of_parent: false };
+                    let is_old = self.in_doubt.as_ref().is_some_and(|old| old.is_old && old.at_risk.row == row.row);
+                    self.in_doubt = Some(InDoubt { at_risk, altered: None, is_old });
+                }
+                records.extend(self.row_failed(row, Direction::Write, refusal, now));
+                return records;
+            }
+        };
+        self.is_proven = true;
+        let altered = if self.is_in_doubt(row) { self.in_doubt.take() } else { None };
+        let altered = altered.and_then(|in_doubt| in_doubt.altered).unwrap_or_default();
+        let mut records = self.succeeded(Direction::Write);
+        let Deviations { fields: differing, lost } = Deviations::of(&account, &fields, &answered);
+        // The update may have reset the stage, or someone may have moved the account meanwhile.
+        let lost: Vec<String> =
+            lost.into_iter().filter(|name| name != STAGE || !has_unsendable(&answered, name)).collect();
+        self.members.cleared(&lost);
+        let is_shown = changes.iter().any(|change| {
+            let before = Value::from(account.value(change.field));
+            let is = |other| before.is(change.field, other);
+            !is(change.after.as_field_value()) && !is(answered.value(change.field))
+        });
+        let were_unlisted = self.members.may_be_unlisted();
+        let Altered { mut names, reset } = self.members.wrote(&account, &answered, is_shown, &altered);
+        names.extend(altered);
+        if were_unlisted {
+            records.extend(self.pages_are_of_use());
+        }
+        let is_otherwise =
+            |change: &&Change| !change.after.is(change.field, answered.value(change.field)) && !is_off(Guard::Answers);
+        let stored = changes.iter().filter(is_otherwise);
+        let unplanned: Vec<Unplanned> = differing
+            .iter()
+            .filter(|field| !changes.iter().any(|change| change.field == **field))
+            .map(|field| Unplanned {
+                field: *field,
+                before: account.value(*field).into(),
+                answered: answered.value(*field).into(),
+            })
+            .collect();
+        let had_value = |Unplanned { field, before, .. }: &Unplanned| {
+            !before.is_empty(*field) && !matches!(before, Value::Text(text) if is_blank(text))
+        };
+        let emptied =
+            unplanned.iter().filter(|unplanned| unplanned.answered.is_empty(unplanned.field) && had_value(unplanned));
+        let emptied: Vec<&'static str> = emptied.map(|unplanned| unplanned.field.name()).collect();
+        let finished = Finished {
+            status: Status::Changed,
+            stored_otherwise: !(differing.is_empty()
+                && lost.is_empty()
+                && reset.is_empty()
+                && !names.iter().any(|name| name == STAGE)
+                || is_off(Guard::StoredOtherwise)),
+            error: said_of(&differing, &lost, &names, &left).map(|text| in_row(row, &text)),
+            answered: stored.map(|change| (change.field, answered.value(change.field).into())).collect(),
+            unplanned,
+            left,
+            at_ms: None,
+        };
+        // A later run must not clear a member because this process dies between the two writes.
+        if !lost.is_empty() {
+            records.push(Record::Cleared(lost.clone()));
+        }
+        records.push(Record::Finish { row: row.row, finished });
+        if !lost.is_empty() && self.spares_members() {
+            self.fail(RunError::ClearedMembers { row: row.row, id: account.id, members: lost, is_written: true });
+        } else if !reset.is_empty() && self.spares_members() {
+            self.fail(RunError::ResetMembers { row: row.row, id: account.id, members: reset });
+        }
+        if !emptied.is_empty() && self.spares_members() {
+            self.fail(RunError::EmptiedFields { row: row.row, id: account.id, fields: emptied });
+        }
+        records
+    }
+
+    /// An update was not sent, because all requests were held back by then, or because it would have been late. Its row
+    /// is already marked as sent.
+    pub(in crate::plan::run) fn held_back(&mut self, update: &Update) -> Vec<Record> {
+        let before = before_of(update);
+        let row = update.row;
+        self.is_trying = false;
+        self.writing = self.writing.saturating_sub(1);
+        self.look_again(row);
+        if row.was_sent { Vec::new() } else { vec![self.not_sent(row, before)] }
+    }
+
+    /// Makes a row pending again that was marked as sent. The next look may come before the file contains this, so the
+    /// values are kept here.
+    fn not_sent(&mut self, row: OpenRow, before: Vec<(Field, Value)>) -> Record {
+        if !before.is_empty() {
+            self.reopened.insert(row.row, before.clone());
+        }
+        Record::NotSent { row: row.row, before }
+    }
+
+    /// An update was not sent, because this process changed its account after the look, or because its turn came too
+    /// late. If that happens to a row repeatedly, it is read again after pauses, so that it does not use up the quota.
+    pub(in crate::plan::run) fn overtaken(&mut self, row: OpenRow, now: Duration) {
+        self.is_trying = false;
+        self.writing = self.writing.saturating_sub(1);
+        self.requests_left += 2;
+        let overtakings = self.overtakings.entry(row.row).or_default();
+        *overtakings += 1;
+        self.later.insert((now + pause_of(*overtakings), row.row), row);
+    }
+
+    /// An update was not sent, because the plan file could not be written.
+    pub(in crate::plan::run) fn not_marked(&mut self) {
+        self.writing = self.writing.saturating_sub(1);
+        self.is_stopping = true;
+    }
+
+    pub(super) fn succeeded(&mut self, direction: Direction) -> Vec<Record> {
+        self.policy.succeeded(direction);
+        // Key and service work, so the postponed failures belong to their rows.
+        let judged = std::mem::take(&mut self.set_aside).into_iter().partition(|(_, of, _)| *of == direction);
+        let (judged, others): (Vec<_>, _) = judged;
+        self.set_aside = others;
+        judged.into_iter().map(|(row, _, refusal)| given_up(row, &refusal)).collect()
+    }
+
+    /// A request for one row failed.
+    pub(super) fn row_failed(
+        &mut self,
+        row: OpenRow,
+        direction: Direction,
+        refusal: Refusal,
+        now: Duration,
+    ) -> Vec<Record> {
+        let mut records = Vec::new();
+        if matches!(refusal.kind, Kind::NotFound | Kind::Refused) {
+            self.is_proven |= direction == Direction::Write;
+            records = self.succeeded(direction);
+        }
+        let attempts = self.attempts.entry(row.row).or_default();
+        match self.policy.failed(direction, Some(row.row), attempts, &refusal, now) {
+            Verdict::Retry(from) => {
+                self.retry(row, direction, from);
+                if self.policy.is_outage() {
+                    self.retry_what_was_set_aside(from);
+                }
+            }
+            Verdict::SetAside => self.set_aside.push((row, direction, refusal)),
+            Verdict::GiveUp => {
+                records.push(given_up(row, &refusal));
+                if self.is_in_doubt(row) {
+                    if refusal.kind == Kind::NotFound {
+                        // The account no longer exists, so it has lost nothing; unless this key can no longer see it.
+                        let altered = self.in_doubt.take().and_then(|in_doubt| in_doubt.altered);
+                        if altered.is_some_and(|altered| altered.is_empty()) {
+                            records.push(Record::NotAtRisk { row: row.row });
+                        }
+                    }
+                    self.in_doubt.take_if(|in_doubt| in_doubt.altered.is_some());
+                }
+            }
+            Verdict::Stop => {
+                // The postponed rows stay as they are.
+                self.fail(RunError::Call(refusal.error));
+            }
+        }
+        records
+    }
+
+    fn retry(&mut self, row: OpenRow, direction: Direction, from: Duration) {
+        self.requests_left += 1 + u64::from(direction == Direction::Write);
+        self.later.insert((from, row.row), row);
+    }
+
+    /// The service is unavailable, so no row caused its recent failures.
+    fn retry_what_was_set_aside(&mut self, from: Duration) {
+        for (row, direction, refusal) in std::mem::take(&mut self.set_aside) {
+            if refusal.kind == Kind::Passing {
+                self.attempts.remove(&row.row);
+                self.retry(row, direction, from);
+            } else {
+                self.set_aside.push((row, direction, refusal));
+            }
+        }
+    }
+
+    /// Returns what to record when nothing is left to send.
+    pub(in crate::plan::run) fn last_records(&mut self) -> Vec<Record> {
+        if self.stop.is_some() || self.is_stopping {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.set_aside).into_iter().map(|(row, _, refusal)| given_up(row, &refusal)).collect()
+    }
+}
+
+/// Returns the values at planning of the fields that an update overwrites.
+fn before_of(update: &Update) -> Vec<(Field, Value)> {
+    let is_overwritten = |change: &&Change| update.overwritten.iter().any(|(field, _)| *field == change.field);
+    update.changes.iter().filter(is_overwritten).map(|change| (change.field, change.before.clone())).collect()
+}
+
+/// Returns the pause before a row is read again, after its update was overtaken this many times. The first time, it is
+/// read again immediately.
+fn pause_of(overtaken: u32) -> Duration {
+    Duration::from_secs(u64::from(overtaken.saturating_sub(1)).pow(2).min(60))
+}
