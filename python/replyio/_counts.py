@@ -16,8 +16,8 @@ _NO_ROWS: dict[Status, int] = dict.fromkeys(get_args(Status), 0)
 class Counts(dict[Status, int]):
     """The number of rows with each status. Every status is there; 0 where no row has it.
 
-    Two of them are equal when they agree on the statuses that rows have, and `repr` shows only those:
-    `counts == {"changed": 4}`.
+    Two of them are equal when they agree on the statuses that rows have, `repr` shows only those, and `in` is true only for
+    those: `counts == {"changed": 4}`, `"failed" not in counts`.
     """
 
     __slots__ = ()
@@ -33,6 +33,10 @@ class Counts(dict[Status, int]):
     def __repr__(self) -> str:
         """The statuses that rows have: what a person wants to read."""
         return repr(_with_rows(self))
+
+    def __contains__(self, status: object) -> bool:
+        """Whether rows have this status. Otherwise `if "failed" in counts` would be true for every plan."""
+        return bool(self.get(cast("Status", status), 0))
 
     def __eq__(self, other: object) -> bool:
         """Whether both have the same rows by status."""

@@ -43,6 +43,7 @@ def test_counts_are_compared_without_the_statuses_that_no_row_has() -> None:
     assert Counts() == {}
     assert counts != 4
     assert repr(counts) == "{'changed': 4}"
+    assert [status for status in [*STATUSES, "broken"] if status in counts] == ["changed"]
     for other in (copy.copy(counts), copy.deepcopy(counts), pickle.loads(pickle.dumps(counts))):
         assert other == counts
         assert list(other) == STATUSES
