@@ -178,7 +178,7 @@ def test_a_failure_before_a_retry_says_that_the_first_attempt_may_have_been_appl
 
 @pytest.mark.parametrize(
     ("returned", "reason"),
-    [(lambda: False, "returned False"), (lambda: asyncio.sleep(0), "make it a coroutine function")],
+    [(lambda: False, "returned False"), (lambda: asyncio.sleep(0), "define it with async def")],
 )
 def test_false_and_a_forgotten_await_are_no_leave(
     returned: Callable[[], object], reason: str, reply_sandbox: Sandbox

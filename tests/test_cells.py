@@ -237,7 +237,7 @@ CELLS: dict[str, tuple[list[Any], Any, Any]] = {
 def test_the_page_says_what_each_cell_is() -> None:
     said = {cell: (text, integer) for cell, text, integer in page_lines("Cells")}
     assert said.pop("an empty field of a CSV file, quoted or not") == ("empty", "empty")
-    words: dict[Any, set[str]] = {FAULT: {"a fault"}, None: {"empty"}, 42: {"the integer", "by its text"}}
+    words: dict[Any, set[str]] = {FAULT: {"a fault"}, None: {"empty"}, 42: {"the integer", "read like that text"}}
     assert list(said) == list(CELLS)
     for cell, (_, text, integer) in CELLS.items():
         assert said[cell][0] in words.get(text, {"that text", "its text"}), cell

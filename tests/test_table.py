@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -181,3 +185,46 @@ except ImportError as error: print(type(error).__name__)"""
     )
     assert done.stdout == "ModuleNotFoundError\n"
     assert service.requests == []
+
+
+def test_ctrl_c_just_before_a_page_arrives_loses_no_account(service: Sandbox) -> None:
+    """A waiting call looks for signals every 50 ms, so that one can be raised after the page has arrived."""
+    ids = [1, 2, 4711, 4712, 4713]
+    interrupted = 0
+    for early in range(5, 45, 4):
+        service.clear_faults()
+        service.add_fault(Fault(delay=0.08))
+        with service.client() as client:
+            accounts = client.list_contact_accounts(page_size=1)
+            got = [next(accounts).id]
+            timer = threading.Timer(0.08 - early / 1000, os.kill, (os.getpid(), signal.SIGINT))
+            timer.start()
+            try:
+                got.append(next(accounts).id)
+                timer.join()
+                time.sleep(0.01)
+            except KeyboardInterrupt:
+                interrupted += 1
+            service.clear_faults()
+            got += accounts.to_pandas()["id"].tolist()
+        assert sorted(got) == ids
+    assert interrupted
+
+
+def test_a_cancelled_task_loses_no_page_that_has_arrived(service: Sandbox) -> None:
+    async def main(early: float) -> list[int]:
+        async with service.client() as client:
+            accounts = client.list_contact_accounts_async(page_size=1)
+            got = [(await anext(accounts)).id]
+            task = asyncio.ensure_future(anext(accounts))
+            await asyncio.sleep(early)
+            time.sleep(0.1)  # the page arrives while the event loop is busy
+            await asyncio.sleep(0)
+            task.cancel()
+            done = await asyncio.gather(task, return_exceptions=True)
+            got += [account.id for account in done if not isinstance(account, BaseException)]
+            got += [account.id async for account in accounts]
+            return got
+
+    for early in (0.0, 0.001, 0.01):
+        assert sorted(asyncio.run(main(early))) == [1, 2, 4711, 4712, 4713]

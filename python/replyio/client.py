@@ -1100,7 +1100,7 @@ def _running_loop() -> AbstractEventLoop:
 class _Pages:
     """The common part of both iterators: the pages, and how much of them was returned."""
 
-    __slots__ = ("_given", "_listing", "_lock", "_page", "_ready", "_waiting")
+    __slots__ = ("_given", "_listing", "_lock", "_page", "_ready")
 
     def __init__(self, listing: _replyio.Listing) -> None:
         self._given = 0
@@ -1108,19 +1108,20 @@ class _Pages:
         self._lock = allocate_lock()
         self._page: _replyio.Batch | None = None
         self._ready: Iterator[ContactAccount] = iter(())
-        self._waiting: list[_replyio.Batch] = []
 
     def _begin(self) -> None:
         """Continues with the next page that was read, unless another thread or task that shares the iterator did."""
         with self._lock:
-            if self._waiting and not length_hint(self._ready):
-                self._page = self._waiting.pop(0)
-                self._ready = iter(self._page.accounts())
-                self._given += len(self._page)
+            page = self._listing.first()
+            if page is not None and not length_hint(self._ready):
+                # Ctrl-C may come while the accounts are made. The page stays with the list until they are here.
+                accounts = iter(page.accounts())
+                self._listing.drop_first()
+                self._page, self._ready, self._given = page, accounts, self._given + len(page)
 
     def _left(self) -> int:
         """Returns the number of accounts that were read but not yet returned."""
-        return length_hint(self._ready) + sum(map(len, self._waiting))
+        return length_hint(self._ready) + self._listing.waiting
 
     def _refuse_a_second_table(self) -> None:
         """Refuses to return an empty table, which would look like a service without accounts.
@@ -1137,7 +1138,7 @@ class _Pages:
 
     def _take(self) -> list[_replyio.Batch]:
         """Returns what was read but not yet returned."""
-        pages, self._waiting = self._waiting, []
+        pages = self._listing.take()
         self._given += sum(map(len, pages))
         left = length_hint(self._ready)
         if self._page is not None and left:
@@ -1147,7 +1148,7 @@ class _Pages:
 
     def _give_back(self, pages: list[_replyio.Batch]) -> None:
         """Reverts `_take`."""
-        self._waiting = pages
+        self._listing.give_back(pages)
         self._given -= sum(map(len, pages))
 
     def __repr__(self) -> str:
@@ -1189,24 +1190,33 @@ class ContactAccountIterator(_Pages):
         while True:
             for account in self._ready:
                 return account
-            if self._waiting:
+            if self._listing.waiting:
                 self._begin()
             elif self._listing.finished:
                 raise StopIteration
             else:
-                self._waiting.append(self._next_page())
+                self._next_page()
 
-    def _next_page(self) -> _replyio.Batch:
+    def _next_page(self) -> None:
         """Reads the next page."""
         warn_if_it_blocks_a_loop("list_contact_accounts()", "list_contact_accounts_async() with async for")
-        return self._listing.next_page()
+        self._listing.next_page()
 
     def _remaining_pages(self) -> list[_replyio.Batch]:
         """Reads all remaining pages. If one fails, the next call returns those that were read before it."""
         self._refuse_a_second_table()
         while not self._listing.finished:
-            self._waiting.append(self._next_page())
+            self._next_page()
         return self._take()
+
+    def _to_table(self, convert: Callable[[list[_replyio.Batch]], _Frame]) -> _Frame:
+        """Reads the remaining accounts into a table."""
+        pages = self._remaining_pages()
+        try:
+            return convert(pages)
+        except BaseException:
+            self._give_back(pages)
+            raise
 
     def to_pandas(self) -> pandas.DataFrame:
         """Reads the remaining accounts into a pandas DataFrame.
@@ -1220,7 +1230,7 @@ class ContactAccountIterator(_Pages):
             ImportError: When pandas is not installed.
         """
         import_module("pandas")  # before any request
-        return _to_pandas(self._remaining_pages())
+        return self._to_table(_to_pandas)
 
     def to_polars(self) -> polars.DataFrame:
         """Reads the remaining accounts into a polars DataFrame.
@@ -1234,7 +1244,7 @@ class ContactAccountIterator(_Pages):
             ImportError: When polars is not installed.
         """
         import_module("polars")  # before any request
-        return _to_polars(self._remaining_pages())
+        return self._to_table(_to_polars)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> CapsuleType:
         """Reads the remaining accounts into an Arrow stream, one record batch per page.
@@ -1248,7 +1258,7 @@ class ContactAccountIterator(_Pages):
         Raises:
             ReplyError: When a page cannot be read.
         """
-        return _replyio.AccountTable(self._remaining_pages()).__arrow_c_stream__(requested_schema)
+        return self._to_table(lambda pages: _replyio.AccountTable(pages).__arrow_c_stream__(requested_schema))
 
 
 class AsyncContactAccountIterator(_Pages):
@@ -1275,22 +1285,22 @@ class AsyncContactAccountIterator(_Pages):
         while True:
             for account in self._ready:
                 return account
-            if self._waiting:
+            if self._listing.waiting:
                 self._begin()
             elif self._listing.finished:
                 raise StopAsyncIteration
             else:
-                self._waiting.append(await self._next_page())
+                await self._next_page()
 
-    async def _next_page(self) -> _replyio.Batch:
+    async def _next_page(self) -> None:
         """Reads the next page."""
-        return await finished(self._listing.next_page(_running_loop()))
+        await finished(self._listing.next_page(_running_loop()))
 
     async def _remaining_pages(self) -> list[_replyio.Batch]:
         """Reads all remaining pages. If one fails, the next call returns those that were read before it."""
         self._refuse_a_second_table()
         while not self._listing.finished:
-            self._waiting.append(await self._next_page())
+            await self._next_page()
         return self._take()
 
     async def _to_frame(self, library: str, convert: Callable[[list[_replyio.Batch]], _Frame]) -> _Frame:

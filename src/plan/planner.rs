@@ -249,6 +249,7 @@ impl<'a> Planner<'a> {
         for (place, (item, is_new)) in (skip..).zip(items.iter().zip(is_new)) {
             match item {
                 _ if !is_new => {}
+                Item::Account(account) if account.id < 1 => self.hidden(None, "/id must be 1 or greater", place),
                 Item::Account(account) => self.account(account, place, &mut give)?,
                 Item::Unreadable { id, reason } => self.hidden(*id, reason, place),
             }

@@ -1,5 +1,6 @@
 //! Lists: page after page, each account once, as dataclasses or as an Arrow stream.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,18 @@ use crate::paging::{Incomplete, LONGEST_PAGE, Paging};
 pub(super) struct Listing {
     client: Py<Client>,
     query: ListQuery,
-    paging: Arc<Mutex<Paging>>,
+    pages: Arc<Mutex<Pages>>,
+}
+
+/// The pages of a list: those that arrived wait here until Python has taken them. Ctrl-C or a cancellation can take the
+/// result of a call away, and a page that counts as read must not be lost with it.
+struct Pages {
+    paging: Paging,
+    arrived: VecDeque<Vec<Columns>>,
+}
+
+fn length(parts: &[Columns]) -> usize {
+    parts.iter().map(Columns::len).sum()
 }
 
 impl Listing {
@@ -49,7 +61,8 @@ impl Listing {
         let page_size = integer(page_size).ok().and_then(|size| u32::try_from(size).ok());
         match page_size {
             Some(page_size @ 1..=LONGEST_PAGE) => {
-                Ok(Self { client, query, paging: Arc::new(Mutex::new(Paging::whole_set(page_size))) })
+                let pages = Pages { paging: Paging::whole_set(page_size), arrived: VecDeque::new() };
+                Ok(Self { client, query, pages: Arc::new(Mutex::new(pages)) })
             }
             _ => Err(("page_size", "must be an integer from 1 to 1000".to_owned())),
         }
@@ -77,20 +90,54 @@ impl Listing {
     /// Whether the last page was read.
     #[getter]
     fn finished(&self, py: Python<'_>) -> PyResult<bool> {
-        guarded(py, "finished", || Ok(lock(&self.paging).is_finished()))
+        guarded(py, "finished", || Ok(lock(&self.pages).paging.is_finished()))
     }
 
-    /// Reads the next page.
+    /// The number of accounts on the pages that arrived and were not taken.
+    #[getter]
+    fn waiting(&self, py: Python<'_>) -> PyResult<usize> {
+        guarded(py, "waiting", || Ok(lock(&self.pages).arrived.iter().map(|parts| length(parts)).sum()))
+    }
+
+    /// Returns the first page that was not taken, and leaves it here.
+    fn first(&self, py: Python<'_>) -> PyResult<Option<Batch>> {
+        guarded(py, "first", || Ok(lock(&self.pages).arrived.front().cloned().map(Batch)))
+    }
+
+    /// Takes the first page.
+    fn drop_first(&self, py: Python<'_>) -> PyResult<()> {
+        guarded(py, "drop_first", || {
+            lock(&self.pages).arrived.pop_front();
+            Ok(())
+        })
+    }
+
+    /// Takes all pages.
+    fn take(&self, py: Python<'_>) -> PyResult<Vec<Batch>> {
+        guarded(py, "take", || Ok(lock(&self.pages).arrived.drain(..).map(Batch).collect()))
+    }
+
+    /// Reverts `take`.
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
+    fn give_back(&self, py: Python<'_>, pages: Vec<Py<Batch>>) -> PyResult<()> {
+        guarded(py, "give_back", || {
+            let arrived = &mut lock(&self.pages).arrived;
+            pages.iter().rev().for_each(|page| arrived.push_front(page.get().0.clone()));
+            Ok(())
+        })
+    }
+
+    /// Reads the next page, which waits here then.
     #[pyo3(signature = (event_loop=None))]
     fn next_page<'py>(&self, py: Python<'py>, event_loop: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
         guarded(py, "next_page", || {
-            let (query, paging) = (self.query.clone(), Arc::clone(&self.paging));
-            let next = lock(&paging).next();
+            let (query, pages) = (self.query.clone(), Arc::clone(&self.pages));
+            let next = lock(&pages).paging.next();
             let operation = move |client: client::Client| async move {
                 let Some((top, skip)) = next else { return Ok(None) };
                 let started = Instant::now();
                 let page = client.list_columns(&query, top, skip).await?;
-                Ok(Some(Arrived { paging, skip, page, elapsed: started.elapsed() }))
+                Ok(Some(Arrived { pages, skip, page, elapsed: started.elapsed() }))
             };
             self.client.get().run(py, event_loop, operation)
         })
@@ -111,7 +158,7 @@ fn new_accounts(paging: &mut Paging, skip: u64, page: ColumnPage) -> Result<Vec<
 
 /// A page that has arrived. It is counted with the interpreter held, so that no fork can copy a held lock.
 struct Arrived {
-    paging: Arc<Mutex<Paging>>,
+    pages: Arc<Mutex<Pages>>,
     skip: u64,
     page: ColumnPage,
     elapsed: Duration,
@@ -121,22 +168,16 @@ struct Arrived {
 #[pyclass(frozen, module = "replyio._replyio")]
 pub(super) struct Batch(Vec<Columns>);
 
-impl Batch {
-    fn length(&self) -> usize {
-        self.0.iter().map(Columns::len).sum()
-    }
-}
-
 impl ToPython for Option<Arrived> {
     fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-        let Some(Arrived { paging, skip, page, elapsed }) = self else {
-            return Ok(Bound::new(py, Batch(Vec::new()))?.into_any());
-        };
-        let mut paging = lock(&paging);
-        let accounts = new_accounts(&mut paging, skip, page);
-        drop(paging);
-        let accounts = accounts.map_err(|error| errors::to_python(py, &error.into_error(elapsed)))?;
-        Ok(Bound::new(py, Batch(accounts))?.into_any())
+        if let Some(Arrived { pages, skip, page, elapsed }) = self {
+            let mut pages = lock(&pages);
+            let accounts = new_accounts(&mut pages.paging, skip, page);
+            let accounts = accounts.map(|accounts| pages.arrived.extend((length(&accounts) > 0).then_some(accounts)));
+            drop(pages);
+            accounts.map_err(|error| errors::to_python(py, &error.into_error(elapsed)))?;
+        }
+        Ok(py.None().into_bound(py))
     }
 }
 
@@ -158,7 +199,7 @@ impl Batch {
     /// Returns the end of this page, as a page.
     fn last(&self, py: Python<'_>, count: usize) -> PyResult<Self> {
         guarded(py, "last", || {
-            let mut skipped = self.length().saturating_sub(count);
+            let mut skipped = length(&self.0).saturating_sub(count);
             let mut parts = Vec::new();
             for part in &self.0 {
                 parts.push(part.slice(skipped, part.len()));
@@ -169,7 +210,7 @@ impl Batch {
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
-        guarded(py, "len", || Ok(self.length()))
+        guarded(py, "len", || Ok(length(&self.0)))
     }
 }
 

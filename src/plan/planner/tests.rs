@@ -196,6 +196,10 @@ fn a_name_is_not_matched_in_a_list_that_hides_an_account() {
             assert!(reason.contains("match on id"), "{reason}");
         }
     }
+    // A plan with such an id could never be opened again.
+    let zero = Item::Account(account(&whole(0)));
+    let reason = Service::of(30).showing(7, zero).plan(&names, &by_name).unwrap_err();
+    assert!(reason.contains("/id must be 1 or greater"), "{reason}");
     let lacking = Item::Account(account(&without(whole(7), "domainName")));
     let reason = Service::of(30).showing(7, lacking.clone()).plan(&domains, &by_domain).unwrap_err();
     assert!(reason.contains("account 7") && reason.contains("/domainName is missing"), "{reason}");
