@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use crate::account::{AccountFields, ContactAccount, Field, FieldValue, MEMBERS, Presence, STAGE, WrongKind};
 
 /// The company size that the service shows for an unknown one.
-const UNKNOWN_SIZE: &str = "Empty";
+pub(crate) const UNKNOWN_SIZE: &str = "Empty";
 
 /// The value of a field in a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -128,30 +128,42 @@ pub(crate) fn drift(current: &ContactAccount, changes: &[Change]) -> Drift {
 /// What the answer to an update shows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Deviations {
-    /// The fields in which the answer differs from what the update was to make of the account.
+    /// The fields in which the answer differs from what was sent.
     pub fields: Vec<Field>,
+    /// The fields that a call does not name, and that had another value when it first read the account than in the last
+    /// update that it sent: an earlier update without an answer altered them, or someone changed them meanwhile.
+    pub altered: Vec<Field>,
     /// The members that the account had before the update, that an update cannot include, and that the answer lacks:
     /// the service cleared them.
     pub lost: Vec<String>,
 }
 
 impl Deviations {
-    /// Compares the account before an update, what the update was to make of it, and the answer. A field that was left
-    /// out should be empty.
-    pub(crate) fn of(before: &ContactAccount, meant: &AccountFields, answer: &ContactAccount) -> Self {
-        let is_as_meant = |field: Field| {
-            let meant = meant.get(field);
-            filled(field, meant.value().copied()) == filled(field, answer.value(field))
+    /// Compares the account before an update, the sent fields and the answer. A field that was left out should be
+    /// empty.
+    pub(crate) fn of(before: &ContactAccount, sent: &AccountFields, answer: &ContactAccount) -> Self {
+        let is_as_sent = |field: Field| {
+            let sent = sent.get(field);
+            filled(field, sent.value().copied()) == filled(field, answer.value(field))
         };
-        let fields = Field::ALL.iter().copied().filter(|field| !is_as_meant(*field)).collect();
+        let fields = Field::ALL.iter().copied().filter(|field| !is_as_sent(*field)).collect();
         let lost = unsendable_members(before).filter(|name| has_lost(name, &unsendable(before, name), answer));
-        Self { fields, lost: lost.map(ToOwned::to_owned).collect() }
+        Self { fields, altered: Vec::new(), lost: lost.map(ToOwned::to_owned).collect() }
     }
 
-    /// Returns whether the answer matches what was sent.
+    /// Returns whether the answer matches what was sent, and nothing else was altered.
     pub fn is_empty(&self) -> bool {
-        self.fields.is_empty() && self.lost.is_empty()
+        self.fields.is_empty() && self.altered.is_empty() && self.lost.is_empty()
     }
+}
+
+/// Returns the fields that the changes do not name, and in which an update differs from the account at the first read.
+pub(crate) fn altered(first: &ContactAccount, sent: &AccountFields, changes: &AccountFields) -> Vec<Field> {
+    let is_altered = |field: &Field| {
+        let value = sent.get(*field).value().copied();
+        changes.get(*field).is_absent() && filled(*field, value) != filled(*field, first.value(*field))
+    };
+    Field::ALL.iter().copied().filter(is_altered).collect()
 }
 
 /// Returns the members with a value that an update cannot include and may clear: `stage`, and members that this version

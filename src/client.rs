@@ -308,14 +308,11 @@ impl Client {
             merged.map(Some).map_err(|WrongKind| Failure::Internal("a field has the wrong type".into()))
         };
         let updated = self.look_and_update(&mut running, &turn, self.config.max_attempts, read, decide).await?;
-        let Updated { looked, after: Some(account) } = updated else {
+        let Updated { looked, update: Some((sent, account)) } = updated else {
             return Ok(Patched { account: updated.looked, written: false, deviations: Deviations::default() });
         };
-        // An attempt without an answer may have changed other fields: a later update was built on what it left.
-        let meant = change::merged(&looked, &change::changes(&looked, changes));
-        let meant =
-            meant.map_err(|WrongKind| running.failed(Failure::Internal("a field has the wrong type".into())))?;
-        let deviations = Deviations::of(&looked, &meant, &account);
+        let altered = change::altered(&looked, &sent, changes);
+        let deviations = Deviations { altered, ..Deviations::of(&looked, &sent, &account) };
         Ok(Patched { account, written: true, deviations })
     }
 

@@ -179,6 +179,18 @@ def test_a_field_that_an_unanswered_attempt_emptied_is_a_warning_although_a_late
         assert [request.method for request in sandbox.requests] == ["GET", "PUT", "GET", "PUT"]
 
 
+def test_what_someone_changed_between_two_attempts_is_not_called_a_difference_from_what_was_sent() -> None:
+    lost = Fault(method="PUT", times=1, status=503, retry_after=2)
+    with Sandbox(accounts=[{"id": 1, "name": "Acme", "phone": "1"}], faults=[lost]) as sandbox:
+        with sandbox.client() as client:
+            timer = threading.Timer(0.5, sandbox.set_account, [{"id": 1, "name": "Acme", "phone": "2"}])
+            timer.start()
+            with pytest.warns(ReplyWarning, match="phone of account 1 changed during its patch") as caught:
+                assert client.patch_contact_account(1, city="Oslo").phone == "2"
+            timer.join()
+        assert "differs from what was sent" not in str(caught[0].message)
+
+
 def test_a_company_size_of_empty_is_no_size() -> None:
     accounts: list[Any] = [{"id": id, "name": "Acme", "company_size": size} for id, size in ((1, "Empty"), (2, None))]
     with Sandbox(accounts=accounts) as sandbox, sandbox.client() as client, warnings.catch_warnings():

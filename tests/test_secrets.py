@@ -226,7 +226,6 @@ def test_a_cancelled_call_shows_no_secret(reply_sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"mode": "x"}, {"if_exists": "x"}, {"ignore": ["city"]}])
 def test_a_table_is_not_in_the_frames_of_the_package(options: dict[str, Any], reply_sandbox: Sandbox) -> None:
-    reply_sandbox.add_fault(echo(400))
     with reply_sandbox.client(api_key=KEY, quota=None) as client:
         calls: list[Callable[[Any], Any]] = [
             lambda rows: client.plan_contact_account_updates(rows, progress=False, **options),
@@ -234,9 +233,18 @@ def test_a_table_is_not_in_the_frames_of_the_package(options: dict[str, Any], re
             lambda rows: asyncio.run(client.plan_contact_account_updates_async(rows, progress=False, **options)),
             lambda rows: asyncio.run(client.patch_contact_accounts_async(rows, progress=False, **options)),
         ]
+        rows: list[Any] = [{"id": 4711, "city": VALUE, "unknown": VALUE}]
+        if not options:
+            plan = client.plan_contact_account_updates([{"id": 4711, "city": "Bergen"}], progress=False)
+            calls += [
+                lambda rows: plan.apply(rows=rows, progress=False),
+                lambda rows: asyncio.run(plan.apply_async(rows=rows, progress=False)),
+            ]
+            rows[0] |= {"row": 0, "field": "city", "after": VALUE}
+        reply_sandbox.add_fault(echo(400))
         for call in calls:
             with pytest.raises(ReplyError) as caught:
-                call([{"id": 4711, "city": VALUE, "unknown": VALUE}])
+                call(rows)
             trace = caught.tb.tb_next  # the frame of this test has the rows
             while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
                 trace = trace.tb_next

@@ -181,7 +181,7 @@ class Planning:
         """
         rows = _replyio.Table.start(self._data, self._options)
         if rows is None:
-            return await asyncio.to_thread(_replyio.Table, self._data, self._options)
+            return await asyncio.to_thread(lambda: _replyio.Table(self._data, self._options))
         while not rows.step(_TURN):  # noqa: ASYNC110 - each step does a part of the work
             await asyncio.sleep(0)
         return await asyncio.to_thread(rows.table)

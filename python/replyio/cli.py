@@ -173,7 +173,7 @@ _CALLED_HERE = (
     ('if_exists="resume"', "--resume"),
     ('if_exists="replace"', "--replace"),
     ("save_as=", "--save-as"),
-    ("open this file with recover=True", "run `replyio apply --recover` with this file"),
+    ("open this file with recover=True", "run `replyio status --recover` with this file"),
     ("new_key=True", "--new-key"),
     ('on_unknown_member="clear"', "--on-unknown-member clear"),
     ("max_changes=", "--max-changes="),

@@ -608,7 +608,11 @@ class Plan(_Report):
         """
         options = Options(on_conflict, on_unknown_member, limit, max_changes, max_cleared)
         warn_of_blocking("apply")
-        return self._run("apply", self._of_rows(options, rows), progress)
+        try:
+            options = self._of_rows(options, rows)
+        finally:
+            del rows  # a traceback that shows local variables must not show field values
+        return self._run("apply", options, progress)
 
     async def apply_async(
         self,
@@ -647,8 +651,11 @@ class Plan(_Report):
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
         options = Options(on_conflict, on_unknown_member, limit, max_changes, max_cleared)
-        if rows is not None:
-            options = await asyncio.to_thread(self._of_rows, options, rows)
+        try:
+            if rows is not None:
+                options = await asyncio.to_thread(lambda: self._of_rows(options, rows))
+        finally:
+            del rows
         return await self._run_async("apply", options, progress)
 
     def _subject(self) -> Plan:
@@ -660,12 +667,18 @@ class Plan(_Report):
             return options
         from replyio._selection import selected
 
-        return options._replace(rows=selected(rows, self._file.rows(), self._file.changes()))
+        try:
+            return options._replace(rows=selected(rows, self._file.rows(), self._file.changes()))
+        except ValidationError as error:
+            refusal = error.with_traceback(None)  # the frames that read the table have field values
+        finally:
+            del rows
+        raise refusal from None
 
     def _run(self, action: str, options: Options, progress: bool | Callable[[dict[str, Any]], object]) -> ApplyResult:
         show = show_for(progress)  # it may import a library, and Ctrl-C meanwhile must not leave a job behind
-        job = self._file.start(action, options)
         try:
+            job = self._file.start(action, options)
             drive(job, show, action, self._path)
             return self._result(job)
         except BaseException:  # a message has already shown the name of the file
@@ -676,8 +689,8 @@ class Plan(_Report):
         self, action: str, options: Options, progress: bool | Callable[[dict[str, Any]], object]
     ) -> ApplyResult:
         show = show_for(progress)
-        job = await start_async(self._file.start, action, options)
         try:
+            job = await start_async(self._file.start, action, options)
             await drive_async(job, show, action, self._path)
             return await asyncio.to_thread(self._result, job)
         except BaseException:  # a message has already shown the name of the file

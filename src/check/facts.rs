@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use crate::account::{CompanySize, ContactAccount, Field, Kind, MEMBERS};
+use crate::change::UNKNOWN_SIZE;
 
 /// What a list and single reads showed about accounts.
 #[derive(Debug, Default)]
@@ -116,6 +117,9 @@ impl Compared {
         let mut compared = Self::default();
         for member in MEMBERS.iter().filter(|member| member.wire != NOT_LISTED) {
             let wire = member.wire;
+            let is_unknown = |value: &Value| wire == Field::CompanySize.wire() && value.as_str() == Some(UNKNOWN_SIZE);
+            let is_empty = |value: &Value| is_empty(value) || is_unknown(value);
+            let are_equal = |one: &Value, other: &Value| one == other || (is_empty(one) && is_empty(other));
             let into = match (item.get(wire), whole.get(wire)) {
                 (None, Some(_)) => &mut compared.lacks,
                 (Some(listed), value) if member.writable && !is_empty(listed) && value.is_none_or(is_empty) => {

@@ -11,11 +11,13 @@ use super::wording::joined;
 /// The text that a trial writes into an empty description. It names its origin, and contains characters that a service
 /// might store in another form. It never replaces a value, so a process that ends during the trial loses nothing.
 pub(super) const TEXT: &str = "Written by replyio check; delete this. a & b < c > d \"e\"  f ";
-/// With this many of its letters, a text is that of the check. Other characters are ignored, so that it is recognized in
-/// any stored form: wrapped, escaped or truncated.
+/// A text is that of the check if it has at least this many of its letters, and no others. Other characters are ignored, so
+/// that it is recognized in any stored form: wrapped, escaped or truncated.
 const MARK: usize = "writtenbyreplyio".len();
 /// The longest tag or character reference that counts as markup.
-const LONGEST_MARKUP: usize = 40;
+const LONGEST_MARKUP: usize = 200;
+const MARKUP: [&str; 15] =
+    ["p", "div", "br", "span", "html", "body", "pre", "b", "i", "em", "strong", "amp", "lt", "gt", "quot"];
 /// The only field that a trial changes.
 pub(super) const FIELD: Field = Field::Description;
 
@@ -149,24 +151,26 @@ impl Restoring {
 pub(super) fn is_text_of_check(value: Option<FieldValue<'_>>) -> bool {
     let Some(FieldValue::Text(text)) = value else { return false };
     let written = letters(TEXT);
-    // Tags and character references are markup, or the characters `&`, `<` and `>` of the text.
     [letters(text), letters(&without_markup(text))]
         .iter()
         .any(|found| found.len() >= MARK && written.starts_with(found))
 }
 
 fn letters(text: &str) -> String {
-    text.chars().filter(char::is_ascii_alphabetic).collect::<String>().to_ascii_lowercase()
+    text.chars().filter(|character| character.is_alphanumeric()).collect::<String>().to_lowercase()
 }
 
+/// Removes the tags and character references that an editor of texts adds. The text itself has `&`, `<` and `>`.
 fn without_markup(text: &str) -> String {
     let (mut rest, mut found) = (text, String::new());
     while let Some(start) = rest.find(['<', '&']) {
         let (before, markup) = rest.split_at(start);
         found.push_str(before);
         let end = if markup.starts_with('<') { '>' } else { ';' };
-        let is_name = markup.chars().nth(1).is_some_and(|next| next.is_ascii_alphabetic() || "/#".contains(next));
-        let length = markup.find(end).filter(|length| is_name && *length <= LONGEST_MARKUP).unwrap_or(0);
+        let name = markup.get(1..).unwrap_or_default().trim_start_matches('/');
+        let name = name.split([' ', '/', end]).next().unwrap_or_default();
+        let is_known = MARKUP.contains(&name) || (name.starts_with('#') && name.len() <= "#x1F600".len());
+        let length = markup.find(end).filter(|length| is_known && *length <= LONGEST_MARKUP).unwrap_or(0);
         rest = markup.get(length + 1..).unwrap_or_default();
     }
     found + rest
@@ -283,6 +287,9 @@ mod tests {
         let (echo, _) = account(&json!({"description": TEXT}));
         for stored in [
             format!("{TEXT} Call Anna on Monday."),
+            format!("{TEXT} Позвонить Анне"),
+            format!("{TEXT} +47 900 00 000"),
+            format!("{TEXT} <anna@acme.example>"),
             format!("<p>{}</p><p>Call Anna</p>", TEXT.replace('&', "&amp;").replace('<', "&lt;")),
             format!("Call Anna. {TEXT}"),
             "Written by replyio check, ask Bob".to_owned(),

@@ -145,7 +145,7 @@ impl Step {
         let updated = self.client.look_and_write(&mut looking, &turn, Some(1), decide).await;
         self.trial.state().requests += looking.requests();
         match updated {
-            Ok(Updated { after: Some(after), .. }) => {
+            Ok(Updated { update: Some((_, after)), .. }) => {
                 let mut state = self.trial.state();
                 (state.update, state.answer) = (Update::Answered, Some(after.into()));
             }
@@ -234,8 +234,8 @@ impl Step {
                     waits = false;
                     tokio::time::sleep(LATE).await;
                 }
-                Ok(Updated { looked, after: None }) => break (Moment::from(looked), restoring),
-                Ok(Updated { after: Some(after), .. }) => {
+                Ok(Updated { looked, update: None }) => break (Moment::from(looked), restoring),
+                Ok(Updated { update: Some((_, after)), .. }) => {
                     break (self.look().await.unwrap_or_else(|_| after.into()), restoring);
                 }
                 Err(error) if has_kept => match self.look().await {

@@ -19,8 +19,8 @@ use crate::error::{Error, Failure};
 pub(crate) struct Updated<T> {
     /// The account before any update was sent.
     pub(crate) looked: T,
-    /// The account from the answer to the update or from a later read, if an update was sent.
-    pub(crate) after: Option<T>,
+    /// The last update, if one was sent, and the account from its answer or a later read.
+    pub(crate) update: Option<(AccountFields, T)>,
 }
 
 impl Client {
@@ -39,7 +39,7 @@ impl Client {
     ) -> Result<Updated<T>, Error> {
         let look = self.account_request(Method::GET, turn.id(), None);
         let mut tries = Tries::new(allowed);
-        let mut before = None;
+        let mut earlier: Option<(T, AccountFields)> = None;
         loop {
             running.updating = false;
             let mut looks = Tries::new(self.config.max_attempts);
@@ -49,9 +49,9 @@ impl Client {
             let looked = looked.ok_or_else(|| running.failed(Failure::Internal("a read expired".to_owned())))?;
             let fresh = Look { sent: asked, answered: Moment::now() };
             let Some(fields) = decide(&looked).map_err(|failure| running.failed(failure))? else {
-                return Ok(match before {
-                    None => Updated { looked, after: None },
-                    Some(before) => Updated { looked: before, after: Some(looked) },
+                return Ok(match earlier {
+                    None => Updated { looked, update: None },
+                    Some((before, sent)) => Updated { looked: before, update: Some((sent, looked)) },
                 });
             };
             let request = self.update_request(turn, &fields).map_err(|failure| running.failed(failure))?;
@@ -60,11 +60,11 @@ impl Client {
             let answered = self.exchange_by(running, &request, &read, &mut tries, Some(&fresh)).await?;
             if running.attempts > attempts {
                 // A later read may lack what this update cleared.
-                let looked = before.take().unwrap_or(looked);
-                if answered.is_some() {
-                    return Ok(Updated { looked, after: answered });
+                let looked = earlier.take().map_or(looked, |(before, _)| before);
+                if let Some(after) = answered {
+                    return Ok(Updated { looked, update: Some((fields, after)) });
                 }
-                before = Some(looked);
+                earlier = Some((looked, fields));
             }
         }
     }

@@ -57,6 +57,14 @@ impl ToPython for Patched {
                 "patch of account {id} was written, but the answer of the service differs from what was sent in {names}"
             ));
         }
+        if !self.deviations.altered.is_empty() {
+            let names: Vec<&str> = self.deviations.altered.iter().copied().map(Field::name).collect();
+            let names = names.join(", ");
+            warnings.push(format!(
+                "{names} of account {id} changed during its patch: an attempt that got no answer altered it, or someone \
+                changed it meanwhile; look at the account before the next patch"
+            ));
+        }
         let is_moved = |name: &&String| *name == STAGE && has_unsendable(&self.account, name);
         let (moved, lost): (Vec<&String>, Vec<&String>) = self.deviations.lost.iter().partition(is_moved);
         if !moved.is_empty() {

@@ -406,8 +406,9 @@ impl Service {
         if self.world.is(Trait::MemberComputed) {
             let seconds = version.at.as_secs();
             let time = format!(
-                "2026-01-{:02}T{:02}:{:02}:{:02}Z",
-                2 + seconds / 86_400,
+                "2026-{:02}-{:02}T{:02}:{:02}:{:02}Z",
+                1 + seconds / 86_400 / 28,
+                1 + seconds / 86_400 % 28,
                 seconds / 3_600 % 24,
                 seconds / 60 % 60,
                 seconds % 60

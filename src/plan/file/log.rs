@@ -33,18 +33,24 @@ pub(super) fn check(path: &Path) -> Result<(), FileError> {
         }
     }
     let begun = Instant::now();
+    // A lock says nothing about the log, and the run that had it may have changed both.
+    let mut foreign_since = None;
     loop {
         match is_own(path) {
             Ok(true) => return Ok(()),
-            Ok(false) if begun.elapsed() >= connect::patience(MOMENT) => {
-                return Err(FileError::new(path, FileErrorKind::ForeignLog));
+            Ok(false) => {
+                let since: Instant = *foreign_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= connect::patience(MOMENT) {
+                    return Err(FileError::new(path, FileErrorKind::ForeignLog));
+                }
             }
             // A run moves a large log into the file, say.
             Err(error) if !connect::is_busy(&error) || begun.elapsed() >= connect::patience(connect::PATIENCE) => {
                 return Err(owner::refusal_of(path, &error));
             }
-            Ok(false) | Err(_) => thread::sleep(Duration::from_millis(5)),
+            Err(_) => foreign_since = None,
         }
+        thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -91,6 +97,11 @@ fn is_own(path: &Path) -> rusqlite::Result<bool> {
     }
     // In this order: the file alone is never ahead of the two together.
     let alone = connect::immutable(path).and_then(|connection| mark(&connection));
+    if let Err(error) = &alone
+        && is_of_system(error)
+    {
+        return alone.map(|_| false);
+    }
     let Ok(Some(alone)) = alone else {
         // Either the power failed during a checkpoint, which the log repairs, or the file is damaged and is refused.
         return Ok(true);

@@ -132,7 +132,7 @@ impl Session {
     fn begin_log(&mut self) -> check::Found<()> {
         connect::trust(&mut self.connection, None)?;
         // Still `EXTRA`: a journal that reappears after a power failure would be next to the log.
-        switch(&self.connection, "WAL", CLAIM)?;
+        switch(&self.connection, "WAL", READERS)?;
         self.connection.execute_batch("PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0")?;
         self.connection.busy_timeout(connect::patience(READERS))?;
         // The first reader creates the log.

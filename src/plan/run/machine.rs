@@ -19,7 +19,7 @@ use super::record::Record;
 use super::{OnConflict, OnUnknownMember, RunError};
 use crate::account::{AccountFields, ContactAccount, Field};
 use crate::change::{Change, Value, unsendable};
-use crate::error::{Error, WaitReason};
+use crate::error::WaitReason;
 use crate::plan::MatchOn;
 use crate::plan::file::{self, AtRisk, ItemsProof, OpenRow};
 use crate::plan::planner::{Look, next_look};
@@ -29,9 +29,6 @@ use crate::sabotage::{Guard, is_off};
 const FRESH: Duration = Duration::from_secs(120);
 /// The most looks in succession that may become too old before a run gives up.
 const MOST_STALED: u32 = 5;
-const TOO_SLOW: &str = "the quota allows this run so few requests that no update could be sent within two minutes after \
-    its account was read; every row stays as it is. Wait until other programs of this user have ended, or raise the \
-    quota, then apply again";
 
 /// How to apply a plan.
 #[derive(Debug, Clone, Copy)]
@@ -205,12 +202,15 @@ impl Machine {
     pub(super) fn sparing(mut self, cleared_members: Vec<String>, in_doubt: Option<AtRisk>) -> Self {
         self.members = Members::new(cleared_members);
         self.in_doubt = in_doubt.map(|at_risk| {
-            if let Some(place) = self.todo.iter().position(|row| row.row == at_risk.row) {
-                self.requests_left += 1;
-                self.singly.extend(self.todo.remove(place));
-            }
-            let is_old = self.singly.iter().any(|row| row.row == at_risk.row);
-            InDoubt { at_risk, altered: None, is_old }
+            let is_its_row = |row: &OpenRow| row.row == at_risk.row;
+            let place = self.todo.iter().position(is_its_row);
+            let row = place.and_then(|place| self.todo.remove(place));
+            self.requests_left += u64::from(row.is_some());
+            let place = self.singly.iter().position(is_its_row);
+            let row = row.or_else(|| self.singly.remove(place?));
+            self.singly.extend(row);
+            self.singly.rotate_right(usize::from(row.is_some()));
+            InDoubt { at_risk, altered: None, is_old: row.is_some() }
         });
         self
     }
@@ -341,7 +341,8 @@ impl Machine {
 
     /// Returns whether an account on a page may have such a member, which the page does not show.
     fn are_pages_doubtful(&self) -> bool {
-        self.spares_members() && self.members.may_be_unlisted()
+        let in_doubt = self.in_doubt.iter().flat_map(|in_doubt| in_doubt.at_risk.members.keys());
+        self.spares_members() && (self.members.may_be_unlisted() || self.members.are_unlisted(in_doubt))
     }
 
     /// Returns whether a row has an update that may have cleared members, or may still do so, and that no answer
@@ -376,7 +377,7 @@ impl Machine {
         if self.to_prove.is_empty() && self.ready.iter().any(is_stale) {
             self.staled += 1;
             if self.staled > MOST_STALED {
-                self.fail(RunError::Call(Error::Configuration(TOO_SLOW.to_owned())));
+                self.fail(RunError::TooSlow);
                 return None;
             }
             self.look_again_if(is_stale);
@@ -399,7 +400,6 @@ impl Machine {
             }
         }
         self.writing += 1;
-        self.staled = 0;
         Some(Request::Update(Box::new(update)))
     }
 

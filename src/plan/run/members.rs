@@ -71,6 +71,11 @@ impl Members {
             || self.cleared.iter().any(|name| !self.listed.contains(name))
     }
 
+    /// Returns whether the list was not seen to show one of these members.
+    pub(super) fn are_unlisted<'a>(&self, mut names: impl Iterator<Item = &'a String>) -> bool {
+        names.any(|name| !self.listed.contains(name))
+    }
+
     /// Compares an item of the list with its account.
     pub(super) fn compare(&mut self, item: &ContactAccount, account: &ContactAccount) {
         for name in unsendable_keys(account) {
@@ -114,10 +119,7 @@ impl Members {
                 continue;
             }
             found.names.push(name.to_owned());
-            if self.is_kept(name) {
-                continue;
-            }
-            if is_later(&was, &is) {
+            if self.is_kept(name) || is_later(&was, &is) {
                 continue;
             }
             let seen = self.altered.entry(name.to_owned()).or_default();

@@ -130,6 +130,8 @@ pub enum RunError {
         /// The fields.
         fields: Vec<&'static str>,
     },
+    /// The run had its requests so far apart that no update could be sent while the read of its account was fresh.
+    TooSlow,
     /// The run would change more accounts than it may. Nothing was sent.
     TooManyChanges {
         /// The number of accounts that it would change.
@@ -173,7 +175,7 @@ impl std::fmt::Display for RunError {
                     write!(
                         formatter,
                         "the update of account {id} (row {row}) would clear {members}, as an earlier update of this \
-                        plan did, so the run did not send it; rows= can leave this row out"
+                        plan did, so the run did not send it"
                     )?;
                 }
                 write!(
@@ -216,6 +218,11 @@ impl std::fmt::Display for RunError {
                 apply() again. on_unknown_member=\"clear\" lets the run take the answers of GET, and clear what they \
                 do not show",
                 fields.join(", ")
+            ),
+            Self::TooSlow => formatter.write_str(
+                "the run may send so few requests that it could send no update within two minutes after its account was \
+                read. The other rows stay as they are. Wait until other programs of this user have ended, raise the quota, \
+                or make the function of acquire= grant requests sooner, then call apply() again",
             ),
             Self::TooManyChanges { changes, most } => write!(
                 formatter,

@@ -96,13 +96,8 @@ impl Proofs {
             let having = |is_meant: &dyn Fn(Lengths) -> bool| -> Vec<usize> {
                 texts.iter().filter(|(_, length)| is_meant(*length)).map(|(place, _)| *place).collect()
             };
-            let mut groups = vec![
-                texts
-                    .iter()
-                    .map(|(place, _)| *place)
-                    .filter(|place| looks_shortened(accounts, *place, field))
-                    .collect(),
-            ];
+            let mut groups: Vec<Vec<usize>> =
+                vec![(0..accounts.len()).filter(|place| looks_shortened(accounts, *place, field)).collect()];
             for count in 0..Lengths::COUNTS {
                 groups.push(having(&|length| length.reach_by(count, longest) == Reach::Longest));
                 groups.push(having(&|length| length.reach_by(count, longest) == Reach::Nearly));
@@ -148,8 +143,10 @@ impl Proofs {
             }
             lacking = true;
             match (shown, real) {
-                (Some(FieldValue::Text(shown)), Some(FieldValue::Text(real))) if real.starts_with(shown) => {
-                    self.cut.entry((field, shown.chars().count())).or_default().insert(account.id);
+                (Some(FieldValue::Text(shown)), Some(FieldValue::Text(real)))
+                    if real.starts_with(beginning(shown).0) =>
+                {
+                    self.cut.entry((field, beginning(shown).1)).or_default().insert(account.id);
                 }
                 (Some(_), None) => contradicting.push(field),
                 _ => {}
@@ -168,9 +165,9 @@ impl Proofs {
         let (Value::Text(before), Some(FieldValue::Text(now))) = (&change.before, account.value(change.field)) else {
             return Some(false);
         };
-        let length = before.chars().count();
+        let (beginning, length) = beginning(before);
         let is_ours = change.after.is(change.field, account.value(change.field));
-        if length < SHORTEST_CUT || is_ours || !now.starts_with(before.as_str()) {
+        if length < SHORTEST_CUT || is_ours || !now.starts_with(beginning) {
             return Some(false);
         }
         match self.cut.get(&(change.field, length)).map_or(0, HashSet::len) {
@@ -178,6 +175,15 @@ impl Proofs {
             1 => None,
             _ => Some(true),
         }
+    }
+}
+
+/// Returns what the whole text begins with if this one is cut, and its length. Texts that are cut at a word have different
+/// lengths, but the same mark.
+fn beginning(text: &str) -> (&str, usize) {
+    match shortened(text).filter(|known| !known.is_empty()) {
+        Some(known) => (known, usize::MAX),
+        None => (text, text.chars().count()),
     }
 }
 
@@ -358,10 +364,28 @@ mod tests {
     fn a_text_that_ends_like_a_shortened_one_is_compared() {
         let mut proofs = Proofs::default();
         proofs.compare(&described(900), &described(900));
-        for end in ["\u{2026}", "..."] {
-            let shortened = account(serde_json::json!({"description": "x".repeat(240) + end}));
-            assert_eq!(proofs.demanded(&[&described(240), &shortened]), [1]);
+        for end in ["\u{2026}", "...", " [...]"] {
+            for length in [5, 240] {
+                let shortened = account(serde_json::json!({"description": "x".repeat(length) + end}));
+                assert_eq!(proofs.demanded(&[&described(240), &shortened]), [1]);
+            }
         }
+    }
+
+    #[test]
+    fn texts_that_end_with_a_mark_count_as_cut_whatever_their_lengths_are() {
+        let mut proofs = Proofs::default();
+        let marked = |id: i64, text: &str| account(serde_json::json!({"id": id, "description": text}));
+        let change = Change::new(Field::Description, Value::Text("International \u{2026}".to_owned()), Value::Null);
+        let now = marked(9, "International Shipping Group");
+        assert_eq!(proofs.is_cut(&change, &now), Some(false));
+        for (id, text, whole, expected) in
+            [(1, "Ships \u{2026}", "Ships and harbors", None), (2, "Fish and \u{2026}", "Fish and chips", Some(true))]
+        {
+            assert_eq!(proofs.compare(&marked(id, text), &marked(id, whole)), Compared::Lacking);
+            assert_eq!(proofs.is_cut(&change, &now), expected);
+        }
+        assert_eq!(proofs.is_cut(&change, &marked(9, "Nordic Shipping")), Some(false));
     }
 
     #[test]

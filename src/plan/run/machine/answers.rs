@@ -24,6 +24,7 @@ impl Machine {
     ) -> Vec<Record> {
         self.writing = self.writing.saturating_sub(1);
         self.is_trying = false;
+        self.staled = 0;
         let before = before_of(&update);
         let Update { mut row, fields, account, at_risk, changes, left, .. } = update;
         let answered = match answer {
@@ -48,7 +49,7 @@ impl Machine {
         let altered = if self.is_in_doubt(row) { self.in_doubt.take() } else { None };
         let altered = altered.and_then(|in_doubt| in_doubt.altered).unwrap_or_default();
         let mut records = self.succeeded(Direction::Write);
-        let Deviations { fields: differing, lost } = Deviations::of(&account, &fields, &answered);
+        let Deviations { fields: differing, lost, .. } = Deviations::of(&account, &fields, &answered);
         // The update may have reset the stage, or someone may have moved the account meanwhile.
         let lost: Vec<String> =
             lost.into_iter().filter(|name| name != STAGE || !has_unsendable(&answered, name)).collect();
