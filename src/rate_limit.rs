@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use jiff::tz::Offset;
+
+use crate::timestamp;
+
 /// A longer time until a window opens is a mistake.
 const LONGEST_RESET: u64 = 1_000_000;
 /// A larger number is not a time until the reset, but the time of day of the reset in seconds since 1970.
@@ -42,11 +46,13 @@ pub(crate) fn read<'a>(
     ];
     let windows = families.into_iter().filter_map(|[remaining, limit, ends]| {
         let limit = header(limit);
+        let length = limit.and_then(|limit| parameter(limit, "w").or_else(|| period(limit))).map(Duration::from_secs);
+        let ends = header(ends).and_then(|ends| whole(ends).and_then(reset).or_else(|| until(ends, time_of_day())));
         Some(ServiceWindow {
             remaining: count(header(remaining)?)?,
-            length: limit.and_then(|limit| parameter(limit, "w")).map(Duration::from_secs),
-            limit: limit.and_then(count),
-            reset: header(ends).and_then(number).and_then(reset),
+            length,
+            limit: limit.filter(|limit| period(limit).is_none()).and_then(count),
+            reset: ends.map(|ends| length.map_or(ends, |length| ends.min(length))),
         })
     });
     windows.collect()
@@ -93,6 +99,32 @@ fn number(text: &str) -> Option<u64> {
     text.get(..digits)?.parse().ok()
 }
 
+/// Returns the number that a text is, and not that with which a date begins.
+fn whole(text: &str) -> Option<u64> {
+    let digits = text.trim().split(';').next().unwrap_or_default().trim();
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| number(digits))?
+}
+
+/// Returns the time until a date. Some services send the end of the window in this form.
+fn until(date: &str, time_of_day: Duration) -> Option<Duration> {
+    let moment = Offset::UTC.to_timestamp(timestamp::parse(date.trim())?).ok()?;
+    let seconds = u64::try_from(moment.as_second()).ok()?.saturating_sub(time_of_day.as_secs());
+    (seconds <= LONGEST_RESET).then(|| Duration::from_secs(seconds))
+}
+
+/// Returns the seconds of a period such as `1m`. Some services send it in place of the limit.
+fn period(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let seconds = match text.as_bytes().last()? {
+        b's' => 1,
+        b'm' => 60,
+        b'h' => 3_600,
+        b'd' => 86_400,
+        _ => return None,
+    };
+    whole(text.get(..text.len() - 1)?)?.checked_mul(seconds)
+}
+
 fn count(text: &str) -> Option<u32> {
     number(text).and_then(|count| u32::try_from(count).ok())
 }
@@ -111,6 +143,28 @@ mod tests {
     fn window(length: Option<u64>, limit: Option<u32>, remaining: u32, reset: Option<u64>) -> ServiceWindow {
         let seconds = |count: Option<u64>| count.map(Duration::from_secs);
         ServiceWindow { length: seconds(length), limit, remaining, reset: seconds(reset) }
+    }
+
+    #[test]
+    fn a_date_is_not_read_as_seconds_nor_a_period_as_a_limit() {
+        let headers = [
+            ("x-rate-limit-remaining", "0"),
+            ("x-rate-limit-limit", "1m"),
+            ("x-rate-limit-reset", "2025-11-28T22:46:52.0000000Z"),
+        ];
+        let window = ServiceWindow {
+            remaining: 0,
+            length: Some(Duration::from_secs(60)),
+            limit: None,
+            reset: Some(Duration::from_secs(12)),
+        };
+        assert_eq!(windows(&headers), [window]);
+        let headers =
+            |reset| [("x-rate-limit-remaining", "0"), ("x-rate-limit-limit", "100"), ("x-rate-limit-reset", reset)];
+        for (reset, expected) in [("12", Some(12)), ("1764370012", Some(12)), ("2026-11-29", None), ("12 s", None)] {
+            let found = windows(&headers(reset));
+            assert_eq!((found[0].limit, found[0].reset), (Some(100), expected.map(Duration::from_secs)), "{reset}");
+        }
     }
 
     #[test]

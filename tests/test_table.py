@@ -218,7 +218,7 @@ def test_a_cancelled_task_loses_no_page_that_has_arrived(service: Sandbox) -> No
             got = [(await anext(accounts)).id]
             task = asyncio.ensure_future(anext(accounts))
             await asyncio.sleep(early)
-            time.sleep(0.1)  # the page arrives while the event loop is busy
+            time.sleep(0.1)  # noqa: ASYNC251 - the page arrives while the event loop is busy
             await asyncio.sleep(0)
             task.cancel()
             done = await asyncio.gather(task, return_exceptions=True)

@@ -16,8 +16,8 @@ _NO_ROWS: dict[Status, int] = dict.fromkeys(get_args(Status), 0)
 class Counts(dict[Status, int]):
     """The number of rows with each status. Every status is there; 0 where no row has it.
 
-    Two of them are equal when they agree on the statuses that rows have, `repr` shows only those, and `in` is true only for
-    those: `counts == {"changed": 4}`, `"failed" not in counts`.
+    Two of them are equal when they agree on the statuses that rows have, `repr` shows only those, and `in` is true only
+    for those: `counts == {"changed": 4}`, `"failed" not in counts`.
     """
 
     __slots__ = ()

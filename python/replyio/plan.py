@@ -651,11 +651,13 @@ class Plan(_Report):
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
         options = Options(on_conflict, on_unknown_member, limit, max_changes, max_cleared)
-        try:
-            if rows is not None:
-                options = await asyncio.to_thread(lambda: self._of_rows(options, rows))
-        finally:
-            del rows
+        if rows is not None:
+
+            def choose(chosen: object = rows) -> Options:
+                return self._of_rows(options, chosen)
+
+            del rows  # a traceback that shows local variables must not show field values
+            options = await asyncio.to_thread(choose)
         return await self._run_async("apply", options, progress)
 
     def _subject(self) -> Plan:
