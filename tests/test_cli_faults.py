@@ -194,3 +194,17 @@ def test_a_program_gets_the_failures_as_before(shell: Shell) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="a name that is no text")
 def test_a_name_that_is_no_text_is_a_missing_file(shell: Shell) -> None:
     assert shell("plan", os.fsdecode(b"\xff.csv"))[0] == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("patch", "1", "--city", "Oslo", "--city", "Bergen"),
+        ("update", "1", "--json", "a.json", "--json", "b.json"),
+        ("apply", "made.replyplan", "--act-as", "7", "--act-as=8"),
+    ],
+)
+def test_an_option_with_two_values_is_refused(arguments: tuple[str, ...], shell: Shell) -> None:
+    code, _, told = shell(*arguments)
+    assert (code, shell.service.requests) == (2, [])
+    assert f"argument {arguments[2]}: is given twice" in told[0]

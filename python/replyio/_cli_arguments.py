@@ -38,6 +38,21 @@ TABLES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 VIEWS = ("counts", "rows", "changes", "failures")
 
 
+class _Once(argparse.Action):
+    """Stores a value. Of two values for one option, nobody can tell which one was meant."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 - the name of argparse
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        if option_string and hasattr(namespace, self.dest):
+            raise argparse.ArgumentError(self, "is given twice")
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that raises its errors. They are one line and never contain an argument, because it might be a key."""
 
@@ -80,6 +95,7 @@ def parser(command: str) -> Parser:
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
+    made.register("action", None, _Once)
     _ADD[command](made)
     made.add_argument("--format", choices=FORMATS, help="output format (default: table on a terminal, json elsewhere)")
     if command in _WITHOUT_KEY:
