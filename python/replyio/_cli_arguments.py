@@ -39,7 +39,7 @@ VIEWS = ("counts", "rows", "changes", "failures")
 
 
 class _Once(argparse.Action):
-    """Stores a value. Of two values for one option, nobody can tell which one was meant."""
+    """Stores a value. It is unknown which of two values for one option was meant."""
 
     def __call__(
         self,
