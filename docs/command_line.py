@@ -36,7 +36,7 @@ the address from `REPLY_BASE_URL`, and all other environment variables as `Reply
 
 ## A field that is absent, null or empty
 
-- The command does not send a field that you do not name. So `update` clears it, and `patch` keeps it.
+- The command does not send a field that you do not name. So `update` clears it, except the owner, and `patch` keeps it.
 - `--null city` sends `null`.
 - `--city ''` sends the empty text. `--city null` sends the text `null`.
 - In a file for `--json`, a member can be absent, `null` or `""`. Members have the Python names of the fields

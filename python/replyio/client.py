@@ -354,8 +354,8 @@ class ReplyClient:
     def update_contact_account(self, id: int, **fields: Unpack[ContactAccountUpdate]) -> ContactAccount:
         """Replaces a contact account with exactly these fields: `PUT /v3/contact-accounts/{id}`.
 
-        The service replaces the account in full, so it clears each optional field that you leave out. To change single
-        fields, use `patch_contact_account`.
+        The service replaces the account in full, so it clears each optional field that you leave out, except the owner.
+        To change single fields, use `patch_contact_account`.
 
         Args:
             id: Contact account ID, positive.
