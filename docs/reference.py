@@ -54,8 +54,10 @@ def page() -> str:
         "# Fields",
         INTRODUCTION,
         "## Fields of a contact account",
-        "If you leave out an optional field, `update_contact_account` clears it, except the owner, and\n"
-        "`patch_contact_account` keeps it.",
+        (
+            "If you leave out an optional field, `update_contact_account` clears it, except the owner, and\n"
+            "`patch_contact_account` keeps it."
+        ),
         "\n".join(fields()),
         f"`company_size` is one of: {sizes}.",
         "## Errors",
