@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -111,7 +112,7 @@ def test_the_file_reads_well_and_is_its_owners_only(tmp_path: Path) -> None:
             assert file.stat().st_mode & 0o777 == 0o600, file.name
             assert b"canary-key" not in file.read_bytes()
         plan.close()
-        with sqlite3.connect(path) as browser:
+        with closing(sqlite3.connect(path)) as browser, browser:
             assert browser.execute("SELECT * FROM progress").fetchall() == [("changed", 3)]
             changes = browser.execute("SELECT id, field, before, after FROM changes").fetchall()
             assert changes[0] == (100, "city", "Oslo", "Paris")
