@@ -38,7 +38,7 @@ pub(super) struct Running {
     pub(super) updating: bool,
     /// Whether an update was sent.
     pub(super) has_updated: bool,
-    may_have_been_applied: bool,
+    pub(super) may_have_been_applied: bool,
 }
 
 /// The progress of a request that may have several attempts.

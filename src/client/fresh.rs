@@ -64,7 +64,7 @@ impl Client {
                 if let Some(after) = answered {
                     return Ok(Updated { looked, update: Some((fields, after)) });
                 }
-                earlier = Some((looked, fields));
+                earlier = running.may_have_been_applied.then_some((looked, fields));
             }
         }
     }
