@@ -652,12 +652,9 @@ class Plan(_Report):
         """
         options = Options(on_conflict, on_unknown_member, limit, max_changes, max_cleared)
         if rows is not None:
-
-            def choose(chosen: object = rows) -> Options:
-                return self._of_rows(options, chosen)
-
+            given = [rows]
             del rows  # a traceback that shows local variables must not show field values
-            options = await asyncio.to_thread(choose)
+            options = await asyncio.to_thread(lambda: self._of_rows(options, given.pop()))
         return await self._run_async("apply", options, progress)
 
     def _subject(self) -> Plan:
