@@ -159,22 +159,18 @@ def test_another_stage_after_an_update_is_a_warning_that_does_not_call_it_cleare
     )
 
 
-def test_what_an_unanswered_attempt_cleared_is_a_warning_although_a_later_look_lacks_it() -> None:
-    accounts: list[Any] = [{"id": 1, "name": "Acme", "stage": {"id": 3, "name": "Lead"}}]
+@pytest.mark.parametrize(
+    ("member", "value", "warned"),
+    [("stage", {"id": 3, "name": "Lead"}, "cleared stage"), ("timeZoneId", "Europe/Oslo", "time_zone_id of account 1")],
+)
+def test_what_an_unanswered_attempt_cleared_is_a_warning_although_a_later_look_lacks_it(
+    member: str, value: Any, warned: str
+) -> None:
     lost = Fault(method="PUT", times=1, status=503, retry_after=2, applied=True)
-    deviations = Deviations(update_clears=["stage"], stored="trimmed")
+    deviations = Deviations(update_clears=[member], stored="trimmed")
+    accounts: list[Any] = [{"id": 1, "name": "Acme", member: value}]
     with Sandbox(accounts=accounts, faults=[lost], deviations=deviations) as sandbox, sandbox.client() as client:
-        with pytest.warns(ReplyWarning, match="cleared stage"):
-            client.patch_contact_account(1, city=" Oslo ")
-        assert [request.method for request in sandbox.requests] == ["GET", "PUT", "GET", "PUT"]
-
-
-def test_a_field_that_an_unanswered_attempt_emptied_is_a_warning_although_a_later_look_lacks_it() -> None:
-    accounts: list[Any] = [{"id": 1, "name": "Acme", "time_zone_id": "Europe/Oslo"}]
-    lost = Fault(method="PUT", times=1, status=503, retry_after=2, applied=True)
-    deviations = Deviations(update_clears=["timeZoneId"], stored="trimmed")
-    with Sandbox(accounts=accounts, faults=[lost], deviations=deviations) as sandbox, sandbox.client() as client:
-        with pytest.warns(ReplyWarning, match="time_zone_id"):
+        with pytest.warns(ReplyWarning, match=warned):
             client.patch_contact_account(1, city=" Oslo ")
         assert [request.method for request in sandbox.requests] == ["GET", "PUT", "GET", "PUT"]
 

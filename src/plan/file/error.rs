@@ -130,7 +130,7 @@ impl fmt::Display for FileError {
                 formatter.write_str("is incomplete because planning was interrupted; delete it and plan again")
             }
             FileErrorKind::Damaged(what) => {
-                write!(formatter, "is damaged ({what}); restore a backup, or delete it and plan again")
+                write!(formatter, "is damaged ({what}); restore a backup, or move it away and plan again")
             }
             FileErrorKind::Locked(what) | FileErrorKind::Foreign(what) | FileErrorKind::Lost(what) => {
                 formatter.write_str(what)

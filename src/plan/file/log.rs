@@ -73,10 +73,11 @@ fn is_empty(path: &Path) -> bool {
     fs::metadata(with_suffix(path, "-wal")).map_or(0, |log| log.len()) <= HEADER
 }
 
-/// Returns what is wrong with such a file if it cannot be recovered.
-pub(super) fn halved(path: &Path) -> String {
+/// Returns the error of such a file if it cannot be recovered.
+pub(super) fn halved(path: &Path) -> FileError {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    format!("a part of it is only in its log, {name}-wal, which is missing: copy both files here")
+    let what = format!("cannot be recovered: a part of it is only in its log, {name}-wal; copy both files here");
+    FileError::new(path, FileErrorKind::Lost(what))
 }
 
 /// Refuses a log where no plan, or an unfinished one, can have one. It may be the only record of what a run did.
@@ -96,15 +97,11 @@ fn is_own(path: &Path) -> rusqlite::Result<bool> {
         return Ok(true);
     }
     // In this order: the file alone is never ahead of the two together.
-    let alone = connect::immutable(path).and_then(|connection| mark(&connection));
-    if let Err(error) = &alone
-        && is_of_system(error)
-    {
-        return alone.map(|_| false);
-    }
-    let Ok(Some(alone)) = alone else {
+    let alone = match connect::immutable(path).and_then(|connection| mark(&connection)) {
+        Ok(Some(alone)) => alone,
+        Err(error) if is_of_system(&error) => return Err(error),
         // Either the power failed during a checkpoint, which the log repairs, or the file is damaged and is refused.
-        return Ok(true);
+        Ok(None) | Err(_) => return Ok(true),
     };
     match connect::only_reading(path).and_then(|connection| mark(&connection)) {
         Ok(Some(together)) => {

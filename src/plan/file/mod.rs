@@ -178,7 +178,7 @@ impl PlanFile {
             Err(error) => owner::refusal_of(&real, &connect::endless(error)),
         };
         Err(match refusal.kind() {
-            FileErrorKind::Damaged(_) => FileError::new(path, FileErrorKind::Damaged(log::halved(path))),
+            FileErrorKind::Damaged(_) => log::halved(path),
             _ => refusal.at(path),
         })
     }

@@ -115,8 +115,7 @@ impl Session {
         let begun = self.begin_log();
         if !matches!(begun, Ok(Ok(()))) {
             // Otherwise the file would name a run that does not exist.
-            let _ = self.write(|connection| state::set_owner(connection, None));
-            let _ = leave_log(&self.connection, CLAIM);
+            self.release();
         }
         begun
     }
@@ -278,6 +277,11 @@ impl Session {
                 return;
             }
         }
+        self.release();
+    }
+
+    /// Gives the plan up. If it is no longer this run's, the log beside it may be another run's, and stays.
+    fn release(&mut self) {
         let released = self.write(|connection| {
             state::set_owner(connection, None)?;
             state::need_log(connection)?;

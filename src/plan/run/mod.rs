@@ -181,8 +181,8 @@ impl std::fmt::Display for RunError {
                 write!(
                     formatter,
                     ": an update cannot include stage or members that this version does not know. The run stopped and \
-                    left the other rows as they were. A newer version of replyio may support an unknown member; on_unknown_member=\"clear\" lets the plan clear them in \
-                    every account that it updates"
+                    left the other rows as they were. A newer version of replyio may support an unknown member; \
+                    on_unknown_member=\"clear\" lets the plan clear them in every account that it updates"
                 )
             }
             Self::ResetMembers { row, id, members } => write!(
@@ -207,8 +207,8 @@ impl std::fmt::Display for RunError {
                 formatter,
                 "the update of row {row} may have cleared {}, which an update cannot include, and no answer confirmed \
                 it. The run stopped before it updated another account with such a member. An apply() that includes row \
-                {row} reads its account first. If it cannot, it sends the next update alone, and resumes where the run stopped if \
-                the answer shows that the service keeps such members",
+                {row} reads its account first. If it cannot, it sends the next update alone, and resumes where the run \
+                stopped if the answer shows that the service keeps such members",
                 members.join(", ")
             ),
             Self::Contradiction { row, id, fields } => write!(
