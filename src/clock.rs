@@ -13,6 +13,11 @@ static EPOCH: OnceBox<Instant> = OnceBox::new();
 
 /// Returns the time from that moment to another one.
 pub(crate) fn since_epoch(moment: Instant) -> Duration {
+    // The first seed of a process may ask for this hours after it began, which would stop the time of the next ones.
+    #[cfg(feature = "simulation")]
+    if crate::simulation::is_running() {
+        return crate::simulation::since_start(moment);
+    }
     moment.saturating_duration_since(*EPOCH.get_or_init(|| Box::new(Instant::now())))
 }
 

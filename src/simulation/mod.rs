@@ -33,4 +33,4 @@ mod wire;
 mod world;
 
 pub use self::runner::{main, run_seed};
-pub(crate) use self::wire::{exchange, is_running, line, now_ms, slept};
+pub(crate) use self::wire::{exchange, is_running, line, now_ms, since_start, slept};

@@ -211,6 +211,11 @@ impl Stage {
         self.started.elapsed() + self.slept
     }
 
+    /// Returns the time from the start to a moment, without sleep.
+    pub(super) fn since_start(&self, moment: Instant) -> Duration {
+        moment.saturating_duration_since(self.started)
+    }
+
     pub(super) const fn slept(&self) -> Duration {
         self.slept
     }

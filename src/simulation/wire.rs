@@ -6,7 +6,7 @@ use std::future::pending;
 use http::{HeaderMap, Method};
 use serde_json::{Map, Value as Json};
 use tokio::sync::oneshot;
-use tokio::time::{Duration, sleep};
+use tokio::time::{Duration, Instant, sleep};
 
 use super::service::{Asked, Reply};
 use super::stage::{Way, stage};
@@ -119,6 +119,11 @@ fn read(request: &Request) -> Asked {
         }
         _ => Asked::Other,
     }
+}
+
+/// Returns the time from the start of the seed to a moment.
+pub(crate) fn since_start(moment: Instant) -> Duration {
+    stage(|stage| stage.since_start(moment))
 }
 
 /// Returns how long the machine slept.
