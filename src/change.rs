@@ -72,6 +72,12 @@ impl Change {
         Self { field, before, after, is_planned: true }
     }
 
+    /// Returns whether it changes nothing, and only stores the value that a field had before an update that does not
+    /// name it.
+    pub(crate) fn is_unnamed(&self) -> bool {
+        !self.is_planned && self.before == self.after
+    }
+
     /// Returns the change from the current value of an account to the given value; `None` if they are equal.
     pub fn between(field: Field, before: Option<FieldValue<'_>>, after: Option<FieldValue<'_>>) -> Option<Self> {
         let differs = filled(field, before) != filled(field, after);
@@ -117,11 +123,12 @@ pub(crate) enum Drift {
 #[cfg(feature = "plan")]
 pub(crate) fn drift(current: &ContactAccount, changes: &[Change]) -> Drift {
     let is = |field: Field, value: &Value| value.is(field, current.value(field));
-    if changes.iter().all(|change| is(change.field, &change.after)) {
+    let mut changes = changes.iter().filter(|change| !change.is_unnamed());
+    if changes.clone().all(|change| is(change.field, &change.after)) {
         return Drift::Done;
     }
     let foreign = |change: &&Change| !is(change.field, &change.before) && !is(change.field, &change.after);
-    let conflicts: Vec<Field> = changes.iter().filter(foreign).map(|change| change.field).collect();
+    let conflicts: Vec<Field> = changes.by_ref().filter(foreign).map(|change| change.field).collect();
     if conflicts.is_empty() { Drift::None } else { Drift::Conflict(conflicts) }
 }
 

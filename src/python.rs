@@ -58,7 +58,7 @@ mod _replyio {
     #[pymodule_export]
     use super::settings::state_folder;
     #[pymodule_export]
-    use super::table::{Rows, Table};
+    use super::table::{Table, TableReader};
     #[pymodule_export]
     use super::text::safe_text;
 

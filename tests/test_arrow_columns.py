@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import re
+import sys
 from decimal import Decimal
+from pathlib import Path
 
 import pandas as pd
 import polars as pl
@@ -13,6 +15,7 @@ import pyarrow.csv
 import pytest
 
 from replyio._replyio import Table
+from replyio.sandbox import Sandbox
 from table_support import TEXTS, read, refusal, rows
 
 
@@ -80,6 +83,23 @@ def test_a_column_of_another_type_is_refused_unless_it_is_empty(kind: str) -> No
     assert read(pa.table({"id": [1, 2], "phone": nothing})) == [{"id": 1, "phone": None}, {"id": 2, "phone": None}]
 
 
+@pytest.mark.parametrize("column", ["id", "owner_user_id"])
+def test_an_extension_type_is_not_read_as_its_storage(column: str) -> None:
+    periods = pd.DataFrame({"id": [1, 2], column: pd.PeriodIndex(["2026", "2027"], freq="Y")})
+    (fault,) = refusal(periods).errors
+    assert tuple(fault) == (column, "must be integers, not pandas.period, first in row 0")
+    booleans = pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, None], pa.int8()))
+    table = pa.table({"id": [1, 2]} | {column: booleans})
+    (fault,) = refusal(table).errors
+    assert tuple(fault) == (column, "must be integers, not arrow.bool8, first in row 0")
+    assert refusal(table.set_column(table.column_names.index(column), "city", booleans)).errors[-1].field == "city"
+
+
+def test_a_text_with_an_extension_type_is_a_text() -> None:
+    texts = pa.ExtensionArray.from_storage(pa.json_(), pa.array(["{}", None]))
+    assert read(pa.table({"id": [1, 2], "city": texts})) == [{"id": 1, "city": "{}"}, {"id": 2, "city": None}]
+
+
 def test_a_column_that_pandas_read_as_empty_is_empty() -> None:
     frame = pd.DataFrame({"id": [1], "phone": [float("nan")], "city": [pd.NaT]})
     assert read(frame) == [{"id": 1, "phone": None, "city": None}]
@@ -127,6 +147,31 @@ def test_polars_ignores_columns_by_their_names_and_not_by_a_pattern() -> None:
     assert read(frame, ignore=["^c.*$"]) == [{"id": 1, "city": "Oslo", "state": "Viken"}]
     faults = refusal(frame.drop("city"), ignore=["^s.*$"]).errors
     assert [fault.field for fault in faults] == ["^c.*$"]
+
+
+def test_a_column_of_polars_that_is_not_used_need_not_convert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unused = {"tags": [[]], "large": [2**70], "object": pl.Series([object()], dtype=pl.Object)}
+    frame = pl.DataFrame({"id": [1], "city": ["Oslo"], **unused})
+    assert read(frame, ignore="unknown") == read(frame, ignore=[*map(str.title, unused)]) == [{"id": 1, "city": "Oslo"}]
+    pl.DataFrame({"id": [1], "city": ["Oslo"], "z": [None]}).write_parquet(tmp_path / "a.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    assert read(tmp_path / "a.parquet", ignore=["z"]) == [{"id": 1, "city": "Oslo"}]
+
+
+def test_a_column_of_polars_that_does_not_convert_is_named() -> None:
+    for column, kind in (([[]], "List(Null)"), (pl.Series([object()], dtype=pl.Object), "Object")):
+        (fault,) = refusal(pl.DataFrame({"id": [1], "city": column})).errors
+        assert tuple(fault) == ("city", f"has the type {kind}, which does not convert to Arrow")
+    large = pl.Series([42, None, 2**70], dtype=pl.Int128)
+    table = Table(pl.DataFrame({"id": [1, 2, 3], "owner_user_id": large}), {})
+    assert [row["owner_user_id"] for row in rows(table)] == [42, None, None]
+    assert [(row, column) for row, column, _ in table.faults] == [(2, "owner_user_id")]
+
+
+def test_a_listing_in_polars_may_ignore_a_column_that_is_only_read() -> None:
+    with Sandbox(accounts=[{"id": 1, "name": "Acme"}]) as service, service.client() as client:
+        listed = client.list_contact_accounts()
+        assert read(listed.to_polars(), ignore=["email_provider"]) == read(client.list_contact_accounts().to_pandas())
 
 
 def test_a_number_of_polars_may_be_an_id() -> None:

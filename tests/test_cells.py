@@ -7,6 +7,7 @@ import datetime
 import enum
 import io
 import json
+import numbers
 import re
 from decimal import Decimal
 from fractions import Fraction
@@ -283,6 +284,25 @@ def test_a_column_of_nothing_but_such_cells_is_refused_or_its_rows_are(cell: str
                 except ValidationError as error:
                     faults = [tuple(fault) for fault in error.errors]
                 assert [name for name, _ in faults] == [column], repr(value)
+
+
+def test_a_sparse_column_is_read_like_another() -> None:
+    for values in ([42.0, float("nan")], [42, 0], [42.5, 1.0]):
+        sparse = pd.DataFrame({"id": [1, 2], "owner_user_id": pd.arrays.SparseArray(values)})
+        dense = pd.DataFrame({"id": [1, 2], "owner_user_id": values})
+        found, expected = Table(sparse, {}), Table(dense, {})
+        assert (rows(found), found.faults) == (rows(expected), expected.faults)
+
+
+def test_reading_a_cell_may_change_its_row() -> None:
+    class Number:
+        def __index__(self) -> int:
+            row["city"] = "Oslo"
+            return 42
+
+    numbers.Integral.register(Number)
+    row: dict[str, Any] = {"id": 1, "owner_user_id": Number()}
+    assert read([row]) == [{"id": 1, "owner_user_id": 42}]
 
 
 def test_pandas_may_hold_a_lone_surrogate() -> None:

@@ -179,12 +179,10 @@ class Planning:
 
         Rows of Python objects may belong to this thread, as those of a database do: it reads them itself, in turns.
         """
-        rows = _replyio.Table.start(self._data, self._options)
-        if rows is None:
-            return await asyncio.to_thread(lambda: _replyio.Table(self._data, self._options))
-        while not rows.step(_TURN):  # noqa: ASYNC110 - each step does a part of the work
+        reader = _replyio.Table.start(self._data, self._options)
+        while not reader.step(_TURN):  # noqa: ASYNC110 - each step does a part of the work
             await asyncio.sleep(0)
-        return await asyncio.to_thread(rows.table)
+        return await asyncio.to_thread(reader.table)
 
     def _start(self, table: _replyio.Table) -> Plan | Job:
         """Starts, or finds the plan to resume. Checks everything before any request."""
@@ -193,7 +191,7 @@ class Planning:
         else:
             self.path = os.fspath(self._save_as)
         if self._if_exists == "resume":
-            found = _replyio.PlanFile.resume(self._core, table, self._options, self.path)
+            found = _replyio.PlanFile.resume(self._core, table, self.path)
             if found is not None:
                 return plan_of(self._core, found)
         if self._if_exists == "replace":
@@ -202,7 +200,7 @@ class Planning:
                 os.replace(self.path, aside)  # noqa: PTH105 - both are strings
             # It is also there if the process that replaced the plan was killed.
             self._aside = aside if os.path.exists(aside) else None  # noqa: PTH110
-        return _replyio.PlanFile.plan(self._core, table, self._options, self.path)
+        return _replyio.PlanFile.plan(self._core, table, self.path)
 
     def made(self, file: Any) -> Plan:
         """Returns the new plan. Deletes the replaced one."""

@@ -7,14 +7,14 @@ use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{ArrowError, DataType, FieldRef, Schema};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyCapsule, PyDict};
+use pyo3::types::{IntoPyDict, PyCapsule, PyDict};
 use pyo3_arrow::ffi::ArrayReader;
 use pyo3_arrow::{PyArray, PyArrayReader};
 
 use super::convert::{TAKEN, type_name};
 use super::{errors, exit};
 use crate::account::FieldError;
-use crate::plan::source::{Options, Table, ignored_along};
+use crate::plan::source::{Options, Table};
 
 /// Returns the library if the data is one of its `DataFrame`s. Imports no library for this.
 pub(super) fn frame_of<'py>(data: &Bound<'py, PyAny>, library: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -26,33 +26,35 @@ pub(super) fn frame_of<'py>(data: &Bound<'py, PyAny>, library: &str) -> PyResult
     }
 }
 
-/// Returns a frame that exports to Arrow, without the ignored columns. For a column of polars' Null type, polars
-/// exports one buffer too many, which is refused (polars issue 22934).
+/// Returns a frame of polars that exports to Arrow: the columns that the table does not use have no values, because one
+/// that does not convert would refuse them all. For a column of the type Null, polars exports one buffer too many, which
+/// is refused (polars issue 22934).
 pub(super) fn exportable<'py>(
     frame: &Bound<'py, PyAny>,
     polars: &Bound<'py, PyAny>,
     options: &Options,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let py = frame.py();
-    // The columns that are left do not tell this.
-    let names: Vec<String> = frame.getattr("columns")?.extract()?;
-    let faults = ignored_along(&names.iter().map(String::as_str).collect::<Vec<_>>(), options);
-    if !faults.is_empty() {
-        return Err(errors::refused(py, "table", &faults));
-    }
-    let (nothing, types) = (polars.getattr("Null")?, PyDict::new(py));
-    // Not `drop`, which takes a name such as "^city.*$" for a pattern.
-    let columns = frame.call_method0("get_columns")?.try_iter()?.zip(&names);
-    let columns = columns.filter(|(_, name)| !options.ignore.contains(name)).map(|(column, _)| column);
-    let rest = polars.getattr("DataFrame")?.call1((columns.collect::<PyResult<Vec<_>>>()?,))?;
-    // Without a column there would be no rows either.
-    let frame = if rest.getattr("width")?.eq(0)? { frame.clone() } else { rest };
-    for kind in frame.getattr("dtypes")?.try_iter()? {
-        if kind?.eq(&nothing)? {
-            types.set_item(&nothing, polars.getattr("String")?)?;
+    let (nothing, text) = (polars.getattr("Null")?, polars.getattr("String")?);
+    let (mut empty, mut exact, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, kind) in frame.getattr("schema")?.cast_into::<PyDict>()?.iter() {
+        let column: String = name.extract()?;
+        if !options.wants(&column) || kind.eq(&nothing)? {
+            empty.push(polars.call_method1("lit", (frame.py().None(), &text))?.call_method1("alias", (name,))?);
+            continue;
+        }
+        match kind.str()?.to_string_lossy().as_ref() {
+            "Int128" | "UInt128" => exact.push((name, &text)),
+            kind if kind == "Object" || kind.contains("Null") => {
+                faults.push(FieldError::new(column, format!("has the type {kind}, which does not convert to Arrow")));
+            }
+            _ => {}
         }
     }
-    if types.is_empty() { Ok(frame) } else { frame.call_method1("cast", (types,)) }
+    if !faults.is_empty() {
+        return Err(errors::refused(frame.py(), "table", &faults));
+    }
+    let frame = if empty.is_empty() { frame.clone() } else { frame.call_method1("with_columns", (empty,))? };
+    if exact.is_empty() { Ok(frame) } else { frame.call_method1("cast", (exact.into_py_dict(frame.py())?,)) }
 }
 
 /// Returns a frame that includes its named index as a column. pyarrow would do this, but not for an index that it

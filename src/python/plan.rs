@@ -22,7 +22,7 @@ use super::exit;
 use super::guard::guarded;
 use super::job::{Job, counts_to_python};
 use super::overview::{Known, Requests, Stamp, Tally};
-use super::table::{Table, options_from};
+use super::table::Table;
 use crate::account::{DateTime, MemberValue};
 use crate::config::Config;
 use crate::lock::lock;
@@ -81,9 +81,9 @@ impl PlanFile {
 impl PlanFile {
     /// Starts to plan the updates of a table, into a new file.
     #[staticmethod]
-    fn plan(client: &Bound<'_, Client>, table: &Table, options: &Bound<'_, PyDict>, path: PathBuf) -> PyResult<Job> {
+    fn plan(client: &Bound<'_, Client>, table: &Table, path: PathBuf) -> PyResult<Job> {
         guarded(client.py(), "plan", || {
-            let (table, options) = (table.inner(), options_from(options)?);
+            let (table, options) = table.inner();
             Job::start(client, move |client, control, lines| async move {
                 let file = run::plan(&client, &table, &options, &path, &control, Some(lines)).await?;
                 let known = file.as_ref().map(|file| Known::in_advance(Some(&client), file)).transpose()?;
@@ -96,15 +96,9 @@ impl PlanFile {
     /// incomplete one.
     #[staticmethod]
     #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
-    fn resume(
-        py: Python<'_>,
-        client: &Client,
-        table: &Table,
-        options: &Bound<'_, PyDict>,
-        path: PathBuf,
-    ) -> PyResult<Option<Self>> {
+    fn resume(py: Python<'_>, client: &Client, table: &Table, path: PathBuf) -> PyResult<Option<Self>> {
         guarded(py, "resume_plan", || {
-            let (table, options) = (table.inner(), options_from(options)?);
+            let (table, options) = table.inner();
             let target = Target::of(client.here(py)?.config(), false);
             let opened = exit::detached(py, || {
                 let file = file::PlanFile::resume(&path, table.digest(&options))?;

@@ -40,6 +40,8 @@ pub(super) fn from_frame(frame: &Bound<'_, PyAny>, options: &Options) -> PyResul
             // pandas converts every float to a Python float.
             let dtype = values.getattr("dtype")?;
             let dtype = dtype.getattr("categories").and_then(|values| values.getattr("dtype")).unwrap_or(dtype);
+            // That of the values of a sparse column.
+            let dtype = dtype.getattr("subtype").unwrap_or(dtype);
             let is_float = dtype.getattr("kind").is_ok_and(|kind| kind.eq("f").unwrap_or(false));
             let float = if is_float { float_of(&dtype)? } else { Float::Double };
             columns.push((column, float, values.try_iter()?));
@@ -183,11 +185,8 @@ impl<'py> RowReader<'py> {
 
     fn add(&mut self, row: &Bound<'py, PyAny>) -> PyResult<()> {
         self.pauses.after(row.py(), self.builder.rows())?;
-        if let Ok(cells) = row.cast_exact::<PyDict>() {
-            for (place, (name, value)) in cells.iter().enumerate() {
-                self.cell(place, &name, &value)?;
-            }
-        } else if let Ok(cells) = row.cast::<PyMapping>() {
+        if let Ok(cells) = row.cast::<PyMapping>() {
+            // Reading a cell may run code that changes the mapping.
             for (place, item) in cells.items()?.iter().enumerate() {
                 let (name, value) = item.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
                 self.cell(place, &name, &value)?;
@@ -231,7 +230,7 @@ impl<'py> RowReader<'py> {
     fn values(&mut self, row: &Bound<'py, PyAny>, names: &Bound<'py, PyAny>) -> PyResult<()> {
         if names.len()? != row.len()? {
             return Err(PyTypeError::new_err(format!(
-                "row {} does not have as many values as names",
+                "row {} has a different number of values than names",
                 self.builder.rows()
             )));
         }

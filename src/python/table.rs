@@ -20,14 +20,14 @@ use crate::plan::source::{self, Builder, Key, Options, TableError};
 use crate::plan::{Cell, MatchOn, Mode, Nulls};
 use crate::private_file::open_linked;
 
-/// Rows to apply to accounts, with their faults.
+/// Rows to apply to accounts, with their faults, and the options with which they were read.
 #[pyclass(frozen, module = "replyio._replyio")]
-pub(super) struct Table(Arc<source::Table>);
+pub(super) struct Table(Arc<source::Table>, Arc<Options>);
 
 impl Table {
-    /// The table itself.
-    pub(super) fn inner(&self) -> Arc<source::Table> {
-        Arc::clone(&self.0)
+    /// The table itself, and its options.
+    pub(super) fn inner(&self) -> (Arc<source::Table>, Arc<Options>) {
+        (Arc::clone(&self.0), Arc::clone(&self.1))
     }
 }
 
@@ -35,20 +35,23 @@ impl Table {
 impl Table {
     #[new]
     fn new(py: Python<'_>, data: &Bound<'_, PyAny>, options: &Bound<'_, PyDict>) -> PyResult<Self> {
-        guarded(py, "table", || Ok(Self(Arc::new(table_from(data, &options_from(options)?)?))))
+        guarded(py, "table", || {
+            let options = options_from(options)?;
+            Ok(Self(Arc::new(table_from(data, &options)?), Arc::new(options)))
+        })
     }
 
-    /// Starts to read rows of Python objects, step by step. Returns `None` for any other table: reading it needs the
-    /// interpreter seldom, so that another thread can do it.
+    /// Starts to read a table.
     #[staticmethod]
-    fn start(py: Python<'_>, data: &Bound<'_, PyAny>, options: &Bound<'_, PyDict>) -> PyResult<Option<Rows>> {
+    fn start(py: Python<'_>, data: &Bound<'_, PyAny>, options: &Bound<'_, PyDict>) -> PyResult<TableReader> {
         guarded(py, "start_table", || {
-            let options = options_from(options)?;
-            if !is_rows(data)? {
-                return Ok(None);
-            }
-            let builder = Mutex::new(Some(Builder::new(&options)));
-            Ok(Some(Rows { source: rows_of(data)?.unbind(), builder, options }))
+            let options = Arc::new(options_from(options)?);
+            let source = if is_rows(data)? {
+                Source::Rows(rows_of(data)?.unbind(), Box::new(Mutex::new(Some(Builder::new(&options)))))
+            } else {
+                Source::Whole(data.clone().unbind())
+            };
+            Ok(TableReader { source, options })
         })
     }
 
@@ -104,51 +107,63 @@ impl Table {
     }
 }
 
-/// Rows of Python objects that are read step by step. They must be read in the thread that they belong to.
+/// Reads a table while other tasks of the thread get their turns.
 #[pyclass(frozen, module = "replyio._replyio")]
-pub(super) struct Rows {
-    source: Py<PyIterator>,
-    /// The rows read so far. Nothing after the end, and after an error.
-    builder: Mutex<Option<Builder>>,
-    options: Options,
+pub(super) struct TableReader {
+    source: Source,
+    options: Arc<Options>,
 }
 
-impl Rows {
-    fn take(&self, py: Python<'_>) -> PyResult<Builder> {
-        let builder = lock(&self.builder).take();
-        builder.ok_or_else(|| errors::internal(py, "the rows were already read"))
-    }
+enum Source {
+    /// Rows of Python objects, which must be read in the thread that they belong to, with the rows read so far. Nothing
+    /// after the end, and after an error.
+    Rows(Py<PyIterator>, Box<Mutex<Option<Builder>>>),
+    /// Any other table. Reading it needs the interpreter seldom, so that another thread can do it.
+    Whole(Py<PyAny>),
+}
+
+fn take(py: Python<'_>, builder: &Mutex<Option<Builder>>) -> PyResult<Builder> {
+    lock(builder).take().ok_or_else(|| errors::internal(py, "the rows were already read"))
 }
 
 #[pymethods]
-impl Rows {
-    /// Reads rows for this number of seconds. Returns whether there are no more.
+impl TableReader {
+    /// Reads for this number of seconds what must be read in this thread. Returns whether nothing of that is left.
     fn step(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
         guarded(py, "step", || {
+            let Source::Rows(rows, builder) = &self.source else { return Ok(true) };
             let patience = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-            let (builder, has_ended) = read_rows(self.source.bind(py), self.take(py)?, &self.options, Some(patience))?;
-            *lock(&self.builder) = Some(builder);
+            let (read, has_ended) = read_rows(rows.bind(py), take(py, builder)?, &self.options, Some(patience))?;
+            *lock(builder) = Some(read);
             Ok(has_ended)
         })
     }
 
-    /// Returns the table of all rows.
+    /// Returns the table, in any thread.
     fn table(&self, py: Python<'_>) -> PyResult<Table> {
         guarded(py, "table", || {
-            let builder = self.take(py)?;
-            let table = exit::detached(py, || builder.finish(None));
-            table.map(|table| Table(Arc::new(table))).map_err(|error| errors::of_table(py, &error))
+            let table = match &self.source {
+                Source::Rows(_, builder) => {
+                    let builder = take(py, builder)?;
+                    exit::detached(py, || builder.finish(None)).map_err(|error| errors::of_table(py, &error))
+                }
+                Source::Whole(data) => table_from(data.bind(py), &self.options),
+            };
+            Ok(Table(Arc::new(table?), Arc::clone(&self.options)))
         })
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.source)
+        match &self.source {
+            Source::Rows(rows, _) => visit.call(rows),
+            Source::Whole(data) => visit.call(data),
+        }
     }
 }
 
 /// Reads the options of a table. Ignores other keys of the dictionary.
-pub(super) fn options_from(options: &Bound<'_, PyDict>) -> PyResult<Options> {
+fn options_from(options: &Bound<'_, PyDict>) -> PyResult<Options> {
     let mut faults = Vec::new();
     let given = |name: &str| Ok::<_, PyErr>(options.get_item(name)?.filter(|value| !value.is_none()));
     let mode = word("mode", given("mode")?, Mode::ALL, Mode::as_str, &mut faults);
@@ -303,6 +318,10 @@ fn from_path(py: Python<'_>, path: &Path, options: &Options) -> PyResult<source:
 fn from_parquet(py: Python<'_>, path: &Path, options: &Options) -> PyResult<source::Table> {
     let found = open_linked(path).map_err(|error| TableError::Io { path: path.to_owned(), error });
     found.map_err(|error| errors::of_table(py, &error))?;
-    let reader = py.import("replyio._parquet")?.getattr("read")?;
-    from_stream(py, Some(path), stream(&reader.call1((path,))?)?, options)
+    let data = py.import("replyio._parquet")?.getattr("read")?.call1((path,))?;
+    let data = match frame_of(&data, "polars")? {
+        Some(polars) => exportable(&data, &polars, options)?,
+        None => data,
+    };
+    from_stream(py, Some(path), stream(&data)?, options)
 }

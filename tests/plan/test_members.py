@@ -125,6 +125,22 @@ def test_a_stage_that_no_item_has_is_cleared_in_one_account_at_most(tmp_path: Pa
         assert sum(account.stage is not None for account in service.accounts.values()) == 29
 
 
+def test_a_revert_does_not_take_a_longer_text_of_a_colleague_for_its_own() -> None:
+    texts = {id: f"Company {id:03} sells machines".ljust(40, ".") for id in range(1, 31)}
+    accounts = companies(30)
+    with (
+        Sandbox(accounts=accounts, deviations=Deviations(list_cut=40)) as service,
+        service.client(quota=None) as client,
+    ):
+        rows = [{"id": id, "description": text} for id, text in texts.items()]
+        result = client.patch_contact_accounts(rows, progress=False)
+        assert result.counts == {"changed": 30}
+        for id in range(1, 7):
+            service.set_account(service.accounts[id].to_dict(by_alias=True) | {"description": f"{texts[id]} Noted."})
+        assert result.revert(progress=False).counts == {"changed": 24, "conflict": 6}
+        assert {service.accounts[id].description for id in range(1, 7)} == {f"{texts[id]} Noted." for id in range(1, 7)}
+
+
 @pytest.mark.parametrize("letter", ["y", "\u65e5"], ids=["ascii", "japanese"])
 def test_no_text_that_the_list_cuts_is_lost(letter: str) -> None:
     """Two accounts really have as much text as the list shows, and none of those that are compared anyway is cut."""

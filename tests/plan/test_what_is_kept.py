@@ -12,13 +12,14 @@ from collections import Counter
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 
 import replyio
 from replyio.sandbox import Fault, Sandbox
 from support import environment, program
 
-from .jobs import KEY, puts
+from .jobs import KEY, plan, puts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,6 +66,18 @@ def test_a_column_that_cannot_be_used_is_refused_before_any_request() -> None:
         with pytest.raises(replyio.ValidationError, match="did you mean city"):
             client.plan_contact_account_updates([{"id": 4711, "citty": "Oslo"}], progress=False)
         assert sandbox.requests == []
+
+
+@pytest.mark.parametrize("source", ["frame", "csv", "mappings"])
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_an_option_may_be_an_iterable_that_ends(tmp_path: Path, source: str, way: str) -> None:
+    table = pd.DataFrame({"id": [1, 2], "city": ["Oslo", "N/A"], "notes": ["", ""]})
+    table.to_csv(tmp_path / "a.csv", index=False)
+    data = {"frame": table, "csv": tmp_path / "a.csv", "mappings": table.to_dict("records")}[source]
+    with Sandbox(accounts=[{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]) as sandbox, sandbox.client() as client:
+        planned = plan(client, way, data, null_values=iter(["N/A"]), ignore=iter(["notes"]))
+        assert planned.counts == {"pending": 1, "unchanged": 1}
+        planned.close()
 
 
 async def test_the_async_twins_do_the_same(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 use std::fs;
 
 use replyio::plan::Status;
-use replyio::plan::file::{PlanFile, RowView};
+use replyio::plan::file::{Attempt, PlanFile, RowView};
 use tokio::task::JoinSet;
 
 use super::{Folder, NOW, beside, block_on, build, export, finished};
@@ -85,7 +85,7 @@ fn members_at_risk_and_cleared_are_kept_however_many_they_are() {
     let run = file.start_run().unwrap();
     block_on(async {
         let values = members.iter().map(|name| (name.clone(), serde_json::json!({"id": 1}))).collect();
-        run.trying(0, Vec::new(), values, NOW).await.unwrap();
+        run.trying(0, Attempt { at_risk: values, ..Attempt::default() }, NOW).await.unwrap();
         run.add_cleared(members.clone()).await.unwrap();
     });
     drop(run);

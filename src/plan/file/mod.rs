@@ -40,7 +40,7 @@ pub use self::header::{Header, KeyMark};
 use self::presence::Presence;
 #[cfg(feature = "python")]
 pub(crate) use self::private::with_suffix;
-pub use self::rows::{ChangeView, Finished, OpenRow, PlannedRow, RowView, Unplanned};
+pub use self::rows::{Attempt, ChangeView, Finished, OpenRow, PlannedRow, RowView, Unplanned};
 pub use self::run::Run;
 use self::state::Log;
 pub use self::state::{Activity, AtRisk, ItemsProof, Members, Owner, State};

@@ -107,13 +107,15 @@ impl PlanFile {
         })
     }
 
-    /// Returns the changes of rows.
+    /// Returns the changes of rows, and the values of unnamed fields of which it is unknown what an update did to them.
     ///
     /// # Errors
     /// Returns [`FileError`] if the file cannot be read.
     pub fn changes_of(&self, rows: &[u64]) -> Result<HashMap<u64, Vec<Change>>, FileError> {
         let reader = self.reader()?;
-        let changes = |edits: Vec<StoredEdit>| edits.into_iter().map(|edit| edit.change).filter(is_one).collect();
+        let counts = |edit: &StoredEdit| !edit.change.is_unnamed() || edit.is_unnamed();
+        let changes =
+            |edits: Vec<StoredEdit>| edits.into_iter().filter(counts).map(|edit| edit.change).collect::<Vec<_>>();
         rows.iter().map(|row| Ok((*row, changes(self.edits_of_row(&reader, *row)?)))).collect()
     }
 
@@ -257,7 +259,8 @@ impl PlanFile {
             while rows.next_if(|row| row.row < edit.row).is_some() {}
             let row =
                 rows.peek().filter(|row| row.row == edit.row).ok_or_else(|| self.damaged("a change has no row"))?;
-            if !is_one(&edit.change) {
+            // A plan also stores fields that an update sent as they were.
+            if edit.change.is_unnamed() {
                 continue;
             }
             let StoredEdit { change: Change { field, before, after, is_planned }, answered, .. } = edit;
@@ -284,7 +287,7 @@ impl PlanFile {
             let number = row.row.unsigned_abs();
             // A revert of a revert does not undo the restoration of fields that an update had spoiled: no row named
             // them.
-            let is_own = |edit: &StoredEdit| edit.change.is_planned || edit.change.before == edit.change.after;
+            let is_own = |edit: &StoredEdit| edit.change.is_planned || edit.change.is_unnamed();
             let edits = self.edits_of_row(&reader, number)?.into_iter().filter(is_own);
             let changes = edits.map(StoredEdit::reversed);
             let changes: Vec<Change> =
@@ -328,11 +331,6 @@ impl PlanFile {
             finished_at_ms: row.finished_at_ms,
         })
     }
-}
-
-/// Returns whether it is a change: a plan also stores fields that an update sent as they were.
-fn is_one(change: &Change) -> bool {
-    change.is_planned || change.before != change.after
 }
 
 /// The text for a row that was sent and has no other error.

@@ -1,5 +1,6 @@
 //! The forms of a row: planned, open, and reported.
 
+use super::state::Members;
 use crate::account::Field;
 use crate::plan::{Change, Status, Value};
 
@@ -73,6 +74,18 @@ pub struct Unplanned {
     pub answered: Value,
 }
 
+/// What is stored of an update before it is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Attempt {
+    /// The values that the update overwrites, where they differ from the values at planning.
+    pub overwritten: Vec<(Field, Value)>,
+    /// The values of the fields that the row does not name, and that have one: if no answer arrives, nothing else shows
+    /// what the update did to them.
+    pub unnamed: Vec<(Field, Value)>,
+    /// The members of the account that the update may clear, with their values.
+    pub at_risk: Members,
+}
+
 /// The outcome of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
@@ -86,7 +99,10 @@ pub struct Finished {
     pub answered: Vec<(Field, Value)>,
     /// The fields that the row does not name and that the service stored with another value than they had.
     pub unplanned: Vec<Unplanned>,
-    /// The fields that the row does not name and that a revert has not restored, because someone has changed them since.
+    /// The fields that the row does not name and that had another value before an earlier attempt, which got no answer,
+    /// with that value: the attempt altered them, or someone changed them since.
+    pub altered: Vec<(Field, Value)>,
+    /// The fields that the row does not name and that a revert has not restored, because they have another value now.
     pub left: Vec<Field>,
     /// When it was done, in milliseconds since 1970.
     pub at_ms: Option<i64>,
@@ -95,8 +111,8 @@ pub struct Finished {
 impl Finished {
     /// Returns an outcome without an answer.
     pub fn of(status: Status) -> Self {
-        let (answered, unplanned, left) = (Vec::new(), Vec::new(), Vec::new());
-        Self { status, error: None, stored_otherwise: false, answered, unplanned, left, at_ms: None }
+        let (answered, unplanned, altered, left) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { status, error: None, stored_otherwise: false, answered, unplanned, altered, left, at_ms: None }
     }
 
     /// Returns the outcome of a row that was done as planned.

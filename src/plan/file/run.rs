@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::PlanFile;
 use super::error::{FileError, FileErrorKind};
-use super::rows::Finished;
+use super::rows::{Attempt, Finished};
 use super::session::Session;
-use super::state::{ItemsProof, Members};
+use super::state::ItemsProof;
 use super::writer::{Write, Writer, Written};
 use crate::account::Field;
 use crate::lock::lock;
@@ -51,22 +51,16 @@ impl Run {
     /// # Errors
     /// Returns [`FileError`] if the file cannot be written; nothing is then marked, and nothing may be sent.
     pub async fn sending(&self, row: u64, overwritten: Vec<(Field, Value)>, at_ms: i64) -> Result<(), FileError> {
-        self.trying(row, overwritten, Members::new(), at_ms).await
+        self.trying(row, Attempt { overwritten, ..Attempt::default() }, at_ms).await
     }
 
-    /// Marks a row like [`Run::sending`], and stores which members of its account the update may clear. On the disk when
-    /// this completes, both or neither.
+    /// Marks a row like [`Run::sending`], and stores what else the update may alter. On the disk when this completes,
+    /// both or neither.
     ///
     /// # Errors
     /// Returns [`FileError`] if the file cannot be written; nothing is then marked, and nothing may be sent.
-    pub async fn trying(
-        &self,
-        row: u64,
-        overwritten: Vec<(Field, Value)>,
-        at_risk: Members,
-        at_ms: i64,
-    ) -> Result<(), FileError> {
-        self.write(Write::Sending { row, overwritten, at_risk, at: at_ms }).await.map(drop)
+    pub async fn trying(&self, row: u64, attempt: Attempt, at_ms: i64) -> Result<(), FileError> {
+        self.write(Write::Sending { row, attempt, at: at_ms }).await.map(drop)
     }
 
     /// Stores the outcome of a row. On the disk when this completes.

@@ -32,6 +32,10 @@ pub(super) const SCHEMA: &[&str] = &[
 
 pub(super) const INSERT_ROW: &str = "INSERT INTO rows VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
 pub(super) const INSERT_EDIT: &str = "INSERT INTO edits VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+/// Stores the value of a field that the row does not name, unless one is stored already.
+pub(super) const INSERT_UNNAMED: &str = "INSERT OR IGNORE INTO edits VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+pub(super) const DELETE_UNNAMED: &str =
+    "DELETE FROM edits WHERE row = ?1 AND NOT planned AND answered IS NULL AND before IS after";
 pub(super) const DELETE_UNPLANNED: &str = "DELETE FROM edits WHERE row = ?1 AND field = ?2 AND NOT planned";
 pub(super) const INSERT_REQUEST: &str = "INSERT INTO requests VALUES (?1, ?2, ?3)";
 pub(super) const SELECT_REQUESTS: &str = "SELECT number, sent_at, checksum FROM requests ORDER BY number";
@@ -184,9 +188,19 @@ impl StoredEdit {
         Ok((edit.checksum() == checksum && name == field.name()).then_some(edit))
     }
 
+    /// Returns whether it is the value that a field had before an update that does not name it, and whose effect on the
+    /// field is unknown.
+    pub(super) fn is_unnamed(&self) -> bool {
+        self.change.is_unnamed() && self.answered.is_none()
+    }
+
     /// Returns the change that reverts this one, based on the stored value. An answer with the previous value does not
     /// tell whether the update was ignored or the answer was old, so the revert looks at the account.
     pub(super) fn reversed(self) -> Change {
+        if self.is_unnamed() {
+            // The update may have emptied the field. Another value is rather someone's change.
+            return Change { before: Value::Null, ..self.change };
+        }
         let Change { field, before, after, is_planned } = self.change;
         let answered = self.answered.filter(|answered| !answered.is(self.change.field, before.as_field_value()));
         Change { field, before: answered.unwrap_or(after), after: before, is_planned }

@@ -86,6 +86,14 @@ impl State {
         (!at_risk.members.is_empty()).then_some(at_risk)
     }
 
+    /// Returns the members that an update cleared without an answer, with their values, if its row is still open.
+    pub fn lost(&self, open_rows: &[OpenRow]) -> Option<AtRisk> {
+        let is_open = |at_risk: &&AtRisk| open_rows.iter().any(|row| row.row == at_risk.row && row.was_sent);
+        let mut at_risk = self.at_risk.as_ref().filter(is_open)?.clone();
+        at_risk.members.retain(|name, _| self.cleared_members.contains(name));
+        (!at_risk.members.is_empty()).then_some(at_risk)
+    }
+
     /// Returns a text that changes whenever more updates may have been sent.
     pub(super) fn writes(&self) -> String {
         let Self { sent, recovery, .. } = self;

@@ -10,10 +10,10 @@ use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::oneshot;
 
 use super::error::{FileError, FileErrorKind};
-use super::rows::{Finished, Unplanned};
+use super::rows::{Attempt, Finished, Unplanned};
 use super::schema::{self, StoredEdit, StoredRequest, StoredRow};
 use super::session::Session;
-use super::state::{self, AtRisk, ItemsProof, Members};
+use super::state::{self, AtRisk, ItemsProof};
 use crate::account::Field;
 #[cfg(feature = "simulation")]
 use crate::lock::lock;
@@ -25,7 +25,7 @@ const MOST_TOGETHER: usize = 1_024;
 
 /// A write.
 pub(in crate::plan) enum Write {
-    Sending { row: u64, overwritten: Vec<(Field, Value)>, at_risk: Members, at: i64 },
+    Sending { row: u64, attempt: Attempt, at: i64 },
     Finish { row: u64, finished: Finished },
     NotSent { row: u64, before: Vec<(Field, Value)> },
     AtRisk(AtRisk),
@@ -142,13 +142,14 @@ fn commit(path: &Path, session: &mut Session, together: Vec<(Write, Reply)>) {
 
 fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<Written> {
     match write {
-        Write::Sending { row, overwritten, at_risk, at } => {
+        Write::Sending { row, attempt: Attempt { overwritten, unnamed, at_risk }, at } => {
             if !at_risk.is_empty() {
                 state::set_at_risk(connection, &AtRisk { row: *row, members: at_risk.clone(), is_of_parent: false })?;
             }
             StoredRequest::add(connection, *at)?;
             state::count_sent(connection)?;
             set_before(connection, *row, overwritten)?;
+            unnamed.iter().try_for_each(|value| insert_unnamed(connection, *row, value))?;
             change(connection, *row, |row| {
                 if row.status == Status::Unknown.as_str() {
                     row.repeated += 1;
@@ -158,7 +159,7 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<Written> {
             })?;
         }
         Write::Finish { row, finished } => {
-            let Finished { status, error, stored_otherwise, answered, unplanned, left, at_ms } = finished;
+            let Finished { status, error, stored_otherwise, answered, unplanned, altered, left, at_ms } = finished;
             let mut had_answers = false;
             change(connection, *row, |row| {
                 had_answers = row.stored_otherwise;
@@ -175,10 +176,16 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<Written> {
             }
             let spoiled = unplanned.iter().map(|unplanned| unplanned.field);
             left.iter().copied().chain(spoiled).try_for_each(|field| delete_unplanned(connection, *row, field))?;
+            // While the outcome is unknown, so is the effect of the update on the other fields.
+            if *status != Status::Unknown {
+                delete_unnamed(connection, *row)?;
+            }
             unplanned.iter().try_for_each(|unplanned| insert_unplanned(connection, *row, unplanned))?;
+            altered.iter().try_for_each(|value| insert_unnamed(connection, *row, value))?;
         }
         Write::NotSent { row, before } => {
             set_before(connection, *row, before)?;
+            delete_unnamed(connection, *row)?;
             change(connection, *row, reopen)?;
         }
         Write::AtRisk(at_risk) => state::set_at_risk(connection, at_risk)?,
@@ -220,6 +227,19 @@ fn set_before(connection: &Connection, row: u64, before: &[(Field, Value)]) -> r
             edit.change.before.clone_from(value);
         }
     })
+}
+
+/// Stores the value of a field that the row does not name.
+fn insert_unnamed(connection: &Connection, row: u64, (field, value): &(Field, Value)) -> rusqlite::Result<()> {
+    let change = Change { field: *field, before: value.clone(), after: value.clone(), is_planned: false };
+    let mut insert = connection.prepare_cached(schema::INSERT_UNNAMED)?;
+    schema::insert_edit(&mut insert, i64::try_from(row).unwrap_or(i64::MAX), &change, None)
+}
+
+/// Removes the values of such fields.
+fn delete_unnamed(connection: &Connection, row: u64) -> rusqlite::Result<()> {
+    let mut delete = connection.prepare_cached(schema::DELETE_UNNAMED)?;
+    delete.execute([i64::try_from(row).unwrap_or(i64::MAX)]).map(drop)
 }
 
 /// Removes what is stored of a field that the row does not name.

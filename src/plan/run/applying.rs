@@ -21,7 +21,7 @@ use crate::answer::Item;
 use crate::client::{AccountTurns, Client, ListQuery, Observer, Slot};
 use crate::clock::{Moment, now_ms};
 use crate::error::Error;
-use crate::plan::file::{AtRisk, FileError, Finished, ItemsProof, Members, OpenRow, PlanFile, Run, State, Write};
+use crate::plan::file::{AtRisk, FileError, Finished, ItemsProof, OpenRow, PlanFile, Run, State, Write};
 use crate::plan::{MatchOn, Mode, Status};
 use crate::sabotage::{Guard, is_off};
 
@@ -68,7 +68,7 @@ pub async fn apply(
     let overwrites = options.on_conflict.overwrites();
     let open_rows = run.file().open_rows(overwrites)?;
     let state = run.file().state()?;
-    let in_doubt = state.in_doubt(&open_rows);
+    let (in_doubt, lost) = (state.in_doubt(&open_rows), state.lost(&open_rows));
     let State { items, cleared_members, .. } = state;
     let rows = selection.of(run.file(), open_rows)?;
     let conflicts =
@@ -83,6 +83,7 @@ pub async fn apply(
         most_on_a_look: rows_on_a_look(client),
         attempts: client.config().max_attempts,
         fills: header.mode == Mode::Fill && !header.is_revert,
+        is_revert: header.is_revert,
     };
     {
         let mut progress = control.state();
@@ -97,7 +98,10 @@ pub async fn apply(
     let driver = Driver {
         client: client.observed(Arc::new(Counter::new(control, observer))),
         control: Arc::clone(control),
-        machine: Machine::new(rows, items, settings).matched(match_on, keys).sparing(cleared_members, in_doubt),
+        machine: Machine::new(rows, items, settings)
+            .matched(match_on, keys)
+            .sparing(cleared_members, in_doubt)
+            .remembering(lost),
         run,
         started: Instant::now(),
         awake_since: Moment::now(),
@@ -370,9 +374,7 @@ impl Driver {
                 Record::NotSent { row, before } => Write::NotSent { row, before },
                 Record::Items(items) => Write::Items(items),
                 Record::Cleared(members) => Write::Cleared(members),
-                Record::NotAtRisk { row } => {
-                    Write::AtRisk(AtRisk { row, members: Members::new(), is_of_parent: false })
-                }
+                Record::AtRisk { row, members } => Write::AtRisk(AtRisk { row, members, is_of_parent: false }),
             });
             self.tasks.spawn(async move { Back::Recorded { result: stored.await, status } });
         }
@@ -387,8 +389,7 @@ async fn send(client: &Client, run: &Run, slot: Slot, update: &Update, seen: Opt
     if turns.writes() != writes || decided.elapsed() > LONGEST_WAIT {
         return Outcome::Overtaken;
     }
-    let (row, at_risk) = (update.row.row, update.at_risk.clone());
-    if let Err(error) = run.trying(row, update.overwritten.clone(), at_risk, sent_now()).await {
+    if let Err(error) = run.trying(update.row.row, update.attempt.clone(), sent_now()).await {
         return Outcome::NotMarked(error);
     }
     // The disk may have been slow, or the computer may have slept.

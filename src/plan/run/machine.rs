@@ -21,7 +21,7 @@ use crate::account::{AccountFields, ContactAccount, Field};
 use crate::change::{Change, Value, unsendable};
 use crate::error::WaitReason;
 use crate::plan::MatchOn;
-use crate::plan::file::{self, AtRisk, ItemsProof, OpenRow};
+use crate::plan::file::{AtRisk, Attempt, ItemsProof, OpenRow};
 use crate::plan::planner::{Look, next_look};
 use crate::sabotage::{Guard, is_off};
 
@@ -43,6 +43,8 @@ pub(super) struct Settings {
     pub(super) attempts: u32,
     /// Whether the plan changes only fields without a value.
     pub(super) fills: bool,
+    /// Whether the plan reverts another one.
+    pub(super) is_revert: bool,
 }
 
 /// A request to send.
@@ -62,13 +64,11 @@ pub(super) struct Update {
     pub(super) row: OpenRow,
     /// The fields of the update.
     pub(super) fields: AccountFields,
-    /// The account's values that the update overwrites, where they differ from the values at planning.
-    pub(super) overwritten: Vec<(Field, Value)>,
+    /// What is stored of it before it is sent. It names no members if updates were seen to keep them, or if the run may
+    /// clear members. The values of unnamed fields are those before the first attempt.
+    pub(super) attempt: Attempt,
     /// The account at the look.
     pub(super) account: ContactAccount,
-    /// The members of the account that the update may clear, with their values. Empty if updates were seen to keep
-    /// them, or if the run may clear members.
-    pub(super) at_risk: file::Members,
     changes: Vec<Change>,
     /// The fields that a revert does not restore, because someone has changed them since.
     left: Vec<Field>,
@@ -131,6 +131,8 @@ pub(super) struct Machine {
     is_trying: bool,
     /// An update that may have cleared members, or may still do so, and that no answer confirmed.
     in_doubt: Option<InDoubt>,
+    /// The members that an earlier attempt of a row cleared, which got no answer.
+    lost: Option<AtRisk>,
     attempts: HashMap<u64, u32>,
     overtakings: HashMap<u64, u32>,
     /// The values at planning of rows that were marked as sent and were not, until their accounts are read again.
@@ -148,6 +150,9 @@ pub(super) struct Machine {
     keys: HashMap<u64, String>,
     /// Whether the service accepted an update of this run, so that several may be in flight.
     is_proven: bool,
+    /// Until then, the row whose update may have been applied without an answer. It is sent again before any other: its
+    /// answer shows what updates do to the fields that no row names.
+    unproven: Option<u64>,
     stop: Option<RunError>,
     is_stopping: bool,
 }
@@ -173,6 +178,7 @@ impl Machine {
             members: Members::default(),
             is_trying: false,
             in_doubt: None,
+            lost: None,
             attempts: HashMap::new(),
             overtakings: HashMap::new(),
             reopened: HashMap::new(),
@@ -184,6 +190,7 @@ impl Machine {
             match_on: MatchOn::Id,
             keys: HashMap::new(),
             is_proven: false,
+            unproven: None,
             stop: None,
             is_stopping: false,
         }
@@ -212,6 +219,12 @@ impl Machine {
             self.singly.rotate_right(usize::from(row.is_some()));
             InDoubt { at_risk, altered: None, is_old: row.is_some() }
         });
+        self
+    }
+
+    /// Makes the outcome of a row name the members that an earlier attempt cleared.
+    pub(super) fn remembering(mut self, lost: Option<AtRisk>) -> Self {
+        self.lost = lost;
         self
     }
 
@@ -253,7 +266,7 @@ impl Machine {
         while let Some(entry) = self.later.first_entry().filter(|entry| entry.key().0 <= now) {
             let row = entry.remove();
             // Rows that others wait for come first.
-            if self.is_in_doubt(row) { self.singly.push_front(row) } else { self.singly.push_back(row) }
+            if self.is_awaited(row) { self.singly.push_front(row) } else { self.singly.push_back(row) }
         }
         if self.policy.paused_until() > now && (self.has_look() || !self.ready.is_empty()) {
             return Next::Wait(self.policy.paused_until(), WaitReason::BackOff);
@@ -299,7 +312,7 @@ impl Machine {
         let wants_more = !self.to_prove.is_empty()
             || self.ready.len() < self.settings.concurrency
             || (self.next_to_write().is_none() && !self.singly.is_empty())
-            || self.singly.front().is_some_and(|row| self.is_in_doubt(*row));
+            || self.singly.front().is_some_and(|row| self.is_awaited(*row));
         self.looking == 0 && self.has_look() && wants_more
     }
 
@@ -317,14 +330,15 @@ impl Machine {
         let is_trial = !self.is_proven || self.policy.is_outage() || self.is_trying || self.may_clear_a_member(next);
         let most = if is_trial { 1 } else { self.settings.concurrency };
         let may_clear_more = self.in_doubt.is_some() && !self.is_in_doubt(next.row) && self.may_clear_a_member(next);
-        self.to_prove.is_empty() && self.writing < most && !may_clear_more
+        let waits = !self.is_proven && self.unproven.is_some_and(|row| row != next.row.row);
+        self.to_prove.is_empty() && self.writing < most && !may_clear_more && !waits
     }
 
-    /// Returns the position of the next update in `ready`: the one in doubt; otherwise the first, or, if pages may hide
+    /// Returns the position of the next update in `ready`: the one that others wait for; otherwise the first, or, if pages may hide
     /// members, the first whose account was read with `GET`.
     fn next_to_write(&self) -> Option<usize> {
         let mut updates = self.ready.iter();
-        if let Some(place) = updates.clone().position(|update| self.is_in_doubt(update.row)) {
+        if let Some(place) = updates.clone().position(|update| self.is_awaited(update.row)) {
             return Some(place);
         }
         if self.are_pages_doubtful() {
@@ -351,6 +365,11 @@ impl Machine {
         self.spares_members() && self.in_doubt.as_ref().is_some_and(|in_doubt| in_doubt.at_risk.row == row.row)
     }
 
+    /// Returns whether others wait for a row.
+    fn is_awaited(&self, row: OpenRow) -> bool {
+        self.is_in_doubt(row) || (!self.is_proven && self.unproven == Some(row.row))
+    }
+
     /// Returns what a later run need not find out again.
     fn pages_are_of_use(&self) -> Option<Record> {
         let are_of_use = self.items == Some(ItemsProof::Complete) && !self.members.may_be_unlisted();
@@ -375,7 +394,7 @@ impl Machine {
         // The wait for the slot may have been long.
         let is_stale = |update: &Update| now.saturating_sub(update.looked_at) > FRESH;
         if self.to_prove.is_empty() && self.ready.iter().any(is_stale) {
-            self.staled += 1;
+            self.staled += u32::from(self.unproven.is_none());
             if self.staled > MOST_STALED {
                 self.fail(RunError::TooSlow);
                 return None;
@@ -393,10 +412,10 @@ impl Machine {
         if self.is_trying {
             let members = self.members.at_risk(&update.account);
             let with_value = |name: &str| (name.to_owned(), unsendable(&update.account, name).into_owned());
-            update.at_risk = members.map(with_value).collect();
+            update.attempt.at_risk = members.map(with_value).collect();
             // Its values before the update in doubt still show what that update did.
             if let Some(in_doubt) = self.in_doubt.as_ref().filter(|in_doubt| in_doubt.at_risk.row == update.row.row) {
-                update.at_risk.extend(in_doubt.at_risk.members.clone());
+                update.attempt.at_risk.extend(in_doubt.at_risk.members.clone());
             }
         }
         self.writing += 1;

@@ -6,6 +6,7 @@
 
 mod applying;
 mod control;
+mod effects;
 mod looks;
 mod machine;
 mod members;
@@ -197,8 +198,8 @@ impl std::fmt::Display for RunError {
                 let fields = fields.join(", ");
                 write!(
                     formatter,
-                    "the update of account {id} (row {row}) emptied {fields}, which the row does not name: the service \
-                    did not keep the value that the account had. The run stopped and left the other rows as they were. \
+                    "the update of account {id} (row {row}) emptied {fields}: the service did not keep the value that \
+                    it was sent. The run stopped and left the other rows as they were. \
                     Look at the account; a revert of this plan sends the previous value again. Another call resumes with \
                     the next row; on_unknown_member=\"clear\" lets the run continue when this happens"
                 )

@@ -4,7 +4,7 @@ use super::policy::{Kind, Refusal};
 use crate::account::Field;
 use crate::change::Value;
 use crate::plan::Status;
-use crate::plan::file::{Finished, ItemsProof, OpenRow};
+use crate::plan::file::{Finished, ItemsProof, Members, OpenRow};
 
 /// A record to write to the plan file.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,9 +18,9 @@ pub(super) enum Record {
     Items(ItemsProof),
     /// Members that an update cleared because it cannot include them.
     Cleared(Vec<String>),
-    /// What the update of a row did to members is known, or no longer matters: it cleared them, or its account still had
-    /// them when it was read after that, and no longer exists.
-    NotAtRisk { row: u64 },
+    /// What the update of a row did to members is known, or no longer matters: it cleared these, with their values, and no
+    /// others; or its account still had them when it was read after that, and no longer exists.
+    AtRisk { row: u64, members: Members },
 }
 
 pub(super) fn finish(row: OpenRow, status: Status, error: Option<String>) -> Record {
@@ -70,10 +70,10 @@ pub(super) fn said_of(differing: &[Field], lost: &[String], altered: &[String], 
     (!parts.is_empty()).then(|| format!("written, but {}", parts.join("; ")))
 }
 
-/// Returns what a revert says of fields that no row named and that someone has changed since.
+/// Returns what a revert says of fields that no row named and that have another value now.
 pub(super) fn left_alone(left: &[Field]) -> Option<String> {
     let names: Vec<&str> = left.iter().map(|field| field.name()).collect();
-    (!names.is_empty()).then(|| format!("{} was not restored, because someone changed it since", names.join(", ")))
+    (!names.is_empty()).then(|| format!("{} was not restored, because it has another value now", names.join(", ")))
 }
 
 /// Returns the outcome of a row whose fields have values that neither the plan nor the account at planning had. `is_kept`

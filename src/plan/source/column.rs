@@ -94,10 +94,11 @@ pub(super) enum Refusal {
 }
 
 impl Column {
-    /// Returns the column of consecutive arrays.
+    /// Returns the column of consecutive arrays, which may have an extension type.
     pub(super) fn of_arrays(
         name: &str,
         kind: Kind,
+        extension: Option<&str>,
         arrays: &[&dyn Array],
         blanks: &Blanks,
     ) -> Result<Self, FieldError> {
@@ -106,6 +107,8 @@ impl Column {
         let mut start = 0;
         for array in arrays {
             let chunk = match kind {
+                // The storage has another meaning: that of a period counts from 1970.
+                _ if extension.is_some() && !is_text(array.data_type()) => Err(Refusal::Type),
                 Kind::Integer => column.integers(*array, start),
                 _ => texts(*array),
             };
@@ -113,10 +116,8 @@ impl Column {
                 Ok(chunk) => column.chunks.push(chunk),
                 Err(Refusal::Type) => match first_filled(*array, &column.blanks) {
                     Some(row) => {
-                        return Err(FieldError::new(
-                            column.name,
-                            wrong_type(kind, &type_in_words(array.data_type()), start + row),
-                        ));
+                        let found = extension.map_or_else(|| type_in_words(array.data_type()), str::to_owned);
+                        return Err(FieldError::new(column.name, wrong_type(kind, &found, start + row)));
                     }
                     None => column.chunks.push(Chunk::Empty),
                 },

@@ -63,7 +63,13 @@ pub(super) fn decoded(mut file: File, options: &Options) -> Result<Box<dyn BufRe
 }
 
 fn encoding(name: &str) -> Result<&'static Encoding, String> {
-    let known = Encoding::for_label_no_replacement(name.trim().replace('_', "-").as_bytes());
+    let name = name.trim().replace('_', "-").to_ascii_lowercase();
+    let label = match name.as_str() {
+        // Every ASCII file is one in UTF-8. As a label of the web, the name means windows-1252.
+        "ascii" | "us-ascii" | "utf-8-sig" => "utf-8",
+        other => other,
+    };
+    let known = Encoding::for_label_no_replacement(label.as_bytes());
     known.ok_or_else(|| "must be the name of an encoding, such as utf-8, utf-16le or windows-1252".to_owned())
 }
 
@@ -200,7 +206,13 @@ mod tests {
 
     #[test]
     fn an_encoding_may_be_named_as_python_names_it() {
-        for (name, expected) in [("cp1252", "windows-1252"), ("utf_8", "utf-8"), ("Latin-1", "windows-1252")] {
+        for (name, expected) in [
+            ("cp1252", "windows-1252"),
+            ("utf_8", "utf-8"),
+            ("Latin-1", "windows-1252"),
+            ("US_ASCII", "utf-8"),
+            ("utf-8-sig", "utf-8"),
+        ] {
             let found = encoding_named(name);
             assert!(found == Ok(expected.to_owned()) || name == "Latin-1", "{name}: {found:?}");
         }

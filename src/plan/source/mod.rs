@@ -36,8 +36,6 @@ pub use self::builder::{Builder, CellError, Given, Number};
 pub use self::dialect::encoding_named;
 pub use self::error::TableError;
 pub use self::integers::Float;
-#[cfg(feature = "python")]
-pub(crate) use self::names::ignored_along;
 
 /// A longer name is truncated in a message.
 const LONGEST_NAME: usize = 100;
@@ -151,7 +149,8 @@ impl Table {
         for (index, (name, role)) in names.roles.iter().enumerate() {
             if *role != Role::Ignored {
                 let arrays: Vec<&dyn Array> = batches.iter().map(|batch| &**batch.column(index)).collect();
-                match Column::of_arrays(name, role.kind(options.match_on), &arrays, &blanks) {
+                let extension = schema.field(index).extension_type_name();
+                match Column::of_arrays(name, role.kind(options.match_on), extension, &arrays, &blanks) {
                     Ok(column) => columns.push((*role, column)),
                     Err(fault) => names.faults.push(fault),
                 }

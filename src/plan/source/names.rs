@@ -238,7 +238,7 @@ impl Names {
 
 /// Returns the faults of columns that `ignore=` would ignore although it names another one: a user who ignores one of two
 /// columns for a field expects that the other one is used.
-pub(crate) fn ignored_along(names: &[&str], options: &Options) -> Vec<FieldError> {
+fn ignored_along(names: &[&str], options: &Options) -> Vec<FieldError> {
     let is_listed = |name: &str| options.ignore.iter().any(|ignored| ignored == name);
     let is_used = |name: &str| field(name).is_some() || plain(name) == "id";
     let used = names.iter().filter(|name| is_used(name) && !is_listed(name));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::RunError;
+use super::super::effects::Effects;
 use super::super::members::Altered;
 use super::super::policy::{Direction, Kind, Refusal, Verdict};
 use super::super::record::{Record, given_up, in_row, said_of};
@@ -10,9 +11,8 @@ use super::{InDoubt, Machine, Update};
 use crate::account::{ContactAccount, Field, STAGE};
 use crate::change::{Change, Deviations, Value, has_unsendable};
 use crate::plan::Status;
-use crate::plan::file::{AtRisk, Finished, OpenRow, Unplanned};
+use crate::plan::file::{AtRisk, Attempt, Finished, Members, OpenRow};
 use crate::sabotage::{Guard, is_off};
-use crate::text::is_blank;
 
 impl Machine {
     /// Takes the answer to [`Request::Update`].
@@ -26,7 +26,7 @@ impl Machine {
         self.is_trying = false;
         self.staled = 0;
         let before = before_of(&update);
-        let Update { mut row, fields, account, at_risk, changes, left, .. } = update;
+        let Update { mut row, fields, account, attempt: Attempt { unnamed, at_risk, .. }, changes, left, .. } = update;
         let answered = match answer {
             Ok(answered) => answered,
             Err(refusal) => {
@@ -41,6 +41,9 @@ impl Machine {
                     let is_old = self.in_doubt.as_ref().is_some_and(|old| old.is_old && old.at_risk.row == row.row);
                     self.in_doubt = Some(InDoubt { at_risk, altered: None, is_old });
                 }
+                if refusal.may_have_been_applied && !self.is_proven {
+                    self.unproven = Some(row.row);
+                }
                 records.extend(self.row_failed(row, Direction::Write, refusal, now));
                 return records;
             }
@@ -54,45 +57,33 @@ impl Machine {
         let lost: Vec<String> =
             lost.into_iter().filter(|name| name != STAGE || !has_unsendable(&answered, name)).collect();
         self.members.cleared(&lost);
-        let is_shown = changes.iter().any(|change| {
-            let before = Value::from(account.value(change.field));
-            let is = |other| before.is(change.field, other);
-            !is(change.after.as_field_value()) && !is(answered.value(change.field))
-        });
+        let effects = Effects::of(&account, &changes, &unnamed, &differing, &answered);
         let were_unlisted = self.members.may_be_unlisted();
-        let Altered { mut names, reset } = self.members.wrote(&account, &answered, is_shown, &altered);
+        let Altered { mut names, mut reset } = self.members.wrote(&account, &answered, effects.is_shown, &altered);
         names.extend(altered);
+        let lost_before = self.lost.take_if(|lost| lost.row == row.row).map(|lost| lost.members);
+        let lost_before: Vec<String> = lost_before.unwrap_or_default().into_keys().collect();
         if were_unlisted {
             records.extend(self.pages_are_of_use());
         }
-        let is_otherwise =
-            |change: &&Change| !change.after.is(change.field, answered.value(change.field)) && !is_off(Guard::Answers);
-        let stored = changes.iter().filter(is_otherwise);
-        let unplanned: Vec<Unplanned> = differing
-            .iter()
-            .filter(|field| !changes.iter().any(|change| change.field == **field))
-            .map(|field| Unplanned {
-                field: *field,
-                before: account.value(*field).into(),
-                answered: answered.value(*field).into(),
-            })
-            .collect();
-        let had_value = |Unplanned { field, before, .. }: &Unplanned| {
-            !before.is_empty(*field) && !matches!(before, Value::Text(text) if is_blank(text))
-        };
-        let emptied =
-            unplanned.iter().filter(|unplanned| unplanned.answered.is_empty(unplanned.field) && had_value(unplanned));
-        let emptied: Vec<&'static str> = emptied.map(|unplanned| unplanned.field.name()).collect();
+        names.extend(effects.doubtful(&differing).map(|field| field.name().to_owned()));
+        if effects.have_other_owner() {
+            reset.push(Field::OwnerUserId.name().to_owned());
+        }
+        let emptied: Vec<&'static str> = effects.emptied.iter().map(|field| field.name()).collect();
         let finished = Finished {
             status: Status::Changed,
             stored_otherwise: !(differing.is_empty()
                 && lost.is_empty()
+                && lost_before.is_empty()
                 && reset.is_empty()
+                && effects.altered.is_empty()
                 && !names.iter().any(|name| name == STAGE)
                 || is_off(Guard::StoredOtherwise)),
-            error: said_of(&differing, &lost, &names, &left).map(|text| in_row(row, &text)),
-            answered: stored.map(|change| (change.field, answered.value(change.field).into())).collect(),
-            unplanned,
+            error: said_of(&differing, &[&*lost, &*lost_before].concat(), &names, &left).map(|text| in_row(row, &text)),
+            answered: effects.answered,
+            unplanned: effects.unplanned,
+            altered: effects.altered,
             left,
             at_ms: None,
         };
@@ -172,7 +163,11 @@ impl Machine {
             records = self.succeeded(direction);
         }
         let attempts = self.attempts.entry(row.row).or_default();
-        match self.policy.failed(direction, Some(row.row), attempts, &refusal, now) {
+        let verdict = self.policy.failed(direction, Some(row.row), attempts, &refusal, now);
+        if !matches!(verdict, Verdict::Retry(_)) {
+            self.unproven.take_if(|unproven| *unproven == row.row);
+        }
+        match verdict {
             Verdict::Retry(from) => {
                 self.retry(row, direction, from);
                 if self.policy.is_outage() {
@@ -187,7 +182,7 @@ impl Machine {
                         // The account no longer exists, so it has lost nothing; unless this key can no longer see it.
                         let altered = self.in_doubt.take().and_then(|in_doubt| in_doubt.altered);
                         if altered.is_some_and(|altered| altered.is_empty()) {
-                            records.push(Record::NotAtRisk { row: row.row });
+                            records.push(Record::AtRisk { row: row.row, members: Members::new() });
                         }
                     }
                     self.in_doubt.take_if(|in_doubt| in_doubt.altered.is_some());
@@ -229,7 +224,7 @@ impl Machine {
 
 /// Returns the values at planning of the fields that an update overwrites.
 fn before_of(update: &Update) -> Vec<(Field, Value)> {
-    let is_overwritten = |change: &&Change| update.overwritten.iter().any(|(field, _)| *field == change.field);
+    let is_overwritten = |change: &&Change| update.attempt.overwritten.iter().any(|(field, _)| *field == change.field);
     update.changes.iter().filter(is_overwritten).map(|change| (change.field, change.before.clone())).collect()
 }
 

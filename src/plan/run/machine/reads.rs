@@ -12,7 +12,7 @@ use crate::account::{ContactAccount, Field, STAGE};
 use crate::answer::Item;
 use crate::change::{self, Change, Drift, Value, filled, has_lost, has_unsendable};
 use crate::plan::Status;
-use crate::plan::file::{self, FileError, ItemsProof, OpenRow};
+use crate::plan::file::{self, Attempt, FileError, ItemsProof, OpenRow};
 use crate::sabotage::{Guard, is_off};
 
 impl Machine {
@@ -206,10 +206,12 @@ impl Machine {
                 differing.into_iter().partition(|name| name != STAGE || !has_unsendable(&account, name));
             in_doubt.altered = Some(altered);
             if !lost.is_empty() {
-                self.in_doubt = None;
+                let in_doubt_members =
+                    self.in_doubt.take().map(|in_doubt| in_doubt.at_risk.members).unwrap_or_default();
                 self.members.cleared(&lost);
                 // The doubt is over. A later run updates this account, which has lost the members already.
-                records.extend([Record::Cleared(lost.clone()), Record::NotAtRisk { row: row.row }]);
+                let members = in_doubt_members.into_iter().filter(|(name, _)| lost.contains(name)).collect();
+                records.extend([Record::Cleared(lost.clone()), Record::AtRisk { row: row.row, members }]);
                 self.fail(RunError::ClearedMembers { row: row.row, id: account.id, members: lost, is_written: true });
                 return records;
             }
@@ -227,10 +229,31 @@ impl Machine {
     fn take_account(
         &mut self,
         row: OpenRow,
+        changes: Vec<Change>,
+        account: ContactAccount,
+        is_from_page: bool,
+    ) -> Option<Record> {
+        let finished = self.prepare(row, changes, account, is_from_page);
+        if finished.is_some() {
+            self.unproven.take_if(|unproven| *unproven == row.row);
+        }
+        finished
+    }
+
+    fn prepare(
+        &mut self,
+        row: OpenRow,
         mut changes: Vec<Change>,
         account: ContactAccount,
         is_from_page: bool,
     ) -> Option<Record> {
+        let mut unnamed: HashMap<Field, Value> = HashMap::new();
+        for change in changes.extract_if(.., |change| change.is_unnamed()) {
+            unnamed.insert(change.field, change.before);
+        }
+        if !row.was_sent {
+            unnamed.clear();
+        }
         let reopened = self.reopened.remove(&row.row);
         for (field, before) in reopened.iter().flatten() {
             changes
@@ -264,7 +287,7 @@ impl Machine {
             Drift::None | Drift::Done => Vec::new(),
             Drift::Conflict(fields) => {
                 let change_of = |field: &Field| changes.iter().find(|change| change.field == *field);
-                let is_cut = |change| self.proofs.is_cut(change, &account);
+                let is_cut = |change| self.is_cut(row, change, &account);
                 let cut: Vec<_> = fields.iter().map(|field| change_of(field).map_or(Some(false), is_cut)).collect();
                 if cut.contains(&None) && self.waits_for_items(row, reopened) {
                     return None;
@@ -291,10 +314,17 @@ impl Machine {
         let is_kept = |change: &&Change| change.before.is(change.field, account.value(change.field));
         // If the plan saw only the beginning of a text, because the list truncates it, the whole text does not come
         // from this plan.
-        let may_be_ours = |change: &&Change| row.was_sent && self.proofs.is_cut(change, &account) != Some(true);
+        let may_be_ours = |change: &&Change| row.was_sent && self.is_cut(row, change, &account) != Some(true);
         let is_overwritten = |change: &&Change| !may_be_ours(change) && !is_kept(change) && !is_off(Guard::Answers);
         let overwritten = changes.iter().filter(is_overwritten);
         let overwritten = overwritten.map(|change| (change.field, account.value(change.field).into())).collect();
+        // What the account had before the first attempt counts.
+        let value_before = |field: &Field| {
+            let is_named = left.contains(field) || changes.iter().any(|change| change.field == *field);
+            let now = || filled(*field, account.value(*field)).map(|value| Value::from(Some(value)));
+            if is_named { None } else { Some((*field, unnamed.remove(field).or_else(now)?)) }
+        };
+        let unnamed = Field::ALL.iter().filter_map(value_before).collect();
         let Ok(fields) = change::merged(&account, &changes) else {
             self.fail(FileError::internal("a change of the plan is not of its field's kind").into());
             return None;
@@ -302,15 +332,23 @@ impl Machine {
         self.ready.push_back(Update {
             row,
             fields,
-            overwritten,
+            attempt: Attempt { overwritten, unnamed, at_risk: file::Members::new() },
             account,
-            at_risk: file::Members::new(),
             changes,
             left,
             looked_at: self.looked_at.unwrap_or_default(),
             is_from_page,
         });
         None
+    }
+
+    /// Returns whether the plan saw only the beginning of an account's text. `None` if a second account has to show that.
+    /// It saw the whole text if it read the account with `GET`, and a revert knows what the updates wrote.
+    fn is_cut(&self, row: OpenRow, change: &Change, account: &ContactAccount) -> Option<bool> {
+        if self.settings.is_revert || row.position.is_none() {
+            return Some(false);
+        }
+        self.proofs.is_cut(change, account)
     }
 
     /// Reads a row again, at most once, if an account that is still to be compared may show where the list truncates.

@@ -23,6 +23,7 @@ const SETTINGS: Settings = Settings {
     most_on_a_look: 100,
     attempts: 4,
     fills: false,
+    is_revert: false,
 };
 
 fn at(seconds: u64) -> Duration {
@@ -623,7 +624,7 @@ fn a_row_that_may_have_been_sent_is_sent_again_even_when_it_looks_done() {
     let mut machine = Machine::new(rows, Some(ItemsProof::Incomplete), SETTINGS);
     assert_eq!(look_at_account(&mut machine, answered, at(0)), []);
     let update = next_update(&mut machine, at(0));
-    assert_eq!(update.overwritten, [], "what we wrote ourselves is not what revert restores");
+    assert_eq!(update.attempt.overwritten, [], "what we wrote ourselves is not what revert restores");
     assert_eq!(machine.wrote(update, Ok(answered(1)), at(0)), [changed(0)]);
 }
 
@@ -643,7 +644,7 @@ fn a_text_whose_beginning_was_planned_is_restored_by_a_revert_even_if_the_row_ma
         }
         let row = next_account(&mut machine, at(0));
         assert_eq!(machine.looked_at_account(row, change(before), Ok(described(1, now)), at(0)), []);
-        assert_eq!(next_update(&mut machine, at(0)).overwritten, overwritten);
+        assert_eq!(next_update(&mut machine, at(0)).attempt.overwritten, overwritten);
     }
 }
 
@@ -670,7 +671,10 @@ fn texts_that_the_list_cuts_are_no_conflicts_and_a_revert_restores_all_of_them()
             }
             Request::Update(update) => {
                 let id = update.account.id;
-                assert_eq!(update.overwritten, [(Field::Description, whole(id).value(Field::Description).into())]);
+                assert_eq!(
+                    update.attempt.overwritten,
+                    [(Field::Description, whole(id).value(Field::Description).into())]
+                );
                 written.push(id);
                 wrote_as_sent(&mut machine, *update, account(id), at(0))
             }
@@ -680,6 +684,43 @@ fn texts_that_the_list_cuts_are_no_conflicts_and_a_revert_restores_all_of_them()
     assert_eq!(written, (1..=20).filter(|id| *id != 5).collect::<Vec<_>>());
     assert!(statuses(&records).contains(&(4, Status::Conflict)), "{records:?}");
     assert!((20..=22).contains(&gets), "a row waits once for a second account: {gets}");
+}
+
+#[test]
+fn a_text_that_the_plan_knows_whole_is_never_the_beginning_of_another() {
+    let change = || vec![Change::new(Field::Description, Value::Text("x".repeat(255)), Value::Text("old".to_owned()))];
+    let described = |id: i64, length: usize| with(id, "description", &"x".repeat(length));
+    for (is_revert, is_from_page, is_cut) in [(false, true, true), (true, true, false), (false, false, false)] {
+        let mut open = rows(1);
+        open[0].position = open[0].position.filter(|_| is_from_page);
+        let mut machine = Machine::new(open, None, Settings { is_revert, ..SETTINGS });
+        for id in [8, 9] {
+            machine.proofs.compare(&described(id, 255), &described(id, 900));
+        }
+        let row = next_account(&mut machine, at(0));
+        let records = machine.looked_at_account(row, change(), Ok(described(1, 300)), at(0));
+        let expected = if is_cut { vec![] } else { vec![(0, Status::Conflict)] };
+        assert_eq!(statuses(&records), expected, "{is_revert}");
+    }
+}
+
+#[test]
+fn until_an_update_is_accepted_the_row_without_an_answer_is_sent_again_first() {
+    let lost = || status(504, None, None);
+    let mut machine = Machine::new(rows(4), Some(ItemsProof::Incomplete), SETTINGS);
+    for _ in 0..4 {
+        look_at_account(&mut machine, account, at(0));
+    }
+    let first = next_update(&mut machine, at(0));
+    assert_eq!(first.row.row, 0);
+    assert_eq!(machine.wrote(first, Err(lost()), at(0)), []);
+    let Next::Wait(until, _) = machine.next(at(0)) else { panic!("another update is sent") };
+    look_at_account(&mut machine, account, until);
+    let again = next_update(&mut machine, until);
+    assert_eq!(again.row.row, 0);
+    wrote_as_sent(&mut machine, again, account(1), until);
+    assert_eq!(next_update(&mut machine, until).row.row, 1);
+    assert_eq!(next_update(&mut machine, until).row.row, 2);
 }
 
 #[test]
@@ -834,7 +875,7 @@ fn what_a_colleague_wrote_is_a_conflict_and_overwriting_it_keeps_it_for_revert()
     let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), settings);
     assert_eq!(look_at_account(&mut machine, colleague, at(0)), []);
     let update = next_update(&mut machine, at(0));
-    assert_eq!(update.overwritten, [(Field::City, Value::Text("Stavanger".into()))]);
+    assert_eq!(update.attempt.overwritten, [(Field::City, Value::Text("Stavanger".into()))]);
 }
 
 #[test]
@@ -1252,7 +1293,7 @@ fn a_member_that_an_update_cleared_whose_answer_was_lost_is_seen_at_the_next_loo
     let mut machine = Machine::new(rows(6), Some(ItemsProof::Incomplete), SETTINGS);
     let shown = |id, written: &[i64]| if written.contains(&id) { answered(id) } else { staged(id) };
     let (written, records) = run_in_order(&mut machine, shown, |machine, update, _, now| {
-        assert_eq!(update.at_risk, stage());
+        assert_eq!(update.attempt.at_risk, stage());
         machine.wrote(update, Err(lost_answer()), now)
     });
     assert_eq!(written, [1]);
@@ -1318,7 +1359,7 @@ fn a_revert_reads_the_account_first_whose_update_is_in_doubt_and_spares_the_othe
         assert_eq!(row.row, 10);
         let found = if is_kept { staged(11) } else { account(11) };
         let records = machine.looked_at_account(row, bergen(), Ok(found), at(0));
-        let lost = vec![Record::Cleared(vec!["stage".to_owned()]), Record::NotAtRisk { row: 10 }];
+        let lost = vec![Record::Cleared(vec!["stage".to_owned()]), Record::AtRisk { row: 10, members: stage() }];
         assert_eq!(records, if is_kept { Vec::new() } else { lost });
         assert_eq!(machine.next(at(0)) == Next::Request, is_kept);
     }
@@ -1346,7 +1387,7 @@ fn a_stage_that_updates_reset_is_reset_in_one_more_account_when_the_first_answer
     let (written, records) = run_in_order(&mut machine, shown, |machine, update, before, now| {
         let id = update.account.id;
         // That the second update of the account kept the value which the first one left shows nothing.
-        assert_eq!(update.at_risk, stage());
+        assert_eq!(update.attempt.at_risk, stage());
         if before.is_empty() {
             machine.wrote(update, Err(lost_answer()), now)
         } else {
@@ -1405,7 +1446,7 @@ fn a_member_that_two_updates_set_to_the_same_value_stops_the_run_and_one_that_th
         let mut machine = Machine::new(rows(6), Some(ItemsProof::Incomplete), SETTINGS);
         let (written, records) = run_in_order(&mut machine, shown, |machine, update, _, now| {
             let id = update.account.id;
-            assert!(!update.at_risk.is_empty(), "no update kept it");
+            assert!(!update.attempt.at_risk.is_empty(), "no update kept it");
             let value = if after.is_empty() { format!("team {id}") } else { after.to_owned() };
             wrote_as_sent(machine, update, with(id, "visibility", &value), now)
         });
@@ -1425,7 +1466,7 @@ fn an_answer_that_does_not_show_the_update_does_not_show_that_members_are_kept()
             &mut machine,
             |id, _| in_stage(id, id, "x"),
             |machine, update, before, now| {
-                assert_eq!(update.at_risk.is_empty(), is_shown && before.len() == 2);
+                assert_eq!(update.attempt.at_risk.is_empty(), is_shown && before.len() == 2);
                 let old = update.account.clone();
                 let answer = if is_shown { ContactAccount { city: Some("Bergen".into()), ..old } } else { old };
                 machine.wrote(update, Ok(answer), now)
@@ -1467,7 +1508,7 @@ fn the_values_before_the_first_update_in_doubt_stay_known() {
     let update = next_update(&mut machine, at(0));
     machine.wrote(update, Err(lost_answer()), at(0));
     look_at_account(&mut machine, |id| in_stage(id, 1, "New"), at(60));
-    assert_eq!(next_update(&mut machine, at(60)).at_risk, stage());
+    assert_eq!(next_update(&mut machine, at(60)).attempt.at_risk, stage());
 }
 
 #[test]
@@ -1515,7 +1556,7 @@ fn a_revert_leaves_a_field_that_no_row_named_if_someone_has_changed_it_since() {
     let row = next_account(&mut machine, at(0));
     let records = machine.looked_at_account(row, vec![spoiled], Ok(with(1, "phone", "0160")), at(0));
     assert_eq!(statuses(&records), [(0, Status::Unchanged)]);
-    assert_eq!(error_of(&records), "row 0: phone was not restored, because someone changed it since");
+    assert_eq!(error_of(&records), "row 0: phone was not restored, because it has another value now");
 }
 
 #[test]
@@ -1546,7 +1587,7 @@ fn what_an_update_would_have_overwritten_is_known_again_before_the_file_says_so(
     let stale = vec![Change { before: Value::Text("Trondheim".into()), ..bergen().remove(0) }];
     let row = next_account(&mut machine, at(0));
     machine.looked_at_account(row, stale, Ok(elsewhere(1)), at(0));
-    assert_eq!(next_update(&mut machine, at(0)).overwritten, [(Field::City, Value::Text("Trondheim".into()))]);
+    assert_eq!(next_update(&mut machine, at(0)).attempt.overwritten, [(Field::City, Value::Text("Trondheim".into()))]);
 }
 
 #[test]
@@ -1556,7 +1597,7 @@ fn what_an_update_would_have_overwritten_is_planned_again_as_it_was_when_the_upd
         let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), settings);
         look_at_account(&mut machine, |id| with(id, "city", "Trondheim"), at(0));
         let update = next_update(&mut machine, at(0));
-        assert_eq!(update.overwritten, [(Field::City, Value::Text("Trondheim".into()))]);
+        assert_eq!(update.attempt.overwritten, [(Field::City, Value::Text("Trondheim".into()))]);
         let records = machine.wrote(update, Err(refusal), at(0));
         let before = vec![(Field::City, Value::Text("Oslo".into()))];
         assert_eq!(records[0], Record::NotSent { row: 0, before });
@@ -1656,7 +1697,7 @@ fn a_member_at_risk_is_forgotten_only_if_the_account_had_it_after_the_update() {
         let mut machine = Machine::new(rows(1), Some(ItemsProof::Incomplete), SETTINGS);
         look_at_account(&mut machine, staged, at(0));
         let update = next_update(&mut machine, at(0));
-        assert_eq!(update.at_risk, stage());
+        assert_eq!(update.attempt.at_risk, stage());
         machine.wrote(update, Err(lost_answer()), at(0));
         let had_it = seen == Some(staged(1));
         let records = if let Some(seen) = seen {
@@ -1668,7 +1709,7 @@ fn a_member_at_risk_is_forgotten_only_if_the_account_had_it_after_the_update() {
             machine.looked_at_account(row, bergen(), Err(gone()), at(60))
         };
         assert_eq!(statuses(&records), [(0, Status::Unknown)]);
-        assert_eq!(records.contains(&Record::NotAtRisk { row: 0 }), had_it, "{records:?}");
+        assert_eq!(records.contains(&Record::AtRisk { row: 0, members: file::Members::new() }), had_it, "{records:?}");
     }
 }
 

@@ -1,0 +1,132 @@
+//! What the answer to an update shows of the fields of its account. Pure.
+
+use crate::account::{ContactAccount, Field};
+use crate::change::{Change, Value, filled};
+use crate::plan::file::Unplanned;
+use crate::sabotage::{Guard, is_off};
+use crate::text::is_blank;
+
+/// What became of the fields.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Effects {
+    /// Whether the answer shows an effect of a change.
+    pub(super) is_shown: bool,
+    /// The changed fields in which the answer differs from the plan, with its value.
+    pub(super) answered: Vec<(Field, Value)>,
+    /// The fields without a change that a revert restores: the answer differs from what was sent, or they are empty since
+    /// an earlier attempt, which got no answer.
+    pub(super) unplanned: Vec<Unplanned>,
+    /// The other fields that differ from their values before the first attempt, with those values: an earlier attempt
+    /// altered them, or someone changed them since.
+    pub(super) altered: Vec<(Field, Value)>,
+    /// The fields that should have a value, had one, and are empty now.
+    pub(super) emptied: Vec<Field>,
+}
+
+impl Effects {
+    /// Compares an account before an update, the changes, and the answer. `unnamed` contains the values that fields
+    /// without a change had before the first attempt, and `differing` the fields in which the answer differs from what
+    /// was sent.
+    pub(super) fn of(
+        account: &ContactAccount,
+        changes: &[Change],
+        unnamed: &[(Field, Value)],
+        differing: &[Field],
+        answer: &ContactAccount,
+    ) -> Self {
+        let mut effects = Self::default();
+        for change in changes {
+            let (before, now) = (Value::from(account.value(change.field)), answer.value(change.field));
+            effects.is_shown |=
+                !before.is(change.field, change.after.as_field_value()) && !before.is(change.field, now);
+            if !change.after.is(change.field, now) && !is_off(Guard::Answers) {
+                effects.answered.push((change.field, now.into()));
+            }
+            if has_value(change.field, &before) && has_value(change.field, &change.after) {
+                effects.emptied.push(change.field);
+            }
+        }
+        for field in Field::ALL.iter().copied().filter(|field| !changes.iter().any(|change| change.field == *field)) {
+            let stored = unnamed.iter().find(|(other, _)| *other == field).map(|(_, value)| value.clone());
+            let before = stored.unwrap_or_else(|| account.value(field).into());
+            let answered = Value::from(answer.value(field));
+            let was_altered = !before.is(field, account.value(field));
+            if differing.contains(&field) || (was_altered && answered.is_empty(field)) {
+                if has_value(field, &before) {
+                    effects.emptied.push(field);
+                }
+                effects.unplanned.push(Unplanned { field, before, answered });
+            } else if was_altered {
+                effects.altered.push((field, before));
+            }
+        }
+        effects.emptied.retain(|field| filled(*field, answer.value(*field)).is_none());
+        effects
+    }
+
+    /// Returns whether the service set another owner than it was sent. It may store a text in another form, but not a
+    /// number.
+    pub(super) fn have_other_owner(&self) -> bool {
+        let is_other = |unplanned: &Unplanned| unplanned.field == Field::OwnerUserId;
+        self.unplanned.iter().any(is_other)
+    }
+
+    /// Returns the fields of which an earlier attempt may have altered the value.
+    pub(super) fn doubtful<'a>(&'a self, differing: &'a [Field]) -> impl Iterator<Item = Field> + 'a {
+        let emptied = self.unplanned.iter().map(|unplanned| unplanned.field);
+        emptied.filter(|field| !differing.contains(field)).chain(self.altered.iter().map(|(field, _)| *field))
+    }
+}
+
+fn has_value(field: Field, value: &Value) -> bool {
+    !value.is_empty(field) && !matches!(value, Value::Text(text) if is_blank(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Change, ContactAccount, Effects, Field, Unplanned, Value};
+    use crate::change::Deviations;
+
+    fn account(city: &str, phone: &str, owner: i64) -> ContactAccount {
+        let members = serde_json::json!({"id": 1, "name": "A", "ownerUserId": owner, "city": city, "phone": phone});
+        serde_json::from_value(members).unwrap()
+    }
+
+    fn text(text: &str) -> Value {
+        Value::Text(text.to_owned())
+    }
+
+    fn effects(unnamed: &[(Field, Value)], account: &ContactAccount, answer: &ContactAccount) -> Effects {
+        let changes = [Change::new(Field::City, text("Oslo"), text("Bergen"))];
+        let sent = crate::change::merged(account, &changes).unwrap();
+        Effects::of(account, &changes, unnamed, &Deviations::of(account, &sent, answer).fields, answer)
+    }
+
+    #[test]
+    fn an_answer_as_sent_shows_only_the_change() {
+        let found = effects(&[(Field::Phone, text("1"))], &account("Oslo", "1", 7), &account("Bergen", "1", 7));
+        assert_eq!(found, Effects { is_shown: true, ..Effects::default() });
+    }
+
+    #[test]
+    fn a_value_before_the_first_attempt_is_compared_with_what_the_account_has_now() {
+        let stored = [(Field::Phone, text("1"))];
+        let found = effects(&stored, &account("Oslo", "2", 7), &account("Bergen", "2", 7));
+        assert_eq!((found.altered, found.unplanned, found.emptied), (stored.to_vec(), vec![], vec![]));
+        let found = effects(&stored, &account("Oslo", "", 7), &account("Bergen", "", 7));
+        let unplanned = Unplanned { field: Field::Phone, before: text("1"), answered: text("") };
+        assert_eq!((found.altered, found.unplanned, found.emptied), (vec![], vec![unplanned], vec![Field::Phone]));
+        // The last attempt altered it once more.
+        let found = effects(&stored, &account("Oslo", "2", 7), &account("Bergen", "3", 7));
+        let unplanned = Unplanned { field: Field::Phone, before: text("1"), answered: text("3") };
+        assert_eq!((found.altered, found.unplanned, found.emptied), (vec![], vec![unplanned], vec![]));
+    }
+
+    #[test]
+    fn a_value_of_the_row_that_comes_back_empty_is_emptied_if_there_was_another() {
+        assert_eq!(effects(&[], &account("Oslo", "1", 7), &account("", "1", 7)).emptied, [Field::City]);
+        assert_eq!(effects(&[], &account(" ", "1", 7), &account("", "1", 7)).emptied, []);
+        let found = effects(&[], &account("Oslo", "1", 7), &account("Bergen", "1", 8));
+        assert!(found.have_other_owner() && found.emptied.is_empty());
+    }
+}
