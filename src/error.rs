@@ -119,6 +119,13 @@ pub enum Failure {
         /// Why it is closed.
         reason: WaitReason,
     },
+    /// The update would have left too long after each read of its account. It was not sent.
+    Apart {
+        /// The time from the last read to the update.
+        wait: Duration,
+        /// Why it was so long.
+        reason: WaitReason,
+    },
     /// Another update of the same account by this process lasted until the deadline. Nothing was sent after that.
     Turn {
         /// The timeout of the whole call.
@@ -326,7 +333,7 @@ impl Failure {
             Self::Deadline { .. } | Self::Turn { .. } | Self::AcquireDeadline { .. } => ErrorKind::DeadlineExceeded,
             Self::Unexpected(_) | Self::Unsettled { .. } => ErrorKind::UnexpectedResponse,
             Self::Api(answer) => ErrorKind::of_status(answer.status),
-            Self::Quota { .. } | Self::Acquire { .. } => ErrorKind::RateLimit,
+            Self::Quota { .. } | Self::Apart { .. } | Self::Acquire { .. } => ErrorKind::RateLimit,
             Self::Internal(_) => ErrorKind::Internal,
         }
     }
@@ -341,6 +348,7 @@ impl Failure {
             Self::Unexpected(_)
             | Self::Unsettled { .. }
             | Self::Quota { .. }
+            | Self::Apart { .. }
             | Self::Turn { .. }
             | Self::Acquire { .. }
             | Self::AcquireDeadline { .. }
@@ -389,6 +397,7 @@ impl Failure {
     pub(crate) fn delivery(&self) -> Delivery {
         match self {
             Self::Quota { .. }
+            | Self::Apart { .. }
             | Self::Turn { .. }
             | Self::Acquire { .. }
             | Self::AcquireDeadline { .. }

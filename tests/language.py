@@ -37,7 +37,7 @@ RULES = (
     Rule(r"(?:goes|go|gone|going) on (?:where|later|with)", "resume, continue", "apply() goes on later"),
     Rule(r"(?:the )?values? from before", "the previous values", "puts the values from before back"),
     Rule(r"time-outs?", "timeout", "past its time-out"),
-    Rule(r"past (?:its|the) (?:deadline|timeout)", "after this call's timeout", "past its deadline"),
+    Rule(r"past (?:its|the) (?:deadline|timeout)", "too late for this call's timeout", "past its deadline"),
     Rule(r"faults? of replyio", "internal error in replyio", "a fault of replyio itself"),
     Rule(
         r"(?<!here\x20)(?:is|are|was) no "

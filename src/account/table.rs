@@ -154,9 +154,14 @@ macro_rules! contact_account {
         }
 
         impl ContactAccount {
-            /// Returns the update that changes nothing: every writable field that has a value.
+            /// Returns the update that changes nothing: every writable field that has a value. A blank company size is left
+            /// out, because an update cannot have one.
             pub fn fields(&self) -> AccountFields {
-                AccountFields { $( $member: contact_account!(@present $answered self.$member), )+ }
+                let mut fields = AccountFields { $( $member: contact_account!(@present $answered self.$member), )+ };
+                if self.company_size.as_ref().is_some_and(|size| size.as_str().trim().is_empty()) {
+                    fields.company_size = Presence::Absent;
+                }
+                fields
             }
 
             /// Returns whether the value of a field is known. A list item may lack a member of the account: a missing

@@ -25,6 +25,7 @@ pub(super) fn failure(failure: &Failure, client: &Client) -> String {
         Failure::Deadline { whole_call: true, .. } => "no answer arrived within the timeout of the call".to_owned(),
         Failure::Deadline { .. } => "no answer arrived within the timeout of an attempt".to_owned(),
         Failure::Quota { .. } => "the quota allows no request within the timeout of the call".to_owned(),
+        Failure::Apart { .. } => "the quota allows no update soon after a read of the account".to_owned(),
         Failure::Turn { .. } => "another update of the account by this process did not finish in time".to_owned(),
         Failure::Acquire { .. } => "Quota(acquire=...) failed".to_owned(),
         Failure::AcquireDeadline { .. } => {

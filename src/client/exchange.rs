@@ -26,12 +26,18 @@ const LONGEST_EXCERPT: usize = 200;
 const LONGEST_REQUEST_ID: usize = 200;
 /// The observer hears of a wait for permission only after this time: its length is unknown in advance.
 pub(super) const UNTOLD: Duration = Duration::from_secs(5);
+/// The most time of a call that is left for the answer to its last request: otherwise a tenth of its timeout.
+const MOST_FOR_ANSWER: Duration = Duration::from_secs(5);
 
 /// One call with all its requests.
 pub(super) struct Running {
     pub(super) call: Call,
     started: Instant,
     deadline: Instant,
+    /// The last moment to book a request for. Later ones would leave too little time for the answer.
+    books_until: Instant,
+    /// The last moment to send a request. A slot may open later than it was booked for.
+    sends_until: Instant,
     timeout: Duration,
     pub(super) attempts: u32,
     /// Whether the request is the update, not a read before it.
@@ -51,11 +57,13 @@ pub(super) struct Tries {
     pub(super) last: Option<Failure>,
     /// The slot of the next attempt, if it is already booked.
     pub(super) slot: Option<Slot>,
+    /// Whether the service asked for the key as a bearer token.
+    is_challenged: bool,
 }
 
 impl Tries {
     pub(super) const fn new(allowed: u32) -> Self {
-        Self { number: 1, allowed, last: None, slot: None }
+        Self { number: 1, allowed, last: None, slot: None, is_challenged: false }
     }
 }
 
@@ -75,10 +83,13 @@ impl Client {
         sabotage::place("begin");
         let started = Instant::now();
         let timeout = self.config.timeout;
+        let for_answer = (timeout / 10).min(MOST_FOR_ANSWER);
         Running {
             call,
             started,
             deadline: started + timeout,
+            books_until: started + timeout - for_answer,
+            sends_until: started + timeout - for_answer / 5,
             timeout,
             attempts: 0,
             updating: false,
@@ -119,8 +130,8 @@ impl Client {
         tries: &mut Tries,
         look: Option<&Look>,
     ) -> Result<Option<T>, Error> {
-        let mut use_bearer = self.prefers_bearer();
         loop {
+            let use_bearer = tries.is_challenged || self.prefers_bearer();
             let opened = self.slot_by(running, tries.slot.take(), look).await;
             let slot = match opened {
                 Ok((slot, true)) => slot,
@@ -138,7 +149,7 @@ impl Client {
                 Err(failure) => failure,
             };
             if self.should_try_bearer(&failure, use_bearer) {
-                use_bearer = true;
+                tries.is_challenged = true;
                 continue;
             }
             let Some(wait) = self.decide(running, tries, &failure) else { return Err(running.failed(failure)) };
@@ -228,7 +239,7 @@ impl Client {
                 continue;
             }
             let wait = slot.opens_at.saturating_duration_since(Instant::now());
-            if slot.opens_at > running.deadline {
+            if slot.opens_at > running.sends_until {
                 return Err(Failure::Quota { retry_after: wait, reason: slot.reason });
             }
             if !is_late(slot.opens_at) {
@@ -238,10 +249,10 @@ impl Client {
         Ok((slot, false))
     }
 
-    /// Books a slot of the quota that opens before the deadline.
+    /// Books a slot of the quota that opens early enough for an answer before the deadline.
     pub(super) fn book_slot(&self, running: &Running) -> Result<Slot, Failure> {
         sabotage::place("quota");
-        let mut slot = self.identity.book(self.config.quota, Instant::now(), running.deadline)?;
+        let mut slot = self.identity.book(self.config.quota, Instant::now(), running.books_until)?;
         self.tell_of_quota(&mut slot);
         Ok(slot)
     }
@@ -289,7 +300,7 @@ impl Client {
             retryable: failure.is_retryable(),
             dropped: failure.is_dropped_connection(),
             hint: failure.retry_after(),
-            time_left: running.deadline.saturating_duration_since(now),
+            time_left: running.sends_until.saturating_duration_since(now),
         };
         retry::decide(attempt, &mut budget, fastrand::f64())
     }

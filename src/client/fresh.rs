@@ -15,6 +15,9 @@ use crate::answer::Answer;
 use crate::clock::Moment;
 use crate::error::{Error, Failure};
 
+/// How often in succession a read may be too old for its update.
+const MOST_STALE: u32 = 5;
+
 /// An account that was read, and the outcome of its update.
 pub(crate) struct Updated<T> {
     /// The account before any update was sent.
@@ -37,9 +40,11 @@ impl Client {
         read: impl Fn(&Answer) -> Result<T, Failure>,
         mut decide: impl FnMut(&T) -> Result<Option<AccountFields>, Failure>,
     ) -> Result<Updated<T>, Error> {
+        self.check_pairs("a patch")?;
         let look = self.account_request(Method::GET, turn.id(), None);
         let mut tries = Tries::new(allowed);
         let mut earlier: Option<(T, AccountFields)> = None;
+        let mut stale = 0;
         loop {
             running.updating = false;
             let mut looks = Tries::new(self.config.max_attempts);
@@ -65,8 +70,27 @@ impl Client {
                     return Ok(Updated { looked, update: Some((fields, after)) });
                 }
                 earlier = running.may_have_been_applied.then_some((looked, fields));
+                stale = 0;
+            } else {
+                stale += 1;
+                if let Some(slot) = tries.slot.as_ref().filter(|_| stale >= MOST_STALE) {
+                    let wait = fresh.answered.elapsed() + slot.opens_at.saturating_duration_since(Instant::now());
+                    let apart = Failure::Apart { wait, reason: slot.reason };
+                    return Err(running.failed(tries.last.take().unwrap_or(apart)));
+                }
             }
         }
+    }
+
+    /// Refuses a quota that cannot allow a read and an update soon after it.
+    pub(crate) fn check_pairs(&self, what: &str) -> Result<(), Error> {
+        if self.config.quota.is_none_or(|quota| quota.per_minute.min(quota.per_hour) >= 2) {
+            return Ok(());
+        }
+        Err(Error::Configuration(format!(
+            "{what} needs a quota of at least 2 requests per minute and per hour: one to read an account, and one to \
+            update it soon after"
+        )))
     }
 
     /// Books the slots of a read and of the update after it, and waits until the slot of the update is open. If the

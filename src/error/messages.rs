@@ -89,6 +89,10 @@ impl Failure {
             Self::Unexpected(_) => "check base_url; if Reply.io sent this answer, please report it",
             Self::Unsettled { .. } => "try again when fewer accounts are created and deleted",
             Self::Internal(_) | Self::Acquire { .. } => return None,
+            Self::Apart { .. } => {
+                "change the account with plan_contact_account_updates(), which may send an update up to two minutes after \
+                its read"
+            }
             Self::Quota { .. } => "call again after that, or allow the call more time with timeout=",
             Self::Api(answer) => return answer.hint(call),
         };
@@ -155,7 +159,7 @@ impl Failure {
             Self::Turn { .. } => Some(Cow::Borrowed("it waited for another update of this account by this process")),
             Self::AcquireDeadline { .. } => Some(format!("it waited for {ACQUIRE}").into()),
             Self::Unsettled { reason } | Self::Acquire { reason, .. } => Some(Cow::Borrowed(reason)),
-            Self::Transport(_) | Self::Quota { .. } | Self::Internal(_) => None,
+            Self::Transport(_) | Self::Quota { .. } | Self::Apart { .. } | Self::Internal(_) => None,
         }
     }
 }
@@ -188,8 +192,16 @@ impl fmt::Display for Failure {
             Self::Quota { retry_after, reason } => {
                 write!(
                     formatter,
-                    "the next request is allowed in {} ({reason}), after this call's timeout",
+                    "the next request is allowed in {} ({reason}), too late for this call's timeout",
                     rounded_up(*retry_after)
+                )
+            }
+            Self::Apart { wait, reason } => {
+                write!(
+                    formatter,
+                    "the update was allowed only {} after each read of its account ({reason}), when the account may have \
+                    changed",
+                    rounded_up(*wait)
                 )
             }
             Self::Internal(what) => write!(formatter, "internal error in replyio ({what}); please report it"),

@@ -173,7 +173,7 @@ fn failure_attributes(attributes: &Bound<'_, PyDict>, failure: &Failure) -> PyRe
             attributes.set_item("status", 429)?;
             attributes.set_item("retry_after", seconds(Some(*retry_after)))
         }
-        Failure::Acquire { .. } => attributes.set_item("status", 429),
+        Failure::Apart { .. } | Failure::Acquire { .. } => attributes.set_item("status", 429),
         Failure::Transport(_)
         | Failure::Turn { .. }
         | Failure::AcquireDeadline { .. }

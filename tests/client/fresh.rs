@@ -130,11 +130,12 @@ async fn a_patch_that_changes_nothing_uses_one_slot_and_does_not_need_a_second_o
 #[tokio::test]
 async fn a_patch_without_a_slot_for_its_update_within_its_time_says_so_and_sends_none() {
     let sandbox = sandbox();
-    let quota = Some(Quota { per_minute: 1, per_hour: 1_000 });
+    let quota = Some(Quota { per_minute: 2, per_hour: 1_000 });
     let client = Client::new(Config { quota, timeout: Duration::from_secs(5), ..config(&sandbox) }).unwrap();
+    client.get(ID).await.unwrap();
     let error = client.patch(ID, &to_bergen()).await.unwrap_err();
-    assert_eq!((error.kind(), asked(&sandbox)), (ErrorKind::RateLimit, vec![GET.to_owned()]));
+    assert_eq!((error.kind(), asked(&sandbox)), (ErrorKind::RateLimit, vec![GET.to_owned(); 2]));
     let waits = matches!(&error, Error::Call(call)
-        if matches!(call.failure, replyio::Failure::Quota { reason: WaitReason::PerMinute(1), .. }));
+        if matches!(call.failure, replyio::Failure::Quota { reason: WaitReason::PerMinute(2), .. }));
     assert!(waits, "{error}");
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use replyio::sandbox::{Auth, Sandbox, SandboxQuota};
-use replyio::{ActAs, ApiKey, Client, Config, Error, ErrorKind, Failure, Quota, WaitReason};
+use http::Method;
+use replyio::sandbox::{Auth, Fault, Sandbox, SandboxQuota};
+use replyio::{AccountFields, ActAs, ApiKey, Client, Config, Error, ErrorKind, Failure, Presence, Quota, WaitReason};
 use tokio::task::{JoinHandle, yield_now};
 
 use crate::events::Log;
@@ -89,6 +90,52 @@ async fn what_does_not_fit_the_deadline_is_refused_at_once_and_not_sent() {
         assert!(about(wait, seconds), "{wait:?}");
         assert_eq!(told, reason);
     }
+}
+
+#[tokio::test]
+async fn no_request_is_sent_that_leaves_no_time_for_its_answer() {
+    let sandbox = sandbox();
+    // The second minute begins just before the deadline.
+    let config =
+        Config { quota_clock_scale: 60.0, timeout: Duration::from_millis(1_050), ..with_quota(&sandbox, ONE_A_MINUTE) };
+    let client = Client::new(config).unwrap();
+    client.get(ID).await.unwrap();
+    let began = Instant::now();
+    refusal(client.get(ID).await.unwrap_err());
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    assert_eq!(sandbox.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_patch_needs_two_requests_close_together() {
+    let sandbox = sandbox();
+    let client = Client::new(with_quota(&sandbox, ONE_A_MINUTE)).unwrap();
+    let changes = AccountFields { city: Presence::Value("Bergen".to_owned()), ..AccountFields::default() };
+    let error = client.patch(ID, &changes).await.unwrap_err();
+    assert!(matches!(&error, Error::Configuration(text) if text.contains("at least 2 requests per minute")), "{error}");
+    assert_eq!(sandbox.requests().len(), 0);
+
+    // Each answer closes the window for longer than an update may wait.
+    let headers = [
+        ("content-type", "application/json"),
+        ("ratelimit-limit", "1"),
+        ("ratelimit-remaining", "0"),
+        ("ratelimit-reset", "2"),
+    ];
+    let body = format!(
+        r#"{{"id": {ID}, "name": "Acme", "ownerUserId": 1, "linkedProspectsCount": 0, "city": "Oslo",
+            "createdDate": "2023-11-07T05:31:56Z", "lastActivityDate": "2023-11-07T05:31:56Z"}}"#
+    );
+    let fault = Fault { method: Some(Method::GET), ..answering(200, &headers, body) };
+    sandbox.add_fault(fault);
+    let config = Config { quota: Some(Quota { per_minute: 50, per_hour: 500 }), ..config(&sandbox) };
+    let client = Client::new(Config { timeout: Duration::from_secs(30), ..config }).unwrap();
+    let began = Instant::now();
+    let error = call_error(client.patch(ID, &changes).await.unwrap_err());
+    assert!(matches!(error.failure, Failure::Apart { .. }), "{error}");
+    assert!(error.to_string().contains("after each read of its account"), "{error}");
+    assert!(sandbox.requests().iter().all(|request| request.method == Method::GET));
+    assert!((5..=6).contains(&sandbox.requests().len()) && began.elapsed() < Duration::from_secs(20));
 }
 
 #[tokio::test]

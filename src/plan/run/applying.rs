@@ -57,11 +57,7 @@ pub async fn apply(
     control: &Arc<Control>,
     observer: Option<Arc<dyn Observer>>,
 ) -> Result<(), RunError> {
-    if client.config().quota.is_some_and(|quota| quota.per_minute.min(quota.per_hour) < 2) {
-        let message = "a plan needs a quota of at least 2 requests per minute and per hour: one to read an account, \
-            and one to update it while that reading is fresh";
-        return Err(RunError::Call(Error::Configuration(message.to_owned())));
-    }
+    client.check_pairs("a plan").map_err(RunError::Call)?;
     let now = now_ms();
     let foreign = unknown_yet(run.recent_requests(now)?);
     client.count_earlier(foreign.into_iter().map(|sent| Duration::from_millis(u64::try_from(now - sent).unwrap_or(0))));
