@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 __all__: list[str] = []
 
@@ -16,7 +16,7 @@ def columns_of(table: Any) -> list[tuple[object, Any]] | None:
     Returns:
         The names and the columns, for `values_of`; None if the object is no such table.
     """
-    kind: type[Any] = type(table)  # an attribute of the object may be a column
+    kind = type(cast("object", table))  # an attribute of the object may be a column
     if not hasattr(kind, "columns"):
         return None
     if hasattr(kind, "iloc"):

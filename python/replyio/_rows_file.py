@@ -156,7 +156,9 @@ def _delimiter(text: str, is_key: Callable[[str], bool]) -> str:
 
 
 def _first(records: Iterator[tuple[int, list[str]]]) -> list[str]:
-    return next((fields for _, fields in records), [])
+    for _, fields in records:
+        return fields
+    return []
 
 
 def _of_width(width: int, records: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:

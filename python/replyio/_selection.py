@@ -23,6 +23,7 @@ __all__: list[str] = []
 
 # The columns of a table that refer to the plan. Others are ignored.
 _COLUMNS = ("row", "id", "field", "before", "after")
+_LAZY = {"collect": "; collect() it first", "compute": "; compute() it first"}
 
 
 def selected(rows: object, table: Report, changes: Report) -> list[int]:
@@ -110,7 +111,7 @@ def _given(rows: object) -> Iterator[tuple[str, dict[str, Any]]]:
     if isinstance(rows, (str, os.PathLike)):
         yield from _of_file(Path(cast("str", rows)))
         return
-    lazy = next((f"; {name}() it first" for name in ("collect", "compute") if hasattr(type(rows), name)), "")
+    lazy = next((hint for name, hint in _LAZY.items() if hasattr(type(rows), name)), "")
     columns = None if lazy else columns_of(rows)
     if columns is not None:
         yield from _of_columns(columns)
