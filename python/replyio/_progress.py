@@ -31,7 +31,7 @@ _LOG_EVERY = 60.0
 _NOTEBOOK_EVERY = 1.0
 _LONG_WAIT = 5.0
 # How long to wait for a stopped job, which ends by itself after 4.5 s, and for an abandoned one.
-_GRACE = 5.0
+GRACE = 5.0
 _LET_GO = 1.0
 
 # The state that a progress function receives, besides the text for people.
@@ -291,7 +291,7 @@ def _stop(job: Job) -> None:
     """Stops a job, and waits until it ends. A second interruption ends the wait."""
     job.stop()
     try:
-        job.wait(_GRACE)
+        job.wait(GRACE)
     except BaseException:  # noqa: BLE001 - the first exception is raised, whatever this one is
         job.abandon()
         job.wait(_LET_GO)
@@ -379,7 +379,7 @@ async def _stop_async(job: Job) -> None:
     job.stop()
     with shielded():
         try:
-            await _ended_within(job, _GRACE)
+            await _ended_within(job, GRACE)
         except GeneratorExit:
             raise
         except BaseException:  # noqa: BLE001 - the first exception is raised, whatever this one is

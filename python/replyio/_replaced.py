@@ -1,0 +1,77 @@
+"""Moves a plan aside until the plan that replaces it is complete."""
+
+from __future__ import annotations
+
+import os
+
+from replyio import _replyio
+
+__all__: list[str] = []
+
+
+class Replaced:
+    """The plan that a new plan replaces: beside it, as `….replaced`, until the new one is complete.
+
+    Other processes may use both names meanwhile, so this never replaces or deletes another file than its own.
+    """
+
+    __slots__ = ("_aside", "_identity", "_is_moved", "_path")
+
+    def __init__(self, path: str) -> None:
+        """Moves the plan aside, if there is one.
+
+        Args:
+            path: The file of the plan.
+
+        Raises:
+            PlanError: If it is not a plan, or a run uses it.
+            OSError: If it cannot be moved.
+        """
+        self._path = path
+        self._aside = f"{path}.replaced"
+        self._is_moved = _replyio.PlanFile.is_replaceable(path)
+        if self._is_moved:
+            if _identity(path) == _identity(self._aside):  # a process was killed in `restore`
+                os.unlink(self._aside)  # noqa: PTH108 - the path is a string
+            os.replace(path, self._aside)  # noqa: PTH105 - both are strings
+        # Without a plan to move, a killed process may have left one, or another process has moved it just now.
+        self._identity = _identity(self._aside)
+
+    def delete(self) -> None:
+        """Deletes the plan. The new one must be complete."""
+        if self._is_there():
+            os.unlink(self._aside)  # noqa: PTH108 - the path is a string
+
+    def restore(self) -> str | None:
+        """Gives the plan its name back, unless another file has the name.
+
+        Returns:
+            The file in which this object has left the plan, if that was not possible.
+        """
+        if not self._is_there():
+            return None
+        try:
+            _rename(self._aside, self._path)
+        except OSError:
+            return self._aside if self._is_moved else None
+        return None
+
+    def _is_there(self) -> bool:
+        return self._identity is not None and _identity(self._aside) == self._identity
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _rename(source: str, target: str) -> None:
+    """Renames a file. Fails if the target exists, or if the file system cannot rename without replacing a file."""
+    if os.name == "nt":
+        os.rename(source, target)  # noqa: PTH104 - both are strings
+    else:
+        os.link(source, target, follow_symlinks=False)
+        os.unlink(source)  # noqa: PTH108 - the path is a string
