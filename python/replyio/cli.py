@@ -784,7 +784,10 @@ def _show(report: Plan | ApplyResult, options: dict[str, Any]) -> None:
         with _ignoring_a_closed_pipe():
             write_many(table, form, table.columns)
     elif form == "json":
-        _give({"counts": report.counts, "requests": report.requests, "seconds": report.seconds}, options)
+        costs = {"requests": report.requests, "seconds": report.seconds}
+        # Without a client, which `status` has not, both are unknown.
+        known = {name: value for name, value in costs.items() if value is not None}
+        _give({"counts": report.counts, **known}, options)
     else:
         # A person reads about the statuses that have rows, a program about every status.
         counts = report.counts.items()
