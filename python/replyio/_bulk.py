@@ -178,7 +178,7 @@ class Planning:
         self.path = ""
 
     async def _table_async(self) -> _replyio.Table:
-        """Reads the table. The tasks of the event loop get their turns meanwhile.
+        """Reads the table. Does not block the event loop.
 
         Rows of Python objects may belong to this thread, as those of a database do: it reads them itself, in turns.
         """

@@ -42,7 +42,7 @@ _in_command = False
 
 
 def speak_to_a_command() -> None:
-    """Has a job that is stopped say how to resume it in the words of the command line alone."""
+    """Makes the message of a stopped job show only the command that resumes it."""
     global _in_command  # noqa: PLW0603 - the whole process is the command
     _in_command = True
 

@@ -331,7 +331,7 @@ def test_a_listing_is_read_into_one_table_and_says_so(client: ReplyClient) -> No
             plan(client, "sync", accounts)
     accounts = client.list_contact_accounts(page_size=8)
     first = next(accounts)
-    assert "1 accounts returned so far" in repr(accounts)
+    assert "1 account returned so far; iterate over it, or call .to_pandas() or .to_polars()" in repr(accounts)
     assert [first.id, *accounts.to_pandas()["id"]] == list(range(1, 21))
     with Sandbox(accounts=[]) as nobody, nobody.client() as lonely:
         accounts = lonely.list_contact_accounts()
