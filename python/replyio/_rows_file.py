@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from replyio._plan_text import counted
 from replyio.errors import FieldError, ValidationError
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def _first(records: Iterator[tuple[int, list[str]]]) -> list[str]:
 def _of_width(width: int, records: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
     for number, values in records:
         if len(values) != width:
-            refuse(f"line {number} has {len(values)} fields, but the first line has {width}")
+            refuse(f"line {number} has {counted(len(values), 'field')}, but the first line has {width}")
         yield number, values
 
 

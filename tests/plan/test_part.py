@@ -139,6 +139,7 @@ FILES_TO_REFUSE = {
     "a space before a quote": ("a.csv", 'row,note\n0, "b"\n', "line 2: the file is not CSV: .* twice"),
     "a field too many": ("a.csv", "row,id\n0,1\n\n1,2,5\n", "line 4 has 3 fields, but the first line has 2"),
     "a field too few": ("a.csv", "row,id,note\n0,1\n", "line 2 has 2 fields, but the first line has 3"),
+    "one field": ("a.csv", "row,id,note\n0\n", "line 2 has 1 field, but the first line has 3"),
     "two separators": ("a.csv", "row,a;row\n0,1;2\n", "separated by comma or semicolon"),
     "no number": ("a.csv", "row,id\n0,1\nx,2\n", "line 3: a row number must be a whole number"),
     "an empty number": ("a.csv", "row,id\n,2\n", "line 2: a row number must be a whole number"),
