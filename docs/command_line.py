@@ -60,6 +60,9 @@ wait of more than 5 s.
 - JSON has every field. It keeps `null` and `""` apart. A field that the service left out is `null`, as if the service
   had sent `null`.
 - If a list fails before its end, the JSON is incomplete and not valid. With `jsonl`, each complete line is valid.
+- As JSON, `plan`, `apply` and `revert` print the rows by status as `counts`, with `requests` and `seconds`: for `plan`
+  an estimate for `apply`, otherwise what the run sent and took. `status` prints only `counts`, because the estimate
+  needs the quota of a key.
 - In CSV the stage is three columns. `null` and the empty text are both an empty cell.
 
 Fields have their Python names. You can give the output of `get --writable` to `--json`, and the output of `list

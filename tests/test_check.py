@@ -156,6 +156,15 @@ def test_no_account_is_no_difference() -> None:
     assert "no account" in said(report, "reading")
 
 
+def test_what_the_check_cannot_tell_is_not_known() -> None:
+    with Sandbox() as sandbox:
+        report = checked(sandbox)
+    assert report.as_expected
+    assert "\nempty values: not known\n" in str(report)
+    assert "\nmembers: as expected\n" in str(report)
+    assert "not known" in report._repr_html_()
+
+
 @pytest.mark.parametrize(
     "fault",
     [

@@ -345,7 +345,7 @@ def test_json_that_cannot_be_read_is_refused(service: Sandbox, tmp_path: Path) -
 # Usage
 
 USAGE = {
-    "which command?": [],
+    "no command given": [],
     "no such command; did you mean get?": ["gett", "1"],
     "no such command; see": ["canary-value"],
     "put the command first": ["--format", "json", "get", "1"],

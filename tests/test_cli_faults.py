@@ -73,9 +73,9 @@ WRONG_INPUT = {
     "status .": "replyio: . is not a plan file",
     "apply made.replyplan --rows missing.csv": "replyio: --rows: the file cannot be read: No such file or directory",
     "apply made.replyplan --rows broken.parquet": "replyio: --rows: the file cannot be read as Parquet",
-    "apply made.replyplan --rows deep.jsonl": "replyio: --rows: the file is not JSON Lines",
-    "apply made.replyplan --rows long.csv":
-        "replyio: --rows: the file is not CSV: field larger than field limit (131072)",
+    "apply made.replyplan --rows deep.jsonl": "replyio: --rows: line 1 is not a JSON object",
+    "apply made.replyplan --rows open.csv":
+        "replyio: --rows: line 2: the file is not CSV: a quote is opened and never closed",
     "apply made.replyplan --rows 0-999999999": "replyio: --rows: a range has at most 10,000,000 rows",
     "update 1 --json missing.json": "replyio: --json missing.json: No such file or directory",
     "get 1 --key-file missing.key": "replyio: --key-file: the file cannot be read: No such file or directory",
@@ -95,7 +95,7 @@ def test_input_that_cannot_be_used_is_2_in_a_line(words: str, shell: Shell) -> N
     pq.write_table(pa.table({"id": [1], "city": ["Oslo"]}), whole)
     (shell.folder / "cut.parquet").write_bytes(whole.read_bytes()[:40] + whole.read_bytes()[-12:])
     (shell.folder / "deep.jsonl").write_text("[" * 100_000, encoding="utf-8")
-    (shell.folder / "long.csv").write_text(f"row,note\n0,{'x' * 200_000}\n", encoding="utf-8")
+    (shell.folder / "open.csv").write_text('row,note\n0,"x\n1,y\n', encoding="utf-8")
     assert shell("plan", "rows.csv", "--save-as", "made.replyplan")[0] == 0
     shell.service.clear_requests()
     code, out, told = shell(*words.split())
@@ -149,7 +149,7 @@ def test_apply_ends_with_what_to_do_about_every_row_that_is_not_done(shell: Shel
     show = "`replyio status made.replyplan --show failures` shows why"
     assert told == [
         f"replyio: 1 row failed or in conflict; {show}, `replyio apply made.replyplan --retry-failed` retries them",
-        f"replyio: 2 rows cannot be written; {show}; correct them in the table, then plan it again",
+        f"replyio: 2 rows cannot be written; {show}; correct the table, then plan again",
         "replyio: 1 row left; `replyio apply made.replyplan` resumes",
     ]
     assert [line.split() for line in out.splitlines()[1:]] == [
@@ -160,8 +160,8 @@ def test_apply_ends_with_what_to_do_about_every_row_that_is_not_done(shell: Shel
 def test_plan_says_which_rows_cannot_be_written(shell: Shell) -> None:
     told = shell("plan", "rows.csv", "--save-as", "made.replyplan")[2]
     assert told[0] == (
-        "replyio: 2 rows cannot be written; `replyio status made.replyplan --show failures` shows why; correct them in "
-        "the table, then plan it again"
+        "replyio: 2 rows cannot be written; `replyio status made.replyplan --show failures` shows why; correct the "
+        "table, then plan again"
     )
 
 

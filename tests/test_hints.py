@@ -391,6 +391,7 @@ def an_index_with_the_name_of_a_column(case: Case) -> None:
 @follows(
     ("src/python/rows.rs", "collect()"), ("src/python/rows.rs", "compute()"), ("src/python/rows.rs", "to_dict()"),
     ("src/python/rows.rs", "to_pandas()"), ("python/replyio/_join.py", "collect()"),
+    ("python/replyio/_selection.py", "collect()"), ("python/replyio/_selection.py", "compute()"),
 )  # fmt: skip
 def a_frame_that_is_no_table(case: Case) -> None:
     """Dask and Ray themselves are in `tests/integrations`."""
@@ -399,6 +400,10 @@ def a_frame_that_is_no_table(case: Case) -> None:
     assert case.plan(case.run(f"lazy.{call_of('collect', told)}", lazy=lazy)).counts == {"pending": 5}
     told = raised(lambda: case.names["plan"].rows and case.run("plan.join(lazy)", lazy=lazy))
     assert case.run(f"plan.join(lazy.{call_of('collect', told)})", lazy=lazy).height == 5
+    rows = pl.LazyFrame({"row": [0, 1]})
+    told = raised(lambda: case.run("plan.apply(rows=rows)", rows=rows))
+    result = case.run(f"plan.apply(rows=rows.{call_of('collect', told)}, progress=False)", rows=rows)
+    assert result.counts == {"changed": 2, "pending": 3}
 
 
 @follows(("python/replyio/_join.py", 'prefix="reply_"'))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from contextlib import contextmanager
-from pathlib import Path
+import threading
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from replyio import _replyio, _state
 from replyio._counts import Counts
 from replyio._plan_text import opened
-from replyio._progress import drive, drive_async, show_for, start_async
+from replyio._progress import GRACE, drive, drive_async, show_for, start_async
+from replyio._replaced import Replaced
 from replyio.errors import ConfigurationError, FieldError, PlanError, ReplyError, ValidationError
 from replyio.plan import ApplyResult, Plan
 
@@ -171,11 +173,12 @@ class Planning:
         self._if_exists = if_exists
         self._options = dict(options)
         self._temporary: _state.Temporary | None = None
-        self._aside: str | None = None
+        self._replaced: Replaced | None = None
+        self._job: Job | None = None
         self.path = ""
 
     async def _table_async(self) -> _replyio.Table:
-        """Reads the table. The tasks of the event loop get their turns meanwhile.
+        """Reads the table. Does not block the event loop.
 
         Rows of Python objects may belong to this thread, as those of a database do: it reads them itself, in turns.
         """
@@ -195,17 +198,15 @@ class Planning:
             if found is not None:
                 return plan_of(self._core, found)
         if self._if_exists == "replace":
-            aside = f"{self.path}.replaced"
-            if _replyio.PlanFile.is_replaceable(self.path):
-                os.replace(self.path, aside)  # noqa: PTH105 - both are strings
-            # It is also there if the process that replaced the plan was killed.
-            self._aside = aside if os.path.exists(aside) else None  # noqa: PTH110
-        return _replyio.PlanFile.plan(self._core, table, self.path)
+            self._replaced = Replaced(self.path)
+            self._replaced.move()
+        self._job = _replyio.PlanFile.plan(self._core, table, self.path)
+        return self._job
 
     def made(self, file: Any) -> Plan:
         """Returns the new plan. Deletes the replaced one."""
-        if self._aside is not None:
-            Path(self._aside).unlink(missing_ok=True)
+        if self._replaced is not None:
+            self._replaced.delete()
         return plan_of(self._core, file, temporary=self._temporary)
 
     @contextmanager
@@ -213,10 +214,37 @@ class Planning:
         """Restores the old plan if no new plan was created."""
         try:
             yield
-        except BaseException:
-            if self._aside is not None:
-                os.replace(self._aside, self.path)  # noqa: PTH105 - both are strings
+        except GeneratorExit:
+            with suppress(RuntimeError):  # the interpreter ends
+                threading.Thread(target=self._back_later).start()
             raise
+        except BaseException as error:
+            if left := self._back():
+                _tell(error, f"the plan to be replaced is now {_replyio.safe_text(left)}")
+            raise
+
+    def _back(self) -> str | None:
+        """Restores the old plan. Returns its file if it cannot have its name back."""
+        if self._replaced is None:
+            return None
+        if self._is_complete():
+            self._replaced.delete()
+            return None
+        return self._replaced.restore()
+
+    def _back_later(self) -> None:
+        """Restores the old plan after the end of the job, for which a closed coroutine cannot wait."""
+        if self._job is not None:
+            with suppress(ReplyError):
+                self._job.wait(GRACE)
+        self._back()
+
+    def _is_complete(self) -> bool:
+        """Returns whether the job has created the new plan, although the call was interrupted."""
+        try:
+            return self._job is not None and self._job.result() is not None
+        except Exception:  # noqa: BLE001 - it has failed, or was abandoned
+            return False
 
     def wait(self, progress: bool | Callable[[dict[str, Any]], object]) -> Plan:
         """Waits for the plan."""
@@ -241,14 +269,22 @@ class Planning:
         return self.made(file)
 
 
+def _tell(error: BaseException, text: str) -> None:
+    """Adds a text to an error of this package. Logs it beside any other."""
+    if isinstance(error, ReplyError):
+        error.message = f"{error.message}; {text}"
+        error.args = (error.message,)
+    else:
+        logging.getLogger("replyio").warning("%s", text)
+
+
 @contextmanager
 def _telling_where(plan: Plan) -> Generator[None]:
     """Adds the file of the plan to an error that stops a one-shot call."""
     try:
         yield
     except ReplyError as error:
-        error.message = f"{error.message}; the plan was kept; resume it with {opened(plan.path)}.apply()"
-        error.args = (error.message,)
+        _tell(error, f"the plan was kept; resume it with {opened(plan.path)}.apply()")
         raise
 
 

@@ -178,7 +178,9 @@ def _report(made: _replyio.Check) -> CheckReport:
 
 
 def _verdict(finding: CheckFinding) -> str:
-    return "DIFFERS" if finding.differs else "as expected"
+    if finding.differs:
+        return "DIFFERS"
+    return "not known" if "check cannot tell" in finding.follows else "as expected"
 
 
 def _wrapped(label: str, text: str) -> list[str]:

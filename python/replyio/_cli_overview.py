@@ -18,7 +18,7 @@ COMMANDS = {
     "check": "check how the service behaves and where it differs from what replyio expects; sends no update by default",
     "plans": "list the plans that were created without --save-as; needs no key",
     "quota": "show how many requests are left in the quota that programs on this machine share; sends none",
-    "sandbox": "run a server on 127.0.0.1 that behaves like Reply.io, to try the commands without a key",
+    "sandbox": "run a server on 127.0.0.1 that follows Reply.io's API documentation, to try the commands without a key",
 }
 EXIT_CODES = {
     0: "done",

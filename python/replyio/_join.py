@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+from replyio._frames import columns_of, values_of
 from replyio.errors import FieldError, ValidationError
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def joined(table: Any, rows: PlanTable, prefix: str) -> Any:
         ValidationError: If the table is of another kind, has other rows, or already has such columns.
     """
     kind = _kind(table)
-    names = [str(name) for name in (table.column_names if kind == "pyarrow" else table.columns)]
+    columns = columns_of(table) or []
+    names = {_first_label(name) for name, _ in columns}
     if len(table) != len(rows):
         _refuse(
             f"has {len(table):,} rows, but the plan has {len(rows):,}; join the table that the plan was created from"
@@ -42,8 +44,7 @@ def joined(table: Any, rows: PlanTable, prefix: str) -> Any:
     if taken:
         _refuse(f'has a column {taken[0]} already; pass prefix="reply_" to rename the new columns')
     records = list(rows)
-    columns = [table[name] for name in names if names.count(name) == 1]
-    places = [_first_other(column, records) for column in columns]
+    places = [_first_other(values_of(column), records) for _, column in columns]
     if None not in places:
         place = max((place for place in places if place is not None), default=0)
         _refuse(f"has another account in row {place} than the plan; join the table in its original order")
@@ -63,12 +64,16 @@ def _kind(table: Any) -> str:
     return _refuse(f"must be {_TAKEN}, not {type(table).__name__}{'; collect() it first' if lazy else ''}")
 
 
-def _first_other(column: Any, records: Sequence[Mapping[str, Any]]) -> int | None:
+def _first_label(name: object) -> str:
+    """Returns the name of a column. In pandas it may have several levels."""
+    return str(cast("tuple[object, ...]", name)[0] if isinstance(name, tuple) else name)
+
+
+def _first_other(values: Sequence[Any], records: Sequence[Mapping[str, Any]]) -> int | None:
     """Returns the first row whose value in a column differs from the plan's key; None if all match.
 
     The column may have any name, because `columns=` may have renamed it at planning.
     """
-    values = column.to_pylist() if hasattr(column, "to_pylist") else column.to_list()
     return next((place for place, row in enumerate(records) if not _agrees(values[place], row)), None)
 
 
@@ -101,7 +106,11 @@ def _with_columns(kind: str, table: Any, added: Mapping[str, list[Any]]) -> Any:
     library = sys.modules[kind]
     if kind == "pandas":
         text = library.Series(["text"]).dtype  # whatever the columns contain, even nothing
-        return table.assign(**{name: library.array(values, dtype=text) for name, values in added.items()})
+        more = ("",) * (table.columns.nlevels - 1)
+        table = table.copy()
+        for name, values in added.items():
+            table[(name, *more) if more else name] = library.array(values, dtype=text)
+        return table
     if kind == "polars":
         return table.with_columns(library.Series(name, values, dtype=library.String) for name, values in added.items())
     for name, values in added.items():

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import shutil
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,7 +31,7 @@ _LOG_EVERY = 60.0
 _NOTEBOOK_EVERY = 1.0
 _LONG_WAIT = 5.0
 # How long to wait for a stopped job, which ends by itself after 4.5 s, and for an abandoned one.
-_GRACE = 5.0
+GRACE = 5.0
 _LET_GO = 1.0
 
 # The state that a progress function receives, besides the text for people.
@@ -42,7 +42,7 @@ _in_command = False
 
 
 def speak_to_a_command() -> None:
-    """Has a job that is stopped say how to resume it in the words of the command line alone."""
+    """Makes the message of a stopped job show only the command that resumes it."""
     global _in_command  # noqa: PLW0603 - the whole process is the command
     _in_command = True
 
@@ -291,7 +291,7 @@ def _stop(job: Job) -> None:
     """Stops a job, and waits until it ends. A second interruption ends the wait."""
     job.stop()
     try:
-        job.wait(_GRACE)
+        job.wait(GRACE)
     except BaseException:  # noqa: BLE001 - the first exception is raised, whatever this one is
         job.abandon()
         job.wait(_LET_GO)
@@ -354,7 +354,10 @@ async def start_async(start: Callable[[Unpack[_Arguments]], _Started], *argument
         raise
     except asyncio.CancelledError:
         with shielded():
-            await asyncio.wait([starting])
+            # The function must not go on beside what the caller undoes, however often the task is canceled.
+            while not starting.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([starting])
         if (job := _started_job(starting)) is not None:
             await _stop_async(job)
         raise
@@ -379,7 +382,7 @@ async def _stop_async(job: Job) -> None:
     job.stop()
     with shielded():
         try:
-            await _ended_within(job, _GRACE)
+            await _ended_within(job, GRACE)
         except GeneratorExit:
             raise
         except BaseException:  # noqa: BLE001 - the first exception is raised, whatever this one is

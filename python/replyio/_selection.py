@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import operator
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from replyio._export import guard, rows_of
-from replyio.errors import FieldError, ValidationError
+from replyio._frames import columns_of, values_of
+from replyio._rows_file import json_lines, parquet, refuse, refuse_other_names, separated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import NoReturn
+    from collections.abc import Sequence
 
     from replyio._replyio import Report
 
@@ -24,7 +23,7 @@ __all__: list[str] = []
 
 # The columns of a table that refer to the plan. Others are ignored.
 _COLUMNS = ("row", "id", "field", "before", "after")
-_SPREADSHEETS = {".xlsx", ".xlsm", ".xls", ".ods", ".numbers"}
+_LAZY = {"collect": "; collect() it first", "compute": "; compute() it first"}
 
 
 def selected(rows: object, table: Report, changes: Report) -> list[int]:
@@ -51,12 +50,10 @@ def selected(rows: object, table: Report, changes: Report) -> list[int]:
     ids = {row["row"]: row["id"] for row in planned}
     missing = next((number for number in numbers if number not in ids), None)
     if missing is not None:
-        _refuse(f"row {missing} is not in the plan")
+        refuse(f"row {missing} is not in the plan")
     for number, line in lines:
-        if "id" in line and not _is_same(line["id"], ids[number]):
-            _refuse(
-                f"row {number} of the plan has another id than in this table; is this table an export of this plan?"
-            )
+        if "id" in line and not _is_same_id(line["id"], ids[number]):
+            refuse(f"row {number} of the plan has another id than in this table; is this table an export of this plan?")
     if any("field" in line for _, line in lines):
         pending = {row["row"] for row in planned if row["status"] == "pending"}
         _check_changes(lines, wanted, pending, changes)
@@ -73,17 +70,19 @@ def _check_changes(
             planned.setdefault(change["row"], {})[change["field"]] = change
     found: dict[int, set[str]] = {}
     for number, line in lines:
-        field, fields = str(line.get("field")).strip(), planned.get(number, {})
+        if "field" not in line:
+            refuse(f"row {number} has a line without `field`, which other lines have")
+        field, fields = _plain(line["field"]), planned.get(number, {})
         if field not in fields:
-            _refuse(f"row {number} of the plan does not change the field {field!r} of this table")
+            refuse(f"row {number} of the plan does not change the field {field!r} of this table")
         # A run that overwrites conflicts changes the previous values of its rows.
         if number in pending and "before" in line and not _is_same(line["before"], fields[field]["before"]):
-            _refuse(
+            refuse(
                 f"row {number}, {field}: the value in `before` differs from the plan; is this table an export of this "
                 f"plan? If only its format changed, remove the column `before`"
             )
         if "after" in line and not _is_same(line["after"], fields[field]["after"]):
-            _refuse(
+            refuse(
                 f"row {number}, {field}: the value in `after` differs from the plan, and a run sends only the "
                 f"plan's values; plan again from the edited values, or remove the column `after` if only its format "
                 f"changed"
@@ -92,9 +91,7 @@ def _check_changes(
     for number, named in found.items():
         left = sorted(planned[number].keys() - named)
         if left:
-            _refuse(
-                f"row {number} also changes {', '.join(left)}: keep or remove all lines of a row together; {_WHOLE}"
-            )
+            refuse(f"row {number} also changes {', '.join(left)}: keep or remove all lines of a row together; {_WHOLE}")
 
 
 _WHOLE = "to leave out single fields, plan again without their cells"
@@ -102,105 +99,105 @@ _WHOLE = "to leave out single fields, plan again without their cells"
 
 def _lines(rows: object) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Yields row numbers, each with the other columns of its line."""
+    for place, line in _given(rows):
+        number = _whole(line["row"])
+        if number is None:
+            refuse(f"{place}a row number must be a whole number, 0 or greater")
+        yield number, line
+
+
+def _given(rows: object) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields the columns of each line that refer to the plan, with the place of the line in a file."""
     if isinstance(rows, (str, os.PathLike)):
-        found: Iterable[Any] = _file(Path(cast("str", rows)))
+        yield from _of_file(Path(cast("str", rows)))
+        return
+    lazy = next((hint for name, hint in _LAZY.items() if hasattr(type(rows), name)), "")
+    columns = None if lazy else columns_of(rows)
+    if columns is not None:
+        yield from _of_columns(columns)
+    elif isinstance(rows, Iterable) and not isinstance(rows, (bytes, Mapping)) and not lazy:
+        for each in cast("Iterable[Any]", rows):  # type: ignore[redundant-cast] # pyright infers less
+            if isinstance(each, Mapping):
+                pairs = list(cast("Mapping[object, Any]", each).items())
+                yield "", _cells(_places(tuple(name for name, _ in pairs)), [value for _, value in pairs])
+            else:
+                yield "", {"row": each}
     else:
-        names: Any = getattr(rows, "column_names", None) or getattr(rows, "columns", None)
-        if names is not None and hasattr(rows, "__getitem__") and not isinstance(rows, Mapping):
-            found = _frame(rows, [str(name) for name in names])
-        elif isinstance(rows, Iterable) and not isinstance(rows, (bytes, Mapping)):
-            found = cast("Iterable[Any]", rows)  # type: ignore[redundant-cast] # pyright infers less
-        else:
-            kind: str = type(cast("object", rows)).__name__  # type: ignore[redundant-cast] # pyright infers less
-            _refuse(f"must be row numbers or a table with a column `row`, not {kind}")
-    for each in found:
-        if isinstance(each, Mapping):
-            whole = cast("Mapping[str, Any]", each)
-            line = {name: whole[name] for name in _COLUMNS if name in whole}
-            if "row" not in line:
-                _refuse("the table has no column `row`")
-            yield _number(line["row"]), line
-        else:
-            yield _number(each), {}
+        kind: str = type(cast("object", rows)).__name__  # type: ignore[redundant-cast] # pyright infers less
+        refuse(f"must be row numbers or a table with a column `row`, not {kind}{lazy}")
 
 
-def _number(value: object) -> int:
-    """Parses a row number. A spreadsheet or a DataFrame may have converted it to text or a float."""
-    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
-        return int(value)
+def _of_file(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    refuse_other_names(path)
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        yield from _of_columns(columns_of(parquet(path)) or [])
+    elif suffix in {".csv", ".tsv"}:
+        names, records = separated(path, lambda name: _plain_name(name) == "row")
+        places = _places(tuple(names))
+        for number, values in records:
+            yield f"line {number}: ", _cells(places, values)
+    else:
+        for number, members in json_lines(path):
+            place = f"line {number}: "
+            yield place, _cells(_places(tuple(name for name, _ in members), place), [value for _, value in members])
+
+
+def _of_columns(columns: Sequence[tuple[object, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    places = _places(tuple(name for name, _ in columns))
+    for values in zip(*(values_of(columns[place][1]) for place in places.values()), strict=True):
+        yield "", dict(zip(places, values, strict=True))
+
+
+def _cells(places: Mapping[str, int], values: Sequence[Any]) -> dict[str, Any]:
+    return {name: values[place] for name, place in places.items()}
+
+
+@lru_cache(maxsize=64)
+def _places(names: tuple[object, ...], place: str = "") -> dict[str, int]:
+    """Returns the positions of the columns that refer to the plan. Compares names by letters and digits only."""
+    found: dict[str, int] = {}
+    for position, name in enumerate(map(_plain_name, names)):
+        if name in found:
+            refuse(f"{place}the column `{name}` is there twice")
+        if name in _COLUMNS:
+            found[name] = position
+    if "row" not in found:
+        refuse(f"{place}the table has no column `row`")
+    value = next((name for name in ("before", "after") if name in found), None)
+    if value is not None and "field" not in found:
+        refuse(
+            f"{place}the table has the column `{value}` but not `field`, so replyio cannot compare its values with the "
+            f"plan; keep the column `field`, or remove the columns `before` and `after`"
+        )
+    return found
+
+
+def _plain_name(name: object) -> str:
+    return "".join(filter(str.isalnum, str(name))).lower()
+
+
+def _whole(value: object) -> int | None:
+    """Parses a row number or an id; returns None if it is neither.
+
+    A spreadsheet or a DataFrame may have converted it to text or a float.
+    """
+    if isinstance(value, str):
+        digits = re.fullmatch(r"\s*(\d{1,19})(?:\.0*)?\s*", value, re.ASCII)
+        return int(digits[1]) if digits else None
     if isinstance(value, float) and value.is_integer() and value >= 0:
         return int(value)
-    if not isinstance(value, bool):
-        try:
-            number = operator.index(cast("Any", value))
-        except TypeError:
-            pass
-        else:
-            if number >= 0:
-                return number
-    return _refuse("a row number must be a whole number, 0 or greater")
-
-
-def _frame(frame: Any, names: list[str]) -> Iterator[dict[str, Any]]:
-    """Yields the lines of a pandas or polars DataFrame, or of a pyarrow table."""
-    known = [name for name in _COLUMNS if name in names]
-    if "row" not in known:
-        _refuse("the table has no column `row`")
-    columns: list[list[Any]] = []
-    for name in known:
-        column = frame[name]
-        give = next(
-            (getattr(column, name) for name in ("to_pylist", "to_list", "tolist") if hasattr(column, name)), None
-        )
-        columns.append(list(column) if give is None else give())
-    for values in zip(*columns, strict=True):
-        yield dict(zip(known, values, strict=True))
-
-
-def _file(path: Path) -> Iterable[Mapping[str, Any]]:
-    suffix = path.suffix.lower()
-    if "\0" in str(path):
-        _refuse("the name of the file contains a null character")
-    if suffix not in {".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"}:
-        hint = "; save the sheet as CSV first" if suffix in _SPREADSHEETS else ""
-        _refuse(f"the name of the file must end in .csv, .tsv, .jsonl, .ndjson or .parquet{hint}")
+    if isinstance(value, bool):
+        return None
     try:
-        if suffix == ".parquet":
-            from replyio._parquet import read
-
-            return list(_read_parquet(_parquet_of(read, path)))
-        raw = path.read_bytes()
-    except OSError as error:
-        _refuse(f"the file cannot be read: {error.strerror}")
-    try:
-        content = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        content = raw.decode("cp1252", "replace")  # the encoding of some spreadsheets, with the same numbers and names
-    if suffix in {".csv", ".tsv"}:
-        head = content.partition("\n")[0]
-        delimiter = max("\t;,|", key=head.count)
-        try:
-            # Only CR and LF end a line: other characters that Python treats as line ends may be in a value.
-            return list(csv.DictReader(io.StringIO(content, newline=""), delimiter=delimiter))
-        except csv.Error as error:
-            _refuse(f"the file is not CSV: {error}")
-    try:
-        lines: list[Any] = [json.loads(line) for line in content.split("\n") if line.strip()]
-    except (ValueError, RecursionError):
-        _refuse("the file is not JSON Lines")
-    return lines
+        number = operator.index(cast("Any", value))
+    except TypeError:
+        return None
+    return number if number >= 0 else None
 
 
-def _parquet_of(read: Callable[[Path], Any], path: Path) -> Any:
-    try:
-        return read(path)
-    except ValidationError:
-        _refuse("the file cannot be read as Parquet")
-
-
-def _read_parquet(table: Any) -> Iterator[dict[str, Any]]:
-    names: Any = getattr(table, "column_names", None) or table.columns
-    return _frame(table, [str(name) for name in names])
+def _is_same_id(found: object, planned: int | None) -> bool:
+    return _is_same(found, planned) or (planned is not None and _whole(found) == planned)
 
 
 def _is_same(found: object, planned: object) -> bool:
@@ -218,7 +215,3 @@ def _plain(value: object) -> str:
         return str(int(value))
     text = str(value).strip()
     return "" if text in {"<NA>", "NaT"} else text
-
-
-def _refuse(message: str) -> NoReturn:
-    raise ValidationError(f"rows refused: {message}", errors=[FieldError("rows", message)])

@@ -86,7 +86,7 @@ def _dispatch(words: list[str]) -> int:
     if first in {"--help", "-h", "help"}:
         return _say(overview())
     if not first:
-        raise UsageError("which command? see replyio --help")
+        raise UsageError("no command given; see replyio --help")
     if first not in COMMANDS:
         raise UsageError(unknown_command(first))
     if first == "sandbox":
@@ -732,7 +732,7 @@ def _refused_rows(path: str, counts: Mapping[Status, int]) -> list[str]:
     if not rows:
         return []
     show = f"`replyio status {argument(path)} --show failures` shows why"
-    return [f"{counted(rows, 'row')} cannot be written; {show}; correct them in the table, then plan it again"]
+    return [f"{counted(rows, 'row')} cannot be written; {show}; correct the table, then plan again"]
 
 
 def _refuse_what_is_no_plan(file: str) -> None:
@@ -784,7 +784,10 @@ def _show(report: Plan | ApplyResult, options: dict[str, Any]) -> None:
         with _ignoring_a_closed_pipe():
             write_many(table, form, table.columns)
     elif form == "json":
-        _give({"counts": report.counts, "requests": report.requests, "seconds": report.seconds}, options)
+        costs = {"requests": report.requests, "seconds": report.seconds}
+        # Without a client, which `status` has not, both are unknown.
+        known = {name: value for name, value in costs.items() if value is not None}
+        _give({"counts": report.counts, **known}, options)
     else:
         # A person reads about the statuses that have rows, a program about every status.
         counts = report.counts.items()

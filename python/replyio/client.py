@@ -40,9 +40,9 @@ class Quota:
     file in the state directory. Set `REPLYIO_STATE_DIR` to move that directory.
 
     Attributes:
-        per_minute: Requests in any sixty seconds.
-        per_hour: Requests in any hour.
-        clock_scale: The factor by which its clock runs faster than real time.
+        per_minute: The most requests in any 60 seconds.
+        per_hour: The most requests in any hour.
+        clock_scale: How many times faster than real time the clock of the quota runs.
         shared: Whether the requests of other processes count too.
         bulk_share: The share of `per_minute` that a bulk update may use.
         acquire: A function that the client calls before each request.
@@ -70,11 +70,11 @@ class Quota:
         """Makes a quota.
 
         Args:
-            per_minute: Requests in any sixty seconds. Default 95.
-            per_hour: Requests in any hour. Default 2,900.
-            clock_scale: The factor by which its clock runs faster than real time. Default 1. Change it only for a
-                `replyio.sandbox.Sandbox` whose clock runs as fast, to run a job of hours in minutes; the live service
-                would answer 429. `Sandbox.client()` sets it.
+            per_minute: The most requests in any 60 seconds. Default 95.
+            per_hour: The most requests in any hour. Default 2,900.
+            clock_scale: How many times faster than real time the clock of the quota runs. Default 1. Change it only
+                for a `replyio.sandbox.Sandbox` whose clock runs as fast, to run a job of hours in minutes; the live
+                service would answer 429. `Sandbox.client()` sets it.
             shared: Whether all processes of this system user share one count, for each key, service and `act_as`.
                 Default True. If the process cannot use the file, it counts only its own requests and logs one warning.
                 A quota of more than 4,096 requests an hour, or with a `clock_scale` below 1 or above 1,000, is never
@@ -85,10 +85,10 @@ class Quota:
                 Default None. The client calls it once before each request that it sends, retries included, when this
                 quota allows the request, and sends the request when the function returns. If it raises or returns
                 False, the call raises `RateLimitError` and sends nothing more. A bulk update then stops, and rows that
-                it did not write keep their status. Its time counts against the call's `timeout`; a bulk update waits as
-                long as it takes. It runs in a separate thread, a coroutine function in an event loop of that thread,
-                for one request at a time. It must not call a client of the same quota. A pickle of the quota refers to
-                it by name.
+                it did not write keep their status. The time that the function takes counts against the call's
+                `timeout`; a bulk update waits as long as it takes. The function runs in a separate thread, a coroutine
+                function in an event loop of that thread, for one request at a time. It must not call a client of the
+                same quota. A pickle of the quota refers to it by name.
 
         Raises:
             ConfigurationError: When a limit is not a positive integer, or another value cannot be used.
@@ -657,7 +657,7 @@ class ReplyClient:
         """Plans the updates of many accounts from a table. Sends no update.
 
         Reads pages of accounts with `GET /v3/contact-accounts` until it has read as many pages as rows are left, then
-        each remaining row with `GET /v3/contact-accounts/{id}`. An id that no page has takes a request of its own.
+        each remaining row with `GET /v3/contact-accounts/{id}`. Each id that is on no page takes a separate request.
 
         Args:
             data: The rows: any object with `__arrow_c_stream__` (pandas, polars, pyarrow, DuckDB), an iterable of
@@ -924,8 +924,8 @@ class ReplyClient:
                 the byte order mark names.
             on_conflict: "skip" or "overwrite".
             on_unknown_member: "stop" or "clear".
-            max_changes: The most accounts that the call may change. Default None: no limit.
-            max_cleared: The most fields that the call may empty. Default None: no limit.
+            max_changes: The maximum number of accounts that the call may change. Default None: no limit.
+            max_cleared: The maximum number of fields that the call may empty. Default None: no limit.
             progress: Whether to show the progress, or a function to call with each new state. Default True.
 
         Returns:
@@ -1157,12 +1157,10 @@ class _Pages:
         if self._listing.finished and not self._left():
             hint = "call list_contact_accounts() again to read them again"
             return f"<{type(self).__name__}: all {given:,} accounts returned; {hint}>"
-        loop = (
-            "async for account in it, or await it"
-            if isinstance(self, AsyncContactAccountIterator)
-            else "iterate, or it"
-        )
-        return f"<{type(self).__name__}: {given:,} accounts returned so far; {loop}.to_pandas() or .to_polars()>"
+        is_async = isinstance(self, AsyncContactAccountIterator)
+        hint = "use async for, or await" if is_async else "iterate over it, or call"
+        number = f"{given:,} account{'' if given == 1 else 's'}"
+        return f"<{type(self).__name__}: {number} returned so far; {hint} .to_pandas() or .to_polars()>"
 
 
 class ContactAccountIterator(_Pages):
@@ -1304,7 +1302,7 @@ class AsyncContactAccountIterator(_Pages):
         return self._take()
 
     async def _to_frame(self, library: str, convert: Callable[[list[_replyio.Batch]], _Frame]) -> _Frame:
-        """Reads the remaining accounts into a DataFrame. The tasks of the event loop get their turns meanwhile."""
+        """Reads the remaining accounts into a DataFrame. Does not block the event loop."""
         from asyncio import to_thread
 
         await to_thread(import_module, library)  # before any request

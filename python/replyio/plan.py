@@ -589,7 +589,7 @@ class Plan(_Report):
             rows: The rows to update: row numbers, or a table with a column `row`, such as an export of the changes from
                 which you removed lines. The table is a DataFrame, a list of mappings, or the path of a CSV, JSON Lines
                 or Parquet file. Keep or remove all lines of a row together. Default None: every row.
-            limit: The most rows to update, in the order of their numbers. Default None: all rows.
+            limit: The maximum number of rows to update, in the order of their numbers. Default None: all rows.
             max_changes: Refuse the run, and send nothing, if it would change more accounts than this. Default None: no
                 limit.
             max_cleared: Refuse the run, and send nothing, if it would empty more fields than this. Default None: no
@@ -635,9 +635,9 @@ class Plan(_Report):
                 (and `text`, a line for people) on each change. Default True.
             on_unknown_member: "stop" (the default) or "clear"; see `apply`.
             rows: Row numbers, or a table with a column `row`. Default None: every row.
-            limit: The most rows to update. Default None: all rows.
-            max_changes: The most accounts that the run may change. Default None: no limit.
-            max_cleared: The most fields that the run may empty. Default None: no limit.
+            limit: The maximum number of rows to update. Default None: all rows.
+            max_changes: The maximum number of accounts that the run may change. Default None: no limit.
+            max_cleared: The maximum number of fields that the run may empty. Default None: no limit.
 
         Returns:
             The outcome of the rows. Failed rows do not raise an error; see `ApplyResult.raise_for_failures`.
@@ -761,10 +761,11 @@ class Plan(_Report):
 
     @property
     def suspicious(self) -> dict[str, int]:
-        """The number of suspicious cells by column: texts that often mean an empty value, or that only programs write.
+        """The number of suspicious cells by column.
 
-        For example `NULL`, `N/A`, `-`, `nan`, or a phone number as `4.91E+11`. The plan sends them unchanged, unless
-        `null_values=` treats them as empty cells.
+        These are texts that often mean an empty value, and numbers that a spreadsheet has shortened. For example
+        `NULL`, `N/A`, `-`, `nan`, or a phone number as `4.91E+11`. The plan sends them unchanged, unless `null_values=`
+        treats them as empty cells.
         """
         return {column: cells for column, cells, _ in self._file.header().get("suspicious", ())}
 

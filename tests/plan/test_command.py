@@ -79,7 +79,8 @@ def test_a_nightly_job_runs_again_with_resume(command: Command) -> None:
 
 
 def test_a_part_of_a_plan_is_applied(command: Command) -> None:
-    command.counts("plan", "rows.csv", "--save-as", "n.replyplan", "--nulls", "clear")
+    _, planned, _ = command("plan", "rows.csv", "--save-as", "n.replyplan", "--nulls", "clear")
+    assert (planned.keys(), planned["requests"]) == ({"counts", "requests", "seconds"}, 8)
     code, _, told = command("apply", "n.replyplan", "--max-changes", "3")
     assert (code, "--max-changes=3 allows 3" in told) == (1, True), told
     code, _, told = command("apply", "n.replyplan", "--max-cleared", "3")
@@ -103,7 +104,7 @@ def test_status_and_plans_need_no_key(command: Command) -> None:
     assert (code, told) == (0, "")
     assert [(each["path"], each["rows"], each["source"]) for each in listed] == [(kept.path, "4 to change", "rows.csv")]
     code, shown, told = command("status", kept.path, REPLY_API_KEY="", REPLY_BASE_URL="")
-    assert (code, Counts(shown["counts"]), told) == (0, {"pending": 4}, "")
+    assert (code, Counts(shown.pop("counts")), told, shown) == (0, {"pending": 4}, "", {})
     assert command("plans", "--prune", REPLY_API_KEY="")[2] == "replyio: 1 plan removed\n"
     assert replyio.plans() == []
 

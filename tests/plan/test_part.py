@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -63,7 +64,14 @@ FORMS: dict[str, Callable[[Any, Any], Any]] = {
     "polars": lambda made, _: made.changes.to_polars().filter(pl.col("row") != 2),
     "pyarrow": lambda made, _: pa.table(made.changes.to_polars().filter(pl.col("row") != 2)),
     "rows": lambda made, _: made.rows.to_polars().filter(pl.col("row") != 2),
+    "other spellings": lambda made, _: [
+        {"Row ": line["row"], "ID": line["id"], "Field": line["field"]} for line in made.changes if line["row"] != 2
+    ],
+    "a column named like a method": lambda *_: pd.DataFrame({"row": [0, 1, 3, 4, 5], "collect": 0, "fetchall": 0}),
+    "an index": lambda made, _: made.changes.to_pandas().query("row != 2").set_index(["row", "id"]),
+    "duckdb": lambda *_: duckdb.sql("SELECT UNNEST([0, 1, 3, 4, 5]) AS row"),
     "a file": csv_without_row_two,
+    "a file in UTF-16": lambda made, folder: csv_without_row_two(made, folder, "\t", "utf-16"),
     "a file with semicolons": lambda made, folder: csv_without_row_two(made, folder, ";", "utf-8-sig"),
     "the name of a file": lambda made, folder: str(csv_without_row_two(made, folder)),
 }
@@ -83,6 +91,83 @@ def test_every_export_can_be_given_back(suffix: str, table: Any, made: Plan, tmp
     path = tmp_path / f"export{suffix}"
     made.export(path, table)
     assert do(made, "apply", rows=path).counts == {"changed": 6}
+
+
+TABLES_TO_READ = {
+    "a line that names the separator": "sep=;\r\nrow;note\r\n0;a,b\r\n3;\r\n",
+    "empty lines": "\n\nrow,note\n,\n0,x\n\n ,\n3,y\n,\n",
+    "an index of pandas": ",row,note\n0,0,x\n1,3,y\n",
+    "floats of pandas": "row,id\n0.0,1.0\n3.0,4.0\n",
+    "one column": "row\n0\n3\n",
+    "two columns of a name that replyio does not use": "note,note,Row\nx,y,0\nx,y,3\n",
+    "quoted line ends and quotes": 'note,row\n"a ""b"", \nc",0\n"\r\n",3\n',
+    "NUL and other separators": "row|note\r0|\0\r3|\u2028\x0b\r",
+    "a long field": f'row,note\n0,{"x" * 400_000}\n3,"{"y" * 400_000}"\n',
+}
+
+
+@pytest.mark.parametrize("content", TABLES_TO_READ)
+def test_the_file_of_a_spreadsheet_is_read(content: str, made: Plan, tmp_path: Path) -> None:
+    limit = csv.field_size_limit()
+    path = tmp_path / "approved.csv"
+    path.write_text(TABLES_TO_READ[content], encoding="utf-8", newline="")
+    assert statuses(do(made, "apply", rows=path).rows) == [
+        "changed", "pending", "pending", "changed", "pending", "pending",
+    ]  # fmt: skip
+    assert csv.field_size_limit() == limit
+
+
+def test_a_long_value_is_given_back(client: ReplyClient, tmp_path: Path) -> None:
+    made = plan(client, "sync", [{"id": 1, "description": "long, " * 40_000}])
+    for suffix in (".csv", ".jsonl"):
+        made.export(tmp_path / f"changes{suffix}", "changes")
+        assert do(made, "apply", rows=tmp_path / f"changes{suffix}").counts == {"changed": 1}
+
+
+FILES_TO_REFUSE = {
+    "a space after a comma": ("a.csv", "row, id, field, before, after\n0,999,city,Oslo,Molde\n", "another id"),
+    "other capitals": ("a.csv", "row,ID,Field,Before,After\n0,1,city,Oslo,Molde\n", "value in `after` differs"),
+    "one column twice": ("a.csv", "row,row\n0,2\n", "the column `row` is there twice"),
+    "one column in two spellings": ("a.csv", "row,id,ID\n0,1,2\n", "the column `id` is there twice"),
+    "one member twice": ("a.jsonl", '{"row": 0, "row": 2}\n', "line 1: the column `row` is there twice"),
+    "one member in two spellings": ("a.jsonl", '{"row": 0, "Row": 2}\n', "line 1: the column `row` is there twice"),
+    "after without field": ("a.csv", "row,after\n0,Molde\n", "the column `after` but not `field`"),
+    "before without field": ("a.jsonl", '{"row": 0, "before": "x"}\n', "line 1: .* column `before` but not `field`"),
+    "an open quote": ("a.csv", 'row,id,note\n0,1,"abc\n1,2,x\n2,3,y\n', "line 2: the file is not CSV: .*never closed"),
+    "a quote in a field": ("a.csv", 'row,note\n0,a "b\n', "line 2: the file is not CSV: .* twice"),
+    "text after a quote": ("a.csv", 'note,row\n"a\nb" c,0\n', "line 3: the file is not CSV: .* twice"),
+    "a space before a quote": ("a.csv", 'row,note\n0, "b"\n', "line 2: the file is not CSV: .* twice"),
+    "a field too many": ("a.csv", "row,id\n0,1\n\n1,2,5\n", "line 4 has 3 fields, but the first line has 2"),
+    "a field too few": ("a.csv", "row,id,note\n0,1\n", "line 2 has 2 fields, but the first line has 3"),
+    "one field": ("a.csv", "row,id,note\n0\n", "line 2 has 1 field, but the first line has 3"),
+    "two separators": ("a.csv", "row,a;row\n0,1;2\n", "separated by comma or semicolon"),
+    "no number": ("a.csv", "row,id\n0,1\nx,2\n", "line 3: a row number must be a whole number"),
+    "an empty number": ("a.csv", "row,id\n,2\n", "line 2: a row number must be a whole number"),
+    "a number of many digits": ("a.csv", f"row\n{'1' * 5_000}\n", "line 2: a row number must be a whole number"),
+    "nothing": ("a.csv", "", "no column `row`"),
+    "no object": ("a.jsonl", '{"row": 0}\n\n[0]\n', "line 3 is not a JSON object"),
+    "no JSON": ("a.jsonl", '{"row": 0}\n{"row": 0\n', "line 2 is not a JSON object"),
+    "half a character": ("a.csv", b"\xff\xfer\0o\0w\0\n", "the file is not valid UTF-16"),
+}
+
+
+@pytest.mark.parametrize("file", FILES_TO_REFUSE)
+def test_a_file_that_can_be_read_in_two_ways_is_refused(
+    file: str, made: Plan, service: Sandbox, tmp_path: Path
+) -> None:
+    name, content, message = FILES_TO_REFUSE[file]
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    service.clear_requests()
+    with pytest.raises(ValidationError, match=message):
+        do(made, "apply", rows=tmp_path / name)
+    assert service.requests == []
+
+
+def test_an_id_of_a_row_without_an_account_must_be_empty(client: ReplyClient) -> None:
+    made = plan(client, "sync", [*moves([1]), {"id": "x", "city": "Bergen"}])
+    with pytest.raises(ValidationError, match="row 1 of the plan has another id"):
+        do(made, "apply", rows=[{"row": 1, "id": "y"}])
+    assert do(made, "apply", rows=made.rows).counts == {"changed": 1, "invalid": 1}
 
 
 def test_no_rows_are_none(made: Plan, service: Sandbox) -> None:
@@ -113,11 +198,20 @@ def test_a_limit_takes_the_first_rows_and_the_next_run_the_next(mode: str, made:
         (pd.DataFrame({"id": [1]}), "no column `row`"),
         ([{"id": 1}], "no column `row`"),
         ([{"row": 0, "id": 2}], "row 0 of the plan has another id"),
+        ([{"row": 0, "id": "none"}], "row 0 of the plan has another id"),
         (7, "must be row numbers or a table"),
         ("nowhere.csv", "cannot be read: No such file"),
         ("nowhere.txt", r"must end in \.csv, .* or \.parquet$"),
         ("nowhere.xlsx", r"must end in \.csv, .*; save the sheet as CSV first"),
         ("nowhere\0.csv", "contains a null character"),
+        (pl.LazyFrame({"row": [0]}), r"not LazyFrame; collect\(\) it first"),
+        ([{"row": 0, "Row": 1}], "the column `row` is there twice"),
+        (pa.table([[0], [1]], names=["row", "row"]), "the column `row` is there twice"),
+        (pd.DataFrame([[0, 1]], columns=["row", "Row"]), "the column `row` is there twice"),
+        (pd.DataFrame({"row": [0], "after": ["Molde"]}), "the column `after` but not `field`"),
+        ([{"row": 0, "after": "Bergen 1"}], "the column `after` but not `field`"),
+        (pd.DataFrame({"row": [0]}, index=pd.Index([2], name="id")), "row 0 of the plan has another id"),
+        ([{"row": 0, "field": "city"}, {"row": 0, "field": "industry"}, {"row": 1}], "row 1 has a line without"),
         ([{"row": 0, "field": "city"}], "row 0 also changes industry"),
         ([{"row": 0, "field": "phone"}], "does not change the field 'phone'"),
         (

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import os
+import re
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import polars as pl
 import pytest
 
-from replyio import AuthenticationError, ConfigurationError, PlanError, ValidationError
+from replyio import AuthenticationError, ConfigurationError, PlanError, ValidationError, _replyio
 from replyio.sandbox import Fault, Sandbox
 
 from .jobs import companies, do, fresh, moves, plan, puts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 MODES = ["sync", "async"]
 
@@ -160,6 +165,129 @@ def test_a_plan_whose_replacement_was_killed_is_kept_until_there_is_a_new_one(
         else:
             assert plan(client, "sync", moves([2]), save_as=path, if_exists="replace").counts == {"pending": 1}
         assert not path.with_name("a.replyplan.replaced").exists()
+
+
+def before_the_file_is_created(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """What another process does after the old plan was moved aside, and before the new one is created."""
+    real = _replyio.PlanFile
+
+    class Interrupted:
+        is_replaceable = real.is_replaceable
+
+        @staticmethod
+        def plan(*arguments: Any) -> Any:
+            monkeypatch.setattr(_replyio, "PlanFile", real)
+            act()
+            return real.plan(*arguments)
+
+    monkeypatch.setattr(_replyio, "PlanFile", Interrupted)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_plan_that_another_process_has_made_meanwhile_is_never_replaced(
+    mode: str, service: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.replyplan"
+    with service.client(quota=None) as client:
+        do(plan(client, "sync", moves([1]), save_as=path), "apply")
+        before_the_file_is_created(monkeypatch, lambda: do(plan(client, "sync", moves([2]), save_as=path), "apply"))
+        with pytest.raises(
+            PlanError, match=r"already exists.*; the plan to be replaced is now .*a\.replyplan\.replaced"
+        ):
+            plan(client, mode, moves([3]), save_as=path, if_exists="replace")
+        assert [(row["id"], row["status"]) for row in client.open_plan(path).rows] == [(2, "changed")]
+        assert [row["id"] for row in client.open_plan(f"{path}.replaced").rows] == [1]
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_the_plan_that_another_process_replaces_meanwhile_is_left_to_it(
+    works: bool, service: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process has moved the old plan aside, and creates the new one before this process does."""
+    path, aside = tmp_path / "a.replyplan", tmp_path / "a.replyplan.replaced"
+    with service.client(quota=None) as client:
+        plan(client, "sync", moves([1]), save_as=path)
+        if works:
+            other = tmp_path / "b.replyplan"
+            plan(client, "sync", moves([5]), save_as=other)
+            before_the_file_is_created(monkeypatch, lambda: other.replace(aside))
+            made = plan(client, "sync", moves([2]), save_as=path, if_exists="replace")
+            assert [row["id"] for row in made.rows] == [2]
+            assert [row["id"] for row in client.open_plan(aside).rows] == [5]
+        else:
+            path.rename(aside)
+            before_the_file_is_created(monkeypatch, lambda: plan(client, "sync", moves([2]), save_as=path))
+            with pytest.raises(PlanError, match=r"already exists.*save_as=$"):
+                plan(client, "sync", moves([3]), save_as=path, if_exists="replace")
+            assert [row["id"] for row in client.open_plan(path).rows] == [2]
+            assert [row["id"] for row in client.open_plan(aside).rows] == [1]
+
+
+@pytest.mark.parametrize("fault", [Fault(method="GET", status=401), None])
+def test_a_plan_whose_name_cannot_be_given_back_is_named(
+    fault: Fault | None,
+    service: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def no_links(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    path = tmp_path / "a.replyplan"
+    with service.client(quota=None) as client:
+        plan(client, "sync", moves([1]), save_as=path)
+        monkeypatch.setattr(os, "link", no_links)
+        monkeypatch.setattr(os, "rename", no_links)
+        told = r"the plan to be replaced is now .*a\.replyplan\.replaced$"
+        if fault:
+            service.add_fault(fault)
+            with pytest.raises(AuthenticationError, match=told):
+                plan(client, "sync", moves([2]), save_as=path, if_exists="replace")
+        else:
+            before_the_file_is_created(monkeypatch, lambda: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                plan(client, "sync", moves([2]), save_as=path, if_exists="replace")
+            assert re.search(told, caplog.text.strip())
+        assert [row["id"] for row in client.open_plan(f"{path}.replaced").rows] == [1]
+        service.clear_faults()
+        plan(client, "sync", moves([2]), save_as=path, if_exists="replace")
+        assert [each.name for each in tmp_path.iterdir()] == ["a.replyplan"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows renames in one step")
+def test_a_plan_that_has_both_names_is_replaced(service: Sandbox, tmp_path: Path) -> None:
+    """A process was killed while it gave the plan its name back."""
+    path = tmp_path / "a.replyplan"
+    with service.client(quota=None) as client:
+        plan(client, "sync", moves([1]), save_as=path)
+        os.link(path, f"{path}.replaced")
+        plan(client, "sync", moves([2]), save_as=path, if_exists="replace")
+        assert [each.name for each in tmp_path.iterdir()] == ["a.replyplan"]
+
+
+def test_a_closed_coroutine_gives_the_plan_its_name_back(service: Sandbox, tmp_path: Path) -> None:
+    path = tmp_path / "a.replyplan"
+    with service.client(quota=None) as client:
+        plan(client, "sync", moves([1]), save_as=path)
+        service.add_fault(Fault(method="GET", delay=2))
+
+        async def main() -> None:
+            planning = client.plan_contact_account_updates_async(
+                moves([2]), save_as=path, if_exists="replace", progress=False
+            )
+            task = asyncio.ensure_future(planning)
+            await asyncio.sleep(0.3)  # the request is on its way
+            assert service.requests
+            planning.close()
+            task.cancel()
+
+        service.clear_requests()
+        asyncio.run(main())
+        until = time.monotonic() + 10
+        while Path(f"{path}.replaced").exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        assert [row["id"] for row in client.open_plan(path).rows] == [1]
 
 
 @pytest.mark.parametrize("if_exists", ["resume", "replace"])

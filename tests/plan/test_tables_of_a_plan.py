@@ -140,6 +140,54 @@ def test_a_result_is_joined_to_the_callers_own_table(kind: str, service: Sandbox
     assert result.plan.join(table) is not None
 
 
+COLUMNS = {"id": [1, 2, 99], "name": ["Company 1", "Company 2", "Company 99"], "city": ["Bergen"] * 3}
+UNUSUAL: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
+    "an index": (lambda: pd.DataFrame(COLUMNS).drop(columns="name").set_index("id"), {}),
+    "an index of names": (lambda: pd.DataFrame(COLUMNS).drop(columns="id").set_index("name"), {"match_on": "name"}),
+    "an index of two": (lambda: pd.DataFrame(COLUMNS).set_index(["city", "id"]), {"match_on": "id"}),
+    "labels that are numbers": (
+        lambda: pd.DataFrame(list(zip(*COLUMNS.values(), strict=True))),
+        {"columns": {"0": "id", "1": "name", "2": "city"}},
+    ),
+    "a label that is a date": (
+        lambda: pd.DataFrame({**COLUMNS, datetime.date(2026, 1, 1): 7}).drop(columns="name"),
+        {"ignore": "unknown"},
+    ),
+    "two labels": (
+        lambda: pd.DataFrame(COLUMNS).set_axis(pd.MultiIndex.from_product([COLUMNS, [""]]), axis=1),
+        {"columns": {"('id', '')": "id", "('name', '')": "name", "('city', '')": "city"}},
+    ),
+    "one label twice": (
+        lambda: pd.DataFrame([[1, 7, 7], [2, 7, 7], [99, 7, 7]], columns=["id", "x", "x"]),
+        {"ignore": "unknown"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", UNUSUAL)
+def test_what_a_plan_accepts_can_be_joined(form: str, client: ReplyClient) -> None:
+    make, options = UNUSUAL[form]
+    table = make()
+    result = client.patch_contact_accounts(table, progress=False, **options)
+    joined = result.join(table)
+    assert joined["status"].to_list() == [row["status"] for row in result.rows]
+    assert joined["status"].to_list()[2] == "not_found"
+    with pytest.raises(ValidationError, match="has a column status already; pass prefix="):
+        result.join(joined)
+    assert joined.index.equals(table.index)
+    assert joined.iloc[:, : table.shape[1]].equals(table)
+    with pytest.raises(ValidationError, match="has another account in row 0 than the plan"):
+        result.join(table.iloc[::-1])
+
+
+def test_an_index_named_like_a_new_column_is_refused(client: ReplyClient) -> None:
+    table = pd.DataFrame({"id": [1], "city": ["Bergen"]}, index=pd.Index(["x"], name="status"))
+    result = client.patch_contact_accounts(table, ignore="unknown", progress=False)
+    with pytest.raises(ValidationError, match="has a column status already; pass prefix="):
+        result.join(table)
+    assert list(result.join(table, prefix="reply_").columns)[-2:] == ["reply_status", "reply_reason"]
+
+
 @pytest.mark.parametrize("kind", FRAMES)
 def test_another_table_is_not_joined(kind: str, client: ReplyClient) -> None:
     """A status beside the wrong account would be believed."""
@@ -283,7 +331,7 @@ def test_a_listing_is_read_into_one_table_and_says_so(client: ReplyClient) -> No
             plan(client, "sync", accounts)
     accounts = client.list_contact_accounts(page_size=8)
     first = next(accounts)
-    assert "1 accounts returned so far" in repr(accounts)
+    assert "1 account returned so far; iterate over it, or call .to_pandas() or .to_polars()" in repr(accounts)
     assert [first.id, *accounts.to_pandas()["id"]] == list(range(1, 21))
     with Sandbox(accounts=[]) as nobody, nobody.client() as lonely:
         accounts = lonely.list_contact_accounts()

@@ -1,4 +1,4 @@
-"""A server on 127.0.0.1 that behaves like Reply.io, for trials and tests without the service.
+"""A server on 127.0.0.1 that follows Reply.io's API documentation, for trials and tests without the service.
 
     >>> from replyio.sandbox import Fault, Sandbox
     >>> with Sandbox(accounts=[{"id": 1, "name": "Acme"}], faults=[Fault(request=2, status=503)]) as sandbox:
@@ -141,7 +141,7 @@ class SandboxRequest:
         method: The method, such as "PUT".
         path: The path, such as "/v3/contact-accounts/4711".
         query: The parameters after the `?`; the last one of each name.
-        headers: The headers, with names in lower case; several with the same name are joined by commas.
+        headers: The headers, with names in lower case; the sandbox joins several with the same name by commas.
         body: The body, parsed as JSON; None if there is none, or if it is not valid JSON.
         raw_body: The original body.
         status: The status of the answer; None before the answer, and if a fault sent none.

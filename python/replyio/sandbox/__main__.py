@@ -42,7 +42,7 @@ def _parser(program: str | None) -> Parser:
     parser = Parser(
         prog=program or "python -m replyio.sandbox",
         allow_abbrev=False,
-        description="Runs a server on 127.0.0.1 that behaves like Reply.io. Ctrl-C stops it.",
+        description="Runs a server on 127.0.0.1 that follows Reply.io's API documentation. Ctrl-C stops it.",
     )
     parser.add_argument("--port", type=_port, default=0, help="the port on 127.0.0.1 (default: a free one)")
     parser.add_argument(
