@@ -258,12 +258,12 @@ def test_a_plan_whose_file_is_gone_can_still_be_looked_at() -> None:
 
 def test_a_plan_says_first_which_fields_it_empties() -> None:
     plan = Plan(File(COUNTS, cleared=3), "acme.replyplan")
-    assert repr(plan).startswith("<Plan acme.replyplan: 3 fields would be emptied; 812 to change, ")
+    assert repr(plan).startswith("<Plan acme.replyplan: its changes empty 3 fields; 812 to change, ")
     assert plan.cleared == 3
     text = page(plan).text
-    assert text.index("3 fields would be emptied") < text.index("812")
+    assert text.index("its changes empty 3 fields") < text.index("812")
     done = Plan(File({"changed": 2}, cleared=1), "acme.replyplan")
-    assert repr(done).startswith("<Plan acme.replyplan: 1 field emptied; 2 changed")
+    assert repr(done).startswith("<Plan acme.replyplan: its changes empty 1 field; 2 changed")
 
 
 def test_a_result_says_first_what_the_service_stored_differently_and_raises_for_it() -> None:

@@ -126,9 +126,12 @@ def stored_otherwise_text(rows: int) -> str:
     return f"{counted(rows, 'row')} stored with a different value than was sent" if rows else ""
 
 
-def cleared_text(fields: int, *, done: bool) -> str:
-    """Returns the note about fields that a plan empties: `3 fields would be emptied`; empty if there are none."""
-    return f"{counted(fields, 'field')} {'emptied' if done else 'would be emptied'}" if fields else ""
+def cleared_text(fields: int) -> str:
+    """Returns the note about fields that a plan empties: `its changes empty 3 fields`; empty if there are none.
+
+    It is also true after a run, in which rows may have failed.
+    """
+    return f"its changes empty {counted(fields, 'field')}" if fields else ""
 
 
 def suspicious_text(cells: Mapping[str, int]) -> str:

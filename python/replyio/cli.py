@@ -604,9 +604,8 @@ def _tell_notes(plan: Plan) -> None:
     """Reports what people must know before they apply the plan."""
     from replyio._plan_text import cleared_text, suspicious_text
 
-    counts = plan.counts
     if plan.cleared:
-        _tell(cleared_text(plan.cleared, done=not counts.get("pending")))
+        _tell(f"the plan: {cleared_text(plan.cleared)}")
     if plan.suspicious:
         _tell(f"{suspicious_text(plan.suspicious)}; pass --null-value TEXT to treat such a text as an empty cell")
 

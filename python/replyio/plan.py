@@ -771,8 +771,7 @@ class Plan(_Report):
 
     def _notes(self) -> list[str]:
         """Returns what people must know before they apply the plan."""
-        cleared = text.cleared_text(self.cleared, done=not self.counts.get("pending", 0))
-        return [cleared, text.suspicious_text(self.suspicious)]
+        return [text.cleared_text(self.cleared), text.suspicious_text(self.suspicious)]
 
     def _cost(self) -> str:
         header = self._file.header()

@@ -166,16 +166,11 @@ impl PlanFile {
         let options = ApplyOptions {
             on_conflict: if overwrite { OnConflict::Overwrite } else { OnConflict::Skip },
             on_unknown_member: if clear_unknown_members { OnUnknownMember::Clear } else { OnUnknownMember::Stop },
+            retry_failed,
             concurrency,
         };
         guarded(client.py(), "apply", || {
-            let run = self.with(client.py(), |file| {
-                let run = file.start_run()?;
-                if retry_failed {
-                    run.retry_failed()?;
-                }
-                Ok(run)
-            })?;
+            let run = self.with(client.py(), file::PlanFile::start_run)?;
             Job::start(client, move |client, control, lines| async move {
                 run::apply(&client, run, options, &selection, &control, Some(lines)).await
             })

@@ -88,15 +88,10 @@ async fn run_once(client: &Client, run: Run, how: How, control: &Arc<Control>) -
     let options = ApplyOptions {
         on_conflict: if how.overwrite { OnConflict::Overwrite } else { OnConflict::Skip },
         on_unknown_member: if how.clear_unknown { OnUnknownMember::Clear } else { OnUnknownMember::Stop },
+        retry_failed: how.retries,
         concurrency: how.concurrency,
     };
     Ok(run::apply(client, run, options, &Selection::default(), control, None).await?)
-}
-
-/// Makes failed rows pending again.
-pub(super) fn retry_failed(path: &Path) -> Result<(), Refused> {
-    PlanFile::open(path)?.start_run()?.retry_failed()?;
-    Ok(())
 }
 
 /// Reverts a plan, or resumes the revert. Returns the plan of the revert.
@@ -104,12 +99,6 @@ pub(super) async fn revert(client: &Client, path: &Path, how: How, control: &Arc
     let file = revert_file(path)?;
     apply_file(client, &file, how, control).await?;
     Ok(file.path().to_owned())
-}
-
-/// Makes the failed rows of a revert pending again.
-pub(super) fn retry_revert(path: &Path) -> Result<(), Refused> {
-    revert_file(path)?.start_run()?.retry_failed()?;
-    Ok(())
 }
 
 /// Returns the file that reverts a plan. Moves a file in its way, as the error says.

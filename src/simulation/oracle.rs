@@ -648,7 +648,9 @@ fn judge_requests(stage: &mut Stage, number: usize) {
         Step::Apply(job, how) if !how.is_twice => {
             let Some(job) = stage.jobs.get(&(lane, *job)) else { return };
             let is_open = |status: &&Status| {
-                matches!(status, Status::Pending | Status::Unknown) || (how.overwrite && **status == Status::Conflict)
+                matches!(status, Status::Pending | Status::Unknown)
+                    || ((how.overwrite || how.retries) && **status == Status::Conflict)
+                    || (how.retries && **status == Status::Failed)
             };
             let rows = job.statuses.iter().filter(is_open).count() as u64;
             // A look and an update for each row, and the pages that contain several.

@@ -178,8 +178,7 @@ impl Actor {
             if !is_ended || dice.chance(600) {
                 let started = stage(|stage| stage.now());
                 // Retries what failed before, while not everything worked.
-                let _ = job::retry_revert(&self.plan_path(lane, job));
-                let is_reverted = self.end(lane, &Step::Revert(job, how)).await;
+                let is_reverted = self.end(lane, &Step::Revert(job, How { retries: true, ..how })).await;
                 // A revert without open rows is not resumed, so its file is at its old place.
                 let reverted_by = stage(|stage| stage.reverted_by.remove(&(self.lane, job)));
                 if let Some(Ok(report)) = reverted_by.filter(|_| is_reverted).map(|path| job::report(&path)) {
@@ -290,7 +289,6 @@ impl Actor {
                 Box::pin(job::apply_twice(client, &self.plan_path(lane, *job), *how, control)).await
             }
             Step::Apply(job, how) => job::apply(client, &self.plan_path(lane, *job), *how, control).await,
-            Step::RetryFailed(job) => job::retry_failed(&self.plan_path(lane, *job)),
             Step::Revert(job, how) => {
                 let path = job::revert(client, &self.plan_path(lane, *job), *how, control).await?;
                 stage(|stage| stage.reverted_by.insert((self.lane, *job), path));
@@ -310,7 +308,7 @@ impl Actor {
     fn judge(&self, lane: &Lane, step: &Step, operation: usize, end: End, is_killed: bool, is_done: bool) {
         let (job, is_plan) = match step {
             Step::Plan(job, _) => (*job, true),
-            Step::Apply(job, _) | Step::RetryFailed(job) | Step::Revert(job, _) => (*job, false),
+            Step::Apply(job, _) | Step::Revert(job, _) => (*job, false),
             _ => return,
         };
         let report = match job::report(&self.plan_path(lane, job)) {

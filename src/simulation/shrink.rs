@@ -72,6 +72,7 @@ fn shorter(world: &World, story: &Story, index: usize) -> Option<(World, Story)>
                 if let Step::Apply(_, how) | Step::Revert(_, how) = &mut story.lanes[lane].steps[step] {
                     how.concurrency = 1;
                     how.is_twice = false;
+                    how.retries = false;
                 }
             });
         }

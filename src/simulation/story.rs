@@ -64,6 +64,8 @@ pub(super) enum End {
 pub(super) struct How {
     pub(super) overwrite: bool,
     pub(super) clear_unknown: bool,
+    /// Whether it includes failed rows and conflicts.
+    pub(super) retries: bool,
     pub(super) concurrency: usize,
     pub(super) end: End,
     /// Whether it is applied twice at the same time.
@@ -71,8 +73,14 @@ pub(super) struct How {
 }
 
 impl How {
-    pub(super) const CALM: Self =
-        Self { overwrite: false, clear_unknown: false, concurrency: 4, end: End::ItsOwn, is_twice: false };
+    pub(super) const CALM: Self = Self {
+        overwrite: false,
+        clear_unknown: false,
+        retries: false,
+        concurrency: 4,
+        end: End::ItsOwn,
+        is_twice: false,
+    };
 }
 
 /// A step of a lane. Jobs are numbered within the lane.
@@ -80,7 +88,6 @@ impl How {
 pub(super) enum Step {
     Plan(usize, End),
     Apply(usize, How),
-    RetryFailed(usize),
     Revert(usize, How),
     Patch(i64, Vec<(Field, Value)>),
     Update(i64, Vec<(Field, Value)>),
@@ -141,10 +148,8 @@ impl Lane {
                 if dice.chance(250) {
                     lane.steps.push(Step::Pause(dice.between(1, 400)));
                 }
-                if dice.chance(150) {
-                    lane.steps.push(Step::RetryFailed(job));
-                }
-                lane.steps.push(Step::Apply(job, How::draw(dice, world)));
+                let retries = dice.chance(150);
+                lane.steps.push(Step::Apply(job, How { retries, ..How::draw(dice, world) }));
             }
             if dice.chance(350) {
                 lane.steps.push(Step::Revert(job, How::draw(dice, world)));
@@ -203,6 +208,7 @@ impl How {
             clear_unknown: dice.chance(300),
             concurrency: dice.between(1, 6) as usize,
             end: End::draw(dice, world),
+            retries: false,
             is_twice: dice.chance(30),
         }
     }
@@ -358,7 +364,6 @@ impl fmt::Display for Step {
         match self {
             Self::Plan(job, end) => write!(formatter, "plan job {job}{end}"),
             Self::Apply(job, how) => write!(formatter, "apply job {job}{how}"),
-            Self::RetryFailed(job) => write!(formatter, "retry the failed rows of job {job}"),
             Self::Revert(job, how) => write!(formatter, "revert job {job}{how}"),
             Self::Patch(id, fields) => write!(formatter, "patch account {id}: {fields:?}"),
             Self::Update(id, fields) => write!(formatter, "update account {id}: {fields:?}"),

@@ -19,7 +19,7 @@ from urllib.parse import quote
 import pytest
 
 import replyio
-from replyio import ApplyResult, AuthenticationError, PermissionDeniedError, ReplyError, ServerError
+from replyio import ApplyResult, AuthenticationError, PermissionDeniedError, Plan, ReplyError, ServerError
 from replyio.sandbox import Fault, Sandbox
 from support import refusing_port
 
@@ -323,3 +323,24 @@ def test_a_service_that_fails_for_everybody_is_waited_for_and_stops_no_row(servi
         assert do(made, "retry_failed").counts == {"changed": 2}
     assert_written(service, before, {id: MEANT[id] for id in (1, 2)})
     assert ServerError.__name__ not in repr(result)
+
+
+def outcomes(report: Plan | ApplyResult) -> list[tuple[str, str | None]]:
+    return [(row["status"], row["error"]) for row in report.rows]
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_retry_that_can_send_nothing_keeps_every_outcome(mode: str, service: Sandbox, tmp_path: Path) -> None:
+    with service.client(quota=None) as client, plan(client, "sync", moves([1, 2, 3])) as made:
+        service.add_fault(Fault(id=1, method="PUT", status=422))
+        client.patch_contact_account(2, city="Turku")
+        before = outcomes(do(made, "apply"))
+        assert [status for status, _ in before] == ["failed", "conflict", "changed"]
+        service.clear_faults()
+        for method in ("GET", "PUT"):
+            service.add_fault(Fault(method=method, status=401))
+            with pytest.raises(AuthenticationError):
+                do(made, "retry_failed", mode)
+            assert outcomes(made) == before
+            service.clear_faults()
+        assert do(made, "retry_failed", mode, on_conflict="overwrite").counts == {"changed": 3}

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from replyio import ConfigurationError, PlanError, ValidationError
-from replyio.sandbox import Sandbox
+from replyio.sandbox import Fault, Sandbox
 
 from .jobs import companies, do, id_of, moves, plan, puts, statuses
 
@@ -185,6 +185,13 @@ def test_a_limit_takes_the_first_rows_and_the_next_run_the_next(mode: str, made:
     ]  # fmt: skip
     assert do(made, "apply", mode, limit=100).counts == {"changed": 6}
     assert len(puts(service)) == 6
+
+
+def test_a_limit_is_not_used_up_by_rows_that_no_run_can_end(made: Plan, service: Sandbox) -> None:
+    service.add_fault(Fault(id=made.rows[0]["id"], method="PUT", status=504))
+    for _ in range(6):
+        do(made, "apply", limit=1)
+    assert statuses(made.rows) == ["unknown"] + ["changed"] * 5
 
 
 @pytest.mark.parametrize(

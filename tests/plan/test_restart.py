@@ -22,6 +22,8 @@ from .jobs import companies, do, fresh, moves, plan, puts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from replyio import ReplyClient
+
 MODES = ["sync", "async"]
 
 
@@ -221,6 +223,36 @@ def test_the_plan_that_another_process_replaces_meanwhile_is_left_to_it(
                 plan(client, "sync", moves([3]), save_as=path, if_exists="replace")
             assert [row["id"] for row in client.open_plan(path).rows] == [2]
             assert [row["id"] for row in client.open_plan(aside).rows] == [1]
+
+
+def test_a_replacement_that_is_cancelled_twice_leaves_the_old_plan(
+    service: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.replyplan"
+
+    async def cancelled_twice(client: ReplyClient) -> None:
+        loop, is_moved = asyncio.get_running_loop(), asyncio.Event()
+
+        def interrupted() -> None:
+            loop.call_soon_threadsafe(is_moved.set)
+            time.sleep(0.3)
+
+        before_the_file_is_created(monkeypatch, interrupted)
+        data = moves([3])
+        making = client.plan_contact_account_updates_async(data, save_as=path, if_exists="replace", progress=False)
+        task = asyncio.ensure_future(making)
+        await is_moved.wait()
+        for _ in range(2):
+            task.cancel()
+            await asyncio.sleep(0.01)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with service.client(quota=None) as client:
+        do(plan(client, "sync", moves([1]), save_as=path), "apply")
+        asyncio.run(cancelled_twice(client))
+        assert [each.name for each in tmp_path.iterdir()] == ["a.replyplan"]
+        assert [(row["id"], row["status"]) for row in client.open_plan(path).rows] == [(1, "changed")]
 
 
 @pytest.mark.parametrize("fault", [Fault(method="GET", status=401), None])

@@ -102,10 +102,7 @@ fn job(folder: &Path, log: &Arc<Log>) -> Result<(), FileError> {
     let run = file.start_run()?;
     run.recent_requests(NOW + 1_000)?;
     send(&run, "plan", log, |row| Some(End::Finished(if row == 11 { Status::Conflict } else { Status::Changed })))?;
-    log.note("plan retry");
-    run.retry_failed()?;
-    log.note("plan retried");
-    send(&run, "plan", log, |_| Some(End::Finished(Status::Changed)))?;
+    send_also(&run, "plan", log, &[Status::Failed, Status::Conflict], |_| Some(End::Finished(Status::Changed)))?;
     let reversed = file.revert_as(&reverse)?;
     log.note("reverse sealed");
     drop(run);
@@ -114,7 +111,18 @@ fn job(folder: &Path, log: &Arc<Log>) -> Result<(), FileError> {
 
 /// Sends the rows that are open, several at once.
 fn send(run: &Run, name: &'static str, log: &Arc<Log>, end: impl Fn(u64) -> Option<End>) -> Result<(), FileError> {
-    let open = run.file().open_rows(false)?;
+    send_also(run, name, log, &[], end)
+}
+
+/// The same, with rows that have one of the statuses.
+fn send_also(
+    run: &Run,
+    name: &'static str,
+    log: &Arc<Log>,
+    also: &[Status],
+    end: impl Fn(u64) -> Option<End>,
+) -> Result<(), FileError> {
+    let open = run.file().open_rows(also)?;
     let wanted: Vec<(u64, End)> = open.iter().filter_map(|row| Some((row.row, end(row.row)?))).collect();
     block_on(async {
         let mut tasks = tokio::task::JoinSet::new();
@@ -198,15 +206,6 @@ impl Allowed {
                 self.rows.insert(row, next);
                 self.marked += u64::from(self.marking.remove(&row));
             }
-            "retry" => {
-                let failed = |status| matches!(status, Status::Failed | Status::Conflict);
-                for row in self.rows.keys().copied().collect::<Vec<_>>() {
-                    self.ask(row, |(status, repeated)| {
-                        (if failed(status) { Status::Pending } else { status }, repeated)
-                    });
-                }
-            }
-            "retried" => self.rows.append(&mut self.next),
             status => {
                 let status = Status::from_name(status).unwrap();
                 self.ask(row, |(_, repeated)| (status, repeated));
@@ -252,7 +251,7 @@ fn look(path: &Path, allowed: &Allowed) -> Result<Option<PlanFile>, String> {
     if !(allowed.marked..=allowed.asked).contains(&requests) {
         return Err(format!("{requests} requests, of {} to {}", allowed.marked, allowed.asked));
     }
-    let open = file.open_rows(false).map_err(|error| error.to_string())?;
+    let open = file.open_rows(&[]).map_err(|error| error.to_string())?;
     let in_flight: Vec<u64> = open.iter().filter(|row| row.was_sent).map(|row| row.row).collect();
     if in_flight.len() > LANES + LEFT {
         return Err(format!("{} rows are in flight", in_flight.len()));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use replyio::plan::Status;
 use replyio::plan::file::{FileErrorKind, PlanFile};
 
-use super::{Folder, block_on, build, child, child_path, finished};
+use super::{Folder, NOW, block_on, build, child, child_path, finished};
 
 #[test]
 fn a_second_run_in_one_process_is_refused_and_viewing_never_is() {
@@ -151,7 +151,7 @@ fn a_forked_child_is_refused_and_leaves_the_lock_alone() {
             let is_forked = |error: replyio::plan::file::FileError| error.kind() == &FileErrorKind::Forked;
             let refused = [
                 file.counts().err().is_some_and(is_forked),
-                run.retry_failed().err().is_some_and(is_forked),
+                run.recent_requests(NOW).err().is_some_and(is_forked),
                 file.start_run().err().is_some_and(is_forked),
             ];
             drop(run);

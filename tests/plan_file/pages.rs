@@ -109,7 +109,7 @@ fn a_plan_without_pages_for_marks_sends_nothing_more_and_goes_on() {
     assert_full(&error, &path);
     let look = || {
         let in_flight: Vec<u64> =
-            file.open_rows(false).unwrap().iter().filter(|row| row.was_sent).map(|row| row.row).collect();
+            file.open_rows(&[]).unwrap().iter().filter(|row| row.was_sent).map(|row| row.row).collect();
         assert_eq!(in_flight, sent);
         assert_eq!(statuses(&file)[usize::try_from(at).unwrap()], Status::Pending);
     };

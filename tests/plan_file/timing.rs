@@ -36,7 +36,7 @@ fn a_million_rows() {
     let started = Instant::now();
     let file = PlanFile::open(&folder.plan()).unwrap();
     let opened = started.elapsed();
-    let open = file.open_rows(false).unwrap();
+    let open = file.open_rows(&[]).unwrap();
     println!("timing: open {opened:.2?}, with {} open rows {:.2?}", open.len(), started.elapsed());
 
     let run = file.start_run().unwrap();

@@ -85,7 +85,7 @@ fn judge_plan(file: &PlanFile, path: &Path) {
     file.stored_otherwise().expect(whole);
     file.open_keys().expect(whole);
     let mut applied = 0;
-    for row in file.open_rows(true).expect(whole) {
+    for row in file.open_rows(&[Status::Conflict]).expect(whole) {
         let (account, changes) = shown_before.get(&row.row).expect("a row that is applied is shown");
         assert_eq!(*account, row.account_id, "another account");
         let asked = file.changes_of(&[row.row]).expect(whole).remove(&row.row).unwrap();

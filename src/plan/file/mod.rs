@@ -378,7 +378,7 @@ fn recover(path: &Path, recovery: &str) -> check::Found<()> {
     }
     // A run that retries or overwrites also sends the last two. A row without changes is never sent.
     for statuses in [[Status::Pending, Status::Unknown], [Status::Failed, Status::Conflict]] {
-        writer::each_of(&transaction, schema::SELECT_CHANGING_ROWS_OF, statuses, |row| {
+        writer::each_of(&transaction, statuses, |row| {
             Status::Unknown.as_str().clone_into(&mut row.status);
             row.error = Some(format!("row {}: {RECOVERED}", row.row));
             row.finished_at_ms = None;

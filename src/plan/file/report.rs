@@ -45,54 +45,55 @@ impl PlanFile {
     }
 
     /// Returns the rows that are still open, in the order of their position in the list: pending and unknown rows, and
-    /// conflicts if requested.
+    /// those of the given statuses.
     ///
     /// # Errors
     /// Returns [`FileError`] if the file cannot be read.
-    pub fn open_rows(&self, include_conflicts: bool) -> Result<Vec<OpenRow>, FileError> {
-        let third = if include_conflicts { Status::Conflict } else { Status::Pending };
+    pub fn open_rows(&self, also: &[Status]) -> Result<Vec<OpenRow>, FileError> {
         self.ask(|connection| {
-            let mut select = connection.prepare(
-                "SELECT row, account_id, position, weight, status FROM rows WHERE status IN ('pending', 'unknown', ?1) \
-                 ORDER BY position, row",
-            )?;
-            let rows = select.query_map([third.as_str()], |row| {
+            let mut select = connection.prepare(&format!(
+                "SELECT row, account_id, position, weight, status FROM rows WHERE status IN ({}) ORDER BY position, row",
+                open_statuses(also)
+            ))?;
+            let rows = select.query_map([], |row| {
+                let status = row.get_ref(4)?.as_str()?;
                 Ok(OpenRow {
                     row: row.get(0)?,
                     account_id: row.get(1)?,
                     position: row.get(2)?,
                     weight: row.get(3)?,
-                    was_sent: row.get_ref(4)?.as_str()? == Status::Unknown.as_str(),
+                    was_sent: status == Status::Unknown.as_str(),
+                    is_pending: status == Status::Pending.as_str(),
                 })
             })?;
             rows.collect()
         })
     }
 
-    /// Returns the names or domains that matched the open rows and conflicts.
+    /// Returns the names or domains that matched the open rows, conflicts and failed rows.
     ///
     /// # Errors
     /// Returns [`FileError`] if the file cannot be read.
     pub fn open_keys(&self) -> Result<HashMap<u64, String>, FileError> {
         self.ask(|connection| {
             let mut select = connection.prepare(
-                "SELECT row, matched_by FROM rows WHERE status IN ('pending', 'unknown', 'conflict') \
+                "SELECT row, matched_by FROM rows WHERE status IN ('pending', 'unknown', 'conflict', 'failed') \
                  AND matched_by IS NOT NULL",
             )?;
             select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
         })
     }
 
-    /// Returns how many of the rows with changes are done.
+    /// Returns how many of the rows with changes are done. Those of the given statuses are not.
     ///
     /// # Errors
     /// Returns [`FileError`] if the file cannot be read.
-    pub fn rows_done(&self) -> Result<u64, FileError> {
+    pub fn rows_done(&self, also: &[Status]) -> Result<u64, FileError> {
         self.ask(|connection| {
-            let mut select = connection.prepare(
-                "SELECT count(*) FROM rows WHERE row IN (SELECT row FROM edits) AND status NOT IN ('pending', \
-                'unknown')",
-            )?;
+            let mut select = connection.prepare(&format!(
+                "SELECT count(*) FROM rows WHERE row IN (SELECT row FROM edits) AND status NOT IN ({})",
+                open_statuses(also)
+            ))?;
             select.query_row([], |row| row.get(0))
         })
     }
@@ -331,6 +332,12 @@ impl PlanFile {
             finished_at_ms: row.finished_at_ms,
         })
     }
+}
+
+/// Returns the statuses of open rows as a list of SQL.
+fn open_statuses(also: &[Status]) -> String {
+    let all = [Status::Pending, Status::Unknown].iter().chain(also);
+    all.map(|status| format!("'{}'", status.as_str())).collect::<Vec<_>>().join(", ")
 }
 
 /// The text for a row that was sent and has no other error.

@@ -122,7 +122,7 @@ impl PlanFile {
         let mut builder = Builder::create(path, &header)?;
         // Its updates clear these members too.
         let state = self.state()?;
-        let mut in_doubt = state.in_doubt(&self.open_rows(false)?);
+        let mut in_doubt = state.in_doubt(&self.open_rows(&[])?);
         builder.add_cleared(state.cleared_members);
         let mut rows = 0;
         self.revert_rows(|row| {

@@ -38,6 +38,8 @@ pub struct OpenRow {
     pub weight: u64,
     /// Whether an update of it may have been applied without a confirming answer.
     pub was_sent: bool,
+    /// Whether no run has ended it: it has no outcome, not even an unknown one.
+    pub is_pending: bool,
 }
 
 /// A row in a report.

@@ -121,18 +121,7 @@ impl Run {
     pub fn recent_requests(&self, now_ms: i64) -> Result<Vec<i64>, FileError> {
         self.wait(Write::RecentRequests { now: now_ms }).map(|written| match written {
             Written::Moments(moments) => moments,
-            Written::Count(_) => Vec::new(),
-        })
-    }
-
-    /// Makes failed and conflicting rows pending again. Returns their number.
-    ///
-    /// # Errors
-    /// Returns [`FileError`] if the file cannot be written.
-    pub fn retry_failed(&self) -> Result<u64, FileError> {
-        self.wait(Write::RetryFailed).map(|written| match written {
-            Written::Count(count) => count,
-            Written::Moments(_) => 0,
+            Written::Done => Vec::new(),
         })
     }
 

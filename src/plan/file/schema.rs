@@ -43,10 +43,7 @@ pub(super) const SELECT_ROW: &str = "SELECT row, account_id, matched_by, status,
      stored_otherwise, finished_at_ms, checksum FROM rows WHERE row = ?1";
 pub(super) const SELECT_ROWS: &str = "SELECT row, account_id, matched_by, status, error, position, weight, repeated, \
      stored_otherwise, finished_at_ms, checksum FROM rows WHERE row > ?1 ORDER BY row LIMIT ?2";
-/// Selects rows of two statuses.
-pub(super) const SELECT_ROWS_OF: &str = "SELECT row, account_id, matched_by, status, error, position, weight, repeated, \
-     stored_otherwise, finished_at_ms, checksum FROM rows WHERE status IN (?1, ?2) AND row > ?3 ORDER BY row LIMIT ?4";
-/// Selects those of them that change something.
+/// Selects rows of two statuses that change something.
 pub(super) const SELECT_CHANGING_ROWS_OF: &str = "SELECT row, account_id, matched_by, status, error, position, weight, \
      repeated, stored_otherwise, finished_at_ms, checksum FROM rows WHERE status IN (?1, ?2) AND row > ?3 AND EXISTS \
      (SELECT 1 FROM edits WHERE edits.row = rows.row) ORDER BY row LIMIT ?4";

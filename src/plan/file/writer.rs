@@ -1,5 +1,6 @@
 //! The only thread that writes a plan's file. It groups the writes of the rows in flight into one commit.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 #[cfg(feature = "simulation")]
@@ -18,7 +19,6 @@ use crate::account::Field;
 #[cfg(feature = "simulation")]
 use crate::lock::lock;
 use crate::plan::{Change, Status, Value};
-use crate::sabotage::{Guard, is_off};
 
 /// The most writes in one commit.
 const MOST_TOGETHER: usize = 1_024;
@@ -32,13 +32,12 @@ pub(in crate::plan) enum Write {
     Requests(Vec<i64>),
     Items(ItemsProof),
     Cleared(Vec<String>),
-    RetryFailed,
     RecentRequests { now: i64 },
 }
 
 /// The result of a write.
 pub(super) enum Written {
-    Count(u64),
+    Done,
     Moments(Vec<i64>),
 }
 
@@ -51,18 +50,27 @@ pub(super) struct Writer {
     thread: Option<JoinHandle<()>>,
     /// A simulation has no thread.
     #[cfg(feature = "simulation")]
-    here: Mutex<Option<Session>>,
+    here: Mutex<Option<Commits>>,
+}
+
+/// The commits of a run.
+struct Commits {
+    session: Session,
+    /// The failed rows and conflicts that are marked as sent, as they were before. They are so again if the update was not
+    /// sent.
+    former: HashMap<i64, StoredRow>,
 }
 
 impl Writer {
     pub(super) fn start(path: &Path, session: Session) -> Result<Self, FileError> {
+        let commits = Commits { session, former: HashMap::new() };
         #[cfg(feature = "simulation")]
         if super::simulation::is_on() {
-            return Ok(Self { path: path.to_owned(), orders: None, thread: None, here: Mutex::new(Some(session)) });
+            return Ok(Self { path: path.to_owned(), orders: None, thread: None, here: Mutex::new(Some(commits)) });
         }
         let (orders, receiver) = channel();
         let owned = path.to_owned();
-        let work = move || work(&owned, session, &receiver);
+        let work = move || work(&owned, commits, &receiver);
         let thread = thread::Builder::new().name("replyio-plan-file".to_owned()).spawn(work);
         let thread = thread.map_err(|error| FileError::new(path, FileErrorKind::Io(error.to_string())))?;
         Ok(Self {
@@ -89,8 +97,8 @@ impl Writer {
 
     fn hand_over(&self, write: Write, reply: Reply) -> bool {
         #[cfg(feature = "simulation")]
-        if let Some(session) = lock(&self.here).as_mut() {
-            commit(&self.path, session, vec![(write, reply)]);
+        if let Some(commits) = lock(&self.here).as_mut() {
+            commits.commit(&self.path, vec![(write, reply)]);
             return true;
         }
         self.orders.as_ref().is_some_and(|orders| orders.send((write, reply)).is_ok())
@@ -109,38 +117,41 @@ impl Drop for Writer {
             let _ = thread.join();
         }
         #[cfg(feature = "simulation")]
-        if let Some(session) = self.here.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
-            session.end();
+        if let Some(commits) = self.here.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            commits.session.end();
         }
     }
 }
 
-fn work(path: &Path, mut session: Session, orders: &Receiver<(Write, Reply)>) {
+fn work(path: &Path, mut commits: Commits, orders: &Receiver<(Write, Reply)>) {
     while let Ok(first) = orders.recv() {
         let together = std::iter::once(first).chain(orders.try_iter().take(MOST_TOGETHER - 1));
-        commit(path, &mut session, together.collect());
+        commits.commit(path, together.collect());
     }
-    session.end();
+    commits.session.end();
 }
 
-/// Commits several writes together, and answers each of them.
-fn commit(path: &Path, session: &mut Session, together: Vec<(Write, Reply)>) {
-    let (writes, replies): (Vec<Write>, Vec<Reply>) = together.into_iter().unzip();
-    let committed = session.commit(|connection| {
-        writes.iter().map(|write| apply(connection, write)).collect::<rusqlite::Result<Vec<Written>>>()
-    });
-    match committed {
-        Ok(written) => replies.into_iter().zip(written).for_each(|(reply, written)| drop(reply.send(Ok(written)))),
-        Err(kind) => {
-            let error = FileError::new(path, kind);
-            for reply in replies {
-                drop(reply.send(Err(error.clone())));
+impl Commits {
+    /// Commits several writes together, and answers each of them.
+    fn commit(&mut self, path: &Path, together: Vec<(Write, Reply)>) {
+        let (writes, replies): (Vec<Write>, Vec<Reply>) = together.into_iter().unzip();
+        let Self { session, former } = self;
+        let committed = session.commit(|connection| {
+            writes.iter().map(|write| apply(connection, former, write)).collect::<rusqlite::Result<Vec<Written>>>()
+        });
+        match committed {
+            Ok(written) => replies.into_iter().zip(written).for_each(|(reply, written)| drop(reply.send(Ok(written)))),
+            Err(kind) => {
+                let error = FileError::new(path, kind);
+                for reply in replies {
+                    drop(reply.send(Err(error.clone())));
+                }
             }
         }
     }
 }
 
-fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<Written> {
+fn apply(connection: &Connection, former: &mut HashMap<i64, StoredRow>, write: &Write) -> rusqlite::Result<Written> {
     match write {
         Write::Sending { row, attempt: Attempt { overwritten, unnamed, at_risk }, at } => {
             if !at_risk.is_empty() {
@@ -153,6 +164,8 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<Written> {
             change(connection, *row, |row| {
                 if row.status == Status::Unknown.as_str() {
                     row.repeated += 1;
+                } else if row.status != Status::Pending.as_str() {
+                    former.insert(row.row, row.clone());
                 }
                 Status::Unknown.as_str().clone_into(&mut row.status);
                 row.error = None;
@@ -162,6 +175,7 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<Written> {
             let Finished { status, error, stored_otherwise, answered, unplanned, altered, left, at_ms } = finished;
             let mut had_answers = false;
             change(connection, *row, |row| {
+                former.remove(&row.row);
                 had_answers = row.stored_otherwise;
                 status.as_str().clone_into(&mut row.status);
                 row.error.clone_from(error);
@@ -186,19 +200,18 @@ fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<Written> {
         Write::NotSent { row, before } => {
             set_before(connection, *row, before)?;
             delete_unnamed(connection, *row)?;
-            change(connection, *row, reopen)?;
+            change(connection, *row, |row| match former.remove(&row.row) {
+                Some(before) => *row = before,
+                None => reopen(row),
+            })?;
         }
         Write::AtRisk(at_risk) => state::set_at_risk(connection, at_risk)?,
         Write::Requests(moments) => moments.iter().try_for_each(|at| StoredRequest::add(connection, *at))?,
         Write::Items(items) => state::set_items(connection, *items)?,
         Write::Cleared(members) => state::add_cleared(connection, members)?,
-        Write::RetryFailed => {
-            let other = if is_off(Guard::Unknown) { Status::Unknown } else { Status::Conflict };
-            return each_of(connection, schema::SELECT_ROWS_OF, [Status::Failed, other], reopen).map(Written::Count);
-        }
         Write::RecentRequests { now } => return recent_requests(connection, *now).map(Written::Moments),
     }
-    Ok(Written::Count(1))
+    Ok(Written::Done)
 }
 
 fn reopen(row: &mut StoredRow) {
@@ -272,29 +285,27 @@ fn change_edits(connection: &Connection, row: u64, mut change: impl FnMut(&mut S
     Ok(())
 }
 
-/// Updates every row of two statuses that a statement selects, and returns their number.
+/// Updates every row of two statuses that changes something.
 pub(super) fn each_of(
     connection: &Connection,
-    select: &str,
     statuses: [Status; 2],
     change: impl Fn(&mut StoredRow),
-) -> rusqlite::Result<u64> {
+) -> rusqlite::Result<()> {
     const STEP: i64 = 10_000;
     let [one, other] = statuses.map(Status::as_str);
-    let mut select = connection.prepare_cached(select)?;
-    let (mut count, mut last) = (0, -1);
+    let mut select = connection.prepare_cached(schema::SELECT_CHANGING_ROWS_OF)?;
+    let mut last = -1;
     loop {
         let rows = select.query_map(rusqlite::params![one, other, last, STEP], StoredRow::read)?;
         let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
         if rows.is_empty() {
-            return Ok(count);
+            return Ok(());
         }
         for row in rows {
             let mut row = row.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
             last = row.row;
             change(&mut row);
             row.update(connection)?;
-            count += 1;
         }
     }
 }

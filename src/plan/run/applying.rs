@@ -33,7 +33,7 @@ const MOST_ON_A_LOOK: usize = 1_000;
 /// # Errors
 /// Returns [`FileError`] if the file cannot be read.
 pub fn requests_to_apply(client: &Client, file: &PlanFile) -> Result<u64, FileError> {
-    Ok(requests(file.open_rows(false)?, file.state()?.items, rows_on_a_look(client)))
+    Ok(requests(file.open_rows(&[])?, file.state()?.items, rows_on_a_look(client)))
 }
 
 /// Returns how many rows a client reads at once.
@@ -61,16 +61,13 @@ pub async fn apply(
     let now = now_ms();
     let foreign = unknown_yet(run.recent_requests(now)?);
     client.count_earlier(foreign.into_iter().map(|sent| Duration::from_millis(u64::try_from(now - sent).unwrap_or(0))));
-    let overwrites = options.on_conflict.overwrites();
-    let open_rows = run.file().open_rows(overwrites)?;
+    let also = options.also();
+    let open_rows = run.file().open_rows(&also)?;
     let state = run.file().state()?;
     let (in_doubt, lost) = (state.in_doubt(&open_rows), state.lost(&open_rows));
     let State { items, cleared_members, .. } = state;
-    let rows = selection.of(run.file(), open_rows)?;
-    let conflicts =
-        if overwrites { run.file().counts()?.get(&Status::Conflict).copied().unwrap_or_default() } else { 0 };
-    // If the run overwrites conflicts, they are open rows.
-    let done = run.file().rows_done()?.saturating_sub(conflicts);
+    let rows = selection.of(run.file(), open_rows, in_doubt.as_ref().map(|at_risk| at_risk.row))?;
+    let done = run.file().rows_done(&also)?;
     let header = run.file().header();
     let settings = Settings {
         on_conflict: options.on_conflict,

@@ -20,6 +20,7 @@ mod sent;
 
 use super::file::FileError;
 use crate::error::{Error, Failure};
+use crate::plan::Status;
 
 pub use self::applying::{apply, requests_to_apply, rows_on_a_look};
 pub use self::control::{Control, Phase, Progress};
@@ -35,13 +36,27 @@ pub struct ApplyOptions {
     pub on_conflict: OnConflict,
     /// What to do if updates clear members that they cannot include.
     pub on_unknown_member: OnUnknownMember,
+    /// Whether the run includes failed rows and conflicts. Each keeps its status until the run ends it again.
+    pub retry_failed: bool,
     /// The most updates in flight.
     pub concurrency: usize,
 }
 
 impl Default for ApplyOptions {
     fn default() -> Self {
-        Self { on_conflict: OnConflict::default(), on_unknown_member: OnUnknownMember::default(), concurrency: 8 }
+        let (on_conflict, on_unknown_member) = (OnConflict::default(), OnUnknownMember::default());
+        Self { on_conflict, on_unknown_member, retry_failed: false, concurrency: 8 }
+    }
+}
+
+impl ApplyOptions {
+    /// Returns the statuses of the rows that the run includes besides pending and unknown ones.
+    fn also(self) -> Vec<Status> {
+        match (self.retry_failed, self.on_conflict) {
+            (true, _) => vec![Status::Failed, Status::Conflict],
+            (false, OnConflict::Overwrite) => vec![Status::Conflict],
+            (false, OnConflict::Skip) => Vec::new(),
+        }
     }
 }
 
@@ -53,13 +68,6 @@ pub enum OnConflict {
     Skip,
     /// Sends the plan's value, also for rows that are already conflicts.
     Overwrite,
-}
-
-impl OnConflict {
-    /// Returns whether the plan's value overwrites another person's change.
-    pub const fn overwrites(self) -> bool {
-        matches!(self, Self::Overwrite)
-    }
 }
 
 /// What to do if updates clear a member of an account that they cannot include: `stage`, or a member that this version

@@ -10,7 +10,7 @@ use crate::plan::file::{FileError, OpenRow, PlanFile};
 pub struct Selection {
     /// The numbers of the rows; `None` for every open row.
     pub rows: Option<BTreeSet<u64>>,
-    /// The most rows to include, in the order of their numbers.
+    /// The most rows to include, in the order of their numbers: pending rows come before those that a run has tried.
     pub limit: Option<u64>,
     /// The run fails if it would include more rows than this.
     pub max_changes: Option<u64>,
@@ -19,24 +19,28 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Keeps the open rows that the run includes, in their order.
+    /// Keeps the open rows that the run includes, in their order. If a limit leaves out rows, `first` is not one of them.
     ///
     /// # Errors
     /// Returns [`RunError::TooManyChanges`] or [`RunError::TooManyCleared`] if the run would exceed a limit, and
     /// [`RunError::File`] if the file cannot be read.
-    pub(super) fn of(&self, file: &PlanFile, mut open: Vec<OpenRow>) -> Result<Vec<OpenRow>, RunError> {
+    pub(super) fn of(
+        &self,
+        file: &PlanFile,
+        mut open: Vec<OpenRow>,
+        first: Option<u64>,
+    ) -> Result<Vec<OpenRow>, RunError> {
         if let Some(rows) = &self.rows {
             open.retain(|row| rows.contains(&row.row));
         }
         if let Some(limit) =
             self.limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit < open.len())
         {
-            let mut numbers: Vec<u64> = open.iter().map(|row| row.row).collect();
-            numbers.sort_unstable();
-            match numbers.get(limit) {
-                Some(first_left) => open.retain(|row| row.row < *first_left),
-                None => open.clear(),
-            }
+            // Otherwise rows that no run can end would use up the limit of each run.
+            let rank = |row: &OpenRow| (first != Some(row.row), !row.is_pending, row.row);
+            let mut ranks: Vec<_> = open.iter().map(rank).collect();
+            ranks.sort_unstable();
+            open.retain(|row| ranks.get(limit).is_some_and(|first_left| rank(row) < *first_left));
         }
         let changes = open.len() as u64;
         if let Some(most) = self.max_changes.filter(|most| changes > *most) {

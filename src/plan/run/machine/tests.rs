@@ -67,6 +67,7 @@ fn rows(count: u64) -> Vec<OpenRow> {
         position: Some(row),
         weight: row,
         was_sent: false,
+        is_pending: true,
     };
     (0..count).map(row).collect()
 }
