@@ -167,6 +167,25 @@ def a_time_out(case: Case) -> None:
     assert case.run(f"quick.with_options({found('timeout=', told)}60).get_contact_account(1).id", quick=quick) == 1
 
 
+@follows((MESSAGES, "plan_contact_account_updates()"))
+def an_update_that_is_never_allowed_soon_after_a_read(case: Case) -> None:
+    case.service.add_fault(
+        Fault(
+            method="GET",
+            status=200,
+            headers={"ratelimit-limit": "1", "ratelimit-remaining": "0", "ratelimit-reset": "2"},
+            body=case.client.get_contact_account(1).to_dict(by_alias=True),
+        )
+    )
+    told = raised(
+        lambda: case.client.with_options(quota=replyio.Quota(shared=False)).patch_contact_account(1, city="Molde")
+    )
+    case.service.clear_faults()
+    call = begin_of("plan_contact_account_updates", told)
+    made = case.run(f"client.{call}[{{'id': 1, 'city': 'Molde'}}], progress=False)")
+    assert made.apply(progress=False).counts == {"changed": 1}
+
+
 @follows((MESSAGES, "ulimit", 2), ("src/python/errors.rs", "ulimit", 2), ("python/replyio/client.py", "ulimit"))
 def no_descriptor_left(case: Case) -> None:
     """`tests/test_process.py` and `tests/test_descriptors.py` run into it; the hint names two limits of a shell."""

@@ -152,6 +152,7 @@ class _ignoring_a_closed_pipe:  # noqa: N801 - reads like a statement
 # Python names in messages, and their names on the command line.
 _CALLED_HERE = (
     ("list_contact_accounts()", "`replyio list`"),
+    ("plan_contact_account_updates()", "`replyio plan`"),
     ("patch_contact_account()", "`replyio patch`"),
     ("update_contact_account()", "`replyio update`"),
     ('apply(on_conflict="overwrite")', "`replyio apply --on-conflict overwrite`"),
@@ -201,6 +202,7 @@ def _in_words_of_the_command(text: str) -> str:
 
     text = re.sub(r'columns=\{"((?:[^"\\]|\\.)*)": "(\w+)"\}', column, text)
     text = re.sub(r"patch_contact_account\((\d+), (\w+)=None\)", r"`replyio patch \1 --null \2`", text)
+    text = re.sub(r"patch_contact_account\((\d+), \.\.\.\)", r"`replyio patch \1`", text)
     text = re.sub(r'(encoding|match_on)="([\w-]+)"', lambda found: f"--{found[1].replace('_', '-')} {found[2]}", text)
     for name, here in _CALLED_HERE:
         text = text.replace(name, here)

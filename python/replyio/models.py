@@ -268,10 +268,15 @@ class ContactAccount:
     def update_fields(self) -> ContactAccountUpdate:
         """Returns the fields of an update that changes nothing.
 
+        Read the account with `get_contact_account()`: an account of a list may have less, and the update would clear
+        what is missing.
+
         Returns:
             The writable fields that have a value, ready for `update_contact_account(account.id, **fields)`.
         """
         fields: Any = {name: getattr(self, name) for name in ContactAccountFields.__annotations__}
+        if not fields["company_size"]:  # an update cannot have a blank one
+            fields["company_size"] = None
         return {name: value for name, value in fields.items() if value is not None}  # type: ignore[return-value]
 
     def _repr_html_(self) -> str:

@@ -10,7 +10,7 @@ use super::file::{OpenRow, PlannedRow};
 use super::fingerprint::Fingerprints;
 use super::ids::Ids;
 use super::source::{Key, Options, Table};
-use super::{MatchOn, Mode, Nulls, Status, domain};
+use super::{Change, MatchOn, Mode, Nulls, SHORTEST_CUT, Status, Value, domain};
 use crate::account::{ContactAccount, Field};
 use crate::answer::Item;
 use crate::paging::{Incomplete, LONGEST_PAGE, Paging};
@@ -457,6 +457,17 @@ impl<'a> Planner<'a> {
         if changes.is_empty() {
             return self.planned(row, Some(account.id), Status::Unchanged, None);
         }
+        let is_shortened = |change: &&Change| shortens(change, place.is_none());
+        let shortened: Vec<&str> = changes.iter().filter(is_shortened).map(|change| change.field.name()).collect();
+        if !shortened.is_empty() {
+            let error = format!(
+                "row {row}: {} has only the beginning of the account's text, as a list may show it; leave the column out, or \
+                 write it with patch_contact_account({}, ...)",
+                shortened.join(", "),
+                account.id
+            );
+            return self.planned(row, Some(account.id), Status::Invalid, Some(error));
+        }
         PlannedRow {
             // An update needs the whole account, so a page that lacks a part of it is useless.
             position: place.filter(|_| account.is_complete() || is_off(Guard::CompleteItems)),
@@ -575,6 +586,16 @@ impl From<PlannedRow> for Held {
             Some(id) if planned.status == Status::Unchanged => Self::Unchanged(id),
             _ => Self::Planned(Box::new(planned)),
         }
+    }
+}
+
+/// Returns whether a change keeps only the beginning of a text, as a list may show it: with a mark, or if only `GET` shows
+/// the rest. The table may have been made from such a list.
+fn shortens(change: &Change, is_read_by_get: bool) -> bool {
+    let (Value::Text(before), Value::Text(after)) = (&change.before, &change.after) else { return false };
+    match shortened(after).filter(|beginning| !beginning.is_empty()) {
+        Some(beginning) => before.starts_with(beginning),
+        None => is_read_by_get && after.chars().count() >= SHORTEST_CUT && before.starts_with(after.as_str()),
     }
 }
 

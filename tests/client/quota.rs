@@ -234,7 +234,7 @@ async fn a_place_is_given_back_when_its_call_is_dropped_while_it_waits() {
 #[tokio::test]
 async fn a_place_that_was_used_is_not_given_back() {
     let sandbox = sandbox_with(|options| {
-        options.faults.push(replyio::sandbox::Fault { delay: Duration::from_secs(10), ..Default::default() });
+        options.faults.push(Fault { delay: Duration::from_secs(10), ..Default::default() });
     });
     let client = Client::new(with_quota(&sandbox, ONE_A_MINUTE)).unwrap();
     let dropped = tokio::time::timeout(Duration::from_millis(100), client.get(ID)).await;
@@ -247,7 +247,7 @@ async fn a_place_that_was_used_is_not_given_back() {
 async fn a_call_that_is_pushed_back_behind_its_deadline_is_refused_and_not_sent() {
     let sandbox = sandbox_with(|options| {
         let delay = Duration::from_millis(600);
-        options.faults.push(replyio::sandbox::Fault { delay, times: Some(1), ..Default::default() });
+        options.faults.push(Fault { delay, times: Some(1), ..Default::default() });
     });
     let config = Config { quota_clock_scale: 60.0, ..with_quota(&sandbox, ONE_A_MINUTE) };
     let client = Client::new(config.clone()).unwrap();
@@ -321,7 +321,7 @@ async fn every_retryable_answer_with_retry_after_holds_back_the_user_with_and_wi
 #[tokio::test]
 async fn a_hold_that_fits_the_deadline_is_waited_for_by_every_call() {
     let sandbox = sandbox_with(|options| {
-        options.faults.push(replyio::sandbox::Fault { times: Some(1), ..answering(502, &[("retry-after", "1")], "") });
+        options.faults.push(Fault { times: Some(1), ..answering(502, &[("retry-after", "1")], "") });
     });
     let client = client_without_retries(&sandbox);
     client.get(ID).await.unwrap_err();
@@ -337,7 +337,7 @@ async fn an_answer_that_is_not_tried_again_holds_nobody_back() {
     for status in [400, 403, 404, 501] {
         let sandbox = sandbox_with(|options| {
             let fault = answering(status, &[("retry-after", "600")], "");
-            options.faults.push(replyio::sandbox::Fault { times: Some(1), ..fault });
+            options.faults.push(Fault { times: Some(1), ..fault });
         });
         let client = client(&sandbox);
         client.get(ID).await.unwrap_err();
@@ -351,7 +351,7 @@ async fn a_retry_after_of_more_than_two_hours_ends_its_call_and_holds_nobody_bac
         for quota in [None, Some(Quota::default())] {
             let fault = answering(429, &[("retry-after", asked)], "");
             let sandbox = sandbox_with(|options| {
-                options.faults.push(replyio::sandbox::Fault { times: Some(1), ..fault });
+                options.faults.push(Fault { times: Some(1), ..fault });
             });
             let client = Client::new(Config { quota, ..config(&sandbox) }).unwrap();
             let error = client.get(ID).await.unwrap_err();

@@ -330,7 +330,7 @@ def outcomes(report: Plan | ApplyResult) -> list[tuple[str, str | None]]:
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
-def test_a_retry_that_can_send_nothing_keeps_every_outcome(mode: str, service: Sandbox, tmp_path: Path) -> None:
+def test_a_retry_that_can_send_nothing_keeps_every_outcome(mode: str, service: Sandbox) -> None:
     with service.client(quota=None) as client, plan(client, "sync", moves([1, 2, 3])) as made:
         service.add_fault(Fault(id=1, method="PUT", status=422))
         client.patch_contact_account(2, city="Turku")

@@ -125,6 +125,30 @@ def test_a_stage_that_no_item_has_is_cleared_in_one_account_at_most(tmp_path: Pa
         assert sum(account.stage is not None for account in service.accounts.values()) == 29
 
 
+@pytest.mark.parametrize("cut", [40, "an ellipsis"])
+def test_a_table_of_a_listing_that_cuts_texts_shortens_none(cut: int | str) -> None:
+    accounts = companies(12)
+    for account in accounts:
+        account["description"] = f"Company {account['id']:03} sells machines. ".ljust(90, ".")
+    with (
+        Sandbox(accounts=accounts, deviations=Deviations(list_cut=40)) as service,
+        service.client(quota=None) as client,
+    ):
+        before = {id: account.description for id, account in service.accounts.items()}
+        table = client.list_contact_accounts().to_pandas()
+        table["city"] = "Bergen"
+        if cut != 40:
+            table["description"] = table["description"].str[:10] + "..."
+        for rows in (table[table["id"] == 1], table):
+            result = client.patch_contact_accounts(rows, progress=False)
+            for row in result.rows.filter("invalid"):
+                assert "description has only the beginning of the account's text" in row["error"]
+        assert {id: account.description for id, account in service.accounts.items()} == before
+        client.patch_contact_accounts(table.drop(columns="description"), progress=False)
+        assert {account.city for account in service.accounts.values()} == {"Bergen"}
+        assert client.patch_contact_account(1, description=before[1][:40]).description == before[1][:40]
+
+
 def test_a_revert_does_not_take_a_longer_text_of_a_colleague_for_its_own() -> None:
     texts = {id: f"Company {id:03} sells machines".ljust(40, ".") for id in range(1, 31)}
     accounts = companies(30)
