@@ -251,7 +251,7 @@ fn measure(job: &Job, path: &Path) -> Outcome<String> {
     sealing.stop()?;
 
     let peak = memory("VmHWM")?;
-    let pending = file.open_rows(false)?.len();
+    let pending = file.open_rows(&[])?.len();
     if pending as u64 != rows / job.changes_one_in {
         return Err(format!("{pending} rows are pending").into());
     }

@@ -291,9 +291,12 @@ impl PlanFile {
             let is_own = |edit: &StoredEdit| edit.change.is_planned || edit.change.is_unnamed();
             let edits = self.edits_of_row(&reader, number)?.into_iter().filter(is_own);
             let changes = edits.map(StoredEdit::reversed);
-            let changes: Vec<Change> =
-                changes.filter(|change| !change.before.is(change.field, change.after.as_field_value())).collect();
-            if changes.is_empty() {
+            // The run of the revert names the fields that an update without an answer may have altered.
+            let is_unnamed = |change: &Change| status == Status::Unknown && change.is_unnamed();
+            let counts =
+                |change: &Change| is_unnamed(change) || !change.before.is(change.field, change.after.as_field_value());
+            let changes: Vec<Change> = changes.filter(counts).collect();
+            if changes.iter().all(Change::is_unnamed) {
                 return Ok(());
             }
             take(PlannedRow {

@@ -195,8 +195,7 @@ impl StoredEdit {
     /// tell whether the update was ignored or the answer was old, so the revert looks at the account.
     pub(super) fn reversed(self) -> Change {
         if self.is_unnamed() {
-            // The update may have emptied the field. Another value is rather someone's change.
-            return Change { before: Value::Null, ..self.change };
+            return self.change;
         }
         let Change { field, before, after, is_planned } = self.change;
         let answered = self.answered.filter(|answered| !answered.is(self.change.field, before.as_field_value()));

@@ -14,7 +14,7 @@ pub(super) struct Effects {
     /// The changed fields in which the answer differs from the plan, with its value.
     pub(super) answered: Vec<(Field, Value)>,
     /// The fields without a change that a revert restores: the answer differs from what was sent, or they are empty since
-    /// an earlier attempt, which got no answer.
+    /// an attempt of the same run that got no answer.
     pub(super) unplanned: Vec<Unplanned>,
     /// The other fields that differ from their values before the first attempt, with those values: an earlier attempt
     /// altered them, or someone changed them since.
@@ -26,11 +26,12 @@ pub(super) struct Effects {
 impl Effects {
     /// Compares an account before an update, the changes, and the answer. `unnamed` contains the values that fields
     /// without a change had before the first attempt, and `differing` the fields in which the answer differs from what
-    /// was sent.
+    /// was sent. If the first attempt was in an earlier run, someone may have emptied a field since.
     pub(super) fn of(
         account: &ContactAccount,
         changes: &[Change],
         unnamed: &[(Field, Value)],
+        is_of_this_run: bool,
         differing: &[Field],
         answer: &ContactAccount,
     ) -> Self {
@@ -51,7 +52,7 @@ impl Effects {
             let before = stored.unwrap_or_else(|| account.value(field).into());
             let answered = Value::from(answer.value(field));
             let was_altered = !before.is(field, account.value(field));
-            if differing.contains(&field) || (was_altered && answered.is_empty(field)) {
+            if differing.contains(&field) || (is_of_this_run && was_altered && answered.is_empty(field)) {
                 if has_value(field, &before) {
                     effects.emptied.push(field);
                 }
@@ -97,9 +98,18 @@ mod tests {
     }
 
     fn effects(unnamed: &[(Field, Value)], account: &ContactAccount, answer: &ContactAccount) -> Effects {
+        effects_of(unnamed, true, account, answer)
+    }
+
+    fn effects_of(
+        unnamed: &[(Field, Value)],
+        is_of_this_run: bool,
+        account: &ContactAccount,
+        answer: &ContactAccount,
+    ) -> Effects {
         let changes = [Change::new(Field::City, text("Oslo"), text("Bergen"))];
         let sent = crate::change::merged(account, &changes).unwrap();
-        Effects::of(account, &changes, unnamed, &Deviations::of(account, &sent, answer).fields, answer)
+        Effects::of(account, &changes, unnamed, is_of_this_run, &Deviations::of(account, &sent, answer).fields, answer)
     }
 
     #[test]
@@ -116,6 +126,8 @@ mod tests {
         let found = effects(&stored, &account("Oslo", "", 7), &account("Bergen", "", 7));
         let unplanned = Unplanned { field: Field::Phone, before: text("1"), answered: text("") };
         assert_eq!((found.altered, found.unplanned, found.emptied), (vec![], vec![unplanned], vec![Field::Phone]));
+        let found = effects_of(&stored, false, &account("Oslo", "", 7), &account("Bergen", "", 7));
+        assert_eq!((found.altered, found.unplanned, found.emptied), (stored.to_vec(), vec![], vec![]));
         // The last attempt altered it once more.
         let found = effects(&stored, &account("Oslo", "2", 7), &account("Bergen", "3", 7));
         let unplanned = Unplanned { field: Field::Phone, before: text("1"), answered: text("3") };

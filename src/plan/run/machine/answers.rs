@@ -57,7 +57,7 @@ impl Machine {
         let lost: Vec<String> =
             lost.into_iter().filter(|name| name != STAGE || !has_unsendable(&answered, name)).collect();
         self.members.cleared(&lost);
-        let effects = Effects::of(&account, &changes, &unnamed, &differing, &answered);
+        let effects = Effects::of(&account, &changes, &unnamed, row.is_pending, &differing, &answered);
         let were_unlisted = self.members.may_be_unlisted();
         let Altered { mut names, mut reset } = self.members.wrote(&account, &answered, effects.is_shown, &altered);
         names.extend(altered);

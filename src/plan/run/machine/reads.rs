@@ -251,7 +251,7 @@ impl Machine {
         for change in changes.extract_if(.., |change| change.is_unnamed()) {
             unnamed.insert(change.field, change.before);
         }
-        if !row.was_sent {
+        if !row.was_sent && !self.settings.is_revert {
             unnamed.clear();
         }
         let reopened = self.reopened.remove(&row.row);
