@@ -1,0 +1,255 @@
+//! Checks the status of each row.
+
+use std::time::Duration;
+
+use super::super::job::Report;
+use super::super::service::{Effect, Values};
+use super::super::stage::{Put, Stage};
+use super::super::story::{How, Key, Sheet, Step};
+use super::super::world::Trait;
+use super::{Job, had, matched, matched_throughout, same, site};
+use crate::account::Field;
+use crate::plan::{Change, MatchOn, Mode, Status, Value};
+
+/// A plan was created.
+pub(in crate::simulation) fn planned(stage: &mut Stage, lane: usize, number: usize, report: &Report) {
+    let Some(job) = stage.jobs.get(&(lane, number)) else { return };
+    let mut broken = Vec::new();
+    for (row, view) in report.rows.iter().enumerate().take(job.sheet.rows.len()) {
+        let Key::Text(key) = &job.sheet.rows[row].key else { continue };
+        let (match_on, (from, to)) = (job.sheet.match_on, job.planned);
+        let having = stage.service.accounts.values().filter(|it| matched_throughout(it, match_on, key, (from, to)));
+        if having.count() > 1 && !matches!(view.status, Status::Ambiguous | Status::Invalid) {
+            broken.push((2, format!("row {row} is {} although several accounts have its key", view.status.as_str())));
+        }
+        let account = view.account_id.and_then(|id| stage.service.accounts.get(&id));
+        let is_found = matches!(view.status, Status::Pending | Status::Unchanged);
+        if is_found && !account.is_some_and(|it| matched(it, match_on, key, from, to)) {
+            broken.push((2, format!("row {row} is for account {:?}, which never had its key", view.account_id)));
+        }
+    }
+    // `judge` later checks whether changes are missing.
+    for (row, changes) in job.changes.iter().filter(|(row, _)| **row < job.sheet.rows.len()) {
+        for change in changes {
+            let meant = job.sheet.meant(*row, change.field);
+            if !meant.is_some_and(|meant| same(change.field, &meant, &change.after)) {
+                let name = change.field.name();
+                broken.push((
+                    2,
+                    format!("row {row} is planned to make {name} {:?}, which it does not say", change.after),
+                ));
+            }
+            let account = report.rows[*row].account_id.and_then(|id| stage.service.accounts.get(&id));
+            let was = account.is_some_and(|it| {
+                had(it, change.field, job.planned.0, job.planned.1, |value| same(change.field, value, &change.before))
+            });
+            if !was && !stage.world.is(Trait::ItemsCut) {
+                broken.push((
+                    2,
+                    format!("row {row} says that {} was {:?}, which it was not", change.field.name(), change.before),
+                ));
+            }
+        }
+    }
+    stage.all_violated(broken);
+}
+
+/// The file of a plan was read after an operation. `is_done` is true if the operation finished.
+pub(in crate::simulation) fn reported(stage: &mut Stage, lane: usize, number: usize, report: &Report, is_done: bool) {
+    let Some(job) = stage.jobs.get(&(lane, number)) else { return };
+    let mut broken = Vec::new();
+    if report.rows.len() != job.sheet.rows.len() {
+        broken
+            .push((2, format!("the table has {} rows, but the file has {}", job.sheet.rows.len(), report.rows.len())));
+    }
+    for (row, view) in report.rows.iter().enumerate().take(job.sheet.rows.len()) {
+        let last = view.account_id.and_then(|id| {
+            let of_job = |put: &&Put| put.id == id && is_of(stage, lane, number, put) && put.is_answered_well();
+            stage.puts.iter().map(|(_, put)| put).rfind(|put| of_job(put))
+        });
+        if let Some(last) = last
+            .filter(|last| view.status == Status::Changed && !last.is_unsure && last.differs != view.stored_otherwise)
+        {
+            let found = if last.differs { "is not what was sent" } else { "is what was sent" };
+            let said = view.stored_otherwise;
+            broken.push((2, format!("row {row} says stored_otherwise={said}, and the answer to its update {found}")));
+        }
+        if let Some(text) = judge(stage, lane, number, job, row, view.account_id, view.status, is_done) {
+            broken.push((
+                2,
+                format!("row {row} is {} although {text} (it says: {:?})", view.status.as_str(), view.error),
+            ));
+        }
+    }
+    stage.all_violated(broken);
+    let statuses = report.rows.iter().map(|row| row.status).collect();
+    if let Some(job) = stage.jobs.get_mut(&(lane, number)) {
+        job.statuses = statuses;
+    }
+}
+
+/// A process was killed while it applied a plan: only the updates in flight may be sent again.
+pub(in crate::simulation) fn killed(
+    stage: &mut Stage,
+    lane: usize,
+    number: usize,
+    operation: usize,
+    report: &Report,
+    how: How,
+) {
+    let Some(job) = stage.jobs.get(&(lane, number)) else { return };
+    let was_open = |row: usize| job.statuses.get(row) == Some(&Status::Unknown);
+    let unknown =
+        report.rows.iter().enumerate().filter(|(row, view)| view.status == Status::Unknown && !was_open(*row));
+    // An update whose answer was lost before is sent again even without a crash.
+    let was_lost = |id: Option<i64>| {
+        stage.puts.iter().any(|(_, put)| put.operation == operation && put.is_over && Some(put.id) == id)
+    };
+    let count = unknown.filter(|(_, view)| !was_lost(view.account_id)).count();
+    if count > how.concurrency {
+        let text = format!("{count} rows are unknown after a crash, and {} were in flight", how.concurrency);
+        stage.violated(4, text);
+    }
+}
+
+/// Returns whether an update was sent to apply the plan of a job.
+fn is_of(stage: &Stage, lane: usize, number: usize, put: &Put) -> bool {
+    let operation = stage.operations.get(put.operation);
+    operation.is_some_and(|it| it.lane == lane && matches!(it.step, Step::Apply(job, _) if job == number))
+}
+
+/// Returns what is wrong with the status of a row.
+#[expect(clippy::too_many_arguments, reason = "a row is judged by everything that is known about it")]
+fn judge(
+    stage: &Stage,
+    lane: usize,
+    number: usize,
+    job: &Job,
+    row: usize,
+    id: Option<i64>,
+    status: Status,
+    is_done: bool,
+) -> Option<String> {
+    let sheet = &job.sheet;
+    let (from, to) = (job.planned.0, stage.now());
+    let is_its_account = id.is_some_and(|id| job.accounts.get(&id) == Some(&row));
+    let puts = stage
+        .puts
+        .iter()
+        .map(|(_, put)| put)
+        .filter(|put| is_its_account && Some(put.id) == id && is_of(stage, lane, number, put));
+    let puts: Vec<&Put> = puts.collect();
+    let is_written = puts.iter().any(|put| put.effect == Effect::Written);
+    let is_answered = puts.iter().any(|put| put.is_answered_well());
+    let account = id.and_then(|id| stage.service.accounts.get(&id));
+    let changes = job.changes.get(&row).map(Vec::as_slice).unwrap_or_default();
+    if sheet.is_invalid(row) != (status == Status::Invalid) {
+        return Some(
+            if status == Status::Invalid { "nothing is wrong with it" } else { "it cannot be sent" }.to_owned(),
+        );
+    }
+    if let (Key::Id(key), Some(id)) = (&sheet.rows[row].key, id)
+        && *key != id
+    {
+        return Some(format!("it is for account {key}, and the file says {id}"));
+    }
+    let wrong = match status {
+        Status::Failed | Status::Pending | Status::Conflict | Status::Unchanged | Status::NotFound if is_written => {
+            Some("an update of it was written")
+        }
+        Status::Invalid | Status::Failed => None,
+        Status::Changed => (!is_answered).then_some("no update of it was answered"),
+        Status::Unchanged => {
+            let is_so =
+                |values: &Values| Field::ALL.iter().all(|field| is_as_meant(sheet, row, *field, values, changes));
+            let versions = account.into_iter().flat_map(|it| it.during(from, to));
+            let was = versions.filter_map(|version| version.values.as_ref()).any(|values| is_so(values));
+            (!was).then_some("the account never was as it says")
+        }
+        Status::Pending => (is_done && !changes.is_empty()).then_some("the run came to its end"),
+        Status::NotFound => match (&sheet.rows[row].key, id) {
+            (Key::Text(key), None) => {
+                let mut accounts = stage.service.accounts.values();
+                let was_there = accounts.any(|it| matched_throughout(it, sheet.match_on, key, job.planned));
+                was_there.then_some("an account had its key all the time")
+            }
+            (key, id) => {
+                let id = if let Key::Id(id) = key { Some(*id) } else { id };
+                let account = id.and_then(|id| stage.service.accounts.get(&id));
+                account.is_some_and(|it| !it.was_missing(from, to)).then_some("the account was there all the time")
+            }
+        },
+        Status::Ambiguous => {
+            let several = |key: &str| {
+                stage.service.accounts.values().filter(|it| matched(it, sheet.match_on, key, from, to)).count() > 1
+            };
+            let is_so = match &sheet.rows[row].key {
+                key if is_repeated(sheet, row) => *key != Key::Empty,
+                Key::Text(key) => {
+                    several(key)
+                        || sheet
+                            .rows
+                            .iter()
+                            .enumerate()
+                            .any(|(other, it)| other != row && shares(stage, sheet, key, &it.key, from, to))
+                }
+                Key::Id(_) | Key::Empty => false,
+            };
+            (!is_so).then_some("nothing about it is ambiguous")
+        }
+        Status::Conflict => {
+            let foreign = |change: &Change| {
+                account.is_some_and(|it| {
+                    had(it, change.field, from, to, |now| {
+                        !same(change.field, now, &change.before) && !same(change.field, now, &change.after)
+                    })
+                })
+            };
+            // The account no longer belongs to the row if it lost the key, or another account got it.
+            let has_lost_key = match &sheet.rows[row].key {
+                Key::Text(key) => account.is_some_and(|it| !matched_throughout(it, sheet.match_on, key, (from, to))),
+                Key::Id(_) | Key::Empty => false,
+            };
+            (!stage.world.is(Trait::ItemsCut) && !has_lost_key && !changes.iter().any(foreign))
+                .then_some("no one else has changed its fields, nor the text that it was matched on")
+        }
+        Status::Unknown => (puts.is_empty() && !job.is_shaken).then_some("no update of it was ever sent"),
+    };
+    if wrong.is_none() && is_answered && status != Status::Changed && is_done && !job.is_shaken {
+        return Some("an update of it was answered with success".to_owned());
+    }
+    if wrong.is_none() && is_repeated(sheet, row) && !matches!(status, Status::Ambiguous | Status::Invalid) {
+        return Some("another row is for the same account".to_owned());
+    }
+    wrong.map(str::to_owned)
+}
+
+/// Returns whether a field has the value of a row, or the value that the row's changes would produce.
+fn is_as_meant(sheet: &Sheet, row: usize, field: Field, values: &Values, changes: &[Change]) -> bool {
+    if !changes.is_empty() {
+        return changes.iter().all(|change| change.field != field || same(field, &change.after, values.get(field)));
+    }
+    let now = values.get(field);
+    let is_filled = !same(field, now, &Value::Null);
+    sheet.meant(row, field).is_none_or(|meant| same(field, &meant, now) || (sheet.mode == Mode::Fill && is_filled))
+}
+
+fn is_repeated(sheet: &Sheet, row: usize) -> bool {
+    let key = |row: usize| match &sheet.rows[row].key {
+        Key::Text(text) if sheet.match_on == MatchOn::DomainName => Key::Text(site(text)),
+        key => key.clone(),
+    };
+    // An invalid row is not sent, but it may be the right one of the two.
+    let others = (0..sheet.rows.len()).filter(|other| *other != row);
+    !sheet.is_invalid(row) && key(row) != Key::Empty && others.map(key).any(|other| other == key(row))
+}
+
+/// Returns whether an account had the key of this row and that of another one at different moments.
+fn shares(stage: &Stage, sheet: &Sheet, key: &str, other: &Key, from: Duration, to: Duration) -> bool {
+    let Key::Text(other) = other else { return false };
+    stage
+        .service
+        .accounts
+        .values()
+        .any(|it| matched(it, sheet.match_on, key, from, to) && matched(it, sheet.match_on, other, from, to))
+}
