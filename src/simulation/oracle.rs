@@ -37,6 +37,9 @@ pub(super) struct Job {
     pub(super) planned: (Duration, Duration),
     pub(super) accounts: BTreeMap<i64, usize>,
     pub(super) changes: BTreeMap<usize, Vec<Change>>,
+    /// The values that a revert would restore, at the last read of the file: an update replaces those of the plan by those
+    /// that it overwrites.
+    pub(super) kept: BTreeMap<(usize, Field), Value>,
     /// The status of each row at the last read of the file.
     pub(super) statuses: Vec<Status>,
     /// From when on the update of a row may have been applied, although no request shows it: its process was killed.
@@ -61,6 +64,7 @@ impl Job {
             planned,
             accounts,
             changes,
+            kept: BTreeMap::new(),
             statuses,
             unknown_since: BTreeMap::new(),
             is_shaken: false,
@@ -76,6 +80,15 @@ pub(super) fn same(field: Field, one: &Value, other: &Value) -> bool {
         Value::Integer(_) => false,
     };
     one == other || (is_empty(one) && is_empty(other))
+}
+
+/// Returns whether a value is what the list showed where an account had another one, and at least two accounts show that the
+/// list cuts this field: a single one may have been changed meanwhile.
+fn was_cut(stage: &Stage, field: Field, shown: &Value, now: &Value, from: Duration) -> bool {
+    let service = &stage.service;
+    let is_cut = |value: &Value| !same(field, &service.listed_value(field, value), value);
+    let show_it = || service.accounts.values().filter(|it| had(it, field, from, stage.now(), is_cut)).count() > 1;
+    is_cut(now) && same(field, &service.listed_value(field, now), shown) && show_it()
 }
 
 fn had(account: &Account, field: Field, from: Duration, to: Duration, wanted: impl Fn(&Value) -> bool) -> bool {
@@ -156,6 +169,7 @@ pub(super) fn stopped(stage: &mut Stage, number: usize, error: &RunError) {
     let is_explained = match error {
         RunError::ClearedMembers { .. } => stage.world.is(Trait::UnknownMember),
         RunError::ResetMembers { id, .. } => account(id).is_some_and(|it| !it.has_one_stage()),
+        RunError::EmptiedFields { .. } => stage.world.is(Trait::TidiesPhones),
         RunError::InDoubt { .. } => stage.puts.iter().any(|(_, put)| !put.is_answered_well()),
         _ => true,
     };

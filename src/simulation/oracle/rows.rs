@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use super::super::job::Report;
-use super::super::service::{Effect, Values};
+use super::super::service::{Account, Effect, Values};
 use super::super::stage::{Put, Stage};
 use super::super::story::{How, Key, Sheet, Step};
-use super::super::world::Trait;
-use super::{Job, had, matched, matched_throughout, same, site};
+use super::{Job, had, has_key, matched, matched_throughout, same, site};
 use crate::account::Field;
 use crate::plan::{Change, MatchOn, Mode, Status, Value};
 
@@ -15,9 +14,10 @@ use crate::plan::{Change, MatchOn, Mode, Status, Value};
 pub(in crate::simulation) fn planned(stage: &mut Stage, lane: usize, number: usize, report: &Report) {
     let Some(job) = stage.jobs.get(&(lane, number)) else { return };
     let mut broken = Vec::new();
+    let (from, to) = job.planned;
     for (row, view) in report.rows.iter().enumerate().take(job.sheet.rows.len()) {
         let Key::Text(key) = &job.sheet.rows[row].key else { continue };
-        let (match_on, (from, to)) = (job.sheet.match_on, job.planned);
+        let match_on = job.sheet.match_on;
         let having = stage.service.accounts.values().filter(|it| matched_throughout(it, match_on, key, (from, to)));
         if having.count() > 1 && !matches!(view.status, Status::Ambiguous | Status::Invalid) {
             broken.push((2, format!("row {row} is {} although several accounts have its key", view.status.as_str())));
@@ -41,9 +41,9 @@ pub(in crate::simulation) fn planned(stage: &mut Stage, lane: usize, number: usi
             }
             let account = report.rows[*row].account_id.and_then(|id| stage.service.accounts.get(&id));
             let was = account.is_some_and(|it| {
-                had(it, change.field, job.planned.0, job.planned.1, |value| same(change.field, value, &change.before))
+                had(it, change.field, from, to, |now| shows(stage, change.field, now, &change.before))
             });
-            if !was && !stage.world.is(Trait::ItemsCut) {
+            if !was {
                 broken.push((
                     2,
                     format!("row {row} says that {} was {:?}, which it was not", change.field.name(), change.before),
@@ -83,8 +83,10 @@ pub(in crate::simulation) fn reported(stage: &mut Stage, lane: usize, number: us
     }
     stage.all_violated(broken);
     let statuses = report.rows.iter().map(|row| row.status).collect();
+    let kept =
+        report.changes.iter().map(|change| ((change.row as usize, change.field), change.before.clone())).collect();
     if let Some(job) = stage.jobs.get_mut(&(lane, number)) {
-        job.statuses = statuses;
+        (job.statuses, job.kept) = (statuses, kept);
     }
 }
 
@@ -160,8 +162,9 @@ fn judge(
         Status::Invalid | Status::Failed => None,
         Status::Changed => (!is_answered).then_some("no update of it was answered"),
         Status::Unchanged => {
-            let is_so =
-                |values: &Values| Field::ALL.iter().all(|field| is_as_meant(sheet, row, *field, values, changes));
+            let is_so = |values: &Values| {
+                Field::ALL.iter().all(|field| is_as_meant(stage, sheet, row, *field, values, changes))
+            };
             let versions = account.into_iter().flat_map(|it| it.during(from, to));
             let was = versions.filter_map(|version| version.values.as_ref()).any(|values| is_so(values));
             (!was).then_some("the account never was as it says")
@@ -180,9 +183,18 @@ fn judge(
             }
         },
         Status::Ambiguous => {
-            let several = |key: &str| {
-                stage.service.accounts.values().filter(|it| matched(it, sheet.match_on, key, from, to)).count() > 1
+            // By name or domain, a row stays ambiguous although a `GET` shows that the list has cut one of two equal texts.
+            let is_like = |it: &&Account, key: &str| {
+                let mut versions = it.during(from, to).filter_map(|version| version.values.as_ref());
+                versions.any(|values| {
+                    let mut listed = Values::clone(values);
+                    for field in [Field::Name, Field::DomainName] {
+                        listed.set(field, stage.service.listed_value(field, values.get(field)));
+                    }
+                    has_key(values, sheet.match_on, key) || has_key(&listed, sheet.match_on, key)
+                })
             };
+            let several = |key: &str| stage.service.accounts.values().filter(|it| is_like(it, key)).count() > 1;
             let is_so = match &sheet.rows[row].key {
                 key if is_repeated(sheet, row) => *key != Key::Empty,
                 Key::Text(key) => {
@@ -210,7 +222,7 @@ fn judge(
                 Key::Text(key) => account.is_some_and(|it| !matched_throughout(it, sheet.match_on, key, (from, to))),
                 Key::Id(_) | Key::Empty => false,
             };
-            (!stage.world.is(Trait::ItemsCut) && !has_lost_key && !changes.iter().any(foreign))
+            (!has_lost_key && !changes.iter().any(foreign))
                 .then_some("no one else has changed its fields, nor the text that it was matched on")
         }
         Status::Unknown => (puts.is_empty() && !job.is_shaken).then_some("no update of it was ever sent"),
@@ -224,14 +236,21 @@ fn judge(
     wrong.map(str::to_owned)
 }
 
+/// Returns whether an account with a value of a field, or its item of the list, shows a value.
+fn shows(stage: &Stage, field: Field, now: &Value, shown: &Value) -> bool {
+    same(field, now, shown) || same(field, &stage.service.listed_value(field, now), shown)
+}
+
 /// Returns whether a field has the value of a row, or the value that the row's changes would produce.
-fn is_as_meant(sheet: &Sheet, row: usize, field: Field, values: &Values, changes: &[Change]) -> bool {
+fn is_as_meant(stage: &Stage, sheet: &Sheet, row: usize, field: Field, values: &Values, changes: &[Change]) -> bool {
     if !changes.is_empty() {
         return changes.iter().all(|change| change.field != field || same(field, &change.after, values.get(field)));
     }
     let now = values.get(field);
     let is_filled = !same(field, now, &Value::Null);
-    sheet.meant(row, field).is_none_or(|meant| same(field, &meant, now) || (sheet.mode == Mode::Fill && is_filled))
+    sheet
+        .meant(row, field)
+        .is_none_or(|meant| shows(stage, field, now, &meant) || (sheet.mode == Mode::Fill && is_filled))
 }
 
 fn is_repeated(sheet: &Sheet, row: usize) -> bool {

@@ -5,10 +5,9 @@ use std::time::Duration;
 use super::super::service::{Account, Author};
 use super::super::stage::{Put, Stage};
 use super::super::story::{How, Step};
-use super::super::world::Trait;
-use super::{Job, WINDOW, had, same};
+use super::{Job, WINDOW, had, same, was_cut};
 use crate::account::Field;
-use crate::plan::{Status, Value};
+use crate::plan::{Mode, Status, Value};
 
 /// A client sends an update.
 pub(in crate::simulation) fn sent(stage: &mut Stage, put: &Put) {
@@ -108,10 +107,20 @@ fn of_apply(
         let is_meant = change.is_some_and(|change| same(*field, &change.after, &value));
         if is_meant {
             let Some(change) = change else { continue };
-            let is_due = |now: &Value| same(*field, now, &change.before) || same(*field, now, &change.after);
+            let by_us = |now: &Value| {
+                let stored = |other: &Put| stage.service.stored_value(*field, &other.value(*field));
+                earlier.iter().any(|other| other.may_be_applied() && same(*field, now, &stored(other)))
+            };
+            let is_due = |now: &Value| {
+                let kept = job.kept.get(&(row, *field)).filter(|_| job.statuses.get(row) == Some(&Status::Unknown));
+                let mut known = [Some(&change.before), Some(&change.after), kept].into_iter().flatten();
+                known.any(|it| same(*field, now, it))
+                    || by_us(now)
+                    || was_cut(stage, *field, &change.before, now, job.planned.0)
+            };
             let was_due = stage.service.accounts.get(&put.id).is_some_and(|it| had(it, *field, from, put.sent, is_due));
-            let is_cut = stage.world.is(Trait::ItemsCut);
-            if !was_due && !how.overwrite && !is_cut && earlier.is_empty() {
+            let is_allowed = how.overwrite && job.sheet.mode != Mode::Fill;
+            if !was_due && !is_allowed {
                 broken.push((
                     1,
                     format!("row {row} overwrites what others wrote into {} of account {}", field.name(), put.id),
