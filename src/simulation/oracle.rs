@@ -19,16 +19,20 @@ pub(super) use self::reverts::reverted;
 pub(super) use self::rows::{killed, planned, reported};
 pub(super) use self::updates::sent;
 use super::job::Report;
-use super::service::{Account, Values};
+use super::service::{Account, Effect, Values};
 use super::stage::Stage;
 use super::story::{Sheet, Step};
 use super::world::{Fault, Order, Trait};
 use crate::account::Field;
+use crate::error::Error;
 use crate::plan::run::RunError;
 use crate::plan::{Change, MatchOn, Status, Value};
 
 /// The maximum age of a look at its update: two minutes, and the time of the look itself.
 pub(super) const WINDOW: Duration = Duration::from_secs(120 + 31);
+
+/// The maximum time from the answer to the look of a single call to its update.
+const LONGEST_AGE: Duration = Duration::from_secs(1);
 
 /// A job: a table, its plan, and the last content of the file.
 #[derive(Debug, Clone)]
@@ -82,13 +86,21 @@ pub(super) fn same(field: Field, one: &Value, other: &Value) -> bool {
     one == other || (is_empty(one) && is_empty(other))
 }
 
-/// Returns whether a value is what the list showed where an account had another one, and at least two accounts show that the
-/// list cuts this field: a single one may have been changed meanwhile.
+/// Returns whether a run may take a value for the whole text behind one that the plan has seen: at least two accounts show
+/// that the list cuts this field, because a single one may have been changed meanwhile. A plan cannot know whether a text
+/// that ends with a mark was cut or stored so.
 fn was_cut(stage: &Stage, field: Field, shown: &Value, now: &Value, from: Duration) -> bool {
     let service = &stage.service;
     let is_cut = |value: &Value| !same(field, &service.listed_value(field, value), value);
     let show_it = || service.accounts.values().filter(|it| had(it, field, from, stage.now(), is_cut)).count() > 1;
-    is_cut(now) && same(field, &service.listed_value(field, now), shown) && show_it()
+    let is_behind_a_mark = match (shown, now) {
+        (Value::Text(shown), Value::Text(now)) => {
+            let beginning = shown.strip_suffix("...").or_else(|| shown.strip_suffix('\u{2026}'));
+            stage.world.texts.has_mark() && beginning.is_some_and(|beginning| now.starts_with(beginning.trim_end()))
+        }
+        _ => false,
+    };
+    (is_behind_a_mark || (is_cut(now) && same(field, &service.listed_value(field, now), shown))) && show_it()
 }
 
 fn had(account: &Account, field: Field, from: Duration, to: Duration, wanted: impl Fn(&Value) -> bool) -> bool {
@@ -161,6 +173,35 @@ fn is_hindered(stage: &Stage, id: i64) -> bool {
 
 fn stores_otherwise(stage: &Stage) -> bool {
     stage.world.is(Trait::Trims) || stage.world.is(Trait::TidiesPhones)
+}
+
+/// A single call failed or succeeded.
+pub(super) fn called(stage: &mut Stage, number: usize, error: Option<&Error>) {
+    let may_have_been_applied = !matches!(error, Some(Error::Call(error)) if !error.may_have_been_applied);
+    let operation = &mut stage.operations[number];
+    operation.is_said_unapplied = !may_have_been_applied;
+    let operation = &stage.operations[number];
+    let of_call = || stage.puts.iter().map(|(_, put)| put).filter(|put| put.operation == number);
+    if !may_have_been_applied && of_call().any(|put| put.effect == Effect::Written) {
+        let text = format!("{} says that no update was applied, and one was", operation.step);
+        return stage.violated(2, text);
+    }
+    let (Step::Patch(id, given) | Step::Update(id, given)) = &operation.step else { return };
+    let is_made = |values: &Values| {
+        given.iter().all(|(field, value)| {
+            let stored = |value: &Value| stage.service.stored_value(*field, value);
+            same(*field, &stored(values.get(*field)), &stored(value))
+        })
+    };
+    let account = stage.service.accounts.get(id);
+    let was_made = account.is_some_and(|it| {
+        let mut versions = it.during(operation.started, stage.now());
+        versions.any(|version| version.values.as_deref().is_some_and(is_made))
+    });
+    if error.is_none() && !was_made && !of_call().any(|put| put.effect == Effect::Ignored) {
+        let text = format!("{} succeeds, and the account never had these values", operation.step);
+        stage.violated(2, text);
+    }
 }
 
 /// A run stopped because of a member that an update cannot include.

@@ -232,7 +232,8 @@ impl Sheet {
             MatchOn::DomainName => Some(Field::DomainName),
             MatchOn::Name => Some(Field::Name),
         };
-        let mut fields: Vec<Field> = (0..dice.between(1, 4)).map(|_| dice.pick(Field::ALL)).collect();
+        let most = if world.texts.are_the_subject { dice.between(4, 10) } else { dice.between(1, 4) };
+        let mut fields: Vec<Field> = (0..most).map(|_| dice.pick(Field::ALL)).collect();
         if mode == Mode::Replace {
             fields.push(Field::Name);
         }

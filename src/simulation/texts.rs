@@ -15,6 +15,8 @@ pub(super) struct Texts {
     mark: &'static str,
     /// How many texts in a thousand have about as many characters as such a list shows.
     long_per_mille: u32,
+    /// Whether all other texts are short, and colleagues mostly change the long ones.
+    pub(super) are_the_subject: bool,
 }
 
 /// Every text of these is the beginning of the longer ones, as texts of people who add to them are.
@@ -26,21 +28,26 @@ const LONGEST: usize = 60;
 impl Texts {
     /// The texts of most seeds: few are long.
     pub(super) fn few(dice: &mut Dice) -> Self {
-        Self::draw(dice, &[12, 12, 34, 40], &[0, 100])
+        Self::draw(dice, &[12, 12, 34, 40], &[0, 100], false)
     }
 
     /// Texts that are about as long as the shortest that the product takes for possibly cut, and a little longer.
     pub(super) fn many(dice: &mut Dice) -> Self {
-        Self::draw(dice, &[34, 40], &[60, 300, 900])
+        Self::draw(dice, &[34, 40], &[8, 60, 300, 900], true)
     }
 
-    fn draw(dice: &mut Dice, cut_at: &[usize], long_per_mille: &[u32]) -> Self {
+    fn draw(dice: &mut Dice, cut_at: &[usize], long_per_mille: &[u32], are_the_subject: bool) -> Self {
         Self {
             cut_at: dice.pick(cut_at),
             counts_bytes: dice.chance(250),
             mark: dice.pick(&["", "", "", "...", "\u{2026}"]),
             long_per_mille: dice.pick(long_per_mille),
+            are_the_subject,
         }
+    }
+
+    pub(super) const fn has_mark(&self) -> bool {
+        !self.mark.is_empty()
     }
 
     /// Returns what a list that cuts texts shows of a text.
@@ -122,14 +129,13 @@ impl Texts {
             "a text that is long enough to be cut by a list",
             "a text that is long",
         ];
-        // Where most long texts have one length, these would show at once that the list cuts.
-        let few = if self.long_per_mille > 300 { texts.len() - 2 } else { texts.len() };
+        let few = if self.are_the_subject { texts.len() - 2 } else { texts.len() };
         dice.pick(&texts[..few]).to_owned()
     }
 
     /// Returns a field that someone else writes, and the value: often the present text with more behind it.
     pub(super) fn written(&self, dice: &mut Dice, values: &Values, id: i64) -> (Field, Value) {
-        if dice.chance(self.added_per_mille()) {
+        if dice.chance(if self.are_the_subject { 800 } else { 100 }) {
             let text_of = |field: &Field| match values.get(*field) {
                 Value::Text(text) if field.kind() == Kind::Text && *field != Field::DomainName => Some((*field, text)),
                 _ => None,
@@ -140,15 +146,11 @@ impl Texts {
             }
             // The name is always there.
             let (field, text) = dice.pick(&all);
-            return (field, Value::Text(format!("{text} -- {}", dice.pick(&["a note", "another note"]))));
+            let added = Value::Text(format!("{text} -- {}", dice.pick(&["a note", "another note"])));
+            return (field, if dice.chance(700) { added } else { self.value(dice, field, id) });
         }
         let field = dice.pick(Field::ALL);
         let is_emptied = field.nullable() && dice.chance(150);
         (field, if is_emptied { Value::Null } else { self.value(dice, field, id) })
-    }
-
-    /// Returns how many changes in a thousand of a colleague add to a text.
-    fn added_per_mille(&self) -> u32 {
-        if self.long_per_mille >= 60 { 500 } else { 100 }
     }
 }

@@ -184,7 +184,7 @@ impl World {
             faults,
             traits,
             texts: if has_long_texts { Texts::many(texts) } else { Texts::few(texts) },
-            colleague_s: if has_long_texts { Some(texts.between(2, 60)) } else { colleague_s },
+            colleague_s: if has_long_texts { Some(texts.between(2, 30)) } else { colleague_s },
             other_program_s: (most_faults > 0 && dice.chance(300)).then(|| dice.between(2, 120)),
             sleep_s: (most_faults > 0 && sleep.chance(150)).then(|| sleep.between(5, 300)),
         }

@@ -28,7 +28,18 @@ pub(in crate::simulation) fn planned(stage: &mut Stage, lane: usize, number: usi
             broken.push((2, format!("row {row} is for account {:?}, which never had its key", view.account_id)));
         }
     }
-    // `judge` later checks whether changes are missing.
+    for (row, view) in report.rows.iter().enumerate().take(job.sheet.rows.len()) {
+        let account = view.account_id.and_then(|id| stage.service.accounts.get(&id));
+        let Some(account) = account.filter(|_| view.status == Status::Pending) else { continue };
+        let changes = job.changes.get(&row).map(Vec::as_slice).unwrap_or_default();
+        for field in Field::ALL.iter().filter(|field| !changes.iter().any(|change| change.field == **field)) {
+            let needs_none = |now: &Value| is_meant(stage, &job.sheet, row, *field, now);
+            // A row whose account cannot be read has no changes.
+            if !changes.is_empty() && !had(account, *field, from, to, needs_none) {
+                broken.push((2, format!("row {row} is planned without a change of {}, which it says", field.name())));
+            }
+        }
+    }
     for (row, changes) in job.changes.iter().filter(|(row, _)| **row < job.sheet.rows.len()) {
         for change in changes {
             let meant = job.sheet.meant(*row, change.field);
@@ -246,7 +257,11 @@ fn is_as_meant(stage: &Stage, sheet: &Sheet, row: usize, field: Field, values: &
     if !changes.is_empty() {
         return changes.iter().all(|change| change.field != field || same(field, &change.after, values.get(field)));
     }
-    let now = values.get(field);
+    is_meant(stage, sheet, row, field, values.get(field))
+}
+
+/// Returns whether a row leaves a value of a field as it is.
+fn is_meant(stage: &Stage, sheet: &Sheet, row: usize, field: Field, now: &Value) -> bool {
     let is_filled = !same(field, now, &Value::Null);
     sheet
         .meant(row, field)
