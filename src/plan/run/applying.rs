@@ -83,6 +83,7 @@ pub async fn apply(
         most_on_a_look: rows_on_a_look(client),
         attempts: client.config().max_attempts,
         fills: header.mode == Mode::Fill && !header.is_revert,
+        is_revert: header.is_revert,
     };
     {
         let mut progress = control.state();

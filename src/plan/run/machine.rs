@@ -43,6 +43,8 @@ pub(super) struct Settings {
     pub(super) attempts: u32,
     /// Whether the plan changes only fields without a value.
     pub(super) fills: bool,
+    /// Whether the plan reverts another one. Its values before come from updates, never from a list.
+    pub(super) is_revert: bool,
 }
 
 /// A request to send.

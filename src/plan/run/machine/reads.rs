@@ -264,7 +264,8 @@ impl Machine {
             Drift::None | Drift::Done => Vec::new(),
             Drift::Conflict(fields) => {
                 let change_of = |field: &Field| changes.iter().find(|change| change.field == *field);
-                let is_cut = |change| self.proofs.is_cut(change, &account);
+                let is_cut =
+                    |change| if self.settings.is_revert { Some(false) } else { self.proofs.is_cut(change, &account) };
                 let cut: Vec<_> = fields.iter().map(|field| change_of(field).map_or(Some(false), is_cut)).collect();
                 if cut.contains(&None) && self.waits_for_items(row, reopened) {
                     return None;
@@ -291,7 +292,8 @@ impl Machine {
         let is_kept = |change: &&Change| change.before.is(change.field, account.value(change.field));
         // If the plan saw only the beginning of a text, because the list truncates it, the whole text does not come
         // from this plan.
-        let may_be_ours = |change: &&Change| row.was_sent && self.proofs.is_cut(change, &account) != Some(true);
+        let is_whole = |change: &Change| self.settings.is_revert || self.proofs.is_cut(change, &account) != Some(true);
+        let may_be_ours = |change: &&Change| row.was_sent && is_whole(change);
         let is_overwritten = |change: &&Change| !may_be_ours(change) && !is_kept(change) && !is_off(Guard::Answers);
         let overwritten = changes.iter().filter(is_overwritten);
         let overwritten = overwritten.map(|change| (change.field, account.value(change.field).into())).collect();

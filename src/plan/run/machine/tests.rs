@@ -23,6 +23,7 @@ const SETTINGS: Settings = Settings {
     most_on_a_look: 100,
     attempts: 4,
     fills: false,
+    is_revert: false,
 };
 
 fn at(seconds: u64) -> Duration {
