@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub(super) use self::reverts::reverted;
-pub(super) use self::rows::{killed, planned, reported};
+pub(super) use self::rows::{killed, planned, reported, reported_revert};
 pub(super) use self::updates::sent;
 use super::job::Report;
 use super::service::{Account, Effect, Values};

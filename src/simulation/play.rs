@@ -354,6 +354,13 @@ impl Actor {
             let is_applied = is_done && matches!(step, Step::Apply(..));
             oracle::reported(stage, self.lane, job, &report, is_applied);
         });
+        let reverted_by = stage(|stage| stage.reverted_by.get(&(self.lane, job)).cloned());
+        if let Some(path) = reverted_by.filter(|_| is_done && matches!(step, Step::Revert(..)))
+            && let Ok(report) = job::report(&path)
+        {
+            tell_report(self.lane, &report);
+            stage(|stage| oracle::reported_revert(stage, self.lane, job, operation, &report));
+        }
     }
 }
 

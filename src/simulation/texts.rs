@@ -15,6 +15,8 @@ pub(super) struct Texts {
     mark: &'static str,
     /// How many texts in a thousand have about as many characters as such a list shows.
     long_per_mille: u32,
+    /// How many of these in a thousand have more, so that a run may compare several and find none that is cut.
+    longer_per_mille: u32,
     /// Whether all other texts are short, and colleagues mostly change the long ones.
     pub(super) are_the_subject: bool,
 }
@@ -42,6 +44,7 @@ impl Texts {
             counts_bytes: dice.chance(250),
             mark: dice.pick(&["", "", "", "...", "\u{2026}"]),
             long_per_mille: dice.pick(long_per_mille),
+            longer_per_mille: if are_the_subject { dice.pick(&[30, 350]) } else { 350 },
             are_the_subject,
         }
     }
@@ -111,7 +114,12 @@ impl Texts {
     /// A text that is not blank.
     fn text(&self, dice: &mut Dice, field: Field) -> String {
         if dice.chance(self.long_per_mille) {
-            let length = dice.pick(&[self.cut_at - 1, self.cut_at, self.cut_at, self.cut_at, self.cut_at + 1, LONGEST]);
+            let lengths = if dice.chance(self.longer_per_mille) {
+                [self.cut_at + 1, self.cut_at + 1, LONGEST]
+            } else {
+                [self.cut_at, self.cut_at, self.cut_at - 1]
+            };
+            let length = dice.pick(&lengths);
             let whole = if dice.chance(150) { OTHER } else { ASCII };
             let end = if dice.chance(50) { "..." } else { "" };
             return whole.chars().take(length - end.len()).chain(end.chars()).collect();

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::super::job::Report;
 use super::super::service::{Account, Effect, Values};
-use super::super::stage::{Put, Stage};
-use super::super::story::{How, Key, Sheet, Step};
+use super::super::stage::{Operation, Put, Stage};
+use super::super::story::{End, How, Key, Sheet, Step};
 use super::{Job, had, has_key, matched, matched_throughout, same, site};
 use crate::account::Field;
+use crate::plan::file::ChangeView;
 use crate::plan::{Change, MatchOn, Mode, Status, Value};
 
 /// A plan was created.
@@ -99,6 +100,59 @@ pub(in crate::simulation) fn reported(stage: &mut Stage, lane: usize, number: us
     if let Some(job) = stage.jobs.get_mut(&(lane, number)) {
         (job.statuses, job.kept) = (statuses, kept);
     }
+}
+
+/// The plan of a revert was read after the revert was done.
+pub(in crate::simulation) fn reported_revert(
+    stage: &mut Stage,
+    lane: usize,
+    number: usize,
+    operation: usize,
+    report: &Report,
+) {
+    let is_revert = |it: &Operation| it.lane == lane && matches!(it.step, Step::Revert(job, _) if job == number);
+    let reverts = || stage.operations.iter().filter(|it| is_revert(it));
+    let from = reverts().map(|it| it.started).min().unwrap_or_default();
+    let is_shaken = reverts().any(|it| matches!(&it.step, Step::Revert(_, how) if how.end != End::ItsOwn));
+    let mut broken = Vec::new();
+    for view in &report.rows {
+        let Some((id, account)) = view.account_id.and_then(|id| Some((id, stage.service.accounts.get(&id)?))) else {
+            continue;
+        };
+        let puts = stage.puts.iter().map(|(_, put)| put).filter(|put| put.id == id);
+        let puts: Vec<&Put> = puts.filter(|put| stage.operations.get(put.operation).is_some_and(is_revert)).collect();
+        let changes = || report.changes.iter().filter(|change| change.row == view.row);
+        let is_foreign = |change: &ChangeView| {
+            had(account, change.field, from, stage.now(), |now| {
+                !same(change.field, now, &change.before) && !same(change.field, now, &change.after)
+            })
+        };
+        let is_done = |values: &Values| changes().all(|it| same(it.field, values.get(it.field), &it.after));
+        let was_done = || {
+            let mut versions = account.during(from, stage.now());
+            versions.any(|version| version.values.as_deref().is_some_and(is_done))
+        };
+        let is_written = puts.iter().any(|put| put.operation == operation && put.effect == Effect::Written);
+        let wrong = match view.status {
+            Status::Changed => {
+                (!puts.iter().any(|put| put.is_answered_well())).then_some("no update of it was answered")
+            }
+            Status::Pending => changes().next().map(|_| "the revert is done"),
+            Status::Unknown => (puts.is_empty() && !is_shaken).then_some("no update of it was ever sent"),
+            _ if is_written => Some("an update of it was written"),
+            Status::Conflict => (!changes().any(is_foreign)).then_some("no one else has changed its fields"),
+            Status::Unchanged => (!was_done()).then_some("the account never had these values"),
+            Status::NotFound => {
+                (!account.was_missing(from, stage.now())).then_some("the account was there all the time")
+            }
+            _ => None,
+        };
+        if let Some(text) = wrong {
+            let status = view.status.as_str();
+            broken.push((2, format!("row {} of the revert is {status} although {text}", view.row)));
+        }
+    }
+    stage.all_violated(broken);
 }
 
 /// A process was killed while it applied a plan: only the updates in flight may be sent again.

@@ -56,7 +56,11 @@ pub(in crate::simulation) fn sent(stage: &mut Stage, put: &Put) {
 /// knows of, must not be undone.
 fn looked_since(stage: &Stage, put: &Put, window: Duration) -> Duration {
     let is_known = |other: &Put| {
-        (other.id, other.process) == (put.id, put.process) && other.delivered.is_some_and(|at| at <= put.sent)
+        // A call may repeat its own update without another look while the look is fresh.
+        let is_repeated = other.operation == put.operation && !other.is_answered_well();
+        (other.id, other.process) == (put.id, put.process)
+            && other.delivered.is_some_and(|at| at <= put.sent)
+            && !is_repeated
     };
     let known = stage.puts.iter().map(|(_, other)| other).filter(|other| is_known(other));
     let known = known.filter(|other| other.effect == Effect::Written).filter_map(|other| other.arrived);
