@@ -24,7 +24,7 @@ const SLACK: u64 = 5;
 fn page_and_slack() -> (u32, u64) {
     #[cfg(feature = "simulation")]
     if crate::simulation::is_running() {
-        return (8, 1);
+        return crate::simulation::page_and_slack();
     }
     (LONGEST_PAGE, SLACK)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::story::{How, Sheet};
 use crate::client::Client;
+use crate::error::Error;
 use crate::plan::file::{ChangeView, FileError, FileErrorKind, PlanFile, RowView, Run};
 use crate::plan::run::{self, ApplyOptions, Control, OnConflict, OnUnknownMember, RunError, Selection};
 use crate::sabotage::{Guard, is_off};
@@ -22,6 +23,7 @@ pub(super) enum Refused {
     /// It was asked to stop, and has no result.
     Stopped,
     Run(RunError),
+    Call(Error),
     Other(String),
 }
 
@@ -30,6 +32,7 @@ impl std::fmt::Display for Refused {
         match self {
             Self::Stopped => write!(formatter, "stopped"),
             Self::Run(error) => write!(formatter, "{error}"),
+            Self::Call(error) => write!(formatter, "{error}"),
             Self::Other(text) => write!(formatter, "{text}"),
         }
     }

@@ -29,8 +29,9 @@ mod service;
 mod shrink;
 mod stage;
 mod story;
+mod texts;
 mod wire;
 mod world;
 
 pub use self::runner::{main, run_seed};
-pub(crate) use self::wire::{exchange, is_running, line, now_ms, since_start, slept};
+pub(crate) use self::wire::{exchange, is_running, line, now_ms, page_and_slack, since_start, slept};

@@ -239,6 +239,10 @@ impl Actor {
         if let Some(Err(Refused::Run(error))) = &done {
             stage(|stage| oracle::stopped(stage, number, error));
         }
+        if let (Step::Patch(..) | Step::Update(..), Some(done)) = (step, &done) {
+            let error = if let Err(Refused::Call(error)) = done { Some(error) } else { None };
+            stage(|stage| oracle::called(stage, number, error));
+        }
         if done.is_none() {
             self.process = start_process(&self.folder);
             self.client = client(self.process, self.lane);
@@ -294,12 +298,8 @@ impl Actor {
                 stage(|stage| stage.reverted_by.insert((self.lane, *job), path));
                 Ok(())
             }
-            Step::Patch(id, given) => {
-                client.patch(*id, &fields(given)).await.map(drop).map_err(|error| Refused::Other(error.to_string()))
-            }
-            Step::Update(id, given) => {
-                client.update(*id, &fields(given)).await.map(drop).map_err(|error| Refused::Other(error.to_string()))
-            }
+            Step::Patch(id, given) => client.patch(*id, &fields(given)).await.map(drop).map_err(Refused::Call),
+            Step::Update(id, given) => client.update(*id, &fields(given)).await.map(drop).map_err(Refused::Call),
             Step::Pause(_) => Ok(()),
         }
     }
@@ -352,6 +352,13 @@ impl Actor {
             let is_applied = is_done && matches!(step, Step::Apply(..));
             oracle::reported(stage, self.lane, job, &report, is_applied);
         });
+        let reverted_by = stage(|stage| stage.reverted_by.get(&(self.lane, job)).cloned());
+        if let Some(path) = reverted_by.filter(|_| is_done && matches!(step, Step::Revert(..)))
+            && let Ok(report) = job::report(&path)
+        {
+            tell_report(self.lane, &report);
+            stage(|stage| oracle::reported_revert(stage, self.lane, job, operation, &report));
+        }
     }
 }
 

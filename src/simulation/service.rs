@@ -12,8 +12,6 @@ use super::world::{Fault, Order, Trait, World};
 use crate::account::{CompanySize, Field, Kind};
 use crate::plan::Value;
 
-/// The number of characters of a text in a list that truncates texts.
-const CUT_AT: usize = 12;
 /// A writable member that the client does not know.
 pub(super) const UNKNOWN_MEMBER: &str = "annualRevenue";
 /// The users of the team. Only they can own accounts.
@@ -168,7 +166,7 @@ impl Service {
         let mut values = Values(vec![Value::Null; Field::ALL.len()]);
         for field in Field::ALL {
             if dice.chance(600) || !field.nullable() {
-                values.set(*field, own_value(dice, *field, id));
+                values.set(*field, self.world.texts.value(dice, *field, id));
             }
         }
         let unknown_member = (self.world.is(Trait::UnknownMember) && dice.chance(500)).then(|| "12 million".to_owned());
@@ -204,11 +202,8 @@ impl Service {
                 let account = self.accounts.get_mut(&id)?;
                 let before = account.now().clone();
                 let mut values = Values::clone(before.values.as_ref()?);
-                let field = dice.pick(Field::ALL);
-                values.set(
-                    field,
-                    if field.nullable() && dice.chance(150) { Value::Null } else { own_value(dice, field, id) },
-                );
+                let (field, value) = self.world.texts.written(dice, &values, id);
+                values.set(field, value);
                 let text = format!("a colleague writes {field:?} = {:?} into account {id}", values.get(field));
                 account.versions.push(Version {
                     at: now,
@@ -372,11 +367,8 @@ impl Service {
         }
         if self.world.is(Trait::ItemsCut) {
             for field in Field::ALL.iter().filter(|field| field.kind() == Kind::Text) {
-                let cut = members
-                    .get(field.wire())
-                    .and_then(Json::as_str)
-                    .map(|text| text.chars().take(CUT_AT).collect::<String>());
-                if let Some(cut) = cut {
+                let text = members.get(field.wire()).and_then(Json::as_str);
+                if let Some(cut) = text.map(|text| self.world.texts.shown(text)) {
                     members.insert(field.wire().to_owned(), cut.into());
                 }
             }
@@ -512,6 +504,11 @@ impl Service {
         Ok(values)
     }
 
+    /// Returns a value as an item of the list shows it.
+    pub(super) fn listed_value(&self, field: Field, value: &Value) -> Value {
+        if self.world.is(Trait::ItemsCut) { self.world.texts.shown_value(field, value) } else { value.clone() }
+    }
+
     /// Returns the form in which the service stores a text.
     pub(super) fn stored(&self, field: Field, text: &str) -> String {
         let trimmed = if self.world.is(Trait::Trims) { text.trim() } else { text };
@@ -528,56 +525,6 @@ impl Service {
             other => other.clone(),
         }
     }
-}
-
-/// Returns a random value of a field. There are few, so that people often write the same.
-pub(super) fn own_value(dice: &mut Dice, field: Field, id: i64) -> Value {
-    match field {
-        Field::OwnerUserId => Value::Integer(dice.pick(&TEAM)),
-        Field::CompanySize => Value::Text(dice.pick(&["2-10", "11-50", "51-200", "Empty", NEW_SIZE]).to_owned()),
-        Field::Name | Field::DomainName => {
-            let id = if dice.chance(900) { id } else { dice.between(1, 6) as i64 };
-            Value::Text(if field == Field::Name { key_text(field, id) } else { written_domain(dice, id) })
-        }
-        _ => Value::Text(text_value(dice, field)),
-    }
-}
-
-/// Returns the key of an account.
-pub(super) fn key_text(field: Field, id: i64) -> String {
-    if field == Field::Name { format!("Company {id}") } else { format!("company{id}.example") }
-}
-
-/// The domain of an account in one of the ways that people write it, or another site or page that looks like it.
-pub(super) fn written_domain(dice: &mut Dice, id: i64) -> String {
-    let domain = key_text(Field::DomainName, id);
-    match dice.between(0, 11) {
-        0 => domain.to_uppercase(),
-        1 => format!("https://www.{domain}/"),
-        2 => format!("www.{domain}."),
-        3 => format!(" http://{domain}:8080/about "),
-        4 => format!("shop.{domain}"),
-        5 => format!("{domain}/oslo"),
-        _ => domain,
-    }
-}
-
-/// A text that is not blank.
-pub(super) fn text_value(dice: &mut Dice, field: Field) -> String {
-    if field == Field::Phone {
-        return dice.pick(&["+47 22 33 44", "22-33-44", "+4722334455", "0800 1234"]).to_owned();
-    }
-    let texts = [
-        "red",
-        "green",
-        "blue",
-        " blue",
-        "a & b",
-        "Ærø",
-        "a text that is long enough to be cut by a list",
-        "a text that is long",
-    ];
-    dice.pick(&texts).to_owned()
 }
 
 fn plain(status: u16, body: Vec<u8>) -> Reply {

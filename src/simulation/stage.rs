@@ -87,6 +87,8 @@ pub(super) struct Operation {
     pub(super) earlier_requests: u64,
     /// How long the faults of its requests may make it wait.
     pub(super) excuse: Duration,
+    /// Whether its call has said that no update was applied.
+    pub(super) is_said_unapplied: bool,
 }
 
 /// An update of a client, with what only the model knows about it.
@@ -295,6 +297,7 @@ impl Stage {
             earlier_requests: self.requests(),
             // Another operation of the process may have been told to wait.
             excuse: self.processes.iter().map(|it| it.held_until.saturating_sub(self.now())).max().unwrap_or_default(),
+            is_said_unapplied: false,
         };
         self.operations.push(operation);
         let number = self.operations.len() - 1;
@@ -547,6 +550,10 @@ impl Stage {
             };
             put.differs = put.has_lost || put.has_reset || Field::ALL.iter().any(|field| differs(&field));
             put.answer = Some((reply.status, is_good));
+            let operation = put.operation;
+            if effect == Effect::Written && self.operations.get(operation).is_some_and(|it| it.is_said_unapplied) {
+                self.violated(2, "an update is applied after its call said that none was".to_owned());
+            }
         }
         self.step(process);
         reply

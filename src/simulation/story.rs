@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::dice::Dice;
-use super::service::{key_text, own_value, written_domain};
 use super::world::World;
 use crate::account::{CompanySize, Field};
 use crate::plan::source::{Builder, CellError, Given, Number, Options, Table};
@@ -167,7 +166,7 @@ impl Lane {
             let id = dice.between(1, world.accounts.max(1) + 1) as i64;
             let fields =
                 (0..dice.between(1, 3)).map(|_| dice.pick(Field::ALL)).collect::<std::collections::BTreeSet<_>>();
-            let value = |field, dice: &mut Dice| match own_value(dice, field, id) {
+            let value = |field, dice: &mut Dice| match world.texts.value(dice, field, id) {
                 _ if field.nullable() && dice.chance(200) => Value::Null,
                 Value::Text(text) if text == super::service::NEW_SIZE => Value::Text("2-10".to_owned()),
                 value => value,
@@ -176,7 +175,7 @@ impl Lane {
             lane.steps.push(Step::Pause(dice.between(0, 60)));
             lane.steps.push(if dice.chance(150) {
                 given.retain(|(field, _)| *field != Field::Name);
-                given.push((Field::Name, Value::Text(key_text(Field::Name, id))));
+                given.push((Field::Name, Value::Text(world.texts.key(Field::Name, id))));
                 Step::Update(id, given)
             } else {
                 Step::Patch(id, given)
@@ -239,7 +238,8 @@ impl Sheet {
             MatchOn::DomainName => Some(Field::DomainName),
             MatchOn::Name => Some(Field::Name),
         };
-        let mut fields: Vec<Field> = (0..dice.between(1, 4)).map(|_| dice.pick(Field::ALL)).collect();
+        let most = if world.texts.are_the_subject { dice.between(4, 10) } else { dice.between(1, 4) };
+        let mut fields: Vec<Field> = (0..most).map(|_| dice.pick(Field::ALL)).collect();
         if mode == Mode::Replace {
             fields.push(Field::Name);
         }
@@ -345,14 +345,14 @@ impl Row {
         let key = match match_on {
             _ if dice.chance(20) => Key::Empty,
             MatchOn::Id => Key::Id(if dice.chance(20) { 0 } else { id }),
-            MatchOn::DomainName => Key::Text(written_domain(dice, id)),
-            MatchOn::Name => Key::Text(key_text(Field::Name, id)),
+            MatchOn::DomainName => Key::Text(world.texts.written_domain(dice, id)),
+            MatchOn::Name => Key::Text(world.texts.key(Field::Name, id)),
         };
         let cells = fields.iter().map(|field| match dice.between(0, 19) {
             0 => Cell::Absent,
             1..4 => Cell::Empty,
             4 if *field == Field::OwnerUserId => Cell::Value(Value::Integer(99)),
-            _ => Cell::Value(own_value(dice, *field, id)),
+            _ => Cell::Value(world.texts.value(dice, *field, id)),
         });
         let cells = cells.collect();
         Self { key, cells }

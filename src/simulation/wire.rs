@@ -126,6 +126,11 @@ pub(crate) fn since_start(moment: Instant) -> Duration {
     stage(|stage| stage.since_start(moment))
 }
 
+/// Returns the most accounts on a page, and how many of them may have moved.
+pub(crate) fn page_and_slack() -> (u32, u64) {
+    stage(|stage| stage.world.page_and_slack())
+}
+
 /// Returns how long the machine slept.
 pub(crate) fn slept() -> Duration {
     stage(|stage| stage.slept())

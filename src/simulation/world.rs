@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::dice::Dice;
+use super::texts::Texts;
 use crate::quota::Quota;
 
 enumerated! {
@@ -122,6 +123,7 @@ pub(super) struct World {
     pub(super) order: Order,
     pub(super) faults: Vec<(Fault, u32)>,
     pub(super) traits: Vec<Trait>,
+    pub(super) texts: Texts,
     /// The average time until someone else changes an account, in seconds.
     pub(super) colleague_s: Option<u64>,
     /// The average time until another program of the same user sends a request, in seconds.
@@ -134,6 +136,8 @@ pub(super) struct World {
 const LARGE: u64 = 30;
 /// Large worlds take more time than others.
 const LARGE_PER_MILLE: u32 = 60;
+/// How many of them have many texts that a list may have cut.
+const LONG_PER_MILLE: u32 = 500;
 
 impl World {
     /// Returns the world of a seed. One in four has no faults at all, and most have few.
@@ -148,7 +152,7 @@ impl World {
         };
         let faults = distinct(dice, Fault::ALL, most_faults);
         let faults = faults.into_iter().map(|fault| (fault, dice.between(5, most_per_mille.max(5)) as u32)).collect();
-        let traits = distinct(dice, Trait::ALL, most_traits);
+        let mut traits = distinct(dice, Trait::ALL, most_traits);
         let per_minute = dice.between(3, 30) as u32;
         let per_hour = per_minute * dice.between(2, 40) as u32;
         let quota = match dice.between(0, 9) {
@@ -161,15 +165,26 @@ impl World {
         let accounts = if dice.chance(100) { dice.between(0, 2) } else { dice.between(2, 22) };
         let large = &mut Dice::new(seed, "large", 0);
         let sleep = &mut Dice::new(seed, "how often it sleeps", 0);
+        let colleague_s = (most_faults > 0 && dice.chance(500)).then(|| dice.between(2, 300));
+        let accounts = if large.chance(LARGE_PER_MILLE) { large.between(LARGE, 2 * LARGE) } else { accounts };
+        let texts = &mut Dice::new(seed, "texts", 0);
+        // Only a run that reads accounts by pages has to decide whether the list cuts texts.
+        let has_long_texts = accounts >= LARGE && texts.chance(LONG_PER_MILLE);
+        if has_long_texts && texts.chance(800) {
+            traits.push(Trait::ItemsCut);
+            traits.sort();
+            traits.dedup();
+        }
         Self {
-            accounts: if large.chance(LARGE_PER_MILLE) { large.between(LARGE, 2 * LARGE) } else { accounts },
+            accounts,
             limits: (per_minute, per_hour),
             quota,
             latency_ms: (dice.between(1, 100), dice.between(100, slow)),
             order: dice.pick(&[Order::Id, Order::Id, Order::Name, Order::LastWritten, Order::None]),
             faults,
             traits,
-            colleague_s: (most_faults > 0 && dice.chance(500)).then(|| dice.between(2, 300)),
+            texts: if has_long_texts { Texts::many(texts) } else { Texts::few(texts) },
+            colleague_s: if has_long_texts { Some(texts.between(2, 30)) } else { colleague_s },
             other_program_s: (most_faults > 0 && dice.chance(300)).then(|| dice.between(2, 120)),
             sleep_s: (most_faults > 0 && sleep.chance(150)).then(|| sleep.between(5, 300)),
         }
@@ -184,15 +199,21 @@ impl World {
         [Trait::StageKept, Trait::StageReset, Trait::StageUnlisted].iter().any(|what| self.is(*what))
     }
 
-    /// Returns whether an update loses members that it cannot include.
+    /// Returns whether an update loses members that it cannot include, or empties a phone number without digits.
     pub(super) fn loses_members(&self) -> bool {
-        self.is(Trait::UnknownMember) || self.is(Trait::StageReset)
+        [Trait::UnknownMember, Trait::StageReset, Trait::TidiesPhones].iter().any(|what| self.is(*what))
     }
 
     /// Returns whether tables have a row for most accounts. A run then reads accounts by pages, and compares only some of
     /// them with what a `GET` shows.
     pub(super) fn is_large(&self) -> bool {
         self.accounts >= LARGE
+    }
+
+    /// Returns the most accounts on a page, and how many of them may have moved: small, so that a few accounts fill several
+    /// pages.
+    pub(super) fn page_and_slack(&self) -> (u32, u64) {
+        if self.is_large() { (16, 2) } else { (8, 1) }
     }
 
     /// Returns whether nothing can fail, and no one else changes accounts.
@@ -218,6 +239,7 @@ impl std::fmt::Display for World {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (per_minute, per_hour) = self.limits;
         writeln!(formatter, "{} accounts, in the order of {:?}; {:?}", self.accounts, self.order, self.traits)?;
+        writeln!(formatter, "{:?}", self.texts)?;
         let quota = self.quota.map(|quota| (quota.per_minute, quota.per_hour));
         writeln!(formatter, "{per_minute} requests a minute, {per_hour} an hour; the client knows {quota:?}")?;
         writeln!(formatter, "latency {:?} ms; faults in a thousand requests: {:?}", self.latency_ms, self.faults)?;

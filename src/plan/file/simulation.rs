@@ -126,7 +126,9 @@ impl DerefMut for Kept {
 impl Drop for Kept {
     fn drop(&mut self) {
         let (path, connection) = (std::mem::take(&mut self.path), self.connection.take());
-        let Some(connection) = connection.filter(Connection::is_autocommit) else { return };
+        let Some(mut connection) = connection.filter(Connection::is_autocommit) else { return };
+        // If its file was refused, it still has the bound of an unknown file, which a large plan exceeds.
+        let _ = super::connect::trust(&mut connection, None);
         let file = self.file;
         let closed = with(|simulated| {
             let is_needed = simulated.kept.get(&path).is_none_or(|(_, kept)| !can_write(kept));

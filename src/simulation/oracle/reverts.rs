@@ -1,0 +1,84 @@
+//! Checks the accounts after the last revert.
+
+use std::time::Duration;
+
+use super::super::job::Report;
+use super::super::service::{Author, Effect, Version};
+use super::super::stage::{Put, Stage};
+use super::super::story::Step;
+use super::{WINDOW, is_hindered, same, stores_otherwise};
+use crate::account::Field;
+use crate::plan::{Status, Value};
+
+/// A revert finished when nothing failed any more.
+pub(in crate::simulation) fn reverted(
+    stage: &mut Stage,
+    lane: usize,
+    number: usize,
+    report: &Report,
+    started: Duration,
+) {
+    let Some(job) = stage.jobs.get(&(lane, number)) else { return };
+    let mut broken = Vec::new();
+    for (id, row) in &job.accounts {
+        let (Some(account), Some(changes)) = (stage.service.accounts.get(id), job.changes.get(row)) else { continue };
+        let Some(values) = account.now().values.as_ref() else { continue };
+        let is_ours = |put: &Put| {
+            let operation = stage.operations.get(put.operation);
+            operation.is_some_and(|it| {
+                it.lane == lane && matches!(it.step, Step::Apply(job, _) | Step::Revert(job, _) if job == number)
+            })
+        };
+        let sent = stage.puts.iter().filter(|(_, put)| put.id == *id && is_ours(put));
+        let sent: Vec<(usize, &Put)> = sent.map(|(number, put)| (*number, put)).collect();
+        let ours: Vec<(usize, &Put)> = sent.iter().copied().filter(|(_, put)| put.effect == Effect::Written).collect();
+        let Some((_, first)) = ours.first() else { continue };
+        // If one has overtaken another, or arrived after the start of the revert, the last value is uncertain.
+        let is_after = |one: &Put, other: &Put| other.sent > one.sent && one.arrived > Some(other.sent);
+        let is_overtaken = sent.iter().any(|(_, one)| sent.iter().any(|(_, other)| is_after(one, other)));
+        let is_late = ours.iter().any(|(_, put)| put.sent < started && put.arrived.is_some_and(|at| at >= started));
+        let others_wrote = account.versions.windows(2).any(|pair| {
+            let is_theirs = !matches!(pair[1].by, Author::Put(put) if ours.iter().any(|(other, _)| *other == put));
+            // A change after an update that may have been applied cannot be told from that update.
+            let maybe_first = sent.iter().find(|(_, put)| put.may_be_applied()).map(|(_, put)| put.sent);
+            let marked = job.unknown_since.get(row).copied();
+            let is_after = |moment: Option<Duration>| moment.is_some_and(|moment| pair[1].at > moment);
+            let is_later = is_after(first.arrived) || is_after(maybe_first) || is_after(marked);
+            is_theirs && is_later && changes.iter().any(|change| differs(pair, change.field))
+        });
+        if is_overtaken || is_late || others_wrote || is_hindered(stage, *id) {
+            continue;
+        }
+        let view = report.rows.iter().find(|view| view.account_id == Some(*id));
+        // If no answer showed what was stored, its form cannot be told from another person's change.
+        let was_unknown = job.statuses.get(*row) == Some(&Status::Unknown);
+        let is_told = |status| status == Status::Unknown || (status == Status::Conflict && was_unknown);
+        let is_said = view.is_some_and(|view| view.status == Status::Changed && view.stored_otherwise);
+        if is_said || (view.is_some_and(|view| is_told(view.status)) && stores_otherwise(stage)) {
+            continue;
+        }
+        for change in changes {
+            let field = change.field;
+            let stored = |value: &Value| stage.service.stored_value(field, value);
+            let now = stored(values.get(field));
+            let before = |version: &&Version| !matches!(version.by, Author::Put(put) if ours.iter().any(|(other, _)| *other == put));
+            let shown =
+                account.during(first.sent.saturating_sub(WINDOW), first.arrived.unwrap_or_default()).filter(before);
+            let mut shown = shown.filter_map(|version| version.values.as_ref());
+            if !shown.any(|before| same(field, &stored(before.get(field)), &now)) {
+                let said = view.map(|view| (view.status.as_str(), view.error.clone()));
+                let name = field.name();
+                let text =
+                    format!("account {id} (row {row}) has {name} = {now:?} after the revert, which says {said:?}");
+                broken.push((3, text));
+            }
+        }
+    }
+    stage.all_violated(broken);
+}
+
+/// Returns whether a field differs between two versions of an account.
+fn differs(pair: &[Version], field: Field) -> bool {
+    let value = |version: &Version| version.values.as_ref().map(|values| values.get(field).clone());
+    value(&pair[0]) != value(&pair[1])
+}

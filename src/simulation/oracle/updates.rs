@@ -1,0 +1,233 @@
+//! Checks each update when it is sent.
+
+use std::time::Duration;
+
+use super::super::service::{Account, Effect};
+use super::super::stage::{Put, Stage};
+use super::super::story::{How, Key, Step};
+use super::{Job, LONGEST_AGE, WINDOW, had, matched, same, was_cut};
+use crate::account::Field;
+use crate::plan::{Mode, Status, Value};
+
+/// A client sends an update.
+pub(in crate::simulation) fn sent(stage: &mut Stage, put: &Put) {
+    let mut broken = Vec::new();
+    if stage.puts.iter().rev().any(|(_, other)| other.is_open && other.id == put.id && other.process == put.process) {
+        broken.push((4, format!("two updates of account {} are in flight", put.id)));
+    }
+    let operation = stage.operations.get(put.operation);
+    let from = looked_since(stage, put, WINDOW);
+    let account = stage.service.accounts.get(&put.id);
+    let shown = |field: Field| {
+        account.is_some_and(|it| had(it, field, from, put.sent, |value| same(field, value, &put.value(field))))
+    };
+    match operation.map(|operation| (operation.lane, &operation.step)) {
+        Some((_, Step::Patch(_, given))) => {
+            let from = looked_since(stage, put, LONGEST_AGE + Duration::from_millis(stage.world.latency_ms.1));
+            let is_named = |field: Field| given.iter().any(|(other, _)| *other == field);
+            if !account.is_some_and(|it| is_built_on_one(it, put, from, is_named)) {
+                broken.push((
+                    1,
+                    format!("the patch of account {} sends what the account did not have just before", put.id),
+                ));
+            }
+            says(put, given, &mut broken);
+        }
+        Some((_, Step::Update(_, given))) => {
+            let left_out = Field::ALL.iter().filter(|field| !given.iter().any(|(other, _)| other == *field));
+            let all: Vec<(Field, Value)> = given.iter().cloned().chain(left_out.map(|it| (*it, Value::Null))).collect();
+            says(put, &all, &mut broken);
+        }
+        Some((lane, Step::Apply(job, how))) => match stage.jobs.get(&(lane, *job)) {
+            Some(job) => of_apply(stage, put, job, *how, &shown, &mut broken),
+            None => broken.push((2, "an update for a job that has no plan".to_owned())),
+        },
+        Some((lane, Step::Revert(job, how))) => {
+            for field in Field::ALL.iter().filter(|field| !shown(**field)) {
+                of_revert(stage, put, (lane, *job), *how, *field, &mut broken);
+            }
+        }
+        _ => broken.push((1, format!("an update of account {} that no row or call asked for", put.id))),
+    }
+    stage.all_violated(broken);
+}
+
+/// Returns from when on an account must have had the values that an update keeps. What the same process wrote before, and
+/// knows of, must not be undone.
+fn looked_since(stage: &Stage, put: &Put, window: Duration) -> Duration {
+    let is_known = |other: &Put| {
+        // A call may repeat its own update without another look while the look is fresh.
+        let is_repeated = other.operation == put.operation && !other.is_answered_well();
+        (other.id, other.process) == (put.id, put.process)
+            && other.delivered.is_some_and(|at| at <= put.sent)
+            && !is_repeated
+    };
+    let known = stage.puts.iter().map(|(_, other)| other).filter(|other| is_known(other));
+    let known = known.filter(|other| other.effect == Effect::Written).filter_map(|other| other.arrived);
+    known.max().unwrap_or_default().max(put.sent.saturating_sub(window))
+}
+
+/// Returns whether one version of an account had all values that an update keeps.
+fn is_built_on_one(account: &Account, put: &Put, from: Duration, is_named: impl Fn(Field) -> bool) -> bool {
+    let mut versions = account.during(from, put.sent).filter_map(|version| version.values.as_ref());
+    let kept = |field: &&Field| !is_named(**field);
+    versions.any(|it| Field::ALL.iter().filter(kept).all(|field| same(*field, it.get(*field), &put.value(*field))))
+}
+
+/// Checks that an update sends these values.
+fn says(put: &Put, given: &[(Field, Value)], broken: &mut Vec<(u8, String)>) {
+    for (field, value) in given.iter().filter(|(field, value)| !same(*field, value, &put.value(*field))) {
+        let (name, sent) = (field.name(), put.value(*field));
+        broken.push((1, format!("the update of account {} says {name} = {sent:?} instead of {value:?}", put.id)));
+    }
+}
+
+/// Checks a value that a revert sends and that the account did not have recently.
+fn of_revert(
+    stage: &Stage,
+    put: &Put,
+    (lane, number): (usize, usize),
+    how: How,
+    field: Field,
+    broken: &mut Vec<(u8, String)>,
+) {
+    let Some(account) = stage.service.accounts.get(&put.id) else { return };
+    let job = stage.jobs.get(&(lane, number));
+    let changes = job.and_then(|job| job.changes.get(job.accounts.get(&put.id)?));
+    let is_named = changes.is_some_and(|changes| changes.iter().any(|change| change.field == field));
+    let was = had(account, field, Duration::ZERO, put.sent, |value| same(field, value, &put.value(field)));
+    if !(is_named || was_spoiled(stage, account, put, field)) || !was {
+        broken.push((1, not_shown(put, field)));
+        return;
+    }
+    let is_ours = |other: &&Put| {
+        let operation = stage.operations.get(other.operation);
+        let is_of_job = |step: &Step| matches!(step, Step::Apply(job, _) | Step::Revert(job, _) if *job == number);
+        other.id == put.id && operation.is_some_and(|it| it.lane == lane && is_of_job(&it.step))
+    };
+    let ours: Vec<&Put> = stage.puts.iter().map(|(_, other)| other).filter(is_ours).collect();
+    let is_due = |now: &Value| {
+        let stored = |other: &Put| stage.service.stored_value(field, &other.value(field));
+        let is_of = |other: &Put| {
+            same(field, now, &stored(other)) || answered(account, other, field, |shown| same(field, shown, now))
+        };
+        ours.iter().any(|other| other.may_be_applied() && is_of(other))
+    };
+    if !how.overwrite && !had(account, field, put.sent.saturating_sub(WINDOW), put.sent, is_due) {
+        broken
+            .push((1, format!("the revert overwrites what others wrote into {} of account {}", field.name(), put.id)));
+    }
+}
+
+/// Returns whether an update sent the value of a field that this revert sends, and its answer showed another one.
+fn was_spoiled(stage: &Stage, account: &Account, revert: &Put, field: Field) -> bool {
+    let answers_otherwise = |other: &Put| {
+        let differs = |now: &Value| !same(field, now, &other.value(field));
+        same(field, &other.value(field), &revert.value(field)) && answered(account, other, field, differs)
+    };
+    stage.puts.iter().any(|(_, other)| other.id == account.id && answers_otherwise(other))
+}
+
+/// Returns whether the answer to an update showed such a value. If the service ignored the update, the answer may show
+/// what a colleague has written since the look, and the product takes that for a result of the update.
+fn answered(account: &Account, put: &Put, field: Field, wanted: impl Fn(&Value) -> bool) -> bool {
+    let at = put.arrived.filter(|_| put.effect != Effect::None);
+    at.is_some_and(|at| had(account, field, at, at, wanted))
+}
+
+fn not_shown(put: &Put, field: Field) -> String {
+    let (name, value) = (field.name(), put.value(field));
+    format!(
+        "the update of account {} says {name} = {value:?}, which the account did not have recently and which no row or \
+         call asked for",
+        put.id
+    )
+}
+
+fn of_apply(
+    stage: &Stage,
+    put: &Put,
+    job: &Job,
+    how: How,
+    shown: &impl Fn(Field) -> bool,
+    broken: &mut Vec<(u8, String)>,
+) {
+    let Some(&row) = job.accounts.get(&put.id) else {
+        broken.push((1, format!("an update of account {} that no row is for", put.id)));
+        return;
+    };
+    let changes = job.changes.get(&row).map(Vec::as_slice).unwrap_or_default();
+    let earlier: Vec<&Put> = puts_of(stage, put.operation, put.id).collect();
+    let has_lost = |other: &Put| other.has_lost || other.has_reset;
+    let is_unwanted = |other: &Put| other.operation == put.operation && other.is_answered_well() && has_lost(other);
+    if !how.clear_unknown && stage.puts.iter().any(|(_, other)| is_unwanted(other)) {
+        let text =
+            format!("row {row} is written although an update has cleared or reset a member that none can include");
+        broken.push((1, text));
+    }
+    if job.statuses.get(row) == Some(&Status::Changed)
+        || earlier.iter().any(|other| other.operation == put.operation && other.is_answered_well())
+    {
+        broken.push((4, format!("row {row} was written and answered, and is sent again")));
+    }
+    let from = looked_since(stage, put, WINDOW);
+    let account = stage.service.accounts.get(&put.id);
+    // If an update may have been applied, the service may have stored the key in another form.
+    if let Key::Text(key) = &job.sheet.rows[row].key
+        && !earlier.iter().any(|other| other.may_be_applied())
+        && !account.is_some_and(|it| matched(it, job.sheet.match_on, key, from, put.sent))
+    {
+        broken.push((1, format!("row {row} is written to account {}, which no longer has its key", put.id)));
+    }
+    let is_named = |field: Field| changes.iter().any(|change| change.field == field);
+    let are_shown = Field::ALL.iter().all(|field| is_named(*field) || shown(*field));
+    if are_shown && !account.is_some_and(|it| is_built_on_one(it, put, from, is_named)) {
+        broken.push((1, format!("row {row} sends values that account {} had at different moments", put.id)));
+    }
+    for field in Field::ALL {
+        let value = put.value(*field);
+        let change = changes.iter().find(|change| change.field == *field);
+        let is_meant = change.is_some_and(|change| same(*field, &change.after, &value));
+        if is_meant {
+            let Some(change) = change else { continue };
+            let by_us = |now: &Value| {
+                let stored = |other: &Put| stage.service.stored_value(*field, &other.value(*field));
+                earlier.iter().any(|other| other.may_be_applied() && same(*field, now, &stored(other)))
+            };
+            let is_due = |now: &Value| {
+                let kept = job.kept.get(&(row, *field)).filter(|_| job.statuses.get(row) == Some(&Status::Unknown));
+                let mut known = [Some(&change.before), Some(&change.after), kept].into_iter().flatten();
+                known.any(|it| same(*field, now, it))
+                    || by_us(now)
+                    || was_cut(stage, *field, &change.before, now, job.planned.0)
+            };
+            let was_due = account.is_some_and(|it| had(it, *field, from, put.sent, is_due));
+            let is_allowed = how.overwrite && job.sheet.mode != Mode::Fill;
+            if !was_due && !is_allowed {
+                broken.push((
+                    1,
+                    format!("row {row} overwrites what others wrote into {} of account {}", field.name(), put.id),
+                ));
+            }
+        } else if change.is_some() || !shown(*field) {
+            broken.push((1, not_shown(put, *field)));
+        }
+    }
+}
+
+/// Returns the updates of an account that the job of an operation sent to apply its plan.
+fn puts_of(stage: &Stage, operation: usize, id: i64) -> impl Iterator<Item = &Put> {
+    let key = |number: usize| {
+        let operation = stage.operations.get(number)?;
+        match operation.step {
+            Step::Apply(job, _) => Some((operation.lane, job)),
+            _ => None,
+        }
+    };
+    let wanted = key(operation);
+    stage
+        .puts
+        .iter()
+        .map(|(_, put)| put)
+        .filter(move |put| put.id == id && wanted.is_some() && key(put.operation) == wanted)
+}
