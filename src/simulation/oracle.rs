@@ -12,7 +12,7 @@ mod reverts;
 mod rows;
 mod updates;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub(super) use self::reverts::reverted;
@@ -48,6 +48,8 @@ pub(super) struct Job {
     pub(super) statuses: Vec<Status>,
     /// From when on the update of a row may have been applied, although no request shows it: its process was killed.
     pub(super) unknown_since: BTreeMap<usize, Duration>,
+    /// The rows that were unknown after an operation: their next update may follow another person's change.
+    pub(super) were_unknown: BTreeSet<usize>,
     /// Whether the disk failed during the job, or its process died.
     pub(super) is_shaken: bool,
 }
@@ -71,6 +73,7 @@ impl Job {
             kept: BTreeMap::new(),
             statuses,
             unknown_since: BTreeMap::new(),
+            were_unknown: BTreeSet::new(),
             is_shaken: false,
         }
     }

@@ -81,9 +81,8 @@ pub(in crate::simulation) fn reported(stage: &mut Stage, lane: usize, number: us
         });
         if let Some(last) = last.filter(|last| view.status == Status::Changed && !last.is_unsure) {
             let changes = job.changes.get(&row).map(Vec::as_slice).unwrap_or_default();
-            // A process may have died between the mark in the file and the update.
-            let was_unknown = job.unknown_since.contains_key(&row);
-            let may_say = last.differs || was_unknown || is_altered(stage, lane, number, last, changes);
+            let may_say =
+                last.differs || job.were_unknown.contains(&row) || is_altered(stage, lane, number, last, changes);
             let said = view.stored_otherwise;
             if (last.differs && !said) || (said && !may_say) {
                 broken.push((2, format!("row {row} says stored_otherwise={said}, which is not so")));
@@ -101,6 +100,8 @@ pub(in crate::simulation) fn reported(stage: &mut Stage, lane: usize, number: us
     let kept =
         report.changes.iter().map(|change| ((change.row as usize, change.field), change.before.clone())).collect();
     if let Some(job) = stage.jobs.get_mut(&(lane, number)) {
+        let unknown = report.rows.iter().filter(|view| view.status == Status::Unknown);
+        job.were_unknown.extend(unknown.map(|view| view.row as usize));
         (job.statuses, job.kept) = (statuses, kept);
     }
 }
