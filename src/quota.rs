@@ -1,6 +1,6 @@
 //! The service's quota as two sliding windows. Pure: the caller passes the time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::error::WaitReason;
@@ -114,6 +114,27 @@ impl Windows {
 
     /// Applies a change that other windows of the same user made.
     pub(crate) fn follow(&mut self, edit: Edit) {
+    /// Reduces the changes to their effect on the bookings after a moment.
+    pub(crate) fn merge_edits(&mut self, after: Duration) {
+        let Some(edits) = &mut self.edits else { return };
+        let mut added: BTreeMap<Duration, Vec<Edit>> = BTreeMap::new();
+        let mut removed = Vec::new();
+        for edit in std::mem::take(edits) {
+            if let Some(moment) = edit.removed {
+                // A booking that others do not know yet needs no removal.
+                if added.get_mut(&moment).and_then(Vec::pop).is_none() {
+                    removed.push(Edit { added: None, ..edit });
+                }
+            }
+            if let Some(moment) = edit.added {
+                added.entry(moment).or_default().push(Edit { removed: None, ..edit });
+            }
+        }
+        removed.retain(|edit| edit.removed.is_some_and(|moment| moment > after));
+        removed.extend(added.into_iter().filter(|(moment, _)| *moment > after).flat_map(|(_, edits)| edits));
+        *edits = removed;
+    }
+
         if let Some(removed) = edit.removed {
             self.take_out(removed);
         }

@@ -300,7 +300,7 @@ impl Cause {
 const EXHAUSTED: [i32; 2] = if cfg!(windows) { [4, 10_024] } else { [23, 24] };
 
 /// Returns whether an error says that no file descriptor is left.
-fn is_exhaustion(error: &io::Error) -> bool {
+pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|number| EXHAUSTED.contains(&number))
 }
 
