@@ -319,6 +319,7 @@ mod tests {
             ("\"Acme\"", "\"Acme\", \"city\": 5", "/city must be a string or null"),
             ("\"Acme\"", "\"Acme\", \"phone\": \"canary\", \"phone\": null", "a member occurs twice"),
             ("\"id\": 7", "\"id\": 8, \"id\": 7", "a member occurs twice"),
+            ("\"id\": 7", "\"id\": 7, \"t\": 1, \"t\": null", "a member occurs twice"),
             ("\"id\": 7", "\"id\": 1e400", "not valid JSON (line 1, column"),
         ] {
             let message = refused(&GOOD.replace(from, to));
@@ -400,6 +401,7 @@ mod tests {
             (wrong("\"Acme\"", "\"Acme\", \"city\": [\"canary\"]"), Some(7), "/city must be a string or null"),
             (wrong("\"id\": 7", "\"id\": \"canary\""), None, "/id must be an integer"),
             (wrong("\"id\": 7", "\"id\": 8, \"id\": 7"), None, "a member occurs twice"),
+            (wrong("\"id\": 7", "\"id\": 7, \"t\": 1, \"t\": 1"), Some(7), "a member occurs twice"),
             (wrong("\"Acme\"", "\"A\", \"phone\": \"1\", \"phone\": \"2\""), Some(7), "a member occurs twice"),
             (wrong("\"Acme\"", "\"Acme\", \"score\": 1e400"), Some(7), "a number in it is too large"),
             ("null".to_owned(), None, "the item must be an account object"),
