@@ -260,6 +260,8 @@ pub enum WaitReason {
     /// The pause before the next attempt.
     BackOff,
     /// The quota's [`Acquire`](crate::Acquire) has not granted the request yet. Nobody knows how long that takes.
+    /// A rate-limit header of the service reported that no request is left.
+    ServiceLimit,
     Acquire,
 }
 

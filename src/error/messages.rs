@@ -50,6 +50,7 @@ impl fmt::Display for WaitReason {
             Self::PerHour(limit) => write!(formatter, "quota: {limit} per hour"),
             Self::RetryAfter => formatter.write_str("Retry-After of the service"),
             Self::BackOff => formatter.write_str("pause before the next attempt"),
+            Self::ServiceLimit => formatter.write_str("limit reported by the service"),
             Self::Acquire => formatter.write_str(ACQUIRE),
         }
     }
