@@ -11,7 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::account::{ContactAccount, FieldSet, Kind, MEMBERS};
-use crate::error::{ApiFailure, ErrorKind, Failure, Unexpected};
+use crate::error::{ApiFailure, ErrorKind, Failure, REDIRECT, Unexpected};
 use crate::problem::Problem;
 use crate::rate_limit::ServiceWindow;
 
@@ -148,7 +148,7 @@ impl Answer {
         let is_explained = self.headers.problem_details || self.status == 408;
         if kind == ErrorKind::UnexpectedResponse || (kind == ErrorKind::Api && !is_explained) {
             let reason = match self.status {
-                300..=399 if self.headers.location => "a redirect, which would send the key to another address",
+                300..=399 if self.headers.location => REDIRECT,
                 201..=299 => "Reply.io answers a successful request with status 200",
                 _ => "a status that the API contract does not list",
             };
