@@ -22,7 +22,7 @@ from replyio._blocking import warn_of_blocking
 from replyio._counts import Counts, Status
 from replyio._export import refused, rows_of, write
 from replyio._progress import drive, drive_async, show_for, start_async
-from replyio._replyio import Job, Report, safe_text
+from replyio._replyio import Job, PlanFile, Report, safe_text
 from replyio.errors import FieldError, ReplyError, ValidationError
 
 if TYPE_CHECKING:
@@ -705,6 +705,18 @@ class Plan(_Report):
 
     def close(self) -> None:
         """Does nothing: a plan is a view of its file and stays usable. It exists for `with`."""
+    def _warn_of_a_revert(self) -> None:
+        """Warns about a run that had nothing to write although the accounts have their previous values."""
+        revert = PlanFile.reverted_by(self._path)
+        if revert is not None:
+            import logging
+
+            logging.getLogger("replyio").warning(
+                "nothing was sent: %s was reverted by %s, and no run writes its changed rows again; to write the "
+                'values again, plan the table again with another save_as= or with if_exists="replace"',
+                *map(safe_text, (self._path, str(revert))),
+            )
+
 
     def __enter__(self) -> Self:
         """Returns the plan."""
