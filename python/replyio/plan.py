@@ -701,10 +701,10 @@ class Plan(_Report):
         result = ApplyResult(self, self._file, state["requests"], state["seconds"])
         if result.counts.get("unknown"):  # the only record of what these rows may have overwritten
             self._file.keep()
+        if not result.requests and result.counts.get("changed"):
+            self._warn_of_a_revert()
         return result
 
-    def close(self) -> None:
-        """Does nothing: a plan is a view of its file and stays usable. It exists for `with`."""
     def _warn_of_a_revert(self) -> None:
         """Warns about a run that had nothing to write although the accounts have their previous values."""
         revert = PlanFile.reverted_by(self._path)
@@ -717,6 +717,8 @@ class Plan(_Report):
                 *map(safe_text, (self._path, str(revert))),
             )
 
+    def close(self) -> None:
+        """Does nothing: a plan is a view of its file and stays usable. It exists for `with`."""
 
     def __enter__(self) -> Self:
         """Returns the plan."""
@@ -839,7 +841,7 @@ class ApplyResult(_Report):
 
     @property
     def stored_otherwise(self) -> int:
-        """The number of changed rows that the service stored with a different value than was sent."""
+        """The number of rows that the service stored with another value than was sent, or that a revert left so."""
         return self._stored_otherwise
 
     @property
@@ -872,7 +874,7 @@ class ApplyResult(_Report):
             problems.append(f"{missing:,} of {text.counted(total, 'row')} not done: {text.counts_text(self._counts)}")
         if self._stored_otherwise:
             problems.append(
-                f"{text.counted(self._stored_otherwise, 'row')} stored with a different value than was sent"
+                text.stored_otherwise_text(self._stored_otherwise)
             )
         if not problems:
             return
