@@ -678,11 +678,29 @@ def _run(options: dict[str, Any], name: str) -> int:
             result: ApplyResult = getattr(plan, name)(**wanted)
         except ReplyError as error:
             return max(_told(error), _code_of_unknown(plan, unknown, error))
-        _show(result, options)
+        shown = _show_outcome(result, options)
     for line in _left(result):
         _tell(line)
     code = _code_of(result.counts)
-    return max(code, _FAILED) if result.stored_otherwise else code
+    return max(code, shown, _FAILED if result.stored_otherwise else _DONE)
+
+
+def _show_outcome(result: ApplyResult, options: dict[str, Any]) -> int:
+    """Prints the outcome of a run, and returns the exit code. If stdout fails, the message says where the outcome is."""
+    from replyio import ReplyError
+    from replyio._shell import argument
+
+    try:
+        _show(result, options)
+        with _ignoring_a_closed_pipe():
+            sys.stdout.flush()
+    except OSError as error:
+        if isinstance(error, ReplyError):
+            raise
+        _forget(sys.stdout)
+        status = f"`replyio status {argument(result.path)}` shows the outcome"
+        return _tell(f"the output: {error.strerror or error}; the run has ended, and {status}")
+    return _DONE
 
 
 def _code_of_unknown(plan: Plan, before: int, error: ReplyError) -> int:

@@ -243,3 +243,20 @@ def test_a_plan_that_cannot_be_written_is_called_read_only(command: Command) -> 
     code, _, told = command("apply", "o.replyplan")
     assert code == 1
     assert "the file or its folder is read-only; make both writable" in told
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_run_whose_outcome_cannot_be_printed_says_that_it_has_ended(command: Command) -> None:
+    command.counts("plan", "rows.csv", "--save-as", "f.replyplan")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "replyio", "apply", "f.replyplan"],
+            env=environment(command.service), cwd=command.folder, stdout=full, stderr=subprocess.PIPE, text=True,
+            timeout=60, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (
+        1,
+        "replyio: the output: No space left on device; the run has ended, and `replyio status f.replyplan` shows the "
+        "outcome\n",
+    )
+    assert command.counts("status", "f.replyplan") == {"changed": 4}
