@@ -175,7 +175,7 @@ impl Answer {
         if account.id == id {
             Ok(ContactAccount { answered: FieldSet::ALL, answered_stage: true, ..account })
         } else {
-            Err(self.unexpected("it is for another account: /id is not the requested one"))
+            Err(self.unexpected("the answer is for another account: its /id is not the requested one"))
         }
     }
 
