@@ -209,14 +209,14 @@ def test_a_number_that_is_too_large_is_told_the_largest_one() -> None:
 
 def test_a_clock_that_is_too_slow_or_too_fast_is_refused_by_its_name_in_python() -> None:
     for scale in (1e-9, 1e9):
-        with pytest.raises(ConfigurationError, match="^clock_scale must be a number from"):
+        with pytest.raises(ConfigurationError, match=r"^clock_scale must be a number from"):
             ReplyClient("key", quota=Quota(clock_scale=scale))
 
 
 def test_a_base_url_of_the_environment_is_refused_by_the_name_of_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     for url in ("http://reply.example/v3", "nothing", "https://user@reply.example/v3", "https://reply .example"):
         monkeypatch.setenv("REPLY_BASE_URL", url)
-        with pytest.raises(ConfigurationError, match="^REPLY_BASE_URL ") as caught:
+        with pytest.raises(ConfigurationError, match=r"^REPLY_BASE_URL ") as caught:
             ReplyClient("key")
         assert "base_url" not in str(caught.value)
 

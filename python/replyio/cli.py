@@ -686,7 +686,7 @@ def _run(options: dict[str, Any], name: str) -> int:
 
 
 def _show_outcome(result: ApplyResult, options: dict[str, Any]) -> int:
-    """Prints the outcome of a run, and returns the exit code. If stdout fails, the message says where the outcome is."""
+    """Prints the outcome of a run, and returns the exit code. If that fails, the message says where the outcome is."""
     from replyio import ReplyError
     from replyio._shell import argument
 

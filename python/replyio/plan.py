@@ -873,9 +873,7 @@ class ApplyResult(_Report):
         if missing:
             problems.append(f"{missing:,} of {text.counted(total, 'row')} not done: {text.counts_text(self._counts)}")
         if self._stored_otherwise:
-            problems.append(
-                text.stored_otherwise_text(self._stored_otherwise)
-            )
+            problems.append(text.stored_otherwise_text(self._stored_otherwise))
         if not problems:
             return
         message = "; ".join(problems)

@@ -223,8 +223,7 @@ def test_a_link_to_no_file_is_no_place_for_a_plan(command: Command) -> None:
         code, _, told = command("plan", "rows.csv", "--save-as", "l.replyplan", *options)
         assert code == 1
         assert told.endswith(
-            "is a symbolic link to a file that does not exist; delete the link, or choose another name with "
-            "--save-as\n"
+            "is a symbolic link to a file that does not exist; delete the link, or choose another name with --save-as\n"
         )
 
 
@@ -254,9 +253,9 @@ def test_a_run_whose_outcome_cannot_be_printed_says_that_it_has_ended(command: C
             env=environment(command.service), cwd=command.folder, stdout=full, stderr=subprocess.PIPE, text=True,
             timeout=60, check=False,
         )  # fmt: skip
-    assert (done.returncode, done.stderr) == (
-        1,
+    assert done.returncode == 1
+    assert done.stderr == (
         "replyio: the output: No space left on device; the run has ended, and `replyio status f.replyplan` shows the "
-        "outcome\n",
+        "outcome\n"
     )
     assert command.counts("status", "f.replyplan") == {"changed": 4}
