@@ -81,6 +81,7 @@ NOTES = """\
 - `apply`, `revert`, `status` and `plan --exit-code` exit by the rows of the plan: with 3 if a row is `unknown`,
   otherwise with 1 if a row is `invalid`, `not_found`, `ambiguous`, `conflict` or `failed`. Pending rows are not
   failures. So `status` can exit with 1 although the command itself worked: the plan has rows that need your attention.
+  If another error ends `apply`, it also exits with 3 if a row is `unknown`.
 - `plan --exit-code` exits with 4 if a row is pending, whatever the other rows are. `plan` without it exits with 0 even
   if rows are `invalid`, `not_found` or `ambiguous`.
 - `check` exits with 1 if the service differs from what replyio expects.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::account::{ContactAccount, FieldSet, Kind, MEMBERS};
-use crate::error::{ApiFailure, ErrorKind, Failure, Unexpected};
+use crate::error::{ApiFailure, ErrorKind, Failure, REDIRECT, Unexpected};
 use crate::problem::Problem;
 use crate::rate_limit::ServiceWindow;
 
@@ -148,7 +148,7 @@ impl Answer {
         let is_explained = self.headers.problem_details || self.status == 408;
         if kind == ErrorKind::UnexpectedResponse || (kind == ErrorKind::Api && !is_explained) {
             let reason = match self.status {
-                300..=399 if self.headers.location => "a redirect, which would send the key to another address",
+                300..=399 if self.headers.location => REDIRECT,
                 201..=299 => "Reply.io answers a successful request with status 200",
                 _ => "a status that the API contract does not list",
             };
@@ -175,7 +175,7 @@ impl Answer {
         if account.id == id {
             Ok(ContactAccount { answered: FieldSet::ALL, answered_stage: true, ..account })
         } else {
-            Err(self.unexpected("it is for another account: /id is not the requested one"))
+            Err(self.unexpected("the answer is for another account: its /id is not the requested one"))
         }
     }
 
@@ -319,6 +319,7 @@ mod tests {
             ("\"Acme\"", "\"Acme\", \"city\": 5", "/city must be a string or null"),
             ("\"Acme\"", "\"Acme\", \"phone\": \"canary\", \"phone\": null", "a member occurs twice"),
             ("\"id\": 7", "\"id\": 8, \"id\": 7", "a member occurs twice"),
+            ("\"id\": 7", "\"id\": 7, \"t\": 1, \"t\": null", "a member occurs twice"),
             ("\"id\": 7", "\"id\": 1e400", "not valid JSON (line 1, column"),
         ] {
             let message = refused(&GOOD.replace(from, to));
@@ -400,6 +401,7 @@ mod tests {
             (wrong("\"Acme\"", "\"Acme\", \"city\": [\"canary\"]"), Some(7), "/city must be a string or null"),
             (wrong("\"id\": 7", "\"id\": \"canary\""), None, "/id must be an integer"),
             (wrong("\"id\": 7", "\"id\": 8, \"id\": 7"), None, "a member occurs twice"),
+            (wrong("\"id\": 7", "\"id\": 7, \"t\": 1, \"t\": 1"), Some(7), "a member occurs twice"),
             (wrong("\"Acme\"", "\"A\", \"phone\": \"1\", \"phone\": \"2\""), Some(7), "a member occurs twice"),
             (wrong("\"Acme\"", "\"Acme\", \"score\": 1e400"), Some(7), "a number in it is too large"),
             ("null".to_owned(), None, "the item must be an account object"),

@@ -438,7 +438,11 @@ impl<'de> Visitor<'de> for AccountSeed<'_> {
                         stage_extra: &mut stage_extra,
                     })?;
                 }
-                Key::Unknown(name) => drop(extra.insert(name, map.next_value()?)),
+                Key::Unknown(name) => {
+                    if extra.insert(name, map.next_value()?).is_some() {
+                        return Err(A::Error::custom("an unknown member twice"));
+                    }
+                }
             }
         }
         for ((member, column), is_answered) in MEMBERS.iter().zip(&mut self.0.columns).zip(answered) {

@@ -120,10 +120,7 @@ impl Config {
         if self.max_attempts == 0 {
             return refused("max_attempts must be a positive integer");
         }
-        let (slowest, fastest) = CLOCK_SCALES;
-        if !(slowest..=fastest).contains(&self.quota_clock_scale) {
-            return refused(format!("quota_clock_scale must be a number from {slowest} to {fastest}"));
-        }
+        check_clock_scale("quota_clock_scale", self.quota_clock_scale)?;
         if !(self.bulk_share > 0.0 && self.bulk_share <= 1.0) {
             return refused("bulk_share must be a number, more than 0 and at most 1");
         }
@@ -144,6 +141,15 @@ impl Config {
             ..self
         }
     }
+}
+
+/// Checks how much faster than real time the quota's clock runs. The error has the name that the caller knows.
+pub(crate) fn check_clock_scale(name: &str, scale: f64) -> Result<(), Error> {
+    let (slowest, fastest) = CLOCK_SCALES;
+    if (slowest..=fastest).contains(&scale) {
+        return Ok(());
+    }
+    refused(format!("{name} must be a number from {slowest} to {fastest}"))
 }
 
 fn refused<T>(message: impl Into<String>) -> Result<T, Error> {
@@ -313,37 +319,49 @@ impl BaseUrl {
     /// assert!(BaseUrl::new("http://api.reply.io/v3").is_err());
     /// ```
     pub fn new(text: &str) -> Result<Self, Error> {
+        Self::read("base_url", text)
+    }
+
+    /// Parses the value of a variable. The error names the variable.
+    #[cfg(feature = "python")]
+    pub(crate) fn of_variable(name: &str, text: &str) -> Result<Self, Error> {
+        Self::read(name, text)
+    }
+
+    fn read(setting: &str, text: &str) -> Result<Self, Error> {
         let text = text.trim();
         // A URL parser drops some of these characters, and the result is another URL.
         if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
-            return refused(
-                "base_url contains a character that no URL has: a space, a control character, a \\ or a non-ASCII \
-                character",
-            );
+            return refused(format!(
+                "{setting} contains a character that no URL has: a space, a control character, a \\ or a non-ASCII \
+                character"
+            ));
         }
         let Ok(mut url) = Url::parse(text) else {
-            return refused(format!("base_url is not a URL; the live service has {LIVE_BASE_URL}"));
+            return refused(format!("{setting} is not a URL; the live service has {LIVE_BASE_URL}"));
         };
         let loopback = match url.host() {
-            Some(Host::Domain(name)) if !is_plain_name(name) => return refused("base_url has an invalid host name"),
+            Some(Host::Domain(name)) if !is_plain_name(name) => {
+                return refused(format!("{setting} has an invalid host name"));
+            }
             Some(Host::Domain(name)) => name == "localhost",
             Some(Host::Ipv4(address)) => address.is_loopback(),
             Some(Host::Ipv6(address)) => IpAddr::V6(address).to_canonical().is_loopback(),
-            None => return refused("base_url has no host"),
+            None => return refused(format!("{setting} has no host")),
         };
         match url.scheme() {
             "https" => {}
             "http" if loopback => {}
             "http" => {
-                return refused(
-                    "base_url must use https: http would send the key unencrypted (http is allowed only for this \
-                    machine, such as 127.0.0.1)",
-                );
+                return refused(format!(
+                    "{setting} must use https: http would send the key unencrypted (http is allowed only for this \
+                    machine, such as 127.0.0.1)"
+                ));
             }
-            _ => return refused("base_url must be an https URL"),
+            _ => return refused(format!("{setting} must be an https URL")),
         }
         if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-            return refused("base_url must have no user, password, query or fragment");
+            return refused(format!("{setting} must have no user, password, query or fragment"));
         }
         let path = url.path().trim_end_matches('/').to_owned();
         url.set_path(&path);

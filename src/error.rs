@@ -10,6 +10,9 @@ use std::time::Duration;
 use crate::account::FieldError;
 use crate::problem::Problem;
 
+/// The reason of an answer that names another URL.
+pub(crate) const REDIRECT: &str = "a redirect, which would send the key to another address";
+
 /// An operation of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
@@ -264,6 +267,8 @@ pub enum WaitReason {
     PerHour(u32),
     /// The service asked for it with Retry-After.
     RetryAfter,
+    /// A rate-limit header of the service reported that no request is left.
+    ServiceLimit,
     /// The pause before the next attempt.
     BackOff,
     /// The quota's [`Acquire`](crate::Acquire) has not granted the request yet. Nobody knows how long that takes.

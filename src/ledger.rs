@@ -37,6 +37,8 @@ const PATIENCE: Duration = Duration::from_millis(50);
 const PAUSE: Duration = Duration::from_secs(1);
 /// If the lock is unavailable for this long, its holder is not a ledger.
 const STUCK: Duration = Duration::from_secs(5);
+/// How long to count alone after a passing fault, such as a full disk, before the file is tried again.
+const RETRY: Duration = Duration::from_secs(60);
 /// How often to check whether the file still has its name.
 const LOOK: Duration = Duration::from_millis(100);
 /// The fastest clock of a shared quota: the times of a faster clock do not fit into the file.
@@ -61,6 +63,8 @@ pub(crate) struct Ledger {
     file: Option<File>,
     /// The moment, on both clocks, since when this process counts only its own requests.
     off: Option<(Instant, u64)>,
+    /// When a passing fault last kept this process from the file, if that still counts.
+    paused: Option<Instant>,
     replica: Replica,
     missed_since: Option<Instant>,
     /// The last time that a patient attempt failed.
@@ -131,6 +135,7 @@ impl Ledger {
             folders: folder.map_or_else(place::folders, |folder| vec![folder]),
             file: None,
             off: None,
+            paused: None,
             replica: Replica::new(user.scale),
             user,
             missed_since: None,
@@ -153,7 +158,7 @@ impl Ledger {
 
     /// Returns whether it shares the count with other processes, as far as is known.
     pub(crate) fn is_shared(&self) -> bool {
-        self.off.is_none() && self.missed_since.is_none()
+        self.off.is_none() && self.paused.is_none() && self.missed_since.is_none()
     }
 
     /// Returns why the quota counts only this process. Returns the reason once.
@@ -165,33 +170,36 @@ impl Ledger {
     /// clock.
     pub(crate) fn in_step<T>(&mut self, windows: &mut Windows, decide: impl FnOnce(&mut Windows, Duration) -> T) -> T {
         let Some(file) = self.take_file(windows) else {
-            return self.out_of_step(windows, decide);
+            let decided = self.out_of_step(windows, decide);
+            self.bound_edits(windows);
+            return decided;
         };
         match self.lock(&file) {
             Ok(true) => {}
             Ok(false) => {
                 let decided = self.out_of_step(windows, decide);
                 self.file = Some(file);
-                if windows.edits().len() > CAPACITY as usize {
-                    self.turn_off(windows, &Unusable("another program holds its lock".to_owned()));
-                }
+                self.bound_edits(windows);
                 return decided;
             }
             Err(error) => {
-                self.turn_off(windows, &Unusable(format!("it cannot be locked: {error}")));
+                self.count_alone(windows, &Unusable::of("it cannot be locked", &error));
                 return self.out_of_step(windows, decide);
             }
         }
         let (decided, stepped) = self.replica.step(&file, windows, Reading::now(), std::process::id(), decide);
-        let unlocked = file.unlock().map_err(|error| Unusable(format!("it cannot be unlocked: {error}")));
+        let unlocked = file.unlock().map_err(|error| Unusable::of("it cannot be unlocked", &error));
         match stepped.and_then(|was_damaged| unlocked.map(|()| was_damaged)) {
             Ok(was_damaged) => {
                 self.file = Some(file);
+                if self.paused.take().is_some() {
+                    self.has_warned = false;
+                }
                 if was_damaged {
                     self.warn("the quota file was damaged, so replyio created a new one".to_owned());
                 }
             }
-            Err(unusable) => self.turn_off(windows, &unusable),
+            Err(unusable) => self.count_alone(windows, &unusable),
         }
         decided
     }
@@ -234,7 +242,7 @@ impl Ledger {
 
     /// The open file, taken out so that a panic closes it and releases its lock.
     fn take_file(&mut self, windows: &mut Windows) -> Option<File> {
-        if self.off.is_some() {
+        if self.off.is_some() || self.paused.is_some_and(|since| since.elapsed() < RETRY) {
             return None;
         }
         if let Some(file) = self.file.take() {
@@ -260,7 +268,7 @@ impl Ledger {
                 Some(file)
             }
             Err(unusable) => {
-                self.turn_off(windows, &unusable);
+                self.count_alone(windows, &unusable);
                 None
             }
         }
@@ -271,9 +279,38 @@ impl Ledger {
         self.file = None;
     }
 
+    /// Counts only this process: for a minute after a passing fault, and from now on after another one. In that minute,
+    /// the windows keep their changes, so that others learn them with the next step.
+    fn count_alone(&mut self, windows: &mut Windows, why: &Unusable) {
+        if !why.is_passing {
+            return self.turn_off(windows, why);
+        }
+        self.file = None;
+        self.paused = Some(Instant::now());
+        windows.keep_edits(true);
+        self.warn(format!(
+            "for now, the quota counts only this process: {why}; replyio tries the quota file again in {} s",
+            RETRY.as_secs()
+        ));
+    }
+
+    /// Keeps the changes that others do not know yet few enough for the file.
+    fn bound_edits(&mut self, windows: &mut Windows) {
+        if windows.edits().len() <= CAPACITY as usize {
+            return;
+        }
+        windows.merge_edits(self.replica.quota_time().saturating_sub(HOUR));
+        if windows.edits().len() > CAPACITY as usize {
+            self.turn_off(windows, &Unusable::new("its file has been unusable for too long"));
+        }
+    }
+
     /// Counts only this process from now on.
     fn turn_off(&mut self, windows: &mut Windows, why: &Unusable) {
         self.file = None;
+        if self.paused.take().is_some() {
+            self.has_warned = false;
+        }
         self.tick();
         self.off = Some((Instant::now(), self.replica.header.last));
         windows.keep_edits(false);

@@ -190,7 +190,7 @@ impl Paging {
         if self.is_finished && self.pass.as_mut().is_some_and(|pass| !pass.ends_settled()) && !is_off(Guard::Progress) {
             if self.pass.as_ref().is_some_and(|pass| pass.ended >= MOST_PASSES) {
                 return Err(Incomplete::unsettled(format!(
-                    "accounts moved each of the {MOST_PASSES} times that replyio read it"
+                    "replyio read the list {MOST_PASSES} times, and accounts moved each time"
                 )));
             }
             (self.is_finished, self.skip, self.length, self.steps_back) = (false, 0, 0, 0);

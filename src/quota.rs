@@ -1,6 +1,6 @@
 //! The service's quota as two sliding windows. Pure: the caller passes the time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::error::WaitReason;
@@ -90,6 +90,8 @@ pub(crate) struct Windows {
     /// The quota of the last booking.
     last_quota: Option<Quota>,
     held_until: Duration,
+    /// The hold that a rate-limit header of the service caused.
+    reported_until: Duration,
     /// The changes since they were last taken; `None` while no other windows follow.
     edits: Option<Vec<Edit>>,
 }
@@ -110,6 +112,27 @@ impl Windows {
         if let Some(edits) = &mut self.edits {
             edits.clear();
         }
+    }
+
+    /// Reduces the changes to their effect on the bookings after a moment.
+    pub(crate) fn merge_edits(&mut self, after: Duration) {
+        let Some(edits) = &mut self.edits else { return };
+        let mut added: BTreeMap<Duration, Vec<Edit>> = BTreeMap::new();
+        let mut removed = Vec::new();
+        for edit in std::mem::take(edits) {
+            if let Some(moment) = edit.removed {
+                // A booking that others do not know yet needs no removal.
+                if added.get_mut(&moment).and_then(Vec::pop).is_none() {
+                    removed.push(Edit { added: None, ..edit });
+                }
+            }
+            if let Some(moment) = edit.added {
+                added.entry(moment).or_default().push(Edit { removed: None, ..edit });
+            }
+        }
+        removed.retain(|edit| edit.removed.is_some_and(|moment| moment > after));
+        removed.extend(added.into_iter().filter(|(moment, _)| *moment > after).flat_map(|(_, edits)| edits));
+        *edits = removed;
     }
 
     /// Applies a change that other windows of the same user made.
@@ -291,7 +314,7 @@ impl Windows {
     /// Returns the earliest moment after all requests booked before it. Those after it check for themselves when their
     /// time has come.
     fn earliest_after(&self, quota: Quota, now: Duration) -> (Duration, WaitReason) {
-        let mut earliest = (self.held_until.max(now), WaitReason::RetryAfter);
+        let mut earliest = (self.held_until.max(now), self.why_held());
         loop {
             let before = self.booked.partition_point(|other| *other <= earliest.0);
             let later = self.behind(quota, before, earliest);
@@ -304,7 +327,7 @@ impl Windows {
 
     /// Returns the earliest moment after all bookings, or in a gap between them.
     fn earliest(&self, quota: Quota, now: Duration) -> (Duration, WaitReason) {
-        let from = (self.held_until.max(now), WaitReason::RetryAfter);
+        let from = (self.held_until.max(now), self.why_held());
         let behind_all = self.behind(quota, self.booked.len(), from);
         match self.booked.back() {
             Some(last) if (self.has_gaps && *last > from.0) || *last > behind_all.0 => {
@@ -358,6 +381,9 @@ impl Windows {
     pub(crate) fn lower(&mut self, quota: Quota, now: Duration, window: &ServiceWindow) {
         let Some(reset) = window.reset.filter(|reset| !reset.is_zero()) else { return };
         if window.remaining == 0 && reset <= LONGEST_HOLD {
+            if now + reset > self.held_until {
+                self.reported_until = now + reset;
+            }
             self.hold(now, reset);
         }
         let Some(limit) = window.limit else { return };
@@ -385,6 +411,11 @@ impl Windows {
                 edits.push(Edit { removed: None, added: Some(moment), elsewhere: true });
             }
         }
+    }
+
+    /// Returns the reason of the current hold.
+    fn why_held(&self) -> WaitReason {
+        if self.held_until == self.reported_until { WaitReason::ServiceLimit } else { WaitReason::RetryAfter }
     }
 
     /// Returns until when the service asked to wait, if that is in the future.
@@ -597,6 +628,20 @@ mod tests {
         assert_eq!(moments_of(&mut windows, quota, 4, now), [0, 0, 0, 30]);
         windows.lower(quota, now, &told(12, 0, 45));
         assert_eq!(windows.held(now), Some(now + seconds(45)));
+    }
+
+    #[test]
+    fn a_hold_of_a_header_and_one_of_retry_after_are_told_apart() {
+        let now = super::HOUR * 2;
+        let mut windows = Windows::default();
+        let mut reason = |change: &mut dyn FnMut(&mut Windows)| {
+            change(&mut windows);
+            windows.reserve(QUOTA, now, now).unwrap_err().reason
+        };
+        assert_eq!(reason(&mut |windows| windows.lower(QUOTA, now, &told(12, 0, 30))), WaitReason::ServiceLimit);
+        assert_eq!(reason(&mut |windows| windows.hold(now, seconds(20))), WaitReason::ServiceLimit);
+        assert_eq!(reason(&mut |windows| windows.hold(now, seconds(45))), WaitReason::RetryAfter);
+        assert_eq!(reason(&mut |windows| windows.lower(QUOTA, now, &told(12, 0, 40))), WaitReason::RetryAfter);
     }
 
     #[test]

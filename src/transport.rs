@@ -300,7 +300,7 @@ impl Cause {
 const EXHAUSTED: [i32; 2] = if cfg!(windows) { [4, 10_024] } else { [23, 24] };
 
 /// Returns whether an error says that no file descriptor is left.
-fn is_exhaustion(error: &io::Error) -> bool {
+pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|number| EXHAUSTED.contains(&number))
 }
 
@@ -370,11 +370,27 @@ pub(crate) fn meaningful(headers: &HeaderMap) -> Headers {
         retry_after: text(&RETRY_AFTER).and_then(|value| retry::retry_after(value, text(&DATE), SystemTime::now())),
         windows: windows_in(headers),
         request_id: REQUEST_IDS.iter().find_map(text).map(str::to_owned),
-        bearer_challenge: starts_with(&WWW_AUTHENTICATE, "bearer"),
+        bearer_challenge: headers.get_all(&WWW_AUTHENTICATE).iter().any(|value| asks_for_bearer(value.as_bytes())),
         problem_details: starts_with(&CONTENT_TYPE, "application/problem+json"),
         location: headers.contains_key(LOCATION),
         limits: Vec::new(),
     }
+}
+
+/// Returns whether one of the challenges in a header is for the bearer scheme. Commas separate the challenges, and also
+/// the parameters of a challenge. A comma in a quoted text separates nothing.
+fn asks_for_bearer(challenges: &[u8]) -> bool {
+    let mut is_quoted = false;
+    let mut parts = challenges.split(|byte| {
+        is_quoted ^= *byte == b'"';
+        *byte == b',' && !is_quoted
+    });
+    parts.any(|part| {
+        let part = part.trim_ascii();
+        let end = part.iter().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(part.len());
+        let (scheme, rest) = part.split_at(end);
+        scheme.eq_ignore_ascii_case(b"bearer") && !rest.trim_ascii_start().starts_with(b"=")
+    })
 }
 
 /// Returns the names of the rate-limit headers.
@@ -423,7 +439,10 @@ impl Resolve for Resolver {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cause, CauseKind, EXHAUSTED, ErrorKind, StdError, TransportKind, TunnelError, Unresolved, chain, io};
+    use super::{
+        Cause, CauseKind, EXHAUSTED, ErrorKind, StdError, TransportKind, TunnelError, Unresolved, asks_for_bearer,
+        chain, io,
+    };
 
     fn wrapped(error: impl Into<Box<dyn StdError + Send + Sync>>) -> io::Error {
         io::Error::new(ErrorKind::InvalidData, error)
@@ -439,6 +458,20 @@ mod tests {
         );
         let error = wrapped(Unresolved("nowhere.invalid".to_owned()));
         assert!(matches!(Cause::of(&error).kind, CauseKind::Unresolved(host) if host == "nowhere.invalid"));
+    }
+
+    #[test]
+    fn a_bearer_challenge_is_found_among_others_and_nothing_else_is_one() {
+        for asks in
+            ["Bearer", "bearer realm=\"x\"", "Basic realm=\"a, b\", Bearer", "Digest a=1, b=2,BEARER x=1", " Bearer"]
+        {
+            assert!(asks_for_bearer(asks.as_bytes()), "{asks}");
+        }
+        for other in
+            ["", "Basic", "Basic realm=\"a, Bearer b\"", "Digest bearer=1", "Digest a=1, bearer=2", "Bearers", ","]
+        {
+            assert!(!asks_for_bearer(other.as_bytes()), "{other}");
+        }
     }
 
     #[test]

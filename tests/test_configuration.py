@@ -198,6 +198,37 @@ def test_a_quota_is_of_positive_integers(value: Any) -> None:
             Quota(**{name: value})
 
 
+def test_a_number_that_is_too_large_is_told_the_largest_one() -> None:
+    largest = "must be an integer from 1 to 4294967295"
+    for name in ("per_minute", "per_hour"):
+        with pytest.raises(ConfigurationError, match=f"{name} {largest}"):
+            ReplyClient("key", quota=Quota(**{name: 2**40}))
+    with pytest.raises(ConfigurationError, match=f"max_attempts {largest}"):
+        ReplyClient("key", max_attempts=2**33)
+
+
+def test_a_clock_that_is_too_slow_or_too_fast_is_refused_by_its_name_in_python() -> None:
+    for scale in (1e-9, 1e9):
+        with pytest.raises(ConfigurationError, match=r"^clock_scale must be a number from"):
+            ReplyClient("key", quota=Quota(clock_scale=scale))
+
+
+def test_a_base_url_of_the_environment_is_refused_by_the_name_of_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    for url in ("http://reply.example/v3", "nothing", "https://user@reply.example/v3", "https://reply .example"):
+        monkeypatch.setenv("REPLY_BASE_URL", url)
+        with pytest.raises(ConfigurationError, match=r"^REPLY_BASE_URL ") as caught:
+            ReplyClient("key")
+        assert "base_url" not in str(caught.value)
+
+
+def test_an_integer_of_another_library_is_a_number_of_seconds() -> None:
+    class Integer:
+        def __index__(self) -> int:
+            return 5
+
+    assert ReplyClient("key", timeout=Integer(), max_attempts=Integer())  # type: ignore[arg-type]
+
+
 def test_a_quota_is_a_value() -> None:
     assert Quota() == Quota(95, 2900) == Quota(per_minute=95, per_hour=2900)
     assert hash(Quota(1, 2)) == hash(Quota(1, 2))

@@ -56,6 +56,26 @@ def test_a_connection_without_a_descriptor_says_so_and_nothing_was_sent(call: st
         assert len(sandbox.requests) == 3
 
 
+def test_the_quota_counts_alone_without_a_descriptor_and_says_that_this_ends(tmp_path: Path) -> None:
+    code = EXHAUSTED.replace("quota=None, ", "").format(
+        before=f"""
+logging.basicConfig(stream=sys.stdout, format='%(message)s')
+client.get_contact_account(4711)
+for path in pathlib.Path({str(tmp_path)!r}).glob('quota/*.ledger'):
+    path.unlink()
+time.sleep(0.2)
+""",
+        call="client.get_contact_account(4711)",
+        after="client.get_contact_account(4711).id, client.quota_left().shared",
+    )
+    with Sandbox() as sandbox:
+        done = run(f"import logging, pathlib, sys, time{code}", sandbox, variables={"REPLYIO_STATE_DIR": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    assert "for now, the quota counts only this process: " in done.stdout
+    assert "replyio tries the quota file again in 60 s" in done.stdout
+    assert done.stdout.splitlines()[-1] == "4711 False"
+
+
 @pytest.mark.parametrize("setting", ["ca_file", "SSL_CERT_FILE", "SSL_CERT_DIR", "nothing"])
 def test_authorities_that_cannot_be_opened_for_want_of_a_descriptor_blame_no_setting(
     setting: str, tmp_path: Path

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from replyio import BadRequestError, NotFoundError, ReplyClient, TransportError
-from replyio.sandbox import Fault, Sandbox
+from replyio import BadRequestError, NotFoundError, Quota, RateLimitError, ReplyClient, TransportError
+from replyio.sandbox import Deviations, Fault, Sandbox
 from support import MODES, call, listed, run
 
 if TYPE_CHECKING:
@@ -106,6 +106,28 @@ def test_info_tells_attempts_and_waits(mode: str, reply_sandbox: Sandbox, info: 
     assert len(info()) == len(expected)
     for line, pattern in zip(info(), expected, strict=True):
         assert re.fullmatch(pattern, line), line
+
+
+def test_a_wait_for_the_limit_that_the_service_reports_is_not_blamed_on_retry_after(
+    info: Callable[[], list[str]],
+) -> None:
+    deviations = Deviations(rate_limit_headers="x-rate-limit")
+    with Sandbox(quota=(1, 100), deviations=deviations) as sandbox, sandbox.client(quota=Quota(), timeout=5) as client:
+        client.get_contact_account(4711)
+        with pytest.raises(RateLimitError, match=r"\d+ s \(limit reported by the service\), after this call's timeout"):
+            client.get_contact_account(4711)
+    assert [request.status for request in sandbox.requests] == [200]
+    assert not [line for line in info() if "Retry-After" in line]
+
+
+def test_a_path_of_the_environment_cannot_forge_a_line(
+    reply_sandbox: Sandbox, info: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REPLYIO_STATE_DIR", "/proc/a\nERROR forged \x1b[31m")
+    with reply_sandbox.client(api_key="another-key", quota=Quota()) as client:
+        client.get_contact_account(4711)
+    (line,) = (line for line in info() if "counts only" in line)
+    assert r"/proc/a\nERROR forged \x1b[31m" in line
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -123,7 +123,7 @@ def spent_text(requests: int, seconds: float) -> str:
 
 def stored_otherwise_text(rows: int) -> str:
     """Returns the note about rows that the service stored differently; empty if there are none."""
-    return f"{counted(rows, 'row')} stored with a different value than was sent" if rows else ""
+    return f"{counted(rows, 'row')} with another value than the plan's" if rows else ""
 
 
 def cleared_text(fields: int) -> str:

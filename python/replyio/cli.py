@@ -665,6 +665,7 @@ def _revert(options: dict[str, Any]) -> int:
 
 def _run(options: dict[str, Any], name: str) -> int:
     """Runs a method of a plan, and prints the outcome."""
+    from replyio import ReplyError
     from replyio._progress import speak_to_a_command
 
     wanted = {name: options[name] for name in ("on_conflict", "on_unknown_member", *_PARTS) if name in options}
@@ -672,12 +673,47 @@ def _run(options: dict[str, Any], name: str) -> int:
         wanted["rows"] = _rows(wanted["rows"])
     speak_to_a_command()
     with _client(options) as client:
-        result: ApplyResult = getattr(_open(client, options), name)(**wanted)
-        _show(result, options)
+        plan = _open(client, options)
+        unknown = plan.counts.get("unknown", 0)
+        try:
+            result: ApplyResult = getattr(plan, name)(**wanted)
+        except ReplyError as error:
+            return max(_told(error), _code_of_unknown(plan, unknown, error))
+        shown = _show_outcome(result, options)
     for line in _left(result):
         _tell(line)
     code = _code_of(result.counts)
-    return max(code, _FAILED) if result.stored_otherwise else code
+    return max(code, shown, _FAILED if result.stored_otherwise else _DONE)
+
+
+def _show_outcome(result: ApplyResult, options: dict[str, Any]) -> int:
+    """Prints the outcome of a run, and returns the exit code. If that fails, the message says where the outcome is."""
+    from replyio import ReplyError
+    from replyio._shell import argument
+
+    try:
+        _show(result, options)
+        with _ignoring_a_closed_pipe():
+            sys.stdout.flush()
+    except OSError as error:
+        if isinstance(error, ReplyError):
+            raise
+        _forget(sys.stdout)
+        status = f"`replyio status {argument(result.path)}` shows the outcome"
+        return _tell(f"the output: {error.strerror or error}; the run has ended, and {status}")
+    return _DONE
+
+
+def _code_of_unknown(plan: Plan, before: int, error: ReplyError) -> int:
+    """Returns the exit code for the unknown rows of a run that failed."""
+    from replyio import PlanError, ReplyError
+
+    try:
+        unknown = plan.counts.get("unknown", 0)
+    except ReplyError:  # the plan cannot be read, and the error says why
+        return _DONE
+    # A plan that another run uses has the unknown rows of that run.
+    return _UNKNOWN if unknown > (before if isinstance(error, PlanError) else 0) else _DONE
 
 
 _PARTS = ("rows", "limit", "max_changes", "max_cleared")
@@ -693,6 +729,8 @@ def _rows(text: str) -> object:
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
         found = range(int(first), int(last or first) + 1)
+        if not found:
+            raise UsageError(f"--rows: {part.strip()} is empty, because a range begins with its lower number")
         if len(found) > _LONGEST_RANGE:
             raise UsageError(f"--rows: a range has at most {_LONGEST_RANGE:,} rows")
         numbers.update(found)

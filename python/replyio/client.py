@@ -76,7 +76,7 @@ class Quota:
                 for a `replyio.sandbox.Sandbox` whose clock runs as fast, to run a job of hours in minutes; the live
                 service would answer 429. `Sandbox.client()` sets it.
             shared: Whether all processes of this system user share one count, for each key, service and `act_as`.
-                Default True. If the process cannot use the file, it counts only its own requests and logs one warning.
+                Default True. If the process cannot use the file, it counts only its own requests and logs a warning.
                 A quota of more than 4,096 requests an hour, or with a `clock_scale` below 1 or above 1,000, is never
                 shared.
             bulk_share: The share of `per_minute` that plans and other bulk updates may use. They leave the rest to

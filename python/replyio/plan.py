@@ -22,7 +22,7 @@ from replyio._blocking import warn_of_blocking
 from replyio._counts import Counts, Status
 from replyio._export import refused, rows_of, write
 from replyio._progress import drive, drive_async, show_for, start_async
-from replyio._replyio import Job, Report, safe_text
+from replyio._replyio import Job, PlanFile, Report, safe_text
 from replyio.errors import FieldError, ReplyError, ValidationError
 
 if TYPE_CHECKING:
@@ -701,7 +701,21 @@ class Plan(_Report):
         result = ApplyResult(self, self._file, state["requests"], state["seconds"])
         if result.counts.get("unknown"):  # the only record of what these rows may have overwritten
             self._file.keep()
+        if not result.requests and result.counts.get("changed"):
+            self._warn_of_a_revert()
         return result
+
+    def _warn_of_a_revert(self) -> None:
+        """Warns about a run that had nothing to write although the accounts have their previous values."""
+        revert = PlanFile.reverted_by(self._path)
+        if revert is not None:
+            import logging
+
+            logging.getLogger("replyio").warning(
+                "nothing was sent: %s was reverted by %s, and no run writes its changed rows again; to write the "
+                'values again, plan the table again with another save_as= or with if_exists="replace"',
+                *map(safe_text, (self._path, str(revert))),
+            )
 
     def close(self) -> None:
         """Does nothing: a plan is a view of its file and stays usable. It exists for `with`."""
@@ -827,7 +841,7 @@ class ApplyResult(_Report):
 
     @property
     def stored_otherwise(self) -> int:
-        """The number of changed rows that the service stored with a different value than was sent."""
+        """The number of rows that the service stored with another value than was sent, or that a revert left so."""
         return self._stored_otherwise
 
     @property
@@ -859,9 +873,7 @@ class ApplyResult(_Report):
         if missing:
             problems.append(f"{missing:,} of {text.counted(total, 'row')} not done: {text.counts_text(self._counts)}")
         if self._stored_otherwise:
-            problems.append(
-                f"{text.counted(self._stored_otherwise, 'row')} stored with a different value than was sent"
-            )
+            problems.append(text.stored_otherwise_text(self._stored_otherwise))
         if not problems:
             return
         message = "; ".join(problems)

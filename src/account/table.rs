@@ -264,7 +264,11 @@ macro_rules! contact_account {
                                     $ro_member = map.next_value()?;
                                     answered_stage |= $ro_wire == STAGE;
                                 } )+
-                                Key::Unknown(name) => { extra.insert(name, map.next_value()?); }
+                                Key::Unknown(name) => {
+                                    if extra.insert(name, map.next_value()?).is_some() {
+                                        return Err(de::Error::custom("an unknown member twice"));
+                                    }
+                                }
                             }
                         }
                         Ok(ContactAccount {

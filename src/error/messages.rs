@@ -6,7 +6,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{
-    ApiFailure, Call, CallError, Error, ErrorKind, Failure, KeyOrigin, Operation, TransportKind, Unexpected, WaitReason,
+    ApiFailure, Call, CallError, Error, ErrorKind, Failure, KeyOrigin, Operation, REDIRECT, TransportKind, Unexpected,
+    WaitReason,
 };
 use crate::text::listed;
 
@@ -49,6 +50,7 @@ impl fmt::Display for WaitReason {
             Self::PerMinute(limit) => write!(formatter, "quota: {limit} per minute"),
             Self::PerHour(limit) => write!(formatter, "quota: {limit} per hour"),
             Self::RetryAfter => formatter.write_str("Retry-After of the service"),
+            Self::ServiceLimit => formatter.write_str("limit reported by the service"),
             Self::BackOff => formatter.write_str("pause before the next attempt"),
             Self::Acquire => formatter.write_str(ACQUIRE),
         }
@@ -79,7 +81,7 @@ impl Failure {
                 "allow the call more time with timeout="
             }
             Self::Deadline { .. } => "allow each attempt more time with attempt_timeout=",
-            Self::Unexpected(Unexpected { status: Some(300..=399), .. }) => {
+            Self::Unexpected(Unexpected { status: Some(300..=399), reason, .. }) if reason == REDIRECT => {
                 "replyio never follows redirects; set base_url to the final URL"
             }
             Self::Unexpected(Unexpected { status: Some(413), .. }) => {

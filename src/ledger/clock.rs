@@ -40,13 +40,15 @@ fn boot() -> u64 {
     use once_cell::race::OnceBox;
 
     static BOOT: OnceBox<u64> = OnceBox::new();
-    *BOOT.get_or_init(|| {
-        let id = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    // Without a free file descriptor, the file cannot be read now, but it can later.
+    let known = BOOT.get_or_try_init(|| {
+        let id = fs::read("/proc/sys/kernel/random/boot_id").map_err(drop)?;
         let namespace = fs::read_link("/proc/self/ns/time").unwrap_or_default();
         let both = [id.as_slice(), namespace.as_os_str().as_encoded_bytes()].concat();
         let hash = ring::digest::digest(&ring::digest::SHA256, &both);
-        Box::new(hash.as_ref().first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes)))
-    })
+        Ok::<_, ()>(Box::new(hash.as_ref().first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes))))
+    });
+    known.copied().unwrap_or_default()
 }
 
 fn time_of_day() -> u64 {

@@ -9,6 +9,7 @@ use std::{env, fmt};
 
 use super::User;
 use super::format::LONGEST_FILE;
+use crate::transport::is_exhaustion;
 use crate::{private_file, state_folder};
 
 /// The suffix of the name of a ledger.
@@ -50,26 +51,52 @@ const OF_A_LOCAL_PROGRAM: [&str; 3] = ["fuse.encfs", "fuse.fuse-overlayfs", "fus
 
 /// Why there is no ledger.
 #[derive(Debug)]
-pub(super) struct Unusable(pub(super) String);
+pub(super) struct Unusable {
+    why: String,
+    /// Whether the system lacked a resource for a moment, so that the ledger may be usable later.
+    pub(super) is_passing: bool,
+}
 
-impl fmt::Display for Unusable {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
+impl Unusable {
+    pub(super) fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), is_passing: false }
+    }
+
+    /// Adds the error of the system to what failed.
+    pub(super) fn of(what: impl fmt::Display, error: &io::Error) -> Self {
+        Self { why: format!("{what}: {error}"), is_passing: is_passing(error) }
     }
 }
 
+impl fmt::Display for Unusable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.why)
+    }
+}
+
+/// Returns whether the system lacked a resource that it may have later: a file descriptor, room on the disk or memory.
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, OutOfMemory, QuotaExceeded, StorageFull, WouldBlock};
+    matches!(error.kind(), Interrupted | OutOfMemory | QuotaExceeded | StorageFull | WouldBlock) || is_exhaustion(error)
+}
+
 fn because(path: &Path, reason: impl fmt::Display) -> Unusable {
-    Unusable(format!("{}: {reason}", path.display()))
+    Unusable::new(format!("{}: {reason}", path.display()))
+}
+
+fn refused(path: &Path, error: &io::Error) -> Unusable {
+    Unusable::of(path.display(), error)
 }
 
 /// Opens the ledger of a user in the first usable folder. Also returns why an earlier folder is not usable, if that may
-/// concern only this process: others may count there.
+/// concern only this process: others may count there. A folder that may be usable later is not replaced by another one.
 pub(super) fn open(folders: &[PathBuf], user: &User) -> Result<(File, Option<Unusable>), Unusable> {
-    let mut refused = Unusable("there is no directory for its file; set REPLYIO_STATE_DIR".to_owned());
+    let mut refused = Unusable::new("there is no directory for its file; set REPLYIO_STATE_DIR");
     let mut others_may_count = false;
     for folder in folders {
         match open_in(folder, user) {
             Ok(file) => return Ok((file, others_may_count.then_some(refused))),
+            Err(unusable) if unusable.is_passing => return Err(unusable),
             Err(unusable) => {
                 others_may_count |= is_on_a_network(&folder.join(FOLDER)).is_none();
                 refused = unusable;
@@ -131,19 +158,19 @@ fn open_in(folder: &Path, user: &User) -> Result<File, Unusable> {
     if let Some(kind) = is_on_a_network(&folder) {
         return Err(because(&folder, format_args!("it is on a network file system ({kind})")));
     }
-    make_folder(&folder).map_err(|error| because(&folder, error))?;
+    make_folder(&folder).map_err(|error| refused(&folder, &error))?;
     check_folder(&folder).map_err(|reason| because(&folder, reason))?;
     if let Some(kind) = fs::canonicalize(&folder).ok().and_then(|folder| is_on_a_network(&folder)) {
         return Err(because(&folder, format_args!("it is on a network file system ({kind})")));
     }
-    let salt = salt(&folder).map_err(|error| because(&folder.join(SALT), error))?;
+    let salt = salt(&folder).map_err(|error| refused(&folder.join(SALT), &error))?;
     let path = folder.join(user.file_name(&salt));
-    let file = open_or_create(&folder, &path).map_err(|error| because(&path, error))?;
+    let file = open_or_create(&folder, &path).map_err(|error| refused(&path, &error))?;
     check_file(&file).map_err(|reason| because(&path, reason))?;
     match locks_hold(&path, &file) {
         Ok(true) => Ok(file),
         Ok(false) => Err(because(&path, "two processes can lock it at the same time")),
-        Err(error) => Err(because(&path, error)),
+        Err(error) => Err(refused(&path, &error)),
     }
 }
 
@@ -328,6 +355,18 @@ mod tests {
             [("nfs4", true), ("ext4", false), ("fuse.sshfs", true), ("fuse.fuse-overlayfs", false), ("fuseblk", false)]
         {
             assert_eq!(is_of_a_network(kind), expected, "{kind}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_lack_of_descriptors_room_or_memory_passes_and_a_refusal_does_not() {
+        let is_passing = |number| Unusable::of("its file", &io::Error::from_raw_os_error(number)).is_passing;
+        for number in [libc::EMFILE, libc::ENFILE, libc::ENOSPC, libc::EDQUOT, libc::EINTR, libc::ENOMEM] {
+            assert!(is_passing(number), "{number}");
+        }
+        for number in [libc::EACCES, libc::EROFS, libc::ELOOP, libc::ENOENT, libc::EIO, libc::ENOTSUP] {
+            assert!(!is_passing(number), "{number}");
         }
     }
 

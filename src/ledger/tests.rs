@@ -353,17 +353,65 @@ fn a_lock_that_is_never_given_back_delays_nobody_and_what_was_booked_meanwhile_i
     assert_eq!((one.booked(), two.booked()), (6, 6));
 }
 
-#[test]
-fn a_disk_without_room_stops_nobody() {
-    let folder = Folder::new();
-    let mut one = Process::new(&folder);
+/// A process whose next step fails: every write to its file fails with ENOSPC.
+fn without_room(folder: &Folder) -> Process {
+    let mut one = Process::new(folder);
     one.book();
-    // Every write to this file fails with ENOSPC.
     one.ledger.file = Some(File::options().read(true).write(true).open("/dev/full").unwrap());
+    one
+}
+
+/// Lets the time pass that a ledger is not tried again after a passing fault.
+fn let_a_minute_pass(process: &mut Process) {
+    process.ledger.paused = process.ledger.paused.map(|since| since.checked_sub(2 * RETRY).unwrap());
+}
+
+#[test]
+fn a_disk_without_room_stops_nobody_and_once_there_is_room_the_quota_is_shared_again() {
+    let folder = Folder::new();
+    let (mut one, mut two) = (without_room(&folder), Process::new(&folder));
     assert_eq!(one.book(), 0);
     assert!(!one.ledger.is_shared());
-    assert!(one.ledger.take_warning().unwrap().contains("cannot be"));
-    assert_eq!((one.book(), one.book()), (0, 60));
+    let warning = one.ledger.take_warning().unwrap();
+    assert!(
+        warning.starts_with("for now, the quota counts only this process: its file cannot be written"),
+        "{warning}"
+    );
+    assert_eq!((one.book(), two.booked()), (0, 1), "alone for a minute, and nothing is lost");
+    let_a_minute_pass(&mut one);
+    assert_eq!((one.book(), one.ledger.is_shared()), (60, true));
+    assert_eq!((one.booked(), two.booked()), (4, 4));
+    assert!(one.ledger.take_warning().is_none());
+}
+
+#[test]
+fn a_fault_that_does_not_pass_is_told_even_after_one_that_did() {
+    let folder = Folder::new();
+    let mut one = without_room(&folder);
+    one.book();
+    assert!(one.ledger.take_warning().is_some());
+    fs::write(folder.ledger_file(), "my diary of a year").unwrap();
+    let_a_minute_pass(&mut one);
+    assert_eq!((one.book(), one.ledger.is_shared()), (0, false));
+    assert!(one.ledger.take_warning().unwrap().contains("not a quota file"));
+    assert!(one.ledger.off.is_some());
+}
+
+#[test]
+fn however_long_a_fault_lasts_what_is_to_be_told_stays_bounded() {
+    let folder = Folder::new();
+    let mut one = without_room(&folder);
+    let kept = one.windows.booked().next().unwrap();
+    for _ in 0..CAPACITY {
+        let (_, moment) = one.book_of(QUOTA);
+        one.ledger.in_step(&mut one.windows, |windows, _| windows.release(moment));
+    }
+    one.ledger.in_step(&mut one.windows, |windows, _| windows.release(kept));
+    assert!(one.windows.edits().len() <= CAPACITY as usize);
+    one.book();
+    let_a_minute_pass(&mut one);
+    assert_eq!((one.booked(), one.ledger.is_shared()), (1, true));
+    assert_eq!(Process::new(&folder).booked(), 1);
 }
 
 #[test]
@@ -480,5 +528,5 @@ fn a_folder_that_only_this_process_cannot_use_is_told_of() {
     };
     assert!(open(&[&usual, &other]).is_none());
     fs::set_permissions(usual.inside(), fs::Permissions::from_mode(0o755)).unwrap();
-    assert!(open(&[&usual, &other]).unwrap().0.contains("other users can access it"));
+    assert!(open(&[&usual, &other]).unwrap().to_string().contains("other users can access it"));
 }

@@ -160,7 +160,7 @@ fn a_set_that_brings_new_accounts_whenever_it_is_read_is_an_error() {
         ids.insert(0, next);
         cut(&ids, top, skip)
     });
-    assert!(found.unwrap_err().contains("accounts moved each of the 5 times"));
+    assert!(found.unwrap_err().contains("replyio read the list 5 times, and accounts moved each time"));
     assert!(requests <= 30, "{requests}");
 }
 

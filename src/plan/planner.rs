@@ -140,7 +140,7 @@ impl<'a> Planner<'a> {
             let key = table.key(row);
             let id = if let Key::Id(id) = key { Some(id) } else { None };
             if texts.is_empty() && key == Key::Missing {
-                let error = format!("row {row} names no account");
+                let error = format!("row {row} has no id, domain or name of an account");
                 give(planner.planned(row, id, Status::Invalid, Some(error)))?;
             } else if texts.is_empty() {
                 planner.hold(number, Held::Open);

@@ -72,7 +72,8 @@ pub(super) fn plan(py: Python<'_>, message: &str) -> PyErr {
 
 /// Returns the exception for a call whose client was closed during the call.
 pub(super) fn closed(py: Python<'_>) -> PyErr {
-    let message = "the client was closed during the call; an update may have been applied";
+    let message =
+        "the client was closed during the call; if the call was an update or a patch, it may have been applied";
     instance(py, ErrorKind::Transport, message, &PyDict::new(py)).unwrap_or_else(|failed| failed)
 }
 

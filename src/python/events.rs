@@ -12,6 +12,7 @@ use super::once::{name, once};
 use crate::client::{Event, Observer};
 use crate::error::WaitReason;
 use crate::lock::lock;
+use crate::text::safe_text;
 
 const INFO: u8 = 20;
 const WARNING: u8 = 30;
@@ -55,7 +56,7 @@ impl Line {
     /// Passes the line to `logging.getLogger("replyio")`.
     pub(super) fn log(&self, py: Python<'_>) -> PyResult<()> {
         let logger = py.import("logging")?.call_method1("getLogger", ("replyio",))?;
-        logger.call_method1("log", (self.level, "%s", &self.text))?;
+        logger.call_method1("log", (self.level, "%s", &*safe_text(&self.text, usize::MAX)))?;
         Ok(())
     }
 }

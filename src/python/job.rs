@@ -145,10 +145,7 @@ impl Job {
         if self.is_here() {
             return Ok(());
         }
-        Err(errors::plan(
-            py,
-            "this job runs in the process that this one was forked from; apply a plan in the process that opened it",
-        ))
+        Err(errors::plan(py, "this job belongs to the parent process; apply a plan in the process that opened it"))
     }
 }
 

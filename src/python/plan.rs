@@ -79,6 +79,15 @@ impl PlanFile {
 
 #[pymethods]
 impl PlanFile {
+    /// Returns the revert that restored the previous values of a plan, if that is its present state.
+    #[staticmethod]
+    #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
+    fn reverted_by(py: Python<'_>, path: PathBuf) -> PyResult<Option<PathBuf>> {
+        guarded(py, "reverted_by", || {
+            Ok(exit::detached(py, || file::PlanFile::open(&path).ok().and_then(|file| file.reverted_by())))
+        })
+    }
+
     /// Starts to plan the updates of a table, into a new file.
     #[staticmethod]
     fn plan(client: &Bound<'_, Client>, table: &Table, path: PathBuf) -> PyResult<Job> {

@@ -13,11 +13,13 @@ use super::convert::{integer, type_name};
 use super::errors;
 use super::guard::guarded;
 use crate::acquire::Acquire;
-use crate::config::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, ProxyUrl};
+use crate::config::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, ProxyUrl, check_clock_scale};
 use crate::error::{Error, KeyOrigin};
 use crate::quota::Quota;
 use crate::text::plain_line;
 
+/// The variable with the URL of the service.
+const BASE_URL: &str = "REPLY_BASE_URL";
 /// The longest timeout. It prevents overflow in time arithmetic.
 const LONGEST_TIMEOUT: f64 = 30.0 * 86_400.0;
 
@@ -61,12 +63,10 @@ pub(super) fn config_from(settings: &Bound<'_, PyDict>) -> Result<Config, Error>
     chosen_state_folder()?;
     let mut config = Config::new("none")?;
     config.api_key = ApiKey::with_origin(api_key, origin)?;
-    let base_url = match given("base_url") {
-        Some(url) => Some(text("base_url", &url)?),
-        None => from_environment("REPLY_BASE_URL"),
-    };
-    if let Some(url) = base_url {
-        config.base_url = BaseUrl::new(&url)?;
+    if let Some(url) = given("base_url") {
+        config.base_url = BaseUrl::new(&text("base_url", &url)?)?;
+    } else if let Some(url) = from_environment(BASE_URL) {
+        config.base_url = BaseUrl::of_variable(BASE_URL, &url)?;
     }
     for (name, value) in settings.iter() {
         let name = text("a setting's name", &name)?;
@@ -105,6 +105,7 @@ pub(super) fn change(config: &mut Config, name: &str, value: &Bound<'_, PyAny>) 
             config.quota = Some(Quota { per_minute: part("per_minute")?, per_hour: part("per_hour")? });
             let scale = value.getattr("clock_scale").and_then(|scale| scale.extract());
             config.quota_clock_scale = scale.map_err(|_| wrong_type("quota", "a Quota or None", value))?;
+            check_clock_scale("clock_scale", config.quota_clock_scale)?;
             let shared = value.getattr("shared").and_then(|shared| shared.extract());
             config.quota_shared = shared.map_err(|_| wrong_type("quota", "a Quota or None", value))?;
             let share = value.getattr("bulk_share").and_then(|share| share.extract());
@@ -145,15 +146,16 @@ fn text(name: &str, value: &Bound<'_, PyAny>) -> Result<String, Error> {
 }
 
 fn count(name: &str, value: &Bound<'_, PyAny>) -> Result<u32, Error> {
-    match integer(value).ok().and_then(|number| u32::try_from(number).ok()) {
-        Some(number) if number > 0 => Ok(number),
-        _ => Err(refused(format!("{name} must be a positive integer"))),
+    match integer(value).ok().filter(|number| *number > 0).map(u32::try_from) {
+        Some(Ok(number)) => Ok(number),
+        Some(Err(_)) => Err(refused(format!("{name} must be an integer from 1 to {}", u32::MAX))),
+        None => Err(refused(format!("{name} must be a positive integer"))),
     }
 }
 
 fn seconds(name: &str, value: &Bound<'_, PyAny>) -> Result<Duration, Error> {
-    let is_number =
-        (value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyInt>()) && !value.is_instance_of::<PyBool>();
+    let is_number = value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyInt>() || integer(value).is_ok();
+    let is_number = is_number && !value.is_instance_of::<PyBool>();
     let number: f64 = if is_number { value.extract().unwrap_or(f64::NAN) } else { f64::NAN };
     if number > 0.0 && number <= LONGEST_TIMEOUT {
         Ok(Duration::from_secs_f64(number))

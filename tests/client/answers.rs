@@ -100,7 +100,10 @@ async fn a_wrong_answer_is_refused_by_path_and_type_and_asked_for_once() {
         (acme().to_string()[..40].to_owned(), "the body is not valid JSON"),
         ("[".repeat(1_000_000), "the body is not valid JSON"),
         ("null".to_owned(), "the body must be an account object"),
-        (acme_but(&json!({"id": 8})).to_string(), "it is for another account: /id is not the requested one"),
+        (
+            acme_but(&json!({"id": 8})).to_string(),
+            "the answer is for another account: its /id is not the requested one",
+        ),
         (acme_but(&json!({"id": "7"})).to_string(), "/id must be an integer"),
         (acme_but(&json!({"city": ["secret"]})).to_string(), "/city must be a string or null"),
     ] {

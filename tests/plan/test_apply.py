@@ -72,7 +72,7 @@ def test_fill_overwrites_no_value_that_came_after_the_plan(service: Sandbox) -> 
         client.patch_contact_account(1, phone="+47 2")
         assert do(made, "apply").counts == {"conflict": 1}
         assert made.apply(on_conflict="overwrite", progress=False).counts == {"conflict": 1}
-        assert 'mode "fill" does not overwrite values' in next(iter(made.failures))["error"]
+        assert 'mode "fill" does not overwrite the new value' in next(iter(made.failures))["error"]
     assert service.accounts[1].phone == "+47 2"
 
 

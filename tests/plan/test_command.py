@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -201,3 +202,61 @@ def test_a_stopped_revert_is_resumed_and_not_reverted(service: Sandbox, capsys: 
         assert call
         eval(call[0].replace("apply()", "apply(progress=False)"), {"client": client})  # noqa: S307
     assert {account.city for account in service.accounts.values()} == {"Oslo"}
+
+
+def test_a_run_that_fails_after_an_unknown_row_ends_with_the_code_of_unknown_rows(command: Command) -> None:
+    command.counts("plan", "rows.csv", "--save-as", "u.replyplan")
+    command.service.add_fault(Fault(method="PUT", reset=True, applied=True, times=1))
+    command.service.add_fault(Fault(method="PUT", status=401))
+    code, _, told = command("apply", "u.replyplan")
+    assert (code, "401" in told) == (3, True), told
+    # The next run cannot read the account either.
+    command.service.add_fault(Fault(status=401))
+    assert command("apply", "u.replyplan")[0] == 3
+    command.service.clear_faults()
+    assert command.counts("apply", "u.replyplan") == {"changed": 4}
+
+
+def test_a_link_to_no_file_is_no_place_for_a_plan(command: Command) -> None:
+    link = command.folder / "l.replyplan"
+    link.symlink_to(command.folder / "gone.replyplan")
+    for options in ((), ("--resume",), ("--replace",)):
+        code, _, told = command("plan", "rows.csv", "--save-as", "l.replyplan", *options)
+        assert code == 1
+        assert told.endswith(
+            "is a symbolic link to a file that does not exist; delete the link, or choose another name with --save-as\n"
+        )
+
+
+def test_an_empty_range_of_rows_is_refused(command: Command) -> None:
+    command.counts("plan", "rows.csv", "--save-as", "r.replyplan")
+    code, _, told = command("apply", "r.replyplan", "--rows", "0, 3-1")
+    assert (code, told) == (2, "replyio: --rows: 3-1 is empty, because a range begins with its lower number\n")
+    assert puts(command.service) == []
+
+
+@posix
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write any file")
+def test_a_plan_that_cannot_be_written_is_called_read_only(command: Command) -> None:
+    command.counts("plan", "rows.csv", "--save-as", "o.replyplan")
+    (command.folder / "o.replyplan").chmod(0o400)
+    code, _, told = command("apply", "o.replyplan")
+    assert code == 1
+    assert "the file or its folder is read-only; make both writable" in told
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_run_whose_outcome_cannot_be_printed_says_that_it_has_ended(command: Command) -> None:
+    command.counts("plan", "rows.csv", "--save-as", "f.replyplan")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "replyio", "apply", "f.replyplan"],
+            env=environment(command.service), cwd=command.folder, stdout=full, stderr=subprocess.PIPE, text=True,
+            timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == (
+        "replyio: the output: No space left on device; the run has ended, and `replyio status f.replyplan` shows the "
+        "outcome\n"
+    )
+    assert command.counts("status", "f.replyplan") == {"changed": 4}

@@ -113,8 +113,10 @@ def test_another_service_or_key_does_not_resume(service: Sandbox, tmp_path: Path
         plan(client, "sync", moves([1]), save_as=path)
     with service.client(quota=None, api_key=fresh()) as other, pytest.raises(PlanError, match="another API key"):
         plan(other, "sync", moves([1]), save_as=path, if_exists="resume")
-    with Sandbox() as elsewhere, elsewhere.client() as foreign, pytest.raises(PlanError, match="was created for"):
+    with Sandbox() as elsewhere, elsewhere.client() as foreign, pytest.raises(PlanError) as caught:
         plan(foreign, "sync", moves([1]), save_as=path, if_exists="resume")
+    says = f"was created for {service.url}, but this client uses {elsewhere.url}; open it with base_url={service.url}"
+    assert str(caught.value).endswith(says)
 
 
 @pytest.mark.parametrize("if_exists", ["resume", "replace"])

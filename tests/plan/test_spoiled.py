@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from replyio import PlanError
+from replyio import PlanError, ReplyError
 from replyio.sandbox import Deviations, Fault, Sandbox
 
 if TYPE_CHECKING:
@@ -51,7 +51,13 @@ def test_a_revert_leaves_what_someone_wrote_since(tmp_path: Path) -> None:
         service.add_fault(Fault(id=1, method="PUT", status=200, body=answer, times=1))
         plan.apply(progress=False)
         service.set_account({**answer, "phone": "0160"})
-        assert plan.revert(progress=False).counts == {"changed": 3}
+        result = plan.revert(progress=False)
+        assert result.counts == {"changed": 3}
+        (failure,) = result.failures
+        assert (failure["row"], failure["stored_otherwise"], result.stored_otherwise) == (0, True, 1)
+        assert failure["error"].endswith("phone was not restored, because it has another value now")
+        with pytest.raises(ReplyError, match="1 row with another value than the plan's; the first is row 0: written"):
+            result.raise_for_failures()
         account = service.accounts[1]
         assert (account.city, account.phone) == ("Oslo", "0160")
 

@@ -375,6 +375,7 @@ def test_a_success_that_the_contract_does_not_have_is_refused(survival: Survival
     outcome = survival.survives(face, script, raises=UnexpectedResponseError, says=status[:3])
     assert isinstance(outcome.error, UnexpectedResponseError)
     assert outcome.error.status == int(status[:3])
+    assert "redirect" not in str(outcome.error)
 
 
 @faces

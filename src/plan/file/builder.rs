@@ -69,9 +69,9 @@ impl Builder {
     pub fn create(name: &Path, header: &Header) -> Result<Self, FileError> {
         let io = |error: io::Error| FileError::new(name, FileErrorKind::Io(error.to_string()));
         let presence = Presence::enter().ok_or_else(|| FileError::new(name, FileErrorKind::Forked))?;
-        // A dangling link counts as existing too.
         if name.symlink_metadata().is_ok() {
-            return Err(FileError::new(name, FileErrorKind::Exists));
+            let kind = if name.exists() { FileErrorKind::Exists } else { FileErrorKind::Dangling };
+            return Err(FileError::new(name, kind));
         }
         let path = place_of(name).map_err(io)?;
         // SQLite would treat an existing log as the log of the new plan. A journal only undoes what its deleted plan had

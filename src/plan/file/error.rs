@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 /// A plan file cannot be used as requested. The file loses no data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum FileErrorKind {
     Missing,
     /// The file already exists.
     Exists,
+    /// The path of a new file is a symbolic link to a file that does not exist.
+    Dangling,
     /// The file does not exist, but a file that SQLite keeps next to it does: its name without the folder.
     StrayLog(String),
     /// The file is not a plan.
@@ -54,6 +56,8 @@ pub enum FileErrorKind {
     Interrupted,
     /// The disk is full.
     Full,
+    /// The file, its folder or its disk is read-only.
+    ReadOnly,
     /// The disk or the folder reports an error.
     Io(String),
     /// This process was forked while a plan was open.
@@ -90,6 +94,11 @@ impl FileError {
     /// Converts an error of SQLite.
     pub(super) fn of_sqlite(path: &Path, error: &rusqlite::Error) -> Self {
         let kind = match error.sqlite_error_code() {
+            // SQLite cannot enlarge the file with the index of the log.
+            _ if error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHMSIZE) => {
+                FileErrorKind::Full
+            }
+            Some(ErrorCode::ReadOnly) => FileErrorKind::ReadOnly,
             Some(ErrorCode::DiskFull) => FileErrorKind::Full,
             Some(ErrorCode::NotADatabase) => FileErrorKind::NotAPlan,
             Some(ErrorCode::DatabaseCorrupt) => FileErrorKind::Damaged("SQLite cannot read it".to_owned()),
@@ -116,6 +125,9 @@ impl fmt::Display for FileError {
             FileErrorKind::Exists => formatter.write_str(
                 "already exists; resume it with open_plan() or if_exists=\"resume\", or choose another name with \
                 save_as=",
+            ),
+            FileErrorKind::Dangling => formatter.write_str(
+                "is a symbolic link to a file that does not exist; delete the link, or choose another name with save_as=",
             ),
             FileErrorKind::StrayLog(name) => write!(
                 formatter,
@@ -170,6 +182,10 @@ impl fmt::Display for FileError {
                 "the disk is full; free some space. A plan records every update that was sent, and apply() resumes it; if \
                 planning was interrupted, plan again",
             ),
+            FileErrorKind::ReadOnly => formatter.write_str(
+                "cannot be written: the file or its folder is read-only; make both writable, or copy the file to another \
+                folder",
+            ),
             FileErrorKind::Io(what) => write!(
                 formatter,
                 "cannot be written or read ({what}); check the folder and the disk. A plan records every update that was \
@@ -185,3 +201,23 @@ impl fmt::Display for FileError {
 }
 
 impl std::error::Error for FileError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_and_a_read_only_file_are_named() {
+        let of = |code| {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            FileError::of_sqlite(Path::new("a.replyplan"), &error).kind().clone()
+        };
+        for code in [ffi::SQLITE_FULL, ffi::SQLITE_IOERR_SHMSIZE] {
+            assert_eq!(of(code), FileErrorKind::Full, "{code}");
+        }
+        for code in [ffi::SQLITE_READONLY, ffi::SQLITE_READONLY_DIRECTORY] {
+            assert_eq!(of(code), FileErrorKind::ReadOnly, "{code}");
+        }
+        assert!(matches!(of(ffi::SQLITE_IOERR_READ), FileErrorKind::Io(_)));
+    }
+}

@@ -279,7 +279,9 @@ impl PlanFile {
         let refuse = |what: String| Err(FileError::new(self.path(), FileErrorKind::Foreign(what)));
         if header.base_url != base_url {
             let made_for = plain_line(&header.base_url, LONGEST_SHOWN);
-            return refuse(format!("was created for {made_for}, but this client uses {base_url}"));
+            return refuse(format!(
+                "was created for {made_for}, but this client uses {base_url}; open it with base_url={made_for}"
+            ));
         }
         if header.act_as.as_deref() != act_as || header.team_id != team_id {
             return refuse("was created for another user or team; open it with the same act_as and team_id".to_owned());

@@ -91,6 +91,16 @@ impl PlanFile {
         Ok(counts.is_empty() || (has_open && !is_reverted))
     }
 
+    /// Returns the last revert of this plan, if it has restored values and was not reverted itself.
+    pub fn reverted_by(&self) -> Option<PathBuf> {
+        let paths = (1_u32..).map(|number| self.revert_path(number));
+        let path = paths.take_while(|path| path.symlink_metadata().is_ok()).last()?;
+        let revert = Self::open(&path).ok()?;
+        let is_ours = revert.header().parent.as_ref() == Some(&self.header().identity);
+        let has_restored = revert.counts().ok()?.contains_key(&Status::Changed);
+        (is_ours && has_restored && revert.reverted_by().is_none()).then_some(path)
+    }
+
     fn revert_path(&self, number: u32) -> PathBuf {
         let path = self.path();
         let mut name = path.file_stem().unwrap_or_default().to_owned();

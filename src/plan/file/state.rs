@@ -67,7 +67,8 @@ pub struct State {
     pub owner: Option<Owner>,
     /// The number of updates sent, including repeated ones.
     pub sent: u64,
-    /// A random number for the last recovery without a log, which may have contained more updates.
+    /// A random number for the last run that sent an update, or for the last recovery without a log, which may have
+    /// contained more updates.
     pub recovery: Option<String>,
     /// The members that the last such update may have cleared and that no earlier update was seen to keep.
     pub at_risk: Option<AtRisk>,
@@ -302,8 +303,13 @@ pub(super) fn run(connection: &Connection) -> rusqlite::Result<Option<String>> {
     Ok(get(connection, "run")?.and_then(|value| if let SqlValue::Text(run) = value { Some(run) } else { None }))
 }
 
-/// Counts a sent update.
+/// Counts a sent update. The number of its run tells it from an update of another run of a restored backup, which has
+/// the same count.
 pub(super) fn count_sent(connection: &Connection) -> rusqlite::Result<()> {
+    let run = get(connection, "run")?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    if get(connection, "recovery")?.as_ref() != Some(&run) {
+        set(connection, "recovery", &run)?;
+    }
     let Some(SqlValue::Integer(sent)) = get(connection, "sent")? else {
         return Err(rusqlite::Error::QueryReturnedNoRows);
     };

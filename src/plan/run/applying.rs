@@ -21,7 +21,7 @@ use crate::answer::Item;
 use crate::client::{AccountTurns, Client, ListQuery, Observer, Slot};
 use crate::clock::{Moment, now_ms};
 use crate::error::Error;
-use crate::plan::file::{AtRisk, FileError, Finished, ItemsProof, OpenRow, PlanFile, Run, State, Write};
+use crate::plan::file::{AtRisk, FileError, ItemsProof, OpenRow, PlanFile, Run, State, Write};
 use crate::plan::{MatchOn, Mode, Status};
 use crate::sabotage::{Guard, is_off};
 
@@ -361,8 +361,11 @@ impl Driver {
                 self.control.state().items_are_incomplete = true;
             }
             let stored = self.run.store(match record {
-                Record::Finish { row, finished } => {
-                    Write::Finish { row, finished: Finished { at_ms: Some(now_ms()), ..finished } }
+                Record::Finish { row, mut finished } => {
+                    finished.at_ms = Some(now_ms());
+                    // `failures` shows the row of a revert that left a field with another value.
+                    finished.stored_otherwise |= !finished.left.is_empty();
+                    Write::Finish { row, finished }
                 }
                 Record::NotSent { row, before } => Write::NotSent { row, before },
                 Record::Items(items) => Write::Items(items),

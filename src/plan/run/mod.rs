@@ -197,9 +197,9 @@ impl std::fmt::Display for RunError {
             Self::ResetMembers { row, id, members } => write!(
                 formatter,
                 "account {id} (row {row}) has another {} after its update: the update reset it, or someone changed it \
-                meanwhile. The run stopped and left the other rows as they were. Look at the account. Another call \
-                resumes with the next row, and stops again if the same happens to it; then the service resets this \
-                value. on_unknown_member=\"clear\" lets the run continue when this happens",
+                meanwhile. The run stopped and left the other rows as they were. Look at the account. apply() resumes \
+                with the next row. If the run stops again for the same reason, the service resets this value. \
+                on_unknown_member=\"clear\" lets the run continue when this happens",
                 members.join(", ")
             ),
             Self::EmptiedFields { row, id, fields } => {
@@ -208,15 +208,15 @@ impl std::fmt::Display for RunError {
                     formatter,
                     "the update of account {id} (row {row}) emptied {fields}: the service did not keep the value that \
                     it was sent. The run stopped and left the other rows as they were. \
-                    Look at the account; a revert of this plan sends the previous value again. Another call resumes with \
-                    the next row; on_unknown_member=\"clear\" lets the run continue when this happens"
+                    Look at the account; a revert of this plan sends the previous value again. apply() resumes with the \
+                    next row; on_unknown_member=\"clear\" lets the run continue when this happens"
                 )
             }
             Self::InDoubt { row, members } => write!(
                 formatter,
-                "the update of row {row} may have cleared {}, which an update cannot include, and no answer confirmed \
-                it. The run stopped before it updated another account with such a member. An apply() that includes row \
-                {row} reads its account first. If it cannot, it sends the next update alone, and resumes where the run \
+                "the update of row {row} may have cleared {}, which an update cannot include, and no answer showed \
+                whether it did. The run stopped before it updated another account with such a member. If apply() includes \
+                row {row}, it reads its account first. If it cannot, it sends the next update alone, and resumes where the run \
                 stopped if the answer shows that the service keeps such members",
                 members.join(", ")
             ),
@@ -229,8 +229,8 @@ impl std::fmt::Display for RunError {
                 fields.join(", ")
             ),
             Self::TooSlow => formatter.write_str(
-                "the run may send so few requests that it could send no update within two minutes after its account was \
-                read. The other rows stay as they are. Wait until other programs of this user have ended, raise the quota, \
+                "the quota leaves so few requests that no update could follow the read of its account within two \
+                minutes. The other rows stay as they are. Wait until other programs of this user have ended, raise the quota, \
                 or make the function of acquire= grant requests sooner, then call apply() again",
             ),
             Self::TooManyChanges { changes, most } => write!(

@@ -84,21 +84,44 @@ pub(super) fn conflict(row: OpenRow, foreign: &[Field], is_kept: bool) -> Record
         (true, false) => (
             Status::Unknown,
             format!(
-                "{names} has neither the previous value nor the value sent: the service may store it in another form, or \
-                 someone changed it since; apply(on_conflict=\"overwrite\") sends it again"
+                "the value of {names} is neither the previous one nor the one sent: the service may store it in another \
+                 form, or someone changed it since; apply(on_conflict=\"overwrite\") sends it again"
             ),
         ),
         (true, true) => (
             Status::Unknown,
             format!(
-                "{names} has a value that this plan did not send: the service may store it in another form, or someone \
-                 else set it; mode \"fill\" does not overwrite values"
+                "this plan did not send the value of {names}: the service may store it in another form, or someone else \
+                 set it; mode \"fill\" does not overwrite values"
             ),
         ),
-        (false, true) => {
-            (Status::Conflict, format!("{names} has a value now, and mode \"fill\" does not overwrite values"))
-        }
+        (false, true) => (Status::Conflict, format!("mode \"fill\" does not overwrite the new value of {names}")),
         (false, false) => (Status::Conflict, format!("{names} changed since the plan was made")),
     };
     finish(row, status, Some(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_conflict_fits_one_field_and_several() {
+        let text = |was_sent, is_kept| {
+            let row = OpenRow { row: 3, account_id: Some(7), position: None, weight: 0, was_sent };
+            match conflict(row, &[Field::City, Field::Phone], is_kept) {
+                Record::Finish { finished, .. } => finished.error.unwrap_or_default(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let other_form = "the service may store it in another form, or someone";
+        assert_eq!(text(false, false), "row 3: city, phone changed since the plan was made");
+        assert_eq!(text(false, true), "row 3: mode \"fill\" does not overwrite the new value of city, phone");
+        let expected = "row 3: the value of city, phone is neither the previous one nor the one sent: ";
+        assert!(text(true, false).starts_with(&format!("{expected}{other_form}")));
+        assert!(
+            text(true, true)
+                .starts_with(&format!("row 3: this plan did not send the value of city, phone: {other_form}"))
+        );
+    }
 }

@@ -103,7 +103,7 @@ pub(super) fn cells(
 /// Returns what is wrong with a text in any column.
 fn damaged(text: &str) -> Option<&'static str> {
     if text.len() > LONGEST_CELL {
-        return Some("is longer than 512 KiB, which replyio could not read back");
+        return Some("is longer than 512 KiB, the limit for a cell");
     }
     let is_error = text.starts_with(['#', 'E', ' ']) && is_spreadsheet_error(text.trim());
     is_error.then_some("is a spreadsheet error, not a value")

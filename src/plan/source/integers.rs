@@ -16,8 +16,7 @@ use crate::plan::Cell;
 pub(super) const POSITIVE: &str = "must be a positive integer";
 pub(super) const TOO_LARGE: &str = "must be a positive integer below 2**63";
 pub(super) const NOT_WHOLE: &str = "must be a whole number";
-pub(super) const INEXACT: &str =
-    "must be exact: a float of this size cannot tell this integer from the next one; use integers or text";
+pub(super) const INEXACT: &str = "is a float too large to be exact; use integers or text";
 
 /// A type of floats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,7 +169,7 @@ fn odd(text: &str) -> &'static str {
     } else if text.chars().all(char::is_numeric) {
         "must be a positive integer in the digits 0 to 9"
     } else {
-        "must be a positive integer, not other text"
+        "must be a positive integer; it has characters other than digits"
     }
 }
 
@@ -220,7 +219,7 @@ mod tests {
         assert_eq!(of_text("9223372036854775807"), Ok(i64::MAX));
         assert_eq!(of_text("9007199254740991.0"), Ok(9_007_199_254_740_991));
         for (text, says) in [
-            ("9007199254740993.0", "must be exact"),
+            ("9007199254740993.0", "too large to be exact"),
             ("9223372036854775808", "below 2**63"),
             ("4,711", "thousands separator"),
             ("4 711", "thousands separator"),
@@ -230,7 +229,7 @@ mod tests {
             ("1'000", "thousands separator"),
             ("4711,0", "decimal fraction"),
             ("4711.5", "decimal fraction"),
-            ("4711.", "not other text"),
+            ("4711.", "characters other than digits"),
             ("1e20", "scientific notation"),
             ("4.7E+03", "scientific notation"),
             ("+42", "without a sign"),
@@ -239,9 +238,9 @@ mod tests {
             ("false", "not a boolean"),
             ("٤٢", "digits 0 to 9"),
             ("42\u{200b}", "invisible character"),
-            ("#42", "not other text"),
-            ("0x2a", "not other text"),
-            ("1_0", "not other text"),
+            ("#42", "characters other than digits"),
+            ("0x2a", "characters other than digits"),
+            ("1_0", "characters other than digits"),
         ] {
             let found = of_text(text).unwrap_err();
             assert!(found.contains(says), "{text}: {found}");

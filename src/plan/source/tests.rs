@@ -353,7 +353,11 @@ fn words_that_the_caller_names_are_empty_cells() {
 fn a_float_that_may_be_another_integer_is_a_fault() {
     let faulty = |array: ArrayRef| {
         let table = with_ids(&("owner_user_id".to_owned(), array), &Options::default()).unwrap();
-        assert!(messages(&table).iter().all(|message| message.contains("must be exact")), "{:?}", messages(&table));
+        assert!(
+            messages(&table).iter().all(|message| message.contains("too large to be exact")),
+            "{:?}",
+            messages(&table)
+        );
         table.faults().iter().map(|fault| fault.row).collect::<Vec<_>>()
     };
     let half = |number: f64| <Float16Type as ArrowPrimitiveType>::Native::from_f64(number);

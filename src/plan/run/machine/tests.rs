@@ -738,7 +738,7 @@ fn a_row_that_may_have_been_sent_stays_unknown_until_an_answer_tells() {
     let mut machine = Machine::new(rows, Some(ItemsProof::Incomplete), SETTINGS);
     let records = look_at_account(&mut machine, |id| with(id, "city", "BERGEN"), at(0));
     assert_eq!(statuses(&records), [(0, Status::Unknown)]);
-    assert!(error_of(&records).contains("city has neither"), "{}", error_of(&records));
+    assert!(error_of(&records).contains("value of city is neither"), "{}", error_of(&records));
 }
 
 #[test]
