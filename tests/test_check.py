@@ -510,6 +510,38 @@ def test_an_account_that_another_call_of_this_process_changes_is_not_written() -
 
 
 def test_a_key_without_a_scope_is_accepted_and_says_so() -> None:
+def test_an_update_for_which_the_quota_has_no_slot_says_so_and_what_helps() -> None:
+    quota = replyio.Quota(per_minute=LISTED + 1, per_hour=1000, shared=False)
+    with Sandbox([PLAIN]) as sandbox:
+        report = written(sandbox, quota=quota, timeout=2)
+        assert {request.method for request in sandbox.requests} == {"GET"}
+    told = said(report, "update")
+    assert "quota: 4 per minute" in told, told
+    assert "an account that has only a name and a stage" not in told
+    assert "timeout=" in told
+
+
+def test_a_service_that_asks_for_a_pause_after_each_answer_is_named_as_the_cause() -> None:
+    headers = {"RateLimit-Limit": "1", "RateLimit-Remaining": "0", "RateLimit-Reset": "2"}
+    whole = {"id": 9000001, "name": "Plain", "ownerUserId": 42, "stage": {"id": 3, "name": "Lead", "colorId": 1}}
+    paused = Fault(method="GET", id=9000001, status=200, body=whole, headers=headers)
+    with Sandbox([PLAIN], faults=[paused]) as sandbox:
+        report = written(sandbox, quota=replyio.Quota(shared=False), timeout=6)
+    assert "an account that has only a name and a stage" not in said(report, "update")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("limits", [(1, 100), (100, 1)])
+def test_a_quota_that_allows_no_two_requests_is_refused_before_the_first_one(
+    mode: str, limits: tuple[int, int]
+) -> None:
+    quota = replyio.Quota(*limits, shared=False)
+    with Sandbox([PLAIN]) as sandbox:
+        with pytest.raises(replyio.ConfigurationError, match="at least 2 requests per minute and per hour"):
+            written(sandbox, mode, quota=quota)
+        assert sandbox.requests == []
+
+
     with Sandbox([PLAIN], scopes={KEY: ["contacts:write"]}) as sandbox:
         report = checked(sandbox, api_key=KEY)
     assert (verdicts(report)["key"], verdicts(report)["reading"]) == (False, True), str(report)

@@ -90,13 +90,29 @@ impl Trial {
         })
     }
 
-    /// Adds a finding that says why the account is not updated.
+    /// Checks that the quota allows a read and its update, which must follow it soon.
+    ///
+    /// # Errors
+    /// Returns [`Error::Configuration`] if it does not.
+    pub fn check_quota(&self, client: &Client) -> Result<(), Error> {
+        if client.config().quota.is_none_or(|quota| quota.per_minute.min(quota.per_hour) >= 2) {
+            return Ok(());
+        }
+        let message = "a check that updates an account needs a quota of at least 2 requests per minute and per hour: \
+            one to read the account, and one to update it while that reading is fresh";
+        Err(Error::Configuration(message.to_owned()))
+    }
+
+    /// Adds a finding that says why the account is not updated. Another account may not have this obstacle.
     pub fn refuse(&self, reason: &str) {
+        self.not_written(reason, said::ANOTHER_ACCOUNT);
+    }
+
+    fn not_written(&self, reason: &str, what_helps: &str) {
         self.found(
             "update",
             format!("The check did not write account {}: {reason}.", self.id),
-            "The check cannot tell whether updates work. In Reply.io, create an account that has only a name and a stage, and run \
-            the check with its id.",
+            &format!("The check cannot tell whether updates work. {what_helps}"),
             true,
         );
     }
@@ -127,7 +143,7 @@ impl Step {
         let mut looking = self.client.begin_looking();
         let turn = match self.client.turn_for(&looking, self.trial.id).await {
             Ok(turn) => Arc::new(turn),
-            Err(error) => return self.trial.refuse(&self.said(&error)),
+            Err(error) => return self.trial.not_written(&self.said(&error), said::what_helps(&error)),
         };
         let mut obstacle = None;
         let decide = |seen: &Seen<ContactAccount>| {
@@ -156,15 +172,22 @@ impl Step {
             }
             Err(error) => {
                 let had_read = self.trial.state().forget_update();
-                let what = if had_read { "the update could not be sent" } else { "it could not be read" };
-                self.trial.refuse(&format!("{what}: {}", self.said(&error)));
+                let reason = match said::closed_quota(&error).filter(|_| had_read) {
+                    Some(quota) => format!(
+                        "the update could not be sent: it must follow a look at the account within a second, which was \
+                        not possible within the timeout of the call ({quota})"
+                    ),
+                    None if had_read => format!("the update could not be sent: {}", self.said(&error)),
+                    None => format!("it could not be read: {}", self.said(&error)),
+                };
+                self.trial.not_written(&reason, said::what_helps(&error));
             }
         }
     }
 
     fn not_answered(&self, error: &Error) {
         let said = self.said(error);
-        let failure = if let Error::Call(call) = error { Some(&call.failure) } else { None };
+        let failure = said::failure_of(error);
         if failure.is_none_or(|failure| failure.delivery() == Delivery::Unknown) {
             let found = format!("The update may have been applied, but no answer confirmed it: {said}.");
             self.trial.found("update", found, "The check cannot tell what an update keeps. Run the check again.", true);
@@ -336,10 +359,7 @@ impl Step {
     }
 
     fn said(&self, error: &Error) -> String {
-        match error {
-            Error::Call(call) => said::failure(&call.failure, &self.client),
-            other => other.to_string(),
-        }
+        said::failure_of(error).map_or_else(|| error.to_string(), |failure| said::failure(failure, &self.client))
     }
 }
 
