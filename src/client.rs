@@ -1,6 +1,7 @@
 //! The client. Each operation runs the same steps: validate, quota, transport, retry, read.
 
 mod check;
+mod echo;
 mod exchange;
 mod fresh;
 mod look;
@@ -312,7 +313,8 @@ impl Client {
             return Ok(Patched { account: updated.looked, written: false, deviations: Deviations::default() });
         };
         let altered = change::altered(&looked, &sent, changes);
-        let deviations = Deviations { altered, ..Deviations::of(&looked, &sent, &account) };
+        let mut deviations = Deviations { altered, ..Deviations::of(&looked, &sent, &account) };
+        deviations.lost = deviations.lost.into_iter().map(|name| self.without_key_in_name(name)).collect();
         Ok(Patched { account, written: true, deviations })
     }
 

@@ -285,8 +285,8 @@ WRITTEN: dict[str, tuple[dict[str, Any], set[str], dict[str, Any]]] = {
     "trimmed": ({"stored": "trimmed"}, {"stored_text"}, {}),
     "reformatted": ({"stored": "reformatted"}, {"stored_text"}, {}),
     "escaped": ({"stored": "escaped"}, {"stored_text"}, {}),
-    "ignored": ({"ignored_fields": ["description"]}, {"stored_text"}, {}),
-    "ignores all": ({"ignored_fields": "all"}, {"stored_text"}, {}),
+    "ignored": ({"ignored_fields": ["description"]}, {"stored_text", "restored"}, {}),
+    "ignores all": ({"ignored_fields": "all"}, {"stored_text", "restored"}, {}),
     "empty": ({"empty": "text"}, set(), {}),
     "owner": ({"update_owner": 7}, {"owner", "restored"}, {"owner_user_id": 42}),
     "clears": ({"update_clears": ["city"]}, {"other_fields", "restored"}, {"city": "Oslo"}),
@@ -460,6 +460,7 @@ def test_an_update_that_the_account_does_not_show_may_come_late_and_is_told() ->
             "name": "Plain",
             "ownerUserId": 42,
             "description": "Written by replyio check; delete this.",
+            "stage": {"id": 3, "name": "Lead", "colorId": 1},
         }
         sandbox.add_fault(Fault(request=LISTED + 2, status=200, body=shown, applied=False))
         report = written(sandbox)
@@ -516,6 +517,38 @@ def test_an_account_that_another_call_of_this_process_changes_is_not_written() -
         patching.join()
         assert sum(request.method == "PUT" for request in sandbox.requests) == 1
     assert "another update of the account by this process did not finish in time" in said(report, "update")
+
+
+def test_an_update_for_which_the_quota_has_no_slot_says_so_and_what_helps() -> None:
+    quota = replyio.Quota(per_minute=LISTED + 1, per_hour=1000, shared=False)
+    with Sandbox([PLAIN]) as sandbox:
+        report = written(sandbox, quota=quota, timeout=2)
+        assert {request.method for request in sandbox.requests} == {"GET"}
+    told = said(report, "update")
+    assert "quota: 4 per minute" in told, told
+    assert "an account that has only a name and a stage" not in told
+    assert "timeout=" in told
+
+
+def test_a_service_that_asks_for_a_pause_after_each_answer_is_named_as_the_cause() -> None:
+    headers = {"RateLimit-Limit": "1", "RateLimit-Remaining": "0", "RateLimit-Reset": "2"}
+    whole = {"id": 9000001, "name": "Plain", "ownerUserId": 42, "stage": {"id": 3, "name": "Lead", "colorId": 1}}
+    paused = Fault(method="GET", id=9000001, status=200, body=whole, headers=headers)
+    with Sandbox([PLAIN], faults=[paused]) as sandbox:
+        report = written(sandbox, quota=replyio.Quota(shared=False), timeout=6)
+    assert "an account that has only a name and a stage" not in said(report, "update")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("limits", [(1, 100), (100, 1)])
+def test_a_quota_that_allows_no_two_requests_is_refused_before_the_first_one(
+    mode: str, limits: tuple[int, int]
+) -> None:
+    quota = replyio.Quota(*limits, shared=False)
+    with Sandbox([PLAIN]) as sandbox:
+        with pytest.raises(replyio.ConfigurationError, match="at least 2 requests per minute and per hour"):
+            written(sandbox, mode, quota=quota)
+        assert sandbox.requests == []
 
 
 def test_a_key_without_a_scope_is_accepted_and_says_so() -> None:
@@ -623,6 +656,134 @@ def test_a_stage_that_a_colleague_changes_is_not_called_as_it_was() -> None:
         thread.join()
     assert "differ from before the check: stage" in said(report, "restored")
     assert "There is nothing to do" not in said(report, "restored")
+
+
+# What is lost
+
+
+LOSING = Deviations(update_clears=["city", "stage"])
+LOST = {"city": "Oslo", "stage": "Lead"}
+REFUSED = {"status": 403, "body": {"title": "no"}}
+
+
+def losing(*faults: Fault) -> Sandbox:
+    """A service whose updates lose the city and the stage."""
+    return Sandbox([PLAIN | {"city": "Oslo"}], deviations=LOSING, faults=faults)
+
+
+def refusing(*numbers: int) -> list[Fault]:
+    return [Fault(request=number, **REFUSED) for number in numbers]
+
+
+def test_what_the_answer_to_the_update_shows_as_lost_is_told_when_later_reads_fail() -> None:
+    with losing(*refusing(*range(LISTED + 3, 30))) as sandbox:
+        report = written(sandbox)
+    assert dict(report.to_restore) == LOST, str(report)
+    assert "differ from before the check: city, stage." in said(report, "restored")
+    assert "patch_contact_account(9000001, description=None)" in said(report, "restored")
+    assert "Oslo" not in forms(report)
+    assert "Lead" not in forms(report)
+
+
+def test_what_a_read_shows_as_lost_is_told_when_the_restoring_is_refused_and_the_last_read_fails() -> None:
+    with losing(*refusing(*range(LISTED + 4, 30))) as sandbox:
+        report = written(sandbox)
+        assert [request.method for request in sandbox.requests].count("PUT") == 2
+    assert dict(report.to_restore) == LOST, str(report)
+    assert "differ from before the check: city, stage." in said(report, "restored")
+
+
+@pytest.mark.parametrize("applied", [True, False])
+def test_every_value_that_an_update_without_an_answer_may_have_altered_is_told(applied: bool) -> None:
+    lost = Fault(request=LISTED + 2, reset=True, applied=applied)
+    with losing(lost, *refusing(*range(LISTED + 3, 30))) as sandbox:
+        report = written(sandbox)
+    assert dict(report.to_restore) == {"name": "Plain", "owner_user_id": 42, **LOST}, str(report)
+    assert "no read has shown account 9000001 since" in said(report, "restored")
+    assert "may differ from before the check: name, city, owner_user_id, stage." in said(report, "restored")
+
+
+def test_an_update_that_was_refused_loses_nothing() -> None:
+    with losing(*refusing(*range(LISTED + 2, 30))) as sandbox:
+        report = written(sandbox)
+    assert report.to_restore == {}, str(report)
+
+
+def test_a_loss_that_only_an_answer_shows_is_told_although_a_later_read_does_not_show_it() -> None:
+    without = {
+        "id": 9000001,
+        "name": "Plain",
+        "ownerUserId": 42,
+        "description": "Written by replyio check; delete this.",
+    }
+    old = {**without, "description": None, "city": "Oslo", "stage": {"id": 3, "name": "Lead", "colorId": 1}}
+    with losing(Fault(request=LISTED + 2, status=200, body=without, applied=True)) as sandbox:
+        for number in range(LISTED + 3, 30):
+            sandbox.add_fault(Fault(request=number, status=200, body=old))
+        report = written(sandbox)
+    assert dict(report.to_restore) == LOST, str(report)
+    assert "An answer to an update shows other values than before the check in city, stage" in said(report, "restored")
+    assert {"stage", "other_fields"} <= differing(report), str(report)
+
+
+def test_an_answer_that_lacks_what_a_read_with_the_text_has_shows_no_loss() -> None:
+    without = {
+        "id": 9000001,
+        "name": "Plain",
+        "ownerUserId": 42,
+        "description": "Written by replyio check; delete this.",
+    }
+    with Sandbox([PLAIN]) as sandbox:
+        sandbox.add_fault(Fault(request=LISTED + 2, status=200, body=without, applied=True))
+        sandbox.add_fault(Fault(request=LISTED + 4, status=200, body={**without, "description": None}, applied=True))
+        report = written(sandbox)
+    assert report.to_restore == {}, str(report)
+    assert report.as_expected, str(report)
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_a_second_ctrl_c_logs_what_is_lost(is_answered: bool, caplog: pytest.LogCaptureFixture) -> None:
+    faults = [Fault(request=LISTED + 3, delay=1.5), Fault(request=LISTED + 4, delay=1.5)]
+    if not is_answered:
+        faults.append(Fault(request=LISTED + 2, reset=True, applied=True))
+    with losing(*faults) as sandbox, sandbox.client(timeout=5) as client:
+        thread = interrupting(sandbox, LISTED + 3, LISTED + 4)
+        with pytest.raises(KeyboardInterrupt):
+            client.check(write=9000001)
+        thread.join()
+    by_hand = [record.getMessage() for record in caplog.records if record.getMessage().startswith("restore by hand:")]
+    lost = LOST if is_answered else {"name": "Plain", "city": "Oslo", "owner_user_id": 42, "stage": "Lead"}
+    assert {line.split(";")[0] for line in by_hand} == {
+        f"restore by hand: {name} of account 9000001 was {value!r}" for name, value in lost.items()
+    }
+
+
+def test_an_update_that_is_applied_after_its_answer_is_taken_back() -> None:
+    old = {"id": 9000001, "name": "Plain", "ownerUserId": 42, "stage": {"id": 3, "name": "Lead", "colorId": 1}}
+    with Sandbox([PLAIN], faults=[Fault(request=LISTED + 2, status=200, body=old)]) as sandbox:
+        before = state(sandbox)
+
+        def apply() -> None:
+            until(lambda: len(sandbox.requests) >= LISTED + 2)
+            time.sleep(1)
+            text = sandbox.requests[LISTED + 1].body["description"]
+            sandbox.set_account(dataclasses.replace(sandbox.accounts[9000001], description=text))
+
+        thread = threading.Thread(target=apply)
+        thread.start()
+        report = written(sandbox)
+        thread.join()
+        assert state(sandbox) == before, str(report)
+    assert report.as_expected, str(report)
+
+
+def test_an_update_that_is_answered_but_never_shown_may_still_be_applied() -> None:
+    with Sandbox([PLAIN], deviations=Deviations(ignored_fields=["description"])) as sandbox:
+        started = time.monotonic()
+        report = written(sandbox)
+        assert time.monotonic() - started >= LATE
+    assert "may still apply the update" in said(report, "restored")
+    assert "There is nothing to do" not in str(report)
 
 
 # Interrupted
@@ -809,7 +970,9 @@ def test_the_command_tells_on_stderr_alone_what_to_restore_by_hand() -> None:
         done = command(sandbox, "--write", "9000001", "--format", "table")
     assert done.returncode == 1
     assert "Lead" not in done.stdout
-    assert "restore stage by hand if no one else changed it; it was 'Lead'" in done.stderr
+    assert (
+        "account 9000001: stage was 'Lead'; restore it by hand if it differs and no one else changed it" in done.stderr
+    )
 
 
 def test_every_combination_of_losses_is_told_or_put_back() -> None:

@@ -610,6 +610,16 @@ def what_a_check_says(case: Case) -> None:
     assert case.run("client.patch_contact_account(1, city='Oslo')").name == "A"
 
 
+@follows(("src/check/said.rs", "timeout="))
+def a_check_for_which_the_quota_has_no_slot(case: Case) -> None:
+    quota = replyio.Quota(per_minute=5, shared=False, clock_scale=60)
+    quick = case.service.client(quota=quota, timeout=0.3)
+    told = str(quick.check(write=1))
+    assert "could not be sent" in told
+    report = case.run(f"quick.with_options({found('timeout=', told)}60).check(write=1)", quick=quick)
+    assert "could not be sent" not in str(report)
+
+
 @follows(("python/replyio/plan.py", ".failures"))
 def rows_that_are_not_done(case: Case) -> None:
     result = case.plan([{"id": 99, "city": "Oslo"}]).apply(progress=False)

@@ -7,6 +7,7 @@ import base64
 import copy
 import html
 import logging
+import os
 import pickle
 import traceback
 import urllib.parse
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from replyio import ConfigurationError, ReplyClient, ReplyError, ReplyWarning
-from replyio.sandbox import Fault, Sandbox
+from replyio.sandbox import Deviations, Fault, Sandbox
 from support import MODES, PAGE_ANSWER, run
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 # Module constants, so that no frame of a test has them among its local variables.
 KEY = "canary+key/with=signs-0123456789"
 VALUE = "canary value: Füße & 0123456789"
+# Members of an account in which a service repeats the key.
+ECHOES = {f"seen with {KEY}": 1, "debug": {"X-API-Key": [KEY]}}
 PROXY = "http://user:canary-password@127.0.0.1:1"
 
 
@@ -280,3 +283,24 @@ def test_the_sandbox_keeps_no_key(reply_sandbox: Sandbox) -> None:
             client.get_contact_account(4711)
     assert leaks(repr(reply_sandbox.requests)) == []
     assert "[key]" in repr(reply_sandbox.requests)
+
+
+def test_a_key_in_an_unknown_member_is_in_no_warning_error_or_plan_file(tmp_path: Path) -> None:
+    rows = [{"id": 4711, "city": "Bergen"}]
+    with Sandbox(deviations=Deviations(unknown_members=ECHOES)) as sandbox:
+        client = sandbox.client(api_key=KEY, quota=None, max_attempts=1)
+        plan = client.plan_contact_account_updates(rows, save_as=tmp_path / "a.replyplan", progress=False)
+        sandbox.add_fault(Fault(method="PUT", reset=True))
+        assert plan.apply(progress=False).counts == {"unknown": 1}
+        in_file = [(tmp_path / name).read_bytes() for name in os.listdir(tmp_path)]
+        assert any(b"X-API-Key" in content for content in in_file), "the members at risk are in the file"
+        sandbox.clear_faults()
+        with pytest.raises(ReplyError) as raised_error:
+            plan.apply(progress=False)
+        told = [str(text) for text in everything_about(raised_error.value)]
+        assert any("[key]" in text for text in told)
+        with pytest.warns(ReplyWarning, match=r"cleared debug, seen with \[key\]") as warned:
+            client.patch_contact_account(4712, city="Bergen")
+        told += [str(warning.message) for warning in warned]
+        in_file += [(tmp_path / name).read_bytes() for name in os.listdir(tmp_path)]
+    assert [leak for text in [*told, *in_file] for leak in leaks(text)] == []

@@ -51,8 +51,9 @@ class CheckReport:
         findings: The findings, in a fixed order.
         requests: The number of requests sent.
         version: The version of this package.
-        to_restore: The members of the updated account that you have to restore by hand, with their values before the
-            check. Empty unless the service or another person changed the account during the check. No printed form
+        to_restore: The members of the updated account that differ from before the check, or that may differ, with
+            their values before the check. Restore by hand those that differ, unless someone else changed them. It has
+            every member with a value if the update got no answer and no read succeeded after it. No printed form
             contains it.
     """
 
@@ -125,7 +126,7 @@ def check(core: _replyio.Client, write: int | None) -> CheckReport:
                 made.restore()
                 raise
         except BaseException:
-            _log_left_behind(made)
+            _log_left_behind(made, write)
             raise
     return _report(made)
 
@@ -148,12 +149,12 @@ async def check_async(core: _replyio.Client, write: int | None, event_loop: Abst
                     await finished(made.restore(event_loop))
                 raise
         except BaseException:
-            _log_left_behind(made)
+            _log_left_behind(made, write)
             raise
     return _report(made)
 
 
-def _log_left_behind(made: _replyio.Check) -> None:
+def _log_left_behind(made: _replyio.Check, account: int | None) -> None:
     """Logs what the check left, or may have left, in the account, with the values to restore by hand.
 
     A warning could be turned into an error, which would replace the exception that interrupted the check.
@@ -164,7 +165,10 @@ def _log_left_behind(made: _replyio.Check) -> None:
     if (left := made.left_behind()) is not None:
         logger.warning("the check was interrupted; %s", left)
     for name, value in made.result()["to_restore"].items():
-        logger.warning("%s %s was %s", RESTORE_BY_HAND, name, _replyio.safe_text(repr(value)))
+        shown = _replyio.safe_text(repr(value))
+        logger.warning(
+            "%s %s of account %s was %s; leave it if someone else changed it", RESTORE_BY_HAND, name, account, shown
+        )
 
 
 def _report(made: _replyio.Check) -> CheckReport:

@@ -453,7 +453,7 @@ def _check(options: dict[str, Any]) -> int:
     with _client(options) as client:
         report = client.check(write=write)
     for name, value in report.to_restore.items():
-        _tell(f"account {write}: restore {name} by hand if no one else changed it; it was {value!r}")
+        _tell(f"account {write}: {name} was {value!r}; restore it by hand if it differs and no one else changed it")
     form, members = chosen(options.get("format")), report.to_dict()
     with _ignoring_a_closed_pipe():
         if form == "table":

@@ -2,13 +2,12 @@
 
 use serde_json::{Map, Value};
 
-use crate::account::{ContactAccount, Field};
-use crate::change;
+use crate::account::{ContactAccount, Field, STAGE};
 use crate::client::Seen;
 
 use super::Finding;
+use super::losses::{self, Member, named};
 use super::restoring::{self, StoredText};
-use super::wording::joined;
 
 /// An account at one moment.
 #[derive(Debug, Clone)]
@@ -61,14 +60,14 @@ pub(super) fn kept(before: &Moment, answer: Option<&Moment>, now: &Moment) -> Ve
             not name. Do not update accounts whose values contain & < > or quotes. Report this.",
         ),
         StoredText::NotAtAll => (
-            "The service answered 200 but did not store the text.",
-            "An update may have no effect even when the service answers 200. patch_contact_account() warns in that \
-            case.",
+            "The service answered 200, but neither its answer nor a read of the account shows the text.",
+            "An update may have no effect even when the service answers 200, or take effect later. \
+            patch_contact_account() warns in that case.",
         ),
         StoredText::Otherwise => ("The service stored the text in another form.", OTHERWISE),
     };
     found("stored_text", what.to_owned(), follows, stored != StoredText::AsSent);
-    if answer.is_some_and(|answer| may_come_late(before, Some(answer), now, Update::Answered)) {
+    if answer.is_some_and(|answer| is_shown(before, answer)) && !is_shown(before, now) {
         found(
             "update",
             "The answer to the update contains the text, but a later read of the account does not.".to_owned(),
@@ -77,8 +76,13 @@ pub(super) fn kept(before: &Moment, answer: Option<&Moment>, now: &Moment) -> Ve
             true,
         );
     }
-    let has_stage = before.raw.get("stage").is_some_and(|stage| !stage.is_null());
-    let (what, follows, differs) = if !restoring::same_stage(&before.raw, &now.raw) {
+    let has_stage = before.raw.get(STAGE).is_some_and(|stage| !stage.is_null());
+    let mut differing = losses::differing(before, now);
+    // A read that does not show the update may be older than its answer.
+    differing.extend(
+        answer.filter(|_| !is_shown(before, now)).into_iter().flat_map(|answer| losses::differing(before, answer)),
+    );
+    let (what, follows, differs) = if differing.remove(&Member::Stage) {
         ("The stage differs after the update.", "An update loses the stage and cannot send it. Report this.", true)
     } else if has_stage {
         ("The stage is the same after the update.", "An update keeps the stage.", false)
@@ -91,9 +95,7 @@ pub(super) fn kept(before: &Moment, answer: Option<&Moment>, now: &Moment) -> Ve
         )
     };
     found("stage", what.to_owned(), follows, differs);
-    let mut others = restoring::differing(&before.account, &now.account);
-    others.retain(|field| *field != restoring::FIELD);
-    let owner_differs = others.contains(&Field::OwnerUserId);
+    let owner_differs = differing.remove(&Member::Field(Field::OwnerUserId));
     let (what, follows) = if owner_differs {
         (
             "The owner differs after the update.",
@@ -103,33 +105,29 @@ pub(super) fn kept(before: &Moment, answer: Option<&Moment>, now: &Moment) -> Ve
         ("The owner is the same after the update.", "An update keeps the owner.")
     };
     found("owner", what.to_owned(), follows, owner_differs);
-    others.retain(|field| *field != Field::OwnerUserId);
-    let (what, follows) = if others.is_empty() {
+    let (what, follows) = if differing.is_empty() {
         ("All other fields are the same after the update.".to_owned(), "An update keeps them.")
     } else {
         (
-            format!("Other fields differ after the update: {}.", named(&others)),
+            format!("Other fields differ after the update: {}.", named(&differing)),
             "Either the service changes them even though the update includes them, or someone else changed them \
             during the check. Run the check again. If it reports this again, do not update accounts, and report this.",
         )
     };
-    found("other_fields", what, follows, !others.is_empty());
+    found("other_fields", what, follows, !differing.is_empty());
     findings
 }
 
-/// Returns whether the update may still be applied or shown after this read of the account, because its answer was lost
-/// or contains a text that the account does not have.
-pub(super) fn may_come_late(before: &Moment, answer: Option<&Moment>, now: &Moment, update: Update) -> bool {
-    let is_shown = |moment: &Moment| {
-        change::filled(restoring::FIELD, moment.account.value(restoring::FIELD))
-            != change::filled(restoring::FIELD, before.account.value(restoring::FIELD))
-    };
-    !is_shown(now) && (update == Update::Unknown || answer.is_some_and(is_shown))
+/// Returns whether the update may still be applied or shown after this read of the account, which does not show it. An
+/// answer with status 200 proves nothing: a service may apply an update after its answer.
+pub(super) fn may_come_late(before: &Moment, now: &Moment, update: Update) -> bool {
+    !is_shown(before, now) && matches!(update, Update::Unknown | Update::Answered)
+}
+
+/// Returns whether an account has another description than before the trial.
+fn is_shown(before: &Moment, now: &Moment) -> bool {
+    restoring::differing(&before.account, &now.account).contains(&restoring::FIELD)
 }
 
 const OTHERWISE: &str = "The service may store a value that differs from the one sent. patch_contact_account() warns \
     in that case, and a plan counts the row as stored differently.";
-
-fn named(fields: &[Field]) -> String {
-    joined(fields.iter().map(|field| field.name()))
-}

@@ -5,6 +5,7 @@
 
 mod facts;
 mod kept;
+mod losses;
 mod restoring;
 mod said;
 mod trial;

@@ -1,10 +1,39 @@
 //! Describes failures without any text of an answer. Pure.
 
 use crate::client::Client;
-use crate::error::{ApiFailure, Failure, TransportKind};
+use crate::error::{ApiFailure, Error, Failure, TransportKind, WaitReason};
 
 /// The longest name or code to show.
 const LONGEST: usize = 60;
+
+/// What helps if the check cannot update an account because of the account.
+pub(super) const ANOTHER_ACCOUNT: &str =
+    "In Reply.io, create an account that has only a name and a stage, and run the check with its id.";
+
+pub(super) fn failure_of(error: &Error) -> Option<&Failure> {
+    if let Error::Call(call) = error { Some(&call.failure) } else { None }
+}
+
+/// Returns what kept the next request back, if the quota or the service did not allow it before the deadline.
+pub(super) fn closed_quota(error: &Error) -> Option<WaitReason> {
+    if let Some(Failure::Quota { reason, .. }) = failure_of(error) { Some(*reason) } else { None }
+}
+
+/// Returns what helps if the check sent no update because of an error.
+pub(super) fn what_helps(error: &Error) -> &'static str {
+    match failure_of(error) {
+        Some(Failure::Quota { reason: WaitReason::PerMinute(_) | WaitReason::PerHour(_), .. }) => {
+            "Run the check again when the quota has room for ten requests, or allow it more time with timeout=."
+        }
+        Some(Failure::Quota { .. }) => {
+            "The service asks for pauses between requests. Run the check again when nothing else sends requests as \
+            this user. If the report stays the same, the service always asks for them, and the check cannot update an \
+            account there."
+        }
+        Some(failure) if failure.is_about_the_account() => ANOTHER_ACCOUNT,
+        _ => "Run the check again when this cause is gone.",
+    }
+}
 
 /// Describes the failure of a request. The service's own text may contain values, so the description has only its
 /// status and its code.
@@ -63,4 +92,27 @@ const fn transport(kind: TransportKind) -> &'static str {
 pub(super) fn is_plain(name: &str, client: &Client) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphabetic() || matches!(byte, b'.' | b'_' | b'-');
     !name.is_empty() && name.len() <= LONGEST && name.bytes().all(fits) && client.without_key(name) == name
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::{Call, CallError, Operation};
+
+    #[test]
+    fn what_helps_fits_what_kept_the_update_back() {
+        let error = |failure| {
+            let call = Call { operation: Operation::Patch, id: Some(7) };
+            let (attempts, elapsed) = (2, Duration::ZERO);
+            Error::Call(Box::new(CallError { call, attempts, elapsed, may_have_been_applied: false, failure }))
+        };
+        let closed = |reason| error(Failure::Quota { retry_after: Duration::from_secs(9), reason });
+        assert!(what_helps(&closed(WaitReason::PerMinute(4))).contains("timeout="));
+        assert!(what_helps(&closed(WaitReason::RetryAfter)).contains("nothing else sends requests"));
+        assert_eq!(closed_quota(&closed(WaitReason::PerHour(4))), Some(WaitReason::PerHour(4)));
+        let other = error(Failure::Internal("looks were too old".to_owned()));
+        assert_eq!((what_helps(&other), closed_quota(&other)), ("Run the check again when this cause is gone.", None));
+    }
 }

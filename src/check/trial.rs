@@ -4,6 +4,7 @@
 //! run the second, and one who is interrupted in the second can run it again. The trial records its state before each
 //! step.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -16,11 +17,11 @@ use crate::error::{Delivery, Error, Failure};
 use crate::lock::lock;
 
 use super::kept::{self, Moment, Update, may_come_late};
+use super::losses::{Losses, Member, Sight, named};
 use super::restoring::{self, Restoring};
-use super::wording::joined;
 use super::{Finding, refused, said};
 
-/// How long to wait for an update whose answer was lost before reading the account again.
+/// How long to wait for an update that the account does not show before reading the account again.
 const LATE: Duration = Duration::from_secs(3);
 
 /// A change of one account that the trial reverts. Clones share its state.
@@ -44,13 +45,14 @@ struct State {
     before: Option<Moment>,
     update: Update,
     answer: Option<Moment>,
+    /// What the trial has seen of the account since it sent its update, in this order.
+    seen: Vec<Sight>,
     /// Whether the change of the trial may still be in the account.
     is_open: bool,
     /// Whether a read has shown what the trial changed, so that the change cannot appear later.
     is_shown: bool,
     is_restored: bool,
     findings: Vec<Finding>,
-    to_restore: Vec<(String, Value)>,
     requests: u32,
 }
 
@@ -69,9 +71,11 @@ impl Trial {
         self.state().findings.clone()
     }
 
-    /// Returns what to restore by hand: the members, and their values before the trial.
+    /// Returns what to restore by hand: the members that an update of the trial has or may have altered, as far as the
+    /// trial knows, and their values before the trial.
     pub fn to_restore(&self) -> Vec<(String, Value)> {
-        self.state().to_restore.clone()
+        let state = self.state();
+        state.before.as_ref().map(|before| state.losses().values(before)).unwrap_or_default()
     }
 
     /// Returns the number of requests sent.
@@ -90,13 +94,29 @@ impl Trial {
         })
     }
 
-    /// Adds a finding that says why the account is not updated.
+    /// Checks that the quota allows a read and its update, which must follow it soon.
+    ///
+    /// # Errors
+    /// Returns [`Error::Configuration`] if it does not.
+    pub fn check_quota(&self, client: &Client) -> Result<(), Error> {
+        if client.config().quota.is_none_or(|quota| quota.per_minute.min(quota.per_hour) >= 2) {
+            return Ok(());
+        }
+        let message = "a check that updates an account needs a quota of at least 2 requests per minute and per hour: \
+            one to read the account, and one to update it while that reading is fresh";
+        Err(Error::Configuration(message.to_owned()))
+    }
+
+    /// Adds a finding that says why the account is not updated. Another account may not have this obstacle.
     pub fn refuse(&self, reason: &str) {
+        self.not_written(reason, said::ANOTHER_ACCOUNT);
+    }
+
+    fn not_written(&self, reason: &str, what_helps: &str) {
         self.found(
             "update",
             format!("The check did not write account {}: {reason}.", self.id),
-            "The check cannot tell whether updates work. In Reply.io, create an account that has only a name and a stage, and run \
-            the check with its id.",
+            &format!("The check cannot tell whether updates work. {what_helps}"),
             true,
         );
     }
@@ -127,7 +147,7 @@ impl Step {
         let mut looking = self.client.begin_looking();
         let turn = match self.client.turn_for(&looking, self.trial.id).await {
             Ok(turn) => Arc::new(turn),
-            Err(error) => return self.trial.refuse(&self.said(&error)),
+            Err(error) => return self.trial.not_written(&self.said(&error), said::what_helps(&error)),
         };
         let mut obstacle = None;
         let decide = |seen: &Seen<ContactAccount>| {
@@ -147,7 +167,9 @@ impl Step {
         match updated {
             Ok(Updated { update: Some((_, after)), .. }) => {
                 let mut state = self.trial.state();
-                (state.update, state.answer) = (Update::Answered, Some(after.into()));
+                let answer = Moment::from(after);
+                state.seen.push(Sight::Answer(answer.clone()));
+                (state.update, state.answer) = (Update::Answered, Some(answer));
             }
             Err(error) if looking.has_updated() => self.not_answered(&error),
             Ok(_) => {
@@ -156,15 +178,22 @@ impl Step {
             }
             Err(error) => {
                 let had_read = self.trial.state().forget_update();
-                let what = if had_read { "the update could not be sent" } else { "it could not be read" };
-                self.trial.refuse(&format!("{what}: {}", self.said(&error)));
+                let reason = match said::closed_quota(&error).filter(|_| had_read) {
+                    Some(quota) => format!(
+                        "the update could not be sent: it must follow a look at the account within a second, which was \
+                        not possible within the timeout of the call ({quota})"
+                    ),
+                    None if had_read => format!("the update could not be sent: {}", self.said(&error)),
+                    None => format!("it could not be read: {}", self.said(&error)),
+                };
+                self.trial.not_written(&reason, said::what_helps(&error));
             }
         }
     }
 
     fn not_answered(&self, error: &Error) {
         let said = self.said(error);
-        let failure = if let Error::Call(call) = error { Some(&call.failure) } else { None };
+        let failure = said::failure_of(error);
         if failure.is_none_or(|failure| failure.delivery() == Delivery::Unknown) {
             let found = format!("The update may have been applied, but no answer confirmed it: {said}.");
             self.trial.found("update", found, "The check cannot tell what an update keeps. Run the check again.", true);
@@ -206,12 +235,13 @@ impl Step {
             (state.answer.clone(), state.update, state.is_shown)
         };
         let answer = answer.as_ref();
-        let comes_late = |now: &Moment| !is_shown && may_come_late(before, answer, now, update);
+        let comes_late = |now: &Moment| !is_shown && may_come_late(before, now, update);
         let mut waits = true;
         let (last, restoring) = loop {
             let (mut kept, mut restoring) = (None, Restoring::default());
             let decide = |seen: &Seen<ContactAccount>| {
                 let now = Moment::from(seen.clone());
+                self.trial.state().seen.push(Sight::Read(now.clone()));
                 restoring = Restoring::of(&before.account, answer.map(|answer| &answer.account), &now.account);
                 if waits && comes_late(&now) {
                     return Ok(None);
@@ -236,7 +266,9 @@ impl Step {
                 }
                 Ok(Updated { looked, update: None }) => break (Moment::from(looked), restoring),
                 Ok(Updated { update: Some((_, after)), .. }) => {
-                    break (self.look().await.unwrap_or_else(|_| after.into()), restoring);
+                    let after = Moment::from(after);
+                    self.trial.state().seen.push(Sight::Answer(after.clone()));
+                    break (self.look().await.unwrap_or(after), restoring);
                 }
                 Err(error) if has_kept => match self.look().await {
                     Ok(last) => break (last, restoring),
@@ -261,42 +293,19 @@ impl Step {
 
     /// Reports whether the account has its original values, from the last read.
     fn conclude(&self, before: &Moment, last: &Moment, restoring: &Restoring, is_late: bool) {
-        let mut differing = restoring::differing(&before.account, &last.account);
         let holds_text = Restoring::of(&before.account, None, &last.account)
             .changes
             .iter()
             .any(|change| change.field == restoring::FIELD);
-        let has_other_text = differing.contains(&restoring::FIELD) && !restoring.left_alone.contains(&restoring::FIELD);
+        let differs = restoring::differing(&before.account, &last.account).contains(&restoring::FIELD);
+        let has_other_text = differs && !restoring.left_alone.contains(&restoring::FIELD);
         if holds_text || has_other_text {
-            self.not_restored("the update that restores it was not applied");
-        } else {
-            self.trial.state().is_open = is_late;
+            return self.not_restored("the update that restores it was not applied");
         }
-        differing.retain(|field| *field != restoring::FIELD);
-        let mut by_hand: Vec<(String, Value)> = Vec::new();
-        for field in &differing {
-            let value = before.raw.get(field.wire()).cloned().unwrap_or_default();
-            by_hand.push((field.name().to_owned(), value));
-        }
-        if !restoring::same_stage(&before.raw, &last.raw) {
-            let stage = before.raw.get("stage").cloned().unwrap_or_default();
-            by_hand.push(("stage".to_owned(), stage.get("name").cloned().unwrap_or(stage)));
-        }
-        let is_as_before = by_hand.is_empty();
-        if !is_as_before {
-            let names = joined(by_hand.iter().map(|(name, _)| name.as_str()));
-            self.trial.state().to_restore.extend(by_hand);
-            self.trial.found(
-                "restored",
-                format!("These members of account {} differ from before the check: {names}.", self.trial.id),
-                "Someone else may have changed them during the check, and the check does not overwrite such changes. \
-                If no one did, restore them by hand. Their previous values are in to_restore, which is not part of \
-                this report.",
-                true,
-            );
-        }
+        self.trial.state().is_open = is_late;
+        let has_losses = self.report_losses();
         let is_left_alone = restoring.left_alone.contains(&restoring::FIELD);
-        if holds_text || has_other_text || (!is_as_before && !is_late && !is_left_alone) {
+        if has_losses && !is_late && !is_left_alone {
             return;
         }
         if is_left_alone {
@@ -326,20 +335,61 @@ impl Step {
             &self.trial.left_behind().map(|left| capitalized(&left) + ".").unwrap_or_default(),
             true,
         );
+        self.report_losses();
+    }
+
+    /// Adds findings with the names of the members that the trial may have altered. Returns whether there are any.
+    fn report_losses(&self) -> bool {
+        let (losses, id) = (self.trial.state().losses(), self.trial.id);
+        let report = |members: &BTreeSet<Member>, found: &dyn Fn(&str) -> String, follows: &str| {
+            if !members.is_empty() {
+                let follows =
+                    format!("{follows} The previous values are in to_restore, which is not part of this report.");
+                self.trial.found("restored", found(&named(members)), &follows, true);
+            }
+        };
+        report(
+            &losses.shown,
+            &|names| format!("These members of account {id} differ from before the check: {names}."),
+            "Someone else may have changed them during the check, and the check does not overwrite such changes. If no \
+            one did, restore by hand those that still differ.",
+        );
+        report(
+            &losses.answered,
+            &|names| {
+                format!(
+                    "An answer to an update shows other values than before the check in {names}, and a later read of \
+                    account {id} does not."
+                )
+            },
+            "The read may be older than the answer. Look at the account in a few minutes, and restore by hand what \
+            differs then, unless someone else changed it.",
+        );
+        report(
+            &losses.unseen,
+            &|names| {
+                format!(
+                    "The update may have been applied, and no read has shown account {id} since. These members may \
+                    differ from before the check: {names}."
+                )
+            },
+            "An update may lose the stage, and the service may store fields in another form. Look at the account, and \
+            restore by hand what differs, unless someone else changed it.",
+        );
+        !losses.is_empty()
     }
 
     async fn look(&self) -> Result<Moment, String> {
         let mut looking = self.client.begin_looking();
         let read = self.client.look_patiently(&mut looking, self.trial.id).await;
         self.trial.state().requests += looking.requests();
-        read.map(Moment::from).map_err(|error| self.said(&error))
+        let read = read.map(Moment::from).map_err(|error| self.said(&error))?;
+        self.trial.state().seen.push(Sight::Read(read.clone()));
+        Ok(read)
     }
 
     fn said(&self, error: &Error) -> String {
-        match error {
-            Error::Call(call) => said::failure(&call.failure, &self.client),
-            other => other.to_string(),
-        }
+        said::failure_of(error).map_or_else(|| error.to_string(), |failure| said::failure(failure, &self.client))
     }
 }
 
@@ -348,6 +398,10 @@ impl State {
     fn forget_update(&mut self) -> bool {
         (self.turn, self.update, self.is_open) = (None, Update::None, false);
         self.before.take().is_some()
+    }
+
+    fn losses(&self) -> Losses {
+        self.before.as_ref().map(|before| Losses::of(before, self.update, &self.seen)).unwrap_or_default()
     }
 }
 

@@ -25,7 +25,7 @@ impl Client {
     pub(crate) async fn get_once(&self, slot: Slot, id: i64) -> Result<ContactAccount, Error> {
         let call = Call { operation: Operation::Get, id: Some(id) };
         let request = self.account_request(Method::GET, id, None);
-        self.read_once(slot, call, &request, |answer| answer.account(id)).await
+        self.read_once(slot, call, &request, |answer| self.account_without_key(answer, id)).await
     }
 
     /// Reads one page of accounts in one attempt; see [`Client::list_page`] and [`Client::get_once`].
@@ -37,7 +37,7 @@ impl Client {
         skip: u64,
     ) -> Result<Page, Error> {
         let request = self.list_request(query, top, skip)?;
-        self.read_once(slot, LIST, &request, Answer::page).await
+        self.read_once(slot, LIST, &request, |answer| self.page_without_key(answer)).await
     }
 
     /// Updates a merged account in one attempt. The caller holds the account's turn. Does not validate the account's
@@ -58,7 +58,7 @@ impl Client {
             super::check_update(id, fields, Vec::new())?;
         }
         let request = self.update_request(turn, fields).map_err(|failure| self.begin(call).failed(failure))?;
-        self.exchange_once(slot, call, &request, |answer| answer.account(id)).await
+        self.exchange_once(slot, call, &request, |answer| self.account_without_key(answer, id)).await
     }
 
     /// Returns the turns of an account in this process. Only the holder of the turn may read, merge and update it.

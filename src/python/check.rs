@@ -45,6 +45,7 @@ impl Check {
         guarded(py, "check", || {
             let (account, trial, kept) = (self.account, self.trial.clone(), Arc::clone(&self.reading));
             let operation = move |client: client::Client| async move {
+                trial.as_ref().map_or(Ok(()), |trial| trial.check_quota(&client))?;
                 let found = reading(&client, account).await?;
                 if let (Some(trial), Some(obstacle)) = (&trial, &found.obstacle) {
                     trial.refuse(obstacle);
