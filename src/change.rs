@@ -74,6 +74,7 @@ impl Change {
 
     /// Returns whether it changes nothing, and only stores the value that a field had before an update that does not
     /// name it.
+    #[cfg(feature = "plan")]
     pub(crate) fn is_unnamed(&self) -> bool {
         !self.is_planned && self.before == self.after
     }

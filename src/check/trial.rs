@@ -99,12 +99,7 @@ impl Trial {
     /// # Errors
     /// Returns [`Error::Configuration`] if it does not.
     pub fn check_quota(&self, client: &Client) -> Result<(), Error> {
-        if client.config().quota.is_none_or(|quota| quota.per_minute.min(quota.per_hour) >= 2) {
-            return Ok(());
-        }
-        let message = "a check that updates an account needs a quota of at least 2 requests per minute and per hour: \
-            one to read the account, and one to update it while that reading is fresh";
-        Err(Error::Configuration(message.to_owned()))
+        client.check_pairs("a check that updates an account")
     }
 
     /// Adds a finding that says why the account is not updated. Another account may not have this obstacle.

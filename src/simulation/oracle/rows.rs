@@ -220,7 +220,11 @@ fn is_of(stage: &Stage, lane: usize, number: usize, put: &Put) -> bool {
 }
 
 /// Returns what is wrong with the status of a row.
-#[expect(clippy::too_many_arguments, reason = "a row is judged by everything that is known about it")]
+#[expect(
+    clippy::too_many_arguments,
+    clippy::too_many_lines,
+    reason = "a row is judged by everything that is known about it"
+)]
 fn judge(
     stage: &Stage,
     lane: usize,
@@ -244,12 +248,12 @@ fn judge(
     let is_answered = puts.iter().any(|put| put.is_answered_well());
     let account = id.and_then(|id| stage.service.accounts.get(&id));
     let changes = job.changes.get(&row).map(Vec::as_slice).unwrap_or_default();
-    if sheet.is_invalid(row) != (status == Status::Invalid)
-        && !(status == Status::Invalid && is_beginning(stage, job, row, id))
-    {
-        return Some(
-            if status == Status::Invalid { "nothing is wrong with it" } else { "it cannot be sent" }.to_owned(),
-        );
+    let may_be_invalid = sheet.is_invalid(row) || is_beginning(stage, job, row, id);
+    match status {
+        Status::Invalid if !may_be_invalid => return Some("nothing is wrong with it".to_owned()),
+        Status::Invalid => return None,
+        _ if sheet.is_invalid(row) => return Some("it cannot be sent".to_owned()),
+        _ => {}
     }
     if let (Key::Id(key), Some(id)) = (&sheet.rows[row].key, id)
         && *key != id
