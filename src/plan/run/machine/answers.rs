@@ -57,7 +57,9 @@ impl Machine {
         let lost: Vec<String> =
             lost.into_iter().filter(|name| name != STAGE || !has_unsendable(&answered, name)).collect();
         self.members.cleared(&lost);
-        let effects = Effects::of(&account, &changes, &unnamed, row.is_pending, &differing, &answered);
+        // A revert has values from before an update of its plan.
+        let is_of_this_run = row.is_pending && !self.settings.is_revert;
+        let effects = Effects::of(&account, &changes, &unnamed, is_of_this_run, &differing, &answered);
         let were_unlisted = self.members.may_be_unlisted();
         let Altered { mut names, mut reset } = self.members.wrote(&account, &answered, effects.is_shown, &altered);
         names.extend(altered);
