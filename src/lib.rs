@@ -38,6 +38,7 @@ mod clock;
 mod columns;
 mod config;
 mod error;
+mod exhaustion;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -25,6 +25,7 @@ use url::Url;
 use crate::answer::{Answer, Body, Headers};
 use crate::config::{Config, ProxyUrl};
 use crate::error::{Error, Failure, TransportFault, TransportKind, Unexpected};
+use crate::exhaustion::is_exhaustion;
 use crate::rate_limit::{self, ServiceWindow};
 use crate::retry;
 use crate::sabotage::{self, Guard};
@@ -296,14 +297,6 @@ impl Cause {
     }
 }
 
-/// The system errors for "no file descriptor left" in the process or the machine.
-const EXHAUSTED: [i32; 2] = if cfg!(windows) { [4, 10_024] } else { [23, 24] };
-
-/// Returns whether an error says that no file descriptor is left.
-pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
-    error.raw_os_error().is_some_and(|number| EXHAUSTED.contains(&number))
-}
-
 /// Iterates over an error and its sources.
 fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
@@ -440,8 +433,7 @@ impl Resolve for Resolver {
 #[cfg(test)]
 mod tests {
     use super::{
-        Cause, CauseKind, EXHAUSTED, ErrorKind, StdError, TransportKind, TunnelError, Unresolved, asks_for_bearer,
-        chain, io,
+        Cause, CauseKind, ErrorKind, StdError, TransportKind, TunnelError, Unresolved, asks_for_bearer, chain, io,
     };
 
     fn wrapped(error: impl Into<Box<dyn StdError + Send + Sync>>) -> io::Error {
@@ -476,7 +468,7 @@ mod tests {
 
     #[test]
     fn a_missing_file_descriptor_is_told_from_a_broken_network() {
-        for number in EXHAUSTED {
+        for number in crate::exhaustion::EXHAUSTED {
             let error = wrapped(io::Error::from_raw_os_error(number));
             assert!(matches!(Cause::of(&error).kind, CauseKind::Exhausted));
         }

@@ -9,7 +9,7 @@ use std::{env, fmt};
 
 use super::User;
 use super::format::LONGEST_FILE;
-use crate::transport::is_exhaustion;
+use crate::exhaustion::is_exhaustion;
 use crate::{private_file, state_folder};
 
 /// The suffix of the name of a ledger.

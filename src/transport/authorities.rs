@@ -307,7 +307,7 @@ mod tests {
         found.errors.push(rustls_native_certs::Error {
             context: "opening directory",
             kind: rustls_native_certs::ErrorKind::Io {
-                inner: io::Error::from_raw_os_error(super::super::EXHAUSTED[0]),
+                inner: io::Error::from_raw_os_error(crate::exhaustion::EXHAUSTED[0]),
                 path: PathBuf::new(),
             },
         });
