@@ -114,7 +114,9 @@ def test_a_wait_for_the_limit_that_the_service_reports_is_not_blamed_on_retry_af
     deviations = Deviations(rate_limit_headers="x-rate-limit")
     with Sandbox(quota=(1, 100), deviations=deviations) as sandbox, sandbox.client(quota=Quota(), timeout=5) as client:
         client.get_contact_account(4711)
-        with pytest.raises(RateLimitError, match=r"\d+ s \(limit reported by the service\), after this call's timeout"):
+        with pytest.raises(
+            RateLimitError, match=r"\d+ s \(limit reported by the service\), too late for this call's timeout"
+        ):
             client.get_contact_account(4711)
     assert [request.status for request in sandbox.requests] == [200]
     assert not [line for line in info() if "Retry-After" in line]

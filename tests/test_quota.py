@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from replyio import Quota, RateLimitError, ReplyClient
+from replyio import ConfigurationError, Quota, RateLimitError, ReplyClient
 from replyio.sandbox import Fault, Sandbox
 from support import MODES, call, sent
 
@@ -135,11 +135,23 @@ def test_a_patch_takes_two_places_and_a_refused_call_none(reply_sandbox: Sandbox
 
 
 def test_a_patch_whose_write_does_not_fit_writes_nothing(reply_sandbox: Sandbox) -> None:
-    client = reply_sandbox.client(api_key=fresh(), quota=Quota(1, 100), timeout=5)
-    with client, pytest.raises(RateLimitError) as caught:
-        client.patch_contact_account(4711, city="Bergen")
+    client = reply_sandbox.client(api_key=fresh(), quota=Quota(2, 100), timeout=5)
+    with client:
+        client.get_contact_account(4711)
+        with pytest.raises(RateLimitError) as caught:
+            client.patch_contact_account(4711, city="Bergen")
     assert caught.value.attempts == 1
-    assert sent(reply_sandbox) == ["GET"]
+    assert sent(reply_sandbox) == ["GET", "GET"]
+
+
+def test_a_patch_is_refused_under_a_quota_that_allows_no_pair_of_requests(reply_sandbox: Sandbox) -> None:
+    for quota in (Quota(1, 100), Quota(5, 1)):
+        with (
+            reply_sandbox.client(api_key=fresh(), quota=quota) as client,
+            pytest.raises(ConfigurationError, match="at least 2 requests per minute and per hour"),
+        ):
+            client.patch_contact_account(4711, city="Bergen")
+    assert sent(reply_sandbox) == []
 
 
 @pytest.mark.reply_sandbox(quota=(3, 100))

@@ -499,7 +499,7 @@ def truncated(request: Request) -> bytes:
     Row("a_text_as_owner", answering(mutated(b'Id": 42', b'Id": "canary"')), wrong("/ownerUserId must be an integer")),
     Row("no_items", whole(b'{"hasMore": false}'), wrong("/items must be a list"), LISTS),
     Row("a_text_as_has_more", whole(b'{"items": [], "hasMore": "canary"}'), wrong("/hasMore must be true or"), LISTS),
-    Row("another_accounts_id", whole(account(8)), wrong("another account: /id"), UPDATES),
+    Row("another_accounts_id", whole(account(8)), wrong("another account: its /id"), UPDATES),
 )
 def test_a_member_of_the_wrong_type_is_named_by_its_path_and_never_by_its_value(
     survival: Survival, face: Face, row: Row

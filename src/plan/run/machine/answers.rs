@@ -57,7 +57,7 @@ impl Machine {
         let lost: Vec<String> =
             lost.into_iter().filter(|name| name != STAGE || !has_unsendable(&answered, name)).collect();
         self.members.cleared(&lost);
-        // A revert has values from before an update of its plan.
+        // The values that a revert has are older than its run.
         let is_of_this_run = row.is_pending && !self.settings.is_revert;
         let effects = Effects::of(&account, &changes, &unnamed, is_of_this_run, &differing, &answered);
         let were_unlisted = self.members.may_be_unlisted();
