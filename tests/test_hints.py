@@ -225,7 +225,8 @@ def a_plan_that_was_reverted(case: Case) -> None:
     plan.apply(progress=False)
     plan.revert(progress=False)
     plan.apply(progress=False)
-    (told,) = case.caplog.messages
+    # On a busy machine, the run also logs that it waits.
+    (told,) = (message for message in case.caplog.messages if "save_as=" in message)
     call = "client.plan_contact_account_updates(rows, progress=False, "
     other = repr(str(case.folder / "b.replyplan"))
     assert case.run(f"{call}{found('save_as=', told)}{other})", rows=ROWS).counts == {"pending": 5}
