@@ -589,7 +589,8 @@ class Plan(_Report):
             rows: The rows to update: row numbers, or a table with a column `row`, such as an export of the changes from
                 which you removed lines. The table is a DataFrame, a list of mappings, or the path of a CSV, JSON Lines
                 or Parquet file. Keep or remove all lines of a row together. Default None: every row.
-            limit: The maximum number of rows to update, in the order of their numbers. Default None: all rows.
+            limit: The maximum number of rows to update: first pending rows, in the order of their numbers. Default
+                None: all rows.
             max_changes: Refuse the run, and send nothing, if it would change more accounts than this. Default None: no
                 limit.
             max_cleared: Refuse the run, and send nothing, if it would empty more fields than this. Default None: no

@@ -232,18 +232,26 @@ def test_a_replacement_that_is_cancelled_twice_leaves_the_old_plan(
 ) -> None:
     path = tmp_path / "a.replyplan"
 
+    real = _replyio.PlanFile
+
     async def cancelled_twice(client: ReplyClient) -> None:
-        loop, is_moved = asyncio.get_running_loop(), asyncio.Event()
+        loop, has_begun = asyncio.get_running_loop(), asyncio.Event()
 
-        def interrupted() -> None:
-            loop.call_soon_threadsafe(is_moved.set)
-            time.sleep(0.3)
+        class Slow:
+            plan = real.plan
 
-        before_the_file_is_created(monkeypatch, interrupted)
+            @staticmethod
+            def is_replaceable(path: str) -> bool:
+                monkeypatch.setattr(_replyio, "PlanFile", real)
+                loop.call_soon_threadsafe(has_begun.set)
+                time.sleep(0.3)  # the call is cancelled before the old plan is moved aside
+                return real.is_replaceable(path)
+
+        monkeypatch.setattr(_replyio, "PlanFile", Slow)
         data = moves([3])
         making = client.plan_contact_account_updates_async(data, save_as=path, if_exists="replace", progress=False)
         task = asyncio.ensure_future(making)
-        await is_moved.wait()
+        await has_begun.wait()
         for _ in range(2):
             task.cancel()
             await asyncio.sleep(0.01)
