@@ -3,7 +3,7 @@
 use std::fs;
 
 use replyio::Field;
-use replyio::plan::file::{Builder, FileErrorKind, Finished, Header, PlanFile, PlannedRow, Run, Unplanned};
+use replyio::plan::file::{Attempt, Builder, FileErrorKind, Finished, Header, PlanFile, PlannedRow, Run, Unplanned};
 use replyio::plan::{Change, Status, Value};
 
 use super::{Folder, NOW, block_on, build, finished, header, planned};
@@ -142,7 +142,7 @@ fn a_plan_that_a_run_uses_is_not_reverted() {
     send(&run, 0, Vec::new(), finished(Status::Changed, None));
     let refused = PlanFile::open(&folder.plan()).unwrap().revert_file().err().unwrap();
     assert!(matches!(refused.kind(), FileErrorKind::Locked(_)), "{refused}");
-    assert!(!folder.0.join("plan.revert.replyio").exists());
+    assert!(!folder.path().join("plan.revert.replyio").exists());
     drop(run);
     assert_eq!(file.revert_file().unwrap().counts().unwrap()[&Status::Pending], 1);
 }
@@ -154,7 +154,7 @@ fn a_revert_is_gone_on_with_until_more_of_its_plan_is_written() {
     let write = |row| send(&file.start_run().unwrap(), row, Vec::new(), finished(Status::Changed, None));
     write(0);
     let first = file.revert_file().unwrap();
-    assert_eq!(first.path(), folder.0.join("plan.revert.replyio"));
+    assert_eq!(first.path(), folder.path().join("plan.revert.replyio"));
     assert_eq!(first.header().parent.as_ref(), Some(&file.header().identity));
     assert_ne!(first.header().identity, file.header().identity);
     assert!(first.header().is_revert);
@@ -164,14 +164,14 @@ fn a_revert_is_gone_on_with_until_more_of_its_plan_is_written() {
     send(&first.start_run().unwrap(), 0, Vec::new(), finished(Status::Changed, None));
     write(1);
     let second = file.revert_file().unwrap();
-    assert_eq!(second.path(), folder.0.join("plan.revert2.replyio"));
+    assert_eq!(second.path(), folder.path().join("plan.revert2.replyio"));
     assert_eq!(second.counts().unwrap()[&Status::Pending], 2);
     // The same rows, sent once more, are not the same any more.
     write(1);
-    assert_eq!(file.revert_file().unwrap().path(), folder.0.join("plan.revert3.replyio"));
+    assert_eq!(file.revert_file().unwrap().path(), folder.path().join("plan.revert3.replyio"));
     // A revert is a plan too.
     let back = first.revert_file().unwrap();
-    assert_eq!(back.path(), folder.0.join("plan.revert.revert.replyio"));
+    assert_eq!(back.path(), folder.path().join("plan.revert.revert.replyio"));
     assert_eq!(rows(&file)[0].changes[0].after, rows(&first)[0].changes[0].before);
 }
 
@@ -180,7 +180,7 @@ fn what_only_has_the_name_of_a_revert_is_refused_and_left_alone() {
     let folder = Folder::new();
     let file = build(&folder.plan(), 10).unwrap();
     send(&file.start_run().unwrap(), 0, Vec::new(), finished(Status::Changed, None));
-    let path = folder.0.join("plan.revert.replyio");
+    let path = folder.path().join("plan.revert.replyio");
     let is_refused = |what: &str| {
         let error = file.revert_file().err().unwrap();
         assert_eq!(error.path(), path, "{what}");
@@ -207,7 +207,7 @@ fn what_only_has_the_name_of_a_revert_is_refused_and_left_alone() {
     {
         std::os::unix::fs::symlink("nowhere", &path).unwrap();
         is_refused("a link that leads nowhere");
-        assert!(!folder.0.join("nowhere").exists());
+        assert!(!folder.path().join("nowhere").exists());
         fs::remove_file(&path).unwrap();
     }
     assert_eq!(file.revert_file().unwrap().counts().unwrap()[&Status::Pending], 1);
@@ -226,7 +226,7 @@ fn a_plan_knows_how_many_fields_it_empties() {
     let sealed = builder.seal(10).unwrap();
     assert_eq!(sealed.cleared(), 5);
     assert_eq!(PlanFile::open(&folder.plan()).unwrap().cleared(), 5);
-    assert_eq!(build(&folder.0.join("other.replyio"), 10).unwrap().cleared(), 0);
+    assert_eq!(build(&folder.path().join("other.replyio"), 10).unwrap().cleared(), 0);
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn a_damaged_revert_is_named_and_another_one_is_made_when_it_is_moved_away() {
     fs::write(&path, bytes).unwrap();
     let error = file.revert_file().err().unwrap().to_string();
     assert!(error.contains("is a damaged revert") && error.contains("move it away, then revert again"), "{error}");
-    fs::rename(&path, folder.0.join("away")).unwrap();
+    fs::rename(&path, folder.path().join("away")).unwrap();
     assert_eq!(file.revert_file().unwrap().counts().unwrap()[&Status::Pending], 1);
 }
 
@@ -262,7 +262,7 @@ fn a_revert_that_is_done_or_was_reverted_is_not_taken_for_the_next_one() {
     assert_eq!(file.revert_file().unwrap().path(), first.path());
     let back = first.revert_file().unwrap();
     let second = file.revert_file().unwrap();
-    assert_eq!(second.path(), folder.0.join("plan.revert2.replyio"));
+    assert_eq!(second.path(), folder.path().join("plan.revert2.replyio"));
     assert_eq!(second.counts().unwrap()[&Status::Pending], 2);
     drop(back);
     let run = second.start_run().unwrap();
@@ -270,7 +270,7 @@ fn a_revert_that_is_done_or_was_reverted_is_not_taken_for_the_next_one() {
     assert_eq!(file.revert_file().unwrap().path(), second.path());
     send(&run, 1, Vec::new(), finished(Status::Failed, None));
     drop(run);
-    assert_eq!(file.revert_file().unwrap().path(), folder.0.join("plan.revert3.replyio"));
+    assert_eq!(file.revert_file().unwrap().path(), folder.path().join("plan.revert3.replyio"));
 }
 
 #[test]
@@ -284,17 +284,17 @@ fn a_revert_of_nothing_is_made_once() {
 #[test]
 fn a_revert_whose_making_was_killed_is_made_again() {
     let folder = Folder::new();
-    let path = folder.0.join("plan.revert.replyio");
+    let path = folder.path().join("plan.revert.replyio");
     let file = build(&folder.plan(), 10).unwrap();
     send(&file.start_run().unwrap(), 0, Vec::new(), finished(Status::Changed, None));
     // What a kill leaves: the name alone, or rows without a seal.
     fs::write(&path, "").unwrap();
     assert_eq!(file.revert_file().unwrap().counts().unwrap()[&Status::Pending], 1);
     let half_made = |folder: &Folder, header: &Header| {
-        let path = folder.0.join("half.replyio");
+        let path = folder.path().join("half.replyio");
         let mut builder = Builder::create(&path, header).unwrap();
         builder.add(planned(0)).unwrap();
-        fs::copy(&path, folder.0.join("plan.revert.replyio")).unwrap();
+        fs::copy(&path, folder.path().join("plan.revert.replyio")).unwrap();
     };
     fs::remove_file(&path).unwrap();
     half_made(&folder, &Header { parent: Some(file.header().identity.clone()), is_revert: true, ..header() });
@@ -314,4 +314,34 @@ fn a_revert_whose_making_was_killed_is_made_again() {
     assert!(matches!(error.kind(), FileErrorKind::Locked(_)), "{error}");
     drop(builder);
     assert_eq!(file.revert_file().unwrap().counts().unwrap()[&Status::Pending], 1);
+}
+
+#[test]
+fn an_update_of_a_revert_that_was_not_sent_leaves_the_values_that_its_plan_stored() {
+    let folder = Folder::new();
+    let file = build(&folder.plan(), 3).unwrap();
+    let phone = (Field::Phone, text("1"));
+    let run = file.start_run().unwrap();
+    let attempt = Attempt { unnamed: vec![phone.clone()], ..Attempt::default() };
+    block_on(run.trying(0, attempt, NOW)).unwrap();
+    drop(run);
+    let revert = file.revert_file().unwrap();
+    let unnamed = || {
+        let changes = revert.changes_of(&[0]).unwrap().remove(&0).unwrap();
+        changes
+            .into_iter()
+            .filter(|change| !change.is_planned)
+            .map(|change| (change.field, change.before))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(unnamed(), [phone.clone()]);
+    // The description is empty in the plan's account, and another person filled it before the revert.
+    let added = (Field::Description, text("new"));
+    let run = revert.start_run().unwrap();
+    let attempt = Attempt { unnamed: vec![phone.clone(), added], ..Attempt::default() };
+    block_on(run.trying(0, attempt, NOW)).unwrap();
+    assert_eq!(unnamed().len(), 2);
+    block_on(run.not_sent(0, Vec::new())).unwrap();
+    assert_eq!(unnamed(), [phone]);
+    assert_eq!(revert.counts().unwrap()[&Status::Pending], 1);
 }

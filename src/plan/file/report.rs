@@ -64,6 +64,7 @@ impl PlanFile {
                     weight: row.get(3)?,
                     was_sent: status == Status::Unknown.as_str(),
                     is_pending: status == Status::Pending.as_str(),
+                    has_older_values: status == Status::Unknown.as_str(),
                 })
             })?;
             rows.collect()

@@ -226,13 +226,13 @@ fn edit_checksum(row: i64, change: &Change, answered: Option<&Value>) -> u32 {
     sum.0.finalize()
 }
 
-/// Inserts a change with a statement prepared from [`INSERT_EDIT`].
+/// Inserts a change with a prepared statement. Returns how many rows that added.
 pub(super) fn insert_edit(
     insert: &mut Statement<'_>,
     row: i64,
     change: &Change,
     answered: Option<&Value>,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<usize> {
     let edit = params![
         row,
         change.field.name(),
@@ -242,7 +242,7 @@ pub(super) fn insert_edit(
         change.is_planned,
         edit_checksum(row, change, answered)
     ];
-    insert.execute(edit).map(drop)
+    insert.execute(edit)
 }
 
 /// An empty answer differs from no answer.

@@ -56,14 +56,19 @@ pub(super) struct Writer {
 /// The commits of a run.
 struct Commits {
     session: Session,
-    /// The failed rows and conflicts that are marked as sent, as they were before. They are so again if the update was not
-    /// sent.
-    former: HashMap<i64, StoredRow>,
+    /// The rows that this run marked as sent. They are as before if the update was not sent.
+    marked: HashMap<u64, Marked>,
+}
+
+/// What marking a row as sent replaced and added.
+struct Marked {
+    former: StoredRow,
+    unnamed: Vec<Field>,
 }
 
 impl Writer {
     pub(super) fn start(path: &Path, session: Session) -> Result<Self, FileError> {
-        let commits = Commits { session, former: HashMap::new() };
+        let commits = Commits { session, marked: HashMap::new() };
         #[cfg(feature = "simulation")]
         if super::simulation::is_on() {
             return Ok(Self { path: path.to_owned(), orders: None, thread: None, here: Mutex::new(Some(commits)) });
@@ -135,9 +140,9 @@ impl Commits {
     /// Commits several writes together, and answers each of them.
     fn commit(&mut self, path: &Path, together: Vec<(Write, Reply)>) {
         let (writes, replies): (Vec<Write>, Vec<Reply>) = together.into_iter().unzip();
-        let Self { session, former } = self;
+        let Self { session, marked } = self;
         let committed = session.commit(|connection| {
-            writes.iter().map(|write| apply(connection, former, write)).collect::<rusqlite::Result<Vec<Written>>>()
+            writes.iter().map(|write| apply(connection, marked, write)).collect::<rusqlite::Result<Vec<Written>>>()
         });
         match committed {
             Ok(written) => replies.into_iter().zip(written).for_each(|(reply, written)| drop(reply.send(Ok(written)))),
@@ -151,7 +156,7 @@ impl Commits {
     }
 }
 
-fn apply(connection: &Connection, former: &mut HashMap<i64, StoredRow>, write: &Write) -> rusqlite::Result<Written> {
+fn apply(connection: &Connection, marked: &mut HashMap<u64, Marked>, write: &Write) -> rusqlite::Result<Written> {
     match write {
         Write::Sending { row, attempt: Attempt { overwritten, unnamed, at_risk }, at } => {
             if !at_risk.is_empty() {
@@ -160,22 +165,28 @@ fn apply(connection: &Connection, former: &mut HashMap<i64, StoredRow>, write: &
             StoredRequest::add(connection, *at)?;
             state::count_sent(connection)?;
             set_before(connection, *row, overwritten)?;
-            unnamed.iter().try_for_each(|value| insert_unnamed(connection, *row, value))?;
-            change(connection, *row, |row| {
-                if row.status == Status::Unknown.as_str() {
-                    row.repeated += 1;
-                } else if row.status != Status::Pending.as_str() {
-                    former.insert(row.row, row.clone());
+            // A revert has values from its plan already.
+            let mut added = Vec::new();
+            for value in unnamed {
+                if insert_unnamed(connection, *row, value)? {
+                    added.push(value.0);
                 }
-                Status::Unknown.as_str().clone_into(&mut row.status);
-                row.error = None;
+            }
+            change(connection, *row, |stored| {
+                if stored.status == Status::Unknown.as_str() {
+                    stored.repeated += 1;
+                } else {
+                    marked.insert(*row, Marked { former: stored.clone(), unnamed: added });
+                }
+                Status::Unknown.as_str().clone_into(&mut stored.status);
+                stored.error = None;
             })?;
         }
         Write::Finish { row, finished } => {
             let Finished { status, error, stored_otherwise, answered, unplanned, altered, left, at_ms } = finished;
             let mut had_answers = false;
+            marked.remove(row);
             change(connection, *row, |row| {
-                former.remove(&row.row);
                 had_answers = row.stored_otherwise;
                 status.as_str().clone_into(&mut row.status);
                 row.error.clone_from(error);
@@ -195,15 +206,14 @@ fn apply(connection: &Connection, former: &mut HashMap<i64, StoredRow>, write: &
                 delete_unnamed(connection, *row)?;
             }
             unplanned.iter().try_for_each(|unplanned| insert_unplanned(connection, *row, unplanned))?;
-            altered.iter().try_for_each(|value| insert_unnamed(connection, *row, value))?;
+            altered.iter().try_for_each(|value| insert_unnamed(connection, *row, value).map(drop))?;
         }
         Write::NotSent { row, before } => {
             set_before(connection, *row, before)?;
-            delete_unnamed(connection, *row)?;
-            change(connection, *row, |row| match former.remove(&row.row) {
-                Some(before) => *row = before,
-                None => reopen(row),
-            })?;
+            if let Some(Marked { former, unnamed }) = marked.remove(row) {
+                unnamed.into_iter().try_for_each(|field| delete_unplanned(connection, *row, field))?;
+                change(connection, *row, |row| *row = former)?;
+            }
         }
         Write::AtRisk(at_risk) => state::set_at_risk(connection, at_risk)?,
         Write::Requests(moments) => moments.iter().try_for_each(|at| StoredRequest::add(connection, *at))?,
@@ -212,12 +222,6 @@ fn apply(connection: &Connection, former: &mut HashMap<i64, StoredRow>, write: &
         Write::RecentRequests { now } => return recent_requests(connection, *now).map(Written::Moments),
     }
     Ok(Written::Done)
-}
-
-fn reopen(row: &mut StoredRow) {
-    Status::Pending.as_str().clone_into(&mut row.status);
-    row.error = None;
-    row.finished_at_ms = None;
 }
 
 fn change(connection: &Connection, row: u64, change: impl FnOnce(&mut StoredRow)) -> rusqlite::Result<()> {
@@ -242,11 +246,11 @@ fn set_before(connection: &Connection, row: u64, before: &[(Field, Value)]) -> r
     })
 }
 
-/// Stores the value of a field that the row does not name.
-fn insert_unnamed(connection: &Connection, row: u64, (field, value): &(Field, Value)) -> rusqlite::Result<()> {
+/// Stores the value of a field that the row does not name. Returns whether the file did not have one.
+fn insert_unnamed(connection: &Connection, row: u64, (field, value): &(Field, Value)) -> rusqlite::Result<bool> {
     let change = Change { field: *field, before: value.clone(), after: value.clone(), is_planned: false };
     let mut insert = connection.prepare_cached(schema::INSERT_UNNAMED)?;
-    schema::insert_edit(&mut insert, i64::try_from(row).unwrap_or(i64::MAX), &change, None)
+    schema::insert_edit(&mut insert, i64::try_from(row).unwrap_or(i64::MAX), &change, None).map(|inserted| inserted > 0)
 }
 
 /// Removes the values of such fields.
@@ -266,7 +270,7 @@ fn insert_unplanned(connection: &Connection, row: u64, unplanned: &Unplanned) ->
     let Unplanned { field, before, answered } = unplanned.clone();
     let change = Change { field, before: before.clone(), after: before, is_planned: false };
     let mut insert = connection.prepare_cached(schema::INSERT_EDIT)?;
-    schema::insert_edit(&mut insert, i64::try_from(row).unwrap_or(i64::MAX), &change, Some(&answered))
+    schema::insert_edit(&mut insert, i64::try_from(row).unwrap_or(i64::MAX), &change, Some(&answered)).map(drop)
 }
 
 /// Updates what the file stores about each field of a row.

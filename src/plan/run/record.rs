@@ -108,8 +108,15 @@ mod tests {
     #[test]
     fn the_text_of_a_conflict_fits_one_field_and_several() {
         let text = |was_sent, is_kept| {
-            let row =
-                OpenRow { row: 3, account_id: Some(7), position: None, weight: 0, was_sent, is_pending: !was_sent };
+            let row = OpenRow {
+                row: 3,
+                account_id: Some(7),
+                position: None,
+                weight: 0,
+                was_sent,
+                is_pending: !was_sent,
+                has_older_values: was_sent,
+            };
             match conflict(row, &[Field::City, Field::Phone], is_kept) {
                 Record::Finish { finished, .. } => finished.error.unwrap_or_default(),
                 other => panic!("{other:?}"),

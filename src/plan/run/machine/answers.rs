@@ -57,9 +57,7 @@ impl Machine {
         let lost: Vec<String> =
             lost.into_iter().filter(|name| name != STAGE || !has_unsendable(&answered, name)).collect();
         self.members.cleared(&lost);
-        // The values that a revert has are older than its run.
-        let is_of_this_run = row.is_pending && !self.settings.is_revert;
-        let effects = Effects::of(&account, &changes, &unnamed, is_of_this_run, &differing, &answered);
+        let effects = Effects::of(&account, &changes, &unnamed, !row.has_older_values, &differing, &answered);
         let were_unlisted = self.members.may_be_unlisted();
         let Altered { mut names, mut reset } = self.members.wrote(&account, &answered, effects.is_shown, &altered);
         names.extend(altered);
@@ -161,7 +159,6 @@ impl Machine {
     ) -> Vec<Record> {
         let mut records = Vec::new();
         if matches!(refusal.kind, Kind::NotFound | Kind::Refused) {
-            self.is_proven |= direction == Direction::Write;
             records = self.succeeded(direction);
         }
         let attempts = self.attempts.entry(row.row).or_default();

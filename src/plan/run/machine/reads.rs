@@ -242,7 +242,7 @@ impl Machine {
 
     fn prepare(
         &mut self,
-        row: OpenRow,
+        mut row: OpenRow,
         mut changes: Vec<Change>,
         account: ContactAccount,
         is_from_page: bool,
@@ -251,8 +251,11 @@ impl Machine {
         for change in changes.extract_if(.., |change| change.is_unnamed()) {
             unnamed.insert(change.field, change.before);
         }
-        if !row.was_sent && !self.settings.is_revert {
-            unnamed.clear();
+        if !row.was_sent {
+            if !self.settings.is_revert {
+                unnamed.clear();
+            }
+            row.has_older_values |= !unnamed.is_empty();
         }
         let reopened = self.reopened.remove(&row.row);
         for (field, before) in reopened.iter().flatten() {

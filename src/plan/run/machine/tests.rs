@@ -68,6 +68,7 @@ fn rows(count: u64) -> Vec<OpenRow> {
         weight: row,
         was_sent: false,
         is_pending: true,
+        has_older_values: false,
     };
     (0..count).map(row).collect()
 }
@@ -1532,6 +1533,62 @@ fn a_field_that_no_row_names_and_that_an_update_empties_is_stored_and_ends_the_r
             assert_eq!(matches!(stop, Some(RunError::EmptiedFields { row: 0, id: 1, .. })), stops, "{stop:?}");
         }
     }
+}
+
+#[test]
+fn a_field_that_an_unanswered_update_of_this_run_emptied_ends_the_run_whatever_the_row_was_before() {
+    let phone =
+        Change { is_planned: false, ..Change::new(Field::Phone, Value::Text("1".into()), Value::Text("1".into())) };
+    let with_phone = [bergen(), vec![phone]].concat();
+    for is_revert in [false, true] {
+        for is_pending in [true, false] {
+            // A revert may have the value from the plan that it undoes. The attempt of an earlier run left it in a plan.
+            for is_older in [false, true] {
+                let mut open = rows(1);
+                open[0].is_pending = is_pending && (is_revert || !is_older);
+                (open[0].was_sent, open[0].has_older_values) = (is_older && !is_revert, is_older && !is_revert);
+                let settings = Settings { is_revert, ..SETTINGS };
+                let mut machine = Machine::new(open, Some(ItemsProof::Incomplete), settings);
+                let row = next_account(&mut machine, at(0));
+                let first = if is_older { with_phone.clone() } else { bergen() };
+                machine.looked_at_account(row, first, Ok(with(1, "phone", "1")), at(0));
+                let update = next_update(&mut machine, at(0));
+                machine.wrote(update, Err(lost_answer()), at(0));
+                let row = next_account(&mut machine, at(60));
+                machine.looked_at_account(row, with_phone.clone(), Ok(with(1, "phone", "")), at(60));
+                let update = next_update(&mut machine, at(60));
+                let records = machine.wrote(update, Ok(answered(1)), at(60));
+                let Some(Record::Finish { finished, .. }) = records.last() else { panic!("{records:?}") };
+                let value = (Field::Phone, Value::Text("1".to_owned()));
+                assert_eq!(
+                    (finished.unplanned.len(), finished.altered.contains(&value)),
+                    (usize::from(!is_older), is_older)
+                );
+                assert_eq!(matches!(machine.into_stop(), Some(RunError::EmptiedFields { .. })), !is_older);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_refusal_does_not_show_what_an_update_does_to_other_fields() {
+    let mut machine = Machine::new(rows(9), Some(ItemsProof::Incomplete), SETTINGS);
+    let mut flying = Vec::new();
+    let mut is_first = true;
+    while machine.next(at(0)) == Next::Request {
+        match machine.start(at(0)).unwrap() {
+            Request::Account { row } => {
+                let id = row.account_id.unwrap();
+                machine.looked_at_account(row, bergen(), Ok(account(id)), at(0));
+            }
+            Request::Update(update) if std::mem::take(&mut is_first) => {
+                machine.wrote(*update, Err(status(400, Some("x"), None)), at(0));
+            }
+            Request::Update(update) => flying.push(update.account.id),
+            Request::Page { .. } => panic!("pages were shown to be incomplete"),
+        }
+    }
+    assert_eq!(flying, [2], "several updates are on their way before the service accepted one");
 }
 
 #[test]
