@@ -6,32 +6,37 @@ use std::path::Path;
 use std::process::Command;
 use std::time::SystemTime;
 
+use tempfile::TempDir;
+
 use super::*;
 use crate::config::ApiKey;
 use crate::quota::Quota;
 
 const QUOTA: Quota = Quota { per_minute: 3, per_hour: 1_000 };
 
-struct Folder(PathBuf);
+struct Folder {
+    path: PathBuf,
+    /// Deletes the folder when the test ends. `None` for a folder of someone else.
+    _owner: Option<TempDir>,
+}
 
 impl Folder {
     fn new() -> Self {
-        Self(std::env::temp_dir().join(format!("replyio-ledger-{:016x}", fastrand::u64(..))))
+        let owner = TempDir::with_prefix("replyio-ledger-").unwrap();
+        Self { path: owner.path().to_owned(), _owner: Some(owner) }
+    }
+
+    fn of_others(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), _owner: None }
     }
 
     fn inside(&self) -> PathBuf {
-        self.0.join("quota")
+        self.path.join("quota")
     }
 
     fn ledger_file(&self) -> PathBuf {
         let mut found = fs::read_dir(self.inside()).unwrap().map(|entry| entry.unwrap().path());
         found.find(|path| path.extension().is_some_and(|ending| ending == "ledger")).unwrap()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -52,7 +57,7 @@ impl Process {
     fn of_user(folder: &Folder, key: &str, service: &str) -> Self {
         let key_hash = ApiKey::new(key).unwrap().keyed_hash(b"replyio quota");
         let user = User { key_hash, service: service.to_owned(), rest: String::new(), scale: 1.0 };
-        Self { windows: Windows::default(), ledger: Ledger::new(user, Some(folder.0.clone())) }
+        Self { windows: Windows::default(), ledger: Ledger::new(user, Some(folder.path.clone())) }
     }
 
     fn new(folder: &Folder) -> Self {
@@ -207,13 +212,13 @@ fn a_service_that_starts_anew_finds_nothing_booked_and_nobody_held() {
         process.ledger.in_step(&mut process.windows, |windows, now| windows.hold(now, Duration::from_secs(600)));
     }
     assert_eq!(two.book(), 600);
-    forget("somewhere", Some(folder.0.clone()));
+    forget("somewhere", Some(folder.path.clone()));
     assert_eq!((two.book(), one.book(), Process::new(&folder).book(), one.book()), (0, 0, 0, 60));
     assert_eq!((other.book(), Process::at(&folder, "another-place").book()), (600, 600));
     // Nothing is created where there is no ledger.
-    let empty = Folder::new();
-    forget("somewhere", Some(empty.0.clone()));
-    assert!(!empty.0.exists());
+    let empty = Folder::of_others(folder.path.join("not there"));
+    forget("somewhere", Some(empty.path.clone()));
+    assert!(!empty.path.exists());
 }
 
 #[test]
@@ -320,12 +325,12 @@ fn a_folder_that_others_can_reach_or_that_is_a_link_is_not_used() {
     assert_eq!((open.book(), open.ledger.is_shared()), (0, false));
     assert!(open.ledger.take_warning().unwrap().contains("other users can access it"));
     fs::remove_dir(folder.inside()).unwrap();
-    fs::create_dir(folder.0.join("elsewhere")).unwrap();
+    fs::create_dir(folder.path.join("elsewhere")).unwrap();
     symlink("elsewhere", folder.inside()).unwrap();
     let mut linked = Process::new(&folder);
     assert_eq!((linked.book(), linked.ledger.is_shared()), (0, false));
-    assert_eq!(fs::read_dir(folder.0.join("elsewhere")).unwrap().count(), 0);
-    let nowhere = Folder(PathBuf::from("/proc/replyio"));
+    assert_eq!(fs::read_dir(folder.path.join("elsewhere")).unwrap().count(), 0);
+    let nowhere = Folder::of_others("/proc/replyio");
     let mut nowhere = Process::new(&nowhere);
     assert_eq!((nowhere.book(), nowhere.book(), nowhere.book(), nowhere.book()), (0, 0, 0, 60));
     assert!(nowhere.ledger.take_warning().is_some());
@@ -447,7 +452,7 @@ fn the_cost_of_a_booking() {
     let quota = Quota { per_minute: 4_000, per_hour: 4_000 };
     let measure = |folder: &Folder, count: usize, pause: Duration| {
         let mut one = Process::new(folder);
-        let bare = folder.0.join("bare");
+        let bare = folder.path.join("bare");
         let bare = File::options().create(true).truncate(false).read(true).write(true).open(bare).unwrap();
         bare.write_part(0, &[0; 100]).unwrap();
         let (mut took, mut floor) = (Vec::new(), Vec::new());
@@ -476,10 +481,7 @@ fn the_cost_of_a_booking() {
     };
     let pause = Duration::from_millis(12);
     if let Some(folder) = std::env::var_os(MEASURED) {
-        let folder = Folder(PathBuf::from(folder));
-        measure(&folder, 1_000, pause);
-        // The process that started this one deletes the folder.
-        return std::mem::forget(folder);
+        return measure(&Folder::of_others(folder), 1_000, pause);
     }
     let folder = Folder::new();
     let mut before = Process::new(&folder);
@@ -496,7 +498,7 @@ fn the_cost_of_a_booking() {
         let name = "ledger::tests::the_cost_of_a_booking";
         let start = |_| {
             let mut command = Command::new(&program);
-            command.args([name, "--exact", "--ignored", "--nocapture"]).env(MEASURED, &folder.0);
+            command.args([name, "--exact", "--ignored", "--nocapture"]).env(MEASURED, &folder.path);
             command.stdout(std::process::Stdio::piped()).spawn().unwrap()
         };
         let processes: Vec<_> = (0..8).map(start).collect();
@@ -523,7 +525,7 @@ fn a_folder_that_only_this_process_cannot_use_is_told_of() {
     let (usual, other) = (Folder::new(), Folder::new());
     let user = Process::new(&usual).ledger.user;
     let open = |folders: &[&Folder]| {
-        let folders: Vec<_> = folders.iter().map(|folder| folder.0.clone()).collect();
+        let folders: Vec<_> = folders.iter().map(|folder| folder.path.clone()).collect();
         place::open(&folders, &user).unwrap().1
     };
     assert!(open(&[&usual, &other]).is_none());

@@ -188,33 +188,17 @@ mod tests {
     use std::{env, fs, io};
 
     use rustls_native_certs::CertificateResult;
+    use tempfile::TempDir;
 
     use super::{Error, Last, RootCertStore, Source, of_system, of_variables, refused, trusted};
 
     /// A self-signed certificate authority for these tests.
     const AUTHORITY: &str = include_str!("../../tests/client/authority.pem");
 
-    /// A folder that is deleted when it is dropped.
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let path = env::temp_dir().join(format!("replyio-authorities-{}-{name}", std::process::id()));
-            fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-
-        fn file(&self, name: &str, content: &str) -> PathBuf {
-            let path = self.0.join(name);
-            fs::write(&path, content).unwrap();
-            path
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
+    fn file(folder: &TempDir, name: &str, content: &str) -> PathBuf {
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        path
     }
 
     fn variables(file: Option<&Path>, directories: Option<&Path>) -> Result<usize, String> {
@@ -224,24 +208,24 @@ mod tests {
 
     #[test]
     fn what_the_variables_name_is_trusted_together() {
-        let folder = Folder::new("together");
-        let file = folder.file("a.pem", AUTHORITY);
-        let empty = Folder::new("empty");
+        let folder = tempfile::tempdir().unwrap();
+        let file = file(&folder, "a.pem", AUTHORITY);
+        let empty = tempfile::tempdir().unwrap();
         assert_eq!(variables(None, None), Ok(0));
         assert_eq!(variables(None, Some(Path::new(""))), Ok(0), "an empty list names nothing");
         assert_eq!(variables(Some(&file), None), Ok(1));
-        assert_eq!(variables(None, Some(&folder.0)), Ok(1));
-        assert_eq!(variables(Some(&file), Some(&empty.0)), Ok(1));
-        let both = env::join_paths([&empty.0, &folder.0]).unwrap();
+        assert_eq!(variables(None, Some(folder.path())), Ok(1));
+        assert_eq!(variables(Some(&file), Some(empty.path())), Ok(1));
+        let both = env::join_paths([empty.path(), folder.path()]).unwrap();
         assert_eq!(variables(None, Some(Path::new(&both))), Ok(1));
     }
 
     #[test]
     fn what_cannot_be_read_or_has_no_certificate_is_refused_by_its_name() {
-        let folder = Folder::new("refused");
-        let (file, text) = (folder.file("a.pem", AUTHORITY), folder.file("b.pem", "no certificate"));
-        let empty = Folder::new("refused-empty");
-        let none = folder.0.join("none");
+        let folder = tempfile::tempdir().unwrap();
+        let (file, text) = (file(&folder, "a.pem", AUTHORITY), file(&folder, "b.pem", "no certificate"));
+        let empty = tempfile::tempdir().unwrap();
+        let none = folder.path().join("none");
         let refused = |file: Option<&Path>, directories: Option<&Path>, name: &str| {
             let message = variables(file, directories).unwrap_err();
             assert!(message.starts_with(name) && !message.contains('\n'), "{message}");
@@ -249,35 +233,35 @@ mod tests {
         refused(Some(Path::new("")), None, "SSL_CERT_FILE: is empty");
         refused(Some(&none), None, "SSL_CERT_FILE ");
         refused(Some(&text), None, "SSL_CERT_FILE ");
-        refused(Some(&text), Some(&folder.0), "SSL_CERT_FILE ");
-        refused(Some(&folder.0), None, "SSL_CERT_FILE ");
+        refused(Some(&text), Some(folder.path()), "SSL_CERT_FILE ");
+        refused(Some(folder.path()), None, "SSL_CERT_FILE ");
         refused(None, Some(&none), "SSL_CERT_DIR ");
-        refused(None, Some(&empty.0), "SSL_CERT_DIR ");
+        refused(None, Some(empty.path()), "SSL_CERT_DIR ");
         refused(Some(&file), Some(&none), "SSL_CERT_DIR ");
         refused(None, Some(&file), "SSL_CERT_DIR ");
-        let message = trusted(Some(&folder.0.join("a\nb"))).unwrap_err().to_string();
+        let message = trusted(Some(&folder.path().join("a\nb"))).unwrap_err().to_string();
         assert!(message.starts_with("ca_file ") && !message.contains('\n'), "{message}");
     }
 
     #[cfg(unix)]
     #[test]
     fn what_is_no_regular_file_is_refused_and_not_waited_for() {
-        let folder = Folder::new("fifo");
-        let fifo = folder.0.join("fifo");
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
         let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
         assert!(made.success());
-        for path in [fifo.as_path(), Path::new("/dev/zero"), folder.0.as_path()] {
+        for path in [fifo.as_path(), Path::new("/dev/zero"), folder.path()] {
             let message = trusted(Some(path)).unwrap_err().to_string();
             assert!(message.starts_with("ca_file ") && message.contains("not a regular file"), "{message}");
         }
-        folder.file("a.pem", AUTHORITY);
-        assert_eq!(variables(None, Some(&folder.0)), Ok(1), "in a folder it is passed over");
+        file(&folder, "a.pem", AUTHORITY);
+        assert_eq!(variables(None, Some(folder.path())), Ok(1), "in a folder it is passed over");
     }
 
     #[test]
     fn a_source_is_read_once_until_it_changes() {
-        let folder = Folder::new("once");
-        let file = folder.file("a.pem", AUTHORITY);
+        let folder = tempfile::tempdir().unwrap();
+        let path = file(&folder, "a.pem", AUTHORITY);
         let (last, reads) = (Last::default(), Cell::new(0));
         let read = |source: Option<Source>| {
             let counted = || {
@@ -288,9 +272,9 @@ mod tests {
             reads.get()
         };
         assert_eq!([read(Some(Source::System)), read(Some(Source::System))], [1, 1]);
-        assert_eq!([read(Source::file(&file)), read(Source::file(&file))], [2, 2]);
-        folder.file("a.pem", &AUTHORITY.repeat(2));
-        assert_eq!([read(Source::file(&file)), read(Source::file(&file))], [3, 3]);
+        assert_eq!([read(Source::file(&path)), read(Source::file(&path))], [2, 2]);
+        file(&folder, "a.pem", &AUTHORITY.repeat(2));
+        assert_eq!([read(Source::file(&path)), read(Source::file(&path))], [3, 3]);
         assert_eq!([read(None), read(None)], [4, 5]);
         last.or_read(Some(Source::System), || Err(refused("a", "fails"))).unwrap_err();
         assert_eq!([read(Some(Source::System)), read(Some(Source::System))], [6, 6], "a failure is not kept");

@@ -90,7 +90,7 @@ fn a_flipped_bit_is_refused_or_changes_nothing() {
 #[test]
 fn a_damaged_log_takes_outcomes_back_and_makes_none_up() {
     let folder = Folder::new();
-    let (path, copy) = (folder.plan(), folder.0.join("copy.replyio"));
+    let (path, copy) = (folder.plan(), folder.path().join("copy.replyio"));
     let run = build(&path, 50).unwrap().start_run().unwrap();
     let rows: Vec<u64> = (0..40).filter(|row| row % 5 != 4).collect();
     block_on(async {

@@ -317,10 +317,10 @@ fn die_at(place: u64, damage: impl Fn(&Path)) -> (Option<u64>, Result<(), String
     if done.status.code() == Some(PANICKED) && statements.is_none() {
         return (None, Err(format!("it failed: {told}{}", String::from_utf8_lossy(&done.stderr))));
     }
-    damage(&folder.0);
+    damage(folder.path());
     // So that nobody waits for the true disk.
-    let disk = Disk::watch(&folder.0, &Arc::default());
-    let verdict = judge(&folder.0);
+    let disk = Disk::watch(folder.path(), &Arc::default());
+    let verdict = judge(folder.path());
     disk.forget();
     (statements, verdict)
 }

@@ -44,7 +44,7 @@ fn a_file_that_may_not_grow_stops_and_goes_on() {
 fn a_full_disk_stops_and_goes_on() {
     let folder = Folder::new();
     let mount = |action: &[&str]| {
-        let done = Command::new(action[0]).args(&action[1..]).arg(&folder.0).stderr(Stdio::null()).status();
+        let done = Command::new(action[0]).args(&action[1..]).arg(folder.path()).stderr(Stdio::null()).status();
         done.is_ok_and(|status| status.success())
     };
     if !mount(&["mount", "-t", "tmpfs", "-o", "size=640k", "tmpfs"]) {
@@ -52,7 +52,7 @@ fn a_full_disk_stops_and_goes_on() {
     }
     let done = std::panic::catch_unwind(|| {
         drop(build(&folder.plan(), ROWS).unwrap());
-        let ballast = folder.0.join("ballast");
+        let ballast = folder.path().join("ballast");
         let used = fs::metadata(folder.plan()).unwrap().len();
         fs::write(&ballast, vec![0; usize::try_from(640 * 1_024 - used).unwrap() / 2]).unwrap();
         fill_and_go_on(&folder.plan(), || {
@@ -61,7 +61,7 @@ fn a_full_disk_stops_and_goes_on() {
         });
         // Planning without room fails too, and leaves nothing behind.
         assert!(mount(&["mount", "-o", "remount,size=2m"]));
-        let path = folder.0.join("large.replyio");
+        let path = folder.path().join("large.replyio");
         let made = Builder::create(&path, &header()).and_then(|mut builder| {
             (0..50_000).try_for_each(|row| builder.add(planned(row)))?;
             builder.seal(50_000)

@@ -41,7 +41,7 @@ fn a_schema_that_is_not_a_plans_is_refused_before_anything_of_it_runs() {
         assert!(matches!(kind, FileErrorKind::Damaged(_)), "{schema:.80}: {kind:?}");
         assert!(started.elapsed() < Duration::from_secs(2), "{schema:.80}: {:?}", started.elapsed());
         assert_eq!(fs::read(folder.plan()).unwrap(), before);
-        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "{schema:.80}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "{schema:.80}");
     }
 }
 
@@ -80,7 +80,7 @@ fn a_table_of_a_plan_that_became_a_view_or_got_a_trigger_is_refused() {
 #[test]
 fn what_has_the_name_of_a_lock_is_neither_read_nor_written() {
     let folder = Folder::new();
-    let (lock, victim) = (folder.0.join("plan.replyio.lock"), folder.0.join("victim.db"));
+    let (lock, victim) = (folder.path().join("plan.replyio.lock"), folder.path().join("victim.db"));
     make(&victim, "CREATE TABLE owner (name TEXT NOT NULL); INSERT INTO owner VALUES ('Ada')");
     let before = fs::read(&victim).unwrap();
     std::os::unix::fs::symlink("victim.db", &lock).unwrap();
@@ -90,16 +90,16 @@ fn what_has_the_name_of_a_lock_is_neither_read_nor_written() {
     fs::remove_file(&lock).unwrap();
     std::os::unix::fs::symlink("made.db", &lock).unwrap();
     drop(file.start_run().unwrap());
-    assert!(!folder.0.join("made.db").exists());
+    assert!(!folder.path().join("made.db").exists());
 }
 
 #[cfg(unix)]
 #[test]
 fn what_is_no_file_is_refused_at_once() {
     let folder = Folder::new();
-    let pipe = folder.0.join("pipe.replyio");
+    let pipe = folder.path().join("pipe.replyio");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    for path in [&pipe, &folder.0, Path::new("/dev/zero")] {
+    for path in [&pipe, folder.path(), Path::new("/dev/zero")] {
         assert_eq!(refusal(path), FileErrorKind::NotAPlan, "{}", path.display());
     }
 }
@@ -198,7 +198,7 @@ fn what_is_no_file_beside_a_plan_is_neither_waited_for_nor_written_through() {
     for suffix in ["-wal", "-shm", "-journal"] {
         for name in ["a FIFO", "a folder", "a link", "a dangling link"] {
             let folder = Folder::new();
-            let precious = folder.0.join("precious");
+            let precious = folder.path().join("precious");
             fs::write(&precious, "keep me").unwrap();
             let file = build(&folder.plan(), 10).unwrap();
             lay(name, &super::beside(&folder.plan(), suffix));
@@ -210,7 +210,7 @@ fn what_is_no_file_beside_a_plan_is_neither_waited_for_nor_written_through() {
             assert_eq!(PlanFile::recover(&folder.plan()).err().unwrap().kind(), &kind, "{name}");
             assert!(started.elapsed() < Duration::from_secs(2), "{name}{suffix}: {:?}", started.elapsed());
             assert_eq!(fs::read_to_string(&precious).unwrap(), "keep me", "{name}{suffix}");
-            assert!(!folder.0.join("made").exists(), "{name}{suffix}");
+            assert!(!folder.path().join("made").exists(), "{name}{suffix}");
         }
     }
 }
@@ -220,7 +220,7 @@ fn what_is_no_file_beside_a_plan_is_neither_waited_for_nor_written_through() {
 fn a_new_plan_is_made_through_no_link_and_waits_for_no_fifo() {
     for suffix in ["", "-wal", "-shm", "-journal"] {
         let folder = Folder::new();
-        let precious = folder.0.join("precious");
+        let precious = folder.path().join("precious");
         fs::write(&precious, "keep me").unwrap();
         std::os::unix::fs::symlink("precious", super::beside(&folder.plan(), suffix)).unwrap();
         let started = Instant::now();

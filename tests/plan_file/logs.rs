@@ -53,7 +53,7 @@ fn is_refused_until_its_log_is_moved_away(folder: &Folder, what: &str) {
     assert!(content() == before, "{what}");
     let alone = Folder::new();
     fs::copy(folder.plan(), alone.plan()).unwrap();
-    fs::rename(&log, folder.0.join("moved")).unwrap();
+    fs::rename(&log, folder.path().join("moved")).unwrap();
     let opened = |folder: &Folder| PlanFile::open(&folder.plan()).and_then(|file| export(&file));
     let (here, there) = (opened(folder), opened(&alone));
     assert_eq!(here.map_err(|error| error.kind().clone()), there.map_err(|error| error.kind().clone()), "{what}");
@@ -64,8 +64,8 @@ fn a_file_beside_a_log_that_is_not_its_own_is_refused_and_left_as_it_is() {
     let plan = Folder::new();
     let file = build(&plan.plan(), 10).unwrap();
     let copy = |name: &str| {
-        fs::copy(plan.plan(), plan.0.join(name)).unwrap();
-        plan.0.join(name)
+        fs::copy(plan.plan(), plan.path().join(name)).unwrap();
+        plan.path().join(name)
     };
     let planned = copy("planned");
     let run = file.start_run().unwrap();
@@ -223,7 +223,7 @@ fn a_view_whose_log_was_deleted_refuses_to_read_and_to_revert() {
         |kind: Option<FileErrorKind>| assert!(matches!(kind, Some(FileErrorKind::NeedsLog)), "{kind:?}");
     needs_its_log(view.counts().err().map(|error| error.kind().clone()));
     needs_its_log(view.revert_file().err().map(|error| error.kind().clone()));
-    assert!(!folder.0.join("plan.revert.replyio").exists());
+    assert!(!folder.path().join("plan.revert.replyio").exists());
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn an_unfinished_plan_has_no_journal_that_sqlite_would_replay_into_another_plan_
     // More than a batch, so that the thread writes.
     (0..70_000).try_for_each(|row| builder.add(planned(row))).unwrap();
     for _ in 0..100 {
-        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         thread::sleep(Duration::from_millis(5));
     }
     // More than the cache holds: a killed process leaves a file in which only some pages are new.
@@ -268,7 +268,7 @@ fn no_plan_is_made_beside_a_log_that_was_left_there() {
     let folder = Folder::new();
     let file = build(&folder.plan(), 10).unwrap();
     change(&file.start_run().unwrap(), 0);
-    let revert = folder.0.join("plan.revert.replyio");
+    let revert = folder.path().join("plan.revert.replyio");
     let log = beside(&revert, "-wal");
     fs::copy(beside(&other.plan(), "-wal"), &log).unwrap();
     fs::write(&revert, "").unwrap();

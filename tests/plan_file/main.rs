@@ -30,14 +30,13 @@ mod reverts;
 mod simulated;
 mod timing;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use replyio::plan::file::{Builder, FileError, FileErrorKind, Finished, Header, KeyMark, PlanFile, PlannedRow};
 use replyio::plan::{Change, MatchOn, Mode, Nulls, Status, Suspicion, Value};
 use replyio::{ApiKey, Field};
+use tempfile::TempDir;
 
 /// When the requests of these tests begin to be sent, in milliseconds since 1970.
 const NOW: i64 = 1_764_000_000_000;
@@ -45,26 +44,21 @@ const NOW: i64 = 1_764_000_000_000;
 /// Tells a test that it is the child process of itself, and on which file it is to work.
 const CHILD: &str = "REPLYIO_PLAN_FILE_CHILD";
 
-/// A folder that goes with its test.
-struct Folder(PathBuf);
+/// A folder that is deleted when its test ends.
+struct Folder(TempDir);
 
 impl Folder {
     fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("replyio-plan-file-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path.canonicalize().unwrap())
+        let parent = std::env::temp_dir().canonicalize().unwrap();
+        Self(TempDir::with_prefix_in("replyio-plan-file-", parent).unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
     }
 
     fn plan(&self) -> PathBuf {
-        self.0.join("plan.replyio")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        self.path().join("plan.replyio")
     }
 }
 

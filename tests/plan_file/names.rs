@@ -23,7 +23,7 @@ fn change(run: &Run, row: u64) -> Result<(), FileError> {
 #[test]
 fn a_symbolic_link_leads_to_the_plan_that_another_run_has() {
     let folder = Folder::new();
-    let link = folder.0.join("latest.replyio");
+    let link = folder.path().join("latest.replyio");
     let file = build(&folder.plan(), 10).unwrap();
     std::os::unix::fs::symlink("plan.replyio", &link).unwrap();
     let linked = PlanFile::open(&link).unwrap();
@@ -37,14 +37,14 @@ fn a_symbolic_link_leads_to_the_plan_that_another_run_has() {
     assert!(matches!(kind(file.start_run()), FileErrorKind::Locked(_)));
     change(&run, 1).unwrap();
     drop(run);
-    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
 }
 
 #[cfg(unix)]
 #[test]
 fn of_several_hard_links_only_the_name_that_the_plan_was_made_under_may_run() {
     let folder = Folder::new();
-    let link = folder.0.join("latest.replyio");
+    let link = folder.path().join("latest.replyio");
     let file = build(&folder.plan(), 10).unwrap();
     fs::hard_link(folder.plan(), &link).unwrap();
     let linked = PlanFile::open(&link).unwrap();
@@ -60,7 +60,7 @@ fn of_several_hard_links_only_the_name_that_the_plan_was_made_under_may_run() {
     assert!(error.to_string().contains("its original name, plan.replyio;"), "{error}");
     // Each thing that the message says to do.
     drop(file.start_run().unwrap());
-    let copy = folder.0.join("copy.replyio");
+    let copy = folder.path().join("copy.replyio");
     fs::copy(&link, &copy).unwrap();
     drop(PlanFile::open(&copy).unwrap().start_run().unwrap());
     fs::remove_file(folder.plan()).unwrap();
@@ -80,7 +80,7 @@ fn a_log_that_is_replaced_or_removed_stops_its_run() {
         let run = build(&folder.plan(), 10).unwrap().start_run().unwrap();
         change(&run, 0).unwrap();
         let bytes = fs::read(&log).unwrap();
-        fs::rename(&log, folder.0.join("moved")).unwrap();
+        fs::rename(&log, folder.path().join("moved")).unwrap();
         if is_replaced {
             fs::write(&log, bytes).unwrap();
         }
@@ -94,9 +94,9 @@ fn a_plan_that_is_replaced_or_removed_stops_its_run() {
         let folder = Folder::new();
         let run = build(&folder.plan(), 10).unwrap().start_run().unwrap();
         change(&run, 0).unwrap();
-        fs::rename(folder.plan(), folder.0.join("moved.replyio")).unwrap();
+        fs::rename(folder.plan(), folder.path().join("moved.replyio")).unwrap();
         if is_replaced {
-            fs::copy(folder.0.join("moved.replyio"), folder.plan()).unwrap();
+            fs::copy(folder.path().join("moved.replyio"), folder.plan()).unwrap();
         }
         assert!(matches!(kind(change(&run, 1)), FileErrorKind::Lost(_)));
     }
@@ -125,7 +125,7 @@ fn a_copy_made_by_the_process_of_a_run_does_not_let_another_run_in() {
     let folder = Folder::new();
     let run = build(&folder.plan(), 10).unwrap().start_run().unwrap();
     change(&run, 0).unwrap();
-    fs::copy(folder.plan(), folder.0.join("copy.replyio")).unwrap();
+    fs::copy(folder.plan(), folder.path().join("copy.replyio")).unwrap();
     let mut other = child(test, &folder.plan());
     let mut lines = BufReader::new(other.stdout.take().unwrap()).lines().map(Result::unwrap);
     let said = lines.find(|line| line.contains("took over") || line.contains("ended")).unwrap();
@@ -267,11 +267,11 @@ fn a_path_that_sqlite_could_take_for_something_else_is_a_path() {
     let folder = Folder::new();
     let names = ["file:plan.replyio?mode=memory", "plan?immutable=1", ":memory:", "100% #1.replyio", "-wal"];
     for (number, name) in names.into_iter().enumerate() {
-        let path = folder.0.join(name);
+        let path = folder.path().join(name);
         let file = build(&path, 10).unwrap();
         change(&file.start_run().unwrap(), 0).unwrap();
         assert_eq!(PlanFile::open(&path).unwrap().counts().unwrap()[&Status::Changed], 1);
-        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), number + 1, "{name}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), number + 1, "{name}");
     }
 }
 

@@ -138,5 +138,5 @@ fn planning_without_pages_leaves_nothing_behind() {
         builder.seal(ROWS * 10)
     });
     assert_eq!(made.err().unwrap().kind(), &FileErrorKind::Full);
-    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }

@@ -38,7 +38,7 @@ fn outcome(row: u64) -> (Status, Option<String>) {
 impl Job {
     fn new(rows: u64, concurrency: u64) -> Self {
         let (folder, known) = (Folder::new(), Arc::default());
-        let disk = Disk::watch(&folder.0, &known);
+        let disk = Disk::watch(folder.path(), &known);
         Self { rows, concurrency, disk, known, folder }
     }
 
@@ -156,7 +156,7 @@ fn lose_power(seed: u64, is_deaf: bool) -> (u64, Vec<String>) {
     let mut short = Vec::new();
     for attempt in 0..4 {
         let left = Folder::new();
-        image.write_to(&left.0, &mut random);
+        image.write_to(left.path(), &mut random);
         short.extend(shortfall(&left.plan(), rows, &image.known).map(|what| format!("seed {seed}.{attempt}: {what}")));
     }
     (4, short)

@@ -83,11 +83,11 @@ fn a_recovered_plan_does_not_go_on_with_a_revert_from_before() {
         change(&run, 2, Status::Changed);
         let copy = Folder::new();
         for name in ["plan.replyio", "plan.revert.replyio", "plan.revert2.replyio"] {
-            fs::copy(folder.0.join(name), copy.0.join(name)).unwrap();
+            fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
         }
         let recovered = PlanFile::recover(&copy.plan()).unwrap();
         let whole = recovered.revert_file().unwrap();
-        assert_eq!(whole.path(), copy.0.join("plan.revert3.replyio"));
+        assert_eq!(whole.path(), copy.path().join("plan.revert3.replyio"));
         assert_eq!(whole.counts().unwrap()[&Status::Pending], 8);
         // Recovered, it is as it is: its own revert is gone on with.
         assert_eq!(recovered.revert_file().unwrap().path(), whole.path());

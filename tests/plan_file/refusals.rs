@@ -25,7 +25,7 @@ fn a_whole_plan_opens_as_it_was_sealed() {
 #[test]
 fn a_half_written_plan_refuses() {
     let folder = Folder::new();
-    let (path, copy) = (folder.plan(), folder.0.join("copy.replyio"));
+    let (path, copy) = (folder.plan(), folder.path().join("copy.replyio"));
     let mut builder = Builder::create(&path, &header()).unwrap();
     for row in 0..50_000 {
         builder.add(planned(row)).unwrap();
@@ -34,7 +34,7 @@ fn a_half_written_plan_refuses() {
     assert_eq!(refusal(&copy), FileErrorKind::HalfWritten);
     drop(builder);
     assert_eq!(refusal(&path), FileErrorKind::Missing);
-    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn what_is_no_plan_is_refused_and_left_alone() {
         fs::write(&path, content).unwrap();
         assert_eq!(refusal(&path), FileErrorKind::NotAPlan);
         assert_eq!(fs::read_to_string(&path).unwrap(), content);
-        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
     fs::remove_file(&path).unwrap();
     Connection::open(&path).unwrap().execute_batch("CREATE TABLE rows (row)").unwrap();
@@ -219,10 +219,10 @@ fn only_its_owner_may_read_it_and_what_is_beside_it() {
         let mode = fs::metadata(beside(&folder.plan(), suffix)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{suffix}");
     }
-    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 3);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
     drop(run);
     // The file alone is complete.
-    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
 #[cfg(unix)]
@@ -231,7 +231,7 @@ fn an_io_error_names_its_file_once() {
     let folder = Folder::new();
     let file = build(&folder.plan(), 10).unwrap();
     // SQLite is told to follow no link, and reports that with the path.
-    fs::rename(folder.plan(), folder.0.join("moved")).unwrap();
+    fs::rename(folder.plan(), folder.path().join("moved")).unwrap();
     std::os::unix::fs::symlink("moved", folder.plan()).unwrap();
     for error in [file.counts().err(), file.start_run().err()] {
         let error = error.unwrap().to_string();

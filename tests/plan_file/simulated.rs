@@ -37,7 +37,7 @@ fn a_simulated_job_uses_no_thread_and_its_random_numbers_come_from_the_seed() {
         job(&folder).unwrap();
         let file = PlanFile::open(&folder.plan()).unwrap();
         assert_eq!(file.counts().unwrap()[&Status::Changed], 4);
-        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 2);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
         let identity = file.header().identity.clone();
         drop(file);
         (identity, simulation.commits())

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use fastrand::Rng;
+use tempfile::TempDir;
 
 /// How long the test runs unless `REPLYIO_FUZZ_SECONDS` says so.
 const SECONDS: u64 = 5;
@@ -41,9 +42,8 @@ fn a_plan_that_somebody_changed_takes_bounded_time_and_memory_and_applies_nothin
     // Nothing here depends on a disk, and without one there are four times as many inputs.
     let memory = Path::new("/dev/shm");
     let place = if memory.is_dir() { memory.to_owned() } else { env::temp_dir() };
-    let folder = place.join(format!("replyio-plan-fuzz-{}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
-    let folder = folder.canonicalize().unwrap();
+    let temporary = TempDir::with_prefix_in("replyio-plan-fuzz-", place.canonicalize().unwrap()).unwrap();
+    let folder = temporary.path().to_owned();
     let plans = plans::make(&folder);
     for plan in &plans {
         let outcome = attempt(&folder, plan, 0);
@@ -74,8 +74,8 @@ fn a_plan_that_somebody_changed_takes_bounded_time_and_memory_and_applies_nothin
     drop(watch);
     let tried: u64 = outcomes.values().sum();
     println!("plan files: {tried} inputs in {:.0} s: {outcomes:?}", began.elapsed().as_secs_f64());
-    if only.is_none() {
-        let _ = fs::remove_dir_all(&folder);
+    if only.is_some() {
+        let _ = temporary.keep();
     }
     assert!(findings.is_empty(), "seeds with a finding: {findings:?}");
     let opened = outcomes.get("opened").copied().unwrap_or_default();

@@ -439,11 +439,11 @@ mod tests {
         config.quota = Some(Quota { per_minute: 20, per_hour: 1_000 });
         config.quota_clock_scale = 30.0;
         let client = Client::new(config).unwrap();
-        let folder = std::env::temp_dir().join(format!("replyio-slept-{}", sandbox.port()));
-        std::fs::create_dir(&folder).unwrap();
+        let folder = tempfile::tempdir().unwrap();
         let (table, options) = moves_to_bergen();
         let control = Arc::new(Control::default());
-        let planned = plan(&client, &table, &options, &folder.join("a.replyplan"), &control, None).await.unwrap();
+        let planned =
+            plan(&client, &table, &options, &folder.path().join("a.replyplan"), &control, None).await.unwrap();
         let run = planned.unwrap().start_run().unwrap();
 
         let stored = |id| sandbox.accounts().into_iter().find(|account| account.id == id).unwrap();
@@ -478,6 +478,5 @@ mod tests {
             let account = stored(id);
             assert_eq!((account.city.as_deref(), account.phone.as_deref()), (Some("Bergen"), Some("+47 2")), "{id}");
         }
-        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -1,4 +1,6 @@
 use std::fs;
+use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_array::types::{Decimal128Type, Float16Type, Int8Type, UInt32Type};
@@ -7,8 +9,7 @@ use arrow_array::{
     Float64Array, Int8Array, Int64Array, LargeStringArray, NullArray, PrimitiveArray, RecordBatch, StringArray,
     StringViewArray, UInt8Array, UInt64Array,
 };
-
-use std::path::PathBuf;
+use tempfile::TempDir;
 
 use super::*;
 
@@ -62,12 +63,25 @@ fn refusals(result: Result<Table, TableError>) -> Vec<String> {
     }
 }
 
-fn file(name: &str, content: impl AsRef<[u8]>) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("replyio-tables-{}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
-    let path = folder.join(name);
+/// A file in a folder of its own. Both are deleted when it is dropped.
+struct TableFile {
+    path: PathBuf,
+    _folder: TempDir,
+}
+
+impl Deref for TableFile {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn file(name: &str, content: impl AsRef<[u8]>) -> TableFile {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
     fs::write(&path, content).unwrap();
-    path
+    TableFile { path, _folder: folder }
 }
 
 #[test]
@@ -610,10 +624,7 @@ fn what_is_no_file_is_refused_and_not_waited_for_and_a_link_to_a_file_is_followe
     {
         let target = file(name, content);
         let (link, fifo) = (target.with_file_name(format!("to-{name}")), target.with_file_name(format!("fifo-{name}")));
-        for path in [&link, &fifo] {
-            let _ = fs::remove_file(path);
-        }
-        std::os::unix::fs::symlink(&target, &link).unwrap();
+        std::os::unix::fs::symlink(&*target, &link).unwrap();
         assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
         assert_eq!(read(&link).unwrap().len(), 1);
         let refused = read(&fifo).unwrap_err().to_string();
