@@ -7,7 +7,7 @@ use super::story::{How, Sheet};
 use crate::client::Client;
 use crate::error::Error;
 use crate::plan::file::{ChangeView, FileError, FileErrorKind, PlanFile, RowView, Run};
-use crate::plan::run::{self, ApplyOptions, Control, OnConflict, OnUnknownMember, RunError, Selection};
+use crate::plan::run::{self, ApplyOptions, Control, OnConflict, OnUnknownMember, RunError};
 use crate::sabotage::{Guard, is_off};
 
 /// The content of a plan file.
@@ -94,7 +94,7 @@ async fn run_once(client: &Client, run: Run, how: How, control: &Arc<Control>) -
         retry_failed: how.retries,
         concurrency: how.concurrency,
     };
-    Ok(run::apply(client, run, options, &Selection::default(), control, None).await?)
+    Ok(run::apply(client, run, options, &how.part.selection(), control, None).await?)
 }
 
 /// Reverts a plan, or resumes the revert. Returns the plan of the revert.

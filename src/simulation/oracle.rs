@@ -284,7 +284,9 @@ fn judge_requests(stage: &mut Stage, number: usize) {
                     || ((how.overwrite || how.retries) && **status == Status::Conflict)
                     || (how.retries && **status == Status::Failed)
             };
-            let rows = job.statuses.iter().filter(is_open).count() as u64;
+            let included = job.statuses.iter().enumerate().filter(|(row, _)| how.part.has(*row as u64));
+            let rows = included.filter(|(_, status)| is_open(status)).count() as u64;
+            let rows = how.part.limit.map_or(rows, |limit| rows.min(limit));
             // A look and an update for each row, and the pages that contain several.
             let calm = 2 * rows + rows / 2;
             let at_once = how.concurrency as u64;

@@ -349,8 +349,8 @@ impl Actor {
             {
                 oracle::killed(stage, self.lane, job, operation, &report, *how);
             }
-            let is_applied = is_done && matches!(step, Step::Apply(..));
-            oracle::reported(stage, self.lane, job, &report, is_applied);
+            let ran = if let Step::Apply(_, how) = step { Some(*how) } else { None };
+            oracle::reported(stage, self.lane, job, &report, ran, ran.is_some() && is_done);
         });
         let reverted_by = stage(|stage| stage.reverted_by.get(&(self.lane, job)).cloned());
         if let Some(path) = reverted_by.filter(|_| is_done && matches!(step, Step::Revert(..)))

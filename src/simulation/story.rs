@@ -5,8 +5,12 @@ use std::fmt;
 use super::dice::Dice;
 use super::world::World;
 use crate::account::{CompanySize, Field};
+use crate::plan::run::Selection;
 use crate::plan::source::{Builder, CellError, Given, Number, Options, Table};
 use crate::plan::{MatchOn, Mode, Nulls, Value};
+
+/// How many runs in a thousand include only a part of their plan.
+const PART_PER_MILLE: u32 = 150;
 
 /// The content of a table cell.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +62,39 @@ pub(super) enum End {
     DiskFails(u64),
 }
 
+/// The part of a plan that a run includes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part {
+    /// One bit for each row; `None` for every row.
+    rows: Option<u64>,
+    /// The most rows.
+    pub(super) limit: Option<u64>,
+}
+
+impl Part {
+    const WHOLE: Self = Self { rows: None, limit: None };
+
+    fn draw(dice: &mut Dice) -> Self {
+        let rows = dice.chance(600).then(|| dice.between(0, u64::MAX));
+        let limit = (rows.is_none() || dice.chance(300)).then(|| dice.between(0, 8));
+        Self { rows, limit }
+    }
+
+    pub(super) fn is_whole(self) -> bool {
+        self == Self::WHOLE
+    }
+
+    pub(super) fn has(self, row: u64) -> bool {
+        self.rows.is_none_or(|rows| rows.rotate_right(row as u32) & 1 == 1)
+    }
+
+    /// Returns the part in the form of the product.
+    pub(super) fn selection(self) -> Selection {
+        let selected = self.rows.map(|_| (0..64).filter(|row| self.has(*row)).collect());
+        Selection { rows: selected, limit: self.limit, ..Selection::default() }
+    }
+}
+
 /// The options of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct How {
@@ -65,6 +102,7 @@ pub(super) struct How {
     pub(super) clear_unknown: bool,
     /// Whether it includes failed rows and conflicts.
     pub(super) retries: bool,
+    pub(super) part: Part,
     pub(super) concurrency: usize,
     pub(super) end: End,
     /// Whether it is applied twice at the same time.
@@ -76,6 +114,7 @@ impl How {
         overwrite: false,
         clear_unknown: false,
         retries: false,
+        part: Part::WHOLE,
         concurrency: 4,
         end: End::ItsOwn,
         is_twice: false,
@@ -125,6 +164,15 @@ impl Story {
         }
         if is_one_process && lanes.len() > 1 {
             lanes.iter_mut().flat_map(|lane| &mut lane.steps).for_each(Step::survive);
+        }
+        // Drawn apart, so that the rest of a seed's story does not depend on it.
+        let parts = &mut Dice::new(seed, "parts", 0);
+        for step in lanes.iter_mut().flat_map(|lane| &mut lane.steps) {
+            if let Step::Apply(_, how) | Step::Revert(_, how) = step
+                && parts.chance(PART_PER_MILLE)
+            {
+                how.part = Part::draw(parts);
+            }
         }
         Self { is_one_process: is_one_process && lanes.len() > 1, lanes }
     }
@@ -208,6 +256,7 @@ impl How {
             concurrency: dice.between(1, 6) as usize,
             end: End::draw(dice, world),
             retries: false,
+            part: Part::WHOLE,
             is_twice: dice.chance(30),
         }
     }
@@ -377,7 +426,19 @@ impl fmt::Display for How {
         let conflict = if self.overwrite { ", overwriting" } else { "" };
         let unknown = if self.clear_unknown { ", clearing unknown members" } else { "" };
         let twice = if self.is_twice { ", by two runs at the same time" } else { "" };
-        write!(formatter, ", {} at once{conflict}{unknown}{twice}{}", self.concurrency, self.end)
+        let part = if self.part.is_whole() { String::new() } else { format!(", {}", self.part) };
+        write!(formatter, ", {} at once{conflict}{unknown}{twice}{part}{}", self.concurrency, self.end)
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows: Vec<u64> = (0..64).filter(|row| self.has(*row)).collect();
+        match self.limit {
+            Some(limit) if self.rows.is_none() => write!(formatter, "at most {limit} rows"),
+            Some(limit) => write!(formatter, "at most {limit} of the rows {rows:?}"),
+            None => write!(formatter, "the rows {rows:?}"),
+        }
     }
 }
 

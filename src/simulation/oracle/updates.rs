@@ -1,9 +1,10 @@
 //! Checks each update when it is sent.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::service::{Account, Effect};
-use super::super::stage::{Put, Stage};
+use super::super::stage::{Operation, Put, Stage};
 use super::super::story::{How, Key, Step};
 use super::{Job, LONGEST_AGE, WINDOW, had, matched, same, was_cut};
 use crate::account::Field;
@@ -21,6 +22,9 @@ pub(in crate::simulation) fn sent(stage: &mut Stage, put: &Put) {
     let shown = |field: Field| {
         account.is_some_and(|it| had(it, field, from, put.sent, |value| same(field, value, &put.value(field))))
     };
+    if let Some(text) = operation.and_then(|operation| beyond_part(stage, put, operation)) {
+        broken.push((1, text));
+    }
     match operation.map(|operation| (operation.lane, &operation.step)) {
         Some((_, Step::Patch(_, given))) => {
             let from = looked_since(stage, put, LONGEST_AGE + Duration::from_millis(stage.world.latency_ms.1));
@@ -50,6 +54,19 @@ pub(in crate::simulation) fn sent(stage: &mut Stage, put: &Put) {
         _ => broken.push((1, format!("an update of account {} that no row or call asked for", put.id))),
     }
     stage.all_violated(broken);
+}
+
+/// Returns what is wrong with an update of a run that includes only a part of its plan.
+fn beyond_part(stage: &Stage, put: &Put, operation: &Operation) -> Option<String> {
+    let (Step::Apply(job, how) | Step::Revert(job, how)) = &operation.step else { return None };
+    let row = *stage.jobs.get(&(operation.lane, *job))?.accounts.get(&put.id)?;
+    if !how.part.has(row as u64) {
+        return Some(format!("row {row} is sent by a run that does not include it"));
+    }
+    let sent = stage.puts.iter().map(|(_, other)| other).filter(|other| other.operation == put.operation);
+    let accounts: BTreeSet<i64> = sent.chain([put]).map(|put| put.id).collect();
+    let limit = how.part.limit.filter(|limit| accounts.len() as u64 > *limit)?;
+    Some(format!("a run of at most {limit} rows updates {} accounts", accounts.len()))
 }
 
 /// Returns from when on an account must have had the values that an update keeps. What the same process wrote before, and
