@@ -22,6 +22,8 @@ pub(super) struct Report {
 pub(super) enum Refused {
     /// It was asked to stop, and has no result.
     Stopped,
+    /// It was abandoned, with what it had in flight.
+    Abandoned,
     Run(RunError),
     Call(Error),
     Other(String),
@@ -31,6 +33,7 @@ impl std::fmt::Display for Refused {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Stopped => write!(formatter, "stopped"),
+            Self::Abandoned => write!(formatter, "abandoned"),
             Self::Run(error) => write!(formatter, "{error}"),
             Self::Call(error) => write!(formatter, "{error}"),
             Self::Other(text) => write!(formatter, "{text}"),

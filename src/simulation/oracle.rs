@@ -20,11 +20,12 @@ pub(super) use self::rows::{killed, planned, reported, reported_revert};
 pub(super) use self::updates::sent;
 use super::job::Report;
 use super::service::{Account, Effect, Values};
-use super::stage::Stage;
-use super::story::{Sheet, Step};
+use super::stage::{Put, Stage};
+use super::story::{How, Sheet, Step};
 use super::world::{Fault, Order, Trait};
 use crate::account::Field;
 use crate::error::Error;
+use crate::plan::file::FileErrorKind;
 use crate::plan::run::RunError;
 use crate::plan::{Change, MatchOn, Status, Value};
 
@@ -213,7 +214,14 @@ pub(super) fn stopped(stage: &mut Stage, number: usize, error: &RunError) {
     let is_explained = match error {
         RunError::ClearedMembers { .. } => stage.world.is(Trait::UnknownMember),
         RunError::ResetMembers { id, .. } => account(id).is_some_and(|it| !it.has_one_stage()),
-        RunError::EmptiedFields { .. } => stage.world.is(Trait::TidiesPhones),
+        RunError::EmptiedFields { id, .. } => {
+            // Another writer's change after an attempt without an answer cannot be told from that attempt.
+            let is_in_doubt = |put: &Put| put.operation == number && put.id == *id && !put.is_answered_well();
+            stage.world.is(Trait::TidiesPhones) || stage.puts.iter().any(|(_, put)| is_in_doubt(put))
+        }
+        RunError::File(error) if matches!(error.kind(), FileErrorKind::Locked(_)) => {
+            matches!(stage.operations[number].step, Step::Apply(_, How { is_twice: true, .. }))
+        }
         RunError::InDoubt { .. } => stage.puts.iter().any(|(_, put)| !put.is_answered_well()),
         _ => true,
     };

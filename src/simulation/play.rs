@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Builder;
+use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::{Duration, sleep, timeout};
 
 use super::dice::Dice;
@@ -154,12 +156,18 @@ impl Actor {
 
     async fn act(&mut self, lane: &Lane) {
         for step in &lane.steps {
-            if let Step::Pause(seconds) = step {
-                sleep(Duration::from_secs(*seconds)).await;
-            } else {
-                self.operate(lane, step).await;
+            match step {
+                Step::Pause(seconds) => sleep(Duration::from_secs(*seconds)).await,
+                Step::Restart => self.restart(),
+                _ => drop(self.operate(lane, step).await),
             }
         }
+    }
+
+    /// Continues in another process.
+    fn restart(&mut self) {
+        self.process = start_process(&self.folder);
+        self.client = client(self.process, self.lane);
     }
 
     /// Finishes every job without further faults, and checks the result.
@@ -215,16 +223,21 @@ impl Actor {
             Step::Apply(_, how) | Step::Revert(_, how) => how.end,
             _ => End::ItsOwn,
         };
-        let ending = self.prepare(end, &control);
+        let abandoned = Arc::new(Notify::new());
+        let ending = self.prepare(end, &control, &abandoned);
         let died = stage(|stage| stage.died(self.process));
         let done = tokio::select! {
             biased;
             () = died.notified() => None,
+            () = abandoned.notified() => Some(Err(Refused::Abandoned)),
             done = Box::pin(self.work(lane, step, &control)) => Some(done).filter(|_| !stage(|stage| stage.is_dead(self.process))),
         };
         if let Some(ending) = ending {
             ending.abort();
         }
+        // What the run was about to do ends here.
+        yield_now().await;
+        let is_abandoned = matches!(done, Some(Err(Refused::Abandoned)));
         stage(|stage| stage.spare(self.process));
         let result = match &done {
             None => "its process was killed".to_owned(),
@@ -244,24 +257,38 @@ impl Actor {
             stage(|stage| oracle::called(stage, number, error));
         }
         if done.is_none() {
-            self.process = start_process(&self.folder);
-            self.client = client(self.process, self.lane);
+            self.restart();
         } else {
             stage(|stage| oracle::ended(stage, number));
         }
         let is_stopped = control.is_stopping();
-        self.judge(lane, step, number, end, done.is_none(), matches!(done, Some(Ok(()))) && !is_stopped);
+        self.judge(
+            lane,
+            step,
+            number,
+            end,
+            done.is_none() || is_abandoned,
+            matches!(done, Some(Ok(()))) && !is_stopped,
+        );
         matches!(done, Some(Ok(())))
     }
 
-    fn prepare(&self, end: End, control: &Arc<Control>) -> Option<tokio::task::JoinHandle<()>> {
-        let (control, process) = (Arc::clone(control), self.process);
+    fn prepare(
+        &self,
+        end: End,
+        control: &Arc<Control>,
+        abandoned: &Arc<Notify>,
+    ) -> Option<tokio::task::JoinHandle<()>> {
+        let (control, abandoned, process) = (Arc::clone(control), Arc::clone(abandoned), self.process);
         match end {
             End::ItsOwn => None,
-            End::Stop(after) => Some(tokio::spawn(async move {
+            End::Stop(after, grace) => Some(tokio::spawn(async move {
                 sleep(Duration::from_millis(after)).await;
                 stage(|stage| stage.tell(Event::Other("the run is asked to stop".to_owned())));
                 control.stop();
+                sleep(Duration::from_millis(grace)).await;
+                stage(|stage| stage.tell(Event::Other("the run is abandoned".to_owned())));
+                abandoned.notify_one();
             })),
             End::Kill(after) => Some(tokio::spawn(async move {
                 sleep(Duration::from_millis(after)).await;
@@ -300,7 +327,7 @@ impl Actor {
             }
             Step::Patch(id, given) => client.patch(*id, &fields(given)).await.map(drop).map_err(Refused::Call),
             Step::Update(id, given) => client.update(*id, &fields(given)).await.map(drop).map_err(Refused::Call),
-            Step::Pause(_) => Ok(()),
+            Step::Pause(_) | Step::Restart => Ok(()),
         }
     }
 

@@ -9,6 +9,12 @@ use crate::plan::run::Selection;
 use crate::plan::source::{Builder, CellError, Given, Number, Options, Table};
 use crate::plan::{MatchOn, Mode, Nulls, Value};
 
+/// How long a stopped run may take to finish its requests in flight.
+const GRACE_MS: u64 = 4_500;
+/// How many stopped runs in a thousand are abandoned sooner.
+const IMPATIENT_PER_MILLE: u32 = 500;
+/// How many operations in a thousand are the last of their process.
+const RESTART_PER_MILLE: u32 = 120;
 /// How many runs in a thousand include only a part of their plan.
 const PART_PER_MILLE: u32 = 150;
 
@@ -52,8 +58,9 @@ pub(super) struct Sheet {
 pub(super) enum End {
     /// When it is done.
     ItsOwn,
-    /// It is asked to stop after this number of milliseconds.
-    Stop(u64),
+    /// It is asked to stop after the first number of milliseconds, and abandoned after the second one, as by a second
+    /// Ctrl-C.
+    Stop(u64, u64),
     /// Its process is killed after this number of milliseconds.
     Kill(u64),
     /// Its process is killed after this number of requests, answers and writes.
@@ -130,6 +137,8 @@ pub(super) enum Step {
     Patch(i64, Vec<(Field, Value)>),
     Update(i64, Vec<(Field, Value)>),
     Pause(u64),
+    /// The process ends, and another one starts.
+    Restart,
 }
 
 /// Consecutive steps.
@@ -174,7 +183,20 @@ impl Story {
                 how.part = Part::draw(parts);
             }
         }
-        Self { is_one_process: is_one_process && lanes.len() > 1, lanes }
+        let stops = &mut Dice::new(seed, "stops", 0);
+        for step in lanes.iter_mut().flat_map(|lane| &mut lane.steps) {
+            if let Step::Plan(_, end) | Step::Apply(_, How { end, .. }) | Step::Revert(_, How { end, .. }) = step
+                && let End::Stop(_, grace) = end
+                && stops.chance(IMPATIENT_PER_MILLE)
+            {
+                *grace = stops.between(0, 500);
+            }
+        }
+        let is_one_process = is_one_process && lanes.len() > 1;
+        for lane in lanes.iter_mut().filter(|_| has_more && !is_one_process) {
+            lane.restart(stops);
+        }
+        Self { is_one_process, lanes }
     }
 }
 
@@ -208,6 +230,16 @@ impl Lane {
         lane
     }
 
+    /// Makes another process continue after some operations.
+    fn restart(&mut self, dice: &mut Dice) {
+        let steps = std::mem::take(&mut self.steps);
+        let restarts = |step: Step| {
+            let is_last = dice.chance(RESTART_PER_MILLE);
+            std::iter::once(step).chain(is_last.then_some(Step::Restart))
+        };
+        self.steps = steps.into_iter().flat_map(restarts).collect();
+    }
+
     fn single_calls(dice: &mut Dice, world: &World) -> Self {
         let mut lane = Self::default();
         for _ in 0..dice.between(1, 6) {
@@ -239,7 +271,7 @@ impl End {
             return Self::ItsOwn;
         }
         match dice.between(0, 9) {
-            0 => Self::Stop(dice.between(0, 60_000)),
+            0 => Self::Stop(dice.between(0, 60_000), GRACE_MS),
             1 => Self::Kill(dice.between(0, 60_000)),
             2..4 => Self::KillAtStep(dice.between(1, 60)),
             4 => Self::DiskFails(dice.between(1, 20)),
@@ -417,6 +449,7 @@ impl fmt::Display for Step {
             Self::Patch(id, fields) => write!(formatter, "patch account {id}: {fields:?}"),
             Self::Update(id, fields) => write!(formatter, "update account {id}: {fields:?}"),
             Self::Pause(seconds) => write!(formatter, "pause for {seconds} s"),
+            Self::Restart => write!(formatter, "another process"),
         }
     }
 }
@@ -446,7 +479,9 @@ impl fmt::Display for End {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ItsOwn => Ok(()),
-            Self::Stop(after) => write!(formatter, ", stopped after {after} ms"),
+            Self::Stop(after, grace) => {
+                write!(formatter, ", stopped after {after} ms and abandoned {grace} ms later")
+            }
             Self::Kill(after) => write!(formatter, ", killed after {after} ms"),
             Self::KillAtStep(step) => write!(formatter, ", killed at step {step}"),
             Self::DiskFails(write) => write!(formatter, ", the disk fails at write {write}"),

@@ -6,6 +6,7 @@ use super::super::job::Report;
 use super::super::service::{Account, Effect, Values};
 use super::super::stage::{Operation, Put, Stage};
 use super::super::story::{End, How, Key, Sheet, Step};
+use super::super::world::Trait;
 use super::{Job, had, has_key, matched, matched_throughout, same, site};
 use crate::account::Field;
 use crate::plan::file::{ChangeView, RowView};
@@ -79,7 +80,7 @@ pub(in crate::simulation) fn reported(
     let Some(job) = stage.jobs.get(&(lane, number)) else { return };
     let mut broken = Vec::new();
     if let Some(how) = ran {
-        part(job, report, how, is_done, &mut broken);
+        part(stage, job, report, how, is_done, &mut broken);
     }
     if report.rows.len() != job.sheet.rows.len() {
         broken
@@ -118,7 +119,7 @@ pub(in crate::simulation) fn reported(
 }
 
 /// Checks which rows a run has touched: those of its part, at most as many as its limit, and all of them if it finished.
-fn part(job: &Job, report: &Report, how: How, is_done: bool, broken: &mut Vec<(u8, String)>) {
+fn part(stage: &Stage, job: &Job, report: &Report, how: How, is_done: bool, broken: &mut Vec<(u8, String)>) {
     let before = |view: &RowView| job.statuses.get(view.row as usize).copied();
     let touched = || report.rows.iter().filter(|view| before(view).is_some_and(|before| before != view.status));
     for view in touched().filter(|view| !how.part.has(view.row)) {
@@ -134,8 +135,11 @@ fn part(job: &Job, report: &Report, how: How, is_done: bool, broken: &mut Vec<(u
     let due = report.rows.iter().filter(|view| is_due(view.row));
     let due_before = due.clone().filter(|view| before(view).is_some_and(is_pending)).count() as u64;
     let left = due.filter(|view| is_pending(view.status)).count() as u64;
-    // A row whose update may have cleared something comes before pending ones.
-    let most = how.part.limit.map_or(0, |limit| due_before.saturating_sub(limit.saturating_sub(1)).min(due_before));
+    // A row whose update may have cleared a member comes before pending ones.
+    let has_first = stage.world.has_stages()
+        || [Trait::UnknownMember, Trait::MemberComputed].iter().any(|what| stage.world.is(*what));
+    let sends = |limit: u64| limit.saturating_sub(u64::from(has_first));
+    let most = how.part.limit.map_or(0, |limit| due_before.saturating_sub(sends(limit)));
     if is_done && left > most {
         broken.push((2, format!("{left} rows are pending although the run came to its end, and {most} may be")));
     }

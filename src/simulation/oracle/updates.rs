@@ -136,13 +136,21 @@ fn of_revert(
     }
 }
 
-/// Returns whether an update sent the value of a field that this revert sends, and its answer showed another one.
+/// Returns whether an update sent the value of a field that this revert sends, and its answer showed another one, or it
+/// got no answer, and the next one of the same run found the field empty: someone else may have emptied it.
 fn was_spoiled(stage: &Stage, account: &Account, revert: &Put, field: Field) -> bool {
     let answers_otherwise = |other: &Put| {
         let differs = |now: &Value| !same(field, now, &other.value(field));
         same(field, &other.value(field), &revert.value(field)) && answered(account, other, field, differs)
     };
-    stage.puts.iter().any(|(_, other)| other.id == account.id && answers_otherwise(other))
+    let puts = || stage.puts.iter().map(|(_, other)| other).filter(|other| other.id == account.id);
+    let is_emptied = |other: &Put| {
+        let is_next = |next: &Put| next.operation == other.operation && next.sent > other.sent;
+        let is_empty = |next: &Put| same(field, &next.value(field), &Value::Null);
+        let had_it = same(field, &other.value(field), &revert.value(field));
+        had_it && !other.is_answered_well() && puts().any(|next| is_next(next) && is_empty(next))
+    };
+    puts().any(|other| answers_otherwise(other) || is_emptied(other))
 }
 
 /// Returns whether the answer to an update showed such a value. If the service ignored the update, the answer may show
