@@ -199,7 +199,7 @@ pub(super) fn called(stage: &mut Stage, number: usize, error: Option<&Error>) {
     };
     let account = stage.service.accounts.get(id);
     let was_made = account.is_some_and(|it| {
-        let mut versions = it.during(operation.started, stage.now());
+        let mut versions = it.during(operation.started.saturating_sub(stage.lag()), stage.now());
         versions.any(|version| version.values.as_deref().is_some_and(is_made))
     });
     if error.is_none() && !was_made && !of_call().any(|put| put.effect == Effect::Ignored) {

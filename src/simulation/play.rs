@@ -360,7 +360,8 @@ impl Actor {
             let marked: Vec<usize> = report.rows.iter().filter(is_marked).map(|row| row.row as usize).collect();
             if is_plan {
                 let operation = &stage.operations[operation];
-                let planned = (operation.started, operation.ended.unwrap_or_default());
+                let from = operation.started.saturating_sub(stage.lag());
+                let planned = (from, operation.ended.unwrap_or_default());
                 stage.jobs.insert((self.lane, job), Job::new(sheet, planned, &report));
                 oracle::planned(stage, self.lane, job, &report);
             }

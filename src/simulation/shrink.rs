@@ -95,6 +95,7 @@ fn shorter(world: &World, story: &Story, index: usize) -> Option<(World, Story)>
     }
     of_world(&|world| world.colleague_s = None);
     of_world(&|world| world.sleep_s = None);
+    of_world(&|world| world.lag_ms = 0);
     of_world(&|world| world.other_program_s = None);
     of_world(&|world| world.order = Order::Id);
     of_world(&|world| world.latency_ms = (10, 10));

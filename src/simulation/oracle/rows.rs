@@ -172,8 +172,9 @@ pub(in crate::simulation) fn reported_revert(
             })
         };
         let is_done = |values: &Values| changes().all(|it| same(it.field, values.get(it.field), &it.after));
+        // A revert that reads what the account was before its plan takes that for restored; limits.md says so.
         let was_done = || {
-            let mut versions = account.during(from, stage.now());
+            let mut versions = account.during(from.saturating_sub(stage.lag()), stage.now());
             versions.any(|version| version.values.as_deref().is_some_and(is_done))
         };
         let is_written = puts.iter().any(|put| put.operation == operation && put.effect == Effect::Written);

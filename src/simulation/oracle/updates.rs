@@ -70,7 +70,7 @@ fn beyond_part(stage: &Stage, put: &Put, operation: &Operation) -> Option<String
 }
 
 /// Returns from when on an account must have had the values that an update keeps. What the same process wrote before, and
-/// knows of, must not be undone.
+/// knows of, must not be undone, unless reads are behind: then every look is as old as the accounts that it shows.
 fn looked_since(stage: &Stage, put: &Put, window: Duration) -> Duration {
     let is_known = |other: &Put| {
         // A call may repeat its own update without another look while the look is fresh.
@@ -81,7 +81,7 @@ fn looked_since(stage: &Stage, put: &Put, window: Duration) -> Duration {
     };
     let known = stage.puts.iter().map(|(_, other)| other).filter(|other| is_known(other));
     let known = known.filter(|other| other.effect == Effect::Written).filter_map(|other| other.arrived);
-    known.max().unwrap_or_default().max(put.sent.saturating_sub(window))
+    known.max().unwrap_or_default().max(put.sent.saturating_sub(window)).saturating_sub(stage.lag())
 }
 
 /// Returns whether one version of an account had all values that an update keeps.
@@ -130,7 +130,7 @@ fn of_revert(
         };
         ours.iter().any(|other| other.may_be_applied() && is_of(other))
     };
-    if !how.overwrite && !had(account, field, put.sent.saturating_sub(WINDOW), put.sent, is_due) {
+    if !how.overwrite && !had(account, field, put.sent.saturating_sub(WINDOW + stage.lag()), put.sent, is_due) {
         broken
             .push((1, format!("the revert overwrites what others wrote into {} of account {}", field.name(), put.id)));
     }
