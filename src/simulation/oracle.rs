@@ -53,6 +53,8 @@ pub(super) struct Job {
     pub(super) were_unknown: BTreeSet<usize>,
     /// Whether the disk failed during the job, or its process died.
     pub(super) is_shaken: bool,
+    /// Whether the log of its plan was lost, with the values that updates overwrote.
+    pub(super) has_lost_log: bool,
 }
 
 impl Job {
@@ -76,6 +78,7 @@ impl Job {
             unknown_since: BTreeMap::new(),
             were_unknown: BTreeSet::new(),
             is_shaken: false,
+            has_lost_log: false,
         }
     }
 }

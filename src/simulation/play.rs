@@ -170,6 +170,35 @@ impl Actor {
         self.client = client(self.process, self.lane);
     }
 
+    /// The logs of a plan and of its reverts are lost.
+    fn lose_logs(&self, plan: &Path, job: usize) {
+        let stem = plan.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let is_revert = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| {
+                let name = name.to_string_lossy();
+                name.starts_with(&format!("{stem}.revert")) && name.ends_with(".replyplan")
+            })
+        };
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let mut reverts: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_revert).collect();
+        reverts.sort();
+        for path in reverts.iter().chain(plan.exists().then_some(&plan.to_owned())) {
+            match job::lose_log(path) {
+                Ok(true) => stage(|stage| {
+                    stage.tell(Event::Other("the log of a plan is lost, and the plan is recovered".to_owned()));
+                    if let Some(job) = stage.jobs.get_mut(&(self.lane, job)) {
+                        job.has_lost_log = true;
+                    }
+                }),
+                Ok(false) => {}
+                Err(refused) => {
+                    let text = format!("a plan without its log cannot be recovered: {refused}");
+                    stage(|stage| stage.violated(2, text.replace(&*self.folder.to_string_lossy(), "")));
+                }
+            }
+        }
+    }
+
     /// Finishes every job without further faults, and checks the result.
     async fn finish(&mut self, lane: &Lane, dice: &mut Dice) {
         for job in 0..lane.sheets.len() {
@@ -258,6 +287,11 @@ impl Actor {
         }
         if done.is_none() {
             self.restart();
+            if let Step::Apply(job, how) | Step::Revert(job, how) = step
+                && how.loses_log
+            {
+                self.lose_logs(&self.plan_path(lane, *job), *job);
+            }
         } else {
             stage(|stage| oracle::ended(stage, number));
         }
@@ -374,10 +408,15 @@ impl Actor {
             if let Step::Apply(_, how) = step
                 && is_killed
                 && !how.is_twice
+                && !how.loses_log
             {
                 oracle::killed(stage, self.lane, job, operation, &report, *how);
             }
-            let ran = if let Step::Apply(_, how) = step { Some(*how) } else { None };
+            let ran = if let Step::Apply(_, how) = step {
+                Some(*how).filter(|how| !(is_killed && how.loses_log))
+            } else {
+                None
+            };
             oracle::reported(stage, self.lane, job, &report, ran, ran.is_some() && is_done);
         });
         let reverted_by = stage(|stage| stage.reverted_by.get(&(self.lane, job)).cloned());

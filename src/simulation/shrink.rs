@@ -73,6 +73,7 @@ fn shorter(world: &World, story: &Story, index: usize) -> Option<(World, Story)>
                     how.concurrency = 1;
                     how.is_twice = false;
                     how.retries = false;
+                    how.loses_log = false;
                     how.part = How::CALM.part;
                 }
             });

@@ -13,6 +13,8 @@ use crate::plan::{MatchOn, Mode, Nulls, Value};
 const GRACE_MS: u64 = 4_500;
 /// How many stopped runs in a thousand are abandoned sooner.
 const IMPATIENT_PER_MILLE: u32 = 500;
+/// How many killed runs in a thousand lose the log of their plan.
+const LOST_LOG_PER_MILLE: u32 = 300;
 /// How many operations in a thousand are the last of their process.
 const RESTART_PER_MILLE: u32 = 120;
 /// How many runs in a thousand include only a part of their plan.
@@ -114,6 +116,8 @@ pub(super) struct How {
     pub(super) end: End,
     /// Whether it is applied twice at the same time.
     pub(super) is_twice: bool,
+    /// Whether the log of its plan is lost if its process is killed.
+    pub(super) loses_log: bool,
 }
 
 impl How {
@@ -125,6 +129,7 @@ impl How {
         concurrency: 4,
         end: End::ItsOwn,
         is_twice: false,
+        loses_log: false,
     };
 }
 
@@ -190,6 +195,13 @@ impl Story {
                 && stops.chance(IMPATIENT_PER_MILLE)
             {
                 *grace = stops.between(0, 500);
+            }
+        }
+        for step in lanes.iter_mut().flat_map(|lane| &mut lane.steps) {
+            if let Step::Apply(_, how) | Step::Revert(_, how) = step
+                && matches!(how.end, End::Kill(_) | End::KillAtStep(_))
+            {
+                how.loses_log = stops.chance(LOST_LOG_PER_MILLE);
             }
         }
         let is_one_process = is_one_process && lanes.len() > 1;
@@ -290,6 +302,7 @@ impl How {
             retries: false,
             part: Part::WHOLE,
             is_twice: dice.chance(30),
+            loses_log: false,
         }
     }
 }
@@ -459,8 +472,9 @@ impl fmt::Display for How {
         let conflict = if self.overwrite { ", overwriting" } else { "" };
         let unknown = if self.clear_unknown { ", clearing unknown members" } else { "" };
         let twice = if self.is_twice { ", by two runs at the same time" } else { "" };
+        let log = if self.loses_log { " and loses its log" } else { "" };
         let part = if self.part.is_whole() { String::new() } else { format!(", {}", self.part) };
-        write!(formatter, ", {} at once{conflict}{unknown}{twice}{part}{}", self.concurrency, self.end)
+        write!(formatter, ", {} at once{conflict}{unknown}{twice}{part}{}{log}", self.concurrency, self.end)
     }
 }
 

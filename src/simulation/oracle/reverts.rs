@@ -75,7 +75,9 @@ pub(in crate::simulation) fn reverted(
                 .during(first.sent.saturating_sub(WINDOW + stage.lag()), first.arrived.unwrap_or_default())
                 .filter(before);
             let mut shown = shown.filter_map(|version| version.values.as_ref());
-            if !shown.any(|before| same(field, &stored(before.get(field)), &now)) {
+            // Without the log, the file knows only the value from when the plan was made.
+            let is_planned = job.has_lost_log && same(field, &stored(&change.before), &now);
+            if !is_planned && !shown.any(|before| same(field, &stored(before.get(field)), &now)) {
                 let said = view.map(|view| (view.status.as_str(), view.error.clone()));
                 let name = field.name();
                 let text =
