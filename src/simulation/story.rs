@@ -208,7 +208,7 @@ impl Story {
         for lane in lanes.iter_mut().filter(|_| has_more && !is_one_process) {
             lane.restart(stops);
         }
-        Self { is_one_process, lanes }
+        Self { lanes, is_one_process }
     }
 }
 

@@ -305,7 +305,7 @@ fn judge(
         Status::Failed | Status::Pending | Status::Conflict | Status::Unchanged | Status::NotFound if is_written => {
             Some("an update of it was written")
         }
-        Status::Invalid | Status::Failed => None,
+        Status::Invalid | Status::Failed | Status::Pending => None,
         Status::Changed => (!is_answered).then_some("no update of it was answered"),
         Status::Unchanged => {
             let is_so = |values: &Values| {
@@ -315,7 +315,6 @@ fn judge(
             let was = versions.filter_map(|version| version.values.as_ref()).any(|values| is_so(values));
             (!was).then_some("the account never was as it says")
         }
-        Status::Pending => None,
         Status::NotFound => match (&sheet.rows[row].key, id) {
             (Key::Text(key), None) => {
                 let mut accounts = stage.service.accounts.values();
