@@ -7,7 +7,7 @@ use super::story::{How, Sheet};
 use crate::client::Client;
 use crate::error::Error;
 use crate::plan::file::{ChangeView, FileError, FileErrorKind, PlanFile, RowView, Run};
-use crate::plan::run::{self, ApplyOptions, Control, OnConflict, OnUnknownMember, RunError, Selection};
+use crate::plan::run::{self, ApplyOptions, Control, OnConflict, OnUnknownMember, RunError};
 use crate::sabotage::{Guard, is_off};
 
 /// The content of a plan file.
@@ -22,6 +22,8 @@ pub(super) struct Report {
 pub(super) enum Refused {
     /// It was asked to stop, and has no result.
     Stopped,
+    /// It was abandoned, with what it had in flight.
+    Abandoned,
     Run(RunError),
     Call(Error),
     Other(String),
@@ -31,6 +33,7 @@ impl std::fmt::Display for Refused {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Stopped => write!(formatter, "stopped"),
+            Self::Abandoned => write!(formatter, "abandoned"),
             Self::Run(error) => write!(formatter, "{error}"),
             Self::Call(error) => write!(formatter, "{error}"),
             Self::Other(text) => write!(formatter, "{text}"),
@@ -94,7 +97,7 @@ async fn run_once(client: &Client, run: Run, how: How, control: &Arc<Control>) -
         retry_failed: how.retries,
         concurrency: how.concurrency,
     };
-    Ok(run::apply(client, run, options, &Selection::default(), control, None).await?)
+    Ok(run::apply(client, run, options, &how.part.selection(), control, None).await?)
 }
 
 /// Reverts a plan, or resumes the revert. Returns the plan of the revert.
@@ -128,6 +131,20 @@ fn report_of(file: &PlanFile) -> Result<Report, Refused> {
     file.for_each_row(|row| report.rows.push(row))?;
     file.for_each_change(|change| report.changes.push(change))?;
     Ok(report)
+}
+
+/// Deletes the log of a plan, as a copy of the file alone lacks it, and opens the plan without it. Returns whether the
+/// plan needed its log.
+pub(super) fn lose_log(path: &Path) -> Result<bool, Refused> {
+    for suffix in ["-wal", "-shm"] {
+        let mut log = path.as_os_str().to_owned();
+        log.push(suffix);
+        let _ = std::fs::remove_file(log);
+    }
+    match PlanFile::open(path) {
+        Err(error) if error.kind() == &FileErrorKind::NeedsLog => Ok(PlanFile::recover(path).map(|_| true)?),
+        _ => Ok(false),
+    }
 }
 
 /// Deletes the logs of a deleted plan, as the error says.

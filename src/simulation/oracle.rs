@@ -20,11 +20,12 @@ pub(super) use self::rows::{killed, planned, reported, reported_revert};
 pub(super) use self::updates::sent;
 use super::job::Report;
 use super::service::{Account, Effect, Values};
-use super::stage::Stage;
-use super::story::{Sheet, Step};
+use super::stage::{Put, Stage};
+use super::story::{How, Sheet, Step};
 use super::world::{Fault, Order, Trait};
 use crate::account::Field;
 use crate::error::Error;
+use crate::plan::file::FileErrorKind;
 use crate::plan::run::RunError;
 use crate::plan::{Change, MatchOn, Status, Value};
 
@@ -52,6 +53,8 @@ pub(super) struct Job {
     pub(super) were_unknown: BTreeSet<usize>,
     /// Whether the disk failed during the job, or its process died.
     pub(super) is_shaken: bool,
+    /// Whether the log of its plan was lost, with the values that updates overwrote.
+    pub(super) has_lost_log: bool,
 }
 
 impl Job {
@@ -75,6 +78,7 @@ impl Job {
             unknown_since: BTreeMap::new(),
             were_unknown: BTreeSet::new(),
             is_shaken: false,
+            has_lost_log: false,
         }
     }
 }
@@ -198,7 +202,7 @@ pub(super) fn called(stage: &mut Stage, number: usize, error: Option<&Error>) {
     };
     let account = stage.service.accounts.get(id);
     let was_made = account.is_some_and(|it| {
-        let mut versions = it.during(operation.started, stage.now());
+        let mut versions = it.during(operation.started.saturating_sub(stage.lag()), stage.now());
         versions.any(|version| version.values.as_deref().is_some_and(is_made))
     });
     if error.is_none() && !was_made && !of_call().any(|put| put.effect == Effect::Ignored) {
@@ -213,7 +217,14 @@ pub(super) fn stopped(stage: &mut Stage, number: usize, error: &RunError) {
     let is_explained = match error {
         RunError::ClearedMembers { .. } => stage.world.is(Trait::UnknownMember),
         RunError::ResetMembers { id, .. } => account(id).is_some_and(|it| !it.has_one_stage()),
-        RunError::EmptiedFields { .. } => stage.world.is(Trait::TidiesPhones),
+        RunError::EmptiedFields { id, .. } => {
+            // Another writer's change after an attempt without an answer cannot be told from that attempt.
+            let is_in_doubt = |put: &Put| put.operation == number && put.id == *id && !put.is_answered_well();
+            stage.world.is(Trait::TidiesPhones) || stage.puts.iter().any(|(_, put)| is_in_doubt(put))
+        }
+        RunError::File(error) if matches!(error.kind(), FileErrorKind::Locked(_)) => {
+            matches!(stage.operations[number].step, Step::Apply(_, How { is_twice: true, .. }))
+        }
         RunError::InDoubt { .. } => stage.puts.iter().any(|(_, put)| !put.is_answered_well()),
         _ => true,
     };
@@ -284,7 +295,9 @@ fn judge_requests(stage: &mut Stage, number: usize) {
                     || ((how.overwrite || how.retries) && **status == Status::Conflict)
                     || (how.retries && **status == Status::Failed)
             };
-            let rows = job.statuses.iter().filter(is_open).count() as u64;
+            let included = job.statuses.iter().enumerate().filter(|(row, _)| how.part.has(*row as u64));
+            let rows = included.filter(|(_, status)| is_open(status)).count() as u64;
+            let rows = how.part.limit.map_or(rows, |limit| rows.min(limit));
             // A look and an update for each row, and the pages that contain several.
             let calm = 2 * rows + rows / 2;
             let at_once = how.concurrency as u64;

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Builder;
+use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::{Duration, sleep, timeout};
 
 use super::dice::Dice;
@@ -154,10 +156,45 @@ impl Actor {
 
     async fn act(&mut self, lane: &Lane) {
         for step in &lane.steps {
-            if let Step::Pause(seconds) = step {
-                sleep(Duration::from_secs(*seconds)).await;
-            } else {
-                self.operate(lane, step).await;
+            match step {
+                Step::Pause(seconds) => sleep(Duration::from_secs(*seconds)).await,
+                Step::Restart => self.restart(),
+                _ => drop(self.operate(lane, step).await),
+            }
+        }
+    }
+
+    /// Continues in another process.
+    fn restart(&mut self) {
+        self.process = start_process(&self.folder);
+        self.client = client(self.process, self.lane);
+    }
+
+    /// The logs of a plan and of its reverts are lost.
+    fn lose_logs(&self, plan: &Path, job: usize) {
+        let stem = plan.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let is_revert = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| {
+                let name = name.to_string_lossy();
+                name.starts_with(&format!("{stem}.revert")) && name.ends_with(".replyplan")
+            })
+        };
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let mut reverts: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_revert).collect();
+        reverts.sort();
+        for path in reverts.iter().chain(plan.exists().then_some(&plan.to_owned())) {
+            match job::lose_log(path) {
+                Ok(true) => stage(|stage| {
+                    stage.tell(Event::Other("the log of a plan is lost, and the plan is recovered".to_owned()));
+                    if let Some(job) = stage.jobs.get_mut(&(self.lane, job)) {
+                        job.has_lost_log = true;
+                    }
+                }),
+                Ok(false) => {}
+                Err(refused) => {
+                    let text = format!("a plan without its log cannot be recovered: {refused}");
+                    stage(|stage| stage.violated(2, text.replace(&*self.folder.to_string_lossy(), "")));
+                }
             }
         }
     }
@@ -215,16 +252,21 @@ impl Actor {
             Step::Apply(_, how) | Step::Revert(_, how) => how.end,
             _ => End::ItsOwn,
         };
-        let ending = self.prepare(end, &control);
+        let abandoned = Arc::new(Notify::new());
+        let ending = self.prepare(end, &control, &abandoned);
         let died = stage(|stage| stage.died(self.process));
         let done = tokio::select! {
             biased;
             () = died.notified() => None,
+            () = abandoned.notified() => Some(Err(Refused::Abandoned)),
             done = Box::pin(self.work(lane, step, &control)) => Some(done).filter(|_| !stage(|stage| stage.is_dead(self.process))),
         };
         if let Some(ending) = ending {
             ending.abort();
         }
+        // What the run was about to do ends here.
+        yield_now().await;
+        let is_abandoned = matches!(done, Some(Err(Refused::Abandoned)));
         stage(|stage| stage.spare(self.process));
         let result = match &done {
             None => "its process was killed".to_owned(),
@@ -244,24 +286,43 @@ impl Actor {
             stage(|stage| oracle::called(stage, number, error));
         }
         if done.is_none() {
-            self.process = start_process(&self.folder);
-            self.client = client(self.process, self.lane);
+            self.restart();
+            if let Step::Apply(job, how) | Step::Revert(job, how) = step
+                && how.loses_log
+            {
+                self.lose_logs(&self.plan_path(lane, *job), *job);
+            }
         } else {
             stage(|stage| oracle::ended(stage, number));
         }
         let is_stopped = control.is_stopping();
-        self.judge(lane, step, number, end, done.is_none(), matches!(done, Some(Ok(()))) && !is_stopped);
+        self.judge(
+            lane,
+            step,
+            number,
+            end,
+            done.is_none() || is_abandoned,
+            matches!(done, Some(Ok(()))) && !is_stopped,
+        );
         matches!(done, Some(Ok(())))
     }
 
-    fn prepare(&self, end: End, control: &Arc<Control>) -> Option<tokio::task::JoinHandle<()>> {
-        let (control, process) = (Arc::clone(control), self.process);
+    fn prepare(
+        &self,
+        end: End,
+        control: &Arc<Control>,
+        abandoned: &Arc<Notify>,
+    ) -> Option<tokio::task::JoinHandle<()>> {
+        let (control, abandoned, process) = (Arc::clone(control), Arc::clone(abandoned), self.process);
         match end {
             End::ItsOwn => None,
-            End::Stop(after) => Some(tokio::spawn(async move {
+            End::Stop(after, grace) => Some(tokio::spawn(async move {
                 sleep(Duration::from_millis(after)).await;
                 stage(|stage| stage.tell(Event::Other("the run is asked to stop".to_owned())));
                 control.stop();
+                sleep(Duration::from_millis(grace)).await;
+                stage(|stage| stage.tell(Event::Other("the run is abandoned".to_owned())));
+                abandoned.notify_one();
             })),
             End::Kill(after) => Some(tokio::spawn(async move {
                 sleep(Duration::from_millis(after)).await;
@@ -300,7 +361,7 @@ impl Actor {
             }
             Step::Patch(id, given) => client.patch(*id, &fields(given)).await.map(drop).map_err(Refused::Call),
             Step::Update(id, given) => client.update(*id, &fields(given)).await.map(drop).map_err(Refused::Call),
-            Step::Pause(_) => Ok(()),
+            Step::Pause(_) | Step::Restart => Ok(()),
         }
     }
 
@@ -333,7 +394,8 @@ impl Actor {
             let marked: Vec<usize> = report.rows.iter().filter(is_marked).map(|row| row.row as usize).collect();
             if is_plan {
                 let operation = &stage.operations[operation];
-                let planned = (operation.started, operation.ended.unwrap_or_default());
+                let from = operation.started.saturating_sub(stage.lag());
+                let planned = (from, operation.ended.unwrap_or_default());
                 stage.jobs.insert((self.lane, job), Job::new(sheet, planned, &report));
                 oracle::planned(stage, self.lane, job, &report);
             }
@@ -346,11 +408,16 @@ impl Actor {
             if let Step::Apply(_, how) = step
                 && is_killed
                 && !how.is_twice
+                && !how.loses_log
             {
                 oracle::killed(stage, self.lane, job, operation, &report, *how);
             }
-            let is_applied = is_done && matches!(step, Step::Apply(..));
-            oracle::reported(stage, self.lane, job, &report, is_applied);
+            let ran = if let Step::Apply(_, how) = step {
+                Some(*how).filter(|how| !(is_killed && how.loses_log))
+            } else {
+                None
+            };
+            oracle::reported(stage, self.lane, job, &report, ran, ran.is_some() && is_done);
         });
         let reverted_by = stage(|stage| stage.reverted_by.get(&(self.lane, job)).cloned());
         if let Some(path) = reverted_by.filter(|_| is_done && matches!(step, Step::Revert(..)))

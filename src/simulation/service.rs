@@ -70,6 +70,11 @@ impl Account {
         &self.versions[self.versions.len() - 1]
     }
 
+    /// Returns its version at a moment; `None` before it was created.
+    fn at(&self, moment: Duration) -> Option<&Version> {
+        self.versions.iter().rfind(|version| version.at <= moment)
+    }
+
     /// Returns whether it always had the same stage.
     pub(super) fn has_one_stage(&self) -> bool {
         let stage = self.now().stage;
@@ -251,8 +256,8 @@ impl Service {
             return none(with(plain(401, Vec::new()), WWW_AUTHENTICATE, "Bearer"));
         }
         match asked {
-            Asked::Get(id) => none(self.get(*id, fault)),
-            Asked::List { top, skip } => none(self.list(*top, *skip, fault)),
+            Asked::Get(id) => none(self.get(*id, self.read_at(now, number), fault)),
+            Asked::List { top, skip } => none(self.list(*top, *skip, self.read_at(now, number), fault)),
             Asked::Put(id, body) => {
                 let (reply, effect) = self.put(now, number, *id, body, fault);
                 (if fault == Some(Fault::ServerErrorApplied) { problem(500, None) } else { reply }, effect)
@@ -293,25 +298,35 @@ impl Service {
         wait(MINUTE, per_minute).max(wait(HOUR, per_hour))
     }
 
-    fn answers(&self, id: i64) -> Result<&Account, Reply> {
+    /// Returns the moment whose accounts a read shows: it may be answered from a copy that is behind.
+    fn read_at(&self, now: Duration, number: usize) -> Duration {
+        if self.world.lag_ms == 0 || self.is_calm {
+            return now;
+        }
+        let mut dice = Dice::new(self.seed, "behind", number as u64);
+        let is_behind = dice.chance(600);
+        now.saturating_sub(Duration::from_millis(if is_behind { dice.between(0, self.world.lag_ms) } else { 0 }))
+    }
+
+    fn answers(&self, id: i64, at: Duration) -> Result<(&Account, &Version), Reply> {
         let missing = || problem(404, Some("contactAccount.notFound"));
-        let account = self.accounts.get(&id).filter(|account| account.now().values.is_some()).ok_or_else(missing)?;
+        let account = self.accounts.get(&id).and_then(|account| Some((account, account.at(at)?)));
+        let account = account.filter(|(_, version)| version.values.is_some()).ok_or_else(missing)?;
         if id == 2 && self.world.is(Trait::OneForbiddenWithoutCode) {
             return Err(problem(403, None));
         }
         Ok(account)
     }
 
-    fn get(&self, id: i64, fault: Option<Fault>) -> Reply {
-        match self.answers(id) {
-            Ok(account) => json_reply(&self.shown(self.shown_for(fault, account), true)),
+    fn get(&self, id: i64, at: Duration, fault: Option<Fault>) -> Reply {
+        match self.answers(id, at) {
+            Ok((account, version)) => {
+                let other = self.other(id).filter(|_| fault == Some(Fault::OtherAccount));
+                let (id, version) = other.map_or((account.id, version), |other| (other.id, other.now()));
+                json_reply(&self.shown(id, version, true))
+            }
             Err(reply) => reply,
         }
-    }
-
-    /// Returns the account, or another one if the answer is about another one.
-    fn shown_for<'a>(&'a self, fault: Option<Fault>, account: &'a Account) -> &'a Account {
-        self.other(account.id).filter(|_| fault == Some(Fault::OtherAccount)).unwrap_or(account)
     }
 
     fn other(&self, id: i64) -> Option<&Account> {
@@ -323,19 +338,19 @@ impl Service {
         self.other(id).is_some()
     }
 
-    fn list(&mut self, top: u64, skip: u64, fault: Option<Fault>) -> Reply {
+    fn list(&mut self, top: u64, skip: u64, at: Duration, fault: Option<Fault>) -> Reply {
         if top == 0 || top > u64::from(crate::paging::LONGEST_PAGE) {
             return problem(400, Some("contactAccount.invalidPagination"));
         }
         self.pages += 1;
-        let existing = self.accounts.values().filter(|account| account.now().values.is_some());
-        let mut listed: Vec<&Account> = existing.collect();
+        let existing = self.accounts.values().filter_map(|account| Some((account.id, account.at(at)?)));
+        let mut listed: Vec<(i64, &Version)> = existing.filter(|(_, version)| version.values.is_some()).collect();
         match self.world.order {
             Order::Id => {}
-            Order::Name => listed.sort_by_key(|account| {
-                format!("{:?}", account.now().values.as_ref().map(|it| it.get(Field::Name).clone()))
+            Order::Name => listed.sort_by_key(|(_, version)| {
+                format!("{:?}", version.values.as_ref().map(|it| it.get(Field::Name).clone()))
             }),
-            Order::LastWritten => listed.sort_by_key(|account| std::cmp::Reverse((account.now().at, account.id))),
+            Order::LastWritten => listed.sort_by_key(|(id, version)| std::cmp::Reverse((version.at, *id))),
             Order::None if self.is_calm => {}
             Order::None => {
                 let mut dice = Dice::new(self.seed, "order", self.pages);
@@ -349,19 +364,19 @@ impl Service {
         let repeats = self.world.is(Trait::ListRepeats) && !self.is_calm;
         let skip = if fault == Some(Fault::PageRepeats) || repeats { 0 } else { skip as usize };
         let page = listed.iter().skip(skip).take(if fault == Some(Fault::PageEmpty) { 0 } else { top as usize });
-        let items: Vec<Json> = page.map(|account| self.item(account)).collect();
+        let items: Vec<Json> = page.map(|(id, version)| self.item(*id, version)).collect();
         let has_more = fault == Some(Fault::PageEmpty) || repeats || skip + items.len() < listed.len();
         json_reply(&json!({"items": items, "hasMore": has_more}))
     }
 
-    fn item(&self, account: &Account) -> Json {
-        let mut item = self.shown(account, false);
+    fn item(&self, id: i64, version: &Version) -> Json {
+        let mut item = self.shown(id, version, false);
         let Some(members) = item.as_object_mut() else { return item };
         if self.world.is(Trait::ItemsLack) {
             let mut dice = Dice::new(self.seed, "lacking", 0);
             let nullable: Vec<Field> = Field::ALL.iter().copied().filter(|field| field.nullable()).collect();
             let field = dice.pick(&nullable);
-            if dice.chance(700) || account.id % 3 == 0 {
+            if dice.chance(700) || id % 3 == 0 {
                 members.remove(field.wire());
             }
         }
@@ -373,16 +388,15 @@ impl Service {
                 }
             }
         }
-        if self.world.is(Trait::ItemUnreadable) && account.id == 3 {
+        if self.world.is(Trait::ItemUnreadable) && id == 3 {
             members.insert("linkedProspectsCount".to_owned(), "many".into());
         }
         item
     }
 
-    fn shown(&self, account: &Account, whole: bool) -> Json {
-        let version = account.now();
+    fn shown(&self, id: i64, version: &Version, whole: bool) -> Json {
         let mut members = Map::new();
-        members.insert("id".to_owned(), account.id.into());
+        members.insert("id".to_owned(), id.into());
         for field in Field::ALL {
             let value = version.values.as_ref().map_or(&Value::Null, |values| values.get(*field));
             if let Some(shown) = self.shown_value(*field, value, whole) {
@@ -413,7 +427,7 @@ impl Service {
         if self.world.is(Trait::UnknownMember) {
             members.insert(UNKNOWN_MEMBER.to_owned(), version.unknown_member.clone().map_or(Json::Null, Json::from));
         }
-        if self.world.is(Trait::AccountUnreadable) && account.id == 4 {
+        if self.world.is(Trait::AccountUnreadable) && id == 4 {
             members.insert("ownerUserId".to_owned(), "invalid".into());
         }
         Json::Object(members)
@@ -444,8 +458,8 @@ impl Service {
         body: &Map<String, Json>,
         fault: Option<Fault>,
     ) -> (Reply, Effect) {
-        let before = match self.answers(id) {
-            Ok(account) => account.now().clone(),
+        let before = match self.answers(id, now) {
+            Ok((_, version)) => version.clone(),
             Err(reply) => return (reply, Effect::None),
         };
         if id == 3 && self.world.is(Trait::OneForbidden) {
@@ -466,7 +480,7 @@ impl Service {
                 account.versions.push(version);
             }
         }
-        (self.get(id, fault), effect)
+        (self.get(id, now, fault), effect)
     }
 
     /// Applies a body to an account: clears each missing field except the owner.

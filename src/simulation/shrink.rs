@@ -73,6 +73,8 @@ fn shorter(world: &World, story: &Story, index: usize) -> Option<(World, Story)>
                     how.concurrency = 1;
                     how.is_twice = false;
                     how.retries = false;
+                    how.loses_log = false;
+                    how.part = How::CALM.part;
                 }
             });
         }
@@ -94,6 +96,7 @@ fn shorter(world: &World, story: &Story, index: usize) -> Option<(World, Story)>
     }
     of_world(&|world| world.colleague_s = None);
     of_world(&|world| world.sleep_s = None);
+    of_world(&|world| world.lag_ms = 0);
     of_world(&|world| world.other_program_s = None);
     of_world(&|world| world.order = Order::Id);
     of_world(&|world| world.latency_ms = (10, 10));

@@ -218,6 +218,11 @@ impl Stage {
         moment.saturating_duration_since(self.started)
     }
 
+    /// Returns by how much a read may be older than the accounts.
+    pub(super) const fn lag(&self) -> Duration {
+        Duration::from_millis(self.world.lag_ms)
+    }
+
     pub(super) const fn slept(&self) -> Duration {
         self.slept
     }
@@ -496,10 +501,11 @@ impl Stage {
     /// A request has arrived at the service.
     pub(super) fn arrive(&mut self, number: usize, line: usize, asked: &Asked, headers: &HeaderMap, way: Way) -> Reply {
         let (now, Line { process, lane }) = (self.now(), self.lines[line]);
+        let lag = self.lag();
         let (had_member, may_have_had_member) = match asked {
             Asked::Put(id, _) => self.service.accounts.get(id).map_or((false, false), |account| {
                 let has = |version: &super::service::Version| version.unknown_member.is_some();
-                (has(account.now()), account.during(now.saturating_sub(super::oracle::WINDOW), now).any(has))
+                (has(account.now()), account.during(now.saturating_sub(super::oracle::WINDOW + lag), now).any(has))
             }),
             _ => (false, false),
         };

@@ -5,8 +5,20 @@ use std::fmt;
 use super::dice::Dice;
 use super::world::World;
 use crate::account::{CompanySize, Field};
+use crate::plan::run::Selection;
 use crate::plan::source::{Builder, CellError, Given, Number, Options, Table};
 use crate::plan::{MatchOn, Mode, Nulls, Value};
+
+/// How long a stopped run may take to finish its requests in flight.
+const GRACE_MS: u64 = 4_500;
+/// How many stopped runs in a thousand are abandoned sooner.
+const IMPATIENT_PER_MILLE: u32 = 500;
+/// How many killed runs in a thousand lose the log of their plan.
+const LOST_LOG_PER_MILLE: u32 = 300;
+/// How many operations in a thousand are the last of their process.
+const RESTART_PER_MILLE: u32 = 120;
+/// How many runs in a thousand include only a part of their plan.
+const PART_PER_MILLE: u32 = 150;
 
 /// The content of a table cell.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,14 +60,48 @@ pub(super) struct Sheet {
 pub(super) enum End {
     /// When it is done.
     ItsOwn,
-    /// It is asked to stop after this number of milliseconds.
-    Stop(u64),
+    /// It is asked to stop after the first number of milliseconds, and abandoned after the second one, as by a second
+    /// Ctrl-C.
+    Stop(u64, u64),
     /// Its process is killed after this number of milliseconds.
     Kill(u64),
     /// Its process is killed after this number of requests, answers and writes.
     KillAtStep(u64),
     /// The disk fails from that write on.
     DiskFails(u64),
+}
+
+/// The part of a plan that a run includes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part {
+    /// One bit for each row; `None` for every row.
+    rows: Option<u64>,
+    /// The most rows.
+    pub(super) limit: Option<u64>,
+}
+
+impl Part {
+    const WHOLE: Self = Self { rows: None, limit: None };
+
+    fn draw(dice: &mut Dice) -> Self {
+        let rows = dice.chance(600).then(|| dice.between(0, u64::MAX));
+        let limit = (rows.is_none() || dice.chance(300)).then(|| dice.between(0, 8));
+        Self { rows, limit }
+    }
+
+    pub(super) fn is_whole(self) -> bool {
+        self == Self::WHOLE
+    }
+
+    pub(super) fn has(self, row: u64) -> bool {
+        self.rows.is_none_or(|rows| rows.rotate_right(row as u32) & 1 == 1)
+    }
+
+    /// Returns the part in the form of the product.
+    pub(super) fn selection(self) -> Selection {
+        let selected = self.rows.map(|_| (0..64).filter(|row| self.has(*row)).collect());
+        Selection { rows: selected, limit: self.limit, ..Selection::default() }
+    }
 }
 
 /// The options of a run.
@@ -65,10 +111,13 @@ pub(super) struct How {
     pub(super) clear_unknown: bool,
     /// Whether it includes failed rows and conflicts.
     pub(super) retries: bool,
+    pub(super) part: Part,
     pub(super) concurrency: usize,
     pub(super) end: End,
     /// Whether it is applied twice at the same time.
     pub(super) is_twice: bool,
+    /// Whether the log of its plan is lost if its process is killed.
+    pub(super) loses_log: bool,
 }
 
 impl How {
@@ -76,9 +125,11 @@ impl How {
         overwrite: false,
         clear_unknown: false,
         retries: false,
+        part: Part::WHOLE,
         concurrency: 4,
         end: End::ItsOwn,
         is_twice: false,
+        loses_log: false,
     };
 }
 
@@ -91,6 +142,8 @@ pub(super) enum Step {
     Patch(i64, Vec<(Field, Value)>),
     Update(i64, Vec<(Field, Value)>),
     Pause(u64),
+    /// The process ends, and another one starts.
+    Restart,
 }
 
 /// Consecutive steps.
@@ -126,7 +179,36 @@ impl Story {
         if is_one_process && lanes.len() > 1 {
             lanes.iter_mut().flat_map(|lane| &mut lane.steps).for_each(Step::survive);
         }
-        Self { is_one_process: is_one_process && lanes.len() > 1, lanes }
+        // Drawn apart, so that the rest of a seed's story does not depend on it.
+        let parts = &mut Dice::new(seed, "parts", 0);
+        for step in lanes.iter_mut().flat_map(|lane| &mut lane.steps) {
+            if let Step::Apply(_, how) | Step::Revert(_, how) = step
+                && parts.chance(PART_PER_MILLE)
+            {
+                how.part = Part::draw(parts);
+            }
+        }
+        let stops = &mut Dice::new(seed, "stops", 0);
+        for step in lanes.iter_mut().flat_map(|lane| &mut lane.steps) {
+            if let Step::Plan(_, end) | Step::Apply(_, How { end, .. }) | Step::Revert(_, How { end, .. }) = step
+                && let End::Stop(_, grace) = end
+                && stops.chance(IMPATIENT_PER_MILLE)
+            {
+                *grace = stops.between(0, 500);
+            }
+        }
+        for step in lanes.iter_mut().flat_map(|lane| &mut lane.steps) {
+            if let Step::Apply(_, how) | Step::Revert(_, how) = step
+                && matches!(how.end, End::Kill(_) | End::KillAtStep(_))
+            {
+                how.loses_log = stops.chance(LOST_LOG_PER_MILLE);
+            }
+        }
+        let is_one_process = is_one_process && lanes.len() > 1;
+        for lane in lanes.iter_mut().filter(|_| has_more && !is_one_process) {
+            lane.restart(stops);
+        }
+        Self { lanes, is_one_process }
     }
 }
 
@@ -160,6 +242,16 @@ impl Lane {
         lane
     }
 
+    /// Makes another process continue after some operations.
+    fn restart(&mut self, dice: &mut Dice) {
+        let steps = std::mem::take(&mut self.steps);
+        let restarts = |step: Step| {
+            let is_last = dice.chance(RESTART_PER_MILLE);
+            std::iter::once(step).chain(is_last.then_some(Step::Restart))
+        };
+        self.steps = steps.into_iter().flat_map(restarts).collect();
+    }
+
     fn single_calls(dice: &mut Dice, world: &World) -> Self {
         let mut lane = Self::default();
         for _ in 0..dice.between(1, 6) {
@@ -191,7 +283,7 @@ impl End {
             return Self::ItsOwn;
         }
         match dice.between(0, 9) {
-            0 => Self::Stop(dice.between(0, 60_000)),
+            0 => Self::Stop(dice.between(0, 60_000), GRACE_MS),
             1 => Self::Kill(dice.between(0, 60_000)),
             2..4 => Self::KillAtStep(dice.between(1, 60)),
             4 => Self::DiskFails(dice.between(1, 20)),
@@ -208,7 +300,9 @@ impl How {
             concurrency: dice.between(1, 6) as usize,
             end: End::draw(dice, world),
             retries: false,
+            part: Part::WHOLE,
             is_twice: dice.chance(30),
+            loses_log: false,
         }
     }
 }
@@ -368,6 +462,7 @@ impl fmt::Display for Step {
             Self::Patch(id, fields) => write!(formatter, "patch account {id}: {fields:?}"),
             Self::Update(id, fields) => write!(formatter, "update account {id}: {fields:?}"),
             Self::Pause(seconds) => write!(formatter, "pause for {seconds} s"),
+            Self::Restart => write!(formatter, "another process"),
         }
     }
 }
@@ -377,7 +472,20 @@ impl fmt::Display for How {
         let conflict = if self.overwrite { ", overwriting" } else { "" };
         let unknown = if self.clear_unknown { ", clearing unknown members" } else { "" };
         let twice = if self.is_twice { ", by two runs at the same time" } else { "" };
-        write!(formatter, ", {} at once{conflict}{unknown}{twice}{}", self.concurrency, self.end)
+        let log = if self.loses_log { " and loses its log" } else { "" };
+        let part = if self.part.is_whole() { String::new() } else { format!(", {}", self.part) };
+        write!(formatter, ", {} at once{conflict}{unknown}{twice}{part}{}{log}", self.concurrency, self.end)
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows: Vec<u64> = (0..64).filter(|row| self.has(*row)).collect();
+        match self.limit {
+            Some(limit) if self.rows.is_none() => write!(formatter, "at most {limit} rows"),
+            Some(limit) => write!(formatter, "at most {limit} of the rows {rows:?}"),
+            None => write!(formatter, "the rows {rows:?}"),
+        }
     }
 }
 
@@ -385,7 +493,9 @@ impl fmt::Display for End {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ItsOwn => Ok(()),
-            Self::Stop(after) => write!(formatter, ", stopped after {after} ms"),
+            Self::Stop(after, grace) => {
+                write!(formatter, ", stopped after {after} ms and abandoned {grace} ms later")
+            }
             Self::Kill(after) => write!(formatter, ", killed after {after} ms"),
             Self::KillAtStep(step) => write!(formatter, ", killed at step {step}"),
             Self::DiskFails(write) => write!(formatter, ", the disk fails at write {write}"),

@@ -130,12 +130,16 @@ pub(super) struct World {
     pub(super) other_program_s: Option<u64>,
     /// The average time until the machine sleeps, in seconds.
     pub(super) sleep_s: Option<u64>,
+    /// By how many milliseconds at most some of the reads are older than the accounts; 0 if none is.
+    pub(super) lag_ms: u64,
 }
 
 /// The fewest accounts of a large world.
 const LARGE: u64 = 30;
 /// Large worlds take more time than others.
 const LARGE_PER_MILLE: u32 = 60;
+/// How many worlds in a thousand answer reads from copies of the accounts that are behind.
+const LAG_PER_MILLE: u32 = 80;
 /// How many of them have many texts that a list may have cut.
 const LONG_PER_MILLE: u32 = 500;
 
@@ -164,6 +168,7 @@ impl World {
         let slow = if dice.chance(200) { 4_000 } else { 300 };
         let accounts = if dice.chance(100) { dice.between(0, 2) } else { dice.between(2, 22) };
         let large = &mut Dice::new(seed, "large", 0);
+        let lag = &mut Dice::new(seed, "lag", 0);
         let sleep = &mut Dice::new(seed, "how often it sleeps", 0);
         let colleague_s = (most_faults > 0 && dice.chance(500)).then(|| dice.between(2, 300));
         let accounts = if large.chance(LARGE_PER_MILLE) { large.between(LARGE, 2 * LARGE) } else { accounts };
@@ -187,6 +192,7 @@ impl World {
             colleague_s: if has_long_texts { Some(texts.between(2, 30)) } else { colleague_s },
             other_program_s: (most_faults > 0 && dice.chance(300)).then(|| dice.between(2, 120)),
             sleep_s: (most_faults > 0 && sleep.chance(150)).then(|| sleep.between(5, 300)),
+            lag_ms: if most_faults > 0 && lag.chance(LAG_PER_MILLE) { lag.between(500, 30_000) } else { 0 },
         }
     }
 
@@ -219,7 +225,7 @@ impl World {
     /// Returns whether nothing can fail, and no one else changes accounts.
     pub(super) fn is_quiet(&self) -> bool {
         let is_alone = self.colleague_s.is_none() && self.other_program_s.is_none() && self.sleep_s.is_none();
-        is_alone && self.faults.is_empty() && self.traits.is_empty()
+        is_alone && self.lag_ms == 0 && self.faults.is_empty() && self.traits.is_empty()
     }
 
     pub(super) fn latency(&self, dice: &mut Dice) -> Duration {
@@ -245,6 +251,6 @@ impl std::fmt::Display for World {
         writeln!(formatter, "latency {:?} ms; faults in a thousand requests: {:?}", self.latency_ms, self.faults)?;
         let (colleague, program) = (self.colleague_s, self.other_program_s);
         writeln!(formatter, "a colleague every {colleague:?} s, another program every {program:?} s")?;
-        writeln!(formatter, "sleep every {:?} s", self.sleep_s)
+        writeln!(formatter, "sleep every {:?} s; reads are up to {} ms behind", self.sleep_s, self.lag_ms)
     }
 }

@@ -362,6 +362,8 @@ const RECOVERED: &str = "the update may have been applied: the log of the run wa
 
 /// Repairs a plan whose log is missing.
 fn recover(path: &Path, recovery: &str) -> check::Found<()> {
+    #[cfg(feature = "simulation")]
+    simulation::close(path);
     let mut connection = connect::for_writing(path)?;
     connection.busy_timeout(connect::patience(RECOVERY))?;
     session::leave_log(&connection, RECOVERY)?;

@@ -54,6 +54,15 @@ pub(in crate::simulation) fn reverted(
         let was_unknown = job.statuses.get(*row) == Some(&Status::Unknown);
         let is_told = |status| status == Status::Unknown || (status == Status::Conflict && was_unknown);
         let is_said = view.is_some_and(|view| view.status == Status::Changed && view.stored_otherwise);
+        // If reads are behind, a revert soon after an update takes what the account was before for restored; limits.md
+        // says so.
+        let is_revert = |step: &Step| matches!(step, Step::Revert(job, _) if *job == number);
+        let mut reverts = stage.operations.iter().filter(|it| it.lane == lane && is_revert(&it.step));
+        let last = ours.iter().filter_map(|(_, put)| put.arrived).max().unwrap_or_default();
+        let is_soon = !stage.lag().is_zero() && reverts.any(|it| it.started <= last + stage.lag());
+        if is_soon && view.is_some_and(|view| view.status == Status::Unchanged) {
+            continue;
+        }
         if is_said || (view.is_some_and(|view| is_told(view.status)) && stores_otherwise(stage)) {
             continue;
         }
@@ -62,10 +71,13 @@ pub(in crate::simulation) fn reverted(
             let stored = |value: &Value| stage.service.stored_value(field, value);
             let now = stored(values.get(field));
             let before = |version: &&Version| !matches!(version.by, Author::Put(put) if ours.iter().any(|(other, _)| *other == put));
-            let shown =
-                account.during(first.sent.saturating_sub(WINDOW), first.arrived.unwrap_or_default()).filter(before);
+            let shown = account
+                .during(first.sent.saturating_sub(WINDOW + stage.lag()), first.arrived.unwrap_or_default())
+                .filter(before);
             let mut shown = shown.filter_map(|version| version.values.as_ref());
-            if !shown.any(|before| same(field, &stored(before.get(field)), &now)) {
+            // Without the log, the file knows only the value from when the plan was made.
+            let is_planned = job.has_lost_log && same(field, &stored(&change.before), &now);
+            if !is_planned && !shown.any(|before| same(field, &stored(before.get(field)), &now)) {
                 let said = view.map(|view| (view.status.as_str(), view.error.clone()));
                 let name = field.name();
                 let text =

@@ -6,9 +6,10 @@ use super::super::job::Report;
 use super::super::service::{Account, Effect, Values};
 use super::super::stage::{Operation, Put, Stage};
 use super::super::story::{End, How, Key, Sheet, Step};
+use super::super::world::Trait;
 use super::{Job, had, has_key, matched, matched_throughout, same, site};
 use crate::account::Field;
-use crate::plan::file::ChangeView;
+use crate::plan::file::{ChangeView, RowView};
 use crate::plan::{Change, MatchOn, Mode, Status, Value};
 
 /// A plan was created.
@@ -66,10 +67,21 @@ pub(in crate::simulation) fn planned(stage: &mut Stage, lane: usize, number: usi
     stage.all_violated(broken);
 }
 
-/// The file of a plan was read after an operation. `is_done` is true if the operation finished.
-pub(in crate::simulation) fn reported(stage: &mut Stage, lane: usize, number: usize, report: &Report, is_done: bool) {
+/// The file of a plan was read after an operation. `ran` has the options of a run of this plan, and `is_done` is true if
+/// that run finished.
+pub(in crate::simulation) fn reported(
+    stage: &mut Stage,
+    lane: usize,
+    number: usize,
+    report: &Report,
+    ran: Option<How>,
+    is_done: bool,
+) {
     let Some(job) = stage.jobs.get(&(lane, number)) else { return };
     let mut broken = Vec::new();
+    if let Some(how) = ran {
+        part(stage, job, report, how, is_done, &mut broken);
+    }
     if report.rows.len() != job.sheet.rows.len() {
         broken
             .push((2, format!("the table has {} rows, but the file has {}", job.sheet.rows.len(), report.rows.len())));
@@ -106,6 +118,33 @@ pub(in crate::simulation) fn reported(stage: &mut Stage, lane: usize, number: us
     }
 }
 
+/// Checks which rows a run has touched: those of its part, at most as many as its limit, and all of them if it finished.
+fn part(stage: &Stage, job: &Job, report: &Report, how: How, is_done: bool, broken: &mut Vec<(u8, String)>) {
+    let before = |view: &RowView| job.statuses.get(view.row as usize).copied();
+    let touched = || report.rows.iter().filter(|view| before(view).is_some_and(|before| before != view.status));
+    for view in touched().filter(|view| !how.part.has(view.row)) {
+        let text = format!("row {} is {} after a run that does not include it", view.row, view.status.as_str());
+        broken.push((2, text));
+    }
+    let count = touched().count() as u64;
+    if how.part.limit.is_some_and(|limit| count > limit) {
+        broken.push((2, format!("a run changes the status of {count} rows, but includes {}", how.part)));
+    }
+    let is_due = |row: u64| how.part.has(row) && job.changes.contains_key(&(row as usize));
+    let is_pending = |status: Status| status == Status::Pending;
+    let due = report.rows.iter().filter(|view| is_due(view.row));
+    let due_before = due.clone().filter(|view| before(view).is_some_and(is_pending)).count() as u64;
+    let left = due.filter(|view| is_pending(view.status)).count() as u64;
+    // A row whose update may have cleared a member comes before pending ones.
+    let has_first = stage.world.has_stages()
+        || [Trait::UnknownMember, Trait::MemberComputed].iter().any(|what| stage.world.is(*what));
+    let sends = |limit: u64| limit.saturating_sub(u64::from(has_first));
+    let most = how.part.limit.map_or(0, |limit| due_before.saturating_sub(sends(limit)));
+    if is_done && left > most {
+        broken.push((2, format!("{left} rows are pending although the run came to its end, and {most} may be")));
+    }
+}
+
 /// The plan of a revert was read after the revert was done.
 pub(in crate::simulation) fn reported_revert(
     stage: &mut Stage,
@@ -116,6 +155,7 @@ pub(in crate::simulation) fn reported_revert(
 ) {
     let is_revert = |it: &Operation| it.lane == lane && matches!(it.step, Step::Revert(job, _) if job == number);
     let reverts = || stage.operations.iter().filter(|it| is_revert(it));
+    let is_part = matches!(stage.operations[operation].step, Step::Revert(_, how) if !how.part.is_whole());
     let from = reverts().map(|it| it.started).min().unwrap_or_default();
     let is_shaken = reverts().any(|it| matches!(&it.step, Step::Revert(_, how) if how.end != End::ItsOwn));
     let mut broken = Vec::new();
@@ -132,8 +172,9 @@ pub(in crate::simulation) fn reported_revert(
             })
         };
         let is_done = |values: &Values| changes().all(|it| same(it.field, values.get(it.field), &it.after));
+        // A revert that reads what the account was before its plan takes that for restored; limits.md says so.
         let was_done = || {
-            let mut versions = account.during(from, stage.now());
+            let mut versions = account.during(from.saturating_sub(stage.lag()), stage.now());
             versions.any(|version| version.values.as_deref().is_some_and(is_done))
         };
         let is_written = puts.iter().any(|put| put.operation == operation && put.effect == Effect::Written);
@@ -141,7 +182,7 @@ pub(in crate::simulation) fn reported_revert(
             Status::Changed => {
                 (!puts.iter().any(|put| put.is_answered_well())).then_some("no update of it was answered")
             }
-            Status::Pending => changes().next().map(|_| "the revert is done"),
+            Status::Pending => changes().next().filter(|_| !is_part).map(|_| "the revert is done"),
             Status::Unknown => (puts.is_empty() && !is_shaken).then_some("no update of it was ever sent"),
             _ if is_written => Some("an update of it was written"),
             Status::Conflict => (!changes().any(is_foreign)).then_some("no one else has changed its fields"),
@@ -264,7 +305,7 @@ fn judge(
         Status::Failed | Status::Pending | Status::Conflict | Status::Unchanged | Status::NotFound if is_written => {
             Some("an update of it was written")
         }
-        Status::Invalid | Status::Failed => None,
+        Status::Invalid | Status::Failed | Status::Pending => None,
         Status::Changed => (!is_answered).then_some("no update of it was answered"),
         Status::Unchanged => {
             let is_so = |values: &Values| {
@@ -274,7 +315,6 @@ fn judge(
             let was = versions.filter_map(|version| version.values.as_ref()).any(|values| is_so(values));
             (!was).then_some("the account never was as it says")
         }
-        Status::Pending => (is_done && !changes.is_empty()).then_some("the run came to its end"),
         Status::NotFound => match (&sheet.rows[row].key, id) {
             (Key::Text(key), None) => {
                 let mut accounts = stage.service.accounts.values();

@@ -1,9 +1,10 @@
 //! Checks each update when it is sent.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::service::{Account, Effect};
-use super::super::stage::{Put, Stage};
+use super::super::stage::{Operation, Put, Stage};
 use super::super::story::{How, Key, Step};
 use super::{Job, LONGEST_AGE, WINDOW, had, matched, same, was_cut};
 use crate::account::Field;
@@ -21,6 +22,9 @@ pub(in crate::simulation) fn sent(stage: &mut Stage, put: &Put) {
     let shown = |field: Field| {
         account.is_some_and(|it| had(it, field, from, put.sent, |value| same(field, value, &put.value(field))))
     };
+    if let Some(text) = operation.and_then(|operation| beyond_part(stage, put, operation)) {
+        broken.push((1, text));
+    }
     match operation.map(|operation| (operation.lane, &operation.step)) {
         Some((_, Step::Patch(_, given))) => {
             let from = looked_since(stage, put, LONGEST_AGE + Duration::from_millis(stage.world.latency_ms.1));
@@ -52,8 +56,21 @@ pub(in crate::simulation) fn sent(stage: &mut Stage, put: &Put) {
     stage.all_violated(broken);
 }
 
+/// Returns what is wrong with an update of a run that includes only a part of its plan.
+fn beyond_part(stage: &Stage, put: &Put, operation: &Operation) -> Option<String> {
+    let (Step::Apply(job, how) | Step::Revert(job, how)) = &operation.step else { return None };
+    let row = *stage.jobs.get(&(operation.lane, *job))?.accounts.get(&put.id)?;
+    if !how.part.has(row as u64) {
+        return Some(format!("row {row} is sent by a run that does not include it"));
+    }
+    let sent = stage.puts.iter().map(|(_, other)| other).filter(|other| other.operation == put.operation);
+    let accounts: BTreeSet<i64> = sent.chain([put]).map(|put| put.id).collect();
+    let limit = how.part.limit.filter(|limit| accounts.len() as u64 > *limit)?;
+    Some(format!("a run of at most {limit} rows updates {} accounts", accounts.len()))
+}
+
 /// Returns from when on an account must have had the values that an update keeps. What the same process wrote before, and
-/// knows of, must not be undone.
+/// knows of, must not be undone, unless reads are behind: then every look is as old as the accounts that it shows.
 fn looked_since(stage: &Stage, put: &Put, window: Duration) -> Duration {
     let is_known = |other: &Put| {
         // A call may repeat its own update without another look while the look is fresh.
@@ -64,7 +81,7 @@ fn looked_since(stage: &Stage, put: &Put, window: Duration) -> Duration {
     };
     let known = stage.puts.iter().map(|(_, other)| other).filter(|other| is_known(other));
     let known = known.filter(|other| other.effect == Effect::Written).filter_map(|other| other.arrived);
-    known.max().unwrap_or_default().max(put.sent.saturating_sub(window))
+    known.max().unwrap_or_default().max(put.sent.saturating_sub(window)).saturating_sub(stage.lag())
 }
 
 /// Returns whether one version of an account had all values that an update keeps.
@@ -113,19 +130,27 @@ fn of_revert(
         };
         ours.iter().any(|other| other.may_be_applied() && is_of(other))
     };
-    if !how.overwrite && !had(account, field, put.sent.saturating_sub(WINDOW), put.sent, is_due) {
+    if !how.overwrite && !had(account, field, put.sent.saturating_sub(WINDOW + stage.lag()), put.sent, is_due) {
         broken
             .push((1, format!("the revert overwrites what others wrote into {} of account {}", field.name(), put.id)));
     }
 }
 
-/// Returns whether an update sent the value of a field that this revert sends, and its answer showed another one.
+/// Returns whether an update sent the value of a field that this revert sends, and its answer showed another one, or it
+/// got no answer, and the next one of the same run found the field empty: someone else may have emptied it.
 fn was_spoiled(stage: &Stage, account: &Account, revert: &Put, field: Field) -> bool {
     let answers_otherwise = |other: &Put| {
         let differs = |now: &Value| !same(field, now, &other.value(field));
         same(field, &other.value(field), &revert.value(field)) && answered(account, other, field, differs)
     };
-    stage.puts.iter().any(|(_, other)| other.id == account.id && answers_otherwise(other))
+    let puts = || stage.puts.iter().map(|(_, other)| other).filter(|other| other.id == account.id);
+    let is_emptied = |other: &Put| {
+        let is_next = |next: &Put| next.operation == other.operation && next.sent > other.sent;
+        let is_empty = |next: &Put| same(field, &next.value(field), &Value::Null);
+        let had_it = same(field, &other.value(field), &revert.value(field));
+        had_it && !other.is_answered_well() && puts().any(|next| is_next(next) && is_empty(next))
+    };
+    puts().any(|other| answers_otherwise(other) || is_emptied(other))
 }
 
 /// Returns whether the answer to an update showed such a value. If the service ignored the update, the answer may show
