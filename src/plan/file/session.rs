@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior, ffi};
 
 use super::check::{self, Head};
@@ -84,8 +83,6 @@ impl Session {
 
     fn claim_file(&mut self, owner: &Owner, identity: &str) -> check::Found<()> {
         self.connection.busy_timeout(connect::patience(CLAIM))?;
-        // Only `end` moves a log into the file: a run that has lost its claim must not.
-        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         // Moves the log of an interrupted run into the file. This requires exclusive access to the file, under any name
         // that others have opened.
         if let Err(error) = leave_log(&self.connection, CLAIM) {
