@@ -131,13 +131,14 @@ impl Session {
         switch(&self.connection, "WAL", READERS)?;
         self.connection.execute_batch("PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0")?;
         self.connection.busy_timeout(connect::patience(READERS))?;
-        // The first reader creates the log.
-        state::run(&self.connection)?;
+        // The first reader creates the log. While that is empty, the reader sees the file alone, which the claim has found
+        // whole.
+        let base = state::mark(&*self.connection.unchecked_transaction()?)?.map(|mark| mark.needed);
         self.log = FileId::at(&with_suffix(&self.path, "-wal"));
         if self.log.is_none() {
             failure(ffi::SQLITE_IOERR)?;
         }
-        self.arm()
+        self.arm(base)
     }
 
     /// Writes in one transaction: on the disk when this returns, or not at all if it fails.
@@ -160,7 +161,7 @@ impl Session {
             let _ = self.merge_log();
         }
         if !self.is_armed
-            && let Err(kind) = self.arm()?
+            && let Err(kind) = self.arm(self.whole_file()?)?
         {
             return Ok(Err(kind));
         }
@@ -195,9 +196,9 @@ impl Session {
         check_links(&self.path, &self.name)
     }
 
-    /// Makes the file alone say that it requires its log, which already says so.
-    fn arm(&mut self) -> check::Found<()> {
-        let base = self.whole_file()?;
+    /// Makes the file alone say that it requires its log, which already says so. `base` is the log number of the file, if
+    /// that requires none.
+    fn arm(&mut self, base: Option<i64>) -> check::Found<()> {
         let begun = self.write(|connection| {
             base.map_or(Ok(()), |base| state::begin_log(connection, base))?;
             state::need_log(connection)?;
