@@ -209,6 +209,8 @@ impl Session {
         }
         // Prevents the checkpoint of later commits.
         let pin = connect::only_reading(&self.path)?;
+        #[cfg(feature = "simulation")]
+        let pin = super::simulation::Kept::new(&self.path, pin);
         let _pinned = pin.unchecked_transaction()?;
         // Reads the header of the file, and so starts to read.
         pin.pragma_query_value(None, "schema_version", |_| Ok(()))?;
