@@ -158,10 +158,10 @@ impl Builder {
     fn write_facts(&self, written: &Rows, rows: u64) -> rusqlite::Result<()> {
         let connection = &written.connection;
         connection.execute_batch("PRAGMA synchronous=FULL")?;
-        let insert = "INSERT INTO plan VALUES (?1, ?2)";
+        let mut insert = connection.prepare(INSERT_FACT)?;
         let transaction = connection.unchecked_transaction()?;
         for (key, number) in [("rows", rows), ("edits", written.edits), ("cleared", written.cleared)] {
-            transaction.execute(insert, params![key, i64::try_from(number).unwrap_or(i64::MAX)])?;
+            insert.execute(params![key, i64::try_from(number).unwrap_or(i64::MAX)])?;
         }
         self.requests.iter().try_for_each(|at| StoredRequest::add(&transaction, *at))?;
         if !self.cleared_members.is_empty() {
@@ -174,7 +174,7 @@ impl Builder {
         // This waits for the whole file.
         transaction.commit()?;
         let checksum = Facts::read(connection)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?.checksum();
-        connection.execute(insert, params!["sealed", checksum]).map(drop)
+        insert.execute(params!["sealed", checksum]).map(drop)
     }
 
     fn hand_over(&mut self) -> Result<(), FileError> {
@@ -210,6 +210,7 @@ impl Builder {
     }
 }
 
+const INSERT_FACT: &str = "INSERT INTO plan VALUES (?1, ?2)";
 const ENDED: &str = "the writing thread has ended";
 
 impl Drop for Builder {
@@ -310,10 +311,11 @@ fn write_head(path: &Path, header: &Header, made_as: &str, owner: &Owner) -> rus
     connection.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
     connection.pragma_update(None, "user_version", schema::FORMAT)?;
     connection.execute_batch(&schema::SCHEMA.join(";"))?;
+    let mut insert = connection.prepare(INSERT_FACT)?;
     for (key, value) in header.members() {
-        connection.execute("INSERT INTO plan VALUES (?1, ?2)", params![key, value])?;
+        insert.execute(params![key, value])?;
     }
-    connection.execute("INSERT INTO plan VALUES ('name', ?1)", params![made_as])?;
+    insert.execute(params!["name", made_as])?;
     state::create(&connection)?;
     state::set_owner(&connection, Some(owner))?;
     connection.execute_batch("COMMIT")

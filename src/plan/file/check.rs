@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 use rusqlite::types::Value as SqlValue;
 
+use super::connect;
 use super::error::FileErrorKind;
 use super::header::{Facts, Header};
 use super::schema::{self, StoredEdit, StoredRequest, StoredRow};
@@ -44,11 +45,10 @@ impl Head {
 
 /// Checks the format and the exact schema. Before that, a table name may stand for anything.
 pub(super) fn check_schema(connection: &Connection) -> Found<()> {
-    let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-    if (number("application_id")?, number("user_version")?) != (schema::APPLICATION_ID, schema::FORMAT) {
+    if connect::numbers_of(connection)? != (schema::APPLICATION_ID, schema::FORMAT) {
         return Ok(Err(FileErrorKind::NotAPlan));
     }
-    let mut select = connection.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid")?;
+    let mut select = connection.prepare_cached("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid")?;
     let mut found = select.query([])?;
     let mut expected = schema::SCHEMA.iter();
     while let Some(row) = found.next()? {
@@ -83,7 +83,7 @@ pub(super) fn check_head(connection: &Connection) -> Found<Head> {
 
 /// Checks every row, every change and every request.
 pub(super) fn check_rows(connection: &Connection, head: &Head) -> Found<()> {
-    let sound: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    let sound: String = connection.prepare_cached("PRAGMA quick_check(1)")?.query_row([], |row| row.get(0))?;
     if sound != "ok" {
         // A temporary read error is no reason to give up the plan.
         let could_not_read = error_code(&sound).is_some_and(|code| code & 0xFF != rusqlite::ffi::SQLITE_CORRUPT);
@@ -94,15 +94,15 @@ pub(super) fn check_rows(connection: &Connection, head: &Head) -> Found<()> {
         }));
     }
     let (mut rows, mut edits, mut cleared) = (0_u64, 0_u64, 0_u64);
-    let mut select = connection.prepare("SELECT row FROM rows WHERE row < 0 LIMIT 1")?;
+    let mut select = connection.prepare_cached("SELECT row FROM rows WHERE row < 0 LIMIT 1")?;
     if select.exists([])? {
         return Ok(Err(damage("a row differs from what replyio wrote")));
     }
-    let mut select = connection.prepare(schema::SELECT_EDITS_BETWEEN)?;
+    let mut select = connection.prepare_cached(schema::SELECT_EDITS_BETWEEN)?;
     let mut changes = select.query_map([i64::MIN, i64::MAX], StoredEdit::read)?;
     let mut next = changes.next().transpose()?;
-    let mut select = connection.prepare(schema::SELECT_ROWS)?;
-    for row in select.query_map([-1, i64::MAX], StoredRow::read)? {
+    let mut select = connection.prepare_cached(schema::SELECT_ROWS)?;
+    for row in select.query_map([-1], StoredRow::read)? {
         let Some(row) = row?.filter(StoredRow::is_possible) else {
             return Ok(Err(damage("a row differs from what replyio wrote")));
         };

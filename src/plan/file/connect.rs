@@ -21,6 +21,8 @@ const LONGEST_STATEMENT: i32 = 10_000;
 /// The most SQLite instructions of a statement that reads a file's schema or header. A plan needs far fewer. In a
 /// hostile file, a few pages can refer to each other, so that SQLite reads rows without end.
 const MOST_INSTRUCTIONS: i32 = 10_000;
+/// More than the statements that one connection can use.
+const STATEMENTS: usize = 64;
 
 /// Returns the path of a plan without symbolic links, so that every name leads to the same log.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf, FileError> {
@@ -85,7 +87,10 @@ pub(super) fn only_reading(path: &Path) -> rusqlite::Result<Connection> {
 
 /// Opens a plan for writing.
 pub(super) fn for_writing(path: &Path) -> rusqlite::Result<Connection> {
-    open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // Only the end of a run moves its log into the file: a run that has lost its claim must not.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(connection)
 }
 
 fn open(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
@@ -119,8 +124,11 @@ pub(super) fn is_in_use(path: &Path) -> bool {
 }
 
 fn secure(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.busy_timeout(patience(PATIENCE))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    // Otherwise SQLite compiles a statement with `LIMIT ?` again whenever the parameter is bound.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     for config in [
         DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA,
         DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW,
@@ -173,9 +181,13 @@ fn is_cut_off(path: &Path) -> bool {
 }
 
 fn numbers(path: &Path) -> rusqlite::Result<(i64, i64)> {
-    let connection = immutable(path)?;
-    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-    Ok((number("application_id")?, number("user_version")?))
+    numbers_of(&immutable(path)?)
+}
+
+/// Returns the two numbers by which a file says that it is a plan, and of which format.
+pub(super) fn numbers_of(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
+    let number = |pragma| connection.prepare_cached(pragma)?.query_row([], |row| row.get(0));
+    Ok((number("PRAGMA application_id")?, number("PRAGMA user_version")?))
 }
 
 /// Returns a connection that reads only the file itself. Plain file access would drop SQLite's locks in this process.

@@ -113,7 +113,7 @@ pub(super) struct Facts(BTreeMap<String, SqlValue>);
 impl Facts {
     /// Reads the table; `None` if it cannot be that of a plan. A hostile file may have endless or huge facts.
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<Self>> {
-        let mut select = connection.prepare(
+        let mut select = connection.prepare_cached(
             "SELECT key, CASE WHEN is_short THEN value END, is_short FROM (SELECT key, value, \
              octet_length(key) + coalesce(octet_length(value), 0) <= ?2 AS is_short FROM plan LIMIT ?1)",
         )?;

@@ -22,7 +22,7 @@ impl PlanFile {
     /// Returns [`FileError`] if the file cannot be read.
     pub fn counts(&self) -> Result<BTreeMap<Status, u64>, FileError> {
         let counted = self.ask(|connection| {
-            let mut select = connection.prepare("SELECT status, count(*) FROM rows GROUP BY status")?;
+            let mut select = connection.prepare_cached("SELECT status, count(*) FROM rows GROUP BY status")?;
             let pairs = select.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?)))?;
             pairs.collect::<rusqlite::Result<Vec<_>>>()
         })?;
@@ -51,7 +51,7 @@ impl PlanFile {
     /// Returns [`FileError`] if the file cannot be read.
     pub fn open_rows(&self, also: &[Status]) -> Result<Vec<OpenRow>, FileError> {
         self.ask(|connection| {
-            let mut select = connection.prepare(&format!(
+            let mut select = connection.prepare_cached(&format!(
                 "SELECT row, account_id, position, weight, status FROM rows WHERE status IN ({}) ORDER BY position, row",
                 open_statuses(also)
             ))?;
@@ -77,7 +77,7 @@ impl PlanFile {
     /// Returns [`FileError`] if the file cannot be read.
     pub fn open_keys(&self) -> Result<HashMap<u64, String>, FileError> {
         self.ask(|connection| {
-            let mut select = connection.prepare(
+            let mut select = connection.prepare_cached(
                 "SELECT row, matched_by FROM rows WHERE status IN ('pending', 'unknown', 'conflict', 'failed') \
                  AND matched_by IS NOT NULL",
             )?;
@@ -91,7 +91,7 @@ impl PlanFile {
     /// Returns [`FileError`] if the file cannot be read.
     pub fn rows_done(&self, also: &[Status]) -> Result<u64, FileError> {
         self.ask(|connection| {
-            let mut select = connection.prepare(&format!(
+            let mut select = connection.prepare_cached(&format!(
                 "SELECT count(*) FROM rows WHERE row IN (SELECT row FROM edits) AND status NOT IN ({})",
                 open_statuses(also)
             ))?;
@@ -105,7 +105,8 @@ impl PlanFile {
     /// Returns [`FileError`] if the file cannot be read.
     pub fn stored_otherwise(&self) -> Result<u64, FileError> {
         self.ask(|connection| {
-            connection.query_row("SELECT count(*) FROM rows WHERE stored_otherwise", [], |row| row.get(0))
+            let mut select = connection.prepare_cached("SELECT count(*) FROM rows WHERE stored_otherwise")?;
+            select.query_row([], |row| row.get(0))
         })
     }
 
@@ -160,7 +161,7 @@ impl PlanFile {
         let read = || {
             let mut select = reader.connection.prepare_cached(schema::SELECT_ROWS)?;
             let (mut found, mut bytes) = (Vec::new(), 0);
-            for row in select.query_map([last, i64::MAX], StoredRow::read)? {
+            for row in select.query_map([last], StoredRow::read)? {
                 let Some(row) = row? else { return Ok(None) };
                 bytes += row.bytes();
                 found.push(row);
@@ -196,7 +197,7 @@ impl PlanFile {
     /// Returns [`FileError`] if the file cannot be read.
     pub fn first_failures(&self, limit: u32) -> Result<Vec<RowView>, FileError> {
         let rows = self.ask(|connection| {
-            let mut select = connection.prepare(
+            let mut select = connection.prepare_cached(
                 "SELECT row, account_id, matched_by, status, error, position, weight, repeated, stored_otherwise, \
                  finished_at_ms, checksum FROM rows WHERE stored_otherwise OR status NOT IN ('unchanged', 'changed', \
                  'pending') ORDER BY row LIMIT ?1",
@@ -214,7 +215,7 @@ impl PlanFile {
     pub fn count_changes(&self) -> Result<u64, FileError> {
         self.ask(|connection| {
             let select = "SELECT count(*) FROM edits WHERE planned OR before IS NOT after";
-            connection.query_row(select, [], |row| row.get(0))
+            connection.prepare_cached(select)?.query_row([], |row| row.get(0))
         })
     }
 
@@ -227,7 +228,7 @@ impl PlanFile {
         let of_sqlite = |error: rusqlite::Error| FileError::of_sqlite(self.path(), &error);
         let numbers = || {
             let select = "SELECT row FROM edits WHERE planned OR before IS NOT after ORDER BY row, field LIMIT ?1";
-            let mut select = reader.connection.prepare(select)?;
+            let mut select = reader.connection.prepare_cached(select)?;
             select.query_map([limit], |row| row.get::<_, i64>(0))?.collect::<rusqlite::Result<Vec<_>>>()
         };
         let numbers = numbers().map_err(of_sqlite)?;

@@ -42,7 +42,7 @@ pub(super) const SELECT_REQUESTS: &str = "SELECT number, sent_at, checksum FROM 
 pub(super) const SELECT_ROW: &str = "SELECT row, account_id, matched_by, status, error, position, weight, repeated, \
      stored_otherwise, finished_at_ms, checksum FROM rows WHERE row = ?1";
 pub(super) const SELECT_ROWS: &str = "SELECT row, account_id, matched_by, status, error, position, weight, repeated, \
-     stored_otherwise, finished_at_ms, checksum FROM rows WHERE row > ?1 ORDER BY row LIMIT ?2";
+     stored_otherwise, finished_at_ms, checksum FROM rows WHERE row > ?1 ORDER BY row";
 /// Selects rows of two statuses that change something.
 pub(super) const SELECT_CHANGING_ROWS_OF: &str = "SELECT row, account_id, matched_by, status, error, position, weight, \
      repeated, stored_otherwise, finished_at_ms, checksum FROM rows WHERE status IN (?1, ?2) AND row > ?3 AND EXISTS \

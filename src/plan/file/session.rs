@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior, ffi};
 
 use super::check::{self, Head};
@@ -84,8 +83,6 @@ impl Session {
 
     fn claim_file(&mut self, owner: &Owner, identity: &str) -> check::Found<()> {
         self.connection.busy_timeout(connect::patience(CLAIM))?;
-        // Only `end` moves a log into the file: a run that has lost its claim must not.
-        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         // Moves the log of an interrupted run into the file. This requires exclusive access to the file, under any name
         // that others have opened.
         if let Err(error) = leave_log(&self.connection, CLAIM) {
@@ -134,13 +131,14 @@ impl Session {
         switch(&self.connection, "WAL", READERS)?;
         self.connection.execute_batch("PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0")?;
         self.connection.busy_timeout(connect::patience(READERS))?;
-        // The first reader creates the log.
-        state::run(&self.connection)?;
+        // The first reader creates the log. While that is empty, the reader sees the file alone, which the claim has found
+        // whole.
+        let base = state::mark(&*self.connection.unchecked_transaction()?)?.map(|mark| mark.needed);
         self.log = FileId::at(&with_suffix(&self.path, "-wal"));
         if self.log.is_none() {
             failure(ffi::SQLITE_IOERR)?;
         }
-        self.arm()
+        self.arm(base)
     }
 
     /// Writes in one transaction: on the disk when this returns, or not at all if it fails.
@@ -163,7 +161,7 @@ impl Session {
             let _ = self.merge_log();
         }
         if !self.is_armed
-            && let Err(kind) = self.arm()?
+            && let Err(kind) = self.arm(self.whole_file()?)?
         {
             return Ok(Err(kind));
         }
@@ -198,9 +196,9 @@ impl Session {
         check_links(&self.path, &self.name)
     }
 
-    /// Makes the file alone say that it requires its log, which already says so.
-    fn arm(&mut self) -> check::Found<()> {
-        let base = self.whole_file()?;
+    /// Makes the file alone say that it requires its log, which already says so. `base` is the log number of the file, if
+    /// that requires none.
+    fn arm(&mut self, base: Option<i64>) -> check::Found<()> {
         let begun = self.write(|connection| {
             base.map_or(Ok(()), |base| state::begin_log(connection, base))?;
             state::need_log(connection)?;
@@ -211,6 +209,8 @@ impl Session {
         }
         // Prevents the checkpoint of later commits.
         let pin = connect::only_reading(&self.path)?;
+        #[cfg(feature = "simulation")]
+        let pin = super::simulation::Kept::new(&self.path, pin);
         let _pinned = pin.unchecked_transaction()?;
         // Reads the header of the file, and so starts to read.
         pin.pragma_query_value(None, "schema_version", |_| Ok(()))?;

@@ -147,15 +147,15 @@ fn can_write(connection: &Connection) -> bool {
 
 /// Returns whether a connection to this file is open and not in use.
 pub(super) fn is_at_hand(path: &Path) -> bool {
-    let file = FileId::at(path);
-    file.is_some() && with(|simulated| simulated.kept.get(path).is_some_and(|(kept, _)| *kept == file)) == Some(true)
+    let is_kept = |file| with(|simulated| simulated.kept.get(path).is_some_and(|(kept, _)| *kept == Some(file)));
+    FileId::at(path).and_then(is_kept) == Some(true)
 }
 
 /// Returns such a connection.
 pub(super) fn at_hand(path: &Path) -> Option<Kept> {
-    let is_at_hand = is_at_hand(path);
-    let (_, connection) = with(|simulated| simulated.kept.remove(path)).flatten()?;
-    is_at_hand.then(|| Kept::new(path, connection))
+    let (file, connection) = with(|simulated| simulated.kept.remove(path)).flatten()?;
+    let is_at_hand = file.is_some() && FileId::at(path) == file;
+    is_at_hand.then(|| Kept { path: path.to_owned(), file, connection: Some(connection) })
 }
 
 /// Returns such a connection if it can write, and closes it otherwise.

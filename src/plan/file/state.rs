@@ -330,13 +330,34 @@ pub(super) fn set_requests(connection: &Connection, numbers: Option<(i64, i64)>)
     set(connection, "requests_last", &or_null(numbers.map(|numbers| numbers.1)))
 }
 
-/// Reads all facts; `None` if one is missing or differs from what was written.
-pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<(State, Log)>> {
+/// Reads the value of each key; `None` if one is missing, unknown or differs from what was written. Stops at the first
+/// such row: a hostile file may have no end.
+fn read_values(connection: &Connection) -> rusqlite::Result<Option<Vec<SqlValue>>> {
+    let mut select = connection.prepare_cached(
+        "SELECT key, CASE WHEN is_short THEN value END, checksum, is_short FROM (SELECT key, value, checksum, \
+         coalesce(octet_length(value), 0) <= CASE WHEN key IN ('at_risk', 'cleared') THEN ?1 ELSE ?2 END AS is_short \
+         FROM state) ORDER BY key",
+    )?;
+    let mut rows = select.query([LONGEST_MEMBERS, LONGEST_FACT])?;
     let mut found = Vec::new();
-    for key in KEYS {
-        let Some(value) = get(connection, key)? else { return Ok(None) };
+    while let Some(row) = rows.next()? {
+        let Some(key) =
+            KEYS.get(found.len()).filter(|key| row.get_ref(0).is_ok_and(|found| found.as_str() == Ok(**key)))
+        else {
+            return Ok(None);
+        };
+        let value = row.get(1)?;
+        if !row.get::<_, bool>(3)? || checksum(key, &value) != row.get::<_, u32>(2)? {
+            return Ok(None);
+        }
         found.push(value);
     }
+    Ok((found.len() == KEYS.len()).then_some(found))
+}
+
+/// Reads all facts; `None` if one is missing or differs from what was written.
+pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<(State, Log)>> {
+    let Some(found) = read_values(connection)? else { return Ok(None) };
     let Ok([at_risk, members, host, items, _, _, process, recovery, _, _, run, sent, since, what, _]) =
         <[SqlValue; 15]>::try_from(found)
     else {
@@ -351,9 +372,6 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<(State, L
         },
         _ => return Ok(None),
     };
-    // Reads only the expected number: a hostile file may have no end.
-    let count = "SELECT count(*) FROM (SELECT 1 FROM state LIMIT ?1)";
-    let count: i64 = connection.query_row(count, [KEYS.len() + 1], |row| row.get(0))?;
     let Some((needed, present)) = logs(connection)? else { return Ok(None) };
     let log = if needed == present { Log::Whole } else { Log::Missing };
     let items = match items {
@@ -374,6 +392,5 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<(State, L
         }
         _ => return Ok(None),
     };
-    let is_whole = usize::try_from(count) == Ok(KEYS.len());
-    Ok(is_whole.then_some((State { items, owner, sent: sent.unsigned_abs(), recovery, at_risk, cleared_members }, log)))
+    Ok(Some((State { items, owner, sent: sent.unsigned_abs(), recovery, at_risk, cleared_members }, log)))
 }

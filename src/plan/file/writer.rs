@@ -322,7 +322,8 @@ fn recent_requests(connection: &Connection, now: i64) -> rusqlite::Result<Vec<i6
     let requests = StoredRequest::read_all(connection)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     // Only from the beginning, so that the numbers of the others stay consecutive.
     let first = requests.iter().find(counts).map(|request| request.number);
-    connection.execute("DELETE FROM requests WHERE number < ?1", [first.unwrap_or(i64::MAX)])?;
+    let mut delete = connection.prepare_cached("DELETE FROM requests WHERE number < ?1")?;
+    delete.execute([first.unwrap_or(i64::MAX)])?;
     let last = requests.last().map(|request| request.number);
     state::set_requests(connection, first.zip(last))?;
     let mut moments: Vec<i64> = requests.iter().filter(counts).map(|request| request.sent_at.min(now)).collect();
