@@ -334,7 +334,7 @@ fn an_update_of_a_revert_that_was_not_sent_leaves_the_values_that_its_plan_store
             .map(|change| (change.field, change.before))
             .collect::<Vec<_>>()
     };
-    assert_eq!(unnamed(), [phone.clone()]);
+    assert_eq!(unnamed(), std::slice::from_ref(&phone));
     // The description is empty in the plan's account, and another person filled it before the revert.
     let added = (Field::Description, text("new"));
     let run = revert.start_run().unwrap();
