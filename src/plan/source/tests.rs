@@ -424,8 +424,14 @@ fn errors_of_spreadsheets_are_known_in_every_language() {
         "Err:508",
         "Err :522",
         "#########",
+        "\t#REF!",
+        "\u{a0}#NV\u{a0}",
+        "\u{feff}Err:502",
+        "\u{200b}####",
+        "#N/A N/A",
+        "#N/A Invalid Security",
     ];
-    let values = ["#", "#!", "#1!", "#Oslo!", "Oslo!", "Err", "Err:5", "Err:5022", "#OSLO", "# #"];
+    let values = ["#", "#N/Axis", "#!", "#1!", "#Oslo!", "Oslo!", "Err", "Err:5", "Err:5022", "#OSLO", "# #"];
     let all = errors.iter().chain(&values).map(|text| Some(*text)).collect();
     let table = with_ids(&texts("city", all), &Options::default()).unwrap();
     let rows: Vec<u64> = table.faults().iter().map(|fault| fault.row).collect();
@@ -434,9 +440,48 @@ fn errors_of_spreadsheets_are_known_in_every_language() {
 
 #[test]
 fn texts_that_often_mean_nothing_are_counted_and_kept() {
-    let suspicious =
-        ["NULL", "n/a", "-", "4.91234E+11", "4,91234E+11", "=\"0047\"", "\\N", "'+47 22 00 00 00", "'=1", "#NEZNÁMÝ"];
-    let others = ["3e", "Nanjing", "'s-Hertogenbosch", "#1"];
+    let suspicious = [
+        "NULL",
+        "n/a",
+        "-",
+        "4.91234E+11",
+        "4,91234E+11",
+        "=\"0047\"",
+        "\\N",
+        "'+47 22 00 00 00",
+        "'=1",
+        "#NEZNÁMÝ",
+        "\u{a0}NULL",
+        "\t-",
+        "+4.7E+10",
+        "-4.7E+10",
+        "(blank)",
+        "(null)",
+        "Loading...",
+        "Błąd:502",
+        "Ошибка:504",
+        "Fehler :539",
+        "\u{a0}Błąd: 522",
+        "\"Oslo\"",
+        "\"\"",
+    ];
+    let others = [
+        "3e",
+        "Nanjing",
+        "'s-Hertogenbosch",
+        "#1",
+        "Błąd:500",
+        "Błąd:540",
+        "Błąd:5020",
+        "at 9:502",
+        ":502",
+        "Gate",
+        "+47 22 00 00 00",
+        "\"",
+        "\"Oslo\" AS",
+        "(both)",
+        "Loading",
+    ];
     let all = ["Oslo"].iter().chain(&suspicious).chain(&others).map(|text| Some(*text)).collect();
     let table = with_ids(&texts("city", all), &Options::default()).unwrap();
     assert_eq!(table.faults(), []);
