@@ -710,6 +710,33 @@ fn numbers_of_json_are_integers_where_they_mean_one() {
     );
 }
 
+#[test]
+fn a_number_of_json_is_not_rounded_to_an_integer() {
+    let numbers = ["0.99999999999999999999", "2.0000000000000000001", "9007199254740993.0", "1e400", "1e-400"];
+    let content: String = numbers.iter().map(|number| format!("{{\"id\":{number}}}\n")).collect();
+    let table = Table::from_json_lines(&file("exact.jsonl", content), &Options::default()).unwrap();
+    assert_eq!(
+        messages(&table),
+        [
+            "id in row 0 must be a whole number",
+            "id in row 1 must be a whole number",
+            "id in row 2 is a float too large to be exact; use integers or text",
+            "id in row 3 must be a positive integer below 2**63",
+            "id in row 4 must be a whole number",
+        ]
+    );
+}
+
+#[test]
+fn half_a_surrogate_pair_in_json_is_a_fault_of_its_row_and_not_read_in_a_column_that_is_ignored() {
+    let options = Options { ignore: vec!["notes".to_owned()], ..Options::default() };
+    let content =
+        "{\"id\":1,\"city\":\"cut \\ud83d\",\"notes\":1e400}\n{\"id\":2,\"city\":\"Oslo\",\"notes\":\"\\ud83d\"}\n";
+    let table = Table::from_json_lines(&file("half.jsonl", content), &options).unwrap();
+    assert_eq!(messages(&table), ["city in row 0 must be valid Unicode: it contains a lone surrogate"]);
+    assert_eq!(table.row(1).next(), Some((Field::City, Cell::Text("Oslo"))));
+}
+
 proptest::proptest! {
     #[test]
     fn any_bytes_are_a_table_or_an_error(content in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..60)) {
