@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::fs;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use arrow_array::{
     Float64Array, Int8Array, Int64Array, LargeStringArray, NullArray, PrimitiveArray, RecordBatch, StringArray,
     StringViewArray, UInt8Array, UInt64Array,
 };
+use arrow_schema::DataType;
 
 use std::path::PathBuf;
 
@@ -735,6 +737,27 @@ fn half_a_surrogate_pair_in_json_is_a_fault_of_its_row_and_not_read_in_a_column_
     let table = Table::from_json_lines(&file("half.jsonl", content), &options).unwrap();
     assert_eq!(messages(&table), ["city in row 0 must be valid Unicode: it contains a lone surrogate"]);
     assert_eq!(table.row(1).next(), Some((Field::City, Cell::Text("Oslo"))));
+}
+
+#[test]
+fn a_text_with_an_extension_type_is_not_read_as_text() {
+    for name in ["arrow.json", "arrow.opaque"] {
+        let read = |column: &str, texts: Vec<Option<&str>>| {
+            let metadata = HashMap::from([("ARROW:extension:name".to_owned(), name.to_owned())]);
+            let values = arrow_schema::Field::new(column, DataType::Utf8, true).with_metadata(metadata);
+            let key = arrow_schema::Field::new("id", DataType::Int64, false);
+            let schema = Arc::new(Schema::new(vec![key, values]));
+            let columns: Vec<ArrayRef> =
+                vec![Arc::new(Int64Array::from(vec![1, 2])), Arc::new(StringArray::from(texts))];
+            let batch = RecordBatch::try_new(Arc::clone(&schema), columns).unwrap();
+            Table::from_batches(&schema, vec![batch], &Options::default())
+        };
+        let refused = refusals(read("city", vec![None, Some("\"Oslo\"")]));
+        assert_eq!(refused.len(), 1);
+        assert!(refused[0].starts_with(&format!("city must be text, not {name}, first in row 1")), "{refused:?}");
+        assert_eq!(refusals(read("owner_user_id", vec![None, Some("7")])).len(), 1);
+        assert_eq!(read("city", vec![None, None]).unwrap().row(0).next(), Some((Field::City, Cell::Empty)));
+    }
 }
 
 proptest::proptest! {
