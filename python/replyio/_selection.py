@@ -217,7 +217,7 @@ def _whole_of_number(number: Any) -> int | None:
         # From some size on, neighboring integers are the same float.
         return whole if whole == number and (isinstance(number, Integral) or number + 1 != number) else None
     except ArithmeticError:
-        return None  # a decimal that is no number
+        return None  # a decimal NaN cannot be compared
 
 
 def _is_same_id(found: object, planned: int | None) -> bool:
