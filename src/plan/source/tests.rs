@@ -617,6 +617,15 @@ fn what_is_wrong_in_a_csv_file_is_told_with_its_line() {
             + "line 3 is not valid UTF-8; save the file as UTF-8, or set its encoding: encoding=\"windows-1252\" if it comes \
                from Western Europe, \"windows-1250\" from Central Europe, \"windows-1251\" for Cyrillic"
     );
+    let utf_16: Vec<u8> = "id,city\r\n1,Oslo\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert_eq!(
+        wrong("utf-16.csv", &utf_16),
+        start("utf-16.csv")
+            + "line 1 contains NUL characters; if the file is UTF-16, set encoding=\"utf-16le\" or \
+               encoding=\"utf-16be\", otherwise save it as UTF-8"
+    );
+    let options = Options { encoding: Some("utf-16le".to_owned()), ..Options::default() };
+    assert_eq!(Table::from_csv(&file("utf-16.csv", &utf_16), &options).unwrap().len(), 1);
     let latin = Options { encoding: Some("windows-1252".to_owned()), ..Options::default() };
     for named in ["shift_jis", "gbk", "big5", "euc-kr", "euc-jp", "gb18030"] {
         let options = Options { encoding: Some(named.to_owned()), ..Options::default() };
@@ -715,7 +724,7 @@ fn numbers_of_json_are_integers_where_they_mean_one() {
 #[test]
 fn a_number_of_json_is_not_rounded_to_an_integer() {
     let numbers = ["0.99999999999999999999", "2.0000000000000000001", "9007199254740993.0", "1e400", "1e-400"];
-    let content: String = numbers.iter().map(|number| format!("{{\"id\":{number}}}\n")).collect();
+    let content = numbers.map(|number| format!("{{\"id\":{number}}}")).join("\n");
     let table = Table::from_json_lines(&file("exact.jsonl", content), &Options::default()).unwrap();
     assert_eq!(
         messages(&table),
