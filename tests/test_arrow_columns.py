@@ -95,9 +95,14 @@ def test_an_extension_type_is_not_read_as_its_storage(column: str) -> None:
     assert refusal(table.set_column(table.column_names.index(column), "city", booleans)).errors[-1].field == "city"
 
 
-def test_a_text_with_an_extension_type_is_a_text() -> None:
-    texts = pa.ExtensionArray.from_storage(pa.json_(), pa.array(["{}", None]))
-    assert read(pa.table({"id": [1, 2], "city": texts})) == [{"id": 1, "city": "{}"}, {"id": 2, "city": None}]
+@pytest.mark.parametrize(
+    "kind", [pa.json_(), pa.opaque(pa.string(), "geometry", "PostGIS")], ids=lambda kind: type(kind).__name__
+)
+def test_a_text_with_an_extension_type_is_not_read_as_text(kind: pa.DataType) -> None:
+    table = pa.table({"id": [1, 2], "city": pa.ExtensionArray.from_storage(kind, pa.array([None, '"Oslo"']))})
+    (fault,) = refusal(table).errors
+    assert tuple(fault) == ("city", f"must be text, not {kind.extension_name}, first in row 1")
+    assert read(table.slice(0, 1)) == [{"id": 1, "city": None}]
 
 
 def test_a_column_that_pandas_read_as_empty_is_empty() -> None:

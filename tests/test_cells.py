@@ -188,7 +188,7 @@ CELLS: dict[str, tuple[list[Any], Any, Any]] = {
         FAULT,
     ),
     "the error of a spreadsheet, as `#REF!`, `#N/A`, `Err:502` or `####`": (
-        ["#REF!", "#N/A", "#DIV/0!", "Err:502", "####"],
+        ["#REF!", "#N/A", "#DIV/0!", "Err:502", "####", "\t#REF!", "\xa0#NV", "#N/A N/A"],
         FAULT,
         FAULT,
     ),

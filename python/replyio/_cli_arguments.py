@@ -160,7 +160,9 @@ def _add_get(made: argparse.ArgumentParser) -> None:
 def _add_fields(made: argparse.ArgumentParser) -> None:
     made.add_argument("id", type=_number, metavar="ID", help="the account")
     fields = made.add_argument_group(
-        "fields", "replyio does not send a field that is not given. '' and --null clear a field."
+        "fields",
+        "replyio does not send a field that is not given. --null clears a field, and so does '' for a field of text. "
+        "An account always has a name and an owner.",
     )
     for field, text in FIELDS.items():
         if field == "owner_user_id":

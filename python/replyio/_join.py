@@ -45,7 +45,7 @@ def joined(table: Any, rows: PlanTable, prefix: str) -> Any:
         _refuse(f'has a column {taken[0]} already; pass prefix="reply_" to rename the new columns')
     records = list(rows)
     places = [_first_other(values_of(column), records) for _, column in columns]
-    if None not in places:
+    if records and None not in places:
         place = max((place for place in places if place is not None), default=0)
         _refuse(f"has another account in row {place} than the plan; join the table in its original order")
     statuses, reasons = added.values()

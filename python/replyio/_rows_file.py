@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,13 +61,14 @@ def json_lines(path: Path) -> Iterator[tuple[int, tuple[tuple[str, Any], ...]]]:
         ValidationError: If the file cannot be read, or a line is not a JSON object.
     """
     # As tuples, because a dict has only the last of two members with the same name.
-    decode = json.JSONDecoder(object_pairs_hook=tuple).decode
+    # Decimals, because a float would be rounded.
+    decode = json.JSONDecoder(object_pairs_hook=tuple, parse_float=Decimal).decode
     for number, line in enumerate(_decoded(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
             members: object = decode(line)
-        except (ValueError, RecursionError):
+        except (ValueError, ArithmeticError, RecursionError):
             members = None
         if not isinstance(members, tuple):
             refuse(f"line {number} is not a JSON object")

@@ -6,7 +6,9 @@ import operator
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
 from functools import lru_cache
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,6 +25,10 @@ __all__: list[str] = []
 
 # The columns of a table that refer to the plan. Others are ignored.
 _COLUMNS = ("row", "id", "field", "before", "after")
+# An integer, and the zeros if it was a float.
+_INTEGER = re.compile(r"(\d{1,19})(?:\.(0+))?", re.ASCII)
+# In many languages this is a number of thousands.
+_THOUSANDS = re.compile(r"\d{1,3}\.000", re.ASCII)
 _LAZY = {"collect": "; collect() it first", "compute": "; compute() it first"}
 
 
@@ -178,22 +184,40 @@ def _plain_name(name: object) -> str:
 
 
 def _whole(value: object) -> int | None:
-    """Parses a row number or an id; returns None if it is neither.
+    """Parses a row number or an id by the rules for the ids of a table; returns None if it is neither.
 
-    A spreadsheet or a DataFrame may have converted it to text or a float.
+    A spreadsheet or a DataFrame may have converted it to text, a float or a decimal.
     """
     if isinstance(value, str):
-        digits = re.fullmatch(r"\s*(\d{1,19})(?:\.0*)?\s*", value, re.ASCII)
-        return int(digits[1]) if digits else None
-    if isinstance(value, float) and value.is_integer() and value >= 0:
-        return int(value)
+        return _whole_of_text(value)
     if isinstance(value, bool):
         return None
+    if isinstance(value, (Decimal, Real)):
+        return _whole_of_number(value)
     try:
         number = operator.index(cast("Any", value))
     except TypeError:
         return None
     return number if number >= 0 else None
+
+
+def _whole_of_text(text: str) -> int | None:
+    found = None if _THOUSANDS.fullmatch(text.strip()) else _INTEGER.fullmatch(text.strip())
+    if found is None:
+        return None
+    number = int(found[1])
+    may_be_rounded = found[2] is not None and number >= 2**53
+    return None if may_be_rounded or number >= 2**63 else number
+
+
+def _whole_of_number(number: Any) -> int | None:
+    try:
+        # The limit is first: int() would write out all digits of a large decimal.
+        whole = int(number) if 0 <= number < 2**63 else None
+        # From some size on, neighboring integers are the same float.
+        return whole if whole == number and (isinstance(number, Integral) or number + 1 != number) else None
+    except ArithmeticError:
+        return None  # a decimal NaN cannot be compared
 
 
 def _is_same_id(found: object, planned: int | None) -> bool:
@@ -213,5 +237,7 @@ def _plain(value: object) -> str:
         return ""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
+    if isinstance(value, Decimal) and (number := _whole(value)) is not None:
+        return str(number)
     text = str(value).strip()
     return "" if text in {"<NA>", "NaT"} else text

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
 
 from replyio import ConfigurationError, PlanError, ValidationError
+from replyio._replyio import Table
+from replyio._selection import _lines
 from replyio.sandbox import Fault, Sandbox
 
 from .jobs import companies, do, id_of, moves, plan, puts, statuses
@@ -239,6 +243,67 @@ def test_rows_that_are_not_the_plans_are_refused_before_anything_is_sent(
         do(made, "apply", rows=rows)
     assert service.requests == []
     assert made.counts == {"pending": 6}
+
+
+INTEGERS_IN_TEXT = [
+    "1", "0001", " 1\xa0", "1.0", "12.00", "1.000", "2.000", "12.000", "1.000.000", "4.0000", "4711.000", "4711.",
+    "4711,0", "1'000", "1 000", "4.7E+03", "+1", "True", "٤٢", "1_0", "9007199254740991.0", "9007199254740993.0",
+    "1" * 19, "9" * 19, "1\u200b", "1.00000", "",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", INTEGERS_IN_TEXT, ids=repr)
+def test_a_text_is_a_row_where_a_table_reads_it_as_an_id(text: str) -> None:
+    table = Table([{"id": text}, {"id": 1}], {})
+    expected = None if any(row == 0 for row, _, _ in table.faults) else table.row(0)["id"]
+    if expected is None:
+        with pytest.raises(ValidationError, match="a row number must be a whole number, 0 or greater"):
+            list(_lines([text]))
+    else:
+        assert [row for row, _ in _lines([text])] == [expected]
+
+
+@pytest.mark.parametrize("form", ["texts", "a file", "JSON Lines"])
+def test_a_thousands_separator_names_no_row(form: str, made: Plan, service: Sandbox, tmp_path: Path) -> None:
+    service.clear_requests()
+    for text in ("1.000", "2.000", "1.000.000"):
+        (tmp_path / "a.csv").write_text(f"row;ok\n{text};ja\n", encoding="utf-8")
+        (tmp_path / "a.jsonl").write_text(f'{{"row": "{text}"}}\n', encoding="utf-8")
+        rows: Any = {"texts": [text], "a file": tmp_path / "a.csv", "JSON Lines": tmp_path / "a.jsonl"}[form]
+        with pytest.raises(ValidationError, match="a row number must be a whole number, 0 or greater"):
+            do(made, "apply", rows=rows)
+        with pytest.raises(ValidationError, match="row 1 of the plan has another id"):
+            do(made, "apply", rows=[{"row": 1, "id": "2.000"}])
+    assert service.requests == []
+
+
+NUMBERS = [1.0, np.float32(1), np.int8(1), Decimal(1), Decimal("1.00")]
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=repr)
+def test_a_whole_number_of_any_type_names_a_row(number: Any, made: Plan) -> None:
+    assert do(made, "apply", rows=[{"row": number, "id": type(number)(2)}]).counts == {"pending": 5, "changed": 1}
+
+
+@pytest.mark.parametrize(
+    "number", [2.0**53, Decimal("1.5"), Decimal("NaN"), Decimal("Infinity"), Decimal("1e999999999")]
+)
+def test_a_number_that_is_not_exactly_a_row_names_none(number: Any, made: Plan) -> None:
+    with pytest.raises(ValidationError, match="a row number must be a whole number, 0 or greater"):
+        do(made, "apply", rows=[number])
+
+
+@pytest.mark.parametrize("number", ["0.99999999999999999999", "1.0000000000000000000001"])
+def test_a_number_of_json_is_not_rounded_to_a_row(number: str, made: Plan, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f'{{"row": {number}}}\n', encoding="utf-8")
+    with pytest.raises(ValidationError, match="line 1: a row number must be a whole number, 0 or greater"):
+        do(made, "apply", rows=path)
+    path.write_text(f'{{"row": 1, "id": {number}}}\n', encoding="utf-8")
+    with pytest.raises(ValidationError, match="another id"):
+        do(made, "apply", rows=path)
+    path.write_text('{"row": 1.0, "id": 2.0}\n', encoding="utf-8")
+    assert do(made, "apply", rows=path).counts == {"pending": 5, "changed": 1}
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -140,6 +140,12 @@ def test_a_result_is_joined_to_the_callers_own_table(kind: str, service: Sandbox
     assert result.plan.join(table) is not None
 
 
+def test_a_result_without_rows_is_joined_to_a_table_without_columns(client: ReplyClient) -> None:
+    table = pd.DataFrame()
+    result = client.patch_contact_accounts(table, progress=False)
+    assert list(result.join(table).columns) == ["status", "reason"]
+
+
 COLUMNS = {"id": [1, 2, 99], "name": ["Company 1", "Company 2", "Company 99"], "city": ["Bergen"] * 3}
 UNUSUAL: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "an index": (lambda: pd.DataFrame(COLUMNS).drop(columns="name").set_index("id"), {}),

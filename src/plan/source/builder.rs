@@ -49,9 +49,18 @@ impl<'a> Given<'a> {
         match of_float(number, float) {
             Ok(Some(number)) => Self::Number(Number::Integer(number), name),
             Ok(None) => Self::Empty,
-            Err(TOO_LARGE) => Self::Number(Number::TooLarge, name),
-            Err(INEXACT) => Self::Number(Number::Inexact, name),
-            Err(_) => Self::Number(Number::NotWhole, name),
+            Err(message) => Self::Number(Number::refused(message), name),
+        }
+    }
+}
+
+impl Number {
+    /// Returns the number that has this message.
+    pub(super) fn refused(message: &str) -> Self {
+        match message {
+            TOO_LARGE => Self::TooLarge,
+            INEXACT => Self::Inexact,
+            _ => Self::NotWhole,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::column::Column;
-use super::integers::{POSITIVE, is_scientific};
+use super::integers::{POSITIVE, is_invisible, is_scientific};
 use super::names::Role;
 use super::{LONGEST_CELL, Options, Place, RowFault};
 use crate::account::{CompanySize, Field};
@@ -31,8 +31,24 @@ const SPREADSHEET_ERRORS: [&str; 14] = [
 ];
 
 /// Words that often mean an empty value.
-const NOTHING: [&str; 13] =
-    ["null", "none", "nan", "nat", "na", "n/a", "nil", "<na>", "\\n", "-", "--", "?", "undefined"];
+const NOTHING: [&str; 16] = [
+    "null",
+    "none",
+    "nan",
+    "nat",
+    "na",
+    "n/a",
+    "nil",
+    "<na>",
+    "\\n",
+    "-",
+    "--",
+    "?",
+    "undefined",
+    "(blank)",
+    "(null)",
+    "loading...",
+];
 
 /// Adds the faults of a column's cells, and counts suspicious cells.
 pub(super) fn cells(
@@ -63,8 +79,13 @@ pub(super) fn cells(
             }
             let cell = column.cell(Place { row, chunk, offset: row - start });
             if let Some(Cell::Text(text)) = cell {
-                if let Some(message) = damaged(text) {
-                    add(row, message);
+                if text.len() > LONGEST_CELL {
+                    add(row, "is longer than 512 KiB, the limit for a cell");
+                    continue;
+                }
+                let text = text.trim_matches(|end: char| end.is_whitespace() || is_invisible(end));
+                if is_spreadsheet_error(text) {
+                    add(row, "is a spreadsheet error, not a value");
                     continue;
                 }
                 if is_suspicious(text) {
@@ -100,24 +121,27 @@ pub(super) fn cells(
     suspicious.map(|(cells, row)| Suspicion { column: column.name.clone(), cells, row: row as u64 })
 }
 
-/// Returns what is wrong with a text in any column.
-fn damaged(text: &str) -> Option<&'static str> {
-    if text.len() > LONGEST_CELL {
-        return Some("is longer than 512 KiB, the limit for a cell");
-    }
-    let is_error = text.starts_with(['#', 'E', ' ']) && is_spreadsheet_error(text.trim());
-    is_error.then_some("is a spreadsheet error, not a value")
-}
-
 /// Returns whether a text is an error value of Excel, Google Sheets or `LibreOffice`, such as `#REF!`, in any language
-/// (`#BEZUG!`, `#¡REF!`), or the `####` that a narrow column shows in place of a number.
+/// (`#BEZUG!`, `#¡REF!`), or the `####` that a narrow column shows in place of a number, or an error value of an Excel
+/// add-in (`#N/A N/A`). The first byte decides for nearly every text.
 fn is_spreadsheet_error(text: &str) -> bool {
+    if !text.starts_with(['#', 'E']) {
+        return false;
+    }
     let marked = text.strip_prefix('#').and_then(|rest| rest.strip_suffix(['!', '?']));
-    let is_numbered = |number: &str| number.len() == 3 && number.bytes().all(|byte| byte.is_ascii_digit());
     SPREADSHEET_ERRORS.contains(&text)
         || marked.is_some_and(is_capital)
-        || text.strip_prefix("Err").and_then(|rest| rest.trim_start().strip_prefix(':')).is_some_and(is_numbered)
+        || text.starts_with("#N/A ")
+        || numbered(text).is_some_and(|(word, _)| word == "Err")
         || (text.len() > 1 && text.bytes().all(|byte| byte == b'#'))
+}
+
+/// Splits a text such as `Err:502` into its word and its number of three digits.
+fn numbered(text: &str) -> Option<(&str, u16)> {
+    let (word, number) = text.rsplit_once(':')?;
+    let number = number.trim_start();
+    let is_number = number.len() == 3 && number.bytes().all(|byte| byte.is_ascii_digit());
+    Some((word.trim_end(), number.parse().ok().filter(|_| is_number)?))
 }
 
 /// Returns whether a text has the letters of an error value only.
@@ -127,20 +151,35 @@ fn is_capital(text: &str) -> bool {
 }
 
 /// Returns whether a text is suspicious: it often means an empty value, or only programs write it, such as a shortened
-/// large number, a formula, a `'` that protects from one, or an error value in a language that is not known. The first
-/// byte decides for nearly every text.
+/// large number, a formula, a `'` that protects from one, a text of JSON with its quotes, or an error value in a
+/// language that is not known. The first or the last byte decides for nearly every text.
 fn is_suspicious(text: &str) -> bool {
-    const LONGEST_WORD: usize = 9;
-    match text.as_bytes().first() {
+    const LONGEST_WORD: usize = 10;
+    let bytes = text.as_bytes();
+    let is_special = match bytes.first() {
         Some(b'=') => text.starts_with("=\""),
-        Some(b'\'') => matches!(text.as_bytes().get(1), Some(b'+' | b'-' | b'=' | b'@')),
+        Some(b'\'') => matches!(bytes.get(1), Some(b'+' | b'-' | b'=' | b'@')),
+        Some(b'"') => text.len() > 1 && text.ends_with('"'),
         Some(b'#') => text.strip_prefix('#').is_some_and(is_capital),
-        Some(b'0'..=b'9') => text.bytes().any(|byte| matches!(byte, b'E' | b'e')) && is_scientific(text.trim()),
-        Some(b'n' | b'N' | b'<' | b'\\' | b'-' | b'?' | b'u' | b'U' | b' ') if text.len() <= LONGEST_WORD => {
-            NOTHING.iter().any(|word| word.eq_ignore_ascii_case(text.trim()))
+        Some(b'0'..=b'9' | b'+' | b'-') if bytes.iter().any(|byte| matches!(byte, b'E' | b'e')) => {
+            is_scientific(text.strip_prefix(['+', '-']).unwrap_or(text))
+        }
+        Some(b'n' | b'N' | b'<' | b'\\' | b'-' | b'?' | b'u' | b'U' | b'(' | b'l' | b'L')
+            if text.len() <= LONGEST_WORD =>
+        {
+            NOTHING.iter().any(|word| word.eq_ignore_ascii_case(text))
         }
         _ => false,
-    }
+    };
+    is_special || is_numbered_error(text)
+}
+
+/// Returns whether a text looks like an error of `LibreOffice`, which translates the word: `Błąd:502`.
+fn is_numbered_error(text: &str) -> bool {
+    text.ends_with(|last: char| last.is_ascii_digit())
+        && numbered(text).is_some_and(|(word, number)| {
+            (501..540).contains(&number) && !word.is_empty() && word.chars().all(char::is_alphabetic)
+        })
 }
 
 fn key(cell: Option<Cell<'_>>, match_on: MatchOn) -> Option<&'static str> {

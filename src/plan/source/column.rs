@@ -107,8 +107,8 @@ impl Column {
         let mut start = 0;
         for array in arrays {
             let chunk = match kind {
-                // The storage has another meaning: that of a period counts from 1970.
-                _ if extension.is_some() && !is_text(array.data_type()) => Err(Refusal::Type),
+                // The storage has another meaning: that of a period counts from 1970, and a text of JSON has quotes.
+                _ if extension.is_some() => Err(Refusal::Type),
                 Kind::Integer => column.integers(*array, start),
                 _ => texts(*array),
             };

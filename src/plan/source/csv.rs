@@ -53,6 +53,9 @@ fn table<R: BufRead>(mut records: Records<R>, path: &Path, options: &Options) ->
         }
         let line = records.record_line();
         if columns.is_empty() {
+            if records.fields().any(|name| name.contains(&0)) {
+                return Err(at(line, dialect::HAS_NULS.to_owned()));
+            }
             width = records.len();
             // They also leave empty columns.
             let blank = records.fields().map(|name| name.trim_ascii().is_empty()).collect::<Vec<_>>();

@@ -67,6 +67,7 @@ fn encoding(name: &str) -> Result<&'static Encoding, String> {
     let label = match name.as_str() {
         // Every ASCII file is one in UTF-8. As a label of the web, the name means windows-1252.
         "ascii" | "us-ascii" | "utf-8-sig" => "utf-8",
+        "latin-1" => "latin1",
         other => other,
     };
     let known = Encoding::for_label_no_replacement(label.as_bytes());
@@ -145,6 +146,10 @@ pub(super) const NOT_UTF8: &str = "is not valid UTF-8; save the file as UTF-8, o
     encoding=\"windows-1252\" if it comes from Western Europe, \"windows-1250\" from Central Europe, \"windows-1251\" for \
     Cyrillic";
 
+/// What is wrong with column names that have NUL characters: every other byte of ASCII in UTF-16 is one.
+pub(super) const HAS_NULS: &str = "contains NUL characters; if the file is UTF-16, set encoding=\"utf-16le\" or \
+    encoding=\"utf-16be\", otherwise save it as UTF-8";
+
 /// Returns the name of a delimiter.
 fn delimiter_in_words(delimiter: u8) -> String {
     match delimiter {
@@ -210,11 +215,12 @@ mod tests {
             ("cp1252", "windows-1252"),
             ("utf_8", "utf-8"),
             ("Latin-1", "windows-1252"),
+            ("latin_1", "windows-1252"),
             ("US_ASCII", "utf-8"),
             ("utf-8-sig", "utf-8"),
         ] {
             let found = encoding_named(name);
-            assert!(found == Ok(expected.to_owned()) || name == "Latin-1", "{name}: {found:?}");
+            assert_eq!(found, Ok(expected.to_owned()), "{name}");
         }
         assert!(encoding_named("no such").is_err());
     }

@@ -137,6 +137,34 @@ fn of_decimal(number: i128, scale: i32) -> Result<i64, &'static str> {
     i64::try_from(whole).map_err(|_| TOO_LARGE)
 }
 
+/// Converts a number of JSON. A float would be rounded first, so that a fraction may become an integer.
+pub(super) fn of_json(text: &str) -> Result<i64, &'static str> {
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    let (sign, unsigned) = text.strip_prefix('-').map_or(("", text), |unsigned| ("-", unsigned));
+    let (number, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = [whole, fraction].concat();
+    let significant = digits.trim_start_matches('0');
+    let leading = digits.len() - significant.len();
+    let significant = significant.trim_end_matches('0');
+    if significant.is_empty() {
+        return Ok(0);
+    }
+    let beyond = if exponent.starts_with('-') { i64::MIN } else { i64::MAX };
+    let length = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
+    // The number of digits before the decimal point.
+    let point = exponent.parse().unwrap_or(beyond).saturating_add(length(whole.len()) - length(leading));
+    let zeros = point.saturating_sub(length(significant.len()));
+    if zeros < 0 {
+        return Err(NOT_WHOLE);
+    }
+    let zeros = usize::try_from(zeros).ok().filter(|zeros| *zeros < 19).ok_or(TOO_LARGE)?;
+    let number: i64 = format!("{sign}{significant}{}", "0".repeat(zeros)).parse().map_err(|_| TOO_LARGE)?;
+    if number.unsigned_abs() >= 1 << f64::MANTISSA_DIGITS { Err(INEXACT) } else { Ok(number) }
+}
+
 /// Parses text that is an integer: digits, with optional white space, and an optional `.0` if the text was a float.
 pub(super) fn of_text(text: &str) -> Result<i64, &'static str> {
     let text = text.trim();
@@ -208,6 +236,45 @@ pub(super) fn is_invisible(character: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_of_json_is_judged_before_it_is_rounded() {
+        for (text, expected) in [
+            ("42", 42),
+            ("-3", -3),
+            ("-0", 0),
+            ("0.0", 0),
+            ("0e99999999999999999999", 0),
+            ("42.0", 42),
+            ("42.000", 42),
+            ("4.2e1", 42),
+            ("4.2E+01", 42),
+            ("420e-1", 42),
+            ("0.00042e5", 42),
+            ("-42.0", -42),
+            ("9007199254740991.0", 9_007_199_254_740_991),
+            ("9223372036854775807", i64::MAX),
+        ] {
+            assert_eq!(of_json(text), Ok(expected), "{text}");
+        }
+        for (text, message) in [
+            ("0.99999999999999999999", NOT_WHOLE),
+            ("2.0000000000000000001", NOT_WHOLE),
+            ("42e-1", NOT_WHOLE),
+            ("0.05", NOT_WHOLE),
+            ("1e-400", NOT_WHOLE),
+            ("1e-99999999999999999999", NOT_WHOLE),
+            ("9007199254740993.0", INEXACT),
+            ("9.1e15", INEXACT),
+            ("-9.1e15", INEXACT),
+            ("9223372036854775808", TOO_LARGE),
+            ("1e30", TOO_LARGE),
+            ("1e400", TOO_LARGE),
+            ("1e99999999999999999999", TOO_LARGE),
+        ] {
+            assert_eq!(of_json(text), Err(message), "{text}");
+        }
+    }
 
     #[test]
     fn a_text_is_an_integer_when_it_means_one_only() {

@@ -6,10 +6,11 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
-use super::builder::{Builder, Given, Number};
-use super::integers::Float;
+use super::builder::{Builder, CellError, Given, Number};
+use super::integers::of_json;
 use super::{LONGEST_RECORD, MOST_COLUMNS, Options, Table, TableError};
 use crate::private_file::open_linked;
 
@@ -51,30 +52,32 @@ fn add(builder: &mut Builder, text: &str) -> Result<(), String> {
         // Most objects have their members in the same order.
         let column = if builder.is_named(place, name) { Ok(place) } else { builder.column(name) };
         let column = column.map_err(|error| error.to_string())?;
-        let given = match value {
-            Member::Null => Given::Empty,
-            Member::Text(text) => Given::Text(text),
-            Member::Number(number) => Given::Number(*number, "number"),
-            Member::Boolean => Given::Other("boolean"),
-            Member::Array => Given::Other("array"),
-            Member::Object => Given::Other("object"),
-        };
-        builder.push(column, given).map_err(|error| error.to_string())?;
+        if builder.is_wanted(column) {
+            push(builder, column, value.get()).map_err(|error| error.to_string())?;
+        }
     }
     builder.end_row();
     Ok(())
 }
 
-struct Object<'a>(Vec<(Cow<'a, str>, Member<'a>)>);
-
-enum Member<'a> {
-    Null,
-    Text(Cow<'a, str>),
-    Number(Number),
-    Boolean,
-    Array,
-    Object,
+/// Adds a cell. The value is valid JSON.
+fn push(builder: &mut Builder, column: usize, value: &str) -> Result<(), CellError> {
+    let given = match value.as_bytes().first() {
+        Some(b'"') => {
+            let text = serde_json::from_str(value).ok();
+            return builder.push(column, text.as_ref().map_or(Given::HalfText, |Text(text)| Given::Text(text)));
+        }
+        Some(b'n') => Given::Empty,
+        Some(b't' | b'f') => Given::Other("boolean"),
+        Some(b'[') => Given::Other("array"),
+        Some(b'{') => Given::Other("object"),
+        _ => Given::Number(of_json(value).map_or_else(Number::refused, Number::Integer), "number"),
+    };
+    builder.push(column, given)
 }
+
+/// The members of an object, with values that are not read yet: only the column decides how to read one.
+struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Object<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -100,51 +103,6 @@ impl<'de> Deserialize<'de> for Object<'de> {
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Member<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MemberVisitor;
-        impl<'de> Visitor<'de> for MemberVisitor {
-            type Value = Member<'de>;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a value")
-            }
-            fn visit_unit<E: Error>(self) -> Result<Member<'de>, E> {
-                Ok(Member::Null)
-            }
-            fn visit_bool<E: Error>(self, _: bool) -> Result<Member<'de>, E> {
-                Ok(Member::Boolean)
-            }
-            fn visit_i64<E: Error>(self, number: i64) -> Result<Member<'de>, E> {
-                Ok(Member::Number(Number::Integer(number)))
-            }
-            fn visit_u64<E: Error>(self, number: u64) -> Result<Member<'de>, E> {
-                Ok(Member::Number(i64::try_from(number).map_or(Number::TooLarge, Number::Integer)))
-            }
-            fn visit_f64<E: Error>(self, number: f64) -> Result<Member<'de>, E> {
-                Ok(match Given::float(number, Float::Double, "number") {
-                    Given::Number(number, _) => Member::Number(number),
-                    _ => Member::Null,
-                })
-            }
-            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Member<'de>, E> {
-                Ok(Member::Text(Cow::Borrowed(text)))
-            }
-            fn visit_str<E: Error>(self, text: &str) -> Result<Member<'de>, E> {
-                Ok(Member::Text(Cow::Owned(text.to_owned())))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Member<'de>, A::Error> {
-                while values.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Member::Array)
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Member<'de>, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Member::Object)
-            }
-        }
-        deserializer.deserialize_any(MemberVisitor)
-    }
-}
 
 #[cfg(test)]
 mod tests {

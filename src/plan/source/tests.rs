@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::fs;
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use arrow_array::{
     Float64Array, Int8Array, Int64Array, LargeStringArray, NullArray, PrimitiveArray, RecordBatch, StringArray,
     StringViewArray, UInt8Array, UInt64Array,
 };
+use arrow_schema::DataType;
 use tempfile::TempDir;
 
 use super::*;
@@ -438,8 +440,14 @@ fn errors_of_spreadsheets_are_known_in_every_language() {
         "Err:508",
         "Err :522",
         "#########",
+        "\t#REF!",
+        "\u{a0}#NV\u{a0}",
+        "\u{feff}Err:502",
+        "\u{200b}####",
+        "#N/A N/A",
+        "#N/A Invalid Security",
     ];
-    let values = ["#", "#!", "#1!", "#Oslo!", "Oslo!", "Err", "Err:5", "Err:5022", "#OSLO", "# #"];
+    let values = ["#", "#N/Axis", "#!", "#1!", "#Oslo!", "Oslo!", "Err", "Err:5", "Err:5022", "#OSLO", "# #"];
     let all = errors.iter().chain(&values).map(|text| Some(*text)).collect();
     let table = with_ids(&texts("city", all), &Options::default()).unwrap();
     let rows: Vec<u64> = table.faults().iter().map(|fault| fault.row).collect();
@@ -448,9 +456,48 @@ fn errors_of_spreadsheets_are_known_in_every_language() {
 
 #[test]
 fn texts_that_often_mean_nothing_are_counted_and_kept() {
-    let suspicious =
-        ["NULL", "n/a", "-", "4.91234E+11", "4,91234E+11", "=\"0047\"", "\\N", "'+47 22 00 00 00", "'=1", "#NEZNÁMÝ"];
-    let others = ["3e", "Nanjing", "'s-Hertogenbosch", "#1"];
+    let suspicious = [
+        "NULL",
+        "n/a",
+        "-",
+        "4.91234E+11",
+        "4,91234E+11",
+        "=\"0047\"",
+        "\\N",
+        "'+47 22 00 00 00",
+        "'=1",
+        "#NEZNÁMÝ",
+        "\u{a0}NULL",
+        "\t-",
+        "+4.7E+10",
+        "-4.7E+10",
+        "(blank)",
+        "(null)",
+        "Loading...",
+        "Błąd:502",
+        "Ошибка:504",
+        "Fehler :539",
+        "\u{a0}Błąd: 522",
+        "\"Oslo\"",
+        "\"\"",
+    ];
+    let others = [
+        "3e",
+        "Nanjing",
+        "'s-Hertogenbosch",
+        "#1",
+        "Błąd:500",
+        "Błąd:540",
+        "Błąd:5020",
+        "at 9:502",
+        ":502",
+        "Gate",
+        "+47 22 00 00 00",
+        "\"",
+        "\"Oslo\" AS",
+        "(both)",
+        "Loading",
+    ];
     let all = ["Oslo"].iter().chain(&suspicious).chain(&others).map(|text| Some(*text)).collect();
     let table = with_ids(&texts("city", all), &Options::default()).unwrap();
     assert_eq!(table.faults(), []);
@@ -584,6 +631,15 @@ fn what_is_wrong_in_a_csv_file_is_told_with_its_line() {
             + "line 3 is not valid UTF-8; save the file as UTF-8, or set its encoding: encoding=\"windows-1252\" if it comes \
                from Western Europe, \"windows-1250\" from Central Europe, \"windows-1251\" for Cyrillic"
     );
+    let utf_16: Vec<u8> = "id,city\r\n1,Oslo\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert_eq!(
+        wrong("utf-16.csv", &utf_16),
+        start("utf-16.csv")
+            + "line 1 contains NUL characters; if the file is UTF-16, set encoding=\"utf-16le\" or \
+               encoding=\"utf-16be\", otherwise save it as UTF-8"
+    );
+    let options = Options { encoding: Some("utf-16le".to_owned()), ..Options::default() };
+    assert_eq!(Table::from_csv(&file("utf-16.csv", &utf_16), &options).unwrap().len(), 1);
     let latin = Options { encoding: Some("windows-1252".to_owned()), ..Options::default() };
     for named in ["shift_jis", "gbk", "big5", "euc-kr", "euc-jp", "gb18030"] {
         let options = Options { encoding: Some(named.to_owned()), ..Options::default() };
@@ -674,6 +730,54 @@ fn numbers_of_json_are_integers_where_they_mean_one() {
             "id in row 4 must be a positive integer"
         ]
     );
+}
+
+#[test]
+fn a_number_of_json_is_not_rounded_to_an_integer() {
+    let numbers = ["0.99999999999999999999", "2.0000000000000000001", "9007199254740993.0", "1e400", "1e-400"];
+    let content = numbers.map(|number| format!("{{\"id\":{number}}}")).join("\n");
+    let table = Table::from_json_lines(&file("exact.jsonl", content), &Options::default()).unwrap();
+    assert_eq!(
+        messages(&table),
+        [
+            "id in row 0 must be a whole number",
+            "id in row 1 must be a whole number",
+            "id in row 2 is a float too large to be exact; use integers or text",
+            "id in row 3 must be a positive integer below 2**63",
+            "id in row 4 must be a whole number",
+        ]
+    );
+}
+
+#[test]
+fn half_a_surrogate_pair_in_json_is_a_fault_of_its_row_and_not_read_in_a_column_that_is_ignored() {
+    let options = Options { ignore: vec!["notes".to_owned()], ..Options::default() };
+    let content =
+        "{\"id\":1,\"city\":\"cut \\ud83d\",\"notes\":1e400}\n{\"id\":2,\"city\":\"Oslo\",\"notes\":\"\\ud83d\"}\n";
+    let table = Table::from_json_lines(&file("half.jsonl", content), &options).unwrap();
+    assert_eq!(messages(&table), ["city in row 0 must be valid Unicode: it contains a lone surrogate"]);
+    assert_eq!(table.row(1).next(), Some((Field::City, Cell::Text("Oslo"))));
+}
+
+#[test]
+fn a_text_with_an_extension_type_is_not_read_as_text() {
+    for name in ["arrow.json", "arrow.opaque"] {
+        let read = |column: &str, texts: Vec<Option<&str>>| {
+            let metadata = HashMap::from([("ARROW:extension:name".to_owned(), name.to_owned())]);
+            let values = arrow_schema::Field::new(column, DataType::Utf8, true).with_metadata(metadata);
+            let key = arrow_schema::Field::new("id", DataType::Int64, false);
+            let schema = Arc::new(Schema::new(vec![key, values]));
+            let columns: Vec<ArrayRef> =
+                vec![Arc::new(Int64Array::from(vec![1, 2])), Arc::new(StringArray::from(texts))];
+            let batch = RecordBatch::try_new(Arc::clone(&schema), columns).unwrap();
+            Table::from_batches(&schema, vec![batch], &Options::default())
+        };
+        let refused = refusals(read("city", vec![None, Some("\"Oslo\"")]));
+        assert_eq!(refused.len(), 1);
+        assert!(refused[0].starts_with(&format!("city must be text, not {name}, first in row 1")), "{refused:?}");
+        assert_eq!(refusals(read("owner_user_id", vec![None, Some("7")])).len(), 1);
+        assert_eq!(read("city", vec![None, None]).unwrap().row(0).next(), Some((Field::City, Cell::Empty)));
+    }
 }
 
 proptest::proptest! {
