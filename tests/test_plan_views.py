@@ -338,8 +338,33 @@ def test_a_stopped_job_says_how_to_go_on_in_python_and_on_the_command_line() -> 
         "replyio: stopped with 412 of 812 rows done; resume with client.open_plan('a b.replyplan').apply(),"
         " or on the command line: replyio apply 'a b.replyplan'"
     )
-    # The rows to retry are pending by then.
-    assert _plan_text.how_to_go_on("retry_failed", "p", state).endswith("replyio apply p")
+    told = _plan_text.how_to_go_on("retry_failed", "p", state)
+    assert "open_plan('p').retry_failed()," in told
+    assert told.endswith("replyio apply p --retry-failed")
+
+
+def test_the_call_after_a_stop_writes_no_row_that_the_stopped_call_left_out() -> None:
+    state = {"rows": 30, "done": 10}
+    options: dict[str, Any] = {"on_conflict": "skip", "on_unknown_member": "stop", "limit": None, "rows": None}
+    assert _plan_text.how_to_go_on("apply", "p", state, options) == _plan_text.how_to_go_on("apply", "p", state)
+    options |= {"on_conflict": "overwrite", "limit": 30, "max_changes": 40, "rows": [0, 2]}
+    told = _plan_text.how_to_go_on("apply", "p", state, options)
+    assert ".apply(on_conflict='overwrite', limit=20, rows=[0, 2], max_changes=40)," in told
+    assert told.endswith("replyio apply p --on-conflict overwrite --limit 20 --max-changes 40 --rows 0,2")
+    options["rows"] = list(range(30))
+    told = _plan_text.how_to_go_on("apply", "p", state, options)
+    assert "rows=..., " in told
+    assert told.endswith("--rows ROWS, with the same rows")
+    assert (
+        _plan_text.how_to_go_on("apply", "p", state, options, in_command=True).endswith("`, with the same rows")
+        is False
+    )
+    options["limit"] = 10
+    assert _plan_text.how_to_go_on("apply", "p", state, options).endswith("rows done"), "nothing is left to do"
+
+
+def test_the_plan_says_that_no_account_was_changed() -> None:
+    state = {"rows": 812, "done": 412}
     assert "no account was changed" in _plan_text.how_to_go_on("plan", "p", state)
 
 

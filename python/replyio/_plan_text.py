@@ -186,13 +186,29 @@ def opened(path: str) -> str:
     return f"client.open_plan({safe_text(repr(path))})"
 
 
-def how_to_go_on(action: str, path: str, state: Mapping[str, Any], *, in_command: bool = False) -> str:
+NO_OPTIONS: Mapping[str, Any] = {}
+_DEFAULTS = {"on_conflict": "skip", "on_unknown_member": "stop"}
+# A longer selection is not repeated in a line.
+_FEW_ROWS = 20
+
+
+def how_to_go_on(
+    action: str,
+    path: str,
+    state: Mapping[str, Any],
+    options: Mapping[str, Any] = NO_OPTIONS,
+    *,
+    in_command: bool = False,
+) -> str:
     """Returns the line after a stopped job: its progress, and how to resume it, in Python and on the command line.
+
+    The call in it has the options of the stopped one, so that it writes no row that this one left out.
 
     Args:
         action: What the job did: "plan", "apply" or "retry_failed".
         path: The plan's file.
         state: The last state of the job.
+        options: The options of the run, by name.
         in_command: Whether the reader runs the command and not Python.
 
     Returns:
@@ -200,12 +216,27 @@ def how_to_go_on(action: str, path: str, state: Mapping[str, Any], *, in_command
     """
     if action == "plan":
         return "replyio: planning stopped, and no account was changed; plan again to start over"
-    # Rows to retry are pending by now, so an ordinary run includes them.
-    done = f"replyio: stopped with {state.get('done', 0):,} of {counted(state.get('rows', 0), 'row')} done"
-    command = f"replyio apply {argument(path)}"
+    count = state.get("done", 0)
+    done = f"replyio: stopped with {count:,} of {counted(state.get('rows', 0), 'row')} done"
+    given = {name: value for name, value in options.items() if value not in (None, _DEFAULTS.get(name))}
+    if "limit" in given:
+        given["limit"] -= count
+        if given["limit"] < 1:
+            return done
+    rows = given.get("rows", [])
+    is_long = len(rows) > _FEW_ROWS
+    arguments = [f"{name}={'...' if name == 'rows' and is_long else repr(value)}" for name, value in given.items()]
+    flags = [f"--{name.replace('_', '-')} {value}" for name, value in given.items() if name != "rows"]
+    if rows:
+        flags.append("--rows " + ("ROWS" if is_long else ",".join(map(str, rows))))
+    if action == "retry_failed":
+        flags.insert(0, "--retry-failed")
+    command = " ".join([f"replyio apply {argument(path)}", *flags])
+    same = ", with the same rows" if is_long else ""
     if in_command:
-        return f"{done}; `{command}` resumes"
-    return f"{done}; resume with {opened(path)}.apply(), or on the command line: {command}"
+        return f"{done}; `{command}` resumes{same}"
+    call = f"{opened(path)}.{action}({', '.join(arguments)})"
+    return f"{done}; resume with {call}, or on the command line: {command}{same}"
 
 
 def cell(value: object) -> str:

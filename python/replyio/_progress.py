@@ -11,10 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from replyio._blocking import finished, is_notebook
-from replyio._plan_text import counted, how_to_go_on, progress_html, progress_line, progress_text
+from replyio._plan_text import NO_OPTIONS, counted, how_to_go_on, progress_html, progress_line, progress_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from typing_extensions import TypeVarTuple, Unpack
 
@@ -259,7 +259,7 @@ class _Watch:
             _logger.warning("replyio stopped showing the progress: %s", type(error).__name__)
 
 
-def drive(job: Job, show: Show, action: str, path: str) -> object:
+def drive(job: Job, show: Show, action: str, path: str, options: Mapping[str, Any] = NO_OPTIONS) -> object:
     """Waits for a job. Ctrl-C stops it; a second Ctrl-C abandons the requests in flight.
 
     Args:
@@ -267,6 +267,7 @@ def drive(job: Job, show: Show, action: str, path: str) -> object:
         show: What shows its progress.
         action: What it does: "plan", "apply" or "retry_failed".
         path: The file of the plan.
+        options: The options of a run, by name.
 
     Returns:
         The job's result.
@@ -281,7 +282,7 @@ def drive(job: Job, show: Show, action: str, path: str) -> object:
     except BaseException:
         _stop(job)
         watch.close()
-        tell(how_to_go_on(action, path, job.progress(), in_command=_in_command))
+        tell(how_to_go_on(action, path, job.progress(), options, in_command=_in_command))
         raise
     watch.close()
     return job.result()
@@ -297,7 +298,7 @@ def _stop(job: Job) -> None:
         job.wait(_LET_GO)
 
 
-async def drive_async(job: Job, show: Show, action: str, path: str) -> object:
+async def drive_async(job: Job, show: Show, action: str, path: str, options: Mapping[str, Any] = NO_OPTIONS) -> object:
     """Waits for a job without blocking the event loop.
 
     Canceling the task stops the job; canceling it again abandons it.
@@ -309,6 +310,7 @@ async def drive_async(job: Job, show: Show, action: str, path: str) -> object:
         show: What shows its progress.
         action: What it does: "plan", "apply" or "retry_failed".
         path: The file of the plan.
+        options: The options of a run, by name.
 
     Returns:
         The job's result.
@@ -326,7 +328,7 @@ async def drive_async(job: Job, show: Show, action: str, path: str) -> object:
     except BaseException:
         await _stop_async(job)
         watch.close()
-        tell(how_to_go_on(action, path, job.progress(), in_command=_in_command))
+        tell(how_to_go_on(action, path, job.progress(), options, in_command=_in_command))
         raise
     watch.close()
     return job.result()

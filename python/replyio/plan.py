@@ -395,7 +395,7 @@ class _Report:
         progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
-        """Makes failed rows and conflicts pending again, then applies the plan.
+        """Applies the plan again to its failed rows and conflicts, and to the rows that are left.
 
         Unknown rows need no retry: every `apply` includes them.
 
@@ -430,7 +430,7 @@ class _Report:
         progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
-        """Makes failed rows and conflicts pending again, then applies the plan.
+        """Applies the plan again to its failed rows and conflicts, and to the rows that are left.
 
         See `retry_failed`. Canceling the task stops the run as Ctrl-C does.
 
@@ -679,7 +679,7 @@ class Plan(_Report):
         show = show_for(progress)  # it may import a library, and Ctrl-C meanwhile must not leave a job behind
         try:
             job = self._file.start(action, options)
-            drive(job, show, action, self._path)
+            drive(job, show, action, self._path, options._asdict())
             return self._result(job)
         except BaseException:  # a message has already shown the name of the file
             self._file.keep()
@@ -691,7 +691,7 @@ class Plan(_Report):
         show = show_for(progress)
         try:
             job = await start_async(self._file.start, action, options)
-            await drive_async(job, show, action, self._path)
+            await drive_async(job, show, action, self._path, options._asdict())
             return await asyncio.to_thread(self._result, job)
         except BaseException:  # a message has already shown the name of the file
             self._file.keep()
