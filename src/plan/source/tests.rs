@@ -711,6 +711,8 @@ fn what_is_wrong_in_json_lines_is_told_with_its_line() {
     assert_eq!(wrong(b"[1]"), "is not a JSON object");
     assert_eq!(wrong(b"{\"id\":1"), "is not valid JSON, at column 7");
     assert_eq!(wrong(b"{\"id\":1} {}"), "is not valid JSON, at column 10");
+    let deep = [&b"{\"id\":1,\"city\":"[..], &b"[".repeat(10_000)].concat();
+    assert_eq!(wrong(&deep), "is not valid JSON, at column 10015");
     assert_eq!(wrong(b"{\"id\":NaN}"), "is not valid JSON, at column 7");
     assert_eq!(wrong(b"{\"id\":\"\xff\"}"), "is not valid UTF-8; save the file as UTF-8");
 }
