@@ -383,6 +383,8 @@ def an_account_that_has_another_stage_after_its_update(case: Case) -> None:
     ("src/plan/source/dialect.rs", "delimiter=", 2),
     ("src/plan/source/dialect.rs", "encoding=", 4),
     ("src/plan/source/dialect.rs", 'encoding="windows-1252"'),
+    ("src/plan/source/dialect.rs", 'encoding="utf-16le"'),
+    ("src/plan/source/dialect.rs", 'encoding="utf-16be"'),
 )
 def a_csv_file_in_another_dialect(case: Case) -> None:
     file = case.folder / "rows.csv"
@@ -394,6 +396,10 @@ def a_csv_file_in_another_dialect(case: Case) -> None:
     file.write_bytes("id,city\n1,Malmö\n".encode("windows-1252"))
     told = raised(lambda: case.plan(file))
     assert case.run(f"{call}{found('encoding=.windows-1252.', told)})").counts == {"pending": 1}
+    for encoding in ("utf-16le", "utf-16be"):
+        file.write_bytes("id,city\n1,Malmö\n".encode(encoding))
+        told = raised(lambda: case.plan(file))
+        assert case.run(f"{call}{found(f'encoding=.{encoding}.', told)})").counts == {"pending": 1}
     file.write_text("id,city\n1,Malmö\n", encoding="utf-8")
     assert "remove encoding=" in raised(lambda: case.plan(file, encoding="windows-1252"))
     assert case.run(f"{call})").counts == {"pending": 1}
@@ -500,8 +506,9 @@ def a_one_shot_call_that_is_stopped(case: Case) -> None:
 
 
 @follows(
-    ("python/replyio/_plan_text.py", "apply()", 3), ("python/replyio/_plan_text.py", "retry_failed()", 2),
+    ("python/replyio/_plan_text.py", "apply()", 2), ("python/replyio/_plan_text.py", "retry_failed()", 2),
     ("python/replyio/_plan_text.py", "revert()", 2), ("python/replyio/_plan_text.py", "replyio apply"),
+    ("python/replyio/_plan_text.py", "--retry-failed"), ("python/replyio/_plan_text.py", "--rows"),
 )  # fmt: skip
 def a_run_that_was_interrupted_and_its_html(case: Case) -> None:
     plan = case.plan()
@@ -512,6 +519,12 @@ def a_run_that_was_interrupted_and_its_html(case: Case) -> None:
     done = case.shell(found(r"replyio apply .*", told) + " --limit 2")
     assert done.returncode == 1, done.stderr
     assert case.run(found(r"client\.open_plan\(.*\)\.apply\(\)", told)).counts == {"failed": 1, "changed": 4}
+    told = _plan_text.how_to_go_on("apply", plan.path, state, {"rows": [1, 2]})
+    done = case.shell(found(r"replyio apply .* --rows 1,2$", told))
+    assert done.returncode == 1, done.stderr  # because the first row has failed
+    told = _plan_text.how_to_go_on("retry_failed", plan.path, state)
+    case.service.add_fault(Fault(method="PUT", status=400, id=1, times=1))
+    assert case.shell(found(r"replyio apply .* --retry-failed$", told)).returncode == 1
     for shown, name in ((plan, "plan"), (plan.apply(progress=False), "result")):
         html = shown._repr_html_()
         hints = re.findall(r"<code[^>]*>(.*?)</code>", html)
