@@ -667,6 +667,7 @@ def _run(options: dict[str, Any], name: str) -> int:
     """Runs a method of a plan, and prints the outcome."""
     from replyio import ReplyError
     from replyio._progress import speak_to_a_command
+    from replyio.plan import reverse
 
     wanted = {name: options[name] for name in ("on_conflict", "on_unknown_member", *_PARTS) if name in options}
     if "rows" in wanted:
@@ -674,6 +675,8 @@ def _run(options: dict[str, Any], name: str) -> int:
     speak_to_a_command()
     with _client(options) as client:
         plan = _open(client, options)
+        if name == "revert":  # it is a plan of its own, whose unknown rows count
+            plan, name = reverse(plan), "apply"
         unknown = plan.counts.get("unknown", 0)
         try:
             result: ApplyResult = getattr(plan, name)(**wanted)

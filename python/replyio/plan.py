@@ -107,6 +107,11 @@ def read_plan(path: str | os.PathLike[str], *, recover: bool = False) -> Plan:
     return _bulk.plan_of(None, _replyio.PlanFile.open(None, path, recover=recover))
 
 
+def reverse(plan: Plan) -> Plan:
+    """Returns the plan that `Plan.revert` applies, in a file next to the reverted one."""
+    return plan._file.reverse()
+
+
 class PlanTable:
     """A table of a plan: its rows, its changes or its failures.
 

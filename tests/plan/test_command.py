@@ -217,6 +217,26 @@ def test_a_run_that_fails_after_an_unknown_row_ends_with_the_code_of_unknown_row
     assert command.counts("apply", "u.replyplan") == {"changed": 4}
 
 
+def test_a_revert_that_fails_ends_with_the_code_of_its_own_unknown_rows(command: Command) -> None:
+    command.counts("plan", "rows.csv", "--save-as", "v.replyplan")
+    command.counts("apply", "v.replyplan")
+    command.service.add_fault(Fault(method="PUT", reset=True, applied=True, times=1))
+    command.service.add_fault(Fault(method="PUT", status=401))
+    assert command("revert", "v.replyplan")[0] == 3
+    # The next run cannot read the account either.
+    command.service.add_fault(Fault(status=401))
+    assert command("revert", "v.replyplan")[0] == command("apply", "v.revert.replyplan")[0] == 3
+
+
+def test_a_revert_that_fails_does_not_end_with_the_code_of_the_plans_unknown_rows(command: Command) -> None:
+    command.counts("plan", "rows.csv", "--save-as", "w.replyplan")
+    command.service.add_fault(Fault(method="PUT", reset=True, applied=True, times=1))
+    command.service.add_fault(Fault(method="PUT", status=401))
+    assert command("apply", "w.replyplan")[0] == 3
+    command.service.add_fault(Fault(status=401))
+    assert command("revert", "w.replyplan")[0] == 1
+
+
 def test_a_link_to_no_file_is_no_place_for_a_plan(command: Command) -> None:
     link = command.folder / "l.replyplan"
     link.symlink_to(command.folder / "gone.replyplan")
