@@ -77,8 +77,8 @@ pub(super) fn left_alone(left: &[Field]) -> Option<String> {
 }
 
 /// Returns the outcome of a row whose fields have values that neither the plan nor the account at planning had. `is_kept`
-/// is true if the mode overwrites no value.
-pub(super) fn conflict(row: OpenRow, foreign: &[Field], is_kept: bool) -> Record {
+/// is true if the mode overwrites no value, `is_revert` if the plan reverts another one.
+pub(super) fn conflict(row: OpenRow, foreign: &[Field], is_kept: bool, is_revert: bool) -> Record {
     let names = foreign.iter().map(|field| field.name()).collect::<Vec<_>>().join(", ");
     let (status, error) = match (row.was_sent, is_kept) {
         (true, false) => (
@@ -96,7 +96,10 @@ pub(super) fn conflict(row: OpenRow, foreign: &[Field], is_kept: bool) -> Record
             ),
         ),
         (false, true) => (Status::Conflict, format!("mode \"fill\" does not overwrite the new value of {names}")),
-        (false, false) => (Status::Conflict, format!("{names} changed since the plan was made")),
+        (false, false) => {
+            let when = if is_revert { "after the update that this plan reverts" } else { "since the plan was made" };
+            (Status::Conflict, format!("{names} changed {when}"))
+        }
     };
     finish(row, status, Some(error))
 }
@@ -107,7 +110,7 @@ mod tests {
 
     #[test]
     fn the_text_of_a_conflict_fits_one_field_and_several() {
-        let text = |was_sent, is_kept| {
+        let text = |was_sent, is_kept, is_revert| {
             let row = OpenRow {
                 row: 3,
                 account_id: Some(7),
@@ -117,18 +120,20 @@ mod tests {
                 is_pending: !was_sent,
                 has_older_values: was_sent,
             };
-            match conflict(row, &[Field::City, Field::Phone], is_kept) {
+            match conflict(row, &[Field::City, Field::Phone], is_kept, is_revert) {
                 Record::Finish { finished, .. } => finished.error.unwrap_or_default(),
                 other => panic!("{other:?}"),
             }
         };
         let other_form = "the service may store it in another form, or someone";
-        assert_eq!(text(false, false), "row 3: city, phone changed since the plan was made");
-        assert_eq!(text(false, true), "row 3: mode \"fill\" does not overwrite the new value of city, phone");
+        assert_eq!(text(false, false, false), "row 3: city, phone changed since the plan was made");
+        let of_a_revert = "row 3: city, phone changed after the update that this plan reverts";
+        assert_eq!(text(false, false, true), of_a_revert);
+        assert_eq!(text(false, true, false), "row 3: mode \"fill\" does not overwrite the new value of city, phone");
         let expected = "row 3: the value of city, phone is neither the previous one nor the one sent: ";
-        assert!(text(true, false).starts_with(&format!("{expected}{other_form}")));
+        assert!(text(true, false, false).starts_with(&format!("{expected}{other_form}")));
         assert!(
-            text(true, true)
+            text(true, true, false)
                 .starts_with(&format!("row 3: this plan did not send the value of city, phone: {other_form}"))
         );
     }

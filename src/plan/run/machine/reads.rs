@@ -301,7 +301,7 @@ impl Machine {
         let is_kept =
             self.settings.fills && foreign.iter().any(|field| filled(*field, account.value(*field)).is_some());
         if !foreign.is_empty() && (self.settings.on_conflict == OnConflict::Skip || is_kept) {
-            return Some(conflict(row, &foreign, is_kept));
+            return Some(conflict(row, &foreign, is_kept, self.settings.is_revert));
         }
         let would_clear = self.members.would_clear(&account);
         if self.spares_members() && !would_clear.is_empty() {
