@@ -150,7 +150,7 @@ def test_apply_ends_with_what_to_do_about_every_row_that_is_not_done(shell: Shel
     assert told == [
         f"replyio: 1 row failed or in conflict; {show}, `replyio apply made.replyplan --retry-failed` retries them",
         f"replyio: 2 rows cannot be written; {show}; correct the table, then plan again",
-        "replyio: 1 row left; `replyio apply made.replyplan` resumes",
+        "replyio: 1 row left; `replyio apply made.replyplan` writes every row that is left",
     ]
     assert [line.split() for line in out.splitlines()[1:]] == [
         ["pending", "1"], ["changed", "1"], ["failed", "1"], ["invalid", "1"], ["not_found", "1"],

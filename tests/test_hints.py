@@ -497,7 +497,7 @@ def a_plan_that_is_only_read(case: Case) -> None:
     assert case.run(f"{hint}.apply()").counts == {"changed": 5}
 
 
-@follows(("python/replyio/_bulk.py", "apply()"))
+@follows()
 def a_one_shot_call_that_is_stopped(case: Case) -> None:
     case.service.add_fault(Fault(method="PUT", status=401))
     told = raised(lambda: case.client.patch_contact_accounts(ROWS, progress=False))
@@ -508,7 +508,8 @@ def a_one_shot_call_that_is_stopped(case: Case) -> None:
 @follows(
     ("python/replyio/_plan_text.py", "apply()", 2), ("python/replyio/_plan_text.py", "retry_failed()", 2),
     ("python/replyio/_plan_text.py", "revert()", 2), ("python/replyio/_plan_text.py", "replyio apply"),
-    ("python/replyio/_plan_text.py", "--retry-failed"), ("python/replyio/_plan_text.py", "--rows"),
+    ("python/replyio/_plan_text.py", "--retry-failed"), ("python/replyio/_plan_text.py", "rows="),
+    ("python/replyio/_plan_text.py", "--rows"),
 )  # fmt: skip
 def a_run_that_was_interrupted_and_its_html(case: Case) -> None:
     plan = case.plan()
@@ -519,12 +520,14 @@ def a_run_that_was_interrupted_and_its_html(case: Case) -> None:
     done = case.shell(found(r"replyio apply .*", told) + " --limit 2")
     assert done.returncode == 1, done.stderr
     assert case.run(found(r"client\.open_plan\(.*\)\.apply\(\)", told)).counts == {"failed": 1, "changed": 4}
-    told = _plan_text.how_to_go_on("apply", plan.path, state, {"rows": [1, 2]})
-    done = case.shell(found(r"replyio apply .* --rows 1,2$", told))
-    assert done.returncode == 1, done.stderr  # because the first row has failed
-    told = _plan_text.how_to_go_on("retry_failed", plan.path, state)
-    case.service.add_fault(Fault(method="PUT", status=400, id=1, times=1))
-    assert case.shell(found(r"replyio apply .* --retry-failed$", told)).returncode == 1
+    retry = _plan_text.how_to_go_on("retry_failed", case.plan().path, state)
+    assert case.shell(found(r"replyio apply .* --retry-failed", retry)).returncode == 0
+    many = _plan_text.how_to_go_on("apply", case.plan().path, state, {"rows": list(range(0, 40, 2))})
+    call, command = found(r"client\..*\(rows=\.\.\.\)", many), found(r"replyio apply .* --rows \.\.\.", many)
+    assert "rows" in raised(lambda: case.run(call))
+    assert case.shell(command).returncode == 2
+    assert case.run(call.replace("...", "[0], progress=False")).counts == {"unchanged": 5}
+    assert case.shell(command.replace("...", "1")).returncode == 0
     for shown, name in ((plan, "plan"), (plan.apply(progress=False), "result")):
         html = shown._repr_html_()
         hints = re.findall(r"<code[^>]*>(.*?)</code>", html)

@@ -26,6 +26,7 @@ import pyarrow as pa
 import pytest
 
 from replyio import ApplyResult, Plan, PlanError, PlanTable, ReplyError, _plan_text, _progress
+from replyio.plan import Options
 from support import environment, program
 
 if TYPE_CHECKING:
@@ -338,34 +339,50 @@ def test_a_stopped_job_says_how_to_go_on_in_python_and_on_the_command_line() -> 
         "replyio: stopped with 412 of 812 rows done; resume with client.open_plan('a b.replyplan').apply(),"
         " or on the command line: replyio apply 'a b.replyplan'"
     )
-    told = _plan_text.how_to_go_on("retry_failed", "p", state)
-    assert "open_plan('p').retry_failed()," in told
-    assert told.endswith("replyio apply p --retry-failed")
-
-
-def test_the_call_after_a_stop_writes_no_row_that_the_stopped_call_left_out() -> None:
-    state = {"rows": 30, "done": 10}
-    options: dict[str, Any] = {"on_conflict": "skip", "on_unknown_member": "stop", "limit": None, "rows": None}
-    assert _plan_text.how_to_go_on("apply", "p", state, options) == _plan_text.how_to_go_on("apply", "p", state)
-    options |= {"on_conflict": "overwrite", "limit": 30, "max_changes": 40, "rows": [0, 2]}
-    told = _plan_text.how_to_go_on("apply", "p", state, options)
-    assert ".apply(on_conflict='overwrite', limit=20, rows=[0, 2], max_changes=40)," in told
-    assert told.endswith("replyio apply p --on-conflict overwrite --limit 20 --max-changes 40 --rows 0,2")
-    options["rows"] = list(range(30))
-    told = _plan_text.how_to_go_on("apply", "p", state, options)
-    assert "rows=..., " in told
-    assert told.endswith("--rows ROWS, with the same rows")
-    assert (
-        _plan_text.how_to_go_on("apply", "p", state, options, in_command=True).endswith("`, with the same rows")
-        is False
-    )
-    options["limit"] = 10
-    assert _plan_text.how_to_go_on("apply", "p", state, options).endswith("rows done"), "nothing is left to do"
-
-
-def test_the_plan_says_that_no_account_was_changed() -> None:
-    state = {"rows": 812, "done": 412}
     assert "no account was changed" in _plan_text.how_to_go_on("plan", "p", state)
+
+
+@pytest.mark.parametrize(
+    ("action", "options", "call", "command"),
+    [
+        ("retry_failed", {}, "retry_failed()", " --retry-failed"),
+        (
+            "retry_failed",
+            {"on_conflict": "overwrite"},
+            'retry_failed(on_conflict="overwrite")',
+            " --retry-failed --on-conflict overwrite",
+        ),
+        (
+            "apply",
+            {"on_unknown_member": "clear", "max_changes": 10, "max_cleared": 0},
+            'apply(on_unknown_member="clear", max_changes=10, max_cleared=0)',
+            " --on-unknown-member clear --max-changes 10 --max-cleared 0",
+        ),
+        ("apply", {"rows": [*range(20)]}, "apply(rows=range(0, 20))", " --rows 0-19"),
+        ("apply", {"rows": [7, 0, 1]}, "apply(rows=[0, 1, 7])", " --rows 0-1,7"),
+        ("apply", {"rows": []}, "apply(rows=[])", " --rows ... with the same --rows"),
+        (
+            "apply",
+            {"rows": [*range(0, 40, 2)]},
+            "apply(rows=...) with the same rows=",
+            " --rows ... with the same --rows",
+        ),
+        # 400 rows of the run are left, and 3 of them may have been written.
+        ("apply", {"limit": 500}, "apply(limit=397)", " --limit 397"),
+    ],
+)
+def test_the_line_after_ctrl_c_repeats_the_call_with_its_options(
+    action: str, options: dict[str, Any], call: str, command: str
+) -> None:
+    state = {"rows": 812, "done": 412, "unknown": 3}
+    run = Options("skip", "stop")._replace(**options)._asdict()
+    line = _plan_text.how_to_go_on(action, "p", state, run)
+    assert line.partition("; ")[2] == (
+        f"resume with client.open_plan('p').{call}, or on the command line: replyio apply p{command}"
+    )
+    here = _plan_text.how_to_go_on(action, "p", state, run, in_command=True)
+    command, same, rows = command.partition(" with")
+    assert here.partition("; ")[2] == f"`replyio apply p{command}`{same}{rows} resumes"
 
 
 # Tables

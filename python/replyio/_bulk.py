@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from replyio import _replyio, _state
 from replyio._counts import Counts
-from replyio._plan_text import opened
+from replyio._plan_text import call_again, opened
 from replyio._progress import GRACE, drive, drive_async, show_for, start_async
 from replyio._replaced import Replaced
 from replyio.errors import ConfigurationError, FieldError, PlanError, ReplyError, ValidationError
@@ -279,12 +279,12 @@ def _tell(error: BaseException, text: str) -> None:
 
 
 @contextmanager
-def _telling_where(plan: Plan) -> Generator[None]:
+def _telling_where(plan: Plan, options: Mapping[str, Any]) -> Generator[None]:
     """Adds the file of the plan to an error that stops a one-shot call."""
     try:
         yield
     except ReplyError as error:
-        _tell(error, f"the plan was kept; resume it with {opened(plan.path)}.apply()")
+        _tell(error, f"the plan was kept; resume it with {call_again('apply', plan.path, options)}")
         raise
 
 
@@ -293,7 +293,7 @@ def patch(
 ) -> ApplyResult:
     """Plans and applies."""
     plan = planning.wait(progress)
-    with _telling_where(plan):
+    with _telling_where(plan, options):
         return plan.apply(**options, progress=progress)
 
 
@@ -302,7 +302,7 @@ async def patch_async(
 ) -> ApplyResult:
     """Plans and applies without blocking the event loop."""
     plan = await planning.wait_async(progress)
-    with _telling_where(plan):
+    with _telling_where(plan, options):
         return await plan.apply_async(**options, progress=progress)
 
 

@@ -186,29 +186,86 @@ def opened(path: str) -> str:
     return f"client.open_plan({safe_text(repr(path))})"
 
 
-NO_OPTIONS: Mapping[str, Any] = {}
+def call_again(action: str, path: str, options: Mapping[str, Any]) -> str:
+    """Returns the call that repeats a run in Python: `client.open_plan('acme.replyplan').apply(limit=3)`.
+
+    Args:
+        action: What the run did: "apply" or "retry_failed".
+        path: The plan's file.
+        options: The options of the run by name. Those with their default are left out.
+
+    Returns:
+        The call. `rows=...` stands for row numbers that are too many to show; Python refuses it.
+    """
+    shown = {name: repr(value).replace("'", '"') for name, value in _given(options).items()}
+    if "rows" in shown:
+        shown["rows"] = _rows_in_python(options["rows"])
+    arguments = ", ".join(f"{name}={value}" for name, value in shown.items())
+    hidden = " with the same rows=" if shown.get("rows") == _HIDDEN else ""
+    return f"{opened(path)}.{action}({arguments}){hidden}"
+
+
+def _command_again(action: str, path: str, options: Mapping[str, Any]) -> tuple[str, str]:
+    """Returns the command that repeats a run, and the words that follow it."""
+    shown = _given(options)
+    if "rows" in shown:
+        shown["rows"] = _rows_in_command(options["rows"])
+    words = [f"replyio apply {argument(path)}", *(["--retry-failed"] if action == "retry_failed" else [])]
+    words += [f"--{name.replace('_', '-')} {value}" for name, value in shown.items()]
+    return " ".join(words), " with the same --rows" if shown.get("rows") == _HIDDEN else ""
+
+
 _DEFAULTS = {"on_conflict": "skip", "on_unknown_member": "stop"}
-# A longer selection is not repeated in a line.
-_FEW_ROWS = 20
+# Python and the command refuse this as rows, so a run that is repeated without its rows writes nothing.
+_HIDDEN = "..."
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value != _DEFAULTS.get(name)}
+
+
+def _rows_in_python(rows: Sequence[int]) -> str:
+    ranges = _ranges(rows)
+    if len(ranges) == 1 and len(rows) > 1:
+        return f"range({ranges[0][0]}, {ranges[0][1] + 1})"
+    return str(sorted(rows)) if len(rows) <= SHOWN_ROWS else _HIDDEN
+
+
+def _rows_in_command(rows: Sequence[int]) -> str:
+    ranges = _ranges(rows)
+    shown = ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges[:SHOWN_ROWS])
+    return shown if 0 < len(ranges) <= SHOWN_ROWS else _HIDDEN
+
+
+def _ranges(rows: Sequence[int]) -> list[tuple[int, int]]:
+    """Returns the first and the last number of each range of row numbers."""
+    found: list[tuple[int, int]] = []
+    for row in sorted(set(rows)):
+        if found and row == found[-1][1] + 1:
+            found[-1] = (found[-1][0], row)
+        else:
+            found.append((row, row))
+    return found
 
 
 def how_to_go_on(
     action: str,
     path: str,
     state: Mapping[str, Any],
-    options: Mapping[str, Any] = NO_OPTIONS,
+    options: Mapping[str, Any] | None = None,
     *,
     in_command: bool = False,
 ) -> str:
     """Returns the line after a stopped job: its progress, and how to resume it, in Python and on the command line.
 
-    The call in it has the options of the stopped one, so that it writes no row that this one left out.
+    The call has the options of the job, so it writes no row that the job would not have written. It has what is left
+    of a limit.
 
     Args:
         action: What the job did: "plan", "apply" or "retry_failed".
         path: The plan's file.
-        state: The last state of the job.
-        options: The options of the run, by name.
+        state: The last state of the job, and the number of `unknown` rows if the job had a limit.
+        options: The options of the job by name.
         in_command: Whether the reader runs the command and not Python.
 
     Returns:
@@ -216,27 +273,16 @@ def how_to_go_on(
     """
     if action == "plan":
         return "replyio: planning stopped, and no account was changed; plan again to start over"
-    count = state.get("done", 0)
-    done = f"replyio: stopped with {count:,} of {counted(state.get('rows', 0), 'row')} done"
-    given = {name: value for name, value in options.items() if value not in (None, _DEFAULTS.get(name))}
-    if "limit" in given:
-        given["limit"] -= count
-        if given["limit"] < 1:
-            return done
-    rows = given.get("rows", [])
-    is_long = len(rows) > _FEW_ROWS
-    arguments = [f"{name}={'...' if name == 'rows' and is_long else repr(value)}" for name, value in given.items()]
-    flags = [f"--{name.replace('_', '-')} {value}" for name, value in given.items() if name != "rows"]
-    if rows:
-        flags.append("--rows " + ("ROWS" if is_long else ",".join(map(str, rows))))
-    if action == "retry_failed":
-        flags.insert(0, "--retry-failed")
-    command = " ".join([f"replyio apply {argument(path)}", *flags])
-    same = ", with the same rows" if is_long else ""
+    rows, done = state.get("rows", 0), state.get("done", 0)
+    again = dict(options or {})
+    if again.get("limit") is not None:
+        # A limit prefers pending rows to unknown ones, which have used up their part of it.
+        again["limit"] = max(rows - done - state.get("unknown", 0), 0)
+    stopped = f"replyio: stopped with {done:,} of {counted(rows, 'row')} done"
+    command, hidden = _command_again(action, path, again)
     if in_command:
-        return f"{done}; `{command}` resumes{same}"
-    call = f"{opened(path)}.{action}({', '.join(arguments)})"
-    return f"{done}; resume with {call}, or on the command line: {command}{same}"
+        return f"{stopped}; `{command}`{hidden} resumes"
+    return f"{stopped}; resume with {call_again(action, path, again)}, or on the command line: {command}{hidden}"
 
 
 def cell(value: object) -> str:

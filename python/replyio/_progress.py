@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from replyio._blocking import finished, is_notebook
-from replyio._plan_text import NO_OPTIONS, counted, how_to_go_on, progress_html, progress_line, progress_text
+from replyio._plan_text import counted, how_to_go_on, progress_html, progress_line, progress_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -259,7 +259,14 @@ class _Watch:
             _logger.warning("replyio stopped showing the progress: %s", type(error).__name__)
 
 
-def drive(job: Job, show: Show, action: str, path: str, options: Mapping[str, Any] = NO_OPTIONS) -> object:
+def drive(
+    job: Job,
+    show: Show,
+    action: str,
+    path: str,
+    options: Mapping[str, Any] | None = None,
+    unknown: Callable[[], int] = int,
+) -> object:
     """Waits for a job. Ctrl-C stops it; a second Ctrl-C abandons the requests in flight.
 
     Args:
@@ -267,7 +274,8 @@ def drive(job: Job, show: Show, action: str, path: str, options: Mapping[str, An
         show: What shows its progress.
         action: What it does: "plan", "apply" or "retry_failed".
         path: The file of the plan.
-        options: The options of a run, by name.
+        options: The options of the run by name.
+        unknown: A function that returns the number of unknown rows of the plan.
 
     Returns:
         The job's result.
@@ -282,10 +290,20 @@ def drive(job: Job, show: Show, action: str, path: str, options: Mapping[str, An
     except BaseException:
         _stop(job)
         watch.close()
-        tell(how_to_go_on(action, path, job.progress(), options, in_command=_in_command))
+        _tell_how_to_go_on(job, action, path, options, unknown)
         raise
     watch.close()
     return job.result()
+
+
+def _tell_how_to_go_on(
+    job: Job, action: str, path: str, options: Mapping[str, Any] | None, unknown: Callable[[], int]
+) -> None:
+    """Writes the line after a stopped job."""
+    state = job.progress()
+    if options and options.get("limit") is not None:
+        state["unknown"] = unknown()
+    tell(how_to_go_on(action, path, state, options, in_command=_in_command))
 
 
 def _stop(job: Job) -> None:
@@ -298,7 +316,14 @@ def _stop(job: Job) -> None:
         job.wait(_LET_GO)
 
 
-async def drive_async(job: Job, show: Show, action: str, path: str, options: Mapping[str, Any] = NO_OPTIONS) -> object:
+async def drive_async(
+    job: Job,
+    show: Show,
+    action: str,
+    path: str,
+    options: Mapping[str, Any] | None = None,
+    unknown: Callable[[], int] = int,
+) -> object:
     """Waits for a job without blocking the event loop.
 
     Canceling the task stops the job; canceling it again abandons it.
@@ -310,7 +335,8 @@ async def drive_async(job: Job, show: Show, action: str, path: str, options: Map
         show: What shows its progress.
         action: What it does: "plan", "apply" or "retry_failed".
         path: The file of the plan.
-        options: The options of a run, by name.
+        options: The options of the run by name.
+        unknown: A function that returns the number of unknown rows of the plan.
 
     Returns:
         The job's result.
@@ -328,7 +354,7 @@ async def drive_async(job: Job, show: Show, action: str, path: str, options: Map
     except BaseException:
         await _stop_async(job)
         watch.close()
-        tell(how_to_go_on(action, path, job.progress(), options, in_command=_in_command))
+        _tell_how_to_go_on(job, action, path, options, unknown)
         raise
     watch.close()
     return job.result()

@@ -683,7 +683,7 @@ def _run(options: dict[str, Any], name: str) -> int:
         except ReplyError as error:
             return max(_told(error), _code_of_unknown(plan, unknown, error))
         shown = _show_outcome(result, options)
-    for line in _left(result):
+    for line in _left(result, is_part="rows" in wanted or "limit" in wanted):
         _tell(line)
     code = _code_of(result.counts)
     return max(code, shown, _FAILED if result.stored_otherwise else _DONE)
@@ -743,8 +743,8 @@ def _rows(text: str) -> object:
 _LONGEST_RANGE = 10_000_000
 
 
-def _left(result: ApplyResult) -> list[str]:
-    """Returns what to do about the rows that are not done, one line each."""
+def _left(result: ApplyResult, *, is_part: bool) -> list[str]:
+    """Returns what to do about the rows that are not done, one line each. A part of the plan may have been run."""
     from replyio._plan_text import counted, stored_otherwise_text
     from replyio._shell import argument
 
@@ -761,7 +761,8 @@ def _left(result: ApplyResult) -> list[str]:
     lines += _refused_rows(result.path, counts)
     if left:
         why = f"; {show} shows why rows are unknown" if counts.get("unknown") else ""
-        lines.append(f"{counted(left, 'row')} left; `replyio apply {plan}` resumes{why}")
+        resumes = "writes every row that is left" if is_part else "resumes"
+        lines.append(f"{counted(left, 'row')} left; `replyio apply {plan}` {resumes}{why}")
     return lines
 
 

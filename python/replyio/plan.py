@@ -400,7 +400,7 @@ class _Report:
         progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
-        """Applies the plan again to its failed rows and conflicts, and to the rows that are left.
+        """Applies the plan, including failed rows and conflicts. Each keeps its status until the run ends it again.
 
         Unknown rows need no retry: every `apply` includes them.
 
@@ -435,7 +435,7 @@ class _Report:
         progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
-        """Applies the plan again to its failed rows and conflicts, and to the rows that are left.
+        """Applies the plan, including failed rows and conflicts. Each keeps its status until the run ends it again.
 
         See `retry_failed`. Canceling the task stops the run as Ctrl-C does.
 
@@ -684,7 +684,7 @@ class Plan(_Report):
         show = show_for(progress)  # it may import a library, and Ctrl-C meanwhile must not leave a job behind
         try:
             job = self._file.start(action, options)
-            drive(job, show, action, self._path, options._asdict())
+            drive(job, show, action, self._path, options._asdict(), self._unknown)
             return self._result(job)
         except BaseException:  # a message has already shown the name of the file
             self._file.keep()
@@ -696,11 +696,18 @@ class Plan(_Report):
         show = show_for(progress)
         try:
             job = await start_async(self._file.start, action, options)
-            await drive_async(job, show, action, self._path, options._asdict())
+            await drive_async(job, show, action, self._path, options._asdict(), self._unknown)
             return await asyncio.to_thread(self._result, job)
         except BaseException:  # a message has already shown the name of the file
             self._file.keep()
             raise
+
+    def _unknown(self) -> int:
+        """Returns the number of unknown rows; 0 if the file cannot be read, because then no run can resume it."""
+        try:
+            return self._file.counts().get("unknown", 0)
+        except ReplyError:
+            return 0
 
     def _result(self, job: Job) -> ApplyResult:
         state = job.progress()

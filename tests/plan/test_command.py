@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import replyio
-from replyio import _plan_text
+from replyio import _plan_text, _progress
 from replyio._counts import Counts
 from replyio.sandbox import Fault, Sandbox
 from support import environment
@@ -182,6 +182,62 @@ def test_a_run_that_was_stopped_says_what_resumes_it(service: Sandbox) -> None:
         variables = environment(service, REPLY_API_KEY="a-key-for-the-sandbox")
         done = subprocess.run([sys.executable, "-m", "replyio", "status", *words[1:]], env=variables, check=False)
         assert (words[0], done.returncode) == ("apply", 0)
+
+
+@pytest.mark.parametrize("in_shell", [False, True])
+@pytest.mark.parametrize(
+    ("action", "options", "written"),
+    [
+        ("apply", {"rows": range(4), "max_changes": 4}, 4),
+        ("apply", {"rows": [0, 2, 5]}, 3),
+        ("apply", {"limit": 4}, 4),
+        ("apply", {"on_conflict": "overwrite"}, 8),
+        ("retry_failed", {}, 8),
+    ],
+)
+def test_the_line_after_a_stopped_run_ends_what_was_asked_for_and_writes_no_other_row(
+    service: Sandbox,
+    capsys: pytest.CaptureFixture[str],
+    action: str,
+    options: dict[str, Any],
+    written: int,
+    *,
+    in_shell: bool,
+) -> None:
+    def stop(watch: _progress._Watch) -> None:
+        if watch._job.progress()["counts"]:
+            raise KeyboardInterrupt
+
+    with service.client(quota=None, max_attempts=1, api_key="a-key-for-the-sandbox") as client:
+        made = plan(client, "sync", moves(range(1, 9)))
+        if action == "retry_failed":
+            service.add_fault(Fault(method="PUT", status=400))
+            assert do(made, "apply").counts == {"failed": 8}
+            service.clear_faults()
+        if "on_conflict" in options:
+            for id in range(1, 9):
+                client.patch_contact_account(id, city="Molde")
+            assert do(made, "apply").counts == {"conflict": 8}
+        service.add_fault(Fault(method="PUT", delay=0.3, applied=True))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("replyio._progress._POLL", 0.001)
+            patch.setattr("replyio._progress._Watch.update", stop)
+            patch.setattr("replyio._bulk._CONCURRENCY", 1)
+            with pytest.raises(KeyboardInterrupt):
+                getattr(made, action)(progress=False, **options)
+        service.clear_faults()
+        assert 0 < made.counts["changed"] < written
+        told = re.search(
+            r"resume with (client\..*), or on the command line: (replyio apply .*)", capsys.readouterr().err
+        )
+        assert told
+        if in_shell:
+            variables = environment(service, REPLY_API_KEY="a-key-for-the-sandbox")
+            words = [sys.executable, "-m", *shlex.split(told[2])]
+            assert subprocess.run(words, env=variables, check=False).returncode == 0
+        else:
+            eval(told[1], {"client": client})  # noqa: S307 - our own hint
+        assert made.counts["changed"] == written
 
 
 def test_a_stopped_revert_is_resumed_and_not_reverted(service: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
