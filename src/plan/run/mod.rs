@@ -171,8 +171,8 @@ impl std::fmt::Display for RunError {
                 let reason = if let Failure::Acquire { reason, .. } = failure { reason } else { "" };
                 write!(
                     formatter,
-                    "the run stopped before its next request: {failure}: {reason}. No row was lost: apply() resumes a \
-                     plan where it stopped, and a plan that was not finished has to be made again"
+                    "the run stopped before its next request: {failure}: {reason}. No row was lost: repeat the \
+                     run to resume where it stopped. A plan that was not finished has to be made again"
                 )
             }
             Self::File(error) => error.fmt(formatter),
@@ -197,8 +197,8 @@ impl std::fmt::Display for RunError {
             Self::ResetMembers { row, id, members } => write!(
                 formatter,
                 "account {id} (row {row}) has another {} after its update: the update reset it, or someone changed it \
-                meanwhile. The run stopped and left the other rows as they were. Look at the account. apply() resumes \
-                with the next row. If the run stops again for the same reason, the service resets this value. \
+                meanwhile. The run stopped and left the other rows as they were. Look at the account. Repeat the \
+                run to resume with the next row. If it stops again for the same reason, the service resets this value. \
                 on_unknown_member=\"clear\" lets the run continue when this happens",
                 members.join(", ")
             ),
@@ -208,14 +208,14 @@ impl std::fmt::Display for RunError {
                     formatter,
                     "the update of account {id} (row {row}) emptied {fields}: the service did not keep the value that \
                     it was sent. The run stopped and left the other rows as they were. \
-                    Look at the account; a revert of this plan sends the previous value again. apply() resumes with the \
-                    next row; on_unknown_member=\"clear\" lets the run continue when this happens"
+                    Look at the account; a revert of this plan sends the previous value again. Repeat the run to resume \
+                    with the next row; on_unknown_member=\"clear\" lets the run continue when this happens"
                 )
             }
             Self::InDoubt { row, members } => write!(
                 formatter,
                 "the update of row {row} may have cleared {}, which an update cannot include, and no answer showed \
-                whether it did. The run stopped before it updated another account with such a member. If apply() includes \
+                whether it did. The run stopped before it updated another account with such a member. If the next run includes \
                 row {row}, it reads its account first. If it cannot, it sends the next update alone, and resumes where the run \
                 stopped if the answer shows that the service keeps such members",
                 members.join(", ")
@@ -223,15 +223,15 @@ impl std::fmt::Display for RunError {
             Self::Contradiction { row, id, fields } => write!(
                 formatter,
                 "the list shows {} of account {id} (row {row}), but GET of the account does not: an update built on \
-                either answer may clear a value, so the run did not send it. If someone has just cleared it, call \
-                apply() again. on_unknown_member=\"clear\" lets the run take the answers of GET, and clear what they \
+                either answer may clear a value, so the run did not send it. If someone has just cleared it, repeat \
+                the run. on_unknown_member=\"clear\" lets the run take the answers of GET, and clear what they \
                 do not show",
                 fields.join(", ")
             ),
             Self::TooSlow => formatter.write_str(
                 "the quota leaves so few requests that no update could follow the read of its account within two \
                 minutes. The other rows stay as they are. Wait until other programs of this user have ended, raise the quota, \
-                or make the function of acquire= grant requests sooner, then call apply() again",
+                or make the function of acquire= grant requests sooner, then repeat the run",
             ),
             Self::TooManyChanges { changes, most } => write!(
                 formatter,
