@@ -331,7 +331,7 @@ def test_a_plan_asks_for_each_request_and_stops_with_every_row_intact_when_that_
         assert (caught.value.status, len(sandbox.requests)) == (429, 0)
         limiter.granted = 0
         plan = client.plan_contact_account_updates(rows, save_as=path)
-        with pytest.raises(RateLimitError, match=r"apply\(\) resumes"):
+        with pytest.raises(RateLimitError, match="repeat the run"):
             plan.apply()
         assert {status for status, rows in plan.counts.items() if rows} <= {"changed", "pending"}
         assert plan.counts["pending"] > 0
