@@ -357,8 +357,8 @@ impl Reader {
 
 /// The value that a run found instead of the planned one is only in the log.
 const RECOVERED: &str = "the update may have been applied: the log of the run was missing when the plan was recovered. \
-    The value that it may have overwritten is unknown, so a revert restores the value that the account had when the plan \
-    was made";
+    The value that it may have overwritten is unknown, so a revert restores the value in the plan, in which a list may have \
+    truncated a long text";
 
 /// Repairs a plan whose log is missing.
 fn recover(path: &Path, recovery: &str) -> check::Found<()> {

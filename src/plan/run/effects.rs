@@ -16,8 +16,8 @@ pub(super) struct Effects {
     /// The fields without a change that a revert restores: the answer differs from what was sent, or they are empty since
     /// an attempt of the same run that got no answer.
     pub(super) unplanned: Vec<Unplanned>,
-    /// The other fields that differ from their values before the first attempt, with those values: an earlier attempt
-    /// altered them, or someone changed them since.
+    /// The fields that differed from their values before the first attempt when the account was read, with those values:
+    /// an earlier attempt altered them, or someone changed them since.
     pub(super) altered: Vec<(Field, Value)>,
     /// The fields that should have a value, had one, and are empty now.
     pub(super) emptied: Vec<Field>,
@@ -48,18 +48,18 @@ impl Effects {
             }
         }
         for field in Field::ALL.iter().copied().filter(|field| !changes.iter().any(|change| change.field == *field)) {
-            let stored = unnamed.iter().find(|(other, _)| *other == field).map(|(_, value)| value.clone());
-            let before = stored.unwrap_or_else(|| account.value(field).into());
-            let answered = Value::from(answer.value(field));
-            let was_altered = !before.is(field, account.value(field));
-            if differing.contains(&field) || (is_of_this_run && was_altered && answered.is_empty(field)) {
+            let now = Value::from(account.value(field));
+            let stored = unnamed.iter().find(|(other, stored)| *other == field && !stored.is(field, account.value(field)));
+            // Within one run, only the earlier attempt can have emptied it. Any other value may be someone's.
+            let of_earlier_attempt = stored.filter(|_| is_of_this_run && now.is_empty(field));
+            if differing.contains(&field) || of_earlier_attempt.is_some() {
+                let before = of_earlier_attempt.map_or(now, |(_, value)| value.clone());
                 if has_value(field, &before) {
                     effects.emptied.push(field);
                 }
-                effects.unplanned.push(Unplanned { field, before, answered });
-            } else if was_altered {
-                effects.altered.push((field, before));
+                effects.unplanned.push(Unplanned { field, before, answered: answer.value(field).into() });
             }
+            effects.altered.extend(stored.filter(|_| of_earlier_attempt.is_none()).cloned());
         }
         effects.emptied.retain(|field| filled(*field, answer.value(*field)).is_none());
         effects
@@ -128,10 +128,15 @@ mod tests {
         assert_eq!((found.altered, found.unplanned, found.emptied), (vec![], vec![unplanned], vec![Field::Phone]));
         let found = effects_of(&stored, false, &account("Oslo", "", 7), &account("Bergen", "", 7));
         assert_eq!((found.altered, found.unplanned, found.emptied), (stored.to_vec(), vec![], vec![]));
-        // The last attempt altered it once more.
-        let found = effects(&stored, &account("Oslo", "2", 7), &account("Bergen", "3", 7));
+        // The last attempt altered it once more. Someone may have written the value in between.
+        for answered in ["3", ""] {
+            let found = effects(&stored, &account("Oslo", "2", 7), &account("Bergen", answered, 7));
+            let unplanned = Unplanned { field: Field::Phone, before: text("2"), answered: text(answered) };
+            assert_eq!((found.altered, found.unplanned), (stored.to_vec(), vec![unplanned]));
+        }
+        let found = effects(&stored, &account("Oslo", "", 7), &account("Bergen", "3", 7));
         let unplanned = Unplanned { field: Field::Phone, before: text("1"), answered: text("3") };
-        assert_eq!((found.altered, found.unplanned, found.emptied), (vec![], vec![unplanned], vec![]));
+        assert_eq!((found.altered, found.unplanned), (vec![], vec![unplanned]));
     }
 
     #[test]

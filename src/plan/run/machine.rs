@@ -265,8 +265,7 @@ impl Machine {
         }
         while let Some(entry) = self.later.first_entry().filter(|entry| entry.key().0 <= now) {
             let row = entry.remove();
-            // Rows that others wait for come first.
-            if self.is_awaited(row) { self.singly.push_front(row) } else { self.singly.push_back(row) }
+            self.read_singly(row);
         }
         if self.policy.paused_until() > now && (self.has_look() || !self.ready.is_empty()) {
             return Next::Wait(self.policy.paused_until(), WaitReason::BackOff);
@@ -312,7 +311,9 @@ impl Machine {
         let wants_more = !self.to_prove.is_empty()
             || self.ready.len() < self.settings.concurrency
             || (self.next_to_write().is_none() && !self.singly.is_empty())
-            || self.singly.front().is_some_and(|row| self.is_awaited(*row));
+            || self.singly.front().is_some_and(|row| self.is_awaited(*row))
+            // Nothing else can happen.
+            || (self.writing == 0 && self.later.is_empty() && !self.may_write());
         self.looking == 0 && self.has_look() && wants_more
     }
 
@@ -443,15 +444,16 @@ impl Machine {
         }
     }
 
+    /// Schedules a row for a look with `GET`. A row that others wait for comes first.
+    fn read_singly(&mut self, row: OpenRow) {
+        if self.is_awaited(row) { self.singly.push_front(row) } else { self.singly.push_back(row) }
+    }
+
     /// Schedules a row for another look: in the order of its position, or with `GET` if pages are useless.
     fn look_again(&mut self, row: OpenRow) {
         self.requests_left += 1;
-        if self.is_in_doubt(row) {
-            self.singly.push_front(row);
-            return;
-        }
-        if self.items == Some(ItemsProof::Incomplete) || row.position.is_none() {
-            self.singly.push_back(row);
+        if self.items == Some(ItemsProof::Incomplete) || row.position.is_none() || self.is_awaited(row) {
+            self.read_singly(row);
             return;
         }
         let place = (row.position, row.row);

@@ -178,6 +178,13 @@ impl Proofs {
     }
 }
 
+/// Returns whether an item may show only the beginning of a text that the plan knows.
+pub(super) fn may_show_beginning(item: &ContactAccount, change: &Change) -> bool {
+    let Some(shown) = text(item, change.field) else { return false };
+    let is_whole = |value: &Value| matches!(value, Value::Text(whole) if whole.starts_with(beginning(shown).0));
+    is_whole(&change.before) || is_whole(&change.after)
+}
+
 /// Returns what the whole text begins with if this one is cut, and its length. Texts that are cut at a word have different
 /// lengths, but the same mark.
 fn beginning(text: &str) -> (&str, usize) {

@@ -31,7 +31,8 @@ pub(in crate::simulation) fn reverted(
         };
         let sent = stage.puts.iter().filter(|(_, put)| put.id == *id && is_ours(put));
         let sent: Vec<(usize, &Put)> = sent.map(|(number, put)| (*number, put)).collect();
-        let ours: Vec<(usize, &Put)> = sent.iter().copied().filter(|(_, put)| put.effect == Effect::Written).collect();
+        // The client cannot tell an update that the service accepted and ignored, if someone wrote the same meanwhile.
+        let ours: Vec<(usize, &Put)> = sent.iter().copied().filter(|(_, put)| put.effect != Effect::None).collect();
         let Some((_, first)) = ours.first() else { continue };
         // If one has overtaken another, or arrived after the start of the revert, the last value is uncertain.
         let is_after = |one: &Put, other: &Put| other.sent > one.sent && one.arrived > Some(other.sent);

@@ -157,6 +157,7 @@ pub(in crate::simulation) fn reported_revert(
     let reverts = || stage.operations.iter().filter(|it| is_revert(it));
     let is_part = matches!(stage.operations[operation].step, Step::Revert(_, how) if !how.part.is_whole());
     let from = reverts().map(|it| it.started).min().unwrap_or_default();
+    let has_lost_log = stage.jobs.get(&(lane, number)).is_some_and(|job| job.has_lost_log);
     let is_shaken = reverts().any(|it| matches!(&it.step, Step::Revert(_, how) if how.end != End::ItsOwn));
     let mut broken = Vec::new();
     for view in &report.rows {
@@ -171,7 +172,11 @@ pub(in crate::simulation) fn reported_revert(
                 !same(change.field, now, &change.before) && !same(change.field, now, &change.after)
             })
         };
-        let is_done = |values: &Values| changes().all(|it| same(it.field, values.get(it.field), &it.after));
+        // Without the log, the plan knows only what a list may have cut.
+        let is_value = |field: Field, now: &Value, wanted: &Value| {
+            same(field, now, wanted) || (has_lost_log && shows(stage, field, now, wanted))
+        };
+        let is_done = |values: &Values| changes().all(|it| is_value(it.field, values.get(it.field), &it.after));
         // A revert that reads what the account was before its plan takes that for restored; limits.md says so.
         let was_done = || {
             let mut versions = account.during(from.saturating_sub(stage.lag()), stage.now());
@@ -243,14 +248,9 @@ fn is_beginning(stage: &Stage, job: &Job, row: usize, id: Option<i64>) -> bool {
     let (from, to) = job.planned;
     Field::ALL.iter().any(|field| {
         let Some(Value::Text(meant)) = job.sheet.meant(row, *field) else { return false };
-        let beginning = meant.trim_end_matches('…').trim_end_matches("...");
-        had(
-            account,
-            *field,
-            from,
-            to,
-            |now| matches!(now, Value::Text(now) if now.len() > beginning.len() && now.starts_with(beginning)),
-        )
+        let beginning = meant.trim_end_matches('…').trim_end_matches("...").trim_end();
+        let is_begun = |now: &Value| matches!(now, Value::Text(now) if *now != meant && now.starts_with(beginning));
+        had(account, *field, from, to, is_begun)
     })
 }
 

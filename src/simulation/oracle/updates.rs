@@ -111,8 +111,12 @@ fn of_revert(
     let Some(account) = stage.service.accounts.get(&put.id) else { return };
     let job = stage.jobs.get(&(lane, number));
     let changes = job.and_then(|job| job.changes.get(job.accounts.get(&put.id)?));
-    let is_named = changes.is_some_and(|changes| changes.iter().any(|change| change.field == field));
+    let planned = changes.and_then(|changes| changes.iter().find(|change| change.field == field));
+    let is_named = planned.is_some();
+    let planned = planned.filter(|_| job.is_some_and(|job| job.has_lost_log));
     let was = had(account, field, Duration::ZERO, put.sent, |value| same(field, value, &put.value(field)));
+    // Without the log, the plan knows only what a list may have cut.
+    let was = was || planned.is_some_and(|change| same(field, &change.before, &put.value(field)));
     if !(is_named || was_spoiled(stage, account, put, field)) || !was {
         broken.push((1, not_shown(put, field)));
         return;
@@ -123,14 +127,22 @@ fn of_revert(
         other.id == put.id && operation.is_some_and(|it| it.lane == lane && is_of_job(&it.step))
     };
     let ours: Vec<&Put> = stage.puts.iter().map(|(_, other)| other).filter(is_ours).collect();
+    // Nor can it tell its own update from someone's who wrote the same.
+    let is_as_planned = |now: &Value| planned.is_some_and(|change| same(field, now, &change.after));
     let is_due = |now: &Value| {
         let stored = |other: &Put| stage.service.stored_value(field, &other.value(field));
         let is_of = |other: &Put| {
             same(field, now, &stored(other)) || answered(account, other, field, |shown| same(field, shown, now))
         };
-        ours.iter().any(|other| other.may_be_applied() && is_of(other))
+        ours.iter().any(|other| other.may_be_applied() && is_of(other)) || is_as_planned(now)
     };
-    if !how.overwrite && !had(account, field, put.sent.saturating_sub(WINDOW + stage.lag()), put.sent, is_due) {
+    // An earlier run of this revert was told to overwrite, and its update may have been applied.
+    let is_overwritten = |other: &&&Put| {
+        let operation = stage.operations.get(other.operation);
+        other.may_be_applied() && operation.is_some_and(|it| matches!(it.step, Step::Revert(_, how) if how.overwrite))
+    };
+    let overwrites = how.overwrite || ours.iter().any(|other| is_overwritten(&other));
+    if !overwrites && !had(account, field, put.sent.saturating_sub(WINDOW + stage.lag()), put.sent, is_due) {
         broken
             .push((1, format!("the revert overwrites what others wrote into {} of account {}", field.name(), put.id)));
     }

@@ -60,32 +60,27 @@ impl Machine {
                 // `GET` shows what its update cleared.
                 Some(_) if self.is_in_doubt(row) => {
                     self.requests_left += 1;
-                    self.singly.push_front(row);
+                    self.read_singly(row);
                 }
                 // `GET` shows whether it has another name, or the list truncates it.
                 Some(account) if !self.still_matches(row, &account) => {
                     self.requests_left += 1;
-                    self.singly.push_back(row);
+                    self.read_singly(row);
                 }
-                // An item that may be truncated decides nothing: its row would become a conflict, or look done.
-                Some(account)
-                    if self.items != Some(ItemsProof::Complete)
-                        && change::drift(&account, &changes) != Drift::None
-                        && !is_off(Guard::CompleteItems) =>
-                {
+                Some(account) if self.needs_whole(&account, &changes) && !is_off(Guard::CompleteItems) => {
                     self.requests_left += 1;
-                    self.singly.push_back(row);
+                    self.read_singly(row);
                 }
                 Some(account) if account.is_complete() || is_off(Guard::CompleteItems) => {
                     records.extend(self.take_account(row, changes, account, true));
                 }
                 Some(_) => {
                     is_useless = true;
-                    self.singly.push_back(row);
+                    self.read_singly(row);
                 }
                 None => {
                     self.requests_left += 1;
-                    self.singly.push_back(row);
+                    self.read_singly(row);
                 }
             }
         }
@@ -95,6 +90,21 @@ impl Machine {
             self.demand_proofs(ready_before);
         }
         records
+    }
+
+    /// Returns whether `GET` has to show the account of an item. An item that may be truncated decides nothing: its row
+    /// would become a conflict, or look done. Even if the list's items are complete, it may truncate a text that the plan
+    /// has written.
+    fn needs_whole(&self, item: &ContactAccount, changes: &[Change]) -> bool {
+        let is_complete = self.items == Some(ItemsProof::Complete);
+        match change::drift(item, changes) {
+            Drift::None => false,
+            Drift::Done => !is_complete,
+            Drift::Conflict(fields) => {
+                let mut foreign = changes.iter().filter(|change| fields.contains(&change.field));
+                !is_complete || foreign.any(|change| proof::may_show_beginning(item, change))
+            }
+        }
     }
 
     /// Schedules accounts of the page for `GET` before any of them is updated.

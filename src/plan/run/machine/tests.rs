@@ -631,6 +631,42 @@ fn a_row_that_may_have_been_sent_is_sent_again_even_when_it_looks_done() {
 }
 
 #[test]
+fn a_text_that_the_list_truncates_after_the_plan_wrote_it_is_no_conflict_of_a_revert() {
+    let written = "a text that the list does not show completely";
+    let shown = |text: &'static str| move |id| with(id, "city", text);
+    let changes = || vec![Change::new(Field::City, Value::Text(written.into()), Value::Text("Oslo".into()))];
+    for beginning in ["a text that the list does not", "a text that the list...", "a text that the list \u{2026}"] {
+        let settings = Settings { is_revert: true, ..SETTINGS };
+        let mut machine = Machine::new(rows(16), Some(ItemsProof::Complete), settings);
+        let rows = next_page(&mut machine, at(0));
+        let planned = rows.iter().map(|row| (row.row, changes())).collect();
+        assert_eq!(machine.looked_at_page(rows.clone(), planned, Ok(items(&rows, shown(beginning))), at(0)), []);
+        let mut restored = 0;
+        while machine.next(at(0)) == Next::Request {
+            match machine.start(at(0)).unwrap() {
+                Request::Account { row } => {
+                    let whole = shown(written)(row.account_id.unwrap());
+                    assert_eq!(machine.looked_at_account(row, changes(), Ok(whole), at(0)), []);
+                }
+                Request::Update(update) => {
+                    assert_eq!(update.fields.city.value().map(String::as_str), Some("Oslo"));
+                    restored += 1;
+                    wrote_as_sent(&mut machine, *update, account(1), at(0));
+                }
+                Request::Page { .. } => panic!("every row is on the first page"),
+            }
+        }
+        assert_eq!(restored, 16, "{beginning}");
+    }
+    // Another text is a conflict without further requests.
+    let mut machine = Machine::new(rows(16), Some(ItemsProof::Complete), Settings { is_revert: true, ..SETTINGS });
+    let rows = next_page(&mut machine, at(0));
+    let planned = rows.iter().map(|row| (row.row, changes())).collect();
+    let records = machine.looked_at_page(rows.clone(), planned, Ok(items(&rows, shown("Molde"))), at(0));
+    assert_eq!(statuses(&records), (0..16).map(|row| (row, Status::Conflict)).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_text_whose_beginning_was_planned_is_restored_by_a_revert_even_if_the_row_may_have_been_sent() {
     let described = |id: i64, length: usize| ContactAccount { description: Some("x".repeat(length)), ..account(id) };
     let change = |before: usize| {
@@ -723,6 +759,51 @@ fn until_an_update_is_accepted_the_row_without_an_answer_is_sent_again_first() {
     wrote_as_sent(&mut machine, again, account(1), until);
     assert_eq!(next_update(&mut machine, until).row.row, 1);
     assert_eq!(next_update(&mut machine, until).row.row, 2);
+}
+
+#[test]
+fn a_run_whose_looks_became_too_old_reads_the_row_without_an_answer_before_the_others() {
+    for rows_count in [2, 3, 12] {
+        for is_from_pages in [false, true] {
+            let items = if is_from_pages { ItemsProof::Complete } else { ItemsProof::Incomplete };
+            let settings = Settings { concurrency: 1, ..SETTINGS };
+            let mut machine = Machine::new(rows(rows_count), Some(items), settings);
+            let (mut now, mut sent, mut has_waited) = (at(0), Vec::new(), false);
+            loop {
+                match machine.next(now) {
+                    Next::Request => {}
+                    Next::Wait(until, _) => {
+                        now = until;
+                        continue;
+                    }
+                    Next::Idle | Next::Done => break,
+                }
+                match machine.start(now) {
+                    Some(Request::Page { rows, .. }) => {
+                        machine.looked_at_page(rows.clone(), planned(&rows), Ok(items_of(&rows)), now);
+                    }
+                    Some(Request::Account { row }) => {
+                        machine.looked_at_account(row, bergen(), Ok(account(row.account_id.unwrap())), now);
+                        // The next slot of the quota comes late.
+                        let is_last = sent == [row.row] && !std::mem::replace(&mut has_waited, true);
+                        now += if is_last { at(3_600) } else { at(0) };
+                    }
+                    Some(Request::Update(update)) => {
+                        sent.push(update.row.row);
+                        if sent.len() == 1 {
+                            machine.wrote(*update, Err(status(503, None, None)), now);
+                        } else {
+                            wrote_as_sent(&mut machine, *update, account(1), now);
+                        }
+                    }
+                    None => {}
+                }
+            }
+            assert_eq!(sent.first(), sent.get(1), "{sent:?}");
+            assert_eq!(sent.len() as u64, rows_count + 1, "{sent:?}");
+            assert!(machine.into_stop().is_none());
+        }
+    }
 }
 
 #[test]
