@@ -55,7 +55,7 @@ test: $(VENV)/installed-wheel $(VENV)/installed-test $(MITMPROXY) ## Tests the c
 	cargo test --locked
 	cargo test --locked --features sandbox,plan
 	cargo test --locked --profile sabotage --features simulation --test simulation
-	$(MAKE) simulate SEEDS=1000
+	$(MAKE) simulate SEEDS=5000
 	rm -rf target/test-run
 	mkdir -p target/test-run
 	$(BIN)/pytest --numprocesses=4 --dist=worksteal $(ALONE:%=--ignore=%) \

@@ -138,7 +138,7 @@ impl Identity {
     #[cfg(feature = "plan")]
     pub(crate) fn forecast(&self, quota: Quota, now: Instant, requests: u64) -> Duration {
         let mut counted = lock(&self.counted);
-        // The simulation is long, so it does not hold the lock of the quota file.
+        // Trying thousands of slots takes long, so the quota file is not locked meanwhile.
         let moment = counted.decide(self.quota_time(now), |_, moment| moment);
         self.real(counted.windows.forecast(quota, moment, requests))
     }

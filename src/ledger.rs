@@ -294,7 +294,7 @@ impl Ledger {
         ));
     }
 
-    /// Keeps the changes that others do not know yet few enough for the file.
+    /// Limits the changes that others do not know yet to what the file can hold.
     fn bound_edits(&mut self, windows: &mut Windows) {
         if windows.edits().len() <= CAPACITY as usize {
             return;

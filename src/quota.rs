@@ -48,7 +48,7 @@ impl Quota {
     }
 }
 
-/// The earliest slot comes after the latest allowed moment. Contains when it opens, and why it is closed until then.
+/// The earliest slot opens after the latest allowed moment: when, and why not earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooLate {
     /// When the request could be sent.
@@ -102,7 +102,7 @@ impl Windows {
         self.edits = keep.then(|| self.edits.take().unwrap_or_default());
     }
 
-    /// Takes the changes since the last call.
+    /// Returns the changes that others do not know yet.
     pub(crate) fn edits(&self) -> &[Edit] {
         self.edits.as_deref().unwrap_or_default()
     }

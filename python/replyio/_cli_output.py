@@ -98,7 +98,7 @@ def write_failures(rows: Iterable[Mapping[str, Any]], in_words: Callable[[str], 
 
     Args:
         rows: The rows.
-        in_words: Says what a reason says in the words of the command.
+        in_words: Replaces the names of Python by those of the command.
     """
     from replyio._plan_text import reason
 

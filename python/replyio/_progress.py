@@ -382,7 +382,7 @@ async def start_async(start: Callable[[Unpack[_Arguments]], _Started], *argument
         raise
     except asyncio.CancelledError:
         with shielded():
-            # The function must not go on beside what the caller undoes, however often the task is canceled.
+            # The caller undoes its work next, so the function must have ended, however often the task is canceled.
             while not starting.done():
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait([starting])

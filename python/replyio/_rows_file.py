@@ -98,13 +98,13 @@ def parquet(path: Path) -> Any:
 
 
 def refuse_other_names(path: Path) -> None:
-    """Refuses the name of a file that has no table, or that no file can have.
+    """Refuses a name without the suffix of a table, or with a null character.
 
     Args:
         path: The file.
 
     Raises:
-        ValidationError: If that is so.
+        ValidationError: If the name is one of these.
     """
     suffix = path.suffix.lower()
     if "\0" in str(path):

@@ -790,8 +790,8 @@ class Plan(_Report):
     def suspicious(self) -> dict[str, int]:
         """The number of suspicious cells by column.
 
-        These are texts that often mean an empty value, and numbers that a spreadsheet has shortened. For example
-        `NULL`, `N/A`, `-`, `nan`, or a phone number as `4.91E+11`. The plan sends them unchanged, unless `null_values=`
+        Suspicious cells are texts that often mean an empty value, such as `NULL`, `N/A`, `-` and `nan`, and numbers that a
+        spreadsheet has shortened, such as a phone number as `4.91E+11`. The plan sends them unchanged, unless `null_values=`
         treats them as empty cells.
         """
         return {column: cells for column, cells, _ in self._file.header().get("suspicious", ())}
@@ -854,7 +854,8 @@ class ApplyResult(_Report):
 
     @property
     def stored_otherwise(self) -> int:
-        """The number of rows that the service stored with another value than was sent, or that a revert left so."""
+        """The number of rows that the service stored with another value than was sent, and of rows of a revert that left a
+        field with another value."""
         return self._stored_otherwise
 
     @property

@@ -117,7 +117,7 @@ impl Client {
     ) -> Result<T, Error> {
         let mut tries = Tries::new(self.config.max_attempts);
         let answered = self.exchange_by(running, request, &read, &mut tries, None).await?;
-        answered.ok_or_else(|| running.failed(Failure::Internal("a request without a deadline expired".to_owned())))
+        answered.ok_or_else(|| running.failed(Failure::Internal("a request without a read was held back".to_owned())))
     }
 
     /// Sends a request like [`Client::exchange`], but each attempt only while its look is fresh. Returns `None` if an

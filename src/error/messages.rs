@@ -201,8 +201,8 @@ impl fmt::Display for Failure {
             Self::Apart { wait, reason } => {
                 write!(
                     formatter,
-                    "the update was allowed only {} after each read of its account ({reason}), when the account may have \
-                    changed",
+                    "the quota allowed the update only {} after each read of its account ({reason}), and the account may \
+                    have changed by then",
                     rounded_up(*wait)
                 )
             }

@@ -79,7 +79,7 @@ impl PlanFile {
 
 #[pymethods]
 impl PlanFile {
-    /// Returns the revert that restored the previous values of a plan, if that is its present state.
+    /// Returns the last revert of a plan, if the accounts have its values now.
     #[staticmethod]
     #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn reverted_by(py: Python<'_>, path: PathBuf) -> PyResult<Option<PathBuf>> {

@@ -2,8 +2,8 @@
 //!
 //! Between runs the file is complete in itself, in SQLite's rollback mode, so that it can be read, copied and moved
 //! alone. A run writes to a log next to it (`-wal`). Before its first row, the run makes the file require that log,
-//! with two numbers on two pages: they are equal in the log, and differ in the file alone. The file never requires a
-//! log that lacks its half: the log has both numbers before the first of them is moved into the file.
+//! with two numbers on two pages: they are equal in the log, and differ in the file alone. The file requires the log
+//! only after the log has both numbers.
 //!
 //! Two mechanisms separate two runs. SQLite's own lock on the file (device and inode, released by the system when its
 //! process dies) prevents another claim while a run has the plan open. And each write checks whether the plan still has
@@ -239,7 +239,7 @@ impl Session {
         Ok(found.is_some_and(|mark| mark.log() == Log::Missing))
     }
 
-    /// The log number in a file that requires none.
+    /// Returns the log number of a file that is complete without its log.
     fn whole_file(&self) -> rusqlite::Result<Option<i64>> {
         let found = state::mark(&connect::immutable(&self.path)?)?;
         Ok(found.filter(|mark| mark.log() == Log::Whole).map(|mark| mark.needed))

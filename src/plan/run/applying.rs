@@ -203,7 +203,7 @@ impl Driver {
                 Some(Ok(back)) => self.take(back),
                 Some(Err(_)) => self.fail(FileError::internal("a task of the run ended without a result")),
                 None if next == Next::Done => break,
-                None => self.fail(FileError::internal("a run waits for nothing")),
+                None => self.fail(FileError::internal("a run has nothing to wait for and is not done")),
             }
         }
         if let Some(error) = self.failed {

@@ -5,7 +5,7 @@ use crate::plan::file::{ItemsProof, OpenRow};
 use crate::plan::planner::{Look, next_look};
 
 /// If at most this many rows may have been sent, the run reads their accounts with `GET` before all others. A crash
-/// leaves no more than this. If there are more, the run reads them by pages, like the others.
+/// leaves at most as many as were in flight. If there are more, the run reads them by pages, like the others.
 const MOST_SENT_FIRST: usize = 16;
 
 /// Returns the number of requests that apply rows.

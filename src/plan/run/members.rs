@@ -9,24 +9,24 @@ use crate::account::{ContactAccount, STAGE};
 use crate::change::{has_unsendable, unsendable, unsendable_keys, unsendable_members};
 use crate::timestamp;
 
-/// An update that resets a member to a default seems to keep it where the account has the default. Only after updates
-/// kept this many different values do they count as keeping the member.
+/// If an update resets a member to a default, an account that already has the default looks unchanged. So updates count
+/// as keeping a member only after they kept this many different values.
 const VALUES: usize = 2;
 /// The most values of a member to remember. A computed member has another one each time.
 const MOST_SEEN: usize = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Members {
-    /// The values with which updates were seen to keep them, up to [`VALUES`]. An update that resets a member keeps it
-    /// in every account that has the default.
+    /// For each member, the values that updates were seen to keep, up to [`VALUES`].
     kept: HashMap<String, Vec<Value>>,
-    /// Other values that they had after an update: it reset the member, the service computes it, or someone changed it.
+    /// For each member, the other values that it had after an update: the update reset it, the service computes it, or
+    /// someone changed it.
     altered: HashMap<String, Vec<Value>>,
-    /// An update was seen to clear them.
+    /// The members that an update was seen to clear.
     cleared: HashSet<String>,
-    /// The list was seen to show them.
+    /// The members that the list was seen to show.
     listed: HashSet<String>,
-    /// `GET` was seen to have them, with or without a value, although the list does not.
+    /// The members that `GET` was seen to have, with or without a value, although the list does not.
     unlisted: HashSet<String>,
 }
 

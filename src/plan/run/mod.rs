@@ -215,17 +215,17 @@ impl std::fmt::Display for RunError {
             Self::InDoubt { row, members } => write!(
                 formatter,
                 "the update of row {row} may have cleared {}, which an update cannot include, and no answer showed \
-                whether it did. The run stopped before it updated another account with such a member. If the next run includes \
-                row {row}, it reads its account first. If it cannot, it sends the next update alone, and resumes where the run \
-                stopped if the answer shows that the service keeps such members",
+                whether it did. The run stopped before it updated another account with such a member. A run that includes \
+                row {row} reads the account of row {row} first. If the account cannot be read, that run sends the next \
+                update alone, and resumes if the answer still has the member",
                 members.join(", ")
             ),
             Self::Contradiction { row, id, fields } => write!(
                 formatter,
                 "the list shows {} of account {id} (row {row}), but GET of the account does not: an update built on \
                 either answer may clear a value, so the run did not send it. If someone has just cleared it, repeat \
-                the run. on_unknown_member=\"clear\" lets the run take the answers of GET, and clear what they \
-                do not show",
+                the run. on_unknown_member=\"clear\" makes the run use the answers of GET, and clears a value that only \
+                the list shows",
                 fields.join(", ")
             ),
             Self::TooSlow => formatter.write_str(

@@ -14,7 +14,7 @@ const FEWEST_ATTEMPTS: u32 = 3;
 /// The pause before the second attempt. Each later pause is three times as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-/// Failures of this many different rows, without a success between them, are those of the service, not of the rows.
+/// If this many rows fail without a success between them, the service is the cause, not the rows.
 const SEVERAL: usize = 3;
 
 /// The kind of a failure, as far as it decides what comes next.

@@ -80,10 +80,15 @@ pub(super) struct Proofs {
 }
 
 impl Proofs {
-    /// Returns the positions of the accounts on a page to compare before any of them is updated: for each field those
-    /// with the longest text by any count, unless a longer one was seen complete, those with nearly the longest, and those
-    /// whose text ends like a shortened one. [`FEWEST`] of such a group stand for all if it is most of the page, as
-    /// addresses with a number are; and none is demanded of those whose exact length as many complete texts had.
+    /// Returns the positions of the accounts on a page to compare before any of them is updated. For each field, these are
+    /// three groups:
+    ///
+    /// - those with the longest text by any count, unless a longer one was seen complete,
+    /// - those with nearly the longest text,
+    /// - those whose text ends like a shortened one.
+    ///
+    /// If a group is most of the page, as addresses with a number are, [`FEWEST`] of it are enough, and none of a length
+    /// that [`FEWEST`] complete texts had.
     pub(super) fn demanded(&self, accounts: &[&ContactAccount]) -> Vec<usize> {
         let mut places: Vec<usize> = Vec::new();
         for &field in Field::ALL {
