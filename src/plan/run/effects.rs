@@ -49,7 +49,8 @@ impl Effects {
         }
         for field in Field::ALL.iter().copied().filter(|field| !changes.iter().any(|change| change.field == *field)) {
             let now = Value::from(account.value(field));
-            let stored = unnamed.iter().find(|(other, stored)| *other == field && !stored.is(field, account.value(field)));
+            let stored =
+                unnamed.iter().find(|(other, stored)| *other == field && !stored.is(field, account.value(field)));
             // Within one run, only the earlier attempt can have emptied it. Any other value may be someone's.
             let of_earlier_attempt = stored.filter(|_| is_of_this_run && now.is_empty(field));
             if differing.contains(&field) || of_earlier_attempt.is_some() {
