@@ -86,7 +86,6 @@ pub(crate) fn links(_found: &fs::Metadata) -> u64 {
 ///
 /// # Errors
 /// Returns an error if the file does not exist, cannot be opened, or is not a regular file. None of these blocks.
-#[cfg(feature = "plan")]
 pub(crate) fn open_linked(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -17,13 +17,13 @@ use super::is_exhaustion;
 use crate::error::Error;
 use crate::lock::lock;
 use crate::per_process::PerProcess;
+use crate::private_file;
 use crate::text::plain_line;
 
 const LONGEST_FILE: u64 = 16 << 20;
 const NONE: &str = "has no certificate in PEM form";
 
-/// What this process read last. To read the system's certificates takes longer than the rest of what a client does
-/// before
+/// What this process read last. To read the system's certificates takes longer than the rest of what a client does before
 /// its first request.
 static LAST: PerProcess<Last> = PerProcess::new();
 
@@ -157,16 +157,12 @@ fn certificates_of(subject: &str, path: &Path) -> Result<Vec<CertificateDer<'sta
     }
 }
 
-/// Returns the content of a regular file. Opening another kind of file, such as a FIFO, may block forever.
+/// Returns the content of a regular file.
 fn content(path: &Path) -> io::Result<Vec<u8>> {
-    let unfit = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-    if !fs::metadata(path)?.is_file() {
-        return unfit("it is not a regular file");
-    }
     let mut bytes = Vec::new();
-    File::open(path)?.take(LONGEST_FILE + 1).read_to_end(&mut bytes)?;
+    private_file::open_linked(path)?.take(LONGEST_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LONGEST_FILE {
-        return unfit("it is longer than 16 MiB");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is longer than 16 MiB"));
     }
     Ok(bytes)
 }
@@ -250,9 +246,14 @@ mod tests {
         let fifo = folder.path().join("fifo");
         let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
         assert!(made.success());
-        for path in [fifo.as_path(), Path::new("/dev/zero"), folder.path()] {
+        let others = [
+            (fifo.as_path(), "not a regular file"),
+            (Path::new("/dev/zero"), "not a regular file"),
+            (folder.path(), "directory"),
+        ];
+        for (path, expected) in others {
             let message = trusted(Some(path)).unwrap_err().to_string();
-            assert!(message.starts_with("ca_file ") && message.contains("not a regular file"), "{message}");
+            assert!(message.starts_with("ca_file ") && message.contains(expected), "{message}");
         }
         file(&folder, "a.pem", AUTHORITY);
         assert_eq!(variables(None, Some(folder.path())), Ok(1), "in a folder it is passed over");

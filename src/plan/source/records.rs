@@ -152,6 +152,7 @@ impl<R: BufRead> Records<R> {
                 State::Bare => return Err(self.stray_quote()),
                 State::Closed(line) => return Err(self.text_behind_quote(line)),
             };
+            self.check_length(state)?;
         }
     }
 
@@ -278,8 +279,11 @@ mod tests {
 
     #[test]
     fn a_record_without_end_is_refused() {
-        let open = format!("a\n\"{}", "x,\n".repeat(LONGEST_RECORD / 3 + 1));
-        assert_eq!(read(&open, b',', 8192), Err((2, "opens a quote that is not closed within 16 MiB".to_owned())));
+        for text in ["x,\n", "\n", "\"\""] {
+            let open = format!("a\n\"{}\"", text.repeat(LONGEST_RECORD + 1));
+            let refused = (2, "opens a quote that is not closed within 16 MiB".to_owned());
+            assert_eq!(read(&open, b',', 8192), Err(refused), "{text:?}");
+        }
         let long = format!("a\n{}", "x".repeat(LONGEST_RECORD + 1));
         assert_eq!(read(&long, b',', 8192), Err((2, "is longer than 16 MiB".to_owned())));
         let wide = ",".repeat(MOST_COLUMNS);
