@@ -218,8 +218,12 @@ pub(super) fn stopped(stage: &mut Stage, number: usize, error: &RunError) {
         RunError::ClearedMembers { .. } => stage.world.is(Trait::UnknownMember),
         RunError::ResetMembers { id, .. } => account(id).is_some_and(|it| !it.has_one_stage()),
         RunError::EmptiedFields { id, .. } => {
-            // Another writer's change after an attempt without an answer cannot be told from that attempt.
-            let is_in_doubt = |put: &Put| put.operation == number && put.id == *id && !put.is_answered_well();
+            // Another writer's change after an attempt without an answer, or before one that the service ignored, cannot be
+            // told from that attempt.
+            let is_in_doubt = |put: &Put| {
+                let hides = !put.is_answered_well() || put.effect == Effect::Ignored;
+                put.operation == number && put.id == *id && hides
+            };
             stage.world.is(Trait::TidiesPhones) || stage.puts.iter().any(|(_, put)| is_in_doubt(put))
         }
         RunError::File(error) if matches!(error.kind(), FileErrorKind::Locked(_)) => {
@@ -257,8 +261,9 @@ pub(super) fn ended(stage: &mut Stage, number: usize) {
     let requests = stage.requests() - operation.earlier_requests + stage.puts.len() as u64;
     let in_quota = stage.world.quota.map_or(0, |quota| {
         let minutes = requests / u64::from(quota.per_minute.max(1)) + 2;
-        // The client also counts requests that never arrive.
-        let hours = stage.requests().max(stage.service.hits.len() as u64) / u64::from(quota.per_hour.max(1));
+        // The client also counts requests that never arrive, and a process may send its first one twice, with either header.
+        let sent = stage.requests().max(stage.service.hits.len() as u64) + stage.operations.len() as u64;
+        let hours = sent / u64::from(quota.per_hour.max(1));
         minutes * 60 + hours * 3_600
     });
     let ways = Duration::from_millis(2 * stage.world.latency_ms.1) * u32::try_from(requests).unwrap_or(u32::MAX);

@@ -38,10 +38,12 @@ pub(in crate::simulation) fn reverted(
         let is_after = |one: &Put, other: &Put| other.sent > one.sent && one.arrived > Some(other.sent);
         let is_overtaken = sent.iter().any(|(_, one)| sent.iter().any(|(_, other)| is_after(one, other)));
         let is_late = ours.iter().any(|(_, put)| put.sent < started && put.arrived.is_some_and(|at| at >= started));
+        // A change after an update that may have been applied cannot be told from that update. If the disk failed, the file
+        // may not say that the service refused it.
+        let maybe_first = sent.iter().find(|(_, put)| put.may_be_applied() || job.is_shaken).map(|(_, put)| put.sent);
+        let from = maybe_first.unwrap_or(first.sent).min(first.sent);
         let others_wrote = account.versions.windows(2).any(|pair| {
             let is_theirs = !matches!(pair[1].by, Author::Put(put) if ours.iter().any(|(other, _)| *other == put));
-            // A change after an update that may have been applied cannot be told from that update.
-            let maybe_first = sent.iter().find(|(_, put)| put.may_be_applied()).map(|(_, put)| put.sent);
             let marked = job.unknown_since.get(row).copied();
             let is_after = |moment: Option<Duration>| moment.is_some_and(|moment| pair[1].at > moment);
             let is_later = is_after(first.arrived) || is_after(maybe_first) || is_after(marked);
@@ -73,7 +75,7 @@ pub(in crate::simulation) fn reverted(
             let now = stored(values.get(field));
             let before = |version: &&Version| !matches!(version.by, Author::Put(put) if ours.iter().any(|(other, _)| *other == put));
             let shown = account
-                .during(first.sent.saturating_sub(WINDOW + stage.lag()), first.arrived.unwrap_or_default())
+                .during(from.saturating_sub(WINDOW + stage.lag()), first.arrived.unwrap_or_default())
                 .filter(before);
             let mut shown = shown.filter_map(|version| version.values.as_ref());
             // Without the log, the file knows only the value from when the plan was made.

@@ -168,7 +168,7 @@ pub(in crate::simulation) fn reported_revert(
         let puts: Vec<&Put> = puts.filter(|put| stage.operations.get(put.operation).is_some_and(is_revert)).collect();
         let changes = || report.changes.iter().filter(|change| change.row == view.row);
         let is_foreign = |change: &ChangeView| {
-            had(account, change.field, from, stage.now(), |now| {
+            had(account, change.field, from.saturating_sub(stage.lag()), stage.now(), |now| {
                 !same(change.field, now, &change.before) && !same(change.field, now, &change.after)
             })
         };

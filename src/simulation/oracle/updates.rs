@@ -113,9 +113,13 @@ fn of_revert(
     let changes = job.and_then(|job| job.changes.get(job.accounts.get(&put.id)?));
     let planned = changes.and_then(|changes| changes.iter().find(|change| change.field == field));
     let is_named = planned.is_some();
-    let planned = planned.filter(|_| job.is_some_and(|job| job.has_lost_log));
+    let is_unknown = job.is_some_and(|job| {
+        let row = job.accounts.get(&put.id);
+        job.has_lost_log || row.and_then(|row| job.statuses.get(*row)) == Some(&Status::Unknown)
+    });
+    let planned = planned.filter(|_| is_unknown);
     let was = had(account, field, Duration::ZERO, put.sent, |value| same(field, value, &put.value(field)));
-    // Without the log, the plan knows only what a list may have cut.
+    // The plan may know only what a list has cut.
     let was = was || planned.is_some_and(|change| same(field, &change.before, &put.value(field)));
     if !(is_named || was_spoiled(stage, account, put, field)) || !was {
         broken.push((1, not_shown(put, field)));
@@ -127,7 +131,7 @@ fn of_revert(
         other.id == put.id && operation.is_some_and(|it| it.lane == lane && is_of_job(&it.step))
     };
     let ours: Vec<&Put> = stage.puts.iter().map(|(_, other)| other).filter(is_ours).collect();
-    // Nor can it tell its own update from someone's who wrote the same.
+    // The plan cannot tell its own update from someone's who wrote the same.
     let is_as_planned = |now: &Value| planned.is_some_and(|change| same(field, now, &change.after));
     let is_due = |now: &Value| {
         let stored = |other: &Put| stage.service.stored_value(field, &other.value(field));
