@@ -154,6 +154,7 @@ def test_no_account_is_no_difference() -> None:
         report = checked(sandbox)
     assert report.as_expected
     assert "no account" in said(report, "reading")
+    assert [finding.verdict for finding in report.findings if finding.topic == "reading"] == ["not known"]
 
 
 def test_what_the_check_cannot_tell_is_not_known() -> None:
@@ -161,6 +162,9 @@ def test_what_the_check_cannot_tell_is_not_known() -> None:
         report = checked(sandbox)
     assert report.as_expected
     assert "\nempty values: not known\n" in str(report)
+    assert [finding["topic"] for finding in report.to_dict()["findings"] if finding["verdict"] == "not known"] == [
+        "empty_values"
+    ]
     assert "\nmembers: as expected\n" in str(report)
     assert "not known" in report._repr_html_()
 
@@ -958,7 +962,7 @@ def test_the_command_exits_with_0_as_expected_and_with_1_otherwise() -> None:
         assert done.stdout.startswith(f"replyio {replyio.__version__} check: as expected, 4 requests\n")
         found = json.loads(command(sandbox).stdout)
         assert (found["as_expected"], len(found["findings"])) == (True, 7)
-        assert command(sandbox, "--format", "csv").stdout.splitlines()[0] == "topic,found,follows,differs"
+        assert command(sandbox, "--format", "csv").stdout.splitlines()[0] == "topic,found,follows,verdict"
     with Sandbox(deviations=Deviations(list_cut=2)) as sandbox:
         assert command(sandbox, "--format", "jsonl").returncode == 1
     assert command(sandbox).returncode == 1

@@ -6,7 +6,7 @@ import dataclasses
 import html
 import textwrap
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from replyio import _replyio
 from replyio._blocking import finished
@@ -31,13 +31,18 @@ class CheckFinding:
             "other_fields" or "restored".
         found: What the check found. Never contains the key or a value of an account.
         follows: What this means for you.
-        differs: Whether it differs from what this version expects.
+        verdict: "as expected", "differs" from what this version expects, or "not known", because no account shows it.
     """
 
     topic: str
     found: str
     follows: str
-    differs: bool
+    verdict: Literal["as expected", "differs", "not known"]
+
+    @property
+    def differs(self) -> bool:
+        """Whether it differs from what this version expects."""
+        return self.verdict == "differs"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,9 +187,7 @@ def _report(made: _replyio.Check) -> CheckReport:
 
 
 def _verdict(finding: CheckFinding) -> str:
-    if finding.differs:
-        return "DIFFERS"
-    return "not known" if "check cannot tell" in finding.follows else "as expected"
+    return "DIFFERS" if finding.differs else finding.verdict
 
 
 def _wrapped(label: str, text: str) -> list[str]:

@@ -461,7 +461,7 @@ def _check(options: dict[str, Any]) -> int:
         elif form == "json":
             _give(members, options)
         else:
-            write_many(members["findings"], form, ("topic", "found", "follows", "differs"))
+            write_many(members["findings"], form, ("topic", "found", "follows", "verdict"))
     return _DONE if report.as_expected else _FAILED
 
 

@@ -6,6 +6,7 @@ use crate::account::{ContactAccount, Field, STAGE};
 use crate::client::Seen;
 
 use super::Finding;
+use super::Verdict::{self, AsExpected, Differs, NotKnown};
 use super::losses::{self, Member, named};
 use super::restoring::{self, StoredText};
 
@@ -40,14 +41,19 @@ pub(super) enum Update {
 /// Describes what the update kept.
 pub(super) fn kept(before: &Moment, answer: Option<&Moment>, now: &Moment) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut found = |topic, found, follows: &str, differs| {
-        findings.push(Finding { topic, found, follows: follows.to_owned(), differs });
+    let mut found = |topic, found, follows: &str, verdict: Verdict| {
+        findings.push(Finding { topic, found, follows: follows.to_owned(), verdict });
     };
     // What GET shows counts; the answer to an update may only repeat what was sent.
     let shown = Some(now).filter(|now| restoring::is_text_of_check(now.account.value(restoring::FIELD)));
     let stored =
         shown.or(answer).map_or(StoredText::NotAtAll, |seen| StoredText::of(seen.account.value(restoring::FIELD)));
-    found("update", "The service answered the update with 200 and the account.".to_owned(), "Updates work.", false);
+    found(
+        "update",
+        "The service answered the update with 200 and the account.".to_owned(),
+        "Updates work.",
+        AsExpected,
+    );
     let (what, follows) = match stored {
         StoredText::AsSent => {
             ("The service stored the text as it was sent.", "patch_contact_account() stores exactly what it sends.")
@@ -66,14 +72,14 @@ pub(super) fn kept(before: &Moment, answer: Option<&Moment>, now: &Moment) -> Ve
         ),
         StoredText::Otherwise => ("The service stored the text in another form.", OTHERWISE),
     };
-    found("stored_text", what.to_owned(), follows, stored != StoredText::AsSent);
+    found("stored_text", what.to_owned(), follows, (stored != StoredText::AsSent).into());
     if answer.is_some_and(|answer| is_shown(before, answer)) && !is_shown(before, now) {
         found(
             "update",
             "The answer to the update contains the text, but a later read of the account does not.".to_owned(),
             "The service shows an update late, or its answer contains a value that it did not store. A run may count \
             such a row as changed. Report this.",
-            true,
+            Differs,
         );
     }
     let has_stage = before.raw.get(STAGE).is_some_and(|stage| !stage.is_null());
@@ -82,19 +88,19 @@ pub(super) fn kept(before: &Moment, answer: Option<&Moment>, now: &Moment) -> Ve
     differing.extend(
         answer.filter(|_| !is_shown(before, now)).into_iter().flat_map(|answer| losses::differing(before, answer)),
     );
-    let (what, follows, differs) = if differing.remove(&Member::Stage) {
-        ("The stage differs after the update.", "An update loses the stage and cannot send it. Report this.", true)
+    let (what, follows, verdict) = if differing.remove(&Member::Stage) {
+        ("The stage differs after the update.", "An update loses the stage and cannot send it. Report this.", Differs)
     } else if has_stage {
-        ("The stage is the same after the update.", "An update keeps the stage.", false)
+        ("The stage is the same after the update.", "An update keeps the stage.", AsExpected)
     } else {
         (
             "The account has no stage.",
             "The check cannot tell whether an update keeps the stage. To find out, set a stage in Reply.io and run \
             the check again.",
-            false,
+            NotKnown,
         )
     };
-    found("stage", what.to_owned(), follows, differs);
+    found("stage", what.to_owned(), follows, verdict);
     let owner_differs = differing.remove(&Member::Field(Field::OwnerUserId));
     let (what, follows) = if owner_differs {
         (
@@ -104,7 +110,7 @@ pub(super) fn kept(before: &Moment, answer: Option<&Moment>, now: &Moment) -> Ve
     } else {
         ("The owner is the same after the update.", "An update keeps the owner.")
     };
-    found("owner", what.to_owned(), follows, owner_differs);
+    found("owner", what.to_owned(), follows, owner_differs.into());
     let (what, follows) = if differing.is_empty() {
         ("All other fields are the same after the update.".to_owned(), "An update keeps them.")
     } else {
@@ -114,7 +120,7 @@ pub(super) fn kept(before: &Moment, answer: Option<&Moment>, now: &Moment) -> Ve
             during the check. Run the check again. If it reports this again, do not update accounts, and report this.",
         )
     };
-    found("other_fields", what, follows, !differing.is_empty());
+    found("other_fields", what, follows, (!differing.is_empty()).into());
     findings
 }
 

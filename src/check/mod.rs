@@ -39,8 +39,36 @@ pub struct Finding {
     pub found: String,
     /// What this means for the user.
     pub follows: String,
-    /// Whether it differs from what this version expects.
-    pub differs: bool,
+    /// Whether it is what this version expects.
+    pub verdict: Verdict,
+}
+
+/// Whether the service behaves as this version expects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It does.
+    AsExpected,
+    /// It does not.
+    Differs,
+    /// The check could not find out, without a fault of the service: no account shows it.
+    NotKnown,
+}
+
+impl Verdict {
+    /// Returns its words in a report.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AsExpected => "as expected",
+            Self::Differs => "differs",
+            Self::NotKnown => "not known",
+        }
+    }
+}
+
+impl From<bool> for Verdict {
+    fn from(differs: bool) -> Self {
+        if differs { Self::Differs } else { Self::AsExpected }
+    }
 }
 
 /// The result of reading the service.

@@ -19,7 +19,7 @@ use crate::lock::lock;
 use super::kept::{self, Moment, Update, may_come_late};
 use super::losses::{Losses, Member, Sight, named};
 use super::restoring::{self, Restoring};
-use super::{Finding, refused, said};
+use super::{Finding, Verdict, refused, said};
 
 /// How long to wait for an update that the account does not show before reading the account again.
 const LATE: Duration = Duration::from_secs(3);
@@ -128,8 +128,8 @@ impl Trial {
         Step { client: client.clone(), trial: self.clone() }.restore().await;
     }
 
-    fn found(&self, topic: &'static str, found: String, follows: &str, differs: bool) {
-        self.state().findings.push(Finding { topic, found, follows: follows.to_owned(), differs });
+    fn found(&self, topic: &'static str, found: String, follows: &str, verdict: impl Into<Verdict>) {
+        self.state().findings.push(Finding { topic, found, follows: follows.to_owned(), verdict: verdict.into() });
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -6,7 +6,7 @@ use crate::account::Field;
 use crate::client::Client;
 
 use super::facts::{Compared, DateForm, EmptyForm, Facts};
-use super::{Finding, Key, Tried, said};
+use super::{Finding, Key, Tried, Verdict, said};
 
 /// The most names to show. The rest is a number.
 const MOST_NAMES: usize = 12;
@@ -21,8 +21,8 @@ pub(super) fn reading(key: Key, facts: &Facts, failure: Option<&str>, client: &C
     findings
 }
 
-fn finding(topic: &'static str, found: String, follows: &str, differs: bool) -> Finding {
-    Finding { topic, found, follows: follows.to_owned(), differs }
+fn finding(topic: &'static str, found: String, follows: &str, verdict: impl Into<Verdict>) -> Finding {
+    Finding { topic, found, follows: follows.to_owned(), verdict: verdict.into() }
 }
 
 fn key(key: Key) -> Finding {
@@ -105,7 +105,7 @@ fn works(facts: &Facts, failure: Option<&str>) -> Finding {
             "reading",
             "Reading works. The list returned no account.".to_owned(),
             "The check cannot tell what accounts look like. Run it with an account that has values.",
-            false,
+            Verdict::NotKnown,
         ),
         None => finding("reading", format!("Reading works. {read}"), "Every read call works.", false),
     }
@@ -121,7 +121,12 @@ fn list_items(facts: &Facts) -> Finding {
     // Without a single read, a member that an item lacks may be one that the account lacks too.
     if facts.compared.is_empty() {
         let found = "No list item was compared with its account.".to_owned();
-        return finding("list_items", found, "The check cannot tell whether list items are complete.", false);
+        return finding(
+            "list_items",
+            found,
+            "The check cannot tell whether list items are complete.",
+            Verdict::NotKnown,
+        );
     }
     if facts.compared.iter().all(Compared::is_equal) && facts.items_lack.is_empty() {
         let compared = if facts.compared.len() == 1 { "1 list item has" } else { "2 list items have" };
@@ -193,12 +198,13 @@ fn empty_values(facts: &Facts) -> Finding {
         [] => "No optional field is empty.".to_owned(),
         forms => format!("Optional fields that are empty: {}.", forms.join(", ")),
     };
-    let follows = if forms.is_empty() {
-        "The check cannot tell which form an empty field has."
+    let (follows, verdict) = if forms.is_empty() {
+        ("The check cannot tell which form an empty field has.", Verdict::NotKnown)
     } else {
-        "This version treats null, \"\" and a missing member as empty in every comparison."
+        let follows = "This version treats null, \"\" and a missing member as empty in every comparison.";
+        (follows, Verdict::AsExpected)
     };
-    finding("empty_values", found, follows, false)
+    finding("empty_values", found, follows, verdict)
 }
 
 fn members(facts: &Facts, client: &Client) -> Finding {

@@ -106,7 +106,7 @@ impl Check {
             }
             let findings: Vec<_> = findings
                 .into_iter()
-                .map(|finding| (finding.topic, finding.found, finding.follows, finding.differs))
+                .map(|finding| (finding.topic, finding.found, finding.follows, finding.verdict.as_str()))
                 .collect();
             let result = PyDict::new(py);
             result.set_item("findings", findings)?;
