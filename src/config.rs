@@ -56,8 +56,6 @@ pub struct Config {
     pub bulk_share: f64,
     /// Grants each request after the quota allows it.
     pub acquire: Option<Arc<dyn Acquire>>,
-    /// The folder of that file; `None` for `REPLYIO_STATE_DIR` or the default folder of the system.
-    pub state_dir: Option<PathBuf>,
     /// The proxy for https; `None` reads the environment.
     pub proxy: Option<ProxyUrl>,
     /// Certificate authorities, as a PEM file, that replace the system's.
@@ -99,7 +97,6 @@ impl Config {
             quota_shared: false,
             bulk_share: 0.9,
             acquire: None,
-            state_dir: None,
             proxy: None,
             ca_file: None,
         })

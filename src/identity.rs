@@ -424,7 +424,7 @@ fn counted_of(config: &Config) -> Arc<Mutex<Counted>> {
                 },
                 scale: config.quota_clock_scale,
             };
-            let ledger = Ledger::new(user, config.state_dir.clone());
+            let ledger = Ledger::new(user, None);
             known.share(ledger, own_time(Instant::now(), config.quota_clock_scale));
         }
     }

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from replyio._replyio import Job
     from replyio.plan import Options
 
-# The most rows in flight. Within the quota two would be enough; without one, sixteen would be 50 % faster. But all rows
-# in flight are unknown after a crash, and eight are enough for thousands of rows per second.
-_CONCURRENCY = 8
 _WORDS = {
     "on_conflict": ("skip", "overwrite"),
     "on_unknown_member": ("stop", "clear"),
@@ -105,7 +102,6 @@ class PlanFile:
             overwrite=options.on_conflict == "overwrite",
             clear_unknown_members=options.on_unknown_member == "clear",
             retry_failed=action == "retry_failed",
-            concurrency=_CONCURRENCY,
             rows=None if options.rows is None else set(options.rows),
             limit=options.limit,
             max_changes=options.max_changes,

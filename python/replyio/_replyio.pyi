@@ -138,7 +138,6 @@ class PlanFile:
         overwrite: bool,
         clear_unknown_members: bool,
         retry_failed: bool,
-        concurrency: int,
         rows: set[int] | None,
         limit: int | None,
         max_changes: int | None,

@@ -157,7 +157,7 @@ impl PlanFile {
     /// immediately if another run uses the plan.
     #[expect(clippy::too_many_arguments, reason = "each is an option of one call")]
     #[pyo3(signature = (
-        client, *, overwrite, clear_unknown_members, retry_failed, concurrency, rows, limit, max_changes, max_cleared
+        client, *, overwrite, clear_unknown_members, retry_failed, rows, limit, max_changes, max_cleared
     ))]
     fn apply(
         &self,
@@ -165,7 +165,6 @@ impl PlanFile {
         overwrite: bool,
         clear_unknown_members: bool,
         retry_failed: bool,
-        concurrency: usize,
         rows: Option<BTreeSet<u64>>,
         limit: Option<u64>,
         max_changes: Option<u64>,
@@ -176,7 +175,7 @@ impl PlanFile {
             on_conflict: if overwrite { OnConflict::Overwrite } else { OnConflict::Skip },
             on_unknown_member: if clear_unknown_members { OnUnknownMember::Clear } else { OnUnknownMember::Stop },
             retry_failed,
-            concurrency,
+            ..ApplyOptions::default()
         };
         guarded(client.py(), "apply", || {
             let run = self.with(client.py(), file::PlanFile::start_run)?;
