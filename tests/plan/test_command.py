@@ -34,6 +34,13 @@ def service() -> Iterator[Sandbox]:
         yield sandbox
 
 
+@pytest.fixture
+def many() -> Iterator[Sandbox]:
+    """Has more accounts than a run updates at once."""
+    with Sandbox(accounts=companies(24)) as sandbox:
+        yield sandbox
+
+
 class Command:
     """The command, in a folder with a table of four rows."""
 
@@ -188,15 +195,15 @@ def test_a_run_that_was_stopped_says_what_resumes_it(service: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("action", "options", "written"),
     [
-        ("apply", {"rows": range(4), "max_changes": 4}, 4),
-        ("apply", {"rows": [0, 2, 5]}, 3),
-        ("apply", {"limit": 4}, 4),
-        ("apply", {"on_conflict": "overwrite"}, 8),
-        ("retry_failed", {}, 8),
+        ("apply", {"rows": range(12), "max_changes": 12}, 12),
+        ("apply", {"rows": [*range(8), 10, 14, 15, 20]}, 12),
+        ("apply", {"limit": 12}, 12),
+        ("apply", {"on_conflict": "overwrite"}, 24),
+        ("retry_failed", {}, 24),
     ],
 )
 def test_the_line_after_a_stopped_run_ends_what_was_asked_for_and_writes_no_other_row(
-    service: Sandbox,
+    many: Sandbox,
     capsys: pytest.CaptureFixture[str],
     action: str,
     options: dict[str, Any],
@@ -208,31 +215,30 @@ def test_the_line_after_a_stopped_run_ends_what_was_asked_for_and_writes_no_othe
         if watch._job.progress()["counts"]:
             raise KeyboardInterrupt
 
-    with service.client(quota=None, max_attempts=1, api_key="a-key-for-the-sandbox") as client:
-        made = plan(client, "sync", moves(range(1, 9)))
+    with many.client(quota=None, max_attempts=1, api_key="a-key-for-the-sandbox") as client:
+        made = plan(client, "sync", moves(range(1, 25)))
         if action == "retry_failed":
-            service.add_fault(Fault(method="PUT", status=400))
-            assert do(made, "apply").counts == {"failed": 8}
-            service.clear_faults()
+            many.add_fault(Fault(method="PUT", status=400))
+            assert do(made, "apply").counts == {"failed": 24}
+            many.clear_faults()
         if "on_conflict" in options:
-            for id in range(1, 9):
+            for id in range(1, 25):
                 client.patch_contact_account(id, city="Molde")
-            assert do(made, "apply").counts == {"conflict": 8}
-        service.add_fault(Fault(method="PUT", delay=0.3, applied=True))
+            assert do(made, "apply").counts == {"conflict": 24}
+        many.add_fault(Fault(method="PUT", delay=0.3, applied=True))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("replyio._progress._POLL", 0.001)
             patch.setattr("replyio._progress._Watch.update", stop)
-            patch.setattr("replyio._bulk._CONCURRENCY", 1)
             with pytest.raises(KeyboardInterrupt):
                 getattr(made, action)(progress=False, **options)
-        service.clear_faults()
+        many.clear_faults()
         assert 0 < made.counts["changed"] < written
         told = re.search(
             r"resume with (client\..*), or on the command line: (replyio apply .*)", capsys.readouterr().err
         )
         assert told
         if in_shell:
-            variables = environment(service, REPLY_API_KEY="a-key-for-the-sandbox")
+            variables = environment(many, REPLY_API_KEY="a-key-for-the-sandbox")
             words = [sys.executable, "-m", *shlex.split(told[2])]
             assert subprocess.run(words, env=variables, check=False).returncode == 0
         else:
