@@ -360,6 +360,12 @@ def test_a_stopped_job_says_how_to_go_on_in_python_and_on_the_command_line() -> 
         ),
         ("apply", {"rows": [*range(20)]}, "apply(rows=range(0, 20))", " --rows 0-19"),
         ("apply", {"rows": [7, 0, 1]}, "apply(rows=[0, 1, 7])", " --rows 0-1,7"),
+        (
+            "apply",
+            {"rows": [*range(7), 9, 12, 13]},
+            "apply(rows=[*range(0, 7), 9, 12, 13])",
+            " --rows 0-6,9,12-13",
+        ),
         ("apply", {"rows": []}, "apply(rows=[])", " --rows ... with the same --rows"),
         (
             "apply",

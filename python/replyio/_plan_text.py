@@ -226,9 +226,15 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rows_in_python(rows: Sequence[int]) -> str:
     ranges = _ranges(rows)
+    if len(ranges) > SHOWN_ROWS:
+        return _HIDDEN
     if len(ranges) == 1 and len(rows) > 1:
         return f"range({ranges[0][0]}, {ranges[0][1] + 1})"
-    return str(sorted(rows)) if len(rows) <= SHOWN_ROWS else _HIDDEN
+    shown: list[str] = []
+    for first, last in ranges:
+        is_long = last > first + 1
+        shown += [f"*range({first}, {last + 1})"] if is_long else map(str, range(first, last + 1))
+    return f"[{', '.join(shown)}]"
 
 
 def _rows_in_command(rows: Sequence[int]) -> str:
