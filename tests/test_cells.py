@@ -316,7 +316,7 @@ def test_a_size_is_one_of_the_ten_exactly() -> None:
     data = [{"id": 1, "company_size": size} for size in sizes]
     expected = [*map(str, CompanySize), *map(str, CompanySize), None]
     assert [row["company_size"] for row in read(data)] == expected
-    table = Table([{"id": 1, "companySize": size} for size in ("51-20", "empty", "unheard of")], {})
+    table = Table([{"id": 1, "companySize": size} for size in ("51 to 200", "empty", "unheard of")], {})
     assert [(row, column) for row, column, _ in table.faults] == [(number, "companySize") for number in range(3)]
     assert table.faults[0][2].endswith("5001-10000, 10001+; did you mean 51-200?")
     assert "unheard" not in table.faults[2][2]

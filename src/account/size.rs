@@ -69,20 +69,64 @@ company_sizes! {
 impl CompanySize {
     /// Returns the message for a size that is not one of the ten.
     pub(crate) fn refusal(text: &str) -> String {
-        let options = Self::DOCUMENTED.join(", ");
-        if is_number(text) {
-            return format!(
-                "must be one of {options}; replace the number of employees with the range that contains it"
-            );
-        }
-        match nearest(text, Self::DOCUMENTED.iter().copied()) {
-            Some(right) => format!("must be one of {options}; did you mean {right}?"),
-            None => format!("must be one of {options}"),
-        }
+        let mut options = Self::DOCUMENTED.iter().copied();
+        let numbers = Numbers::of(text);
+        let hint = if numbers == Numbers::default() {
+            nearest(text, options.filter(|option| Numbers::of(option) == numbers)).map(did_you_mean)
+        } else if let Some(same) = options.find(|option| Numbers::of(option) == numbers) {
+            Some(did_you_mean(same))
+        } else if text.contains(':') || numbers.found.len() > 2 {
+            Some("a spreadsheet may have turned a range such as 2-10 into a date".to_owned())
+        } else {
+            let what = if is_number(text) { "number of employees" } else { "range" };
+            Some(format!("replace the {what} with the range that contains it"))
+        };
+        let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+        format!("must be one of {}{hint}", Self::DOCUMENTED.join(", "))
     }
 }
 
-/// Whether a text is a number, with the separators of a spreadsheet or without.
+fn did_you_mean(option: &str) -> String {
+    format!("did you mean {option}?")
+}
+
+/// The numbers in a size, however they are written: `1,001 – 5,000 employees` has those of `1001-5000`. A hint by
+/// spelling would take `500-1000` for `5001-10000`.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Numbers {
+    found: Vec<u64>,
+    has_plus: bool,
+}
+
+impl Numbers {
+    fn of(text: &str) -> Self {
+        let (mut found, mut rest) = (Vec::new(), text);
+        while let Some(start) = rest.find(|character: char| character.is_ascii_digit()) {
+            let (number, after) = leading_number(rest.get(start..).unwrap_or_default());
+            found.push(number);
+            rest = after;
+        }
+        Self { found, has_plus: text.contains('+') }
+    }
+}
+
+/// Returns the number at the start of a text, with or without separators of thousands, and the rest of the text.
+fn leading_number(text: &str) -> (u64, &str) {
+    let end = |text: &str| text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let (first, mut rest) = text.split_at(end(text));
+    let mut digits = first.to_owned();
+    while first.len() <= 3
+        && let Some(group) = rest.strip_prefix([',', '.', '\'', '\u{2019}', ' ', '\u{a0}', '\u{202f}'])
+        && end(group) == 3
+    {
+        let (group, after) = group.split_at(3);
+        digits.push_str(group);
+        rest = after;
+    }
+    (digits.parse().unwrap_or(u64::MAX), rest)
+}
+
+/// Returns whether a text is a number, with the separators of a spreadsheet or without.
 fn is_number(text: &str) -> bool {
     let text = text.trim();
     let is_part =
@@ -109,5 +153,43 @@ impl<'de> Deserialize<'de> for CompanySize {
             }
         }
         deserializer.deserialize_str(SizeVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CompanySize;
+
+    #[test]
+    fn a_hint_names_a_size_only_if_the_numbers_are_the_same() {
+        let same = [
+            ("51\u{2013}200", "51-200"),
+            ("51 - 200", "51-200"),
+            ("51 to 200", "51-200"),
+            ("1,001-5,000", "1001-5000"),
+            ("1.001 bis 5.000 Mitarbeiter", "1001-5000"),
+            ("1 001\u{a0}\u{2013}\u{a0}5 000", "1001-5000"),
+            ("11-50 employees", "11-50"),
+            ("10,001 +", "10001+"),
+            ("self-employed", "SelfEmployed"),
+            ("Self Employed", "SelfEmployed"),
+            ("empty", "Empty"),
+        ];
+        for (text, right) in same {
+            let refusal = CompanySize::refusal(text);
+            assert!(refusal.ends_with(&format!("; did you mean {right}?")), "{text}: {refusal}");
+        }
+        let others = [
+            "10-100", "500-1000", "100-500", "100-250", "50-100", "20-100", "5-10", "1-10", "1-50", "1000+", "5000+",
+            "10001", "51-201", "50+", "0-1", "51",
+        ];
+        for text in others {
+            let refusal = CompanySize::refusal(text);
+            assert!(refusal.ends_with(" with the range that contains it"), "{text}: {refusal}");
+        }
+        for text in ["2026-02-10 00:00:00", "2026-02-10", "10/02/2026"] {
+            assert!(CompanySize::refusal(text).ends_with(" into a date"), "{text}");
+        }
+        assert!(CompanySize::refusal("enormous").ends_with("10001+"));
     }
 }

@@ -302,7 +302,7 @@ fn names_sizes_and_owners_are_checked() {
             "ownerUserId in row 1 must be a positive integer"
         ]
     );
-    let sizes = texts("company_size", vec![Some("2-10"), Some("2-1O"), None, Some("")]);
+    let sizes = texts("company_size", vec![Some("2-10"), Some("2 \u{2013} 10"), None, Some("")]);
     let table = with_ids(&sizes, &clear).unwrap();
     assert_eq!(table.faults().iter().map(|fault| fault.row).collect::<Vec<_>>(), [1]);
     assert!(messages(&table).first().unwrap().ends_with("10001+; did you mean 2-10?"));
