@@ -47,10 +47,10 @@ HEAD = """<!-- Written by `make docs`. Do not edit. -->
 # Error messages
 
 This page shows typical messages of each exception class. `make docs` triggers each error and records its message. A
-message says what failed, for which account, why, after how many attempts and how long, what the service said, and often
-what to do next. If one input has several problems, each problem has its own line. Below the message are the attributes
-that have a value. [reference.md](reference.md) shows the class hierarchy, and [troubleshooting.md](troubleshooting.md)
-says what to do."""
+message says what failed, for which account and why, how many attempts the client made and how long they took. It quotes
+what the service said, and often says what to do next. If one input has several problems, each problem has its own line.
+Below each message are the attributes that have a value. [reference.md](reference.md) shows the class hierarchy, and
+[troubleshooting.md](troubleshooting.md) says what to do."""
 
 
 class Gallery:
@@ -176,16 +176,16 @@ def settings(gallery: Gallery) -> None:
     """What is refused when the client is made."""
     gallery.section(
         "A setting is not valid",
-        "Raised by `ReplyClient(…)`. No request is sent. No message repeats the key or a proxy's password.",
+        "`ReplyClient(…)` raises this error and sends no request. The message never repeats the key or a proxy's password.",
     )
     gallery.show("no key is given", ReplyClient)
     with environment(REPLY_API_KEY=f"{KEY}\n"):
-        gallery.show("`REPLY_API_KEY` was read from a file, line end included", ReplyClient)
+        gallery.show("`REPLY_API_KEY` was set from a file that ends with a line end", ReplyClient)
     gallery.show("the key contains a character that no key has", lambda: ReplyClient(f"“{KEY}”"))
-    gallery.show("a file's content was given as the key", lambda: ReplyClient(KEY * 200))
+    gallery.show("the content of a whole file was given as the key", lambda: ReplyClient(KEY * 200))
     gallery.show("`base_url` is not https", lambda: ReplyClient(KEY, base_url="http://api.reply.io/v3"))
     gallery.show("`base_url` is not a URL", lambda: ReplyClient(KEY, base_url="api.reply.io"))
-    gallery.show("`timeout` is not a time", lambda: ReplyClient(KEY, timeout=0))
+    gallery.show("`timeout` is not a positive number", lambda: ReplyClient(KEY, timeout=0))
     gallery.show("`act_as` is neither a user id nor an email address", lambda: ReplyClient(KEY, act_as="me"))
     gallery.show("`proxy` is not a URL", lambda: ReplyClient(KEY, proxy="proxy:3128"))
     gallery.show("the file of `ca_file` does not exist", lambda: ReplyClient(KEY, ca_file="company.pem"))
@@ -196,7 +196,7 @@ def fields(gallery: Gallery, reply: ReplyClient) -> None:
     """What is refused before any request."""
     gallery.section(
         "The fields or the id are not valid",
-        "Raised before any request. The message names every fault at once, and `errors` lists them.",
+        "The call raises this error before any request. The message names every fault at once, and `errors` lists them.",
     )
     call: Any = reply.update_contact_account
     gallery.show("several faults", lambda: call(4711, name=" ", company_size="50-200", citty="Oslo"))
@@ -221,7 +221,7 @@ def connections(gallery: Gallery) -> None:
         gallery.show("the connection is closed without an answer", update(client(f"http://127.0.0.1:{port}")))
     cut = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
     with server(answering(cut)) as port:
-        gallery.show("the answer is incomplete", update(client(f"http://127.0.0.1:{port}")))
+        gallery.show("the answer ends too early", update(client(f"http://127.0.0.1:{port}")))
     for status, what in (("403 Forbidden", "refuses"), ("407 Proxy Authentication Required", "asks for a password")):
         with server(answering(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")) as port:
             proxied = client("https://api.reply.io/v3", proxy=f"http://127.0.0.1:{port}", max_attempts=1)
@@ -277,7 +277,7 @@ def foreign(gallery: Gallery) -> None:
     """Answers that the contract does not have."""
     gallery.section(
         "The answer is not from Reply.io",
-        "`excerpt` has the beginning of the answer. A message never contains the value of a field.",
+        "`excerpt` contains the beginning of the answer. The message never contains the value of a field.",
     )
     with Sandbox() as sandbox:
         account = sandbox.client().get_contact_account(4712).to_dict(by_alias=True)
@@ -286,22 +286,22 @@ def foreign(gallery: Gallery) -> None:
             "a login page, such as in a hotel or behind a company's proxy",
             Fault(status=200, body="<html>Please log in</html>"),
         ),
-        ("JSON that ends too early", Fault(status=200, body='{"id": 4711, "name": "Ac')),
-        ("another account's answer", Fault(status=200, body=account)),
+        ("incomplete JSON", Fault(status=200, body='{"id": 4711, "name": "Ac')),
+        ("the answer for another account", Fault(status=200, body=account)),
         ("a redirect", Fault(status=301, headers={"Location": "https://www.reply.io/"})),
-        ("an answer without an account", Fault(status=204)),
+        ("a successful answer without an account", Fault(status=204)),
     ):
         with Sandbox(faults=[fault]) as sandbox:
             gallery.show(cause, update(sandbox.client()))
     with server(answering("SSH-2.0-OpenSSH_9.6\r\n")) as port:
-        gallery.show("another kind of server", update(client(f"http://127.0.0.1:{port}")))
+        gallery.show("a server that does not use HTTP", update(client(f"http://127.0.0.1:{port}")))
 
 
 def statuses(gallery: Gallery) -> None:
     """Errors that the service answers."""
     gallery.section(
         "The service answers with an error",
-        "Each is an `APIError`. `title`, `detail`, `code` and `errors` have what the service said.",
+        "Each of these errors is an `APIError`. `title`, `detail`, `code` and `errors` contain what the service said.",
     )
     with Sandbox(api_keys=["the-right-key"]) as sandbox:
         gallery.show("the key passed as `api_key=` is wrong", update(client(sandbox.url)))
@@ -310,9 +310,9 @@ def statuses(gallery: Gallery) -> None:
         gallery.show("the key in `REPLY_API_KEY` is wrong", update(reply))
     denied = {"title": "Unauthorized", "status": 401, "detail": "The user is not a member of the team."}
     with Sandbox(faults=[Fault(status=401, body=denied)]) as sandbox:
-        gallery.show("the key is right, but the user is not in the team", update(sandbox.client(team_id=7)))
+        gallery.show("the key is valid, but the user is not in the team", update(sandbox.client(team_id=7)))
     with Sandbox(api_keys=["reads"], scopes={"reads": ["contacts:read"]}) as sandbox:
-        gallery.show("the key can only read", update(sandbox.client()))
+        gallery.show("the key may only read", update(sandbox.client()))
     with Sandbox() as sandbox:
         gallery.show("there is no such account", lambda: sandbox.client().get_contact_account(999))
     with Sandbox() as sandbox:
@@ -323,7 +323,7 @@ def statuses(gallery: Gallery) -> None:
         ("a conflict", Fault(status=409, body={"title": "Conflict", "detail": "The account is being merged."})),
         ("a status that the documentation does not list", Fault(status=402, body={"title": "Payment Required"})),
         ("the service fails", Fault(status=503)),
-        ("a gateway in front of it fails", Fault(status=502, body="<html>Bad Gateway</html>")),
+        ("a gateway in front of the service fails", Fault(status=502, body="<html>Bad Gateway</html>")),
     ):
         with Sandbox(faults=[fault]) as sandbox:
             gallery.show(cause, update(sandbox.client(max_attempts=2)))
@@ -333,8 +333,8 @@ def quotas(gallery: Gallery) -> None:
     """The quota."""
     gallery.section(
         "The rate limit is reached",
-        "The client waits if the wait fits `timeout`, and logs a wait of more than 5 s. Otherwise it raises "
-        "`RateLimitError` at once; `retry_after` is the number of seconds to wait.",
+        "If the wait fits `timeout`, the client waits, and logs a wait of more than 5 s. Otherwise it raises "
+        "`RateLimitError` at once. `retry_after` is the number of seconds to wait.",
     )
     with Sandbox(faults=[Fault(status=429, retry_after=42)]) as sandbox:
         gallery.show("the service's limit per minute is reached", update(sandbox.client(timeout=10.0, quota=None)))
@@ -383,7 +383,7 @@ def done_otherwise(gallery: Gallery) -> None:
     """Warnings."""
     gallery.section(
         "The update succeeded, but the service stored another value",
-        "This is a warning and not an error, because the account has been written. "
+        "This is a warning, not an error, because the service has already written the account. "
         "`warnings.simplefilter('error', replyio.ReplyWarning)` turns it into an error.",
     )
     with Sandbox() as sandbox:

@@ -40,8 +40,9 @@ DESIGN = """\
 
 # Design decisions
 
-Each note records one decision, its reasons, and what was rejected, on the day it was made. A later note can replace an
-earlier one; the line below its title says so. [CONTRIBUTING.md](../../CONTRIBUTING.md#glossary) explains the words.
+Each note records one decision, its reasons and the rejected alternatives, as they were on that day. A later note can
+replace an earlier one; the line below the title of the earlier note says so. The
+[glossary](../../CONTRIBUTING.md#glossary) explains the terms.
 
 """
 

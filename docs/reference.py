@@ -16,8 +16,8 @@ KINDS = {
 }
 
 INTRODUCTION = """\
-This page lists the fields of a contact account and the errors. The pages [Client](reference/client.md),
-[Plans and results](reference/plans.md) and [Sandbox](reference/sandbox.md) have the calls."""
+This page lists the fields of a contact account and the exceptions. [Client](reference/client.md),
+[Plans and results](reference/plans.md) and [Sandbox](reference/sandbox.md) describe the calls."""
 
 
 def fields() -> list[str]:
@@ -33,7 +33,7 @@ def fields() -> list[str]:
 
 def errors() -> list[str]:
     """The table of the exceptions, in the order of their tree."""
-    lines = ["| exception | is also | raised when |", "|---|---|---|"]
+    lines = ["| exception | base classes | meaning |", "|---|---|---|"]
 
     def add(cls: type[BaseException], depth: int) -> None:
         bases = ", ".join(f"`{base.__name__}`" for base in cls.__bases__ if base is not Exception)
@@ -55,8 +55,8 @@ def page() -> str:
         INTRODUCTION,
         "## Fields of a contact account",
         (
-            "If you leave out an optional field, `update_contact_account` clears it, except the owner, and\n"
-            "`patch_contact_account` keeps it."
+            "If you leave out an optional field, `update_contact_account` clears it, except the owner. `patch_contact_account`\n"
+            "keeps it."
         ),
         "\n".join(fields()),
         f"`company_size` is one of: {sizes}.",
