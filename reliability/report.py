@@ -117,39 +117,46 @@ HEAD = """<!-- Written by `make reliability`. Do not edit. -->
 
 # Reliability
 
-This page lists how we tried to make the package fail, how often, and how often it failed. To pass, a try needs the
-right exit code, the right answer, an empty stderr, no file or thread left, and an end in time. `4 × 250` means 250
-tries on each of four Pythons, 1,000 in all. A *control* runs the same experiment with one guard removed, in a separate
-build and on the oldest Python. A control must fail at least once. A row without a control shows only that no failure
-was seen."""
+This page lists the experiments that try to make replyio fail, how often each one ran, and how often it failed. A try
+passes if the program has the right exit code and the right answer, writes nothing to stderr, leaves no file or thread
+behind, and ends in time. `4 × 100 to 1,000` means that the experiment ran on four Python versions, with 100 to 1,000
+tries on each.
 
-HOW = """- *Leaving the interpreter:* each try starts a program, 1,000 for each state over all Pythons. It must have its
-  exit code, an empty stderr, and end in less than 3 s. Without the guard, only an event loop in a thread crashes
-  the process (Python 3.10). Threads that wait in a synchronous call are safe without the guard, because pyo3 parks
-  them; their rows have no control.
-- *The wire:* a test server attacks one guard at a time. The client must not even connect to the other address. An
-  answer without an end may take 4 MiB of memory. No text, attribute or pickle of the error may contain the key.
-- *Ctrl-C:* SIGINT after 50 to 150 ms of waiting. The exception must come within 0.2 s, and the next call must get its
-  answer. In `asyncio.run` the event loop wakes up by itself.
-- *asyncio, threads, processes:* each answer must belong to its call. No socket of an abandoned call may stay open.
-- *Suspend:* SIGSTOP, a pause, SIGCONT, ten programs at once. This stops a process. While a machine sleeps, the
-  monotonic clock of Linux stops too, so timeouts continue where they were.
-- *Panics:* injected where operations begin, wait and decide, and where results become Python objects. Each must become
-  an `InternalError` that names its place, with nothing on stderr, and the same client must work afterwards.
-- *The plan file:* after a kill, the log of the server, which runs in another process, must show that every row was
-  written as planned, and that at most eight rows were written twice. A model below SQLite decides what survives a loss
-  of power. A file that was cut or changed must be refused, or contain exactly what it contained before. One test ends
-  the process at every place. It records each call and its answer, and its control removes SQLite's log.
-- *Mutants:* valid raw answers that were cut, changed, repeated and extended at random. What the client accepts must be
-  what Python's own HTTP client and JSON parser read. *Generated tests:* the docstring of each names the fault that made
-  it fail once. *Fuzzing:* `make fuzz`, guided by coverage, one minute for each of the four parsers.
-- *Simulated jobs:* the real client, planner, run and plan file on virtual time, against a model of the service that
-  loses answers, reorders pages, crashes the process and lets others write. An oracle that knows every write judges each
-  row, each request and each revert. The [design note](design/2026-11-28-simulation.md) says what the model and
-  the oracle cannot tell.
-- *Searched:* all output of these tests, the wheel and the source distribution are searched for the keys of the tests,
-  in every spelling. `tests/test_canary_scan.py` shows that the search finds them.
-- *Memory:* after a warm-up of a fifth of the calls, the process may grow by 4 MiB, and by no thread or file.
+A *control* runs the same experiment without one guard, which is code that prevents the failure. It uses a separate
+build on the oldest Python. A control must fail at least once. A row without a control shows only that we saw no
+failure."""
 
-To repeat it, run `make reliability`, or `make reliability ARGS=--quick` to try it. `PYTHONS="python3.10 python3.13"`
-chooses the Pythons."""
+HOW = """- *Leaving the interpreter:* Each try starts a program. It must end with the right exit code and an empty stderr in less
+  than 3 s. Without the guard, the process crashes only if a thread runs an event loop (Python 3.10). Threads that wait
+  in a synchronous call do not need the guard, because pyo3 suspends them. So their rows have no control.
+- *The wire:* A test server attacks one guard at a time. After a redirect, the client must not even connect to the other
+  address. An endless answer may use at most 4 MiB of memory. No text, attribute or pickle of the error may contain the
+  key.
+- *Ctrl-C:* The program receives SIGINT after it has waited for 50 to 150 ms. The exception must come within 0.2 s, and
+  the next call must get its answer. In `asyncio.run`, no guard is necessary: the event loop itself handles the signal.
+- *asyncio, threads, processes:* Each answer must belong to its call. No socket of an abandoned call may stay open.
+- *Suspend and resume:* Ten programs at once receive SIGSTOP and, after a pause, SIGCONT. This stops a process, not the
+  machine. While a Linux machine sleeps, its monotonic clock stops, so timeouts end later by the length of the sleep.
+- *A panic in the core:* The test build panics where operations begin, wait and decide, and where it makes Python
+  objects of the results. Each panic must become an `InternalError` that names its place, with nothing on stderr. After
+  that, the same client must work.
+- *The plan file:* After a kill, the log of the server, which runs in another process, must show that every row was
+  written as planned, and that at most eight rows were written twice. For a power loss, a layer below SQLite decides
+  which writes survive. replyio must refuse a file that was cut or changed, or read exactly what the file contained
+  before. One test ends the process at every place. It records each call and its answer. Its control removes SQLite's
+  log.
+- *Mutants:* The tests cut, change, repeat and extend valid raw answers at random. If the client accepts such an answer,
+  it must have read the same values as Python's own HTTP client and JSON parser.
+- *Generated tests:* The docstring of each test names the fault that the test once found.
+- *Fuzzing:* `make fuzz` runs for one minute for each of the four parsers, guided by coverage.
+- *Simulated jobs:* The real client, planner, run and plan file work on virtual time. A model of the service loses
+  answers, reorders pages, crashes the process and lets others write. An oracle, which knows every write, judges each
+  row, each request and each revert. The [design note](design/2026-11-28-simulation.md) says what the model and the
+  oracle cannot find.
+- *Searched for keys:* A program searches all output of these tests, the wheel and the source distribution for the keys
+  of the tests, in every spelling. `tests/test_canary_scan.py` shows that the search finds them.
+- *Memory:* The first fifth of the calls is a warm-up. After it, the process may grow by at most 4 MiB, and by no thread
+  or file.
+
+To repeat the experiments, run `make reliability`. `make reliability ARGS=--quick` only checks that they run.
+`PYTHONS="python3.10 python3.13"` selects the Python versions."""
