@@ -12,29 +12,34 @@ INTRODUCTION = f"""\
 <!-- Written by benches/compare.py: change that, not this page. -->
 # Benchmarks
 
-`make bench` measures replyio and other clients in one run on one machine, and writes this page. A call is one update
+`make bench` measures replyio and other clients in one run on one machine, and writes this page. A *call* is one update
 of a contact account with all sixteen fields, `PUT /v3/contact-accounts/{{id}}`. The server (`benches/server.rs`, Rust,
-on 127.0.0.1) does almost nothing, so the client takes nearly all of the time. Against the live service, a call takes as
-long as the network and the service take, with every client. Then only the processor time and the number of calls in
-flight matter. [*Many accounts*](#many-accounts) measures tables of thousands of accounts.
+on 127.0.0.1) does almost nothing, so the client takes nearly all of the time. With the live service, the network and
+the service take most of the time of a call, whichever client you use. What then matters is the processor time, and how
+many calls can be in flight at once. [*Many accounts*](#many-accounts) measures tables of thousands of accounts.
 
-**replyio does more in a call than the clients that it is compared with.** It checks the fields, counts attempts and
-deadlines, checks the answer, and returns a typed dataclass with aware datetimes. Its quota is off, except where the
-name says *quota on*. The others serialize with their own `json=`, raise for an error status and return a dictionary.
-*native reqwest* is the lower limit: the same update in Rust, with the version of reqwest that replyio uses, without
-retries, time limits or Python. The benchmark checks the id of every answer.
+**replyio does more in a call than the other clients.** It checks the fields, counts attempts and deadlines, checks the
+answer, and returns a typed dataclass with aware datetimes. Its quota is off, except where the name says *quota on*. The
+other clients serialize with their own `json=`, raise for an error status and return a dictionary. *native reqwest* is
+the lower limit: the same update in Rust, with the version of reqwest that replyio uses, without retries, time limits or
+Python. The benchmark checks the id of every answer.
 
-Method: every figure is the median of the repetitions, with the lowest and the highest in brackets. In a repetition the
-clients run one after another, each in a new process, and the order changes from repetition to repetition; warm-up calls
-do not count. Ratios are computed within a repetition, then their median is taken. For *One call at a time*, client and
-server run on the same core, because on free cores the result depends on the scheduler; the time of the server is
-included. Processor time is that of the client only. *In flight* ({CONCURRENCY} coroutines on one client) and *threads*
-({THREADS} threads) run unpinned.
+How the benchmark measures:
+
+- Every figure is the median of the repetitions, with the lowest and the highest in brackets.
+- In each repetition, the clients run one after another, each in a new process. Their order changes from repetition to
+  repetition. Warm-up calls do not count.
+- A ratio is computed within each repetition; the table shows the median of these ratios.
+- For *One call at a time*, client and server run on the same core, because on free cores the result depends on the
+  scheduler. So the time of a call includes the time of the server.
+- Processor time is that of the client only.
+- *In flight* ({CONCURRENCY} coroutines on one client) and *threads* ({THREADS} threads) may use every core.
 """
 
 THREADS_NOTE = (
-    "replyio, pyreqwest and httpx share one client over the threads; pycurl has a handle and requests a session for "
-    "each; *requests, one session* shares a session with a pool of sixteen connections."
+    "With replyio, pyreqwest and httpx, all threads share one client. With pycurl, each thread has its own handle, and "
+    "with requests, its own session. With *requests, one session*, all threads share a session with a pool of sixteen "
+    "connections."
 )
 
 
@@ -42,7 +47,7 @@ def write(results: Results, bars: list[Bar], plot: str | None) -> str:
     """The whole page."""
     parts = [INTRODUCTION]
     if results["quick"]:
-        parts.append("**A smoke run: too few calls for its figures to mean anything.**")
+        parts.append("**This was a smoke run, with too few calls for meaningful figures.**")
     if plot:
         parts.append(f"![One call, 64 in flight and 16 threads]({plot})")
     parts += ["## Targets", _bars(bars)]
@@ -164,11 +169,12 @@ def _reading(results: Results) -> str:
 
     first = reading["pandas"]["replyio"][0]
     text = (
-        f"{first['accounts']:,} accounts in pages of 1,000 become a table: `list_contact_accounts().to_pandas()` and "
-        "the like, without a quota, against a loop over the pages with requests and the constructor of the library. "
-        "The peer parses no dates, leaves `stage` a dictionary, and does not check that the pages are the whole list. "
-        "*processor time* is that of the client; *server* is its processor time for one reading, which no client can "
-        "go below. *memory* is the most that the process needed meanwhile, over the size of the table."
+        f"The benchmark reads {first['accounts']:,} accounts in pages of 1,000 into a table. replyio uses "
+        "`list_contact_accounts().to_pandas()` and the like, without a quota. requests reads the pages in a loop, and "
+        "the constructor of the library makes the table. This loop does less: it parses no dates, leaves `stage` a "
+        "dictionary, and does not check that the pages are the whole list. *processor time* is that of the client. "
+        "*server* is the processor time of the server for the whole list; no client can be faster. *memory* is the "
+        "largest amount that the process needed, divided by the size of the table."
     )
     head = ("way", "s", "processor time", "server", "faster", "MB of the table", "memory")
     return f"{text}\n\n{_table(head, [line(library, way) for library in reading for way in reading[library]])}"
@@ -184,14 +190,14 @@ def _under_quota(quota: Results) -> str:
     rows, sent, changed = quota["rows"], quota["requests"], quota["changed"]
     ways = {
         "**replyio: plan and apply**": sent,
-        "every row blindly with PUT, which wipes what a row leaves out": rows,
-        "the usual loop, GET and PUT for every row": 2 * rows,
+        "a PUT for every row, which clears the fields that the row leaves out": rows,
+        "a GET and a PUT for every row": 2 * rows,
     }
     text = (
-        f"{rows:,} rows, of which {changed:,} change something, on the sandbox with the quota of the service and a "
-        f"clock {quota['clock_scale']:g} times as fast: {quota['seconds']:.0f} s of its time. At "
-        f"the requests that a plan may send of {quota['per_minute']} a minute and {quota['per_hour']:,} an hour, "
-        f"sending {sent:,} requests takes at least {quota['bound_s']:.0f} s."
+        f"A plan has {rows:,} rows, of which {changed:,} change an account. The sandbox has the quota of the service, "
+        f"and its clock runs {quota['clock_scale']:g} times as fast as real time. By this clock, planning and applying "
+        f"took {quota['seconds']:.0f} s. A plan may use nine tenths of {quota['per_minute']} requests a minute, and "
+        f"{quota['per_hour']:,} an hour, so {sent:,} requests take at least {quota['bound_s']:.0f} s."
     )
     table = _table(("way", "requests"), ((way, f"{requests:,}") for way, requests in ways.items()))
     return f"{text}\n\n{table}"
@@ -217,13 +223,14 @@ def _planned(results: Results) -> str:
     head = ("way", "s", "table", "plan", "file", "processor time", "faster", "MB over the table")
     rows = pydantic[0]["rows"]
     text = (
-        f"{rows:,} rows with an id and all sixteen fields, from Arrow in batches of 100,000 to a plan file that is on "
-        f"the disk, against {rows:,} accounts; one row in twenty changes something. The figures exclude the network "
-        "and the decoding of answers. pydantic, with its core in Rust, validates the same rows, as one list of "
-        "dictionaries, into a model of the same fields, and neither compares nor keeps anything. *table*: columns and "
-        "cells are checked; *plan*: every row finds its account, is compared, and is handed to the thread that writes "
-        "the file; *file*: the rest of the writes, and the sync. replyio reads the table once and keeps a hash of each "
-        "row, so it reads the cells again only for rows that change."
+        f"replyio plans {rows:,} rows with an id and all sixteen fields, from Arrow in batches of 100,000. It compares "
+        f"them with {rows:,} accounts, and writes the plan file to the disk. One row in twenty changes its account. "
+        "The figures exclude the network and the decoding of answers. pydantic, whose core is in Rust, validates the same "
+        "rows as one list of dictionaries, with a model of the same fields. It neither compares nor stores them. "
+        "*table* is the time to check columns and cells. *plan* is the time to find and compare the account of each "
+        "row, and to pass the row to the thread that writes the file. *file* is the time for the remaining writes and "
+        "the sync. replyio reads the table once and keeps a hash of each row, so it reads the cells again only for "
+        "rows that change."
     )
     return f"{text}\n\n{_table(head, [*lines, line('pydantic', pydantic, '1')])}"
 
@@ -236,10 +243,11 @@ def _applied(bulk: Results) -> str:
     seconds = _show([one["seconds"] for one in resumed], lambda seconds: f"{seconds:.2f}")
     count = sum(resumed[0]["counts"].values())
     return (
-        f"{applied[0]['rows']:,} rows that all change something are applied without a quota, to a sandbox in another "
-        f"process: {rate} rows a second, with {cpu} µs of processor time for each. Every row is on the disk before "
-        f"its update leaves, and again before it counts (`synchronous=FULL`); the disk takes {sync} ms to keep one "
-        f"page.\n\nA plan of {count:,} rows is open again after {seconds} s, with every row and every change checked."
+        f"replyio applies a plan of {applied[0]['rows']:,} rows, which all change their accounts, to a sandbox in "
+        f"another process, without a quota: {rate} rows a second, with {cpu} µs of processor time for each. It writes every "
+        f"row to the disk before it sends the update, and again before the update counts as done (`synchronous=FULL`). "
+        f"The disk takes {sync} ms to store one page.\n\nreplyio opens a plan of {count:,} rows in {seconds} s, and "
+        "checks every row and every change."
         f"{_waiting(bulk)}"
     )
 
@@ -255,9 +263,9 @@ def _waiting(bulk: Results) -> str:
         for name in names
     )
     return (
-        f" A plan of {bulk['shown'][0]['changes']:,} changes that is open takes {shown} ms to be shown, as text and as "
-        f"HTML. The longest delay of a task that wakes up every millisecond, while "
-        f"{bulk['waits'][0]['rows']:,} rows are planned or a plan of as many is reverted: {waits}."
+        f" It shows an open plan of {bulk['shown'][0]['changes']:,} changes in {shown} ms, as text and as HTML. The "
+        f"event loop stays responsive: while replyio plans {bulk['waits'][0]['rows']:,} rows or reverts a plan of as many, a "
+        f"task that wakes up every millisecond is late by at most: {waits}."
     )
 
 
@@ -268,14 +276,14 @@ def _remarks(results: Results) -> str:
         for name in ("replyio-async-uvloop", "pyreqwest-async-uvloop", "native")
     )
     if theirs and limit:
-        remark = f"pyreqwest gains most from uvloop: {_times(theirs, limit)} the calls/s of native reqwest"
+        remark = f"On uvloop, pyreqwest makes {_times(theirs, limit)} as many calls/s as native reqwest"
         if ours:
-            remark += f"; replyio, on uvloop too, {_times(ours, theirs)} of pyreqwest's"
+            remark += f"; replyio makes {_times(ours, theirs)} as many as pyreqwest"
         remarks.append(f"{remark}.")
     for name, count in sorted(results["exit_crashes"].items()):
         runs = sum(len(rounds.get(name, [])) for rounds in results["rounds"].values())
         remarks.append(
-            f"{CONTENDERS[name].label} crashed while leaving, after its last answer, in {count} of {runs} processes."
+            f"{CONTENDERS[name].label} crashed at exit, after its last answer, in {count} of {runs} processes."
         )
     if results["scripts"]:
         remarks += [f"A short script ended with {text!r}." for text in results["scripts"]["failures"]]
@@ -291,7 +299,7 @@ def _server_share(results: Results) -> str:
     busiest = max(shares, key=lambda name: shares[name], default="no one")
     remark = f"The server was busiest with {busiest}: {shares.get(busiest, 0):.0%} of a core."
     if one_call := values(results, "sequential", "native", "server_us"):
-        remark += f" It has {median(one_call):.1f} µs of native reqwest's one call."
+        remark += f" Of one call with native reqwest, the server takes {median(one_call):.1f} µs."
     return remark
 
 
@@ -303,7 +311,7 @@ def _where(results: Results) -> str:
         *((what, str(value)) for what, value in results["machine"].items()),
         ("versions", ", ".join(f"{name} {value}" for name, value in results["versions"].items())),
         ("repetitions", str(settings["repetitions"])),
-        ("calls", f"{sizes}; a fifth or a twentieth for the slow"),
+        ("calls", f"{sizes}; slow clients make a fifth or a twentieth of them"),
     ]
     if results["wheel"]:
         rows.append(("wheel", results["wheel"]["file"]))

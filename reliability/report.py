@@ -126,7 +126,8 @@ A *control* runs the same experiment without one guard, which is code that preve
 build on the oldest Python. A control must fail at least once. A row without a control shows only that we saw no
 failure."""
 
-HOW = """- *Leaving the interpreter:* Each try starts a program. It must end with the right exit code and an empty stderr in less
+HOW = """\
+- *Leaving the interpreter:* Each try starts a program. It must end with the right exit code and an empty stderr in less
   than 3 s. Without the guard, the process crashes only if a thread runs an event loop (Python 3.10). Threads that wait
   in a synchronous call do not need the guard, because pyo3 suspends them. So their rows have no control.
 - *The wire:* A test server attacks one guard at a time. After a redirect, the client must not even connect to the other
