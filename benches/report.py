@@ -225,8 +225,8 @@ def _planned(results: Results) -> str:
     text = (
         f"replyio plans {rows:,} rows with an id and all sixteen fields, from Arrow in batches of 100,000. It compares "
         f"them with {rows:,} accounts, and writes the plan file to the disk. One row in twenty changes its account. "
-        "The figures exclude the network and the decoding of answers. pydantic, whose core is in Rust, validates the same "
-        "rows as one list of dictionaries, with a model of the same fields. It neither compares nor stores them. "
+        "The figures exclude the network and the decoding of answers. pydantic, whose core is in Rust, validates the "
+        "same rows as one list of dictionaries, with a model of the same fields. It neither compares nor stores them. "
         "*table* is the time to check columns and cells. *plan* is the time to find and compare the account of each "
         "row, and to pass the row to the thread that writes the file. *file* is the time for the remaining writes and "
         "the sync. replyio reads the table once and keeps a hash of each row, so it reads the cells again only for "
@@ -244,9 +244,9 @@ def _applied(bulk: Results) -> str:
     count = sum(resumed[0]["counts"].values())
     return (
         f"replyio applies a plan of {applied[0]['rows']:,} rows, which all change their accounts, to a sandbox in "
-        f"another process, without a quota: {rate} rows a second, with {cpu} µs of processor time for each. It writes every "
-        f"row to the disk before it sends the update, and again before the update counts as done (`synchronous=FULL`). "
-        f"The disk takes {sync} ms to store one page.\n\nreplyio opens a plan of {count:,} rows in {seconds} s, and "
+        f"another process, without a quota: {rate} rows a second, with {cpu} µs of processor time for each. It writes "
+        f"every row to the disk before it sends the update, and again before the update counts as done "
+        f"(`synchronous=FULL`). The disk takes {sync} ms to store one page.\n\nreplyio opens a plan of {count:,} rows in {seconds} s, and "
         "checks every row and every change."
         f"{_waiting(bulk)}"
     )
@@ -264,8 +264,8 @@ def _waiting(bulk: Results) -> str:
     )
     return (
         f" It shows an open plan of {bulk['shown'][0]['changes']:,} changes in {shown} ms, as text and as HTML. The "
-        f"event loop stays responsive: while replyio plans {bulk['waits'][0]['rows']:,} rows or reverts a plan of as many, a "
-        f"task that wakes up every millisecond is late by at most: {waits}."
+        f"event loop stays responsive: while replyio plans {bulk['waits'][0]['rows']:,} rows or reverts a plan of as "
+        f"many, a task that wakes up every millisecond is late by at most: {waits}."
     )
 
 
