@@ -246,8 +246,8 @@ def _applied(bulk: Results) -> str:
         f"replyio applies a plan of {applied[0]['rows']:,} rows, which all change their accounts, to a sandbox in "
         f"another process, without a quota: {rate} rows a second, with {cpu} µs of processor time for each. It writes "
         f"every row to the disk before it sends the update, and again before the update counts as done "
-        f"(`synchronous=FULL`). The disk takes {sync} ms to store one page.\n\nreplyio opens a plan of {count:,} rows in "
-        f"{seconds} s, and checks every row and every change."
+        f"(`synchronous=FULL`). The disk takes {sync} ms to store one page.\n\nreplyio opens a plan of {count:,} rows "
+        f"in {seconds} s, and checks every row and every change."
         f"{_waiting(bulk)}"
     )
 

@@ -176,7 +176,8 @@ def settings(gallery: Gallery) -> None:
     """What is refused when the client is made."""
     gallery.section(
         "A setting is not valid",
-        "`ReplyClient(…)` raises this error and sends no request. The message never repeats the key or a proxy's password.",
+        "`ReplyClient(…)` raises this error and sends no request. The message never repeats the key or a proxy's "
+        "password.",
     )
     gallery.show("no key is given", ReplyClient)
     with environment(REPLY_API_KEY=f"{KEY}\n"):
@@ -196,7 +197,8 @@ def fields(gallery: Gallery, reply: ReplyClient) -> None:
     """What is refused before any request."""
     gallery.section(
         "The fields or the id are not valid",
-        "The call raises this error before any request. The message names every fault at once, and `errors` lists them.",
+        "The call raises this error before any request. The message names every fault at once, and `errors` lists "
+        "them.",
     )
     call: Any = reply.update_contact_account
     gallery.show("several faults", lambda: call(4711, name=" ", company_size="50-200", citty="Oslo"))

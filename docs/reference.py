@@ -55,8 +55,8 @@ def page() -> str:
         INTRODUCTION,
         "## Fields of a contact account",
         (
-            "If you leave out an optional field, `update_contact_account` clears it, except the owner. `patch_contact_account`\n"
-            "keeps it."
+            "If you leave out an optional field, `update_contact_account` clears it, except the owner.\n"
+            "`patch_contact_account` keeps it."
         ),
         "\n".join(fields()),
         f"`company_size` is one of: {sizes}.",
