@@ -27,8 +27,8 @@ class CheckFinding:
 
     Attributes:
         topic: The subject: "key", "reading", "list_items", "dates", "empty_values", "members" or
-            "rate_limit_headers"; for an updated account also "update", "stored_text", "stage", "owner",
-            "other_fields" or "restored".
+            "rate_limit_headers". With `write`, also "update", "stored_text", "stage", "owner", "other_fields" or
+            "restored".
         found: What the check found. Never contains the key or a value of an account.
         follows: What this means for you.
         verdict: "as expected", "differs" from what this version expects, or "not known", because no account shows it.
@@ -56,10 +56,9 @@ class CheckReport:
         findings: The findings, in a fixed order.
         requests: The number of requests sent.
         version: The version of this package.
-        to_restore: The members of the updated account that differ from before the check, or that may differ, with
-            their values before the check. Restore by hand those that differ, unless someone else changed them. It has
-            every member with a value if the update got no answer and no read succeeded after it. No printed form
-            contains it.
+        to_restore: The members of the updated account that the check may have changed, with their values before the
+            check. Restore those that differ by hand, unless someone else changed them. If the update got no answer and
+            no read succeeded after it, contains every member that had a value. Never part of the printed report.
     """
 
     findings: tuple[CheckFinding, ...]
@@ -69,7 +68,7 @@ class CheckReport:
 
     @property
     def as_expected(self) -> bool:
-        """Whether the service behaves everywhere as this version expects."""
+        """Whether no finding differs from what this version expects."""
         return not any(finding.differs for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:

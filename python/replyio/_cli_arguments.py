@@ -154,51 +154,54 @@ def _add_quota(_made: argparse.ArgumentParser) -> None:
 
 def _add_get(made: argparse.ArgumentParser) -> None:
     made.add_argument("id", type=_number, metavar="ID", help="the account")
-    made.add_argument("--writable", action="store_true", help="only the fields that an update can change, for --json")
+    text = "print only the fields that an update can change, for use with --json"
+    made.add_argument("--writable", action="store_true", help=text)
 
 
 def _add_fields(made: argparse.ArgumentParser) -> None:
     made.add_argument("id", type=_number, metavar="ID", help="the account")
     fields = made.add_argument_group(
         "fields",
-        "replyio does not send a field that is not given. --null clears a field, and so does '' for a field of text. "
-        "An account always has a name and an owner.",
+        "replyio does not send a field that you leave out. To clear a field, use --null, or '' for a text field. You "
+        "cannot clear the name and the owner.",
     )
     for field, text in FIELDS.items():
         if field == "owner_user_id":
             fields.add_argument(option(field), type=_number, metavar="ID", help=text)
         else:
             fields.add_argument(option(field), metavar="SIZE" if field == "company_size" else "TEXT", help=text)
-    fields.add_argument("--null", action="append", metavar="FIELD", help="send null for this field (repeatable)")
-    fields.add_argument(
-        "--json", metavar="FILE", help="read the fields from a JSON object in this file instead of options; - is stdin"
-    )
+    text = "send null for this field, which clears it (repeatable)"
+    fields.add_argument("--null", action="append", metavar="FIELD", help=text)
+    text = "read the fields from a JSON object in this file instead of from options; - is stdin"
+    fields.add_argument("--json", metavar="FILE", help=text)
 
 
 def _add_list(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--search", metavar="TEXT", help="only accounts that match this text")
+    made.add_argument("--search", metavar="TEXT", help="print only accounts that match this text")
     made.add_argument("--sort-by", metavar="FIELD", help="the field to sort by (default: the service's own order)")
     made.add_argument("--descending", action="store_true", help="sort in descending order")
     made.add_argument("--limit", type=_number, metavar="N", help="print at most N accounts (default: all)")
-    made.add_argument("--writable", action="store_true", help="only the id and the fields that an update can change")
+    text = "print only the id and the fields that an update can change"
+    made.add_argument("--writable", action="store_true", help=text)
     text = "with --format csv, mark the data as UTF-8 and prevent a spreadsheet from running formulas"
     made.add_argument("--for-spreadsheet", action="store_true", help=text)
 
 
 def _add_plan(made: argparse.ArgumentParser) -> None:
-    made.add_argument("file", metavar="FILE", help="the table: CSV, JSON Lines or Parquet; its columns are field names")
+    made.add_argument("file", metavar="FILE", help="the table: CSV, JSON Lines or Parquet; its columns are fields")
     made.add_argument("--save-as", metavar="PLAN", help="the file of the plan (default: a file in the state "
                       "directory, kept for 30 days; see `replyio plans`)")  # fmt: skip
     exists = made.add_mutually_exclusive_group()
-    exists.add_argument("--resume", action="store_true", help="if PLAN exists, resume it if it was created from the "
-                      "same rows and options")  # fmt: skip
+    exists.add_argument("--resume", action="store_true", help="if PLAN exists and was created from the same rows "
+                      "and options, resume it")  # fmt: skip
     exists.add_argument("--replace", action="store_true", help="if PLAN exists, replace it with a new plan")
-    made.add_argument("--mode", choices=("patch", "fill", "replace"), help="patch (default): change the given "
-                      "columns; fill: fill empty fields; replace: clear each field that has no column")  # fmt: skip
+    made.add_argument("--mode", choices=("patch", "fill", "replace"), help="patch (default): change the fields "
+                      "that have a column; fill: fill empty fields; replace: also clear the other fields")  # fmt: skip
     made.add_argument(
         "--nulls", choices=("keep", "clear"), help="whether an empty cell keeps or clears its field (default: keep)"
     )
-    made.add_argument("--match-on", choices=("id", "domain_name", "name"), help="how rows find accounts (default: id)")
+    text = "the field by which rows find accounts (default: id)"
+    made.add_argument("--match-on", choices=("id", "domain_name", "name"), help=text)
     made.add_argument("--ignore", action="append", metavar="COLUMN", help="ignore this column, which is not a field "
                       "(repeatable); unknown ignores all such columns")  # fmt: skip
     made.add_argument("--column", action="append", metavar="COLUMN=FIELD", help="read a column as this field, such as "
@@ -216,9 +219,9 @@ def _add_plan(made: argparse.ArgumentParser) -> None:
 def _add_apply(made: argparse.ArgumentParser) -> None:
     _add_plan_file(made)
     _add_on_conflict(made)
-    made.add_argument("--retry-failed", action="store_true", help="retry failed rows and conflicts")
-    made.add_argument("--rows", metavar="ROWS", help="only these rows: numbers such as 0,3,7-9, or a file with a "
-                      "column row, such as exported changes from which you removed lines")  # fmt: skip
+    made.add_argument("--retry-failed", action="store_true", help="also retry failed rows and conflicts")
+    made.add_argument("--rows", metavar="ROWS", help="update only these rows: numbers such as 0,3,7-9, or a file "
+                      "with a column row, such as exported changes from which you removed lines")  # fmt: skip
     made.add_argument("--limit", type=_number, metavar="N", help="update at most N rows (default: all)")
     text = "send nothing if the run would change more accounts than this (default: no limit)"
     made.add_argument("--max-changes", type=_number, metavar="N", help=text)
@@ -265,14 +268,14 @@ def _add_plan_file(made: argparse.ArgumentParser, *, is_opened: bool = True) -> 
                       "crash: every row that may have been updated becomes unknown")  # fmt: skip
     if is_opened:
         made.add_argument(
-            "--new-key", action="store_true", help="the plan was created with another API key of the same user"
+            "--new-key", action="store_true", help="accept a plan that another API key of the same user created"
         )
 
 
 def _add_on_conflict(made: argparse.ArgumentParser) -> None:
-    text = "what to do with a field that someone else changed in the meantime (default: skip)"
+    text = "what to do if someone else changed a field after the plan was created (default: skip)"
     made.add_argument("--on-conflict", choices=("skip", "overwrite"), help=text)
-    text = "what to do if an update clears a field that no row names, or clears or resets a member it cannot include"
+    text = "what to do if an update clears a field that no row names, or clears or resets a member such as the stage"
     made.add_argument("--on-unknown-member", choices=("stop", "clear"), help=f"{text} (default: stop)")
 
 

@@ -8,7 +8,7 @@ _KEYS = ("key", "token", "secret", "password", "bearer", "auth", "credential")
 
 COMMANDS = {
     "get": "read an account",
-    "update": "replace an account in full: a field that is not given is cleared",
+    "update": "replace an account in full, which clears each field that you leave out, except the owner",
     "patch": "change single fields of an account and keep the others",
     "list": "read all accounts, or those that match a text",
     "plan": "compare a table with the accounts and show what would change; sends no update",
@@ -17,7 +17,7 @@ COMMANDS = {
     "revert": "restore the values that a plan replaced",
     "check": "check how the service behaves and where it differs from what replyio expects; sends no update by default",
     "plans": "list the plans that were created without --save-as; needs no key",
-    "quota": "show how many requests are left in the quota that programs on this machine share; sends none",
+    "quota": "show how many requests are left in the quota that programs on this machine share; sends no request",
     "sandbox": "run a server on 127.0.0.1 that follows Reply.io's API documentation, to try the commands without a key",
 }
 EXIT_CODES = {

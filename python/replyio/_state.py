@@ -35,15 +35,17 @@ _has_told = False
 
 @dataclass(frozen=True)
 class KeptPlan:
-    """A plan in the state directory. `replyio.read_plan(kept.path)` shows it, `client.open_plan(kept.path)` applies it.
+    """A plan in the state directory, as `replyio.plans` lists it.
+
+    To look at the plan, use `replyio.read_plan(kept.path)`. To apply it, use `client.open_plan(kept.path).apply()`.
 
     Attributes:
         path: The file of the plan.
-        created_at: When the plan was created.
+        created_at: The time in UTC when the plan was created.
         source: A description of the table.
         is_revert: Whether the plan reverts another plan.
         counts: The number of rows by status. 0 for every status if the file cannot be read.
-        error: Why the file cannot be read; None if it can.
+        error: Why the file cannot be read; None if it can be read.
     """
 
     path: str
@@ -62,12 +64,15 @@ class KeptPlan:
 def plans() -> list[KeptPlan]:
     r"""Lists the plans in the state directory: those created without `save_as`, and their reverts.
 
-    replyio keeps such a plan until 30 days after it last wrote the plan. The state directory is `REPLYIO_STATE_DIR` if
-    that is set, otherwise the user's: `~/.local/state/replyio` on Linux (or `XDG_STATE_HOME`), `~/Library/Application
-    Support/replyio` on macOS, `%LOCALAPPDATA%\replyio` on Windows. Sends no request and needs no key.
+    Sends no request and needs no key. replyio keeps such a plan until 30 days after it last wrote the plan. The state
+    directory is `REPLYIO_STATE_DIR`. If that is not set, it is `$XDG_STATE_HOME/replyio` or `~/.local/state/replyio` on
+    Linux, `~/Library/Application Support/replyio` on macOS, and `%LOCALAPPDATA%\replyio` on Windows.
 
     Returns:
         The plans, newest first.
+
+    Raises:
+        ConfigurationError: If `REPLYIO_STATE_DIR` is a relative path.
 
     Examples:
         >>> import replyio

@@ -1,4 +1,4 @@
-"""What may be given as a table, for annotations. At run time the extension module decides."""
+"""The types that replyio accepts as a table, for annotations. At run time, the extension module checks the table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__: list[str] = []
 
 
 class _ArrowStream(Protocol):
-    """A frame or a relation: pandas, polars, pyarrow, DuckDB, ibis, Daft, Spark 4.2, a list of accounts."""
+    """A DataFrame or a relation of pandas, polars, pyarrow, DuckDB, ibis, Daft or Spark 4.2, or a list of accounts."""
 
     def __arrow_c_stream__(self, requested_schema: Any = None, /) -> Any: ...
 

@@ -30,10 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Args:
-        arguments: The arguments. Default None: those of the process.
+        arguments: The arguments without the name of the command. Default None: those of the process.
 
     Returns:
-        The exit code: 0 done, 1 something failed, 2 usage, 3 outcome unknown, 4 the plan has changes, 130 Ctrl-C.
+        The exit code: 0 done, 1 something failed, 2 usage error, 3 outcome unknown, 4 the plan has changes, 129 SIGHUP,
+        130 Ctrl-C, 143 SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:

@@ -35,9 +35,9 @@ __all__ = ["AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "Qu
 class Quota:
     """The rate limit of a client.
 
-    The service allows 100 requests a minute and 3,000 an hour for each user, shared by all programs of that user. The
-    default stays slightly below that limit. All programs of one system user on a machine share one count, in a small
-    file in the state directory. Set `REPLYIO_STATE_DIR` to move that directory.
+    The service allows 100 requests a minute and 3,000 an hour for each user, in all programs of that user together. The
+    default quota is slightly lower. All programs of one system user on a machine share one count, in a small file in
+    the state directory. To move that directory, set `REPLYIO_STATE_DIR`.
 
     Attributes:
         per_minute: The most requests in any 60 seconds.
@@ -72,26 +72,26 @@ class Quota:
         Args:
             per_minute: The most requests in any 60 seconds. Default 95.
             per_hour: The most requests in any hour. Default 2,900.
-            clock_scale: How many times faster than real time the clock of the quota runs. Default 1. Change it only
-                for a `replyio.sandbox.Sandbox` whose clock runs as fast, to run a job of hours in minutes; the live
-                service would answer 429. `Sandbox.client()` sets it.
+            clock_scale: How many times faster than real time the clock of the quota runs. Default 1. With another
+                value, the live service would answer 429. Use one only for a `replyio.sandbox.Sandbox` whose clock runs
+                as fast, to test a job of hours in minutes. `Sandbox.client()` sets it.
             shared: Whether all processes of this system user share one count, for each key, service and `act_as`.
                 Default True. If the process cannot use the file, it counts only its own requests and logs a warning.
                 A quota of more than 4,096 requests an hour, or with a `clock_scale` below 1 or above 1,000, is never
                 shared.
-            bulk_share: The share of `per_minute` that plans and other bulk updates may use. They leave the rest to
-                single calls. More than 0, at most 1. Default 0.9.
+            bulk_share: The share of `per_minute` that plans and other bulk updates may use, more than 0 and at most 1.
+                They leave the rest to single calls. Default 0.9.
             acquire: A function or coroutine function without arguments, for a rate limit that several machines share.
-                Default None. The client calls it once before each request that it sends, retries included, when this
-                quota allows the request, and sends the request when the function returns. If it raises or returns
-                False, the call raises `RateLimitError` and sends nothing more. A bulk update then stops, and rows that
-                it did not write keep their status. The time that the function takes counts against the call's
-                `timeout`; a bulk update waits as long as it takes. The function runs in a separate thread, a coroutine
-                function in an event loop of that thread, for one request at a time. It must not call a client of the
-                same quota. A pickle of the quota refers to it by name.
+                Default None. When this quota allows a request, including a retry, the client calls the function once,
+                and sends the request after the function returns. If the function raises or returns False, the call
+                raises `RateLimitError` and sends nothing more. A bulk update then stops, and rows that it did not write
+                keep their status. The time that the function takes counts against the call's `timeout`; a bulk update
+                waits as long as the function takes. The function runs in a separate thread, for one request at a time.
+                A coroutine function runs in an event loop of that thread. The function must not call a client of the
+                same quota. A pickle of the quota refers to the function by name.
 
         Raises:
-            ConfigurationError: When a limit is not a positive integer, or another value cannot be used.
+            ConfigurationError: If a limit is not a positive integer, or another value cannot be used.
         """
         for name, value in (("per_minute", per_minute), ("per_hour", per_hour)):
             if type(value) is not int or value < 1:
@@ -226,16 +226,16 @@ _DEFAULT_QUOTA = Quota()
 class ReplyClient:
     """A client for the contact accounts of Reply.io.
 
-    One client serves any number of threads and event loops, and works after a fork: a child process opens its own
-    connections. The client opens no connection before the first call. `close()`, `with` and `async with` close its
-    connections and stop its threads; so does the garbage collector.
+    You can use one client in any number of threads and event loops. It also works after a fork: a child process opens
+    its own connections. The client opens no connection before the first call. `close()`, `with` and `async with` close
+    its connections and stop its threads; so does the garbage collector.
 
-    The client counts the quota for each key, service and `act_as`, across all processes of one system user on this
-    machine. Several clients of one user together send no more requests than one client.
+    The client counts its requests for each key, service and `act_as`, together with all other processes of this system
+    user on this machine. Several clients of one user together send no more requests than one client.
 
-    A pickle of a client whose key came from `REPLY_API_KEY` does not contain the key; the process that loads the pickle
-    reads that variable again. A client whose key, or whose proxy with a password, was passed in code cannot be pickled
-    unless you also pass `pickle_api_key=True`: the process that loads it would use another key.
+    If the key came from `REPLY_API_KEY`, a pickle of the client does not contain the key; the process that loads the
+    pickle reads that variable again. If you passed the key, or a proxy with a password, in code, the client can be
+    pickled only with `pickle_api_key=True`. Otherwise the process that loads the pickle would lack it.
 
     Examples:
         >>> import replyio
@@ -273,8 +273,9 @@ class ReplyClient:
                 that is not set. It must use https, except for this machine.
             auth: The header that carries the key: `"x-api-key"`, `"bearer"` or `"auto"` (the default). `"auto"` sends
                 `X-API-Key`; if a 401 asks for the bearer scheme, it tries that once and keeps what worked.
-            act_as: The user, by id or email address, that a master or organization key acts for.
-            team_id: The team that a master or organization key acts in.
+            act_as: The user, by id or email address, that a master or organization key acts for. Default None: name no
+                user.
+            team_id: The id of the team that a master or organization key acts in. Default None: name no team.
             timeout: The timeout of a whole call in seconds, including waits for the quota, attempts and pauses. Default
                 120.
             attempt_timeout: The timeout of one attempt in seconds, from connecting to the last byte. Default 30.
@@ -284,11 +285,11 @@ class ReplyClient:
             quota: The rate limit. Default `Quota(per_minute=95, per_hour=2900)`. None sends without a limit
                 and waits only when the service asks for it with `Retry-After`.
             proxy: The URL of a proxy for https, with user name and password if the proxy needs them. Default None: read
-                `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`. The client never uses a proxy for this machine.
+                `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`. The client never uses a proxy for requests to this machine.
             ca_file: A PEM file of certificate authorities to trust instead of the system's. Default None: use
                 `SSL_CERT_FILE` and `SSL_CERT_DIR`, or the authorities of the system.
-            pickle_api_key: Whether a pickle of this client contains its key and a proxy's password. Default False: a
-                client that got either in code cannot be pickled.
+            pickle_api_key: Whether a pickle of this client contains its key and a proxy's password. Default False: if
+                you pass either in code, the client cannot be pickled.
 
         Raises:
             ConfigurationError: If there is no key, or a setting cannot be used.
@@ -329,7 +330,7 @@ class ReplyClient:
     def with_options(self, **options: Unpack[ClientOptions]) -> ReplyClient:
         """Returns a client with other settings that uses the same connections.
 
-        Closing one of them closes the connections of both.
+        If you close one of the two clients, the connections of both are closed.
 
         Args:
             **options: `timeout`, `attempt_timeout`, `max_attempts`, `quota`, `auth`, `act_as` and `team_id`, as in
@@ -539,10 +540,10 @@ class ReplyClient:
     ) -> ContactAccountIterator:
         """Reads all contact accounts, page by page: `GET /v3/contact-accounts`.
 
-        The client sends no request before you ask for the first account. The list may change during reading: the
-        iterator returns an account that occurs on two pages once, and if accounts move between two pages, the client
-        reads the missed page again. If the client cannot read the list completely, iterating raises
-        `UnexpectedResponseError`.
+        The client sends no request before you ask for the first account. Other programs can change the list while the
+        client reads it. If an account occurs on two pages, the iterator returns it once. If accounts were removed, the
+        client reads a part of the list again, so that it skips none. If the client cannot read the list completely,
+        iterating raises `UnexpectedResponseError`.
 
         Args:
             search: Return only accounts that match this text. Default None: all accounts.
@@ -591,16 +592,16 @@ class ReplyClient:
         """Checks how the service behaves, and reports where it differs from what this version expects.
 
         Sends at most five requests: `GET /v3/contact-accounts` and `GET /v3/contact-accounts/{id}`. Sends no update
-        unless `write` names an account. A failed request is a finding in the report, not an error. The report contains
-        neither the key nor a value of an account, so you can paste it into an issue.
+        unless you pass `write`. If a request fails, the report contains a finding; the call raises no error. The report
+        contains neither the key nor a value of an account, so you can paste it into an issue.
 
-        With `write`, the check sends five more requests, two of them `PUT /v3/contact-accounts/{id}`, and further ones
-        if a request fails: it writes a text into the empty description of the account, checks what the service kept,
-        and restores the account, even after Ctrl-C. It refuses an account whose description is not empty, that has
-        members unknown to this version, or that has values which the service may store in another form. The service
-        may still behave in unexpected ways, for example lose the stage, so create an account for this that has only a
-        name and a stage. If the check is interrupted and may have left something in the account, the logger `replyio`
-        reports what.
+        With `write`, the check also writes a text into the empty description of the account, checks what the service
+        kept, and restores the account, even after Ctrl-C. It sends five more requests, two of them
+        `PUT /v3/contact-accounts/{id}`, and further ones if a request fails. It refuses an account whose description is
+        not empty, that has members unknown to this version, or that has values which the service may store in another
+        form. The service may still behave in unexpected ways, for example lose the stage. So create an account for this
+        check that has only a name and a stage. If the check is interrupted and may have left something in the account,
+        the logger `replyio` says what.
 
         Args:
             write: The id of the account to update and restore. Default None: send no update.
@@ -656,23 +657,24 @@ class ReplyClient:
     ) -> replyio.Plan:
         """Plans the updates of many accounts from a table. Sends no update.
 
-        Reads pages of accounts with `GET /v3/contact-accounts` until it has read as many pages as rows are left, then
-        each remaining row with `GET /v3/contact-accounts/{id}`. Each id that is on no page takes a separate request.
+        By id, reads pages of accounts with `GET /v3/contact-accounts` as long as it has read fewer pages than rows are
+        left. Then it reads each remaining account with its own `GET /v3/contact-accounts/{id}`. By domain or name, it
+        reads all pages.
 
         Args:
             data: The rows: any object with `__arrow_c_stream__` (pandas, polars, pyarrow, DuckDB), an iterable of
                 mappings or dataclasses, or the path of a CSV, JSON Lines or Parquet file. The columns are fields.
-            save_as: The file of the plan, such as "acme.replyplan". Default None: keep the plan in the user's state
+            save_as: The file of the plan, such as `"acme.replyplan"`. Default None: keep the plan in the user's state
                 directory for 30 days; see `replyio.plans`.
             if_exists: What to do if `save_as` already exists: "error" (the default) raises an error; "resume" opens the
                 plan if it was created from the same rows and options, and raises an error otherwise; "replace" creates
                 a new plan and deletes the old one, including its previous values.
-            mode: "patch" (the default) changes the given columns, "fill" changes only empty fields, "replace" replaces
-                the account with the row, so it clears each field that has no column.
+            mode: "patch" (the default) changes the fields that have a column, "fill" changes only empty fields,
+                "replace" replaces the account with the row, so it also clears each field that has no column.
             nulls: What an empty cell does: "keep" (the default) keeps the value of the field, "clear" clears it.
-            match_on: How a row finds its account: "id" (the default), "domain_name" (scheme, path of a home page,
-                `www.`, case and punycode make no difference) or "name". If a row matches several accounts, the plan
-                marks it as ambiguous and never picks one.
+            match_on: The field by which a row finds its account: "id" (the default), "domain_name" or "name". The
+                scheme, the path of a home page, `www.`, letter case and punycode make no difference to a domain. If a
+                row matches several accounts, the plan marks it as ambiguous and never picks one.
             ignore: Columns to ignore because they are not fields. `"unknown"` ignores all such columns.
             columns: A mapping from columns to fields, such as `{"Website": "domain_name"}`. You need not list a column
                 whose name differs from a field's name only in case, spaces and punctuation.
@@ -680,18 +682,19 @@ class ReplyClient:
             delimiter: The separator of a CSV file. Default None: detect it from the first line.
             encoding: The encoding of a CSV file, such as `"windows-1252"`. Default None: UTF-8, or the encoding that
                 the byte order mark names.
-            progress: Whether to show the progress, or a function to call with each new state. Default True.
+            progress: True (the default) shows the progress, False does not. A function is called with each new state.
 
         Returns:
             The plan, which shows what would change, how many requests that needs and how long it takes.
 
         Raises:
-            ValidationError: If the table has columns that cannot be used. Lists all of them; sends no request. A cell
-                that cannot be used makes only its own row invalid.
+            ValidationError: If the table has columns that cannot be used. Lists all of them; sends no request. If a
+                cell cannot be used, only its row becomes invalid.
             TypeError: If `data` is not a table, or has a row of a type that replyio cannot read.
             OSError: If the file of the table cannot be read.
             ImportError: If the table is a Parquet file, and no library that reads it is installed.
             PlanError: If the file already exists, was created from other rows or options, or cannot be written.
+            ConfigurationError: If `if_exists` has a value that is not allowed.
             AuthenticationError: If the service refuses the key.
             ReplyError: If the call fails for another reason; see `replyio.errors`.
 
@@ -747,7 +750,7 @@ class ReplyClient:
             delimiter: The separator of a CSV file. Default None: detect it from the first line.
             encoding: The encoding of a CSV file, such as `"windows-1252"`. Default None: UTF-8, or the encoding that
                 the byte order mark names.
-            progress: Whether to show the progress, or a function to call with each new state. Default True.
+            progress: True (the default) shows the progress, False does not. A function is called with each new state.
 
         Returns:
             The plan.
@@ -758,6 +761,7 @@ class ReplyClient:
             OSError: If the file of the table cannot be read.
             ImportError: If the table is a Parquet file, and no library that reads it is installed.
             PlanError: If the file already exists, was created from other rows or options, or cannot be written.
+            ConfigurationError: If `if_exists` has a value that is not allowed.
             AuthenticationError: If the service refuses the key.
             ReplyError: If the call fails for another reason; see `replyio.errors`.
         """
@@ -819,8 +823,9 @@ class ReplyClient:
     ) -> replyio.ApplyResult:
         """Changes single fields of many accounts: plans and applies in one call, without a review.
 
-        Fields that a row does not name keep their values. The call keeps the plan, so you can resume or revert it:
-        `result.plan`, `result.revert()`. An error that stops the call names the file of the plan.
+        Fields that have no column keep their values. The call keeps the plan, so you can resume it with
+        `result.plan.apply()`, or revert it with `result.revert()`. If an error stops the call, its message names the
+        file of the plan.
 
         Sends `GET /v3/contact-accounts` or `GET /v3/contact-accounts/{id}`, then `PUT /v3/contact-accounts/{id}` for
         each row that changes something.
@@ -832,8 +837,8 @@ class ReplyClient:
             if_exists: What to do if `save_as` already exists: "error" (the default) raises an error; "resume" opens the
                 plan if it was created from the same rows and options, and raises an error otherwise; "replace" creates
                 a new plan and deletes the old one, including its previous values.
-            mode: "patch" (the default) changes the given columns, "fill" changes only empty fields. To replace
-                accounts, create and review a plan: `plan_contact_account_updates` has the mode "replace".
+            mode: "patch" (the default) changes the fields that have a column, "fill" changes only empty fields. To
+                replace accounts, create and review a plan: `plan_contact_account_updates` has the mode "replace".
             nulls: "keep" (the default) or "clear".
             match_on: "id" (the default), "domain_name" or "name".
             ignore: Columns to ignore because they are not fields. `"unknown"` ignores all such columns.
@@ -843,13 +848,15 @@ class ReplyClient:
             delimiter: The separator of a CSV file. Default None: detect it from the first line.
             encoding: The encoding of a CSV file, such as `"windows-1252"`. Default None: UTF-8, or the encoding that
                 the byte order mark names.
-            on_conflict: What to do if someone changes a field between plan and apply: "skip" (the default) or
-                "overwrite".
+            on_conflict: What to do if someone changes a field after the call has planned it: "skip" (the default) or
+                "overwrite"; see `Plan.apply`.
             on_unknown_member: What to do if an update clears a member that it cannot include, or a field that no row
                 names: "stop" (the default) or "clear"; see `Plan.apply`.
-            max_changes: Send no update if the plan would change more accounts than this. Default None: no limit.
-            max_cleared: Send no update if the plan would empty more fields than this. Default None: no limit.
-            progress: Whether to show the progress, or a function to call with each new state. Default True.
+            max_changes: The maximum number of accounts that the call may change. If the plan has more, the call sends
+                no update. Default None: no limit.
+            max_cleared: The maximum number of fields that the call may empty. If the plan has more, the call sends no
+                update. Default None: no limit.
+            progress: True (the default) shows the progress, False does not. A function is called with each new state.
 
         Returns:
             The outcome of the rows. Failed rows do not raise an error; see `ApplyResult.raise_for_failures`.
@@ -859,8 +866,9 @@ class ReplyClient:
             TypeError: If `data` is not a table, or has a row of a type that replyio cannot read.
             OSError: If the file of the table cannot be read.
             ImportError: If the table is a Parquet file, and no library that reads it is installed.
-            PlanError: If the file already exists or cannot be written, or the plan would exceed `max_changes` or
-                `max_cleared`.
+            PlanError: If the file already exists, was created from other rows or options, or cannot be written; if the
+                plan would exceed `max_changes` or `max_cleared`; or if `on_unknown_member="stop"` ends the run.
+            ConfigurationError: If an option has a value that is not allowed.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure stops the job.
 
@@ -926,7 +934,7 @@ class ReplyClient:
             on_unknown_member: "stop" or "clear".
             max_changes: The maximum number of accounts that the call may change. Default None: no limit.
             max_cleared: The maximum number of fields that the call may empty. Default None: no limit.
-            progress: Whether to show the progress, or a function to call with each new state. Default True.
+            progress: True (the default) shows the progress, False does not. A function is called with each new state.
 
         Returns:
             The outcome of the rows.
@@ -937,6 +945,7 @@ class ReplyClient:
             OSError: If the file of the table cannot be read.
             ImportError: If the table is a Parquet file, and no library that reads it is installed.
             PlanError: If the file already exists, was created from other rows or options, or cannot be written.
+            ConfigurationError: If `if_exists` has a value that is not allowed.
             AuthenticationError: If the service refuses the key.
             ReplyError: If another failure stops the job.
         """
@@ -971,7 +980,7 @@ class ReplyClient:
         self._core.close()
 
     async def aclose(self) -> None:
-        """Closes the connections and stops the threads, as `close` does. Calls in flight in other tasks fail."""
+        """Closes the connections and stops the threads, as `close` does. Pending calls of other tasks fail."""
         self._core.close()
 
     def __enter__(self) -> Self:
@@ -1166,8 +1175,8 @@ class _Pages:
 class ContactAccountIterator(_Pages):
     """An iterator over contact accounts that reads pages on demand.
 
-    As a table, it returns the accounts that iteration has not returned yet, and is then exhausted. `pandas`, `polars`,
-    `pyarrow` and DuckDB read it directly through `__arrow_c_stream__`.
+    A table contains the accounts that iteration has not returned yet; after that, the iterator is exhausted. `pandas`,
+    `polars`, `pyarrow` and DuckDB read the iterator directly through `__arrow_c_stream__`.
     """
 
     __slots__ = ()
@@ -1220,12 +1229,12 @@ class ContactAccountIterator(_Pages):
         """Reads the remaining accounts into a pandas DataFrame.
 
         Returns:
-            A DataFrame with one row per account. The columns `stage_id`, `stage_name` and `stage_color_id` contain the
-            stage.
+            A DataFrame with one row for each account. The columns `stage_id`, `stage_name` and `stage_color_id` contain
+            the stage.
 
         Raises:
-            ReplyError: When a page cannot be read.
-            ImportError: When pandas is not installed.
+            ReplyError: If a page cannot be read.
+            ImportError: If pandas is not installed.
         """
         import_module("pandas")  # before any request
         return self._to_table(_to_pandas)
@@ -1234,12 +1243,12 @@ class ContactAccountIterator(_Pages):
         """Reads the remaining accounts into a polars DataFrame.
 
         Returns:
-            A DataFrame with one row per account. The columns `stage_id`, `stage_name` and `stage_color_id` contain the
-            stage.
+            A DataFrame with one row for each account. The columns `stage_id`, `stage_name` and `stage_color_id` contain
+            the stage.
 
         Raises:
-            ReplyError: When a page cannot be read.
-            ImportError: When polars is not installed.
+            ReplyError: If a page cannot be read.
+            ImportError: If polars is not installed.
         """
         import_module("polars")  # before any request
         return self._to_table(_to_polars)
@@ -1254,7 +1263,7 @@ class ContactAccountIterator(_Pages):
             A capsule with the stream, as the Arrow PyCapsule interface defines it.
 
         Raises:
-            ReplyError: When a page cannot be read.
+            ReplyError: If a page cannot be read.
         """
         return self._to_table(lambda pages: _replyio.AccountTable(pages).__arrow_c_stream__(requested_schema))
 
@@ -1262,7 +1271,7 @@ class ContactAccountIterator(_Pages):
 class AsyncContactAccountIterator(_Pages):
     """An asynchronous iterator over contact accounts that reads pages on demand.
 
-    As a table, it returns the accounts that iteration has not returned yet, and is then exhausted.
+    A table contains the accounts that iteration has not returned yet; after that, the iterator is exhausted.
     """
 
     __slots__ = ()
@@ -1317,11 +1326,11 @@ class AsyncContactAccountIterator(_Pages):
         """Reads the remaining accounts into a pandas DataFrame; see `ContactAccountIterator.to_pandas`.
 
         Returns:
-            A DataFrame with one row per account.
+            A DataFrame with one row for each account.
 
         Raises:
-            ReplyError: When a page cannot be read.
-            ImportError: When pandas is not installed.
+            ReplyError: If a page cannot be read.
+            ImportError: If pandas is not installed.
         """
         return await self._to_frame("pandas", _to_pandas)
 
@@ -1329,11 +1338,11 @@ class AsyncContactAccountIterator(_Pages):
         """Reads the remaining accounts into a polars DataFrame; see `ContactAccountIterator.to_polars`.
 
         Returns:
-            A DataFrame with one row per account.
+            A DataFrame with one row for each account.
 
         Raises:
-            ReplyError: When a page cannot be read.
-            ImportError: When polars is not installed.
+            ReplyError: If a page cannot be read.
+            ImportError: If polars is not installed.
         """
         return await self._to_frame("polars", _to_polars)
 

@@ -21,7 +21,7 @@
     └── InternalError
 
 A message says what failed, for which account, after how many attempts, and what to do next. If an input has several
-faults, each has a line of its own. No message, attribute or pickle contains an API key. All exceptions can be pickled.
+faults, each fault has its own line. No message, attribute or pickle contains an API key. All exceptions can be pickled.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class FieldError(tuple[str, str]):
     """One problem of one field: ``(field, message)``.
 
     Attributes:
-        field: The Python name of the field, such as `company_size`; empty for the request as a whole.
-        message: What is wrong and what is expected. Never contains the value.
+        field: The Python name of the field, such as `company_size`; `""` for the request as a whole.
+        message: What is wrong and what is expected. Never contains the value of the field.
     """
 
     __slots__ = ()
@@ -79,7 +79,7 @@ class FieldError(tuple[str, str]):
 
     @property
     def field(self) -> str:
-        """The name of the field; empty for the request as a whole."""
+        """The Python name of the field; `""` for the request as a whole."""
         return self[0]
 
     @property
@@ -92,7 +92,7 @@ class FieldError(tuple[str, str]):
         return f"FieldError(field={self[0]!r}, message={self[1]!r})"
 
     def __str__(self) -> str:
-        """`field: message`."""
+        """Returns `field: message`, or only the message for the request as a whole."""
         return f"{self[0]}: {self[1]}" if self[0] else self[1]
 
 
@@ -116,9 +116,9 @@ class ReplyError(Exception):
     """The base class of the errors of this package. `message` is the text of the error.
 
     Attributes:
-        may_have_been_applied: Whether any attempt sent an update and no answer confirmed it. It is safe to send the
-            same update again. Never true for a call that only reads. Not set for an `InternalError`, or for a call
-            whose client was closed during the call.
+        may_have_been_applied: Whether any attempt sent an update and no answer confirmed it. You can safely send the
+            same update again. Always False for a call that only reads. Also False, although an update may have been
+            applied, for an `InternalError` and for a call whose client was closed during the call.
     """
 
     may_have_been_applied: bool = False
@@ -128,7 +128,7 @@ class ReplyError(Exception):
 
         Args:
             message: One line: what failed, for which account, after how many attempts, and what to do next.
-            **attributes: The attributes of the class, by name. Attributes that are not given have their default.
+            **attributes: The attributes of the class, by name. Each attribute that is left out has its default.
         """
         # A message quotes file names, plan files and answers, and a traceback shows it on a terminal.
         message = _safe(message)
@@ -188,10 +188,10 @@ class DeadlineExceededError(ReplyError, TimeoutError):
 class UnexpectedResponseError(ReplyError):
     """The answer does not match the API contract.
 
-    For example invalid HTTP, invalid JSON, the id of another account, a redirect, or an unknown status.
+    Examples are invalid HTTP, invalid JSON, the id of another account, a redirect, and a status such as 204 or 600.
 
     Attributes:
-        status: The HTTP status, or None if there was none.
+        status: The HTTP status, or None if the answer had none.
         excerpt: The beginning of the body, escaped, or None.
         attempts: The number of attempts.
         elapsed: Seconds from the call to the error.
@@ -211,11 +211,11 @@ class APIError(ReplyError):
         title: The problem's title, or None.
         detail: The problem's detail, or None.
         code: The service's code, such as `contactAccount.notFound`, or None.
-        errors: The faults that the service names, fields by their Python names.
+        errors: The faults that the service names, with the Python names of fields.
         request_id: The request id that the service assigned, or None.
         attempts: The number of attempts.
         elapsed: Seconds from the call to the error.
-        retry_after: Seconds after which the service asks to retry, or None.
+        retry_after: The number of seconds after which the service asks to retry, or None.
     """
 
     status: int = 0
@@ -252,10 +252,10 @@ class ConflictError(APIError):
 class RateLimitError(APIError):
     """429, or the wait for the quota exceeds the timeout. In the second case, that request was not sent.
 
-    `attempts` is then 0 if the call sent no other request.
+    `status` is 429 in both cases. In the second case, `attempts` is 0 if the call sent no other request.
 
-    `retry_after` is the number of seconds until the quota allows the next request. If `Quota(acquire=...)` failed, it
-    is None, and `__cause__` is what the function raised.
+    `retry_after` is the number of seconds until the quota allows the next request. If `Quota(acquire=...)` failed,
+    `retry_after` is None, and `__cause__` is the exception that the function raised.
     """
 
 
@@ -272,4 +272,4 @@ class InternalError(ReplyError):
 
 
 class ReplyWarning(UserWarning):
-    """A call succeeded, but its result may differ from what you intended."""
+    """A call succeeded, but its result may differ from what you intended, for example in a stored value."""

@@ -41,7 +41,7 @@ CompanySizeText = Literal[
 
 
 class CompanySize(str, enum.Enum):
-    """Company size range. You can use a plain string of the same text everywhere."""
+    """Company size range. Everywhere, you can use a plain string with the same text instead."""
 
     EMPTY = "Empty"
     SELF_EMPLOYED = "SelfEmployed"
@@ -64,13 +64,13 @@ class CompanySize(str, enum.Enum):
 
 
 class ClientOptions(TypedDict, total=False):
-    """The settings that clients with the same connections can set differently, as in `ReplyClient`.
+    """The settings of `ReplyClient` that can differ between clients that share their connections.
 
     Attributes:
         timeout: The timeout of a whole call in seconds.
         attempt_timeout: The timeout of one attempt in seconds.
         max_attempts: The maximum number of attempts for each request.
-        quota: The rate limit. None sends without a limit and waits only when the service asks for it.
+        quota: The rate limit. None: send without a limit, and wait only if the service asks for it.
         auth: The header that carries the key.
         act_as: The user, by id or email address, that a master or organization key acts for.
         team_id: The team that a master or organization key acts in.
@@ -97,7 +97,7 @@ class _OptionalFields(TypedDict, total=False):
     industry: str | None
     """Industry of the company."""
     company_size: CompanySize | CompanySizeText | str | None
-    """Company size range, one of the ten of `CompanySize`."""
+    """Company size range, one of the ten values of `CompanySize`."""
     country: str | None
     """Country of the company."""
     state: str | None
@@ -139,7 +139,7 @@ class ContactAccountUpdate(_RequiredName, _OptionalFields):
         domain_name: Primary domain name.
         domain_secondary: Secondary domain name.
         industry: Industry of the company.
-        company_size: Company size range, one of the ten of `CompanySize`.
+        company_size: Company size range, one of the ten values of `CompanySize`.
         country: Country of the company.
         state: State or province.
         city: City.
@@ -162,7 +162,7 @@ class ContactAccountFields(_OptionalName, _OptionalFields, total=False):
         domain_name: Primary domain name.
         domain_secondary: Secondary domain name.
         industry: Industry of the company.
-        company_size: Company size range, one of the ten of `CompanySize`.
+        company_size: Company size range, one of the ten values of `CompanySize`.
         country: Country of the company.
         state: State or province.
         city: City.
@@ -182,8 +182,8 @@ class ContactAccountStage:
 
     Attributes:
         id: Unique identifier of the stage.
-        name: Its name.
-        color_id: The number of its color, or None.
+        name: Name of the stage.
+        color_id: The number of the stage's color, or None.
         extra: Members that the API contract does not list, by their JSON names.
     """
 
@@ -197,8 +197,9 @@ class ContactAccountStage:
 class ContactAccount:
     """A contact account: a company or organization, as the service returns it.
 
-    Immutable, compared and hashed by value. Dates are aware `datetime` objects in UTC. If replyio cannot read a value
-    that the service sets, such as a date without a time, the attribute is None and `extra` keeps the original value.
+    Accounts are immutable, and are compared and hashed by value. Dates are aware `datetime` objects in UTC. If replyio
+    cannot read a value that only the service sets, such as a date without a time, the attribute is None, and `extra`
+    keeps the original value.
 
     Attributes:
         id: Unique identifier of the contact account.
@@ -254,8 +255,8 @@ class ContactAccount:
         """Returns the account as a dictionary.
 
         Args:
-            by_alias: True returns the JSON form: the API's names (`linkedInUrl`), JSON values, and the members of
-                `extra` among the others. False (the default) returns Python names and Python values.
+            by_alias: True returns the JSON form: the API's names (`linkedInUrl`) and JSON values, with the members of
+                `extra` at the same level. False (the default) returns Python names and Python values.
 
         Returns:
             A new dictionary with every member. A member without a value is None.
@@ -268,8 +269,8 @@ class ContactAccount:
     def update_fields(self) -> ContactAccountUpdate:
         """Returns the fields of an update that changes nothing.
 
-        Read the account with `get_contact_account()`: an account of a list may have less, and the update would clear
-        what is missing.
+        Read the account with `get_contact_account()`. An account from a list may lack values, and the update would
+        clear these fields.
 
         Returns:
             The writable fields that have a value, ready for `update_contact_account(account.id, **fields)`.

@@ -220,7 +220,7 @@ class PlanTable:
         """Returns the table as a pandas DataFrame.
 
         Returns:
-            A DataFrame with one row per row of the table.
+            A DataFrame with one row for each row of the table.
 
         Raises:
             PlanError: When the plan's file cannot be read.
@@ -290,25 +290,31 @@ class _Report:
 
     @property
     def rows(self) -> PlanTable:
-        """Every row of the input: number, id, the domain or name that matched, status, error, `repeated`, `done_at`.
+        """Every row of the input.
 
-        `done_at` is the time in UTC when the row was done; None if it is not done.
+        The columns are `row` (the number of the row, from 0), `id`, `key` (the domain or name that the row was matched
+        on, or None), `status`, `error` (the reason, or None), and:
 
-        `repeated` counts how often a run sent the row again without knowing the outcome of the previous attempt: after
-        a crash, or after a lost answer. Normally 0.
+        - `repeated`: how often a run sent the row again without knowing the outcome of the previous attempt, after a
+          crash or a lost answer. Normally 0.
+        - `stored_otherwise`: whether the service stored another value than was sent.
+        - `done_at`: the time in UTC when the row was done; None if it is not done.
         """
         return PlanTable("rows", self._file.rows)
 
     @property
     def changes(self) -> PlanTable:
-        """Every field that the plan changes or has changed: row number, id, field, before, after, status of the row."""
+        """Every field that the plan changes or has changed.
+
+        The columns are `row` (the number of the row), `id`, `field`, `before`, `after` and `status` (of the row).
+        """
         return PlanTable("changes", self._file.changes)
 
     @property
     def failures(self) -> PlanTable:
         """The rows that cannot be done or were not done, with the reason. The columns are those of `rows`.
 
-        Contains rows that the service stored with another value than was sent, and no pending rows.
+        Also contains the rows for which the service stored another value than was sent. Contains no pending rows.
         """
         return PlanTable("failures", self._file.failures)
 
@@ -333,9 +339,9 @@ class _Report:
             overwrite: Whether to replace an existing file. Default False.
             for_spreadsheet: Whether people open the CSV file in a spreadsheet. A spreadsheet may run a text as a
                 formula if `=`, `+`, `-` or `@` is at its beginning or after a separator, a tab or a line end. With
-                True, the export puts a `'` in front of these characters, and begins the file with a byte order mark, so
-                that Excel reads it as UTF-8. Default False: export every value unchanged, so that a program reads back
-                what was written; phone numbers begin with `+`.
+                True, the export puts a `'` in front of these characters, also in phone numbers such as `+47 1`. It
+                also begins the file with a byte order mark, so that Excel reads it as UTF-8. Default False: export
+                every value unchanged, for programs.
 
         Returns:
             The number of rows written.
@@ -400,28 +406,30 @@ class _Report:
         progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
-        """Applies the plan, including failed rows and conflicts. Each keeps its status until the run ends it again.
+        """Applies the plan again, including failed rows and conflicts.
 
-        Unknown rows need no retry: every `apply` includes them.
+        Such a row keeps its status until the run has processed it. You need not retry unknown rows: every `apply`
+        includes them.
 
         Args:
             on_conflict: What to do if someone else changed a field of the plan after the plan was created: "skip" (the
                 default) leaves the account unchanged and marks the row as a conflict; "overwrite" sends the plan's
                 value.
-            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
-                (and `text`, a line for people) on each change. Default True.
-            on_unknown_member: What to do if an update clears a member of the account that it cannot include, which is
-                `stage` or a member that this version of replyio does not know: "stop" (the default) ends the run at the
-                first such row, and ends later runs before they update an account that has the member; "clear" continues
-                and clears it in every account that the plan updates. With "stop", a run also ends if an update empties
+            progress: True (the default) shows the rows, the requests and the time left, and False shows nothing. A
+                function is called on each change, with a dictionary of these values and of `text`, a line for people.
+            on_unknown_member: What to do if an update clears a member of the account that it cannot include: `stage`,
+                or a member that this version of replyio does not know. "stop" (the default) ends the run at the first
+                such row. Later runs end before they update an account that has the member. "clear" continues, and
+                clears the member in every account that the plan updates. "stop" also ends the run if an update empties
                 a field that no row names, or if an account has another stage after its update; the next run resumes.
 
         Returns:
             The outcome of the rows.
 
         Raises:
-            PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
-                that it cannot include, or a field that no row names, or an account has another stage after its update.
+            PlanError: If the file cannot be used, another run uses it, or the disk is full; or if
+                `on_unknown_member="stop"` ends the run.
+            ConfigurationError: If an option has a value that is not allowed.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
@@ -435,22 +443,23 @@ class _Report:
         progress: bool | Callable[[dict[str, Any]], object] = True,
         on_unknown_member: Literal["stop", "clear"] = "stop",
     ) -> ApplyResult:
-        """Applies the plan, including failed rows and conflicts. Each keeps its status until the run ends it again.
+        """Applies the plan again, including failed rows and conflicts.
 
         See `retry_failed`. Canceling the task stops the run as Ctrl-C does.
 
         Args:
             on_conflict: "skip" (the default) or "overwrite"; see `retry_failed`.
-            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
-                (and `text`, a line for people) on each change. Default True.
+            progress: True (the default) shows the rows, the requests and the time left, and False shows nothing. A
+                function is called on each change, with a dictionary of these values and of `text`, a line for people.
             on_unknown_member: "stop" (the default) or "clear"; see `retry_failed`.
 
         Returns:
             The outcome of the rows.
 
         Raises:
-            PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
-                that it cannot include, or a field that no row names, or an account has another stage after its update.
+            PlanError: If the file cannot be used, another run uses it, or the disk is full; or if
+                `on_unknown_member="stop"` ends the run.
+            ConfigurationError: If an option has a value that is not allowed.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
@@ -465,31 +474,33 @@ class _Report:
     ) -> ApplyResult:
         """Restores the previous values in the accounts that this plan has changed.
 
-        The revert covers every row that was updated or may have been updated. It is a plan too, in a file next to this
-        one (`acme.revert.replyplan`), which you can stop, resume and revert: `result.plan`. A field that someone else
-        changed since then is a conflict.
+        The revert includes every row that was updated or may have been updated. If someone else changed a field since
+        then, the row becomes a conflict. The revert is a plan, too, in a file next to this one
+        (`acme.revert.replyplan`). `result.plan` is this plan, which you can stop, resume and revert.
 
         If a revert was interrupted, this call resumes it. Otherwise it creates a new one (`acme.revert2.replyplan` and
-        so on), which reads each account again; a row that already has the previous values becomes "unchanged".
+        so on), which reads each account again. If an account already has the previous values, its row becomes
+        "unchanged".
 
         Args:
             on_conflict: What to do if someone else changed a field of the plan after the plan was created: "skip" (the
                 default) leaves the account unchanged and marks the row as a conflict; "overwrite" sends the plan's
                 value.
-            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
-                (and `text`, a line for people) on each change. Default True.
-            on_unknown_member: What to do if an update clears a member of the account that it cannot include, which is
-                `stage` or a member that this version of replyio does not know: "stop" (the default) ends the run at the
-                first such row, and ends later runs before they update an account that has the member; "clear" continues
-                and clears it in every account that the plan updates. With "stop", a run also ends if an update empties
+            progress: True (the default) shows the rows, the requests and the time left, and False shows nothing. A
+                function is called on each change, with a dictionary of these values and of `text`, a line for people.
+            on_unknown_member: What to do if an update clears a member of the account that it cannot include: `stage`,
+                or a member that this version of replyio does not know. "stop" (the default) ends the run at the first
+                such row. Later runs end before they update an account that has the member. "clear" continues, and
+                clears the member in every account that the plan updates. "stop" also ends the run if an update empties
                 a field that no row names, or if an account has another stage after its update; the next run resumes.
 
         Returns:
             The outcome of the rows.
 
         Raises:
-            PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
-                that it cannot include, or a field that no row names, or an account has another stage after its update.
+            PlanError: If the file cannot be used, another run uses it, or the disk is full; or if
+                `on_unknown_member="stop"` ends the run.
+            ConfigurationError: If an option has a value that is not allowed.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
@@ -509,16 +520,17 @@ class _Report:
 
         Args:
             on_conflict: "skip" (the default) or "overwrite"; see `revert`.
-            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
-                (and `text`, a line for people) on each change. Default True.
+            progress: True (the default) shows the rows, the requests and the time left, and False shows nothing. A
+                function is called on each change, with a dictionary of these values and of `text`, a line for people.
             on_unknown_member: "stop" (the default) or "clear"; see `revert`.
 
         Returns:
             The outcome of the rows.
 
         Raises:
-            PlanError: If the file cannot be used, another run uses it, the disk is full, or an update cleared a member
-                that it cannot include, or a field that no row names, or an account has another stage after its update.
+            PlanError: If the file cannot be used, another run uses it, or the disk is full; or if
+                `on_unknown_member="stop"` ends the run.
+            ConfigurationError: If an option has a value that is not allowed.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
@@ -530,8 +542,8 @@ class _Report:
 class Plan(_Report):
     """Planned updates of many accounts, compared with the current accounts.
 
-    A plan is a view of its file: each property and method reads the file. Any number of views may be open, in any
-    process, even while a run writes. You need not close a plan.
+    A plan is a view of its file: each property and method reads the file. You can open any number of views, in any
+    process, even while a run writes the file. You need not close a plan.
     """
 
     __slots__ = ()
@@ -559,7 +571,7 @@ class Plan(_Report):
 
     @property
     def seconds(self) -> float | None:
-        """The estimated seconds that these requests take within the quota; None if unknown."""
+        """The estimated duration of these requests within the quota, in seconds; None if unknown."""
         return self._file.header().get("seconds_left")
 
     def apply(
@@ -576,26 +588,25 @@ class Plan(_Report):
         """Sends the updates of all pending and unknown rows, within the quota.
 
         The run resumes where an earlier one stopped, even after a crash. It reads each account again before the update,
-        and keeps the newest value of each field that the plan does not change. Ctrl-C lets the updates in flight
-        finish, for at most five seconds; a second Ctrl-C ends the run immediately. Rows that were not sent stay
-        pending.
+        and keeps the newest value of each field that the plan does not change. After Ctrl-C, the run waits at most five
+        seconds for the updates in flight; a second Ctrl-C ends it immediately. Rows that were not sent stay pending.
 
         Args:
             on_conflict: What to do if someone else changed a field of the plan after the plan was created: "skip" (the
                 default) leaves the account unchanged and marks the row as a conflict; "overwrite" sends the plan's
                 value.
-            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
-                (and `text`, a line for people) on each change. Default True.
-            on_unknown_member: What to do if an update clears a member of the account that it cannot include, which is
-                `stage` or a member that this version of replyio does not know: "stop" (the default) ends the run at the
-                first such row, and ends later runs before they update an account that has the member; "clear" continues
-                and clears it in every account that the plan updates. With "stop", a run also ends if an update empties
+            progress: True (the default) shows the rows, the requests and the time left, and False shows nothing. A
+                function is called on each change, with a dictionary of these values and of `text`, a line for people.
+            on_unknown_member: What to do if an update clears a member of the account that it cannot include: `stage`,
+                or a member that this version of replyio does not know. "stop" (the default) ends the run at the first
+                such row. Later runs end before they update an account that has the member. "clear" continues, and
+                clears the member in every account that the plan updates. "stop" also ends the run if an update empties
                 a field that no row names, or if an account has another stage after its update; the next run resumes.
-            rows: The rows to update: row numbers, or a table with a column `row`, such as an export of the changes from
-                which you removed lines. The table is a DataFrame, a list of mappings, or the path of a CSV, JSON Lines
-                or Parquet file. Keep or remove all lines of a row together. Default None: every row.
-            limit: The maximum number of rows to update: first pending rows, in the order of their numbers. Default
-                None: all rows.
+            rows: The rows to update: row numbers, or a table with a column `row`. The table is a DataFrame, a list of
+                mappings, or the path of a CSV, JSON Lines or Parquet file. For example, export the changes and remove
+                lines; keep or remove all lines of a row together. Default None: every row.
+            limit: The maximum number of rows to update: pending rows first, in the order of their numbers, then unknown
+                rows. Default None: all rows.
             max_changes: Refuse the run, and send nothing, if it would change more accounts than this. Default None: no
                 limit.
             max_cleared: Refuse the run, and send nothing, if it would empty more fields than this. Default None: no
@@ -606,9 +617,9 @@ class Plan(_Report):
 
         Raises:
             ValidationError: If `rows` cannot be read, or does not match the plan.
-            PlanError: If the file cannot be used, another run uses it, the disk is full, an update cleared a member
-                that it cannot include or a field that no row names, or the run would exceed `max_changes` or
-                `max_cleared`.
+            PlanError: If the file cannot be used, another run uses it, or the disk is full; if the run would exceed
+                `max_changes` or `max_cleared`; or if `on_unknown_member="stop"` ends the run.
+            ConfigurationError: If an option has a value that is not allowed.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
@@ -637,8 +648,8 @@ class Plan(_Report):
 
         Args:
             on_conflict: "skip" (the default) or "overwrite"; see `apply`.
-            progress: Whether to show rows, requests and the time left; or a function to call with a dictionary of them
-                (and `text`, a line for people) on each change. Default True.
+            progress: True (the default) shows the rows, the requests and the time left, and False shows nothing. A
+                function is called on each change, with a dictionary of these values and of `text`, a line for people.
             on_unknown_member: "stop" (the default) or "clear"; see `apply`.
             rows: Row numbers, or a table with a column `row`. Default None: every row.
             limit: The maximum number of rows to update. Default None: all rows.
@@ -650,9 +661,9 @@ class Plan(_Report):
 
         Raises:
             ValidationError: If `rows` cannot be read, or does not match the plan.
-            PlanError: If the file cannot be used, another run uses it, the disk is full, an update cleared a member
-                that it cannot include or a field that no row names, or the run would exceed `max_changes` or
-                `max_cleared`.
+            PlanError: If the file cannot be used, another run uses it, or the disk is full; if the run would exceed
+                `max_changes` or `max_cleared`; or if `on_unknown_member="stop"` ends the run.
+            ConfigurationError: If an option has a value that is not allowed.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
         """
@@ -790,9 +801,9 @@ class Plan(_Report):
     def suspicious(self) -> dict[str, int]:
         """The number of suspicious cells by column.
 
-        Suspicious cells are texts that often mean an empty value, such as `NULL`, `N/A`, `-` and `nan`, and numbers that a
-        spreadsheet has shortened, such as a phone number as `4.91E+11`. The plan sends them unchanged, unless `null_values=`
-        treats them as empty cells.
+        Suspicious cells are texts that often mean an empty value, such as `NULL`, `N/A`, `-` and `nan`, and numbers
+        that a spreadsheet has shortened, such as a phone number as `4.91E+11`. The plan sends them unchanged. To treat
+        a text as an empty cell, list it in `null_values=`.
         """
         return {column: cells for column, cells, _ in self._file.header().get("suspicious", ())}
 
@@ -826,7 +837,7 @@ class Plan(_Report):
 class ApplyResult(_Report):
     """The outcome of the rows of a plan.
 
-    The counts are those at the end of the run. The tables read the plan's file on first use.
+    The counts are those at the end of the run. The tables are read from the plan's file on first use.
     """
 
     __slots__ = ("_counts", "_plan", "_requests", "_seconds", "_stored_otherwise")
@@ -854,8 +865,10 @@ class ApplyResult(_Report):
 
     @property
     def stored_otherwise(self) -> int:
-        """The number of rows that the service stored with another value than was sent, and of rows of a revert that left a
-        field with another value."""
+        """The number of rows for which the service stored another value than was sent.
+
+        In the result of a revert, also counts the rows whose revert left another value in a field.
+        """
         return self._stored_otherwise
 
     @property
@@ -865,7 +878,7 @@ class ApplyResult(_Report):
 
     @property
     def seconds(self) -> float:
-        """The duration in seconds."""
+        """The duration of the run in seconds."""
         return self._seconds
 
     @property
@@ -877,10 +890,10 @@ class ApplyResult(_Report):
         return self._plan
 
     def raise_for_failures(self) -> None:
-        """Raises if a row was not done, or if the service stored a different value than was sent.
+        """Raises an error if a row was not done, or if the service stored another value than was sent.
 
         Raises:
-            ReplyError: If there is such a row. The message has the counts and the first of these rows.
+            ReplyError: If there is such a row. The message contains the counts and the first of these rows.
         """
         missing, total = text.not_done(self._counts), sum(self._counts.values())
         problems: list[str] = []

@@ -21,10 +21,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def reply_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    """Returns a `replyio.sandbox.Sandbox` for this test, stopped after it.
+    """Returns a `replyio.sandbox.Sandbox` for this test, and stops it after the test.
 
-    Its options come from the marker: `@pytest.mark.reply_sandbox(quota=(100, 3000))`. Several markers combine, and the
-    one nearest to the test has precedence.
+    To set options of the sandbox, use the marker: `@pytest.mark.reply_sandbox(quota=(100, 3000))`. Several markers
+    combine; the one nearest to the test has precedence.
     """
     from replyio.sandbox import Sandbox
 
@@ -41,8 +41,8 @@ def reply_sandbox_environment(
 ) -> Iterator[Sandbox]:
     """Returns the sandbox of `reply_sandbox`, with `REPLY_BASE_URL` and `REPLY_API_KEY` set during the test.
 
-    Code under test that calls `replyio.ReplyClient()` uses it. `REPLYIO_STATE_DIR` is a temporary folder, so that the
-    plans of a test are not among those of the user.
+    If the code under test calls `replyio.ReplyClient()`, it uses this sandbox. `REPLYIO_STATE_DIR` is a temporary
+    folder, so that the plans of a test are not among those of the user.
     """
     monkeypatch.setenv("REPLYIO_STATE_DIR", str(tmp_path_factory.mktemp("replyio")))
     with reply_sandbox.environment():
