@@ -136,6 +136,15 @@ impl Paging {
         self.is_finished
     }
 
+    /// The machine slept between two pages. Several accounts may have moved, so that the pages fit together all the same:
+    /// if a missed account would give a wrong result, all pages are read again.
+    #[cfg(feature = "plan")]
+    pub(crate) fn slept(&mut self) {
+        if let Some(pass) = &mut self.pass {
+            pass.has_moved |= !pass.places.is_empty();
+        }
+    }
+
     /// Takes the page after `skip` accounts. Returns for each item whether it is new; an item without a readable id is.
     /// After an error the position is unchanged, so that the caller can read the page again.
     ///

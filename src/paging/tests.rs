@@ -151,6 +151,32 @@ fn a_set_in_which_accounts_change_places_is_read_until_none_does() {
     assert_eq!((requests, found.unwrap().len()), (3, 30), "a set that stands still is read once");
 }
 
+#[cfg(feature = "plan")]
+#[test]
+fn all_pages_are_read_again_if_the_machine_slept_between_two_of_them() {
+    // While it slept, an account of the first page was removed, and one of the last page moved to the front.
+    let before: Vec<i64> = (1..=30).collect();
+    let after: Vec<i64> = std::iter::once(30).chain(2..30).collect();
+    for (sleeps, expected) in [(false, 29), (true, 30)] {
+        let mut paging = Paging::settled_set(10);
+        let (mut found, mut requests) = (Vec::new(), 0);
+        while let Some((top, skip)) = paging.next() {
+            let (ids, has_more) = cut(if requests == 0 { &before } else { &after }, top as usize, skip as usize);
+            requests += 1;
+            let is_new = paging.page_of(skip, &ids.iter().copied().map(Some).collect::<Vec<_>>(), has_more).unwrap();
+            found.extend(ids.into_iter().zip(is_new).filter_map(|(id, is_new)| is_new.then_some(id)));
+            if sleeps && requests == 1 {
+                paging.slept();
+            }
+        }
+        assert_eq!(found.len(), expected, "{requests} requests");
+    }
+    let mut paging = Paging::settled_set(10);
+    paging.slept();
+    paging.page_of(0, &[Some(1), Some(2)], false).unwrap();
+    assert!(paging.is_finished(), "nothing was read before");
+}
+
 #[test]
 fn a_set_that_brings_new_accounts_whenever_it_is_read_is_an_error() {
     let mut ids: Vec<i64> = (1..=30).collect();

@@ -257,6 +257,11 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
+    /// The machine slept since the last page.
+    pub(super) fn slept(&mut self) {
+        self.paging.slept();
+    }
+
     /// Takes an unreadable item that may be the account of a row.
     fn hidden(&mut self, id: Option<i64>, reason: &str, place: u64) {
         if self.match_on == MatchOn::Id {

@@ -106,6 +106,16 @@ pub(super) enum Asked {
     Other,
 }
 
+impl Asked {
+    /// Returns the account of a request for one.
+    pub(super) const fn id(&self) -> Option<i64> {
+        match self {
+            Self::Get(id) | Self::Put(id, _) => Some(*id),
+            Self::List { .. } | Self::Other => None,
+        }
+    }
+}
+
 /// An answer.
 #[derive(Debug, Clone)]
 pub(super) struct Reply {

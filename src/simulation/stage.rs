@@ -56,9 +56,9 @@ pub(super) struct Process {
     writes: u64,
     /// Until when the service has asked it to wait.
     held_until: Duration,
-    /// The previous `held_until`, and the time and the line of the last answer that asked the process to wait. A
-    /// request that another line sends at that moment cannot take that answer into account.
-    held_before: (Duration, Duration, usize),
+    /// The previous `held_until`, and the time, the line and the account of the last answer that asked the process to
+    /// wait. A request of another line or for another account at that moment cannot take that answer into account.
+    held_before: (Duration, Duration, usize, Option<i64>),
     /// The write that fails, like every later one until the next operation.
     disk_fails_at: Option<u64>,
 }
@@ -273,7 +273,7 @@ impl Stage {
             dies_at: None,
             writes: 0,
             held_until: Duration::ZERO,
-            held_before: (Duration::ZERO, Duration::ZERO, 0),
+            held_before: (Duration::ZERO, Duration::ZERO, 0, None),
             disk_fails_at: None,
         });
         self.processes.len() - 1
@@ -412,8 +412,9 @@ impl Stage {
             return None;
         }
         let (now, it) = (self.now(), &self.processes[process]);
-        let (before, told, told_on) = it.held_before;
-        let held_until = if told == now && told_on != line { before } else { it.held_until };
+        let (before, told, told_on, told_of) = it.held_before;
+        let is_meanwhile = told == now && (told_on != line || (told_of.is_some() && told_of != asked.id()));
+        let held_until = if is_meanwhile { before } else { it.held_until };
         if now < held_until {
             let text = format!(
                 "request {number} is sent {:?} before the end of the wait that the service asked for",
@@ -573,9 +574,10 @@ impl Stage {
         }
         self.tell(Event::Delivered { number, is_answer });
         if let Some(wait) = self.waits.remove(&number).filter(|_| is_answer) {
+            let of = self.put(number).map(|put| put.id);
             let process = &mut self.processes[process];
             if process.held_before.1 != now {
-                process.held_before = (process.held_until, now, line);
+                process.held_before = (process.held_until, now, line, of);
             }
             process.held_until = process.held_until.max(now + wait);
         }

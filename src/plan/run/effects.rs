@@ -21,6 +21,8 @@ pub(super) struct Effects {
     pub(super) altered: Vec<(Field, Value)>,
     /// The fields that should have a value, had one, and are empty now.
     pub(super) emptied: Vec<Field>,
+    /// Whether the service set another owner than it was sent. It may store a text in another form, but not a number.
+    pub(super) has_other_owner: bool,
 }
 
 impl Effects {
@@ -51,9 +53,12 @@ impl Effects {
             let now = Value::from(account.value(field));
             let stored =
                 unnamed.iter().find(|(other, stored)| *other == field && !stored.is(field, account.value(field)));
-            // Within one run, only the earlier attempt can have emptied it. Any other value may be someone's.
+            // Within one run, only the earlier attempt can have emptied it.
             let of_earlier_attempt = stored.filter(|_| is_of_this_run && now.is_empty(field));
-            if differing.contains(&field) || of_earlier_attempt.is_some() {
+            let is_emptied = has_value(field, &now) && filled(field, answer.value(field)).is_none();
+            let differs = differing.contains(&field);
+            // Any other value in between may be someone's, so a revert restores neither.
+            if of_earlier_attempt.is_some() || (differs && (stored.is_none() || is_emptied)) {
                 let before = of_earlier_attempt.map_or(now, |(_, value)| value.clone());
                 if has_value(field, &before) {
                     effects.emptied.push(field);
@@ -61,16 +66,10 @@ impl Effects {
                 effects.unplanned.push(Unplanned { field, before, answered: answer.value(field).into() });
             }
             effects.altered.extend(stored.filter(|_| of_earlier_attempt.is_none()).cloned());
+            effects.has_other_owner |= differs && field == Field::OwnerUserId;
         }
         effects.emptied.retain(|field| filled(*field, answer.value(*field)).is_none());
         effects
-    }
-
-    /// Returns whether the service set another owner than it was sent. It may store a text in another form, but not a
-    /// number.
-    pub(super) fn have_other_owner(&self) -> bool {
-        let is_other = |unplanned: &Unplanned| unplanned.field == Field::OwnerUserId;
-        self.unplanned.iter().any(is_other)
     }
 
     /// Returns the fields of which an earlier attempt may have altered the value.
@@ -130,14 +129,20 @@ mod tests {
         let found = effects_of(&stored, false, &account("Oslo", "", 7), &account("Bergen", "", 7));
         assert_eq!((found.altered, found.unplanned, found.emptied), (stored.to_vec(), vec![], vec![]));
         // The last attempt altered it once more. Someone may have written the value in between.
-        for answered in ["3", ""] {
-            let found = effects(&stored, &account("Oslo", "2", 7), &account("Bergen", answered, 7));
-            let unplanned = Unplanned { field: Field::Phone, before: text("2"), answered: text(answered) };
-            assert_eq!((found.altered, found.unplanned), (stored.to_vec(), vec![unplanned]));
-        }
+        let found = effects(&stored, &account("Oslo", "2", 7), &account("Bergen", "3", 7));
+        assert_eq!((found.altered, found.unplanned, found.emptied), (stored.to_vec(), vec![], vec![]));
+        let found = effects(&stored, &account("Oslo", "2", 7), &account("Bergen", "", 7));
+        let unplanned = Unplanned { field: Field::Phone, before: text("2"), answered: text("") };
+        assert_eq!(
+            (found.altered, found.unplanned, found.emptied),
+            (stored.to_vec(), vec![unplanned], vec![Field::Phone])
+        );
         let found = effects(&stored, &account("Oslo", "", 7), &account("Bergen", "3", 7));
         let unplanned = Unplanned { field: Field::Phone, before: text("1"), answered: text("3") };
         assert_eq!((found.altered, found.unplanned), (vec![], vec![unplanned]));
+        // An earlier run emptied it, or someone did, and the answer shows a default.
+        let found = effects_of(&stored, false, &account("Oslo", "", 7), &account("Bergen", "n/a", 7));
+        assert_eq!((found.altered, found.unplanned), (stored.to_vec(), vec![]));
     }
 
     #[test]
@@ -145,6 +150,6 @@ mod tests {
         assert_eq!(effects(&[], &account("Oslo", "1", 7), &account("", "1", 7)).emptied, [Field::City]);
         assert_eq!(effects(&[], &account(" ", "1", 7), &account("", "1", 7)).emptied, []);
         let found = effects(&[], &account("Oslo", "1", 7), &account("Bergen", "1", 8));
-        assert!(found.have_other_owner() && found.emptied.is_empty());
+        assert!(found.has_other_owner && found.emptied.is_empty());
     }
 }

@@ -13,7 +13,7 @@ use super::policy::{Direction, Kind, Policy, Refusal, Verdict};
 use super::request::{Counter, admit};
 use super::sent::sent_now;
 use crate::client::{Client, ListQuery, Observer, Slot};
-use crate::clock::now_ms;
+use crate::clock::{Moment, now_ms};
 use crate::error::{Error, WaitReason};
 use crate::plan::file::{Builder, FileError, Header, KeyMark, PlanFile, PlannedRow};
 use crate::plan::planner::{Planner, Step};
@@ -74,7 +74,13 @@ async fn plan_rows(
     let mut planner = Planner::new(table, options, &mut give)?;
     let mut waits = Waits::new(client.config().max_attempts);
     let everything = ListQuery::default();
+    let mut awake_since = Moment::now();
     loop {
+        // tokio's clock stops while the computer sleeps.
+        if awake_since.has_slept() {
+            planner.slept();
+        }
+        awake_since = Moment::now();
         match planner.next_step() {
             Step::Done => break,
             Step::Refused(incomplete) => {

@@ -190,6 +190,15 @@ pub(super) fn may_show_beginning(item: &ContactAccount, change: &Change) -> bool
     is_whole(&change.before) || is_whole(&change.after)
 }
 
+/// Returns whether an account may have the whole text of which the plan knows the beginning, and not the text of the plan in
+/// another form.
+pub(super) fn may_be_whole(change: &Change, account: &ContactAccount) -> bool {
+    let (Value::Text(before), Some(now)) = (&change.before, text(account, change.field)) else { return false };
+    let (known, length) = beginning(before);
+    let is_like_after = matches!(&change.after, Value::Text(after) if after.starts_with(known));
+    length >= SHORTEST_CUT && now.starts_with(known) && !is_like_after
+}
+
 /// Returns what the whole text begins with if this one is cut, and its length. Texts that are cut at a word have different
 /// lengths, but the same mark.
 fn beginning(text: &str) -> (&str, usize) {

@@ -46,9 +46,9 @@ pub(in crate::simulation) fn sent(stage: &mut Stage, put: &Put) {
             Some(job) => of_apply(stage, put, job, *how, &shown, &mut broken),
             None => broken.push((2, "an update for a job that has no plan".to_owned())),
         },
-        Some((lane, Step::Revert(job, how))) => {
+        Some((lane, Step::Revert(job, _))) => {
             for field in Field::ALL.iter().filter(|field| !shown(**field)) {
-                of_revert(stage, put, (lane, *job), *how, *field, &mut broken);
+                of_revert(stage, put, (lane, *job), *field, &mut broken);
             }
         }
         _ => broken.push((1, format!("an update of account {} that no row or call asked for", put.id))),
@@ -100,14 +100,7 @@ fn says(put: &Put, given: &[(Field, Value)], broken: &mut Vec<(u8, String)>) {
 }
 
 /// Checks a value that a revert sends and that the account did not have recently.
-fn of_revert(
-    stage: &Stage,
-    put: &Put,
-    (lane, number): (usize, usize),
-    how: How,
-    field: Field,
-    broken: &mut Vec<(u8, String)>,
-) {
+fn of_revert(stage: &Stage, put: &Put, (lane, number): (usize, usize), field: Field, broken: &mut Vec<(u8, String)>) {
     let Some(account) = stage.service.accounts.get(&put.id) else { return };
     let job = stage.jobs.get(&(lane, number));
     let changes = job.and_then(|job| job.changes.get(job.accounts.get(&put.id)?));
@@ -140,12 +133,10 @@ fn of_revert(
         };
         ours.iter().any(|other| other.may_be_applied() && is_of(other)) || is_as_planned(now)
     };
-    // An earlier run of this revert was told to overwrite, and its update may have been applied.
-    let is_overwritten = |other: &&&Put| {
-        let operation = stage.operations.get(other.operation);
-        other.may_be_applied() && operation.is_some_and(|it| matches!(it.step, Step::Revert(_, how) if how.overwrite))
-    };
-    let overwrites = how.overwrite || ours.iter().any(|other| is_overwritten(&other));
+    // An earlier run of this revert was told to overwrite, and may have been killed while it did.
+    let is_told =
+        |it: &Operation| it.lane == lane && matches!(it.step, Step::Revert(job, how) if job == number && how.overwrite);
+    let overwrites = stage.operations.iter().any(is_told);
     if !overwrites && !had(account, field, put.sent.saturating_sub(WINDOW + stage.lag()), put.sent, is_due) {
         broken
             .push((1, format!("the revert overwrites what others wrote into {} of account {}", field.name(), put.id)));

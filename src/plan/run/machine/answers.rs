@@ -67,7 +67,7 @@ impl Machine {
             records.extend(self.pages_are_of_use());
         }
         names.extend(effects.doubtful(&differing).map(|field| field.name().to_owned()));
-        if effects.have_other_owner() {
+        if effects.has_other_owner {
             reset.push(Field::OwnerUserId.name().to_owned());
         }
         let emptied: Vec<&'static str> = effects.emptied.iter().map(|field| field.name()).collect();

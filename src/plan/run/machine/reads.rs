@@ -327,7 +327,9 @@ impl Machine {
         let is_kept = |change: &&Change| change.before.is(change.field, account.value(change.field));
         // If the plan saw only the beginning of a text, because the list truncates it, the whole text does not come
         // from this plan.
-        let may_be_ours = |change: &&Change| row.was_sent && self.is_cut(row, change, &account) != Some(true);
+        let may_be_ours = |change: &&Change| {
+            row.was_sent && self.is_cut(row, change, &account) != Some(true) && !proof::may_be_whole(change, &account)
+        };
         let is_overwritten = |change: &&Change| !may_be_ours(change) && !is_kept(change) && !is_off(Guard::Answers);
         let overwritten = changes.iter().filter(is_overwritten);
         let overwritten = overwritten.map(|change| (change.field, account.value(change.field).into())).collect();

@@ -687,6 +687,28 @@ fn a_text_whose_beginning_was_planned_is_restored_by_a_revert_even_if_the_row_ma
 }
 
 #[test]
+fn a_whole_text_that_an_update_overwrites_is_stored_although_the_row_may_have_been_sent() {
+    let whole = "a text that is long enough to be cut by a list";
+    for (before, after, expected) in [
+        ("a text that is long enough to be cut", "Bergen", Some(whole)),
+        ("a text that is long enough to be cut...", "Bergen", Some(whole)),
+        // The service may store the text of the plan in another form.
+        ("a text that is long enough to be cut", "a text that is long enough to be cut BY A LIST", None),
+        ("Oslo", "Bergen", None),
+    ] {
+        let settings = Settings { on_conflict: OnConflict::Overwrite, ..SETTINGS };
+        let rows = rows(1).into_iter().map(|row| OpenRow { was_sent: true, is_pending: false, ..row }).collect();
+        let mut machine = Machine::new(rows, Some(ItemsProof::Incomplete), settings);
+        let row = next_account(&mut machine, at(0));
+        let changes = vec![Change::new(Field::City, Value::Text(before.into()), Value::Text(after.into()))];
+        assert_eq!(machine.looked_at_account(row, changes, Ok(with(1, "city", whole)), at(0)), []);
+        let update = next_update(&mut machine, at(0));
+        let expected = expected.map(|text| (Field::City, Value::Text(text.into())));
+        assert_eq!(update.attempt.overwritten, expected.into_iter().collect::<Vec<_>>(), "{before} {after}");
+    }
+}
+
+#[test]
 fn texts_that_the_list_cuts_are_no_conflicts_and_a_revert_restores_all_of_them() {
     let whole = |id: i64| with(id, "description", &format!("{}{id}", "x".repeat(300)));
     let cut = |id: i64| with(id, "description", &"x".repeat(255));
