@@ -219,7 +219,7 @@ def a_link_to_no_file(case: Case) -> None:
     assert case.run(f"{call}{found('save_as=', told)}{other})", rows=ROWS).counts == {"pending": 5}
 
 
-@follows(("python/replyio/plan.py", "save_as="), ("python/replyio/plan.py", 'if_exists="replace"'))
+@follows(("python/replyio/plan.py", "save_as="))
 def a_plan_that_was_reverted(case: Case) -> None:
     plan = case.plan(save_as=case.path)
     plan.apply(progress=False)
@@ -230,8 +230,27 @@ def a_plan_that_was_reverted(case: Case) -> None:
     call = "client.plan_contact_account_updates(rows, progress=False, "
     other = repr(str(case.folder / "b.replyplan"))
     assert case.run(f"{call}{found('save_as=', told)}{other})", rows=ROWS).counts == {"pending": 5}
-    replace = found('if_exists="replace"', told)
-    assert case.run(f"{call}save_as={case.path!r}, {replace})", rows=ROWS).counts == {"pending": 5}
+
+
+@follows((FILE_ERROR, "save_as="), (FILE_ERROR, "rows="))
+def a_run_that_would_write_again_what_a_revert_has_restored(case: Case) -> None:
+    plan = case.plan(save_as=case.path)
+    plan.apply(limit=3, progress=False)
+    plan.revert(progress=False)
+    told = raised(lambda: plan.apply(progress=False))
+    call = "client.plan_contact_account_updates(rows, progress=False, "
+    other = repr(str(case.folder / "b.replyplan"))
+    assert case.run(f"{call}{found('save_as=', told)}{other})", rows=ROWS).counts == {"pending": 5}
+    assert case.run(f"plan.apply({found('rows=', told)}[3], progress=False)").counts == {"changed": 4, "pending": 1}
+
+
+@follows((FILE_ERROR, "save_as="))
+def a_plan_that_has_written_is_not_replaced(case: Case) -> None:
+    case.plan(save_as=case.path).apply(progress=False)
+    told = raised(lambda: case.plan(save_as=case.path, if_exists="replace"))
+    call = "client.plan_contact_account_updates(rows, progress=False, "
+    other = repr(str(case.folder / "b.replyplan"))
+    assert case.run(f"{call}{found('save_as=', told)}{other})", rows=ROWS).counts == {"unchanged": 5}
 
 
 @follows((FILE, "save_as="), (FILE, "open_plan()"), (FILE, 'if_exists="replace"'))
@@ -274,7 +293,7 @@ def a_plan_without_its_log(case: Case) -> None:
     assert case.run(f"client.open_plan({case.path!r}, {hint}).apply()").counts["unknown"] == 0
 
 
-@follows((FILE_ERROR, "apply()", 2), ("src/plan/file/report.rs", "apply()"))
+@follows((FILE_ERROR, "apply()", 2), ("src/plan/file/report.rs", "apply()"), ("src/plan/file/report.rs", "revert()"))
 def a_run_that_ended_before_its_rows_were_done(case: Case) -> None:
     """A full disk and a list that contradicts itself end a run like this refused key: `apply()` takes it up."""
     plan = case.plan()
@@ -285,15 +304,26 @@ def a_run_that_ended_before_its_rows_were_done(case: Case) -> None:
     assert case.run(f"plan.{hint}").counts["pending"] == 0
     case.service.clear_faults()
     assert case.run("plan.apply()").counts == {"changed": 5}
+    case.service.add_fault(Fault(method="PUT", close=True, applied=True, id=1))
+    plan.revert(progress=False)
+    case.service.clear_faults()
+    hint = hint_of_source("src/plan/file/report.rs", r"revert\(\)")
+    assert case.run(f"plan.{hint}").counts == {"unchanged": 5}
 
 
 @follows(("src/plan/run/record.rs", 'on_conflict="overwrite"'))
 def a_row_in_conflict_after_a_lost_answer(case: Case) -> None:
-    plan = case.plan([ROWS[0]])
-    case.client.patch_contact_account(1, city="Molde")
-    assert plan.apply(progress=False).counts == {"conflict": 1}
-    hint = hint_of_source("src/plan/run/record.rs", r'apply\(on_conflict="overwrite"\)')
-    assert case.run("plan." + hint.replace(")", ", progress=False)")).counts == {"changed": 1}
+    plan = case.plan()
+    case.service.add_fault(Fault(method="PUT", close=True, id=1))
+    plan.apply(rows=[0], progress=False)
+    case.service.clear_faults()
+    for id in (1, 3):
+        case.client.patch_contact_account(id, city="Molde")
+    assert plan.apply(rows=[0, 2], progress=False).counts == {"unknown": 1, "conflict": 1, "pending": 3}
+    (told,) = (row["error"] for row in plan.failures if row["status"] == "unknown")
+    hint = found(r'apply\(rows=\[0\], on_conflict="overwrite"\)', told)
+    counts = case.run("plan." + hint.replace("(", "(progress=False, ")).counts
+    assert counts == {"changed": 1, "conflict": 1, "pending": 3}, "the row of another account stays a conflict"
 
 
 def hint_of_source(file: str, hint: str) -> str:

@@ -156,7 +156,6 @@ _CALLED_HERE = (
     ("plan_contact_account_updates()", "`replyio plan`"),
     ("patch_contact_account()", "`replyio patch`"),
     ("update_contact_account()", "`replyio update`"),
-    ('apply(on_conflict="overwrite")', "`replyio apply --on-conflict overwrite`"),
     (", for example with strip()", ""),
     ("; replyio.sandbox.Sandbox().client() needs none", "; `replyio sandbox` needs none"),
     ("get_contact_account()", "`replyio get`"),
@@ -205,6 +204,8 @@ def _in_words_of_the_command(text: str) -> str:
     text = re.sub(r"patch_contact_account\((\d+), (\w+)=None\)", r"`replyio patch \1 --null \2`", text)
     text = re.sub(r"patch_contact_account\((\d+), \.\.\.\)", r"`replyio patch \1`", text)
     text = re.sub(r'(encoding|match_on)="([\w-]+)"', lambda found: f"--{found[1].replace('_', '-')} {found[2]}", text)
+    again = r"`replyio apply --rows \1 --on-conflict overwrite`"
+    text = re.sub(r'apply\(rows=\[([^\]]+)\], on_conflict="overwrite"\)', again, text)
     for name, here in _CALLED_HERE:
         text = text.replace(name, here)
     return text.replace("set --", "pass --")

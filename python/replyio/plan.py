@@ -737,7 +737,7 @@ class Plan(_Report):
 
             logging.getLogger("replyio").warning(
                 "nothing was sent: %s was reverted by %s, and no run writes its changed rows again; to write the "
-                'values again, plan the table again with another save_as= or with if_exists="replace"',
+                "values again, plan the table again with another save_as=",
                 *map(safe_text, (self._path, str(revert))),
             )
 

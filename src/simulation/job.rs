@@ -107,6 +107,11 @@ pub(super) async fn revert(client: &Client, path: &Path, how: How, control: &Arc
     Ok(file.path().to_owned())
 }
 
+/// Returns whether a run of a plan would write again what a revert has restored, so it is refused.
+pub(super) fn is_reverted(path: &Path) -> bool {
+    PlanFile::open(path).is_ok_and(|file| file.reverted_by().is_some())
+}
+
 /// Returns the file that reverts a plan. Moves a file in its way, as the error says.
 fn revert_file(path: &Path) -> Result<PlanFile, Refused> {
     let file = PlanFile::open(path)?;

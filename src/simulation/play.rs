@@ -208,7 +208,7 @@ impl Actor {
                 continue;
             }
             // An interrupted job can be reverted without being finished first.
-            let is_ended = !dice.chance(250);
+            let is_ended = !dice.chance(250) && !job::is_reverted(&self.plan_path(lane, job));
             if is_ended && !self.end(lane, &Step::Apply(job, how)).await {
                 stage(|stage| stage.violated(2, format!("job {job} cannot be ended although everything works")));
             }

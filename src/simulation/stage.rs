@@ -412,8 +412,8 @@ impl Stage {
             return None;
         }
         let (now, it) = (self.now(), &self.processes[process]);
-        let (before, told, told_on, told_of) = it.held_before;
-        let is_meanwhile = told == now && (told_on != line || (told_of.is_some() && told_of != asked.id()));
+        let (before, told, told_on, account) = it.held_before;
+        let is_meanwhile = told == now && (told_on != line || (account.is_some() && account != asked.id()));
         let held_until = if is_meanwhile { before } else { it.held_until };
         if now < held_until {
             let text = format!(

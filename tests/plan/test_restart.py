@@ -132,24 +132,47 @@ def test_what_is_no_plan_is_never_replaced(if_exists: str, service: Sandbox, tmp
 def test_replacing_plans_anew(mode: str, service: Sandbox, tmp_path: Path) -> None:
     path = tmp_path / "a.replyplan"
     with service.client(quota=None) as client:
-        do(plan(client, mode, moves([1, 2]), save_as=path, if_exists="replace"), "apply")
+        plan(client, mode, moves([1, 2]), save_as=path, if_exists="replace")
         made = plan(client, mode, moves([2, 3]), save_as=path, if_exists="replace")
-        assert made.counts == {"unchanged": 1, "pending": 1}
+        assert [row["id"] for row in made.rows] == [2, 3]
         assert [each.name for each in tmp_path.iterdir()] == ["a.replyplan"]
-        assert do(made, "apply", mode).counts == {"unchanged": 1, "changed": 1}
+        assert do(made, "apply", mode).counts == {"changed": 2}
+
+
+@pytest.mark.parametrize("is_reverted", [False, True])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_plan_that_has_the_previous_values_of_accounts_is_not_replaced(
+    mode: str, is_reverted: bool, service: Sandbox, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.replyplan"
+    with service.client(quota=None) as client:
+        made = plan(client, mode, moves([1, 2, 3]), save_as=path)
+        made.apply(rows=[0, 1], progress=False)
+        if is_reverted:
+            do(made, "revert")
+        for if_exists, message in [
+            (
+                "replace",
+                "it may have written 2 rows, and only this file can revert them; choose another name with save",
+            ),
+            ("resume", r"or options, .*; choose another name with save_as=, open this plan with open_plan\(\)$"),
+        ]:
+            with pytest.raises(PlanError, match=message):
+                plan(client, mode, moves([4]), save_as=path, if_exists=if_exists)
+        assert do(client.open_plan(path), "revert").counts["unchanged" if is_reverted else "changed"] == 2
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_plan_that_could_not_be_replaced_is_still_there(mode: str, service: Sandbox, tmp_path: Path) -> None:
     path = tmp_path / "a.replyplan"
     with service.client(quota=None) as client:
-        do(plan(client, mode, moves([1]), save_as=path), "apply")
+        plan(client, mode, moves([1]), save_as=path)
         service.add_fault(Fault(method="GET", status=401))
         with pytest.raises(AuthenticationError):
             plan(client, mode, moves([2]), save_as=path, if_exists="replace")
         service.clear_faults()
         assert [each.name for each in tmp_path.iterdir()] == ["a.replyplan"]
-        assert do(client.open_plan(path), "revert").counts == {"changed": 1}
+        assert do(client.open_plan(path), "apply").counts == {"changed": 1}
 
 
 @pytest.mark.parametrize("works", [True, False])
@@ -193,7 +216,7 @@ def test_a_plan_that_another_process_has_made_meanwhile_is_never_replaced(
 ) -> None:
     path = tmp_path / "a.replyplan"
     with service.client(quota=None) as client:
-        do(plan(client, "sync", moves([1]), save_as=path), "apply")
+        plan(client, "sync", moves([1]), save_as=path)
         before_the_file_is_created(monkeypatch, lambda: do(plan(client, "sync", moves([2]), save_as=path), "apply"))
         with pytest.raises(
             PlanError, match=r"already exists.*; the plan to be replaced is now .*a\.replyplan\.replaced"

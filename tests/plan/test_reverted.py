@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from replyio import AuthenticationError
+from replyio import AuthenticationError, PlanError
 from replyio.sandbox import Fault, Sandbox
+from support import MODES
 
-from .jobs import companies, moves
+from .jobs import companies, do, moves
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,3 +63,73 @@ def test_a_revert_of_the_state_before_a_backup_was_restored_is_not_resumed(servi
         plan.apply(rows=[3, 4, 5], progress=False)
         assert plan.revert(progress=False).path.endswith("a.revert2.replyplan")
         assert {service.accounts[id].city for id in (4, 5, 6)} == {"Oslo"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("action", ["apply", "retry_failed"])
+def test_a_run_does_not_write_again_what_a_revert_has_restored(
+    mode: str, action: str, service: Sandbox, tmp_path: Path
+) -> None:
+    """A scheduler starts a job again that someone has stopped and reverted."""
+    path = tmp_path / "a.replyplan"
+    service.add_fault(Fault(method="PUT", close=True, applied=True, id=1))
+    service.add_fault(Fault(method="PUT", status=400, id=2))
+    with service.client(quota=None, max_attempts=1) as client:
+        plan = client.plan_contact_account_updates(moves(range(1, 7)), save_as=path, progress=False)
+        assert plan.apply(limit=4, progress=False).counts == {"unknown": 1, "failed": 1, "changed": 2, "pending": 2}
+        service.clear_faults()
+        revert = do(plan, "revert", mode)
+        assert revert.counts == {"changed": 3}
+        sent = len(service.requests)
+        for _ in range(2):
+            with pytest.raises(PlanError, match=r"was reverted by .*a\.revert\.replyplan, so the run sent nothing"):
+                do(client.open_plan(path), action, mode)
+            # A second revert finds every account restored. The first one still counts.
+            do(plan, "revert", mode)
+        assert {account.city for account in service.accounts.values()} == {"Oslo"}
+        assert not [request for request in service.requests[sent:] if request.method == "PUT"]
+        assert do(plan, "apply", mode, rows=[4]).counts["changed"] == 3
+        # The revert of the revert writes the values of the plan again, so the plan may be resumed.
+        do(revert, "revert", mode)
+        do(revert, "revert", mode)
+        assert do(plan, action, mode).counts["pending"] == 0
+    assert [service.accounts[id].city for id in (1, 3, 4, 5, 6)] == [f"Bergen {id}" for id in (1, 3, 4, 5, 6)]
+
+
+def test_a_revert_is_beside_its_plan_whatever_the_path_is(
+    service: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, elsewhere = tmp_path / "there", tmp_path / "elsewhere"
+    there.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(there)
+    with service.client(quota=None) as client:
+        plan = client.plan_contact_account_updates(moves([1]), save_as="a.replyplan", progress=False)
+        plan.apply(progress=False)
+        monkeypatch.chdir(elsewhere)
+        assert plan.revert(progress=False).counts == {"changed": 1}
+        assert [file.name for file in elsewhere.iterdir()] == []
+        link = elsewhere / "current.replyplan"
+        link.symlink_to(there / "a.replyplan")
+        assert client.open_plan(link).revert(progress=False).counts == {"unchanged": 1}
+    assert sorted(file.name for file in there.glob("*.replyplan")) == [
+        "a.replyplan",
+        "a.revert.replyplan",
+        "a.revert2.replyplan",
+    ]
+
+
+def test_a_row_that_no_run_can_end_does_not_keep_a_revert_from_being_made_again(
+    service: Sandbox, tmp_path: Path
+) -> None:
+    with service.client(quota=None) as client:
+        plan = client.plan_contact_account_updates(moves([1, 2]), save_as=tmp_path / "a.replyplan", progress=False)
+        plan.apply(progress=False)
+        service.add_fault(Fault(method="PUT", close=True, id=1))
+        assert plan.revert(progress=False).counts == {"unknown": 1, "changed": 1}
+        service.clear_faults()
+        client.patch_contact_account(1, city="Molde")
+        client.patch_contact_account(2, city="Bergen 2")
+        again = plan.revert(progress=False)
+        assert (again.path, again.counts) == (str(tmp_path / "a.revert2.replyplan"), {"conflict": 1, "changed": 1})
+    assert (service.accounts[1].city, service.accounts[2].city) == ("Molde", "Oslo")

@@ -52,6 +52,10 @@ pub enum FileErrorKind {
     },
     /// The plan belongs to another base URL, user or team, or is not the expected revert.
     Foreign(String),
+    /// A revert has restored values that the run would write again: the path of the revert.
+    Reverted(PathBuf),
+    /// The plan may not be replaced, because this many of its rows were written, and only it can revert them.
+    Written(u64),
     /// The caller wants to stop.
     Interrupted,
     /// The disk is full.
@@ -176,6 +180,19 @@ impl fmt::Display for FileError {
                 formatter,
                 "has {links} names (hard links), and replyio applies it only under its original name, {name}; open \
                 that one, or delete the other names, or copy the file and apply the copy"
+            ),
+            FileErrorKind::Reverted(revert) => write!(
+                formatter,
+                "was reverted by {}, so the run sent nothing: it would write values again that the revert has restored. \
+                To write them, plan the table again with another save_as=, or name the rows with rows=",
+                revert.display()
+            ),
+            FileErrorKind::Written(rows) => write!(
+                formatter,
+                "cannot be replaced: it may have written {rows} row{}, and only this file can revert {}; choose another \
+                name with save_as=, or move this file away, then plan again",
+                if *rows == 1 { "" } else { "s" },
+                if *rows == 1 { "it" } else { "them" },
             ),
             FileErrorKind::Interrupted => formatter.write_str("reading it was interrupted; nothing was changed"),
             FileErrorKind::Full => formatter.write_str(

@@ -192,23 +192,33 @@ impl PlanFile {
     pub fn resume(path: &Path, source_digest: [u8; 32]) -> Result<Option<Self>, FileError> {
         match Self::check_settled(path, None) {
             Ok(file) if file.header().source_digest == source_digest && !file.header().is_revert => Ok(Some(file)),
-            Ok(_) => {
-                let what = "was created from other rows or options, so it cannot be resumed with these; choose another \
-                    name with save_as=, open this plan with open_plan(), or replace it with if_exists=\"replace\"";
-                Err(FileError::new(path, FileErrorKind::Foreign(what.to_owned())))
+            Ok(file) => {
+                let replace = if file.written()? == 0 { ", or replace it with if_exists=\"replace\"" } else { "" };
+                let what = format!(
+                    "was created from other rows or options, so it cannot be resumed with these; choose another name with \
+                     save_as=, open this plan with open_plan(){replace}"
+                );
+                Err(FileError::new(path, FileErrorKind::Foreign(what)))
             }
             Err(error) => Self::nothing_there(path, error).map(|()| None),
         }
     }
 
-    /// Returns whether a plan exists that may be replaced, because no run uses it. Deletes a file whose planning was
-    /// interrupted.
+    /// Returns whether a plan exists that may be replaced, because no run uses it and it has written nothing. Deletes a
+    /// file whose planning was interrupted.
     ///
     /// # Errors
-    /// Returns [`FileErrorKind::NotAPlan`] or [`FileErrorKind::Locked`], or another kind if the file cannot be read.
+    /// Returns [`FileErrorKind::NotAPlan`], [`FileErrorKind::Locked`] or [`FileErrorKind::Written`], or another kind if
+    /// the file cannot be read.
     pub fn is_replaceable(path: &Path) -> Result<bool, FileError> {
         match Self::check_settled(path, None) {
-            Ok(file) => file.start_run().map(|_| true),
+            Ok(file) => {
+                let _no_run = file.start_run()?;
+                match file.written()? {
+                    0 => Ok(true),
+                    rows => Err(FileError::new(path, FileErrorKind::Written(rows))),
+                }
+            }
             Err(error) if error.kind() == &FileErrorKind::Older => Ok(true),
             Err(error) => Self::nothing_there(path, error).map(|()| false),
         }
@@ -220,6 +230,12 @@ impl PlanFile {
             Ok(file) => file.start_run().is_err(),
             Err(error) => matches!(error.kind(), FileErrorKind::Locked(_)),
         }
+    }
+
+    /// Returns the number of rows that were written, or may have been.
+    fn written(&self) -> Result<u64, FileError> {
+        let counts = self.counts()?;
+        Ok([Status::Changed, Status::Unknown].iter().filter_map(|status| counts.get(status)).sum())
     }
 
     fn nothing_there(path: &Path, error: FileError) -> Result<(), FileError> {

@@ -33,6 +33,13 @@ impl PlanFile {
         Ok(counts)
     }
 
+    /// Returns whether a row has no outcome of a run: it is pending, or its update was in flight when a process died.
+    pub(super) fn has_untried(&self) -> Result<bool, FileError> {
+        const UNTRIED: &str = "SELECT EXISTS (SELECT 1 FROM rows WHERE status = ?1 OR (status = ?2 AND error IS NULL))";
+        let statuses = [Status::Pending, Status::Unknown].map(Status::as_str);
+        self.ask(|connection| connection.prepare_cached(UNTRIED)?.query_row(statuses, |row| row.get(0)))
+    }
+
     /// Returns the facts about the job as a whole.
     ///
     /// # Errors
@@ -325,7 +332,9 @@ impl PlanFile {
     fn view(&self, row: StoredRow) -> Result<RowView, FileError> {
         let status = self.status(&row.status)?;
         let untold = row.error.is_none() && status == Status::Unknown;
-        let error = if untold { Some(UNTOLD.to_owned()) } else { row.error };
+        let again = if self.header().is_revert { "revert()" } else { "apply()" };
+        let error =
+            if untold { Some(format!("{UNTOLD}; {again} reads the account and sends it again")) } else { row.error };
         Ok(RowView {
             row: row.row.unsigned_abs(),
             account_id: row.account_id,
@@ -346,4 +355,4 @@ fn open_statuses(also: &[Status]) -> String {
 }
 
 /// The text for a row that was sent and has no other error.
-const UNTOLD: &str = "the update was sent, but no answer confirmed it; apply() reads the account and sends it again";
+const UNTOLD: &str = "the update was sent, but no answer confirmed it";

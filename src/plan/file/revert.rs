@@ -7,7 +7,6 @@ use super::header::{Facts, Header};
 use super::private::remove;
 use super::{Builder, PlanFile, check, connect, log};
 use crate::clock::now_ms;
-use crate::plan::Status;
 use crate::sabotage::{Guard, is_off};
 
 /// Returns whether a half-written file is a revert of this plan, or empty: a process may have died after it created
@@ -82,27 +81,44 @@ impl PlanFile {
         Err(FileError::new(self.path(), FileErrorKind::Exists))
     }
 
-    /// Returns whether this revert has open rows and was not reverted itself, or has no rows at all: another revert
-    /// would be the same.
+    /// Returns whether a run ended before it had tried every row of this revert and the revert was not reverted itself,
+    /// or the revert has no rows at all: another revert would be the same.
     fn has_rest(&self) -> Result<bool, FileError> {
-        let counts = self.counts()?;
-        let has_open = [Status::Pending, Status::Unknown].iter().any(|status| counts.contains_key(status));
         let is_reverted = self.revert_path(1).symlink_metadata().is_ok();
-        Ok(counts.is_empty() || (has_open && !is_reverted))
+        Ok(self.counts()?.is_empty() || (!is_reverted && self.has_untried()?))
     }
 
-    /// Returns the last revert of this plan, if it has restored values and was not reverted itself.
+    /// Returns the last revert of this plan that has restored values, or may have, and was not reverted itself. A file
+    /// that has the name of a revert and cannot be read counts: another process may be writing it.
     pub fn reverted_by(&self) -> Option<PathBuf> {
         let paths = (1_u32..).map(|number| self.revert_path(number));
-        let path = paths.take_while(|path| path.symlink_metadata().is_ok()).last()?;
-        let revert = Self::open(&path).ok()?;
-        let is_ours = revert.header().parent.as_ref() == Some(&self.header().identity);
-        let has_restored = revert.counts().ok()?.contains_key(&Status::Changed);
-        (is_ours && has_restored && revert.reverted_by().is_none()).then_some(path)
+        let restores = |path: &PathBuf| match Self::open(path) {
+            Ok(revert) => {
+                let is_ours = revert.header().parent.as_ref() == Some(&self.header().identity);
+                is_ours && revert.written().map_or(true, |rows| rows > 0) && revert.reverted_by().is_none()
+            }
+            Err(error) => !matches!(
+                error.kind(),
+                FileErrorKind::HalfWritten | FileErrorKind::Missing | FileErrorKind::NotAPlan | FileErrorKind::Older
+            ),
+        };
+        paths.take_while(|path| path.symlink_metadata().is_ok()).filter(restores).last()
+    }
+
+    /// Refuses a run that would write values again that a revert has restored.
+    ///
+    /// # Errors
+    /// Returns [`FileErrorKind::Reverted`] if there is such a revert.
+    pub(in crate::plan) fn refuse_if_reverted(&self) -> Result<(), FileError> {
+        let refused = |revert| FileError::new(self.path(), FileErrorKind::Reverted(revert));
+        self.reverted_by().map_or(Ok(()), |revert| Err(refused(revert)))
     }
 
     fn revert_path(&self, number: u32) -> PathBuf {
-        let path = self.path();
+        // A link, or a relative path after the working directory changed, has another folder or name than the plan.
+        let is_real =
+            std::fs::canonicalize(self.path()).is_ok_and(|real| real == self.real_path()) && !self.path().is_symlink();
+        let path = if is_real { self.path() } else { self.real_path() };
         let mut name = path.file_stem().unwrap_or_default().to_owned();
         name.push(".revert");
         if number > 1 {

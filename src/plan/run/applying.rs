@@ -67,6 +67,9 @@ pub async fn apply(
     let (in_doubt, lost) = (state.in_doubt(&open_rows), state.lost(&open_rows));
     let State { items, cleared_members, .. } = state;
     let rows = selection.of(run.file(), open_rows, in_doubt.as_ref().map(|at_risk| at_risk.row))?;
+    if selection.rows.is_none() && !rows.is_empty() {
+        run.file().refuse_if_reverted()?;
+    }
     let done = run.file().rows_done(&also)?;
     let header = run.file().header();
     let settings = Settings {

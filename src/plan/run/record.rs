@@ -85,7 +85,10 @@ pub(super) fn conflict(row: OpenRow, foreign: &[Field], is_kept: bool, is_revert
             Status::Unknown,
             format!(
                 "the value of {names} is neither the previous one nor the one sent: the service may store it in another \
-                 form, or someone changed it since; apply(on_conflict=\"overwrite\") sends it again"
+                 form, or someone changed it since; look at the account; apply(rows=[{row}], on_conflict=\"overwrite\"){} \
+                 sends it again",
+                if is_revert { " on the revert's own plan" } else { "" },
+                row = row.row
             ),
         ),
         (true, true) => (
