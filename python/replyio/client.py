@@ -668,7 +668,8 @@ class ReplyClient:
                 directory for 30 days; see `replyio.plans`.
             if_exists: What to do if `save_as` already exists: "error" (the default) raises an error; "resume" opens the
                 plan if it was created from the same rows and options, and raises an error otherwise; "replace" creates
-                a new plan and deletes the old one, including its previous values.
+                a new plan and deletes the old one, and raises an error if the old one may have written a row, because
+                only its file can revert that row.
             mode: "patch" (the default) changes the fields that have a column, "fill" changes only empty fields,
                 "replace" replaces the account with the row, so it also clears each field that has no column.
             nulls: What an empty cell does: "keep" (the default) keeps the value of the field, "clear" clears it.
@@ -836,7 +837,8 @@ class ReplyClient:
                 `replyio.plans`.
             if_exists: What to do if `save_as` already exists: "error" (the default) raises an error; "resume" opens the
                 plan if it was created from the same rows and options, and raises an error otherwise; "replace" creates
-                a new plan and deletes the old one, including its previous values.
+                a new plan and deletes the old one, and raises an error if the old one may have written a row, because
+                only its file can revert that row.
             mode: "patch" (the default) changes the fields that have a column, "fill" changes only empty fields. To
                 replace accounts, create and review a plan: `plan_contact_account_updates` has the mode "replace".
             nulls: "keep" (the default) or "clear".

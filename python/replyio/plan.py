@@ -427,8 +427,8 @@ class _Report:
             The outcome of the rows.
 
         Raises:
-            PlanError: If the file cannot be used, another run uses it, or the disk is full; or if
-                `on_unknown_member="stop"` ends the run.
+            PlanError: If the file cannot be used, another run uses it, the plan was reverted, or the disk is full; or
+                if `on_unknown_member="stop"` ends the run.
             ConfigurationError: If an option has a value that is not allowed.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
@@ -457,8 +457,8 @@ class _Report:
             The outcome of the rows.
 
         Raises:
-            PlanError: If the file cannot be used, another run uses it, or the disk is full; or if
-                `on_unknown_member="stop"` ends the run.
+            PlanError: If the file cannot be used, another run uses it, the plan was reverted, or the disk is full; or
+                if `on_unknown_member="stop"` ends the run.
             ConfigurationError: If an option has a value that is not allowed.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
@@ -498,8 +498,8 @@ class _Report:
             The outcome of the rows.
 
         Raises:
-            PlanError: If the file cannot be used, another run uses it, or the disk is full; or if
-                `on_unknown_member="stop"` ends the run.
+            PlanError: If the file cannot be used, another run uses it, the plan was reverted, or the disk is full; or
+                if `on_unknown_member="stop"` ends the run.
             ConfigurationError: If an option has a value that is not allowed.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
@@ -528,8 +528,8 @@ class _Report:
             The outcome of the rows.
 
         Raises:
-            PlanError: If the file cannot be used, another run uses it, or the disk is full; or if
-                `on_unknown_member="stop"` ends the run.
+            PlanError: If the file cannot be used, another run uses it, the plan was reverted, or the disk is full; or
+                if `on_unknown_member="stop"` ends the run.
             ConfigurationError: If an option has a value that is not allowed.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
