@@ -498,8 +498,8 @@ class _Report:
             The outcome of the rows.
 
         Raises:
-            PlanError: If the file cannot be used, another run uses it, the plan was reverted, or the disk is full; or
-                if `on_unknown_member="stop"` ends the run.
+            PlanError: If the file cannot be used, another run uses it, or the disk is full; or if
+                `on_unknown_member="stop"` ends the run.
             ConfigurationError: If an option has a value that is not allowed.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
@@ -528,8 +528,8 @@ class _Report:
             The outcome of the rows.
 
         Raises:
-            PlanError: If the file cannot be used, another run uses it, the plan was reverted, or the disk is full; or
-                if `on_unknown_member="stop"` ends the run.
+            PlanError: If the file cannot be used, another run uses it, or the disk is full; or if
+                `on_unknown_member="stop"` ends the run.
             ConfigurationError: If an option has a value that is not allowed.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
@@ -617,8 +617,9 @@ class Plan(_Report):
 
         Raises:
             ValidationError: If `rows` cannot be read, or does not match the plan.
-            PlanError: If the file cannot be used, another run uses it, or the disk is full; if the run would exceed
-                `max_changes` or `max_cleared`; or if `on_unknown_member="stop"` ends the run.
+            PlanError: If the file cannot be used, another run uses it, the plan was reverted and `rows` is None, or the
+                disk is full; if the run would exceed `max_changes` or `max_cleared`; or if `on_unknown_member="stop"`
+                ends the run.
             ConfigurationError: If an option has a value that is not allowed.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.
@@ -661,8 +662,9 @@ class Plan(_Report):
 
         Raises:
             ValidationError: If `rows` cannot be read, or does not match the plan.
-            PlanError: If the file cannot be used, another run uses it, or the disk is full; if the run would exceed
-                `max_changes` or `max_cleared`; or if `on_unknown_member="stop"` ends the run.
+            PlanError: If the file cannot be used, another run uses it, the plan was reverted and `rows` is None, or the
+                disk is full; if the run would exceed `max_changes` or `max_cleared`; or if `on_unknown_member="stop"`
+                ends the run.
             ConfigurationError: If an option has a value that is not allowed.
             AuthenticationError: If the service refuses the key. Rows that the run did not write keep their status.
             ReplyError: If another failure ends the run. Rows that it did not write keep their status.

@@ -161,7 +161,8 @@ fn all_pages_are_read_again_if_the_machine_slept_between_two_of_them() {
         let mut paging = Paging::settled_set(10);
         let (mut found, mut requests) = (Vec::new(), 0);
         while let Some((top, skip)) = paging.next() {
-            let (ids, has_more) = cut(if requests == 0 { &before } else { &after }, top as usize, usize::try_from(skip).unwrap());
+            let (ids, has_more) =
+                cut(if requests == 0 { &before } else { &after }, top as usize, usize::try_from(skip).unwrap());
             requests += 1;
             let is_new = paging.page_of(skip, &ids.iter().copied().map(Some).collect::<Vec<_>>(), has_more).unwrap();
             found.extend(ids.into_iter().zip(is_new).filter_map(|(id, is_new)| is_new.then_some(id)));

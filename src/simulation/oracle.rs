@@ -262,7 +262,9 @@ pub(super) fn ended(stage: &mut Stage, number: usize) {
     let in_quota = stage.world.quota.map_or(0, |quota| {
         let minutes = requests / u64::from(quota.per_minute.max(1)) + 2;
         // The client also counts requests that never arrive, and a process may send its first one twice, with either header.
-        let sent = stage.requests().max(stage.service.hits.len() as u64) + stage.operations.len() as u64;
+        // If one process starts, the others forget which requests of a plan's file they know, and count them once more.
+        let known = if stage.processes.len() > 1 { 2 } else { 1 };
+        let sent = known * stage.requests().max(stage.service.hits.len() as u64) + stage.operations.len() as u64;
         let hours = sent / u64::from(quota.per_hour.max(1));
         minutes * 60 + hours * 3_600
     });
@@ -303,8 +305,9 @@ fn judge_requests(stage: &mut Stage, number: usize) {
             let included = job.statuses.iter().enumerate().filter(|(row, _)| how.part.has(*row as u64));
             let rows = included.filter(|(_, status)| is_open(status)).count() as u64;
             let rows = how.part.limit.map_or(rows, |limit| rows.min(limit));
-            // A look and an update for each row, and the pages that contain several.
-            let calm = 2 * rows + rows / 2;
+            // A look and an update for each row, and the pages that contain several. A text that the list may have cut is
+            // read once more.
+            let calm = if stage.world.is(Trait::ItemsCut) { 3 * rows } else { 2 * rows + rows / 2 };
             let at_once = how.concurrency as u64;
             // A look is at most two minutes old, so a wait can repeat the looks of pending updates.
             let took = operation.ended.unwrap_or_default().saturating_sub(operation.started);

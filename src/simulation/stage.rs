@@ -543,13 +543,15 @@ impl Stage {
         };
         let is_good = reply.status == 200 && !spoils && !is_unreadable && !is_page;
         let shown = if let Asked::Put(id, _) = asked { self.values(*id).cloned() } else { None };
+        let is_unlisted = self.world.is(Trait::StageUnlisted) && !self.spares_members(number);
         let is_reset = stage_of(&self.service).is_some_and(|(stage, _)| stage != stage_before);
         if let Some(put) = self.put(number) {
             put.arrived = Some(now);
             put.effect = effect;
             put.has_lost = effect == Effect::Written && had_member && !put.has_unknown_member;
             put.has_reset = is_reset && has_one_stage;
-            put.is_unsure = (may_have_had_member && !had_member) || !has_one_stage;
+            // If a page does not show the stage, a run that may clear it does not know that it did.
+            put.is_unsure = (may_have_had_member && !had_member) || !has_one_stage || (put.has_reset && is_unlisted);
             let differs = |field: &&Field| {
                 shown
                     .as_ref()
@@ -605,6 +607,13 @@ impl Stage {
     }
 
     /// Returns the current version of an account.
+    /// Returns whether the operation of an update stops before it clears members.
+    fn spares_members(&mut self, number: usize) -> bool {
+        let Some(operation) = self.put(number).map(|put| put.operation) else { return true };
+        let step = self.operations.get(operation).map(|operation| &operation.step);
+        !matches!(step, Some(Step::Apply(_, how) | Step::Revert(_, how)) if how.clear_unknown)
+    }
+
     fn values(&self, id: i64) -> Option<&Values> {
         self.service.accounts.get(&id).and_then(|account| account.now().values.as_deref())
     }

@@ -37,7 +37,12 @@ pub(in crate::simulation) fn reverted(
         // If one has overtaken another, or arrived after the start of the revert, the last value is uncertain.
         let is_after = |one: &Put, other: &Put| other.sent > one.sent && one.arrived > Some(other.sent);
         let is_overtaken = sent.iter().any(|(_, one)| sent.iter().any(|(_, other)| is_after(one, other)));
-        let is_late = ours.iter().any(|(_, put)| put.sent < started && put.arrived.is_some_and(|at| at >= started));
+        // A revert does not look again at an account that it found as it was before.
+        let is_revert = |step: &Step| matches!(step, Step::Revert(job, _) if *job == number);
+        let reverts = stage.operations.iter().filter(|it| it.lane == lane && is_revert(&it.step));
+        let starts: Vec<Duration> = reverts.map(|it| it.started).chain([started]).collect();
+        let is_after_start = |put: &Put, start: Duration| put.sent < start && put.arrived.is_some_and(|at| at >= start);
+        let is_late = ours.iter().any(|(_, put)| starts.iter().any(|start| is_after_start(put, *start)));
         // A change after an update that may have been applied cannot be told from that update. If the disk failed, the file
         // may not say that the service refused it.
         let maybe_first = sent.iter().find(|(_, put)| put.may_be_applied() || job.is_shaken).map(|(_, put)| put.sent);
@@ -59,10 +64,8 @@ pub(in crate::simulation) fn reverted(
         let is_said = view.is_some_and(|view| view.status == Status::Changed && view.stored_otherwise);
         // If reads are behind, a revert soon after an update takes what the account was before for restored; limits.md
         // says so.
-        let is_revert = |step: &Step| matches!(step, Step::Revert(job, _) if *job == number);
-        let mut reverts = stage.operations.iter().filter(|it| it.lane == lane && is_revert(&it.step));
         let last = ours.iter().filter_map(|(_, put)| put.arrived).max().unwrap_or_default();
-        let is_soon = !stage.lag().is_zero() && reverts.any(|it| it.started <= last + stage.lag());
+        let is_soon = !stage.lag().is_zero() && starts.iter().any(|start| *start <= last + stage.lag());
         if is_soon && view.is_some_and(|view| view.status == Status::Unchanged) {
             continue;
         }
