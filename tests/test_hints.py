@@ -232,7 +232,7 @@ def a_plan_that_was_reverted(case: Case) -> None:
     assert case.run(f"{call}{found('save_as=', told)}{other})", rows=ROWS).counts == {"pending": 5}
 
 
-@follows((FILE_ERROR, "save_as="), (FILE_ERROR, "rows="))
+@follows((FILE_ERROR, "save_as="), (FILE_ERROR, "rows="), (FILE_ERROR, "apply()"))
 def a_run_that_would_write_again_what_a_revert_has_restored(case: Case) -> None:
     plan = case.plan(save_as=case.path)
     plan.apply(limit=3, progress=False)
@@ -241,6 +241,7 @@ def a_run_that_would_write_again_what_a_revert_has_restored(case: Case) -> None:
     call = "client.plan_contact_account_updates(rows, progress=False, "
     other = repr(str(case.folder / "b.replyplan"))
     assert case.run(f"{call}{found('save_as=', told)}{other})", rows=ROWS).counts == {"pending": 5}
+    assert found(r"apply\(\)", told)
     assert case.run(f"plan.apply({found('rows=', told)}[3], progress=False)").counts == {"changed": 4, "pending": 1}
 
 

@@ -288,8 +288,15 @@ def test_failures_are_raised_with_the_first_reason_in_one_line() -> None:
         result_of(File({"changed": 1, "not_found": 2})).raise_for_failures()
     assert str(caught.value) == (
         "2 of 3 rows not done: 1 changed, 2 not found; the first is row 7: no account has the domain nowhere.test;"
-        " hint: .failures lists them, except rows that are still to change"
+        " hint: .failures lists these rows, except pending ones"
     )
+
+
+@pytest.mark.parametrize("counts", [{"unknown": 1, "changed": 2}, {"failed": 1, "changed": 2}])
+def test_the_error_of_a_result_tells_whether_an_update_may_have_been_applied(counts: dict[str, int]) -> None:
+    with pytest.raises(ReplyError) as caught:
+        result_of(File(counts)).raise_for_failures()
+    assert caught.value.may_have_been_applied is ("unknown" in counts)
 
 
 def test_a_progress_is_a_line_with_the_time_left_and_the_reason_to_wait() -> None:

@@ -194,7 +194,9 @@ def _add_plan(made: argparse.ArgumentParser) -> None:
     exists = made.add_mutually_exclusive_group()
     exists.add_argument("--resume", action="store_true", help="if PLAN exists and was created from the same rows "
                       "and options, resume it")  # fmt: skip
-    exists.add_argument("--replace", action="store_true", help="if PLAN exists and has written nothing, replace it with a new plan")
+    exists.add_argument(
+        "--replace", action="store_true", help="if PLAN exists and has written nothing, replace it with a new plan"
+    )
     made.add_argument("--mode", choices=("patch", "fill", "replace"), help="patch (default): change the fields "
                       "that have a column; fill: fill empty fields; replace: also clear the other fields")  # fmt: skip
     made.add_argument(

@@ -226,10 +226,10 @@ def _is_same_id(found: object, planned: int | None) -> bool:
 
 def _is_same(found: object, planned: object) -> bool:
     """Returns whether a cell has the plan's value, in the form of a file, a DataFrame or an export for spreadsheets."""
-    if _plain(found) == _plain(planned):
-        return True
-    guarded = (guard(delimiter)(planned) for delimiter in ",\t") if isinstance(planned, str) else ()
-    return isinstance(found, str) and found.strip() in {text.strip() for text in guarded}
+    if isinstance(found, str) and isinstance(planned, str):
+        # An edit may remove only a space.
+        return found in {planned, *(guard(delimiter)(planned) for delimiter in ",\t")}
+    return _plain(found) == _plain(planned)
 
 
 def _plain(value: object) -> str:

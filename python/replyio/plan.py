@@ -896,6 +896,7 @@ class ApplyResult(_Report):
 
         Raises:
             ReplyError: If there is such a row. The message contains the counts and the first of these rows.
+                `may_have_been_applied` is true if a row is unknown.
         """
         missing, total = text.not_done(self._counts), sum(self._counts.values())
         problems: list[str] = []
@@ -910,7 +911,8 @@ class ApplyResult(_Report):
             row = f"row {first.get('row')}: "
             reason = safe_text(str(first.get("error") or first.get("status")))
             message += f"; the first is {row}{reason.removeprefix(row)}"
-        raise ReplyError(f"{message}; hint: .failures lists them, except rows that are still to change")
+        message += "; hint: .failures lists these rows, except pending ones"
+        raise ReplyError(message, may_have_been_applied=self._counts.get("unknown", 0) > 0)
 
     def __repr__(self) -> str:
         """Returns a text with the counts, requests and duration."""

@@ -233,6 +233,10 @@ def test_a_limit_is_not_used_up_by_rows_that_no_run_can_end(made: Plan, service:
             [{"row": 0, "field": "city", "before": "Molde"}, {"row": 0, "field": "industry"}],
             "row 0, city: the value in `before` differs from the plan",
         ),
+        (
+            [{"row": 0, "field": "city", "after": "Bergen 1 "}, {"row": 0, "field": "industry"}],
+            "row 0, city: the value in `after` differs from the plan",
+        ),
     ],
 )
 def test_rows_that_are_not_the_plans_are_refused_before_anything_is_sent(

@@ -184,7 +184,8 @@ impl fmt::Display for FileError {
             FileErrorKind::Reverted(revert) => write!(
                 formatter,
                 "was reverted by {}, so the run sent nothing: it would write values again that the revert has restored. \
-                To write them, plan the table again with another save_as=, or name the rows with rows=",
+                To write them, plan the table again with another save_as=; apply() with rows= sends the pending and unknown \
+                rows that it names",
                 revert.display()
             ),
             FileErrorKind::Written(rows) => write!(

@@ -41,8 +41,9 @@ impl PlanFile {
             let path = self.revert_path(number);
             let foreign = || {
                 let name = self.path().display();
-                let what =
-                    format!("has the name of a revert of {name} but is not one; move it away, then revert again");
+                let what = format!(
+                    "has the name of a revert of {name} but is not one; an earlier plan may have had this name; move the file away, then revert again"
+                );
                 FileError::new(&path, FileErrorKind::Foreign(what))
             };
             if path.symlink_metadata().is_err() {

@@ -217,8 +217,8 @@ impl std::fmt::Display for RunError {
             Self::InDoubt { row, members } => write!(
                 formatter,
                 "the update of row {row} may have cleared {}, which an update cannot include, and no answer showed \
-                whether it did. The run stopped before it updated another account with such a member. A run that includes \
-                row {row} reads the account of row {row} first. If the account cannot be read, that run sends the next \
+                whether it did. The run stopped before it updated another account with such a member. Repeat the run with row \
+                {row}: it reads the account of that row first. If the account cannot be read, the run sends the next \
                 update alone, and resumes if the answer still has the member",
                 members.join(", ")
             ),
