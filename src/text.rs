@@ -19,6 +19,20 @@ const EMOJI_FORMS: [char; 2] = ['\u{fe0e}', '\u{fe0f}'];
 ///
 /// Returns safe text unchanged, so calling it twice changes nothing.
 pub(crate) fn safe_text(text: &str, limit: usize) -> Cow<'_, str> {
+    one_line(text, limit, false)
+}
+
+/// [`safe_text`] for a value, of which people must see every character: escapes every space that is not a plain one, and
+/// puts a text that begins or ends with white space in quotes, as in `"Oslo "`.
+#[cfg(any(feature = "python", test))]
+pub(crate) fn exact_text(text: &str, limit: usize) -> Cow<'_, str> {
+    let line = one_line(text, limit, true);
+    // Otherwise, a text with these quotes would look the same.
+    let has_quotes = text.len() > 1 && text.starts_with('"') && text.ends_with('"');
+    if has_quotes || text.starts_with(' ') || text.ends_with(' ') { Cow::Owned(format!("\"{line}\"")) } else { line }
+}
+
+fn one_line(text: &str, limit: usize, escapes_spaces: bool) -> Cow<'_, str> {
     let shown = match text.char_indices().nth(limit) {
         Some((end, _)) => text.get(..end).unwrap_or_default(),
         None => text,
@@ -33,7 +47,7 @@ pub(crate) fn safe_text(text: &str, limit: usize) -> Cow<'_, str> {
     while let Some(character) = characters.next() {
         if is_visible(character) || joins(before, character, characters.peek().copied()) {
             line.push(character);
-        } else if is_space(character) {
+        } else if is_space(character) && !escapes_spaces {
             line.push(' ');
         } else {
             escape(&mut line, character);
@@ -54,6 +68,14 @@ pub(crate) fn plain_line(text: &str, limit: usize) -> String {
 /// Returns whether a text shows nothing: it has only white space and characters for which fonts show nothing.
 pub(crate) fn is_blank(text: &str) -> bool {
     text.chars().all(|character| character.is_whitespace() || is_ignorable(character))
+}
+
+/// Returns whether a text begins or ends with white space or with a character for which fonts show nothing.
+#[cfg(feature = "plan")]
+pub(crate) fn has_hidden_ends(text: &str) -> bool {
+    let is_hidden = |character: char| character.is_whitespace() || !is_visible(character);
+    let mut last = text.chars().rev();
+    text.starts_with(is_hidden) || last.next().is_some_and(|end| is_hidden(end) && !joins(last.next(), end, None))
 }
 
 /// Returns whether a character is visible, or changes only the look of the previous one.
@@ -196,6 +218,51 @@ mod tests {
             assert_eq!(safe(text), text);
         }
         assert_eq!(safe("日立\u{3000}製作所\u{a0}!"), "日立 製作所 !");
+    }
+
+    #[test]
+    fn a_value_shows_every_space() {
+        for (text, expected) in [
+            ("Oslo ", "\"Oslo \""),
+            ("  Oslo", "\"  Oslo\""),
+            (" Oslo\u{a0}", "\" Oslo\\xa0\""),
+            ("Oslo\u{a0}", "Oslo\\xa0"),
+            ("Oslo\n", "Oslo\\n"),
+            ("Oslo\u{200b}", "Oslo\\u200b"),
+            ("10\u{202f}000", "10\\u202f000"),
+            ("日立\u{3000}製作所", "日立\\u3000製作所"),
+            ("\"Oslo \"", "\"\"Oslo \"\""),
+            ("ООО \"Ромашка\"", "ООО \"Ромашка\""),
+            ("Acme  AS", "Acme  AS"),
+            ("", ""),
+            ("\"", "\""),
+        ] {
+            assert_eq!(exact_text(text, 1000), expected);
+        }
+        assert_eq!(exact_text("Oslo and Bergen ", 4), "\"Oslo…\"");
+    }
+
+    #[test]
+    fn no_two_values_of_spaces_and_letters_look_the_same() {
+        let parts = ["a", " ", "\u{a0}", "\u{3000}", "\t", "\"", "\u{200b}", "é"];
+        let texts: Vec<String> = (0..parts.len().pow(4))
+            .map(|number| (0..4).map(|place| parts[number / parts.len().pow(place) % parts.len()]).collect())
+            .collect();
+        let shown: std::collections::BTreeSet<_> = texts.iter().map(|text| exact_text(text, 1000)).collect();
+        assert_eq!(shown.len(), texts.len());
+    }
+
+    #[test]
+    #[cfg(feature = "plan")]
+    fn ends_are_hidden_where_people_see_nothing() {
+        for text in
+            [" a", "a ", "a\u{a0}", "\u{3000}a", "a\n", "\ta", "a\u{200b}", "\u{feff}a", "é\u{200d}", "a\u{fe0f}"]
+        {
+            assert!(has_hidden_ends(text), "{text:?}");
+        }
+        for text in ["", "a", "a b", "a\u{a0}b", "❤\u{fe0f}", "1\u{fe0f}\u{20e3}", "e\u{301}", "株式会社"] {
+            assert!(!has_hidden_ends(text), "{text:?}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any, TextIO
 
-from replyio._replyio import safe_text
+from replyio._replyio import exact_text, safe_text
 
 # The number of rows that determine the column widths, and the largest column width.
 _MEASURED = 1000
@@ -78,8 +78,10 @@ def write_many(
         shown: The columns of a table, if they are fewer.
         for_spreadsheet: Whether a CSV file is for a spreadsheet; see `Plan.export`.
     """
+    from replyio._plan_text import distinct
+
     if form == "table":
-        _write_rows(map(_flat, rows), tuple(shown or columns))
+        _write_rows((_flat(distinct(row, _WIDEST)) for row in rows), tuple(shown or columns))
     elif form == "csv":
         _write_csv(map(_flat, rows), tuple(columns), for_spreadsheet)
     elif form == "jsonl":
@@ -168,7 +170,8 @@ def _write_csv(rows: Iterator[dict[str, Any]], columns: tuple[str, ...], for_spr
     line = Line(guards=for_spreadsheet)
     is_seen = sys.stdout.isatty()
     _write((BOM if for_spreadsheet and not is_seen else "") + line.of(columns))
-    shown: Callable[[Any], str] = safe_value if is_seen else _plain
+    # The quotes of a table would be part of a value.
+    shown: Callable[[Any], str] = (lambda value: safe_text(_plain(value))) if is_seen else _plain
     for row in rows:
         values = [row.get(name) for name in columns]
         _write(line.of(value if isinstance(value, int) or not value else shown(value) or None for value in values))
@@ -182,7 +185,7 @@ def _write_rows(rows: Iterator[dict[str, Any]], columns: tuple[str, ...]) -> Non
 
     def cells(row: Mapping[str, Any]) -> list[str]:
         return [
-            _cut(row.get(name)) if number < cut else safe_value(row.get(name)) for number, name in enumerate(columns)
+            _cut(row.get(name)) if number < cut else exact_value(row.get(name)) for number, name in enumerate(columns)
         ]
 
     lines = map(cells, rows)
@@ -211,7 +214,7 @@ def _cut(value: object, widest: int = _WIDEST) -> str:
 
     Truncates before measuring, because it may be a megabyte long.
     """
-    text = safe_value(value, widest)
+    text = exact_value(value, widest)
     used = 0
     for position, each in enumerate(text):
         used += width(each)
@@ -220,6 +223,6 @@ def _cut(value: object, widest: int = _WIDEST) -> str:
     return text
 
 
-def safe_value(value: object, limit: int | None = None) -> str:
-    """Returns a value on one line, without characters that control a terminal."""
-    return "" if value is None else safe_text(_plain(value), limit)
+def exact_value(value: object, limit: int | None = None) -> str:
+    """Returns a value on one line, in which people see every character."""
+    return "" if value is None else exact_text(_plain(value), limit)

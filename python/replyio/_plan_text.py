@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from replyio._counts import Status
-from replyio._replyio import safe_text
+from replyio._replyio import exact_text, safe_text
 from replyio._shell import argument
 
 # Every status of a row, in the order of display, with its words for one row and for several.
@@ -138,8 +138,9 @@ def suspicious_text(cells: Mapping[str, int]) -> str:
     """Returns the note about suspicious cells; empty if there are none."""
     if not cells:
         return ""
-    columns = ", ".join(f"{number:,} in {cell(column)}" for column, number in cells.items())
-    return f"{counted(sum(cells.values()), 'suspicious cell')}, such as NULL or 4.9E+11: {columns}"
+    columns = ", ".join(f"{number:,} in {safe_text(column, SHOWN_CHARACTERS)}" for column, number in cells.items())
+    examples = "such as NULL, 4.9E+11, =A1 or a text with spaces around it"
+    return f"{counted(sum(cells.values()), 'suspicious cell')}, {examples}: {columns}"
 
 
 def line(kind: str, name: str, counts: Mapping[Status, int], cost: str, notes: Sequence[str] = ()) -> str:
@@ -292,11 +293,29 @@ def how_to_go_on(
 
 
 def cell(value: object) -> str:
-    """Returns a value for a line of a table: truncated if it is long, escaped where it does not print."""
+    """Returns a value for a line of a table: truncated if it is long, quoted or escaped if it would not be seen."""
     if value is None:
         return ""
     text = str(value)
-    return safe_text(text, SHOWN_CHARACTERS if len(text) <= SHOWN_CHARACTERS else SHOWN_CHARACTERS - 1)
+    return exact_text(text, SHOWN_CHARACTERS if len(text) <= SHOWN_CHARACTERS else SHOWN_CHARACTERS - 1)
+
+
+def distinct(change: Mapping[str, Any], limit: int = SHOWN_CHARACTERS) -> Mapping[str, Any]:
+    """Returns a change whose values differ even if they are truncated: they begin shortly before their difference.
+
+    Args:
+        change: The change.
+        limit: The number of characters that a table shows.
+    """
+    before, after = change.get("before"), change.get("after")
+    if not isinstance(before, str) or not isinstance(after, str) or max(len(before), len(after)) <= limit:
+        return change
+    differ = (place for place, (one, other) in enumerate(zip(before, after, strict=False)) if one != other)
+    same = next(differ, min(len(before), len(after)))
+    if same < limit // 2:
+        return change
+    begin = same - limit // 4
+    return {**change, "before": f"…{before[begin:]}", "after": f"…{after[begin:]}"}
 
 
 # HTML
@@ -316,8 +335,8 @@ def _value_html(value: object, tint: str, more: str = "") -> str:
 
 
 def _isolated(text: str) -> str:
-    """Returns foreign text. `bdi` prevents right-to-left text from reordering its neighbors."""
-    return f"<bdi>{html.escape(text)}</bdi>"
+    """Returns foreign text. `bdi` prevents right-to-left text from reordering its neighbors, and all spaces count."""
+    return f'<bdi style="white-space:pre-wrap">{html.escape(text)}</bdi>'
 
 
 def counts_html(counts: Mapping[Status, int], notes: Sequence[str] = ()) -> str:
@@ -369,7 +388,7 @@ def changes_html(changes: Sequence[Mapping[str, Any]], total: int) -> str:
         return ""
     rows: list[str] = []
     last: object = None
-    for change in changes:
+    for change in map(distinct, changes):
         same, last = change.get("row") == last, change.get("row")
         account = "" if same else f"{html.escape(cell(change.get('id')))}"
         before = _value_html(change.get("before"), _RED, f"text-decoration:line-through 1px rgba({_RED},.8)")
@@ -392,7 +411,7 @@ def table_html(records: Sequence[Mapping[str, Any]], columns: Sequence[str], tot
     """Returns the first rows of a table."""
     head = "".join(f'<th style="{_CELL};{_QUIET};font-weight:600">{html.escape(cell(name))}</th>' for name in columns)
     rows = [f'<tr style="background:none">{head}</tr>']
-    for record in records:
+    for record in map(distinct, records):
         texts = [cell(record.get(name)) for name in columns]
         values = [(_CELL if len(text) <= _SHORT else f"{_CELL};{_BREAKS}", _isolated(text)) for text in texts]
         rows.append(_row(values, "1px solid rgba(128,128,128,.25)"))

@@ -29,6 +29,7 @@ __all__ = [
     "Table",
     "TableReader",
     "__version__",
+    "exact_text",
     "safe_text",
     "state_folder",
 ]
@@ -40,6 +41,7 @@ COMPANY_SIZES: list[str]
 ERROR_KINDS: list[str]
 MEMBERS: list[tuple[str, str, str, bool, bool, str]]
 
+def exact_text(text: str, limit: int | None = None) -> str: ...
 def safe_text(text: str, limit: int | None = None) -> str: ...
 def state_folder() -> Path | None: ...
 

@@ -611,7 +611,7 @@ def _tell_notes(plan: Plan) -> None:
     if plan.cleared:
         _tell(f"the plan: {cleared_text(plan.cleared)}")
     if plan.suspicious:
-        _tell(f"{suspicious_text(plan.suspicious)}; pass --null-value TEXT to treat such a text as an empty cell")
+        _tell(f"{suspicious_text(plan.suspicious)}; pass --null-value TEXT to treat a text as an empty cell")
 
 
 def _plans(options: dict[str, Any]) -> int:

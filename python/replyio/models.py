@@ -282,12 +282,12 @@ class ContactAccount:
 
     def _repr_html_(self) -> str:
         """Returns the account as an HTML table for a notebook, without empty members."""
-        from replyio._replyio import safe_text
+        from replyio._replyio import exact_text
 
-        style = "text-align:left;overflow-wrap:anywhere"
+        style = "text-align:left;overflow-wrap:anywhere;white-space:pre-wrap"
         rows = "".join(
             f'<tr><th style="text-align:left">{html.escape(name)}</th>'
-            f'<td style="{style}"><bdi>{html.escape(safe_text(_shown(value)))}</bdi></td></tr>'
+            f'<td style="{style}"><bdi>{html.escape(exact_text(_shown(value)))}</bdi></td></tr>'
             for name, value in ((name, getattr(self, name)) for name in (*_MEMBER_NAMES, "extra"))
             if value not in (None, {})
         )

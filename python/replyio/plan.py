@@ -803,9 +803,10 @@ class Plan(_Report):
     def suspicious(self) -> dict[str, int]:
         """The number of suspicious cells by column.
 
-        Suspicious cells are texts that often mean an empty value, such as `NULL`, `N/A`, `-` and `nan`, and numbers
-        that a spreadsheet has shortened, such as a phone number as `4.91E+11`. The plan sends them unchanged. To treat
-        a text as an empty cell, list it in `null_values=`.
+        Suspicious cells are texts that often mean an empty value, such as `NULL`, `N/A`, `-` and `nan`; numbers that a
+        spreadsheet has shortened, such as a phone number as `4.91E+11`; formulas; and texts that begin or end with
+        white space or an invisible character. The plan sends them unchanged, unless `null_values=` treats them as empty
+        cells.
         """
         return {column: cells for column, cells, _ in self._file.header().get("suspicious", ())}
 

@@ -121,8 +121,8 @@ pub enum Cell<'a> {
     Integer(i64),
 }
 
-/// A column of a table with suspicious texts: texts that often mean an empty value, or that only programs write. The
-/// plan sends them unchanged.
+/// A column of a table with suspicious texts: texts that often mean an empty value, that only programs write, or that
+/// begin or end with white space. The plan sends them unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Suspicion {
     /// The name of the column in the table.

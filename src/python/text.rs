@@ -12,17 +12,30 @@ use super::guard::guarded;
 #[pyfunction]
 #[pyo3(signature = (text, limit=None))]
 pub(super) fn safe_text<'py>(text: &Bound<'py, PyString>, limit: Option<usize>) -> PyResult<Bound<'py, PyString>> {
-    guarded(text.py(), "safe_text", || {
-        let limit = limit.unwrap_or(usize::MAX);
-        let Ok(utf8) = text.to_cow() else {
-            // Lone surrogates, as in the names of files that are not valid UTF-8, are written as Python writes them.
-            let escaped = text.call_method1("encode", ("utf-8", "backslashreplace"))?.cast_into::<PyBytes>()?;
-            let utf8 = String::from_utf8_lossy(escaped.as_bytes()).into_owned();
-            return Ok(PyString::new(text.py(), &crate::text::safe_text(&utf8, limit)));
-        };
-        match crate::text::safe_text(&utf8, limit) {
-            Cow::Borrowed(_) => Ok(text.clone()),
-            Cow::Owned(safe) => Ok(PyString::new(text.py(), &safe)),
-        }
-    })
+    guarded(text.py(), "safe_text", || shown(text, limit, crate::text::safe_text))
+}
+
+/// `safe_text` for a value: shows every space, and puts a text that begins or ends with one in quotes.
+#[pyfunction]
+#[pyo3(signature = (text, limit=None))]
+pub(super) fn exact_text<'py>(text: &Bound<'py, PyString>, limit: Option<usize>) -> PyResult<Bound<'py, PyString>> {
+    guarded(text.py(), "exact_text", || shown(text, limit, crate::text::exact_text))
+}
+
+fn shown<'py>(
+    text: &Bound<'py, PyString>,
+    limit: Option<usize>,
+    show: fn(&str, usize) -> Cow<'_, str>,
+) -> PyResult<Bound<'py, PyString>> {
+    let limit = limit.unwrap_or(usize::MAX);
+    let Ok(utf8) = text.to_cow() else {
+        // Lone surrogates, as in the names of files that are not valid UTF-8, are written as Python writes them.
+        let escaped = text.call_method1("encode", ("utf-8", "backslashreplace"))?.cast_into::<PyBytes>()?;
+        let utf8 = String::from_utf8_lossy(escaped.as_bytes()).into_owned();
+        return Ok(PyString::new(text.py(), &show(&utf8, limit)));
+    };
+    match show(&utf8, limit) {
+        Cow::Borrowed(_) => Ok(text.clone()),
+        Cow::Owned(safe) => Ok(PyString::new(text.py(), &safe)),
+    }
 }

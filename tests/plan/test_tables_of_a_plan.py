@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
 import html
 import json
@@ -246,7 +247,7 @@ SUSPICIOUS = [
 
 def test_suspicious_cells_are_counted_and_shown_wherever_a_plan_is(client: ReplyClient, tmp_path: Path) -> None:
     made = plan(client, "sync", SUSPICIOUS, save_as=tmp_path / "a.replyplan")
-    told = "3 suspicious cells, such as NULL or 4.9E+11: 2 in city, 1 in phone"
+    told = "3 suspicious cells, such as NULL, 4.9E+11, =A1 or a text with spaces around it: 2 in city, 1 in phone"
     for each in (made, client.open_plan(made.path), replyio.read_plan(made.path)):
         assert each.suspicious == {"city": 2, "phone": 1}
         assert told in repr(each)
@@ -256,6 +257,62 @@ def test_suspicious_cells_are_counted_and_shown_wherever_a_plan_is(client: Reply
     assert plan(client, "sync", SUSPICIOUS, null_values=["NULL", "-", "4.91E+11"]).suspicious == {}
     assert "suspicious" not in repr(plan(client, "sync", moves([1])))
     assert do(do(made, "apply").plan, "revert").plan.suspicious == {}
+
+
+# Texts that differ only in what people do not see, and what a table shows of them.
+UNSEEN = {
+    "Oslo ": '"Oslo "',
+    "  Oslo": '"  Oslo"',
+    "Oslo\xa0": r"Oslo\xa0",
+    "\u3000Oslo": r"\u3000Oslo",
+    "Oslo\n": r"Oslo\n",
+    "Oslo\u200b": r"Oslo\u200b",
+    "\ufeffOslo": r"\ufeffOslo",
+    "Os\xa0lo": r"Os\xa0lo",
+    '"Oslo "': '""Oslo ""',
+}
+
+
+@pytest.mark.parametrize("text", UNSEEN)
+def test_a_change_of_what_people_do_not_see_is_shown_and_its_data_stays_exact(
+    text: str, service: Sandbox, client: ReplyClient, tmp_path: Path
+) -> None:
+    made = plan(client, "sync", [{"id": 1, "city": text}], save_as=tmp_path / "a.replyplan")
+    for page in (made, made.changes, service.accounts[1]):
+        assert "white-space:pre-wrap" in page._repr_html_()
+    for page in (made, made.changes):
+        assert UNSEEN[text] in text_of(page._repr_html_())
+    _, out, told = command(service, tmp_path, "status", "a.replyplan", "--show", "changes", "--format", "table")
+    assert f"  {UNSEEN[text]}  pending" in out
+    is_counted = text != "Os\xa0lo"
+    assert made.suspicious == ({"city": 1} if is_counted else {})
+    assert ("1 suspicious cell" in told) == is_counted
+    assert made.changes["after"] == made.changes.to_pandas()["after"].tolist() == [text]
+    assert made.changes.to_polars()["after"].to_list() == [text]
+    made.export(tmp_path / "a.jsonl", "changes")
+    assert json.loads((tmp_path / "a.jsonl").read_text(encoding="utf-8"))["after"] == text
+    made.export(tmp_path / "a.csv", "changes")
+    with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["after"] for row in csv.DictReader(file)] == [text]
+    made.apply(progress=False)
+    assert service.accounts[1].city == text
+    assert UNSEEN[text] in text_of(service.accounts[1]._repr_html_())
+    assert UNSEEN[text] in command(service, tmp_path, "get", "1", "--format", "table")[1]
+
+
+@pytest.mark.parametrize("end", [" ", "\xa0", "日本"])
+@pytest.mark.parametrize("length", [35, 40, 60, 61, 500])
+def test_a_change_at_the_end_of_a_long_text_is_shown(
+    length: int, end: str, service: Sandbox, client: ReplyClient, tmp_path: Path
+) -> None:
+    before = ("abcdefghij" * length)[:length]
+    service.set_account({"id": 1, "name": "Company 1", "description": before})
+    made = plan(client, "sync", [{"id": 1, "description": before + end}], save_as=tmp_path / "a.replyplan")
+    for page in (made._repr_html_(), made.changes._repr_html_()):
+        first, second = re.findall(r"<bdi[^>]*>([^<]*[a-j]{5}[^<]*)</bdi>", page)[-2:]
+        assert first != second
+    _, out, _ = command(service, tmp_path, "status", "a.replyplan", "--show", "changes", "--format", "table")
+    assert len(set(re.split("  +", out.splitlines()[1])[3:5])) == 2, out
 
 
 def command(service: Sandbox, folder: Path, *words: str) -> tuple[int, str, str]:
@@ -289,7 +346,7 @@ def test_the_command_reads_columns_encodings_and_words_for_nothing(service: Sand
     code, out, told = command(service, tmp_path, *words)
     assert code == 0, told
     assert Counts(json.loads(out)["counts"]) == {"pending": 2}
-    assert "1 suspicious cell, such as NULL or 4.9E+11: 1 in Website; pass --null-value" in told
+    assert re.search("1 suspicious cell, such as NULL, .*: 1 in Website; pass --null-value", told)
     assert "suspicious" in command(service, tmp_path, "status", "crm.replyplan")[2]
     code, _, told = command(service, tmp_path, *words, "--replace", "--null-value", "-")
     assert (code, "suspicious" in told) == (0, False)

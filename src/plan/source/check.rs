@@ -8,6 +8,7 @@ use super::names::Role;
 use super::{LONGEST_CELL, Options, Place, RowFault};
 use crate::account::{CompanySize, Field};
 use crate::plan::{Cell, MatchOn, Mode, Nulls, Suspicion};
+use crate::text::has_hidden_ends;
 
 /// The most refused company sizes to remember, because finding a suggestion takes long.
 const SIZES_REMEMBERED: usize = 1000;
@@ -50,6 +51,9 @@ const NOTHING: [&str; 16] = [
     "loading...",
 ];
 
+/// The characters that begin a formula in a spreadsheet, including their full-width forms.
+const FORMULAS: [char; 8] = ['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
+
 /// Adds the faults of a column's cells, and counts suspicious cells.
 pub(super) fn cells(
     column: &Column,
@@ -66,6 +70,7 @@ pub(super) fn cells(
     let mut known = column.faults.iter().peekable();
     let mut sizes = HashMap::new();
     let mut suspicious: Option<(u64, usize)> = None;
+    let is_written = role != Role::Key || options.replaces_key();
     for (chunk, start) in starts.iter().enumerate() {
         let end = starts.get(chunk + 1).copied().unwrap_or(rows);
         for row in *start..end {
@@ -83,12 +88,12 @@ pub(super) fn cells(
                     add(row, "is longer than 512 KiB, the limit for a cell");
                     continue;
                 }
-                let text = text.trim_matches(|end: char| end.is_whitespace() || is_invisible(end));
-                if is_spreadsheet_error(text) {
+                let trimmed = text.trim_matches(is_unseen);
+                if is_spreadsheet_error(trimmed) {
                     add(row, "is a spreadsheet error, not a value");
                     continue;
                 }
-                if is_suspicious(text) {
+                if is_suspicious(trimmed) || (is_written && has_hidden_ends(text)) {
                     suspicious.get_or_insert((0, row)).0 += 1;
                 }
             }
@@ -150,15 +155,20 @@ fn is_capital(text: &str) -> bool {
     !text.is_empty() && text.chars().all(is_capital)
 }
 
-/// Returns whether a text is suspicious: it often means an empty value, or only programs write it, such as a shortened
-/// large number, a formula, a `'` that protects from one, a text of JSON with its quotes, or an error value in a
-/// language that is not known. The first or the last byte decides for nearly every text.
+fn is_unseen(character: char) -> bool {
+    character.is_whitespace() || is_invisible(character)
+}
+
+/// Returns whether a trimmed text is suspicious: it often means an empty value, or only programs write it, such as a
+/// shortened large number, a formula, a `'` that protects from one, a text of JSON with its quotes, or an error value in
+/// a language that is not known. The first or the last byte decides for nearly every text.
 fn is_suspicious(text: &str) -> bool {
     const LONGEST_WORD: usize = 10;
     let bytes = text.as_bytes();
     let is_special = match bytes.first() {
-        Some(b'=') => text.starts_with("=\""),
-        Some(b'\'') => matches!(bytes.get(1), Some(b'+' | b'-' | b'=' | b'@')),
+        // A line of `===` is no formula.
+        Some(b'=') => text.chars().nth(1).is_some_and(|next| next != '=' && !is_unseen(next)),
+        Some(b'\'') => text.trim_start_matches('\'').trim_start_matches(is_unseen).starts_with(FORMULAS),
         Some(b'"') => text.len() > 1 && text.ends_with('"'),
         Some(b'#') => text.strip_prefix('#').is_some_and(is_capital),
         Some(b'0'..=b'9' | b'+' | b'-') if bytes.iter().any(|byte| matches!(byte, b'E' | b'e')) => {

@@ -75,6 +75,11 @@ impl Options {
     pub fn wants(&self, name: &str) -> bool {
         !matches!(names::role_of(name, self), Ok(Role::Ignored))
     }
+
+    /// Returns whether a row also writes the domain name that it matches on: it replaces the account.
+    fn replaces_key(&self) -> bool {
+        self.mode == Mode::Replace && self.match_on == MatchOn::DomainName
+    }
 }
 
 /// The key by which one row finds its account.
@@ -195,8 +200,7 @@ impl Table {
             suspicions.extend(check::cells(&column, role, options, &starts, rows, &mut found));
             match role {
                 Role::Key => {
-                    // The row replaces the account, and its domain name is part of that.
-                    if options.mode == Mode::Replace && options.match_on == MatchOn::DomainName {
+                    if options.replaces_key() {
                         others.push((Field::DomainName, column.clone()));
                     }
                     key = Some(column);

@@ -480,6 +480,26 @@ fn texts_that_often_mean_nothing_are_counted_and_kept() {
         "\u{a0}Błąd: 522",
         "\"Oslo\"",
         "\"\"",
+        "=A1",
+        "=B4&\" \"&C4",
+        "=(1+2)",
+        "=-A1",
+        "=\'Sheet 1\'!A1",
+        "=$A$1",
+        "='[Book.xlsx]Sheet'!A1",
+        "'@SUM(A1)",
+        "'-5",
+        "' =1",
+        "''=1",
+        "'\u{ff1d}1",
+        "Oslo ",
+        " Oslo",
+        "Oslo\u{a0}",
+        "Oslo\n",
+        "\u{feff}Oslo",
+        "Oslo\u{200b}",
+        "Oslo\u{3164}",
+        "a\u{ad}",
     ];
     let others = [
         "3e",
@@ -497,6 +517,14 @@ fn texts_that_often_mean_nothing_are_counted_and_kept() {
         "\"Oslo\" AS",
         "(both)",
         "Loading",
+        "=",
+        "= equal rights",
+        "===",
+        "'",
+        "'n' Roll",
+        "Oslo\u{a0}S",
+        "❤\u{fe0f}",
+        "می\u{200c}خواهم",
     ];
     let all = ["Oslo"].iter().chain(&suspicious).chain(&others).map(|text| Some(*text)).collect();
     let table = with_ids(&texts("city", all), &Options::default()).unwrap();
@@ -504,6 +532,19 @@ fn texts_that_often_mean_nothing_are_counted_and_kept() {
     let cells = suspicious.len() as u64;
     assert_eq!(table.suspicions(), [Suspicion { column: "city".to_owned(), cells, row: 1 }]);
     assert_eq!(table.row(1).next(), Some((Field::City, Cell::Text("NULL"))));
+}
+
+#[test]
+fn spaces_around_a_key_count_only_if_they_are_written() {
+    let found = |options: &Options| {
+        let domains: ArrayRef = Arc::new(StringArray::from(vec![" a.com", "b.com"]));
+        let names: ArrayRef = Arc::new(StringArray::from(vec!["a", "b "]));
+        let columns = vec![("domain_name", domains), ("name", names)];
+        table(columns, options).unwrap().suspicions().iter().map(|found| found.column.clone()).collect::<Vec<_>>()
+    };
+    let patch = Options { match_on: MatchOn::DomainName, ..Options::default() };
+    assert_eq!(found(&patch), ["name"]);
+    assert_eq!(found(&Options { mode: Mode::Replace, ..patch }), ["domain_name", "name"]);
 }
 
 #[test]
