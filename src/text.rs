@@ -32,7 +32,8 @@ pub(crate) fn exact_text(text: &str, limit: usize) -> Cow<'_, str> {
     if has_quotes || text.starts_with(' ') || text.ends_with(' ') { Cow::Owned(format!("\"{line}\"")) } else { line }
 }
 
-fn one_line(text: &str, limit: usize, escapes_spaces: bool) -> Cow<'_, str> {
+/// Returns a text on one line, with all spaces other than a plain one escaped or replaced by a plain one.
+pub(crate) fn one_line(text: &str, limit: usize, escapes_spaces: bool) -> Cow<'_, str> {
     let shown = match text.char_indices().nth(limit) {
         Some((end, _)) => text.get(..end).unwrap_or_default(),
         None => text,

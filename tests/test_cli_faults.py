@@ -124,9 +124,9 @@ def test_several_faults_are_a_list_with_one_on_each_line(shell: Shell) -> None:
     website = "if it is the domain_name, pass --column Website=domain_name; otherwise list it in --ignore"
     assert told == [
         "replyio: crm.csv refused before any request:",
-        "  column Citty is not a field of a contact account; did you mean city? Otherwise, list it in --ignore",
-        "  column Notes is not a field of a contact account; to leave it out, list it in --ignore",
-        f"  column Website is not a field of a contact account; {website}",
+        '  column "Citty" is not a field of a contact account; did you mean city? Otherwise, list it in --ignore',
+        '  column "Notes" is not a field of a contact account; to leave it out, list it in --ignore',
+        f'  column "Website" is not a field of a contact account; {website}',
     ]
     code, _, told = shell("update", "1", "--name", " ", "--company-size", "50-200")
     assert (code, told[0]) == (2, "replyio: update of account 1 refused before any request:")

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 
+from replyio import ValidationError
 from replyio._replyio import Table
 from support import TEXT_FIELDS
 from table_support import from_file, page_lines, read, refusal, rows
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def test_the_page_names_every_column() -> None:
-    assert len(page_lines("Columns")) == 14
+    assert len(page_lines("Columns")) == 16
 
 
 @pytest.mark.parametrize(
@@ -40,25 +41,45 @@ def test_all_faults_of_columns_are_told_at_once(make: Callable[[dict[str, list[A
     }
     error = refusal(make(columns), ignore=["notes"])
     assert [fault.field for fault in error.errors] == [
+        "id",
         "citty",
         "created_date",
         "linked_in_url",
-        "id",
         "phone",
         "owner_user_id",
     ]
     assert [fault.message for fault in error.errors][:4] == [
+        'is missing: rows find their accounts by it (match_on="id")',
         "is not a field of a contact account; did you mean city? Otherwise, list it in ignore=",
         "cannot be updated: the service sets it; list it in ignore=",
-        "is given twice, as linkedInUrl and as linked_in_url",
-        'is missing: rows find their accounts by it (match_on="id")',
+        'is given twice, as "linkedInUrl" and as "linked_in_url"',
     ]
     kinds = [re.sub(r" \(\w+\)", "", fault.message) for fault in error.errors][4:]
     assert kinds[0] in {"must be text, not numbers, first in row 1", "must be text, not int, first in row 1"}
     assert kinds[1] in {"must be integers, not booleans, first in row 0", "must be integers, not bool, first in row 0"}
     assert error.message.startswith(
-        "table of 2 rows and 6 columns refused before any request:\n  column citty is not a field"
+        'table of 2 rows and 6 columns refused before any request:\n  column "id" is missing'
     )
+
+
+def test_a_title_above_the_header_is_told_once_and_first(tmp_path: Path) -> None:
+    cells = [["Reply ID", "City", *[None] * 5], [4711, "Oslo", *[None] * 5]]
+    title = "Customers of 2026"
+    frame = pd.DataFrame(cells, columns=[title, *[None] * 6], dtype=object)
+    (tmp_path / "a.csv").write_text(f"{title}\n\nid;city\n4711;Oslo\n", encoding="utf-8")
+    for table, others in ((frame, 1), (str(tmp_path / "a.csv"), 0)):
+        with pytest.raises(ValidationError) as caught:
+            Table(table, {})
+        _, first, second, *more = str(caught.value).split("\n")
+        assert first.strip() == (
+            'column "id" is missing, and no column is a field of a contact account; if the first line is a title, '
+            "remove it"
+        )
+        assert second.strip().startswith(f'column "{title}" is not a field')
+        assert [line.split(" how ")[0].strip() for line in more] == ['column "nan" (6 times) is'] * others
+    with pytest.raises(ValidationError, match='"Reply ID": "id"') as caught:
+        Table(pd.DataFrame(cells[1:], columns=cells[0], dtype=object), {})
+    assert "title" not in str(caught.value)
 
 
 def test_pandas_can_name_a_column_twice() -> None:
@@ -190,7 +211,7 @@ def test_a_message_has_a_handful_of_faults_and_the_rest_as_a_number(tmp_path: Pa
 def test_a_column_is_not_ignored_along_with_another(make: Callable[[dict[str, list[Any]]], object]) -> None:
     data = {"id": [1], "E-mail": ["a@b.example"], "Email": ["c@d.example"]}
     said = str(refusal(make(data), ignore=["E-mail"]))
-    assert "Email is ignored too, because its name differs from E-mail only in case" in said
+    assert '"Email" is ignored too, because its name differs from "E-mail" only in case' in said
     assert read(make(data), ignore=["E-mail", "Email"]) == [{"id": 1}]
     assert read(make(data | {"E-mail": ["x"]}), ignore=["email", "E-mail", "Email"]) == [{"id": 1}]
 

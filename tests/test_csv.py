@@ -61,6 +61,17 @@ def test_half_a_surrogate_pair_in_json_lines_is_a_fault_of_its_row(tmp_path: Pat
             f"line 2 has a quote inside an unquoted field; put the whole field in quotes and {DOUBLE}",
         ),
         ("a.csv", b"id,city,\n1,a,\n2,b,c\n", "line 3 has a value in column 3, which has no name in the first line"),
+        *(
+            ("a.csv", table, f"line {line} {reason}; if the first line is a title, remove it")
+            for table, line, reason in (
+                (
+                    b"Customers 2026,,\nid,city,\n1,Bergen,\n",
+                    2,
+                    "has a value in column 2, which has no name in the first line",
+                ),
+                (b"Customers 2026\nid,city\n1,Bergen\n", 2, "has 2 fields, but the first line has 1"),
+            )
+        ),
         ("a.csv", b"id,x;id\n", "line 1 may be separated by comma or by semicolon; choose one with delimiter="),
         ("a.csv", b"id," * 20_000, "line 1 has more than 16384 fields"),
         ("a.jsonl", json.dumps(dict.fromkeys(map(str, range(20_000)))).encode(), "line 1 has more than 16384 members"),

@@ -438,7 +438,7 @@ def a_csv_file_in_another_dialect(case: Case) -> None:
     assert case.run(f"{call})").counts == {"pending": 1}
 
 
-@follows(("src/plan/source/names.rs", "columns=", 3), ("src/plan/source/names.rs", "ignore=", 12))
+@follows(("src/plan/source/names.rs", "columns=", 3), ("src/plan/source/names.rs", "ignore=", 13))
 def columns_that_are_no_fields(case: Case) -> None:
     frame = pd.DataFrame({"id": [1], "Website": ["a.example"], "Note": ["x"], "created_date": ["2020"]})
     told = raised(lambda: case.plan(frame))
@@ -462,6 +462,23 @@ def columns_that_are_no_fields(case: Case) -> None:
     told = raised(lambda: case.plan([{"id": 1, "name": "Company 1"}], match_on="name"))
     call = f'client.plan_contact_account_updates(rows, progress=False, match_on="name", {found("ignore=", told)}["id"])'
     assert case.run(call, rows=[{"id": 1, "name": "Company 1", "city": "Bergen"}]).counts == {"pending": 1}
+
+
+def test_a_column_with_the_ids_is_named_so_that_the_hint_works(tmp_path: Path) -> None:
+    with Sandbox(ACCOUNTS) as service:
+        for name in ("Reply ID", "Account Id", ' Reply \\ "ID"\xa0', "reply\u200bid"):
+            rows = pd.DataFrame({name: [1], "city": ["Bergen"]})
+            told = raised(lambda rows=rows: service.client().plan_contact_account_updates(rows, progress=False))
+            columns = eval(found(r"columns=(\{.*?\})", told).removeprefix("columns="))  # noqa: S307 - a literal
+            assert columns == {name: "id"}
+            plan = service.client().plan_contact_account_updates(rows, columns=columns, progress=False)
+            assert plan.counts == {"pending": 1}
+            rows.to_csv(tmp_path / "a.csv", index=False)
+            case = Case.__new__(Case)
+            case.service, case.folder = service, tmp_path
+            hint = found(r"--column .*?(?=;|$)", case.shell("replyio plan a.csv").stderr)
+            done = case.shell(f"replyio plan a.csv {hint}")
+            assert done.returncode == 0, done.stderr
 
 
 @follows(("src/python/arrow.rs", "drop=True"))

@@ -192,15 +192,19 @@ _CALLED_HERE = (
 
 def _in_words_of_the_command(text: str) -> str:
     """Returns a message with the options of the command instead of the arguments of Python."""
+    import ast
     import re
 
     from replyio._shell import argument
 
     def column(found: re.Match[str]) -> str:
-        name = found[1].replace('\\"', '"')
+        try:
+            name = ast.literal_eval(found[1])
+        except (SyntaxError, ValueError):  # not one of the package's own hints
+            return found[0]
         return f"--column {argument(f'{name}={found[2]}')}"
 
-    text = re.sub(r'columns=\{"((?:[^"\\]|\\.)*)": "(\w+)"\}', column, text)
+    text = re.sub(r'columns=\{("(?:[^"\\]|\\.)*"): "(\w+)"\}', column, text)
     text = re.sub(r"patch_contact_account\((\d+), (\w+)=None\)", r"`replyio patch \1 --null \2`", text)
     text = re.sub(r"patch_contact_account\((\d+), \.\.\.\)", r"`replyio patch \1`", text)
     text = re.sub(r'(encoding|match_on)="([\w-]+)"', lambda found: f"--{found[1].replace('_', '-')} {found[2]}", text)

@@ -341,7 +341,7 @@ def test_the_command_reads_columns_encodings_and_words_for_nothing(service: Sand
     words += ["--encoding", "windows-1252"]
     code, _, told = command(service, tmp_path, *words)
     assert code == 2
-    assert "Notes is not a field of a contact account; to leave it out, list it in --ignore" in told
+    assert '"Notes" is not a field of a contact account; to leave it out, list it in --ignore' in told
     words += ["--ignore", "unknown", "--delimiter", "|"]
     code, out, told = command(service, tmp_path, *words)
     assert code == 0, told

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::builder::{Builder, Given};
 use super::dialect::{self, Head};
 use super::records::{RecordError, Records};
-use super::{Options, Table, TableError};
+use super::{Options, TITLE, Table, TableError};
 use crate::private_file::open_linked;
 
 /// How much of a file to read to detect the separator.
@@ -70,6 +70,7 @@ fn table<R: BufRead>(mut records: Records<R>, path: &Path, options: &Options) ->
             let (found, hint) = match records.len() {
                 // Programs write their name, a date or a copyright below a report.
                 1 => ("1 field".to_owned(), "; if it is a note below the table, remove it"),
+                count if width == 1 => (format!("{count} fields"), TITLE),
                 count => (format!("{count} fields"), ""),
             };
             return Err(at(line, format!("has {found}, but the first line has {width}{hint}")));
@@ -82,11 +83,9 @@ fn table<R: BufRead>(mut records: Records<R>, path: &Path, options: &Options) ->
                 }
                 None if text.trim().is_empty() => {}
                 None => {
-                    let place = place + 1;
-                    return Err(at(
-                        line,
-                        format!("has a value in column {place}, which has no name in the first line"),
-                    ));
+                    let (place, hint) = (place + 1, if columns.len() == 1 { TITLE } else { "" });
+                    let reason = format!("has a value in column {place}, which has no name in the first line{hint}");
+                    return Err(at(line, reason));
                 }
             }
         }

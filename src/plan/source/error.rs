@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::Table;
+use super::names::in_quotes;
 use crate::account::FieldError;
 use crate::text::listed;
 
@@ -48,8 +49,18 @@ impl fmt::Display for TableError {
         match self {
             Self::Faults { table, faults } => {
                 write!(formatter, "{} refused before any request:", table.strip_prefix("a ").unwrap_or(table))?;
-                let column = |fault: &FieldError| format!("column {} {}", fault.field, fault.message);
-                formatter.write_str(&listed(faults, column))
+                let mut columns: Vec<(&FieldError, usize)> = Vec::new();
+                for fault in faults {
+                    match columns.iter_mut().find(|(other, _)| *other == fault) {
+                        Some((_, times)) => *times += 1,
+                        None => columns.push((fault, 1)),
+                    }
+                }
+                let column = |(fault, times): &(&FieldError, usize)| {
+                    let times = if *times > 1 { format!(" ({times} times)") } else { String::new() };
+                    format!("column {}{times} {}", in_quotes(&fault.field), fault.message)
+                };
+                formatter.write_str(&listed(&columns, column))
             }
             Self::Row { row, reason } => write!(formatter, "table refused before any request: row {row} {reason}"),
             Self::Read { path, line, reason } => {

@@ -37,6 +37,8 @@ pub use self::dialect::encoding_named;
 pub use self::error::TableError;
 pub use self::integers::Float;
 
+/// What may be wrong with the names of columns.
+const TITLE: &str = "; if the first line is a title, remove it";
 /// A longer name is truncated in a message.
 const LONGEST_NAME: usize = 100;
 /// The most columns of an Excel sheet.

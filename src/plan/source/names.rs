@@ -1,10 +1,10 @@
 //! Finds the role of each column by its name, and reports every problem at once.
 
 use super::integers::is_invisible;
-use super::{LONGEST_NAME, Options};
+use super::{LONGEST_NAME, Options, TITLE};
 use crate::account::{Field, FieldError, Kind, MEMBERS, nearest};
 use crate::plan::{MatchOn, Mode};
-use crate::text::plain_line;
+use crate::text::{one_line, plain_line};
 
 /// The read-only columns of a listing. A table that has all of them is a listing of this package.
 const READ_ONLY: [&str; 7] = [
@@ -60,6 +60,7 @@ const HINTS: [(Field, &[&str]); 13] = [
     (Field::OwnerUserId, &["owner", "ownerid", "accountowner", "companyowner"]),
 ];
 
+const NO_FIELD: &str = "is not a field of a contact account";
 const UNKNOWN: &str = "is not a field of a contact account; to leave it out, list it in ignore=";
 /// The most unknown columns for which a message suggests a field.
 const MOST_HINTS: usize = 100;
@@ -102,6 +103,8 @@ pub(super) enum Unfit {
 pub(super) struct Names {
     pub(super) roles: Vec<(String, Role)>,
     pub(super) faults: Vec<FieldError>,
+    /// The column that may have the ids of Reply.io, if none is named `id`.
+    ids: Option<String>,
     ignored: usize,
 }
 
@@ -112,7 +115,9 @@ impl Names {
     }
 
     pub(super) fn of(names: &[&str], options: &Options) -> Self {
-        let mut found = Self { roles: Vec::with_capacity(names.len()), faults: Vec::new(), ignored: 0 };
+        let ids = ids_among(names, options);
+        let roles = Vec::with_capacity(names.len());
+        let mut found = Self { roles, faults: Vec::new(), ids: ids.map(quoted), ignored: 0 };
         let is_listing = READ_ONLY.iter().all(|column| names.iter().any(|name| name == column));
         let mut taken: Vec<(Role, &str)> = Vec::new();
         let mut others = Others::of(names, options);
@@ -121,7 +126,7 @@ impl Names {
                 Ok(Role::Ignored) => Ok(Role::Ignored),
                 Ok(role) => match taken.iter().find(|(other, _)| *other == role) {
                     Some((_, other)) if other == name => Err("is given twice".to_owned()),
-                    Some((_, other)) => Err(format!("is given twice, as {} and as {}", shown(other), shown(name))),
+                    Some((_, other)) => Err(format!("is given twice, as {} and as {}", quoted(other), quoted(name))),
                     None => {
                         taken.push((role, name));
                         Ok(role)
@@ -132,6 +137,9 @@ impl Names {
                 Err(Unfit::Id) => {
                     let key = options.match_on.as_str();
                     Err(format!("is not used with match_on={key:?}; if that is intended, list it in ignore="))
+                }
+                Err(Unfit::Unknown) if ids == Some(name) => {
+                    Err(format!("{NO_FIELD}; if it {}; otherwise list it in ignore=", has_ids(&quoted(name))))
                 }
                 // A suggestion takes long to find, and no one reads that many messages.
                 Err(Unfit::Unknown) if found.faults.len() >= MOST_HINTS => Err(UNKNOWN.to_owned()),
@@ -161,7 +169,7 @@ impl Names {
                 let message = format!(
                     "and {} in columns= differ only in case, spaces or punctuation, so they are the same column; keep \
                      one of them",
-                    shown(other)
+                    quoted(other)
                 );
                 self.faults.push(FieldError::new(shown(from), message));
             }
@@ -221,19 +229,66 @@ impl Names {
         let has = |wanted: Role| self.roles.iter().any(|(_, role)| *role == wanted);
         let mut missing = Vec::new();
         if !has(Role::Key) {
-            let other = [Field::DomainName, Field::Name].into_iter().find(|field| {
-                options.match_on == MatchOn::Id
-                    && (has(Role::Field(*field)) || self.roles.iter().any(|(name, _)| meant(name) == Some(*field)))
-            });
-            let other = other.map(|field| format!("; match_on={:?} finds them without ids", field.name()));
-            let message = format!("is missing: rows find their accounts by it (match_on={key:?})");
-            missing.push(FieldError::new(key, message + &other.unwrap_or_default()));
+            missing.push(FieldError::new(key, self.no_key(options)));
         }
         if options.mode == Mode::Replace && options.match_on != MatchOn::Name && !has(Role::Field(Field::Name)) {
             missing.push(FieldError::new("name", "is missing: mode \"replace\" sends accounts in full, name included"));
         }
-        self.faults.extend(missing);
+        // A message has only the first faults, and without these columns there is no table.
+        self.faults.splice(..0, missing);
     }
+
+    /// Returns what is wrong with a table without a key, and what to do.
+    fn no_key(&self, options: &Options) -> String {
+        let key = options.match_on.as_str();
+        let is_other = |field: Field| {
+            let is_field = |(name, role): &(String, Role)| *role == Role::Field(field) || meant(name) == Some(field);
+            options.match_on == MatchOn::Id && self.roles.iter().any(is_field)
+        };
+        let other = [Field::DomainName, Field::Name].into_iter().find(|field| is_other(*field)).map(Field::name);
+        let by_it = format!("is missing: rows find their accounts by it (match_on={key:?})");
+        match (&self.ids, other) {
+            (Some(ids), None) => format!("{by_it}; if {ids} {}", has_ids(ids)),
+            (Some(ids), Some(other)) => {
+                format!("{by_it}; if {ids} {}; otherwise match_on={other:?} finds them without ids", has_ids(ids))
+            }
+            (None, Some(other)) => format!("{by_it}; match_on={other:?} finds them without ids"),
+            (None, None) if self.has_no_header() => {
+                format!("is missing, and no column is a field of a contact account{TITLE}")
+            }
+            (None, None) => by_it,
+        }
+    }
+
+    /// Returns whether no column is named as one of a table would be.
+    fn has_no_header(&self) -> bool {
+        self.roles.iter().all(|(name, role)| *role == Role::Ignored && meant(name).is_none() && !is_read_only(name))
+    }
+}
+
+/// Returns the column that may have the ids of Reply.io, if none is named `id`. An `Account ID` may be that of another
+/// program, so it is one only if nothing else finds the accounts.
+fn ids_among<'a>(names: &[&'a str], options: &Options) -> Option<&'a str> {
+    const OF_ANY_PROGRAM: [&str; 3] = ["accountid", "contactaccountid", "companyid"];
+    if options.match_on != MatchOn::Id || names.iter().any(|name| role_of(name, options) == Ok(Role::Key)) {
+        return None;
+    }
+    let all = Options { ignore_unknown: false, ..options.clone() };
+    let mut unknown =
+        names.iter().filter(|name| role_of(name, &all) == Err(Unfit::Unknown) && renamed(name, &all).is_none());
+    let is_of_reply = |name: &&&str| plain(name).starts_with("reply") && plain(name).ends_with("id");
+    let finds = |name: &&str| {
+        let field = field(renamed(name, &all).unwrap_or(name)).or_else(|| meant(name));
+        matches!(field, Some(Field::DomainName | Field::Name))
+    };
+    let of_reply = unknown.clone().find(is_of_reply);
+    let found = of_reply.or_else(|| unknown.find(|name| OF_ANY_PROGRAM.contains(&plain(name).as_str())));
+    found.filter(|_| of_reply.is_some() || !names.iter().any(finds)).copied()
+}
+
+/// What to do with a column that has the ids.
+fn has_ids(name: &str) -> String {
+    format!("has the ids of Reply.io, set columns={{{name}: \"id\"}}")
 }
 
 /// Returns the faults of columns that `ignore=` would ignore although it names another one: a user who ignores one of two
@@ -247,7 +302,7 @@ fn ignored_along(names: &[&str], options: &Options) -> Vec<FieldError> {
         let message = format!(
             "is ignored too, because its name differs from {} only in case, spaces or punctuation; rename one of them, \
             or list both in ignore=",
-            shown(other)
+            quoted(other)
         );
         Some(FieldError::new(shown(name), message))
     };
@@ -308,9 +363,10 @@ fn is_index(name: &str) -> bool {
     level.is_some_and(|level| !level.is_empty() && level.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// The name that pandas gives to a column of a file that has none.
+/// The name that pandas gives to a column that has none, in a file or in the cells of a sheet.
 fn is_unnamed(name: &str) -> bool {
-    name.strip_prefix("Unnamed: ").is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+    matches!(name, "nan" | "None")
+        || name.strip_prefix("Unnamed: ").is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn is_read_only(name: &str) -> bool {
@@ -359,7 +415,7 @@ fn expected(field: Field) -> &'static str {
 
 fn unknown<'a>(name: &'a str, renamed: Option<&str>, others: &mut Others<'a>) -> String {
     if let Some(to) = renamed {
-        return format!("maps to {}, which is not a field of a contact account", shown(to));
+        return format!("maps to {}, which {NO_FIELD}", quoted(to));
     }
     if name.trim().is_empty() {
         return "has no name; to leave it out, list it in ignore=".to_owned();
@@ -371,15 +427,12 @@ fn unknown<'a>(name: &'a str, renamed: Option<&str>, others: &mut Others<'a>) ->
     }
     if let Some(field) = meant(name) {
         if let Some(other) = others.taken(field, name) {
-            let (field, other) = (field.name(), shown(other));
-            return format!(
-                "is not a field of a contact account; {other} may be the {field} already, so list it in ignore="
-            );
+            let (field, other) = (field.name(), quoted(other));
+            return format!("{NO_FIELD}; {other} may be the {field} already, so list it in ignore=");
         }
         let (field, name, expected) = (field.name(), quoted(name), expected(field));
         return format!(
-            "is not a field of a contact account; if it is the {field}{expected}, set columns={{{name}: \"{field}\"}}; \
-             otherwise list it in ignore="
+            "{NO_FIELD}; if it is the {field}{expected}, set columns={{{name}: \"{field}\"}}; otherwise list it in ignore="
         );
     }
     let wanted = plain(name);
@@ -388,7 +441,7 @@ fn unknown<'a>(name: &'a str, renamed: Option<&str>, others: &mut Others<'a>) ->
     let rest = wanted.strip_prefix("company").filter(|rest| nearest(rest, ["size"].into_iter()).is_none());
     match nearest(&wanted, names).filter(|right| !wanted.is_empty() && (rest.is_none() || *right != "company_size")) {
         Some(right) => {
-            format!("is not a field of a contact account; did you mean {right}? Otherwise, list it in ignore=")
+            format!("{NO_FIELD}; did you mean {right}? Otherwise, list it in ignore=")
         }
         None => UNKNOWN.to_owned(),
     }
@@ -416,18 +469,23 @@ fn meant(name: &str) -> Option<Field> {
     HINTS.iter().find(|(_, words)| words.contains(&wanted.as_str())).map(|(field, _)| *field)
 }
 
-/// Returns a name as a Python literal.
+/// Returns a name in quotes, as a Python literal of one line.
 fn quoted(name: &str) -> String {
-    format!("\"{}\"", shown(name).replace('"', "\\\""))
+    let cut: String = name.chars().take(LONGEST_NAME).collect();
+    let literal = cut.replace('\\', "\\\\").replace('"', "\\\"");
+    let more = if cut.len() < name.len() { "…" } else { "" };
+    format!("\"{}{more}\"", one_line(&literal, usize::MAX, true))
 }
 
-/// Returns a name for a one-line message, quoted and escaped if it contains invisible characters.
+/// Returns a name for a one-line message, in quotes if people would not see all of it.
 pub(super) fn shown(name: &str) -> String {
-    if name.trim() != name || name.is_empty() || name.chars().take(LONGEST_NAME).any(is_invisible) {
-        let cut: String = name.chars().take(LONGEST_NAME).collect();
-        return format!("{cut:?}");
-    }
-    plain_line(name, LONGEST_NAME)
+    let is_odd = name.trim() != name || name.is_empty() || name.chars().take(LONGEST_NAME).any(is_invisible);
+    if is_odd { quoted(name) } else { plain_line(name, LONGEST_NAME) }
+}
+
+/// Returns what [`shown`] returned, in quotes.
+pub(super) fn in_quotes(shown: &str) -> String {
+    if shown.starts_with('"') { shown.to_owned() } else { quoted(shown) }
 }
 
 #[cfg(test)]
@@ -473,7 +531,10 @@ mod tests {
     fn two_columns_for_one_field_are_an_error() {
         let found = Names::of(&["City", "city ", "CITY"], &Options::default()).faults;
         let messages: Vec<_> = found.iter().map(|fault| fault.message.as_str()).collect();
-        assert_eq!(messages, ["is given twice, as City and as \"city \"", "is given twice, as City and as CITY"]);
+        assert_eq!(
+            messages,
+            ["is given twice, as \"City\" and as \"city \"", "is given twice, as \"City\" and as \"CITY\""]
+        );
         let both = Options { columns: vec![("Website".to_owned(), "domain_name".to_owned())], ..Options::default() };
         assert_eq!(Names::of(&["Website", "Domain Name"], &both).faults.len(), 1);
     }
@@ -486,7 +547,7 @@ mod tests {
         assert_eq!(roles(&["city"], &renaming("city", "state")), [Role::Field(Field::State)]);
         assert_eq!(
             fault("Website", &renaming("Website", "domain")),
-            "Website maps to domain, which is not a field of a contact account"
+            "Website maps to \"domain\", which is not a field of a contact account"
         );
         let missing = Names::of(&["id"], &renaming("Web site", "domain_name")).faults;
         assert_eq!(missing[0].message, "is in columns=, but not in the table");
@@ -504,9 +565,9 @@ mod tests {
         assert_eq!(
             faults,
             [
-                "Email and E-Mail in columns= differ only in case, spaces or punctuation, so they are the same column; keep \
+                "Email and \"E-Mail\" in columns= differ only in case, spaces or punctuation, so they are the same column; keep \
                  one of them",
-                "e mail and Email in columns= differ only in case, spaces or punctuation, so they are the same column; keep \
+                "e mail and \"Email\" in columns= differ only in case, spaces or punctuation, so they are the same column; keep \
                  one of them"
             ]
         );
@@ -612,7 +673,7 @@ mod tests {
         let missing = |names: &[&str]| {
             let mut found = Names::of(names, &Options::default());
             found.require(1, &Options::default());
-            found.faults.pop().unwrap().message
+            found.faults.swap_remove(0).message
         };
         assert!(missing(&["Website", "Company"]).ends_with("; match_on=\"domain_name\" finds them without ids"));
         assert!(missing(&["Company", "city"]).ends_with("; match_on=\"name\" finds them without ids"));
@@ -620,9 +681,73 @@ mod tests {
     }
 
     #[test]
+    fn a_column_that_may_have_the_ids_is_named() {
+        for (name, literal) in [
+            ("Reply ID", "Reply ID"),
+            ("reply_id", "reply_id"),
+            ("Reply.io Account Id", "Reply.io Account Id"),
+            ("Account Id", "Account Id"),
+            (" Account ID\u{a0}", " Account ID\\xa0"),
+            ("Reply \"ID\"", "Reply \\\"ID\\\""),
+        ] {
+            let hint = format!("has the ids of Reply.io, set columns={{\"{literal}\": \"id\"}}");
+            for options in [Options::default(), Options { ignore_unknown: true, ..Options::default() }] {
+                let mut found = Names::of(&["Record ID", "Owner ID", name, "city"], &options);
+                found.require(1, &options);
+                let told = found.faults.iter().filter(|fault| fault.message.contains(&hint)).count();
+                assert_eq!(told, 2 - usize::from(options.ignore_unknown), "{name}: {:?}", found.faults);
+                assert!(found.faults[0].message.contains(&hint));
+            }
+            let mut found = Names::of(&[name, "city"], &renaming(name, "id"));
+            found.require(1, &Options::default());
+            assert_eq!(found.faults, [], "the hint works");
+        }
+        let told = |names: &[&str], options: &Options| {
+            let mut found = Names::of(names, options);
+            found.require(1, options);
+            found.faults.iter().any(|fault| fault.message.contains("the ids of Reply.io"))
+        };
+        assert!(!told(&["id", "Reply ID"], &Options::default()));
+        for other in ["Record ID", "HubSpot ID", "Owner ID", "Paid", "Madrid", "Company"] {
+            assert!(!told(&[other, "city"], &Options::default()), "{other}");
+        }
+        assert!(!told(&["Reply ID"], &Options { match_on: MatchOn::Name, ..Options::default() }));
+        assert!(!told(&["Reply ID"], &Options { ignore: vec!["Reply ID".to_owned()], ..Options::default() }));
+        let both = Names::of(&["Account ID", "Reply ID"], &Options::default());
+        assert_eq!(both.ids.as_deref(), Some("\"Reply ID\""));
+        assert!(told(&["Reply ID", "Company"], &Options::default()));
+        // A CRM has ids of its own.
+        assert!(!told(&["Account ID", "Company"], &Options::default()));
+    }
+
+    #[test]
+    fn a_title_above_the_header_is_suspected_where_no_column_is_a_field() {
+        let is_suspected = |names: &[&str], options: &Options| {
+            let mut found = Names::of(names, options);
+            found.require(1, options);
+            found.faults.first().is_some_and(|fault| fault.message.contains("if the first line is a title, remove it"))
+        };
+        let options = Options::default();
+        let unknown = Options { ignore_unknown: true, ..Options::default() };
+        for names in
+            [&["Customers of 2026", "nan", "nan"][..], &["Customers of 2026", "", "Unnamed: 2"], &["1", "Acme"]]
+        {
+            assert!(is_suspected(names, &options), "{names:?}");
+            assert!(is_suspected(names, &unknown), "{names:?}");
+        }
+        for names in [&["city", "nan"][..], &["Website"], &["created_date"], &["Reply ID"], &["id", "Notes"]] {
+            assert!(!is_suspected(names, &options), "{names:?}");
+        }
+    }
+
+    #[test]
     fn what_is_invisible_in_a_name_is_shown() {
         let found = fault("notes\u{200b}", &Options::default());
-        assert!(found.starts_with("\"notes\\u{200b}\" is not a field"), "{found}");
+        assert!(found.starts_with("\"notes\\u200b\" is not a field"), "{found}");
+        let found = fault("\" Company  Name \"", &Options::default());
+        assert!(found.contains("set columns={\"\\\" Company  Name \\\"\": \"name\"}"), "{found}");
+        let found = fault(" Company  Name ", &Options::default());
+        assert!(found.contains("set columns={\" Company  Name \": \"name\"}"), "{found}");
         assert!(fault("", &Options::default()).starts_with("\"\" has no name"));
         let long = "linked_in_url".repeat(1_000_000);
         assert!(fault(&long, &Options::default()).len() < 300);

@@ -214,12 +214,12 @@ fn all_faults_of_columns_are_told_at_once() {
     assert_eq!(
         found,
         [
+            "id is missing: rows find their accounts by it (match_on=\"id\")",
             "citty is not a field of a contact account; did you mean city? Otherwise, list it in ignore=",
             "created_date cannot be updated: the service sets it; list it in ignore=",
             "stage_name cannot be updated: the service sets it; list it in ignore=",
-            "linked_in_url is given twice, as linkedInUrl and as linked_in_url",
+            "linked_in_url is given twice, as \"linkedInUrl\" and as \"linked_in_url\"",
             "Whatever is not a field of a contact account; to leave it out, list it in ignore=",
-            "id is missing: rows find their accounts by it (match_on=\"id\")",
             "phone must be text, not numbers (Float64), first in row 1",
             "owner_user_id must be integers, not booleans (Boolean), first in row 0",
         ]
@@ -701,7 +701,7 @@ fn what_is_wrong_in_a_csv_file_is_told_with_its_line() {
     assert_eq!(
         wrong("columns.csv", b"id,citty\n"),
         start("columns.csv")
-            + "column citty is not a field of a contact account; did you mean city? Otherwise, list it in ignore="
+            + "column \"citty\" is not a field of a contact account; did you mean city? Otherwise, list it in ignore="
     );
     let missing = Table::from_csv(Path::new("missing.csv"), &Options::default()).unwrap_err();
     assert!(
