@@ -220,15 +220,15 @@ def move(city):
     return result
 
 
-def test_move(reply_sandbox_environment):
+def test_move(reply_sandbox):
     assert move("Narvik").counts == {"changed": 1}
-    assert reply_sandbox_environment.accounts[4711].city == "Narvik"
+    assert reply_sandbox.accounts[4711].city == "Narvik"
 
 
-def test_move_of_an_account_that_nobody_may_change(reply_sandbox_environment):
+def test_move_of_an_account_that_nobody_may_change(reply_sandbox):
     from replyio.sandbox import Fault
 
-    reply_sandbox_environment.add_fault(Fault(method="PUT", status=400))
+    reply_sandbox.add_fault(Fault(method="PUT", status=400))
     move("Narvik")
 '''
     (tmp_path / "test_job.py").write_text(job, encoding="utf-8")

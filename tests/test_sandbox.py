@@ -1161,23 +1161,55 @@ def test_the_fixture_is_a_running_sandbox(reply_sandbox: Sandbox) -> None:
         assert call.get().status == 200
 
 
-def test_a_fixture_sets_the_environment(reply_sandbox_environment: Sandbox) -> None:
+def test_a_client_of_a_test_never_reaches_the_service(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REPLY_API_KEY", "a-key-of-the-developer")
+    monkeypatch.setenv("REPLY_BASE_URL", "http://127.0.0.1:1/v3")
+    sandbox = request.getfixturevalue("reply_sandbox")
     assert replyio.ReplyClient().get_contact_account(4711).name == "Acme"
-    assert len(reply_sandbox_environment.requests) == 1
+    assert len(sandbox.requests) == 1
+    assert "a-key-of-the-developer" not in os.environ.values()
 
 
 def test_a_plan_of_a_test_is_not_among_those_of_the_user(request: pytest.FixtureRequest) -> None:
     usual = os.environ.get("REPLYIO_STATE_DIR")
-    request.getfixturevalue("reply_sandbox_environment")
+    sandbox = request.getfixturevalue("reply_sandbox")
     assert os.environ["REPLYIO_STATE_DIR"] != usual
-    plan = replyio.ReplyClient().plan_contact_account_updates([{"id": 4711, "city": "Molde"}])
-    assert [found.path for found in replyio.plans()] == [plan.path]
+    for client in (replyio.ReplyClient(), sandbox.client()):
+        plan = client.plan_contact_account_updates([{"id": 4711, "city": "Molde"}])
+        assert plan.path in [found.path for found in replyio.plans()]
 
 
 @pytest.mark.reply_sandbox(accounts=[{"id": 1, "name": "Marked"}])
 def test_the_marker_gives_the_fixture_its_options(reply_sandbox: Sandbox) -> None:
     with Caller(reply_sandbox) as call:
         assert call.get(1).json["name"] == "Marked"
+
+
+@pytest.mark.reply_sandbox([{"id": 1, "name": "Far"}], quota=(5, 5))
+class TestMarkers:
+    @pytest.mark.reply_sandbox([{"id": 1, "name": "Near"}])
+    def test_the_nearest_has_precedence_and_accounts_need_no_name(self, reply_sandbox: Sandbox) -> None:
+        assert reply_sandbox.accounts[1].name == "Near"
+        assert reply_sandbox.client()._core.quota_left() is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("[], 8080", "too many positional arguments"),
+        ("account=[]", "got an unexpected keyword argument 'account'"),
+        ("[], accounts=[]", "multiple values for argument 'accounts'"),
+    ],
+)
+def test_a_marker_that_cannot_be_used_is_refused(options: str, reason: str, tmp_path: Path) -> None:
+    test = tmp_path / "test_it.py"
+    test.write_text(f"import pytest\n@pytest.mark.reply_sandbox({options})\ndef test_it(reply_sandbox): pass\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", str(test)], check=False, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, reason in done.stdout) == (1, True), done.stdout
 
 
 def test_the_plugin_imports_nothing_of_the_package_before_it_is_used(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""The pytest plugin of replyio: the fixtures `reply_sandbox` and `reply_sandbox_environment`.
+"""The pytest plugin of replyio: the fixture `reply_sandbox`.
 
-pytest loads it through the package's entry point. It imports replyio only when a test uses a fixture.
+pytest loads it through the package's entry point. It imports replyio only when a test uses the fixture.
 """
 
 from __future__ import annotations
@@ -20,30 +20,26 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def reply_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    """Returns a `replyio.sandbox.Sandbox` for this test, and stops it after the test.
+def reply_sandbox(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Sandbox]:
+    """Returns a `replyio.sandbox.Sandbox` for this test, stopped after it.
 
-    To set options of the sandbox, use the marker: `@pytest.mark.reply_sandbox(quota=(100, 3000))`. Several markers
-    combine; the one nearest to the test has precedence.
+    During the test, `REPLY_BASE_URL` and `REPLY_API_KEY` are those of the sandbox, so that code that calls
+    `replyio.ReplyClient()` never sends to the live service with the key of the user. `REPLYIO_STATE_DIR` is a temporary
+    folder, so that the plans of a test are not among those of the user.
+
+    The options of the sandbox come from the marker: `@pytest.mark.reply_sandbox(quota=(100, 3000))`. Several markers
+    combine, and the one nearest to the test has precedence.
     """
+    import inspect
+
     from replyio.sandbox import Sandbox
 
+    signature = inspect.signature(Sandbox)
     options: dict[str, object] = {}
     for marker in request.node.iter_markers("reply_sandbox"):
-        options = marker.kwargs | options
-    with Sandbox(**options) as sandbox:  # type: ignore[arg-type]
-        yield sandbox
-
-
-@pytest.fixture
-def reply_sandbox_environment(
-    reply_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Sandbox]:
-    """Returns the sandbox of `reply_sandbox`, with `REPLY_BASE_URL` and `REPLY_API_KEY` set during the test.
-
-    If the code under test calls `replyio.ReplyClient()`, it uses this sandbox. `REPLYIO_STATE_DIR` is a temporary
-    folder, so that the plans of a test are not among those of the user.
-    """
+        options = signature.bind_partial(*marker.args, **marker.kwargs).arguments | options
     monkeypatch.setenv("REPLYIO_STATE_DIR", str(tmp_path_factory.mktemp("replyio")))
-    with reply_sandbox.environment():
-        yield reply_sandbox
+    with Sandbox(**options) as sandbox, sandbox.environment():  # type: ignore[arg-type]
+        yield sandbox
