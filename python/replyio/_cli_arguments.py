@@ -123,15 +123,19 @@ def parse(command: str, arguments: list[str]) -> dict[str, Any]:
 def _unknown(made: Parser, left: list[str]) -> str:
     """Returns what is wrong with unknown arguments, without showing them: an option may be a key."""
     unknown = next((argument for argument in left if argument.startswith("-")), None)
+    known = [text for action in made._actions for text in action.option_strings]  # noqa: SLF001 - its only list
     if unknown is None:
-        return f"{len(left)} more argument{'s' if len(left) > 1 else ''} than expected"
+        told = f"{len(left)} more argument{'s' if len(left) > 1 else ''} than expected"
+        given = (option(argument.partition("=")[0]) for argument in left if "=" in argument)
+        field = next((text for text in given if text in known), None)
+        return told + (f"; write {field} TEXT" if field else "")
     import difflib
 
-    known = [text for action in made._actions for text in action.option_strings]  # noqa: SLF001 - its only list
-    near = difflib.get_close_matches(unknown.partition("=")[0], known, 1)
+    # The dashes would make short names alike.
+    near = difflib.get_close_matches(unknown.partition("=")[0].strip("-"), [text.strip("-") for text in known], 1)
     place = f"argument {made.given.index(unknown) + made.first} is an " if unknown in made.given else ""
     where = f"{place}unknown option"
-    return where + (f"; did you mean {near[0]}?" if near else "")
+    return where + (f"; did you mean --{near[0]}?" if near else "")
 
 
 def _number(text: str) -> int:
@@ -139,6 +143,14 @@ def _number(text: str) -> int:
     if text.isascii() and text.isdigit() and len(text) < 64:  # noqa: PLR2004 - longer than any number, shorter than a text
         return int(text)
     raise argparse.ArgumentTypeError("must be a positive number")
+
+
+def _count(text: str) -> int:
+    """Parses a number of things, which may be 0."""
+    try:
+        return _number(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError("must be a whole number, 0 or greater") from None
 
 
 def _seconds(text: str) -> float:
@@ -224,11 +236,11 @@ def _add_apply(made: argparse.ArgumentParser) -> None:
     made.add_argument("--retry-failed", action="store_true", help="also retry failed rows and conflicts")
     made.add_argument("--rows", metavar="ROWS", help="update only these rows: numbers such as 0,3,7-9, or a file "
                       "with a column row, such as exported changes from which you removed lines")  # fmt: skip
-    made.add_argument("--limit", type=_number, metavar="N", help="update at most N rows (default: all)")
+    made.add_argument("--limit", type=_count, metavar="N", help="update at most N rows (default: all)")
     text = "send nothing if the run would change more accounts than this (default: no limit)"
-    made.add_argument("--max-changes", type=_number, metavar="N", help=text)
+    made.add_argument("--max-changes", type=_count, metavar="N", help=text)
     text = "send nothing if the run would empty more fields than this (default: no limit)"
-    made.add_argument("--max-cleared", type=_number, metavar="N", help=text)
+    made.add_argument("--max-cleared", type=_count, metavar="N", help=text)
     _add_view(made)
 
 
