@@ -690,7 +690,6 @@ def test_a_fault_that_makes_no_sense_is_refused(options: Any) -> None:
         {"status": 500, "headers": {"a b": "c"}},
         {"status": 500, "headers": {"a": "b\r\nc: d"}},
         {"delay": 1.0, "applied": "never"},
-        {"delay": 1.0, "method": "GET PUT"},
     ],
 )
 def test_a_fault_that_cannot_be_is_refused_when_it_is_handed_over(start: Start, options: Any) -> None:
@@ -1151,6 +1150,33 @@ def test_the_command_refuses_accounts_that_are_none_in_one_line(accounts: str, t
     command = [sys.executable, "-m", "replyio.sandbox", "--accounts", str(file)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1), ended.stderr[:300]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "reason"),
+    [
+        ({"status": "503"}, TypeError, "status must be an int, not str"),
+        ({"id": "4711", "delay": 1}, TypeError, "id must be an int, not str"),
+        ({"times": "2", "delay": 1}, TypeError, "times must be an int, not str"),
+        ({"times": True, "delay": 1}, TypeError, "times must be an int, not bool"),
+        ({"delay": "1"}, TypeError, "delay must be a number of seconds, not str"),
+        ({"cut": -1}, ValueError, "cut must be 0 or more"),
+        ({"times": 0, "delay": 1}, ValueError, "times must be 1 or more"),
+        ({"request": 0, "delay": 1}, ValueError, "request must be 1 or more"),
+        ({"method": "PATCH", "delay": 1}, ValueError, "method must be GET or PUT"),
+    ],
+)
+def test_a_fault_that_would_match_nothing_is_refused_where_it_is_made(
+    options: dict[str, Any], error: type[Exception], reason: str
+) -> None:
+    with pytest.raises(error, match=f"^{reason}"):
+        Fault(**options)
+
+
+@pytest.mark.parametrize("quota", [100, (100,), "95"])
+def test_a_quota_is_two_numbers(quota: Any) -> None:
+    with pytest.raises(replyio.ConfigurationError, match=r"^quota must be .*, such as \(100, 3000\)$"):
+        Sandbox(quota=quota)
 
 
 # Its pytest fixture

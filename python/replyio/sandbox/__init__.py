@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from replyio import _replyio
 from replyio._annotations import complete
+from replyio.errors import ConfigurationError
 from replyio.sandbox._convert import read_scopes, request_members, to_wire
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from replyio.models import ContactAccount
 
 __all__ = ["Deviations", "Fault", "Sandbox", "SandboxRequest"]
+
+
+# The smallest values of the numbers of a fault.
+_LEAST = {"request": 1, "id": 1, "times": 1, "status": 0, "cut": 0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Fault:
     Attributes:
         request: Affects only the request with this number; the first one is 1. Default: any.
         id: Affects only requests for this account. Default: any.
-        method: Affects only this method, such as "PUT". Default: any.
+        method: Affects only this method, "GET" or "PUT". Default: any.
         times: The number of requests that it affects. Default: all that match.
         delay: Seconds to wait before the answer or the other effects. Default: 0.
         status: Answers with this status, 200 to 999, instead of the normal answer. Default: the normal answer.
@@ -71,7 +76,17 @@ class Fault:
     applied: bool | Literal["late"] | None = None
 
     def __post_init__(self) -> None:
-        """Refuses impossible combinations."""
+        """Refuses what would match nothing, and impossible combinations."""
+        for name, least in _LEAST.items():
+            number = getattr(self, name)
+            if number is not None and (not isinstance(number, int) or isinstance(number, bool)):
+                raise TypeError(f"{name} must be an int, not {type(number).__name__}")
+            if number is not None and number < least:
+                raise ValueError(f"{name} must be {least} or more")
+        if isinstance(self.delay, bool) or not isinstance(self.delay, (int, float)):
+            raise TypeError(f"delay must be a number of seconds, not {type(self.delay).__name__}")
+        if self.method is not None and str(self.method).upper() not in {"GET", "PUT"}:
+            raise ValueError("method must be GET or PUT: patch_contact_account sends a GET and a PUT")
         if self.status is None and (self.retry_after, self.body, self.headers) != (None, None, None):
             raise ValueError("retry_after, body and headers belong to an answer: set its status too")
         if self.close and (self.reset or self.cut is not None or self.status is not None):
@@ -221,6 +236,8 @@ class Sandbox:
         """
         if isinstance(accounts, Mapping):
             accounts = cast("Mapping[int, ContactAccount]", accounts).values()
+        if quota is not None and (not isinstance(quota, (tuple, list)) or len(quota) != 2):  # noqa: PLR2004
+            raise ConfigurationError("quota must be the requests per minute and per hour, such as (100, 3000)")
         keys = None if api_keys is None else list(api_keys)
         self._key = keys[0] if keys else "key-of-the-sandbox"
         self._clock_scale = clock_scale
@@ -228,7 +245,7 @@ class Sandbox:
         self._sandbox = _replyio.Sandbox(
             accounts=None if accounts is None else [to_wire(account) for account in accounts],
             port=port,
-            quota=quota,
+            quota=None if quota is None else (quota[0], quota[1]),
             clock_scale=clock_scale,
             faults=list(faults),
             path=path,
