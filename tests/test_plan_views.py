@@ -288,7 +288,7 @@ def test_failures_are_raised_with_the_first_reason_in_one_line() -> None:
         result_of(File({"changed": 1, "not_found": 2})).raise_for_failures()
     assert str(caught.value) == (
         "2 of 3 rows not done: 1 changed, 2 not found; the first is row 7: no account has the domain nowhere.test;"
-        " hint: .failures lists these rows, except pending ones"
+        " .failures lists these rows, except pending ones"
     )
 
 

@@ -912,7 +912,7 @@ class ApplyResult(_Report):
             row = f"row {first.get('row')}: "
             reason = safe_text(str(first.get("error") or first.get("status")))
             message += f"; the first is {row}{reason.removeprefix(row)}"
-        message += "; hint: .failures lists these rows, except pending ones"
+        message += "; .failures lists these rows, except pending ones"
         raise ReplyError(message, may_have_been_applied=self._counts.get("unknown", 0) > 0)
 
     def __repr__(self) -> str:
