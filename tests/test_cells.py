@@ -143,6 +143,27 @@ def test_what_is_suspicious_is_counted_and_kept() -> None:
     assert Table([{"id": 1, "city": "NULL"}], {"null_values": ["NULL"]}).suspicions == []
 
 
+@pytest.mark.parametrize(
+    "date",
+    [
+        datetime.datetime(2026, 2, 10, tzinfo=datetime.timezone.utc),
+        datetime.date(2026, 2, 10),
+        pd.Timestamp("2026-02-10"),
+        "2026-02-10 00:00:00",
+    ],
+)
+def test_a_size_that_a_spreadsheet_made_a_date_is_told(date: object) -> None:
+    hint = "may have made this date from a range such as 2-10; format the column as text"
+    rows = [{"id": 1, "company_size": "11-50"}, {"id": 2, "company_size": date}]
+    for data in (rows, pd.DataFrame(rows, dtype=object)):
+        ((row, column, message),) = Table(data, {}).faults
+        assert (row, column, hint in message) == (1, "company_size", True), message
+    if not isinstance(date, str):
+        for data in (rows[1:], pd.DataFrame(rows[1:])):
+            with pytest.raises(ValidationError, match=hint):
+                Table(data, {})
+
+
 class Text(str):
     __slots__ = ()
 

@@ -233,7 +233,10 @@ def test_a_stream_that_breaks_is_an_error_and_no_short_table() -> None:
         (np.array([1]), r"not ndarray; pass the array and its column names to pandas.DataFrame\(\)"),
         (["a"], "row 0 must be a mapping, a named tuple, or an instance of a dataclass, .* not str"),
         ([{"id": 1}, Row], "row 1 must be a mapping, .* not type"),
-        ([(1, "a")], "row 0 must be a mapping, a named tuple, .* not tuple"),
+        (
+            [(1, "a")],
+            "row 0 must be .* not tuple; make a DataFrame with column names of the rows first",
+        ),
         ([{"id": 1}, {5: 1}], "row 1 has a column whose name is int, not text"),
     ],
 )

@@ -67,6 +67,10 @@ company_sizes! {
 }
 
 impl CompanySize {
+    /// What to do with a date in place of a size.
+    pub(crate) const FROM_A_DATE: &str = "a spreadsheet may have made this date from a range such as 2-10; format the \
+        column as text, and enter the ranges again";
+
     /// Returns the message for a size that is not one of the ten.
     pub(crate) fn refusal(text: &str) -> String {
         let mut options = Self::DOCUMENTED.iter().copied();
@@ -75,8 +79,8 @@ impl CompanySize {
             nearest(text, options.filter(|option| Numbers::of(option) == numbers)).map(did_you_mean)
         } else if let Some(same) = options.find(|option| Numbers::of(option) == numbers) {
             Some(did_you_mean(same))
-        } else if text.contains(':') || numbers.found.len() > 2 {
-            Some("a spreadsheet may have turned a range such as 2-10 into a date".to_owned())
+        } else if is_date(text) {
+            Some(Self::FROM_A_DATE.to_owned())
         } else {
             let what = if is_number(text) { "number of employees" } else { "range" };
             Some(format!("replace the {what} with the range that contains it"))
@@ -124,6 +128,20 @@ fn leading_number(text: &str) -> (u64, &str) {
         rest = after;
     }
     (digits.parse().unwrap_or(u64::MAX), rest)
+}
+
+/// Returns whether a text is a date of a spreadsheet, such as `2026-02-10 00:00:00`, `10/02/2026`, `10.02.2026`, `10-Feb` or
+/// `Nov-50`.
+fn is_date(text: &str) -> bool {
+    let day = text.trim().split([' ', 'T']).next().unwrap_or_default();
+    let parts: Vec<&str> = day.split(['-', '/', '.']).collect();
+    let is_number = |part: &&str| matches!(part.len(), 1 | 2 | 4) && part.bytes().all(|byte| byte.is_ascii_digit());
+    let is_month = |part: &&str| (3..=4).contains(&part.chars().count()) && part.chars().all(char::is_alphabetic);
+    match parts.as_slice() {
+        [year, month, day] => [year, month, day].into_iter().all(is_number),
+        [one, other] => (is_number(one) && is_month(other)) || (is_month(one) && is_number(other)),
+        _ => false,
+    }
 }
 
 /// Returns whether a text is a number, with the separators of a spreadsheet or without.
@@ -187,9 +205,25 @@ mod tests {
             let refusal = CompanySize::refusal(text);
             assert!(refusal.ends_with(" with the range that contains it"), "{text}: {refusal}");
         }
-        for text in ["2026-02-10 00:00:00", "2026-02-10", "10/02/2026"] {
-            assert!(CompanySize::refusal(text).ends_with(" into a date"), "{text}");
-        }
         assert!(CompanySize::refusal("enormous").ends_with("10001+"));
+    }
+
+    #[test]
+    fn a_date_is_told_from_a_size_and_from_a_number() {
+        for text in [
+            "2026-02-10",
+            "2026-02-10 00:00:00",
+            "2026-02-10T00:00:00",
+            "2/10/2026",
+            "10.02.26",
+            "10-Feb",
+            "Nov-50",
+            "févr-10",
+        ] {
+            assert!(CompanySize::refusal(text).ends_with(CompanySize::FROM_A_DATE), "{text}");
+        }
+        for text in ["11-50 ", "50-200", "1.000.000", "120", "2-10 staff", "10-people", "a-b-c", ""] {
+            assert!(!CompanySize::refusal(text).contains(CompanySize::FROM_A_DATE), "{text}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyIterator, PyMapping, PyString, PyType};
+use pyo3::types::{PyBytes, PyDict, PyIterator, PyList, PyMapping, PyString, PyTuple, PyType};
 
 use super::cells::{float_of, push, refused};
 use super::convert::{TAKEN, type_name};
@@ -274,7 +274,9 @@ impl<'py> RowReader<'py> {
             Shape::Sqlite
         } else {
             let (number, found) = (self.builder.rows(), type_name(row));
-            let message = format!("row {number} must be {ROW}, not {found}");
+            let is_bare = row.cast::<PyTuple>().is_ok() || row.cast::<PyList>().is_ok();
+            let hint = if is_bare { "; make a DataFrame with column names of the rows first" } else { "" };
+            let message = format!("row {number} must be {ROW}, not {found}{hint}");
             return Err(PyTypeError::new_err(message));
         };
         self.class = Some((class, shape.clone()));

@@ -8,11 +8,11 @@ use arrow_array::builder::{Int64Builder, LargeStringBuilder};
 use arrow_buffer::BooleanBufferBuilder;
 
 use super::blanks::Blanks;
-use super::column::{Chunk, Column, wrong_type};
+use super::column::{Chunk, Column, is_date, wrong_type};
 use super::integers::{Float, INEXACT, NOT_WHOLE, POSITIVE, TOO_LARGE, of_float, of_text};
 use super::names::{Names, Role, role_of, shown};
 use super::{MOST_COLUMNS, Options, Table, TableError};
-use crate::account::{FieldError, Kind};
+use crate::account::{CompanySize, FieldError, Kind};
 use crate::sabotage::{Guard, is_off};
 
 /// The input for a cell.
@@ -300,7 +300,11 @@ impl Building {
             return Err(FieldError::new(name, wrong_type(self.kind, found, *row)));
         }
         let expected = if self.kind == Kind::Integer { POSITIVE } else { "must be text" };
-        self.faults.extend(self.wrong.into_iter().map(|(row, found)| (row, format!("{expected}, not {found}"))));
+        self.faults.extend(self.wrong.into_iter().map(|(row, found)| {
+            let is_size = self.kind == Kind::CompanySize && is_date(&found);
+            let hint = if is_size { format!("; {}", CompanySize::FROM_A_DATE) } else { String::new() };
+            (row, format!("{expected}, not {found}{hint}"))
+        }));
         self.faults.sort_by_key(|(row, _)| *row);
         let chunk = match self.kind {
             Kind::Integer => Chunk::Integer(self.integers.finish()),

@@ -10,7 +10,7 @@ use super::Place;
 use super::blanks::Blanks;
 use super::integers::reader;
 use super::utf8::{first_broken, first_broken_view};
-use crate::account::{FieldError, Kind};
+use crate::account::{CompanySize, FieldError, Kind};
 use crate::plan::Cell;
 
 /// A column, split at the same rows as all the others of its table.
@@ -221,8 +221,16 @@ pub(super) fn wrong_type(kind: Kind, found: &str, row: usize) -> String {
                 "must be ranges such as 51-200, not {found}, first in row {row}; replace each number of employees with the range that contains it"
             )
         }
+        Kind::CompanySize if is_date(found) => {
+            format!("must be ranges such as 51-200, not {found}, first in row {row}; {}", CompanySize::FROM_A_DATE)
+        }
         _ => format!("must be text, not {found}, first in row {row}"),
     }
+}
+
+/// Returns whether a type is a date: of Arrow, of Python, of pandas or of numpy.
+pub(super) fn is_date(found: &str) -> bool {
+    found.starts_with("dates") || matches!(found, "datetime" | "date" | "Timestamp" | "datetime64")
 }
 
 /// Returns a type in common words, with the name that users can look up.
