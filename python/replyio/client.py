@@ -430,7 +430,8 @@ class ReplyClient:
 
         Args:
             id: Contact account ID, positive.
-            **changes: The fields to change, as in `update_contact_account`; none is required.
+            **changes: The fields to change, as in `update_contact_account`; none is required. Pass a dictionary as
+                `**fields`.
 
         Returns:
             The account after the change.

@@ -36,6 +36,12 @@ __all__ = ["Deviations", "Fault", "Sandbox", "SandboxRequest"]
 _LEAST = {"request": 1, "id": 1, "times": 1, "status": 0, "cut": 0}
 
 
+def _require(name: str, value: object, kinds: tuple[type, ...], wanted: str) -> None:
+    """Refuses a value of another type."""
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise TypeError(f"{name} must be {wanted}, not {type(value).__name__}")
+
+
 @dataclasses.dataclass(frozen=True)
 class Fault:
     """A deliberate fault of the sandbox.
@@ -79,13 +85,12 @@ class Fault:
         """Refuses what would match nothing, and impossible combinations."""
         for name, least in _LEAST.items():
             number = getattr(self, name)
-            if number is not None and (not isinstance(number, int) or isinstance(number, bool)):
-                raise TypeError(f"{name} must be an int, not {type(number).__name__}")
-            if number is not None and number < least:
-                raise ValueError(f"{name} must be {least} or more")
-        if isinstance(self.delay, bool) or not isinstance(self.delay, (int, float)):
-            raise TypeError(f"delay must be a number of seconds, not {type(self.delay).__name__}")
-        if self.method is not None and str(self.method).upper() not in {"GET", "PUT"}:
+            if number is not None:
+                _require(name, number, (int,), "an int")
+                if number < least:
+                    raise ValueError(f"{name} must be {least} or more")
+        _require("delay", self.delay, (int, float), "a number of seconds")
+        if self.method is not None and self.method.upper() not in {"GET", "PUT"}:
             raise ValueError("method must be GET or PUT: patch_contact_account sends a GET and a PUT")
         if self.status is None and (self.retry_after, self.body, self.headers) != (None, None, None):
             raise ValueError("retry_after, body and headers belong to an answer: set its status too")
@@ -176,6 +181,11 @@ class SandboxRequest:
     applied: bool
 
 
+def _is_pair(quota: object) -> bool:
+    """Returns whether a quota has two numbers."""
+    return isinstance(quota, tuple) and len(cast("tuple[object, ...]", quota)) == 2  # noqa: PLR2004 - minute and hour
+
+
 class Sandbox:
     """A running server with contact accounts, on 127.0.0.1. Use it with `with`; the garbage collector also stops it.
 
@@ -236,7 +246,7 @@ class Sandbox:
         """
         if isinstance(accounts, Mapping):
             accounts = cast("Mapping[int, ContactAccount]", accounts).values()
-        if quota is not None and (not isinstance(quota, (tuple, list)) or len(quota) != 2):  # noqa: PLR2004
+        if quota is not None and not _is_pair(quota):
             raise ConfigurationError("quota must be the requests per minute and per hour, such as (100, 3000)")
         keys = None if api_keys is None else list(api_keys)
         self._key = keys[0] if keys else "key-of-the-sandbox"
@@ -245,7 +255,7 @@ class Sandbox:
         self._sandbox = _replyio.Sandbox(
             accounts=None if accounts is None else [to_wire(account) for account in accounts],
             port=port,
-            quota=None if quota is None else (quota[0], quota[1]),
+            quota=quota,
             clock_scale=clock_scale,
             faults=list(faults),
             path=path,
