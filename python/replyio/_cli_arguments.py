@@ -270,8 +270,8 @@ def _add_check(made: argparse.ArgumentParser) -> None:
 
 def _add_plans(made: argparse.ArgumentParser) -> None:
     text = (
-        "delete these plans. Plans that are in use, cannot be read or have rows with an unknown outcome stay until 30 "
-        "days after replyio last wrote them"
+        "delete these plans. Plans that are in use, cannot be read or have rows with an unknown outcome stay for at "
+        "least 30 days after replyio last wrote them"
     )
     made.add_argument("--prune", action="store_true", help=text)
 

@@ -24,10 +24,13 @@ __all__ = ["KeptPlan", "plans"]
 
 # Days.
 KEPT = 30
+_MARKED = 7
 _DAY = 86_400
 _SUFFIX = ".replyplan"
 # The files that SQLite creates next to a file.
 _BESIDE = ("", "-journal", "-wal", "-shm")
+# An empty file next to a plan. Its time says since when replyio sees the plan as old.
+_OLD = ".old"
 
 _logger = logging.getLogger("replyio")
 _has_told = False
@@ -64,9 +67,10 @@ class KeptPlan:
 def plans() -> list[KeptPlan]:
     r"""Lists the plans in the state directory: those created without `save_as`, and their reverts.
 
-    Sends no request and needs no key. replyio keeps such a plan until 30 days after it last wrote the plan. The state
-    directory is `REPLYIO_STATE_DIR`. If that is not set, it is `$XDG_STATE_HOME/replyio` or `~/.local/state/replyio` on
-    Linux, `~/Library/Application Support/replyio` on macOS, and `%LOCALAPPDATA%\replyio` on Windows.
+    Sends no request and needs no key. replyio keeps such a plan for at least 30 days after it last wrote the plan. The
+    state directory is `REPLYIO_STATE_DIR`. If that is not set, it is `$XDG_STATE_HOME/replyio` or
+    `~/.local/state/replyio` on Linux, `~/Library/Application Support/replyio` on macOS, and `%LOCALAPPDATA%\replyio` on
+    Windows.
 
     Returns:
         The plans, newest first.
@@ -102,13 +106,14 @@ def _moment(seconds: float) -> datetime.datetime:
 def prune() -> tuple[int, list[KeptPlan]]:
     """Deletes the plans in the state directory.
 
-    A plan stays for its 30 days if a run uses it, if its file cannot be read, or if the outcome of one of its rows is
-    unknown, because only the plan has the previous values.
+    A plan stays for at least 30 days if a run uses it, if its file cannot be read, or if the outcome of one of its rows
+    is unknown, because only the plan has the previous values.
 
     Returns:
         The number of deleted plans, and the plans that stay.
     """
-    remove_expired()
+    with suppress(OSError, RuntimeError):
+        remove_expired(_now(folder()))
     removed, stay = 0, list[KeptPlan]()
     for kept in plans():
         if not kept.counts.get("unknown") and _is_unused(kept.path):
@@ -131,11 +136,12 @@ def new_file() -> tuple[str, Temporary | None]:
     name = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}{_SUFFIX}"
     try:
         folder = _prepared()
+        now = _now(folder)
     except (OSError, RuntimeError) as error:  # RuntimeError: the home directory is unknown
         temporary = Temporary()
         _tell_once(str(getattr(error, "strerror", None) or error))
         return str(Path(temporary.path, name)), temporary
-    remove_expired()
+    remove_expired(now)
     return str(folder / name), None
 
 
@@ -179,10 +185,27 @@ def _prepared() -> Path:
         raise PermissionError(0, "the directory belongs to another user")
     if os.name == "posix" and status.st_mode & 0o077:
         found.chmod(0o700)
-    descriptor, probe = tempfile.mkstemp(dir=found)
-    os.close(descriptor)
-    Path(probe).unlink()
     return found
+
+
+def _now(folder: Path) -> float:
+    """Returns the time by the clock that also writes the times of the plans. A test may replace the clock of Python.
+
+    Args:
+        folder: The directory of the kept plans.
+
+    Returns:
+        The time of a new file.
+
+    Raises:
+        OSError: If the directory is not writable.
+    """
+    descriptor, probe = tempfile.mkstemp(dir=folder)
+    os.close(descriptor)
+    try:
+        return Path(probe).stat().st_mtime
+    finally:
+        Path(probe).unlink()
 
 
 def _tell_once(reason: str) -> None:
@@ -202,14 +225,26 @@ def _tell_once(reason: str) -> None:
     )
 
 
-def remove_expired() -> None:
-    """Deletes the plans that replyio last wrote more than 30 days ago.
+def remove_expired(now: float) -> None:
+    """Deletes the plans that replyio last wrote more than 30 days ago, and has seen as old for 7 days.
 
-    The system's clock may have been wrong then, so a plan stays while a run uses it.
+    The system's clock may be wrong for a while, now or when the plan was written. So one look at it does not delete a
+    plan, and a plan stays while a run uses it.
+
+    Args:
+        now: The time.
     """
     for file in _files():
-        if time.time() - _last_written(file) > KEPT * _DAY and not _replyio.PlanFile.is_in_use(file):
-            _remove(file)
+        mark = Path(f"{file}{_OLD}")
+        with suppress(OSError):
+            if now - _last_written(file) <= KEPT * _DAY:
+                mark.unlink(missing_ok=True)
+            elif not mark.exists() or mark.stat().st_mtime > now:
+                mark.touch(mode=0o600)
+            elif now - mark.stat().st_mtime > _MARKED * _DAY and not _replyio.PlanFile.is_in_use(file):
+                _remove(file)
+                told = "%s: deleted, because replyio last wrote this plan more than %d days ago"
+                _logger.info(told, _replyio.safe_text(str(file)), KEPT)
 
 
 def _is_unused(file: str | os.PathLike[str]) -> bool:
@@ -236,7 +271,7 @@ def _last_written(file: Path) -> float:
 
 
 def _remove(file: Path) -> None:
-    for suffix in _BESIDE:
+    for suffix in (*_BESIDE, _OLD):
         with suppress(OSError):
             Path(f"{file}{suffix}").unlink()
 

@@ -194,14 +194,71 @@ def test_the_plans_are_listed_with_counts_and_age_the_newest_first(service: Sand
     ]
 
 
-def test_a_plan_goes_thirty_days_after_its_last_use(service: Sandbox) -> None:
+def age(path: Path, days: float) -> None:
+    """Moves the time of a file into the past."""
+    moment = path.stat().st_mtime - days * DAY
+    os.utime(path, (moment, moment))
+
+
+def mark_of(path: Path) -> Path:
+    """The file that says since when replyio sees a plan as old."""
+    return Path(f"{path}.old")
+
+
+def test_a_plan_goes_when_it_is_thirty_days_old_and_was_seen_so_a_week_ago(
+    service: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
     with service.client(quota=None) as client:
         old, young = (Path(plan(client, "sync", moves([id])).path) for id in (1, 2))
-        for path, days in ((old, 31), (young, 29)):
-            moment = path.stat().st_mtime - days * DAY
-            os.utime(path, (moment, moment))
+        age(old, 31)
+        age(young, 29)
         new = Path(plan(client, "sync", moves([3])).path)
-    assert kept_files() == sorted([young, new])
+        assert kept_files() == sorted([old, mark_of(old), young, new])
+        age(mark_of(old), 6)
+        plan(client, "sync", moves([3]))
+        assert old.exists()
+        age(mark_of(old), 2)
+        with caplog.at_level(logging.INFO, "replyio"):
+            plan(client, "sync", moves([3]))
+    assert not old.exists()
+    assert not mark_of(old).exists()
+    assert young.exists()
+    assert [message for message in caplog.messages if "deleted" in message] == [
+        f"{old}: deleted, because replyio last wrote this plan more than 30 days ago"
+    ]
+
+
+@pytest.mark.parametrize("moment", [0.0, 1_893_456_000.0])
+def test_a_clock_that_a_test_replaced_does_not_delete_a_plan(moment: float, service: Sandbox) -> None:
+    with service.client(quota=None) as client:
+        made = client.patch_contact_accounts(moves([1]), progress=False)
+        age(Path(made.path), 8)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(time, "time", lambda: moment)
+            others = [plan(client, "sync", moves([id])) for id in (2, 3, 4)]
+            assert kept_files() == sorted([Path(made.path), *(Path(other.path) for other in others)])
+        assert do(others[0], "apply").counts == {"changed": 1}
+        assert made.revert(progress=False).counts == {"changed": 1}
+
+
+def test_a_system_clock_that_was_wrong_for_a_while_does_not_delete_a_plan(service: Sandbox) -> None:
+    def is_kept_by_the_next_plan(kept: Path) -> bool:
+        plan(client, "sync", moves([2]))
+        return kept.exists()
+
+    with service.client(quota=None) as client:
+        made = Path(client.patch_contact_accounts(moves([1]), progress=False).path)
+        age(made, 400)
+        assert is_kept_by_the_next_plan(made)
+        assert is_kept_by_the_next_plan(made)
+        seen_in = mark_of(made).stat().st_mtime
+        age(mark_of(made), -400)
+        assert is_kept_by_the_next_plan(made)
+        assert mark_of(made).stat().st_mtime == pytest.approx(seen_in, abs=60)
+        age(made, -400)
+        age(mark_of(made), 8)
+        assert is_kept_by_the_next_plan(made)
+        assert not mark_of(made).exists()
 
 
 def test_a_plan_in_use_stays_whatever_the_clock_says(service: Sandbox) -> None:
@@ -212,11 +269,12 @@ def test_a_plan_in_use_stays_whatever_the_clock_says(service: Sandbox) -> None:
         running.start()
         while not any(request.method == "PUT" for request in service.requests):
             time.sleep(0.01)
+        mark_of(Path(made.path)).touch()
         for file in _state.folder().iterdir():
             os.utime(file, (0, 0))
         new = plan(client, "sync", moves([3]))
         running.join()
-        assert kept_files() == sorted([Path(made.path), Path(new.path)])
+        assert kept_files() == sorted([Path(made.path), mark_of(Path(made.path)), Path(new.path)])
         assert made.counts == {"changed": 3}
 
 
@@ -227,9 +285,14 @@ def test_pruning_removes_plans_but_not_those_whose_rows_may_have_been_written(se
         service.add_fault(Fault(method="PUT", close=True, applied=True))
         unknown = client.patch_contact_accounts(moves([3]), progress=False)
     assert unknown.counts == {"unknown": 1}
+    for file in kept_files():
+        age(file, 31)
     removed, stay = _state.prune()
     assert (removed, [kept.path for kept in stay]) == (2, [unknown.path])
-    assert kept_files() == [Path(unknown.path)]
+    assert kept_files() == [Path(unknown.path), mark_of(Path(unknown.path))]
+    age(mark_of(Path(unknown.path)), 8)
+    assert _state.prune() == (0, [])
+    assert kept_files() == []
 
 
 def test_a_plan_can_be_read_without_a_key_and_says_how_to_apply_it(
