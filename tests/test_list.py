@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
+import signal
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -328,3 +332,82 @@ def test_threads_that_share_an_iterator_lose_no_account() -> None:
             assert sorted(found) == list(range(1, 2001))
     finally:
         sys.setswitchinterval(interval)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("page_size", [1, 3])
+def test_those_that_share_an_iterator_request_each_page_once(mode: str, page_size: int) -> None:
+    accounts = [{"id": number, "name": f"account {number}"} for number in range(1, 8)]
+    found: list[int] = []
+
+    def take(shared: Any) -> None:
+        found.extend(account.id for account in shared)
+
+    async def take_async(shared: Any) -> None:
+        async for account in shared:
+            found.append(account.id)  # noqa: PERF401 - the other tasks get their turns
+
+    async def together(shared: Any) -> None:
+        await asyncio.gather(*(take_async(shared) for _ in range(20)))
+
+    with Sandbox(accounts, faults=[Fault(delay=0.01)]) as sandbox, sandbox.client(quota=None) as client:
+        if mode == "sync":
+            shared = client.list_contact_accounts(page_size=page_size)
+            with ThreadPoolExecutor(20) as pool:
+                list(pool.map(take, [shared] * 20))
+        else:
+            asyncio.run(together(client.list_contact_accounts_async(page_size=page_size)))
+    assert sorted(found) == list(range(1, 8))
+    assert len(queries(sandbox)) == len({tuple(query.items()) for query in queries(sandbox)})
+
+
+@pytest.mark.parametrize("how", ["error", "cancelled"])
+def test_a_task_reads_the_page_that_the_task_before_it_could_not(how: str, seven: Sandbox) -> None:
+    async def main() -> tuple[list[BaseException | ContactAccount], list[ContactAccount]]:
+        async with seven.client(max_attempts=1) as client:
+            shared = client.list_contact_accounts_async(page_size=3)
+            first, second = asyncio.ensure_future(anext(shared)), asyncio.ensure_future(anext(shared))
+            await asyncio.sleep(0.1)
+            assert len(seven.requests) == 1
+            if how == "cancelled":
+                first.cancel()
+            outcomes = await asyncio.gather(first, second, return_exceptions=True)
+            return outcomes, [account async for account in shared]
+
+    seven.add_fault(Fault(delay=0.2, times=1, status=503 if how == "error" else None))
+    (first, second), others = asyncio.run(main())
+    assert isinstance(first, ServerError if how == "error" else asyncio.CancelledError)
+    assert not isinstance(second, BaseException)
+    assert sorted(ids([second, *others])) == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_event_loops_that_share_an_iterator_get_each_account_once() -> None:
+    accounts = [{"id": number, "name": f"account {number}"} for number in range(1, 8)]
+
+    async def take(shared: Any) -> list[int]:
+        return [account.id async for account in shared]
+
+    with Sandbox(accounts, faults=[Fault(delay=0.01)]) as sandbox, sandbox.client(quota=None) as client:
+        for _ in range(5):
+            shared = client.list_contact_accounts_async(page_size=1)
+            with ThreadPoolExecutor(6) as pool:
+                found = list(pool.map(lambda shared: asyncio.run(take(shared)), [shared] * 6))
+            assert sorted(id for each in found for id in each) == list(range(1, 8))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_forked_child_does_not_wait_for_the_page_that_its_parent_reads(seven: Sandbox) -> None:
+    seven.add_fault(Fault(delay=0.5, times=1))
+    with seven.client() as client:
+        shared = client.list_contact_accounts(page_size=3)
+        reading = threading.Thread(target=lambda: list(shared))
+        reading.start()
+        while not seven.requests:
+            time.sleep(0.01)
+        child = os.fork()
+        if not child:
+            signal.alarm(20)
+            os._exit(0 if len(list(shared)) == 7 else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        reading.join()

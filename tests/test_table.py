@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -132,6 +133,33 @@ def test_a_table_has_what_is_left(client: ReplyClient) -> None:
     assert list(accounts) == []
     with pytest.raises(ReplyError, match="has already returned all of its 5 accounts"):
         accounts.to_pandas()
+
+
+@pytest.mark.parametrize("form", ["to_pandas", "to_polars"])
+@pytest.mark.parametrize("is_async", [True, False])
+def test_one_of_two_tables_at_once_has_all_accounts_and_the_other_is_refused(
+    is_async: bool, form: str, client: ReplyClient, service: Sandbox
+) -> None:
+    async def both() -> list[Any]:
+        accounts = client.list_contact_accounts_async(page_size=2)
+        return await asyncio.gather(getattr(accounts, form)(), getattr(accounts, form)(), return_exceptions=True)
+
+    def table(accounts: Any) -> Any:
+        try:
+            return getattr(accounts, form)()
+        except ReplyError as error:
+            return error
+
+    service.add_fault(Fault(delay=0.05))
+    if is_async:
+        found = asyncio.run(both())
+    else:
+        with ThreadPoolExecutor(2) as pool:
+            found = list(pool.map(table, [client.list_contact_accounts(page_size=2)] * 2))
+    [refused] = [each for each in found if isinstance(each, ReplyError)]
+    [whole] = [each for each in found if not isinstance(each, ReplyError)]
+    assert sorted(whole["id"]) == [1, 2, 4711, 4712, 4713]
+    assert "has already returned all of its 5 accounts" in str(refused)
 
 
 def test_a_table_taken_in_the_middle_of_a_page_loses_no_account(client: ReplyClient) -> None:

@@ -1149,13 +1149,19 @@ class _Pages:
             raise ReplyError(f"this iterator has already returned all of its {given}; hint: {hint}")
 
     def _take(self) -> list[_replyio.Batch]:
-        """Returns what was read but not yet returned."""
-        pages = self._listing.take()
-        self._given += sum(map(len, pages))
-        left = length_hint(self._ready)
-        if self._page is not None and left:
-            pages.insert(0, self._page.last(left))
-            self._ready = iter(())
+        """Returns what was read but not yet returned.
+
+        Raises:
+            ReplyError: If another thread or task that shares the iterator took all of it meanwhile.
+        """
+        with self._lock:
+            self._refuse_a_second_table()
+            pages = self._listing.take()
+            self._given += sum(map(len, pages))
+            left = length_hint(self._ready)
+            if self._page is not None and left:
+                pages.insert(0, self._page.last(left))
+                self._ready = iter(())
         return pages
 
     def _give_back(self, pages: list[_replyio.Batch]) -> None:

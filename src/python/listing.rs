@@ -10,6 +10,7 @@ use arrow_schema::{Field, Schema, SchemaRef};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyList};
+use tokio::sync::watch;
 
 use super::client::{Client, refusal};
 use super::convert::{ToPython, integer, member_to_python, members_to_python};
@@ -21,6 +22,7 @@ use crate::columns::{ColumnPage, Columns, UnreadableItem, value_of};
 use crate::error::Operation;
 use crate::lock::lock;
 use crate::paging::{Incomplete, LONGEST_PAGE, Paging};
+use crate::per_process::Process;
 
 /// A list of accounts during reading.
 #[pyclass(frozen, module = "replyio._replyio")]
@@ -35,6 +37,32 @@ pub(super) struct Listing {
 struct Pages {
     paging: Paging,
     arrived: VecDeque<Vec<Columns>>,
+    /// How many pages were counted.
+    counted: u64,
+    /// The call that reads the next page, until its sender is dropped.
+    reading: Option<(Reader, watch::Receiver<()>)>,
+}
+
+/// Who waits for the same page together: the threads of a process, or the tasks of one event loop, by its address. An
+/// event loop may never run again, and a forked child has none of its parent's calls.
+type Reader = (Process, Option<usize>);
+
+impl Pages {
+    /// Returns what ends with the call that reads the next page, if there is one.
+    fn reading(&self, by: Reader) -> Option<watch::Receiver<()>> {
+        let (reader, reading) = self.reading.as_ref()?;
+        (*reader == by && reading.has_changed().is_ok()).then(|| reading.clone())
+    }
+
+    /// Counts a page that was requested after `counted` pages, unless another event loop read it first.
+    fn count(&mut self, counted: u64, skip: u64, page: ColumnPage) -> Result<(), Incomplete> {
+        if self.counted == counted {
+            let accounts = new_accounts(&mut self.paging, skip, page)?;
+            self.counted += 1;
+            self.arrived.extend((length(&accounts) > 0).then_some(accounts));
+        }
+        Ok(())
+    }
 }
 
 fn length(parts: &[Columns]) -> usize {
@@ -61,7 +89,8 @@ impl Listing {
         let page_size = integer(page_size).ok().and_then(|size| u32::try_from(size).ok());
         match page_size {
             Some(page_size @ 1..=LONGEST_PAGE) => {
-                let pages = Pages { paging: Paging::whole_set(page_size), arrived: VecDeque::new() };
+                let pages =
+                    Pages { paging: Paging::whole_set(page_size), arrived: VecDeque::new(), counted: 0, reading: None };
                 Ok(Self { client, query, pages: Arc::new(Mutex::new(pages)) })
             }
             _ => Err(("page_size", "must be an integer from 1 to 1000".to_owned())),
@@ -127,17 +156,32 @@ impl Listing {
         })
     }
 
-    /// Reads the next page, which waits here then.
+    /// Reads the next page, which waits here then. If another call is reading it, only waits until that call has ended.
     #[pyo3(signature = (event_loop=None))]
     fn next_page<'py>(&self, py: Python<'py>, event_loop: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
         guarded(py, "next_page", || {
             let (query, pages) = (self.query.clone(), Arc::clone(&self.pages));
-            let next = lock(&pages).paging.next();
+            let reader = (Process::current(), event_loop.map(|event_loop| event_loop.as_ptr().addr()));
+            let mut state = lock(&pages);
+            let other = state.reading(reader);
+            let Some((top, skip)) = state.paging.next().filter(|_| other.is_none()) else {
+                drop(state);
+                let operation = |_| async move {
+                    if let Some(mut other) = other {
+                        let _ = other.changed().await;
+                    }
+                    Ok(())
+                };
+                return self.client.get().run(py, event_loop, operation);
+            };
+            let (is_reading, reading) = watch::channel(());
+            state.reading = Some((reader, reading));
+            let counted = state.counted;
+            drop(state);
             let operation = move |client: client::Client| async move {
-                let Some((top, skip)) = next else { return Ok(None) };
                 let started = Instant::now();
                 let page = client.list_columns(&query, top, skip).await?;
-                Ok(Some(Arrived { pages, skip, page, elapsed: started.elapsed() }))
+                Ok(Arrived { pages, counted, skip, page, elapsed: started.elapsed(), is_reading })
             };
             self.client.get().run(py, event_loop, operation)
         })
@@ -159,24 +203,23 @@ fn new_accounts(paging: &mut Paging, skip: u64, page: ColumnPage) -> Result<Vec<
 /// A page that has arrived. It is counted with the interpreter held, so that no fork can copy a held lock.
 struct Arrived {
     pages: Arc<Mutex<Pages>>,
+    /// How many pages had been counted when this one was requested.
+    counted: u64,
     skip: u64,
     page: ColumnPage,
     elapsed: Duration,
+    is_reading: watch::Sender<()>,
 }
 
 /// The accounts of a page that no earlier page had, as columns.
 #[pyclass(frozen, module = "replyio._replyio")]
 pub(super) struct Batch(Vec<Columns>);
 
-impl ToPython for Option<Arrived> {
+impl ToPython for Arrived {
     fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-        if let Some(Arrived { pages, skip, page, elapsed }) = self {
-            let mut pages = lock(&pages);
-            let accounts = new_accounts(&mut pages.paging, skip, page);
-            let accounts = accounts.map(|accounts| pages.arrived.extend((length(&accounts) > 0).then_some(accounts)));
-            drop(pages);
-            accounts.map_err(|error| errors::to_python(py, &error.into_error(elapsed)))?;
-        }
+        let counted = lock(&self.pages).count(self.counted, self.skip, self.page);
+        drop(self.is_reading);
+        counted.map_err(|error| errors::to_python(py, &error.into_error(self.elapsed)))?;
         Ok(py.None().into_bound(py))
     }
 }
