@@ -232,7 +232,7 @@ impl Step {
         let answer = answer.as_ref();
         let comes_late = |now: &Moment| !is_shown && may_come_late(before, now, update);
         let mut waits = true;
-        let (last, restoring) = loop {
+        let (last, restoring, is_taken_back) = loop {
             let (mut kept, mut restoring) = (None, Restoring::default());
             let decide = |seen: &Seen<ContactAccount>| {
                 let now = Moment::from(seen.clone());
@@ -259,21 +259,21 @@ impl Step {
                     waits = false;
                     tokio::time::sleep(LATE).await;
                 }
-                Ok(Updated { looked, update: None }) => break (Moment::from(looked), restoring),
+                Ok(Updated { looked, update: None }) => break (Moment::from(looked), restoring, false),
                 Ok(Updated { update: Some((_, after)), .. }) => {
                     let after = Moment::from(after);
                     self.trial.state().seen.push(Sight::Answer(after.clone()));
-                    break (self.look().await.unwrap_or(after), restoring);
+                    break (self.look().await.unwrap_or(after), restoring, true);
                 }
                 Err(error) if has_kept => match self.look().await {
-                    Ok(last) => break (last, restoring),
+                    Ok(last) => break (last, restoring, false),
                     Err(_) => return self.not_restored(&self.said(&error)),
                 },
                 Err(error) => return self.not_read(update, &self.said(&error)),
             }
         };
         let is_late = restoring.changes.is_empty() && comes_late(&last);
-        self.conclude(before, &last, &restoring, is_late || update == Update::Unknown);
+        self.conclude(before, &last, &restoring, is_late || update == Update::Unknown && !is_taken_back);
     }
 
     fn not_read(&self, update: Update, said: &str) {
