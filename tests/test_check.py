@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -826,6 +827,59 @@ def test_a_signal_that_ends_the_command_restores_the_account(name: str, number: 
         returncode, stderr = check_and_send(sandbox, sent, number, signal.SIG_DFL)
         assert returncode == 128 + sent, stderr
         assert state(sandbox) == before, stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        (["SIGHUP", "SIGHUP"], 129),
+        (["SIGTERM", "SIGHUP", "SIGTERM"], 143),
+        (["SIGINT", "SIGHUP", "SIGTERM"], 130),
+    ],
+)
+def test_a_further_signal_does_not_end_the_restore(names: list[str], code: int) -> None:
+    with Sandbox([PLAIN], faults=[Fault(delay=0.5)]) as sandbox:
+        before = state(sandbox)
+        pipe = subprocess.PIPE
+        command = [sys.executable, "-m", "replyio", "check", "--write", "9000001"]
+        with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment(sandbox)) as process:
+            until(lambda: len(sandbox.requests) >= LISTED + 2)
+            for name in names:
+                process.send_signal(getattr(signal, name))
+                time.sleep(0.1)
+            _, stderr = process.communicate(timeout=60)
+        assert (process.returncode, stderr) == (code, "")
+        assert state(sandbox) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_a_second_ctrl_c_ends_the_restore_also_after_another_signal() -> None:
+    with Sandbox([PLAIN], faults=[Fault(delay=1)]) as sandbox:
+        pipe = subprocess.PIPE
+        command = [sys.executable, "-m", "replyio", "check", "--write", "9000001"]
+        with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment(sandbox)) as process:
+            until(lambda: len(sandbox.requests) >= LISTED + 2)
+            process.send_signal(signal.SIGTERM)
+            until(lambda: len(sandbox.requests) >= LISTED + 3)
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=60)
+        assert process.returncode in {130, 143}
+        assert "may still contain the text of the check" in stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_report_that_cannot_be_printed_leaves_the_news_of_the_account() -> None:
+    with Sandbox([PLAIN]) as sandbox, Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "replyio", "check", "--write", "9000001"]
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment(sandbox), check=False, timeout=60
+        )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "replyio: the output: No space left on device; the check has ended. Every writable field of the account has "
+        "the same value as before the check. There is nothing to do.\n"
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")

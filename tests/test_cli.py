@@ -589,25 +589,16 @@ def test_an_account_that_is_not_as_meant_is_given_told_and_1(service: Sandbox) -
         ),
     ],
 )
-def test_ctrl_c_is_130_at_once(command: list[str], told: str, service: Sandbox) -> None:
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_ends_a_command_at_once(command: list[str], told: str, name: str, code: int, service: Sandbox) -> None:
     service.add_fault(Fault(delay=60))
     with start(service, *command) as process:
         wait_for(lambda: service.requests)
         began = time.monotonic()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(getattr(signal, name))
         out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err.decode()) == (130, b"", told)
+    assert (process.returncode, out, err.decode()) == (code, b"", told)
     assert time.monotonic() - began < 2
-
-
-@needs_signals
-def test_sigterm_ends_a_command(service: Sandbox) -> None:
-    service.add_fault(Fault(delay=60))
-    with start(service, "get", "4711") as process:
-        wait_for(lambda: service.requests)
-        process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (143, b"", b"")
 
 
 def wait_for(condition: Any) -> None:
@@ -691,6 +682,16 @@ def test_a_full_disk_is_told(service: Sandbox) -> None:
     with Path("/dev/full").open("wb") as full:
         code, _, err = replyio_(service, "get", "4711", stdout=full)
     assert (code, err) == (1, "replyio: the output: No space left on device\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("arguments", [["patch", "4711", "--city", "Full"], ["update", "4711", "--name", "Full"]])
+def test_an_update_whose_account_cannot_be_printed_is_told(arguments: list[str], service: Sandbox) -> None:
+    with Path("/dev/full").open("wb") as full:
+        code, _, err = replyio_(service, *arguments, stdout=full)
+    told = "the account was updated, and `replyio get 4711` shows it"
+    assert (code, err) == (1, f"replyio: the output: No space left on device; {told}\n")
+    assert sent(service)[-1] == "PUT"
 
 
 def test_stderr_that_nobody_reads_changes_nothing(service: Sandbox) -> None:

@@ -41,12 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _dispatch(words)
     except UsageError as error:
         code = _tell(str(error), _USAGE)
-    except KeyboardInterrupt:
-        if words[:1] in (["update"], ["patch"]):
+    except (KeyboardInterrupt, SystemExit) as ended:  # the second one after --help, and on SIGTERM and SIGHUP
+        number: object = _INTERRUPTED if isinstance(ended, KeyboardInterrupt) else ended.code
+        code = number if isinstance(number, int) else _DONE
+        if code > _KILLED and words[:1] in (["update"], ["patch"]):
             _tell("interrupted; if the update was in progress, it may have been applied")
-        code = _INTERRUPTED
-    except SystemExit as ended:  # after --help, and on SIGTERM
-        code = ended.code if isinstance(ended.code, int) else _DONE
     except Exception as error:  # noqa: BLE001 - the last place that can report it in one line
         code = _told(error)
     return _flushed(code)
@@ -262,8 +261,10 @@ def _watched(command: Callable[[dict[str, Any]], int], options: dict[str, Any]) 
             message = record.getMessage()
             _tell(message if message.startswith(RESTORE_BY_HAND) else _in_words_of_the_command(message))
 
-    def terminate(number: int, _frame: object) -> NoReturn:
-        raise SystemExit(_KILLED + number)
+    def terminate(number: int, _frame: object) -> None:
+        # A terminal that closes sends SIGHUP twice. Only Ctrl-C ends what a command does after the first signal.
+        if not isinstance(sys.exc_info()[1], (KeyboardInterrupt, SystemExit)):
+            raise SystemExit(_KILLED + number)
 
     handler, logger = ToStderr(), logging.getLogger("replyio")
     logger.addHandler(handler)
@@ -440,8 +441,8 @@ def _written(options: dict[str, Any], write: Callable[[ReplyClient], ContactAcco
         account = write(client)
     for warning in caught:
         _tell(str(warning.message))
-    _give(account.to_dict(), options)
-    return _FAILED if caught else _DONE
+    told = f"the account was updated, and `replyio get {account.id}` shows it"
+    return _printed(lambda: _give(account.to_dict(), options), told) or (_FAILED if caught else _DONE)
 
 
 def _give(members: Mapping[str, Any], options: dict[str, Any]) -> None:
@@ -452,6 +453,22 @@ def _give(members: Mapping[str, Any], options: dict[str, Any]) -> None:
         write_one(members, chosen(options.get("format")))
 
 
+def _printed(write: Callable[[], None], done: str) -> int:
+    """Prints what a command did, and returns the exit code. If that fails, the message says what the command did."""
+    from replyio import ReplyError
+
+    try:
+        with _ignoring_a_closed_pipe():
+            write()
+            sys.stdout.flush()
+    except OSError as error:
+        if isinstance(error, ReplyError):
+            raise
+        _forget(sys.stdout)
+        return _tell(f"the output: {error.strerror or error}; {done}")
+    return _DONE
+
+
 def _check(options: dict[str, Any]) -> int:
     from replyio._cli_output import chosen, write_many
 
@@ -460,15 +477,18 @@ def _check(options: dict[str, Any]) -> int:
         report = client.check(write=write)
     for name, value in report.to_restore.items():
         _tell(f"account {write}: {name} was {value!r}; restore it by hand if it differs and no one else changed it")
-    form, members = chosen(options.get("format")), report.to_dict()
-    with _ignoring_a_closed_pipe():
+
+    def give() -> None:
+        form, members = chosen(options.get("format")), report.to_dict()
         if form == "table":
             sys.stdout.write(f"{_in_words_of_the_command(str(report))}\n")
         elif form == "json":
             _give(members, options)
         else:
             write_many(members["findings"], form, ("topic", "found", "follows", "verdict"))
-    return _DONE if report.as_expected else _FAILED
+
+    restored = [f"{each.found} {each.follows}" for each in report.findings if each.topic == "restored"]
+    return _printed(give, ". ".join(["the check has ended", *restored])) or (_DONE if report.as_expected else _FAILED)
 
 
 def _list(options: dict[str, Any]) -> int:
@@ -673,6 +693,7 @@ def _run(options: dict[str, Any], name: str) -> int:
     """Runs a method of a plan, and prints the outcome."""
     from replyio import ReplyError
     from replyio._progress import speak_to_a_command
+    from replyio._shell import argument
     from replyio.plan import reverse
 
     wanted = {name: options[name] for name in ("on_conflict", "on_unknown_member", *_PARTS) if name in options}
@@ -688,29 +709,12 @@ def _run(options: dict[str, Any], name: str) -> int:
             result: ApplyResult = getattr(plan, name)(**wanted)
         except ReplyError as error:
             return max(_told(error), _code_of_unknown(plan, unknown, error))
-        shown = _show_outcome(result, options)
+        told = f"the run has ended, and `replyio status {argument(result.path)}` shows the outcome"
+        shown = _printed(lambda: _show(result, options), told)
     for line in _left(result, is_part="rows" in wanted or "limit" in wanted):
         _tell(line)
     code = _code_of(result.counts)
     return max(code, shown, _FAILED if result.stored_otherwise else _DONE)
-
-
-def _show_outcome(result: ApplyResult, options: dict[str, Any]) -> int:
-    """Prints the outcome of a run, and returns the exit code. If that fails, the message says where the outcome is."""
-    from replyio import ReplyError
-    from replyio._shell import argument
-
-    try:
-        _show(result, options)
-        with _ignoring_a_closed_pipe():
-            sys.stdout.flush()
-    except OSError as error:
-        if isinstance(error, ReplyError):
-            raise
-        _forget(sys.stdout)
-        status = f"`replyio status {argument(result.path)}` shows the outcome"
-        return _tell(f"the output: {error.strerror or error}; the run has ended, and {status}")
-    return _DONE
 
 
 def _code_of_unknown(plan: Plan, before: int, error: ReplyError) -> int:
