@@ -173,6 +173,7 @@ impl Identity {
             held,
             is_shared,
             processes: processes.unwrap_or_default(),
+            warning: counted.ledger.as_mut().and_then(Ledger::take_warning),
         }
     }
 
@@ -400,6 +401,8 @@ pub struct QuotaUse {
     pub is_shared: bool,
     /// The processes that sent them, if known.
     pub processes: Vec<ProcessUse>,
+    /// Why they do not include the requests of other processes, unless a call or an earlier use has reported it.
+    pub warning: Option<String>,
 }
 
 static USERS: PerProcess<Mutex<HashMap<User, Arc<Mutex<Counted>>>>> = PerProcess::new();

@@ -61,6 +61,8 @@ pub(crate) struct Ledger {
     folders: Vec<PathBuf>,
     user: User,
     file: Option<File>,
+    /// Where the file is that was opened last.
+    path: PathBuf,
     /// The moment, on both clocks, since when this process counts only its own requests.
     off: Option<(Instant, u64)>,
     /// When a passing fault last kept this process from the file, if that still counts.
@@ -134,6 +136,7 @@ impl Ledger {
         let mut ledger = Self {
             folders: folder.map_or_else(place::folders, |folder| vec![folder]),
             file: None,
+            path: PathBuf::new(),
             off: None,
             paused: None,
             replica: Replica::new(user.scale),
@@ -183,7 +186,7 @@ impl Ledger {
                 return decided;
             }
             Err(error) => {
-                self.count_alone(windows, &Unusable::of("it cannot be locked", &error));
+                self.count_alone(windows, &Unusable::of("it cannot be locked", &error).at(&self.path));
                 return self.out_of_step(windows, decide);
             }
         }
@@ -196,10 +199,13 @@ impl Ledger {
                     self.has_warned = false;
                 }
                 if was_damaged {
-                    self.warn("the quota file was damaged, so replyio created a new one".to_owned());
+                    self.warn(format!(
+                        "the quota file {} was damaged, so replyio created a new one",
+                        self.path.display()
+                    ));
                 }
             }
-            Err(unusable) => self.count_alone(windows, &unusable),
+            Err(unusable) => self.count_alone(windows, &unusable.at(&self.path)),
         }
         decided
     }
@@ -258,7 +264,8 @@ impl Ledger {
         }
         let opened = place::open(&self.folders, &self.user);
         match opened {
-            Ok((file, elsewhere)) => {
+            Ok((file, path, elsewhere)) => {
+                self.path = path;
                 if let Some(why) = elsewhere {
                     self.warn(format!(
                         "the quota may not count other programs, since its usual file is unusable: {why}"
@@ -339,9 +346,10 @@ impl Ledger {
             return Ok(true);
         }
         if self.missed_since.get_or_insert_with(Instant::now).elapsed() > STUCK {
-            self.warn(
-                "the quota counts only this process: another program holds the lock of the quota file".to_owned(),
-            );
+            self.warn(format!(
+                "the quota counts only this process: another program holds the lock of {}",
+                self.path.display()
+            ));
         }
         Ok(false)
     }

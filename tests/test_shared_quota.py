@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 import json
 import logging
@@ -306,6 +308,43 @@ def test_a_folder_that_cannot_be_made_costs_one_warning(
 
 
 @needs_posix
+def test_the_quota_that_is_left_says_once_why_other_processes_do_not_count(
+    reply_sandbox: Sandbox, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REPLYIO_STATE_DIR", "/proc/replyio")
+    with reply_sandbox.client(api_key=uuid.uuid4().hex, quota=Quota(2, 100)) as client:
+        for _ in range(2):
+            left = client.quota_left()
+            assert left is not None
+            assert not left.shared
+        client.get_contact_account(4711)
+    (record,) = (record for record in caplog.records if record.levelno >= logging.WARNING)
+    assert record.getMessage().startswith("the quota counts only this process: /proc/replyio")
+
+
+@needs_posix
+def test_a_file_that_is_no_quota_file_is_named(
+    reply_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from replyio.cli import main
+
+    monkeypatch.setenv("REPLY_API_KEY", uuid.uuid4().hex)
+    monkeypatch.setenv("REPLY_BASE_URL", reply_sandbox.url)
+    assert main(["quota", "--format", "json"]) == 0
+    (file,) = ledgers()
+    file.write_text("my diary of a year", encoding="utf-8")
+    capsys.readouterr()
+    command = [sys.executable, "-m", "replyio", "quota", "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(done.stdout)["shared"] is False
+    told = f"the quota counts only this process: {file}: it is not a quota file; delete it"
+    assert done.stderr == f"replyio: {told}\n"
+    file.unlink()
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert (json.loads(done.stdout)["shared"], done.stderr) == (True, "")
+
+
+@needs_posix
 def test_a_process_that_is_killed_stops_nobody(reply_sandbox: Sandbox, reliability: Callable[..., None]) -> None:
     key = uuid.uuid4().hex
     kills = int(os.environ.get("REPLYIO_KILLS", "20"))
@@ -389,3 +428,6 @@ def test_the_command_line_says_what_is_left(
     left: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert (left["minute"], left["hour"], left["shared"], left["retry_after"]) == (90, 2895, True, None)
     assert [(each["minute"], each["hour"]) for each in left["processes"]] == [(5, 5)]
+    assert main(["quota", "--format", "csv"]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert json.loads(row["processes"]) == left["processes"]

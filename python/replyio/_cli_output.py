@@ -159,7 +159,7 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
             for part in ("id", "name", "color_id"):
                 found[f"stage_{part}"] = value and value.get(part)
         elif name != "extra":
-            found[name] = value
+            found[name] = json_text(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownArgumentType]
     return found
 
 

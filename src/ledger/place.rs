@@ -66,6 +66,11 @@ impl Unusable {
     pub(super) fn of(what: impl fmt::Display, error: &io::Error) -> Self {
         Self { why: format!("{what}: {error}"), is_passing: is_passing(error) }
     }
+
+    /// Adds the file.
+    pub(super) fn at(self, path: &Path) -> Self {
+        Self { why: format!("{}: {}", path.display(), self.why), ..self }
+    }
 }
 
 impl fmt::Display for Unusable {
@@ -90,12 +95,12 @@ fn refused(path: &Path, error: &io::Error) -> Unusable {
 
 /// Opens the ledger of a user in the first usable folder. Also returns why an earlier folder is not usable, if that may
 /// concern only this process: others may count there. A folder that may be usable later is not replaced by another one.
-pub(super) fn open(folders: &[PathBuf], user: &User) -> Result<(File, Option<Unusable>), Unusable> {
+pub(super) fn open(folders: &[PathBuf], user: &User) -> Result<(File, PathBuf, Option<Unusable>), Unusable> {
     let mut refused = Unusable::new("there is no directory for its file; set REPLYIO_STATE_DIR");
     let mut others_may_count = false;
     for folder in folders {
         match open_in(folder, user) {
-            Ok(file) => return Ok((file, others_may_count.then_some(refused))),
+            Ok((file, path)) => return Ok((file, path, others_may_count.then_some(refused))),
             Err(unusable) if unusable.is_passing => return Err(unusable),
             Err(unusable) => {
                 others_may_count |= is_on_a_network(&folder.join(FOLDER)).is_none();
@@ -152,7 +157,7 @@ pub(super) fn folders() -> Vec<PathBuf> {
     [state_folder::usual(), runtime.map(|folder| folder.join("replyio"))].into_iter().flatten().collect()
 }
 
-fn open_in(folder: &Path, user: &User) -> Result<File, Unusable> {
+fn open_in(folder: &Path, user: &User) -> Result<(File, PathBuf), Unusable> {
     let folder = folder.join(FOLDER);
     // This comes first, because access to an unreachable server would block.
     if let Some(kind) = is_on_a_network(&folder) {
@@ -168,7 +173,7 @@ fn open_in(folder: &Path, user: &User) -> Result<File, Unusable> {
     let file = open_or_create(&folder, &path).map_err(|error| refused(&path, &error))?;
     check_file(&file).map_err(|reason| because(&path, reason))?;
     match locks_hold(&path, &file) {
-        Ok(true) => Ok(file),
+        Ok(true) => Ok((file, path)),
         Ok(false) => Err(because(&path, "two processes can lock it at the same time")),
         Err(error) => Err(refused(&path, &error)),
     }

@@ -92,7 +92,7 @@ impl Replica {
         let bytes = disk.read_part(0, HEADER_LENGTH).map_err(cannot_be_read)?;
         let header = match Header::read(&bytes) {
             Found::Header(header) => header,
-            Found::Foreign => return Err(Unusable::new("its file is not a quota file; delete it")),
+            Found::Foreign => return Err(Unusable::new("it is not a quota file; delete it")),
             found => {
                 self.is_new = true;
                 self.header =
@@ -183,12 +183,12 @@ impl Replica {
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn cannot_be_read(error: io::Error) -> Unusable {
-    Unusable::of("its file cannot be read", &error)
+    Unusable::of("it cannot be read", &error)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn cannot_be_written(error: io::Error) -> Unusable {
-    Unusable::of("its file cannot be written", &error)
+    Unusable::of("it cannot be written", &error)
 }
 
 #[expect(

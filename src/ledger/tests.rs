@@ -378,10 +378,9 @@ fn a_disk_without_room_stops_nobody_and_once_there_is_room_the_quota_is_shared_a
     assert_eq!(one.book(), 0);
     assert!(!one.ledger.is_shared());
     let warning = one.ledger.take_warning().unwrap();
-    assert!(
-        warning.starts_with("for now, the quota counts only this process: its file cannot be written"),
-        "{warning}"
-    );
+    let said =
+        format!("for now, the quota counts only this process: {}: it cannot be written", one.ledger.path.display());
+    assert!(warning.starts_with(&said), "{warning}");
     assert_eq!((one.book(), two.booked()), (0, 1), "alone for a minute, and nothing is lost");
     let_a_minute_pass(&mut one);
     assert_eq!((one.book(), one.ledger.is_shared()), (60, true));
@@ -398,7 +397,8 @@ fn a_fault_that_does_not_pass_is_told_even_after_one_that_did() {
     fs::write(folder.ledger_file(), "my diary of a year").unwrap();
     let_a_minute_pass(&mut one);
     assert_eq!((one.book(), one.ledger.is_shared()), (0, false));
-    assert!(one.ledger.take_warning().unwrap().contains("not a quota file"));
+    let said = format!("{}: it is not a quota file; delete it", folder.ledger_file().display());
+    assert!(one.ledger.take_warning().unwrap().ends_with(&said));
     assert!(one.ledger.off.is_some());
 }
 
@@ -526,7 +526,7 @@ fn a_folder_that_only_this_process_cannot_use_is_told_of() {
     let user = Process::new(&usual).ledger.user;
     let open = |folders: &[&Folder]| {
         let folders: Vec<_> = folders.iter().map(|folder| folder.path.clone()).collect();
-        place::open(&folders, &user).unwrap().1
+        place::open(&folders, &user).unwrap().2
     };
     assert!(open(&[&usual, &other]).is_none());
     fs::set_permissions(usual.inside(), fs::Permissions::from_mode(0o755)).unwrap();

@@ -11,11 +11,13 @@ use super::acquire::Gate;
 use super::convert::{ToPython, account_id, fields_from};
 use super::engine::Engine;
 use super::errors;
+use super::events::Lines;
 use super::exit;
 use super::guard::guarded;
+use super::lane;
 use super::settings::{change, config_from, gate};
 use crate::account::FieldError;
-use crate::client::{self, check_patch, check_update};
+use crate::client::{self, Event, Observer, check_patch, check_update};
 use crate::config::Config;
 use crate::error::{Call, Error, Operation};
 use crate::per_process::{PerProcess, Process};
@@ -148,6 +150,11 @@ impl Client {
             let Some(quota) = self.config.quota else { return Ok(None) };
             let client = self.here(py)?;
             let used = exit::detached(py, || client.quota_used());
+            if let Some(reason) = &used.warning {
+                let lines = Lines::default();
+                lines.observe(Event::QuotaNotShared { reason });
+                lane::log(py, &lines)?;
+            }
             let processes = used.processes.iter().map(|each| (each.process, (each.minute, each.hour))).collect();
             let held = used.held.map(|held| held.as_secs_f64());
             let left = |limit: u32, used: u32| limit.saturating_sub(used);
