@@ -14,6 +14,7 @@ mod events;
 mod exit;
 mod guard;
 mod hooks;
+mod interpreter;
 mod job;
 mod lane;
 mod listing;
@@ -64,6 +65,7 @@ mod _replyio {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::interpreter::refuse_a_second(module.py())?;
         super::guard::keep_panics_quiet();
         super::hooks::register(module.py())?;
         // Looking for it only after a failure would need a file descriptor, and there may be none left then.

@@ -573,3 +573,42 @@ def test_a_program_ends_as_it_should(end: str, service: Sandbox) -> None:
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         ends = Counter(pool.map(once, range(EXITS)))
     assert ends == {(expected, ""): EXITS}
+
+
+# Interpreters
+
+INTERPRETERS = """
+try:
+    import _interpreters
+    create, run = lambda: _interpreters.create("legacy"), _interpreters.exec
+except ImportError:
+    import _xxsubinterpreters as _interpreters
+    create, run = lambda: _interpreters.create(isolated=False), _interpreters.run_string
+
+def use():
+    import replyio
+    try:
+        replyio.ReplyClient(quota=None).get_contact_account(1)
+    except replyio.ReplyError as error:
+        print(type(error).__name__, flush=True)
+
+IN_ANOTHER = '''
+try:
+    import replyio
+    replyio.ReplyClient
+except ImportError as error:
+    print(error, flush=True)
+'''
+"""
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_second_interpreter_of_a_process_is_refused(is_first: bool, service: Sandbox) -> None:
+    before, after = ("use()", "use()") if is_first else ("", "")
+    code = f"{INTERPRETERS}\n{before}\nfor _ in range(2):\n    other = create()\n    run(other, IN_ANOTHER)\n    "
+    done = run(f"{code}_interpreters.destroy(other)\n{after}", service)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    refused = [line for line in lines if line.startswith("replyio works in one interpreter of a process")]
+    assert len(refused) == (2 if is_first else 1)
+    assert [line for line in lines if line not in refused] == (["NotFoundError"] * 2 if is_first else [])
