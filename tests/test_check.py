@@ -408,6 +408,8 @@ def test_an_account_that_is_not_there_is_a_finding(mode: str) -> None:
         report = written(sandbox, mode)
         assert {request.method for request in sandbox.requests} == {"GET"}
     assert "404 (contactAccount.notFound)" in said(report, "update")
+    assert differing(report) == {"update"}
+    assert "Every read call works" in said(report, "reading")
 
 
 FAULTS = {

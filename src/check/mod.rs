@@ -159,7 +159,11 @@ pub async fn reading(client: &Client, account: Option<i64>) -> Result<Reading, E
                 if account == Some(id) {
                     obstacle = Some(format!("it could not be read: {said}"));
                 }
-                failure.get_or_insert(said);
+                // Nothing shows that the account of the caller exists.
+                let is_unknown = !items.iter().any(|item| facts::id(item) == Some(id));
+                if !is_unknown || !failed.is_about_the_account() {
+                    failure.get_or_insert(said);
+                }
             }
         }
     }
