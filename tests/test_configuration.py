@@ -164,6 +164,7 @@ REFUSALS: list[tuple[str, Any]] = [
         0, -1, True, None, "5", math.nan, math.inf, 1e300, 2**2000, [5]
     )),
     *(("max_attempts", value) for value in (0, -1, True, 1.0, None, "4", 2**32, math.nan)),
+    *(("pickle_api_key", value) for value in (0, 1, "no", None)),
     ("quota", 95),
     ("quota", (95, 2900)),
     ("quota", "none"),
@@ -188,23 +189,23 @@ def test_a_setting_that_cannot_be_used_is_refused_by_its_name(name: str, value: 
 
 
 def test_every_setting_has_a_refusal() -> None:
-    assert {name for name, _ in REFUSALS} == set(SETTINGS) - {"pickle_api_key"}
+    assert {name for name, _ in REFUSALS} == set(SETTINGS)
 
 
-@pytest.mark.parametrize("value", [0, -1, True, 1.5, "95", None])
-def test_a_quota_is_of_positive_integers(value: Any) -> None:
+@pytest.mark.parametrize("value", [0, -1, True, 1.5, "95", None, 2**32, 2**70])
+def test_a_number_that_cannot_be_used_is_told_the_smallest_and_the_largest_one(value: Any) -> None:
+    allowed = "must be an integer from 1 to 4294967295"
     for name in ("per_minute", "per_hour"):
-        with pytest.raises(ConfigurationError, match=f"{name} must be a positive integer"):
+        with pytest.raises(ConfigurationError, match=f"{name} {allowed}"):
             Quota(**{name: value})
+    with pytest.raises(ConfigurationError, match=f"max_attempts {allowed}"):
+        ReplyClient("key", max_attempts=value)
 
 
-def test_a_number_that_is_too_large_is_told_the_largest_one() -> None:
-    largest = "must be an integer from 1 to 4294967295"
-    for name in ("per_minute", "per_hour"):
-        with pytest.raises(ConfigurationError, match=f"{name} {largest}"):
-            ReplyClient("key", quota=Quota(**{name: 2**40}))
-    with pytest.raises(ConfigurationError, match=f"max_attempts {largest}"):
-        ReplyClient("key", max_attempts=2**33)
+@pytest.mark.parametrize("value", [None, b"bearer", 5, "", "basic"])
+def test_a_wrong_auth_is_told_the_allowed_ones(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match="auth must be 'auto', 'x-api-key' or 'bearer'"):
+        ReplyClient("key", auth=value)
 
 
 def test_a_clock_that_is_too_slow_or_too_fast_is_refused_by_its_name_in_python() -> None:

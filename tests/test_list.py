@@ -273,6 +273,8 @@ def test_a_page_that_failed_is_tried_again_by_the_next_call(seven: Sandbox) -> N
         ("search", 5),
         ("search", "\ud800"),
         ("sort_by", 5),
+        ("descending", 1),
+        ("descending", None),
     ],
 )
 def test_arguments_are_checked_before_any_request(mode: str, field: str, value: Any, seven: Sandbox) -> None:
@@ -374,7 +376,7 @@ def test_a_task_reads_the_page_that_the_task_before_it_could_not(how: str, seven
             outcomes = await asyncio.gather(first, second, return_exceptions=True)
             return outcomes, [account async for account in shared]
 
-    seven.add_fault(Fault(delay=0.2, times=1, status=503 if how == "error" else None))
+    seven.add_fault(Fault(delay=0.6, times=1, status=503 if how == "error" else None))
     (first, second), others = asyncio.run(main())
     assert isinstance(first, ServerError if how == "error" else asyncio.CancelledError)
     assert not isinstance(second, BaseException)

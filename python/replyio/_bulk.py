@@ -51,7 +51,7 @@ def check(options: Mapping[str, Any]) -> None:
         number: object = options.get(name)
         is_number = isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= _LARGEST
         if number is not None and not is_number:
-            raise ConfigurationError(f"{name} must be None or a whole number, 0 or greater")
+            raise ConfigurationError(f"{name} must be None or a whole number from 0 to {_LARGEST}")
 
 
 class PlanFile:

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 __all__ = ["AsyncContactAccountIterator", "ContactAccountIterator", "Quota", "QuotaLeft", "ReplyClient"]
 
 
+# The largest limit of a quota.
+_LARGEST = 2**32 - 1
+
+
 class Quota:
     """The rate limit of a client.
 
@@ -94,8 +98,8 @@ class Quota:
             ConfigurationError: If a limit is not a positive integer, or another value cannot be used.
         """
         for name, value in (("per_minute", per_minute), ("per_hour", per_hour)):
-            if type(value) is not int or value < 1:
-                raise _refused(f"{name} must be a positive integer")
+            if type(value) is not int or not 1 <= value <= _LARGEST:
+                raise _refused(f"{name} must be an integer from 1 to {_LARGEST}")
             object.__setattr__(self, name, value)
         if type(clock_scale) not in {int, float} or not 0 < clock_scale < float("inf"):
             raise _refused("clock_scale must be a positive number")
@@ -308,6 +312,8 @@ class ReplyClient:
             "ca_file": ca_file,
         }
         try:
+            if not _is_bool(pickle_api_key):
+                raise _refused("pickle_api_key must be True or False")
             self._core = _replyio.Client({**settings, "api_key": api_key})
             # The environment of the process that loads the pickle may name another service.
             self._pickled = settings | {"base_url": self._core.base_url}

@@ -74,7 +74,7 @@ impl Listing {
         client: Py<Client>,
         search: Option<&Bound<'_, PyAny>>,
         sort_by: Option<&Bound<'_, PyAny>>,
-        descending: bool,
+        descending: &Bound<'_, PyAny>,
         page_size: &Bound<'_, PyAny>,
     ) -> Result<Self, (&'static str, String)> {
         let text = |name, value: Option<&Bound<'_, PyAny>>| {
@@ -85,6 +85,7 @@ impl Listing {
             let member = crate::MEMBERS.iter().find(|member| member.name == name);
             member.map_or(name, |member| member.wire.to_owned())
         });
+        let descending = descending.extract().map_err(|_| ("descending", "must be True or False".to_owned()))?;
         let query = ListQuery { search: text("search", search)?, sort_by, descending };
         let page_size = integer(page_size).ok().and_then(|size| u32::try_from(size).ok());
         match page_size {
@@ -106,7 +107,7 @@ impl Listing {
         client: &Bound<'_, Client>,
         search: Option<&Bound<'_, PyAny>>,
         sort_by: Option<&Bound<'_, PyAny>>,
-        descending: bool,
+        descending: &Bound<'_, PyAny>,
         page_size: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let py = client.py();

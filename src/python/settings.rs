@@ -89,7 +89,8 @@ pub(super) fn config_from(settings: &Bound<'_, PyDict>) -> Result<Config, Error>
 /// Changes one of the settings that do not belong to the connections.
 pub(super) fn change(config: &mut Config, name: &str, value: &Bound<'_, PyAny>) -> Result<(), Error> {
     match name {
-        "auth" => config.auth = AuthScheme::new(&text("auth", value)?)?,
+        // No name is empty, so the refusal of another type says which names there are, too.
+        "auth" => config.auth = AuthScheme::new(&text("auth", value).unwrap_or_default())?,
         "act_as" => config.act_as = act_as(value)?,
         "team_id" if value.is_none() => config.team_id = None,
         "team_id" => config.team_id = Some(integer(value).map_err(|message| refused(format!("team_id {message}")))?),
@@ -146,11 +147,8 @@ fn text(name: &str, value: &Bound<'_, PyAny>) -> Result<String, Error> {
 }
 
 fn count(name: &str, value: &Bound<'_, PyAny>) -> Result<u32, Error> {
-    match integer(value).ok().filter(|number| *number > 0).map(u32::try_from) {
-        Some(Ok(number)) => Ok(number),
-        Some(Err(_)) => Err(refused(format!("{name} must be an integer from 1 to {}", u32::MAX))),
-        None => Err(refused(format!("{name} must be a positive integer"))),
-    }
+    let number = integer(value).ok().and_then(|number| u32::try_from(number).ok()).filter(|number| *number > 0);
+    number.ok_or_else(|| refused(format!("{name} must be an integer from 1 to {}", u32::MAX)))
 }
 
 fn seconds(name: &str, value: &Bound<'_, PyAny>) -> Result<Duration, Error> {
