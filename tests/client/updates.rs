@@ -126,7 +126,7 @@ async fn an_update_that_the_page_rules_out_is_refused_with_every_fault_and_witho
     let sandbox = sandbox();
     let client = client(&sandbox);
     let fields = AccountFields {
-        company_size: Presence::Value(CompanySize::exactly("51-20")),
+        company_size: Presence::Value(CompanySize::exactly("51 to 200")),
         owner_user_id: Presence::Value(0),
         ..AccountFields::default()
     };
