@@ -250,10 +250,10 @@ def remove_expired(now: float) -> None:
 def _is_unused(file: str | os.PathLike[str]) -> bool:
     """Returns whether no run uses a plan, whose file can be read."""
     try:
-        _replyio.PlanFile.is_replaceable(file)
+        _replyio.PlanFile.open(None, file)
     except PlanError:
         return False
-    return True
+    return not _replyio.PlanFile.is_in_use(file)
 
 
 def _files() -> Iterator[Path]:
