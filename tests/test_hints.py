@@ -11,11 +11,13 @@ import logging
 import os
 import pickle
 import re
+import sqlite3
 import subprocess
 import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +256,18 @@ def a_plan_that_has_written_is_not_replaced(case: Case) -> None:
     assert case.run(f"{call}{found('save_as=', told)}{other})", rows=ROWS).counts == {"unchanged": 5}
 
 
+@follows((FILE_ERROR, "save_as="))
+def a_plan_of_an_older_version(case: Case) -> None:
+    case.plan(save_as=case.path).apply(progress=False)
+    with closing(sqlite3.connect(case.path)) as connection:
+        connection.execute("PRAGMA user_version = 2")
+    for if_exists in ("resume", "replace"):
+        told = raised(lambda: case.plan(save_as=case.path, if_exists=if_exists))  # noqa: B023
+        call = "client.plan_contact_account_updates(rows, progress=False, "
+        other = repr(str(case.folder / f"{if_exists}.replyplan"))
+        assert case.run(f"{call}{found('save_as=', told)}{other})", rows=ROWS).counts == {"unchanged": 5}
+
+
 @follows((FILE, "save_as="), (FILE, "open_plan()"), (FILE, 'if_exists="replace"'))
 def a_plan_of_other_rows(case: Case) -> None:
     case.plan(save_as=case.path)
@@ -294,7 +308,7 @@ def a_plan_without_its_log(case: Case) -> None:
     assert case.run(f"client.open_plan({case.path!r}, {hint}).apply()").counts["unknown"] == 0
 
 
-@follows((FILE_ERROR, "apply()", 2), ("src/plan/file/report.rs", "apply()"), ("src/plan/file/report.rs", "revert()"))
+@follows((FILE_ERROR, "apply()", 2), ("src/plan/file/report.rs", "apply()", 2))
 def a_run_that_ended_before_its_rows_were_done(case: Case) -> None:
     """A full disk and a list that contradicts itself end a run like this refused key: `apply()` takes it up."""
     plan = case.plan()
@@ -306,10 +320,9 @@ def a_run_that_ended_before_its_rows_were_done(case: Case) -> None:
     case.service.clear_faults()
     assert case.run("plan.apply()").counts == {"changed": 5}
     case.service.add_fault(Fault(method="PUT", close=True, applied=True, id=1))
-    plan.revert(progress=False)
+    revert = plan.revert(progress=False).plan
     case.service.clear_faults()
-    hint = hint_of_source("src/plan/file/report.rs", r"revert\(\)")
-    assert case.run(f"plan.{hint}").counts == {"unchanged": 5}
+    assert case.run(f"revert.{hint}", revert=revert).counts == {"changed": 5}
 
 
 @follows(("src/plan/run/record.rs", 'on_conflict="overwrite"'))

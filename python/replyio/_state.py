@@ -107,7 +107,7 @@ def prune() -> tuple[int, list[KeptPlan]]:
     """Deletes the plans in the state directory.
 
     A plan stays for at least 30 days if a run uses it, if its file cannot be read, or if the outcome of one of its rows
-    is unknown, because only the plan has the previous values.
+    is unknown, because only the plan has the previous values. A plan and its reverts stay together.
 
     Returns:
         The number of deleted plans, and the plans that stay.
@@ -115,8 +115,10 @@ def prune() -> tuple[int, list[KeptPlan]]:
     with suppress(OSError, RuntimeError):
         remove_expired(_now(folder()))
     removed, stay = 0, list[KeptPlan]()
-    for kept in plans():
-        if not kept.counts.get("unknown") and _is_unused(kept.path):
+    found = plans()
+    needed = {_origin(kept.path) for kept in found if kept.counts.get("unknown") or not _is_unused(kept.path)}
+    for kept in found:
+        if _origin(kept.path) not in needed:
             _remove(Path(kept.path))
             removed += 1
         else:
@@ -234,10 +236,13 @@ def remove_expired(now: float) -> None:
     Args:
         now: The time.
     """
-    for file in _files():
+    files = list(_files())
+    for file in files:
         mark = Path(f"{file}{_OLD}")
         with suppress(OSError):
-            if now - _last_written(file) <= KEPT * _DAY:
+            # Without its revert, a plan could be applied again; without its plan, a revert could not be resumed.
+            together = [other for other in files if _origin(other) == _origin(file)]
+            if now - max(map(_last_written, together)) <= KEPT * _DAY:
                 mark.unlink(missing_ok=True)
             elif not mark.exists() or mark.stat().st_mtime > now:
                 mark.touch(mode=0o600)
@@ -245,6 +250,11 @@ def remove_expired(now: float) -> None:
                 _remove(file)
                 told = "%s: deleted, because replyio last wrote this plan more than %d days ago"
                 _logger.info(told, _replyio.safe_text(str(file)), KEPT)
+
+
+def _origin(file: str | os.PathLike[str]) -> str:
+    """Returns the name that a plan and its reverts have in common."""
+    return Path(file).name.split(".revert", 1)[0].removesuffix(_SUFFIX)
 
 
 def _is_unused(file: str | os.PathLike[str]) -> bool:

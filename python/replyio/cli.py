@@ -756,6 +756,7 @@ _LONGEST_RANGE = 10_000_000
 def _left(result: ApplyResult, *, is_part: bool) -> list[str]:
     """Returns what to do about the rows that are not done, one line each. A part of the plan may have been run."""
     from replyio._plan_text import counted, stored_otherwise_text
+    from replyio._replyio import PlanFile
     from replyio._shell import argument
 
     plan, counts = argument(result.path), result.counts
@@ -772,7 +773,8 @@ def _left(result: ApplyResult, *, is_part: bool) -> list[str]:
     if left:
         why = f"; {show} shows why rows are unknown" if counts.get("unknown") else ""
         resumes = "writes every row that is left" if is_part else "resumes"
-        lines.append(f"{counted(left, 'row')} left; `replyio apply {plan}` {resumes}{why}")
+        again = f"; `replyio apply {plan}` {resumes}" if PlanFile.reverted_by(result.path) is None else ""
+        lines.append(f"{counted(left, 'row')} left{again}{why}")
     return lines
 
 

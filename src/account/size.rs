@@ -130,13 +130,25 @@ fn leading_number(text: &str) -> (u64, &str) {
     (digits.parse().unwrap_or(u64::MAX), rest)
 }
 
+/// How the names of months begin in the languages of most spreadsheets.
+const MONTHS: &[&str] = &[
+    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "mär", "mai", "okt", "dez",
+    "fév", "avr", "jui", "aoû", "déc", "ene", "abr", "ago", "dic", "fev", "out", "gen", "mag", "giu", "lug", "set",
+    "ott", "mei", "maj", "des", "mrt",
+];
+
+fn first_three(text: &str) -> String {
+    text.to_lowercase().chars().take(3).collect()
+}
+
 /// Returns whether a text is a date of a spreadsheet, such as `2026-02-10 00:00:00`, `10/02/2026`, `10.02.2026`, `10-Feb` or
 /// `Nov-50`.
 fn is_date(text: &str) -> bool {
     let day = text.trim().split([' ', 'T']).next().unwrap_or_default();
     let parts: Vec<&str> = day.split(['-', '/', '.']).collect();
     let is_number = |part: &&str| matches!(part.len(), 1 | 2 | 4) && part.bytes().all(|byte| byte.is_ascii_digit());
-    let is_month = |part: &&str| (3..=4).contains(&part.chars().count()) && part.chars().all(char::is_alphabetic);
+    let is_month =
+        |part: &&str| (3..=4).contains(&part.chars().count()) && MONTHS.contains(&first_three(part).as_str());
     match parts.as_slice() {
         [year, month, day] => [year, month, day].into_iter().all(is_number),
         [one, other] => (is_number(one) && is_month(other)) || (is_month(one) && is_number(other)),
@@ -222,7 +234,9 @@ mod tests {
         ] {
             assert!(CompanySize::refusal(text).ends_with(CompanySize::FROM_A_DATE), "{text}");
         }
-        for text in ["11-50 ", "50-200", "1.000.000", "120", "2-10 staff", "10-people", "a-b-c", ""] {
+        for text in
+            ["11-50 ", "50-200", "1.000.000", "120", "2-10 staff", "10-people", "50-plus", "51.ppl", "a-b-c", ""]
+        {
             assert!(!CompanySize::refusal(text).contains(CompanySize::FROM_A_DATE), "{text}");
         }
     }

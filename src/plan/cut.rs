@@ -1,8 +1,8 @@
 //! Finds rows whose account may have a longer text than the list shows.
 //!
-//! A list that truncates texts returns none that is longer than its limit. So it can have
-//! truncated only two kinds of text: those of the longest length, which is known at the end, and those that end with a
-//! mark, which may be shorter if the program cuts at a word.
+//! A list that truncates texts returns none that is longer than its limit. So it can have truncated only two kinds of
+//! text: those of the longest length, which is known at the end, and those that end with a mark, which may be shorter if
+//! the program cuts at a word.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};

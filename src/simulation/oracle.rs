@@ -216,7 +216,11 @@ pub(super) fn stopped(stage: &mut Stage, number: usize, error: &RunError) {
     let account = |id: &i64| stage.service.accounts.get(id);
     let is_explained = match error {
         RunError::ClearedMembers { .. } => stage.world.is(Trait::UnknownMember),
-        RunError::ResetMembers { id, .. } => account(id).is_some_and(|it| !it.has_one_stage()),
+        RunError::ResetMembers { id, .. } => {
+            // Someone may have written another owner before an update that the service ignored.
+            let is_ignored = |put: &Put| put.operation == number && put.id == *id && put.effect == Effect::Ignored;
+            account(id).is_some_and(|it| !it.has_one_stage()) || stage.puts.iter().any(|(_, put)| is_ignored(put))
+        }
         RunError::EmptiedFields { id, .. } => {
             // Another writer's change after an attempt without an answer, or before one that the service ignored, cannot be
             // told from that attempt.

@@ -82,7 +82,7 @@ def test_a_run_does_not_write_again_what_a_revert_has_restored(
         assert revert.counts == {"changed": 3}
         sent = len(service.requests)
         for _ in range(2):
-            with pytest.raises(PlanError, match=r"was reverted by .*a\.revert\.replyplan, so the run sent nothing"):
+            with pytest.raises(PlanError, match=r"reverted by .*a\.revert\.replyplan, or is being reverted, so"):
                 do(client.open_plan(path), action, mode)
             # A second revert finds every account restored. The first one still counts.
             do(plan, "revert", mode)
@@ -133,3 +133,17 @@ def test_a_row_that_no_run_can_end_does_not_keep_a_revert_from_being_made_again(
         again = plan.revert(progress=False)
         assert (again.path, again.counts) == (str(tmp_path / "a.revert2.replyplan"), {"conflict": 1, "changed": 1})
     assert (service.accounts[1].city, service.accounts[2].city) == ("Molde", "Oslo")
+
+
+def test_a_revert_that_has_not_written_yet_holds_up_every_run_of_its_plan(service: Sandbox, tmp_path: Path) -> None:
+    """It may wait for the quota, or a refused key may have ended it."""
+    with service.client(quota=None) as client:
+        plan = client.plan_contact_account_updates(moves(range(1, 7)), save_as=tmp_path / "a.replyplan", progress=False)
+        plan.apply(limit=3, progress=False)
+        service.add_fault(Fault(method="GET", status=401))
+        with pytest.raises(AuthenticationError):
+            plan.revert(progress=False)
+        service.clear_faults()
+        with pytest.raises(PlanError, match="is being reverted, so the run sent nothing"):
+            plan.apply(progress=False)
+        assert plan.revert(progress=False).counts == {"changed": 3}

@@ -310,3 +310,29 @@ def test_a_plan_can_be_read_without_a_key_and_says_how_to_apply_it(
         assert call
         assert do(eval(call[0], {"client": client}), "apply").counts == {"changed": 2}  # noqa: S307 - our own hint
         assert seen.counts == {"changed": 2}
+
+
+@pytest.mark.parametrize("way", ["prune", "time"])
+def test_a_plan_and_its_revert_stay_together(way: str, service: Sandbox) -> None:
+    """Without its revert, a plan could be applied again."""
+    with service.client(quota=None, max_attempts=1, attempt_timeout=0.3) as client:
+        service.add_fault(Fault(method="PUT", close=True, applied=True, id=1))
+        result = client.patch_contact_accounts(moves([1, 2]), progress=False)
+        service.clear_faults()
+        revert = do(result.plan, "revert")
+        assert (result.counts, revert.counts) == ({"unknown": 1, "changed": 1}, {"changed": 2})
+        if way == "prune":
+            assert (_state.prune()[0], len(kept_files())) == (0, 2)
+        else:
+            for file in kept_files():
+                age(file, 31)
+            result.plan.counts  # noqa: B018 - reading writes nothing
+            os.utime(result.path)
+            for _ in range(2):
+                plan(client, "sync", moves([3]))
+                for file in kept_files():
+                    if file.name.endswith(".old"):
+                        age(file, 8)
+            assert {Path(result.path), Path(revert.path)} <= set(kept_files())
+        with pytest.raises(PlanError, match="was reverted"):
+            do(client.open_plan(result.path), "apply")

@@ -152,7 +152,8 @@ impl fmt::Display for FileError {
                 formatter.write_str(what)
             }
             FileErrorKind::Older => formatter.write_str(
-                "was created by an older version of replyio, whose plans this version cannot read; plan again",
+                "was created by an older version of replyio, whose plans this version cannot read; plan again with another \
+                save_as=",
             ),
             FileErrorKind::NeedsLog => {
                 let name = self.path.file_name().unwrap_or_default().to_string_lossy();
@@ -183,15 +184,15 @@ impl fmt::Display for FileError {
             ),
             FileErrorKind::Reverted(revert) => write!(
                 formatter,
-                "was reverted by {}, so the run sent nothing: it would write values again that the revert has restored. \
-                To write them, plan the table again with another save_as=; apply() with rows= sends the pending and unknown \
-                rows that it names",
+                "was reverted by {}, or is being reverted, so the run sent nothing: it would write again what the revert \
+                restores. To write it, plan the table again with another save_as=, or revert the revert; apply() with rows= \
+                sends the pending and unknown rows that it names",
                 revert.display()
             ),
             FileErrorKind::Written(rows) => write!(
                 formatter,
                 "cannot be replaced: it may have written {rows} row{}, and only this file can revert {}; choose another \
-                name with save_as=, or move this file away, then plan again",
+                name with save_as=, or move this file and its reverts away, then plan again",
                 if *rows == 1 { "" } else { "s" },
                 if *rows == 1 { "it" } else { "them" },
             ),

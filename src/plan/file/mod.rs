@@ -219,7 +219,6 @@ impl PlanFile {
                     rows => Err(FileError::new(path, FileErrorKind::Written(rows))),
                 }
             }
-            Err(error) if error.kind() == &FileErrorKind::Older => Ok(true),
             Err(error) => Self::nothing_there(path, error).map(|()| false),
         }
     }

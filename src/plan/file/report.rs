@@ -332,7 +332,7 @@ impl PlanFile {
     fn view(&self, row: StoredRow) -> Result<RowView, FileError> {
         let status = self.status(&row.status)?;
         let untold = row.error.is_none() && status == Status::Unknown;
-        let again = if self.header().is_revert { "revert()" } else { "apply()" };
+        let again = if self.header().is_revert { "apply() on the revert's own plan" } else { "apply()" };
         let error =
             if untold { Some(format!("{UNTOLD}; {again} reads the account and sends it again")) } else { row.error };
         Ok(RowView {

@@ -42,7 +42,8 @@ impl PlanFile {
             let foreign = || {
                 let name = self.path().display();
                 let what = format!(
-                    "has the name of a revert of {name} but is not one; an earlier plan may have had this name; move the file away, then revert again"
+                    "has the name of a revert of {name} but is not one; an earlier plan may have had this name; move it \
+                     away, then revert again"
                 );
                 FileError::new(&path, FileErrorKind::Foreign(what))
             };
@@ -89,14 +90,15 @@ impl PlanFile {
         Ok(self.counts()?.is_empty() || (!is_reverted && self.has_untried()?))
     }
 
-    /// Returns the last revert of this plan that has restored values, or may have, and was not reverted itself. A file
+    /// Returns the last revert of this plan that has restored values, or may do so, and was not reverted itself. A file
     /// that has the name of a revert and cannot be read counts: another process may be writing it.
     pub fn reverted_by(&self) -> Option<PathBuf> {
         let paths = (1_u32..).map(|number| self.revert_path(number));
         let restores = |path: &PathBuf| match Self::open(path) {
             Ok(revert) => {
                 let is_ours = revert.header().parent.as_ref() == Some(&self.header().identity);
-                is_ours && revert.written().map_or(true, |rows| rows > 0) && revert.reverted_by().is_none()
+                let restores = || Ok::<_, FileError>(revert.written()? > 0 || revert.has_untried()?);
+                is_ours && restores().unwrap_or(true) && revert.reverted_by().is_none()
             }
             Err(error) => !matches!(
                 error.kind(),

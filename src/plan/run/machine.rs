@@ -307,13 +307,18 @@ impl Machine {
         !(self.todo.is_empty() && self.singly.is_empty())
     }
 
+    /// Returns whether one of these rows holds up the others.
+    fn is_awaited_in(&self, rows: &VecDeque<OpenRow>) -> bool {
+        let is_held_up = !self.ready.is_empty() && (self.in_doubt.is_some() || self.unproven.is_some());
+        is_held_up && rows.iter().any(|row| self.is_awaited(*row))
+    }
+
     fn wants_look(&self) -> bool {
         let wants_more = !self.to_prove.is_empty()
             || self.ready.len() < self.settings.concurrency
             || (self.next_to_write().is_none() && !self.singly.is_empty())
             || self.singly.front().is_some_and(|row| self.is_awaited(*row))
-            // Nothing else can happen.
-            || (self.writing == 0 && self.later.is_empty() && !self.may_write());
+            || (self.writing == 0 && self.is_awaited_in(&self.todo));
         self.looking == 0 && self.has_look() && wants_more
     }
 

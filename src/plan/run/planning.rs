@@ -76,11 +76,6 @@ async fn plan_rows(
     let everything = ListQuery::default();
     let mut awake_since = Moment::now();
     loop {
-        // tokio's clock stops while the computer sleeps.
-        if awake_since.has_slept() {
-            planner.slept();
-        }
-        awake_since = Moment::now();
         match planner.next_step() {
             Step::Done => break,
             Step::Refused(incomplete) => {
@@ -88,7 +83,13 @@ async fn plan_rows(
             }
             Step::Page { top, skip } => {
                 let send = |slot| client.list_page_once(slot, &everything, top, skip);
-                match waits.ask(client, control, None, send).await? {
+                let answer = waits.ask(client, control, None, send).await?;
+                // tokio's clock stops while the computer sleeps.
+                if awake_since.has_slept() {
+                    planner.slept();
+                }
+                awake_since = Moment::now();
+                match answer {
                     Ok(page) => planner.page(skip, &page.items, page.has_more, &mut give)?,
                     Err((Verdict::Retry(_), _)) => {}
                     Err((_, refusal)) => return Err(RunError::Call(refusal.error).into()),

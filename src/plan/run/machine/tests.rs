@@ -1471,6 +1471,15 @@ fn a_revert_reads_the_account_first_whose_update_is_in_doubt_and_spares_the_othe
 }
 
 #[test]
+fn a_run_without_the_row_in_doubt_reads_no_more_accounts_than_it_may_update() {
+    let at_risk = AtRisk { row: 99, members: stage(), is_of_parent: false };
+    let mut machine = Machine::new(rows(60), Some(ItemsProof::Incomplete), SETTINGS).sparing(Vec::new(), Some(at_risk));
+    let (written, gets) = run_to_end(&mut machine, staged, staged);
+    assert!(written.is_empty() && gets <= 4, "{written:?} {gets}");
+    assert!(matches!(machine.into_stop(), Some(RunError::InDoubt { row: 99, .. })));
+}
+
+#[test]
 fn a_run_without_the_row_in_doubt_updates_no_account_from_a_page_that_may_hide_the_member() {
     for (is_shown, expected) in [(true, 0), (false, 15)] {
         let at_risk = AtRisk { row: 99, members: stage(), is_of_parent: false };
