@@ -267,6 +267,7 @@ def _watched(command: Callable[[dict[str, Any]], int], options: dict[str, Any]) 
             raise SystemExit(_KILLED + number)
 
     handler, logger = ToStderr(), logging.getLogger("replyio")
+    level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO if options.pop("verbose", False) else logging.WARNING)
     if threading.current_thread() is threading.main_thread():
@@ -280,6 +281,7 @@ def _watched(command: Callable[[dict[str, Any]], int], options: dict[str, Any]) 
             return command(options)
     finally:
         logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def _client(options: dict[str, Any]) -> ReplyClient:
