@@ -236,13 +236,15 @@ def remove_expired(now: float) -> None:
     Args:
         now: The time.
     """
-    files = list(_files())
-    for file in files:
+    files = {file: _origin(file) for file in _files()}
+    # Without its revert, a plan could be applied again; without its plan, a revert could not be resumed.
+    written: dict[str, float] = {}
+    for file, origin in files.items():
+        written[origin] = max(written.get(origin, 0.0), _last_written(file))
+    for file, origin in files.items():
         mark = Path(f"{file}{_OLD}")
         with suppress(OSError):
-            # Without its revert, a plan could be applied again; without its plan, a revert could not be resumed.
-            together = [other for other in files if _origin(other) == _origin(file)]
-            if now - max(map(_last_written, together)) <= KEPT * _DAY:
+            if now - written[origin] <= KEPT * _DAY:
                 mark.unlink(missing_ok=True)
             elif not mark.exists() or mark.stat().st_mtime > now:
                 mark.touch(mode=0o600)

@@ -336,3 +336,13 @@ def test_a_plan_and_its_revert_stay_together(way: str, service: Sandbox) -> None
             assert {Path(result.path), Path(revert.path)} <= set(kept_files())
         with pytest.raises(PlanError, match="was reverted"):
             do(client.open_plan(result.path), "apply")
+
+
+def test_many_kept_plans_are_looked_at_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[object] = []
+    origin = _state._origin
+    monkeypatch.setattr(_state, "_origin", lambda file: (looks.append(file), origin(file))[1])
+    for number in range(100):
+        (_state._prepared() / f"{number}.replyplan").touch()
+    _state.remove_expired(time.time())
+    assert len(looks) == 100
