@@ -116,7 +116,7 @@ def prune() -> tuple[int, list[KeptPlan]]:
         remove_expired(_now(folder()))
     removed, stay = 0, list[KeptPlan]()
     found = plans()
-    needed = {_origin(kept.path) for kept in found if kept.counts.get("unknown") or not _is_unused(kept.path)}
+    needed = {_origin(kept.path) for kept in found if _is_needed(kept)}
     for kept in found:
         if _origin(kept.path) not in needed:
             _remove(Path(kept.path))
@@ -259,13 +259,9 @@ def _origin(file: str | os.PathLike[str]) -> str:
     return Path(file).name.split(".revert", 1)[0].removesuffix(_SUFFIX)
 
 
-def _is_unused(file: str | os.PathLike[str]) -> bool:
-    """Returns whether no run uses a plan, whose file can be read."""
-    try:
-        _replyio.PlanFile.open(None, file)
-    except PlanError:
-        return False
-    return not _replyio.PlanFile.is_in_use(file)
+def _is_needed(kept: KeptPlan) -> bool:
+    has_unknown = kept.counts.get("unknown", 0) > 0
+    return has_unknown or kept.error is not None or _replyio.PlanFile.is_in_use(kept.path)
 
 
 def _files() -> Iterator[Path]:

@@ -775,7 +775,9 @@ def _left(result: ApplyResult, *, is_part: bool) -> list[str]:
     if left:
         why = f"; {show} shows why rows are unknown" if counts.get("unknown") else ""
         resumes = "writes every row that is left" if is_part else "resumes"
-        again = f"; `replyio apply {plan}` {resumes}" if PlanFile.reverted_by(result.path) is None else ""
+        again = f"; `replyio apply {plan}` {resumes}"
+        if PlanFile.reverted_by(result.path) is not None:
+            again = "; the plan was reverted, so `replyio apply` sends only the rows that --rows names"
         lines.append(f"{counted(left, 'row')} left{again}{why}")
     return lines
 

@@ -52,7 +52,7 @@ pub enum FileErrorKind {
     },
     /// The plan belongs to another base URL, user or team, or is not the expected revert.
     Foreign(String),
-    /// A revert has restored values that the run would write again: the path of the revert.
+    /// The run would write again what a revert restores: the path of the revert.
     Reverted(PathBuf),
     /// The plan may not be replaced, because this many of its rows were written, and only it can revert them.
     Written(u64),
@@ -180,7 +180,7 @@ impl fmt::Display for FileError {
             FileErrorKind::Linked { links, name } => write!(
                 formatter,
                 "has {links} names (hard links), and replyio applies it only under its original name, {name}; open \
-                that one, or delete the other names, or copy the file and apply the copy"
+                that one, or delete the other names"
             ),
             FileErrorKind::Reverted(revert) => write!(
                 formatter,
@@ -202,8 +202,8 @@ impl fmt::Display for FileError {
                 planning was interrupted, plan again",
             ),
             FileErrorKind::ReadOnly => formatter.write_str(
-                "cannot be written: the file or its folder is read-only; make both writable, or copy the file to another \
-                folder",
+                "cannot be written: the file or its folder is read-only; make both writable, or copy the file and its \
+                reverts to another folder",
             ),
             FileErrorKind::Io(what) => write!(
                 formatter,

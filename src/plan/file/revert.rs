@@ -83,8 +83,8 @@ impl PlanFile {
         Err(FileError::new(self.path(), FileErrorKind::Exists))
     }
 
-    /// Returns whether a run ended before it had tried every row of this revert and the revert was not reverted itself,
-    /// or the revert has no rows at all: another revert would be the same.
+    /// Returns whether this revert has rows that no run has tried and was not reverted itself, or has no rows at all:
+    /// another revert would be the same.
     fn has_rest(&self) -> Result<bool, FileError> {
         let is_reverted = self.revert_path(1).symlink_metadata().is_ok();
         Ok(self.counts()?.is_empty() || (!is_reverted && self.has_untried()?))
@@ -105,7 +105,8 @@ impl PlanFile {
                 FileErrorKind::HalfWritten | FileErrorKind::Missing | FileErrorKind::NotAPlan | FileErrorKind::Older
             ),
         };
-        paths.take_while(|path| path.symlink_metadata().is_ok()).filter(restores).last()
+        let paths: Vec<PathBuf> = paths.take_while(|path| path.symlink_metadata().is_ok()).collect();
+        paths.into_iter().rev().find(restores)
     }
 
     /// Refuses a run that would write values again that a revert has restored.

@@ -270,19 +270,24 @@ impl Names {
 /// program, so it is one only if nothing else finds the accounts.
 fn ids_among<'a>(names: &[&'a str], options: &Options) -> Option<&'a str> {
     const OF_ANY_PROGRAM: [&str; 3] = ["accountid", "contactaccountid", "companyid"];
+    let is_named_so = |name: &str| OF_ANY_PROGRAM.contains(&name);
     if options.match_on != MatchOn::Id || names.iter().any(|name| role_of(name, options) == Ok(Role::Key)) {
         return None;
     }
     let all = Options { ignore_unknown: false, ..options.clone() };
     let mut unknown =
         names.iter().filter(|name| role_of(name, &all) == Err(Unfit::Unknown) && renamed(name, &all).is_none());
-    let is_of_reply = |name: &&&str| plain(name).starts_with("reply") && plain(name).ends_with("id");
+    let is_of_reply = |name: &&&str| {
+        let name = plain(name);
+        let rest = name.strip_prefix("reply").map(|rest| rest.strip_prefix("io").unwrap_or(rest));
+        rest.is_some_and(|rest| rest == "id" || is_named_so(rest))
+    };
     let finds = |name: &&str| {
         let field = field(renamed(name, &all).unwrap_or(name)).or_else(|| meant(name));
         matches!(field, Some(Field::DomainName | Field::Name))
     };
     let of_reply = unknown.clone().find(is_of_reply);
-    let found = of_reply.or_else(|| unknown.find(|name| OF_ANY_PROGRAM.contains(&plain(name).as_str())));
+    let found = of_reply.or_else(|| unknown.find(|name| is_named_so(&plain(name))));
     found.filter(|_| of_reply.is_some() || !names.iter().any(finds)).copied()
 }
 
@@ -708,7 +713,17 @@ mod tests {
             found.faults.iter().any(|fault| fault.message.contains("the ids of Reply.io"))
         };
         assert!(!told(&["id", "Reply ID"], &Options::default()));
-        for other in ["Record ID", "HubSpot ID", "Owner ID", "Paid", "Madrid", "Company"] {
+        for other in [
+            "Record ID",
+            "HubSpot ID",
+            "Owner ID",
+            "Paid",
+            "Madrid",
+            "Company",
+            "Reply Madrid",
+            "replypaid",
+            "reply_guid",
+        ] {
             assert!(!told(&[other, "city"], &Options::default()), "{other}");
         }
         assert!(!told(&["Reply ID"], &Options { match_on: MatchOn::Name, ..Options::default() }));
