@@ -24,12 +24,12 @@ use clock::Reading;
 use format::{CAPACITY, micros};
 #[cfg(any(feature = "python", all(test, unix)))]
 use format::{Found, HEADER_LENGTH, Header};
-use place::Unusable;
 use replica::Replica;
 use ring::hmac;
 
 use crate::private_file::links;
 use crate::quota::{HOUR, MINUTE, Windows};
+use crate::shared_folder::{self, Unusable};
 
 /// How long to try to get a lock. A holder needs some microseconds, or longer if the system suspends it.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -115,7 +115,7 @@ fn hex(key: &hmac::Key, text: &str, bytes: usize) -> String {
 /// that has one of them open then forgets its counts.
 #[cfg(any(feature = "python", all(test, unix)))]
 pub(crate) fn forget(service: &str, folder: Option<PathBuf>) {
-    for folder in folder.map_or_else(place::folders, |folder| vec![folder]) {
+    for folder in folder.map_or_else(shared_folder::candidates, |folder| vec![folder]) {
         for file in place::of_service(&folder, |salt| service_prefix(service, salt)) {
             if !place::lock(&file, PATIENCE).unwrap_or(false) {
                 continue;
@@ -134,7 +134,7 @@ impl Ledger {
     pub(crate) fn new(user: User, folder: Option<PathBuf>) -> Self {
         let is_scaled_within = (1.0..=FASTEST_SHARED).contains(&user.scale);
         let mut ledger = Self {
-            folders: folder.map_or_else(place::folders, |folder| vec![folder]),
+            folders: folder.map_or_else(shared_folder::candidates, |folder| vec![folder]),
             file: None,
             path: PathBuf::new(),
             off: None,

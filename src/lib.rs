@@ -62,6 +62,7 @@ mod retry;
 mod sabotage;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+mod shared_folder;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub mod simulation;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::bytes::Disk;
 use super::clock::Reading;
 use super::format::{self, CAPACITY, ELSEWHERE, Found, HEADER_LENGTH, Header, Record, micros};
-use super::place::Unusable;
 use crate::quota::{Edit, HOUR, LONGEST_HOLD, Windows};
+use crate::shared_folder::Unusable;
 
 /// The largest limit of a shared window: all bookings must fit into the bytes.
 pub(super) const LARGEST_SHARED: u32 = CAPACITY / 2;
