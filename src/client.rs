@@ -30,11 +30,12 @@ pub(crate) use crate::identity::LONGEST_HOLD;
 pub use crate::identity::QuotaUse;
 pub(crate) use crate::identity::Slot;
 use crate::retry::Budget;
+use crate::shared_folder;
 use crate::transport::{Request, Transport};
-#[cfg(feature = "plan")]
-pub(crate) use crate::turns::AccountTurns;
 pub(crate) use crate::turns::Turn;
 use crate::turns::Turns;
+#[cfg(feature = "plan")]
+pub(crate) use crate::turns::{AccountTurns, Writes};
 
 use self::check::refuse;
 pub use self::check::{check_patch, check_update};
@@ -162,7 +163,7 @@ impl Client {
         let transport = Transport::new(&config)?;
         let shared = Arc::new(Shared::new());
         let identity = Arc::new(Identity::new(&config)?);
-        let turns = Turns::of(&config.base_url.service());
+        let turns = turns_of(&config);
         Ok(Self { config: Arc::new(config), identity, shared, transport, turns, observer: None })
     }
 
@@ -202,7 +203,7 @@ impl Client {
             identity: Arc::new(Identity::new(&self.config)?),
             shared: Arc::new(Shared::new()),
             transport: self.transport.sibling()?,
-            turns: Turns::of(&self.config.base_url.service()),
+            turns: turns_of(&self.config),
             observer: None,
         })
     }
@@ -432,6 +433,11 @@ impl Client {
         let url = self.config.base_url.join(format_args!("/contact-accounts/{id}"));
         Request { method, url, body, longest_body: MEBIBYTE, names_limits: false }
     }
+}
+
+fn turns_of(config: &Config) -> Turns {
+    let folders = config.turns_shared.then(shared_folder::candidates);
+    Turns::of(&config.base_url.service(), folders.as_deref())
 }
 
 impl std::fmt::Debug for Client {

@@ -52,6 +52,8 @@ pub struct Config {
     pub quota_clock_scale: f64,
     /// Whether other processes of the same system user share the quota, in a file.
     pub quota_shared: bool,
+    /// Whether processes of the same system user change an account one after another, by means of a file.
+    pub turns_shared: bool,
     /// The share of the quota's minute that a bulk run may use; single calls use the rest. More than 0, at most 1.
     pub bulk_share: f64,
     /// Grants each request after the quota allows it.
@@ -95,6 +97,7 @@ impl Config {
             quota: Some(Quota::default()),
             quota_clock_scale: 1.0,
             quota_shared: false,
+            turns_shared: false,
             bulk_share: 0.9,
             acquire: None,
             proxy: None,

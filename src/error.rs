@@ -129,10 +129,12 @@ pub enum Failure {
         /// Why it was so long.
         reason: WaitReason,
     },
-    /// Another update of the same account by this process lasted until the deadline. Nothing was sent after that.
+    /// Another update of the same account by this machine lasted until the deadline. Nothing was sent after that.
     Turn {
         /// The timeout of the whole call.
         limit: Duration,
+        /// The process that sent it; `None` for this one, 0 if it cannot be named.
+        process: Option<u32>,
     },
     /// The [`Acquire`](crate::Acquire) of the quota failed. Nothing was sent after that.
     Acquire {

@@ -1,13 +1,24 @@
-//! Turns: within a process, only one caller at a time changes an account.
+//! Turns: within a process and, on Unix, among all processes of a system user on a machine, only one caller at a time
+//! changes an account.
 //!
 //! An update replaces an account in full, so two callers that both read before either of them writes undo each other's
 //! changes. A caller takes the account's turn and keeps it from the read to the answer. The key is the service and the
-//! account, not the user, because two keys may reach the same account.
+//! account, not the user of the service, because two keys may reach the same account.
+
+#[cfg(unix)]
+mod elsewhere;
+#[cfg(not(unix))]
+#[path = "turns/nowhere.rs"]
+mod elsewhere;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
+use elsewhere::{Attempt, Elsewhere, Locked, Place};
+use ring::digest;
 use tokio::sync::Semaphore;
 
 use crate::lock::lock;
@@ -17,9 +28,24 @@ use crate::sabotage::{Guard, is_off};
 /// The number of entries to keep before looking for unused ones.
 const FEWEST_BEFORE_SWEEP: usize = 64;
 
-/// The turns of all accounts of one service in this process.
+/// How often to try the lock of an account that another process changes: after this time, then after twice the last
+/// time, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(32);
+
+/// The turns of all accounts of one service.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Turns(Arc<Mutex<Entries>>);
+pub(crate) struct Turns {
+    entries: Arc<Mutex<Entries>>,
+    elsewhere: Option<OtherProcesses>,
+}
+
+/// What other processes do with the accounts of a service.
+#[derive(Debug, Clone)]
+struct OtherProcesses {
+    file: Arc<Elsewhere>,
+    service_hash: u64,
+}
 
 /// Unused entries are removed when there are twice as many entries as after the last removal. So dropping a handle
 /// takes no lock, and the memory is at most twice of what is in use.
@@ -37,7 +63,7 @@ struct Entry {
     writes: AtomicU64,
 }
 
-static SERVICES: PerProcess<Mutex<HashMap<String, Turns>>> = PerProcess::new();
+static SERVICES: PerProcess<Mutex<HashMap<String, Arc<Mutex<Entries>>>>> = PerProcess::new();
 
 /// Forgets all entries, as the end of a process does.
 #[cfg(feature = "simulation")]
@@ -46,17 +72,27 @@ pub(crate) fn forget() {
 }
 
 impl Turns {
-    /// Returns the turns of a service, by the text that all spellings of its base URL share.
-    pub(crate) fn of(service: &str) -> Self {
+    /// Returns the turns of a service, by the text that all spellings of its base URL share. With folders, processes
+    /// that are given the same ones wait for each other, too.
+    pub(crate) fn of(service: &str, folders: Option<&[PathBuf]>) -> Self {
         let mut services = lock(SERVICES.get_or_init(Mutex::default));
-        services.entry(service.to_owned()).or_default().clone()
+        let entries = services.entry(service.to_owned()).or_default().clone();
+        let elsewhere =
+            folders.map(|folders| OtherProcesses { file: Elsewhere::of(folders), service_hash: hash_of(service) });
+        Self { entries, elsewhere }
     }
 
     /// Returns the turns of one account.
     pub(crate) fn account(&self, id: i64) -> AccountTurns {
-        let mut entries = lock(&self.0);
+        let elsewhere =
+            self.elsewhere.as_ref().map(|other| (Arc::clone(&other.file), Place::of(other.service_hash, id)));
+        AccountTurns { entry: self.entry(id), elsewhere }
+    }
+
+    fn entry(&self, id: i64) -> Arc<Entry> {
+        let mut entries = lock(&self.entries);
         if let Some(entry) = entries.accounts.get(&id).and_then(Weak::upgrade) {
-            return AccountTurns(entry);
+            return entry;
         }
         if entries.accounts.len() >= entries.sweep_at.max(FEWEST_BEFORE_SWEEP) {
             entries.accounts.retain(|_, entry| entry.strong_count() > 0);
@@ -64,69 +100,124 @@ impl Turns {
         }
         let entry = Arc::new(Entry { id, turn: Semaphore::new(1), writes: AtomicU64::new(0) });
         entries.accounts.insert(id, Arc::downgrade(&entry));
-        AccountTurns(entry)
+        entry
     }
+}
+
+/// Returns a number for a service that is the same in every process and version.
+fn hash_of(service: &str) -> u64 {
+    let hash = digest::digest(&digest::SHA256, service.as_bytes());
+    hash.as_ref().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+/// The updates of an account so far. If it is the same as before, the account was not updated in the meantime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Writes {
+    /// The number of turns of this process in which an update was sent.
+    pub(crate) here: u64,
+    /// The mark of the last update of any process.
+    mark: u64,
 }
 
 /// The turns of one account. The entry lives while a handle or a turn exists.
 #[derive(Debug, Clone)]
-pub(crate) struct AccountTurns(Arc<Entry>);
+pub(crate) struct AccountTurns {
+    entry: Arc<Entry>,
+    elsewhere: Option<(Arc<Elsewhere>, Place)>,
+}
 
 impl AccountTurns {
-    /// Returns how many turns in which this process sent an update have ended during the life of the entry. A caller
-    /// that has kept a handle since before it read the account, and has the turn now, learns here whether the account
-    /// was updated in the meantime.
+    /// Returns the updates so far. A caller that has asked before it read the account, and has the turn now, learns
+    /// here whether the account was updated in the meantime.
     #[cfg(any(feature = "plan", test))]
-    pub(crate) fn writes(&self) -> u64 {
-        if is_off(Guard::Turns) { 0 } else { self.0.writes.load(Ordering::Acquire) }
+    pub(crate) fn writes(&self) -> Writes {
+        if is_off(Guard::Turns) {
+            return Writes { here: 0, mark: 0 };
+        }
+        let mark = self.elsewhere.as_ref().map_or(0, |(file, place)| file.mark(*place));
+        Writes { here: self.entry.writes.load(Ordering::Acquire), mark }
     }
 
     /// Waits for the turn. Dropping it during the wait has no effect.
     pub(crate) async fn take(&self) -> Turn {
         if !is_off(Guard::Turns)
-            && let Ok(permit) = self.0.turn.acquire().await
+            && let Ok(permit) = self.entry.turn.acquire().await
         {
             permit.forget();
         }
-        Turn::of(self)
+        let mut turn = Turn::of(self);
+        let mut pause = FIRST_PAUSE;
+        while !turn.lock() {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        turn
     }
 
     /// Takes the turn if it is free.
     pub(crate) fn try_take(&self) -> Option<Turn> {
-        let permit = self.0.turn.try_acquire().ok()?;
+        let permit = self.entry.turn.try_acquire().ok()?;
         permit.forget();
-        Some(Turn::of(self))
+        let mut turn = Turn::of(self);
+        turn.lock().then_some(turn)
+    }
+
+    /// Returns the other process that has the turn; 0 if it cannot be named.
+    pub(crate) fn other_process(&self) -> Option<u32> {
+        self.elsewhere.as_ref().and_then(|(file, place)| file.holder(*place))
     }
 }
 
-/// The turn of an account: no other caller in this process changes it until this is dropped.
+/// The turn of an account: no other caller changes it until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Turn {
     account: AccountTurns,
     has_written: AtomicBool,
+    locked: Option<Locked>,
 }
 
 impl Turn {
     fn of(account: &AccountTurns) -> Self {
-        Self { account: account.clone(), has_written: AtomicBool::new(false) }
+        Self { account: account.clone(), has_written: AtomicBool::new(false), locked: None }
+    }
+
+    /// Keeps other processes out. Returns whether no other process has the turn, as far as is known.
+    fn lock(&mut self) -> bool {
+        let Some((file, place)) = self.account.elsewhere.as_ref().filter(|_| !is_off(Guard::Turns)) else {
+            return true;
+        };
+        match file.try_lock(*place) {
+            Attempt::Locked(locked) => self.locked = Some(locked),
+            Attempt::Unknown => {}
+            Attempt::Taken => return false,
+        }
+        true
     }
 
     /// Returns the account.
     pub(crate) fn id(&self) -> i64 {
-        self.account.0.id
+        self.account.entry.id
     }
 
     /// Records that an update is about to be sent. It counts when the turn ends: a read before that may return the
-    /// state before the update.
+    /// state before the update. For other processes it counts now, too, because this one may be killed.
     pub(crate) fn count_write(&self) {
-        self.has_written.store(true, Ordering::Relaxed);
+        if !self.has_written.swap(true, Ordering::Relaxed)
+            && let Some(locked) = &self.locked
+        {
+            locked.mark();
+        }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let entry = &self.account.0;
-        entry.writes.fetch_add(u64::from(*self.has_written.get_mut()), Ordering::AcqRel);
+        let has_written = *self.has_written.get_mut();
+        if let Some(locked) = self.locked.take().filter(|_| has_written) {
+            locked.mark();
+        }
+        let entry = &self.account.entry;
+        entry.writes.fetch_add(u64::from(has_written), Ordering::AcqRel);
         entry.turn.add_permits(1);
     }
 }
@@ -174,7 +265,7 @@ mod tests {
 
     #[test]
     fn runtimes_of_several_threads_wait_for_each_other() {
-        let watcher = Turns::of("https://several-threads.example").account(1);
+        let watcher = Turns::of("https://several-threads.example", None).account(1);
         let inside = std::sync::atomic::AtomicU32::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -182,7 +273,7 @@ mod tests {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
                     runtime.block_on(async {
                         for _ in 0..50 {
-                            let turn = Turns::of("https://several-threads.example").account(1).take().await;
+                            let turn = Turns::of("https://several-threads.example", None).account(1).take().await;
                             assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
                             tokio::task::yield_now().await;
                             inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
@@ -192,7 +283,7 @@ mod tests {
                 });
             }
         });
-        assert_eq!(watcher.writes(), 200);
+        assert_eq!(watcher.writes().here, 200);
     }
 
     #[tokio::test]
@@ -201,9 +292,9 @@ mod tests {
         let watcher = turns.account(1);
         turns.account(1).take().await.count_write();
         turns.account(2).take().await.count_write();
-        assert_eq!(watcher.writes(), 1);
+        assert_eq!(watcher.writes().here, 1);
         drop(watcher);
-        assert_eq!(turns.account(1).writes(), 0);
+        assert_eq!(turns.account(1).writes().here, 0);
     }
 
     #[tokio::test]
@@ -213,9 +304,9 @@ mod tests {
         for id in 0..100_000 {
             drop(turns.account(id).take().await);
         }
-        assert!(lock(&turns.0).accounts.len() <= FEWEST_BEFORE_SWEEP);
+        assert!(lock(&turns.entries).accounts.len() <= FEWEST_BEFORE_SWEEP);
         used[3].take().await.count_write();
-        assert_eq!(turns.account(3).writes(), 1, "an entry in use is kept");
+        assert_eq!(turns.account(3).writes().here, 1, "an entry in use is kept");
     }
 
     #[tokio::test]
@@ -231,10 +322,10 @@ mod tests {
 
     #[test]
     fn a_service_has_its_own_turns() {
-        let one = Turns::of("https://one.example").account(1);
+        let one = Turns::of("https://one.example", None).account(1);
         let _turn = one.try_take().unwrap();
-        assert!(Turns::of("https://one.example").account(1).try_take().is_none());
-        assert!(Turns::of("https://two.example").account(1).try_take().is_some());
+        assert!(Turns::of("https://one.example", None).account(1).try_take().is_none());
+        assert!(Turns::of("https://two.example", None).account(1).try_take().is_some());
     }
 }
 
@@ -327,7 +418,7 @@ mod properties {
                         _ => {}
                     }
                     for (id, watcher) in &watchers {
-                        prop_assert_eq!(watcher.writes(), written.get(id).copied().unwrap_or_default());
+                        prop_assert_eq!(watcher.writes().here, written.get(id).copied().unwrap_or_default());
                     }
                 }
                 drop(waiting);
@@ -335,7 +426,7 @@ mod properties {
                 for watcher in watchers.values() {
                     prop_assert!(watcher.try_take().is_some(), "it is free, but cannot be taken");
                 }
-                prop_assert!(lock(&turns.0).accounts.len() <= FEWEST_BEFORE_SWEEP);
+                prop_assert!(lock(&turns.entries).accounts.len() <= FEWEST_BEFORE_SWEEP);
                 Ok(())
             });
             outcome?;

@@ -105,7 +105,7 @@ impl Client {
             return Ok(turn);
         }
         let taken = timeout_at(running.deadline, account.take()).await;
-        taken.map_err(|_| running.failed(Failure::Turn { limit: running.timeout }))
+        taken.map_err(|_| running.failed(Failure::Turn { limit: running.timeout, process: account.other_process() }))
     }
 
     /// Sends a request until it succeeds, fails permanently, or may not be retried.

@@ -158,7 +158,14 @@ impl Failure {
                 said.filter(|said| !said.eq_ignore_ascii_case(reason(answer.status).unwrap_or_default()))
                     .map(Cow::Owned)
             }
-            Self::Turn { .. } => Some(Cow::Borrowed("it waited for another update of this account by this process")),
+            Self::Turn { process, .. } => {
+                let process = match process {
+                    None => "this process".to_owned(),
+                    Some(0) => "another process".to_owned(),
+                    Some(process) => format!("process {process}"),
+                };
+                Some(format!("it waited for another update of this account by {process}").into())
+            }
             Self::AcquireDeadline { .. } => Some(format!("it waited for {ACQUIRE}").into()),
             Self::Unsettled { reason } | Self::Acquire { reason, .. } => Some(Cow::Borrowed(reason)),
             Self::Transport(_) | Self::Quota { .. } | Self::Apart { .. } | Self::Internal(_) => None,
@@ -175,7 +182,7 @@ impl fmt::Display for Failure {
                 let what = if *whole_call { "the call" } else { "an attempt" };
                 write!(formatter, "{what} took longer than its timeout of {} s", limit.as_secs_f64())
             }
-            Self::Turn { limit } | Self::AcquireDeadline { limit } => {
+            Self::Turn { limit, .. } | Self::AcquireDeadline { limit } => {
                 write!(formatter, "the call took longer than its timeout of {} s", limit.as_secs_f64())
             }
             Self::Acquire { .. } => write!(formatter, "{ACQUIRE} did not grant a request"),

@@ -62,6 +62,7 @@ pub(super) fn config_from(settings: &Bound<'_, PyDict>) -> Result<Config, Error>
     };
     chosen_state_folder()?;
     let mut config = Config::new("none")?;
+    config.turns_shared = true;
     config.api_key = ApiKey::with_origin(api_key, origin)?;
     if let Some(url) = given("base_url") {
         config.base_url = BaseUrl::new(&text("base_url", &url)?)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::control::{Control, Phase};
 use super::looks::requests_to_apply as requests;
@@ -18,7 +18,7 @@ use super::sent::{sent_now, unknown_yet};
 use super::{ApplyOptions, RunError};
 use crate::account::ContactAccount;
 use crate::answer::Item;
-use crate::client::{AccountTurns, Client, ListQuery, Observer, Slot};
+use crate::client::{AccountTurns, Client, ListQuery, Observer, Slot, Writes};
 use crate::clock::{Moment, now_ms};
 use crate::error::Error;
 use crate::plan::file::{AtRisk, FileError, ItemsProof, OpenRow, PlanFile, Run, State, Write};
@@ -136,8 +136,11 @@ enum Outcome {
     Answered(Result<Box<ContactAccount>, Error>),
     /// It was not sent, although its row is marked: all requests are held back, or it would have been late.
     HeldBack,
-    /// This process changed the account after the look, or waited so long for its turn that someone else may have.
+    /// A process of this machine changed the account after the look, or the turn came so late that someone else may
+    /// have.
     Overtaken,
+    /// Another process of this machine did not end its turn. It has this number; 0 if it cannot be named.
+    Blocked(u32),
     /// The plan file could not be written, so nothing was sent.
     NotMarked(FileError),
 }
@@ -145,11 +148,14 @@ enum Outcome {
 /// If an update waits longer than this for its account's turn, its look no longer counts.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
+/// The longest time to wait for the turn before other rows go first.
+const LONGEST_TURN: Duration = Duration::from_secs(5);
+
 /// The longest time from the decision to send an update to its request. Its row is marked in the file meanwhile.
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
-/// The turns of a row's account, and the number of updates that this process had begun at the look.
-type Seen = (AccountTurns, u64);
+/// The turns of a row's account, and its updates at the look.
+type Seen = (AccountTurns, Writes);
 
 struct Driver {
     client: Client,
@@ -239,7 +245,7 @@ impl Driver {
         }
     }
 
-    /// Remembers how often this process has changed an account before the look.
+    /// Remembers the updates of an account before the look.
     fn watch(&mut self, row: &OpenRow) {
         if let Some(id) = row.account_id {
             let turns = self.client.account(id);
@@ -328,6 +334,7 @@ impl Driver {
                     self.machine.overtaken(update.row, now);
                     Vec::new()
                 }
+                Outcome::Blocked(process) => self.machine.blocked(update.row, process, now),
                 Outcome::NotMarked(error) => {
                     self.machine.not_marked();
                     self.fail(error);
@@ -383,8 +390,10 @@ impl Driver {
 /// Sends an update, in its turn, after its row was marked in the file, unless something holds it back. `decided` is when
 /// the run decided to send it.
 async fn send(client: &Client, run: &Run, slot: Slot, update: &Update, seen: Option<Seen>, decided: Moment) -> Outcome {
-    let (turns, writes) = seen.unwrap_or_else(|| (client.account(update.account.id), u64::MAX));
-    let turn = turns.take().await;
+    let Some((turns, writes)) = seen else { return Outcome::Overtaken };
+    let Ok(turn) = timeout(LONGEST_TURN, turns.take()).await else {
+        return turns.other_process().map_or(Outcome::Overtaken, Outcome::Blocked);
+    };
     if turns.writes() != writes || decided.elapsed() > LONGEST_WAIT {
         return Outcome::Overtaken;
     }

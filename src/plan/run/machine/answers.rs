@@ -6,7 +6,7 @@ use super::super::RunError;
 use super::super::effects::Effects;
 use super::super::members::Altered;
 use super::super::policy::{Direction, Kind, Refusal, Verdict};
-use super::super::record::{Record, given_up, in_row, said_of};
+use super::super::record::{Record, finish, given_up, in_row, said_of};
 use super::{InDoubt, Machine, Update};
 use crate::account::{ContactAccount, Field, STAGE};
 use crate::change::{Change, Deviations, Value, has_unsendable};
@@ -123,7 +123,7 @@ impl Machine {
         Record::NotSent { row: row.row, before }
     }
 
-    /// An update was not sent, because this process changed its account after the look, or because its turn came too
+    /// An update was not sent, because this machine changed its account after the look, or because its turn came too
     /// late. If that happens to a row repeatedly, it is read again after pauses, so that it does not use up the quota.
     pub(in crate::plan::run) fn overtaken(&mut self, row: OpenRow, now: Duration) {
         self.is_trying = false;
@@ -132,6 +132,20 @@ impl Machine {
         let overtakings = self.overtakings.entry(row.row).or_default();
         *overtakings += 1;
         self.later.insert((now + pause_of(*overtakings), row.row), row);
+    }
+
+    /// An update was not sent, because another process did not end its turn. It may be suspended, so the row is given up
+    /// in the end.
+    pub(in crate::plan::run) fn blocked(&mut self, row: OpenRow, process: u32, now: Duration) -> Vec<Record> {
+        if self.overtakings.get(&row.row).is_none_or(|overtakings| *overtakings < MOST_BLOCKED) {
+            self.overtaken(row, now);
+            return Vec::new();
+        }
+        self.is_trying = false;
+        self.writing = self.writing.saturating_sub(1);
+        let process = if process == 0 { "another process".to_owned() } else { format!("process {process}") };
+        let status = if row.was_sent { Status::Unknown } else { Status::Failed };
+        vec![finish(row, status, Some(format!("{process} has not finished its update of this account")))]
     }
 
     /// An update was not sent, because the plan file could not be written.
@@ -226,6 +240,9 @@ fn before_of(update: &Update) -> Vec<(Field, Value)> {
     let is_overwritten = |change: &&Change| update.attempt.overwritten.iter().any(|(field, _)| *field == change.field);
     update.changes.iter().filter(is_overwritten).map(|change| (change.field, change.before.clone())).collect()
 }
+
+/// How often a row may be blocked or overtaken, which takes some minutes, before it is given up if it is blocked again.
+const MOST_BLOCKED: u32 = 12;
 
 /// Returns the pause before a row is read again, after its update was overtaken this many times. The first time, it is
 /// read again immediately.

@@ -1280,12 +1280,37 @@ fn items_of(rows: &[OpenRow]) -> Vec<Item> {
 }
 
 #[test]
-fn an_account_that_this_process_changed_since_the_look_is_looked_at_again() {
+fn an_account_that_this_machine_changed_since_the_look_is_looked_at_again() {
     let mut machine = looked(1, SETTINGS);
     let update = next_update(&mut machine, at(0));
     machine.overtaken(update.row, at(0));
     assert_eq!(look_at_account(&mut machine, |id| with(id, "phone", "2"), at(0)), []);
     assert_eq!(next_update(&mut machine, at(0)).fields.phone.value().map(String::as_str), Some("2"));
+}
+
+#[test]
+fn a_row_whose_account_a_suspended_process_holds_is_given_up_after_minutes() {
+    let (mut machine, mut now, mut tries) = (looked(1, SETTINGS), at(0), 0);
+    let records = loop {
+        let update = next_update(&mut machine, now);
+        tries += 1;
+        let records = machine.blocked(update.row, 4711, now + at(5));
+        if !records.is_empty() {
+            break records;
+        }
+        now += at(5);
+        if let Next::Wait(until, _) = machine.next(now) {
+            now = until;
+        }
+        look_at_account(&mut machine, account, now);
+    };
+    assert_eq!(statuses(&records), [(0, Status::Failed)]);
+    let Some(Record::Finish { finished, .. }) = records.last() else { panic!("the row ends") };
+    let said = finished.error.as_deref().unwrap();
+    assert_eq!(said, "row 0: process 4711 has not finished its update of this account");
+    assert_eq!(tries, 13);
+    assert!((at(300)..at(600)).contains(&now), "{now:?}");
+    assert_eq!(machine.next(now), Next::Done);
 }
 
 #[test]

@@ -1,0 +1,323 @@
+//! The turns of other processes of this machine: a file in which a process locks an account while it changes it, and
+//! leaves a mark for each update.
+//!
+//! The lock is one of POSIX: it ends with its process, a forked child does not inherit it, and a process is never kept
+//! out by itself. [`Turns`](super::Turns) keep callers within a process apart. An account has a byte to lock far behind
+//! the end of the file, so the file needs no room for it. No problem with the file delays or stops a call: the process
+//! then knows only its own turns.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::mem::forget;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+
+use crate::lock::lock;
+use crate::per_process::PerProcess;
+use crate::shared_folder::{self, Unusable};
+
+/// The folder for the file in the state directory, and the name of the file.
+const FOLDER: &str = "turns";
+const NAME: &str = "accounts";
+/// The marks in the file. Two accounts whose numbers differ by a multiple of this share a mark; then an update of one
+/// makes others read the other account again.
+const MARKS: u64 = 1 << 20;
+const MARK_LENGTH: u64 = size_of::<u64>() as u64;
+const LONGEST_FILE: u64 = MARKS * MARK_LENGTH;
+/// The places whose bytes can be locked: a file offset is a signed number, and this leaves room for the marks.
+const PLACES: u64 = 1 << 62;
+
+/// The place of an account in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place(u64);
+
+impl Place {
+    /// Returns the place of an account of a service, which a hash stands for.
+    pub(super) const fn of(service_hash: u64, id: i64) -> Self {
+        Self(service_hash.wrapping_add(id.cast_unsigned()) % PLACES)
+    }
+
+    const fn of_mark(self) -> u64 {
+        self.0 % MARKS * MARK_LENGTH
+    }
+
+    fn lock(self, kind: libc::c_int) -> libc::flock {
+        let kind = libc::c_short::try_from(kind).unwrap_or_default();
+        let start = libc::off_t::try_from(LONGEST_FILE + self.0).unwrap_or(libc::off_t::MAX);
+        let whence = libc::c_short::try_from(libc::SEEK_SET).unwrap_or_default();
+        libc::flock { l_type: kind, l_whence: whence, l_start: start, l_len: 1, l_pid: 0 }
+    }
+}
+
+/// The outcome of an attempt to lock an account.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    /// No other process has it.
+    Locked(Locked),
+    /// Another process changes the account.
+    Taken,
+    /// The file is not usable, so nobody knows.
+    Unknown,
+}
+
+/// The lock of an account.
+#[derive(Debug)]
+pub(super) struct Locked {
+    open: Arc<Open>,
+    place: Place,
+}
+
+impl Locked {
+    /// Leaves a mark of an update. A reader of the account that finds another mark than before reads it again.
+    pub(super) fn mark(&self) {
+        if let Some(file) = self.open.intact() {
+            let _ = file.write_all_at(&fastrand::u64(1..).to_ne_bytes(), self.place.of_mark());
+        }
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        if let Some(file) = self.open.intact() {
+            let _ = fcntl(file, FcntlArg::F_SETLK(&self.place.lock(libc::F_UNLCK)));
+        }
+    }
+}
+
+/// The file of this machine's processes, as this process has it.
+#[derive(Debug)]
+pub(super) struct Elsewhere {
+    folders: Vec<PathBuf>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Not opened yet, or a fault that may pass kept this process from it.
+    Closed,
+    Open(Arc<Open>),
+    Unusable,
+}
+
+/// The files in use, by their folders. A process opens each only once, because closing one of two descriptors would
+/// give up all its locks.
+static FILES: PerProcess<Mutex<HashMap<Vec<PathBuf>, Arc<Elsewhere>>>> = PerProcess::new();
+
+impl Elsewhere {
+    /// Returns the file in the first usable folder. Opens nothing yet. Closes files that nobody uses any more.
+    pub(super) fn of(folders: &[PathBuf]) -> Arc<Self> {
+        let mut files = lock(FILES.get_or_init(Mutex::default));
+        files.retain(|known, file| known == folders || Arc::strong_count(file) > 1);
+        let new = || Arc::new(Self { folders: folders.to_vec(), state: Mutex::new(State::Closed) });
+        Arc::clone(files.entry(folders.to_vec()).or_insert_with(new))
+    }
+
+    /// Tries to lock an account.
+    pub(super) fn try_lock(&self, place: Place) -> Attempt {
+        // The second attempt is for a file that was deleted after it was opened.
+        for _ in 0..2 {
+            let open = self.open();
+            let Some((open, file)) = open.as_ref().and_then(|open| Some((open, open.file.as_ref()?))) else { break };
+            let locked = fcntl(file, FcntlArg::F_SETLK(&place.lock(libc::F_WRLCK)));
+            if open.intact().is_none() {
+                self.close();
+                continue;
+            }
+            match locked {
+                Ok(_) => return Attempt::Locked(Locked { open: Arc::clone(open), place }),
+                Err(Errno::EACCES | Errno::EAGAIN) => return Attempt::Taken,
+                Err(_) => {
+                    *lock(&self.state) = State::Unusable;
+                    break;
+                }
+            }
+        }
+        Attempt::Unknown
+    }
+
+    /// Returns the mark of the last update of an account by any process of this machine.
+    pub(super) fn mark(&self, place: Place) -> u64 {
+        let open = self.open();
+        let Some(file) = open.as_ref().and_then(|open| open.file.as_ref()) else { return 0 };
+        let mut mark = [0; size_of::<u64>()];
+        // A file that ends before the mark has none yet.
+        let _ = file.read_exact_at(&mut mark, place.of_mark());
+        u64::from_ne_bytes(mark)
+    }
+
+    /// Returns the process that has locked an account; 0 if it cannot be named.
+    pub(super) fn holder(&self, place: Place) -> Option<u32> {
+        let open = self.open()?;
+        let mut found = place.lock(libc::F_WRLCK);
+        fcntl(open.intact()?, FcntlArg::F_GETLK(&mut found)).ok()?;
+        (i32::from(found.l_type) != libc::F_UNLCK).then(|| u32::try_from(found.l_pid).unwrap_or_default())
+    }
+
+    fn open(&self) -> Option<Arc<Open>> {
+        let mut state = lock(&self.state);
+        match &*state {
+            State::Open(open) => return Some(Arc::clone(open)),
+            State::Unusable => return None,
+            State::Closed => {}
+        }
+        match Open::in_first(&self.folders) {
+            Ok(open) => {
+                let open = Arc::new(open);
+                *state = State::Open(Arc::clone(&open));
+                Some(open)
+            }
+            Err(unusable) => {
+                if !unusable.is_passing {
+                    *state = State::Unusable;
+                }
+                None
+            }
+        }
+    }
+
+    fn close(&self) {
+        *lock(&self.state) = State::Closed;
+    }
+}
+
+/// An open file.
+#[derive(Debug)]
+struct Open {
+    /// Taken out only by `drop`.
+    file: Option<File>,
+    device: u64,
+    number: u64,
+}
+
+impl Open {
+    fn in_first(folders: &[PathBuf]) -> Result<Self, Unusable> {
+        let mut unusable = Unusable::new("there is no directory for its file");
+        for folder in folders {
+            match Self::within(&folder.join(FOLDER)) {
+                Ok(open) => return Ok(open),
+                Err(error) if error.is_passing => return Err(error),
+                Err(error) => unusable = error,
+            }
+        }
+        Err(unusable)
+    }
+
+    fn within(folder: &Path) -> Result<Self, Unusable> {
+        shared_folder::prepare(folder)?;
+        let path = folder.join(NAME);
+        let opened = shared_folder::open_or_create(&path, || ());
+        let file = opened.map_err(|error| shared_folder::refused(&path, &error))?;
+        shared_folder::check_file(&file, LONGEST_FILE).map_err(|reason| shared_folder::because(&path, reason))?;
+        let found = file.metadata().map_err(|error| shared_folder::refused(&path, &error))?;
+        Ok(Self { file: Some(file), device: found.dev(), number: found.ino() })
+    }
+
+    /// Returns the file if it still has its name, and if the descriptor is still its own: a program may have closed all
+    /// descriptors, as a daemon does, and opened other files since.
+    fn intact(&self) -> Option<&File> {
+        self.file.as_ref().filter(|file| self.names(file) == Some(1))
+    }
+
+    /// Returns the number of names of the file that was opened; `None` if the descriptor is that of another file.
+    fn names(&self, file: &File) -> Option<u64> {
+        let found = file.metadata().ok()?;
+        ((found.dev(), found.ino()) == (self.device, self.number)).then(|| found.nlink())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let file = self.file.take();
+        if file.as_ref().is_some_and(|file| self.names(file).is_none()) {
+            forget(file);
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::fs::{OpenOptions, remove_file};
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const PLACE: Place = Place::of(7, 4711);
+
+    fn folders(folder: &TempDir) -> Vec<PathBuf> {
+        vec![folder.path().join("state")]
+    }
+
+    /// Stands for another process: a process is not kept out by its own locks, except by those of this kind.
+    struct OtherProcess(File);
+
+    impl OtherProcess {
+        fn of(folder: &TempDir) -> Self {
+            let path = folder.path().join("state").join(FOLDER).join(NAME);
+            Self(OpenOptions::new().read(true).write(true).open(path).unwrap())
+        }
+
+        fn lock(&self, place: Place, kind: libc::c_int) -> bool {
+            fcntl(&self.0, FcntlArg::F_OFD_SETLK(&place.lock(kind))).is_ok()
+        }
+    }
+
+    #[test]
+    fn a_process_that_has_an_account_keeps_others_out_until_it_lets_go() {
+        let folder = TempDir::new().unwrap();
+        let elsewhere = Elsewhere::of(&folders(&folder));
+        let Attempt::Locked(locked) = elsewhere.try_lock(PLACE) else { panic!("nobody has it") };
+        let other = OtherProcess::of(&folder);
+        assert!(!other.lock(PLACE, libc::F_WRLCK));
+        assert!(other.lock(Place::of(7, 4712), libc::F_WRLCK), "another account");
+        assert!(other.lock(Place::of(8, 4712), libc::F_WRLCK), "another service");
+        drop(locked);
+        assert!(other.lock(PLACE, libc::F_WRLCK));
+        assert!(matches!(elsewhere.try_lock(PLACE), Attempt::Taken));
+        assert!(elsewhere.holder(PLACE).is_some());
+        assert!(other.lock(PLACE, libc::F_UNLCK));
+        assert!(elsewhere.holder(PLACE).is_none());
+        assert!(matches!(elsewhere.try_lock(PLACE), Attempt::Locked(_)));
+    }
+
+    #[test]
+    fn each_update_leaves_another_mark_and_only_for_its_account() {
+        let folder = TempDir::new().unwrap();
+        let elsewhere = Elsewhere::of(&folders(&folder));
+        let (before, neighbour) = (elsewhere.mark(PLACE), elsewhere.mark(Place::of(7, 4712)));
+        let Attempt::Locked(locked) = elsewhere.try_lock(PLACE) else { panic!("nobody has it") };
+        assert_eq!(elsewhere.mark(PLACE), before, "nothing was updated yet");
+        locked.mark();
+        let first = elsewhere.mark(PLACE);
+        locked.mark();
+        assert!(before != first && first != elsewhere.mark(PLACE));
+        assert_eq!(elsewhere.mark(Place::of(7, 4712)), neighbour);
+    }
+
+    #[test]
+    fn a_deleted_file_is_replaced_and_its_locks_no_longer_count() {
+        let folder = TempDir::new().unwrap();
+        let elsewhere = Elsewhere::of(&folders(&folder));
+        assert!(matches!(elsewhere.try_lock(PLACE), Attempt::Locked(_)));
+        let other = OtherProcess::of(&folder);
+        assert!(other.lock(PLACE, libc::F_WRLCK));
+        remove_file(folder.path().join("state").join(FOLDER).join(NAME)).unwrap();
+        let Attempt::Locked(_locked) = elsewhere.try_lock(PLACE) else { panic!("it is made again") };
+        assert!(!OtherProcess::of(&folder).lock(PLACE, libc::F_WRLCK));
+    }
+
+    #[test]
+    fn every_account_has_a_byte_of_its_own_behind_the_marks() {
+        for id in [1, 2, i64::MAX] {
+            for service_hash in [0, 7, u64::MAX] {
+                let found = Place::of(service_hash, id).lock(libc::F_WRLCK);
+                assert!(u64::try_from(found.l_start).unwrap() >= LONGEST_FILE, "{service_hash} {id}");
+                assert!(Place::of(service_hash, id).of_mark() < LONGEST_FILE);
+            }
+        }
+    }
+}

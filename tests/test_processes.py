@@ -1,0 +1,255 @@
+"""Processes that change the same accounts at the same time do not undo each other's changes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from replyio import DeadlineExceededError
+from replyio.sandbox import Fault, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from replyio import ReplyClient
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a process there does not know the turns of others")
+
+FIELDS = ["city", "phone", "industry", "country"]
+ACCOUNTS = range(1, 31)
+
+# Sets one field of all accounts: call by call, or by a plan.
+_CHANGER = """
+import sys
+from replyio import ReplyClient
+url, how, field, last, *path = sys.argv[1:]
+with ReplyClient("k", base_url=url, quota=None, timeout=60) as client:
+    rows = [{"id": id, field: "new"} for id in range(1, int(last) + 1)]
+    if how == "plan":
+        plan = client.plan_contact_account_updates(rows, save_as=path[0])
+    print("ready", flush=True)
+    sys.stdin.readline()
+    if how == "plan":
+        print(plan.apply().counts, flush=True)
+    else:
+        for row in rows:
+            client.patch_contact_account(row["id"], **{field: "new"})
+"""
+
+
+@pytest.fixture
+def service() -> Iterator[Sandbox]:
+    accounts = [{"id": id, "name": f"account {id}", **dict.fromkeys(FIELDS, "old")} for id in ACCOUNTS]
+    # Long enough for every reader to read before the first update.
+    with Sandbox(accounts, faults=[Fault(delay=0.02, times=None)]) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def client(service: Sandbox) -> Iterator[ReplyClient]:
+    with service.client(quota=None, timeout=1) as client:
+        yield client
+
+
+def begin(service: Sandbox, how: str, field: str, folder: Path, state: Path | None = None) -> subprocess.Popen[str]:
+    """Starts a process that changes a field as soon as it is told to."""
+    arguments = [service.url, how, field, str(ACCOUNTS[-1]), str(folder / f"{field}.replyplan")]
+    environment = os.environ if state is None else {**os.environ, "REPLYIO_STATE_DIR": str(state)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", _CHANGER, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def tell(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def undone(service: Sandbox, fields: list[str]) -> int:
+    """Returns how many changes another process has undone."""
+    return sum(getattr(account, field) != "new" for account in service.accounts.values() for field in fields)
+
+
+@pytest.mark.parametrize(
+    "ways", [("patch",) * 4, ("plan", "plan"), ("plan", "patch"), ("plan", "patch", "plan", "patch")], ids="+".join
+)
+def test_nothing_is_undone(service: Sandbox, tmp_path: Path, ways: tuple[str, ...]) -> None:
+    fields = FIELDS[: len(ways)]
+    processes = [begin(service, how, field, tmp_path) for how, field in zip(ways, fields, strict=True)]
+    for process in processes:
+        tell(process)
+    said = [process.communicate(timeout=100)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(ways)
+    assert undone(service, fields) == 0
+    for how, text in zip(ways, said, strict=True):
+        assert how == "patch" or f"'changed': {len(ACCOUNTS)}" in text
+
+
+def test_without_a_common_state_directory_changes_are_undone(service: Sandbox, tmp_path: Path) -> None:
+    """The control: the processes of two machines do not know of each other."""
+    processes = [begin(service, "plan", field, tmp_path, tmp_path / field) for field in FIELDS[:2]]
+    for process in processes:
+        tell(process)
+    for process in processes:
+        process.communicate(timeout=100)
+    assert undone(service, FIELDS[:2]) > len(ACCOUNTS) // 2
+
+
+def wait_for_an_update(service: Sandbox) -> int:
+    """Returns the account of an update that is in flight."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        puts = [request for request in service.requests if request.method == "PUT"]
+        if puts:
+            return int(puts[0].path.rsplit("/", 1)[1])
+        time.sleep(0.005)
+    raise AssertionError("no update was sent")
+
+
+def test_a_call_says_which_process_it_waited_for(tmp_path: Path) -> None:
+    accounts = [{"id": id, "name": f"account {id}"} for id in ACCOUNTS]
+    with Sandbox(accounts, faults=[Fault(delay=3, method="PUT", times=None)]) as service:
+        process = begin(service, "patch", "city", tmp_path)
+        tell(process)
+        try:
+            id = wait_for_an_update(service)
+            process.send_signal(signal.SIGSTOP)
+            with service.client(quota=None, timeout=1) as client:
+                with pytest.raises(
+                    DeadlineExceededError, match=f"waited for another update of this account by process {process.pid}"
+                ) as raised:
+                    client.patch_contact_account(id, phone="new")
+                assert (raised.value.attempts, raised.value.may_have_been_applied) == (0, False)
+                with pytest.raises(DeadlineExceededError):
+                    client.update_contact_account(id, name="new")
+                assert client.get_contact_account(id).id == id, "reading needs no turn"
+        finally:
+            process.kill()
+            process.communicate()
+        # The lock ended with its process.
+        with service.client(quota=None, timeout=10) as client:
+            client.patch_contact_account(id, phone="new")
+
+
+def test_a_forked_child_does_not_have_the_turns_of_its_parent(client: ReplyClient, service: Sandbox) -> None:
+    client.patch_contact_account(1, city="parent")
+    context = multiprocessing.get_context("fork")
+    children = [context.Process(target=_patch_all, args=(service.url, field), daemon=True) for field in FIELDS[:3]]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(60)
+    assert [child.exitcode for child in children] == [0] * len(children)
+    assert undone(service, FIELDS[:3]) == 0
+
+
+def _patch_all(url: str, field: str) -> None:
+    from replyio import ReplyClient  # noqa: PLC0415
+
+    with ReplyClient("k", base_url=url, quota=None, timeout=60) as client:
+        for id in ACCOUNTS:
+            client.patch_contact_account(id, **{field: "new"})
+
+
+class TestTheFile:
+    """No fault of the file stops or delays a call, and nothing that is not ours is written."""
+
+    @pytest.fixture
+    def state(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        state = tmp_path / "state"
+        state.mkdir(mode=0o700)
+        monkeypatch.setenv("REPLYIO_STATE_DIR", str(state))
+        return state
+
+    def test_it_is_private_and_small(self, state: Path, service: Sandbox) -> None:
+        with service.client(quota=None) as client:
+            for id in ACCOUNTS:
+                client.patch_contact_account(id, city="new")
+        (found,) = (state / "turns").iterdir()
+        assert found.stat().st_mode & 0o777 == 0o600
+        assert found.parent.stat().st_mode & 0o777 == 0o700
+        assert found.stat().st_size <= 8 << 20
+        assert found.stat().st_blocks * 512 <= 64 << 10
+
+    @pytest.mark.parametrize("fault", ["folder is a file", "link", "second name", "too long", "no folder"])
+    def test_a_file_that_is_not_ours_is_left_alone(
+        self, state: Path, service: Sandbox, tmp_path: Path, fault: str
+    ) -> None:
+        other = tmp_path / "other"
+        other.write_bytes(b"x" * (9 << 20 if fault == "too long" else 100))
+        other.chmod(0o600)
+        place = state / "turns"
+        if fault == "folder is a file":
+            place.write_bytes(b"mine")
+        elif fault != "no folder":
+            place.mkdir(mode=0o700)
+            if fault == "link":
+                (place / "accounts").symlink_to(other)
+            elif fault == "second name":
+                (place / "accounts").hardlink_to(other)
+            else:
+                other.rename(place / "accounts")
+                other = place / "accounts"
+        else:
+            state.rmdir()
+            state.write_bytes(b"mine")
+        before = other.read_bytes()
+        with service.client(quota=None) as client:
+            began = time.monotonic()
+            client.patch_contact_account(1, city="new")
+            assert time.monotonic() - began < 1
+        assert other.read_bytes() == before
+
+    def test_a_file_that_was_deleted_is_made_again(self, state: Path, service: Sandbox) -> None:
+        with service.client(quota=None) as client:
+            client.patch_contact_account(1, city="new")
+            (state / "turns" / "accounts").unlink()
+            client.patch_contact_account(2, city="new")
+            assert (state / "turns" / "accounts").exists()
+
+    def test_closed_descriptors_are_not_used_again(self, state: Path, service: Sandbox, tmp_path: Path) -> None:
+        """A daemon closes every descriptor, and the next file that it opens has one of them."""
+        program = f"""
+import os, sys
+from replyio import ReplyClient
+with ReplyClient("k", base_url={service.url!r}, quota=None) as client:
+    client.patch_contact_account(1, city="new")
+    turns = os.stat({str(state / "turns" / "accounts")!r}).st_ino
+    number = next(number for number in range(3, 100) if _inode(number) == turns)
+    mine = os.open({str(tmp_path / "mine")!r}, os.O_RDWR | os.O_CREAT)
+    os.dup2(mine, number)
+    client.patch_contact_account(2, city="new")
+"""
+        helper = "def _inode(number):\n    try:\n        return os.fstat(number).st_ino\n    except OSError:\n        return None\n"
+        program = program.replace("import os, sys\n", "import os, sys\n" + helper)
+        subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+        assert (tmp_path / "mine").read_bytes() == b""
+        assert {service.accounts[id].city for id in (1, 2)} == {"new"}
+
+    def test_idle_files_are_closed(self, service: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A test suite with a state directory for each test keeps no descriptor of the earlier ones."""
+        folder = Path("/proc/self/fd")
+        if not folder.exists():
+            pytest.skip("the system does not list descriptors")
+        for number in range(20):
+            monkeypatch.setenv("REPLYIO_STATE_DIR", str(tmp_path / str(number)))
+            with service.client(quota=None) as client:
+                client.patch_contact_account(1, city=str(number))
+        open_files = [os.readlink(entry) for entry in folder.iterdir() if entry.exists()]
+        assert sum(str(tmp_path) in name for name in open_files) <= 2
