@@ -22,6 +22,8 @@ GUARDS = {
     "reuse": "an idle connection is not checked before use",
 }
 
+CONTROLS = {"dying at a place, and what was committed lost": "the process dies, and SQLite's log is removed"}
+
 
 def quantile(values: list[float], share: float) -> float:
     """The value that this share of all does not exceed."""
@@ -77,9 +79,25 @@ def row(experiment: Experiment, data: dict[str, Any]) -> str | None:
 def trial_row(trial: Trial, plans: dict[str, Any]) -> str:
     """A trial of the plan file, with its control."""
     told, control = plans[trial.name], plans.get(trial.control or "")
-    fails = f"{trial.control}: {control['short']} of {control['tried']}" if control else ""
-    more = re.sub(r"\brepeats (\d+)", lambda found: f"{int(found[1]):,} updates were sent again", str(told["more"]))
+    name = CONTROLS.get(trial.control or "", trial.control)
+    fails = f"{name}: {control['short']} of {control['tried']}" if control else ""
+    more = re.sub(r"\brepeats (\d+)", r"\1 updates were sent again", str(told["more"]))
+    more = re.sub(r"\brefused (\d+)", r"\1 refused", more)
+    more = re.sub(r"\d+", lambda found: f"{int(found[0]):,}", more)
     return f"| {trial.what} | {told['tried']:,} | {told['short']:,} | {more} | {fails} |"
+
+
+def words(said: str) -> str:
+    """What a suite said of itself, without the counts that have a column of their own."""
+    counts = {name: int(count) for name, count in re.findall(r"\b(\w+)=(\d+)", said)}
+    if not counts:
+        return said
+    listed = ", ".join(
+        f"{count:,} {f'`{name}`' if name.endswith('Error') else name}"
+        for name, count in counts.items()
+        if name not in {"tried", "short"}
+    )
+    return f"{listed}; {said.rpartition(', ')[2]}"
 
 
 def page(data: dict[str, Any]) -> str:
@@ -102,7 +120,7 @@ def page(data: dict[str, Any]) -> str:
         ("Tests that are run with every change", SUITES),
     ):
         lines = [
-            f"| {suite.label} | {counts['tried']:,} | {counts['short']:,} | {counts['said']} |"
+            f"| {suite.label} | {counts['tried']:,} | {counts['short']:,} | {words(counts['said'])} |"
             for suite in listed
             if (counts := told.get(suite.path))
         ]

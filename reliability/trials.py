@@ -41,7 +41,7 @@ TRIALS = [
         "power loss without any sync",
     ),
     Trial(
-        "the process dies while it plans, applies, tries again and reverts: after each statement of SQLite's, and "
+        "the process dies while it plans, applies, retries and reverts: after each statement of SQLite, and "
         "before each write, sync, truncation and removal",
         "dying at a place",
         _CARGO,
