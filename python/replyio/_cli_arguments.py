@@ -256,7 +256,7 @@ def _add_status(made: argparse.ArgumentParser) -> None:
 
 def _add_revert(made: argparse.ArgumentParser) -> None:
     _add_plan_file(made)
-    _add_on_conflict(made)
+    _add_on_conflict(made, "the plan wrote it")
     _add_view(made)
 
 
@@ -286,11 +286,12 @@ def _add_plan_file(made: argparse.ArgumentParser, *, is_opened: bool = True) -> 
         )
 
 
-def _add_on_conflict(made: argparse.ArgumentParser) -> None:
-    text = "what to do if someone else changed a field after the plan was created (default: skip)"
+def _add_on_conflict(made: argparse.ArgumentParser, since: str = "the plan was created") -> None:
+    text = f"what to do if someone else changed a field after {since} (default: skip)"
     made.add_argument("--on-conflict", choices=("skip", "overwrite"), help=text)
-    text = "what to do if an update clears a field that no row names, or clears or resets a member such as the stage"
-    made.add_argument("--on-unknown-member", choices=("stop", "clear"), help=f"{text} (default: stop)")
+    made.add_argument("--on-unknown-member", choices=("stop", "clear"), help="what to do if an update empties a field "
+                      "that should have a value, or clears or resets a member such as the stage "
+                      "(default: stop)")  # fmt: skip
 
 
 def _add_view(made: argparse.ArgumentParser) -> None:

@@ -44,8 +44,8 @@ class Quota:
     the state directory. To move that directory, set `REPLYIO_STATE_DIR`.
 
     Attributes:
-        per_minute: The most requests in any 60 seconds.
-        per_hour: The most requests in any hour.
+        per_minute: The maximum number of requests in any 60 seconds.
+        per_hour: The maximum number of requests in any hour.
         clock_scale: How many times faster than real time the clock of the quota runs.
         shared: Whether the requests of other processes count too.
         bulk_share: The share of `per_minute` that a bulk update may use.
@@ -74,8 +74,8 @@ class Quota:
         """Makes a quota.
 
         Args:
-            per_minute: The most requests in any 60 seconds. Default 95.
-            per_hour: The most requests in any hour. Default 2,900.
+            per_minute: The maximum number of requests in any 60 seconds. Default 95.
+            per_hour: The maximum number of requests in any hour. Default 2,900.
             clock_scale: How many times faster than real time the clock of the quota runs. Default 1. With another
                 value, the live service would answer 429. Use one only for a `replyio.sandbox.Sandbox` whose clock runs
                 as fast, to test a job of hours in minutes. `Sandbox.client()` sets it.
@@ -286,8 +286,8 @@ class ReplyClient:
             connect_timeout: The timeout for opening a connection, in seconds. Default 5.
             max_attempts: The maximum number of attempts for each request. Default 4. An update is idempotent, so the
                 client retries it even if it may have been applied.
-            quota: The rate limit. Default `Quota(per_minute=95, per_hour=2900)`. None sends without a limit
-                and waits only when the service asks for it with `Retry-After`.
+            quota: The rate limit. Default `Quota(per_minute=95, per_hour=2900)`. With None, the client does not limit
+                its requests, and waits only when the service asks for it with `Retry-After`.
             proxy: The URL of a proxy for https, with user name and password if the proxy needs them. Default None: read
                 `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`. The client never uses a proxy for requests to this machine.
             ca_file: A PEM file of certificate authorities to trust instead of the system's. Default None: use
@@ -859,8 +859,8 @@ class ReplyClient:
                 the byte order mark names.
             on_conflict: What to do if someone changes a field after the call has planned it: "skip" (the default) or
                 "overwrite"; see `Plan.apply`.
-            on_unknown_member: What to do if an update clears a member that it cannot include, or a field that no row
-                names: "stop" (the default) or "clear"; see `Plan.apply`.
+            on_unknown_member: What to do if an update clears a member that it cannot include, or empties a field that
+                should have a value: "stop" (the default) or "clear"; see `Plan.apply`.
             max_changes: The maximum number of accounts that the call may change. If the plan has more, the call sends
                 no update. Default None: no limit.
             max_cleared: The maximum number of fields that the call may empty. If the plan has more, the call sends no

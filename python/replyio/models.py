@@ -1,6 +1,6 @@
 """The data types that the client reads and writes.
 
-The fields are those of the table in `src/account.rs`; a test holds them together.
+The fields are those of the table in `src/account.rs`; a test compares the two.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class ClientOptions(TypedDict, total=False):
         timeout: The timeout of a whole call in seconds.
         attempt_timeout: The timeout of one attempt in seconds.
         max_attempts: The maximum number of attempts for each request.
-        quota: The rate limit. None: send without a limit, and wait only if the service asks for it.
+        quota: The rate limit. With None, the client does not limit its requests, and waits only if the service asks.
         auth: The header that carries the key.
         act_as: The user, by id or email address, that a master or organization key acts for.
         team_id: The team that a master or organization key acts in.

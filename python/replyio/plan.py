@@ -201,7 +201,7 @@ class PlanTable:
 
         Raises:
             ValidationError: If one of them is not a status, for example because it is misspelled.
-            PlanError: When the plan's file cannot be read.
+            PlanError: If the plan's file cannot be read.
 
         Examples:
             >>> import replyio
@@ -223,8 +223,8 @@ class PlanTable:
             A DataFrame with one row for each row of the table.
 
         Raises:
-            PlanError: When the plan's file cannot be read.
-            ImportError: When pandas is not installed.
+            PlanError: If the plan's file cannot be read.
+            ImportError: If pandas is not installed.
         """
         module = import_module("pandas")
         records = list(self)
@@ -243,8 +243,8 @@ class PlanTable:
             A DataFrame with one row per row of the table.
 
         Raises:
-            PlanError: When the plan's file cannot be read.
-            ImportError: When polars is not installed.
+            PlanError: If the plan's file cannot be read.
+            ImportError: If polars is not installed.
         """
         frame: polars.DataFrame = import_module("polars").DataFrame(self._table)
         return frame
@@ -259,7 +259,7 @@ class PlanTable:
             A capsule with the stream.
 
         Raises:
-            PlanError: When the plan's file cannot be read.
+            PlanError: If the plan's file cannot be read.
         """
         return self._table.__arrow_c_stream__(requested_schema)
 
@@ -292,13 +292,14 @@ class _Report:
     def rows(self) -> PlanTable:
         """Every row of the input.
 
-        The columns are `row` (the number of the row, from 0), `id`, `key` (the domain or name that the row was matched
-        on, or None), `status`, `error` (the reason, or None), and:
+        The columns are `row` (int: the number of the row, from 0), `id` (int, or None), `key` (str: the domain or name
+        that the row was matched on, or None), `status` (str), `error` (str: the reason, or None), and:
 
-        - `repeated`: how often a run sent the row again without knowing the outcome of the previous attempt, after a
-          crash or a lost answer. Normally 0.
-        - `stored_otherwise`: whether the service stored another value than was sent.
-        - `done_at`: the time in UTC when the row was done; None if it is not done.
+        - `repeated` (int): how often a run sent the row again without knowing the outcome of the previous attempt,
+          after a crash or a lost answer. Normally 0.
+        - `stored_otherwise` (bool): whether the service stored another value than was sent, an update cleared or reset
+          a member that it cannot include, or a revert left a field as it is; `error` says what differs.
+        - `done_at` (datetime): the time in UTC when the row was done; None if it is not done.
         """
         return PlanTable("rows", self._file.rows)
 
@@ -306,15 +307,17 @@ class _Report:
     def changes(self) -> PlanTable:
         """Every field that the plan changes or has changed.
 
-        The columns are `row` (the number of the row), `id`, `field`, `before`, `after` and `status` (of the row).
+        The columns are `row` (int: the number of the row), `id` (int), `field` (str), `before` and `after` (str or
+        None; text also for `owner_user_id`) and `status` (str: of the row).
         """
         return PlanTable("changes", self._file.changes)
 
     @property
     def failures(self) -> PlanTable:
-        """The rows that cannot be done or were not done, with the reason. The columns are those of `rows`.
+        """The rows that are invalid, not found, ambiguous, conflicts, failed or unknown, with the reason.
 
-        Also contains the rows for which the service stored another value than was sent. Contains no pending rows.
+        Also contains the rows for which the service stored another value than was sent. The columns are those of
+        `rows`.
         """
         return PlanTable("failures", self._file.failures)
 
@@ -386,7 +389,7 @@ class _Report:
 
         Raises:
             ValidationError: If the table is of another kind, has other rows, or already has columns of these names.
-            PlanError: When the plan's file cannot be read.
+            PlanError: If the plan's file cannot be read.
 
         Examples:
             >>> import pandas as pd
@@ -408,8 +411,8 @@ class _Report:
     ) -> ApplyResult:
         """Applies the plan again, including failed rows and conflicts.
 
-        Such a row keeps its status until the run has processed it. You need not retry unknown rows: every `apply`
-        includes them.
+        Sends the same kinds of requests as `Plan.apply`. Such a row keeps its status until the run has processed it.
+        You need not retry unknown rows: every `apply` includes them.
 
         Args:
             on_conflict: What to do if someone else changed a field of the plan after the plan was created: "skip" (the
@@ -421,7 +424,8 @@ class _Report:
                 or a member that this version of replyio does not know. "stop" (the default) ends the run at the first
                 such row. Later runs end before they update an account that has the member. "clear" continues, and
                 clears the member in every account that the plan updates. "stop" also ends the run if an update empties
-                a field that no row names, or if an account has another stage after its update; the next run resumes.
+                a field that should have a value, or if an account has another stage, or an owner that its row did not
+                set, after its update; the next run continues with the next row.
 
         Returns:
             The outcome of the rows.
@@ -476,23 +480,24 @@ class _Report:
 
         The revert includes every row that was updated or may have been updated. If someone else changed a field since
         then, the row becomes a conflict. The revert is a plan, too, in a file next to this one
-        (`acme.revert.replyplan`). `result.plan` is this plan, which you can stop, resume and revert.
+        (`acme.revert.replyplan`). The `plan` of the result is that plan, which you can stop, resume and revert. A
+        revert sends the same kinds of requests as `Plan.apply`.
 
         If a revert was interrupted, this call resumes it. Otherwise it creates a new one (`acme.revert2.replyplan` and
         so on), which reads each account again. If an account already has the previous values, its row becomes
-        "unchanged".
+        `unchanged`.
 
         Args:
-            on_conflict: What to do if someone else changed a field of the plan after the plan was created: "skip" (the
-                default) leaves the account unchanged and marks the row as a conflict; "overwrite" sends the plan's
-                value.
+            on_conflict: What to do if someone else changed a field after this plan wrote it: "skip" (the default)
+                leaves the account unchanged and marks the row as a conflict; "overwrite" restores the previous value.
             progress: True (the default) shows the rows, the requests and the time left, and False shows nothing. A
                 function is called on each change, with a dictionary of these values and of `text`, a line for people.
             on_unknown_member: What to do if an update clears a member of the account that it cannot include: `stage`,
                 or a member that this version of replyio does not know. "stop" (the default) ends the run at the first
                 such row. Later runs end before they update an account that has the member. "clear" continues, and
                 clears the member in every account that the plan updates. "stop" also ends the run if an update empties
-                a field that no row names, or if an account has another stage after its update; the next run resumes.
+                a field that should have a value, or if an account has another stage, or an owner that its row did not
+                set, after its update; the next run continues with the next row.
 
         Returns:
             The outcome of the rows.
@@ -561,7 +566,7 @@ class Plan(_Report):
 
     @property
     def counts(self) -> dict[Status, int]:
-        """The number of rows by status, 0 included. The numbers add up to the rows of the input."""
+        """The number of rows by status, and 0 for a status without rows. They add up to the rows of the input."""
         return self._file.counts()
 
     @property
@@ -588,7 +593,9 @@ class Plan(_Report):
         """Sends the updates of all pending and unknown rows, within the quota.
 
         The run resumes where an earlier one stopped, even after a crash. It reads each account again before the update,
-        and keeps the newest value of each field that the plan does not change. After Ctrl-C, the run waits at most five
+        with `GET /v3/contact-accounts` or `GET /v3/contact-accounts/{id}`, and sends
+        `PUT /v3/contact-accounts/{id}` for each row. Each field that the plan does not change keeps its newest value.
+        After Ctrl-C, the run waits at most five
         seconds for the updates in flight; a second Ctrl-C ends it immediately. Rows that were not sent stay pending.
 
         Args:
@@ -601,7 +608,8 @@ class Plan(_Report):
                 or a member that this version of replyio does not know. "stop" (the default) ends the run at the first
                 such row. Later runs end before they update an account that has the member. "clear" continues, and
                 clears the member in every account that the plan updates. "stop" also ends the run if an update empties
-                a field that no row names, or if an account has another stage after its update; the next run resumes.
+                a field that should have a value, or if an account has another stage, or an owner that its row did not
+                set, after its update; the next run continues with the next row.
             rows: The rows to update: row numbers, or a table with a column `row`. The table is a DataFrame, a list of
                 mappings, or the path of a CSV, JSON Lines or Parquet file. For example, export the changes and remove
                 lines; keep or remove all lines of a row together. Default None: every row.
@@ -765,7 +773,7 @@ class Plan(_Report):
             A capsule with the stream.
 
         Raises:
-            PlanError: When the file cannot be read.
+            PlanError: If the file cannot be read.
         """
         return self.rows.__arrow_c_stream__(requested_schema)
 
@@ -776,8 +784,8 @@ class Plan(_Report):
             A DataFrame with one row per row of the input.
 
         Raises:
-            PlanError: When the file cannot be read.
-            ImportError: When pandas is not installed.
+            PlanError: If the file cannot be read.
+            ImportError: If pandas is not installed.
         """
         return self.rows.to_pandas()
 
@@ -788,8 +796,8 @@ class Plan(_Report):
             A DataFrame with one row per row of the input.
 
         Raises:
-            PlanError: When the file cannot be read.
-            ImportError: When polars is not installed.
+            PlanError: If the file cannot be read.
+            ImportError: If polars is not installed.
         """
         return self.rows.to_polars()
 
@@ -804,9 +812,9 @@ class Plan(_Report):
         """The number of suspicious cells by column.
 
         Suspicious cells are texts that often mean an empty value, such as `NULL`, `N/A`, `-` and `nan`; numbers that a
-        spreadsheet has shortened, such as a phone number as `4.91E+11`; formulas; and texts that begin or end with
-        white space or an invisible character. The plan sends them unchanged, unless `null_values=` treats them as empty
-        cells.
+        spreadsheet has shortened, such as a phone number as `4.91E+11`; formulas; texts that begin or end with white
+        space or an invisible character; texts in double quotes; and possible error values of LibreOffice. The plan
+        sends them unchanged, unless `null_values=` treats them as empty cells.
         """
         return {column: cells for column, cells, _ in self._file.header().get("suspicious", ())}
 
@@ -846,7 +854,7 @@ class ApplyResult(_Report):
     __slots__ = ("_counts", "_plan", "_requests", "_seconds", "_stored_otherwise")
 
     def __init__(self, plan: Plan, file: _File, requests: int, seconds: float) -> None:
-        """Creates the result of a finished job. `Plan.apply` and similar methods return it.
+        """Creates the result of a finished run. `Plan.apply` and similar methods return it.
 
         Args:
             plan: The plan.
@@ -863,7 +871,7 @@ class ApplyResult(_Report):
 
     @property
     def counts(self) -> dict[Status, int]:
-        """The number of rows by status at the end of the job, 0 included. They add up to the rows of the input."""
+        """The number of rows by status at the end of the run, and 0 for a status without rows."""
         return Counts(self._counts)
 
     @property

@@ -109,9 +109,9 @@ class Deviations:
     To accept the key in only one header, use the option `auth` of `Sandbox`.
 
     Attributes:
-        list_lacks: Members that the items of a list lack, in either spelling; any but `id`, including
+        list_lacks: Members that the items of a list lack, by their Python or JSON names; any but `id`, including
             `unknown_members`. Default: none.
-        list_cut: The number of characters of each text that a list returns. Default: all.
+        list_cut: The number of characters to which a list truncates each text. Default: all.
         dates: The form of the dates in answers: "utc" (`2023-11-07T05:31:56Z`, the default), "offset" (`+00:00` instead
             of `Z`), "local" (without an offset), "date_only" (`2023-11-07`) or "null".
         empty: The form of an empty text in answers: "as_sent" (the default), always "null", or always "text", which is
@@ -121,10 +121,10 @@ class Deviations:
         stored: What the sandbox stores of a text in an update: "as_sent" (the default), "trimmed" (no white space
             around it), "reformatted" (no separators in phone numbers, domains and email addresses in lower case,
             single spaces), or "escaped" as HTML.
-        ignored_fields: Fields that an update does not change although the sandbox answers 200, in either spelling, or
-            "all". Default: none.
-        update_clears: Members that every update clears, whatever it includes, in either spelling: `stage`, and the
-            fields that may be empty. Default: none.
+        ignored_fields: Fields that an update does not change although the sandbox answers 200, by their Python or JSON
+            names, or "all". Default: none.
+        update_clears: Members that every update clears, whatever it includes, by their Python or JSON names: `stage`,
+            and the fields that may be empty. Default: none.
         update_owner: The user that every update makes the owner, whatever it includes. Default: None, the owner in the
             update.
         rate_limit_headers: The headers with the remaining quota: "x-rate-limit" (`X-Rate-Limit-Remaining` and
@@ -215,14 +215,14 @@ class Sandbox:
         """Starts the sandbox. It answers as soon as this returns.
 
         Args:
-            accounts: The initial accounts, as `ContactAccount` objects or as mappings of members in either spelling,
-                with at least `id` and `name`; or `accounts` of another sandbox. Default: three with every field filled,
-                4711 to 4713.
+            accounts: The initial accounts, as `ContactAccount` objects or as mappings, by Python or JSON names, with at
+                least `id` and `name`; or `accounts` of another sandbox. Default: 4711 to 4713, with every field filled.
             port: The port on 127.0.0.1. Default: 0, a free one.
             quota: The requests per minute and per hour for each user, such as (100, 3000). A user is a key together
                 with `X-User-Id`, `X-User-Email` and `X-Team-Id`. Default: None, no quota.
-            clock_scale: How much faster than real time the quota's clock runs. With 60, its hour passes in a minute;
-                `Retry-After` is divided by it and rounded up, so that it is a wait in real time. Default: 1.
+            clock_scale: How many times faster than real time the clock of the quota runs. With 60, its hour passes in a
+                minute. The sandbox divides `Retry-After` by this number and rounds it up, so that it is a wait in real
+                time. Default: 1.
             faults: Deliberate faults. Default: none.
             path: The file that keeps the accounts, even if the process is killed. If it already contains accounts, they
                 replace `accounts`. Only one sandbox at a time can use it, until `stop()`; a second one raises OSError.
@@ -231,18 +231,20 @@ class Sandbox:
             scopes: Keys with limited scopes: a mapping from the key to a list of "contacts:read", "contacts:write" or
                 both. These keys are valid even if `api_keys` does not list them.
             auth: How a key may be sent: "x-api-key", "bearer", or "both", the default.
-            owners: The users in the team, who may own accounts. Default: any.
-            forbidden: Accounts that the sandbox hides from lists and answers with 403.
-            max_body: The longest body in bytes; a longer one is a 413. Default: 1 MiB.
-            keep_requests: How many requests are remembered, the newest ones, and at most 256 MiB of them.
+            owners: The ids of the users who may own accounts. Default: any.
+            forbidden: The ids of accounts that the sandbox hides from lists, and for which it answers 403. Default:
+                none.
+            max_body: The maximum size of a request's body in bytes. The sandbox answers a larger one with 413. Default:
+                1 MiB.
+            keep_requests: The number of requests to keep in `requests`: the newest ones, at most 256 MiB of them.
                 Default: 100,000.
-            idle_timeout: Seconds that a connection may take to send a request, and may be silent between two; then it
-                is closed. Default: 20.
+            idle_timeout: The maximum time in seconds to receive a request, and between two requests of a connection.
+                After that, the sandbox closes the connection. Default: 20.
             deviations: The ways in which it differs from the API documentation. Default: none.
 
         Raises:
-            replyio.ConfigurationError: An option or an account cannot be used, or the file is damaged.
-            OSError: The port is taken, or the file cannot be read or written.
+            replyio.ConfigurationError: If an option or an account cannot be used, or the file is damaged.
+            OSError: If the port is taken, or the file cannot be read or written.
         """
         if isinstance(accounts, Mapping):
             accounts = cast("Mapping[int, ContactAccount]", accounts).values()
