@@ -104,8 +104,8 @@ pub enum RunError {
         /// Whether the update was sent. Otherwise an earlier update of the plan showed what it would do.
         is_written: bool,
     },
-    /// An account has another stage after its update, or two accounts have the same value in another such member: updates
-    /// reset it, or someone changed it. The other rows stay as they are.
+    /// An account has another stage or owner after its update, or two accounts have the same value in another such
+    /// member: updates reset it, or someone changed it. The other rows stay as they are.
     ResetMembers {
         /// The row's number in the table.
         row: u64,
@@ -114,7 +114,7 @@ pub enum RunError {
         /// The members, by their JSON names.
         members: Vec<String>,
     },
-    /// An update emptied fields that its row does not name. The other rows stay as they are.
+    /// An update emptied fields that should have a value. The other rows stay as they are.
     EmptiedFields {
         /// The row's number in the table.
         row: u64,
