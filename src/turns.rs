@@ -77,8 +77,8 @@ impl Turns {
     pub(crate) fn of(service: &str, folders: Option<&[PathBuf]>) -> Self {
         let mut services = lock(SERVICES.get_or_init(Mutex::default));
         let entries = services.entry(service.to_owned()).or_default().clone();
-        let elsewhere =
-            folders.map(|folders| OtherProcesses { file: Elsewhere::of(folders), service_hash: hash_of(service) });
+        let file = folders.and_then(Elsewhere::of);
+        let elsewhere = file.map(|file| OtherProcesses { file, service_hash: hash_of(service) });
         Self { entries, elsewhere }
     }
 
@@ -111,6 +111,7 @@ fn hash_of(service: &str) -> u64 {
 }
 
 /// The updates of an account so far. If it is the same as before, the account was not updated in the meantime.
+#[cfg(any(feature = "plan", test))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Writes {
     /// The number of turns of this process in which an update was sent.

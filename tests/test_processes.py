@@ -45,6 +45,26 @@ with ReplyClient("k", base_url=url, quota=None, timeout=60) as client:
 """
 
 
+# Updates an account, then gives the descriptor of the shared file to a file of its own, and updates another account.
+_DAEMON = """
+import os
+from replyio import ReplyClient
+
+def inode(number):
+    try:
+        return os.fstat(number).st_ino
+    except OSError:
+        return None
+
+with ReplyClient("k", base_url={url!r}, quota=None) as client:
+    client.patch_contact_account(1, city="new")
+    turns = os.stat({turns!r}).st_ino
+    (number,) = [number for number in range(3, 100) if inode(number) == turns]
+    os.dup2(os.open({mine!r}, os.O_RDWR | os.O_CREAT), number)
+    client.patch_contact_account(2, city="new")
+"""
+
+
 @pytest.fixture
 def service() -> Iterator[Sandbox]:
     accounts = [{"id": id, "name": f"account {id}", **dict.fromkeys(FIELDS, "old")} for id in ACCOUNTS]
@@ -160,11 +180,11 @@ def test_a_forked_child_does_not_have_the_turns_of_its_parent(client: ReplyClien
 
 
 def _patch_all(url: str, field: str) -> None:
-    from replyio import ReplyClient  # noqa: PLC0415
+    from replyio import ReplyClient
 
     with ReplyClient("k", base_url=url, quota=None, timeout=60) as client:
         for id in ACCOUNTS:
-            client.patch_contact_account(id, **{field: "new"})
+            client.patch_contact_account(id, **{field: "new"})  # type: ignore[arg-type]
 
 
 class TestTheFile:
@@ -225,19 +245,7 @@ class TestTheFile:
 
     def test_closed_descriptors_are_not_used_again(self, state: Path, service: Sandbox, tmp_path: Path) -> None:
         """A daemon closes every descriptor, and the next file that it opens has one of them."""
-        program = f"""
-import os, sys
-from replyio import ReplyClient
-with ReplyClient("k", base_url={service.url!r}, quota=None) as client:
-    client.patch_contact_account(1, city="new")
-    turns = os.stat({str(state / "turns" / "accounts")!r}).st_ino
-    number = next(number for number in range(3, 100) if _inode(number) == turns)
-    mine = os.open({str(tmp_path / "mine")!r}, os.O_RDWR | os.O_CREAT)
-    os.dup2(mine, number)
-    client.patch_contact_account(2, city="new")
-"""
-        helper = "def _inode(number):\n    try:\n        return os.fstat(number).st_ino\n    except OSError:\n        return None\n"
-        program = program.replace("import os, sys\n", "import os, sys\n" + helper)
+        program = _DAEMON.format(url=service.url, turns=str(state / "turns" / "accounts"), mine=str(tmp_path / "mine"))
         subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
         assert (tmp_path / "mine").read_bytes() == b""
         assert {service.accounts[id].city for id in (1, 2)} == {"new"}
@@ -251,5 +259,5 @@ with ReplyClient("k", base_url={service.url!r}, quota=None) as client:
             monkeypatch.setenv("REPLYIO_STATE_DIR", str(tmp_path / str(number)))
             with service.client(quota=None) as client:
                 client.patch_contact_account(1, city=str(number))
-        open_files = [os.readlink(entry) for entry in folder.iterdir() if entry.exists()]
+        open_files = [str(entry.readlink()) for entry in folder.iterdir() if entry.exists()]
         assert sum(str(tmp_path) in name for name in open_files) <= 2

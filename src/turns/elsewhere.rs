@@ -75,7 +75,9 @@ impl Locked {
     /// Leaves a mark of an update. A reader of the account that finds another mark than before reads it again.
     pub(super) fn mark(&self) {
         if let Some(file) = self.open.intact() {
-            let _ = file.write_all_at(&fastrand::u64(1..).to_ne_bytes(), self.place.of_mark());
+            // A forked child has the random numbers of its parent.
+            let mark = fastrand::u64(..) ^ u64::from(std::process::id());
+            let _ = file.write_all_at(&mark.to_ne_bytes(), self.place.of_mark());
         }
     }
 }
@@ -109,11 +111,12 @@ static FILES: PerProcess<Mutex<HashMap<Vec<PathBuf>, Arc<Elsewhere>>>> = PerProc
 
 impl Elsewhere {
     /// Returns the file in the first usable folder. Opens nothing yet. Closes files that nobody uses any more.
-    pub(super) fn of(folders: &[PathBuf]) -> Arc<Self> {
+    #[expect(clippy::unnecessary_wraps, reason = "not every system has such locks")]
+    pub(super) fn of(folders: &[PathBuf]) -> Option<Arc<Self>> {
         let mut files = lock(FILES.get_or_init(Mutex::default));
         files.retain(|known, file| known == folders || Arc::strong_count(file) > 1);
         let new = || Arc::new(Self { folders: folders.to_vec(), state: Mutex::new(State::Closed) });
-        Arc::clone(files.entry(folders.to_vec()).or_insert_with(new))
+        Some(Arc::clone(files.entry(folders.to_vec()).or_insert_with(new)))
     }
 
     /// Tries to lock an account.
@@ -140,6 +143,7 @@ impl Elsewhere {
     }
 
     /// Returns the mark of the last update of an account by any process of this machine.
+    #[cfg(any(feature = "plan", test))]
     pub(super) fn mark(&self, place: Place) -> u64 {
         let open = self.open();
         let Some(file) = open.as_ref().and_then(|open| open.file.as_ref()) else { return 0 };
@@ -238,7 +242,8 @@ impl Drop for Open {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use std::fs::{OpenOptions, remove_file};
 
@@ -269,7 +274,7 @@ mod tests {
     #[test]
     fn a_process_that_has_an_account_keeps_others_out_until_it_lets_go() {
         let folder = TempDir::new().unwrap();
-        let elsewhere = Elsewhere::of(&folders(&folder));
+        let elsewhere = Elsewhere::of(&folders(&folder)).unwrap();
         let Attempt::Locked(locked) = elsewhere.try_lock(PLACE) else { panic!("nobody has it") };
         let other = OtherProcess::of(&folder);
         assert!(!other.lock(PLACE, libc::F_WRLCK));
@@ -287,7 +292,7 @@ mod tests {
     #[test]
     fn each_update_leaves_another_mark_and_only_for_its_account() {
         let folder = TempDir::new().unwrap();
-        let elsewhere = Elsewhere::of(&folders(&folder));
+        let elsewhere = Elsewhere::of(&folders(&folder)).unwrap();
         let (before, neighbour) = (elsewhere.mark(PLACE), elsewhere.mark(Place::of(7, 4712)));
         let Attempt::Locked(locked) = elsewhere.try_lock(PLACE) else { panic!("nobody has it") };
         assert_eq!(elsewhere.mark(PLACE), before, "nothing was updated yet");
@@ -301,7 +306,7 @@ mod tests {
     #[test]
     fn a_deleted_file_is_replaced_and_its_locks_no_longer_count() {
         let folder = TempDir::new().unwrap();
-        let elsewhere = Elsewhere::of(&folders(&folder));
+        let elsewhere = Elsewhere::of(&folders(&folder)).unwrap();
         assert!(matches!(elsewhere.try_lock(PLACE), Attempt::Locked(_)));
         let other = OtherProcess::of(&folder);
         assert!(other.lock(PLACE, libc::F_WRLCK));
