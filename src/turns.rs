@@ -214,8 +214,8 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         let has_written = *self.has_written.get_mut();
-        if let Some(locked) = self.locked.take().filter(|_| has_written) {
-            locked.mark();
+        if let Some(locked) = self.locked.take() {
+            locked.end(has_written);
         }
         let entry = &self.account.entry;
         entry.writes.fetch_add(u64::from(has_written), Ordering::AcqRel);

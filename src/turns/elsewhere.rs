@@ -45,6 +45,12 @@ impl Place {
         self.0 % MARKS * MARK_LENGTH
     }
 
+    fn mark(self, file: &File) {
+        // A forked child has the random numbers of its parent.
+        let mark = fastrand::u64(..) ^ u64::from(std::process::id());
+        let _ = file.write_all_at(&mark.to_ne_bytes(), self.of_mark());
+    }
+
     fn lock(self, kind: libc::c_int) -> libc::flock {
         let kind = libc::c_short::try_from(kind).unwrap_or_default();
         let start = libc::off_t::try_from(LONGEST_FILE + self.0).unwrap_or(libc::off_t::MAX);
@@ -64,7 +70,7 @@ pub(super) enum Attempt {
     Unknown,
 }
 
-/// The lock of an account.
+/// The lock of an account, until [`Locked::end`].
 #[derive(Debug)]
 pub(super) struct Locked {
     open: Arc<Open>,
@@ -75,18 +81,17 @@ impl Locked {
     /// Leaves a mark of an update. A reader of the account that finds another mark than before reads it again.
     pub(super) fn mark(&self) {
         if let Some(file) = self.open.intact() {
-            // A forked child has the random numbers of its parent.
-            let mark = fastrand::u64(..) ^ u64::from(std::process::id());
-            let _ = file.write_all_at(&mark.to_ne_bytes(), self.place.of_mark());
+            self.place.mark(file);
         }
     }
-}
 
-impl Drop for Locked {
-    fn drop(&mut self) {
-        if let Some(file) = self.open.intact() {
-            let _ = fcntl(file, FcntlArg::F_SETLK(&self.place.lock(libc::F_UNLCK)));
+    /// Lets others have the account, and leaves a mark if it was updated.
+    pub(super) fn end(self, has_written: bool) {
+        let Some(file) = self.open.intact() else { return };
+        if has_written {
+            self.place.mark(file);
         }
+        let _ = fcntl(file, FcntlArg::F_SETLK(&self.place.lock(libc::F_UNLCK)));
     }
 }
 
@@ -280,7 +285,7 @@ mod tests {
         assert!(!other.lock(PLACE, libc::F_WRLCK));
         assert!(other.lock(Place::of(7, 4712), libc::F_WRLCK), "another account");
         assert!(other.lock(Place::of(8, 4712), libc::F_WRLCK), "another service");
-        drop(locked);
+        locked.end(false);
         assert!(other.lock(PLACE, libc::F_WRLCK));
         assert!(matches!(elsewhere.try_lock(PLACE), Attempt::Taken));
         assert!(elsewhere.holder(PLACE).is_some());
@@ -307,7 +312,8 @@ mod tests {
     fn a_deleted_file_is_replaced_and_its_locks_no_longer_count() {
         let folder = TempDir::new().unwrap();
         let elsewhere = Elsewhere::of(&folders(&folder)).unwrap();
-        assert!(matches!(elsewhere.try_lock(PLACE), Attempt::Locked(_)));
+        let Attempt::Locked(locked) = elsewhere.try_lock(PLACE) else { panic!("nobody has it") };
+        locked.end(true);
         let other = OtherProcess::of(&folder);
         assert!(other.lock(PLACE, libc::F_WRLCK));
         remove_file(folder.path().join("state").join(FOLDER).join(NAME)).unwrap();
