@@ -3,9 +3,10 @@
 //! A lane is a current-thread runtime with its own connections. A call borrows a lane until it ends, so a call needs no
 //! other thread, and concurrent calls do not interfere.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -19,9 +20,11 @@ use super::events::{self, Line, Lines};
 use super::guard::caught;
 use super::{errors, exit};
 use crate::client::Client;
+use crate::lock::lock;
+use crate::plan::file::interruptible;
 use crate::sabotage::{self, Guard};
 
-/// How often a waiting call checks for signals. Ctrl-C must work within 0.2 s.
+/// How often a call checks for signals. Ctrl-C must work within 0.2 s.
 const SIGNAL_CHECK: Duration = Duration::from_millis(50);
 
 /// After a longer pause, the server may have closed the connection.
@@ -116,13 +119,42 @@ impl Lane {
                 return Ok(value);
             }
             signal_check.as_mut().reset(Instant::now() + SIGNAL_CHECK);
-            exit::park_if_exiting();
-            if !sabotage::is_off(Guard::Signals) {
-                let checked = Python::attach(|py| py.check_signals().and_then(|()| log(py, &self.lines)));
-                checked.map_err(Stopped::Raised)?;
-            }
+            check_signals(|py| log(py, &self.lines)).map_err(Stopped::Raised)?;
         }
     }
+}
+
+/// Runs the due signal handlers, then a function. For a thread that has released the interpreter.
+fn check_signals(then: impl FnOnce(Python<'_>) -> PyResult<()>) -> PyResult<()> {
+    exit::park_if_exiting();
+    if sabotage::is_off(Guard::Signals) {
+        return Ok(());
+    }
+    Python::attach(|py| py.check_signals().and_then(|()| then(py)))
+}
+
+/// Runs a function that reads plans with the interpreter released, checking for signals.
+///
+/// # Errors
+/// Returns the exception of a signal handler; the reads of the function then failed.
+pub(super) fn reading<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
+    let raised = Arc::new(Mutex::new(None));
+    let result = exit::detached(py, || {
+        let (raised, checked) = (Arc::clone(&raised), Cell::new(Instant::now()));
+        let interrupt = move || {
+            if checked.get().elapsed() >= SIGNAL_CHECK {
+                let error = check_signals(|_| Ok(())).err();
+                checked.set(Instant::now());
+                // A function may go on after a read has failed.
+                let mut raised = lock(&raised);
+                *raised = raised.take().or(error);
+            }
+            lock(&raised).is_some()
+        };
+        interruptible(interrupt, work)
+    });
+    let raised = lock(&raised).take();
+    raised.map_or(Ok(result), Err)
 }
 
 /// Passes on log lines. A failing handler must not discard the answer, least of all that of an applied update: the

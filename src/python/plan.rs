@@ -18,9 +18,9 @@ use pyo3::types::{PyCapsule, PyDict};
 use super::client::Client;
 use super::convert::{ToPython, member_to_python};
 use super::errors;
-use super::exit;
 use super::guard::guarded;
 use super::job::{Job, counts_to_python};
+use super::lane;
 use super::overview::{Known, Requests, Stamp, Tally};
 use super::table::Table;
 use crate::account::{DateTime, MemberValue};
@@ -73,7 +73,7 @@ impl PlanFile {
         py: Python<'_>,
         work: impl FnOnce(&file::PlanFile) -> Result<T, FileError> + Send,
     ) -> PyResult<T> {
-        exit::detached(py, || work(&self.0)).map_err(|error| refused(py, &error))
+        lane::reading(py, || work(&self.0))?.map_err(|error| refused(py, &error))
     }
 }
 
@@ -84,7 +84,7 @@ impl PlanFile {
     #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn reverted_by(py: Python<'_>, path: PathBuf) -> PyResult<Option<PathBuf>> {
         guarded(py, "reverted_by", || {
-            Ok(exit::detached(py, || file::PlanFile::open(&path).ok().and_then(|file| file.reverted_by())))
+            lane::reading(py, || file::PlanFile::open(&path).ok().and_then(|file| file.reverted_by()))
         })
     }
 
@@ -109,10 +109,10 @@ impl PlanFile {
         guarded(py, "resume_plan", || {
             let (table, options) = table.inner();
             let target = Target::of(client.here(py)?.config(), false);
-            let opened = exit::detached(py, || {
+            let opened = lane::reading(py, || {
                 let file = file::PlanFile::resume(&path, table.digest(&options))?;
                 file.as_ref().map_or(Ok(()), |file| target.check(file)).map(|()| file)
-            });
+            })?;
             opened.map(|file| file.map(|file| Self::new(file, Known::default()))).map_err(|error| refused(py, &error))
         })
     }
@@ -122,7 +122,7 @@ impl PlanFile {
     #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn is_replaceable(py: Python<'_>, path: PathBuf) -> PyResult<bool> {
         guarded(py, "replace_plan", || {
-            exit::detached(py, || file::PlanFile::is_replaceable(&path)).map_err(|error| refused(py, &error))
+            lane::reading(py, || file::PlanFile::is_replaceable(&path))?.map_err(|error| refused(py, &error))
         })
     }
 
@@ -130,7 +130,7 @@ impl PlanFile {
     #[staticmethod]
     #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn is_in_use(py: Python<'_>, path: PathBuf) -> PyResult<bool> {
-        guarded(py, "is_plan_in_use", || Ok(exit::detached(py, || file::PlanFile::is_in_use(&path))))
+        guarded(py, "is_plan_in_use", || lane::reading(py, || file::PlanFile::is_in_use(&path)))
     }
 
     /// Opens a plan. With a client, the plan must belong to its base URL, user and team, and can be applied; without
@@ -143,12 +143,12 @@ impl PlanFile {
         guarded(py, "open_plan", || {
             let client = client.map(|client| client.here(py)).transpose()?;
             let target = client.map(|client| Target::of(client.config(), new_key));
-            let opened = exit::detached(py, || {
+            let opened = lane::reading(py, || {
                 let file = if recover { file::PlanFile::recover(&path)? } else { file::PlanFile::open(&path)? };
                 target.map_or(Ok(()), |target| target.check(&file))?;
                 let known = Known::in_advance(client, &file)?;
                 Ok::<_, FileError>((file, known))
-            });
+            })?;
             opened.map(|(file, known)| Self::new(file, known)).map_err(|error| refused(py, &error))
         })
     }

@@ -6,11 +6,13 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,24 @@ PLAN = """
     client = replyio.ReplyClient(quota=None)
     rows = [{{"id": id, "city": "Bergen"}} for id in range(1, 41)]
     client.plan_contact_account_updates(rows, save_as={path!r}, progress=False)
+"""
+READ = """
+    import os, signal, threading, time
+    from replyio import read_plan
+    def interrupt():
+        global sent
+        sent = time.monotonic()
+        os.kill(os.getpid(), signal.SIGINT)
+    threading.Timer(0.1, interrupt).start()
+    try:
+        read_plan({path!r})
+    except KeyboardInterrupt:
+        print(time.monotonic() - sent)
+"""
+MANY_ROWS = """
+    INSERT INTO rows SELECT number, NULL, NULL, 'not_found', NULL, NULL, 1, 0, 0, NULL, 0
+    FROM (WITH RECURSIVE numbers(number) AS (SELECT 1000 UNION ALL SELECT number + 1 FROM numbers LIMIT 2000000)
+          SELECT number FROM numbers)
 """
 
 
@@ -347,3 +367,12 @@ def test_planning_that_needs_no_request_stops_too(tmp_path: Path, reply_sandbox:
     with reply_sandbox.client() as client:
         asyncio.run(cancelled())
     assert not path.exists()
+
+
+def test_ctrl_c_ends_the_read_of_a_large_plan(tmp_path: Path, reply_sandbox: Sandbox) -> None:
+    path = tmp_path / "large.replyplan"
+    saved(reply_sandbox, str(path))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(MANY_ROWS)
+    ended = run(READ.format(path=str(path)), reply_sandbox)
+    assert float(ended.stdout) < 0.2, ended.stderr

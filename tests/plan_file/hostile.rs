@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use replyio::plan::file::{FileErrorKind, PlanFile};
+use replyio::plan::file::{FileErrorKind, PlanFile, interruptible};
 use rusqlite::Connection;
 
 use super::{Folder, build, export, refusal};
@@ -110,18 +110,17 @@ fn a_check_that_takes_long_ends_when_it_is_told_to() {
     drop(build(&folder.plan(), 60_000).unwrap());
     let asked = Arc::new(AtomicU32::new(0));
     let counts = Arc::clone(&asked);
-    let opened = PlanFile::open_with(&folder.plan(), Arc::new(move || counts.fetch_add(1, Ordering::Relaxed) > 3));
+    let interrupt = move || counts.fetch_add(1, Ordering::Relaxed) > 3;
+    let opened = interruptible(interrupt, || PlanFile::open(&folder.plan()));
     assert_eq!(opened.err().unwrap().kind(), &FileErrorKind::Interrupted);
     assert_eq!(asked.load(Ordering::Relaxed), 5);
     // So does what is read later.
-    let stop = Arc::new(AtomicU32::new(0));
-    let stops = Arc::clone(&stop);
-    let interrupt = Arc::new(move || stops.load(Ordering::Relaxed) == 1);
-    let file = PlanFile::open_with(&folder.plan(), interrupt).unwrap();
+    let file = interruptible(|| false, || PlanFile::open(&folder.plan())).unwrap();
+    let (exported, counted) = interruptible(|| true, || (export(&file), file.counts()));
+    assert_eq!(exported.unwrap_err().kind(), &FileErrorKind::Interrupted);
+    assert_eq!(counted.unwrap_err().kind(), &FileErrorKind::Interrupted);
+    // Afterwards nothing interrupts.
     export(&file).unwrap();
-    stop.store(1, Ordering::Relaxed);
-    assert_eq!(export(&file).unwrap_err().kind(), &FileErrorKind::Interrupted);
-    assert_eq!(file.counts().unwrap_err().kind(), &FileErrorKind::Interrupted);
 }
 
 /// A page inside the tree of a table that leads hundreds of times to one other page. Its head is at an offset.

@@ -152,7 +152,7 @@ impl Builder {
         #[cfg(feature = "simulation")]
         super::simulation::after_commit(&self.path).map_err(|kind| FileError::new(&self.name, kind))?;
         // The rows are not read back: that would show the system's cache, not the disk.
-        Ok(PlanFile::of(&self.name, &self.path, self.header.clone(), written.cleared, None))
+        Ok(PlanFile::of(&self.name, &self.path, self.header.clone(), written.cleared))
     }
 
     fn write_facts(&self, written: &Rows, rows: u64) -> rusqlite::Result<()> {
@@ -292,7 +292,7 @@ fn start(name: &Path, path: &Path, header: &Header, owner: &Owner) -> Result<Row
     }
     let begin = || {
         let mut connection = connect::for_writing(path)?;
-        connect::trust(&mut connection, None)?;
+        connect::trust(&mut connection)?;
         // A process that opens the file now learns that it is being created.
         connection.execute_batch(
             "PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF; PRAGMA cache_size=-64000; BEGIN EXCLUSIVE",

@@ -10,7 +10,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::error::{FileError, FileErrorKind};
-use super::{INSTRUCTIONS, Interrupt, schema};
+use super::{interrupt, schema};
 
 /// How long a statement waits for another connection.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -21,6 +21,8 @@ const LONGEST_STATEMENT: i32 = 10_000;
 /// The most SQLite instructions of a statement that reads a file's schema or header. A plan needs far fewer. In a
 /// hostile file, a few pages can refer to each other, so that SQLite reads rows without end.
 const MOST_INSTRUCTIONS: i32 = 10_000;
+/// The number of instructions between two checks whether to stop; some milliseconds.
+const INSTRUCTIONS: i32 = 20_000;
 /// More than the statements that one connection can use.
 const STATEMENTS: usize = 64;
 
@@ -72,12 +74,14 @@ fn is_bound(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted)
 }
 
-/// Removes the limit on instructions after the plan was identified; `interrupt` is called from then on.
-pub(super) fn trust(connection: &mut Connection, interrupt: Option<Interrupt>) -> rusqlite::Result<()> {
-    match interrupt {
-        Some(interrupt) => connection.progress_handler(INSTRUCTIONS, Some(move || interrupt())),
-        None => connection.progress_handler(0, None::<fn() -> bool>),
-    }
+/// Removes the limit on instructions after the plan was identified.
+pub(super) fn trust(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.progress_handler(0, None::<fn() -> bool>)
+}
+
+/// The same; from then on, the thread can interrupt the connection.
+pub(super) fn trust_interruptibly(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.progress_handler(INSTRUCTIONS, Some(interrupt::is_due))
 }
 
 /// Opens a plan for reading, and never writes: not even to roll back the transaction of a dead process.

@@ -9,6 +9,7 @@ mod check;
 mod connect;
 mod error;
 mod header;
+mod interrupt;
 mod log;
 mod owner;
 mod presence;
@@ -37,6 +38,7 @@ pub use self::builder::Builder;
 use self::check::Head;
 pub use self::error::{FileError, FileErrorKind};
 pub use self::header::{Header, KeyMark};
+pub use self::interrupt::interruptible;
 use self::presence::Presence;
 #[cfg(feature = "python")]
 pub(crate) use self::private::with_suffix;
@@ -55,14 +57,9 @@ const PLANNED: Duration = Duration::from_millis(200);
 const MAKING: Duration = Duration::from_millis(500);
 /// How long a recovery waits for other processes.
 const RECOVERY: Duration = Duration::from_millis(700);
-/// The number of SQLite instructions between two checks whether to stop; some milliseconds.
-const INSTRUCTIONS: i32 = 20_000;
 
 /// The longest text of a plan in a message, in characters.
 const LONGEST_SHOWN: usize = 200;
-
-/// Called regularly by the reading thread: returns whether to stop.
-pub type Interrupt = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// A read-only view of a plan. It never locks; any number of views may exist, in any process, even while a run writes.
 /// Clones are handles on the same view.
@@ -75,7 +72,6 @@ struct Inner {
     real: PathBuf,
     header: Header,
     cleared: u64,
-    interrupt: Option<Interrupt>,
 }
 
 #[cfg(not(feature = "simulation"))]
@@ -96,18 +92,6 @@ impl PlanFile {
     /// # Errors
     /// Returns [`FileError`] if the file is missing, incomplete, damaged, newer or not a plan, or lacks its log.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        Self::check(path, None)
-    }
-
-    /// Opens a plan. Stops if `interrupt` returns true, now and in later reads.
-    ///
-    /// # Errors
-    /// Returns the errors of [`PlanFile::open`], and [`FileErrorKind::Interrupted`].
-    pub fn open_with(path: &Path, interrupt: Interrupt) -> Result<Self, FileError> {
-        Self::check(path, Some(interrupt))
-    }
-
-    fn check(path: &Path, interrupt: Option<Interrupt>) -> Result<Self, FileError> {
         let real = connect::resolve(path)?;
         let of = |error: FileError| error.at(path);
         if !Reader::is_at_hand(&real) {
@@ -116,7 +100,7 @@ impl PlanFile {
         // If this does not wait, the activity does not matter.
         let is_planned = connect::patience(PLANNED) > Duration::ZERO && owner::is_planned(&real);
         let wait = if is_planned { PLANNED } else { connect::PATIENCE };
-        let checked = Reader::open(&real, interrupt.as_ref(), wait).map_err(of)?.and_then(|reader| {
+        let checked = Reader::open(&real, wait).map_err(of)?.and_then(|reader| {
             // One snapshot of a plan that a run may be writing.
             let reading = reader.connection.unchecked_transaction()?;
             match check::check_head(&reading)?.and_then(Head::with_log) {
@@ -125,7 +109,7 @@ impl PlanFile {
             }
         });
         match checked {
-            Ok(Ok(head)) => Ok(Self::of(path, &real, head.header, head.cleared, interrupt)),
+            Ok(Ok(head)) => Ok(Self::of(path, &real, head.header, head.cleared)),
             Ok(Err(kind)) => Err(owner::refusal_or(&real, log::without(&real, kind)).at(path)),
             Err(error) => {
                 let refusal = owner::refusal_of(&real, &error);
@@ -136,18 +120,18 @@ impl PlanFile {
     }
 
     /// Opens a plan. A file that is half-written twice, half a second apart, is no longer being created.
-    fn check_settled(path: &Path, interrupt: Option<Interrupt>) -> Result<Self, FileError> {
-        Self::check(path, interrupt.clone()).or_else(|error| {
+    fn open_settled(path: &Path) -> Result<Self, FileError> {
+        Self::open(path).or_else(|error| {
             if error.kind() != &FileErrorKind::HalfWritten {
                 return Err(error);
             }
             thread::sleep(connect::patience(MAKING));
-            Self::check(path, interrupt)
+            Self::open(path)
         })
     }
 
-    fn of(path: &Path, real: &Path, header: Header, cleared: u64, interrupt: Option<Interrupt>) -> Self {
-        Self(Arc::new(Inner { path: path.to_owned(), real: real.to_owned(), header, cleared, interrupt }))
+    fn of(path: &Path, real: &Path, header: Header, cleared: u64) -> Self {
+        Self(Arc::new(Inner { path: path.to_owned(), real: real.to_owned(), header, cleared }))
     }
 
     /// Opens a plan. If its log is missing, every row that may have been sent becomes unknown, and the plan is complete
@@ -156,15 +140,7 @@ impl PlanFile {
     /// # Errors
     /// Returns the errors of [`PlanFile::open`], and [`FileErrorKind::Locked`] if a run uses the plan.
     pub fn recover(path: &Path) -> Result<Self, FileError> {
-        Self::recover_with(path, None)
-    }
-
-    /// The same, with an interrupt as in [`PlanFile::open_with`].
-    ///
-    /// # Errors
-    /// Returns the errors of [`PlanFile::recover`], and [`FileErrorKind::Interrupted`].
-    pub fn recover_with(path: &Path, interrupt: Option<Interrupt>) -> Result<Self, FileError> {
-        match Self::check(path, interrupt.clone()) {
+        match Self::open(path) {
             Err(error) if error.kind() == &FileErrorKind::NeedsLog => {}
             opened => return opened,
         }
@@ -173,7 +149,7 @@ impl PlanFile {
         log::check(&real).map_err(|error| error.at(path))?;
         let recovery = Header::new_identity()?;
         let refusal = match recover(&real, &recovery) {
-            Ok(Ok(())) => return Self::check(path, interrupt),
+            Ok(Ok(())) => return Self::open(path),
             Ok(Err(kind)) => owner::refusal_or(&real, kind),
             Err(error) => owner::refusal_of(&real, &connect::endless(error)),
         };
@@ -190,7 +166,7 @@ impl PlanFile {
     /// Returns the errors of [`PlanFile::open`], and [`FileErrorKind::Foreign`] if the plan was created from other rows
     /// or options.
     pub fn resume(path: &Path, source_digest: [u8; 32]) -> Result<Option<Self>, FileError> {
-        match Self::check_settled(path, None) {
+        match Self::open_settled(path) {
             Ok(file) if file.header().source_digest == source_digest && !file.header().is_revert => Ok(Some(file)),
             Ok(file) => {
                 let replace = if file.written()? == 0 { ", or replace it with if_exists=\"replace\"" } else { "" };
@@ -211,7 +187,7 @@ impl PlanFile {
     /// Returns [`FileErrorKind::NotAPlan`], [`FileErrorKind::Locked`] or [`FileErrorKind::Written`], or another kind if
     /// the file cannot be read.
     pub fn is_replaceable(path: &Path) -> Result<bool, FileError> {
-        match Self::check_settled(path, None) {
+        match Self::open_settled(path) {
             Ok(file) => {
                 let _no_run = file.start_run()?;
                 match file.written()? {
@@ -225,7 +201,7 @@ impl PlanFile {
 
     /// Returns whether a run uses the plan of a file, or plans it.
     pub fn is_in_use(path: &Path) -> bool {
-        match Self::check(path, None) {
+        match Self::open(path) {
             Ok(file) => file.start_run().is_err(),
             Err(error) => matches!(error.kind(), FileErrorKind::Locked(_)),
         }
@@ -311,7 +287,7 @@ impl PlanFile {
 
     fn reader(&self) -> Result<Reader, FileError> {
         let was_at_hand = Reader::is_at_hand(&self.0.real);
-        let reader = Reader::open(&self.0.real, self.0.interrupt.as_ref(), connect::PATIENCE);
+        let reader = Reader::open(&self.0.real, connect::PATIENCE);
         let reader = reader.map_err(|error| error.at(self.path()))?;
         let of_sqlite = |error: rusqlite::Error| owner::refusal_of(&self.0.real, &error).at(self.path());
         let reader = reader.map_err(of_sqlite)?;
@@ -349,7 +325,7 @@ impl Reader {
         }
     }
 
-    fn open(path: &Path, interrupt: Option<&Interrupt>, wait: Duration) -> Result<rusqlite::Result<Self>, FileError> {
+    fn open(path: &Path, wait: Duration) -> Result<rusqlite::Result<Self>, FileError> {
         if !path.exists() {
             return Err(FileError::new(path, FileErrorKind::Missing));
         }
@@ -361,7 +337,7 @@ impl Reader {
         log::check(path)?;
         let open = || {
             let mut connection = connect::for_reading(path, wait)?;
-            connect::trust(&mut connection, interrupt.cloned())?;
+            connect::trust_interruptibly(&mut connection)?;
             #[cfg(feature = "simulation")]
             let connection = simulation::Kept::new(path, connection);
             Ok(Self { connection, _presence: presence })
@@ -385,7 +361,7 @@ fn recover(path: &Path, recovery: &str) -> check::Found<()> {
     if let Err(kind) = check::check_schema(&connection)? {
         return Ok(Err(kind));
     }
-    connect::trust(&mut connection, None)?;
+    connect::trust(&mut connection)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
     let checked = match check::check_head(&transaction)? {
         Ok(head) if head.log == Log::Missing => check::check_rows(&transaction, &head)?,

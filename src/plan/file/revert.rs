@@ -50,7 +50,7 @@ impl PlanFile {
             if path.symlink_metadata().is_err() {
                 return self.revert_as(&path);
             }
-            let found = match Self::check_settled(&path, self.0.interrupt.clone()) {
+            let found = match Self::open_settled(&path) {
                 Ok(found) => found,
                 Err(error) => match error.kind() {
                     FileErrorKind::HalfWritten if is_half_made(&path, &self.header().identity) => {

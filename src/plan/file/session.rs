@@ -126,7 +126,7 @@ impl Session {
     }
 
     fn begin_log(&mut self) -> check::Found<()> {
-        connect::trust(&mut self.connection, None)?;
+        connect::trust(&mut self.connection)?;
         // Still `EXTRA`: a journal that reappears after a power failure would be next to the log.
         switch(&self.connection, "WAL", READERS)?;
         self.connection.execute_batch("PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0")?;

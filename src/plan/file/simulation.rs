@@ -128,7 +128,7 @@ impl Drop for Kept {
         let (path, connection) = (std::mem::take(&mut self.path), self.connection.take());
         let Some(mut connection) = connection.filter(Connection::is_autocommit) else { return };
         // If its file was refused, it still has the bound of an unknown file, which a large plan exceeds.
-        let _ = super::connect::trust(&mut connection, None);
+        let _ = super::connect::trust(&mut connection);
         let file = self.file;
         let closed = with(|simulated| {
             let is_needed = simulated.kept.get(&path).is_none_or(|(_, kept)| !can_write(kept));
