@@ -7,7 +7,7 @@ use std::path::Path;
 use replyio::plan::Status;
 use replyio::plan::file::{FileErrorKind, PlanFile};
 
-use super::{Folder, NOW, beside, block_on, build, export, finished};
+use super::{Folder, NOW, beside, block_on, build, export, finish, finished, mark_sent};
 
 /// Whether what is at a path is refused; if not, it tells what it is to tell.
 fn is_refused(path: &Path, expected: &str, what: &str) -> bool {
@@ -27,12 +27,12 @@ fn plan(folder: &Folder) -> (Vec<u8>, String) {
     let run = file.start_run().unwrap();
     block_on(async {
         for row in (0..100).filter(|row| row % 5 != 4) {
-            run.sending(row, Vec::new(), NOW + row.cast_signed()).await.unwrap();
+            run.store(mark_sent(row, NOW + row.cast_signed())).await.unwrap();
             let error = (row % 3 == 0).then(|| format!("row {row}: refused"));
             let status = if error.is_some() { Status::Failed } else { Status::Changed };
-            run.finish(row, finished(status, error)).await.unwrap();
+            run.store(finish(row, finished(status, error))).await.unwrap();
         }
-        run.sending(101, Vec::new(), NOW + 101).await.unwrap();
+        run.store(mark_sent(101, NOW + 101)).await.unwrap();
     });
     drop(run);
     let told = export(&file).unwrap();
@@ -95,8 +95,8 @@ fn a_damaged_log_takes_outcomes_back_and_makes_none_up() {
     let rows: Vec<u64> = (0..40).filter(|row| row % 5 != 4).collect();
     block_on(async {
         for row in &rows {
-            run.sending(*row, Vec::new(), 1).await.unwrap();
-            run.finish(*row, finished(Status::Changed, None)).await.unwrap();
+            run.store(mark_sent(*row, 1)).await.unwrap();
+            run.store(finish(*row, finished(Status::Changed, None))).await.unwrap();
         }
     });
     let (bytes, log) = (fs::read(&path).unwrap(), fs::read(beside(&path, "-wal")).unwrap());

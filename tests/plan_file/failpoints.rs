@@ -14,12 +14,12 @@ use std::sync::{Arc, Mutex};
 use std::{ptr, thread};
 
 use replyio::plan::Status;
-use replyio::plan::file::{FileError, FileErrorKind, PlanFile, Run};
+use replyio::plan::file::{FileError, FileErrorKind, PlanFile, Record, Run};
 use rusqlite::auto_extension::register_auto_extension;
 use rusqlite::ffi;
 
 use super::disk::Disk;
-use super::{CHILD, Folder, NOW, beside, block_on, build, child_path, finished, planned};
+use super::{CHILD, Folder, NOW, beside, block_on, build, child_path, finish, finished, mark_sent, planned};
 
 /// At which place the child dies.
 const PLACE: &str = "REPLYIO_PLAN_FILE_DIES_AT";
@@ -142,17 +142,17 @@ fn send_also(
 
 async fn send_one(run: &Run, name: &str, log: &Log, row: u64, end: End) -> Result<(), FileError> {
     log.note(&format!("{name} mark {row}"));
-    run.sending(row, Vec::new(), NOW + row.cast_signed()).await?;
+    run.store(mark_sent(row, NOW + row.cast_signed())).await?;
     log.note(&format!("{name} done {row}"));
     match end {
         End::Finished(status) => {
             log.note(&format!("{name} {} {row}", status.as_str()));
             let error = (status != Status::Changed).then(|| "refused ".repeat(40));
-            run.finish(row, finished(status, error)).await?;
+            run.store(finish(row, finished(status, error))).await?;
         }
         End::TakenBack => {
             log.note(&format!("{name} pending {row}"));
-            run.not_sent(row, Vec::new()).await?;
+            run.store(Record::NotSent { row, before: Vec::new() }).await?;
         }
         End::Left => return Ok(()),
     }

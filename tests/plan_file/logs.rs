@@ -7,13 +7,13 @@ use std::thread;
 use std::time::Duration;
 
 use replyio::plan::Status;
-use replyio::plan::file::{Builder, FileError, FileErrorKind, PlanFile, Run};
+use replyio::plan::file::{Builder, FileError, FileErrorKind, PlanFile, Record, Run};
 
-use super::{Folder, NOW, beside, block_on, build, export, finished, header, planned, refusal};
+use super::{Folder, NOW, beside, block_on, build, export, finish, finished, header, mark_sent, planned, refusal};
 
 fn change(run: &Run, row: u64) {
-    block_on(run.sending(row, Vec::new(), NOW)).unwrap();
-    block_on(run.finish(row, finished(Status::Changed, None))).unwrap();
+    block_on(run.store(mark_sent(row, NOW))).unwrap();
+    block_on(run.store(finish(row, finished(Status::Changed, None)))).unwrap();
 }
 
 /// A plan whose run was killed after it had changed some rows: the copy of a folder in which a run goes on.
@@ -74,7 +74,7 @@ fn a_file_beside_a_log_that_is_not_its_own_is_refused_and_left_as_it_is() {
     let killed_first = copy_of(&plan);
     let first_log = beside(&killed_first.plan(), "-wal");
     for moment in 0..5_000 {
-        block_on(run.note_requests(vec![NOW + moment])).unwrap();
+        block_on(run.store(Record::Requests(vec![NOW + moment]))).unwrap();
     }
     let merged_log = beside(&plan.plan(), "-wal");
     is_refused_until_its_log_is_moved_away(&put(&running, &merged_log), "a file from before its log was merged");
@@ -169,7 +169,7 @@ fn no_view_is_refused_while_runs_start_and_end_and_merge_their_logs() {
         }
         let run = (0..100).find_map(|_| file.start_run().ok()).unwrap();
         for moment in 0..9_000 {
-            block_on(run.note_requests(vec![NOW + moment])).unwrap();
+            block_on(run.store(Record::Requests(vec![NOW + moment]))).unwrap();
         }
         drop(run);
         is_done.store(true, Ordering::SeqCst);
@@ -188,7 +188,7 @@ fn a_plan_whose_log_was_moved_in_half_while_somebody_read_is_whole_with_its_log(
         // What was read first is let go of, so that a part of the log can be moved.
         reader.execute_batch("BEGIN; SELECT count(*) FROM rows").unwrap();
         for moment in 0..3_001 {
-            block_on(run.note_requests(vec![NOW + round * 3_001 + moment])).unwrap();
+            block_on(run.store(Record::Requests(vec![NOW + round * 3_001 + moment]))).unwrap();
             moments += 1;
         }
         assert_eq!(PlanFile::open(&folder.plan()).unwrap().counts().unwrap()[&Status::Changed], 1);

@@ -33,7 +33,9 @@ mod timing;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use replyio::plan::file::{Builder, FileError, FileErrorKind, Finished, Header, KeyMark, PlanFile, PlannedRow};
+use replyio::plan::file::{
+    Attempt, Builder, FileError, FileErrorKind, Finished, Header, KeyMark, PlanFile, PlannedRow, Record,
+};
 use replyio::plan::{Change, MatchOn, Mode, Nulls, Status, Suspicion, Value};
 use replyio::{ApiKey, Field};
 use tempfile::TempDir;
@@ -77,6 +79,16 @@ fn key() -> ApiKey {
 /// A row that was done when it is written down, with an error or without.
 fn finished(status: Status, error: Option<String>) -> Finished {
     Finished { error, ..Finished::new(status, NOW) }
+}
+
+/// What is stored before the update of a row.
+fn mark_sent(row: u64, at_ms: i64) -> Record {
+    Record::Sent { row, attempt: Attempt::default(), at_ms }
+}
+
+/// What is stored of the outcome of a row.
+fn finish(row: u64, finished: Finished) -> Record {
+    Record::Finish { row, finished }
 }
 
 fn header() -> Header {

@@ -5,9 +5,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 
 use replyio::plan::Status;
-use replyio::plan::file::{FileError, FileErrorKind, PlanFile, Run};
+use replyio::plan::file::{FileError, FileErrorKind, PlanFile, Record, Run};
 
-use super::{Folder, NOW, beside, block_on, build, child, child_path, export, finished, planned};
+use super::{Folder, NOW, beside, block_on, build, child, child_path, export, finish, finished, mark_sent, planned};
 
 fn kind<T>(result: Result<T, FileError>) -> FileErrorKind {
     result.err().unwrap().kind().clone()
@@ -15,8 +15,8 @@ fn kind<T>(result: Result<T, FileError>) -> FileErrorKind {
 
 /// Sends a row, and finishes it.
 fn change(run: &Run, row: u64) -> Result<(), FileError> {
-    block_on(run.sending(row, Vec::new(), NOW))?;
-    block_on(run.finish(row, finished(Status::Changed, None)))
+    block_on(run.store(mark_sent(row, NOW)))?;
+    block_on(run.store(finish(row, finished(Status::Changed, None))))
 }
 
 #[cfg(unix)]
@@ -227,7 +227,7 @@ fn a_file_copied_alone_after_its_log_was_moved_into_it_needs_the_next_log() {
     let log = || fs::metadata(beside(&folder.plan(), "-wal")).unwrap().len();
     let (mut most, mut moved) = (0, 0);
     for moment in 0..10_000 {
-        block_on(run.note_requests(vec![NOW + moment])).unwrap();
+        block_on(run.store(Record::Requests(vec![NOW + moment]))).unwrap();
         let length = log();
         moved += u32::from(length < most);
         most = length;
@@ -248,7 +248,7 @@ fn a_reader_that_does_not_let_go_neither_stops_a_run_nor_makes_its_file_look_who
     let reader = rusqlite::Connection::open(folder.plan()).unwrap();
     reader.execute_batch("BEGIN; SELECT count(*) FROM rows").unwrap();
     for moment in 0..9_000 {
-        block_on(run.note_requests(vec![NOW + moment])).unwrap();
+        block_on(run.store(Record::Requests(vec![NOW + moment]))).unwrap();
     }
     let other = Folder::new();
     fs::copy(folder.plan(), other.plan()).unwrap();

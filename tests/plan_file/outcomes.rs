@@ -3,10 +3,10 @@
 use std::fs;
 
 use replyio::plan::Status;
-use replyio::plan::file::{Attempt, PlanFile, RowView};
+use replyio::plan::file::{Attempt, PlanFile, Record, RowView};
 use tokio::task::JoinSet;
 
-use super::{Folder, NOW, beside, block_on, build, export, finished};
+use super::{Folder, NOW, beside, block_on, build, export, finish, finished, mark_sent};
 
 fn rows(file: &PlanFile) -> Vec<RowView> {
     let mut rows = Vec::new();
@@ -26,9 +26,9 @@ fn an_outcome_is_there_as_soon_as_it_was_reported() {
         for &row in &open {
             let (run, is_done) = (run.clone(), done.contains(&row));
             tasks.spawn(async move {
-                run.sending(row, Vec::new(), NOW).await.unwrap();
+                run.store(mark_sent(row, NOW)).await.unwrap();
                 if is_done {
-                    run.finish(row, finished(Status::Changed, None)).await.unwrap();
+                    run.store(finish(row, finished(Status::Changed, None))).await.unwrap();
                 }
             });
         }
@@ -61,11 +61,11 @@ fn a_row_in_flight_can_be_sent_again_taken_back_or_given_up() {
     let [again, back, lost] = open[..] else { panic!("{open:?}") };
     block_on(async {
         for row in [again, back, lost, again] {
-            run.sending(row, Vec::new(), NOW).await.unwrap();
+            run.store(mark_sent(row, NOW)).await.unwrap();
         }
-        run.finish(again, finished(Status::Changed, None)).await.unwrap();
-        run.not_sent(back, Vec::new()).await.unwrap();
-        run.finish(lost, finished(Status::Unknown, Some("no answer".to_owned()))).await.unwrap();
+        run.store(finish(again, finished(Status::Changed, None))).await.unwrap();
+        run.store(Record::NotSent { row: back, before: Vec::new() }).await.unwrap();
+        run.store(finish(lost, finished(Status::Unknown, Some("no answer".to_owned())))).await.unwrap();
     });
     let found = |row: u64| rows(&file).into_iter().find(|found| found.row == row).unwrap();
     assert_eq!((found(again).status, found(again).repeated), (Status::Changed, 1));
@@ -84,8 +84,10 @@ fn members_at_risk_and_cleared_are_kept_however_many_they_are() {
     let run = file.start_run().unwrap();
     block_on(async {
         let values = members.iter().map(|name| (name.clone(), serde_json::json!({"id": 1}))).collect();
-        run.trying(0, Attempt { at_risk: values, ..Attempt::default() }, NOW).await.unwrap();
-        run.add_cleared(members.clone()).await.unwrap();
+        run.store(Record::Sent { row: 0, attempt: Attempt { at_risk: values, ..Attempt::default() }, at_ms: NOW })
+            .await
+            .unwrap();
+        run.store(Record::Cleared(members.clone())).await.unwrap();
     });
     drop(run);
     let state = PlanFile::open(&folder.plan()).unwrap().state().unwrap();

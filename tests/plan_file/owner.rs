@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use replyio::plan::Status;
 use replyio::plan::file::{FileErrorKind, PlanFile};
 
-use super::{Folder, NOW, block_on, build, child, child_path, finished};
+use super::{Folder, NOW, block_on, build, child, child_path, finish, finished};
 
 #[test]
 fn a_second_run_in_one_process_is_refused_and_viewing_never_is() {
@@ -21,7 +21,7 @@ fn a_second_run_in_one_process_is_refused_and_viewing_never_is() {
         assert_eq!(view.counts().unwrap()[&Status::Pending], 8);
     }
     // The refusals have not freed it.
-    block_on(run.finish(0, finished(Status::Changed, None))).unwrap();
+    block_on(run.store(finish(0, finished(Status::Changed, None)))).unwrap();
     let same = run.clone();
     drop(run);
     assert!(matches!(refused_run(&file), FileErrorKind::Locked(_)));
@@ -161,5 +161,5 @@ fn a_forked_child_is_refused_and_leaves_the_lock_alone() {
     }
     assert_eq!(status, 0);
     assert!(matches!(refused_run(&file), FileErrorKind::Locked(_)));
-    block_on(run.finish(0, finished(Status::Changed, None))).unwrap();
+    block_on(run.store(finish(0, finished(Status::Changed, None)))).unwrap();
 }

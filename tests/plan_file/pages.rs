@@ -5,10 +5,10 @@ use std::fs;
 use std::path::Path;
 
 use replyio::plan::Status;
-use replyio::plan::file::{Builder, FileError, FileErrorKind, PlanFile};
+use replyio::plan::file::{Builder, FileError, FileErrorKind, PlanFile, Record};
 
 use super::connections::limit_pages;
-use super::{Folder, NOW, block_on, build, finished, header, planned};
+use super::{Folder, NOW, block_on, build, finish, finished, header, mark_sent, planned};
 
 pub(crate) const ROWS: u64 = 400;
 const MANY: u32 = 1_000_000;
@@ -24,11 +24,11 @@ pub(crate) fn fill_and_go_on(path: &Path, make_room: impl FnOnce()) -> FileError
     let mut done = Vec::new();
     let mut refused = None;
     for row in &rows {
-        if let Err(error) = block_on(run.sending(*row, Vec::new(), 1)) {
+        if let Err(error) = block_on(run.store(mark_sent(*row, 1))) {
             refused = Some((*row, error, Status::Pending));
             break;
         }
-        if let Err(error) = block_on(run.finish(*row, finished(Status::Failed, Some(long.clone())))) {
+        if let Err(error) = block_on(run.store(finish(*row, finished(Status::Failed, Some(long.clone()))))) {
             refused = Some((*row, error, Status::Unknown));
             break;
         }
@@ -43,12 +43,12 @@ pub(crate) fn fill_and_go_on(path: &Path, make_room: impl FnOnce()) -> FileError
         statuses[usize::try_from(at).unwrap()]
     };
     assert_eq!(look(&done), expected);
-    assert!(block_on(run.finish(at, finished(Status::Failed, Some(long.repeat(9))))).is_err());
+    assert!(block_on(run.store(finish(at, finished(Status::Failed, Some(long.repeat(9)))))).is_err());
     assert_eq!(look(&done), expected);
     make_room();
     for row in &rows[done.len()..] {
-        block_on(run.sending(*row, Vec::new(), 1)).unwrap();
-        block_on(run.finish(*row, finished(Status::Failed, Some(long.clone())))).unwrap();
+        block_on(run.store(mark_sent(*row, 1))).unwrap();
+        block_on(run.store(finish(*row, finished(Status::Failed, Some(long.clone()))))).unwrap();
     }
     look(&rows);
     drop(run);
@@ -93,11 +93,11 @@ fn a_plan_without_pages_for_marks_sends_nothing_more_and_goes_on() {
     let file = PlanFile::open(&path).unwrap();
     let run = file.start_run().unwrap();
     // Most of the page for the moments of requests is taken.
-    block_on(run.note_requests(vec![NOW; NOTED])).unwrap();
+    block_on(run.store(Record::Requests(vec![NOW; NOTED]))).unwrap();
     let mut sent = Vec::new();
     let mut refused = None;
     for row in (0..ROWS).filter(|row| row % 5 != 4) {
-        match block_on(run.sending(row, Vec::new(), NOW)) {
+        match block_on(run.store(mark_sent(row, NOW))) {
             Ok(()) => sent.push(row),
             Err(error) => {
                 refused = Some((row, error));
@@ -115,13 +115,13 @@ fn a_plan_without_pages_for_marks_sends_nothing_more_and_goes_on() {
     };
     look();
     // It stays so however often it is tried.
-    assert_full(&block_on(run.sending(at, Vec::new(), NOW)).unwrap_err(), &path);
+    assert_full(&block_on(run.store(mark_sent(at, NOW))).unwrap_err(), &path);
     look();
     // The outcome of what is in flight still has room.
-    block_on(run.finish(sent[0], finished(Status::Changed, None))).unwrap();
+    block_on(run.store(finish(sent[0], finished(Status::Changed, None)))).unwrap();
     limit_pages(&path, MANY);
-    block_on(run.sending(at, Vec::new(), NOW)).unwrap();
-    block_on(run.finish(at, finished(Status::Changed, None))).unwrap();
+    block_on(run.store(mark_sent(at, NOW))).unwrap();
+    block_on(run.store(finish(at, finished(Status::Changed, None)))).unwrap();
     assert_eq!(run.recent_requests(NOW).unwrap().len(), NOTED + sent.len() + 1);
     drop(run);
     let statuses = statuses(&PlanFile::open(&path).unwrap());

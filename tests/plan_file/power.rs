@@ -10,7 +10,7 @@ use replyio::plan::Status;
 use replyio::plan::file::{Builder, FileError, FileErrorKind, PlanFile, Run};
 
 use super::disk::{Disk, Failing};
-use super::{Folder, block_on, finished, header, planned};
+use super::{Folder, block_on, finish, finished, header, mark_sent, planned};
 
 /// What has been promised, and what has been asked for.
 #[derive(Debug, Clone, Default)]
@@ -93,11 +93,11 @@ impl Drop for Job {
 
 async fn send_one(run: &Run, known: &Mutex<Known>, row: u64) -> Result<(), FileError> {
     known.lock().unwrap().asked_to_send.insert(row);
-    run.sending(row, Vec::new(), 1_764_000_000_000).await?;
+    run.store(mark_sent(row, 1_764_000_000_000)).await?;
     known.lock().unwrap().sending.insert(row);
     known.lock().unwrap().asked_to_finish.insert(row);
     let (status, error) = outcome(row);
-    run.finish(row, finished(status, error)).await?;
+    run.store(finish(row, finished(status, error))).await?;
     known.lock().unwrap().finished.insert(row, status);
     Ok(())
 }

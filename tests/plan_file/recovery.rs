@@ -5,11 +5,11 @@ use std::fs;
 use replyio::plan::Status;
 use replyio::plan::file::{Builder, PlanFile, PlannedRow, Run};
 
-use super::{Folder, NOW, block_on, build, finished, header, planned};
+use super::{Folder, NOW, block_on, build, finish, finished, header, mark_sent, planned};
 
 fn change(run: &Run, row: u64, status: Status) {
-    block_on(run.sending(row, Vec::new(), NOW)).unwrap();
-    block_on(run.finish(row, finished(status, None))).unwrap();
+    block_on(run.store(mark_sent(row, NOW))).unwrap();
+    block_on(run.store(finish(row, finished(status, None)))).unwrap();
 }
 
 fn status(file: &PlanFile, row: u64) -> Status {

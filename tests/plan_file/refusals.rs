@@ -6,10 +6,12 @@ use std::time::Duration;
 use std::{fs, thread};
 
 use replyio::ApiKey;
-use replyio::plan::file::{Builder, FileErrorKind, PlanFile};
+use replyio::plan::file::{Builder, FileErrorKind, PlanFile, Record};
 use rusqlite::Connection;
 
-use super::{Folder, NOW, beside, block_on, build, child, child_path, export, header, key, planned, refusal};
+use super::{
+    Folder, NOW, beside, block_on, build, child, child_path, export, header, key, mark_sent, planned, refusal,
+};
 
 #[test]
 fn a_whole_plan_opens_as_it_was_sealed() {
@@ -154,7 +156,7 @@ fn a_newer_or_an_edited_plan_is_refused() {
     for (sql, expected) in cases {
         let folder = Folder::new();
         let run = build(&folder.plan(), 20).unwrap().start_run().unwrap();
-        block_on(run.note_requests((NOW..NOW + 9).collect())).unwrap();
+        block_on(run.store(Record::Requests((NOW..NOW + 9).collect()))).unwrap();
         drop(run);
         edit(&folder.plan(), sql);
         let kind = refusal(&folder.plan());
@@ -169,15 +171,15 @@ fn requests_of_an_hour_ago_are_forgotten_and_the_others_still_whole() {
     let hour = 3_600_000;
     // The third comes from a clock that was set back, the last two from one that is ahead.
     let moments = vec![NOW, NOW + 20, NOW - 5, NOW + 30, NOW + hour + 15, NOW + 3 * hour];
-    block_on(run.note_requests(moments)).unwrap();
+    block_on(run.store(Record::Requests(moments))).unwrap();
     let now = NOW + hour + 10;
     assert_eq!(run.recent_requests(now).unwrap(), [NOW + 20, NOW + 30, now]);
-    block_on(run.note_requests(vec![now])).unwrap();
+    block_on(run.store(Record::Requests(vec![now]))).unwrap();
     drop(run);
     let run = PlanFile::open(&folder.plan()).unwrap().start_run().unwrap();
     assert_eq!(run.recent_requests(now).unwrap(), [NOW + 20, NOW + 30, now, now]);
     assert!(run.recent_requests(now + 9 * hour).unwrap().is_empty());
-    block_on(run.note_requests(vec![now + 9 * hour])).unwrap();
+    block_on(run.store(Record::Requests(vec![now + 9 * hour]))).unwrap();
     drop(run);
     assert_eq!(
         PlanFile::open(&folder.plan()).unwrap().start_run().unwrap().recent_requests(now + 9 * hour).unwrap(),
@@ -214,7 +216,7 @@ fn only_its_owner_may_read_it_and_what_is_beside_it() {
 
     let folder = Folder::new();
     let run = build(&folder.plan(), 10).unwrap().start_run().unwrap();
-    block_on(run.sending(0, Vec::new(), 1)).unwrap();
+    block_on(run.store(mark_sent(0, 1))).unwrap();
     for suffix in ["", "-wal", "-shm"] {
         let mode = fs::metadata(beside(&folder.plan(), suffix)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{suffix}");

@@ -3,18 +3,21 @@
 use std::fs;
 
 use replyio::Field;
-use replyio::plan::file::{Attempt, Builder, FileErrorKind, Finished, Header, PlanFile, PlannedRow, Run, Unplanned};
+use replyio::plan::file::{
+    Attempt, Builder, FileErrorKind, Finished, Header, PlanFile, PlannedRow, Record, Run, Unplanned,
+};
 use replyio::plan::{Change, Status, Value};
 
-use super::{Folder, NOW, block_on, build, finished, header, planned};
+use super::{Folder, NOW, block_on, build, finish, finished, header, mark_sent, planned};
 
 fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
 
 fn send(run: &Run, row: u64, overwritten: Vec<(Field, Value)>, finished: Finished) {
-    block_on(run.sending(row, overwritten, NOW)).unwrap();
-    block_on(run.finish(row, finished)).unwrap();
+    block_on(run.store(Record::Sent { row, attempt: Attempt { overwritten, ..Attempt::default() }, at_ms: NOW }))
+        .unwrap();
+    block_on(run.store(finish(row, finished))).unwrap();
 }
 
 fn rows(file: &PlanFile) -> Vec<PlannedRow> {
@@ -45,7 +48,7 @@ fn a_revert_expects_what_was_answered_and_restores_what_was_overwritten() {
     send(&run, 3, Vec::new(), answered(vec![(Field::City, text("Oslo 3 äöü")), (Field::OwnerUserId, Value::Null)]));
     // Somebody had emptied it, and the answer has no city: `""` and null are the same.
     send(&run, 5, vec![(Field::City, text(""))], answered(vec![(Field::City, Value::Null)]));
-    block_on(run.sending(6, Vec::new(), NOW)).unwrap();
+    block_on(run.store(mark_sent(6, NOW))).unwrap();
     send(&run, 7, Vec::new(), finished(Status::Failed, Some("refused".to_owned())));
     drop(run);
     let found: Vec<(u64, Change)> = rows(&file)
@@ -233,8 +236,8 @@ fn a_plan_knows_how_many_fields_it_empties() {
 fn a_damaged_revert_is_named_and_another_one_is_made_when_it_is_moved_away() {
     let folder = Folder::new();
     let run = build(&folder.plan(), 10).unwrap().start_run().unwrap();
-    block_on(run.sending(0, Vec::new(), NOW)).unwrap();
-    block_on(run.finish(0, finished(Status::Changed, None))).unwrap();
+    block_on(run.store(mark_sent(0, NOW))).unwrap();
+    block_on(run.store(finish(0, finished(Status::Changed, None)))).unwrap();
     drop(run);
     let file = PlanFile::open(&folder.plan()).unwrap();
     let path = file.revert_file().unwrap().path().to_owned();
@@ -323,7 +326,7 @@ fn an_update_of_a_revert_that_was_not_sent_leaves_the_values_that_its_plan_store
     let phone = (Field::Phone, text("1"));
     let run = file.start_run().unwrap();
     let attempt = Attempt { unnamed: vec![phone.clone()], ..Attempt::default() };
-    block_on(run.trying(0, attempt, NOW)).unwrap();
+    block_on(run.store(Record::Sent { row: 0, attempt, at_ms: NOW })).unwrap();
     drop(run);
     let revert = file.revert_file().unwrap();
     let unnamed = || {
@@ -339,9 +342,9 @@ fn an_update_of_a_revert_that_was_not_sent_leaves_the_values_that_its_plan_store
     let added = (Field::Description, text("new"));
     let run = revert.start_run().unwrap();
     let attempt = Attempt { unnamed: vec![phone.clone(), added], ..Attempt::default() };
-    block_on(run.trying(0, attempt, NOW)).unwrap();
+    block_on(run.store(Record::Sent { row: 0, attempt, at_ms: NOW })).unwrap();
     assert_eq!(unnamed().len(), 2);
-    block_on(run.not_sent(0, Vec::new())).unwrap();
+    block_on(run.store(Record::NotSent { row: 0, before: Vec::new() })).unwrap();
     assert_eq!(unnamed(), [phone]);
     assert_eq!(revert.counts().unwrap()[&Status::Pending], 1);
 }

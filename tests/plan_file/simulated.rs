@@ -7,7 +7,7 @@ use replyio::plan::Status;
 use replyio::plan::file::simulation::{Fate, Simulation};
 use replyio::plan::file::{FileError, FileErrorKind, PlanFile};
 
-use super::{Folder, NOW, build, export, finished};
+use super::{Folder, NOW, build, export, finish, finished, mark_sent};
 
 /// What is asked of a plan is ready at once.
 fn now<T>(future: impl Future<Output = T>) -> T {
@@ -22,8 +22,8 @@ fn job(folder: &Folder) -> Result<(), FileError> {
     let file = build(&folder.plan(), 10)?;
     let run = file.start_run()?;
     for row in 0..4 {
-        now(run.sending(row, Vec::new(), NOW))?;
-        now(run.finish(row, finished(Status::Changed, None)))?;
+        now(run.store(mark_sent(row, NOW)))?;
+        now(run.store(finish(row, finished(Status::Changed, None))))?;
     }
     drop(run);
     file.revert_file().map(drop)
@@ -67,8 +67,8 @@ fn a_simulated_disk_fails_and_a_simulated_process_dies_at_any_commit() {
                     export(&file).unwrap();
                     let run = file.start_run().unwrap();
                     for row in file.open_rows(&[]).unwrap() {
-                        now(run.sending(row.row, Vec::new(), NOW)).unwrap();
-                        now(run.finish(row.row, finished(Status::Changed, None))).unwrap();
+                        now(run.store(mark_sent(row.row, NOW))).unwrap();
+                        now(run.store(finish(row.row, finished(Status::Changed, None)))).unwrap();
                     }
                     drop(run);
                     assert_eq!(file.counts().unwrap()[&Status::Changed], 8);

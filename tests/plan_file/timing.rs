@@ -6,7 +6,7 @@ use std::time::Instant;
 use replyio::plan::Status;
 use replyio::plan::file::{Builder, PlanFile, PlannedRow};
 
-use super::{Folder, NOW, block_on, finished, header, planned};
+use super::{Folder, NOW, block_on, finish, finished, header, mark_sent, planned};
 
 const ROWS: u64 = 1_000_000;
 const CONCURRENCY: u64 = 32;
@@ -49,8 +49,8 @@ fn a_million_rows() {
             let run = run.clone();
             tasks.spawn(async move {
                 for row in rows {
-                    run.sending(row, Vec::new(), NOW).await.unwrap();
-                    run.finish(row, finished(Status::Changed, None)).await.unwrap();
+                    run.store(mark_sent(row, NOW)).await.unwrap();
+                    run.store(finish(row, finished(Status::Changed, None))).await.unwrap();
                 }
             });
         }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use replyio::plan::file::{Builder, Finished, Header, ItemsProof, KeyMark, PlanFile, PlannedRow};
+use replyio::plan::file::{Attempt, Builder, Finished, Header, ItemsProof, KeyMark, PlanFile, PlannedRow, Record};
 use replyio::plan::{Change, MatchOn, Mode, Nulls, Status, Value};
 use replyio::{ApiKey, Field};
 
@@ -93,10 +93,10 @@ pub(crate) fn make(folder: &Path) -> Vec<Plan> {
     let now = 1_764_000_100_000;
     let run = file.start_run().unwrap();
     let killed = runtime.block_on(async {
-        run.set_items(ItemsProof::Complete).await.unwrap();
-        run.add_cleared(vec!["tags".to_owned()]).await.unwrap();
+        run.store(Record::Items(ItemsProof::Complete)).await.unwrap();
+        run.store(Record::Cleared(vec!["tags".to_owned()])).await.unwrap();
         for row in 0..12 {
-            run.sending(row, Vec::new(), now).await.unwrap();
+            run.store(Record::Sent { row, attempt: Attempt::default(), at_ms: now }).await.unwrap();
             let mut finished = Finished::new(if row % 3 == 1 { Status::Failed } else { Status::Changed }, now);
             match row % 3 {
                 0 => finished.answered = vec![(Field::City, Value::Text("BERGEN".to_owned()))],
@@ -105,7 +105,7 @@ pub(crate) fn make(folder: &Path) -> Vec<Plan> {
             }
             finished.stored_otherwise = row % 3 == 0;
             if row % 5 != 4 && row != 10 {
-                run.finish(row, finished).await.unwrap();
+                run.store(Record::Finish { row, finished }).await.unwrap();
             }
         }
         // As the files of a process are that was killed here.

@@ -46,7 +46,7 @@ pub use self::rows::{Attempt, ChangeView, Finished, OpenRow, PlannedRow, RowView
 pub use self::run::Run;
 use self::state::Log;
 pub use self::state::{Activity, AtRisk, ItemsProof, Members, Owner, State};
-pub(super) use self::writer::Write;
+pub use self::writer::Record;
 use crate::config::ApiKey;
 use crate::plan::Status;
 use crate::text::plain_line;

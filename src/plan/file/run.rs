@@ -5,14 +5,10 @@ use std::time::Duration;
 
 use super::PlanFile;
 use super::error::{FileError, FileErrorKind};
-use super::rows::{Attempt, Finished};
 use super::session::Session;
-use super::state::ItemsProof;
-use super::writer::{Write, Writer, Written};
-use crate::account::Field;
+use super::writer::{Record, Write, Writer, Written};
 use crate::lock::lock;
 use crate::per_process::Process;
-use crate::plan::Value;
 
 /// The only run of a plan: it holds the plan's lock, and writes. Clones are handles on the same run. Dropping the last
 /// one ends the run: it moves everything into the one file, and releases the lock.
@@ -45,73 +41,14 @@ impl Run {
         &self.0.file
     }
 
-    /// Marks a row: from now on its update may have been applied. Each value that the update overwrites and that
-    /// differs from the plan becomes the `before` of its change. On the disk when this completes.
-    ///
-    /// # Errors
-    /// Returns [`FileError`] if the file cannot be written; nothing is then marked, and nothing may be sent.
-    pub async fn sending(&self, row: u64, overwritten: Vec<(Field, Value)>, at_ms: i64) -> Result<(), FileError> {
-        self.trying(row, Attempt { overwritten, ..Attempt::default() }, at_ms).await
-    }
-
-    /// Marks a row like [`Run::sending`], and stores what else the update may alter. On the disk when this completes,
-    /// both or neither.
-    ///
-    /// # Errors
-    /// Returns [`FileError`] if the file cannot be written; nothing is then marked, and nothing may be sent.
-    pub async fn trying(&self, row: u64, attempt: Attempt, at_ms: i64) -> Result<(), FileError> {
-        self.write(Write::Sending { row, attempt, at: at_ms }).await.map(drop)
-    }
-
-    /// Stores the outcome of a row. On the disk when this completes.
-    ///
-    /// # Errors
-    /// Returns [`FileError`] if the file cannot be written; the row is then unchanged.
-    pub async fn finish(&self, row: u64, finished: Finished) -> Result<(), FileError> {
-        self.write(Write::Finish { row, finished }).await.map(drop)
-    }
-
-    /// Makes a row pending again whose update is known not to have been applied. `before` contains the values at
-    /// planning of the fields that the update would have overwritten.
-    ///
-    /// # Errors
-    /// Returns [`FileError`] if the file cannot be written; the row is then unchanged.
-    pub async fn not_sent(&self, row: u64, before: Vec<(Field, Value)>) -> Result<(), FileError> {
-        self.write(Write::NotSent { row, before }).await.map(drop)
-    }
-
-    /// Stores what the run learned about list items.
-    ///
-    /// # Errors
-    /// Returns [`FileError`] if the file cannot be written.
-    pub async fn set_items(&self, items: ItemsProof) -> Result<(), FileError> {
-        self.write(Write::Items(items)).await.map(drop)
-    }
-
-    /// Stores members that an update cleared.
-    ///
-    /// # Errors
-    /// Returns [`FileError`] if the file cannot be written.
-    pub async fn add_cleared(&self, members: Vec<String>) -> Result<(), FileError> {
-        self.write(Write::Cleared(members)).await.map(drop)
-    }
-
-    /// Hands a write over immediately, so that writes are stored in the order of the calls. On the disk when this
+    /// Hands a record over immediately, so that records are stored in the order of the calls. On the disk when this
     /// completes.
     ///
     /// # Errors
-    /// Returns [`FileError`] if the file cannot be written.
-    pub(in crate::plan) fn store(&self, write: Write) -> impl Future<Output = Result<(), FileError>> + use<> {
-        let written = self.write(write);
+    /// Returns [`FileError`] if the file cannot be written; it is then unchanged.
+    pub fn store(&self, record: Record) -> impl Future<Output = Result<(), FileError>> + use<> {
+        let written = self.write(Write::Record(record));
         async move { written.await.map(drop) }
-    }
-
-    /// Stores the times of requests that belong to no row.
-    ///
-    /// # Errors
-    /// Returns [`FileError`] if the file cannot be written.
-    pub async fn note_requests(&self, sent_at_ms: Vec<i64>) -> Result<(), FileError> {
-        self.write(Write::Requests(sent_at_ms)).await.map(drop)
     }
 
     /// Returns the times of the requests in the last hour, in milliseconds since 1970.

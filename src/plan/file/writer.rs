@@ -14,7 +14,7 @@ use super::error::{FileError, FileErrorKind};
 use super::rows::{Attempt, Finished, Unplanned};
 use super::schema::{self, StoredEdit, StoredRequest, StoredRow};
 use super::session::Session;
-use super::state::{self, AtRisk, ItemsProof};
+use super::state::{self, AtRisk, ItemsProof, Members};
 use crate::account::Field;
 #[cfg(feature = "simulation")]
 use crate::lock::lock;
@@ -23,15 +23,53 @@ use crate::plan::{Change, Status, Value};
 /// The most writes in one commit.
 const MOST_TOGETHER: usize = 1_024;
 
-/// A write.
-pub(in crate::plan) enum Write {
-    Sending { row: u64, attempt: Attempt, at: i64 },
-    Finish { row: u64, finished: Finished },
-    NotSent { row: u64, before: Vec<(Field, Value)> },
-    AtRisk(AtRisk),
-    Requests(Vec<i64>),
+/// What a run writes to the plan file.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Record {
+    /// From now on, the update of a row may have been applied. Each value that the update overwrites and that differs
+    /// from the plan becomes the `before` of its change.
+    Sent {
+        /// The row.
+        row: u64,
+        /// What else the update may alter.
+        attempt: Attempt,
+        /// When, in milliseconds since 1970.
+        at_ms: i64,
+    },
+    /// The outcome of a row.
+    Finish {
+        /// The row.
+        row: u64,
+        /// Its outcome.
+        finished: Finished,
+    },
+    /// An update that was marked as sent was not applied. The values that it would have overwritten are still there, so
+    /// these fields get their values at planning again.
+    NotSent {
+        /// The row.
+        row: u64,
+        /// The values at planning.
+        before: Vec<(Field, Value)>,
+    },
+    /// Whether the list's items are complete.
     Items(ItemsProof),
+    /// Members that an update cleared because it cannot include them.
     Cleared(Vec<String>),
+    /// What the update of a row did to members is known, or no longer matters: it cleared these, with their values, and no
+    /// others; or its account still had them when it was read after that, and no longer exists.
+    AtRisk {
+        /// The row.
+        row: u64,
+        /// The members.
+        members: Members,
+    },
+    /// The times of requests that belong to no row, in milliseconds since 1970.
+    Requests(Vec<i64>),
+}
+
+/// An order to the thread.
+pub(super) enum Write {
+    Record(Record),
     RecentRequests { now: i64 },
 }
 
@@ -158,11 +196,21 @@ impl Commits {
 
 fn apply(connection: &Connection, marked: &mut HashMap<u64, Marked>, write: &Write) -> rusqlite::Result<Written> {
     match write {
-        Write::Sending { row, attempt: Attempt { overwritten, unnamed, at_risk }, at } => {
+        Write::Record(record) => store(connection, marked, record).map(|()| Written::Done),
+        Write::RecentRequests { now } => recent_requests(connection, *now).map(Written::Moments),
+    }
+}
+
+fn store(connection: &Connection, marked: &mut HashMap<u64, Marked>, record: &Record) -> rusqlite::Result<()> {
+    let set_at_risk = |row, members: &Members| {
+        state::set_at_risk(connection, &AtRisk { row, members: members.clone(), is_of_parent: false })
+    };
+    match record {
+        Record::Sent { row, attempt: Attempt { overwritten, unnamed, at_risk }, at_ms } => {
             if !at_risk.is_empty() {
-                state::set_at_risk(connection, &AtRisk { row: *row, members: at_risk.clone(), is_of_parent: false })?;
+                set_at_risk(*row, at_risk)?;
             }
-            StoredRequest::add(connection, *at)?;
+            StoredRequest::add(connection, *at_ms)?;
             state::count_sent(connection)?;
             set_before(connection, *row, overwritten)?;
             // A revert has values from its plan already.
@@ -182,7 +230,7 @@ fn apply(connection: &Connection, marked: &mut HashMap<u64, Marked>, write: &Wri
                 stored.error = None;
             })?;
         }
-        Write::Finish { row, finished } => {
+        Record::Finish { row, finished } => {
             let Finished { status, error, stored_otherwise, answered, unplanned, altered, left, at_ms } = finished;
             let mut had_answers = false;
             marked.remove(row);
@@ -208,20 +256,19 @@ fn apply(connection: &Connection, marked: &mut HashMap<u64, Marked>, write: &Wri
             unplanned.iter().try_for_each(|unplanned| insert_unplanned(connection, *row, unplanned))?;
             altered.iter().try_for_each(|value| insert_unnamed(connection, *row, value).map(drop))?;
         }
-        Write::NotSent { row, before } => {
+        Record::NotSent { row, before } => {
             set_before(connection, *row, before)?;
             if let Some(Marked { former, unnamed }) = marked.remove(row) {
                 unnamed.into_iter().try_for_each(|field| delete_unplanned(connection, *row, field))?;
                 change(connection, *row, |row| *row = former)?;
             }
         }
-        Write::AtRisk(at_risk) => state::set_at_risk(connection, at_risk)?,
-        Write::Requests(moments) => moments.iter().try_for_each(|at| StoredRequest::add(connection, *at))?,
-        Write::Items(items) => state::set_items(connection, *items)?,
-        Write::Cleared(members) => state::add_cleared(connection, members)?,
-        Write::RecentRequests { now } => return recent_requests(connection, *now).map(Written::Moments),
+        Record::AtRisk { row, members } => set_at_risk(*row, members)?,
+        Record::Requests(moments) => moments.iter().try_for_each(|at| StoredRequest::add(connection, *at))?,
+        Record::Items(items) => state::set_items(connection, *items)?,
+        Record::Cleared(members) => state::add_cleared(connection, members)?,
     }
-    Ok(Written::Done)
+    Ok(())
 }
 
 fn change(connection: &Connection, row: u64, change: impl FnOnce(&mut StoredRow)) -> rusqlite::Result<()> {

@@ -11,7 +11,6 @@ use super::control::{Control, Phase};
 use super::looks::requests_to_apply as requests;
 use super::machine::{Machine, Next, Request, Settings, Update};
 use super::policy::Refusal;
-use super::record::Record;
 use super::request::{Counter, admit};
 use super::selection::Selection;
 use super::sent::{sent_now, unknown_yet};
@@ -21,7 +20,7 @@ use crate::answer::Item;
 use crate::client::{AccountTurns, Client, ListQuery, Observer, Slot, Writes};
 use crate::clock::{Moment, now_ms};
 use crate::error::Error;
-use crate::plan::file::{AtRisk, FileError, ItemsProof, OpenRow, PlanFile, Run, State, Write};
+use crate::plan::file::{FileError, ItemsProof, OpenRow, PlanFile, Record, Run, State};
 use crate::plan::{MatchOn, Mode, Status};
 use crate::sabotage::{Guard, is_off};
 
@@ -256,9 +255,8 @@ impl Driver {
 
     /// Stores the time of a look, which belongs to no row.
     fn note_look(&mut self) {
-        let run = self.run.clone();
-        let sent = sent_now();
-        self.tasks.spawn(async move { Back::Recorded { result: run.note_requests(vec![sent]).await, status: None } });
+        let stored = self.run.store(Record::Requests(vec![sent_now()]));
+        self.tasks.spawn(async move { Back::Recorded { result: stored.await, status: None } });
     }
 
     fn look_at_page(&mut self, slot: Slot, rows: Vec<OpenRow>, top: u32, skip: u64) {
@@ -360,9 +358,12 @@ impl Driver {
 
     /// Sends records to the writer, in their order. A row counts when its record is on the disk.
     fn record(&mut self, records: Vec<Record>) {
-        for record in records {
-            let status = if let Record::Finish { finished, row } = &record {
+        for mut record in records {
+            let status = if let Record::Finish { row, finished } = &mut record {
                 self.turns.remove(row);
+                finished.at_ms = Some(now_ms());
+                // `failures` shows the row of a revert that left a field with another value.
+                finished.stored_otherwise |= !finished.left.is_empty();
                 Some(finished.status)
             } else {
                 None
@@ -370,18 +371,7 @@ impl Driver {
             if record == Record::Items(ItemsProof::Incomplete) {
                 self.control.state().items_are_incomplete = true;
             }
-            let stored = self.run.store(match record {
-                Record::Finish { row, mut finished } => {
-                    finished.at_ms = Some(now_ms());
-                    // `failures` shows the row of a revert that left a field with another value.
-                    finished.stored_otherwise |= !finished.left.is_empty();
-                    Write::Finish { row, finished }
-                }
-                Record::NotSent { row, before } => Write::NotSent { row, before },
-                Record::Items(items) => Write::Items(items),
-                Record::Cleared(members) => Write::Cleared(members),
-                Record::AtRisk { row, members } => Write::AtRisk(AtRisk { row, members, is_of_parent: false }),
-            });
+            let stored = self.run.store(record);
             self.tasks.spawn(async move { Back::Recorded { result: stored.await, status } });
         }
     }
@@ -397,7 +387,8 @@ async fn send(client: &Client, run: &Run, slot: Slot, update: &Update, seen: Opt
     if turns.writes() != writes || decided.elapsed() > LONGEST_WAIT {
         return Outcome::Overtaken;
     }
-    if let Err(error) = run.trying(update.row.row, update.attempt.clone(), sent_now()).await {
+    let sent = Record::Sent { row: update.row.row, attempt: update.attempt.clone(), at_ms: sent_now() };
+    if let Err(error) = run.store(sent).await {
         return Outcome::NotMarked(error);
     }
     // The disk may have been slow, or the computer may have slept.

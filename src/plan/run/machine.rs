@@ -15,13 +15,12 @@ use super::looks::{parted, requests_to_apply, start_of_proof};
 use super::members::Members;
 use super::policy::{Direction, Policy, Refusal};
 use super::proof::Proofs;
-use super::record::Record;
 use super::{OnConflict, OnUnknownMember, RunError};
 use crate::account::{AccountFields, ContactAccount, Field};
 use crate::change::{Change, Value, unsendable};
 use crate::error::WaitReason;
 use crate::plan::MatchOn;
-use crate::plan::file::{AtRisk, Attempt, ItemsProof, OpenRow};
+use crate::plan::file::{AtRisk, Attempt, ItemsProof, OpenRow, Record};
 use crate::plan::planner::{Look, next_look};
 use crate::sabotage::{Guard, is_off};
 

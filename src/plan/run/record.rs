@@ -1,27 +1,9 @@
-//! The records that a run writes to the plan file, and the texts of row outcomes. Pure.
+//! The outcomes of rows, and their texts. Pure.
 
 use super::policy::{Kind, Refusal};
 use crate::account::Field;
-use crate::change::Value;
 use crate::plan::Status;
-use crate::plan::file::{Finished, ItemsProof, Members, OpenRow};
-
-/// A record to write to the plan file.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Record {
-    /// The outcome of a row.
-    Finish { row: u64, finished: Finished },
-    /// An update that was marked as sent was not applied. The values that it would have overwritten are still there, so
-    /// these fields get their values at planning again.
-    NotSent { row: u64, before: Vec<(Field, Value)> },
-    /// Whether the list's items are complete.
-    Items(ItemsProof),
-    /// Members that an update cleared because it cannot include them.
-    Cleared(Vec<String>),
-    /// What the update of a row did to members is known, or no longer matters: it cleared these, with their values, and no
-    /// others; or its account still had them when it was read after that, and no longer exists.
-    AtRisk { row: u64, members: Members },
-}
+use crate::plan::file::{Finished, OpenRow, Record};
 
 pub(super) fn finish(row: OpenRow, status: Status, error: Option<String>) -> Record {
     let error = error.map(|error| in_row(row, &error));

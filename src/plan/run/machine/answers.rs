@@ -6,12 +6,12 @@ use super::super::RunError;
 use super::super::effects::Effects;
 use super::super::members::Altered;
 use super::super::policy::{Direction, Kind, Refusal, Verdict};
-use super::super::record::{Record, finish, given_up, in_row, said_of};
+use super::super::record::{finish, given_up, in_row, said_of};
 use super::{InDoubt, Machine, Update};
 use crate::account::{ContactAccount, Field, STAGE};
 use crate::change::{Change, Deviations, Value, has_unsendable};
 use crate::plan::Status;
-use crate::plan::file::{AtRisk, Attempt, Finished, Members, OpenRow};
+use crate::plan::file::{AtRisk, Attempt, Finished, Members, OpenRow, Record};
 use crate::sabotage::{Guard, is_off};
 
 impl Machine {

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use super::super::policy::{Direction, Refusal, Verdict};
 use super::super::proof::{self, Compared, FEWEST};
-use super::super::record::{Record, conflict, finish, unchanged};
+use super::super::record::{conflict, finish, unchanged};
 use super::super::{OnConflict, RunError};
 use super::{Machine, Update};
 use crate::account::{ContactAccount, Field, STAGE};
 use crate::answer::Item;
 use crate::change::{self, Change, Drift, Value, filled, has_lost, has_unsendable};
 use crate::plan::Status;
-use crate::plan::file::{self, Attempt, FileError, ItemsProof, OpenRow};
+use crate::plan::file::{self, Attempt, FileError, ItemsProof, OpenRow, Record};
 use crate::sabotage::{Guard, is_off};
 
 impl Machine {
