@@ -240,10 +240,7 @@ impl PlanFile {
 
     /// The rows that were not done, except pending rows, and those that the service stored with a different value.
     fn failures(&self, py: Python<'_>) -> PyResult<Report> {
-        let fell_short = |row: &RowView| {
-            row.stored_otherwise || !matches!(row.status, Status::Unchanged | Status::Changed | Status::Pending)
-        };
-        guarded(py, "failures", || self.report_rows(py, fell_short))
+        guarded(py, "failures", || self.report_rows(py, RowView::falls_short))
     }
 
     /// Every field that changes or has changed, with the value before and after.

@@ -197,18 +197,13 @@ impl PlanFile {
         }
     }
 
-    /// Returns the first rows that were not done, except pending rows, and those that the service stored with a
-    /// different value. Reads no others.
+    /// Returns the first rows that fall short of the plan. Reads no others.
     ///
     /// # Errors
     /// Returns [`FileError`] if the file cannot be read.
     pub fn first_failures(&self, limit: u32) -> Result<Vec<RowView>, FileError> {
         let rows = self.ask(|connection| {
-            let mut select = connection.prepare_cached(
-                "SELECT row, account_id, matched_by, status, error, position, weight, repeated, stored_otherwise, \
-                 finished_at_ms, checksum FROM rows WHERE stored_otherwise OR status NOT IN ('unchanged', 'changed', \
-                 'pending') ORDER BY row LIMIT ?1",
-            )?;
+            let mut select = connection.prepare_cached(schema::SELECT_FIRST_FAILURES)?;
             select.query_map([limit], StoredRow::read)?.collect::<rusqlite::Result<Option<Vec<_>>>>()
         })?;
         let rows = rows.ok_or_else(|| self.damaged("a row differs from what replyio wrote"))?;

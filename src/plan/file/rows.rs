@@ -67,6 +67,13 @@ pub struct RowView {
     pub finished_at_ms: Option<i64>,
 }
 
+impl RowView {
+    /// Returns whether it has ended, but not as planned, or the service stored a different value.
+    pub fn falls_short(&self) -> bool {
+        self.stored_otherwise || !matches!(self.status, Status::Unchanged | Status::Changed | Status::Pending)
+    }
+}
+
 /// A field that a row does not name, and that the service stored with another value than it had. Its update sent the
 /// value that the account had.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -38,18 +38,18 @@ pub(super) const DELETE_UNNAMED: &str =
     "DELETE FROM edits WHERE row = ?1 AND NOT planned AND answered IS NULL AND before IS after";
 pub(super) const DELETE_UNPLANNED: &str = "DELETE FROM edits WHERE row = ?1 AND field = ?2 AND NOT planned";
 pub(super) const INSERT_REQUEST: &str = "INSERT INTO requests VALUES (?1, ?2, ?3)";
-pub(super) const SELECT_REQUESTS: &str = "SELECT number, sent_at, checksum FROM requests ORDER BY number";
-pub(super) const SELECT_ROW: &str = "SELECT row, account_id, matched_by, status, error, position, weight, repeated, \
-     stored_otherwise, finished_at_ms, checksum FROM rows WHERE row = ?1";
-pub(super) const SELECT_ROWS: &str = "SELECT row, account_id, matched_by, status, error, position, weight, repeated, \
-     stored_otherwise, finished_at_ms, checksum FROM rows WHERE row > ?1 ORDER BY row";
+pub(super) const SELECT_REQUESTS: &str = "SELECT * FROM requests ORDER BY number";
+// The schema of an opened file is exactly the one above, so `*` is these columns in this order.
+pub(super) const SELECT_ROW: &str = "SELECT * FROM rows WHERE row = ?1";
+pub(super) const SELECT_ROWS: &str = "SELECT * FROM rows WHERE row > ?1 ORDER BY row";
 /// Selects rows of two statuses that change something.
-pub(super) const SELECT_CHANGING_ROWS_OF: &str = "SELECT row, account_id, matched_by, status, error, position, weight, \
-     repeated, stored_otherwise, finished_at_ms, checksum FROM rows WHERE status IN (?1, ?2) AND row > ?3 AND EXISTS \
-     (SELECT 1 FROM edits WHERE edits.row = rows.row) ORDER BY row LIMIT ?4";
-pub(super) const SELECT_EDITS: &str =
-    "SELECT row, field, before, after, answered, planned, checksum FROM edits WHERE row = ?1 ORDER BY field";
-pub(super) const SELECT_EDITS_BETWEEN: &str = "SELECT row, field, before, after, answered, planned, checksum FROM edits WHERE row BETWEEN ?1 AND ?2 ORDER BY row, field";
+pub(super) const SELECT_CHANGING_ROWS_OF: &str = "SELECT * FROM rows WHERE status IN (?1, ?2) AND row > ?3 \
+     AND EXISTS (SELECT 1 FROM edits WHERE edits.row = rows.row) ORDER BY row LIMIT ?4";
+/// Selects the first rows that fall short; see [`RowView::falls_short`](super::RowView::falls_short).
+pub(super) const SELECT_FIRST_FAILURES: &str = "SELECT * FROM rows WHERE stored_otherwise \
+     OR status NOT IN ('unchanged', 'changed', 'pending') ORDER BY row LIMIT ?1";
+pub(super) const SELECT_EDITS: &str = "SELECT * FROM edits WHERE row = ?1 ORDER BY field";
+pub(super) const SELECT_EDITS_BETWEEN: &str = "SELECT * FROM edits WHERE row BETWEEN ?1 AND ?2 ORDER BY row, field";
 pub(super) const UPDATE_ROW: &str = "UPDATE rows SET status = ?2, error = ?3, repeated = ?4, stored_otherwise = ?5, \
      finished_at_ms = ?6, checksum = ?7 WHERE row = ?1";
 pub(super) const UPDATE_EDIT: &str =
