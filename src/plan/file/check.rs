@@ -10,11 +10,12 @@ use super::schema::{self, StoredEdit, StoredRequest, StoredRow};
 use super::state::{self, Log};
 use crate::plan::Status;
 
-/// The problem of a request time that differs from what was written.
-pub(super) const REQUESTS: &str = "the stored time of a request differs from what replyio wrote";
-
-/// The problem of a change that differs from what was written.
+/// The faults of a damaged plan that several functions find.
+pub(super) const STATE: &str = "the state of its job differs from what replyio wrote";
+pub(super) const ROW: &str = "a row differs from what replyio wrote";
+pub(super) const STATUS: &str = "a row has an unknown status";
 pub(super) const CHANGE: &str = "a change differs from what replyio wrote";
+pub(super) const CHANGE_WITHOUT_ROW: &str = "a change has no row";
 
 pub(super) type Found<T> = rusqlite::Result<Result<T, FileErrorKind>>;
 
@@ -76,7 +77,7 @@ pub(super) fn check_head(connection: &Connection) -> Found<Head> {
         return Ok(Err(differs()));
     };
     let Some((_, log)) = state::read(connection)? else {
-        return Ok(Err(damage("the state of its job differs from what replyio wrote")));
+        return Ok(Err(damage(STATE)));
     };
     Ok(Ok(Head { header, log, name, rows, edits, cleared }))
 }
@@ -96,7 +97,7 @@ pub(super) fn check_rows(connection: &Connection, head: &Head) -> Found<()> {
     let (mut rows, mut edits, mut cleared) = (0_u64, 0_u64, 0_u64);
     let mut select = connection.prepare_cached("SELECT row FROM rows WHERE row < 0 LIMIT 1")?;
     if select.exists([])? {
-        return Ok(Err(damage("a row differs from what replyio wrote")));
+        return Ok(Err(damage(ROW)));
     }
     let mut select = connection.prepare_cached(schema::SELECT_EDITS_BETWEEN)?;
     let mut changes = select.query_map([i64::MIN, i64::MAX], StoredEdit::read)?;
@@ -104,10 +105,10 @@ pub(super) fn check_rows(connection: &Connection, head: &Head) -> Found<()> {
     let mut select = connection.prepare_cached(schema::SELECT_ROWS)?;
     for row in select.query_map([-1], StoredRow::read)? {
         let Some(row) = row?.filter(StoredRow::is_possible) else {
-            return Ok(Err(damage("a row differs from what replyio wrote")));
+            return Ok(Err(damage(ROW)));
         };
         if Status::from_name(&row.status).is_none() {
-            return Ok(Err(damage("a row has an unknown status")));
+            return Ok(Err(damage(STATUS)));
         }
         rows += 1;
         // Both arrive in the order of the rows, so a change without a row is left over.
@@ -125,10 +126,10 @@ pub(super) fn check_rows(connection: &Connection, head: &Head) -> Found<()> {
     match next {
         None => {}
         Some(None) => return Ok(Err(damage(CHANGE))),
-        Some(Some(_)) => return Ok(Err(damage("a change has no row"))),
+        Some(Some(_)) => return Ok(Err(damage(CHANGE_WITHOUT_ROW))),
     }
     if StoredRequest::read_all(connection)?.is_none() {
-        return Ok(Err(damage(REQUESTS)));
+        return Ok(Err(damage("the stored time of a request differs from what replyio wrote")));
     }
     let is_whole = (head.rows, head.edits, head.cleared) == (rows, edits, cleared);
     Ok(if is_whole { Ok(()) } else { Err(damage("rows are missing")) })

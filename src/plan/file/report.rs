@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::check::CHANGE;
 use super::error::{FileError, FileErrorKind};
 use super::schema::{self, StoredEdit, StoredRow};
 use super::state::{self, State};
-use super::{ChangeView, OpenRow, PlanFile, PlannedRow, Reader, RowView};
+use super::{ChangeView, OpenRow, PlanFile, PlannedRow, Reader, RowView, check};
 use crate::plan::{Change, Status};
 use crate::sabotage::{Guard, is_off};
 
@@ -46,9 +45,7 @@ impl PlanFile {
     /// Returns [`FileError`] if the file cannot be read.
     pub fn state(&self) -> Result<State, FileError> {
         let found = self.ask(state::read)?;
-        found
-            .map(|(state, _)| state)
-            .ok_or_else(|| self.damaged("the state of its job differs from what replyio wrote"))
+        found.map(|(state, _)| state).ok_or_else(|| self.damaged(check::STATE))
     }
 
     /// Returns the rows that are still open, in the order of their position in the list: pending and unknown rows, and
@@ -136,7 +133,7 @@ impl PlanFile {
             edits.collect::<rusqlite::Result<Option<Vec<_>>>>()
         };
         let edits = read().map_err(|error| FileError::of_sqlite(self.path(), &error))?;
-        let mut edits = edits.ok_or_else(|| self.damaged(CHANGE))?;
+        let mut edits = edits.ok_or_else(|| self.damaged(check::CHANGE))?;
         edits.sort_unstable_by_key(|edit| edit.change.field);
         Ok(edits)
     }
@@ -179,7 +176,7 @@ impl PlanFile {
             Ok(Some(found))
         };
         let rows = read().map_err(|error| FileError::of_sqlite(self.path(), &error))?;
-        rows.ok_or_else(|| self.damaged("a row differs from what replyio wrote"))
+        rows.ok_or_else(|| self.damaged(check::ROW))
     }
 
     /// Passes every change to `take`, in the order of the rows.
@@ -206,7 +203,7 @@ impl PlanFile {
             let mut select = connection.prepare_cached(schema::SELECT_FIRST_FAILURES)?;
             select.query_map([limit], StoredRow::read)?.collect::<rusqlite::Result<Option<Vec<_>>>>()
         })?;
-        let rows = rows.ok_or_else(|| self.damaged("a row differs from what replyio wrote"))?;
+        let rows = rows.ok_or_else(|| self.damaged(check::ROW))?;
         rows.into_iter().map(|row| self.view(row)).collect()
     }
 
@@ -241,7 +238,7 @@ impl PlanFile {
                 continue;
             }
             let row = reader.connection.query_row(schema::SELECT_ROW, [number], StoredRow::read).map_err(of_sqlite)?;
-            let row = row.ok_or_else(|| self.damaged("a row differs from what replyio wrote"))?;
+            let row = row.ok_or_else(|| self.damaged(check::ROW))?;
             self.changes_between(&reader, number, number, &[row], &mut |change| found.push(change))?;
         }
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
@@ -260,10 +257,10 @@ impl PlanFile {
         let mut select = reader.connection.prepare_cached(schema::SELECT_EDITS_BETWEEN).map_err(of_sqlite)?;
         let mut rows = rows.iter().peekable();
         for edit in select.query_map([first, last], StoredEdit::read).map_err(of_sqlite)? {
-            let edit = edit.map_err(of_sqlite)?.ok_or_else(|| self.damaged(CHANGE))?;
+            let edit = edit.map_err(of_sqlite)?.ok_or_else(|| self.damaged(check::CHANGE))?;
             while rows.next_if(|row| row.row < edit.row).is_some() {}
             let row =
-                rows.peek().filter(|row| row.row == edit.row).ok_or_else(|| self.damaged("a change has no row"))?;
+                rows.peek().filter(|row| row.row == edit.row).ok_or_else(|| self.damaged(check::CHANGE_WITHOUT_ROW))?;
             // A plan also stores fields that an update sent as they were.
             if edit.change.is_unnamed() {
                 continue;
@@ -321,7 +318,7 @@ impl PlanFile {
     }
 
     fn status(&self, name: &str) -> Result<Status, FileError> {
-        Status::from_name(name).ok_or_else(|| self.damaged("a row has an unknown status"))
+        Status::from_name(name).ok_or_else(|| self.damaged(check::STATUS))
     }
 
     fn view(&self, row: StoredRow) -> Result<RowView, FileError> {
