@@ -29,6 +29,7 @@ use crate::identity::Identity;
 pub(crate) use crate::identity::LONGEST_HOLD;
 pub use crate::identity::QuotaUse;
 pub(crate) use crate::identity::Slot;
+use crate::paging::LONGEST_PAGE;
 use crate::retry::Budget;
 use crate::shared_folder;
 use crate::transport::{Request, Transport};
@@ -408,7 +409,7 @@ impl Client {
     }
 
     fn list_request(&self, query: &ListQuery, top: u32, skip: u64) -> Result<Request, Error> {
-        let in_bounds = (1..=1000).contains(&top);
+        let in_bounds = (1..=LONGEST_PAGE).contains(&top);
         let fault = (!in_bounds).then(|| FieldError::new("page_size", "must be an integer from 1 to 1000"));
         refuse(LIST, fault.into_iter().collect())?;
         let mut url = self.config.base_url.join(format_args!("/contact-accounts"));

@@ -112,10 +112,7 @@ impl Config {
             ("attempt_timeout", self.attempt_timeout),
             ("connect_timeout", self.connect_timeout),
         ] {
-            if time.is_zero() || time > LONGEST_TIMEOUT {
-                let longest = LONGEST_TIMEOUT.as_secs();
-                return refused(format!("{name} must be a number of seconds, more than 0 and at most {longest}"));
-            }
+            check_timeout(name, time)?;
         }
         if self.max_attempts == 0 {
             return refused("max_attempts must be a positive integer");
@@ -144,6 +141,14 @@ impl Config {
 }
 
 /// Checks how much faster than real time the quota's clock runs. The error has the name that the caller knows.
+pub(crate) fn check_timeout(name: &str, time: Duration) -> Result<(), Error> {
+    if !time.is_zero() && time <= LONGEST_TIMEOUT {
+        return Ok(());
+    }
+    let longest = LONGEST_TIMEOUT.as_secs();
+    refused(format!("{name} must be a number of seconds, more than 0 and at most {longest}"))
+}
+
 pub(crate) fn check_clock_scale(name: &str, scale: f64) -> Result<(), Error> {
     let (slowest, fastest) = CLOCK_SCALES;
     if (slowest..=fastest).contains(&scale) {

@@ -7,6 +7,8 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
 
+#[cfg(feature = "plan")]
+pub(crate) use self::messages::internal_error;
 use crate::account::FieldError;
 use crate::problem::Problem;
 

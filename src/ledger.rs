@@ -30,6 +30,7 @@ use ring::hmac;
 use crate::private_file::links;
 use crate::quota::{HOUR, MINUTE, Windows};
 use crate::shared_folder::{self, Unusable};
+use crate::text::hex;
 
 /// How long to try to get a lock. A holder needs some microseconds, or longer if the system suspends it.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -94,21 +95,18 @@ impl User {
     fn file_name(&self, salt: &[u8]) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &[salt, &self.key_hash].concat());
         let user = format!("{}\n{}\n{}", self.scale, self.service, self.rest);
-        format!("{}{}{}", service_prefix(&self.service, salt), hex(&key, &user, 16), place::ENDING)
+        format!("{}{}{}", service_prefix(&self.service, salt), hashed(&key, &user, 16), place::ENDING)
     }
 }
 
 /// Returns the common prefix of all ledgers of a service.
 fn service_prefix(service: &str, salt: &[u8]) -> String {
-    hex(&hmac::Key::new(hmac::HMAC_SHA256, salt), service, 8) + "-"
+    hashed(&hmac::Key::new(hmac::HMAC_SHA256, salt), service, 8) + "-"
 }
 
-fn hex(key: &hmac::Key, text: &str, bytes: usize) -> String {
-    use std::fmt::Write;
-    hmac::sign(key, text.as_bytes()).as_ref().iter().take(bytes).fold(String::new(), |mut name, byte| {
-        let _ = write!(name, "{byte:02x}");
-        name
-    })
+/// Returns the first bytes of a keyed hash.
+fn hashed(key: &hmac::Key, text: &str, bytes: usize) -> String {
+    hex(hmac::sign(key, text.as_bytes()).as_ref().get(..bytes).unwrap_or_default())
 }
 
 /// Empties the ledgers of a service that starts again, such as a sandbox on the port of an earlier one. Every process

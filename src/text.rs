@@ -32,6 +32,14 @@ pub(crate) fn exact_text(text: &str, limit: usize) -> Cow<'_, str> {
     if has_quotes || text.starts_with(' ') || text.ends_with(' ') { Cow::Owned(format!("\"{line}\"")) } else { line }
 }
 
+/// Returns bytes in hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 /// Returns a text on one line, with all spaces other than a plain one escaped or replaced by a plain one.
 pub(crate) fn one_line(text: &str, limit: usize, escapes_spaces: bool) -> Cow<'_, str> {
     let shown = match text.char_indices().nth(limit) {

@@ -33,8 +33,6 @@ FIELDS = {
 FORMATS = ("table", "json", "jsonl", "csv")
 # Commands that send no request.
 _WITHOUT_KEY = frozenset({"status", "plans"})
-# The suffixes of tables.
-TABLES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 VIEWS = ("counts", "rows", "changes", "failures")
 
 

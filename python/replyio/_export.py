@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import errno
 import json
 import os
@@ -13,7 +12,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from replyio._rows_file import TABLES
 from replyio.errors import FieldError, PlanError, ValidationError
+from replyio.models import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +26,6 @@ __all__: list[str] = []
 # The number of rows to read from a table at once.
 _STEP = 10_000
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
-_SUFFIXES = (*_DELIMITERS, ".jsonl", ".ndjson", ".parquet")
 # A spreadsheet detects UTF-8 by this mark.
 BOM = "\ufeff"
 # The characters that begin a formula in a spreadsheet, including their full-width forms.
@@ -67,8 +67,8 @@ def write(
     """
     target = Path(path)
     suffix = target.suffix.lower()
-    if suffix not in _SUFFIXES:
-        raise refused("path", f"must end in {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}, not in {suffix!r}")
+    if suffix not in TABLES:
+        raise refused("path", f"must end in {', '.join(TABLES[:-1])} or {TABLES[-1]}, not in {suffix!r}")
     if for_spreadsheet and suffix not in _DELIMITERS:
         raise refused("for_spreadsheet", f"is for .csv and .tsv, not for {suffix}")
     if plan is not None and _is_same(target, plan):
@@ -180,19 +180,14 @@ class Line:
         if value is None:
             return ""
         if not isinstance(value, str):
-            return _plain(value)
+            return plain(value)
         if self._guarded:
             value = self._guarded(value)
         return '"' + value.replace('"', '""') + '"' if not value or self._quoted(value) else value
 
 
-def _plain(value: object) -> str:
-    """Returns a value that is not text. Formats a date as the service does."""
-    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime.datetime) else str(value)
-
-
 def _write_json_lines(file: BinaryIO, table: Report) -> None:
-    encode = json.JSONEncoder(ensure_ascii=False, default=_plain).encode
+    encode = json.JSONEncoder(ensure_ascii=False, default=plain).encode
     file.writelines(f"{encode(row)}\n".encode() for row in rows_of(table))
 
 

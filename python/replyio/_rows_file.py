@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
+# The suffixes of tables.
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 _SPREADSHEETS = {".xlsx", ".xlsm", ".xls", ".ods", ".numbers"}
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 # The line that names the separator for Excel.
@@ -109,9 +111,9 @@ def refuse_other_names(path: Path) -> None:
     suffix = path.suffix.lower()
     if "\0" in str(path):
         refuse("the name of the file contains a null character")
-    if suffix not in {".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"}:
+    if suffix not in TABLES:
         hint = "; save the sheet as CSV first" if suffix in _SPREADSHEETS else ""
-        refuse(f"the name of the file must end in .csv, .tsv, .jsonl, .ndjson or .parquet{hint}")
+        refuse(f"the name of the file must end in {', '.join(TABLES[:-1])} or {TABLES[-1]}{hint}")
 
 
 def refuse(message: str) -> NoReturn:

@@ -798,7 +798,7 @@ def _refuse_what_is_no_plan(file: str) -> None:
     """Refuses a file that is missing or something else. The table that the plan was made from is given most often."""
     from pathlib import Path
 
-    from replyio._cli_arguments import TABLES
+    from replyio._rows_file import TABLES
     from replyio._shell import argument
 
     path = Path(file)

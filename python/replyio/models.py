@@ -303,10 +303,15 @@ def _alias(name: str) -> str:
     return first + "".join(word.capitalize() for word in others)
 
 
+def plain(value: object) -> str:
+    """Returns a value that is not text as text, a date in the form of the service."""
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime.datetime) else str(value)
+
+
 def _json_value(value: Any) -> Any:
     """Returns the value in its JSON form."""
     if isinstance(value, datetime.datetime):
-        return value.isoformat().replace("+00:00", "Z")
+        return plain(value)
     if isinstance(value, ContactAccountStage):
         return {"id": value.id, "name": value.name, "colorId": value.color_id} | copy.deepcopy(value.extra)
     return str(value) if isinstance(value, CompanySize) else value

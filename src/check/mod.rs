@@ -19,6 +19,7 @@ use crate::account::{ContactAccount, FieldError, check_id};
 use crate::answer::{Item, Page};
 use crate::client::{Client, ListQuery, Looking, Seen};
 use crate::error::{Call, Error, Failure, Operation};
+use crate::paging::LONGEST_PAGE;
 
 use self::facts::{Compared, Facts};
 pub use self::trial::Trial;
@@ -26,7 +27,7 @@ pub use self::trial::Trial;
 /// The most requests of a reading.
 const MOST_REQUESTS: u32 = 5;
 /// One request for as many accounts as a page can have: more accounts show more forms.
-const TOP: u32 = 1000;
+const TOP: u32 = LONGEST_PAGE;
 /// The pause before a retry if the service asks for none.
 const PAUSE: Duration = Duration::from_millis(500);
 

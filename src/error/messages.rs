@@ -20,6 +20,11 @@ const FREE_DESCRIPTORS: &str =
 const NOT_THE_SERVICE: &str = "this looks like a page from a proxy or a login form, not like an answer from Reply.io; \
     check base_url and the network";
 
+/// Returns the text of an error that replyio itself has caused.
+pub(crate) fn internal_error(what: &str) -> String {
+    format!("internal error in replyio ({what}); please report it")
+}
+
 impl fmt::Display for Call {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = match self.operation {
@@ -213,7 +218,7 @@ impl fmt::Display for Failure {
                     rounded_up(*wait)
                 )
             }
-            Self::Internal(what) => write!(formatter, "internal error in replyio ({what}); please report it"),
+            Self::Internal(what) => formatter.write_str(&internal_error(what)),
         }
     }
 }

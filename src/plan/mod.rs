@@ -16,6 +16,9 @@ pub mod run;
 pub mod source;
 
 use crate::account::FieldValue;
+
+/// Requests older than this no longer count, in milliseconds.
+const HOUR_MS: i64 = 3_600_000;
 pub use crate::change::{Change, Value};
 
 pub use self::domain::domain_key;

@@ -147,12 +147,12 @@ impl Gate {
                 "Quota(acquire=...) must not call a client of the same quota: that call would wait for itself";
             return Err(errors::configuration(py, message));
         }
-        let (signal, wake) = socket_pair().map_err(|error| errors::exhausted(py, &error))?;
+        let (signal, wake) = socket_pair().map_err(|error| errors::exhausted(py, error))?;
         let line = Arc::new(Line { state: Mutex::default(), wake });
         let asked = Bound::new(py, Asked(Arc::clone(&line)))?;
         let start = py.import("replyio._acquire")?.getattr("start")?;
         if let Err(error) = start.call1((asked, into_descriptor(signal), &self.quota)) {
-            return Err(errors::exhausted(py, &std::io::Error::other(error.value(py).to_string())));
+            return Err(errors::exhausted(py, std::io::Error::other(error.value(py).to_string())));
         }
         let kept = self.lines.get_or_try_init(process, || Ok::<_, PyErr>(Arc::clone(&line)))?;
         if !Arc::ptr_eq(kept, &line) {

@@ -1,10 +1,11 @@
-//! Reads tables that implement the Arrow C interface.
+//! The Arrow C interface: reads tables from it, and passes batches on.
 
 use std::path::Path;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow_schema::{ArrowError, DataType, FieldRef, Schema};
+use arrow_array::ffi_stream::FFI_ArrowArrayStream;
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchIterator, RecordBatchOptions};
+use arrow_schema::{ArrowError, DataType, FieldRef, Schema, SchemaRef};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyCapsule, PyDict};
@@ -15,6 +16,12 @@ use super::convert::{TAKEN, type_name};
 use super::{errors, exit};
 use crate::account::FieldError;
 use crate::plan::source::{Options, Table};
+
+/// Returns batches as the stream of the Arrow PyCapsule interface.
+pub(super) fn exported(py: Python<'_>, batches: Vec<RecordBatch>, schema: SchemaRef) -> PyResult<Bound<'_, PyCapsule>> {
+    let reader = RecordBatchIterator::new(batches.into_iter().map(Ok), schema);
+    PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(Box::new(reader)), c"arrow_array_stream")
+}
 
 /// Returns the library if the data is one of its `DataFrame`s. Imports no library for this.
 pub(super) fn frame_of<'py>(data: &Bound<'py, PyAny>, library: &str) -> PyResult<Option<Bound<'py, PyAny>>> {

@@ -170,7 +170,7 @@ impl Bridge {
     }
 
     pub(super) fn new(py: Python<'_>) -> PyResult<Self> {
-        let (signal, wake) = socket_pair().map_err(|error| errors::exhausted(py, &error))?;
+        let (signal, wake) = socket_pair().map_err(|error| errors::exhausted(py, error))?;
         Ok(Self {
             queue: Arc::new(Queue { messages: Mutex::default(), wake }),
             signal,
@@ -255,7 +255,7 @@ impl Bridge {
 
     /// Returns a Python socket object over the same socket, for loops that cannot watch a descriptor.
     fn python_socket<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let signal = self.signal.try_clone().map_err(|error| errors::exhausted(py, &error))?;
+        let signal = self.signal.try_clone().map_err(|error| errors::exhausted(py, error))?;
         let descriptor = into_descriptor(signal);
         let socket = py.import("replyio._pump")?.getattr("adopt")?.call1((descriptor,))?;
         Ok(socket)

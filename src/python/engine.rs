@@ -374,7 +374,7 @@ enum NotStarted {
 impl NotStarted {
     fn into_python(self, py: Python<'_>) -> PyErr {
         match self {
-            Self::Exhausted(error) => errors::exhausted(py, &error),
+            Self::Exhausted(error) => errors::exhausted(py, error),
             Self::Client(error) => errors::to_python(py, &error),
         }
     }

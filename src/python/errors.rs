@@ -1,5 +1,6 @@
 //! Converts errors of the core to exceptions of the package.
 
+use std::io;
 use std::time::Duration;
 
 use pyo3::exceptions::PyOSError;
@@ -9,7 +10,7 @@ use pyo3::types::{PyDict, PyList, PyModule};
 
 use super::once::once;
 use crate::account::FieldError;
-use crate::error::{Error, ErrorKind, Failure};
+use crate::error::{Error, ErrorKind, Failure, internal_error};
 use crate::plan::source::TableError;
 use crate::text::{listed, safe_text};
 
@@ -35,8 +36,7 @@ pub(super) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
 
 /// Returns the exception for an internal error.
 pub(super) fn internal(py: Python<'_>, what: &str) -> PyErr {
-    let message = format!("internal error in replyio ({what}); please report it");
-    instance(py, ErrorKind::Internal, &message, &PyDict::new(py)).unwrap_or_else(|failed| failed)
+    instance(py, ErrorKind::Internal, &internal_error(what), &PyDict::new(py)).unwrap_or_else(|failed| failed)
 }
 
 /// Returns the exception for a client or a sandbox that cannot be used in this way.
@@ -79,12 +79,8 @@ pub(super) fn closed(py: Python<'_>) -> PyErr {
 
 /// Returns the exception for a call for which the operating system has no thread, file descriptor or memory left.
 /// Nothing was sent.
-pub(super) fn exhausted(py: Python<'_>, error: &std::io::Error) -> PyErr {
-    let message = format!(
-        "no request was sent: the operating system refused a resource that the call needs: {error}; hint: close files \
-        and connections, or raise the limits of this process (ulimit -n, ulimit -u)"
-    );
-    instance(py, ErrorKind::Transport, &message, &PyDict::new(py)).unwrap_or_else(|failed| failed)
+pub(super) fn exhausted(py: Python<'_>, error: io::Error) -> PyErr {
+    to_python(py, &Error::Exhausted(error))
 }
 
 /// Returns the exception for a call refused before any request, with every problem.

@@ -96,7 +96,7 @@ impl Job {
         run: impl FnOnce(client::Client, Arc<Control>, Arc<Lines>) -> F + Send + 'static,
     ) -> PyResult<Self> {
         let py = client.py();
-        let refused = |error: std::io::Error| errors::exhausted(py, &error);
+        let refused = |error: std::io::Error| errors::exhausted(py, error);
         let lines = Arc::new(Lines::default());
         lines.set_verbose(events::is_verbose(py)?);
         let connections = client.get().here(py)?.with_own_connections();

@@ -51,7 +51,7 @@ enum Stopped {
 impl Lane {
     pub(super) fn new(py: Python<'_>, client: &Client) -> PyResult<Self> {
         let runtime = Builder::new_current_thread().enable_io().enable_time().build();
-        let runtime = runtime.map_err(|error| errors::exhausted(py, &error))?;
+        let runtime = runtime.map_err(|error| errors::exhausted(py, error))?;
         let connections = client.with_own_connections().map_err(|error| errors::to_python(py, &error))?;
         let signal_check = {
             let _context = runtime.enter();

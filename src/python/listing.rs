@@ -4,8 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use arrow_array::ffi_stream::FFI_ArrowArrayStream;
-use arrow_array::{Array, RecordBatch, RecordBatchIterator};
+use arrow_array::{Array, RecordBatch};
 use arrow_schema::{Field, Schema, SchemaRef};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -14,8 +13,8 @@ use tokio::sync::watch;
 
 use super::client::{Client, refusal};
 use super::convert::{ToPython, integer, member_to_python, members_to_python};
-use super::errors;
 use super::guard::guarded;
+use super::{arrow, errors};
 use crate::account::FieldError;
 use crate::client::{self, ListQuery};
 use crate::columns::{ColumnPage, Columns, UnreadableItem, value_of};
@@ -312,8 +311,7 @@ impl AccountTable {
             };
             let batches = self.0.iter().map(batch).collect::<Result<Vec<_>, _>>();
             let batches = batches.map_err(|error| PyValueError::new_err(error.to_string()))?;
-            let reader = RecordBatchIterator::new(batches.into_iter().map(Ok), schema);
-            PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(Box::new(reader)), c"arrow_array_stream")
+            arrow::exported(py, batches, schema)
         })
     }
 }

@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use arrow_array::ffi_stream::FFI_ArrowArrayStream;
 use arrow_array::types::TimestampMillisecondType;
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Int64Array, PrimitiveArray, RecordBatch, RecordBatchIterator, RecordBatchOptions,
-    StringArray, UInt64Array,
+    Array, ArrayRef, BooleanArray, Int64Array, PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray,
+    UInt64Array,
 };
 use arrow_schema::{Field as ArrowField, Schema};
 use pyo3::exceptions::{PyIndexError, PyValueError};
@@ -17,18 +16,18 @@ use pyo3::types::{PyCapsule, PyDict};
 
 use super::client::Client;
 use super::convert::{ToPython, member_to_python};
-use super::errors;
 use super::guard::guarded;
 use super::job::{Job, counts_to_python};
 use super::lane;
 use super::overview::{Known, Requests, Stamp, Tally};
 use super::table::Table;
+use super::{arrow, errors};
 use crate::account::{DateTime, MemberValue};
 use crate::config::Config;
 use crate::lock::lock;
+use crate::plan::Value;
 use crate::plan::file::{self, ChangeView, FileError, RowView};
 use crate::plan::run::{self, ApplyOptions, OnConflict, OnUnknownMember, Selection};
-use crate::plan::{Status, Value};
 
 /// A plan: a view of its file.
 #[pyclass(frozen, module = "replyio._replyio")]
@@ -331,8 +330,7 @@ impl Report {
         guarded(py, "arrow", || {
             // The interface allows a producer to ignore a requested schema.
             let _ = requested_schema;
-            let reader = RecordBatchIterator::new([Ok(self.0.clone())], self.0.schema());
-            PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(Box::new(reader)), c"arrow_array_stream")
+            arrow::exported(py, vec![self.0.clone()], self.0.schema())
         })
     }
 

@@ -13,15 +13,13 @@ use super::convert::{integer, type_name};
 use super::errors;
 use super::guard::guarded;
 use crate::acquire::Acquire;
-use crate::config::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, ProxyUrl, check_clock_scale};
+use crate::config::{ActAs, ApiKey, AuthScheme, BaseUrl, Config, ProxyUrl, check_clock_scale, check_timeout};
 use crate::error::{Error, KeyOrigin};
 use crate::quota::Quota;
 use crate::text::plain_line;
 
 /// The variable with the URL of the service.
 const BASE_URL: &str = "REPLY_BASE_URL";
-/// The longest timeout. It prevents overflow in time arithmetic.
-const LONGEST_TIMEOUT: f64 = 30.0 * 86_400.0;
 
 /// The most characters of a folder in a message.
 const LONGEST_FOLDER: usize = 200;
@@ -156,11 +154,8 @@ fn seconds(name: &str, value: &Bound<'_, PyAny>) -> Result<Duration, Error> {
     let is_number = value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyInt>() || integer(value).is_ok();
     let is_number = is_number && !value.is_instance_of::<PyBool>();
     let number: f64 = if is_number { value.extract().unwrap_or(f64::NAN) } else { f64::NAN };
-    if number > 0.0 && number <= LONGEST_TIMEOUT {
-        Ok(Duration::from_secs_f64(number))
-    } else {
-        Err(refused(format!("{name} must be a number of seconds, more than 0 and at most {LONGEST_TIMEOUT}")))
-    }
+    let time = Duration::try_from_secs_f64(number).unwrap_or_default();
+    check_timeout(name, time).map(|()| time)
 }
 
 /// Returns an environment variable. An empty one counts as not set.

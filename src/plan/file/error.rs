@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{ErrorCode, ffi};
 
+use crate::error::internal_error;
+
 /// A plan file cannot be used as requested. The file loses no data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileError {
@@ -121,7 +123,7 @@ impl FileError {
 impl fmt::Display for FileError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let FileErrorKind::Internal(what) = &self.kind {
-            return write!(formatter, "internal error in replyio ({what}); please report it");
+            return formatter.write_str(&internal_error(what));
         }
         write!(formatter, "plan file {}: ", self.path.display())?;
         match &self.kind {

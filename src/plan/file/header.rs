@@ -10,6 +10,7 @@ use super::error::FileError;
 use super::sum::Sum;
 use crate::config::ApiKey;
 use crate::plan::{MatchOn, Mode, Nulls, Suspicion};
+use crate::text::hex;
 
 /// The purpose and the options of a plan. They never change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,14 +195,6 @@ pub(super) fn random() -> Result<[u8; 16], FileError> {
     }
     let filled = SystemRandom::new().fill(&mut bytes);
     filled.map(|()| bytes).map_err(|_| FileError::internal("the operating system provides no random numbers"))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {

@@ -9,12 +9,12 @@ use rusqlite::Connection;
 use rustix::io::Errno;
 
 use super::error::{FileError, FileErrorKind};
-use super::header::{hex, random};
+use super::header::random;
 use super::private::links;
 use super::state::{self, Activity, Owner};
 use super::{check, connect};
 use crate::clock::now_ms;
-use crate::text::plain_line;
+use crate::text::{hex, plain_line};
 
 /// The longest host name, in characters.
 const LONGEST_HOST: usize = 255;

@@ -4,8 +4,9 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::header::{hex, random};
+use super::header::random;
 use crate::private_file;
+use crate::text::hex;
 
 /// Creates an empty file that only its owner can read, without following a link. Returns `None` if a file exists; it
 /// does not touch that file.

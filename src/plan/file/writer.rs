@@ -18,7 +18,7 @@ use super::state::{self, AtRisk, ItemsProof, Members};
 use crate::account::Field;
 #[cfg(feature = "simulation")]
 use crate::lock::lock;
-use crate::plan::{Change, Status, Value};
+use crate::plan::{Change, HOUR_MS, Status, Value};
 
 /// The most writes in one commit.
 const MOST_TOGETHER: usize = 1_024;
@@ -363,7 +363,6 @@ pub(super) fn each_of(
 
 /// Forgets requests older than an hour, and returns the times of the others.
 fn recent_requests(connection: &Connection, now: i64) -> rusqlite::Result<Vec<i64>> {
-    const HOUR_MS: i64 = 3_600_000;
     // A clock that was set back must not delay the job by more than an hour.
     let counts = |request: &&StoredRequest| (now - HOUR_MS + 1..=now + HOUR_MS).contains(&request.sent_at);
     let requests = StoredRequest::read_all(connection)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;

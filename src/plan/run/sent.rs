@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 use crate::clock::now_ms;
 use crate::lock::lock;
 use crate::per_process::PerProcess;
+use crate::plan::HOUR_MS;
 
 /// The times of the requests that this process sent or counted from others in the last hour, in milliseconds since
 /// 1970.
@@ -28,7 +29,6 @@ pub(super) fn unknown_yet(moments: Vec<i64>) -> Vec<i64> {
 }
 
 fn known(now: i64) -> MutexGuard<'static, BTreeSet<i64>> {
-    const HOUR_MS: i64 = 3_600_000;
     let mut known = lock(KNOWN.get_or_init(Mutex::default));
     while known.first().is_some_and(|first| *first < now - HOUR_MS) {
         known.pop_first();
