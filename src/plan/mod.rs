@@ -16,12 +16,12 @@ pub mod run;
 pub mod source;
 
 use crate::account::FieldValue;
-
-/// Requests older than this no longer count, in milliseconds.
-const HOUR_MS: i64 = 3_600_000;
 pub use crate::change::{Change, Value};
 
 pub use self::domain::domain_key;
+
+/// Requests older than this no longer count, in milliseconds.
+const HOUR_MS: i64 = 3_600_000;
 
 /// The planner assumes that a list shows texts with fewer characters in full.
 const SHORTEST_CUT: usize = 32;
@@ -79,6 +79,7 @@ macro_rules! named {
         } )+
     };
 }
+use named;
 
 /// The status of a row. Every row has exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::OpenRow;
 use super::sum::Sum;
+use crate::plan::named;
 
 /// Whether the items of list pages contain everything that `GET` returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +27,11 @@ pub enum Activity {
     Planned,
     /// Applying the plan.
     Applied,
+}
+
+named! {
+    ItemsProof { Complete "complete" Incomplete "incomplete" }
+    Activity { Planned "planned" Applied "applied" }
 }
 
 /// The process with the right to write a plan file.
@@ -117,7 +123,7 @@ pub(super) struct Mark {
 
 impl Mark {
     pub(super) fn log(&self) -> Log {
-        if self.needed == self.present { Log::Whole } else { Log::Missing }
+        Log::of(self.needed, self.present)
     }
 }
 
@@ -128,6 +134,12 @@ pub(super) enum Log {
     Whole,
     /// The rest is in a missing log.
     Missing,
+}
+
+impl Log {
+    fn of(needed: i64, present: i64) -> Self {
+        if needed == present { Self::Whole } else { Self::Missing }
+    }
 }
 
 /// Every key of the table, to detect a deleted one.
@@ -253,11 +265,7 @@ pub(super) fn have_log(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 pub(super) fn set_items(connection: &Connection, items: ItemsProof) -> rusqlite::Result<()> {
-    let name = match items {
-        ItemsProof::Complete => "complete",
-        ItemsProof::Incomplete => "incomplete",
-    };
-    set(connection, "items", &text(name))
+    set(connection, "items", &text(items.as_str()))
 }
 
 /// Stores which members the next update may clear.
@@ -286,10 +294,7 @@ fn cleared(value: &SqlValue) -> Option<Vec<String>> {
 }
 
 pub(super) fn set_owner(connection: &Connection, owner: Option<&Owner>) -> rusqlite::Result<()> {
-    let what = owner.map(|owner| match owner.activity {
-        Activity::Planned => "planned",
-        Activity::Applied => "applied",
-    });
+    let what = owner.map(|owner| owner.activity.as_str());
     let or_null = |value: Option<SqlValue>| value.unwrap_or(SqlValue::Null);
     set(connection, "run", &or_null(owner.map(|owner| text(&owner.run))))?;
     set(connection, "what", &or_null(what.map(text)))?;
@@ -372,12 +377,13 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<(State, L
         },
         _ => return Ok(None),
     };
-    let Some((needed, present)) = logs(connection)? else { return Ok(None) };
-    let log = if needed == present { Log::Whole } else { Log::Missing };
+    let Some(log) = logs(connection)?.map(|(needed, present)| Log::of(needed, present)) else { return Ok(None) };
     let items = match items {
         SqlValue::Null => None,
-        SqlValue::Text(items) if items == "complete" => Some(ItemsProof::Complete),
-        SqlValue::Text(items) if items == "incomplete" => Some(ItemsProof::Incomplete),
+        SqlValue::Text(items) => match ItemsProof::from_name(&items) {
+            None => return Ok(None),
+            items => items,
+        },
         _ => return Ok(None),
     };
     let SqlValue::Integer(sent) = sent else { return Ok(None) };
@@ -386,8 +392,9 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<(State, L
     let owner = match (run, process, since, what) {
         (SqlValue::Null, ..) => None,
         (SqlValue::Text(run), SqlValue::Integer(process), SqlValue::Integer(since_ms), SqlValue::Text(what)) => {
-            let activity = if what == "planned" { Activity::Planned } else { Activity::Applied };
-            let Ok(process) = u32::try_from(process) else { return Ok(None) };
+            let (Some(activity), Ok(process)) = (Activity::from_name(&what), u32::try_from(process)) else {
+                return Ok(None);
+            };
             Some(Owner { run, activity, process, host, since_ms })
         }
         _ => return Ok(None),
