@@ -46,9 +46,10 @@ fn files(folder: &Path, room: Option<&str>) -> Vec<(String, PathBuf)> {
     found
 }
 
-/// The code of a file: no comments, and nothing that only its tests see.
+/// The code of a file: no comments, and no module of tests at its end.
 fn code(text: &str) -> String {
-    let lines = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]"));
+    let end = text.rfind("\n#[cfg(test)]\n").unwrap_or(text.len());
+    let lines = text.get(..end).unwrap_or_default().lines();
     lines.map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 
