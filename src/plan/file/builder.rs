@@ -18,7 +18,7 @@ use super::presence::Presence;
 use super::private::{FileId, create_beside, create_private, remove, with_suffix};
 use super::schema::{self, StoredRequest, StoredRow};
 use super::state::{self, Activity, AtRisk, Owner};
-use super::{PlanFile, PlannedRow, connect, log};
+use super::{PlanFile, PlannedRow, connect, log, simulation};
 use crate::private_file::sync_folder;
 
 /// Rows and changes go to the writing thread in batches of this size, each sorted by row: if rows arrive in another
@@ -50,7 +50,6 @@ pub struct Builder {
 enum Writing {
     Thread(SyncSender<Vec<PlannedRow>>, JoinHandle<rusqlite::Result<Rows>>),
     /// A simulation has no thread.
-    #[cfg(feature = "simulation")]
     Here(Rows),
 }
 
@@ -143,14 +142,12 @@ impl Builder {
         if rows != self.rows {
             return Err(FileError::internal("a plan without some of its rows"));
         }
-        #[cfg(feature = "simulation")]
-        super::simulation::before_commit(&self.path).map_err(|kind| FileError::new(&self.name, kind))?;
+        simulation::before_commit(&self.path).map_err(|kind| FileError::new(&self.name, kind))?;
         let sealed = self.write_facts(&written, rows);
         sealed.map_err(|error| FileError::of_sqlite(&self.name, &error))?;
         self.file = None;
         sync_folder(&self.path);
-        #[cfg(feature = "simulation")]
-        super::simulation::after_commit(&self.path).map_err(|kind| FileError::new(&self.name, kind))?;
+        simulation::after_commit(&self.path).map_err(|kind| FileError::new(&self.name, kind))?;
         // The rows are not read back: that would show the system's cache, not the disk.
         Ok(PlanFile::of(&self.name, &self.path, self.header.clone(), written.cleared))
     }
@@ -183,11 +180,10 @@ impl Builder {
         batch.sort_unstable_by_key(|row| row.row);
         let is_taken = match &mut self.writing {
             Some(Writing::Thread(sender, _)) => sender.send(batch).is_ok(),
-            #[cfg(feature = "simulation")]
             Some(Writing::Here(rows)) => {
-                super::simulation::before_commit(&self.path).map_err(|kind| FileError::new(&self.name, kind))?;
+                simulation::before_commit(&self.path).map_err(|kind| FileError::new(&self.name, kind))?;
                 rows.write(batch).map_err(|error| FileError::of_sqlite(&self.name, &error))?;
-                return super::simulation::after_commit(&self.path).map_err(|kind| FileError::new(&self.name, kind));
+                return simulation::after_commit(&self.path).map_err(|kind| FileError::new(&self.name, kind));
             }
             None => false,
         };
@@ -200,9 +196,7 @@ impl Builder {
                 drop(sender);
                 thread.join().map_err(|_| FileError::internal(ENDED))?
             }
-            #[cfg(feature = "simulation")]
-            Some(Writing::Here(rows)) if super::simulation::is_dead(&self.path) => Ok(rows),
-            #[cfg(feature = "simulation")]
+            Some(Writing::Here(rows)) if simulation::is_dead(&self.path) => Ok(rows),
             Some(Writing::Here(rows)) => rows.connection.execute_batch("COMMIT").map(|()| rows),
             None => return Err(FileError::internal(ENDED)),
         };
@@ -225,8 +219,7 @@ impl Drop for Builder {
 
 impl Writing {
     fn start(rows: Rows) -> io::Result<Self> {
-        #[cfg(feature = "simulation")]
-        if super::simulation::is_on() {
+        if simulation::is_on() {
             return Ok(Self::Here(rows));
         }
         let (sender, receiver) = sync_channel(BATCHES);
@@ -272,8 +265,7 @@ fn place_of(name: &Path) -> io::Result<PathBuf> {
 /// file.
 fn start(name: &Path, path: &Path, header: &Header, owner: &Owner) -> Result<Rows, FileError> {
     let io = |error: io::Error| FileError::new(name, FileErrorKind::Io(error.to_string()));
-    #[cfg(feature = "simulation")]
-    super::simulation::before_commit(path).map_err(|kind| FileError::new(name, kind))?;
+    simulation::before_commit(path).map_err(|kind| FileError::new(name, kind))?;
     let placeholder = FileId::at(path);
     let beside = create_beside(path).map_err(io)?;
     let of_sqlite = |error: rusqlite::Error| FileError::of_sqlite(name, &error);
@@ -300,8 +292,7 @@ fn start(name: &Path, path: &Path, header: &Header, owner: &Owner) -> Result<Row
         Ok(Rows { connection, edits: 0, cleared: 0 })
     };
     let rows = begin().map_err(of_sqlite)?;
-    #[cfg(feature = "simulation")]
-    super::simulation::after_commit(path).map_err(|kind| FileError::new(name, kind))?;
+    simulation::after_commit(path).map_err(|kind| FileError::new(name, kind))?;
     Ok(rows)
 }
 

@@ -10,7 +10,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::error::{FileError, FileErrorKind};
-use super::{interrupt, schema};
+use super::{interrupt, schema, simulation};
 
 /// How long a statement waits for another connection.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -37,8 +37,7 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, FileError> {
 
 /// Returns how long to wait for other processes. In a simulation no other process could make progress during the wait.
 pub(super) fn patience(patience: Duration) -> Duration {
-    #[cfg(feature = "simulation")]
-    if super::simulation::is_on() {
+    if simulation::is_on() {
         return Duration::ZERO;
     }
     patience

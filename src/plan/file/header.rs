@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use rusqlite::types::Value as SqlValue;
 
 use super::error::FileError;
+use super::simulation;
 use super::sum::Sum;
 use crate::config::ApiKey;
 use crate::plan::{MatchOn, Mode, Nulls, Suspicion};
@@ -189,8 +190,7 @@ impl KeyMark {
 /// Returns 128 random bits, the source of every identity, salt, run id and temporary name.
 pub(super) fn random() -> Result<[u8; 16], FileError> {
     let mut bytes = [0; 16];
-    #[cfg(feature = "simulation")]
-    if super::simulation::fill(&mut bytes) {
+    if simulation::fill(&mut bytes) {
         return Ok(bytes);
     }
     let filled = SystemRandom::new().fill(&mut bytes);

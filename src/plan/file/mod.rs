@@ -20,6 +20,9 @@ mod rows;
 mod run;
 mod schema;
 mod session;
+#[cfg(not(feature = "simulation"))]
+#[path = "no_simulation.rs"]
+mod simulation;
 #[cfg(feature = "simulation")]
 #[expect(clippy::expect_used, reason = "a simulation panics if it is wrong")]
 pub mod simulation;
@@ -44,6 +47,7 @@ use self::presence::Presence;
 pub(crate) use self::private::with_suffix;
 pub use self::rows::{Attempt, ChangeView, Finished, OpenRow, PlannedRow, RowView, Unplanned};
 pub use self::run::Run;
+use self::simulation::Kept;
 use self::state::Log;
 pub use self::state::{Activity, AtRisk, ItemsProof, Members, Owner, State};
 pub use self::writer::Record;
@@ -74,14 +78,9 @@ struct Inner {
     cleared: u64,
 }
 
-#[cfg(not(feature = "simulation"))]
-type Connected = Connection;
-#[cfg(feature = "simulation")]
-type Connected = simulation::Kept;
-
 /// A connection for a few queries.
 struct Reader {
-    connection: Connected,
+    connection: Kept,
     /// Dropped last, after SQLite is closed.
     _presence: Presence,
 }
@@ -94,7 +93,7 @@ impl PlanFile {
     pub fn open(path: &Path) -> Result<Self, FileError> {
         let real = connect::resolve(path)?;
         let of = |error: FileError| error.at(path);
-        if !Reader::is_at_hand(&real) {
+        if !simulation::is_at_hand(&real) {
             connect::recognize(&real).map_err(of)?;
         }
         // If this does not wait, the activity does not matter.
@@ -286,7 +285,7 @@ impl PlanFile {
     }
 
     fn reader(&self) -> Result<Reader, FileError> {
-        let was_at_hand = Reader::is_at_hand(&self.0.real);
+        let was_at_hand = simulation::is_at_hand(&self.0.real);
         let reader = Reader::open(&self.0.real, connect::PATIENCE);
         let reader = reader.map_err(|error| error.at(self.path()))?;
         let of_sqlite = |error: rusqlite::Error| owner::refusal_of(&self.0.real, &error).at(self.path());
@@ -314,23 +313,11 @@ impl PlanFile {
 }
 
 impl Reader {
-    /// Returns whether a connection to the same file is open. Only a simulation keeps one.
-    fn is_at_hand(path: &Path) -> bool {
-        #[cfg(feature = "simulation")]
-        return simulation::is_at_hand(path);
-        #[cfg(not(feature = "simulation"))]
-        {
-            let _ = path;
-            false
-        }
-    }
-
     fn open(path: &Path, wait: Duration) -> Result<rusqlite::Result<Self>, FileError> {
         if !path.exists() {
             return Err(FileError::new(path, FileErrorKind::Missing));
         }
         let presence = Presence::enter().ok_or_else(|| FileError::new(path, FileErrorKind::Forked))?;
-        #[cfg(feature = "simulation")]
         if let Some(connection) = simulation::at_hand(path) {
             return Ok(Ok(Self { connection, _presence: presence }));
         }
@@ -338,9 +325,7 @@ impl Reader {
         let open = || {
             let mut connection = connect::for_reading(path, wait)?;
             connect::trust_interruptibly(&mut connection)?;
-            #[cfg(feature = "simulation")]
-            let connection = simulation::Kept::new(path, connection);
-            Ok(Self { connection, _presence: presence })
+            Ok(Self { connection: simulation::keep(path, connection), _presence: presence })
         };
         Ok(open())
     }
@@ -353,7 +338,6 @@ const RECOVERED: &str = "the update may have been applied: the log of the run wa
 
 /// Repairs a plan whose log is missing.
 fn recover(path: &Path, recovery: &str) -> check::Found<()> {
-    #[cfg(feature = "simulation")]
     simulation::close(path);
     let mut connection = connect::for_writing(path)?;
     connection.busy_timeout(connect::patience(RECOVERY))?;

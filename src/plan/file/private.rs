@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::header::random;
+use super::simulation;
 use crate::private_file;
 use crate::text::hex;
 
@@ -34,8 +35,7 @@ pub(super) fn create_beside(path: &Path) -> io::Result<PathBuf> {
 
 /// Deletes an unfinished plan, and the files that SQLite may have created next to it.
 pub(super) fn remove(path: &Path) {
-    #[cfg(feature = "simulation")]
-    if super::simulation::is_dead(path) {
+    if simulation::is_dead(path) {
         return;
     }
     for suffix in ["", "-journal", "-wal", "-shm"] {

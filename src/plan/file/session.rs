@@ -19,8 +19,9 @@ use super::check::{self, Head};
 use super::error::{FileError, FileErrorKind};
 use super::presence::Presence;
 use super::private::{FileId, links, with_suffix};
+use super::simulation::{self, Kept};
 use super::state::{self, Activity, Log, Owner};
-use super::{Connected, connect, log, owner};
+use super::{connect, log, owner};
 
 /// How long a claim waits; a second run gets its error within a second.
 const CLAIM: Duration = Duration::from_millis(700);
@@ -38,7 +39,7 @@ pub(super) struct Session {
     /// The original name of the plan.
     name: String,
     run: String,
-    connection: Connected,
+    connection: Kept,
     file: Option<FileId>,
     log: Option<FileId>,
     commits: u32,
@@ -54,8 +55,7 @@ impl Session {
         let refuse = |kind| FileError::new(path, kind);
         let presence = Presence::enter().ok_or_else(|| refuse(FileErrorKind::Forked))?;
         let connection = connect(path)?;
-        #[cfg(feature = "simulation")]
-        super::simulation::before_commit(path).map_err(refuse)?;
+        simulation::before_commit(path).map_err(refuse)?;
         let owner = Owner::here(Activity::Applied)?;
         let mut session = Self {
             path: path.to_owned(),
@@ -70,8 +70,7 @@ impl Session {
         };
         match session.claim_file(&owner, identity) {
             Ok(Ok(())) => {
-                #[cfg(feature = "simulation")]
-                super::simulation::after_commit(path).map_err(refuse)?;
+                simulation::after_commit(path).map_err(refuse)?;
                 Ok(session)
             }
             // Another process claimed the plan after this claim and before this run opened its log.
@@ -146,12 +145,10 @@ impl Session {
         &mut self,
         write: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, FileErrorKind> {
-        #[cfg(feature = "simulation")]
-        super::simulation::before_commit(&self.path)?;
+        simulation::before_commit(&self.path)?;
         let written = self.commit_armed(write);
         let written = written.map_err(|error| FileError::of_sqlite(&self.path, &error).kind().clone()).flatten();
-        #[cfg(feature = "simulation")]
-        super::simulation::after_commit(&self.path)?;
+        simulation::after_commit(&self.path)?;
         written
     }
 
@@ -208,9 +205,7 @@ impl Session {
             return Ok(Err(kind));
         }
         // Prevents the checkpoint of later commits.
-        let pin = connect::only_reading(&self.path)?;
-        #[cfg(feature = "simulation")]
-        let pin = super::simulation::Kept::new(&self.path, pin);
+        let pin = simulation::keep(&self.path, connect::only_reading(&self.path)?);
         let _pinned = pin.unchecked_transaction()?;
         // Reads the header of the file, and so starts to read.
         pin.pragma_query_value(None, "schema_version", |_| Ok(()))?;
@@ -270,12 +265,9 @@ impl Session {
 
     /// Ends the run: moves everything into the one file. If that fails, the log keeps it, and the file says so.
     pub(super) fn end(mut self) {
-        #[cfg(feature = "simulation")]
-        {
-            super::simulation::close(&self.path);
-            if super::simulation::is_dead(&self.path) {
-                return;
-            }
+        simulation::close(&self.path);
+        if simulation::is_dead(&self.path) {
+            return;
         }
         self.release();
     }
@@ -294,17 +286,14 @@ impl Session {
 }
 
 /// Opens a plan that may be any file.
-fn connect(path: &Path) -> Result<Connected, FileError> {
-    #[cfg(feature = "simulation")]
-    if let Some(connection) = super::simulation::at_hand_for_writing(path) {
+fn connect(path: &Path) -> Result<Kept, FileError> {
+    if let Some(connection) = simulation::at_hand_for_writing(path) {
         return Ok(connection);
     }
     connect::recognize(path)?;
     log::check(path)?;
     let connection = connect::for_writing(path).map_err(|error| FileError::of_sqlite(path, &error))?;
-    #[cfg(feature = "simulation")]
-    let connection = super::simulation::Kept::new(path, connection);
-    Ok(connection)
+    Ok(simulation::keep(path, connection))
 }
 
 const REPLACED: &str = "was moved, removed or replaced by another file; open it again";

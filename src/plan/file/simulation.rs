@@ -103,10 +103,8 @@ pub(super) struct Kept {
     connection: Option<Connection>,
 }
 
-impl Kept {
-    pub(super) fn new(path: &Path, connection: Connection) -> Self {
-        Self { path: path.to_owned(), file: FileId::at(path), connection: Some(connection) }
-    }
+pub(super) fn keep(path: &Path, connection: Connection) -> Kept {
+    Kept { path: path.to_owned(), file: FileId::at(path), connection: Some(connection) }
 }
 
 impl Deref for Kept {

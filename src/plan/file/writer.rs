@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
-#[cfg(feature = "simulation")]
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -14,9 +13,9 @@ use super::error::{FileError, FileErrorKind};
 use super::rows::{Attempt, Finished, Unplanned};
 use super::schema::{self, StoredEdit, StoredRequest, StoredRow};
 use super::session::Session;
+use super::simulation;
 use super::state::{self, AtRisk, ItemsProof, Members};
 use crate::account::Field;
-#[cfg(feature = "simulation")]
 use crate::lock::lock;
 use crate::plan::{Change, HOUR_MS, Status, Value};
 
@@ -87,7 +86,6 @@ pub(super) struct Writer {
     orders: Option<Sender<(Write, Reply)>>,
     thread: Option<JoinHandle<()>>,
     /// A simulation has no thread.
-    #[cfg(feature = "simulation")]
     here: Mutex<Option<Commits>>,
 }
 
@@ -107,8 +105,7 @@ struct Marked {
 impl Writer {
     pub(super) fn start(path: &Path, session: Session) -> Result<Self, FileError> {
         let commits = Commits { session, marked: HashMap::new() };
-        #[cfg(feature = "simulation")]
-        if super::simulation::is_on() {
+        if simulation::is_on() {
             return Ok(Self { path: path.to_owned(), orders: None, thread: None, here: Mutex::new(Some(commits)) });
         }
         let (orders, receiver) = channel();
@@ -116,13 +113,7 @@ impl Writer {
         let work = move || work(&owned, commits, &receiver);
         let thread = thread::Builder::new().name("replyio-plan-file".to_owned()).spawn(work);
         let thread = thread.map_err(|error| FileError::new(path, FileErrorKind::Io(error.to_string())))?;
-        Ok(Self {
-            path: path.to_owned(),
-            orders: Some(orders),
-            thread: Some(thread),
-            #[cfg(feature = "simulation")]
-            here: Mutex::default(),
-        })
+        Ok(Self { path: path.to_owned(), orders: Some(orders), thread: Some(thread), here: Mutex::default() })
     }
 
     /// Sends a write to the thread. It is on the disk when this completes.
@@ -139,7 +130,6 @@ impl Writer {
     }
 
     fn hand_over(&self, write: Write, reply: Reply) -> bool {
-        #[cfg(feature = "simulation")]
         if let Some(commits) = lock(&self.here).as_mut() {
             commits.commit(&self.path, vec![(write, reply)]);
             return true;
@@ -159,7 +149,6 @@ impl Drop for Writer {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        #[cfg(feature = "simulation")]
         if let Some(commits) = self.here.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             commits.session.end();
         }
