@@ -11,7 +11,7 @@ use pyo3::types::{PyBool, PyFloat, PyInt, PyString, PyType};
 use super::convert::type_name;
 use super::errors;
 use super::once::once;
-use crate::plan::source::{Builder, CellError, Float, Given, Number};
+use crate::plan::source::{Builder, CellError, Float, Given, IntegerFault, Number};
 
 /// A decimal with more digits before the point than this is not a 64-bit integer.
 const MOST_DIGITS: i64 = 20;
@@ -78,7 +78,7 @@ fn of_numpy_float<'a>(value: &Bound<'_, PyAny>, name: &'a str) -> PyResult<Given
     let number = value.extract::<f64>()?;
     // Longer floats do not come from Python; their loss of precision is detected here.
     if !number.is_nan() && value.ne(number)? {
-        return Ok(Given::Number(Number::NotWhole, name));
+        return Ok(Given::Number(Number::Fault(IntegerFault::NotWhole), name));
     }
     Ok(Given::float(number, float_of(&value.getattr("dtype")?)?, name))
 }
@@ -95,7 +95,7 @@ pub(super) fn float_of(dtype: &Bound<'_, PyAny>) -> PyResult<Float> {
 fn integer(value: &Bound<'_, PyAny>) -> PyResult<Number> {
     match value.extract::<i64>() {
         Ok(number) => Ok(Number::Integer(number)),
-        Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => Ok(Number::TooLarge),
+        Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => Ok(Number::Fault(IntegerFault::TooLarge)),
         Err(error) => Err(error),
     }
 }
@@ -119,17 +119,17 @@ fn of_decimal(value: &Bound<'_, PyAny>) -> PyResult<Option<Number>> {
         return Ok(None);
     }
     if is("is_infinite")? {
-        return Ok(Some(Number::NotWhole));
+        return Ok(Some(Number::Fault(IntegerFault::NotWhole)));
     }
     if is("is_zero")? {
         return Ok(Some(Number::Integer(0)));
     }
     // Its ratio may have as many digits as its exponent says.
     match value.call_method0("adjusted")?.extract::<i64>()? {
-        ..0 => return Ok(Some(Number::NotWhole)),
-        MOST_DIGITS.. => return Ok(Some(Number::TooLarge)),
+        ..0 => return Ok(Some(Number::Fault(IntegerFault::NotWhole))),
+        MOST_DIGITS.. => return Ok(Some(Number::Fault(IntegerFault::TooLarge))),
         _ => {}
     }
     let (whole, parts) = value.call_method0("as_integer_ratio")?.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
-    Ok(Some(if parts.eq(1)? { integer(&whole)? } else { Number::NotWhole }))
+    Ok(Some(if parts.eq(1)? { integer(&whole)? } else { Number::Fault(IntegerFault::NotWhole) }))
 }

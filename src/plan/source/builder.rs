@@ -9,7 +9,7 @@ use arrow_buffer::BooleanBufferBuilder;
 
 use super::blanks::Blanks;
 use super::column::{Chunk, Column, is_date, wrong_type};
-use super::integers::{Float, INEXACT, NOT_WHOLE, POSITIVE, TOO_LARGE, of_float, of_text};
+use super::integers::{Float, IntegerFault, POSITIVE, of_float, of_text};
 use super::names::{Names, Role, role_of, shown};
 use super::{MOST_COLUMNS, Options, Table, TableError};
 use crate::account::{CompanySize, FieldError, Kind};
@@ -35,12 +35,8 @@ pub enum Given<'a> {
 pub enum Number {
     /// An integer, or an equivalent such as `42.0`.
     Integer(i64),
-    /// A number beyond 64 bits.
-    TooLarge,
-    /// A number with a fraction, or infinity.
-    NotWhole,
-    /// A float so large that it may stand for several integers.
-    Inexact,
+    /// A number that is no integer, or not surely one.
+    Fault(IntegerFault),
 }
 
 impl<'a> Given<'a> {
@@ -49,18 +45,7 @@ impl<'a> Given<'a> {
         match of_float(number, float) {
             Ok(Some(number)) => Self::Number(Number::Integer(number), name),
             Ok(None) => Self::Empty,
-            Err(message) => Self::Number(Number::refused(message), name),
-        }
-    }
-}
-
-impl Number {
-    /// Returns the number that has this message.
-    pub(super) fn refused(message: &str) -> Self {
-        match message {
-            TOO_LARGE => Self::TooLarge,
-            INEXACT => Self::Inexact,
-            _ => Self::NotWhole,
+            Err(fault) => Self::Number(Number::Fault(fault), name),
         }
     }
 }
@@ -277,9 +262,7 @@ impl Building {
             Given::Text(text) if !is_integer => (Some(text), None),
             Given::Text(text) => (None, self.kept(of_text(text))),
             Given::Number(Number::Integer(number), _) if is_integer => (None, Some(number)),
-            Given::Number(Number::TooLarge, _) if is_integer => (None, self.kept(Err(TOO_LARGE))),
-            Given::Number(Number::NotWhole, _) if is_integer => (None, self.kept(Err(NOT_WHOLE))),
-            Given::Number(Number::Inexact, _) if is_integer => (None, self.kept(Err(INEXACT))),
+            Given::Number(Number::Fault(fault), _) if is_integer => (None, self.kept(Err(fault))),
             Given::Number(_, found) | Given::Other(found) => {
                 self.wrong.push((row, found.to_owned()));
                 (None, None)
@@ -288,8 +271,8 @@ impl Building {
         self.append(text, integer);
     }
 
-    fn kept(&mut self, number: Result<i64, &str>) -> Option<i64> {
-        number.map_err(|message| self.faults.push((self.length, message.to_owned()))).ok()
+    fn kept(&mut self, number: Result<i64, IntegerFault>) -> Option<i64> {
+        number.map_err(|fault| self.faults.push((self.length, fault.to_string()))).ok()
     }
 
     /// Returns the column. If no cell has a type that the field can have, the whole column has a fault.

@@ -156,8 +156,8 @@ impl Column {
             if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
                 return None;
             }
-            read(row).unwrap_or_else(|message| {
-                self.faults.push((start + row, message.to_owned()));
+            read(row).unwrap_or_else(|fault| {
+                self.faults.push((start + row, fault.to_string()));
                 None
             })
         });

@@ -1,5 +1,7 @@
 //! Converts all forms of an integer.
 
+use std::fmt;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Float16Type, Float32Type, Float64Type, Int8Type,
@@ -14,9 +16,30 @@ use super::column::{Keys, Refusal, is_text, texts};
 use crate::plan::Cell;
 
 pub(super) const POSITIVE: &str = "must be a positive integer";
-pub(super) const TOO_LARGE: &str = "must be a positive integer below 2**63";
-pub(super) const NOT_WHOLE: &str = "must be a whole number";
-pub(super) const INEXACT: &str = "is a float too large to be exact; use integers or text";
+
+/// Why a cell is not an integer. The text follows the name of the cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IntegerFault {
+    /// A number beyond 64 bits.
+    TooLarge,
+    /// A number with a fraction, or infinity.
+    NotWhole,
+    /// A float so large that it may stand for several integers.
+    Inexact,
+    /// A text that is no integer, and what is expected.
+    Text(&'static str),
+}
+
+impl fmt::Display for IntegerFault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::TooLarge => "must be a positive integer below 2**63",
+            Self::NotWhole => "must be a whole number",
+            Self::Inexact => "is a float too large to be exact; use integers or text",
+            Self::Text(expected) => expected,
+        })
+    }
+}
 
 /// A type of floats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +63,7 @@ impl Float {
     }
 }
 
-pub(super) type Reader<'a> = Box<dyn Fn(usize) -> Result<Option<i64>, &'static str> + 'a>;
+pub(super) type Reader<'a> = Box<dyn Fn(usize) -> Result<Option<i64>, IntegerFault> + 'a>;
 
 /// Reads a row of an array as an integer; `None` if it is empty.
 pub(super) fn reader<'a>(array: &'a dyn Array, blanks: &'a Blanks) -> Result<Reader<'a>, Refusal> {
@@ -49,7 +72,7 @@ pub(super) fn reader<'a>(array: &'a dyn Array, blanks: &'a Blanks) -> Result<Rea
         i64: TryFrom<T::Native>,
     {
         let numbers = array.as_primitive_opt::<T>().ok_or(Refusal::Type)?;
-        Ok(Box::new(|row| i64::try_from(numbers.value(row)).map(Some).map_err(|_| TOO_LARGE)))
+        Ok(Box::new(|row| i64::try_from(numbers.value(row)).map(Some).map_err(|_| IntegerFault::TooLarge)))
     }
     fn float<T: ArrowPrimitiveType>(
         array: &dyn Array,
@@ -66,7 +89,7 @@ pub(super) fn reader<'a>(array: &'a dyn Array, blanks: &'a Blanks) -> Result<Rea
     ) -> Result<Reader<'_>, Refusal> {
         let numbers = array.as_primitive_opt::<T>().ok_or(Refusal::Type)?;
         Ok(Box::new(move |row| {
-            let number = widen(numbers.value(row)).ok_or(TOO_LARGE)?;
+            let number = widen(numbers.value(row)).ok_or(IntegerFault::TooLarge)?;
             of_decimal(number, scale.into()).map(Some)
         }))
     }
@@ -107,38 +130,38 @@ pub(super) fn reader<'a>(array: &'a dyn Array, blanks: &'a Blanks) -> Result<Rea
 }
 
 /// Converts a float that stands for one integer; NaN is an empty cell.
-pub(super) fn of_float(number: f64, float: Float) -> Result<Option<i64>, &'static str> {
+pub(super) fn of_float(number: f64, float: Float) -> Result<Option<i64>, IntegerFault> {
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
     if number.is_nan() {
         return Ok(None);
     }
     if number.is_infinite() || number.fract() != 0.0 {
-        return Err(NOT_WHOLE);
+        return Err(IntegerFault::NotWhole);
     }
     if !(-LIMIT..LIMIT).contains(&number) {
-        return Err(TOO_LARGE);
+        return Err(IntegerFault::TooLarge);
     }
     if number.abs() >= float.first_inexact() {
-        return Err(INEXACT);
+        return Err(IntegerFault::Inexact);
     }
     #[expect(clippy::cast_possible_truncation, reason = "whole and within the limits")]
     Ok(Some(number as i64))
 }
 
-fn of_decimal(number: i128, scale: i32) -> Result<i64, &'static str> {
+fn of_decimal(number: i128, scale: i32) -> Result<i64, IntegerFault> {
     let power = 10_i128.checked_pow(scale.unsigned_abs());
     let whole = match power {
-        Some(power) if scale < 0 => number.checked_mul(power).ok_or(TOO_LARGE)?,
+        Some(power) if scale < 0 => number.checked_mul(power).ok_or(IntegerFault::TooLarge)?,
         Some(power) if number % power == 0 => number / power,
         None if number == 0 => 0,
-        None if scale < 0 => return Err(TOO_LARGE),
-        _ => return Err(NOT_WHOLE),
+        None if scale < 0 => return Err(IntegerFault::TooLarge),
+        _ => return Err(IntegerFault::NotWhole),
     };
-    i64::try_from(whole).map_err(|_| TOO_LARGE)
+    i64::try_from(whole).map_err(|_| IntegerFault::TooLarge)
 }
 
 /// Converts a number of JSON. A float would be rounded first, so that a fraction may become an integer.
-pub(super) fn of_json(text: &str) -> Result<i64, &'static str> {
+pub(super) fn of_json(text: &str) -> Result<i64, IntegerFault> {
     if let Ok(number) = text.parse() {
         return Ok(number);
     }
@@ -158,24 +181,25 @@ pub(super) fn of_json(text: &str) -> Result<i64, &'static str> {
     let point = exponent.parse().unwrap_or(beyond).saturating_add(length(whole.len()) - length(leading));
     let zeros = point.saturating_sub(length(significant.len()));
     if zeros < 0 {
-        return Err(NOT_WHOLE);
+        return Err(IntegerFault::NotWhole);
     }
-    let zeros = usize::try_from(zeros).ok().filter(|zeros| *zeros < 19).ok_or(TOO_LARGE)?;
-    let number: i64 = format!("{sign}{significant}{}", "0".repeat(zeros)).parse().map_err(|_| TOO_LARGE)?;
-    if number.unsigned_abs() >= 1 << f64::MANTISSA_DIGITS { Err(INEXACT) } else { Ok(number) }
+    let zeros = usize::try_from(zeros).ok().filter(|zeros| *zeros < 19).ok_or(IntegerFault::TooLarge)?;
+    let number: i64 =
+        format!("{sign}{significant}{}", "0".repeat(zeros)).parse().map_err(|_| IntegerFault::TooLarge)?;
+    if number.unsigned_abs() >= 1 << f64::MANTISSA_DIGITS { Err(IntegerFault::Inexact) } else { Ok(number) }
 }
 
 /// Parses text that is an integer: digits, with optional white space, and an optional `.0` if the text was a float.
-pub(super) fn of_text(text: &str) -> Result<i64, &'static str> {
+pub(super) fn of_text(text: &str) -> Result<i64, IntegerFault> {
     let text = text.trim();
     let (digits, zeros) = text.split_once('.').map_or((text, None), |(digits, zeros)| (digits, Some(zeros)));
     let has_zeros = zeros.is_none_or(|zeros| !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0'));
     if !is_digits(digits) || !has_zeros || (zeros.is_some_and(|zeros| zeros.len() > 2) && has_separators(text)) {
-        return Err(odd(text));
+        return Err(IntegerFault::Text(odd(text)));
     }
-    let number: i64 = digits.parse().map_err(|_| TOO_LARGE)?;
+    let number: i64 = digits.parse().map_err(|_| IntegerFault::TooLarge)?;
     let may_be_rounded = zeros.is_some() && number >= 1 << f64::MANTISSA_DIGITS;
-    if may_be_rounded { Err(INEXACT) } else { Ok(number) }
+    if may_be_rounded { Err(IntegerFault::Inexact) } else { Ok(number) }
 }
 
 /// Returns why a text is not an integer, and what is expected.
@@ -257,22 +281,22 @@ mod tests {
         ] {
             assert_eq!(of_json(text), Ok(expected), "{text}");
         }
-        for (text, message) in [
-            ("0.99999999999999999999", NOT_WHOLE),
-            ("2.0000000000000000001", NOT_WHOLE),
-            ("42e-1", NOT_WHOLE),
-            ("0.05", NOT_WHOLE),
-            ("1e-400", NOT_WHOLE),
-            ("1e-99999999999999999999", NOT_WHOLE),
-            ("9007199254740993.0", INEXACT),
-            ("9.1e15", INEXACT),
-            ("-9.1e15", INEXACT),
-            ("9223372036854775808", TOO_LARGE),
-            ("1e30", TOO_LARGE),
-            ("1e400", TOO_LARGE),
-            ("1e99999999999999999999", TOO_LARGE),
+        for (text, fault) in [
+            ("0.99999999999999999999", IntegerFault::NotWhole),
+            ("2.0000000000000000001", IntegerFault::NotWhole),
+            ("42e-1", IntegerFault::NotWhole),
+            ("0.05", IntegerFault::NotWhole),
+            ("1e-400", IntegerFault::NotWhole),
+            ("1e-99999999999999999999", IntegerFault::NotWhole),
+            ("9007199254740993.0", IntegerFault::Inexact),
+            ("9.1e15", IntegerFault::Inexact),
+            ("-9.1e15", IntegerFault::Inexact),
+            ("9223372036854775808", IntegerFault::TooLarge),
+            ("1e30", IntegerFault::TooLarge),
+            ("1e400", IntegerFault::TooLarge),
+            ("1e99999999999999999999", IntegerFault::TooLarge),
         ] {
-            assert_eq!(of_json(text), Err(message), "{text}");
+            assert_eq!(of_json(text), Err(fault), "{text}");
         }
     }
 
@@ -309,7 +333,7 @@ mod tests {
             ("0x2a", "characters other than digits"),
             ("1_0", "characters other than digits"),
         ] {
-            let found = of_text(text).unwrap_err();
+            let found = of_text(text).unwrap_err().to_string();
             assert!(found.contains(says), "{text}: {found}");
         }
     }

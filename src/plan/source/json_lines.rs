@@ -71,7 +71,7 @@ fn push(builder: &mut Builder, column: usize, value: &str) -> Result<(), CellErr
         Some(b't' | b'f') => Given::Other("boolean"),
         Some(b'[') => Given::Other("array"),
         Some(b'{') => Given::Other("object"),
-        _ => Given::Number(of_json(value).map_or_else(Number::refused, Number::Integer), "number"),
+        _ => Given::Number(of_json(value).map_or_else(Number::Fault, Number::Integer), "number"),
     };
     builder.push(column, given)
 }

@@ -35,7 +35,7 @@ use crate::text::{plain_line, with_separators};
 pub use self::builder::{Builder, CellError, Given, Number};
 pub use self::dialect::encoding_named;
 pub use self::error::TableError;
-pub use self::integers::Float;
+pub use self::integers::{Float, IntegerFault};
 
 /// What may be wrong with the names of columns.
 const TITLE: &str = "; if the first line is a title, remove it";
