@@ -117,7 +117,7 @@ impl Identity {
     ) -> Result<Slot, (Duration, WaitReason)> {
         let Some(quota) = quota else { return Ok(self.slot(State::Unlimited, now, WaitReason::RetryAfter)) };
         let mut counted = lock(&self.counted);
-        let (moment, booked) = counted.decide(self.quota_time(now), |windows, moment| {
+        let (moment, booked) = counted.with_windows(self.quota_time(now), |windows, moment| {
             (moment, windows.reserve(quota, moment, moment.saturating_add(patience)))
         });
         let warning = counted.ledger.as_mut().and_then(Ledger::take_warning);
@@ -139,7 +139,7 @@ impl Identity {
     pub(crate) fn forecast(&self, quota: Quota, now: Instant, requests: u64) -> Duration {
         let mut counted = lock(&self.counted);
         // Trying thousands of slots takes long, so the quota file is not locked meanwhile.
-        let moment = counted.decide(self.quota_time(now), |_, moment| moment);
+        let moment = counted.with_windows(self.quota_time(now), |_, moment| moment);
         self.real(counted.windows.forecast(quota, moment, requests))
     }
 
@@ -150,7 +150,7 @@ impl Identity {
         let mut counted = lock(&self.counted);
         let may_be_known = counted.ledger.as_ref().is_some_and(Ledger::is_shared);
         let ages: Vec<Duration> = ages.map(|age| whole_micros(age.mul_f64(self.clock_scale))).collect();
-        counted.decide(self.quota_time(now), |windows, moment| {
+        counted.with_windows(self.quota_time(now), |windows, moment| {
             windows.count_earlier(moment, ages.into_iter(), may_be_known);
         });
     }
@@ -161,7 +161,7 @@ impl Identity {
         let Counted { windows, ledger } = &mut *counted;
         let processes = ledger.as_mut().map(|ledger| ledger.used(windows));
         let is_shared = ledger.as_ref().is_some_and(Ledger::is_shared);
-        let moment = counted.decide(self.quota_time(now), |_, moment| moment);
+        let moment = counted.with_windows(self.quota_time(now), |_, moment| moment);
         let within = |length: Duration| {
             let inside = counted.windows.booked().filter(|booked| *booked + length > moment).count();
             u32::try_from(inside).unwrap_or(u32::MAX)
@@ -196,7 +196,7 @@ impl Identity {
     /// Returns until when the service asked this user to wait, if that moment is in the future.
     pub(crate) fn held(&self, now: Instant) -> Option<Instant> {
         let (moment, until) =
-            lock(&self.counted).decide(self.quota_time(now), |windows, moment| (moment, windows.held(moment)));
+            lock(&self.counted).with_windows(self.quota_time(now), |windows, moment| (moment, windows.held(moment)));
         Some(self.after(now, until?.saturating_sub(moment)))
     }
 
@@ -207,12 +207,12 @@ impl Identity {
             return;
         }
         let wait = whole_micros(wait.mul_f64(self.clock_scale));
-        lock(&self.counted).decide(self.quota_time(now), |windows, moment| windows.hold(moment, wait));
+        lock(&self.counted).with_windows(self.quota_time(now), |windows, moment| windows.hold(moment, wait));
     }
 
     /// Counts the requests of other machines that an answer reports.
     pub(crate) fn lower(&self, quota: Quota, now: Instant, told: &[ServiceWindow]) {
-        lock(&self.counted).decide(self.quota_time(now), |windows, moment| {
+        lock(&self.counted).with_windows(self.quota_time(now), |windows, moment| {
             for window in told {
                 let reset = window.reset.map(|reset| whole_micros(reset.mul_f64(self.clock_scale)));
                 windows.lower(quota, moment, &ServiceWindow { reset, ..window.clone() });
@@ -314,7 +314,7 @@ impl Slot {
         let own = self.identity.quota_time(now);
         let passed = now.saturating_duration_since(self.decided).mul_f64(self.identity.clock_scale);
         let mut counted = lock(&self.identity.counted);
-        if passed <= A_MOMENT { counted.decide_here(own, decide) } else { counted.decide(own, decide) }
+        if passed <= A_MOMENT { counted.with_known_windows(own, decide) } else { counted.with_windows(own, decide) }
     }
 }
 
@@ -324,7 +324,7 @@ impl Drop for Slot {
             State::Unlimited | State::Sent(None) => {}
             State::Booked(_, booked) => {
                 let own = self.identity.quota_time(Instant::now());
-                lock(&self.identity.counted).decide(own, |windows, _| windows.release(booked));
+                lock(&self.identity.counted).with_windows(own, |windows, _| windows.release(booked));
             }
             State::Sent(Some(ticket)) => {
                 self.decide(Instant::now(), |windows, moment| windows.settle(ticket, moment));
@@ -372,7 +372,7 @@ impl Counted {
     }
 
     /// Runs an operation on the windows. `own` is the time on the clock of this process, used without a shared file.
-    fn decide<T>(&mut self, own: Duration, decide: impl FnOnce(&mut Windows, Duration) -> T) -> T {
+    fn with_windows<T>(&mut self, own: Duration, decide: impl FnOnce(&mut Windows, Duration) -> T) -> T {
         match &mut self.ledger {
             Some(ledger) => ledger.in_step(&mut self.windows, decide),
             None => decide(&mut self.windows, own),
@@ -380,7 +380,7 @@ impl Counted {
     }
 
     /// The same, with what this process knows about the others.
-    fn decide_here<T>(&mut self, own: Duration, decide: impl FnOnce(&mut Windows, Duration) -> T) -> T {
+    fn with_known_windows<T>(&mut self, own: Duration, decide: impl FnOnce(&mut Windows, Duration) -> T) -> T {
         match &mut self.ledger {
             Some(ledger) => ledger.out_of_step(&mut self.windows, decide),
             None => decide(&mut self.windows, own),

@@ -54,7 +54,7 @@ def check(options: Mapping[str, Any]) -> None:
             raise ConfigurationError(f"{name} must be None or a whole number from 0 to {_LARGEST}")
 
 
-class PlanFile:
+class OpenPlan:
     """The file of a plan, with an estimate for the rest of it."""
 
     __slots__ = (
@@ -136,7 +136,7 @@ def plan_of(
     Returns:
         The plan.
     """
-    return Plan(PlanFile(core, file, temporary), os.fspath(file.path))
+    return Plan(OpenPlan(core, file, temporary), os.fspath(file.path))
 
 
 class Planning:

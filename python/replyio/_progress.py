@@ -156,10 +156,13 @@ class Call(Show):
         told = tuple(state.get(name) for name in ("phase", "done", "rows", "requests", "waiting"))
         if told != self._last:
             self._last = told
-            self.close(state)
+            self._call(state)
 
     def close(self, state: dict[str, Any]) -> None:
         """Calls the function with the last state."""
+        self._call(state)
+
+    def _call(self, state: dict[str, Any]) -> None:
         self._function({name: state.get(name) for name in _TOLD} | {"text": progress_line(state)})
 
 

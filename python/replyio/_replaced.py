@@ -31,7 +31,7 @@ class Replaced:
             PlanError: If it is not a plan, or a run uses it.
             OSError: If it cannot be moved.
         """
-        if not _replyio.PlanFile.is_replaceable(self._path):
+        if not _replyio.PlanFile.make_way(self._path):
             # A killed process may have left one, or another process has moved it just now.
             self._identity = _identity(self._aside)
             return

@@ -51,7 +51,7 @@ _TYPES = {
 }
 
 
-class _File(Protocol):
+class _OpenPlan(Protocol):
     """The file of a plan, as `replyio._bulk` provides it."""
 
     def header(self) -> dict[str, Any]: ...
@@ -274,12 +274,12 @@ class PlanTable:
         return text.table_html(self._table.records(text.SHOWN_ROWS), self.columns, len(self))
 
 
-class _Report:
+class _PlanView:
     """The common part of a plan and its result: the file and its tables."""
 
     __slots__ = ("_file", "_path")
 
-    def __init__(self, file: _File, path: str) -> None:
+    def __init__(self, file: _OpenPlan, path: str) -> None:
         self._file = file
         self._path = path
 
@@ -544,7 +544,7 @@ class _Report:
         return await plan._run_async("apply", options, progress)
 
 
-class Plan(_Report):
+class Plan(_PlanView):
     """Planned updates of many accounts, compared with the current accounts.
 
     A plan is a view of its file: each property and method reads the file. You can open any number of views, in any
@@ -553,7 +553,7 @@ class Plan(_Report):
 
     __slots__ = ()
 
-    def __init__(self, file: _File, path: str) -> None:
+    def __init__(self, file: _OpenPlan, path: str) -> None:
         """Creates a plan from its file.
 
         Use `ReplyClient.plan_contact_account_updates`, `ReplyClient.open_plan` or `replyio.read_plan` instead.
@@ -845,7 +845,7 @@ class Plan(_Report):
             return text.box_html(title, "", {}, "", [], [str(error)])
 
 
-class ApplyResult(_Report):
+class ApplyResult(_PlanView):
     """The outcome of the rows of a plan.
 
     The counts are those at the end of the run. The tables are read from the plan's file on first use.
@@ -853,7 +853,7 @@ class ApplyResult(_Report):
 
     __slots__ = ("_counts", "_plan", "_requests", "_seconds", "_stored_otherwise")
 
-    def __init__(self, plan: Plan, file: _File, requests: int, seconds: float) -> None:
+    def __init__(self, plan: Plan, file: _OpenPlan, requests: int, seconds: float) -> None:
         """Creates the result of a finished run. `Plan.apply` and similar methods return it.
 
         Args:

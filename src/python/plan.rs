@@ -116,12 +116,13 @@ impl PlanFile {
         })
     }
 
-    /// Returns whether a replaceable plan exists. Raises an error if the file is not a plan, or if a run uses it.
+    /// Deletes an incomplete plan. Returns whether a plan is left, which may be replaced. Raises an error if the file is
+    /// not a plan, or if a run uses it.
     #[staticmethod]
     #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
-    fn is_replaceable(py: Python<'_>, path: PathBuf) -> PyResult<bool> {
+    fn make_way(py: Python<'_>, path: PathBuf) -> PyResult<bool> {
         guarded(py, "replace_plan", || {
-            lane::reading(py, || file::PlanFile::is_replaceable(&path))?.map_err(|error| refused(py, &error))
+            lane::reading(py, || file::PlanFile::make_way(&path))?.map_err(|error| refused(py, &error))
         })
     }
 

@@ -199,7 +199,7 @@ def before_the_file_is_created(monkeypatch: pytest.MonkeyPatch, act: Callable[[]
     real = _replyio.PlanFile
 
     class Interrupted:
-        is_replaceable = real.is_replaceable
+        make_way = real.make_way
 
         @staticmethod
         def plan(*arguments: Any) -> Any:
@@ -264,11 +264,11 @@ def test_a_replacement_that_is_cancelled_twice_leaves_the_old_plan(
             plan = real.plan
 
             @staticmethod
-            def is_replaceable(path: str) -> bool:
+            def make_way(path: str) -> bool:
                 monkeypatch.setattr(_replyio, "PlanFile", real)
                 loop.call_soon_threadsafe(has_begun.set)
                 time.sleep(0.3)  # the call is cancelled before the old plan is moved aside
-                return real.is_replaceable(path)
+                return real.make_way(path)
 
         monkeypatch.setattr(_replyio, "PlanFile", Slow)
         data = moves([3])

@@ -261,7 +261,7 @@ fn no_plan_is_made_beside_a_log_that_was_left_there() {
     is_stray(build(&folder.plan(), 10).err());
     fs::write(folder.plan(), "").unwrap();
     is_stray(PlanFile::resume(&folder.plan(), header().source_digest).err());
-    is_stray(PlanFile::is_replaceable(&folder.plan()).err());
+    is_stray(PlanFile::make_way(&folder.plan()).err());
     assert!(folder.plan().exists());
     assert_eq!(fs::read(&log).unwrap(), left);
 

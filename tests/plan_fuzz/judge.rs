@@ -41,7 +41,7 @@ pub(crate) fn judge(path: &Path) -> String {
         }
         Err(error) => {
             check_message(&error);
-            let _ = PlanFile::is_replaceable(path).inspect_err(check_message);
+            let _ = PlanFile::make_way(path).inspect_err(check_message);
             if error.kind() == &FileErrorKind::NeedsLog
                 && let Ok(file) = PlanFile::recover(path).inspect_err(check_message)
             {

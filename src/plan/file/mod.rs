@@ -179,13 +179,13 @@ impl PlanFile {
         }
     }
 
-    /// Returns whether a plan exists that may be replaced, because no run uses it and it has written nothing. Deletes a
-    /// file whose planning was interrupted.
+    /// Makes way for a new plan: deletes a file whose planning was interrupted. Returns whether a plan is left, which may
+    /// be replaced, because no run uses it and it has written nothing.
     ///
     /// # Errors
     /// Returns [`FileErrorKind::NotAPlan`], [`FileErrorKind::Locked`] or [`FileErrorKind::Written`], or another kind if
     /// the file cannot be read.
-    pub fn is_replaceable(path: &Path) -> Result<bool, FileError> {
+    pub fn make_way(path: &Path) -> Result<bool, FileError> {
         match Self::open_settled(path) {
             Ok(file) => {
                 let _no_run = file.start_run()?;

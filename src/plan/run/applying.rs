@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::control::{Control, Phase};
-use super::looks::requests_to_apply as requests;
+use super::looks::requests_for;
 use super::machine::{Machine, Next, Request, Settings, Update};
 use super::policy::Refusal;
 use super::request::{Counter, admit};
@@ -32,7 +32,7 @@ const MOST_ON_A_LOOK: usize = 1_000;
 /// # Errors
 /// Returns [`FileError`] if the file cannot be read.
 pub fn requests_to_apply(client: &Client, file: &PlanFile) -> Result<u64, FileError> {
-    Ok(requests(file.open_rows(&[])?, file.state()?.items, rows_on_a_look(client)))
+    Ok(requests_for(file.open_rows(&[])?, file.state()?.items, rows_on_a_look(client)))
 }
 
 /// Returns how many rows a client reads at once.

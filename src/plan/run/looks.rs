@@ -9,7 +9,7 @@ use crate::plan::planner::{Look, next_look};
 const MOST_SENT_FIRST: usize = 16;
 
 /// Returns the number of requests that apply rows.
-pub(super) fn requests_to_apply(rows: Vec<OpenRow>, items: Option<ItemsProof>, most_on_a_look: usize) -> u64 {
+pub(super) fn requests_for(rows: Vec<OpenRow>, items: Option<ItemsProof>, most_on_a_look: usize) -> u64 {
     let (first, rows) = parted(rows, items);
     let mut requests = 2 * first.len() + rows.len();
     let mut demanded = if items.is_none() { FEWEST } else { 0 };

@@ -11,7 +11,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use super::looks::{parted, requests_to_apply, start_of_proof};
+use super::looks::{parted, requests_for, start_of_proof};
 use super::members::Members;
 use super::policy::{Direction, Policy, Refusal};
 use super::proof::Proofs;
@@ -96,8 +96,8 @@ struct InDoubt {
     /// The members that had another value when the account was read again: the update reset them, or someone changed
     /// them. The service may apply the update later. `None` until then.
     altered: Option<Vec<String>>,
-    /// Whether an earlier run sent it.
-    is_old: bool,
+    /// Whether an earlier run sent it, and this run reads its account first.
+    is_read_first: bool,
 }
 
 /// The state of a run over a plan.
@@ -159,7 +159,7 @@ pub(super) struct Machine {
 impl Machine {
     /// Takes the remaining rows, in the order of their position in the list.
     pub(super) fn new(rows: Vec<OpenRow>, items: Option<ItemsProof>, settings: Settings) -> Self {
-        let requests_left = requests_to_apply(rows.clone(), items, settings.most_on_a_look);
+        let requests_left = requests_for(rows.clone(), items, settings.most_on_a_look);
         let (singly, todo) = parted(rows, items);
         Self {
             settings,
@@ -216,7 +216,7 @@ impl Machine {
             let row = row.or_else(|| self.singly.remove(place?));
             self.singly.extend(row);
             self.singly.rotate_right(usize::from(row.is_some()));
-            InDoubt { at_risk, altered: None, is_old: row.is_some() }
+            InDoubt { at_risk, altered: None, is_read_first: row.is_some() }
         });
         self
     }
@@ -293,7 +293,7 @@ impl Machine {
         {
             // The account still has the members, or two runs got no answer about it. The next update is sent alone and
             // shows the same.
-            if in_doubt.is_old || in_doubt.altered.is_some() {
+            if in_doubt.is_read_first || in_doubt.altered.is_some() {
                 return self.next(now);
             }
             let AtRisk { row, members, .. } = in_doubt.at_risk;

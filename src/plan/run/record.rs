@@ -58,11 +58,11 @@ pub(super) fn left_alone(left: &[Field]) -> Option<String> {
     (!names.is_empty()).then(|| format!("{} was not restored, because it has another value now", names.join(", ")))
 }
 
-/// Returns the outcome of a row whose fields have values that neither the plan nor the account at planning had. `is_kept`
+/// Returns the outcome of a row whose fields have values that neither the plan nor the account at planning had. `fills`
 /// is true if the mode overwrites no value, `is_revert` if the plan reverts another one.
-pub(super) fn conflict(row: OpenRow, foreign: &[Field], is_kept: bool, is_revert: bool) -> Record {
+pub(super) fn conflict(row: OpenRow, foreign: &[Field], fills: bool, is_revert: bool) -> Record {
     let names = foreign.iter().map(|field| field.name()).collect::<Vec<_>>().join(", ");
-    let (status, error) = match (row.was_sent, is_kept) {
+    let (status, error) = match (row.was_sent, fills) {
         (true, false) => (
             Status::Unknown,
             format!(
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_text_of_a_conflict_fits_one_field_and_several() {
-        let text = |was_sent, is_kept, is_revert| {
+        let text = |was_sent, fills, is_revert| {
             let row = OpenRow {
                 row: 3,
                 account_id: Some(7),
@@ -105,7 +105,7 @@ mod tests {
                 is_pending: !was_sent,
                 has_older_values: was_sent,
             };
-            match conflict(row, &[Field::City, Field::Phone], is_kept, is_revert) {
+            match conflict(row, &[Field::City, Field::Phone], fills, is_revert) {
                 Record::Finish { finished, .. } => finished.error.unwrap_or_default(),
                 other => panic!("{other:?}"),
             }

@@ -38,8 +38,9 @@ impl Machine {
                 }
                 if refusal.may_have_been_applied && !at_risk.is_empty() {
                     let at_risk = AtRisk { row: row.row, members: at_risk, is_of_parent: false };
-                    let is_old = self.in_doubt.as_ref().is_some_and(|old| old.is_old && old.at_risk.row == row.row);
-                    self.in_doubt = Some(InDoubt { at_risk, altered: None, is_old });
+                    let is_same = |old: &InDoubt| old.is_read_first && old.at_risk.row == row.row;
+                    let is_read_first = self.in_doubt.as_ref().is_some_and(is_same);
+                    self.in_doubt = Some(InDoubt { at_risk, altered: None, is_read_first });
                 }
                 if refusal.may_have_been_applied && !self.is_proven {
                     self.unproven = Some(row.row);
@@ -73,13 +74,13 @@ impl Machine {
         let emptied: Vec<&'static str> = effects.emptied.iter().map(|field| field.name()).collect();
         let finished = Finished {
             status: Status::Changed,
-            stored_otherwise: !(differing.is_empty()
-                && lost.is_empty()
-                && lost_before.is_empty()
-                && reset.is_empty()
-                && effects.altered.is_empty()
-                && !names.iter().any(|name| name == STAGE)
-                || is_off(Guard::StoredOtherwise)),
+            stored_otherwise: !is_off(Guard::StoredOtherwise)
+                && (!differing.is_empty()
+                    || !lost.is_empty()
+                    || !lost_before.is_empty()
+                    || !reset.is_empty()
+                    || !effects.altered.is_empty()
+                    || names.iter().any(|name| name == STAGE)),
             error: said_of(&differing, &[&*lost, &*lost_before].concat(), &names, &left).map(|text| in_row(row, &text)),
             answered: effects.answered,
             unplanned: effects.unplanned,

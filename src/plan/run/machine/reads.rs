@@ -308,10 +308,10 @@ impl Machine {
                 fields.into_iter().zip(cut).filter(|(_, cut)| *cut != Some(true)).map(|(field, _)| field).collect()
             }
         };
-        let is_kept =
+        let fill_would_overwrite =
             self.settings.fills && foreign.iter().any(|field| filled(*field, account.value(*field)).is_some());
-        if !foreign.is_empty() && (self.settings.on_conflict == OnConflict::Skip || is_kept) {
-            return Some(conflict(row, &foreign, is_kept, self.settings.is_revert));
+        if !foreign.is_empty() && (self.settings.on_conflict == OnConflict::Skip || fill_would_overwrite) {
+            return Some(conflict(row, &foreign, fill_would_overwrite, self.settings.is_revert));
         }
         let would_clear = self.members.would_clear(&account);
         if self.spares_members() && !would_clear.is_empty() {
@@ -324,13 +324,14 @@ impl Machine {
             return None;
         }
         // A revert must not restore what an earlier attempt of this plan may have written.
-        let is_kept = |change: &&Change| change.before.is(change.field, account.value(change.field));
+        let is_unchanged = |change: &&Change| change.before.is(change.field, account.value(change.field));
         // If the plan saw only the beginning of a text, because the list truncates it, the whole text does not come
         // from this plan.
         let may_be_ours = |change: &&Change| {
             row.was_sent && self.is_cut(row, change, &account) != Some(true) && !proof::may_be_whole(change, &account)
         };
-        let is_overwritten = |change: &&Change| !may_be_ours(change) && !is_kept(change) && !is_off(Guard::Answers);
+        let is_overwritten =
+            |change: &&Change| !may_be_ours(change) && !is_unchanged(change) && !is_off(Guard::Answers);
         let overwritten = changes.iter().filter(is_overwritten);
         let overwritten = overwritten.map(|change| (change.field, account.value(change.field).into())).collect();
         // What the account had before the first attempt counts.
