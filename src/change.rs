@@ -124,12 +124,12 @@ pub(crate) enum Drift {
 #[cfg(feature = "plan")]
 pub(crate) fn drift(current: &ContactAccount, changes: &[Change]) -> Drift {
     let is = |field: Field, value: &Value| value.is(field, current.value(field));
-    let mut changes = changes.iter().filter(|change| !change.is_unnamed());
+    let changes = changes.iter().filter(|change| !change.is_unnamed());
     if changes.clone().all(|change| is(change.field, &change.after)) {
         return Drift::Done;
     }
     let foreign = |change: &&Change| !is(change.field, &change.before) && !is(change.field, &change.after);
-    let conflicts: Vec<Field> = changes.by_ref().filter(foreign).map(|change| change.field).collect();
+    let conflicts: Vec<Field> = changes.filter(foreign).map(|change| change.field).collect();
     if conflicts.is_empty() { Drift::None } else { Drift::Conflict(conflicts) }
 }
 

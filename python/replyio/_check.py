@@ -136,7 +136,7 @@ def check(core: _replyio.Client, write: int | None) -> CheckReport:
 
 
 async def check_async(core: _replyio.Client, write: int | None, event_loop: AbstractEventLoop) -> CheckReport:
-    """Runs a check; see `ReplyClient.check`."""
+    """Runs a check on an event loop; see `ReplyClient.check_async`."""
     from replyio._progress import shielded
 
     made = _replyio.Check(core, write)

@@ -96,7 +96,7 @@ pub enum Status {
     NotFound,
     /// Several accounts match the row, or several rows match one account.
     Ambiguous,
-    /// Someone else changed the same field between plan and apply.
+    /// Between plan and apply, someone else changed the same field, or the account no longer has the name that matched.
     Conflict,
     /// The row is still to be done.
     Pending,

@@ -60,7 +60,7 @@ impl Lane {
         Ok(Self { runtime: Some(runtime), connections, lines: Arc::default(), signal_check, last_used: Instant::now() })
     }
 
-    /// Since when it is unused.
+    /// Returns how long it has been unused.
     pub(super) fn idle(&self) -> Duration {
         self.last_used.elapsed()
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::error::{FileError, FileErrorKind};
 use super::header::{Facts, Header};
 use super::private::remove;
-use super::{Builder, PlanFile, check, connect, log};
+use super::{Builder, PlanFile, State, check, connect, log};
 use crate::clock::now_ms;
 use crate::sabotage::{Guard, is_off};
 
@@ -36,7 +36,8 @@ impl PlanFile {
     pub fn revert_file(&self) -> Result<Self, FileError> {
         // A run could write rows that the revert does not have, or that it has already read.
         let _no_run = self.start_run()?;
-        let writes = self.state()?.writes();
+        let state = self.state()?;
+        let writes = state.writes();
         for number in 1_u32.. {
             let path = self.revert_path(number);
             let foreign = || {
@@ -48,7 +49,7 @@ impl PlanFile {
                 FileError::new(&path, FileErrorKind::Foreign(what))
             };
             if path.symlink_metadata().is_err() {
-                return self.revert_as(&path);
+                return self.revert_as(&path, state);
             }
             let found = match Self::open_settled(&path) {
                 Ok(found) => found,
@@ -56,7 +57,7 @@ impl PlanFile {
                     FileErrorKind::HalfWritten if is_half_made(&path, &self.header().identity) => {
                         log::refuse_stray(&path)?;
                         remove(&path);
-                        return self.revert_as(&path);
+                        return self.revert_as(&path, state);
                     }
                     FileErrorKind::HalfWritten
                     | FileErrorKind::Missing
@@ -135,15 +136,15 @@ impl PlanFile {
         path.with_file_name(name)
     }
 
-    /// Creates the plan that reverts this one, in a new file.
+    /// Creates the plan that reverts this one, in a new file. `state` is that of this plan.
     ///
     /// # Errors
     /// Returns [`FileError`] if one of the two files cannot be used.
-    pub fn revert_as(&self, path: &Path) -> Result<Self, FileError> {
+    pub fn revert_as(&self, path: &Path, state: State) -> Result<Self, FileError> {
         let header = Header {
             identity: Header::new_identity()?,
             parent: Some(self.header().identity.clone()),
-            parent_writes: Some(self.state()?.writes()),
+            parent_writes: Some(state.writes()),
             suspicions: Vec::new(),
             is_revert: true,
             created_at_ms: now_ms(),
@@ -151,7 +152,6 @@ impl PlanFile {
         };
         let mut builder = Builder::create(path, &header)?;
         // Its updates clear these members too.
-        let state = self.state()?;
         let mut in_doubt = state.in_doubt(&self.open_rows(&[])?);
         builder.add_cleared(state.cleared_members);
         let mut rows = 0;

@@ -95,7 +95,7 @@ impl Control {
     }
 
     /// Shows what the run waits for until the result is dropped. The length of the wait is unknown.
-    pub(super) fn show(&self, reason: WaitReason) -> impl Drop {
+    pub(super) fn show(&self, reason: WaitReason) -> Shown<'_> {
         self.state().waiting = Some((reason, Instant::now()));
         Shown(self)
     }
@@ -115,7 +115,7 @@ impl Control {
 }
 
 /// A wait that is shown until it ends, or is dropped because a result arrived.
-struct Shown<'a>(&'a Control);
+pub(super) struct Shown<'a>(&'a Control);
 
 impl Drop for Shown<'_> {
     fn drop(&mut self) {
