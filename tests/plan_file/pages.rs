@@ -129,6 +129,21 @@ fn a_plan_without_pages_for_marks_sends_nothing_more_and_goes_on() {
 }
 
 #[test]
+fn an_outcome_without_pages_forgets_nothing_of_the_mark() {
+    let folder = Folder::new();
+    let path = folder.plan();
+    drop(build(&path, 10).unwrap());
+    limit_pages(&path, pages(&path) + 1);
+    let file = PlanFile::open(&path).unwrap();
+    let run = file.start_run().unwrap();
+    block_on(run.store(mark_sent(0, NOW))).unwrap();
+    let outcome = finished(Status::Failed, Some("x".repeat(200_000)));
+    assert_full(&block_on(run.store(finish(0, outcome))).unwrap_err(), &path);
+    block_on(run.store(Record::NotSent { row: 0, before: Vec::new() })).unwrap();
+    assert_eq!(statuses(&file)[0], Status::Pending);
+}
+
+#[test]
 fn planning_without_pages_leaves_nothing_behind() {
     let folder = Folder::new();
     let path = folder.plan();

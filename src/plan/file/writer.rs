@@ -97,6 +97,7 @@ struct Commits {
 }
 
 /// What marking a row as sent replaced and added.
+#[derive(Clone)]
 struct Marked {
     former: StoredRow,
     unnamed: Vec<Field>,
@@ -168,12 +169,14 @@ impl Commits {
     fn commit(&mut self, path: &Path, together: Vec<(Write, Reply)>) {
         let (writes, replies): (Vec<Write>, Vec<Reply>) = together.into_iter().unzip();
         let Self { session, marked } = self;
+        let before = marked.clone();
         let committed = session.commit(|connection| {
             writes.iter().map(|write| apply(connection, marked, write)).collect::<rusqlite::Result<Vec<Written>>>()
         });
         match committed {
             Ok(written) => replies.into_iter().zip(written).for_each(|(reply, written)| drop(reply.send(Ok(written)))),
             Err(kind) => {
+                *marked = before;
                 let error = FileError::new(path, kind);
                 for reply in replies {
                     drop(reply.send(Err(error.clone())));
