@@ -1,7 +1,7 @@
 //! Changes of an account, their result, and what an answer shows of them. Pure.
 //!
-//! The service treats `""`, `null` and a missing member as empty, and has `Empty` for an unknown company size. They are equal
-//! in every comparison: a service may show one where another was sent, and its list another than `GET`.
+//! The service treats `""`, `null` and a missing member as empty, and has `Empty` for an unknown company size. They are
+//! equal in every comparison: a service may show one where another was sent, and its list another than `GET`.
 
 use std::borrow::Cow;
 
@@ -61,8 +61,8 @@ pub struct Change {
     pub before: Value,
     /// The value after the change.
     pub after: Value,
-    /// Whether a row names the field. A revert also restores fields that no row named and that an update spoiled, unless
-    /// someone has changed them since.
+    /// Whether a row names the field. A revert also restores fields that no row named and that an update spoiled,
+    /// unless someone has changed them since.
     pub is_planned: bool,
 }
 
@@ -267,7 +267,8 @@ mod tests {
     fn account() -> ContactAccount {
         serde_json::from_str(
             r#"{"id": 7, "ownerUserId": 1, "name": "Acme", "linkedProspectsCount": 0, "city": "Oslo", "phone": "",
-                "companySize": "enormous", "createdDate": "2023-11-07T05:31:56Z", "lastActivityDate": "2023-11-07T05:31:56Z"}"#,
+                "companySize": "enormous", "createdDate": "2023-11-07T05:31:56Z",
+                "lastActivityDate": "2023-11-07T05:31:56Z"}"#,
         )
         .unwrap()
     }
@@ -333,8 +334,8 @@ mod tests {
             "createdDate": "unreadable",
         }));
         let after = with(serde_json::json!({
-            "kept": 1, "changed": "b", "null": null, "text": "", "list": [null], "object": {}, "flag": false, "count": 0,
-            "nested": {"a": null}, "new": 1,
+            "kept": 1, "changed": "b", "null": null, "text": "", "list": [null], "object": {}, "flag": false,
+            "count": 0, "nested": {"a": null}, "new": 1,
         }));
         let lost = |answer| Deviations::of(&before, &account().fields(), answer).lost;
         assert_eq!(lost(&after), ["count", "flag", "gone", "list", "nested", "null", "object", "text"]);

@@ -145,7 +145,8 @@ pub enum Failure {
         /// The error itself.
         source: Option<Box<dyn StdError + Send + Sync>>,
     },
-    /// The [`Acquire`](crate::Acquire) of the quota granted no request before the deadline. Nothing was sent after that.
+    /// The [`Acquire`](crate::Acquire) of the quota granted no request before the deadline. Nothing was sent after
+    /// that.
     AcquireDeadline {
         /// The timeout of the whole call.
         limit: Duration,

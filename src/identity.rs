@@ -573,7 +573,8 @@ mod properties {
                 slots.clear();
                 // With nothing in flight, a slot opens within an hour of the quota's clock after every hold and
                 // request.
-                let mut slot = identity.book(quota, Instant::now(), Instant::now() + Duration::from_secs(1 << 32)).unwrap();
+                let now = Instant::now();
+        let mut slot = identity.book(quota, now, now + Duration::from_secs(1 << 32)).unwrap();
                 let limit = LONGEST_HOLD + Duration::from_secs(3_600).div_f64(scale) * (sent + 2);
                 let began = Instant::now();
                 let mut looks = 0;

@@ -36,7 +36,8 @@ const PASSES_WITHOUT_NEWS: u32 = 2;
 /// let mut paging = Paging::whole_set(1_000);
 /// while let Some((top, skip)) = paging.next() {
 ///     let page = client.list_page(&query, top, skip).await?;
-///     let is_new = paging.page(skip, &page.items, page.has_more).map_err(|error| error.into_error(Default::default()))?;
+///     let is_new = paging.page(skip, &page.items, page.has_more);
+///     let is_new = is_new.map_err(|error| error.into_error(Default::default()))?;
 ///     println!("{} more accounts", is_new.into_iter().filter(|is_new| *is_new).count());
 /// }
 /// # Ok(())
@@ -136,8 +137,8 @@ impl Paging {
         self.is_finished
     }
 
-    /// The machine slept between two pages. Several accounts may have moved, so that the pages fit together all the same:
-    /// if a missed account would give a wrong result, all pages are read again.
+    /// The machine slept between two pages. Several accounts may have moved, so that the pages fit together all the
+    /// same: if a missed account would give a wrong result, all pages are read again.
     #[cfg(feature = "plan")]
     pub(crate) fn slept(&mut self) {
         if let Some(pass) = &mut self.pass {

@@ -254,7 +254,8 @@ proptest! {
         if !changes.is_empty() {
             prop_assert_eq!(change::drift(&account, &changes), Drift::None);
         }
-        let back: Vec<_> = changes.into_iter().map(|change| Change::new(change.field, change.after, change.before)).collect();
+        let reversed = |change: Change| Change::new(change.field, change.after, change.before);
+        let back: Vec<_> = changes.into_iter().map(reversed).collect();
         let reverted = after(&applied, &change::merged(&applied, &back).unwrap());
         prop_assert_eq!(values(&reverted.fields()), values(&account.fields()));
     }
@@ -444,7 +445,8 @@ proptest! {
 
     #[test]
     fn retries_never_outrun_the_budget(steps in vec(0_u64..3_000, 1..400)) {
-        let failed = Attempt { number: 1, allowed: 9, retryable: true, dropped: false, hint: None, time_left: Duration::MAX };
+        let time_left = Duration::MAX;
+        let failed = Attempt { number: 1, allowed: 9, retryable: true, dropped: false, hint: None, time_left };
         let mut budget = Budget::new();
         let (mut now, mut waits) = (Duration::ZERO, 0_u32);
         for millis in steps {
@@ -513,7 +515,9 @@ proptest! {
     }
 
     #[test]
-    fn whatever_retry_after_says_it_is_bounded(text in any_hint(), date in any_hint(), seconds in 0_u64..253_000_000_000) {
+    fn whatever_retry_after_says_it_is_bounded(
+        text in any_hint(), date in any_hint(), seconds in 0_u64..253_000_000_000
+    ) {
         let clock = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         for date in [None, Some(&*text), Some(&*date)] {
             let read = retry::retry_after(&text, date, clock);

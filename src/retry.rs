@@ -25,9 +25,9 @@ pub(crate) struct Attempt {
 }
 
 /// Returns how long to wait before the next attempt, or `None` to report the failure. The wait is
-/// random, from zero to a limit that doubles from half a second to twenty seconds. If the service asks for a longer wait,
-/// that one counts. A wait that exceeds the time left is not begun. A first attempt whose connection was dropped says nothing about the service, so the second one follows
-/// immediately.
+/// random, from zero to a limit that doubles from half a second to twenty seconds. If the service asks for a longer
+/// wait, that one counts. A wait that exceeds the time left is not begun. A first attempt whose connection was dropped
+/// says nothing about the service, so the second one follows immediately.
 ///
 /// `random` is in `0.0..1.0`. A wait that the service asks for costs nothing of the budget.
 pub(crate) fn decide(attempt: Attempt, budget: &mut Budget, random: f64) -> Option<Duration> {

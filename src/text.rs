@@ -22,8 +22,8 @@ pub(crate) fn safe_text(text: &str, limit: usize) -> Cow<'_, str> {
     one_line(text, limit, false)
 }
 
-/// [`safe_text`] for a value, of which people must see every character: escapes every space that is not a plain one, and
-/// puts a text that begins or ends with white space in quotes, as in `"Oslo "`.
+/// [`safe_text`] for a value, of which people must see every character: escapes every space that is not a plain one,
+/// and puts a text that begins or ends with white space in quotes, as in `"Oslo "`.
 #[cfg(any(feature = "python", test))]
 pub(crate) fn exact_text(text: &str, limit: usize) -> Cow<'_, str> {
     let line = one_line(text, limit, true);

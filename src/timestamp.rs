@@ -26,8 +26,8 @@ pub(crate) fn parse(text: &str) -> Option<civil::DateTime> {
     (1..=9999).contains(&moment.year()).then_some(moment)
 }
 
-/// Parses the form that the service uses, such as `2026-09-08T12:08:22.58+00:00`, in a quarter of the time: a list has two
-/// dates for each account. Returns `None` for anything else.
+/// Parses the form that the service uses, such as `2026-09-08T12:08:22.58+00:00`, in a quarter of the time: a list has
+/// two dates for each account. Returns `None` for anything else.
 fn parse_usual_form(text: &str) -> Option<civil::DateTime> {
     let (seconds, rest) = text.as_bytes().split_at_checked("2026-09-08T12:08:22".len())?;
     let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', n1, n2, b':', s1, s2] = seconds else {

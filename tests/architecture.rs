@@ -1,5 +1,5 @@
-//! Who may import whom: the arrows of `docs/design/2026-11-24-module-imports.md`, held to the source. And what every entry point
-//! of the binding must do.
+//! Who may import whom: the arrows of `docs/design/2026-11-24-module-imports.md`, held to the source. And what every
+//! entry point of the binding must do.
 #![expect(clippy::unwrap_used, reason = "a helper of tests may fail as a test may")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 type Arrows = BTreeMap<String, BTreeSet<String>>;
 
-/// Not held to the core's arrows: the list of the rooms, what only tests, fuzzing and the simulation see, and the binding,
-/// which may import any. Its own rooms have arrows too. The core names the simulation behind its feature alone.
+/// Not held to the core's arrows: the list of the rooms, what only tests, fuzzing and the simulation see, and the
+/// binding, which may import any. Its own rooms have arrows too. The core names the simulation behind its feature
+/// alone.
 const FREE: [&str; 5] = ["fuzzing", "lib", "properties", "python", "simulation"];
 
 fn root() -> &'static Path {
@@ -172,8 +173,8 @@ fn the_interpreter_is_released_and_taken_in_one_place_each() {
 
 #[test]
 fn an_entry_point_is_found_however_it_is_declared() {
-    let text = "#[pymethods]\nimpl A {\n    #[new]\n    fn new(py: Python<'_>) -> Self {\n        guarded(py)\n    }\n\n    \
-        fn get<'py>(\n        &self,\n    ) {\n        naked()\n    }\n}\nfn other() {}\n";
+    let text = "#[pymethods]\nimpl A {\n    #[new]\n    fn new(py: Python<'_>) -> Self {\n        guarded(py)\n    }\n\
+        \n    fn get<'py>(\n        &self,\n    ) {\n        naked()\n    }\n}\nfn other() {}\n";
     let found = entry_points(text);
     let names: Vec<_> = found.iter().map(|(name, body)| (name.as_str(), body.contains("guarded("))).collect();
     assert_eq!(names, [("new", true), ("get", false)]);
@@ -195,10 +196,42 @@ fn reqwest_is_known_in_one_room_and_python_in_another() {
     }
 }
 
+/// A line as it counts for its width: without a comment for a tool, which cannot be elsewhere.
+fn shown(line: &str) -> &str {
+    let pragmas = ["  # noqa", "  # type:", "  # pyright:"];
+    let end = pragmas.iter().filter_map(|pragma| line.find(pragma)).min();
+    line.get(..end.unwrap_or(line.len())).unwrap_or(line)
+}
+
+#[test]
+fn no_line_is_wider_than_the_formatters_make_one() {
+    const MOST: usize = 120;
+    // Still to be wrapped.
+    let wide = [root().join("src/simulation"), root().join("src/client")];
+    let mut folders = ["src", "python", "tests"].map(|name| root().join(name)).to_vec();
+    let mut seen = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let suffix = path.extension().and_then(|suffix| suffix.to_str()).unwrap_or_default();
+            if path.is_dir() {
+                folders.extend(Some(path).filter(|path| !wide.contains(path)));
+            } else if ["rs", "py", "pyi"].contains(&suffix) {
+                seen += 1;
+                for (number, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
+                    let width = shown(line).chars().count();
+                    assert!(width <= MOST, "{}:{} has {width} columns", path.display(), number + 1);
+                }
+            }
+        }
+    }
+    assert!(seen > 200, "only {seen} files were found");
+}
+
 #[test]
 fn an_import_is_seen_however_it_is_written() {
-    let text = "use crate::account::{A, B};\nuse crate::{error, quota::Quota};\n// crate::commented\nfn f() { crate::merge::f() }\n\
-        #[cfg(test)]\nmod tests { use crate::tested; }\n";
+    let text = "use crate::account::{A, B};\nuse crate::{error, quota::Quota};\n// crate::commented\n\
+        fn f() { crate::merge::f() }\n#[cfg(test)]\nmod tests { use crate::tested; }\n";
     let expected = ["account", "error", "merge", "quota"].map(ToOwned::to_owned);
     assert_eq!(imports(&code(text), "crate::"), BTreeSet::from(expected));
 }

@@ -117,8 +117,8 @@ fn a_web_page_neither_reads_nor_writes() {
         {
             let length = update.len();
             let request = format!(
-                "{method} {path} HTTP/1.1\r\n{page}\r\nX-API-Key: k\r\nConnection: close\r\nContent-Type: application/json\r\n\
-                 Content-Length: {length}\r\n\r\n{update}"
+                "{method} {path} HTTP/1.1\r\n{page}\r\nX-API-Key: k\r\nConnection: close\r\n\
+                 Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{update}"
             );
             let answer = raw(&sandbox, request.as_bytes());
             assert!(answer.starts_with("HTTP/1.1 403 "), "{page}: {answer}");

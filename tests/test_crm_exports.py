@@ -158,8 +158,9 @@ Baltimore,Maryland,United States,,,,,,,,,,,,,5f5e2b4ef3e5bb0001e5a2c2
 SALES_NAVIGATOR = Export(
     text="""Account Name,Industry,Company Headcount,Headquarters,City,State,Country,Website,LinkedIn Company Page URL,\
 Sales Navigator URL,Stock Symbol,List Name
-Nordlys Kaffe,Food and Beverage Services,11-50,"Bergen, Norway",Bergen,Vestland,Norway,https://nordlys-kaffe.example/en,\
-https://www.linkedin.com/company/nordlys-kaffe,https://www.linkedin.com/sales/company/1,,Nordics
+Nordlys Kaffe,Food and Beverage Services,11-50,"Bergen, Norway",Bergen,Vestland,Norway,\
+https://nordlys-kaffe.example/en,https://www.linkedin.com/company/nordlys-kaffe,\
+https://www.linkedin.com/sales/company/1,,Nordics
 Grand Hotels,Hospitality,10001+,"Paris, France",Paris,,France,grandhotels.example.,\
 https://www.linkedin.com/company/grandhotels,https://www.linkedin.com/sales/company/2,GRH,Nordics
 """,

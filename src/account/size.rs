@@ -141,8 +141,8 @@ fn first_three(text: &str) -> String {
     text.to_lowercase().chars().take(3).collect()
 }
 
-/// Returns whether a text is a date of a spreadsheet, such as `2026-02-10 00:00:00`, `10/02/2026`, `10.02.2026`, `10-Feb` or
-/// `Nov-50`.
+/// Returns whether a text is a date of a spreadsheet, such as `2026-02-10 00:00:00`, `10/02/2026`, `10.02.2026`,
+/// `10-Feb` or `Nov-50`.
 fn is_date(text: &str) -> bool {
     let day = text.trim().split([' ', 'T']).next().unwrap_or_default();
     let parts: Vec<&str> = day.split(['-', '/', '.']).collect();

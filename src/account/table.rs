@@ -17,7 +17,10 @@ use super::{
 macro_rules! contact_account {
     (
         writable {
-            $( $(#[$mark:ident])? $variant:ident $member:ident $wire:literal $kind:ident($type:ty) $answered:ident $doc:literal; )+
+            $(
+                $(#[$mark:ident])?
+                $variant:ident $member:ident $wire:literal $kind:ident($type:ty) $answered:ident $doc:literal;
+            )+
         }
         read_only {
             $( $ro_member:ident $ro_wire:literal $ro_kind:ident($ro_type:ty) $ro_answered:ident $ro_doc:literal; )+
@@ -82,7 +85,8 @@ macro_rules! contact_account {
         /// ```
         /// use replyio::{AccountFields, Presence};
         ///
-        /// let fields = AccountFields { name: Presence::Value("Acme".into()), city: Presence::Null, ..Default::default() };
+        /// let name = Presence::Value("Acme".into());
+        /// let fields = AccountFields { name, city: Presence::Null, ..Default::default() };
         /// assert_eq!(serde_json::to_string(&fields)?, r#"{"name":"Acme","city":null}"#);
         /// # Ok::<(), serde_json::Error>(())
         /// ```
@@ -154,8 +158,8 @@ macro_rules! contact_account {
         }
 
         impl ContactAccount {
-            /// Returns the update that changes nothing: every writable field that has a value. A blank company size is left
-            /// out, because an update cannot have one.
+            /// Returns the update that changes nothing: every writable field that has a value. A blank company size is
+            /// left out, because an update cannot have one.
             pub fn fields(&self) -> AccountFields {
                 let mut fields = AccountFields { $( $member: contact_account!(@present $answered self.$member), )+ };
                 if self.company_size.as_ref().is_some_and(|size| size.as_str().trim().is_empty()) {

@@ -298,8 +298,8 @@ mod tests {
     fn names_and_counts_are_kept_and_no_value_is() {
         let mut facts = Facts::default();
         let account = json!({
-            "id": 1, "ownerUserId": 2, "name": "canary", "city": "canary", "phone": "", "state": null, "future": "canary",
-            "stage": "canary", "createdDate": "canary", "companySize": "canary",
+            "id": 1, "ownerUserId": 2, "name": "canary", "city": "canary", "phone": "", "state": null,
+            "future": "canary", "stage": "canary", "createdDate": "canary", "companySize": "canary",
         });
         facts.items(&[members(&account)], &["/name must be a string".to_owned()]);
         facts.whole(&members(&account));

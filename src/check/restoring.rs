@@ -11,8 +11,8 @@ use super::wording::joined;
 /// The text that a trial writes into an empty description. It names its origin, and contains characters that a service
 /// might store in another form. It never replaces a value, so a process that ends during the trial loses nothing.
 pub(super) const TEXT: &str = "Written by replyio check; delete this. a & b < c > d \"e\"  f ";
-/// A text is that of the check if it has at least this many of its letters, and no others. Other characters are ignored, so
-/// that it is recognized in any stored form: wrapped, escaped or truncated.
+/// A text is that of the check if it has at least this many of its letters, and no others. Other characters are
+/// ignored, so that it is recognized in any stored form: wrapped, escaped or truncated.
 const MARK: usize = "writtenbyreplyio".len();
 /// The longest tag or character reference that counts as markup.
 const LONGEST_MARKUP: usize = 200;

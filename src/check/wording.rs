@@ -96,7 +96,8 @@ fn works(facts: &Facts, failure: Option<&str>) -> Finding {
                 "reading",
                 format!("{read} This version cannot read {unreadable} of them: {}.", reasons.join("; ")),
                 &format!(
-                    "list_contact_accounts() raises UnexpectedResponseError. A plan that matches on id reads {them} one by one."
+                    "list_contact_accounts() raises UnexpectedResponseError. A plan that matches on id reads {them} \
+                     one by one."
                 ),
                 true,
             )

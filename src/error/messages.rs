@@ -97,8 +97,8 @@ impl Failure {
             Self::Unsettled { .. } => "try again when fewer accounts are created and deleted",
             Self::Internal(_) | Self::Acquire { .. } => return None,
             Self::Apart { .. } => {
-                "change the account with plan_contact_account_updates(), which may send an update up to two minutes after \
-                its read"
+                "change the account with plan_contact_account_updates(), which may send an update up to two minutes \
+                after its read"
             }
             Self::Quota { .. } => "call again after that, or allow the call more time with timeout=",
             Self::Api(answer) => return answer.hint(call),
@@ -213,8 +213,8 @@ impl fmt::Display for Failure {
             Self::Apart { wait, reason } => {
                 write!(
                     formatter,
-                    "the quota allowed the update only {} after each read of its account ({reason}), and the account may \
-                    have changed by then",
+                    "the quota allowed the update only {} after each read of its account ({reason}), and the account \
+                    may have changed by then",
                     rounded_up(*wait)
                 )
             }

@@ -1,8 +1,8 @@
 //! Finds rows whose account may have a longer text than the list shows.
 //!
 //! A list that truncates texts returns none that is longer than its limit. So it can have truncated only two kinds of
-//! text: those of the longest length, which is known at the end, and those that end with a mark, which may be shorter if
-//! the program cuts at a word.
+//! text: those of the longest length, which is known at the end, and those that end with a mark, which may be shorter
+//! if the program cuts at a word.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -151,7 +151,8 @@ mod tests {
             by_domain in any::<bool>(),
         ) {
             let match_on = if by_domain { MatchOn::DomainName } else { MatchOn::Name };
-            let names: HashMap<Cow<'_, str>, u32> = names.iter().map(|name| match_on.comparable(name)).zip(0..).collect();
+            let names = names.iter().map(|name| match_on.comparable(name));
+                let names: HashMap<Cow<'_, str>, u32> = names.zip(0..).collect();
             let texts: Vec<(i64, Box<str>)> = (1..).zip(texts.iter().map(|text| text.as_str().into())).collect();
             let expected = texts.iter().filter_map(|(id, text)| Some((*id, slowly(match_on, &names, text)?)));
             prop_assert_eq!(wholes(match_on, &names, &texts), expected.collect::<Vec<_>>());

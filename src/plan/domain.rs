@@ -29,7 +29,8 @@ const OWN_PAGES: [&str; 13] = [
 const FILE_ENDINGS: [&str; 6] = [".html", ".htm", ".php", ".aspx", ".asp", ".jsp"];
 /// Parameters that only say where a visitor came from, besides `utm_…`.
 const TRACKING: [&str; 3] = ["gclid", "fbclid", "msclkid"];
-/// What stands before a country where domains are registered below it, as in `co.uk`: `www.co.uk` is not the site `co.uk`.
+/// What stands before a country where domains are registered below it, as in `co.uk`: `www.co.uk` is not the site
+/// `co.uk`.
 const SECOND_LEVELS: [&str; 10] = ["ac", "co", "com", "edu", "gob", "gov", "ne", "net", "or", "org"];
 /// The longest label of a domain, and the longest domain.
 const LONGEST_LABEL: usize = 63;

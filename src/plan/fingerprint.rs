@@ -1,8 +1,8 @@
 //! Tells whether an account already has the values of a row, without the cells of the row.
 //!
-//! The accounts of a page can have their rows anywhere in the table. To read a row at a random place, the processor waits
-//! for the memory once for each of sixteen columns. So this module reads the table once in its own order, and keeps 24
-//! bytes per row.
+//! The accounts of a page can have their rows anywhere in the table. To read a row at a random place, the processor
+//! waits for the memory once for each of sixteen columns. So this module reads the table once in its own order, and
+//! keeps 24 bytes per row.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 

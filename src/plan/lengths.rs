@@ -4,8 +4,8 @@
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct Lengths([usize; 3]);
 
-/// By how much a truncated text can be shorter than the limit, by each count: the limit may be within a character, and a
-/// space at the end may be removed.
+/// By how much a truncated text can be shorter than the limit, by each count: the limit may be within a character, and
+/// a space at the end may be removed.
 const SHORTER: [usize; 3] = [1, 2, 4];
 
 /// How near a length is to the longest.

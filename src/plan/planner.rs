@@ -466,8 +466,8 @@ impl<'a> Planner<'a> {
         let shortened: Vec<&str> = changes.iter().filter(is_shortened).map(|change| change.field.name()).collect();
         if !shortened.is_empty() {
             let error = format!(
-                "row {row}: {} has only the beginning of the account's text, as a list may show it; leave the column out, or \
-                 write it with patch_contact_account({}, ...)",
+                "row {row}: {} has only the beginning of the account's text, as a list may show it; leave the column \
+                 out, or write it with patch_contact_account({}, ...)",
                 shortened.join(", "),
                 account.id
             );
@@ -487,8 +487,8 @@ impl<'a> Planner<'a> {
             (Some(id), _) => format!("row {row}: there is no account {id}"),
             (None, MatchOn::Id) => format!("row {row}: there is no such account"),
             (None, MatchOn::DomainName) if self.names_a_page(row) => format!(
-                "row {row}: no account has this domain_name; it names a page of a site, which may be about another company; if \
-                 the whole site is about this company, give the domain alone"
+                "row {row}: no account has this domain_name; it names a page of a site, which may be about another \
+                 company; if the whole site is about this company, give the domain alone"
             ),
             (None, by) => format!("row {row}: no account has this {}", by.as_str()),
         };
@@ -594,8 +594,8 @@ impl From<PlannedRow> for Held {
     }
 }
 
-/// Returns whether a change keeps only the beginning of a text, as a list may show it: with a mark, or if only `GET` shows
-/// the rest. The table may have been made from such a list.
+/// Returns whether a change keeps only the beginning of a text, as a list may show it: with a mark, or if only `GET`
+/// shows the rest. The table may have been made from such a list.
 fn shortens(change: &Change, is_read_by_get: bool) -> bool {
     let (Value::Text(before), Value::Text(after)) = (&change.before, &change.after) else { return false };
     match shortened(after).filter(|beginning| !beginning.is_empty()) {

@@ -34,8 +34,8 @@ pub(super) fn frame_of<'py>(data: &Bound<'py, PyAny>, library: &str) -> PyResult
 }
 
 /// Returns a frame of polars that exports to Arrow: the columns that the table does not use have no values, because one
-/// that does not convert would refuse them all. For a column of the type Null, polars exports one buffer too many, which
-/// is refused (polars issue 22934).
+/// that does not convert would refuse them all. For a column of the type Null, polars exports one buffer too many,
+/// which is refused (polars issue 22934).
 pub(super) fn exportable<'py>(
     frame: &Bound<'py, PyAny>,
     polars: &Bound<'py, PyAny>,

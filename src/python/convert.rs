@@ -61,8 +61,8 @@ impl ToPython for Patched {
             let names: Vec<&str> = self.deviations.altered.iter().copied().map(Field::name).collect();
             let names = names.join(", ");
             warnings.push(format!(
-                "{names} of account {id} changed during its patch: an attempt that got no answer altered it, or someone \
-                changed it meanwhile; look at the account before the next patch"
+                "{names} of account {id} changed during its patch: an attempt that got no answer altered it, or \
+                someone changed it meanwhile; look at the account before the next patch"
             ));
         }
         let is_moved = |name: &&String| *name == STAGE && has_unsendable(&self.account, name);
@@ -77,8 +77,9 @@ impl ToPython for Patched {
             let names: Vec<String> = lost.into_iter().map(|name| plain_line(name, LONGEST_NAME)).collect();
             let names = names.join(", ");
             warnings.push(format!(
-                "patch of account {id} cleared {names}: an update cannot include stage or members that this version does \
-                not know, and the service does not keep them; look for a newer version of replyio before the next patch"
+                "patch of account {id} cleared {names}: an update cannot include stage or members that this version \
+                does not know, and the service does not keep them; look for a newer version of replyio before the next \
+                patch"
             ));
         }
         let warning = (!warnings.is_empty()).then(|| warnings.join("; "));

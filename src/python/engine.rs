@@ -252,8 +252,8 @@ impl State {
         Ok(bridge)
     }
 
-    /// Drops calls that wait on closed loops: they will never be resolved, and they hold connections. Leaves loops without
-    /// calls whose next step may never come.
+    /// Drops calls that wait on closed loops: they will never be resolved, and they hold connections. Leaves loops
+    /// without calls whose next step may never come.
     fn leave_idle_loops(&self, py: Python<'_>) {
         let candidates: Vec<_> = lock(&self.attached)
             .iter()
@@ -322,8 +322,8 @@ fn is_running_here(event_loop: &Bound<'_, PyAny>) -> bool {
 
 /// Detaches from an event loop in its next step, unless a call was started until then.
 ///
-/// A call that is awaited after another one starts in the step in which that one ends. Watching the socket again for each
-/// of them takes longer than anything else that the loop does for them.
+/// A call that is awaited after another one starts in the step in which that one ends. Watching the socket again for
+/// each of them takes longer than anything else that the loop does for them.
 #[pyclass(frozen, module = "replyio._replyio")]
 struct Departure {
     engine: Weak<Engine>,

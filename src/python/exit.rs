@@ -115,8 +115,8 @@ pub(super) fn stop(py: Python<'_>) {
         (INSIDE.load(Ordering::SeqCst) > DEPTH.get() && begun.elapsed() < PATIENCE)
             || (running.iter().any(|each| !each.has_ended()) && begun.elapsed() < GRACE)
     };
-    // On Python 3.11 and older, another thread may finalize a subinterpreter. If that thread releases the interpreter, it
-    // may never get it back, so it does so only to wait.
+    // On Python 3.11 and older, another thread may finalize a subinterpreter. If that thread releases the interpreter,
+    // it may never get it back, so it does so only to wait.
     if waits() {
         py.detach(|| {
             while waits() {

@@ -38,8 +38,8 @@ impl PlanFile {
         Self(file, Mutex::new(known))
     }
 
-    /// Returns what is known of this state of the file, or finds it. The lock is held with the interpreter only, so that
-    /// no fork can copy a held one.
+    /// Returns what is known of this state of the file, or finds it. The lock is held with the interpreter only, so
+    /// that no fork can copy a held one.
     fn recall<T: Clone + Send>(
         &self,
         py: Python<'_>,
@@ -116,8 +116,8 @@ impl PlanFile {
         })
     }
 
-    /// Deletes an incomplete plan. Returns whether a plan is left, which may be replaced. Raises an error if the file is
-    /// not a plan, or if a run uses it.
+    /// Deletes an incomplete plan. Returns whether a plan is left, which may be replaced. Raises an error if the file
+    /// is not a plan, or if a run uses it.
     #[staticmethod]
     #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
     fn make_way(py: Python<'_>, path: PathBuf) -> PyResult<bool> {

@@ -19,8 +19,8 @@ const ROWS_BETWEEN_SIGNALS: u64 = 256;
 
 /// How long other threads wait for the interpreter. An event loop is such a thread.
 ///
-/// `CPython` passes the interpreter on only to a thread that has waited for 5 ms without a change. A release before that
-/// wakes the thread in vain, and its wait begins again.
+/// `CPython` passes the interpreter on only to a thread that has waited for 5 ms without a change. A release before
+/// that wakes the thread in vain, and its wait begins again.
 const TURN: Duration = Duration::from_millis(6);
 
 /// The number of rows between two looks at the clock.

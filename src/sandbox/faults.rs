@@ -10,7 +10,8 @@ use http::{HeaderMap, Method, StatusCode};
 /// ```
 /// use replyio::sandbox::{Applied, Fault, Response};
 ///
-/// let lost_answer = Fault { id: Some(4711), times: Some(1), reset: true, applied: Applied::Before, ..Fault::default() };
+/// let lost_answer =
+///     Fault { id: Some(4711), times: Some(1), reset: true, applied: Applied::Before, ..Fault::default() };
 /// let overload = Fault { request: Some(3), response: Some(Response::status(503)?), ..Fault::default() };
 /// # Ok::<(), replyio::sandbox::SandboxError>(())
 /// ```

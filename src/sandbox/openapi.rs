@@ -59,7 +59,8 @@ fn security(options: &SandboxOptions) -> Value {
 
 fn id(example: Option<&Map<String, Value>>) -> Value {
     let parameter = json!({
-        "name": "id", "in": "path", "required": true, "description": "Contact account ID", "schema": whole_number(i64::MIN),
+        "name": "id", "in": "path", "required": true, "description": "Contact account ID",
+        "schema": whole_number(i64::MIN),
     });
     match example.and_then(|account| account.get("id")) {
         Some(id) => with(parameter, json!({"example": id})),
@@ -207,7 +208,9 @@ fn schemas(options: &SandboxOptions) -> Value {
         },
         "ContactAccountStage": {
             "type": "object",
-            "properties": {"id": {"type": "integer"}, "name": {"type": "string"}, "colorId": {"type": ["integer", "null"]}},
+            "properties": {
+                "id": {"type": "integer"}, "name": {"type": "string"}, "colorId": {"type": ["integer", "null"]},
+            },
             "required": ["id", "name"],
         },
         "Problem": {

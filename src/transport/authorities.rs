@@ -23,8 +23,8 @@ use crate::text::plain_line;
 const LONGEST_FILE: u64 = 16 << 20;
 const NONE: &str = "has no certificate in PEM form";
 
-/// What this process read last. To read the system's certificates takes longer than the rest of what a client does before
-/// its first request.
+/// What this process read last. To read the system's certificates takes longer than the rest of what a client does
+/// before its first request.
 static LAST: PerProcess<Last> = PerProcess::new();
 
 /// The certificates that were read last, with their source.

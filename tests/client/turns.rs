@@ -13,7 +13,8 @@ use crate::support::{
 
 const FIELDS: [Field; 4] = [Field::City, Field::Phone, Field::Industry, Field::Country];
 
-/// A sandbox whose answers to reads are slow, so that changes that do not wait for each other all read before they write.
+/// A sandbox whose answers to reads are slow, so that changes that do not wait for each other all read before they
+/// write.
 fn slow_to_read() -> Sandbox {
     let slow = Fault { delay: millis(30), ..only(Method::GET, Fault::default()) };
     sandbox_with(|options| options.faults.push(slow))

@@ -16,7 +16,8 @@ fn limited() -> MutexGuard<'static, BTreeMap<PathBuf, (u32, Option<Connection>)>
     LIMITED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on a plan may have this number of pages, by `PRAGMA max_page_count`. Whoever has it open must not be using it just now.
+/// From now on a plan may have this number of pages, by `PRAGMA max_page_count`. Whoever has it open must not be using
+/// it just now.
 pub(crate) fn limit_pages(plan: &Path, pages: u32) {
     static INSTALLED: Once = Once::new();
     // SAFETY: `opened` opens and closes nothing.

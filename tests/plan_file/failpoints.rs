@@ -1,6 +1,6 @@
 //! The process dies at every place of a job, one after the other: when a statement of SQLite's has ended, and before a
-//! write, a sync, a truncation or a removal. What the file says then is compared with a log of what was asked for and what
-//! was answered; and the job is gone on with.
+//! write, a sync, a truncation or a removal. What the file says then is compared with a log of what was asked for and
+//! what was answered; and the job is gone on with.
 #![allow(unsafe_code, reason = "SQLite says that a statement has ended to C functions only")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -221,8 +221,8 @@ impl Allowed {
     }
 }
 
-/// What of the promises is not there, of a file that nobody has open; then goes on with it to its end. `None` for a file that
-/// was never promised, and is not there as a plan.
+/// What of the promises is not there, of a file that nobody has open; then goes on with it to its end. `None` for a
+/// file that was never promised, and is not there as a plan.
 fn look(path: &Path, allowed: &Allowed) -> Result<Option<PlanFile>, String> {
     let file = match PlanFile::open(path) {
         Ok(file) => file,
@@ -305,8 +305,8 @@ fn judge(folder: &Path) -> Result<(), String> {
 
 // The trial
 
-/// Runs the job in a process that dies at a place, and judges what it has left. Gives how many statements it took where it
-/// came to its end.
+/// Runs the job in a process that dies at a place, and judges what it has left. Gives how many statements it took where
+/// it came to its end.
 fn die_at(place: u64, damage: impl Fn(&Path)) -> (Option<u64>, Result<(), String>) {
     let folder = Folder::new();
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -362,7 +362,8 @@ fn a_process_that_dies_at_any_place_breaks_no_promise() {
     assert!(statements > 300 && places > statements + 200);
 }
 
-/// The control: where what SQLite has not yet moved into the file is taken away, the judge must see that outcomes are lost.
+/// The control: where what SQLite has not yet moved into the file is taken away, the judge must see that outcomes are
+/// lost.
 #[test]
 fn the_judge_sees_that_acknowledged_outcomes_are_gone() {
     let (mut tried, mut short) = (0, 0);

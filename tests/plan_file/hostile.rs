@@ -145,8 +145,8 @@ fn inner_page(head: usize, child: usize) -> Vec<u8> {
 
 const PAGE: usize = 4_096;
 
-/// Puts pages over the only page of a table, each of which leads hundreds of times to the next one: a few KiB with so many
-/// rows that no count of them ends.
+/// Puts pages over the only page of a table, each of which leads hundreds of times to the next one: a few KiB with so
+/// many rows that no count of them ends.
 fn make_endless(path: &Path, root: usize) {
     let mut bytes = fs::read(path).unwrap();
     let (begin, head) = ((root - 1) * PAGE, if root == 1 { 100 } else { 0 });
@@ -258,7 +258,8 @@ fn what_no_plan_can_say_is_refused_although_its_checksums_are_right() {
         "UPDATE rows SET error = CAST(x'ff' AS TEXT) WHERE row = 0",
         "INSERT INTO plan VALUES ('more', 1), ('most', 1)",
         "UPDATE plan SET value = printf('%.*c', 2000000, 'x') WHERE key = 'base_url'",
-        "UPDATE plan SET value = printf('%.*c', 60000000, 'x') WHERE key IN ('base_url', 'source', 'act_as', 'identity')",
+        "UPDATE plan SET value = printf('%.*c', 60000000, 'x') WHERE key IN \
+         ('base_url', 'source', 'act_as', 'identity')",
         "UPDATE plan SET value = NULL WHERE key = 'base_url'",
         "UPDATE plan SET value = 'now' WHERE key = 'created_at_ms'",
         "INSERT INTO state VALUES ('more', 1, 0)",

@@ -1,5 +1,5 @@
-//! SQLite's layer over the system's files, with a [`Disk`] in between for the folders that are watched. It is the default
-//! layer of this test's process.
+//! SQLite's layer over the system's files, with a [`Disk`] in between for the folders that are watched. It is the
+//! default layer of this test's process.
 #![allow(unsafe_code, reason = "SQLite takes a layer over files as C functions only")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};

@@ -1,5 +1,5 @@
-//! A plan that may have no more pages, as of `PRAGMA max_page_count`, stops before the next update, marks nothing, and loses
-//! nothing; with more pages the same handle goes on.
+//! A plan that may have no more pages, as of `PRAGMA max_page_count`, stops before the next update, marks nothing, and
+//! loses nothing; with more pages the same handle goes on.
 
 use std::fs;
 use std::path::Path;
@@ -14,8 +14,8 @@ pub(crate) const ROWS: u64 = 400;
 const MANY: u32 = 1_000_000;
 const NOTED: usize = 200;
 
-/// Sends and finishes rows until there is no room, looks that nothing but that is lost, makes room, and goes on. Gives why
-/// it stopped.
+/// Sends and finishes rows until there is no room, looks that nothing but that is lost, makes room, and goes on. Gives
+/// why it stopped.
 pub(crate) fn fill_and_go_on(path: &Path, make_room: impl FnOnce()) -> FileError {
     let file = PlanFile::open(path).unwrap();
     let run = file.start_run().unwrap();
@@ -69,8 +69,8 @@ fn pages(path: &Path) -> u32 {
 
 fn assert_full(error: &FileError, path: &Path) {
     assert_eq!(error.kind(), &FileErrorKind::Full);
-    let told = "the disk is full; free some space. A plan records every update that was sent, and apply() resumes it; if \
-                planning was interrupted, plan again";
+    let told = "the disk is full; free some space. A plan records every update that was sent, and apply() resumes it; \
+                if planning was interrupted, plan again";
     assert_eq!(error.to_string(), format!("plan file {}: {told}", path.display()));
 }
 

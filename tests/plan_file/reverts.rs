@@ -42,8 +42,8 @@ fn a_revert_expects_what_was_answered_and_restores_what_was_overwritten() {
     let answered = |values: Vec<(Field, Value)>| Finished { answered: values, ..Finished::new(Status::Changed, NOW) };
     send(&run, 0, vec![(Field::City, text("Paris"))], answered(Vec::new()));
     send(&run, 1, Vec::new(), answered(vec![(Field::City, text("BERGEN"))]));
-    // The answers have the previous city, and the previous owner of the next: the updates were ignored, or the answers were
-    // old. A revert finds out.
+    // The answers have the previous city, and the previous owner of the next: the updates were ignored, or the answers
+    // were old. A revert finds out.
     send(&run, 2, Vec::new(), answered(vec![(Field::City, text("Oslo 2 äöü"))]));
     send(&run, 3, Vec::new(), answered(vec![(Field::City, text("Oslo 3 äöü")), (Field::OwnerUserId, Value::Null)]));
     // Somebody had emptied it, and the answer has no city: `""` and null are the same.

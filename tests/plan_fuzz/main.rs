@@ -1,7 +1,7 @@
 //! Plan files that somebody changed on purpose: as rows, as schema and as bytes, with checksums that are right again.
 //!
-//! Each input is made from a number, so that `REPLYIO_FUZZ_SEED=<number>` runs it again. `REPLYIO_FUZZ_SECONDS` says how
-//! long to go on; `make check` gives it a minute.
+//! Each input is made from a number, so that `REPLYIO_FUZZ_SEED=<number>` runs it again. `REPLYIO_FUZZ_SECONDS` says
+//! how long to go on; `make check` gives it a minute.
 #![allow(
     clippy::cast_possible_truncation,
     clippy::expect_used,

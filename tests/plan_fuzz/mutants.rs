@@ -106,8 +106,10 @@ const DEFINITIONS: [&str; 34] = [
     "DROP VIEW progress; CREATE TABLE progress (status, rows)",
     "DROP TABLE requests",
     "ALTER TABLE rows RENAME TO r; CREATE VIEW rows AS SELECT * FROM r",
-    "ALTER TABLE edits RENAME TO e; CREATE VIEW edits AS SELECT row, field, before, 'mine', answered, planned, checksum FROM e",
-    "DROP TABLE state; CREATE TABLE state (key TEXT PRIMARY KEY, value CHECK (value <> randomblob(9)), checksum INTEGER)",
+    "ALTER TABLE edits RENAME TO e; CREATE VIEW edits AS SELECT row, field, before, 'mine', answered, planned, \
+     checksum FROM e",
+    "DROP TABLE state; CREATE TABLE state (key TEXT PRIMARY KEY, value CHECK (value <> randomblob(9)), \
+     checksum INTEGER)",
     "ALTER TABLE plan RENAME TO p; CREATE VIEW plan AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) \
      SELECT 'sealed' AS key, x AS value FROM c WHERE x < 0",
     "CREATE TABLE sqlite_stat1(tbl,idx,stat)",
@@ -225,7 +227,8 @@ fn of_rows(chance: &mut Rng) -> String {
             if table == "rows" { one } else { "row = 0".to_owned() }
         ),
         6 => format!(
-            "INSERT INTO edits SELECT {value}, field, before, after, answered, planned, checksum FROM edits WHERE row = {}",
+            "INSERT INTO edits SELECT {value}, field, before, after, answered, planned, checksum FROM edits \
+             WHERE row = {}",
             chance.u64(..ROWS)
         ),
         7 => format!("UPDATE {table} SET {column} = {value} WHERE {key} % 3 = {}", chance.u8(..3)),

@@ -73,8 +73,8 @@ impl Builder {
             return Err(FileError::new(name, kind));
         }
         let path = place_of(name).map_err(io)?;
-        // SQLite would treat an existing log as the log of the new plan. A journal only undoes what its deleted plan had
-        // not committed.
+        // SQLite would treat an existing log as the log of the new plan. A journal only undoes what its deleted plan
+        // had not committed.
         log::refuse_stray(&path).map_err(|error| error.at(name))?;
         let journal = with_suffix(&path, "-journal");
         if journal.symlink_metadata().is_ok_and(|found| found.is_file()) {

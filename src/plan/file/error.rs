@@ -133,7 +133,8 @@ impl fmt::Display for FileError {
                 save_as=",
             ),
             FileErrorKind::Dangling => formatter.write_str(
-                "is a symbolic link to a file that does not exist; delete the link, or choose another name with save_as=",
+                "is a symbolic link to a file that does not exist; delete the link, or choose another name with \
+                save_as=",
             ),
             FileErrorKind::StrayLog(name) => write!(
                 formatter,
@@ -154,8 +155,8 @@ impl fmt::Display for FileError {
                 formatter.write_str(what)
             }
             FileErrorKind::Older => formatter.write_str(
-                "was created by an older version of replyio, whose plans this version cannot read; plan again with another \
-                save_as=",
+                "was created by an older version of replyio, whose plans this version cannot read; plan again with \
+                another save_as=",
             ),
             FileErrorKind::NeedsLog => {
                 let name = self.path.file_name().unwrap_or_default().to_string_lossy();
@@ -186,22 +187,22 @@ impl fmt::Display for FileError {
             ),
             FileErrorKind::Reverted(revert) => write!(
                 formatter,
-                "was reverted by {}, or is being reverted, so the run sent nothing: it would write again what the revert \
-                restores. To write it, plan the table again with another save_as=, or revert the revert; apply() with rows= \
-                sends the pending and unknown rows that it names",
+                "was reverted by {}, or is being reverted, so the run sent nothing: it would write again what the \
+                revert restores. To write it, plan the table again with another save_as=, or revert the revert; \
+                apply() with rows= sends the pending and unknown rows that it names",
                 revert.display()
             ),
             FileErrorKind::Written(rows) => write!(
                 formatter,
-                "cannot be replaced: it may have written {rows} row{}, and only this file can revert {}; choose another \
-                name with save_as=, or move this file and its reverts away, then plan again",
+                "cannot be replaced: it may have written {rows} row{}, and only this file can revert {}; choose \
+                another name with save_as=, or move this file and its reverts away, then plan again",
                 if *rows == 1 { "" } else { "s" },
                 if *rows == 1 { "it" } else { "them" },
             ),
             FileErrorKind::Interrupted => formatter.write_str("reading it was interrupted; nothing was changed"),
             FileErrorKind::Full => formatter.write_str(
-                "the disk is full; free some space. A plan records every update that was sent, and apply() resumes it; if \
-                planning was interrupted, plan again",
+                "the disk is full; free some space. A plan records every update that was sent, and apply() resumes it; \
+                if planning was interrupted, plan again",
             ),
             FileErrorKind::ReadOnly => formatter.write_str(
                 "cannot be written: the file or its folder is read-only; make both writable, or copy the file and its \
@@ -209,8 +210,8 @@ impl fmt::Display for FileError {
             ),
             FileErrorKind::Io(what) => write!(
                 formatter,
-                "cannot be written or read ({what}); check the folder and the disk. A plan records every update that was \
-                sent, and apply() resumes it"
+                "cannot be written or read ({what}); check the folder and the disk. A plan records every update that \
+                was sent, and apply() resumes it"
             ),
             FileErrorKind::Forked => formatter.write_str(
                 "cannot be used in a process that was forked while a plan was open; use the process that \

@@ -54,8 +54,8 @@ pub(super) fn check(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// Returns the kind of an error of a file without its log. Beside a reader, SQLite can move a part of a log into the file,
-/// which looks damaged until the log is there.
+/// Returns the kind of an error of a file without its log. Beside a reader, SQLite can move a part of a log into the
+/// file, which looks damaged until the log is there.
 pub(super) fn without(path: &Path, kind: FileErrorKind) -> FileErrorKind {
     let needs_log = || {
         let alone = connect::immutable(path).and_then(|connection| mark(&connection));
@@ -90,8 +90,8 @@ pub(super) fn refuse_stray(path: &Path) -> Result<(), FileError> {
     Err(FileError::new(path, FileErrorKind::StrayLog(name)))
 }
 
-/// Returns whether the log belongs to the file. Fails if SQLite cannot read the two together for another reason than what
-/// they contain: then this says nothing about the log.
+/// Returns whether the log belongs to the file. Fails if SQLite cannot read the two together for another reason than
+/// what they contain: then this says nothing about the log.
 fn is_own(path: &Path) -> rusqlite::Result<bool> {
     if is_empty(path) {
         return Ok(true);

@@ -170,8 +170,8 @@ impl PlanFile {
             Ok(file) => {
                 let replace = if file.written()? == 0 { ", or replace it with if_exists=\"replace\"" } else { "" };
                 let what = format!(
-                    "was created from other rows or options, so it cannot be resumed with these; choose another name with \
-                     save_as=, open this plan with open_plan(){replace}"
+                    "was created from other rows or options, so it cannot be resumed with these; choose another name \
+                     with save_as=, open this plan with open_plan(){replace}"
                 );
                 Err(FileError::new(path, FileErrorKind::Foreign(what)))
             }
@@ -179,8 +179,8 @@ impl PlanFile {
         }
     }
 
-    /// Makes way for a new plan: deletes a file whose planning was interrupted. Returns whether a plan is left, which may
-    /// be replaced, because no run uses it and it has written nothing.
+    /// Makes way for a new plan: deletes a file whose planning was interrupted. Returns whether a plan is left, which
+    /// may be replaced, because no run uses it and it has written nothing.
     ///
     /// # Errors
     /// Returns [`FileErrorKind::NotAPlan`], [`FileErrorKind::Locked`] or [`FileErrorKind::Written`], or another kind if
@@ -333,8 +333,8 @@ impl Reader {
 
 /// The value that a run found instead of the planned one is only in the log.
 const RECOVERED: &str = "the update may have been applied: the log of the run was missing when the plan was recovered. \
-    The value that it may have overwritten is unknown, so a revert restores the value in the plan, in which a list may have \
-    truncated a long text";
+    The value that it may have overwritten is unknown, so a revert restores the value in the plan, in which a list may \
+    have truncated a long text";
 
 /// Repairs a plan whose log is missing.
 fn recover(path: &Path, recovery: &str) -> check::Found<()> {

@@ -56,7 +56,8 @@ impl PlanFile {
     pub fn open_rows(&self, also: &[Status]) -> Result<Vec<OpenRow>, FileError> {
         self.ask(|connection| {
             let mut select = connection.prepare_cached(&format!(
-                "SELECT row, account_id, position, weight, status FROM rows WHERE status IN ({}) ORDER BY position, row",
+                "SELECT row, account_id, position, weight, status FROM rows WHERE status IN ({}) \
+                 ORDER BY position, row",
                 open_statuses(also)
             ))?;
             let rows = select.query_map([], |row| {

@@ -31,8 +31,8 @@ impl PlanFile {
     /// and it was not reverted itself. A revert whose creation was interrupted is created again.
     ///
     /// # Errors
-    /// Returns [`FileErrorKind::Locked`] if a run uses this plan, [`FileErrorKind::Foreign`] if another file than a revert
-    /// of this plan has one of the names, and another kind if one of the files cannot be used.
+    /// Returns [`FileErrorKind::Locked`] if a run uses this plan, [`FileErrorKind::Foreign`] if another file than a
+    /// revert of this plan has one of the names, and another kind if one of the files cannot be used.
     pub fn revert_file(&self) -> Result<Self, FileError> {
         // A run could write rows that the revert does not have, or that it has already read.
         let _no_run = self.start_run()?;
@@ -43,8 +43,8 @@ impl PlanFile {
             let foreign = || {
                 let name = self.path().display();
                 let what = format!(
-                    "has the name of a revert of {name} but is not one; an earlier plan may have had this name; move it \
-                     away, then revert again"
+                    "has the name of a revert of {name} but is not one; an earlier plan may have had this name; move \
+                     it away, then revert again"
                 );
                 FileError::new(&path, FileErrorKind::Foreign(what))
             };

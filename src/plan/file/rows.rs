@@ -40,8 +40,8 @@ pub struct OpenRow {
     pub was_sent: bool,
     /// Whether no run has ended it: it has no outcome, not even an unknown one.
     pub is_pending: bool,
-    /// Whether the file had values of fields that the row does not name before this run: from an earlier run, or from the
-    /// plan that this one reverts.
+    /// Whether the file had values of fields that the row does not name before this run: from an earlier run, or from
+    /// the plan that this one reverts.
     pub has_older_values: bool,
 }
 

@@ -17,8 +17,8 @@ pub(super) const SCHEMA: &[&str] = &[
     "CREATE TABLE state (key TEXT PRIMARY KEY, value, checksum INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE log (number INTEGER PRIMARY KEY, present INTEGER NOT NULL, written INTEGER NOT NULL, \
      checksum INTEGER NOT NULL)",
-    "CREATE TABLE rows (row INTEGER PRIMARY KEY, account_id INTEGER, matched_by TEXT, status TEXT NOT NULL, error TEXT, \
-     position INTEGER, weight INTEGER NOT NULL, repeated INTEGER NOT NULL, stored_otherwise INTEGER NOT NULL, \
+    "CREATE TABLE rows (row INTEGER PRIMARY KEY, account_id INTEGER, matched_by TEXT, status TEXT NOT NULL, error \
+     TEXT, position INTEGER, weight INTEGER NOT NULL, repeated INTEGER NOT NULL, stored_otherwise INTEGER NOT NULL, \
      finished_at_ms INTEGER, checksum INTEGER NOT NULL)",
     "CREATE TABLE edits (row INTEGER NOT NULL, field TEXT NOT NULL, before, after, answered, planned INTEGER NOT NULL, \
      checksum INTEGER NOT NULL, PRIMARY KEY (row, field)) WITHOUT ROWID",
@@ -26,8 +26,8 @@ pub(super) const SCHEMA: &[&str] = &[
     "CREATE VIEW changes AS SELECT edits.row, rows.account_id AS id, field, before, after, answered, rows.status \
      FROM edits JOIN rows ON rows.row = edits.row WHERE planned OR before IS NOT after ORDER BY edits.row",
     "CREATE VIEW progress AS SELECT status, count(*) AS rows FROM rows GROUP BY status",
-    "CREATE VIEW failures AS SELECT row, account_id AS id, matched_by, status, error, repeated, stored_otherwise FROM rows \
-     WHERE status NOT IN ('unchanged', 'changed', 'pending')",
+    "CREATE VIEW failures AS SELECT row, account_id AS id, matched_by, status, error, repeated, stored_otherwise FROM \
+     rows WHERE status NOT IN ('unchanged', 'changed', 'pending')",
 ];
 
 pub(super) const INSERT_ROW: &str = "INSERT INTO rows VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";

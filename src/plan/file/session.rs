@@ -130,8 +130,8 @@ impl Session {
         switch(&self.connection, "WAL", READERS)?;
         self.connection.execute_batch("PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0")?;
         self.connection.busy_timeout(connect::patience(READERS))?;
-        // The first reader creates the log. While that is empty, the reader sees the file alone, which the claim has found
-        // whole.
+        // The first reader creates the log. While that is empty, the reader sees the file alone, which the claim has
+        // found whole.
         let base = state::mark(&*self.connection.unchecked_transaction()?)?.map(|mark| mark.needed);
         self.log = FileId::at(&with_suffix(&self.path, "-wal"));
         if self.log.is_none() {
@@ -193,8 +193,8 @@ impl Session {
         check_links(&self.path, &self.name)
     }
 
-    /// Makes the file alone say that it requires its log, which already says so. `base` is the log number of the file, if
-    /// that requires none.
+    /// Makes the file alone say that it requires its log, which already says so. `base` is the log number of the file,
+    /// if that requires none.
     fn arm(&mut self, base: Option<i64>) -> check::Found<()> {
         let begun = self.write(|connection| {
             base.map_or(Ok(()), |base| state::begin_log(connection, base))?;

@@ -54,8 +54,8 @@ pub enum Record {
     Items(ItemsProof),
     /// Members that an update cleared because it cannot include them.
     Cleared(Vec<String>),
-    /// What the update of a row did to members is known, or no longer matters: it cleared these, with their values, and no
-    /// others; or its account still had them when it was read after that, and no longer exists.
+    /// What the update of a row did to members is known, or no longer matters: it cleared these, with their values, and
+    /// no others; or its account still had them when it was read after that, and no longer exists.
     AtRisk {
         /// The row.
         row: u64,

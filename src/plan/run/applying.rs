@@ -377,8 +377,8 @@ impl Driver {
     }
 }
 
-/// Sends an update, in its turn, after its row was marked in the file, unless something holds it back. `decided` is when
-/// the run decided to send it.
+/// Sends an update, in its turn, after its row was marked in the file, unless something holds it back. `decided` is
+/// when the run decided to send it.
 async fn send(client: &Client, run: &Run, slot: Slot, update: &Update, seen: Option<Seen>, decided: Moment) -> Outcome {
     let Some((turns, writes)) = seen else { return Outcome::Overtaken };
     let Ok(turn) = timeout(LONGEST_TURN, turns.take()).await else {

@@ -13,11 +13,11 @@ pub(super) struct Effects {
     pub(super) is_shown: bool,
     /// The changed fields in which the answer differs from the plan, with its value.
     pub(super) answered: Vec<(Field, Value)>,
-    /// The fields without a change that a revert restores: the answer differs from what was sent, or they are empty since
-    /// an attempt of the same run that got no answer.
+    /// The fields without a change that a revert restores: the answer differs from what was sent, or they are empty
+    /// since an attempt of the same run that got no answer.
     pub(super) unplanned: Vec<Unplanned>,
-    /// The fields that differed from their values before the first attempt when the account was read, with those values:
-    /// an earlier attempt altered them, or someone changed them since.
+    /// The fields that differed from their values before the first attempt when the account was read, with those
+    /// values: an earlier attempt altered them, or someone changed them since.
     pub(super) altered: Vec<(Field, Value)>,
     /// The fields that should have a value, had one, and are empty now.
     pub(super) emptied: Vec<Field>,

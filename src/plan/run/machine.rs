@@ -203,8 +203,8 @@ impl Machine {
     }
 
     /// Makes the run update no account that has one of these members, because an earlier update of the plan cleared
-    /// them. Whether an update in doubt did so shows when its account is read, which comes first. A run that does not have
-    /// its row updates no account with such a member.
+    /// them. Whether an update in doubt did so shows when its account is read, which comes first. A run that does not
+    /// have its row updates no account with such a member.
     pub(super) fn sparing(mut self, cleared_members: Vec<String>, in_doubt: Option<AtRisk>) -> Self {
         self.members = Members::new(cleared_members);
         self.in_doubt = in_doubt.map(|at_risk| {
@@ -339,8 +339,8 @@ impl Machine {
         self.to_prove.is_empty() && self.writing < most && !may_clear_more && !waits
     }
 
-    /// Returns the position of the next update in `ready`: the one that others wait for; otherwise the first, or, if pages may hide
-    /// members, the first whose account was read with `GET`.
+    /// Returns the position of the next update in `ready`: the one that others wait for; otherwise the first, or, if
+    /// pages may hide members, the first whose account was read with `GET`.
     fn next_to_write(&self) -> Option<usize> {
         let mut updates = self.ready.iter();
         if let Some(place) = updates.clone().position(|update| self.is_awaited(update.row)) {

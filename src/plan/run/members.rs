@@ -143,8 +143,8 @@ pub(super) struct Altered {
     pub(super) reset: Vec<String>,
 }
 
-/// Returns whether a member went from one time to a later one, as the time of the last change does. Two accounts that are
-/// updated in the same second have the same one. An update that resets a time leaves an earlier one, or none.
+/// Returns whether a member went from one time to a later one, as the time of the last change does. Two accounts that
+/// are updated in the same second have the same one. An update that resets a time leaves an earlier one, or none.
 fn is_later(was: &Value, is: &Value) -> bool {
     let time = |value: &Value| value.as_str().and_then(timestamp::parse);
     time(was).zip(time(is)).is_some_and(|(was, is)| is > was)

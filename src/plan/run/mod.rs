@@ -45,8 +45,8 @@ pub struct ApplyOptions {
 impl Default for ApplyOptions {
     fn default() -> Self {
         let (on_conflict, on_unknown_member) = (OnConflict::default(), OnUnknownMember::default());
-        // Within the quota two would be enough; without one, sixteen would be 50 % faster. But all rows in flight are unknown
-        // after a crash, and eight are enough for thousands of rows per second.
+        // Within the quota two would be enough; without one, sixteen would be 50 % faster. But all rows in flight are
+        // unknown after a crash, and eight are enough for thousands of rows per second.
         Self { on_conflict, on_unknown_member, retry_failed: false, concurrency: 8 }
     }
 }
@@ -210,30 +210,30 @@ impl std::fmt::Display for RunError {
                     formatter,
                     "the update of account {id} (row {row}) emptied {fields}: the service did not keep the value that \
                     it was sent. The run stopped and left the other rows as they were. \
-                    Look at the account; a revert of this plan sends the previous value again. Repeat the run to resume \
-                    with the next row; on_unknown_member=\"clear\" lets the run continue when this happens"
+                    Look at the account; a revert of this plan sends the previous value again. Repeat the run to \
+                    resume with the next row; on_unknown_member=\"clear\" lets the run continue when this happens"
                 )
             }
             Self::InDoubt { row, members } => write!(
                 formatter,
                 "the update of row {row} may have cleared {}, which an update cannot include, and no answer showed \
-                whether it did. The run stopped before it updated another account with such a member. Repeat the run with row \
-                {row}: it reads the account of that row first. If the account cannot be read, the run sends the next \
-                update alone, and resumes if the answer still has the member",
+                whether it did. The run stopped before it updated another account with such a member. Repeat the run \
+                with row {row}: it reads the account of that row first. If the account cannot be read, the run sends \
+                the next update alone, and resumes if the answer still has the member",
                 members.join(", ")
             ),
             Self::Contradiction { row, id, fields } => write!(
                 formatter,
                 "the list shows {} of account {id} (row {row}), but GET of the account does not: an update built on \
                 either answer may clear a value, so the run did not send it. If someone has just cleared it, repeat \
-                the run. on_unknown_member=\"clear\" makes the run use the answers of GET, and clears a value that only \
-                the list shows",
+                the run. on_unknown_member=\"clear\" makes the run use the answers of GET, and clears a value that \
+                only the list shows",
                 fields.join(", ")
             ),
             Self::TooSlow => formatter.write_str(
                 "the quota leaves so few requests that no update could follow the read of its account within two \
-                minutes. The other rows stay as they are. Wait until other programs of this user have ended, raise the quota, \
-                or make the function of acquire= grant requests sooner, then repeat the run",
+                minutes. The other rows stay as they are. Wait until other programs of this user have ended, raise the \
+                quota, or make the function of acquire= grant requests sooner, then repeat the run",
             ),
             Self::TooManyChanges { changes, most } => write!(
                 formatter,

@@ -80,15 +80,15 @@ pub(super) struct Proofs {
 }
 
 impl Proofs {
-    /// Returns the positions of the accounts on a page to compare before any of them is updated. For each field, these are
-    /// three groups:
+    /// Returns the positions of the accounts on a page to compare before any of them is updated. For each field, these
+    /// are three groups:
     ///
     /// - those with the longest text by any count, unless a longer one was seen complete,
     /// - those with nearly the longest text,
     /// - those whose text ends like a shortened one.
     ///
-    /// If a group is most of the page, as addresses with a number are, [`FEWEST`] of it are enough, and none of a length
-    /// that [`FEWEST`] complete texts had.
+    /// If a group is most of the page, as addresses with a number are, [`FEWEST`] of it are enough, and none of a
+    /// length that [`FEWEST`] complete texts had.
     pub(super) fn demanded(&self, accounts: &[&ContactAccount]) -> Vec<usize> {
         let mut places: Vec<usize> = Vec::new();
         for &field in Field::ALL {
@@ -190,8 +190,8 @@ pub(super) fn may_show_beginning(item: &ContactAccount, change: &Change) -> bool
     is_whole(&change.before) || is_whole(&change.after)
 }
 
-/// Returns whether an account may have the whole text of which the plan knows the beginning, and not the text of the plan in
-/// another form.
+/// Returns whether an account may have the whole text of which the plan knows the beginning, and not the text of the
+/// plan in another form.
 pub(super) fn may_be_whole(change: &Change, account: &ContactAccount) -> bool {
     let (Value::Text(before), Some(now)) = (&change.before, text(account, change.field)) else { return false };
     let (known, length) = beginning(before);
@@ -199,8 +199,8 @@ pub(super) fn may_be_whole(change: &Change, account: &ContactAccount) -> bool {
     length >= SHORTEST_CUT && now.starts_with(known) && !is_like_after
 }
 
-/// Returns what the whole text begins with if this one is cut, and its length. Texts that are cut at a word have different
-/// lengths, but the same mark.
+/// Returns what the whole text begins with if this one is cut, and its length. Texts that are cut at a word have
+/// different lengths, but the same mark.
 fn beginning(text: &str) -> (&str, usize) {
     match shortened(text).filter(|known| !known.is_empty()) {
         Some(known) => (known, usize::MAX),

@@ -66,9 +66,9 @@ pub(super) fn conflict(row: OpenRow, foreign: &[Field], fills: bool, is_revert: 
         (true, false) => (
             Status::Unknown,
             format!(
-                "the value of {names} is neither the previous one nor the one sent: the service may store it in another \
-                 form, or someone changed it since; look at the account; apply(rows=[{row}], on_conflict=\"overwrite\"){} \
-                 sends it again",
+                "the value of {names} is neither the previous one nor the one sent: the service may store it in \
+                 another form, or someone changed it since; look at the account; apply(rows=[{row}], \
+                 on_conflict=\"overwrite\"){} sends it again",
                 if is_revert { " on the revert's own plan" } else { "" },
                 row = row.row
             ),
@@ -76,8 +76,8 @@ pub(super) fn conflict(row: OpenRow, foreign: &[Field], fills: bool, is_revert: 
         (true, true) => (
             Status::Unknown,
             format!(
-                "this plan did not send the value of {names}: the service may store it in another form, or someone else \
-                 set it; mode \"fill\" does not overwrite values"
+                "this plan did not send the value of {names}: the service may store it in another form, or someone \
+                 else set it; mode \"fill\" does not overwrite values"
             ),
         ),
         (false, true) => (Status::Conflict, format!("mode \"fill\" does not overwrite the new value of {names}")),

@@ -19,7 +19,8 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Keeps the open rows that the run includes, in their order. If a limit leaves out rows, `first` is not one of them.
+    /// Keeps the open rows that the run includes, in their order. If a limit leaves out rows, `first` is not one of
+    /// them.
     ///
     /// # Errors
     /// Returns [`RunError::TooManyChanges`] or [`RunError::TooManyCleared`] if the run would exceed a limit, and

@@ -160,8 +160,8 @@ fn is_unseen(character: char) -> bool {
 }
 
 /// Returns whether a trimmed text is suspicious: it often means an empty value, or only programs write it, such as a
-/// shortened large number, a formula, a `'` that protects from one, a text of JSON with its quotes, or an error value in
-/// a language that is not known. The first or the last byte decides for nearly every text.
+/// shortened large number, a formula, a `'` that protects from one, a text of JSON with its quotes, or an error value
+/// in a language that is not known. The first or the last byte decides for nearly every text.
 fn is_suspicious(text: &str) -> bool {
     const LONGEST_WORD: usize = 10;
     let bytes = text.as_bytes();

@@ -218,7 +218,8 @@ pub(super) fn wrong_type(kind: Kind, found: &str, row: usize) -> String {
         Kind::Integer => format!("must be integers, not {found}, first in row {row}"),
         Kind::CompanySize if found.starts_with("numbers") || matches!(found, "int" | "float") => {
             format!(
-                "must be ranges such as 51-200, not {found}, first in row {row}; replace each number of employees with the range that contains it"
+                "must be ranges such as 51-200, not {found}, first in row {row}; replace each number of employees with \
+                 the range that contains it"
             )
         }
         Kind::CompanySize if is_date(found) => {

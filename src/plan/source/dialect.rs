@@ -48,8 +48,8 @@ pub(super) fn decoded(mut file: File, options: &Options) -> Result<Box<dyn BufRe
     }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(io)?;
-    // Most sequences of bytes are valid in such an encoding, so it would turn letters of UTF-8 into others. Text in such an
-    // encoding is hardly ever valid UTF-8.
+    // Most sequences of bytes are valid in such an encoding, so it would turn letters of UTF-8 into others. Text in
+    // such an encoding is hardly ever valid UTF-8.
     if encoding.is_ascii_compatible() && !bytes.is_ascii() && std::str::from_utf8(&bytes).is_ok() {
         let named = encoding.name().to_lowercase();
         return Err(RecordError::Line(
@@ -143,8 +143,8 @@ fn recognized(head: &[u8], options: &Options) -> Result<u8, String> {
 
 /// What is wrong with bytes that are not valid UTF-8. Many encodings fit the same bytes, so it does not choose one.
 pub(super) const NOT_UTF8: &str = "is not valid UTF-8; save the file as UTF-8, or set its encoding: \
-    encoding=\"windows-1252\" if it comes from Western Europe, \"windows-1250\" from Central Europe, \"windows-1251\" for \
-    Cyrillic";
+    encoding=\"windows-1252\" if it comes from Western Europe, \"windows-1250\" from Central Europe, \"windows-1251\" \
+    for Cyrillic";
 
 /// What is wrong with column names that have NUL characters: every other byte of ASCII in UTF-16 is one.
 pub(super) const HAS_NULS: &str = "contains NUL characters; if the file is UTF-16, set encoding=\"utf-16le\" or \

@@ -254,7 +254,8 @@ pub(super) fn is_scientific(text: &str) -> bool {
 /// Returns whether a character is invisible: it may have been copied unnoticed.
 pub(super) fn is_invisible(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+        || matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
+        || matches!(character, '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]

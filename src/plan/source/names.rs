@@ -160,8 +160,8 @@ impl Names {
         found
     }
 
-    /// A renamed column must exist: its name may be misspelled, and its values would be lost. One column must not have two
-    /// fields: its values would go to one of them.
+    /// A renamed column must exist: its name may be misspelled, and its values would be lost. One column must not have
+    /// two fields: its values would go to one of them.
     fn check_renamed(&mut self, names: &[&str], options: &Options) {
         for (index, (from, to)) in options.columns.iter().enumerate() {
             let is_other = |(other, field): &&(String, String)| same(other, from) && field != to;
@@ -296,8 +296,8 @@ fn has_ids(name: &str) -> String {
     format!("has the ids of Reply.io, set columns={{{name}: \"id\"}}")
 }
 
-/// Returns the faults of columns that `ignore=` would ignore although it names another one: a user who ignores one of two
-/// columns for a field expects that the other one is used.
+/// Returns the faults of columns that `ignore=` would ignore although it names another one: a user who ignores one of
+/// two columns for a field expects that the other one is used.
 fn ignored_along(names: &[&str], options: &Options) -> Vec<FieldError> {
     let is_listed = |name: &str| options.ignore.iter().any(|ignored| ignored == name);
     let is_used = |name: &str| field(name).is_some() || plain(name) == "id";
@@ -380,8 +380,8 @@ fn is_read_only(name: &str) -> bool {
     members.chain(READ_ONLY).any(|member| plain(member) == name)
 }
 
-/// The columns that are fields, and those that a message has suggested for one: a user who follows two suggestions for the
-/// same field would only get the next error.
+/// The columns that are fields, and those that a message has suggested for one: a user who follows two suggestions for
+/// the same field would only get the next error.
 struct Others<'a>(Vec<(Field, &'a str)>);
 
 impl<'a> Others<'a> {
@@ -426,8 +426,8 @@ fn unknown<'a>(name: &'a str, renamed: Option<&str>, others: &mut Others<'a>) ->
         return "has no name; to leave it out, list it in ignore=".to_owned();
     }
     if is_unnamed(name) {
-        return "is how pandas names a column without a header, often the index of a DataFrame; to leave it out, list it in \
-            ignore="
+        return "is how pandas names a column without a header, often the index of a DataFrame; to leave it out, list \
+            it in ignore="
             .to_owned();
     }
     if let Some(field) = meant(name) {
@@ -437,7 +437,8 @@ fn unknown<'a>(name: &'a str, renamed: Option<&str>, others: &mut Others<'a>) ->
         }
         let (field, name, expected) = (field.name(), quoted(name), expected(field));
         return format!(
-            "{NO_FIELD}; if it is the {field}{expected}, set columns={{{name}: \"{field}\"}}; otherwise list it in ignore="
+            "{NO_FIELD}; if it is the {field}{expected}, set columns={{{name}: \"{field}\"}}; otherwise list it in \
+             ignore="
         );
     }
     let wanted = plain(name);
@@ -452,8 +453,8 @@ fn unknown<'a>(name: &'a str, renamed: Option<&str>, others: &mut Others<'a>) ->
     }
 }
 
-/// Returns the field of some that a name resembles: one begins with the other, as `Email Address` and `Time Zone`, or it
-/// is misspelled.
+/// Returns the field of some that a name resembles: one begins with the other, as `Email Address` and `Time Zone`, or
+/// it is misspelled.
 fn resembled(name: &str, is_one: impl Fn(Field) -> bool) -> Option<Field> {
     const ALMOST_EQUAL: f64 = 0.95;
     let wanted = plain(name);
@@ -570,10 +571,10 @@ mod tests {
         assert_eq!(
             faults,
             [
-                "Email and \"E-Mail\" in columns= differ only in case, spaces or punctuation, so they are the same column; keep \
-                 one of them",
-                "e mail and \"Email\" in columns= differ only in case, spaces or punctuation, so they are the same column; keep \
-                 one of them"
+                "Email and \"E-Mail\" in columns= differ only in case, spaces or punctuation, so they are the same \
+                 column; keep one of them",
+                "e mail and \"Email\" in columns= differ only in case, spaces or punctuation, so they are the same \
+                 column; keep one of them"
             ]
         );
         let both = Options { ignore: vec!["website".to_owned()], ..renaming("Website", "domain_name") };

@@ -669,8 +669,8 @@ fn what_is_wrong_in_a_csv_file_is_told_with_its_line() {
     assert_eq!(
         wrong("latin.csv", b"id,city\n1,a\n2,\xe6\n"),
         start("latin.csv")
-            + "line 3 is not valid UTF-8; save the file as UTF-8, or set its encoding: encoding=\"windows-1252\" if it comes \
-               from Western Europe, \"windows-1250\" from Central Europe, \"windows-1251\" for Cyrillic"
+            + "line 3 is not valid UTF-8; save the file as UTF-8, or set its encoding: encoding=\"windows-1252\" if it \
+               comes from Western Europe, \"windows-1250\" from Central Europe, \"windows-1251\" for Cyrillic"
     );
     let utf_16: Vec<u8> = "id,city\r\n1,Oslo\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     assert_eq!(
@@ -731,7 +731,8 @@ fn what_is_no_file_is_refused_and_not_waited_for_and_a_link_to_a_file_is_followe
 
 #[test]
 fn a_file_of_json_lines_is_a_table() {
-    let content = "\u{feff}{\"id\":1,\"city\":\"\\u00e6\"}\n\n{\"city\":null,\"id\":2.0}\r\n{\"id\":\"3\"}\n{\"id\":4,\"city\":\"nan\",\"notes\":[1,{}]}";
+    let content = "\u{feff}{\"id\":1,\"city\":\"\\u00e6\"}\n\n{\"city\":null,\"id\":2.0}\r\n\
+        {\"id\":\"3\"}\n{\"id\":4,\"city\":\"nan\",\"notes\":[1,{}]}";
     let options = Options { ignore: vec!["notes".to_owned()], ..Options::default() };
     let table = Table::from_json_lines(&file("good.jsonl", content), &options).unwrap();
     let rows: Vec<_> =
@@ -829,7 +830,8 @@ proptest::proptest! {
         for start in [&b""[..], b"id,city\n", b"\xff\xfe", b"sep=;\n", b"{\"id\":1}\n"] {
             let content = [start, &content].concat();
             let (csv, jsonl) = (file("any.csv", &content), file("any.jsonl", &content));
-            for table in [Table::from_csv(&csv, &Options::default()), Table::from_json_lines(&jsonl, &Options::default())]
+            let options = Options::default();
+            for table in [Table::from_csv(&csv, &options), Table::from_json_lines(&jsonl, &options)]
                 .into_iter()
                 .flatten()
             {

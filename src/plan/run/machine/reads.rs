@@ -93,8 +93,8 @@ impl Machine {
     }
 
     /// Returns whether `GET` has to show the account of an item. An item that may be truncated decides nothing: its row
-    /// would become a conflict, or look done. Even if the list's items are complete, it may truncate a text that the plan
-    /// has written.
+    /// would become a conflict, or look done. Even if the list's items are complete, it may truncate a text that the
+    /// plan has written.
     fn needs_whole(&self, item: &ContactAccount, changes: &[Change]) -> bool {
         let is_complete = self.items == Some(ItemsProof::Complete);
         match change::drift(item, changes) {
@@ -358,8 +358,8 @@ impl Machine {
         None
     }
 
-    /// Returns whether the plan saw only the beginning of an account's text. `None` if a second account has to show that.
-    /// It saw the whole text if it read the account with `GET`, and a revert knows what the updates wrote.
+    /// Returns whether the plan saw only the beginning of an account's text. `None` if a second account has to show
+    /// that. It saw the whole text if it read the account with `GET`, and a revert knows what the updates wrote.
     fn is_cut(&self, row: OpenRow, change: &Change, account: &ContactAccount) -> Option<bool> {
         if self.settings.is_revert || row.position.is_none() {
             return Some(false);

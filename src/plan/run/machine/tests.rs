@@ -1678,7 +1678,8 @@ fn a_field_that_an_unanswered_update_of_this_run_emptied_ends_the_run_whatever_t
     let with_phone = [bergen(), vec![phone]].concat();
     for is_revert in [false, true] {
         for is_pending in [true, false] {
-            // A revert may have the value from the plan that it undoes. The attempt of an earlier run left it in a plan.
+            // A revert may have the value from the plan that it undoes. The attempt of an earlier run left it in a
+            // plan.
             for is_older in [false, true] {
                 let mut open = rows(1);
                 open[0].is_pending = is_pending && (is_revert || !is_older);
