@@ -255,7 +255,8 @@ def test_a_cancelled_task_sends_nothing(reply_sandbox: Sandbox) -> None:
 
     async def cancelled() -> None:
         task = asyncio.ensure_future(client.get_contact_account_async(4711))
-        await asyncio.sleep(0.1)
+        while not limiter.inside:  # noqa: ASYNC110 - no event says it
+            await asyncio.sleep(0.005)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -364,9 +365,13 @@ def test_a_process_exits_while_it_blocks() -> None:
         from replyio import Quota
         from replyio.sandbox import Sandbox
         sandbox = Sandbox()
-        client = sandbox.client(quota=Quota(acquire=lambda: time.sleep(60), shared=False))
+        inside = threading.Event()
+        def block():
+            inside.set()
+            time.sleep(60)
+        client = sandbox.client(quota=Quota(acquire=block, shared=False))
         threading.Thread(target=client.get_contact_account, args=(4711,), daemon=True).start()
-        time.sleep(0.5)
+        inside.wait()
         print("done")
     """
     begin = time.monotonic()

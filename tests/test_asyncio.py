@@ -537,6 +537,16 @@ class Slow:
         rows = [{"id": id, "city": "Oslo"} for id in range(1, self.ROWS + 1)]
         self.plan = self.client.plan_contact_account_updates(rows, progress=False)
 
+    async def has_sent(self) -> None:
+        """Waits until an update is in flight."""
+        while not any(request.method == "PUT" for request in self.sandbox.requests):  # noqa: ASYNC110 - no event says it
+            await asyncio.sleep(0.005)
+
+    async def has_ended(self) -> None:
+        """Waits until none is."""
+        while self.plan.counts["unknown"]:  # noqa: ASYNC110 - no event says it
+            await asyncio.sleep(0.005)
+
     def written(self) -> int:
         return sum(account.city == "Oslo" for account in self.sandbox.accounts.values())
 
@@ -555,7 +565,7 @@ def slow() -> Iterator[Slow]:
 
 async def by_a_cancel(slow: Slow) -> None:
     task = asyncio.ensure_future(slow.plan.apply_async(progress=False))
-    await asyncio.sleep(0.3)
+    await slow.has_sent()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -575,14 +585,14 @@ async def by_a_scope_of_anyio(slow: Slow) -> None:
 async def by_a_task_group_of_anyio(slow: Slow) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(slow.plan.apply_async, "skip", False)
-        await anyio.sleep(0.3)
+        await slow.has_sent()
         group.cancel_scope.cancel()
 
 
 async def by_a_future_of_another_thread(slow: Slow) -> None:
     loop = asyncio.get_running_loop()
     future = asyncio.run_coroutine_threadsafe(slow.plan.apply_async(progress=False), loop)
-    await asyncio.sleep(0.3)
+    await slow.has_sent()
     future.cancel()
     await asyncio.sleep(0.1)
     await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
@@ -591,11 +601,11 @@ async def by_a_future_of_another_thread(slow: Slow) -> None:
 async def by_closing_the_coroutine(slow: Slow) -> None:
     coroutine = slow.plan.apply_async(progress=False)
     waited_for = coroutine.send(None)
-    await asyncio.sleep(0.3)
+    await slow.has_sent()
     coroutine.close()
     assert waited_for is not None
     # Nobody waits for it: it ends by itself.
-    await asyncio.sleep(1.2)
+    await slow.has_ended()
 
 
 @pytest.mark.parametrize(
@@ -622,7 +632,7 @@ def test_a_job_that_is_stopped_finishes_what_is_in_flight(stop: Callable[[Slow],
 def test_a_job_whose_task_is_cancelled_twice_ends_at_once(slow: Slow) -> None:
     async def main() -> float:
         task = asyncio.ensure_future(slow.plan.apply_async(progress=False))
-        await asyncio.sleep(0.3)
+        await slow.has_sent()
         task.cancel()
         await asyncio.sleep(0.05)
         began = time.monotonic()

@@ -255,21 +255,22 @@ def test_every_setting_can_be_given(tmp_path: Path) -> None:
     authorities = tmp_path / "ca.pem"
     authorities.write_text(CERTIFICATE)
     for ca_file in (authorities, str(authorities)):
-        ReplyClient(
-            "key",
-            base_url="https://api.reply.io/v3",
-            auth="bearer",
-            act_as="someone@acme.example",
-            team_id=7,
-            timeout=1,
-            attempt_timeout=0.5,
-            connect_timeout=0.1,
-            max_attempts=1,
-            quota=Quota(1, 1),
-            proxy="http://user:password@proxy.example:3128",
-            ca_file=ca_file,
-            pickle_api_key=True,
-        )
+        settings: dict[str, Any] = {
+            "base_url": "https://api.reply.io/v3",
+            "auth": "bearer",
+            "act_as": "someone@acme.example",
+            "team_id": 7,
+            "timeout": 1,
+            "attempt_timeout": 0.5,
+            "connect_timeout": 0.1,
+            "max_attempts": 1,
+            "quota": Quota(1, 1),
+            "proxy": "http://user:password@proxy.example:3128",
+            "ca_file": ca_file,
+            "pickle_api_key": True,
+        }
+        _, (taken,) = ReplyClient("key", **settings).__reduce__()
+        assert taken == {"api_key": "key", **settings}
 
 
 # Who is calling

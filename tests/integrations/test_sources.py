@@ -6,7 +6,6 @@ import importlib
 import os
 import re
 import sys
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -33,7 +32,6 @@ EXPECTED = [
     (3, "city", "Malmö 🜂"),
     (3, "owner_user_id", "9"),
 ]
-LIBRARIES = ("pyspark", "ibis-framework", "daft", "duckdb", "dask", "ray", "pandas", "pyarrow", "polars")
 
 
 def library(name: str) -> Any:
@@ -159,12 +157,3 @@ def test_a_ray_dataset_says_what_to_call(how: str, client: replyio.ReplyClient) 
         assert changes(client, followed(client, dataset)) == EXPECTED
     finally:
         ray.shutdown()
-
-
-def test_the_versions_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """A run says what it was run with."""
-    for name in LIBRARIES:
-        library({"ibis-framework": "ibis"}.get(name, name))
-    with capsys.disabled():
-        told = ", ".join(f"{name} {metadata.version(name)}" for name in LIBRARIES)
-        print(f"\n{told}")
