@@ -1,5 +1,8 @@
 //! Finds the role of each column by its name, and reports every problem at once.
 
+mod hints;
+
+use self::hints::{expected, meant, plain, resembled};
 use super::integers::is_invisible;
 use super::{LONGEST_NAME, Options, TITLE};
 use crate::account::{Field, FieldError, Kind, MEMBERS, nearest};
@@ -15,49 +18,6 @@ const READ_ONLY: [&str; 7] = [
     "stage_name",
     "stage_color_id",
     "email_provider",
-];
-
-/// The names that other programs use for a field, in letters and digits only.
-const HINTS: [(Field, &[&str]); 13] = [
-    (Field::Name, &["company", "companyname", "account", "accountname", "organization", "organizationname"]),
-    (
-        Field::DomainName,
-        &[
-            "website",
-            "websiteurl",
-            "companywebsite",
-            "companydomain",
-            "companydomainname",
-            "accountwebsite",
-            "domain",
-            "url",
-            "webpage",
-        ],
-    ),
-    (Field::Description, &["desc", "shortdescription", "companydescription", "accountdescription"]),
-    (
-        Field::CompanySize,
-        &["employees", "employeecount", "numberofemployees", "noofemployees", "companyheadcount", "headcount", "size"],
-    ),
-    (
-        Field::LinkedInUrl,
-        &[
-            "linkedin",
-            "companylinkedinurl",
-            "linkedincompanyurl",
-            "linkedincompanypage",
-            "linkedincompanypageurl",
-            "linkedincompanyprofile",
-        ],
-    ),
-    (Field::TwitterUrl, &["twitter", "twitterhandle", "companytwitterurl"]),
-    (Field::Phone, &["phonenumber", "companyphone", "companyphonenumber", "telephone"]),
-    (Field::City, &["billingcity", "companycity", "town"]),
-    (Field::State, &["billingstate", "billingstateprovince", "companystate", "stateregion", "region", "province"]),
-    (Field::Country, &["billingcountry", "companycountry", "countryregion"]),
-    (Field::LogoUrl, &["logo", "companylogo", "companylogourl"]),
-    (Field::Email, &["emailaddress", "companyemail", "companyemailaddress"]),
-    (Field::OwnerUserId, &["owner", "ownerid", "accountowner", "companyowner"]),
 ];
 
 const NO_FIELD: &str = "is not a field of a contact account";
@@ -346,14 +306,6 @@ fn field(name: &str) -> Option<Field> {
     })
 }
 
-/// Returns the letters and digits of a name, which are compared. A name that is too long for a field has none.
-fn plain(name: &str) -> String {
-    if name.len() > LONGEST_NAME {
-        return String::new();
-    }
-    name.chars().filter(|character| character.is_alphanumeric()).flat_map(char::to_lowercase).collect()
-}
-
 /// Returns whether two names refer to the same column.
 fn same(left: &str, right: &str) -> bool {
     left == right || {
@@ -409,15 +361,6 @@ impl<'a> Others<'a> {
     }
 }
 
-/// What the values of a field must be where other programs have something else in a column of that name.
-fn expected(field: Field) -> &'static str {
-    match field {
-        Field::CompanySize => " (a range such as 51-200, not a number of employees)",
-        Field::OwnerUserId => " (the id of a Reply.io user, not a name)",
-        _ => "",
-    }
-}
-
 fn unknown<'a>(name: &'a str, renamed: Option<&str>, others: &mut Others<'a>) -> String {
     if let Some(to) = renamed {
         return format!("maps to {}, which {NO_FIELD}", quoted(to));
@@ -451,28 +394,6 @@ fn unknown<'a>(name: &'a str, renamed: Option<&str>, others: &mut Others<'a>) ->
         }
         None => UNKNOWN.to_owned(),
     }
-}
-
-/// Returns the field of some that a name resembles: one begins with the other, as `Email Address` and `Time Zone`, or
-/// it is misspelled.
-fn resembled(name: &str, is_one: impl Fn(Field) -> bool) -> Option<Field> {
-    const ALMOST_EQUAL: f64 = 0.95;
-    let wanted = plain(name);
-    let wanted = wanted.strip_prefix("company").unwrap_or(&wanted);
-    let begins =
-        |name: &str| wanted.starts_with(name) || (name.starts_with(wanted) && 4 * wanted.len() >= 3 * name.len());
-    Field::ALL.iter().copied().filter(|field| is_one(*field)).find(|field| {
-        let field = plain(field.name());
-        // Other programs leave these endings out.
-        let short = field.strip_suffix("url").or_else(|| field.strip_suffix("id")).unwrap_or(&field);
-        begins(&field) || begins(short) || strsim::jaro_winkler(wanted, &field) >= ALMOST_EQUAL
-    })
-}
-
-/// Returns the field for a name that other programs use.
-fn meant(name: &str) -> Option<Field> {
-    let wanted = plain(name);
-    HINTS.iter().find(|(_, words)| words.contains(&wanted.as_str())).map(|(field, _)| *field)
 }
 
 /// Returns a name in quotes, as a Python literal of one line.
