@@ -48,11 +48,14 @@ READ = """
         global sent
         sent = time.monotonic()
         os.kill(os.getpid(), signal.SIGINT)
-    threading.Timer(0.1, interrupt).start()
-    try:
-        read_plan({path!r})
-    except KeyboardInterrupt:
-        print(time.monotonic() - sent)
+    waits = []
+    for _ in range(3):  # another program may delay one of them
+        threading.Timer(0.1, interrupt).start()
+        try:
+            read_plan({path!r})
+        except KeyboardInterrupt:
+            waits.append(time.monotonic() - sent)
+    print(min(waits))
 """
 MANY_ROWS = """
     INSERT INTO rows SELECT number, NULL, NULL, 'not_found', NULL, NULL, 1, 0, 0, NULL, 0
