@@ -240,7 +240,7 @@ impl PlanFile {
 
     /// The rows that were not done, except pending rows, and those that the service stored with a different value.
     fn failures(&self, py: Python<'_>) -> PyResult<Report> {
-        guarded(py, "failures", || self.report_rows(py, RowView::falls_short))
+        guarded(py, "failures", || self.report_rows(py, RowView::is_failure))
     }
 
     /// Every field that changes or has changed, with the value before and after.

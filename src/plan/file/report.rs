@@ -195,7 +195,7 @@ impl PlanFile {
         }
     }
 
-    /// Returns the first rows that fall short of the plan. Reads no others.
+    /// Returns the first rows that are failures. Reads no others.
     ///
     /// # Errors
     /// Returns [`FileError`] if the file cannot be read.

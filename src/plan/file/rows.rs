@@ -69,7 +69,7 @@ pub struct RowView {
 
 impl RowView {
     /// Returns whether it has ended, but not as planned, or the service stored a different value.
-    pub fn falls_short(&self) -> bool {
+    pub fn is_failure(&self) -> bool {
         self.stored_otherwise || !matches!(self.status, Status::Unchanged | Status::Changed | Status::Pending)
     }
 }

@@ -45,7 +45,7 @@ pub(super) const SELECT_ROWS: &str = "SELECT * FROM rows WHERE row > ?1 ORDER BY
 /// Selects rows of two statuses that change something.
 pub(super) const SELECT_CHANGING_ROWS_OF: &str = "SELECT * FROM rows WHERE status IN (?1, ?2) AND row > ?3 \
      AND EXISTS (SELECT 1 FROM edits WHERE edits.row = rows.row) ORDER BY row LIMIT ?4";
-/// Selects the first rows that fall short; see [`RowView::falls_short`](super::RowView::falls_short).
+/// Selects the first failures; see [`RowView::is_failure`](super::RowView::is_failure).
 pub(super) const SELECT_FIRST_FAILURES: &str = "SELECT * FROM rows WHERE stored_otherwise \
      OR status NOT IN ('unchanged', 'changed', 'pending') ORDER BY row LIMIT ?1";
 pub(super) const SELECT_EDITS: &str = "SELECT * FROM edits WHERE row = ?1 ORDER BY field";
