@@ -136,9 +136,11 @@ impl Machine {
             self.singly.extend(others.into_iter().map(|update| update.row));
         }
         self.requests_left += rows.len().saturating_sub(in_estimate) as u64;
+        // A row that others wait for stays first: if a proof fails, nothing else makes the run read it.
+        let awaited = self.singly.iter().take_while(|row| self.is_awaited(**row)).count();
         for row in rows {
             self.to_prove.insert(row.row);
-            self.singly.push_front(row);
+            self.singly.insert(awaited, row);
         }
     }
 

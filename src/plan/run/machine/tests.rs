@@ -783,6 +783,28 @@ fn until_an_update_is_accepted_the_row_without_an_answer_is_sent_again_first() {
 }
 
 #[test]
+fn a_row_without_an_answer_is_read_before_the_proofs_of_a_page_that_was_in_flight() {
+    let mut open = rows(20);
+    open[0].was_sent = true;
+    let mut machine = Machine::new(open, None, Settings { concurrency: 1, ..SETTINGS });
+    look_at_account(&mut machine, account, at(0));
+    let update = next_update(&mut machine, at(0));
+    let page = next_page(&mut machine, at(0));
+    assert_eq!(machine.wrote(update, Err(lost_answer()), at(0)), []);
+    assert_eq!(machine.next(at(1)), Next::Idle, "the page is in flight");
+    let shown = items_of(&page);
+    assert_eq!(machine.looked_at_page(page.clone(), planned(&page), Ok(shown), at(1)), []);
+    let first = next_account(&mut machine, at(1));
+    assert_eq!(first.row, 0);
+    assert_eq!(machine.looked_at_account(first, bergen(), Ok(account(1)), at(1)), []);
+    let proof = next_account(&mut machine, at(1));
+    // All rows of the page are read again.
+    machine.looked_at_account(proof, bergen(), Err(status(404, Some("contactAccount.notFound"), None)), at(1));
+    let (written, _) = run_to_end(&mut machine, account, account);
+    assert_eq!(written, (0..20).filter(|row| *row != proof.row).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_run_whose_looks_became_too_old_reads_the_row_without_an_answer_before_the_others() {
     for rows_count in [2, 3, 12] {
         for is_from_pages in [false, true] {
