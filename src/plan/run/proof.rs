@@ -75,6 +75,8 @@ pub(super) struct Proofs {
     /// The accounts whose item has only the beginning of a field, by its length. A single account may have changed
     /// between its item and its `GET`.
     cut: HashMap<(Field, usize), HashSet<i64>>,
+    /// The accounts whose item has a complete text of this length.
+    uncut: HashMap<(Field, usize), HashSet<i64>>,
     /// How many items were compared with their accounts.
     compared: usize,
 }
@@ -144,6 +146,11 @@ impl Proofs {
                 let length = lengths(item, field);
                 self.whole.entry(field).or_default().extend(length);
                 *self.whole_of.entry((field, length)).or_default() += 1;
+                if let Some((_, length)) =
+                    text(item, field).map(beginning).filter(|(_, length)| *length >= SHORTEST_CUT)
+                {
+                    self.uncut.entry((field, length)).or_default().insert(account.id);
+                }
                 continue;
             }
             lacking = true;
@@ -165,7 +172,8 @@ impl Proofs {
     }
 
     /// Returns whether a plan saw only the beginning of an account's text, because the list truncates the field there.
-    /// `None` if a second account has to show that.
+    /// `None` if more accounts have to show that: people may have added to these texts since their items were read. It takes
+    /// two accounts, and more than have a complete text of this length.
     pub(super) fn is_cut(&self, change: &Change, account: &ContactAccount) -> Option<bool> {
         let (Value::Text(before), Some(FieldValue::Text(now))) = (&change.before, account.value(change.field)) else {
             return Some(false);
@@ -175,10 +183,10 @@ impl Proofs {
         if length < SHORTEST_CUT || is_ours || !now.starts_with(beginning) {
             return Some(false);
         }
-        match self.cut.get(&(change.field, length)).map_or(0, HashSet::len) {
+        let count = |accounts: &HashMap<_, HashSet<i64>>| accounts.get(&(change.field, length)).map_or(0, HashSet::len);
+        match count(&self.cut) {
             0 => Some(false),
-            1 => None,
-            _ => Some(true),
+            cut => (cut > count(&self.uncut).max(1)).then_some(true),
         }
     }
 }
@@ -407,6 +415,23 @@ mod tests {
             assert_eq!(proofs.is_cut(&change, &now), expected);
         }
         assert_eq!(proofs.is_cut(&change, &marked(9, "Nordic Shipping")), Some(false));
+    }
+
+    #[test]
+    fn a_text_that_as_many_accounts_have_completely_is_not_taken_for_cut() {
+        let named = |id: i64, more: &str| account(serde_json::json!({"id": id, "name": "x".repeat(40) + more}));
+        let change = Change::new(Field::Name, Value::Text("x".repeat(40)), Value::Text("y".to_owned()));
+        let mut proofs = Proofs::default();
+        for (id, more, expected) in [
+            (1, "", Some(false)),
+            (2, "", Some(false)),
+            (3, " and a note", None),
+            (4, " and another note", None),
+            (5, " and a third note", Some(true)),
+        ] {
+            proofs.compare(&named(id, ""), &named(id, more));
+            assert_eq!(proofs.is_cut(&change, &named(9, " and more")), expected, "{id}");
+        }
     }
 
     #[test]
