@@ -233,7 +233,18 @@ pub(super) fn stopped(stage: &mut Stage, number: usize, error: &RunError) {
         RunError::File(error) if matches!(error.kind(), FileErrorKind::Locked(_)) => {
             matches!(stage.operations[number].step, Step::Apply(_, How { is_twice: true, .. }))
         }
-        RunError::InDoubt { .. } => stage.puts.iter().any(|(_, put)| !put.is_answered_well()),
+        RunError::InDoubt { row, .. } => {
+            // A disk that failed, or a process that died, may have lost an answer.
+            let operation = &stage.operations[number];
+            let is_lost = match &operation.step {
+                Step::Apply(job, _) => stage
+                    .jobs
+                    .get(&(operation.lane, *job))
+                    .is_some_and(|job| job.is_shaken && job.statuses.get(*row as usize) == Some(&Status::Unknown)),
+                _ => false,
+            };
+            is_lost || stage.puts.iter().any(|(_, put)| !put.is_answered_well())
+        }
         _ => true,
     };
     if !is_explained {

@@ -41,7 +41,8 @@ pub(in crate::simulation) fn reverted(
         let is_revert = |step: &Step| matches!(step, Step::Revert(job, _) if *job == number);
         let reverts = stage.operations.iter().filter(|it| it.lane == lane && is_revert(&it.step));
         let starts: Vec<Duration> = reverts.map(|it| it.started).chain([started]).collect();
-        let is_after_start = |put: &Put, start: Duration| put.sent < start && put.arrived.is_some_and(|at| at >= start);
+        let is_after_start =
+            |put: &Put, start: Duration| put.sent <= start && put.arrived.is_some_and(|at| at >= start);
         let is_late = ours.iter().any(|(_, put)| starts.iter().any(|start| is_after_start(put, *start)));
         // A change after an update that may have been applied cannot be told from that update. If the disk failed, the file
         // may not say that the service refused it.

@@ -6,7 +6,7 @@ use super::super::job::Report;
 use super::super::service::{Account, Effect, Values};
 use super::super::stage::{Operation, Put, Stage};
 use super::super::story::{End, How, Key, Sheet, Step};
-use super::super::world::Trait;
+use super::super::world::{Order, Trait};
 use super::{Job, had, has_key, matched, matched_throughout, same, site};
 use crate::account::Field;
 use crate::plan::file::{ChangeView, RowView};
@@ -20,7 +20,9 @@ pub(in crate::simulation) fn planned(stage: &mut Stage, lane: usize, number: usi
     for (row, view) in report.rows.iter().enumerate().take(job.sheet.rows.len()) {
         let Key::Text(key) = &job.sheet.rows[row].key else { continue };
         let match_on = job.sheet.match_on;
+        let is_seen = |it: &&Account| !may_be_unseen(stage, it, (from, to));
         let having = stage.service.accounts.values().filter(|it| matched_throughout(it, match_on, key, (from, to)));
+        let having = having.filter(is_seen);
         if having.count() > 1 && !matches!(view.status, Status::Ambiguous | Status::Invalid) {
             broken.push((2, format!("row {row} is {} although several accounts have its key", view.status.as_str())));
         }
@@ -250,8 +252,17 @@ fn is_beginning(stage: &Stage, job: &Job, row: usize, id: Option<i64>) -> bool {
         let Some(Value::Text(meant)) = job.sheet.meant(row, *field) else { return false };
         let beginning = meant.trim_end_matches('…').trim_end_matches("...").trim_end();
         let is_begun = |now: &Value| matches!(now, Value::Text(now) if *now != meant && now.starts_with(beginning));
-        had(account, *field, from, to, is_begun)
+        // The list may have cut a text in its mark, so that the plan cannot know that the row has the whole text.
+        had(account, *field, from, to, |now| is_begun(now) || is_begun(&stage.service.listed_value(*field, now)))
     })
+}
+
+/// Returns whether an account may have been on none of the pages that a plan read: its update moved it to a page that the
+/// plan had read, and the deletion of another account moved the others back, so that the pages fit together.
+fn may_be_unseen(stage: &Stage, account: &Account, (from, to): (Duration, Duration)) -> bool {
+    let is_deleted = |it: &Account| it.versions.iter().any(|it| it.values.is_none() && it.at > from && it.at <= to);
+    let is_moved = account.versions.iter().any(|it| it.at > from && it.at <= to);
+    stage.world.order == Order::LastWritten && is_moved && stage.service.accounts.values().any(is_deleted)
 }
 
 /// Returns whether an update was sent to apply the plan of a job.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::super::service::{Account, Effect};
+use super::super::service::{Account, Effect, Values};
 use super::super::stage::{Operation, Put, Stage};
 use super::super::story::{How, Key, Step};
 use super::{Job, LONGEST_AGE, WINDOW, had, matched, same, was_cut};
@@ -204,9 +204,16 @@ fn of_apply(
     }
     let from = looked_since(stage, put, WINDOW);
     let account = stage.service.accounts.get(&put.id);
-    // If an update may have been applied, the service may have stored the key in another form.
+    // If an update may have been applied, the service may have stored the key in another form. Without its log, the file
+    // says so of each row; if the account then has all values of the row, nothing tells them from that update.
+    let is_as_planned = |values: &Values| changes.iter().all(|it| same(it.field, values.get(it.field), &it.after));
+    let may_be_ours = job.has_lost_log
+        && job.statuses.get(row) == Some(&Status::Unknown)
+        && account.is_some_and(|it| {
+            it.during(from, put.sent).filter_map(|version| version.values.as_deref()).any(is_as_planned)
+        });
     if let Key::Text(key) = &job.sheet.rows[row].key
-        && !earlier.iter().any(|other| other.may_be_applied())
+        && !(may_be_ours || earlier.iter().any(|other| other.may_be_applied()))
         && !account.is_some_and(|it| matched(it, job.sheet.match_on, key, from, put.sent))
     {
         broken.push((1, format!("row {row} is written to account {}, which no longer has its key", put.id)));
