@@ -193,7 +193,7 @@ pub(super) fn called(stage: &mut Stage, number: usize, error: Option<&Error>) {
         let text = format!("{} says that no update was applied, and one was", operation.step);
         return stage.violated(2, text);
     }
-    let (Step::Patch(id, given) | Step::Update(id, given)) = &operation.step else { return };
+    let (Step::Patch(id, given, _) | Step::Update(id, given, _)) = &operation.step else { return };
     let is_made = |values: &Values| {
         given.iter().all(|(field, value)| {
             let stored = |value: &Value| stage.service.stored_value(*field, value);

@@ -248,7 +248,7 @@ impl Actor {
         }
         let control = Arc::new(Control::default());
         let end = match step {
-            Step::Plan(_, end) => *end,
+            Step::Plan(_, end) | Step::Patch(.., end) | Step::Update(.., end) => *end,
             Step::Apply(_, how) | Step::Revert(_, how) => how.end,
             _ => End::ItsOwn,
         };
@@ -281,7 +281,8 @@ impl Actor {
         if let Some(Err(Refused::Run(error))) = &done {
             stage(|stage| oracle::stopped(stage, number, error));
         }
-        if let (Step::Patch(..) | Step::Update(..), Some(done)) = (step, &done) {
+        // A call that was cancelled says nothing: its update may have been applied.
+        if let (Step::Patch(..) | Step::Update(..), Some(done), false) = (step, &done, is_abandoned) {
             let error = if let Err(Refused::Call(error)) = done { Some(error) } else { None };
             stage(|stage| oracle::called(stage, number, error));
         }
@@ -324,6 +325,11 @@ impl Actor {
                 stage(|stage| stage.tell(Event::Other("the run is abandoned".to_owned())));
                 abandoned.notify_one();
             })),
+            End::Cancel(after) => Some(tokio::spawn(async move {
+                sleep(Duration::from_millis(after)).await;
+                stage(|stage| stage.tell(Event::Other("the call is cancelled".to_owned())));
+                abandoned.notify_one();
+            })),
             End::Kill(after) => Some(tokio::spawn(async move {
                 sleep(Duration::from_millis(after)).await;
                 stage(|stage| stage.die(process));
@@ -359,8 +365,8 @@ impl Actor {
                 stage(|stage| stage.reverted_by.insert((self.lane, *job), path));
                 Ok(())
             }
-            Step::Patch(id, given) => client.patch(*id, &fields(given)).await.map(drop).map_err(Refused::Call),
-            Step::Update(id, given) => client.update(*id, &fields(given)).await.map(drop).map_err(Refused::Call),
+            Step::Patch(id, given, _) => client.patch(*id, &fields(given)).await.map(drop).map_err(Refused::Call),
+            Step::Update(id, given, _) => client.update(*id, &fields(given)).await.map(drop).map_err(Refused::Call),
             Step::Pause(_) | Step::Restart => Ok(()),
         }
     }

@@ -64,7 +64,8 @@ fn shorter(world: &World, story: &Story, index: usize) -> Option<(World, Story)>
                 Step::Plan(_, end) | Step::Apply(_, How { end, .. }) | Step::Revert(_, How { end, .. }) => {
                     *end = End::ItsOwn;
                 }
-                Step::Patch(_, given) | Step::Update(_, given) if given.len() > 1 => drop(given.remove(0)),
+                Step::Patch(_, given, _) | Step::Update(_, given, _) if given.len() > 1 => drop(given.remove(0)),
+                Step::Patch(.., end) | Step::Update(.., end) => *end = End::ItsOwn,
                 Step::Pause(seconds) => *seconds /= 2,
                 _ => {}
             });

@@ -117,8 +117,8 @@ pub(super) struct Put {
     pub(super) delivered: Option<Duration>,
     /// Whether the client waits for the answer.
     pub(super) is_open: bool,
-    /// Whether the client has an answer, or no longer waits, while its process lives.
-    pub(super) is_over: bool,
+    /// When the client had an answer, or waited no longer, if its process lived.
+    pub(super) over: Option<Duration>,
 }
 
 impl Put {
@@ -425,6 +425,9 @@ impl Stage {
         let way = self.way(number, asked);
         self.tell(Event::Sent { number, lane, asked: asked.clone(), fault: way.fault });
         let operation = self.current[lane];
+        if operation.is_none() {
+            self.violated(5, format!("request {number} is sent by an operation that has ended"));
+        }
         if let Some(operation) = operation {
             let longest_wait = match way.fault {
                 Some(Fault::Busy | Fault::Throttled) => Duration::from_secs(90 + 300),
@@ -469,7 +472,7 @@ impl Stage {
                 answer: None,
                 delivered: None,
                 is_open: true,
-                is_over: false,
+                over: None,
             };
             super::oracle::sent(self, &put);
             self.puts.push((number, put));
@@ -593,11 +596,12 @@ impl Stage {
 
     /// The client no longer waits for the answer.
     pub(super) fn close(&mut self, number: usize) {
+        let now = self.now();
         if let Some(put) = self.put(number) {
             put.is_open = false;
             let process = put.process;
-            let is_over = !self.processes[process].is_dead;
-            self.put(number).into_iter().for_each(|put| put.is_over = is_over);
+            let over = Some(now).filter(|_| !self.processes[process].is_dead);
+            self.put(number).into_iter().for_each(|put| put.over = over);
         }
     }
 

@@ -17,6 +17,8 @@ const IMPATIENT_PER_MILLE: u32 = 500;
 const LOST_LOG_PER_MILLE: u32 = 300;
 /// How many operations in a thousand are the last of their process.
 const RESTART_PER_MILLE: u32 = 120;
+/// How many single calls in a thousand are cancelled.
+const CANCELLED_PER_MILLE: u32 = 250;
 /// How many runs in a thousand include only a part of their plan.
 const PART_PER_MILLE: u32 = 150;
 
@@ -63,6 +65,8 @@ pub(super) enum End {
     /// It is asked to stop after the first number of milliseconds, and abandoned after the second one, as by a second
     /// Ctrl-C.
     Stop(u64, u64),
+    /// It is cancelled after this number of milliseconds: its future is dropped, with what it has in flight.
+    Cancel(u64),
     /// Its process is killed after this number of milliseconds.
     Kill(u64),
     /// Its process is killed after this number of requests, answers and writes.
@@ -139,8 +143,8 @@ pub(super) enum Step {
     Plan(usize, End),
     Apply(usize, How),
     Revert(usize, How),
-    Patch(i64, Vec<(Field, Value)>),
-    Update(i64, Vec<(Field, Value)>),
+    Patch(i64, Vec<(Field, Value)>, End),
+    Update(i64, Vec<(Field, Value)>, End),
     Pause(u64),
     /// The process ends, and another one starts.
     Restart,
@@ -202,6 +206,16 @@ impl Story {
                 && matches!(how.end, End::Kill(_) | End::KillAtStep(_))
             {
                 how.loses_log = stops.chance(LOST_LOG_PER_MILLE);
+            }
+        }
+        let cancels = &mut Dice::new(seed, "cancelled calls", 0);
+        for step in lanes.iter_mut().flat_map(|lane| &mut lane.steps) {
+            if let Step::Patch(.., end) | Step::Update(.., end) = step
+                && cancels.chance(CANCELLED_PER_MILLE)
+            {
+                // Mostly while it reads or updates; otherwise perhaps in a wait.
+                let longest = if cancels.chance(700) { 4 * world.latency_ms.1 } else { 60_000 };
+                *end = End::Cancel(cancels.between(0, longest));
             }
         }
         let is_one_process = is_one_process && lanes.len() > 1;
@@ -268,9 +282,9 @@ impl Lane {
             lane.steps.push(if dice.chance(150) {
                 given.retain(|(field, _)| *field != Field::Name);
                 given.push((Field::Name, Value::Text(world.texts.key(Field::Name, id))));
-                Step::Update(id, given)
+                Step::Update(id, given, End::ItsOwn)
             } else {
-                Step::Patch(id, given)
+                Step::Patch(id, given, End::ItsOwn)
             });
         }
         lane
@@ -459,8 +473,8 @@ impl fmt::Display for Step {
             Self::Plan(job, end) => write!(formatter, "plan job {job}{end}"),
             Self::Apply(job, how) => write!(formatter, "apply job {job}{how}"),
             Self::Revert(job, how) => write!(formatter, "revert job {job}{how}"),
-            Self::Patch(id, fields) => write!(formatter, "patch account {id}: {fields:?}"),
-            Self::Update(id, fields) => write!(formatter, "update account {id}: {fields:?}"),
+            Self::Patch(id, fields, end) => write!(formatter, "patch account {id}: {fields:?}{end}"),
+            Self::Update(id, fields, end) => write!(formatter, "update account {id}: {fields:?}{end}"),
             Self::Pause(seconds) => write!(formatter, "pause for {seconds} s"),
             Self::Restart => write!(formatter, "another process"),
         }
@@ -496,6 +510,7 @@ impl fmt::Display for End {
             Self::Stop(after, grace) => {
                 write!(formatter, ", stopped after {after} ms and abandoned {grace} ms later")
             }
+            Self::Cancel(after) => write!(formatter, ", cancelled after {after} ms"),
             Self::Kill(after) => write!(formatter, ", killed after {after} ms"),
             Self::KillAtStep(step) => write!(formatter, ", killed at step {step}"),
             Self::DiskFails(write) => write!(formatter, ", the disk fails at write {write}"),

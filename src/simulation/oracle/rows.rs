@@ -222,7 +222,7 @@ pub(in crate::simulation) fn killed(
         report.rows.iter().enumerate().filter(|(row, view)| view.status == Status::Unknown && !was_open(*row));
     // An update whose answer was lost before is sent again even without a crash.
     let was_lost = |id: Option<i64>| {
-        stage.puts.iter().any(|(_, put)| put.operation == operation && put.is_over && Some(put.id) == id)
+        stage.puts.iter().any(|(_, put)| put.operation == operation && put.over.is_some() && Some(put.id) == id)
     };
     let count = unknown.filter(|(_, view)| !was_lost(view.account_id)).count();
     if count > how.concurrency {

@@ -26,7 +26,7 @@ pub(in crate::simulation) fn sent(stage: &mut Stage, put: &Put) {
         broken.push((1, text));
     }
     match operation.map(|operation| (operation.lane, &operation.step)) {
-        Some((_, Step::Patch(_, given))) => {
+        Some((_, Step::Patch(_, given, _))) => {
             let from = looked_since(stage, put, LONGEST_AGE + Duration::from_millis(stage.world.latency_ms.1));
             let is_named = |field: Field| given.iter().any(|(other, _)| *other == field);
             if !account.is_some_and(|it| is_built_on_one(it, put, from, is_named)) {
@@ -37,7 +37,7 @@ pub(in crate::simulation) fn sent(stage: &mut Stage, put: &Put) {
             }
             says(put, given, &mut broken);
         }
-        Some((_, Step::Update(_, given))) => {
+        Some((_, Step::Update(_, given, _))) => {
             let left_out = Field::ALL.iter().filter(|field| !given.iter().any(|(other, _)| other == *field));
             let all: Vec<(Field, Value)> = given.iter().cloned().chain(left_out.map(|it| (*it, Value::Null))).collect();
             says(put, &all, &mut broken);
@@ -70,13 +70,14 @@ fn beyond_part(stage: &Stage, put: &Put, operation: &Operation) -> Option<String
 }
 
 /// Returns from when on an account must have had the values that an update keeps. What the same process wrote before, and
-/// knows of, must not be undone, unless reads are behind: then every look is as old as the accounts that it shows.
+/// knows of, must not be undone, unless reads are behind: then every look is as old as the accounts that it shows. A look
+/// after a call that was cancelled shows its update, if that had arrived by then.
 fn looked_since(stage: &Stage, put: &Put, window: Duration) -> Duration {
     let is_known = |other: &Put| {
         // A call may repeat its own update without another look while the look is fresh.
         let is_repeated = other.operation == put.operation && !other.is_answered_well();
         (other.id, other.process) == (put.id, put.process)
-            && other.delivered.is_some_and(|at| at <= put.sent)
+            && other.over.is_some_and(|at| at <= put.sent && other.arrived.is_some_and(|arrived| arrived <= at))
             && !is_repeated
     };
     let known = stage.puts.iter().map(|(_, other)| other).filter(|other| is_known(other));
