@@ -138,18 +138,19 @@ fn report_of(file: &PlanFile) -> Result<Report, Refused> {
     Ok(report)
 }
 
-/// Deletes the log of a plan, as a copy of the file alone lacks it, and opens the plan without it. Returns whether the
-/// plan needed its log.
-pub(super) fn lose_log(path: &Path) -> Result<bool, Refused> {
+/// Deletes the log of a plan, as a copy of the file alone lacks it. Returns whether the plan needs its log.
+pub(super) fn lose_log(path: &Path) -> bool {
     for suffix in ["-wal", "-shm"] {
         let mut log = path.as_os_str().to_owned();
         log.push(suffix);
         let _ = std::fs::remove_file(log);
     }
-    match PlanFile::open(path) {
-        Err(error) if error.kind() == &FileErrorKind::NeedsLog => Ok(PlanFile::recover(path).map(|_| true)?),
-        _ => Ok(false),
-    }
+    matches!(PlanFile::open(path), Err(error) if error.kind() == &FileErrorKind::NeedsLog)
+}
+
+/// Recovers a plan without its log.
+pub(super) fn recover(path: &Path) -> Result<(), Refused> {
+    Ok(PlanFile::recover(path).map(drop)?)
 }
 
 /// Deletes the logs of a deleted plan, as the error says.

@@ -170,8 +170,8 @@ impl Actor {
         self.client = client(self.process, self.lane);
     }
 
-    /// The logs of a plan and of its reverts are lost.
-    fn lose_logs(&self, plan: &Path, job: usize) {
+    /// The logs of a plan and of its reverts are lost. Recovers each of them, again if its process is killed meanwhile.
+    fn lose_logs(&mut self, plan: &Path, job: usize, dies_at: Option<u64>) {
         let stem = plan.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let is_revert = |path: &PathBuf| {
             path.file_name().is_some_and(|name| {
@@ -182,21 +182,30 @@ impl Actor {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let mut reverts: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_revert).collect();
         reverts.sort();
+        if let Some(steps) = dies_at {
+            stage(|stage| stage.die_after(self.process, steps));
+        }
         for path in reverts.iter().chain(plan.exists().then_some(&plan.to_owned())) {
-            match job::lose_log(path) {
-                Ok(true) => stage(|stage| {
-                    stage.tell(Event::Other("the log of a plan is lost, and the plan is recovered".to_owned()));
-                    if let Some(job) = stage.jobs.get_mut(&(self.lane, job)) {
-                        job.has_lost_log = true;
-                    }
-                }),
-                Ok(false) => {}
-                Err(refused) => {
-                    let text = format!("a plan without its log cannot be recovered: {refused}");
-                    stage(|stage| stage.violated(2, text.replace(&*self.folder.to_string_lossy(), "")));
+            if !job::lose_log(path) {
+                continue;
+            }
+            stage(|stage| {
+                stage.tell(Event::Other("the log of a plan is lost, and the plan is recovered".to_owned()));
+                if let Some(job) = stage.jobs.get_mut(&(self.lane, job)) {
+                    job.has_lost_log = true;
                 }
+            });
+            let mut recovered = job::recover(path);
+            if stage(|stage| stage.is_dead(self.process)) {
+                self.restart();
+                recovered = job::recover(path);
+            }
+            if let Err(refused) = recovered {
+                let text = format!("a plan without its log cannot be recovered: {refused}");
+                stage(|stage| stage.violated(2, text.replace(&*self.folder.to_string_lossy(), "")));
             }
         }
+        stage(|stage| stage.spare(self.process));
     }
 
     /// Finishes every job without further faults, and checks the result.
@@ -291,7 +300,7 @@ impl Actor {
             if let Step::Apply(job, how) | Step::Revert(job, how) = step
                 && how.loses_log
             {
-                self.lose_logs(&self.plan_path(lane, *job), *job);
+                self.lose_logs(&self.plan_path(lane, *job), *job, how.recovery_dies_at);
             }
         } else {
             stage(|stage| oracle::ended(stage, number));

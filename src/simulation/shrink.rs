@@ -74,8 +74,13 @@ fn shorter(world: &World, story: &Story, index: usize) -> Option<(World, Story)>
                     how.concurrency = 1;
                     how.is_twice = false;
                     how.retries = false;
-                    how.loses_log = false;
+                    how.recovery_dies_at = None;
                     how.part = How::CALM.part;
+                }
+            });
+            of_story(&|story| {
+                if let Step::Apply(_, how) | Step::Revert(_, how) = &mut story.lanes[lane].steps[step] {
+                    how.loses_log = false;
                 }
             });
         }

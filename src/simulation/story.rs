@@ -1,5 +1,7 @@
 //! The actions of one seed: tables, jobs, and other changes of accounts. Plain data, so that it can be shortened.
 
+mod traits;
+
 use std::fmt;
 
 use super::dice::Dice;
@@ -11,16 +13,6 @@ use crate::plan::{MatchOn, Mode, Nulls, Value};
 
 /// How long a stopped run may take to finish its requests in flight.
 const GRACE_MS: u64 = 4_500;
-/// How many stopped runs in a thousand are abandoned sooner.
-const IMPATIENT_PER_MILLE: u32 = 500;
-/// How many killed runs in a thousand lose the log of their plan.
-const LOST_LOG_PER_MILLE: u32 = 300;
-/// How many operations in a thousand are the last of their process.
-const RESTART_PER_MILLE: u32 = 120;
-/// How many single calls in a thousand are cancelled.
-const CANCELLED_PER_MILLE: u32 = 250;
-/// How many runs in a thousand include only a part of their plan.
-const PART_PER_MILLE: u32 = 150;
 
 /// The content of a table cell.
 #[derive(Debug, Clone, PartialEq)]
@@ -122,6 +114,8 @@ pub(super) struct How {
     pub(super) is_twice: bool,
     /// Whether the log of its plan is lost if its process is killed.
     pub(super) loses_log: bool,
+    /// The step of the recovery at which its process is killed.
+    pub(super) recovery_dies_at: Option<u64>,
 }
 
 impl How {
@@ -134,6 +128,7 @@ impl How {
         end: End::ItsOwn,
         is_twice: false,
         loses_log: false,
+        recovery_dies_at: None,
     };
 }
 
@@ -183,46 +178,10 @@ impl Story {
         if is_one_process && lanes.len() > 1 {
             lanes.iter_mut().flat_map(|lane| &mut lane.steps).for_each(Step::survive);
         }
-        // Drawn apart, so that the rest of a seed's story does not depend on it.
-        let parts = &mut Dice::new(seed, "parts", 0);
-        for step in lanes.iter_mut().flat_map(|lane| &mut lane.steps) {
-            if let Step::Apply(_, how) | Step::Revert(_, how) = step
-                && parts.chance(PART_PER_MILLE)
-            {
-                how.part = Part::draw(parts);
-            }
-        }
-        let stops = &mut Dice::new(seed, "stops", 0);
-        for step in lanes.iter_mut().flat_map(|lane| &mut lane.steps) {
-            if let Step::Plan(_, end) | Step::Apply(_, How { end, .. }) | Step::Revert(_, How { end, .. }) = step
-                && let End::Stop(_, grace) = end
-                && stops.chance(IMPATIENT_PER_MILLE)
-            {
-                *grace = stops.between(0, 500);
-            }
-        }
-        for step in lanes.iter_mut().flat_map(|lane| &mut lane.steps) {
-            if let Step::Apply(_, how) | Step::Revert(_, how) = step
-                && matches!(how.end, End::Kill(_) | End::KillAtStep(_))
-            {
-                how.loses_log = stops.chance(LOST_LOG_PER_MILLE);
-            }
-        }
-        let cancels = &mut Dice::new(seed, "cancelled calls", 0);
-        for step in lanes.iter_mut().flat_map(|lane| &mut lane.steps) {
-            if let Step::Patch(.., end) | Step::Update(.., end) = step
-                && cancels.chance(CANCELLED_PER_MILLE)
-            {
-                // Mostly while it reads or updates; otherwise perhaps in a wait.
-                let longest = if cancels.chance(700) { 4 * world.latency_ms.1 } else { 60_000 };
-                *end = End::Cancel(cancels.between(0, longest));
-            }
-        }
         let is_one_process = is_one_process && lanes.len() > 1;
-        for lane in lanes.iter_mut().filter(|_| has_more && !is_one_process) {
-            lane.restart(stops);
-        }
-        Self { lanes, is_one_process }
+        let mut story = Self { lanes, is_one_process };
+        story.add_traits(seed, world, has_more);
+        story
     }
 }
 
@@ -254,16 +213,6 @@ impl Lane {
             }
         }
         lane
-    }
-
-    /// Makes another process continue after some operations.
-    fn restart(&mut self, dice: &mut Dice) {
-        let steps = std::mem::take(&mut self.steps);
-        let restarts = |step: Step| {
-            let is_last = dice.chance(RESTART_PER_MILLE);
-            std::iter::once(step).chain(is_last.then_some(Step::Restart))
-        };
-        self.steps = steps.into_iter().flat_map(restarts).collect();
     }
 
     fn single_calls(dice: &mut Dice, world: &World) -> Self {
@@ -317,6 +266,7 @@ impl How {
             part: Part::WHOLE,
             is_twice: dice.chance(30),
             loses_log: false,
+            recovery_dies_at: None,
         }
     }
 }
@@ -486,7 +436,11 @@ impl fmt::Display for How {
         let conflict = if self.overwrite { ", overwriting" } else { "" };
         let unknown = if self.clear_unknown { ", clearing unknown members" } else { "" };
         let twice = if self.is_twice { ", by two runs at the same time" } else { "" };
-        let log = if self.loses_log { " and loses its log" } else { "" };
+        let log = match self.recovery_dies_at {
+            Some(step) if self.loses_log => format!(" and loses its log, and the recovery is killed at step {step}"),
+            _ if self.loses_log => " and loses its log".to_owned(),
+            _ => String::new(),
+        };
         let part = if self.part.is_whole() { String::new() } else { format!(", {}", self.part) };
         write!(formatter, ", {} at once{conflict}{unknown}{twice}{part}{}{log}", self.concurrency, self.end)
     }

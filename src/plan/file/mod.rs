@@ -366,5 +366,14 @@ fn recover(path: &Path, recovery: &str) -> check::Found<()> {
     state::set_recovery(&transaction, recovery)?;
     state::set_owner(&transaction, None)?;
     state::have_log(&transaction)?;
-    transaction.commit().map(Ok)
+    #[cfg(feature = "simulation")]
+    if let Err(kind) = simulation::before_commit(path) {
+        return Ok(Err(kind));
+    }
+    transaction.commit()?;
+    #[cfg(feature = "simulation")]
+    if let Err(kind) = simulation::after_commit(path) {
+        return Ok(Err(kind));
+    }
+    Ok(Ok(()))
 }

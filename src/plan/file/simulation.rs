@@ -48,7 +48,7 @@ pub struct Simulation(());
 impl Simulation {
     /// Begins a simulation on this thread, in which each process has its own folder. Calls `fate` before each commit,
     /// with the plan's path and the number of the commit, from 1. Commits are the claim of a run, each write of a run,
-    /// and the header, each batch of rows and the seal of a new plan.
+    /// the header, each batch of rows and the seal of a new plan, and a recovery.
     pub fn begin(seed: u64, fate: impl FnMut(&Path, u64) -> Fate + 'static) -> Self {
         let simulated = Simulated {
             random: fastrand::Rng::with_seed(seed),
