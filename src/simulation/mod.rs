@@ -23,6 +23,7 @@ mod dice;
 mod event;
 mod job;
 mod oracle;
+mod permission;
 mod play;
 mod runner;
 mod service;

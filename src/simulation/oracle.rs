@@ -230,6 +230,7 @@ pub(super) fn stopped(stage: &mut Stage, number: usize, error: &RunError) {
             };
             stage.world.is(Trait::TidiesPhones) || stage.puts.iter().any(|(_, put)| is_in_doubt(put))
         }
+        RunError::Acquire(_) => stage.operations[number].is_refused_permission,
         RunError::File(error) if matches!(error.kind(), FileErrorKind::Locked(_)) => {
             matches!(stage.operations[number].step, Step::Apply(_, How { is_twice: true, .. }))
         }

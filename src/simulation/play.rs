@@ -13,6 +13,7 @@ use super::dice::Dice;
 use super::event::{Event, Record};
 use super::job::{self, Refused};
 use super::oracle::{self, Job};
+use super::permission;
 use super::stage::{Stage, Violation, set_stage, stage};
 use super::story::{End, How, Lane, Step, Story};
 use super::wire::set_line;
@@ -132,11 +133,11 @@ fn service() -> BaseUrl {
 }
 
 fn client(process: usize, lane: usize) -> Client {
-    let (quota, seed) = stage(|stage| {
+    let (quota, acquire, seed) = stage(|stage| {
         set_line(stage.add_line(process, lane));
-        (stage.world.quota, stage.seed)
+        (stage.world.quota, permission::of(stage, process, lane), stage.seed)
     });
-    let config = Config { base_url: service(), quota, ..Config::new(format!("key-{seed}")).expect("a key") };
+    let config = Config { base_url: service(), quota, acquire, ..Config::new(format!("key-{seed}")).expect("a key") };
     Client::new(config).expect("a client")
 }
 
@@ -286,7 +287,10 @@ impl Actor {
                 refused.to_string().replace(&*self.folder.to_string_lossy(), "").replace(&process, "(1)")
             }
         };
-        stage(|stage| stage.end_operation(number, result));
+        stage(|stage| {
+            stage.end_operation(number, result);
+            stage.judge_permissions(self.process);
+        });
         if let Some(Err(Refused::Run(error))) = &done {
             stage(|stage| oracle::stopped(stage, number, error));
         }

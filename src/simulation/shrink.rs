@@ -67,7 +67,7 @@ fn shorter(world: &World, story: &Story, index: usize) -> Option<(World, Story)>
                 Step::Patch(_, given, _) | Step::Update(_, given, _) if given.len() > 1 => drop(given.remove(0)),
                 Step::Patch(.., end) | Step::Update(.., end) => *end = End::ItsOwn,
                 Step::Pause(seconds) => *seconds /= 2,
-                _ => {}
+                Step::Restart => {}
             });
             of_story(&|story| {
                 if let Step::Apply(_, how) | Step::Revert(_, how) = &mut story.lanes[lane].steps[step] {
@@ -103,6 +103,7 @@ fn shorter(world: &World, story: &Story, index: usize) -> Option<(World, Story)>
     of_world(&|world| world.colleague_s = None);
     of_world(&|world| world.sleep_s = None);
     of_world(&|world| world.lag_ms = 0);
+    of_world(&|world| world.permissions = None);
     of_world(&|world| world.other_program_s = None);
     of_world(&|world| world.order = Order::Id);
     of_world(&|world| world.latency_ms = (10, 10));

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::dice::Dice;
 use super::event::{Event, Record};
 use super::oracle::Job;
+use super::permission::Granted;
 use super::service::{Asked, Effect, Reply, Service, Values};
 use super::story::{Sheet, Step};
 use super::world::{Fault, Trait, World};
@@ -61,6 +62,7 @@ pub(super) struct Process {
     held_before: (Duration, Duration, usize, Option<i64>),
     /// The write that fails, like every later one until the next operation.
     disk_fails_at: Option<u64>,
+    pub(super) granted: Granted,
 }
 
 /// A client.
@@ -89,6 +91,8 @@ pub(super) struct Operation {
     pub(super) excuse: Duration,
     /// Whether its call has said that no update was applied.
     pub(super) is_said_unapplied: bool,
+    /// Whether the function of the quota failed during it.
+    pub(super) is_refused_permission: bool,
 }
 
 /// An update of a client, with what only the model knows about it.
@@ -275,6 +279,7 @@ impl Stage {
             held_until: Duration::ZERO,
             held_before: (Duration::ZERO, Duration::ZERO, 0, None),
             disk_fails_at: None,
+            granted: Granted::default(),
         });
         self.processes.len() - 1
     }
@@ -303,6 +308,7 @@ impl Stage {
             // Another operation of the process may have been told to wait.
             excuse: self.processes.iter().map(|it| it.held_until.saturating_sub(self.now())).max().unwrap_or_default(),
             is_said_unapplied: false,
+            is_refused_permission: false,
         };
         self.operations.push(operation);
         let number = self.operations.len() - 1;
@@ -422,6 +428,7 @@ impl Stage {
             );
             self.violated(5, text);
         }
+        self.uses_permission(process, number);
         let way = self.way(number, asked);
         self.tell(Event::Sent { number, lane, asked: asked.clone(), fault: way.fault });
         let operation = self.current[lane];

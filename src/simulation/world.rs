@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::dice::Dice;
+use super::permission::Permissions;
 use super::texts::Texts;
 use crate::quota::Quota;
 
@@ -132,6 +133,8 @@ pub(super) struct World {
     pub(super) sleep_s: Option<u64>,
     /// By how many milliseconds at most some of the reads are older than the accounts; 0 if none is.
     pub(super) lag_ms: u64,
+    /// The function of the quota that grants each request.
+    pub(super) permissions: Option<Permissions>,
 }
 
 /// The fewest accounts of a large world.
@@ -192,6 +195,7 @@ impl World {
             colleague_s: if has_long_texts { Some(texts.between(2, 30)) } else { colleague_s },
             other_program_s: (most_faults > 0 && dice.chance(300)).then(|| dice.between(2, 120)),
             sleep_s: (most_faults > 0 && sleep.chance(150)).then(|| sleep.between(5, 300)),
+            permissions: Permissions::draw(&mut Dice::new(seed, "permissions", 0)).filter(|_| most_faults > 0),
             lag_ms: if most_faults > 0 && lag.chance(LAG_PER_MILLE) { lag.between(500, 30_000) } else { 0 },
         }
     }
@@ -225,7 +229,7 @@ impl World {
     /// Returns whether nothing can fail, and no one else changes accounts.
     pub(super) fn is_quiet(&self) -> bool {
         let is_alone = self.colleague_s.is_none() && self.other_program_s.is_none() && self.sleep_s.is_none();
-        is_alone && self.lag_ms == 0 && self.faults.is_empty() && self.traits.is_empty()
+        is_alone && self.lag_ms == 0 && self.permissions.is_none() && self.faults.is_empty() && self.traits.is_empty()
     }
 
     pub(super) fn latency(&self, dice: &mut Dice) -> Duration {
@@ -251,6 +255,7 @@ impl std::fmt::Display for World {
         writeln!(formatter, "latency {:?} ms; faults in a thousand requests: {:?}", self.latency_ms, self.faults)?;
         let (colleague, program) = (self.colleague_s, self.other_program_s);
         writeln!(formatter, "a colleague every {colleague:?} s, another program every {program:?} s")?;
-        writeln!(formatter, "sleep every {:?} s; reads are up to {} ms behind", self.sleep_s, self.lag_ms)
+        writeln!(formatter, "sleep every {:?} s; reads are up to {} ms behind", self.sleep_s, self.lag_ms)?;
+        self.permissions.map_or(Ok(()), |permissions| writeln!(formatter, "{permissions:?}"))
     }
 }
