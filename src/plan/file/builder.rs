@@ -69,8 +69,7 @@ impl Builder {
         let io = |error: io::Error| FileError::new(name, FileErrorKind::Io(error.to_string()));
         let presence = Presence::enter().ok_or_else(|| FileError::new(name, FileErrorKind::Forked))?;
         if name.symlink_metadata().is_ok() {
-            let kind = if name.exists() { FileErrorKind::Exists } else { FileErrorKind::Dangling };
-            return Err(FileError::new(name, kind));
+            return Err(FileError::new(name, what_is_at(name)));
         }
         let path = place_of(name).map_err(io)?;
         // SQLite would treat an existing log as the log of the new plan. A journal only undoes what its deleted plan
@@ -81,7 +80,7 @@ impl Builder {
             fs::remove_file(&journal).map_err(io)?;
         }
         if create_private(&path).map_err(io)?.is_none() {
-            return Err(FileError::new(name, FileErrorKind::Exists));
+            return Err(FileError::new(name, what_is_at(name)));
         }
         let started = Owner::here(Activity::Planned).and_then(|owner| start(name, &path, header, &owner));
         let writing = started.and_then(|rows| Writing::start(rows).map_err(io));
@@ -259,6 +258,17 @@ fn place_of(name: &Path) -> io::Result<PathBuf> {
     let file = name.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it has no file name"))?;
     let folder = name.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok(folder.canonicalize()?.join(file))
+}
+
+/// Returns why no plan can get a name that is taken.
+fn what_is_at(name: &Path) -> FileErrorKind {
+    if !name.exists() {
+        return FileErrorKind::Dangling;
+    }
+    match connect::recognize(name) {
+        Err(error) if error.kind() == &FileErrorKind::NotAPlan => FileErrorKind::Occupied,
+        _ => FileErrorKind::Exists,
+    }
 }
 
 /// Creates a file with a complete header, so that a plan whose planning was killed can always be told from another

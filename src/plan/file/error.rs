@@ -19,8 +19,10 @@ pub struct FileError {
 pub enum FileErrorKind {
     /// The file does not exist.
     Missing,
-    /// The file already exists.
+    /// The plan already exists.
     Exists,
+    /// Something else than a plan has the name.
+    Occupied,
     /// The path of a new file is a symbolic link to a file that does not exist.
     Dangling,
     /// The file does not exist, but a file that SQLite keeps next to it does: its name without the folder.
@@ -132,6 +134,9 @@ impl fmt::Display for FileError {
                 "already exists; resume it with open_plan() or if_exists=\"resume\", or choose another name with \
                 save_as=",
             ),
+            FileErrorKind::Occupied => {
+                formatter.write_str("already exists and is not a plan; choose another name with save_as=")
+            }
             FileErrorKind::Dangling => formatter.write_str(
                 "is a symbolic link to a file that does not exist; delete the link, or choose another name with \
                 save_as=",
@@ -201,8 +206,8 @@ impl fmt::Display for FileError {
             ),
             FileErrorKind::Interrupted => formatter.write_str("reading it was interrupted; nothing was changed"),
             FileErrorKind::Full => formatter.write_str(
-                "the disk is full; free some space. A plan records every update that was sent, and apply() resumes it; \
-                if planning was interrupted, plan again",
+                "the disk is full; free some space, then repeat the call. A plan that is complete has recorded every update \
+                that was sent",
             ),
             FileErrorKind::ReadOnly => formatter.write_str(
                 "cannot be written: the file or its folder is read-only; make both writable, or copy the file and its \
@@ -210,8 +215,8 @@ impl fmt::Display for FileError {
             ),
             FileErrorKind::Io(what) => write!(
                 formatter,
-                "cannot be written or read ({what}); check the folder and the disk. A plan records every update that \
-                was sent, and apply() resumes it"
+                "cannot be written or read ({what}); check the folder and the disk, then repeat the call. A plan that is \
+                complete has recorded every update that was sent"
             ),
             FileErrorKind::Forked => formatter.write_str(
                 "cannot be used in a process that was forked while a plan was open; use the process that \

@@ -274,11 +274,19 @@ impl PlanFile {
             ));
         }
         if header.act_as.as_deref() != act_as || header.team_id != team_id {
-            return refuse("was created for another user or team; open it with the same act_as and team_id".to_owned());
+            let act_as = header.act_as.as_deref().map(|user| plain_line(user, LONGEST_SHOWN));
+            let user = match act_as {
+                Some(user) if user.bytes().all(|byte| byte.is_ascii_digit()) => format!("with act_as={user}"),
+                Some(user) => format!("with act_as=\"{user}\""),
+                None => "without act_as=".to_owned(),
+            };
+            let team =
+                header.team_id.map_or_else(|| "without team_id=".to_owned(), |team| format!("with team_id={team}"));
+            return refuse(format!("was created for another user or team; open it {user} and {team}"));
         }
         if !new_key && !header.key.is_of(key) {
-            let what = "was created with another API key; open it with that one, or with new_key=True if this is \
-                another key of the same user";
+            let what = "was created with another API key; open it with that one, or with open_plan() and \
+                new_key=True if this is another key of the same user";
             return refuse(what.to_owned());
         }
         Ok(())
