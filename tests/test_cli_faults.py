@@ -62,8 +62,8 @@ WRONG_INPUT = {
     "plan rows.csv --save-as missing/a.replyplan":
         "replyio: --save-as missing/a.replyplan: there is no folder missing",
     "plan rows.csv --save-as made.replyplan":
-        "replyio: plan file made.replyplan: already exists; resume it with `replyio apply` or --resume, or choose "
-        "another name with --save-as",
+        "replyio: plan file made.replyplan: already exists; resume it with `replyio apply made.replyplan` "
+        "or --resume, or choose another name with --save-as",
     "status missing.replyplan": "replyio: missing.replyplan: No such file or directory",
     "apply missing.replyplan": "replyio: missing.replyplan: No such file or directory",
     "revert missing.replyplan": "replyio: missing.replyplan: No such file or directory",

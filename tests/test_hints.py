@@ -27,9 +27,10 @@ import pytest
 
 import hint_sites
 import replyio
-from replyio import ReplyClient, _blocking, _cli_arguments, _plan_text, _state
+from replyio import ReplyClient, _again, _blocking, _cli_arguments, _state
+from replyio._again import Opening
 from replyio._cli_overview import COMMANDS
-from replyio.cli import _in_words_of_the_command
+from replyio._cli_words import Words
 from replyio.sandbox import Fault, Sandbox
 from support import environment
 
@@ -280,13 +281,41 @@ def a_plan_of_other_rows(case: Case) -> None:
     assert case.run(f"{call}save_as={case.path!r}, {replace})", rows=ROWS[:2]).counts == {"pending": 2}
 
 
-@follows((FILE, "new_key=True"))
+@follows((FILE, "new_key=True"), (FILE, "open_plan()"), ("python/replyio/_again.py", "new_key=True"))
 def a_plan_of_another_key(case: Case) -> None:
     case.plan(save_as=case.path)
     other = case.service.client(api_key="another-key", quota=None)
     told = raised(lambda: other.open_plan(case.path).apply(progress=False))
     hint = found("new_key=True", told)
-    assert case.run(f"other.open_plan({case.path!r}, {hint}).apply()", other=other).counts == {"changed": 5}
+    begin = begin_of("open_plan", told)
+    plan = case.run(f"other.{begin}{case.path!r}, {hint})", other=other)
+    told = _again.how_to_go_on("apply", plan._file.opening(), {"done": 0, "rows": 5})
+    call = found(r"client\.open_plan\(.*new_key=True\)\.apply\(\)", told)
+    assert case.run(call, client=other).counts == {"changed": 5}
+
+
+@follows((FILE, "act_as="), (FILE, "team_id="))
+def a_plan_of_another_user(case: Case) -> None:
+    acting = case.service.client(api_key=KEY, quota=None, act_as=7, team_id=9)
+    case.names["client"], other = acting, case.client
+    plan = case.run(f"client.plan_contact_account_updates(rows, save_as={case.path!r}, progress=False)", rows=ROWS)
+    told = raised(lambda: other.open_plan(case.path))
+    settings = ", ".join((found("act_as=7", told), found("team_id=9", told)))
+    assert case.run(f"other.with_options({settings}).open_plan({case.path!r})", other=other).counts == plan.counts
+    case.plan(save_as=case.path, if_exists="replace")
+    case.names["client"] = other
+    case.run(f"client.plan_contact_account_updates(rows, save_as={case.path!r}, if_exists='replace')", rows=ROWS)
+    told = raised(lambda: acting.open_plan(case.path))
+    settings = ", ".join(f"{found(f'without {name}', told).split()[1]}None" for name in ("act_as=", "team_id="))
+    assert case.run(f"acting.with_options({settings}).open_plan({case.path!r})", acting=acting).counts == {"pending": 5}
+
+
+@follows((FILE_ERROR, "save_as="))
+def a_file_that_is_no_plan(case: Case) -> None:
+    Path(case.path).write_text("no plan", encoding="utf-8")
+    told = raised(lambda: case.plan(save_as=case.path))
+    call = f"client.plan_contact_account_updates(rows, progress=False, {found('save_as=', told)}"
+    assert case.run(f"{call}{case.path + '2'!r})", rows=ROWS).counts == {"pending": 5}
 
 
 @follows((FILE_ERROR, "recover=True"))
@@ -308,7 +337,7 @@ def a_plan_without_its_log(case: Case) -> None:
     assert case.run(f"client.open_plan({case.path!r}, {hint}).apply()").counts["unknown"] == 0
 
 
-@follows((FILE_ERROR, "apply()", 2), ("src/plan/file/report.rs", "apply()", 2))
+@follows(("src/plan/file/report.rs", "apply()", 2))
 def a_run_that_ended_before_its_rows_were_done(case: Case) -> None:
     """A full disk and a list that contradicts itself end a run like this refused key: `apply()` takes it up."""
     plan = case.plan()
@@ -552,7 +581,7 @@ def replacing_in_one_call(case: Case) -> None:
     assert case.run(f"client.{call}", rows=[{**row, "name": "Acme"} for row in ROWS]).counts == {"pending": 5}
 
 
-@follows(("python/replyio/_bulk.py", "read_plan()"), ("python/replyio/_plan_text.py", "open_plan({"))
+@follows(("python/replyio/_bulk.py", "read_plan()"), ("python/replyio/_again.py", "open_plan({"))
 def a_plan_that_is_only_read(case: Case) -> None:
     path = case.plan().path
     told = raised(lambda: replyio.read_plan(path).apply(progress=False))
@@ -570,31 +599,32 @@ def a_one_shot_call_that_is_stopped(case: Case) -> None:
 
 @follows(
     ("python/replyio/_plan_text.py", "apply()", 2), ("python/replyio/_plan_text.py", "retry_failed()", 2),
-    ("python/replyio/_plan_text.py", "revert()", 2), ("python/replyio/_plan_text.py", "replyio apply"),
-    ("python/replyio/_plan_text.py", "--retry-failed"), ("python/replyio/_plan_text.py", "rows="),
-    ("python/replyio/_plan_text.py", "--rows"),
+    ("python/replyio/_plan_text.py", "revert()", 2),
+    ("python/replyio/_again.py", "--retry-failed"), ("python/replyio/_again.py", "rows="),
 )  # fmt: skip
 def a_run_that_was_interrupted_and_its_html(case: Case) -> None:
     plan = case.plan()
     state = {"done": 0, "rows": 5}
-    told = _plan_text.how_to_go_on("apply", plan.path, state)
-    assert found(r"`replyio apply .*`", _plan_text.how_to_go_on("apply", plan.path, state, in_command=True))
+    told = _again.how_to_go_on("apply", Opening(plan.path), state)
+    assert found(r"`replyio apply .*`", _again.how_to_go_on("apply", Opening(plan.path), state, in_command=True))
     case.service.add_fault(Fault(method="PUT", status=400, id=1, times=1))
     done = case.shell(found(r"replyio apply .*", told) + " --limit 2")
     assert done.returncode == 1, done.stderr
     assert case.run(found(r"client\.open_plan\(.*\)\.apply\(\)", told)).counts == {"failed": 1, "changed": 4}
-    retry = _plan_text.how_to_go_on("retry_failed", case.plan().path, state)
+    retry = _again.how_to_go_on("retry_failed", Opening(case.plan().path), state)
     assert case.shell(found(r"replyio apply .* --retry-failed", retry)).returncode == 0
-    many = _plan_text.how_to_go_on("apply", case.plan().path, state, {"rows": list(range(0, 40, 2))})
+    many = _again.how_to_go_on("apply", Opening(case.plan().path), state, {"rows": list(range(0, 40, 2))})
     call, command = found(r"client\..*\(rows=\.\.\.\)", many), found(r"replyio apply .* --rows \.\.\.", many)
     assert "rows" in raised(lambda: case.run(call))
     assert case.shell(command).returncode == 2
     assert case.run(call.replace("...", "[0], progress=False")).counts == {"unchanged": 5}
     assert case.shell(command.replace("...", "1")).returncode == 0
-    for shown, name in ((plan, "plan"), (plan.apply(progress=False), "result")):
+    result = plan.apply(progress=False)
+    # When the result is shown, the plan has been reverted.
+    for shown, name, more in ((plan, "plan", {"retry_failed()"}), (result, "result", set())):
         html = shown._repr_html_()
         hints = re.findall(r"<code[^>]*>(.*?)</code>", html)
-        assert {hint.rpartition(".")[2] for hint in hints} == {"to_pandas()", "retry_failed()", "revert()"}
+        assert {hint.rpartition(".")[2] for hint in hints} == {"to_pandas()", "revert()"} | more
         for hint in hints:
             case.run(hint, **{name: shown})
 
@@ -743,13 +773,13 @@ def test_the_command_says_everything_in_its_own_words() -> None:
     assert len(texts) > 30
     others = {"collect()", "compute()", "to_dict()", "to_pandas()", "drop=True", "ulimit"}
     for text in texts:
-        left = set(hint_sites.hints(_in_words_of_the_command(text))) - others
+        left = set(hint_sites.hints(Words().of(text))) - others
         left = {hint for hint in left if not hint.startswith(("--", "replyio ", "auth="))}
-        assert not left, f"{left} in: {_in_words_of_the_command(text)}"
+        assert not left, f"{left} in: {Words().of(text)}"
 
 
 def test_a_call_that_empties_a_field_is_a_command_that_the_parser_accepts() -> None:
-    text = _in_words_of_the_command("to empty it, call patch_contact_account(7, description=None)")
+    text = Words().of("to empty it, call patch_contact_account(7, description=None)")
     assert text == "to empty it, call `replyio patch 7 --null description`"
     _, name, *arguments = text.split("`")[1].split()
     options = _cli_arguments.parser(name).parse_args(arguments)

@@ -25,7 +25,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from replyio import ApplyResult, Plan, PlanError, PlanTable, ReplyError, _plan_text, _progress
+from replyio import ApplyResult, Plan, PlanError, PlanTable, ReplyError, _again, _plan_text, _progress
+from replyio._again import Opening
 from replyio.plan import Options
 from support import environment, program
 
@@ -76,6 +77,7 @@ class File:
         self._stored_otherwise = stored_otherwise
         self._cleared = cleared
         self.error: ReplyError | None = None
+        self.revert: str | None = None
         self.is_kept = False
         self.started: list[tuple[str, str]] = []
 
@@ -105,6 +107,12 @@ class File:
 
     def stored_otherwise(self) -> int:
         return self._stored_otherwise
+
+    def reverted_by(self) -> str | None:
+        return self.revert
+
+    def opening(self) -> Opening:
+        return Opening("p")
 
     def keep(self) -> None:
         self.is_kept = True
@@ -342,11 +350,10 @@ def test_plans_and_their_results_can_be_printed_in_every_encoding(
 
 def test_a_stopped_job_says_how_to_go_on_in_python_and_on_the_command_line() -> None:
     state = {"rows": 812, "done": 412}
-    assert _plan_text.how_to_go_on("apply", "a b.replyplan", state) == (
+    assert _again.how_to_go_on("apply", Opening("a b.replyplan"), state) == (
         "replyio: stopped with 412 of 812 rows done; resume with client.open_plan('a b.replyplan').apply(),"
         " or on the command line: replyio apply 'a b.replyplan'"
     )
-    assert "no account was changed" in _plan_text.how_to_go_on("plan", "p", state)
 
 
 @pytest.mark.parametrize(
@@ -389,13 +396,50 @@ def test_the_line_after_ctrl_c_repeats_the_call_with_its_options(
 ) -> None:
     state = {"rows": 812, "done": 412, "unknown": 3}
     run = Options("skip", "stop")._replace(**options)._asdict()
-    line = _plan_text.how_to_go_on(action, "p", state, run)
+    line = _again.how_to_go_on(action, Opening("p"), state, run)
     assert line.partition("; ")[2] == (
         f"resume with client.open_plan('p').{call}, or on the command line: replyio apply p{command}"
     )
-    here = _plan_text.how_to_go_on(action, "p", state, run, in_command=True)
+    here = _again.how_to_go_on(action, Opening("p"), state, run, in_command=True)
     command, same, rows = command.partition(" with")
     assert here.partition("; ")[2] == f"`replyio apply p{command}`{same}{rows} resumes"
+
+
+@pytest.mark.parametrize(
+    ("settings", "call", "command"),
+    [
+        ({"new_key": True}, ", new_key=True", " --new-key"),
+        ({"new_key": False, "act_as": None, "team_id": None}, "", ""),
+        ({"act_as": "a b@c.example", "team_id": 7}, "", " --act-as 'a b@c.example' --team-id 7"),
+        ({"key_file": "my key", "timeout": 2.5}, "", " --key-file 'my key' --timeout 2.5"),
+        ({"key_file": "/dev/fd/63"}, "", " --key-file ... with the same --key-file"),
+    ],
+)
+def test_the_line_after_ctrl_c_opens_the_plan_as_it_was_opened(
+    settings: dict[str, Any], call: str, command: str
+) -> None:
+    line = _again.how_to_go_on("apply", Opening("p", settings), {"rows": 2, "done": 0})
+    assert line.partition("; ")[2] == (
+        f"resume with client.open_plan('p'{call}).apply(), or on the command line: replyio apply p{command}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "limit"),
+    [
+        ({"rows": 12, "done": 12}, None),
+        # All of the limit was sent, and the outcome of two rows is not known.
+        ({"rows": 3, "done": 1, "unknown": 2}, 3),
+    ],
+)
+def test_the_line_after_the_last_row_names_nothing_that_would_send_a_row(state: dict[str, int], limit: int) -> None:
+    line = _again.how_to_go_on("apply", Opening("p"), state, {"limit": limit})
+    shows = "replyio.read_plan('p').counts shows the outcome, or on the command line: replyio status p"
+    assert line.partition("; ")[2] == shows
+    here = _again.how_to_go_on("apply", Opening("p"), state, {"limit": limit}, in_command=True)
+    assert here.partition("; ")[2] == "`replyio status p` shows the outcome"
+    unknown = {"rows": 12, "done": 12, "counts": {"unknown": 1}}
+    assert "`replyio apply p` resumes" in _again.how_to_go_on("apply", Opening("p"), unknown, in_command=True)
 
 
 # Tables
@@ -504,7 +548,8 @@ def test_a_value_stays_on_its_line_and_is_cut_where_it_is_long() -> None:
 
 def test_a_result_offers_what_makes_sense_next() -> None:
     def hints(counts: dict[str, int]) -> list[str]:
-        return [code for code, _ in _plan_text.result_hints(counts)]
+        rest = _plan_text.rest_of(counts, is_reverted=False)
+        return [code for code, _ in _plan_text.result_hints(counts, rest)]
 
     assert hints({"unchanged": 3}) == []
     assert hints({"changed": 3}) == ["result.revert()"]
@@ -642,7 +687,7 @@ def test_tqdm_shows_the_rows_and_the_quotas_time(monkeypatch: pytest.MonkeyPatch
 
 def test_no_progress_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = terminal_without_tqdm(monkeypatch)
-    assert _progress.drive(Job(), _progress.show_for(progress=False), "apply", "p") == "result"
+    assert _progress.drive(Job(), _progress.show_for(progress=False), STOPPED) == "result"
     assert terminal.getvalue() == ""
 
 
@@ -650,7 +695,7 @@ def test_no_progress_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_stderr_that_cannot_be_written_does_not_end_the_job(stderr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", None)
     monkeypatch.setattr(sys, "stderr", stderr)
-    assert _progress.drive(Job(), _progress.show_for(progress=True), "apply", "p") == "result"
+    assert _progress.drive(Job(), _progress.show_for(progress=True), STOPPED) == "result"
 
 
 def test_a_bar_that_fails_does_not_end_the_job(caplog: pytest.LogCaptureFixture) -> None:
@@ -658,7 +703,7 @@ def test_a_bar_that_fails_does_not_end_the_job(caplog: pytest.LogCaptureFixture)
         def update(self, state: dict[str, Any]) -> None:
             raise ZeroDivisionError
 
-    assert _progress.drive(Job(), Failing(), "apply", "p") == "result"
+    assert _progress.drive(Job(), Failing(), STOPPED) == "result"
     assert [record.getMessage() for record in caplog.records] == [
         "replyio stopped showing the progress: ZeroDivisionError"
     ]
@@ -667,23 +712,26 @@ def test_a_bar_that_fails_does_not_end_the_job(caplog: pytest.LogCaptureFixture)
 # Stopping
 
 
+STOPPED = "replyio: stopped"
+
+
 def drive(job: Job) -> None:
     with pytest.raises(KeyboardInterrupt):
-        _progress.drive(job, _progress.Show(), "apply", "p")
+        _progress.drive(job, _progress.Show(), STOPPED)
 
 
 def test_ctrl_c_stops_the_job_and_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
     job = Job(interrupts=1)
     drive(job)
     assert job.calls == ["wait 0.1", "stop", "wait 5"]
-    assert capsys.readouterr() == ("", _plan_text.how_to_go_on("apply", "p", STATE) + "\n")
+    assert capsys.readouterr() == ("", f"{STOPPED}\n")
 
 
 def test_a_second_ctrl_c_abandons_it(capsys: pytest.CaptureFixture[str]) -> None:
     job = Job(interrupts=2, stops=False)
     drive(job)
     assert job.calls == ["wait 0.1", "stop", "wait 5", "abandon", "wait 1"]
-    assert "resume with" in capsys.readouterr().err
+    assert STOPPED in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of Windows interrupt no sleep")
@@ -710,7 +758,7 @@ def test_the_exception_of_a_handler_stops_it_too() -> None:
 
     job = Terminated()
     with pytest.raises(SystemExit):
-        _progress.drive(job, _progress.Show(), "apply", "p")
+        _progress.drive(job, _progress.Show(), STOPPED)
     assert job.calls == ["stop"]
 
 
@@ -724,14 +772,14 @@ async def test_an_async_job_ends_without_holding_the_loop_up() -> None:
             await asyncio.sleep(0.01)
 
     ticking = asyncio.create_task(tick())
-    result = await _progress.drive_async(Job(looks=20), _progress.Show(), "apply", "p")
+    result = await _progress.drive_async(Job(looks=20), _progress.Show(), STOPPED)
     ticking.cancel()
     assert result == "result"
     assert ticks > 5
 
 
 async def cancelled(job: Job, *, twice: bool = False) -> float:
-    task = asyncio.create_task(_progress.drive_async(job, _progress.Show(), "apply", "p"))
+    task = asyncio.create_task(_progress.drive_async(job, _progress.Show(), STOPPED))
     await asyncio.sleep(0.05)
     began = time.monotonic()
     task.cancel()
@@ -747,7 +795,7 @@ async def test_a_cancelled_task_stops_its_job(capsys: pytest.CaptureFixture[str]
     job = Job(looks=1000)
     await cancelled(job)
     assert [call for call in job.calls if "wait" not in call] == ["stop"]
-    assert "resume with" in capsys.readouterr().err
+    assert STOPPED in capsys.readouterr().err
 
 
 async def test_a_task_that_is_cancelled_twice_abandons_its_job() -> None:
@@ -758,7 +806,7 @@ async def test_a_task_that_is_cancelled_twice_abandons_its_job() -> None:
 
 def test_a_job_whose_coroutine_is_closed_is_stopped_and_ends_by_itself() -> None:
     job = Job(looks=1000)
-    coroutine = _progress.drive_async(job, _progress.Show(), "apply", "p")
+    coroutine = _progress.drive_async(job, _progress.Show(), STOPPED)
     loop = asyncio.new_event_loop()
     task = loop.create_task(coroutine)
     loop.run_until_complete(asyncio.sleep(0))

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 import replyio
 from plan_forgery import checksum, forge
-from replyio import _plan_text, _replyio, _shell
+from replyio import _again, _plan_text, _replyio, _shell
+from replyio._again import Opening
 from replyio._export import Line
 from replyio.sandbox import Fault, Sandbox
 
@@ -210,9 +211,9 @@ def test_every_html_is_safe_for_every_value() -> None:
     for text in SAMPLES:
         change = {"row": 1, "id": text, "field": text, "before": text, "after": text}
         assert_safe(_plan_text.changes_html([change], 1) + _plan_text.table_html([change], [text], 1))
-        hints = _plan_text.result_hints({"failed": 1}, text)
+        hints = _plan_text.result_hints({"failed": 1}, _plan_text.Rest(0, 1), frame=text)
         assert_safe(_plan_text.box_html(text, "", {text: 1, "changed": 1}, "", hints))
-        assert_safe(_plan_text.line("Plan", text, {text: 1}, "") + _plan_text.how_to_go_on("apply", text, {}))
+        assert_safe(_plan_text.line("Plan", text, {text: 1}, "") + _again.how_to_go_on("apply", Opening(text), {}))
 
 
 def test_an_account_in_a_notebook_is_safe(service: Sandbox) -> None:

@@ -10,12 +10,12 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from replyio import _replyio, _state
+from replyio._again import Opening, call, opened
 from replyio._counts import Counts
-from replyio._plan_text import call_again, opened
-from replyio._progress import GRACE, drive, drive_async, show_for, start_async
+from replyio._progress import GRACE, drive, drive_async, settings_of_the_command, show_for, start_async
 from replyio._replaced import Replaced
 from replyio.errors import ConfigurationError, FieldError, PlanError, ReplyError, ValidationError
-from replyio.plan import ApplyResult, Plan
+from replyio.plan import ApplyResult, Plan, opening_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -30,6 +30,7 @@ _WORDS = {
 }
 _LIMITS = ("limit", "max_changes", "max_cleared")
 _LARGEST = 2**63 - 1
+_STOPPED = "replyio: planning stopped, and no account was changed; plan again to start over"
 # How many seconds rows of Python objects are read for, before other tasks of the event loop get their turn.
 _TURN = 0.002
 
@@ -60,6 +61,8 @@ class OpenPlan:
     __slots__ = (
         "_core",
         "_file",
+        "_new_key",
+        "_place",
         "_temporary",
         "changes",
         "failures",
@@ -70,12 +73,19 @@ class OpenPlan:
     )
 
     def __init__(
-        self, core: _replyio.Client | None, file: _replyio.PlanFile, temporary: _state.Temporary | None = None
+        self,
+        core: _replyio.Client | None,
+        file: _replyio.PlanFile,
+        temporary: _state.Temporary | None = None,
+        *,
+        new_key: bool = False,
     ) -> None:
         """Takes an open file, and the temporary directory that must exist while the file is in use."""
         self._core = core
         self._file = file
         self._temporary = temporary
+        self._new_key = new_key
+        self._place = _absolute(os.fspath(file.path))
         self.rows, self.changes, self.failures = file.rows, file.changes, file.failures
         self.first_changes, self.first_failures = file.first_changes, file.first_failures
         self.stored_otherwise = file.stored_otherwise
@@ -111,12 +121,25 @@ class OpenPlan:
     def reverse(self) -> Plan:
         """Returns the plan that reverts this one, in a file next to it."""
         core = self._client()
-        return plan_of(core, self._file.revert_file(), temporary=self._temporary)
+        return plan_of(core, self._file.revert_file(), temporary=self._temporary, new_key=self._new_key)
+
+    def reverted_by(self) -> str | None:
+        """Returns the last revert of the plan, if the accounts have its values now."""
+        revert = self._file.reverted_by()
+        return None if revert is None else os.fspath(revert)
+
+    def opening(self) -> Opening:
+        """Returns how to open the plan again, from the current directory."""
+        path, header = os.fspath(self._file.path), self._file.header()
+        settings = {name: header.get(name) for name in ("act_as", "team_id")}
+        # A relative path names another file after a change of the directory.
+        here = path if self._place in {None, _absolute(path)} else str(self._place)
+        return Opening(here, {**settings, "new_key": self._new_key, **settings_of_the_command()})
 
     def _client(self) -> _replyio.Client:
         if self._core is None:
             path = os.fspath(self._file.path)
-            raise PlanError(f"plan file {path}: read_plan() only reads; use {opened(path)} to apply it")
+            raise PlanError(f"plan file {path}: read_plan() only reads; use {opened(self.opening())} to apply it")
         return self._core
 
 
@@ -125,6 +148,7 @@ def plan_of(
     file: _replyio.PlanFile,
     *,
     temporary: _state.Temporary | None = None,
+    new_key: bool = False,
 ) -> Plan:
     """Returns the plan of an open file.
 
@@ -132,11 +156,20 @@ def plan_of(
         core: The client that applies it; None for a read-only plan.
         file: The file.
         temporary: Its temporary directory, if there is one.
+        new_key: Whether it was opened with another key than the one that created it.
 
     Returns:
         The plan.
     """
-    return Plan(OpenPlan(core, file, temporary), os.fspath(file.path))
+    return Plan(OpenPlan(core, file, temporary, new_key=new_key), os.fspath(file.path))
+
+
+def _absolute(path: str) -> str | None:
+    """Returns the absolute path of a file; None if the current directory does not exist."""
+    try:
+        return os.path.abspath(path)  # noqa: PTH100 - of a string, without a look at links
+    except OSError:
+        return None
 
 
 class Planning:
@@ -250,7 +283,7 @@ class Planning:
             work = self._start(table)
             if isinstance(work, Plan):
                 return work
-            file = drive(work, show, "plan", self.path)
+            file = drive(work, show, _STOPPED)
         return self.made(file)
 
     async def wait_async(self, progress: bool | Callable[[dict[str, Any]], object]) -> Plan:
@@ -261,7 +294,7 @@ class Planning:
             work = await start_async(self._start, table)
             if isinstance(work, Plan):
                 return work
-            file = await drive_async(work, show, "plan", self.path)
+            file = await drive_async(work, show, _STOPPED)
         return self.made(file)
 
 
@@ -280,7 +313,10 @@ def _telling_where(plan: Plan, options: Mapping[str, Any]) -> Generator[None]:
     try:
         yield
     except ReplyError as error:
-        _tell(error, f"the plan was kept; resume it with {call_again('apply', plan.path, options)}")
+        # The core names the limit that the run would exceed.
+        again = {name: value for name, value in options.items() if f"but {name}=" not in error.message}
+        does = "resume it" if again == options else "after a review, apply it"
+        _tell(error, f"the plan was kept; {does} with {call(opening_of(plan), 'apply', again)}")
         raise
 
 

@@ -6,11 +6,11 @@ import html
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
+from replyio._again import Opening, opened
 from replyio._counts import Status
 from replyio._replyio import exact_text, safe_text
-from replyio._shell import argument
 
 # Every status of a row, in the order of display, with its words for one row and for several.
 WORDS: dict[str, tuple[str, str]] = {
@@ -180,116 +180,6 @@ def progress_html(state: Mapping[str, Any]) -> str:
     bar = f'<progress style="width:12em;vertical-align:middle" max="{max(rows, 1)}" value="{done}"></progress>'
     style = f"color:inherit;line-height:1.55;{_BREAKS}"
     return f'<div style="{style}">{bar} {html.escape(progress_line(state))}</div>'
-
-
-def opened(path: str) -> str:
-    """Returns the call that opens a plan: `client.open_plan('acme.replyplan')`."""
-    return f"client.open_plan({safe_text(repr(path))})"
-
-
-def call_again(action: str, path: str, options: Mapping[str, Any]) -> str:
-    """Returns the call that repeats a run in Python: `client.open_plan('acme.replyplan').apply(limit=3)`.
-
-    Args:
-        action: What the run did: "apply" or "retry_failed".
-        path: The plan's file.
-        options: The options of the run by name. Those with their default are left out.
-
-    Returns:
-        The call. `rows=...` stands for row numbers that are too many to show; Python refuses it.
-    """
-    shown = {name: repr(value).replace("'", '"') for name, value in _given(options).items()}
-    if "rows" in shown:
-        shown["rows"] = _rows_in_python(options["rows"])
-    arguments = ", ".join(f"{name}={value}" for name, value in shown.items())
-    hidden = " with the same rows=" if shown.get("rows") == _HIDDEN else ""
-    return f"{opened(path)}.{action}({arguments}){hidden}"
-
-
-def _command_again(action: str, path: str, options: Mapping[str, Any]) -> tuple[str, str]:
-    """Returns the command that repeats a run, and the words that follow it."""
-    shown = _given(options)
-    if "rows" in shown:
-        shown["rows"] = _rows_in_command(options["rows"])
-    words = [f"replyio apply {argument(path)}", *(["--retry-failed"] if action == "retry_failed" else [])]
-    words += [f"--{name.replace('_', '-')} {value}" for name, value in shown.items()]
-    return " ".join(words), " with the same --rows" if shown.get("rows") == _HIDDEN else ""
-
-
-_DEFAULTS = {"on_conflict": "skip", "on_unknown_member": "stop"}
-# Python and the command refuse this as rows, so a run that is repeated without its rows writes nothing.
-_HIDDEN = "..."
-
-
-def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value != _DEFAULTS.get(name)}
-
-
-def _rows_in_python(rows: Sequence[int]) -> str:
-    ranges = _ranges(rows)
-    if len(ranges) > SHOWN_ROWS:
-        return _HIDDEN
-    if len(ranges) == 1 and len(rows) > 1:
-        return f"range({ranges[0][0]}, {ranges[0][1] + 1})"
-    shown: list[str] = []
-    for first, last in ranges:
-        is_long = last > first + 1
-        shown += [f"*range({first}, {last + 1})"] if is_long else map(str, range(first, last + 1))
-    return f"[{', '.join(shown)}]"
-
-
-def _rows_in_command(rows: Sequence[int]) -> str:
-    ranges = _ranges(rows)
-    shown = ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges[:SHOWN_ROWS])
-    return shown if 0 < len(ranges) <= SHOWN_ROWS else _HIDDEN
-
-
-def _ranges(rows: Sequence[int]) -> list[tuple[int, int]]:
-    """Returns the first and the last number of each range of row numbers."""
-    found: list[tuple[int, int]] = []
-    for row in sorted(set(rows)):
-        if found and row == found[-1][1] + 1:
-            found[-1] = (found[-1][0], row)
-        else:
-            found.append((row, row))
-    return found
-
-
-def how_to_go_on(
-    action: str,
-    path: str,
-    state: Mapping[str, Any],
-    options: Mapping[str, Any] | None = None,
-    *,
-    in_command: bool = False,
-) -> str:
-    """Returns the line after a stopped job: its progress, and how to resume it, in Python and on the command line.
-
-    The call has the options of the job, so it writes no row that the job would not have written. It has what is left
-    of a limit.
-
-    Args:
-        action: What the job did: "plan", "apply" or "retry_failed".
-        path: The plan's file.
-        state: The last state of the job, and the number of `unknown` rows if the job had a limit.
-        options: The options of the job by name.
-        in_command: Whether the reader runs the command and not Python.
-
-    Returns:
-        The line.
-    """
-    if action == "plan":
-        return "replyio: planning stopped, and no account was changed; plan again to start over"
-    rows, done = state.get("rows", 0), state.get("done", 0)
-    again = dict(options or {})
-    if again.get("limit") is not None:
-        # A limit prefers pending rows to unknown ones, which have used up their part of it.
-        again["limit"] = max(rows - done - state.get("unknown", 0), 0)
-    stopped = f"replyio: stopped with {done:,} of {counted(rows, 'row')} done"
-    command, hidden = _command_again(action, path, again)
-    if in_command:
-        return f"{stopped}; `{command}`{hidden} resumes"
-    return f"{stopped}; resume with {call_again(action, path, again)}, or on the command line: {command}{hidden}"
 
 
 def cell(value: object) -> str:
@@ -465,48 +355,73 @@ def as_frame() -> str:
     return ""
 
 
-def plan_hints(counts: Mapping[Status, int], read_only: str | None = None, frame: str = "") -> list[tuple[str, str]]:
+class Rest(NamedTuple):
+    """What the runs of a plan may still do.
+
+    Attributes:
+        left: The number of rows that the next run sends.
+        failed: The number of rows that only a retry sends again.
+    """
+
+    left: int
+    failed: int
+
+
+def rest_of(counts: Mapping[Status, int], *, is_reverted: bool) -> Rest:
+    """Returns what the runs of a plan may still do: a plan that was reverted sends only rows that the caller names."""
+    if is_reverted:
+        return Rest(0, 0)
+    left = counts.get("pending", 0) + counts.get("unknown", 0)
+    return Rest(left, counts.get("failed", 0) + counts.get("conflict", 0))
+
+
+def plan_hints(
+    counts: Mapping[Status, int], rest: Rest, read_only: Opening | None = None, frame: str = ""
+) -> list[tuple[str, str]]:
     """Returns the next steps for a plan: code, and what it does.
 
     Args:
         counts: The number of rows by status.
-        read_only: The file of a read-only plan; None for one that can be applied.
+        rest: What its runs may still do.
+        read_only: How to open a read-only plan; None for one that can be applied.
         frame: The method that converts a table to a DataFrame.
     """
-    open_rows, changed = counts.get("pending", 0) + counts.get("unknown", 0), counts.get("changed", 0)
+    changed = counts.get("changed", 0)
     plan = "plan" if read_only is None else opened(read_only)
     hints: list[tuple[str, str]] = []
-    if open_rows:
+    if counts.get("pending", 0) + counts.get("unknown", 0):
         hints.append((f"plan.changes{frame}", "shows every change"))
+    if rest.left:
         hints.append((f"{plan}.apply()", "resumes it" if changed else "sends the changes"))
-    failed = counts.get("failed", 0) + counts.get("conflict", 0)
     refused = not_done(counts) - counts.get("pending", 0)
     if refused:
         hints.append((f"plan.failures{frame}", f"shows why {counted(refused, 'row is', 'rows are')} not done"))
-    if failed:
+    if rest.failed:
         hints.append((f"{plan}.retry_failed()", "retries failed rows and conflicts"))
     if changed:
         hints.append((f"{plan}.revert()", "restores the previous values"))
     return hints
 
 
-def result_hints(counts: Mapping[Status, int], stored_otherwise: int = 0, frame: str = "") -> list[tuple[str, str]]:
+def result_hints(
+    counts: Mapping[Status, int], rest: Rest, stored_otherwise: int = 0, frame: str = ""
+) -> list[tuple[str, str]]:
     """Returns the next steps for a result: code, and what it does.
 
     Args:
         counts: The number of rows by status.
+        rest: What the runs of its plan may still do.
         stored_otherwise: How many rows the service stored with a different value than was sent.
         frame: The method that converts a table to a DataFrame.
     """
-    open_rows = counts.get("pending", 0) + counts.get("unknown", 0)
     missing = not_done(counts) - counts.get("pending", 0)
     hints: list[tuple[str, str]] = []
     if missing or stored_otherwise:
         reason = f"{counted(missing, 'row was', 'rows were')} not done" if missing else "rows are stored differently"
         hints.append((f"result.failures{frame}", f"shows why {reason}"))
-    if open_rows:
-        hints.append(("result.plan.apply()", f"resumes it: {counted(open_rows, 'row is', 'rows are')} left"))
-    if counts.get("failed", 0) or counts.get("conflict", 0):
+    if rest.left:
+        hints.append(("result.plan.apply()", f"resumes it: {counted(rest.left, 'row is', 'rows are')} left"))
+    if rest.failed:
         hints.append(("result.retry_failed()", "retries failed rows and conflicts"))
     if counts.get("changed", 0) or counts.get("unknown", 0):
         hints.append(("result.revert()", "restores the previous values"))

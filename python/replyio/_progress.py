@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from replyio._blocking import finished, is_notebook
-from replyio._plan_text import counted, how_to_go_on, progress_html, progress_line, progress_text
+from replyio._plan_text import counted, progress_html, progress_line, progress_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,13 +38,23 @@ _LET_GO = 1.0
 _TOLD = ("phase", "rows", "done", "requests", "seconds", "seconds_left", "waiting", "waiting_until")
 
 _logger = logging.getLogger("replyio")
-_in_command = False
+_settings: Mapping[str, Any] | None = None
 
 
-def speak_to_a_command() -> None:
-    """Makes the message of a stopped job show only the command that resumes it."""
-    global _in_command  # noqa: PLW0603 - the whole process is the command
-    _in_command = True
+def speak_to_a_command(settings: Mapping[str, Any]) -> None:
+    """Makes each message show only commands, with the settings of this one."""
+    global _settings  # noqa: PLW0603 - the whole process is the command
+    _settings = settings
+
+
+def is_command() -> bool:
+    """Returns whether the reader of a message runs the command and not Python."""
+    return _settings is not None
+
+
+def settings_of_the_command() -> Mapping[str, Any]:
+    """Returns the options with which the command opens a plan; none in Python."""
+    return _settings or {}
 
 
 class Show:
@@ -265,20 +275,14 @@ class _Watch:
 def drive(
     job: Job,
     show: Show,
-    action: str,
-    path: str,
-    options: Mapping[str, Any] | None = None,
-    unknown: Callable[[], int] = int,
+    stopped: str | Callable[[dict[str, Any]], str],
 ) -> object:
     """Waits for a job. Ctrl-C stops it; a second Ctrl-C abandons the requests in flight.
 
     Args:
         job: The running job.
         show: What shows its progress.
-        action: What it does: "plan", "apply" or "retry_failed".
-        path: The file of the plan.
-        options: The options of the run by name.
-        unknown: A function that returns the number of unknown rows of the plan.
+        stopped: The line after a stopped job, or a function that returns it for the last state.
 
     Returns:
         The job's result.
@@ -293,20 +297,10 @@ def drive(
     except BaseException:
         _stop(job)
         watch.close()
-        _tell_how_to_go_on(job, action, path, options, unknown)
+        tell(stopped if isinstance(stopped, str) else stopped(job.progress()))
         raise
     watch.close()
     return job.result()
-
-
-def _tell_how_to_go_on(
-    job: Job, action: str, path: str, options: Mapping[str, Any] | None, unknown: Callable[[], int]
-) -> None:
-    """Writes the line after a stopped job."""
-    state = job.progress()
-    if options and options.get("limit") is not None:
-        state["unknown"] = unknown()
-    tell(how_to_go_on(action, path, state, options, in_command=_in_command))
 
 
 def _stop(job: Job) -> None:
@@ -316,16 +310,14 @@ def _stop(job: Job) -> None:
         job.wait(GRACE)
     except BaseException:  # noqa: BLE001 - the first exception is raised, whatever this one is
         job.abandon()
-        job.wait(_LET_GO)
+        with suppress(KeyboardInterrupt):
+            job.wait(_LET_GO)
 
 
 async def drive_async(
     job: Job,
     show: Show,
-    action: str,
-    path: str,
-    options: Mapping[str, Any] | None = None,
-    unknown: Callable[[], int] = int,
+    stopped: str | Callable[[dict[str, Any]], str],
 ) -> object:
     """Waits for a job without blocking the event loop.
 
@@ -336,10 +328,7 @@ async def drive_async(
     Args:
         job: The running job.
         show: What shows its progress.
-        action: What it does: "plan", "apply" or "retry_failed".
-        path: The file of the plan.
-        options: The options of the run by name.
-        unknown: A function that returns the number of unknown rows of the plan.
+        stopped: The line after a stopped job, or a function that returns it for the last state.
 
     Returns:
         The job's result.
@@ -357,7 +346,7 @@ async def drive_async(
     except BaseException:
         await _stop_async(job)
         watch.close()
-        _tell_how_to_go_on(job, action, path, options, unknown)
+        tell(stopped if isinstance(stopped, str) else stopped(job.progress()))
         raise
     watch.close()
     return job.result()

@@ -119,8 +119,7 @@ class Job:
 
 @final
 class PlanFile:
-    @staticmethod
-    def reverted_by(path: str | os.PathLike[str]) -> os.PathLike[str] | None: ...
+    def reverted_by(self) -> os.PathLike[str] | None: ...
     @staticmethod
     def plan(client: Client, table: Table, path: str | os.PathLike[str]) -> Job: ...
     @staticmethod

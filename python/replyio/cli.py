@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, TextIO
 
     from replyio import ContactAccount, ReplyClient, ReplyError, Status
+    from replyio._again import Opening
+    from replyio._cli_words import Words
     from replyio.plan import ApplyResult, Plan
 
 
@@ -68,7 +70,7 @@ def _told(error: Exception) -> int:
     from replyio.errors import ReplyError  # many of them are an OSError too
 
     if isinstance(error, ReplyError):
-        return _tell(_message(error), _exit_code(error))
+        return _tell(_words().message(error), _exit_code(error))
     if isinstance(error, OSError):
         _forget(sys.stdout)
         return _tell(f"{error.filename or 'the output'}: {error.strerror or error}")
@@ -96,10 +98,34 @@ def _dispatch(words: list[str]) -> int:
     from replyio import _cli_output
     from replyio._cli_arguments import parse
 
+    global _given  # noqa: PLW0603 - the whole process is the command
     options = parse(first, words[1:])
+    _given = (first, dict(options))
     _require_stdout()
     _cli_output.prepare(sys.stdout)
     return _watched(_COMMANDS[first], options)
+
+
+# The command that runs, and its options as they were given.
+_given: tuple[str, Mapping[str, Any]] = ("", {})
+# Those that each command for a plan needs.
+_SETTINGS = ("key_file", "act_as", "team_id", "timeout", "new_key")
+
+
+def _settings() -> dict[str, Any]:
+    """Returns the options with which this command opens its plan."""
+    return {name: _given[1][name] for name in _SETTINGS if name in _given[1]}
+
+
+def _words() -> Words:
+    """Returns the words in which this command says what Python says otherwise."""
+    from replyio._again import Opening
+    from replyio._cli_words import Words, files_of
+
+    command, options = _given
+    path = options.get("save_as", options.get("plan"))
+    opening = Opening(path, _settings()) if isinstance(path, str) else None
+    return Words(command, opening, files_of(options))
 
 
 def _say(text: str) -> int:
@@ -149,86 +175,6 @@ class _ignoring_a_closed_pipe:  # noqa: N801 - reads like a statement
         return False
 
 
-# Python names in messages, and their names on the command line.
-_CALLED_HERE = (
-    ("list_contact_accounts()", "`replyio list`"),
-    ("plan_contact_account_updates()", "`replyio plan`"),
-    ("patch_contact_account()", "`replyio patch`"),
-    ("update_contact_account()", "`replyio update`"),
-    (", for example with strip()", ""),
-    ("; replyio.sandbox.Sandbox().client() needs none", "; `replyio sandbox` needs none"),
-    ("get_contact_account()", "`replyio get`"),
-    ("api_key=", "--key-file"),
-    (" with attempt_timeout=", ""),
-    ("timeout=", "--timeout"),
-    ("base_url", "REPLY_BASE_URL"),
-    ("ca_file or ", ""),
-    ("open_plan() or ", "`replyio apply` or "),
-    ("open_plan()", "`replyio apply`"),
-    ("retry_failed()", "`replyio apply --retry-failed`"),
-    ("apply()", "`replyio apply`"),
-    ("revert()", "`replyio revert`"),
-    ("act_as=", "--act-as"),
-    ("team_id=", "--team-id"),
-    ('if_exists="resume"', "--resume"),
-    ('if_exists="replace"', "--replace"),
-    ("save_as=", "--save-as"),
-    ("open this file with recover=True", "run `replyio status --recover` with this file"),
-    ("new_key=True", "--new-key"),
-    ('on_unknown_member="clear"', "--on-unknown-member clear"),
-    ("max_changes=", "--max-changes="),
-    ("max_cleared=", "--max-cleared="),
-    ("rows= or limit=", "--rows or --limit"),
-    ("rows=", "--rows"),
-    ("rows refused:", "--rows:"),
-    ("proxy or HTTPS_PROXY", "HTTPS_PROXY"),
-    ("columns=", "--column"),
-    ("ignore=", "--ignore"),
-    ("delimiter=", "--delimiter"),
-    ("encoding=", "--encoding"),
-)
-
-
-def _in_words_of_the_command(text: str) -> str:
-    """Returns a message with the options of the command instead of the arguments of Python."""
-    import ast
-    import re
-
-    from replyio._shell import argument
-
-    def column(found: re.Match[str]) -> str:
-        try:
-            name = ast.literal_eval(found[1])
-        except (SyntaxError, ValueError):  # not one of the package's own hints
-            return found[0]
-        return f"--column {argument(f'{name}={found[2]}')}"
-
-    text = re.sub(r'columns=\{("(?:[^"\\]|\\.)*"): "(\w+)"\}', column, text)
-    text = re.sub(r"patch_contact_account\((\d+), (\w+)=None\)", r"`replyio patch \1 --null \2`", text)
-    text = re.sub(r"patch_contact_account\((\d+), \.\.\.\)", r"`replyio patch \1`", text)
-    text = re.sub(r'(encoding|match_on)="([\w-]+)"', lambda found: f"--{found[1].replace('_', '-')} {found[2]}", text)
-    again = r"`replyio apply --rows \1 --on-conflict overwrite`"
-    text = re.sub(r'apply\(rows=\[([^\]]+)\], on_conflict="overwrite"\)', again, text)
-    for name, here in _CALLED_HERE:
-        text = text.replace(name, here)
-    return text.replace("set --", "pass --")
-
-
-def _message(error: ReplyError) -> str:
-    """Returns the message.
-
-    Its hint, or all of it if it is about a setting or a plan, uses the options of the command.
-    """
-    from replyio.errors import ConfigurationError, PlanError, ValidationError
-
-    if isinstance(error, ValidationError):
-        return _in_words_of_the_command(error.message)
-    said, separator, hint = error.message.rpartition("; hint: ")
-    if separator or isinstance(error, (ConfigurationError, PlanError)):
-        hint = _in_words_of_the_command(hint)
-    return said + separator + hint
-
-
 def _exit_code(error: ReplyError) -> int:
     """Returns the exit code of an error."""
     from replyio import ConfigurationError, ValidationError
@@ -259,7 +205,7 @@ def _watched(command: Callable[[dict[str, Any]], int], options: dict[str, Any]) 
     class ToStderr(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             message = record.getMessage()
-            _tell(message if message.startswith(RESTORE_BY_HAND) else _in_words_of_the_command(message))
+            _tell(message if message.startswith(RESTORE_BY_HAND) else _words().of(message))
 
     def terminate(number: int, _frame: object) -> None:
         # A terminal that closes sends SIGHUP twice. Only Ctrl-C ends what a command does after the first signal.
@@ -483,7 +429,7 @@ def _check(options: dict[str, Any]) -> int:
     def give() -> None:
         form, members = chosen(options.get("format")), report.to_dict()
         if form == "table":
-            sys.stdout.write(f"{_in_words_of_the_command(str(report))}\n")
+            sys.stdout.write(f"{_words().of(str(report))}\n")
         elif form == "json":
             _give(members, options)
         else:
@@ -536,7 +482,7 @@ def _planned(client: ReplyClient, file: str, wanted: dict[str, Any]) -> Plan:
         return client.plan_contact_account_updates(file, **wanted)
     except PlanError as error:
         if is_taken:
-            raise UsageError(_message(error)) from None
+            raise UsageError(_words().message(error)) from None
         raise
     except ImportError as error:
         raise UsageError(f"{file}: {error}") from None
@@ -547,7 +493,9 @@ def _planned(client: ReplyClient, file: str, wanted: dict[str, Any]) -> Plan:
 
 
 def _plan(options: dict[str, Any]) -> int:
+    from replyio._progress import speak_to_a_command
     from replyio._state import is_kept
+    from replyio.plan import opening_of, rest_of, reverted_by
 
     names = ("save_as", "mode", "nulls", "match_on", "encoding")
     wanted: dict[str, Any] = {name: options[name] for name in names if name in options} | _reading(options)
@@ -556,37 +504,48 @@ def _plan(options: dict[str, Any]) -> int:
             wanted["if_exists"] = choice
     if "if_exists" in wanted and "save_as" not in wanted:
         raise UsageError(f"--{wanted['if_exists']} needs --save-as PLAN")
+    speak_to_a_command(_settings())
     with _client(options) as client:
         plan = _planned(client, options["file"], wanted)
         _show(plan, options)
         counts = plan.counts
     _tell_notes(plan)
-    if "save_as" in wanted or is_kept(plan.path):
-        for line in _refused_rows(plan.path, counts):
+    is_saved = "save_as" in wanted
+    if is_saved or is_kept(plan.path):
+        for line in _refused_rows(plan, counts):
             _tell(line)
-    if counts.get("pending") or counts.get("unknown"):
-        _tell(_next_step(plan.path, counts, is_saved="save_as" in wanted))
+    if rest_of(plan, counts).left:
+        _tell(_next_step(opening_of(plan), counts, is_saved=is_saved))
+    elif (counts.get("pending") or counts.get("unknown")) and (revert := reverted_by(plan)):
+        _tell(_after_a_revert(revert))
     if options.get("exit_code"):
         return _CHANGES if counts.get("pending") else _code_of(counts)
     return _DONE
 
 
-def _next_step(file: str, counts: Mapping[Status, int], *, is_saved: bool) -> str:
+def _next_step(opening: Opening, counts: Mapping[Status, int], *, is_saved: bool) -> str:
     """Returns what to do with a plan."""
-    from replyio._shell import argument
+    from replyio._again import quoted
     from replyio._state import KEPT, is_kept
 
-    if not is_saved and not is_kept(file):
+    if not is_saved and not is_kept(opening.path):
         return "no account was changed; pass --save-as PLAN to keep the plan and apply it"
-    plan = argument(file)
     begun = (
         "an earlier run started this plan"
         if counts.get("changed") or counts.get("unknown")
         else "no account was changed"
     )
     for_days = "" if is_saved else f" (the plan is kept for {KEPT} days)"
-    review, apply = f"`replyio status {plan} --show changes`", f"`replyio apply {plan}`"
+    review, apply = quoted(opening, "status", {"show": "changes"}), quoted(opening, "apply")
     return f"{begun}; review it with {review}, apply it with {apply}{for_days}"
+
+
+def _after_a_revert(revert: str) -> str:
+    """Returns what to do with a plan that was reverted."""
+    return (
+        f"the plan was reverted by {revert}, so no run sends its rows unless --rows names them; to write them, plan "
+        "the table again with another --save-as"
+    )
 
 
 def _status(options: dict[str, Any]) -> int:
@@ -694,14 +653,14 @@ def _revert(options: dict[str, Any]) -> int:
 def _run(options: dict[str, Any], name: str) -> int:
     """Runs a method of a plan, and prints the outcome."""
     from replyio import ReplyError
+    from replyio._again import quoted
     from replyio._progress import speak_to_a_command
-    from replyio._shell import argument
-    from replyio.plan import reverse
+    from replyio.plan import opening_of, reverse
 
     wanted = {name: options[name] for name in ("on_conflict", "on_unknown_member", *_PARTS) if name in options}
     if "rows" in wanted:
         wanted["rows"] = _rows(wanted["rows"])
-    speak_to_a_command()
+    speak_to_a_command(_settings())
     with _client(options) as client:
         plan = _open(client, options)
         if name == "revert":  # it is a plan of its own, whose unknown rows count
@@ -711,9 +670,9 @@ def _run(options: dict[str, Any], name: str) -> int:
             result: ApplyResult = getattr(plan, name)(**wanted)
         except ReplyError as error:
             return max(_told(error), _code_of_unknown(plan, unknown, error))
-        told = f"the run has ended, and `replyio status {argument(result.path)}` shows the outcome"
+        told = f"the run has ended, and {quoted(opening_of(result), 'status')} shows the outcome"
         shown = _printed(lambda: _show(result, options), told)
-    for line in _left(result, is_part="rows" in wanted or "limit" in wanted):
+    for line in _left(result, wanted):
         _tell(line)
     code = _code_of(result.counts)
     return max(code, shown, _FAILED if result.stored_otherwise else _DONE)
@@ -755,42 +714,51 @@ def _rows(text: str) -> object:
 _LONGEST_RANGE = 10_000_000
 
 
-def _left(result: ApplyResult, *, is_part: bool) -> list[str]:
+def _left(result: ApplyResult, wanted: Mapping[str, Any]) -> list[str]:
     """Returns what to do about the rows that are not done, one line each. A part of the plan may have been run."""
+    from replyio._again import quoted
     from replyio._plan_text import counted, stored_otherwise_text
-    from replyio._replyio import PlanFile
-    from replyio._shell import argument
+    from replyio.plan import opening_of, rest_of, reverted_by
 
-    plan, counts = argument(result.path), result.counts
+    opening, counts, rest = opening_of(result), result.counts, rest_of(result, result.counts)
     left = counts.get("pending", 0) + counts.get("unknown", 0)
     failed = counts.get("failed", 0) + counts.get("conflict", 0)
-    show = f"`replyio status {plan} --show failures`"
+    # What was wanted for some rows may not be wanted for the others.
+    kept = () if "rows" in wanted else ("on_conflict", "on_unknown_member")
+    again = {name: wanted[name] for name in kept if name in wanted}
+    show = quoted(opening, "status", {"show": "failures"})
     lines: list[str] = []
     if result.stored_otherwise:
         lines.append(f"{stored_otherwise_text(result.stored_otherwise)}; {show} shows them")
     if failed:
-        retry = f"`replyio apply {plan} --retry-failed` retries them"
-        lines.append(f"{counted(failed, 'row')} failed or in conflict; {show} shows why, {retry}")
-    lines += _refused_rows(result.path, counts)
+        retry = f", {quoted(opening, 'retry_failed', again)} retries them" if rest.failed else ""
+        lines.append(f"{counted(failed, 'row')} failed or in conflict; {show} shows why{retry}")
+    lines += _refused_rows(result, counts)
     if left:
         why = f"; {show} shows why rows are unknown" if counts.get("unknown") else ""
-        resumes = "writes every row that is left" if is_part else "resumes"
-        again = f"; `replyio apply {plan}` {resumes}"
-        if PlanFile.reverted_by(result.path) is not None:
-            again = "; the plan was reverted, so `replyio apply` sends only the rows that --rows names"
-        lines.append(f"{counted(left, 'row')} left{again}{why}")
+        if rest.left:
+            is_part = "rows" in wanted or "limit" in wanted
+            limits = () if is_part else ("max_changes", "max_cleared")
+            whole = again | {name: wanted[name] for name in limits if name in wanted}
+            resumes = "writes every row that is left" if is_part else "resumes"
+            lines.append(f"{counted(left, 'row')} left; {quoted(opening, 'apply', whole)} {resumes}{why}")
+        else:
+            lines.append(f"{counted(left, 'row')} left{why}")
+    if (left or failed) and not any(rest) and (revert := reverted_by(result)):
+        lines.append(_after_a_revert(revert))
     return lines
 
 
-def _refused_rows(path: str, counts: Mapping[Status, int]) -> list[str]:
+def _refused_rows(report: Plan | ApplyResult, counts: Mapping[Status, int]) -> list[str]:
     """What to do about the rows that no run will write."""
+    from replyio._again import quoted
     from replyio._plan_text import counted
-    from replyio._shell import argument
+    from replyio.plan import opening_of
 
     rows = sum(counts.get(status, 0) for status in ("invalid", "ambiguous", "not_found"))
     if not rows:
         return []
-    show = f"`replyio status {argument(path)} --show failures` shows why"
+    show = f"{quoted(opening_of(report), 'status', {'show': 'failures'})} shows why"
     return [f"{counted(rows, 'row')} cannot be written; {show}; correct the table, then plan again"]
 
 
@@ -836,8 +804,11 @@ def _show(report: Plan | ApplyResult, options: dict[str, Any]) -> None:
 
     form, view = chosen(options.get("format")), options.get("show", "counts")
     if view == "failures" and form == "table":
+        from replyio.plan import opening_of, reverted_by
+
+        words = _words().of_plan(opening_of(report), is_reverted=reverted_by(report) is not None)
         with _ignoring_a_closed_pipe():
-            write_failures(report.failures, _in_words_of_the_command)
+            write_failures(report.failures, words.of)
     elif view != "counts":
         table = getattr(report, view)
         with _ignoring_a_closed_pipe():

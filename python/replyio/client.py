@@ -807,7 +807,8 @@ class ReplyClient:
         _load_bulk()
         from replyio import _bulk
 
-        return _bulk.plan_of(self._core, _replyio.PlanFile.open(self._core, path, recover=recover, new_key=new_key))
+        file = _replyio.PlanFile.open(self._core, path, recover=recover, new_key=new_key)
+        return _bulk.plan_of(self._core, file, new_key=new_key)
 
     def patch_contact_accounts(
         self,

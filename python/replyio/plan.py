@@ -16,13 +16,14 @@ from itertools import islice
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args, overload
 
+from replyio import _again
 from replyio import _plan_text as text
 from replyio._annotations import complete
 from replyio._blocking import warn_of_blocking
 from replyio._counts import Counts, Status
 from replyio._export import refused, rows_of, write
-from replyio._progress import drive, drive_async, show_for, start_async
-from replyio._replyio import Job, PlanFile, Report, safe_text
+from replyio._progress import drive, drive_async, is_command, show_for, start_async
+from replyio._replyio import Job, Report, safe_text
 from replyio.errors import FieldError, ReplyError, ValidationError
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class _OpenPlan(Protocol):
     def keep(self) -> None: ...
     def start(self, action: str, options: Options) -> Job: ...
     def reverse(self) -> Plan: ...
+    def reverted_by(self) -> str | None: ...
+    def opening(self) -> _again.Opening: ...
 
 
 class Options(NamedTuple):
@@ -110,6 +113,22 @@ def read_plan(path: str | os.PathLike[str], *, recover: bool = False) -> Plan:
 def reverse(plan: Plan) -> Plan:
     """Returns the plan that `Plan.revert` applies, in a file next to the reverted one."""
     return plan._file.reverse()
+
+
+def opening_of(report: Plan | ApplyResult) -> _again.Opening:
+    """Returns how to open a plan again."""
+    return report._file.opening()
+
+
+def reverted_by(report: Plan | ApplyResult) -> str | None:
+    """Returns the last revert of a plan, if the accounts have its values now."""
+    return report._file.reverted_by()
+
+
+def rest_of(report: Plan | ApplyResult, counts: Mapping[Status, int]) -> text.Rest:
+    """Returns what the runs of a plan may still do."""
+    rest = text.rest_of(counts, is_reverted=False)
+    return text.rest_of(counts, is_reverted=any(rest) and reverted_by(report) is not None)
 
 
 class PlanTable:
@@ -704,8 +723,9 @@ class Plan(_PlanView):
     def _run(self, action: str, options: Options, progress: bool | Callable[[dict[str, Any]], object]) -> ApplyResult:
         show = show_for(progress)  # it may import a library, and Ctrl-C meanwhile must not leave a job behind
         try:
+            told = self._stopped(action, options)
             job = self._file.start(action, options)
-            drive(job, show, action, self._path, options._asdict(), self._unknown)
+            drive(job, show, told)
             return self._result(job)
         except BaseException:  # a message has already shown the name of the file
             self._file.keep()
@@ -716,12 +736,26 @@ class Plan(_PlanView):
     ) -> ApplyResult:
         show = show_for(progress)
         try:
+            told = await asyncio.to_thread(self._stopped, action, options)
             job = await start_async(self._file.start, action, options)
-            await drive_async(job, show, action, self._path, options._asdict(), self._unknown)
+            await drive_async(job, show, told)
             return await asyncio.to_thread(self._result, job)
         except BaseException:  # a message has already shown the name of the file
             self._file.keep()
             raise
+
+    def _stopped(self, action: str, options: Options) -> Callable[[dict[str, Any]], str]:
+        """Returns what makes the line after a stopped run from its last state."""
+        has_limit = options.limit is not None
+        before = self._unknown() if has_limit else 0
+
+        def told(state: dict[str, Any]) -> str:
+            if has_limit:
+                state["unknown"] = max(self._unknown() - before, 0)
+            opening = self._file.opening()
+            return _again.how_to_go_on(action, opening, state, options._asdict(), in_command=is_command())
+
+        return told
 
     def _unknown(self) -> int:
         """Returns the number of unknown rows; 0 if the file cannot be read, because then no run can resume it."""
@@ -741,14 +775,14 @@ class Plan(_PlanView):
 
     def _warn_of_a_revert(self) -> None:
         """Warns about a run that had nothing to write although the accounts have their previous values."""
-        revert = PlanFile.reverted_by(self._path)
+        revert = self._file.reverted_by()
         if revert is not None:
             import logging
 
             logging.getLogger("replyio").warning(
                 "nothing was sent: %s was reverted by %s, and no run writes its changed rows again; to write the "
                 "values again, plan the table again with another save_as=",
-                *map(safe_text, (self._path, str(revert))),
+                *map(safe_text, (self._path, revert)),
             )
 
     def close(self) -> None:
@@ -838,7 +872,8 @@ class Plan(_PlanView):
         title = f"Plan {self._name()}"
         try:
             counts = self.counts
-            hints = text.plan_hints(counts, None if self.requests is not None else self._path, text.as_frame())
+            read_only = None if self.requests is not None else self._file.opening()
+            hints = text.plan_hints(counts, rest_of(self, counts), read_only, text.as_frame())
             inner = self._rows_html(counts, self._file.stored_otherwise())
             return text.box_html(title, self._cost(), counts, inner, hints, self._notes())
         except ReplyError as error:
@@ -931,7 +966,8 @@ class ApplyResult(_PlanView):
         """Returns the counts and the first changes as HTML, for a notebook."""
         title = f"Result of {self._name()}"
         try:
-            hints = text.result_hints(self._counts, self._stored_otherwise, text.as_frame())
+            rest = rest_of(self, self._counts)
+            hints = text.result_hints(self._counts, rest, self._stored_otherwise, text.as_frame())
             inner = self._rows_html(self._counts, self._stored_otherwise)
             return text.box_html(title, self._spent(), self._counts, inner, hints, self._notes())
         except ReplyError as error:  # the counts are known, but the file is missing

@@ -78,13 +78,9 @@ impl PlanFile {
 
 #[pymethods]
 impl PlanFile {
-    /// Returns the last revert of a plan, if the accounts have its values now.
-    #[staticmethod]
-    #[expect(clippy::needless_pass_by_value, reason = "pyo3 passes it by value")]
-    fn reverted_by(py: Python<'_>, path: PathBuf) -> PyResult<Option<PathBuf>> {
-        guarded(py, "reverted_by", || {
-            lane::reading(py, || file::PlanFile::open(&path).ok().and_then(|file| file.reverted_by()))
-        })
+    /// Returns the last revert of the plan, if the accounts have its values now.
+    fn reverted_by(&self, py: Python<'_>) -> PyResult<Option<PathBuf>> {
+        guarded(py, "reverted_by", || self.with(py, |file| Ok(file.reverted_by())))
     }
 
     /// Starts to plan the updates of a table, into a new file.

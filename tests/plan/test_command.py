@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import replyio
-from replyio import _plan_text, _progress
+from replyio import _again, _progress
+from replyio._again import Opening
 from replyio._counts import Counts
 from replyio.sandbox import Fault, Sandbox
 from support import environment
@@ -182,7 +183,7 @@ def test_every_hint_in_a_notebook_runs(service: Sandbox) -> None:
 def test_a_run_that_was_stopped_says_what_resumes_it(service: Sandbox) -> None:
     with service.client(quota=None) as client:
         made = plan(client, "sync", moves([1, 2]))
-        told = _plan_text.how_to_go_on("apply", made.path, {"done": 0, "rows": 2})
+        told = _again.how_to_go_on("apply", Opening(made.path), {"done": 0, "rows": 2})
         call = re.search(r"client\.open_plan\(.*?\)\.apply\(\)", told)
         assert call
         assert eval(call[0].replace("apply()", "apply(progress=False)"), {"client": client}).counts == {"changed": 2}  # noqa: S307

@@ -1,0 +1,170 @@
+"""The call in Python and the command in a shell that use a plan again. Pure functions of plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from replyio._replyio import safe_text
+from replyio._shell import argument
+
+SHOWN_RANGES = 10
+_DEFAULTS = {"on_conflict": "skip", "on_unknown_member": "stop"}
+# Python and the command refuse this as rows, so a run that is repeated without its rows writes nothing.
+HIDDEN = "..."
+_WORDS = {"apply": "apply", "retry_failed": "apply", "revert": "revert", "status": "status"}
+
+
+class Opening(NamedTuple):
+    """How to open a plan.
+
+    Attributes:
+        path: Its file.
+        settings: The options of the command line that it needs: `act_as`, `team_id`, `new_key`, `key_file`, `timeout`.
+    """
+
+    path: str
+    settings: Mapping[str, Any] = {}
+
+
+def opened(opening: Opening) -> str:
+    """Returns the call that opens a plan: `client.open_plan('acme.replyplan')`."""
+    new_key = ", new_key=True" if opening.settings.get("new_key") else ""
+    return f"client.open_plan({safe_text(repr(opening.path))}{new_key})"
+
+
+def call(opening: Opening, action: str, options: Mapping[str, Any]) -> str:
+    """Returns the call of a plan's method in Python: `client.open_plan('acme.replyplan').apply(limit=3)`.
+
+    Args:
+        opening: How to open the plan.
+        action: The method.
+        options: The options by name. Those with their default are left out.
+
+    Returns:
+        The call. `rows=...` stands for row numbers that are too many to show; Python refuses it.
+    """
+    shown = {name: repr(value).replace("'", '"') for name, value in _given(options).items()}
+    if "rows" in shown:
+        shown["rows"] = _rows_in_python(options["rows"])
+    arguments = ", ".join(f"{name}={value}" for name, value in shown.items())
+    hidden = " with the same rows=" if shown.get("rows") == HIDDEN else ""
+    return f"{opened(opening)}.{action}({arguments}){hidden}"
+
+
+def command(opening: Opening, action: str, options: Mapping[str, Any] | None = None) -> tuple[str, str]:
+    """Returns the command that does the same, and the words that follow it.
+
+    Args:
+        opening: How to open the plan.
+        action: "apply", "retry_failed", "revert" or "status".
+        options: The options by name. Those with their default are left out.
+
+    Returns:
+        The command, and words such as ` with the same --rows`, whose value the command does not show.
+    """
+    shown = {name: _setting(name, value) for name, value in _given(options or {}).items()}
+    if "rows" in shown:
+        shown["rows"] = _rows_in_command((options or {})["rows"])
+    words = [f"replyio {_WORDS[action]} {argument(opening.path)}"]
+    if action == "retry_failed":
+        words.append("--retry-failed")
+    if action != "status":  # it needs no key
+        shown |= {name: _setting(name, value) for name, value in _given(opening.settings).items()}
+    words += [f"--{name.replace('_', '-')} {value}".rstrip() for name, value in shown.items()]
+    hidden = [f"--{name.replace('_', '-')}" for name, value in shown.items() if value == HIDDEN]
+    return " ".join(words), f" with the same {' and '.join(hidden)}" if hidden else ""
+
+
+def quoted(opening: Opening, action: str, options: Mapping[str, Any] | None = None) -> str:
+    """Returns the command in backticks, and the words that follow it."""
+    shown, hidden = command(opening, action, options)
+    return f"`{shown}`{hidden}"
+
+
+def _setting(name: str, value: Any) -> str:
+    # A pipe, such as that of `<(pass key)`, cannot be read again.
+    if name == "key_file" and str(value).startswith(("/dev/", "/proc/")):
+        return HIDDEN
+    if value is True:
+        return ""
+    return f"{value:g}" if isinstance(value, float) else argument(str(value))
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not False and value != _DEFAULTS.get(name)}
+
+
+def _rows_in_python(rows: Sequence[int]) -> str:
+    ranges = _ranges(rows)
+    if len(ranges) > SHOWN_RANGES:
+        return HIDDEN
+    if len(ranges) == 1 and len(rows) > 1:
+        return f"range({ranges[0][0]}, {ranges[0][1] + 1})"
+    shown: list[str] = []
+    for first, last in ranges:
+        is_long = last > first + 1
+        shown += [f"*range({first}, {last + 1})"] if is_long else map(str, range(first, last + 1))
+    return f"[{', '.join(shown)}]"
+
+
+def _rows_in_command(rows: Sequence[int]) -> str:
+    ranges = _ranges(rows)
+    shown = ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges[:SHOWN_RANGES])
+    return shown if 0 < len(ranges) <= SHOWN_RANGES else HIDDEN
+
+
+def _ranges(rows: Sequence[int]) -> list[tuple[int, int]]:
+    """Returns the first and the last number of each range of row numbers."""
+    found: list[tuple[int, int]] = []
+    for row in sorted(set(rows)):
+        if found and row == found[-1][1] + 1:
+            found[-1] = (found[-1][0], row)
+        else:
+            found.append((row, row))
+    return found
+
+
+def how_to_go_on(
+    action: str,
+    opening: Opening,
+    state: Mapping[str, Any],
+    options: Mapping[str, Any] | None = None,
+    *,
+    in_command: bool = False,
+) -> str:
+    """Returns the line after a stopped run: its progress, and how to resume it, in Python and on the command line.
+
+    The call has the options of the run, so it writes no row that the run would not have written. It has what is left
+    of a limit.
+
+    Args:
+        action: What the run did: "apply" or "retry_failed".
+        opening: How to open the plan.
+        state: The last state of the run, and the number of rows that it made `unknown` if it had a limit.
+        options: The options of the run by name.
+        in_command: Whether the reader runs the command and not Python.
+
+    Returns:
+        The line.
+    """
+    rows, done = state.get("rows", 0), state.get("done", 0)
+    again = dict(options or {})
+    if again.get("limit") is not None:
+        # A limit prefers pending rows to unknown ones, which have used up their part of it.
+        again["limit"] = max(rows - done - state.get("unknown", 0), 0)
+    stopped = f"replyio: stopped with {done:,} of {rows:,} row{'' if rows == 1 else 's'} done"
+    is_over = 0 < rows <= done and not state.get("counts", {}).get("unknown")
+    if is_over or again.get("limit") == 0:
+        # Nothing would be left for the same call.
+        shown = command(opening, "status")[0]
+        if in_command:
+            return f"{stopped}; `{shown}` shows the outcome"
+        return (
+            f"{stopped}; replyio.read_plan({safe_text(repr(opening.path))}).counts shows the outcome, or on the "
+            f"command line: {shown}"
+        )
+    if in_command:
+        return f"{stopped}; {quoted(opening, action, again)} resumes"
+    shown, hidden = command(opening, action, again)
+    return f"{stopped}; resume with {call(opening, action, again)}, or on the command line: {shown}{hidden}"
