@@ -338,7 +338,7 @@ def test_a_run_that_would_empty_more_than_it_may_sends_nothing(
 
 
 def test_a_one_shot_call_that_would_do_more_than_it_may_keeps_its_plan(client: ReplyClient, service: Sandbox) -> None:
-    with pytest.raises(PlanError, match=r"max_changes=1 .* resume it with client\.open_plan"):
+    with pytest.raises(PlanError, match=r"max_changes=1 .* apply it with client\.open_plan"):
         client.patch_contact_accounts(ROWS, max_changes=1, progress=False)
     with pytest.raises(PlanError, match="max_cleared=0"):
         client.patch_contact_accounts([{"id": 1, "city": None}], nulls="clear", max_cleared=0, progress=False)

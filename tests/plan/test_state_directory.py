@@ -166,7 +166,7 @@ def test_a_temporary_plan_whose_name_was_told_stays(
     monkeypatch.setenv("REPLYIO_STATE_DIR", str(tmp_path / "file"))
     monkeypatch.setattr(_state, "_has_told", True)
     with service.client(quota=None) as client:
-        with pytest.raises(PlanError, match=r"max_changes=1 .*resume it with client\.open_plan") as caught:
+        with pytest.raises(PlanError, match=r"max_changes=1 .*apply it with client\.open_plan") as caught:
             client.patch_contact_accounts(moves([1, 2]), max_changes=1, progress=False)
         path = re.search(r"open_plan\('(.*?)'\)", str(caught.value))
         del caught
