@@ -41,8 +41,8 @@ impl Client {
     }
 
     /// Updates a merged account in one attempt. The caller holds the account's turn. Does not validate the account's
-    /// own values, because the service returned them. Returns `None`, and sends no update, if it would have to wait for a
-    /// slot: the account may change meanwhile.
+    /// own values, because the service returned them. Returns `None`, and sends no update, if it would have to wait for
+    /// a slot: the account may change meanwhile.
     ///
     /// # Errors
     /// Returns [`Error::Call`] if the attempt fails.

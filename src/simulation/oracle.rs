@@ -42,8 +42,8 @@ pub(super) struct Job {
     pub(super) planned: (Duration, Duration),
     pub(super) accounts: BTreeMap<i64, usize>,
     pub(super) changes: BTreeMap<usize, Vec<Change>>,
-    /// The values that a revert would restore, at the last read of the file: an update replaces those of the plan by those
-    /// that it overwrites.
+    /// The values that a revert would restore, at the last read of the file: an update replaces those of the plan by
+    /// those that it overwrites.
     pub(super) kept: BTreeMap<(usize, Field), Value>,
     /// The status of each row at the last read of the file.
     pub(super) statuses: Vec<Status>,
@@ -93,9 +93,9 @@ pub(super) fn same(field: Field, one: &Value, other: &Value) -> bool {
     one == other || (is_empty(one) && is_empty(other))
 }
 
-/// Returns whether a run may take a value for the whole text behind one that the plan has seen: at least two accounts show
-/// that the list cuts this field, because a single one may have been changed meanwhile. A plan cannot know whether a text
-/// that ends with a mark was cut or stored so.
+/// Returns whether a run may take a value for the whole text behind one that the plan has seen: at least two accounts
+/// show that the list cuts this field, because a single one may have been changed meanwhile. A plan cannot know whether
+/// a text that ends with a mark was cut or stored so.
 fn was_cut(stage: &Stage, field: Field, shown: &Value, now: &Value, from: Duration) -> bool {
     let service = &stage.service;
     let is_cut = |value: &Value| !same(field, &service.listed_value(field, value), value);
@@ -222,8 +222,8 @@ pub(super) fn stopped(stage: &mut Stage, number: usize, error: &RunError) {
             account(id).is_some_and(|it| !it.has_one_stage()) || stage.puts.iter().any(|(_, put)| is_ignored(put))
         }
         RunError::EmptiedFields { id, .. } => {
-            // Another writer's change after an attempt without an answer, or before one that the service ignored, cannot be
-            // told from that attempt.
+            // Another writer's change after an attempt without an answer, or before one that the service ignored,
+            // cannot be told from that attempt.
             let is_in_doubt = |put: &Put| {
                 let hides = !put.is_answered_well() || put.effect == Effect::Ignored;
                 put.operation == number && put.id == *id && hides
@@ -277,8 +277,9 @@ pub(super) fn ended(stage: &mut Stage, number: usize) {
     let requests = stage.requests() - operation.earlier_requests + stage.puts.len() as u64;
     let in_quota = stage.world.quota.map_or(0, |quota| {
         let minutes = requests / u64::from(quota.per_minute.max(1)) + 2;
-        // The client also counts requests that never arrive, and a process may send its first one twice, with either header.
-        // If one process starts, the others forget which requests of a plan's file they know, and count them once more.
+        // The client also counts requests that never arrive, and a process may send its first one twice, with either
+        // header. If one process starts, the others forget which requests of a plan's file they know, and count them
+        // once more.
         let known = if stage.processes.len() > 1 { 2 } else { 1 };
         let sent = known * stage.requests().max(stage.service.hits.len() as u64) + stage.operations.len() as u64;
         let hours = sent / u64::from(quota.per_hour.max(1));
@@ -305,8 +306,8 @@ fn judge_requests(stage: &mut Stage, number: usize) {
             // By name, all pages are read again while accounts move, and so is an account whose name may be truncated.
             let times = if stage.world.order == Order::None { 5 } else { 1 };
             let pages = times * stage.world.accounts.div_ceil(8).max(1);
-            // Nothing is known of a domain that is cut behind "www.": it may be for any row. A list may have cut a text that
-            // is a few bytes shorter than the longest.
+            // Nothing is known of a domain that is cut behind "www.": it may be for any row. A list may have cut a text
+            // that is a few bytes shorter than the longest.
             let read = if stage.world.is(Trait::ItemsCut) { stage.world.accounts } else { longest_keys(stage, sheet) };
             let read = rows + read;
             operation.failures * 2 + if sheet.match_on == MatchOn::Id { 2 * rows } else { pages + read }
@@ -321,8 +322,8 @@ fn judge_requests(stage: &mut Stage, number: usize) {
             let included = job.statuses.iter().enumerate().filter(|(row, _)| how.part.has(*row as u64));
             let rows = included.filter(|(_, status)| is_open(status)).count() as u64;
             let rows = how.part.limit.map_or(rows, |limit| rows.min(limit));
-            // A look and an update for each row, and the pages that contain several. A text that the list may have cut is
-            // read once more.
+            // A look and an update for each row, and the pages that contain several. A text that the list may have cut
+            // is read once more.
             let calm = if stage.world.is(Trait::ItemsCut) { 3 * rows } else { 2 * rows + rows / 2 };
             let at_once = how.concurrency as u64;
             // A look is at most two minutes old, so a wait can repeat the looks of pending updates.

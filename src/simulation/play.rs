@@ -107,7 +107,8 @@ async fn whole(seed: u64, story: &Story, folder: &Path) {
     }
 }
 
-/// Other people, other programs of the same user, and the sleep of the machine: each acts from time to time, until all is calm.
+/// Other people, other programs of the same user, and the sleep of the machine: each acts from time to time, until all
+/// is calm.
 async fn others(seed: u64, who: &str, mean_s: Option<u64>, act: fn(&mut Stage, &mut Dice)) {
     let Some(mean) = mean_s else { return };
     let mut dice = Dice::new(seed, who, 0);
@@ -239,7 +240,8 @@ impl Actor {
         }
     }
 
-    /// Executes a step, again if it stops because of a stage that changed before all was calm. Returns whether it finished.
+    /// Executes a step, again if it stops because of a stage that changed before all was calm. Returns whether it
+    /// finished.
     async fn end(&mut self, lane: &Lane, step: &Step) -> bool {
         let most = if stage(|stage| stage.world.has_stages()) { MOST_CALLS } else { 1 };
         for _ in 0..most {
@@ -269,7 +271,9 @@ impl Actor {
             biased;
             () = died.notified() => None,
             () = abandoned.notified() => Some(Err(Refused::Abandoned)),
-            done = Box::pin(self.work(lane, step, &control)) => Some(done).filter(|_| !stage(|stage| stage.is_dead(self.process))),
+            done = Box::pin(self.work(lane, step, &control)) => {
+                Some(done).filter(|_| !stage(|stage| stage.is_dead(self.process)))
+            }
         };
         if let Some(ending) = ending {
             ending.abort();

@@ -101,8 +101,8 @@ fn share(from: u64, seeds: u64) -> ExitCode {
     if failed.is_empty() && is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Faults that were once in the product, by their line in the issue "No row wrong", with the guard against each. The last
-/// one was found later.
+/// Faults that were once in the product, by their line in the issue "No row wrong", with the guard against each. The
+/// last one was found later.
 const CONTROLS: [(&str, &str); 15] = [
     ("b", "completeitems"),
     ("c", "unknownmembers"),

@@ -23,7 +23,8 @@ pub(super) struct Texts {
 
 /// Every text of these is the beginning of the longer ones, as texts of people who add to them are.
 const ASCII: &str = "a description that people have made longer and longer, and then a bit longer";
-const OTHER: &str = "en beskrivelse på \u{e5}tte sider, \u{e6}rlig talt \u{65e5}\u{672c}\u{8a9e}, og den blir lengre og lengre, og lengre";
+const OTHER: &str = "en beskrivelse på \u{e5}tte sider, \u{e6}rlig talt \u{65e5}\u{672c}\u{8a9e}, \
+    og den blir lengre og lengre, og lengre";
 /// The characters of a text that is longer than any list shows.
 const LONGEST: usize = 60;
 

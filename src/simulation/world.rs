@@ -214,14 +214,14 @@ impl World {
         [Trait::UnknownMember, Trait::StageReset, Trait::TidiesPhones].iter().any(|what| self.is(*what))
     }
 
-    /// Returns whether tables have a row for most accounts. A run then reads accounts by pages, and compares only some of
-    /// them with what a `GET` shows.
+    /// Returns whether tables have a row for most accounts. A run then reads accounts by pages, and compares only some
+    /// of them with what a `GET` shows.
     pub(super) fn is_large(&self) -> bool {
         self.accounts >= LARGE
     }
 
-    /// Returns the most accounts on a page, and how many of them may have moved: small, so that a few accounts fill several
-    /// pages.
+    /// Returns the most accounts on a page, and how many of them may have moved: small, so that a few accounts fill
+    /// several pages.
     pub(super) fn page_and_slack(&self) -> (u32, u64) {
         if self.is_large() { (16, 2) } else { (8, 1) }
     }

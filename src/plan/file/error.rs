@@ -206,8 +206,8 @@ impl fmt::Display for FileError {
             ),
             FileErrorKind::Interrupted => formatter.write_str("reading it was interrupted; nothing was changed"),
             FileErrorKind::Full => formatter.write_str(
-                "the disk is full; free some space, then repeat the call. A plan that is complete has recorded every update \
-                that was sent",
+                "the disk is full; free some space, then repeat the call. A plan that is complete has recorded every \
+                update that was sent",
             ),
             FileErrorKind::ReadOnly => formatter.write_str(
                 "cannot be written: the file or its folder is read-only; make both writable, or copy the file and its \
@@ -215,8 +215,8 @@ impl fmt::Display for FileError {
             ),
             FileErrorKind::Io(what) => write!(
                 formatter,
-                "cannot be written or read ({what}); check the folder and the disk, then repeat the call. A plan that is \
-                complete has recorded every update that was sent"
+                "cannot be written or read ({what}); check the folder and the disk, then repeat the call. A plan that \
+                is complete has recorded every update that was sent"
             ),
             FileErrorKind::Forked => formatter.write_str(
                 "cannot be used in a process that was forked while a plan was open; use the process that \

@@ -172,8 +172,8 @@ impl Proofs {
     }
 
     /// Returns whether a plan saw only the beginning of an account's text, because the list truncates the field there.
-    /// `None` if more accounts have to show that: people may have added to these texts since their items were read. It takes
-    /// two accounts, and more than have a complete text of this length.
+    /// `None` if more accounts have to show that: people may have added to these texts since their items were read. It
+    /// takes two accounts, and more than have a complete text of this length.
     pub(super) fn is_cut(&self, change: &Change, account: &ContactAccount) -> Option<bool> {
         let (Value::Text(before), Some(FieldValue::Text(now))) = (&change.before, account.value(change.field)) else {
             return Some(false);

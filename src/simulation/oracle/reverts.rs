@@ -44,8 +44,8 @@ pub(in crate::simulation) fn reverted(
         let is_after_start =
             |put: &Put, start: Duration| put.sent <= start && put.arrived.is_some_and(|at| at >= start);
         let is_late = ours.iter().any(|(_, put)| starts.iter().any(|start| is_after_start(put, *start)));
-        // A change after an update that may have been applied cannot be told from that update. If the disk failed, the file
-        // may not say that the service refused it.
+        // A change after an update that may have been applied cannot be told from that update. If the disk failed, the
+        // file may not say that the service refused it.
         let maybe_first = sent.iter().find(|(_, put)| put.may_be_applied() || job.is_shaken).map(|(_, put)| put.sent);
         let from = maybe_first.unwrap_or(first.sent).min(first.sent);
         let others_wrote = account.versions.windows(2).any(|pair| {
@@ -77,7 +77,8 @@ pub(in crate::simulation) fn reverted(
             let field = change.field;
             let stored = |value: &Value| stage.service.stored_value(field, value);
             let now = stored(values.get(field));
-            let before = |version: &&Version| !matches!(version.by, Author::Put(put) if ours.iter().any(|(other, _)| *other == put));
+            let is_ours = |put| ours.iter().any(|(other, _)| *other == put);
+            let before = |version: &&Version| !matches!(version.by, Author::Put(put) if is_ours(put));
             let shown = account
                 .during(from.saturating_sub(WINDOW + stage.lag()), first.arrived.unwrap_or_default())
                 .filter(before);

@@ -69,8 +69,8 @@ pub(in crate::simulation) fn planned(stage: &mut Stage, lane: usize, number: usi
     stage.all_violated(broken);
 }
 
-/// The file of a plan was read after an operation. `ran` has the options of a run of this plan, and `is_done` is true if
-/// that run finished.
+/// The file of a plan was read after an operation. `ran` has the options of a run of this plan, and `is_done` is true
+/// if that run finished.
 pub(in crate::simulation) fn reported(
     stage: &mut Stage,
     lane: usize,
@@ -120,7 +120,8 @@ pub(in crate::simulation) fn reported(
     }
 }
 
-/// Checks which rows a run has touched: those of its part, at most as many as its limit, and all of them if it finished.
+/// Checks which rows a run has touched: those of its part, at most as many as its limit, and all of them if it
+/// finished.
 fn part(stage: &Stage, job: &Job, report: &Report, how: How, is_done: bool, broken: &mut Vec<(u8, String)>) {
     let before = |view: &RowView| job.statuses.get(view.row as usize).copied();
     let touched = || report.rows.iter().filter(|view| before(view).is_some_and(|before| before != view.status));
@@ -257,8 +258,8 @@ fn is_beginning(stage: &Stage, job: &Job, row: usize, id: Option<i64>) -> bool {
     })
 }
 
-/// Returns whether an account may have been on none of the pages that a plan read: its update moved it to a page that the
-/// plan had read, and the deletion of another account moved the others back, so that the pages fit together.
+/// Returns whether an account may have been on none of the pages that a plan read: its update moved it to a page that
+/// the plan had read, and the deletion of another account moved the others back, so that the pages fit together.
 fn may_be_unseen(stage: &Stage, account: &Account, (from, to): (Duration, Duration)) -> bool {
     let is_deleted = |it: &Account| it.versions.iter().any(|it| it.values.is_none() && it.at > from && it.at <= to);
     let is_moved = account.versions.iter().any(|it| it.at > from && it.at <= to);
@@ -339,7 +340,8 @@ fn judge(
             }
         },
         Status::Ambiguous => {
-            // By name or domain, a row stays ambiguous although a `GET` shows that the list has cut one of two equal texts.
+            // By name or domain, a row stays ambiguous although a `GET` shows that the list has cut one of two equal
+            // texts.
             let is_like = |it: &&Account, key: &str| {
                 let mut versions = it.during(from, to).filter_map(|version| version.values.as_ref());
                 versions.any(|values| {

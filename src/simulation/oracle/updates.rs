@@ -69,9 +69,9 @@ fn beyond_part(stage: &Stage, put: &Put, operation: &Operation) -> Option<String
     Some(format!("a run of at most {limit} rows updates {} accounts", accounts.len()))
 }
 
-/// Returns from when on an account must have had the values that an update keeps. What the same process wrote before, and
-/// knows of, must not be undone, unless reads are behind: then every look is as old as the accounts that it shows. A look
-/// after a call that was cancelled shows its update, if that had arrived by then.
+/// Returns from when on an account must have had the values that an update keeps. What the same process wrote before,
+/// and knows of, must not be undone, unless reads are behind: then every look is as old as the accounts that it shows.
+/// A look after a call that was cancelled shows its update, if that had arrived by then.
 fn looked_since(stage: &Stage, put: &Put, window: Duration) -> Duration {
     let is_known = |other: &Put| {
         // A call may repeat its own update without another look while the look is fresh.
@@ -205,8 +205,8 @@ fn of_apply(
     }
     let from = looked_since(stage, put, WINDOW);
     let account = stage.service.accounts.get(&put.id);
-    // If an update may have been applied, the service may have stored the key in another form. Without its log, the file
-    // says so of each row; if the account then has all values of the row, nothing tells them from that update.
+    // If an update may have been applied, the service may have stored the key in another form. Without its log, the
+    // file says so of each row; if the account then has all values of the row, nothing tells them from that update.
     let is_as_planned = |values: &Values| changes.iter().all(|it| same(it.field, values.get(it.field), &it.after));
     let may_be_ours = job.has_lost_log
         && job.statuses.get(row) == Some(&Status::Unknown)

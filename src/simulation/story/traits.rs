@@ -1,4 +1,5 @@
-//! What a story has besides its first draw. Each trait has numbers of its own, so that the rest of a seed stays as it was.
+//! What a story has besides its first draw. Each trait has numbers of its own, so that the rest of a seed stays as it
+//! was.
 
 use super::super::dice::Dice;
 use super::super::world::World;

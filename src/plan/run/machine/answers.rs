@@ -135,8 +135,8 @@ impl Machine {
         self.later.insert((now + pause_of(*overtakings), row.row), row);
     }
 
-    /// An update was not sent, because another process did not end its turn. It may be suspended, so the row is given up
-    /// in the end.
+    /// An update was not sent, because another process did not end its turn. It may be suspended, so the row is given
+    /// up in the end.
     pub(in crate::plan::run) fn blocked(&mut self, row: OpenRow, process: u32, now: Duration) -> Vec<Record> {
         if self.overtakings.get(&row.row).is_none_or(|overtakings| *overtakings < MOST_BLOCKED) {
             self.overtaken(row, now);
