@@ -201,6 +201,8 @@ def test_a_plan_that_was_reverted_is_never_offered_to_a_run(shell: Shell) -> Non
         shell("replyio apply p.replyplan --rows 4 --key-file k2")[2],
         "".join(shell("replyio status p.replyplan --show failures --format table")[1:]),
     ]
+    taken = shell("replyio plan rows.csv --save-as p.replyplan --key-file k2")[2]
+    assert taken.endswith("already exists; choose another name with --save-as\n")
     for each in told:
         assert [words for words in COMMAND.findall(each) if not words.startswith("replyio status")] == [], each
     assert all("reverted by p.revert.replyplan" in each for each in told[:2]), told

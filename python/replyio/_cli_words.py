@@ -99,10 +99,11 @@ class Words:
             return said + separator + self.of(hint)
         opening = self._opening or Opening("")
         begun = f"{_FILE}{safe_text(opening.path)}: "
-        if not hint.startswith(begun):  # another plan, such as a revert
-            path, _, _ = hint.removeprefix(_FILE).partition(": ")
-            opening, begun = opening._replace(path=path), f"{_FILE}{path}: "
-        return begun + self.of_plan(opening, is_reverted=False).of(hint.removeprefix(begun))
+        if hint.startswith(begun):
+            return begun + self.of(hint.removeprefix(begun))
+        # Another plan, such as a revert.
+        path, _, what = hint.removeprefix(_FILE).partition(": ")
+        return f"{_FILE}{path}: {self.of_plan(opening._replace(path=path), is_reverted=False).of(what)}"
 
     def of(self, text: str) -> str:
         """Returns a text in the words of the command, except for the names of its files."""
@@ -150,6 +151,7 @@ class Words:
         text = text.replace("open_plan() and new_key=True", new_key)
         text = text.replace("open this file with recover=True", f"run {keep(self._run('status', recover=True))}")
         if self._is_reverted:
+            text = text.replace('resume it with open_plan() or if_exists="resume", or ', "")
             text = re.sub(rf"; apply\([^)]*\)({_OWN})? (reads|sends) .*$", "; the plan was reverted", text)
         text = re.sub(
             rf'apply\(rows=\[([^\]]+)\], on_conflict="overwrite"\)({_OWN})?',

@@ -14,6 +14,7 @@ from replyio._cli_overview import COMMANDS, UsageError, overview, refuse_keys, u
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
     from typing import Any, NoReturn, TextIO
 
     from replyio import ContactAccount, ReplyClient, ReplyError, Status
@@ -117,7 +118,7 @@ def _settings() -> dict[str, Any]:
     return {name: _given[1][name] for name in _SETTINGS if name in _given[1]}
 
 
-def _words() -> Words:
+def _words(*, is_reverted: bool = False) -> Words:
     """Returns the words in which this command says what Python says otherwise."""
     from replyio._again import Opening
     from replyio._cli_words import Words, files_of
@@ -125,7 +126,7 @@ def _words() -> Words:
     command, options = _given
     path = options.get("save_as", options.get("plan"))
     opening = Opening(path, _settings()) if isinstance(path, str) else None
-    return Words(command, opening, files_of(options))
+    return Words(command, opening, files_of(options), is_reverted=is_reverted)
 
 
 def _say(text: str) -> int:
@@ -482,7 +483,7 @@ def _planned(client: ReplyClient, file: str, wanted: dict[str, Any]) -> Plan:
         return client.plan_contact_account_updates(file, **wanted)
     except PlanError as error:
         if is_taken:
-            raise UsageError(_words().message(error)) from None
+            raise UsageError(_words(is_reverted=_was_reverted(saved)).message(error)) from None
         raise
     except ImportError as error:
         raise UsageError(f"{file}: {error}") from None
@@ -490,6 +491,17 @@ def _planned(client: ReplyClient, file: str, wanted: dict[str, Any]) -> Plan:
         if isinstance(error, ReplyError) or error.filename != file:
             raise
         raise UsageError(f"{file}: {error.strerror}") from None
+
+
+def _was_reverted(file: Path) -> bool:
+    """Returns whether a file is a plan that was reverted."""
+    from replyio import ReplyError
+    from replyio.plan import read_plan, reverted_by
+
+    try:
+        return reverted_by(read_plan(file)) is not None
+    except ReplyError:  # it is not a plan, or cannot be read
+        return False
 
 
 def _plan(options: dict[str, Any]) -> int:
