@@ -107,8 +107,20 @@ fn an_existing_file_is_not_planned_over() {
     let folder = Folder::new();
     fs::write(folder.plan(), "mine").unwrap();
     let error = Builder::create(&folder.plan(), &header()).err().unwrap();
-    assert_eq!(error.kind(), &FileErrorKind::Exists);
+    assert_eq!(error.kind(), &FileErrorKind::Occupied);
     assert_eq!(fs::read_to_string(folder.plan()).unwrap(), "mine");
+    fs::remove_file(folder.plan()).unwrap();
+    fs::create_dir(folder.plan()).unwrap();
+    let error = Builder::create(&folder.plan(), &header()).err().unwrap();
+    assert_eq!(error.kind(), &FileErrorKind::Occupied);
+}
+
+#[test]
+fn an_existing_plan_is_not_planned_over() {
+    let folder = Folder::new();
+    drop(build(&folder.plan(), 1).unwrap());
+    let error = Builder::create(&folder.plan(), &header()).err().unwrap();
+    assert_eq!(error.kind(), &FileErrorKind::Exists);
 }
 
 type Expected<'a> = &'a dyn Fn(&FileErrorKind) -> bool;
