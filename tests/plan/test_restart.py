@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import re
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,17 +182,77 @@ def test_a_plan_whose_replacement_was_killed_is_kept_until_there_is_a_new_one(
 ) -> None:
     path = tmp_path / "a.replyplan"
     with service.client(quota=None) as client:
-        do(plan(client, "sync", moves([1]), save_as=path), "apply")
+        plan(client, "sync", moves([1]), save_as=path)
         path.rename(f"{path}.replaced")
         if not works:
             service.add_fault(Fault(method="GET", status=401))
             with pytest.raises(AuthenticationError):
                 plan(client, "sync", moves([2]), save_as=path, if_exists="replace")
             service.clear_faults()
-            assert do(client.open_plan(path), "revert").counts == {"changed": 1}
+            assert do(client.open_plan(path), "apply").counts == {"changed": 1}
         else:
             assert plan(client, "sync", moves([2]), save_as=path, if_exists="replace").counts == {"pending": 1}
         assert not path.with_name("a.replyplan.replaced").exists()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_plan_that_was_applied_under_its_second_name_is_not_replaced(
+    is_new: bool, mode: str, service: Sandbox, tmp_path: Path
+) -> None:
+    """A process was killed while it replaced the plan, and a message names the second name."""
+    path, aside = tmp_path / "a.replyplan", tmp_path / "a.replyplan.replaced"
+    with service.client(quota=None) as client:
+        plan(client, "sync", moves([1]), save_as=path)
+        path.rename(aside)
+        do(client.open_plan(aside), "apply")
+        if is_new:
+            plan(client, "sync", moves([2]), save_as=path)
+        sent = len(service.requests)
+        with pytest.raises(PlanError, match=r"a\.replyplan\.replaced: cannot be replaced: it may have written 1 row"):
+            plan(client, mode, moves([3]), save_as=path, if_exists="replace")
+        assert len(service.requests) == sent
+        assert path.exists() == is_new
+        assert do(client.open_plan(aside), "revert").counts == {"changed": 1}
+
+
+@pytest.mark.parametrize("works", [True, False])
+@pytest.mark.parametrize("is_active", [True, False])
+def test_a_plan_that_is_applied_while_it_is_replaced_keeps_its_file(
+    is_active: bool,
+    works: bool,
+    service: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path, aside = tmp_path / "a.replyplan", tmp_path / "a.replyplan.replaced"
+    runs: list[threading.Thread] = []
+
+    def apply() -> None:
+        runs.append(threading.Thread(target=do, args=(client.open_plan(aside), "apply")))
+        runs[0].start()
+        while not puts(service):
+            time.sleep(0.01)
+        if not is_active:
+            runs[0].join()
+        if not works:
+            service.add_fault(Fault(method="GET", status=401))
+
+    with service.client(quota=None) as client:
+        plan(client, "sync", moves([1]), save_as=path)
+        service.add_fault(Fault(method="PUT", delay=1 if is_active else 0.01))
+        before_the_file_is_created(monkeypatch, apply)
+        if works:
+            plan(client, "sync", moves([2]), save_as=path, if_exists="replace")
+            assert "a.replyplan.replaced: not deleted, because a run used the plan" in caplog.text
+        else:
+            with pytest.raises(AuthenticationError, match=r"the plan to be replaced is now .*a\.replyplan\.replaced$"):
+                plan(client, "sync", moves([2]), save_as=path, if_exists="replace")
+        runs[0].join()
+        service.clear_faults()
+        assert client.open_plan(aside).counts == {"changed": 1}
+        assert do(client.open_plan(aside), "revert").counts == {"changed": 1}
 
 
 def before_the_file_is_created(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
